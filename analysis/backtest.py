@@ -1,0 +1,169 @@
+"""Rolling hold-outs: fit the smaller runs, predict the larger ones, and compare with naive guesses and with seed noise.
+
+Quality of fit within the range is no evidence (Chinchilla's points: the training order of three objectives is the
+reverse of their order on the 104 held-out ones), so a law is judged by what it says of runs that it has not seen.
+
+    test = backtest(runs, "power_offset(D)", axis="D")
+    test.last.errors          # ln(predicted / observed) of the largest size, one row per run
+    test.coverage             # (5, 6): five of six held-out losses inside their 90 % interval
+    seed_noise(runs).sd       # standard deviation of ln L over seeds, pooled over replicated cells
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.fit import fit
+from analysis.result import FitError
+from analysis.laws import get_law
+
+# what makes two runs replicates of one another: all of these equal, the seed not
+CELL = ("family", "data", "width", "depth", "batch", "lr", "rung", "N", "D", "mark")
+# budgets are rounded up to whole steps: values closer than this are one level of an axis
+SAME_LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class SeedNoise:
+    """Spread of ln L over seeds: `sd` pooled over the replicated cells, on `df` degrees of freedom; None without any."""
+
+    sd: float | None
+    df: int
+    cells: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One hold-out: fitted up to `cut` on the axis; `errors` has one row per larger run, or `reason` says why not."""
+
+    cut: float
+    n_runs: int
+    status: str
+    reason: str
+    errors: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """The folds of a rolling hold-out, from the smallest fitted part to the one that leaves only the largest out."""
+
+    law: str
+    axis: str
+    level: float
+    folds: tuple[Fold, ...]
+
+    @property
+    def last(self) -> Fold:
+        """The fold that leaves only the largest level of the axis out."""
+        return self.folds[-1]
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """All held-out rows of all folds, with the fold's `cut`."""
+        frames = [fold.errors for fold in self.folds if len(fold.errors)]
+        return pd.concat(frames, ignore_index=True) if frames else self.folds[-1].errors
+
+    @property
+    def coverage(self) -> tuple[int, int]:
+        """How many held-out losses lie inside their prediction interval, of how many that have one."""
+        rows = self.rows
+        known = rows[rows["low"].notna() & rows["high"].notna()]
+        return int(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).sum()), len(known)
+
+
+def points(runs: pd.DataFrame) -> pd.DataFrame:
+    """The finished rows with a loss, each measured point of a run once, however often its row was copied."""
+    kept = runs[runs["status"] == "ok"] if "status" in runs else runs
+    kept = kept[kept["L"].notna()]
+    if "run_id" not in kept:
+        return kept
+    key = [c for c in ("run_id", "mark", "N", "D") if c in kept]
+    return kept.drop_duplicates(subset=key)
+
+
+def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.int64]:
+    """The place of each positive value among the distinct ones, from 0; values within `tolerance` are one level."""
+    x = np.log(np.asarray(values, dtype=float))
+    order = np.argsort(x, kind="stable")
+    steps = np.diff(x[order], prepend=x[order[:1]]) > np.log1p(tolerance)
+    index = np.empty(len(x), dtype=np.int64)
+    index[order] = np.cumsum(steps)
+    return index
+
+
+def seed_noise(runs: pd.DataFrame) -> SeedNoise:
+    """Standard deviation of ln L over seeds, pooled over the cells that have at least two runs."""
+    rows = points(runs)
+    key = [c for c in CELL if c in rows]
+    rows = rows.assign(ln_L=np.log(rows["L"].astype(float)))
+    grouped = rows.groupby(key, dropna=False)["ln_L"]
+    cells = grouped.agg(n="count", sd="std").reset_index()
+    cells = cells[cells["n"] > 1].reset_index(drop=True)
+    df = int((cells["n"] - 1).sum())
+    if df == 0:
+        return SeedNoise(None, 0, cells)
+    return SeedNoise(float(np.sqrt(((cells["n"] - 1) * cells["sd"] ** 2).sum() / df)), df, cells)
+
+
+def log_line(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
+    """The straight line through ln L against the logarithms of `columns`, that is the law without E, at `test`."""
+
+    def design(frame: pd.DataFrame) -> NDArray[np.float64]:
+        return np.column_stack([np.ones(len(frame)), *(np.log(frame[c].to_numpy(float)) for c in columns)])
+
+    solution = np.linalg.lstsq(design(train), np.log(train["L"].to_numpy(float)), rcond=None)[0]
+    return np.asarray(np.exp(design(test) @ solution), dtype=float)
+
+
+def last_value(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], axis: str) -> NDArray[np.float64]:
+    """The loss at the largest fitted level of the axis, at the nearest place on the other columns: no progress."""
+    top = train[level_index(train[axis]) == level_index(train[axis]).max()]
+    others = [c for c in columns if c != axis]
+    if not others:
+        return np.full(len(test), float(np.exp(np.log(top["L"].astype(float)).mean())))
+    here, there = (np.log(frame[others].to_numpy(float)) for frame in (test, top))
+    nearest = ((here[:, None, :] - there[None, :, :]) ** 2).sum(axis=2).argmin(axis=1)
+    return top["L"].to_numpy(float)[nearest]
+
+
+def hold_out(train: pd.DataFrame, test: pd.DataFrame, law: str, *, axis: str, level: float = 0.9, **how: Any) -> Fold:
+    """Fit `law` on `train`, predict `test`: predicted, low, high, the baselines, and each one's error in ln L."""
+    cut = float(train[axis].max())
+    columns = get_law(law).columns
+    out = test.assign(cut=cut, reach=test[axis] / cut)
+    out["line"] = log_line(train, test, columns)
+    out["last"] = last_value(train, test, columns, axis)
+    try:
+        fitted = fit(train, law, **how)
+        band = fitted.predict_interval(test, level=level)
+        status, reason, n_runs = fitted.status, fitted.reason, fitted.n_runs
+        out["predicted"], out["low"], out["high"] = (np.asarray(band[c], dtype=float) for c in ("value", "low", "high"))
+    except FitError as error:
+        status, reason, n_runs = "refused", str(error), len(train)
+        out["predicted"] = out["low"] = out["high"] = np.nan
+    for guess, name in (("predicted", "error"), ("line", "error_line"), ("last", "error_last")):
+        out[name] = np.log(out[guess].astype(float)) - np.log(out["L"].astype(float))
+    return Fold(cut, n_runs, status, reason, out.reset_index(drop=True))
+
+
+def backtest(runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, level: float = 0.9, **how: Any) -> Backtest:
+    """Roll the hold-out along `axis` (D, N or C): at most `folds` cuts over its larger half, the last before the top.
+
+    `runs` are those of one group; `how` goes to `fit`. FitError where the axis has fewer than three levels.
+    """
+    rows = points(runs)
+    index = level_index(rows[axis]) if len(rows) else np.zeros(0, dtype=np.int64)
+    top = int(index.max(initial=-1))
+    if top < 2:
+        raise FitError(
+            f"a rolling hold-out along {axis} needs at least 3 different {axis}, "
+            f"and these {len(rows)} rows have {top + 1}; add runs at other {axis}"
+        )
+    first = max(1, (top + 1) // 2 - 1)
+    cuts = sorted({round(k) for k in np.linspace(first, top - 1, min(folds, top - first))})
+    done = tuple(hold_out(rows[index <= k], rows[index > k], law, axis=axis, level=level, **how) for k in cuts)
+    return Backtest(law, axis, level, done)

@@ -1,0 +1,271 @@
+"""Quantities that a claim may name: one function each, entered by name, from the runs of one subject to a number.
+
+A quantity is a number with an interval, and checks that must hold beside it. It says no verdict: that is the region's.
+
+    @quantity
+    def holdout_error(study: Study) -> Measured: ...
+
+    QUANTITIES["holdout_error"](Study(runs, law="power_offset(D)", axis="D", level=0.9)).high
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from analysis.backtest import SAME_LEVEL, Backtest, Fold, SeedNoise, backtest, points, seed_noise
+from analysis.fit import fit
+from analysis.result import Fit, FitError
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a quantity is asked: the runs of one subject (a family, or the two families of a pair) and how to look."""
+
+    runs: pd.DataFrame
+    law: str = ""
+    axis: str = ""
+    of: str = ""
+    pair: tuple[str, ...] = ()
+    level: float = 0.95
+    tolerance: float = 0.0
+    memory: dict[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition beside the number: held (True), failed (False), or not to be told from these runs (None)."""
+
+    held: bool | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number, its interval (None: a bound that does not exist), the seed noise it was set against, and its checks."""
+
+    value: float
+    low: float | None
+    high: float | None
+    seed_sd: float | None = None
+    checks: tuple[Check, ...] = ()
+    reason: str = ""
+
+
+class NotIdentified(Exception):  # noqa: N818 an outcome, not an error
+    """The runs cannot say what the quantity is; the message is the reason."""
+
+
+class NotThere(Exception):  # noqa: N818 an outcome, not an error
+    """The runs that the quantity reads are not there; the message says which."""
+
+
+Quantity = Callable[[Study], Measured]
+QUANTITIES: dict[str, Quantity] = {}
+
+
+def quantity(function: Quantity) -> Quantity:
+    """Enter a function under its name; the first line of its docstring is what the report prints."""
+    QUANTITIES[function.__name__] = function
+    return function
+
+
+@quantity
+def holdout_error(study: Study) -> Measured:
+    """largest |ln(predicted / observed)| at the held-out largest size
+
+    The prediction is fixed before the largest size is looked at, so what is uncertain is the expected loss there: it is
+    known from n seeds to t σ_seed / √n. With several cells at the largest size the interval holds for the worst of them
+    (Bonferroni over cells). Three checks belong to it (science.md §6): prediction intervals that cover, a line without E
+    that does no better, and a loss that falls by more than the tolerance, since without a gain there is none to predict.
+    """
+    noise = seed_noise(study.runs)
+    if noise.sd is None:
+        raise NotThere("no cell has two seeds, so the seed noise is unknown")
+    test: Backtest = _remember(study, "backtest", lambda: backtest(study.runs, study.law, axis=study.axis))
+    last = test.last
+    if last.status == "refused":
+        raise NotIdentified(last.reason)
+    cells = _cell_errors(last, "error")
+    half = stats.t.ppf(1 - (1 - study.level) / 2 / len(cells), noise.df) * noise.sd / np.sqrt(cells["n"])
+    size = cells["error"].abs()
+    worst = cells.loc[size.idxmax()]
+    tolerance = max(study.tolerance, 2 * noise.sd)
+    checks = (_gain(study, tolerance), _covers(test), _no_better_line(last, noise))
+    reason = (
+        f"fitted up to {study.axis}={last.cut:.3g} on {last.n_runs} runs, predicted {last.errors[study.axis].max():.3g}: "
+        f"{math.expm1(worst['error']):+.2%} off; seed noise {noise.sd:.2%}; fit {last.status}"
+    )
+    low, high = float((size - half).clip(lower=0).max()), float((size + half).max())
+    return Measured(float(size.max()), low, high, noise.sd, checks, reason)
+
+
+@quantity
+def loss_contrast(study: Study) -> Measured:
+    """mean Δ ln L between two families at matched compute
+
+    Pairs of runs with equal (data, seed, rung); a rung counts once, as the mean over its seeds, and the t interval is
+    over rungs: it speaks of ladders like this one and is as wide as the difference varies along it.
+    """
+    table: pd.DataFrame = _remember(study, "pairs", lambda: paired(study.runs, study.pair))
+    by_rung = table.groupby("rung", sort=False).agg(C=("C", "first"), delta=("delta", "mean")).sort_values("C")
+    if len(by_rung) < 3:
+        raise NotThere(
+            f"{len(by_rung)} rungs are shared by {' and '.join(study.pair)} at matched C, at least 3 are needed"
+        )
+    value, se = float(by_rung["delta"].mean()), float(by_rung["delta"].std() / math.sqrt(len(by_rung)))
+    half = float(stats.t.ppf((1 + study.level) / 2, len(by_rung) - 1)) * se
+    noise = pooled([seed_noise(part) for _, part in study.runs.groupby("family")])
+    ends = by_rung["delta"].iloc[[0, -1]]
+    reason = (
+        f"{len(table)} pairs on {len(by_rung)} rungs; {math.expm1(ends.iloc[0]):+.1%} at the smallest C, "
+        f"{math.expm1(ends.iloc[1]):+.1%} at the largest"
+    )
+    reason += "" if noise.sd is None else f"; seed noise {noise.sd:.2%}"
+    return Measured(value, value - half, value + half, noise.sd, reason=reason)
+
+
+@quantity
+def law_parameter(study: Study) -> Measured:
+    """a parameter of the fitted law, or a quantity derived from it"""
+    fitted = _identified(fit(points(study.runs), study.law, level=study.level))
+    found = {**fitted.params, **fitted.derived}
+    if study.of not in found:
+        raise NotThere(f"law {study.law} has no {study.of}; it has {', '.join(found)}")
+    estimate = found[study.of]
+    return Measured(estimate.value, estimate.low, estimate.high, reason=f"{study.law} on {fitted.n_runs} runs")
+
+
+@quantity
+def law_contrast(study: Study) -> Measured:
+    """difference of a parameter of the law between two families
+
+    Runs paired on (data, seed, rung); the interval is the delete-one-pair jackknife with t on pairs − 1.
+    """
+    value, replicates = _remember(study, "jackknife", lambda: _paired_jackknife(study))
+    if study.of not in value:
+        raise NotThere(f"law {study.law} has no {study.of}; it has {', '.join(value)}")
+    n = len(replicates)
+    deltas = np.array([r[study.of] for r in replicates])
+    se = math.sqrt((n - 1) / n * float(((deltas - deltas.mean()) ** 2).sum()))
+    half = float(stats.t.ppf((1 + study.level) / 2, n - 1)) * se
+    return Measured(value[study.of], value[study.of] - half, value[study.of] + half, reason=f"{n} pairs of runs")
+
+
+@quantity
+def run_mean(study: Study) -> Measured:
+    """mean over runs of a measured column"""
+    rows = points(study.runs)
+    if study.of not in rows or rows[study.of].isna().all():
+        raise NotThere(f"no run has a value in the column {study.of}")
+    values = rows.groupby("run_id")[study.of].mean() if "run_id" in rows else rows[study.of]
+    n = len(values)
+    half = math.inf if n < 2 else float(stats.t.ppf((1 + study.level) / 2, n - 1) * values.std() / math.sqrt(n))
+    bounds = (None, None) if math.isinf(half) else (float(values.mean()) - half, float(values.mean()) + half)
+    return Measured(float(values.mean()), *bounds, reason=f"{n} runs")
+
+
+def paired(runs: pd.DataFrame, pair: tuple[str, ...]) -> pd.DataFrame:
+    """Runs of two families joined on (data, seed, rung): delta = ln L of the first less that of the second, C matched."""
+    key = ["data", "seed", "rung", *(["mark"] if "mark" in runs and runs["mark"].notna().any() else [])]
+    absent = [c for c in (*key, "C") if c not in runs or runs[c].isna().all()]
+    if absent:
+        raise NotThere(f"no values in the column {', '.join(absent)}, by which runs are paired")
+    rows = points(runs)
+    one, two = (rows[rows["family"] == name].groupby(key).agg(L=("L", "mean"), C=("C", "mean")) for name in pair)
+    both = one.join(two, how="inner", lsuffix="_one", rsuffix="_two").reset_index()
+    both = both[(np.log(both["C_one"] / both["C_two"])).abs() <= math.log1p(SAME_LEVEL)]
+    return both.assign(delta=np.log(both["L_one"]) - np.log(both["L_two"]), C=np.sqrt(both["C_one"] * both["C_two"]))
+
+
+def pooled(noises: list[SeedNoise]) -> SeedNoise:
+    """Seed noise of several groups as one, weighted by degrees of freedom."""
+    df = sum(n.df for n in noises)
+    cells = pd.concat([n.cells for n in noises], ignore_index=True)
+    if df == 0:
+        return SeedNoise(None, 0, cells)
+    return SeedNoise(math.sqrt(sum(n.df * n.sd**2 for n in noises if n.sd is not None) / df), df, cells)
+
+
+def _remember(study: Study, key: str, make: Callable[[], Any]) -> Any:
+    """What does not depend on level or parameter is made once for a subject."""
+    if key not in study.memory:
+        study.memory[key] = make()
+    return study.memory[key]
+
+
+def _cell_errors(fold: Fold, column: str) -> pd.DataFrame:
+    """Mean error of each held-out cell (one N and D), and its number of runs."""
+    key = [c for c in ("N", "D", "C") if c in fold.errors]
+    grouped = fold.errors.groupby(key)[column]
+    return pd.DataFrame({"error": grouped.mean(), "n": grouped.count()}).reset_index()
+
+
+def _gain(study: Study, tolerance: float) -> Check:
+    """Whether the loss falls along the axis by more than the tolerance."""
+    rows = points(study.runs)
+    loss = rows.assign(ln_L=np.log(rows["L"])).groupby(study.axis)["ln_L"].mean().sort_index()
+    fall = float(loss.iloc[0] - loss.iloc[-1])
+    if fall <= tolerance:
+        raise NotIdentified(
+            f"the loss falls by {fall:.2%} over the range of {study.axis}, no more than the tolerance of "
+            f"{tolerance:.2%}: there is no gain to predict"
+        )
+    return Check(True, f"the loss falls by {-math.expm1(-fall):.0%} over the range")
+
+
+def _covers(test: Backtest) -> Check:
+    """At least 80 % of held-out losses inside their 90 % interval; failed only where chance (5 %) does not explain it."""
+    inside, known = test.coverage
+    if not known:
+        return Check(None, "no prediction interval exists for any hold-out")
+    text = (
+        f"{inside} of {known} held-out losses inside their {test.level:.0%} interval over {len(test.folds)} hold-outs"
+    )
+    if inside >= 0.8 * known:
+        return Check(True, text)
+    chance = float(stats.binom.cdf(inside, known, test.level))
+    return Check(False if chance < 0.05 else None, f"{text} (80 % are asked for)")
+
+
+def _no_better_line(fold: Fold, noise: SeedNoise) -> Check:
+    """The law predicts no worse than the straight line without E by more than two seed standard deviations."""
+    law, line = (float(_cell_errors(fold, c)["error"].abs().max()) for c in ("error", "error_line"))
+    held = law - line <= 2 * (noise.sd or 0.0)
+    return Check(held, f"the straight line without E is {line:.2%} off, the law {law:.2%}")
+
+
+def _identified(fitted: Fit) -> Fit:
+    """The fit, or NotIdentified with its reason."""
+    if fitted.status in ("not_identified", "starts_disagree", "at_bound"):
+        raise NotIdentified(f"the fit is {fitted.status}: {fitted.reason}")
+    return fitted
+
+
+def _paired_jackknife(study: Study) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """Difference of every parameter between the two families, on all pairs and with each pair left out."""
+    table = paired(study.runs, study.pair)
+    keys = pd.MultiIndex.from_frame(table[["data", "seed", "rung"]])
+    rows = points(study.runs)
+    rows = rows[pd.MultiIndex.from_frame(rows[["data", "seed", "rung"]]).isin(keys)]
+    mine = pd.MultiIndex.from_frame(rows[["data", "seed", "rung"]])
+    families: list[NDArray[np.bool_]] = [(rows["family"] == name).to_numpy() for name in study.pair]
+
+    def difference(keep: NDArray[np.bool_]) -> dict[str, float]:
+        one, two = (fit(rows[mask & keep], study.law, interval="none") for mask in families)
+        return {name: one.params[name].value - two.params[name].value for name in one.params}
+
+    for name, mask in zip(study.pair, families, strict=True):
+        try:
+            _identified(fit(rows[mask], study.law))
+        except NotIdentified as outcome:
+            raise NotIdentified(f"{name}: {outcome}") from None
+        except FitError as error:
+            raise NotIdentified(f"{name}: {error}") from None
+    everything = np.ones(len(rows), dtype=bool)
+    return difference(everything), [difference(~(mine == key)) for key in keys.unique()]

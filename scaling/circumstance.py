@@ -1,0 +1,65 @@
+"""In what circumstances a run was made: device, speed, memory; measured beside the result, never part of it.
+
+    measure(device, flops=6e12, targets=1e6, wall_s=12.0, precision="bf16")
+"""
+
+import platform
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# dense bf16 peaks [FLOP/s], by a word of the device's name, the more particular first. NVIDIA data sheets H200 (2024),
+# H100 (2023: SXM, PCIe), A100 (2021), L40S (2023), L4 (2023), V100 fp16 (2020); sparse figures halved
+PEAKS = {
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "V100": 125e12,
+}
+
+
+def device_name(device: torch.device) -> str:
+    """The name of the GPU, or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def peak(name: str, precision: str) -> float | None:
+    """Dense peak of a device [FLOP/s]; None where it is not in the table or the precision is not bf16."""
+    if precision != "bf16":
+        return None
+    return next((value for word, value in PEAKS.items() if word in name), None)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Largest memory held so far [bytes]: on the GPU, or by the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def measure(device: torch.device, flops: float, targets: float, wall_s: float, precision: str) -> dict[str, Any]:
+    """The columns of a record that say how the run went; flops and targets are those spent in wall_s."""
+    name = device_name(device)
+    top = peak(name, precision)
+    return {
+        "wall_s": wall_s,
+        "targets_per_s": targets / wall_s,
+        "mfu": flops / wall_s / top if top else None,
+        "peak_memory": peak_memory(device),
+        "device": name,
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,130 @@
+"""From a composed config to a frozen one: the run's identity and the file that every launcher is handed (no torch).
+
+A run is its frozen config. `freeze` resolves everything once, when the run is made; nothing is composed again when it starts.
+
+    plain = resolved(cfg)
+    freeze(plain, Path("runs") / plain["run_id"])       # runs/<run_id>/frozen.yaml
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from scaling import record
+
+FILE = "frozen.yaml"
+
+# what determines a result; all else in a config is placement, names and bookkeeping
+SCIENCE = ("family", "data", "recipe", "budget", "seed")
+
+Config = dict[str, Any]
+
+
+def whole(value: Any) -> Any:
+    """Numbers that are whole as int, at any depth: 1e5, 100000.0 and 100000 are one choice."""
+    if isinstance(value, dict):
+        return {k: whole(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [whole(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def resolved(cfg: DictConfig) -> Config:
+    """The config as plain dicts, references resolved and whole numbers as int, with the run's identity and the code's."""
+    plain = {str(key): whole(container(cfg[key])) for key in cfg if key != "hydra"}
+    return plain | {"run_id": run_id(cfg), "code": code()}
+
+
+def container(node: Any) -> Any:
+    """A config node as plain Python."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def science(cfg: DictConfig) -> Config:
+    """The part of a config that determines the result, and the names that go with it."""
+    return {key: whole(container(cfg[key])) for key in (*SCIENCE, "names")}
+
+
+def run_id(cfg: DictConfig) -> str:
+    """Hash of what determines the result, 12 hex digits."""
+    text = json.dumps(science(cfg), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def freeze(plain: Config, folder: Path) -> None:
+    """Write a resolved config into the run's folder."""
+    record.write_text(folder / FILE, OmegaConf.to_yaml(OmegaConf.create(plain)))
+
+
+def thaw(folder: Path) -> Config:
+    """Read a frozen config."""
+    plain = OmegaConf.to_container(OmegaConf.load(folder / FILE))
+    assert isinstance(plain, dict)
+    return whole(plain)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1)
+def code() -> dict[str, Any]:
+    """The commit of this code and whether it was changed since; nothing where it is not a git checkout."""
+    root = Path(__file__).parents[1]
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            return {"git": None, "dirty": None}
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "scaling", "conf")
+        return {"git": git("rev-parse", "HEAD")[:12], "dirty": bool(changed)}
+    except (OSError, subprocess.CalledProcessError):
+        return {"git": None, "dirty": None}
+
+
+def knobs(plain: Config) -> dict[str, Any]:
+    """Knobs as dotted columns, named as the override that sets them; those that have a column of their own left out."""
+    own = {"family.width", "family.depth", "family.lr", "data.seq_len", "recipe.batch", "recipe.lr"}
+    dotted = {f"{group}.{key}": value for group in ("family", "data", "recipe") for key, value in plain[group].items()}
+    return {k: v for k, v in dotted.items() if k not in own and not k.endswith("._target_")}
+
+
+def same_code(row: record.Row, plain: Config) -> bool:
+    """Whether a finished row was made by the code of this config, in a clean checkout or not alike."""
+    return row["git"] == plain["code"]["git"] and row["dirty"] == plain["code"]["dirty"]
+
+
+def identity(plain: Config) -> dict[str, Any]:
+    """The columns of a record that are known before the run starts."""
+    return knobs(plain) | {
+        "run_id": plain["run_id"],
+        "sweep": plain["sweep"],
+        "mark": 1,
+        "seed": plain["seed"],
+        "family": plain["names"]["family"],
+        "width": plain["family"]["width"],
+        "depth": plain["family"]["depth"],
+        "data": plain["names"]["data"],
+        "seq_len": plain["data"].get("seq_len"),
+        "batch": plain["recipe"]["batch"],
+        "lr": plain["recipe"]["lr"],
+        "rung": plain["rung"],
+        **plain["code"],
+    }
+
+
+def failure(plain: Config, status: str, reason: str) -> record.Row:
+    """The row of a run that left no result."""
+    return record.row(**identity(plain), status=status, reason=reason)
+
+
+def register_resolvers() -> None:
+    """Teach OmegaConf the three words that conf/ uses: run_id, basename, python_version."""
+    OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
+    OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.abspath(path)), replace=True)
+    OmegaConf.register_new_resolver("python_version", platform.python_version, replace=True)

@@ -1,0 +1,68 @@
+"""What a dataset is to the rest of isoflop: a frozen dataclass that states its Task and loads its Examples.
+
+A dataset is one file here and one yaml in conf/data. Which examples a step sees is a pure function of (seed, step), so that a
+run resumes anywhere and every family sees the same data in the same order.
+
+    examples = Text(size=1e5, seq_len=64).load()
+    x, y = examples.take(order(seed=0, step=7, batch=16, n=examples.n))
+"""
+
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from scaling.task import Task
+
+
+class Examples(Protocol):
+    """Training examples and a fixed held-out set, in memory or mapped from disk."""
+
+    n: int  # training examples
+    facts: dict[str, str | int | float]  # what to record of the data, as knobs: a content hash, sizes
+
+    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Training examples by index: inputs and targets; a target below 0 bears no loss."""
+        ...
+
+    def held_out(self, batch: int) -> list[tuple[Tensor, Tensor]]:
+        """The fixed held-out set in batches of at most `batch` examples."""
+        ...
+
+    def to(self, device: torch.device) -> "Examples":
+        """The same examples on a device."""
+        ...
+
+
+class Data(Protocol):
+    """A dataset's yaml, built."""
+
+    @property
+    def task(self) -> Task: ...
+
+    def load(self) -> Examples: ...
+
+    @property
+    def unique(self) -> int:
+        """Distinct training targets."""
+        ...
+
+
+@lru_cache(maxsize=4)
+def permutation(seed: int, epoch: int, n: int) -> Tensor:
+    """The order of the n training examples in one epoch."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(n, generator=generator)
+
+
+def order(seed: int, step: int, batch: int, n: int) -> Tensor:
+    """Indices of the examples that a step sees, (batch,): epochs of all n, each in an order of its own."""
+    first = step * batch
+    parts, at = [], first
+    while at < first + batch:
+        epoch, offset = divmod(at, n)
+        take = min(n - offset, first + batch - at)
+        parts.append(permutation(seed, epoch, n)[offset : offset + take])
+        at += take
+    return torch.cat(parts) if len(parts) > 1 else parts[0]

@@ -1,0 +1,142 @@
+"""The record: one tidy row per (run, mark), the table at which training and analysis meet (standard library only).
+
+A run writes its rows to `<run folder>/records.json`, all at once or not at all; `sweeps.collect` joins the folders into
+runs.csv. Knobs are further columns named as the override that sets them (`family.n_heads`, `recipe.warmup`).
+
+    write(folder, [row(run_id="a1b2", status="ok", N=1e5, D=1e6, L=1.9)])
+    read(folder)[0]["L"]
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scaling.errors import UserError
+
+Row = dict[str, Any]
+
+FILE = "records.json"
+STATUSES = ("ok", "diverged", "failed", "timeout")
+
+# name -> what it is [unit]; the order is the order of the columns in runs.csv
+COLUMNS: dict[str, str] = {
+    "run_id": "hash of what determines the result",
+    "sweep": "name of the planned set this run belongs to",
+    "mark": "position along the run at which the row was measured, 1 the first",
+    "seed": "seed of initialisation and data order",
+    "status": "one of " + " | ".join(STATUSES),
+    "reason": "why a run that is not ok ended",
+    "family": "name of the family's yaml",
+    "width": "the family's width dial",
+    "depth": "the family's depth dial",
+    "data": "name of the data's yaml",
+    "seq_len": "positions per example",
+    "batch": "examples per optimiser step",
+    "lr": "peak learning rate",
+    "rung": "place in the ladder, the same for every family and seed compared",
+    "N": "parameters that multiply: body + readout",
+    "n_body": "parameters of the body",
+    "n_embed": "parameters of embedding tables",
+    "n_readout": "parameters of the readout",
+    "n_total": "all parameters",
+    "n_active": "parameters used per target",
+    "D": "training targets seen",
+    "D_unique": "distinct training targets seen",
+    "epochs": "passes over the distinct targets",
+    "flops_per_target": "training FLOPs per target, counted (multiply-add = 2)",
+    "C": "training FLOPs: flops_per_target * D",
+    "C_attention": "the part of C that is quadratic in seq_len",
+    "C_6nd": "6 * n_total * D; empty where not every position is a target",
+    "L": "held-out loss [nats per target]",
+    "L_se": "standard error of L over held-out examples [nats per target]",
+    "L_train": "training loss, mean over the last twentieth of the steps [nats per target]",
+    "L_bpb": "held-out loss [bits per byte]; empty where targets are not bytes",
+    "floor": "irreducible loss where it is known [nats per target]",
+    "wall_s": "time of training and evaluation [s]",
+    "targets_per_s": "training throughput [targets/s]",
+    "mfu": "model FLOPs utilisation of the device's dense peak; empty where the peak is unknown",
+    "peak_memory": "largest memory held [bytes]",
+    "device": "what it ran on",
+    "torch": "torch version",
+    "git": "commit of the code",
+    "dirty": "whether the code had uncommitted changes",
+}
+
+
+def row(**values: Any) -> Row:
+    """A full row in column order: every column of the schema, None where not given; dotted knobs after, sorted."""
+    unknown = sorted(k for k in values if k not in COLUMNS and "." not in k)
+    if unknown:
+        raise KeyError(f"not columns of a record: {', '.join(unknown)}")
+    return {name: values.get(name) for name in COLUMNS} | {k: values[k] for k in sorted(values) if "." in k}
+
+
+def order(names: Iterable[str]) -> list[str]:
+    """Column names in the order of the schema, everything else after it, sorted."""
+    names = set(names)
+    return [c for c in COLUMNS if c in names] + sorted(names - COLUMNS.keys())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: a draft beside it, flushed to disk, renamed over it."""
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a draft to write; if all goes well it is flushed to disk and takes the place of path, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+class Busy(Exception):
+    """Another process is at work in the run's folder."""
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold the run's folder for the length of a with-block; Busy where another process holds it. Ends with the process."""
+    with (folder / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"another process is at work in {folder}; wait for it or stop it") from None
+        yield
+
+
+def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows of one run, atomically; the file's presence is what makes a run finished."""
+    write_text(folder / FILE, json.dumps(list(rows), indent=1, allow_nan=False) + "\n")
+
+
+def finished(folder: Path) -> bool:
+    """Whether the folder holds a whole record of a run that need not be made again: ok, or diverged (it would again)."""
+    try:
+        return read(folder)[0]["status"] in ("ok", "diverged")
+    except (FileNotFoundError, UserError):
+        return False
+
+
+def read(folder: Path) -> list[Row]:
+    """Read the rows of one run; FileNotFoundError where there are none, UserError where the file is not whole."""
+    path = folder / FILE
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a whole record ({error}); delete it and give the command that made it again") from None
+    sound = isinstance(rows, list) and rows and all(isinstance(r, dict) and r.get("status") in STATUSES for r in rows)
+    if not sound:
+        raise UserError(f"{path} is not a list of rows with a status ({', '.join(STATUSES)}); delete it and run again")
+    return rows

@@ -1,0 +1,51 @@
+"""What a dataset asks of a model; the only thing that data and architecture know of each other.
+
+    task = Task(kind="tokens", d_in=256, d_out=256, seq_len=64, targets=64)
+    check("mlp", ("vectors", "tokens"), "text", task)      # silent, or one sentence
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scaling.errors import UserError
+
+KINDS = ("tokens", "images", "sequences", "vectors")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One example of a dataset, as a model must see it.
+
+    kind: tokens (integers in, a class per position out), images, sequences or vectors.
+    d_in: vocabulary size for tokens, channels or features otherwise; d_out: classes or outputs per target.
+    seq_len: positions per example (1 for vectors, pixels along a side for images).
+    targets: loss-bearing positions per example. loss: cross_entropy or mse.
+    floor: irreducible loss where it is known [nats per target].
+    bytes_per_target: bytes of text that a target stands for, so that bits per byte has a meaning.
+    """
+
+    kind: str
+    d_in: int
+    d_out: int
+    seq_len: int
+    targets: int
+    loss: str = "cross_entropy"
+    floor: float | None = None
+    bytes_per_target: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(f"kind={self.kind!r} of a task is not one of {', '.join(KINDS)}")
+
+
+def listed(words: Sequence[str]) -> str:
+    """Join words as prose does: 'a, b and c'."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def check(family: str, learns: Sequence[str], data: str, task: Task) -> None:
+    """Refuse a family that does not declare the task's kind, in one sentence."""
+    if task.kind not in learns:
+        raise UserError(
+            f"{family} learns {listed(learns)}, but data={data} asks for {task.kind}; choose another family= or data="
+        )

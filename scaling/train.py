@@ -1,0 +1,132 @@
+"""Train one run: the Hydra app and the one door, run_one, that every launcher goes through.
+
+    isoflop train family=lstm family.width=32 data.size=1e5
+    isoflop train -m family=mlp,lstm family.width=16,32 data.size=1e5,1e6      the same command again does what is missing
+
+torch stays out of the imports above the functions: `--help` and a sweep's planning start fast.
+"""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from scaling import config, record
+from scaling.errors import UserError
+
+config.register_resolvers()
+
+
+class RunFailed(Exception):
+    """A run left no result; its record says why."""
+
+
+def train(cfg: DictConfig) -> None:
+    """A Hydra job: freeze the composed config, unless a sweep has frozen it already, and go through the door."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    single = HydraConfig.get().mode is RunMode.RUN
+    if single and not prepare(cfg, folder):
+        return
+    row = run_one(folder, bar=single and sys.stderr.isatty())[-1]
+    if single:
+        print(f"{summary(row)}\n{folder}/{record.FILE}", file=sys.stderr)
+    if row["status"] in ("failed", "timeout"):
+        raise RunFailed(row["reason"])
+
+
+def prepare(cfg: DictConfig, folder: Path) -> bool:
+    """Freeze a single run; False where it is done already and is not to be made again."""
+    plain = config.resolved(cfg)
+    if record.finished(folder):
+        same = config.same_code(record.read(folder)[0], plain)
+        if same or not cfg.redo_other_code:
+            other = "" if same else " by other code; redo_other_code=true runs it again"
+            print(f"done already{other}: {summary(record.read(folder)[-1])}\n{folder}/{record.FILE}", file=sys.stderr)
+            return False
+        (folder / record.FILE).unlink()
+    config.freeze(plain, folder)
+    return True
+
+
+def run_one(folder: Path, bar: bool = False) -> list[record.Row]:
+    """Build, fit, write: train what the folder's frozen config describes and leave its rows in the folder.
+
+    A run that fails leaves a row with the reason. UserError: the config cannot be run at all, nothing is left.
+    """
+    with record.sole_writer(folder):
+        if record.finished(folder):
+            return record.read(folder)
+        plain = config.thaw(folder)
+        try:
+            rows = fit(plain, folder, bar)
+        except (UserError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            (folder / "log.txt").open("a").write(traceback.format_exc())
+            first = str(error).strip().splitlines() or [""]
+            rows = [config.failure(plain, "failed", f"{type(error).__name__}: {first[0]}")]
+        record.write(folder, rows)
+    return rows
+
+
+def fit(plain: config.Config, folder: Path, bar: bool) -> list[record.Row]:
+    """Train and evaluate one run, in plain sight."""
+    import pytorch_lightning as pl
+    import torch
+
+    from scaling.assemble import assemble
+    from scaling.circumstance import measure
+    from scaling.module import Diverged, ScalingModule
+    from scaling.watch import CHECKPOINT, Watch, mirror, quiet
+
+    quiet()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    run = assemble(plain)
+    examples = run.data.load()
+    torch.manual_seed(plain["seed"])
+    module = ScalingModule(run.family.build(run.task), run.task, examples, run.recipe, run.steps, plain["seed"])
+    logger = mirror(plain, folder)
+    watch = Watch(folder, run.cost.flops_per_target, plain["trainer"]["checkpoint_every_s"], bar)
+    trainer = pl.Trainer(
+        accelerator=plain["trainer"]["accelerator"],
+        devices=1,
+        max_steps=run.steps,
+        logger=logger or False,
+        callbacks=[watch],
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    checkpoint = folder / CHECKPOINT
+    result: dict[str, Any] = {"status": "failed"}
+    try:
+        trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None)
+        result = {"status": "ok", **module.results}
+    except Diverged as error:
+        result = {"status": "diverged", "reason": str(error)}
+    finally:
+        watch.close(keep_checkpoint=result["status"] == "failed")
+        if logger:
+            logger.log_metrics({k: v for k, v in result.items() if k.startswith("L")}, step=module.position)
+            logger.experiment.finish(exit_code=int(result["status"] != "ok"))
+    speed = measure(trainer.strategy.root_device, run.C, run.D, watch.wall_s, run.recipe.precision)
+    return [record.row(**config.identity(plain), **run.columns, **examples.facts, **speed, **result)]
+
+
+def summary(row: record.Row) -> str:
+    """One line on how a run went."""
+    head = f"{row['family']} width={row['width']} depth={row['depth']} seed={row['seed']}"
+    if row["status"] != "ok":
+        return f"{row['status']}: {head}: {row['reason']}"
+    size = f"N={row['N']:.3g} D={row['D']:.3g} C={row['C']:.3g}"
+    return f"{head}  {size}  L={row['L']:.4f} ± {row['L_se']:.4f} nats per target  ({row['wall_s']:.1f} s)"
+
+
+main = hydra.main(config_path="../conf", config_name="train", version_base="1.3")(train)
