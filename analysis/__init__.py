@@ -4,6 +4,9 @@ from analysis import fit, read_runs
 print(fit(read_runs("runs.csv"), "chinchilla"))
 """
 
+import sys
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 # public name -> the module that holds it
@@ -24,15 +27,18 @@ _FACE = {
 __all__ = sorted(_FACE)
 
 
-def __getattr__(name: str) -> Any:
-    """Import the module behind a public name on first use, so that `import analysis.x` stays cheap."""
-    from importlib import import_module
+class _Face(ModuleType):
+    """A package whose functions keep their names although modules share them (`fit` is in fit.py)."""
 
-    if name in _FACE:
+    def __getattr__(self, name: str) -> Any:
+        if name not in _FACE:
+            raise AttributeError(f"module 'analysis' has no attribute {name!r}; it has {', '.join(__all__)}")
         return getattr(import_module(_FACE[name]), name)
-    try:  # a submodule: importlib, so that a missing one is an AttributeError and not a recursion
-        return import_module(f"analysis.{name}")
-    except ModuleNotFoundError as error:
-        if error.name != f"analysis.{name}":
-            raise
-        raise AttributeError(f"module 'analysis' has no attribute {name!r}; it has {', '.join(__all__)}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # importing analysis.fit binds the module here; the function keeps the name, sys.modules has the module
+        if not (name in _FACE and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face

@@ -18,18 +18,18 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.fit import fit
-from analysis.result import FitError
 from analysis.laws import get_law
+from analysis.result import FitError
 
 # what makes two runs replicates of one another: all of these equal, the seed not
 CELL = ("family", "data", "width", "depth", "batch", "lr", "rung", "N", "D", "mark")
 # budgets are rounded up to whole steps: values closer than this are one level of an axis
-SAME_LEVEL = 0.05
+SAME_LEVEL = 0.1
 
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """Spread of ln L over seeds: `sd` pooled over the replicated cells, on `df` degrees of freedom; None without any."""
+    """Spread of ln L over seeds: `sd` pooled over replicated cells on `df` degrees of freedom; None without any."""
 
     sd: float | None
     df: int
@@ -153,7 +153,9 @@ def hold_out(train: pd.DataFrame, test: pd.DataFrame, law: str, *, axis: str, le
 def backtest(runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, level: float = 0.9, **how: Any) -> Backtest:
     """Roll the hold-out along `axis` (D, N or C): at most `folds` cuts over its larger half, the last before the top.
 
-    `runs` are those of one group; `how` goes to `fit`. FitError where the axis has fewer than three levels.
+    `runs` are those of one group; `how` goes to `fit`. A cut leaves more different points to fit than the law has
+    parameters, since a curve through all its points says nothing of the next; only the last cut is always made.
+    FitError where the axis has fewer than three levels.
     """
     rows = points(runs)
     index = level_index(rows[axis]) if len(rows) else np.zeros(0, dtype=np.int64)
@@ -163,7 +165,11 @@ def backtest(runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, level: 
             f"a rolling hold-out along {axis} needs at least 3 different {axis}, "
             f"and these {len(rows)} rows have {top + 1}; add runs at other {axis}"
         )
-    first = max(1, (top + 1) // 2 - 1)
+    declared = get_law(law)
+    enough = [
+        k for k in range(top) if len(rows[index <= k][list(declared.columns)].drop_duplicates()) > len(declared.params)
+    ]
+    first = max((top - 1) // 2, min([*enough, top - 1]))
     cuts = sorted({round(k) for k in np.linspace(first, top - 1, min(folds, top - first))})
     done = tuple(hold_out(rows[index <= k], rows[index > k], law, axis=axis, level=level, **how) for k in cuts)
     return Backtest(law, axis, level, done)

@@ -2,8 +2,8 @@
 
 A claim names its sentence, the runs that it needs, a law, one quantity and a region. `judge` is pure: the same rows and
 the same file give the same verdict, one for each family or pair of families and one for the claim. Over subjects it is
-combined as the file says: `all` is refuted by one counter-example and supported only by every subject; `any` is supported
-by one subject (contrasts are Holm-corrected over the pairs) and refuted only by every subject.
+combined as the file says: `all` is refuted by one counter-example and supported only by every subject; `any` is
+supported by one subject (contrasts are Holm-corrected over the pairs) and refuted only by every subject.
 
     for verdict in judge(read_runs("runs.csv")):
         print(verdict.id, verdict.verdict, verdict.reason)
@@ -67,7 +67,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the runs say of a claim, or of one subject of it; `statistic`, `low`, `high` are None where there is none."""
+    """What the runs say of a claim, or of one subject; `statistic`, `low`, `high` are None where there is none."""
 
     id: str
     verdict: str

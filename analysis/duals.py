@@ -1,7 +1,8 @@
 """Dual numbers on arrays: a law written with plain numpy yields its exact Jacobian when its parameters are duals.
 
-A dual is a value and its derivatives, one array for each parameter that it depends on; a parameter it does not depend on costs
-nothing. Arrays broadcast: parameters of shape (starts, 1) against columns of shape (rows,) give (starts, rows).
+A dual is a value and its derivatives, one array for each parameter that it depends on; a parameter it does not depend
+on costs nothing. Arrays broadcast: parameters of shape (starts, 1) against columns of shape (rows,) give (starts,
+rows).
 
     alpha = Dual(np.array([[0.3]]), {0: np.array([[1.0]])})
     (np.array([1e6, 1e7]) ** -alpha).d[0]  # -log(N) * N**-0.3
@@ -40,7 +41,8 @@ def _parts(x: Number) -> Mapping[int, Array]:
 
 
 class Dual:
-    """A value and its derivatives by parameter index; behaves as a number under +, -, *, /, ** and numpy's functions."""
+    """A value and its derivatives by parameter index; behaves as a number under +, -, *, /, ** and numpy's
+    functions."""
 
     __slots__ = ("d", "value")
 
@@ -98,11 +100,12 @@ class Dual:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Number, **options: Any) -> "Dual":
         if method == "__call__" and not options:
             if ufunc in _BINARY:
-                return _BINARY[ufunc](*inputs)
+                result: Dual = _BINARY[ufunc](*inputs)
+                return result
             if ufunc in _UNARY:
                 value, slope = _UNARY[ufunc](inputs[0].value)
                 return Dual(value, _scaled(inputs[0].d, slope))
-        return NotImplemented  # numpy turns this into a TypeError that names the function
+        raise TypeError(f"a law may not use {ufunc.__name__}: its derivative is not in analysis/duals.py")
 
 
 def _binary(name: str) -> Callable[[Number, Number], Any]:
@@ -118,7 +121,21 @@ _BINARY: dict[np.ufunc, Callable[[Number, Number], Any]] = {
     np.multiply: _binary("mul"),
     np.divide: _binary("truediv"),
     np.power: _binary("pow"),
+    np.minimum: lambda a, b: _smaller(a, b),
+    np.logaddexp: lambda a, b: _logaddexp(a, b),
 }
+
+
+def _smaller(a: Number, b: Number) -> Dual:
+    first = _value(a) <= _value(b)
+    parts = _summed(_scaled(_parts(a), first), _scaled(_parts(b), ~first))
+    return Dual(np.where(first, _value(a), _value(b)), parts)
+
+
+def _logaddexp(a: Number, b: Number) -> Dual:
+    value = np.logaddexp(_value(a), _value(b))
+    parts = _summed(_scaled(_parts(a), np.exp(_value(a) - value)), _scaled(_parts(b), np.exp(_value(b) - value)))
+    return Dual(value, parts)
 
 
 def _exp(x: Array) -> tuple[Array, Array]:

@@ -13,11 +13,13 @@ from analysis.backtest import points
 from analysis.claims import Claim, Verdict
 from analysis.needs import tuned_rows
 from analysis.quantities import QUANTITIES, Measured, NotIdentified, NotThere, Study
+from analysis.regions import VERDICTS
 from analysis.result import FitError
 from analysis.runs import select
 from scaling.errors import UserError
 
 _NAMES = re.compile(r"([A-Za-z_][\w.]*)\s*(?:<=|>=|!=|==|=|<|>)")
+OPPOSITE = {"different": "equivalent", "equivalent": "different"}
 _TEXTS = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -31,16 +33,19 @@ def judge_claim(runs: pd.DataFrame, claim: Claim) -> Verdict:
     if len(families) < max(claim.needs.families, 2 if claim.subject == "pair" else 1):
         reason = f"has {len(families)} of {max(claim.needs.families, 2)} families: {', '.join(families) or 'none'}"
         return Verdict(claim.id, "untested", reason, claim=claim)
-    lacks = {name: _lacks(rows, name, claim) for name in families}
+    lacks = {name: "; ".join(claim.needs.missing(rows[rows["family"] == name])) for name in families}
     if claim.subject == "family":
         subjects = [_judge_family(rows, name, lacks[name], of, claim) for name in families for of in claim.of]
     else:
         subjects = _judge_pairs(rows, lacks, claim)
-    return combine(claim, subjects)
+    verdict = combine(claim, subjects)
+    if verdict.verdict != "untested" or not any(lacks.values()):
+        return verdict
+    return replace(verdict, reason=f"{_grouped(lacks)}{_unfinished(rows)}")
 
 
 def scope(runs: pd.DataFrame, claim: Claim) -> pd.DataFrame:
-    """The rows that the claim speaks of: `where`, then `at` within each family. Rows without a family are one family."""
+    """The rows that the claim speaks of: `where`, then `at` in each family; a table without families is one family."""
     rows = runs if "family" in runs else runs.assign(family="all runs")
     rows = rows[rows["family"].notna()]
     named = {*_NAMES.findall(_TEXTS.sub("", claim.where)), *claim.at}
@@ -69,10 +74,9 @@ def combine(claim: Claim, subjects: list[Verdict]) -> Verdict:
     verdict = decided or next(v for v in ("untested", "not_identified", "inconclusive") if v in found)
     deciding = [s for s in subjects if s.verdict == verdict]
     clearest = max(deciding, key=lambda s: abs(s.statistic or 0.0))
-    if verdict == "untested":
-        reason = "; ".join(f"{s.subject}: {s.reason}" for s in deciding)
-    else:
-        reason = ", ".join(f"{v} for {_names(subjects, v)}" for v in sorted(found))
+    reason = ", ".join(f"{v} for {_names(subjects, v)}" for v in sorted(found, key=VERDICTS.index))
+    if clearest.statistic is not None and len(subjects) > 1:
+        reason += f"; the numbers are those of {clearest.subject}"
     numbers = {"statistic": clearest.statistic, "low": clearest.low, "high": clearest.high}
     return Verdict(claim.id, verdict, reason, **numbers, claim=claim, subjects=tuple(subjects))
 
@@ -92,7 +96,7 @@ def changed_since(claim: Claim, runs: pd.DataFrame) -> str:
                 f"git does not know the runs' commit {commit[:12]} here, so whether this claim came first is not known"
             )
         if _git(claim.file, "rev-parse", f"{commit}:./{claim.file.name}") != now:
-            return f"this file is not the one at the runs' commit {commit[:12]}: the claim changed, or came, after its runs"
+            return f"the claim changed, or came, after its runs: its file is another at their commit {commit[:12]}"
     return ""
 
 
@@ -118,14 +122,21 @@ def _places(rows: pd.DataFrame, column: str, place: str | float) -> dict[str, fl
     return chosen
 
 
-def _lacks(rows: pd.DataFrame, family: str, claim: Claim) -> str:
-    """What a family's runs lack for this claim, in words; runs that did not finish are mentioned."""
-    mine = rows[rows["family"] == family]
-    missing = claim.needs.missing(mine)
-    lost = int((mine["status"] != "ok").sum()) if "status" in mine else 0
-    if missing and lost:
-        missing.append(f"{lost} unfinished row{'s' if lost > 1 else ''} do not count")
-    return "; ".join(missing)
+def _grouped(lacks: dict[str, str]) -> str:
+    """What is missing, in words, the families that lack the same named together."""
+    alike: dict[str, list[str]] = {}
+    for name, lack in lacks.items():
+        if lack:
+            alike.setdefault(lack, []).append(name)
+    return ". ".join(
+        f"{', '.join(names)}: each {lack}" if names[1:] else f"{names[0]}: {lack}" for lack, names in alike.items()
+    )
+
+
+def _unfinished(rows: pd.DataFrame) -> str:
+    """How many rows did not finish, in words; empty where all did."""
+    lost = rows[rows["status"] != "ok"].groupby("family").size() if "status" in rows else pd.Series(dtype=int)
+    return f". Unfinished, not counted: {', '.join(f'{n} of {name}' for name, n in lost.items())}" if len(lost) else ""
 
 
 def _study(rows: pd.DataFrame, claim: Claim, of: str, pair: tuple[str, ...] = ()) -> Study:
@@ -137,7 +148,7 @@ def _judge_family(rows: pd.DataFrame, family: str, lacks: str, of: str, claim: C
     """The verdict for one family."""
     subject = f"{family}: {of}" if len(claim.of) > 1 else family
     if lacks:
-        return Verdict(claim.id, "untested", lacks, subject=subject)
+        return Verdict(claim.id, "untested", f"{family} {lacks}", subject=subject)
     outcome = _measure(_study(rows[rows["family"] == family], claim, of), claim)
     if isinstance(outcome, tuple):
         return Verdict(claim.id, *outcome, subject=subject)
@@ -161,7 +172,7 @@ def _judge_pairs(rows: pd.DataFrame, lacks: dict[str, str], claim: Claim) -> lis
     verdicts: dict[str, Verdict] = {}
     studies: dict[str, Study] = {}
     for pair in itertools.combinations(sorted(lacks), 2):
-        missing = "; ".join(f"{name} {lacks[name]}" for name in pair if lacks[name])
+        missing = " and ".join(f"{name} {lacks[name]}" for name in pair if lacks[name])
         memory: dict[object, object] = {}
         for of in claim.of:
             subject = " − ".join(pair) + (f": {of}" if of else "")
@@ -177,13 +188,14 @@ def _judge_pairs(rows: pd.DataFrame, lacks: dict[str, str], claim: Claim) -> lis
     for subject, (wide, level) in _holm(studies, claim).items():
         narrow = QUANTITIES[claim.quantity](replace(studies[subject], level=0.90))
         verdict = claim.region.contrast(wide.value, (wide.low, wide.high), (narrow.low, narrow.high), wide.seed_sd)
-        reason = f"{wide.reason}; {level:.1%} interval"
+        found = {"supported": claim.region.expect, "refuted": OPPOSITE[claim.region.expect]}.get(verdict, "not decided")
+        reason = f"{found}, {wide.reason}; {level:.1%} interval, band ±{claim.region.band(wide.seed_sd):.3g}"
         verdicts[subject] = Verdict(claim.id, verdict, reason, wide.value, wide.low, wide.high, subject)
     return list(verdicts.values())
 
 
 def _holm(studies: dict[str, Study], claim: Claim) -> dict[str, tuple[Measured, float]]:
-    """For every contrast its interval at Holm's level: 1 − α/m, m the contrasts that are not yet told from 0 (Holm 1979)."""
+    """For every contrast its interval at Holm's level (1979): 1 − α/m, m the contrasts that are not yet told from 0."""
     done: dict[str, tuple[Measured, float]] = {}
     pending = list(studies)
     while pending:

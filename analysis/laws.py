@@ -1,132 +1,17 @@
-"""The catalogue of laws: a law is a function whose signature is its declaration.
+"""The catalogue of laws, one function each; adding one here is all it takes (analysis/declare.py says how).
 
-Positional arguments are columns of the runs; keyword-only arguments are parameters, and their annotation says what kind of
-number each is (its bounds, where to start, whether it enters linearly). The docstring's first line is the formula for the report.
-`@law` adds the source, the derived quantities (functions of parameters) and curves (functions of C and parameters).
-
-    @law("Hestness et al. 2017, arXiv:1712.00409, eq. 1")
-    def power(x: Column, *, A: Scale, alpha: Exponent) -> Column:
-        \"\"\"L(x) = A x^-alpha\"\"\"
-        return A * x**-alpha
-
-    get_law("power(D)").columns        # ('D',)
-    get_law("chinchilla(n_total, D)")  # the same law under another convention of counting
+get_law("power_offset(D)").columns     # ('D',)
+get_law("chinchilla(n_total, D)")      # the same law under another convention of counting
+LAWS["chinchilla"].formula             # 'L(N, D) = E + A N^-alpha + B D^-beta'
 """
 
-import inspect
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scaling.errors import UserError
+from analysis.declare import LAWS, Column, Exponent, Free, Kind, Law, Offset, Power, Scale, get_law, law
 
-Column = NDArray[np.float64]
-Scalar = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What kind of number a parameter is: bounds, range of starts, coordinates of the search.
-
-    `log`: searched as its logarithm. `linear`: enters linearly given the others, so that a start is solved and not drawn.
-    `unit`: the column in whose range the starts lie. `flat`: a factor up and down; where neither can be told from the optimum,
-    the parameter is not identified.
-    """
-
-    low: float = -np.inf
-    high: float = np.inf
-    start: tuple[float, float] = (0.1, 1.0)
-    log: bool = False
-    linear: bool = False
-    unit: str | None = None
-    flat: float | None = None
-
-
-# an irreducible loss; an amplitude; a decay exponent; a term of any sign
-Offset = Annotated[float, Kind(low=0.0, linear=True)]
-Scale = Annotated[float, Kind(low=0.0, log=True, linear=True)]
-Exponent = Annotated[float, Kind(low=0.0, high=10.0, start=(0.05, 1.2), flat=3.0)]
-Free = Annotated[float, Kind(linear=True)]
-
-
-@dataclass(frozen=True)
-class Law:
-    """A formula, its columns and its parameters; call it with the columns in order and the parameters by name."""
-
-    name: str
-    function: Callable[..., Any]
-    columns: tuple[str, ...]
-    params: Mapping[str, Kind]
-    formula: str
-    source: str
-    derived: Mapping[str, Scalar] = field(default_factory=dict)
-    curves: Mapping[str, Scalar] = field(default_factory=dict)
-    target: str = "L"
-    arguments: tuple[str, ...] = ()  # the names of the columns in the formula
-
-    def __call__(self, *columns: Any, **params: Any) -> Any:
-        return self.function(*columns, **params)
-
-    def derive(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Derived quantities at these parameters (arrays give arrays)."""
-        return {name: function(**_given(function, params)) for name, function in self.derived.items()}
-
-    def curve(self, name: str, C: Any, params: Mapping[str, Any]) -> Any:
-        """The derived curve `name` ('N_opt', 'D_opt' ...) at compute C [FLOPs]."""
-        if name not in self.curves:
-            raise UserError(f"law {self.name} has no {name}(C); it has {', '.join(self.curves) or 'none'}")
-        function = self.curves[name]
-        return function(C, **_given(function, params))
-
-    def over(self, *columns: str) -> "Law":
-        """The same law over other columns, in the order of its arguments."""
-        if len(columns) != len(self.arguments):
-            takes = ", ".join(self.arguments)
-            raise UserError(f"law {self.name} takes {len(self.arguments)} column(s), {self.name}({takes}), not {len(columns)}")
-        shown = columns != self.arguments
-        return replace(self, columns=columns, name=f"{self.name}({','.join(columns)})" if shown else self.name)
-
-
-LAWS: dict[str, Law] = {}
-
-
-def _given(function: Scalar, params: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: params[k] for k in inspect.signature(function).parameters if k in params}
-
-
-def law(source: str, *, target: str = "L", curves: Mapping[str, Scalar] | None = None, **derived: Scalar) -> Callable[..., Any]:
-    """Enter a function in the catalogue: its source, and derived quantities as functions of parameters by name."""
-
-    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
-        hints = get_type_hints(function, include_extras=True)
-        signature = inspect.signature(function).parameters.values()
-        names = tuple(p.name for p in signature if p.kind is not p.KEYWORD_ONLY)
-        params = {p.name: hints[p.name].__metadata__[0] for p in signature if p.kind is p.KEYWORD_ONLY}
-        formula = (function.__doc__ or "").strip().splitlines()[0]
-        # a law of one column stands over compute until it is told otherwise
-        columns = ("C",) if names == ("x",) else names
-        name = function.__name__
-        LAWS[name] = Law(name, function, columns, params, formula, source, derived, curves or {}, target, names)
-        return function
-
-    return enter
-
-
-def get_law(text: str | Law) -> Law:
-    """The law that a text names: 'chinchilla', 'power_offset(C)', 'chinchilla(n_total, D)'."""
-    if isinstance(text, Law):
-        return text
-    match = re.fullmatch(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*", text)
-    if match is None or match[1] not in LAWS:
-        raise UserError(f"no law is called {text!r}; choose one of {', '.join(LAWS)}, a column in brackets: power_offset(D)")
-    found = LAWS[match[1]]
-    if match[2] is not None:
-        return found.over(*(c.strip() for c in match[2].split(",")))
-    return found.over("C") if found.arguments == ("x",) else found
+__all__ = ["LAWS", "Law", "get_law"]
 
 
 def _share(alpha: Any, beta: Any) -> Any:
@@ -168,3 +53,224 @@ def power_offset(x: Column, *, E: Offset, A: Scale, alpha: Exponent) -> Column:
 def chinchilla(N: Column, D: Column, *, E: Offset, A: Scale, alpha: Exponent, B: Scale, beta: Exponent) -> Column:
     """L(N, D) = E + A N^-alpha + B D^-beta"""
     return E + A * N**-alpha + B * D**-beta
+
+
+@law("Besiroglu et al. 2024, arXiv:2404.10102, with alpha = beta", a=lambda alpha: 0.5 + 0 * alpha)
+def chinchilla_tied(N: Column, D: Column, *, E: Offset, A: Scale, B: Scale, alpha: Exponent) -> Column:
+    """L(N, D) = E + A N^-alpha + B D^-alpha"""
+    return E + A * N**-alpha + B * D**-alpha
+
+
+_SmallExponent = Annotated[float, Kind(low=0.0, high=10.0, start=(0.02, 0.5), flat=3.0)]
+
+
+def _kaplan_b(alpha_N: Any, alpha_D: Any) -> Any:
+    # Kaplan et al. 2020, eq. 1.5 and table 6: the D that keeps both terms in proportion grows as N^(alpha_N/alpha_D)
+    return alpha_N / alpha_D
+
+
+@law("Kaplan et al. 2020, arXiv:2001.08361, eq. 1.5", D_per_N_power=_kaplan_b)
+def kaplan(
+    N: Column,
+    D: Column,
+    *,
+    N_c: Annotated[float, Kind(low=0.0, log=True, start=(1e2, 1e8), unit="N")],
+    alpha_N: _SmallExponent,
+    D_c: Annotated[float, Kind(low=0.0, log=True, start=(1e2, 1e8), unit="D")],
+    alpha_D: _SmallExponent,
+) -> Column:
+    """L(N, D) = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D"""
+    return np.exp(alpha_D * np.log(np.exp(alpha_N / alpha_D * np.log(N_c / N)) + D_c / D))
+
+
+@law("Alabdulmohsin et al. 2022, arXiv:2209.06640, section 3 (M4)", implicit=("E", "L0"))
+def m4(
+    x: Column,
+    L: Column,
+    *,
+    E: Annotated[float, Kind(low=0.0, start=(0.3, 0.99), unit="L")],
+    L0: Annotated[float, Kind(low=0.0, log=True, start=(1.05, 3.0), unit="L")],
+    alpha: Annotated[float, Kind(low=0.0, high=10.0, start=(0.1, 2.0))],
+    beta: Annotated[float, Kind(low=0.0, log=True, start=(0.1, 1e4))],
+    c: Exponent,
+) -> Column:
+    """(L - E) / (L0 - L)^alpha = beta x^-c"""
+    return np.log(L - E) - alpha * np.log(L0 - L) - np.log(beta) + c * np.log(x)
+
+
+@law("Caballero et al. 2022, arXiv:2210.14891, eq. 1, one break")
+def bnsl(
+    x: Column,
+    *,
+    a: Offset,
+    b: Scale,
+    c0: Annotated[float, Kind(low=-5.0, high=10.0, start=(0.0, 1.0))],
+    c1: Annotated[float, Kind(low=-20.0, high=20.0, start=(-1.0, 6.0))],
+    d1: Annotated[float, Kind(low=0.0, log=True, start=(1.0, 1.0), unit="x")],
+    f1: Annotated[float, Kind(low=0.0, log=True, start=(0.03, 2.0))],
+) -> Column:
+    """L(x) = a + b x^-c0 (1 + (x/d1)^(1/f1))^(-c1 f1)"""
+    bend = np.logaddexp(0.0, (np.log(x) - np.log(d1)) / f1)
+    return a + b * np.exp(-c0 * np.log(x) - c1 * f1 * bend)
+
+
+def _effective(unique: Any, total: Any, rate: Any) -> Any:
+    # Muennighoff et al. 2023, arXiv:2305.16264, eq. 5: repetitions beyond the first are worth less and less
+    return unique - unique * rate * np.expm1(-(total / unique - 1.0) / rate)
+
+
+_Rate = Annotated[float, Kind(low=0.0, log=True, start=(0.3, 100.0), flat=10.0)]
+
+
+@law("Muennighoff et al. 2023, arXiv:2305.16264, eqs. 5-7")
+def data_constrained(
+    N: Column,
+    D: Column,
+    D_unique: Column,
+    *,
+    E: Offset,
+    A: Scale,
+    alpha: Exponent,
+    B: Scale,
+    beta: Exponent,
+    R_D: _Rate,
+    R_N: _Rate,
+) -> Column:
+    """L(N, D, U) = E + A N'^-alpha + B D'^-beta; D' = U + U R_D (1 - e^-((D/U - 1)/R_D)), N' likewise about N_opt(U)"""
+    # the size that is compute-optimal for the unique data: N_opt at the C whose D_opt is D_unique
+    fitting = _G(A, alpha, B, beta) * np.exp(beta / alpha * np.log(D_unique * _G(A, alpha, B, beta)))
+    N_unique = np.minimum(fitting, N)
+    return E + A * _effective(N_unique, N, R_N) ** -alpha + B * _effective(D_unique, D, R_D) ** -beta
+
+
+@law("Gadre et al. 2024, arXiv:2403.08540, eq. 4, with M = D/N and C = 6 N D")
+def overtraining(N: Column, D: Column, *, E: Offset, A: Scale, B: Scale, eta: Exponent) -> Column:
+    """L(N, D) = E + (A M^eta + B M^-eta) C^-eta"""
+    M, C = D / N, 6 * N * D
+    return E + (A * M**eta + B * M**-eta) * C**-eta
+
+
+@law("McLeish et al. 2025, arXiv:2502.06857, the fit over (width, depth, tokens)")
+def shape(
+    width: Column,
+    depth: Column,
+    D: Column,
+    *,
+    E: Offset,
+    A: Scale,
+    alpha: Exponent,
+    G: Scale,
+    gamma: Exponent,
+    B: Scale,
+    beta: Exponent,
+) -> Column:
+    """L(w, d, D) = E + A w^-alpha + G d^-gamma + B D^-beta"""
+    return E + A * width**-alpha + G * depth**-gamma + B * D**-beta
+
+
+@law("Clark et al. 2022, arXiv:2202.01169, eqs. 5 and 6", log_linear=True)
+def routed(
+    N: Column,
+    n_experts: Column,
+    *,
+    a: Free,
+    b: Free,
+    c: Free,
+    d: Free,
+    E_start: Annotated[float, Kind(low=0.0, log=True, start=(1.0, 8.0))],
+    E_max: Annotated[float, Kind(low=0.0, log=True, start=(100.0, 1000.0))],
+) -> Column:
+    """log10 L = a log10 N + b log10 E' + c log10 N log10 E' + d; 1/E' = 1/(E - 1 + 1/(1/E_start - 1/E_max)) +
+    1/E_max"""
+    experts = 1 / (1 / (n_experts - 1 + 1 / (1 / E_start - 1 / E_max)) + 1 / E_max)
+    log_N, log_E = np.log10(N), np.log(experts) / np.log(10)
+    return np.exp(np.log(10) * (a * log_N + b * log_E + c * log_N * log_E + d))
+
+
+@law(
+    "Beck et al. 2025, arXiv:2510.02228, the joint form with a common power",
+    A=lambda K, gamma: K ** (1 / gamma),
+    B=lambda K, gamma, ratio: K ** (1 / gamma) * ratio,
+)
+def multiplicative(
+    N: Column,
+    D: Column,
+    *,
+    E: Offset,
+    K: Scale,
+    alpha: Exponent,
+    ratio: Annotated[float, Kind(low=0.0, log=True, start=(1e-2, 1e2))],
+    beta: Exponent,
+    gamma: Annotated[float, Kind(low=0.0, high=10.0, start=(0.3, 2.0))],
+) -> Column:
+    """L(N, D) = E + (A N^-alpha + B D^-beta)^gamma, with K = A^gamma and ratio = B/A"""
+    return E + K * (N**-alpha + ratio * D**-beta) ** gamma
+
+
+# exponents of the exponents: near zero, either sign
+_Bend = Annotated[float, Kind(low=-2.0, high=2.0, start=(-0.4, 0.4))]
+_Lean = Annotated[float, Kind(low=-200.0, high=200.0, start=(-1.0, 1.0))]
+_Loss = Annotated[float, Kind(low=-200.0, high=200.0, start=(-1.0, 2.0))]
+_Decay = Annotated[float, Kind(low=-200.0, high=20.0, start=(-2.0, 0.0))]
+
+
+@law("Farseer, Li et al. 2025, arXiv:2506.10972, with N in billions")
+def farseer(
+    N: Column,
+    D: Column,
+    *,
+    a1: _Lean,
+    b1: _Decay,
+    alpha: _Bend,
+    a2: _Lean,
+    b2: Annotated[float, Kind(low=-200.0, high=200.0, start=(0.0, 10.0))],
+    beta: _Bend,
+    a3: _Lean,
+    b3: _Loss,
+    gamma: _Bend,
+) -> Column:
+    """L(N, D) = exp(a3 n^gamma + b3) + exp(a2 n^beta + b2) D^-exp(a1 n^alpha + b1), n = N/1e9"""
+    n = N / 1e9
+    power = np.exp(a1 * n**alpha + b1)
+    return np.exp(a3 * n**gamma + b3) + np.exp(a2 * n**beta + b2 - power * np.log(D))
+
+
+@law("Tissue et al. 2024, arXiv:2408.11029, eq. 1")
+def lr_annealing(S1: Column, S2: Column, *, E: Offset, A: Scale, alpha: Exponent, K: Scale) -> Column:
+    """L(S1, S2) = E + A S1^-alpha - K S2; S1 the sum of the rates, S2 the annealed area"""
+    return E + A * S1**-alpha - K * S2
+
+
+@law("Kumar et al. 2024, arXiv:2411.04330, eq. 3, one precision for all")
+def precision(
+    N: Column,
+    D: Column,
+    bits: Column,
+    *,
+    E: Offset,
+    A: Scale,
+    alpha: Exponent,
+    B: Scale,
+    beta: Exponent,
+    gamma: Annotated[float, Kind(low=0.0, log=True, start=(0.3, 8.0), flat=10.0)],
+) -> Column:
+    """L(N, D, P) = E + A (N (1 - e^-(P/gamma)))^-alpha + B D^-beta"""
+    return E + A * (N * -np.expm1(-bits / gamma)) ** -alpha + B * D**-beta
+
+
+@law("Step Law, Li et al. 2025, arXiv:2503.04715, eq. 1", target="lr")
+def lr_rule(N: Column, D: Column, *, c: Scale, p: Power, q: Power) -> Column:
+    """lr(N, D) = c N^p D^q"""
+    return c * N**p * D**q
+
+
+@law("Step Law, Li et al. 2025, arXiv:2503.04715, eq. 1", target="batch")
+def batch_rule(D: Column, *, c: Scale, r: Power) -> Column:
+    """batch(D) = c D^r"""
+    return c * D**r
+
+
+@law("Hoffmann et al. 2022, arXiv:2203.15556, table 2", target="N_opt")
+def allocation(C: Column, *, G: Scale, a: Power) -> Column:
+    """N_opt(C) = G C^a"""
+    return G * C**a

@@ -1,4 +1,5 @@
-"""Read tables of runs, ours or another tool's, and select from them; every complaint names the file, the row and the column.
+"""Read tables of runs, ours or another tool's, and select from them; every complaint names the file, the row and the
+column.
 
     runs = read_runs("runs.csv", columns={"N": "params", "D": "tokens", "L": "loss"})
     runs = select(runs, "family = 'mlp' and C < 1e20")
@@ -56,12 +57,15 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
 
 
 def select(runs: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The rows that meet every clause of `where`: column, comparison, number or 'text', joined by `and`; never evaluated."""
+    """The rows that meet every clause of `where`: column, comparison, number or 'text', joined by `and`; never
+    evaluated."""
     keep = pd.Series(True, index=runs.index)
     for clause in re.split(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)", where.strip(), flags=re.IGNORECASE):
         match = _CLAUSE.fullmatch(clause)
         if match is None:
-            raise UserError(f"{clause!r} is not a condition; write column, comparison, number or 'text': family = 'mlp' and C<1e20")
+            raise UserError(
+                f"{clause!r} is not a condition; write column, comparison, number or 'text': family = 'mlp' and C<1e20"
+            )
         name, sign, single, double, number = match.groups()
         if name not in runs:
             raise UserError(f"no column {name!r} to select on; the columns are {_list(runs.columns)}")
@@ -80,7 +84,9 @@ def _compare(column: pd.Series, sign: str, text: str | None, number: str | None)
     if text is not None and numeric:
         raise UserError(f"column {column.name!r} holds numbers, not the text {text!r}; write the number without quotes")
     if number is not None and not numeric:
-        raise UserError(f"column {column.name!r} holds text, not the number {number}; put it in quotes: {column.name} = '{number}'")
+        raise UserError(
+            f"column {column.name!r} holds text, not the number {number}; put it in quotes: {column.name} = '{number}'"
+        )
     held = column if numeric else column.astype(str)
     result: pd.Series = _OPERATORS[sign](held, float(number) if number is not None else text)
     return result
@@ -107,13 +113,16 @@ def _load(path: Path) -> pd.DataFrame:
 
 
 def _csv(path: Path) -> pd.DataFrame:
-    # a short row is filled with NaN, a long one is an error; "inf" and "nan" are read as numbers and judged where they are used
+    # a short row is filled with NaN, a long one is an error; "inf" and "nan" are read as numbers and judged where they
+    # are used
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
             table = pd.read_csv(path, index_col=False, low_memory=False, skip_blank_lines=False)
         except pd.errors.ParserWarning:
-            raise UserError(f"{path} has rows of more fields than its header names; mend the header or the rows") from None
+            raise UserError(
+                f"{path} has rows of more fields than its header names; mend the header or the rows"
+            ) from None
     table.index = pd.RangeIndex(2, len(table) + 2, name="line")
     return table.dropna(how="all")
 
@@ -152,7 +161,9 @@ def _numbers(column: pd.Series, path: Path, *, strict: bool) -> pd.Series:
     if len(bad) and not strict:
         return column
     if len(bad):
-        raise UserError(f"{path}, line {bad[0]}: column {column.name} is {column.loc[bad[0]]!r}, not a number; mend or drop the row")
+        raise UserError(
+            f"{path}, line {bad[0]}: column {column.name} is {column.loc[bad[0]]!r}, not a number; mend or drop the row"
+        )
     return numbers.astype(float)
 
 

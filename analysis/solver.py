@@ -1,17 +1,17 @@
 """One optimiser for every law: a batched, robust Gauss-Newton that carries all starts and all resamples at once.
 
-The unknowns of problem s are u[s]: the logarithm of a parameter that is searched so, the parameter itself otherwise, in a box.
-Residuals are log f - log L (or f - L), the loss is Huber's (or half the square), rows carry weights, so that a resample of runs, a
-deleted run and a held-out row are all the same problem under other weights.
+The unknowns of problem s are u[s]: the logarithm of a parameter that is searched so, the parameter itself otherwise,
+in a box. Residuals are log f - log L (or f - L), the loss is Huber's (or half the square), rows carry weights, so that
+a resample of runs, a deleted run and a held-out row are all the same problem under other weights.
 
     problem = Problem(law, columns, L, Objective("huber", 1e-3))
     solution = minimise(problem, u0)          # u0 (starts, free)
 
-The step solves (Hn + lam Hs) du = -g: Hn is Newton's matrix (rows inside delta), Hs that of the quadratic which touches Huber's loss
-from above (weights delta/|r| outside), lam moves between them. Hs is a majorant, so a large lam always descends, and since
-it shrinks along the step and not along the axes, a strong correlation of A and alpha costs nothing.
-Levenberg 1944, Marquardt 1963; the majorant is Huber and Ronchetti, Robust Statistics (2009), section 7.8; the box as in
-Bertsekas 1982, Projected Newton methods.
+The step solves (Hn + lam Hs) du = -g: Hn is Newton's matrix (rows inside delta), Hs that of the quadratic which
+touches Huber's loss from above (weights delta/|r| outside), lam moves between them. Hs is a majorant, so a large lam
+always descends, and since it shrinks along the step and not along the axes, a strong correlation of A and alpha costs
+nothing. Levenberg 1944, Marquardt 1963; the majorant is Huber and Ronchetti, Robust Statistics (2009), section 7.8;
+the box as in Bertsekas 1982, Projected Newton methods.
 """
 
 from collections.abc import Mapping
@@ -28,9 +28,12 @@ from analysis.laws import Law
 CHUNK = 150_000
 # a problem is done when a full step would lower the objective by less than this share of it
 TOLERANCE = 1e-13
-# ... or by less than this, times the sum of weights: residuals at the noise of doubles, where the rows hold no noise at all
+# ... or by less than this, times the sum of weights: residuals at the noise of doubles, where the rows hold no noise
+# at all
 EXACT = 1e-28
 MAX_STEPS = 200
+# starts that go on where none has arrived by then
+FINALISTS = 8
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,12 @@ class Objective:
         size = np.abs(r)
         inside = size <= self.delta
         clipped = np.minimum(size, self.delta)
-        return clipped * (size - 0.5 * clipped), np.copysign(clipped, r), inside.astype(float), clipped / (size + 1e-300)
+        return (
+            clipped * (size - 0.5 * clipped),
+            np.copysign(clipped, r),
+            inside.astype(float),
+            self.delta / np.maximum(size, self.delta),
+        )
 
     def total(self, r: Array, weights: Array | float = 1.0) -> Array:
         """The objective as it is published: the sum over rows (of |r| for l1)."""
@@ -125,7 +133,8 @@ class Problem:
 
 
 class Solution(NamedTuple):
-    """Where each problem ended: u (problems, free), objective, Newton decrement over the objective, whether it is a minimum."""
+    """Where each problem ended: u (problems, free), objective, Newton decrement over the objective, whether it is a
+    minimum."""
 
     u: Array
     objective: Array
@@ -179,7 +188,9 @@ def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
     return _Local(f, g, newton, above)
 
 
-def minimise(problem: Problem, u0: Array, weights: Array | None = None, *, lam: float = 1.0, steps: int = MAX_STEPS) -> Solution:
+def minimise(
+    problem: Problem, u0: Array, weights: Array | None = None, *, lam: float = 1.0, steps: int = MAX_STEPS
+) -> Solution:
     """Minimise from every row of u0 (problems, free), under weights (problems, rows) or (1, rows) or none."""
     size = max(1, CHUNK // max(1, u0.shape[1] * len(problem.target)))
     parts = []
@@ -188,7 +199,21 @@ def minimise(problem: Problem, u0: Array, weights: Array | None = None, *, lam: 
             rows = slice(first, first + size)
             given = None if weights is None else weights if len(weights) == 1 else weights[rows]
             parts.append(_descend(problem, u0[rows], given, lam, steps))
-    return Solution(*(np.concatenate(x) for x in zip(*parts, strict=True)))
+    u, objective, decrement, done = (np.concatenate(x) for x in zip(*parts, strict=True))
+    return Solution(u, objective, decrement, done)
+
+
+def search(problem: Problem, u0: Array) -> Solution:
+    """Minimise from every start; the best few go on for as long as a long valley takes."""
+    first = minimise(problem, u0)
+    order = np.argsort(first.objective)[:FINALISTS]
+    if first.done[order[0]] or not np.isfinite(first.objective[order[0]]):
+        return first
+    longer = minimise(problem, first.u[order], steps=10 * MAX_STEPS)
+    out = Solution(*(x.copy() for x in first))
+    for mine, theirs in zip(out, longer, strict=True):
+        mine[order] = theirs
+    return out
 
 
 def _descend(problem: Problem, u0: Array, weights: Array | None, lam0: float, steps: int) -> Solution:
@@ -199,7 +224,7 @@ def _descend(problem: Problem, u0: Array, weights: Array | None, lam0: float, st
         weights = np.broadcast_to(weights, (count, weights.shape[1]))
     total = np.full(count, float(len(problem.target))) if weights is None else weights.sum(-1)
     here = expand(problem, u, weights)
-    lam, decrement, done = np.full(count, lam0), np.full(count, np.inf), np.zeros(count, dtype=bool)
+    lam, decrement, done = np.full(count, float(lam0)), np.full(count, np.inf), np.zeros(count, dtype=bool)
     active = np.flatnonzero(np.isfinite(here.f))
     for _ in range(steps):
         if not len(active):
@@ -253,11 +278,10 @@ def _step(now: _Local, u: Array, lam: Array, low: Array, high: Array) -> tuple[A
 
 def _solve(matrix: Array, right: Array) -> Array:
     try:
-        solved: Array = np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
-        return solved
+        solved = np.linalg.solve(matrix, right[:, :, None])
     except np.linalg.LinAlgError:
-        ridged = matrix + 1e-9 * np.eye(matrix.shape[-1])
-        return np.linalg.solve(ridged, right[:, :, None])[:, :, 0]
+        solved = np.linalg.solve(matrix + 1e-9 * np.eye(matrix.shape[-1]), right[:, :, None])
+    return np.asarray(solved[:, :, 0], dtype=np.float64)
 
 
 def _log(x: float) -> float:

@@ -1,8 +1,8 @@
 """Where to start: the parameters that enter linearly are solved, only the others are drawn.
 
-Given the nonlinear parameters, a law f = f0 + sum of w_j f_j is a least-squares problem in w (variable projection, Golub and
-Pereyra 1973). The columns f_j are the law's own derivatives, so no law has to say more than that a parameter is linear. Signs are
-kept by trying every subset of the positive ones: there are few.
+Given the nonlinear parameters, a law f = f0 + sum of w_j f_j is a least-squares problem in w (variable projection,
+Golub and Pereyra 1973). The columns f_j are the law's own derivatives, so no law has to say more than that a parameter
+is linear. Signs are kept by trying every subset of the positive ones: there are few.
 
     u0 = starts(problem, 64, seed=0)     # (64, free)
 """
@@ -52,17 +52,19 @@ def starts(problem: Problem, count: int, seed: int = 0) -> Array:
 
 def _draw(cube: Array, kind: Kind, problem: Problem) -> Array:
     low, high = kind.start
-    if kind.unit == "L":
-        low, high = low * problem.target.min(), high * problem.target.min()
+    if kind.unit == "L":  # the low end of the losses where the range lies below one, else the high end
+        unit = problem.target.min() if high <= 1 else problem.target.max()
+        low, high = low * unit, high * unit
     elif kind.unit is not None:
         column = problem.columns[problem.law.arguments.index(kind.unit)]
         low, high = low * column.min(), high * column.max()
-    if low > 0:
-        return np.asarray(low * (high / low) ** cube)
-    return np.asarray(low + (high - low) * cube)
+    drawn: Array = low * (high / low) ** cube if low > 0 else low + (high - low) * cube
+    return drawn
 
 
-def _solve_linear(problem: Problem, drawn: dict[str, Array], linear: list[tuple[str, Kind]], count: int) -> dict[str, Array]:
+def _solve_linear(
+    problem: Problem, drawn: dict[str, Array], linear: list[tuple[str, Kind]], count: int
+) -> dict[str, Array]:
     """Least squares of the relative (or raw) residual over the linear parameters, each kept on its side of zero."""
     shape = (count, len(problem.target))
     duals: dict[str, Any] = dict(problem.fixed) | drawn
@@ -71,10 +73,12 @@ def _solve_linear(problem: Problem, drawn: dict[str, Array], linear: list[tuple[
     duals |= {name: Dual(zero + 1.0, {i: np.ones((count, 1))}) for i, (name, _) in enumerate(linear)}
     with np.errstate(all="ignore"):
         f = problem.law(*problem.columns, **duals)
+        f = np.log(f) if problem.law.log_linear else f
     parts = [np.broadcast_to(f.d.get(i, zero), shape) for i in range(len(linear))]
-    scale = np.ones_like(problem.target) if problem.objective.raw else problem.target
+    target = np.log(problem.target) if problem.law.log_linear else problem.target
+    scale = np.ones_like(target) if problem.objective.raw or problem.law.log_linear else target
     basis = np.stack(parts, axis=-1) / scale[:, None]  # (starts, rows, linear)
-    rest = (problem.target - (np.broadcast_to(f.value, shape) - sum(parts))) / scale
+    rest = (target - (np.broadcast_to(f.value, shape) - sum(parts))) / scale
     basis, rest = np.nan_to_num(basis, posinf=0, neginf=0), np.nan_to_num(rest, posinf=0, neginf=0)
     best = _signed_least_squares(basis, rest, [kind.low == 0 for _, kind in linear])
     out = {}
@@ -107,6 +111,8 @@ def _signed_least_squares(basis: Array, rest: Array, positive: list[bool]) -> Ar
         cost = np.where(sound, -(found * right[:, kept]).sum(-1), np.inf)
         better = cost < best_cost
         best[better] = 0.0
-        best[np.ix_(better, kept)] = found[better]
+        for k, i in enumerate(kept):
+            best[better, i] = found[better, k]
         best_cost = np.where(better, cost, best_cost)
-    return best / norm
+    coefficients: Array = best / norm
+    return coefficients

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,16 @@ def run_id(cfg: DictConfig) -> str:
     """Hash of what determines the result, 12 hex digits."""
     text = json.dumps(science(cfg), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def rung(cfg: DictConfig, keys: Iterable[str]) -> str:
+    """A run's place in its ladder: what was chosen for it, in words, but for family and seed, which are compared across."""
+    parts = []
+    for key in sorted(set(keys) - {"family", "seed"}):
+        if key.split(".")[0] in SCIENCE:
+            value = cfg.names[key] if key in cfg.names else whole(OmegaConf.select(cfg, key))
+            parts.append(f"{key}={value:.12g}" if isinstance(value, (int, float)) else f"{key}={value}")
+    return " ".join(parts) or "only"
 
 
 def freeze(plain: Config, folder: Path) -> None:

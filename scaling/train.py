@@ -6,6 +6,9 @@
 torch stays out of the imports above the functions: `--help` and a sweep's planning start fast.
 """
 
+import contextlib
+import difflib
+import importlib
 import os
 import sys
 import traceback
@@ -14,8 +17,10 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from scaling import config, record
 from scaling.errors import UserError
@@ -27,21 +32,47 @@ class RunFailed(Exception):
     """A run left no result; its record says why."""
 
 
+class Ending(BaseException):
+    """Carries an error of a single run past Hydra, which would print it its own way."""
+
+
 def train(cfg: DictConfig) -> None:
     """A Hydra job: freeze the composed config, unless a sweep has frozen it already, and go through the door."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    single = HydraConfig.get().mode is RunMode.RUN
-    if single and not prepare(cfg, folder):
+    if HydraConfig.get().mode is RunMode.RUN:
+        try:
+            single(cfg, folder)
+        except Exception as error:
+            raise Ending() from error
+    else:
+        refuse_failure(run_one(folder)[-1])
+
+
+def single(cfg: DictConfig, folder: Path) -> None:
+    """Make one run in this process, unless it is there."""
+    if not prepare(cfg, folder):
         return
-    row = run_one(folder, bar=single and sys.stderr.isatty())[-1]
-    if single:
-        print(f"{summary(row)}\n{folder}/{record.FILE}", file=sys.stderr)
+    try:
+        row = run_one(folder, bar=sys.stderr.isatty())[-1]
+    except UserError:  # it cannot be run at all: leave nothing behind
+        for name in (config.FILE, "lock"):
+            (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
+    print(f"{summary(row)}\n{folder}/{record.FILE}", file=sys.stderr)
+    refuse_failure(row)
+
+
+def refuse_failure(row: record.Row) -> None:
+    """Raise where a run left no result."""
     if row["status"] in ("failed", "timeout"):
-        raise RunFailed(row["reason"])
+        raise RunFailed(f"the run failed: {row['reason']}")
 
 
 def prepare(cfg: DictConfig, folder: Path) -> bool:
     """Freeze a single run; False where it is done already and is not to be made again."""
+    cfg.rung = cfg.rung or config.rung(cfg, [o.split("=")[0].lstrip("+~") for o in HydraConfig.get().overrides.task])
     plain = config.resolved(cfg)
     if record.finished(folder):
         same = config.same_code(record.read(folder)[0], plain)
@@ -129,4 +160,59 @@ def summary(row: record.Row) -> str:
     return f"{head}  {size}  L={row['L']:.4f} ± {row['L_se']:.4f} nats per target  ({row['wall_s']:.1f} s)"
 
 
-main = hydra.main(config_path="../conf", config_name="train", version_base="1.3")(train)
+app = hydra.main(config_path="../conf", config_name="train", version_base="1.3")(train)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the Hydra app and return its exit code: 0 done, 1 a run failed, 2 bad usage or input, said in one sentence."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's printer
+    if any(a.startswith(("ladder=", "+ladder=")) for a in arguments) and not {"-m", "--multirun", "--cfg", "-c"} & {*arguments}:
+        arguments = ["-m", *arguments]
+    sys.argv = ["isoflop train", *arguments]
+    try:
+        app()
+    except (Exception, Ending, KeyboardInterrupt) as error:
+        code, message = verdict(error.__cause__ if isinstance(error, Ending) and error.__cause__ else error)
+        print(f"isoflop: {message}", file=sys.stderr)
+        return code
+    return 0
+
+
+def verdict(error: BaseException) -> tuple[int, str]:
+    """Exit code and sentence of an error; what is neither the user's nor a run's is raised again."""
+    match error:
+        case UserError():
+            return 2, str(error)
+        case HydraException() | OmegaConfBaseException():
+            return 2, sentence(error)
+        case RunFailed() | record.Busy():
+            return 1, str(error)
+        case KeyboardInterrupt():
+            return 130, "stopped; the same command goes on from here"
+        case OSError():
+            what = f"{error.filename}: " if error.filename else ""
+            return 2, f"{what}{error.strerror or error}; make room, or give another folder with out=DIR"
+    raise error
+
+
+def sentence(error: Exception) -> str:
+    """What Hydra has to say, in one sentence: what was given, what is allowed."""
+    first, cause = str(error).split("\n")[0], error.__cause__
+    if isinstance(error, OverrideParseException):
+        return f"the override {error.override!r} cannot be read; the form is key=value, as in family.width=64"
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name} is not there; choose one of {', '.join(sorted(error.options))}"
+    if first.startswith("Ambiguous value"):
+        return f"{first.split(chr(39))[1]} is several values; add -m to sweep over them"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and OmegaConf.is_dict(cause.parent_node):
+        parent, key = cause.full_key.rpartition(".")[0], str(cause.key)
+        keys = [str(k) for k in cause.parent_node if k not in ("hydra", "names", "_target_")]
+        close = difflib.get_close_matches(key, keys, n=1)
+        mean = f"did you mean {parent + '.' if parent else ''}{close[0]}=? " if close else ""
+        return f"{cause.full_key} is not a key; {mean}{parent or 'a run'} has {', '.join(keys)}"
+    return f"{first} {cause or ''}".replace("\n", " ").strip()
+
+
+if __name__ == "__main__":
+    sys.exit(importlib.import_module("scaling.train").main(sys.argv[1:]))

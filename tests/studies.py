@@ -42,14 +42,14 @@ def demo_study(
     truth: Mapping[str, Sequence[float]] = TRUTH,
     failures: bool = True,
 ) -> pd.DataFrame:
-    """What `isoflop demo` makes: 3 widths × 6 budgets of C for each family, 3 seeds at two budgets of the middle width."""
+    """Like `isoflop demo`: 3 widths × 6 budgets of C for each family, 3 seeds at two budgets of the middle width."""
     draw = np.random.default_rng(seed)
     rows = []
     for family in families:
         for width, N in ((16, 2e4), (32, 6e4), (64, 2e5)):
             for step in range(6):
                 C = 2e10 * 2.0**step
-                D = np.ceil(C / (6.6 * N) / 2048) * 2048
+                D = np.ceil(C / (6.6 * N) / 512) * 512
                 replicated = width == 32 and step in (2, 5)
                 for run_seed in range(3 if replicated else 1):
                     L = loss(family, N, D, truth) * np.exp(noise * draw.standard_normal())

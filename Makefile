@@ -1,0 +1,38 @@
+# Everything happens in .venv; every target may be given again and again.
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= demo
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test lint format clean
+
+help:            ## say what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+setup: .venv/ready  ## make .venv and install everything
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "isoflop needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Give one with make PYTHON=python3.12"; exit 2; }
+	@echo "making .venv with $(PYTHON): a few minutes and 2 GB, once"
+	@$(PYTHON) -m venv .venv || { echo "no venv module: on Debian or Ubuntu, apt-get install python3-venv"; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -q .venv/lib >/dev/null 2>&1 || true
+	@touch $@
+
+demo: setup      ## run the demo into OUT=demo
+	$(BIN)/isoflop demo --out $(OUT)
+
+test: setup      ## run every test, the slow ones too
+	$(BIN)/python -m pytest
+
+lint: setup      ## ruff and the type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup    ## let ruff rewrite the sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:           ## remove the environment and caches, nothing else
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache

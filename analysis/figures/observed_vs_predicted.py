@@ -1,0 +1,76 @@
+"""Observed against predicted, the held-out points apart, and the residuals: whether a law sees ahead."""
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.base import Figure, Unmet, family_scales, log_axis, number
+from analysis.view import View
+
+NAME = "observed_vs_predicted"
+ORDER = 4
+NEEDS = "a family that can be fitted without its largest C"
+
+
+def draw(view: View) -> Figure:
+    """Left: the law's loss against the measured one. Right: how far off, against compute."""
+    import altair as alt
+
+    data = _data(view)
+    colour, shape = family_scales(view.families)
+    both = [*data["L"], *data["predicted"]]
+    hue = alt.Color("family:N", scale=colour, legend=alt.Legend(title=None, orient="top"))
+    marks = {"shape": alt.Shape("family:N", scale=shape, legend=None), "tooltip": [c for c in TOOLTIP if c in data]}
+    base = alt.Chart(data).encode(color=hue)
+    filled = alt.condition("datum.part == 'held out'", alt.value(1.0), alt.value(0.0))
+    dots = base.mark_point(size=44, strokeWidth=1.4).encode(
+        fill=alt.Color("family:N", scale=colour, legend=None), fillOpacity=filled, **marks
+    )
+    ends = pd.DataFrame([{"low": min(both), "high": max(both)}])
+    diagonal = alt.Chart(ends).mark_rule(style="guide").encode(x="low:Q", x2="high:Q", y="low:Q", y2="high:Q")
+    x, y = alt.X("L:Q", **log_axis("L", both)), alt.Y("predicted:Q", **log_axis("L", both, PREDICTED))
+    left = (diagonal + dots.encode(x=x, y=y)).properties(width=330, height=320)
+    zero = alt.Chart(pd.DataFrame({"off": [0.0]})).mark_rule(style="guide").encode(x="off:Q")
+    rows = {"y": alt.Y("family:N", title=None, axis=alt.Axis(labelFontSize=12)), "yOffset": alt.YOffset("part:N")}
+    bars = base.transform_filter("datum.part == 'held out'").mark_rule(strokeWidth=6, opacity=0.15)
+    bars = bars.encode(x=alt.X("off_low:Q", title="predicted less observed, ln L [%]"), x2="off_high:Q", **rows)
+    right = (bars + zero + dots.encode(x="off:Q", **rows)).properties(width=330, height=320)
+    title, alt_text = _finding(data)
+    subtitle = (
+        "Filled: held out (the largest C of each family, not seen by the fit), bands their 90 % prediction intervals. "
+        "Hollow: the runs that were fitted."
+    )
+    return Figure(NAME, title, subtitle, alt_text, alt.concat(left, right, columns=2), data)
+
+
+PREDICTED = "predicted L [nats per target]"
+TOOLTIP = ("family", "part", "N", "D", "C", "L", "predicted", "low", "high", "off", "seed")
+
+
+def _data(view: View) -> pd.DataFrame:
+    if not view.held:
+        reasons = "; ".join(f"{name}: {why}" for name, why in view.refused.items())
+        raise Unmet(reasons or "no family has three C")
+    rows = pd.concat([fold.errors for fold in view.held.values()], ignore_index=True)
+    # the interval is that of a new loss; set against the observed one it runs from low/L to high/L
+    rows = rows.assign(
+        part=np.where(rows["held"].astype(bool), "held out", "fitted"),
+        off=100 * rows["error"],
+        off_low=100 * np.log(rows["low"] / rows["L"]),
+        off_high=100 * np.log(rows["high"] / rows["L"]),
+    )
+    return rows[[c for c in (*TOOLTIP, "off_low", "off_high") if c in rows]]
+
+
+def _finding(data: pd.DataFrame) -> tuple[str, str]:
+    held = data[data["part"] == "held out"]
+    worst = held.groupby("family")["off"].apply(lambda off: off.abs().max() / 100)
+    words = ", ".join(f"{name} {np.expm1(value):.1%}" for name, value in worst.items())
+    known = held[held["low"].notna() & held["high"].notna()]
+    inside = int(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).sum())
+    covered = f"; {inside} of {len(known)} lie inside their 90 % interval" if len(known) else ""
+    title = f"Held-out losses at the largest C are at most this far off: {words}{covered}"
+    largest = number(float(held["C"].max()))
+    return (
+        title,
+        f"Predicted against observed loss, close to the diagonal where right. Held out: C near {largest}. {title}.",
+    )

@@ -1,0 +1,100 @@
+"""The options that the verbs share, and what their texts mean.
+
+isoflop fit runs.csv --columns N=params,L=loss --pin E=1.69 --prior E=1.7:0.1
+
+pairs("N=params,L=loss")   # {'N': 'params', 'L': 'loss'}
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scaling.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _option(text: str, *names: str, shown: bool = True) -> Any:
+    return typer.Option(*names, help=text, show_default=shown)
+
+
+Runs = Annotated[Path, typer.Argument(help="A CSV or JSONL file with a row for each run", show_default=False)]
+Columns = Annotated[str, _option("Names in a foreign file: N=params,D=tokens,L=loss", shown=False)]
+Where = Annotated[str, _option("Rows to keep: \"family = 'mlp' and C<1e20\"; never evaluated as code", shown=False)]
+By = Annotated[str, _option("Columns to group by, comma between: family,data", shown=False)]
+Loss = Annotated[str, _option("huber, l1 or l2 of log residuals; raw_huber, raw_l1, raw_l2 of the loss itself")]
+Delta = Annotated[float, _option("Where Huber's loss turns from square to linear")]
+Interval = Annotated[str, _option("auto, jackknife, bootstrap or none")]
+Level = Annotated[float, _option("Coverage of the intervals")]
+Resamples = Annotated[int, _option("Resamples of the bootstrap")]
+Run = Annotated[str, _option("Column whose equal values are one run; default run_id, else every row", shown=False)]
+Pin = Annotated[list[str], _option("Hold a parameter: --pin E=1.69 (may be repeated)", shown=False)]
+Prior = Annotated[list[str], _option("Mean and standard error of a parameter: --prior E=1.7:0.1", shown=False)]
+Seed = Annotated[int, _option("Seed of starts and resamples")]
+Json = Annotated[bool, _option("One JSON document on stdout and nothing else", "--json")]
+Claims = Annotated[
+    Path | None, _option("A folder of claims, or one yaml; default those that ship", "--claims", shown=False)
+]
+Out = Annotated[Path, _option("Folder of the report", "--out", "-o")]
+LawName = Annotated[str, _option("A law, its columns in brackets: 'power_offset(D)', 'chinchilla(n_total,D)'")]
+
+
+def table(path: Path, columns: str = "", where: str = "", run: str = "") -> "pd.DataFrame":
+    """The runs that a verb works on."""
+    from analysis.runs import read_runs, select
+
+    read = read_runs(path, columns=pairs(columns), run=run or None)
+    if not where:
+        return read
+    kept = select(read, where)
+    if kept.empty:
+        raise UserError(f"--where {where!r} keeps none of the {len(read)} rows of {path}; loosen it")
+    return kept
+
+
+def names(text: str) -> list[str]:
+    """The parts of 'family,data'."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def pairs(text: str, option: str = "--columns", example: str = "N=params,D=tokens,L=loss") -> dict[str, str]:
+    """The pairs of 'N=params,D=tokens'."""
+    found = {}
+    for part in names(text):
+        ours, _, theirs = part.partition("=")
+        if not (ours.strip() and theirs.strip()):
+            raise UserError(f"{option} {part!r} is not name=name; write {option} {example}")
+        found[ours.strip()] = theirs.strip()
+    return found
+
+
+def pins(given: list[str]) -> dict[str, float]:
+    """The values of --pin E=1.69."""
+    found = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        found[name.strip()] = number(value, f"--pin {text}", "--pin E=1.69")
+    return found
+
+
+def priors(given: list[str]) -> dict[str, tuple[float, float]]:
+    """The means and standard errors of --prior E=1.7:0.1."""
+    found, example = {}, "--prior E=1.7:0.1"
+    for text in given:
+        name, _, value = text.partition("=")
+        mean, _, error = value.partition(":")
+        found[name.strip()] = number(mean, f"--prior {text}", example), number(error, f"--prior {text}", example)
+    return found
+
+
+def number(text: str, given: str, example: str) -> float:
+    """A finite number, or an error that shows how to write one."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) < float("inf"):
+        raise UserError(f"{given!r} holds no number where one is needed; write {example}")
+    return value

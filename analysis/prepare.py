@@ -1,0 +1,131 @@
+"""From a table to what a fit stands on: the rows, those left out and why, the runs they belong to.
+
+A row of ours that failed is left out with its reason; a number that cannot be (a loss of zero, a missing size) in any
+other row is an error that names the file, the line and the column, for a fit must not choose its data in silence.
+
+    prepared = prepare(read_runs("runs.csv"), get_law("chinchilla"))
+    prepared.excluded     # [('status is diverged', 2)]
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.duals import Array
+from analysis.laws import Law
+from analysis.result import FitError
+from analysis.runs import where_is
+
+# columns that, where they differ inside one group, make it a mixture
+_MIXTURES = ("data", "family")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The rows of a fit, as columns of numbers; `runs` is the number of each row's run."""
+
+    rows: pd.DataFrame
+    columns: tuple[Array, ...]
+    target: Array
+    runs: NDArray[np.intp]
+    n_runs: int
+    excluded: list[tuple[str, int]]
+    notes: list[str]
+
+
+def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
+    """Check the columns that `law` needs, leave out failed runs, number the runs."""
+    needed = [*law.columns, law.target]
+    missing = [c for c in needed if c not in runs]
+    if missing:
+        raise FitError(
+            f"{law.name} needs the columns {', '.join(needed)}; {_source(runs)} has no {' and no '.join(missing)}: "
+            f"name it, as in --columns {missing[0]}=its_name (there are {_columns(runs)})"
+        )
+    rows, excluded = _ours(runs)
+    if rows.empty:
+        left = "; ".join(f"{n}: {reason}" for reason, n in excluded)
+        raise FitError(f"{_source(runs)} has no rows to fit" + (f" (left out {left})" if left else "; it is empty"))
+    values = {c: _positive(rows, c) for c in dict.fromkeys(needed)}
+    codes, n_runs = _number(rows, run)
+    columns = tuple(values[c] for c in law.columns)
+    return Prepared(rows, columns, values[law.target], codes, n_runs, excluded, _notes(rows))
+
+
+def groups(runs: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The rows of each group of equal `by`, with its label."""
+    for name in by:
+        if name not in runs:
+            raise FitError(f"{_source(runs)} has no column {name!r} to group by; it has {_columns(runs)}")
+    if not by:
+        yield {}, runs
+        return
+    for key, rows in runs.groupby(list(by), sort=True, dropna=False):
+        yield dict(zip(by, key, strict=True)), rows
+
+
+def _source(runs: pd.DataFrame) -> str:
+    return str(runs.attrs.get("source", "the table"))
+
+
+def _columns(runs: pd.DataFrame) -> str:
+    return ", ".join(map(str, list(runs.columns)[:30]))
+
+
+def _ours(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
+    """The rows without failed runs and exact repetitions, and how many were left out for what reason."""
+    excluded = []
+    if "status" in runs:
+        status = runs["status"].fillna("ok").astype(str)
+        excluded += [(f"status is {s}", int(n)) for s, n in status[status != "ok"].value_counts().sort_index().items()]
+        runs = runs[status == "ok"]
+    try:
+        again = runs.duplicated()
+    except TypeError:  # a column of lists or dicts cannot be compared
+        return runs, excluded
+    if again.any():
+        excluded.append(("repeats another row exactly", int(again.sum())))
+        runs = runs[~again]
+    return runs, excluded
+
+
+def _positive(rows: pd.DataFrame, name: str) -> Array:
+    numbers = pd.to_numeric(rows[name], errors="coerce").to_numpy(float)
+    bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers > 0)))
+    if len(bad):
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        place, value = where_is(rows, rows.index[bad[0]]), rows[name].iloc[bad[0]]
+        shown = "empty" if pd.isna(value) else repr(value) if isinstance(value, str) else f"{value:g}"
+        need = "a law needs a number above 0; mend it or leave the row out with --where"
+        raise FitError(f"{place}: column {name} is {shown}{more}, and {need}")
+    return numbers
+
+
+def _number(rows: pd.DataFrame, run: str | None) -> tuple[NDArray[np.intp], int]:
+    """The number of each row's run, and how many there are; every row is a run where no column tells."""
+    if run is not None and run not in rows:
+        raise FitError(f"{_source(rows)} has no column {run!r} to tell runs apart; it has {_columns(rows)}")
+    name = run or "run_id"
+    if name not in rows:
+        return np.arange(len(rows)), len(rows)
+    codes, names = pd.factorize(rows[name])
+    unnamed = codes < 0
+    codes[unnamed] = len(names) + np.arange(unnamed.sum())
+    return codes.astype(np.intp), len(names) + int(unnamed.sum())
+
+
+def _notes(rows: pd.DataFrame) -> list[str]:
+    notes = []
+    for name in _MIXTURES:
+        if name in rows and rows[name].nunique() > 1:
+            notes.append(f"{name} mixes {', '.join(map(str, rows[name].unique()[:4]))}: group by it")
+    if {"N", "D", "C"} <= set(rows.columns):
+        ratio = float((pd.to_numeric(rows["C"], errors="coerce") / rows["N"] / rows["D"]).median())
+        # training takes about 6 FLOPs for each parameter and target, attention and lookup move that by less than this
+        if not 0.1 < ratio < 1000:
+            notes.append(f"C/(N D) is {ratio:.3g} where about 6 is expected: a column is in another unit")
+    return notes

@@ -1,0 +1,179 @@
+"""The report: one page that a newcomer understands in a minute and a reviewer can check, with the verdicts first.
+
+`index.html` needs nothing beside it and no network: the drawing library is inside. Each figure also lies in figures/ as
+SVG and PNG for a paper, as its Vega-Lite spec, and as CSV.
+
+    write_report(read_runs("runs.csv"), Path("report"))     # report/index.html
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.figures.base import Figure, count, draw_all, number
+from analysis.judging import changed_since
+from analysis.view import View, look
+from analysis.words import WORDS, amount, interval, summary
+from scaling.record import write_text
+
+HERE = Path(__file__).parent
+LEDGER = (
+    "run_id",
+    "family",
+    "width",
+    "depth",
+    "seed",
+    "rung",
+    "status",
+    "reason",
+    "N",
+    "D",
+    "C",
+    "L",
+    "L_se",
+    "wall_s",
+)
+
+
+def write_report(runs: pd.DataFrame, out: Path, claims: Any = None) -> Path:
+    """Judge, fit, draw and write the page and its figures; gives the path of the page."""
+    view = look(runs, claims)
+    figures = []
+    for name, drawn in draw_all(view):
+        if isinstance(drawn, Figure):
+            drawn.save(out / "figures")
+        figures.append((name, drawn))
+    page = out / "index.html"
+    write_text(page, render(view, figures))
+    return page
+
+
+def render(view: View, figures: list[tuple[str, "Figure | str"]]) -> str:
+    """The page as text; every string of the table is escaped by the template engine."""
+    import vl_convert
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(HERE)
+    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    drawn = {name: figure for name, figure in figures if isinstance(figure, Figure)}
+    specs = {
+        name: {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
+        for name, figure in drawn.items()
+    }
+    return jinja.get_template("report.html").render(
+        title=f"{len(view.families)} famil{'y' if len(view.families) == 1 else 'ies'}, {_n_runs(view.runs)} runs",
+        summary=summary(view),
+        verdicts=[_verdict_row(view, v) for v in view.verdicts],
+        headline=next(iter(drawn.values()), None),
+        figures=[figure for _, figure in figures][1 if drawn else 0 :],
+        parameters=list(_parameters(view)),
+        laws=view.laws,
+        refused=view.refused,
+        noise=[(name, noise) for name, noise in view.noise.items()],
+        ledger=_ledger(view.runs),
+        specs=script(json.dumps(specs, ensure_ascii=False, allow_nan=False)),
+        bundle=script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")) if specs else "",
+    )
+
+
+def script(text: str) -> str:
+    """Text that may stand inside a script element: nothing in it can end the element."""
+    return text.replace("</", "<\\/").replace("<!--", "<\\!--")
+
+
+def _verdict_row(view: View, verdict: Any) -> dict[str, Any]:
+    """What the table shows of one claim."""
+    claim = verdict.claim
+    subjects = [] if all(s.verdict == "untested" for s in verdict.subjects) else verdict.subjects
+    return {
+        "id": verdict.id,
+        "claim": claim.claim,
+        "rule": claim.rule,
+        "expect": claim.expect,
+        "caveat": claim.caveat,
+        "verdict": verdict.verdict,
+        "word": WORDS[verdict.verdict],
+        "statistic": amount(verdict.statistic, claim.quantity),
+        "interval": interval(verdict, claim.quantity),
+        "reason": verdict.reason,
+        "sha256": claim.sha256[:12],
+        "file": claim.file.name if claim.file else "",
+        "changed": changed_since(claim, view.runs),
+        "subjects": [
+            replace_numbers(s, claim.quantity) | {"word": WORDS[s.verdict]}
+            for s in subjects
+            if len(verdict.subjects) > 1
+        ],
+    }
+
+
+def replace_numbers(verdict: Any, quantity: str) -> dict[str, Any]:
+    """A subject's verdict with its numbers as text."""
+    plain = {"subject": verdict.subject, "verdict": verdict.verdict, "reason": verdict.reason}
+    return plain | {"statistic": amount(verdict.statistic, quantity), "interval": interval(verdict, quantity)}
+
+
+def _parameters(view: View) -> Iterator[dict[str, str]]:
+    """A row for each parameter of each family's law."""
+    for family, fitted in view.laws.items():
+        for name, estimate in {**fitted.params, **fitted.derived}.items():
+            low, high = (("none" if b is None else f"{b:.4g}") for b in (estimate.low, estimate.high))
+            value = "–" if estimate.value is None else f"{estimate.value:.4g}"
+            span = f"{low} to {high}" if (low, high) != ("none", "none") else "no interval exists"
+            yield {
+                "family": family,
+                "name": name,
+                "value": value,
+                "interval": span,
+                "status": fitted.status,
+                "reason": fitted.reason,
+                "starts": f"{fitted.starts.at_optimum} of {fitted.starts.tried}",
+                "runs": str(fitted.n_runs),
+            }
+
+
+def _ledger(runs: pd.DataFrame) -> dict[str, Any]:
+    """Every row of the table, failures first, in short words."""
+    columns = [c for c in LEDGER if c in runs and runs[c].notna().any()]
+    extra = [c for c in ("device", "git", "dirty") if c in runs and runs[c].notna().any()]
+    ordered = runs
+    if "status" in runs:
+        ordered = runs.assign(_ok=(runs["status"] == "ok")).sort_values("_ok", kind="stable")
+    rows = [[_cell(c, value) for c, value in zip([*columns, *extra], row, strict=True)]
+            for row in ordered[[*columns, *extra]].itertuples(index=False)]  # fmt: skip
+    lost = [str(s) != "ok" for s in ordered["status"]] if "status" in runs else [False] * len(rows)
+    hours = float(_once(runs)["wall_s"].sum()) / 3600 if "wall_s" in runs else 0.0
+    return {
+        "columns": [*columns, *extra],
+        "rows": list(zip(lost, rows, strict=True)),
+        "hours": f"{hours:.2f}",
+        "lost": sum(lost),
+    }
+
+
+def _cell(column: str, value: Any) -> str:
+    """One value of the ledger as text."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if column in ("N", "D"):
+        return count(float(value))
+    if column == "C":
+        return number(float(value))
+    if column == "git":
+        return str(value)[:10]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _once(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row for each run: its last mark."""
+    if "run_id" not in runs:
+        return runs
+    return runs.drop_duplicates("run_id", keep="last")
+
+
+def _n_runs(runs: pd.DataFrame) -> int:
+    return len(_once(runs))

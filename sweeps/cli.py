@@ -1,0 +1,53 @@
+"""The `isoflop` command: a verb is the name of a module, imported when it is called, so that `--help` answers at once.
+
+    isoflop train -m family=mlp,lstm family.width=16,32
+    isoflop fit runs.csv --law chinchilla
+"""
+
+import importlib
+import sys
+
+# verb -> (module whose main(arguments) returns an exit code, what the verb does)
+VERBS = {
+    "demo": ("sweeps.demo", "a small real study, end to end, on the embedded data, with a report"),
+    "train": ("scaling.train", "train one run, or with -m a sweep; the same command again resumes it"),
+    "status": ("sweeps.__main__", "the state of every run in a folder"),
+    "collect": ("sweeps.__main__", "join a folder's records into a runs.csv"),
+    "fit": ("analysis.__main__", "fit a law to a CSV of losses, with intervals"),
+    "predict": ("analysis.__main__", "what a law says at another size, with an interval"),
+    "judge": ("analysis.__main__", "test claims written down beforehand"),
+    "report": ("analysis.__main__", "one page: verdicts, figures, laws, every run"),
+}
+
+EXAMPLES = """examples:
+  isoflop demo
+  isoflop train family=lstm family.width=32 data.size=1e6
+  isoflop train -m family=mlp,lstm,transformer family.width=16,32 data.size=1e5,1e6 out=runs/first
+  isoflop collect runs/first -o runs.csv
+  isoflop fit runs.csv --law chinchilla --by family
+  isoflop fit theirs.csv --law chinchilla --columns N=params,D=tokens,L=loss
+  isoflop report runs.csv -o report"""
+
+
+def usage() -> str:
+    """The help text."""
+    verbs = "\n".join(f"  {verb:10}{text}" for verb, (_, text) in VERBS.items())
+    return f"isoflop: a laboratory for scaling laws\n\nusage: isoflop VERB ...      (isoflop VERB --help says more)\n\n{verbs}\n\n{EXAMPLES}"
+
+
+def main() -> None:
+    """Hand the rest of the command line to the verb's module and exit with its code."""
+    verb, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
+    if verb in ("-h", "--help", "help"):
+        print(usage())
+        return
+    if verb not in VERBS:
+        print(f"isoflop: {verb!r} is not a verb; choose one of {', '.join(VERBS)}", file=sys.stderr)
+        sys.exit(2)
+    module = importlib.import_module(VERBS[verb][0])
+    # a module of several verbs is told which; one of its own verb gets the rest alone
+    sys.exit(module.main([verb, *rest] if module.__name__.endswith("__main__") else rest))
+
+
+if __name__ == "__main__":
+    main()

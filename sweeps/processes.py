@@ -1,0 +1,125 @@
+"""Fresh processes with torch already imported: a forkserver that pays the import once.
+
+Everything a run could leak (CUDA contexts, seeds, loggers, compiled code) ends with its process, and a run costs what it trains.
+
+    answers = call("scaling.assemble:describe", plains)       # in a fresh process, the result comes back over a pipe
+"""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+# imported once, in the server; every process is a fork of it
+PRELOAD = ["scaling.preload"]
+BUSY = 75  # EX_TEMPFAIL: another process holds the run
+
+
+@lru_cache(maxsize=1)
+def server() -> ForkServerContext:
+    """The context whose processes are forks of a preloaded, idle server; threads per process are fixed at its start."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context
+
+
+def call(function: str, *arguments: Any) -> Any:
+    """Call a function, named "module:name" and imported there, in a fresh process; RuntimeError where it fails."""
+    context = server()
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(theirs, function, arguments))
+    process.start()
+    theirs.close()
+    try:
+        good, answer = ours.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"a worker process died ({ending(process.exitcode)})") from None
+    process.join()
+    if not good:
+        raise RuntimeError(answer)
+    return answer
+
+
+def _answer(pipe: Connection, function: str, arguments: Sequence[Any]) -> None:
+    module, name = function.split(":")
+    try:
+        pipe.send((True, getattr(importlib.import_module(module), name)(*arguments)))
+    except BaseException:
+        pipe.send((False, traceback.format_exc()))
+
+
+@dataclass
+class Run:
+    """A run in a process of its own."""
+
+    folder: Path
+    process: BaseProcess
+    gpu: str | None
+
+    def kill(self) -> None:
+        """End the run and whatever it started."""
+        if self.process.pid is None:
+            return
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            self.process.kill()
+
+
+class Lifeline:
+    """A pipe that breaks when this process dies, however it dies; runs that hold its other end then end too."""
+
+    def __init__(self) -> None:
+        self.end, self.hold = server().Pipe(duplex=False)
+
+    def start(self, folder: Path, gpu: str | None) -> Run:
+        """Start run_one(folder) in a fresh process, in a process group of its own, its output in the run's log."""
+        process = server().Process(target=_run, args=(str(folder), gpu, self.end))
+        process.start()
+        return Run(folder, process, gpu)
+
+
+def _run(folder: str, gpu: str | None, lifeline: Connection) -> None:
+    os.setpgid(0, 0)
+    log = os.open(Path(folder, "log.txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    from scaling.record import Busy
+    from scaling.train import run_one
+
+    try:
+        row = run_one(Path(folder))[-1]
+    except Busy:
+        sys.exit(BUSY)
+    sys.exit(0 if row["status"] in ("ok", "diverged") else 1)
+
+
+def _die_with(lifeline: Connection) -> None:
+    try:
+        lifeline.poll(None)
+    finally:
+        os.killpg(0, signal.SIGKILL)
+
+
+def ending(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (", out of memory perhaps" if name == "SIGKILL" else "")
+    return f"exit code {code}"

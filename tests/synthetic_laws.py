@@ -1,0 +1,65 @@
+"""Rows of a known law, for every law of the catalogue: a new law is tested without being listed.
+
+rows, truth = noiseless(LAWS["chinchilla"])
+"""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+from analysis.declare import Law
+from analysis.duals import Dual
+
+# what a grid of runs looks like along each kind of column; any other name is an axis of six decades
+AXES = {
+    "N": np.geomspace(1e6, 1e10, 7),
+    "D": np.geomspace(1e8, 1e12, 7),
+    "D_unique": np.geomspace(3e7, 3e10, 4),
+    "width": np.array([64.0, 128, 256, 512, 1024, 2048]),
+    "depth": np.array([2.0, 4, 8, 16, 32]),
+    "n_experts": np.array([1.0, 2, 4, 8, 16, 64, 256, 1024]),
+    "bits": np.array([3.0, 4, 6, 8, 16]),
+    "S2": np.array([0.02, 0.1, 0.3, 0.6]),
+}
+
+
+def grid(law: Law) -> pd.DataFrame:
+    """Every combination of the axes of a law's columns."""
+    axes = [AXES.get(c, np.geomspace(1e3, 1e9, 25 if len(law.columns) == 1 else 8)) for c in law.columns]
+    rows = pd.DataFrame(list(itertools.product(*axes)), columns=list(law.columns))
+    if {"D", "D_unique"} <= set(law.columns):  # no fewer than one pass over the data
+        rows = rows[rows["D"] >= rows["D_unique"]].reset_index(drop=True)
+    return rows
+
+
+def truth(law: Law, rows: pd.DataFrame) -> dict[str, float]:
+    """Parameters in the middle of their ranges, amplitudes such that every term counts."""
+    columns = [rows[c].to_numpy() for c in law.columns]
+    drawn = {}
+    for place, (name, kind) in zip(itertools.cycle((0.35, 0.6, 0.7)), law.params.items(), strict=False):
+        if not kind.linear:
+            low, high = kind.start
+            inside = low * (high / low) ** place if low > 0 else low + (high - low) * place
+            unit = 2.0 if kind.unit == "L" else 1.0
+            if kind.unit not in (None, "L"):
+                unit = float(np.exp(np.log(columns[law.arguments.index(kind.unit)]).mean()))
+            drawn[name] = inside * unit
+    linear = [name for name, kind in law.params.items() if kind.linear]
+    drawn |= dict.fromkeys(linear, 1.0)
+    for _ in range(10):  # an amplitude may also stand where it is not linear, so its size is found by repetition
+        duals = {name: Dual(np.array(drawn[name]), {i: np.array(1.0)}) for i, name in enumerate(linear)}
+        value = law(*columns, **(drawn | duals))
+        value = np.log(value) if law.log_linear else value
+        for i, name in enumerate(linear):
+            kind, size = law.params[name], float(np.median(np.abs(value.d[i] + 0 * columns[0])))
+            drawn[name] = 1.6 if size == 1 and not law.log_linear else (0.5 if kind.low == 0 else -0.1) / size
+    return {name: float(drawn[name]) for name in law.params}
+
+
+def noiseless(law: Law) -> tuple[pd.DataFrame, dict[str, float]]:
+    """A grid of runs that follow the law exactly, and its parameters."""
+    rows = grid(law)
+    params = truth(law, rows)
+    rows[law.target] = law(*(rows[c].to_numpy() for c in law.columns), **params)
+    return rows, params
