@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.needs import Needs
+from analysis.numbers import percent
 from analysis.quantities import QUANTITIES
 from analysis.regions import Region
 from scaling.errors import UserError
@@ -61,13 +62,16 @@ class Claim:
         what = (QUANTITIES[self.quantity].__doc__ or "").strip().splitlines()[0]
         with_law = f" ({self.law}{f' along {self.axis}' if self.axis else ''})" if self.law else ""
         names = f" [{', '.join(self.of)}]" if any(self.of) else ""
-        interval = "" if self.region.kind == "contrast" else f", {self.level:.0%} interval"
+        interval = "" if self.region.kind == "contrast" else f", with the {percent(self.level, 0)} interval"
         return f"{what}{names}{with_law}: {self.region.text()}{interval}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the runs say of a claim, or of one subject; `statistic`, `low`, `high` are None where there is none."""
+    """What the runs say of a claim, or of one subject; numbers that do not exist are None.
+
+    `limit` is the tolerance or half-width of the band that the statistic was set against, seed noise included.
+    """
 
     id: str
     verdict: str
@@ -75,6 +79,7 @@ class Verdict:
     statistic: float | None = None
     low: float | None = None
     high: float | None = None
+    limit: float | None = None
     subject: str = ""
     claim: Claim | None = None
     subjects: tuple["Verdict", ...] = ()
@@ -82,7 +87,7 @@ class Verdict:
     def to_json(self) -> dict[str, Any]:
         """The verdict as plain data; a claim's verdict holds those of its subjects."""
         plain: dict[str, Any] = {"id": self.id, "verdict": self.verdict, "statistic": self.statistic, "low": self.low}
-        plain |= {"high": self.high, "reason": self.reason}
+        plain |= {"high": self.high, "limit": self.limit, "reason": self.reason}
         if self.subject:
             plain["subject"] = self.subject
         if self.claim is not None:

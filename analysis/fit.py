@@ -160,7 +160,9 @@ def _solve(prepared: Prepared, law: Law, settings: Settings) -> tuple[Problem, S
         raise FitError(f"{law.name} is not defined at any start on these rows; look at their units")
     kappa = identify.noise_scale(problem, solution.u[int(solution.objective.argmin())], prepared.runs)
     for _ in range(3 if prior else 0):  # a prior weighs against the noise, which the fit itself tells
-        problem = replace(problem, priors={k: Prior(mean, kappa / error**2) for k, (mean, error) in prior.items()})
+        problem = replace(
+            problem, priors={k: Prior(mean, kappa / error**2, error) for k, (mean, error) in prior.items()}
+        )
         solution = search(problem, u0)
         kappa = identify.noise_scale(problem, solution.u[int(solution.objective.argmin())], prepared.runs)
     return problem, solution, kappa
@@ -204,8 +206,10 @@ def _spread(
     free = len(problem.free)
     if settings.interval == "none":
         return None, "none", ""
-    if prepared.n_runs < free + 2:
-        return None, "none", f"{prepared.n_runs} runs are fewer than {free} parameters + 2, so no interval"
+    need = identify.runs_needed(problem, u, prepared.runs)
+    if prepared.n_runs < need:
+        told = f"the {need - 2} parameters that only runs can tell + 2"
+        return None, "none", f"{prepared.n_runs} runs are fewer than {told}, so no interval"
     method = settings.interval
     if method == "auto":
         narrow = problem.objective.loss == "l1" or problem.objective.delta < _mad(residuals, free)

@@ -77,6 +77,21 @@ def judge_fit(problem: Problem, u: Array, kappa: float, solution: Solution, dof:
     return status, "; ".join(said)
 
 
+def runs_needed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
+    """The fewest runs that give an interval: two more than the parameters that only differences between runs can tell.
+
+    Where every run is one row, those are all parameters; marks along a run tell the terms of the data by themselves.
+    """
+    _, jacobian = problem.linearise(u[None])
+    slope = jacobian[0] if problem.objective.raw else jacobian[0] * problem.predict(u[None])[0]
+    count = np.bincount(runs)
+    means = np.stack([np.bincount(runs, weights=row) for row in slope]) / count
+    size = np.sqrt((slope**2).sum(-1)) + 1e-300
+    within = (slope - means[:, runs]) / size[:, None]
+    told = int((np.linalg.eigvalsh(within @ within.T) > 1e-12).sum())
+    return len(u) - told + 2
+
+
 def at_bound(problem: Problem, u: Array) -> list[str]:
     """A sentence for each parameter that stands on its bound or has vanished."""
     low, high = problem.box

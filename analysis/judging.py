@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.backtest import points
 from analysis.claims import Claim, Verdict
 from analysis.needs import tuned_rows
+from analysis.numbers import listed, number, percent
 from analysis.quantities import QUANTITIES, Measured, NotIdentified, NotThere, Study
 from analysis.regions import VERDICTS
 from analysis.result import FitError
@@ -33,7 +34,7 @@ def judge_claim(runs: pd.DataFrame, claim: Claim) -> Verdict:
     if len(families) < max(claim.needs.families, 2 if claim.subject == "pair" else 1):
         reason = f"has {len(families)} of {max(claim.needs.families, 2)} families: {', '.join(families) or 'none'}"
         return Verdict(claim.id, "untested", reason, claim=claim)
-    lacks = {name: "; ".join(claim.needs.missing(rows[rows["family"] == name])) for name in families}
+    lacks = {name: claim.needs.missing(rows[rows["family"] == name]) for name in families}
     if claim.subject == "family":
         subjects = [_judge_family(rows, name, lacks[name], of, claim) for name in families for of in claim.of]
     else:
@@ -77,7 +78,7 @@ def combine(claim: Claim, subjects: list[Verdict]) -> Verdict:
     reason = ", ".join(f"{v} for {_names(subjects, v)}" for v in sorted(found, key=VERDICTS.index))
     if clearest.statistic is not None and len(subjects) > 1:
         reason += f"; the numbers are those of {clearest.subject}"
-    numbers = {"statistic": clearest.statistic, "low": clearest.low, "high": clearest.high}
+    numbers = {name: getattr(clearest, name) for name in ("statistic", "low", "high", "limit")}
     return Verdict(claim.id, verdict, reason, **numbers, claim=claim, subjects=tuple(subjects))
 
 
@@ -122,15 +123,16 @@ def _places(rows: pd.DataFrame, column: str, place: str | float) -> dict[str, fl
     return chosen
 
 
-def _grouped(lacks: dict[str, str]) -> str:
-    """What is missing, in words, the families that lack the same named together."""
-    alike: dict[str, list[str]] = {}
-    for name, lack in lacks.items():
-        if lack:
-            alike.setdefault(lack, []).append(name)
-    return ". ".join(
-        f"{', '.join(names)}: each {lack}" if names[1:] else f"{names[0]}: {lack}" for lack, names in alike.items()
-    )
+def _grouped(lacks: dict[str, list[str]]) -> str:
+    """What is missing, in words: what several families lack alike is said of them together."""
+    by_phrase: dict[str, list[str]] = {}
+    for name, phrases in lacks.items():
+        for phrase in phrases:
+            by_phrase.setdefault(phrase, []).append(name)
+    by_names: dict[str, list[str]] = {}
+    for phrase, names in by_phrase.items():
+        by_names.setdefault(f"{listed(names)}{' each have' if names[1:] else ' has'}", []).append(phrase)
+    return ". ".join(f"{who} {'; '.join(phrases)}" for who, phrases in by_names.items())
 
 
 def _unfinished(rows: pd.DataFrame) -> str:
@@ -144,11 +146,11 @@ def _study(rows: pd.DataFrame, claim: Claim, of: str, pair: tuple[str, ...] = ()
     return Study(rows, claim.law, claim.axis, of, pair, claim.level, claim.region.tolerance)
 
 
-def _judge_family(rows: pd.DataFrame, family: str, lacks: str, of: str, claim: Claim) -> Verdict:
+def _judge_family(rows: pd.DataFrame, family: str, lacks: list[str], of: str, claim: Claim) -> Verdict:
     """The verdict for one family."""
     subject = f"{family}: {of}" if len(claim.of) > 1 else family
     if lacks:
-        return Verdict(claim.id, "untested", f"{family} {lacks}", subject=subject)
+        return Verdict(claim.id, "untested", _grouped({family: lacks}), subject=subject)
     outcome = _measure(_study(rows[rows["family"] == family], claim, of), claim)
     if isinstance(outcome, tuple):
         return Verdict(claim.id, *outcome, subject=subject)
@@ -160,19 +162,20 @@ def _judge_family(rows: pd.DataFrame, family: str, lacks: str, of: str, claim: C
         verdict = "inconclusive"
     said = [f"{check.text}{_mark(check.held)}" for check in outcome.checks]
     reason = "; ".join([outcome.reason, *said])
-    return Verdict(claim.id, verdict, reason, outcome.value, outcome.low, outcome.high, subject)
+    limit = claim.region.band(outcome.seed_sd) or None
+    return Verdict(claim.id, verdict, reason, outcome.value, outcome.low, outcome.high, limit, subject)
 
 
 def _mark(held: bool | None) -> str:
     return {True: "", False: " (fails)", None: " (not decided)"}[held]
 
 
-def _judge_pairs(rows: pd.DataFrame, lacks: dict[str, str], claim: Claim) -> list[Verdict]:
+def _judge_pairs(rows: pd.DataFrame, lacks: dict[str, list[str]], claim: Claim) -> list[Verdict]:
     """The verdicts for all pairs of families, Holm-corrected together."""
     verdicts: dict[str, Verdict] = {}
     studies: dict[str, Study] = {}
     for pair in itertools.combinations(sorted(lacks), 2):
-        missing = " and ".join(f"{name} {lacks[name]}" for name in pair if lacks[name])
+        missing = _grouped({name: lacks[name] for name in pair})
         memory: dict[object, object] = {}
         for of in claim.of:
             subject = " − ".join(pair) + (f": {of}" if of else "")
@@ -189,8 +192,10 @@ def _judge_pairs(rows: pd.DataFrame, lacks: dict[str, str], claim: Claim) -> lis
         narrow = QUANTITIES[claim.quantity](replace(studies[subject], level=0.90))
         verdict = claim.region.contrast(wide.value, (wide.low, wide.high), (narrow.low, narrow.high), wide.seed_sd)
         found = {"supported": claim.region.expect, "refuted": OPPOSITE[claim.region.expect]}.get(verdict, "not decided")
-        reason = f"{found}, {wide.reason}; {level:.1%} interval, band ±{claim.region.band(wide.seed_sd):.3g}"
-        verdicts[subject] = Verdict(claim.id, verdict, reason, wide.value, wide.low, wide.high, subject)
+        reason = (
+            f"{found}: {wide.reason}; interval at {percent(level)}, band ±{number(claim.region.band(wide.seed_sd))}"
+        )
+        verdicts[subject] = Verdict(claim.id, verdict, reason, wide.value, wide.low, wide.high, band, subject)
     return list(verdicts.values())
 
 

@@ -69,10 +69,10 @@ class Needs:
         asked = {*self.grid, *self.span, *self.tuned, *self.columns, *([self.seeds[1]] if self.seeds else [])}
         absent = sorted(c for c in asked if c not in rows or not rows[c].notna().any())
         if absent and len(rows):
-            return [f"has no values in the column{'s' if len(absent) > 1 else ''} {', '.join(absent)}"]
+            return [f"no values in the column{'s' if len(absent) > 1 else ''} {', '.join(absent)}"]
         if rows.empty:
             wanted = " × ".join(f"{count} {axis}" for axis, count in self.grid.items()) or "any"
-            return [f"has no finished runs, needs {wanted}"]
+            return [f"no finished runs, needs {wanted}"]
         said = [_lacks_grid(rows, self.grid), _lacks_seeds(rows, self.seeds)]
         said += [_lacks_span(rows, axis, decades) for axis, decades in self.span.items()]
         said += [_lacks_tuning(rows, knob, count) for knob, count in self.tuned.items()]
@@ -97,7 +97,7 @@ def _lacks_grid(rows: pd.DataFrame, grid: Mapping[str, int]) -> str:
     inner_level = level_index(rows[inner])
     if not outer:
         have = int(inner_level.max()) + 1
-        return "" if have >= count else f"has {have} of {count} {inner}, lacks {_runs(count - have)}"
+        return "" if have >= count else f"{have} of {count} {inner} ({_runs(count - have)} missing)"
     axis, wanted = outer[0]
     per_level = pd.Series(inner_level).groupby(level_index(rows[axis])).nunique().sort_values(ascending=False)
     full = int((per_level >= count).sum())
@@ -105,7 +105,7 @@ def _lacks_grid(rows: pd.DataFrame, grid: Mapping[str, int]) -> str:
         return ""
     top = [min(int(n), count) for n in per_level.iloc[:wanted]]
     short = sum(count - n for n in top) + (wanted - len(top)) * count
-    return f"has {full} of {wanted} {axis} with at least {count} {inner} each, lacks {_runs(short)}"
+    return f"{full} of {wanted} {axis} with at least {count} {inner} each ({_runs(short)} missing)"
 
 
 def _lacks_seeds(rows: pd.DataFrame, seeds: tuple[int, str, int] | None) -> str:
@@ -122,14 +122,14 @@ def _lacks_seeds(rows: pd.DataFrame, seeds: tuple[int, str, int] | None) -> str:
         return ""
     top = [min(int(n), count) for n in best.iloc[:wanted]]
     short = sum(count - n for n in top) + (wanted - len(top)) * count
-    return f"has {count} seeds at {full} of {wanted} {axis}, lacks {_runs(short)}"
+    return f"{count} seeds at {full} of {wanted} {axis} ({_runs(short)} missing)"
 
 
 def _lacks_span(rows: pd.DataFrame, axis: str, decades: float) -> str:
     """How much of the span is missing."""
     have = math.log10(float(rows[axis].max()) / float(rows[axis].min()))
     # budgets are rounded to whole steps, so a planned span may be a rounding short
-    return "" if have >= decades - math.log10(1.05) else f"spans {have:.1f} of {decades:g} decades of {axis}"
+    return "" if have >= decades - math.log10(1.05) else f"{have:.1f} of {decades:g} decades of {axis}"
 
 
 def _lacks_tuning(rows: pd.DataFrame, knob: str, count: int) -> str:
@@ -139,7 +139,7 @@ def _lacks_tuning(rows: pd.DataFrame, knob: str, count: int) -> str:
         if len(loss) >= count and 0 < int(loss.to_numpy().argmin()) < len(loss) - 1:
             return ""
     most = int(rows.groupby(level_index(rows["N"]))[knob].nunique().max())
-    return f"has at most {most} {knob} at one N, needs {count} with the best inside the grid"
+    return f"{most} of {count} {knob} tried at one N (the best must lie inside)"
 
 
 def _runs(count: int) -> str:

@@ -20,6 +20,7 @@ from scipy import stats
 
 from analysis.backtest import Backtest, Fold, SeedNoise, backtest, level_index, points, seed_noise
 from analysis.fit import fit
+from analysis.numbers import number, percent
 from analysis.result import Fit, FitError
 
 
@@ -110,12 +111,14 @@ def holdout_error(study: Study) -> Measured:
     tolerance = max(study.tolerance, 2 * noise.sd)
     checks = (_gain(study, tolerance), _covers(test), _no_better_line(last, noise))
     top = last.errors[study.axis].max()
+    off = f"{percent(abs(math.expm1(worst['error'])), 2)} too {'high' if worst['error'] > 0 else 'low'}"
+    seeds = f"{worst['n']:.0f} seed{'s' if worst['n'] > 1 else ''}"
+    known = percent(half[size.idxmax()], 2)
     reason = (
-        f"fitted up to {study.axis}={last.cut:.3g} on {last.n_runs} runs, predicted {top:.3g}: "
-        f"{math.expm1(worst['error']):+.2%} off; seed noise {noise.sd:.2%}; fit {last.status}"
+        f"from {study.axis} up to {number(last.cut)} ({last.n_runs} runs, fit {last.status.replace('_', ' ')}) "
+        f"the loss at {number(top)} is predicted {off}; with {seeds} there it is known to ±{known} "
+        f"(seed noise {percent(noise.sd, 2)})"
     )
-    if worst["n"] < 3:
-        reason += f"; {worst['n']:.0f} seed there, so its expected loss is known to ±{half[size.idxmax()]:.2%} only"
     low, high = float((size - half).clip(lower=0).max()), float((size + half).max())
     return Measured(float(size.max()), low, high, noise.sd, checks, reason)
 
@@ -137,11 +140,9 @@ def loss_contrast(study: Study) -> Measured:
     half = float(stats.t.ppf((1 + study.level) / 2, len(by_rung) - 1)) * se
     noise = pooled([seed_noise(part) for _, part in study.runs.groupby("family")])
     ends = by_rung["delta"].groupby(level_index(by_rung["C"])).mean().iloc[[0, -1]]
-    reason = (
-        f"{len(table)} pairs on {len(by_rung)} rungs; {math.expm1(ends.iloc[0]):+.1%} at the smallest C, "
-        f"{math.expm1(ends.iloc[1]):+.1%} at the largest"
-    )
-    reason += "" if noise.sd is None else f"; seed noise {noise.sd:.2%}"
+    first, last = (percent(math.expm1(end), signed=True) for end in ends)
+    reason = f"{first} at the smallest C, {last} at the largest ({len(table)} pairs on {len(by_rung)} rungs"
+    reason += ")" if noise.sd is None else f", seed noise {percent(noise.sd, 2)})"
     return Measured(value, value - half, value + half, noise.sd, reason=reason)
 
 
@@ -228,10 +229,10 @@ def _gain(study: Study, tolerance: float) -> Check:
     fall = float(loss.iloc[0] - loss.iloc[-1])
     if fall <= tolerance:
         raise NotIdentified(
-            f"the loss falls by {fall:.2%} over the range of {study.axis}, no more than the tolerance of "
-            f"{tolerance:.2%}: there is no gain to predict"
+            f"the loss falls by {percent(fall, 2)} over the range of {study.axis}, no more than the tolerance of "
+            f"{percent(tolerance, 2)}: there is no gain to predict"
         )
-    return Check(True, f"the loss falls by {-math.expm1(-fall):.0%} over the range")
+    return Check(True, f"the loss falls by {percent(-math.expm1(-fall), 0)} over the range")
 
 
 def _covers(test: Backtest) -> Check:
@@ -242,9 +243,8 @@ def _covers(test: Backtest) -> Check:
     inside, known = test.coverage
     if not known:
         return Check(None, "no prediction interval exists for any hold-out")
-    text = (
-        f"{inside} of {known} held-out losses inside their {test.level:.0%} interval over {len(test.folds)} hold-outs"
-    )
+    within = f"their {percent(test.level, 0)} interval over {len(test.folds)} hold-outs"
+    text = f"{inside} of {known} held-out losses inside {within}"
     if inside >= 0.8 * known:
         return Check(True, text)
     rows = test.rows.assign(hit=lambda r: (r["low"] <= r["L"]) & (r["L"] <= r["high"]))
@@ -257,7 +257,7 @@ def _no_better_line(fold: Fold, noise: SeedNoise) -> Check:
     """The law predicts no worse than the straight line without E by more than two seed standard deviations."""
     law, line = (float(_cell_errors(fold, c)["error"].abs().max()) for c in ("error", "error_line"))
     held = law - line <= 2 * (noise.sd or 0.0)
-    return Check(held, f"the straight line without E is {line:.2%} off, the law {law:.2%}")
+    return Check(held, f"the straight line without E is {percent(line, 2)} off")
 
 
 def _identified(fitted: Fit) -> Fit:

@@ -8,16 +8,18 @@ SVG and PNG for a paper, as its Vega-Lite spec, and as CSV.
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis.figures.base import Figure, count, draw_all, number
+from analysis.figures.base import Figure, draw_all
 from analysis.judging import changed_since
+from analysis.numbers import count, number
 from analysis.view import View, look
-from analysis.words import WORDS, amount, interval, summary
+from analysis.words import WORDS, amount, decided_first, interval, summary
 from scaling.record import write_text
 
 HERE = Path(__file__).parent
@@ -67,7 +69,7 @@ def render(view: View, figures: list[tuple[str, "Figure | str"]]) -> str:
     return jinja.get_template("report.html").render(
         title=f"{len(view.families)} famil{'y' if len(view.families) == 1 else 'ies'}, {_n_runs(view.runs)} runs",
         summary=summary(view),
-        verdicts=[_verdict_row(view, v) for v in view.verdicts],
+        verdicts=[_verdict_row(view, v) for v in decided_first(view.verdicts)],
         headline=next(iter(drawn.values()), None),
         figures=[figure for _, figure in figures][1 if drawn else 0 :],
         parameters=list(_parameters(view)),
@@ -82,7 +84,7 @@ def render(view: View, figures: list[tuple[str, "Figure | str"]]) -> str:
 
 def script(text: str) -> str:
     """Text that may stand inside a script element: nothing in it can end the element."""
-    return text.replace("</", "<\\/").replace("<!--", "<\\!--")
+    return re.sub(r"<(?=/script|!--|script)", r"\\u003c", text, flags=re.IGNORECASE)
 
 
 def _verdict_row(view: View, verdict: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ the box as in Bertsekas 1982, Projected Newton methods.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +32,8 @@ TOLERANCE = 1e-13
 # at all
 EXACT = 1e-28
 MAX_STEPS = 200
+# rows that the starts see of a longer table
+MOST_ROWS = 20_000
 # starts that go on where none has arrived by then
 FINALISTS = 8
 
@@ -70,6 +72,7 @@ class Prior(NamedTuple):
 
     mean: float
     weight: float
+    error: float
 
 
 @dataclass(frozen=True)
@@ -193,18 +196,32 @@ def minimise(
 ) -> Solution:
     """Minimise from every row of u0 (problems, free), under weights (problems, rows) or (1, rows) or none."""
     size = max(1, CHUNK // max(1, u0.shape[1] * len(problem.target)))
-    parts = []
+    parts: list[Solution] = []
     with np.errstate(all="ignore"):
         for first in range(0, len(u0), size):
             rows = slice(first, first + size)
             given = None if weights is None else weights if len(weights) == 1 else weights[rows]
             parts.append(_descend(problem, u0[rows], given, lam, steps))
-    u, objective, decrement, done = (np.concatenate(x) for x in zip(*parts, strict=True))
-    return Solution(u, objective, decrement, done)
+    u, objective, decrement = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    return Solution(u, objective, decrement, np.concatenate([part.done for part in parts]))
 
 
 def search(problem: Problem, u0: Array) -> Solution:
-    """Minimise from every start; the best few go on for as long as a long valley takes."""
+    """Minimise from every start; the best few go on for as long as a long valley takes.
+
+    Of a very long table the starts see a part, evenly taken, and the best of them all of it.
+    """
+    rows = len(problem.target)
+    if rows > MOST_ROWS:
+        part = np.arange(0, rows, -(-rows // MOST_ROWS))
+        columns = tuple(c[part] for c in problem.columns)
+        found = search(replace(problem, columns=columns, target=problem.target[part]), u0)
+        best = minimise(problem, found.u[found.objective.argmin()][None])
+        # the others stand as far above the best as they did on the part
+        ratio = found.objective / found.objective.min()
+        return Solution(
+            np.where(ratio[:, None] < 1 + 1e-6, best.u, found.u), best.objective * ratio, found.decrement, found.done
+        )
     first = minimise(problem, u0)
     order = np.argsort(first.objective)[:FINALISTS]
     if first.done[order[0]] or not np.isfinite(first.objective[order[0]]):

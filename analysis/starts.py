@@ -58,8 +58,8 @@ def _draw(cube: Array, kind: Kind, problem: Problem) -> Array:
     elif kind.unit is not None:
         column = problem.columns[problem.law.arguments.index(kind.unit)]
         low, high = low * column.min(), high * column.max()
-    drawn: Array = low * (high / low) ** cube if low > 0 else low + (high - low) * cube
-    return drawn
+    drawn = low * (high / low) ** cube if low > 0 else low + (high - low) * cube
+    return np.asarray(drawn, dtype=np.float64)
 
 
 def _solve_linear(

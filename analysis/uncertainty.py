@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from analysis.duals import Array
 from analysis.result import Estimate
-from analysis.solver import Problem, minimise
+from analysis.solver import Problem, expand, minimise
 
 METHODS = ("auto", "jackknife", "bootstrap", "none")
 # groups of runs left out at a time where there are more runs than this; t is then on the number of groups
 MOST_GROUPS = 1000
 # a warm start is near its optimum: begin close to Newton
 WARM = 1e-3
+# elements of a Jacobian over all draws: beyond this, one Newton step from sums over each run stands for the search
+MOST_WORK = 200_000_000
 # problems solved at once: bounds the memory that their weights take
 BATCH = 2000
 # a draw this many times the estimate, or this small a share of it, is a search that ran away
@@ -37,12 +39,12 @@ class Spread:
     method: str
     draws: Array
     dof: int
+    units: int  # runs left out, or resamples
 
     def error(self, values: Array) -> Array:
         """Standard error of a quantity whose value under each draw is given, along the first axis."""
         gaps = values - values.mean(0)
-        count = len(values)
-        factor = (count - 1) / count if self.method == "jackknife" else 1 / (count - 1)
+        factor = (self.units - 1) / self.units if self.method == "jackknife" else 1 / (len(values) - 1)
         error: Array = np.sqrt(factor * (gaps**2).sum(0))
         return error
 
@@ -57,26 +59,60 @@ def t_quantile(level: float, dof: int) -> float:
 def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp]) -> Spread:
     """Leave each run out in turn (each of at most MOST_GROUPS groups of runs); `runs` is the number of each row's
     run."""
-    count = int(runs.max()) + 1
-    groups = runs % min(count, MOST_GROUPS)
+    groups = runs % min(int(runs.max()) + 1, MOST_GROUPS)
     count = int(groups.max()) + 1
-    draws = []
-    for first in range(0, count, BATCH):
-        left_out = np.arange(first, min(first + BATCH, count))
-        draws.append(_refit(problem, u, (groups[None, :] != left_out[:, None]).astype(float)))
-    return Spread("jackknife", np.concatenate(draws), count - 1)
+    draws = _draws(problem, u, groups, 1.0 - np.eye(count))
+    shift = _prior_shift(problem, u)
+    # what is known beforehand counts as one more measurement for each prior: a pair of draws that adds its variance
+    gaps = np.concatenate([shift, -shift]) * np.sqrt(0.5 * count / (count - 1))
+    return Spread("jackknife", np.concatenate([draws, np.nanmean(draws, 0) + gaps]), count - 1, count)
 
 
 def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int, seed: int) -> Spread:
-    """Draw as many runs as there are, with replacement, `resamples` times."""
+    """Draw as many runs as there are, with replacement, `resamples` times; what is known beforehand likewise."""
     count = int(runs.max()) + 1
     rng = np.random.default_rng(seed)
-    draws = []
-    for first in range(0, resamples, BATCH):
-        size = min(BATCH, resamples - first)
-        counts = rng.multinomial(count, np.full(count, 1 / count), size=size)
-        draws.append(_refit(problem, u, counts[:, runs].astype(float)))
-    return Spread("bootstrap", np.concatenate(draws), count - 1)
+    counts = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
+    draws = _draws(problem, u, runs, counts)
+    shift = _prior_shift(problem, u)
+    return Spread("bootstrap", draws + rng.normal(size=(resamples, len(shift))) @ shift, count - 1, resamples)
+
+
+def _prior_shift(problem: Problem, u: Array) -> Array:
+    """How far the optimum moves (priors, free) when the mean of each prior moves by its standard error."""
+    if not problem.priors:
+        return np.zeros((0, len(u)))
+    local = expand(problem, u[None], None)
+    rows = []
+    for name, prior in problem.priors.items():
+        i = problem.free.index(name)
+        pull = np.zeros(len(u))
+        pull[i] = prior.weight * prior.error * (np.exp(u[i]) if problem.logs[i] else 1.0)
+        rows.append(np.linalg.lstsq(local.major[0], pull, rcond=None)[0])
+    return np.array(rows)
+
+
+def _draws(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array) -> Array:
+    """The optimum under each row of counts (draws, runs): how often each run is taken."""
+    if counts.shape[0] * len(runs) * len(u) > MOST_WORK:
+        return _one_step(problem, u, runs, counts)
+    batches = [counts[i : i + BATCH] for i in range(0, len(counts), BATCH)]
+    return np.concatenate([_refit(problem, u, batch[:, runs]) for batch in batches])
+
+
+def _one_step(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array) -> Array:
+    """One Newton step from the optimum for each draw, from sums over each run: exact to first order in 1 / runs."""
+    r, jacobian = problem.linearise(u[None])
+    _, psi, inside, _ = problem.objective.terms(r)
+    size, free = counts.shape[1], len(u)
+    slope = np.stack([np.bincount(runs, weights=row, minlength=size) for row in jacobian[0] * psi], axis=-1)
+    weighted = jacobian[0] if inside is None else jacobian[0] * inside
+    curve = np.empty((size, free, free))
+    for i in range(free):
+        for k in range(free):
+            curve[:, i, k] = np.bincount(runs, weights=weighted[i] * jacobian[0][k], minlength=size)
+    matrix = np.einsum("dr,rij->dij", counts, curve)
+    return np.asarray(u - np.linalg.solve(matrix, (counts @ slope)[:, :, None])[:, :, 0])
 
 
 def _refit(problem: Problem, u: Array, weights: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analysis.claims import Verdict
-from analysis.figures.base import number
+from analysis.numbers import number, percent
 from analysis.quantities import PERCENT
 from analysis.view import View
 
@@ -33,7 +33,7 @@ def amount(value: float | None, quantity: str) -> str:
     """A statistic with its unit; a difference of ln L in per cent."""
     if value is None or math.isnan(value):
         return "–"
-    return f"{100 * value:.2f} %" if quantity in PERCENT else f"{value:.4g}"
+    return percent(value, 2) if quantity in PERCENT else f"{value:.4g}".replace("-", "−")
 
 
 def interval(verdict: Verdict, quantity: str) -> str:
@@ -47,13 +47,36 @@ def interval(verdict: Verdict, quantity: str) -> str:
 def summary(view: View) -> list[str]:
     """What was done and found, a sentence or two each, for a newcomer."""
     told = [_what(view), _meaning(view)]
-    for verdict in view.verdicts:
+    for verdict in decided_first(view.verdicts):
         claim = verdict.claim.claim.rstrip(".") if verdict.claim else verdict.id
-        told.append(f"{MEANS[verdict.verdict]} “{claim}”.")
-    noise = [f"{name} {n.sd:.1%}" for name, n in view.noise.items() if n.sd is not None]
+        told.append(f"{MEANS[verdict.verdict]} “{claim}”{_gist(verdict)}.")
+    noise = [f"{name} {percent(n.sd)}" for name, n in view.noise.items() if n.sd is not None]
     if noise:
         told.append(f"Two runs that differ only in their seed differ by about this much in loss: {', '.join(noise)}.")
     return told
+
+
+def decided_first(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Supported and refuted alike before what is open, and that before what is untested."""
+    return sorted(verdicts, key=lambda v: max(1, list(WORDS).index(v.verdict)))
+
+
+def _gist(verdict: Verdict) -> str:
+    """The number of a verdict in words, for a claim that has one."""
+    if verdict.claim is None or verdict.statistic is None:
+        return ""
+    subject = next((s for s in verdict.subjects if s.statistic == verdict.statistic), verdict)
+    if verdict.claim.quantity == "loss_contrast":
+        return f": {difference(subject)}"
+    return f": {amount(verdict.statistic, verdict.claim.quantity)} for {subject.subject}"
+
+
+def difference(subject: Verdict) -> str:
+    """A contrast of losses in words: which of the two is lower, and by how much."""
+    value = subject.statistic or 0.0
+    first, second = subject.subject.split(" − ")
+    lower, higher = (first, second) if value < 0 else (second, first)
+    return f"{lower} {percent(-math.expm1(-abs(value)))} below {higher}"
 
 
 def _what(view: View) -> str:
@@ -84,7 +107,7 @@ def _meaning(view: View) -> str:
 def verdict_table(verdicts: Sequence[Verdict], width: int = 100) -> str:
     """The verdicts for a terminal: word, claim, statistic and interval, rule, reason, then a line for each subject."""
     lines: list[str] = []
-    for verdict in verdicts:
+    for verdict in decided_first(verdicts):
         claim = verdict.claim
         quantity = claim.quantity if claim else ""
         lines.append(f"{WORDS[verdict.verdict].upper():<15}{verdict.id}: {claim.claim if claim else ''}")

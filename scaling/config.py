@@ -135,7 +135,7 @@ def failure(plain: Config, status: str, reason: str) -> record.Row:
 
 
 def register_resolvers() -> None:
-    """Teach OmegaConf the three words that conf/ uses: run_id, basename, python_version."""
+    """Teach OmegaConf the three words that conf/ uses: run_id, basename, interpreter."""
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
     OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.abspath(path)), replace=True)
-    OmegaConf.register_new_resolver("python_version", platform.python_version, replace=True)
+    OmegaConf.register_new_resolver("interpreter", platform.python_version, replace=True)

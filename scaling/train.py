@@ -99,7 +99,8 @@ def run_one(folder: Path, bar: bool = False) -> list[record.Row]:
         except (UserError, KeyboardInterrupt):
             raise
         except Exception as error:
-            (folder / "log.txt").open("a").write(traceback.format_exc())
+            with (folder / "log.txt").open("a") as log:
+                log.write(traceback.format_exc())
             first = str(error).strip().splitlines() or [""]
             rows = [config.failure(plain, "failed", f"{type(error).__name__}: {first[0]}")]
         record.write(folder, rows)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.backtest import level_index
-from analysis.figures.base import Figure, count, family_scales, log_axis, number
+from analysis.figures.base import Figure, family_scales, log_axis
+from analysis.numbers import count, number
 from analysis.view import View
 
 SOUND = "converged"
@@ -86,7 +87,9 @@ def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
 def _subtitle(view: View, each: str) -> str:
     if not view.laws:
         return f"A curve for each {each}; no law could be fitted."
-    formula = next(iter(view.laws.values())).law.formula
-    doubtful = [f"{name} {fitted.status}" for name, fitted in view.laws.items() if fitted.status != SOUND]
+    formula = next(iter(view.laws.values())).law.formula.replace("alpha", "α").replace("beta", "β")
+    doubtful = [
+        f"{name} {fitted.status.replace('_', ' ')}" for name, fitted in view.laws.items() if fitted.status != SOUND
+    ]
     guide = f" Dashed: a guide only ({', '.join(doubtful)})." if doubtful else ""
     return f"Points are runs, curves {formula}, fitted to each family; labels give {each}.{guide}"

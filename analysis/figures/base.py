@@ -21,6 +21,7 @@ from typing import Any, Protocol, cast
 
 import pandas as pd
 
+from analysis.numbers import number
 from analysis.view import View
 from scaling.record import write_text
 
@@ -42,7 +43,6 @@ VERDICT_COLOURS = {
     "untested": "#8a8f98",
 }
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 DIGITS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 POWER = re.compile("10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
 FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/System/Library/Fonts", "C:/Windows/Fonts")
@@ -172,24 +172,6 @@ def nice_ticks(low: float, high: float) -> list[float]:
     step = 10.0 ** math.floor(math.log10(high - low))
     step = next(s for s in (step, step / 2, step / 5, step / 10) if (high - low) / s >= 4)
     return [float(f"{k * step:.6g}") for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
-def number(value: float) -> str:
-    """A number as in prose: 10¹⁰, 2·10¹⁰, 2.5, 0.031."""
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.3g}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    power = "10" + str(int(exponent)).translate(SUPERSCRIPT)
-    mantissa = mantissa.removesuffix(".0")
-    return power if mantissa == "1" else f"{mantissa}·{power}"
-
-
-def count(value: float) -> str:
-    """A size in short: 20k, 1.4M."""
-    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:.3g}{name}"
-    return f"{value:.3g}"
 
 
 def plain(value: Any) -> Any:

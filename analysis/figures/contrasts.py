@@ -1,13 +1,12 @@
 """Forest plot of the contrasts between families that the claims ask for, with the band of equivalence."""
 
-import math
-
 import pandas as pd
 
 from analysis.claims import Claim, Verdict
 from analysis.figures.base import VERDICT_COLOURS, Figure, Unmet
 from analysis.regions import VERDICTS
 from analysis.view import View
+from analysis.words import difference
 
 NAME = "contrasts"
 ORDER = 5
@@ -79,6 +78,4 @@ def _words(subject: Verdict, claim: Claim | None) -> str:
     value = subject.statistic or 0.0
     if claim is None or claim.quantity != "loss_contrast":
         return f"{value:+.3g}"
-    first, second = subject.subject.split(" − ")
-    lower, higher = (first, second) if value < 0 else (second, first)
-    return f"{lower} {-math.expm1(-abs(value)):.1%} below {higher}"
+    return difference(subject)

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.backtest import level_index
-from analysis.figures.base import Figure, Unmet, family_scales, log_axis, number
+from analysis.figures.base import Figure, Unmet, family_scales, log_axis
+from analysis.numbers import listed, number
 from analysis.view import View
 
 NAME = "loss_vs_compute"
@@ -53,7 +54,7 @@ def _tooltip(data: pd.DataFrame) -> list[str]:
 
 
 def _finding(data: pd.DataFrame, tolerance: float) -> tuple[str, str]:
-    """Who is lowest at the largest compute that all families share, and what is seen."""
+    """Who is lowest at the smallest and the largest compute that all families share, and what is seen."""
     best = data[data["kind"] == "envelope"].assign(level=lambda d: level_index(d["C"]))
     families = best["family"].nunique()
     shared = best.groupby("level").filter(lambda g: g["family"].nunique() == families)
@@ -63,14 +64,16 @@ def _finding(data: pd.DataFrame, tolerance: float) -> tuple[str, str]:
     seen = f"Loss falls with compute: {'; '.join(spans)} nats per target."
     if shared.empty:
         return "Loss falls with compute", seen
-    top = shared[shared["level"] == shared["level"].max()].sort_values("L")
-    at = number(float(np.exp(np.log(top["C"]).mean())))
-    names = [str(name) for name in top["family"]]
-    level = [n for n, L in zip(names, top["L"], strict=True) if np.log(L / top["L"].iloc[0]) <= tolerance]
-    rest = ", ".join(f"{row['family']} {row['L']:.3g}" for _, row in top.iterrows() if row["family"] not in level)
-    lowest = f"{top['L'].iloc[0]:.3g} nats per target"
-    if len(level) > 1:
-        lead = f"At C = {at} {' and '.join(level)} are level, at {lowest}"
-    else:
-        lead = f"At C = {at} {level[0]} reaches the lowest loss, {lowest}"
-    return f"{lead} ({rest})" if rest else lead, seen
+    ends = [shared[shared["level"] == end].sort_values("L") for end in (shared["level"].min(), shared["level"].max())]
+    if families == 1 or len(ends[0]) == 0:
+        return f"{spans[0]} nats per target over the range of C", seen
+    lead = f"{_lead(ends[0], tolerance)}; {_lead(ends[1], tolerance)}"
+    return lead[0].upper() + lead[1:], seen
+
+
+def _lead(cell: pd.DataFrame, tolerance: float) -> str:
+    """Who is lowest at one C; families within the tolerance of the lowest are level with it."""
+    lowest = float(cell["L"].iloc[0])
+    level = [str(name) for name, L in zip(cell["family"], cell["L"], strict=True) if np.log(L / lowest) <= tolerance]
+    at = number(float(np.exp(np.log(cell["C"]).mean())))
+    return f"at {at} FLOPs {listed(level)} {'are level' if level[1:] else 'is lowest'} ({lowest:.3g} nats per target)"

@@ -5,6 +5,7 @@ import pandas as pd
 
 from analysis.figures._panels import panels
 from analysis.figures.base import Figure, Unmet
+from analysis.numbers import percent
 from analysis.view import View
 
 NAME = "loss_vs_data"
@@ -17,7 +18,7 @@ def draw(view: View) -> Figure:
     if not {"N", "D"} <= set(view.rows) or view.rows.groupby(["family", "N"])["D"].nunique().max() < 3:
         raise Unmet("no size has three different D")
     falls = {str(family): _falls(part) for family, part in view.rows.groupby("family")}
-    each = ", ".join(f"{name} {-np.expm1(-np.mean(fall)):.1%}" for name, fall in falls.items() if fall)
+    each = ", ".join(f"{name} {percent(-np.expm1(-np.mean(fall)))}" for name, fall in falls.items() if fall)
     steady = min(min(fall) for fall in falls.values() if fall) > 0
     title = f"Each doubling of the data lowers the loss at every size: {each} on average"
     if not steady:

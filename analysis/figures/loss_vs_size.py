@@ -2,7 +2,8 @@
 
 from analysis.backtest import level_index
 from analysis.figures._panels import panels
-from analysis.figures.base import Figure, Unmet, count
+from analysis.figures.base import Figure, Unmet
+from analysis.numbers import count
 from analysis.view import View
 
 NAME = "loss_vs_size"

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from analysis.figures.base import Figure, Unmet, family_scales, log_axis, number
+from analysis.figures.base import Figure, Unmet, family_scales, log_axis
+from analysis.numbers import number, percent
 from analysis.view import View
 
 NAME = "observed_vs_predicted"
@@ -18,22 +19,21 @@ def draw(view: View) -> Figure:
     data = _data(view)
     colour, shape = family_scales(view.families)
     both = [*data["L"], *data["predicted"]]
-    hue = alt.Color("family:N", scale=colour, legend=alt.Legend(title=None, orient="top"))
+    hue = alt.Color("family:N", scale=colour, legend=alt.Legend(title=None, orient="top", symbolType="circle"))
     marks = {"shape": alt.Shape("family:N", scale=shape, legend=None), "tooltip": [c for c in TOOLTIP if c in data]}
     base = alt.Chart(data).encode(color=hue)
-    filled = alt.condition("datum.part == 'held out'", alt.value(1.0), alt.value(0.0))
-    dots = base.mark_point(size=44, strokeWidth=1.4).encode(
-        fill=alt.Color("family:N", scale=colour, legend=None), fillOpacity=filled, **marks
-    )
+    fitted = base.transform_filter("datum.part == 'fitted'").mark_point(size=40, strokeWidth=1.3)
+    unseen = base.transform_filter("datum.part == 'held out'").mark_point(size=48, filled=True, opacity=1)
+    dots = alt.layer(fitted.encode(**marks), unseen.encode(**marks))
     ends = pd.DataFrame([{"low": min(both), "high": max(both)}])
     diagonal = alt.Chart(ends).mark_rule(style="guide").encode(x="low:Q", x2="high:Q", y="low:Q", y2="high:Q")
     x, y = alt.X("L:Q", **log_axis("L", both)), alt.Y("predicted:Q", **log_axis("L", both, PREDICTED))
-    left = (diagonal + dots.encode(x=x, y=y)).properties(width=330, height=320)
+    left = alt.layer(diagonal, dots.encode(x=x, y=y)).properties(width=330, height=320)
     zero = alt.Chart(pd.DataFrame({"off": [0.0]})).mark_rule(style="guide").encode(x="off:Q")
     rows = {"y": alt.Y("family:N", title=None, axis=alt.Axis(labelFontSize=12)), "yOffset": alt.YOffset("part:N")}
     bars = base.transform_filter("datum.part == 'held out'").mark_rule(strokeWidth=6, opacity=0.15)
     bars = bars.encode(x=alt.X("off_low:Q", title="predicted less observed, ln L [%]"), x2="off_high:Q", **rows)
-    right = (bars + zero + dots.encode(x="off:Q", **rows)).properties(width=330, height=320)
+    right = alt.layer(bars, zero, dots.encode(x="off:Q", **rows)).properties(width=330, height=320)
     title, alt_text = _finding(data)
     subtitle = (
         "Filled: held out (the largest C of each family, not seen by the fit), bands their 90 % prediction intervals. "
@@ -64,7 +64,7 @@ def _data(view: View) -> pd.DataFrame:
 def _finding(data: pd.DataFrame) -> tuple[str, str]:
     held = data[data["part"] == "held out"]
     worst = held.groupby("family")["off"].apply(lambda off: off.abs().max() / 100)
-    words = ", ".join(f"{name} {np.expm1(value):.1%}" for name, value in worst.items())
+    words = ", ".join(f"{name} {percent(np.expm1(value))}" for name, value in worst.items())
     known = held[held["low"].notna() & held["high"].notna()]
     inside = int(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).sum())
     covered = f"; {inside} of {len(known)} lie inside their 90 % interval" if len(known) else ""

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from analysis.figures.base import Figure, Unmet, family_scales
+from analysis.numbers import percent
 from analysis.view import View
 
 NAME = "parameters"
@@ -23,21 +24,24 @@ def draw(view: View) -> Figure:
     bars = base.mark_rule(strokeWidth=3, opacity=0.7).encode(
         x=alt.X("low:Q", title=None, axis=alt.Axis(tickCount=5)), x2="high:Q"
     )
-    full = alt.condition("datum.status == 'converged'", alt.value(1.0), alt.value(0.0))
-    dots = base.mark_point(size=90, strokeWidth=2, opacity=1).encode(
-        x=alt.X("value:Q", scale=alt.Scale(zero=False)), fill=alt.Color("family:N", scale=colour, legend=None),
-        fillOpacity=full, shape=alt.Shape("family:N", scale=shape, legend=None),
-        tooltip=["family", "parameter", "value", "low", "high", "status"],
-    )  # fmt: skip
-    chart = (bars + dots).properties(width=225, height=alt.Step(34))
+    marks = {
+        "x": alt.X("value:Q", scale=alt.Scale(zero=False)),
+        "shape": alt.Shape("family:N", scale=shape, legend=None),
+        "tooltip": ["family", "parameter", "value", "low", "high", "status"],
+    }
+    sound = base.transform_filter("datum.status == 'converged'").mark_point(size=90, filled=True, opacity=1)
+    open_ = base.transform_filter("datum.status != 'converged'").mark_point(size=90, strokeWidth=2, opacity=1)
+    chart = alt.layer(bars, sound.encode(**marks), open_.encode(**marks)).properties(width=225, height=alt.Step(34))
     chart = chart.facet(alt.Facet("parameter:N", title=None, sort=list(SHOWN)), columns=3)
     chart = chart.resolve_scale(x="independent")
-    doubtful = [f"{name} is {fit.status}" for name, fit in view.laws.items() if fit.status != "converged"]
+    doubtful = [
+        f"{name} is {fit.status.replace('_', ' ')}" for name, fit in view.laws.items() if fit.status != "converged"
+    ]
     title = _finding(data)
     about = f" Hollow: {', '.join(doubtful)}; no estimate." if doubtful else ""
     level = next(iter(view.laws.values())).level
     seen = "; ".join(f"{r['family']} {r['parameter']} {r['value']:.3g}" for _, r in data.iterrows())
-    subtitle = f"Point and {level:.0%} interval over runs; a missing bar is a bound that does not exist.{about}"
+    subtitle = f"Point and {percent(level, 0)} interval over runs; a missing bar is a bound that does not exist.{about}"
     return Figure(NAME, title, subtitle, f"Interval plot of parameters: {seen}.", chart, data)
 
 

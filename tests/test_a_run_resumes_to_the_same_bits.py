@@ -1,0 +1,128 @@
+"""Checkpoints: a run that is interrupted anywhere ends as if it had not been; the rate and the loss are what they say."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+
+from scaling import config, record, watch
+from scaling.module import loss_per_target
+from scaling.recipe import AdamW
+from scaling.task import Task
+from scaling.train import run_one
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*ckpt_path.*")
+
+
+def frozen(folder: Path, *overrides: str) -> Path:
+    """A run's folder with its frozen config."""
+    config.register_resolvers()
+    with initialize_config_module("conf", version_base="1.3"):
+        arguments = ["family=lstm", "family.width=8", "family.depth=1", "budget.D=3e3", *TINY, *overrides]
+        cfg = compose("train", arguments, return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        config.freeze(config.resolved(cfg), folder)
+    return folder
+
+
+def curve(folder: Path) -> list[list[str]]:
+    with (folder / "curve.csv").open() as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.parametrize("stop", [1, 2, 20, 45])
+@pytest.mark.parametrize("family", ["lstm", "transformer"])
+def test_an_interrupted_run_ends_as_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, family: str
+) -> None:
+    size = [f"family={family}", "family.width=16", "trainer.checkpoint_every_s=0"]
+    (whole,) = run_one(frozen(tmp_path / "whole", *size))
+    point, steps_made = watch.Watch.on_train_batch_end, []
+
+    def interrupted(self: watch.Watch, trainer: Any, module: Any, *rest: Any) -> None:
+        point(self, trainer, module, *rest)
+        steps_made.append(module.position)
+        if module.position == stop:
+            raise RuntimeError("interrupted")
+
+    monkeypatch.setattr(watch.Watch, "on_train_batch_end", interrupted)
+    (failed,) = run_one(frozen(tmp_path / "cut", *size))
+    assert failed["status"] == "failed"
+    assert failed["reason"] == "RuntimeError: interrupted"
+    monkeypatch.setattr(watch.Watch, "on_train_batch_end", lambda s, t, m, *r: (steps_made.append(m.position), point(s, t, m, *r)))
+    (resumed,) = run_one(tmp_path / "cut")
+    assert steps_made == list(range(1, 48))  # every step once: it went on, it did not begin again
+    assert resumed["status"] == "ok"
+    assert (resumed["L"], resumed["L_se"], resumed["L_train"]) == (whole["L"], whole["L_se"], whole["L_train"])
+    assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
+
+
+def test_a_run_without_result_keeps_its_checkpoint_and_a_finished_one_does_not(tmp_path: Path) -> None:
+    run_one(frozen(tmp_path, "trainer.checkpoint_every_s=0"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["curve.csv", "frozen.yaml", "lock", "records.json"]
+
+
+def test_the_same_run_twice_gives_the_same_bits_and_another_seed_does_not(tmp_path: Path) -> None:
+    one, two = run_one(frozen(tmp_path / "1"))[0], run_one(frozen(tmp_path / "2"))[0]
+    other = run_one(frozen(tmp_path / "3", "seed=1"))[0]
+    assert one["L"] == two["L"] != other["L"]
+    assert one["run_id"] == two["run_id"] != other["run_id"]
+
+
+def test_the_loss_is_the_sum_over_targets_not_the_mean_of_batches() -> None:
+    task = Task("tokens", d_in=3, d_out=3, seq_len=2, targets=2)
+    logits, y = torch.zeros(2, 2, 3), torch.tensor([[0, 1], [2, -1]])
+    losses = loss_per_target(task, logits, y)
+    assert losses.shape == (2, 2)
+    assert losses.sum().item() == pytest.approx(3 * math.log(3))
+    assert losses[1, 1] == 0
+
+
+def test_the_rate_warms_up_stays_and_cools_down() -> None:
+    recipe = AdamW(lr=0.5, warmup=0.1, cooldown=0.2)
+    rates = [recipe.rate(step, 100) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.05 * (i + 1) for i in range(10)])
+    assert rates[10:80] == [0.5] * 70
+    assert rates[80:] == sorted(rates[80:], reverse=True)
+    assert 0 < rates[-1] < 0.02
+    assert AdamW(lr=1.0).rate(0, 1) > 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["recipe.lr=-1"], "recipe.lr=-1 is not a number above 0"),
+        (["recipe.warmup=0.9", "recipe.cooldown=0.9"], "exceed the run"),
+        (["recipe.precision=fp64"], "not one of fp32, bf16"),
+        (["budget.C=1e9"], "two budgets at once"),
+    ],
+)
+def test_a_config_that_cannot_be_run_leaves_no_record(tmp_path: Path, overrides: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        run_one(frozen(tmp_path, *overrides))
+    assert not (tmp_path / record.FILE).exists()
+
+
+def test_the_mirror_in_wandb_says_how_a_run_ended(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    wandb = ["logger=wandb", "logger.offline=true"]
+    for name, extra, state in [("good", [], 0), ("bad", ["recipe.lr=1e36", "recipe.clip=1e30", "family=mlp"], 1)]:
+        (row,) = run_one(frozen(tmp_path / name, *wandb, *extra))
+        assert row["status"] == ("diverged" if state else "ok")
+        (log,) = (tmp_path / name).glob("wandb/offline-run-*/*.wandb")
+        command = [Path(sys.executable).with_name("wandb"), "leet", "inspect", "--summary", "--json", log]
+        said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        assert said["exit_code"] == state
+        assert said["tags"] == [row["family"]]
+        if not state:
+            assert said["summary"]["L"] == row["L"]
+            assert {"D", "C", "lr", "L_train"} <= said["summary"].keys()

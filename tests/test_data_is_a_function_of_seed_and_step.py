@@ -1,0 +1,76 @@
+"""The embedded text: disjoint sides, nested prefixes, an order that only seed and step decide."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from scaling.data import text
+from scaling.data.base import order
+from scaling.errors import UserError
+
+
+def test_the_corpus_is_of_the_size_that_the_docs_say() -> None:
+    corpus = text.standard_library()
+    assert 8e6 < len(corpus.train) < 40e6
+    assert 0.02 < len(corpus.held_out) / len(corpus.train) < 0.1
+
+
+def test_no_training_block_comes_from_a_held_out_file() -> None:
+    root, files = text.sources()
+    held = [f for f in files if int.from_bytes(hashlib.sha256(f.encode()).digest()[:8]) % text.HELD_OUT == 0]
+    corpus = text.standard_library()
+    assert b"".join((root / f).read_bytes() for f in held) == corpus.held_out.tobytes()
+    train = b"".join((root / f).read_bytes() for f in files if f not in set(held))
+    blocks = np.frombuffer(train, np.uint8)[: len(corpus.train)].reshape(-1, text.BLOCK)
+    # the training side is those blocks and no others, in another order
+    there = corpus.train.reshape(-1, text.BLOCK)
+    assert sorted(map(bytes, blocks)) == sorted(map(bytes, there))
+
+
+def test_the_corpus_read_again_is_the_same() -> None:
+    root, files = text.sources()
+    assert text.read(root, files).content == text.standard_library().content
+
+
+def test_a_smaller_size_is_a_prefix_of_a_larger_one() -> None:
+    small, large = text.Text(size=10_000, seq_len=64).load(), text.Text(size=50_000, seq_len=64).load()
+    every = torch.arange(small.n)
+    assert torch.equal(small.take(every)[0], large.take(every)[0])
+    assert small.n == 10_000 // 64
+
+
+def test_each_byte_is_a_target_once_and_follows_its_input() -> None:
+    examples = text.Text(size=6_400, seq_len=64).load()
+    x, y = examples.take(torch.arange(examples.n))
+    stream = torch.from_numpy(text.standard_library().train[: 6_400 + 1].copy()).long()
+    assert torch.equal(y.flatten(), stream[1:])
+    assert torch.equal(x.flatten(), stream[:-1])
+
+
+def test_an_epoch_sees_every_example_once_and_each_epoch_in_another_order() -> None:
+    n, batch = 103, 10
+    seen = torch.cat([order(seed=3, step=s, batch=batch, n=n) for s in range(50)])
+    first, second = seen[:n], seen[n : 2 * n]
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(n))
+    assert not torch.equal(first, second)
+
+
+def test_the_order_depends_on_the_seed_and_on_nothing_before() -> None:
+    late = order(seed=0, step=40, batch=16, n=100)
+    for step in range(40):
+        order(seed=0, step=step, batch=16, n=100)
+    assert torch.equal(late, order(seed=0, step=40, batch=16, n=100))
+    assert not torch.equal(late, order(seed=1, step=40, batch=16, n=100))
+
+
+def test_the_held_out_set_is_fixed() -> None:
+    one, other = text.Text(size=1_000).load().held_out(64), text.Text(size=2_000).load().held_out(64)
+    assert sum(y.numel() for _, y in one) == 65536
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(one, other, strict=True))
+
+
+def test_more_data_than_there_is_is_refused() -> None:
+    with pytest.raises(UserError, match=r"data\.size=1000000000 is more than the \d+ training bytes there are"):
+        text.Text(size=1_000_000_000).load()

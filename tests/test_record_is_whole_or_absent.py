@@ -1,0 +1,69 @@
+"""The record: its columns, its atomic writer, its refusal of what is half-written."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scaling import record
+from scaling.errors import UserError
+
+# the contract of runs.csv: a column may be added here, never renamed or dropped in silence
+COLUMNS = """
+run_id sweep mark seed status reason family width depth data seq_len batch lr rung N n_body n_embed n_readout n_total n_active
+D D_unique epochs flops_per_target C C_attention C_6nd L L_se L_train L_bpb floor wall_s targets_per_s mfu peak_memory device
+torch git dirty
+""".split()
+
+
+def test_the_columns_are_the_contract() -> None:
+    assert list(record.COLUMNS) == COLUMNS
+    assert list(record.row(run_id="a", **{"family.norm": "rms"})) == [*COLUMNS, "family.norm"]
+
+
+def test_a_column_outside_the_contract_is_refused() -> None:
+    with pytest.raises(KeyError, match="loss"):
+        record.row(loss=1.0)
+
+
+def test_rows_come_back_as_written(tmp_path: Path) -> None:
+    rows = [record.row(run_id="a", status="ok", L=0.1 + 0.2, mark=1), record.row(run_id="a", status="ok", L=1e-300, mark=2)]
+    record.write(tmp_path, rows)
+    assert record.read(tmp_path) == rows
+
+
+def test_a_writer_that_dies_leaves_the_old_record(tmp_path: Path) -> None:
+    record.write(tmp_path, [record.row(run_id="a", status="ok", L=1.0)])
+    before = (tmp_path / record.FILE).read_bytes()
+    with pytest.raises(ValueError, match="Out of range"):
+        record.write(tmp_path, [record.row(run_id="a", status="ok", L=float("nan"))])
+    with pytest.raises(RuntimeError), record.replacing(tmp_path / record.FILE) as draft:
+        draft.write_text("[{")
+        raise RuntimeError
+    assert (tmp_path / record.FILE).read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == [record.FILE]
+
+
+@pytest.mark.parametrize("cut", ["", "[", '[{"status": "ok"', "[]", "{}", '[{"status": "fine"}]', "\udcff"])
+def test_a_record_that_is_not_whole_is_refused_by_name(tmp_path: Path, cut: str) -> None:
+    (tmp_path / record.FILE).write_text(cut, errors="surrogateescape")
+    with pytest.raises(UserError, match=r"records\.json .*delete it"):
+        record.read(tmp_path)
+    assert not record.finished(tmp_path)
+
+
+def test_every_prefix_of_a_record_is_refused(tmp_path: Path) -> None:
+    record.write(tmp_path, [record.row(run_id="a", status="ok", L=1.0)])
+    text = (tmp_path / record.FILE).read_text().rstrip()
+    assert json.loads(text)
+    for length in range(len(text)):
+        (tmp_path / record.FILE).write_text(text[:length])
+        with pytest.raises(UserError):
+            record.read(tmp_path)
+
+
+def test_one_process_at_a_time_writes_in_a_folder(tmp_path: Path) -> None:
+    with record.sole_writer(tmp_path), pytest.raises(record.Busy, match="at work"), record.sole_writer(tmp_path):
+        pass
+    with record.sole_writer(tmp_path):
+        pass
