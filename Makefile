@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= demo
+DEMO ?=
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help setup demo test lint format clean
@@ -20,7 +21,7 @@ setup: .venv/ready  ## make .venv and install everything
 	@touch $@
 
 demo: setup      ## run the demo into OUT=demo
-	$(BIN)/isoflop demo --out $(OUT)
+	$(BIN)/isoflop demo --out $(OUT) $(DEMO)
 
 test: setup      ## run every test, the slow ones too
 	$(BIN)/python -m pytest

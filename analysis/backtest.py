@@ -127,7 +127,7 @@ def last_value(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], 
         return np.full(len(test), float(np.exp(np.log(top["L"].astype(float)).mean())))
     here, there = (np.log(frame[others].to_numpy(float)) for frame in (test, top))
     nearest = ((here[:, None, :] - there[None, :, :]) ** 2).sum(axis=2).argmin(axis=1)
-    return top["L"].to_numpy(float)[nearest]
+    return np.asarray(top["L"].to_numpy(float)[nearest])
 
 
 def hold_out(train: pd.DataFrame, test: pd.DataFrame, law: str, *, axis: str, level: float = 0.9, **how: Any) -> Fold:

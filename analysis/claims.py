@@ -129,10 +129,12 @@ def read_claim(file: Path) -> Claim:
     _choice(data, "subject", SUBJECTS, file)
     _choice(data, "combine", COMBINE, file)
     _law(data, file)
-    texts = {k: data[k].strip() for k in ("id", "claim", "source", "expect", "caveat", "where") if k in data}
-    plain = {k: data[k] for k in ("quantity", "subject", "combine", "law", "axis") if k in data}
+    spoken = ("id", "claim", "source", "expect", "caveat", "where")
+    texts: dict[str, Any] = {k: data[k].strip() for k in spoken if k in data}
+    plain: dict[str, Any] = {k: data[k] for k in ("quantity", "subject", "combine", "law", "axis") if k in data}
     return Claim(
-        **{**plain, **texts},
+        **plain,
+        **texts,
         region=_region(data, file),
         at=_at(data.get("at", {}), file),
         needs=Needs.read(data.get("needs"), str(file)),
@@ -158,16 +160,15 @@ def judge(runs: Any, claims: str | Path | Sequence[Claim] | None = None) -> list
 def _read_yaml(file: Path) -> tuple[dict[str, Any], str]:
     """The mapping in a yaml file and the hash of its bytes."""
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     try:
         raw = file.read_bytes()
-        data = OmegaConf.to_container(OmegaConf.create(raw.decode()), resolve=False)
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not sound yaml: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
+    try:
+        data = OmegaConf.to_container(OmegaConf.create(raw.decode()), resolve=False)
+    except Exception as error:  # the parser has many, and each means that the text is not sound
+        raise UserError(f"{file} is not sound yaml: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict) or not all(isinstance(k, str) for k in data) or not data:
         raise UserError(f"{file} is not a mapping of keys; a claim has at least id, claim, quantity, region")
     return {str(k): v for k, v in data.items()}, hashlib.sha256(raw).hexdigest()

@@ -15,6 +15,7 @@ import pandas as pd
 from analysis import identify, uncertainty
 from analysis.duals import Array
 from analysis.laws import Law, get_law
+from analysis.noise import scatter
 from analysis.prepare import Prepared, groups, prepare
 from analysis.result import Estimate, Fit, FitError, Starts, TooFewRowsError
 from analysis.solver import Objective, Prior, Problem, Solution, minimise, search
@@ -32,6 +33,8 @@ LOSSES = {
     "raw_l2": ("l2", True),
 }
 STARTS = 64
+# rows that starts and profiles see of a longer table; the best of them is then fitted to all of it
+MOST_ROWS = 20_000
 # least absolute deviations as Huber's loss of a vanishing delta, in units of the scatter: down this ladder, from the
 # best start
 L1_LADDER = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
@@ -109,10 +112,14 @@ def fit_groups(runs: pd.DataFrame, law: str | Law = "chinchilla", *, by: Sequenc
 
 
 def _fit(prepared: Prepared, law: Law, settings: Settings, by: dict[str, Any]) -> Fit:
-    problem, solution, kappa = _solve(prepared, law, settings)
+    part = prepared.part(MOST_ROWS)
+    problem, solution, kappa = _solve(part, law, settings)
     best, free = int(solution.objective.argmin()), len(problem.free)
-    status, reason = identify.judge_fit(problem, solution.u[best], kappa, solution, prepared.n_runs - free)
-    problem, u = _polish(problem, solution.u[best], settings)
+    status, reason = identify.judge_fit(problem, solution.u[best], kappa, solution, part.n_runs - free)
+    u = solution.u[best]
+    if part is not prepared:
+        problem, u = _whole(problem, u, prepared)
+    problem, u = _polish(problem, u, settings)
     residuals = problem.residuals(u[None])[0]
     spread, method, why = _spread(problem, u, residuals, prepared, settings)
     notes = [*prepared.notes, *identify.spans(problem), *_ignored(settings), *([why] if why else [])]
@@ -128,10 +135,20 @@ def _fit(prepared: Prepared, law: Law, settings: Settings, by: dict[str, Any]) -
         problem=problem,
         u=u,
         spread=spread,
-        noise=float(np.sqrt((residuals**2).sum() / max(len(residuals) - free, 1))),
+        noise=scatter(residuals, prepared.columns, prepared.runs, free),
     )
     derived = {name: answer.quantity(lambda name=name, **p: law.derive(p)[name]) for name in law.derived}
     return replace(answer, derived=derived)
+
+
+def _whole(problem: Problem, u: Array, prepared: Prepared) -> tuple[Problem, Array]:
+    """The problem on all rows, from the optimum on a part of them."""
+    whole = replace(problem, columns=prepared.columns, target=prepared.target)
+    if problem.priors:
+        kappa = identify.noise_scale(whole, u, prepared.runs)
+        priors = {k: prior._replace(weight=kappa / prior.error**2) for k, prior in problem.priors.items()}
+        whole = replace(whole, priors=priors)
+    return whole, minimise(whole, u[None], lam=uncertainty.WARM).u[0]
 
 
 def _ignored(settings: Settings) -> list[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.backtest import points
 from analysis.claims import Claim, Verdict
 from analysis.needs import tuned_rows
-from analysis.numbers import listed, number, percent
+from analysis.numbers import listed, percent
 from analysis.quantities import QUANTITIES, Measured, NotIdentified, NotThere, Study
 from analysis.regions import VERDICTS
 from analysis.result import FitError
@@ -82,23 +82,28 @@ def combine(claim: Claim, subjects: list[Verdict]) -> Verdict:
     return Verdict(claim.id, verdict, reason, **numbers, claim=claim, subjects=tuple(subjects))
 
 
-def changed_since(claim: Claim, runs: pd.DataFrame) -> str:
-    """Whether the claim's file is another text than at the commits of its runs, in words; empty where it is the same.
+def changed_since(claim: Claim, runs: pd.DataFrame) -> tuple[bool | None, str]:
+    """Whether the claim's file is another text than at the commits of its runs (None: not known), and in words.
 
-    Asks git, and says so where git cannot tell; `judge` itself does not look.
+    Asks git; `judge` itself does not look.
     """
     commits = sorted({str(c) for c in runs["git"].dropna()}) if "git" in runs else []
     if claim.file is None or not commits:
-        return "the runs do not say which commit made them, so whether this claim came first is not known"
+        return None, "the runs do not say which commit made them, so whether this claim came first is not known"
     now = _git(claim.file, "hash-object", claim.file.name)
     for commit in commits:
         if not re.fullmatch(r"[0-9a-f]{7,64}", commit) or not now or not _git(claim.file, "cat-file", "-t", commit):
             return (
-                f"git does not know the runs' commit {commit[:12]} here, so whether this claim came first is not known"
+                None,
+                f"git does not know the runs' commit {commit[:12]}, so whether this claim came first is not known",
             )
         if _git(claim.file, "rev-parse", f"{commit}:./{claim.file.name}") != now:
-            return f"the claim changed, or came, after its runs: its file is another at their commit {commit[:12]}"
-    return ""
+            said = (
+                f"this claim is not in its runs' commit {commit[:12]} as it stands now: it changed, or came, after it"
+            )
+            unclean = "dirty" in runs and runs["dirty"].astype(str).eq("True").any()
+            return True, said + (", perhaps before the runs, which were made from uncommitted code" if unclean else "")
+    return False, "this claim stands as it did in its runs' commit"
 
 
 def _git(file: Path, *words: str) -> str:
@@ -143,7 +148,7 @@ def _unfinished(rows: pd.DataFrame) -> str:
 
 def _study(rows: pd.DataFrame, claim: Claim, of: str, pair: tuple[str, ...] = ()) -> Study:
     rows = tuned_rows(points(rows), tuple(claim.needs.tuned))
-    return Study(rows, claim.law, claim.axis, of, pair, claim.level, claim.region.tolerance)
+    return Study(rows, claim.law, claim.axis, of, pair, claim.level, claim.region)
 
 
 def _judge_family(rows: pd.DataFrame, family: str, lacks: list[str], of: str, claim: Claim) -> Verdict:
@@ -192,9 +197,8 @@ def _judge_pairs(rows: pd.DataFrame, lacks: dict[str, list[str]], claim: Claim) 
         narrow = QUANTITIES[claim.quantity](replace(studies[subject], level=0.90))
         verdict = claim.region.contrast(wide.value, (wide.low, wide.high), (narrow.low, narrow.high), wide.seed_sd)
         found = {"supported": claim.region.expect, "refuted": OPPOSITE[claim.region.expect]}.get(verdict, "not decided")
-        reason = (
-            f"{found}: {wide.reason}; interval at {percent(level)}, band ±{number(claim.region.band(wide.seed_sd))}"
-        )
+        reason = f"{found}: {wide.reason}; interval at {percent(level)}"
+        band = claim.region.band(wide.seed_sd)
         verdicts[subject] = Verdict(claim.id, verdict, reason, wide.value, wide.low, wide.high, band, subject)
     return list(verdicts.values())
 

@@ -8,7 +8,7 @@ other row is an error that names the file, the line and the column, for a fit mu
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,15 @@ class Prepared:
     n_runs: int
     excluded: list[tuple[str, int]]
     notes: list[str]
+
+    def part(self, most: int) -> "Prepared":
+        """These rows, or at most `most` of them evenly taken."""
+        if len(self.target) <= most:
+            return self
+        kept = np.arange(0, len(self.target), -(-len(self.target) // most))
+        names, codes = np.unique(self.runs[kept], return_inverse=True)
+        columns = tuple(c[kept] for c in self.columns)
+        return replace(self, columns=columns, target=self.target[kept], runs=codes, n_runs=len(names))
 
 
 def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:

@@ -21,6 +21,7 @@ from scipy import stats
 from analysis.backtest import Backtest, Fold, SeedNoise, backtest, level_index, points, seed_noise
 from analysis.fit import fit
 from analysis.numbers import number, percent
+from analysis.regions import Region
 from analysis.result import Fit, FitError
 
 
@@ -34,7 +35,7 @@ class Study:
     of: str = ""
     pair: tuple[str, ...] = ()
     level: float = 0.95
-    tolerance: float = 0.0
+    region: Region | None = None
     memory: dict[Any, Any] = field(default_factory=dict)
 
 
@@ -100,6 +101,7 @@ def holdout_error(study: Study) -> Measured:
     noise = seed_noise(study.runs)
     if noise.sd is None:
         raise NotThere("no cell has two seeds, so the seed noise is unknown")
+    gain = _gain(study, study.region.band(noise.sd) if study.region else 0.0)
     test: Backtest = _remember(study, "backtest", lambda: backtest(study.runs, study.law, axis=study.axis))
     last = test.last
     if last.status in ("refused", "not_identified"):
@@ -107,13 +109,13 @@ def holdout_error(study: Study) -> Measured:
     cells = _cell_errors(last, "error")
     half = stats.t.ppf(1 - (1 - study.level) / 2 / len(cells), noise.df) * noise.sd / np.sqrt(cells["n"])
     size = cells["error"].abs()
-    worst = cells.loc[size.idxmax()]
-    tolerance = max(study.tolerance, 2 * noise.sd)
-    checks = (_gain(study, tolerance), _covers(test), _no_better_line(last, noise))
+    place = int(size.to_numpy().argmax())
+    worst = cells.iloc[place]
+    checks = (gain, _covers(test), _no_better_line(last, noise))
     top = last.errors[study.axis].max()
     off = f"{percent(abs(math.expm1(worst['error'])), 2)} too {'high' if worst['error'] > 0 else 'low'}"
     seeds = f"{worst['n']:.0f} seed{'s' if worst['n'] > 1 else ''}"
-    known = percent(half[size.idxmax()], 2)
+    known = percent(float(half.iloc[place]), 2)
     reason = (
         f"from {study.axis} up to {number(last.cut)} ({last.n_runs} runs, fit {last.status.replace('_', ' ')}) "
         f"the loss at {number(top)} is predicted {off}; with {seeds} there it is known to ±{known} "
@@ -138,7 +140,7 @@ def loss_contrast(study: Study) -> Measured:
         )
     value, se = float(by_rung["delta"].mean()), float(by_rung["delta"].std() / math.sqrt(len(by_rung)))
     half = float(stats.t.ppf((1 + study.level) / 2, len(by_rung) - 1)) * se
-    noise = pooled([seed_noise(part) for _, part in study.runs.groupby("family")])
+    noise = _remember(study, "noise", lambda: pooled([seed_noise(part) for _, part in study.runs.groupby("family")]))
     ends = by_rung["delta"].groupby(level_index(by_rung["C"])).mean().iloc[[0, -1]]
     first, last = (percent(math.expm1(end), signed=True) for end in ends)
     reason = f"{first} at the smallest C, {last} at the largest ({len(table)} pairs on {len(by_rung)} rungs"
@@ -154,6 +156,8 @@ def law_parameter(study: Study) -> Measured:
     if study.of not in found:
         raise NotThere(f"law {study.law} has no {study.of}; it has {', '.join(found)}")
     estimate = found[study.of]
+    if estimate.value is None:
+        raise NotIdentified(f"{study.law} gives no {study.of}: {fitted.reason}")
     return Measured(estimate.value, estimate.low, estimate.high, reason=f"{study.law} on {fitted.n_runs} runs")
 
 
@@ -181,9 +185,11 @@ def run_mean(study: Study) -> Measured:
         raise NotThere(f"no run has a value in the column {study.of}")
     values = rows.groupby("run_id")[study.of].mean() if "run_id" in rows else rows[study.of]
     n = len(values)
-    half = math.inf if n < 2 else float(stats.t.ppf((1 + study.level) / 2, n - 1) * values.std() / math.sqrt(n))
-    bounds = (None, None) if math.isinf(half) else (float(values.mean()) - half, float(values.mean()) + half)
-    return Measured(float(values.mean()), *bounds, reason=f"{n} runs")
+    mean = float(values.mean())
+    if n < 2:
+        return Measured(mean, None, None, reason="1 run")
+    half = float(stats.t.ppf((1 + study.level) / 2, n - 1) * values.std() / math.sqrt(n))
+    return Measured(mean, mean - half, mean + half, reason=f"{n} runs")
 
 
 def paired(runs: pd.DataFrame, pair: tuple[str, ...]) -> pd.DataFrame:
@@ -195,7 +201,7 @@ def paired(runs: pd.DataFrame, pair: tuple[str, ...]) -> pd.DataFrame:
     rows = points(runs)
     one, two = (rows[rows["family"] == name].groupby(key).agg(L=("L", "mean"), C=("C", "mean")) for name in pair)
     both = pd.merge(one.reset_index(), two.reset_index(), on=key, suffixes=("_one", "_two"))
-    both = both[(np.log(both["C_one"] / both["C_two"])).abs() <= math.log1p(MATCHED)]
+    both = both[np.abs(np.log(both["C_one"] / both["C_two"])) <= math.log1p(MATCHED)]
     return both.assign(delta=np.log(both["L_one"]) - np.log(both["L_two"]), C=np.sqrt(both["C_one"] * both["C_two"]))
 
 
@@ -278,7 +284,7 @@ def _paired_jackknife(study: Study) -> tuple[dict[str, float], list[dict[str, fl
 
     def difference(keep: NDArray[np.bool_]) -> dict[str, float]:
         one, two = (fit(rows[mask & keep], study.law, interval="none") for mask in families)
-        return {name: one.params[name].value - two.params[name].value for name in one.params}
+        return {name: one.values[name] - two.values[name] for name in one.values}
 
     for name, mask in zip(study.pair, families, strict=True):
         try:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.claims import Claim, Verdict
 from analysis.figures.base import Figure, draw_all
 from analysis.judging import changed_since
 from analysis.numbers import count, number
@@ -87,9 +88,11 @@ def script(text: str) -> str:
     return re.sub(r"<(?=/script|!--|script)", r"\\u003c", text, flags=re.IGNORECASE)
 
 
-def _verdict_row(view: View, verdict: Any) -> dict[str, Any]:
+def _verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
     """What the table shows of one claim."""
     claim = verdict.claim
+    assert claim is not None, "judge gives every verdict its claim"
+    changed, provenance = changed_since(claim, view.runs)
     subjects = [] if all(s.verdict == "untested" for s in verdict.subjects) else verdict.subjects
     return {
         "id": verdict.id,
@@ -101,22 +104,35 @@ def _verdict_row(view: View, verdict: Any) -> dict[str, Any]:
         "word": WORDS[verdict.verdict],
         "statistic": amount(verdict.statistic, claim.quantity),
         "interval": interval(verdict, claim.quantity),
+        "limit": _limit(verdict, claim),
         "reason": verdict.reason,
         "sha256": claim.sha256[:12],
         "file": claim.file.name if claim.file else "",
-        "changed": changed_since(claim, view.runs),
-        "subjects": [
-            replace_numbers(s, claim.quantity) | {"word": WORDS[s.verdict]}
-            for s in subjects
-            if len(verdict.subjects) > 1
-        ],
+        "changed": changed,
+        "provenance": provenance,
+        "subjects": [_subject_row(s, claim) for s in subjects if len(verdict.subjects) > 1],
     }
 
 
-def replace_numbers(verdict: Any, quantity: str) -> dict[str, Any]:
-    """A subject's verdict with its numbers as text."""
-    plain = {"subject": verdict.subject, "verdict": verdict.verdict, "reason": verdict.reason}
-    return plain | {"statistic": amount(verdict.statistic, quantity), "interval": interval(verdict, quantity)}
+def _subject_row(verdict: Verdict, claim: Claim) -> dict[str, Any]:
+    """What the table shows of one subject."""
+    return {
+        "subject": verdict.subject,
+        "verdict": verdict.verdict,
+        "word": WORDS[verdict.verdict],
+        "statistic": amount(verdict.statistic, claim.quantity),
+        "interval": interval(verdict, claim.quantity),
+        "limit": _limit(verdict, claim),
+        "reason": verdict.reason,
+    }
+
+
+def _limit(verdict: Verdict, claim: Claim) -> str:
+    """What the statistic is set against, with the seed noise of these runs put in."""
+    if verdict.limit is None or verdict.statistic is None:
+        return ""
+    sign = "limit " if claim.region.kind == "below" else "band ±"
+    return sign + amount(verdict.limit, claim.quantity)
 
 
 def _parameters(view: View) -> Iterator[dict[str, str]]:

@@ -18,6 +18,7 @@ from analysis.laws import Law
 from scaling.errors import UserError
 
 if TYPE_CHECKING:
+    from analysis.noise import Noise
     from analysis.solver import Problem
     from analysis.uncertainty import Spread
 
@@ -81,7 +82,7 @@ class Fit:
     problem: "Problem | None" = field(default=None, repr=False)
     u: Array | None = None  # the optimum in the coordinates of the search
     spread: "Spread | None" = None  # how the optimum varies from one set of runs to another
-    noise: float | None = None  # sd of one row's residual
+    noise: "Noise | None" = None  # the scatter of one row's residual
 
     @property
     def draws(self) -> dict[str, Array] | None:
@@ -134,7 +135,8 @@ class Fit:
             drawn = {k: v[:, None] for k, v in self.draws.items()}
             with np.errstate(all="ignore"):
                 values = np.broadcast_to(self.law(*self._columns(frame), **drawn), (len(self.spread.draws), len(frame)))
-            bounds = new_run(value, values, self.spread, self.noise, level, raw=self.problem.objective.raw)
+            noise = self.noise.at(self._columns(frame))
+            bounds = new_run(value, values, self.spread, noise, level, raw=self.problem.objective.raw)
         return pd.DataFrame({"value": value, "low": bounds[0], "high": bounds[1]}, index=frame.index)
 
     def _columns(self, frame: pd.DataFrame) -> list[Array]:

@@ -15,7 +15,7 @@ the box as in Bertsekas 1982, Projected Newton methods.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,8 +32,6 @@ TOLERANCE = 1e-13
 # at all
 EXACT = 1e-28
 MAX_STEPS = 200
-# rows that the starts see of a longer table
-MOST_ROWS = 20_000
 # starts that go on where none has arrived by then
 FINALISTS = 8
 
@@ -207,30 +205,15 @@ def minimise(
 
 
 def search(problem: Problem, u0: Array) -> Solution:
-    """Minimise from every start; the best few go on for as long as a long valley takes.
-
-    Of a very long table the starts see a part, evenly taken, and the best of them all of it.
-    """
-    rows = len(problem.target)
-    if rows > MOST_ROWS:
-        part = np.arange(0, rows, -(-rows // MOST_ROWS))
-        columns = tuple(c[part] for c in problem.columns)
-        found = search(replace(problem, columns=columns, target=problem.target[part]), u0)
-        best = minimise(problem, found.u[found.objective.argmin()][None])
-        # the others stand as far above the best as they did on the part
-        ratio = found.objective / found.objective.min()
-        return Solution(
-            np.where(ratio[:, None] < 1 + 1e-6, best.u, found.u), best.objective * ratio, found.decrement, found.done
-        )
+    """Minimise from every start; the best few go on for as long as a long valley takes."""
     first = minimise(problem, u0)
     order = np.argsort(first.objective)[:FINALISTS]
     if first.done[order[0]] or not np.isfinite(first.objective[order[0]]):
         return first
     longer = minimise(problem, first.u[order], steps=10 * MAX_STEPS)
-    out = Solution(*(x.copy() for x in first))
-    for mine, theirs in zip(out, longer, strict=True):
+    for mine, theirs in zip(first, longer, strict=True):
         mine[order] = theirs
-    return out
+    return first
 
 
 def _descend(problem: Problem, u0: Array, weights: Array | None, lam0: float, steps: int) -> Solution:

@@ -58,8 +58,10 @@ def _draw(cube: Array, kind: Kind, problem: Problem) -> Array:
     elif kind.unit is not None:
         column = problem.columns[problem.law.arguments.index(kind.unit)]
         low, high = low * column.min(), high * column.max()
-    drawn = low * (high / low) ** cube if low > 0 else low + (high - low) * cube
-    return np.asarray(drawn, dtype=np.float64)
+    if low > 0:
+        low, cube, high = np.log(low), cube, np.log(high)
+        return np.asarray(np.exp(low + (high - low) * cube))
+    return np.asarray(low + (high - low) * cube)
 
 
 def _solve_linear(

@@ -153,7 +153,7 @@ def estimate(
     )
 
 
-def new_run(value: Array, drawn: Array, spread: Spread, noise: float, level: float, *, raw: bool) -> Array:
+def new_run(value: Array, drawn: Array, spread: Spread, noise: Array, level: float, *, raw: bool) -> Array:
     """Bounds (2, rows) for a new run: drawn predictions (draws, rows) and the scatter of one row, on the scale of the
     residuals."""
     sound = np.isfinite(drawn).all(1) & (raw | (drawn > 0).all(1))

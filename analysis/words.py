@@ -68,7 +68,9 @@ def _gist(verdict: Verdict) -> str:
     subject = next((s for s in verdict.subjects if s.statistic == verdict.statistic), verdict)
     if verdict.claim.quantity == "loss_contrast":
         return f": {difference(subject)}"
-    return f": {amount(verdict.statistic, verdict.claim.quantity)} for {subject.subject}"
+    number_ = amount(verdict.statistic, verdict.claim.quantity)
+    what = "the worst prediction is off by " if verdict.claim.quantity == "holdout_error" else ""
+    return f": {what}{number_} ({subject.subject})"
 
 
 def difference(subject: Verdict) -> str:

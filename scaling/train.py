@@ -39,6 +39,8 @@ class Ending(BaseException):
 def train(cfg: DictConfig) -> None:
     """A Hydra job: freeze the composed config, unless a sweep has frozen it already, and go through the door."""
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())
     if HydraConfig.get().mode is RunMode.RUN:
         try:
             single(cfg, folder)
@@ -157,7 +159,7 @@ def summary(row: record.Row) -> str:
     head = f"{row['family']} width={row['width']} depth={row['depth']} seed={row['seed']}"
     if row["status"] != "ok":
         return f"{row['status']}: {head}: {row['reason']}"
-    size = f"N={row['N']:.3g} D={row['D']:.3g} C={row['C']:.3g}"
+    size = " ".join(f"{name}={row[name]:.3g}".replace("e+0", "e").replace("e+", "e") for name in ("N", "D", "C"))
     return f"{head}  {size}  L={row['L']:.4f} ± {row['L_se']:.4f} nats per target  ({row['wall_s']:.1f} s)"
 
 

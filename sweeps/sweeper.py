@@ -143,7 +143,7 @@ def conclude(entries: list[Entry]) -> None:
     console.print(", ".join(f"{count} {state}" for state, count in sorted(states.items())), highlight=False)
     lost = [entry for entry in entries if not entry.finished]
     for entry in lost[:10]:
-        reason = entry.rows[0]["reason"] if entry.rows else entry.state
+        reason = entry.rows[0]["reason"] if entry.rows else f"{entry.state}, no record was written; see its log.txt"
         console.print(f"  {entry.folder}: {reason}", style="red", highlight=False, markup=False)
     if lost:
         console.print("the same command again makes what is missing", highlight=False)

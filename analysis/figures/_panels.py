@@ -1,6 +1,7 @@
 """Small multiples by family: L against one axis at several levels of another, with the fitted law; for two figures."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,13 +22,13 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     data = pd.concat([runs, _curves(view, runs, x, each), _labels(runs, x, each)], ignore_index=True)
     colour, shape = family_scales(view.families)
     # air for the labels: sizes are named where their curve begins, budgets where it ends
-    side = {"align": "left", "dx": 7, "dy": -5 if each == "N" else 0}
+    side: dict[str, Any] = {"align": "left", "dx": 7, "dy": -9 if each == "N" else 0}
     room = [data[x].min(), data[x].max() * (data[x].max() / data[x].min()) ** (0.05 if each == "N" else 0.3)]
     base = alt.Chart(data).encode(
         x=alt.X(f"{x}:Q", **log_axis(x, room)),
         y=alt.Y("L:Q", **log_axis("L", data["L"])),
         color=alt.Color("family:N", scale=colour, legend=None),
-        opacity=alt.Opacity("shade:Q", scale=alt.Scale(domain=[0, 1], range=[0.45, 1.0]), legend=None),
+        opacity=alt.Opacity("shade:Q", scale=alt.Scale(domain=[0, 1], range=[0.6, 1.0]), legend=None),
     )
     dash = alt.StrokeDash("fit:N", scale=alt.Scale(domain=["sound", "guide"], range=[[1, 0], [5, 4]]), legend=None)
     line = base.transform_filter("datum.kind == 'law'").mark_line(strokeWidth=1.8)
@@ -77,11 +78,12 @@ def _interpolate(at: Sequence[float] | np.ndarray, x: pd.Series, y: pd.Series) -
 def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
     """What stands at the end of each level, thinned to at most four a family."""
     by_level = runs.groupby(["family", "level"])[x]
-    ends = runs.loc[by_level.idxmin() if each == "N" else by_level.idxmax()]
+    ends: pd.DataFrame = runs.loc[by_level.idxmin() if each == "N" else by_level.idxmax()]
     top = ends.groupby("family")["level"].transform("max")
     ends = ends[(ends["level"] % np.ceil((top + 1) / 4).astype(int)) == top % np.ceil((top + 1) / 4).astype(int)]
     words = [count(v) if each == "N" else number(v) for v in ends[each]]
-    return ends.assign(kind="label", label=words)
+    labelled: pd.DataFrame = ends.assign(kind="label", label=words)
+    return labelled
 
 
 def _subtitle(view: View, each: str) -> str:

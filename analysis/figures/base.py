@@ -15,6 +15,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -35,13 +36,7 @@ AXES = {
 # Okabe & Ito 2008, the colour-blind-safe set, less black and yellow, which vanish on one of the two backgrounds
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-VERDICT_COLOURS = {
-    "supported": "#009E73",
-    "refuted": "#D55E00",
-    "inconclusive": "#8a8f98",
-    "not_identified": "#8a8f98",
-    "untested": "#8a8f98",
-}
+NEUTRAL = "#8a8f98"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 DIGITS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 POWER = re.compile("10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
@@ -64,10 +59,13 @@ class Figure:
     data: pd.DataFrame
     width: int = 840
 
+    @cached_property
+    def _drawing(self) -> dict[str, Any]:
+        return cast(dict[str, Any], plain(self.chart.to_dict()))
+
     def spec(self, *, dark: bool = False, titled: bool = True) -> dict[str, Any]:
         """The Vega-Lite spec; a page shows the title as text and takes the spec without it."""
-        spec = cast(dict[str, Any], plain(self.chart.to_dict()))
-        spec["config"] = config(dark)
+        spec = self._drawing | {"config": config(dark)}
         if titled:
             spec["title"] = {
                 "text": wrap(self.title, self.width // 8),
@@ -80,6 +78,10 @@ class Figure:
         import vl_convert
 
         spec = self.spec() | {"background": "white"}
+        # superscripts of the axes from one font, where it is there
+        for part in ("axis", "text"):
+            key = "labelFont" if part == "axis" else "font"
+            spec["config"][part] = spec["config"][part] | {key: f"'DejaVu Sans', {FONT}"}
         text = json.dumps(spec, ensure_ascii=False)
         write_text(folder / f"{self.name}.json", text + "\n")
         svg = vl_convert.vegalite_to_svg(text)
@@ -132,7 +134,7 @@ def config(dark: bool) -> dict[str, Any]:
         | {"subtitleFontSize": 12, "subtitlePadding": 5},
         "text": {"color": ink, "fontSize": 11},
         "rule": {"color": soft},
-        "style": {"band": {"fill": soft, "fillOpacity": 0.16}, "guide": {"stroke": soft, "strokeDash": [4, 4]}},
+        "style": {"band": {"color": soft, "fillOpacity": 0.16}, "guide": {"color": soft, "strokeDash": [4, 4]}},
     }
 
 

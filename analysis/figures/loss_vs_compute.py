@@ -22,10 +22,11 @@ def draw(view: View) -> Figure:
     chosen = alt.selection_point(fields=["family"], bind="legend")
     seen = alt.condition(chosen, alt.value(1.0), alt.value(0.12))
     x, y = alt.X("C:Q", **log_axis("C", data["C"])), alt.Y("L:Q", **log_axis("L", data["L"]))
-    hue = alt.Color("family:N", scale=colour, legend=alt.Legend(title=None, orient="top", symbolType="circle"))
+    legend = alt.Legend(title=None, orient="top")
+    hue = alt.Color("family:N", scale=colour, legend=legend)
     base = alt.Chart(data).encode(x=x, y=y, color=hue)
     dots = base.transform_filter("datum.kind == 'run'").mark_point(filled=True, size=38, opacity=0.55)
-    dots = dots.encode(shape=alt.Shape("family:N", scale=shape, legend=None), opacity=seen, tooltip=_tooltip(data))
+    dots = dots.encode(shape=alt.Shape("family:N", scale=shape, legend=legend), opacity=seen, tooltip=_tooltip(data))
     line = base.transform_filter("datum.kind == 'envelope'").mark_line(strokeWidth=2.5).encode(opacity=seen)
     chart = (line + dots.add_params(chosen)).properties(width=680, height=380)
     sds = [noise.sd for noise in view.noise.values() if noise.sd is not None]

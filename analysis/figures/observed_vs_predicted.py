@@ -1,5 +1,7 @@
 """Observed against predicted, the held-out points apart, and the residuals: whether a law sees ahead."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -11,6 +13,9 @@ NAME = "observed_vs_predicted"
 ORDER = 4
 NEEDS = "a family that can be fitted without its largest C"
 
+PREDICTED = "predicted L [nats per target]"
+TOOLTIP = ("family", "part", "N", "D", "C", "L", "predicted", "low", "high", "off", "seed")
+
 
 def draw(view: View) -> Figure:
     """Left: the law's loss against the measured one. Right: how far off, against compute."""
@@ -19,8 +24,12 @@ def draw(view: View) -> Figure:
     data = _data(view)
     colour, shape = family_scales(view.families)
     both = [*data["L"], *data["predicted"]]
-    hue = alt.Color("family:N", scale=colour, legend=alt.Legend(title=None, orient="top", symbolType="circle"))
-    marks = {"shape": alt.Shape("family:N", scale=shape, legend=None), "tooltip": [c for c in TOOLTIP if c in data]}
+    legend = alt.Legend(title=None, orient="top")
+    hue = alt.Color("family:N", scale=colour, legend=legend)
+    marks: dict[str, Any] = {
+        "shape": alt.Shape("family:N", scale=shape, legend=legend),
+        "tooltip": [c for c in TOOLTIP if c in data],
+    }
     base = alt.Chart(data).encode(color=hue)
     fitted = base.transform_filter("datum.part == 'fitted'").mark_point(size=40, strokeWidth=1.3)
     unseen = base.transform_filter("datum.part == 'held out'").mark_point(size=48, filled=True, opacity=1)
@@ -30,9 +39,15 @@ def draw(view: View) -> Figure:
     x, y = alt.X("L:Q", **log_axis("L", both)), alt.Y("predicted:Q", **log_axis("L", both, PREDICTED))
     left = alt.layer(diagonal, dots.encode(x=x, y=y)).properties(width=330, height=320)
     zero = alt.Chart(pd.DataFrame({"off": [0.0]})).mark_rule(style="guide").encode(x="off:Q")
-    rows = {"y": alt.Y("family:N", title=None, axis=alt.Axis(labelFontSize=12)), "yOffset": alt.YOffset("part:N")}
-    bars = base.transform_filter("datum.part == 'held out'").mark_rule(strokeWidth=6, opacity=0.15)
-    bars = bars.encode(x=alt.X("off_low:Q", title="predicted less observed, ln L [%]"), x2="off_high:Q", **rows)
+    rows: dict[str, Any] = {
+        "y": alt.Y("family:N", title=None, axis=alt.Axis(labelFontSize=12)),
+        "yOffset": alt.YOffset("part:N"),
+    }
+    # an interval may be far wider than what is seen: the axis shows the points, and the band is cut off at its ends
+    reach = 2 * float(data["off"].abs().max()) or 1.0
+    bars = base.transform_filter("datum.part == 'held out'").mark_rule(strokeWidth=6, opacity=0.15, clip=True)
+    x_off = alt.X("off_low:Q", title="predicted less observed, ln L [%]", scale=alt.Scale(domain=[-reach, reach]))
+    bars = bars.encode(x=x_off, x2="off_high:Q", **rows)
     right = alt.layer(bars, zero, dots.encode(x="off:Q", **rows)).properties(width=330, height=320)
     title, alt_text = _finding(data)
     subtitle = (
@@ -40,10 +55,6 @@ def draw(view: View) -> Figure:
         "Hollow: the runs that were fitted."
     )
     return Figure(NAME, title, subtitle, alt_text, alt.concat(left, right, columns=2), data)
-
-
-PREDICTED = "predicted L [nats per target]"
-TOOLTIP = ("family", "part", "N", "D", "C", "L", "predicted", "low", "high", "off", "seed")
 
 
 def _data(view: View) -> pd.DataFrame:
@@ -67,7 +78,8 @@ def _finding(data: pd.DataFrame) -> tuple[str, str]:
     words = ", ".join(f"{name} {percent(np.expm1(value))}" for name, value in worst.items())
     known = held[held["low"].notna() & held["high"].notna()]
     inside = int(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).sum())
-    covered = f"; {inside} of {len(known)} lie inside their 90 % interval" if len(known) else ""
+    wide = float(((known["off_high"] - known["off_low"]) / 200).median()) if len(known) else 0.0
+    covered = f"; {inside} of {len(known)} lie inside 90 % intervals of about ±{percent(wide)}" if len(known) else ""
     title = f"Held-out losses at the largest C are at most this far off: {words}{covered}"
     largest = number(float(held["C"].max()))
     return (

@@ -1,5 +1,7 @@
 """Interval plot of the fitted laws' parameters by family; a value that is not identified is shown as such."""
 
+from typing import Any
+
 import pandas as pd
 
 from analysis.figures.base import Figure, Unmet, family_scales
@@ -24,14 +26,19 @@ def draw(view: View) -> Figure:
     bars = base.mark_rule(strokeWidth=3, opacity=0.7).encode(
         x=alt.X("low:Q", title=None, axis=alt.Axis(tickCount=5)), x2="high:Q"
     )
-    marks = {
+    marks: dict[str, Any] = {
         "x": alt.X("value:Q", scale=alt.Scale(zero=False)),
         "shape": alt.Shape("family:N", scale=shape, legend=None),
         "tooltip": ["family", "parameter", "value", "low", "high", "status"],
     }
-    sound = base.transform_filter("datum.status == 'converged'").mark_point(size=90, filled=True, opacity=1)
-    open_ = base.transform_filter("datum.status != 'converged'").mark_point(size=90, strokeWidth=2, opacity=1)
-    chart = alt.layer(bars, sound.encode(**marks), open_.encode(**marks)).properties(width=225, height=alt.Step(34))
+    layers = [bars]
+    if (data["status"] == "converged").any():
+        sound = base.transform_filter("datum.status == 'converged'").mark_point(size=90, filled=True, opacity=1)
+        layers.append(sound.encode(**marks))
+    if (data["status"] != "converged").any():
+        hollow = base.transform_filter("datum.status != 'converged'").mark_point(size=90, strokeWidth=2, opacity=1)
+        layers.append(hollow.encode(**marks))
+    chart = alt.layer(*layers).properties(width=225, height=34 * data["family"].nunique())
     chart = chart.facet(alt.Facet("parameter:N", title=None, sort=list(SHOWN)), columns=3)
     chart = chart.resolve_scale(x="independent")
     doubtful = [

@@ -1,0 +1,132 @@
+"""The page needs no network, escapes what it is given, shows verdicts first and failures always."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from studies import demo_study, grid_study
+
+from analysis.figures.base import Figure, draw_all, figure_files, nice_ticks
+from analysis.numbers import number
+from analysis.report import write_report
+from analysis.view import look
+
+EVIL = "<script>alert('x')</script>"
+
+
+class Page(HTMLParser):
+    """What a page loads and holds."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.bare: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.loads += [v for k, v in given.items() if k in ("src", "srcset") and v] + (
+            [given["href"] or ""] if tag == "link" else []
+        )
+        if (tag == "img" and not given.get("alt")) or (given.get("role") == "img" and not given.get("aria-label")):
+            self.bare.append(tag)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = demo_study()
+    runs.loc[runs["status"] != "ok", "reason"] = EVIL
+    return write_report(runs, tmp_path_factory.mktemp("report")).parent
+
+
+def test_the_page_loads_nothing_from_elsewhere(report: Path) -> None:
+    page = Page((report / "index.html").read_text())
+    assert all(not re.match(r"(https?:)?//", load) for load in page.loads)
+    assert all((report / load).exists() for load in page.loads)
+    assert page.bare == []
+
+
+def test_the_verdicts_come_before_every_figure_and_say_what_is_missing(report: Path) -> None:
+    text = (report / "index.html").read_text()
+    assert text.index("<caption>What we said") < text.index("<figure")
+    for word in ("untested", "18 runs missing", "Size, data and compute give predictable gains"):
+        assert word in text
+    assert text.index("At the same training compute") < text.index("Size, data and compute")
+
+
+def test_what_a_table_holds_cannot_become_markup(report: Path) -> None:
+    text = (report / "index.html").read_text()
+    assert EVIL not in text
+    assert "&lt;script&gt;alert" in text
+
+
+def test_a_family_that_is_called_like_markup_stays_text(tmp_path: Path) -> None:
+    truth = {EVIL: (0.9, 15.0, 0.3, 60.0, 0.33)}
+    page = write_report(demo_study([EVIL], truth=truth, failures=False), tmp_path)
+    assert EVIL not in page.read_text()
+
+
+def test_every_figure_is_a_picture_a_spec_and_its_data(report: Path) -> None:
+    names = {f.stem for f in (report / "figures").iterdir()}
+    assert {"loss_vs_compute", "loss_vs_data", "loss_vs_size", "observed_vs_predicted", "contrasts"} <= names
+    for name in names:
+        svg = (report / "figures" / f"{name}.svg").read_text()
+        assert svg.startswith("<svg")
+        assert (report / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert len(pd.read_csv(report / "figures" / f"{name}.csv")) > 0
+        spec = json.loads((report / "figures" / f"{name}.json").read_text())
+        assert spec["title"]["text"]
+
+
+def test_the_ledger_holds_the_runs_that_failed(report: Path) -> None:
+    text = (report / "index.html").read_text()
+    ledger = text[text.index('id="ledger-h"') :]
+    assert "diverged" in ledger
+    assert "1 not finished" in ledger
+
+
+def test_a_figure_whose_needs_are_unmet_is_a_line_that_says_what_is_missing(tmp_path: Path) -> None:
+    runs = grid_study(["lstm"])[["run_id", "seed", "status", "family", "D", "L"]]
+    drawn = dict(draw_all(look(runs)))
+    lacking = {name: said for name, said in drawn.items() if isinstance(said, str)}
+    assert "no run has a C" in lacking["loss_vs_compute"]
+    text = write_report(runs, tmp_path).read_text()
+    assert "no run has a C" in text
+
+
+def test_every_figure_names_itself_after_its_file_and_says_a_finding() -> None:
+    view = look(demo_study())
+    for file in figure_files():
+        drawn = dict(draw_all(view))[file.NAME]
+        assert file.__name__.endswith(f".{file.NAME}")
+        assert isinstance(drawn, Figure), drawn
+        assert " vs " not in drawn.title
+        assert len(drawn.alt) > 20
+
+
+def test_numbers_and_ticks_read_as_in_print() -> None:
+    assert [number(x) for x in (1e10, 2e10, 3.2e11, 2.5, 1e-5)] == ["10¹⁰", "2·10¹⁰", "3.2·10¹¹", "2.5", "10⁻⁵"]
+    assert nice_ticks(1e8, 1e12) == [1e8, 1e9, 1e10, 1e11, 1e12]
+    assert nice_ticks(9e9, 4e11) == [1e10, 2e10, 5e10, 1e11, 2e11]
+    assert nice_ticks(1.96, 2.24) == [2.0, 2.05, 2.1, 2.15, 2.2]
+
+
+def test_a_law_that_is_not_identified_is_flagged_and_not_sold(tmp_path: Path) -> None:
+    flat = {"lstm": (2.0, 0.0, 0.3, 0.05, 0.3)}
+    text = write_report(demo_study(["lstm"], truth=flat, failures=False), tmp_path).read_text()
+    assert "lstm: not identified." in text
+    assert "Its numbers are no estimates" in text
+
+
+def test_looking_at_runs_imports_no_drawing_library() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, analysis.claims, analysis.judging, analysis.report; print('altair' in sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

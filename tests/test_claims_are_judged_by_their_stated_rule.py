@@ -1,0 +1,245 @@
+"""A claim's yaml says the rule; the verdict follows from it and from nothing else."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from studies import demo_study, grid_study
+
+from analysis.claims import FOLDER, Claim, Verdict, judge, load_claims, read_claim
+from analysis.judging import changed_since, combine
+from analysis.needs import Needs
+from analysis.regions import Region
+from scaling.errors import UserError
+
+GOOD = """
+id: mine
+claim: The exponent is a half.
+law: power(D)
+quantity: law_parameter
+of: alpha
+region: {near: 0.5, within: 0.03}
+"""
+
+
+@pytest.mark.parametrize(
+    ("region", "low", "high", "verdict"),
+    [
+        ({"near": 0.5, "within": 0.03}, 0.48, 0.52, "supported"),
+        ({"near": 0.5, "within": 0.03}, 0.40, 0.60, "inconclusive"),  # not different is not equal
+        ({"near": 0.5, "within": 0.03}, 0.54, 0.60, "refuted"),
+        ({"between": [0.2, 0.4]}, 0.25, 0.35, "supported"),
+        ({"between": [0.2, 0.4]}, 0.35, 0.45, "inconclusive"),
+        ({"between": [0.2, 0.4]}, 0.45, 0.55, "refuted"),
+        ({"above": 1}, 1.1, 1.2, "supported"),
+        ({"above": 1}, 0.9, 1.1, "inconclusive"),
+        ({"above": 1}, 0.8, 0.9, "refuted"),
+        ({"below": 0.01}, 0.0, 0.009, "supported"),
+        ({"below": 0.01}, 0.0, 0.011, "inconclusive"),
+        ({"below": 0.01}, 0.011, 0.02, "refuted"),
+        ({"below": 0.01}, None, 0.009, "supported"),  # the missing bound is on the side that does not matter
+        ({"below": 0.01}, 0.0, None, "inconclusive"),
+        ({"near": 0.5, "within": 0.03}, None, None, "inconclusive"),
+    ],
+)
+def test_an_interval_inside_supports_outside_refutes_and_across_decides_nothing(
+    region: dict, low: float | None, high: float | None, verdict: str
+) -> None:
+    assert Region.read(region, "x.yaml").verdict(low, high) == verdict
+
+
+def test_a_tolerance_grows_with_the_seed_noise() -> None:
+    region = Region.read({"below": 0.01, "or_seed_sd": 2}, "x.yaml")
+    assert region.verdict(0.0, 0.015, seed_sd=0.002) == "inconclusive"
+    assert region.verdict(0.0, 0.015, seed_sd=0.008) == "supported"
+
+
+@pytest.mark.parametrize(
+    ("value", "wide", "narrow", "verdict"),
+    [
+        (0.03, (0.01, 0.05), (0.015, 0.045), "supported"),
+        (0.015, (0.01, 0.02), (0.011, 0.019), "refuted"),  # surely not 0, and surely too small to matter
+        (0.03, (-0.01, 0.07), (-0.005, 0.065), "inconclusive"),
+        (0.0, (-0.01, 0.01), (-0.009, 0.009), "refuted"),
+        (0.0, (-0.03, 0.03), (-0.025, 0.025), "inconclusive"),  # not significant is not equivalent
+    ],
+)
+def test_different_needs_size_and_significance_and_equivalent_the_whole_interval(
+    value: float, wide: tuple, narrow: tuple, verdict: str
+) -> None:
+    region = Region.read({"contrast": 0.02}, "x.yaml")
+    assert region.contrast(value, wide, narrow) == verdict
+    turned = {"supported": "refuted", "refuted": "supported"}.get(verdict, verdict)
+    assert Region.read({"contrast": 0.02, "expect": "equivalent"}, "x.yaml").contrast(value, wide, narrow) == turned
+
+
+@pytest.mark.parametrize(
+    ("how", "subjects", "verdict"),
+    [
+        ("all", ["supported", "supported"], "supported"),
+        ("all", ["supported", "refuted", "untested"], "refuted"),
+        ("all", ["supported", "untested"], "untested"),
+        ("all", ["supported", "not_identified", "inconclusive"], "not_identified"),
+        ("any", ["supported", "refuted"], "supported"),
+        ("any", ["refuted", "refuted"], "refuted"),
+        ("any", ["refuted", "inconclusive"], "inconclusive"),
+    ],
+)
+def test_all_falls_to_one_counter_example_and_any_stands_on_one(how: str, subjects: list[str], verdict: str) -> None:
+    claim = Claim("x", "", "run_mean", Region.read({"above": 0}, "x"), combine=how)
+    assert combine(claim, [Verdict("x", v, "", 1.0, subject=str(i)) for i, v in enumerate(subjects)]).verdict == verdict
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_claim_that_ships_is_read_and_says_its_rule(file: Path) -> None:
+    claim = read_claim(file)
+    assert claim.id == file.stem
+    assert claim.claim.endswith(".")
+    assert len(claim.rule) > 40
+    assert len(claim.sha256) == 64
+
+
+def test_the_demo_tests_two_claims_and_names_the_runs_that_the_others_lack() -> None:
+    verdicts = {v.id: v for v in judge(demo_study())}
+    assert {"H1", "H3", "matched-C", "predictable-D"} <= verdicts.keys()
+    for name in ("H1", "H3"):
+        assert verdicts[name].verdict == "untested"
+        assert "3 of 6 N with at least 6 D each (18 runs missing)" in verdicts[name].reason
+        assert "3 seeds at 1 of 3 N (4 runs missing)" in verdicts[name].reason
+        assert "lstm, mlp and transformer" in verdicts[name].reason
+        assert verdicts[name].statistic is None
+    for name in ("matched-C", "predictable-D"):
+        assert verdicts[name].verdict in ("supported", "refuted", "inconclusive")
+        assert len(verdicts[name].subjects) == 3
+
+
+def test_the_grid_that_h1_asks_for_meets_its_needs() -> None:
+    verdicts = {v.id: v for v in judge(grid_study())}
+    assert verdicts["H1"].verdict == "supported"
+    assert "lr" in verdicts["H3"].reason
+
+
+def test_needs_count_what_is_missing_for_each_axis() -> None:
+    needs = Needs.read({"grid": {"N": 6, "D": 6}, "seeds": {"count": 3, "at": {"N": 3}}, "span": {"D": 2}}, "x")
+    rows = grid_study(["lstm"])
+    assert needs.missing(rows) == []
+    first = rows["rung"].str.startswith("N0")
+    assert needs.missing(rows[~first]) == ["5 of 6 N with at least 6 D each (6 runs missing)"]
+    assert needs.missing(rows[rows["seed"] == 0]) == ["3 seeds at 0 of 3 N (6 runs missing)"]
+    assert needs.missing(rows.drop(columns="N")) == ["no values in the column N"]
+    assert needs.missing(rows.assign(status="failed", L=np.nan)) == ["no finished runs, needs 6 N × 6 D"]
+
+
+def test_one_verdict_a_claim_as_plain_data() -> None:
+    plain = json.loads(json.dumps([v.to_json() for v in judge(demo_study())], allow_nan=False))
+    assert len({p["id"] for p in plain}) == len(plain)
+    for one in plain:
+        assert {"id", "verdict", "statistic", "low", "high", "reason"} <= one.keys()
+        assert one["verdict"] in ("supported", "refuted", "inconclusive", "not_identified", "untested")
+        assert len(one["sha256"]) == 64
+
+
+def test_the_same_rows_in_another_order_give_the_same_verdicts() -> None:
+    rows = demo_study()
+    one, two = ([v.to_json() for v in judge(r)] for r in (rows, rows.sample(frac=1, random_state=3)))
+    for a, b in zip(one, two, strict=True):
+        assert a["verdict"] == b["verdict"]
+        assert a["statistic"] is b["statistic"] or a["statistic"] == pytest.approx(b["statistic"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (GOOD + "quantiy: x\n", "quantiy"),
+        (GOOD.replace("law_parameter", "law_parmeter"), "quantity"),
+        (GOOD.replace("region: {near: 0.5, within: 0.03}", ""), "region"),
+        (GOOD.replace("within: 0.03", "withn: 0.03"), "withn"),
+        (GOOD.replace("within: 0.03", "within: small"), "within"),
+        (GOOD.replace("{near: 0.5, within: 0.03}", "{between: [0.4, 0.2]}"), "between"),
+        (GOOD.replace("{near: 0.5, within: 0.03}", "{contrast: 0.02}"), "pair"),
+        (GOOD.replace("power(D)", "powr(D)"), "powr"),
+        (GOOD + "needs: {grid: {D: six}}\n", "needs.grid.D"),
+        (GOOD + "needs: {seeds: 3}\n", "needs.seeds"),
+        (GOOD + "needs: {girds: {D: 6}}\n", "girds"),
+        (GOOD + "level: 95\n", "level"),
+        (GOOD + "at: {width: center}\n", "at="),
+        (GOOD + "claim: twice\n", "yaml"),
+        ("id: [\n", "yaml"),
+        ("- a list\n", "mapping"),
+        ("", "mapping"),
+    ],
+)
+def test_a_bad_claim_is_one_sentence_that_names_the_file_and_the_key(text: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_claims(tmp_path)
+    assert str(file) in str(caught.value)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_such_as_1e18_in_a_claim_is_a_number(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(GOOD.replace("near: 0.5, within: 0.03", "above: 1e18"))
+    assert read_claim(file).region.low == 1e18
+
+
+def test_two_claims_of_one_name_and_a_folder_of_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no claims"):
+        load_claims(tmp_path)
+    (tmp_path / "a.yaml").write_text(GOOD)
+    (tmp_path / "b.yaml").write_text(GOOD)
+    with pytest.raises(UserError, match="id=mine"):
+        load_claims(tmp_path)
+
+
+def test_a_claim_of_runs_that_are_not_there_is_untested_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD + "where: \"family = 'gru'\"\n")
+    (tmp_path / "b.yaml").write_text(GOOD.replace("mine", "probe") + "where: probe.gradient > 0\n")
+    first, second = judge(demo_study(), tmp_path)
+    assert (first.verdict, second.verdict) == ("untested", "untested")
+    assert "gru" in first.reason
+    assert "probe.gradient" in second.reason
+
+
+def test_a_foreign_table_without_families_is_judged_as_one(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD)
+    D = np.geomspace(1e5, 1e8, 12)
+    noise = np.exp(0.001 * np.random.default_rng(0).standard_normal(12))
+    (verdict,) = judge(pd.DataFrame({"D": D, "L": 800 * D**-0.5 * noise}), tmp_path)
+    assert verdict.verdict == "supported"
+
+
+def test_a_probe_column_is_judged_by_its_mean_over_runs(tmp_path: Path) -> None:
+    text = (
+        GOOD.replace("law_parameter", "run_mean").replace("of: alpha", "of: probe.slope").replace("law: power(D)", "")
+    )
+    (tmp_path / "a.yaml").write_text(text.replace("{near: 0.5, within: 0.03}", "{below: 0}"))
+    rows = demo_study(["lstm"])
+    rows["probe.slope"] = -1 + 0.1 * np.random.default_rng(0).standard_normal(len(rows))
+    assert judge(rows, tmp_path)[0].verdict == "supported"
+
+
+def test_a_claim_that_changed_after_its_runs_is_told_from_one_that_did_not(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=x", "-c", "user.email=x@x.x"]
+        done = subprocess.run(["git", *who, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    file = tmp_path / "mine.yaml"
+    file.write_text(GOOD)
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "claims first")
+    rows = demo_study().assign(git=git("rev-parse", "HEAD"))
+    assert changed_since(read_claim(file), rows)[0] is False
+    file.write_text(GOOD.replace("within: 0.03", "within: 0.3"))
+    flagged, said = changed_since(read_claim(file), rows)
+    assert flagged is True
+    assert rows["git"].iloc[0][:12] in said
+    assert changed_since(read_claim(file), rows.assign(git="f" * 40))[0] is None
+    assert changed_since(read_claim(file), rows.drop(columns="git"))[0] is None

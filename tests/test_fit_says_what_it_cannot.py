@@ -1,0 +1,146 @@
+"""Soft trouble is a status in words, hard trouble one sentence; a bound that does not exist is None."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_laws import seeded
+
+from analysis.fit import fit, fit_groups
+from analysis.result import FitError
+
+
+def study(noise: float = 0.003, E: float = 1.6, A: float = 400.0, sizes: int = 6, seed: int = 0) -> pd.DataFrame:
+    """Six amounts of data at each of some sizes."""
+    rng = np.random.default_rng(seed)
+    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, sizes), np.geomspace(1e8, 1e10, 6)))
+    L = E + A * N**-0.31 + A * D**-0.29
+    return pd.DataFrame({"N": N, "D": D, "L": L * np.exp(rng.normal(0, noise, N.size))})
+
+
+def test_a_sound_study_converges() -> None:
+    answer = fit(study())
+    assert (answer.status, answer.reason) == ("converged", "")
+    assert answer.starts.at_optimum >= 0.9 * answer.starts.tried
+    assert all(e.low < e.value < e.high for e in (answer.params | answer.derived).values())
+
+
+def test_one_size_does_not_identify_the_law() -> None:
+    rows = study()
+    answer = fit(rows[rows["N"] == rows["N"].max()])
+    assert answer.status == "not_identified"
+    assert "N has a single value" in answer.reason
+
+
+def test_a_loss_far_above_the_reducible_part_is_not_identified() -> None:
+    answer = fit(study(noise=0.005, E=16.0, A=20.0))
+    assert answer.status == "not_identified"
+    assert "flat within the noise" in answer.reason
+
+
+def test_a_loss_that_falls_without_end_puts_E_on_its_bound() -> None:
+    rows = study(noise=1e-4, E=0.0)
+    answer = fit(rows.assign(L=rows["L"] * rows["D"] ** -0.02), loss="l2")
+    assert answer.status == "at_bound"
+    assert answer.values["E"] == 0
+    assert "E stands on its bound 0" in answer.reason
+
+
+def test_a_short_axis_is_noted() -> None:
+    rows = study()
+    assert "N spans 0.8 decades" in fit(rows[rows["N"] < 1e8]).reason
+
+
+@pytest.mark.parametrize("loss", ["huber", "l1", "l2"])
+def test_few_runs_have_no_interval(loss: str) -> None:
+    answer = fit(study().head(6), "chinchilla_tied", loss=loss)
+    assert answer.interval == "jackknife" or loss != "l2"
+    few = fit(study().head(5), "chinchilla_tied", loss=loss)
+    assert few.interval == "none"
+    assert "5 runs are fewer than the 4 parameters that only runs can tell + 2" in few.reason
+    assert all(e.low is None and e.high is None for e in few.params.values())
+
+
+def test_fewer_rows_than_parameters_is_an_error_for_one_and_an_answer_in_a_group() -> None:
+    rows = study()
+    with pytest.raises(FitError, match="3 rows are too few: chinchilla has 5 parameters"):
+        fit(rows.head(3))
+    mixed = pd.concat([rows.assign(family="mlp"), rows.head(3).assign(family="lstm")])
+    lstm, mlp = fit_groups(mixed, by=["family"])
+    assert (lstm.by, lstm.objective, lstm.status) == ({"family": "lstm"}, None, "not_identified")
+    assert mlp.status == "converged"
+    json.dumps([lstm.to_json(), mlp.to_json()], allow_nan=False)
+
+
+def test_repeated_rows_of_a_run_do_not_narrow_an_interval() -> None:
+    rows = study(noise=0.005).assign(run_id=np.arange(36))
+    copied = pd.concat([rows, rows.assign(note="again"), rows.assign(note="and again")])
+    for loss in ("l2", "huber"):
+        once, thrice = fit(rows, loss=loss), fit(copied, loss=loss)
+        assert (thrice.n_rows, thrice.n_runs) == (108, 36)
+        for name in ("E", "alpha", "beta"):
+            widths = [a.params[name].high - a.params[name].low for a in (once, thrice)]
+            assert widths[1] >= 0.9 * widths[0], (loss, name)
+
+
+def test_exact_repetitions_and_failed_runs_are_left_out_with_the_reason() -> None:
+    rows = study().assign(status="ok")
+    failed = rows.head(2).assign(status="diverged", L=np.nan)
+    answer = fit(pd.concat([rows, failed, rows.head(3)]))
+    assert answer.excluded == [("status is diverged", 2), ("repeats another row exactly", 3)]
+    assert answer.n_rows == 36
+
+
+def test_mixtures_and_wrong_units_are_noted() -> None:
+    rows = study().assign(data=["text", "copy"] * 18)
+    assert "data mixes text, copy" in fit(rows).reason
+    millions = study().assign(C=lambda r: 6 * r["N"] * r["D"], N=lambda r: r["N"] / 1e6)
+    assert "another unit" in fit(millions).reason
+
+
+def test_a_pinned_parameter_stays_and_a_prior_pulls() -> None:
+    rows = seeded("chinchilla")
+    free = fit(rows, loss="l2")
+    pinned = fit(rows, loss="l2", pin={"E": 1.5})
+    assert pinned.params["E"].value == 1.5
+    assert pinned.params["E"].low is None
+    assert pinned.objective > free.objective
+    tight, loose = (fit(rows, loss="l2", prior={"E": (1.5, error)}) for error in (1e-4, 10.0))
+    assert tight.params["E"].value == pytest.approx(1.5, abs=1e-3)
+    assert loose.params["E"].value == pytest.approx(free.params["E"].value, abs=1e-3)
+    # what is known to a standard error cannot come out much better known than that and the data allow
+    even = fit(rows, loss="l2", prior={"E": (free.params["E"].value, 0.02)}).params["E"]
+    alone = free.params["E"]
+    assert even.high - even.low < min(alone.high - alone.low, 2 * 2.1 * 0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"law": "chinchila"}, "choose one of"),
+        ({"loss": "huger"}, "not one of huber"),
+        ({"delta": 0.0}, "not above 0"),
+        ({"interval": "exact"}, "not one of auto"),
+        ({"level": 95}, "not between 0 and 1"),
+        ({"pin": {"Z": 1.0}}, "no parameter 'Z'"),
+        ({"prior": {"E": (1.7, 0.0)}}, "standard error above 0"),
+        ({"run": "rum"}, "no column 'rum'"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_sentence(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        fit(study(), **change)
+
+
+def test_a_fit_predicts_new_runs_inside_its_band() -> None:
+    answer = fit(study(), loss="l2")
+    fresh = study(seed=1)
+    band = answer.predict_interval(fresh, level=0.9)
+    inside = (band["low"] <= fresh["L"]) & (fresh["L"] <= band["high"])
+    assert inside.mean() >= 0.8
+    assert list(band.columns) == ["value", "low", "high"]
+    none = fit(study(), interval="none").predict_interval(fresh)
+    assert none["low"].isna().all()
+    with pytest.raises(FitError, match="D not given"):
+        answer.predict(fresh[["N"]])

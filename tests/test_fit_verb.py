@@ -1,0 +1,178 @@
+"""The verb `fit`: its JSON, its exit codes, one sentence for what a user can mend, quick enough to be used without
+thinking."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from synthetic_laws import seeded
+
+from analysis.__main__ import main
+from analysis.runs import read_runs, select
+from scaling.errors import UserError
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A foreign table of 72 runs in two families."""
+    rows = seeded("chinchilla").rename(columns={"N": "params", "D": "tokens", "L": "val/loss"})
+    both = pd.concat([rows.assign(family="ssm"), rows.assign(family="mlp")])
+    both.to_csv(tmp_path / "foreign.csv", index=False)
+    return tmp_path / "foreign.csv"
+
+
+COLUMNS = ["--columns", "N=params,D=tokens,L=val/loss"]
+
+
+def test_json_is_one_document_of_the_agreed_shape(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", str(table), *COLUMNS, "--by", "family", "--json"]) == 0
+    out = capsys.readouterr()
+    document = json.loads(out.out)
+    assert out.err == ""
+    assert {k: document[k] for k in ("law", "loss", "delta")} == {"law": "chinchilla", "loss": "huber", "delta": 0.001}
+    assert [f["by"] for f in document["fits"]] == [{"family": "mlp"}, {"family": "ssm"}]
+    one = document["fits"][0]
+    assert set(one["params"]) == {"E", "A", "alpha", "B", "beta"}
+    assert set(one["params"]["E"]) == {"value", "low", "high"}
+    assert set(one["derived"]) == {"a", "b"}
+    assert (one["status"], one["n_rows"], one["n_runs"], one["excluded"]) == ("converged", 36, 36, [])
+    assert one["starts"] == {"tried": 64, "at_optimum": 64}
+    assert one["objective"] == pytest.approx(8.93645241e-05, rel=1e-8)
+
+
+def test_the_same_command_prints_the_same_answer(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = []
+    for _ in range(2):
+        assert main(["fit", str(table), *COLUMNS, "--where", "family = 'mlp'", "--resamples", "50"]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1]
+    assert "alpha" in answers[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["fit", "missing.csv"], "missing.csv does not exist"),
+        (["fit", "{table}"], "has no N and no D and no L"),
+        (["fit", "{table}", "--columns", "N=parms"], "no column 'parms' for N"),
+        (["fit", "{table}", "--columns", "N"], "is not name=name"),
+        (["fit", "{table}", *COLUMNS, "--where", "N>1e20"], "keeps none"),
+        (["fit", "{table}", *COLUMNS, "--where", "__import__('os')"], "is not a condition"),
+        (["fit", "{table}", *COLUMNS, "--by", "famly"], "no column 'famly' to group by"),
+        (["fit", "{table}", *COLUMNS, "--pin", "E=one"], "holds no number"),
+        (["fit", "{table}", *COLUMNS, "--law", "chinchila"], "choose one of"),
+        (["fit", "{table}", *COLUMNS, "--resamples", "many"], "--resamples"),
+        (["fitt", "{table}"], "fit"),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_exit_code_2(
+    table: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    assert main([a.replace("{table}", str(table)) for a in arguments]) == 2
+    out = capsys.readouterr()
+    assert out.out == ""
+    assert sentence in out.err
+    assert len(out.err.strip().splitlines()) == 1
+
+
+def test_no_group_that_can_be_fitted_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seeded("chinchilla").head(3).to_csv(tmp_path / "few.csv", index=False)
+    assert main(["fit", str(tmp_path / "few.csv"), "--json"]) == 1
+    out = capsys.readouterr()
+    assert json.loads(out.out)["fits"][0]["params"]["E"] == {"value": None, "low": None, "high": None}
+    assert "3 rows are too few" in out.err
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "is empty"),
+        ("N,D,L\n", "a header and no rows"),
+        ("N,D,L\n1e6,1e7,2.0\n1e6,2e7,-1\n", "line 3: column L is -1"),
+        ("N,D,L\n1e6,1e7,0\n", "line 2: column L is 0"),
+        ("N,D,L\n1e6,1e7,nan\n", "line 2: column L is empty"),
+        ("N,D,L\n1e6,,2\n", "line 2: column D is empty"),
+        ("N,D,L\n1e6,1e7,inf\n", "line 2: column L is inf"),
+        ("N,D,L\n1e6,1e7,two\n", "line 2: column L is 'two', not a number"),
+        ("N,D,L\n\n1e6,1e7,2\n1e6,1e7,0\n", "line 4: column L is 0"),
+        ("N,D,L\n1,2,3,4\n", "more fields than its header"),
+        ("N,D,L\n1,2,3\n1,2,3,4,5\n", "line 3"),
+    ],
+)
+def test_a_bad_table_names_its_line_and_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, sentence: str
+) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    assert main(["fit", str(path)]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_another_encoding_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "latin.csv").write_bytes("N,D,L,größe\n1,2,3,ä\n".encode("latin-1"))
+    assert main(["fit", str(tmp_path / "latin.csv")]) == 2
+    assert "not UTF-8" in capsys.readouterr().err
+    (tmp_path / "marked.csv").write_bytes(b"\xef\xbb\xbf" + seeded("chinchilla").to_csv(index=False).encode())
+    assert main(["fit", str(tmp_path / "marked.csv"), "--interval", "none"]) == 0
+
+
+CELL = st.one_of(
+    st.floats(width=32).map(str), st.sampled_from(["", "nan", "-1", "0", "1e6", "1e400", "x", '"', "2.5", "1e-300"])
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.lists(CELL, min_size=1, max_size=5), max_size=12),
+    law=st.sampled_from(["power(N)", "power_offset(D)", "chinchilla"]),
+    loss=st.sampled_from(["huber", "l1", "l2"]),
+)
+def test_no_table_makes_a_traceback(tmp_path: Path, rows: list[list[str]], law: str, loss: str) -> None:
+    path = tmp_path / "fuzz.csv"
+    path.write_text("N,D,L\n" + "\n".join(",".join(r) for r in rows) + "\n")
+    arguments = ["fit", str(path), "--law", law, "--loss", loss, "--resamples", "20", "--json"]
+    assert main(arguments) in (0, 1, 2)
+
+
+POSITIVE = st.floats(min_value=1e-6, max_value=1e15)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(POSITIVE, POSITIVE, POSITIVE), min_size=5, max_size=14))
+def test_any_positive_numbers_have_an_answer(tmp_path: Path, rows: list[tuple[float, float, float]]) -> None:
+    path = tmp_path / "positive.csv"
+    pd.DataFrame(rows, columns=["N", "D", "L"]).to_csv(path, index=False)
+    assert main(["fit", str(path), "--resamples", "20", "--json"]) in (0, 1)
+
+
+def test_where_is_read_and_never_evaluated(table: Path) -> None:
+    runs = read_runs(table, columns={"N": "params", "D": "tokens", "L": "val/loss"})
+    kept = select(runs, "family = 'mlp' and N<1e8 AND D >= 1e9")
+    assert set(kept["family"]) == {"mlp"}
+    assert kept["N"].max() < 1e8
+    assert kept["D"].min() >= 1e9
+    assert len(select(runs, "family != 'mlp'")) == 36
+    for text, sentence in {
+        "N < 'big'": "holds numbers",
+        "family > 3": "holds text",
+        "size > 3": "no column 'size'",
+        "N > 1 or N < 2": "is not a condition",
+        "": "is not a condition",
+    }.items():
+        with pytest.raises(UserError, match=sentence):
+            select(runs, text)
+
+
+def test_a_fit_takes_two_seconds_at_most_with_all_its_imports(table: Path) -> None:
+    best = 1e9
+    for _ in range(3):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "analysis", "fit", str(table), *COLUMNS], check=True, capture_output=True)
+        best = min(best, time.perf_counter() - begun)
+    assert best <= 2

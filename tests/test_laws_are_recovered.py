@@ -1,0 +1,102 @@
+"""Every law of the catalogue: exact derivatives, recovery from noiseless rows, one answer whatever the units of the
+objective."""
+
+import numpy as np
+import pytest
+from synthetic_laws import noiseless, seeded
+
+from analysis.fit import fit
+from analysis.laws import LAWS, get_law
+from analysis.solver import Objective, Problem, minimise, search
+from analysis.starts import starts
+from scaling.errors import UserError
+
+
+def problem_of(name: str, objective: Objective) -> tuple[Problem, np.ndarray]:
+    """A problem on noiseless rows and its solution u."""
+    law = LAWS[name]
+    rows, truth = noiseless(law)
+    columns = tuple(rows[c].to_numpy() for c in law.columns)
+    problem = Problem(law, columns, rows[law.target].to_numpy(), objective)
+    values = np.array([truth[name] for name in problem.free])
+    return problem, np.where(problem.logs, np.log(np.where(problem.logs, values, 1.0)), values)
+
+
+@pytest.mark.parametrize("name", sorted(LAWS))
+def test_a_law_is_recovered_from_noiseless_rows(name: str) -> None:
+    rows, truth = noiseless(LAWS[name])
+    answer = fit(rows, LAWS[name], interval="none")
+    assert answer.status == "converged", answer.reason
+    for parameter, value in truth.items():
+        assert answer.params[parameter].value == pytest.approx(value, rel=1e-6), parameter
+
+
+@pytest.mark.parametrize("name", sorted(LAWS))
+def test_the_jacobian_is_the_derivative_of_the_law(name: str) -> None:
+    problem, u = problem_of(name, Objective("l2"))
+    _, jacobian = problem.linearise(u[None])
+    for i in range(len(u)):
+        step = np.zeros_like(u)
+        step[i] = 1e-4
+        ends = [problem.residuals((u + k * step)[None])[0] for k in (-2, -1, 1, 2)]
+        slope = (ends[0] - 8 * ends[1] + 8 * ends[2] - ends[3]) / (12 * step[i])
+        np.testing.assert_allclose(jacobian[0, i], slope, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", sorted(LAWS))
+def test_a_law_says_what_it_is(name: str) -> None:
+    law = LAWS[name]
+    assert law.formula
+    assert law.source
+    assert not set(law.columns) & set(law.params)
+
+
+@pytest.mark.parametrize("loss", ["huber", "l2"])
+def test_sum_and_mean_of_the_objective_have_one_optimum(loss: str) -> None:
+    rows = seeded("chinchilla")
+    columns = (rows["N"].to_numpy(), rows["D"].to_numpy())
+    problem = Problem(get_law("chinchilla"), columns, rows["L"].to_numpy(), Objective(loss))
+    u0 = starts(problem, 16)
+    total = search(problem, u0)
+    mean = minimise(problem, u0, np.full((1, len(rows)), 1 / len(rows)))
+    best = total.u[total.objective.argmin()]
+    np.testing.assert_allclose(mean.u[mean.objective.argmin()], best, rtol=1e-6)
+    assert mean.objective.min() * len(rows) == pytest.approx(total.objective.min(), rel=1e-12)
+
+
+# optima found by Nelder-Mead from another start on the same rows
+SEEDED = {
+    ("chinchilla", "huber"): (8.93645241e-05, {"E": 1.5466817, "alpha": 0.31895302, "beta": 0.26441956}),
+    ("chinchilla", "l2"): (2.74300555e-04, {"E": 1.5689516, "alpha": 0.31952763, "beta": 0.26805136}),
+    ("power_offset(D)", "huber"): (1.16685076e-04, {"E": 1.1799191, "A": 54.623886, "alpha": 0.24282699}),
+    ("power_offset(D)", "l2"): (3.87989915e-04, {"E": 1.1860807, "A": 55.870353, "alpha": 0.24467678}),
+}
+
+
+@pytest.mark.parametrize(("name", "loss"), sorted(SEEDED))
+def test_a_seeded_study_has_its_stored_optimum(name: str, loss: str) -> None:
+    objective, params = SEEDED[name, loss]
+    answer = fit(seeded(name), name, loss=loss, interval="none")
+    assert answer.objective == pytest.approx(objective, rel=1e-8)
+    for parameter, value in params.items():
+        assert answer.params[parameter].value == pytest.approx(value, rel=5e-8)
+
+
+def test_a_law_can_stand_over_other_columns() -> None:
+    assert get_law("power_offset(D)").columns == ("D",)
+    assert get_law("power").columns == ("C",)
+    assert get_law("chinchilla(n_total, D)").columns == ("n_total", "D")
+    with pytest.raises(UserError, match=r"choose one of .*chinchilla"):
+        get_law("chinchila")
+    with pytest.raises(UserError, match=r"takes 2 column"):
+        get_law("chinchilla(D)")
+
+
+def test_derived_quantities_follow_from_the_parameters() -> None:
+    answer = fit(seeded("chinchilla"), "chinchilla", interval="none")
+    a, b = (answer.derived[k].value for k in "ab")
+    assert a == pytest.approx(answer.values["beta"] / (answer.values["alpha"] + answer.values["beta"]))
+    assert a + b == pytest.approx(1)
+    optimum = answer.curve("N_opt", [1e18])["value"][0]
+    losses = [answer.law(N, 1e18 / 6 / N, **answer.values) for N in (0.99 * optimum, optimum, 1.01 * optimum)]
+    assert losses[1] == min(losses)

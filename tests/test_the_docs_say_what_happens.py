@@ -1,0 +1,65 @@
+"""The tutorial is run as written, and the reference lists what there is."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scaling.record import COLUMNS
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.DOTALL)
+
+
+def steps(block: str) -> list[tuple[str, list[str]]]:
+    """The commands of a console block, each with the lines that are shown below it."""
+    found: list[tuple[str, list[str]]] = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], []))
+        else:
+            found[-1][1].append(line)
+    return found
+
+
+def pattern(lines: list[str]) -> str:
+    """What is shown, as a regular expression: `...` stands for anything."""
+    return r"\s*".join(".*?".join(map(re.escape, line.rstrip().split("..."))) for line in lines)
+
+
+@pytest.mark.slow
+def test_the_tutorial_prints_what_it_shows(tmp_path: Path) -> None:
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    (bin_dir / "isoflop").write_text(f'#!/bin/sh\nexec {sys.executable} -m sweeps.cli "$@"\n')
+    (bin_dir / "isoflop").chmod(0o755)
+    env = os.environ | {"PATH": f"{bin_dir}:{os.environ['PATH']}", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+    ran = 0
+    for kind, text in BLOCK.findall((ROOT / "docs/tutorial.md").read_text()):
+        if kind == "python":
+            subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=env, check=True, capture_output=True)
+            ran += 1
+            continue
+        for command, shown in steps(text):
+            done = subprocess.run(command, shell=True, cwd=tmp_path, env=env, check=False, capture_output=True, text=True)
+            code = re.search(r"\[exit code (\d+)\]", "\n".join(shown))
+            said = done.stdout + done.stderr
+            assert done.returncode == (int(code[1]) if code else 0), f"{command}\n{said}"
+            shown = [line for line in shown if not line.startswith("[exit code")]
+            assert re.search(pattern(shown), said, re.DOTALL), f"{command}\n{said}"
+            ran += 1
+    assert ran > 10
+
+
+def test_the_reference_lists_every_column_of_a_record() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs/record.md").read_text(), re.MULTILINE)
+    assert listed == [(name, text.replace("|", "/")) for name, text in COLUMNS.items()]
+
+
+def test_every_link_of_the_docs_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links {target}"

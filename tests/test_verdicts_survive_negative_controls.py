@@ -1,0 +1,132 @@
+"""Negative controls: what must not be found is not found, and what is there is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from studies import TRUTH, demo_study, grid_study
+
+from analysis.claims import FOLDER, Claim, Verdict, read_claim
+from analysis.judging import judge_claim
+
+MATCHED = read_claim(FOLDER / "matched-C.yaml")
+PREDICTABLE = read_claim(FOLDER / "predictable-D.yaml")
+LAW = read_claim(FOLDER / "H3.yaml")
+TWINS = {"a": TRUTH["lstm"], "b": TRUTH["lstm"]}
+
+
+def judged(runs: pd.DataFrame, claim: Claim) -> Verdict:
+    """The verdict on one family, or one pair."""
+    (subject,) = judge_claim(runs, claim).subjects
+    return subject
+
+
+@pytest.mark.slow
+def test_two_names_for_one_generator_are_seldom_called_different() -> None:
+    # a band of 0: what is left is the interval alone, and 16 of 200 is what 5 % may give by chance
+    bare = replace(MATCHED, region=replace(MATCHED.region, tolerance=0.0, or_seed_sd=0.0))
+    strict = replace(MATCHED, region=replace(MATCHED.region, tolerance=0.0))
+    found = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), bare).verdict for s in range(200)]
+    assert found.count("supported") <= 16
+    ruled = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), strict).verdict for s in range(50)]
+    assert ruled.count("supported") == 0
+    assert ruled.count("refuted") >= 45  # and the twins are found to be equivalent
+
+
+@pytest.mark.slow
+def test_three_names_for_one_generator_are_corrected_for_three_looks() -> None:
+    bare = replace(MATCHED, region=replace(MATCHED.region, tolerance=0.0, or_seed_sd=0.0))
+    triplets = TWINS | {"c": TRUTH["lstm"]}
+    found = 0
+    for s in range(60):
+        verdict = judge_claim(demo_study(["a", "b", "c"], truth=triplets, seed=s, failures=False), bare)
+        found += verdict.verdict == "supported"
+    assert found <= 7  # 3 expected at 5 %
+
+
+def test_families_that_differ_are_told_apart() -> None:
+    verdict = judge_claim(demo_study(), MATCHED)
+    assert verdict.verdict == "supported"
+    by_name = {s.subject: s for s in verdict.subjects}
+    assert by_name["lstm − mlp"].verdict == "supported"
+    assert by_name["lstm − mlp"].statistic is not None
+    assert by_name["lstm − mlp"].statistic < 0
+
+
+def test_a_true_law_is_found_predictable_more_often_than_not_and_seldom_refuted() -> None:
+    found = [judged(demo_study(["lstm"], seed=s, failures=False), PREDICTABLE).verdict for s in range(40)]
+    assert found.count("supported") >= 24
+    assert found.count("refuted") <= 4
+
+
+@pytest.mark.parametrize("jump", [-0.05, 0.05])
+def test_a_law_that_breaks_at_the_largest_size_fails_predictable(jump: float) -> None:
+    for seed in range(10):
+        runs = demo_study(["lstm"], seed=seed, failures=False)
+        runs.loc[runs["D"] == runs.loc[runs["width"] == 32, "D"].max(), "L"] *= np.exp(jump)
+        assert judged(runs, PREDICTABLE).verdict == "refuted"
+
+
+def test_a_law_that_bends_over_the_grid_fails_h1() -> None:
+    h1 = read_claim(FOLDER / "H1.yaml")
+    assert judge_claim(grid_study(["lstm"], bend=0.05), h1).verdict == "refuted"
+
+
+def test_a_loss_that_hardly_falls_is_not_identified_and_not_called_predictable() -> None:
+    flat = {"lstm": (2.0, 0.0, 0.3, 0.05, 0.3)}
+    for seed in range(10):
+        assert (
+            judged(demo_study(["lstm"], truth=flat, seed=seed, failures=False), PREDICTABLE).verdict == "not_identified"
+        )
+
+
+def test_a_parameter_is_not_identified_where_the_reducible_part_drowns_in_noise() -> None:
+    claim = Claim(
+        "x", "", "law_parameter", replace(PREDICTABLE.region, kind="near", low=0.3, high=0.3), law="power_offset(D)"
+    )
+    claim = replace(claim, of=("alpha",), at={"width": "middle"})
+    flat = {"lstm": (2.0, 0.0, 0.3, 0.05, 0.3)}
+    assert judged(demo_study(["lstm"], truth=flat, failures=False), claim).verdict == "not_identified"
+
+
+@pytest.mark.parametrize("claim", [PREDICTABLE, MATCHED], ids=["predictable", "contrast"])
+def test_copied_rows_of_a_run_do_not_narrow_an_interval(claim: Claim) -> None:
+    families = ["lstm"] if claim is PREDICTABLE else ["lstm", "mlp"]
+    runs = demo_study(families, failures=False)
+    once, often = (judged(r, claim) for r in (runs, pd.concat([runs] * 3)))
+    assert often.low == pytest.approx(once.low, rel=1e-6)
+    assert often.high == pytest.approx(once.high, rel=1e-6)
+
+
+def test_marks_of_one_run_do_not_count_as_runs() -> None:
+    runs = demo_study(["lstm"], failures=False)
+    marks = pd.concat([runs, runs.assign(mark=2, D=runs["D"] * 1.001, C=runs["C"] * 1.001)])
+    once, often = (judged(r, replace(PREDICTABLE, level=0.9)) for r in (runs, marks))
+    assert often.high is not None
+    assert once.high is not None
+    assert often.high - (often.statistic or 0) > 0.5 * (once.high - (once.statistic or 0))
+
+
+@pytest.mark.slow
+def test_one_exponent_under_two_names_is_not_called_two_and_two_are() -> None:
+    needs = replace(LAW.needs, tuned={})
+    claim = replace(LAW, needs=needs, of=("beta",))
+    twins = judge_claim(grid_study(["a", "b"], truth=TWINS), claim)
+    assert twins.verdict in ("refuted", "inconclusive")
+    steeper = TWINS | {"b": (*TRUTH["lstm"][:4], TRUTH["lstm"][4] + 0.08)}
+    assert judge_claim(grid_study(["a", "b"], truth=steeper, noise=0.001), claim).verdict == "supported"
+
+
+def test_a_learning_rate_at_the_edge_of_its_grid_is_not_tuned() -> None:
+    rows = grid_study(["lstm"])
+    first = rows[(rows["rung"] == "N1 D1") & (rows["seed"] == 0)]
+
+    def searched(losses: tuple[float, float]) -> list[str]:
+        tries = [
+            first.assign(lr=lr, L=first["L"] * k, run_id=f"lr{lr}") for lr, k in zip((1e-3, 9e-3), losses, strict=True)
+        ]
+        return LAW.needs.missing(pd.concat([rows, *tries]))
+
+    assert searched((1.1, 1.1)) == []
+    assert searched((0.9, 1.1)) == ["3 of 3 lr tried at one N (the best must lie inside)"]
