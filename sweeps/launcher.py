@@ -126,22 +126,29 @@ def table(sweep: Sweep) -> Group:
     """Done, running, failed, time left; then a line for every running run."""
     failed = sum(not e.finished for e in sweep.ended)
     left = sweep.time_left_s()
-    head = Text.assemble(
-        (f"{len(sweep.ended) - failed} done", "green"),
-        f"  {len(sweep.running)} running  {len(sweep.waiting)} waiting  ",
-        (f"{failed} failed", "red" if failed else "dim"),
-        f"  {clock(left)} left" if left is not None else "",
+    head = Table.grid(padding=(0, 2))
+    head.add_row(
+        ProgressBar(total=sweep.count, completed=len(sweep.ended), width=24),
+        Text(f"{len(sweep.ended) - failed} of {sweep.count} done", "green"),
+        f"{len(sweep.running)} running",
+        f"{len(sweep.waiting)} waiting",
+        Text(f"{failed} failed", "bold red" if failed else "dim"),
+        f"{clock(left)} left" if left is not None else "",
     )
-    rows = Table(box=None, pad_edge=False)
-    for name in ("family", "width", "depth", "N", "D", "C", "seed", "step"):
-        rows.add_column(name, justify="left" if name == "family" else "right", style="dim" if name == "seed" else "")
+    rows = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
+    for name in ("family", "width", "depth", "seed", "N", "D", "C", "step"):
+        rows.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
     for _, entry, _ in sorted(sweep.running.values(), key=lambda r: r[1].run_id):
         plain, plan, beat = entry.plain, entry.plain["plan"], entry.heartbeat()
-        sizes = (f"{plan[key]:.2g}" for key in ("N", "D", "C"))
+        dials = (plain["names"]["family"], plain["family"]["width"], plain["family"]["depth"], plain["seed"])
         step = f"{beat['step']}/{beat['steps']}" if beat else f"–/{plan['steps']}"
-        family = (plain["names"]["family"], str(plain["family"]["width"]), str(plain["family"]["depth"]))
-        rows.add_row(*family, *sizes, str(plain["seed"]), step)
-    return Group(head, ProgressBar(total=sweep.count, completed=len(sweep.ended), width=60), rows)
+        rows.add_row(*map(str, dials), *(short(plan[key]) for key in ("N", "D", "C")), step)
+    return Group(head, rows)
+
+
+def short(number: float) -> str:
+    """A size in two digits, as the command line takes it: 2.5e4."""
+    return f"{number:.2g}".replace("e+0", "e").replace("e+", "e")
 
 
 def clock(seconds: float) -> str:
