@@ -25,6 +25,7 @@ from scaling.errors import UserError
 FOLDER = Path(__file__).resolve().parents[1] / "conf" / "claims"
 SUBJECTS = ("family", "pair")
 COMBINE = ("all", "any")
+OTHER = {"all": "any", "any": "all"}
 PLACES = ("smallest", "middle", "largest")
 
 
@@ -63,7 +64,9 @@ class Claim:
         with_law = f" ({self.law}{f' along {self.axis}' if self.axis else ''})" if self.law else ""
         names = f" [{', '.join(self.of)}]" if any(self.of) else ""
         interval = "" if self.region.kind == "contrast" else f", with the {percent(self.level, 0)} interval"
-        return f"{what}{names}{with_law}: {self.region.text()}{interval}"
+        subjects = "families" if self.subject == "family" else "pairs of families"
+        over = f"supported by {self.combine} of the {subjects}, refuted by {OTHER[self.combine]}"
+        return f"{what}{names}{with_law}: {self.region.text()}{interval}; {over}"
 
 
 @dataclass(frozen=True)

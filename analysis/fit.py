@@ -95,7 +95,8 @@ def fit(
     """
     settings = Settings(loss, delta, interval, level, resamples, run, pin, prior, seed)
     law = get_law(law)
-    return _fit(prepare(runs, law, settings.run), law, settings, by or {})
+    with np.errstate(all="ignore"):  # a search may wander where a law overflows; what it brings back is finite
+        return _fit(prepare(runs, law, settings.run), law, settings, by or {})
 
 
 def fit_groups(runs: pd.DataFrame, law: str | Law = "chinchilla", *, by: Sequence[str] = (), **same: Any) -> list[Fit]:
@@ -105,7 +106,8 @@ def fit_groups(runs: pd.DataFrame, law: str | Law = "chinchilla", *, by: Sequenc
     for label, rows in groups(runs, by):
         prepared = prepare(rows, law, settings.run)
         try:
-            answers.append(_fit(prepared, law, settings, label))
+            with np.errstate(all="ignore"):
+                answers.append(_fit(prepared, law, settings, label))
         except TooFewRowsError as error:
             answers.append(_unfitted(prepared, law, settings, label, str(error)))
     return answers

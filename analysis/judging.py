@@ -92,17 +92,13 @@ def changed_since(claim: Claim, runs: pd.DataFrame) -> tuple[bool | None, str]:
         return None, "the runs do not say which commit made them, so whether this claim came first is not known"
     now = _git(claim.file, "hash-object", claim.file.name)
     for commit in commits:
+        short = commit[:12]
         if not re.fullmatch(r"[0-9a-f]{7,64}", commit) or not now or not _git(claim.file, "cat-file", "-t", commit):
-            return (
-                None,
-                f"git does not know the runs' commit {commit[:12]}, so whether this claim came first is not known",
-            )
+            return None, f"git does not know the runs' commit {short}, so whether this claim came first is not known"
         if _git(claim.file, "rev-parse", f"{commit}:./{claim.file.name}") != now:
-            said = (
-                f"this claim is not in its runs' commit {commit[:12]} as it stands now: it changed, or came, after it"
-            )
             unclean = "dirty" in runs and runs["dirty"].astype(str).eq("True").any()
-            return True, said + (", perhaps before the runs, which were made from uncommitted code" if unclean else "")
+            perhaps = ", perhaps before the runs, which were made from uncommitted code" if unclean else ""
+            return True, f"this claim changed, or came, after its runs' commit {short}{perhaps}"
     return False, "this claim stands as it did in its runs' commit"
 
 

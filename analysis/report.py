@@ -9,7 +9,6 @@ SVG and PNG for a paper, as its Vega-Lite spec, and as CSV.
 import json
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,20 @@ from analysis.claims import Claim, Verdict
 from analysis.figures.base import Figure, draw_all
 from analysis.judging import changed_since
 from analysis.numbers import count, number
+from analysis.result import Estimate
 from analysis.view import View, look
 from analysis.words import WORDS, amount, decided_first, interval, summary
+from scaling.errors import UserError
 from scaling.record import write_text
 
 HERE = Path(__file__).parent
+# columns of the ledger, as far as the table has them
 LEDGER = (
     "run_id",
     "family",
     "width",
     "depth",
     "seed",
-    "rung",
     "status",
     "reason",
     "N",
@@ -39,19 +40,25 @@ LEDGER = (
     "L",
     "L_se",
     "wall_s",
+    "rung",
 )
 
 
 def write_report(runs: pd.DataFrame, out: Path, claims: Any = None) -> Path:
     """Judge, fit, draw and write the page and its figures; gives the path of the page."""
     view = look(runs, claims)
-    figures = []
-    for name, drawn in draw_all(view):
-        if isinstance(drawn, Figure):
-            drawn.save(out / "figures")
-        figures.append((name, drawn))
+    figures = list(draw_all(view))
     page = out / "index.html"
-    write_text(page, render(view, figures))
+    try:
+        for name, drawn in figures:
+            if isinstance(drawn, Figure):
+                drawn.save(out / "figures")
+            else:  # what an earlier report drew is no figure of this one
+                for old in (out / "figures").glob(f"{name}.*"):
+                    old.unlink()
+        write_text(page, render(view, figures))
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror or error}); give another folder with -o") from None
     return page
 
 
@@ -73,7 +80,7 @@ def render(view: View, figures: list[tuple[str, "Figure | str"]]) -> str:
         verdicts=[_verdict_row(view, v) for v in decided_first(view.verdicts)],
         headline=next(iter(drawn.values()), None),
         figures=[figure for _, figure in figures][1 if drawn else 0 :],
-        parameters=list(_parameters(view)),
+        parameters=_parameters(view),
         laws=view.laws,
         refused=view.refused,
         noise=[(name, noise) for name, noise in view.noise.items()],
@@ -135,23 +142,27 @@ def _limit(verdict: Verdict, claim: Claim) -> str:
     return sign + amount(verdict.limit, claim.quantity)
 
 
-def _parameters(view: View) -> Iterator[dict[str, str]]:
-    """A row for each parameter of each family's law."""
+def _parameters(view: View) -> dict[str, Any]:
+    """The laws as a table: a row for each family, a column for each parameter and derived quantity."""
+    names: dict[str, None] = {}
+    rows = []
     for family, fitted in view.laws.items():
-        for name, estimate in {**fitted.params, **fitted.derived}.items():
-            low, high = (("none" if b is None else f"{b:.4g}") for b in (estimate.low, estimate.high))
-            value = "–" if estimate.value is None else f"{estimate.value:.4g}"
-            span = f"{low} to {high}" if (low, high) != ("none", "none") else "no interval exists"
-            yield {
-                "family": family,
-                "name": name,
-                "value": value,
-                "interval": span,
-                "status": fitted.status,
-                "reason": fitted.reason,
-                "starts": f"{fitted.starts.at_optimum} of {fitted.starts.tried}",
-                "runs": str(fitted.n_runs),
-            }
+        cells = {name: _estimate(e) for name, e in {**fitted.params, **fitted.derived}.items()}
+        names |= dict.fromkeys(cells)
+        starts = f"{fitted.starts.at_optimum} of {fitted.starts.tried}"
+        rows.append(
+            {"family": family, "cells": cells, "status": fitted.status, "starts": starts, "runs": fitted.n_runs}
+        )
+    return {"names": list(names), "rows": rows}
+
+
+def _estimate(estimate: Estimate) -> tuple[str, str]:
+    """A value and its interval as text; a bound that does not exist is said to."""
+    value = "–" if estimate.value is None else f"{estimate.value:.4g}"
+    if estimate.low is None and estimate.high is None:
+        return value, "no interval"
+    low, high = ("none" if b is None else f"{b:.3g}" for b in (estimate.low, estimate.high))
+    return value, f"{low} to {high}"
 
 
 def _ledger(runs: pd.DataFrame) -> dict[str, Any]:

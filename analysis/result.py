@@ -105,8 +105,8 @@ class Fit:
 
         if self.problem is None or self.u is None:
             return Estimate(None)
-        value = float(function(**self.values))
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # numpy's numbers: one divided by zero is inf and no exception
+            value = float(function(**{k: np.float64(v) for k, v in self.values.items()}))
             drawn = None if self.draws is None else np.asarray(function(**self.draws), dtype=float)
         return estimate(value, drawn, self.spread, level or self.level, log=log)
 

@@ -136,16 +136,15 @@ def estimate(
         return Estimate(value if np.isfinite(value) else None)
     with np.errstate(all="ignore"):
         centre, values = (np.log(value), np.log(drawn)) if log else (value, drawn)
-    finite = np.isfinite(values)
-    near = np.abs(values - centre) < np.log(FAR) if log else finite
-    allowed = 0.0 if spread.method == "jackknife" else (1 - level) / 2
-    if (~finite).mean() > allowed or near.sum() < 3:
-        return Estimate(value)
-    half = t_quantile(level, spread.dof) * float(spread.error(values[finite & near]))
-    with np.errstate(over="ignore"):
+        finite = np.isfinite(values)
+        near = finite & (np.abs(values - centre) < np.log(FAR)) if log else finite
+        allowed = 0.0 if spread.method == "jackknife" else (1 - level) / 2
+        if (~finite).mean() > allowed or near.sum() < 3 or not np.isfinite(centre):
+            return Estimate(value)
+        half = t_quantile(level, spread.dof) * float(spread.error(values[near]))
         ends = np.exp([centre - half, centre + half]) if log else np.array([centre - half, centre + half])
-    open_below = (finite & ~near & (values < centre)).mean() > allowed
-    open_above = (finite & ~near & (values > centre)).mean() > allowed
+        far = finite & ~near
+        open_below, open_above = ((far & side).mean() > allowed for side in (values < centre, values > centre))
     return Estimate(
         value,
         None if open_below or not np.isfinite(ends[0]) else float(max(ends[0], low)),

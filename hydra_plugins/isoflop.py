@@ -20,12 +20,12 @@ class ContentSweeper(Sweeper):
         self.grids = [dict(grid) for grid in grids or []] or [dict(params or {})]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        self.given = (hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
         from sweeps.sweeper import sweep
 
-        sweep(self.hydra_context, self.task_function, self.config, self.grids, arguments)
+        sweep(*self.given, self.grids, arguments)
 
 
 class LocalLauncher(Launcher):

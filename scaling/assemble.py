@@ -1,7 +1,7 @@
 """From a frozen config to everything a run is made of, checked before anything starts.
 
-    run = assemble(config.thaw(folder))
-    run.cost.N, run.steps, run.C
+run = assemble(config.thaw(folder))
+run.cost.N, run.steps, run.C
 """
 
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ def assemble(plain: dict[str, Any]) -> Assembled:
 
 def describe(plains: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What each config would run: N, D, C and steps, or the sentence by which it is refused; costs are counted once."""
-    answers = []
+    answers: list[dict[str, Any]] = []
     for plain in plains:
         try:
             run = assemble(plain)

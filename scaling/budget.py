@@ -1,6 +1,6 @@
 """How long a run is: exactly one of D, C, D_per_N and epochs, turned into whole optimiser steps.
 
-    steps({"C": 1e12}, cost=cost, targets_per_step=1024, unique=1_000_000)
+steps({"C": 1e12}, cost=cost, targets_per_step=1024, unique=1_000_000)
 """
 
 import math

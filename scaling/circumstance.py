@@ -1,6 +1,6 @@
 """In what circumstances a run was made: device, speed, memory; measured beside the result, never part of it.
 
-    measure(device, flops=6e12, targets=1e6, wall_s=12.0, precision="bf16")
+measure(device, flops=6e12, targets=1e6, wall_s=12.0, precision="bf16")
 """
 
 import platform

@@ -1,6 +1,7 @@
 """From a composed config to a frozen one: the run's identity and the file that every launcher is handed (no torch).
 
-A run is its frozen config. `freeze` resolves everything once, when the run is made; nothing is composed again when it starts.
+A run is its frozen config. `freeze` resolves everything once, when the run is made; nothing is composed again when it
+starts.
 
     plain = resolved(cfg)
     freeze(plain, Path("runs") / plain["run_id"])       # runs/<run_id>/frozen.yaml
@@ -38,7 +39,7 @@ def whole(value: Any) -> Any:
 
 
 def resolved(cfg: DictConfig) -> Config:
-    """The config as plain dicts, references resolved and whole numbers as int, with the run's identity and the code's."""
+    """The config as plain dicts, references resolved, whole numbers as int, with the run's and the code's identity."""
     plain = {str(key): whole(container(cfg[key])) for key in cfg if key != "hydra"}
     return plain | {"run_id": run_id(cfg), "code": code()}
 
@@ -60,7 +61,7 @@ def run_id(cfg: DictConfig) -> str:
 
 
 def rung(cfg: DictConfig, keys: Iterable[str]) -> str:
-    """A run's place in its ladder: what was chosen for it, in words, but for family and seed, which are compared across."""
+    """A run's place in its ladder: what was chosen for it, but for family and seed, which are compared across."""
     parts = []
     for key in sorted(set(keys) - {"family", "seed"}):
         if key.split(".")[0] in SCIENCE:
@@ -107,7 +108,7 @@ def knobs(plain: Config) -> dict[str, Any]:
 
 def same_code(row: record.Row, plain: Config) -> bool:
     """Whether a finished row was made by the code of this config, in a clean checkout or not alike."""
-    return row["git"] == plain["code"]["git"] and row["dirty"] == plain["code"]["dirty"]
+    return (row["git"], row["dirty"]) == (plain["code"]["git"], plain["code"]["dirty"])
 
 
 def identity(plain: Config) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a model costs: parameters by role and FLOPs per target, counted on the model itself, not derived.
 
-    cost = count(family, task)
-    cost.N, cost.flops_per_target
+cost = count(family, task)
+cost.N, cost.flops_per_target
 """
 
 from dataclasses import dataclass, replace

@@ -1,7 +1,7 @@
 """The LightningModule: loss, optimiser, evaluation; it knows no architecture.
 
-Everything that changes from step to step is a pure function of the step (data position, rate) or a buffer, so that a checkpoint
-resumes to the same bits.
+Everything that changes from step to step is a pure function of the step (data position, rate) or a buffer, so that a
+checkpoint resumes to the same bits.
 
     module = ScalingModule(model, task, examples, recipe, steps=100, seed=0)
     Trainer(max_steps=100).fit(module)
@@ -24,7 +24,7 @@ from scaling.task import Task
 EVAL_BATCH = 64
 
 
-class Diverged(Exception):
+class DivergedError(Exception):
     """The training loss stopped being a number."""
 
 
@@ -47,8 +47,8 @@ def loss_per_target(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
 class ScalingModule(pl.LightningModule):
     """Trains a model for a number of steps on examples taken in an order that is a function of the seed.
 
-    position counts finished steps; since and tail hold [sum, count] of the training loss since the last read and over the
-    last twentieth of the steps; results holds the columns L, L_se, L_train, L_bpb once the fit has ended.
+    position counts finished steps; since and tail hold [sum, count] of the training loss since the last read and over
+    the last twentieth of the steps; results holds the columns L, L_se, L_train, L_bpb once the fit has ended.
     """
 
     since: Tensor
@@ -74,7 +74,7 @@ class ScalingModule(pl.LightningModule):
         self.examples = self.examples.to(self.device)
 
     def on_train_end(self) -> None:
-        """Measure the finished model: L, its standard error, L_train, and L_bpb where a target is a known number of bytes."""
+        """Measure the finished model: L, L_se, L_train, and L_bpb where a target is a known number of bytes."""
         total, steps = self.tail.tolist()
         self.results = self.evaluate() | {"L_train": total / steps}
         if self.task.bytes_per_target:
@@ -82,7 +82,8 @@ class ScalingModule(pl.LightningModule):
 
     def training_step(self, _: int, __: int) -> None:
         step, recipe = self.position, self.recipe
-        optimizer = self.optimizers(use_pl_optimizer=True)
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step, self.steps)
         torch.manual_seed(self.seed * 1_000_003 + step)  # whatever is random in a model follows the step
@@ -104,11 +105,11 @@ class ScalingModule(pl.LightningModule):
             self.tail += torch.stack((loss, torch.ones_like(loss)))
 
     def read_loss(self) -> float:
-        """Mean training loss since the last read [nats per target]; Diverged where it is not a number."""
+        """Mean training loss since the last read [nats per target]; DivergedError where it is not a number."""
         total, count = self.since.tolist()
         self.since.zero_()
         if not math.isfinite(total):
-            raise Diverged(f"the training loss was {total} by step {self.position} of {self.steps}")
+            raise DivergedError(f"the training loss was {total} by step {self.position} of {self.steps}")
         return float(total / count)
 
     def arithmetic(self) -> torch.autocast:
@@ -126,7 +127,9 @@ class ScalingModule(pl.LightningModule):
             targets.append((y >= 0).flatten(1).sum(1) if self.task.loss == "cross_entropy" else y.flatten(1).shape[1])
         self.model.train()
         total = torch.cat(losses)
-        counts = torch.cat([t if isinstance(t, Tensor) else torch.full_like(s, t) for t, s in zip(targets, losses, strict=True)])
+        counts = torch.cat(
+            [t if isinstance(t, Tensor) else torch.full_like(s, t) for t, s in zip(targets, losses, strict=True)]
+        )
         mean = float(total.sum() / counts.sum())
         # ratio estimator over examples, Cochran 1977, eq. 2.39
         error = (total - mean * counts).std() * len(total) ** 0.5 / counts.sum()

@@ -1,7 +1,7 @@
 """How a model is trained: the optimiser and its rate as a pure function of the step.
 
-    recipe = AdamW(lr=0.01, batch=16)
-    recipe.rate(step=0, steps=100)
+recipe = AdamW(lr=0.01, batch=16)
+recipe.rate(step=0, steps=100)
 """
 
 from collections.abc import Iterable
@@ -44,14 +44,16 @@ class AdamW:
             if not (isinstance(value := getattr(self, name), (int, float)) and 0 <= value < 1):
                 raise UserError(f"recipe.{name}={value!r} is not a number from 0 up to 1")
         if self.warmup + self.cooldown > 1:
-            raise UserError(f"recipe.warmup={self.warmup} and recipe.cooldown={self.cooldown} exceed the run; lower one")
+            raise UserError(
+                f"recipe.warmup={self.warmup} and recipe.cooldown={self.cooldown} exceed the run; lower one"
+            )
         if not (isinstance(self.weight_decay, (int, float)) and self.weight_decay >= 0):
             raise UserError(f"recipe.weight_decay={self.weight_decay!r} is not a number of at least 0")
         if self.precision not in PRECISIONS:
             raise UserError(f"recipe.precision={self.precision!r} is not one of {', '.join(PRECISIONS)}")
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate of a step (from 0) in a run of `steps`: warm-up, constant, then 1 - sqrt (arXiv:2405.18392)."""
+        """Learning rate of a step (from 0) of `steps`: warm-up, constant, then 1 - sqrt (arXiv:2405.18392)."""
         warm = self.warmup * steps
         left = steps - self.cooldown * steps
         rising = min(1.0, (step + 1) / warm) if warm >= 1 else 1.0
@@ -60,7 +62,8 @@ class AdamW:
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """AdamW over two named groups: what multiplies decays, vectors and embedding tables do not."""
-        decayed, kept = [], []
+        decayed: list[nn.Parameter] = []
+        kept: list[nn.Parameter] = []
         for name, parameter in model.named_parameters():
             (decayed if parameter.dim() >= 2 and not name.startswith("embed.") else kept).append(parameter)
         groups = [group("decayed", decayed, self.weight_decay), group("kept", kept, 0.0)]

@@ -101,18 +101,18 @@ def replacing(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
-class Busy(Exception):
+class BusyError(Exception):
     """Another process is at work in the run's folder."""
 
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold the run's folder for the length of a with-block; Busy where another process holds it. Ends with the process."""
+    """Hold the run's folder for a with-block, or until the process ends; BusyError where another process holds it."""
     with (folder / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Busy(f"another process is at work in {folder}; wait for it or stop it") from None
+            raise BusyError(f"another process is at work in {folder}; wait for it or stop it") from None
         yield
 
 
@@ -122,7 +122,7 @@ def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def finished(folder: Path) -> bool:
-    """Whether the folder holds a whole record of a run that need not be made again: ok, or diverged (it would again)."""
+    """Whether the folder holds a whole record that need not be made again: ok, or diverged (it would again)."""
     try:
         return read(folder)[0]["status"] in ("ok", "diverged")
     except (FileNotFoundError, UserError):
@@ -133,9 +133,11 @@ def read(folder: Path) -> list[Row]:
     """Read the rows of one run; FileNotFoundError where there are none, UserError where the file is not whole."""
     path = folder / FILE
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a whole record ({error}); delete it and give the command that made it again") from None
+        raise UserError(
+            f"{path} is not a whole record ({error}); delete it and give the command that made it again"
+        ) from None
     sound = isinstance(rows, list) and rows and all(isinstance(r, dict) and r.get("status") in STATUSES for r in rows)
     if not sound:
         raise UserError(f"{path} is not a list of rows with a status ({', '.join(STATUSES)}); delete it and run again")

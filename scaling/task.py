@@ -1,7 +1,7 @@
 """What a dataset asks of a model; the only thing that data and architecture know of each other.
 
-    task = Task(kind="tokens", d_in=256, d_out=256, seq_len=64, targets=64)
-    check("mlp", ("vectors", "tokens"), "text", task)      # silent, or one sentence
+task = Task(kind="tokens", d_in=256, d_out=256, seq_len=64, targets=64)
+check("mlp", ("vectors", "tokens"), "text", task)      # silent, or one sentence
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
 """Train one run: the Hydra app and the one door, run_one, that every launcher goes through.
 
     isoflop train family=lstm family.width=32 data.size=1e5
-    isoflop train -m family=mlp,lstm family.width=16,32 data.size=1e5,1e6      the same command again does what is missing
+    isoflop train -m family=mlp,lstm family.width=16,32 data.size=1e5,1e6      the same command again does what is
+    missing
 
 torch stays out of the imports above the functions: `--help` and a sweep's planning start fast.
 """
@@ -28,7 +29,7 @@ from scaling.errors import UserError
 config.register_resolvers()
 
 
-class RunFailed(Exception):
+class RunFailedError(Exception):
     """A run left no result; its record says why."""
 
 
@@ -69,7 +70,7 @@ def single(cfg: DictConfig, folder: Path) -> None:
 def refuse_failure(row: record.Row) -> None:
     """Raise where a run left no result."""
     if row["status"] in ("failed", "timeout"):
-        raise RunFailed(f"the run failed: {row['reason']}")
+        raise RunFailedError(f"the run failed: {row['reason']}")
 
 
 def prepare(cfg: DictConfig, folder: Path) -> bool:
@@ -116,7 +117,7 @@ def fit(plain: config.Config, folder: Path, bar: bool) -> list[record.Row]:
 
     from scaling.assemble import assemble
     from scaling.circumstance import measure
-    from scaling.module import Diverged, ScalingModule
+    from scaling.module import DivergedError, ScalingModule
     from scaling.watch import CHECKPOINT, Watch, mirror, quiet
 
     quiet()
@@ -143,7 +144,7 @@ def fit(plain: config.Config, folder: Path, bar: bool) -> list[record.Row]:
     try:
         trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None)
         result = {"status": "ok", **module.results}
-    except Diverged as error:
+    except DivergedError as error:
         result = {"status": "diverged", "reason": str(error)}
     finally:
         watch.close(keep_checkpoint=result["status"] == "failed")
@@ -167,9 +168,11 @@ app = hydra.main(config_path="../conf", config_name="train", version_base="1.3")
 
 
 def main(arguments: list[str]) -> int:
-    """Run the Hydra app and return its exit code: 0 done, 1 a run failed, 2 bad usage or input, said in one sentence."""
+    """Run the Hydra app and return its exit code: 0 done, 1 a run failed, 2 bad usage or input, in one sentence."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's printer
-    if any(a.startswith(("ladder=", "+ladder=")) for a in arguments) and not {"-m", "--multirun", "--cfg", "-c"} & {*arguments}:
+    if any(a.startswith(("ladder=", "+ladder=")) for a in arguments) and not {"-m", "--multirun", "--cfg", "-c"} & {
+        *arguments
+    }:
         arguments = ["-m", *arguments]
     sys.argv = ["isoflop train", *arguments]
     try:
@@ -188,7 +191,7 @@ def verdict(error: BaseException) -> tuple[int, str]:
             return 2, str(error)
         case HydraException() | OmegaConfBaseException():
             return 2, sentence(error)
-        case RunFailed() | record.Busy():
+        case RunFailedError() | record.BusyError():
             return 1, str(error)
         case KeyboardInterrupt():
             return 130, "stopped; the same command goes on from here"
@@ -203,13 +206,13 @@ def sentence(error: Exception) -> str:
     first, cause = str(error).split("\n")[0], error.__cause__
     if isinstance(error, OverrideParseException):
         return f"the override {error.override!r} cannot be read; the form is key=value, as in family.width=64"
-    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.rpartition("/")
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={name} is not there; choose one of {', '.join(sorted(error.options))}"
     if first.startswith("Ambiguous value"):
         return f"{first.split(chr(39))[1]} is several values; add -m to sweep over them"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and OmegaConf.is_dict(cause.parent_node):
-        parent, key = cause.full_key.rpartition(".")[0], str(cause.key)
+        parent, key = str(cause.full_key).rpartition(".")[0], str(cause.key)
         keys = [str(k) for k in cause.parent_node if k not in ("hydra", "names", "_target_")]
         close = difflib.get_close_matches(key, keys, n=1)
         mean = f"did you mean {parent + '.' if parent else ''}{close[0]}=? " if close else ""

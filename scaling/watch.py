@@ -121,7 +121,12 @@ class Bar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("steps  loss {task.fields[loss]}"), TimeRemainingColumn())
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps  loss {task.fields[loss]}"),
+            TimeRemainingColumn(),
+        )
         self.progress = Progress(*columns, console=Console(file=sys.stderr), transient=True)
         self.task = self.progress.add_task("", total=None, loss="–")
         self.progress.start()
@@ -139,7 +144,11 @@ class Bar:
 def quiet() -> None:
     """Keep Lightning's advice that does not apply here out of the log: we own the data order, steps and checkpoints."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for advice in (".*does not have many workers.*", ".*GPU available but not used.*", ".*isinstance.treespec, LeafSpec.*"):
+    for advice in (
+        ".*does not have many workers.*",
+        ".*GPU available but not used.*",
+        ".*isinstance.treespec, LeafSpec.*",
+    ):
         warnings.filterwarnings("ignore", advice)
 
 

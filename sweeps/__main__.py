@@ -1,7 +1,7 @@
 """The verbs of a folder of runs: status and collect.
 
-    isoflop status runs/first
-    python -m sweeps collect runs/first -o runs.csv
+isoflop status runs/first
+python -m sweeps collect runs/first -o runs.csv
 """
 
 import sys
@@ -13,7 +13,9 @@ import typer
 
 from scaling.errors import UserError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+)
 
 Folder = Annotated[Path, typer.Argument(help="The out= of a run or sweep.", show_default=False)]
 

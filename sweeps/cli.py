@@ -1,7 +1,7 @@
 """The `isoflop` command: a verb is the name of a module, imported when it is called, so that `--help` answers at once.
 
-    isoflop train -m family=mlp,lstm family.width=16,32
-    isoflop fit runs.csv --law chinchilla
+isoflop train -m family=mlp,lstm family.width=16,32
+isoflop fit runs.csv --law chinchilla
 """
 
 import importlib
@@ -32,7 +32,8 @@ EXAMPLES = """examples:
 def usage() -> str:
     """The help text."""
     verbs = "\n".join(f"  {verb:10}{text}" for verb, (_, text) in VERBS.items())
-    return f"isoflop: a laboratory for scaling laws\n\nusage: isoflop VERB ...      (isoflop VERB --help says more)\n\n{verbs}\n\n{EXAMPLES}"
+    head = "isoflop: a laboratory for scaling laws\n\nusage: isoflop VERB ...      (isoflop VERB --help says more)"
+    return f"{head}\n\n{verbs}\n\n{EXAMPLES}"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """From run folders to one table: runs.csv, sorted and in the order of the schema, so that two of them can be diffed.
 
-    collect(Path("runs"), Path("runs.csv"))
+collect(Path("runs"), Path("runs.csv"))
 """
 
 import csv

@@ -1,6 +1,6 @@
 """The demo: a small real study from configs to verdicts, on text that every Python brings along.
 
-    isoflop demo --out demo
+isoflop demo --out demo
 """
 
 import argparse
@@ -9,15 +9,19 @@ import time
 from pathlib import Path
 
 DESCRIPTION = """Train three families at three widths and six budgets of compute on the sources of Python's standard
-library, then fit laws, judge the claims of conf/claims and write a report. About three minutes on two cores; the same command
-again does only what is missing."""
+library, then fit laws, judge the claims of conf/claims and write a report. About three minutes on two cores; the same
+command again does only what is missing."""
 
 
 def main(arguments: list[str]) -> int:
     """Run the study and return the exit code."""
     parser = argparse.ArgumentParser("isoflop demo", description=DESCRIPTION)
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="where to put runs, table and report (default demo)")
-    parser.add_argument("--quick", action="store_true", help="a fraction of the study: half a minute, too little to conclude")
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo"), help="where to put runs, table and report (default demo)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a fraction of the study: half a minute, too little to conclude"
+    )
     given = parser.parse_args(arguments)
     from analysis.__main__ import main as analyse
     from scaling.train import main as train
@@ -32,7 +36,9 @@ def main(arguments: list[str]) -> int:
     later = sweeps(["collect", str(runs), "-o", str(table)]) or analyse(["report", str(table), "-o", str(report)])
     if later:
         return later
-    print(f"\nin {time.monotonic() - began:.0f} s: every run as a row   {table}\n{'':11}what they say        {report / 'index.html'}")
+    print(f"\ndone in {time.monotonic() - began:.0f} s")
+    print(f"  every run as a row   {table}")
+    print(f"  what they say        {report / 'index.html'}")
     return made
 
 

@@ -1,12 +1,13 @@
 """The local launcher: a fresh preloaded process for every run, a GPU each or a core each, shown in a live table.
 
-A run that crashes, hangs or is killed is a row with a reason and disturbs no other. If this process dies, so do its runs.
+A run that crashes, hangs or is killed is a row with a reason and disturbs no other. If this process dies, so do its
+runs.
 """
 
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def launch(
     cards = cards or [None] * len(os.sched_getaffinity(0))
     slots = [cards[i % len(cards)] for i in range(n_jobs)] if n_jobs else cards
     Sweep(entries, slots, timeout_s).run()
-    return [JobReturn(status=JobStatus.COMPLETED if e.finished else JobStatus.FAILED) for e in map(Entry, (e.folder for e in entries))]
+    return [
+        JobReturn(status=JobStatus.COMPLETED if e.finished else JobStatus.FAILED)
+        for e in map(Entry, (e.folder for e in entries))
+    ]
 
 
 class Sweep:
@@ -113,7 +117,7 @@ def account(entry: Entry, code: int | None, late: str | None) -> None:
 
 
 @contextlib.contextmanager
-def shown(sweep: Sweep) -> Iterator[object]:
+def shown(sweep: Sweep) -> Iterator[Callable[[], None]]:
     """Show the sweep live in a terminal; elsewhere say nothing."""
     if not console.is_terminal:
         yield lambda: None
@@ -154,4 +158,10 @@ def short(number: float) -> str:
 def clock(seconds: float) -> str:
     """A length of time as people read it."""
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return (
+        f"{minutes // 60} h {minutes % 60} min"
+        if minutes >= 60
+        else f"{minutes} min {rest} s"
+        if minutes
+        else f"{rest} s"
+    )

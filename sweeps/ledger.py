@@ -1,7 +1,7 @@
 """The state of every run of a folder, read from the files that the runs leave: no server, nothing kept in memory.
 
-    for entry in entries(Path("runs")):
-        print(entry.run_id, entry.state)
+for entry in entries(Path("runs")):
+    print(entry.run_id, entry.state)
 """
 
 import fcntl

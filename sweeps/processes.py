@@ -1,6 +1,7 @@
 """Fresh processes with torch already imported: a forkserver that pays the import once.
 
-Everything a run could leak (CUDA contexts, seeds, loggers, compiled code) ends with its process, and a run costs what it trains.
+Everything a run could leak (CUDA contexts, seeds, loggers, compiled code) ends with its process, and a run costs what
+it trains.
 
     answers = call("scaling.assemble:describe", plains)       # in a fresh process, the result comes back over a pipe
 """
@@ -100,12 +101,12 @@ def _run(folder: str, gpu: str | None, lifeline: Connection) -> None:
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    from scaling.record import Busy
+    from scaling.record import BusyError
     from scaling.train import run_one
 
     try:
         row = run_one(Path(folder))[-1]
-    except Busy:
+    except BusyError:
         sys.exit(BUSY)
     sys.exit(0 if row["status"] in ("ok", "diverged") else 1)
 

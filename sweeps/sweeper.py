@@ -1,6 +1,7 @@
 """From the overrides of a multirun to frozen runs: composed once, checked before anything starts, made only if missing.
 
-A run is known by the hash of its content, so the same command again does only what is missing, whichever launcher runs it.
+A run is known by the hash of its content, so the same command again does only what is missing, whichever launcher
+runs it.
 
     isoflop train -m family=mlp,lstm family.width=16,32 budget.C=1e10,2e10
 """
@@ -44,7 +45,9 @@ def sweep(
     console.print(f"{len(plains)} runs in {out}: {done} done already, {len(todo)} to make", highlight=False)
     others = sum(not config.same_code(record.read(out / p["run_id"])[0], p) for p in plains if p not in todo)
     if others:
-        console.print(f"{others} of those done are by other code; redo_other_code=true runs them again", highlight=False)
+        console.print(
+            f"{others} of those done are by other code; redo_other_code=true runs them again", highlight=False
+        )
     for plain in todo:
         config.freeze(plain, out / plain["run_id"])
     if todo:
@@ -70,7 +73,7 @@ def compose(
     found: dict[str, config.Config] = {}
     for point in track(points, "composing", console=console, transient=True, disable=not console.is_terminal):
         parsed = parser.parse_overrides(point)
-        groups = tuple(o.input_line for o in parsed if not scalar(o, cfg))
+        groups = tuple(str(o.input_line) for o in parsed if not scalar(o, cfg))
         if groups not in bases:
             bases[groups] = loader.load_sweep_config(cfg, list(groups))
         base = copy.deepcopy(bases[groups])

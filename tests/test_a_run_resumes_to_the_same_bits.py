@@ -1,4 +1,4 @@
-"""Checkpoints: a run that is interrupted anywhere ends as if it had not been; the rate and the loss are what they say."""
+"""Checkpoints: a run interrupted anywhere ends as if it had not been; the rate and the loss are what they say."""
 
 import csv
 import json
@@ -18,7 +18,9 @@ from scaling.recipe import AdamW
 from scaling.task import Task
 from scaling.train import run_one
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*ckpt_path.*")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*ckpt_path.*"
+)
 
 
 def frozen(folder: Path, *overrides: str) -> Path:
@@ -56,7 +58,9 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     (failed,) = run_one(frozen(tmp_path / "cut", *size))
     assert failed["status"] == "failed"
     assert failed["reason"] == "RuntimeError: interrupted"
-    monkeypatch.setattr(watch.Watch, "on_train_batch_end", lambda s, t, m, *r: (steps_made.append(m.position), point(s, t, m, *r)))
+    monkeypatch.setattr(
+        watch.Watch, "on_train_batch_end", lambda s, t, m, *r: (steps_made.append(m.position), point(s, t, m, *r))
+    )
     (resumed,) = run_one(tmp_path / "cut")
     assert steps_made == list(range(1, 48))  # every step once: it went on, it did not begin again
     assert resumed["status"] == "ok"

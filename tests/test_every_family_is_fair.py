@@ -25,7 +25,9 @@ IMAGES = Task("images", d_in=1, d_out=10, seq_len=8, targets=1)
 def family(name: str, **dials: Any) -> Family:
     config.register_resolvers()
     with initialize_config_module("conf", version_base="1.3"):
-        cfg = compose("train", [f"family={name}", *(f"family.{k}={v}" for k, v in dials.items())], return_hydra_config=True)
+        cfg = compose(
+            "train", [f"family={name}", *(f"family.{k}={v}" for k, v in dials.items())], return_hydra_config=True
+        )
     return instantiate(cfg.family)
 
 
@@ -52,7 +54,9 @@ def test_the_first_loss_is_that_of_knowing_nothing(name: str) -> None:
     x = torch.randint(256, (4, 32))
     logits = family(name).build(TOKENS)(x)
     assert logits.shape == (4, 32, 256)
-    assert torch.nn.functional.cross_entropy(logits.flatten(0, 1), x.flatten()).item() == pytest.approx(math.log(256), rel=0.05)
+    assert torch.nn.functional.cross_entropy(logits.flatten(0, 1), x.flatten()).item() == pytest.approx(
+        math.log(256), rel=0.05
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -119,7 +123,9 @@ def test_the_mlp_learns_what_it_declares(task: Task) -> None:
 
 
 def test_a_task_that_is_not_declared_is_refused_in_one_sentence() -> None:
-    sentence = "mlp learns vectors, images and tokens, but data=copy asks for sequences; choose another family= or data="
+    sentence = (
+        "mlp learns vectors, images and tokens, but data=copy asks for sequences; choose another family= or data="
+    )
     with pytest.raises(UserError, match=f"^{sentence}$"):
         check("mlp", family("mlp").learns, "copy", Task("sequences", 8, 8, 16, 16))
 
@@ -136,8 +142,10 @@ def test_a_task_that_is_not_declared_is_refused_in_one_sentence() -> None:
 def test_a_size_that_cannot_be_is_refused_in_one_sentence(name: str, dials: dict[str, Any], said: str) -> None:
     from scaling.assemble import build
 
-    base = {"_target_": {"transformer": "scaling.families.transformer.Transformer", "mlp": "scaling.families.mlp.Mlp"}.get(
-        name, "scaling.families.recurrent.Recurrent"
-    )}
+    base = {
+        "_target_": {"transformer": "scaling.families.transformer.Transformer", "mlp": "scaling.families.mlp.Mlp"}.get(
+            name, "scaling.families.recurrent.Recurrent"
+        )
+    }
     with pytest.raises(UserError, match=said):
         build("family", base | {"width": 32, "depth": 2, "lr": 0.01} | dials)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from synthetic_laws import seeded
 
@@ -127,7 +127,15 @@ CELL = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# a failing table is small already; to make it smaller takes minutes
+FUZZ = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.function_scoped_fixture],
+    "phases": [Phase.explicit, Phase.reuse, Phase.generate],
+}
+
+
+@settings(max_examples=150, **FUZZ)
 @given(
     rows=st.lists(st.lists(CELL, min_size=1, max_size=5), max_size=12),
     law=st.sampled_from(["power(N)", "power_offset(D)", "chinchilla"]),
@@ -143,7 +151,7 @@ def test_no_table_makes_a_traceback(tmp_path: Path, rows: list[list[str]], law: 
 POSITIVE = st.floats(min_value=1e-6, max_value=1e15)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, **FUZZ)
 @given(rows=st.lists(st.tuples(POSITIVE, POSITIVE, POSITIVE), min_size=5, max_size=14))
 def test_any_positive_numbers_have_an_answer(tmp_path: Path, rows: list[tuple[float, float, float]]) -> None:
     path = tmp_path / "positive.csv"

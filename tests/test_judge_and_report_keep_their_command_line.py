@@ -53,3 +53,11 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     demo_study().drop(columns="L").to_csv(no_loss, index=False)
     assert main([verb, str(no_loss), *out]) == 2
     assert "no column L" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    assert main(["report", str(runs), "-o", str(tmp_path / "taken")]) == 2
+    assert "cannot be written" in capsys.readouterr().err

@@ -188,12 +188,12 @@ def test_any_hydra_launcher_runs_the_frozen_config(isoflop: Isoflop, small_sweep
 
 
 def test_composing_once_per_choice_of_groups_equals_hydras_own() -> None:
+    from hydra import initialize_config_module
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from hydra import initialize_config_module
     from sweeps import sweeper
 
     config.register_resolvers()
@@ -209,8 +209,14 @@ def test_composing_once_per_choice_of_groups_equals_hydras_own() -> None:
         ours = sweeper.compose(Context(), master, [{}], arguments)  # type: ignore[arg-type]
         theirs = []
         for plain in ours:
-            point = [f"family={plain['names']['family']}", f"family.width={plain['family']['width']}", f"seed={plain['seed']}"]
-            cfg = loader.load_sweep_config(master, [*point, f"budget.D={plain['budget']['D']}", "data.size=1e4", "tags=[a]"])
+            point = [
+                f"family={plain['names']['family']}",
+                f"family.width={plain['family']['width']}",
+                f"seed={plain['seed']}",
+            ]
+            cfg = loader.load_sweep_config(
+                master, [*point, f"budget.D={plain['budget']['D']}", "data.size=1e4", "tags=[a]"]
+            )
             HydraConfig.instance().set_config(cfg)
             theirs.append(config.resolved(cfg) | {"rung": plain["rung"]})
     assert len(ours) == 16

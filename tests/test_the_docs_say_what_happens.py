@@ -44,7 +44,9 @@ def test_the_tutorial_prints_what_it_shows(tmp_path: Path) -> None:
             ran += 1
             continue
         for command, shown in steps(text):
-            done = subprocess.run(command, shell=True, cwd=tmp_path, env=env, check=False, capture_output=True, text=True)
+            done = subprocess.run(
+                command, shell=True, cwd=tmp_path, env=env, check=False, capture_output=True, text=True
+            )
             code = re.search(r"\[exit code (\d+)\]", "\n".join(shown))
             said = done.stdout + done.stderr
             assert done.returncode == (int(code[1]) if code else 0), f"{command}\n{said}"

@@ -69,6 +69,7 @@ def test_the_right_side_and_the_middle_import_with_torch_blocked(room: str) -> N
 
 @pytest.mark.parametrize("module", ["scaling.record", "scaling.errors"])
 def test_the_record_needs_the_standard_library_alone(module: str) -> None:
-    code = f"import sys; import {module}; print({{n.split('.')[0] for n in sys.modules}} & {{'numpy', 'omegaconf', 'hydra'}})"
+    others = "{n.split('.')[0] for n in sys.modules} & {'numpy', 'omegaconf', 'hydra'}"
+    code = f"import sys; import {module}; print({others})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -68,8 +68,8 @@ class Figure:
         spec = self._drawing | {"config": config(dark)}
         if titled:
             spec["title"] = {
-                "text": wrap(self.title, self.width // 8),
-                "subtitle": wrap(self.subtitle, self.width // 6),
+                "text": wrap(self.title, self.width // 11),
+                "subtitle": wrap(self.subtitle, self.width // 7),
             }
         return spec
 
@@ -78,10 +78,8 @@ class Figure:
         import vl_convert
 
         spec = self.spec() | {"background": "white"}
-        # superscripts of the axes from one font, where it is there
-        for part in ("axis", "text"):
-            key = "labelFont" if part == "axis" else "font"
-            spec["config"][part] = spec["config"][part] | {key: f"'DejaVu Sans', {FONT}"}
+        # the whole text in one font that has the superscripts, where it is there
+        spec["config"] = spec["config"] | {"font": f"'DejaVu Sans', {FONT}"}
         text = json.dumps(spec, ensure_ascii=False)
         write_text(folder / f"{self.name}.json", text + "\n")
         svg = vl_convert.vegalite_to_svg(text)

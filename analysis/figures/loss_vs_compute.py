@@ -32,7 +32,7 @@ def draw(view: View) -> Figure:
     sds = [noise.sd for noise in view.noise.values() if noise.sd is not None]
     # a difference in loss counts from .5 % or two seed standard deviations, as in the claims
     title, alt_text = _finding(data, max(0.005, 2 * max(sds, default=0.0)))
-    subtitle = "A point is a run; the line joins each family's best size at each C. Click a family to single it out."
+    subtitle = "A point is a run; the line joins each family's best size at each C."
     return Figure(NAME, title, subtitle, alt_text, chart, data)
 
 

@@ -1,7 +1,7 @@
 """Bytes of Python's own standard library: real text that is on every machine, as a next-byte task.
 
-Every file is whole on one side: about one in twenty is held out, chosen by a hash of its path. The training files are laid end
-to end, cut into blocks and shuffled once for all, so that a smaller `size` is a prefix of a larger one.
+Every file is whole on one side: about one in twenty is held out, chosen by a hash of its path. The training files are
+laid end to end, cut into blocks and shuffled once for all, so that a smaller `size` is a prefix of a larger one.
 
     examples = Text(size=100_000, seq_len=64).load()
     x, y = examples.take(torch.arange(16))                   # (16, 64) bytes and the bytes that follow
@@ -69,12 +69,14 @@ class Text:
         """Training bytes that bear a loss: `size`, or all that have a byte before them."""
         most = len(standard_library().train) - 1
         if self.size is not None and self.size > most:
-            raise UserError(f"data.size={self.size} is more than the {most} training bytes there are; give at most that")
+            raise UserError(
+                f"data.size={self.size} is more than the {most} training bytes there are; give at most that"
+            )
         return self.size or most
 
     def load(self) -> "Windows":
         corpus = standard_library()
-        facts = {"data.content": corpus.content, "data.train_bytes": len(corpus.train)}
+        facts: dict[str, str | int | float] = {"data.content": corpus.content, "data.train_bytes": len(corpus.train)}
         stream = torch.from_numpy(corpus.train[: self.bytes_used + 1])
         return Windows(stream, corpus.held_out, self.seq_len, self.eval_size, facts)
 
@@ -121,7 +123,9 @@ def sources() -> tuple[Path, list[str]]:
         names[:] = sorted(set(names) - SKIPPED)
         found += [Path(folder, f).relative_to(root).as_posix() for f in files if f.endswith(".py")]
     if not found:
-        raise UserError(f"no standard library sources (*.py) in {root}; install Python with its sources, or choose data=")
+        raise UserError(
+            f"no standard library sources (*.py) in {root}; install Python with its sources, or choose data="
+        )
     return root, sorted(found)
 
 

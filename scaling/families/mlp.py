@@ -1,6 +1,6 @@
 """A residual multilayer perceptron; on tokens it sees a window of the previous ones and nothing else.
 
-    Mlp(width=64, depth=2, lr=0.01, window=16).build(task)
+Mlp(width=64, depth=2, lr=0.01, window=16).build(task)
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from scaling.task import Task
 
 @dataclass(frozen=True)
 class Mlp(Family):
-    """window: previous tokens seen, the present one included. embed: features per token. expansion: hidden over width."""
+    """window: tokens seen, the present one included. embed: features per token. expansion: hidden over width."""
 
     window: int = 16
     embed: int = 16

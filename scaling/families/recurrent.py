@@ -1,9 +1,11 @@
 """Recurrent networks over torch's fused cells, in pre-norm residual layers; conf/family has a yaml for each cell.
 
-    Recurrent(width=64, depth=2, lr=0.02, cell="lstm").build(task)
+Recurrent(width=64, depth=2, lr=0.02, cell="lstm").build(task)
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -12,7 +14,11 @@ from scaling.errors import UserError
 from scaling.families.base import Block, Family, Model, readout, token_embedding
 from scaling.task import Task
 
-CELLS: dict[str, type[nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "tanh": nn.RNN}
+CELLS: dict[str, Callable[[int, int], nn.RNNBase]] = {
+    "lstm": partial(nn.LSTM, batch_first=True),
+    "gru": partial(nn.GRU, batch_first=True),
+    "tanh": partial(nn.RNN, batch_first=True),
+}
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,12 @@ class Cell(nn.Module):
 
     def __init__(self, cell: str, width: int) -> None:
         super().__init__()
-        self.rnn = CELLS[cell](width, width, batch_first=True)
+        self.rnn = CELLS[cell](width, width)
         for name, parameter in self.rnn.named_parameters():
             # N(0, 1/width): torch's own U(±width^-1/2) leaves an LSTM on a plateau for its first hundred steps
             nn.init.zeros_(parameter) if "bias" in name else nn.init.normal_(parameter, std=width**-0.5)
         if cell == "lstm":  # gates in torch's order: input, forget, cell, output; forget starts open (Jozefowicz 2015)
-            nn.init.ones_(self.rnn.bias_ih_l0[width : 2 * width])
+            nn.init.ones_(self.rnn.get_parameter("bias_ih_l0")[width : 2 * width])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.rnn(x)[0]  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
 """A causal Transformer: pre-norm, rotary positions, fused attention; the head dimension stays fixed while heads grow.
 
-    Transformer(width=64, depth=2, lr=0.01, head_dim=16).build(task)
+Transformer(width=64, depth=2, lr=0.01, head_dim=16).build(task)
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,9 @@ class Transformer(Family):
         whole("family.head_dim", self.head_dim)
         whole("family.expansion", self.expansion)
         if self.head_dim % 2:
-            raise UserError(f"family.head_dim={self.head_dim} is odd, but rotary positions turn pairs; give an even one")
+            raise UserError(
+                f"family.head_dim={self.head_dim} is odd, but rotary positions turn pairs; give an even one"
+            )
         if self.width % self.head_dim:
             allowed = f"{self.head_dim}, {2 * self.head_dim}, {3 * self.head_dim} ..."
             raise UserError(
