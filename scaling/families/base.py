@@ -88,14 +88,16 @@ def token_embedding(vocab_size: int, width: int) -> nn.Embedding:
 
 
 class Block(nn.Module):
-    """A pre-normalised residual branch: x + branch(norm(x))."""
+    """A pre-normalised residual branch: x + scale * branch(norm(x)); a parametrization in depth sets the scale."""
+
+    scale: float = 1.0
 
     def __init__(self, width: int, branch: nn.Module) -> None:
         super().__init__()
         self.norm, self.branch = nn.RMSNorm(width), branch
 
     def forward(self, x: Tensor) -> Tensor:
-        return residual(x, self.branch(self.norm(x)))
+        return residual(x, self.branch(self.norm(x)), self.scale)
 
 
 def feed_forward(width: int, hidden: int) -> nn.Sequential:
