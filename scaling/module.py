@@ -3,12 +3,12 @@
 Everything that changes from step to step is a pure function of the step (data position, rate) or a buffer, so that a
 checkpoint resumes to the same bits.
 
-    module = ScalingModule(model, task, examples, recipe, steps=100, seed=0)
+    module = ScalingModule(model, multipliers, task, examples, recipe, steps=100, seed=0)
     Trainer(max_steps=100).fit(module)
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, IterableDataset
 
 from scaling.data.base import Examples, order
+from scaling.parametrization import Multipliers
 from scaling.recipe import AdamW
 from scaling.task import Task
 
@@ -54,10 +55,20 @@ class ScalingModule(pl.LightningModule):
     since: Tensor
     tail: Tensor
 
-    def __init__(self, model: nn.Module, task: Task, examples: Examples, recipe: AdamW, steps: int, seed: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        multipliers: Mapping[str, Multipliers],
+        task: Task,
+        examples: Examples,
+        recipe: AdamW,
+        steps: int,
+        seed: int,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.model, self.task, self.examples, self.recipe = model, task, examples, recipe
+        self.model, self.multipliers = model, multipliers
+        self.task, self.examples, self.recipe = task, examples, recipe
         self.steps, self.seed = steps, seed
         self.position = 0
         self.results: dict[str, float] = {}
@@ -65,7 +76,7 @@ class ScalingModule(pl.LightningModule):
         self.register_buffer("tail", torch.zeros(2))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.recipe.optimizer(self.model)
+        return self.recipe.optimizer(self.model, self.multipliers)
 
     def train_dataloader(self) -> DataLoader[int]:
         return DataLoader(Steps(), batch_size=None)
@@ -85,7 +96,7 @@ class ScalingModule(pl.LightningModule):
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(step, self.steps)
+            group["lr"] = recipe.rate(step, self.steps) * group["scale"]
         torch.manual_seed(self.seed * 1_000_003 + step)  # whatever is random in a model follows the step
         x, y = self.examples.take(order(self.seed, step, recipe.batch, self.examples.n).to(self.device))
         with self.arithmetic():

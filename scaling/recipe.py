@@ -4,23 +4,26 @@ recipe = AdamW(lr=0.01, batch=16)
 recipe.rate(step=0, steps=100)
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from scaling.errors import UserError
-from scaling.families.base import whole
+from scaling.families.base import Family, Model, whole
+from scaling.parametrization import Multipliers, parametrize, standard
+from scaling.task import Task
 
 PRECISIONS = ("fp32", "bf16")
+PARAMETRIZATIONS = ("mup", "standard")
 
 
 @dataclass(frozen=True)
 class AdamW:
     """AdamW (arXiv:1711.05101) at a constant rate between a linear warm-up and a cooldown.
 
-    lr: peak rate. batch: examples per step. warmup, cooldown: shares of the steps. clip: largest norm of the gradient.
+    lr: peak rate, at base_width and base_depth where the parametrization is mup; standard takes it as it is at any size. batch: examples per step. warmup, cooldown: shares of the steps. clip: largest norm of the gradient.
     precision: fp32, or bf16 for the arithmetic with fp32 parameters.
     """
 
@@ -34,6 +37,9 @@ class AdamW:
     cooldown: float = 0.2
     clip: float = 1.0
     precision: str = "fp32"
+    parametrization: str = "mup"
+    base_width: int = 32
+    base_depth: int = 2
 
     def __post_init__(self) -> None:
         whole("recipe.batch", self.batch)
@@ -49,8 +55,11 @@ class AdamW:
             )
         if not (isinstance(self.weight_decay, (int, float)) and self.weight_decay >= 0):
             raise UserError(f"recipe.weight_decay={self.weight_decay!r} is not a number of at least 0")
-        if self.precision not in PRECISIONS:
-            raise UserError(f"recipe.precision={self.precision!r} is not one of {', '.join(PRECISIONS)}")
+        for name, allowed in (("precision", PRECISIONS), ("parametrization", PARAMETRIZATIONS)):
+            if (value := getattr(self, name)) not in allowed:
+                raise UserError(f"recipe.{name}={value!r} is not one of {', '.join(allowed)}")
+        whole("recipe.base_width", self.base_width)
+        whole("recipe.base_depth", self.base_depth)
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of a step (from 0) of `steps`: warm-up, constant, then 1 - sqrt (arXiv:2405.18392)."""
@@ -60,22 +69,31 @@ class AdamW:
         falling = 1.0 - ((step + 1 - left) / (steps - left + 1)) ** 0.5 if step + 1 > left else 1.0
         return self.lr * rising * falling
 
-    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """AdamW over two named groups: what multiplies decays, vectors and embedding tables do not."""
-        decayed: list[nn.Parameter] = []
-        kept: list[nn.Parameter] = []
+    def multipliers(self, model: Model, family: Family, task: Task) -> dict[str, Multipliers]:
+        """Each parameter's multipliers by the recipe's parametrization; sets the scale of residual branches."""
+        if self.parametrization == "standard":
+            return standard(model)
+        return parametrize(model, family, task, self.base_width, self.base_depth)
+
+    def optimizer(self, model: nn.Module, multipliers: Mapping[str, Multipliers]) -> torch.optim.Optimizer:
+        """AdamW over one named group for every set of multipliers; `scale` is what the rate of a step is multiplied by."""
+        groups: dict[Multipliers, list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
-            (decayed if parameter.dim() >= 2 and not name.startswith("embed.") else kept).append(parameter)
-        groups = [group("decayed", decayed, self.weight_decay), group("kept", kept, 0.0)]
+            groups.setdefault(multipliers[name], []).append(parameter)
         return torch.optim.AdamW(
-            [g for g in groups if g["params"]],
-            lr=self.lr,
+            [self.group(of, parameters) for of, parameters in groups.items()],
             betas=(self.beta1, self.beta2),
-            eps=self.eps,
             fused=any(p.is_cuda for p in model.parameters()),
         )
 
-
-def group(name: str, parameters: Iterable[nn.Parameter], weight_decay: float) -> dict[str, object]:
-    """One named group of an optimiser."""
-    return {"name": name, "params": list(parameters), "weight_decay": weight_decay}
+    def group(self, of: Multipliers, parameters: list[nn.Parameter]) -> dict[str, object]:
+        """One named group of the optimiser."""
+        decay = self.weight_decay * of.weight_decay if of.role == "matrix" else 0.0
+        return {
+            "name": f"{of.role} lr×{of.lr:.3g} eps×{of.eps:.3g}",
+            "params": parameters,
+            "lr": self.lr * of.lr,
+            "scale": of.lr,
+            "weight_decay": decay,
+            "eps": self.eps * of.eps,
+        }

@@ -125,7 +125,9 @@ def fit(plain: config.Config, folder: Path, bar: bool) -> list[record.Row]:
     run = assemble(plain)
     examples = run.data.load()
     torch.manual_seed(plain["seed"])
-    module = ScalingModule(run.family.build(run.task), run.task, examples, run.recipe, run.steps, plain["seed"])
+    model = run.family.build(run.task)
+    multipliers = run.recipe.multipliers(model, run.family, run.task)
+    module = ScalingModule(model, multipliers, run.task, examples, run.recipe, run.steps, plain["seed"])
     logger = mirror(plain, folder)
     watch = Watch(folder, run.cost.flops_per_target, plain["trainer"]["checkpoint_every_s"], bar)
     trainer = pl.Trainer(
