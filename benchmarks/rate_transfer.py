@@ -1,7 +1,7 @@
-"""Does the best learning rate stay in place as a family grows? Under muP it should, under standard parametrization it moves.
+"""Does the best learning rate stay in place as a family grows? Under muP it should, under standard it moves.
 
-Trains a ×2 grid of rates at several widths (or depths) on the embedded text, for as many steps each, and prints the held-out loss
-of every cell and the best rate of every size, at its place between grid points by a parabola in log2.
+Trains a ×2 grid of rates at several widths (or depths) on the embedded text, for as many steps each, and prints the
+held-out loss of every cell and the best rate of every size, between grid points by a parabola in log2.
 
     python benchmarks/rate_transfer.py --families transformer,mlp --widths 32,64,128,256 --out /tmp/rates
 """
@@ -35,7 +35,7 @@ def train(given: argparse.Namespace) -> pd.DataFrame:
 
 
 def best(rates: pd.Series, losses: pd.Series) -> str:
-    """log2 of the best rate by the parabola through the lowest point and its neighbours; an edge is said, never used."""
+    """log2 of the best rate, by the parabola through the lowest point and its neighbours; an edge is said."""
     x, y = np.log2(rates.to_numpy()), losses.to_numpy()
     k = int(y.argmin())
     if k in (0, len(y) - 1):

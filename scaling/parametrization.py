@@ -1,8 +1,9 @@
 """muP in width and CompleteP in depth for any family, found by looking at how its parameters' shapes grow.
 
-A family is built twice on the meta device, at its width and at twice that; an axis that doubles is a growing one. From which axes
-grow, and which of them are summed over (the fan-in), follow the multipliers of learning rate, weight decay and epsilon by which
-the rate tuned at a base width serves any other. Standard parametrization is the same path with every multiplier one.
+A family is built twice on the meta device, at its width and at twice that; an axis that doubles is a growing one. From
+which axes grow, and which of them are summed over (the fan-in), follow the multipliers of learning rate, weight decay
+and epsilon by which the rate tuned at a base width serves any other. Standard parametrization is the same path with
+every multiplier one.
 
     parametrize(model, family, task, base_width=32, base_depth=2)["body.0.branch.qkv.weight"].lr
 
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from scaling.families.base import Family, Model
+from scaling.families.base import Block, Family, Model
 from scaling.task import Task
 
 # module -> the axes of its weight that a product sums over; an embedding's rows are looked up, not summed
@@ -57,7 +58,7 @@ def parametrize(model: Model, family: Family, task: Task, base_width: int, base_
     wider = dict(twice.named_parameters())
     m, deeper = family.width / base_width, family.depth / base_depth
     for module in model.modules():
-        if hasattr(module, "scale"):
+        if isinstance(module, Block):
             module.scale = 1 / deeper
     owners = owning(model)
     in_branch = {name for name, parameter in once.named_parameters() if under_residual(once, name)}
@@ -117,4 +118,4 @@ def owning(model: nn.Module) -> dict[str, nn.Module]:
 def under_residual(model: nn.Module, name: str) -> bool:
     """Whether a parameter lies in a branch whose contribution is scaled."""
     parts = name.split(".")
-    return any(hasattr(model.get_submodule(".".join(parts[:i])), "scale") for i in range(1, len(parts)))
+    return any(isinstance(model.get_submodule(".".join(parts[:i])), Block) for i in range(1, len(parts)))

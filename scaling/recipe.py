@@ -23,7 +23,8 @@ PARAMETRIZATIONS = ("mup", "standard")
 class AdamW:
     """AdamW (arXiv:1711.05101) at a constant rate between a linear warm-up and a cooldown.
 
-    lr: peak rate, at base_width and base_depth where the parametrization is mup; standard takes it as it is at any size. batch: examples per step. warmup, cooldown: shares of the steps. clip: largest norm of the gradient.
+    lr: peak rate; that at base_width and base_depth where parametrization is mup, as it is where it is standard.
+    batch: examples per step. warmup, cooldown: shares of the steps. clip: largest norm of the gradient.
     precision: fp32, or bf16 for the arithmetic with fp32 parameters.
     """
 
@@ -76,7 +77,7 @@ class AdamW:
         return parametrize(model, family, task, self.base_width, self.base_depth)
 
     def optimizer(self, model: nn.Module, multipliers: Mapping[str, Multipliers]) -> torch.optim.Optimizer:
-        """AdamW over one named group for every set of multipliers; `scale` is what the rate of a step is multiplied by."""
+        """AdamW with a named group for every set of multipliers; `scale` multiplies the rate of a step."""
         groups: dict[Multipliers, list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             groups.setdefault(multipliers[name], []).append(parameter)

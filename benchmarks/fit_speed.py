@@ -1,0 +1,136 @@
+"""How fast a law is fitted, beside scipy's L-BFGS-B with an analytic gradient, both measured in one run on one core.
+
+    python benchmarks/fit_speed.py
+
+The rows are the 240 digitised points of Hoffmann et al. 2022 where ISOFLOP_REFERENCE_DATA names their folder, else as
+many simulated ones. The rival minimises the same objective from the same kind of grid as the replication of Besiroglu
+et al. 2024 (arXiv:2404.10102), with tolerances tight enough to reach the optimum; fewer of its starts and resamples
+are run where it is slow, and the time for all of them is in proportion.
+"""
+
+import argparse
+import itertools
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.fit import fit
+from analysis.laws import get_law
+from analysis.runs import read_runs
+from analysis.solver import Objective, Problem, minimise, search
+from analysis.starts import starts
+from analysis.uncertainty import bootstrap
+
+DELTA = 1e-3
+
+
+def points() -> pd.DataFrame:
+    """240 rows of N, D, L."""
+    folder = os.environ.get("ISOFLOP_REFERENCE_DATA", "")
+    path = Path(folder) / "epoch-research__analyzing-chinchilla" / "svg_extracted_data.csv"
+    if folder and path.exists():
+        runs = read_runs(path, columns={"N": "Model Size", "C": "Training FLOP", "L": "loss"})
+        runs["D"] = runs["C"] / (6 * runs["N"])
+        return runs[runs["L"] < np.sort(runs["L"])[-5]]
+    rng = np.random.default_rng(0)
+    N, D = np.exp(rng.uniform(np.log(5e7), np.log(1e10), 240)), np.exp(rng.uniform(np.log(1e9), np.log(3e11), 240))
+    L = 1.8172 + 482 * N**-0.3478 + 2085 * D**-0.3658
+    return pd.DataFrame({"N": N, "D": D, "L": L * np.exp(0.004 * rng.standard_t(4, 240))})
+
+
+def rival(runs: pd.DataFrame) -> Callable[..., Any]:
+    """Minimise from a start (log A, log B, log E, alpha, beta) under weights, by scipy."""
+    from scipy.optimize import minimize
+
+    n, d, y = (np.log(runs[c].to_numpy()) for c in "NDL")
+
+    def value(x: np.ndarray, w: np.ndarray) -> tuple[float, np.ndarray]:
+        terms = np.stack([x[0] - x[3] * n, x[1] - x[4] * d, np.full_like(n, x[2])])
+        top = terms.max(0)
+        parts = np.exp(terms - top)
+        total = parts.sum(0)
+        r = top + np.log(total) - y
+        psi = w * np.clip(r, -DELTA, DELTA)
+        size = np.abs(r)
+        rho = np.where(size <= DELTA, 0.5 * r * r, DELTA * (size - 0.5 * DELTA))
+        share = psi * parts / total
+        slope = np.array([share[0].sum(), share[1].sum(), share[2].sum(), -(share[0] @ n), -(share[1] @ d)])
+        return float(w @ rho), slope
+
+    def run(x0: np.ndarray, w: np.ndarray) -> Any:
+        options = {"maxiter": 10000, "maxfun": 100000, "ftol": 1e-15, "gtol": 1e-12, "maxcor": 20}
+        return minimize(value, x0, args=(w,), jac=True, method="L-BFGS-B", options=options)
+
+    return run
+
+
+def timed(work: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:
+    """The least time of some repeats, and the last result."""
+    best, result = np.inf, None
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        result = work()
+        best = min(best, time.perf_counter() - begun)
+    return best, result
+
+
+def main() -> None:
+    """Print each figure beside its rival's."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rival-starts", type=int, default=100)
+    parser.add_argument("--rival-resamples", type=int, default=200)
+    options = parser.parse_args()
+    runs = points()
+    law = get_law("chinchilla")
+    columns = (runs["N"].to_numpy(), runs["D"].to_numpy())
+    problem = Problem(law, columns, runs["L"].to_numpy(), Objective("huber", DELTA))
+
+    ours, found = timed(lambda: search(problem, starts(problem, 64)), repeats=5)
+    best = found.objective.min()
+    share = (found.objective <= best * (1 + 1e-6)).mean()
+    print(f"64 starts: {ours:.3f} s, objective {best:.12g}, {share:.1%} of starts at it")
+
+    run, ones = rival(runs), np.ones(len(runs))
+    # the grid of the replication's notebook
+    grid = list(
+        itertools.product(
+            [0, 5, 10, 15, 20, 25], [0, 5, 10, 15, 20, 25], [-1, -0.5, 0, 0.5, 1], *[np.linspace(0, 2, 5)] * 2
+        )
+    )
+    chosen = [grid[i] for i in np.random.default_rng(0).permutation(len(grid))[: options.rival_starts]]
+    theirs, tried = timed(lambda: [run(np.array(x0), ones) for x0 in chosen])
+    least = min(t.fun for t in tried)
+    reached = np.mean([t.fun <= min(least, best) * (1 + 1e-6) for t in tried])
+    print(
+        f"scipy L-BFGS-B, {len(chosen)} starts: {theirs:.2f} s, objective {least:.12g}, {reached:.1%} of starts at it"
+    )
+    print(f"  a start costs {theirs / len(chosen) / (ours / 64):.0f} times as much; its grid of {len(grid)}: "
+          f"{theirs / len(chosen) * len(grid):.0f} s, {theirs / len(chosen) * len(grid) / ours:.0f} times ours")  # fmt: skip
+
+    u = minimise(problem, found.u[found.objective.argmin()][None]).u[0]
+    rows = np.arange(len(runs))
+    ours, spread = timed(lambda: bootstrap(problem, u, rows, 4000, 0), repeats=2)
+    failed = (~np.isfinite(spread.draws).all(1)).sum()
+    print(f"4,000 resamples of runs: {ours:.2f} s, {failed} without a minimum")
+    p = problem.params(u)
+    x0 = np.array([np.log(p["A"]), np.log(p["B"]), np.log(p["E"]), p["alpha"], p["beta"]])
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(len(rows), ones / len(rows), size=options.rival_resamples).astype(float)
+    theirs, drawn = timed(lambda: [run(x0, w) for w in counts])
+    first = minimise(problem, np.broadcast_to(u, (len(counts), 5)).copy(), counts, lam=1e-3)
+    gaps = np.array([t.fun for t in drawn]) / first.objective - 1
+    whole = theirs / len(counts) * 4000
+    print(f"scipy warm-started: {whole:.1f} s for 4,000 ({len(counts)} run), {whole / ours:.0f} times ours; "
+          f"its objective above ours by {np.median(gaps):.1e} (median), {gaps.max():.1e} (most)")  # fmt: skip
+
+    ours, answer = timed(lambda: fit(runs, law), repeats=2)
+    print(f"fit() with status and 1,000 resamples: {ours:.2f} s\n\n{answer}")
+
+
+if __name__ == "__main__":
+    main()
