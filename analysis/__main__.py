@@ -86,6 +86,108 @@ def fit_command(
         raise typer.Exit(1)
 
 
+@app.command("predict")
+def predict_command(
+    runs: o.Runs,
+    at: o.At,
+    law: o.LawName = "chinchilla",
+    by: o.By = "",
+    where: o.Where = "",
+    columns: o.Columns = "",
+    loss: o.Loss = "huber",
+    delta: o.Delta = 1e-3,
+    level: o.Band = 0.9,
+    run: o.Run = "",
+    pin: o.Pin = [],  # noqa: B006
+    prior: o.Prior = [],  # noqa: B006
+    as_json: o.Json = False,
+) -> None:
+    """What a law says of a run not yet made: its loss with a band, the best size and data for a budget.
+
+    `isoflop predict runs.csv --at C=1e21` - the best N and D for that compute, and the loss there
+
+    `isoflop predict runs.csv --at N=1e9,D=2e10` - the loss of one run
+
+    `isoflop predict runs.csv --at C=1e21,N=1e9` - and what that size costs above the best one
+    """
+    from analysis.fit import fit_groups
+    from analysis.predict import as_text, predict
+
+    place = {k: o.number(v, f"--at {at}", "--at C=1e21") for k, v in o.pairs(at, "--at", "C=1e21").items()}
+    how = {"loss": loss, "delta": delta, "run": run or None, "pin": o.pins(pin), "prior": o.priors(prior)}
+    answers = fit_groups(o.table(runs, columns, where, run), law, by=o.names(by), **how)
+    fitted = [a for a in answers if a.objective is not None]
+    said = [(a, predict(a, place, level)) for a in fitted]
+    if as_json:
+        rows = [{"by": a.by, "status": a.status, "reason": a.reason} | o.plain(s) for a, s in said]
+        _emit({"law": answers[0].law.name, "level": level, "predictions": rows})
+    else:
+        typer.echo("\n\n".join(as_text(a, s, level) for a, s in said))
+    for a in answers:
+        if a.objective is None:
+            typer.echo(f"isoflop: not fitted {a.by or ''}: {a.reason}", err=True)
+    if not fitted:
+        raise typer.Exit(1)
+
+
+@app.command("compare")
+def compare_command(
+    runs: o.Runs,
+    laws: o.Laws = "power,power_offset,chinchilla",
+    axis: o.Axis = "C",
+    holdout: o.HoldOut = "",
+    where: o.Where = "",
+    columns: o.Columns = "",
+    loss: o.Loss = "huber",
+    delta: o.Delta = 1e-3,
+    run: o.Run = "",
+    as_json: o.Json = False,
+) -> None:
+    """Compare laws by what they predict of larger runs that they have not seen, beside naive guesses.
+
+    `isoflop compare runs.csv --laws power,chinchilla` - rolling hold-out along C
+
+    `isoflop compare runs.csv --laws 'power_offset(D),bnsl(D)' --axis D` - along the data
+
+    `isoflop compare runs.csv --holdout "C>=1e20"` - one cut
+    """
+    from analysis.compare import compare
+
+    table = o.table(runs, columns, where, run)
+    found = compare(table, o.laws(laws), axis=axis, holdout=holdout, loss=loss, delta=delta, run=run or None)
+    if as_json:
+        _emit(found.to_json())
+    else:
+        typer.echo(str(found))
+
+
+@app.command("frontier")
+def frontier_command(
+    runs: o.Runs,
+    where: o.Where = "",
+    columns: o.Columns = "",
+    loss: o.Loss = "huber",
+    delta: o.Delta = 1e-3,
+    level: o.Level = 0.95,
+    run: o.Run = "",
+    as_json: o.Json = False,
+) -> None:
+    """The best size and data for each compute, by three approaches side by side.
+
+    `isoflop frontier runs.csv` - isoFLOP minima, envelope and parametric fit, refused budgets with the reason
+
+    `isoflop frontier theirs.csv --columns N=params,D=tokens,C=flops,L=loss --json`
+    """
+    from analysis.frontier import frontier
+
+    table = o.table(runs, columns, where, run)
+    found = frontier(table, level=level, loss=loss, delta=delta, run=run or None)
+    if as_json:
+        _emit(found.to_json())
+    else:
+        typer.echo(str(found))
+
+
 @app.command("judge")
 def judge_command(runs: o.Runs, claims: o.Claims = None, as_json: o.Json = False) -> None:
     """Judge claims by runs: supported, refuted, inconclusive, not identified or untested, each with its reason.

@@ -15,8 +15,10 @@ import pandas as pd
 from analysis import identify, uncertainty
 from analysis.duals import Array
 from analysis.laws import Law, get_law
+from analysis.mixed import mixed
 from analysis.noise import scatter
 from analysis.prepare import Prepared, groups, prepare
+from analysis.profile import noise_scale, profile_intervals
 from analysis.result import Estimate, Fit, FitError, Starts, TooFewRowsError
 from analysis.solver import Objective, Prior, Problem, Solution, minimise, search
 from analysis.starts import starts
@@ -128,7 +130,9 @@ def _fit(prepared: Prepared, law: Law, settings: Settings, by: dict[str, Any]) -
     answer = replace(
         _unfitted(prepared, law, settings, by, "; ".join([reason] * bool(reason) + notes)),
         status=status,
-        params=_estimates(problem, u, spread, settings.level),
+        params=profile_intervals(problem, u, settings.level)
+        if method == "profile"
+        else _estimates(problem, u, spread, settings.level),
         objective=float(problem.objective.total(residuals)),
         gradient_norm=float(solution.decrement[best]),
         starts=Starts(len(solution.objective), identify.at_optimum(solution.objective, len(residuals))),
@@ -147,7 +151,7 @@ def _whole(problem: Problem, u: Array, prepared: Prepared) -> tuple[Problem, Arr
     """The problem on all rows, from the optimum on a part of them."""
     whole = replace(problem, columns=prepared.columns, target=prepared.target)
     if problem.priors:
-        kappa = identify.noise_scale(whole, u, prepared.runs)
+        kappa = noise_scale(whole, u, prepared.runs)
         priors = {k: prior._replace(weight=kappa / prior.error**2) for k, prior in problem.priors.items()}
         whole = replace(whole, priors=priors)
     return whole, minimise(whole, u[None], lam=uncertainty.WARM).u[0]
@@ -177,13 +181,13 @@ def _solve(prepared: Prepared, law: Law, settings: Settings) -> tuple[Problem, S
     solution = search(problem, u0)
     if not np.isfinite(solution.objective).any():
         raise FitError(f"{law.name} is not defined at any start on these rows; look at their units")
-    kappa = identify.noise_scale(problem, solution.u[int(solution.objective.argmin())], prepared.runs)
+    kappa = noise_scale(problem, solution.u[int(solution.objective.argmin())], prepared.runs)
     for _ in range(3 if prior else 0):  # a prior weighs against the noise, which the fit itself tells
         problem = replace(
             problem, priors={k: Prior(mean, kappa / error**2, error) for k, (mean, error) in prior.items()}
         )
         solution = search(problem, u0)
-        kappa = identify.noise_scale(problem, solution.u[int(solution.objective.argmin())], prepared.runs)
+        kappa = noise_scale(problem, solution.u[int(solution.objective.argmin())], prepared.runs)
     return problem, solution, kappa
 
 
@@ -235,6 +239,10 @@ def _spread(
         method = "bootstrap" if narrow and problem.objective.loss != "l2" else "jackknife"
     if method == "jackknife":
         return uncertainty.jackknife(problem, u, prepared.runs), method, ""
+    if method == "mixed":
+        return mixed(problem, u, prepared.runs), method, ""
+    if method == "profile":
+        return None, method, "profile intervals take rows as independent, and derived quantities have none"
     return uncertainty.bootstrap(problem, u, prepared.runs, settings.resamples, settings.seed), method, ""
 
 

@@ -9,22 +9,18 @@ of a run move together.
     status, reason = judge_fit(problem, u, noise_scale(problem, u, runs), solution, dof=235)
 """
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.duals import Array
 from analysis.laws import Kind
-from analysis.solver import Problem, Solution, expand, minimise
-from analysis.starts import starts
+from analysis.profile import profile
+from analysis.solver import Problem, Solution, expand
 
 # of the starts, at least this share must reach the best objective
 AGREE = 0.05
 # relative: objectives closer than this are the same optimum
 SAME = 1e-6
-# starts for each point of a profile
-PROFILE_STARTS = 6
 # a parameter whose effect on every prediction is below this share has vanished
 VANISHED = 1e-7
 # decades that an axis of size, data or compute should span: at 0.5 % noise a 6 x 6 grid of 1.5 decades an axis gives
@@ -38,28 +34,6 @@ def at_optimum(objectives: Array, rows: int) -> int:
     best = objectives.min()
     # residuals of 1e-9 are rounding in the data
     return int((objectives <= best * (1 + SAME) + rows * 1e-18).sum())
-
-
-def noise_scale(problem: Problem, u: Array, runs: NDArray[np.intp]) -> float:
-    """kappa at the optimum u (free,), with the run as the unit."""
-    r, jacobian = problem.linearise(u[None])
-    r, jacobian = r[0], jacobian[0]
-    n, p = len(r), len(u)
-    _, psi, _, _ = problem.objective.terms(r)
-    spare = max(n - p, 1)
-    slope = 1.0
-    if problem.objective.loss != "l2":
-        # share of residuals inside delta; through a wider window where delta is too narrow to count in
-        delta, window = problem.objective.delta, max(problem.objective.delta, 0.5 * float(np.median(np.abs(r))))
-        slope = max((np.abs(r) <= window).mean() * delta / max(window, 1e-300), 1e-12)
-    kappa = (psi**2).sum() / spare / slope
-    score = jacobian * psi
-    metric = np.linalg.pinv(jacobian @ jacobian.T)
-    rows = np.einsum("pn,pq,qn->", score, metric, score)
-    by_run = np.zeros((p, int(runs.max()) + 1))
-    np.add.at(by_run.T, runs, score.T)
-    together = np.einsum("pn,pq,qn->", by_run, metric, by_run)
-    return float(max(kappa * max(1.0, together / max(rows, 1e-300)), 1e-26))
 
 
 def judge_fit(problem: Problem, u: Array, kappa: float, solution: Solution, dof: int) -> tuple[str, str]:
@@ -144,20 +118,6 @@ def _far(problem: Problem, name: str, kind: Kind, u: float) -> list[float]:
     if kind.linear and not kind.log and kind.low == 0:  # an irreducible loss: none, or nearly all of the least loss
         return [0.0, 0.98 * float(problem.target.min())]
     return []
-
-
-def profile(problem: Problem, u: Array, name: str, value: float) -> float:
-    """The least objective with one parameter held at a value."""
-    index = problem.free.index(name)
-    held = replace(
-        problem,
-        fixed=dict(problem.fixed) | {name: value},
-        priors={k: v for k, v in problem.priors.items() if k != name},
-    )
-    u0 = np.concatenate([np.delete(u, index)[None], starts(held, PROFILE_STARTS)])
-    found = float(minimise(held, u0, steps=60).objective.min())
-    prior = problem.priors.get(name)
-    return found + (prior.weight * (value - prior.mean) ** 2 / 2 if prior else 0.0)
 
 
 def spans(problem: Problem) -> list[str]:

@@ -5,6 +5,7 @@ isoflop fit runs.csv --columns N=params,L=loss --pin E=1.69 --prior E=1.7:0.1
 pairs("N=params,L=loss")   # {'N': 'params', 'L': 'loss'}
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,7 @@ Where = Annotated[str, _option("Rows to keep: \"family = 'mlp' and C<1e20\"; nev
 By = Annotated[str, _option("Columns to group by, comma between: family,data", shown=False)]
 Loss = Annotated[str, _option("huber, l1 or l2 of log residuals; raw_huber, raw_l1, raw_l2 of the loss itself")]
 Delta = Annotated[float, _option("Where Huber's loss turns from square to linear")]
-Interval = Annotated[str, _option("auto, jackknife, bootstrap or none")]
+Interval = Annotated[str, _option("auto, jackknife, bootstrap, mixed, profile or none")]
 Level = Annotated[float, _option("Coverage of the intervals")]
 Resamples = Annotated[int, _option("Resamples of the bootstrap")]
 Run = Annotated[str, _option("Column whose equal values are one run; default run_id, else every row", shown=False)]
@@ -39,6 +40,11 @@ Claims = Annotated[
 ]
 Out = Annotated[Path, _option("Folder of the report", "--out", "-o")]
 LawName = Annotated[str, _option("A law, its columns in brackets: 'power_offset(D)', 'chinchilla(n_total,D)'")]
+At = Annotated[str, _option("Where: C=1e21, or N=1e9,D=2e10", shown=False)]
+Band = Annotated[float, _option("Coverage of the bands for a new run")]
+Laws = Annotated[str, _option("Laws, comma between, columns in brackets: 'power,bnsl(D),chinchilla'")]
+Axis = Annotated[str, _option("The column along which the larger runs are held out")]
+HoldOut = Annotated[str, _option('Rows to hold out instead: "C>=1e20"', shown=False)]
 
 
 def table(path: Path, columns: str = "", where: str = "", run: str = "") -> "pd.DataFrame":
@@ -57,6 +63,16 @@ def table(path: Path, columns: str = "", where: str = "", run: str = "") -> "pd.
 def names(text: str) -> list[str]:
     """The parts of 'family,data'."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def laws(text: str) -> list[str]:
+    """The laws of 'power,chinchilla(n_total,D)'."""
+    return [part.strip() for part in re.split(r",(?![^()]*\))", text) if part.strip()]
+
+
+def plain(said: dict[str, Any]) -> dict[str, Any]:
+    """Estimates as value, low and high."""
+    return {k: vars(v) if hasattr(v, "low") else v for k, v in said.items()}
 
 
 def pairs(text: str, option: str = "--columns", example: str = "N=params,D=tokens,L=loss") -> dict[str, str]:

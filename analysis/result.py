@@ -126,17 +126,19 @@ class Fit:
     def predict_interval(self, frame: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
         """Value, low and high for a new run at the rows of `frame`: the fit's uncertainty and the scatter of runs
         together."""
-        from analysis.uncertainty import new_run
+        from analysis.uncertainty import by_size, error_of, new_run
 
-        value = self.predict(frame)
-        if self.draws is None or self.spread is None or self.noise is None or self.problem is None:
-            bounds = np.full((2, len(frame)), np.nan)
-        else:
-            drawn = {k: v[:, None] for k, v in self.draws.items()}
+        value, columns = self.predict(frame), self._columns(frame)
+        bounds = np.full((2, len(frame)), np.nan)
+        if self.spread is not None and self.noise is not None and self.problem is not None and self.u is not None:
+            raw, spreads = self.problem.objective.raw, [self.spread]
             with np.errstate(all="ignore"):
-                values = np.broadcast_to(self.law(*self._columns(frame), **drawn), (len(self.spread.draws), len(frame)))
-            noise = self.noise.at(self._columns(frame))
-            bounds = new_run(value, values, self.spread, noise, level, raw=self.problem.objective.raw)
+                if self.n_runs == self.n_rows and (sizes := by_size(self.problem, self.u)) is not None:
+                    spreads.append(sizes)
+                errors = [error_of(self.problem.at(s.draws, columns), s, raw=raw) for s in spreads]
+                # a size whose absence leaves no minimum has no say
+                error = np.fmax.reduce(errors) if np.isfinite(errors[0]).all() else errors[0]
+                bounds = new_run(value, error, self.noise.at(columns), self.spread, level, raw=raw)
         return pd.DataFrame({"value": value, "low": bounds[0], "high": bounds[1]}, index=frame.index)
 
     def _columns(self, frame: pd.DataFrame) -> list[Array]:

@@ -17,12 +17,12 @@ from typing import Any
 
 import pandas as pd
 
+from scaling import record
 from scaling.errors import UserError
-from scaling.record import COLUMNS
 
 # columns that hold words in a record; the rest hold numbers
 _WORDS = {"run_id", "sweep", "status", "reason", "family", "data", "device", "torch", "git", "dirty"}
-NUMERIC = tuple(c for c in COLUMNS if c not in _WORDS)
+NUMERIC = tuple(c for c in record.COLUMNS if c not in _WORDS)
 # numbers that every law stands on: text in one of them is an error at once, in the others where a law asks for them
 _CORE = ("N", "D", "C", "L")
 
@@ -40,7 +40,7 @@ _CLAUSE = re.compile(rf"\s*([\w.]+)\s*(<=|>=|!=|==|=|<|>)\s*(?:'([^']*)'|\"([^\"
 
 
 def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run: str | None = None) -> pd.DataFrame:
-    """Read a table of runs.
+    """Read a table of runs: CSV, JSON lines, or a folder of run folders.
 
     `columns` maps our name to the file's name: {"N": "params"}. `run` names the column whose equal values are one run.
     Raises UserError that names file, line and column.
@@ -94,7 +94,7 @@ def _compare(column: pd.Series, sign: str, text: str | None, number: str | None)
 
 def _load(path: Path) -> pd.DataFrame:
     if path.is_dir():
-        raise UserError(f"{path} is a folder; give a CSV file, or make one with: isoflop collect {path} -o runs.csv")
+        return _folder(path)
     if not path.exists():
         raise UserError(f"{path} does not exist; give the path of a CSV file of runs")
     try:
@@ -125,6 +125,14 @@ def _csv(path: Path) -> pd.DataFrame:
             ) from None
     table.index = pd.RangeIndex(2, len(table) + 2, name="line")
     return table.dropna(how="all")
+
+
+def _folder(path: Path) -> pd.DataFrame:
+    """The records of every run folder below `path`."""
+    records = [row for file in sorted(path.rglob(record.FILE)) for row in record.read(file.parent)]
+    if not records:
+        raise UserError(f"{path} holds no {record.FILE} of a run; give a folder of runs, or a CSV file")
+    return pd.DataFrame(records)
 
 
 def _lines(path: Path) -> pd.DataFrame:

@@ -14,7 +14,7 @@ nothing. Levenberg 1944, Marquardt 1963; the majorant is Huber and Ronchetti, Ro
 the box as in Bertsekas 1982, Projected Newton methods.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -107,9 +107,12 @@ class Problem:
 
     def predict(self, u: Array) -> Array:
         """Predictions (problems, rows) at u (problems, free)."""
+        return self.at(u, self.columns)
+
+    def at(self, u: Array, columns: Sequence[Array]) -> Array:
+        """Predictions (problems, rows) at u (problems, free) on other columns."""
         params = {k: v[:, None] if np.ndim(v) else v for k, v in self.params(u).items()}
-        shape = (len(u), len(self.target))
-        return np.broadcast_to(self.law(*self.columns, **params), shape)
+        return np.broadcast_to(self.law(*columns, **params), (len(u), len(columns[0])))
 
     def residuals(self, u: Array) -> Array:
         """Residuals (problems, rows) at u (problems, free)."""

@@ -47,7 +47,8 @@ def starts(problem: Problem, count: int, seed: int = 0) -> Array:
     low, high = problem.box
     columns = [np.log(values[n]) if kinds[n].log else values[n] for n in problem.free]
     u = np.concatenate([np.broadcast_to(c, (len(cube), 1)) for c in columns], axis=1)
-    return np.clip(u, low, high)
+    inside: Array = np.clip(u, low, high)
+    return inside
 
 
 def _draw(cube: Array, kind: Kind, problem: Problem) -> Array:
@@ -59,9 +60,10 @@ def _draw(cube: Array, kind: Kind, problem: Problem) -> Array:
         column = problem.columns[problem.law.arguments.index(kind.unit)]
         low, high = low * column.min(), high * column.max()
     if low > 0:
-        low, cube, high = np.log(low), cube, np.log(high)
-        return np.asarray(np.exp(low + (high - low) * cube))
-    return np.asarray(low + (high - low) * cube)
+        even: Array = np.exp(np.log(low) + np.log(high / low) * cube)
+        return even
+    spaced: Array = low + (high - low) * cube
+    return spaced
 
 
 def _solve_linear(

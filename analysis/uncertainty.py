@@ -19,7 +19,7 @@ from analysis.duals import Array
 from analysis.result import Estimate
 from analysis.solver import Problem, expand, minimise
 
-METHODS = ("auto", "jackknife", "bootstrap", "none")
+METHODS = ("auto", "jackknife", "bootstrap", "mixed", "profile", "none")
 # groups of runs left out at a time where there are more runs than this; t is then on the number of groups
 MOST_GROUPS = 1000
 # a warm start is near its optimum: begin close to Newton
@@ -28,6 +28,8 @@ WARM = 1e-3
 MOST_WORK = 200_000_000
 # problems solved at once: bounds the memory that their weights take
 BATCH = 2000
+# sizes closer than this, in ln, are one; fewer of them than this tell nothing of their scatter
+SAME_SIZE, FEWEST_SIZES = 0.05, 8
 # a draw this many times the estimate, or this small a share of it, is a search that ran away
 FAR = 1e6
 
@@ -44,7 +46,9 @@ class Spread:
     def error(self, values: Array) -> Array:
         """Standard error of a quantity whose value under each draw is given, along the first axis."""
         gaps = values - values.mean(0)
-        factor = (self.units - 1) / self.units if self.method == "jackknife" else 1 / (len(values) - 1)
+        count = len(values)
+        factors = {"jackknife": (self.units - 1) / self.units, "bootstrap": 1 / (count - 1), "mixed": 1 / count}
+        factor = factors[self.method]
         error: Array = np.sqrt(factor * (gaps**2).sum(0))
         return error
 
@@ -65,7 +69,8 @@ def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp]) -> Spread:
     shift = _prior_shift(problem, u)
     # what is known beforehand counts as one more measurement for each prior: a pair of draws that adds its variance
     gaps = np.concatenate([shift, -shift]) * np.sqrt(0.5 * count / (count - 1))
-    return Spread("jackknife", np.concatenate([draws, np.nanmean(draws, 0) + gaps]), count - 1, count)
+    centre = np.where(np.isfinite(draws), draws, u).mean(0)
+    return Spread("jackknife", np.concatenate([draws, centre + gaps]), count - 1, count)
 
 
 def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int, seed: int) -> Spread:
@@ -138,7 +143,7 @@ def estimate(
         centre, values = (np.log(value), np.log(drawn)) if log else (value, drawn)
         finite = np.isfinite(values)
         near = finite & (np.abs(values - centre) < np.log(FAR)) if log else finite
-        allowed = 0.0 if spread.method == "jackknife" else (1 - level) / 2
+        allowed = (1 - level) / 2 if spread.method == "bootstrap" else 0.0
         if (~finite).mean() > allowed or near.sum() < 3 or not np.isfinite(centre):
             return Estimate(value)
         half = t_quantile(level, spread.dof) * float(spread.error(values[near]))
@@ -152,12 +157,30 @@ def estimate(
     )
 
 
-def new_run(value: Array, drawn: Array, spread: Spread, noise: Array, level: float, *, raw: bool) -> Array:
-    """Bounds (2, rows) for a new run: drawn predictions (draws, rows) and the scatter of one row, on the scale of the
+def by_size(problem: Problem, u: Array) -> Spread | None:
+    """A jackknife that leaves out one value of the law's first column at a time; None where there are few of them.
+
+    A new run at a new size meets what the rows of one size share (its tuning, its shape), run by run as they may be.
+    """
+    x = np.log(problem.columns[0])
+    order = np.argsort(x, kind="stable")
+    sizes = np.empty(len(x), dtype=np.intp)
+    sizes[order] = np.cumsum(np.diff(x[order], prepend=x[order[:1]]) > SAME_SIZE)
+    if int(sizes.max()) + 1 < FEWEST_SIZES:
+        return None
+    return jackknife(problem, u, sizes)
+
+
+def new_run(value: Array, error: Array, noise: Array, spread: Spread, level: float, *, raw: bool) -> Array:
+    """Bounds (2, rows) for a new run from the error of the law and the scatter of a row, on the scale of the
     residuals."""
+    half = t_quantile(level, spread.dof) * np.sqrt(error**2 + noise**2)
+    return np.stack([value - half, value + half]) if raw else np.stack([value * np.exp(-half), value * np.exp(half)])
+
+
+def error_of(drawn: Array, spread: Spread, *, raw: bool) -> Array:
+    """Standard error of predictions (draws, rows), on the scale of the residuals; NaN where too few draws are sound."""
     sound = np.isfinite(drawn).all(1) & (raw | (drawn > 0).all(1))
     if sound.sum() < 3:
-        return np.full((2, len(value)), np.nan)
-    values = drawn[sound] if raw else np.log(drawn[sound])
-    half = t_quantile(level, spread.dof) * np.sqrt(spread.error(values) ** 2 + noise**2)
-    return np.stack([value - half, value + half]) if raw else np.stack([value * np.exp(-half), value * np.exp(half)])
+        return np.full(drawn.shape[1], np.nan)
+    return spread.error(drawn[sound] if raw else np.log(drawn[sound]))

@@ -72,7 +72,7 @@ def main() -> None:
         for name in WATCHED:
             value, low, high = np.array([s[name] for s in studies]).T
             held = (low <= truth[name]) & (truth[name] <= high)
-            width = np.nanmedian(high - low) / 2 / (1.96 * value.std())
+            width = np.median((high - low)[np.isfinite(low)]) / 2 / (1.96 * value.std())
             error = np.sqrt(held.mean() * (1 - held.mean()) / len(held))
             print(f"  {name:<6} covers {held.mean():.3f} +- {error:.3f}   half-width {width:.2f} x 1.96 sd", flush=True)
 

@@ -86,7 +86,7 @@ def test_chinchilla_predicts_the_larger_runs_better_than_least_squares() -> None
     assert errors["huber"] == pytest.approx(0.01144, abs=5e-6)
     assert errors["l2"] == pytest.approx(0.01420, abs=5e-6)
     # 104 runs up to 30 times the fitted compute, 90 % bands
-    assert covered["huber"] >= 0.8
+    assert covered["huber"] >= 0.85
 
 
 def test_repeated_data_do_not_identify_the_rates_of_repetition() -> None:
@@ -209,9 +209,9 @@ def test_one_break_series_is_fitted_and_extrapolated() -> None:
     rows = pd.DataFrame({"D": table["dataset_size"], "L": table["test_cross_entropy"] + 1})
     seen = table["split"] == "fit"
     answer = fit(rows[seen], "bnsl(D)", loss="l2", interval="none")
-    near(answer, b="2.27727", c0=".05508", c1="5.6629", d1="612.58", f1=".05919")
-    assert answer.values["a"] - 1 == pytest.approx(0.41389, abs=5.5e-6)
+    # their optimiser stops a millionth short of the optimum
     theirs = {"a": 1.41388503, "b": 2.27727173, "c0": 0.05507736, "c1": 5.66290875, "d1": 612.58365, "f1": 0.05919305}
+    assert answer.values == pytest.approx(theirs, rel=2e-6)
     predicted = np.log(answer.law(rows["D"][seen].to_numpy(), **theirs))
     assert answer.objective <= 0.5 * ((predicted - np.log(rows["L"][seen])) ** 2).sum()
     error = np.log((answer.predict(rows) - 1) / table["test_cross_entropy"])

@@ -144,3 +144,28 @@ def test_a_fit_predicts_new_runs_inside_its_band() -> None:
     assert none["low"].isna().all()
     with pytest.raises(FitError, match="D not given"):
         answer.predict(fresh[["N"]])
+
+
+def test_four_methods_of_interval_agree_on_a_sound_study() -> None:
+    rows = study(noise=0.005)
+    widths = {}
+    for interval in ("jackknife", "bootstrap", "mixed", "profile"):
+        answer = fit(rows, loss="l2", interval=interval)
+        assert answer.interval == interval
+        widths[interval] = {k: answer.params[k].high - answer.params[k].low for k in ("E", "alpha", "beta")}
+        derived = answer.derived["a"]
+        assert (derived.low is None) == (interval == "profile")
+    for name in ("E", "alpha", "beta"):
+        sizes = [w[name] for w in widths.values()]
+        assert max(sizes) < 1.6 * min(sizes), (name, widths)
+
+
+def test_marks_of_a_run_are_not_taken_as_runs() -> None:
+    rng = np.random.default_rng(0)
+    rows = study(noise=0.001).sort_values(["N", "D"], ignore_index=True)
+    run = np.repeat(np.arange(6), 6)
+    rows = rows.assign(run_id=run, L=rows["L"] * np.exp(rng.normal(0, 0.005, 6))[run])
+    by_row, by_run = (fit(r, loss="l2").params["alpha"] for r in (rows.drop(columns="run_id"), rows))
+    assert by_run.high - by_run.low > 1.3 * (by_row.high - by_row.low)
+    assert fit(rows, loss="l2").n_runs == 6
+    assert fit(rows[rows["run_id"] < 4], loss="l2").interval == "none"

@@ -1,0 +1,131 @@
+"""Laws compared by what they say of runs they have not seen, beside naive guesses and the noise of seeds.
+
+Every law is fitted to the smaller runs and asked for the larger ones, at several cuts along an axis or at one that is
+given; the straight line through the logarithms and the last value seen are asked too. In-sample error plays no part in
+the order.
+
+    table = compare(runs, ["power", "chinchilla", "bnsl"], axis="C")
+    table[["law", "rmsle", "coverage"]]       # best first
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.backtest import Fold, backtest, hold_out, seed_noise
+from analysis.laws import get_law
+from analysis.result import FitError
+from analysis.runs import select
+
+# the guesses that a law has to beat
+BASELINES = {"error_line": "line without E", "error_last": "last value"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row for each law and baseline, best first; the noise of seeds (sd of ln L, None without replicates)."""
+
+    axis: str
+    table: pd.DataFrame
+    seed_sd: float | None
+    refused: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer of `isoflop compare --json`."""
+        rows = [
+            {str(k): None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
+            for row in self.table.to_dict("records")
+        ]
+        refused = [{"law": law, "reason": reason} for law, reason in self.refused.items()]
+        return {"axis": self.axis, "seed_sd": self.seed_sd, "laws": rows, "refused": refused}
+
+    def __str__(self) -> str:
+        shown = self.table.assign(
+            rmsle=self.table["rmsle"].map("{:.4%}".format),
+            worst=self.table["worst"].map("{:.2%}".format),
+            coverage=self.table["coverage"].map(lambda x: "-" if pd.isna(x) else f"{x:.0%}"),
+            reach=self.table["reach"].map("{:.3g}x".format),
+        )
+        lines = [shown.to_string(index=False), f"held out along {self.axis}; coverage of 90 % bands"]
+        noise = (
+            "no replicated cell tells the noise of seeds"
+            if self.seed_sd is None
+            else f"seeds differ by {self.seed_sd:.2%}"
+        )
+        return "\n".join([*lines, noise, *(f"{law} refused: {reason}" for law, reason in self.refused.items())])
+
+
+def compare(
+    runs: pd.DataFrame, laws: Sequence[str], *, axis: str = "C", holdout: str = "", folds: int = 6, **how: Any
+) -> Comparison:
+    """Compare `laws` by a rolling hold-out along `axis`, or by the rows of the condition `holdout`; `how` goes to fit.
+
+    A law that cannot be fitted at any cut is in `refused` with the reason.
+    """
+    if axis not in runs:
+        raise FitError(f"no column {axis!r} to hold out along; choose --axis from {', '.join(map(str, runs.columns))}")
+    rows, refused = [], {}
+    baselines: dict[str, pd.DataFrame] = {}
+    for law in laws:
+        name = get_law(law).name
+        try:
+            found = _folds(runs, law, axis, holdout, folds, how)
+        except FitError as error:
+            refused[name] = str(error)
+            continue
+        errors = pd.concat([f.errors for f in found], ignore_index=True)
+        fitted = [f for f in found if f.status != "refused"]
+        if not fitted:
+            refused[name] = found[-1].reason
+            continue
+        rows.append(_row(name, errors, "error", len(fitted), fitted[-1].status))
+        columns = ",".join(get_law(law).columns)
+        baselines.setdefault(columns, errors)
+    for columns, errors in baselines.items():
+        rows += [
+            _row(f"{label} ({columns})", errors, key, errors["cut"].nunique(), "-") for key, label in BASELINES.items()
+        ]
+    if not rows:
+        raise FitError("; ".join(f"{law}: {reason}" for law, reason in refused.items()))
+    table = pd.DataFrame(rows).sort_values("rmsle", ignore_index=True)
+    return Comparison(axis, table, seed_noise(runs).sd, refused)
+
+
+def _folds(runs: pd.DataFrame, law: str, axis: str, holdout: str, folds: int, how: dict[str, Any]) -> tuple[Fold, ...]:
+    missing = [c for c in get_law(law).columns if c not in runs]
+    if missing:
+        raise FitError(f"it needs the columns {', '.join(get_law(law).columns)}, and there is no {', '.join(missing)}")
+    if not holdout:
+        return backtest(runs, law, axis=axis, folds=folds, **how).folds
+    test = select(runs, holdout)
+    train = runs.drop(index=test.index)
+    if test.empty or train.empty:
+        part = "none" if test.empty else "all"
+        raise FitError(
+            f"--holdout {holdout!r} takes {part} of the {len(runs)} rows; it must leave some to fit and some to test"
+        )
+    return (hold_out(train, test, law, axis=axis, **how),)
+
+
+def _row(name: str, errors: pd.DataFrame, key: str, folds: int, status: str) -> dict[str, Any]:
+    size = errors[key].dropna().to_numpy(float)
+    covered = float("nan")
+    if key == "error":
+        known = errors.dropna(subset=["low", "high"])
+        covered = (
+            float(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).mean()) if len(known) else covered
+        )
+    return {
+        "law": name,
+        "rmsle": float(np.sqrt((size**2).mean())),
+        "bias": float(size.mean()),
+        "worst": float(np.abs(size).max()),
+        "coverage": covered,
+        "reach": float(errors["reach"].max()),
+        "held_out": len(size),
+        "folds": folds,
+        "status": status,
+    }

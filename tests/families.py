@@ -1,0 +1,49 @@
+"""Every yaml of conf/family, built, and a small task of every kind, for the tests that go through them all."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from scaling import config
+from scaling.cost import example
+from scaling.families.base import Family
+from scaling.task import Task
+
+FAMILIES = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))
+TOKENS = Task("tokens", d_in=256, d_out=256, seq_len=32, targets=32)
+TASKS = {
+    "tokens": TOKENS,
+    "sequences": Task("sequences", d_in=5, d_out=4, seq_len=16, targets=8),
+    "images": Task("images", d_in=1, d_out=10, seq_len=8, targets=1),
+    "vectors": Task("vectors", d_in=20, d_out=3, seq_len=1, targets=1, loss="mse"),
+}
+
+
+@lru_cache(maxsize=64)
+def node(name: str) -> dict[str, Any]:
+    """The yaml of a family."""
+    config.register_resolvers()
+    with initialize_config_module("conf", version_base="1.3"):
+        cfg = compose("train", [f"family={name}"], return_hydra_config=True)
+    return OmegaConf.to_container(cfg.family)  # type: ignore[return-value]
+
+
+def family(name: str, **knobs: Any) -> Family:
+    """A family as its yaml has it, but for the knobs given."""
+    return instantiate(node(name) | knobs)
+
+
+def batch(task: Task, n: int) -> Tensor:
+    """Random inputs of a task."""
+    x = example(task, n, "cpu")
+    return torch.randint(task.d_in, x.shape) if task.kind == "tokens" else torch.randn(x.shape)
+
+
+# every family with every kind of task that it declares
+CASES = [(name, kind) for name in FAMILIES for kind in family(name).learns]

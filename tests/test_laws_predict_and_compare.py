@@ -1,0 +1,161 @@
+"""`predict`, `compare`, `frontier`: what they answer, and that they refuse where they should."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.__main__ import main
+from analysis.compare import compare
+from analysis.fit import fit
+from analysis.frontier import frontier
+from analysis.noise import scatter
+from analysis.predict import predict
+
+TRUTH = {"E": 1.6, "A": 400.0, "alpha": 0.34, "B": 400.0, "beta": 0.28}
+
+
+def study(noise: float = 1e-3, seed: int = 0) -> pd.DataFrame:
+    """Seven budgets of nine sizes about the optimum of each, that is an isoFLOP design."""
+    rng = np.random.default_rng(seed)
+    a = TRUTH["beta"] / (TRUTH["alpha"] + TRUTH["beta"])
+    G = (TRUTH["alpha"] * TRUTH["A"] / (TRUTH["beta"] * TRUTH["B"])) ** (1 / (TRUTH["alpha"] + TRUTH["beta"]))
+    rows = []
+    for C in np.geomspace(1e17, 1e20, 7):
+        for off in np.geomspace(1 / 6, 6, 9):
+            N = G * (C / 6) ** a * off
+            D = C / 6 / N
+            rows.append({"N": N, "D": D, "C": C, "L": 1.6 + 400 * N**-0.34 + 400 * D**-0.28})
+    frame = pd.DataFrame(rows)
+    return frame.assign(L=frame["L"] * np.exp(rng.normal(0, noise, len(frame))))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    study().to_csv(tmp_path / "runs.csv", index=False)
+    return str(tmp_path / "runs.csv")
+
+
+def test_a_budget_is_split_at_the_optimum_and_another_size_costs_more() -> None:
+    answer = fit(study(), loss="l2")
+    said = predict(answer, {"C": 1e21})
+    best = answer.predict(pd.DataFrame({"N": [said["N_opt"].value], "D": [said["D_opt"].value]}))[0]
+    assert said["L"].value == pytest.approx(best)
+    assert said["L"].low < best < said["L"].high
+    assert 6 * said["N_opt"].value * said["D_opt"].value == pytest.approx(1e21)
+    assert said["reach"]["D"] == pytest.approx(said["D_opt"].value / study()["D"].max())
+    dear = predict(answer, {"C": 1e21, "N": said["N_opt"].value / 10})
+    assert dear["excess"].value > 0
+    assert dear["L"].value == pytest.approx(best * (1 + dear["excess"].value))
+
+
+def test_three_approaches_find_the_exponents_of_the_frontier() -> None:
+    found = frontier(study(noise=1e-4), loss="l2")
+    truth = TRUTH["beta"] / (TRUTH["alpha"] + TRUTH["beta"])
+    assert found.budgets["used"].all()
+    for name, near in (("isoflop", 0.01), ("parametric", 0.01), ("envelope", 0.1)):
+        approach = found.approaches[name]
+        assert approach.a.value == pytest.approx(truth, abs=near), name
+        assert approach.a.low < approach.a.value < approach.a.high
+        assert approach.a.value + approach.b.value == pytest.approx(1, abs=0.01)
+    C = 1e22
+    sizes = [x.N_opt(C) for x in found.approaches.values()]
+    assert max(sizes) / min(sizes) < 3
+
+
+def test_a_minimum_at_the_edge_or_of_a_concave_profile_is_refused_and_kept() -> None:
+    runs = study(noise=0)
+    low, high, few = sorted(runs["C"].unique())[:3]
+    optimum = runs.loc[runs[runs["C"] == low]["L"].idxmin(), "N"]
+    runs = runs[(runs["C"] != low) | (runs["N"] > 1.5 * optimum)]
+    runs.loc[runs["C"] == high, "L"] = 10 - runs.loc[runs["C"] == high, "L"]
+    keep = runs[runs["C"] == few].index[3:]
+    found = frontier(runs.drop(index=keep), loss="l2").budgets
+    assert list(found["reason"][:3]) == [
+        "the minimum is smaller than the smallest size that was run",
+        "the parabola opens downward: no minimum",
+        "3 sizes, a parabola needs 4",
+    ]
+    assert not found["used"][:3].any()
+    assert found["used"][3:].all()
+
+
+def test_laws_are_ordered_by_what_they_predict_and_not_by_how_they_fit() -> None:
+    found = compare(study(), ["power", "chinchilla", "power_offset(C)"], axis="C", interval="none")
+    order = list(found.table["law"])
+    assert order[0] == "chinchilla"
+    assert order.index("power_offset(C)") < order.index("power(C)")
+    assert "last value (C)" in order
+    one = compare(study(), ["chinchilla"], holdout="C>=1e19")
+    assert one.table.set_index("law").loc["chinchilla", "held_out"] == 27
+    assert one.table.set_index("law").loc["chinchilla", "coverage"] >= 0.6
+
+
+def test_few_budgets_leave_no_exponent_and_say_so() -> None:
+    runs = study()
+    found = frontier(runs[runs["C"] < 5e17], loss="l2").approaches["isoflop"]
+    assert (found.a.value, found.n_budgets) == (None, 2)
+    assert "2 budgets have an interior minimum, a power needs 3" in found.reason
+
+
+def test_a_law_that_cannot_be_compared_is_refused_with_the_reason() -> None:
+    found = compare(study(), ["chinchilla", "power(width)"], interval="none")
+    assert "there is no width" in found.refused["power(width)"]
+    assert "power(width) refused" in str(found)
+
+
+def test_scatter_that_grows_with_size_widens_the_band() -> None:
+    rng = np.random.default_rng(0)
+    N = np.exp(rng.uniform(np.log(1e6), np.log(1e9), 400))
+    residuals = 1e-3 * (N / 1e6) ** 0.3 * rng.normal(size=400)
+    runs = np.arange(400)
+    grown = scatter(residuals, (N, np.ones(400)), runs, 2)
+    assert grown.slopes[0] == pytest.approx(0.3, abs=0.06)
+    assert grown.at([np.array([1e9]), np.ones(1)])[0] == pytest.approx(1e-3 * 1000**0.3, rel=0.3)
+    even = scatter(1e-3 * rng.normal(size=400), (N, np.ones(400)), runs, 2)
+    assert even.at([np.array([1e6]), np.ones(1)])[0] >= even.pooled
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys"),
+    [
+        (["predict", "{table}", "--at", "C=1e21"], {"law", "level", "predictions"}),
+        (
+            ["compare", "{table}", "--laws", "power,bnsl(D),chinchilla", "--holdout", "C>=1e19"],
+            {"axis", "laws", "refused"},
+        ),
+        (["frontier", "{table}"], {"budgets", "approaches"}),
+    ],
+)
+def test_json_is_one_document(
+    table: str, capsys: pytest.CaptureFixture[str], arguments: list[str], keys: set[str]
+) -> None:
+    command = [a.replace("{table}", table) for a in arguments]
+    assert main([*command, "--json"]) == 0
+    assert keys <= set(json.loads(capsys.readouterr().out))
+    assert main(command) == 0
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["predict", "{table}", "--at", "C"], "is not name=name"),
+        (["predict", "{table}", "--at", "D=1e9"], "N not given"),
+        (["predict", "{table}", "--at", "C=much"], "holds no number"),
+        (["compare", "{table}", "--axis", "width"], "no column 'width'"),
+        (["compare", "{table}", "--laws", "powr"], "choose one of"),
+        (["compare", "{table}", "--holdout", "C>1e30"], "takes none of the 63 rows"),
+        (["frontier", "{table}", "--columns", "C=flops"], "no column 'flops'"),
+    ],
+)
+def test_bad_usage_is_one_sentence(
+    table: str, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    code = main([a.replace("{table}", table) for a in arguments])
+    out = capsys.readouterr()
+    assert code == 2
+    assert sentence in out.err
+    assert len(out.err.strip().splitlines()) == 1
