@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from analysis import options as o
-from scaling.errors import UserError
+from analysis.verbs import run
 
 app = typer.Typer(
     add_completion=False,
@@ -223,28 +223,9 @@ def _emit(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=1, allow_nan=False, default=str) + "\n")
 
 
-# Typer carries its own copy of click from 0.26 on and used the package before: take the class from its own lineage
-_Usage: type[Any] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run a verb with its arguments; the exit code: 0 done, 1 the work failed, 2 bad usage or bad input."""
-    command = typer.main.get_command(app)
-    try:
-        code = command.main(argv, prog_name="isoflop", standalone_mode=False)
-    except UserError as error:
-        print(f"isoflop: {error}", file=sys.stderr)
-        return 2
-    except _Usage as error:
-        print(f"isoflop: {error.format_message()}; see isoflop --help", file=sys.stderr)
-        return 2
-    except typer.Abort:
-        print("isoflop: stopped", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # the reader of our output has gone: nothing is left to say
-        sys.stderr.close()
-        return 0
-    return code if isinstance(code, int) else 0
+    return run(app, argv)
 
 
 if __name__ == "__main__":

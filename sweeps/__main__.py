@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from scaling.errors import UserError
+from analysis.verbs import run
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -72,14 +72,7 @@ def words(states: dict[str, int]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Run a verb and return its exit code; bad input is one sentence and 2."""
-    try:
-        app(arguments, prog_name="isoflop", standalone_mode=False)
-    except UserError as error:
-        print(f"isoflop: {error}", file=sys.stderr)
-        return 2
-    except typer.Exit as stop:
-        return stop.exit_code
-    return 0
+    return run(app, arguments)
 
 
 if __name__ == "__main__":

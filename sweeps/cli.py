@@ -15,6 +15,8 @@ VERBS = {
     "collect": ("sweeps.__main__", "join a folder's records into a runs.csv"),
     "fit": ("analysis.__main__", "fit a law to a CSV of losses, with intervals"),
     "predict": ("analysis.__main__", "what a law says at another size, with an interval"),
+    "compare": ("analysis.__main__", "which law predicts what it has not seen, beside naive lines and seed noise"),
+    "frontier": ("analysis.__main__", "compute-optimal size and data, by three approaches side by side"),
     "judge": ("analysis.__main__", "test claims written down beforehand"),
     "report": ("analysis.__main__", "one page: verdicts, figures, laws, every run"),
 }
