@@ -6,6 +6,7 @@ recipe.rate(step=0, steps=100)
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -98,3 +99,62 @@ class AdamW:
             "weight_decay": decay,
             "eps": self.eps * of.eps,
         }
+
+
+@dataclass(frozen=True)
+class Muon(AdamW):
+    """Muon (Jordan et al. 2024) for the body's matrices, AdamW at lr for all else.
+
+    muon_lr: peak rate of the matrices. An orthogonalised update scaled by sqrt(rows / columns) is of the size that muP
+    asks for at any width (arXiv:2310.17813, condition 1), so it has no multiplier. momentum: of Muon, with Nesterov's.
+    """
+
+    muon_lr: float = 0.05
+    momentum: float = 0.95
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isinstance(self.muon_lr, (int, float)) and self.muon_lr > 0):
+            raise UserError(f"recipe.muon_lr={self.muon_lr!r} is not a number above 0")
+        if not hasattr(torch.optim, "Muon"):
+            raise UserError(
+                f"recipe=muon needs torch 2.9 or newer, this is {torch.__version__}; upgrade, or choose recipe=adamw"
+            )
+
+    def optimizer(self, model: nn.Module, multipliers: Mapping[str, Multipliers]) -> torch.optim.Optimizer:
+        """Muon over the body's matrices beside AdamW over the rest, stepped as one."""
+        matrices = {n for n, p in model.named_parameters() if n.startswith("body.") and p.dim() == 2}
+        matrices = {name for name in matrices if multipliers[name].role == "matrix"}
+        group = {
+            "name": "muon",
+            "params": [p for n, p in model.named_parameters() if n in matrices],
+            "lr": self.muon_lr,
+            "scale": self.muon_lr / self.lr,
+            "weight_decay": self.weight_decay,
+        }
+        rest = nn.ParameterDict({n.replace(".", "/"): p for n, p in model.named_parameters() if n not in matrices})
+        others = super().optimizer(rest, {n.replace(".", "/"): m for n, m in multipliers.items()})
+        return Joint(torch.optim.Muon([group], momentum=self.momentum, adjust_lr_fn="original"), others)
+
+
+class Joint(torch.optim.Optimizer):
+    """Several optimisers stepped, saved and restored as one; its groups are theirs."""
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        self.parts = parts
+        super().__init__([group for part in parts for group in part.param_groups], {})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = closure() if closure else None
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]

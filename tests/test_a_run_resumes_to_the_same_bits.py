@@ -40,11 +40,11 @@ def curve(folder: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("stop", [1, 2, 20, 45])
-@pytest.mark.parametrize("family", ["lstm", "transformer"])
+@pytest.mark.parametrize(("family", "recipe"), [("lstm", "adamw"), ("transformer", "adamw"), ("mlp", "muon")])
 def test_an_interrupted_run_ends_as_an_undisturbed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, family: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, family: str, recipe: str
 ) -> None:
-    size = [f"family={family}", "family.width=16", "trainer.checkpoint_every_s=0"]
+    size = [f"family={family}", f"recipe={recipe}", "family.width=16", "trainer.checkpoint_every_s=0"]
     (whole,) = run_one(frozen(tmp_path / "whole", *size))
     point, steps_made = watch.Watch.on_train_batch_end, []
 

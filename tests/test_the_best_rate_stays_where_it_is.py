@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from scaling import config
 from scaling.families.base import Block, Family, Model
 from scaling.parametrization import UnclassifiedError, fan_in, parametrize, standard
-from scaling.recipe import AdamW
+from scaling.recipe import AdamW, Muon
 from scaling.task import Task
 
 FAMILIES = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))
@@ -35,9 +35,9 @@ def watched(model: Model) -> dict[str, nn.Module]:
     return {"stream": model.body, "logits": model.readout}
 
 
-def change(name: str, width: int, depth: int, parametrization: str) -> dict[str, float]:
+def change(name: str, width: int, depth: int, parametrization: str, recipe_of: type[AdamW] = AdamW) -> dict[str, float]:
     """Root mean square change of each watched activation over a few steps, at a rate that suits the base size."""
-    made, recipe = family(name, width, depth), AdamW(lr=0.01, parametrization=parametrization)
+    made, recipe = family(name, width, depth), recipe_of(lr=0.01, parametrization=parametrization)
     torch.manual_seed(0)
     model = made.build(TASK)
     optimizer = recipe.optimizer(model, recipe.multipliers(model, made, TASK))
@@ -68,6 +68,13 @@ def test_a_step_changes_activations_alike_at_every_width(name: str) -> None:
     changes = [change(name, width, 2, "mup") for width in widths]
     for key in changes[0]:
         # the gate of the coordinate check, between muP's -.10 … +.06 and standard's +.92 … +1.80
+        assert abs(slope(widths, [c[key] for c in changes])) <= 0.15, (key, changes)
+
+
+def test_muon_needs_no_multiplier_in_width() -> None:
+    widths = [64, 128, 256, 512]
+    changes = [change("mlp", width, 2, "mup", Muon) for width in widths]
+    for key in changes[0]:
         assert abs(slope(widths, [c[key] for c in changes])) <= 0.15, (key, changes)
 
 
