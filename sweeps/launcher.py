@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling import config, record
+from scaling.errors import UserError
 from sweeps.ledger import Entry
 from sweeps.processes import BUSY, Lifeline, Run, ending
 
@@ -39,6 +40,12 @@ def launch(
     cfg: DictConfig, overrides: Sequence[Sequence[str]], n_jobs: int | None, timeout_s: float | None
 ) -> Sequence[JobReturn]:
     """Make every run; returns Hydra's results in the order given."""
+    if n_jobs is not None and (not isinstance(n_jobs, int) or n_jobs < 1):
+        raise UserError(
+            f"hydra.launcher.n_jobs={n_jobs!r} is not a whole number of at least 1; null is one per core or GPU"
+        )
+    if timeout_s is not None and (not isinstance(timeout_s, (int, float)) or timeout_s <= 0):
+        raise UserError(f"hydra.launcher.timeout_s={timeout_s!r} is not a number of seconds above 0; null is no limit")
     names = [next(o.split("=", 1)[1] for o in point if o.startswith("hydra.sweep.subdir=")) for point in overrides]
     entries = [Entry(Path(cfg.hydra.sweep.dir) / name) for name in names]
     cards: list[str | None] = [*gpus()] if cfg.trainer.accelerator != "cpu" else []

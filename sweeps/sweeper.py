@@ -42,7 +42,8 @@ def sweep(
     out = Path(cfg.hydra.sweep.dir)
     todo = [plain for plain in plains if missing(out / plain["run_id"], plain, cfg.redo_other_code)]
     done = len(plains) - len(todo)
-    console.print(f"{len(plains)} runs in {out}: {done} done already, {len(todo)} to make", highlight=False)
+    head = "1 run" if len(plains) == 1 else f"{len(plains)} runs"
+    console.print(f"{head} in {out}: {done} done already, {len(todo)} to make", highlight=False)
     others = sum(not config.same_code(record.read(out / p["run_id"])[0], p) for p in plains if p not in todo)
     if others:
         console.print(
@@ -136,6 +137,8 @@ def launch(context: HydraContext, task: TaskFunction, cfg: DictConfig, names: li
     launcher = Plugins.instance().instantiate_launcher(hydra_context=frozen, task_function=task, config=cfg)
     try:
         launcher.launch([[f"{ID}={name}"] for name in names], initial_job_idx=0)
+    except UserError:
+        raise
     except Exception as error:  # a launcher that loses its workers must not hide the runs that ended well
         console.print(f"the launcher stopped: {type(error).__name__}: {error}", style="red", highlight=False)
 
@@ -146,7 +149,8 @@ def conclude(entries: list[Entry]) -> None:
     console.print(", ".join(f"{count} {state}" for state, count in sorted(states.items())), highlight=False)
     lost = [entry for entry in entries if not entry.finished]
     for entry in lost[:10]:
-        reason = entry.rows[0]["reason"] if entry.rows else f"{entry.state}, no record was written; see its log.txt"
+        silent = "at work in another process" if entry.state == "running" else "left no record; see its log.txt"
+        reason = entry.rows[0]["reason"] if entry.rows else silent
         console.print(f"  {entry.folder}: {reason}", style="red", highlight=False, markup=False)
     if lost:
         console.print("the same command again makes what is missing", highlight=False)
