@@ -16,6 +16,7 @@ import typer
 
 from analysis import options as o
 from analysis.verbs import run
+from scaling.errors import UserError
 
 app = typer.Typer(
     add_completion=False,
@@ -46,7 +47,10 @@ def fit_command(
     run: o.Run = "",
     pin: o.Pin = [],  # noqa: B006 - Typer reads the default and never changes it
     prior: o.Prior = [],  # noqa: B006
+    share: o.Share = "",
+    weights: o.Weights = "none",
     seed: o.Seed = 0,
+    specification: o.Curve = False,
     as_json: o.Json = False,
 ) -> None:
     """Fit a law to runs: parameters with intervals, and whether the data can tell them.
@@ -57,33 +61,44 @@ def fit_command(
 
     `isoflop fit runs.csv --law 'power_offset(D)' --where "N=1e6"` - one axis at one size
 
+    `isoflop fit runs.csv --by family --share E` - one irreducible loss for all families
+
+    `isoflop fit runs.csv --specification` - how far the answer hangs on choices that the data do not make
+
     `isoflop fit runs.csv --pin E=1.69 --interval jackknife --json` - for a script
     """
     from analysis.fit import fit_groups
 
-    answers = fit_groups(
-        o.table(runs, columns, where, run),
-        law,
-        by=o.names(by),
-        loss=loss,
-        delta=delta,
-        interval=interval,
-        level=level,
-        resamples=resamples,
-        run=run or None,
-        pin=o.pins(pin),
-        prior=o.priors(prior),
-        seed=seed,
-    )
+    how: dict[str, Any] = {"loss": loss, "delta": delta, "interval": interval, "level": level, "resamples": resamples}
+    how |= {"run": run or None, "pin": o.pins(pin), "prior": o.priors(prior), "weights": weights, "seed": seed}
+    table = o.table(runs, columns, where, run)
+    if specification:
+        return _specification(table, law, o.names(by), o.names(share), how, as_json)
+    answers = fit_groups(table, law, by=o.names(by), share=o.names(share), **how)
     if as_json:
         first = answers[0]
         fits = [a.to_json() for a in answers]
-        _emit({"law": first.law.name, "loss": first.loss, "delta": first.delta, "fits": fits})
+        _emit({"law": first.law.name, "loss": first.loss, "delta": first.delta, "shared": o.names(share), "fits": fits})
     else:
         typer.echo("\n\n".join(str(a) for a in answers))
     if all(a.objective is None for a in answers):
         typer.echo(f"isoflop: no group could be fitted: {answers[0].reason}", err=True)
         raise typer.Exit(1)
+
+
+def _specification(table: Any, law: str, by: list[str], share: list[str], how: dict[str, Any], as_json: bool) -> None:
+    """The specification curve of each group."""
+    from analysis.prepare import groups
+    from analysis.specification import as_text, specification, to_json
+
+    if share:
+        raise UserError("--specification looks at each group alone; leave --share out")
+    found = [(label, specification(rows, law, **how)) for label, rows in groups(table, by)]
+    if as_json:
+        _emit({"law": law, "specifications": [{"by": label, "choices": to_json(rows)} for label, rows in found]})
+    else:
+        texts = ["".join(f"{k}={v}  " for k, v in label.items()) + as_text(rows, law) for label, rows in found]
+        typer.echo("\n\n".join(texts))
 
 
 @app.command("predict")
@@ -100,6 +115,8 @@ def predict_command(
     run: o.Run = "",
     pin: o.Pin = [],  # noqa: B006
     prior: o.Prior = [],  # noqa: B006
+    share: o.Share = "",
+    weights: o.Weights = "none",
     as_json: o.Json = False,
 ) -> None:
     """What a law says of a run not yet made: its loss with a band, the best size and data for a budget.
@@ -114,7 +131,14 @@ def predict_command(
     from analysis.predict import as_text, predict
 
     place = {k: o.number(v, f"--at {at}", "--at C=1e21") for k, v in o.pairs(at, "--at", "C=1e21").items()}
-    how = {"loss": loss, "delta": delta, "run": run or None, "pin": o.pins(pin), "prior": o.priors(prior)}
+    how: dict[str, Any] = {
+        "loss": loss,
+        "delta": delta,
+        "run": run or None,
+        "pin": o.pins(pin),
+        "prior": o.priors(prior),
+    }
+    how |= {"share": o.names(share), "weights": weights}
     answers = fit_groups(o.table(runs, columns, where, run), law, by=o.names(by), **how)
     fitted = [a for a in answers if a.objective is not None]
     said = [(a, predict(a, place, level)) for a in fitted]
@@ -164,6 +188,8 @@ def compare_command(
 @app.command("frontier")
 def frontier_command(
     runs: o.Runs,
+    target: o.TargetC = "",
+    inference_tokens: o.Served = "",
     where: o.Where = "",
     columns: o.Columns = "",
     loss: o.Loss = "huber",
@@ -176,12 +202,22 @@ def frontier_command(
 
     `isoflop frontier runs.csv` - isoFLOP minima, envelope and parametric fit, refused budgets with the reason
 
+    `isoflop frontier runs.csv --target-C 1e21 --inference-tokens 1e12` - a budget, and what serving it changes
+
     `isoflop frontier theirs.csv --columns N=params,D=tokens,C=flops,L=loss --json`
     """
     from analysis.frontier import frontier
 
     table = o.table(runs, columns, where, run)
-    found = frontier(table, level=level, loss=loss, delta=delta, run=run or None)
+    found = frontier(
+        table,
+        level=level,
+        target=o.numbers(target, "--target-C", "1e20,1e21"),
+        inference_tokens=next(iter(o.numbers(inference_tokens, "--inference-tokens", "1e12")), None),
+        loss=loss,
+        delta=delta,
+        run=run or None,
+    )
     if as_json:
         _emit(found.to_json())
     else:

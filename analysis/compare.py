@@ -2,20 +2,21 @@
 
 Every law is fitted to the smaller runs and asked for the larger ones, at several cuts along an axis or at one that is
 given; the straight line through the logarithms and the last value seen are asked too. In-sample error plays no part in
-the order.
+the order; where runs are replicated, lack of fit is tested beside it.
 
     table = compare(runs, ["power", "chinchilla", "bnsl"], axis="C")
     table[["law", "rmsle", "coverage"]]       # best first
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.backtest import Fold, backtest, hold_out, seed_noise
+from analysis.backtest import Fold, backtest, hold_out, points, seed_noise
+from analysis.lack_of_fit import LackOfFit, lack_of_fit
 from analysis.laws import get_law
 from analysis.result import FitError
 from analysis.runs import select
@@ -26,12 +27,15 @@ BASELINES = {"error_line": "line without E", "error_last": "last value"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """A row for each law and baseline, best first; the noise of seeds (sd of ln L, None without replicates)."""
+    """A row for each law and baseline, best first; the noise of seeds (sd of ln L, None without replicates); for each
+    law the test of its form against replicates; laws that could not be fitted, and what was noted on reading."""
 
     axis: str
     table: pd.DataFrame
     seed_sd: float | None
     refused: dict[str, str]
+    lack: dict[str, LackOfFit] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The answer of `isoflop compare --json`."""
@@ -40,7 +44,11 @@ class Comparison:
             for row in self.table.to_dict("records")
         ]
         refused = [{"law": law, "reason": reason} for law, reason in self.refused.items()]
-        return {"axis": self.axis, "seed_sd": self.seed_sd, "laws": rows, "refused": refused}
+        for row in rows:
+            if row["law"] in self.lack:
+                row["lack_of_fit"] = self.lack[row["law"]].to_json()
+        said = {"laws": rows, "refused": refused, "notes": list(self.notes)}
+        return {"axis": self.axis, "seed_sd": self.seed_sd} | said
 
     def __str__(self) -> str:
         shown = self.table.assign(
@@ -55,7 +63,16 @@ class Comparison:
             if self.seed_sd is None
             else f"seeds differ by {self.seed_sd:.2%}"
         )
-        return "\n".join([*lines, noise, *(f"{law} refused: {reason}" for law, reason in self.refused.items())])
+        lines += [noise, *self._forms()]
+        lines += [f"{law} refused: {reason}" for law, reason in self.refused.items()]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def _forms(self) -> list[str]:
+        """The tests of form, as one line where none could be made."""
+        said = {name: str(test) for name, test in self.lack.items()}
+        if len(set(said.values())) == 1 and len(said) > 1:
+            return [f"lack of fit: {next(iter(said.values()))}"]
+        return [f"lack of fit of {name}: {text}" for name, text in said.items()]
 
 
 def compare(
@@ -91,7 +108,10 @@ def compare(
     if not rows:
         raise FitError("; ".join(f"{law}: {reason}" for law, reason in refused.items()))
     table = pd.DataFrame(rows).sort_values("rmsle", ignore_index=True)
-    return Comparison(axis, table, seed_noise(runs).sd, refused)
+    lack = {
+        get_law(law).name: lack_of_fit(points(runs), law, **how) for law in laws if get_law(law).name not in refused
+    }
+    return Comparison(axis, table, seed_noise(runs).sd, refused, lack, tuple(runs.attrs.get("notes", ())))
 
 
 def _folds(runs: pd.DataFrame, law: str, axis: str, holdout: str, folds: int, how: dict[str, Any]) -> tuple[Fold, ...]:

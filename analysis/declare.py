@@ -4,7 +4,7 @@ Positional arguments are columns of the runs; keyword-only arguments are paramet
 of number each is: its bounds, where to start, whether it enters linearly. The docstring's first line is the formula for
 the report. `@law` adds the source, derived quantities (functions of parameters) and curves (of C and parameters).
 
-    @law("Hestness et al. 2017, arXiv:1712.00409, eq. 1")
+    @law("Hestness et al. 2017, arXiv:1712.00409")
     def power(x: Column, *, A: Scale, alpha: Exponent) -> Column:
         \"\"\"L(x) = A x^-alpha\"\"\"
         return A * x**-alpha

@@ -1,36 +1,33 @@
 """The compute-optimal frontier by three approaches side by side: envelope, isoFLOP minima, parametric.
 
-A budget is a level of C. Its minimum is the vertex of a parabola of ln L in ln N, and counts only where the parabola
-opens upward and its vertex lies between sizes that were run; a budget that fails this stays in the table with the
-reason. Exponents come from N_opt = G C^a over the budgets that count, with a delete-one-run jackknife of the whole
-procedure. Hoffmann et al. 2022, arXiv:2203.15556, section 3.
+Exponents come from N_opt = G C^a over the budgets that count, with a delete-one-run jackknife of the whole procedure.
+Hoffmann et al. 2022, arXiv:2203.15556, section 3. Which budgets count is in analysis/minima.py, what a law then says
+of spending compute in analysis/allocation.py.
 
-    found = frontier(read_runs("runs.csv"))
+    found = frontier(read_runs("runs.csv"), target=[1e21], inference_tokens=1e12)
     found.budgets[["C", "N_opt", "used", "reason"]]
     found.approaches["isoflop"].a          # Estimate(value=0.49, low=0.46, high=0.52)
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis import allocation
 from analysis.backtest import level_index, points
-from analysis.duals import Array
 from analysis.fit import fit
-from analysis.result import Estimate, FitError
-from analysis.uncertainty import t_quantile
+from analysis.minima import BINS, BUDGETS, SIZES, Find, best_run, isoflop, parabola, powers, tune
+from analysis.result import Estimate, Fit, FitError
 
-# sizes that a parabola needs, one more than its coefficients
-SIZES = 4
-# budgets that a power of C needs, one more than its coefficients
-BUDGETS = 3
 # budgets are rounded up to whole steps: values closer than this are one level of C
 SAME_LEVEL = 0.1
-# bins of the envelope per decade of C
-BINS = 4
+# C/(N D) this share off six is said
+COUNTED = 0.05
+# knobs that may have been searched at each size and budget
+KNOBS = ("lr", "batch")
 
 
 @dataclass(frozen=True)
@@ -50,30 +47,102 @@ class Approach:
 
 @dataclass(frozen=True)
 class Frontier:
-    """Every budget, used or refused, and the three approaches."""
+    """Every budget, used or refused, the cells whose knobs were searched, the three approaches, and what they say of
+    the budgets asked for; `deviations` and `served` are of the law, at the largest budget asked for or run."""
 
     budgets: pd.DataFrame
     approaches: dict[str, Approach] = field(default_factory=dict)
+    cells: pd.DataFrame = field(default_factory=pd.DataFrame)
+    target: pd.DataFrame = field(default_factory=pd.DataFrame)
+    deviations: pd.DataFrame = field(default_factory=pd.DataFrame)
+    served: pd.DataFrame = field(default_factory=pd.DataFrame)
+    C: float | None = None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The answer of `isoflop frontier --json`."""
-        rows = [{k: _plain(v) for k, v in row.items()} for row in self.budgets.to_dict("records")]
-        said = {
+        said: dict[str, Any] = {
+            name: [{k: _plain(v) for k, v in row.items()} for row in getattr(self, name).to_dict("records")]
+            for name in ("budgets", "cells", "target", "deviations", "served")
+        }
+        approaches = {
             name: {"a": vars(x.a), "b": vars(x.b), "G": x.G, "n_budgets": x.n_budgets, "reason": x.reason}
             for name, x in self.approaches.items()
         }
-        return {"budgets": rows, "approaches": said}
+        return {**said, "approaches": approaches, "C": self.C, "notes": list(self.notes)}
 
     def __str__(self) -> str:
-        lines = [self.budgets.to_string(index=False, float_format="{:.4g}".format), "", "N_opt = G C^a, D_opt ~ C^b"]
+        lines = [_table(self.budgets.drop(columns="bend")), "", "N_opt = G C^a, D_opt ~ C^b"]
         for name, x in self.approaches.items():
             said = f"  {name:<11} a {x.a}   b {x.b}   {x.n_budgets} budgets"
             lines.append(said + (f"; {x.reason}" if x.reason else ""))
-        return "\n".join(lines)
+        edges = self.cells[self.cells["edge"] != ""] if len(self.cells) else self.cells
+        titled = (
+            ("sizes whose best knob lies on the edge of what was tried, and that are refused", edges),
+            ("at the budgets asked for, by the law for each approach's split", self.target),
+            (f"what another size costs at C={self.C or 0:.3g}, by the law", self.deviations),
+            ("served later: the same loss for the least compute in all", self.served),
+        )
+        for title, table in titled:
+            if len(table):
+                lines += ["", title, _table(table)]
+        return "\n".join(lines + [f"note: {note}" for note in self.notes])
 
 
-def frontier(runs: pd.DataFrame, *, level: float = 0.95, **how: Any) -> Frontier:
-    """The three approaches on the runs of one group; `how` goes to the parametric fit."""
+def frontier(
+    runs: pd.DataFrame,
+    *,
+    level: float = 0.95,
+    target: Sequence[float] = (),
+    inference_tokens: float | None = None,
+    **how: Any,
+) -> Frontier:
+    """The three approaches on the runs of one group; `how` goes to the parametric fit.
+
+    `target` are budgets C to say N, D and L for; `inference_tokens` how many tokens will be served in all.
+    """
+    table = _table_of(runs)
+    tuned, cells = tune(table, KNOBS)
+    answer, parametric = _parametric(runs.loc[tuned.index[tuned["edges"] == 0]] if len(cells) else runs, level, how)
+    approaches = {
+        "envelope": _approach(tuned, np.floor(np.log10(tuned["C"]) * BINS), best_run, level),
+        "isoflop": _approach(tuned, tuned["budget"], parabola, level),
+        "parametric": parametric,
+    }
+    notes = [*map(str, runs.attrs.get("notes", ()))]
+    per = float((table["C"] / table["N"] / table["D"]).median())
+    if abs(per / allocation.TRAIN - 1) > COUNTED:
+        notes.append(
+            f"the law splits C as 6 N D; here C/(N D) is {per:.3g}, so its N_opt is of C {per / 6:.3g} times as large"
+        )
+    found = Frontier(isoflop(tuned), approaches, cells, notes=tuple(notes))
+    if answer is None:
+        return found
+    return _say(found, answer, target, inference_tokens, level)
+
+
+def _say(found: Frontier, answer: Fit, budgets: Sequence[float], tokens: float | None, level: float) -> Frontier:
+    """What the law says of the budgets that are asked for."""
+    C = float(max(budgets)) if budgets else float(found.budgets["C"].max())
+    rows = []
+    for at in budgets:
+        splits: dict[str, tuple[float, float] | None] = {}
+        for name, approach in found.approaches.items():
+            N = approach.N_opt(at)
+            splits[name] = None if N is None else (N, at / allocation.TRAIN / N)
+        rows.append(allocation.target(answer, at, splits, level))
+    served = [] if tokens is None else [{"C": at, **allocation.served(answer, at, tokens)} for at in budgets or [C]]
+    return replace(
+        found,
+        C=C,
+        target=pd.concat(rows, ignore_index=True) if rows else found.target,
+        deviations=allocation.deviations(answer, C, level),
+        served=pd.DataFrame(served),
+    )
+
+
+def _table_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """N, D, C, L and the searched knobs of the finished runs, with the number of the run and of the budget."""
     missing = [c for c in ("N", "D", "C", "L") if c not in runs]
     if missing:
         raise FitError(
@@ -86,97 +155,43 @@ def frontier(runs: pd.DataFrame, *, level: float = 0.95, **how: Any) -> Frontier
             f"{len(rows)} finished rows are too few for a frontier; it needs {SIZES} sizes at {BUDGETS} budgets"
         )
     unit = rows["run_id"] if "run_id" in rows else pd.Series(range(len(rows)), index=rows.index)
-    table = rows[["N", "D", "C", "L"]].astype(float).assign(unit=pd.factorize(unit)[0])
-    table["budget"] = level_index(table["C"], SAME_LEVEL)
-    approaches = {
-        "envelope": _approach(table, _envelope, level),
-        "isoflop": _approach(table, minima, level),
-        "parametric": _parametric(runs, level, how),
-    }
-    return Frontier(minima(table), approaches)
+    knobs = [k for k in KNOBS if k in rows and pd.api.types.is_numeric_dtype(rows[k]) and rows[k].notna().all()]
+    table = rows[["N", "D", "C", "L", *knobs]].astype(float).assign(unit=pd.factorize(unit)[0])
+    return table.assign(budget=level_index(table["C"], SAME_LEVEL))
 
 
-def minima(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each budget: the vertex of its parabola, whether it counts, and why not."""
-    rows = []
-    for _, part in table.groupby("budget"):
-        sizes, C = part["N"].nunique(), float(np.exp(np.log(part["C"]).mean()))
-        row = {"C": C, "sizes": sizes, "N_opt": np.nan, "D_opt": np.nan, "L_opt": np.nan, "used": False, "reason": ""}
-        if sizes < SIZES:
-            rows.append(row | {"reason": f"{sizes} sizes, a parabola needs {SIZES}"})
-            continue
-        x, y = np.log(part["N"].to_numpy()), np.log(part["L"].to_numpy())
-        centre = x.mean()
-        bend, slope, height = np.polyfit(x - centre, y, 2)
-        if bend <= 0:
-            rows.append(row | {"reason": "the parabola opens downward: no minimum"})
-            continue
-        vertex = centre - slope / (2 * bend)
-        row |= {"N_opt": float(np.exp(vertex)), "L_opt": float(np.exp(height - slope**2 / (4 * bend)))}
-        along = np.polyfit(x, np.log(part["D"].to_numpy()), 1)
-        row["D_opt"] = float(np.exp(np.polyval(along, vertex)))
-        order = np.unique(x)
-        if not order[0] < vertex < order[-1]:
-            side = "smaller than the smallest" if vertex <= order[0] else "larger than the largest"
-            rows.append(row | {"reason": f"the minimum is {side} size that was run"})
-            continue
-        rows.append(row | {"used": True})
-    return pd.DataFrame(rows)
-
-
-def _envelope(table: pd.DataFrame) -> pd.DataFrame:
-    """The best run of each bin of C, where its size is neither the smallest nor the largest of the bin."""
-    bins = np.floor(np.log10(table["C"]) * BINS)
-    rows = []
-    for _, part in table.groupby(bins):
-        best = part.sort_values("L", kind="stable").iloc[0]
-        inside = part["N"].min() < best["N"] < part["N"].max()
-        rows.append({"C": best["C"], "N_opt": best["N"], "D_opt": best["D"], "used": inside})
-    return pd.DataFrame(rows)
-
-
-def _approach(table: pd.DataFrame, find: Callable[[pd.DataFrame], pd.DataFrame], level: float) -> Approach:
+def _approach(table: pd.DataFrame, by: pd.Series, find: Find, level: float) -> Approach:
     """Powers of C through the minima that `find` gives, with a jackknife over runs."""
-    whole = _powers(find(table))
+    whole, half, count = powers(table, by, find, level)
+    none = Estimate(None)
     if whole is None:
-        count = int(find(table)["used"].sum())
-        none = Estimate(None)
         return Approach(none, none, None, count, f"{count} budgets have an interior minimum, a power needs {BUDGETS}")
-    units = table["unit"].unique()
-    left = [_powers(find(table[table["unit"] != unit])) for unit in units]
-    count = int(find(table)["used"].sum())
-    value = [float(v) for v in whole]
-    if any(x is None for x in left):
+    G, a, b = (float(v) for v in whole)
+    if half is None:
         few = "without some single run too few budgets have a minimum, so no interval"
-        return Approach(Estimate(value[0]), Estimate(value[2]), float(np.exp(value[1])), count, few)
-    draws = np.array(left, dtype=float)
-    error = np.sqrt((len(units) - 1) / len(units) * ((draws - draws.mean(0)) ** 2).sum(0))
-    half = t_quantile(level, len(units) - 1) * error
-    a, b = (Estimate(value[i], value[i] - float(half[i]), value[i] + float(half[i])) for i in (0, 2))
-    return Approach(a, b, float(np.exp(value[1])), count)
+        return Approach(Estimate(a), Estimate(b), float(np.exp(G)), count, few)
+    width = [float(h) for h in half]
+    ends = Estimate(a, a - width[0], a + width[0]), Estimate(b, b - width[1], b + width[1])
+    return Approach(*ends, float(np.exp(G)), count)
 
 
-def _powers(found: pd.DataFrame) -> Array | None:
-    """a, ln G and b over the budgets that count; None where they are too few."""
-    used = found[found["used"].astype(bool)]
-    if len(used) < BUDGETS or np.ptp(np.log(used["C"])) == 0:
-        return None
-    x = np.log(used["C"].to_numpy(float))
-    size = np.polyfit(x, np.log(used["N_opt"].to_numpy(float)), 1)
-    data = np.polyfit(x, np.log(used["D_opt"].to_numpy(float)), 1)
-    return np.array([size[0], size[1], data[0]])
-
-
-def _parametric(runs: pd.DataFrame, level: float, how: dict[str, Any]) -> Approach:
+def _parametric(runs: pd.DataFrame, level: float, how: dict[str, Any]) -> tuple[Fit | None, Approach]:
     try:
         answer = fit(runs, "chinchilla", level=level, **how)
     except FitError as error:
-        return Approach(Estimate(None), Estimate(None), None, 0, str(error))
-    value = answer.values
+        return None, Approach(Estimate(None), Estimate(None), None, 0, str(error))
     # N_opt(1) = G 6^-a: the coefficient of C and not of C/6
-    G = float(answer.law.curve("N_opt", 1.0, value))
+    with np.errstate(all="ignore"):  # a law at its bound has no best split
+        G = float(answer.law.curve("N_opt", 1.0, {k: np.float64(v) for k, v in answer.values.items()}))
     reason = "; ".join(x for x in (answer.status if answer.status != "converged" else "", answer.reason) if x)
-    return Approach(answer.derived["a"], answer.derived["b"], G, int(answer.rows["C"].nunique()), reason)
+    a, b = answer.derived["a"], answer.derived["b"]
+    if not (np.isfinite(G) and G > 0):
+        return None, Approach(a, b, None, int(answer.rows["C"].nunique()), f"no best split; {reason}")
+    return answer, Approach(a, b, G, int(answer.rows["C"].nunique()), reason)
+
+
+def _table(frame: pd.DataFrame) -> str:
+    return frame.to_string(index=False, float_format="{:.4g}".format)
 
 
 def _plain(value: Any) -> Any:

@@ -3,8 +3,8 @@ apart.
 
 A parameter is identified when moving it by its kind's factor (three for an exponent), with all others fitted again,
 makes the objective worse than noise would: the profile is not flat. The scale of noise is kappa = E psi^2 / E psi',
-with which objective / kappa acts as a log-likelihood (Huber and Ronchetti 2009, section 13.7), inflated where the rows
-of a run move together.
+with which objective / kappa acts as a log-likelihood (after Huber and Ronchetti, Robust Statistics, 2009), inflated
+where the rows of a run move together.
 
     status, reason = judge_fit(problem, u, noise_scale(problem, u, runs), solution, dof=235)
 """

@@ -32,13 +32,13 @@ def _D_opt(C: Any, A: Any, alpha: Any, B: Any, beta: Any) -> Any:
     return C / 6 / _N_opt(C, A, alpha, B, beta)
 
 
-@law("Hestness et al. 2017, arXiv:1712.00409, eq. 1")
+@law("Hestness et al. 2017, arXiv:1712.00409")
 def power(x: Column, *, A: Scale, alpha: Exponent) -> Column:
     """L(x) = A x^-alpha"""
     return A * x**-alpha
 
 
-@law("Hestness et al. 2017, arXiv:1712.00409, section 2")
+@law("Hestness et al. 2017, arXiv:1712.00409, with an irreducible loss")
 def power_offset(x: Column, *, E: Offset, A: Scale, alpha: Exponent) -> Column:
     """L(x) = E + A x^-alpha"""
     return E + A * x**-alpha
@@ -55,7 +55,7 @@ def chinchilla(N: Column, D: Column, *, E: Offset, A: Scale, alpha: Exponent, B:
     return E + A * N**-alpha + B * D**-beta
 
 
-@law("Besiroglu et al. 2024, arXiv:2404.10102, with alpha = beta", a=lambda alpha: 0.5 + 0 * alpha)
+@law("Hoffmann et al. 2022, arXiv:2203.15556, eq. 2, with alpha = beta", a=lambda alpha: 0.5 + 0 * alpha)
 def chinchilla_tied(N: Column, D: Column, *, E: Offset, A: Scale, B: Scale, alpha: Exponent) -> Column:
     """L(N, D) = E + A N^-alpha + B D^-alpha"""
     return E + A * N**-alpha + B * D**-alpha
@@ -65,7 +65,7 @@ _SmallExponent = Annotated[float, Kind(low=0.0, high=10.0, start=(0.02, 0.5), fl
 
 
 def _kaplan_b(alpha_N: Any, alpha_D: Any) -> Any:
-    # Kaplan et al. 2020, eq. 1.5 and table 6: the D that keeps both terms in proportion grows as N^(alpha_N/alpha_D)
+    # Kaplan et al. 2020, eq. 1.5: the D that keeps both terms in proportion grows as N^(alpha_N/alpha_D)
     return alpha_N / alpha_D
 
 
@@ -83,7 +83,7 @@ def kaplan(
     return np.exp(alpha_D * np.log(np.exp(alpha_N / alpha_D * np.log(N_c / N)) + D_c / D))
 
 
-@law("Alabdulmohsin et al. 2022, arXiv:2209.06640, section 3 (M4)", implicit=("E", "L0"))
+@law("Alabdulmohsin et al. 2022, arXiv:2209.06640 (M4)", implicit=("E", "L0"))
 def m4(
     x: Column,
     L: Column,
@@ -115,14 +115,14 @@ def bnsl(
 
 
 def _effective(unique: Any, total: Any, rate: Any) -> Any:
-    # Muennighoff et al. 2023, arXiv:2305.16264, eq. 5: repetitions beyond the first are worth less and less
+    # Muennighoff et al. 2023, arXiv:2305.16264: repetitions beyond the first are worth less and less
     return unique - unique * rate * np.expm1(-(total / unique - 1.0) / rate)
 
 
 _Rate = Annotated[float, Kind(low=0.0, log=True, start=(0.3, 100.0), flat=10.0)]
 
 
-@law("Muennighoff et al. 2023, arXiv:2305.16264, eqs. 5-7")
+@law("Muennighoff et al. 2023, arXiv:2305.16264")
 def data_constrained(
     N: Column,
     D: Column,
@@ -143,7 +143,7 @@ def data_constrained(
     return E + A * _effective(N_unique, N, R_N) ** -alpha + B * _effective(D_unique, D, R_D) ** -beta
 
 
-@law("Gadre et al. 2024, arXiv:2403.08540, eq. 4, with M = D/N and C = 6 N D")
+@law("Gadre et al. 2024, arXiv:2403.08540, with M = D/N and C = 6 N D")
 def overtraining(N: Column, D: Column, *, E: Offset, A: Scale, B: Scale, eta: Exponent) -> Column:
     """L(N, D) = E + (A M^eta + B M^-eta) C^-eta"""
     M, C = D / N, 6 * N * D
@@ -168,7 +168,7 @@ def shape(
     return E + A * width**-alpha + G * depth**-gamma + B * D**-beta
 
 
-@law("Clark et al. 2022, arXiv:2202.01169, eqs. 5 and 6", log_linear=True)
+@law("Clark et al. 2022, arXiv:2202.01169", log_linear=True)
 def routed(
     N: Column,
     n_experts: Column,
@@ -235,13 +235,13 @@ def farseer(
     return np.exp(a3 * n**gamma + b3) + np.exp(a2 * n**beta + b2 - power * np.log(D))
 
 
-@law("Tissue et al. 2024, arXiv:2408.11029, eq. 1")
+@law("Tissue et al. 2024, arXiv:2408.11029")
 def lr_annealing(S1: Column, S2: Column, *, E: Offset, A: Scale, alpha: Exponent, K: Scale) -> Column:
     """L(S1, S2) = E + A S1^-alpha - K S2; S1 the sum of the rates, S2 the annealed area"""
     return E + A * S1**-alpha - K * S2
 
 
-@law("Kumar et al. 2024, arXiv:2411.04330, eq. 3, one precision for all")
+@law("Kumar et al. 2024, arXiv:2411.04330, one precision for all")
 def precision(
     N: Column,
     D: Column,
@@ -258,13 +258,13 @@ def precision(
     return E + A * (N * -np.expm1(-bits / gamma)) ** -alpha + B * D**-beta
 
 
-@law("Step Law, Li et al. 2025, arXiv:2503.04715, eq. 1", target="lr")
+@law("Step Law, Li et al. 2025, arXiv:2503.04715", target="lr")
 def lr_rule(N: Column, D: Column, *, c: Scale, p: Power, q: Power) -> Column:
     """lr(N, D) = c N^p D^q"""
     return c * N**p * D**q
 
 
-@law("Step Law, Li et al. 2025, arXiv:2503.04715, eq. 1", target="batch")
+@law("Step Law, Li et al. 2025, arXiv:2503.04715", target="batch")
 def batch_rule(D: Column, *, c: Scale, r: Power) -> Column:
     """batch(D) = c D^r"""
     return c * D**r

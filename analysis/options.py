@@ -33,6 +33,11 @@ Resamples = Annotated[int, _option("Resamples of the bootstrap")]
 Run = Annotated[str, _option("Column whose equal values are one run; default run_id, else every row", shown=False)]
 Pin = Annotated[list[str], _option("Hold a parameter: --pin E=1.69 (may be repeated)", shown=False)]
 Prior = Annotated[list[str], _option("Mean and standard error of a parameter: --prior E=1.7:0.1", shown=False)]
+Share = Annotated[str, _option("Parameters with one value in all groups: E, or E,alpha", shown=False)]
+Weights = Annotated[str, _option("none, or seed: rows weighed by the noise between seeds at their size")]
+Curve = Annotated[
+    bool, _option("Instead: how the answer moves with loss, delta, exclusions, counts", "--specification")
+]
 Seed = Annotated[int, _option("Seed of starts and resamples")]
 Json = Annotated[bool, _option("One JSON document on stdout and nothing else", "--json")]
 Claims = Annotated[
@@ -43,6 +48,10 @@ LawName = Annotated[str, _option("A law, its columns in brackets: 'power_offset(
 At = Annotated[str, _option("Where: C=1e21, or N=1e9,D=2e10", shown=False)]
 Band = Annotated[float, _option("Coverage of the bands for a new run")]
 Laws = Annotated[str, _option("Laws, comma between, columns in brackets: 'power,bnsl(D),chinchilla'")]
+TargetC = Annotated[
+    str, _option("Budgets to say N, D and L for: 1e21, or 1e20,1e21 [FLOPs]", "--target-C", shown=False)
+]
+Served = Annotated[str, _option("Tokens that will be served in all, which count as compute: 1e12", shown=False)]
 Axis = Annotated[str, _option("The column along which the larger runs are held out")]
 HoldOut = Annotated[str, _option('Rows to hold out instead: "C>=1e20"', shown=False)]
 
@@ -102,6 +111,14 @@ def priors(given: list[str]) -> dict[str, tuple[float, float]]:
         name, _, value = text.partition("=")
         mean, _, error = value.partition(":")
         found[name.strip()] = number(mean, f"--prior {text}", example), number(error, f"--prior {text}", example)
+    return found
+
+
+def numbers(text: str, option: str, example: str) -> list[float]:
+    """The numbers of '1e20,1e21', each above zero."""
+    found = [number(part, f"{option} {text}", f"{option} {example}") for part in names(text)]
+    if any(x <= 0 for x in found):
+        raise UserError(f"{option} {text} is not above 0; write {option} {example}")
     return found
 
 

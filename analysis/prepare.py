@@ -21,7 +21,9 @@ from analysis.result import FitError
 from analysis.runs import where_is
 
 # columns that, where they differ inside one group, make it a mixture
-_MIXTURES = ("data", "family")
+_MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
+# N D in these units is that many times too small
+_UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Prepared:
     n_runs: int
     excluded: list[tuple[str, int]]
     notes: list[str]
+    scale: Array | None = None  # of each row's residual, where rows are weighed
 
     def part(self, most: int) -> "Prepared":
         """These rows, or at most `most` of them evenly taken."""
@@ -43,7 +46,8 @@ class Prepared:
         kept = np.arange(0, len(self.target), -(-len(self.target) // most))
         names, codes = np.unique(self.runs[kept], return_inverse=True)
         columns = tuple(c[kept] for c in self.columns)
-        return replace(self, columns=columns, target=self.target[kept], runs=codes, n_runs=len(names))
+        scale = None if self.scale is None else self.scale[kept]
+        return replace(self, columns=columns, target=self.target[kept], runs=codes, n_runs=len(names), scale=scale)
 
 
 def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
@@ -60,7 +64,7 @@ def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
         left = "; ".join(f"{n}: {reason}" for reason, n in excluded)
         raise FitError(f"{_source(runs)} has no rows to fit" + (f" (left out {left})" if left else "; it is empty"))
     values = {c: _positive(rows, c) for c in dict.fromkeys(needed)}
-    codes, n_runs = _number(rows, run)
+    codes, n_runs = number_runs(rows, run)
     columns = tuple(values[c] for c in law.columns)
     return Prepared(rows, columns, values[law.target], codes, n_runs, excluded, _notes(rows))
 
@@ -114,7 +118,7 @@ def _positive(rows: pd.DataFrame, name: str) -> Array:
     return numbers
 
 
-def _number(rows: pd.DataFrame, run: str | None) -> tuple[NDArray[np.intp], int]:
+def number_runs(rows: pd.DataFrame, run: str | None) -> tuple[NDArray[np.intp], int]:
     """The number of each row's run, and how many there are; every row is a run where no column tells."""
     if run is not None and run not in rows:
         raise FitError(f"{_source(rows)} has no column {run!r} to tell runs apart; it has {_columns(rows)}")
@@ -128,13 +132,26 @@ def _number(rows: pd.DataFrame, run: str | None) -> tuple[NDArray[np.intp], int]
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
-    notes = []
+    notes = [*map(str, rows.attrs.get("notes", ()))]
     for name in _MIXTURES:
         if name in rows and rows[name].nunique() > 1:
             notes.append(f"{name} mixes {', '.join(map(str, rows[name].unique()[:4]))}: group by it")
     if {"N", "D", "C"} <= set(rows.columns):
-        ratio = float((pd.to_numeric(rows["C"], errors="coerce") / rows["N"] / rows["D"]).median())
+        N, D, C = (pd.to_numeric(rows[name], errors="coerce") for name in ("N", "D", "C"))
+        ratio = float((C / N / D).median())
         # training takes about 6 FLOPs for each parameter and target, attention and lookup move that by less than this
         if not 0.1 < ratio < 1000:
-            notes.append(f"C/(N D) is {ratio:.3g} where about 6 is expected: a column is in another unit")
+            notes.append(f"C/(N D) is {ratio:.3g} where about 6 is expected: a column is in another unit{_unit(ratio)}")
     return notes
+
+
+def _unit(ratio: float) -> str:
+    """Which unit would explain C/(N D), where one does."""
+    for factor, name in _UNITS.items():
+        if 0.3 < ratio / 6 / factor < 3:
+            return f", such as N or D in {name}"
+    for one, first in _UNITS.items():
+        for other, second in _UNITS.items():
+            if one <= other and 0.3 < ratio / 6 / one / other < 3:
+                return f", such as N in {first} and D in {second}"
+    return ""

@@ -101,14 +101,20 @@ class Fit:
 
     def quantity(self, function: Callable[..., Any], *, level: float | None = None, log: bool = False) -> Estimate:
         """Any function of the parameters, with an interval by this fit's method (`log`: of a positive quantity)."""
-        from analysis.uncertainty import estimate
+        return self.measured(function, level=level, log=log)[0]
+
+    def measured(
+        self, function: Callable[..., Any], *, level: float | None = None, log: bool = False
+    ) -> tuple[Estimate, str]:
+        """As `quantity`, and in words why a bound does not exist."""
+        from analysis.uncertainty import bounded
 
         if self.problem is None or self.u is None:
-            return Estimate(None)
+            return Estimate(None), ""
         with np.errstate(all="ignore"):  # numpy's numbers: one divided by zero is inf and no exception
             value = float(function(**{k: np.float64(v) for k, v in self.values.items()}))
             drawn = None if self.draws is None else np.asarray(function(**self.draws), dtype=float)
-        return estimate(value, drawn, self.spread, level or self.level, log=log)
+        return bounded(value, drawn, self.spread, level or self.level, log=log)
 
     def curve(self, name: str, C: Any, level: float | None = None) -> pd.DataFrame:
         """A derived curve of the law ('N_opt', 'D_opt') at compute C [FLOPs], with its interval."""
@@ -180,17 +186,18 @@ class Fit:
     def __str__(self) -> str:
         group = "".join(f"  {k}={v}" for k, v in self.by.items())
         loss = self.loss if self.delta is None else f"{self.loss}({self.delta:g})"
-        lines = [
-            f"{self.law.formula}{group}",
-            f"  status     {self.status}" + (f": {self.reason}" if self.reason else ""),
-        ]
+        # the reason of the status, without the notes that follow it
+        why = self.reason.removesuffix("; ".join(self.notes)).removesuffix("; ")
+        lines = [f"{self.law.formula}{group}", f"  status     {self.status}" + (f": {why}" if why else "")]
         lines += [f"  {name:<10} {e}" for name, e in self._all().items()]
         if self.objective is not None:
             reached = f"{self.starts.at_optimum} of {self.starts.tried} starts reach it"
             lines.append(f"  objective  {self.objective:.10g} ({loss}), {reached}")
         runs = "" if self.n_runs == self.n_rows else f" of {self.n_runs} runs"
-        lines.append(f"  rows       {self.n_rows}{runs}; {self.level:.0%} intervals by {self.interval}")
+        by = "no intervals" if self.interval == "none" else f"{self.level:.0%} intervals by {self.interval}"
+        lines.append(f"  rows       {self.n_rows}{runs}; {by}")
         lines += [f"  excluded   {rows}: {reason}" for reason, rows in self.excluded]
+        lines += [f"  note       {note}" for note in self.notes]
         return "\n".join(lines)
 
     __repr__ = __str__

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.presets import recognise
 from scaling import record
 from scaling.errors import UserError
 
@@ -40,19 +41,20 @@ _CLAUSE = re.compile(rf"\s*([\w.]+)\s*(<=|>=|!=|==|=|<|>)\s*(?:'([^']*)'|\"([^\"
 
 
 def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run: str | None = None) -> pd.DataFrame:
-    """Read a table of runs: CSV, JSON lines, or a folder of run folders.
+    """Read a table of runs: CSV, JSON lines, Parquet, or a folder of run folders.
 
-    `columns` maps our name to the file's name: {"N": "params"}. `run` names the column whose equal values are one run.
-    Raises UserError that names file, line and column.
+    `columns` maps our name to the file's name: {"N": "params"}; without it, public tables are recognised by their
+    columns, and a note says so. `run` names the column whose equal values are one run. Raises UserError that names
+    file, line and column.
     """
     path = Path(path)
-    table = _load(path)
+    table, note = (_load(path), "") if columns else recognise(_load(path))
     table = _rename(table, dict(columns or {}), path)
     if run is not None and run not in table:
         raise UserError(f"{path} has no column {run!r} to tell runs apart; it has {_list(table.columns)}")
     for name in table.columns.intersection(list(NUMERIC)):
         table[name] = _numbers(table[name], path, strict=name in _CORE)
-    table.attrs["source"] = str(path)
+    table.attrs |= {"source": str(path)} | ({"notes": [note]} if note else {})
     return table
 
 
@@ -98,7 +100,7 @@ def _load(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise UserError(f"{path} does not exist; give the path of a CSV file of runs")
     try:
-        table = _lines(path) if path.suffix in (".jsonl", ".ndjson") else _csv(path)
+        table = _READERS.get(path.suffix, _csv)(path)
     except pd.errors.EmptyDataError:
         raise UserError(f"{path} is empty; it needs a header line and a row for each run") from None
     except pd.errors.ParserError as error:
@@ -106,7 +108,7 @@ def _load(path: Path) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        raise UserError(f"{path} cannot be read: {error.strerror or _plain(error)}") from None
     if table.empty:
         raise UserError(f"{path} has a header and no rows; it needs a row for each run")
     return table
@@ -148,6 +150,24 @@ def _lines(path: Path) -> pd.DataFrame:
             raise UserError(f"{path}, line {line} is not a JSON object; one object a line is needed")
         lines.append(line)
     return pd.DataFrame(rows, index=pd.Index(lines, name="line"))
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+    except ImportError:
+        raise UserError(
+            f"{path} is Parquet, which needs pyarrow: pip install 'isoflop[parquet]', or save it as CSV"
+        ) from None
+    try:
+        table = pd.read_parquet(path, engine="pyarrow")
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{path} is not sound Parquet: {_plain(error).splitlines()[0]}; write it again") from None
+    table.index = pd.RangeIndex(1, len(table) + 1)
+    return table
+
+
+_READERS = {".jsonl": _lines, ".ndjson": _lines, ".parquet": _parquet, ".pq": _parquet}
 
 
 def _rename(table: pd.DataFrame, columns: dict[str, str], path: Path) -> pd.DataFrame:

@@ -10,8 +10,8 @@ a resample of runs, a deleted run and a held-out row are all the same problem un
 The step solves (Hn + lam Hs) du = -g: Hn is Newton's matrix (rows inside delta), Hs that of the quadratic which
 touches Huber's loss from above (weights delta/|r| outside), lam moves between them. Hs is a majorant, so a large lam
 always descends, and since it shrinks along the step and not along the axes, a strong correlation of A and alpha costs
-nothing. Levenberg 1944, Marquardt 1963; the majorant is Huber and Ronchetti, Robust Statistics (2009), section 7.8;
-the box as in Bertsekas 1982, Projected Newton methods.
+nothing. Levenberg 1944, Marquardt 1963; the majorant is that of Huber and Ronchetti, Robust Statistics (2009); the box
+as in Bertsekas 1982, Projected Newton methods.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +32,8 @@ TOLERANCE = 1e-13
 # at all
 EXACT = 1e-28
 MAX_STEPS = 200
+# a coordinate is at its bound where the box leaves it less than this share of its step (Bertsekas's epsilon)
+JAMMED = 1e-2
 # starts that go on where none has arrived by then
 FINALISTS = 8
 
@@ -83,6 +85,7 @@ class Problem:
     objective: Objective
     fixed: Mapping[str, float] = field(default_factory=dict)
     priors: Mapping[str, Prior] = field(default_factory=dict)
+    scale: Array | None = None  # of each row's residual: 1 / its noise, in units of the typical noise
 
     @property
     def free(self) -> list[str]:
@@ -117,7 +120,8 @@ class Problem:
     def residuals(self, u: Array) -> Array:
         """Residuals (problems, rows) at u (problems, free)."""
         f = self.predict(u)
-        return f - self.target if self.objective.raw else np.log(f) - np.log(self.target)
+        r = f - self.target if self.objective.raw else np.log(f) - np.log(self.target)
+        return r if self.scale is None else r * self.scale
 
     def linearise(self, u: Array) -> tuple[Array, Array]:
         """Residuals (problems, rows) and their Jacobian (problems, free, rows) at u."""
@@ -129,11 +133,12 @@ class Problem:
         shape = (len(u), len(self.target))
         value = np.broadcast_to(f.value, shape)
         jacobian = np.zeros((len(u), len(self.free), len(self.target)))
-        scale = 1.0 if self.objective.raw else 1 / value
+        each = 1.0 if self.scale is None else self.scale
+        scale = each if self.objective.raw else each / value
         for i, part in f.d.items():
             np.multiply(part, scale, out=jacobian[:, i])
         r = value - self.target if self.objective.raw else np.log(value) - np.log(self.target)
-        return r, jacobian
+        return r * each, jacobian
 
 
 class Solution(NamedTuple):
@@ -268,15 +273,27 @@ def _step(now: _Local, u: Array, lam: Array, low: Array, high: Array) -> tuple[A
     ridge = np.einsum("sii->si", now.major) * (1e-13 + 1e-4 * np.minimum(lam, 1e4))[:, None]
     matrix = now.newton + lam[:, None, None] * now.major + ridge[:, :, None] * eye
     matrix += (np.einsum("sii->si", matrix) == 0)[:, :, None] * eye
+    step = _held_step(matrix, g, held, np.zeros_like(g))
+    # a step that the box cuts short at once is no descent for the others: they are solved with it at its bound
+    target = np.clip(u + step, low, high) - u
+    jammed = np.abs(target) < JAMMED * np.abs(step)
+    out = (jammed & ~held).any(-1)
+    if out.any():
+        held = (held | jammed)[out]
+        step[out] = _held_step(matrix[out], g[out], held, np.where(held, target[out], 0.0))
+    return step, (1 + lam) * -(g * step).sum(-1)
+
+
+def _held_step(matrix: Array, g: Array, held: NDArray[np.bool_], given: Array) -> Array:
+    """The least of the quadratic model over the coordinates that are not held; those that are move as given."""
     if held.any():
-        either = held[:, :, None] | held[:, None, :]
-        matrix = np.where(either, 0.0, matrix) + held[:, :, None] * eye
-        g = np.where(held, 0.0, g)
+        g = np.where(held, -given, g + (matrix @ given[:, :, None])[:, :, 0])
+        matrix = np.where(held[:, :, None] | held[:, None, :], 0.0, matrix) + held[:, :, None] * np.eye(g.shape[1])
     # in units of each parameter's curvature, so that a solve is as exact as doubles allow
     unit = 1 / np.sqrt(np.einsum("sii->si", matrix))
-    scaled = matrix * unit[:, :, None] * unit[:, None, :] + 1e-15 * eye
-    step = -_solve(scaled, g * unit) * unit
-    return step, (1 + lam) * -(g * step).sum(-1)
+    scaled = matrix * unit[:, :, None] * unit[:, None, :] + 1e-15 * np.eye(g.shape[1])
+    step: Array = np.where(held, given, -_solve(scaled, g * unit) * unit)
+    return step
 
 
 def _solve(matrix: Array, right: Array) -> Array:

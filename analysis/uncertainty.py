@@ -3,7 +3,7 @@
 Jackknife: each run is left out in turn; the spread of the estimates times t(runs - 1) covers 93-97 % of the time for
 least squares, with clustered rows too. Bootstrap-t: runs are drawn with replacement and the standard deviation of the
 estimates is multiplied by t(runs - 1); where Huber's delta lies below the scatter (nearly least absolute deviations)
-the jackknife of a median-like estimate is known to fail (Efron 1982, The Jackknife, section 3.4), and this is used
+the jackknife of a median-like estimate is known to fail (Efron 1982, The Jackknife, the Bootstrap), and this is used
 instead. A resample is the same problem under other weights on its rows, so all of them are one batch of the solver.
 
     spread = jackknife(problem, u, runs=np.array([0, 0, 1, 1, 2, 2]))
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from analysis.duals import Array
 from analysis.result import Estimate
-from analysis.solver import Problem, expand, minimise
+from analysis.solver import MAX_STEPS, Problem, expand, minimise
 
 METHODS = ("auto", "jackknife", "bootstrap", "mixed", "profile", "none")
 # groups of runs left out at a time where there are more runs than this; t is then on the number of groups
@@ -28,6 +28,8 @@ WARM = 1e-3
 MOST_WORK = 200_000_000
 # problems solved at once: bounds the memory that their weights take
 BATCH = 2000
+# share of the draws that may go on for ten times as long
+MOST_LEFT = 0.1
 # sizes closer than this, in ln, are one; fewer of them than this tell nothing of their scatter
 SAME_SIZE, FEWEST_SIZES = 0.05, 8
 # a draw this many times the estimate, or this small a share of it, is a search that ran away
@@ -45,12 +47,23 @@ class Spread:
 
     def error(self, values: Array) -> Array:
         """Standard error of a quantity whose value under each draw is given, along the first axis."""
-        gaps = values - values.mean(0)
         count = len(values)
         factors = {"jackknife": (self.units - 1) / self.units, "bootstrap": 1 / (count - 1), "mixed": 1 / count}
-        factor = factors[self.method]
-        error: Array = np.sqrt(factor * (gaps**2).sum(0))
-        return error
+        with np.errstate(over="ignore", invalid="ignore"):  # a scatter beyond the doubles is infinite
+            gaps = values - values.mean(0)
+            error: Array = np.sqrt(factors[self.method] * (gaps**2).sum(0))
+        return np.where(np.isnan(error), np.inf, error)
+
+
+def shortcuts(method: str, rows: int, free: int, n_runs: int, resamples: int) -> list[str]:
+    """A note for each place where a large table is treated more coarsely than a small one."""
+    said = []
+    if method == "jackknife" and n_runs > MOST_GROUPS:
+        said.append(f"the {n_runs} runs are left out in {MOST_GROUPS} groups")
+    draws = min(n_runs, MOST_GROUPS) if method == "jackknife" else resamples
+    if method in ("jackknife", "bootstrap") and draws * rows * free > MOST_WORK:
+        said.append(f"{draws} refits of {rows} rows are each one Newton step from the optimum")
+    return said
 
 
 def t_quantile(level: float, dof: int) -> float:
@@ -121,9 +134,13 @@ def _one_step(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array)
 
 
 def _refit(problem: Problem, u: Array, weights: Array) -> Array:
-    solution = minimise(problem, np.broadcast_to(u, (len(weights), len(u))).copy(), weights, lam=WARM)
+    found = minimise(problem, np.broadcast_to(u, (len(weights), len(u))).copy(), weights, lam=WARM)
+    left = np.flatnonzero(~found.done & np.isfinite(found.objective))
+    if 0 < len(left) <= MOST_LEFT * len(weights):  # a few slow ones go on; where many are, there is no interval anyway
+        longer = minimise(problem, found.u[left], weights[left], steps=10 * MAX_STEPS)
+        found.u[left], found.done[left] = longer.u, longer.done
     # a search that came to no minimum is no estimate
-    return np.where(solution.done[:, None], solution.u, np.nan)
+    return np.where(found.done[:, None], found.u, np.nan)
 
 
 def estimate(
@@ -137,24 +154,61 @@ def estimate(
     high: float = np.inf,
 ) -> Estimate:
     """Value with its interval, inside [low, high]; a bound that the draws do not support is None."""
+    return bounded(value, drawn, spread, level, log=log, low=low, high=high)[0]
+
+
+def bounded(
+    value: float,
+    drawn: Array | None,
+    spread: Spread | None,
+    level: float,
+    *,
+    log: bool = False,
+    low: float = -np.inf,
+    high: float = np.inf,
+) -> tuple[Estimate, str]:
+    """As `estimate`, and why a bound does not exist, in words (empty where both do)."""
     if drawn is None or spread is None or not np.isfinite(value):
-        return Estimate(value if np.isfinite(value) else None)
-    with np.errstate(all="ignore"):
-        centre, values = (np.log(value), np.log(drawn)) if log else (value, drawn)
-        finite = np.isfinite(values)
-        near = finite & (np.abs(values - centre) < np.log(FAR)) if log else finite
-        allowed = (1 - level) / 2 if spread.method == "bootstrap" else 0.0
-        if (~finite).mean() > allowed or near.sum() < 3 or not np.isfinite(centre):
-            return Estimate(value)
-        half = t_quantile(level, spread.dof) * float(spread.error(values[near]))
-        ends = np.exp([centre - half, centre + half]) if log else np.array([centre - half, centre + half])
-        far = finite & ~near
-        open_below, open_above = ((far & side).mean() > allowed for side in (values < centre, values > centre))
-    return Estimate(
-        value,
-        None if open_below or not np.isfinite(ends[0]) else float(max(ends[0], low)),
-        None if open_above or not np.isfinite(ends[1]) else float(min(ends[1], high)),
+        return Estimate(value if np.isfinite(value) else None), ""
+    if log and not value > 0:
+        return Estimate(value), "it has vanished, and a logarithm has no interval there"
+    centre, values = (np.log(value), _logs(drawn)) if log else (value, np.asarray(drawn, dtype=float))
+    lost = float(np.isnan(values).mean())
+    allowed = (1 - level) / 2 if spread.method == "bootstrap" else 0.0
+    if lost > allowed:
+        return Estimate(value), f"{_share(lost, spread)} without a minimum"
+    gaps = np.where(np.isnan(values), centre, values) - centre
+    far = np.abs(gaps) >= (np.log(FAR) if log else np.inf)
+    near = ~np.isnan(values) & ~far
+    if near.sum() < 3:
+        return Estimate(value), f"{_share(float(far.mean()), spread)} without end"
+    half = t_quantile(level, spread.dof) * float(spread.error(values[near]))
+    ends = _exponentials(centre - half, centre + half) if log else (centre - half, centre + half)
+    sides = [float((far & (gaps < 0)).mean()), float((far & (gaps > 0)).mean())]
+    opened = [side > allowed or not np.isfinite(end) for side, end in zip(sides, ends, strict=True)]
+    found = Estimate(
+        value, None if opened[0] else float(max(ends[0], low)), None if opened[1] else float(min(ends[1], high))
     )
+    why = f"{_share(max(sides), spread)} without end" if max(sides) > allowed else "its scatter is beyond any number"
+    return found, why if any(opened) else ""
+
+
+def _logs(drawn: Array) -> Array:
+    """Logarithms: minus infinity of what has vanished, NaN of what is no number or below zero."""
+    drawn = np.asarray(drawn, dtype=float)
+    logs = np.where(drawn > 0, np.log(np.where(drawn > 0, drawn, 1.0)), -np.inf)
+    return np.where(drawn >= 0, logs, np.nan)
+
+
+def _exponentials(*ends: float) -> tuple[float, ...]:
+    """Powers of e, infinite where they leave the doubles."""
+    return tuple(float(np.exp(x)) if x < np.log(np.finfo(float).max) else np.inf for x in ends)
+
+
+def _share(share: float, spread: Spread) -> str:
+    """So many of the fits that resampling asked for are ..."""
+    what = "resamples are" if spread.method == "bootstrap" else "fits without one run are"
+    return f"{share:.1%} of the {what}"
 
 
 def by_size(problem: Problem, u: Array) -> Spread | None:

@@ -14,9 +14,11 @@ from scaling import budget
 from scaling.cost import Cost, count
 from scaling.data.base import Data
 from scaling.errors import UserError
-from scaling.families.base import Family
+from scaling.families.base import Family, whole
 from scaling.recipe import AdamW
 from scaling.task import Task, check
+
+ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Assembled:
             "n_embed": cost.n_embed,
             "n_readout": cost.n_readout,
             "n_total": cost.n_total,
-            "n_active": cost.n_total,
+            "n_active": cost.n_active,
             "D": D,
             "D_unique": self.D_unique,
             "epochs": D / self.data.unique,
@@ -63,6 +65,15 @@ class Assembled:
             "C_6nd": 6 * cost.n_total * D if every_position else None,
             "floor": self.task.floor,
         }
+
+
+def place(trainer: dict[str, Any]) -> None:
+    """Refuse a placement that cannot be."""
+    accelerator, every = trainer["accelerator"], trainer["checkpoint_every_s"]
+    if accelerator not in ACCELERATORS:
+        raise UserError(f"trainer.accelerator={accelerator!r} is not one of {', '.join(ACCELERATORS)}")
+    if not isinstance(every, (int, float)) or every < 0:
+        raise UserError(f"trainer.checkpoint_every_s={every!r} is not a number of seconds from 0")
 
 
 def build(group: str, node: dict[str, Any]) -> Any:
@@ -79,12 +90,15 @@ def build(group: str, node: dict[str, Any]) -> Any:
 
 def assemble(plain: dict[str, Any]) -> Assembled:
     """Build data, family and recipe, check that they fit, count the cost and turn the budget into steps."""
+    whole("seed", plain["seed"], 0)
+    place(plain["trainer"])
     family = cast(Family, build("family", plain["family"]))
     data = cast(Data, build("data", plain["data"]))
     recipe = cast(AdamW, build("recipe", plain["recipe"]))
     budget.chosen(plain["budget"])
     task = data.task
     check(plain["names"]["family"], family.learns, plain["names"]["data"], task)
+    family.refuse(task)
     cost = count(family, task)
     steps = budget.steps(plain["budget"], cost, recipe.batch * task.targets, data.unique)
     return Assembled(data, family, recipe, task, cost, steps)

@@ -2,6 +2,8 @@
 
 cost = count(family, task)
 cost.N, cost.flops_per_target
+serve = inference(family, task)
+serve.flops_per_position, serve.kept_bytes
 """
 
 from dataclasses import dataclass, replace
@@ -15,6 +17,9 @@ from scaling.task import Task
 
 ROLES = ("embed", "body", "readout")
 
+# lengths at which the part quadratic in seq_len is told from the linear one, both whole numbers of an SSM's chunks
+LONG, LONGER = 1024, 2048
+
 # backward costs twice the forward: one product for the inputs' gradient, one for the weights' (Kaplan 2020, sec. 2.1)
 TRAINING_OVER_FORWARD = 3
 
@@ -23,12 +28,14 @@ TRAINING_OVER_FORWARD = 3
 class Cost:
     """Parameters by role and training FLOPs per target (multiply-add = 2).
 
-    attention_per_target is the part of flops_per_target that is quadratic in seq_len.
+    n_active: parameters that one target uses. attention_per_target: the part of flops_per_target that is quadratic in
+    seq_len.
     """
 
     n_embed: int
     n_body: int
     n_readout: int
+    n_active: int
     flops_per_target: float
     attention_per_target: float
 
@@ -43,14 +50,19 @@ class Cost:
 
 
 def parameters_by_role(model: Model) -> dict[str, int]:
-    """Count parameters by the first word of their name; shared ones once; a role that is none is an error."""
+    """Count parameters by the role they state, or the first word of their name; shared ones once; none is an error."""
     counts = dict.fromkeys(ROLES, 0)
     for name, parameter in model.named_parameters():
-        role = name.split(".")[0]
+        role = getattr(parameter, "role", name.split(".")[0])
         if role not in counts:
             raise ValueError(f"parameter {name} has no role; put it under {', '.join(ROLES)} of the Model")
         counts[role] += parameter.numel()
     return counts
+
+
+def active_parameters(model: Model) -> int:
+    """Parameters that one target uses: all, but of a layer of experts the share that it is routed to."""
+    return round(sum(p.numel() * getattr(p, "active", 1.0) for p in model.parameters()))
 
 
 def example(task: Task, batch: int, device: str) -> torch.Tensor:
@@ -65,35 +77,75 @@ def example(task: Task, batch: int, device: str) -> torch.Tensor:
     return torch.empty(batch, *shape, device=device)
 
 
-def forward_flops(family: Family, task: Task) -> int:
-    """FLOPs of one example's forward pass, by torch's counter on the meta device, where fused kernels are visible."""
+def counted_flops(family: Family, task: Task) -> int:
+    """Forward FLOPs of one more example, by torch's counter on the meta device, where fused kernels are visible.
+
+    What a batch shares, such as the making of a convolution's kernel, is not an example's.
+    """
     with torch.device("meta"):
         model = family.build(task)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(example(task, 1, "meta"))
-    return int(counter.get_total_flops())
+    totals = []
+    for batch in (1, 2):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(example(task, batch, "meta"))
+        totals.append(counter.get_total_flops())
+    return int(totals[1] - totals[0])
+
+
+def forward_flops(family: Family, task: Task) -> float:
+    """FLOPs of one example's forward pass: what torch's counter sees, and what the family says that it does not."""
+    return counted_flops(family, task) + family.unseen_flops(task)
+
+
+def quadratic_flops(family: Family, task: Task) -> float:
+    """The part of an example's forward FLOPs that grows with seq_len², from f(T) = u T + v T² at two long lengths."""
+    if family.counted_at or task.kind not in ("tokens", "sequences"):
+        return 0.0
+    at_long, at_longer = (counted_flops(family, replace(task, seq_len=length)) for length in (LONG, LONGER))
+    return (at_longer / LONGER - at_long / LONG) / (LONGER - LONG) * task.seq_len**2
 
 
 @lru_cache(maxsize=1024)
 def count(family: Family, task: Task) -> Cost:
-    """Count a family at its size on a task, once per process; nothing is allocated.
-
-    The part quadratic in seq_len comes from a second count at twice the length: f(T) = u T + v T².
-    """
+    """Count a family at its size on a task, once per process; nothing is allocated."""
     with torch.device("meta"):
-        roles = parameters_by_role(family.build(task))
+        model = family.build(task)
+    roles = parameters_by_role(model)
     if family.counted_at and task.kind in ("tokens", "sequences"):
         flops = forward_flops(family, replace(task, seq_len=family.counted_at)) / family.counted_at * task.seq_len
-        quadratic = 0.0
     else:
         flops = forward_flops(family, task)
-        quadratic = (forward_flops(family, replace(task, seq_len=2 * task.seq_len)) - 2 * flops) / 2
-        quadratic = max(quadratic, 0.0) if task.kind in ("tokens", "sequences") else 0.0
     per_target = TRAINING_OVER_FORWARD / task.targets
     return Cost(
         n_embed=roles["embed"],
         n_body=roles["body"],
         n_readout=roles["readout"],
+        n_active=active_parameters(model),
         flops_per_target=flops * per_target,
-        attention_per_target=quadratic * per_target,
+        attention_per_target=quadratic_flops(family, task) * per_target,
+    )
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What a finished model costs to use, at the sequence length of its task.
+
+    flops_per_position: forward FLOPs. parameter_bytes: of all parameters. kept_bytes: KV cache, state or window that
+    one sequence holds.
+    """
+
+    flops_per_position: float
+    parameter_bytes: int
+    kept_bytes: int
+
+
+def inference(family: Family, task: Task, bytes_per_number: int = 2) -> Inference:
+    """Count what using the model costs; a number is two bytes long in bf16."""
+    cost = count(family, task)
+    positions = task.seq_len if task.kind in ("tokens", "sequences") else 1
+    kept = family.kept(task.seq_len) if positions > 1 else 0
+    return Inference(
+        flops_per_position=cost.flops_per_target * task.targets / TRAINING_OVER_FORWARD / positions,
+        parameter_bytes=cost.n_total * bytes_per_number,
+        kept_bytes=kept * bytes_per_number,
     )

@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, IterableDataset
 
 from scaling.data.base import Examples, order
+from scaling.families.base import Model
 from scaling.parametrization import Multipliers
 from scaling.recipe import AdamW
 from scaling.task import Task
@@ -45,11 +46,19 @@ def loss_per_target(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
     return mse_loss(outputs.float(), targets, reduction="none").flatten(1)
 
 
+def bearing(task: Task, targets: Tensor) -> Tensor:
+    """Losses that each example bears, (batch,): its unmasked targets; for mse the outputs."""
+    if task.loss == "cross_entropy":
+        return (targets >= 0).view(len(targets), -1).sum(1)
+    return torch.full((len(targets),), targets[0].numel(), device=targets.device)
+
+
 class ScalingModule(pl.LightningModule):
     """Trains a model for a number of steps on examples taken in an order that is a function of the seed.
 
     position counts finished steps; since and tail hold [sum, count] of the training loss since the last read and over
-    the last twentieth of the steps; results holds the columns L, L_se, L_train, L_bpb once the fit has ended.
+    the last twentieth of the steps; results holds the columns L, L_se, L_train, L_bpb and metric.* once the fit has
+    ended.
     """
 
     since: Tensor
@@ -57,7 +66,7 @@ class ScalingModule(pl.LightningModule):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         multipliers: Mapping[str, Multipliers],
         task: Task,
         examples: Examples,
@@ -101,9 +110,10 @@ class ScalingModule(pl.LightningModule):
         x, y = self.examples.take(order(self.seed, step, recipe.batch, self.examples.n).to(self.device))
         with self.arithmetic():
             losses = loss_per_target(self.task, self.model(x), y)
+            auxiliary = self.model.auxiliary()
         loss = losses.sum() / (y >= 0).sum() if self.task.loss == "cross_entropy" else losses.mean()
         optimizer.zero_grad()
-        self.manual_backward(loss)
+        self.manual_backward(loss + auxiliary)
         nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         optimizer.step()
         self.count(loss.detach(), step)
@@ -129,22 +139,31 @@ class ScalingModule(pl.LightningModule):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """L and its standard error over held-out examples [nats per target]: sums of losses over sums of targets."""
+        """L and its standard error over held-out examples [nats per target]: sums of losses over sums of targets.
+
+        And metric.*: the share of targets that the likeliest class meets, where targets are not tokens; what the
+        family's layers report, the mean over batches.
+        """
         self.model.eval()
-        losses, targets = [], []
+        losses, counts, met, health = [], [], [], []
         for x, y in self.examples.held_out(EVAL_BATCH):
             with self.arithmetic():
-                losses.append(loss_per_target(self.task, self.model(x), y).double().sum(1))
-            targets.append((y >= 0).flatten(1).sum(1) if self.task.loss == "cross_entropy" else y.flatten(1).shape[1])
+                outputs = self.model(x)
+            losses.append(loss_per_target(self.task, outputs, y).double().sum(1))
+            counts.append(bearing(self.task, y))
+            health.append(self.model.health())
+            if self.task.loss == "cross_entropy" and self.task.kind != "tokens":
+                met.append((outputs.argmax(-1) == y).sum())
         self.model.train()
-        total = torch.cat(losses)
-        counts = torch.cat(
-            [t if isinstance(t, Tensor) else torch.full_like(s, t) for t, s in zip(targets, losses, strict=True)]
-        )
-        mean = float(total.sum() / counts.sum())
+        total, count = torch.cat(losses), torch.cat(counts)
+        mean = float(total.sum() / count.sum())
         # ratio estimator over examples, Cochran 1977, eq. 2.39
-        error = (total - mean * counts).std() * len(total) ** 0.5 / counts.sum()
-        return {"L": mean, "L_se": float(error)}
+        error = (total - mean * count).std() * len(total) ** 0.5 / count.sum()
+        results = {"L": mean, "L_se": float(error)}
+        if met:
+            results["metric.accuracy"] = float(torch.stack(met).sum() / count.sum())
+        means = {name: torch.stack([batch[name] for batch in health]).mean() for name in health[0]}
+        return results | {f"metric.{name}": float(value) for name, value in means.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["position"] = self.position

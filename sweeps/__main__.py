@@ -65,6 +65,22 @@ def status_command(folder: Folder) -> None:
     print(words(Counter(entry.state for entry in found)))
 
 
+@app.command("import-wandb")
+def import_wandb_command(
+    source: Annotated[str, typer.Argument(help="ENTITY/PROJECT, or a folder of offline runs.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The table to write.")] = Path("runs.csv"),
+) -> None:
+    """Make a table of the runs that Weights & Biases has, and say what could not be read.
+
+    Example:  isoflop import-wandb me/project -o runs.csv
+    """
+    from sweeps.import_wandb import import_wandb, write
+
+    found = import_wandb(source)
+    write(found, out)
+    print(f"{out}: {found}", file=sys.stderr)
+
+
 def words(states: dict[str, int]) -> str:
     """Counts of states in words."""
     return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))

@@ -13,6 +13,7 @@ VERBS = {
     "train": ("scaling.train", "train one run, or with -m a sweep; the same command again resumes it"),
     "status": ("sweeps.__main__", "the state of every run in a folder"),
     "collect": ("sweeps.__main__", "join a folder's records into a runs.csv"),
+    "import-wandb": ("sweeps.__main__", "make a table of the runs that Weights & Biases has"),
     "fit": ("analysis.__main__", "fit a law to a CSV of losses, with intervals"),
     "predict": ("analysis.__main__", "what a law says at another size, with an interval"),
     "compare": ("analysis.__main__", "which law predicts what it has not seen, beside naive lines and seed noise"),
@@ -33,7 +34,7 @@ EXAMPLES = """examples:
 
 def usage() -> str:
     """The help text."""
-    verbs = "\n".join(f"  {verb:10}{text}" for verb, (_, text) in VERBS.items())
+    verbs = "\n".join(f"  {verb:14}{text}" for verb, (_, text) in VERBS.items())
     head = "isoflop: a laboratory for scaling laws\n\nusage: isoflop VERB ...      (isoflop VERB --help says more)"
     return f"{head}\n\n{verbs}\n\n{EXAMPLES}"
 

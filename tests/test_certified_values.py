@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.fit import fit
+from analysis.frontier import frontier
 from analysis.result import Fit
 from analysis.runs import read_runs
 
@@ -201,6 +202,20 @@ def test_exponents_of_the_optimal_size_along_the_chain_of_conventions(which: tup
     pairs = pairs[pairs["file"].isin(["summary_df", "summary_df_owt2"])].dropna(subset="n")
     answer = fit(pairs.assign(C=pairs["flops"], N_opt=pairs["n"]), "allocation", loss="l2", interval="none")
     near(answer, a=PORIAN[which])
+
+
+def test_raw_points_give_the_tuned_exponent_within_its_interval() -> None:
+    columns = {"N": "params", "D": "tokens", "C": "flops", "L": "loss"}
+    runs = read_runs(f"{FOLDER}/formll__resolving-scaling-law-discrepancies/isoflop_points.csv", columns=columns)
+    which = ("rw", "tuned", "short", "const", "standard", "val")
+    for name, value in zip(("dataset", "hparams", "warmup", "decay", "param_count", "val"), which, strict=True):
+        runs = runs[runs[name] == value]
+    found = frontier(runs[runs["file"] == "summary_df"])
+    assert found.budgets["used"].sum() == 12
+    isoflop = found.approaches["isoflop"].a
+    # theirs interpolates between the points and is .497; a parabola through sizes within a factor of four is .508
+    assert isoflop.value == pytest.approx(0.5082, abs=5e-5)
+    assert isoflop.low < 0.497 < isoflop.high
 
 
 def test_one_break_series_is_fitted_and_extrapolated() -> None:

@@ -160,7 +160,7 @@ def test_a_dial_that_is_no_size_is_refused(name: str, dial: str, value: object) 
         ("moe", {"experts": 2, "top_k": 3}, r"family\.experts=2 is fewer than family\.top_k=3; give at least as many"),
         ("moe", {"capacity": 0}, r"family\.capacity=0 is not above 0; give 1\.25, or null"),
         ("lstm", {"cell": "gruu"}, r"family\.cell='gruu' is not one of lstm, gru, tanh, mingru"),
-        ("ssm", {"width": 24}, r"family\.width\*expansion=48 is not a multiple of family\.head_dim=32; give 32, 64"),
+        ("ssm", {"width": 24}, r"family\.width=24 is not a multiple of family\.head_dim/expansion=16; give 16, 32"),
         ("hybrid", {"attention_every": 0}, r"family\.attention_every=0 is not a whole number of at least 1"),
         ("resnet", {"residual": "maybe"}, r"family\.residual='maybe' is not one of True, False"),
     ],
@@ -173,7 +173,12 @@ def test_a_knob_that_cannot_be_is_refused_in_one_sentence(name: str, knobs: dict
 @pytest.mark.parametrize(
     ("name", "knobs", "task", "said"),
     [
-        ("transformer", {"positions": "learned", "context": 16}, TOKENS, r"32 positions, beyond the family\.context=16"),
+        (
+            "transformer",
+            {"positions": "learned", "context": 16},
+            TOKENS,
+            r"32 positions, but family\.context=16 are",
+        ),
         ("transformer", {"causal": False}, TOKENS, r"family\.causal=false would see the tokens that it is to predict"),
         ("vit", {"patch": 3}, TASKS["images"], r"family\.patch=3 does not divide the 8 pixels of an image's side"),
         ("cnn", {"patch": 3}, TASKS["images"], r"family\.patch=3 does not divide the 8 pixels of an image's side"),
@@ -199,3 +204,17 @@ def test_a_family_refuses_nothing_as_its_yaml_has_it(name: str) -> None:
     for kind in family(name).learns:
         family(name).refuse(TASKS[kind])
         assert count(family(name), TASKS[kind]).flops_per_target > 0
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_arithmetic_in_bf16_is_near_that_in_fp32(name: str) -> None:
+    torch.manual_seed(0)
+    model = family(name, **({"qk_norm": True} if name == "transformer" else {})).build(TOKENS)
+    nn.init.normal_(model.readout.weight)
+    x = batch(TOKENS, 2)
+    exact = model(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(x)
+        auxiliary = model.auxiliary()
+    (rough.float().sum() + auxiliary).backward()
+    assert (rough - exact).norm() < 0.02 * exact.norm()  # bf16 keeps 8 bits: 0.4 % a number

@@ -11,6 +11,7 @@ from analysis.__main__ import main
 from analysis.compare import compare
 from analysis.fit import fit
 from analysis.frontier import frontier
+from analysis.laws import get_law
 from analysis.noise import scatter
 from analysis.predict import predict
 
@@ -82,6 +83,79 @@ def test_a_minimum_at_the_edge_or_of_a_concave_profile_is_refused_and_kept() -> 
     assert found["used"][3:].all()
 
 
+def searched(best: float = 3e-3) -> pd.DataFrame:
+    """The same design with five learning rates in each cell, the best one 3e-3; a smaller size wants a larger rate."""
+    rates = np.array([3e-4, 1e-3, 3e-3, 1e-2, 3e-2])
+    runs = study(noise=1e-4)
+    wide = runs.loc[runs.index.repeat(5)].reset_index(drop=True).assign(lr=np.tile(rates, len(runs)))
+    off = np.log(wide["lr"] / best)
+    return wide.assign(L=wide["L"] * np.exp(0.01 * off**2))
+
+
+def test_the_best_rate_of_each_cell_counts_and_an_edge_is_refused() -> None:
+    truth = TRUTH["beta"] / (TRUTH["alpha"] + TRUTH["beta"])
+    found = frontier(searched(), loss="l2")
+    assert found.approaches["isoflop"].a.value == pytest.approx(truth, abs=0.01)
+    assert set(found.cells["lr"]) == {3e-3}
+    assert (found.cells["edge"] == "").all()
+    # the larger half of the sizes of one budget were not tried beyond the rate that is their best
+    runs = searched()
+    top, middle = runs["C"].max(), runs.loc[runs["C"] == runs["C"].max(), "N"].median()
+    runs = runs[(runs["C"] < top) | (runs["N"] <= middle) | (runs["lr"] <= 3e-3)]
+    found = frontier(runs, loss="l2")
+    last = found.budgets.iloc[-1]
+    assert "4 sizes have their best knob on the edge of what was tried" in last["reason"]
+    assert last["sizes"] == 5
+    assert (found.cells["edge"] == "lr").sum() == 4
+    assert "refused" in str(found)
+    all_on_edge = frontier(searched(best=1e-1), loss="l2")
+    assert not all_on_edge.budgets["used"].any()
+    assert all_on_edge.approaches["parametric"].a.value is None
+
+
+def test_untuned_rates_move_the_exponent_and_the_tuned_ones_do_not() -> None:
+    runs = searched()
+    one = runs[np.isclose(runs["lr"], np.where(runs["N"] > 3e8, 3e-2, 3e-3))]
+    truth = TRUTH["beta"] / (TRUTH["alpha"] + TRUTH["beta"])
+    assert abs(frontier(one, loss="l2").approaches["isoflop"].a.value - truth) > 0.02
+    assert abs(frontier(runs, loss="l2").approaches["isoflop"].a.value - truth) < 0.01
+
+
+def test_a_detour_costs_what_the_law_says_and_serving_moves_the_best_size_down() -> None:
+    found = frontier(study(noise=1e-4), target=[1e21], inference_tokens=1e12, loss="l2")
+    law, values = get_law("chinchilla"), TRUTH
+    N, D = (float(law.curve(name, 1e21, values)) for name in ("N_opt", "D_opt"))
+    best = float(law(N, D, **values))
+    by = found.deviations.set_index("N_over_N_opt")
+    assert by.loc[2.0, "dlnL"] == pytest.approx(np.log(law(2 * N, D / 2, **values) / best), rel=0.05)
+    assert by.loc[2.0, "low"] < by.loc[2.0, "dlnL"] < by.loc[2.0, "high"]
+    more = by.loc[0.5, "C_over_C"]
+    assert float(law(N / 2, 2 * D * more, **values)) == pytest.approx(best, rel=1e-3)
+    rows = found.target.set_index("approach")
+    assert rows.loc["parametric", "L"] == pytest.approx(best, rel=2e-3)
+    assert rows.loc["parametric", "excess"] == pytest.approx(0, abs=1e-12)
+    assert (rows["low"] < rows["L"]).all()
+    served = found.served.iloc[0]
+    assert float(law(served["N"], served["D"], **values)) == pytest.approx(best, rel=2e-3)
+    assert served["N"] < 0.9 * N
+    assert served["D_per_N"] > D / N
+    costs = [6 * n * d + 2e12 * n for n, d in ((served["N"], served["D"]), (N, D))]
+    assert costs[0] < costs[1]
+    assert served["saved"] == pytest.approx(1 - costs[0] / costs[1], abs=0.01)
+    none = frontier(study(noise=1e-4), inference_tokens=1.0, loss="l2").served.iloc[0]
+    assert none["saved"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_parabola_is_taken_near_the_minimum() -> None:
+    # far from its minimum ln L is steeper on one side: sizes out there must not move the vertex
+    runs = study(noise=0)
+    a = TRUTH["beta"] / (TRUTH["alpha"] + TRUTH["beta"])
+    far = runs.assign(N=runs["N"] * 30, D=runs["D"] / 30)
+    far["L"] = 1.6 + 400 * far["N"] ** -0.34 + 400 * far["D"] ** -0.28
+    with_far = frontier(pd.concat([runs, far], ignore_index=True), loss="l2")
+    assert with_far.approaches["isoflop"].a.value == pytest.approx(a, abs=0.01)
+
+
 def test_laws_are_ordered_by_what_they_predict_and_not_by_how_they_fit() -> None:
     found = compare(study(), ["power", "chinchilla", "power_offset(C)"], axis="C", interval="none")
     order = list(found.table["law"])
@@ -126,7 +200,8 @@ def test_scatter_that_grows_with_size_widens_the_band() -> None:
             ["compare", "{table}", "--laws", "power,bnsl(D),chinchilla", "--holdout", "C>=1e19"],
             {"axis", "laws", "refused"},
         ),
-        (["frontier", "{table}"], {"budgets", "approaches"}),
+        (["frontier", "{table}"], {"budgets", "approaches", "cells", "deviations"}),
+        (["frontier", "{table}", "--target-C", "1e20,1e21", "--inference-tokens", "1e12"], {"target", "served", "C"}),
     ],
 )
 def test_json_is_one_document(
@@ -148,6 +223,7 @@ def test_json_is_one_document(
         (["compare", "{table}", "--axis", "width"], "no column 'width'"),
         (["compare", "{table}", "--laws", "powr"], "choose one of"),
         (["compare", "{table}", "--holdout", "C>1e30"], "takes none of the 63 rows"),
+        (["frontier", "{table}", "--target-C", "-1"], "is not above 0"),
         (["frontier", "{table}", "--columns", "C=flops"], "no column 'flops'"),
     ],
 )

@@ -7,13 +7,18 @@ so that a run resumes anywhere and every family sees the same data in the same o
     x, y = examples.take(order(seed=0, step=7, batch=16, n=examples.n))
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from scaling.task import Task
+
+# streams of random numbers: of training examples and of held-out ones
+TRAIN, HELD_OUT = 0, 1
 
 
 class Examples(Protocol):
@@ -66,3 +71,30 @@ def order(seed: int, step: int, batch: int, n: int) -> Tensor:
         parts.append(permutation(seed, epoch, n)[offset : offset + take])
         at += take
     return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def stream(seed: int, which: int) -> np.random.Generator:
+    """Random numbers from which data are made, apart from the generators of the run; fewer are a prefix of more."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, which))))
+
+
+class Table:
+    """Training examples and held-out ones, whole in memory."""
+
+    def __init__(
+        self, x: Tensor, y: Tensor, held_x: Tensor, held_y: Tensor, facts: Mapping[str, str | int | float] | None = None
+    ) -> None:
+        self.n, self.facts = len(x), dict(facts or {})
+        self.x, self.y, self.held_x, self.held_y = x, y, held_x, held_y
+
+    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Training examples by index."""
+        return self.x[indices], self.y[indices]
+
+    def held_out(self, batch: int) -> list[tuple[Tensor, Tensor]]:
+        """The held-out examples in their order."""
+        return list(zip(self.held_x.split(batch), self.held_y.split(batch), strict=True))
+
+    def to(self, device: torch.device) -> "Table":
+        x, y, held_x, held_y = (t.to(device) for t in (self.x, self.y, self.held_x, self.held_y))
+        return Table(x, y, held_x, held_y, self.facts)

@@ -1,6 +1,7 @@
-"""A residual multilayer perceptron; on tokens it sees a window of the previous ones and nothing else.
+"""A multilayer perceptron, residual or plain; on tokens it sees a window of the previous ones and nothing else.
 
 Mlp(width=64, depth=2, lr=0.01, window=16).build(task)
+Mlp(width=64, depth=20, lr=0.01, residual=False, norm=False, activation="relu").build(task)      the textbook's
 """
 
 from dataclasses import dataclass
@@ -9,17 +10,40 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from scaling.families.base import Block, Family, Model, feed_forward, linear, readout, token_embedding, whole
+from scaling.families.base import (
+    ACTIVATIONS,
+    Block,
+    Family,
+    Model,
+    feed_forward,
+    linear,
+    normalisation,
+    one_of,
+    readout,
+    token_embedding,
+    whole,
+)
 from scaling.task import Task
+
+# keeps the mean square of a stream that no residual path carries at one: E f(g z)² = 1 for z ~ N(0, 1), after He 2015,
+# eq. 10; tanh, which is bounded by one, has the gain of torch.nn.init
+GAIN = {"relu": 2**0.5, "gelu": 1.4680, "silu": 1.5588, "tanh": 5 / 3}
 
 
 @dataclass(frozen=True)
 class Mlp(Family):
-    """window: tokens seen, the present one included. embed: features per token. expansion: hidden over width."""
+    """A layer is two linear maps with an activation between; without the residual path, one after as well.
+
+    window: tokens seen, the present one included. embed: features per token. expansion: hidden over width.
+    residual: x + f(norm(x)) or f(norm(x)). norm: whether it normalises. activation: gelu, relu, silu or tanh.
+    """
 
     window: int = 16
     embed: int = 16
     expansion: int = 4
+    residual: bool = True
+    norm: bool = True
+    activation: str = "gelu"
 
     learns: ClassVar[tuple[str, ...]] = ("vectors", "images", "tokens")
 
@@ -27,6 +51,9 @@ class Mlp(Family):
         super().__post_init__()
         for knob in ("window", "embed", "expansion"):
             whole(f"family.{knob}", getattr(self, knob))
+        for knob in ("residual", "norm"):
+            one_of(f"family.{knob}", getattr(self, knob), (True, False))
+        one_of("family.activation", self.activation, tuple(ACTIVATIONS))
 
     def build(self, task: Task) -> Model:
         if task.kind == "tokens":
@@ -37,9 +64,26 @@ class Mlp(Family):
             embed = nn.Identity()
             see = nn.Flatten()
             features = task.d_in * (task.seq_len**2 if task.kind == "images" else 1)
-        blocks = [Block(self.width, feed_forward(self.width, self.expansion * self.width)) for _ in range(self.depth)]
-        body = nn.Sequential(see, linear(features, self.width), *blocks, nn.RMSNorm(self.width))
+        layers = [self.layer() for _ in range(self.depth)]
+        body = nn.Sequential(see, linear(features, self.width), *layers, normalisation(self.kind, self.width))
         return Model(embed, body, readout(self.width, task.d_out))
+
+    @property
+    def kind(self) -> str:
+        return "rms" if self.norm else "none"
+
+    def layer(self) -> nn.Module:
+        """One residual layer, or one plain layer with weights scaled so that a deep stack starts at even variance."""
+        branch = feed_forward(self.width, self.expansion * self.width, self.activation)
+        if self.residual:
+            return Block(self.width, branch, self.kind)
+        for part in branch:
+            if isinstance(part, nn.Linear):
+                nn.init.normal_(part.weight, std=GAIN[self.activation] * part.in_features**-0.5)
+        return nn.Sequential(normalisation(self.kind, self.width), branch, ACTIVATIONS[self.activation]())
+
+    def kept(self, seq_len: int) -> int:
+        return min(self.window, seq_len) * self.embed
 
 
 class Window(nn.Module):

@@ -1,6 +1,7 @@
-"""Recurrent networks over torch's fused cells, in pre-norm residual layers; conf/family has a yaml for each cell.
+"""Recurrent networks in pre-norm residual layers: torch's fused cells and minGRU; conf/family has a yaml for each cell.
 
 Recurrent(width=64, depth=2, lr=0.02, cell="lstm").build(task)
+Recurrent(width=64, depth=2, lr=0.02, cell="tanh", init="orthogonal").build(task)
 """
 
 from collections.abc import Callable
@@ -8,51 +9,85 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from scaling.errors import UserError
-from scaling.families.base import Block, Family, Model, readout, token_embedding
+from scaling.families.base import Block, Family, Model, linear, normalisation, one_of, readout, stem, wide
+from scaling.families.scan import doubling_scan
 from scaling.task import Task
 
-CELLS: dict[str, Callable[[int, int], nn.RNNBase]] = {
+FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {
     "lstm": partial(nn.LSTM, batch_first=True),
     "gru": partial(nn.GRU, batch_first=True),
     "tanh": partial(nn.RNN, batch_first=True),
 }
+CELLS = (*FUSED, "mingru")
 
 
 @dataclass(frozen=True)
 class Recurrent(Family):
-    """cell: lstm, gru or tanh."""
+    """cell: lstm, gru, tanh or mingru. init: normal, or orthogonal for the maps from state to state."""
 
     cell: str = "lstm"
+    init: str = "normal"
 
-    learns: ClassVar[tuple[str, ...]] = ("tokens",)
+    learns: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
     # a recurrent step costs the same at every position
     counted_at: ClassVar[int | None] = 8
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.cell not in CELLS:
-            raise UserError(f"family.cell={self.cell!r} is not one of {', '.join(CELLS)}")
+        one_of("family.cell", self.cell, CELLS)
+        one_of("family.init", self.init, ("normal",) if self.cell == "mingru" else ("normal", "orthogonal"))
 
     def build(self, task: Task) -> Model:
-        layers = [Block(self.width, Cell(self.cell, self.width)) for _ in range(self.depth)]
-        body = nn.Sequential(*layers, nn.RMSNorm(self.width))
-        return Model(token_embedding(task.d_in, self.width), body, readout(self.width, task.d_out))
+        embed, first = stem(task, self.width)
+        layers = [Block(self.width, self.layer()) for _ in range(self.depth)]
+        body = nn.Sequential(*first, *layers, normalisation("rms", self.width))
+        return Model(embed, body, readout(self.width, task.d_out))
+
+    def layer(self) -> nn.Module:
+        return MinGru(self.width) if self.cell == "mingru" else Cell(self.cell, self.width, self.init)
+
+    def kept(self, seq_len: int) -> int:
+        return self.depth * self.width * (2 if self.cell == "lstm" else 1)
 
 
 class Cell(nn.Module):
     """One recurrent layer from (batch, seq, width) to the same, started at a zero state."""
 
-    def __init__(self, cell: str, width: int) -> None:
+    def __init__(self, cell: str, width: int, init: str) -> None:
         super().__init__()
-        self.rnn = CELLS[cell](width, width)
+        self.rnn = FUSED[cell](width, width)
         for name, parameter in self.rnn.named_parameters():
-            # N(0, 1/width): torch's own U(±width^-1/2) leaves an LSTM on a plateau for its first hundred steps
-            nn.init.zeros_(parameter) if "bias" in name else nn.init.normal_(parameter, std=width**-0.5)
+            if "bias" in name:
+                nn.init.zeros_(parameter)
+            elif init == "orthogonal" and name.startswith("weight_hh"):
+                for gate in parameter.chunk(len(parameter) // width):
+                    nn.init.orthogonal_(gate)  # Saxe, arXiv:1312.6120
+            else:
+                # N(0, 1/width): torch's own U(±width^-1/2) leaves an LSTM on a plateau for its first hundred steps
+                nn.init.normal_(parameter, std=width**-0.5)
         if cell == "lstm":  # gates in torch's order: input, forget, cell, output; forget starts open (Jozefowicz 2015)
             nn.init.ones_(self.rnn.get_parameter("bias_ih_l0")[width : 2 * width])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.rnn(x)[0]  # type: ignore[no-any-return]
+
+
+class MinGru(nn.Module):
+    """A GRU whose gates do not see the state, so that time runs in parallel (minGRU, arXiv:2410.01201, app. B.2.1).
+
+    h_t = (1 - z_t) h_{t-1} + z_t g(c_t), with g(c) = c + 1/2 above 0 and sigmoid(c) below. A map out gives the positive
+    states their signs.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gate_candidate, self.out = linear(width, 2 * width), linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, candidate = wide(self.gate_candidate(x)).chunk(2, dim=-1)  # (batch, seq, width) each
+        open_ = gate.sigmoid()
+        new = torch.where(candidate >= 0, candidate + 0.5, candidate.sigmoid())
+        return self.out(doubling_scan(1 - open_, open_ * new))  # type: ignore[no-any-return]

@@ -1,79 +1,162 @@
-"""A causal Transformer: pre-norm, rotary positions, fused attention; the head dimension stays fixed while heads grow.
+"""The Transformer: on tokens and sequences causal, on images over patches (ViT); heads grow in number, not in size.
 
 Transformer(width=64, depth=2, lr=0.01, head_dim=16).build(task)
+Transformer(width=64, depth=2, lr=0.01, positions="alibi", feed_forward="swiglu", heads_per_kv=2).build(task)
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from scaling.errors import UserError
-from scaling.families.base import Block, Family, Model, feed_forward, linear, readout, token_embedding, whole
+from scaling.families.attention import POSITIONS, Attention, Positions
+from scaling.families.base import (
+    Block,
+    Family,
+    Model,
+    feed_forward,
+    linear,
+    multiple,
+    normalisation,
+    one_of,
+    readout,
+    stem,
+    whole,
+)
 from scaling.task import Task
-
-# RoPE, arXiv:2104.09864, section 3.2.2
-ROTARY_BASE = 10_000.0
 
 
 @dataclass(frozen=True)
 class Transformer(Family):
-    """head_dim: features per attention head. expansion: hidden width of the feed-forward over width."""
+    """head_dim: features per attention head. heads_per_kv: query heads that share a key and value head (grouped).
+
+    feed_forward: gelu, or swiglu at the same number of parameters; expansion: hidden width of the former over width.
+    norm: pre, post or none, of norm_kind rms or layer. qk_norm: normalise queries and keys.
+    positions: rotary, sinusoidal, learned, alibi or none; context: how many are learned, null for the data's seq_len.
+    causal: null for causal on tokens and sequences and not on images. shared: all layers are one.
+    patch: pixels along the side of a patch of an image.
+    """
 
     head_dim: int = 16
+    heads_per_kv: int = 1
+    feed_forward: str = "gelu"
     expansion: int = 4
+    norm: str = "pre"
+    norm_kind: str = "rms"
+    qk_norm: bool = False
+    positions: str = "rotary"
+    context: int | None = None
+    causal: bool | None = None
+    shared: bool = False
+    patch: int = 4
 
-    learns: ClassVar[tuple[str, ...]] = ("tokens",)
+    learns: ClassVar[tuple[str, ...]] = ("tokens", "sequences", "images")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("family.head_dim", self.head_dim)
-        whole("family.expansion", self.expansion)
-        if self.head_dim % 2:
+        for knob in ("head_dim", "heads_per_kv", "expansion", "patch"):
+            whole(f"family.{knob}", getattr(self, knob))
+        one_of("family.feed_forward", self.feed_forward, ("gelu", "swiglu"))
+        one_of("family.norm", self.norm, ("pre", "post", "none"))
+        one_of("family.norm_kind", self.norm_kind, ("rms", "layer"))
+        one_of("family.positions", self.positions, POSITIONS)
+        one_of("family.causal", self.causal, (None, True, False))
+        for knob in ("qk_norm", "shared"):
+            one_of(f"family.{knob}", getattr(self, knob), (True, False))
+        if self.context is not None:
+            whole("family.context", self.context)
+        if self.head_dim % 2 and self.positions == "rotary":
             raise UserError(
                 f"family.head_dim={self.head_dim} is odd, but rotary positions turn pairs; give an even one"
             )
-        if self.width % self.head_dim:
-            allowed = f"{self.head_dim}, {2 * self.head_dim}, {3 * self.head_dim} ..."
+        multiple("family.width", self.width, "family.head_dim", self.head_dim)
+        multiple("family.width", self.width, "family.head_dim*heads_per_kv", self.head_dim * self.heads_per_kv)
+
+    def refuse(self, task: Task) -> None:
+        if task.kind == "images" and task.seq_len % self.patch:
             raise UserError(
-                f"family.width={self.width} is not a multiple of family.head_dim={self.head_dim}; give {allowed}"
+                f"family.patch={self.patch} does not divide the {task.seq_len} pixels of an image's side; "
+                "give one that does"
+            )
+        if task.kind == "tokens" and self.causal is False:
+            raise UserError("family.causal=false would see the tokens that it is to predict; give null or true")
+        if self.positions == "learned" and self.context is not None and self.length(task) > self.context:
+            raise UserError(
+                f"the data has {self.length(task)} positions, but family.context={self.context} are learned; "
+                "raise it, lower data.seq_len, or choose other family.positions"
             )
 
+    def length(self, task: Task) -> int:
+        """Positions that attention sees."""
+        return (task.seq_len // self.patch) ** 2 if task.kind == "images" else task.seq_len
+
     def build(self, task: Task) -> Model:
-        layers: list[nn.Module] = []
-        for _ in range(self.depth):
-            layers.append(Block(self.width, Attention(self.width, self.head_dim, task.seq_len)))
-            layers.append(Block(self.width, feed_forward(self.width, self.expansion * self.width)))
-        body = nn.Sequential(*layers, nn.RMSNorm(self.width))
-        return Model(token_embedding(task.d_in, self.width), body, readout(self.width, task.d_out))
+        embed, first = stem(task, self.width) if task.kind != "images" else (nn.Identity(), [self.patches(task)])
+        length = self.length(task)
+        if self.positions in ("sinusoidal", "learned"):
+            first.append(Positions(self.positions, max(length, self.context or 0), self.width))
+        causal = task.kind != "images" if self.causal is None else self.causal
+        layers = self.layers(length, causal)
+        last = [normalisation(self.norm_kind, self.width)] if self.norm == "pre" else []
+        pool = [Pool()] if task.kind == "images" else []
+        return Model(embed, nn.Sequential(*first, *layers, *last, *pool), readout(self.width, task.d_out))
+
+    def layers(self, length: int, causal: bool) -> list[nn.Module]:
+        """Attention and feed-forward, `depth` times over; one pair used again and again where the layers are shared."""
+        made: list[list[nn.Module]] = []
+        for _ in range(1 if self.shared else self.depth):
+            attention = Attention(
+                self.width, self.head_dim, self.heads_per_kv, length, causal, self.positions, self.qk_norm
+            )
+            made.append([self.block(attention), self.block(self.second())])
+        return [block for i in range(self.depth) for block in made[i % len(made)]]
+
+    def block(self, branch: nn.Module) -> Block:
+        kind = "none" if self.norm == "none" else self.norm_kind
+        return Block(self.width, branch, kind, after=self.norm == "post")
+
+    @property
+    def hidden(self) -> int:
+        """Hidden width of the feed-forward; swiglu has three maps for two (arXiv:2002.05202, sec. 2)."""
+        if self.feed_forward == "gelu":
+            return self.expansion * self.width
+        # rounded per head, so that it doubles when the width does
+        return self.width // self.head_dim * round(self.expansion * self.head_dim * 2 / 3)
+
+    def second(self) -> nn.Module:
+        """The branch that follows attention."""
+        if self.feed_forward == "gelu":
+            return feed_forward(self.width, self.hidden)
+        return nn.Sequential(linear(self.width, 2 * self.hidden), Gate(), linear(self.hidden, self.width))
+
+    def patches(self, task: Task) -> nn.Module:
+        """Non-overlapping patches of an image as positions (ViT, arXiv:2010.11929, eq. 1)."""
+        cut = nn.Conv2d(task.d_in, self.width, self.patch, stride=self.patch, bias=False)
+        nn.init.normal_(cut.weight, std=(task.d_in * self.patch**2) ** -0.5)
+        return nn.Sequential(cut, Raster())
+
+    def kept(self, seq_len: int) -> int:
+        return self.depth * 2 * (self.width // self.heads_per_kv) * seq_len
 
 
-class Attention(nn.Module):
-    """Causal multi-head self-attention with rotary positions."""
-
-    cos: Tensor
-    sin: Tensor
-
-    def __init__(self, width: int, head_dim: int, seq_len: int) -> None:
-        super().__init__()
-        self.head_dim = head_dim
-        self.qkv, self.out = linear(width, 3 * width), linear(width, width)
-        rates = ROTARY_BASE ** (-torch.arange(0, head_dim, 2) / head_dim)
-        angles = torch.arange(seq_len)[:, None] * rates  # (seq, head_dim / 2)
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+class Gate(nn.Module):
+    """silu(a) * b over the two halves of the features (SwiGLU, arXiv:2002.05202, eq. 6)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, seq, width = x.shape
-        q, k, v = self.qkv(x).view(batch, seq, 3, -1, self.head_dim).permute(2, 0, 3, 1, 4)  # (batch, heads, seq, head)
-        cos, sin = self.cos.to(q.dtype), self.sin.to(q.dtype)
-        y = scaled_dot_product_attention(rotate(q, cos, sin), rotate(k, cos, sin), v, is_causal=True)
-        return self.out(y.transpose(1, 2).reshape(batch, seq, width))  # type: ignore[no-any-return]
+        a, b = x.chunk(2, dim=-1)
+        return nn.functional.silu(a) * b
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn pairs of features by their position's angle (arXiv:2104.09864); x is (batch, heads, seq, head_dim)."""
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
+class Raster(nn.Module):
+    """Lay the positions of a map side by side: (batch, width, rows, columns) to (batch, rows * columns, width)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(2).transpose(1, 2)
+
+
+class Pool(nn.Module):
+    """The mean over positions, (batch, seq, width) to (batch, width)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1)

@@ -1,0 +1,241 @@
+"""What families cost: a table at equal N and equal C, and their step times on this machine.
+
+python benchmarks/families.py table             writes the counted tables into docs/families.md; no timing
+python benchmarks/families.py time              step time at N of about 1e5, against the Transformer of equal C
+python benchmarks/families.py length            step time over seq_len 256 ... 4096 at a constant number of tokens
+python benchmarks/families.py depth             plain against residual CNN, 20 and 56 layers deep, training loss
+"""
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from scaling import config
+from scaling.cost import count, forward_flops, inference, parameters_by_role
+from scaling.data.base import order
+from scaling.data.digits import Digits
+from scaling.families.base import Family
+from scaling.recipe import AdamW
+from scaling.task import Task
+
+DOC = Path(__file__).parents[1] / "docs/families.md"
+BEGIN, END = "<!-- counted by benchmarks/families.py: begin -->", "<!-- end -->"
+FAMILIES = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))
+TASK = Task("tokens", d_in=256, d_out=256, seq_len=128, targets=128)
+EQUAL_N = 1e5
+
+
+@lru_cache(maxsize=64)
+def node(name: str) -> dict[str, Any]:
+    """The yaml of a family."""
+    config.register_resolvers()
+    with initialize_config_module("conf", version_base="1.3"):
+        cfg = compose("train", [f"family={name}"], return_hydra_config=True)
+    return OmegaConf.to_container(cfg.family)  # type: ignore[return-value]
+
+
+def at(name: str, width: int, deeper: int = 0) -> Family:
+    """A family at a width, its depth that of its yaml or so many layers more, otherwise as its yaml has it."""
+    return instantiate(node(name) | {"width": width, "depth": node(name)["depth"] + deeper})
+
+
+def nearest(name: str, goal: float, of: Callable[[Family], float]) -> Family:
+    """The family at the width, a multiple of 16, and depth at which a size comes nearest to its goal in ratio."""
+    near = []
+    for deeper in range(3):
+        width = 16
+        while of(at(name, width + 16, deeper)) < goal:
+            width += 16
+        near += [at(name, width, deeper), at(name, width + 16, deeper)]
+    return min(near, key=lambda made: abs(math.log(of(made) / goal)))
+
+
+@lru_cache(maxsize=1024)
+def size(made: Family) -> int:
+    """N, without a count of FLOPs."""
+    with torch.device("meta"):
+        roles = parameters_by_role(made.build(TASK))
+    return roles["body"] + roles["readout"]
+
+
+@lru_cache(maxsize=1024)
+def flops(made: Family) -> float:
+    """Training FLOPs per token, without their quadratic part told apart."""
+    return (
+        3 * forward_flops(made, TASK) / TASK.targets if made.counted_at is None else count(made, TASK).flops_per_target
+    )
+
+
+def equal_n(name: str) -> Family:
+    return nearest(name, EQUAL_N, size)
+
+
+def equal_c(name: str, goal: float) -> Family:
+    return nearest(name, goal, flops)
+
+
+# tables
+
+
+def row(name: str, made: Family) -> str:
+    cost, use = count(made, TASK), inference(made, TASK)
+    cells = [
+        f"`{name}`",
+        made.width,
+        made.depth,
+        f"{cost.N:,}",
+        f"{cost.n_active:,}",
+        f"{cost.flops_per_target / 1e3:,.0f}",
+        f"{cost.attention_per_target / cost.flops_per_target:.0%}",
+        f"{use.flops_per_position / 1e3:,.0f}",
+        f"{use.parameter_bytes / 1e3:,.0f}",
+        f"{use.kept_bytes / 1e3:,.1f}",
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def table(families: dict[str, Family]) -> str:
+    head = [
+        "family",
+        "width",
+        "depth",
+        "N",
+        "n_active",
+        "training kFLOPs per token",
+        "of it attention",
+        "inference kFLOPs per token",
+        "parameters [kB]",
+        "kept per sequence [kB]",
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
+    return "\n".join(lines + [row(name, made) for name, made in families.items()])
+
+
+def tables() -> str:
+    """Both tables, as they stand in docs/families.md."""
+    goal = count(equal_n("transformer"), TASK).flops_per_target
+    parts = [
+        f"Equal N, as near to {EQUAL_N:,.0f} as widths that are multiples of 16, and up to two layers more than in the "
+        "yaml, come; 256 symbols, seq_len 128, two bytes a number:",
+        table({name: equal_n(name) for name in FAMILIES}),
+        "Equal C per token, that of the Transformer above:",
+        table({name: equal_c(name, goal) for name in FAMILIES}),
+    ]
+    return "\n\n".join(parts)
+
+
+def with_tables(page: str) -> str:
+    """The page with its tables counted anew."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{rest.split(END)[1]}"
+
+
+# times
+
+
+def step_time(made: Family, seq_len: int, tokens: int, repeats: int = 7) -> float:
+    """Median time of a training step on random tokens [s]."""
+    task = replace(TASK, seq_len=seq_len, targets=seq_len)
+    model = made.build(task)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    x = torch.randint(256, (tokens // seq_len, seq_len))
+    times = []
+    for _ in range(repeats + 2):
+        began = time.perf_counter()
+        loss = nn.functional.cross_entropy(model(x).flatten(0, 1), x.flatten()) + model.auxiliary()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        times.append(time.perf_counter() - began)
+    return float(np.median(times[2:]))
+
+
+def time_steps() -> None:
+    """Step time of each family at equal N, over the time its FLOPs take in the Transformer of equal C."""
+    tokens = 2048
+    print("| family | width | N | kFLOPs per token | tokens/s | GF/s | time over that of the Transformer of equal C |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    for name in FAMILIES:
+        made = equal_n(name)
+        cost = count(made, TASK)
+        like = equal_c("transformer", cost.flops_per_target)
+        speed = cost.flops_per_target * tokens / step_time(made, TASK.seq_len, tokens)
+        speed_like = count(like, TASK).flops_per_target * tokens / step_time(like, TASK.seq_len, tokens)
+        print(
+            f"| `{name}` | {made.width} | {cost.N:,} | {cost.flops_per_target / 1e3:,.0f} "
+            f"| {speed / cost.flops_per_target:,.0f} | {speed / 1e9:.1f} | {speed_like / speed:.2f} |",
+            flush=True,
+        )
+
+
+def time_lengths() -> None:
+    """Step time of each family at a constant number of tokens, and its slope in the log of seq_len."""
+    lengths = (256, 512, 1024, 2048, 4096)
+    print("| family | " + " | ".join(f"{T} [s]" for T in lengths) + " | slope per token | slope per sequence |")
+    print("|---" + "|--:" * (len(lengths) + 2) + "|")
+    for name in ("transformer", "ssm", "s4d", "hybrid", "mingru", "lstm", "cnn", "mlp"):
+        times = [step_time(equal_n(name), T, tokens=8192, repeats=3) for T in lengths]
+        slope = np.polyfit(np.log(lengths), np.log(times), 1)[0]
+        cells = " | ".join(f"{t:.3f}" for t in times)
+        print(f"| `{name}` | {cells} | {slope:+.2f} | {slope + 1:.2f} |", flush=True)
+
+
+def training_loss(made: Family, lr: float, steps: int, batch: int, seed: int) -> float:
+    """Training loss on digits over the last tenth of the steps, by AdamW at a rate that rises, stays and cools down."""
+    data = Digits()
+    examples, recipe = data.load(), AdamW(lr=lr, batch=batch, parametrization="standard")
+    torch.manual_seed(seed)
+    model = made.build(data.task)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
+    losses = []
+    for step in range(steps):
+        x, y = examples.take(order(seed, step, batch, examples.n))
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate(step, steps)
+        optimizer.step()
+        losses.append(loss.item())
+    return sum(losses[-(steps // 10) :]) / (steps // 10)
+
+
+def compare_depths(width: int = 8, steps: int = 1200, batch: int = 32) -> None:
+    """Training loss of the plain and the residual CNN, 20 and 56 layers deep, at the best of three rates (He 2015)."""
+    rates = (1e-3, 4e-3, 1.6e-2)
+    print("| net | layers | " + " | ".join(f"lr {lr:g}" for lr in rates) + " | best |")
+    print("|---|--:|" + "--:|" * (len(rates) + 1))
+    for residual in (False, True):
+        for depth in (9, 27):
+            made = instantiate(node("resnet") | {"width": width, "depth": depth, "residual": residual})
+            losses = [training_loss(made, lr, steps, batch, seed=0) for lr in rates]
+            cells = " | ".join(f"{loss:.4f}" for loss in (*losses, min(losses)))
+            print(f"| {'residual' if residual else 'plain'} | {2 * depth + 2} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    match sys.argv[1:]:
+        case ["table"]:
+            DOC.write_text(with_tables(DOC.read_text()))
+        case ["time"]:
+            time_steps()
+        case ["length"]:
+            time_lengths()
+        case ["depth"]:
+            compare_depths()
+        case _:
+            sys.exit(__doc__)

@@ -1,0 +1,99 @@
+"""Multi-head self-attention over torch's fused kernel, and the ways in which positions are told apart.
+
+Attention(width=64, head_dim=16, heads_per_kv=1, length=128, causal=True, positions="rotary", qk_norm=False)(x)
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from scaling.families.base import RmsNorm, linear
+
+POSITIONS = ("rotary", "sinusoidal", "learned", "alibi", "none")
+
+# RoPE, arXiv:2104.09864, section 3.2.2, and sinusoids, arXiv:1706.03762, section 3.5
+BASE = 10_000.0
+
+
+class Attention(nn.Module):
+    """Self-attention with grouped key and value heads (arXiv:2305.13245).
+
+    positions: rotary and alibi are applied here, the others were told before.
+    """
+
+    cos: Tensor
+    sin: Tensor
+    slopes: Tensor
+
+    def __init__(
+        self, width: int, head_dim: int, heads_per_kv: int, length: int, causal: bool, positions: str, qk_norm: bool
+    ) -> None:
+        super().__init__()
+        self.head_dim, self.group, self.causal, self.positions = head_dim, heads_per_kv, causal, positions
+        self.kv_width = width // heads_per_kv
+        self.qkv, self.out = linear(width, width + 2 * self.kv_width), linear(width, width)
+        self.query_norm = RmsNorm(head_dim) if qk_norm else nn.Identity()
+        self.key_norm = RmsNorm(head_dim) if qk_norm else nn.Identity()
+        if positions == "rotary":
+            turns = angles(length, head_dim)  # (length, head_dim / 2)
+            self.register_buffer("cos", turns.cos(), persistent=False)
+            self.register_buffer("sin", turns.sin(), persistent=False)
+        if positions == "alibi":  # one slope a head, 2^(-8 i / heads): ALiBi, arXiv:2108.12409, section 3
+            heads = width // head_dim
+            slopes = 2.0 ** (-8.0 * torch.arange(1, heads + 1) / heads)
+            self.register_buffer("slopes", slopes, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, seq, width = x.shape
+        parts = self.qkv(x).split((width, self.kv_width, self.kv_width), dim=-1)
+        # (batch, heads, seq, head), of k and v fewer heads where they are grouped
+        q, k, v = (part.view(batch, seq, -1, self.head_dim).transpose(1, 2) for part in parts)
+        q, k = self.query_norm(q), self.key_norm(k)
+        if self.positions == "rotary":
+            cos, sin = self.cos[:seq].to(q.dtype), self.sin[:seq].to(q.dtype)
+            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        bias = self.bias(seq).to(q.dtype) if self.positions == "alibi" else None
+        causal = self.causal and bias is None
+        y = scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal, enable_gqa=self.group > 1)
+        return self.out(y.transpose(1, 2).reshape(batch, seq, width))  # type: ignore[no-any-return]
+
+    def bias(self, seq: int) -> Tensor:
+        """ALiBi's penalty on distance, (heads, seq, seq), with the future shut off where attention is causal."""
+        at = torch.arange(seq, device=self.slopes.device)
+        ahead = at[None, :] - at[:, None]  # (seq, seq), above 0 for the future
+        bias = -self.slopes[:, None, None] * ahead.abs()
+        return bias.masked_fill(ahead > 0, float("-inf")) if self.causal else bias
+
+
+class Positions(nn.Module):
+    """Adds to each position a row of a table: of sinusoids, or learned."""
+
+    sinusoids: Tensor
+
+    def __init__(self, kind: str, length: int, width: int) -> None:
+        super().__init__()
+        self.learned = kind == "learned"
+        if self.learned:
+            self.table = nn.Embedding(length, width)
+            nn.init.normal_(self.table.weight, std=0.02)  # as GPT-2 has it (Radford 2019)
+            self.table.weight.role = "embed"  # type: ignore[attr-defined]  # looked up, it multiplies nothing
+        else:
+            turns = angles(length, width)
+            table = torch.stack((turns.sin(), turns.cos()), dim=-1).flatten(1)  # arXiv:1706.03762, section 3.5
+            self.register_buffer("sinusoids", table[:, :width], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.table.weight if self.learned else self.sinusoids.to(x.dtype)
+        return x + rows[: x.shape[1]]
+
+
+def angles(length: int, size: int) -> Tensor:
+    """Angle of each position in each pair of features, (length, size / 2)."""
+    rates = BASE ** (-torch.arange(0, size, 2) / size)
+    return torch.arange(length)[:, None] * rates
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn pairs of features by their position's angle (arXiv:2104.09864); x is (batch, heads, seq, head_dim)."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)

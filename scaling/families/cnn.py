@@ -1,0 +1,118 @@
+"""Convolutional nets, residual (pre-activation ResNet) or plain: 2-D on images; causal, gated and dilated on tokens.
+
+On images a layer is two convolutions: 9 of them with stem and readout are the 20-layer net of He 2015, 27 the 56-layer.
+
+Cnn(width=16, depth=9, lr=0.01, residual=False).build(Task("images", d_in=1, d_out=10, seq_len=16, targets=1))
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from scaling.errors import UserError
+from scaling.families.base import Block, Family, Model, linear, normalisation, one_of, readout, stem, whole
+from scaling.task import Task
+
+
+@dataclass(frozen=True)
+class Cnn(Family):
+    """kernel: positions, or pixels along a side, that a convolution sees. residual: ResNet or plain net.
+
+    cycle: on tokens, layer i is dilated 2^(i mod cycle) times. patch: on images, the side that the stem takes as one.
+    """
+
+    kernel: int = 3
+    residual: bool = True
+    cycle: int = 6
+    patch: int = 2
+
+    learns: ClassVar[tuple[str, ...]] = ("tokens", "sequences", "images")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for knob in ("kernel", "cycle", "patch"):
+            whole(f"family.{knob}", getattr(self, knob))
+        one_of("family.residual", self.residual, (True, False))
+
+    def refuse(self, task: Task) -> None:
+        if task.kind == "images" and task.seq_len % self.patch:
+            raise UserError(
+                f"family.patch={self.patch} does not divide the {task.seq_len} pixels of an image's side; "
+                "give one that does"
+            )
+        if task.kind == "images" and self.kernel % 2 == 0:
+            raise UserError(f"family.kernel={self.kernel} has no middle pixel; give an odd one")
+
+    def build(self, task: Task) -> Model:
+        if task.kind == "images":
+            return self.build_for_images(task)
+        embed, first = stem(task, self.width)
+        layers = [self.layer(Gated(self.width, self.kernel, 2 ** (i % self.cycle))) for i in range(self.depth)]
+        body = nn.Sequential(*first, *layers, normalisation("rms", self.width))
+        return Model(embed, body, readout(self.width, task.d_out))
+
+    def layer(self, branch: nn.Module) -> nn.Module:
+        """A gated layer, normalised first, with or without the residual path."""
+        if self.residual:
+            return Block(self.width, branch)
+        return nn.Sequential(normalisation("rms", self.width), branch)
+
+    def build_for_images(self, task: Task) -> Model:
+        """The pre-activation ResNet (arXiv:1603.05027, fig. 4e) at one resolution, or the same without shortcuts."""
+        first = convolution(task.d_in, self.width, self.patch, stride=self.patch)
+        layers: list[nn.Module] = []
+        for _ in range(self.depth):
+            branch = nn.Sequential(
+                *normalised_convolution(self.width, self.kernel), *normalised_convolution(self.width, self.kernel)
+            )
+            layers.append(Block(self.width, branch, norm="none") if self.residual else branch)
+        body = nn.Sequential(first, *layers, OverMap(self.width), nn.ReLU(), Pool())
+        return Model(nn.Identity(), body, readout(self.width, task.d_out))
+
+    def kept(self, seq_len: int) -> int:
+        reach = sum((self.kernel - 1) << (i % self.cycle) for i in range(self.depth))
+        return self.width * min(reach, self.depth * seq_len)
+
+
+def convolution(d_in: int, d_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A square convolution that keeps the map's size or divides it by its stride; He 2015, eq. 10."""
+    layer = nn.Conv2d(d_in, d_out, kernel, stride, padding=0 if stride > 1 else kernel // 2, bias=False)
+    nn.init.normal_(layer.weight, std=(2 / (d_in * kernel**2)) ** 0.5)
+    return layer
+
+
+def normalised_convolution(width: int, kernel: int) -> list[nn.Module]:
+    """Normalise, activate, convolve: half a layer."""
+    return [OverMap(width), nn.ReLU(), convolution(width, width, kernel)]
+
+
+class OverMap(nn.GroupNorm):
+    """Layer normalisation over a whole map (batch, width, rows, columns): no example depends on another."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(1, width)
+
+
+class Gated(nn.Module):
+    """A causal dilated convolution with a gate, and a linear map: a * sigmoid(b) (arXiv:1612.08083, eq. 1)."""
+
+    def __init__(self, width: int, kernel: int, dilation: int) -> None:
+        super().__init__()
+        self.reach = (kernel - 1) * dilation
+        self.convolve = nn.Conv1d(width, 2 * width, kernel, dilation=dilation, bias=False)
+        nn.init.normal_(self.convolve.weight, std=(width * kernel) ** -0.5)
+        self.out = linear(width, width, std=2 * width**-0.5)  # a * sigmoid(b) has a standard deviation of about a half
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = pad(x.transpose(1, 2), (self.reach, 0))  # (batch, width, reach + seq)
+        a, b = self.convolve(padded).chunk(2, dim=1)  # (batch, width, seq) each
+        return self.out((a * b.sigmoid()).transpose(1, 2))  # type: ignore[no-any-return]
+
+
+class Pool(nn.Module):
+    """The mean over a map, (batch, width, rows, columns) to (batch, width)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))

@@ -1,0 +1,87 @@
+"""Attention and selective state-space layers interleaved, each followed by a feed-forward (as Jamba, arXiv:2403.19887).
+
+The state-space layers tell positions apart, so that attention needs none of its own.
+
+Hybrid(width=64, depth=4, lr=0.01, attention_every=4).build(task)        three state-space layers, then attention
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from scaling.families.attention import Attention
+from scaling.families.base import (
+    Block,
+    Family,
+    Model,
+    feed_forward,
+    multiple,
+    normalisation,
+    readout,
+    stem,
+    whole,
+)
+from scaling.families.ssm import Ssm, unit
+from scaling.task import Task
+
+
+@dataclass(frozen=True)
+class Hybrid(Family):
+    """attention_every: layers from one that attends to the next, the others are state spaces; 1 is attention alone.
+
+    head_dim: of attention. expansion: of the feed-forward. The others are those of Ssm.
+    """
+
+    attention_every: int = 2
+    head_dim: int = 16
+    expansion: int = 4
+    state: int = 32
+    ssm_head_dim: int = 32
+    ssm_expansion: int = 2
+    kernel: int = 4
+    chunk: int = 64
+
+    learns: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for knob in ("attention_every", "head_dim", "expansion", "ssm_head_dim", "ssm_expansion"):
+            whole(f"family.{knob}", getattr(self, knob))
+        multiple("family.width", self.width, "family.head_dim", self.head_dim)
+        ssm_unit = unit(self.ssm_head_dim, self.ssm_expansion)
+        multiple("family.width", self.width, "family.ssm_head_dim/ssm_expansion", ssm_unit)
+
+    @property
+    def ssm(self) -> Ssm:
+        """The family that the state-space layers are taken from."""
+        return Ssm(
+            self.width,
+            self.depth,
+            self.lr,
+            state=self.state,
+            head_dim=self.ssm_head_dim,
+            expansion=self.ssm_expansion,
+            kernel=self.kernel,
+            chunk=self.chunk,
+        )
+
+    def attends(self, layer: int) -> bool:
+        return layer % self.attention_every == self.attention_every - 1
+
+    def build(self, task: Task) -> Model:
+        embed, first = stem(task, self.width)
+        layers: list[nn.Module] = []
+        for i in range(self.depth):
+            mixer = self.attention(task.seq_len) if self.attends(i) else self.ssm.mixer()
+            layers.append(Block(self.width, mixer))
+            layers.append(Block(self.width, feed_forward(self.width, self.expansion * self.width)))
+        body = nn.Sequential(*first, *layers, normalisation("rms", self.width))
+        return Model(embed, body, readout(self.width, task.d_out))
+
+    def attention(self, length: int) -> nn.Module:
+        return Attention(self.width, self.head_dim, 1, length, causal=True, positions="none", qk_norm=False)
+
+    def kept(self, seq_len: int) -> int:
+        attending = sum(self.attends(i) for i in range(self.depth))
+        return attending * 2 * self.width * seq_len + (self.depth - attending) * self.ssm.kept(seq_len) // self.depth

@@ -1,0 +1,199 @@
+"""State-space models in residual layers: selective (the kind of Mamba-2, yaml `ssm`) and diagonal (S4D, yaml `s4d`).
+
+Their cost is linear in seq_len, but for the log of the diagonal kind's FFT.
+
+Ssm(width=64, depth=2, lr=0.01, kind="selective", state=32).build(task)
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, pad, silu, softplus
+
+from scaling.families.base import (
+    Block,
+    Family,
+    Model,
+    RmsNorm,
+    linear,
+    multiple,
+    normalisation,
+    one_of,
+    readout,
+    stem,
+    whole,
+    wide,
+)
+from scaling.families.scan import chunked_scan
+from scaling.task import Task
+
+KINDS = ("selective", "diagonal")
+
+# range of the step sizes at the start, even in the logarithm (S4D, arXiv:2206.11893, sec. 4.2; Mamba-2's code alike)
+STEP_SIZES = (1e-3, 1e-1)
+
+
+@dataclass(frozen=True)
+class Ssm(Family):
+    """kind: selective or diagonal. state: numbers that a feature's state holds (complex ones in the diagonal kind).
+
+    Selective: head_dim: features that share a decay. expansion: inner width over width. kernel: of the short
+    convolution. chunk: positions that are worked on as one matrix product.
+    """
+
+    kind: str = "selective"
+    state: int = 32
+    head_dim: int = 32
+    expansion: int = 2
+    kernel: int = 4
+    chunk: int = 64
+
+    learns: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("family.kind", self.kind, KINDS)
+        for knob in ("state", "head_dim", "expansion", "kernel", "chunk"):
+            whole(f"family.{knob}", getattr(self, knob))
+        if self.kind == "selective":
+            multiple("family.width", self.width, "family.head_dim/expansion", unit(self.head_dim, self.expansion))
+
+    def build(self, task: Task) -> Model:
+        embed, first = stem(task, self.width)
+        layers = [Block(self.width, self.mixer()) for _ in range(self.depth)]
+        body = nn.Sequential(*first, *layers, normalisation("rms", self.width))
+        return Model(embed, body, readout(self.width, task.d_out))
+
+    def mixer(self) -> nn.Module:
+        if self.kind == "diagonal":
+            return Diagonal(self.width, self.state)
+        return Selective(self.width, self.expansion * self.width, self.state, self.head_dim, self.kernel, self.chunk)
+
+    def unseen_flops(self, task: Task) -> float:
+        return self.depth * fft_flops(self.width, task.seq_len) if self.kind == "diagonal" else 0.0
+
+    def kept(self, seq_len: int) -> int:
+        if self.kind == "diagonal":
+            return self.depth * 2 * self.state * self.width
+        inner = self.expansion * self.width
+        return self.depth * (self.state * inner + (self.kernel - 1) * (inner + 2 * self.state))
+
+
+def unit(head_dim: int, expansion: int) -> int:
+    """The width of which every width must be a multiple, that heads be whole."""
+    return head_dim // math.gcd(head_dim, expansion)
+
+
+def fft_flops(channels: int, seq_len: int) -> float:
+    """FLOPs of a causal convolution of one example by FFT: two real transforms of twice the length, and a product.
+
+    A real transform of n numbers takes 2.5 n log2 n (half of Cooley and Tukey's 5 n log2 n); a product of complex
+    numbers 6. The kernel and its transform are shared by the batch and not counted.
+    """
+    n = 2 * seq_len
+    return channels * (2 * 2.5 * n * math.log2(n) + 6 * (seq_len + 1))
+
+
+def step_sizes(n: int) -> Tensor:
+    """Starting step sizes of n channels, even in the logarithm, in random order."""
+    low, high = (math.log(size) for size in STEP_SIZES)
+    return torch.exp(torch.rand(n) * (high - low) + low)
+
+
+class Selective(nn.Module):
+    """What a layer of Mamba-2 does (arXiv:2405.21060, fig. 6): its decay and its maps in and out follow the input.
+
+    Its maps are separate ones, so that each grows evenly with the width.
+    """
+
+    def __init__(self, width: int, inner: int, state: int, head_dim: int, kernel: int, chunk: int) -> None:
+        super().__init__()
+        heads = inner // head_dim
+        self.state, self.head_dim, self.chunk = state, head_dim, chunk
+        self.gate_in, self.read_write = linear(width, 2 * inner), linear(width, 2 * state)
+        self.step = linear(width, heads)
+        self.short, self.short_read_write = ShortConvolution(inner, kernel), ShortConvolution(2 * state, kernel)
+        sizes = step_sizes(heads)
+        self.step_bias = nn.Parameter(sizes + torch.log(-torch.expm1(-sizes)))  # softplus of it gives the sizes
+        self.log_decay = nn.Parameter(torch.log(1 + 15 * torch.rand(heads)))  # rates from 1 to 16, as Mamba-2's code
+        self.skip = nn.Parameter(torch.ones(heads))
+        self.norm, self.out = RmsNorm(inner), linear(inner, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, seq, _ = x.shape
+        gate, inner = self.gate_in(x).chunk(2, dim=-1)  # (batch, seq, inner) each
+        inner = self.short(inner).view(batch, seq, -1, self.head_dim)  # (batch, seq, heads, head)
+        write, read = self.short_read_write(self.read_write(x)).chunk(2, dim=-1)  # (batch, seq, state) each
+        step = softplus(wide(self.step(x)) + self.step_bias)  # (batch, seq, heads)
+        y = chunked_scan(inner, -self.log_decay.exp() * step, step, write, read, self.chunk)
+        y = y + self.skip[:, None] * inner
+        return self.out(self.norm(y.flatten(2) * silu(gate)))  # type: ignore[no-any-return]
+
+
+class ShortConvolution(nn.Module):
+    """A causal convolution of each feature for itself, then SiLU."""
+
+    def __init__(self, features: int, kernel: int) -> None:
+        super().__init__()
+        self.reach = kernel - 1
+        self.convolve = nn.Conv1d(features, features, kernel, groups=features)
+        nn.init.normal_(self.convolve.weight, std=kernel**-0.5)
+        nn.init.zeros_(self.convolve.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        # as a 2-D convolution of one row, whose kernels for features-last memory take half the time of the 1-D one
+        row = pad(x, (0, 0, self.reach, 0)).transpose(1, 2)[:, :, None]  # (batch, features, 1, reach + seq)
+        weight, bias = self.convolve.weight[:, :, None], self.convolve.bias
+        return silu(conv2d(row, weight, bias, groups=row.shape[1])[:, :, 0].transpose(1, 2))
+
+
+class Diagonal(nn.Module):
+    """A diagonal linear state space for each feature (S4D-Lin, arXiv:2206.11893, eq. 9), as a convolution by FFT.
+
+    h_t = exp(step A) h_{t-1} + (exp(step A) - 1) / A x_t and y_t = 2 Re sum_n C_n h_t,n + skip x_t, with
+    A_n = -1/2 + i pi n at the start. A gated linear map mixes the features.
+    """
+
+    def __init__(self, width: int, state: int) -> None:
+        super().__init__()
+        self.log_step = nn.Parameter(step_sizes(width).log())
+        self.log_decay = table(torch.full((width, state), 0.5).log())
+        self.frequency = table(math.pi * torch.arange(state).expand(width, state).clone().float())
+        self.read = table(torch.randn(2, width, state) * 0.5**0.5)  # real and imaginary part
+        self.skip = nn.Parameter(torch.ones(width))
+        self.out = linear(width, 2 * width)
+
+    def kernel(self, seq: int) -> Tensor:
+        """The response to an impulse, (width, seq), by a zero-order hold.
+
+        exp(turn t) at t = rows * fine + rest is a product of two far smaller tables, so that the sum over modes is one
+        product of real matrices, kept in full precision.
+        """
+        pole = torch.complex(-self.log_decay.exp(), self.frequency)  # (width, state)
+        turn = pole * self.log_step.exp()[:, None]
+        weight = torch.complex(self.read[0], self.read[1]) * torch.expm1(turn) / pole
+        fine = math.isqrt(seq - 1) + 1
+        at = torch.arange(fine, device=turn.device, dtype=self.log_step.dtype)
+        rest = torch.exp(turn[..., None] * at)  # (width, state, fine)
+        rows = torch.exp(turn[:, None] * (at * fine)[:, None]) * weight[:, None]  # (width, fine, state)
+        with torch.autocast("cuda" if turn.is_cuda else "cpu", enabled=False):
+            modes = torch.cat((rows.real, -rows.imag), dim=2) @ torch.cat((rest.real, rest.imag), dim=1)
+        return 2 * modes.flatten(1)[:, :seq]
+
+    def forward(self, x: Tensor) -> Tensor:
+        seq = x.shape[1]
+        u = wide(x).transpose(1, 2)  # (batch, width, seq); no FFT in bf16
+        spectrum = torch.fft.rfft(u, n=2 * seq) * torch.fft.rfft(self.kernel(seq), n=2 * seq)
+        y = torch.fft.irfft(spectrum, n=2 * seq)[..., :seq] + self.skip[:, None] * u
+        a, b = self.out(nn.functional.gelu(y.transpose(1, 2))).chunk(2, dim=-1)
+        return a * b.sigmoid()  # type: ignore[no-any-return]
+
+
+def table(values: Tensor) -> nn.Parameter:
+    """A parameter whose axes no product sums over."""
+    parameter = nn.Parameter(values)
+    parameter.fan_in_axes = ()  # type: ignore[attr-defined]
+    return parameter

@@ -1,0 +1,149 @@
+"""Runs that Weights & Biases has, as a table to fit: from a project online, or from the folder of offline runs.
+
+    isoflop import-wandb ENTITY/PROJECT -o runs.csv
+    isoflop import-wandb ./wandb -o runs.csv
+
+A row for each run: its config and its summary (the last values logged), nested names joined by dots, and its state.
+This is a convenience, and no record: W&B shows a run that failed as finished where the exit code was zero, and a
+summary is what was logged last, be it training loss or validation. What could not be read is said.
+"""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scaling import record
+from scaling.errors import UserError
+
+# what W&B calls the end of a run -> what a record does; any other is a failure under its own name
+STATES = {"finished": "ok", "crashed": "failed", "failed": "failed", "killed": "failed"}
+# seconds to read one offline run
+PATIENCE = 120
+
+
+@dataclass
+class Imported:
+    """The rows, the runs that could not be read with the reason, and the columns that hold no number or word."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
+    left_out: set[str] = field(default_factory=set)
+
+    def __str__(self) -> str:
+        lost = [f"could not read {name}: {reason}" for name, reason in self.unread.items()]
+        columns = (
+            f"left out {len(self.left_out)} columns that hold no number or word: {', '.join(sorted(self.left_out))}"
+        )
+        open_runs = sum(row["status"] != "ok" for row in self.rows)
+        state = f" ({open_runs} not finished, which fits leave out)" if open_runs else ""
+        return "\n".join([f"{len(self.rows)} runs{state}", *lost, *([columns] if self.left_out else [])])
+
+
+def import_wandb(source: str, api: Any = None) -> Imported:
+    """Read a project (ENTITY/PROJECT, by the public API) or a folder of offline runs; UserError where there is none."""
+    found = Imported()
+    folder = Path(source)
+    runs = _offline(folder, found) if folder.is_dir() else _online(source, api)
+    for run_id, name, state, config, summary in _safely(runs, source):
+        try:
+            found.rows.append(_row(run_id, name, state, config(), summary(), found.left_out))
+        except Exception as error:  # of one run: network, rights, a summary that is no mapping
+            found.unread[f"{run_id} ({name})"] = f"{type(error).__name__}: {error}"
+    if not found.rows:
+        why = "; ".join(f"{name}: {reason}" for name, reason in found.unread.items())
+        raise UserError(
+            f"{source} has no run that can be read{': ' + why if why else ''}; name ENTITY/PROJECT or a folder"
+        )
+    return found
+
+
+def _safely(runs: Iterable[Any], source: str) -> Iterator[Any]:
+    """The runs, and one sentence where the listing itself ends in an error."""
+    try:
+        yield from runs
+    except UserError:
+        raise
+    except Exception as error:  # wandb has a tree of its own and requests another
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{source} cannot be read from W&B: {first}; see `wandb login`, and name it ENTITY/PROJECT"
+        ) from None
+
+
+def _online(source: str, api: Any) -> Iterator[Any]:
+    if source.count("/") != 1 or source.startswith(("/", ".")):
+        raise UserError(f"{source!r} is neither a folder nor ENTITY/PROJECT; write isoflop import-wandb me/project")
+    if api is None:
+        import wandb
+
+        api = wandb.Api(timeout=60)
+    for run in api.runs(source):
+        # a run of a listing may be bare: config and summary are asked for one by one, so that one failure is one run's
+        yield run.id, run.name, run.state, lambda run=run: dict(run.config), lambda run=run: dict(run.summary)
+
+
+def _offline(folder: Path, found: Imported) -> Iterator[Any]:
+    """The runs of a folder, by `wandb leet inspect`."""
+    logs = sorted(folder.rglob("*.wandb"))
+    if not logs:
+        raise UserError(
+            f"{folder} holds no *.wandb file of a run; give the folder that `wandb` wrote, or ENTITY/PROJECT"
+        )
+    for log in logs:
+        command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--summary", "--json", str(log)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+            said = json.loads(done.stdout) if done.returncode == 0 else None
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            found.unread[str(log)] = f"{type(error).__name__}: {error}"
+            continue
+        said = said if isinstance(said, dict) else {}
+        config, summary = said.get("config") or {}, said.get("summary") or {}
+        if not (config or summary):
+            found.unread[str(log)] = (done.stderr.strip().splitlines() or ["it holds neither config nor summary"])[-1]
+            continue
+        yield said["run_id"], said.get("name", ""), said.get("state", ""), lambda c=config: c, lambda s=summary: s
+
+
+def _row(
+    run_id: str, name: str, state: str, config: Mapping[str, Any], summary: Mapping[str, Any], left_out: set[str]
+) -> dict[str, Any]:
+    """One run: what a column of the config and of the summary share by name is the config's under `config.`."""
+    status = STATES.get(state, "failed")
+    row: dict[str, Any] = {"run_id": run_id, "name": name, "status": status}
+    row["reason"] = "" if status == "ok" else f"W&B says {state or 'nothing of how it ended'}"
+    results = dict(_flat(summary, left_out))
+    for key, value in _flat(config, left_out):
+        row[f"config.{key}" if key in results or key in row else key] = value
+    return row | {f"summary.{k}" if k in ("run_id", "name", "status", "reason") else k: v for k, v in results.items()}
+
+
+def _flat(tree: Mapping[str, Any], left_out: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names joined by dots and their plain values; W&B's own, which begin with an underscore, are left out unsaid."""
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if name.startswith("_"):
+            continue
+        if isinstance(value, Mapping) and value and "_type" not in value:
+            yield from _flat(value, left_out, f"{name}.")
+        elif isinstance(value, str | int | float | bool):
+            yield name, value
+        elif value is not None:
+            left_out.add(name)
+
+
+def write(found: Imported, out: Path) -> None:
+    """Write the table, whole or not at all."""
+    text = io.StringIO()
+    first = ["run_id", "name", "status", "reason"]
+    others = sorted({key for row in found.rows for key in row} - set(first))
+    writer = csv.DictWriter(text, [*first, *others], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted(found.rows, key=lambda row: str(row["run_id"])))
+    record.write_text(out, text.getvalue())

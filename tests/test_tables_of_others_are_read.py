@@ -1,0 +1,173 @@
+"""Foreign tables: Parquet, public tables known by their columns, W&B online and offline, units and mixtures noted."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from synthetic_laws import seeded
+
+from analysis.__main__ import main
+from analysis.fit import fit
+from analysis.presets import PRESETS
+from analysis.runs import read_runs, select
+from scaling.errors import UserError
+from sweeps.import_wandb import import_wandb, write
+
+FOLDER = os.environ.get("ISOFLOP_REFERENCE_DATA", "")
+
+
+def test_parquet_is_read_as_the_same_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow")
+    rows = seeded("chinchilla")
+    rows.to_parquet(tmp_path / "runs.parquet")
+    assert fit(read_runs(tmp_path / "runs.parquet"), interval="none").objective == fit(rows, interval="none").objective
+    rows.assign(L=rows["L"].where(rows.index != 4, -1)).to_parquet(tmp_path / "bad.parquet")
+    assert main(["fit", str(tmp_path / "bad.parquet")]) == 2
+    assert "row 5: column L is -1" in capsys.readouterr().err
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 and no more")
+    assert main(["fit", str(tmp_path / "torn.parquet")]) == 2
+    assert "is not sound Parquet" in capsys.readouterr().err
+
+
+def test_parquet_without_pyarrow_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert main(["fit", str(tmp_path / "runs.parquet")]) == 2
+    assert "pip install 'isoflop[parquet]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.what[:30])
+def test_a_public_table_is_known_by_its_columns(tmp_path: Path, preset: Any) -> None:
+    names = {*preset.columns.values(), *preset.also, *preset.ours}
+    pd.DataFrame({name: [1e6, 2e6] for name in names}).to_csv(tmp_path / "theirs.csv", index=False)
+    table = read_runs(tmp_path / "theirs.csv")
+    assert set(preset.columns) <= set(table.columns)
+    assert f"columns as in {preset.what}" in select(table, "L > 0").attrs["notes"][0]
+
+
+def test_what_was_recognised_is_said_and_what_is_named_wins(tmp_path: Path) -> None:
+    rows = seeded("chinchilla")
+    theirs = pd.DataFrame({"Model Size": rows["N"], "Training FLOP": 6 * rows["N"] * rows["D"], "loss": rows["L"]})
+    theirs.to_csv(tmp_path / "theirs.csv", index=False)
+    answer = fit(read_runs(tmp_path / "theirs.csv"), interval="none")
+    assert answer.objective == pytest.approx(fit(rows, interval="none").objective)
+    assert "N=Model Size, C=Training FLOP, L=loss, D=C/(6 N)" in answer.reason
+    named = read_runs(tmp_path / "theirs.csv", columns={"N": "Model Size", "D": "Training FLOP", "L": "loss"})
+    assert "notes" not in named.attrs
+
+
+@pytest.mark.skipif(not Path(FOLDER or "missing").is_dir(), reason="ISOFLOP_REFERENCE_DATA names no folder")
+@pytest.mark.parametrize(
+    ("path", "columns"),
+    [
+        ("epoch-research__analyzing-chinchilla/svg_extracted_data.csv", "NDCL"),
+        ("formll__resolving-scaling-law-discrepancies/isoflop_points.csv", "NDCL"),
+        ("mcleish7__gemstone-scaling-laws/wandb_dfs/wandb_df_for_fitting_hot_100b+.jsonl", "NDL"),
+        ("huggingface__datablations/parametric_fit_all.csv", "NDL"),
+        ("ethancaballero__broken_neural_scaling_laws/four_digit_addition.csv", "DL"),
+        ("google-deepmind__scaling_laws_for_routing/curves.csv.gz", "NL"),
+        ("mlfoundations__scaling/loss_evals.csv", "NDL"),
+        ("step-law__steplaw/dense_lr_bs_loss.csv", "NDL"),
+    ],
+)
+def test_the_published_files_are_known(path: str, columns: str) -> None:
+    table = read_runs(Path(FOLDER) / path)
+    assert set(columns) <= set(table.columns)
+    assert table.attrs["notes"]
+
+
+def test_units_and_mixtures_are_noted() -> None:
+    rows = seeded("chinchilla").assign(C=lambda r: 6 * r["N"] * r["D"])
+    assert "such as N or D in millions" in fit(rows.assign(N=rows["N"] / 1e6), interval="none").reason
+    both = rows.assign(N=rows["N"] / 1e6, D=rows["D"] / 1e9)
+    assert "such as N in millions and D in billions" in fit(both, interval="none").reason
+    assert "another unit" not in fit(rows, interval="none").reason
+    for name in ("data", "dataset", "tokenizer"):
+        mixed = rows.assign(**{name: ["a", "b"] * 18})
+        assert f"{name} mixes a, b: group by it" in fit(mixed, interval="none").reason
+
+
+class Broken:
+    """A run whose summary cannot be fetched."""
+
+    id, name, state = "r3", "broken", "finished"
+    config: dict[str, Any] = {}  # noqa: RUF012
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        raise ConnectionError("429 too many requests")
+
+
+def fake() -> SimpleNamespace:
+    """What wandb.Api gives, as far as it is used."""
+    config = {"model": {"width": 64}, "lr": 1e-3, "loss": "cross-entropy", "_wandb": {}, "layers": [1, 2]}
+    summary = {"loss": 2.5, "tokens": 1e6, "_step": 9, "plot": {"_type": "image-file", "path": "x"}}
+    runs = [
+        SimpleNamespace(id="r1", name="one", state="finished", config=config, summary=summary),
+        SimpleNamespace(id="r2", name="two", state="crashed", config=config, summary={"loss": "NaN"}),
+        Broken(),
+    ]
+    return SimpleNamespace(runs=lambda path: runs)
+
+
+def test_runs_of_wandb_become_a_table_and_what_is_lost_is_said(tmp_path: Path) -> None:
+    found = import_wandb("me/project", fake())
+    write(found, tmp_path / "runs.csv")
+    table = pd.read_csv(tmp_path / "runs.csv").set_index("run_id")
+    assert table.loc["r1", ["model.width", "lr", "config.loss", "tokens"]].tolist() == [64, 1e-3, "cross-entropy", 1e6]
+    assert table.loc["r2", "status"] == "failed"
+    assert table.loc["r2", "reason"] == "W&B says crashed"
+    assert not any(c.startswith("_") for c in table.columns)
+    said = str(found)
+    assert "2 runs (1 not finished" in said
+    assert "could not read r3 (broken): ConnectionError: 429 too many requests" in said
+    assert "left out 2 columns that hold no number or word: layers, plot" in said
+
+
+def test_a_project_that_cannot_be_listed_is_one_sentence() -> None:
+    def refuse(path: str) -> list[Any]:
+        raise ValueError(f"Could not find project {path}\nand a second line")
+
+    with pytest.raises(UserError, match=r"Could not find project me/none; see `wandb login`"):
+        import_wandb("me/none", SimpleNamespace(runs=refuse))
+    with pytest.raises(UserError, match="neither a folder nor ENTITY/PROJECT"):
+        import_wandb("none")
+    with pytest.raises(UserError, match="has no run that can be read"):
+        import_wandb("me/empty", SimpleNamespace(runs=lambda path: []))
+
+
+OFFLINE = """
+import wandb
+settings = wandb.Settings(silent=True, console="off")
+for i in range(2):
+    config = {"model": {"width": 8 * (i + 1)}, "params": 1000 * (i + 1)}
+    run = wandb.init(project="p", mode="offline", dir=".", config=config, name=f"r{i}", settings=settings)
+    run.log({"tokens": 1e4, "val/loss": 2.5 - 0.1 * i})
+    run.finish()
+"""
+
+
+@pytest.mark.slow
+def test_offline_runs_are_read_too(tmp_path: Path, isoflop: Any) -> None:
+    subprocess.run([sys.executable, "-c", OFFLINE], cwd=tmp_path, check=True, capture_output=True)
+    torn = tmp_path / "wandb/offline-run-torn"
+    torn.mkdir()
+    (torn / "run-torn.wandb").write_bytes(b"no log")
+    done = isoflop("import-wandb", tmp_path / "wandb", "-o", tmp_path / "runs.csv")
+    assert done.returncode == 0, done.stderr
+    assert "2 runs" in done.stderr
+    assert "could not read" in done.stderr
+    table = read_runs(tmp_path / "runs.csv", columns={"N": "params", "D": "tokens", "L": "val/loss"})
+    assert sorted(table["L"]) == [2.4, 2.5]
+    assert sorted(table["model.width"]) == [8, 16]
+    (tmp_path / "none").mkdir()
+    done = isoflop("import-wandb", tmp_path / "none")
+    assert done.returncode == 2
+    assert "holds no *.wandb file" in done.stderr
