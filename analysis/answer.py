@@ -96,28 +96,17 @@ def answer(
     """The Fit of an optimum u (free,): `judged` is its status and reason, `varied` its spread and the method;
     `params` are given where the intervals are those of another problem."""
     spread, method = varied
-    residuals = problem.residuals(u[None])[0]
     missing: dict[str, tuple[Estimate, str]] = {}
     if params is None and method == "profile":
         params = profile_intervals(problem, u, settings.level)
     elif params is None:
         params, lost = estimates(problem, u, spread, settings.level)
         missing |= lost
-    plain = residuals if problem.scale is None else residuals / problem.scale
     built = replace(
-        unfitted(prepared, problem.law, settings, by, ""),
+        _standing(problem, u, prepared, found, unfitted(prepared, problem.law, settings, by, "")),
         params=params,
-        objective=float(problem.objective.total(residuals)),
-        gradient_norm=float(found.solution.decrement[found.best]),
-        starts=Starts(
-            len(found.solution.objective),
-            identify.at_optimum(found.solution.objective, len(found.problem.target)),
-        ),
-        status=judged[0],
-        problem=problem,
-        u=u,
         spread=spread,
-        noise=scatter(plain, prepared.columns, prepared.runs, len(problem.free)),
+        status=judged[0],
     )
     derived = {}
     for name in problem.law.derived:
@@ -128,12 +117,23 @@ def answer(
         derived = derived_intervals(problem, u, settings.level)
     known = [e for e in (params | derived).values() if e.low is not None or e.high is not None]
     notes = [*notes, *in_words(missing)]
+    reason = "; ".join([*([judged[1]] if judged[1] else []), *notes])
+    return replace(built, derived=derived, interval=method if known else "none", notes=tuple(notes), reason=reason)
+
+
+def _standing(problem: Problem, u: Array, prepared: Prepared, found: Optimum, empty: Fit) -> Fit:
+    """The answer as far as the optimum tells it: objective, starts, the scatter of the rows."""
+    residuals = problem.residuals(u[None])[0]
+    reached = identify.at_optimum(found.solution.objective, len(found.problem.target))
+    plain = residuals if problem.scale is None else residuals / problem.scale
     return replace(
-        built,
-        derived=derived,
-        interval=method if known else "none",
-        notes=tuple(notes),
-        reason="; ".join([x for x in (judged[1],) if x] + notes),
+        empty,
+        objective=float(problem.objective.total(residuals)),
+        gradient_norm=float(found.solution.decrement[found.best]),
+        starts=Starts(len(found.solution.objective), reached),
+        problem=problem,
+        u=u,
+        noise=scatter(plain, prepared.columns, prepared.runs, len(problem.free)),
     )
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from analysis.backtest import Fold, backtest, hold_out, points, seed_noise
 from analysis.lack_of_fit import LackOfFit, lack_of_fit
 from analysis.laws import get_law
+from analysis.prepare import sound
 from analysis.result import FitError
 from analysis.runs import select
 
@@ -84,12 +85,17 @@ def compare(
     """
     if axis not in runs:
         raise FitError(f"no column {axis!r} to hold out along; choose --axis from {', '.join(map(str, runs.columns))}")
+    columns = [axis, "L", *(c for law in laws for c in get_law(law).columns if c in runs)]
+    if "L" not in runs:
+        raise FitError("a comparison needs the column L; name it, as in --columns L=its_name")
+    runs = sound(runs, columns)
     rows, refused = [], {}
     baselines: dict[str, pd.DataFrame] = {}
     for law in laws:
         name = get_law(law).name
         try:
-            found = _folds(runs, law, axis, holdout, folds, how)
+            with np.errstate(all="ignore"):  # a naive guess far away may leave the doubles: it is infinitely wrong
+                found = _folds(runs, law, axis, holdout, folds, how)
         except FitError as error:
             refused[name] = str(error)
             continue
@@ -99,11 +105,10 @@ def compare(
             refused[name] = found[-1].reason
             continue
         rows.append(_row(name, errors, "error", len(fitted), fitted[-1].status))
-        columns = ",".join(get_law(law).columns)
-        baselines.setdefault(columns, errors)
-    for columns, errors in baselines.items():
+        baselines.setdefault(",".join(get_law(law).columns), errors)
+    for names, errors in baselines.items():
         rows += [
-            _row(f"{label} ({columns})", errors, key, errors["cut"].nunique(), "-") for key, label in BASELINES.items()
+            _row(f"{label} ({names})", errors, key, errors["cut"].nunique(), "-") for key, label in BASELINES.items()
         ]
     if not rows:
         raise FitError("; ".join(f"{law}: {reason}" for law, reason in refused.items()))
@@ -131,7 +136,7 @@ def _folds(runs: pd.DataFrame, law: str, axis: str, holdout: str, folds: int, ho
 
 
 def _row(name: str, errors: pd.DataFrame, key: str, folds: int, status: str) -> dict[str, Any]:
-    size = errors[key].dropna().to_numpy(float)
+    size = np.asarray(errors[key].dropna(), dtype=float)
     covered = float("nan")
     if key == "error":
         known = errors.dropna(subset=["low", "high"])

@@ -20,6 +20,7 @@ from analysis import allocation
 from analysis.backtest import level_index, points
 from analysis.fit import fit
 from analysis.minima import BINS, BUDGETS, SIZES, Find, best_run, isoflop, parabola, powers, tune
+from analysis.prepare import sound
 from analysis.result import Estimate, Fit, FitError
 
 # budgets are rounded up to whole steps: values closer than this are one level of C
@@ -148,8 +149,7 @@ def _table_of(runs: pd.DataFrame) -> pd.DataFrame:
         raise FitError(
             f"a frontier needs the columns N, D, C, L; there is no {' and no '.join(missing)}: see --columns"
         )
-    rows = points(runs)
-    rows = rows[(rows[["N", "D", "C", "L"]] > 0).all(axis=1)]
+    rows = points(sound(runs, ["N", "D", "C", "L"]))
     if len(rows) < SIZES:
         raise FitError(
             f"{len(rows)} finished rows are too few for a frontier; it needs {SIZES} sizes at {BUDGETS} budgets"

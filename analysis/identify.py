@@ -58,6 +58,7 @@ def runs_needed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
     """
     _, jacobian = problem.linearise(u[None])
     slope = jacobian[0] if problem.objective.raw else jacobian[0] * problem.predict(u[None])[0]
+    slope = slope / np.maximum(np.abs(slope).max(-1, keepdims=True), 1e-300)  # so that its square is a number
     count = np.bincount(runs)
     means = np.stack([np.bincount(runs, weights=row) for row in slope]) / count
     size = np.sqrt((slope**2).sum(-1)) + 1e-300

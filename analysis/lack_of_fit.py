@@ -60,9 +60,10 @@ def lack_of_fit(runs: pd.DataFrame, law: str, *, run: str | None = None, **how: 
         return LackOfFit(None, {}, f"untested: {error}")
     assert answer.problem is not None
     assert answer.u is not None
-    r = answer.problem.residuals(answer.u[None])[0]
     codes, _ = number_runs(answer.rows, run)
-    alone = runs_needed(answer.problem, answer.u, codes) - 2
+    with np.errstate(all="ignore"):  # as in the fit itself
+        r = answer.problem.residuals(answer.u[None])[0]
+        alone = runs_needed(answer.problem, answer.u, codes) - 2
     strata = _strata(r, codes, _cells(answer.rows), alone, len(answer.u) - alone)
     if not strata:
         return LackOfFit(None, {}, "untested: no two runs differ only in their seed, or they repeat exactly")

@@ -69,6 +69,12 @@ def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
     return Prepared(rows, columns, values[law.target], codes, n_runs, excluded, _notes(rows))
 
 
+def sound(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The finished rows with these columns as numbers above zero; FitError that names the row where one is not."""
+    rows, _ = _ours(runs)
+    return rows.assign(**{c: _positive(rows, c) for c in dict.fromkeys(columns)})
+
+
 def groups(runs: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """The rows of each group of equal `by`, with its label."""
     for name in by:

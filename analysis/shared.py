@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import identify
-from analysis.answer import answer, estimates, unfitted, vary
+from analysis.answer import answer, estimates, in_words, unfitted, vary
 from analysis.duals import Array
 from analysis.laws import Law
 from analysis.optimum import MOST_ROWS, Optimum, Settings, optimum, polish, problem_of
@@ -111,7 +111,10 @@ def _fit(law: Law, share: Sequence[str], settings: Settings, labels: list[Label]
     spread, method, said = vary(problem, u, whole, settings)
     joint = profile_intervals(problem, u, settings.level) if method == "profile" else None
     if joint is None:
-        joint = estimates(problem, u, spread, settings.level)[0]
+        joint, missing = estimates(problem, u, spread, settings.level)
+        said += in_words(missing)
+    else:
+        said.append("derived quantities have no profile interval where parameters are shared")
     said = [f"{', '.join(share)} shared by {len(parts)} groups", *_apart(found, alone, share, names), *said]
     fits = []
     for label, name, part, one in zip(labels, names, parts, alone, strict=True):

@@ -20,11 +20,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from scaling import record
+from scaling.errors import UserError
 
 FILE = "frozen.yaml"
+HEARTBEAT = "heartbeat.json"
 
 # what determines a result; all else in a config is placement, names and bookkeeping
 SCIENCE = ("family", "data", "recipe", "budget", "seed")
+
+GROUPS = ("family", "data", "recipe", "budget", "trainer", "logger", "names")
+
+# what places a run in its ladder, whether or not it was overridden
+PLACE = ("family.width", "family.depth", "data.size")
 
 Config = dict[str, Any]
 
@@ -38,10 +45,25 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def resolved(cfg: DictConfig) -> Config:
+def resolved(cfg: DictConfig, keys: Iterable[str] = ()) -> Config:
     """The config as plain dicts, references resolved, whole numbers as int, with the run's and the code's identity."""
+    check(cfg, keys)
     plain = {str(key): whole(container(cfg[key])) for key in cfg if key != "hydra"}
     return plain | {"run_id": run_id(cfg), "code": code()}
+
+
+def check(cfg: DictConfig, keys: Iterable[str]) -> None:
+    """Refuse a config that lacks a part, or whose bookkeeping is wrong; `keys` are what was overridden."""
+    for group in GROUPS:
+        if not OmegaConf.is_dict(cfg.get(group)):
+            raise UserError(f"{group}={cfg.get(group)} is no choice of {group}; leave it out for the default")
+    named = [key for key in keys if key.split(".")[0] == "names"]
+    if named:
+        raise UserError(f"{named[0]} follows from the choice of groups; choose one by {named[0].split('.')[-1]}=")
+    if not str("" if cfg.out is None else cfg.out).strip():
+        raise UserError("out= names no folder; give out=runs, say")
+    if not isinstance(cfg.redo_other_code, bool):
+        raise UserError(f"redo_other_code={cfg.redo_other_code!r} is neither true nor false")
 
 
 def container(node: Any) -> Any:
@@ -61,13 +83,14 @@ def run_id(cfg: DictConfig) -> str:
 
 
 def rung(cfg: DictConfig, keys: Iterable[str]) -> str:
-    """A run's place in its ladder: what was chosen for it, but for family and seed, which are compared across."""
+    """A run's place in its ladder: its size, data and budget and what was chosen besides, but for family and seed."""
     parts = []
-    for key in sorted(set(keys) - {"family", "seed"}):
-        if key.split(".")[0] in SCIENCE:
-            value = cfg.names[key] if key in cfg.names else whole(OmegaConf.select(cfg, key))
+    budgets = {f"budget.{name}" for name in cfg.budget} if OmegaConf.is_dict(cfg.get("budget")) else set()
+    for key in sorted({*keys, *PLACE, *budgets} - {"family", "seed"}):
+        value = cfg.names[key] if key in cfg.names else whole(OmegaConf.select(cfg, key))
+        if key.split(".")[0] in SCIENCE and value is not None:
             parts.append(f"{key}={value:.12g}" if isinstance(value, (int, float)) else f"{key}={value}")
-    return " ".join(parts) or "only"
+    return " ".join(parts)
 
 
 def freeze(plain: Config, folder: Path) -> None:
@@ -77,8 +100,14 @@ def freeze(plain: Config, folder: Path) -> None:
 
 def thaw(folder: Path) -> Config:
     """Read a frozen config."""
-    plain = OmegaConf.to_container(OmegaConf.load(folder / FILE))
-    assert isinstance(plain, dict)
+    path = folder / FILE
+    content = path.read_bytes()
+    try:
+        plain = OmegaConf.to_container(OmegaConf.create(content.decode()))
+    except Exception:  # whatever the parser has against it, it is not whole
+        plain = None
+    if not isinstance(plain, dict) or not {"run_id", "code", *GROUPS} <= plain.keys():
+        raise UserError(f"{path} is not a whole config; delete its folder and give the command that made it again")
     return whole(plain)  # type: ignore[no-any-return]
 
 
@@ -104,6 +133,19 @@ def knobs(plain: Config) -> dict[str, Any]:
     own = {"family.width", "family.depth", "family.lr", "data.seq_len", "recipe.batch", "recipe.lr"}
     dotted = {f"{group}.{key}": value for group in ("family", "data", "recipe") for key, value in plain[group].items()}
     return {k: v for k, v in dotted.items() if k not in own and not k.endswith("._target_")}
+
+
+def done(folder: Path, plain: Config) -> bool:
+    """Whether a folder's run need not be made: finished, and not to be made again because other code made it."""
+    if not record.finished(folder):
+        return False
+    return not plain["redo_other_code"] or same_code(record.read(folder)[0], plain)
+
+
+def threads() -> int:
+    """Torch threads of a process: OMP_NUM_THREADS where it is a number, else one."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(given)) if given.isdecimal() else 1
 
 
 def same_code(row: record.Row, plain: Config) -> bool:
@@ -138,5 +180,5 @@ def failure(plain: Config, status: str, reason: str) -> record.Row:
 def register_resolvers() -> None:
     """Teach OmegaConf the three words that conf/ uses: run_id, basename, interpreter."""
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
-    OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.abspath(path)), replace=True)
+    OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.abspath(str(path))), replace=True)
     OmegaConf.register_new_resolver("interpreter", platform.python_version, replace=True)

@@ -97,6 +97,9 @@ class ScalingModule(pl.LightningModule):
         """Measure the finished model: L, L_se, L_train, and L_bpb where a target is a known number of bytes."""
         total, steps = self.tail.tolist()
         self.results = self.evaluate() | {"L_train": total / steps}
+        wrong = [name for name, value in self.results.items() if not math.isfinite(value)]
+        if wrong:
+            raise DivergedError(f"{wrong[0]} was {self.results[wrong[0]]} after the last of {self.steps} steps")
         if self.task.bytes_per_target:
             self.results["L_bpb"] = self.results["L"] / math.log(2) / self.task.bytes_per_target
 

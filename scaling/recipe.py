@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from scaling.errors import UserError
-from scaling.families.base import Family, Model, whole
+from scaling.families.base import Family, Model, positive, whole
 from scaling.parametrization import Multipliers, parametrize, standard
 from scaling.task import Task
 
@@ -46,8 +46,7 @@ class AdamW:
     def __post_init__(self) -> None:
         whole("recipe.batch", self.batch)
         for name in ("lr", "eps", "clip"):
-            if not (isinstance(value := getattr(self, name), (int, float)) and value > 0):
-                raise UserError(f"recipe.{name}={value!r} is not a number above 0")
+            positive(f"recipe.{name}", getattr(self, name))
         for name in ("beta1", "beta2", "warmup", "cooldown"):
             if not (isinstance(value := getattr(self, name), (int, float)) and 0 <= value < 1):
                 raise UserError(f"recipe.{name}={value!r} is not a number from 0 up to 1")
@@ -55,8 +54,8 @@ class AdamW:
             raise UserError(
                 f"recipe.warmup={self.warmup} and recipe.cooldown={self.cooldown} exceed the run; lower one"
             )
-        if not (isinstance(self.weight_decay, (int, float)) and self.weight_decay >= 0):
-            raise UserError(f"recipe.weight_decay={self.weight_decay!r} is not a number of at least 0")
+        if self.weight_decay != 0:
+            positive("recipe.weight_decay", self.weight_decay)
         for name, allowed in (("precision", PRECISIONS), ("parametrization", PARAMETRIZATIONS)):
             if (value := getattr(self, name)) not in allowed:
                 raise UserError(f"recipe.{name}={value!r} is not one of {', '.join(allowed)}")
@@ -114,8 +113,7 @@ class Muon(AdamW):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (isinstance(self.muon_lr, (int, float)) and self.muon_lr > 0):
-            raise UserError(f"recipe.muon_lr={self.muon_lr!r} is not a number above 0")
+        positive("recipe.muon_lr", self.muon_lr)
         if not hasattr(torch.optim, "Muon"):
             raise UserError(
                 f"recipe=muon needs torch 2.9 or newer, this is {torch.__version__}; upgrade, or choose recipe=adamw"

@@ -10,10 +10,11 @@ runs.csv. Knobs are further columns named as the override that sets them (`famil
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from scaling.errors import UserError
 
@@ -21,6 +22,8 @@ Row = dict[str, Any]
 
 FILE = "records.json"
 STATUSES = ("ok", "diverged", "failed", "timeout")
+# what every row has, whatever became of the run and whichever version wrote it
+IDENTITY = {"run_id", "mark", "seed", "status", "reason", "family", "width", "depth", "data", "D", "L", "git", "dirty"}
 
 # name -> what it is [unit]; the order is the order of the columns in runs.csv
 COLUMNS: dict[str, str] = {
@@ -105,13 +108,22 @@ class BusyError(Exception):
     """Another process is at work in the run's folder."""
 
 
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
+def sole_writer(folder: Path, patience_s: float = 1.0) -> Iterator[None]:
     """Hold the run's folder for a with-block, or until the process ends; BusyError where another process holds it."""
     with (folder / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        until = time.monotonic() + patience_s  # who only looks holds it for an instant
+        while not (mine := _locked(file)) and time.monotonic() < until:
+            time.sleep(0.05)
+        if not mine:
             raise BusyError(f"another process is at work in {folder}; wait for it or stop it") from None
         yield
 
@@ -129,6 +141,11 @@ def finished(folder: Path) -> bool:
         return False
 
 
+def whole(row: Mapping[str, Any]) -> bool:
+    """Whether a row has a status and says which run it is of."""
+    return row.get("status") in STATUSES and row.keys() >= IDENTITY
+
+
 def read(folder: Path) -> list[Row]:
     """Read the rows of one run; FileNotFoundError where there are none, UserError where the file is not whole."""
     path = folder / FILE
@@ -138,7 +155,7 @@ def read(folder: Path) -> list[Row]:
         raise UserError(
             f"{path} is not a whole record ({error}); delete it and give the command that made it again"
         ) from None
-    sound = isinstance(rows, list) and rows and all(isinstance(r, dict) and r.get("status") in STATUSES for r in rows)
+    sound = isinstance(rows, list) and rows and all(isinstance(r, dict) and whole(r) for r in rows)
     if not sound:
         raise UserError(f"{path} is not a list of rows with a status ({', '.join(STATUSES)}); delete it and run again")
     return rows

@@ -33,6 +33,10 @@ class RunFailedError(Exception):
     """A run left no result; its record says why."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal ended the run; its argument is the exit code."""
+
+
 class Ending(BaseException):
     """Carries an error of a single run past Hydra, which would print it its own way."""
 
@@ -75,15 +79,14 @@ def refuse_failure(row: record.Row) -> None:
 
 def prepare(cfg: DictConfig, folder: Path) -> bool:
     """Freeze a single run; False where it is done already and is not to be made again."""
-    cfg.rung = cfg.rung or config.rung(cfg, [o.split("=")[0].lstrip("+~") for o in HydraConfig.get().overrides.task])
-    plain = config.resolved(cfg)
-    if record.finished(folder):
-        same = config.same_code(record.read(folder)[0], plain)
-        if same or not cfg.redo_other_code:
-            other = "" if same else " by other code; redo_other_code=true runs it again"
-            print(f"done already{other}: {summary(record.read(folder)[-1])}\n{folder}/{record.FILE}", file=sys.stderr)
-            return False
-        (folder / record.FILE).unlink()
+    keys = [o.split("=")[0].lstrip("+~") for o in HydraConfig.get().overrides.task]
+    cfg.rung = cfg.rung or config.rung(cfg, keys)
+    plain = config.resolved(cfg, keys)
+    if config.done(folder, plain):
+        row = record.read(folder)[-1]
+        other = "" if config.same_code(row, plain) else " by other code; redo_other_code=true runs it again"
+        print(f"done already{other}: {summary(row)}\n{folder}/{record.FILE}", file=sys.stderr)
+        return False
     config.freeze(plain, folder)
     return True
 
@@ -91,45 +94,54 @@ def prepare(cfg: DictConfig, folder: Path) -> bool:
 def run_one(folder: Path, bar: bool = False) -> list[record.Row]:
     """Build, fit, write: train what the folder's frozen config describes and leave its rows in the folder.
 
-    A run that fails leaves a row with the reason. UserError: the config cannot be run at all, nothing is left.
+    A run that fails leaves a row with the reason, unless one that ended well is there already (other code is being run
+    again). UserError: the config cannot be run at all, nothing is left.
     """
-    with record.sole_writer(folder):
-        if record.finished(folder):
-            return record.read(folder)
+    with record.sole_writer(folder), contextlib.ExitStack() as afterwards:
         plain = config.thaw(folder)
+        if config.done(folder, plain):
+            return record.read(folder)
+        (folder / config.HEARTBEAT).unlink(missing_ok=True)
+        kept = record.finished(folder)
+        if not kept:  # what an earlier attempt left says nothing of this one
+            (folder / record.FILE).unlink(missing_ok=True)
         try:
-            rows = fit(plain, folder, bar)
-        except (UserError, KeyboardInterrupt):
+            rows = fit(plain, folder, bar, afterwards)
+            record.write(folder, rows)
+        except UserError:
             raise
         except Exception as error:
             with (folder / "log.txt").open("a") as log:
                 log.write(traceback.format_exc())
             first = str(error).strip().splitlines() or [""]
             rows = [config.failure(plain, "failed", f"{type(error).__name__}: {first[0]}")]
-        record.write(folder, rows)
+            if not kept:
+                record.write(folder, rows)
     return rows
 
 
-def fit(plain: config.Config, folder: Path, bar: bool) -> list[record.Row]:
-    """Train and evaluate one run, in plain sight."""
+def fit(plain: config.Config, folder: Path, bar: bool, afterwards: contextlib.ExitStack) -> list[record.Row]:
+    """Train and evaluate one run, in plain sight; what can wait until the record is written goes into `afterwards`."""
     import pytorch_lightning as pl
     import torch
 
     from scaling.assemble import assemble
     from scaling.circumstance import measure
     from scaling.module import DivergedError, ScalingModule
-    from scaling.watch import CHECKPOINT, Watch, mirror, quiet
+    from scaling.watch import Watch, close_mirror, mirror, quiet
 
     quiet()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.set_num_threads(config.threads())
     run = assemble(plain)
     examples = run.data.load()
     torch.manual_seed(plain["seed"])
     model = run.family.build(run.task)
     multipliers = run.recipe.multipliers(model, run.family, run.task)
     module = ScalingModule(model, multipliers, run.task, examples, run.recipe, run.steps, plain["seed"])
+    result: dict[str, Any] = {"status": "failed"}
     logger = mirror(plain, folder)
-    watch = Watch(folder, run.cost.flops_per_target, plain["trainer"]["checkpoint_every_s"], bar)
+    afterwards.callback(close_mirror, logger, result)
+    watch = Watch(folder, plain, run.cost.flops_per_target, bar)
     trainer = pl.Trainer(
         accelerator=plain["trainer"]["accelerator"],
         devices=1,
@@ -141,18 +153,15 @@ def fit(plain: config.Config, folder: Path, bar: bool) -> list[record.Row]:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    checkpoint = folder / CHECKPOINT
-    result: dict[str, Any] = {"status": "failed"}
     try:
-        trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None)
-        result = {"status": "ok", **module.results}
+        trainer.fit(module, ckpt_path=watch.resumable())
+        result |= {"status": "ok", **module.results}
     except DivergedError as error:
-        result = {"status": "diverged", "reason": str(error)}
+        result |= {"status": "diverged", "reason": str(error)}
+    except SystemExit as stop:  # Lightning's answer to SIGINT and SIGTERM
+        raise Stopped(130 if stop.code else 143) from None
     finally:
         watch.close(keep_checkpoint=result["status"] == "failed")
-        if logger:
-            logger.log_metrics({k: v for k, v in result.items() if k.startswith("L")}, step=module.position)
-            logger.experiment.finish(exit_code=int(result["status"] != "ok"))
     speed = measure(trainer.strategy.root_device, run.C, run.D, watch.wall_s, run.recipe.precision)
     return [record.row(**config.identity(plain), **run.columns, **examples.facts, **speed, **result)]
 
@@ -172,12 +181,17 @@ app = hydra.main(config_path="../conf", config_name="train", version_base="1.3")
 def main(arguments: list[str]) -> int:
     """Run the Hydra app and return its exit code: 0 done, 1 a run failed, 2 bad usage or input, in one sentence."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's printer
-    if any(a.startswith(("ladder=", "+ladder=")) for a in arguments) and not {"-m", "--multirun", "--cfg", "-c"} & {
-        *arguments
-    }:
-        arguments = ["-m", *arguments]
-    sys.argv = ["isoflop train", *arguments]
+    flags = [a for a in arguments if a.startswith("-")]
+    values = [a for a in arguments if not a.startswith("-")]
+    shows = any(flag.startswith(("--cfg", "-c", "--info", "-i", "--h", "-h")) for flag in flags)
+    several = {"-m", "--multirun"} & {*flags} or any(a.lstrip("+").startswith("ladder=") for a in values)
+    # a grid is composed by the sweeper; what is only shown is composed as a single run
+    rest = [a for a in arguments if a not in ("-m", "--multirun")]
+    sys.argv = ["isoflop train", *(["-m"] if several and not shows else []), *rest]
     try:
+        for value in values:
+            if value.startswith(("=", "+=", "++=")):
+                raise UserError(f"{value!r} has no key; the form is key=value, as in family.width=64")
         app()
     except (Exception, Ending, KeyboardInterrupt) as error:
         code, message = verdict(error.__cause__ if isinstance(error, Ending) and error.__cause__ else error)
@@ -193,10 +207,12 @@ def verdict(error: BaseException) -> tuple[int, str]:
             return 2, str(error)
         case HydraException() | OmegaConfBaseException():
             return 2, sentence(error)
+        case ValueError() if str(error).startswith("Config group override"):
+            return 2, "a group takes the name of a choice, as in family=lstm; leave it out for the default"
         case RunFailedError() | record.BusyError():
             return 1, str(error)
         case KeyboardInterrupt():
-            return 130, "stopped; the same command goes on from here"
+            return (error.args[0] if isinstance(error, Stopped) else 130), "stopped; the same command goes on from here"
         case OSError():
             what = f"{error.filename}: " if error.filename else ""
             return 2, f"{what}{error.strerror or error}; make room, or give another folder with out=DIR"
@@ -206,6 +222,10 @@ def verdict(error: BaseException) -> tuple[int, str]:
 def sentence(error: Exception) -> str:
     """What Hydra has to say, in one sentence: what was given, what is allowed."""
     first, cause = str(error).split("\n")[0], error.__cause__
+    while cause is not None and not isinstance(cause, UserError | ConfigAttributeError | ConfigKeyError):
+        cause = cause.__cause__
+    if isinstance(cause, UserError):
+        return str(cause)
     if isinstance(error, OverrideParseException):
         return f"the override {error.override!r} cannot be read; the form is key=value, as in family.width=64"
     if isinstance(error, MissingConfigException) and error.options:

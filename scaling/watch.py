@@ -2,7 +2,7 @@
 
 Nothing here changes a result. The curve is ours and append-only; W&B is a mirror of it.
 
-    Trainer(callbacks=[Watch(folder, flops_per_target, checkpoint_every_s=300)])
+    Trainer(callbacks=[Watch(folder, plain, flops_per_target)])
 """
 
 import json
@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import WandbLogger
 
 from scaling import record
+from scaling.config import HEARTBEAT
 from scaling.module import ScalingModule
 
-CURVE, HEARTBEAT, CHECKPOINT = "curve.csv", "heartbeat.json", "checkpoint.ckpt"
+CURVE, CHECKPOINT = "curve.csv", "checkpoint.ckpt"
 CURVE_COLUMNS = "step,D,C,lr,L_train"
 HEARTBEAT_EVERY_S = 1.0
 
@@ -38,24 +40,27 @@ def curve_steps(steps: int, ratio: float = 1.15) -> set[int]:
 class Watch(pl.Callback):
     """Writes curve.csv, heartbeat.json and checkpoint.ckpt into the run's folder."""
 
-    def __init__(self, folder: Path, flops_per_target: float, checkpoint_every_s: float, bar: bool = False) -> None:
-        self.folder, self.flops_per_target, self.checkpoint_every_s = folder, flops_per_target, checkpoint_every_s
+    def __init__(self, folder: Path, plain: dict[str, Any], flops_per_target: float, bar: bool = False) -> None:
+        self.folder, self.flops_per_target = folder, flops_per_target
+        self.code, self.checkpoint_every_s = plain["code"], plain["trainer"]["checkpoint_every_s"]
+        for stale in folder.glob(f".{CHECKPOINT}.*"):
+            stale.unlink(missing_ok=True)
         self.beaten = self.kept = time.monotonic()
         self.earlier_s = 0.0  # time of earlier attempts that this one goes on from
-        self.began = time.monotonic()
+        self.began, self.ended = time.monotonic(), False
         self.bar = Bar() if bar else None
 
     @property
     def wall_s(self) -> float:
         """Time spent on the run so far, earlier attempts included [s]."""
-        return self.earlier_s + time.monotonic() - self.began
+        return self.earlier_s if self.ended else self.earlier_s + time.monotonic() - self.began
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, ScalingModule)
         self.points = curve_steps(module.steps)
         path = self.folder / CURVE
         lines = path.read_text().splitlines()[1:] if path.exists() else []
-        # a whole line ends in a newline; what was written after the checkpoint is written again
+        # a torn last line and what was written after the checkpoint are written again
         sound = [line for line in lines if line.count(",") == CURVE_COLUMNS.count(",")]
         kept = [line for line in sound if int(line.split(",")[0]) <= module.position]
         record.write_text(path, "\n".join([CURVE_COLUMNS, *kept]) + "\n")
@@ -100,13 +105,29 @@ class Watch(pl.Callback):
             trainer.save_checkpoint(draft)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"wall_s": self.wall_s}
+        return {"wall_s": self.wall_s, "code": self.code}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.earlier_s = state["wall_s"]
 
+    def resumable(self) -> Path | None:
+        """The checkpoint to go on from; one that other code made, or that cannot be read, is dropped."""
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return None
+        try:
+            code = torch.load(path, map_location="cpu", weights_only=True)["callbacks"]["Watch"]["code"]
+        except Exception as error:  # whatever is wrong with it, the run can begin again
+            code = f"unreadable: {type(error).__name__}"
+        if code == self.code:
+            return path
+        logging.getLogger(__name__).warning("the checkpoint is of other code (%s): the run begins again", code)
+        path.unlink()
+        return None
+
     def close(self, keep_checkpoint: bool) -> None:
-        """Take down what is only of use while the run trains."""
+        """Stop the clock and take down what is only of use while the run trains."""
+        self.earlier_s, self.ended = self.wall_s, True
         if self.bar:
             self.bar.close()
         (self.folder / HEARTBEAT).unlink(missing_ok=True)
@@ -172,3 +193,14 @@ def mirror(plain: dict[str, Any], folder: Path) -> WandbLogger | None:
     made.experiment.define_metric("D")
     made.experiment.define_metric("C")
     return made
+
+
+def close_mirror(logger: WandbLogger | None, result: dict[str, Any]) -> None:
+    """Send the result and say how the run ended; the record stands already, so trouble here is only logged."""
+    if logger is None:
+        return
+    try:
+        logger.log_metrics({k: v for k, v in result.items() if k.startswith("L")})
+        logger.experiment.finish(exit_code=int(result["status"] != "ok"))
+    except Exception:
+        logging.getLogger(__name__).exception("W&B could not be told how the run ended")

@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 
 from scaling import record
+from scaling.errors import UserError
 from sweeps.ledger import entries
 
 
@@ -33,6 +34,8 @@ def collect(folder: Path, out: Path) -> dict[str, int]:
     for entry in entries(folder):
         states[entry.state] = states.get(entry.state, 0) + 1
     table = rows(folder)
+    if not table:
+        raise UserError(f"{folder} holds no finished run yet ({len(list(entries(folder)))} planned); train them first")
     text = io.StringIO()
     writer = csv.DictWriter(text, record.order(key for row in table for key in row), lineterminator="\n")
     writer.writeheader()

@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     runs, table, report = given.out / "runs", given.out / "runs.csv", given.out / "report"
     ladder = "demo_quick" if given.quick else "demo"
-    made = train([f"ladder={ladder}", f"out={runs}", "sweep=demo"])
+    made = train([f"ladder={ladder}", f"out={quoted(runs)}", "sweep=demo"])
     if made not in (0, 1):  # failed runs are rows too, and a report is due all the more
         return made
     later = sweeps(["collect", str(runs), "-o", str(table)]) or analyse(["report", str(table), "-o", str(report)])
@@ -40,6 +40,11 @@ def main(arguments: list[str]) -> int:
     print(f"  every run as a row   {table}")
     print(f"  what they say        {report / 'index.html'}")
     return made
+
+
+def quoted(path: Path) -> str:
+    """A path as Hydra's grammar takes any text."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from scaling import config, record
 from scaling.errors import UserError
-from sweeps.ledger import Entry
+from sweeps.ledger import Entry, held
 from sweeps.processes import BUSY, Lifeline, Run, ending
 
 console = Console(stderr=True)
@@ -36,6 +36,11 @@ def gpus() -> list[str]:
     return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def launch(
     cfg: DictConfig, overrides: Sequence[Sequence[str]], n_jobs: int | None, timeout_s: float | None
 ) -> Sequence[JobReturn]:
@@ -46,10 +51,12 @@ def launch(
         )
     if timeout_s is not None and (not isinstance(timeout_s, (int, float)) or timeout_s <= 0):
         raise UserError(f"hydra.launcher.timeout_s={timeout_s!r} is not a number of seconds above 0; null is no limit")
-    names = [next(o.split("=", 1)[1] for o in point if o.startswith("hydra.sweep.subdir=")) for point in overrides]
+    names = [o.split("=", 1)[1] for point in overrides for o in point if o.startswith("hydra.sweep.subdir=")]
+    if len(names) != len(overrides):
+        raise UserError("hydra/launcher=isoflop takes runs that hydra/sweeper=isoflop froze; leave both as they are")
     entries = [Entry(Path(cfg.hydra.sweep.dir) / name) for name in names]
     cards: list[str | None] = [*gpus()] if cfg.trainer.accelerator != "cpu" else []
-    cards = cards or [None] * len(os.sched_getaffinity(0))
+    cards = cards or [None] * cores()
     slots = [cards[i % len(cards)] for i in range(n_jobs)] if n_jobs else cards
     Sweep(entries, slots, timeout_s).run()
     return [
@@ -66,6 +73,7 @@ class Sweep:
         self.free, self.timeout_s = list(slots), timeout_s
         self.running: dict[int, tuple[Run, Entry, float]] = {}
         self.ended: list[Entry] = []
+        self.elsewhere: list[Entry] = []  # at work in another process
         self.total = sum(e.plain["plan"]["C"] for e in entries)
         self.count, self.began = len(entries), time.monotonic()
 
@@ -74,10 +82,14 @@ class Sweep:
         lifeline = Lifeline()
         with shown(self) as refresh:
             try:
-                while self.waiting or self.running:
+                while self.waiting or self.running or self.elsewhere:
+                    self.look_elsewhere()
                     while self.waiting and self.free:
                         self.start(lifeline)
-                    wait([run.process.sentinel for run, _, _ in self.running.values()], timeout=POLL_S)
+                    if self.running:
+                        wait([run.process.sentinel for run, _, _ in self.running.values()], timeout=POLL_S)
+                    else:
+                        time.sleep(POLL_S)
                     self.reap()
                     refresh()
             finally:
@@ -100,10 +112,20 @@ class Sweep:
             if late:
                 run.kill()
             run.process.join()
-            account(entry, run.process.exitcode, f"not done after timeout_s={self.timeout_s:g}" if late else None)
             del self.running[sentinel]
             self.free.append(run.gpu)
+            if run.process.exitcode == BUSY:
+                self.elsewhere.append(entry)
+                continue
+            account(entry, run.process.exitcode, f"not done after timeout_s={self.timeout_s:g}" if late else None)
             self.ended.append(Entry(entry.folder))
+
+    def look_elsewhere(self) -> None:
+        """Take in what another process has finished, and take up what it left."""
+        for entry in [e for e in self.elsewhere if not held(e.folder)]:
+            self.elsewhere.remove(entry)
+            now = Entry(entry.folder)
+            (self.ended if now.finished else self.waiting).append(now)
 
     def time_left_s(self) -> float | None:
         """By the FLOPs done so far; None before the first."""
@@ -116,10 +138,10 @@ class Sweep:
 
 def account(entry: Entry, code: int | None, late: str | None) -> None:
     """Leave a row for a run whose process could not."""
-    if Entry(entry.folder).state == "planned" and code != BUSY:
+    if not (entry.folder / record.FILE).exists():
         status = "timeout" if late else "failed"
         reason = late or f"the process ended without a record: {ending(code)}; see {entry.folder}/log.txt"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             record.write(entry.folder, [config.failure(entry.plain, status, reason)])
 
 

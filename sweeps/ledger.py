@@ -15,8 +15,6 @@ from typing import Any
 from scaling import config, record
 from scaling.errors import UserError
 
-STATES = ("planned", "running", "ok", "diverged", "failed", "timeout", "broken")
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -43,7 +41,7 @@ class Entry:
 
     @cached_property
     def state(self) -> str:
-        if self.rows:
+        if self.rows and not (self.rows[0]["status"] not in ("ok", "diverged") and held(self.folder)):
             return str(self.rows[0]["status"])
         if (self.folder / record.FILE).exists():
             return "broken"
@@ -57,7 +55,7 @@ class Entry:
     def heartbeat(self) -> dict[str, Any]:
         """Step, steps, host, pid and time of a run at work; empty where there is none."""
         try:
-            return json.loads((self.folder / "heartbeat.json").read_text())  # type: ignore[no-any-return]
+            return json.loads((self.folder / config.HEARTBEAT).read_text())  # type: ignore[no-any-return]
         except (OSError, ValueError):
             return {}
 
@@ -65,12 +63,12 @@ class Entry:
 def held(folder: Path) -> bool:
     """Whether a process is at work in the folder."""
     try:
-        with (folder / "lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with (folder / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
     except BlockingIOError:
         return True
-    except OSError:
+    except OSError:  # no lock was ever taken
         return False
 
 

@@ -102,12 +102,14 @@ def _run(folder: str, gpu: str | None, lifeline: Connection) -> None:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     from scaling.record import BusyError
-    from scaling.train import run_one
+    from scaling.train import Stopped, run_one
 
     try:
         row = run_one(Path(folder))[-1]
     except BusyError:
         sys.exit(BUSY)
+    except Stopped as stop:
+        sys.exit(stop.args[0])
     sys.exit(0 if row["status"] in ("ok", "diverged") else 1)
 
 
@@ -120,7 +122,7 @@ def _die_with(lifeline: Connection) -> None:
 
 def ending(code: int | None) -> str:
     """How a process ended, in words."""
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
+    if code is not None and (code < 0 or code > 128):
+        name = signal.Signals(-code if code < 0 else code - 128).name
         return f"killed by {name}" + (", out of memory perhaps" if name == "SIGKILL" else "")
     return f"exit code {code}"

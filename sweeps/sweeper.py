@@ -30,6 +30,8 @@ from sweeps import processes
 from sweeps.ledger import Entry
 
 ID = "hydra.sweep.subdir"
+# where the runs of a sweep go and how they are made: the same for all of them
+ONE = ("out", "sweep", "ladder", "redo_other_code", "trainer", "logger", "names", "rung", "tags")
 
 console = Console(stderr=True)
 
@@ -40,20 +42,18 @@ def sweep(
     """Make the runs of a multirun that are missing; SystemExit(1) where any is left without a result."""
     plains = checked(compose(context, cfg, grids, arguments))
     out = Path(cfg.hydra.sweep.dir)
-    todo = [plain for plain in plains if missing(out / plain["run_id"], plain, cfg.redo_other_code)]
+    todo = [plain for plain in plains if not config.done(out / plain["run_id"], plain)]
     done = len(plains) - len(todo)
     head = "1 run" if len(plains) == 1 else f"{len(plains)} runs"
-    console.print(f"{head} in {out}: {done} done already, {len(todo)} to make", highlight=False)
+    say(f"{head} in {out}: {done} done already, {len(todo)} to make")
     others = sum(not config.same_code(record.read(out / p["run_id"])[0], p) for p in plains if p not in todo)
     if others:
-        console.print(
-            f"{others} of those done are by other code; redo_other_code=true runs them again", highlight=False
-        )
+        say(f"{others} of those done are by other code; redo_other_code=true runs them again")
     for plain in todo:
         config.freeze(plain, out / plain["run_id"])
     if todo:
         launch(context, task, cfg, [plain["run_id"] for plain in todo])
-    conclude([Entry(out / plain["run_id"]) for plain in plains])
+    conclude({Entry(out / plain["run_id"]): plain for plain in plains})
 
 
 def compose(
@@ -69,6 +69,9 @@ def compose(
     points: list[list[str]] = []
     for grid in grids:
         given = parser.parse_overrides([f"{key}={value}" for key, value in grid.items()] + arguments)
+        swept = [o.get_key_element() for o in given if o.is_sweep_override()]
+        if wrong := [key for key in swept if key.split(".")[0] in ONE]:
+            raise UserError(f"{wrong[0]} takes one value in a sweep; give a command for each")
         points += BasicSweeper.split_arguments(given, None)[0]
     bases: dict[tuple[str, ...], DictConfig] = {}
     found: dict[str, config.Config] = {}
@@ -80,8 +83,9 @@ def compose(
         base = copy.deepcopy(bases[groups])
         ConfigLoaderImpl._apply_overrides_to_config([o for o in parsed if scalar(o, cfg)], base)
         HydraConfig.instance().set_config(base)
-        base.rung = base.rung or config.rung(base, [o.get_key_element() for o in parsed])
-        plain = config.resolved(base)
+        keys = [o.get_key_element() for o in parsed]
+        base.rung = base.rung or config.rung(base, keys)
+        plain = config.resolved(base, keys)
         found.setdefault(plain["run_id"], plain)
     return list(found.values())
 
@@ -102,16 +106,6 @@ def checked(plains: list[config.Config]) -> list[config.Config]:
         rest = f"; {more} other mistakes" if more else ""
         raise UserError(f"{sentence} ({times} of {len(plains)} runs{rest}; nothing was started)")
     return [plain | {"plan": answer} for plain, answer in zip(plains, answers, strict=True)]
-
-
-def missing(folder: Path, plain: config.Config, redo_other_code: bool) -> bool:
-    """Whether a run is still to be made; with redo_other_code what other code made is taken away."""
-    if not record.finished(folder):
-        return True
-    if redo_other_code and not config.same_code(record.read(folder)[0], plain):
-        (folder / record.FILE).unlink()
-        return True
-    return False
 
 
 class FrozenLoader(ConfigLoaderImpl):
@@ -140,18 +134,27 @@ def launch(context: HydraContext, task: TaskFunction, cfg: DictConfig, names: li
     except UserError:
         raise
     except Exception as error:  # a launcher that loses its workers must not hide the runs that ended well
-        console.print(f"the launcher stopped: {type(error).__name__}: {error}", style="red", highlight=False)
+        say(f"the launcher stopped: {type(error).__name__}: {error}", style="red")
 
 
-def conclude(entries: list[Entry]) -> None:
+def conclude(runs: dict[Entry, config.Config]) -> None:
     """Say how the runs ended."""
-    states = Counter(entry.state for entry in entries)
-    console.print(", ".join(f"{count} {state}" for state, count in sorted(states.items())), highlight=False)
-    lost = [entry for entry in entries if not entry.finished]
+    states = Counter(entry.state for entry in runs)
+    say(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+    lost = [entry for entry, plain in runs.items() if not config.done(entry.folder, plain)]
     for entry in lost[:10]:
-        silent = "at work in another process" if entry.state == "running" else "left no record; see its log.txt"
-        reason = entry.rows[0]["reason"] if entry.rows else silent
-        console.print(f"  {entry.folder}: {reason}", style="red", highlight=False, markup=False)
+        if entry.state == "running":
+            reason = "at work in another process"
+        elif entry.finished:
+            reason = "made by other code, and running it again failed; see its log.txt"
+        else:
+            reason = entry.rows[0]["reason"] if entry.rows else "left no record; see its log.txt"
+        say(f"  {entry.folder}: {reason}", style="red")
     if lost:
-        console.print("the same command again makes what is missing", highlight=False)
+        say("the same command again makes what is missing")
         sys.exit(1)
+
+
+def say(line: str, style: str = "") -> None:
+    """One line to the terminal, whole also where it is long."""
+    console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)

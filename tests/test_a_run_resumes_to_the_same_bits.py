@@ -68,6 +68,45 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("spoil", ["code", "bytes"])
+def test_a_checkpoint_of_other_code_or_torn_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
+) -> None:
+    (whole,) = run_one(frozen(tmp_path / "whole", "trainer.checkpoint_every_s=0"))
+    beat, steps_made = watch.Watch.on_train_batch_end, []
+
+    def interrupted(self: watch.Watch, trainer: Any, module: Any, *rest: Any) -> None:
+        beat(self, trainer, module, *rest)
+        steps_made.append(module.position)
+        if len(steps_made) == 20:
+            raise RuntimeError("interrupted")
+
+    monkeypatch.setattr(watch.Watch, "on_train_batch_end", interrupted)
+    folder = frozen(tmp_path / "cut", "trainer.checkpoint_every_s=0")
+    run_one(folder)
+    if spoil == "code":
+        record.write_text(folder / config.FILE, (folder / config.FILE).read_text().replace("git: ", "git: f"))
+    else:
+        (folder / watch.CHECKPOINT).write_bytes((folder / watch.CHECKPOINT).read_bytes()[:500])
+    (again,) = run_one(folder)
+    assert steps_made[20] == 1
+    assert again["L"] == whole["L"]
+
+
+def test_wandb_going_away_costs_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    def gone(*_: Any, **__: Any) -> None:
+        raise RuntimeError("server went away")
+
+    monkeypatch.setattr(wandb.Run, "finish", gone)
+    (row,) = run_one(frozen(tmp_path, "logger=wandb", "logger.offline=true"))
+    assert row["status"] == "ok"
+    assert record.read(tmp_path)[0]["L"] == row["L"]
+    monkeypatch.undo()
+    wandb.finish()
+
+
 def test_a_run_without_result_keeps_its_checkpoint_and_a_finished_one_does_not(tmp_path: Path) -> None:
     run_one(frozen(tmp_path, "trainer.checkpoint_every_s=0"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["curve.csv", "frozen.yaml", "lock", "records.json"]

@@ -1,6 +1,6 @@
 """The embedded text: disjoint sides, nested prefixes, an order that only seed and step decide."""
 
-import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +19,8 @@ def test_the_corpus_is_of_the_size_that_the_docs_say() -> None:
 
 def test_no_training_block_comes_from_a_held_out_file() -> None:
     root, files = text.sources()
-    held = [f for f in files if int.from_bytes(hashlib.sha256(f.encode()).digest()[:8]) % text.HELD_OUT == 0]
+    held = [f for f in files if text.is_held_out(f)]
+    assert not [f for f in held if f.startswith("encodings/")]
     corpus = text.standard_library()
     assert b"".join((root / f).read_bytes() for f in held) == corpus.held_out.tobytes()
     train = b"".join((root / f).read_bytes() for f in files if f not in set(held))
@@ -74,3 +75,25 @@ def test_the_held_out_set_is_fixed() -> None:
 def test_more_data_than_there_is_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.size=1000000000 is more than the \d+ training bytes there are"):
         text.Text(size=1_000_000_000).load()
+
+
+def test_a_held_out_part_that_is_too_small_is_said() -> None:
+    with pytest.raises(UserError, match=r"data\.eval_size=1000000000 is more than the \d+ held-out bytes there are"):
+        text.Text(size=1_000, eval_size=1_000_000_000).load()
+
+
+def test_hardly_a_held_out_window_stands_in_the_training_files() -> None:
+    corpus = text.standard_library()
+    train, held = corpus.train.tobytes(), corpus.held_out
+    windows = [held[i : i + 256].tobytes() for i in range(0, len(held) - 256, 1024)]
+    assert sum(window in train for window in windows) / len(windows) < 0.02
+
+
+def test_a_torn_cache_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    text.standard_library.cache_clear()
+    content = text.standard_library().content
+    (cache,) = tmp_path.glob("isoflop/*.npz")
+    cache.write_bytes(cache.read_bytes()[:1000])
+    text.standard_library.cache_clear()
+    assert text.standard_library().content == content

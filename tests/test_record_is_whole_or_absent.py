@@ -102,7 +102,11 @@ def test_every_prefix_of_a_record_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_process_at_a_time_writes_in_a_folder(tmp_path: Path) -> None:
-    with record.sole_writer(tmp_path), pytest.raises(record.BusyError, match="at work"), record.sole_writer(tmp_path):
+    with (
+        record.sole_writer(tmp_path),
+        pytest.raises(record.BusyError, match="at work"),
+        record.sole_writer(tmp_path, 0),
+    ):
         pass
     with record.sole_writer(tmp_path):
         pass

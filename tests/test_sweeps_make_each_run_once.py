@@ -136,6 +136,73 @@ def test_a_run_that_takes_too_long_is_a_row(isoflop: Isoflop, tmp_path: Path) ->
     assert [(r["status"], r["reason"]) for r in rows(tmp_path)] == [("timeout", "not done after timeout_s=3")]
 
 
+def test_a_redo_that_fails_keeps_what_was_there(isoflop: Isoflop, small_sweep: Path, tmp_path: Path) -> None:
+    out = tmp_path / "small"
+    shutil.copytree(small_sweep, out)
+    first = next(entries(out))
+    record.write(first.folder, [dict(first.rows[0]) | {"git": "0" * 12}])
+    (first.folder / "curve.csv").unlink()
+    (first.folder / "curve.csv").mkdir()  # where the run wants a file
+    again = isoflop("train", "-m", *GRID, *TINY, f"out={out}", "redo_other_code=true")
+    assert again.returncode == 1
+    assert "made by other code, and running it again failed" in again.stderr
+    (kept,) = Entry(first.folder).rows
+    assert (kept["git"], kept["L"]) == ("0" * 12, first.rows[0]["L"])
+
+
+def test_a_result_that_is_no_number_is_a_divergence(isoflop: Isoflop, small_sweep: Path, tmp_path: Path) -> None:
+    last = ["recipe.lr=1e30,0.01", "recipe.warmup=0", "recipe.cooldown=0", "recipe.clip=1e30", "budget.D=128"]
+    done = isoflop("train", "-m", "family=lstm", "family.width=8", *last, *TINY, f"out={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert sorted(row["status"] for row in rows(tmp_path)) == ["diverged", "ok"]
+
+
+def test_two_launchers_share_one_sweep(isoflop: Isoflop, small_sweep: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sweeps.cli", "train", "-m", *GRID, *TINY, "budget.D=2e4", f"out={tmp_path}"]
+    command.remove("budget.D=2e3")
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for one in both:
+        _, said = one.communicate(timeout=120)
+        assert one.returncode == 0, said
+    assert [row["status"] for row in rows(tmp_path)] == ["ok"] * 4
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("many", [[], ["-m", "hydra/launcher=basic"]], ids=["single", "basic"])
+def test_a_signal_is_never_a_success(tmp_path: Path, how: signal.Signals, code: int, many: list[str]) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "sweeps.cli",
+        "train",
+        *many,
+        "family=mlp",
+        "family.width=8",
+        "budget.D=1e9",
+        *TINY,
+    ]
+    run = subprocess.Popen([*command, f"out={tmp_path}"], stderr=subprocess.PIPE, text=True)
+    worker(tmp_path)
+    run.send_signal(how)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == code, said
+    assert "stopped; the same command goes on from here" in said
+    assert not list(tmp_path.glob("*/records.json"))
+
+
+def test_a_retry_does_not_carry_the_old_reason(tmp_path: Path) -> None:
+    late = start(tmp_path, "budget.D=1e9", "hydra.launcher.timeout_s=3")
+    assert late.wait(60) == 1
+    again = start(tmp_path, "budget.D=1e9")
+    for _ in range(300):
+        if next(entries(tmp_path)).state == "running":
+            break
+        time.sleep(0.1)
+    os.kill(worker(tmp_path), signal.SIGKILL)
+    assert again.wait(60) == 1
+    assert "killed by SIGKILL" in rows(tmp_path)[0]["reason"]
+
+
 def start(out: Path, *overrides: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "sweeps.cli", "train", "-m", "family=mlp", "family.width=8", *TINY, *overrides]
     return subprocess.Popen([*command, f"out={out}"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 from conftest import Isoflop
 
-VERBS = ["demo", "train", "status", "collect", "fit", "predict", "compare", "frontier", "judge", "report"]
+VERBS = [
+    "demo",
+    "train",
+    "status",
+    "collect",
+    "import-wandb",
+    "fit",
+    "predict",
+    "compare",
+    "frontier",
+    "judge",
+    "report",
+]
 
 # what is given, and what the sentence must say: what was wrong and what is allowed
 MISTAKES = [
@@ -26,6 +38,15 @@ MISTAKES = [
     ("budget.D=1e5 budget.C=1e9", ["budget.D=100000 and budget.C=1000000000 are two budgets", "exactly one"]),
     ("data.size=1e12", ["data.size=1000000000000 is more than", "training bytes"]),
     ("data.size=3", ["data.size=3 is not a whole number of at least 64"]),
+    ("=3", ["'=3' has no key"]),
+    ("family=null", ["takes the name of a choice, as in family=lstm"]),
+    ("budget=3", ["budget=3 is no choice of budget"]),
+    ("names.family=x", ["names.family follows from the choice"]),
+    ("redo_other_code=no", ["redo_other_code='no' is neither true nor false"]),
+    ("seed=1.5", ["seed=1.5 is not a whole number of at least 0"]),
+    ("recipe.lr=1e400", ["recipe.lr=inf is not a number above 0"]),
+    ("data.eval_size=16", ["data.eval_size=16 is not a whole number of at least 128"]),
+    ("trainer.accelerator=tpu", ["not one of auto, cpu, gpu, mps"]),
     ("recipe.lr=fast", ["recipe.lr='fast' is not a number above 0"]),
     ("recipe.batch=0", ["recipe.batch=0 is not a whole number"]),
     ("recipe.parametrization=ntk", ["not one of mup, standard"]),
@@ -70,6 +91,30 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(
     assert done.returncode == 2, done.stderr
     assert all(words in sentence(done) for words in said), done.stderr
     assert not list(tmp_path.glob("runs/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("out=a,b", "out takes one value in a sweep"),
+        ("ladder=demo,demo_quick", "ladder takes one value in a sweep"),
+        ("hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs=0 is not a whole number of at least 1"),
+        ("hydra/sweeper=basic", "leave both as they are"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_said(isoflop: Isoflop, tmp_path: Path, given: str, said: str) -> None:
+    done = isoflop("train", "-m", "experiment=tiny", given, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*/*/records.json"))
+
+
+@pytest.mark.parametrize("shown", [["--cfg", "job"], ["--cfg=job"], ["-m", "--cfg", "job"]])
+def test_a_config_can_be_looked_at(isoflop: Isoflop, shown: list[str]) -> None:
+    done = isoflop("train", "ladder=demo", *shown)
+    assert done.returncode == 0, done.stderr
+    assert "width: 32" in done.stdout
 
 
 def test_a_sweep_with_a_mistake_starts_nothing(isoflop: Isoflop, tmp_path: Path) -> None:

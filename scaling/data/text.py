@@ -7,19 +7,21 @@ laid end to end, cut into blocks and shuffled once for all, so that a smaller `s
     x, y = examples.take(torch.arange(16))                   # (16, 64) bytes and the bytes that follow
 """
 
+import contextlib
 import hashlib
 import os
 import sysconfig
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scaling import record
 from scaling.errors import UserError
 from scaling.families.base import whole
 from scaling.task import Task
@@ -27,6 +29,7 @@ from scaling.task import Task
 BLOCK = 1024  # bytes that stay together in the shuffle
 SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "_bundled"}
 HELD_OUT = 20  # one file in so many
+TRAINED = "encodings/"  # tables that repeat one another: none of them is held out
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Text:
 
     def __post_init__(self) -> None:
         whole("data.seq_len", self.seq_len)
-        whole("data.eval_size", self.eval_size, self.seq_len)
+        whole("data.eval_size", self.eval_size, 2 * self.seq_len)  # two examples, or there is no standard error
         if self.size is not None:
             whole("data.size", self.size, self.seq_len)
 
@@ -67,7 +70,10 @@ class Text:
     @property
     def bytes_used(self) -> int:
         """Training bytes that bear a loss: `size`, or all that have a byte before them."""
-        most = len(standard_library().train) - 1
+        corpus = standard_library()
+        most, held = len(corpus.train) - 1, len(corpus.held_out) - 1
+        if self.eval_size > held:
+            raise UserError(f"data.eval_size={self.eval_size} is more than the {held} held-out bytes there are")
         if self.size is not None and self.size > most:
             raise UserError(
                 f"data.size={self.size} is more than the {most} training bytes there are; give at most that"
@@ -104,8 +110,7 @@ class Windows:
 
     def held_out(self, batch: int) -> list[tuple[Tensor, Tensor]]:
         """The same windows every time, spread evenly over the held-out files."""
-        there = (len(self._held_out) - 1) // self.seq_len
-        wanted = min(self._eval_size // self.seq_len, there)
+        there, wanted = (len(self._held_out) - 1) // self.seq_len, self._eval_size // self.seq_len
         starts = np.linspace(0, there - 1, wanted).astype(np.int64) * self.seq_len
         rows = torch.from_numpy(self._held_out[starts[:, None] + np.arange(self.seq_len + 1)]).long()
         rows = rows.to(self.stream.device)
@@ -133,25 +138,29 @@ def sources() -> tuple[Path, list[str]]:
 def standard_library() -> Corpus:
     """The corpus, read once per machine and kept in the user's cache, under a key that changes when any file does."""
     root, files = sources()
-    stats = [(name, (root / name).stat()) for name in files]
-    listing = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+    stats = [(name, is_held_out(name), (root / name).stat()) for name in files]
+    listing = repr([BLOCK, *((name, out, stat.st_size, stat.st_mtime_ns) for name, out, stat in stats)])
     key = hashlib.sha256(listing.encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / f"text-{key}.npz"
     try:
-        with np.load(cache) as kept:
+        with cache.open("rb") as file, np.load(file) as kept:
             return Corpus(kept["train"], kept["held_out"], str(kept["content"]))
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         corpus = read(root, files)
         keep(cache, corpus)
         return corpus
+
+
+def is_held_out(name: str) -> bool:
+    """Which side a file is on, by a hash of its path."""
+    return not name.startswith(TRAINED) and int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % HELD_OUT == 0
 
 
 def read(root: Path, files: list[str]) -> Corpus:
     """Read the files, split by a hash of the path, and shuffle the training side by blocks."""
     sides: dict[bool, list[bytes]] = {True: [], False: []}
     for name in files:
-        out = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % HELD_OUT == 0
-        sides[out].append((root / name).read_bytes())
+        sides[is_held_out(name)].append((root / name).read_bytes())
     whole_files = np.frombuffer(b"".join(sides[False]), dtype=np.uint8)
     held_out = np.frombuffer(b"".join(sides[True]), dtype=np.uint8)
     blocks = len(whole_files) // BLOCK
@@ -163,10 +172,5 @@ def read(root: Path, files: list[str]) -> Corpus:
 
 def keep(cache: Path, corpus: Corpus) -> None:
     """Store the corpus whole or not at all; a cache that cannot be written is done without."""
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache.parent, suffix=".npz", delete=False) as file:
-            np.savez(file, train=corpus.train, held_out=corpus.held_out, content=corpus.content)
-        os.replace(file.name, cache)
-    except OSError:
-        pass
+    with contextlib.suppress(OSError), record.replacing(cache) as draft, draft.open("wb") as file:
+        np.savez(file, train=corpus.train, held_out=corpus.held_out, content=corpus.content)

@@ -13,6 +13,7 @@ What a shape cannot say, a parameter says itself, where the family makes it:
     parameter.active = 2 / 8       the share of it that one target uses, where that is not all of it (cost.py)
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -79,8 +80,7 @@ class Family:
     def __post_init__(self) -> None:
         whole("family.width", self.width)
         whole("family.depth", self.depth)
-        if not (isinstance(self.lr, (int, float)) and self.lr > 0):
-            raise UserError(f"family.lr={self.lr!r} is not a number above 0")
+        positive("family.lr", self.lr)
 
     def build(self, task: Task) -> Model:
         """Build the model, initialised from torch's global generator, on torch's default device."""
@@ -96,6 +96,12 @@ class Family:
     def kept(self, seq_len: int) -> int:
         """Numbers kept per sequence, seq_len positions in, to produce the next position: KV cache, state, window."""
         return 0
+
+
+def positive(name: str, value: object) -> None:
+    """Refuse what is not a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise UserError(f"{name}={value!r} is not a number above 0")
 
 
 def whole(name: str, value: object, least: int = 1) -> None:
