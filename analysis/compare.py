@@ -146,7 +146,8 @@ def _row(name: str, errors: pd.DataFrame, key: str, folds: int, status: str) -> 
     return {
         "law": name,
         "rmsle": float(np.sqrt((size**2).mean())),
-        "bias": float(size.mean()),
+        # predictions may be off without bound both ways; then there is no mean
+        "bias": float(size.mean()) if np.isfinite(size).all() else float("nan"),
         "worst": float(np.abs(size).max()),
         "coverage": covered,
         "reach": float(errors["reach"].max()),

@@ -70,6 +70,7 @@ def render(view: View, figures: list[tuple[str, "Figure | str"]]) -> str:
     loader = FileSystemLoader(HERE)
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     drawn = {name: figure for name, figure in figures if isinstance(figure, Figure)}
+    headline = next(iter(drawn.values()), None)
     specs = {
         name: {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
         for name, figure in drawn.items()
@@ -78,8 +79,8 @@ def render(view: View, figures: list[tuple[str, "Figure | str"]]) -> str:
         title=f"{len(view.families)} famil{'y' if len(view.families) == 1 else 'ies'}, {_n_runs(view.runs)} runs",
         summary=summary(view),
         verdicts=[_verdict_row(view, v) for v in decided_first(view.verdicts)],
-        headline=next(iter(drawn.values()), None),
-        figures=[figure for _, figure in figures][1 if drawn else 0 :],
+        headline=headline,
+        figures=[figure for _, figure in figures if figure is not headline],
         parameters=_parameters(view),
         laws=view.laws,
         refused=view.refused,
