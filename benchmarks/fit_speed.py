@@ -1,6 +1,9 @@
 """How fast a law is fitted, beside scipy's L-BFGS-B with an analytic gradient, both measured in one run on one core.
 
-    python benchmarks/fit_speed.py
+    python benchmarks/fit_speed.py [--chinchilla PYTHON]
+
+With --chinchilla, the path of an interpreter that has PyPI's `chinchilla` 0.2.0, its whole grid is run too, on as many
+cores as it likes; it takes minutes.
 
 The rows are the 240 digitised points of Hoffmann et al. 2022 where ISOFLOP_REFERENCE_DATA names their folder, else as
 many simulated ones. The rival minimises the same objective from the same kind of grid as the replication of Besiroglu
@@ -17,6 +20,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import itertools
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +82,33 @@ def rival(runs: pd.DataFrame) -> Callable[..., Any]:
     return run
 
 
+# PyPI's package on the notebook's grid and the paper's loss: prints seconds and what it found
+CHINCHILLA = """
+import sys, time
+import numpy as np
+from chinchilla import Chinchilla
+from chinchilla._metrics import log_huber
+from functools import partial
+grid = dict(e=np.linspace(-1, 1, 5), a=np.arange(0, 26, 5), b=np.arange(0, 26, 5),
+            alpha=np.linspace(0, 2, 5), beta=np.linspace(0, 2, 5))
+fitted = Chinchilla(sys.argv[1], param_grid=grid, loss_fn=partial(log_huber, delta=1e-3), log_level=40)
+begun = time.perf_counter()
+fitted.fit(parallel=True)
+print(time.perf_counter() - begun, fitted.E, fitted.A, fitted.B, fitted.alpha, fitted.beta)
+"""
+
+
+def published_package(python: str, runs: pd.DataFrame) -> tuple[float, dict[str, float]]:
+    """Seconds that PyPI's package takes for its grid, and the parameters that it finds."""
+    with tempfile.TemporaryDirectory() as folder:
+        table = runs[["N", "D"]].round().assign(C=6 * runs["N"] * runs["D"], loss=runs["L"])
+        table[["C", "N", "D", "loss"]].to_csv(Path(folder) / "df.csv", index=False, float_format="%f")
+        command = [python, "-c", CHINCHILLA, folder]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-6:]
+    seconds, *values = map(float, said)
+    return seconds, dict(zip(("E", "A", "B", "alpha", "beta"), values, strict=True))
+
+
 def timed(work: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:
     """The least time of some repeats, and the last result."""
     best, result = np.inf, None
@@ -92,6 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rival-starts", type=int, default=100)
     parser.add_argument("--rival-resamples", type=int, default=200)
+    parser.add_argument("--chinchilla", metavar="PYTHON", help="an interpreter that has PyPI's chinchilla 0.2.0")
     options = parser.parse_args()
     runs = points()
     law = get_law("chinchilla")
@@ -117,6 +150,14 @@ def main() -> None:
     each = theirs / len(chosen)
     print(f"  a start costs {each / (ours / 64):.0f} times as much")
     print(f"  its grid of {len(grid)} starts: {each * len(grid):.0f} s, {each * len(grid) / ours:.0f} times ours")
+
+    if options.chinchilla:
+        seconds, values = published_package(options.chinchilla, runs)
+        r = np.log(law(*columns, **values)) - np.log(runs["L"].to_numpy())
+        size = np.abs(r)
+        reached = np.where(size <= DELTA, r * r / 2, DELTA * (size - DELTA / 2)).sum()
+        print(f"PyPI chinchilla, its {len(grid)} starts: {seconds:.1f} s, {seconds / ours:.0f} times ours; ", end="")
+        print(f"objective {reached:.9g} at {', '.join(f'{k} {v:.5g}' for k, v in values.items())}")
 
     u = minimise(problem, found.u[found.objective.argmin()][None]).u[0]
     rows = np.arange(len(runs))
