@@ -23,8 +23,8 @@ setup: .venv/ready  ## make .venv and install everything
 demo: setup      ## run the demo into OUT=demo
 	$(BIN)/isoflop demo --out $(OUT) $(DEMO)
 
-test: setup      ## run every test, the slow ones too
-	$(BIN)/python -m pytest
+test: setup      ## run every test, the slow ones too, one process per core
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: setup      ## ruff and the type checker
 	$(BIN)/ruff check .

@@ -2,8 +2,8 @@
 
     python benchmarks/fit_speed.py [--chinchilla PYTHON]
 
-With --chinchilla, the path of an interpreter that has PyPI's `chinchilla` 0.2.0, its whole grid is run too, on as many
-cores as it likes; it takes minutes.
+With --chinchilla, the path of an interpreter that has PyPI's `chinchilla` 0.2.0, its whole grid is run too, on
+one core as ours is; it takes minutes.
 
 The rows are the 240 digitised points of Hoffmann et al. 2022 where ISOFLOP_REFERENCE_DATA names their folder, else as
 many simulated ones. The rival minimises the same objective from the same kind of grid as the replication of Besiroglu
@@ -93,7 +93,7 @@ grid = dict(e=np.linspace(-1, 1, 5), a=np.arange(0, 26, 5), b=np.arange(0, 26, 5
             alpha=np.linspace(0, 2, 5), beta=np.linspace(0, 2, 5))
 fitted = Chinchilla(sys.argv[1], param_grid=grid, loss_fn=partial(log_huber, delta=1e-3), log_level=40)
 begun = time.perf_counter()
-fitted.fit(parallel=True)
+fitted.fit(parallel=False)
 print(time.perf_counter() - begun, fitted.E, fitted.A, fitted.B, fitted.alpha, fitted.beta)
 """
 

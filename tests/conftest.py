@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# one torch thread per process: beside another busy process, more are slower (set before torch is imported)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 Isoflop = Callable[..., subprocess.CompletedProcess[str]]
 
 # tiny runs: a second each

@@ -68,7 +68,7 @@ LAWS = ("power(N)", "power_offset(D)", "chinchilla", "chinchilla_tied", "kaplan"
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, **FUZZ)
+@settings(max_examples=2000, **FUZZ)
 @given(
     table=tables(),
     law=st.sampled_from(LAWS),
