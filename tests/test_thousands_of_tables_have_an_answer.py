@@ -1,4 +1,4 @@
-"""A thousand made-up tables and settings: an answer, a status or one sentence; no traceback and no warning."""
+"""Thousands of made-up tables and settings: an answer, a status or one sentence; no traceback and no warning."""
 
 import json
 import math
