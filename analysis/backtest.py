@@ -6,7 +6,6 @@ reverse of their order on the 104 held-out ones), so a law is judged by what it 
     test = backtest(runs, "power_offset(D)", axis="D")
     test.last.errors          # ln(predicted / observed) of the largest size, one row per run
     test.coverage             # (5, 6): five of six held-out losses inside their 90 % interval
-    seed_noise(runs).sd       # standard deviation of ln L over seeds, pooled over replicated cells
 """
 
 from collections.abc import Sequence
@@ -15,25 +14,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from analysis.cells import level_index, points
 from analysis.fit import fit
 from analysis.laws import get_law
 from analysis.result import FitError
-
-# what makes two runs replicates of one another: all of these equal, the seed not
-CELL = ("family", "data", "width", "depth", "batch", "lr", "rung", "N", "D", "mark")
-# budgets are rounded up to whole steps: values closer than this are one level of an axis
-SAME_LEVEL = 0.1
-
-
-@dataclass(frozen=True)
-class SeedNoise:
-    """Spread of ln L over seeds: `sd` pooled over replicated cells on `df` degrees of freedom; None without any."""
-
-    sd: float | None
-    df: int
-    cells: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -73,40 +59,6 @@ class Backtest:
         rows = self.rows
         known = rows[rows["low"].notna() & rows["high"].notna()]
         return int(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).sum()), len(known)
-
-
-def points(runs: pd.DataFrame) -> pd.DataFrame:
-    """The finished rows with a loss, each measured point of a run once, however often its row was copied."""
-    kept = runs[runs["status"] == "ok"] if "status" in runs else runs
-    kept = kept[kept["L"].notna()]
-    if "run_id" not in kept:
-        return kept
-    key = [c for c in ("run_id", "mark", "N", "D") if c in kept]
-    return kept.drop_duplicates(subset=key)
-
-
-def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.int64]:
-    """The place of each positive value among the distinct ones, from 0; values within `tolerance` are one level."""
-    x = np.log(np.asarray(values, dtype=float))
-    order = np.argsort(x, kind="stable")
-    steps = np.diff(x[order], prepend=x[order[:1]]) > np.log1p(tolerance)
-    index = np.empty(len(x), dtype=np.int64)
-    index[order] = np.cumsum(steps)
-    return index
-
-
-def seed_noise(runs: pd.DataFrame) -> SeedNoise:
-    """Standard deviation of ln L over seeds, pooled over the cells that have at least two runs."""
-    rows = points(runs)
-    key = [c for c in CELL if c in rows]
-    rows = rows.assign(ln_L=np.log(rows["L"].astype(float)))
-    grouped = rows.groupby(key, dropna=False)["ln_L"]
-    cells = grouped.agg(n="count", sd="std").reset_index()
-    cells = cells[cells["n"] > 1].reset_index(drop=True)
-    df = int((cells["n"] - 1).sum())
-    if df == 0:
-        return SeedNoise(None, 0, cells)
-    return SeedNoise(float(np.sqrt(((cells["n"] - 1) * cells["sd"] ** 2).sum() / df)), df, cells)
 
 
 def log_line(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.backtest import Fold, backtest, hold_out, points, seed_noise
+from analysis.backtest import Fold, backtest, hold_out
+from analysis.cells import points, seed_noise
 from analysis.lack_of_fit import LackOfFit, lack_of_fit
 from analysis.laws import get_law
 from analysis.prepare import sound

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import allocation
-from analysis.backtest import level_index, points
+from analysis.cells import level_index, points
 from analysis.fit import fit
 from analysis.minima import BINS, BUDGETS, SIZES, Find, best_run, isoflop, parabola, powers, tune
 from analysis.prepare import sound

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.backtest import points
+from analysis.cells import points
 from analysis.claims import Claim, Verdict
 from analysis.needs import tuned_rows
 from analysis.numbers import listed, percent

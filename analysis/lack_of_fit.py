@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.cells import CELL
 from analysis.duals import Array
 from analysis.fit import fit
 from analysis.identify import runs_needed
@@ -73,8 +74,6 @@ def lack_of_fit(runs: pd.DataFrame, law: str, *, run: str | None = None, **how: 
 
 def _cells(rows: pd.DataFrame) -> NDArray[np.intp]:
     """The number of each row's cell: all that can be set equal, the seed not."""
-    from analysis.backtest import CELL
-
     key = [c for c in CELL if c in rows]
     return np.asarray(rows.groupby(key, dropna=False, sort=False).ngroup(), dtype=np.intp)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.backtest import CELL, level_index, points
+from analysis.cells import CELL, level_index, points
 from scaling.errors import UserError
 
 AXES = ("N", "D", "C", "D_unique", "width", "depth", "seq_len")

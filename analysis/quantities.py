@@ -18,7 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.backtest import Backtest, Fold, SeedNoise, backtest, level_index, points, seed_noise
+from analysis.backtest import Backtest, Fold, backtest
+from analysis.cells import SeedNoise, level_index, points, seed_noise
 from analysis.fit import fit
 from analysis.numbers import number, percent
 from analysis.regions import Region

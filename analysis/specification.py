@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.backtest import level_index
+from analysis.cells import level_index
 from analysis.fit import fit
 from analysis.laws import get_law
 from analysis.result import Fit, FitError

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.backtest import Fold, SeedNoise, hold_out, level_index, points, seed_noise
+from analysis.backtest import Fold, hold_out
+from analysis.cells import SeedNoise, level_index, points, seed_noise
 from analysis.claims import Verdict, judge
 from analysis.fit import fit
 from analysis.result import Fit, FitError

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import polygamma, psi, stdtrit
 
+from analysis.cells import CELL, level_index
 from analysis.duals import Array
 from analysis.laws import Law
 from analysis.prepare import Prepared
@@ -45,8 +46,6 @@ class SizeNoise:
 
 def size_noise(prepared: Prepared, column: Array) -> SizeNoise:
     """The scatter between replicates at each value of a column, the run as the unit."""
-    from analysis.backtest import CELL, level_index
-
     key = [c for c in CELL if c in prepared.rows]
     cells = prepared.rows.groupby(key, dropna=False, sort=False).ngroup().to_numpy() if key else column
     table = pd.DataFrame({"cell": cells, "run": prepared.runs, "L": np.log(prepared.target)})

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from studies import demo_study, grid_study
 
-from analysis.backtest import backtest, hold_out, level_index, points, seed_noise
+from analysis.backtest import backtest, hold_out
+from analysis.cells import level_index, points, seed_noise
 from analysis.result import FitError
 
 

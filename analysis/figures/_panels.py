@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.backtest import level_index
+from analysis.cells import level_index
 from analysis.figures.base import Figure, family_scales, log_axis
 from analysis.numbers import count, number
 from analysis.view import View

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from analysis.backtest import level_index
+from analysis.cells import level_index
 from analysis.figures.base import Figure, Unmet, family_scales, log_axis
 from analysis.numbers import listed, number
 from analysis.view import View

@@ -1,6 +1,6 @@
 """L(N) at several D where sizes share data, else at several C: isoFLOP profiles, minima said to be inside or not."""
 
-from analysis.backtest import level_index
+from analysis.cells import level_index
 from analysis.figures._panels import panels
 from analysis.figures.base import Figure, Unmet
 from analysis.numbers import count
