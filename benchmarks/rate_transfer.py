@@ -1,9 +1,12 @@
 """Does the best learning rate stay in place as a family grows? Under muP it should, under standard it moves.
 
-Trains a ×2 grid of rates at several widths (or depths) on the embedded text, for as many steps each, and prints the
-held-out loss of every cell and the best rate of every size, between grid points by a parabola in log2.
+Trains every size at half, once and twice the family's rate, goes on by factors of two until the best rate lies between
+two others, and prints for each family by how many steps of that grid the best rate moves from the smallest size to any
+other. The optimum between grid points is that of the parabola, in log2 of the rate, through the best and its
+neighbours.
 
-    python benchmarks/rate_transfer.py --families transformer,mlp --widths 32,64,128,256 --out /tmp/rates
+    python benchmarks/rate_transfer.py --families transformer,mlp --parametrizations mup,standard --out /tmp/rates
+    python benchmarks/rate_transfer.py --families vit,resnet --data digits --D 8000 --widths 16,32,64 --out /tmp/images
 """
 
 import argparse
@@ -13,60 +16,99 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from omegaconf import OmegaConf
+
+ROOT = Path(__file__).parents[1]
+FURTHEST = 6  # factors of two from the family's rate at which the search gives up
+Place = tuple[str, str, int, int]  # family, parametrization, width, depth
 
 
-def train(given: argparse.Namespace) -> pd.DataFrame:
-    """Make what is missing of the grid and return it as a table."""
-    rates = ",".join(f"{2.0**k:.8g}" for k in range(*map(int, given.log2_rates.split(","))))
-    grid = [
-        f"family={given.families}",
-        f"family.width={given.widths}",
-        f"family.depth={given.depths}",
-        f"recipe.lr={rates}",
-        f"recipe.parametrization={given.parametrizations}",
-        f"budget.D={given.D}",
-        "data.eval_size=32768",
-        f"out={given.out}",
-    ]
+def family_node(name: str) -> dict[str, float]:
+    """The yaml of a family; its rate and default sizes are read from it."""
+    return OmegaConf.to_container(OmegaConf.load(ROOT / f"conf/family/{name}.yaml"))  # type: ignore[return-value]
+
+
+def places(given: argparse.Namespace) -> list[Place]:
+    """Every size of every family: widths at the depth of its yaml, depths at the width of its yaml."""
+    found = []
+    for name in given.families.split(","):
+        node = family_node(name)
+        sizes = [(int(w), int(node["depth"])) for w in given.widths.split(",")]
+        sizes += [(int(node["width"]), int(d)) for d in given.depths.split(",") if d]
+        found += [(name, p, *size) for p in given.parametrizations.split(",") for size in dict.fromkeys(sizes)]
+    return found
+
+
+def train(given: argparse.Namespace, wanted: dict[Place, set[int]]) -> pd.DataFrame:
+    """Make what is missing of the wanted points and return all as a table; k is log2 of the rate over the family's."""
+    grids = []
+    for (name, parametrization, width, depth), ks in wanted.items():
+        rates = ",".join(f"{family_node(name)['lr'] * 2.0**k:.8g}" for k in sorted(ks))
+        point = {"family": name, "family.width": width, "family.depth": depth, "recipe.lr": f"'{rates}'"}
+        point["recipe.parametrization"] = parametrization
+        grids.append("{" + ",".join(f"{key}:{value}" for key, value in point.items()) + "}")
+    common = [f"budget.D={given.D}", f"data={given.data}", f"out={given.out}", *given.more]
     isoflop = [sys.executable, "-m", "sweeps.cli"]
-    subprocess.run([*isoflop, "train", "-m", *grid], check=True)
+    subprocess.run([*isoflop, "train", "-m", f"hydra.sweeper.grids=[{','.join(grids)}]", *common], check=True)
     subprocess.run([*isoflop, "collect", str(given.out), "-o", str(given.out / "runs.csv")], check=True)
-    return pd.read_csv(given.out / "runs.csv")
+    runs = pd.read_csv(given.out / "runs.csv")
+    tuned = runs["family"].map({name: family_node(name)["lr"] for name in runs["family"].unique()})
+    return runs.assign(k=np.log2(runs["lr"] / tuned).round().astype(int), L=runs["L"].fillna(np.inf))
 
 
-def best(rates: pd.Series, losses: pd.Series) -> str:
-    """log2 of the best rate, by the parabola through the lowest point and its neighbours; an edge is said."""
-    x, y = np.log2(rates.to_numpy()), losses.to_numpy()
-    k = int(y.argmin())
-    if k in (0, len(y) - 1):
-        return f"{x[k]:+.0f} (edge)"
-    (left, low, right) = y[k - 1 : k + 2]
-    return f"{x[k] + (left - right) / (2 * (left - 2 * low + right)):+.2f}"
+def losses(runs: pd.DataFrame, place: Place) -> pd.Series:
+    """Held-out loss by k at one size."""
+    keys = ["family", "recipe.parametrization", "width", "depth"]
+    here = runs[(runs[keys] == list(place)).all(axis=1)]
+    return here.groupby("k")["L"].mean().sort_index()
+
+
+def best(by_k: pd.Series) -> float:
+    """The k of the lowest loss, by the parabola through the lowest point and its neighbours; nan on an edge."""
+    at = int(by_k.to_numpy().argmin())
+    if at in (0, len(by_k) - 1):
+        return float("nan")
+    left, low, right = by_k.to_numpy()[at - 1 : at + 2]
+    if not np.isfinite([left, right]).all():
+        return float(by_k.index[at])
+    return float(by_k.index[at] + (left - right) / (2 * (left - 2 * low + right)))
+
+
+def wider(by_k: pd.Series) -> set[int]:
+    """The next k where the lowest loss lies on an edge; none where it is bracketed or the search gives up."""
+    at = by_k.index[by_k.to_numpy().argmin()]
+    beyond = {at - 1} if at == by_k.index[0] else {at + 1} if at == by_k.index[-1] else set()
+    return {int(k) for k in beyond if abs(k) <= FURTHEST}
+
+
+def search(given: argparse.Namespace) -> pd.DataFrame:
+    """Train until every size has its best rate between two others."""
+    wanted = {place: {-1, 0, 1} for place in places(given)}
+    while wanted:
+        runs = train(given, wanted)
+        wanted = {place: more for place in places(given) if (more := wider(losses(runs, place)))}
+    return runs
 
 
 def main() -> None:
-    """Print a table for every family and parametrization."""
+    """Print a table of best rates, and the losses behind it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", default="transformer,mlp,lstm")
-    parser.add_argument("--widths", default="32,64,128")
-    parser.add_argument("--depths", default="2")
-    parser.add_argument("--log2-rates", default="-10,-2", help="from, to (not included)")
-    parser.add_argument("--parametrizations", default="mup,standard")
-    parser.add_argument("--D", default="1.5e5", help="training targets of every run")
+    parser.add_argument("--widths", default="32,64,128,256")
+    parser.add_argument("--depths", default="2,4,8,16", help="at the width of the yaml; '' for none")
+    parser.add_argument("--parametrizations", default="mup")
+    parser.add_argument("--data", default="text")
+    parser.add_argument("--D", default="1e5", help="training targets of every run")
     parser.add_argument("--out", type=Path, default=Path("runs/rates"))
+    parser.add_argument("more", nargs="*", help="further overrides of every run, such as data.eval_size=32768")
     given = parser.parse_args()
-    runs = train(given)
-    runs["L"] = runs["L"].fillna(np.inf)
-    for (family, parametrization), part in runs.groupby(["family", "recipe.parametrization"]):
-        print(f"\n{family}, {parametrization}: held-out loss by size and log2 of the rate")
-        table = part.assign(log2_lr=np.log2(part.lr)).pivot_table(
-            index=["width", "depth"], columns="log2_lr", values="L"
-        )
-        optima = {
-            size: best(cell.sort_values("lr").lr, cell.sort_values("lr").L)
-            for size, cell in part.groupby(["width", "depth"])
-        }
-        print(table.round(3).assign(best=pd.Series(optima)).to_string())
+    runs = search(given)
+    print("\n| family | parametrization | size | best log2 of rate / base rate | loss there | by k |")
+    print("|---|---|---|--:|--:|---|")
+    for place in places(given):
+        by_k = losses(runs, place)
+        cells = ", ".join(f"{k:+d}: {loss:.3f}" for k, loss in by_k.items())
+        print(f"| {place[0]} | {place[1]} | {place[2]}×{place[3]} | {best(by_k):+.2f} | {by_k.min():.3f} | {cells} |")
 
 
 if __name__ == "__main__":
