@@ -45,7 +45,7 @@ def train(given: argparse.Namespace, wanted: dict[Place, set[int]]) -> pd.DataFr
     for (name, parametrization, width, depth), ks in wanted.items():
         rates = ",".join(f"{family_node(name)['lr'] * 2.0**k:.8g}" for k in sorted(ks))
         point = {"family": name, "family.width": width, "family.depth": depth, "recipe.lr": f"'{rates}'"}
-        point["recipe.parametrization"] = parametrization
+        point |= {"recipe.parametrization": parametrization, "seed": f"'{given.seeds}'"}
         grids.append("{" + ",".join(f"{key}:{value}" for key, value in point.items()) + "}")
     common = [f"budget.D={given.D}", f"data={given.data}", f"out={given.out}", *given.more]
     isoflop = [sys.executable, "-m", "sweeps.cli"]
@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--widths", default="32,64,128,256")
     parser.add_argument("--depths", default="2,4,8,16", help="at the width of the yaml; '' for none")
     parser.add_argument("--parametrizations", default="mup")
+    parser.add_argument("--seeds", default="0,1,2", help="losses are the mean over them")
     parser.add_argument("--data", default="text")
     parser.add_argument("--D", default="1e5", help="training targets of every run")
     parser.add_argument("--out", type=Path, default=Path("runs/rates"))

@@ -1,16 +1,18 @@
 """From a frozen config to everything a run is made of, checked before anything starts.
 
 run = assemble(config.thaw(folder))
-run.cost.N, run.steps, run.C
+run.cost.N, run.marks[-1].D, run.C_spent
 """
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from scaling import budget
+from scaling import budget, rules
 from scaling.cost import Cost, count
 from scaling.data.base import Data
 from scaling.errors import UserError
@@ -22,34 +24,56 @@ ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A point along a run at which a cooled-down model is measured, and the budget that asked for it.
+
+    steps, D, C: those of the separate run that is equivalent.
+    """
+
+    budget: str
+    value: float
+    steps: int
+    D: int
+    C: float
+
+
+@dataclass(frozen=True)
 class Assembled:
-    """The parts of one run. D counts training targets, C training FLOPs."""
+    """The parts of one run; its marks ascend, several say that they are branches of one trunk."""
 
     data: Data
     family: Family
     recipe: AdamW
     task: Task
     cost: Cost
-    steps: int
+    marks: tuple[Mark, ...]
+    several: bool
 
     @property
-    def D(self) -> int:
-        return self.steps * self.recipe.batch * self.task.targets
+    def steps_made(self) -> int:
+        """Optimiser steps that all marks take: the trunk up to the last, and every other's cooldown."""
+        branches = (mark.steps - math.floor(self.recipe.left(mark.steps)) for mark in self.marks[:-1])
+        return self.marks[-1].steps + sum(branches)
 
     @property
-    def C(self) -> float:
-        return self.cost.flops_per_target * self.D
+    def step_C(self) -> float:
+        """Training FLOPs of a step."""
+        return self.cost.flops_per_target * self.recipe.batch * self.task.targets
 
     @property
-    def D_unique(self) -> int:
-        return min(self.D, self.data.unique)
+    def C_spent(self) -> float:
+        """Training FLOPs of all steps made."""
+        return self.step_C * self.steps_made
 
-    @property
-    def columns(self) -> dict[str, Any]:
-        """The columns of a record that say how large the run is."""
-        cost, D = self.cost, self.D
+    def columns(self, mark: Mark) -> dict[str, Any]:
+        """The columns of a record that say how large the run is at a mark."""
+        cost, D = self.cost, mark.D
         every_position = self.task.targets == self.task.seq_len
         return {
+            f"budget.{mark.budget}": mark.value,
+            "batch": self.recipe.batch,
+            "lr": self.recipe.lr,
+            "recipe.weight_decay": self.recipe.weight_decay,
             "N": cost.N,
             "n_body": cost.n_body,
             "n_embed": cost.n_embed,
@@ -57,10 +81,10 @@ class Assembled:
             "n_total": cost.n_total,
             "n_active": cost.n_active,
             "D": D,
-            "D_unique": self.D_unique,
+            "D_unique": min(D, self.data.unique),
             "epochs": D / self.data.unique,
             "flops_per_target": cost.flops_per_target,
-            "C": self.C,
+            "C": mark.C,
             "C_attention": cost.attention_per_target * D,
             "C_6nd": 6 * cost.n_total * D if every_position else None,
             "floor": self.task.floor,
@@ -74,6 +98,8 @@ def place(trainer: dict[str, Any]) -> None:
         raise UserError(f"trainer.accelerator={accelerator!r} is not one of {', '.join(ACCELERATORS)}")
     if not isinstance(every, (int, float)) or every < 0:
         raise UserError(f"trainer.checkpoint_every_s={every!r} is not a number of seconds from 0")
+    if trainer["micro_batch"] is not None:
+        whole("trainer.micro_batch", trainer["micro_batch"])
 
 
 def build(group: str, node: dict[str, Any]) -> Any:
@@ -89,28 +115,56 @@ def build(group: str, node: dict[str, Any]) -> Any:
 
 
 def assemble(plain: dict[str, Any]) -> Assembled:
-    """Build data, family and recipe, check that they fit, count the cost and turn the budget into steps."""
+    """Build data, family and recipe, check that they fit, count the cost, settle rules, turn the budget into marks."""
     whole("seed", plain["seed"], 0)
     place(plain["trainer"])
     family = cast(Family, build("family", plain["family"]))
     data = cast(Data, build("data", plain["data"]))
-    recipe = cast(AdamW, build("recipe", plain["recipe"]))
-    budget.chosen(plain["budget"])
+    name, values = budget.chosen(plain["budget"])
+    rules.rules(plain["recipe"])
     task = data.task
     check(plain["names"]["family"], family.learns, plain["names"]["data"], task)
     family.refuse(task)
     cost = count(family, task)
-    steps = budget.steps(plain["budget"], cost, recipe.batch * task.targets, data.unique)
-    return Assembled(data, family, recipe, task, cost, steps)
+    wanted = {value: budget.targets(name, value, cost, data.unique) for value in values}
+    node = rules.settled(plain["recipe"], cost.N, max(wanted.values()), task.targets)
+    recipe = cast(AdamW, build("recipe", node))
+    several = budget.several(plain["budget"])
+    if several:
+        refuse_marks(plain["recipe"], recipe)
+    step_targets = recipe.batch * task.targets
+    steps = {value: budget.steps(targets, step_targets) for value, targets in wanted.items()}
+    marks = [Mark(name, v, n, n * step_targets, n * step_targets * cost.flops_per_target) for v, n in steps.items()]
+    for one, other in pairwise(marks):
+        if one.steps == other.steps:
+            both = f"{one.value:g} and {other.value:g}"
+            raise UserError(f"budget.{name}={both} are both {one.steps} steps of {step_targets} targets; leave one out")
+    return Assembled(data, family, recipe, task, cost, tuple(marks), several)
+
+
+def refuse_marks(node: dict[str, Any], recipe: AdamW) -> None:
+    """Refuse several marks where the rate depends on D, so that runs of different D share no trunk."""
+    why = "recipe.schedule=cosine depends on D" if recipe.schedule == "cosine" else None
+    if rules.rules(node).get("lr", {}).get("D"):
+        why = "recipe.lr is a rule of D"
+    if why:
+        raise UserError(
+            f"{why}, so that several marks cannot share one trunk; give one budget a run, as in budget.D=1e6"
+        )
 
 
 def describe(plains: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What each config would run: N, D, C and steps, or the sentence by which it is refused; costs are counted once."""
+    """What each config would run, or the sentence by which it is refused; costs are counted once.
+
+    N; D, the largest; C and steps, those spent; marks: value, D and C of each, ascending.
+    """
     answers: list[dict[str, Any]] = []
     for plain in plains:
         try:
             run = assemble(plain)
-            answers.append({"N": run.cost.N, "D": run.D, "C": run.C, "steps": run.steps})
         except UserError as error:
             answers.append({"error": str(error)})
+            continue
+        sizes = {"N": run.cost.N, "D": run.marks[-1].D, "C": run.C_spent, "steps": run.steps_made}
+        answers.append(sizes | {"marks": [{"value": m.value, "D": m.D, "C": m.C} for m in run.marks]})
     return answers

@@ -24,6 +24,7 @@ from scaling.errors import UserError
 
 FILE = "frozen.yaml"
 HEARTBEAT = "heartbeat.json"
+SPENT = "spent.json"  # what all steps of a run of several marks cost
 
 # what determines a result; all else in a config is placement, names and bookkeeping
 SCIENCE = ("family", "data", "recipe", "budget", "seed")
@@ -76,9 +77,24 @@ def science(cfg: DictConfig) -> Config:
     return {key: whole(container(cfg[key])) for key in (*SCIENCE, "names")}
 
 
+def trunk(budget: Config, recipe: Config) -> Config:
+    """What of a budget determines a run: of several marks the first, which the warm-up follows, for others extend it.
+
+    Where a rule of the recipe follows D, which is the largest, all of them.
+    """
+    follows = any(isinstance(value, dict) and value.get("D") for value in recipe.values())
+    numbers = {
+        n: v for n, v in budget.items() if isinstance(v, list) and v and all(isinstance(x, int | float) for x in v)
+    }
+    return budget | ({} if follows else {name: {"first": min(value)} for name, value in numbers.items()})
+
+
 def run_id(cfg: DictConfig) -> str:
     """Hash of what determines the result, 12 hex digits."""
-    text = json.dumps(science(cfg), sort_keys=True)
+    plain = science(cfg)
+    if isinstance(plain["budget"], dict):
+        plain["budget"] = trunk(plain["budget"], plain["recipe"])
+    text = json.dumps(plain, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -87,7 +103,9 @@ def rung(cfg: DictConfig, keys: Iterable[str]) -> str:
     parts = []
     budgets = {f"budget.{name}" for name in cfg.budget} if OmegaConf.is_dict(cfg.get("budget")) else set()
     for key in sorted({*keys, *PLACE, *budgets} - {"family", "seed"}):
-        value = cfg.names[key] if key in cfg.names else whole(OmegaConf.select(cfg, key))
+        value = cfg.names[key] if key in cfg.names else whole(container(OmegaConf.select(cfg, key)))
+        if isinstance(value, list) and key in budgets:
+            continue  # each mark has its own
         if key.split(".")[0] in SCIENCE and value is not None:
             parts.append(f"{key}={value:.12g}" if isinstance(value, (int, float)) else f"{key}={value}")
     return " ".join(parts)
@@ -131,15 +149,47 @@ def code() -> dict[str, Any]:
 def knobs(plain: Config) -> dict[str, Any]:
     """Knobs as dotted columns, named as the override that sets them; those that have a column of their own left out."""
     own = {"family.width", "family.depth", "family.lr", "data.seq_len", "recipe.batch", "recipe.lr"}
-    dotted = {f"{group}.{key}": value for group in ("family", "data", "recipe") for key, value in plain[group].items()}
-    return {k: v for k, v in dotted.items() if k not in own and not k.endswith("._target_")}
+    found: dict[str, Any] = {}
+
+    def walk(prefix: str, node: Config) -> None:
+        for key, value in node.items():
+            if isinstance(value, dict):
+                walk(f"{prefix}.{key}", value)
+            elif key != "_target_" and f"{prefix}.{key}" not in own:
+                found[f"{prefix}.{key}"] = value
+
+    for group in ("family", "data", "recipe"):
+        walk(group, plain[group])
+    return found
 
 
 def done(folder: Path, plain: Config) -> bool:
-    """Whether a folder's run need not be made: finished, and not to be made again because other code made it."""
+    """Whether a folder's run need not be made: every mark finished, and not again because other code made it."""
+    return record.finished(folder) and not missing(reusable(folder, plain), plain)
+
+
+def reusable(folder: Path, plain: Config) -> list[record.Row]:
+    """The rows of a finished run that need not be made again."""
     if not record.finished(folder):
-        return False
-    return not plain["redo_other_code"] or same_code(record.read(folder)[0], plain)
+        return []
+    return [row for row in record.read(folder) if not plain["redo_other_code"] or same_code(row, plain)]
+
+
+def budget(plain: Config) -> tuple[str, Any]:
+    """Name and value of the budget that was given, one epoch where none was; several are refused when it is run."""
+    return next(((name, value) for name, value in plain["budget"].items() if value is not None), ("epochs", 1))
+
+
+def missing(rows: list[record.Row], plain: Config) -> list[float]:
+    """The budgets, a mark each, that no row answers."""
+    name, values = budget(plain)
+    answered = {row.get(f"budget.{name}") for row in rows}
+    return [value for value in (values if isinstance(values, list) else [values]) if value not in answered]
+
+
+def answering(rows: list[record.Row], plain: Config, but: list[float]) -> list[record.Row]:
+    """The rows that answer other budgets than these."""
+    return [row for row in rows if row.get(f"budget.{budget(plain)[0]}") not in (*but, None)]
 
 
 def threads() -> int:
@@ -165,16 +215,29 @@ def identity(plain: Config) -> dict[str, Any]:
         "depth": plain["family"]["depth"],
         "data": plain["names"]["data"],
         "seq_len": plain["data"].get("seq_len"),
-        "batch": plain["recipe"]["batch"],
-        "lr": plain["recipe"]["lr"],
+        "batch": number(plain["recipe"]["batch"]),
+        "lr": number(plain["recipe"]["lr"]),
         "rung": plain["rung"],
         **plain["code"],
     }
 
 
+def at_mark(plain: Config, budget: str, value: float) -> dict[str, Any]:
+    """The rung of one mark of several: that of the separate run."""
+    if not isinstance(plain["budget"][budget], list):
+        return {}
+    return {"rung": f"budget.{budget}={value:.12g} {plain['rung']}".strip()}
+
+
+def number(value: Any) -> Any:
+    """A hyperparameter; nothing where it is a rule, whose value is not known before the run is assembled."""
+    return None if isinstance(value, dict) else value
+
+
 def failure(plain: Config, status: str, reason: str) -> record.Row:
     """The row of a run that left no result."""
-    return record.row(**identity(plain), status=status, reason=reason)
+    budgets = {f"budget.{name}": v for name, v in plain["budget"].items() if v is not None and not isinstance(v, list)}
+    return record.row(**identity(plain), **budgets, status=status, reason=reason)
 
 
 def register_resolvers() -> None:

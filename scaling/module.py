@@ -1,14 +1,16 @@
 """The LightningModule: loss, optimiser, evaluation; it knows no architecture.
 
 Everything that changes from step to step is a pure function of the step (data position, rate) or a buffer, so that a
-checkpoint resumes to the same bits.
+checkpoint resumes to the same bits. A run of several marks is one trunk at a constant rate; where a mark's cooldown
+begins, the trunk is set aside, the cooldown made and measured, and the trunk taken up again.
 
-    module = ScalingModule(model, multipliers, task, examples, recipe, steps=100, seed=0)
-    Trainer(max_steps=100).fit(module)
+    module = ScalingModule(model, multipliers, task, examples, recipe, marks=[100], seed=0)
+    Trainer(max_epochs=1).fit(module)
+    module.results[100]["L"]
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -20,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from scaling.data.base import Examples, order
 from scaling.families.base import Model
 from scaling.parametrization import Multipliers
-from scaling.recipe import AdamW
+from scaling.recipe import AdamW, Joint
 from scaling.task import Task
 
 EVAL_BATCH = 64
@@ -56,9 +58,12 @@ def bearing(task: Task, targets: Tensor) -> Tensor:
 class ScalingModule(pl.LightningModule):
     """Trains a model for a number of steps on examples taken in an order that is a function of the seed.
 
-    position counts finished steps; since and tail hold [sum, count] of the training loss since the last read and over
-    the last twentieth of the steps; results holds the columns L, L_se, L_train, L_bpb and metric.* once the fit has
-    ended.
+    marks: steps at which a cooled-down model is measured, ascending. first: steps of the first mark that the run ever
+    had, of which the warm-up is a share. keep_trunk: set it aside before every cooldown. micro_batch: examples at a
+    time, None for the whole batch.
+    position counts finished steps, made those of abandoned cooldowns too; since and tail hold [sum, count] of the
+    training loss since the last read and over the last twentieth of the steps; results holds for every measured mark
+    the columns L, L_se, L_train, L_bpb and metric.*.
     """
 
     since: Tensor
@@ -71,18 +76,37 @@ class ScalingModule(pl.LightningModule):
         task: Task,
         examples: Examples,
         recipe: AdamW,
-        steps: int,
+        marks: Sequence[int],
         seed: int,
+        first: int | None = None,
+        keep_trunk: bool = False,
+        micro_batch: int | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model, self.multipliers = model, multipliers
         self.task, self.examples, self.recipe = task, examples, recipe
-        self.steps, self.seed = steps, seed
-        self.position = 0
-        self.results: dict[str, float] = {}
+        self.marks, self.seed, self.first = list(marks), seed, first or marks[0]
+        self.keep_trunk, self.micro_batch = keep_trunk, micro_batch or recipe.batch
+        self.position = self.made = 0
+        self.trunk: dict[str, Any] | None = None  # what was set aside
+        self.results: dict[int, dict[str, float]] = {}
         self.register_buffer("since", torch.zeros(2))
         self.register_buffer("tail", torch.zeros(2))
+
+    @property
+    def goal(self) -> int:
+        """Steps of the mark in work, the last where all are measured."""
+        return next((steps for steps in self.marks if steps not in self.results), self.marks[-1])
+
+    @property
+    def branches(self) -> bool:
+        """Whether the present position belongs to a cooldown that is left again for the trunk."""
+        return self.trunk is not None and self.goal != self.marks[-1]
+
+    def parting(self, goal: int) -> int:
+        """The position at which the cooldown of a mark leaves the trunk."""
+        return math.floor(self.recipe.left(goal))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.recipe.optimizer(self.model, self.multipliers)
@@ -93,39 +117,107 @@ class ScalingModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         self.examples = self.examples.to(self.device)
 
-    def on_train_end(self) -> None:
-        """Measure the finished model: L, L_se, L_train, and L_bpb where a target is a known number of bytes."""
-        total, steps = self.tail.tolist()
-        self.results = self.evaluate() | {"L_train": total / steps}
-        wrong = [name for name, value in self.results.items() if not math.isfinite(value)]
-        if wrong:
-            raise DivergedError(f"{wrong[0]} was {self.results[wrong[0]]} after the last of {self.steps} steps")
-        if self.task.bytes_per_target:
-            self.results["L_bpb"] = self.results["L"] / math.log(2) / self.task.bytes_per_target
-
     def training_step(self, _: int, __: int) -> None:
-        step, recipe = self.position, self.recipe
+        step, goal, recipe = self.position, self.goal, self.recipe
+        if self.keep_trunk and self.trunk is None and step == self.parting(goal):
+            self.set_aside()
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(step, self.steps) * group["scale"]
+            group["lr"] = recipe.rate(step, goal, self.first) * group["scale"]
         torch.manual_seed(self.seed * 1_000_003 + step)  # whatever is random in a model follows the step
         x, y = self.examples.take(order(self.seed, step, recipe.batch, self.examples.n).to(self.device))
-        with self.arithmetic():
-            losses = loss_per_target(self.task, self.model(x), y)
-            auxiliary = self.model.auxiliary()
-        loss = losses.sum() / (y >= 0).sum() if self.task.loss == "cross_entropy" else losses.mean()
         optimizer.zero_grad()
-        self.manual_backward(loss + auxiliary)
+        loss = self.backward_pass(x, y)
         nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         optimizer.step()
-        self.count(loss.detach(), step)
-        self.position = step + 1
+        self.count(loss, step)
+        self.position, self.made = step + 1, self.made + 1
+
+    def backward_pass(self, x: Tensor, y: Tensor) -> Tensor:
+        """Add the gradient of the batch's mean loss, a micro-batch at a time; returns the loss [nats per target]."""
+        bearers = bearing(self.task, y).sum()
+        total = torch.zeros((), device=self.device)
+        for part_x, part_y in zip(x.split(self.micro_batch), y.split(self.micro_batch), strict=True):
+            with self.arithmetic():
+                losses = loss_per_target(self.task, self.model(part_x), part_y)
+                auxiliary = self.model.auxiliary()
+            loss = losses.sum() / bearers
+            self.manual_backward(loss + auxiliary * (len(part_x) / len(x)))
+            total += loss.detach()
+        return total
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.measure()
+
+    def measure(self) -> None:
+        """Where the position is that of the mark in work: measure it, and go back to the trunk for the next.
+
+        L, L_se, L_train, and L_bpb where a target is a known number of bytes; DivergedError where one is no number.
+        """
+        if self.position != self.goal or self.goal in self.results:
+            return
+        total, steps = self.tail.tolist()
+        found = self.evaluate() | {"L_train": total / steps}
+        wrong = [name for name, value in found.items() if not math.isfinite(value)]
+        if wrong:
+            raise DivergedError(f"{wrong[0]} was {found[wrong[0]]} after the last of {self.goal} steps")
+        if self.task.bytes_per_target:
+            found["L_bpb"] = found["L"] / math.log(2) / self.task.bytes_per_target
+        self.results[self.goal] = found
+        if self.trunk is not None:
+            self.take_up()
+        if all(steps in self.results for steps in self.marks):
+            self.trainer.should_stop = True
+
+    def state(self) -> tuple[list[Tensor], list[Tensor]]:
+        """All tensors that training changes: those of the module, those of its optimiser."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert not isinstance(optimizer, list)
+        parts = optimizer.parts if isinstance(optimizer, Joint) else (optimizer,)
+        of_optimizer = [
+            value
+            for part in parts
+            for group in part.param_groups
+            for parameter in group["params"]
+            for _, value in sorted(part.state.get(parameter, {}).items())
+            if isinstance(value, Tensor)
+        ]
+        return [*self.parameters(), *self.buffers()], of_optimizer
+
+    def set_aside(self) -> None:
+        """Keep a copy of the trunk as it is."""
+        of_module, of_optimizer = self.state()
+        self.trunk = {
+            "position": self.position,
+            "module": [tensor.detach().clone() for tensor in of_module],
+            "optimizer": [tensor.detach().clone() for tensor in of_optimizer],
+        }
+
+    @torch.no_grad()
+    def take_up(self) -> None:
+        """Go back to the trunk that was set aside."""
+        assert self.trunk is not None
+        of_module, of_optimizer = self.state()
+        for tensor, kept in zip(of_module, self.trunk["module"], strict=True):
+            tensor.copy_(kept)
+        if self.trunk["optimizer"]:
+            for tensor, kept in zip(of_optimizer, self.trunk["optimizer"], strict=True):
+                tensor.copy_(kept)
+        else:  # set aside before its first step
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            assert not isinstance(optimizer, list)
+            for part in optimizer.parts if isinstance(optimizer, Joint) else (optimizer,):
+                part.state.clear()
+        self.position, self.trunk = self.trunk["position"], None
 
     def count(self, loss: Tensor, step: int) -> None:
         """Add a step's loss to the running sums, without waiting for the device."""
         self.since += torch.stack((loss, torch.ones_like(loss)))
-        if step >= math.floor(0.95 * self.steps):
+        last = math.floor(0.95 * self.goal)
+        if step == last:
+            self.tail.zero_()
+        if step >= last:
             self.tail += torch.stack((loss, torch.ones_like(loss)))
 
     def read_loss(self) -> float:
@@ -133,7 +225,7 @@ class ScalingModule(pl.LightningModule):
         total, count = self.since.tolist()
         self.since.zero_()
         if not math.isfinite(total):
-            raise DivergedError(f"the training loss was {total} by step {self.position} of {self.steps}")
+            raise DivergedError(f"the training loss was {total} by step {self.position} of {self.goal}")
         return float(total / count)
 
     def arithmetic(self) -> torch.autocast:
@@ -169,7 +261,18 @@ class ScalingModule(pl.LightningModule):
         return results | {f"metric.{name}": float(value) for name, value in means.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["position"] = self.position
+        checkpoint |= {"position": self.position, "made": self.made, "goal": self.goal}
+        checkpoint |= {"trunk": self.trunk, "results": self.results}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.position = checkpoint["position"]
+        self.position, self.made = checkpoint["position"], checkpoint["made"]
+        self.trunk, self.results = checkpoint["trunk"], checkpoint["results"]
+
+    def reaches(self, checkpoint: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint lies on the way to the first mark that it has not measured."""
+        goals = [steps for steps in self.marks if steps not in checkpoint["results"]]
+        if not goals:
+            return False
+        if checkpoint["goal"] == goals[0] and checkpoint["position"] < goals[0]:
+            return True
+        return checkpoint["trunk"] is None and checkpoint["position"] <= self.parting(goals[0])

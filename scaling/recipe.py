@@ -4,6 +4,7 @@ recipe = AdamW(lr=0.01, batch=16)
 recipe.rate(step=0, steps=100)
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +13,13 @@ import torch
 from torch import nn
 
 from scaling.errors import UserError
-from scaling.families.base import Family, Model, positive, whole
+from scaling.families.base import Family, Model, one_of, positive, whole
 from scaling.parametrization import Multipliers, parametrize, standard
 from scaling.task import Task
 
 PRECISIONS = ("fp32", "bf16")
 PARAMETRIZATIONS = ("mup", "standard")
+SCHEDULES = ("cooldown", "cosine")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class AdamW:
 
     lr: peak rate; that at base_width and base_depth where parametrization is mup, as it is where it is standard.
     batch: examples per step. warmup, cooldown: shares of the steps. clip: largest norm of the gradient.
+    schedule: cooldown, or cosine from the warm-up down to zero at the end (arXiv:1608.03983).
     precision: fp32, or bf16 for the arithmetic with fp32 parameters.
     """
 
@@ -37,6 +40,7 @@ class AdamW:
     weight_decay: float = 0.1
     warmup: float = 0.05
     cooldown: float = 0.2
+    schedule: str = "cooldown"
     clip: float = 1.0
     precision: str = "fp32"
     parametrization: str = "mup"
@@ -56,19 +60,29 @@ class AdamW:
             )
         if self.weight_decay != 0:
             positive("recipe.weight_decay", self.weight_decay)
-        for name, allowed in (("precision", PRECISIONS), ("parametrization", PARAMETRIZATIONS)):
-            if (value := getattr(self, name)) not in allowed:
-                raise UserError(f"recipe.{name}={value!r} is not one of {', '.join(allowed)}")
+        one_of("recipe.precision", self.precision, PRECISIONS)
+        one_of("recipe.parametrization", self.parametrization, PARAMETRIZATIONS)
+        one_of("recipe.schedule", self.schedule, SCHEDULES)
         whole("recipe.base_width", self.base_width)
         whole("recipe.base_depth", self.base_depth)
 
-    def rate(self, step: int, steps: int) -> float:
-        """Learning rate of a step (from 0) of `steps`: warm-up, constant, then 1 - sqrt (arXiv:2405.18392)."""
-        warm = self.warmup * steps
-        left = steps - self.cooldown * steps
+    def rate(self, step: int, steps: int, first: int | None = None) -> float:
+        """Learning rate of a step (from 0) of `steps`: warm-up, constant, then 1 - sqrt (arXiv:2405.18392).
+
+        first: steps of the run's first mark, of which the warm-up is a share; all steps where there is one mark.
+        """
+        warm = self.warmup * (first or steps)
         rising = min(1.0, (step + 1) / warm) if warm >= 1 else 1.0
-        falling = 1.0 - ((step + 1 - left) / (steps - left + 1)) ** 0.5 if step + 1 > left else 1.0
+        if self.schedule == "cosine":
+            falling = (1 + math.cos(math.pi * max(0.0, (step + 1 - warm) / (steps - warm + 1)))) / 2
+        else:
+            left = self.left(steps)
+            falling = 1.0 - ((step + 1 - left) / (steps - left + 1)) ** 0.5 if step + 1 > left else 1.0
         return self.lr * rising * falling
+
+    def left(self, steps: int) -> float:
+        """Steps before the cooldown; the whole ones are shared with every longer run."""
+        return steps - self.cooldown * steps
 
     def multipliers(self, model: Model, family: Family, task: Task) -> dict[str, Multipliers]:
         """Each parameter's multipliers by the recipe's parametrization; sets the scale of residual branches."""

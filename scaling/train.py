@@ -10,6 +10,7 @@ torch stays out of the imports above the functions: `--help` and a sweep's plann
 import contextlib
 import difflib
 import importlib
+import json
 import os
 import sys
 import traceback
@@ -60,15 +61,25 @@ def single(cfg: DictConfig, folder: Path) -> None:
     if not prepare(cfg, folder):
         return
     try:
-        row = run_one(folder, bar=sys.stderr.isatty())[-1]
+        rows = run_one(folder, bar=sys.stderr.isatty())
     except UserError:  # it cannot be run at all: leave nothing behind
-        for name in (config.FILE, "lock"):
+        for name in (config.FILE, "lock") if not (folder / record.FILE).exists() else ():
             (folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             folder.rmdir()
         raise
-    print(f"{summary(row)}\n{folder}/{record.FILE}", file=sys.stderr)
-    refuse_failure(row)
+    print("\n".join([*map(summary, rows), *spent(folder), f"{folder}/{record.FILE}"]), file=sys.stderr)
+    refuse_failure(rows[-1])
+
+
+def spent(folder: Path) -> list[str]:
+    """A line on what a run of several marks spent, where it has been counted."""
+    try:
+        counted = json.loads((folder / config.SPENT).read_text())
+    except FileNotFoundError:
+        return []
+    less = f"{counted['C_separate'] / counted['C']:.2f}× fewer than separate runs"
+    return [f"{counted['marks']} marks on one trunk: {counted['C']:.3g} FLOPs spent, {less}"]
 
 
 def refuse_failure(row: record.Row) -> None:
@@ -83,9 +94,10 @@ def prepare(cfg: DictConfig, folder: Path) -> bool:
     cfg.rung = cfg.rung or config.rung(cfg, keys)
     plain = config.resolved(cfg, keys)
     if config.done(folder, plain):
-        row = record.read(folder)[-1]
-        other = "" if config.same_code(row, plain) else " by other code; redo_other_code=true runs it again"
-        print(f"done already{other}: {summary(row)}\n{folder}/{record.FILE}", file=sys.stderr)
+        rows = record.read(folder)
+        same = all(config.same_code(row, plain) for row in rows)
+        other = "" if same else " by other code; redo_other_code=true runs it again"
+        print(f"done already{other}: {'; '.join(map(summary, rows))}\n{folder}/{record.FILE}", file=sys.stderr)
         return False
     config.freeze(plain, folder)
     return True
@@ -106,7 +118,10 @@ def run_one(folder: Path, bar: bool = False) -> list[record.Row]:
         if not kept:  # what an earlier attempt left says nothing of this one
             (folder / record.FILE).unlink(missing_ok=True)
         try:
-            rows = fit(plain, folder, bar, afterwards)
+            wanted = config.missing(config.reusable(folder, plain), plain)
+            rows = fit(plain, folder, wanted, bar, afterwards)
+            rows += config.answering(record.read(folder) if kept else [], plain, but=wanted)
+            rows = [row | {"mark": n} for n, row in enumerate(sorted(rows, key=lambda row: row["D"]), start=1)]
             record.write(folder, rows)
         except UserError:
             raise
@@ -120,8 +135,13 @@ def run_one(folder: Path, bar: bool = False) -> list[record.Row]:
     return rows
 
 
-def fit(plain: config.Config, folder: Path, bar: bool, afterwards: contextlib.ExitStack) -> list[record.Row]:
-    """Train and evaluate one run, in plain sight; what can wait until the record is written goes into `afterwards`."""
+def fit(
+    plain: config.Config, folder: Path, wanted: list[float], bar: bool, afterwards: contextlib.ExitStack
+) -> list[record.Row]:
+    """Train one run and measure the marks of the wanted budgets, in plain sight.
+
+    What can wait until the record is written goes into `afterwards`.
+    """
     import pytorch_lightning as pl
     import torch
 
@@ -133,19 +153,31 @@ def fit(plain: config.Config, folder: Path, bar: bool, afterwards: contextlib.Ex
     quiet()
     torch.set_num_threads(config.threads())
     run = assemble(plain)
+    marks = [mark for mark in run.marks if mark.value in wanted]
     examples = run.data.load()
     torch.manual_seed(plain["seed"])
     model = run.family.build(run.task)
     multipliers = run.recipe.multipliers(model, run.family, run.task)
-    module = ScalingModule(model, multipliers, run.task, examples, run.recipe, run.steps, plain["seed"])
-    result: dict[str, Any] = {"status": "failed"}
+    module = ScalingModule(
+        model,
+        multipliers,
+        run.task,
+        examples,
+        run.recipe,
+        [mark.steps for mark in marks],
+        plain["seed"],
+        first=run.marks[0].steps,
+        keep_trunk=run.several,
+        micro_batch=plain["trainer"]["micro_batch"],
+    )
+    end: dict[str, Any] = {"status": "failed"}
     logger = mirror(plain, folder)
-    afterwards.callback(close_mirror, logger, result)
-    watch = Watch(folder, plain, run.cost.flops_per_target, bar)
+    afterwards.callback(close_mirror, logger, end)
+    watch = Watch(folder, plain, run.cost.flops_per_target, run.steps_made, bar)
     trainer = pl.Trainer(
         accelerator=plain["trainer"]["accelerator"],
         devices=1,
-        max_steps=run.steps,
+        max_epochs=-1,  # without end: the module stops when every mark is measured
         logger=logger or False,
         callbacks=[watch],
         default_root_dir=folder,
@@ -154,16 +186,29 @@ def fit(plain: config.Config, folder: Path, bar: bool, afterwards: contextlib.Ex
         enable_model_summary=False,
     )
     try:
-        trainer.fit(module, ckpt_path=watch.resumable())
-        result |= {"status": "ok", **module.results}
+        trainer.fit(module, ckpt_path=watch.resumable(module))
+        if not all(mark.steps in module.results for mark in marks):
+            raise RuntimeError(f"training ended at step {module.position} of {module.goal}")
+        end["status"] = "ok"
     except DivergedError as error:
-        result |= {"status": "diverged", "reason": str(error)}
+        end |= {"status": "diverged", "reason": str(error)}
     except SystemExit as stop:  # Lightning's answer to SIGINT and SIGTERM
         raise Stopped(130 if stop.code else 143) from None
     finally:
-        watch.close(keep_checkpoint=result["status"] == "failed")
-    speed = measure(trainer.strategy.root_device, run.C, run.D, watch.wall_s, run.recipe.precision)
-    return [record.row(**config.identity(plain), **run.columns, **examples.facts, **speed, **result)]
+        watch.close(keep_checkpoint=end["status"] == "failed")
+    rows = []
+    for mark in marks:
+        result = {"status": "ok"} | module.results[mark.steps] if mark.steps in module.results else end
+        wall_s = watch.wall_s * mark.steps / module.made  # of all time the share that the steps have
+        speed = measure(trainer.strategy.root_device, mark.C, mark.D, wall_s, run.recipe.precision)
+        columns = config.at_mark(plain, mark.budget, mark.value) | run.columns(mark)
+        rows.append(record.row(**config.identity(plain) | columns | examples.facts | speed | result))
+    end |= module.results.get(marks[-1].steps, {})
+    if run.several:
+        C = module.made * run.step_C
+        whole = {"marks": len(run.marks), "steps": module.made, "C": C, "C_separate": sum(m.C for m in run.marks)}
+        record.write_text(folder / config.SPENT, json.dumps(whole) + "\n")
+    return rows
 
 
 def summary(row: record.Row) -> str:

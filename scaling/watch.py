@@ -23,7 +23,7 @@ from scaling import record
 from scaling.config import HEARTBEAT
 from scaling.module import ScalingModule
 
-CURVE, CHECKPOINT = "curve.csv", "checkpoint.ckpt"
+CURVE, CHECKPOINT, TRUNK = "curve.csv", "checkpoint.ckpt", "trunk.ckpt"
 CURVE_COLUMNS = "step,D,C,lr,L_train"
 HEARTBEAT_EVERY_S = 1.0
 
@@ -38,10 +38,16 @@ def curve_steps(steps: int, ratio: float = 1.15) -> set[int]:
 
 
 class Watch(pl.Callback):
-    """Writes curve.csv, heartbeat.json and checkpoint.ckpt into the run's folder."""
+    """Writes curve.csv, heartbeat.json, checkpoint.ckpt and trunk.ckpt into the run's folder.
 
-    def __init__(self, folder: Path, plain: dict[str, Any], flops_per_target: float, bar: bool = False) -> None:
-        self.folder, self.flops_per_target = folder, flops_per_target
+    steps_made: of the whole run, cooldowns that are left again included; what progress is told by. The curve is that of
+    the trunk and the last cooldown.
+    """
+
+    def __init__(
+        self, folder: Path, plain: dict[str, Any], flops_per_target: float, steps_made: int, bar: bool = False
+    ) -> None:
+        self.folder, self.flops_per_target, self.steps_made = folder, flops_per_target, steps_made
         self.code, self.checkpoint_every_s = plain["code"], plain["trainer"]["checkpoint_every_s"]
         for stale in folder.glob(f".{CHECKPOINT}.*"):
             stale.unlink(missing_ok=True)
@@ -57,7 +63,7 @@ class Watch(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, ScalingModule)
-        self.points = curve_steps(module.steps)
+        self.points = curve_steps(module.marks[-1])
         path = self.folder / CURVE
         lines = path.read_text().splitlines()[1:] if path.exists() else []
         # a torn last line and what was written after the checkpoint are written again
@@ -67,41 +73,46 @@ class Watch(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
         assert isinstance(module, ScalingModule)
-        if module.position in self.points:
+        if module.position in self.points and not module.branches:
             self.point(trainer, module)
         now = time.monotonic()
         if now - self.beaten > HEARTBEAT_EVERY_S:
             self.beaten = now
             self.beat(module)
-        if now - self.kept > self.checkpoint_every_s and module.position < module.steps:
+        if now - self.kept > self.checkpoint_every_s and module.position < module.goal:
             self.kept = now
-            self.checkpoint(trainer)
+            self.checkpoint(trainer, CHECKPOINT)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, ScalingModule)
+        if module.keep_trunk and trainer.should_stop:  # a further mark goes on from here
+            self.checkpoint(trainer, TRUNK)
 
     def point(self, trainer: pl.Trainer, module: ScalingModule) -> None:
         """Append a point to the curve and mirror it."""
         step = module.position
         D = step * module.recipe.batch * module.task.targets
-        point = {"D": D, "C": D * self.flops_per_target, "lr": module.recipe.rate(step - 1, module.steps)}
+        point = {"D": D, "C": D * self.flops_per_target, "lr": module.recipe.rate(step - 1, module.goal, module.first)}
         point["L_train"] = module.read_loss()
         with (self.folder / CURVE).open("a") as file:
             file.write(",".join(str(v) for v in (step, *point.values())) + "\n")
         if trainer.logger:
-            trainer.logger.log_metrics(point, step=step)
+            trainer.logger.log_metrics(point, step=module.made)
         if self.bar:
-            self.bar.update(module, point["L_train"])
+            self.bar.update(module, self.steps_made, point["L_train"])
 
     def beat(self, module: ScalingModule) -> None:
         """Say that the run is alive and how far it is."""
-        state = {"step": module.position, "steps": module.steps, "host": socket.gethostname(), "pid": os.getpid()}
+        state = {"step": module.made, "steps": self.steps_made, "host": socket.gethostname(), "pid": os.getpid()}
         draft = self.folder / f".{HEARTBEAT}"
         draft.write_text(json.dumps(state | {"time": time.time()}))
         os.replace(draft, self.folder / HEARTBEAT)
         if self.bar:
-            self.bar.update(module)
+            self.bar.update(module, self.steps_made)
 
-    def checkpoint(self, trainer: pl.Trainer) -> None:
-        """Keep the whole state, so that a killed run goes on from here."""
-        with record.replacing(self.folder / CHECKPOINT) as draft:
+    def checkpoint(self, trainer: pl.Trainer, name: str) -> None:
+        """Keep the whole state, so that a killed or a longer run goes on from here."""
+        with record.replacing(self.folder / name) as draft:
             trainer.save_checkpoint(draft)
 
     def state_dict(self) -> dict[str, Any]:
@@ -110,19 +121,22 @@ class Watch(pl.Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.earlier_s = state["wall_s"]
 
-    def resumable(self) -> Path | None:
-        """The checkpoint to go on from; one that other code made, or that cannot be read, is dropped."""
-        path = self.folder / CHECKPOINT
-        if not path.exists():
-            return None
-        try:
-            code = torch.load(path, map_location="cpu", weights_only=True)["callbacks"]["Watch"]["code"]
-        except Exception as error:  # whatever is wrong with it, the run can begin again
-            code = f"unreadable: {type(error).__name__}"
-        if code == self.code:
-            return path
-        logging.getLogger(__name__).warning("the checkpoint is of other code (%s): the run begins again", code)
-        path.unlink()
+    def resumable(self, module: ScalingModule) -> Path | None:
+        """The checkpoint to go on from; one that other code made, or that cannot be read or used, is passed over."""
+        for path in (self.folder / CHECKPOINT, self.folder / TRUNK):
+            if not path.exists():
+                continue
+            try:
+                kept = torch.load(path, map_location="cpu", weights_only=True)
+                code = kept["callbacks"]["Watch"]["code"]
+                on_the_way = module.reaches(kept)
+            except Exception as error:  # whatever is wrong with it, the run can begin again
+                code, on_the_way = f"unreadable: {type(error).__name__}", False
+            if code == self.code and on_the_way:
+                return path
+            why = "does not lead to what is asked for" if code == self.code else f"is of other code ({code})"
+            logging.getLogger(__name__).warning("%s %s: the run begins again", path.name, why)
+            path.unlink()
         return None
 
     def close(self, keep_checkpoint: bool) -> None:
@@ -152,9 +166,9 @@ class Bar:
         self.task = self.progress.add_task("", total=None, loss="–")
         self.progress.start()
 
-    def update(self, module: ScalingModule, loss: float | None = None) -> None:
-        """Move the bar to the module's step."""
-        self.progress.update(self.task, total=module.steps, completed=module.position)
+    def update(self, module: ScalingModule, steps: int, loss: float | None = None) -> None:
+        """Move the bar to the module's step of so many."""
+        self.progress.update(self.task, total=steps, completed=module.made)
         if loss is not None:
             self.progress.update(self.task, loss=f"{loss:.3f}")
 
@@ -168,6 +182,7 @@ def quiet() -> None:
     for advice in (
         ".*does not have many workers.*",
         ".*GPU available but not used.*",
+        ".*`srun` command is available.*",
         ".*isinstance.treespec, LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", advice)

@@ -1,0 +1,158 @@
+"""Marks: one trunk and a cooldown for each give what separate runs of the same schedule give, for fewer FLOPs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY, Isoflop
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+
+from scaling import config, record, watch
+from scaling.train import run_one
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*ckpt_path.*"
+)
+
+# 20, 40 and 80 steps of 4 x 16 targets
+MARKS = (1280, 2560, 5120)
+SIZE = ["family.width=16", "family.depth=1"]
+
+
+def frozen(folder: Path, *overrides: str) -> Path:
+    """A run's folder with its frozen config."""
+    config.register_resolvers()
+    with initialize_config_module("conf", version_base="1.3"):
+        arguments = [*SIZE, *TINY, *overrides]
+        cfg = compose("train", arguments, return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        cfg.rung = config.rung(cfg, [a.split("=")[0] for a in arguments])
+        config.freeze(config.resolved(cfg), folder)
+    return folder
+
+
+def marks(*values: int) -> str:
+    return f"budget.D=[{','.join(map(str, values))}]"
+
+
+def result(row: record.Row) -> dict[str, Any]:
+    """What of a row is a result, or says how large the run was."""
+    return {k: row[k] for k in ("L", "L_se", "L_train", "L_bpb", "D", "C", "N", "status", "rung", "D_unique")}
+
+
+@pytest.mark.parametrize(
+    ("family", "recipe"), [("transformer", "adamw"), ("mlp", "muon"), ("moe", "adamw"), ("mlp", "adamw")]
+)
+def test_marks_are_separate_runs_of_the_same_schedule_bit_for_bit(tmp_path: Path, family: str, recipe: str) -> None:
+    chosen = [f"family={family}", f"recipe={recipe}"]
+    together = run_one(frozen(tmp_path / "together", *chosen, marks(*MARKS)))
+    assert [row["mark"] for row in together] == [1, 2, 3]
+    for row, D in zip(together, MARKS, strict=True):
+        warmup = 0.05 * MARKS[0] / D  # that of the first mark
+        (apart,) = run_one(frozen(tmp_path / f"{D}", *chosen, f"budget.D={D}", f"recipe.warmup={warmup}"))
+        assert result(row) == result(apart) | {"rung": apart["rung"].removesuffix(f" recipe.warmup={warmup:g}")}
+
+
+def test_what_was_spent_is_the_trunk_and_the_cooldowns(tmp_path: Path) -> None:
+    rows = run_one(frozen(tmp_path, "family=mlp", marks(*MARKS)))
+    spent = json.loads((tmp_path / config.SPENT).read_text())
+    assert spent["steps"] == 80 + 0.2 * 40 + 0.2 * 20
+    assert spent["C"] == pytest.approx(rows[-1]["C"] * spent["steps"] / 80)
+    assert spent["C_separate"] == pytest.approx(sum(row["C"] for row in rows))
+
+
+@pytest.mark.parametrize("stop", [5, 17, 19, 21, 35, 42, 70, 90])
+def test_a_trunk_interrupted_anywhere_ends_as_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    chosen = ["family=mlp", marks(*MARKS), "trainer.checkpoint_every_s=0"]
+    whole = run_one(frozen(tmp_path / "whole", *chosen))
+    point, made = watch.Watch.on_train_batch_end, []
+
+    def interrupted(self: watch.Watch, trainer: Any, module: Any, *rest: Any) -> None:
+        point(self, trainer, module, *rest)
+        made.append(module.made)
+        if module.made == stop:
+            raise RuntimeError("interrupted")
+
+    monkeypatch.setattr(watch.Watch, "on_train_batch_end", interrupted)
+    (failed,) = run_one(frozen(tmp_path / "cut", *chosen))
+    assert failed["reason"] == "RuntimeError: interrupted"
+    monkeypatch.setattr(
+        watch.Watch, "on_train_batch_end", lambda s, t, m, *r: (made.append(m.made), point(s, t, m, *r))
+    )
+    resumed = run_one(tmp_path / "cut")
+    assert made == list(range(1, 93))  # every step once
+    assert [result(row) for row in resumed] == [result(row) for row in whole]
+    assert (tmp_path / "cut/curve.csv").read_text() == (tmp_path / "whole/curve.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("before", "made"),
+    # from the trunk where it was left, 32 and 64 steps in; from the start, where a mark is to be put before that
+    [((1280, 2560), 80 - 32), ((2560, 1280), 80 - 32), ((1280, 5120), 40)],
+)
+def test_a_further_mark_extends_the_trunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[int, ...], made: int
+) -> None:
+    whole = run_one(frozen(tmp_path / "whole", "family=mlp", marks(*MARKS)))
+    first = run_one(frozen(tmp_path / "grown", "family=mlp", marks(*before)))
+    assert first[0]["run_id"] == whole[0]["run_id"]
+    step, steps = watch.Watch.on_train_batch_end, []
+    monkeypatch.setattr(
+        watch.Watch, "on_train_batch_end", lambda s, t, m, *r: (steps.append(m.made), step(s, t, m, *r))
+    )
+    grown = run_one(frozen(tmp_path / "grown", "family=mlp", marks(*MARKS)))
+    assert len(steps) == made
+    assert [result(row) for row in grown] == [result(row) for row in whole]
+    assert record.read(tmp_path / "grown") == grown
+
+
+def test_the_rows_of_marks_that_are_not_asked_for_again_stay(tmp_path: Path) -> None:
+    run_one(frozen(tmp_path, "family=mlp", marks(*MARKS)))
+    kept = run_one(frozen(tmp_path, "family=mlp", marks(1280)))
+    assert [row["D"] for row in kept] == list(MARKS)
+
+
+def test_a_trunk_that_diverges_keeps_the_marks_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scaling.module import ScalingModule
+
+    rate = ScalingModule.backward_pass
+
+    def explode(self: ScalingModule, x: Any, y: Any) -> Any:
+        return rate(self, x, y) * (float("nan") if self.position > 60 else 1.0)
+
+    monkeypatch.setattr(ScalingModule, "backward_pass", explode)
+    rows = run_one(frozen(tmp_path, "family=mlp", marks(*MARKS)))
+    assert [row["status"] for row in rows] == ["ok", "ok", "diverged"]
+    assert rows[-1]["L"] is None
+    assert rows[-1]["C"] > rows[1]["C"]
+
+
+def test_a_batch_in_parts_is_the_same_batch(tmp_path: Path) -> None:
+    (whole,) = run_one(frozen(tmp_path / "whole", "family=transformer", "budget.D=2560"))
+    (parts,) = run_one(frozen(tmp_path / "parts", "family=transformer", "budget.D=2560", "trainer.micro_batch=3"))
+    assert parts["run_id"] == whole["run_id"]
+    # float32 sums in another order, over 40 steps
+    assert parts["L"] == pytest.approx(whole["L"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["budget.D=[]"], "budget.D=[] holds no mark; give budget.D=[1e5,1e6], say"),
+        (["budget.D=[1e3,-1]"], "budget.D=[1000, -1] is not a number above 0"),
+        (["budget.D=[1000,1001]"], "budget.D=1000 and 1001 are both 16 steps of 64 targets; leave one out"),
+        (["budget.D=[1e3,1e4]", "recipe.schedule=cosine"], "recipe.schedule=cosine depends on D"),
+        (["budget.D=[1e3,1e4]", "recipe=step_law"], "recipe.lr is a rule of D, so that several marks cannot share"),
+        (["trainer.micro_batch=0"], "trainer.micro_batch=0 is not a whole number of at least 1"),
+    ],
+)
+def test_marks_that_cannot_be_are_refused(isoflop: Isoflop, tmp_path: Path, overrides: list[str], said: str) -> None:
+    refused = isoflop(
+        "train", *SIZE, *[t for t in TINY if "batch" not in t], *overrides, "recipe.batch=4", f"out={tmp_path}"
+    )
+    assert refused.returncode == 2
+    assert said in refused.stderr
