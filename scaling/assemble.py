@@ -16,11 +16,12 @@ from scaling import budget, rules
 from scaling.cost import Cost, count
 from scaling.data.base import Data
 from scaling.errors import UserError
-from scaling.families.base import Family, whole
+from scaling.families.base import Family, one_of, whole
 from scaling.recipe import AdamW
 from scaling.task import Task, check
 
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
+STRATEGIES = ("ddp", "fsdp")
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,12 @@ class Assembled:
 
 def place(trainer: dict[str, Any]) -> None:
     """Refuse a placement that cannot be."""
-    accelerator, every = trainer["accelerator"], trainer["checkpoint_every_s"]
-    if accelerator not in ACCELERATORS:
-        raise UserError(f"trainer.accelerator={accelerator!r} is not one of {', '.join(ACCELERATORS)}")
+    every = trainer["checkpoint_every_s"]
+    one_of("trainer.accelerator", trainer["accelerator"], ACCELERATORS)
+    one_of("trainer.strategy", trainer["strategy"], STRATEGIES)
+    whole("trainer.devices", trainer["devices"])
+    if trainer["strategy"] == "fsdp" and trainer["devices"] == 1:
+        raise UserError("trainer.strategy=fsdp shards over several devices; give trainer.devices=2, say")
     if not isinstance(every, (int, float)) or every < 0:
         raise UserError(f"trainer.checkpoint_every_s={every!r} is not a number of seconds from 0")
     if trainer["micro_batch"] is not None:
@@ -129,6 +133,9 @@ def assemble(plain: dict[str, Any]) -> Assembled:
     wanted = {value: budget.targets(name, value, cost, data.unique) for value in values}
     node = rules.settled(plain["recipe"], cost.N, max(wanted.values()), task.targets)
     recipe = cast(AdamW, build("recipe", node))
+    if recipe.batch < plain["trainer"]["devices"]:
+        sizes = f"recipe.batch={recipe.batch} is less than trainer.devices={plain['trainer']['devices']}"
+        raise UserError(f"{sizes}; each device needs an example")
     several = budget.several(plain["budget"])
     if several:
         refuse_marks(plain["recipe"], recipe)

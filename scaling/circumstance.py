@@ -1,6 +1,6 @@
 """In what circumstances a run was made: device, speed, memory; measured beside the result, never part of it.
 
-measure(device, flops=6e12, targets=1e6, wall_s=12.0, precision="bf16")
+measure(trainer, flops=6e12, targets=1e6, wall_s=12.0, precision="bf16")
 """
 
 import platform
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 
 # dense bf16 peaks [FLOP/s], by a word of the device's name, the more particular first. NVIDIA data sheets H200 (2024),
@@ -51,14 +52,15 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def measure(device: torch.device, flops: float, targets: float, wall_s: float, precision: str) -> dict[str, Any]:
-    """The columns of a record that say how the run went; flops and targets are those spent in wall_s."""
+def measure(trainer: pl.Trainer, flops: float, targets: float, wall_s: float, precision: str) -> dict[str, Any]:
+    """The columns of a record that say how the run went; flops and targets are those of all devices in wall_s."""
+    device = trainer.strategy.root_device
     name = device_name(device)
     top = peak(name, precision)
     return {
         "wall_s": wall_s,
         "targets_per_s": targets / wall_s,
-        "mfu": flops / wall_s / top if top else None,
+        "mfu": flops / wall_s / (top * trainer.world_size) if top else None,
         "peak_memory": peak_memory(device),
         "device": name,
         "torch": torch.__version__,

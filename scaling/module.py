@@ -15,12 +15,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, IterableDataset
 
 from scaling.data.base import Examples, order
-from scaling.families.base import Model
+from scaling.families.base import Block, Model
 from scaling.parametrization import Multipliers
 from scaling.recipe import AdamW, Joint
 from scaling.task import Task
@@ -53,6 +56,18 @@ def bearing(task: Task, targets: Tensor) -> Tensor:
     if task.loss == "cross_entropy":
         return (targets >= 0).view(len(targets), -1).sum(1)
     return torch.full((len(targets),), targets[0].numel(), device=targets.device)
+
+
+def unsharded(tensor: Tensor) -> Tensor:
+    """The whole of a tensor that may be spread over ranks."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def sharded_as(tensor: Tensor, kept: Tensor) -> Tensor:
+    """A kept tensor, spread over the ranks as another one is."""
+    if isinstance(tensor, DTensor) and not isinstance(kept, DTensor):
+        return distribute_tensor(kept, tensor.device_mesh, tensor.placements)
+    return kept
 
 
 class ScalingModule(pl.LightningModule):
@@ -108,6 +123,16 @@ class ScalingModule(pl.LightningModule):
         """The position at which the cooldown of a mark leaves the trunk."""
         return math.floor(self.recipe.left(goal))
 
+    def configure_model(self) -> None:
+        """Shard the parameters over the ranks where the strategy asks for it, each residual branch a unit."""
+        if not isinstance(self.trainer.strategy, ModelParallelStrategy):
+            return
+        assert self.device_mesh is not None
+        mesh = self.device_mesh["data_parallel"]
+        for module in [m for m in self.model.modules() if isinstance(m, Block)]:
+            fully_shard(module, mesh=mesh)
+        fully_shard(self.model, mesh=mesh)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.recipe.optimizer(self.model, self.multipliers)
 
@@ -135,17 +160,32 @@ class ScalingModule(pl.LightningModule):
         self.position, self.made = step + 1, self.made + 1
 
     def backward_pass(self, x: Tensor, y: Tensor) -> Tensor:
-        """Add the gradient of the batch's mean loss, a micro-batch at a time; returns the loss [nats per target]."""
-        bearers = bearing(self.task, y).sum()
+        """Add the gradient of the batch's mean loss: each rank its share, a micro-batch at a time.
+
+        Returns the share of the loss; the shares of all ranks sum to the loss [nats per target].
+        """
+        ranks, bearers = self.trainer.world_size, bearing(self.task, y).sum()
+        mine = (part.tensor_split(ranks)[self.global_rank].split(self.micro_batch) for part in (x, y))
+        parts = list(zip(*mine, strict=True))
         total = torch.zeros((), device=self.device)
-        for part_x, part_y in zip(x.split(self.micro_batch), y.split(self.micro_batch), strict=True):
+        for part_x, part_y in parts:
             with self.arithmetic():
                 losses = loss_per_target(self.task, self.model(part_x), part_y)
                 auxiliary = self.model.auxiliary()
             loss = losses.sum() / bearers
-            self.manual_backward(loss + auxiliary * (len(part_x) / len(x)))
+            # the ranks' gradients are averaged, so each is made that of the mean loss times the ranks
+            self.add_gradient((loss + auxiliary * (len(part_x) / len(x))) * ranks, last=part_x is parts[-1][0])
             total += loss.detach()
         return total
+
+    def add_gradient(self, loss: Tensor, last: bool) -> None:
+        """Add the gradient of a loss; the last of a step is the one at which DDP averages over the ranks."""
+        if last or not isinstance(self.trainer.strategy, DDPStrategy):
+            self.manual_backward(loss)
+            return
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        for p, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            p.grad = gradient if p.grad is None else p.grad + gradient
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.measure()
@@ -157,7 +197,7 @@ class ScalingModule(pl.LightningModule):
         """
         if self.position != self.goal or self.goal in self.results:
             return
-        total, steps = self.tail.tolist()
+        total, steps = self.summed(self.tail)
         found = self.evaluate() | {"L_train": total / steps}
         wrong = [name for name, value in found.items() if not math.isfinite(value)]
         if wrong:
@@ -172,6 +212,9 @@ class ScalingModule(pl.LightningModule):
 
     def state(self) -> tuple[list[Tensor], list[Tensor]]:
         """All tensors that training changes: those of the module, those of its optimiser."""
+        for module in self.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # the last forward may have left it whole
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert not isinstance(optimizer, list)
         parts = optimizer.parts if isinstance(optimizer, Joint) else (optimizer,)
@@ -200,10 +243,10 @@ class ScalingModule(pl.LightningModule):
         assert self.trunk is not None
         of_module, of_optimizer = self.state()
         for tensor, kept in zip(of_module, self.trunk["module"], strict=True):
-            tensor.copy_(kept)
+            tensor.copy_(sharded_as(tensor, kept))
         if self.trunk["optimizer"]:
             for tensor, kept in zip(of_optimizer, self.trunk["optimizer"], strict=True):
-                tensor.copy_(kept)
+                tensor.copy_(sharded_as(tensor, kept))
         else:  # set aside before its first step
             optimizer = self.optimizers(use_pl_optimizer=False)
             assert not isinstance(optimizer, list)
@@ -220,9 +263,14 @@ class ScalingModule(pl.LightningModule):
         if step >= last:
             self.tail += torch.stack((loss, torch.ones_like(loss)))
 
+    def summed(self, losses: Tensor) -> tuple[float, float]:
+        """A running sum of the loss over all ranks, and the steps in it."""
+        total, steps = self.trainer.strategy.reduce(losses.clone(), reduce_op="sum").tolist()
+        return total, steps / self.trainer.world_size
+
     def read_loss(self) -> float:
         """Mean training loss since the last read [nats per target]; DivergedError where it is not a number."""
-        total, count = self.since.tolist()
+        total, count = self.summed(self.since)
         self.since.zero_()
         if not math.isfinite(total):
             raise DivergedError(f"the training loss was {total} by step {self.position} of {self.goal}")
@@ -262,7 +310,11 @@ class ScalingModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {"position": self.position, "made": self.made, "goal": self.goal}
-        checkpoint |= {"trunk": self.trunk, "results": self.results}
+        trunk = None
+        if self.trunk is not None:
+            whole = {part: [unsharded(tensor) for tensor in self.trunk[part]] for part in ("module", "optimizer")}
+            trunk = {"position": self.trunk["position"]} | whole
+        checkpoint |= {"trunk": trunk, "results": self.results}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.position, self.made = checkpoint["position"], checkpoint["made"]

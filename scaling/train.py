@@ -26,6 +26,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from scaling import config, record
 from scaling.errors import UserError
+from scaling.ranks import Terminated, placed, together
 
 config.register_resolvers()
 
@@ -119,12 +120,18 @@ def run_one(folder: Path, bar: bool = False) -> list[record.Row]:
             (folder / record.FILE).unlink(missing_ok=True)
         try:
             wanted = config.missing(config.reusable(folder, plain), plain)
-            rows = fit(plain, folder, wanted, bar, afterwards)
+            devices = plain["trainer"]["devices"]
+            if isinstance(devices, int) and devices > 1:
+                rows = together(devices, fit_rank, plain, folder, wanted)
+            else:
+                rows = fit(plain, folder, wanted, bar, afterwards)
             rows += config.answering(record.read(folder) if kept else [], plain, but=wanted)
             rows = [row | {"mark": n} for n, row in enumerate(sorted(rows, key=lambda row: row["D"]), start=1)]
             record.write(folder, rows)
         except UserError:
             raise
+        except Terminated:
+            raise Stopped(143) from None
         except Exception as error:
             with (folder / "log.txt").open("a") as log:
                 log.write(traceback.format_exc())
@@ -133,6 +140,12 @@ def run_one(folder: Path, bar: bool = False) -> list[record.Row]:
             if not kept:
                 record.write(folder, rows)
     return rows
+
+
+def fit_rank(plain: config.Config, folder: Path, wanted: list[float]) -> list[record.Row]:
+    """One rank of several: as a run of its own, but that it knows the others."""
+    with contextlib.ExitStack() as afterwards:
+        return fit(plain, folder, wanted, False, afterwards)
 
 
 def fit(
@@ -175,8 +188,7 @@ def fit(
     afterwards.callback(close_mirror, logger, end)
     watch = Watch(folder, plain, run.cost.flops_per_target, run.steps_made, bar)
     trainer = pl.Trainer(
-        accelerator=plain["trainer"]["accelerator"],
-        devices=1,
+        **placed(plain["trainer"]),
         max_epochs=-1,  # without end: the module stops when every mark is measured
         logger=logger or False,
         callbacks=[watch],
@@ -200,7 +212,7 @@ def fit(
     for mark in marks:
         result = {"status": "ok"} | module.results[mark.steps] if mark.steps in module.results else end
         wall_s = watch.wall_s * mark.steps / module.made  # of all time the share that the steps have
-        speed = measure(trainer.strategy.root_device, mark.C, mark.D, wall_s, run.recipe.precision)
+        speed = measure(trainer, mark.C, mark.D, wall_s, run.recipe.precision)
         columns = config.at_mark(plain, mark.budget, mark.value) | run.columns(mark)
         rows.append(record.row(**config.identity(plain) | columns | examples.facts | speed | result))
     end |= module.results.get(marks[-1].steps, {})

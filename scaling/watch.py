@@ -26,6 +26,7 @@ from scaling.module import ScalingModule
 CURVE, CHECKPOINT, TRUNK = "curve.csv", "checkpoint.ckpt", "trunk.ckpt"
 CURVE_COLUMNS = "step,D,C,lr,L_train"
 HEARTBEAT_EVERY_S = 1.0
+ASK_EVERY = 20  # steps between the times that ranks ask whether to keep a checkpoint
 
 
 def curve_steps(steps: int, ratio: float = 1.15) -> set[int]:
@@ -64,6 +65,8 @@ class Watch(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, ScalingModule)
         self.points = curve_steps(module.marks[-1])
+        if not trainer.is_global_zero:
+            return
         path = self.folder / CURVE
         lines = path.read_text().splitlines()[1:] if path.exists() else []
         # a torn last line and what was written after the checkpoint are written again
@@ -76,12 +79,18 @@ class Watch(pl.Callback):
         if module.position in self.points and not module.branches:
             self.point(trainer, module)
         now = time.monotonic()
-        if now - self.beaten > HEARTBEAT_EVERY_S:
+        if now - self.beaten > HEARTBEAT_EVERY_S and trainer.is_global_zero:
             self.beaten = now
             self.beat(module)
-        if now - self.kept > self.checkpoint_every_s and module.position < module.goal:
+        if self.due(trainer, module, now - self.kept > self.checkpoint_every_s):
             self.kept = now
             self.checkpoint(trainer, CHECKPOINT)
+
+    def due(self, trainer: pl.Trainer, module: ScalingModule, late: bool) -> bool:
+        """Whether a checkpoint is to be kept now; all ranks do what the first one's clock says, asked now and then."""
+        if trainer.world_size > 1:
+            late = module.made % ASK_EVERY == 0 and bool(trainer.strategy.broadcast(late))
+        return late and module.position < module.goal
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, ScalingModule)
@@ -94,6 +103,8 @@ class Watch(pl.Callback):
         D = step * module.recipe.batch * module.task.targets
         point = {"D": D, "C": D * self.flops_per_target, "lr": module.recipe.rate(step - 1, module.goal, module.first)}
         point["L_train"] = module.read_loss()
+        if not trainer.is_global_zero:
+            return
         with (self.folder / CURVE).open("a") as file:
             file.write(",".join(str(v) for v in (step, *point.values())) + "\n")
         if trainer.logger:
@@ -112,6 +123,9 @@ class Watch(pl.Callback):
 
     def checkpoint(self, trainer: pl.Trainer, name: str) -> None:
         """Keep the whole state, so that a killed or a longer run goes on from here."""
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.folder / name)  # takes part, and writes nothing
+            return
         with record.replacing(self.folder / name) as draft:
             trainer.save_checkpoint(draft)
 

@@ -1,0 +1,153 @@
+"""Several ranks on one run: started by the run itself, watched by it, all ended when one dies.
+
+The run's own process trains nothing: it starts a process for every rank, takes the answer of the first, and is the one
+that writes the record. So a multirun is never entered again by a rank, and a rank that dies leaves no other waiting.
+
+    rows = together(2, fit, plain, folder)          # fit(plain, folder) in two processes that know of each other
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from scaling.errors import UserError
+
+LOCALHOST = "127.0.0.1"
+
+
+class RankError(Exception):
+    """A rank failed or died."""
+
+
+class Terminated(BaseException):
+    """SIGTERM came while the ranks were at work."""
+
+
+def together(ranks: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in so many processes that Lightning finds joined; returns what the first rank answers.
+
+    UserError where a rank raises one; RankError with the rank and its reason where one fails or dies.
+    """
+    # a fork is quick and inherits what is imported; elsewhere a process begins anew
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    lifeline, hold = context.Pipe(duplex=False)
+    port, started = free_port(), []
+    with terminable():
+        try:
+            for rank in range(ranks):
+                ours, theirs = context.Pipe(duplex=False)
+                given = (rank, ranks, port, theirs, lifeline, hold, function, arguments)
+                process = context.Process(target=_rank, args=given)  # type: ignore[attr-defined]
+                process.start()
+                theirs.close()
+                started.append((process, ours))
+            return answer(started)
+        finally:
+            for process, _ in started:
+                process.kill()
+                process.join()
+            hold.close()
+
+
+def placed(trainer: dict[str, Any]) -> dict[str, Any]:
+    """What the config's trainer group is to Lightning's Trainer; of several devices the ranks exist already."""
+    from pytorch_lightning.plugins.environments import LightningEnvironment
+    from pytorch_lightning.strategies import ModelParallelStrategy
+
+    devices = trainer["devices"]
+    strategy: Any = trainer["strategy"] if devices > 1 else "auto"
+    if strategy == "fsdp":
+        # the second FSDP of torch, fully_shard: parameters keep their names and shapes, and so their groups
+        strategy = ModelParallelStrategy(devices, tensor_parallel_size=1, save_distributed_checkpoint=False)
+    # no scheduler is asked for ranks
+    environment = [LightningEnvironment()]
+    return {"accelerator": trainer["accelerator"], "devices": devices, "strategy": strategy, "plugins": environment}
+
+
+def answer(started: list[tuple[BaseProcess, Connection]]) -> Any:
+    """What the first rank sends, once every rank has ended well."""
+    first, waiting = None, {pipe: (rank, process) for rank, (process, pipe) in enumerate(started)}
+    while waiting:
+        for pipe in wait(list(waiting)):
+            assert isinstance(pipe, Connection)
+            rank, process = waiting.pop(pipe)
+            try:
+                good, said = pipe.recv()
+            except EOFError:
+                process.join()
+                raise RankError(f"rank {rank} of {len(started)} died ({how(process.exitcode)})") from None
+            if isinstance(said, UserError):
+                raise said
+            if not good:
+                raise RankError(f"rank {rank} of {len(started)}: {said}")
+            first = said if rank == 0 else first
+    return first
+
+
+def how(code: int | None) -> str:
+    """How a process ended, in words."""
+    return f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+
+
+def free_port() -> int:
+    """A port of this host that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((LOCALHOST, 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Turn SIGTERM into an exception for a with-block, so that the ranks are ended before this process is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _rank(
+    rank: int,
+    ranks: int,
+    port: int,
+    pipe: Connection,
+    lifeline: Connection,
+    hold: Connection,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> None:
+    hold.close()  # else the lifeline would not break with the run's process
+    threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": str(ranks)}
+    os.environ |= {"MASTER_ADDR": LOCALHOST, "MASTER_PORT": str(port)}
+    try:
+        said = function(*arguments)
+        pipe.send((True, said if rank == 0 else None))
+    except UserError as error:
+        pipe.send((False, error))
+    except Exception as error:
+        first = str(error).strip().splitlines() or [""]
+        pipe.send((False, f"{type(error).__name__}: {first[0]}"))
+        raise
+
+
+def _die_with(lifeline: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv()
+    os._exit(1)
