@@ -17,15 +17,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, IterableDataset
 
+from scaling import trunk
 from scaling.data.base import Examples, order
 from scaling.families.base import Block, Model
 from scaling.parametrization import Multipliers
-from scaling.recipe import AdamW, Joint
+from scaling.recipe import AdamW
 from scaling.task import Task
 
 EVAL_BATCH = 64
@@ -56,18 +56,6 @@ def bearing(task: Task, targets: Tensor) -> Tensor:
     if task.loss == "cross_entropy":
         return (targets >= 0).view(len(targets), -1).sum(1)
     return torch.full((len(targets),), targets[0].numel(), device=targets.device)
-
-
-def unsharded(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be spread over ranks."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def sharded_as(tensor: Tensor, kept: Tensor) -> Tensor:
-    """A kept tensor, spread over the ranks as another one is."""
-    if isinstance(tensor, DTensor) and not isinstance(kept, DTensor):
-        return distribute_tensor(kept, tensor.device_mesh, tensor.placements)
-    return kept
 
 
 class ScalingModule(pl.LightningModule):
@@ -103,8 +91,8 @@ class ScalingModule(pl.LightningModule):
         self.task, self.examples, self.recipe = task, examples, recipe
         self.marks, self.seed, self.first = list(marks), seed, first or marks[0]
         self.keep_trunk, self.micro_batch = keep_trunk, micro_batch or recipe.batch
-        self.position = self.made = 0
-        self.trunk: dict[str, Any] | None = None  # what was set aside
+        self.position = self.made = self.left_at = 0
+        self.trunk: trunk.Kept | None = None  # what was set aside, at the position left_at
         self.results: dict[int, dict[str, float]] = {}
         self.register_buffer("since", torch.zeros(2))
         self.register_buffer("tail", torch.zeros(2))
@@ -122,6 +110,12 @@ class ScalingModule(pl.LightningModule):
     def parting(self, goal: int) -> int:
         """The position at which the cooldown of a mark leaves the trunk."""
         return math.floor(self.recipe.left(goal))
+
+    def plain_optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser itself, without Lightning's wrapper."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert not isinstance(optimizer, list)
+        return optimizer
 
     def configure_model(self) -> None:
         """Shard the parameters over the ranks where the strategy asks for it, each residual branch a unit."""
@@ -145,7 +139,7 @@ class ScalingModule(pl.LightningModule):
     def training_step(self, _: int, __: int) -> None:
         step, goal, recipe = self.position, self.goal, self.recipe
         if self.keep_trunk and self.trunk is None and step == self.parting(goal):
-            self.set_aside()
+            self.trunk, self.left_at = trunk.set_aside(self, self.plain_optimizer()), step
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         for group in optimizer.param_groups:
@@ -206,53 +200,10 @@ class ScalingModule(pl.LightningModule):
             found["L_bpb"] = found["L"] / math.log(2) / self.task.bytes_per_target
         self.results[self.goal] = found
         if self.trunk is not None:
-            self.take_up()
+            trunk.take_up(self.trunk, self, self.plain_optimizer())
+            self.trunk, self.position = None, self.left_at
         if all(steps in self.results for steps in self.marks):
             self.trainer.should_stop = True
-
-    def state(self) -> tuple[list[Tensor], list[Tensor]]:
-        """All tensors that training changes: those of the module, those of its optimiser."""
-        for module in self.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()  # the last forward may have left it whole
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert not isinstance(optimizer, list)
-        parts = optimizer.parts if isinstance(optimizer, Joint) else (optimizer,)
-        of_optimizer = [
-            value
-            for part in parts
-            for group in part.param_groups
-            for parameter in group["params"]
-            for _, value in sorted(part.state.get(parameter, {}).items())
-            if isinstance(value, Tensor)
-        ]
-        return [*self.parameters(), *self.buffers()], of_optimizer
-
-    def set_aside(self) -> None:
-        """Keep a copy of the trunk as it is."""
-        of_module, of_optimizer = self.state()
-        self.trunk = {
-            "position": self.position,
-            "module": [tensor.detach().clone() for tensor in of_module],
-            "optimizer": [tensor.detach().clone() for tensor in of_optimizer],
-        }
-
-    @torch.no_grad()
-    def take_up(self) -> None:
-        """Go back to the trunk that was set aside."""
-        assert self.trunk is not None
-        of_module, of_optimizer = self.state()
-        for tensor, kept in zip(of_module, self.trunk["module"], strict=True):
-            tensor.copy_(sharded_as(tensor, kept))
-        if self.trunk["optimizer"]:
-            for tensor, kept in zip(of_optimizer, self.trunk["optimizer"], strict=True):
-                tensor.copy_(sharded_as(tensor, kept))
-        else:  # set aside before its first step
-            optimizer = self.optimizers(use_pl_optimizer=False)
-            assert not isinstance(optimizer, list)
-            for part in optimizer.parts if isinstance(optimizer, Joint) else (optimizer,):
-                part.state.clear()
-        self.position, self.trunk = self.trunk["position"], None
 
     def count(self, loss: Tensor, step: int) -> None:
         """Add a step's loss to the running sums, without waiting for the device."""
@@ -310,15 +261,13 @@ class ScalingModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {"position": self.position, "made": self.made, "goal": self.goal}
-        trunk = None
-        if self.trunk is not None:
-            whole = {part: [unsharded(tensor) for tensor in self.trunk[part]] for part in ("module", "optimizer")}
-            trunk = {"position": self.trunk["position"]} | whole
-        checkpoint |= {"trunk": trunk, "results": self.results}
+        kept = None if self.trunk is None else trunk.unsharded(self.trunk)
+        checkpoint |= {"trunk": kept, "left_at": self.left_at, "results": self.results}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.position, self.made = checkpoint["position"], checkpoint["made"]
-        self.trunk, self.results = checkpoint["trunk"], checkpoint["results"]
+        self.trunk, self.left_at = checkpoint["trunk"], checkpoint["left_at"]
+        self.results = checkpoint["results"]
 
     def reaches(self, checkpoint: Mapping[str, Any]) -> bool:
         """Whether a checkpoint lies on the way to the first mark that it has not measured."""

@@ -1,0 +1,72 @@
+"""The trunk that several marks share: a copy of all that training changes, set aside and taken up again.
+
+kept = set_aside(module, optimizer)
+...                                       # a cooldown
+take_up(kept, module, optimizer)          # to the same bits
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from scaling.recipe import Joint
+
+# tensors of the module, tensors of its optimiser
+Kept = tuple[list[Tensor], list[Tensor]]
+
+
+def parts(optimizer: torch.optim.Optimizer) -> Sequence[torch.optim.Optimizer]:
+    """The optimisers that hold the state."""
+    return optimizer.parts if isinstance(optimizer, Joint) else (optimizer,)
+
+
+def tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> Kept:
+    """All tensors that training changes, in an order that does not change."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()  # the last forward may have left it whole
+    of_optimizer = [
+        value
+        for part in parts(optimizer)
+        for group in part.param_groups
+        for parameter in group["params"]
+        for _, value in sorted(part.state.get(parameter, {}).items())
+        if isinstance(value, Tensor)
+    ]
+    return [*module.parameters(), *module.buffers()], of_optimizer
+
+
+def set_aside(module: nn.Module, optimizer: torch.optim.Optimizer) -> Kept:
+    """A copy of all that training changes."""
+    of_module, of_optimizer = tensors(module, optimizer)
+    return [t.detach().clone() for t in of_module], [t.detach().clone() for t in of_optimizer]
+
+
+@torch.no_grad()
+def take_up(kept: Kept, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Give the module and its optimiser what was set aside."""
+    of_module, of_optimizer = tensors(module, optimizer)
+    for tensor, copy in zip(of_module, kept[0], strict=True):
+        tensor.copy_(sharded_as(tensor, copy))
+    if kept[1]:
+        for tensor, copy in zip(of_optimizer, kept[1], strict=True):
+            tensor.copy_(sharded_as(tensor, copy))
+    else:  # set aside before its first step
+        for part in parts(optimizer):
+            part.state.clear()
+
+
+def unsharded(kept: Kept) -> Kept:
+    """The same with every tensor whole, as a checkpoint keeps it; all ranks take part."""
+    whole = [[t.full_tensor() if isinstance(t, DTensor) else t for t in part] for part in kept]
+    return whole[0], whole[1]
+
+
+def sharded_as(tensor: Tensor, copy: Tensor) -> Tensor:
+    """A copy, spread over the ranks as the tensor is."""
+    if isinstance(tensor, DTensor) and not isinstance(copy, DTensor):
+        return distribute_tensor(copy, tensor.device_mesh, tensor.placements)
+    return copy
