@@ -10,12 +10,11 @@ neighbours.
 """
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from making import made
 from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parents[1]
@@ -44,16 +43,11 @@ def train(given: argparse.Namespace, wanted: dict[Place, set[int]]) -> pd.DataFr
     grids = []
     for (name, parametrization, width, depth), ks in wanted.items():
         rates = ",".join(f"{family_node(name)['lr'] * 2.0**k:.8g}" for k in sorted(ks))
-        point = {"family": name, "family.width": width, "family.depth": depth, "recipe.lr": f"'{rates}'"}
-        point |= {"recipe.parametrization": parametrization, "seed": f"'{given.seeds}'"}
-        grids.append("{" + ",".join(f"{key}:{value}" for key, value in point.items()) + "}")
-    common = [f"budget.D={given.D}", f"data={given.data}", f"out={given.out}", *given.more]
-    isoflop = [sys.executable, "-m", "sweeps.cli"]
-    subprocess.run([*isoflop, "train", "-m", f"hydra.sweeper.grids=[{','.join(grids)}]", *common], check=True)
-    subprocess.run([*isoflop, "collect", str(given.out), "-o", str(given.out / "runs.csv")], check=True)
-    runs = pd.read_csv(given.out / "runs.csv")
+        point = {"family": name, "family.width": width, "family.depth": depth, "recipe.lr": rates}
+        grids.append(point | {"recipe.parametrization": parametrization, "seed": given.seeds})
+    runs = made(given.out, grids, [f"budget.D={given.D}", f"data={given.data}", *given.more])
     tuned = runs["family"].map({name: family_node(name)["lr"] for name in runs["family"].unique()})
-    return runs.assign(k=np.log2(runs["lr"] / tuned).round().astype(int), L=runs["L"].fillna(np.inf))
+    return runs.assign(k=np.log2(runs["lr"] / tuned).round().astype(int))
 
 
 def losses(runs: pd.DataFrame, place: Place) -> pd.Series:
