@@ -40,7 +40,7 @@ class Hybrid(Family):
     ssm_head_dim: int = 32
     ssm_expansion: int = 2
     kernel: int = 4
-    chunk: int = 64
+    chunk: int = 128
 
     learns: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
 
