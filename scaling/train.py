@@ -75,12 +75,18 @@ def single(cfg: DictConfig, folder: Path) -> None:
 
 def spent(folder: Path) -> list[str]:
     """A line on what a run of several marks spent, where it has been counted."""
-    try:
-        counted = json.loads((folder / config.SPENT).read_text())
-    except FileNotFoundError:
+    whole = counted(folder)
+    if not whole:
         return []
-    less = f"{counted['C_separate'] / counted['C']:.2f}× fewer than separate runs"
-    return [f"{counted['marks']} marks on one trunk: {counted['C']:.3g} FLOPs spent, {less}"]
+    less = f"{whole['C_separate'] / whole['C']:.2f}× fewer than separate runs"
+    return [f"{whole['marks']} marks on one trunk: {whole['C']:.3g} FLOPs spent, {less}"]
+
+
+def counted(folder: Path) -> dict[str, Any]:
+    """What a run of several marks has spent so far; empty where it has not ended yet."""
+    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        return json.loads((folder / config.SPENT).read_text())  # type: ignore[no-any-return]
+    return {}
 
 
 def refuse_failure(row: record.Row) -> None:
@@ -198,7 +204,8 @@ def fit(
         enable_model_summary=False,
     )
     try:
-        trainer.fit(module, ckpt_path=watch.resumable(module))
+        checkpoint = watch.resumable(module)
+        trainer.fit(module, ckpt_path=checkpoint)
         if not all(mark.steps in module.results for mark in marks):
             raise RuntimeError(f"training ended at step {module.position} of {module.goal}")
         end["status"] = "ok"
@@ -217,7 +224,8 @@ def fit(
         rows.append(record.row(**config.identity(plain) | columns | examples.facts | speed | result))
     end |= module.results.get(marks[-1].steps, {})
     if run.several:
-        C = module.made * run.step_C
+        before = counted(folder)["C"] if checkpoint is None and counted(folder) else 0.0
+        C = before + module.made * run.step_C
         whole = {"marks": len(run.marks), "steps": module.made, "C": C, "C_separate": sum(m.C for m in run.marks)}
         record.write_text(folder / config.SPENT, json.dumps(whole) + "\n")
     return rows

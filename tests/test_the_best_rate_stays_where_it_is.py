@@ -102,6 +102,49 @@ def test_the_check_sees_that_standard_parametrization_does_not_in_depth() -> Non
     assert slope(depths, changes) > 0.15
 
 
+def sentences(steps: int) -> Tensor:
+    """(steps, 16, 17) symbols of a Markov chain over 64."""
+    generator = torch.Generator().manual_seed(1)
+    chain = torch.randn(64, 64, generator=generator).mul(2).softmax(-1)
+    found = torch.randint(64, (steps * 16, 1), generator=generator)
+    for _ in range(16):
+        follow = torch.multinomial(chain[found[:, -1]], 1, generator=generator)
+        found = torch.cat((found, follow), dim=1)
+    return found.view(steps, 16, 17)
+
+
+def best_rate(name: str, width: int, parametrization: str, log2_rates: range, steps: int = 50) -> int:
+    """log2 of the rate with the lowest training loss over the last fifth of a short run, by factors of two."""
+    losses = {}
+    for k in log2_rates:
+        made = family(name, width)
+        recipe = AdamW(lr=2.0**k, parametrization=parametrization, base_width=16, weight_decay=0.0)
+        torch.manual_seed(0)
+        model = made.build(TASK)
+        optimizer = recipe.optimizer(model, recipe.multipliers(model, made, TASK))
+        seen = []
+        for step, x in enumerate(sentences(steps)):
+            loss = cross_entropy(model(x[:, :-1]).flatten(0, 1), x[:, 1:].flatten())
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.rate(step, steps) * group["scale"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            seen.append(loss.item())
+        losses[k] = sum(seen[-steps // 5 :])
+    return min(losses, key=losses.__getitem__)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["transformer", "mlp"])
+def test_the_best_rate_transfers_in_width_and_under_standard_parametrization_it_moves(name: str) -> None:
+    at_base = best_rate(name, 16, "mup", range(-7, -1))
+    assert -7 < at_base < -2  # not on the edge of the grid
+    around = range(at_base - 2, at_base + 3)
+    assert abs(best_rate(name, 128, "mup", around) - at_base) <= 1
+    assert best_rate(name, 128, "standard", range(at_base - 4, at_base + 1)) <= at_base - 2
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_parameter_is_classified_and_grouped_by_name(name: str) -> None:
     made = family(name, 64)
