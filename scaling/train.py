@@ -128,7 +128,7 @@ def run_one(folder: Path, bar: bool = False) -> list[record.Row]:
             wanted = config.missing(config.reusable(folder, plain), plain)
             devices = plain["trainer"]["devices"]
             if isinstance(devices, int) and devices > 1:
-                rows = together(devices, fit_rank, plain, folder, wanted)
+                rows = together(devices, fit_rank, plain, folder, wanted, bar)
             else:
                 rows = fit(plain, folder, wanted, bar, afterwards)
             rows += config.answering(record.read(folder) if kept else [], plain, but=wanted)
@@ -148,10 +148,12 @@ def run_one(folder: Path, bar: bool = False) -> list[record.Row]:
     return rows
 
 
-def fit_rank(plain: config.Config, folder: Path, wanted: list[float]) -> list[record.Row]:
-    """One rank of several: as a run of its own, but that it knows the others."""
+def fit_rank(plain: config.Config, folder: Path, wanted: list[float], bar: bool) -> list[record.Row]:
+    """One rank of several: as a run of its own, but that it knows the others; the first speaks for all."""
+    first = os.environ["LOCAL_RANK"] == "0"
     with contextlib.ExitStack() as afterwards:
-        return fit(plain, folder, wanted, False, afterwards)
+        silent = plain | ({} if first else {"logger": {"name": "none"}})
+        return fit(silent, folder, wanted, bar and first, afterwards)
 
 
 def fit(

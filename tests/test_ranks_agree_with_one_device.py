@@ -29,8 +29,12 @@ def alone(isoflop: Isoflop, tmp_path_factory: pytest.TempPathFactory) -> list[re
 
 @pytest.mark.parametrize(
     "placing",
-    [["ddp"], ["ddp", "trainer.micro_batch=1"], ["fsdp"], ["fsdp", "trainer.micro_batch=1"]],
-    ids=["ddp", "ddp in parts", "fsdp", "fsdp in parts"],
+    [
+        ["ddp"],
+        ["ddp", "trainer.micro_batch=1", "logger=wandb", "logger.offline=true"],
+        ["fsdp", "trainer.micro_batch=1"],
+    ],
+    ids=["ddp", "ddp in parts, mirrored", "fsdp in parts"],
 )
 def test_two_ranks_leave_the_rows_of_one_device(
     isoflop: Isoflop, tmp_path: Path, alone: list[record.Row], placing: list[str]
@@ -48,8 +52,8 @@ def test_two_ranks_leave_the_rows_of_one_device(
         ]
         for loss in ("L", "L_se", "L_train"):
             assert row[loss] == pytest.approx(one[loss], rel=SAME)
-    kept = sorted(path.name for path in entry.folder.iterdir())
-    assert not [name for name in kept if name.startswith(".")]
+    assert not [path.name for path in entry.folder.iterdir() if path.name.startswith(".")]
+    assert len(list(entry.folder.glob("wandb/offline-run-*"))) == ("logger=wandb" in more)
 
 
 def children(pid: int) -> list[int]:
