@@ -1,7 +1,7 @@
 """Which family has the lower held-out loss on the embedded text for the same training FLOPs, and by how many seed sd.
 
-Width 64, the depth of the yaml, seq_len 128. The rate is the family's, and half and twice that with one seed, to see that
-it is the best of the three; then three seeds at the best.
+Width 64, the depth of the yaml, seq_len 128. The family's rate, half and twice that with one seed, to see that
+it is bracketed; then three seeds at the best of the three.
 
     python benchmarks/equal_compute.py --C 1e12 --out /tmp/equal
 """
