@@ -14,30 +14,41 @@ from omegaconf import DictConfig
 
 
 class ContentSweeper(Sweeper):
-    """Makes the grid's runs that are missing, each frozen before anything starts."""
+    """Makes the grid's runs that are missing, each frozen before anything starts; or, to retry, those of a folder."""
 
-    def __init__(self, params: dict[str, Any] | None = None, grids: list[dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self, params: dict[str, Any] | None = None, grids: list[dict[str, Any]] | None = None, retry: bool = False
+    ) -> None:
         self.grids = [dict(grid) for grid in grids or []] or [dict(params or {})]
+        self.again = retry
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.given = (hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
-        from sweeps.sweeper import sweep
+        from sweeps.sweeper import retry, sweep
 
-        sweep(*self.given, self.grids, arguments)
+        if self.again:
+            retry(*self.given, arguments)
+        else:
+            sweep(*self.given, self.grids, arguments)
 
 
 class LocalLauncher(Launcher):
     """A fresh process for every run, as many at a time as there are GPUs or cores."""
 
-    def __init__(self, n_jobs: int | None = None, timeout_s: float | None = None) -> None:
-        self.n_jobs, self.timeout_s = n_jobs, timeout_s
+    def __init__(self, **settings: Any) -> None:
+        from sweeps.launcher import Settings
+
+        self.settings = Settings(**settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config = config
+        self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from sweeps.launcher import launch
+        from sweeps.sweeper import frozen, returned
 
-        return launch(self.config, job_overrides, self.n_jobs, self.timeout_s)
+        entries = frozen(self.context, self.config, job_overrides)
+        launch(entries, self.settings)
+        return [returned(entry, overrides) for entry, overrides in zip(entries, job_overrides, strict=True)]

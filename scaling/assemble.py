@@ -158,20 +158,3 @@ def refuse_marks(node: dict[str, Any], recipe: AdamW) -> None:
         raise UserError(
             f"{why}, so that several marks cannot share one trunk; give one budget a run, as in budget.D=1e6"
         )
-
-
-def describe(plains: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What each config would run, or the sentence by which it is refused; costs are counted once.
-
-    N; D, the largest; C and steps, those spent; marks: value, D and C of each, ascending.
-    """
-    answers: list[dict[str, Any]] = []
-    for plain in plains:
-        try:
-            run = assemble(plain)
-        except UserError as error:
-            answers.append({"error": str(error)})
-            continue
-        sizes = {"N": run.cost.N, "D": run.marks[-1].D, "C": run.C_spent, "steps": run.steps_made}
-        answers.append(sizes | {"marks": [{"value": m.value, "D": m.D, "C": m.C} for m in run.marks]})
-    return answers

@@ -12,18 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-# dense bf16 peaks [FLOP/s], by a word of the device's name, the more particular first. NVIDIA data sheets H200 (2024),
-# H100 (2023: SXM, PCIe), A100 (2021), L40S (2023), L4 (2023), V100 fp16 (2020); sparse figures halved
-PEAKS = {
-    "H200": 989e12,
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "V100": 125e12,
-}
+from scaling.peaks import peak
 
 
 def device_name(device: torch.device) -> str:
@@ -35,13 +24,6 @@ def device_name(device: torch.device) -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def peak(name: str, precision: str) -> float | None:
-    """Dense peak of a device [FLOP/s]; None where it is not in the table or the precision is not bf16."""
-    if precision != "bf16":
-        return None
-    return next((value for word, value in PEAKS.items() if word in name), None)
 
 
 def peak_memory(device: torch.device) -> int:

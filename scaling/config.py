@@ -4,7 +4,7 @@ A run is its frozen config. `freeze` resolves everything once, when the run is m
 starts.
 
     plain = resolved(cfg)
-    freeze(plain, Path("runs") / plain["run_id"])       # runs/<run_id>/frozen.yaml
+    freeze(plain, Path("runs") / plain["run_id"])       # runs/<run_id>/frozen.json
 """
 
 import hashlib
@@ -19,11 +19,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from scaling import record
+from scaling import hold, record
 from scaling.errors import UserError
 
-FILE = "frozen.yaml"
-HEARTBEAT = "heartbeat.json"
+FILE = "frozen.json"
 SPENT = "spent.json"  # what all steps of a run of several marks cost
 
 # what determines a result; all else in a config is placement, names and bookkeeping
@@ -35,6 +34,10 @@ GROUPS = ("family", "data", "recipe", "budget", "trainer", "logger", "names")
 PLACE = ("family.width", "family.depth", "data.size")
 
 Config = dict[str, Any]
+
+
+class OtherCodeError(Exception):
+    """A run was frozen for other code than would run it."""
 
 
 def whole(value: Any) -> Any:
@@ -50,7 +53,7 @@ def resolved(cfg: DictConfig, keys: Iterable[str] = ()) -> Config:
     """The config as plain dicts, references resolved, whole numbers as int, with the run's and the code's identity."""
     check(cfg, keys)
     plain = {str(key): whole(container(cfg[key])) for key in cfg if key != "hydra"}
-    return plain | {"run_id": run_id(cfg), "code": code()}
+    return plain | {"run_id": identified(plain), "code": code()}
 
 
 def check(cfg: DictConfig, keys: Iterable[str]) -> None:
@@ -72,11 +75,6 @@ def container(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def science(cfg: DictConfig) -> Config:
-    """The part of a config that determines the result, and the names that go with it."""
-    return {key: whole(container(cfg[key])) for key in (*SCIENCE, "names")}
-
-
 def trunk(budget: Config, recipe: Config) -> Config:
     """What of a budget determines a run: of several marks the first, which the warm-up follows, for others extend it.
 
@@ -90,12 +88,21 @@ def trunk(budget: Config, recipe: Config) -> Config:
 
 
 def run_id(cfg: DictConfig) -> str:
-    """Hash of what determines the result, 12 hex digits."""
-    plain = science(cfg)
-    if isinstance(plain["budget"], dict):
-        plain["budget"] = trunk(plain["budget"], plain["recipe"])
-    text = json.dumps(plain, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """The run_id of a composed config."""
+    return identified({key: whole(container(cfg[key])) for key in (*SCIENCE, "names")})
+
+
+def identified(plain: Config) -> str:
+    """Hash of what determines the result, and the names that go with it, 12 hex digits."""
+    science = {key: plain[key] for key in (*SCIENCE, "names")}
+    if isinstance(science["budget"], dict):
+        science["budget"] = trunk(science["budget"], science["recipe"])
+    return digest(science)[:12]
+
+
+def digest(plain: Any) -> str:
+    """Hash of plain data, the order of keys aside."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def rung(cfg: DictConfig, keys: Iterable[str]) -> str:
@@ -112,21 +119,28 @@ def rung(cfg: DictConfig, keys: Iterable[str]) -> str:
 
 
 def freeze(plain: Config, folder: Path) -> None:
-    """Write a resolved config into the run's folder."""
-    record.write_text(folder / FILE, OmegaConf.to_yaml(OmegaConf.create(plain)))
+    """Write a resolved config into the run's folder; what was asked of an earlier one, to stop, is void."""
+    record.write_text(folder / FILE, json.dumps(plain, indent=1) + "\n")
+    (folder / hold.CANCEL).unlink(missing_ok=True)
 
 
 def thaw(folder: Path) -> Config:
-    """Read a frozen config."""
+    """Read a frozen config; UserError where it is not whole."""
     path = folder / FILE
-    content = path.read_bytes()
     try:
-        plain = OmegaConf.to_container(OmegaConf.create(content.decode()))
-    except Exception:  # whatever the parser has against it, it is not whole
+        plain = json.loads(path.read_bytes())
+    except ValueError:
         plain = None
     if not isinstance(plain, dict) or not {"run_id", "code", *GROUPS} <= plain.keys():
         raise UserError(f"{path} is not a whole config; delete its folder and give the command that made it again")
-    return whole(plain)  # type: ignore[no-any-return]
+    return plain
+
+
+def refuse_other_code(plain: Config) -> None:
+    """Refuse to run what was frozen for other code than this: its record would name the wrong commit."""
+    if plain["code"] != code():
+        then, now = (f"{c['git']}{' with changes' if c['dirty'] else ''}" for c in (plain["code"], code()))
+        raise OtherCodeError(f"frozen for the code of commit {then}, but this is {now}; give the command again")
 
 
 @lru_cache(maxsize=1)

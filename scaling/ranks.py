@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -27,10 +27,6 @@ class RankError(Exception):
     """A rank failed or died."""
 
 
-class Terminated(BaseException):
-    """SIGTERM came while the ranks were at work."""
-
-
 def together(ranks: int, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in so many processes that Lightning finds joined; returns what the first rank answers.
 
@@ -40,21 +36,20 @@ def together(ranks: int, function: Callable[..., Any], *arguments: Any) -> Any:
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     lifeline, hold = context.Pipe(duplex=False)
     port, started = free_port(), []
-    with terminable():
-        try:
-            for rank in range(ranks):
-                ours, theirs = context.Pipe(duplex=False)
-                given = (rank, ranks, port, theirs, lifeline, hold, function, arguments)
-                process = context.Process(target=_rank, args=given)  # type: ignore[attr-defined]
-                process.start()
-                theirs.close()
-                started.append((process, ours))
-            return answer(started)
-        finally:
-            for process, _ in started:
-                process.kill()
-                process.join()
-            hold.close()
+    try:
+        for rank in range(ranks):
+            ours, theirs = context.Pipe(duplex=False)
+            given = (rank, ranks, port, theirs, lifeline, hold, function, arguments)
+            process = context.Process(target=_rank, args=given)  # type: ignore[attr-defined]
+            process.start()
+            theirs.close()
+            started.append((process, ours))
+        return answer(started)
+    finally:
+        for process, _ in started:
+            process.kill()
+            process.join()
+        hold.close()
 
 
 def placed(trainer: dict[str, Any]) -> dict[str, Any]:
@@ -102,23 +97,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOCALHOST, 0))
         return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception for a with-block, so that the ranks are ended before this process is."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(*_: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _rank(

@@ -7,14 +7,13 @@ runs.csv. Knobs are further columns named as the override that sets them (`famil
     read(folder)[0]["L"]
 """
 
-import fcntl
 import json
 import os
-import time
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from scaling.errors import UserError
 
@@ -94,7 +93,7 @@ def write_text(path: Path, text: str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a draft to write; if all goes well it is flushed to disk and takes the place of path, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")  # unlike that of any other writer
     try:
         yield draft
         with draft.open("rb+") as file:
@@ -102,30 +101,6 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-class BusyError(Exception):
-    """Another process is at work in the run's folder."""
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextmanager
-def sole_writer(folder: Path, patience_s: float = 1.0) -> Iterator[None]:
-    """Hold the run's folder for a with-block, or until the process ends; BusyError where another process holds it."""
-    with (folder / "lock").open("a") as file:
-        until = time.monotonic() + patience_s  # who only looks holds it for an instant
-        while not (mine := _locked(file)) and time.monotonic() < until:
-            time.sleep(0.05)
-        if not mine:
-            raise BusyError(f"another process is at work in {folder}; wait for it or stop it") from None
-        yield
 
 
 def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

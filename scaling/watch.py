@@ -1,14 +1,11 @@
-"""What looks on while a run trains: the curve, the heartbeat, checkpoints, a mirror in W&B, a progress bar.
+"""What looks on while a run trains: the curve, checkpoints, how far it is, a mirror in W&B, a progress bar.
 
 Nothing here changes a result. The curve is ours and append-only; W&B is a mirror of it.
 
-    Trainer(callbacks=[Watch(folder, plain, flops_per_target)])
+    Trainer(callbacks=[Watch(folder, plain, flops_per_target, steps_made, heart, deferred)])
 """
 
-import json
 import logging
-import os
-import socket
 import sys
 import time
 import warnings
@@ -18,14 +15,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from scaling import record
-from scaling.config import HEARTBEAT
+from scaling.hold import Deferred, Heart
 from scaling.module import ScalingModule
 
 CURVE, CHECKPOINT, TRUNK = "curve.csv", "checkpoint.ckpt", "trunk.ckpt"
 CURVE_COLUMNS = "step,D,C,lr,L_train"
-HEARTBEAT_EVERY_S = 1.0
+BAR_EVERY_S = 0.5
 ASK_EVERY = 20  # steps between the times that ranks ask whether to keep a checkpoint
 
 
@@ -39,20 +37,28 @@ def curve_steps(steps: int, ratio: float = 1.15) -> set[int]:
 
 
 class Watch(pl.Callback):
-    """Writes curve.csv, heartbeat.json, checkpoint.ckpt and trunk.ckpt into the run's folder.
+    """Writes curve.csv, checkpoint.ckpt and trunk.ckpt into the run's folder, and tells the heart how far the run is.
 
     steps_made: of the whole run, cooldowns that are left again included; what progress is told by. The curve is that of
-    the trunk and the last cooldown.
+    the trunk and the last cooldown. A signal that ends the run finds a checkpoint of the last whole step.
     """
 
     def __init__(
-        self, folder: Path, plain: dict[str, Any], flops_per_target: float, steps_made: int, bar: bool = False
+        self,
+        folder: Path,
+        plain: dict[str, Any],
+        flops_per_target: float,
+        steps_made: int,
+        heart: Heart,
+        deferred: Deferred,
+        bar: bool = False,
     ) -> None:
         self.folder, self.flops_per_target, self.steps_made = folder, flops_per_target, steps_made
+        self.heart, self.deferred = heart, deferred
         self.code, self.checkpoint_every_s = plain["code"], plain["trainer"]["checkpoint_every_s"]
         for stale in folder.glob(f".{CHECKPOINT}.*"):
             stale.unlink(missing_ok=True)
-        self.beaten = self.kept = time.monotonic()
+        self.shown = self.kept = time.monotonic()
         self.earlier_s = 0.0  # time of earlier attempts that this one goes on from
         self.began, self.ended = time.monotonic(), False
         self.bar = Bar() if bar else None
@@ -79,9 +85,11 @@ class Watch(pl.Callback):
         if module.position in self.points and not module.branches:
             self.point(trainer, module)
         now = time.monotonic()
-        if now - self.beaten > HEARTBEAT_EVERY_S and trainer.is_global_zero:
-            self.beaten = now
-            self.beat(module)
+        self.heart.at(module.made, self.steps_made)
+        if self.bar and now - self.shown > BAR_EVERY_S:
+            self.shown = now
+            self.bar.update(module, self.steps_made)
+        self.deferred.handle(before=lambda: self.leave(trainer, module))
         if self.due(trainer, module, now - self.kept > self.checkpoint_every_s):
             self.kept = now
             self.checkpoint(trainer, CHECKPOINT)
@@ -91,6 +99,16 @@ class Watch(pl.Callback):
         if trainer.world_size > 1:
             late = module.made % ASK_EVERY == 0 and bool(trainer.strategy.broadcast(late))
         return late and module.position < module.goal
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        assert isinstance(module, ScalingModule)
+        if isinstance(exception, SIGTERMException):  # raised between steps
+            self.leave(trainer, module)
+
+    def leave(self, trainer: pl.Trainer, module: ScalingModule) -> None:
+        """Keep what there is before a signal ends the run; of several ranks none waits for another."""
+        if trainer.world_size == 1 and 0 < module.position < module.goal:
+            self.checkpoint(trainer, CHECKPOINT)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, ScalingModule)
@@ -111,15 +129,6 @@ class Watch(pl.Callback):
             trainer.logger.log_metrics(point, step=module.made)
         if self.bar:
             self.bar.update(module, self.steps_made, point["L_train"])
-
-    def beat(self, module: ScalingModule) -> None:
-        """Say that the run is alive and how far it is."""
-        state = {"step": module.made, "steps": self.steps_made, "host": socket.gethostname(), "pid": os.getpid()}
-        draft = self.folder / f".{HEARTBEAT}"
-        draft.write_text(json.dumps(state | {"time": time.time()}))
-        os.replace(draft, self.folder / HEARTBEAT)
-        if self.bar:
-            self.bar.update(module, self.steps_made)
 
     def checkpoint(self, trainer: pl.Trainer, name: str) -> None:
         """Keep the whole state, so that a killed or a longer run goes on from here."""
@@ -158,7 +167,6 @@ class Watch(pl.Callback):
         self.earlier_s, self.ended = self.wall_s, True
         if self.bar:
             self.bar.close()
-        (self.folder / HEARTBEAT).unlink(missing_ok=True)
         if not keep_checkpoint:
             (self.folder / CHECKPOINT).unlink(missing_ok=True)
 

@@ -1,21 +1,25 @@
-"""The verbs of a folder of runs: status and collect.
+"""The verbs of sweeps: plan; and of a folder of runs: status, retry, cancel, collect.
 
 isoflop status runs/first
 python -m sweeps collect runs/first -o runs.csv
 """
 
+import json
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from analysis.verbs import run
+from scaling.errors import UserError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
+
+# what is no option is an override for Hydra
+EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 Folder = Annotated[Path, typer.Argument(help="The out= of a run or sweep.", show_default=False)]
 
@@ -35,34 +39,102 @@ def collect_command(
     Example:  isoflop collect runs/first -o runs.csv
     """
     from sweeps.collect import collect
+    from sweeps.words import states
 
-    states = collect(folder, out)
-    print(f"{out}: {words(states)}", file=sys.stderr)
+    print(f"{out}: {states(collect(folder, out))}", file=sys.stderr)
+
+
+@app.command("plan", context_settings=EXTRA)
+def plan_command(
+    context: typer.Context,
+    price: Annotated[str, typer.Option(help="Money for an hour of a device: 2.5/h", show_default=False)] = "",
+    target_C: Annotated[
+        float | None, typer.Option("--target-C", help="Budget whose loss is asked for [FLOPs]", show_default=False)
+    ] = None,
+    improve: Annotated[int, typer.Option(help="Propose so many of these runs, those that tell most of it", min=0)] = 0,
+    runs: Annotated[Path | None, typer.Option(help="A runs.csv of what is there already", show_default=False)] = None,
+    law: Annotated[str, typer.Option(help="The law; by default one that suits what varies", show_default=False)] = "",
+    truth: Annotated[
+        str, typer.Option(help="Its values: E=1.6,A=400,alpha=.31,B=400,beta=.29", show_default=False)
+    ] = "",
+    noise: Annotated[float, typer.Option(help="Between seeds, relative")] = 0.005,
+    device: Annotated[
+        str, typer.Option(help="Times for a GPU of this name, by its peak: H100", show_default=False)
+    ] = "",
+    mfu: Annotated[float, typer.Option(help="With --device: the share of its peak that is reached")] = 0.3,
+    everything: Annotated[bool, typer.Option("--all", help="A line for every run.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")] = False,
+) -> None:
+    """Say what a sweep would run, take and cost, and what its laws could resolve. Nothing is trained but a few steps.
+
+    Takes the overrides of `isoflop train -m`, ladders too. Times come from short runs of each family on this machine,
+    remembered; what could be resolved comes from imagined studies of this design, fitted as real ones.
+
+    Example:  isoflop plan --price 2.5/h --target-C 1e18 -m family=lstm,transformer ladder=isoflop
+
+    Example:  isoflop plan --improve 5 --runs runs.csv -m family=lstm family.width=64,96,128 budget.C=1e12,1e13
+    """
+    from sweeps import planning
+
+    overrides = [argument for argument in context.args if argument not in ("-m", "--multirun")]
+    if unknown := [argument for argument in overrides if argument.startswith("-")]:
+        raise UserError(f"{unknown[0]} is no option of plan; see isoflop plan --help")
+    asked = planning.Asked(law, truth, noise, target_C, improve, runs)
+    planning.say(overrides, asked, price, device, mfu, everything, as_json)
 
 
 @app.command("status")
-def status_command(folder: Folder) -> None:
-    """Show the state of every run in a folder.
+def status_command(
+    folder: Folder,
+    watch: Annotated[
+        bool, typer.Option("-w", "--watch", help="Stay, and show it anew until nothing is at work.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="A line for every run.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")] = False,
+) -> None:
+    """Show how many runs of a folder are in each state, the time left, what failed and why, and the lowest losses.
 
-    Example:  isoflop status runs/first
+    Example:  isoflop status runs/first --watch
     """
     from rich.console import Console
-    from rich.table import Table
 
+    from sweeps import status
+
+    if as_json:
+        print(json.dumps(status.overview(folder).as_json()))
+    elif watch:
+        status.watch(folder, everything, Console())
+    else:
+        Console(highlight=False).print(status.overview(folder).shown(everything))
+
+
+@app.command("retry", context_settings=EXTRA)
+def retry_command(folder: Folder, context: typer.Context) -> int:
+    """Make the runs of a folder that have no result, as they were frozen: failed, timed out, stale, cancelled, planned.
+
+    Further arguments say how, as in `isoflop train`: hydra/launcher=slurm, hydra.launcher.n_jobs=4.
+
+    Example:  isoflop retry runs/first hydra.launcher.timeout_s=7200
+    """
+    from scaling.train import main as train
+    from sweeps.demo import quoted
     from sweeps.ledger import entries
 
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "state", "family", "width", "depth", "seed", "L", "step or reason"):
-        table.add_column(name)
-    found = list(entries(folder))
-    for entry in found:
-        plain, beat, row = entry.plain, entry.heartbeat(), entry.rows[-1] if entry.rows else {}
-        loss = f"{row['L']:.4f}" if row.get("L") is not None else ""
-        note = str(row.get("reason") or (f"{beat['step']}/{beat['steps']} on {beat['host']}" if beat else ""))
-        sizes = [str(value) for value in (plain["family"]["width"], plain["family"]["depth"], plain["seed"])]
-        table.add_row(entry.run_id, entry.state, plain["names"]["family"], *sizes, loss, note)
-    Console().print(table, markup=False)
-    print(words(Counter(entry.state for entry in found)))
+    entries(folder)  # says so where there are none
+    return train(["-m", f"out={quoted(folder)}", "hydra.sweeper.retry=true", *context.args])
+
+
+@app.command("cancel")
+def cancel_command(folder: Folder) -> None:
+    """Ask every run of a folder that is at work or waiting to stop, wherever it runs; what is done stays.
+
+    A run at work keeps a checkpoint and ends within seconds; `isoflop retry`, or the command that made it, goes on.
+
+    Example:  isoflop cancel runs/first
+    """
+    from sweeps.cancel import cancel
+
+    print(cancel(folder), file=sys.stderr)
 
 
 @app.command("import-wandb")
@@ -79,11 +151,6 @@ def import_wandb_command(
     found = import_wandb(source)
     write(found, out)
     print(f"{out}: {found}", file=sys.stderr)
-
-
-def words(states: dict[str, int]) -> str:
-    """Counts of states in words."""
-    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
 
 
 def main(arguments: list[str]) -> int:

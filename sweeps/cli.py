@@ -11,7 +11,10 @@ import sys
 VERBS = {
     "demo": ("sweeps.demo", "a small real study, end to end, on the embedded data, with a report"),
     "train": ("scaling.train", "train one run, or with -m a sweep; the same command again resumes it"),
-    "status": ("sweeps.__main__", "the state of every run in a folder"),
+    "plan": ("sweeps.__main__", "what a sweep would run, take and cost, and what its laws could resolve; runs nothing"),
+    "status": ("sweeps.__main__", "how the runs of a folder stand: at work, failed, time left, lowest losses"),
+    "retry": ("sweeps.__main__", "make what a folder's runs lack, as they were frozen"),
+    "cancel": ("sweeps.__main__", "ask the runs of a folder to stop, wherever they run"),
     "collect": ("sweeps.__main__", "join a folder's records into a runs.csv"),
     "import-wandb": ("sweeps.__main__", "make a table of the runs that Weights & Biases has"),
     "fit": ("analysis.__main__", "fit a law to a CSV of losses, with intervals"),

@@ -5,21 +5,25 @@ collect(Path("runs"), Path("runs.csv"))
 
 import csv
 import io
+from collections import Counter
 from pathlib import Path
 
 from scaling import record
 from scaling.errors import UserError
-from sweeps.ledger import entries
+from sweeps.ledger import Entry, entries
 
 
 def rows(folder: Path) -> list[record.Row]:
     """All rows of a folder of runs, failures too; UserError where a record is not whole."""
-    found: list[record.Row] = []
-    for entry in entries(folder):
+    return gathered(list(entries(folder)))
+
+
+def gathered(found: list[Entry]) -> list[record.Row]:
+    """The rows of these runs, sorted; UserError where a record is not whole."""
+    for entry in found:
         if entry.state == "broken":
             record.read(entry.folder)  # says what is wrong with it
-        found += entry.rows
-    return sorted(found, key=place)
+    return sorted((row for entry in found for row in entry.rows), key=place)
 
 
 def place(row: record.Row) -> tuple[str | int | float, ...]:
@@ -30,12 +34,11 @@ def place(row: record.Row) -> tuple[str | int | float, ...]:
 
 def collect(folder: Path, out: Path) -> dict[str, int]:
     """Write the table, whole or not at all; returns how many runs are in each state."""
-    states: dict[str, int] = {}
-    for entry in entries(folder):
-        states[entry.state] = states.get(entry.state, 0) + 1
-    table = rows(folder)
+    found = list(entries(folder))
+    states = Counter(entry.state for entry in found)
+    table = gathered(found)
     if not table:
-        raise UserError(f"{folder} holds no finished run yet ({len(list(entries(folder)))} planned); train them first")
+        raise UserError(f"{folder} holds no finished run yet ({len(found)} planned); train them first")
     text = io.StringIO()
     writer = csv.DictWriter(text, record.order(key for row in table for key in row), lineterminator="\n")
     writer.writeheader()

@@ -5,14 +5,15 @@ runs.
 """
 
 import contextlib
-import os
+import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -21,59 +22,81 @@ from rich.text import Text
 
 from scaling import config, record
 from scaling.errors import UserError
-from sweeps.ledger import Entry, held
+from scaling.hold import cancelled
+from sweeps.ledger import Entry
+from sweeps.machine import cores, gpus
 from sweeps.processes import BUSY, Lifeline, Run, ending
+from sweeps.words import clock, short
 
 console = Console(stderr=True)
 POLL_S = 0.25
 
 
-def gpus() -> list[str]:
-    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name]
-    return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+@dataclass(frozen=True)
+class Settings:
+    """How runs are launched: so many at a time, or on each GPU; seconds that one may take; attempts after the first."""
+
+    n_jobs: int | None = None
+    n_per_gpu: int = 1
+    timeout_s: float | None = None
+    retries: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("n_jobs", 1), ("n_per_gpu", 1), ("retries", 0)):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= least) and not (name == "n_jobs" and value is None):
+                raise UserError(f"hydra.launcher.{name}={value!r} is not a whole number of at least {least}")
+        if self.timeout_s is not None and (not isinstance(self.timeout_s, (int, float)) or self.timeout_s <= 0):
+            raise UserError(
+                f"hydra.launcher.timeout_s={self.timeout_s!r} is not a number of seconds above 0; null is no limit"
+            )
+
+    def slots(self, trainer: dict[str, Any]) -> list[str | None]:
+        """A place for every run at a time: the GPUs it may use, as CUDA_VISIBLE_DEVICES takes them, or no GPU.
+
+        A run of several devices has so many GPUs to itself. Without GPUs the cores are shared out, a thread each.
+        """
+        each = trainer["devices"] if isinstance(trainer["devices"], int) else 1
+        cards = gpus() if trainer["accelerator"] != "cpu" else []
+        places: list[str | None]
+        if cards:
+            together = [",".join(cards[at : at + each]) for at in range(0, len(cards) - each + 1, each)]
+            places = [*(together or [",".join(cards)])] * self.n_per_gpu
+        else:
+            places = [None] * max(1, cores() // (config.threads() * each))
+        return [places[at % len(places)] for at in range(self.n_jobs)] if self.n_jobs else places
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def launch(entries: list[Entry], settings: Settings) -> None:
+    """Make every run, those that are placed alike together; what became of them is on disk."""
+    alike: dict[tuple[Any, Any], list[Entry]] = {}
+    for entry in entries:
+        trainer = entry.plain["trainer"]
+        alike.setdefault((trainer["accelerator"], trainer["devices"]), []).append(entry)
+    for members in alike.values():
+        Sweep(members, settings.slots(members[0].plain["trainer"]), settings).run()
 
 
-def launch(
-    cfg: DictConfig, overrides: Sequence[Sequence[str]], n_jobs: int | None, timeout_s: float | None
-) -> Sequence[JobReturn]:
-    """Make every run; returns Hydra's results in the order given."""
-    if n_jobs is not None and (not isinstance(n_jobs, int) or n_jobs < 1):
-        raise UserError(
-            f"hydra.launcher.n_jobs={n_jobs!r} is not a whole number of at least 1; null is one per core or GPU"
-        )
-    if timeout_s is not None and (not isinstance(timeout_s, (int, float)) or timeout_s <= 0):
-        raise UserError(f"hydra.launcher.timeout_s={timeout_s!r} is not a number of seconds above 0; null is no limit")
-    names = [o.split("=", 1)[1] for point in overrides for o in point if o.startswith("hydra.sweep.subdir=")]
-    if len(names) != len(overrides):
-        raise UserError("hydra/launcher=isoflop takes runs that hydra/sweeper=isoflop froze; leave both as they are")
-    entries = [Entry(Path(cfg.hydra.sweep.dir) / name) for name in names]
-    cards: list[str | None] = [*gpus()] if cfg.trainer.accelerator != "cpu" else []
-    cards = cards or [None] * cores()
-    slots = [cards[i % len(cards)] for i in range(n_jobs)] if n_jobs else cards
-    Sweep(entries, slots, timeout_s).run()
-    return [
-        JobReturn(status=JobStatus.COMPLETED if e.finished else JobStatus.FAILED)
-        for e in map(Entry, (e.folder for e in entries))
-    ]
+@dataclass
+class Job:
+    """A run at work: its process, and since when."""
+
+    run: Run
+    entry: Entry
+    since: float
+    killed_before: int  # processes that the kernel has ended for want of memory
 
 
 class Sweep:
     """Runs waiting, running and ended; the largest start first, so that none is left alone at the end."""
 
-    def __init__(self, entries: list[Entry], slots: list[str | None], timeout_s: float | None) -> None:
+    def __init__(self, entries: list[Entry], slots: list[str | None], settings: Settings) -> None:
         self.waiting = sorted(entries, key=lambda e: e.plain["plan"]["C"])
-        self.free, self.timeout_s = list(slots), timeout_s
-        self.running: dict[int, tuple[Run, Entry, float]] = {}
+        self.free, self.settings = list(slots), settings
+        self.running: dict[int, Job] = {}
         self.ended: list[Entry] = []
         self.elsewhere: list[Entry] = []  # at work in another process
+        self.attempts: Counter[str] = Counter()
         self.total = sum(e.plain["plan"]["C"] for e in entries)
         self.count, self.began = len(entries), time.monotonic()
 
@@ -87,42 +110,61 @@ class Sweep:
                     while self.waiting and self.free:
                         self.start(lifeline)
                     if self.running:
-                        wait([run.process.sentinel for run, _, _ in self.running.values()], timeout=POLL_S)
-                    else:
+                        wait([job.run.process.sentinel for job in self.running.values()], timeout=POLL_S)
+                    elif self.elsewhere:
                         time.sleep(POLL_S)
                     self.reap()
                     refresh()
             finally:
-                for run, _, _ in self.running.values():
-                    run.kill()
-                    run.process.join()
+                for job in self.running.values():
+                    job.run.kill()
+                    job.run.process.join()
 
     def start(self, lifeline: Lifeline) -> None:
-        """Start the largest waiting run in a free slot."""
+        """Start the largest waiting run in a free slot, unless a person has asked for it not to be made."""
         entry = self.waiting.pop()
+        if cancelled(entry.folder):
+            self.ended.append(Entry(entry.folder))
+            return
+        self.attempts[entry.run_id] += 1
         run = lifeline.start(entry.folder, self.free.pop())
-        self.running[run.process.sentinel] = (run, entry, time.monotonic())
+        self.running[run.process.sentinel] = Job(run, entry, time.monotonic(), memory_kills())
 
     def reap(self) -> None:
         """Take in the runs that ended, and end those that take too long."""
-        for sentinel, (run, entry, since) in list(self.running.items()):
-            late = self.timeout_s is not None and time.monotonic() - since > self.timeout_s
-            if run.process.is_alive() and not late:
+        for sentinel, job in list(self.running.items()):
+            limit = self.settings.timeout_s
+            late = limit is not None and time.monotonic() - job.since > limit
+            if job.run.process.is_alive() and not late:
                 continue
             if late:
-                run.kill()
-            run.process.join()
+                job.run.kill()
+            job.run.process.join()
             del self.running[sentinel]
-            self.free.append(run.gpu)
-            if run.process.exitcode == BUSY:
-                self.elsewhere.append(entry)
-                continue
-            account(entry, run.process.exitcode, f"not done after timeout_s={self.timeout_s:g}" if late else None)
-            self.ended.append(Entry(entry.folder))
+            self.free.append(job.run.gpu)
+            self.take_in(job, f"not done after timeout_s={limit:g}" if late else None)
+
+    def take_in(self, job: Job, late: str | None) -> None:
+        """Sort one that ended: elsewhere at work, to be tried again, or ended."""
+        code = job.run.process.exitcode
+        if code == BUSY:
+            self.elsewhere.append(job.entry)
+        elif not late and self.passes(job, code):
+            smaller(job, code)
+            self.waiting.append(Entry(job.entry.folder))
+        else:
+            account(job.entry, code, late)
+            self.ended.append(Entry(job.entry.folder))
+
+    def passes(self, job: Job, code: int | None) -> bool:
+        """Whether what ended a run may pass, so that it is tried again: a signal that nobody here sent."""
+        killed = code is not None and (code < 0 or code > 128)
+        left = self.attempts[job.entry.run_id] <= self.settings.retries
+        return killed and left and not cancelled(job.entry.folder) and not recorded(job.entry.folder)
 
     def look_elsewhere(self) -> None:
         """Take in what another process has finished, and take up what it left."""
-        for entry in [e for e in self.elsewhere if not held(e.folder)]:
+        for entry in [e for e in self.elsewhere if not e.held]:
             self.elsewhere.remove(entry)
             now = Entry(entry.folder)
             (self.ended if now.finished else self.waiting).append(now)
@@ -130,15 +172,37 @@ class Sweep:
     def time_left_s(self) -> float | None:
         """By the FLOPs done so far; None before the first."""
         done = sum(e.plain["plan"]["C"] for e in self.ended)
-        for _, entry, _ in self.running.values():
-            beat = entry.heartbeat()
-            done += entry.plain["plan"]["C"] * beat["step"] / beat["steps"] if beat else 0.0
+        for job in self.running.values():
+            done += job.entry.plain["plan"]["C"] * job.entry.share_done
         return (self.total - done) * (time.monotonic() - self.began) / done if done else None
 
 
+def recorded(folder: Path) -> bool:
+    """Whether a run has left a record."""
+    return (folder / record.FILE).exists()
+
+
+def memory_kills() -> int:
+    """How many processes this machine has ended for want of memory since it started; 0 where it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        words = Path("/proc/vmstat").read_text().split()
+        return int(words[words.index("oom_kill") + 1])
+    return 0
+
+
+def smaller(job: Job, code: int | None) -> None:
+    """Halve the micro-batch of a run that the kernel ended for want of memory; the batch stays as it is."""
+    if code != -signal.SIGKILL or memory_kills() == job.killed_before:
+        return
+    plain, trainer = job.entry.plain, job.entry.plain["trainer"]
+    now = trainer["micro_batch"] or plain["recipe"]["batch"]
+    if isinstance(now, int) and now > 1:
+        config.freeze(plain | {"trainer": trainer | {"micro_batch": now // 2}}, job.entry.folder)
+
+
 def account(entry: Entry, code: int | None, late: str | None) -> None:
-    """Leave a row for a run whose process could not."""
-    if not (entry.folder / record.FILE).exists():
+    """Leave a row for a run whose process could not, unless a person stopped it."""
+    if not recorded(entry.folder) and not cancelled(entry.folder):
         status = "timeout" if late else "failed"
         reason = late or f"the process ended without a record: {ending(code)}; see {entry.folder}/log.txt"
         with contextlib.suppress(OSError, ValueError):
@@ -171,26 +235,9 @@ def table(sweep: Sweep) -> Group:
     rows = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
     for name in ("family", "width", "depth", "seed", "N", "D", "C", "step"):
         rows.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
-    for _, entry, _ in sorted(sweep.running.values(), key=lambda r: r[1].run_id):
-        plain, plan, beat = entry.plain, entry.plain["plan"], entry.heartbeat()
+    for job in sorted(sweep.running.values(), key=lambda job: job.entry.run_id):
+        plain, plan, beat = job.entry.plain, job.entry.plain["plan"], job.entry.heartbeat()
         dials = (plain["names"]["family"], plain["family"]["width"], plain["family"]["depth"], plain["seed"])
-        step = f"{beat['step']}/{beat['steps']}" if beat else f"–/{plan['steps']}"
+        step = f"{beat['step']}/{beat['steps']}" if beat.get("steps") else f"–/{plan['steps']}"
         rows.add_row(*map(str, dials), *(short(plan[key]) for key in ("N", "D", "C")), step)
     return Group(head, rows)
-
-
-def short(number: float) -> str:
-    """A size in two digits, as the command line takes it: 2.5e4."""
-    return f"{number:.2g}".replace("e+0", "e").replace("e+", "e")
-
-
-def clock(seconds: float) -> str:
-    """A length of time as people read it."""
-    minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes // 60} h {minutes % 60} min"
-        if minutes >= 60
-        else f"{minutes} min {rest} s"
-        if minutes
-        else f"{rest} s"
-    )

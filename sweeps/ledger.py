@@ -1,24 +1,36 @@
-"""The state of every run of a folder, read from the files that the runs leave: no server, nothing kept in memory.
+"""The ledger: the state of every run of a folder, read from the files that the runs leave; no server, no index.
 
-for entry in entries(Path("runs")):
-    print(entry.run_id, entry.state)
+    for entry in entries(Path("runs")):
+        print(entry.run_id, entry.state)
+
+A run's folder holds `frozen.json` from the moment it is planned, `lock` and `heartbeat.json` while a process is at work
+in it, `cancel` where a person asked to stop, and `records.json` once it has ended: each written whole, by one owner, so
+that any number of processes on a shared file system may read and write them.
 """
 
-import fcntl
-import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scaling import config, record
+from scaling import config, hold, record
 from scaling.errors import UserError
+
+# what a run can be, in the order in which it is told
+STATES = ("ok", "diverged", "running", "planned", "stale", "cancelled", "timeout", "failed", "broken")
+# ... and is made again, by the same command or by retry
+UNMADE = ("planned", "stale", "cancelled", "timeout", "failed", "broken")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One run's folder. state: planned, running, broken (a record that is not whole), or the status of its record."""
+    """One run's folder, as it was when first looked at.
+
+    state: ok, diverged, failed, timeout (those of its record); planned; running; stale, where a process was at work and
+    ended without a word; cancelled; broken, where the record is not whole.
+    """
 
     folder: Path
 
@@ -41,42 +53,45 @@ class Entry:
 
     @cached_property
     def state(self) -> str:
-        if self.rows and not (self.rows[0]["status"] not in ("ok", "diverged") and held(self.folder)):
-            return str(self.rows[0]["status"])
-        if (self.folder / record.FILE).exists():
+        status = self.rows[0]["status"] if self.rows else None
+        if status in ("ok", "diverged"):
+            return str(status)
+        if self.held:
+            return "running"
+        if status is None and (self.folder / record.FILE).exists():
             return "broken"
-        return "running" if held(self.folder) else "planned"
+        if hold.cancelled(self.folder):
+            return "cancelled"
+        return str(status) if status else "stale" if self.heartbeat() else "planned"
+
+    @property
+    def held(self) -> bool:
+        """Whether a process is at work in the folder, here or on another host."""
+        return hold.held(self.folder) or hold.fresh(self.folder, self.heartbeat())
 
     @property
     def finished(self) -> bool:
         """Whether the same command need not make it again."""
         return self.state in ("ok", "diverged")
 
+    @property
+    def share_done(self) -> float:
+        """The share of its steps that a run at work has made."""
+        beat = self.heartbeat()
+        return beat["step"] / beat["steps"] if beat.get("steps") else 0.0
+
     def heartbeat(self) -> dict[str, Any]:
         """Step, steps, host, pid and time of a run at work; empty where there is none."""
-        try:
-            return json.loads((self.folder / config.HEARTBEAT).read_text())  # type: ignore[no-any-return]
-        except (OSError, ValueError):
-            return {}
-
-
-def held(folder: Path) -> bool:
-    """Whether a process is at work in the folder."""
-    try:
-        with (folder / "lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:  # no lock was ever taken
-        return False
+        return hold.heartbeat(self.folder)
 
 
 def entries(folder: Path) -> Iterator[Entry]:
-    """The runs of a folder, sorted by run_id."""
+    """The runs of a folder, sorted by run_id; UserError where there is none."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder of runs; give the out= of a sweep, or train one first")
-    frozen = sorted(path.parent for path in folder.glob(f"*/{config.FILE}"))
+    with os.scandir(folder) as inside:
+        names = sorted(one.name for one in inside if one.is_dir())
+    frozen = [name for name in names if os.path.exists(f"{folder}/{name}/{config.FILE}")]
     if not frozen:
         raise UserError(f"{folder} holds no run (no */{config.FILE}); give the out= of a sweep, or train one first")
-    return map(Entry, frozen)
+    return (Entry(folder / name) for name in frozen)

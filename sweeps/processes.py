@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection
@@ -21,6 +22,8 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+from sweeps.machine import cores
 
 # imported once, in the server; every process is a fork of it
 PRELOAD = ["scaling.preload"]
@@ -52,6 +55,12 @@ def call(function: str, *arguments: Any) -> Any:
     if not good:
         raise RuntimeError(answer)
     return answer
+
+
+def calls(function: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    """The same call with several arguments, as many at a time as there are cores; answers in the order given."""
+    with ThreadPoolExecutor(max(1, min(cores(), len(arguments)))) as pool:
+        yield from pool.map(lambda given: call(function, *given), arguments)
 
 
 def _answer(pipe: Connection, function: str, arguments: Sequence[Any]) -> None:
@@ -101,8 +110,9 @@ def _run(folder: str, gpu: str | None, lifeline: Connection) -> None:
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    from scaling.record import BusyError
-    from scaling.train import Stopped, run_one
+    from scaling.ending import Stopped
+    from scaling.hold import BusyError
+    from scaling.run import run_one
 
     try:
         row = run_one(Path(folder))[-1]

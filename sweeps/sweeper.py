@@ -6,33 +6,34 @@ runs it.
     isoflop train -m family=mlp,lstm family.width=16,32 budget.C=1e10,2e10
 """
 
+import contextlib
 import copy
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from scaling import config, record
+from scaling.ending import RunFailedError
 from scaling.errors import UserError
-from sweeps import processes
-from sweeps.ledger import Entry
+from scaling.train import objective
+from sweeps import costs
+from sweeps.compose import compose
+from sweeps.ledger import UNMADE, Entry, entries
 
 ID = "hydra.sweep.subdir"
-# where the runs of a sweep go and how they are made: the same for all of them
-ONE = ("out", "sweep", "ladder", "redo_other_code", "trainer", "logger", "names", "rung", "tags")
-
 console = Console(stderr=True)
 
 
@@ -49,57 +50,45 @@ def sweep(
     others = sum(not config.same_code(record.read(out / p["run_id"])[0], p) for p in plains if p not in todo)
     if others:
         say(f"{others} of those done are by other code; redo_other_code=true runs them again")
+    make(context, task, cfg, plains, todo)
+
+
+def retry(context: HydraContext, task: TaskFunction, cfg: DictConfig, arguments: list[str]) -> None:
+    """Make the runs of a folder that have no result, as they were frozen; SystemExit(1) where any is left without."""
+    parser = OverridesParser.create(config_loader=context.config_loader)
+    other = [o.input_line for o in parser.parse_overrides(arguments) if o.get_key_element() != "out"]
+    if other:
+        raise UserError(f"{other[0]}: retry makes runs as they were frozen, and takes hydra.* alone")
+    out = Path(cfg.hydra.sweep.dir)
+    found = list(entries(out))
+    frozen = [entry.plain for entry in found if entry.state in UNMADE]
+    say(f"{len(found)} runs in {out}: {len(found) - len(frozen)} done or at work, {len(frozen)} to make")
+    others = sum(plain["code"] != config.code() for plain in frozen)
+    if others:
+        say(f"{others} of them were frozen for other code, and are made by this")
+    todo = checked([plain | {"code": config.code()} for plain in frozen])
+    make(context, task, cfg, todo, todo)
+
+
+def make(
+    context: HydraContext, task: TaskFunction, cfg: DictConfig, plains: list[config.Config], todo: list[config.Config]
+) -> None:
+    """Freeze what is to be made, hand it to the launcher, and say how all ended."""
+    out = Path(cfg.hydra.sweep.dir)
+    loader = FrozenLoader(context.config_loader.config_search_path)  # type: ignore[attr-defined]
+    handing = HydraContext(config_loader=loader, callbacks=context.callbacks)
+    launcher = Plugins.instance().instantiate_launcher(hydra_context=handing, task_function=task, config=cfg)
     for plain in todo:
         config.freeze(plain, out / plain["run_id"])
     if todo:
-        launch(context, task, cfg, [plain["run_id"] for plain in todo])
+        launch(launcher, [plain["run_id"] for plain in todo])
     conclude({Entry(out / plain["run_id"]): plain for plain in plains})
-
-
-def compose(
-    context: HydraContext, cfg: DictConfig, grids: Sequence[dict[str, Any]], arguments: list[str]
-) -> list[config.Config]:
-    """The resolved config of every point of every grid, each run once.
-
-    Hydra composes once for every choice of groups; what is left are scalars, set on a copy of it.
-    """
-    loader = context.config_loader
-    assert isinstance(loader, ConfigLoaderImpl)
-    parser = OverridesParser.create(config_loader=loader)
-    points: list[list[str]] = []
-    for grid in grids:
-        given = parser.parse_overrides([f"{key}={value}" for key, value in grid.items()] + arguments)
-        swept = [o.get_key_element() for o in given if o.is_sweep_override()]
-        if wrong := [key for key in swept if key.split(".")[0] in ONE]:
-            raise UserError(f"{wrong[0]} takes one value in a sweep; give a command for each")
-        points += BasicSweeper.split_arguments(given, None)[0]
-    bases: dict[tuple[str, ...], DictConfig] = {}
-    found: dict[str, config.Config] = {}
-    for point in track(points, "composing", console=console, transient=True, disable=not console.is_terminal):
-        parsed = parser.parse_overrides(point)
-        groups = tuple(str(o.input_line) for o in parsed if not scalar(o, cfg))
-        if groups not in bases:
-            bases[groups] = loader.load_sweep_config(cfg, list(groups))
-        base = copy.deepcopy(bases[groups])
-        ConfigLoaderImpl._apply_overrides_to_config([o for o in parsed if scalar(o, cfg)], base)
-        HydraConfig.instance().set_config(base)
-        keys = [o.get_key_element() for o in parsed]
-        base.rung = base.rung or config.rung(base, keys)
-        plain = config.resolved(base, keys)
-        found.setdefault(plain["run_id"], plain)
-    return list(found.values())
-
-
-def scalar(override: Override, cfg: DictConfig) -> bool:
-    """Whether an override only sets a value: neither a choice of group nor an addition or deletion."""
-    plainly = not (override.is_add() or override.is_force_add() or override.is_delete() or override.is_hydra_override())
-    return plainly and override.key_or_group not in cfg.hydra.runtime.choices
 
 
 def checked(plains: list[config.Config]) -> list[config.Config]:
     """Ask the left side what each run would be; UserError where one cannot be run, before anything starts."""
-    with console.status("counting parameters and FLOPs"):
-        answers = processes.call("scaling.assemble:describe", plains)
+    with progress("counting parameters and FLOPs") as told:
+        answers = costs.described(plains, told)
     wrong = Counter(answer["error"] for answer in answers if "error" in answer)
     if wrong:
         (sentence, times), more = wrong.most_common(1)[0], len(wrong) - 1
@@ -108,13 +97,49 @@ def checked(plains: list[config.Config]) -> list[config.Config]:
     return [plain | {"plan": answer} for plain, answer in zip(plains, answers, strict=True)]
 
 
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar in the terminal that is told the share that is done; elsewhere nothing."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+
+
+def frozen(context: HydraContext, cfg: DictConfig, points: Sequence[Sequence[str]]) -> list[Entry]:
+    """The runs that a launcher is handed: those that our sweeper froze, by name; those of another are frozen here."""
+    out, found, plains = Path(cfg.hydra.sweep.dir), list[str](), list[config.Config]()
+    for point in points:
+        name = next((o.split("=", 1)[1] for o in point if o.startswith(f"{ID}=")), None)
+        if name is None:
+            job = context.config_loader.load_sweep_config(cfg, list(point))
+            HydraConfig.instance().set_config(job)
+            keys = [o.split("=")[0].lstrip("+~") for o in job.hydra.overrides.task]
+            job.rung = job.rung or config.rung(job, keys)
+            plains.append(config.resolved(job, keys))
+            name = plains[-1]["run_id"]
+        found.append(name)
+    for plain in checked(plains) if plains else []:
+        if not config.done(out / plain["run_id"], plain):
+            config.freeze(plain, out / plain["run_id"])
+    return [Entry(out / name) for name in found]
+
+
+def returned(entry: Entry, overrides: Sequence[str]) -> JobReturn:
+    """What Hydra is told of a run: L of its last mark, for a sweeper that seeks the least."""
+    now = Entry(entry.folder)
+    if now.finished:
+        return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=objective(now.rows[-1]))
+    error = RunFailedError(str(now.rows[0]["reason"]) if now.rows else f"{now.state}, without a record")
+    return JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error)
+
+
 class FrozenLoader(ConfigLoaderImpl):
     """Gives any Hydra launcher the frozen config of a run where it would compose one again."""
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         name = next(o.split("=", 1)[1] for o in sweep_overrides if o.startswith(f"{ID}="))
         cfg = copy.deepcopy(master_config)
-        frozen = OmegaConf.load(Path(cfg.hydra.sweep.dir) / name / config.FILE)
+        frozen = config.thaw(Path(cfg.hydra.sweep.dir) / name)
         with open_dict(cfg):
             for key in [key for key in cfg if key != "hydra"]:
                 del cfg[key]
@@ -124,11 +149,8 @@ class FrozenLoader(ConfigLoaderImpl):
         return cfg
 
 
-def launch(context: HydraContext, task: TaskFunction, cfg: DictConfig, names: list[str]) -> None:
+def launch(launcher: Launcher, names: list[str]) -> None:
     """Hand the runs to Hydra's launcher; what became of them is read from disk afterwards, never from it."""
-    loader = FrozenLoader(context.config_loader.config_search_path)  # type: ignore[attr-defined]
-    frozen = HydraContext(config_loader=loader, callbacks=context.callbacks)
-    launcher = Plugins.instance().instantiate_launcher(hydra_context=frozen, task_function=task, config=cfg)
     try:
         launcher.launch([[f"{ID}={name}"] for name in names], initial_job_idx=0)
     except UserError:
@@ -143,16 +165,23 @@ def conclude(runs: dict[Entry, config.Config]) -> None:
     say(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
     lost = [entry for entry, plain in runs.items() if not config.done(entry.folder, plain)]
     for entry in lost[:10]:
-        if entry.state == "running":
-            reason = "at work in another process"
-        elif entry.finished:
-            reason = "made by other code, and running it again failed; see its log.txt"
-        else:
-            reason = entry.rows[0]["reason"] if entry.rows else "left no record; see its log.txt"
-        say(f"  {entry.folder}: {reason}", style="red")
+        say(f"  {entry.folder}: {why(entry)}", style="red")
+    if len(lost) > 10:
+        say(f"  and {len(lost) - 10} more; isoflop status shows them", style="red")
     if lost:
         say("the same command again makes what is missing")
         sys.exit(1)
+
+
+def why(entry: Entry) -> str:
+    """Why a run has no result."""
+    if entry.state == "running":
+        return "at work in another process"
+    if entry.state == "cancelled":
+        return "cancelled"
+    if entry.finished:
+        return "made by other code, and running it again failed; see its log.txt"
+    return str(entry.rows[0]["reason"]) if entry.rows else "left no record; see its log.txt"
 
 
 def say(line: str, style: str = "") -> None:

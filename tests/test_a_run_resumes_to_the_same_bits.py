@@ -15,8 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from scaling import config, record, watch
 from scaling.module import loss_per_target
 from scaling.recipe import AdamW
+from scaling.run import run_one
 from scaling.task import Task
-from scaling.train import run_one
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*ckpt_path.*"
@@ -85,7 +85,9 @@ def test_a_checkpoint_of_other_code_or_torn_is_begun_again(
     folder = frozen(tmp_path / "cut", "trainer.checkpoint_every_s=0")
     run_one(folder)
     if spoil == "code":
-        record.write_text(folder / config.FILE, (folder / config.FILE).read_text().replace("git: ", "git: f"))
+        other = {"git": "f" * 12, "dirty": False}
+        monkeypatch.setattr(config, "code", lambda: other)
+        config.freeze(config.thaw(folder) | {"code": other}, folder)
     else:
         (folder / watch.CHECKPOINT).write_bytes((folder / watch.CHECKPOINT).read_bytes()[:500])
     (again,) = run_one(folder)
@@ -109,7 +111,7 @@ def test_wandb_going_away_costs_no_result(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_run_without_result_keeps_its_checkpoint_and_a_finished_one_does_not(tmp_path: Path) -> None:
     run_one(frozen(tmp_path, "trainer.checkpoint_every_s=0"))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["curve.csv", "frozen.yaml", "lock", "records.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["curve.csv", "frozen.json", "lock", "records.json"]
 
 
 def test_the_same_run_twice_gives_the_same_bits_and_another_seed_does_not(tmp_path: Path) -> None:

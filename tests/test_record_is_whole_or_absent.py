@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling import record
+from scaling import hold, record
 from scaling.errors import UserError
 
 # the contract of runs.csv: a column may be added here, never renamed or dropped in silence
@@ -103,10 +103,10 @@ def test_every_prefix_of_a_record_is_refused(tmp_path: Path) -> None:
 
 def test_one_process_at_a_time_writes_in_a_folder(tmp_path: Path) -> None:
     with (
-        record.sole_writer(tmp_path),
-        pytest.raises(record.BusyError, match="at work"),
-        record.sole_writer(tmp_path, 0),
+        hold.sole_writer(tmp_path),
+        pytest.raises(hold.BusyError, match="at work"),
+        hold.sole_writer(tmp_path, 0),
     ):
         pass
-    with record.sole_writer(tmp_path):
+    with hold.sole_writer(tmp_path):
         pass

@@ -193,7 +193,7 @@ def test_a_signal_is_never_a_success(tmp_path: Path, how: signal.Signals, code: 
 def test_a_retry_does_not_carry_the_old_reason(tmp_path: Path) -> None:
     late = start(tmp_path, "budget.D=1e9", "hydra.launcher.timeout_s=3")
     assert late.wait(60) == 1
-    again = start(tmp_path, "budget.D=1e9")
+    again = start(tmp_path, "budget.D=1e9", "hydra.launcher.retries=0")
     for _ in range(300):
         if next(entries(tmp_path)).state == "running":
             break
@@ -229,7 +229,7 @@ def gone(pid: int) -> bool:
 
 
 def test_a_killed_run_is_a_row_with_the_reason(tmp_path: Path) -> None:
-    sweep = start(tmp_path, "budget.D=1e9")
+    sweep = start(tmp_path, "budget.D=1e9", "hydra.launcher.retries=0")
     os.kill(worker(tmp_path), signal.SIGKILL)
     assert sweep.wait(60) == 1
     (row,) = rows(tmp_path)
@@ -245,7 +245,7 @@ def test_runs_end_with_their_launcher(tmp_path: Path, how: signal.Signals) -> No
     sweep.send_signal(how)
     assert sweep.wait(60) == (-9 if how is signal.SIGKILL else 130)
     assert gone(pid)
-    assert next(entries(tmp_path)).state == "planned"
+    assert next(entries(tmp_path)).state == "stale"
 
 
 def test_any_hydra_launcher_runs_the_frozen_config(isoflop: Isoflop, small_sweep: Path, tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_composing_once_per_choice_of_groups_equals_hydras_own() -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from sweeps import sweeper
+    from sweeps.compose import compose as composed
 
     config.register_resolvers()
     arguments = ["family=mlp,lstm", "family.width=8,16", "budget.D=1e3,2e3", "data.size=1e4", "seed=0,1", "tags=[a]"]
@@ -273,7 +273,7 @@ def test_composing_once_per_choice_of_groups_equals_hydras_own() -> None:
         class Context:
             config_loader = loader
 
-        ours = sweeper.compose(Context(), master, [{}], arguments)  # type: ignore[arg-type]
+        ours = composed(Context(), master, [{}], arguments)  # type: ignore[arg-type]
         theirs = []
         for plain in ours:
             point = [

@@ -10,7 +10,10 @@ from conftest import Isoflop
 VERBS = [
     "demo",
     "train",
+    "plan",
     "status",
+    "retry",
+    "cancel",
     "collect",
     "import-wandb",
     "fit",
@@ -99,7 +102,9 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(
         ("out=a,b", "out takes one value in a sweep"),
         ("ladder=demo,demo_quick", "ladder takes one value in a sweep"),
         ("hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs=0 is not a whole number of at least 1"),
-        ("hydra/sweeper=basic", "leave both as they are"),
+        ("hydra.launcher.retries=-1", "hydra.launcher.retries=-1 is not a whole number of at least 0"),
+        ("seed=range(0,0)", "the grid holds no run: seed=range(0,0); give it a value"),
+        ("hydra/launcher=nothing", "hydra/launcher=nothing is not there; choose one of basic,"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_said(isoflop: Isoflop, tmp_path: Path, given: str, said: str) -> None:

@@ -1,0 +1,129 @@
+"""What runs would take, before any of them is made: size, compute, memory and time; asked for by sweeps/ in a worker.
+
+describe([plain])[0]["C"]            # training FLOPs, with N, D, steps, memory; or the sentence by which it is refused
+time_step(plain)                     # {"step_s": 0.004, "rest_s": 0.1}, measured on this machine
+"""
+
+import resource
+import tempfile
+import time
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scaling import config
+from scaling.assemble import Assembled, assemble
+from scaling.cost import example
+from scaling.errors import UserError
+from scaling.families.base import Family
+from scaling.module import loss_per_target
+from scaling.recipe import Muon
+from scaling.task import Task
+
+FLOAT = 4  # bytes of a float32, in which parameters and what belongs to them are kept
+# seconds of steps that are measured at least, where MOST steps take so long
+MEASURED_S, FEWEST, MOST = 0.4, 4, 2000
+
+
+def describe(plains: list[config.Config]) -> list[dict[str, Any]]:
+    """What each config would run, or the sentence by which it is refused; costs are counted once.
+
+    N; D, the largest; C and steps, those spent; step_C; lr; memory [bytes], of the device where there is one, else of
+    the process; marks: value, D and C of each, ascending.
+    """
+    answers: list[dict[str, Any]] = []
+    for plain in plains:
+        try:
+            run = assemble(plain)
+        except UserError as error:
+            answers.append({"error": str(error)})
+            continue
+        sizes = {"N": run.cost.N, "D": run.marks[-1].D, "C": run.C_spent, "steps": run.steps_made, "step_C": run.step_C}
+        sizes |= {"lr": run.recipe.lr}
+        marks = [{"value": m.value, "D": m.D, "C": m.C} for m in run.marks]
+        answers.append(sizes | {"memory": memory(run, plain["trainer"]), "marks": marks})
+    return answers
+
+
+def memory(run: Assembled, trainer: dict[str, Any]) -> int:
+    """Bytes that training will hold at most: parameters, gradients, moments, the trunk set aside, activations."""
+    ranks = trainer["devices"]
+    examples = min(trainer["micro_batch"] or run.recipe.batch, -(-run.recipe.batch // ranks))
+    moments = 1 if isinstance(run.recipe, Muon) else 2
+    copies = 2 + moments + (1 + moments if run.several else 0)
+    whole = run.cost.n_total * FLOAT * copies
+    state = whole // ranks if trainer["strategy"] == "fsdp" else whole
+    return int(state + activations(run.family, run.task) * examples + base())
+
+
+def base() -> int:
+    """What a process holds before it has a model [bytes]; 0 where the memory that counts is a device's."""
+    return 0 if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@lru_cache(maxsize=1024)
+def activations(family: Family, task: Task) -> int:
+    """Bytes that one more example holds as the backward pass begins, on the meta device.
+
+    The tensors that autograd saves, and thrice the outputs: themselves, their gradient and that of the softmax.
+    """
+    length = task.seq_len
+    if family.counted_at and task.kind in ("tokens", "sequences"):
+        task = replace(task, seq_len=family.counted_at, targets=family.counted_at)
+    with torch.device("meta"):
+        model = family.build(task)
+        parameters = {id(p) for p in model.parameters()}
+        one, two = (saved(model, example(task, n, "meta"), task, parameters) for n in (1, 2))
+    per_example = max(0, two - one)
+    return round(per_example * length / task.seq_len) if task.kind in ("tokens", "sequences") else per_example
+
+
+def saved(model: torch.nn.Module, x: Tensor, task: Task, parameters: set[int]) -> int:
+    """Bytes of the distinct tensors that a forward pass and its loss leave for the backward, and of the outputs."""
+    kept: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if id(tensor) not in parameters:
+            kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        outputs = model(x)
+        classes = task.loss == "cross_entropy"
+        y = torch.zeros(outputs.shape[:-1], dtype=torch.long) if classes else torch.zeros_like(outputs)
+        loss = loss_per_target(task, outputs, y).sum()
+    del loss
+    return sum(int(t.untyped_storage().nbytes()) for t in kept.values()) + 3 * int(outputs.untyped_storage().nbytes())
+
+
+def time_step(plain: config.Config) -> dict[str, float]:
+    """Seconds of a step and of all else in a run, by making short runs of it here as they would be made."""
+    step_targets = assemble(plain | {"budget": {"D": 1}}).marks[0].D
+    timed(plain, 1, step_targets)  # warms up what is used for the first time
+    short, steps = timed(plain, FEWEST, step_targets), 3 * FEWEST
+    longer = timed(plain, steps, step_targets)
+    if longer - short < MEASURED_S:
+        step_s = max(longer - short, 1e-3) / (steps - FEWEST)
+        steps = min(MOST, FEWEST + round(MEASURED_S / step_s))
+        longer = timed(plain, steps, step_targets)
+    step_s = max(longer - short, 1e-6) / (steps - FEWEST)
+    return {"step_s": step_s, "rest_s": max(0.0, short - FEWEST * step_s)}
+
+
+def timed(plain: config.Config, steps: int, step_targets: int) -> float:
+    """Seconds that a run of so many steps takes, start and evaluation included."""
+    from scaling.run import run_one
+
+    short = plain | {"budget": {"D": steps * step_targets}, "logger": {"name": "none"}, "code": config.code()}
+    with tempfile.TemporaryDirectory() as folder:
+        config.freeze(short, Path(folder))
+        began = time.monotonic()
+        (row,) = run_one(Path(folder))
+        spent = time.monotonic() - began
+    if row["status"] not in ("ok", "diverged"):
+        raise RuntimeError(f"a short run to measure speed failed: {row['reason']}")
+    return spent

@@ -1,0 +1,216 @@
+"""One run, through the one door of every launcher: a folder with a frozen config becomes a folder with a record.
+
+    run_one(Path("runs/0f3a9c2b7d11"))[-1]["L"]
+
+torch stays out of the imports above the functions: planning and `--help` start fast.
+"""
+
+import contextlib
+import gc
+import json
+import math
+import os
+import signal
+import traceback
+from pathlib import Path
+from typing import Any
+
+from scaling import config, hold, record
+from scaling.ending import Stopped
+from scaling.errors import UserError
+from scaling.ranks import placed, together
+
+
+def run_one(folder: Path, bar: bool = False) -> list[record.Row]:
+    """Build, fit, write: train what the folder's frozen config describes and leave its rows in the folder.
+
+    A run that fails leaves a row with the reason, unless one that ended well is there already (other code is being run
+    again). UserError: the config cannot be run at all, nothing is left.
+    """
+    with hold.sole_writer(folder):
+        plain = config.thaw(folder)
+        if config.done(folder, plain):
+            return record.read(folder)
+        kept = record.finished(folder)
+        if not kept:  # what an earlier attempt left says nothing of this one
+            (folder / record.FILE).unlink(missing_ok=True)
+        if hold.cancelled(folder):
+            raise Stopped(143)
+        try:
+            config.refuse_other_code(plain)
+            with hold.terminable():
+                return made(plain, folder, bar, kept)
+        except UserError:
+            raise
+        except hold.Terminated:
+            raise Stopped(143) from None
+        except Exception as error:
+            log(folder, traceback.format_exc())
+            first = str(error).strip().splitlines() or [""]
+            rows = [config.failure(plain, "failed", f"{type(error).__name__}: {first[0]}")]
+            if not kept:
+                record.write(folder, rows)
+            return rows
+
+
+def made(plain: config.Config, folder: Path, bar: bool, kept: bool) -> list[record.Row]:
+    """Make the marks that are missing and write the record; where memory is short, again with smaller micro-batches."""
+    wanted = config.missing(config.reusable(folder, plain), plain)
+    while True:
+        try:
+            with contextlib.ExitStack() as afterwards:
+                rows = attempt(plain, folder, wanted, bar, afterwards)
+                rows += config.answering(record.read(folder) if kept else [], plain, but=wanted)
+                rows = [row | {"mark": n} for n, row in enumerate(sorted(rows, key=lambda row: row["D"]), start=1)]
+                record.write(folder, rows)
+                return rows
+        except Exception as error:
+            smaller = halved(plain) if out_of_memory(error) else None
+            if smaller is None:
+                raise
+        log(folder, f"out of memory: again with trainer.micro_batch={smaller}\n")
+        plain = plain | {"trainer": plain["trainer"] | {"micro_batch": smaller}}
+        release()
+
+
+def attempt(
+    plain: config.Config, folder: Path, wanted: list[float], bar: bool, afterwards: contextlib.ExitStack
+) -> list[record.Row]:
+    """Train once, in this process or in one for every rank."""
+    devices = plain["trainer"]["devices"]
+    if isinstance(devices, int) and devices > 1:
+        return together(devices, fit_rank, plain, folder, wanted, bar)  # type: ignore[no-any-return]
+    with hold.Heart(folder) as heart:
+        return fit(plain, folder, wanted, bar, afterwards, heart)
+
+
+def halved(plain: config.Config) -> int | None:
+    """The next smaller micro-batch [examples]; none below one."""
+    from scaling.assemble import assemble
+
+    trainer = plain["trainer"]
+    now = trainer["micro_batch"] or math.ceil(assemble(plain).recipe.batch / trainer["devices"])
+    return now // 2 or None
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error, of this process or of a rank, says that memory was short, on a GPU or the host."""
+    said = f"{type(error).__name__}: {error}"
+    return any(word in said for word in ("OutOfMemoryError", "MemoryError", "can't allocate memory"))
+
+
+def release() -> None:
+    """Give back the memory of a model that is gone."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def log(folder: Path, text: str) -> None:
+    """Append to the run's log."""
+    with (folder / "log.txt").open("a") as file:
+        file.write(text)
+
+
+def fit_rank(plain: config.Config, folder: Path, wanted: list[float], bar: bool) -> list[record.Row]:
+    """One rank of several: as a run of its own, but that it knows the others; the first speaks for all."""
+    heart = hold.Heart(folder, owner=os.getppid())
+    with contextlib.ExitStack() as afterwards:
+        if os.environ["LOCAL_RANK"] == "0":
+            return fit(plain, folder, wanted, bar, afterwards, afterwards.enter_context(heart))
+        return fit(plain | {"logger": {"name": "none"}}, folder, wanted, False, afterwards, heart)
+
+
+def fit(
+    plain: config.Config,
+    folder: Path,
+    wanted: list[float],
+    bar: bool,
+    afterwards: contextlib.ExitStack,
+    heart: hold.Heart,
+) -> list[record.Row]:
+    """Train one run and measure the marks of the wanted budgets, in plain sight.
+
+    What can wait until the record is written goes into `afterwards`.
+    """
+    import pytorch_lightning as pl
+    import torch
+
+    from scaling.assemble import assemble
+    from scaling.circumstance import measure
+    from scaling.module import DivergedError, ScalingModule
+    from scaling.watch import Watch, close_mirror, mirror, quiet
+
+    quiet()
+    torch.set_num_threads(config.threads())
+    run = assemble(plain)
+    marks = [mark for mark in run.marks if mark.value in wanted]
+    examples = run.data.load()
+    torch.manual_seed(plain["seed"])
+    model = run.family.build(run.task)
+    multipliers = run.recipe.multipliers(model, run.family, run.task)
+    module = ScalingModule(
+        model,
+        multipliers,
+        run.task,
+        examples,
+        run.recipe,
+        [mark.steps for mark in marks],
+        plain["seed"],
+        first=run.marks[0].steps,
+        keep_trunk=run.several,
+        micro_batch=plain["trainer"]["micro_batch"],
+    )
+    end: dict[str, Any] = {"status": "failed"}
+    logger = mirror(plain, folder)
+    afterwards.callback(close_mirror, logger, end)
+    deferred = hold.Deferred(signal.SIGUSR1, signal.SIGUSR2)
+    watch = Watch(folder, plain, run.cost.flops_per_target, run.steps_made, heart, deferred, bar)
+    trainer = pl.Trainer(
+        **placed(plain["trainer"]),
+        max_epochs=-1,  # without end: the module stops when every mark is measured
+        logger=logger or False,
+        callbacks=[watch],
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    try:
+        checkpoint = watch.resumable(module)
+        with deferred, hold.left_to_lightning():
+            trainer.fit(module, ckpt_path=checkpoint)
+        if not all(mark.steps in module.results for mark in marks):
+            raise RuntimeError(f"training ended at step {module.position} of {module.goal}")
+        end["status"] = "ok"
+    except DivergedError as error:
+        end |= {"status": "diverged", "reason": str(error)}
+    except SystemExit as stop:  # Lightning's answer to SIGINT and SIGTERM
+        if deferred.handled:  # a scheduler's handler has seen to what comes next
+            raise
+        raise Stopped(130 if stop.code else 143) from None
+    finally:
+        watch.close(keep_checkpoint=end["status"] == "failed")
+    rows = []
+    for mark in marks:
+        result = {"status": "ok"} | module.results[mark.steps] if mark.steps in module.results else end
+        wall_s = watch.wall_s * mark.steps / module.made  # of all time the share that the steps have
+        speed = measure(trainer, mark.C, mark.D, wall_s, run.recipe.precision)
+        columns = config.at_mark(plain, mark.budget, mark.value) | run.columns(mark)
+        rows.append(record.row(**config.identity(plain) | columns | examples.facts | speed | result))
+    end |= module.results.get(marks[-1].steps, {})
+    if run.several:
+        before = counted(folder)["C"] if checkpoint is None and counted(folder) else 0.0
+        C = before + module.made * run.step_C
+        whole = {"marks": len(run.marks), "steps": module.made, "C": C, "C_separate": sum(m.C for m in run.marks)}
+        record.write_text(folder / config.SPENT, json.dumps(whole) + "\n")
+    return rows
+
+
+def counted(folder: Path) -> dict[str, Any]:
+    """What a run of several marks has spent so far; empty where it has not ended yet."""
+    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        return json.loads((folder / config.SPENT).read_text())  # type: ignore[no-any-return]
+    return {}

@@ -1,0 +1,34 @@
+"""Stopping a sweep from anywhere: a file in the folder of every run that is not done, which the runs look for.
+
+    cancel(Path("runs/first"))         # 'asked 3 runs at work and 12 waiting to stop'
+
+A run at work is told by its own heart (scaling/hold.py); a run that waits, in our launcher or a scheduler's queue,
+finds the file when its turn comes. Jobs that a Slurm still holds are taken out of its queue too.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from scaling import hold
+from sweeps.ledger import entries
+
+
+def cancel(folder: Path) -> str:
+    """Ask all runs without a result to stop; says how many there were."""
+    asked = {"running": 0, "planned": 0, "stale": 0}
+    for entry in entries(folder):
+        if entry.state in asked:
+            (entry.folder / hold.CANCEL).touch()
+            asked[entry.state] += 1
+    jobs = in_slurm(folder)
+    if jobs and shutil.which("scancel"):
+        # the state alone: what runs ends by itself, with a checkpoint
+        subprocess.run(["scancel", "--state=PENDING", *jobs], check=False, capture_output=True)
+    waiting = asked["planned"] + asked["stale"]
+    return f"asked {asked['running']} runs at work and {waiting} waiting to stop"
+
+
+def in_slurm(folder: Path) -> list[str]:
+    """The Slurm jobs that submitit keeps notes of under a sweep's folder, by number."""
+    return sorted({path.name.split("_")[0] for path in folder.glob(".submitit/*") if path.name.split("_")[0].isdigit()})

@@ -1,0 +1,107 @@
+"""From grids of overrides to resolved configs, without Hydra composing each of them.
+
+    compose(context, cfg, [{"family": "mlp,lstm"}], ["family.width=16,32"])        # four configs
+
+Hydra composes once for every choice of groups; what is left are scalars, set on a copy. A test holds the two equal.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import track
+
+from scaling import config
+from scaling.ending import sentence
+from scaling.errors import UserError
+
+# where the runs of a sweep go and how they are made: the same for all of them
+ONE = ("out", "sweep", "ladder", "redo_other_code", "trainer", "logger", "names", "rung", "tags")
+
+console = Console(stderr=True)
+
+
+def compose(
+    context: HydraContext, cfg: DictConfig, grids: Sequence[dict[str, Any]], arguments: list[str]
+) -> list[config.Config]:
+    """The resolved config of every point of every grid, each run once; UserError where there is none.
+
+    Hydra composes once for every choice of groups; what is left are scalars, set on a copy of it.
+    """
+    loader = context.config_loader
+    assert isinstance(loader, ConfigLoaderImpl)
+    parser = OverridesParser.create(config_loader=loader)
+    chosen: dict[tuple[str, ...], Choice] = {}
+    found: dict[str, config.Config] = {}
+    points = expanded(parser, grids, arguments)
+    for point in track(points, "composing", console=console, transient=True, disable=not console.is_terminal):
+        parsed = parser.parse_overrides(point)
+        groups = tuple(str(o.input_line) for o in parsed if not scalar(o, cfg))
+        if groups not in chosen:
+            chosen[groups] = Choice(loader.load_sweep_config(cfg, list(groups)))
+        job = chosen[groups].at([o for o in parsed if scalar(o, cfg)])
+        keys = [o.get_key_element() for o in parsed]
+        job.rung = job.rung or config.rung(job, keys)
+        plain = config.resolved(job, keys)
+        found.setdefault(plain["run_id"], plain)
+    return list(found.values())
+
+
+def expanded(parser: OverridesParser, grids: Sequence[dict[str, Any]], arguments: list[str]) -> list[list[str]]:
+    """The overrides of every point; an argument of the command line replaces what a grid says of the same key."""
+    given = parser.parse_overrides(arguments)
+    keys = {o.get_key_element() for o in given}
+    points: list[list[str]] = []
+    for grid in grids:
+        lines = [f"{key}={value}" for key, value in grid.items() if key not in keys]
+        overrides = parser.parse_overrides([*lines, *arguments])
+        swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
+        if wrong := [key for key in swept if key.split(".")[0] in ONE]:
+            raise UserError(f"{wrong[0]} takes one value in a sweep; give a command for each")
+        points += BasicSweeper.split_arguments(overrides, None)[0]
+    if not points:
+        empty = [o.input_line for o in given if o.is_sweep_override() and not list(o.sweep_string_iterator())]
+        raise UserError(f"the grid holds no run: {' '.join(map(str, empty)) or 'it has no point'}; give it a value")
+    return points
+
+
+class Choice:
+    """What Hydra composed for one choice of groups, and copies of it at other scalars."""
+
+    def __init__(self, composed: DictConfig) -> None:
+        self.composed = composed
+        self.bare = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        OmegaConf.set_struct(self.bare, True)
+        HydraConfig.instance().set_config(composed)
+        for key in ("names", "sweep"):  # what follows from the choice alone is resolved once
+            self.bare[key] = config.container(composed[key])
+
+    def at(self, scalars: list[Override]) -> DictConfig:
+        """The config with these values set; UserError where this choice of groups has no such key."""
+        job = copy.deepcopy(self.bare)
+        for override in scalars:
+            try:
+                ConfigLoaderImpl._apply_overrides_to_config([override], job)
+            except ConfigCompositionException as error:
+                key = str(override.get_key_element())
+                group = key.split(".")[0]
+                if group not in job.names:
+                    raise
+                raise UserError(f"{sentence(error)} (with {group}={job.names[group]}; nothing was started)") from None
+        return job
+
+
+def scalar(override: Override, cfg: DictConfig) -> bool:
+    """Whether an override only sets a value of a run: no group, no addition or deletion, not the sweep's."""
+    plainly = not (override.is_add() or override.is_force_add() or override.is_delete() or override.is_hydra_override())
+    key = override.key_or_group
+    return plainly and key not in cfg.hydra.runtime.choices and key.split(".")[0] not in ONE

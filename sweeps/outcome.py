@@ -1,0 +1,143 @@
+"""What the laws of a planned sweep could resolve, family by family, and which runs would tell most.
+
+for found in outcomes(made.marks, Asked(target=1e18)): print(found)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.design import Resolution, Truth, resolve, warnings
+from analysis.fit import fit
+from analysis.improve import improve
+from analysis.runs import read_runs
+from scaling.errors import UserError
+
+# families whose designs are simulated, and the time for all of them [s]
+SIMULATED, SECONDS = 3, 8.0
+# distinct values of a column from which a law over it is worth simulating
+DISTINCT = 3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a plan is asked: a law ('' chooses by what varies), a stated truth, noise, a target, runs that are there."""
+
+    law: str = ""
+    truth: str = ""
+    noise: float = 0.005
+    target: float | None = None  # C whose loss is asked for [FLOPs]
+    improve: int = 0
+    runs: Path | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is said of one family's design: the resolution where a law stands over it, warnings, the next runs."""
+
+    family: str
+    data: str
+    resolution: Resolution | None
+    warnings: list[str]
+    next: pd.DataFrame | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        picks = None if self.next is None else self.next.to_dict("records")
+        resolution = self.resolution.to_json() if self.resolution else None
+        return {"family": self.family, "data": self.data, "resolution": resolution} | {
+            "warnings": self.warnings,
+            "improve": picks,
+        }
+
+
+def outcomes(marks: pd.DataFrame, asked: Asked, told: Callable[[float], None] = lambda share: None) -> list[Outcome]:
+    """What the design of each family resolves; the first few are simulated, of the others there are warnings alone."""
+    have = read_runs(asked.runs) if asked.runs else None
+    groups = list(marks.groupby(["family", "data"], sort=False))
+    simulated = min(SIMULATED, len(groups))
+    found = []
+    for at, ((family, data), rows) in enumerate(groups):
+        mine = of_family(have, str(family), str(data))
+        share = SECONDS / simulated if at < simulated else 0.0
+        found.append(outcome(str(family), str(data), rows, mine, asked, share))
+        told((at + 1) / len(groups))
+    return found
+
+
+def outcome(family: str, data: str, rows: pd.DataFrame, have: pd.DataFrame, asked: Asked, seconds: float) -> Outcome:
+    """What the design of one family resolves, with the runs that are there already."""
+    # of several rates at one point the best is kept: one row for each size, data and seed
+    points = rows.drop_duplicates(["N", "D", "seed"])
+    together = joined(have, points)
+    law = asked.law or ("chinchilla" if asked.truth else chosen(together))
+    if law is None:
+        if asked.improve:
+            raise UserError(f"--improve needs a law to improve, and {few(together)}; name one with --law")
+        return Outcome(family, data, None, comparing(points))
+    truth = stated(together, have, law, asked)
+    resolution = resolve(together, truth, target_C=asked.target, seconds=seconds) if seconds else None
+    picks = None
+    if asked.improve:
+        left = rows[~rows["done"]]
+        if left.empty:
+            raise UserError("--improve chooses among runs that are not made yet, and all of these are; give others")
+        picks = improve(have, left, truth, target_C=asked.target, n=asked.improve)
+        sizes = left.drop_duplicates("run_id").set_index("run_id")[["width", "depth", "seed"]]
+        picks = picks.join(sizes, on="run_id")
+    return Outcome(family, data, resolution, warnings(together, truth), picks)
+
+
+def of_family(have: pd.DataFrame | None, family: str, data: str) -> pd.DataFrame:
+    """The finished runs of a table that belong to a family; all of them where it does not say."""
+    if have is None:
+        return pd.DataFrame(columns=["N", "D", "C", "L", "run_id", "seed"])
+    for column, value in (("family", family), ("data", data)):
+        if column in have:
+            have = have[have[column] == value]
+    return have[have["L"].notna()]
+
+
+def joined(have: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """Runs that are there and runs that are planned, each once."""
+    columns = [c for c in ("N", "D", "C", "run_id", "seed") if c in points]
+    if have.empty:
+        return points[columns]
+    there = have[[c for c in columns if c in have]]
+    new = points[~points["run_id"].isin(there["run_id"])] if "run_id" in there else points
+    return pd.concat([there, new[columns]], ignore_index=True)
+
+
+def chosen(points: pd.DataFrame) -> str | None:
+    """The law that suits what varies: of N and D, of one of them, or none."""
+    varies = [column for column in ("N", "D") if points[column].nunique() >= DISTINCT]
+    return {2: "chinchilla", 1: f"power_offset({varies[0]})" if varies else None, 0: None}[len(varies)]
+
+
+def stated(together: pd.DataFrame, have: pd.DataFrame, law: str, asked: Asked) -> Truth:
+    """The truth that studies are drawn from: the one given, that of the runs that are there, or a generic one."""
+    if asked.truth:
+        return Truth.given(asked.truth, law, asked.noise)
+    if len(have):
+        found = fit(have, law)
+        if found.status == "converged":
+            return Truth.fitted(found)
+    return Truth.assumed(together, law, asked.noise)
+
+
+def comparing(points: pd.DataFrame) -> list[str]:
+    """What can be said of a design over which no law stands."""
+    said = [f"no law stands over these runs: {few(points)}"]
+    if points["seed"].nunique() == 1:
+        said.append("every run has one seed, so that no difference can be told from noise: add seed=0,1,2")
+    return said
+
+
+def few(points: pd.DataFrame) -> str:
+    """How many sizes and amounts of data there are, and how many a law wants."""
+    sizes, data = points["N"].nunique(), points["D"].nunique()
+    return f"they have {sizes} value{'s' * (sizes > 1)} of N and {data} of D, where {DISTINCT} of either are needed"

@@ -1,0 +1,147 @@
+"""What a sweep would run, take and cost, and what its laws could resolve: everything that `isoflop plan` says.
+
+    made = plan(["family=lstm", "family.width=16,32,64", "budget.C=1e10,1e11"])
+    made.table["C"].sum()                    # a row for each run
+    print(made.totals(price=2.5))
+
+Nothing is trained but a few steps of each family, to learn how fast this machine is.
+"""
+
+import heapq
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from scaling import config
+from scaling.errors import UserError
+from scaling.peaks import PEAKS, peak
+from sweeps import costs
+from sweeps.compose import compose
+from sweeps.launcher import Settings
+from sweeps.sweeper import checked, progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# seconds that a run takes beyond its training: a fresh process (benchmarks/overhead.py)
+OVERHEAD_S = 0.3
+# share of a GPU's dense peak that is taken for granted where nothing was measured; small models reach less
+MFU = 0.3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """table: a row for each run. marks: a row for each measured point of each run. slots: runs at a time here."""
+
+    out: Path
+    table: "pd.DataFrame"
+    marks: "pd.DataFrame"
+    slots: int
+    speed: str
+
+    @property
+    def wall_s(self) -> float:
+        """Time until all that is not done is done, the largest first, so many at a time [s]."""
+        free = [0.0] * self.slots
+        for seconds in sorted(self.to_make["seconds"], reverse=True):
+            heapq.heappush(free, heapq.heappop(free) + seconds + OVERHEAD_S)
+        return max(free)
+
+    @property
+    def to_make(self) -> "pd.DataFrame":
+        """The runs that are not done."""
+        return self.table[~self.table["done"]]
+
+    def totals(self, price: float | None = None) -> dict[str, float | None]:
+        """Sums over what is to be made: runs, C [FLOPs], hours of all devices, hours until all is done, money."""
+        rest = self.to_make
+        hours = float((rest["seconds"] * rest["devices"]).sum() / 3600)
+        money = None if price is None else hours * price
+        sums = {"runs": len(rest), "C": float(rest["C"].sum()), "device_hours": hours}
+        return sums | {"wall_hours": self.wall_s / 3600, "money": money}
+
+
+def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> Plan:
+    """Compose a sweep and ask what each of its runs would be; UserError where one cannot be run.
+
+    device: a name in the table of peaks, to predict times there by `mfu` of its peak; '' measures this machine.
+    """
+    import pandas as pd
+
+    cfg, plains = composed(list(overrides))
+    plains = checked(plains)
+    answers = [plain["plan"] for plain in plains]
+    if device:
+        top = peak(device, "bf16")
+        if top is None:
+            raise UserError(f"--device {device} is not in the table of peaks; it has {', '.join(PEAKS)}")
+        times = [
+            answer["C"] / (top * mfu) / plain["trainer"]["devices"]
+            for plain, answer in zip(plains, answers, strict=True)
+        ]
+        speed = f"at {mfu:.0%} of the dense bf16 peak of {device}, {top:.3g} FLOP/s; small models reach less"
+    else:
+        with progress("measuring speed") as told:
+            times = costs.seconds(plains, answers, told)
+        speed = "by short runs of each family on this machine"
+    out = Path(cfg.hydra.sweep.dir)
+    rows = [line(plain, seconds, out) for plain, seconds in zip(plains, times, strict=True)]
+    marks = [
+        {key: row[key] for key in ("run_id", "family", "data", "width", "depth", "seed", "lr", "N", "done")}
+        | {"D": mark["D"], "C": mark["C"], "C_spent": row["C"]}
+        for row, answer in zip(rows, answers, strict=True)
+        for mark in answer["marks"]
+    ]
+    return Plan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots(cfg, plains[0]), speed)
+
+
+def composed(overrides: list[str]) -> tuple[DictConfig, list[config.Config]]:
+    """The config of a multirun and those of its runs, as `isoflop train -m` composes them."""
+    config.register_resolvers()
+    if any(o.lstrip("+").startswith("hydra/sweeper=") for o in overrides):
+        raise UserError("a plan is of a grid; leave hydra/sweeper= out")
+    with initialize_config_module("conf", version_base="1.3", job_name="isoflop"):
+        loader = GlobalHydra.instance().config_loader()
+        cfg = loader.load_configuration("train", overrides, RunMode.MULTIRUN)
+        HydraConfig.instance().set_config(cfg)
+        sweeper = cfg.hydra.sweeper
+        grids = [OmegaConf.to_container(grid) for grid in sweeper.grids] or [OmegaConf.to_container(sweeper.params)]
+        context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
+        return cfg, compose(context, cfg, grids, list(cfg.hydra.overrides.task))  # type: ignore[arg-type]
+
+
+def slots(cfg: DictConfig, plain: config.Config) -> int:
+    """Runs at a time on this machine by the settings of the local launcher; one where another launcher is asked for."""
+    launcher = OmegaConf.to_container(cfg.hydra.launcher)
+    assert isinstance(launcher, dict)
+    if not str(launcher.pop("_target_", "")).endswith("LocalLauncher"):
+        return 1
+    return len(Settings(**{str(key): value for key, value in launcher.items()}).slots(plain["trainer"]))
+
+
+def line(plain: config.Config, seconds: float, out: Path) -> dict[str, Any]:
+    """A run as a row of the plan."""
+    answer = plain["plan"]
+    who = {"run_id": plain["run_id"], "family": plain["names"]["family"], "data": plain["names"]["data"]}
+    size = {"width": plain["family"]["width"], "depth": plain["family"]["depth"], "seed": plain["seed"]}
+    known = {key: answer[key] for key in ("lr", "N", "D", "C", "steps", "memory")}
+    where = {"devices": plain["trainer"]["devices"], "done": config.done(out / plain["run_id"], plain)}
+    return who | size | known | {"marks": len(answer["marks"]), "seconds": seconds} | where
+
+
+def price(text: str) -> float | None:
+    """Money for an hour of a device: '2.5/h' or '2.5'; None for ''."""
+    if not text:
+        return None
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*h(?:our)?)?\s*", text)
+    if not found:
+        raise UserError(f"--price {text!r} is no number per hour; write --price 2.5/h")
+    return float(found[1])

@@ -1,0 +1,106 @@
+"""A plan as people read it in a terminal.
+
+console.print(runs(made)); console.print(totals(made, price=2.5)); console.print(outcome(found))
+"""
+
+from collections.abc import Iterable
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.outcome import Outcome
+from sweeps.plan import OVERHEAD_S, Plan
+from sweeps.words import clock, short
+
+MOST = 24  # runs that have a line each, unless all are asked for
+
+
+def runs(made: Plan, everything: bool = False) -> RenderableType:
+    """A line for each run, or for each family where they are many."""
+    table = made.table
+    done = int(table["done"].sum())
+    count = "1 run" if len(table) == 1 else f"{len(table)} runs"
+    head = Text(f"{count} in {made.out}: {done} done already, {len(table) - done} to make", style="bold")
+    return Group(head, each(table) if everything or len(table) <= MOST else by_family(table))
+
+
+def each(table: pd.DataFrame) -> Table:
+    """A line for each run."""
+    shown = grid("family", "data", "width", "depth", "seed", "N", "D", "C", "lr", "memory", "time", "")
+    for row in table.to_dict("records"):
+        who = [row["family"], row["data"], *(str(row[key]) for key in ("width", "depth", "seed"))]
+        sizes = [short(row[key]) for key in ("N", "D", "C", "lr")]
+        if row["marks"] > 1:
+            sizes[1] += f" ({row['marks']} marks)"
+        shown.add_row(*who, *sizes, bytes_of(row["memory"]), clock(row["seconds"]), "done" if row["done"] else "")
+    return shown
+
+
+def by_family(table: pd.DataFrame) -> RenderableType:
+    """A line for each family: how many runs, and from where to where."""
+    shown = grid("family", "data", "runs", "N", "D", "C", "memory", "time")
+    for (family, data), rows in table.groupby(["family", "data"], sort=False):
+        sizes = (span(rows[column]) for column in ("N", "D", "C"))
+        time = clock(float(rows.loc[~rows["done"], "seconds"].sum()))
+        shown.add_row(str(family), str(data), str(len(rows)), *sizes, bytes_of(float(rows["memory"].max())), time)
+    return Group(shown, Text("memory: the most of a run; --all shows a line for every run", style="dim"))
+
+
+def totals(made: Plan, price: float | None) -> RenderableType:
+    """What all that is to be made comes to, and how its time was predicted."""
+    sums, rest = made.totals(price), made.to_make
+    if rest.empty:
+        return Text("all are done")
+    device = clock(float((rest["seconds"] * rest["devices"]).sum()))
+    lines = [
+        f"in all {short(float(rest['C'].sum()))} FLOPs, {device} of a device; "
+        f"about {clock(made.wall_s)} at {made.slots} at a time"
+    ]
+    if sums["money"] is not None:
+        lines.append(f"{sums['money']:.2f} at {price:g} an hour of a device (a GPU, or a core without one)")
+    said = Text(f"times {made.speed}, and {OVERHEAD_S:g} s for the start of each", style="dim")
+    return Group(Text("\n".join(lines), style="bold"), said)
+
+
+def outcome(found: Outcome) -> RenderableType:
+    """What one family's design resolves, what it cannot, and which runs to make next."""
+    parts: list[RenderableType] = [Text(f"\n{found.family} on {found.data}", style="bold")]
+    if found.resolution:
+        parts.append(Text(str(found.resolution)))
+    parts += [Text(f"! {sentence}", style="yellow") for sentence in found.warnings]
+    if found.next is not None:
+        parts.append(next_runs(found.next))
+    return Group(*parts)
+
+
+def next_runs(picks: pd.DataFrame) -> RenderableType:
+    """The runs that narrow the target most for their compute."""
+    if picks.empty:
+        return Text("no further run of these narrows the target")
+    shown = grid("next", "width", "depth", "seed", "N", "D", "FLOPs", "half-width of L at the target, before", "after")
+    for place, row in enumerate(picks.to_dict("records"), start=1):
+        who = [str(place), *(str(row[key]) for key in ("width", "depth", "seed"))]
+        sizes = [short(row[key]) if key in row else "" for key in ("N", "D", "cost")]
+        shown.add_row(*who, *sizes, f"{row['before']:.2%}", f"{row['after']:.2%}")
+    return shown
+
+
+def grid(*names: str) -> Table:
+    """A table without lines; words to the left, numbers to the right."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in names:
+        table.add_column(Text(name), justify="left" if name in ("family", "data", "") else "right", no_wrap=True)
+    return table
+
+
+def span(values: Iterable[float]) -> str:
+    """From the least to the most."""
+    low, high = min(values), max(values)
+    return short(low) if low == high else f"{short(low)}–{short(high)}"
+
+
+def bytes_of(number: float) -> str:
+    """Bytes in MB or GB."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"

@@ -1,0 +1,59 @@
+"""`isoflop plan`: a plan, what it could resolve, and how it is told.
+
+say(["family=lstm", "family.width=16,32,64"], Asked(), price="2.5/h")
+"""
+
+import json
+import math
+from collections.abc import Sequence
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from scaling.ending import sentence
+from scaling.errors import UserError
+from sweeps import plan_text
+from sweeps.outcome import Asked, Outcome, outcomes
+from sweeps.plan import MFU, Plan, plan, price
+from sweeps.sweeper import progress
+
+__all__ = ["Asked", "say"]
+
+
+def say(
+    overrides: Sequence[str],
+    asked: Asked,
+    money: str = "",
+    device: str = "",
+    mfu: float = MFU,
+    everything: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Make a plan and print it; UserError for what is wrong with any of it, before anything is measured."""
+    an_hour = price(money)
+    if asked.target is not None and not 0 < asked.target < math.inf:
+        raise UserError(f"--target-C {asked.target:g} is not a number of FLOPs above 0; write --target-C 1e18")
+    if not 0 < mfu <= 1:
+        raise UserError(f"--mfu {mfu:g} is not a share between 0 and 1; write --mfu 0.3")
+    try:
+        made = plan(overrides, device, mfu)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(sentence(error)) from None
+    with progress("imagining studies") as told:
+        found = outcomes(made.marks, asked, told)
+    if as_json:
+        print(json.dumps(document(made, found, an_hour)))
+        return
+    console = Console(highlight=False)
+    console.print(plan_text.runs(made, everything))
+    console.print(plan_text.totals(made, an_hour))
+    for one in found:
+        console.print(plan_text.outcome(one), soft_wrap=True)
+
+
+def document(made: Plan, found: list[Outcome], an_hour: float | None) -> dict[str, object]:
+    """All of it as plain data."""
+    runs = json.loads(made.table.to_json(orient="records"))
+    totals = made.totals(an_hour) | {"slots": made.slots, "speed": made.speed}
+    return {"out": str(made.out), "runs": runs, "totals": totals, "designs": [one.to_json() for one in found]}

@@ -1,0 +1,166 @@
+"""What `isoflop status` says of a folder of runs: how many are in each state, which work or failed, what is best.
+
+Console().print(overview(Path("runs")).shown())
+"""
+
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from scaling import record
+from sweeps.ledger import STATES, UNMADE, Entry, entries
+from sweeps.words import clock, short, states
+
+SHOWN = 10  # runs of a state that are shown, unless all are asked for
+
+
+@dataclass
+class Overview:
+    """The runs of a folder: how many in each state, those at work, those without a result, the lowest losses."""
+
+    folder: Path
+    found: list[Entry]
+    counts: Counter[str] = field(default_factory=Counter)
+    by_state: dict[str, list[Entry]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for entry in self.found:
+            self.by_state.setdefault(entry.state, []).append(entry)
+        self.counts = Counter({state: len(members) for state, members in self.by_state.items()})
+
+    @property
+    def running(self) -> list[Entry]:
+        return self.by_state.get("running", [])
+
+    @property
+    def left_s(self) -> float | None:
+        """Time until all are made, by what a FLOP took each family so far; None before the first result."""
+        spent: dict[str, list[float]] = {}
+        for row in rows(self.by_state.get("ok", [])):
+            flops, seconds = spent.setdefault(row["family"], [0.0, 0.0])
+            spent[row["family"]] = [flops + row["C"], seconds + row["wall_s"]]
+        if not spent:
+            return None
+        flops, seconds = (sum(each) for each in zip(*spent.values(), strict=True))
+        total = 0.0
+        for state in ("running", *UNMADE[:2]):
+            for entry in self.by_state.get(state, []):
+                known = spent.get(entry.plain["names"]["family"], [flops, seconds])
+                left = entry.plain["plan"]["C"] * (1 - entry.share_done) if "plan" in entry.plain else 0.0
+                total += left * known[1] / known[0]
+        return total / max(1, len(self.running))
+
+    @property
+    def best(self) -> list[record.Row]:
+        """The row of the lowest loss of every family on every dataset, the lowest first."""
+        lowest: dict[tuple[str, str], record.Row] = {}
+        for row in rows(self.by_state.get("ok", [])):
+            place = (row["data"], row["family"])
+            if place not in lowest or row["L"] < lowest[place]["L"]:
+                lowest[place] = row
+        return sorted(lowest.values(), key=lambda row: (row["data"], row["L"]))
+
+    def as_json(self) -> dict[str, Any]:
+        """States, time left, every run, the best points."""
+        runs = [line(entry) for entry in self.found]
+        keys = ("run_id", "family", "data", "width", "depth", "seed", "N", "D", "C", "lr", "L", "L_se")
+        best = [{key: row[key] for key in keys} for row in self.best]
+        return {"states": dict(self.counts), "left_s": self.left_s, "runs": runs, "best": best}
+
+    def shown(self, everything: bool = False) -> RenderableType:
+        """Lines and tables for a terminal."""
+        left, at_work = self.left_s, len(self.running)
+        head = Text(f"{self.folder}: {len(self.found)} runs: {states(self.counts)}", style="bold")
+        parts: list[RenderableType] = [head]
+        if left and at_work:
+            parts.append(Text(f"about {clock(left)} left at this pace, {at_work} at a time"))
+        elif left and self.counts.keys() & {*UNMADE[:2]}:
+            again = "the same command, or isoflop retry, goes on"
+            parts.append(Text(f"nothing is at work; about {clock(left)} of work is left: {again}"))
+        for state in STATES:
+            members = self.by_state.get(state, [])
+            if members and (everything or state not in ("ok", "planned")):
+                parts.append(listed(state, members if everything else members[:SHOWN], len(members)))
+        if self.best:
+            parts.append(bests(self.best))
+        return Group(*parts)
+
+
+def overview(folder: Path) -> Overview:
+    """Read a folder of runs."""
+    return Overview(folder, list(entries(folder)))
+
+
+def rows(found: Iterable[Entry]) -> Iterable[record.Row]:
+    """The rows of all marks."""
+    return (row for entry in found for row in entry.rows)
+
+
+def line(entry: Entry) -> dict[str, Any]:
+    """One run as plain data: from its record where it has one, else from its frozen config."""
+    if entry.rows:
+        row = entry.rows[-1]
+        known = {key: row[key] for key in ("family", "width", "depth", "seed", "L", "reason")}
+        return {"run_id": entry.run_id, "state": entry.state, **known}
+    plain, beat = entry.plain, entry.heartbeat()
+    size = {"family": plain["names"]["family"], "width": plain["family"]["width"], "depth": plain["family"]["depth"]}
+    told: dict[str, Any] = {key: beat[key] for key in ("step", "steps", "host", "pid", "time") if key in beat}
+    return {"run_id": entry.run_id, "state": entry.state, **size, "seed": plain["seed"], **told}
+
+
+def listed(state: str, members: list[Entry], count: int) -> Table:
+    """The runs of one state, a line each."""
+    more = f" ({count - len(members)} more: --all)" if count > len(members) else ""
+    table = Table(box=None, pad_edge=False, title=f"\n{state}{more}", title_justify="left", title_style="bold")
+    for name in ("run", "family", "width", "depth", "seed", "L", "what"):
+        table.add_column(name, justify="left" if name in ("run", "family", "what") else "right", no_wrap=name != "what")
+    for entry in members:
+        told = line(entry)
+        loss = f"{told['L']:.4f}" if told.get("L") is not None else ""
+        sizes = (str(told[key]) for key in ("width", "depth", "seed"))
+        table.add_row(entry.run_id, told["family"], *sizes, loss, Text(what(told)))
+    return table
+
+
+def what(told: dict[str, Any]) -> str:
+    """What there is to say of one run besides its size: how far and where, or why not."""
+    if told.get("reason"):
+        return str(told["reason"])
+    if "host" not in told:
+        return ""
+    where = "" if told["host"] == socket.gethostname() else f" on {told['host']}"
+    ago = clock(max(0.0, time.time() - told["time"]))
+    return f"step {told['step']} of {told['steps'] or '?'}{where}, pid {told['pid']}, {ago} ago"
+
+
+def bests(best: list[record.Row]) -> Table:
+    """The lowest losses."""
+    table = Table(box=None, pad_edge=False, title="\nlowest loss so far", title_justify="left", title_style="bold")
+    for name in ("data", "family", "width", "depth", "N", "D", "C", "lr", "L [nats per target]"):
+        table.add_column(Text(name), justify="left" if name in ("data", "family") else "right", no_wrap=True)
+    for row in best:
+        sizes = (short(row[key]) for key in ("N", "D", "C", "lr"))
+        loss = f"{row['L']:.4f} ± {row['L_se']:.4f}"
+        table.add_row(row["data"], row["family"], str(row["width"]), str(row["depth"]), *sizes, loss)
+    return table
+
+
+def watch(folder: Path, everything: bool, console: Console, every_s: float = 2.0) -> None:
+    """Show the overview anew every few seconds until nothing is at work, or Ctrl-C."""
+    from rich.live import Live
+
+    with Live(console=console, refresh_per_second=1) as live:
+        while True:
+            now = overview(folder)
+            live.update(now.shown(everything), refresh=True)
+            if not now.running:
+                return
+            time.sleep(every_s)

@@ -1,0 +1,263 @@
+"""A sweep is seen, stopped, retried and survives what happens to its runs, and ends with the bits of one undisturbed."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY, Isoflop
+
+from scaling import config, hold, record, run
+from sweeps.collect import rows
+from sweeps.ledger import Entry, entries
+from sweeps.status import overview
+
+GRID = ["family=mlp", "family.width=8,16", "family.depth=1", "budget.D=6e4", "trainer.checkpoint_every_s=0.2"]
+
+
+def command(out: Path, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", "sweeps.cli", "train", "-m", *GRID, *TINY, *overrides, f"out={out}"]
+
+
+def start(out: Path, *overrides: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(command(out, *overrides), stderr=subprocess.PIPE, text=True)
+
+
+def at_work(out: Path, runs: int = 1) -> list[dict[str, Any]]:
+    """The heartbeats of the runs of a folder, once so many have made a step."""
+    for _ in range(600):
+        beats = [hold.heartbeat(path.parent) for path in out.glob("*/heartbeat.json")]
+        beats = [beat for beat in beats if beat.get("step")]
+        if len(beats) >= runs:
+            return beats
+        time.sleep(0.05)
+    raise AssertionError("no run started")
+
+
+def losses(out: Path) -> dict[str, tuple[float, float]]:
+    return {row["run_id"]: (row["L"], row["L_train"]) for row in rows(out)}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep of two runs of a few seconds."""
+    out = tmp_path_factory.mktemp("undisturbed") / "runs"
+    subprocess.run(command(out), check=True, capture_output=True)
+    return out
+
+
+def test_a_run_that_a_signal_ended_is_tried_again_to_the_same_bits(undisturbed: Path, tmp_path: Path) -> None:
+    sweep = start(tmp_path, "hydra.launcher.n_jobs=1")
+    os.kill(at_work(tmp_path)[0]["pid"], signal.SIGKILL)
+    _, said = sweep.communicate(timeout=120)
+    assert sweep.returncode == 0, said
+    assert losses(tmp_path) == losses(undisturbed)
+
+
+def test_a_cancelled_sweep_ends_and_a_retry_goes_on_to_the_same_bits(
+    isoflop: Isoflop, undisturbed: Path, tmp_path: Path
+) -> None:
+    sweep = start(tmp_path, "hydra.launcher.n_jobs=1")
+    at_work(tmp_path)
+    assert "asked 1 runs at work and 1 waiting to stop" in isoflop("cancel", tmp_path).stderr
+    _, said = sweep.communicate(timeout=60)
+    assert sweep.returncode == 1
+    assert said.count(": cancelled") == 2
+    assert [entry.state for entry in entries(tmp_path)] == ["cancelled"] * 2
+    assert any((entry.folder / "checkpoint.ckpt").exists() for entry in entries(tmp_path))
+    again = isoflop("retry", tmp_path, "hydra.launcher.n_jobs=2")
+    assert again.returncode == 0, again.stderr
+    assert "0 done or at work, 2 to make" in again.stderr
+    assert losses(tmp_path) == losses(undisturbed)
+
+
+def test_retry_takes_only_how_and_not_what(isoflop: Isoflop, undisturbed: Path, tmp_path: Path) -> None:
+    done = isoflop("retry", undisturbed, "family.width=32")
+    assert done.returncode == 2
+    assert "family.width=32: retry makes runs as they were frozen" in done.stderr
+    assert isoflop("retry", tmp_path).returncode == 2
+    assert "2 done or at work, 0 to make" in isoflop("retry", undisturbed).stderr
+
+
+def test_what_was_frozen_for_other_code_is_refused_and_retry_says_so(
+    isoflop: Isoflop, undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "runs"
+    shutil.copytree(undisturbed, out)
+    first = next(entries(out))
+    (first.folder / record.FILE).unlink()
+    config.freeze(first.plain | {"code": {"git": "f" * 12, "dirty": False}}, first.folder)
+    (row,) = run.run_one(first.folder)
+    assert row["status"] == "failed"
+    assert "frozen for the code of commit ffffffffffff, but this is" in row["reason"]
+    again = isoflop("retry", out)
+    assert again.returncode == 0, again.stderr
+    assert "1 of them were frozen for other code, and are made by this" in again.stderr
+    assert losses(out) == losses(undisturbed)
+    assert Entry(first.folder).rows[0]["git"] == config.code()["git"]
+
+
+def test_status_says_how_each_run_stands(isoflop: Isoflop, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    shutil.copytree(undisturbed, out)
+    good = next(entries(out))
+    plain = good.plain
+    for name in ("planned", "stale", "cancelled", "failed", "broken"):
+        config.freeze(plain | {"run_id": name}, out / name)
+    (out / "stale" / hold.HEARTBEAT).write_text(json.dumps(beat_of(socket.gethostname())))
+    (out / "cancelled" / hold.CANCEL).touch()
+    record.write(out / "failed", [config.failure(plain | {"run_id": "failed"}, "failed", "it rained")])
+    (out / "broken" / record.FILE).write_text("[")
+    found = overview(out)
+    assert found.counts == {"ok": 2, "planned": 1, "stale": 1, "cancelled": 1, "failed": 1, "broken": 1}
+    said = isoflop("status", out)
+    assert said.returncode == 0, said.stderr
+    assert "7 runs: 1 broken, 1 cancelled, 1 failed, 2 ok, 1 planned, 1 stale" in said.stdout
+    assert "it rained" in said.stdout
+    assert "lowest loss so far" in said.stdout
+    assert "about" in said.stdout
+    told = json.loads(isoflop("status", out, "--json").stdout)
+    assert {line["run_id"]: line["state"] for line in told["runs"]}["stale"] == "stale"
+    lowest = min(row["L"] for row in rows(undisturbed))
+    assert [row["L"] for row in told["best"]] == [lowest]
+    assert told["left_s"] > 0
+
+
+def beat_of(host: str, beat: int = 1) -> dict[str, Any]:
+    return {"step": 3, "steps": 9, "host": host, "pid": 1, "beat": beat, "every_s": 0.2, "time": time.time()}
+
+
+def test_a_run_at_work_is_seen_with_its_step(tmp_path: Path) -> None:
+    sweep = start(tmp_path, "hydra.launcher.n_jobs=1")
+    at_work(tmp_path)
+    found = overview(tmp_path)
+    (working,) = found.running
+    assert found.counts == {"running": 1, "planned": 1}
+    assert 0 < working.share_done < 1
+    sweep.send_signal(signal.SIGINT)
+    sweep.communicate(timeout=60)
+
+
+def test_a_heart_that_beats_on_another_host_keeps_others_out_and_one_that_stopped_does_not(tmp_path: Path) -> None:
+    path = tmp_path / hold.HEARTBEAT
+    path.write_text(json.dumps(beat_of("elsewhere")))
+    with hold.sole_writer(tmp_path):  # it is watched for three beats, and is dead
+        pass
+    ended = threading.Event()
+
+    def beat_on() -> None:
+        number = 1
+        while not ended.wait(0.1):
+            number += 1
+            draft = tmp_path / "draft"
+            draft.write_text(json.dumps(beat_of("elsewhere", number)))
+            draft.replace(path)
+
+    other = threading.Thread(target=beat_on)
+    other.start()
+    with pytest.raises(hold.BusyError, match="another process is at work"), hold.sole_writer(tmp_path):
+        pass
+    ended.set()
+    other.join()
+
+
+def test_a_file_system_without_locks_leaves_it_to_the_hearts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(hold.fcntl, "flock", none)
+    with hold.sole_writer(tmp_path), hold.Heart(tmp_path):
+        assert not hold.held(tmp_path)
+        assert hold.heartbeat(tmp_path)["host"] == socket.gethostname()
+
+
+def frozen(folder: Path, undisturbed: Path, D: float = 6e4, **trainer: Any) -> dict[str, Any]:
+    """The smaller run of the sweep, frozen anew in a folder; its row."""
+    source = min(entries(undisturbed), key=lambda entry: entry.plain["family"]["width"])
+    plain = source.plain
+    config.freeze(plain | {"trainer": plain["trainer"] | trainer, "budget": plain["budget"] | {"D": D}}, folder)
+    return source.rows[0]
+
+
+pytest_lightning = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*ckpt_path.*"
+)
+
+
+@pytest_lightning
+def test_a_run_that_wants_memory_is_made_in_smaller_parts(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from scaling.module import ScalingModule
+
+    forward, tried = ScalingModule.backward_pass, []
+
+    def short_of_memory(self: ScalingModule, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        tried.append(self.micro_batch)
+        if self.micro_batch > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+        return forward(self, x, y)
+
+    frozen(tmp_path / "whole", undisturbed, D=2560)
+    (whole,) = run.run_one(tmp_path / "whole")
+    monkeypatch.setattr(ScalingModule, "backward_pass", short_of_memory)
+    frozen(tmp_path / "parts", undisturbed, D=2560)
+    (row,) = run.run_one(tmp_path / "parts")
+    assert list(dict.fromkeys(tried)) == [4, 2, 1]
+    assert row["status"] == "ok"
+    assert row["batch"] == whole["batch"]
+    # the same sums in another order over 40 steps, as of two ranks
+    assert row["L"] == pytest.approx(whole["L"], rel=2e-3)
+    assert "again with trainer.micro_batch=1" in (tmp_path / "parts" / "log.txt").read_text()
+
+
+@pytest_lightning
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_finds_a_checkpoint_of_the_last_step(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    from scaling.watch import Watch
+
+    whole = frozen(tmp_path, undisturbed, checkpoint_every_s=1000)
+    handled: list[int] = []
+
+    def requeue(got: int, _: object) -> None:  # as a scheduler's handler does
+        handled.append(got)
+        raise SystemExit(-1)
+
+    before = signal.signal(signal.SIGUSR2, requeue)
+    ends, steps = Watch.on_train_batch_end, []
+
+    def told(self: Watch, trainer: Any, module: Any, *rest: Any) -> None:
+        steps.append(module.position)
+        if len(steps) == 300:
+            os.kill(os.getpid(), number)
+        ends(self, trainer, module, *rest)
+
+    monkeypatch.setattr(Watch, "on_train_batch_end", told)
+    try:
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            run.run_one(tmp_path)
+        assert (tmp_path / "checkpoint.ckpt").exists()
+        assert handled == ([number] if number is signal.SIGUSR2 else [])
+        (row,) = run.run_one(tmp_path)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert steps[300] in (301, 302)  # nothing was made twice
+    assert (row["L"], row["L_train"]) == (whole["L"], whole["L_train"])
+
+
+def test_another_sweeper_of_hydra_leaves_the_same_records(isoflop: Isoflop, undisturbed: Path, tmp_path: Path) -> None:
+    done = isoflop("train", "-m", *GRID, *TINY, "hydra/sweeper=basic", f"out={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path) == losses(undisturbed)
