@@ -109,8 +109,8 @@ def release() -> None:
 
 
 def log(folder: Path, text: str) -> None:
-    """Append to the run's log."""
-    with (folder / "log.txt").open("a") as file:
+    """Append to the run's log; a disk that is full must not hide what is being logged."""
+    with contextlib.suppress(OSError), (folder / "log.txt").open("a") as file:
         file.write(text)
 
 

@@ -5,6 +5,7 @@ runs.
 """
 
 import contextlib
+import shutil
 import signal
 import time
 from collections import Counter
@@ -30,6 +31,7 @@ from sweeps.words import clock, short
 
 console = Console(stderr=True)
 POLL_S = 0.25
+ROOM = 2**20  # bytes that must be free before a run is started: what it leaves without a checkpoint is less
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,9 @@ class Sweep:
         if cancelled(entry.folder):
             self.ended.append(Entry(entry.folder))
             return
+        if (free := shutil.disk_usage(entry.folder).free) < ROOM:
+            full = f"{entry.folder.parent}: {free} bytes are free and a run wants {ROOM}"
+            raise UserError(f"{full}; make room, and the same command goes on from here")
         self.attempts[entry.run_id] += 1
         run = lifeline.start(entry.folder, self.free.pop())
         self.running[run.process.sentinel] = Job(run, entry, time.monotonic(), memory_kills())

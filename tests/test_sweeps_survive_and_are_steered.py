@@ -1,4 +1,4 @@
-"""A sweep is seen, stopped, retried and survives what happens to its runs, and ends with the bits of one undisturbed."""
+"""A sweep is seen, stopped and retried, survives what happens to its runs, and ends with the bits of one left alone."""
 
 import json
 import os

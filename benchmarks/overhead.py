@@ -1,0 +1,126 @@
+"""What a run costs beyond its training, by launcher; and how long plan, status and collect take on many runs.
+
+    python benchmarks/overhead.py launchers --runs 50     ours, Hydra's basic and joblib, a cold process each
+    python benchmarks/overhead.py verbs                   plan of 1,000 runs, status and collect of 10,000
+
+Overhead of a run: from the moment that the one before it left its record to the moment that it leaves its own, less its
+own time of training and evaluation; one run at a time.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+
+from scaling import config, record
+
+ISOFLOP = [sys.executable, "-m", "sweeps.cli"]
+TINY = ["family=mlp", "experiment=tiny", "budget.D=5000"]
+LAUNCHERS = {
+    "isoflop, a fresh process each": ["hydra.launcher.n_jobs=1"],
+    "Hydra's basic, all in one process": ["hydra/launcher=basic"],
+    "joblib, all in one worker": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"],
+}
+
+
+def isoflop(*arguments: str, env: dict[str, str] | None = None) -> float:
+    """Call the command line; the seconds it took."""
+    began = time.monotonic()
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | (env or {})
+    subprocess.run([*ISOFLOP, *arguments], check=True, capture_output=True, env=environment)
+    return time.monotonic() - began
+
+
+def between_records(out: Path) -> list[float]:
+    """Overheads of the runs of a folder, made one after the other."""
+    ended = sorted((path.stat().st_mtime, record.read(path.parent)[0]["wall_s"]) for path in out.glob("*/records.json"))
+    return [later - earlier - wall for (earlier, _), (later, wall) in pairwise(ended)]
+
+
+def launchers(runs: int, cold: int) -> None:
+    """Print the overhead of each launcher, and of a process for every run that imports all anew."""
+    print("| launcher | runs | overhead of a run, median [s] | least | most | whole sweep [s] |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for name, overrides in LAUNCHERS.items():
+        if "joblib" in name and importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
+            print(f"| {name} | not installed: pip install 'isoflop[joblib]' | | | | |")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            seeds = ",".join(map(str, range(runs)))
+            whole = isoflop("train", "-m", *TINY, f"seed={seeds}", *overrides, f"out={folder}/x")
+            report(name, between_records(Path(folder, "x")), whole)
+    with tempfile.TemporaryDirectory() as folder:
+        spent = []
+        for seed in range(cold):
+            seconds = isoflop("train", *TINY, f"seed={seed}", f"out={folder}/{seed}")
+            spent.append(
+                seconds - record.read(next(Path(folder, str(seed)).glob("*/records.json")).parent)[0]["wall_s"]
+            )
+        report("a cold process each", spent, sum(spent))
+
+
+def report(name: str, spent: list[float], whole: float) -> None:
+    least, most = min(spent), max(spent)
+    print(
+        f"| {name} | {len(spent)} | {statistics.median(spent):.2f} | {least:.2f} | {most:.2f} | {whole:.1f} |",
+        flush=True,
+    )
+
+
+def verbs(repeats: int) -> None:
+    """Print how long the verbs of many runs take, as whole processes."""
+    print("| what | median [s] | least | most |")
+    print("|---|--:|--:|--:|")
+    grid = ["family=mlp,lstm,transformer,cnn,ssm", "family.width=16,32,48,64,96", "budget.D=1e5,2e5,4e5,8e5"]
+    grid += [f"seed={','.join(map(str, range(10)))}"]
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"XDG_CACHE_HOME": folder}
+        first = isoflop("plan", "-m", *grid, f"out={folder}/x", env=env)
+        print(f"| plan of 1,000 runs, the first time | {first:.1f} | | |", flush=True)
+        again = [isoflop("plan", "-m", *grid, f"out={folder}/x", env=env) for _ in range(repeats)]
+        line("plan of 1,000 runs, again", again)
+        out = Path(folder, "many")
+        many(out, 10_000)
+        line("status of 10,000 runs", [isoflop("status", str(out)) for _ in range(repeats)])
+        line("collect of 10,000 runs", [isoflop("collect", str(out), "-o", f"{folder}/r.csv") for _ in range(repeats)])
+
+
+def line(what: str, seconds: list[float]) -> None:
+    print(f"| {what} | {statistics.median(seconds):.2f} | {min(seconds):.2f} | {max(seconds):.2f} |", flush=True)
+
+
+def many(out: Path, runs: int) -> None:
+    """Folders of so many runs, copies of one that was made; one in twenty is planned only."""
+    isoflop("train", *TINY, f"out={out}/source")
+    source = next((out / "source").glob("*/records.json")).parent
+    (row,), plain = record.read(source), config.thaw(source)
+    for n in range(runs):
+        name = f"{n:012x}"
+        config.freeze(plain | {"run_id": name, "seed": n, "plan": {"C": row["C"], "steps": 10}}, out / name)
+        (out / name / "lock").touch()
+        if n % 20:
+            record.write(out / name, [row | {"run_id": name, "seed": n, "L": row["L"] + n * 1e-6}])
+    shutil.rmtree(out / "source")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["launchers", "verbs"])
+    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--cold", type=int, default=5, help="runs in a cold process each")
+    parser.add_argument("--repeats", type=int, default=5)
+    given = parser.parse_args()
+    print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg()}))
+    launchers(given.runs, given.cold) if given.what == "launchers" else verbs(given.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""A plan is what the same overrides would run, with sizes, time and money; every ready-made ladder is one."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY, Isoflop
+from omegaconf import OmegaConf
+
+from scaling import config
+from sweeps import costs
+from sweeps.collect import rows
+from sweeps.ledger import Entry
+from sweeps.outcome import Asked, outcomes
+from sweeps.plan import Plan, composed, plan
+
+LADDERS = sorted((Path(__file__).parents[1] / "sweeps/ladder").glob("*.yaml"))
+# times of a GPU by its peak: nothing is measured
+H100 = ["--device", "H100"]
+GRID = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3", *TINY]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What is remembered between plans is that of these tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        costs.cache.cache_clear()
+        yield
+    costs.cache.cache_clear()
+
+
+def planned(isoflop: Isoflop, *arguments: object) -> dict[str, Any]:
+    done = isoflop("plan", "--json", *H100, "-m", *arguments)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_plan_is_what_the_sweep_ran(isoflop: Isoflop, small_sweep: Path) -> None:
+    found = planned(isoflop, *GRID, f"out={small_sweep}")
+    assert found["out"] == str(small_sweep)
+    made = {row["run_id"]: row for row in rows(small_sweep)}
+    assert {run["run_id"] for run in found["runs"]} == made.keys()
+    for run in found["runs"]:
+        row = made[run["run_id"]]
+        assert run["done"] is True
+        assert all(run[key] == row[key] for key in ("family", "width", "depth", "seed", "N", "D", "C", "lr"))
+    assert found["totals"]["runs"] == 0
+
+
+def test_a_plan_of_what_is_not_made_sums_it_up(isoflop: Isoflop, tmp_path: Path) -> None:
+    done = isoflop("plan", *H100, "--price", "2/h", "--all", "-m", *GRID, f"out={tmp_path / 'x'}")
+    assert done.returncode == 0, done.stderr
+    assert "4 runs in" in done.stdout
+    assert "4 to make" in done.stdout
+    assert "at 2 an hour of a device" in done.stdout
+    assert "no law stands over these runs" in done.stdout
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_plan_of_marks_knows_the_trunk() -> None:
+    (run,) = plan(["family=mlp", "family.width=8", "budget.D=[2560,5120]", *TINY], device="H100").table.to_dict(
+        "records"
+    )
+    whole = plan(["family=mlp", "family.width=8", "budget.D=5120", *TINY], device="H100").table
+    assert run["marks"] == 2
+    assert run["D"] == whole["D"][0]
+    # 80 steps of trunk and the first mark's cooldown, a fifth of 40
+    assert run["steps"] == 88
+    assert run["C"] == pytest.approx(whole["C"][0] * 1.1)
+
+
+def test_time_is_measured_once_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweeps import processes
+
+    asked: list[str] = []
+    calls = processes.calls
+
+    def counted(function: str, arguments: Any) -> Any:
+        asked.extend([function] * len(arguments))
+        return calls(function, arguments)
+
+    monkeypatch.setattr(processes, "calls", counted)
+    overrides = ["family=mlp", "family.width=8,16,32", "budget.D=1e4,2e4", "seed=0,1", *TINY]
+    first = plan(overrides)
+    assert asked.count("scaling.outlook:time_step") == 2  # at the smallest and the largest of six shapes
+    assert asked.count("scaling.outlook:describe") == 3  # one for each architecture
+    again = plan(overrides)
+    assert len(asked) == 5
+    assert (again.table["seconds"] == first.table["seconds"]).all()
+    assert (first.table["seconds"] > 0).all()
+    longer = first.table.groupby("D")["seconds"].mean()
+    assert longer.iloc[1] > longer.iloc[0]
+
+
+def test_the_time_of_a_step_is_a_line_between_measured_ones_and_in_proportion_beyond() -> None:
+    points = [[1e6, 0.001, 0.1], [1e8, 0.01, 0.2]]
+    assert costs.step_s(1e5, points) == 0.001
+    assert costs.step_s(1e7, points) == pytest.approx(0.001 * 10**0.5)
+    assert costs.step_s(1e9, points) == pytest.approx(0.1)
+    assert [costs.rest_s(C, points) for C in (2e6, 9e7)] == [0.1, 0.2]
+
+
+def test_wall_time_is_that_of_the_fullest_slot() -> None:
+    import pandas as pd
+
+    table = pd.DataFrame({"seconds": [4.0, 3.0, 3.0, 2.0], "done": False, "devices": 1, "C": 1.0})
+    made = Plan(Path("x"), table, table, slots=2, speed="")
+    assert made.wall_s == pytest.approx(6.0 + 2 * 0.3)
+    assert made.totals(price=3600.0)["money"] == pytest.approx(12.0)
+
+
+@pytest.mark.parametrize("family", ["transformer", "lstm", "ssm"])
+def test_memory_is_foretold_to_a_third(family: str) -> None:
+    from sweeps import processes
+
+    large = ["family.width=64", "recipe.batch=256", "budget.D=5e4", "data.seq_len=128"]
+    _, (plain,) = composed([f"family={family}", *large])
+    (answer,) = processes.call("scaling.outlook:describe", [plain])
+    with tempfile.TemporaryDirectory() as folder:
+        config.freeze(plain, Path(folder) / "run")
+        processes.call("scaling.run:run_one", Path(folder) / "run")
+        (row,) = Entry(Path(folder) / "run").rows
+    assert answer["memory"] == pytest.approx(row["peak_memory"], rel=1 / 3)
+
+
+@pytest.mark.parametrize("path", LADDERS, ids=lambda path: path.stem)
+def test_every_ladder_is_a_plan_that_says_what_it_is_for(path: Path) -> None:
+    first, second = path.read_text().splitlines()[:2]
+    assert first == "# @package _global_"  # without it the ladder silently does nothing
+    assert second.startswith("# ")
+    assert "minute" in second or "hour" in second
+    grids = OmegaConf.load(path).hydra.sweeper.grids
+    made = plan([f"ladder={path.stem}"], device="H100").table
+    assert len(made) >= len(grids)
+    widths = {int(w) for grid in grids for w in str(grid["family.width"]).split(",")}
+    assert set(made["width"]) == widths
+
+
+def test_an_override_replaces_what_a_ladder_says_of_the_same_key() -> None:
+    made = plan(["ladder=isoflop", "family=lstm", "family.width=16,24"], device="H100").table
+    assert set(made["width"]) == {16, 24}
+    assert set(made["family"]) == {"lstm"}
+    assert made["run_id"].is_unique
+
+
+def test_the_next_runs_are_among_those_that_are_not_made(isoflop: Isoflop) -> None:
+    made = plan(["ladder=isoflop", "family=lstm"], device="H100")
+    marks = made.marks.assign(done=made.marks["width"] == 16)
+    (found,) = outcomes(marks, Asked(improve=3, target=1e13))
+    assert found.next is not None
+    assert len(found.next) == 3
+    assert not (found.next["width"] == 16).any()
+    assert (found.next["after"] < found.next["before"]).all()
+    assert found.resolution is not None
+    assert found.resolution.C == 1e13
+    assert any("seed" in sentence for sentence in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--price", "much"], "--price 'much' is no number per hour; write --price 2.5/h"),
+        (["--pric", "2"], "--pric is no option of plan"),
+        (["--target-C", "-1"], "--target-C -1 is not a number of FLOPs above 0"),
+        (["--device", "abacus"], "--device abacus is not in the table of peaks; it has H200"),
+        (["--runs", "nowhere.csv"], "nowhere.csv does not exist"),
+        (["--truth", "E=1,A=2"], "lacks alpha, B, beta"),
+        (["--improve", "2"], "--improve needs a law to improve, and they have 2 values of N and 1 of D"),
+        (["family.widht=3"], "family.widht is not a key"),
+        (["seed=range(0,0)"], "the grid holds no run"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_plan_that_cannot_be_is_one_sentence(isoflop: Isoflop, tmp_path: Path, given: list[str], said: str) -> None:
+    small = ["family=mlp", "family.width=8,16", "budget.D=2e3", *TINY, f"out={tmp_path}"]
+    device = [] if "--device" in given else H100
+    done = isoflop("plan", *device, *given, "-m", *small)
+    assert done.returncode == 2, done.stdout
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
