@@ -1,7 +1,7 @@
 """Which family has the lower held-out loss on the embedded text for the same training FLOPs, and by how many seed sd.
 
-Width 64, the depth of the yaml, seq_len 128. The family's rate, half and twice that with one seed, to see that
-it is bracketed; then three seeds at the best of the three.
+Width 64, the depth of the yaml, seq_len 128. The family's rate, half and twice that with one seed, and on by factors
+of two until the best lies between two others; then three seeds at the best.
 
     python benchmarks/equal_compute.py --C 1e12 --out /tmp/equal
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from making import made
-from rate_transfer import family_node
+from rate_transfer import family_node, wider
 
 FAMILIES = "transformer,mlp,lstm,ssm,s4d,hybrid,moe,cnn,gru,mingru,tanh_rnn"
 
@@ -23,14 +23,22 @@ def at(name: str, factors: list[float], seeds: str) -> dict[str, object]:
     return {"family": name, "family.width": 64, "recipe.lr": rates, "seed": seeds}
 
 
+def losses_by_k(runs: pd.DataFrame, name: str) -> pd.Series:
+    """Held-out loss of the first seed by log2 of the rate over the family's."""
+    mine = runs[(runs["family"] == name) & (runs["seed"] == 0)]
+    return mine.set_index(np.log2(mine["lr"] / family_node(name)["lr"]).round().astype(int))["L"].sort_index()
+
+
 def losses(out: Path, C: str, names: list[str]) -> tuple[pd.DataFrame, dict[str, float]]:
     """All runs, and the best factor of each family."""
     common = [f"budget.C={C}", "data.seq_len=128", "data.eval_size=131072"]
-    runs = made(out, [at(name, [0.5, 1, 2], "0") for name in names], common)
-    best = {}
-    for name in names:
-        rates = runs[(runs["family"] == name) & (runs["seed"] == 0)].set_index("lr")["L"]
-        best[name] = float(rates.idxmin() / family_node(name)["lr"])
+    wanted = {name: {-1, 0, 1} for name in names}
+    best: dict[str, float] = {}
+    while wanted:
+        runs = made(out, [at(name, [2.0**k for k in sorted(ks)], "0") for name, ks in wanted.items()], common)
+        by_k = {name: losses_by_k(runs, name) for name in names}
+        best = {name: 2.0 ** int(found.idxmin()) for name, found in by_k.items()}
+        wanted = {name: more for name in names if (more := wider(by_k[name]))}
     runs = made(out, [at(name, [best[name]], "0,1,2") for name in names], common)
     kept = [row.lr == family_node(row.family)["lr"] * best[row.family] for row in runs.itertuples()]
     return runs[kept], best

@@ -46,11 +46,18 @@ def run_one(folder: Path, bar: bool = False) -> list[record.Row]:
             raise Stopped(143) from None
         except Exception as error:
             log(folder, traceback.format_exc())
-            first = str(error).strip().splitlines() or [""]
-            rows = [config.failure(plain, "failed", f"{type(error).__name__}: {first[0]}")]
+            rows = [config.failure(plain, *blamed(error))]
             if not kept:
                 record.write(folder, rows)
             return rows
+
+
+def blamed(error: Exception) -> tuple[str, str]:
+    """The status and reason of a run that an error ended."""
+    name, first = type(error).__name__, (str(error).strip().splitlines() or [""])[0]
+    if name == "UncompletedJobError":  # submitit's, after the last time limit
+        return "timeout", first
+    return "failed", f"{name}: {first}"
 
 
 def made(plain: config.Config, folder: Path, bar: bool, kept: bool) -> list[record.Row]:

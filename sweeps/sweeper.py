@@ -156,7 +156,9 @@ def launch(launcher: Launcher, names: list[str]) -> None:
     except UserError:
         raise
     except Exception as error:  # a launcher that loses its workers must not hide the runs that ended well
-        say(f"the launcher stopped: {type(error).__name__}: {error}", style="red")
+        first = (str(error).splitlines() or [""])[0]
+        say(f"the launcher stopped: {type(error).__name__}: {first}", style="red")
+        say("what a scheduler still holds goes on; isoflop status shows it")
 
 
 def conclude(runs: dict[Entry, config.Config]) -> None:
