@@ -59,7 +59,7 @@ def launcher(out: Path, leaping: bool = False) -> subprocess.Popen[bytes]:
 def clock(out: Path) -> Path:
     """A folder whose sitecustomize makes the clock leap."""
     folder = out.parent / "clock"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "sitecustomize.py").write_text(LEAPS)
     return folder
 
