@@ -117,8 +117,8 @@ def retry_command(folder: Folder, context: typer.Context) -> int:
     Example:  isoflop retry runs/first hydra.launcher.timeout_s=7200
     """
     from scaling.train import main as train
-    from sweeps.demo import quoted
     from sweeps.ledger import entries
+    from sweeps.words import quoted
 
     entries(folder)  # says so where there are none
     return train(["-m", f"out={quoted(folder)}", "hydra.sweeper.retry=true", *context.args])

@@ -26,6 +26,7 @@ def main(arguments: list[str]) -> int:
     from analysis.__main__ import main as analyse
     from scaling.train import main as train
     from sweeps.__main__ import main as sweeps
+    from sweeps.words import quoted
 
     began = time.monotonic()
     runs, table, report = given.out / "runs", given.out / "runs.csv", given.out / "report"
@@ -40,11 +41,6 @@ def main(arguments: list[str]) -> int:
     print(f"  every run as a row   {table}")
     print(f"  what they say        {report / 'index.html'}")
     return made
-
-
-def quoted(path: Path) -> str:
-    """A path as Hydra's grammar takes any text."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 if __name__ == "__main__":

@@ -43,11 +43,12 @@ def sweep(
     """Make the runs of a multirun that are missing; SystemExit(1) where any is left without a result."""
     plains = checked(compose(context, cfg, grids, arguments))
     out = Path(cfg.hydra.sweep.dir)
-    todo = [plain for plain in plains if not config.done(out / plain["run_id"], plain)]
-    done = len(plains) - len(todo)
+    todo, done = list[config.Config](), list[config.Config]()
+    for plain in plains:
+        (done if config.done(out / plain["run_id"], plain) else todo).append(plain)
     head = "1 run" if len(plains) == 1 else f"{len(plains)} runs"
-    say(f"{head} in {out}: {done} done already, {len(todo)} to make")
-    others = sum(not config.same_code(record.read(out / p["run_id"])[0], p) for p in plains if p not in todo)
+    say(f"{head} in {out}: {len(done)} done already, {len(todo)} to make")
+    others = sum(not config.same_code(record.read(out / plain["run_id"])[0], plain) for plain in done)
     if others:
         say(f"{others} of those done are by other code; redo_other_code=true runs them again")
     make(context, task, cfg, plains, todo)

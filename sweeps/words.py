@@ -1,10 +1,11 @@
-"""Numbers and counts as people read them.
+"""Numbers and counts as people read them, and paths as Hydra does.
 
 short(25000.0)        # '2.5e4'
 clock(75)             # '1 min 15 s'
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 
 def short(number: float) -> str:
@@ -24,3 +25,8 @@ def clock(seconds: float) -> str:
 def states(counts: Mapping[str, int]) -> str:
     """How many are in each state."""
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+
+
+def quoted(path: Path) -> str:
+    """A path as Hydra's grammar takes any text."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
