@@ -157,7 +157,11 @@ class Terminated(BaseException):
     """SIGTERM came while a run was at work."""
 
 
+_terminated = threading.Event()  # an exception may come where it is swallowed, as in an import; this is remembered
+
+
 def _terminate(*_: object) -> None:
+    _terminated.set()
     raise Terminated
 
 
@@ -168,6 +172,7 @@ def terminable() -> Iterator[None]:
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
+    _terminated.clear()
     signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
@@ -176,16 +181,22 @@ def terminable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def left_to_lightning() -> Iterator[None]:
-    """For a with-block SIGTERM is Lightning's, which ends a run between two steps."""
+def between_steps() -> Iterator[None]:
+    """For a with-block SIGTERM is only remembered; `stop_if_terminated`, between two steps, ends the run."""
     ours = signal.getsignal(signal.SIGTERM) is _terminate
     if ours:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, lambda *_: _terminated.set())
     try:
         yield
     finally:
         if ours:
             signal.signal(signal.SIGTERM, _terminate)
+
+
+def stop_if_terminated() -> None:
+    """Raise Terminated where SIGTERM has come since the run began."""
+    if _terminated.is_set():
+        raise Terminated
 
 
 class Deferred:

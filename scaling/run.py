@@ -187,7 +187,7 @@ def fit(
     )
     try:
         checkpoint = watch.resumable(module)
-        with deferred, hold.left_to_lightning():
+        with deferred, hold.between_steps():
             trainer.fit(module, ckpt_path=checkpoint)
         if not all(mark.steps in module.results for mark in marks):
             raise RuntimeError(f"training ended at step {module.position} of {module.goal}")

@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from scaling import record
-from scaling.hold import Deferred, Heart
+from scaling.hold import Deferred, Heart, Terminated, stop_if_terminated
 from scaling.module import ScalingModule
 
 CURVE, CHECKPOINT, TRUNK = "curve.csv", "checkpoint.ckpt", "trunk.ckpt"
@@ -90,6 +90,8 @@ class Watch(pl.Callback):
             self.shown = now
             self.bar.update(module, self.steps_made)
         self.deferred.handle(before=lambda: self.leave(trainer, module))
+        if module.position < module.goal:
+            stop_if_terminated()
         if self.due(trainer, module, now - self.kept > self.checkpoint_every_s):
             self.kept = now
             self.checkpoint(trainer, CHECKPOINT)
@@ -102,7 +104,7 @@ class Watch(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         assert isinstance(module, ScalingModule)
-        if isinstance(exception, SIGTERMException):  # raised between steps
+        if isinstance(exception, SIGTERMException | Terminated):  # raised between steps
             self.leave(trainer, module)
 
     def leave(self, trainer: pl.Trainer, module: ScalingModule) -> None:
