@@ -21,13 +21,14 @@ from scaling.errors import UserError
 from scaling.ranks import placed, together
 
 
-def run_one(folder: Path, bar: bool = False) -> list[record.Row]:
+def run_one(folder: Path, bar: bool = False, patience_s: float = 1.0) -> list[record.Row]:
     """Build, fit, write: train what the folder's frozen config describes and leave its rows in the folder.
 
     A run that fails leaves a row with the reason, unless one that ended well is there already (other code is being run
-    again). UserError: the config cannot be run at all, nothing is left.
+    again). UserError: the config cannot be run at all, nothing is left. BusyError: after so many seconds another
+    process still works in the folder.
     """
-    with hold.sole_writer(folder):
+    with hold.sole_writer(folder, patience_s):
         plain = config.thaw(folder)
         if config.done(folder, plain):
             return record.read(folder)

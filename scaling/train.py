@@ -24,6 +24,9 @@ from scaling.ending import Ending, RunFailedError, verdict
 from scaling.errors import UserError
 from scaling.run import counted, run_one
 
+# how long a job of a scheduler waits for the one before it, which may still be keeping its checkpoint [s]
+PATIENCE_S = 60.0
+
 config.register_resolvers()
 
 
@@ -43,7 +46,7 @@ def train(cfg: DictConfig) -> float | None:
         return None
     if "run_id" not in cfg and not prepare(cfg, folder):  # a sweeper that is not ours froze nothing
         return objective(record.read(folder)[-1])
-    row = run_one(folder)[-1]
+    row = run_one(folder, patience_s=PATIENCE_S)[-1]
     refuse_failure(row)
     return objective(row)
 

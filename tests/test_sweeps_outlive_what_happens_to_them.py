@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from torture import command, finish, table, torture, undisturbed
 
+from scaling import record
+from sweeps.ledger import entries
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
@@ -55,7 +58,7 @@ def test_a_full_disk_is_a_clear_stop_and_room_is_all_that_is_wanted(
     assert full.returncode != 0
     assert "make room, and the same command goes on from here" in full.stderr, full.stderr
     assert "Traceback" not in full.stderr
-    done_before = sorted(out.glob("*/records.json"))
+    done_before = [entry.folder / record.FILE for entry in entries(out) if entry.finished]
     texts = [path.read_text() for path in done_before]
     filler.unlink()
     last = again()
