@@ -50,5 +50,5 @@ class LocalLauncher(Launcher):
         from sweeps.sweeper import frozen, returned
 
         entries = frozen(self.context, self.config, job_overrides)
-        launch(entries, self.settings)
+        launch([entry for entry in entries if not entry.finished], self.settings)
         return [returned(entry, overrides) for entry, overrides in zip(entries, job_overrides, strict=True)]

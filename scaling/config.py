@@ -30,6 +30,9 @@ SCIENCE = ("family", "data", "recipe", "budget", "seed")
 
 GROUPS = ("family", "data", "recipe", "budget", "trainer", "logger", "names")
 
+# what a frozen config has besides
+KEYS = ("seed", "sweep", "rung", "tags", "redo_other_code")
+
 # what places a run in its ladder, whether or not it was overridden
 PLACE = ("family.width", "family.depth", "data.size")
 
@@ -131,7 +134,7 @@ def thaw(folder: Path) -> Config:
         plain = json.loads(path.read_bytes())
     except ValueError:
         plain = None
-    if not isinstance(plain, dict) or not {"run_id", "code", *GROUPS} <= plain.keys():
+    if not isinstance(plain, dict) or not {"run_id", "code", *KEYS, *GROUPS} <= plain.keys():
         raise UserError(f"{path} is not a whole config; delete its folder and give the command that made it again")
     return plain
 
@@ -204,6 +207,12 @@ def missing(rows: list[record.Row], plain: Config) -> list[float]:
 def answering(rows: list[record.Row], plain: Config, but: list[float]) -> list[record.Row]:
     """The rows that answer other budgets than these."""
     return [row for row in rows if row.get(f"budget.{budget(plain)[0]}") not in (*but, None)]
+
+
+def smaller(trainer: Config, batch: int) -> int | None:
+    """The next smaller micro-batch of a run [examples]; none below one."""
+    now: int = trainer["micro_batch"] or -(-batch // trainer["devices"])
+    return now // 2 or None
 
 
 def threads() -> int:

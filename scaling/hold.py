@@ -82,7 +82,7 @@ def fresh(folder: Path, beat: dict[str, Any]) -> bool:
     if not beat or beat["host"] == socket.gethostname():
         return False
     with contextlib.suppress(OSError):
-        return bool(time.time() - (folder / HEARTBEAT).stat().st_mtime < MISSED * beat["every_s"])
+        return bool(abs(time.time() - (folder / HEARTBEAT).stat().st_mtime) < MISSED * beat["every_s"])
     return False
 
 

@@ -32,8 +32,8 @@ MEASURED_S, FEWEST, MOST = 0.4, 4, 2000
 def describe(plains: list[config.Config]) -> list[dict[str, Any]]:
     """What each config would run, or the sentence by which it is refused; costs are counted once.
 
-    N; D, the largest; C and steps, those spent; step_C; lr; memory [bytes], of the device where there is one, else of
-    the process; marks: value, D and C of each, ascending.
+    N; D, the largest; C and steps, those spent; step_C; lr, batch; memory [bytes], of the device where there is one,
+    else of the process; marks: value, D and C of each, ascending.
     """
     answers: list[dict[str, Any]] = []
     for plain in plains:
@@ -43,7 +43,7 @@ def describe(plains: list[config.Config]) -> list[dict[str, Any]]:
             answers.append({"error": str(error)})
             continue
         sizes = {"N": run.cost.N, "D": run.marks[-1].D, "C": run.C_spent, "steps": run.steps_made, "step_C": run.step_C}
-        sizes |= {"lr": run.recipe.lr}
+        sizes |= {"lr": run.recipe.lr, "batch": run.recipe.batch}
         marks = [{"value": m.value, "D": m.D, "C": m.C} for m in run.marks]
         answers.append(sizes | {"memory": memory(run, plain["trainer"]), "marks": marks})
     return answers
@@ -102,6 +102,9 @@ def saved(model: torch.nn.Module, x: Tensor, task: Task, parameters: set[int]) -
 
 def time_step(plain: config.Config) -> dict[str, float]:
     """Seconds of a step and of all else in a run, by making short runs of it here as they would be made."""
+    recipe = assemble(plain).recipe  # rules are settled: one of D would see that of the short runs
+    settled = {name: getattr(recipe, name) for name in ("lr", "batch", "weight_decay")}
+    plain = plain | {"recipe": plain["recipe"] | settled}
     step_targets = assemble(plain | {"budget": {"D": 1}}).marks[0].D
     timed(plain, 1, step_targets)  # warms up what is used for the first time
     short, steps = timed(plain, FEWEST, step_targets), 3 * FEWEST

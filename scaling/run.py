@@ -8,17 +8,25 @@ torch stays out of the imports above the functions: planning and `--help` start 
 import contextlib
 import gc
 import json
-import math
 import os
 import signal
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scaling import config, hold, record
 from scaling.ending import Stopped
 from scaling.errors import UserError
 from scaling.ranks import placed, together
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from scaling.assemble import Assembled, Mark
+    from scaling.module import ScalingModule
+
+# how torch, CUDA and Python say that memory was short
+SHORT = ("OutOfMemoryError", "MemoryError", "can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def run_one(folder: Path, bar: bool = False, patience_s: float = 1.0) -> list[record.Row]:
@@ -96,15 +104,13 @@ def halved(plain: config.Config) -> int | None:
     """The next smaller micro-batch [examples]; none below one."""
     from scaling.assemble import assemble
 
-    trainer = plain["trainer"]
-    now = trainer["micro_batch"] or math.ceil(assemble(plain).recipe.batch / trainer["devices"])
-    return now // 2 or None
+    return config.smaller(plain["trainer"], assemble(plain).recipe.batch)
 
 
 def out_of_memory(error: Exception) -> bool:
     """Whether an error, of this process or of a rank, says that memory was short, on a GPU or the host."""
     said = f"{type(error).__name__}: {error}"
-    return any(word in said for word in ("OutOfMemoryError", "MemoryError", "can't allocate memory"))
+    return any(word in said for word in SHORT)
 
 
 def release() -> None:
@@ -147,30 +153,14 @@ def fit(
     import torch
 
     from scaling.assemble import assemble
-    from scaling.circumstance import measure
-    from scaling.module import DivergedError, ScalingModule
+    from scaling.module import DivergedError
     from scaling.watch import Watch, close_mirror, mirror, quiet
 
     quiet()
     torch.set_num_threads(config.threads())
     run = assemble(plain)
     marks = [mark for mark in run.marks if mark.value in wanted]
-    examples = run.data.load()
-    torch.manual_seed(plain["seed"])
-    model = run.family.build(run.task)
-    multipliers = run.recipe.multipliers(model, run.family, run.task)
-    module = ScalingModule(
-        model,
-        multipliers,
-        run.task,
-        examples,
-        run.recipe,
-        [mark.steps for mark in marks],
-        plain["seed"],
-        first=run.marks[0].steps,
-        keep_trunk=run.several,
-        micro_batch=plain["trainer"]["micro_batch"],
-    )
+    module = built(plain, run, [mark.steps for mark in marks])
     end: dict[str, Any] = {"status": "failed"}
     logger = mirror(plain, folder)
     afterwards.callback(close_mirror, logger, end)
@@ -201,20 +191,63 @@ def fit(
         raise Stopped(130 if stop.code else 143) from None
     finally:
         watch.close(keep_checkpoint=end["status"] == "failed")
+    rows = measured(plain, run, marks, module, trainer, watch.wall_s, dict(end))
+    end |= module.results.get(marks[-1].steps, {})
+    if run.several:
+        account(folder, run, module.made, afresh=checkpoint is None)
+    return rows
+
+
+def built(plain: config.Config, run: "Assembled", steps: list[int]) -> "ScalingModule":
+    """The module of a run, its model initialised from the seed, for marks at these steps."""
+    import torch
+
+    from scaling.module import ScalingModule
+
+    examples = run.data.load()
+    torch.manual_seed(plain["seed"])
+    model = run.family.build(run.task)
+    return ScalingModule(
+        model,
+        run.recipe.multipliers(model, run.family, run.task),
+        run.task,
+        examples,
+        run.recipe,
+        steps,
+        plain["seed"],
+        first=run.marks[0].steps,
+        keep_trunk=run.several,
+        micro_batch=plain["trainer"]["micro_batch"],
+    )
+
+
+def measured(
+    plain: config.Config,
+    run: "Assembled",
+    marks: "list[Mark]",
+    module: "ScalingModule",
+    trainer: "pl.Trainer",
+    wall_s: float,
+    end: dict[str, Any],
+) -> list[record.Row]:
+    """The rows of the marks; `end` is the result of one that was not reached."""
+    from scaling.circumstance import measure
+
     rows = []
     for mark in marks:
         result = {"status": "ok"} | module.results[mark.steps] if mark.steps in module.results else end
-        wall_s = watch.wall_s * mark.steps / module.made  # of all time the share that the steps have
-        speed = measure(trainer, mark.C, mark.D, wall_s, run.recipe.precision)
+        share_s = wall_s * mark.steps / module.made  # of all time the share that the steps have
+        speed = measure(trainer, mark.C, mark.D, share_s, run.recipe.precision)
         columns = config.at_mark(plain, mark.budget, mark.value) | run.columns(mark)
-        rows.append(record.row(**config.identity(plain) | columns | examples.facts | speed | result))
-    end |= module.results.get(marks[-1].steps, {})
-    if run.several:
-        before = counted(folder)["C"] if checkpoint is None and counted(folder) else 0.0
-        C = before + module.made * run.step_C
-        whole = {"marks": len(run.marks), "steps": module.made, "C": C, "C_separate": sum(m.C for m in run.marks)}
-        record.write_text(folder / config.SPENT, json.dumps(whole) + "\n")
+        rows.append(record.row(**config.identity(plain) | columns | module.examples.facts | speed | result))
     return rows
+
+
+def account(folder: Path, run: "Assembled", made: int, afresh: bool) -> None:
+    """Write what all steps of a run of several marks have cost; afresh: earlier ones are not among those made."""
+    before = counted(folder)["C"] if afresh and counted(folder) else 0.0
+    spent = {"marks": len(run.marks), "steps": made, "C": before + made * run.step_C}
+    record.write_text(folder / config.SPENT, json.dumps(spent | {"C_separate": sum(m.C for m in run.marks)}) + "\n")
 
 
 def counted(folder: Path) -> dict[str, Any]:

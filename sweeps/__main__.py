@@ -121,6 +121,9 @@ def retry_command(folder: Folder, context: typer.Context) -> int:
     from sweeps.words import quoted
 
     entries(folder)  # says so where there are none
+    for argument in context.args:
+        if argument.startswith("-") or argument.split("=")[0].lstrip("+") == "hydra/sweeper":
+            raise UserError(f"{argument} is nothing that retry takes; give hydra/launcher= or hydra.launcher.*")
     return train(["-m", f"out={quoted(folder)}", "hydra.sweeper.retry=true", *context.args])
 
 

@@ -11,7 +11,7 @@ import sys
 VERBS = {
     "demo": ("sweeps.demo", "a small real study, end to end, on the embedded data, with a report"),
     "train": ("scaling.train", "train one run, or with -m a sweep; the same command again resumes it"),
-    "plan": ("sweeps.__main__", "what a sweep would run, take and cost, and what its laws could resolve; runs nothing"),
+    "plan": ("sweeps.__main__", "what a sweep would run, take and cost, and what its laws could resolve"),
     "status": ("sweeps.__main__", "how the runs of a folder stand: at work, failed, time left, lowest losses"),
     "retry": ("sweeps.__main__", "make what a folder's runs lack, as they were frozen"),
     "cancel": ("sweeps.__main__", "ask the runs of a folder to stop, wherever they run"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from scaling import record
 from scaling.errors import UserError
+from sweeps import words
 from sweeps.ledger import Entry, entries
 
 
@@ -38,7 +39,7 @@ def collect(folder: Path, out: Path) -> dict[str, int]:
     states = Counter(entry.state for entry in found)
     table = gathered(found)
     if not table:
-        raise UserError(f"{folder} holds no finished run yet ({len(found)} planned); train them first")
+        raise UserError(f"{folder} holds no finished run yet ({words.states(states)}); train them first")
     text = io.StringIO()
     writer = csv.DictWriter(text, record.order(key for row in table for key in row), lineterminator="\n")
     writer.writeheader()

@@ -43,9 +43,10 @@ def cache() -> Path:
 def remembered(name: str) -> dict[str, Any]:
     """What a file of the cache holds; nothing where it is not there or not whole."""
     try:
-        return json.loads((cache() / name).read_text())  # type: ignore[no-any-return]
+        found = json.loads((cache() / name).read_text())
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def remember(name: str, more: dict[str, Any]) -> None:
@@ -59,7 +60,7 @@ def remember(name: str, more: dict[str, Any]) -> None:
 def shape(plain: config.Config) -> str:
     """Hash of what a run's cost follows from: all but its seed and names."""
     parts = ("family", "data", "recipe", "budget", "trainer", "names")
-    return config.digest([plain[part] for part in parts])[:16]
+    return config.digest([gpus(), *(plain[part] for part in parts)])[:16]
 
 
 def described(plains: list[config.Config], progress: Callable[[float], None] = lambda share: None) -> list[Answer]:
@@ -115,7 +116,8 @@ def seconds(
     if lacking:
         remember("speeds.json", {kinds[at]: speeds[kinds[at]] for at in lacking})
     return [
-        answer["steps"] * step_s(answer["step_C"], speeds[name]) + rest_s(answer["step_C"], speeds[name])
+        answer["steps"] * step_s(answer["step_C"], speeds[name])
+        + len(answer["marks"]) * rest_s(answer["step_C"], speeds[name])
         for name, answer in zip(kinds, answers, strict=True)
     ]
 
@@ -155,5 +157,5 @@ def step_s(step_C: float, points: list[list[float]]) -> float:
 
 
 def rest_s(step_C: float, points: list[list[float]]) -> float:
-    """Time of all else in a run by the nearest measurement [s]: start, evaluation."""
+    """Time of all else by the nearest measurement [s]: start and one evaluation, as many as a run has marks."""
     return min(points, key=lambda point: abs(math.log(point[0] / step_C)))[2]

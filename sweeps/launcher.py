@@ -22,8 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling import config, record
+from scaling.ending import Stopped
 from scaling.errors import UserError
-from scaling.hold import cancelled
+from scaling.hold import Terminated, cancelled, terminable
 from sweeps.ledger import Entry
 from sweeps.machine import cores, gpus
 from sweeps.processes import BUSY, Lifeline, Run, ending
@@ -31,6 +32,7 @@ from sweeps.words import clock, short
 
 console = Console(stderr=True)
 POLL_S = 0.25
+PARTING_S = 10.0  # for runs to end a step and keep a checkpoint when the sweep is stopped
 ROOM = 2**20  # bytes that must be free before a run is started: what it leaves without a checkpoint is less
 
 
@@ -46,9 +48,10 @@ class Settings:
     def __post_init__(self) -> None:
         for name, least in (("n_jobs", 1), ("n_per_gpu", 1), ("retries", 0)):
             value = getattr(self, name)
-            if not (isinstance(value, int) and value >= least) and not (name == "n_jobs" and value is None):
+            sound = isinstance(value, int) and not isinstance(value, bool) and value >= least
+            if not sound and not (name == "n_jobs" and value is None):
                 raise UserError(f"hydra.launcher.{name}={value!r} is not a whole number of at least {least}")
-        if self.timeout_s is not None and (not isinstance(self.timeout_s, (int, float)) or self.timeout_s <= 0):
+        if self.timeout_s is not None and not (isinstance(self.timeout_s, (int, float)) and self.timeout_s > 0):
             raise UserError(
                 f"hydra.launcher.timeout_s={self.timeout_s!r} is not a number of seconds above 0; null is no limit"
             )
@@ -75,8 +78,12 @@ def launch(entries: list[Entry], settings: Settings) -> None:
     for entry in entries:
         trainer = entry.plain["trainer"]
         alike.setdefault((trainer["accelerator"], trainer["devices"]), []).append(entry)
-    for members in alike.values():
-        Sweep(members, settings.slots(members[0].plain["trainer"]), settings).run()
+    try:
+        with terminable():
+            for members in alike.values():
+                Sweep(members, settings.slots(members[0].plain["trainer"]), settings).run()
+    except Terminated:
+        raise Stopped(143) from None
 
 
 @dataclass
@@ -118,9 +125,17 @@ class Sweep:
                     self.reap()
                     refresh()
             finally:
-                for job in self.running.values():
-                    job.run.kill()
-                    job.run.process.join()
+                self.part()
+
+    def part(self) -> None:
+        """End the runs at work: each has a while to keep a checkpoint."""
+        for job in self.running.values():
+            job.run.process.terminate()
+        until = time.monotonic() + PARTING_S
+        for job in self.running.values():
+            job.run.process.join(max(0.0, until - time.monotonic()))
+            job.run.kill()
+            job.run.process.join()
 
     def start(self, lifeline: Lifeline) -> None:
         """Start the largest waiting run in a free slot, unless a person has asked for it not to be made."""
@@ -152,10 +167,11 @@ class Sweep:
     def take_in(self, job: Job, late: str | None) -> None:
         """Sort one that ended: elsewhere at work, to be tried again, or ended."""
         code = job.run.process.exitcode
-        if code == BUSY:
+        if code == BUSY or (not late and job.entry.held):  # a child whose server was killed only seems to have ended
+            self.attempts[job.entry.run_id] -= 1
             self.elsewhere.append(job.entry)
         elif not late and self.passes(job, code):
-            smaller(job, code)
+            want_less(job, code)
             self.waiting.append(Entry(job.entry.folder))
         else:
             account(job.entry, code, late)
@@ -165,7 +181,9 @@ class Sweep:
         """Whether what ended a run may pass, so that it is tried again: a signal that nobody here sent."""
         killed = code is not None and (code < 0 or code > 128)
         left = self.attempts[job.entry.run_id] <= self.settings.retries
-        return killed and left and not cancelled(job.entry.folder) and not recorded(job.entry.folder)
+        now = Entry(job.entry.folder)
+        failed = bool(now.rows) and not now.good
+        return killed and left and not (cancelled(now.folder) or now.finished or failed)
 
     def look_elsewhere(self) -> None:
         """Take in what another process has finished, and take up what it left."""
@@ -182,11 +200,6 @@ class Sweep:
         return (self.total - done) * (time.monotonic() - self.began) / done if done else None
 
 
-def recorded(folder: Path) -> bool:
-    """Whether a run has left a record."""
-    return (folder / record.FILE).exists()
-
-
 def memory_kills() -> int:
     """How many processes this machine has ended for want of memory since it started; 0 where it does not say."""
     with contextlib.suppress(OSError, ValueError):
@@ -195,19 +208,18 @@ def memory_kills() -> int:
     return 0
 
 
-def smaller(job: Job, code: int | None) -> None:
+def want_less(job: Job, code: int | None) -> None:
     """Halve the micro-batch of a run that the kernel ended for want of memory; the batch stays as it is."""
     if code != -signal.SIGKILL or memory_kills() == job.killed_before:
         return
     plain, trainer = job.entry.plain, job.entry.plain["trainer"]
-    now = trainer["micro_batch"] or plain["recipe"]["batch"]
-    if isinstance(now, int) and now > 1:
-        config.freeze(plain | {"trainer": trainer | {"micro_batch": now // 2}}, job.entry.folder)
+    if fewer := config.smaller(trainer, plain["plan"]["batch"]):
+        config.freeze(plain | {"trainer": trainer | {"micro_batch": fewer}}, job.entry.folder)
 
 
 def account(entry: Entry, code: int | None, late: str | None) -> None:
     """Leave a row for a run whose process could not, unless a person stopped it."""
-    if not recorded(entry.folder) and not cancelled(entry.folder):
+    if not (entry.folder / record.FILE).exists() and not cancelled(entry.folder):
         status = "timeout" if late else "failed"
         reason = late or f"the process ended without a record: {ending(code)}; see {entry.folder}/log.txt"
         with contextlib.suppress(OSError, ValueError):

@@ -8,7 +8,9 @@ in it, `cancel` where a person asked to stop, and `records.json` once it has end
 that any number of processes on a shared file system may read and write them.
 """
 
+import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +20,8 @@ from typing import Any
 from scaling import config, hold, record
 from scaling.errors import UserError
 
+# what a run's folder is called: a copy under another name is none
+RUN_ID = re.compile("[0-9a-f]{12}")
 # what a run can be, in the order in which it is told
 STATES = ("ok", "diverged", "running", "planned", "stale", "cancelled", "timeout", "failed", "broken")
 # ... and is made again, by the same command or by retry
@@ -29,7 +33,7 @@ class Entry:
     """One run's folder, as it was when first looked at.
 
     state: ok, diverged, failed, timeout (those of its record); planned; running; stale, where a process was at work and
-    ended without a word; cancelled; broken, where the record is not whole.
+    ended without a word; cancelled; broken, where its record or its frozen config is not whole.
     """
 
     folder: Path
@@ -51,18 +55,39 @@ class Entry:
         except (FileNotFoundError, UserError):
             return []
 
+    @property
+    def good(self) -> bool:
+        """Whether its record holds results."""
+        return bool(self.rows) and self.rows[0]["status"] in ("ok", "diverged")
+
     @cached_property
     def state(self) -> str:
-        status = self.rows[0]["status"] if self.rows else None
-        if status in ("ok", "diverged"):
-            return str(status)
+        if self.good and not self.asked_for_more:
+            return str(self.rows[0]["status"])
         if self.held:
             return "running"
-        if status is None and (self.folder / record.FILE).exists():
+        if not self.rows and not self.whole:
             return "broken"
         if hold.cancelled(self.folder):
             return "cancelled"
-        return str(status) if status else "stale" if self.heartbeat() else "planned"
+        if self.rows and not self.good:
+            return str(self.rows[0]["status"])
+        return "stale" if self.heartbeat() else "planned"
+
+    @property
+    def whole(self) -> bool:
+        """Whether its frozen config can be read, and no record that cannot lies beside it."""
+        with contextlib.suppress(UserError):
+            return bool(self.plain) and not (self.folder / record.FILE).exists()
+        return False
+
+    @property
+    def asked_for_more(self) -> bool:
+        """Whether it was frozen anew after its record was written, and asks for what that lacks: a mark, other code."""
+        with contextlib.suppress(OSError, UserError):
+            frozen, made = (os.stat(self.folder / name).st_mtime_ns for name in (config.FILE, record.FILE))
+            return frozen > made and not self.finished
+        return False
 
     @property
     def held(self) -> bool:
@@ -71,8 +96,8 @@ class Entry:
 
     @property
     def finished(self) -> bool:
-        """Whether the same command need not make it again."""
-        return self.state in ("ok", "diverged")
+        """Whether nothing of what is frozen is left to be made."""
+        return config.done(self.folder, self.plain)
 
     @property
     def share_done(self) -> float:
@@ -90,8 +115,10 @@ def entries(folder: Path) -> Iterator[Entry]:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder of runs; give the out= of a sweep, or train one first")
     with os.scandir(folder) as inside:
-        names = sorted(one.name for one in inside if one.is_dir())
+        names = sorted(one.name for one in inside if RUN_ID.fullmatch(one.name))
     frozen = [name for name in names if os.path.exists(f"{folder}/{name}/{config.FILE}")]
+    if not frozen and (folder / config.FILE).exists():
+        raise UserError(f"{folder} is one run; give the folder that it lies in, {folder.parent}")
     if not frozen:
         raise UserError(f"{folder} holds no run (no */{config.FILE}); give the out= of a sweep, or train one first")
     return (Entry(folder / name) for name in frozen)

@@ -4,6 +4,7 @@ gpus()       # ['0', '1'] or []
 cores()      # 16
 """
 
+import itertools
 import os
 from pathlib import Path
 
@@ -12,7 +13,9 @@ def gpus() -> list[str]:
     """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [name for name in visible.split(",") if name]
+        names = [name.strip() for name in visible.split(",")]
+        # as CUDA reads it: what follows a name that is none does not count
+        return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))
     return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
 
 

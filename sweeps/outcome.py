@@ -3,6 +3,7 @@
 for found in outcomes(made.marks, Asked(target=1e18)): print(found)
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 from analysis.design import Resolution, Truth, resolve, warnings
 from analysis.fit import fit
 from analysis.improve import improve
+from analysis.result import FitError
 from analysis.runs import read_runs
 from scaling.errors import UserError
 
@@ -123,9 +125,10 @@ def stated(together: pd.DataFrame, have: pd.DataFrame, law: str, asked: Asked) -
     if asked.truth:
         return Truth.given(asked.truth, law, asked.noise)
     if len(have):
-        found = fit(have, law)
-        if found.status == "converged":
-            return Truth.fitted(found)
+        with contextlib.suppress(FitError):  # too few so far
+            found = fit(have, law)
+            if found.status == "converged":
+                return Truth.fitted(found)
     return Truth.assumed(together, law, asked.noise)
 
 

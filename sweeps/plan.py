@@ -18,7 +18,7 @@ from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from scaling import config
 from scaling.errors import UserError
@@ -80,14 +80,7 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> Plan:
     plains = checked(plains)
     answers = [plain["plan"] for plain in plains]
     if device:
-        top = peak(device, "bf16")
-        if top is None:
-            raise UserError(f"--device {device} is not in the table of peaks; it has {', '.join(PEAKS)}")
-        times = [
-            answer["C"] / (top * mfu) / plain["trainer"]["devices"]
-            for plain, answer in zip(plains, answers, strict=True)
-        ]
-        speed = f"at {mfu:.0%} of the dense bf16 peak of {device}, {top:.3g} FLOP/s; small models reach less"
+        times, speed = by_peak(plains, device, mfu)
     else:
         with progress("measuring speed") as told:
             times = costs.seconds(plains, answers, told)
@@ -103,6 +96,18 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> Plan:
     return Plan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots(cfg, plains[0]), speed)
 
 
+def by_peak(plains: list[config.Config], device: str, mfu: float) -> tuple[list[float], str]:
+    """Seconds of each run on a GPU by a share of its dense peak, and how that was predicted in words."""
+    top = peak(device, "bf16")
+    if top is None:
+        raise UserError(f"--device {device} is not in the table of peaks; it has {', '.join(PEAKS)}")
+    times = [plain["plan"]["C"] / (top * mfu * plain["trainer"]["devices"]) for plain in plains]
+    speed = f"at {mfu:.0%} of the dense bf16 peak of {device}, {top:.3g} FLOP/s; small models reach less"
+    if any(plain["recipe"]["precision"] != "bf16" for plain in plains):
+        speed += ", and recipe.precision=fp32 far less"
+    return times, speed
+
+
 def composed(overrides: list[str]) -> tuple[DictConfig, list[config.Config]]:
     """The config of a multirun and those of its runs, as `isoflop train -m` composes them."""
     config.register_resolvers()
@@ -113,18 +118,18 @@ def composed(overrides: list[str]) -> tuple[DictConfig, list[config.Config]]:
         cfg = loader.load_configuration("train", overrides, RunMode.MULTIRUN)
         HydraConfig.instance().set_config(cfg)
         sweeper = cfg.hydra.sweeper
-        grids = [OmegaConf.to_container(grid) for grid in sweeper.grids] or [OmegaConf.to_container(sweeper.params)]
+        grids = [dict(grid) for grid in sweeper.grids or []] or [dict(sweeper.params or {})]
         context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
-        return cfg, compose(context, cfg, grids, list(cfg.hydra.overrides.task))  # type: ignore[arg-type]
+        return cfg, compose(context, cfg, grids, list(cfg.hydra.overrides.task))
 
 
 def slots(cfg: DictConfig, plain: config.Config) -> int:
-    """Runs at a time on this machine by the settings of the local launcher; one where another launcher is asked for."""
-    launcher = OmegaConf.to_container(cfg.hydra.launcher)
-    assert isinstance(launcher, dict)
+    """Runs at a time: on this machine by the settings of the local launcher, elsewhere as many as the launcher says."""
+    launcher = {str(key): value for key, value in cfg.hydra.launcher.items()}
     if not str(launcher.pop("_target_", "")).endswith("LocalLauncher"):
-        return 1
-    return len(Settings(**{str(key): value for key, value in launcher.items()}).slots(plain["trainer"]))
+        at_a_time = launcher.get("array_parallelism") or launcher.get("n_jobs")
+        return at_a_time if isinstance(at_a_time, int) and at_a_time > 0 else 1
+    return len(Settings(**launcher).slots(plain["trainer"]))
 
 
 def line(plain: config.Config, seconds: float, out: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from scaling.ending import sentence
+from scaling.ending import verdict
 from scaling.errors import UserError
 from sweeps import plan_text
 from sweeps.outcome import Asked, Outcome, outcomes
@@ -34,12 +34,14 @@ def say(
     an_hour = price(money)
     if asked.target is not None and not 0 < asked.target < math.inf:
         raise UserError(f"--target-C {asked.target:g} is not a number of FLOPs above 0; write --target-C 1e18")
+    if not 0 < asked.noise < 1:
+        raise UserError(f"--noise {asked.noise:g} is not a share between 0 and 1; write --noise 0.005")
     if not 0 < mfu <= 1:
         raise UserError(f"--mfu {mfu:g} is not a share between 0 and 1; write --mfu 0.3")
     try:
         made = plan(overrides, device, mfu)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(sentence(error)) from None
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise UserError(verdict(error)[1]) from None
     with progress("imagining studies") as told:
         found = outcomes(made.marks, asked, told)
     if as_json:

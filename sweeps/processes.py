@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from sweeps.machine import cores
 
 # imported once, in the server; every process is a fork of it
 PRELOAD = ["scaling.preload"]
+STARTS = 5  # of a process, where the server dies
 BUSY = 75  # EX_TEMPFAIL: another process holds the run
 
 
@@ -97,9 +99,15 @@ class Lifeline:
 
     def start(self, folder: Path, gpu: str | None) -> Run:
         """Start run_one(folder) in a fresh process, in a process group of its own, its output in the run's log."""
-        process = server().Process(target=_run, args=(str(folder), gpu, self.end))
-        process.start()
-        return Run(folder, process, gpu)
+        for _ in range(STARTS):
+            process = server().Process(target=_run, args=(str(folder), gpu, self.end))
+            try:
+                process.start()
+            except (EOFError, ConnectionError):  # the server was killed; the next start starts it anew
+                time.sleep(0.1)
+                continue
+            return Run(folder, process, gpu)
+        raise RuntimeError("the server that runs are forked from dies as soon as it is started")
 
 
 def _run(folder: str, gpu: str | None, lifeline: Connection) -> None:
@@ -133,6 +141,9 @@ def _die_with(lifeline: Connection) -> None:
 def ending(code: int | None) -> str:
     """How a process ended, in words."""
     if code is not None and (code < 0 or code > 128):
-        name = signal.Signals(-code if code < 0 else code - 128).name
+        number = -code if code < 0 else code - 128
+        if number not in signal.valid_signals():
+            return f"exit code {code}"
+        name = signal.Signals(number).name
         return f"killed by {name}" + (", out of memory perhaps" if name == "SIGKILL" else "")
     return f"exit code {code}"

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling import record
+from scaling.errors import UserError
 from sweeps.ledger import STATES, UNMADE, Entry, entries
 from sweeps.words import clock, short, states
 
@@ -44,7 +45,9 @@ class Overview:
     def left_s(self) -> float | None:
         """Time until all are made, by what a FLOP took each family so far; None before the first result."""
         spent: dict[str, list[float]] = {}
-        for row in rows(self.by_state.get("ok", [])):
+        for row in rows(self.found):
+            if row.get("C") is None or not row.get("wall_s"):
+                continue
             flops, seconds = spent.setdefault(row["family"], [0.0, 0.0])
             spent[row["family"]] = [flops + row["C"], seconds + row["wall_s"]]
         if not spent:
@@ -62,7 +65,9 @@ class Overview:
     def best(self) -> list[record.Row]:
         """The row of the lowest loss of every family on every dataset, the lowest first."""
         lowest: dict[tuple[str, str], record.Row] = {}
-        for row in rows(self.by_state.get("ok", [])):
+        for row in rows(self.found):
+            if row["L"] is None:
+                continue
             place = (row["data"], row["family"])
             if place not in lowest or row["L"] < lowest[place]["L"]:
                 lowest[place] = row
@@ -72,7 +77,7 @@ class Overview:
         """States, time left, every run, the best points."""
         runs = [line(entry) for entry in self.found]
         keys = ("run_id", "family", "data", "width", "depth", "seed", "N", "D", "C", "lr", "L", "L_se")
-        best = [{key: row[key] for key in keys} for row in self.best]
+        best = [{key: row.get(key) for key in keys} for row in self.best]
         return {"states": dict(self.counts), "left_s": self.left_s, "runs": runs, "best": best}
 
     def shown(self, everything: bool = False) -> RenderableType:
@@ -100,8 +105,8 @@ def overview(folder: Path) -> Overview:
 
 
 def rows(found: Iterable[Entry]) -> Iterable[record.Row]:
-    """The rows of all marks."""
-    return (row for entry in found for row in entry.rows)
+    """The rows of all marks that have a result."""
+    return (row for entry in found if entry.good for row in entry.rows)
 
 
 def line(entry: Entry) -> dict[str, Any]:
@@ -110,7 +115,11 @@ def line(entry: Entry) -> dict[str, Any]:
         row = entry.rows[-1]
         known = {key: row[key] for key in ("family", "width", "depth", "seed", "L", "reason")}
         return {"run_id": entry.run_id, "state": entry.state, **known}
-    plain, beat = entry.plain, entry.heartbeat()
+    try:
+        plain, beat = entry.plain, entry.heartbeat()
+    except UserError as error:
+        blank = dict.fromkeys(("family", "width", "depth", "seed"), "")
+        return {"run_id": entry.run_id, "state": entry.state, **blank, "reason": str(error)}
     size = {"family": plain["names"]["family"], "width": plain["family"]["width"], "depth": plain["family"]["depth"]}
     told: dict[str, Any] = {key: beat[key] for key in ("step", "steps", "host", "pid", "time") if key in beat}
     return {"run_id": entry.run_id, "state": entry.state, **size, "seed": plain["seed"], **told}
@@ -147,8 +156,8 @@ def bests(best: list[record.Row]) -> Table:
     for name in ("data", "family", "width", "depth", "N", "D", "C", "lr", "L [nats per target]"):
         table.add_column(Text(name), justify="left" if name in ("data", "family") else "right", no_wrap=True)
     for row in best:
-        sizes = (short(row[key]) for key in ("N", "D", "C", "lr"))
-        loss = f"{row['L']:.4f} ± {row['L_se']:.4f}"
+        sizes = ("" if row.get(key) is None else short(row[key]) for key in ("N", "D", "C", "lr"))
+        loss = f"{row['L']:.4f}" + ("" if row.get("L_se") is None else f" ± {row['L_se']:.4f}")
         table.add_row(row["data"], row["family"], str(row["width"]), str(row["depth"]), *sizes, loss)
     return table
 

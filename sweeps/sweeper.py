@@ -34,6 +34,7 @@ from sweeps.compose import compose
 from sweeps.ledger import UNMADE, Entry, entries
 
 ID = "hydra.sweep.subdir"
+ROUNDS = 3
 console = Console(stderr=True)
 
 
@@ -62,7 +63,7 @@ def retry(context: HydraContext, task: TaskFunction, cfg: DictConfig, arguments:
         raise UserError(f"{other[0]}: retry makes runs as they were frozen, and takes hydra.* alone")
     out = Path(cfg.hydra.sweep.dir)
     found = list(entries(out))
-    frozen = [entry.plain for entry in found if entry.state in UNMADE]
+    frozen = [entry.plain for entry in found if entry.state in UNMADE or (entry.good and not entry.finished)]
     say(f"{len(found)} runs in {out}: {len(found) - len(frozen)} done or at work, {len(frozen)} to make")
     others = sum(plain["code"] != config.code() for plain in frozen)
     if others:
@@ -79,11 +80,20 @@ def make(
     loader = FrozenLoader(context.config_loader.config_search_path)  # type: ignore[attr-defined]
     handing = HydraContext(config_loader=loader, callbacks=context.callbacks)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=handing, task_function=task, config=cfg)
-    for plain in todo:
-        config.freeze(plain, out / plain["run_id"])
-    if todo:
-        launch(launcher, [plain["run_id"] for plain in todo])
+    for _ in range(ROUNDS):
+        for plain in todo:
+            config.freeze(plain, out / plain["run_id"])
+        if todo:
+            launch(launcher, [plain["run_id"] for plain in todo])
+        # another command may have frozen a run anew, for other marks, before its turn came
+        todo = [plain for plain in todo if lacking(Entry(out / plain["run_id"]), plain)]
     conclude({Entry(out / plain["run_id"]): plain for plain in plains})
+
+
+def lacking(entry: Entry, plain: config.Config) -> list[float]:
+    """The marks that a run with good results, which nobody is at work on, lacks all the same."""
+    asked = not entry.held and entry.good and entry.plain["budget"] != plain["budget"]
+    return config.missing(entry.rows, plain) if asked else []
 
 
 def checked(plains: list[config.Config]) -> list[config.Config]:
@@ -119,16 +129,15 @@ def frozen(context: HydraContext, cfg: DictConfig, points: Sequence[Sequence[str
             plains.append(config.resolved(job, keys))
             name = plains[-1]["run_id"]
         found.append(name)
-    for plain in checked(plains) if plains else []:
-        if not config.done(out / plain["run_id"], plain):
-            config.freeze(plain, out / plain["run_id"])
+    for plain in checked([plain for plain in plains if not config.done(out / plain["run_id"], plain)]):
+        config.freeze(plain, out / plain["run_id"])
     return [Entry(out / name) for name in found]
 
 
 def returned(entry: Entry, overrides: Sequence[str]) -> JobReturn:
     """What Hydra is told of a run: L of its last mark, for a sweeper that seeks the least."""
     now = Entry(entry.folder)
-    if now.finished:
+    if now.good:
         return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=objective(now.rows[-1]))
     error = RunFailedError(str(now.rows[0]["reason"]) if now.rows else f"{now.state}, without a record")
     return JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error)
@@ -182,8 +191,9 @@ def why(entry: Entry) -> str:
         return "at work in another process"
     if entry.state == "cancelled":
         return "cancelled"
-    if entry.finished:
-        return "made by other code, and running it again failed; see its log.txt"
+    if entry.good:
+        whose = "marks are missing" if config.missing(entry.rows, entry.plain) else "made by other code"
+        return f"{whose}, and running it again failed; see its log.txt"
     return str(entry.rows[0]["reason"]) if entry.rows else "left no record; see its log.txt"
 
 

@@ -29,4 +29,4 @@ def states(counts: Mapping[str, int]) -> str:
 
 def quoted(path: Path) -> str:
     """A path as Hydra's grammar takes any text."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${") + "'"

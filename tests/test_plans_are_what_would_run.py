@@ -182,3 +182,27 @@ def test_a_plan_that_cannot_be_is_one_sentence(isoflop: Isoflop, tmp_path: Path,
     assert done.returncode == 2, done.stdout
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_rule_of_the_batch_is_timed_as_the_run_has_it() -> None:
+    few, many = (
+        plan(["family=mlp", "family.width=8", "recipe=step_law", f"budget.D={D}", *TINY[:2]]).table for D in (1e5, 1e6)
+    )
+    # ten times the data in batches 3.7 times as large
+    assert many["seconds"][0] > 1.5 * few["seconds"][0]
+
+
+def test_runs_too_few_to_fit_leave_the_generic_truth(isoflop: Isoflop, small_sweep: Path, tmp_path: Path) -> None:
+    table = tmp_path / "runs.csv"
+    assert isoflop("collect", small_sweep, "-o", table).returncode == 0
+    grid = ["family=mlp", "family.width=8,16,24", "family.depth=1", "budget.D=2e3,4e3,8e3", *TINY]
+    found = planned(isoflop, "--runs", table, *grid)
+    assert found["designs"][0]["resolution"]["truth"]["source"].startswith("assumed")
+
+
+def test_a_device_is_known_by_its_whole_name() -> None:
+    from scaling.peaks import peak
+
+    assert peak("NVIDIA H100 80GB HBM3", "bf16") == 989e12
+    assert peak("NVIDIA L40", "bf16") is None
+    assert peak("NVIDIA RTX A1000 Laptop GPU", "bf16") is None

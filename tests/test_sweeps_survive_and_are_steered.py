@@ -110,12 +110,14 @@ def test_status_says_how_each_run_stands(isoflop: Isoflop, undisturbed: Path, tm
     shutil.copytree(undisturbed, out)
     good = next(entries(out))
     plain = good.plain
-    for name in ("planned", "stale", "cancelled", "failed", "broken"):
+    names = {state: f"{n:012x}" for n, state in enumerate(("planned", "stale", "cancelled", "failed", "broken"))}
+    for name in names.values():
         config.freeze(plain | {"run_id": name}, out / name)
-    (out / "stale" / hold.HEARTBEAT).write_text(json.dumps(beat_of(socket.gethostname())))
-    (out / "cancelled" / hold.CANCEL).touch()
-    record.write(out / "failed", [config.failure(plain | {"run_id": "failed"}, "failed", "it rained")])
-    (out / "broken" / record.FILE).write_text("[")
+    (out / names["stale"] / hold.HEARTBEAT).write_text(json.dumps(beat_of(socket.gethostname())))
+    (out / names["cancelled"] / hold.CANCEL).touch()
+    record.write(out / names["failed"], [config.failure(plain | {"run_id": names["failed"]}, "failed", "it rained")])
+    (out / names["broken"] / record.FILE).write_text("[")
+    shutil.copytree(good.folder, out / "a copy of it")  # is no run
     found = overview(out)
     assert found.counts == {"ok": 2, "planned": 1, "stale": 1, "cancelled": 1, "failed": 1, "broken": 1}
     said = isoflop("status", out)
@@ -125,7 +127,7 @@ def test_status_says_how_each_run_stands(isoflop: Isoflop, undisturbed: Path, tm
     assert "lowest loss so far" in said.stdout
     assert "about" in said.stdout
     told = json.loads(isoflop("status", out, "--json").stdout)
-    assert {line["run_id"]: line["state"] for line in told["runs"]}["stale"] == "stale"
+    assert {line["run_id"]: line["state"] for line in told["runs"]}[names["stale"]] == "stale"
     lowest = min(row["L"] for row in rows(undisturbed))
     assert [row["L"] for row in told["best"]] == [lowest]
     assert told["left_s"] > 0
@@ -261,3 +263,90 @@ def test_another_sweeper_of_hydra_leaves_the_same_records(isoflop: Isoflop, undi
     done = isoflop("train", "-m", *GRID, *TINY, "hydra/sweeper=basic", f"out={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert losses(tmp_path) == losses(undisturbed)
+
+
+def test_a_sweep_that_is_stopped_leaves_checkpoints(tmp_path: Path) -> None:
+    sweep = start(tmp_path, "trainer.checkpoint_every_s=1000", "budget.D=1e7")
+    at_work(tmp_path, runs=2)
+    sweep.send_signal(signal.SIGTERM)
+    _, said = sweep.communicate(timeout=60)
+    assert sweep.returncode == 143, said
+    assert "the same command goes on from here" in said
+    assert len(list(tmp_path.glob("*/checkpoint.ckpt"))) == 2
+
+
+def test_runs_outlive_the_server_that_they_were_forked_from(undisturbed: Path, tmp_path: Path) -> None:
+    sweep = start(tmp_path, "hydra.launcher.n_jobs=1", "hydra.launcher.retries=0")
+    pid = at_work(tmp_path)[0]["pid"]
+    server = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    assert server != sweep.pid
+    os.kill(server, signal.SIGKILL)
+    _, said = sweep.communicate(timeout=120)
+    assert sweep.returncode == 0, said
+    assert losses(tmp_path) == losses(undisturbed)
+
+
+MARKS = ["family=mlp", "family.width=8", "family.depth=1", *TINY]
+
+
+def test_a_run_that_is_given_another_mark_is_at_work_and_can_be_stopped(isoflop: Isoflop, tmp_path: Path) -> None:
+    assert isoflop("train", "-m", *MARKS, "budget.D=[2e3]", f"out={tmp_path}").returncode == 0
+    longer = [sys.executable, "-m", "sweeps.cli", "train", "-m", *MARKS, "budget.D=[2e3,1e9]", f"out={tmp_path}"]
+    sweep = subprocess.Popen(longer, stderr=subprocess.PIPE, text=True)
+    at_work(tmp_path)
+    assert overview(tmp_path).counts == {"running": 1}
+    assert [row["D"] for row in overview(tmp_path).best] == [2048]  # what it has is not hidden
+    assert "asked 1 runs at work" in isoflop("cancel", tmp_path).stderr
+    _, said = sweep.communicate(timeout=60)
+    assert sweep.returncode == 1
+    assert "1 cancelled" in said
+    assert [row["D"] for row in rows(tmp_path)] == [2048]
+
+
+def test_two_commands_with_other_marks_of_one_run_both_get_theirs(isoflop: Isoflop, tmp_path: Path) -> None:
+    grid = [*MARKS, "seed=0,1", "hydra.launcher.n_jobs=1", f"out={tmp_path}"]
+    first = [sys.executable, "-m", "sweeps.cli", "train", "-m", *grid, "budget.D=[2e3,8e4]"]
+    sweep = subprocess.Popen(first, stderr=subprocess.PIPE, text=True)
+    at_work(tmp_path)
+    second = isoflop("train", "-m", *grid, "budget.D=[2e3]")
+    _, said = sweep.communicate(timeout=120)
+    assert sweep.returncode == 0, said
+    assert second.returncode == 0, second.stderr
+    assert sorted((row["seed"], row["budget.D"]) for row in rows(tmp_path)) == [(0, 2e3), (0, 8e4), (1, 2e3), (1, 8e4)]
+
+
+def test_a_run_made_singly_is_one_of_another_sweepers(isoflop: Isoflop, tmp_path: Path) -> None:
+    assert isoflop("train", *MARKS, "budget.D=2e3", "recipe.lr=0.01", f"out={tmp_path}").returncode == 0
+    both = ["recipe.lr=0.01,0.02", "budget.D=2e3", "hydra/sweeper=basic", f"out={tmp_path}"]
+    done = isoflop("train", "-m", *MARKS, *both)
+    assert done.returncode == 0, done.stderr
+    assert sorted(row["lr"] for row in rows(tmp_path)) == [0.01, 0.02]
+
+
+def test_a_frozen_config_of_another_version_is_refused_in_one_sentence(
+    isoflop: Isoflop, undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "runs"
+    shutil.copytree(undisturbed, out)
+    first = next(entries(out))
+    (first.folder / record.FILE).unlink()
+    older = {key: value for key, value in first.plain.items() if key != "redo_other_code"}
+    record.write_text(first.folder / config.FILE, json.dumps(older))
+    done = isoflop("retry", out)
+    assert done.returncode == 2
+    assert "is not a whole config; delete its folder and give the command that made it again" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert isoflop("status", out, "--all").returncode == 0
+    one = isoflop("status", first.folder)
+    assert one.returncode == 2
+    assert "is one run; give the folder that it lies in" in one.stderr
+
+
+def test_a_clock_that_leapt_makes_no_dead_run_alive(tmp_path: Path) -> None:
+    path = tmp_path / hold.HEARTBEAT
+    path.write_text(json.dumps(beat_of("elsewhere")))
+    for leap_s in (-86400, 86400):
+        os.utime(path, (time.time() + leap_s,) * 2)
+        assert not hold.fresh(tmp_path, hold.heartbeat(tmp_path))
+    os.utime(path)
+    assert hold.fresh(tmp_path, hold.heartbeat(tmp_path))
