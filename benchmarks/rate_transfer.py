@@ -98,12 +98,29 @@ def main() -> None:
     parser.add_argument("more", nargs="*", help="further overrides of every run, such as data.eval_size=32768")
     given = parser.parse_args()
     runs = search(given)
+    print(f"\n{summary(runs, places(given))}")
     print("\n| family | parametrization | size | best log2 of rate / base rate | loss there | by k |")
     print("|---|---|---|--:|--:|---|")
     for place in places(given):
         by_k = losses(runs, place)
         cells = ", ".join(f"{k:+d}: {loss:.3f}" for k, loss in by_k.items())
         print(f"| {place[0]} | {place[1]} | {place[2]}×{place[3]} | {best(by_k):+.2f} | {by_k.min():.3f} | {cells} |")
+
+
+def summary(runs: pd.DataFrame, found: list[Place]) -> str:
+    """A line for each family: the best rate by width and by depth, and how far it moves from the smallest, in steps."""
+    lines = ["| family | parametrization | by width | it moves | by depth | it moves |", "|---|---|---|--:|---|--:|"]
+    for name, parametrization in dict.fromkeys(place[:2] for place in found):
+        mine = [place for place in found if place[:2] == (name, parametrization)]
+        node, cells = family_node(name), []
+        for dial, other in ((2, 3), (3, 2)):
+            fixed = node["depth" if dial == 2 else "width"]
+            sizes = sorted(place for place in mine if place[other] == fixed)
+            at = [best(losses(runs, place)) for place in sizes]
+            moves = max((abs(k - at[0]) for k in at[1:]), default=float("nan"))
+            cells += [", ".join(f"{place[dial]}: {k:+.1f}" for place, k in zip(sizes, at, strict=True)), f"{moves:.1f}"]
+        lines.append(f"| `{name}` | {parametrization} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
