@@ -16,6 +16,7 @@ import pytest
 from conftest import TINY, Isoflop
 
 from scaling import config, hold, record, run
+from sweeps import launcher
 from sweeps.collect import rows
 from sweeps.ledger import Entry, entries
 from sweeps.status import overview
@@ -350,3 +351,31 @@ def test_a_clock_that_leapt_makes_no_dead_run_alive(tmp_path: Path) -> None:
         assert not hold.fresh(tmp_path, hold.heartbeat(tmp_path))
     os.utime(path)
     assert hold.fresh(tmp_path, hold.heartbeat(tmp_path))
+
+
+def test_runs_are_shared_out_over_gpus_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "gpus", lambda: ["0", "1", "2", "3"])
+    monkeypatch.setattr(launcher, "cores", lambda: 6)
+    one, two = ({"accelerator": "auto", "devices": devices} for devices in (1, 2))
+    assert launcher.Settings().slots(one) == ["0", "1", "2", "3"]
+    assert launcher.Settings(n_per_gpu=2).slots(one) == ["0", "1", "2", "3"] * 2
+    assert launcher.Settings(n_jobs=6).slots(one) == ["0", "1", "2", "3", "0", "1"]
+    assert launcher.Settings().slots(two) == ["0,1", "2,3"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert launcher.Settings().slots(one | {"accelerator": "cpu"}) == [None] * 3
+    monkeypatch.setattr(launcher, "gpus", list)
+    assert launcher.Settings(n_per_gpu=2).slots(two) == [None]  # two processes of two threads each
+
+
+def test_a_run_that_the_kernel_ended_for_want_of_memory_is_made_in_smaller_parts(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen(tmp_path, undisturbed)
+    config.freeze(config.thaw(tmp_path) | {"plan": {"batch": 4, "C": 1.0}}, tmp_path)
+    job = launcher.Job(None, Entry(tmp_path), 0.0, killed_before=7)  # type: ignore[arg-type]
+    monkeypatch.setattr(launcher, "memory_kills", lambda: 7)
+    launcher.want_less(job, -signal.SIGKILL)  # somebody else's doing
+    assert config.thaw(tmp_path)["trainer"]["micro_batch"] is None
+    monkeypatch.setattr(launcher, "memory_kills", lambda: 8)
+    launcher.want_less(job, -signal.SIGKILL)
+    assert config.thaw(tmp_path)["trainer"]["micro_batch"] == 2
