@@ -15,7 +15,7 @@ from making import made
 # six marks over a decade and a half
 MARKS = [round(5e4 * 10 ** (1.5 * k / 5)) for k in range(6)]
 FEW = [f"{m // 10}" for m in MARKS]
-RATES = [0.01, 0.02, 0.04, 0.08]
+RATES = [0.01, 0.02, 0.04, 0.08, 0.16]
 SEEDS = "0,1,2"
 
 
