@@ -111,6 +111,7 @@ class Resolution:
             "n_rows": self.n_rows,
             "n_runs": self.n_runs,
             "studies": self.studies,
+            "seconds": self.seconds,
             "level": self.level,
             "loss": self.loss,
             "target_C": self.C,
@@ -119,6 +120,14 @@ class Resolution:
             "delta_alpha": self.delta_alpha,
             "reason": self.reason,
         }
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> "Resolution":
+        """The resolution that `to_json` made plain values of."""
+        quantities = {name: Resolved(**found) for name, found in said["quantities"].items()}
+        kept = ("n_rows", "n_runs", "studies", "seconds", "level", "loss", "statuses", "reason")
+        known = {name: said[name] for name in kept}
+        return cls(Truth(**said["truth"]), C=said["target_C"], quantities=quantities, **known)
 
     def __str__(self) -> str:
         lines = [f"{self.truth.form.formula}, {self.truth.source}"]

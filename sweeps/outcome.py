@@ -4,6 +4,7 @@ for found in outcomes(made.marks, Asked(target=1e18)): print(found)
 """
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,12 @@ from analysis.fit import fit
 from analysis.improve import improve
 from analysis.result import FitError
 from analysis.runs import read_runs
+from scaling import config
 from scaling.errors import UserError
+from sweeps import costs
 
-# families whose designs are simulated, and the time for all of them [s]
-SIMULATED, SECONDS = 3, 8.0
+# families whose designs are simulated at most, and the time for all of them, where the first does not take it [s]
+SIMULATED, SECONDS = 3, 5.0
 # distinct values of a column from which a law over it is worth simulating
 DISTINCT = 3
 
@@ -61,17 +64,21 @@ def outcomes(marks: pd.DataFrame, asked: Asked, told: Callable[[float], None] = 
     """What the design of each family resolves; the first few are simulated, of the others there are warnings alone."""
     have = read_runs(asked.runs) if asked.runs else None
     groups = list(marks.groupby(["family", "data"], sort=False))
-    simulated = min(SIMULATED, len(groups))
-    found = []
+    found, spent_s, last_s = list[Outcome](), 0.0, 0.0
     for at, ((family, data), rows) in enumerate(groups):
         mine = of_family(have, str(family), str(data))
-        share = SECONDS / simulated if at < simulated else 0.0
-        found.append(outcome(str(family), str(data), rows, mine, asked, share))
+        wanted = at == 0 or (at < SIMULATED and spent_s + last_s <= SECONDS)
+        began = time.monotonic()
+        found.append(outcome(str(family), str(data), rows, mine, asked, wanted, min(SIMULATED, len(groups))))
+        last_s = time.monotonic() - began
+        spent_s += last_s
         told((at + 1) / len(groups))
     return found
 
 
-def outcome(family: str, data: str, rows: pd.DataFrame, have: pd.DataFrame, asked: Asked, seconds: float) -> Outcome:
+def outcome(
+    family: str, data: str, rows: pd.DataFrame, have: pd.DataFrame, asked: Asked, wanted: bool, of: int
+) -> Outcome:
     """What the design of one family resolves, with the runs that are there already."""
     # of several rates at one point the best is kept: one row for each size, data and seed
     points = rows.drop_duplicates(["N", "D", "seed"])
@@ -82,7 +89,8 @@ def outcome(family: str, data: str, rows: pd.DataFrame, have: pd.DataFrame, aske
             raise UserError(f"--improve needs a law to improve, and {few(together)}; name one with --law")
         return Outcome(family, data, None, comparing(points))
     truth = stated(together, have, law, asked)
-    resolution = resolve(together, truth, target_C=asked.target, seconds=seconds) if seconds else None
+    resolution = simulated(together, truth, asked, SECONDS / of) if wanted else None
+    later = [] if wanted else [f"not simulated beside the others; plan family={family} alone to see what it resolves"]
     picks = None
     if asked.improve:
         left = rows[~rows["done"]]
@@ -91,7 +99,20 @@ def outcome(family: str, data: str, rows: pd.DataFrame, have: pd.DataFrame, aske
         picks = improve(have, left, truth, target_C=asked.target, n=asked.improve)
         sizes = left.drop_duplicates("run_id").set_index("run_id")[["width", "depth", "seed"]]
         picks = picks.join(sizes, on="run_id")
-    return Outcome(family, data, resolution, warnings(together, truth), picks)
+    return Outcome(family, data, resolution, [*warnings(together, truth), *later], picks)
+
+
+def simulated(together: pd.DataFrame, truth: Truth, asked: Asked, seconds: float) -> Resolution:
+    """What imagined studies of a design resolve, remembered."""
+    design = together.sort_values(["run_id", "N", "D"])[["N", "D"]].to_numpy(float).tolist()
+    runs = pd.factorize(together.sort_values(["run_id", "N", "D"])["run_id"])[0].tolist()
+    given = [truth.law, dict(truth.params), truth.noise, truth.shared, truth.source, asked.target]
+    key = config.digest([design, runs, given])[:16]
+    if known := costs.remembered("designs.json").get(key):
+        return Resolution.from_json(known)
+    found = resolve(together, truth, target_C=asked.target, seconds=seconds)
+    costs.remember("designs.json", {key: found.to_json()})
+    return found
 
 
 def of_family(have: pd.DataFrame | None, family: str, data: str) -> pd.DataFrame:

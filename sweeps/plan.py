@@ -7,23 +7,28 @@
 Nothing is trained but a few steps of each family, to learn how fast this machine is.
 """
 
+import contextlib
 import heapq
+import json
+import os
+import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 
-from scaling import config
+import conf
+from scaling import config, record
 from scaling.errors import UserError
 from scaling.peaks import PEAKS, peak
-from sweeps import costs
+from sweeps import costs, processes
 from sweeps.compose import compose
 from sweeps.launcher import Settings
 from sweeps.sweeper import checked, progress
@@ -76,8 +81,9 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> Plan:
     """
     import pandas as pd
 
-    cfg, plains = composed(list(overrides))
-    plains = checked(plains)
+    processes.warm()  # imports torch while the grid is composed
+    grid = composed(list(overrides))
+    plains = checked(grid.plains)
     answers = [plain["plan"] for plain in plains]
     if device:
         times, speed = by_peak(plains, device, mfu)
@@ -85,7 +91,7 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> Plan:
         with progress("measuring speed") as told:
             times = costs.seconds(plains, answers, told)
         speed = "by short runs of each family on this machine"
-    out = Path(cfg.hydra.sweep.dir)
+    out = Path(grid.out)
     rows = [line(plain, seconds, out) for plain, seconds in zip(plains, times, strict=True)]
     marks = [
         {key: row[key] for key in ("run_id", "family", "data", "width", "depth", "seed", "lr", "N", "done")}
@@ -93,7 +99,7 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> Plan:
         for row, answer in zip(rows, answers, strict=True)
         for mark in answer["marks"]
     ]
-    return Plan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots(cfg, plains[0]), speed)
+    return Plan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots(grid.launcher, plains[0]), speed)
 
 
 def by_peak(plains: list[config.Config], device: str, mfu: float) -> tuple[list[float], str]:
@@ -108,11 +114,22 @@ def by_peak(plains: list[config.Config], device: str, mfu: float) -> tuple[list[
     return times, speed
 
 
-def composed(overrides: list[str]) -> tuple[DictConfig, list[config.Config]]:
-    """The config of a multirun and those of its runs, as `isoflop train -m` composes them."""
-    config.register_resolvers()
+class Grid(NamedTuple):
+    """A multirun as composed: its folder, its launcher's settings, the configs of its runs."""
+
+    out: str
+    launcher: dict[str, Any]
+    plains: list[config.Config]
+
+
+def composed(overrides: list[str]) -> Grid:
+    """The runs of a multirun, as `isoflop train -m` composes them; remembered for the same overrides and yamls."""
     if any(o.lstrip("+").startswith("hydra/sweeper=") for o in overrides):
         raise UserError("a plan is of a grid; leave hydra/sweeper= out")
+    key = config.digest([overrides, yamls(), platform.python_version(), os.getcwd()])[:16]
+    if known := costs.remembered("grid.json").get(key):
+        return Grid(known["out"], known["launcher"], [plain | {"code": config.code()} for plain in known["plains"]])
+    config.register_resolvers()
     with initialize_config_module("conf", version_base="1.3", job_name="isoflop"):
         loader = GlobalHydra.instance().config_loader()
         cfg = loader.load_configuration("train", overrides, RunMode.MULTIRUN)
@@ -120,16 +137,29 @@ def composed(overrides: list[str]) -> tuple[DictConfig, list[config.Config]]:
         sweeper = cfg.hydra.sweeper
         grids = [dict(grid) for grid in sweeper.grids or []] or [dict(sweeper.params or {})]
         context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
-        return cfg, compose(context, cfg, grids, list(cfg.hydra.overrides.task))
+        plains = compose(context, cfg, grids, list(cfg.hydra.overrides.task))
+        launcher = OmegaConf.to_container(cfg.hydra.launcher)
+        assert isinstance(launcher, dict)
+        found = Grid(str(cfg.hydra.sweep.dir), {str(name): value for name, value in launcher.items()}, plains)
+    with contextlib.suppress(OSError):  # the last alone is kept: it is large
+        record.write_text(costs.cache() / "grid.json", json.dumps({key: found._asdict()}))
+    return found
 
 
-def slots(cfg: DictConfig, plain: config.Config) -> int:
+def yamls() -> str:
+    """Hash of all that is composed from, and of what composes it."""
+    rooms = (Path(conf.__file__).parent, Path(__file__).parent)
+    paths = [path for room in rooms for path in sorted(room.rglob("*")) if path.suffix in (".yaml", ".py")]
+    return config.digest([path.read_text(encoding="utf-8") for path in paths])
+
+
+def slots(launcher: dict[str, Any], plain: config.Config) -> int:
     """Runs at a time: on this machine by the settings of the local launcher, elsewhere as many as the launcher says."""
-    launcher = {str(key): value for key, value in cfg.hydra.launcher.items()}
-    if not str(launcher.pop("_target_", "")).endswith("LocalLauncher"):
-        at_a_time = launcher.get("array_parallelism") or launcher.get("n_jobs")
-        return at_a_time if isinstance(at_a_time, int) and at_a_time > 0 else 1
-    return len(Settings(**launcher).slots(plain["trainer"]))
+    settings = {key: value for key, value in launcher.items() if key != "_target_"}
+    if str(launcher.get("_target_", "")).endswith("LocalLauncher"):
+        return len(Settings(**settings).slots(plain["trainer"]))
+    at_a_time = settings.get("array_parallelism") or settings.get("n_jobs")
+    return at_a_time if isinstance(at_a_time, int) and at_a_time > 0 else 1
 
 
 def line(plain: config.Config, seconds: float, out: Path) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def test_memory_is_foretold_to_a_third(family: str) -> None:
     from sweeps import processes
 
     large = ["family.width=64", "recipe.batch=256", "budget.D=5e4", "data.seq_len=128"]
-    _, (plain,) = composed([f"family={family}", *large])
+    (plain,) = composed([f"family={family}", *large]).plains
     (answer,) = processes.call("scaling.outlook:describe", [plain])
     with tempfile.TemporaryDirectory() as folder:
         config.freeze(plain, Path(folder) / "run")
