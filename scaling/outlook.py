@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scaling import config
 from scaling.assemble import Assembled, assemble
-from scaling.cost import example
+from scaling.cost import TRAINING_OVER_FORWARD, example
 from scaling.errors import UserError
 from scaling.families.base import Family
 from scaling.module import loss_per_target
@@ -27,6 +27,7 @@ from scaling.task import Task
 FLOAT = 4  # bytes of a float32, in which parameters and what belongs to them are kept
 # seconds of steps that are measured at least, where MOST steps take so long
 MEASURED_S, FEWEST, MOST = 0.4, 4, 2000
+FEW_HELD_OUT = 4096  # targets that such a short run is measured on; what more there are is reckoned
 
 
 def describe(plains: list[config.Config]) -> list[dict[str, Any]]:
@@ -106,6 +107,10 @@ def time_step(plain: config.Config) -> dict[str, float]:
     settled = {name: getattr(recipe, name) for name in ("lr", "batch", "weight_decay")}
     plain = plain | {"recipe": plain["recipe"] | settled}
     step_targets = assemble(plain | {"budget": {"D": 1}}).marks[0].D
+    held_out = plain["data"].get("eval_size") or 0
+    if held_out > FEW_HELD_OUT:  # evaluation is a forward pass, a third of a step
+        plain = plain | {"data": plain["data"] | {"eval_size": FEW_HELD_OUT}}
+    evaluations = max(0, held_out - FEW_HELD_OUT) / step_targets / TRAINING_OVER_FORWARD
     timed(plain, 1, step_targets)  # warms up what is used for the first time
     short, steps = timed(plain, FEWEST, step_targets), 3 * FEWEST
     longer = timed(plain, steps, step_targets)
@@ -114,7 +119,7 @@ def time_step(plain: config.Config) -> dict[str, float]:
         steps = min(MOST, FEWEST + round(MEASURED_S / step_s))
         longer = timed(plain, steps, step_targets)
     step_s = max(longer - short, 1e-6) / (steps - FEWEST)
-    return {"step_s": step_s, "rest_s": max(0.0, short - FEWEST * step_s)}
+    return {"step_s": step_s, "rest_s": max(0.0, short - FEWEST * step_s) + evaluations * step_s}
 
 
 def timed(plain: config.Config, steps: int, step_targets: int) -> float:
