@@ -19,19 +19,19 @@ class ContentSweeper(Sweeper):
     def __init__(
         self, params: dict[str, Any] | None = None, grids: list[dict[str, Any]] | None = None, retry: bool = False
     ) -> None:
-        self.grids = [dict(grid) for grid in grids or []] or [dict(params or {})]
-        self.again = retry
+        self.params, self.grids, self.again = params, grids, retry
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.given = (hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
+        from sweeps.compose import grids_of
         from sweeps.sweeper import retry, sweep
 
         if self.again:
             retry(*self.given, arguments)
         else:
-            sweep(*self.given, self.grids, arguments)
+            sweep(*self.given, grids_of(self.params, self.grids), arguments)
 
 
 class LocalLauncher(Launcher):

@@ -100,7 +100,7 @@ def place(trainer: dict[str, Any]) -> None:
     whole("trainer.devices", trainer["devices"])
     if trainer["strategy"] == "fsdp" and trainer["devices"] == 1:
         raise UserError("trainer.strategy=fsdp shards over several devices; give trainer.devices=2, say")
-    if not isinstance(every, (int, float)) or every < 0:
+    if not (isinstance(every, (int, float)) and every >= 0):  # a nan is neither
         raise UserError(f"trainer.checkpoint_every_s={every!r} is not a number of seconds from 0")
     if trainer["micro_batch"] is not None:
         whole("trainer.micro_batch", trainer["micro_batch"])

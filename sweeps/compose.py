@@ -6,7 +6,7 @@ Hydra composes once for every choice of groups; what is left are scalars, set on
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -54,6 +54,16 @@ def compose(
         plain = config.resolved(job, keys)
         found.setdefault(plain["run_id"], plain)
     return list(found.values())
+
+
+def grids_of(params: Any, grids: Any) -> list[dict[str, Any]]:
+    """The grids of a sweeper's node, which are its params where it lists none; UserError where they are no grids."""
+    listed = grids or [params or {}]
+    bare = isinstance(listed, str) or not isinstance(listed, Sequence)
+    if wrong := [listed] if bare else [grid for grid in listed if not isinstance(grid, Mapping)]:
+        example = "hydra.sweeper.grids=[{family:'mlp,lstm',family.width:'16,32'}]"
+        raise UserError(f"hydra.sweeper.grids holds {wrong[0]!r}, which is no grid; write {example}")
+    return [{str(key): value for key, value in grid.items()} for grid in listed]
 
 
 def expanded(parser: OverridesParser, grids: Sequence[dict[str, Any]], arguments: list[str]) -> list[list[str]]:

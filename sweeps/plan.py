@@ -29,7 +29,7 @@ from scaling import config, record
 from scaling.errors import UserError
 from scaling.peaks import PEAKS, peak
 from sweeps import costs, processes
-from sweeps.compose import compose
+from sweeps.compose import compose, grids_of
 from sweeps.launcher import Settings
 from sweeps.sweeper import checked, progress
 
@@ -135,7 +135,7 @@ def composed(overrides: list[str]) -> Grid:
         cfg = loader.load_configuration("train", overrides, RunMode.MULTIRUN)
         HydraConfig.instance().set_config(cfg)
         sweeper = cfg.hydra.sweeper
-        grids = [dict(grid) for grid in sweeper.grids or []] or [dict(sweeper.params or {})]
+        grids = grids_of(sweeper.params, sweeper.grids)
         context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
         plains = compose(context, cfg, grids, list(cfg.hydra.overrides.task))
         launcher = OmegaConf.to_container(cfg.hydra.launcher)

@@ -172,6 +172,7 @@ def test_the_next_runs_are_among_those_that_are_not_made(isoflop: Isoflop) -> No
         (["--improve", "2"], "--improve needs a law to improve, and they have 2 values of N and 1 of D"),
         (["family.widht=3"], "family.widht is not a key"),
         (["seed=range(0,0)"], "the grid holds no run"),
+        (["hydra.sweeper.grids=3"], "hydra.sweeper.grids holds 3, which is no grid"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -49,6 +49,7 @@ MISTAKES = [
     ("seed=1.5", ["seed=1.5 is not a whole number of at least 0"]),
     ("recipe.lr=1e400", ["recipe.lr=inf is not a number above 0"]),
     ("data.eval_size=16", ["data.eval_size=16 is not a whole number of at least 128"]),
+    ("trainer.checkpoint_every_s=nan", ["trainer.checkpoint_every_s=nan is not a number of seconds from 0"]),
     ("trainer.accelerator=tpu", ["not one of auto, cpu, gpu, mps"]),
     ("recipe.lr=fast", ["recipe.lr='fast' is not a number above 0"]),
     ("recipe.batch=0", ["recipe.batch=0 is not a whole number"]),
