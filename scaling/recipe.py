@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from scaling.errors import UserError
-from scaling.families.base import Family, Model, one_of, positive, whole
+from scaling.families.base import Family, Model, not_negative, one_of, positive, whole
 from scaling.parametrization import Multipliers, parametrize, standard
 from scaling.task import Task
 
@@ -58,8 +58,7 @@ class AdamW:
             raise UserError(
                 f"recipe.warmup={self.warmup} and recipe.cooldown={self.cooldown} exceed the run; lower one"
             )
-        if self.weight_decay != 0:
-            positive("recipe.weight_decay", self.weight_decay)
+        not_negative("recipe.weight_decay", self.weight_decay)
         one_of("recipe.precision", self.precision, PRECISIONS)
         one_of("recipe.parametrization", self.parametrization, PARAMETRIZATIONS)
         one_of("recipe.schedule", self.schedule, SCHEDULES)

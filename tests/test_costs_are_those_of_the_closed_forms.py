@@ -178,6 +178,12 @@ def test_what_is_kept_to_go_on_is_what_the_architecture_says(name: str) -> None:
         assert short == long > 0
 
 
+def test_a_convolution_keeps_no_more_than_it_was_shown() -> None:
+    made = family("cnn", depth=6, kernel=3, width=16)  # dilated 1 to 32 times
+    assert made.kept(256) == 16 * (2 + 4 + 8 + 16 + 32 + 64)
+    assert made.kept(10) == 16 * (2 + 4 + 8 + 10 + 10 + 10)
+
+
 def test_inference_is_counted_at_the_sequence_length() -> None:
     use = inference(family("transformer", depth=3), LONG)
     assert use.flops_per_position == pytest.approx(count(family("transformer", depth=3), LONG).flops_per_target / 3)

@@ -38,8 +38,10 @@ class Copy:
         whole("data.symbols", self.symbols, 2)
         if self.seq_len % 2:
             raise UserError(f"data.seq_len={self.seq_len} is odd, but half of it is copied; give an even one")
+        if self.symbols > 256:
+            raise UserError(f"data.symbols={self.symbols} is more than the 256 that a byte tells apart; give fewer")
         whole("data.size", self.size, self.length)
-        whole("data.eval_size", self.eval_size, self.length)
+        whole("data.eval_size", self.eval_size, 2 * self.length)  # of one example there is no standard error
         whole("data.version", self.version, 0)
 
     @property

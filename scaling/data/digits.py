@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from scaling.data.base import HELD_OUT, TRAIN, Table, stream
-from scaling.errors import UserError
-from scaling.families.base import whole
+from scaling.families.base import not_negative, whole
 from scaling.task import Task
 
 # 5 columns by 7 rows each, as on a character display of that size (Hitachi HD44780, 1987, font A00)
@@ -46,10 +45,9 @@ class Digits:
     def __post_init__(self) -> None:
         whole("data.size", self.size)
         whole("data.side", self.side, 8)
-        whole("data.eval_size", self.eval_size)
+        whole("data.eval_size", self.eval_size, 2)  # of one there is no standard error
         whole("data.version", self.version, 0)
-        if not (isinstance(self.noise, (int, float)) and self.noise >= 0):
-            raise UserError(f"data.noise={self.noise!r} is not a number of at least 0")
+        not_negative("data.noise", self.noise)
 
     @property
     def task(self) -> Task:

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from scaling.data.base import HELD_OUT, TRAIN, Table, stream
-from scaling.errors import UserError
-from scaling.families.base import whole
+from scaling.families.base import not_negative, whole
 from scaling.task import Task
 
 
@@ -35,12 +34,12 @@ class Spectral:
     version: int = 0
 
     def __post_init__(self) -> None:
-        for knob in ("size", "features", "eval_size"):
+        for knob in ("size", "features"):
             whole(f"data.{knob}", getattr(self, knob))
+        whole("data.eval_size", self.eval_size, 2)  # of one there is no standard error
         whole("data.version", self.version, 0)
         for knob in ("a", "b", "sigma"):
-            if not (isinstance(value := getattr(self, knob), (int, float)) and value >= 0):
-                raise UserError(f"data.{knob}={value!r} is not a number of at least 0")
+            not_negative(f"data.{knob}", getattr(self, knob))
 
     @property
     def task(self) -> Task:

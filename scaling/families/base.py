@@ -98,10 +98,16 @@ class Family:
         return 0
 
 
-def positive(name: str, value: object) -> None:
-    """Refuse what is not a finite number above 0."""
+def positive(name: str, value: object, instead: str = "") -> None:
+    """Refuse what is not a finite number above 0; instead: what to give, as the end of the sentence."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise UserError(f"{name}={value!r} is not a number above 0")
+        raise UserError(f"{name}={value!r} is not a number above 0{instead}")
+
+
+def not_negative(name: str, value: object) -> None:
+    """Refuse what is not a finite number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise UserError(f"{name}={value!r} is not a number of at least 0")
 
 
 def whole(name: str, value: object, least: int = 1) -> None:
@@ -111,8 +117,8 @@ def whole(name: str, value: object, least: int = 1) -> None:
 
 
 def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
-    """Refuse what is not among the allowed."""
-    if value not in allowed:
+    """Refuse what is not among the allowed; 0 and 1 are no false and true."""
+    if not any(value == good and isinstance(value, bool) == isinstance(good, bool) for good in allowed):
         raise UserError(f"{name}={value!r} is not one of {', '.join(map(str, allowed))}")
 
 

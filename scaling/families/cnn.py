@@ -72,8 +72,8 @@ class Cnn(Family):
         return Model(nn.Identity(), body, readout(self.width, task.d_out))
 
     def kept(self, seq_len: int) -> int:
-        reach = sum((self.kernel - 1) << (i % self.cycle) for i in range(self.depth))
-        return self.width * min(reach, self.depth * seq_len)
+        reaches = ((self.kernel - 1) << (i % self.cycle) for i in range(self.depth))
+        return self.width * sum(min(reach, seq_len) for reach in reaches)
 
 
 def convolution(d_in: int, d_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from scaling.errors import UserError
-from scaling.families.base import Reporting, linear, one_of, whole, wide
+from scaling.families.base import Reporting, linear, not_negative, one_of, positive, whole, wide
 from scaling.families.transformer import Transformer
 
 
@@ -40,10 +40,9 @@ class Moe(Transformer):
             raise UserError(
                 f"family.experts={self.experts} is fewer than family.top_k={self.top_k}; give at least as many"
             )
-        if self.capacity is not None and not self.capacity > 0:
-            raise UserError(f"family.capacity={self.capacity!r} is not above 0; give 1.25, or null to drop nothing")
-        if not self.balance >= 0:
-            raise UserError(f"family.balance={self.balance!r} is not a number of at least 0")
+        if self.capacity is not None:
+            positive("family.capacity", self.capacity, "; give 1.25, or null to drop nothing")
+        not_negative("family.balance", self.balance)
 
     def second(self) -> nn.Module:
         hidden = self.width // self.head_dim * round(self.expansion * self.head_dim / self.top_k)

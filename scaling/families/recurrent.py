@@ -72,7 +72,10 @@ class Cell(nn.Module):
             nn.init.ones_(self.rnn.get_parameter("bias_ih_l0")[width : 2 * width])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.rnn(x)[0]  # type: ignore[no-any-return]
+        if x.device.type != "cpu":
+            return self.rnn(x)[0]  # type: ignore[no-any-return]
+        with torch.autocast("cpu", enabled=False):  # torch's LSTM has no bf16 on a CPU without AVX-512
+            return self.rnn(wide(x))[0]  # type: ignore[no-any-return]
 
 
 class MinGru(nn.Module):
