@@ -6,7 +6,7 @@ other. The optimum between grid points is that of the parabola, in log2 of the r
 neighbours.
 
     python benchmarks/rate_transfer.py --families transformer,mlp --parametrizations mup,standard --out /tmp/rates
-    python benchmarks/rate_transfer.py --families vit,resnet --data digits --D 8000 --widths 16,32,64 --out /tmp/images
+    python benchmarks/rate_transfer.py --families vit --data digits --D 64000 --out /tmp/images recipe.batch=64
 """
 
 import argparse
