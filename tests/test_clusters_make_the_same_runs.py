@@ -226,6 +226,7 @@ def test_ray_on_loopback_gives_the_same_bits(small_sweep: Path, tmp_path: Path, 
     env = os.environ | {"HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     env |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # how Ray is told to bind to loopback
     env |= {"RAY_TMPDIR": short}
+    env |= {"RAY_worker_niceness": "0"}  # else the workers starve beside the tests of another process
     out = tmp_path / "out"
     local = ["hydra/launcher=ray_local", "hydra.launcher.ray.init.num_cpus=2"]
     sweep = start(env, "-m", *GRID, *TINY, *local, f"out={out}")
