@@ -2,8 +2,8 @@
 
 Trains every size for a few steps on one batch and prints the slope of log root mean square change against log size,
 of the stream before the readout and of the logits: 0 is alike, standard parametrization's logits grow with the width.
-Widths see one short sequence: the squared change of the logits is a² + b² / width, where b is what positions do to one
-another by chance, and of many random positions nothing but b would be left at the smaller widths.
+Widths see a few short sequences: the squared change of the logits is a² + b² / width, where b is what positions do to
+one another by chance, and the more random positions there are the less is a beside it.
 
     python benchmarks/coordinates.py
     python benchmarks/coordinates.py --families transformer --parametrizations standard
@@ -32,10 +32,11 @@ TASK = Task("tokens", d_in=64, d_out=64, seq_len=16, targets=16)
 WATCHED = {"stream": "body", "logits": "readout"}
 WIDTHS = [32, 64, 128, 256, 512]
 DEPTHS = [2, 8, 32]
+BY_WIDTH = {"sequences": 3, "steps": 5}
 BY_DEPTH = {"sequences": 8, "steps": 10}  # the first few take away the mean of minGRU's states, the more the shallower
 
 
-def family(name: str, width: int, depth: int = 2) -> Family:
+def family(name: str, width: int, depth: int) -> Family:
     """A family as its yaml has it, at one size."""
     config.register_resolvers()
     with initialize_config_module("conf", version_base="1.3"):
@@ -46,17 +47,10 @@ def family(name: str, width: int, depth: int = 2) -> Family:
 
 
 def change(
-    name: str,
-    width: int,
-    depth: int,
-    parametrization: str,
-    recipe_of: type[AdamW] | type[Muon] = AdamW,
-    *,
-    sequences: int = 1,
-    steps: int = 5,
+    made: Family, parametrization: str, recipe_of: type[AdamW] | type[Muon] = AdamW, *, sequences: int, steps: int
 ) -> dict[str, float]:
     """Root mean square change of each watched activation over a few steps, at a rate that suits the base size."""
-    made, recipe = family(name, width, depth), recipe_of(lr=0.01, parametrization=parametrization)
+    recipe = recipe_of(lr=0.01, parametrization=parametrization)
     torch.manual_seed(0)
     model = made.build(TASK)
     optimizer = recipe.optimizer(model, recipe.multipliers(model, made, TASK))
@@ -97,8 +91,8 @@ def main() -> None:
     print(f"| family | parametrization | {' | '.join(heads)} |\n|---|---|{'--:|' * len(heads)}")
     for parametrization in given.parametrizations.split(","):
         for name in given.families.split(","):
-            by_width = [change(name, width, 2, parametrization) for width in widths]
-            by_depth = [change(name, 32, depth, parametrization, **BY_DEPTH) for depth in depths]
+            by_width = [change(family(name, width, 2), parametrization, **BY_WIDTH) for width in widths]
+            by_depth = [change(family(name, 32, depth), parametrization, **BY_DEPTH) for depth in depths]
             slopes = [
                 slope(sizes, [found[key] for found in by])
                 for sizes, by in ((widths, by_width), (depths, by_depth))

@@ -5,8 +5,8 @@ two others, and prints for each family by how many steps of that grid the best r
 other. The optimum between grid points is that of the parabola, in log2 of the rate, through the best and its
 neighbours.
 
-    python benchmarks/rate_transfer.py --families transformer,mlp --parametrizations mup,standard --out /tmp/rates
-    python benchmarks/rate_transfer.py --families vit --data digits --D 64000 --out /tmp/images recipe.batch=64
+    python benchmarks/rate_transfer.py --families transformer,mlp --parametrizations mup,standard
+    python benchmarks/rate_transfer.py --families vit --data digits --D 64000 --out runs/images recipe.batch=64
 """
 
 import argparse
