@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class
 
-from scaling import budget, rules
+from scaling import budget, choices, config, rules
 from scaling.cost import Cost, count
 from scaling.data.base import Data
 from scaling.errors import UserError
@@ -106,24 +105,26 @@ def place(trainer: dict[str, Any]) -> None:
         whole("trainer.micro_batch", trainer["micro_batch"])
 
 
-def build(group: str, node: dict[str, Any]) -> Any:
-    """Instantiate one group of the config; what its class refuses is passed on as the user's error."""
+def build(plain: dict[str, Any], group: str, knobs: dict[str, Any] | None = None) -> Any:
+    """Build one choice of the config by its class and these knobs; UserError where they do not fit."""
+    name, target = plain["names"][group], config.target(plain, group)
+    choices.importable(plain["extensions"])
     try:
-        return instantiate(node)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        if isinstance(error.__cause__, TypeError):
-            raise UserError(f"{group}= does not fit {node.get('_target_')}: {error.__cause__}") from None
-        raise
+        built_from = get_class(target)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{group}={name}: its _target_, {target}, is not a class ({error})") from None
+    try:
+        return built_from(**(plain[group] if knobs is None else knobs))
+    except TypeError as error:
+        raise UserError(f"{group}={name} does not fit {target}: {error}") from None
 
 
 def assemble(plain: dict[str, Any]) -> Assembled:
     """Build data, family and recipe, check that they fit, count the cost, settle rules, turn the budget into marks."""
     whole("seed", plain["seed"], 0)
     place(plain["trainer"])
-    family = cast(Family, build("family", plain["family"]))
-    data = cast(Data, build("data", plain["data"]))
+    family = cast(Family, build(plain, "family"))
+    data = cast(Data, build(plain, "data"))
     name, values = budget.chosen(plain["budget"])
     rules.rules(plain["recipe"])
     task = data.task
@@ -132,7 +133,7 @@ def assemble(plain: dict[str, Any]) -> Assembled:
     cost = count(family, task)
     wanted = {value: budget.targets(name, value, cost, data.unique) for value in values}
     node = rules.settled(plain["recipe"], cost.N, max(wanted.values()), task.targets)
-    recipe = cast(AdamW, build("recipe", node))
+    recipe = cast(AdamW, build(plain, "recipe", node))
     if recipe.batch < plain["trainer"]["devices"]:
         sizes = f"recipe.batch={recipe.batch} is less than trainer.devices={plain['trainer']['devices']}"
         raise UserError(f"{sizes}; each device needs an example")

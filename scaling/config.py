@@ -7,26 +7,21 @@ starts.
     freeze(plain, Path("runs") / plain["run_id"])       # runs/<run_id>/frozen.json
 """
 
-import hashlib
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from scaling import hold, record
+from scaling import choices, hold, identity, provenance, record
 from scaling.errors import UserError
 
 FILE = "frozen.json"
 SPENT = "spent.json"  # what all steps of a run of several marks cost
-
-# what determines a result; all else in a config is placement, names and bookkeeping
-SCIENCE = ("family", "data", "recipe", "budget", "seed")
 
 GROUPS = ("family", "data", "recipe", "budget", "trainer", "logger", "names")
 
@@ -55,8 +50,27 @@ def whole(value: Any) -> Any:
 def resolved(cfg: DictConfig, keys: Iterable[str] = ()) -> Config:
     """The config as plain dicts, references resolved, whole numbers as int, with the run's and the code's identity."""
     check(cfg, keys)
-    plain = {str(key): whole(container(cfg[key])) for key in cfg if key != "hydra"}
-    return plain | {"run_id": identified(plain), "code": code()}
+    composed = {str(key): whole(container(cfg[key])) for key in cfg if key != "hydra"}
+    name, rule = identity.name_in(Path(composed["out"]), composed)
+    plain = composed | {group: bare(composed[group]) for group in identity.CHOICES}
+    plain |= {"run_id": name, "run_id_rule": rule, "extensions": list(choices.declared())}
+    plain["classes"] = {group: composed[group].get("_target_") for group in identity.CHOICES}
+    return plain | {"code": code(plain)}
+
+
+def bare(node: Config) -> Config:
+    """The knobs of a choice, without what its yaml says of itself: its class, which knobs came later."""
+    return {key: value for key, value in node.items() if not key.startswith("_")}
+
+
+def code(plain: Config) -> dict[str, Any]:
+    """The code that makes a run: commit, whether it was changed since, hash of the sources of the run's result."""
+    return provenance.code(map(partial(target, plain), identity.CHOICES), plain["extensions"])
+
+
+def target(plain: Config, group: str) -> str:
+    """The dotted name of the class that a choice builds."""
+    return choices.target(group, plain["names"][group], plain["extensions"], plain["classes"].get(group))
 
 
 def check(cfg: DictConfig, keys: Iterable[str]) -> None:
@@ -78,34 +92,10 @@ def container(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def trunk(budget: Config, recipe: Config) -> Config:
-    """What of a budget determines a run: of several marks the first, which the warm-up follows, for others extend it.
-
-    Where a rule of the recipe follows D, which is the largest, all of them.
-    """
-    follows = any(isinstance(value, dict) and value.get("D") for value in recipe.values())
-    numbers = {
-        n: v for n, v in budget.items() if isinstance(v, list) and v and all(isinstance(x, int | float) for x in v)
-    }
-    return budget | ({} if follows else {name: {"first": min(value)} for name, value in numbers.items()})
-
-
-def run_id(cfg: DictConfig) -> str:
-    """The run_id of a composed config."""
-    return identified({key: whole(container(cfg[key])) for key in (*SCIENCE, "names")})
-
-
-def identified(plain: Config) -> str:
-    """Hash of what determines the result, and the names that go with it, 12 hex digits."""
-    science = {key: plain[key] for key in (*SCIENCE, "names")}
-    if isinstance(science["budget"], dict):
-        science["budget"] = trunk(science["budget"], science["recipe"])
-    return digest(science)[:12]
-
-
-def digest(plain: Any) -> str:
-    """Hash of plain data, the order of keys aside."""
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+def folder_name(cfg: DictConfig) -> str:
+    """The name of a composed run's folder."""
+    parts = (*identity.SCIENCE, "names")
+    return identity.name_in(Path(str(cfg.out)), {key: whole(container(cfg[key])) for key in parts})[0]
 
 
 def rung(cfg: DictConfig, keys: Iterable[str]) -> str:
@@ -116,7 +106,7 @@ def rung(cfg: DictConfig, keys: Iterable[str]) -> str:
         value = cfg.names[key] if key in cfg.names else whole(container(OmegaConf.select(cfg, key)))
         if isinstance(value, list) and key in budgets:
             continue  # each mark has its own
-        if key.split(".")[0] in SCIENCE and value is not None:
+        if key.split(".")[0] in identity.SCIENCE and value is not None:
             parts.append(f"{key}={value:.12g}" if isinstance(value, (int, float)) else f"{key}={value}")
     return " ".join(parts)
 
@@ -136,31 +126,16 @@ def thaw(folder: Path) -> Config:
         plain = None
     if not isinstance(plain, dict) or not {"run_id", "code", *KEYS, *GROUPS} <= plain.keys():
         raise UserError(f"{path} is not a whole config; delete its folder and give the command that made it again")
-    return plain
+    plain |= {group: bare(plain[group]) for group in identity.CHOICES}  # earlier ones name their classes
+    return {"run_id_rule": 1, "extensions": [], "classes": {}} | plain | {"run_id": folder.resolve().name}
 
 
 def refuse_other_code(plain: Config) -> None:
-    """Refuse to run what was frozen for other code than this: its record would name the wrong commit."""
-    if plain["code"] != code():
-        then, now = (f"{c['git']}{' with changes' if c['dirty'] else ''}" for c in (plain["code"], code()))
-        raise OtherCodeError(f"frozen for the code of commit {then}, but this is {now}; give the command again")
-
-
-@lru_cache(maxsize=1)
-def code() -> dict[str, Any]:
-    """The commit of this code and whether it was changed since; nothing where it is not a git checkout."""
-    root = Path(__file__).parents[1]
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
-            return {"git": None, "dirty": None}
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "scaling", "conf")
-        return {"git": git("rev-parse", "HEAD")[:12], "dirty": bool(changed)}
-    except (OSError, subprocess.CalledProcessError):
-        return {"git": None, "dirty": None}
+    """Refuse to run what was frozen for other code than this: its record would name the wrong sources."""
+    now = code(plain)
+    if not provenance.same(plain["code"], now):
+        then, now_ = provenance.spelled(plain["code"]), provenance.spelled(now)
+        raise OtherCodeError(f"frozen for the code of commit {then}, but this is {now_}; give the command again")
 
 
 def knobs(plain: Config) -> dict[str, Any]:
@@ -172,7 +147,7 @@ def knobs(plain: Config) -> dict[str, Any]:
         for key, value in node.items():
             if isinstance(value, dict):
                 walk(f"{prefix}.{key}", value)
-            elif key != "_target_" and f"{prefix}.{key}" not in own:
+            elif f"{prefix}.{key}" not in own:
                 found[f"{prefix}.{key}"] = value
 
     for group in ("family", "data", "recipe"):
@@ -222,11 +197,11 @@ def threads() -> int:
 
 
 def same_code(row: record.Row, plain: Config) -> bool:
-    """Whether a finished row was made by the code of this config, in a clean checkout or not alike."""
-    return (row["git"], row["dirty"]) == (plain["code"]["git"], plain["code"]["dirty"])
+    """Whether a finished row was made by the sources of this config."""
+    return provenance.same(row, plain["code"])
 
 
-def identity(plain: Config) -> dict[str, Any]:
+def columns(plain: Config) -> dict[str, Any]:
     """The columns of a record that are known before the run starts."""
     return knobs(plain) | {
         "run_id": plain["run_id"],
@@ -241,6 +216,7 @@ def identity(plain: Config) -> dict[str, Any]:
         "batch": number(plain["recipe"]["batch"]),
         "lr": number(plain["recipe"]["lr"]),
         "rung": plain["rung"],
+        "run_id_rule": plain["run_id_rule"],
         **plain["code"],
     }
 
@@ -260,11 +236,11 @@ def number(value: Any) -> Any:
 def failure(plain: Config, status: str, reason: str) -> record.Row:
     """The row of a run that left no result."""
     budgets = {f"budget.{name}": v for name, v in plain["budget"].items() if v is not None and not isinstance(v, list)}
-    return record.row(**identity(plain), **budgets, status=status, reason=reason)
+    return record.row(**columns(plain), **budgets, status=status, reason=reason)
 
 
 def register_resolvers() -> None:
     """Teach OmegaConf the three words that conf/ uses: run_id, basename, interpreter."""
-    OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
+    OmegaConf.register_new_resolver("run_id", lambda *, _root_: folder_name(_root_), replace=True)
     OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.abspath(str(path))), replace=True)
     OmegaConf.register_new_resolver("interpreter", platform.python_version, replace=True)

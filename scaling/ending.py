@@ -66,7 +66,7 @@ def sentence(error: Exception) -> str:
         return f"{first.split(chr(39))[1]} is several values; add -m to sweep over them"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and OmegaConf.is_dict(cause.parent_node):
         parent, key = str(cause.full_key).rpartition(".")[0], str(cause.key)
-        keys = [str(k) for k in cause.parent_node if k not in ("hydra", "names", "_target_")]
+        keys = [str(k) for k in cause.parent_node if k not in ("hydra", "names") and not str(k).startswith("_")]
         close = difflib.get_close_matches(key, keys, n=1)
         mean = f"did you mean {parent + '.' if parent else ''}{close[0]}=? " if close else ""
         return f"{cause.full_key} is not a key; {mean}{parent or 'a run'} has {', '.join(keys)}"

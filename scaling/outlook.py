@@ -126,7 +126,7 @@ def timed(plain: config.Config, steps: int, step_targets: int) -> float:
     """Seconds that a run of so many steps takes, start and evaluation included."""
     from scaling.run import run_one
 
-    short = plain | {"budget": {"D": steps * step_targets}, "logger": {"name": "none"}, "code": config.code()}
+    short = plain | {"budget": {"D": steps * step_targets}, "logger": {"name": "none"}, "code": config.code(plain)}
     with tempfile.TemporaryDirectory() as folder:
         config.freeze(short, Path(folder))
         began = time.monotonic()

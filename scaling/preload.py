@@ -11,11 +11,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning import loggers
 
-from scaling import assemble, circumstance, config, data, families, module, outlook, train, watch
+from scaling import assemble, circumstance, data, families, module, outlook, provenance, train, watch
 
 __all__ = ["assemble", "circumstance", "loggers", "module", "np", "outlook", "pl", "torch", "train", "watch"]
 
-config.code()  # that of what is imported here: a run says whether it was frozen for it
+# that of what is imported here: a run says whether it was frozen for it
+provenance.commit(), provenance.tree()
 
 for package in (data, families):
     for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):

@@ -66,6 +66,8 @@ COLUMNS: dict[str, str] = {
     "torch": "torch version",
     "git": "commit of the code",
     "dirty": "whether the code had uncommitted changes",
+    "sources": "hash of the sources that the result follows from",
+    "run_id_rule": "version of the rule that run_id was made by",
 }
 
 

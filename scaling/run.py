@@ -239,7 +239,7 @@ def measured(
         share_s = wall_s * mark.steps / module.made  # of all time the share that the steps have
         speed = measure(trainer, mark.C, mark.D, share_s, run.recipe.precision)
         columns = config.at_mark(plain, mark.budget, mark.value) | run.columns(mark)
-        rows.append(record.row(**config.identity(plain) | columns | module.examples.facts | speed | result))
+        rows.append(record.row(**config.columns(plain) | columns | module.examples.facts | speed | result))
     return rows
 
 

@@ -17,7 +17,7 @@ import torch
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from scaling import record
+from scaling import provenance, record
 from scaling.hold import Deferred, Heart, Terminated, stop_if_terminated
 from scaling.module import ScalingModule
 
@@ -154,12 +154,13 @@ class Watch(pl.Callback):
             try:
                 kept = torch.load(path, map_location="cpu", weights_only=True)
                 code = kept["callbacks"]["Watch"]["code"]
+                ours = provenance.same(code, self.code)
                 on_the_way = module.reaches(kept)
             except Exception as error:  # whatever is wrong with it, the run can begin again
-                code, on_the_way = f"unreadable: {type(error).__name__}", False
-            if code == self.code and on_the_way:
+                code, ours, on_the_way = f"unreadable: {type(error).__name__}", False, False
+            if ours and on_the_way:
                 return path
-            why = "does not lead to what is asked for" if code == self.code else f"is of other code ({code})"
+            why = "does not lead to what is asked for" if ours else f"is of other code ({code})"
             logging.getLogger(__name__).warning("%s %s: the run begins again", path.name, why)
             path.unlink()
         return None

@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from scaling import config, record
+from scaling import config, identity, record
 from scaling.errors import UserError
 from sweeps import processes
 from sweeps.machine import gpus
@@ -60,7 +60,7 @@ def remember(name: str, more: dict[str, Any]) -> None:
 def shape(plain: config.Config) -> str:
     """Hash of what a run's cost follows from: all but its seed and names."""
     parts = ("family", "data", "recipe", "budget", "trainer", "names")
-    return config.digest([gpus(), *(plain[part] for part in parts)])[:16]
+    return identity.digest([gpus(), *(plain[part] for part in parts)])[:16]
 
 
 def described(plains: list[config.Config], progress: Callable[[float], None] = lambda share: None) -> list[Answer]:
@@ -83,7 +83,7 @@ def asked(plains: list[config.Config], progress: Callable[[float], None]) -> lis
     """Ask about configs, those of one architecture together, in as many workers as there are cores."""
     groups: dict[str, list[int]] = {}
     for at, plain in enumerate(plains):
-        groups.setdefault(config.digest([plain["family"], plain["data"]]), []).append(at)
+        groups.setdefault(identity.digest([plain["family"], plain["data"]]), []).append(at)
     batches = [[plains[at] for at in members] for members in groups.values()]
     found: list[Answer] = [{} for _ in plains]
     done = 0
@@ -125,9 +125,10 @@ def seconds(
 def kind(plain: config.Config) -> str:
     """Hash of what a speed belongs to: this machine, and all of a run's architecture and recipe but its size."""
     family = {k: v for k, v in plain["family"].items() if k not in ("width", "depth", "lr")}
-    recipe = {k: v for k, v in plain["recipe"].items() if k in ("_target_", "batch", "precision")}
+    recipe = {k: v for k, v in plain["recipe"].items() if k in ("batch", "precision")}
     data = {k: v for k, v in plain["data"].items() if k != "size"}
-    return config.digest([platform.node(), gpus(), config.threads(), family, data, recipe, plain["trainer"]])[:16]
+    machine = [platform.node(), gpus(), config.threads()]
+    return identity.digest([*machine, plain["names"], family, data, recipe, plain["trainer"]])[:16]
 
 
 def unmeasured(kinds: list[str], answers: list[Answer], speeds: dict[str, Any]) -> list[int]:

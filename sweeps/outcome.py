@@ -17,7 +17,7 @@ from analysis.fit import fit
 from analysis.improve import improve
 from analysis.result import FitError
 from analysis.runs import read_runs
-from scaling import config
+from scaling import identity
 from scaling.errors import UserError
 from sweeps import costs
 
@@ -107,7 +107,7 @@ def simulated(together: pd.DataFrame, truth: Truth, asked: Asked, seconds: float
     design = together.sort_values(["run_id", "N", "D"])[["N", "D"]].to_numpy(float).tolist()
     runs = pd.factorize(together.sort_values(["run_id", "N", "D"])["run_id"])[0].tolist()
     given = [truth.law, dict(truth.params), truth.noise, truth.shared, truth.source, asked.target]
-    key = config.digest([design, runs, given])[:16]
+    key = identity.digest([design, runs, given])[:16]
     if known := costs.remembered("designs.json").get(key):
         return Resolution.from_json(known)
     found = resolve(together, truth, target_C=asked.target, seconds=seconds)

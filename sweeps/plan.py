@@ -25,7 +25,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
 import conf
-from scaling import config, record
+from scaling import config, identity, record
 from scaling.errors import UserError
 from scaling.peaks import PEAKS, peak
 from sweeps import costs, processes
@@ -126,9 +126,11 @@ def composed(overrides: list[str]) -> Grid:
     """The runs of a multirun, as `isoflop train -m` composes them; remembered for the same overrides and yamls."""
     if any(o.lstrip("+").startswith("hydra/sweeper=") for o in overrides):
         raise UserError("a plan is of a grid; leave hydra/sweeper= out")
-    key = config.digest([overrides, yamls(), platform.python_version(), os.getcwd()])[:16]
+    key = identity.digest([overrides, yamls(), platform.python_version(), os.getcwd()])[:16]
     if known := costs.remembered("grid.json").get(key):
-        return Grid(known["out"], known["launcher"], [plain | {"code": config.code()} for plain in known["plains"]])
+        return Grid(
+            known["out"], known["launcher"], [plain | {"code": config.code(plain)} for plain in known["plains"]]
+        )
     config.register_resolvers()
     with initialize_config_module("conf", version_base="1.3", job_name="isoflop"):
         loader = GlobalHydra.instance().config_loader()
@@ -150,7 +152,7 @@ def yamls() -> str:
     """Hash of all that is composed from, and of what composes it."""
     rooms = (Path(conf.__file__).parent, Path(__file__).parent)
     paths = [path for room in rooms for path in sorted(room.rglob("*")) if path.suffix in (".yaml", ".py")]
-    return config.digest([path.read_text(encoding="utf-8") for path in paths])
+    return identity.digest([path.read_text(encoding="utf-8") for path in paths])
 
 
 def slots(launcher: dict[str, Any], plain: config.Config) -> int:

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 from rich.progress import Progress
 
-from scaling import config, record
+from scaling import config, provenance, record
 from scaling.ending import RunFailedError
 from scaling.errors import UserError
 from scaling.train import objective
@@ -65,10 +65,10 @@ def retry(context: HydraContext, task: TaskFunction, cfg: DictConfig, arguments:
     found = list(entries(out))
     frozen = [entry.plain for entry in found if entry.state in UNMADE or (entry.good and not entry.finished)]
     say(f"{len(found)} runs in {out}: {len(found) - len(frozen)} done or at work, {len(frozen)} to make")
-    others = sum(plain["code"] != config.code() for plain in frozen)
+    others = sum(not provenance.same(plain["code"], config.code(plain)) for plain in frozen)
     if others:
         say(f"{others} of them were frozen for other code, and are made by this")
-    todo = checked([plain | {"code": config.code()} for plain in frozen])
+    todo = checked([plain | {"code": config.code(plain)} for plain in frozen])
     make(context, task, cfg, todo, todo)
 
 

@@ -86,7 +86,7 @@ def test_a_checkpoint_of_other_code_or_torn_is_begun_again(
     run_one(folder)
     if spoil == "code":
         other = {"git": "f" * 12, "dirty": False}
-        monkeypatch.setattr(config, "code", lambda: other)
+        monkeypatch.setattr(config, "code", lambda plain: other)
         config.freeze(config.thaw(folder) | {"code": other}, folder)
     else:
         (folder / watch.CHECKPOINT).write_bytes((folder / watch.CHECKPOINT).read_bytes()[:500])

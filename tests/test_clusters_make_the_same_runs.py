@@ -184,7 +184,7 @@ def test_a_queued_job_runs_what_was_frozen_whatever_became_of_the_conf(cluster: 
     (entry,) = entries(out)
     (row,) = entry.rows
     assert (row["status"], row["family"], row["width"]) == ("ok", "mine", 8)
-    assert {"git": row["git"], "dirty": row["dirty"]} == entry.plain["code"]
+    assert {name: row[name] for name in ("git", "dirty", "sources")} == entry.plain["code"]
 
 
 @pytest.mark.slow

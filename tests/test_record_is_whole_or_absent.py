@@ -50,6 +50,8 @@ COLUMNS = [
     "torch",
     "git",
     "dirty",
+    "sources",
+    "run_id_rule",
 ]
 
 

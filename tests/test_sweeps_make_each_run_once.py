@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY, Isoflop
 
-from scaling import config, record
+from scaling import config, provenance, record
 from sweeps.collect import rows
 from sweeps.ledger import Entry, entries
 
@@ -90,12 +90,12 @@ def test_other_code_is_said_and_made_again_only_when_asked(isoflop: Isoflop, sma
     out = tmp_path / "small"
     shutil.copytree(small_sweep, out)
     first = next(entries(out))
-    record.write(first.folder, [dict(first.rows[0]) | {"git": "0" * 12}])
+    record.write(first.folder, [dict(first.rows[0]) | {"sources": "0" * 12}])
     command = ["train", "-m", *GRID, *TINY, f"out={out}"]
     assert "1 of those done are by other code; redo_other_code=true" in isoflop(*command).stderr
     again = isoflop(*command, "redo_other_code=true")
     assert "3 done already, 1 to make" in again.stderr
-    assert Entry(first.folder).rows[0]["git"] == config.code()["git"]
+    assert Entry(first.folder).rows[0]["git"] == provenance.commit()["git"]
 
 
 def test_a_run_that_fails_fails_alone(isoflop: Isoflop, small_sweep: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_redo_that_fails_keeps_what_was_there(isoflop: Isoflop, small_sweep: P
     out = tmp_path / "small"
     shutil.copytree(small_sweep, out)
     first = next(entries(out))
-    record.write(first.folder, [dict(first.rows[0]) | {"git": "0" * 12}])
+    record.write(first.folder, [dict(first.rows[0]) | {"sources": "0" * 12}])
     (first.folder / "curve.csv").unlink()
     (first.folder / "curve.csv").mkdir()  # where the run wants a file
     again = isoflop("train", "-m", *GRID, *TINY, f"out={out}", "redo_other_code=true")

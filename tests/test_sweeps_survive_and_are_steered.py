@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import TINY, Isoflop
 
-from scaling import config, hold, record, run
+from scaling import config, hold, provenance, record, run
 from sweeps import launcher
 from sweeps.collect import rows
 from sweeps.ledger import Entry, entries
@@ -103,7 +103,7 @@ def test_what_was_frozen_for_other_code_is_refused_and_retry_says_so(
     assert again.returncode == 0, again.stderr
     assert "1 of them were frozen for other code, and are made by this" in again.stderr
     assert losses(out) == losses(undisturbed)
-    assert Entry(first.folder).rows[0]["git"] == config.code()["git"]
+    assert Entry(first.folder).rows[0]["git"] == provenance.commit()["git"]
 
 
 def test_status_says_how_each_run_stands(isoflop: Isoflop, undisturbed: Path, tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""Which code makes a run: the commit, and a hash of the sources that its result follows from (no torch).
+
+    code(["scaling.families.mlp.Mlp", "scaling.data.text.Text", "scaling.recipe.AdamW"])
+    # {'git': '0d641d2a1b2c', 'dirty': False, 'sources': '5f0c9a7e21bd'}
+
+A commit and whether it is clean do not tell two edits apart, and a wheel has neither; the hash of the sources does.
+"""
+
+import hashlib
+import importlib.util
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from scaling import choices
+from scaling.errors import UserError
+
+ROOM = Path(__file__).parent
+# folders of which a run uses the files of its choices, and what those import
+CHOSEN = ("families", "data")
+IMPORT = re.compile(rf"^from ({re.escape(__package__ or '')}\.(?:{'|'.join(CHOSEN)})\.[\w.]+) import", re.MULTILINE)
+
+
+def code(classes: Iterable[str], extensions: Sequence[str] = ()) -> dict[str, Any]:
+    """The commit, whether the code was changed since, and the hash of the sources of a run of these classes."""
+    return commit() | {"sources": _sources(tuple(sorted(classes)), tuple(extensions))}
+
+
+def same(made: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two records of code are of the same sources; by commit where one is too old to know its sources."""
+    if made.get("sources") and now.get("sources"):
+        return bool(made["sources"] == now["sources"])
+    return (made.get("git"), made.get("dirty")) == (now.get("git"), now.get("dirty"))
+
+
+def spelled(code: Mapping[str, Any]) -> str:
+    """The code as a message names it."""
+    changes = " with changes" if code.get("dirty") else ""
+    return f"{code.get('git')}{changes}" + (f" (sources {code['sources']})" if code.get("sources") else "")
+
+
+@lru_cache(maxsize=1)
+def commit() -> dict[str, Any]:
+    """The commit of this code and whether it was changed since; nothing where it is not a git checkout."""
+    root = ROOM.parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            return {"git": None, "dirty": None}
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "scaling", "conf")
+        return {"git": git("rev-parse", "HEAD")[:12], "dirty": bool(changed)}
+    except (OSError, subprocess.CalledProcessError):
+        return {"git": None, "dirty": None}
+
+
+@lru_cache(maxsize=1)
+def tree() -> dict[str, str]:
+    """The hash of every source file of this room as it was when first asked, by its path in the room."""
+    return {str(path.relative_to(ROOM)): _hash(path) for path in sorted(ROOM.rglob("*.py"))}
+
+
+@lru_cache(maxsize=256)
+def _sources(classes: tuple[str, ...], extensions: tuple[str, ...]) -> str:
+    modules = [name.rpartition(".")[0] for name in classes]
+    used = _used(tuple(module for module in modules if module.startswith(f"{__package__}.")))
+    parts = [(name, digest) for name, digest in tree().items() if name.split("/")[0] not in CHOSEN or name in used]
+    roots = [choices.root_of(extension) for extension in extensions]
+    files = [path for root in roots for path in sorted(root.rglob("*.py"))]
+    files += [_file(module) for module in modules if not module.startswith(f"{__package__}.")]
+    parts += [(path.name, _hash(path)) for path in dict.fromkeys(files)]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=256)
+def _used(modules: tuple[str, ...]) -> frozenset[str]:
+    """The files of these modules of ours, and of those that they import from the folders of choices."""
+    used: set[str] = set()
+    left = list(modules)
+    while left:
+        name = left.pop().removeprefix(f"{__package__}.").replace(".", "/") + ".py"
+        if name in tree() and name not in used:
+            used.add(name)
+            left += IMPORT.findall((ROOM / name).read_text(encoding="utf-8"))
+    return frozenset(used)
+
+
+def _file(module: str) -> Path:
+    """The file of a module that is not ours."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise UserError(f"there is no module {module}, which a yaml names as its _target_")
+    return Path(spec.origin).resolve()
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
