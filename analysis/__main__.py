@@ -1,7 +1,7 @@
 """The verbs that need no torch: fit, compare, frontier, predict, judge, report.
 
     isoflop fit runs.csv --law chinchilla --by family
-    python -m analysis fit runs.csv --json
+    python -m isoflop.analysis fit runs.csv --json
 
 Each command imports what it needs when it is called, so that --help is quick. Commands raise UserError; `main` turns
 that into one sentence on stderr and exit code 2.
@@ -14,9 +14,9 @@ from typing import Any
 
 import typer
 
-from analysis import options as o
-from analysis.verbs import run
-from scaling.errors import UserError
+from isoflop.analysis import options as o
+from isoflop.errors import UserError
+from isoflop.verbs import run
 
 app = typer.Typer(
     add_completion=False,
@@ -67,7 +67,7 @@ def fit_command(
 
     `isoflop fit runs.csv --pin E=1.69 --interval jackknife --json` - for a script
     """
-    from analysis.fit import fit_groups
+    from isoflop.analysis.fit import fit_groups
 
     how: dict[str, Any] = {"loss": loss, "delta": delta, "interval": interval, "level": level, "resamples": resamples}
     how |= {"run": run or None, "pin": o.pins(pin), "prior": o.priors(prior), "weights": weights, "seed": seed}
@@ -88,8 +88,8 @@ def fit_command(
 
 def _specification(table: Any, law: str, by: list[str], share: list[str], how: dict[str, Any], as_json: bool) -> None:
     """The specification curve of each group."""
-    from analysis.prepare import groups
-    from analysis.specification import as_text, specification, to_json
+    from isoflop.analysis.prepare import groups
+    from isoflop.analysis.specification import as_text, specification, to_json
 
     if share:
         raise UserError("--specification looks at each group alone; leave --share out")
@@ -127,8 +127,8 @@ def predict_command(
 
     `isoflop predict runs.csv --at C=1e21,N=1e9` - and what that size costs above the best one
     """
-    from analysis.fit import fit_groups
-    from analysis.predict import as_text, predict
+    from isoflop.analysis.fit import fit_groups
+    from isoflop.analysis.predict import as_text, predict
 
     place = {k: o.number(v, f"--at {at}", "--at C=1e21") for k, v in o.pairs(at, "--at", "C=1e21").items()}
     how: dict[str, Any] = {
@@ -175,7 +175,7 @@ def compare_command(
 
     `isoflop compare runs.csv --holdout "C>=1e20"` - one cut
     """
-    from analysis.compare import compare
+    from isoflop.analysis.compare import compare
 
     table = o.table(runs, columns, where, run)
     found = compare(table, o.laws(laws), axis=axis, holdout=holdout, loss=loss, delta=delta, run=run or None)
@@ -206,7 +206,7 @@ def frontier_command(
 
     `isoflop frontier theirs.csv --columns N=params,D=tokens,C=flops,L=loss --json`
     """
-    from analysis.frontier import frontier
+    from isoflop.analysis.frontier import frontier
 
     table = o.table(runs, columns, where, run)
     found = frontier(
@@ -232,13 +232,13 @@ def judge_command(runs: o.Runs, claims: o.Claims = None, as_json: o.Json = False
 
     `isoflop judge runs.csv --claims my_claims/ --json` - your own yaml files, for a script
     """
-    from analysis.claims import judge
+    from isoflop.analysis.claims import judge
 
     verdicts = judge(runs, claims)
     if as_json:
         _emit([v.to_json() for v in verdicts])
     else:
-        from analysis.words import verdict_table
+        from isoflop.analysis.words import verdict_table
 
         typer.echo(verdict_table(verdicts))
 
@@ -249,8 +249,8 @@ def report_command(runs: o.Runs, out: o.Out = Path("report"), claims: o.Claims =
 
     `isoflop report runs.csv -o report/` - then open report/index.html, with or without a network
     """
-    from analysis.report import write_report
-    from analysis.runs import read_runs
+    from isoflop.analysis.report import write_report
+    from isoflop.analysis.runs import read_runs
 
     typer.echo(f"wrote {write_report(read_runs(runs), out, claims)}")
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.result import Fit
+from isoflop.analysis.result import Fit
 
 # training takes 6 FLOPs for each parameter and target, serving 2 (Kaplan et al. 2020, arXiv:2001.08361, section 2.1)
 TRAIN, SERVE = 6.0, 2.0
@@ -79,7 +79,7 @@ def served(answer: Fit, C: float, tokens: float) -> dict[str, float]:
 def target(answer: Fit, C: float, splits: dict[str, tuple[float, float] | None], level: float) -> pd.DataFrame:
     """For each approach's split (N, D) of C: the loss by the law with a band for a new run, and the loss above the
     law's own best."""
-    from analysis.predict import predict
+    from isoflop.analysis.predict import predict
 
     rows = []
     for name, split in splits.items():

@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from analysis import identify, uncertainty
-from analysis.duals import Array
-from analysis.laws import Law
-from analysis.mixed import mixed
-from analysis.noise import scatter
-from analysis.optimum import LOSSES, Optimum, Settings, spread_of
-from analysis.prepare import Prepared
-from analysis.profile import derived_intervals, profile_intervals
-from analysis.result import Estimate, Fit, Starts
-from analysis.solver import Problem
+from isoflop.analysis import identify, uncertainty
+from isoflop.analysis.duals import Array
+from isoflop.analysis.laws import Law
+from isoflop.analysis.mixed import mixed
+from isoflop.analysis.noise import scatter
+from isoflop.analysis.optimum import LOSSES, Optimum, Settings, spread_of
+from isoflop.analysis.prepare import Prepared
+from isoflop.analysis.profile import derived_intervals, profile_intervals
+from isoflop.analysis.result import Estimate, Fit, Starts
+from isoflop.analysis.solver import Problem
 
 # what has no interval, and why
 Missing = Mapping[str, tuple[Estimate, str]]

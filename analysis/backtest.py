@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.cells import level_index, points
-from analysis.fit import fit
-from analysis.laws import get_law
-from analysis.result import FitError
+from isoflop.analysis.cells import level_index, points
+from isoflop.analysis.fit import fit
+from isoflop.analysis.laws import get_law
+from isoflop.analysis.result import FitError
 
 
 @dataclass(frozen=True)

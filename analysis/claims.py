@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.needs import Needs
-from analysis.numbers import percent
-from analysis.quantities import QUANTITIES
-from analysis.regions import Region
-from scaling.errors import UserError
+from isoflop.analysis.needs import Needs
+from isoflop.analysis.quantities import QUANTITIES
+from isoflop.analysis.regions import Region
+from isoflop.errors import UserError
+from isoflop.numbers import percent
 
 FOLDER = Path(__file__).resolve().parents[1] / "conf" / "claims"
 SUBJECTS = ("family", "pair")
@@ -150,8 +150,8 @@ def read_claim(file: Path) -> Claim:
 
 def judge(runs: Any, claims: str | Path | Sequence[Claim] | None = None) -> list[Verdict]:
     """A verdict for every claim on these runs (a table, or the path of one)."""
-    from analysis.judging import judge_claim
-    from analysis.runs import read_runs
+    from isoflop.analysis.judging import judge_claim
+    from isoflop.analysis.runs import read_runs
 
     table = read_runs(runs) if isinstance(runs, str | Path) else runs
     if "L" not in table:
@@ -183,7 +183,7 @@ def _choice(data: Mapping[str, Any], key: str, allowed: tuple[str, ...], file: P
 
 
 def _law(data: Mapping[str, Any], file: Path) -> None:
-    from analysis.laws import get_law
+    from isoflop.analysis.laws import get_law
 
     try:
         if data.get("law"):

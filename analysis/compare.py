@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.backtest import Fold, backtest, hold_out
-from analysis.cells import points, seed_noise
-from analysis.lack_of_fit import LackOfFit, lack_of_fit
-from analysis.laws import get_law
-from analysis.prepare import sound
-from analysis.result import FitError
-from analysis.runs import select
+from isoflop.analysis.backtest import Fold, backtest, hold_out
+from isoflop.analysis.cells import points, seed_noise
+from isoflop.analysis.lack_of_fit import LackOfFit, lack_of_fit
+from isoflop.analysis.laws import get_law
+from isoflop.analysis.prepare import sound
+from isoflop.analysis.result import FitError
+from isoflop.analysis.runs import select
 
 # the guesses that a law has to beat
 BASELINES = {"error_line": "line without E", "error_last": "last value"}

@@ -20,8 +20,8 @@ from typing import Annotated, Any, get_type_hints
 
 import numpy as np
 
-from analysis.duals import Dual
-from scaling.errors import UserError
+from isoflop.analysis.duals import Dual
+from isoflop.errors import UserError
 
 # a column of numbers, an array of them for each start, or a Dual: a law runs on all three
 Column = Any

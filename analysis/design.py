@@ -22,15 +22,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.fit import fit
-from analysis.laws import Law
-from analysis.numbers import percent
-from analysis.optimum import Settings
-from analysis.prepare import number_runs
-from analysis.result import Estimate, Fit, FitError
-from analysis.shortfalls import warnings
-from analysis.truth import Truth, best_split, planned
-from scaling.errors import UserError
+from isoflop.analysis.fit import fit
+from isoflop.analysis.laws import Law
+from isoflop.analysis.optimum import Settings
+from isoflop.analysis.prepare import number_runs
+from isoflop.analysis.result import Estimate, Fit, FitError
+from isoflop.analysis.shortfalls import warnings
+from isoflop.analysis.truth import Truth, best_split, planned
+from isoflop.errors import UserError
+from isoflop.numbers import percent
 
 __all__ = ["Resolution", "Resolved", "Truth", "resolve", "warnings"]
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import identify
-from analysis.answer import answer, unfitted, vary
-from analysis.laws import Law, get_law
-from analysis.optimum import LOSSES, MOST_ROWS, Settings, on_all_rows, optimum, polish, problem_of
-from analysis.prepare import Prepared, groups, prepare
-from analysis.result import Estimate, Fit, FitError, TooFewRowsError
-from analysis.weights import weighted
+from isoflop.analysis import identify
+from isoflop.analysis.answer import answer, unfitted, vary
+from isoflop.analysis.laws import Law, get_law
+from isoflop.analysis.optimum import LOSSES, MOST_ROWS, Settings, on_all_rows, optimum, polish, problem_of
+from isoflop.analysis.prepare import Prepared, groups, prepare
+from isoflop.analysis.result import Estimate, Fit, FitError, TooFewRowsError
+from isoflop.analysis.weights import weighted
 
 __all__ = ["LOSSES", "Estimate", "Fit", "FitError", "fit", "fit_groups"]
 
@@ -64,7 +64,7 @@ def fit_groups(
     """
     settings, law = Settings(**same), get_law(law)
     if share:
-        from analysis.shared import fit_shared
+        from isoflop.analysis.shared import fit_shared
 
         return fit_shared(runs, law, by, share, settings)
     answers = []

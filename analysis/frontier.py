@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import allocation
-from analysis.cells import level_index, points
-from analysis.fit import fit
-from analysis.minima import BINS, BUDGETS, SIZES, Find, best_run, isoflop, parabola, powers, tune
-from analysis.prepare import sound
-from analysis.result import Estimate, Fit, FitError
+from isoflop.analysis import allocation
+from isoflop.analysis.cells import level_index, points
+from isoflop.analysis.fit import fit
+from isoflop.analysis.minima import BINS, BUDGETS, SIZES, Find, best_run, isoflop, parabola, powers, tune
+from isoflop.analysis.prepare import sound
+from isoflop.analysis.result import Estimate, Fit, FitError
 
 # budgets are rounded up to whole steps: values closer than this are one level of C
 SAME_LEVEL = 0.1

@@ -12,10 +12,10 @@ where the rows of a run move together.
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.duals import Array
-from analysis.laws import Kind
-from analysis.profile import profile
-from analysis.solver import Problem, Solution, expand
+from isoflop.analysis.duals import Array
+from isoflop.analysis.laws import Kind
+from isoflop.analysis.profile import profile
+from isoflop.analysis.solver import Problem, Solution, expand
 
 # of the starts, at least this share must reach the best objective
 AGREE = 0.05

@@ -17,13 +17,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.duals import Array
-from analysis.optimum import LOSSES
-from analysis.prepare import number_runs
-from analysis.solver import Objective, Problem
-from analysis.truth import Truth, best_split, planned
-from analysis.uncertainty import t_quantile
-from scaling.errors import UserError
+from isoflop.analysis.duals import Array
+from isoflop.analysis.optimum import LOSSES
+from isoflop.analysis.prepare import number_runs
+from isoflop.analysis.solver import Objective, Problem
+from isoflop.analysis.truth import Truth, best_split, planned
+from isoflop.analysis.uncertainty import t_quantile
+from isoflop.errors import UserError
 
 # standard deviation of ln of what a law is searched in the logarithm of, an amplitude: it is a value at N = 1, so many
 # factors of e from the runs, and moves by ln N where an exponent moves by one

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.cells import points
-from analysis.claims import Claim, Verdict
-from analysis.needs import tuned_rows
-from analysis.numbers import listed, percent
-from analysis.quantities import QUANTITIES, Measured, NotIdentified, NotThere, Study
-from analysis.regions import VERDICTS
-from analysis.result import FitError
-from analysis.runs import select
-from scaling.errors import UserError
+from isoflop.analysis.cells import points
+from isoflop.analysis.claims import Claim, Verdict
+from isoflop.analysis.needs import tuned_rows
+from isoflop.analysis.quantities import QUANTITIES, Measured, NotIdentified, NotThere, Study
+from isoflop.analysis.regions import VERDICTS
+from isoflop.analysis.result import FitError
+from isoflop.analysis.runs import select
+from isoflop.errors import UserError
+from isoflop.numbers import listed, percent
 
 _NAMES = re.compile(r"([A-Za-z_][\w.]*)\s*(?:<=|>=|!=|==|=|<|>)")
 OPPOSITE = {"different": "equivalent", "equivalent": "different"}

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.cells import CELL
-from analysis.duals import Array
-from analysis.fit import fit
-from analysis.identify import runs_needed
-from analysis.prepare import number_runs
-from analysis.result import FitError
+from isoflop.analysis.cells import CELL
+from isoflop.analysis.duals import Array
+from isoflop.analysis.fit import fit
+from isoflop.analysis.identify import runs_needed
+from isoflop.analysis.prepare import number_runs
+from isoflop.analysis.result import FitError
 
 # a law whose test falls below this is said not to fit
 LEVEL = 0.05

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from analysis.declare import LAWS, Column, Exponent, Free, Kind, Law, Offset, Power, Scale, get_law, law
+from isoflop.analysis.declare import LAWS, Column, Exponent, Free, Kind, Law, Offset, Power, Scale, get_law, law
 
 __all__ = ["LAWS", "Law", "get_law"]
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.duals import Array
-from analysis.uncertainty import t_quantile
+from isoflop.analysis.duals import Array
+from isoflop.analysis.uncertainty import t_quantile
 
 # sizes that a parabola needs, one more than its coefficients
 SIZES = 4

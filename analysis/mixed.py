@@ -11,9 +11,9 @@ Patterson and Thompson 1971, Biometrika 58; Liang and Zeger 1986 for the covaria
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.duals import Array
-from analysis.solver import Problem
-from analysis.uncertainty import Spread
+from isoflop.analysis.duals import Array
+from isoflop.analysis.solver import Problem
+from isoflop.analysis.uncertainty import Spread
 
 # ratios of the variance between runs to that between rows that are tried: none, and eight decades
 RATIOS = np.concatenate([[0.0], np.geomspace(1e-4, 1e4, 161)])

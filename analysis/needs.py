@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells import CELL, level_index, points
-from scaling.errors import UserError
+from isoflop.analysis.cells import CELL, level_index, points
+from isoflop.errors import UserError
 
 AXES = ("N", "D", "C", "D_unique", "width", "depth", "seq_len")
 KEYS = ("families", "grid", "seeds", "span", "tuned", "columns")

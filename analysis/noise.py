@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.duals import Array
+from isoflop.analysis.duals import Array
 
 # fewer runs than this tell nothing of how scatter changes
 FEWEST = 20

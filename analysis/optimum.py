@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis import uncertainty
-from analysis.duals import Array
-from analysis.laws import Law
-from analysis.prepare import Prepared
-from analysis.profile import noise_scale
-from analysis.result import FitError, TooFewRowsError
-from analysis.solver import Objective, Prior, Problem, Solution, minimise, search
-from analysis.starts import starts
+from isoflop.analysis import uncertainty
+from isoflop.analysis.duals import Array
+from isoflop.analysis.laws import Law
+from isoflop.analysis.prepare import Prepared
+from isoflop.analysis.profile import noise_scale
+from isoflop.analysis.result import FitError, TooFewRowsError
+from isoflop.analysis.solver import Objective, Prior, Problem, Solution, minimise, search
+from isoflop.analysis.starts import starts
 
 # name -> (loss, of raw residuals); the raw ones compare L itself, in its own unit
 LOSSES = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scaling.errors import UserError
+from isoflop.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ HoldOut = Annotated[str, _option('Rows to hold out instead: "C>=1e20"', shown=Fa
 
 def table(path: Path, columns: str = "", where: str = "", run: str = "") -> "pd.DataFrame":
     """The runs that a verb works on."""
-    from analysis.runs import read_runs, select
+    from isoflop.analysis.runs import read_runs, select
 
     read = read_runs(path, columns=pairs(columns), run=run or None)
     if not where:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.result import Estimate, Fit, FitError
+from isoflop.analysis.result import Estimate, Fit, FitError
 
 # training takes 6 FLOPs for each parameter and target (Kaplan et al. 2020, arXiv:2001.08361, section 2.1)
 FLOPS = 6.0

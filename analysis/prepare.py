@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.duals import Array
-from analysis.laws import Law
-from analysis.result import FitError
-from analysis.runs import where_is
+from isoflop.analysis.duals import Array
+from isoflop.analysis.laws import Law
+from isoflop.analysis.result import FitError
+from isoflop.analysis.runs import where_is
 
 # columns that, where they differ inside one group, make it a mixture
 _MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.duals import Array, Dual
-from analysis.result import Estimate
-from analysis.solver import Problem, expand, minimise
-from analysis.starts import starts
+from isoflop.analysis.duals import Array, Dual
+from isoflop.analysis.result import Estimate
+from isoflop.analysis.solver import Problem, expand, minimise
+from isoflop.analysis.starts import starts
 
 # starts for each point of a profile
 PROFILE_STARTS = 6

@@ -18,12 +18,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.backtest import Backtest, Fold, backtest
-from analysis.cells import SeedNoise, level_index, points, seed_noise
-from analysis.fit import fit
-from analysis.numbers import number, percent
-from analysis.regions import Region
-from analysis.result import Fit, FitError
+from isoflop.analysis.backtest import Backtest, Fold, backtest
+from isoflop.analysis.cells import SeedNoise, level_index, points, seed_noise
+from isoflop.analysis.fit import fit
+from isoflop.analysis.regions import Region
+from isoflop.analysis.result import Fit, FitError
+from isoflop.numbers import number, percent
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scaling.errors import UserError
+from isoflop.errors import UserError
 
 KINDS = ("near", "between", "above", "below", "contrast")
 Interval = tuple[float | None, float | None]

@@ -14,15 +14,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims import Claim, Verdict
-from analysis.figures.base import Figure, draw_all
-from analysis.judging import changed_since
-from analysis.numbers import count, number
-from analysis.result import Estimate
-from analysis.view import View, look
-from analysis.words import WORDS, amount, decided_first, interval, summary
-from scaling.errors import UserError
-from scaling.record import write_text
+from isoflop.analysis.claims import Claim, Verdict
+from isoflop.analysis.figures.base import Figure, draw_all
+from isoflop.analysis.judging import changed_since
+from isoflop.analysis.result import Estimate
+from isoflop.analysis.view import View, look
+from isoflop.analysis.words import WORDS, amount, decided_first, interval, summary
+from isoflop.errors import UserError
+from isoflop.numbers import count, number
+from isoflop.record import write_text
 
 HERE = Path(__file__).parent
 # columns of the ledger, as far as the table has them

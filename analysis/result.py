@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.duals import Array
-from analysis.laws import Law
-from scaling.errors import UserError
+from isoflop.analysis.duals import Array
+from isoflop.analysis.laws import Law
+from isoflop.errors import UserError
 
 if TYPE_CHECKING:
-    from analysis.noise import Noise
-    from analysis.solver import Problem
-    from analysis.uncertainty import Spread
+    from isoflop.analysis.noise import Noise
+    from isoflop.analysis.solver import Problem
+    from isoflop.analysis.uncertainty import Spread
 
 STATUSES = ("converged", "at_bound", "starts_disagree", "not_identified")
 
@@ -107,7 +107,7 @@ class Fit:
         self, function: Callable[..., Any], *, level: float | None = None, log: bool = False
     ) -> tuple[Estimate, str]:
         """As `quantity`, and in words why a bound does not exist."""
-        from analysis.uncertainty import bounded
+        from isoflop.analysis.uncertainty import bounded
 
         if self.problem is None or self.u is None:
             return Estimate(None), ""
@@ -132,7 +132,7 @@ class Fit:
     def predict_interval(self, frame: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
         """Value, low and high for a new run at the rows of `frame`: the fit's uncertainty and the scatter of runs
         together."""
-        from analysis.uncertainty import by_size, error_of, new_run
+        from isoflop.analysis.uncertainty import by_size, error_of, new_run
 
         value, columns = self.predict(frame), self._columns(frame)
         bounds = np.full((2, len(frame)), np.nan)

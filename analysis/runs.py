@@ -17,9 +17,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.presets import recognise
-from scaling import record
-from scaling.errors import UserError
+from isoflop import record
+from isoflop.analysis.presets import recognise
+from isoflop.errors import UserError
 
 # columns that hold words in a record; the rest hold numbers
 _WORDS = {"run_id", "sweep", "status", "reason", "family", "data", "device", "torch", "git", "dirty"}

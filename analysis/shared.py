@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import identify
-from analysis.answer import answer, estimates, in_words, unfitted, vary
-from analysis.duals import Array
-from analysis.laws import Law
-from analysis.optimum import MOST_ROWS, Optimum, Settings, optimum, polish, problem_of
-from analysis.prepare import Prepared, groups, number_runs, prepare
-from analysis.profile import profile_intervals
-from analysis.result import Estimate, Fit, FitError, TooFewRowsError
-from analysis.solver import Problem, minimise
-from analysis.starts import halton, starts
-from analysis.weights import weighted
+from isoflop.analysis import identify
+from isoflop.analysis.answer import answer, estimates, in_words, unfitted, vary
+from isoflop.analysis.duals import Array
+from isoflop.analysis.laws import Law
+from isoflop.analysis.optimum import MOST_ROWS, Optimum, Settings, optimum, polish, problem_of
+from isoflop.analysis.prepare import Prepared, groups, number_runs, prepare
+from isoflop.analysis.profile import profile_intervals
+from isoflop.analysis.result import Estimate, Fit, FitError, TooFewRowsError
+from isoflop.analysis.solver import Problem, minimise
+from isoflop.analysis.starts import halton, starts
+from isoflop.analysis.weights import weighted
 
 # starts of each group alone, and of the joint problem
 ALONE, JOINT = 24, 16

@@ -7,16 +7,16 @@ warnings(rows, Truth.assumed(rows))
 import numpy as np
 import pandas as pd
 
-from analysis.cells import CELL, SAME_LEVEL, level_index
-from analysis.duals import Array
-from analysis.identify import SCALES, SPAN, runs_needed
-from analysis.improve import errors, problem_at
-from analysis.minima import SIZES
-from analysis.needs import Needs
-from analysis.numbers import count, listed, number
-from analysis.prepare import number_runs
-from analysis.truth import Truth, planned
-from analysis.uncertainty import t_quantile
+from isoflop.analysis.cells import CELL, SAME_LEVEL, level_index
+from isoflop.analysis.duals import Array
+from isoflop.analysis.identify import SCALES, SPAN, runs_needed
+from isoflop.analysis.improve import errors, problem_at
+from isoflop.analysis.minima import SIZES
+from isoflop.analysis.needs import Needs
+from isoflop.analysis.prepare import number_runs
+from isoflop.analysis.truth import Truth, planned
+from isoflop.analysis.uncertainty import t_quantile
+from isoflop.numbers import count, listed, number
 
 # >= 3 seeds at >= 3 sizes (science.md, R7), as conf/claims/H1.yaml asks
 SEEDS, AT_SIZES = 3, 3

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.duals import Array, Dual
-from analysis.laws import Law
+from isoflop.analysis.duals import Array, Dual
+from isoflop.analysis.laws import Law
 
 # elements of one Jacobian worked on at once: small enough for a core's cache
 CHUNK = 150_000

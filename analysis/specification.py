@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.cells import level_index
-from analysis.fit import fit
-from analysis.laws import get_law
-from analysis.result import Fit, FitError
+from isoflop.analysis.cells import level_index
+from isoflop.analysis.fit import fit
+from isoflop.analysis.laws import get_law
+from isoflop.analysis.result import Fit, FitError
 
 LOSSES = ("huber", "l1", "l2", "raw_huber", "raw_l2")
 DELTAS = (1e-4, 1e-2)

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from analysis.duals import Array, Dual
-from analysis.laws import Kind
-from analysis.solver import Problem
+from isoflop.analysis.duals import Array, Dual
+from isoflop.analysis.laws import Kind
+from isoflop.analysis.solver import Problem
 
 # the first primes: bases of Halton's sequence
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29)

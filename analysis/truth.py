@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.duals import Array, Dual
-from analysis.laws import Law, get_law
-from analysis.numbers import percent
-from analysis.prepare import number_runs
-from analysis.result import Fit, FitError
-from scaling.errors import UserError
+from isoflop.analysis.duals import Array, Dual
+from isoflop.analysis.laws import Law, get_law
+from isoflop.analysis.prepare import number_runs
+from isoflop.analysis.result import Fit, FitError
+from isoflop.errors import UserError
+from isoflop.numbers import percent
 
 # of ln L from one run to another: the noise at which science.md, R6, asks what a design can tell
 NOISE = 0.005

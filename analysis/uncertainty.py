@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.duals import Array
-from analysis.result import Estimate
-from analysis.solver import MAX_STEPS, Problem, expand, minimise
+from isoflop.analysis.duals import Array
+from isoflop.analysis.result import Estimate
+from isoflop.analysis.solver import MAX_STEPS, Problem, expand, minimise
 
 METHODS = ("auto", "jackknife", "bootstrap", "mixed", "profile", "none")
 # groups of runs left out at a time where there are more runs than this; t is then on the number of groups

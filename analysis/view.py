@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.backtest import Fold, hold_out
-from analysis.cells import SeedNoise, level_index, points, seed_noise
-from analysis.claims import Verdict, judge
-from analysis.fit import fit
-from analysis.result import Fit, FitError
+from isoflop.analysis.backtest import Fold, hold_out
+from isoflop.analysis.cells import SeedNoise, level_index, points, seed_noise
+from isoflop.analysis.claims import Verdict, judge
+from isoflop.analysis.fit import fit
+from isoflop.analysis.result import Fit, FitError
 
 # the law that the report draws where the runs span sizes and data, and the one for a single size
 LAWS = (("chinchilla", ("N", "D")), ("power_offset(D)", ("D",)))

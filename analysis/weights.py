@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import polygamma, psi, stdtrit
 
-from analysis.cells import CELL, level_index
-from analysis.duals import Array
-from analysis.laws import Law
-from analysis.prepare import Prepared
-from analysis.result import TooFewRowsError
+from isoflop.analysis.cells import CELL, level_index
+from isoflop.analysis.duals import Array
+from isoflop.analysis.laws import Law
+from isoflop.analysis.prepare import Prepared
+from isoflop.analysis.result import TooFewRowsError
 
 # sizes at which there must be replicates, for a slope to have a residual
 SIZES = 3

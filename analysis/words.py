@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.claims import Verdict
-from analysis.numbers import number, percent
-from analysis.quantities import PERCENT
-from analysis.view import View
+from isoflop.analysis.claims import Verdict
+from isoflop.analysis.quantities import PERCENT
+from isoflop.analysis.view import View
+from isoflop.numbers import number, percent
 
 WORDS = {
     "supported": "supported",

@@ -22,10 +22,10 @@ from hydra.utils import instantiate
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from scaling import config
-from scaling.families.base import Family
-from scaling.recipe import AdamW, Muon
-from scaling.task import Task
+from isoflop.scaling import config
+from isoflop.scaling.families.base import Family
+from isoflop.scaling.recipe import AdamW, Muon
+from isoflop.scaling.task import Task
 
 FAMILIES = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))
 TASK = Task("tokens", d_in=64, d_out=64, seq_len=16, targets=16)
@@ -39,7 +39,7 @@ BY_DEPTH = {"sequences": 8, "steps": 10}  # the first few take away the mean of 
 def family(name: str, width: int, depth: int) -> Family:
     """A family as its yaml has it, at one size."""
     config.register_resolvers()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"family={name}", f"family.width={width}", f"family.depth={depth}"])
     made = instantiate(cfg.family)
     assert isinstance(made, Family)

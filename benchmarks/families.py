@@ -23,13 +23,13 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from scaling import config
-from scaling.cost import count, forward_flops, inference, parameters_by_role
-from scaling.data.base import order
-from scaling.data.digits import Digits
-from scaling.families.base import Family
-from scaling.recipe import AdamW
-from scaling.task import Task
+from isoflop.scaling import config
+from isoflop.scaling.cost import count, forward_flops, inference, parameters_by_role
+from isoflop.scaling.data.base import order
+from isoflop.scaling.data.digits import Digits
+from isoflop.scaling.families.base import Family
+from isoflop.scaling.recipe import AdamW
+from isoflop.scaling.task import Task
 
 DOC = Path(__file__).parents[1] / "docs/families.md"
 BEGIN, END = "<!-- counted by benchmarks/families.py: begin -->", "<!-- end -->"
@@ -42,7 +42,7 @@ EQUAL_N = 1e5
 def node(name: str) -> dict[str, Any]:
     """The yaml of a family."""
     config.register_resolvers()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"family={name}"], return_hydra_config=True)
     return OmegaConf.to_container(cfg.family)  # type: ignore[return-value]
 

@@ -15,7 +15,7 @@ import pandas as pd
 def made(out: Path, grids: Sequence[Mapping[str, object]], common: Sequence[str]) -> pd.DataFrame:
     """The runs of a folder, the missing points of the grids made; a loss that is not there is infinite."""
     points = ["{" + ",".join(f"{key}:{quoted(value)}" for key, value in grid.items()) + "}" for grid in grids]
-    isoflop = [sys.executable, "-m", "sweeps.cli"]
+    isoflop = [sys.executable, "-m", "isoflop.cli"]
     overrides = [f"hydra.sweeper.grids=[{','.join(points)}]", *common, f"out={out}"]
     subprocess.run([*isoflop, "train", "-m", *overrides], check=True)
     subprocess.run([*isoflop, "collect", str(out), "-o", str(out / "runs.csv")], check=True)

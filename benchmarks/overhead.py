@@ -20,9 +20,10 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from scaling import config, record
+from isoflop import record
+from isoflop.scaling import config
 
-ISOFLOP = [sys.executable, "-m", "sweeps.cli"]
+ISOFLOP = [sys.executable, "-m", "isoflop.cli"]
 TINY = ["family=mlp", "experiment=tiny", "budget.D=5000"]
 LAUNCHERS = {
     "isoflop, a fresh process each": ["hydra.launcher.n_jobs=1"],

@@ -25,8 +25,8 @@ class ContentSweeper(Sweeper):
         self.given = (hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
-        from sweeps.compose import grids_of
-        from sweeps.sweeper import retry, sweep
+        from isoflop.sweeps.compose import grids_of
+        from isoflop.sweeps.sweeper import retry, sweep
 
         if self.again:
             retry(*self.given, arguments)
@@ -38,7 +38,7 @@ class LocalLauncher(Launcher):
     """A fresh process for every run, as many at a time as there are GPUs or cores."""
 
     def __init__(self, **settings: Any) -> None:
-        from sweeps.launcher import Settings
+        from isoflop.sweeps.launcher import Settings
 
         self.settings = Settings(**settings)
 
@@ -46,8 +46,8 @@ class LocalLauncher(Launcher):
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from sweeps.launcher import launch
-        from sweeps.sweeper import frozen, returned
+        from isoflop.sweeps.launcher import launch
+        from isoflop.sweeps.sweeper import frozen, returned
 
         entries = frozen(self.context, self.config, job_overrides)
         launch([entry for entry in entries if not entry.finished], self.settings)

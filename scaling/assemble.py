@@ -11,13 +11,13 @@ from typing import Any, cast
 
 from hydra.utils import get_class
 
-from scaling import budget, choices, config, rules
-from scaling.cost import Cost, count
-from scaling.data.base import Data
-from scaling.errors import UserError
-from scaling.families.base import Family, one_of, whole
-from scaling.recipe import AdamW
-from scaling.task import Task, check
+from isoflop.errors import UserError
+from isoflop.scaling import budget, choices, config, rules
+from isoflop.scaling.cost import Cost, count
+from isoflop.scaling.data.base import Data
+from isoflop.scaling.families.base import Family, one_of, whole
+from isoflop.scaling.recipe import AdamW
+from isoflop.scaling.task import Task, check
 
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 STRATEGIES = ("ddp", "fsdp")

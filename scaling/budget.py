@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from scaling.cost import Cost
-from scaling.errors import UserError
+from isoflop.errors import UserError
+from isoflop.scaling.cost import Cost
 
 NAMES = ("D", "C", "D_per_N", "epochs")
 

@@ -5,7 +5,7 @@ come from anywhere, so what it names as a class is built only where it is one of
 the yaml of the choice's name decides.
 
     yaml_of("family", "mlp")                # .../conf/family/mlp.yaml
-    target("family", "mlp")                 # 'scaling.families.mlp.Mlp'
+    target("family", "mlp")                 # 'isoflop.scaling.families.mlp.Mlp'
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from scaling.errors import UserError
+from isoflop.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
 # packages or folders, comma between, whose conf/ is searched beside ours

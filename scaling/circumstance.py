@@ -12,7 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from scaling.peaks import peak
+from isoflop.scaling.peaks import peak
 
 
 def device_name(device: torch.device) -> str:

@@ -17,8 +17,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from scaling import choices, hold, identity, provenance, record
-from scaling.errors import UserError
+from isoflop import record
+from isoflop.errors import UserError
+from isoflop.scaling import choices, hold, identity, provenance
 
 FILE = "frozen.json"
 SPENT = "spent.json"  # what all steps of a run of several marks cost

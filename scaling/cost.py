@@ -12,8 +12,8 @@ from functools import lru_cache
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scaling.families.base import Family, Model
-from scaling.task import Task
+from isoflop.scaling.families.base import Family, Model
+from isoflop.scaling.task import Task
 
 ROLES = ("embed", "body", "readout")
 

@@ -21,12 +21,12 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, IterableDataset
 
-from scaling import trunk
-from scaling.data.base import Examples, order
-from scaling.families.base import Block, Model
-from scaling.parametrization import Multipliers
-from scaling.recipe import AdamW
-from scaling.task import Task
+from isoflop.scaling import trunk
+from isoflop.scaling.data.base import Examples, order
+from isoflop.scaling.families.base import Block, Model
+from isoflop.scaling.parametrization import Multipliers
+from isoflop.scaling.recipe import AdamW
+from isoflop.scaling.task import Task
 
 EVAL_BATCH = 64
 

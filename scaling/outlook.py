@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scaling import config
-from scaling.assemble import Assembled, assemble
-from scaling.cost import TRAINING_OVER_FORWARD, example
-from scaling.errors import UserError
-from scaling.families.base import Family
-from scaling.module import loss_per_target
-from scaling.recipe import Muon
-from scaling.task import Task
+from isoflop.errors import UserError
+from isoflop.scaling import config
+from isoflop.scaling.assemble import Assembled, assemble
+from isoflop.scaling.cost import TRAINING_OVER_FORWARD, example
+from isoflop.scaling.families.base import Family
+from isoflop.scaling.module import loss_per_target
+from isoflop.scaling.recipe import Muon
+from isoflop.scaling.task import Task
 
 FLOAT = 4  # bytes of a float32, in which parameters and what belongs to them are kept
 # seconds of steps that are measured at least, where MOST steps take so long
@@ -124,7 +124,7 @@ def time_step(plain: config.Config) -> dict[str, float]:
 
 def timed(plain: config.Config, steps: int, step_targets: int) -> float:
     """Seconds that a run of so many steps takes, start and evaluation included."""
-    from scaling.run import run_one
+    from isoflop.scaling.run import run_one
 
     short = plain | {"budget": {"D": steps * step_targets}, "logger": {"name": "none"}, "code": config.code(plain)}
     with tempfile.TemporaryDirectory() as folder:

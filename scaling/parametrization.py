@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from scaling.families.base import Block, Family, Model
-from scaling.task import Task
+from isoflop.scaling.families.base import Block, Family, Model
+from isoflop.scaling.task import Task
 
 # module -> the axes of its weight that a product sums over; an embedding's rows are looked up, not summed
 FAN_IN: dict[type[nn.Module], tuple[int, ...]] = {

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning import loggers
 
-from scaling import assemble, circumstance, data, families, module, outlook, provenance, train, watch
+from isoflop.scaling import assemble, circumstance, data, families, module, outlook, provenance, train, watch
 
 __all__ = ["assemble", "circumstance", "loggers", "module", "np", "outlook", "pl", "torch", "train", "watch"]
 

@@ -1,6 +1,6 @@
 """Which code makes a run: the commit, and a hash of the sources that its result follows from (no torch).
 
-    code(["scaling.families.mlp.Mlp", "scaling.data.text.Text", "scaling.recipe.AdamW"])
+    code(["isoflop.scaling.families.mlp.Mlp", "isoflop.scaling.data.text.Text", "isoflop.scaling.recipe.AdamW"])
     # {'git': '0d641d2a1b2c', 'dirty': False, 'sources': '5f0c9a7e21bd'}
 
 A commit and whether it is clean do not tell two edits apart, and a wheel has neither; the hash of the sources does.
@@ -15,10 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scaling import choices
-from scaling.errors import UserError
+from isoflop.errors import UserError
+from isoflop.scaling import choices
 
-ROOM = Path(__file__).parent
+ROOM = Path(__file__).resolve().parent  # not by isoflop's link to it
 # folders of which a run uses the files of its choices, and what those import
 CHOSEN = ("families", "data")
 IMPORT = re.compile(rf"^from ({re.escape(__package__ or '')}\.(?:{'|'.join(CHOSEN)})\.[\w.]+) import", re.MULTILINE)
@@ -53,7 +53,7 @@ def commit() -> dict[str, Any]:
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
             return {"git": None, "dirty": None}
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "scaling", "conf")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "isoflop", "scaling", "conf")
         return {"git": git("rev-parse", "HEAD")[:12], "dirty": bool(changed)}
     except (OSError, subprocess.CalledProcessError):
         return {"git": None, "dirty": None}

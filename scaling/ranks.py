@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from scaling.errors import UserError
+from isoflop.errors import UserError
 
 LOCALHOST = "127.0.0.1"
 

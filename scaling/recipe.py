@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from scaling.errors import UserError
-from scaling.families.base import Family, Model, not_negative, one_of, positive, whole
-from scaling.parametrization import Multipliers, parametrize, standard
-from scaling.task import Task
+from isoflop.errors import UserError
+from isoflop.scaling.families.base import Family, Model, not_negative, one_of, positive, whole
+from isoflop.scaling.parametrization import Multipliers, parametrize, standard
+from isoflop.scaling.task import Task
 
 PRECISIONS = ("fp32", "bf16")
 PARAMETRIZATIONS = ("mup", "standard")

@@ -13,8 +13,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from scaling.errors import UserError
-from scaling.families.base import positive
+from isoflop.errors import UserError
+from isoflop.scaling.families.base import positive
 
 # what a rule may follow: N, parameters that multiply; D, training targets; targets per optimiser step; the peak rate
 KNOWN = ("N", "D", "step_targets", "lr")

@@ -14,16 +14,17 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling import config, hold, record
-from scaling.ending import Stopped
-from scaling.errors import UserError
-from scaling.ranks import placed, together
+from isoflop import record
+from isoflop.errors import UserError
+from isoflop.exits import Stopped
+from isoflop.scaling import config, hold
+from isoflop.scaling.ranks import placed, together
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
-    from scaling.assemble import Assembled, Mark
-    from scaling.module import ScalingModule
+    from isoflop.scaling.assemble import Assembled, Mark
+    from isoflop.scaling.module import ScalingModule
 
 # how torch, CUDA and Python say that memory was short
 SHORT = ("OutOfMemoryError", "MemoryError", "can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -102,7 +103,7 @@ def attempt(
 
 def halved(plain: config.Config) -> int | None:
     """The next smaller micro-batch [examples]; none below one."""
-    from scaling.assemble import assemble
+    from isoflop.scaling.assemble import assemble
 
     return config.smaller(plain["trainer"], assemble(plain).recipe.batch)
 
@@ -152,9 +153,9 @@ def fit(
     import pytorch_lightning as pl
     import torch
 
-    from scaling.assemble import assemble
-    from scaling.module import DivergedError
-    from scaling.watch import Watch, close_mirror, mirror, quiet
+    from isoflop.scaling.assemble import assemble
+    from isoflop.scaling.module import DivergedError
+    from isoflop.scaling.watch import Watch, close_mirror, mirror, quiet
 
     quiet()
     torch.set_num_threads(config.threads())
@@ -202,7 +203,7 @@ def built(plain: config.Config, run: "Assembled", steps: list[int]) -> "ScalingM
     """The module of a run, its model initialised from the seed, for marks at these steps."""
     import torch
 
-    from scaling.module import ScalingModule
+    from isoflop.scaling.module import ScalingModule
 
     examples = run.data.load()
     torch.manual_seed(plain["seed"])
@@ -231,7 +232,7 @@ def measured(
     end: dict[str, Any],
 ) -> list[record.Row]:
     """The rows of the marks; `end` is the result of one that was not reached."""
-    from scaling.circumstance import measure
+    from isoflop.scaling.circumstance import measure
 
     rows = []
     for mark in marks:

@@ -7,7 +7,7 @@ check("mlp", ("vectors", "tokens"), "text", task)      # silent, or one sentence
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scaling.errors import UserError
+from isoflop.errors import UserError
 
 KINDS = ("tokens", "images", "sequences", "vectors")
 

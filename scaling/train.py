@@ -19,10 +19,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from scaling import config, hold, record
-from scaling.ending import Ending, RunFailedError, verdict
-from scaling.errors import UserError
-from scaling.run import counted, run_one
+from isoflop import record
+from isoflop.errors import UserError
+from isoflop.exits import Ending, RunFailedError, verdict
+from isoflop.scaling import config, hold
+from isoflop.scaling.run import counted, run_one
 
 # how long a job of a scheduler waits for the one before it, which may still be keeping its checkpoint [s]
 PATIENCE_S = 60.0
@@ -111,7 +112,7 @@ def summary(row: record.Row) -> str:
     return f"{head}  {size}  L={row['L']:.4f} ± {row['L_se']:.4f} nats per target  ({row['wall_s']:.1f} s)"
 
 
-app = hydra.main(config_path="../conf", config_name="train", version_base="1.3")(train)
+app = hydra.main(config_path="pkg://isoflop.conf", config_name="train", version_base="1.3")(train)
 
 
 def main(arguments: list[str]) -> int:
@@ -137,4 +138,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(importlib.import_module("scaling.train").main(sys.argv[1:]))
+    sys.exit(importlib.import_module("isoflop.scaling.train").main(sys.argv[1:]))

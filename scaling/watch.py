@@ -17,9 +17,10 @@ import torch
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from scaling import provenance, record
-from scaling.hold import Deferred, Heart, Terminated, stop_if_terminated
-from scaling.module import ScalingModule
+from isoflop import record
+from isoflop.scaling import provenance
+from isoflop.scaling.hold import Deferred, Heart, Terminated, stop_if_terminated
+from isoflop.scaling.module import ScalingModule
 
 CURVE, CHECKPOINT, TRUNK = "curve.csv", "checkpoint.ckpt", "trunk.ckpt"
 CURVE_COLUMNS = "step,D,C,lr,L_train"

@@ -1,7 +1,7 @@
 """The verbs of sweeps: plan; and of a folder of runs: status, retry, cancel, collect.
 
 isoflop status runs/first
-python -m sweeps collect runs/first -o runs.csv
+python -m isoflop.sweeps collect runs/first -o runs.csv
 """
 
 import json
@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from analysis.verbs import run
-from scaling.errors import UserError
+from isoflop.errors import UserError
+from isoflop.verbs import run
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -38,8 +38,8 @@ def collect_command(
 
     Example:  isoflop collect runs/first -o runs.csv
     """
-    from sweeps.collect import collect
-    from sweeps.words import states
+    from isoflop.sweeps.collect import collect
+    from isoflop.wording import states
 
     print(f"{out}: {states(collect(folder, out))}", file=sys.stderr)
 
@@ -74,7 +74,7 @@ def plan_command(
 
     Example:  isoflop plan --improve 5 --runs runs.csv -m family=lstm family.width=64,96,128 budget.C=1e12,1e13
     """
-    from sweeps import planning
+    from isoflop.sweeps import planning
 
     overrides = [argument for argument in context.args if argument not in ("-m", "--multirun")]
     if unknown := [argument for argument in overrides if argument.startswith("-")]:
@@ -98,7 +98,7 @@ def status_command(
     """
     from rich.console import Console
 
-    from sweeps import status
+    from isoflop.sweeps import status
 
     if as_json:
         print(json.dumps(status.overview(folder).as_json()))
@@ -116,9 +116,9 @@ def retry_command(folder: Folder, context: typer.Context) -> int:
 
     Example:  isoflop retry runs/first hydra.launcher.timeout_s=7200
     """
-    from scaling.train import main as train
-    from sweeps.ledger import entries
-    from sweeps.words import quoted
+    from isoflop.scaling.train import main as train
+    from isoflop.sweeps.ledger import entries
+    from isoflop.wording import quoted
 
     entries(folder)  # says so where there are none
     for argument in context.args:
@@ -135,7 +135,7 @@ def cancel_command(folder: Folder) -> None:
 
     Example:  isoflop cancel runs/first
     """
-    from sweeps.cancel import cancel
+    from isoflop.sweeps.cancel import cancel
 
     print(cancel(folder), file=sys.stderr)
 
@@ -149,7 +149,7 @@ def import_wandb_command(
 
     Example:  isoflop import-wandb me/project -o runs.csv
     """
-    from sweeps.import_wandb import import_wandb, write
+    from isoflop.sweeps.import_wandb import import_wandb, write
 
     found = import_wandb(source)
     write(found, out)

@@ -10,8 +10,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from scaling import hold
-from sweeps.ledger import entries
+from isoflop.scaling import hold
+from isoflop.sweeps.ledger import entries
 
 
 def cancel(folder: Path) -> str:

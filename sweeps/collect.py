@@ -8,10 +8,10 @@ import io
 from collections import Counter
 from pathlib import Path
 
-from scaling import record
-from scaling.errors import UserError
-from sweeps import words
-from sweeps.ledger import Entry, entries
+from isoflop import record
+from isoflop import wording as words
+from isoflop.errors import UserError
+from isoflop.sweeps.ledger import Entry, entries
 
 
 def rows(folder: Path) -> list[record.Row]:

@@ -20,9 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
 
-from scaling import config
-from scaling.ending import sentence
-from scaling.errors import UserError
+from isoflop.errors import UserError
+from isoflop.exits import sentence
+from isoflop.scaling import config
 
 # where the runs of a sweep go and how they are made: the same for all of them
 ONE = ("out", "sweep", "ladder", "redo_other_code", "trainer", "logger", "names", "rung", "tags")

@@ -18,10 +18,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from scaling import config, identity, record
-from scaling.errors import UserError
-from sweeps import processes
-from sweeps.machine import gpus
+from isoflop import record
+from isoflop.errors import UserError
+from isoflop.scaling import config, identity
+from isoflop.sweeps import processes
+from isoflop.sweeps.machine import gpus
 
 Answer = dict[str, Any]
 # a measured speed serves steps up to so many times larger or smaller without another
@@ -87,7 +88,7 @@ def asked(plains: list[config.Config], progress: Callable[[float], None]) -> lis
     batches = [[plains[at] for at in members] for members in groups.values()]
     found: list[Answer] = [{} for _ in plains]
     done = 0
-    calls = processes.calls("scaling.outlook:describe", [(batch,) for batch in batches])
+    calls = processes.calls("isoflop.scaling.outlook:describe", [(batch,) for batch in batches])
     for members, answers in zip(groups.values(), calls, strict=True):
         for at, answer in zip(members, answers, strict=True):
             found[at] = answer
@@ -107,7 +108,7 @@ def seconds(
     kinds = [kind(plain) for plain in plains]
     speeds = remembered("speeds.json")
     lacking = unmeasured(kinds, answers, speeds)
-    measured = processes.calls("scaling.outlook:time_step", [(plains[at],) for at in lacking])
+    measured = processes.calls("isoflop.scaling.outlook:time_step", [(plains[at],) for at in lacking])
     for done, (at, found) in enumerate(zip(lacking, measured, strict=True), start=1):
         points = speeds.setdefault(kinds[at], [])
         points.append([answers[at]["step_C"], found["step_s"], found["rest_s"]])

@@ -23,10 +23,10 @@ def main(arguments: list[str]) -> int:
         "--quick", action="store_true", help="a fraction of the study: half a minute, too little to conclude"
     )
     given = parser.parse_args(arguments)
-    from analysis.__main__ import main as analyse
-    from scaling.train import main as train
-    from sweeps.__main__ import main as sweeps
-    from sweeps.words import quoted
+    from isoflop.analysis.__main__ import main as analyse
+    from isoflop.scaling.train import main as train
+    from isoflop.sweeps.__main__ import main as sweeps
+    from isoflop.wording import quoted
 
     began = time.monotonic()
     runs, table, report = given.out / "runs", given.out / "runs.csv", given.out / "report"

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scaling import record
-from scaling.errors import UserError
+from isoflop import record
+from isoflop.errors import UserError
 
 # what W&B calls the end of a run -> what a record does; any other is a failure under its own name
 STATES = {"finished": "ok", "crashed": "failed", "failed": "failed", "killed": "failed"}

@@ -21,14 +21,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from scaling import config, record
-from scaling.ending import Stopped
-from scaling.errors import UserError
-from scaling.hold import Terminated, cancelled, terminable
-from sweeps.ledger import Entry
-from sweeps.machine import cores, gpus
-from sweeps.processes import BUSY, Lifeline, Run, ending
-from sweeps.words import clock, short
+from isoflop import record
+from isoflop.errors import UserError
+from isoflop.exits import Stopped
+from isoflop.scaling import config
+from isoflop.scaling.hold import Terminated, cancelled, terminable
+from isoflop.sweeps.ledger import Entry
+from isoflop.sweeps.machine import cores, gpus
+from isoflop.sweeps.processes import BUSY, Lifeline, Run, ending
+from isoflop.wording import clock, short
 
 console = Console(stderr=True)
 POLL_S = 0.25

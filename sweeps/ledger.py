@@ -17,8 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scaling import config, hold, record
-from scaling.errors import UserError
+from isoflop import record
+from isoflop.errors import UserError
+from isoflop.scaling import config, hold
 
 # what a run's folder is called: a copy under another name is none
 RUN_ID = re.compile("[0-9a-f]{12}")

@@ -12,14 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.design import Resolution, Truth, resolve, warnings
-from analysis.fit import fit
-from analysis.improve import improve
-from analysis.result import FitError
-from analysis.runs import read_runs
-from scaling import identity
-from scaling.errors import UserError
-from sweeps import costs
+from isoflop.analysis.design import Resolution, Truth, resolve, warnings
+from isoflop.analysis.fit import fit
+from isoflop.analysis.improve import improve
+from isoflop.analysis.result import FitError
+from isoflop.analysis.runs import read_runs
+from isoflop.errors import UserError
+from isoflop.scaling import identity
+from isoflop.sweeps import costs
 
 # families whose designs are simulated at most, and the time for all of them, where the first does not take it [s]
 SIMULATED, SECONDS = 3, 5.0

@@ -24,14 +24,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-import conf
-from scaling import config, identity, record
-from scaling.errors import UserError
-from scaling.peaks import PEAKS, peak
-from sweeps import costs, processes
-from sweeps.compose import compose, grids_of
-from sweeps.launcher import Settings
-from sweeps.sweeper import checked, progress
+from isoflop import conf, record
+from isoflop.errors import UserError
+from isoflop.scaling import config, identity
+from isoflop.scaling.peaks import PEAKS, peak
+from isoflop.sweeps import costs, processes
+from isoflop.sweeps.compose import compose, grids_of
+from isoflop.sweeps.launcher import Settings
+from isoflop.sweeps.sweeper import checked, progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,7 +132,7 @@ def composed(overrides: list[str]) -> Grid:
             known["out"], known["launcher"], [plain | {"code": config.code(plain)} for plain in known["plains"]]
         )
     config.register_resolvers()
-    with initialize_config_module("conf", version_base="1.3", job_name="isoflop"):
+    with initialize_config_module("isoflop.conf", version_base="1.3", job_name="isoflop"):
         loader = GlobalHydra.instance().config_loader()
         cfg = loader.load_configuration("train", overrides, RunMode.MULTIRUN)
         HydraConfig.instance().set_config(cfg)

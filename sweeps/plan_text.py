@@ -10,9 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.outcome import Outcome
-from sweeps.plan import OVERHEAD_S, Plan
-from sweeps.words import clock, short
+from isoflop.sweeps.outcome import Outcome
+from isoflop.sweeps.plan import OVERHEAD_S, Plan
+from isoflop.wording import clock, short
 
 MOST = 24  # runs that have a line each, unless all are asked for
 

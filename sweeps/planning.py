@@ -11,12 +11,12 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from scaling.ending import verdict
-from scaling.errors import UserError
-from sweeps import plan_text
-from sweeps.outcome import Asked, Outcome, outcomes
-from sweeps.plan import MFU, Plan, plan, price
-from sweeps.sweeper import progress
+from isoflop.errors import UserError
+from isoflop.exits import verdict
+from isoflop.sweeps import plan_text
+from isoflop.sweeps.outcome import Asked, Outcome, outcomes
+from isoflop.sweeps.plan import MFU, Plan, plan, price
+from isoflop.sweeps.sweeper import progress
 
 __all__ = ["Asked", "say"]
 

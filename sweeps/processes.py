@@ -3,7 +3,7 @@
 Everything a run could leak (CUDA contexts, seeds, loggers, compiled code) ends with its process, and a run costs what
 it trains.
 
-    answers = call("scaling.assemble:describe", plains)       # in a fresh process, the result comes back over a pipe
+    answers = call("isoflop.scaling.assemble:describe", plains)  # in a fresh process, the result comes back over a pipe
 """
 
 import importlib
@@ -25,10 +25,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from sweeps.machine import cores
+from isoflop.sweeps.machine import cores
 
 # imported once, in the server; every process is a fork of it
-PRELOAD = ["scaling.preload"]
+PRELOAD = ["isoflop.scaling.preload"]
 STARTS = 5  # of a process, where the server dies
 BUSY = 75  # EX_TEMPFAIL: another process holds the run
 
@@ -125,9 +125,9 @@ def _run(folder: str, gpu: str | None, lifeline: Connection) -> None:
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    from scaling.ending import Stopped
-    from scaling.hold import BusyError
-    from scaling.run import run_one
+    from isoflop.exits import Stopped
+    from isoflop.scaling.hold import BusyError
+    from isoflop.scaling.run import run_one
 
     try:
         row = run_one(Path(folder))[-1]

@@ -15,10 +15,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from scaling import record
-from scaling.errors import UserError
-from sweeps.ledger import STATES, UNMADE, Entry, entries
-from sweeps.words import clock, short, states
+from isoflop import record
+from isoflop.errors import UserError
+from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries
+from isoflop.wording import clock, short, states
 
 SHOWN = 10  # runs of a state that are shown, unless all are asked for
 

@@ -25,13 +25,14 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 from rich.progress import Progress
 
-from scaling import config, provenance, record
-from scaling.ending import RunFailedError
-from scaling.errors import UserError
-from scaling.train import objective
-from sweeps import costs
-from sweeps.compose import compose
-from sweeps.ledger import UNMADE, Entry, entries
+from isoflop import record
+from isoflop.errors import UserError
+from isoflop.exits import RunFailedError
+from isoflop.scaling import config, provenance
+from isoflop.scaling.train import objective
+from isoflop.sweeps import costs
+from isoflop.sweeps.compose import compose
+from isoflop.sweeps.ledger import UNMADE, Entry, entries
 
 ID = "hydra.sweep.subdir"
 ROUNDS = 3

@@ -22,7 +22,7 @@ def isoflop() -> Isoflop:
     """Call the command line in a process of its own."""
 
     def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "sweeps.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "isoflop.cli", *map(str, arguments)]
         env = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=env)
 

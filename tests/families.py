@@ -10,10 +10,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from scaling import config
-from scaling.cost import example
-from scaling.families.base import Family
-from scaling.task import Task
+from isoflop.scaling import config
+from isoflop.scaling.cost import example
+from isoflop.scaling.families.base import Family
+from isoflop.scaling.task import Task
 
 FAMILIES = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))
 TOKENS = Task("tokens", d_in=256, d_out=256, seq_len=32, targets=32)
@@ -29,7 +29,7 @@ TASKS = {
 def node(name: str) -> dict[str, Any]:
     """The yaml of a family."""
     config.register_resolvers()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"family={name}"], return_hydra_config=True)
     return OmegaConf.to_container(cfg.family)  # type: ignore[return-value]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from scaling.record import row
+from isoflop.record import row
 
 # E, A, alpha, B, beta of each made-up family; the losses are near those of a byte-level task
 TRUTH: Mapping[str, tuple[float, float, float, float, float]] = {

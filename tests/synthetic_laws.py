@@ -8,8 +8,8 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from analysis.declare import Law
-from analysis.duals import Dual
+from isoflop.analysis.declare import Law
+from isoflop.analysis.duals import Dual
 
 # what a grid of runs looks like along each kind of column; any other name is an axis of six decades
 AXES = {

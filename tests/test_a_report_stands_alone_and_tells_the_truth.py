@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from studies import demo_study, grid_study
 
-from analysis.figures.base import Figure, draw_all, figure_files, nice_ticks
-from analysis.numbers import number
-from analysis.report import write_report
-from analysis.view import look
+from isoflop.analysis.figures.base import Figure, draw_all, figure_files, nice_ticks
+from isoflop.analysis.report import write_report
+from isoflop.analysis.view import look
+from isoflop.numbers import number
 
 EVIL = "<script>alert('x')</script>"
 
@@ -127,6 +127,9 @@ def test_looking_at_runs_imports_no_drawing_library() -> None:
     import subprocess
     import sys
 
-    code = "import sys, analysis.claims, analysis.judging, analysis.report; print('altair' in sys.modules)"
+    code = (
+        "import sys, isoflop.analysis.claims, isoflop.analysis.judging, isoflop.analysis.report; "
+        "print('altair' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -12,11 +12,12 @@ from conftest import TINY
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
-from scaling import config, record, watch
-from scaling.module import loss_per_target
-from scaling.recipe import AdamW
-from scaling.run import run_one
-from scaling.task import Task
+from isoflop import record
+from isoflop.scaling import config, watch
+from isoflop.scaling.module import loss_per_target
+from isoflop.scaling.recipe import AdamW
+from isoflop.scaling.run import run_one
+from isoflop.scaling.task import Task
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*ckpt_path.*"
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings(
 def frozen(folder: Path, *overrides: str) -> Path:
     """A run's folder with its frozen config."""
     config.register_resolvers()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("isoflop.conf", version_base="1.3"):
         arguments = ["family=lstm", "family.width=8", "family.depth=1", "budget.D=3e3", *TINY, *overrides]
         cfg = compose("train", arguments, return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)

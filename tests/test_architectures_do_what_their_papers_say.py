@@ -8,13 +8,13 @@ import torch
 from families import TASKS, TOKENS, batch, family
 from torch import Tensor, nn
 
-from scaling.families.attention import Attention, Positions, angles
-from scaling.families.moe import Experts
-from scaling.families.recurrent import Cell, MinGru
-from scaling.families.scan import chunked_scan
-from scaling.families.ssm import Diagonal, Selective
-from scaling.families.transformer import Transformer
-from scaling.task import Task
+from isoflop.scaling.families.attention import Attention, Positions, angles
+from isoflop.scaling.families.moe import Experts
+from isoflop.scaling.families.recurrent import Cell, MinGru
+from isoflop.scaling.families.scan import chunked_scan
+from isoflop.scaling.families.ssm import Diagonal, Selective
+from isoflop.scaling.families.transformer import Transformer
+from isoflop.scaling.task import Task
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.fit import fit
-from analysis.frontier import frontier
-from analysis.result import Fit
-from analysis.runs import read_runs
+from isoflop.analysis.fit import fit
+from isoflop.analysis.frontier import frontier
+from isoflop.analysis.result import Fit
+from isoflop.analysis.runs import read_runs
 
 FOLDER = os.environ.get("ISOFLOP_REFERENCE_DATA", "")
 pytestmark = pytest.mark.skipif(

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from studies import demo_study, grid_study
 
-from analysis.claims import FOLDER, Claim, Verdict, judge, load_claims, read_claim
-from analysis.judging import changed_since, combine
-from analysis.needs import Needs
-from analysis.regions import Region
-from scaling.errors import UserError
+from isoflop.analysis.claims import FOLDER, Claim, Verdict, judge, load_claims, read_claim
+from isoflop.analysis.judging import changed_since, combine
+from isoflop.analysis.needs import Needs
+from isoflop.analysis.regions import Region
+from isoflop.errors import UserError
 
 GOOD = """
 id: mine

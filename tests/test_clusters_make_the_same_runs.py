@@ -16,9 +16,9 @@ import yaml
 from conftest import TINY, Isoflop
 from slurm import lacking, output, slurm, wait_until
 
-from scaling import record
-from sweeps.collect import rows
-from sweeps.ledger import Entry, entries
+from isoflop import record
+from isoflop.sweeps.collect import rows
+from isoflop.sweeps.ledger import Entry, entries
 
 ROOT = Path(__file__).parents[1]
 GRID = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3"]
@@ -56,7 +56,7 @@ def cluster(short: str) -> Iterator[dict[str, str]]:
 
 
 def start(env: dict[str, str], *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "sweeps.cli", "train", *map(str, arguments)]
+    command = [sys.executable, "-m", "isoflop.cli", "train", *map(str, arguments)]
     return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
@@ -153,7 +153,7 @@ def test_a_cancelled_sweep_leaves_the_queue_and_keeps_its_checkpoints(cluster: d
     grid = ["-m", "family=mlp", "family.width=8", "family.depth=1", "seed=0,1,2", "budget.D=1e9", *TINY]
     sweep = start(cluster, *grid, *CLUSTER, f"out={tmp_path}")
     wait_until(lambda: sum(steps(path) > 0 for path in tmp_path.glob("*")) == 2, 60)
-    cancel = [sys.executable, "-m", "sweeps.cli", "cancel", str(tmp_path)]
+    cancel = [sys.executable, "-m", "isoflop.cli", "cancel", str(tmp_path)]
     asked = subprocess.run(cancel, env=cluster, capture_output=True, text=True, check=True)
     assert "2 runs at work and 1 waiting" in asked.stdout + asked.stderr
     wait_until(lambda: not output(cluster, "squeue", "-h"), 20)
@@ -315,7 +315,7 @@ def test_a_wandb_sweep_starts_runs_as_the_command_line_does(isoflop: Isoflop, pa
         for part in key.split("."):
             assert part in node, f"{key} is not a key of a run"
             node = node[part]
-    (tmp_path / "isoflop").write_text(f'#!/bin/sh\nexec {sys.executable} -m sweeps.cli "$@"\n')
+    (tmp_path / "isoflop").write_text(f'#!/bin/sh\nexec {sys.executable} -m isoflop.cli "$@"\n')
     (tmp_path / "isoflop").chmod(0o755)
     # an agent tells the run its point by a file; without a server nothing is sent
     (tmp_path / "point.yaml").write_text(

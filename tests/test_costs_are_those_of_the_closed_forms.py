@@ -11,15 +11,15 @@ from families import CASES, FAMILIES, TASKS, TOKENS, family
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from scaling.cost import count, counted_flops, example, forward_flops, inference
-from scaling.families.base import Family
-from scaling.families.cnn import Cnn
-from scaling.families.hybrid import Hybrid
-from scaling.families.mlp import Mlp
-from scaling.families.moe import Moe
-from scaling.families.ssm import Ssm, fft_flops
-from scaling.families.transformer import Transformer
-from scaling.task import Task
+from isoflop.scaling.cost import count, counted_flops, example, forward_flops, inference
+from isoflop.scaling.families.base import Family
+from isoflop.scaling.families.cnn import Cnn
+from isoflop.scaling.families.hybrid import Hybrid
+from isoflop.scaling.families.mlp import Mlp
+from isoflop.scaling.families.moe import Moe
+from isoflop.scaling.families.ssm import Ssm, fft_flops
+from isoflop.scaling.families.transformer import Transformer
+from isoflop.scaling.task import Task
 
 ROOT = Path(__file__).parents[1]
 LONG = replace(TOKENS, seq_len=256, targets=256)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from scaling.data import text
-from scaling.data.base import order
-from scaling.errors import UserError
+from isoflop.errors import UserError
+from isoflop.scaling.data import text
+from isoflop.scaling.data.base import order
 
 
 def test_the_corpus_is_of_the_size_that_the_docs_say() -> None:

@@ -9,10 +9,10 @@ from families import CASES, FAMILIES, TASKS, TOKENS, batch, family
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from scaling.cost import count, parameters_by_role
-from scaling.data.text import Text
-from scaling.errors import UserError
-from scaling.task import KINDS, Task, check
+from isoflop.errors import UserError
+from isoflop.scaling.cost import count, parameters_by_role
+from isoflop.scaling.data.text import Text
+from isoflop.scaling.task import KINDS, Task, check
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -197,7 +197,7 @@ def refused(name: str, **knobs: Any) -> None:
     """Build a family's config as a run does."""
     from families import node
 
-    from scaling.assemble import build
+    from isoflop.scaling.assemble import build
 
     build("family", node(name) | knobs)
 

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from synthetic_laws import seeded
 
-from analysis.__main__ import main
-from analysis.fit import fit
-from analysis.runs import read_runs, select
-from analysis.specification import specification
-from scaling import record
-from scaling.errors import UserError
+from isoflop import record
+from isoflop.analysis.__main__ import main
+from isoflop.analysis.fit import fit
+from isoflop.analysis.runs import read_runs, select
+from isoflop.analysis.specification import specification
+from isoflop.errors import UserError
 
 
 @pytest.fixture

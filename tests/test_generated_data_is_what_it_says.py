@@ -12,12 +12,12 @@ from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from scaling import config
-from scaling.data.base import Data
-from scaling.data.copy import Copy
-from scaling.data.digits import Digits, glyphs
-from scaling.data.spectral import Spectral
-from scaling.errors import UserError
+from isoflop.errors import UserError
+from isoflop.scaling import config
+from isoflop.scaling.data.base import Data
+from isoflop.scaling.data.copy import Copy
+from isoflop.scaling.data.digits import Digits, glyphs
+from isoflop.scaling.data.spectral import Spectral
 
 DATA = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/data").glob("*.yaml"))
 GENERATED = [name for name in DATA if name != "text"]
@@ -26,7 +26,7 @@ GENERATED = [name for name in DATA if name != "text"]
 @lru_cache(maxsize=16)
 def node(name: str) -> dict[str, Any]:
     config.register_resolvers()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"data={name}"], return_hydra_config=True)
     return OmegaConf.to_container(cfg.data)  # type: ignore[return-value]
 
@@ -143,7 +143,7 @@ def test_the_nearest_mean_knows_most_digits_and_noise_makes_it_harder() -> None:
     ],
 )
 def test_data_that_cannot_be_is_refused_in_one_sentence(name: str, knobs: dict[str, Any], said: str) -> None:
-    from scaling.assemble import build
+    from isoflop.scaling.assemble import build
 
     with pytest.raises(UserError, match=said):
         build("data", node(name) | knobs)

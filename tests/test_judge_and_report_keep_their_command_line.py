@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from studies import demo_study
 
-from analysis.__main__ import main
+from isoflop.analysis.__main__ import main
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
-from analysis.compare import compare
-from analysis.lack_of_fit import lack_of_fit
-from analysis.laws import get_law
 from benchmarks.coverage import DATA, SIZES, TRUTH, marks
+from isoflop.analysis.__main__ import main
+from isoflop.analysis.compare import compare
+from isoflop.analysis.lack_of_fit import lack_of_fit
+from isoflop.analysis.laws import get_law
 
 
 def study(design: str, seed: int, bend: float = 0.0) -> pd.DataFrame:

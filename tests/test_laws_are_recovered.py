@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from synthetic_laws import noiseless, seeded
 
-from analysis.fit import fit
-from analysis.laws import LAWS, get_law
-from analysis.solver import Objective, Problem, minimise, search
-from analysis.starts import starts
-from scaling.errors import UserError
+from isoflop.analysis.fit import fit
+from isoflop.analysis.laws import LAWS, get_law
+from isoflop.analysis.solver import Objective, Problem, minimise, search
+from isoflop.analysis.starts import starts
+from isoflop.errors import UserError
 
 
 def problem_of(name: str, objective: Objective) -> tuple[Problem, np.ndarray]:

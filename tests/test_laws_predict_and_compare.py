@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
-from analysis.compare import compare
-from analysis.fit import fit
-from analysis.frontier import frontier
-from analysis.laws import get_law
-from analysis.noise import scatter
-from analysis.predict import predict
+from isoflop.analysis.__main__ import main
+from isoflop.analysis.compare import compare
+from isoflop.analysis.fit import fit
+from isoflop.analysis.frontier import frontier
+from isoflop.analysis.laws import get_law
+from isoflop.analysis.noise import scatter
+from isoflop.analysis.predict import predict
 
 TRUTH = {"E": 1.6, "A": 400.0, "alpha": 0.34, "B": 400.0, "beta": 0.28}
 

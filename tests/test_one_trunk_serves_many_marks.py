@@ -9,8 +9,9 @@ from conftest import TINY, Isoflop
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
-from scaling import config, record, watch
-from scaling.run import run_one
+from isoflop import record
+from isoflop.scaling import config, watch
+from isoflop.scaling.run import run_one
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*ckpt_path.*"
@@ -24,7 +25,7 @@ SIZE = ["family.width=16", "family.depth=1"]
 def frozen(folder: Path, *overrides: str) -> Path:
     """A run's folder with its frozen config."""
     config.register_resolvers()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("isoflop.conf", version_base="1.3"):
         arguments = [*SIZE, *TINY, *overrides]
         cfg = compose("train", arguments, return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
@@ -117,7 +118,7 @@ def test_the_rows_of_marks_that_are_not_asked_for_again_stay(tmp_path: Path) -> 
 
 
 def test_a_trunk_that_diverges_keeps_the_marks_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scaling.module import ScalingModule
+    from isoflop.scaling.module import ScalingModule
 
     rate = ScalingModule.backward_pass
 

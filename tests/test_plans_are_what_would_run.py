@@ -9,12 +9,12 @@ import pytest
 from conftest import TINY, Isoflop
 from omegaconf import OmegaConf
 
-from scaling import config
-from sweeps import costs
-from sweeps.collect import rows
-from sweeps.ledger import Entry
-from sweeps.outcome import Asked, outcomes
-from sweeps.plan import Plan, composed, plan
+from isoflop.scaling import config
+from isoflop.sweeps import costs
+from isoflop.sweeps.collect import rows
+from isoflop.sweeps.ledger import Entry
+from isoflop.sweeps.outcome import Asked, outcomes
+from isoflop.sweeps.plan import Plan, composed, plan
 
 LADDERS = sorted((Path(__file__).parents[1] / "sweeps/ladder").glob("*.yaml"))
 # times of a GPU by its peak: nothing is measured
@@ -74,7 +74,7 @@ def test_a_plan_of_marks_knows_the_trunk() -> None:
 
 
 def test_time_is_measured_once_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweeps import processes
+    from isoflop.sweeps import processes
 
     asked: list[str] = []
     calls = processes.calls
@@ -86,8 +86,8 @@ def test_time_is_measured_once_and_remembered(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(processes, "calls", counted)
     overrides = ["family=mlp", "family.width=8,16,32", "budget.D=1e4,2e4", "seed=0,1", *TINY]
     first = plan(overrides)
-    assert asked.count("scaling.outlook:time_step") == 2  # at the smallest and the largest of six shapes
-    assert asked.count("scaling.outlook:describe") == 3  # one for each architecture
+    assert asked.count("isoflop.scaling.outlook:time_step") == 2  # at the smallest and the largest of six shapes
+    assert asked.count("isoflop.scaling.outlook:describe") == 3  # one for each architecture
     again = plan(overrides)
     assert len(asked) == 5
     assert (again.table["seconds"] == first.table["seconds"]).all()
@@ -115,14 +115,14 @@ def test_wall_time_is_that_of_the_fullest_slot() -> None:
 
 @pytest.mark.parametrize("family", ["transformer", "lstm", "ssm"])
 def test_memory_is_foretold_to_a_third(family: str) -> None:
-    from sweeps import processes
+    from isoflop.sweeps import processes
 
     large = ["family.width=64", "recipe.batch=256", "budget.D=5e4", "data.seq_len=128"]
     (plain,) = composed([f"family={family}", *large]).plains
-    (answer,) = processes.call("scaling.outlook:describe", [plain])
+    (answer,) = processes.call("isoflop.scaling.outlook:describe", [plain])
     with tempfile.TemporaryDirectory() as folder:
         config.freeze(plain, Path(folder) / "run")
-        processes.call("scaling.run:run_one", Path(folder) / "run")
+        processes.call("isoflop.scaling.run:run_one", Path(folder) / "run")
         (row,) = Entry(Path(folder) / "run").rows
     assert answer["memory"] == pytest.approx(row["peak_memory"], rel=1 / 3)
 
@@ -202,7 +202,7 @@ def test_runs_too_few_to_fit_leave_the_generic_truth(isoflop: Isoflop, small_swe
 
 
 def test_a_device_is_known_by_its_whole_name() -> None:
-    from scaling.peaks import peak
+    from isoflop.scaling.peaks import peak
 
     assert peak("NVIDIA H100 80GB HBM3", "bf16") == 989e12
     assert peak("NVIDIA L40", "bf16") is None

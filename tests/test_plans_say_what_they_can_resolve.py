@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.design import Truth, resolve, warnings
-from analysis.fit import fit, fit_groups
-from analysis.improve import errors, improve
-from analysis.truth import planned
-from scaling.errors import UserError
+from isoflop.analysis.design import Truth, resolve, warnings
+from isoflop.analysis.fit import fit, fit_groups
+from isoflop.analysis.improve import errors, improve
+from isoflop.analysis.truth import planned
+from isoflop.errors import UserError
 
 TRUTH = Truth.given("E=1.6,A=400,alpha=.31,B=400,beta=.29")
 

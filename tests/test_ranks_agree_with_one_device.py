@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import TINY, Isoflop
 
-from scaling import record
-from sweeps.ledger import entries
+from isoflop import record
+from isoflop.sweeps.ledger import entries
 
 RUN = ["family=transformer", "family.width=16", "family.depth=1", "budget.D=[1280,2560]", *TINY]
 # float32 sums over two halves of a batch, carried through 40 steps of AdamW
@@ -63,7 +63,7 @@ def children(pid: int) -> list[int]:
 
 @pytest.mark.parametrize("victim", ["rank", "run"])
 def test_a_death_ends_all_ranks(tmp_path: Path, victim: str) -> None:
-    command = [sys.executable, "-m", "sweeps.cli", "train", *RUN, "budget.D=1e8", "trainer.devices=2"]
+    command = [sys.executable, "-m", "isoflop.cli", "train", *RUN, "budget.D=1e8", "trainer.devices=2"]
     run = subprocess.Popen([*command, f"out={tmp_path}"], stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 120
     while not list(tmp_path.glob("*/heartbeat.json")):

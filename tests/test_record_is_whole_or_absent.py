@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scaling import hold, record
-from scaling.errors import UserError
+from isoflop import record
+from isoflop.errors import UserError
+from isoflop.scaling import hold
 
 # the contract of runs.csv: a column may be added here, never renamed or dropped in silence
 COLUMNS = [

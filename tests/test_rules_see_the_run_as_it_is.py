@@ -7,18 +7,18 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
-from scaling import config
-from scaling.assemble import assemble
-from scaling.errors import UserError
-from scaling.recipe import AdamW
-from scaling.rules import settled
+from isoflop.errors import UserError
+from isoflop.scaling import config
+from isoflop.scaling.assemble import assemble
+from isoflop.scaling.recipe import AdamW
+from isoflop.scaling.rules import settled
 
 CONF = Path(__file__).parents[1] / "conf/recipe"
 
 
 def plain(*overrides: str) -> config.Config:
     config.register_resolvers()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", ["family=mlp", *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         return config.resolved(cfg)

@@ -10,9 +10,10 @@ from conftest import TINY, Isoflop
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
-from scaling import choices, config, identity, provenance, record
-from scaling.assemble import assemble
-from scaling.errors import UserError
+from isoflop import record
+from isoflop.errors import UserError
+from isoflop.scaling import choices, config, identity, provenance
+from isoflop.scaling.assemble import assemble
 
 # overrides -> the id by the present rule, and that by rule 1; written down when the rules were made, never to change
 GOLDEN = [
@@ -34,7 +35,7 @@ def composed(*overrides: str) -> dict[str, Any]:
     """A config as Hydra composes it, the yamls' own words still in it."""
     config.register_resolvers()
     text = not any(override.startswith("data=") for override in overrides)
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("isoflop.conf", version_base="1.3"):
         # the version of the interpreter is the version of the text
         given = [*overrides, *(["data.version=3.11.7"] if text else [])]
         cfg = compose("train", given, return_hydra_config=True)
@@ -110,7 +111,7 @@ def test_a_frozen_config_builds_only_classes_of_ours_or_of_a_declared_extension(
     folder = tmp_path / "0123456789ab"
     shutil.copytree(next(f for f in small_sweep.iterdir() if f.is_dir()), folder)
     frozen = config.thaw(folder)
-    for evil in ("os.system", "pandas.read_pickle", "sweeps.processes.call"):
+    for evil in ("os.system", "pandas.read_pickle", "isoflop.sweeps.processes.call"):
         plain = frozen | {"classes": frozen["classes"] | {"family": evil}}
         ours = config.target(plain, "family")
         assert ours == choices.target("family", frozen["names"]["family"])

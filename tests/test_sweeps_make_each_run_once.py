@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from conftest import TINY, Isoflop
 
-from scaling import config, provenance, record
-from sweeps.collect import rows
-from sweeps.ledger import Entry, entries
+from isoflop import record
+from isoflop.scaling import config, provenance
+from isoflop.sweeps.collect import rows
+from isoflop.sweeps.ledger import Entry, entries
 
 GRID = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3"]
 
@@ -158,7 +159,7 @@ def test_a_result_that_is_no_number_is_a_divergence(isoflop: Isoflop, small_swee
 
 
 def test_two_launchers_share_one_sweep(isoflop: Isoflop, small_sweep: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sweeps.cli", "train", "-m", *GRID, *TINY, "budget.D=2e4", f"out={tmp_path}"]
+    command = [sys.executable, "-m", "isoflop.cli", "train", "-m", *GRID, *TINY, "budget.D=2e4", f"out={tmp_path}"]
     command.remove("budget.D=2e3")
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for one in both:
@@ -173,7 +174,7 @@ def test_a_signal_is_never_a_success(tmp_path: Path, how: signal.Signals, code: 
     command = [
         sys.executable,
         "-m",
-        "sweeps.cli",
+        "isoflop.cli",
         "train",
         *many,
         "family=mlp",
@@ -204,7 +205,7 @@ def test_a_retry_does_not_carry_the_old_reason(tmp_path: Path) -> None:
 
 
 def start(out: Path, *overrides: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "sweeps.cli", "train", "-m", "family=mlp", "family.width=8", *TINY, *overrides]
+    command = [sys.executable, "-m", "isoflop.cli", "train", "-m", "family=mlp", "family.width=8", *TINY, *overrides]
     return subprocess.Popen([*command, f"out={out}"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
@@ -262,11 +263,11 @@ def test_composing_once_per_choice_of_groups_equals_hydras_own() -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from sweeps.compose import compose as composed
+    from isoflop.sweeps.compose import compose as composed
 
     config.register_resolvers()
     arguments = ["family=mlp,lstm", "family.width=8,16", "budget.D=1e3,2e3", "data.size=1e4", "seed=0,1", "tags=[a]"]
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("isoflop.conf", version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         assert isinstance(loader, ConfigLoaderImpl)
         master = loader.load_configuration("train", arguments, RunMode.MULTIRUN)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from torture import command, finish, table, torture, undisturbed
 
-from scaling import record
-from sweeps.ledger import entries
+from isoflop import record
+from isoflop.sweeps.ledger import entries
 
 
 @pytest.fixture(scope="module")

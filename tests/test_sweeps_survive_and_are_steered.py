@@ -15,17 +15,18 @@ from typing import Any
 import pytest
 from conftest import TINY, Isoflop
 
-from scaling import config, hold, provenance, record, run
-from sweeps import launcher
-from sweeps.collect import rows
-from sweeps.ledger import Entry, entries
-from sweeps.status import overview
+from isoflop import record
+from isoflop.scaling import config, hold, provenance, run
+from isoflop.sweeps import launcher
+from isoflop.sweeps.collect import rows
+from isoflop.sweeps.ledger import Entry, entries
+from isoflop.sweeps.status import overview
 
 GRID = ["family=mlp", "family.width=8,16", "family.depth=1", "budget.D=6e4", "trainer.checkpoint_every_s=0.2"]
 
 
 def command(out: Path, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "sweeps.cli", "train", "-m", *GRID, *TINY, *overrides, f"out={out}"]
+    return [sys.executable, "-m", "isoflop.cli", "train", "-m", *GRID, *TINY, *overrides, f"out={out}"]
 
 
 def start(out: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -201,7 +202,7 @@ def test_a_run_that_wants_memory_is_made_in_smaller_parts(
 ) -> None:
     import torch
 
-    from scaling.module import ScalingModule
+    from isoflop.scaling.module import ScalingModule
 
     forward, tried = ScalingModule.backward_pass, []
 
@@ -229,7 +230,7 @@ def test_a_run_that_wants_memory_is_made_in_smaller_parts(
 def test_a_signal_finds_a_checkpoint_of_the_last_step(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    from scaling.watch import Watch
+    from isoflop.scaling.watch import Watch
 
     whole = frozen(tmp_path, undisturbed, checkpoint_every_s=1000)
     handled: list[int] = []
@@ -292,7 +293,7 @@ MARKS = ["family=mlp", "family.width=8", "family.depth=1", *TINY]
 
 def test_a_run_that_is_given_another_mark_is_at_work_and_can_be_stopped(isoflop: Isoflop, tmp_path: Path) -> None:
     assert isoflop("train", "-m", *MARKS, "budget.D=[2e3]", f"out={tmp_path}").returncode == 0
-    longer = [sys.executable, "-m", "sweeps.cli", "train", "-m", *MARKS, "budget.D=[2e3,1e9]", f"out={tmp_path}"]
+    longer = [sys.executable, "-m", "isoflop.cli", "train", "-m", *MARKS, "budget.D=[2e3,1e9]", f"out={tmp_path}"]
     sweep = subprocess.Popen(longer, stderr=subprocess.PIPE, text=True)
     at_work(tmp_path)
     assert overview(tmp_path).counts == {"running": 1}
@@ -306,7 +307,7 @@ def test_a_run_that_is_given_another_mark_is_at_work_and_can_be_stopped(isoflop:
 
 def test_two_commands_with_other_marks_of_one_run_both_get_theirs(isoflop: Isoflop, tmp_path: Path) -> None:
     grid = [*MARKS, "seed=0,1", "hydra.launcher.n_jobs=1", f"out={tmp_path}"]
-    first = [sys.executable, "-m", "sweeps.cli", "train", "-m", *grid, "budget.D=[2e3,8e4]"]
+    first = [sys.executable, "-m", "isoflop.cli", "train", "-m", *grid, "budget.D=[2e3,8e4]"]
     sweep = subprocess.Popen(first, stderr=subprocess.PIPE, text=True)
     at_work(tmp_path)
     second = isoflop("train", "-m", *grid, "budget.D=[2e3]")

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from synthetic_laws import seeded
 
-from analysis.__main__ import main
-from analysis.fit import fit
-from analysis.presets import PRESETS
-from analysis.runs import read_runs, select
-from scaling.errors import UserError
-from sweeps.import_wandb import import_wandb, write
+from isoflop.analysis.__main__ import main
+from isoflop.analysis.fit import fit
+from isoflop.analysis.presets import PRESETS
+from isoflop.analysis.runs import read_runs, select
+from isoflop.errors import UserError
+from isoflop.sweeps.import_wandb import import_wandb, write
 
 FOLDER = os.environ.get("ISOFLOP_REFERENCE_DATA", "")
 

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.coordinates import BY_DEPTH, BY_WIDTH, DEPTHS, TASK, WIDTHS, change, slope
-from scaling.families.base import Block
-from scaling.parametrization import UnclassifiedError, fan_in, parametrize, standard
-from scaling.recipe import AdamW, Muon
+from isoflop.scaling.families.base import Block
+from isoflop.scaling.parametrization import UnclassifiedError, fan_in, parametrize, standard
+from isoflop.scaling.recipe import AdamW, Muon
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -150,12 +150,15 @@ def test_a_folder_without_runs_is_said(isoflop: Isoflop, tmp_path: Path, verb: s
 
 def test_the_entry_point_imports_nothing_heavy() -> None:
     heavy = "{'torch', 'numpy', 'hydra', 'pandas', 'typer', 'rich', 'omegaconf'}"
-    code = f"import sys, sweeps.cli; print({{n.split('.')[0] for n in sys.modules}} & {heavy})"
+    code = f"import sys, isoflop.cli; print({{n.split('.')[0] for n in sys.modules}} & {heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
 
 def test_composing_and_planning_import_no_torch() -> None:
-    code = "import sys, scaling.train, sweeps.sweeper, sweeps.launcher; print('torch' in sys.modules)"
+    code = (
+        "import sys, isoflop.scaling.train, isoflop.sweeps.sweeper, isoflop.sweeps.launcher; "
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling.record import COLUMNS
+from isoflop.record import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.DOTALL)
@@ -38,7 +38,7 @@ PAGES = sorted(page for page in (ROOT / "docs").glob("*.md") if BLOCK.search(pag
 def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
     bin_dir = tmp_path / "bin"
     bin_dir.mkdir()
-    (bin_dir / "isoflop").write_text(f'#!/bin/sh\nexec {sys.executable} -m sweeps.cli "$@"\n')
+    (bin_dir / "isoflop").write_text(f'#!/bin/sh\nexec {sys.executable} -m isoflop.cli "$@"\n')
     (bin_dir / "isoflop").chmod(0o755)
     env = os.environ | {"PATH": f"{bin_dir}:{os.environ['PATH']}", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
     ran = 0

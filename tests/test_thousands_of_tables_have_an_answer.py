@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from analysis.compare import compare
-from analysis.fit import fit_groups
-from analysis.frontier import frontier
-from analysis.result import STATUSES
-from scaling.errors import UserError
+from isoflop.analysis.compare import compare
+from isoflop.analysis.fit import fit_groups
+from isoflop.analysis.frontier import frontier
+from isoflop.analysis.result import STATUSES
+from isoflop.errors import UserError
 
 # a failing table is small already; to make it smaller takes minutes
 FUZZ: dict[str, Any] = {

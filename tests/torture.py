@@ -44,7 +44,7 @@ time.time = lambda: _time() + _leap.choice((-86400.0, 0.0, 86400.0, 3e7))
 
 
 def command(out: Path) -> list[str]:
-    return [sys.executable, "-m", "sweeps.cli", "train", "-m", *GRID, f"out={out}"]
+    return [sys.executable, "-m", "isoflop.cli", "train", "-m", *GRID, f"out={out}"]
 
 
 def launcher(out: Path, leaping: bool = False) -> subprocess.Popen[bytes]:
@@ -132,7 +132,7 @@ def finish(out: Path, tries: int = 10) -> None:
 
 def table(out: Path) -> list[dict[str, Any]]:
     """runs.csv as it comes, without what is not a result."""
-    collect = [sys.executable, "-m", "sweeps.cli", "collect", str(out), "-o", str(out.parent / "runs.csv")]
+    collect = [sys.executable, "-m", "isoflop.cli", "collect", str(out), "-o", str(out.parent / "runs.csv")]
     subprocess.run(collect, check=True, capture_output=True)
     with (out.parent / "runs.csv").open() as file:
         return [{k: v for k, v in row.items() if k not in CIRCUMSTANCE} for row in csv.DictReader(file)]

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.cells import level_index
-from analysis.figures.base import Figure, family_scales, log_axis
-from analysis.numbers import count, number
-from analysis.view import View
+from isoflop.analysis.cells import level_index
+from isoflop.analysis.figures.base import Figure, family_scales, log_axis
+from isoflop.analysis.view import View
+from isoflop.numbers import count, number
 
 SOUND = "converged"
 

@@ -22,9 +22,9 @@ from typing import Any, Protocol, cast
 
 import pandas as pd
 
-from analysis.numbers import number
-from analysis.view import View
-from scaling.record import write_text
+from isoflop.analysis.view import View
+from isoflop.numbers import number
+from isoflop.record import write_text
 
 # axes in the words of the glossary, with units
 AXES = {
@@ -104,7 +104,7 @@ def figure_files() -> list[FigureFile]:
     names = [
         m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name != "base" and m.name[0] != "_"
     ]
-    files = [cast(FigureFile, import_module(f"analysis.figures.{name}")) for name in names]
+    files = [cast(FigureFile, import_module(f"isoflop.analysis.figures.{name}")) for name in names]
     return sorted(files, key=lambda file: (file.ORDER, file.NAME))
 
 

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from analysis.claims import Claim, Verdict
-from analysis.figures.base import NEUTRAL, Figure, Unmet, family_scales
-from analysis.view import View
-from analysis.words import difference
+from isoflop.analysis.claims import Claim, Verdict
+from isoflop.analysis.figures.base import NEUTRAL, Figure, Unmet, family_scales
+from isoflop.analysis.view import View
+from isoflop.analysis.words import difference
 
 NAME = "contrasts"
 ORDER = 5

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from analysis.cells import level_index
-from analysis.figures.base import Figure, Unmet, family_scales, log_axis
-from analysis.numbers import listed, number
-from analysis.view import View
+from isoflop.analysis.cells import level_index
+from isoflop.analysis.figures.base import Figure, Unmet, family_scales, log_axis
+from isoflop.analysis.view import View
+from isoflop.numbers import listed, number
 
 NAME = "loss_vs_compute"
 ORDER = 1

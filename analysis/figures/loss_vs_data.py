@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from analysis.figures._panels import panels
-from analysis.figures.base import Figure, Unmet
-from analysis.numbers import percent
-from analysis.view import View
+from isoflop.analysis.figures._panels import panels
+from isoflop.analysis.figures.base import Figure, Unmet
+from isoflop.analysis.view import View
+from isoflop.numbers import percent
 
 NAME = "loss_vs_data"
 ORDER = 2

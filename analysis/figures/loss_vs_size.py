@@ -1,10 +1,10 @@
 """L(N) at several D where sizes share data, else at several C: isoFLOP profiles, minima said to be inside or not."""
 
-from analysis.cells import level_index
-from analysis.figures._panels import panels
-from analysis.figures.base import Figure, Unmet
-from analysis.numbers import count
-from analysis.view import View
+from isoflop.analysis.cells import level_index
+from isoflop.analysis.figures._panels import panels
+from isoflop.analysis.figures.base import Figure, Unmet
+from isoflop.analysis.view import View
+from isoflop.numbers import count
 
 NAME = "loss_vs_size"
 ORDER = 3

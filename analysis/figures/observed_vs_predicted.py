@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.figures.base import Figure, Unmet, family_scales, log_axis
-from analysis.numbers import number, percent
-from analysis.view import View
+from isoflop.analysis.figures.base import Figure, Unmet, family_scales, log_axis
+from isoflop.analysis.view import View
+from isoflop.numbers import number, percent
 
 NAME = "observed_vs_predicted"
 ORDER = 4

@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures.base import Figure, Unmet, family_scales
-from analysis.numbers import percent
-from analysis.view import View
+from isoflop.analysis.figures.base import Figure, Unmet, family_scales
+from isoflop.analysis.view import View
+from isoflop.numbers import percent
 
 NAME = "parameters"
 ORDER = 6

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scaling.task import Task
+from isoflop.scaling.task import Task
 
 # streams of random numbers: of training examples and of held-out ones
 TRAIN, HELD_OUT = 0, 1

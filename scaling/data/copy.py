@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from scaling.data.base import HELD_OUT, TRAIN, stream
-from scaling.errors import UserError
-from scaling.families.base import whole
-from scaling.task import Task
+from isoflop.errors import UserError
+from isoflop.scaling.data.base import HELD_OUT, TRAIN, stream
+from isoflop.scaling.families.base import whole
+from isoflop.scaling.task import Task
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from scaling.data.base import HELD_OUT, TRAIN, Table, stream
-from scaling.families.base import not_negative, whole
-from scaling.task import Task
+from isoflop.scaling.data.base import HELD_OUT, TRAIN, Table, stream
+from isoflop.scaling.families.base import not_negative, whole
+from isoflop.scaling.task import Task
 
 # 5 columns by 7 rows each, as on a character display of that size (Hitachi HD44780, 1987, font A00)
 FONT = """

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scaling.data.base import HELD_OUT, TRAIN, Table, stream
-from scaling.families.base import not_negative, whole
-from scaling.task import Task
+from isoflop.scaling.data.base import HELD_OUT, TRAIN, Table, stream
+from isoflop.scaling.families.base import not_negative, whole
+from isoflop.scaling.task import Task
 
 
 @dataclass(frozen=True)

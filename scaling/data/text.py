@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scaling import record
-from scaling.errors import UserError
-from scaling.families.base import whole
-from scaling.task import Task
+from isoflop import record
+from isoflop.errors import UserError
+from isoflop.scaling.families.base import whole
+from isoflop.scaling.task import Task
 
 BLOCK = 1024  # bytes that stay together in the shuffle
 SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "_bundled"}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from scaling.families.base import RmsNorm, linear
+from isoflop.scaling.families.base import RmsNorm, linear
 
 POSITIONS = ("rotary", "sinusoidal", "learned", "alibi", "none")
 

@@ -21,8 +21,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from scaling.errors import UserError
-from scaling.task import Task
+from isoflop.errors import UserError
+from isoflop.scaling.task import Task
 
 
 class Reporting(nn.Module):

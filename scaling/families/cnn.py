@@ -11,9 +11,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from scaling.errors import UserError
-from scaling.families.base import Block, Family, Model, linear, normalisation, one_of, readout, stem, whole
-from scaling.task import Task
+from isoflop.errors import UserError
+from isoflop.scaling.families.base import Block, Family, Model, linear, normalisation, one_of, readout, stem, whole
+from isoflop.scaling.task import Task
 
 
 @dataclass(frozen=True)

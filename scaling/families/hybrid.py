@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from scaling.families.attention import Attention
-from scaling.families.base import (
+from isoflop.scaling.families.attention import Attention
+from isoflop.scaling.families.base import (
     Block,
     Family,
     Model,
@@ -22,8 +22,8 @@ from scaling.families.base import (
     stem,
     whole,
 )
-from scaling.families.ssm import Ssm, unit
-from scaling.task import Task
+from isoflop.scaling.families.ssm import Ssm, unit
+from isoflop.scaling.task import Task
 
 
 @dataclass(frozen=True)

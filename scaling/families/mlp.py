@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from scaling.families.base import (
+from isoflop.scaling.families.base import (
     ACTIVATIONS,
     Block,
     Family,
@@ -23,7 +23,7 @@ from scaling.families.base import (
     token_embedding,
     whole,
 )
-from scaling.task import Task
+from isoflop.scaling.task import Task
 
 # keeps the mean square of a stream that no residual path carries at one: E f(g z)² = 1 for z ~ N(0, 1), after He 2015,
 # eq. 10; tanh, which is bounded by one, has the gain of torch.nn.init

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from scaling.errors import UserError
-from scaling.families.base import Reporting, linear, not_negative, one_of, positive, whole, wide
-from scaling.families.transformer import Transformer
+from isoflop.errors import UserError
+from isoflop.scaling.families.base import Reporting, linear, not_negative, one_of, positive, whole, wide
+from isoflop.scaling.families.transformer import Transformer
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from scaling.families.base import Block, Family, Model, linear, normalisation, one_of, readout, stem, wide
-from scaling.families.scan import doubling_scan
-from scaling.task import Task
+from isoflop.scaling.families.base import Block, Family, Model, linear, normalisation, one_of, readout, stem, wide
+from isoflop.scaling.families.scan import doubling_scan
+from isoflop.scaling.task import Task
 
 FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {
     "lstm": partial(nn.LSTM, batch_first=True),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, silu, softplus
 
-from scaling.families.base import (
+from isoflop.scaling.families.base import (
     Block,
     Family,
     Model,
@@ -27,8 +27,8 @@ from scaling.families.base import (
     whole,
     wide,
 )
-from scaling.families.scan import chunked_scan
-from scaling.task import Task
+from isoflop.scaling.families.scan import chunked_scan
+from isoflop.scaling.task import Task
 
 KINDS = ("selective", "diagonal")
 

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from scaling.errors import UserError
-from scaling.families.attention import POSITIONS, Attention, Positions
-from scaling.families.base import (
+from isoflop.errors import UserError
+from isoflop.scaling.families.attention import POSITIONS, Attention, Positions
+from isoflop.scaling.families.base import (
     Block,
     Family,
     Model,
@@ -24,7 +24,7 @@ from scaling.families.base import (
     stem,
     whole,
 )
-from scaling.task import Task
+from isoflop.scaling.task import Task
 
 
 @dataclass(frozen=True)

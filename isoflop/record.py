@@ -1,7 +1,8 @@
 """The record: one tidy row per (run, mark), the table at which training and analysis meet (standard library only).
 
-A run writes its rows to `<run folder>/records.json`, all at once or not at all; `sweeps.collect` joins the folders into
-runs.csv. Knobs are further columns named as the override that sets them (`family.n_heads`, `recipe.warmup`).
+A run writes its rows to `<run folder>/records.json`, all at once or not at all; `isoflop.sweeps.collect` joins the
+folders into runs.csv. Knobs are further columns named as the override that sets them (`family.n_heads`,
+`recipe.warmup`).
 
     write(folder, [row(run_id="a1b2", status="ok", N=1e5, D=1e6, L=1.9)])
     read(folder)[0]["L"]
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scaling.errors import UserError
+from isoflop.errors import UserError
 
 Row = dict[str, Any]
 

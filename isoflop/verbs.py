@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from scaling.errors import UserError
+from isoflop.errors import UserError
 
 # click may be typer's own copy; its base exception is found where typer's own derives from it
 _Usage: type[Any] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")

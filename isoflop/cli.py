@@ -9,20 +9,23 @@ import sys
 
 # verb -> (module whose main(arguments) returns an exit code, what the verb does)
 VERBS = {
-    "demo": ("sweeps.demo", "a small real study, end to end, on the embedded data, with a report"),
-    "train": ("scaling.train", "train one run, or with -m a sweep; the same command again resumes it"),
-    "plan": ("sweeps.__main__", "what a sweep would run, take and cost, and what its laws could resolve"),
-    "status": ("sweeps.__main__", "how the runs of a folder stand: at work, failed, time left, lowest losses"),
-    "retry": ("sweeps.__main__", "make what a folder's runs lack, as they were frozen"),
-    "cancel": ("sweeps.__main__", "ask the runs of a folder to stop, wherever they run"),
-    "collect": ("sweeps.__main__", "join a folder's records into a runs.csv"),
-    "import-wandb": ("sweeps.__main__", "make a table of the runs that Weights & Biases has"),
-    "fit": ("analysis.__main__", "fit a law to a CSV of losses, with intervals"),
-    "predict": ("analysis.__main__", "what a law says at another size, with an interval"),
-    "compare": ("analysis.__main__", "which law predicts what it has not seen, beside naive lines and seed noise"),
-    "frontier": ("analysis.__main__", "compute-optimal size and data, by three approaches side by side"),
-    "judge": ("analysis.__main__", "test claims written down beforehand"),
-    "report": ("analysis.__main__", "one page: verdicts, figures, laws, every run"),
+    "demo": ("isoflop.sweeps.demo", "a small real study, end to end, on the embedded data, with a report"),
+    "train": ("isoflop.scaling.train", "train one run, or with -m a sweep; the same command again resumes it"),
+    "plan": ("isoflop.sweeps.__main__", "what a sweep would run, take and cost, and what its laws could resolve"),
+    "status": ("isoflop.sweeps.__main__", "how the runs of a folder stand: at work, failed, time left, lowest losses"),
+    "retry": ("isoflop.sweeps.__main__", "make what a folder's runs lack, as they were frozen"),
+    "cancel": ("isoflop.sweeps.__main__", "ask the runs of a folder to stop, wherever they run"),
+    "collect": ("isoflop.sweeps.__main__", "join a folder's records into a runs.csv"),
+    "import-wandb": ("isoflop.sweeps.__main__", "make a table of the runs that Weights & Biases has"),
+    "fit": ("isoflop.analysis.__main__", "fit a law to a CSV of losses, with intervals"),
+    "predict": ("isoflop.analysis.__main__", "what a law says at another size, with an interval"),
+    "compare": (
+        "isoflop.analysis.__main__",
+        "which law predicts what it has not seen, beside naive lines and seed noise",
+    ),
+    "frontier": ("isoflop.analysis.__main__", "compute-optimal size and data, by three approaches side by side"),
+    "judge": ("isoflop.analysis.__main__", "test claims written down beforehand"),
+    "report": ("isoflop.analysis.__main__", "one page: verdicts, figures, laws, every run"),
 }
 
 EXAMPLES = """examples:

@@ -1,0 +1,35 @@
+"""A laboratory for scaling laws; every name of this face is imported when it is asked for (no torch here).
+
+from isoflop import fit, read_runs
+print(fit(read_runs("runs.csv"), "chinchilla"))
+"""
+
+from importlib import import_module
+from typing import Any
+
+# public name -> the module that holds it
+_FACE = {
+    "read_runs": "isoflop.analysis.runs",
+    "select": "isoflop.analysis.runs",
+    "fit": "isoflop.analysis.fit",
+    "fit_groups": "isoflop.analysis.fit",
+    "Fit": "isoflop.analysis.result",
+    "Estimate": "isoflop.analysis.result",
+    "FitError": "isoflop.analysis.result",
+    "LAWS": "isoflop.analysis.laws",
+    "get_law": "isoflop.analysis.laws",
+    "compare": "isoflop.analysis.compare",
+    "judge": "isoflop.analysis.claims",
+}
+
+__all__ = sorted(_FACE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FACE:
+        raise AttributeError(f"module 'isoflop' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_FACE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
