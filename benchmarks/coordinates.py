@@ -22,9 +22,9 @@ from hydra.utils import instantiate
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from isoflop.scaling import config
+from isoflop.scaling import frozen as config
 from isoflop.scaling.families.base import Family
-from isoflop.scaling.recipe import AdamW, Muon
+from isoflop.scaling.recipe.optimizers import AdamW, Muon
 from isoflop.scaling.task import Task
 
 FAMILIES = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))

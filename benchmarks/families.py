@@ -23,12 +23,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from isoflop.scaling import config
+from isoflop.scaling import frozen as config
 from isoflop.scaling.cost import count, forward_flops, inference, parameters_by_role
 from isoflop.scaling.data.base import order
 from isoflop.scaling.data.digits import Digits
 from isoflop.scaling.families.base import Family
-from isoflop.scaling.recipe import AdamW
+from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task
 
 DOC = Path(__file__).parents[1] / "docs/families.md"

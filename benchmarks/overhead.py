@@ -21,7 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from isoflop import record
-from isoflop.scaling import config
+from isoflop.scaling import frozen as config
 
 ISOFLOP = [sys.executable, "-m", "isoflop.cli"]
 TINY = ["family=mlp", "experiment=tiny", "budget.D=5000"]

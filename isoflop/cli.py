@@ -10,7 +10,7 @@ import sys
 # verb -> (module whose main(arguments) returns an exit code, what the verb does)
 VERBS = {
     "demo": ("isoflop.sweeps.demo", "a small real study, end to end, on the embedded data, with a report"),
-    "train": ("isoflop.scaling.train", "train one run, or with -m a sweep; the same command again resumes it"),
+    "train": ("isoflop.scaling.app", "train one run, or with -m a sweep; the same command again resumes it"),
     "plan": ("isoflop.sweeps.__main__", "what a sweep would run, take and cost, and what its laws could resolve"),
     "status": ("isoflop.sweeps.__main__", "how the runs of a folder stand: at work, failed, time left, lowest losses"),
     "retry": ("isoflop.sweeps.__main__", "make what a folder's runs lack, as they were frozen"),

@@ -12,11 +12,13 @@ from typing import Any, cast
 from hydra.utils import get_class
 
 from isoflop.errors import UserError
-from isoflop.scaling import budget, choices, config, rules
+from isoflop.scaling import choices
+from isoflop.scaling import frozen as config
 from isoflop.scaling.cost import Cost, count
 from isoflop.scaling.data.base import Data
 from isoflop.scaling.families.base import Family, one_of, whole
-from isoflop.scaling.recipe import AdamW
+from isoflop.scaling.recipe import budget, rules
+from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task, check
 
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")

@@ -11,7 +11,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning import loggers
 
-from isoflop.scaling import assemble, circumstance, data, families, module, outlook, provenance, train, watch
+from isoflop.scaling import app as train
+from isoflop.scaling import assemble, data, families, provenance
+from isoflop.scaling import estimate as outlook
+from isoflop.scaling import hardware as circumstance
+from isoflop.scaling.loop import module, watch
 
 __all__ = ["assemble", "circumstance", "loggers", "module", "np", "outlook", "pl", "torch", "train", "watch"]
 

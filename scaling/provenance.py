@@ -1,6 +1,7 @@
 """Which code makes a run: the commit, and a hash of the sources that its result follows from (no torch).
 
-    code(["isoflop.scaling.families.mlp.Mlp", "isoflop.scaling.data.text.Text", "isoflop.scaling.recipe.AdamW"])
+    code(["isoflop.scaling.families.mlp.Mlp", "isoflop.scaling.data.text.Text",
+    "isoflop.scaling.recipe.optimizers.AdamW"])
     # {'git': '0d641d2a1b2c', 'dirty': False, 'sources': '5f0c9a7e21bd'}
 
 A commit and whether it is clean do not tell two edits apart, and a wheel has neither; the hash of the sources does.

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.exits import Stopped
-from isoflop.scaling import config, hold
-from isoflop.scaling.ranks import placed, together
+from isoflop.scaling import frozen as config
+from isoflop.scaling.loop.ranks import placed, together
+from isoflop.scaling.process import hold
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from isoflop.scaling.assemble import Assembled, Mark
-    from isoflop.scaling.module import ScalingModule
+    from isoflop.scaling.loop.module import ScalingModule
 
 # how torch, CUDA and Python say that memory was short
 SHORT = ("OutOfMemoryError", "MemoryError", "can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -154,8 +155,8 @@ def fit(
     import torch
 
     from isoflop.scaling.assemble import assemble
-    from isoflop.scaling.module import DivergedError
-    from isoflop.scaling.watch import Watch, close_mirror, mirror, quiet
+    from isoflop.scaling.loop.module import DivergedError
+    from isoflop.scaling.loop.watch import Watch, close_mirror, mirror, quiet
 
     quiet()
     torch.set_num_threads(config.threads())
@@ -203,7 +204,7 @@ def built(plain: config.Config, run: "Assembled", steps: list[int]) -> "ScalingM
     """The module of a run, its model initialised from the seed, for marks at these steps."""
     import torch
 
-    from isoflop.scaling.module import ScalingModule
+    from isoflop.scaling.loop.module import ScalingModule
 
     examples = run.data.load()
     torch.manual_seed(plain["seed"])
@@ -232,7 +233,7 @@ def measured(
     end: dict[str, Any],
 ) -> list[record.Row]:
     """The rows of the marks; `end` is the result of one that was not reached."""
-    from isoflop.scaling.circumstance import measure
+    from isoflop.scaling.hardware import measure
 
     rows = []
     for mark in marks:

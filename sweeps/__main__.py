@@ -116,7 +116,7 @@ def retry_command(folder: Folder, context: typer.Context) -> int:
 
     Example:  isoflop retry runs/first hydra.launcher.timeout_s=7200
     """
-    from isoflop.scaling.train import main as train
+    from isoflop.scaling.app import main as train
     from isoflop.sweeps.ledger import entries
     from isoflop.wording import quoted
 

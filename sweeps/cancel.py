@@ -2,15 +2,15 @@
 
     cancel(Path("runs/first"))         # 'asked 3 runs at work and 12 waiting to stop'
 
-A run at work is told by its own heart (scaling/hold.py); a run that waits, in our launcher or a scheduler's queue,
-finds the file when its turn comes. Jobs that a Slurm still holds are taken out of its queue too.
+A run at work is told by its own heart (scaling/process/hold.py); a run that waits, in our launcher or a scheduler's
+queue, finds the file when its turn comes. Jobs that a Slurm still holds are taken out of its queue too.
 """
 
 import shutil
 import subprocess
 from pathlib import Path
 
-from isoflop.scaling import hold
+from isoflop.scaling.process import hold
 from isoflop.sweeps.ledger import entries
 
 

@@ -22,7 +22,7 @@ from rich.progress import track
 
 from isoflop.errors import UserError
 from isoflop.exits import sentence
-from isoflop.scaling import config
+from isoflop.scaling import frozen as config
 
 # where the runs of a sweep go and how they are made: the same for all of them
 ONE = ("out", "sweep", "ladder", "redo_other_code", "trainer", "logger", "names", "rung", "tags")

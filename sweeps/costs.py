@@ -20,7 +20,8 @@ from typing import Any
 
 from isoflop import record
 from isoflop.errors import UserError
-from isoflop.scaling import config, identity
+from isoflop.scaling import frozen as config
+from isoflop.scaling import identity
 from isoflop.sweeps import processes
 from isoflop.sweeps.machine import gpus
 
@@ -65,7 +66,7 @@ def shape(plain: config.Config) -> str:
 
 
 def described(plains: list[config.Config], progress: Callable[[float], None] = lambda share: None) -> list[Answer]:
-    """What the left side says of each config (scaling.outlook.describe); what is refused is asked again each time."""
+    """What the left side says of each config (scaling.estimate.describe); what is refused is asked again each time."""
     keys = [shape(plain) for plain in plains]
     known = remembered("costs.json")
     new = {key: plain | {"seed": 0} for key, plain in zip(keys, plains, strict=True) if key not in known}
@@ -88,7 +89,7 @@ def asked(plains: list[config.Config], progress: Callable[[float], None]) -> lis
     batches = [[plains[at] for at in members] for members in groups.values()]
     found: list[Answer] = [{} for _ in plains]
     done = 0
-    calls = processes.calls("isoflop.scaling.outlook:describe", [(batch,) for batch in batches])
+    calls = processes.calls("isoflop.scaling.estimate:describe", [(batch,) for batch in batches])
     for members, answers in zip(groups.values(), calls, strict=True):
         for at, answer in zip(members, answers, strict=True):
             found[at] = answer
@@ -108,7 +109,7 @@ def seconds(
     kinds = [kind(plain) for plain in plains]
     speeds = remembered("speeds.json")
     lacking = unmeasured(kinds, answers, speeds)
-    measured = processes.calls("isoflop.scaling.outlook:time_step", [(plains[at],) for at in lacking])
+    measured = processes.calls("isoflop.scaling.estimate:time_step", [(plains[at],) for at in lacking])
     for done, (at, found) in enumerate(zip(lacking, measured, strict=True), start=1):
         points = speeds.setdefault(kinds[at], [])
         points.append([answers[at]["step_C"], found["step_s"], found["rest_s"]])

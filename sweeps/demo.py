@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     )
     given = parser.parse_args(arguments)
     from isoflop.analysis.__main__ import main as analyse
-    from isoflop.scaling.train import main as train
+    from isoflop.scaling.app import main as train
     from isoflop.sweeps.__main__ import main as sweeps
     from isoflop.wording import quoted
 

@@ -24,8 +24,8 @@ from rich.text import Text
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.exits import Stopped
-from isoflop.scaling import config
-from isoflop.scaling.hold import Terminated, cancelled, terminable
+from isoflop.scaling import frozen as config
+from isoflop.scaling.process.hold import Terminated, cancelled, terminable
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.machine import cores, gpus
 from isoflop.sweeps.processes import BUSY, Lifeline, Run, ending

@@ -19,7 +19,8 @@ from typing import Any
 
 from isoflop import record
 from isoflop.errors import UserError
-from isoflop.scaling import config, hold
+from isoflop.scaling import frozen as config
+from isoflop.scaling.process import hold
 
 # what a run's folder is called: a copy under another name is none
 RUN_ID = re.compile("[0-9a-f]{12}")

@@ -26,7 +26,8 @@ from omegaconf import OmegaConf
 
 from isoflop import conf, record
 from isoflop.errors import UserError
-from isoflop.scaling import config, identity
+from isoflop.scaling import frozen as config
+from isoflop.scaling import identity
 from isoflop.scaling.peaks import PEAKS, peak
 from isoflop.sweeps import costs, processes
 from isoflop.sweeps.compose import compose, grids_of

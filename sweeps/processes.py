@@ -126,7 +126,7 @@ def _run(folder: str, gpu: str | None, lifeline: Connection) -> None:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     from isoflop.exits import Stopped
-    from isoflop.scaling.hold import BusyError
+    from isoflop.scaling.process.hold import BusyError
     from isoflop.scaling.run import run_one
 
     try:

@@ -28,8 +28,9 @@ from rich.progress import Progress
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.exits import RunFailedError
-from isoflop.scaling import config, provenance
-from isoflop.scaling.train import objective
+from isoflop.scaling import frozen as config
+from isoflop.scaling import provenance
+from isoflop.scaling.app import objective
 from isoflop.sweeps import costs
 from isoflop.sweeps.compose import compose
 from isoflop.sweeps.ledger import UNMADE, Entry, entries

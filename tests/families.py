@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from isoflop.scaling import config
+from isoflop.scaling import frozen as config
 from isoflop.scaling.cost import example
 from isoflop.scaling.families.base import Family
 from isoflop.scaling.task import Task

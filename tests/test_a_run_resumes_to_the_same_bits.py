@@ -13,9 +13,10 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
 from isoflop import record
-from isoflop.scaling import config, watch
-from isoflop.scaling.module import loss_per_target
-from isoflop.scaling.recipe import AdamW
+from isoflop.scaling import frozen as config
+from isoflop.scaling.loop import watch
+from isoflop.scaling.loop.module import loss_per_target
+from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.run import run_one
 from isoflop.scaling.task import Task
 

@@ -8,10 +8,10 @@ import torch
 from families import TASKS, TOKENS, batch, family
 from torch import Tensor, nn
 
-from isoflop.scaling.families.attention import Attention, Positions, angles
+from isoflop.scaling.families.layers.attention import Attention, Positions, angles
+from isoflop.scaling.families.layers.scan import chunked_scan
 from isoflop.scaling.families.moe import Experts
 from isoflop.scaling.families.recurrent import Cell, MinGru
-from isoflop.scaling.families.scan import chunked_scan
 from isoflop.scaling.families.ssm import Diagonal, Selective
 from isoflop.scaling.families.transformer import Transformer
 from isoflop.scaling.task import Task

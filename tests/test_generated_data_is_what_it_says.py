@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from isoflop.errors import UserError
-from isoflop.scaling import config
+from isoflop.scaling import frozen as config
 from isoflop.scaling.data.base import Data
 from isoflop.scaling.data.copy import Copy
 from isoflop.scaling.data.digits import Digits, glyphs

@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
 from isoflop import record
-from isoflop.scaling import config, watch
+from isoflop.scaling import frozen as config
+from isoflop.scaling.loop import watch
 from isoflop.scaling.run import run_one
 
 pytestmark = pytest.mark.filterwarnings(
@@ -118,7 +119,7 @@ def test_the_rows_of_marks_that_are_not_asked_for_again_stay(tmp_path: Path) -> 
 
 
 def test_a_trunk_that_diverges_keeps_the_marks_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from isoflop.scaling.module import ScalingModule
+    from isoflop.scaling.loop.module import ScalingModule
 
     rate = ScalingModule.backward_pass
 

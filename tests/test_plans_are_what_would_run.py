@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY, Isoflop
 from omegaconf import OmegaConf
 
-from isoflop.scaling import config
+from isoflop.scaling import frozen as config
 from isoflop.sweeps import costs
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry
@@ -86,8 +86,8 @@ def test_time_is_measured_once_and_remembered(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(processes, "calls", counted)
     overrides = ["family=mlp", "family.width=8,16,32", "budget.D=1e4,2e4", "seed=0,1", *TINY]
     first = plan(overrides)
-    assert asked.count("isoflop.scaling.outlook:time_step") == 2  # at the smallest and the largest of six shapes
-    assert asked.count("isoflop.scaling.outlook:describe") == 3  # one for each architecture
+    assert asked.count("isoflop.scaling.estimate:time_step") == 2  # at the smallest and the largest of six shapes
+    assert asked.count("isoflop.scaling.estimate:describe") == 3  # one for each architecture
     again = plan(overrides)
     assert len(asked) == 5
     assert (again.table["seconds"] == first.table["seconds"]).all()
@@ -119,7 +119,7 @@ def test_memory_is_foretold_to_a_third(family: str) -> None:
 
     large = ["family.width=64", "recipe.batch=256", "budget.D=5e4", "data.seq_len=128"]
     (plain,) = composed([f"family={family}", *large]).plains
-    (answer,) = processes.call("isoflop.scaling.outlook:describe", [plain])
+    (answer,) = processes.call("isoflop.scaling.estimate:describe", [plain])
     with tempfile.TemporaryDirectory() as folder:
         config.freeze(plain, Path(folder) / "run")
         processes.call("isoflop.scaling.run:run_one", Path(folder) / "run")

@@ -8,10 +8,10 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
 from isoflop.errors import UserError
-from isoflop.scaling import config
+from isoflop.scaling import frozen as config
 from isoflop.scaling.assemble import assemble
-from isoflop.scaling.recipe import AdamW
-from isoflop.scaling.rules import settled
+from isoflop.scaling.recipe.optimizers import AdamW
+from isoflop.scaling.recipe.rules import settled
 
 CONF = Path(__file__).parents[1] / "conf/recipe"
 

@@ -12,7 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from isoflop import record
 from isoflop.errors import UserError
-from isoflop.scaling import choices, config, identity, provenance
+from isoflop.scaling import choices, identity, provenance
+from isoflop.scaling import frozen as config
 from isoflop.scaling.assemble import assemble
 
 # overrides -> the id by the present rule, and that by rule 1; written down when the rules were made, never to change

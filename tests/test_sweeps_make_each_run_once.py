@@ -14,7 +14,8 @@ import pytest
 from conftest import TINY, Isoflop
 
 from isoflop import record
-from isoflop.scaling import config, provenance
+from isoflop.scaling import frozen as config
+from isoflop.scaling import provenance
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
 

@@ -16,7 +16,9 @@ import pytest
 from conftest import TINY, Isoflop
 
 from isoflop import record
-from isoflop.scaling import config, hold, provenance, run
+from isoflop.scaling import frozen as config
+from isoflop.scaling import provenance, run
+from isoflop.scaling.process import hold
 from isoflop.sweeps import launcher
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
@@ -202,7 +204,7 @@ def test_a_run_that_wants_memory_is_made_in_smaller_parts(
 ) -> None:
     import torch
 
-    from isoflop.scaling.module import ScalingModule
+    from isoflop.scaling.loop.module import ScalingModule
 
     forward, tried = ScalingModule.backward_pass, []
 
@@ -230,7 +232,7 @@ def test_a_run_that_wants_memory_is_made_in_smaller_parts(
 def test_a_signal_finds_a_checkpoint_of_the_last_step(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    from isoflop.scaling.watch import Watch
+    from isoflop.scaling.loop.watch import Watch
 
     whole = frozen(tmp_path, undisturbed, checkpoint_every_s=1000)
     handled: list[int] = []

@@ -8,8 +8,8 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.coordinates import BY_DEPTH, BY_WIDTH, DEPTHS, TASK, WIDTHS, change, slope
 from isoflop.scaling.families.base import Block
-from isoflop.scaling.parametrization import UnclassifiedError, fan_in, parametrize, standard
-from isoflop.scaling.recipe import AdamW, Muon
+from isoflop.scaling.recipe.optimizers import AdamW, Muon
+from isoflop.scaling.recipe.parametrization import UnclassifiedError, fan_in, parametrize, standard
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -157,7 +157,7 @@ def test_the_entry_point_imports_nothing_heavy() -> None:
 
 def test_composing_and_planning_import_no_torch() -> None:
     code = (
-        "import sys, isoflop.scaling.train, isoflop.sweeps.sweeper, isoflop.sweeps.launcher; "
+        "import sys, isoflop.scaling.app, isoflop.sweeps.sweeper, isoflop.sweeps.launcher; "
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,7 +10,6 @@ from typing import ClassVar
 
 from torch import nn
 
-from isoflop.scaling.families.attention import Attention
 from isoflop.scaling.families.base import (
     Block,
     Family,
@@ -22,6 +21,7 @@ from isoflop.scaling.families.base import (
     stem,
     whole,
 )
+from isoflop.scaling.families.layers.attention import Attention
 from isoflop.scaling.families.ssm import Ssm, unit
 from isoflop.scaling.task import Task
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from isoflop.scaling.families.base import Block, Family, Model, linear, normalisation, one_of, readout, stem, wide
-from isoflop.scaling.families.scan import doubling_scan
+from isoflop.scaling.families.layers.scan import doubling_scan
 from isoflop.scaling.task import Task
 
 FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {

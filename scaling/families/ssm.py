@@ -27,7 +27,7 @@ from isoflop.scaling.families.base import (
     whole,
     wide,
 )
-from isoflop.scaling.families.scan import chunked_scan
+from isoflop.scaling.families.layers.scan import chunked_scan
 from isoflop.scaling.task import Task
 
 KINDS = ("selective", "diagonal")

@@ -10,7 +10,6 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from isoflop.errors import UserError
-from isoflop.scaling.families.attention import POSITIONS, Attention, Positions
 from isoflop.scaling.families.base import (
     Block,
     Family,
@@ -24,6 +23,7 @@ from isoflop.scaling.families.base import (
     stem,
     whole,
 )
+from isoflop.scaling.families.layers.attention import POSITIONS, Attention, Positions
 from isoflop.scaling.task import Task
 
 

@@ -22,7 +22,8 @@ from omegaconf import DictConfig
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.exits import Ending, RunFailedError, verdict
-from isoflop.scaling import config, hold
+from isoflop.scaling import frozen as config
+from isoflop.scaling.process import hold
 from isoflop.scaling.run import counted, run_one
 
 # how long a job of a scheduler waits for the one before it, which may still be keeping its checkpoint [s]
@@ -138,4 +139,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(importlib.import_module("isoflop.scaling.train").main(sys.argv[1:]))
+    sys.exit(importlib.import_module("isoflop.scaling.app").main(sys.argv[1:]))

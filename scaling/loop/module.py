@@ -21,11 +21,11 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, IterableDataset
 
-from isoflop.scaling import trunk
 from isoflop.scaling.data.base import Examples, order
 from isoflop.scaling.families.base import Block, Model
-from isoflop.scaling.parametrization import Multipliers
-from isoflop.scaling.recipe import AdamW
+from isoflop.scaling.loop import trunk
+from isoflop.scaling.recipe.optimizers import AdamW
+from isoflop.scaling.recipe.parametrization import Multipliers
 from isoflop.scaling.task import Task
 
 EVAL_BATCH = 64

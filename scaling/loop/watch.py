@@ -19,8 +19,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from isoflop import record
 from isoflop.scaling import provenance
-from isoflop.scaling.hold import Deferred, Heart, Terminated, stop_if_terminated
-from isoflop.scaling.module import ScalingModule
+from isoflop.scaling.loop.module import ScalingModule
+from isoflop.scaling.process.hold import Deferred, Heart, Terminated, stop_if_terminated
 
 CURVE, CHECKPOINT, TRUNK = "curve.csv", "checkpoint.ckpt", "trunk.ckpt"
 CURVE_COLUMNS = "step,D,C,lr,L_train"

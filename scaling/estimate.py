@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from isoflop.errors import UserError
-from isoflop.scaling import config
+from isoflop.scaling import frozen as config
 from isoflop.scaling.assemble import Assembled, assemble
 from isoflop.scaling.cost import TRAINING_OVER_FORWARD, example
 from isoflop.scaling.families.base import Family
-from isoflop.scaling.module import loss_per_target
-from isoflop.scaling.recipe import Muon
+from isoflop.scaling.loop.module import loss_per_target
+from isoflop.scaling.recipe.optimizers import Muon
 from isoflop.scaling.task import Task
 
 FLOAT = 4  # bytes of a float32, in which parameters and what belongs to them are kept

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from isoflop.scaling.recipe import Joint
+from isoflop.scaling.recipe.optimizers import Joint
 
 # tensors of the module, tensors of its optimiser
 Kept = tuple[list[Tensor], list[Tensor]]

@@ -14,7 +14,7 @@ from torch import nn
 
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Family, Model, not_negative, one_of, positive, whole
-from isoflop.scaling.parametrization import Multipliers, parametrize, standard
+from isoflop.scaling.recipe.parametrization import Multipliers, parametrize, standard
 from isoflop.scaling.task import Task
 
 PRECISIONS = ("fp32", "bf16")

@@ -19,7 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from isoflop import record
 from isoflop.errors import UserError
-from isoflop.scaling import choices, hold, identity, provenance
+from isoflop.scaling import choices, identity, provenance
+from isoflop.scaling.process import hold
 
 FILE = "frozen.json"
 SPENT = "spent.json"  # what all steps of a run of several marks cost

@@ -1,0 +1,1 @@
+"""How a run is trained: its budget, rules for its rates, the parametrization, the optimizers."""
