@@ -11,12 +11,12 @@ import sys
 VERBS = {
     "demo": ("isoflop.sweeps.demo", "a small real study, end to end, on the embedded data, with a report"),
     "train": ("isoflop.scaling.app", "train one run, or with -m a sweep; the same command again resumes it"),
-    "plan": ("isoflop.sweeps.__main__", "what a sweep would run, take and cost, and what its laws could resolve"),
-    "status": ("isoflop.sweeps.__main__", "how the runs of a folder stand: at work, failed, time left, lowest losses"),
-    "retry": ("isoflop.sweeps.__main__", "make what a folder's runs lack, as they were frozen"),
-    "cancel": ("isoflop.sweeps.__main__", "ask the runs of a folder to stop, wherever they run"),
-    "collect": ("isoflop.sweeps.__main__", "join a folder's records into a runs.csv"),
-    "import-wandb": ("isoflop.sweeps.__main__", "make a table of the runs that Weights & Biases has"),
+    "plan": ("isoflop.sweeps.verbs", "what a sweep would run, take and cost, and what its laws could resolve"),
+    "status": ("isoflop.sweeps.verbs", "how the runs of a folder stand: at work, failed, time left, lowest losses"),
+    "retry": ("isoflop.sweeps.verbs", "make what a folder's runs lack, as they were frozen"),
+    "cancel": ("isoflop.sweeps.verbs", "ask the runs of a folder to stop, wherever they run"),
+    "collect": ("isoflop.sweeps.verbs", "join a folder's records into a runs.csv"),
+    "import-wandb": ("isoflop.sweeps.verbs", "make a table of the runs that Weights & Biases has"),
     "fit": ("isoflop.analysis.__main__", "fit a law to a CSV of losses, with intervals"),
     "predict": ("isoflop.analysis.__main__", "what a law says at another size, with an interval"),
     "compare": (
@@ -57,7 +57,7 @@ def main() -> None:
         sys.exit(2)
     module = importlib.import_module(VERBS[verb][0])
     # a module of several verbs is told which; one of its own verb gets the rest alone
-    sys.exit(module.main([verb, *rest] if module.__name__.endswith("__main__") else rest))
+    sys.exit(module.main([verb, *rest] if module.__name__.endswith((".verbs", "__main__")) else rest))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run imports, imported once by the server whose forks the runs are (sweeps/processes.py).
+"""What a run imports, imported once by the server whose forks the runs are (sweeps/workers.py).
 
 Every family and dataset is found in its folder, so that a newcomer needs no line here.
 """

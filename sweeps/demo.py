@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     from isoflop.analysis.__main__ import main as analyse
     from isoflop.scaling.app import main as train
-    from isoflop.sweeps.__main__ import main as sweeps
+    from isoflop.sweeps.verbs import main as sweeps
     from isoflop.wording import quoted
 
     began = time.monotonic()

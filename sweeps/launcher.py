@@ -28,7 +28,7 @@ from isoflop.scaling import frozen as config
 from isoflop.scaling.process.hold import Terminated, cancelled, terminable
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.machine import cores, gpus
-from isoflop.sweeps.processes import BUSY, Lifeline, Run, ending
+from isoflop.sweeps.workers import BUSY, Lifeline, Run, ending
 from isoflop.wording import clock, short
 
 console = Console(stderr=True)

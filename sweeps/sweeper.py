@@ -31,9 +31,9 @@ from isoflop.exits import RunFailedError
 from isoflop.scaling import frozen as config
 from isoflop.scaling import provenance
 from isoflop.scaling.app import objective
-from isoflop.sweeps import costs
 from isoflop.sweeps.compose import compose
 from isoflop.sweeps.ledger import UNMADE, Entry, entries
+from isoflop.sweeps.plan import costs
 
 ID = "hydra.sweep.subdir"
 ROUNDS = 3

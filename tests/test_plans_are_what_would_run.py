@@ -10,11 +10,11 @@ from conftest import TINY, Isoflop
 from omegaconf import OmegaConf
 
 from isoflop.scaling import frozen as config
-from isoflop.sweeps import costs
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry
-from isoflop.sweeps.outcome import Asked, outcomes
-from isoflop.sweeps.plan import Plan, composed, plan
+from isoflop.sweeps.plan import costs
+from isoflop.sweeps.plan.plan import Plan, composed, plan
+from isoflop.sweeps.plan.resolution import Asked, outcomes
 
 LADDERS = sorted((Path(__file__).parents[1] / "sweeps/ladder").glob("*.yaml"))
 # times of a GPU by its peak: nothing is measured
@@ -74,7 +74,7 @@ def test_a_plan_of_marks_knows_the_trunk() -> None:
 
 
 def test_time_is_measured_once_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    from isoflop.sweeps import processes
+    from isoflop.sweeps import workers as processes
 
     asked: list[str] = []
     calls = processes.calls
@@ -115,7 +115,7 @@ def test_wall_time_is_that_of_the_fullest_slot() -> None:
 
 @pytest.mark.parametrize("family", ["transformer", "lstm", "ssm"])
 def test_memory_is_foretold_to_a_third(family: str) -> None:
-    from isoflop.sweeps import processes
+    from isoflop.sweeps import workers as processes
 
     large = ["family.width=64", "recipe.batch=256", "budget.D=5e4", "data.seq_len=128"]
     (plain,) = composed([f"family={family}", *large]).plains

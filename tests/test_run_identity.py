@@ -112,7 +112,7 @@ def test_a_frozen_config_builds_only_classes_of_ours_or_of_a_declared_extension(
     folder = tmp_path / "0123456789ab"
     shutil.copytree(next(f for f in small_sweep.iterdir() if f.is_dir()), folder)
     frozen = config.thaw(folder)
-    for evil in ("os.system", "pandas.read_pickle", "isoflop.sweeps.processes.call"):
+    for evil in ("os.system", "pandas.read_pickle", "isoflop.sweeps.workers.call"):
         plain = frozen | {"classes": frozen["classes"] | {"family": evil}}
         ours = config.target(plain, "family")
         assert ours == choices.target("family", frozen["names"]["family"])

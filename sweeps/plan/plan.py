@@ -29,9 +29,10 @@ from isoflop.errors import UserError
 from isoflop.scaling import frozen as config
 from isoflop.scaling import identity
 from isoflop.scaling.peaks import PEAKS, peak
-from isoflop.sweeps import costs, processes
+from isoflop.sweeps import workers as processes
 from isoflop.sweeps.compose import compose, grids_of
 from isoflop.sweeps.launcher import Settings
+from isoflop.sweeps.plan import costs
 from isoflop.sweeps.sweeper import checked, progress
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def composed(overrides: list[str]) -> Grid:
 
 def yamls() -> str:
     """Hash of all that is composed from, and of what composes it."""
-    rooms = (Path(conf.__file__).parent, Path(__file__).parent)
+    rooms = (Path(conf.__file__).parent, Path(__file__).parents[1])
     paths = [path for room in rooms for path in sorted(room.rglob("*")) if path.suffix in (".yaml", ".py")]
     return identity.digest([path.read_text(encoding="utf-8") for path in paths])
 

@@ -22,7 +22,7 @@ from isoflop import record
 from isoflop.errors import UserError
 from isoflop.scaling import frozen as config
 from isoflop.scaling import identity
-from isoflop.sweeps import processes
+from isoflop.sweeps import workers as processes
 from isoflop.sweeps.machine import gpus
 
 Answer = dict[str, Any]

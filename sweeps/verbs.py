@@ -74,7 +74,7 @@ def plan_command(
 
     Example:  isoflop plan --improve 5 --runs runs.csv -m family=lstm family.width=64,96,128 budget.C=1e12,1e13
     """
-    from isoflop.sweeps import planning
+    from isoflop.sweeps.plan import verb as planning
 
     overrides = [argument for argument in context.args if argument not in ("-m", "--multirun")]
     if unknown := [argument for argument in overrides if argument.startswith("-")]:

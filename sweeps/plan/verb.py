@@ -13,9 +13,9 @@ from rich.console import Console
 
 from isoflop.errors import UserError
 from isoflop.exits import verdict
-from isoflop.sweeps import plan_text
-from isoflop.sweeps.outcome import Asked, Outcome, outcomes
-from isoflop.sweeps.plan import MFU, Plan, plan, price
+from isoflop.sweeps.plan import text as plan_text
+from isoflop.sweeps.plan.plan import MFU, Plan, plan, price
+from isoflop.sweeps.plan.resolution import Asked, Outcome, outcomes
 from isoflop.sweeps.sweeper import progress
 
 __all__ = ["Asked", "say"]

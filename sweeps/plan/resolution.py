@@ -19,7 +19,7 @@ from isoflop.analysis.result import FitError
 from isoflop.analysis.runs import read_runs
 from isoflop.errors import UserError
 from isoflop.scaling import identity
-from isoflop.sweeps import costs
+from isoflop.sweeps.plan import costs
 
 # families whose designs are simulated at most, and the time for all of them, where the first does not take it [s]
 SIMULATED, SECONDS = 3, 5.0

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from isoflop.sweeps.outcome import Outcome
-from isoflop.sweeps.plan import OVERHEAD_S, Plan
+from isoflop.sweeps.plan.plan import OVERHEAD_S, Plan
+from isoflop.sweeps.plan.resolution import Outcome
 from isoflop.wording import clock, short
 
 MOST = 24  # runs that have a line each, unless all are asked for

@@ -1,0 +1,1 @@
+"""What a sweep would run, take and cost, and what its laws could resolve."""
