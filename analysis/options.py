@@ -58,7 +58,7 @@ HoldOut = Annotated[str, _option('Rows to hold out instead: "C>=1e20"', shown=Fa
 
 def table(path: Path, columns: str = "", where: str = "", run: str = "") -> "pd.DataFrame":
     """The runs that a verb works on."""
-    from isoflop.analysis.runs import read_runs, select
+    from isoflop.analysis.tables.read import read_runs, select
 
     read = read_runs(path, columns=pairs(columns), run=run or None)
     if not where:

@@ -12,8 +12,8 @@ import time
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fit import fit
-from isoflop.analysis.laws import get_law
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.laws.catalogue import get_law
 
 TRUTH = {"E": 1.6, "A": 400.0, "alpha": 0.31, "B": 400.0, "beta": 0.29}
 SIZES = np.geomspace(1e7, 10**9.5, 6)

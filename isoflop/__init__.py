@@ -9,17 +9,17 @@ from typing import Any
 
 # public name -> the module that holds it
 _FACE = {
-    "read_runs": "isoflop.analysis.runs",
-    "select": "isoflop.analysis.runs",
-    "fit": "isoflop.analysis.fit",
-    "fit_groups": "isoflop.analysis.fit",
-    "Fit": "isoflop.analysis.result",
-    "Estimate": "isoflop.analysis.result",
-    "FitError": "isoflop.analysis.result",
-    "LAWS": "isoflop.analysis.laws",
-    "get_law": "isoflop.analysis.laws",
-    "compare": "isoflop.analysis.compare",
-    "judge": "isoflop.analysis.claims",
+    "read_runs": "isoflop.analysis.tables.read",
+    "select": "isoflop.analysis.tables.read",
+    "fit": "isoflop.analysis.fitting.fit",
+    "fit_groups": "isoflop.analysis.fitting.fit",
+    "Fit": "isoflop.analysis.fitting.result",
+    "Estimate": "isoflop.analysis.fitting.result",
+    "FitError": "isoflop.analysis.fitting.result",
+    "LAWS": "isoflop.analysis.laws.catalogue",
+    "get_law": "isoflop.analysis.laws.catalogue",
+    "compare": "isoflop.analysis.testing.compare",
+    "judge": "isoflop.analysis.claims.claim",
 }
 
 __all__ = sorted(_FACE)

@@ -17,15 +17,15 @@ VERBS = {
     "cancel": ("isoflop.sweeps.verbs", "ask the runs of a folder to stop, wherever they run"),
     "collect": ("isoflop.sweeps.verbs", "join a folder's records into a runs.csv"),
     "import-wandb": ("isoflop.sweeps.verbs", "make a table of the runs that Weights & Biases has"),
-    "fit": ("isoflop.analysis.__main__", "fit a law to a CSV of losses, with intervals"),
-    "predict": ("isoflop.analysis.__main__", "what a law says at another size, with an interval"),
+    "fit": ("isoflop.analysis.verbs", "fit a law to a CSV of losses, with intervals"),
+    "predict": ("isoflop.analysis.verbs", "what a law says at another size, with an interval"),
     "compare": (
-        "isoflop.analysis.__main__",
+        "isoflop.analysis.verbs",
         "which law predicts what it has not seen, beside naive lines and seed noise",
     ),
-    "frontier": ("isoflop.analysis.__main__", "compute-optimal size and data, by three approaches side by side"),
-    "judge": ("isoflop.analysis.__main__", "test claims written down beforehand"),
-    "report": ("isoflop.analysis.__main__", "one page: verdicts, figures, laws, every run"),
+    "frontier": ("isoflop.analysis.verbs", "compute-optimal size and data, by three approaches side by side"),
+    "judge": ("isoflop.analysis.verbs", "test claims written down beforehand"),
+    "report": ("isoflop.analysis.verbs", "one page: verdicts, figures, laws, every run"),
 }
 
 EXAMPLES = """examples:
@@ -57,7 +57,7 @@ def main() -> None:
         sys.exit(2)
     module = importlib.import_module(VERBS[verb][0])
     # a module of several verbs is told which; one of its own verb gets the rest alone
-    sys.exit(module.main([verb, *rest] if module.__name__.endswith((".verbs", "__main__")) else rest))
+    sys.exit(module.main([verb, *rest] if module.__name__.endswith(".verbs") else rest))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
         "--quick", action="store_true", help="a fraction of the study: half a minute, too little to conclude"
     )
     given = parser.parse_args(arguments)
-    from isoflop.analysis.__main__ import main as analyse
+    from isoflop.analysis.verbs import main as analyse
     from isoflop.scaling.app import main as train
     from isoflop.sweeps.verbs import main as sweeps
     from isoflop.wording import quoted

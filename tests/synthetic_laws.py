@@ -8,8 +8,8 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.declare import Law
-from isoflop.analysis.duals import Dual
+from isoflop.analysis.laws.declare import Law
+from isoflop.analysis.laws.dual_numbers import Dual
 
 # what a grid of runs looks like along each kind of column; any other name is an axis of six decades
 AXES = {

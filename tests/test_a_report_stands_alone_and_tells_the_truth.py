@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from studies import demo_study, grid_study
 
-from isoflop.analysis.figures.base import Figure, draw_all, figure_files, nice_ticks
-from isoflop.analysis.report import write_report
-from isoflop.analysis.view import look
+from isoflop.analysis.report.figures.base import Figure, draw_all, figure_files, nice_ticks
+from isoflop.analysis.report.report import write_report
+from isoflop.analysis.report.view import look
 from isoflop.numbers import number
 
 EVIL = "<script>alert('x')</script>"
@@ -128,7 +128,7 @@ def test_looking_at_runs_imports_no_drawing_library() -> None:
     import sys
 
     code = (
-        "import sys, isoflop.analysis.claims, isoflop.analysis.judging, isoflop.analysis.report; "
+        "import sys, isoflop.analysis.claims.claim, isoflop.analysis.claims.judging, isoflop.analysis.report.report; "
         "print('altair' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)

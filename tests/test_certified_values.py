@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isoflop.analysis.fit import fit
-from isoflop.analysis.frontier import frontier
-from isoflop.analysis.result import Fit
-from isoflop.analysis.runs import read_runs
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.frontier.frontier import frontier
+from isoflop.analysis.tables.read import read_runs
 
 FOLDER = os.environ.get("ISOFLOP_REFERENCE_DATA", "")
 pytestmark = pytest.mark.skipif(

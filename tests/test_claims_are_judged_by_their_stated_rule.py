@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from studies import demo_study, grid_study
 
-from isoflop.analysis.claims import FOLDER, Claim, Verdict, judge, load_claims, read_claim
-from isoflop.analysis.judging import changed_since, combine
-from isoflop.analysis.needs import Needs
-from isoflop.analysis.regions import Region
+from isoflop.analysis.claims.claim import FOLDER, Claim, Verdict, judge, load_claims, read_claim
+from isoflop.analysis.claims.judging import changed_since, combine
+from isoflop.analysis.claims.needs import Needs
+from isoflop.analysis.claims.region import Region
 from isoflop.errors import UserError
 
 GOOD = """

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from synthetic_laws import seeded
 
-from isoflop.analysis.fit import fit, fit_groups
-from isoflop.analysis.result import FitError
-from isoflop.analysis.solver import Problem
-from isoflop.analysis.uncertainty import Spread, bounded
+from isoflop.analysis.fitting.fit import fit, fit_groups
+from isoflop.analysis.fitting.result import FitError
+from isoflop.analysis.intervals.resampling import Spread, bounded
+from isoflop.analysis.solving.descent import Problem
 
 
 def study(noise: float = 0.003, E: float = 1.6, A: float = 400.0, sizes: int = 6, seed: int = 0) -> pd.DataFrame:
@@ -213,7 +213,7 @@ def test_a_missing_interval_has_its_reason_in_words(monkeypatch: pytest.MonkeyPa
         return drawn
 
     # one search in twenty comes to no minimum: more than a 95 % interval can do without
-    monkeypatch.setattr("isoflop.analysis.uncertainty._refit", failing)
+    monkeypatch.setattr("isoflop.analysis.intervals.resampling._refit", failing)
     answer = fit(study().head(24))
     assert all(e.low is None and e.high is None for e in (answer.params | answer.derived).values())
     assert answer.status == "converged"

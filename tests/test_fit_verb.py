@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from synthetic_laws import seeded
 
 from isoflop import record
-from isoflop.analysis.__main__ import main
-from isoflop.analysis.fit import fit
-from isoflop.analysis.runs import read_runs, select
-from isoflop.analysis.specification import specification
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.tables.read import read_runs, select
+from isoflop.analysis.testing.specification_curve import specification
+from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from studies import demo_study, grid_study
 
-from isoflop.analysis.backtest import backtest, hold_out
-from isoflop.analysis.cells import level_index, points, seed_noise
-from isoflop.analysis.result import FitError
+from isoflop.analysis.fitting.result import FitError
+from isoflop.analysis.tables.replicates import level_index, points, seed_noise
+from isoflop.analysis.testing.backtest import backtest, hold_out
 
 
 def test_the_losses_held_out_do_not_change_the_prediction() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from studies import demo_study
 
-from isoflop.analysis.__main__ import main
+from isoflop.analysis.verbs import main
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from benchmarks.coverage import DATA, SIZES, TRUTH, marks
-from isoflop.analysis.__main__ import main
-from isoflop.analysis.compare import compare
-from isoflop.analysis.lack_of_fit import lack_of_fit
-from isoflop.analysis.laws import get_law
+from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.testing.compare import compare
+from isoflop.analysis.testing.lack_of_fit import lack_of_fit
+from isoflop.analysis.verbs import main
 
 
 def study(design: str, seed: int, bend: float = 0.0) -> pd.DataFrame:

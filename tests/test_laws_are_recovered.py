@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from synthetic_laws import noiseless, seeded
 
-from isoflop.analysis.fit import fit
-from isoflop.analysis.laws import LAWS, get_law
-from isoflop.analysis.solver import Objective, Problem, minimise, search
-from isoflop.analysis.starts import starts
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.laws.catalogue import LAWS, get_law
+from isoflop.analysis.solving.descent import Objective, Problem, minimise, search
+from isoflop.analysis.solving.starts import starts
 from isoflop.errors import UserError
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isoflop.analysis.__main__ import main
-from isoflop.analysis.compare import compare
-from isoflop.analysis.fit import fit
-from isoflop.analysis.frontier import frontier
-from isoflop.analysis.laws import get_law
-from isoflop.analysis.noise import scatter
-from isoflop.analysis.predict import predict
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.frontier.frontier import frontier
+from isoflop.analysis.intervals.scatter import scatter
+from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.testing.compare import compare
+from isoflop.analysis.testing.predict import predict
+from isoflop.analysis.verbs import main
 
 TRUTH = {"E": 1.6, "A": 400.0, "alpha": 0.34, "B": 400.0, "beta": 0.28}
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isoflop.analysis.design import Truth, resolve, warnings
-from isoflop.analysis.fit import fit, fit_groups
-from isoflop.analysis.improve import errors, improve
-from isoflop.analysis.truth import planned
+from isoflop.analysis.design.assumed_law import planned
+from isoflop.analysis.design.next_runs import errors, improve
+from isoflop.analysis.design.simulate import Truth, resolve, warnings
+from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.errors import UserError
 
 TRUTH = Truth.given("E=1.6,A=400,alpha=.31,B=400,beta=.29")

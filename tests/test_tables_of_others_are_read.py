@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from synthetic_laws import seeded
 
-from isoflop.analysis.__main__ import main
-from isoflop.analysis.fit import fit
-from isoflop.analysis.presets import PRESETS
-from isoflop.analysis.runs import read_runs, select
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.tables.presets import PRESETS
+from isoflop.analysis.tables.read import read_runs, select
+from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 from isoflop.sweeps.import_wandb import import_wandb, write
 

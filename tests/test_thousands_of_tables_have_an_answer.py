@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from isoflop.analysis.compare import compare
-from isoflop.analysis.fit import fit_groups
-from isoflop.analysis.frontier import frontier
-from isoflop.analysis.result import STATUSES
+from isoflop.analysis.fitting.fit import fit_groups
+from isoflop.analysis.fitting.result import STATUSES
+from isoflop.analysis.frontier.frontier import frontier
+from isoflop.analysis.testing.compare import compare
 from isoflop.errors import UserError
 
 # a failing table is small already; to make it smaller takes minutes

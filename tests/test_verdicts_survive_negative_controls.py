@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from studies import TRUTH, demo_study, grid_study
 
-from isoflop.analysis.claims import FOLDER, Claim, Verdict, read_claim
-from isoflop.analysis.judging import judge_claim
+from isoflop.analysis.claims.claim import FOLDER, Claim, Verdict, read_claim
+from isoflop.analysis.claims.judging import judge_claim
 
 MATCHED = read_claim(FOLDER / "matched-C.yaml")
 PREDICTABLE = read_claim(FOLDER / "predictable-D.yaml")

@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from isoflop.analysis.design import Resolution, Truth, resolve, warnings
-from isoflop.analysis.fit import fit
-from isoflop.analysis.improve import improve
-from isoflop.analysis.result import FitError
-from isoflop.analysis.runs import read_runs
+from isoflop.analysis.design.next_runs import improve
+from isoflop.analysis.design.simulate import Resolution, Truth, resolve, warnings
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.result import FitError
+from isoflop.analysis.tables.read import read_runs
 from isoflop.errors import UserError
 from isoflop.scaling import identity
 from isoflop.sweeps.plan import costs

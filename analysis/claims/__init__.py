@@ -1,0 +1,1 @@
+"""Stated predictions and their verdicts."""

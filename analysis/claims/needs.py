@@ -1,0 +1,175 @@
+"""Needs: which runs a claim asks for, and in words which of them are missing.
+
+needs = Needs.read({"grid": {"N": 6, "D": 6}, "seeds": {"count": 3, "at": {"N": 3}}}, where="H1.yaml")
+needs.missing(runs_of_one_family)
+# ["has 3 of 6 N with at least 6 D each, lacks 3 N × 6 D = 18 runs", "has 3 seeds at 1 of 3 N, lacks ... = 4 runs"]
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from isoflop.analysis.tables.replicates import CELL, level_index, points
+from isoflop.errors import UserError
+
+AXES = ("N", "D", "C", "D_unique", "width", "depth", "seq_len")
+KEYS = ("families", "grid", "seeds", "span", "tuned", "columns")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What there must be: families (of the claim); grid, seeds, span, tuned, columns (of every family).
+
+    grid    {N: 6, D: 6}: at least 6 N with at least 6 D each; with one axis, that many levels of it
+    seeds   {count: 3, at: {D: 2}}: at least 3 seeds of one cell at no fewer than 2 D
+    span    {D: 1.5}: at least 1.5 decades
+    tuned   {lr: 3}: at some size at least 3 lr, the best of them neither the smallest nor the largest
+    columns [lr]: columns that must have values
+    """
+
+    families: int = 1
+    grid: Mapping[str, int] = field(default_factory=dict)
+    seeds: tuple[int, str, int] | None = None
+    span: Mapping[str, float] = field(default_factory=dict)
+    tuned: Mapping[str, int] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, given: Any, where: str) -> "Needs":
+        """The needs of a claim's yaml; UserError naming `where` and the key."""
+        data = _mapping(given or {}, where, "needs")
+        unknown = sorted(str(k) for k in data if k not in KEYS)
+        if unknown:
+            raise UserError(f"{where}: needs has no key {', '.join(unknown)}; it may have {', '.join(KEYS)}")
+        grid = _counts(data.get("grid", {}), where, "needs.grid", AXES)
+        if len(grid) > 2:
+            raise UserError(f"{where}: needs.grid names {len(grid)} axes; give one or two, such as {{N: 6, D: 6}}")
+        span = _mapping(data.get("span", {}), where, "needs.span")
+        for axis, decades in span.items():
+            if axis not in AXES or isinstance(decades, bool) or not isinstance(decades, int | float) or decades <= 0:
+                raise UserError(f"{where}: needs.span={dict(span)!r} must give decades above 0 for {', '.join(AXES)}")
+        columns = data.get("columns", [])
+        if not isinstance(columns, list) or not all(isinstance(c, str) for c in columns):
+            raise UserError(f"{where}: needs.columns={columns!r} must be a list of names of columns")
+        return cls(
+            families=_count(data.get("families", 1), where, "needs.families"),
+            grid=grid,
+            seeds=_seeds(data["seeds"], where) if "seeds" in data else None,
+            span={axis: float(decades) for axis, decades in span.items()},
+            tuned=_counts(data.get("tuned", {}), where, "needs.tuned", None),
+            columns=tuple(columns),
+        )
+
+    def missing(self, runs: pd.DataFrame) -> list[str]:
+        """What one family's runs lack, a phrase each with the number of runs; empty where nothing."""
+        rows = points(runs)
+        asked = {*self.grid, *self.span, *self.tuned, *self.columns, *([self.seeds[1]] if self.seeds else [])}
+        absent = sorted(c for c in asked if c not in rows or not rows[c].notna().any())
+        if absent and len(rows):
+            return [f"no values in the column{'s' if len(absent) > 1 else ''} {', '.join(absent)}"]
+        if rows.empty:
+            wanted = " × ".join(f"{count} {axis}" for axis, count in self.grid.items()) or "any"
+            return [f"no finished runs, needs {wanted}"]
+        said = [_lacks_grid(rows, self.grid), _lacks_seeds(rows, self.seeds)]
+        said += [_lacks_span(rows, axis, decades) for axis, decades in self.span.items()]
+        said += [_lacks_tuning(rows, knob, count) for knob, count in self.tuned.items()]
+        return [phrase for phrase in said if phrase]
+
+
+def tuned_rows(rows: pd.DataFrame, knobs: tuple[str, ...]) -> pd.DataFrame:
+    """Of every (family, N, D) only the runs at the knob's best value: the lowest mean loss over seeds."""
+    for knob in knobs:
+        cell = [c for c in ("family", "data", "N", "D") if c in rows]
+        means = rows.groupby([*cell, knob], dropna=False)["L"].mean().reset_index()
+        best = means.loc[means.groupby(cell, dropna=False)["L"].idxmin(), [*cell, knob]]
+        rows = rows.merge(best, on=[*cell, knob])
+    return rows
+
+
+def _lacks_grid(rows: pd.DataFrame, grid: Mapping[str, int]) -> str:
+    """Which levels of the grid are not there."""
+    if not grid:
+        return ""
+    *outer, (inner, count) = grid.items()
+    inner_level = level_index(rows[inner])
+    if not outer:
+        have = int(inner_level.max()) + 1
+        return "" if have >= count else f"{have} of {count} {inner} ({_runs(count - have)} missing)"
+    axis, wanted = outer[0]
+    per_level = pd.Series(inner_level).groupby(level_index(rows[axis])).nunique().sort_values(ascending=False)
+    full = int((per_level >= count).sum())
+    if full >= wanted:
+        return ""
+    top = [min(int(n), count) for n in per_level.iloc[:wanted]]
+    short = sum(count - n for n in top) + (wanted - len(top)) * count
+    return f"{full} of {wanted} {axis} with at least {count} {inner} each ({_runs(short)} missing)"
+
+
+def _lacks_seeds(rows: pd.DataFrame, seeds: tuple[int, str, int] | None) -> str:
+    """At how many levels there are too few seeds."""
+    if seeds is None:
+        return ""
+    count, axis, wanted = seeds
+    key = [c for c in CELL if c in rows]
+    unit = "seed" if "seed" in rows else key[0]
+    cells = rows.assign(_level=level_index(rows[axis])).groupby([*key, "_level"], dropna=False)[unit].nunique()
+    best = cells.groupby("_level").max().sort_values(ascending=False)
+    full = int((best >= count).sum())
+    if full >= wanted:
+        return ""
+    top = [min(int(n), count) for n in best.iloc[:wanted]]
+    short = sum(count - n for n in top) + (wanted - len(top)) * count
+    return f"{count} seeds at {full} of {wanted} {axis} ({_runs(short)} missing)"
+
+
+def _lacks_span(rows: pd.DataFrame, axis: str, decades: float) -> str:
+    """How much of the span is missing."""
+    have = math.log10(float(rows[axis].max()) / float(rows[axis].min()))
+    # budgets are rounded to whole steps, so a planned span may be a rounding short
+    return "" if have >= decades - math.log10(1.05) else f"{have:.1f} of {decades:g} decades of {axis}"
+
+
+def _lacks_tuning(rows: pd.DataFrame, knob: str, count: int) -> str:
+    """Whether some size has the knob searched with the best value inside the grid."""
+    for _, cell in rows.groupby(level_index(rows["N"])):
+        loss = cell.groupby(knob)["L"].mean().sort_index()
+        if len(loss) >= count and 0 < int(loss.to_numpy().argmin()) < len(loss) - 1:
+            return ""
+    most = int(rows.groupby(level_index(rows["N"]))[knob].nunique().max())
+    return f"{most} of {count} {knob} tried at one N (the best must lie inside)"
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'' if count == 1 else 's'}"
+
+
+def _mapping(given: Any, where: str, key: str) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise UserError(f"{where}: {key}={given!r} must be a mapping")
+    return given
+
+
+def _count(given: Any, where: str, key: str) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise UserError(f"{where}: {key}={given!r} must be a whole number of at least 1")
+    return given
+
+
+def _counts(given: Any, where: str, key: str, allowed: tuple[str, ...] | None) -> dict[str, int]:
+    """A mapping of columns to counts."""
+    for axis in _mapping(given, where, key):
+        if allowed and axis not in allowed:
+            raise UserError(f"{where}: {key} names {axis!r}; an axis is one of {', '.join(allowed)}")
+    return {axis: _count(count, where, f"{key}.{axis}") for axis, count in given.items()}
+
+
+def _seeds(given: Any, where: str) -> tuple[int, str, int]:
+    """The need for seeds: how many, on which axis, at how many of its levels."""
+    data = _mapping(given, where, "needs.seeds")
+    if set(data) != {"count", "at"} or not isinstance(data["at"], Mapping) or len(data["at"]) != 1:
+        raise UserError(f"{where}: needs.seeds={dict(data)!r} must look like {{count: 3, at: {{D: 2}}}}")
+    (axis, levels), *_ = _counts(data["at"], where, "needs.seeds.at", AXES).items()
+    return _count(data["count"], where, "needs.seeds.count"), axis, levels

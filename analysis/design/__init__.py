@@ -1,0 +1,1 @@
+"""What runs could tell before they are made."""

@@ -1,0 +1,203 @@
+"""Truth: what a plan takes for granted while no runs are there, or what the runs that are there say.
+
+A stated law, its parameters, and the scatter of runs about it; losses drawn from it stand in for runs not yet made.
+
+    truth = Truth.assumed(rows)                                  # a generic one, centred on the design
+    truth = Truth.given("E=1.6,A=400,alpha=.31,B=400,beta=.29")
+    truth = Truth.fitted(fit(read_runs("runs.csv")))
+    truth.draw(planned(rows, truth.form), np.random.default_rng(0))   # losses (rows,) of one imagined study
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.fitting.result import Fit, FitError
+from isoflop.analysis.laws.catalogue import Law, get_law
+from isoflop.analysis.laws.dual_numbers import Array, Dual
+from isoflop.analysis.tables.rows import number_runs
+from isoflop.errors import UserError
+from isoflop.numbers import percent
+
+# of ln L from one run to another: the noise at which science.md, R6, asks what a design can tell
+NOISE = 0.005
+# of the variance, what the marks of a run have in common: .4 % by run and .2 % by mark, as in benchmarks/coverage.py
+SHARED = 0.8
+# Besiroglu et al. 2024, arXiv:2404.10102: .348 and .366, rounded
+ALPHA, BETA = 0.34, 0.37
+# along the best split of C the reducible loss falls with this power (Hoffmann et al. 2022, arXiv:2203.15556, eq. 4)
+EXPONENTS = {"N": ALPHA, "D": BETA, "C": ALPHA * BETA / (ALPHA + BETA)}
+# share of E in the loss at the middle of the design: 1.8 of about 3 nats, as on the points of Hoffmann et al. 2022
+OFFSET, MIDDLE = 0.6, 3.0
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A law by name, its parameters, the standard deviation of ln L between runs (`noise`, of which the share `shared`
+    of the variance is common to the marks of a run), and where that comes from."""
+
+    params: Mapping[str, float]
+    law: str = "chinchilla"
+    noise: float = NOISE
+    shared: float = SHARED
+    source: str = field(default="stated", compare=False)
+
+    def __post_init__(self) -> None:
+        _check(self.form, self.params, self.noise)
+
+    @property
+    def form(self) -> Law:
+        """The law itself."""
+        return get_law(self.law)
+
+    @classmethod
+    def assumed(cls, rows: pd.DataFrame, law: str = "chinchilla", noise: float = NOISE) -> "Truth":
+        """A generic truth centred on the design: at the geometric middle of its columns E is 60 % of the loss and the
+        other terms share the rest evenly; UserError for a law of other parameters."""
+        form, values = get_law(law), planned(rows, get_law(law))
+        if not set(form.params) <= {"E", "A", "alpha", "B", "beta"}:
+            raise UserError(
+                f"nothing is assumed of {form.name}, which has {', '.join(form.params)}: give its values, or runs to "
+                "fit, or choose chinchilla"
+            )
+        if values.empty:
+            raise UserError("a design without rows has no middle to centre a truth on; give its values")
+        middle = [float(np.exp(np.log(values[c]).mean())) for c in form.columns]
+        kinds = [a if a in EXPONENTS else c for a, c in zip(form.arguments, form.columns, strict=True)]
+        exponents = [EXPONENTS.get(kind, ALPHA) for kind in kinds]
+        if len(form.columns) > sum(name in form.params for name in ("alpha", "beta")):  # one exponent for both terms
+            exponents = [sum(exponents) / len(exponents)]
+        params = dict(zip([n for n in ("alpha", "beta") if n in form.params], exponents, strict=True))
+        scales = [name for name in ("A", "B") if name in form.params]
+        share = (1 - OFFSET * ("E" in form.params)) / len(scales)
+        params |= {"E": OFFSET * MIDDLE} if "E" in form.params else {}
+        for name in scales:  # the term of an amplitude, by its own derivative
+            ones = params | dict.fromkeys(scales, 1.0) | {name: Dual(np.array(1.0), {0: np.array(1.0)})}
+            params |= {name: share * MIDDLE / float(form(*middle, **ones).d[0])}
+        powers = " and ".join(f"{name} {params[name]:.3g}" for name in ("alpha", "beta") if name in params)
+        at = ", ".join(f"{c}={x:.2g}" for c, x in zip(form.columns, middle, strict=True))
+        parts = (
+            f"E is {percent(OFFSET, 0)} of the loss and each term {percent(share, 0)}"
+            if "E" in params
+            else f"L is {MIDDLE:g}"
+        )
+        said = f"assumed: {powers}, and at the middle of the design ({at}) {parts}; noise {percent(noise, 2)}"
+        return cls({name: params[name] for name in form.params}, law, noise, source=said)
+
+    @classmethod
+    def given(cls, text: str, law: str = "chinchilla", noise: float = NOISE) -> "Truth":
+        """The values that a text gives, 'E=1.6,A=400,alpha=.31,B=400,beta=.29', also noise=.004; UserError where one is
+        missing, unknown or impossible."""
+        form, found = get_law(law), dict[str, float]()
+        for part in filter(None, (p.strip() for p in text.split(","))):
+            name, equals, number = (x.strip() for x in part.partition("="))
+            if not equals or name in found or name not in {*form.params, "noise"}:
+                wrong = "given twice" if name in found else "no name=value of this law"
+                raise UserError(f"{part!r} is {wrong}; {_example(form)}")
+            try:
+                found[name] = float(number)
+            except ValueError:
+                raise UserError(f"{part!r} is no number; {_example(form)}") from None
+        missing = [name for name in form.params if name not in found]
+        if missing:
+            raise UserError(f"the truth {text!r} lacks {', '.join(missing)}; {_example(form)}")
+        noise = found.pop("noise", noise)
+        return cls({name: found[name] for name in form.params}, law, noise, source=f"given; noise {percent(noise, 2)}")
+
+    @classmethod
+    def fitted(cls, answer: Fit) -> "Truth":
+        """The parameters and the scatter of a fit of runs that are there; UserError where it has no values."""
+        if len(answer.values) < len(answer.params) or answer.noise is None:
+            raise UserError(f"no truth can be taken from {answer.n_rows} rows ({answer.reason}); give its values")
+        noise = answer.noise.pooled
+        assert answer.problem is not None
+        if answer.problem.objective.raw:  # in nats there
+            noise /= float(np.median(answer.problem.target))
+        doubt = "" if answer.status == "converged" else f" ({answer.status}: {answer.reason})"
+        values = ", ".join(f"{k} {v:.4g}" for k, v in answer.values.items())
+        said = f"fitted to {answer.n_runs} runs{doubt}: {values}; noise {percent(noise, 2)}"
+        # runs that a law passes through leave no noise, and no study can be imagined without some
+        return cls(answer.values, answer.law.name, max(noise, 1e-6), _shared(answer), said)
+
+    def loss(self, rows: pd.DataFrame) -> Array:
+        """The loss without noise at the rows, (rows,)."""
+        columns = (rows[c].to_numpy(float) for c in self.form.columns)
+        return np.asarray(np.broadcast_to(self.form(*columns, **self.params), len(rows)), dtype=float)
+
+    def draw(self, rows: pd.DataFrame, rng: np.random.Generator) -> Array:
+        """Losses (rows,) of one imagined study of planned rows: noise by run and by row, normal in ln L."""
+        runs, count = number_runs(rows, None)
+        by_run = rng.normal(0, self.noise * np.sqrt(self.shared), count)[runs]
+        by_row = rng.normal(0, self.noise * np.sqrt(1 - self.shared), len(rows))
+        drawn: Array = self.loss(rows) * np.exp(by_run + by_row)
+        return drawn
+
+
+def best_split(law: Law, C: float, params: Mapping[str, Any]) -> list[Any] | None:
+    """The columns of a law at the best split of C [FLOPs], in its order; None where it knows of none."""
+    if law.columns == ("C",):
+        return [C]
+    curves = [f"{argument}_opt" for argument in law.arguments]
+    return [law.curve(name, C, params) for name in curves] if set(curves) <= set(law.curves) else None
+
+
+def planned(rows: pd.DataFrame, law: Law, also: Sequence[str] = ()) -> pd.DataFrame:
+    """The columns of the law, those in `also` and run_id, one row for each measured point, in an order that the table
+    does not decide; UserError where a column is missing or holds no number above 0."""
+    columns = list(dict.fromkeys([*law.columns, *also]))
+    if len(rows) == 0:
+        return pd.DataFrame({c: np.empty(0) for c in columns} | {"run_id": np.empty(0, dtype=np.intp)})
+    missing = [c for c in columns if c not in rows]
+    if missing:
+        raise UserError(f"{law.name} needs the columns {', '.join(columns)}; the plan has no {', '.join(missing)}")
+    numbers = np.column_stack([pd.to_numeric(rows[c], errors="coerce").to_numpy(float) for c in columns])
+    bad = ~(np.isfinite(numbers) & (numbers > 0)).all(1)
+    if bad.any():
+        shown = ", ".join(f"{c}={rows[c].iloc[int(bad.argmax())]}" for c in columns)
+        raise UserError(f"a planned row has {shown}, and a law needs numbers above 0; mend it or leave the run out")
+    found = pd.DataFrame(numbers, columns=columns)
+    if "run_id" in rows:
+        found = found.assign(run_id=rows["run_id"].array).drop_duplicates()
+    else:  # every row is a run, replicates too
+        found = found.sort_values(columns, kind="stable").assign(run_id=np.arange(len(found)))
+    return found.sort_values(["run_id", *columns], kind="stable").reset_index(drop=True)
+
+
+def _check(form: Law, params: Mapping[str, float], noise: float) -> None:
+    """UserError where a parameter is missing or outside what the law allows, or there is no noise."""
+    if set(params) != set(form.params):
+        raise UserError(f"a truth of {form.name} has {', '.join(form.params)}, not {', '.join(params) or 'nothing'}")
+    for name, kind in form.params.items():
+        low = f"above {kind.low:g}" if kind.log or kind.flat else f"{kind.low:g} or more"
+        enough = params[name] > kind.low if kind.log or kind.flat else params[name] >= kind.low
+        if not (np.isfinite(params[name]) and enough and params[name] <= kind.high):
+            most = f", and at most {kind.high:g}" if np.isfinite(kind.high) else ""
+            raise UserError(f"{name}={params[name]:g} is no truth of {form.name}: give a number {low}{most}")
+    if not 0 < noise < 1:
+        raise UserError(f"noise={noise:g} is not between 0 and 1; it is relative, give noise=0.005 for .5 %")
+
+
+def _example(form: Law) -> str:
+    values = {"E": "1.6", "A": "400", "alpha": ".31", "B": "400", "beta": ".29"}
+    return "give " + ",".join(f"{name}={values.get(name, '...')}" for name in form.params)
+
+
+def _shared(answer: Fit) -> float:
+    """The share of the variance that the marks of a run have in common, from the residuals where runs have marks."""
+    assert answer.problem is not None
+    assert answer.u is not None
+    assert answer.noise is not None
+    try:
+        runs, count = number_runs(answer.rows, None)
+    except FitError:
+        return SHARED
+    if count != answer.n_runs or count == len(runs) or answer.noise.pooled <= 0:
+        return SHARED
+    gaps = answer.problem.residuals(answer.u[None])[0]
+    gaps = gaps if answer.problem.scale is None else gaps / answer.problem.scale
+    within = gaps - (np.bincount(runs, weights=gaps) / np.bincount(runs))[runs]
+    by_row = float((within**2).sum()) / (len(runs) - count)
+    return float(np.clip(1 - by_row / answer.noise.pooled**2, 0.0, 0.99))

@@ -1,0 +1,302 @@
+"""Design: what a ladder of runs could resolve, said before any money is spent.
+
+Losses are drawn from a stated truth at the planned rows, fitted as real ones would be, and the spread of many such
+studies is what the real study should expect; what a design cannot answer is said in words.
+
+    truth = Truth.assumed(rows)                        # rows: N, D, C, run_id of one family's planned runs
+    print(resolve(rows, truth, target_C=1e22))
+    # L(N, D) = E + A N^-alpha + B D^-beta, assumed: alpha 0.34 and beta 0.37, ...; noise 0.50 %
+    #   36 rows of 36 runs; 30 imagined studies in 4.0 s, fitted by huber(0.001): 30 converged
+    #   alpha  0.34 ± 0.022         sd 0.011     an interval in 30 of 30
+    #   L_opt  2.063 ± 1.2 %        sd 0.59 %    an interval in 30 of 30
+    #   two families are told apart where alpha differs by 0.043 (95% two-sided, power 80%)
+    for sentence in warnings(rows, truth): print(sentence)
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.design.assumed_law import Truth, best_split, planned
+from isoflop.analysis.design.warnings import warnings
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.pipeline import Settings
+from isoflop.analysis.fitting.result import Estimate, Fit, FitError
+from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.tables.rows import number_runs
+from isoflop.errors import UserError
+from isoflop.numbers import percent
+
+__all__ = ["Resolution", "Resolved", "Truth", "resolve", "warnings"]
+
+# the fewest studies that tell a spread: its own standard error is then a fifth (1 / sqrt(2 n))
+FEWEST = 12
+# studies at the most, and the time after which no more are begun [s]
+STUDIES, SECONDS = 100, 4.0
+# of a bootstrap: its half-widths scatter by a twentieth (1 / sqrt(2 n)), little beside that between studies
+RESAMPLES = 200
+# 80 % power is the custom since Cohen 1988, Statistical Power Analysis; normal quantiles of .975 and .8
+POWER = 0.8
+# a half-width of a logarithm beyond which a share no longer stands for a factor (e^.2 is 1.22)
+LARGE = 0.2
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What the studies make of one quantity: its true value, the median half-width of its interval (None where most
+    studies have none), the standard deviation of its estimates, and in how many studies it has an interval.
+
+    `relative`: half-width and sd are of the logarithm, so 0.01 is 1 % (amplitudes, and what is said of a budget).
+    """
+
+    truth: float
+    half_width: float | None
+    sd: float | None
+    intervals: int
+    relative: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class Resolution:
+    """What a design resolves; `reason` says in one sentence why not, where it resolves nothing.
+
+    `quantities` are the law's parameters and derived quantities, and for a budget `C` its L_opt, N_opt, D_opt.
+    """
+
+    truth: Truth
+    n_rows: int
+    n_runs: int
+    studies: int = 0
+    seconds: float = 0.0
+    level: float = 0.95
+    loss: str = "huber(0.001)"
+    C: float | None = None
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    quantities: Mapping[str, Resolved] = field(default_factory=dict)
+    reason: str = ""
+
+    def difference(self, name: str, power: float = POWER) -> float | None:
+        """The smallest difference in a quantity that two families measured so tell apart, two-sided at the level.
+
+        (z of level + z of power) sqrt(2) sd, for two independent fits. Families that share data and seeds are paired,
+        and the noise they share falls out: that is ignored, so the number is on the safe side. None where most studies
+        have no interval; of the logarithm for what is relative.
+        """
+        from scipy.special import ndtri
+
+        found = self.quantities.get(name)
+        if found is None or found.sd is None or found.half_width is None:
+            return None
+        return float((ndtri(0.5 + self.level / 2) + ndtri(power)) * np.sqrt(2) * found.sd)
+
+    @property
+    def delta_alpha(self) -> float | None:
+        """The smallest difference in alpha that two families tell apart, by `difference`."""
+        return self.difference("alpha")
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each quantity: name, truth, half_width, sd, intervals, relative."""
+        return pd.DataFrame([{"name": name} | vars(found) for name, found in self.quantities.items()])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; null for what does not exist."""
+        truth = {"law": self.truth.law, "params": dict(self.truth.params), "noise": self.truth.noise}
+        return {
+            "truth": truth | {"shared": self.truth.shared, "source": self.truth.source},
+            "n_rows": self.n_rows,
+            "n_runs": self.n_runs,
+            "studies": self.studies,
+            "seconds": self.seconds,
+            "level": self.level,
+            "loss": self.loss,
+            "target_C": self.C,
+            "statuses": dict(self.statuses),
+            "quantities": {name: vars(found) for name, found in self.quantities.items()},
+            "delta_alpha": self.delta_alpha,
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> "Resolution":
+        """The resolution that `to_json` made plain values of."""
+        quantities = {name: Resolved(**found) for name, found in said["quantities"].items()}
+        kept = ("n_rows", "n_runs", "studies", "seconds", "level", "loss", "statuses", "reason")
+        known = {name: said[name] for name in kept}
+        return cls(Truth(**said["truth"]), C=said["target_C"], quantities=quantities, **known)
+
+    def __str__(self) -> str:
+        lines = [f"{self.truth.form.formula}, {self.truth.source}"]
+        counts = ", ".join(f"{n} {status}" for status, n in self.statuses.items())
+        done = f"{self.studies} imagined studies in {self.seconds:.1f} s, fitted by {self.loss}: {counts}"
+        lines.append(f"  {self.n_rows} rows of {self.n_runs} runs" + (f"; {done}" if self.studies else ""))
+        width = max(map(len, self.quantities), default=0)
+        for name, found in self.quantities.items():
+            sd = f"sd {_shown(found.sd, found.relative)}"
+            lines.append(
+                f"  {name:<{width}}  {_between(found):<20} {sd:<12} an interval in {found.intervals} of {self.studies}"
+            )
+        if self.C is not None:
+            names = ", ".join(name for name in self.quantities if name.endswith("_opt"))
+            lines.append(f"  {names or 'L_opt'}: at C={self.C:.3g}; % and ×÷ are relative")
+        if self.delta_alpha is not None:
+            told = f"alpha differs by {self.delta_alpha:.2g} ({self.level:.0%} two-sided, power {POWER:.0%})"
+            lines.append(f"  two families are told apart where {told}")
+        return "\n".join(lines + ([f"  {self.reason}"] if self.reason else []))
+
+    __repr__ = __str__
+
+
+def resolve(
+    rows: pd.DataFrame,
+    truth: Truth,
+    *,
+    target_C: float | None = None,
+    studies: int = STUDIES,
+    seconds: float = SECONDS,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    **settings: Any,
+) -> Resolution:
+    """Imagine studies of the planned rows of one family, fit each, and say what they resolve.
+
+    `rows` has the columns of the law and run_id, which the marks of a run share (without it every row is a run).
+    Studies are made until there are `studies`, or until `seconds` are over and FEWEST are there; the same seed and
+    number give the same answer, whatever the order of the rows. `settings` are those of `fit` (loss, delta, interval,
+    level, resamples: 200 here). UserError for a column that is missing, or a law that has no best split of target_C.
+    """
+    table, settings = planned(rows, truth.form), {"resamples": RESAMPLES} | settings
+    if target_C is not None and best_split(truth.form, target_C, truth.params) is None:
+        raise UserError(f"{truth.law} has no best split of target_C={target_C:g}; leave it out or choose chinchilla")
+    base = Resolution(
+        truth,
+        len(table),
+        number_runs(table, None)[1],
+        level=settings.get("level", 0.95),
+        loss=_loss(**settings),
+        C=target_C,
+    )
+    Settings(**settings).of(truth.form)  # a setting that cannot be is no study that failed
+    free = len(truth.form.params) - len({**(settings.get("pin") or {}), **(settings.get("prior") or {})})
+    if len(table) < free:
+        need = f"{truth.law} has {free} parameters and needs as many rows at the least"
+        return replace(base, reason=f"{len(table)} rows are planned: {need}; add runs or choose a smaller law")
+    begun, found = time.perf_counter(), list[_Study]()
+    for i in range(studies):
+        found.append(_study(table, truth, target_C, np.random.default_rng([seed, i]), settings))
+        if progress is not None:
+            progress(i + 1, studies)
+        if i + 1 >= FEWEST and time.perf_counter() - begun > seconds:
+            break
+    done = replace(base, studies=len(found), seconds=time.perf_counter() - begun, reason=_reason(found))
+    return replace(done, statuses=dict(Counter(s.status for s in found).most_common()), quantities=_spread(base, found))
+
+
+class _Study(NamedTuple):
+    """The status of one study and its reason; of each quantity the estimate, or its logarithm, and the half-width of
+    its interval, NaN and infinite where there is none."""
+
+    status: str
+    reason: str
+    found: Mapping[str, tuple[float, float]]
+
+
+def _study(
+    table: pd.DataFrame, truth: Truth, target_C: float | None, rng: np.random.Generator, settings: Mapping[str, Any]
+) -> _Study:
+    try:
+        answer = fit(table.assign(**{truth.form.target: truth.draw(table, rng)}), truth.form, **settings)
+    except FitError as error:
+        return _Study("failed", str(error), {})
+    estimates = answer.params | answer.derived | _at_budget(answer, target_C)
+    relative = _relative(truth.form)
+    found = {name: _sides(e, name not in relative, answer.status) for name, e in estimates.items()}
+    return _Study(answer.status, answer.reason, found)
+
+
+def _at_budget(answer: Fit, target_C: float | None) -> dict[str, Estimate]:
+    """The best split of the budget and its loss, by the fit."""
+    law = answer.law
+    if target_C is None:
+        return {}
+    names = [f"{name}_opt" for name in law.arguments if f"{name}_opt" in law.curves]
+
+    def loss(**p: Any) -> Any:
+        return law(*(best_split(law, target_C, p) or ()), **p)
+
+    found = {"L_opt": answer.quantity(loss, log=True)}
+    for name in names:
+        found[name] = answer.quantity(lambda name=name, **p: law.curve(name, target_C, p), log=True)
+    return found
+
+
+def _sides(estimate: Estimate, linear: bool, status: str) -> tuple[float, float]:
+    """The estimate and its half-width, of their logarithms where not linear; a fit that claims would refuse has none
+    (analysis/claims/quantities.py)."""
+    value, low, high = (np.nan if x is None else float(x) for x in (estimate.value, estimate.low, estimate.high))
+    if not linear:
+        value, low, high = (np.log(x) if x > 0 else np.nan for x in (value, low, high))
+    half = (high - low) / 2 if status == "converged" else np.nan
+    return value, half if np.isfinite(half) else np.inf
+
+
+def _spread(base: Resolution, studies: list[_Study]) -> dict[str, Resolved]:
+    """Every quantity over the studies."""
+    law, params = base.truth.form, dict(base.truth.params)
+    true = params | {name: float(value) for name, value in law.derive(params).items()}
+    if base.C is not None:
+        split = best_split(law, base.C, params) or []
+        true |= {"L_opt": float(law(*split, **params))}
+        true |= {f"{name}_opt": float(x) for name, x in zip(law.arguments, split, strict=True)}
+    out = {}
+    for name in next((study.found for study in studies if study.found), {}):
+        values, halves = np.array([study.found.get(name, (np.nan, np.inf)) for study in studies]).T
+        known, half = values[np.isfinite(values)], float(np.median(halves))
+        out[name] = Resolved(
+            true[name],
+            half if np.isfinite(half) else None,
+            float(known.std(ddof=1)) if len(known) > 1 else None,
+            int(np.isfinite(halves).sum()),
+            name in _relative(law),
+        )
+    return out
+
+
+def _relative(law: Law) -> set[str]:
+    """The quantities whose spread is that of their logarithm."""
+    return {name for name, kind in law.params.items() if kind.log} | {"L_opt", "N_opt", "D_opt"}
+
+
+def _reason(studies: list[_Study]) -> str:
+    """Why the design resolves little, where fewer than half of the studies have any interval."""
+    without = [s for s in studies if not any(np.isfinite(half) for _, half in s.found.values())]
+    if 2 * len(without) <= len(studies):
+        return ""
+    status = Counter(s.status for s in without).most_common(1)[0][0]
+    clauses = next(s.reason for s in without if s.status == status).split("; ")
+    said = next((c for c in clauses if "no interval" in c), clauses[0]) if status == "converged" else clauses[0]
+    return f"{len(without)} of {len(studies)} studies have no interval, such as one that is {status}: {said}"
+
+
+def _loss(loss: str = "huber", delta: float = 1e-3, **_: Any) -> str:
+    return f"{loss}({delta:g})" if "huber" in loss else loss
+
+
+def _between(found: Resolved) -> str:
+    """The true value and the half-width: a number, a share, or a factor where it is large."""
+    half = _shown(found.half_width, found.relative)
+    return f"{found.truth:.4g} " + (half if half.startswith("×") else f"± {half}")
+
+
+def _shown(spread: float | None, relative: bool) -> str:
+    if spread is None:
+        return "-"
+    if not relative:
+        return f"{spread:.2g}"
+    if spread > LARGE:
+        return f"×÷ {np.exp(spread):.3g}" if spread < np.log(1e3) else "×÷ >1000"
+    return percent(spread, 1 if spread >= 0.01 else 2)

@@ -1,0 +1,151 @@
+"""Shortfalls: what a planned design cannot answer, each in one sentence with what to do.
+
+warnings(rows, Truth.assumed(rows))
+# ['N spans 0.8 decades (1e+07 to 6.3e+07) and its exponent needs 1.5: add smaller or larger sizes', ...]
+"""
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.claims.needs import Needs
+from isoflop.analysis.design.assumed_law import Truth, planned
+from isoflop.analysis.design.next_runs import errors, problem_at
+from isoflop.analysis.fitting.diagnose import SCALES, SPAN, runs_needed
+from isoflop.analysis.frontier.isoflop_minima import SIZES
+from isoflop.analysis.intervals.resampling import t_quantile
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.tables.replicates import CELL, SAME_LEVEL, level_index
+from isoflop.analysis.tables.rows import number_runs
+from isoflop.numbers import count, listed, number
+
+# >= 3 seeds at >= 3 sizes (science.md, R7), as conf/claims/H1.yaml asks
+SEEDS, AT_SIZES = 3, 3
+# budgets are rounded up to whole steps, so a planned span may be short by a rounding (as in analysis/claims/needs.py)
+ROUNDING = 1.05
+# what an axis is in words, so that a sentence can say what to add
+ADD = {"N": "smaller or larger sizes", "D": "less or more data", "C": "smaller or larger budgets"}
+# how far beyond its sizes the optimum of a budget is looked for, and how finely, in ln N
+BEYOND, STEPS = np.log(1e3), 2001
+
+
+def warnings(rows: pd.DataFrame, truth: Truth) -> list[str]:
+    """A sentence for each thing that the planned rows of one family cannot answer by the stated law; empty for a good
+    design. UserError where a column of the law is missing."""
+    table = planned(rows, truth.form)
+    if table.empty:
+        return ["no runs are planned, so nothing can be told"]
+    few = _few(table, truth)
+    offset = [] if few else _offset(table, truth)
+    return [*_spans(table, truth), *few, *_budgets(rows, truth), *_seeds(rows), *offset]
+
+
+def _spans(table: pd.DataFrame, truth: Truth) -> list[str]:
+    """Axes that are too short for an exponent."""
+    said = []
+    for name in truth.form.columns:
+        low, high = float(table[name].min()), float(table[name].max())
+        decades = np.log10(high / low)
+        if name.startswith(SCALES) and decades < SPAN - np.log10(ROUNDING):
+            what = ADD.get(name[0].upper(), "values")
+            spans = f"spans {decades:.1f} decades ({count(low)} to {count(high)})"
+            has = spans if high > low else f"has a single value ({count(low)})"
+            said.append(f"{name} {has} and its exponent needs {SPAN} decades: add {what}")
+    return said
+
+
+def _few(table: pd.DataFrame, truth: Truth) -> list[str]:
+    """Too few runs for an interval."""
+    runs, found = number_runs(table, None)
+    problem, u = problem_at(truth, table)
+    need = runs_needed(problem, u, runs)
+    if found >= need:
+        return []
+    told = f"two more than the {need - 2} parameters that only runs can tell"
+    return [f"{found} runs are planned and an interval needs {need}, {told}: add {need - found} or more"]
+
+
+def _budgets(rows: pd.DataFrame, truth: Truth) -> list[str]:
+    """Budgets of C whose best size is not between the sizes there, or that have too few sizes."""
+    if not {"N", "D", "C"} <= set(rows.columns) or truth.form.columns[1:] != ("D",):
+        return []
+    size = truth.form.columns[0]
+    points = planned(rows, truth.form, ("N", "D", "C")).drop(columns="run_id").drop_duplicates()
+    if not _by_budget(points):
+        return []
+    edges: dict[str, list[tuple[float, float]]] = {"smallest": [], "largest": []}
+    thin, level = list[float](), level_index(points["C"])
+    for _, part in points.groupby(level):
+        sizes, C = int(level_index(part[size]).max()) + 1, float(np.exp(np.log(part["C"]).mean()))
+        if sizes < 2:
+            continue
+        thin += [C] if sizes < SIZES else []
+        best, low, high = _best_size(part, size, truth), float(part[size].min()), float(part[size].max())
+        if best <= low * (1 + SAME_LEVEL):
+            edges["smallest"].append((C, best))
+        elif best >= high / (1 + SAME_LEVEL):
+            edges["largest"].append((C, best))
+    said = [_edge(side, found) for side, found in edges.items() if found]
+    if thin:
+        where = "at every budget" if len(thin) > level.max() else _at(thin)
+        said.append(
+            f"{where} there are fewer than {SIZES} sizes, too few for the parabola of an isoFLOP minimum: add sizes "
+            "there, or let the law alone say the best split"
+        )
+    return said
+
+
+def _edge(side: str, found: list[tuple[float, float]]) -> str:
+    where = "at or below the smallest" if side == "smallest" else "at or above the largest"
+    least, most = (count(x) for x in (min(n for _, n in found), max(n for _, n in found)))
+    sizes = f"N={least}" if least == most else f"N={least} to {most}"
+    todo = "smaller sizes there or a larger budget" if side == "smallest" else "larger sizes there or a smaller budget"
+    return (
+        f"{_at([C for C, _ in found])} the best size by the stated law ({sizes}) is {where} that is planned: add {todo}"
+    )
+
+
+def _at(budgets: list[float]) -> str:
+    return f"at C={listed([number(C) for C in budgets])}"
+
+
+def _by_budget(points: pd.DataFrame) -> bool:
+    """Whether runs of different sizes share C more often than D: budgets of compute, and no grid of N and D."""
+    logs = {c: np.log(points[c].to_numpy()) for c in ("N", "D", "C")}
+    near = {c: np.abs(x[:, None] - x[None, :]) <= np.log1p(SAME_LEVEL) for c, x in logs.items()}
+    return int((near["C"] & ~near["N"]).sum()) > int((near["D"] & ~near["N"]).sum())
+
+
+def _best_size(part: pd.DataFrame, size: str, truth: Truth) -> float:
+    """The size of the least loss along one budget, D a power of N there as its runs have it."""
+    x, y = np.log(part[size].to_numpy()), np.log(part["D"].to_numpy())
+    slope = float(np.polyfit(x - x.mean(), y, 1)[0])
+    at: Array = np.linspace(x.min() - BEYOND, x.max() + BEYOND, STEPS)
+    loss = truth.loss(pd.DataFrame({size: np.exp(at), "D": np.exp(y.mean() + slope * (at - x.mean()))}))
+    return float(np.exp(at[int(loss.argmin())]))
+
+
+def _seeds(rows: pd.DataFrame) -> list[str]:
+    """Too few replicates for the noise between seeds."""
+    if "N" not in rows or not {"run_id", "seed"} & set(rows.columns):
+        return []
+    unit = rows["seed"] if "seed" in rows else rows["run_id"]
+    missing = Needs(seeds=(SEEDS, "N", AT_SIZES)).missing(rows.assign(L=1.0, status="ok", seed=unit))
+    if not missing:
+        return []
+    asked = f"claims need {SEEDS} seeds at {AT_SIZES} sizes, of one amount of data each"
+    if unit.groupby([rows[c] for c in CELL if c in rows], dropna=False).nunique().max() < 2:
+        return [f"every run has one seed, so the noise between seeds cannot be estimated: {asked}"]
+    return [f"there are {missing[0]}: {asked}"]
+
+
+def _offset(table: pd.DataFrame, truth: Truth) -> list[str]:
+    """An irreducible loss that cannot be told from none."""
+    if "E" not in truth.params or truth.params["E"] == 0:
+        return []
+    half = t_quantile(0.95, number_runs(table, None)[1] - 1) * errors(table, truth)["E"]
+    if half < truth.params["E"]:
+        return []
+    return [
+        f"E, {truth.params['E']:.3g} by the stated law, cannot be told from 0: its interval would be ± "
+        f"{half:.2g} or wider; add runs nearer the floor, larger ones with more data"
+    ]

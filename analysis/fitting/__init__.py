@@ -1,0 +1,1 @@
+"""A fit, from a table to a result."""

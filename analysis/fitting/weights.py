@@ -1,0 +1,93 @@
+"""Rows weighed by the noise of seeds: where larger runs repeat better than small ones, they should count for more.
+
+The noise of a size is the scatter of ln L between runs that differ only in their seed. Few seeds tell little of one
+size, so it is taken as a power of the size, by the logarithms of the sample variances (Bartlett and Kendall 1946 give
+their mean and variance), and only where they tell that power from none; else all rows count alike.
+
+    weighted(prepared, get_law("chinchilla"), "seed").scale     # noise of the typical row over that of each row
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy.special import polygamma, psi, stdtrit
+
+from isoflop.analysis.fitting.result import TooFewRowsError
+from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.tables.replicates import CELL, level_index
+from isoflop.analysis.tables.rows import Prepared
+
+# sizes at which there must be replicates, for a slope to have a residual
+SIZES = 3
+# two-sided level at which the noise counts as changing with size
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class SizeNoise:
+    """The noise of each size that has replicates: size, sd of ln L over seeds, degrees of freedom."""
+
+    size: Array
+    sd: Array
+    dof: Array
+
+    def power(self) -> tuple[float, float]:
+        """The exponent of the noise in the size, and its standard error."""
+        # ln s^2 = ln sigma^2 + psi(dof / 2) - ln(dof / 2), with variance psi'(dof / 2)
+        half = self.dof / 2
+        x, y = np.log(self.size), 2 * np.log(self.sd) - psi(half) + np.log(half)
+        weight = 1 / polygamma(1, half)
+        gap = x - np.average(x, weights=weight)
+        spread = float((weight * gap**2).sum())
+        return float((weight * gap * y).sum() / spread) / 2, 0.5 / np.sqrt(spread)
+
+
+def size_noise(prepared: Prepared, column: Array) -> SizeNoise:
+    """The scatter between replicates at each value of a column, the run as the unit."""
+    key = [c for c in CELL if c in prepared.rows]
+    cells = prepared.rows.groupby(key, dropna=False, sort=False).ngroup().to_numpy() if key else column
+    table = pd.DataFrame({"cell": cells, "run": prepared.runs, "L": np.log(prepared.target)})
+    table["size"], table["level"] = column, level_index(column)
+    found = []
+    for _, part in table.groupby("level"):
+        groups = part.groupby("cell")
+        counts = groups["run"].nunique()
+        again = part[part["cell"].isin(counts.index[counts > 1])]
+        if again.empty:
+            continue
+        # the marks of a run move together: no more degrees of freedom than its runs have
+        spare = len(again) - again["cell"].nunique()
+        most = again["run"].nunique() - again.groupby("run")["cell"].agg(frozenset).nunique()
+        squares = float(((again["L"] - again.groupby("cell")["L"].transform("mean")) ** 2).sum())
+        if squares > 0 and most > 0:
+            found.append((part["size"].mean(), np.sqrt(squares / spare), min(spare, most)))
+    size, sd, dof = np.array(found).reshape(-1, 3).T
+    return SizeNoise(size, sd, dof)
+
+
+def weighted(prepared: Prepared, law: Law, weights: str) -> Prepared:
+    """The rows with the scale of their residuals, where they are to be weighed; TooFewRowsError without replicates."""
+    if weights == "none":
+        return prepared
+    name, column = law.columns[0], prepared.columns[0]
+    noise = size_noise(prepared, column)
+    if len(noise.size) < SIZES:
+        raise TooFewRowsError(
+            f"weights by the noise of seeds need runs that differ only in their seed at {SIZES} or more {name}; "
+            f"there are {len(noise.size)}: add seeds, or leave --weights out"
+        )
+    slope, error = noise.power()
+    limit = float(stdtrit(float(noise.dof.sum()), 0.5 + LEVEL / 2))
+    known = (
+        f"seed noise goes as {name}^{slope:.2f} (standard error {error:.2f}, {noise.dof.sum():.0f} degrees of freedom)"
+    )
+    if abs(slope) < limit * error:
+        return replace(prepared, notes=[*prepared.notes, f"{known}, not told from none: rows weigh alike"])
+    scale = column**-slope
+    return replace(
+        prepared,
+        scale=scale / np.exp(np.log(scale).mean()),
+        notes=[*prepared.notes, f"rows weigh by it: {known}"],
+    )

@@ -1,0 +1,1 @@
+"""Intervals: resampling, profiles, the mixed model, the scatter of residuals."""

@@ -1,0 +1,187 @@
+"""The profile of a parameter: the least objective with that parameter held, and how far it may move before noise
+forbids it.
+
+kappa = E psi^2 / E psi' is the scale at which objective / kappa acts as a log-likelihood (after Huber and Ronchetti,
+Robust Statistics, 2009); an interval is where twice the rise over kappa stays below F(1, rows - parameters). That of a
+derived quantity is its least and greatest value below the same ceiling.
+
+    profile(problem, u, "alpha", 0.30) - best    # the rise of the objective
+    profile_intervals(problem, u, 0.95)["alpha"]  # Estimate(value=0.347, low=0.32, high=0.38)
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.analysis.fitting.result import Estimate
+from isoflop.analysis.laws.dual_numbers import Array, Dual
+from isoflop.analysis.solving.descent import Problem, expand, minimise
+from isoflop.analysis.solving.starts import starts
+
+# starts for each point of a profile
+PROFILE_STARTS = 6
+# ... but only from the optimum where parameters of several groups are fitted together
+MOST_FREE = 10
+# halvings of a bracket, and steps outward before a side counts as open
+HALVINGS, STEPS, STEPS_PULLED = 20, 12, 60
+
+
+def noise_scale(problem: Problem, u: Array, runs: NDArray[np.intp]) -> float:
+    """kappa at the optimum u (free,), with the run as the unit."""
+    r, jacobian = problem.linearise(u[None])
+    r, jacobian = r[0], jacobian[0]
+    n, p = len(r), len(u)
+    _, psi, _, _ = problem.objective.terms(r)
+    spare = max(n - p, 1)
+    slope = 1.0
+    if problem.objective.loss != "l2":
+        # share of residuals inside delta; through a wider window where delta is too narrow to count in
+        delta, window = problem.objective.delta, max(problem.objective.delta, 0.5 * float(np.median(np.abs(r))))
+        slope = max((np.abs(r) <= window).mean() * delta / max(window, 1e-300), 1e-12)
+    kappa = (psi**2).sum() / spare / slope
+    score = jacobian * psi
+    metric = np.linalg.pinv(jacobian @ jacobian.T)
+    rows = np.einsum("pn,pq,qn->", score, metric, score)
+    by_run = np.zeros((p, int(runs.max()) + 1))
+    np.add.at(by_run.T, runs, score.T)
+    together = np.einsum("pn,pq,qn->", by_run, metric, by_run)
+    return float(max(kappa * max(1.0, together / max(rows, 1e-300)), 1e-26))
+
+
+def profile(problem: Problem, u: Array, name: str, value: float, others: int = PROFILE_STARTS) -> float:
+    """The least objective with one parameter held at a value, from the optimum and from `others` fresh starts."""
+    index = problem.free.index(name)
+    held = replace(
+        problem,
+        fixed=dict(problem.fixed) | {name: value},
+        priors={k: v for k, v in problem.priors.items() if k != name},
+    )
+    u0 = np.delete(u, index)[None]
+    if others and len(problem.free) <= MOST_FREE:
+        u0 = np.concatenate([u0, starts(held, others)])
+    found = float(minimise(held, u0, steps=60).objective.min())
+    prior = problem.priors.get(name)
+    return found + (prior.weight * (value - prior.mean) ** 2 / 2 if prior else 0.0)
+
+
+def profile_intervals(problem: Problem, u: Array, level: float) -> dict[str, Estimate]:
+    """Every parameter with its profile interval, rows taken as independent; an open side is None."""
+    ceiling = _ceiling(problem, u, level)
+    values = problem.params(u)
+    out = {name: Estimate(float(values[name])) for name in problem.law.params}
+    for i, name in enumerate(problem.free):
+        low, high = (_end(problem, u, i, side, ceiling) for side in (-1.0, 1.0))
+        out[name] = Estimate(float(values[name]), low, high)
+    return out
+
+
+def _end(problem: Problem, u: Array, i: int, side: float, ceiling: float) -> float | None:
+    """Where the profile of parameter i reaches the ceiling on one side, in its own units; its bound, or None where
+    open."""
+    name, log = problem.free[i], bool(problem.logs[i])
+    bound = float(problem.box[0 if side < 0 else 1][i])
+
+    def rises(x: float) -> bool:
+        return not profile(problem, u, name, float(np.exp(x)) if log else x, others=0) < ceiling
+
+    inner, step = float(u[i]), 0.02 if log else 0.02 * max(abs(float(u[i])), 0.05)
+    for _ in range(STEPS):
+        outer = inner + side * step
+        if side * (outer - bound) >= 0:
+            if not rises(bound):
+                return float(np.exp(bound)) if log else bound
+            outer = bound
+            break
+        if rises(outer):
+            break
+        inner, step = outer, 2 * step
+    else:
+        return None
+    for _ in range(HALVINGS):
+        middle = (inner + outer) / 2
+        inner, outer = (inner, middle) if rises(middle) else (middle, outer)
+    return float(np.exp(inner)) if log else inner
+
+
+def _ceiling(problem: Problem, u: Array, level: float) -> float:
+    """The objective up to which noise does not forbid a place, rows taken as independent."""
+    from scipy.special import fdtri
+
+    rows = len(problem.target)
+    kappa = noise_scale(problem, u, np.arange(rows))
+    limit = float(fdtri(1, max(rows - len(u), 1), level)) * kappa / 2
+    return float(expand(problem, u[None], None).f[0]) + limit
+
+
+def derived_intervals(problem: Problem, u: Array, level: float) -> dict[str, Estimate]:
+    """Every derived quantity with its profile interval: the least and greatest value below the ceiling."""
+    ceiling = _ceiling(problem, u, level)
+    out = {}
+    for name in problem.law.derived:
+        value, slope = _derived(problem, u, name)
+        low, high = (_extreme(problem, u, name, side * slope, ceiling) for side in (-1.0, 1.0))
+        out[name] = Estimate(value, low, high)
+    return out
+
+
+def _derived(problem: Problem, u: Array, name: str) -> tuple[float, Array]:
+    """A derived quantity and its gradient (free,) at u."""
+    duals: dict[str, Any] = {k: np.float64(v) for k, v in problem.fixed.items()}
+    for i, (p, x) in enumerate(zip(problem.free, u, strict=True)):
+        value = np.array(np.exp(x) if problem.logs[i] else x)
+        duals[p] = Dual(value, {i: value if problem.logs[i] else np.array(1.0)})
+    found = problem.law.derive(duals)[name]
+    parts = found.d if isinstance(found, Dual) else {}
+    return float(getattr(found, "value", found)), np.array([float(parts.get(i, 0.0)) for i in range(len(u))])
+
+
+def _extreme(problem: Problem, u: Array, name: str, slope: Array, ceiling: float) -> float | None:
+    """The quantity at the end of its profile; None where the profile never reaches the ceiling.
+
+    The end is the least of objective - pull * quantity, with the pull (a Lagrange multiplier) at which the objective
+    stands at the ceiling.
+    """
+    if not slope.any():
+        return _derived(problem, u, name)[0]
+    side, here = float(np.sign(slope @ _derived(problem, u, name)[1])), u
+    local = expand(problem, u[None], None)
+    rise = float(slope @ np.linalg.pinv(local.newton[0] + 1e-9 * local.major[0]) @ slope) / 2
+    pull = np.sqrt((ceiling - local.f[0]) / max(rise, 1e-300))
+    low, high = 0.0, np.inf
+    for _ in range(HALVINGS + STEPS):
+        at = _pulled(problem, here, name, side * pull)
+        height = float(expand(problem, at[None], None).f[0])
+        if abs(height - ceiling) < 1e-4 * (ceiling - local.f[0]):
+            return _derived(problem, at, name)[0]
+        if height < ceiling:
+            low, here = pull, at
+        else:
+            high = pull
+        pull = 2 * low if not np.isfinite(high) else (low + high) / 2
+    return None
+
+
+def _pulled(problem: Problem, u: Array, name: str, pull: float) -> Array:
+    """The least of objective - pull * quantity, by damped Newton steps from u."""
+    low, high = problem.box
+    lam, local = 1e-3, expand(problem, u[None], None)
+    value, slope = _derived(problem, u, name)
+    least = local.f[0] - pull * value
+    for _ in range(STEPS_PULLED):
+        matrix = local.newton[0] + lam * local.major[0]
+        step = -np.linalg.lstsq(matrix, local.g[0] - pull * slope, rcond=1e-14)[0]
+        at = np.clip(u + step, low, high)
+        trial = expand(problem, at[None], None)
+        value, slope_there = _derived(problem, at, name)
+        gain = least - (trial.f[0] - pull * value)
+        if gain > 0:
+            u, local, slope, least, lam = at, trial, slope_there, least - gain, max(lam / 8, 1e-9)
+            if gain < 1e-12 * abs(least):
+                break
+        else:
+            lam *= 8
+            if lam > 1e9:
+                break
+    return u

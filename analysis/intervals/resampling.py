@@ -1,0 +1,240 @@
+"""How an estimate would vary with other runs: the unit of every interval is the run, never the row.
+
+Jackknife: each run is left out in turn; the spread of the estimates times t(runs - 1) covers 93-97 % of the time for
+least squares, with clustered rows too. Bootstrap-t: runs are drawn with replacement and the standard deviation of the
+estimates is multiplied by t(runs - 1); where Huber's delta lies below the scatter (nearly least absolute deviations)
+the jackknife of a median-like estimate is known to fail (Efron 1982, The Jackknife, the Bootstrap), and this is used
+instead. A resample is the same problem under other weights on its rows, so all of them are one batch of the solver.
+
+    spread = jackknife(problem, u, runs=np.array([0, 0, 1, 1, 2, 2]))
+    estimate(0.3, drawn, spread, level=0.95)   # Estimate(value=0.3, low=0.27, high=0.33)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.analysis.fitting.result import Estimate
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.solving.descent import MAX_STEPS, Problem, expand, minimise
+
+METHODS = ("auto", "jackknife", "bootstrap", "mixed", "profile", "none")
+# groups of runs left out at a time where there are more runs than this; t is then on the number of groups
+MOST_GROUPS = 1000
+# a warm start is near its optimum: begin close to Newton
+WARM = 1e-3
+# elements of a Jacobian over all draws: beyond this, one Newton step from sums over each run stands for the search
+MOST_WORK = 200_000_000
+# problems solved at once: bounds the memory that their weights take
+BATCH = 2000
+# share of the draws that may go on for ten times as long
+MOST_LEFT = 0.1
+# sizes closer than this, in ln, are one; fewer of them than this tell nothing of their scatter
+SAME_SIZE, FEWEST_SIZES = 0.05, 8
+# a draw this many times the estimate, or this small a share of it, is a search that ran away
+FAR = 1e6
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Estimates under resampling, u (draws, free), and how their scatter becomes a standard error."""
+
+    method: str
+    draws: Array
+    dof: int
+    units: int  # runs left out, or resamples
+
+    def error(self, values: Array) -> Array:
+        """Standard error of a quantity whose value under each draw is given, along the first axis."""
+        count = len(values)
+        factors = {"jackknife": (self.units - 1) / self.units, "bootstrap": 1 / (count - 1), "mixed": 1 / count}
+        with np.errstate(over="ignore", invalid="ignore"):  # a scatter beyond the doubles is infinite
+            gaps = values - values.mean(0)
+            error: Array = np.sqrt(factors[self.method] * (gaps**2).sum(0))
+        return np.where(np.isnan(error), np.inf, error)
+
+
+def shortcuts(method: str, rows: int, free: int, n_runs: int, resamples: int) -> list[str]:
+    """A note for each place where a large table is treated more coarsely than a small one."""
+    said = []
+    if method == "jackknife" and n_runs > MOST_GROUPS:
+        said.append(f"the {n_runs} runs are left out in {MOST_GROUPS} groups")
+    draws = min(n_runs, MOST_GROUPS) if method == "jackknife" else resamples
+    if method in ("jackknife", "bootstrap") and draws * rows * free > MOST_WORK:
+        said.append(f"{draws} refits of {rows} rows are each one Newton step from the optimum")
+    return said
+
+
+def t_quantile(level: float, dof: int) -> float:
+    """Two-sided quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(dof, 0.5 + level / 2))
+
+
+def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp]) -> Spread:
+    """Leave each run out in turn (each of at most MOST_GROUPS groups of runs); `runs` is the number of each row's
+    run."""
+    groups = runs % min(int(runs.max()) + 1, MOST_GROUPS)
+    count = int(groups.max()) + 1
+    draws = _draws(problem, u, groups, 1.0 - np.eye(count))
+    shift = _prior_shift(problem, u)
+    # what is known beforehand counts as one more measurement for each prior: a pair of draws that adds its variance
+    gaps = np.concatenate([shift, -shift]) * np.sqrt(0.5 * count / (count - 1))
+    centre = np.where(np.isfinite(draws), draws, u).mean(0)
+    return Spread("jackknife", np.concatenate([draws, centre + gaps]), count - 1, count)
+
+
+def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int, seed: int) -> Spread:
+    """Draw as many runs as there are, with replacement, `resamples` times; what is known beforehand likewise."""
+    count = int(runs.max()) + 1
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
+    draws = _draws(problem, u, runs, counts)
+    shift = _prior_shift(problem, u)
+    return Spread("bootstrap", draws + rng.normal(size=(resamples, len(shift))) @ shift, count - 1, resamples)
+
+
+def _prior_shift(problem: Problem, u: Array) -> Array:
+    """How far the optimum moves (priors, free) when the mean of each prior moves by its standard error."""
+    if not problem.priors:
+        return np.zeros((0, len(u)))
+    local = expand(problem, u[None], None)
+    rows = []
+    for name, prior in problem.priors.items():
+        i = problem.free.index(name)
+        pull = np.zeros(len(u))
+        pull[i] = prior.weight * prior.error * (np.exp(u[i]) if problem.logs[i] else 1.0)
+        rows.append(np.linalg.lstsq(local.major[0], pull, rcond=None)[0])
+    return np.array(rows)
+
+
+def _draws(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array) -> Array:
+    """The optimum under each row of counts (draws, runs): how often each run is taken."""
+    if counts.shape[0] * len(runs) * len(u) > MOST_WORK:
+        return _one_step(problem, u, runs, counts)
+    batches = [counts[i : i + BATCH] for i in range(0, len(counts), BATCH)]
+    return np.concatenate([_refit(problem, u, batch[:, runs]) for batch in batches])
+
+
+def _one_step(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array) -> Array:
+    """One Newton step from the optimum for each draw, from sums over each run: exact to first order in 1 / runs."""
+    r, jacobian = problem.linearise(u[None])
+    _, psi, inside, _ = problem.objective.terms(r)
+    size, free = counts.shape[1], len(u)
+    slope = np.stack([np.bincount(runs, weights=row, minlength=size) for row in jacobian[0] * psi], axis=-1)
+    weighted = jacobian[0] if inside is None else jacobian[0] * inside
+    curve = np.empty((size, free, free))
+    for i in range(free):
+        for k in range(free):
+            curve[:, i, k] = np.bincount(runs, weights=weighted[i] * jacobian[0][k], minlength=size)
+    matrix = np.einsum("dr,rij->dij", counts, curve)
+    return np.asarray(u - np.linalg.solve(matrix, (counts @ slope)[:, :, None])[:, :, 0])
+
+
+def _refit(problem: Problem, u: Array, weights: Array) -> Array:
+    found = minimise(problem, np.broadcast_to(u, (len(weights), len(u))).copy(), weights, lam=WARM)
+    left = np.flatnonzero(~found.done & np.isfinite(found.objective))
+    if 0 < len(left) <= MOST_LEFT * len(weights):  # a few slow ones go on; where many are, there is no interval anyway
+        longer = minimise(problem, found.u[left], weights[left], steps=10 * MAX_STEPS)
+        found.u[left], found.done[left] = longer.u, longer.done
+    # a search that came to no minimum is no estimate
+    return np.where(found.done[:, None], found.u, np.nan)
+
+
+def estimate(
+    value: float,
+    drawn: Array | None,
+    spread: Spread | None,
+    level: float,
+    *,
+    log: bool = False,
+    low: float = -np.inf,
+    high: float = np.inf,
+) -> Estimate:
+    """Value with its interval, inside [low, high]; a bound that the draws do not support is None."""
+    return bounded(value, drawn, spread, level, log=log, low=low, high=high)[0]
+
+
+def bounded(
+    value: float,
+    drawn: Array | None,
+    spread: Spread | None,
+    level: float,
+    *,
+    log: bool = False,
+    low: float = -np.inf,
+    high: float = np.inf,
+) -> tuple[Estimate, str]:
+    """As `estimate`, and why a bound does not exist, in words (empty where both do)."""
+    if drawn is None or spread is None or not np.isfinite(value):
+        return Estimate(value if np.isfinite(value) else None), ""
+    if log and not value > 0:
+        return Estimate(value), "it has vanished, and a logarithm has no interval there"
+    centre, values = (np.log(value), _logs(drawn)) if log else (value, np.asarray(drawn, dtype=float))
+    lost = float(np.isnan(values).mean())
+    allowed = (1 - level) / 2 if spread.method == "bootstrap" else 0.0
+    if lost > allowed:
+        return Estimate(value), f"{_share(lost, spread)} without a minimum"
+    gaps = np.where(np.isnan(values), centre, values) - centre
+    far = np.abs(gaps) >= (np.log(FAR) if log else np.inf)
+    near = ~np.isnan(values) & ~far
+    if near.sum() < 3:
+        return Estimate(value), f"{_share(float(far.mean()), spread)} without end"
+    half = t_quantile(level, spread.dof) * float(spread.error(values[near]))
+    ends = _exponentials(centre - half, centre + half) if log else (centre - half, centre + half)
+    sides = [float((far & (gaps < 0)).mean()), float((far & (gaps > 0)).mean())]
+    opened = [side > allowed or not np.isfinite(end) for side, end in zip(sides, ends, strict=True)]
+    found = Estimate(
+        value, None if opened[0] else float(max(ends[0], low)), None if opened[1] else float(min(ends[1], high))
+    )
+    why = f"{_share(max(sides), spread)} without end" if max(sides) > allowed else "its scatter is beyond any number"
+    return found, why if any(opened) else ""
+
+
+def _logs(drawn: Array) -> Array:
+    """Logarithms: minus infinity of what has vanished, NaN of what is no number or below zero."""
+    drawn = np.asarray(drawn, dtype=float)
+    logs = np.where(drawn > 0, np.log(np.where(drawn > 0, drawn, 1.0)), -np.inf)
+    return np.where(drawn >= 0, logs, np.nan)
+
+
+def _exponentials(*ends: float) -> tuple[float, ...]:
+    """Powers of e, infinite where they leave the doubles."""
+    return tuple(float(np.exp(x)) if x < np.log(np.finfo(float).max) else np.inf for x in ends)
+
+
+def _share(share: float, spread: Spread) -> str:
+    """So many of the fits that resampling asked for are ..."""
+    what = "resamples are" if spread.method == "bootstrap" else "fits without one run are"
+    return f"{share:.1%} of the {what}"
+
+
+def by_size(problem: Problem, u: Array) -> Spread | None:
+    """A jackknife that leaves out one value of the law's first column at a time; None where there are few of them.
+
+    A new run at a new size meets what the rows of one size share (its tuning, its shape), run by run as they may be.
+    """
+    x = np.log(problem.columns[0])
+    order = np.argsort(x, kind="stable")
+    sizes = np.empty(len(x), dtype=np.intp)
+    sizes[order] = np.cumsum(np.diff(x[order], prepend=x[order[:1]]) > SAME_SIZE)
+    if int(sizes.max()) + 1 < FEWEST_SIZES:
+        return None
+    return jackknife(problem, u, sizes)
+
+
+def new_run(value: Array, error: Array, noise: Array, spread: Spread, level: float, *, raw: bool) -> Array:
+    """Bounds (2, rows) for a new run from the error of the law and the scatter of a row, on the scale of the
+    residuals."""
+    half = t_quantile(level, spread.dof) * np.sqrt(error**2 + noise**2)
+    return np.stack([value - half, value + half]) if raw else np.stack([value * np.exp(-half), value * np.exp(half)])
+
+
+def error_of(drawn: Array, spread: Spread, *, raw: bool) -> Array:
+    """Standard error of predictions (draws, rows), on the scale of the residuals; NaN where too few draws are sound."""
+    sound = np.isfinite(drawn).all(1) & (raw | (drawn > 0).all(1))
+    if sound.sum() < 3:
+        return np.full(drawn.shape[1], np.nan)
+    return spread.error(drawn[sound] if raw else np.log(drawn[sound]))

@@ -1,0 +1,1 @@
+"""Laws: how one is declared, and the catalogue."""

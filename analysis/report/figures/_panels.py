@@ -1,0 +1,97 @@
+"""Small multiples by family: L against one axis at several levels of another, with the fitted law; for two figures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.report.figures.base import Figure, family_scales, log_axis
+from isoflop.analysis.report.view import View
+from isoflop.analysis.tables.replicates import level_index
+from isoflop.numbers import count, number
+
+SOUND = "converged"
+
+
+def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) -> Figure:
+    """L against `x`, one curve for each level of `each`, one panel for each family; darker is larger."""
+    import altair as alt
+
+    runs = points_of(view, each)
+    data = pd.concat([runs, _curves(view, runs, x, each), _labels(runs, x, each)], ignore_index=True)
+    colour, shape = family_scales(view.families)
+    # air for the labels: sizes are named where their curve begins, budgets where it ends
+    side: dict[str, Any] = {"align": "left", "dx": 7, "dy": -9 if each == "N" else 0}
+    room = [data[x].min(), data[x].max() * (data[x].max() / data[x].min()) ** (0.05 if each == "N" else 0.3)]
+    base = alt.Chart(data).encode(
+        x=alt.X(f"{x}:Q", **log_axis(x, room)),
+        y=alt.Y("L:Q", **log_axis("L", data["L"])),
+        color=alt.Color("family:N", scale=colour, legend=None),
+        opacity=alt.Opacity("shade:Q", scale=alt.Scale(domain=[0, 1], range=[0.6, 1.0]), legend=None),
+    )
+    dash = alt.StrokeDash("fit:N", scale=alt.Scale(domain=["sound", "guide"], range=[[1, 0], [5, 4]]), legend=None)
+    line = base.transform_filter("datum.kind == 'law'").mark_line(strokeWidth=1.8)
+    line = line.encode(detail="level:N", strokeDash=dash)
+    dots = base.transform_filter("datum.kind == 'run'").mark_point(filled=True, size=34)
+    tooltip = [c for c in ("family", "N", "D", "C", "L", "seed") if c in data]
+    dots = dots.encode(shape=alt.Shape("family:N", scale=shape, legend=None), tooltip=tooltip)
+    ends = base.transform_filter("datum.kind == 'label'").mark_text(fontSize=10.5, **side)
+    chart = alt.layer(line, dots, ends.encode(text="label:N")).properties(width=262, height=260)
+    chart = chart.facet(alt.Facet("family:N", title=None), columns=3)
+    return Figure(name, title, _subtitle(view, each), alt_text, chart, data, width=300 * min(3, len(view.families)))
+
+
+def points_of(view: View, each: str) -> pd.DataFrame:
+    """The finished runs, their level of `each` within the family, and its shade from 0 (smallest) to 1."""
+    parts = []
+    for _, part in view.rows[view.rows[each].notna()].groupby("family"):
+        level = level_index(part[each])
+        parts.append(part.assign(level=level, shade=level / max(int(level.max()), 1)))
+    columns = ["family", "N", "D", "C", "L", "seed", "level", "shade"]
+    return pd.concat(parts, ignore_index=True).reindex(columns=columns).assign(kind="run")
+
+
+def _curves(view: View, runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
+    """The law of each family along `x`, at each level of `each`, over the range of that level's runs."""
+    parts = []
+    for family, fitted in view.laws.items():
+        mine = runs[runs["family"] == family]
+        for _, part in mine.groupby("level"):
+            if part[x].nunique() > 1 and set(fitted.law.columns) <= {"N", "D"}:
+                grid = np.geomspace(part[x].min(), part[x].max(), 40)
+                frame = pd.DataFrame({x: grid, each: part[each].mean()})
+                if each == "C":
+                    frame["D"] = frame["C"] / _interpolate(grid, mine["N"], mine["C"] / mine["D"])
+                sound = "sound" if fitted.status == SOUND else "guide"
+                about = {"family": family, "kind": "law", "level": part["level"].iloc[0], "fit": sound}
+                parts.append(frame.assign(L=fitted.predict(frame), shade=part["shade"].iloc[0], **about))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _interpolate(at: Sequence[float] | np.ndarray, x: pd.Series, y: pd.Series) -> np.ndarray:
+    """y at `at`, between the means at the known x, in logarithms."""
+    known = y.groupby(x).mean().sort_index()
+    return np.asarray(np.exp(np.interp(np.log(at), np.log(known.index.to_numpy(float)), np.log(known.to_numpy()))))
+
+
+def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
+    """What stands at the end of each level, thinned to at most four a family."""
+    by_level = runs.groupby(["family", "level"])[x]
+    ends: pd.DataFrame = runs.loc[by_level.idxmin() if each == "N" else by_level.idxmax()]
+    top = ends.groupby("family")["level"].transform("max")
+    ends = ends[(ends["level"] % np.ceil((top + 1) / 4).astype(int)) == top % np.ceil((top + 1) / 4).astype(int)]
+    words = [count(v) if each == "N" else number(v) for v in ends[each]]
+    labelled: pd.DataFrame = ends.assign(kind="label", label=words)
+    return labelled
+
+
+def _subtitle(view: View, each: str) -> str:
+    if not view.laws:
+        return f"A curve for each {each}; no law could be fitted."
+    formula = next(iter(view.laws.values())).law.formula.replace("alpha", "α").replace("beta", "β")
+    doubtful = [
+        f"{name} {fitted.status.replace('_', ' ')}" for name, fitted in view.laws.items() if fitted.status != SOUND
+    ]
+    guide = f" Dashed: a guide only ({', '.join(doubtful)})." if doubtful else ""
+    return f"Points are runs, curves {formula}, fitted to each family; labels give {each}.{guide}"

@@ -1,0 +1,195 @@
+"""Figures: one declarative spec (Vega-Lite by way of Altair) for the page, the SVG and PNG of a paper, and the data.
+
+A figure is one file in this folder with NAME, ORDER, NEEDS (what it takes to draw it, in words) and `draw(view)`, which
+gives a Figure or raises Unmet with what is missing. The folder is the registry.
+
+    for name, drawn in draw_all(view):
+        if isinstance(drawn, Figure): drawn.save(folder)
+
+Altair is imported when a figure is drawn and not before: `analysis` must start fast.
+"""
+
+import json
+import math
+import pkgutil
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import pandas as pd
+
+from isoflop.analysis.report.view import View
+from isoflop.numbers import number
+from isoflop.record import write_text
+
+# axes in the words of the glossary, with units
+AXES = {
+    "N": "size N [parameters: body + readout]",
+    "D": "data D [training targets]",
+    "C": "compute C [training FLOPs]",
+    "L": "held-out loss L [nats per target]",
+}
+# Okabe & Ito 2008, the colour-blind-safe set, less black and yellow, which vanish on one of the two backgrounds
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+NEUTRAL = "#8a8f98"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+DIGITS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+POWER = re.compile("10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
+FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/System/Library/Fonts", "C:/Windows/Fonts")
+
+
+class Unmet(Exception):  # noqa: N818 an outcome, not an error
+    """The figure's needs are not met; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure: its title is the finding, `alt` says what is seen, `data` is every number in it."""
+
+    name: str
+    title: str
+    subtitle: str
+    alt: str
+    chart: Any
+    data: pd.DataFrame
+    width: int = 840
+
+    @cached_property
+    def _drawing(self) -> dict[str, Any]:
+        return cast(dict[str, Any], plain(self.chart.to_dict()))
+
+    def spec(self, *, dark: bool = False, titled: bool = True) -> dict[str, Any]:
+        """The Vega-Lite spec; a page shows the title as text and takes the spec without it."""
+        spec = self._drawing | {"config": config(dark)}
+        if titled:
+            spec["title"] = {
+                "text": wrap(self.title, self.width // 11),
+                "subtitle": wrap(self.subtitle, self.width // 7),
+            }
+        return spec
+
+    def save(self, folder: Path) -> None:
+        """Write NAME.json, .svg, .png and .csv into the folder."""
+        import vl_convert
+
+        spec = self.spec() | {"background": "white"}
+        # the whole text in one font that has the superscripts, where it is there
+        spec["config"] = spec["config"] | {"font": f"'DejaVu Sans', {FONT}"}
+        text = json.dumps(spec, ensure_ascii=False)
+        write_text(folder / f"{self.name}.json", text + "\n")
+        svg = vl_convert.vegalite_to_svg(text)
+        write_text(folder / f"{self.name}.svg", svg)
+        # a picture is drawn with this machine's fonts, and the one in vl-convert lacks most superscripts
+        drawn = svg if _has_fonts() else POWER.sub(lambda m: "10^" + m[1].translate(DIGITS), svg)
+        (folder / f"{self.name}.png").write_bytes(vl_convert.svg_to_png(drawn, scale=2))
+        write_text(folder / f"{self.name}.csv", self.data.to_csv(index=False))
+
+
+class FigureFile(Protocol):
+    """What a file in this folder has."""
+
+    NAME: str
+    ORDER: int
+    NEEDS: str
+    draw: Callable[[View], Figure]
+
+
+def figure_files() -> list[FigureFile]:
+    """The figures of this folder, in order."""
+    names = [
+        m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name != "base" and m.name[0] != "_"
+    ]
+    files = [cast(FigureFile, import_module(f"isoflop.analysis.report.figures.{name}")) for name in names]
+    return sorted(files, key=lambda file: (file.ORDER, file.NAME))
+
+
+def draw_all(view: View) -> Iterator[tuple[str, "Figure | str"]]:
+    """Every figure by name, or one line that says what it lacks."""
+    for file in figure_files():
+        try:
+            yield file.NAME, file.draw(view)
+        except Unmet as lack:
+            yield file.NAME, f"{file.NAME.replace('_', ' ')}: not drawn, {lack} (it needs {file.NEEDS})"
+
+
+def config(dark: bool) -> dict[str, Any]:
+    """Colours of everything that is not data, for a light or a dark page."""
+    ink, soft, grid = ("#e8eaed", "#aeb4bd", "#363b44") if dark else ("#1d2127", "#565d67", "#e4e7eb")
+    axis = {"labelColor": soft, "titleColor": ink, "gridColor": grid, "domainColor": soft, "tickColor": soft}
+    return {
+        "background": "transparent",
+        "font": FONT,
+        "view": {"stroke": None},
+        "axis": axis | {"titleFontWeight": "normal", "titleFontSize": 12, "labelFontSize": 11, "titlePadding": 8},
+        "legend": {"labelColor": ink, "titleColor": soft, "titleFontWeight": "normal", "labelFontSize": 12},
+        "header": {"labelColor": ink, "titleColor": ink, "labelFontSize": 13, "labelFontWeight": 600},
+        "title": {"color": ink, "subtitleColor": soft, "anchor": "start", "fontSize": 15, "offset": 14}
+        | {"subtitleFontSize": 12, "subtitlePadding": 5},
+        "text": {"color": ink, "fontSize": 11},
+        "rule": {"color": soft},
+        "style": {"band": {"color": soft, "fillOpacity": 0.16}, "guide": {"color": soft, "strokeDash": [4, 4]}},
+    }
+
+
+def family_scales(families: Sequence[str]) -> tuple[Any, Any]:
+    """Colour and shape of every family, the same in all figures of a report."""
+    import altair as alt
+
+    colours = [PALETTE[i % len(PALETTE)] for i in range(len(families))]
+    shapes = [SHAPES[i % len(SHAPES)] for i in range(len(families))]
+    return alt.Scale(domain=list(families), range=colours), alt.Scale(domain=list(families), range=shapes)
+
+
+def log_axis(column: str, values: Sequence[float] | pd.Series, title: str | None = None) -> dict[str, Any]:
+    """Keyword arguments of a logarithmic X or Y: title with its unit, a domain with air, ticks that read like 10¹⁰."""
+    import altair as alt
+
+    low, high = float(min(values)), float(max(values))
+    air = (high / low) ** 0.05 if high > low else 1.1
+    ticks = nice_ticks(low / air, high * air)
+    # Vega would write 10000000000; the expression picks our label for our tick
+    named = "".join(f"abs(datum.value/{t!r}-1)<1e-6?'{number(t)}':" for t in ticks)
+    return {
+        "title": title or AXES.get(column, column),
+        "scale": alt.Scale(type="log", domain=[low / air, high * air], nice=False),
+        "axis": alt.Axis(values=ticks, labelExpr=f"{named}''", labelOverlap="greedy"),
+    }
+
+
+def nice_ticks(low: float, high: float) -> list[float]:
+    """Round numbers between low and high: decades where there are several, else 1-2-5, else evenly spaced."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+        ticks = [float(f"{s}e{k}") for k in range(first, last + 1) for s in steps]
+        inside = [t for t in ticks if low <= t <= high]
+        if len(inside) >= 3:
+            return inside
+    step = 10.0 ** math.floor(math.log10(high - low))
+    step = next(s for s in (step, step / 2, step / 5, step / 10) if (high - low) / s >= 4)
+    return [float(f"{k * step:.6g}") for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it: NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _has_fonts() -> bool:
+    """Whether this machine has fonts of its own."""
+    return any(next(Path(folder).rglob("*.[to]tf"), None) for folder in FONT_FOLDERS)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width` characters."""
+    import textwrap
+
+    return textwrap.wrap(text, width) or [""]

@@ -1,0 +1,209 @@
+"""The report: one page that a newcomer understands in a minute and a reviewer can check, with the verdicts first.
+
+`index.html` needs nothing beside it and no network: the drawing library is inside. Each figure also lies in figures/ as
+SVG and PNG for a paper, as its Vega-Lite spec, and as CSV.
+
+    write_report(read_runs("runs.csv"), Path("report"))     # report/index.html
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from isoflop.analysis.claims.claim import Claim, Verdict
+from isoflop.analysis.claims.judging import changed_since
+from isoflop.analysis.fitting.result import Estimate
+from isoflop.analysis.report.figures.base import Figure, draw_all
+from isoflop.analysis.report.sentences import WORDS, amount, decided_first, interval, summary
+from isoflop.analysis.report.view import View, look
+from isoflop.errors import UserError
+from isoflop.numbers import count, number
+from isoflop.record import write_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+# columns of the ledger, as far as the table has them
+LEDGER = (
+    "run_id",
+    "family",
+    "width",
+    "depth",
+    "seed",
+    "status",
+    "reason",
+    "N",
+    "D",
+    "C",
+    "L",
+    "L_se",
+    "wall_s",
+    "rung",
+)
+
+
+def write_report(runs: pd.DataFrame, out: Path, claims: Any = None) -> Path:
+    """Judge, fit, draw and write the page and its figures; gives the path of the page."""
+    view = look(runs, claims)
+    figures = list(draw_all(view))
+    page = out / "index.html"
+    try:
+        for name, drawn in figures:
+            if isinstance(drawn, Figure):
+                drawn.save(out / "figures")
+            else:  # what an earlier report drew is no figure of this one
+                for old in (out / "figures").glob(f"{name}.*"):
+                    old.unlink()
+        write_text(page, render(view, figures))
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror or error}); give another folder with -o") from None
+    return page
+
+
+def render(view: View, figures: list[tuple[str, "Figure | str"]]) -> str:
+    """The page as text; every string of the table is escaped by the template engine."""
+    import vl_convert
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(TEMPLATES)
+    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    drawn = {name: figure for name, figure in figures if isinstance(figure, Figure)}
+    headline = next(iter(drawn.values()), None)
+    specs = {
+        name: {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
+        for name, figure in drawn.items()
+    }
+    return jinja.get_template("report.html").render(
+        title=f"{len(view.families)} famil{'y' if len(view.families) == 1 else 'ies'}, {_n_runs(view.runs)} runs",
+        summary=summary(view),
+        verdicts=[_verdict_row(view, v) for v in decided_first(view.verdicts)],
+        headline=headline,
+        figures=[figure for _, figure in figures if figure is not headline],
+        parameters=_parameters(view),
+        laws=view.laws,
+        refused=view.refused,
+        noise=[(name, noise) for name, noise in view.noise.items()],
+        ledger=_ledger(view.runs),
+        specs=script(json.dumps(specs, ensure_ascii=False, allow_nan=False)),
+        bundle=script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")) if specs else "",
+    )
+
+
+def script(text: str) -> str:
+    """Text that may stand inside a script element: nothing in it can end the element."""
+    return re.sub(r"<(?=/script|!--|script)", r"\\u003c", text, flags=re.IGNORECASE)
+
+
+def _verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
+    """What the table shows of one claim."""
+    claim = verdict.claim
+    assert claim is not None, "judge gives every verdict its claim"
+    changed, provenance = changed_since(claim, view.runs)
+    subjects = [] if all(s.verdict == "untested" for s in verdict.subjects) else verdict.subjects
+    return {
+        "id": verdict.id,
+        "claim": claim.claim,
+        "rule": claim.rule,
+        "expect": claim.expect,
+        "caveat": claim.caveat,
+        "verdict": verdict.verdict,
+        "word": WORDS[verdict.verdict],
+        "statistic": amount(verdict.statistic, claim.quantity),
+        "interval": interval(verdict, claim.quantity),
+        "limit": _limit(verdict, claim),
+        "reason": verdict.reason,
+        "sha256": claim.sha256[:12],
+        "file": claim.file.name if claim.file else "",
+        "changed": changed,
+        "provenance": provenance,
+        "subjects": [_subject_row(s, claim) for s in subjects if len(verdict.subjects) > 1],
+    }
+
+
+def _subject_row(verdict: Verdict, claim: Claim) -> dict[str, Any]:
+    """What the table shows of one subject."""
+    return {
+        "subject": verdict.subject,
+        "verdict": verdict.verdict,
+        "word": WORDS[verdict.verdict],
+        "statistic": amount(verdict.statistic, claim.quantity),
+        "interval": interval(verdict, claim.quantity),
+        "limit": _limit(verdict, claim),
+        "reason": verdict.reason,
+    }
+
+
+def _limit(verdict: Verdict, claim: Claim) -> str:
+    """What the statistic is set against, with the seed noise of these runs put in."""
+    if verdict.limit is None or verdict.statistic is None:
+        return ""
+    sign = "limit " if claim.region.kind == "below" else "band ±"
+    return sign + amount(verdict.limit, claim.quantity)
+
+
+def _parameters(view: View) -> dict[str, Any]:
+    """The laws as a table: a row for each family, a column for each parameter and derived quantity."""
+    names: dict[str, None] = {}
+    rows = []
+    for family, fitted in view.laws.items():
+        cells = {name: _estimate(e) for name, e in {**fitted.params, **fitted.derived}.items()}
+        names |= dict.fromkeys(cells)
+        starts = f"{fitted.starts.at_optimum} of {fitted.starts.tried}"
+        rows.append(
+            {"family": family, "cells": cells, "status": fitted.status, "starts": starts, "runs": fitted.n_runs}
+        )
+    return {"names": list(names), "rows": rows}
+
+
+def _estimate(estimate: Estimate) -> tuple[str, str]:
+    """A value and its interval as text; a bound that does not exist is said to."""
+    value = "–" if estimate.value is None else f"{estimate.value:.4g}"
+    if estimate.low is None and estimate.high is None:
+        return value, "no interval"
+    low, high = ("none" if b is None else f"{b:.3g}" for b in (estimate.low, estimate.high))
+    return value, f"{low} to {high}"
+
+
+def _ledger(runs: pd.DataFrame) -> dict[str, Any]:
+    """Every row of the table, failures first, in short words."""
+    columns = [c for c in LEDGER if c in runs and runs[c].notna().any()]
+    extra = [c for c in ("device", "git", "dirty") if c in runs and runs[c].notna().any()]
+    ordered = runs
+    if "status" in runs:
+        ordered = runs.assign(_ok=(runs["status"] == "ok")).sort_values("_ok", kind="stable")
+    rows = [[_cell(c, value) for c, value in zip([*columns, *extra], row, strict=True)]
+            for row in ordered[[*columns, *extra]].itertuples(index=False)]  # fmt: skip
+    lost = [str(s) != "ok" for s in ordered["status"]] if "status" in runs else [False] * len(rows)
+    hours = float(_once(runs)["wall_s"].sum()) / 3600 if "wall_s" in runs else 0.0
+    return {
+        "columns": [*columns, *extra],
+        "rows": list(zip(lost, rows, strict=True)),
+        "hours": f"{hours:.2f}",
+        "lost": sum(lost),
+    }
+
+
+def _cell(column: str, value: Any) -> str:
+    """One value of the ledger as text."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if column in ("N", "D"):
+        return count(float(value))
+    if column == "C":
+        return number(float(value))
+    if column == "git":
+        return str(value)[:10]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _once(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row for each run: its last mark."""
+    if "run_id" not in runs:
+        return runs
+    return runs.drop_duplicates("run_id", keep="last")
+
+
+def _n_runs(runs: pd.DataFrame) -> int:
+    return len(_once(runs))

@@ -1,0 +1,308 @@
+"""One optimiser for every law: a batched, robust Gauss-Newton that carries all starts and all resamples at once.
+
+The unknowns of problem s are u[s]: the logarithm of a parameter that is searched so, the parameter itself otherwise,
+in a box. Residuals are log f - log L (or f - L), the loss is Huber's (or half the square), rows carry weights, so that
+a resample of runs, a deleted run and a held-out row are all the same problem under other weights.
+
+    problem = Problem(law, columns, L, Objective("huber", 1e-3))
+    solution = minimise(problem, u0)          # u0 (starts, free)
+
+The step solves (Hn + lam Hs) du = -g: Hn is Newton's matrix (rows inside delta), Hs that of the quadratic which
+touches Huber's loss from above (weights delta/|r| outside), lam moves between them. Hs is a majorant, so a large lam
+always descends, and since it shrinks along the step and not along the axes, a strong correlation of A and alpha costs
+nothing. Levenberg 1944, Marquardt 1963; the majorant is that of Huber and Ronchetti, Robust Statistics (2009); the box
+as in Bertsekas 1982, Projected Newton methods.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.dual_numbers import Array, Dual
+
+# elements of one Jacobian worked on at once: small enough for a core's cache
+CHUNK = 150_000
+# a problem is done when a full step would lower the objective by less than this share of it
+TOLERANCE = 1e-13
+# ... or by less than this, times the sum of weights: residuals at the noise of doubles, where the rows hold no noise
+# at all
+EXACT = 1e-28
+MAX_STEPS = 200
+# a coordinate is at its bound where the box leaves it less than this share of its step (Bertsekas's epsilon)
+JAMMED = 1e-2
+# starts that go on where none has arrived by then
+FINALISTS = 8
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Huber's loss inside and outside delta, or half the square; of log residuals, or of raw ones."""
+
+    loss: str = "huber"
+    delta: float = 1e-3
+    raw: bool = False
+
+    def terms(self, r: Array) -> tuple[Array, Array, Array | None, Array | None]:
+        """Of residuals r: the loss, its slope, Newton's weight and the majorant's (None where both are one)."""
+        if self.loss == "l2":
+            return 0.5 * r * r, r, None, None
+        size = np.abs(r)
+        inside = size <= self.delta
+        clipped = np.minimum(size, self.delta)
+        return (
+            clipped * (size - 0.5 * clipped),
+            np.copysign(clipped, r),
+            inside.astype(float),
+            self.delta / np.maximum(size, self.delta),
+        )
+
+    def total(self, r: Array, weights: Array | float = 1.0) -> Array:
+        """The objective as it is published: the sum over rows (of |r| for l1)."""
+        rho = np.abs(r) if self.loss == "l1" else self.terms(r)[0]
+        total: Array = (weights * rho).sum(-1)
+        return total
+
+
+class Prior(NamedTuple):
+    """A Gaussian prior on a parameter, in units of the objective: weight * (value - mean)^2 / 2."""
+
+    mean: float
+    weight: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A law on the columns of some rows, what is free in it, and what is minimised."""
+
+    law: Law
+    columns: tuple[Array, ...]
+    target: Array
+    objective: Objective
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    priors: Mapping[str, Prior] = field(default_factory=dict)
+    scale: Array | None = None  # of each row's residual: 1 / its noise, in units of the typical noise
+
+    @property
+    def free(self) -> list[str]:
+        return [name for name in self.law.params if name not in self.fixed]
+
+    @property
+    def logs(self) -> NDArray[np.bool_]:
+        return np.array([self.law.params[name].log for name in self.free], dtype=bool)
+
+    @property
+    def box(self) -> tuple[Array, Array]:
+        """Lowest and highest u, (free,) each."""
+        kinds = [self.law.params[name] for name in self.free]
+        low = [_log(k.low) if k.log else k.low for k in kinds]
+        high = [_log(k.high) if k.log else k.high for k in kinds]
+        return np.array(low), np.array(high)
+
+    def params(self, u: Array) -> dict[str, Any]:
+        """Parameters by name at u (..., free): arrays (...) for the free ones, floats for the pinned."""
+        values = np.where(self.logs, np.exp(np.where(self.logs, u, 0.0)), u)
+        return {name: values[..., i] for i, name in enumerate(self.free)} | dict(self.fixed)
+
+    def predict(self, u: Array) -> Array:
+        """Predictions (problems, rows) at u (problems, free)."""
+        return self.at(u, self.columns)
+
+    def at(self, u: Array, columns: Sequence[Array]) -> Array:
+        """Predictions (problems, rows) at u (problems, free) on other columns."""
+        params = {k: v[:, None] if np.ndim(v) else v for k, v in self.params(u).items()}
+        return np.broadcast_to(self.law(*columns, **params), (len(u), len(columns[0])))
+
+    def residuals(self, u: Array) -> Array:
+        """Residuals (problems, rows) at u (problems, free)."""
+        f = self.predict(u)
+        r = f - self.target if self.objective.raw else np.log(f) - np.log(self.target)
+        return r if self.scale is None else r * self.scale
+
+    def linearise(self, u: Array) -> tuple[Array, Array]:
+        """Residuals (problems, rows) and their Jacobian (problems, free, rows) at u."""
+        duals: dict[str, Any] = dict(self.fixed)
+        for i, name in enumerate(self.free):
+            value = np.exp(u[:, i : i + 1]) if self.logs[i] else u[:, i : i + 1]
+            duals[name] = Dual(value, {i: value if self.logs[i] else np.ones_like(value)})
+        f = self.law(*self.columns, **duals)
+        shape = (len(u), len(self.target))
+        value = np.broadcast_to(f.value, shape)
+        jacobian = np.zeros((len(u), len(self.free), len(self.target)))
+        each = 1.0 if self.scale is None else self.scale
+        scale = each if self.objective.raw else each / value
+        for i, part in f.d.items():
+            np.multiply(part, scale, out=jacobian[:, i])
+        r = value - self.target if self.objective.raw else np.log(value) - np.log(self.target)
+        return r * each, jacobian
+
+
+class Solution(NamedTuple):
+    """Where each problem ended: u (problems, free), objective, Newton decrement over the objective, whether it is a
+    minimum."""
+
+    u: Array
+    objective: Array
+    decrement: Array
+    done: NDArray[np.bool_]
+
+
+class _Local(NamedTuple):
+    """The objective around u: value, gradient, Newton's matrix, the majorant's matrix."""
+
+    f: Array
+    g: Array
+    newton: Array
+    major: Array
+
+    def put(self, at: Any, other: "_Local", take: Any) -> None:
+        for mine, theirs in zip(self, other, strict=True):
+            mine[at] = theirs[take]
+
+    def take(self, at: Any) -> "_Local":
+        return _Local(*(x[at] for x in self))
+
+
+def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
+    """Value, gradient and both matrices of the objective at u; infinite where the law is not defined there."""
+    r, jacobian = problem.linearise(u)
+    rho, psi, inside, major = problem.objective.terms(r)
+    if weights is not None:
+        rho, psi = rho * weights, psi * weights
+    f = rho.sum(-1)
+    g = (jacobian @ psi[:, :, None])[:, :, 0]
+    turned = jacobian.transpose(0, 2, 1)
+    if inside is None or major is None:
+        newton = (jacobian if weights is None else jacobian * weights[:, None, :]) @ turned
+        above = newton.copy()
+    else:
+        newton = (jacobian * (inside if weights is None else inside * weights)[:, None, :]) @ turned
+        above = (jacobian * (major if weights is None else major * weights)[:, None, :]) @ turned
+    for name, prior in problem.priors.items():
+        i = problem.free.index(name)
+        slope = np.exp(u[:, i]) if problem.logs[i] else np.ones(len(u))
+        gap = (np.exp(u[:, i]) if problem.logs[i] else u[:, i]) - prior.mean
+        f = f + prior.weight * gap**2 / 2
+        g[:, i] += prior.weight * gap * slope
+        newton[:, i, i] += prior.weight * slope**2
+        above[:, i, i] += prior.weight * slope**2
+    bad = ~(np.isfinite(f) & np.isfinite(g).all(-1) & np.isfinite(above).all((-1, -2)))
+    if bad.any():
+        f = np.where(bad, np.inf, f)
+        g[bad], newton[bad], above[bad] = 0.0, 0.0, np.eye(g.shape[1])
+    return _Local(f, g, newton, above)
+
+
+def minimise(
+    problem: Problem, u0: Array, weights: Array | None = None, *, lam: float = 1.0, steps: int = MAX_STEPS
+) -> Solution:
+    """Minimise from every row of u0 (problems, free), under weights (problems, rows) or (1, rows) or none."""
+    size = max(1, CHUNK // max(1, u0.shape[1] * len(problem.target)))
+    parts: list[Solution] = []
+    with np.errstate(all="ignore"):
+        for first in range(0, len(u0), size):
+            rows = slice(first, first + size)
+            given = None if weights is None else weights if len(weights) == 1 else weights[rows]
+            parts.append(_descend(problem, u0[rows], given, lam, steps))
+    u, objective, decrement = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    return Solution(u, objective, decrement, np.concatenate([part.done for part in parts]))
+
+
+def search(problem: Problem, u0: Array) -> Solution:
+    """Minimise from every start; the best few go on for as long as a long valley takes."""
+    first = minimise(problem, u0)
+    order = np.argsort(first.objective)[:FINALISTS]
+    if first.done[order[0]] or not np.isfinite(first.objective[order[0]]):
+        return first
+    longer = minimise(problem, first.u[order], steps=10 * MAX_STEPS)
+    for mine, theirs in zip(first, longer, strict=True):
+        mine[order] = theirs
+    return first
+
+
+def _descend(problem: Problem, u0: Array, weights: Array | None, lam0: float, steps: int) -> Solution:
+    low, high = problem.box
+    u = np.clip(u0, low, high)
+    count = len(u)
+    if weights is not None:
+        weights = np.broadcast_to(weights, (count, weights.shape[1]))
+    total = np.full(count, float(len(problem.target))) if weights is None else weights.sum(-1)
+    here = expand(problem, u, weights)
+    lam, decrement, done = np.full(count, float(lam0)), np.full(count, np.inf), np.zeros(count, dtype=bool)
+    active = np.flatnonzero(np.isfinite(here.f))
+    for _ in range(steps):
+        if not len(active):
+            break
+        now = here.take(active)
+        step, decrease = _step(now, u[active], lam[active], low, high)
+        decrement[active] = decrease
+        over = decrease <= TOLERANCE * now.f + EXACT * total[active]
+        done[active[over]] = True
+        at = np.clip(u[active] + step, low, high)
+        trial = expand(problem, at, None if weights is None else weights[active])
+        step = at - u[active]
+        foreseen = -(now.g * step).sum(-1) - 0.5 * (step[:, None, :] @ now.newton @ step[:, :, None])[:, 0, 0]
+        gain = now.f - trial.f
+        better = gain > 0
+        ratio = gain / np.where(foreseen > 0, foreseen, np.inf)
+        lam[active] = _damping(lam[active], ratio, better)
+        # a step too small to lower the objective in doubles ends the search where it stands
+        over |= lam[active] > 1e12
+        u[active[better]] = at[better]
+        here.put(active[better], trial, better)
+        active = active[~over]
+    share = decrement / np.maximum(here.f, 1e-300)
+    done |= share < 1e-8
+    return Solution(u, here.f, share, done)
+
+
+def _damping(lam: Array, ratio: Array, better: NDArray[np.bool_]) -> Array:
+    # Marquardt's rule with the thresholds of Nocedal and Wright, Numerical Optimization (2006), algorithm 4.1
+    grown = np.where(ratio < 0.25, lam * 2, np.where(ratio > 0.75, lam * 0.1, lam * 0.5))
+    return np.clip(np.where(better, grown, np.maximum(lam * 8, 1e-6)), 1e-12, None)
+
+
+def _step(now: _Local, u: Array, lam: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    """The step of each problem, and by how much a step under the majorant would lower the objective."""
+    g, eye = now.g, np.eye(now.g.shape[1])
+    held = ((u <= low) & (g > 0)) | ((u >= high) & (g < 0))
+    ridge = np.einsum("sii->si", now.major) * (1e-13 + 1e-4 * np.minimum(lam, 1e4))[:, None]
+    matrix = now.newton + lam[:, None, None] * now.major + ridge[:, :, None] * eye
+    matrix += (np.einsum("sii->si", matrix) == 0)[:, :, None] * eye
+    step = _held_step(matrix, g, held, np.zeros_like(g))
+    # a step that the box cuts short at once is no descent for the others: they are solved with it at its bound
+    target = np.clip(u + step, low, high) - u
+    jammed = np.abs(target) < JAMMED * np.abs(step)
+    out = (jammed & ~held).any(-1)
+    if out.any():
+        held = (held | jammed)[out]
+        step[out] = _held_step(matrix[out], g[out], held, np.where(held, target[out], 0.0))
+    return step, (1 + lam) * -(g * step).sum(-1)
+
+
+def _held_step(matrix: Array, g: Array, held: NDArray[np.bool_], given: Array) -> Array:
+    """The least of the quadratic model over the coordinates that are not held; those that are move as given."""
+    if held.any():
+        g = np.where(held, -given, g + (matrix @ given[:, :, None])[:, :, 0])
+        matrix = np.where(held[:, :, None] | held[:, None, :], 0.0, matrix) + held[:, :, None] * np.eye(g.shape[1])
+    # in units of each parameter's curvature, so that a solve is as exact as doubles allow
+    unit = 1 / np.sqrt(np.einsum("sii->si", matrix))
+    scaled = matrix * unit[:, :, None] * unit[:, None, :] + 1e-15 * np.eye(g.shape[1])
+    step: Array = np.where(held, given, -_solve(scaled, g * unit) * unit)
+    return step
+
+
+def _solve(matrix: Array, right: Array) -> Array:
+    try:
+        solved = np.linalg.solve(matrix, right[:, :, None])
+    except np.linalg.LinAlgError:
+        solved = np.linalg.solve(matrix + 1e-9 * np.eye(matrix.shape[-1]), right[:, :, None])
+    return np.asarray(solved[:, :, 0], dtype=np.float64)
+
+
+def _log(x: float) -> float:
+    return float(np.log(x)) if x > 0 else -np.inf

@@ -1,0 +1,1 @@
+"""Tables of runs: read, recognised, made into rows, replicates found."""

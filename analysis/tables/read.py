@@ -1,0 +1,204 @@
+"""Read tables of runs, ours or another tool's, and select from them; every complaint names the file, the row and the
+column.
+
+    runs = read_runs("runs.csv", columns={"N": "params", "D": "tokens", "L": "loss"})
+    runs = select(runs, "family = 'mlp' and C < 1e20")
+
+The index of the table is the line of the file, so that a later complaint can still name it.
+"""
+
+import json
+import operator
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from isoflop import record
+from isoflop.analysis.tables.presets import recognise
+from isoflop.errors import UserError
+
+# columns that hold words in a record; the rest hold numbers
+_WORDS = {"run_id", "sweep", "status", "reason", "family", "data", "device", "torch", "git", "dirty"}
+NUMERIC = tuple(c for c in record.COLUMNS if c not in _WORDS)
+# numbers that every law stands on: text in one of them is an error at once, in the others where a law asks for them
+_CORE = ("N", "D", "C", "L")
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "==": operator.eq,
+    "=": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_CLAUSE = re.compile(rf"\s*([\w.]+)\s*(<=|>=|!=|==|=|<|>)\s*(?:'([^']*)'|\"([^\"]*)\"|({_NUMBER}))\s*")
+
+
+def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run: str | None = None) -> pd.DataFrame:
+    """Read a table of runs: CSV, JSON lines, Parquet, or a folder of run folders.
+
+    `columns` maps our name to the file's name: {"N": "params"}; without it, public tables are recognised by their
+    columns, and a note says so. `run` names the column whose equal values are one run. Raises UserError that names
+    file, line and column.
+    """
+    path = Path(path)
+    table, note = (_load(path), "") if columns else recognise(_load(path))
+    table = _rename(table, dict(columns or {}), path)
+    if run is not None and run not in table:
+        raise UserError(f"{path} has no column {run!r} to tell runs apart; it has {_list(table.columns)}")
+    for name in table.columns.intersection(list(NUMERIC)):
+        table[name] = _numbers(table[name], path, strict=name in _CORE)
+    table.attrs |= {"source": str(path)} | ({"notes": [note]} if note else {})
+    return table
+
+
+def select(runs: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The rows that meet every clause of `where`: column, comparison, number or 'text', joined by `and`; never
+    evaluated."""
+    keep = pd.Series(True, index=runs.index)
+    for clause in re.split(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)", where.strip(), flags=re.IGNORECASE):
+        match = _CLAUSE.fullmatch(clause)
+        if match is None:
+            raise UserError(
+                f"{clause!r} is not a condition; write column, comparison, number or 'text': family = 'mlp' and C<1e20"
+            )
+        name, sign, single, double, number = match.groups()
+        if name not in runs:
+            raise UserError(f"no column {name!r} to select on; the columns are {_list(runs.columns)}")
+        keep &= _compare(runs[name], sign, single if single is not None else double, number)
+    return runs[keep]
+
+
+def where_is(runs: pd.DataFrame, label: Any) -> str:
+    """Words for one row: 'runs.csv, line 7' where the table came from a file, else 'row 7'."""
+    source = runs.attrs.get("source")
+    return f"{source}, line {label}" if source and runs.index.name == "line" else f"row {label}"
+
+
+def _compare(column: pd.Series, sign: str, text: str | None, number: str | None) -> pd.Series:
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    if text is not None and numeric:
+        raise UserError(f"column {column.name!r} holds numbers, not the text {text!r}; write the number without quotes")
+    if number is not None and not numeric:
+        raise UserError(
+            f"column {column.name!r} holds text, not the number {number}; put it in quotes: {column.name} = '{number}'"
+        )
+    held = column if numeric else column.astype(str)
+    result: pd.Series = _OPERATORS[sign](held, float(number) if number is not None else text)
+    return result
+
+
+def _load(path: Path) -> pd.DataFrame:
+    if path.is_dir():
+        return _folder(path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give the path of a CSV file of runs")
+    try:
+        table = _READERS.get(path.suffix, _csv)(path)
+    except pd.errors.EmptyDataError:
+        raise UserError(f"{path} is empty; it needs a header line and a row for each run") from None
+    except pd.errors.ParserError as error:
+        raise UserError(f"{path} is not a sound CSV: {_plain(error)}; mend that line") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or _plain(error)}") from None
+    if table.empty:
+        raise UserError(f"{path} has a header and no rows; it needs a row for each run")
+    return table
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    # a short row is filled with NaN, a long one is an error; "inf" and "nan" are read as numbers and judged where they
+    # are used
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            table = pd.read_csv(path, index_col=False, low_memory=False, skip_blank_lines=False)
+        except pd.errors.ParserWarning:
+            raise UserError(
+                f"{path} has rows of more fields than its header names; mend the header or the rows"
+            ) from None
+    table.index = pd.RangeIndex(2, len(table) + 2, name="line")
+    return table.dropna(how="all")
+
+
+def _folder(path: Path) -> pd.DataFrame:
+    """The records of every run folder below `path`."""
+    records = [row for file in sorted(path.rglob(record.FILE)) for row in record.read(file.parent)]
+    if not records:
+        raise UserError(f"{path} holds no {record.FILE} of a run; give a folder of runs, or a CSV file")
+    return pd.DataFrame(records)
+
+
+def _lines(path: Path) -> pd.DataFrame:
+    rows, lines = [], []
+    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not text.strip():
+            continue
+        try:
+            rows.append(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {line} is not JSON ({error.msg}); one object a line is needed") from None
+        if not isinstance(rows[-1], dict):
+            raise UserError(f"{path}, line {line} is not a JSON object; one object a line is needed")
+        lines.append(line)
+    return pd.DataFrame(rows, index=pd.Index(lines, name="line"))
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+    except ImportError:
+        raise UserError(
+            f"{path} is Parquet, which needs pyarrow: pip install 'isoflop[parquet]', or save it as CSV"
+        ) from None
+    try:
+        table = pd.read_parquet(path, engine="pyarrow")
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{path} is not sound Parquet: {_plain(error).splitlines()[0]}; write it again") from None
+    table.index = pd.RangeIndex(1, len(table) + 1)
+    return table
+
+
+_READERS = {".jsonl": _lines, ".ndjson": _lines, ".parquet": _parquet, ".pq": _parquet}
+
+
+def _rename(table: pd.DataFrame, columns: dict[str, str], path: Path) -> pd.DataFrame:
+    for ours, theirs in columns.items():
+        if theirs not in table:
+            raise UserError(f"{path} has no column {theirs!r} for {ours}; it has {_list(table.columns)}")
+    taken = {ours: theirs for ours, theirs in columns.items() if ours != theirs}
+    # a column that already bears one of our names gives way to the one it is told to be
+    table = table.drop(columns=[ours for ours in taken if ours in table and ours not in taken.values()])
+    return table.assign(**{ours: table[theirs] for ours, theirs in taken.items()})
+
+
+def _numbers(column: pd.Series, path: Path, *, strict: bool) -> pd.Series:
+    """A column as numbers; text in it is an error that names the line, or leaves the column as it is."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.astype(float)
+    numbers = pd.to_numeric(column, errors="coerce")
+    bad = column.index[numbers.isna() & column.notna()]
+    if len(bad) and not strict:
+        return column
+    if len(bad):
+        raise UserError(
+            f"{path}, line {bad[0]}: column {column.name} is {column.loc[bad[0]]!r}, not a number; mend or drop the row"
+        )
+    return numbers.astype(float)
+
+
+def _list(names: Any, most: int = 30) -> str:
+    names = [str(n) for n in names]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _plain(error: Exception) -> str:
+    return str(error).replace("Error tokenizing data. C error: ", "").strip().rstrip(".")

@@ -1,0 +1,163 @@
+"""From a table to what a fit stands on: the rows, those left out and why, the runs they belong to.
+
+A row of ours that failed is left out with its reason; a number that cannot be (a loss of zero, a missing size) in any
+other row is an error that names the file, the line and the column, for a fit must not choose its data in silence.
+
+    prepared = prepare(read_runs("runs.csv"), get_law("chinchilla"))
+    prepared.excluded     # [('status is diverged', 2)]
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from isoflop.analysis.fitting.result import FitError
+from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.tables.read import where_is
+
+# columns that, where they differ inside one group, make it a mixture
+_MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
+# N D in these units is that many times too small
+_UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The rows of a fit, as columns of numbers; `runs` is the number of each row's run."""
+
+    rows: pd.DataFrame
+    columns: tuple[Array, ...]
+    target: Array
+    runs: NDArray[np.intp]
+    n_runs: int
+    excluded: list[tuple[str, int]]
+    notes: list[str]
+    scale: Array | None = None  # of each row's residual, where rows are weighed
+
+    def part(self, most: int) -> "Prepared":
+        """These rows, or at most `most` of them evenly taken."""
+        if len(self.target) <= most:
+            return self
+        kept = np.arange(0, len(self.target), -(-len(self.target) // most))
+        names, codes = np.unique(self.runs[kept], return_inverse=True)
+        columns = tuple(c[kept] for c in self.columns)
+        scale = None if self.scale is None else self.scale[kept]
+        return replace(self, columns=columns, target=self.target[kept], runs=codes, n_runs=len(names), scale=scale)
+
+
+def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
+    """Check the columns that `law` needs, leave out failed runs, number the runs."""
+    needed = [*law.columns, law.target]
+    missing = [c for c in needed if c not in runs]
+    if missing:
+        raise FitError(
+            f"{law.name} needs the columns {', '.join(needed)}; {_source(runs)} has no {' and no '.join(missing)}: "
+            f"name it, as in --columns {missing[0]}=its_name (there are {_columns(runs)})"
+        )
+    rows, excluded = _ours(runs)
+    if rows.empty:
+        left = "; ".join(f"{n}: {reason}" for reason, n in excluded)
+        raise FitError(f"{_source(runs)} has no rows to fit" + (f" (left out {left})" if left else "; it is empty"))
+    values = {c: _positive(rows, c) for c in dict.fromkeys(needed)}
+    codes, n_runs = number_runs(rows, run)
+    columns = tuple(values[c] for c in law.columns)
+    return Prepared(rows, columns, values[law.target], codes, n_runs, excluded, _notes(rows))
+
+
+def sound(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The finished rows with these columns as numbers above zero; FitError that names the row where one is not."""
+    rows, _ = _ours(runs)
+    return rows.assign(**{c: _positive(rows, c) for c in dict.fromkeys(columns)})
+
+
+def groups(runs: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The rows of each group of equal `by`, with its label."""
+    for name in by:
+        if name not in runs:
+            raise FitError(f"{_source(runs)} has no column {name!r} to group by; it has {_columns(runs)}")
+    if not by:
+        yield {}, runs
+        return
+    for key, rows in runs.groupby(list(by), sort=True, dropna=False):
+        yield dict(zip(by, key, strict=True)), rows
+
+
+def _source(runs: pd.DataFrame) -> str:
+    return str(runs.attrs.get("source", "the table"))
+
+
+def _columns(runs: pd.DataFrame) -> str:
+    return ", ".join(map(str, list(runs.columns)[:30]))
+
+
+def _ours(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
+    """The rows without failed runs and exact repetitions, and how many were left out for what reason."""
+    excluded = []
+    if "status" in runs:
+        status = runs["status"].fillna("ok").astype(str)
+        excluded += [(f"status is {s}", int(n)) for s, n in status[status != "ok"].value_counts().sort_index().items()]
+        runs = runs[status == "ok"]
+    try:
+        again = runs.duplicated()
+    except TypeError:  # a column of lists or dicts cannot be compared
+        return runs, excluded
+    if again.any():
+        excluded.append(("repeats another row exactly", int(again.sum())))
+        runs = runs[~again]
+    return runs, excluded
+
+
+def _positive(rows: pd.DataFrame, name: str) -> Array:
+    numbers = pd.to_numeric(rows[name], errors="coerce").to_numpy(float)
+    bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers > 0)))
+    if len(bad):
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        place, value = where_is(rows, rows.index[bad[0]]), rows[name].iloc[bad[0]]
+        shown = "empty" if pd.isna(value) else repr(value) if isinstance(value, str) else f"{value:g}"
+        need = "a law needs a number above 0; mend it or leave the row out with --where"
+        raise FitError(f"{place}: column {name} is {shown}{more}, and {need}")
+    return numbers
+
+
+def number_runs(rows: pd.DataFrame, run: str | None) -> tuple[NDArray[np.intp], int]:
+    """The number of each row's run, and how many there are; every row is a run where no column tells."""
+    if run is not None and run not in rows:
+        raise FitError(f"{_source(rows)} has no column {run!r} to tell runs apart; it has {_columns(rows)}")
+    name = run or "run_id"
+    if name not in rows:
+        return np.arange(len(rows)), len(rows)
+    codes, names = pd.factorize(rows[name])
+    unnamed = codes < 0
+    codes[unnamed] = len(names) + np.arange(unnamed.sum())
+    return codes.astype(np.intp), len(names) + int(unnamed.sum())
+
+
+def _notes(rows: pd.DataFrame) -> list[str]:
+    notes = [*map(str, rows.attrs.get("notes", ()))]
+    for name in _MIXTURES:
+        if name in rows and rows[name].nunique() > 1:
+            notes.append(f"{name} mixes {', '.join(map(str, rows[name].unique()[:4]))}: group by it")
+    if {"N", "D", "C"} <= set(rows.columns):
+        N, D, C = (pd.to_numeric(rows[name], errors="coerce") for name in ("N", "D", "C"))
+        ratio = float((C / N / D).median())
+        # training takes about 6 FLOPs for each parameter and target, attention and lookup move that by less than this
+        if not 0.1 < ratio < 1000:
+            notes.append(f"C/(N D) is {ratio:.3g} where about 6 is expected: a column is in another unit{_unit(ratio)}")
+    return notes
+
+
+def _unit(ratio: float) -> str:
+    """Which unit would explain C/(N D), where one does."""
+    for factor, name in _UNITS.items():
+        if 0.3 < ratio / 6 / factor < 3:
+            return f", such as N or D in {name}"
+    for one, first in _UNITS.items():
+        for other, second in _UNITS.items():
+            if one <= other and 0.3 < ratio / 6 / one / other < 3:
+                return f", such as N in {first} and D in {second}"
+    return ""

@@ -1,0 +1,1 @@
+"""What a law predicts of runs that it has not seen, and how it compares."""

@@ -1,0 +1,127 @@
+"""Rolling hold-outs: fit the smaller runs, predict the larger ones, and compare with naive guesses and with seed noise.
+
+Quality of fit within the range is no evidence (Chinchilla's points: the training order of three objectives is the
+reverse of their order on the 104 held-out ones), so a law is judged by what it says of runs that it has not seen.
+
+    test = backtest(runs, "power_offset(D)", axis="D")
+    test.last.errors          # ln(predicted / observed) of the largest size, one row per run
+    test.coverage             # (5, 6): five of six held-out losses inside their 90 % interval
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.result import FitError
+from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.tables.replicates import level_index, points
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One hold-out: fitted up to `cut` on the axis; `errors` has one row per larger run, or `reason` says why not."""
+
+    cut: float
+    n_runs: int
+    status: str
+    reason: str
+    errors: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """The folds of a rolling hold-out, from the smallest fitted part to the one that leaves only the largest out."""
+
+    law: str
+    axis: str
+    level: float
+    folds: tuple[Fold, ...]
+
+    @property
+    def last(self) -> Fold:
+        """The fold that leaves only the largest level of the axis out."""
+        return self.folds[-1]
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """All held-out rows of all folds, with the fold's `cut`."""
+        frames = [fold.errors for fold in self.folds if len(fold.errors)]
+        return pd.concat(frames, ignore_index=True) if frames else self.folds[-1].errors
+
+    @property
+    def coverage(self) -> tuple[int, int]:
+        """How many held-out losses lie inside their prediction interval, of how many that have one."""
+        rows = self.rows
+        known = rows[rows["low"].notna() & rows["high"].notna()]
+        return int(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).sum()), len(known)
+
+
+def log_line(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
+    """The straight line through ln L against the logarithms of `columns`, that is the law without E, at `test`."""
+
+    def design(frame: pd.DataFrame) -> NDArray[np.float64]:
+        return np.column_stack([np.ones(len(frame)), *(np.log(frame[c].to_numpy(float)) for c in columns)])
+
+    solution = np.linalg.lstsq(design(train), np.log(train["L"].to_numpy(float)), rcond=None)[0]
+    return np.asarray(np.exp(design(test) @ solution), dtype=float)
+
+
+def last_value(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], axis: str) -> NDArray[np.float64]:
+    """The loss at the largest fitted level of the axis, at the nearest place on the other columns: no progress."""
+    top = train[level_index(train[axis]) == level_index(train[axis]).max()]
+    others = [c for c in columns if c != axis]
+    if not others:
+        return np.full(len(test), float(np.exp(np.log(top["L"].astype(float)).mean())))
+    here, there = (np.log(frame[others].to_numpy(float)) for frame in (test, top))
+    nearest = ((here[:, None, :] - there[None, :, :]) ** 2).sum(axis=2).argmin(axis=1)
+    return np.asarray(top["L"].to_numpy(float)[nearest])
+
+
+def hold_out(train: pd.DataFrame, test: pd.DataFrame, law: str, *, axis: str, level: float = 0.9, **how: Any) -> Fold:
+    """Fit `law` on `train`, predict `test`: predicted, low, high, the baselines, and each one's error in ln L."""
+    cut = float(train[axis].max())
+    columns = get_law(law).columns
+    out = test.assign(cut=cut, reach=test[axis] / cut)
+    out["line"] = log_line(train, test, columns)
+    out["last"] = last_value(train, test, columns, axis)
+    try:
+        fitted = fit(train, law, **how)
+        band = fitted.predict_interval(test, level=level)
+        status, reason, n_runs = fitted.status, fitted.reason, fitted.n_runs
+        out["predicted"], out["low"], out["high"] = (np.asarray(band[c], dtype=float) for c in ("value", "low", "high"))
+    except FitError as error:
+        status, reason, n_runs = "refused", str(error), len(train)
+        out["predicted"] = out["low"] = out["high"] = np.nan
+    for guess, name in (("predicted", "error"), ("line", "error_line"), ("last", "error_last")):
+        out[name] = np.log(out[guess].astype(float)) - np.log(out["L"].astype(float))
+    return Fold(cut, n_runs, status, reason, out.reset_index(drop=True))
+
+
+def backtest(runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, level: float = 0.9, **how: Any) -> Backtest:
+    """Roll the hold-out along `axis` (D, N or C): at most `folds` cuts over its larger half, the last before the top.
+
+    `runs` are those of one group; `how` goes to `fit`. A cut leaves more different points to fit than the law has
+    parameters, since a curve through all its points says nothing of the next; only the last cut is always made.
+    FitError where the axis has fewer than three levels.
+    """
+    rows = points(runs)
+    index = level_index(rows[axis]) if len(rows) else np.zeros(0, dtype=np.int64)
+    top = int(index.max(initial=-1))
+    if top < 2:
+        raise FitError(
+            f"a rolling hold-out along {axis} needs at least 3 different {axis}, "
+            f"and these {len(rows)} rows have {top + 1}; add runs at other {axis}"
+        )
+    declared = get_law(law)
+    enough = [
+        k for k in range(top) if len(rows[index <= k][list(declared.columns)].drop_duplicates()) > len(declared.params)
+    ]
+    first = max((top - 1) // 2, min([*enough, top - 1]))
+    cuts = sorted({round(k) for k in np.linspace(first, top - 1, min(folds, top - first))})
+    done = tuple(hold_out(rows[index <= k], rows[index > k], law, axis=axis, level=level, **how) for k in cuts)
+    return Backtest(law, axis, level, done)
