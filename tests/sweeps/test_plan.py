@@ -16,7 +16,7 @@ from isoflop.sweeps.plan import costs
 from isoflop.sweeps.plan.plan import Plan, composed, plan
 from isoflop.sweeps.plan.resolution import Asked, outcomes
 
-LADDERS = sorted((Path(__file__).parents[1] / "sweeps/ladder").glob("*.yaml"))
+LADDERS = sorted((Path(__file__).parents[2] / "sweeps/ladder").glob("*.yaml"))
 # times of a GPU by its peak: nothing is measured
 H100 = ["--device", "H100"]
 GRID = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3", *TINY]

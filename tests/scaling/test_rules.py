@@ -13,7 +13,7 @@ from isoflop.scaling.assemble import assemble
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.recipe.rules import settled
 
-CONF = Path(__file__).parents[1] / "conf/recipe"
+CONF = Path(__file__).parents[2] / "conf/recipe"
 
 
 def plain(*overrides: str) -> config.Config:

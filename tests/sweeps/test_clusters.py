@@ -20,7 +20,7 @@ from isoflop import record
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GRID = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3"]
 ONE = ["family=mlp", "family.width=8", "family.depth=1", "budget.D=2e3", *TINY]
 CLUSTER = ["hydra/launcher=slurm", "hydra.launcher.array_parallelism=2"]

@@ -19,7 +19,7 @@ from isoflop.scaling.data.copy import Copy
 from isoflop.scaling.data.digits import Digits, glyphs
 from isoflop.scaling.data.spectral import Spectral
 
-DATA = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/data").glob("*.yaml"))
+DATA = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/data").glob("*.yaml"))
 GENERATED = [name for name in DATA if name != "text"]
 
 

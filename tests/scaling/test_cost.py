@@ -21,7 +21,7 @@ from isoflop.scaling.families.ssm import Ssm, fft_flops
 from isoflop.scaling.families.transformer import Transformer
 from isoflop.scaling.task import Task
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LONG = replace(TOKENS, seq_len=256, targets=256)
 IMAGES = TASKS["images"]
 GATES = {"lstm": 8, "gru": 6, "tanh": 2, "mingru": 3}
