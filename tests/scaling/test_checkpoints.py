@@ -117,10 +117,11 @@ def test_a_run_without_result_keeps_its_checkpoint_and_a_finished_one_does_not(t
 
 
 def test_the_same_run_twice_gives_the_same_bits_and_another_seed_does_not(tmp_path: Path) -> None:
-    one, two = run_one(frozen(tmp_path / "1"))[0], run_one(frozen(tmp_path / "2"))[0]
-    other = run_one(frozen(tmp_path / "3", "seed=1"))[0]
-    assert one["L"] == two["L"] != other["L"]
-    assert one["run_id"] == two["run_id"] != other["run_id"]
+    folders = [frozen(tmp_path / "1"), frozen(tmp_path / "2"), frozen(tmp_path / "3", "seed=1")]
+    one, two, other = (run_one(folder)[0]["L"] for folder in folders)
+    assert one == two != other
+    ids = [json.loads((folder / config.FILE).read_text())["run_id"] for folder in folders]
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_the_loss_is_the_sum_over_targets_not_the_mean_of_batches() -> None:

@@ -146,4 +146,6 @@ def test_data_that_cannot_be_is_refused_in_one_sentence(name: str, knobs: dict[s
     from isoflop.scaling.assemble import build
 
     with pytest.raises(UserError, match=said):
-        build("data", node(name) | knobs)
+        build(
+            {"names": {"data": name}, "extensions": [], "classes": {}, "data": config.bare(node(name)) | knobs}, "data"
+        )

@@ -149,7 +149,7 @@ def test_a_redo_that_fails_keeps_what_was_there(isoflop: Isoflop, small_sweep: P
     assert again.returncode == 1
     assert "made by other code, and running it again failed" in again.stderr
     (kept,) = Entry(first.folder).rows
-    assert (kept["git"], kept["L"]) == ("0" * 12, first.rows[0]["L"])
+    assert (kept["sources"], kept["L"]) == ("0" * 12, first.rows[0]["L"])
 
 
 def test_a_result_that_is_no_number_is_a_divergence(isoflop: Isoflop, small_sweep: Path, tmp_path: Path) -> None:
