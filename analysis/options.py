@@ -45,6 +45,9 @@ Claims = Annotated[
 ]
 Out = Annotated[Path, _option("Folder of the report", "--out", "-o")]
 LawName = Annotated[str, _option("A law, its columns in brackets: 'power_offset(D)', 'chinchilla(n_total,D)'")]
+Target = Annotated[
+    str, _option("Column to predict, where it is not the law's own: accuracy, probe.gradients.slope", shown=False)
+]
 At = Annotated[str, _option("Where: C=1e21, or N=1e9,D=2e10", shown=False)]
 Band = Annotated[float, _option("Coverage of the bands for a new run")]
 Laws = Annotated[str, _option("Laws, comma between, columns in brackets: 'power,bnsl(D),chinchilla'")]
@@ -72,6 +75,13 @@ def table(path: Path, columns: str = "", where: str = "", run: str = "") -> "pd.
 def names(text: str) -> list[str]:
     """The parts of 'family,data'."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def law(text: str, target: str = "") -> str:
+    """The full name of a law of this target: 'accuracy ~ power_offset(D)'."""
+    from isoflop.analysis.laws.catalogue import get_law
+
+    return get_law(text, target.strip() or None).name
 
 
 def laws(text: str) -> list[str]:

@@ -99,6 +99,10 @@ class Law:
         """The same law of another target, any column of numbers above zero."""
         if target == self.target:
             return self
+        if target in self.columns:
+            raise UserError(
+                f"{self.name} predicts from {', '.join(self.columns)}; choose a target that is not one of them"
+            )
         formula = re.sub(rf"\b{self.target}\b", lambda _: target, self.formula)
         return replace(self, target=target, formula=formula, name=f"{target} ~ {self.name}")
 
