@@ -6,8 +6,10 @@ get_law("accuracy ~ power_offset(C)")  # the same law of another target
 LAWS["chinchilla"].formula             # 'L(N, D) = E + A N^-alpha + B D^-beta'
 """
 
-# the order of the topics is the order of the list
-from isoflop.analysis.laws import one_axis, size_and_data, repetition, architecture, training, downstream  # noqa: F401, I001
+# in the order in which the laws are listed
+from isoflop.analysis.laws import one_axis, size_and_data, repetition, architecture, training, downstream  # isort: skip
 from isoflop.analysis.laws.declare import LAWS, Kind, Law, get_law
 
-__all__ = ["LAWS", "Kind", "Law", "get_law"]
+__all__ = ["LAWS", "TOPICS", "Kind", "Law", "get_law"]
+
+TOPICS = (one_axis, size_and_data, repetition, architecture, training, downstream)

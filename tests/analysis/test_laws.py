@@ -1,6 +1,10 @@
 """Every law of the catalogue: exact derivatives, recovery from noiseless rows, one answer whatever the units of the
 objective."""
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,8 +12,10 @@ from synthetic_laws import noiseless, seeded
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.catalogue import LAWS, get_law
+from isoflop.analysis.laws.listing import page
 from isoflop.analysis.solving.descent import Objective, Problem, minimise, search
 from isoflop.analysis.solving.starts import starts
+from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 
 
@@ -104,6 +110,25 @@ def test_any_column_can_be_the_target() -> None:
     )
     with pytest.raises(UserError, match=r"chinchilla predicts from N, D; choose a target that is not one of them"):
         get_law("chinchilla", "N")
+
+
+def test_target_names_the_column_that_a_law_predicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = seeded("chinchilla").rename(columns={"L": "val/loss"})
+    rows.to_csv(tmp_path / "runs.csv", index=False)
+    path = str(tmp_path / "runs.csv")
+    assert main(["fit", path, "--target", "val/loss", "--interval", "none"]) == 0
+    assert "val/loss(N, D) = E + A N^-alpha + B D^-beta" in capsys.readouterr().out
+    assert main(["predict", path, "--target", "val/loss", "--at", "N=1e9,D=1e10", "--json"]) == 0
+    (prediction,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert prediction["val/loss"]["low"] < 1.6 + 400 * 1e9**-0.31 + 400 * 1e10**-0.29 < prediction["val/loss"]["high"]
+    assert main(["fit", path, "--target", "score"]) == 2
+    assert "has no score: name it, as in --columns score=its_name" in capsys.readouterr().err
+
+
+def test_the_page_of_laws_is_written_from_the_catalogue() -> None:
+    text = (Path(__file__).parents[2] / "docs/laws.md").read_text()
+    assert text == page(), "write it again: python -m isoflop.analysis.laws.listing > docs/laws.md"
+    assert set(re.findall(r"^\| `(\w+)\(", text, re.MULTILINE)) == set(LAWS)
 
 
 @pytest.mark.parametrize("name", ["power(C)", "chinchilla(n_total,D)", "val/loss ~ sigmoid(L)", "a b ~ m4(D)"])
