@@ -30,10 +30,12 @@ def shape(
     return E + A * width**-alpha + G * depth**-gamma + B * D**-beta
 
 
-# with its exponents free it is shape(width,depth,steps)
-@law("Liu and Gore 2026, arXiv:2606.25008: exponents that are one for all")
+@law("Liu and Gore 2026, arXiv:2606.25008")
 def universal(width: Column, depth: Column, steps: Column, *, E: Offset, A: Scale, G: Scale, B: Scale) -> Column:
-    """L(w, d, t) = E + A/w + G/d + B t^(-1/3)"""
+    """L(w, d, t) = E + A/w + G/d + B t^(-1/3)
+
+    Exponents that are the same for all; shape(width,depth,steps) has them free. Steps at one batch, or D.
+    """
     return E + A / width + G / depth + B * steps ** (-1 / 3)
 
 
@@ -88,7 +90,10 @@ def moe_joint(
     E_max: _ExpertsMax,
 ) -> Column:
     """L(n, D, X) = E + A X'^delta n^-(alpha + gamma ln X') + B X'^omega D^-(beta + zeta ln X'); X' of the X experts as
-    in routed"""
+    in routed
+
+    n [parameters used per target], D [targets], X [experts, 1 for a dense model].
+    """
     log_X = np.log(_saturating(n_experts, E_start, E_max))
     size = np.exp(delta * log_X - (alpha + gamma * log_X) * np.log(n_active))
     return E + A * size + B * np.exp(omega * log_X - (beta + zeta * log_X) * np.log(D))
@@ -105,7 +110,10 @@ def sparse(
     b: Exponent,
     c: Annotated[float, Kind(low=-2.0, high=2.0, start=(-0.1, 0.1))],
 ) -> Column:
-    """L(n, P) = E + K P^-a n^-b e^(c ln P ln n), with n = n_active/1e9 and P = n_total/n_active"""
+    """L(n, P) = E + K P^-a n^-b e^(c ln P ln n), with n = n_active/1e9 and P = n_total/n_active
+
+    n_active [parameters used per target]; K in the unit of L: what a dense model of a billion parameters is above E.
+    """
     log_n, log_P = np.log(n_active / 1e9), np.log(sparsity)
     return E + K * np.exp(-a * log_P - b * log_n + c * log_P * log_n)
 
@@ -123,7 +131,10 @@ def parscale(
     alpha: Exponent,
     k: Annotated[float, Kind(low=0.0, log=True, start=(0.03, 3.0), flat=10.0)],
 ) -> Column:
-    """L(N, P) = E + K (N (k ln P + 1))^-alpha, with P parallel streams"""
+    """L(N, P) = E + K (N (k ln P + 1))^-alpha, with P parallel streams
+
+    N [parameters]; k: the share of its parameters that a model gains with each e-fold of its streams.
+    """
     return E + K * (N * (k * np.log(streams) + 1)) ** -alpha
 
 
@@ -157,6 +168,9 @@ def precision_by_tensor(
     gamma_kv: _Bits,
 ) -> Column:
     """L(N, D, P_w, P_a, P_kv) = E + A N'^-alpha + B D^-beta; N' = N (1 - e^-(P_w/gamma_w)) (1 - e^-(P_a/gamma_a))
-    (1 - e^-(P_kv/gamma_kv))"""
+    (1 - e^-(P_kv/gamma_kv))
+
+    N [parameters], D [targets]; P and gamma in bits.
+    """
     lost = -np.expm1(-bits_weights / gamma_w) * np.expm1(-bits_activations / gamma_a) * np.expm1(-bits_kv / gamma_kv)
     return E + A * (N * lost) ** -alpha + B * D**-beta

@@ -7,7 +7,9 @@ page().splitlines()[0]     # '# Laws'
 
 import inspect
 import sys
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from isoflop.analysis.laws.catalogue import LAWS, TOPICS
 from isoflop.analysis.laws.declare import ALIASES, Law
@@ -31,7 +33,7 @@ def page() -> str:
 
 def _topic(module: ModuleType) -> str:
     title = inspect.getdoc(module) or ""
-    rows = [_row(LAWS[name]) for name in vars(module) if name in LAWS and _written_in(module, name)]
+    rows = [_row(LAWS[name], vars(module)[name]) for name in vars(module) if name in LAWS and _written_in(module, name)]
     head = ["| law | formula | parameters, and what follows from them | source |", "|---|---|---|---|"]
     return "\n".join([f"## {title.split(':')[0].splitlines()[0].rstrip('.')}", "", *head, *rows, ""])
 
@@ -40,14 +42,15 @@ def _written_in(module: ModuleType, name: str) -> bool:
     return getattr(vars(module)[name], "__module__", None) == module.__name__
 
 
-def _row(law: Law) -> str:
+def _row(law: Law, function: Callable[..., Any]) -> str:
     names = [f"`{law.name}({', '.join(law.arguments)})`"]
     names += [f"also `{alias}`" for alias, name in ALIASES.items() if name == law.name]
     if law.target != "L":
         names.append(f"of `{law.target}`" + (f" from `{', '.join(law.columns)}`" if law.name in _RENAMED else ""))
     derived = [*law.derived, *(f"{curve}(C)" for curve in law.curves)]
     parameters = ", ".join(law.params) + (f"; {', '.join(derived)}" if derived else "")
-    return f"| {', '.join(names)} | `{law.formula}` | {parameters} | {law.source} |"
+    more = " ".join((inspect.getdoc(function) or "").partition("\n\n")[2].split())
+    return f"| {', '.join(names)} | `{law.formula}` {more} | {parameters} | {law.source} |"
 
 
 # laws whose arguments have other names than the columns that they stand for

@@ -35,7 +35,10 @@ def m3(
     x_s: Annotated[float, Kind(low=0.0, log=True, start=(1.0, 1e4), unit="x")],
     c: Exponent,
 ) -> Column:
-    """L(x) = A (1/x + 1/x_s)^c"""
+    """L(x) = A (1/x + 1/x_s)^c
+
+    x_s in the unit of x: where the fall of the loss comes to its end, at E.
+    """
     return A * (1 / x + 1 / x_s) ** c
 
 

@@ -60,7 +60,10 @@ def overfit_penalty(
     K: Scale,
     kappa: Exponent,
 ) -> Column:
-    """L(N, D, U) = E + A N^-alpha + B D^-beta + K (N/U)^kappa; U = min(D, D_unique)"""
+    """L(N, D, U) = E + A N^-alpha + B D^-beta + K (N/U)^kappa; U = min(D, D_unique)
+
+    N [parameters], D and D_unique [targets]; K in the unit of L: the penalty of as many parameters as distinct targets.
+    """
     return chinchilla(N, D, E=E, A=A, alpha=alpha, B=B, beta=beta) + K * (N / np.minimum(D, D_unique)) ** kappa
 
 
@@ -79,7 +82,10 @@ def repetition_penalty(
     delta: Exponent,
     kappa: Exponent,
 ) -> Column:
-    """L(N, D, U) = E + A N^-alpha + B D^-beta + K (D/U - 1)^delta (N/U)^kappa; U = min(D, D_unique)"""
+    """L(N, D, U) = E + A N^-alpha + B D^-beta + K (D/U - 1)^delta (N/U)^kappa; U = min(D, D_unique)
+
+    N [parameters], D and D_unique [targets]; K in the unit of L: the same, in the second epoch.
+    """
     U = np.minimum(D, D_unique)
     # within one epoch the penalty is 0^delta, whose derivative by delta needs a logarithm
     repetitions = np.maximum(D / U - 1.0, np.finfo(float).tiny)

@@ -7,6 +7,7 @@ from isoflop.analysis.laws.catalogue import get_law
 get_law("chinchilla").curve("N_opt", 1e21, {"E": 1.7, "A": 400.0, "alpha": 0.34, "B": 410.0, "beta": 0.28})
 """
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -62,7 +63,9 @@ def chinchilla_tied(N: Column, D: Column, *, E: Offset, A: Scale, B: Scale, alph
     return E + A * N**-alpha + B * D**-alpha
 
 
-_SmallExponent = Annotated[float, Kind(low=0.0, high=10.0, start=(0.02, 0.5), flat=3.0)]
+# a loss below one unit puts its constants below the smallest run, one of several nats far above the largest
+_Constant = Kind(low=0.0, log=True, start=(1e-4, 1e4))
+_SmallExponent = Annotated[float, Kind(low=0.0, high=10.0, start=(0.05, 0.5), flat=3.0)]
 
 
 def _kaplan_b(alpha_N: Any, alpha_D: Any) -> Any:
@@ -75,9 +78,9 @@ def kaplan(
     N: Column,
     D: Column,
     *,
-    N_c: Annotated[float, Kind(low=0.0, log=True, start=(1e2, 1e8), unit="N")],
+    N_c: Annotated[float, replace(_Constant, unit="N")],
     alpha_N: _SmallExponent,
-    D_c: Annotated[float, Kind(low=0.0, log=True, start=(1e2, 1e8), unit="D")],
+    D_c: Annotated[float, replace(_Constant, unit="D")],
     alpha_D: _SmallExponent,
 ) -> Column:
     """L(N, D) = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D"""
