@@ -40,14 +40,14 @@ Curve = Annotated[
 ]
 Seed = Annotated[int, _option("Seed of starts and resamples")]
 Json = Annotated[bool, _option("One JSON document on stdout and nothing else", "--json")]
+Target = Annotated[
+    str, _option("Column to predict, where it is not the law's own: accuracy, probe.gradients.slope", shown=False)
+]
 Claims = Annotated[
     Path | None, _option("A folder of claims, or one yaml; default those that ship", "--claims", shown=False)
 ]
 Out = Annotated[Path, _option("Folder of the report", "--out", "-o")]
 LawName = Annotated[str, _option("A law, its columns in brackets: 'power_offset(D)', 'chinchilla(n_total,D)'")]
-Target = Annotated[
-    str, _option("Column to predict, where it is not the law's own: accuracy, probe.gradients.slope", shown=False)
-]
 At = Annotated[str, _option("Where: C=1e21, or N=1e9,D=2e10", shown=False)]
 Band = Annotated[float, _option("Coverage of the bands for a new run")]
 Laws = Annotated[str, _option("Laws, comma between, columns in brackets: 'power,bnsl(D),chinchilla'")]

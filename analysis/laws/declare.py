@@ -85,16 +85,6 @@ class Law:
         function = self.curves[name]
         return function(C, **_given(function, params))
 
-    def over(self, *columns: str) -> "Law":
-        """The same law over other columns, in the order of its arguments."""
-        if len(columns) != len(self.arguments):
-            takes = ", ".join(self.arguments)
-            raise UserError(
-                f"law {self.name} takes {len(self.arguments)} column(s), {self.name}({takes}), not {len(columns)}"
-            )
-        shown = columns != self.arguments
-        return replace(self, columns=columns, name=f"{self.name}({','.join(columns)})" if shown else self.name)
-
     def of(self, target: str) -> "Law":
         """The same law of another target, any column of numbers above zero."""
         if target == self.target:
@@ -105,6 +95,16 @@ class Law:
             )
         formula = re.sub(rf"\b{self.target}\b", lambda _: target, self.formula)
         return replace(self, target=target, formula=formula, name=f"{target} ~ {self.name}")
+
+    def over(self, *columns: str) -> "Law":
+        """The same law over other columns, in the order of its arguments."""
+        if len(columns) != len(self.arguments):
+            takes = ", ".join(self.arguments)
+            raise UserError(
+                f"law {self.name} takes {len(self.arguments)} column(s), {self.name}({takes}), not {len(columns)}"
+            )
+        shown = columns != self.arguments
+        return replace(self, columns=columns, name=f"{self.name}({','.join(columns)})" if shown else self.name)
 
 
 LAWS: dict[str, Law] = {}
