@@ -40,6 +40,9 @@ Curve = Annotated[
 ]
 Seed = Annotated[int, _option("Seed of starts and resamples")]
 Json = Annotated[bool, _option("One JSON document on stdout and nothing else", "--json")]
+Target = Annotated[
+    str, _option("Column to predict, where it is not the law's own: accuracy, probe.gradients.slope", shown=False)
+]
 Claims = Annotated[
     Path | None, _option("A folder of claims, or one yaml; default those that ship", "--claims", shown=False)
 ]
@@ -72,6 +75,13 @@ def table(path: Path, columns: str = "", where: str = "", run: str = "") -> "pd.
 def names(text: str) -> list[str]:
     """The parts of 'family,data'."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def law(text: str, target: str = "") -> str:
+    """The full name of a law of this target: 'accuracy ~ power_offset(D)'."""
+    from isoflop.analysis.laws.catalogue import get_law
+
+    return get_law(text, target.strip() or None).name
 
 
 def laws(text: str) -> list[str]:

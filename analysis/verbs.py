@@ -36,6 +36,7 @@ def _verbs(context: typer.Context) -> None:
 def fit_command(
     runs: o.Runs,
     law: o.LawName = "chinchilla",
+    target: o.Target = "",
     by: o.By = "",
     where: o.Where = "",
     columns: o.Columns = "",
@@ -61,6 +62,8 @@ def fit_command(
 
     `isoflop fit runs.csv --law 'power_offset(D)' --where "N=1e6"` - one axis at one size
 
+    `isoflop fit runs.csv --law 'sigmoid(L)' --target metric.accuracy` - any column of numbers above 0
+
     `isoflop fit runs.csv --by family --share E` - one irreducible loss for all families
 
     `isoflop fit runs.csv --specification` - how far the answer hangs on choices that the data do not make
@@ -72,6 +75,7 @@ def fit_command(
     how: dict[str, Any] = {"loss": loss, "delta": delta, "interval": interval, "level": level, "resamples": resamples}
     how |= {"run": run or None, "pin": o.pins(pin), "prior": o.priors(prior), "weights": weights, "seed": seed}
     table = o.table(runs, columns, where, run)
+    law = o.law(law, target)
     if specification:
         return _specification(table, law, o.names(by), o.names(share), how, as_json)
     answers = fit_groups(table, law, by=o.names(by), share=o.names(share), **how)
@@ -106,6 +110,7 @@ def predict_command(
     runs: o.Runs,
     at: o.At,
     law: o.LawName = "chinchilla",
+    target: o.Target = "",
     by: o.By = "",
     where: o.Where = "",
     columns: o.Columns = "",
@@ -139,7 +144,7 @@ def predict_command(
         "prior": o.priors(prior),
     }
     how |= {"share": o.names(share), "weights": weights}
-    answers = fit_groups(o.table(runs, columns, where, run), law, by=o.names(by), **how)
+    answers = fit_groups(o.table(runs, columns, where, run), o.law(law, target), by=o.names(by), **how)
     fitted = [a for a in answers if a.objective is not None]
     said = [(a, predict(a, place, level)) for a in fitted]
     if as_json:

@@ -19,14 +19,19 @@ AXES = {
     "width": np.array([64.0, 128, 256, 512, 1024, 2048]),
     "depth": np.array([2.0, 4, 8, 16, 32]),
     "n_experts": np.array([1.0, 2, 4, 8, 16, 64, 256, 1024]),
+    "sparsity": np.array([1.0, 2, 4, 8, 16, 32]),
+    "n_active": np.geomspace(1e6, 1e10, 7),
+    "streams": np.array([1.0, 2, 4, 8]),
     "bits": np.array([3.0, 4, 6, 8, 16]),
+    **dict.fromkeys(("bits_weights", "bits_activations", "bits_kv"), np.array([2.0, 4, 8])),
+    "loss": np.linspace(1.8, 4.0, 25),
     "S2": np.array([0.02, 0.1, 0.3, 0.6]),
 }
 
 
 def grid(law: Law) -> pd.DataFrame:
     """Every combination of the axes of a law's columns."""
-    axes = [AXES.get(c, np.geomspace(1e3, 1e9, 25 if len(law.columns) == 1 else 8)) for c in law.columns]
+    axes = [AXES.get(a, np.geomspace(1e3, 1e9, 25 if len(law.columns) == 1 else 8)) for a in law.arguments]
     rows = pd.DataFrame(list(itertools.product(*axes)), columns=list(law.columns))
     if {"D", "D_unique"} <= set(law.columns):  # no fewer than one pass over the data
         rows = rows[rows["D"] >= rows["D_unique"]].reset_index(drop=True)

@@ -1,15 +1,16 @@
 """How a law is declared: a function whose signature says what its columns and parameters are.
 
 Positional arguments are columns of the runs; keyword-only arguments are parameters, and their annotation says what kind
-of number each is: its bounds, where to start, whether it enters linearly. The docstring's first line is the formula for
-the report. `@law` adds the source, derived quantities (functions of parameters) and curves (of C and parameters).
+of number each is: its bounds, where to start, whether it enters linearly. The docstring's first paragraph is the
+formula for the report. `@law` adds the source, derived quantities (functions of parameters) and curves (of C and
+parameters).
 
     @law("Hestness et al. 2017, arXiv:1712.00409")
     def power(x: Column, *, A: Scale, alpha: Exponent) -> Column:
         \"\"\"L(x) = A x^-alpha\"\"\"
         return A * x**-alpha
 
-The catalogue itself is analysis/laws/catalogue.py.
+The catalogue itself is analysis/laws/catalogue.py and the files that it names, one a topic.
 """
 
 import inspect
@@ -84,6 +85,17 @@ class Law:
         function = self.curves[name]
         return function(C, **_given(function, params))
 
+    def of(self, target: str) -> "Law":
+        """The same law of another target, any column of numbers above zero."""
+        if target == self.target:
+            return self
+        if target in self.columns:
+            raise UserError(
+                f"{self.name} predicts from {', '.join(self.columns)}; choose a target that is not one of them"
+            )
+        formula = re.sub(rf"\b{self.target}\b", lambda _: target, self.formula)
+        return replace(self, target=target, formula=formula, name=f"{target} ~ {self.name}")
+
     def over(self, *columns: str) -> "Law":
         """The same law over other columns, in the order of its arguments."""
         if len(columns) != len(self.arguments):
@@ -96,6 +108,8 @@ class Law:
 
 
 LAWS: dict[str, Law] = {}
+# other names of laws that are listed once
+ALIASES: dict[str, str] = {}
 
 
 def _given(function: Scalar, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,6 +120,8 @@ def law(
     source: str,
     *,
     target: str = "L",
+    columns: tuple[str, ...] | None = None,
+    aliases: tuple[str, ...] = (),
     curves: Mapping[str, Scalar] | None = None,
     log_linear: bool = False,
     implicit: tuple[str, str] | None = None,
@@ -113,6 +129,8 @@ def law(
 ) -> Callable[..., Any]:
     """Enter a function in the catalogue: its source, and derived quantities as functions of parameters by name.
 
+    `columns`: the columns of the runs that the arguments stand for, where they have other names; `aliases`: other names
+    of the law, understood but not listed.
     `implicit`: the function is a residual that grows with its last column, the target, and is zero at the law; the two
     parameters named are the ends between which the target lies.
     """
@@ -124,32 +142,41 @@ def law(
         params = {p.name: hints[p.name].__metadata__[0] for p in signature if p.kind is p.KEYWORD_ONLY}
         if implicit:
             names = names[:-1]
-        formula = (function.__doc__ or "").strip().splitlines()[0]
+        formula = " ".join(inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].split())
         # a law of one column stands over compute until it is told otherwise
-        columns = ("C",) if names == ("x",) else names
+        over = columns or (("C",) if names == ("x",) else names)
         name = function.__name__
         explicit = solved(function, *implicit) if implicit else function
         LAWS[name] = Law(
-            name, explicit, columns, params, formula, source, derived, curves or {}, target, names, log_linear
+            name, explicit, over, params, formula, source, derived, curves or {}, target, names, log_linear
         )
+        ALIASES.update(dict.fromkeys(aliases, name))
         return function
 
     return enter
 
 
-def get_law(text: str | Law) -> Law:
-    """The law that a text names: 'chinchilla', 'power_offset(C)', 'chinchilla(n_total, D)'."""
+# [target ~] law [(columns)]
+_NAME = re.compile(r"\s*(?:([^~]*[^~\s])\s*~\s*)?(\w+)\s*(?:\(([^()]*)\))?\s*")
+
+
+def get_law(text: str | Law, target: str | None = None) -> Law:
+    """The law that a text names: 'chinchilla', 'power_offset(C)', 'chinchilla(n_total, D)', 'accuracy ~ sigmoid(L)'.
+
+    `target`: the column that it predicts, where that is not the law's own and the text does not say it.
+    """
     if isinstance(text, Law):
-        return text
-    match = re.fullmatch(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*", text)
-    if match is None or match[1] not in LAWS:
+        return text.of(target) if target else text
+    match = _NAME.fullmatch(text)
+    name = ALIASES.get(match[2], match[2]) if match else None
+    if match is None or name not in LAWS:
         raise UserError(
             f"no law is called {text!r}; choose one of {', '.join(LAWS)}, a column in brackets: power_offset(D)"
         )
-    found = LAWS[match[1]]
-    if match[2] is not None:
-        return found.over(*(c.strip() for c in match[2].split(",")))
-    return found.over("C") if found.arguments == ("x",) else found
+    entry = LAWS[name]
+    entry = entry.over(*(entry.columns if match[3] is None else (c.strip() for c in match[3].split(","))))
+    target = target or match[1]
+    return entry.of(target) if target else entry
 
 
 # halvings of the bracket: the target to the last bit of a double

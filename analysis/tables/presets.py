@@ -6,7 +6,7 @@ was recognised is said wherever the answer is.
     recognise(table)   # (table with N, C, L, D, 'columns as in the points digitised from Hoffmann et al. 2022 ...')
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -22,7 +22,19 @@ class Preset:
     D_of_C: bool = False
     # columns of ours that the table has by itself
     ours: tuple[str, ...] = field(default=())
+    # the unit of the table's column, in ours
+    units: Mapping[str, float] = field(default_factory=dict)
+    # the table has no other columns
+    alone: bool = False
 
+    def fits(self, columns: Collection[str]) -> bool:
+        """Whether a table of these columns is this one: all are there, and none of ours would be overwritten."""
+        needed = {*self.columns.values(), *self.also, *self.ours}
+        clash = (_CORE - set(self.ours)) & set(columns)
+        return needed <= set(columns) and not clash and (not self.alone or needed == set(columns))
+
+
+_CORE = {"N", "D", "C", "L"}
 
 # the first that fits is taken
 PRESETS = (
@@ -59,26 +71,68 @@ PRESETS = (
         also=("router_type", "step"),
     ),
     Preset(
+        "the sweep over rate and batch of the Step Law, Li et al. 2025, experts",
+        {"L": "loss", "batch": "bs", "n_active": "Na", "run_id": "exp_name"},
+        also=("smooth loss", "moeh"),
+        ours=("N", "D"),
+    ),
+    Preset(
         "the sweep over rate and batch of the Step Law, Li et al. 2025",
         {"L": "loss", "batch": "bs", "run_id": "exp_name"},
         also=("smooth loss",),
         ours=("N", "D"),
     ),
+    Preset(
+        "the optimal pairs of Porian et al. 2024",
+        {"N": "n", "D": "t", "C": "flops", "L": "loss", "N_opt": "n", "D_opt": "t"},
+        also=("n_star_std", "param_count"),
+    ),
+    Preset(
+        "the sweep over rate and batch of SLDBench and ScaleBench",
+        {"N": "non_embedding_param_size", "D": "data_size", "batch": "bsz", "L": "lm_loss"},
+        also=("lr",),
+    ),
+    Preset(
+        "the parallel streams of SLDBench and ScaleBench (ParScale, Chen et al. 2025)",
+        {"N": "num_params", "streams": "parallel_size", "L": "loss"},
+    ),
+    Preset(
+        "the sparse models of ScaleBench",
+        {"n_active": "N_active", "sparsity": "P", "L": "loss"},
+        also=("N_dense", "D1", "D2"),
+        units={"n_active": 1e9},
+    ),
+    Preset(
+        "Farseer's grid in ScaleBench (Li et al. 2025)",
+        {"L": "loss"},
+        also=("group",),
+        ours=("N", "D"),
+        alone=True,
+    ),
+    Preset(
+        "a loss curve of the MultiPowerLaw, Luo et al. 2025",
+        {"L": "loss"},
+        also=("step", "lr"),
+        alone=True,
+    ),
 )
-_CORE = {"N", "D", "C", "L"}
 
 
 def recognise(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The table under our names and a sentence on what it was taken for; as it is, and '', where it is no preset."""
     for preset in PRESETS:
-        needed = {*preset.columns.values(), *preset.also, *preset.ours}
-        if not needed <= set(table.columns) or (_CORE - set(preset.ours)) & set(table.columns):
+        if not preset.fits(table.columns):
             continue
+        units = preset.units
         named = table.assign(**{ours: table[theirs] for ours, theirs in preset.columns.items()})
-        said = [f"{ours}={theirs}" for ours, theirs in preset.columns.items()]
+        named = named.assign(**{ours: named[ours] * unit for ours, unit in units.items()})
+        renamed = [
+            f"{ours}={units[ours]:g} {theirs}" if ours in units else f"{ours}={theirs}"
+            for ours, theirs in preset.columns.items()
+        ]
         if preset.D_of_C:
             # training takes 6 FLOPs for each parameter and target (Kaplan et al. 2020, arXiv:2001.08361, section 2.1)
             named["D"] = named["C"] / (6 * named["N"])
-            said.append("D=C/(6 N)")
-        return named, f"columns as in {preset.what}: {', '.join(said)}"
+            renamed.append("D=C/(6 N)")
+        return named, f"columns as in {preset.what}: {', '.join(renamed)}"
     return table, ""

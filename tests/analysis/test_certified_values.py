@@ -153,8 +153,8 @@ def test_overtraining_law_of_five_points(data: str) -> None:
     long = np.isclose(runs["chinchilla_multiplier"], 16) & (runs["N"] < 2e7)
     answer = fit(runs[small | long], "overtraining", loss="raw_l2", interval="none")
     value = answer.values
-    # their alpha multiplies N^b, ours C^-eta
-    theirs = (value["E"], value["A"] * 6 ** -value["eta"], value["B"], -2 * value["eta"])
+    # their beta multiplies 6^(b/2) D^b
+    theirs = (value["E"], value["A"], value["B"] * 6 ** (value["alpha"] / 2), -value["alpha"])
     for found, text in zip(theirs, OVERTRAINED[data], strict=True):
         assert found == pytest.approx(float(text), abs=0.50001 * 10.0 ** -len(text.partition(".")[2]))
 

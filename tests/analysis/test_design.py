@@ -108,8 +108,8 @@ def test_a_budget_is_answered_with_its_loss_and_split() -> None:
     assert 6 * near["N_opt"].truth * near["D_opt"].truth == pytest.approx(1e19)
     assert near["L_opt"].relative
     assert near["L_opt"].half_width < far["L_opt"].half_width < 0.1
-    with pytest.raises(UserError, match="chinchilla_tied has no best split of target_C=1e\\+20; leave it out"):
-        resolve(grid(2.5), Truth.assumed(grid(2.5), "chinchilla_tied"), target_C=1e20)
+    with pytest.raises(UserError, match=r"power_offset\(D\) has no best split of target_C=1e\+20; leave it out"):
+        resolve(grid(2.5), Truth.assumed(grid(2.5), "power_offset(D)"), target_C=1e20)
 
 
 def test_the_order_of_the_rows_and_the_clock_change_nothing() -> None:

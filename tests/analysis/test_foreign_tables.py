@@ -75,12 +75,34 @@ def test_what_was_recognised_is_said_and_what_is_named_wins(tmp_path: Path) -> N
         ("google-deepmind__scaling_laws_for_routing/curves.csv.gz", "NL"),
         ("mlfoundations__scaling/loss_evals.csv", "NDL"),
         ("step-law__steplaw/dense_lr_bs_loss.csv", "NDL"),
+        ("step-law__steplaw/moe_lr_bs_loss.csv", "NDL"),
+        ("formll__resolving-scaling-law-discrepancies/optimal_pairs.csv", "NDCL"),
+        ("PlanarG__active-sl/farseer_train.csv", "NDL"),
+        ("PlanarG__active-sl/data_constrained_train.csv", "NDL"),
+        ("PlanarG__active-sl/lr_bsz_train.csv", "NDL"),
+        ("PlanarG__active-sl/parallel_train.csv", "NL"),
+        ("PlanarG__active-sl/sparsity_train.csv", "L"),
+        ("thu-yao-01-luo__MultiPowerLaw/csv_25/wsdcon_9.csv", "L"),
     ],
 )
 def test_the_published_files_are_known(path: str, columns: str) -> None:
     table = read_runs(Path(FOLDER) / path)
     assert set(columns) <= set(table.columns)
     assert table.attrs["notes"]
+
+
+def test_a_table_in_another_unit_is_read_in_ours(tmp_path: Path) -> None:
+    theirs = pd.DataFrame({"P": [7.0], "N_active": [0.4], "N_dense": [0.2], "D1": [2.3], "D2": [1.2], "loss": [2.7]})
+    theirs.to_csv(tmp_path / "theirs.csv", index=False)
+    table = read_runs(tmp_path / "theirs.csv")
+    assert table["n_active"].tolist() == [4e8]
+    assert "n_active=1e+09 N_active" in table.attrs["notes"][0]
+
+
+def test_a_curve_with_more_columns_is_not_taken_for_a_published_one(tmp_path: Path) -> None:
+    theirs = pd.DataFrame({"step": [1.0], "lr": [0.1], "loss": [2.7], "epoch": [1]})
+    theirs.to_csv(tmp_path / "theirs.csv", index=False)
+    assert "notes" not in read_runs(tmp_path / "theirs.csv").attrs
 
 
 def test_units_and_mixtures_are_noted() -> None:

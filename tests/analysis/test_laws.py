@@ -22,11 +22,16 @@ def problem_of(name: str, objective: Objective) -> tuple[Problem, np.ndarray]:
     return problem, np.where(problem.logs, np.log(np.where(problem.logs, values, 1.0)), values)
 
 
+# laws of many local minima, of which fewer than half of the starts reach the best
+RUGGED = {"bnsl", "farseer", "kaplan", "m4"}
+
+
 @pytest.mark.parametrize("name", sorted(LAWS))
 def test_a_law_is_recovered_from_noiseless_rows(name: str) -> None:
     rows, truth = noiseless(LAWS[name])
     answer = fit(rows, LAWS[name], interval="none")
     assert answer.status == "converged", answer.reason
+    assert answer.starts.at_optimum >= answer.starts.tried / 2 or name in RUGGED
     for parameter, value in truth.items():
         assert answer.params[parameter].value == pytest.approx(value, rel=1e-6), parameter
 

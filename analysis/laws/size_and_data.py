@@ -1,0 +1,135 @@
+"""Laws of model size and training data, each target seen once.
+
+N counts parameters, D training targets; L is in the unit of the loss (nats per target for tokens).
+
+from isoflop.analysis.laws.catalogue import get_law
+
+get_law("chinchilla").curve("N_opt", 1e21, {"E": 1.7, "A": 400.0, "alpha": 0.34, "B": 410.0, "beta": 0.28})
+"""
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import numpy as np
+
+from isoflop.analysis.laws.declare import Column, Exponent, Kind, Offset, Scale, law
+
+
+def share(alpha: Any, beta: Any) -> Any:
+    """The exponent a of N_opt in C (Hoffmann et al. 2022, eq. 4)."""
+    return beta / (alpha + beta)
+
+
+def G(A: Any, alpha: Any, B: Any, beta: Any) -> Any:
+    """The G of Hoffmann et al. 2022, arXiv:2203.15556, eq. 4: N_opt = G (C/6)^a."""
+    return (alpha * A / (beta * B)) ** (1 / (alpha + beta))
+
+
+def N_opt(C: Any, A: Any, alpha: Any, B: Any, beta: Any) -> Any:
+    """The best size for C = 6 N D (ibid., eq. 4)."""
+    return G(A, alpha, B, beta) * (C / 6) ** share(alpha, beta)
+
+
+def D_opt(C: Any, A: Any, alpha: Any, B: Any, beta: Any) -> Any:
+    """The best amount of data for C = 6 N D."""
+    return C / 6 / N_opt(C, A, alpha, B, beta)
+
+
+@law(
+    "Hoffmann et al. 2022, arXiv:2203.15556, eq. 2",
+    curves={"N_opt": N_opt, "D_opt": D_opt},
+    a=share,
+    b=lambda alpha, beta: alpha / (alpha + beta),
+)
+def chinchilla(N: Column, D: Column, *, E: Offset, A: Scale, alpha: Exponent, B: Scale, beta: Exponent) -> Column:
+    """L(N, D) = E + A N^-alpha + B D^-beta"""
+    return E + A * N**-alpha + B * D**-beta
+
+
+# With M = D/N, C = 6 N D and eta = alpha/2, Gadre et al. write the same law as
+# E + (6^eta A M^eta + 6^eta B M^-eta) C^-eta: at a fixed M the loss is a power of C.
+@law(
+    "Gadre et al. 2024, arXiv:2403.08540; Hoffmann et al. 2022, arXiv:2203.15556, eq. 2, with alpha = beta",
+    aliases=("overtraining",),
+    curves={
+        "N_opt": lambda C, A, B, alpha: N_opt(C, A, alpha, B, alpha),
+        "D_opt": lambda C, A, B, alpha: D_opt(C, A, alpha, B, alpha),
+    },
+    a=lambda alpha: 0.5 + 0 * alpha,
+    eta=lambda alpha: alpha / 2,
+)
+def chinchilla_tied(N: Column, D: Column, *, E: Offset, A: Scale, B: Scale, alpha: Exponent) -> Column:
+    """L(N, D) = E + A N^-alpha + B D^-alpha"""
+    return E + A * N**-alpha + B * D**-alpha
+
+
+# a loss below one unit puts its constants below the smallest run, one of several nats far above the largest
+_Constant = Kind(low=0.0, log=True, start=(1e-4, 1e4))
+_SmallExponent = Annotated[float, Kind(low=0.0, high=10.0, start=(0.05, 0.5), flat=3.0)]
+
+
+def _kaplan_b(alpha_N: Any, alpha_D: Any) -> Any:
+    # Kaplan et al. 2020, eq. 1.5: the D that keeps both terms in proportion grows as N^(alpha_N/alpha_D)
+    return alpha_N / alpha_D
+
+
+@law("Kaplan et al. 2020, arXiv:2001.08361, eq. 1.5", D_per_N_power=_kaplan_b)
+def kaplan(
+    N: Column,
+    D: Column,
+    *,
+    N_c: Annotated[float, replace(_Constant, unit="N")],
+    alpha_N: _SmallExponent,
+    D_c: Annotated[float, replace(_Constant, unit="D")],
+    alpha_D: _SmallExponent,
+) -> Column:
+    """L(N, D) = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D"""
+    return np.exp(alpha_D * np.log(np.exp(alpha_N / alpha_D * np.log(N_c / N)) + D_c / D))
+
+
+@law(
+    "Beck et al. 2025, arXiv:2510.02228, the joint form with a common power",
+    A=lambda K, gamma: K ** (1 / gamma),
+    B=lambda K, gamma, ratio: K ** (1 / gamma) * ratio,
+)
+def multiplicative(
+    N: Column,
+    D: Column,
+    *,
+    E: Offset,
+    K: Scale,
+    alpha: Exponent,
+    ratio: Annotated[float, Kind(low=0.0, log=True, start=(1e-2, 1e2))],
+    beta: Exponent,
+    gamma: Annotated[float, Kind(low=0.0, high=10.0, start=(0.3, 2.0))],
+) -> Column:
+    """L(N, D) = E + (A N^-alpha + B D^-beta)^gamma, with K = A^gamma and ratio = B/A"""
+    return E + K * (N**-alpha + ratio * D**-beta) ** gamma
+
+
+# exponents of the exponents: near zero, either sign
+_Bend = Annotated[float, Kind(low=-2.0, high=2.0, start=(-0.4, 0.4))]
+_Lean = Annotated[float, Kind(low=-200.0, high=200.0, start=(-1.0, 1.0))]
+_Loss = Annotated[float, Kind(low=-200.0, high=200.0, start=(-1.0, 2.0))]
+_Decay = Annotated[float, Kind(low=-200.0, high=20.0, start=(-2.0, 0.0))]
+
+
+@law("Farseer, Li et al. 2025, arXiv:2506.10972, with N in billions")
+def farseer(
+    N: Column,
+    D: Column,
+    *,
+    a1: _Lean,
+    b1: _Decay,
+    alpha: _Bend,
+    a2: _Lean,
+    b2: Annotated[float, Kind(low=-200.0, high=200.0, start=(0.0, 10.0))],
+    beta: _Bend,
+    a3: _Lean,
+    b3: _Loss,
+    gamma: _Bend,
+) -> Column:
+    """L(N, D) = exp(a3 n^gamma + b3) + exp(a2 n^beta + b2) D^-exp(a1 n^alpha + b1), n = N/1e9"""
+    n = N / 1e9
+    power = np.exp(a1 * n**alpha + b1)
+    return np.exp(a3 * n**gamma + b3) + np.exp(a2 * n**beta + b2 - power * np.log(D))

@@ -1,0 +1,46 @@
+"""Laws at their limits and together: less than one epoch, a task predicted in two steps."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_laws import seeded
+
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.laws.catalogue import LAWS
+
+BELOW_ONE_EPOCH = {"N": np.geomspace(1e7, 1e9, 6), "D": np.geomspace(1e8, 1e10, 6)}
+
+
+@pytest.mark.parametrize("epochs", [0.01, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["data_constrained", "repetition_penalty"])
+def test_less_than_one_epoch_is_the_law_of_fresh_data(name: str, epochs: float) -> None:
+    N, D = (x.ravel() for x in np.meshgrid(*BELOW_ONE_EPOCH.values()))
+    params = {"E": 1.6, "A": 400.0, "alpha": 0.34, "B": 400.0, "beta": 0.28}
+    # excess parameters that never lose their worth; the penalty of repetitions is nothing without any
+    more = {"R_D": 15.0, "R_N": 1e9} if name == "data_constrained" else {"K": 0.1, "delta": 0.4, "kappa": 0.7}
+    fresh = LAWS["chinchilla"](N, D, **params)
+    np.testing.assert_allclose(LAWS[name](N, D, D / epochs, **params, **more), fresh, rtol=1e-7)
+
+
+def test_runs_below_one_epoch_give_the_exponent_of_the_data() -> None:
+    N, D = (x.ravel() for x in np.meshgrid(*BELOW_ONE_EPOCH.values()))
+    noise = 0.002 * np.random.default_rng(0).normal(size=N.size)
+    L = LAWS["chinchilla"](N, D, E=1.6, A=400.0, alpha=0.34, B=400.0, beta=0.28) * np.exp(noise)
+    law = fit(pd.DataFrame({"N": N, "D": D, "D_unique": 100 * D, "L": L}), "data_constrained", interval="none")
+    assert law.params["beta"].value == pytest.approx(0.28, abs=0.01)
+    assert law.status == "not_identified"
+    assert "R_D has no effect" in law.reason
+
+
+def test_a_task_is_predicted_in_two_steps() -> None:
+    rows = seeded("chinchilla")
+    score = LAWS["sigmoid"](rows["L"].to_numpy(), floor=0.25, gain=0.6, k=2.0, middle=3.5)
+    rows["task"] = score * np.exp(0.002 * np.random.default_rng(0).normal(size=len(rows)))
+    second = fit(rows, "task ~ sigmoid(L)", pin={"floor": 0.25}, interval="none")
+    assert second.values == pytest.approx({"floor": 0.25, "gain": 0.6, "k": 2.0, "middle": 3.5}, rel=0.03)
+    assert second.derived["ceiling"].value == pytest.approx(0.85, rel=0.01)
+    far = pd.DataFrame({"N": [1e10], "D": [1e11]})
+    far["L"] = fit(rows, "chinchilla", interval="none").predict(far)
+    truth = LAWS["chinchilla"](1e10, 1e11, E=1.6, A=400.0, alpha=0.31, B=400.0, beta=0.29)
+    expected = LAWS["sigmoid"](truth, floor=0.25, gain=0.6, k=2.0, middle=3.5)
+    assert float(second.predict(far)[0]) == pytest.approx(expected, rel=0.01)
