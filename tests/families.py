@@ -15,7 +15,7 @@ from isoflop.scaling.cost import example
 from isoflop.scaling.families.base import Family
 from isoflop.scaling.task import Task
 
-FAMILIES = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))
+YAMLS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))
 TOKENS = Task("tokens", d_in=256, d_out=256, seq_len=32, targets=32)
 TASKS = {
     "tokens": TOKENS,
@@ -45,5 +45,8 @@ def batch(task: Task, n: int) -> Tensor:
     return torch.randint(task.d_in, x.shape) if task.kind == "tokens" else torch.randn(x.shape)
 
 
+# architectures at any size, and the learners of a theory, which have no layers
+FAMILIES = [name for name in YAMLS if not family(name).reference]
+REFERENCES = [name for name in YAMLS if family(name).reference]
 # every family with every kind of task that it declares
-CASES = [(name, kind) for name in FAMILIES for kind in family(name).learns]
+CASES = [(name, kind) for name in YAMLS for kind in family(name).learns]

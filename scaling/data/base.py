@@ -17,8 +17,8 @@ from torch import Tensor
 
 from isoflop.scaling.task import Task
 
-# streams of random numbers: of training examples and of held-out ones
-TRAIN, HELD_OUT = 0, 1
+# streams of random numbers: training examples, held-out ones, the rules of a generator, samples that estimate a floor
+TRAIN, HELD_OUT, RULES, THEORY = 0, 1, 2, 3
 
 
 class Examples(Protocol):

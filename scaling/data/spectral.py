@@ -1,8 +1,19 @@
 """Regression on vectors of a known spectrum: features of falling variance, a target that uses them all, known noise.
 
-z ~ N(0, 1), x_k = k^(-b/2) z_k, y = sum_k s k^(-a/2) z_k + sigma noise, with s such that the noiseless target has
-variance one. A linear model of the first n features is left with about n^(1-a), and sigma² is the floor: the spectral
-oracle of scaling laws (Maloney 2022, arXiv:2210.16859) as data for a network.
+z ~ N(0, 1), x_k = k^(-b/2) z_k, y = Σ_k s k^(-a/2) z_k + sigma noise, with s such that the noiseless target has
+variance one, so that a feature's variance is λ_k = k^-b and the target's energy on it c_k = s² k^-a.
+
+Theory. A linear model of the first N features, trained by t steps of gradient descent at rate η on the population, is
+left
+
+    L(N, t) = sigma² + Σ_{k ≤ N} c_k (1 - η λ_k)^2t + Σ_{k > N} c_k
+
+which for many features falls as N^-(a - 1) in size and t^-(a - 1)/b in steps; at a compute of N t the best N grows as
+C^1/(1 + b) and the loss falls as C^-(a - 1)/(1 + b). With least squares on D examples instead, N features without
+tail leave the excess sigma² N / (D - N - 1) in the mean over samples (Belkin 2020, arXiv:1903.07571). `family=linear`
+is the model; sigma² is the floor. Source: Maloney 2022, arXiv:2210.16859; Bordelon 2024, arXiv:2402.01092. Regime: N
+and t such that the tail beyond `features` and the last eigenvalue η λ_N t are small beside what is measured; 1 < a <
+2b + 1 for t.
 
     x, y = Spectral(size=1e4, features=64).load().take(torch.arange(16))     # (16, 64), (16, 1)
 """
@@ -11,11 +22,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from isoflop.scaling.data.base import HELD_OUT, TRAIN, Table, stream
 from isoflop.scaling.families.base import not_negative, whole
 from isoflop.scaling.task import Task
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -60,3 +74,18 @@ class Spectral:
         z, noise = numbers[:, :-1], numbers[:, -1]
         y = z @ energy**0.5 + self.sigma * noise
         return torch.from_numpy(z * k ** (-self.b / 2)).float(), torch.from_numpy(y[:, None]).float()
+
+
+def left_by_descent(
+    width: ArrayLike, steps: ArrayLike, a: float, b: float, rate: float = 1.0, features: int = 1_000_000
+) -> Array:
+    """Σ c_k (1 - rate k^-b)^2t up to each width and Σ c_k beyond, c_k = k^-a, of the infinite sum but for its tail.
+
+    width and steps: (points,), broadcast. What lies beyond `features` is the integral from features + 1/2.
+    """
+    k = np.arange(1, features + 1, dtype=np.float64)
+    energy, decay = k**-a, 2 * np.log1p(-rate * k**-b, where=k**-b * rate < 1, out=np.full(features, -np.inf))
+    beyond = energy[::-1].cumsum()[::-1] + (features + 0.5) ** (1 - a) / (a - 1)
+    widths, times = np.broadcast_arrays(width, steps)
+    pairs = zip(widths, times, strict=True)
+    return np.array([(energy[:n] * np.exp(t * decay[:n])).sum() + beyond[n] for n, t in pairs])

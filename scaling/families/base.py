@@ -74,6 +74,8 @@ class Family:
 
     # the kinds of task that it learns
     learns: ClassVar[tuple[str, ...]] = ()
+    # whether it is the learner of a theory and no architecture: no layers, no width that muP scales, one kind of task
+    reference: ClassVar[bool] = False
     # a shorter sequence to count FLOPs at, for a family whose FLOPs per target do not depend on seq_len
     counted_at: ClassVar[int | None] = None
 
@@ -126,6 +128,12 @@ def multiple(name: str, value: int, of: str, unit: int) -> None:
     """Refuse a size that does not divide into whole units."""
     if value % unit:
         raise UserError(f"{name}={value} is not a multiple of {of}={unit}; give {unit}, {2 * unit}, {3 * unit} ...")
+
+
+def refuse_depth(family: str, depth: int) -> None:
+    """Refuse layers of a family that has none."""
+    if depth != 1:
+        raise UserError(f"family.depth={depth}: {family} has no layers to stack; leave family.depth=1")
 
 
 def wide(x: Tensor) -> Tensor:

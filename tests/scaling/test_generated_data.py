@@ -54,7 +54,7 @@ def test_examples_are_as_the_task_says(name: str) -> None:
         assert y.min() >= -1
         assert y.max() < task.d_out
     else:
-        assert y.shape == (3, task.d_out)
+        assert y.shape == ((3, task.seq_len, task.d_out) if task.kind == "sequences" else (3, task.d_out))
 
 
 @pytest.mark.parametrize("name", DATA)

@@ -1,0 +1,111 @@
+"""The random hierarchy model: a class is written as features, these as smaller ones, each in one of many synonyms.
+
+Theory. Each of `symbols` = v features of a level is written in any of `synonyms` = m ways, tuples of `branch` = s
+features of the level below, all random and no tuple with two meanings; `levels` = L of them make s^L symbols. A net
+deep enough learns the class from about
+
+    P* = classes · m^L
+
+examples, where pairs of neighbouring symbols begin to correlate with the class, and does so by becoming insensitive
+to synonyms; one that knows no hierarchy needs a number exponential in s^L. The floor is 0. Source: Cagnetti et al.
+2023, arXiv:2307.02129, sec. 2-3. Regime: m < v^(s - 1), training sets of P*/10 to 10 P*, seen for many epochs; where
+the loss halves moves by a factor of m from level to level, not to three digits.
+
+    x, y = Hierarchy(size=1000).load().take(torch.arange(16))         # (16, 8) symbols; (16, 8), -1 but at the last
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from isoflop.errors import UserError
+from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
+from isoflop.scaling.families.base import whole
+from isoflop.scaling.task import Task
+
+MOST_SYMBOLS = 4096
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """size: training examples drawn. classes; symbols: v features of every level. synonyms: m. branch: s. levels: L.
+
+    eval_size: held-out examples, of the same finite set of data. version: of the generator, a seed.
+    """
+
+    size: int = 100_000
+    classes: int = 8
+    symbols: int = 8
+    synonyms: int = 4
+    branch: int = 2
+    levels: int = 3
+    eval_size: int = 16384
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        for knob in ("classes", "symbols", "branch"):
+            whole(f"data.{knob}", getattr(self, knob), 2)
+        for knob in ("size", "synonyms", "levels"):
+            whole(f"data.{knob}", getattr(self, knob))
+        if self.levels > 12 or self.branch**self.levels > MOST_SYMBOLS:
+            raise UserError(
+                f"data.branch={self.branch} and data.levels={self.levels} make more than {MOST_SYMBOLS} symbols; "
+                "lower one"
+            )
+        if self.branch > 12 or max(self.classes, self.symbols) * self.synonyms > self.symbols**self.branch:
+            raise UserError(
+                f"data.synonyms={self.synonyms} for each feature are more tuples of data.branch={self.branch} than "
+                f"data.symbols={self.symbols} can write; give fewer"
+            )
+        whole("data.eval_size", self.eval_size, 2)  # of one there is no standard error
+        whole("data.version", self.version, 0)
+
+    @property
+    def seq_len(self) -> int:
+        """Symbols per example."""
+        return int(self.branch**self.levels)
+
+    @property
+    def needed(self) -> int:
+        """P*, the examples by which theory has the class learned."""
+        return int(self.classes * self.synonyms**self.levels)
+
+    @property
+    def task(self) -> Task:
+        return Task("tokens", self.symbols, self.classes, self.seq_len, targets=1, floor=0.0)
+
+    @property
+    def unique(self) -> int:
+        return self.size
+
+    def load(self) -> Table:
+        facts = {"data.needed": self.needed}
+        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size), facts)
+
+    def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
+        """Symbols of one stream, (n, seq_len), and the class, (n, seq_len), asked at the last."""
+        inner = (self.seq_len - 1) // (self.branch - 1)  # features that are written out
+        numbers = stream(self.version, which).random((n, 1 + inner))
+        classes = (numbers[:, 0] * self.classes).astype(np.int64)
+        features, at = classes[:, None], 1
+        for ways in self.rules():
+            width = features.shape[1]
+            choice = (numbers[:, at : at + width] * self.synonyms).astype(np.int64)
+            features, at = ways[features, choice].reshape(n, -1), at + width
+        y = np.full_like(features, -1)
+        y[:, -1] = classes
+        return torch.from_numpy(features), torch.from_numpy(y)
+
+    def rules(self) -> list[NDArray[np.int64]]:
+        """For each level from the top, the ways to write a feature, (features, synonyms, branch)."""
+        numbers = stream(self.version, RULES)
+        rules = []
+        for level in range(self.levels):
+            meanings = self.classes if level == 0 else self.symbols
+            tuples = numbers.choice(self.symbols**self.branch, size=meanings * self.synonyms, replace=False)
+            digits = tuples[:, None] // self.symbols ** np.arange(self.branch) % self.symbols
+            rules.append(digits.reshape(meanings, self.synonyms, self.branch))
+        return rules

@@ -1,0 +1,87 @@
+"""Regression on a smooth function of a torus in a space of more dimensions: the dimension of the data is known.
+
+Theory. u is uniform on [0, 1)^d; the features are an orthonormal map of (cos 2πu_1, sin 2πu_1, ...) / √d, so that
+they lie on a manifold without edges of intrinsic dimension d; y = f(u) + sigma noise, f of the lowest frequencies and
+of variance one. With D points the nearest lies at a distance ∝ D^-1/d, so the squared error of
+
+    the nearest neighbour ∝ D^-2/d,        a locally linear fit, and piecewise linear nets where they fit ∝ D^-4/d
+
+above the floor sigma². Source: Sharma and Kaplan 2022, arXiv:2004.10802; Bahri 2021, arXiv:2102.06701; of neighbours,
+Gyorfi 2002, ch. 6. Regime: D large enough for neighbours to be near (d ≤ 4 at 10^4 points), sigma² below the rest.
+
+    x, y = Manifold(size=1000, dimension=2).load().take(torch.arange(16))        # (16, 16), (16, 1)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from isoflop.errors import UserError
+from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
+from isoflop.scaling.families.base import not_negative, whole
+from isoflop.scaling.task import Task
+
+WAVES = 16  # of which f is made, at most
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """size: distinct training examples. dimension: of the manifold. features: of a vector, at least twice that.
+
+    sigma: noise. eval_size: held-out examples. version: of the generator, a seed.
+    """
+
+    size: int = 100_000
+    dimension: int = 4
+    features: int = 16
+    sigma: float = 0.0
+    eval_size: int = 16384
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        for knob in ("size", "dimension"):
+            whole(f"data.{knob}", getattr(self, knob))
+        whole("data.features", self.features)
+        if self.features < 2 * self.dimension:
+            needed = f"a torus of data.dimension={self.dimension} needs {2 * self.dimension}"
+            raise UserError(f"data.features={self.features} are too few: {needed}; give more")
+        whole("data.eval_size", self.eval_size, 2)  # of one there is no standard error
+        whole("data.version", self.version, 0)
+        not_negative("data.sigma", self.sigma)
+
+    @property
+    def task(self) -> Task:
+        return Task("vectors", self.features, 1, seq_len=1, targets=1, loss="mse", floor=float(self.sigma**2))
+
+    @property
+    def unique(self) -> int:
+        return self.size
+
+    def load(self) -> Table:
+        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
+
+    def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
+        """Examples of one stream: (n, features) and (n, 1)."""
+        turn, waves, phases, heights = self.rules()
+        numbers = stream(self.version, which).standard_normal((n, 2 * self.dimension + 1))
+        # the angle of two independent normal numbers is uniform
+        angles = np.arctan2(numbers[:, 1:-1:2], numbers[:, :-1:2])
+        circles = np.stack((np.cos(angles), np.sin(angles)), axis=2).reshape(n, -1) / self.dimension**0.5
+        y = 2**0.5 * np.cos(angles @ waves.T + phases) @ heights + self.sigma * numbers[:, -1]
+        return torch.from_numpy(circles @ turn.T).float(), torch.from_numpy(y[:, None]).float()
+
+    def rules(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """The map (features, 2 dimension); frequencies (waves, dimension), phases and heights, (waves,), of f."""
+        numbers = stream(self.version, RULES)
+        turn = np.linalg.qr(numbers.standard_normal((self.features, 2 * self.dimension)))[0]
+        waves: set[tuple[int, ...]] = set()
+        while len(waves) < min(WAVES, (3**self.dimension - 1) // 2):
+            wave = tuple(int(k) for k in numbers.integers(-1, 2, size=self.dimension))
+            # a wave and its opposite are one
+            waves.add(max(wave, tuple(-k for k in wave))) if any(wave) else None
+        phases = 2 * np.pi * numbers.random(len(waves))
+        heights = numbers.standard_normal(len(waves))
+        return turn, np.array(sorted(waves)), phases, heights / np.linalg.norm(heights)

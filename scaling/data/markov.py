@@ -1,0 +1,129 @@
+"""Symbols of a stationary Markov chain: the entropy rate is known, and with it the floor of every learner.
+
+Theory. The next symbol depends on the last `order` ones through a fixed random table P(s | context) = softmax of
+normal logits of standard deviation `sharpness`. With j symbols in view the best loss is the conditional block entropy
+
+    h_j = H(x_1 ... x_{j+1}) - H(x_1 ... x_j)  [nats],       h_j = h = -Σ π(c) P(s|c) ln P(s|c)  for j ≥ order
+
+of the stationary distribution π; the floor is the mean of h_min(t, order) over the positions t = 1 ... seq_len,
+exactly h where the order is 1. Source: Shannon 1948, sec. 7; Cover and Thomas 2006, theorem 4.2.4. Regime: any
+learner that sees `order` symbols back can reach it; it has symbols^order · (symbols - 1) numbers to learn, whose
+excess falls as that over 2 D once D is far above it (Rissanen 1984).
+
+    x, y = Markov(size=10_000).load().take(torch.arange(16))          # (16, 64) symbols and those that follow
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from isoflop.errors import UserError
+from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
+from isoflop.scaling.families.base import not_negative, whole
+from isoflop.scaling.task import Task
+
+Array = NDArray[np.float64]
+MOST_CONTEXTS = 65536
+
+
+@dataclass(frozen=True)
+class Markov:
+    """size: distinct training targets. symbols: how many kinds. order: symbols that the next one depends on.
+
+    sharpness: standard deviation of the logits, 0 for uniform. seq_len: symbols per example. eval_size: held-out
+    targets. version: of the generator, a seed.
+    """
+
+    size: int = 1_000_000
+    symbols: int = 16
+    order: int = 1
+    sharpness: float = 2.0
+    seq_len: int = 64
+    eval_size: int = 65536
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        whole("data.symbols", self.symbols, 2)
+        whole("data.order", self.order)
+        if self.order > 16 or self.symbols**self.order > MOST_CONTEXTS:
+            raise UserError(
+                f"data.symbols={self.symbols} and data.order={self.order} make more than {MOST_CONTEXTS} contexts; "
+                "lower one"
+            )
+        not_negative("data.sharpness", self.sharpness)
+        whole("data.seq_len", self.seq_len, self.order)
+        whole("data.size", self.size, self.seq_len)
+        whole("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
+        whole("data.version", self.version, 0)
+
+    @property
+    def task(self) -> Task:
+        floor = entropy(self.symbols, self.order, self.sharpness, self.version, self.seq_len)
+        return Task("tokens", self.symbols, self.symbols, self.seq_len, targets=self.seq_len, floor=floor)
+
+    @property
+    def unique(self) -> int:
+        return self.size // self.seq_len * self.seq_len
+
+    def load(self) -> Table:
+        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
+
+    def draw(self, which: int, targets: int) -> tuple[Tensor, Tensor]:
+        """Symbols of one stream and those that follow, both (targets / seq_len, seq_len)."""
+        numbers = stream(self.version, which).random((targets // self.seq_len, self.seq_len + 1))
+        chances, stationary = chain(self.symbols, self.order, self.sharpness, self.version)
+        contexts = inverse(stationary.cumsum(), numbers[:, 0])
+        digits = self.symbols ** np.arange(self.order - 1, -1, -1)
+        rows = np.empty(numbers.shape, dtype=np.int64)
+        rows[:, : self.order] = contexts[:, None] // digits % self.symbols
+        bounds = chances.cumsum(axis=1)
+        for t in range(self.order, self.seq_len + 1):
+            rows[:, t] = inverse(bounds[contexts], numbers[:, t])
+            contexts = (contexts * self.symbols + rows[:, t]) % len(chances)
+        return torch.from_numpy(rows[:, :-1].copy()), torch.from_numpy(rows[:, 1:].copy())
+
+
+def inverse(bounds: Array, numbers: Array) -> NDArray[np.int64]:
+    """Outcomes at uniform numbers (n,) of one distribution (k,) or of one for each, (n, k), as cumulative sums."""
+    if bounds.ndim == 1:
+        return np.asarray(np.searchsorted(bounds[:-1], numbers, side="right"))
+    return np.asarray((numbers[:, None] >= bounds[:, :-1]).sum(axis=1))
+
+
+def random_rows(numbers: np.random.Generator, rows: int, columns: int, sharpness: float) -> Array:
+    """Random distributions, (rows, columns): softmax of normal logits."""
+    weights = np.exp(sharpness * numbers.standard_normal((rows, columns)))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+@lru_cache(maxsize=8)
+def chain(symbols: int, order: int, sharpness: float, version: int) -> tuple[Array, Array]:
+    """P(next | context), (symbols^order, symbols), and the stationary distribution of contexts, (symbols^order,)."""
+    chances = random_rows(stream(version, RULES), symbols**order, symbols, sharpness)
+    stationary = np.full(len(chances), 1 / len(chances))
+    for _ in range(100_000):
+        joint = (stationary[:, None] * chances).reshape(symbols, -1)
+        following = joint.sum(axis=0)  # the oldest symbol leaves the context
+        moved = np.abs(following - stationary).sum()
+        stationary = following / following.sum()
+        if moved < 1e-15:
+            break
+    return chances, stationary
+
+
+@lru_cache(maxsize=64)
+def entropy(symbols: int, order: int, sharpness: float, version: int, seq_len: int) -> float:
+    """Mean over the positions of the entropy of the next symbol given what is in view [nats]."""
+    chances, stationary = chain(symbols, order, sharpness, version)
+    rate = float(-(stationary[:, None] * chances * np.log(chances)).sum())
+    blocks = []  # entropies of the first 1 ... order symbols
+    for length in range(1, order + 1):
+        p = stationary.reshape(symbols**length, -1).sum(axis=1)
+        blocks.append(-float(p @ np.log(p)))
+    early = [after - before for before, after in pairwise(blocks)]  # with 1 ... order - 1 symbols in view
+    return (sum(early) + (seq_len - len(early)) * rate) / seq_len

@@ -1,0 +1,129 @@
+"""Images of one of several motifs, anywhere or always in the middle, in noise: the value of translation.
+
+Theory. Class c is a fixed random pattern m_c of ±1 pixels at a place p, uniform over all where it fits (moved=true)
+or the middle one (moved=false), in Gaussian noise of deviation sigma. The posterior is known,
+
+    p(c | x) ∝ Σ_p exp([x·m_{c,p} - |m_c|²/2] / sigma²)
+
+and with it the floor, the mean of -ln p(c | x) over 8,192 images of its own [nats] (standard error in
+`data.floor_se`). A net that shares weights over places needs as many examples as there are motifs; one that does not
+must learn each place, a factor of the number of places more (Li, Zhang and Arora 2021, arXiv:2010.08515). With the
+motif at rest the two are alike: the interaction, not either alone, is the effect of the bias. Regime: sigma of about
+1, motifs of 5 pixels or less.
+
+    x, y = Motif(size=1000).load().take(torch.arange(16))         # (16, 1, 16, 16), (16,)
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, cross_entropy
+
+from isoflop.errors import UserError
+from isoflop.scaling.data.base import HELD_OUT, RULES, THEORY, TRAIN, Table, stream
+from isoflop.scaling.families.base import one_of, positive, whole
+from isoflop.scaling.task import Task
+
+SAMPLES = 8192  # images from which the floor is estimated
+
+
+@dataclass(frozen=True)
+class Motif:
+    """size: distinct training images. side: pixels. motif: pixels along its side. classes: how many motifs.
+
+    sigma: of the noise, where a motif's pixels are ±1. moved: anywhere, or in the middle. eval_size: held-out images.
+    version: of the generator, a seed.
+    """
+
+    size: int = 20_000
+    side: int = 16
+    motif: int = 5
+    classes: int = 10
+    sigma: float = 1.0
+    moved: bool = True
+    eval_size: int = 4096
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        for knob in ("size", "side", "motif"):
+            whole(f"data.{knob}", getattr(self, knob))
+        if self.motif > self.side:
+            raise UserError(f"data.motif={self.motif} does not fit into data.side={self.side}; give a smaller one")
+        whole("data.classes", self.classes, 2)
+        if self.classes > 2 ** min(self.motif**2, 30):
+            raise UserError(f"data.classes={self.classes} are more than there are motifs; give fewer")
+        positive("data.sigma", self.sigma)
+        one_of("data.moved", self.moved, (True, False))
+        whole("data.eval_size", self.eval_size, 2)  # of one there is no standard error
+        whole("data.version", self.version, 0)
+
+    @property
+    def law(self) -> tuple[int, int, int, float, bool, int]:
+        """What determines the distribution."""
+        return self.side, self.motif, self.classes, self.sigma, self.moved, self.version
+
+    @property
+    def task(self) -> Task:
+        return Task("images", d_in=1, d_out=self.classes, seq_len=self.side, targets=1, floor=entropy(*self.law)[0])
+
+    @property
+    def unique(self) -> int:
+        return self.size
+
+    def load(self) -> Table:
+        facts = {"data.floor_se": entropy(*self.law)[1]}
+        train, held_out = (draw(*self.law, which, n) for which, n in ((TRAIN, self.size), (HELD_OUT, self.eval_size)))
+        return Table(*train, *held_out, facts)
+
+
+@lru_cache(maxsize=8)
+def patterns(motif: int, classes: int, version: int) -> Tensor:
+    """The motifs, (classes, 1, motif, motif), of ±1, no two alike."""
+    numbers, drawn = stream(version, RULES), dict[bytes, np.ndarray]()
+    while len(drawn) < classes:
+        pattern = numbers.integers(2, size=(1, motif, motif))
+        drawn.setdefault(pattern.tobytes(), 2.0 * pattern - 1)
+    return torch.from_numpy(np.stack(list(drawn.values()))).float()
+
+
+def draw(
+    side: int, motif: int, classes: int, sigma: float, moved: bool, version: int, which: int, n: int
+) -> tuple[Tensor, Tensor]:
+    """Images of one stream, (n, 1, side, side), and their classes, (n,)."""
+    numbers = torch.from_numpy(stream(version, which).standard_normal((n, side**2 + 6)))
+    # the angle of two independent normal numbers is uniform
+    kind, down, right = (torch.atan2(numbers[:, :3], numbers[:, 3:6]) / (2 * torch.pi) + 0.5).unbind(1)
+    places = side - motif + 1
+    labels = (kind * classes).long().clamp(max=classes - 1)
+    rows, columns = ((u * places).long().clamp(max=places - 1) for u in (down, right))
+    if not moved:
+        rows, columns = torch.full_like(rows, places // 2), torch.full_like(columns, places // 2)
+    images = sigma * numbers[:, 6:].float().view(n, side, side)
+    span = torch.arange(motif)
+    where = (torch.arange(n)[:, None, None], (rows[:, None] + span)[:, :, None], (columns[:, None] + span)[:, None, :])
+    images[where] += patterns(motif, classes, version)[labels, 0]
+    return images[:, None], labels
+
+
+def log_posterior(images: Tensor, motif: int, classes: int, sigma: float, moved: bool, version: int) -> Tensor:
+    """ln p(c | x), (n, classes), in float64."""
+    motifs = patterns(motif, classes, version).double()
+    scores = (conv2d(images.double(), motifs) - motif**2 / 2) / sigma**2  # (n, classes, places, places)
+    if not moved:
+        middle = scores.shape[-1] // 2
+        return scores[..., middle, middle].log_softmax(1)
+    return scores.flatten(2).logsumexp(2).log_softmax(1)
+
+
+@lru_cache(maxsize=64)
+def entropy(side: int, motif: int, classes: int, sigma: float, moved: bool, version: int) -> tuple[float, float]:
+    """The floor and its standard error [nats per target]."""
+    images, labels = draw(side, motif, classes, sigma, moved, version, THEORY, SAMPLES)
+    parts = zip(images.split(1024), labels.split(1024), strict=True)
+    losses = torch.cat(
+        [cross_entropy(log_posterior(x, motif, classes, sigma, moved, version), y, reduction="none") for x, y in parts]
+    )
+    return float(losses.mean()), float(losses.std() / SAMPLES**0.5)

@@ -1,0 +1,84 @@
+"""Sequences whose target is simple or not under exchange of positions: the trivial or the standard irrep of S_L.
+
+Theory. x_1 ... x_L are normal vectors of `features` = d numbers; f(x) = Σ_a c_a w·x_a with fixed random w and c. The
+trivial irrep has equal c_a, the standard one Σ_a c_a = 0; the class is whether f is positive. A learner without
+positions, or with positions of a symmetric law, has at first order the kernel
+
+    k(x, y) = [(Σ_a x_a)·(Σ_a y_a) + Σ_a x_a·y_a] / (d L²)
+
+whose eigenvalues are (1 + L) / (d L²), d times, on the trivial irrep, and 1 / (d L²), (L - 1) d times, on the
+standard one: ratio 1 + L, and learning takes O(d) examples of the first and O((L - 1) d) of the second, whatever L is
+to the first. Source: Lavie, Gur-Ari and Ringel 2024, arXiv:2402.05173. Regime: the limit of wide nets with symmetric
+data; whether trained ones follow is a question (claims on irreps), not a promise. The floor is 0.
+
+    x, y = Permutation(size=1000, irrep="standard").load().take(torch.arange(16))    # (16, 8, 4), (16, 8)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
+from isoflop.scaling.data.markov import Array
+from isoflop.scaling.families.base import one_of, whole
+from isoflop.scaling.task import Task
+
+IRREPS = ("trivial", "standard")
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """size: distinct training examples. seq_len: L, vectors per example. features: d of each. irrep: of the target.
+
+    eval_size: held-out examples. version: of the generator, a seed.
+    """
+
+    size: int = 100_000
+    seq_len: int = 8
+    features: int = 4
+    irrep: str = "trivial"
+    eval_size: int = 16384
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        for knob in ("size", "features"):
+            whole(f"data.{knob}", getattr(self, knob))
+        whole("data.seq_len", self.seq_len, 2)
+        one_of("data.irrep", self.irrep, IRREPS)
+        whole("data.eval_size", self.eval_size, 2)  # of one there is no standard error
+        whole("data.version", self.version, 0)
+
+    @property
+    def task(self) -> Task:
+        return Task("sequences", self.features, 2, self.seq_len, targets=1, floor=0.0)
+
+    @property
+    def unique(self) -> int:
+        return self.size
+
+    def load(self) -> Table:
+        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
+
+    def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
+        """Sequences of one stream, (n, seq_len, features), and the class that is asked at the last, (n, seq_len)."""
+        x, f = self.sample(which, n)
+        y = np.full(x.shape[:2], -1, dtype=np.int64)
+        y[:, -1] = f > 0
+        return torch.from_numpy(x).float(), torch.from_numpy(y)
+
+    def sample(self, which: int, n: int) -> tuple[Array, Array]:
+        """Sequences of one stream, (n, seq_len, features), and f of them, (n,), of variance one."""
+        numbers = stream(self.version, RULES)
+        w, c = numbers.standard_normal(self.features), numbers.standard_normal(self.seq_len)
+        c = np.ones(self.seq_len) if self.irrep == "trivial" else c - c.mean()
+        x = stream(self.version, which).standard_normal((n, self.seq_len, self.features))
+        return x, np.einsum("nad,a,d->n", x, c / np.linalg.norm(c), w / np.linalg.norm(w))
+
+
+def kernel(x: Array, y: Array) -> Array:
+    """k of all pairs of sequences, (n, L, d) and (m, L, d) to (n, m)."""
+    length, features = x.shape[1:]
+    invariant = x.sum(axis=1) @ y.sum(axis=1).T
+    return np.asarray((invariant + x.reshape(len(x), -1) @ y.reshape(len(y), -1).T) / (features * length**2))

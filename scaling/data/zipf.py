@@ -1,0 +1,84 @@
+"""Facts of Zipfian frequency: each token has one fixed class and is met as often as a power of its rank says.
+
+Theory. Token i = 1 ... V occurs with probability p_i ∝ i^-A. A learner that knows what it has seen errs on the rest:
+
+    L(D) = ln(classes) Σ p_i (1 - p_i)^D  ∝ D^-(1 - 1/A)            as many rows as tokens, D targets
+    L(N) = ln(classes) Σ_{i > N} p_i      ∝ N^-(A - 1)              N rows, D → ∞
+
+Source: Hutter 2021, arXiv:2102.04074 (with α = A - 1); Michaud 2023, arXiv:2303.13506. `family=table` is that
+learner. Regime: a power law while V^(1 - A) is far below L / ln(classes), so A = 1.5 needs a larger V than A = 2;
+beyond A of about 2 a small held-out set has too few tokens that were never seen. The floor is 0.
+
+    x, y = Zipf(size=10_000, vocab_size=1000).load().take(torch.arange(16))      # (16, 64) tokens, (16, 64) classes
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from isoflop.errors import UserError
+from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
+from isoflop.scaling.families.base import positive, whole
+from isoflop.scaling.task import Task
+
+
+@dataclass(frozen=True)
+class Zipf:
+    """size: distinct training targets. exponent: A of the frequencies. classes: that a token may have.
+
+    seq_len: tokens per example, independent of one another. eval_size: held-out targets. version: of the generator.
+    """
+
+    size: int = 1_000_000
+    exponent: float = 1.5
+    vocab_size: int = 20_000
+    classes: int = 10
+    seq_len: int = 64
+    eval_size: int = 65536
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        positive("data.exponent", self.exponent)
+        whole("data.vocab_size", self.vocab_size, 2)
+        whole("data.classes", self.classes, 2)
+        whole("data.seq_len", self.seq_len)
+        whole("data.size", self.size, self.seq_len)
+        whole("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
+        whole("data.version", self.version, 0)
+
+    @property
+    def task(self) -> Task:
+        return Task("tokens", self.vocab_size, self.classes, self.seq_len, targets=self.seq_len, floor=0.0)
+
+    @property
+    def unique(self) -> int:
+        return self.size // self.seq_len * self.seq_len
+
+    def load(self) -> Table:
+        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
+
+    def draw(self, which: int, targets: int) -> tuple[Tensor, Tensor]:
+        """Tokens of one stream and their classes, both (targets / seq_len, seq_len)."""
+        numbers = stream(self.version, which).random((targets // self.seq_len, self.seq_len))
+        bounds = frequencies(self.exponent, self.vocab_size).cumsum()[:-1]
+        tokens = np.searchsorted(bounds, numbers, side="right")
+        classes = stream(self.version, RULES).integers(self.classes, size=self.vocab_size)
+        return torch.from_numpy(tokens), torch.from_numpy(classes[tokens])
+
+
+def frequencies(exponent: float, vocab_size: int) -> NDArray[np.float64]:
+    """Probabilities of the tokens by rank, (vocab_size,)."""
+    weights = np.arange(1, vocab_size + 1, dtype=np.float64) ** -exponent
+    return np.asarray(weights / weights.sum())
+
+
+def unseen_mass(D: float, exponent: float, vocab_size: int, width: int | None = None) -> float:
+    """Chance that a token was not among D targets, or is not among the `width` most frequent that a table holds."""
+    p = frequencies(exponent, vocab_size)
+    width = vocab_size if width is None else width
+    if not 0 < width <= vocab_size:
+        raise UserError(f"width={width} is not a number of rows from 1 to vocab_size={vocab_size}")
+    return float((p[:width] * np.exp(D * np.log1p(-p[:width]))).sum() + p[width:].sum())

@@ -1,0 +1,53 @@
+"""A row of logits for each of the first `width` tokens: it remembers what it has seen and knows nothing of the rest.
+
+The learner of the theory of Zipfian facts (data/zipf.py): a token that was never seen, or has no row, costs ln(d_out).
+
+Table(width=1024, depth=1, lr=0.5).build(task)
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from isoflop.errors import UserError
+from isoflop.scaling.families.base import Family, Model, refuse_depth
+from isoflop.scaling.task import Task
+
+
+@dataclass(frozen=True)
+class Table(Family):
+    """Outputs are the present token's own row, started at zero; tokens from `width` on have none, and outputs zero.
+
+    A rate of about one lets AdamW learn a row from a single sight of its token: its update does not shrink with the
+    gradient, and its momentum carries it on. The rows are the readout (the product with a one-hot vector), so that
+    N = width · d_out.
+    """
+
+    learns: ClassVar[tuple[str, ...]] = ("tokens",)
+    reference: ClassVar[bool] = True
+
+    def build(self, task: Task) -> Model:
+        return Model(nn.Identity(), nn.Identity(), Rows(self.width, task.d_out))
+
+    def refuse(self, task: Task) -> None:
+        refuse_depth("table", self.depth)
+        if self.width > task.d_in:
+            raise UserError(f"family.width={self.width} is more than the {task.d_in} tokens there are; give fewer")
+
+    def unseen_flops(self, task: Task) -> float:
+        """Of the product of a one-hot vector with the rows, only the row itself: a multiply-add for each output."""
+        return 2.0 * task.d_out * task.seq_len
+
+
+class Rows(nn.Embedding):
+    """Logits by token, (batch, seq) to (batch, seq, d_out); zero for a token without a row."""
+
+    def __init__(self, rows: int, d_out: int) -> None:
+        super().__init__(rows, d_out)
+        nn.init.zeros_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = super().forward(x.clamp(max=self.num_embeddings - 1))
+        return torch.where((x < self.num_embeddings)[..., None], rows, 0.0)
