@@ -2,15 +2,14 @@
 
     cancel(Path("runs/first"))         # 'asked 3 runs at work and 12 waiting to stop'
 
-A run at work is told by its own heart (scaling/process/hold.py); a run that waits, in our launcher or a scheduler's
-queue, finds the file when its turn comes. Jobs that a Slurm still holds are taken out of its queue too.
+A run at work is stopped by its own heart (scaling/process/heartbeat.py); a run that waits, in our launcher or a
+scheduler's queue, finds the file when its turn comes. Jobs that a Slurm still holds are taken out of its queue too.
 """
 
 import shutil
 import subprocess
 from pathlib import Path
 
-from isoflop.scaling.process import hold
 from isoflop.sweeps.ledger import entries
 
 
@@ -19,7 +18,7 @@ def cancel(folder: Path) -> str:
     asked = {"running": 0, "planned": 0, "stale": 0}
     for entry in entries(folder):
         if entry.state in asked:
-            (entry.folder / hold.CANCEL).touch()
+            entry.files.cancel.touch()
             asked[entry.state] += 1
     jobs = in_slurm(folder)
     if jobs and shutil.which("scancel"):

@@ -8,7 +8,7 @@ import io
 from collections import Counter
 from pathlib import Path
 
-from isoflop import record
+from isoflop import files, record
 from isoflop import wording as words
 from isoflop.errors import UserError
 from isoflop.sweeps.ledger import Entry, entries
@@ -44,5 +44,5 @@ def collect(folder: Path, out: Path) -> dict[str, int]:
     writer = csv.DictWriter(text, record.order(key for row in table for key in row), lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
-    record.write_text(out, text.getvalue())
+    files.write_text(out, text.getvalue())
     return states

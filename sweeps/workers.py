@@ -3,7 +3,7 @@
 Everything a run could leak (CUDA contexts, seeds, loggers, compiled code) ends with its process, and a run costs what
 it trains.
 
-    answers = call("isoflop.scaling.assemble:describe", plains)  # in a fresh process, the result comes back over a pipe
+    plans = call("isoflop.scaling.estimate:describe", configs)  # in a fresh process, the result comes back over a pipe
 """
 
 import importlib
@@ -25,6 +25,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from isoflop.folder import RunFolder
 from isoflop.sweeps.machine import cores
 
 # imported once, in the server; every process is a fork of it
@@ -119,14 +120,14 @@ class Lifeline:
 
 def _run(folder: str, gpu: str | None, lifeline: Connection) -> None:
     os.setpgid(0, 0)
-    log = os.open(Path(folder, "log.txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(RunFolder(Path(folder)).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     from isoflop.exits import Stopped
-    from isoflop.scaling.process.hold import BusyError
+    from isoflop.scaling.process.lock import BusyError
     from isoflop.scaling.run import run_one
 
     try:

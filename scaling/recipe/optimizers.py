@@ -75,11 +75,11 @@ class AdamW:
         if self.schedule == "cosine":
             falling = (1 + math.cos(math.pi * max(0.0, (step + 1 - warm) / (steps - warm + 1)))) / 2
         else:
-            left = self.left(steps)
-            falling = 1.0 - ((step + 1 - left) / (steps - left + 1)) ** 0.5 if step + 1 > left else 1.0
+            start = self.steps_before_cooldown(steps)
+            falling = 1.0 - ((step + 1 - start) / (steps - start + 1)) ** 0.5 if step + 1 > start else 1.0
         return self.lr * rising * falling
 
-    def left(self, steps: int) -> float:
+    def steps_before_cooldown(self, steps: int) -> float:
         """Steps before the cooldown; the whole ones are shared with every longer run."""
         return steps - self.cooldown * steps
 

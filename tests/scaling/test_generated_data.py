@@ -13,11 +13,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from isoflop.errors import UserError
-from isoflop.scaling import frozen as config
 from isoflop.scaling.data.base import Data
 from isoflop.scaling.data.copy import Copy
 from isoflop.scaling.data.digits import Digits, glyphs
 from isoflop.scaling.data.spectral import Spectral
+from isoflop.scaling.frozen import register_resolvers
 
 DATA = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/data").glob("*.yaml"))
 GENERATED = [name for name in DATA if name != "text"]
@@ -25,7 +25,7 @@ GENERATED = [name for name in DATA if name != "text"]
 
 @lru_cache(maxsize=16)
 def node(name: str) -> dict[str, Any]:
-    config.register_resolvers()
+    register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"data={name}"], return_hydra_config=True)
     return OmegaConf.to_container(cfg.data)  # type: ignore[return-value]
