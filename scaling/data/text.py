@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isoflop import files
+from isoflop.checks import whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.families.base import whole
 from isoflop.scaling.task import Task
 
 BLOCK = 1024  # bytes that stay together in the shuffle
@@ -54,10 +54,10 @@ class Text:
     version: str = ""
 
     def __post_init__(self) -> None:
-        whole("data.seq_len", self.seq_len)
-        whole("data.eval_size", self.eval_size, 2 * self.seq_len)  # two examples, or there is no standard error
+        whole_number("data.seq_len", self.seq_len)
+        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # two examples, or there is no standard error
         if self.size is not None:
-            whole("data.size", self.size, self.seq_len)
+            whole_number("data.size", self.size, self.seq_len)
 
     @property
     def task(self) -> Task:

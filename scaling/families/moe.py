@@ -12,8 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from isoflop.checks import not_negative, one_of, positive, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.families.base import Reporting, linear, not_negative, one_of, positive, whole, wide
+from isoflop.scaling.families.base import Reporting
+from isoflop.scaling.families.layers.linear import linear
+from isoflop.scaling.families.layers.norms import wide
 from isoflop.scaling.families.transformer import Transformer
 
 
@@ -33,8 +36,8 @@ class Moe(Transformer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("family.experts", self.experts)
-        whole("family.top_k", self.top_k)
+        whole_number("family.experts", self.experts)
+        whole_number("family.top_k", self.top_k)
         one_of("family.feed_forward", self.feed_forward, ("gelu",))
         if self.experts < self.top_k:
             raise UserError(

@@ -21,7 +21,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader, IterableDataset
 
 from isoflop.scaling.data.base import Examples, order
-from isoflop.scaling.families.base import Block, Model
+from isoflop.scaling.families.base import Model
+from isoflop.scaling.families.layers.block import Block
 from isoflop.scaling.loop import trunk
 from isoflop.scaling.loop.evaluate import arithmetic, evaluate, loss_count, loss_per_target
 from isoflop.scaling.recipe.optimizers import AdamW
