@@ -23,9 +23,12 @@ from isoflop.errors import UserError
 from isoflop.exits import Ending, RunFailedError, verdict
 from isoflop.folder import RunFolder
 from isoflop.scaling import resume
+from isoflop.scaling.columns import rounded
 from isoflop.scaling.frozen import freeze, register_resolvers, resolve, rung
 from isoflop.scaling.run import run_one
 
+# a budget that whole steps exceed by more than this factor is named
+NOTED = 1.05
 # how long a job of a scheduler waits for the one before it, which may still be keeping its checkpoint [s]
 PATIENCE_S = 60.0
 
@@ -67,7 +70,10 @@ def single(cfg: DictConfig, folder: Path) -> None:
     except UserError:  # it cannot be run at all: leave nothing behind
         RunFolder(folder).remove_unstarted()
         raise
-    print("\n".join([*map(summary, rows), *spent(folder), str(RunFolder(folder).records)]), file=sys.stderr)
+    print(
+        "\n".join([*map(summary, rows), *rounding(rows), *spent(folder), str(RunFolder(folder).records)]),
+        file=sys.stderr,
+    )
     refuse_failure(rows[-1])
 
 
@@ -78,6 +84,16 @@ def spent(folder: Path) -> list[str]:
         return []
     less = f"{total['C_separate'] / total['C']:.2f}× fewer than separate runs"
     return [f"{total['marks']} marks on one trunk: {total['C']:.3g} FLOPs spent, {less}"]
+
+
+def rounding(rows: list[record.Row]) -> list[str]:
+    """A line for every mark whose whole steps exceed its budget by more than a twentieth."""
+    lines = []
+    for row in rows:
+        factor = rounded(row)
+        if factor > NOTED:
+            lines.append(f"rounded up to whole steps: D={row['D']} is {factor:.2f} times what was asked for")
+    return lines
 
 
 def refuse_failure(row: record.Row) -> None:
@@ -104,7 +120,7 @@ def prepare(cfg: DictConfig, folder: Path) -> bool:
 
 def summary(row: record.Row) -> str:
     """One line on how a run went."""
-    head = f"{row['family']} width={row['width']} depth={row['depth']} seed={row['seed']}"
+    head = " ".join([row["family"], *(f"{key}={row[key]}" for key in record.WHO[1:])])
     if row["status"] != "ok":
         return f"{row['status']}: {head}: {row['reason']}"
     size = " ".join(f"{name}={row[name]:.3g}".replace("e+0", "e").replace("e+", "e") for name in ("N", "D", "C"))

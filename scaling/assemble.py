@@ -22,12 +22,15 @@ from isoflop.scaling.recipe.budget import steps, targets
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task, check
 
+# a budget that whole steps exceed by more than this factor is another budget
+MOST_ROUNDED = 2.0
+
 
 @dataclass(frozen=True)
 class Mark:
     """A point along a run at which a cooled-down model is measured, and the budget that asked for it.
 
-    steps, D, C: those of the separate run that is equivalent.
+    steps, D, C: those of the separate run that is equivalent, in whole steps; wanted: D that the budget asks for.
     """
 
     budget: str
@@ -35,6 +38,12 @@ class Mark:
     steps: int
     D: int
     C: float
+    wanted: float
+
+    @property
+    def rounded(self) -> float:
+        """How many times more than was asked for whole steps take."""
+        return self.D / self.wanted
 
 
 @dataclass(frozen=True)
@@ -56,9 +65,14 @@ class Assembled:
         return self.marks[-1].steps + sum(branches)
 
     @property
+    def step_targets(self) -> int:
+        """Training targets of a step."""
+        return self.recipe.batch * self.task.targets
+
+    @property
     def step_C(self) -> float:
         """Training FLOPs of a step."""
-        return self.cost.flops_per_target * self.recipe.batch * self.task.targets
+        return self.cost.flops_per_target * self.step_targets
 
     @property
     def C_spent(self) -> float:
@@ -127,7 +141,13 @@ def assemble(config: FrozenConfig) -> Assembled:
     marks = []
     for value, D in wanted.items():
         n = steps(D, step_targets)
-        marks.append(Mark(name, value, n, n * step_targets, n * step_targets * cost.flops_per_target))
+        marks.append(Mark(name, value, n, n * step_targets, n * step_targets * cost.flops_per_target, wanted=D))
+        if marks[-1].rounded > MOST_ROUNDED and not config.round_up:
+            step = f"a step takes {value * marks[-1].rounded / n:.3g} ({step_targets} targets)"
+            raise UserError(
+                f"budget.{name}={value:g} is less than half a step, {step}; raise it, lower recipe.batch, "
+                "or give round_up=true to train for one step"
+            )
     for one, other in pairwise(marks):
         if one.steps == other.steps:
             both = f"{one.value:g} and {other.value:g}"

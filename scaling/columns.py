@@ -12,7 +12,7 @@ from isoflop.scaling import identity
 from isoflop.scaling.frozen import FrozenConfig, Knobs
 
 # knobs that have a column of their own; the family's rate is the recipe's unless that says otherwise
-OWN = {"family.width", "family.depth", "family.lr", "data.seq_len", "recipe.batch", "recipe.lr"}
+OWN = {*(f"family.{dial}" for dial in (*record.DIALS, "lr")), "data.seq_len", "recipe.batch", "recipe.lr"}
 
 
 def columns(config: FrozenConfig) -> dict[str, Any]:
@@ -63,6 +63,14 @@ def failure(config: FrozenConfig, status: str, reason: str) -> record.Row:
     budget = config.budget
     value = {} if budget.several else {f"budget.{budget.name}": budget.values[0]}
     return record.row(**columns(config), **value, status=status, reason=reason)
+
+
+def rounded(row: record.Row) -> float:
+    """How many times its budget a row's whole steps take; 1 where the row does not say."""
+    taken = {"D": row["D"], "C": row["C"], "epochs": row["epochs"]}
+    taken["D_per_N"] = row["D"] / row["N"] if row["D"] and row["N"] else None
+    ratios = [taken[n] / row[f"budget.{n}"] for n in taken if row.get(f"budget.{n}") and taken[n] is not None]
+    return max(ratios, default=1.0)
 
 
 def _number(value: Any) -> Any:

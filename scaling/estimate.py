@@ -54,6 +54,7 @@ def plan(config: FrozenConfig) -> RunPlan:
         batch=run.recipe.batch,
         memory=memory(run, config.trainer),
         marks=tuple(PlannedMark(mark.value, mark.D, mark.C) for mark in run.marks),
+        rounded=max(mark.rounded for mark in run.marks),
     )
 
 
@@ -112,10 +113,10 @@ def saved(model: torch.nn.Module, x: Tensor, task: Task, parameters: set[int]) -
 
 def time_step(config: FrozenConfig) -> dict[str, float]:
     """Seconds of a step and of all else in a run, by making short runs of it here as they would be made."""
-    recipe = assemble(config).recipe  # rules are settled: one of D would see that of the short runs
+    run = assemble(config)
+    recipe, step_targets = run.recipe, run.step_targets  # rules are settled: one of D would see that of the short runs
     numbers = {name: getattr(recipe, name) for name in ("lr", "batch", "weight_decay")}
     config = replace(config, recipe={**config.recipe, **numbers})
-    step_targets = assemble(replace(config, budget=Budget(D=1))).marks[0].D
     held_out = config.data.get("eval_size") or 0
     if held_out > FEW_HELD_OUT:  # evaluation is a forward pass, a third of a step
         config = replace(config, data={**config.data, "eval_size": FEW_HELD_OUT})

@@ -20,13 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 from isoflop.checks import not_negative, one_of, whole_number
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
+from isoflop.record import DIALS
 from isoflop.scaling import choices, identity, provenance
 from isoflop.scaling.provenance import Code
 from isoflop.scaling.recipe.budget import Budget
 
 GROUPS = ("family", "data", "recipe", "budget", "trainer", "logger", "names")
 # what places a run in its ladder, whether or not it was overridden
-PLACE = ("family.width", "family.depth", "data.size")
+PLACE = (*(f"family.{dial}" for dial in DIALS), "data.size")
 
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 STRATEGIES = ("ddp", "fsdp")
@@ -116,6 +117,8 @@ class RunPlan:
     """Most that training will hold [bytes], of the device where there is one, else of the process."""
     marks: tuple[PlannedMark, ...]
     """Ascending."""
+    rounded: float = 1.0
+    """D made over D asked for, the largest of the marks: a run takes whole steps."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RunPlan":
@@ -151,6 +154,8 @@ class FrozenConfig:
     """Whether a finished run is made again where other code made it."""
     code: Code
     """The code that the run was frozen for."""
+    round_up: bool = False
+    """Whether a budget of less than half a step is made one step, and not refused."""
     run_id_rule: int = 1
     """Version of the rule that made run_id."""
     extensions: list[str] = field(default_factory=list)
@@ -164,8 +169,9 @@ class FrozenConfig:
 
     def __post_init__(self) -> None:
         whole_number("seed", self.seed, 0)
-        if not isinstance(self.redo_other_code, bool):
-            raise UserError(f"redo_other_code={self.redo_other_code!r} is neither true nor false")
+        for name in ("redo_other_code", "round_up"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise UserError(f"{name}={value!r} is neither true nor false")
 
     @property
     def width(self) -> int:

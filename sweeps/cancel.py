@@ -15,17 +15,17 @@ from isoflop.sweeps.ledger import entries
 
 def cancel(folder: Path) -> str:
     """Ask all runs without a result to stop; says how many there were."""
-    asked = {"running": 0, "planned": 0, "stale": 0}
+    counts = {"running": 0, "planned": 0, "stale": 0}
     for entry in entries(folder):
-        if entry.state in asked:
+        if entry.state in counts:
             entry.files.cancel.touch()
-            asked[entry.state] += 1
+            counts[entry.state] += 1
     jobs = in_slurm(folder)
     if jobs and shutil.which("scancel"):
         # the state alone: what runs ends by itself, with a checkpoint
         subprocess.run(["scancel", "--state=PENDING", *jobs], check=False, capture_output=True)
-    waiting = asked["planned"] + asked["stale"]
-    return f"asked {asked['running']} runs at work and {waiting} waiting to stop"
+    waiting = counts["planned"] + counts["stale"]
+    return f"asked {counts['running']} runs at work and {waiting} waiting to stop"
 
 
 def in_slurm(folder: Path) -> list[str]:

@@ -25,7 +25,7 @@ from isoflop.exits import sentence
 from isoflop.scaling.frozen import FrozenConfig, container, resolve, rung
 
 # where the runs of a sweep go and how they are made: the same for all of them
-ONE = ("out", "sweep", "ladder", "redo_other_code", "trainer", "logger", "names", "rung", "tags")
+ONE = ("out", "sweep", "ladder", "redo_other_code", "round_up", "trainer", "logger", "names", "rung", "tags")
 
 console = Console(stderr=True)
 

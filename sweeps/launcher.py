@@ -28,10 +28,10 @@ from isoflop.exits import Stopped
 from isoflop.scaling.columns import columns, failure
 from isoflop.scaling.frozen import Trainer, freeze
 from isoflop.scaling.hardware import threads
-from isoflop.scaling.process.signals import Terminated, terminable
+from isoflop.scaling.process.signals import Terminated, describe_exit, terminable
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.machine import cores, gpus
-from isoflop.sweeps.workers import BUSY, Lifeline, Run, ending
+from isoflop.sweeps.workers import BUSY, Lifeline, Run
 from isoflop.wording import clock, short
 
 console = Console(stderr=True)
@@ -227,7 +227,7 @@ def account(entry: Entry, code: int | None, late: str | None) -> None:
     """Leave a row for a run whose process could not, unless a person stopped it."""
     if not entry.files.records.exists() and not entry.files.cancelled:
         status = "timeout" if late else "failed"
-        reason = late or f"the process ended without a record: {ending(code)}; see {entry.files.log}"
+        reason = late or f"the process ended without a record: {describe_exit(code)}; see {entry.files.log}"
         with contextlib.suppress(OSError, ValueError):
             record.write(entry.folder, [failure(entry.config, status, reason)])
 

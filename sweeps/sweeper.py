@@ -30,7 +30,7 @@ from isoflop import record
 from isoflop.errors import UserError
 from isoflop.exits import RunFailedError
 from isoflop.scaling import resume
-from isoflop.scaling.app import objective
+from isoflop.scaling.app import NOTED, objective
 from isoflop.scaling.frozen import FrozenConfig, freeze, resolve, rung, thaw
 from isoflop.sweeps.compose import compose
 from isoflop.sweeps.ledger import UNMADE, Entry, entries
@@ -55,6 +55,9 @@ def sweep(
     others = sum(not resume.made_by(record.read(out / config.run_id)[0], config.code) for config in done)
     if others:
         say(f"{others} of those done were made by other code; redo_other_code=true runs them again")
+    rounded = [config.plan.rounded for config in todo if config.plan and config.plan.rounded > NOTED]
+    if rounded:
+        say(f"{len(rounded)} of them take whole steps of more than their budget, up to {max(rounded):.2f} times it")
     make(context, task, cfg, configs, todo)
 
 

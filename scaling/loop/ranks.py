@@ -20,6 +20,7 @@ from typing import Any
 
 from isoflop.errors import UserError
 from isoflop.scaling.frozen import Trainer
+from isoflop.scaling.process.signals import describe_exit
 
 LOCALHOST = "127.0.0.1"
 
@@ -86,11 +87,6 @@ def first_result(started: list[tuple[BaseProcess, Connection]]) -> Any:
                 raise RankError(f"rank {rank} of {len(started)}: {result}")
             first = result if rank == 0 else first
     return first
-
-
-def describe_exit(code: int | None) -> str:
-    """How a process ended, in words."""
-    return f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
 
 
 def free_port() -> int:

@@ -61,8 +61,8 @@ def take_up(state: State, module: nn.Module, optimizer: torch.optim.Optimizer) -
 
 def unsharded(state: State) -> State:
     """The same with every tensor whole, as a checkpoint keeps it; all ranks take part."""
-    whole = [[t.full_tensor() if isinstance(t, DTensor) else t for t in part] for part in state]
-    return whole[0], whole[1]
+    of_module, of_optimizer = ([t.full_tensor() if isinstance(t, DTensor) else t for t in part] for part in state)
+    return of_module, of_optimizer
 
 
 def sharded_as(tensor: Tensor, copy: Tensor) -> Tensor:

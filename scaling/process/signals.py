@@ -91,6 +91,17 @@ def stop_if_terminated() -> None:
         raise Terminated(_received[0])
 
 
+def describe_exit(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is not None and (code < 0 or code > 128):
+        number = -code if code < 0 else code - 128
+        if number not in signal.valid_signals():
+            return f"exit code {code}"
+        name = signal.Signals(number).name
+        return f"killed by {name}" + (", out of memory perhaps" if name == "SIGKILL" else "")
+    return f"exit code {code}"
+
+
 class Deferred:
     """Signals that another has a handler for, such as a scheduler's, kept until a step has ended.
 

@@ -71,11 +71,11 @@ def describe(
         key: RunPlan.from_json(plan) for key, plan in remembered("costs.json").items() if key in set(keys)
     }
     new = {key: replace(config, seed=0) for key, config in zip(keys, configs, strict=True) if key not in plans}
-    answers = dict(zip(new, _ask(list(new.values()), progress), strict=True))
-    good = {key: plan.to_json() for key, plan in answers.items() if isinstance(plan, RunPlan)}
+    described = dict(zip(new, _ask(list(new.values()), progress), strict=True))
+    good = {key: plan.to_json() for key, plan in described.items() if isinstance(plan, RunPlan)}
     if good:
         remember("costs.json", good)
-    plans |= answers
+    plans |= described
     return [plans[key] for key in keys]
 
 

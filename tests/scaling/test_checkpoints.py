@@ -123,7 +123,6 @@ def test_the_same_run_twice_gives_the_same_bits_and_another_seed_does_not(tmp_pa
     one, two = run_one(frozen(tmp_path / "1"))[0], run_one(frozen(tmp_path / "2"))[0]
     other = run_one(frozen(tmp_path / "3", "seed=1"))[0]
     assert one["L"] == two["L"] != other["L"]
-    assert one["run_id"] == two["run_id"] != other["run_id"]
 
 
 def test_the_loss_is_the_sum_over_targets_not_the_mean_of_batches() -> None:

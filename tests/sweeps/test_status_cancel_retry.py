@@ -232,7 +232,7 @@ def test_a_run_that_wants_memory_is_made_in_smaller_parts(
 
 
 @pytest_lightning
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
 def test_a_signal_finds_a_checkpoint_of_the_last_step(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
