@@ -22,8 +22,8 @@ from hydra.utils import instantiate
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from isoflop.scaling import frozen as config
 from isoflop.scaling.families.base import Family
+from isoflop.scaling.frozen import register_resolvers
 from isoflop.scaling.recipe.optimizers import AdamW, Muon
 from isoflop.scaling.task import Task
 
@@ -38,7 +38,7 @@ BY_DEPTH = {"sequences": 8, "steps": 10}  # the first few take away the mean of 
 
 def family(name: str, width: int, depth: int) -> Family:
     """A family as its yaml has it, at one size."""
-    config.register_resolvers()
+    register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"family={name}", f"family.width={width}", f"family.depth={depth}"])
     made = instantiate(cfg.family)

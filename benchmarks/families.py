@@ -23,11 +23,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from isoflop.scaling import frozen as config
 from isoflop.scaling.cost import count, forward_flops, inference, parameters_by_role
 from isoflop.scaling.data.base import order
 from isoflop.scaling.data.digits import Digits
 from isoflop.scaling.families.base import Family
+from isoflop.scaling.frozen import register_resolvers
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task
 
@@ -41,7 +41,7 @@ EQUAL_N = 1e5
 @lru_cache(maxsize=64)
 def node(name: str) -> dict[str, Any]:
     """The yaml of a family."""
-    config.register_resolvers()
+    register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"family={name}"], return_hydra_config=True)
     return OmegaConf.to_container(cfg.family)  # type: ignore[return-value]

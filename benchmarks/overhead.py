@@ -17,11 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from isoflop import record
-from isoflop.scaling import frozen as config
+from isoflop.scaling.frozen import freeze, thaw
 
 ISOFLOP = [sys.executable, "-m", "isoflop.cli"]
 TINY = ["family=mlp", "experiment=tiny", "budget.D=5000"]
@@ -102,10 +103,10 @@ def many(out: Path, runs: int) -> None:
     """Folders of so many runs, copies of one that was made; one in twenty is planned only."""
     isoflop("train", *TINY, f"out={out}/source")
     source = next((out / "source").glob("*/records.json")).parent
-    (row,), plain = record.read(source), config.thaw(source)
+    (row,), config = record.read(source), thaw(source)
     for n in range(runs):
         name = f"{n:012x}"
-        config.freeze(plain | {"run_id": name, "seed": n, "plan": {"C": row["C"], "steps": 10}}, out / name)
+        freeze(replace(config, run_id=name, seed=n), out / name)
         (out / name / "lock").touch()
         if n % 20:
             record.write(out / name, [row | {"run_id": name, "seed": n, "L": row["L"] + n * 1e-6}])

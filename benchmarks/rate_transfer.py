@@ -14,17 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from families import node as family_node
 from making import made
-from omegaconf import OmegaConf
 
-ROOT = Path(__file__).parents[1]
 FURTHEST = 6  # factors of two from the family's rate at which the search gives up
 Place = tuple[str, str, int, int]  # family, parametrization, width, depth
-
-
-def family_node(name: str) -> dict[str, float]:
-    """The yaml of a family; its rate and default sizes are read from it."""
-    return OmegaConf.to_container(OmegaConf.load(ROOT / f"conf/family/{name}.yaml"))  # type: ignore[return-value]
 
 
 def places(given: argparse.Namespace) -> list[Place]:

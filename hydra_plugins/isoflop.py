@@ -47,8 +47,8 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from isoflop.sweeps.launcher import launch
-        from isoflop.sweeps.sweeper import frozen, returned
+        from isoflop.sweeps.sweeper import freeze_points, job_return
 
-        entries = frozen(self.context, self.config, job_overrides)
+        entries = freeze_points(self.context, self.config, job_overrides)
         launch([entry for entry in entries if not entry.finished], self.settings)
-        return [returned(entry, overrides) for entry, overrides in zip(entries, job_overrides, strict=True)]
+        return [job_return(entry, overrides) for entry, overrides in zip(entries, job_overrides, strict=True)]

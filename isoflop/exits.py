@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from isoflop.errors import UserError
-from isoflop.scaling.process.hold import BusyError
+from isoflop.scaling.process.lock import BusyError
 
 # what a launcher or sweeper of Hydra's is called in a config -> the extra of isoflop that installs it
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "joblib": "joblib", "optuna": "optuna"}

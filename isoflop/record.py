@@ -1,6 +1,6 @@
 """The record: one tidy row per (run, mark), the table at which training and analysis meet (standard library only).
 
-A run writes its rows to `<run folder>/records.json`, all at once or not at all; `isoflop.sweeps.collect` joins the
+A run writes its rows to its folder (folder.py), all at once or not at all; `isoflop.sweeps.collect` joins the
 folders into runs.csv. Knobs are further columns named as the override that sets them (`family.n_heads`,
 `recipe.warmup`).
 
@@ -9,21 +9,22 @@ folders into runs.csv. Knobs are further columns named as the override that sets
 """
 
 import json
-import os
-import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from isoflop import files
 from isoflop.errors import UserError
+from isoflop.folder import RunFolder
 
 Row = dict[str, Any]
 
-FILE = "records.json"
 STATUSES = ("ok", "diverged", "failed", "timeout")
+# the family's dials, and what tells a run from others of a sweep where a person reads it
+DIALS = ("width", "depth")
+WHO = ("family", *DIALS, "seed")
 # what every row has, whatever became of the run and whichever version wrote it
-IDENTITY = {"run_id", "mark", "seed", "status", "reason", "family", "width", "depth", "data", "D", "L", "git", "dirty"}
+IDENTITY = {*WHO, "run_id", "mark", "status", "reason", "data", "D", "L", "git", "dirty"}
 
 # name -> what it is [unit]; the order is the order of the columns in runs.csv
 COLUMNS: dict[str, str] = {
@@ -86,29 +87,9 @@ def order(names: Iterable[str]) -> list[str]:
     return [c for c in COLUMNS if c in names] + sorted(names - COLUMNS.keys())
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: a draft beside it, flushed to disk, renamed over it."""
-    with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a draft to write; if all goes well it is flushed to disk and takes the place of path, else it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")  # unlike that of any other writer
-    try:
-        yield draft
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows of one run, atomically; the file's presence is what makes a run finished."""
-    write_text(folder / FILE, json.dumps(list(rows), indent=1, allow_nan=False) + "\n")
+    files.write_json(RunFolder(folder).records, list(rows), indent=1)
 
 
 def finished(folder: Path) -> bool:
@@ -126,7 +107,7 @@ def whole(row: Mapping[str, Any]) -> bool:
 
 def read(folder: Path) -> list[Row]:
     """Read the rows of one run; FileNotFoundError where there are none, UserError where the file is not whole."""
-    path = folder / FILE
+    path = RunFolder(folder).records
     try:
         rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -7,7 +7,6 @@
 torch stays out of the imports above the functions: `--help` and a sweep's planning start fast.
 """
 
-import contextlib
 import importlib
 import math
 import os
@@ -22,14 +21,18 @@ from omegaconf import DictConfig
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.exits import Ending, RunFailedError, verdict
-from isoflop.scaling import frozen as config
-from isoflop.scaling.process import hold
-from isoflop.scaling.run import counted, run_one
+from isoflop.folder import RunFolder
+from isoflop.scaling import resume
+from isoflop.scaling.columns import rounded
+from isoflop.scaling.frozen import freeze, register_resolvers, resolve, rung
+from isoflop.scaling.run import run_one
 
+# a budget that whole steps exceed by more than this factor is named
+NOTED = 1.05
 # how long a job of a scheduler waits for the one before it, which may still be keeping its checkpoint [s]
 PATIENCE_S = 60.0
 
-config.register_resolvers()
+register_resolvers()
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -65,22 +68,32 @@ def single(cfg: DictConfig, folder: Path) -> None:
     try:
         rows = run_one(folder, bar=sys.stderr.isatty())
     except UserError:  # it cannot be run at all: leave nothing behind
-        for name in (config.FILE, hold.LOCK) if not (folder / record.FILE).exists() else ():
-            (folder / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+        RunFolder(folder).remove_unstarted()
         raise
-    print("\n".join([*map(summary, rows), *spent(folder), f"{folder}/{record.FILE}"]), file=sys.stderr)
+    print(
+        "\n".join([*map(summary, rows), *rounding(rows), *spent(folder), str(RunFolder(folder).records)]),
+        file=sys.stderr,
+    )
     refuse_failure(rows[-1])
 
 
 def spent(folder: Path) -> list[str]:
     """A line on what a run of several marks spent, where it has been counted."""
-    whole = counted(folder)
-    if not whole:
+    total = RunFolder(folder).read_spent()
+    if not total:
         return []
-    less = f"{whole['C_separate'] / whole['C']:.2f}× fewer than separate runs"
-    return [f"{whole['marks']} marks on one trunk: {whole['C']:.3g} FLOPs spent, {less}"]
+    less = f"{total['C_separate'] / total['C']:.2f}× fewer than separate runs"
+    return [f"{total['marks']} marks on one trunk: {total['C']:.3g} FLOPs spent, {less}"]
+
+
+def rounding(rows: list[record.Row]) -> list[str]:
+    """A line for every mark whose whole steps exceed its budget by more than a twentieth."""
+    lines = []
+    for row in rows:
+        factor = rounded(row)
+        if factor > NOTED:
+            lines.append(f"rounded up to whole steps: D={row['D']} is {factor:.2f} times what was asked for")
+    return lines
 
 
 def refuse_failure(row: record.Row) -> None:
@@ -92,21 +105,22 @@ def refuse_failure(row: record.Row) -> None:
 def prepare(cfg: DictConfig, folder: Path) -> bool:
     """Freeze a single run; False where it is done already and is not to be made again."""
     keys = [o.split("=")[0].lstrip("+~") for o in HydraConfig.get().overrides.task]
-    cfg.rung = cfg.rung or config.rung(cfg, keys)
-    plain = config.resolved(cfg, keys)
-    if config.done(folder, plain):
+    cfg.rung = cfg.rung or rung(cfg, keys)
+    config = resolve(cfg, keys)
+    if resume.is_done(folder, config):
         rows = record.read(folder)
-        same = all(config.same_code(row, plain) for row in rows)
+        same = all(resume.made_by(row, config.code) for row in rows)
         other = "" if same else " by other code; redo_other_code=true runs it again"
-        print(f"done already{other}: {'; '.join(map(summary, rows))}\n{folder}/{record.FILE}", file=sys.stderr)
+        lines = [f"done already{other}: {'; '.join(map(summary, rows))}", str(RunFolder(folder).records)]
+        print("\n".join(lines), file=sys.stderr)
         return False
-    config.freeze(plain, folder)
+    freeze(config, folder)
     return True
 
 
 def summary(row: record.Row) -> str:
     """One line on how a run went."""
-    head = f"{row['family']} width={row['width']} depth={row['depth']} seed={row['seed']}"
+    head = " ".join([row["family"], *(f"{key}={row[key]}" for key in record.WHO[1:])])
     if row["status"] != "ok":
         return f"{row['status']}: {head}: {row['reason']}"
     size = " ".join(f"{name}={row[name]:.3g}".replace("e+0", "e").replace("e+", "e") for name in ("N", "D", "C"))

@@ -1,6 +1,6 @@
 """From a frozen config to everything a run is made of, checked before anything starts.
 
-run = assemble(config.thaw(folder))
+run = assemble(thaw(folder))
 run.cost.N, run.marks[-1].D, run.C_spent
 """
 
@@ -13,23 +13,24 @@ from hydra.utils import get_class
 
 from isoflop.errors import UserError
 from isoflop.scaling import choices
-from isoflop.scaling import frozen as config
 from isoflop.scaling.cost import Cost, count
 from isoflop.scaling.data.base import Data
-from isoflop.scaling.families.base import Family, one_of, whole
-from isoflop.scaling.recipe import budget, rules
+from isoflop.scaling.families.base import Family
+from isoflop.scaling.frozen import FrozenConfig, Knobs
+from isoflop.scaling.recipe import rules
+from isoflop.scaling.recipe.budget import steps, targets
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task, check
 
-ACCELERATORS = ("auto", "cpu", "gpu", "mps")
-STRATEGIES = ("ddp", "fsdp")
+# a budget that whole steps exceed by more than this factor is another budget
+MOST_ROUNDED = 2.0
 
 
 @dataclass(frozen=True)
 class Mark:
     """A point along a run at which a cooled-down model is measured, and the budget that asked for it.
 
-    steps, D, C: those of the separate run that is equivalent.
+    steps, D, C: those of the separate run that is equivalent, in whole steps; wanted: D that the budget asks for.
     """
 
     budget: str
@@ -37,6 +38,12 @@ class Mark:
     steps: int
     D: int
     C: float
+    wanted: float
+
+    @property
+    def rounded(self) -> float:
+        """How many times more than was asked for whole steps take."""
+        return self.D / self.wanted
 
 
 @dataclass(frozen=True)
@@ -54,13 +61,18 @@ class Assembled:
     @property
     def steps_made(self) -> int:
         """Optimiser steps that all marks take: the trunk up to the last, and every other's cooldown."""
-        branches = (mark.steps - math.floor(self.recipe.left(mark.steps)) for mark in self.marks[:-1])
+        branches = (mark.steps - math.floor(self.recipe.steps_before_cooldown(mark.steps)) for mark in self.marks[:-1])
         return self.marks[-1].steps + sum(branches)
+
+    @property
+    def step_targets(self) -> int:
+        """Training targets of a step."""
+        return self.recipe.batch * self.task.targets
 
     @property
     def step_C(self) -> float:
         """Training FLOPs of a step."""
-        return self.cost.flops_per_target * self.recipe.batch * self.task.targets
+        return self.cost.flops_per_target * self.step_targets
 
     @property
     def C_spent(self) -> float:
@@ -93,58 +105,49 @@ class Assembled:
         }
 
 
-def place(trainer: dict[str, Any]) -> None:
-    """Refuse a placement that cannot be."""
-    every = trainer["checkpoint_every_s"]
-    one_of("trainer.accelerator", trainer["accelerator"], ACCELERATORS)
-    one_of("trainer.strategy", trainer["strategy"], STRATEGIES)
-    whole("trainer.devices", trainer["devices"])
-    if trainer["strategy"] == "fsdp" and trainer["devices"] == 1:
-        raise UserError("trainer.strategy=fsdp shards over several devices; give trainer.devices=2, say")
-    if not (isinstance(every, (int, float)) and every >= 0):  # a nan is neither
-        raise UserError(f"trainer.checkpoint_every_s={every!r} is not a number of seconds from 0")
-    if trainer["micro_batch"] is not None:
-        whole("trainer.micro_batch", trainer["micro_batch"])
-
-
-def build(plain: dict[str, Any], group: str, knobs: dict[str, Any] | None = None) -> Any:
+def build(config: FrozenConfig, group: str, knobs: Knobs | None = None) -> Any:
     """Build one choice of the config by its class and these knobs; UserError where they do not fit."""
-    name, target = plain["names"][group], config.target(plain, group)
-    choices.importable(plain["extensions"])
+    name, target = config.names.of(group), config.target(group)
+    choices.importable(config.extensions)
     try:
         built_from = get_class(target)
     except (ImportError, ValueError) as error:
         raise UserError(f"{group}={name}: its _target_, {target}, is not a class ({error})") from None
     try:
-        return built_from(**(plain[group] if knobs is None else knobs))
+        return built_from(**(config.knobs(group) if knobs is None else knobs))
     except TypeError as error:
         raise UserError(f"{group}={name} does not fit {target}: {error}") from None
 
 
-def assemble(plain: dict[str, Any]) -> Assembled:
+def assemble(config: FrozenConfig) -> Assembled:
     """Build data, family and recipe, check that they fit, count the cost, settle rules, turn the budget into marks."""
-    whole("seed", plain["seed"], 0)
-    place(plain["trainer"])
-    family = cast(Family, build(plain, "family"))
-    data = cast(Data, build(plain, "data"))
-    name, values = budget.chosen(plain["budget"])
-    rules.rules(plain["recipe"])
+    family = cast(Family, build(config, "family"))
+    data = cast(Data, build(config, "data"))
+    rules.rules(config.recipe)
     task = data.task
-    check(plain["names"]["family"], family.learns, plain["names"]["data"], task)
+    check(config.names.family, family.learns, config.names.data, task)
     family.refuse(task)
     cost = count(family, task)
-    wanted = {value: budget.targets(name, value, cost, data.unique) for value in values}
-    node = rules.settled(plain["recipe"], cost.N, max(wanted.values()), task.targets)
-    recipe = cast(AdamW, build(plain, "recipe", node))
-    if recipe.batch < plain["trainer"]["devices"]:
-        sizes = f"recipe.batch={recipe.batch} is less than trainer.devices={plain['trainer']['devices']}"
+    name, several = config.budget.name, config.budget.several
+    wanted = {value: targets(name, value, cost, data.unique) for value in config.budget.values}
+    numbers = rules.settle(config.recipe, cost.N, max(wanted.values()), task.targets)
+    recipe = cast(AdamW, build(config, "recipe", numbers))
+    if recipe.batch < config.trainer.devices:
+        sizes = f"recipe.batch={recipe.batch} is less than trainer.devices={config.trainer.devices}"
         raise UserError(f"{sizes}; each device needs an example")
-    several = budget.several(plain["budget"])
     if several:
-        refuse_marks(plain["recipe"], recipe)
+        refuse_marks(config.recipe, recipe)
     step_targets = recipe.batch * task.targets
-    steps = {value: budget.steps(targets, step_targets) for value, targets in wanted.items()}
-    marks = [Mark(name, v, n, n * step_targets, n * step_targets * cost.flops_per_target) for v, n in steps.items()]
+    marks = []
+    for value, D in wanted.items():
+        n = steps(D, step_targets)
+        marks.append(Mark(name, value, n, n * step_targets, n * step_targets * cost.flops_per_target, wanted=D))
+        if marks[-1].rounded > MOST_ROUNDED and not config.round_up:
+            step = f"a step takes {value * marks[-1].rounded / n:.3g} ({step_targets} targets)"
+            raise UserError(
+                f"budget.{name}={value:g} is less than half a step, {step}; raise it, lower recipe.batch, "
+                "or give round_up=true to train for one step"
+            )
     for one, other in pairwise(marks):
         if one.steps == other.steps:
             both = f"{one.value:g} and {other.value:g}"
@@ -152,10 +155,10 @@ def assemble(plain: dict[str, Any]) -> Assembled:
     return Assembled(data, family, recipe, task, cost, tuple(marks), several)
 
 
-def refuse_marks(node: dict[str, Any], recipe: AdamW) -> None:
+def refuse_marks(knobs: Knobs, recipe: AdamW) -> None:
     """Refuse several marks where the rate depends on D, so that runs of different D share no trunk."""
     why = "recipe.schedule=cosine depends on D" if recipe.schedule == "cosine" else None
-    if rules.rules(node).get("lr", {}).get("D"):
+    if rules.rules(knobs).get("lr", {}).get("D"):
         why = "recipe.lr is a rule of D"
     if why:
         raise UserError(

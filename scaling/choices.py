@@ -81,8 +81,8 @@ def _target(group: str, name: str, extensions: tuple[str, ...]) -> str:
     path = yaml_of(group, name, extensions)
     node: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     if isinstance(node, dict):
-        if isinstance(found := node.get("_target_"), str):
-            return found
+        if isinstance(named := node.get("_target_"), str):
+            return named
         for base in reversed(node.get("defaults", [])):
             if isinstance(base, str) and base != "_self_":
                 return _target(group, base, extensions)

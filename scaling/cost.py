@@ -143,9 +143,9 @@ def inference(family: Family, task: Task, bytes_per_number: int = 2) -> Inferenc
     """Count what using the model costs; a number is two bytes long in bf16."""
     cost = count(family, task)
     positions = task.seq_len if task.kind in ("tokens", "sequences") else 1
-    kept = family.kept(task.seq_len) if positions > 1 else 0
+    state = family.kept(task.seq_len) if positions > 1 else 0
     return Inference(
         flops_per_position=cost.flops_per_target * task.targets / TRAINING_OVER_FORWARD / positions,
         parameter_bytes=cost.n_total * bytes_per_number,
-        kept_bytes=kept * bytes_per_number,
+        kept_bytes=state * bytes_per_number,
     )

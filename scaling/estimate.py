@@ -1,7 +1,7 @@
 """What runs would take, before any of them is made: size, compute, memory and time; asked for by sweeps/ in a worker.
 
-describe([plain])[0]["C"]            # training FLOPs, with N, D, steps, memory; or the sentence by which it is refused
-time_step(plain)                     # {"step_s": 0.004, "rest_s": 0.1}, measured on this machine
+describe([config])[0].C              # training FLOPs; or the UserError by which it is refused
+time_step(config)                    # {"step_s": 0.004, "rest_s": 0.1}, measured on this machine
 """
 
 import resource
@@ -10,17 +10,17 @@ import time
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from isoflop.errors import UserError
-from isoflop.scaling import frozen as config
 from isoflop.scaling.assemble import Assembled, assemble
 from isoflop.scaling.cost import TRAINING_OVER_FORWARD, example
 from isoflop.scaling.families.base import Family
-from isoflop.scaling.loop.module import loss_per_target
+from isoflop.scaling.frozen import FrozenConfig, Logger, PlannedMark, RunPlan, Trainer, freeze
+from isoflop.scaling.loop.evaluate import loss_per_target
+from isoflop.scaling.recipe.budget import Budget
 from isoflop.scaling.recipe.optimizers import Muon
 from isoflop.scaling.task import Task
 
@@ -30,34 +30,43 @@ MEASURED_S, FEWEST, MOST = 0.4, 4, 2000
 FEW_HELD_OUT = 4096  # targets that such a short run is measured on; what more there are is reckoned
 
 
-def describe(plains: list[config.Config]) -> list[dict[str, Any]]:
-    """What each config would run, or the sentence by which it is refused; costs are counted once.
-
-    N; D, the largest; C and steps, those spent; step_C; lr, batch; memory [bytes], of the device where there is one,
-    else of the process; marks: value, D and C of each, ascending.
-    """
-    answers: list[dict[str, Any]] = []
-    for plain in plains:
+def describe(configs: list[FrozenConfig]) -> list[RunPlan | UserError]:
+    """What each config would run, or the error by which it is refused; costs are counted once."""
+    plans: list[RunPlan | UserError] = []
+    for config in configs:
         try:
-            run = assemble(plain)
+            plans.append(plan(config))
         except UserError as error:
-            answers.append({"error": str(error)})
-            continue
-        sizes = {"N": run.cost.N, "D": run.marks[-1].D, "C": run.C_spent, "steps": run.steps_made, "step_C": run.step_C}
-        sizes |= {"lr": run.recipe.lr, "batch": run.recipe.batch}
-        marks = [{"value": m.value, "D": m.D, "C": m.C} for m in run.marks]
-        answers.append(sizes | {"memory": memory(run, plain["trainer"]), "marks": marks})
-    return answers
+            plans.append(error)
+    return plans
 
 
-def memory(run: Assembled, trainer: dict[str, Any]) -> int:
+def plan(config: FrozenConfig) -> RunPlan:
+    """What a config would run; UserError where it cannot."""
+    run = assemble(config)
+    return RunPlan(
+        N=run.cost.N,
+        D=run.marks[-1].D,
+        C=run.C_spent,
+        steps=run.steps_made,
+        step_C=run.step_C,
+        lr=run.recipe.lr,
+        batch=run.recipe.batch,
+        memory=memory(run, config.trainer),
+        marks=tuple(PlannedMark(mark.value, mark.D, mark.C) for mark in run.marks),
+        rounded=max(mark.rounded for mark in run.marks),
+    )
+
+
+def memory(run: Assembled, trainer: Trainer) -> int:
     """Bytes that training will hold at most: parameters, gradients, moments, the trunk set aside, activations."""
-    ranks = trainer["devices"]
-    examples = min(trainer["micro_batch"] or run.recipe.batch, -(-run.recipe.batch // ranks))
+    ranks = trainer.devices
+    examples = min(trainer.micro_batch or run.recipe.batch, -(-run.recipe.batch // ranks))
     moments = 1 if isinstance(run.recipe, Muon) else 2
     copies = 2 + moments + (1 + moments if run.several else 0)
-    whole = run.cost.n_total * FLOAT * copies
-    state = whole // ranks if trainer["strategy"] == "fsdp" else whole
+    state = run.cost.n_total * FLOAT * copies
+    if trainer.strategy == "fsdp":
+        state //= ranks
     return int(state + activations(run.family, run.task) * examples + base())
 
 
@@ -85,11 +94,11 @@ def activations(family: Family, task: Task) -> int:
 
 def saved(model: torch.nn.Module, x: Tensor, task: Task, parameters: set[int]) -> int:
     """Bytes of the distinct tensors that a forward pass and its loss leave for the backward, and of the outputs."""
-    kept: dict[int, Tensor] = {}
+    storages: dict[int, Tensor] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         if id(tensor) not in parameters:
-            kept[tensor.untyped_storage()._cdata] = tensor
+            storages[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -98,37 +107,38 @@ def saved(model: torch.nn.Module, x: Tensor, task: Task, parameters: set[int]) -
         y = torch.zeros(outputs.shape[:-1], dtype=torch.long) if classes else torch.zeros_like(outputs)
         loss = loss_per_target(task, outputs, y).sum()
     del loss
-    return sum(int(t.untyped_storage().nbytes()) for t in kept.values()) + 3 * int(outputs.untyped_storage().nbytes())
+    saved_bytes = sum(int(t.untyped_storage().nbytes()) for t in storages.values())
+    return saved_bytes + 3 * int(outputs.untyped_storage().nbytes())
 
 
-def time_step(plain: config.Config) -> dict[str, float]:
+def time_step(config: FrozenConfig) -> dict[str, float]:
     """Seconds of a step and of all else in a run, by making short runs of it here as they would be made."""
-    recipe = assemble(plain).recipe  # rules are settled: one of D would see that of the short runs
-    settled = {name: getattr(recipe, name) for name in ("lr", "batch", "weight_decay")}
-    plain = plain | {"recipe": plain["recipe"] | settled}
-    step_targets = assemble(plain | {"budget": {"D": 1}}).marks[0].D
-    held_out = plain["data"].get("eval_size") or 0
+    run = assemble(config)
+    recipe, step_targets = run.recipe, run.step_targets  # rules are settled: one of D would see that of the short runs
+    numbers = {name: getattr(recipe, name) for name in ("lr", "batch", "weight_decay")}
+    config = replace(config, recipe={**config.recipe, **numbers})
+    held_out = config.data.get("eval_size") or 0
     if held_out > FEW_HELD_OUT:  # evaluation is a forward pass, a third of a step
-        plain = plain | {"data": plain["data"] | {"eval_size": FEW_HELD_OUT}}
+        config = replace(config, data={**config.data, "eval_size": FEW_HELD_OUT})
     evaluations = max(0, held_out - FEW_HELD_OUT) / step_targets / TRAINING_OVER_FORWARD
-    timed(plain, 1, step_targets)  # warms up what is used for the first time
-    short, steps = timed(plain, FEWEST, step_targets), 3 * FEWEST
-    longer = timed(plain, steps, step_targets)
+    time_run(config, 1, step_targets)  # warms up what is used for the first time
+    short, steps = time_run(config, FEWEST, step_targets), 3 * FEWEST
+    longer = time_run(config, steps, step_targets)
     if longer - short < MEASURED_S:
         step_s = max(longer - short, 1e-3) / (steps - FEWEST)
         steps = min(MOST, FEWEST + round(MEASURED_S / step_s))
-        longer = timed(plain, steps, step_targets)
+        longer = time_run(config, steps, step_targets)
     step_s = max(longer - short, 1e-6) / (steps - FEWEST)
     return {"step_s": step_s, "rest_s": max(0.0, short - FEWEST * step_s) + evaluations * step_s}
 
 
-def timed(plain: config.Config, steps: int, step_targets: int) -> float:
+def time_run(config: FrozenConfig, steps: int, step_targets: int) -> float:
     """Seconds that a run of so many steps takes, start and evaluation included."""
     from isoflop.scaling.run import run_one
 
-    short = plain | {"budget": {"D": steps * step_targets}, "logger": {"name": "none"}, "code": config.code(plain)}
+    short = replace(config, budget=Budget(D=steps * step_targets), logger=Logger(), code=config.present_code())
     with tempfile.TemporaryDirectory() as folder:
-        config.freeze(short, Path(folder))
+        freeze(short, Path(folder))
         began = time.monotonic()
         (row,) = run_one(Path(folder))
         spent = time.monotonic() - began

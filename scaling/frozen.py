@@ -1,92 +1,301 @@
-"""From a composed config to a frozen one: the run's identity and the file that every launcher is handed (no torch).
+"""A frozen config: all that a run is, resolved once, in the file that every launcher is handed (no torch).
 
-A run is its frozen config. `freeze` resolves everything once, when the run is made; nothing is composed again when it
-starts.
+A run is its frozen config. `resolve` turns what Hydra composed into it, `freeze` writes it when the run is planned, and
+nothing is composed again when the run starts.
 
-    plain = resolved(cfg)
-    freeze(plain, Path("runs") / plain["run_id"])       # runs/<run_id>/frozen.json
+    config = resolve(cfg)
+    freeze(config, Path("runs") / config.run_id)       # runs/<run_id>/frozen.json
+    thaw(Path("runs") / config.run_id).trainer.devices
 """
 
-import json
 import os
 import platform
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from isoflop import record
+from isoflop.checks import not_negative, one_of, whole_number
 from isoflop.errors import UserError
+from isoflop.folder import RunFolder
+from isoflop.record import DIALS
 from isoflop.scaling import choices, identity, provenance
-from isoflop.scaling.process import hold
-
-FILE = "frozen.json"
-SPENT = "spent.json"  # what all steps of a run of several marks cost
+from isoflop.scaling.provenance import Code
+from isoflop.scaling.recipe.budget import Budget
 
 GROUPS = ("family", "data", "recipe", "budget", "trainer", "logger", "names")
-
-# what a frozen config has besides
-KEYS = ("seed", "sweep", "rung", "tags", "redo_other_code")
-
 # what places a run in its ladder, whether or not it was overridden
-PLACE = ("family.width", "family.depth", "data.size")
+PLACE = (*(f"family.{dial}" for dial in DIALS), "data.size")
 
-Config = dict[str, Any]
+ACCELERATORS = ("auto", "cpu", "gpu", "mps")
+STRATEGIES = ("ddp", "fsdp")
 
-
-class OtherCodeError(Exception):
-    """A run was frozen for other code than would run it."""
-
-
-def whole(value: Any) -> Any:
-    """Numbers that are whole as int, at any depth: 1e5, 100000.0 and 100000 are one choice."""
-    if isinstance(value, dict):
-        return {k: whole(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [whole(v) for v in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+Knobs = Mapping[str, Any]
+Section = TypeVar("Section")
 
 
-def resolved(cfg: DictConfig, keys: Iterable[str] = ()) -> Config:
-    """The config as plain dicts, references resolved, whole numbers as int, with the run's and the code's identity."""
+@dataclass(frozen=True)
+class Names:
+    """The yamls that were chosen."""
+
+    family: str
+    data: str
+    recipe: str
+
+    def of(self, group: str) -> str:
+        """The name of the choice of a group."""
+        return str(getattr(self, group))
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Where and how a run is placed; nothing here changes a result but by the order of sums."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    """Devices of one run, each with its share of every batch."""
+    strategy: str = "ddp"
+    """Of several devices: ddp, each holds the model; fsdp, each holds a part of it."""
+    micro_batch: int | None = None
+    """Examples at a time on a device; None for all at once."""
+    checkpoint_every_s: float = 300
+    """Time between checkpoints [s]."""
+
+    def __post_init__(self) -> None:
+        one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
+        one_of("trainer.strategy", self.strategy, STRATEGIES)
+        whole_number("trainer.devices", self.devices)
+        if self.strategy == "fsdp" and self.devices == 1:
+            raise UserError("trainer.strategy=fsdp shards over several devices; give trainer.devices=2, say")
+        not_negative("trainer.checkpoint_every_s", self.checkpoint_every_s, " [s]")
+        if self.micro_batch is not None:
+            whole_number("trainer.micro_batch", self.micro_batch)
+
+    def halved_micro_batch(self, batch: int) -> int | None:
+        """The next smaller micro-batch of a run whose batch is this [examples]; None below one."""
+        return (self.micro_batch or -(-batch // self.devices)) // 2 or None
+
+
+@dataclass(frozen=True)
+class Logger:
+    """Where the curve is mirrored: nowhere, or in W&B."""
+
+    name: str = "none"
+    project: str = "isoflop"
+    entity: str | None = None
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class PlannedMark:
+    """A mark of a run that is planned: the value of its budget, and the D and C of the equivalent separate run."""
+
+    value: float
+    D: int
+    C: float
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run will be: what the left side says of it before it is made (estimate.py)."""
+
+    N: int
+    """Parameters that multiply."""
+    D: int
+    """Training targets of the last mark."""
+    C: float
+    """Training FLOPs of all steps."""
+    steps: int
+    """Optimiser steps of all marks."""
+    step_C: float  # noqa: N815
+    """Training FLOPs of a step."""
+    lr: float
+    batch: int
+    memory: int
+    """Most that training will hold [bytes], of the device where there is one, else of the process."""
+    marks: tuple[PlannedMark, ...]
+    """Ascending."""
+    rounded: float = 1.0
+    """D made over D asked for, the largest of the marks: a run takes whole steps."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "RunPlan":
+        """From plain data; KeyError or TypeError where they are not those of a plan."""
+        return cls(**{**data, "marks": tuple(PlannedMark(**mark) for mark in data["marks"])})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class FrozenConfig:
+    """All that a run is; as JSON it is the run's frozen.json."""
+
+    run_id: str
+    names: Names
+    family: Knobs
+    """Knobs of the family, width and depth among them."""
+    data: Knobs
+    recipe: Knobs
+    budget: Budget
+    seed: int
+    """Of initialisation and data order."""
+    trainer: Trainer
+    logger: Logger
+    sweep: str | None
+    """The planned set that the run belongs to."""
+    rung: str | None
+    """Its place in the ladder."""
+    tags: list[str]
+    redo_other_code: bool
+    """Whether a finished run is made again where other code made it."""
+    code: Code
+    """The code that the run was frozen for."""
+    round_up: bool = False
+    """Whether a budget of less than half a step is made one step, and not refused."""
+    run_id_rule: int = 1
+    """Version of the rule that made run_id."""
+    extensions: list[str] = field(default_factory=list)
+    """Packages and folders, beside ours, that hold its choices."""
+    classes: Mapping[str, str | None] = field(default_factory=dict)
+    """The class that each choice builds, by group."""
+    plan: RunPlan | None = None
+    """What the left side said of it before it was made."""
+    rest: Mapping[str, Any] = field(default_factory=dict)
+    """What else was composed, such as out; part of no result."""
+
+    def __post_init__(self) -> None:
+        whole_number("seed", self.seed, 0)
+        for name in ("redo_other_code", "round_up"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise UserError(f"{name}={value!r} is neither true nor false")
+
+    @property
+    def width(self) -> int:
+        """The family's width dial."""
+        return int(self.family["width"])
+
+    @property
+    def depth(self) -> int:
+        """The family's depth dial."""
+        return int(self.family["depth"])
+
+    def knobs(self, group: str) -> Knobs:
+        """The knobs of a choice."""
+        knobs: Knobs = getattr(self, group)
+        return knobs
+
+    def target(self, group: str) -> str:
+        """The dotted name of the class that a choice builds."""
+        return choices.target(group, self.names.of(group), self.extensions, self.classes.get(group))
+
+    def present_code(self) -> Code:
+        """The code that would make the run now."""
+        return provenance.code(map(self.target, identity.CHOICES), self.extensions)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "FrozenConfig":
+        """From plain data, as frozen.json or a composed config holds them; UserError where a value cannot be."""
+        own = {f.name for f in fields(cls)} - {"rest"}
+        if missing := [f.name for f in _required(cls) if f.name not in data]:
+            raise UserError(f"a frozen config has no {missing[0]}")
+        values = {name: data[name] for name in own & data.keys()}
+        for group, section in (("names", Names), ("budget", Budget), ("trainer", Trainer), ("logger", Logger)):
+            values[group] = _section(group, section, values[group])
+        for group in identity.CHOICES:
+            values[group] = _without_meta(values[group])
+        values |= {"code": Code.of(data["code"]), "plan": _plan(data.get("plan"))}
+        return cls(**values, rest={name: value for name, value in data.items() if name not in own})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        data = asdict(self)
+        rest: dict[str, Any] = data.pop("rest")
+        return rest | {name: value for name, value in data.items() if name != "plan" or value is not None}
+
+
+def _required(section: type) -> list[Field[Any]]:
+    return [f for f in fields(section) if f.default is MISSING and f.default_factory is MISSING]
+
+
+def _section(group: str, section: type[Section], values: Any) -> Section:
+    """A part of the config, typed; UserError for a key that it does not have."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{group}={values} is not a choice of {group}; leave it out for the default")
+    names = [f.name for f in fields(section)]  # type: ignore[arg-type]
+    if unknown := [name for name in values if name not in names]:
+        raise UserError(f"{group}.{unknown[0]} is not a key; {group} has {', '.join(names)}")
+    if missing := [f.name for f in _required(section) if f.name not in values]:
+        raise UserError(f"{group}.{missing[0]} is missing")
+    return section(**values)
+
+
+def _without_meta(choice: Any) -> Knobs:
+    """The knobs of a choice, without what its yaml says of itself: its class, which knobs were added later."""
+    return {key: value for key, value in choice.items() if not key.startswith("_")}
+
+
+def _plan(data: Any) -> RunPlan | None:
+    """The plan in a frozen config; None where there is none or an earlier version wrote it."""
+    try:
+        return RunPlan.from_json(data)
+    except (KeyError, TypeError):
+        return None
+
+
+def freeze(config: FrozenConfig, folder: Path) -> None:
+    """Write a config into the run's folder; an earlier wish for the run to stop is void."""
+    RunFolder(folder).write_config(config.to_json())
+
+
+def thaw(folder: Path) -> FrozenConfig:
+    """Read a frozen config; FileNotFoundError where there is none, UserError where it is not whole."""
+    run = RunFolder(folder)
+    data = run.read_config()
+    if data is not None and isinstance(data.get("code"), dict):
+        try:
+            return FrozenConfig.from_json(data | {"run_id": run.run_id})
+        except (UserError, AttributeError):
+            pass
+    raise UserError(f"{run.config} is not a whole config; delete its folder and rerun the command that made it")
+
+
+def resolve(cfg: DictConfig, keys: Iterable[str] = ()) -> FrozenConfig:
+    """The frozen config of what Hydra composed: references resolved, whole numbers as int, with its identity.
+
+    keys: what was overridden. UserError where a part is missing or a value cannot be.
+    """
     check(cfg, keys)
-    composed = {str(key): whole(container(cfg[key])) for key in cfg if key != "hydra"}
+    composed = {str(key): whole_as_int(container(cfg[key])) for key in cfg if key != "hydra"}
     name, rule = identity.name_in(Path(composed["out"]), composed)
-    plain = composed | {group: bare(composed[group]) for group in identity.CHOICES}
-    plain |= {"run_id": name, "run_id_rule": rule, "extensions": list(choices.declared())}
-    plain["classes"] = {group: composed[group].get("_target_") for group in identity.CHOICES}
-    return plain | {"code": code(plain)}
-
-
-def bare(node: Config) -> Config:
-    """The knobs of a choice, without what its yaml says of itself: its class, which knobs came later."""
-    return {key: value for key, value in node.items() if not key.startswith("_")}
-
-
-def code(plain: Config) -> dict[str, Any]:
-    """The code that makes a run: commit, whether it was changed since, hash of the sources of the run's result."""
-    return provenance.code(map(partial(target, plain), identity.CHOICES), plain["extensions"])
-
-
-def target(plain: Config, group: str) -> str:
-    """The dotted name of the class that a choice builds."""
-    return choices.target(group, plain["names"][group], plain["extensions"], plain["classes"].get(group))
+    classes = {group: composed[group].get("_target_") for group in identity.CHOICES}
+    composed |= {"run_id": name, "run_id_rule": rule, "extensions": list(choices.declared()), "classes": classes}
+    config = FrozenConfig.from_json(composed | {"code": {}})
+    return replace(config, code=config.present_code())
 
 
 def check(cfg: DictConfig, keys: Iterable[str]) -> None:
-    """Refuse a config that lacks a part, or whose bookkeeping is wrong; `keys` are what was overridden."""
+    """Refuse a composed config that lacks a part, or whose bookkeeping is wrong; `keys` are what was overridden."""
     for group in GROUPS:
         if not OmegaConf.is_dict(cfg.get(group)):
-            raise UserError(f"{group}={cfg.get(group)} is no choice of {group}; leave it out for the default")
+            raise UserError(f"{group}={cfg.get(group)} is not a choice of {group}; leave it out for the default")
     named = [key for key in keys if key.split(".")[0] == "names"]
     if named:
         raise UserError(f"{named[0]} follows from the choice of groups; choose one by {named[0].split('.')[-1]}=")
     if not str("" if cfg.out is None else cfg.out).strip():
         raise UserError("out= names no folder; give out=runs, say")
-    if not isinstance(cfg.redo_other_code, bool):
-        raise UserError(f"redo_other_code={cfg.redo_other_code!r} is neither true nor false")
+
+
+def whole_as_int(value: Any) -> Any:
+    """Numbers that are whole as int, at any depth: 1e5, 100000.0 and 100000 are one choice."""
+    if isinstance(value, dict):
+        return {k: whole_as_int(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [whole_as_int(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def container(node: Any) -> Any:
@@ -97,7 +306,7 @@ def container(node: Any) -> Any:
 def folder_name(cfg: DictConfig) -> str:
     """The name of a composed run's folder."""
     parts = (*identity.SCIENCE, "names")
-    return identity.name_in(Path(str(cfg.out)), {key: whole(container(cfg[key])) for key in parts})[0]
+    return identity.name_in(Path(str(cfg.out)), {key: whole_as_int(container(cfg[key])) for key in parts})[0]
 
 
 def rung(cfg: DictConfig, keys: Iterable[str]) -> str:
@@ -105,140 +314,12 @@ def rung(cfg: DictConfig, keys: Iterable[str]) -> str:
     parts = []
     budgets = {f"budget.{name}" for name in cfg.budget} if OmegaConf.is_dict(cfg.get("budget")) else set()
     for key in sorted({*keys, *PLACE, *budgets} - {"family", "seed"}):
-        value = cfg.names[key] if key in cfg.names else whole(container(OmegaConf.select(cfg, key)))
+        value = cfg.names[key] if key in cfg.names else whole_as_int(container(OmegaConf.select(cfg, key)))
         if isinstance(value, list) and key in budgets:
             continue  # each mark has its own
         if key.split(".")[0] in identity.SCIENCE and value is not None:
             parts.append(f"{key}={value:.12g}" if isinstance(value, (int, float)) else f"{key}={value}")
     return " ".join(parts)
-
-
-def freeze(plain: Config, folder: Path) -> None:
-    """Write a resolved config into the run's folder; what was asked of an earlier one, to stop, is void."""
-    record.write_text(folder / FILE, json.dumps(plain, indent=1) + "\n")
-    (folder / hold.CANCEL).unlink(missing_ok=True)
-
-
-def thaw(folder: Path) -> Config:
-    """Read a frozen config; UserError where it is not whole."""
-    path = folder / FILE
-    try:
-        plain = json.loads(path.read_bytes())
-    except ValueError:
-        plain = None
-    if not isinstance(plain, dict) or not {"run_id", "code", *KEYS, *GROUPS} <= plain.keys():
-        raise UserError(f"{path} is not a whole config; delete its folder and give the command that made it again")
-    plain |= {group: bare(plain[group]) for group in identity.CHOICES}  # earlier ones name their classes
-    return {"run_id_rule": 1, "extensions": [], "classes": {}} | plain | {"run_id": folder.resolve().name}
-
-
-def refuse_other_code(plain: Config) -> None:
-    """Refuse to run what was frozen for other code than this: its record would name the wrong sources."""
-    now = code(plain)
-    if not provenance.same(plain["code"], now):
-        then, now_ = provenance.spelled(plain["code"]), provenance.spelled(now)
-        raise OtherCodeError(f"frozen for the code of commit {then}, but this is {now_}; give the command again")
-
-
-def knobs(plain: Config) -> dict[str, Any]:
-    """Knobs as dotted columns, named as the override that sets them; those that have a column of their own left out."""
-    own = {"family.width", "family.depth", "family.lr", "data.seq_len", "recipe.batch", "recipe.lr"}
-    found: dict[str, Any] = {}
-
-    def walk(prefix: str, node: Config) -> None:
-        for key, value in node.items():
-            if isinstance(value, dict):
-                walk(f"{prefix}.{key}", value)
-            elif f"{prefix}.{key}" not in own:
-                found[f"{prefix}.{key}"] = value
-
-    for group in ("family", "data", "recipe"):
-        walk(group, plain[group])
-    return found
-
-
-def done(folder: Path, plain: Config) -> bool:
-    """Whether a folder's run need not be made: every mark finished, and not again because other code made it."""
-    return record.finished(folder) and not missing(reusable(folder, plain), plain)
-
-
-def reusable(folder: Path, plain: Config) -> list[record.Row]:
-    """The rows of a finished run that need not be made again."""
-    if not record.finished(folder):
-        return []
-    return [row for row in record.read(folder) if not plain["redo_other_code"] or same_code(row, plain)]
-
-
-def budget(plain: Config) -> tuple[str, Any]:
-    """Name and value of the budget that was given, one epoch where none was; several are refused when it is run."""
-    return next(((name, value) for name, value in plain["budget"].items() if value is not None), ("epochs", 1))
-
-
-def missing(rows: list[record.Row], plain: Config) -> list[float]:
-    """The budgets, a mark each, that no row answers."""
-    name, values = budget(plain)
-    answered = {row.get(f"budget.{name}") for row in rows}
-    return [value for value in (values if isinstance(values, list) else [values]) if value not in answered]
-
-
-def answering(rows: list[record.Row], plain: Config, but: list[float]) -> list[record.Row]:
-    """The rows that answer other budgets than these."""
-    return [row for row in rows if row.get(f"budget.{budget(plain)[0]}") not in (*but, None)]
-
-
-def smaller(trainer: Config, batch: int) -> int | None:
-    """The next smaller micro-batch of a run [examples]; none below one."""
-    now: int = trainer["micro_batch"] or -(-batch // trainer["devices"])
-    return now // 2 or None
-
-
-def threads() -> int:
-    """Torch threads of a process: OMP_NUM_THREADS where it is a number, else one."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, int(given)) if given.isdecimal() else 1
-
-
-def same_code(row: record.Row, plain: Config) -> bool:
-    """Whether a finished row was made by the sources of this config."""
-    return provenance.same(row, plain["code"])
-
-
-def columns(plain: Config) -> dict[str, Any]:
-    """The columns of a record that are known before the run starts."""
-    return knobs(plain) | {
-        "run_id": plain["run_id"],
-        "sweep": plain["sweep"],
-        "mark": 1,
-        "seed": plain["seed"],
-        "family": plain["names"]["family"],
-        "width": plain["family"]["width"],
-        "depth": plain["family"]["depth"],
-        "data": plain["names"]["data"],
-        "seq_len": plain["data"].get("seq_len"),
-        "batch": number(plain["recipe"]["batch"]),
-        "lr": number(plain["recipe"]["lr"]),
-        "rung": plain["rung"],
-        "run_id_rule": plain["run_id_rule"],
-        **plain["code"],
-    }
-
-
-def at_mark(plain: Config, budget: str, value: float) -> dict[str, Any]:
-    """The rung of one mark of several: that of the separate run."""
-    if not isinstance(plain["budget"][budget], list):
-        return {}
-    return {"rung": f"budget.{budget}={value:.12g} {plain['rung']}".strip()}
-
-
-def number(value: Any) -> Any:
-    """A hyperparameter; nothing where it is a rule, whose value is not known before the run is assembled."""
-    return None if isinstance(value, dict) else value
-
-
-def failure(plain: Config, status: str, reason: str) -> record.Row:
-    """The row of a run that left no result."""
-    budgets = {f"budget.{name}": v for name, v in plain["budget"].items() if v is not None and not isinstance(v, list)}
-    return record.row(**columns(plain), **budgets, status=status, reason=reason)
 
 
 def register_resolvers() -> None:

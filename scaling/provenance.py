@@ -1,8 +1,7 @@
 """Which code makes a run: the commit, and a hash of the sources that its result follows from (no torch).
 
-    code(["isoflop.scaling.families.mlp.Mlp", "isoflop.scaling.data.text.Text",
-    "isoflop.scaling.recipe.optimizers.AdamW"])
-    # {'git': '0d641d2a1b2c', 'dirty': False, 'sources': '5f0c9a7e21bd'}
+    code(["isoflop.scaling.families.mlp.Mlp", "isoflop.scaling.data.text.Text"])
+    # Code(git='0d641d2a1b2c', dirty=False, sources='5f0c9a7e21bd')
 
 A commit and whether it is clean do not tell two edits apart, and a wheel has neither; the hash of the sources does.
 """
@@ -12,6 +11,7 @@ import importlib.util
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,22 +25,40 @@ CHOSEN = ("families", "data")
 IMPORT = re.compile(rf"^from ({re.escape(__package__ or '')}\.(?:{'|'.join(CHOSEN)})\.[\w.]+) import", re.MULTILINE)
 
 
-def code(classes: Iterable[str], extensions: Sequence[str] = ()) -> dict[str, Any]:
-    """The commit, whether the code was changed since, and the hash of the sources of a run of these classes."""
-    return commit() | {"sources": _sources(tuple(sorted(classes)), tuple(extensions))}
+@dataclass(frozen=True)
+class Code:
+    """The code that makes a run."""
+
+    git: str | None
+    """Commit; None outside a git checkout."""
+    dirty: bool | None
+    """Whether it was changed since that commit."""
+    sources: str | None = None
+    """Hash of the sources that the result follows from; None in what earlier versions wrote."""
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "Code":
+        """The code that a row of a record, or other plain data, names."""
+        return cls(data.get("git"), data.get("dirty"), data.get("sources"))
+
+    def same(self, other: "Code") -> bool:
+        """Whether the sources are the same; the commit where one is too old to know its sources."""
+        if self.sources and other.sources:
+            return self.sources == other.sources
+        return (self.git, self.dirty) == (other.git, other.dirty)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, the columns of a record."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        changes = " with changes" if self.dirty else ""
+        return f"{self.git}{changes}" + (f" (sources {self.sources})" if self.sources else "")
 
 
-def same(made: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether two records of code are of the same sources; by commit where one is too old to know its sources."""
-    if made.get("sources") and now.get("sources"):
-        return bool(made["sources"] == now["sources"])
-    return (made.get("git"), made.get("dirty")) == (now.get("git"), now.get("dirty"))
-
-
-def spelled(code: Mapping[str, Any]) -> str:
-    """The code as a message names it."""
-    changes = " with changes" if code.get("dirty") else ""
-    return f"{code.get('git')}{changes}" + (f" (sources {code['sources']})" if code.get("sources") else "")
+def code(classes: Iterable[str], extensions: Sequence[str] = ()) -> Code:
+    """The code, as it is now, that would make a run of these classes."""
+    return Code(**commit(), sources=_sources(tuple(sorted(classes)), tuple(extensions)))
 
 
 @lru_cache(maxsize=1)

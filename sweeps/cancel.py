@@ -2,31 +2,30 @@
 
     cancel(Path("runs/first"))         # 'asked 3 runs at work and 12 waiting to stop'
 
-A run at work is told by its own heart (scaling/process/hold.py); a run that waits, in our launcher or a scheduler's
-queue, finds the file when its turn comes. Jobs that a Slurm still holds are taken out of its queue too.
+A run at work is stopped by its own heart (scaling/process/heartbeat.py); a run that waits, in our launcher or a
+scheduler's queue, finds the file when its turn comes. Jobs that a Slurm still holds are taken out of its queue too.
 """
 
 import shutil
 import subprocess
 from pathlib import Path
 
-from isoflop.scaling.process import hold
 from isoflop.sweeps.ledger import entries
 
 
 def cancel(folder: Path) -> str:
     """Ask all runs without a result to stop; says how many there were."""
-    asked = {"running": 0, "planned": 0, "stale": 0}
+    counts = {"running": 0, "planned": 0, "stale": 0}
     for entry in entries(folder):
-        if entry.state in asked:
-            (entry.folder / hold.CANCEL).touch()
-            asked[entry.state] += 1
+        if entry.state in counts:
+            entry.files.cancel.touch()
+            counts[entry.state] += 1
     jobs = in_slurm(folder)
     if jobs and shutil.which("scancel"):
         # the state alone: what runs ends by itself, with a checkpoint
         subprocess.run(["scancel", "--state=PENDING", *jobs], check=False, capture_output=True)
-    waiting = asked["planned"] + asked["stale"]
-    return f"asked {asked['running']} runs at work and {waiting} waiting to stop"
+    waiting = counts["planned"] + counts["stale"]
+    return f"asked {counts['running']} runs at work and {waiting} waiting to stop"
 
 
 def in_slurm(folder: Path) -> list[str]:

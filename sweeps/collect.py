@@ -8,7 +8,7 @@ import io
 from collections import Counter
 from pathlib import Path
 
-from isoflop import record
+from isoflop import files, record
 from isoflop import wording as words
 from isoflop.errors import UserError
 from isoflop.sweeps.ledger import Entry, entries
@@ -16,33 +16,33 @@ from isoflop.sweeps.ledger import Entry, entries
 
 def rows(folder: Path) -> list[record.Row]:
     """All rows of a folder of runs, failures too; UserError where a record is not whole."""
-    return gathered(list(entries(folder)))
+    return rows_of(list(entries(folder)))
 
 
-def gathered(found: list[Entry]) -> list[record.Row]:
+def rows_of(runs: list[Entry]) -> list[record.Row]:
     """The rows of these runs, sorted; UserError where a record is not whole."""
-    for entry in found:
+    for entry in runs:
         if entry.state == "broken":
             record.read(entry.folder)  # says what is wrong with it
-    return sorted((row for entry in found for row in entry.rows), key=place)
+    return sorted((row for entry in runs for row in entry.rows), key=sort_key)
 
 
-def place(row: record.Row) -> tuple[str | int | float, ...]:
+def sort_key(row: record.Row) -> tuple[str | int | float, ...]:
     """Where a row stands in the table: by what it is, then by size."""
-    numbers = (row["depth"], row["width"], row["D"] or 0, row["seed"], row["mark"])
+    numbers = (*(row[dial] for dial in reversed(record.DIALS)), row["D"] or 0, row["seed"], row["mark"])
     return (row["family"], row["data"], *numbers, row["run_id"])
 
 
 def collect(folder: Path, out: Path) -> dict[str, int]:
     """Write the table, whole or not at all; returns how many runs are in each state."""
-    found = list(entries(folder))
-    states = Counter(entry.state for entry in found)
-    table = gathered(found)
+    runs = list(entries(folder))
+    states = Counter(entry.state for entry in runs)
+    table = rows_of(runs)
     if not table:
         raise UserError(f"{folder} holds no finished run yet ({words.states(states)}); train them first")
     text = io.StringIO()
     writer = csv.DictWriter(text, record.order(key for row in table for key in row), lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
-    record.write_text(out, text.getvalue())
+    files.write_text(out, text.getvalue())
     return states

@@ -22,17 +22,17 @@ from rich.progress import track
 
 from isoflop.errors import UserError
 from isoflop.exits import sentence
-from isoflop.scaling import frozen as config
+from isoflop.scaling.frozen import FrozenConfig, container, resolve, rung
 
 # where the runs of a sweep go and how they are made: the same for all of them
-ONE = ("out", "sweep", "ladder", "redo_other_code", "trainer", "logger", "names", "rung", "tags")
+ONE = ("out", "sweep", "ladder", "redo_other_code", "round_up", "trainer", "logger", "names", "rung", "tags")
 
 console = Console(stderr=True)
 
 
 def compose(
     context: HydraContext, cfg: DictConfig, grids: Sequence[dict[str, Any]], arguments: list[str]
-) -> list[config.Config]:
+) -> list[FrozenConfig]:
     """The resolved config of every point of every grid, each run once; UserError where there is none.
 
     Hydra composes once for every choice of groups; what is left are scalars, set on a copy of it.
@@ -41,7 +41,7 @@ def compose(
     assert isinstance(loader, ConfigLoaderImpl)
     parser = OverridesParser.create(config_loader=loader)
     chosen: dict[tuple[str, ...], Choice] = {}
-    found: dict[str, config.Config] = {}
+    configs: dict[str, FrozenConfig] = {}
     points = expanded(parser, grids, arguments)
     for point in track(points, "composing", console=console, transient=True, disable=not console.is_terminal):
         parsed = parser.parse_overrides(point)
@@ -50,10 +50,10 @@ def compose(
             chosen[groups] = Choice(loader.load_sweep_config(cfg, list(groups)))
         job = chosen[groups].at([o for o in parsed if scalar(o, cfg)])
         keys = [o.get_key_element() for o in parsed]
-        job.rung = job.rung or config.rung(job, keys)
-        plain = config.resolved(job, keys)
-        found.setdefault(plain["run_id"], plain)
-    return list(found.values())
+        job.rung = job.rung or rung(job, keys)
+        config = resolve(job, keys)
+        configs.setdefault(config.run_id, config)
+    return list(configs.values())
 
 
 def grids_of(params: Any, grids: Any) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ def grids_of(params: Any, grids: Any) -> list[dict[str, Any]]:
     bare = isinstance(listed, str) or not isinstance(listed, Sequence)
     if wrong := [listed] if bare else [grid for grid in listed if not isinstance(grid, Mapping)]:
         example = "hydra.sweeper.grids=[{family:'mlp,lstm',family.width:'16,32'}]"
-        raise UserError(f"hydra.sweeper.grids holds {wrong[0]!r}, which is no grid; write {example}")
+        raise UserError(f"hydra.sweeper.grids holds {wrong[0]!r}, which is not a grid; write {example}")
     return [{str(key): value for key, value in grid.items()} for grid in listed]
 
 
@@ -93,7 +93,7 @@ class Choice:
         OmegaConf.set_struct(self.bare, True)
         HydraConfig.instance().set_config(composed)
         for key in ("names", "sweep"):  # what follows from the choice alone is resolved once
-            self.bare[key] = config.container(composed[key])
+            self.bare[key] = container(composed[key])
 
     def at(self, scalars: list[Override]) -> DictConfig:
         """The config with these values set; UserError where this choice of groups has no such key."""

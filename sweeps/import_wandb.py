@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from isoflop import record
+from isoflop import files
 from isoflop.errors import UserError
 
 # what W&B calls the end of a run -> what a record does; any other is a failure under its own name
@@ -146,4 +146,4 @@ def write(found: Imported, out: Path) -> None:
     writer = csv.DictWriter(text, [*first, *others], lineterminator="\n")
     writer.writeheader()
     writer.writerows(sorted(found.rows, key=lambda row: str(row["run_id"])))
-    record.write_text(out, text.getvalue())
+    files.write_text(out, text.getvalue())

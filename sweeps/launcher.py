@@ -10,7 +10,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,16 @@ from rich.table import Table
 from rich.text import Text
 
 from isoflop import record
+from isoflop.checks import positive, whole_number
 from isoflop.errors import UserError
 from isoflop.exits import Stopped
-from isoflop.scaling import frozen as config
-from isoflop.scaling.process.hold import Terminated, cancelled, terminable
+from isoflop.scaling.columns import columns, failure
+from isoflop.scaling.frozen import Trainer, freeze
+from isoflop.scaling.hardware import threads
+from isoflop.scaling.process.signals import Terminated, describe_exit, terminable
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.machine import cores, gpus
-from isoflop.sweeps.workers import BUSY, Lifeline, Run, ending
+from isoflop.sweeps.workers import BUSY, Lifeline, Run
 from isoflop.wording import clock, short
 
 console = Console(stderr=True)
@@ -47,29 +50,26 @@ class Settings:
     retries: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("n_jobs", 1), ("n_per_gpu", 1), ("retries", 0)):
-            value = getattr(self, name)
-            sound = isinstance(value, int) and not isinstance(value, bool) and value >= least
-            if not sound and not (name == "n_jobs" and value is None):
-                raise UserError(f"hydra.launcher.{name}={value!r} is not a whole number of at least {least}")
-        if self.timeout_s is not None and not (isinstance(self.timeout_s, (int, float)) and self.timeout_s > 0):
-            raise UserError(
-                f"hydra.launcher.timeout_s={self.timeout_s!r} is not a number of seconds above 0; null is no limit"
-            )
+        if self.n_jobs is not None:
+            whole_number("hydra.launcher.n_jobs", self.n_jobs)
+        whole_number("hydra.launcher.n_per_gpu", self.n_per_gpu)
+        whole_number("hydra.launcher.retries", self.retries, 0)
+        if self.timeout_s is not None:
+            positive("hydra.launcher.timeout_s", self.timeout_s, " [s]; null is no limit")
 
-    def slots(self, trainer: dict[str, Any]) -> list[str | None]:
+    def slots(self, trainer: Trainer) -> list[str | None]:
         """A place for every run at a time: the GPUs it may use, as CUDA_VISIBLE_DEVICES takes them, or no GPU.
 
         A run of several devices has so many GPUs to itself. Without GPUs the cores are shared out, a thread each.
         """
-        each = trainer["devices"] if isinstance(trainer["devices"], int) else 1
-        cards = gpus() if trainer["accelerator"] != "cpu" else []
+        each = trainer.devices
+        cards = gpus() if trainer.accelerator != "cpu" else []
         places: list[str | None]
         if cards:
             together = [",".join(cards[at : at + each]) for at in range(0, len(cards) - each + 1, each)]
             places = [*(together or [",".join(cards)])] * self.n_per_gpu
         else:
-            places = [None] * max(1, cores() // (config.threads() * each))
+            places = [None] * max(1, cores() // (threads() * each))
         return [places[at % len(places)] for at in range(self.n_jobs)] if self.n_jobs else places
 
 
@@ -77,14 +77,14 @@ def launch(entries: list[Entry], settings: Settings) -> None:
     """Make every run, those that are placed alike together; what became of them is on disk."""
     alike: dict[tuple[Any, Any], list[Entry]] = {}
     for entry in entries:
-        trainer = entry.plain["trainer"]
-        alike.setdefault((trainer["accelerator"], trainer["devices"]), []).append(entry)
+        trainer = entry.config.trainer
+        alike.setdefault((trainer.accelerator, trainer.devices), []).append(entry)
     try:
         with terminable():
             for members in alike.values():
-                Sweep(members, settings.slots(members[0].plain["trainer"]), settings).run()
-    except Terminated:
-        raise Stopped(143) from None
+                Sweep(members, settings.slots(members[0].config.trainer), settings).run()
+    except Terminated as stop:
+        raise Stopped(stop.exit_code) from None
 
 
 @dataclass
@@ -101,13 +101,13 @@ class Sweep:
     """Runs waiting, running and ended; the largest start first, so that none is left alone at the end."""
 
     def __init__(self, entries: list[Entry], slots: list[str | None], settings: Settings) -> None:
-        self.waiting = sorted(entries, key=lambda e: e.plain["plan"]["C"])
+        self.waiting = sorted(entries, key=planned_C)
         self.free, self.settings = list(slots), settings
         self.running: dict[int, Job] = {}
         self.ended: list[Entry] = []
         self.elsewhere: list[Entry] = []  # at work in another process
         self.attempts: Counter[str] = Counter()
-        self.total = sum(e.plain["plan"]["C"] for e in entries)
+        self.total = sum(map(planned_C, entries))
         self.count, self.began = len(entries), time.monotonic()
 
     def run(self) -> None:
@@ -126,9 +126,9 @@ class Sweep:
                     self.reap()
                     refresh()
             finally:
-                self.part()
+                self.stop_all()
 
-    def part(self) -> None:
+    def stop_all(self) -> None:
         """End the runs at work: each has a while to keep a checkpoint."""
         for job in self.running.values():
             job.run.process.terminate()
@@ -141,12 +141,12 @@ class Sweep:
     def start(self, lifeline: Lifeline) -> None:
         """Start the largest waiting run in a free slot, unless a person has asked for it not to be made."""
         entry = self.waiting.pop()
-        if cancelled(entry.folder):
+        if entry.files.cancelled:
             self.ended.append(Entry(entry.folder))
             return
         if (free := shutil.disk_usage(entry.folder).free) < ROOM:
-            full = f"{entry.folder.parent}: {free} bytes are free and a run wants {ROOM}"
-            raise UserError(f"{full}; make room, and the same command goes on from here")
+            full = f"{entry.folder.parent}: {free} bytes are free, but a run needs {ROOM}"
+            raise UserError(f"{full}; make room and rerun the command to resume")
         self.attempts[entry.run_id] += 1
         run = lifeline.start(entry.folder, self.free.pop())
         self.running[run.process.sentinel] = Job(run, entry, time.monotonic(), memory_kills())
@@ -171,20 +171,20 @@ class Sweep:
         if code == BUSY or (not late and job.entry.held):  # a child whose server was killed only seems to have ended
             self.attempts[job.entry.run_id] -= 1
             self.elsewhere.append(job.entry)
-        elif not late and self.passes(job, code):
-            want_less(job, code)
+        elif not late and self.is_transient(job, code):
+            halve_micro_batch(job, code)
             self.waiting.append(Entry(job.entry.folder))
         else:
             account(job.entry, code, late)
             self.ended.append(Entry(job.entry.folder))
 
-    def passes(self, job: Job, code: int | None) -> bool:
+    def is_transient(self, job: Job, code: int | None) -> bool:
         """Whether what ended a run may pass, so that it is tried again: a signal that nobody here sent."""
         killed = code is not None and (code < 0 or code > 128)
         left = self.attempts[job.entry.run_id] <= self.settings.retries
         now = Entry(job.entry.folder)
         failed = bool(now.rows) and not now.good
-        return killed and left and not (cancelled(now.folder) or now.finished or failed)
+        return killed and left and not (now.files.cancelled or now.finished or failed)
 
     def look_elsewhere(self) -> None:
         """Take in what another process has finished, and take up what it left."""
@@ -195,10 +195,15 @@ class Sweep:
 
     def time_left_s(self) -> float | None:
         """By the FLOPs done so far; None before the first."""
-        done = sum(e.plain["plan"]["C"] for e in self.ended)
+        done = sum(map(planned_C, self.ended))
         for job in self.running.values():
-            done += job.entry.plain["plan"]["C"] * job.entry.share_done
+            done += planned_C(job.entry) * job.entry.share_done
         return (self.total - done) * (time.monotonic() - self.began) / done if done else None
+
+
+def planned_C(entry: Entry) -> float:
+    """Training FLOPs that a run will take."""
+    return entry.config.plan.C if entry.config.plan else 0.0
 
 
 def memory_kills() -> int:
@@ -209,22 +214,22 @@ def memory_kills() -> int:
     return 0
 
 
-def want_less(job: Job, code: int | None) -> None:
+def halve_micro_batch(job: Job, code: int | None) -> None:
     """Halve the micro-batch of a run that the kernel ended for want of memory; the batch stays as it is."""
     if code != -signal.SIGKILL or memory_kills() == job.killed_before:
         return
-    plain, trainer = job.entry.plain, job.entry.plain["trainer"]
-    if fewer := config.smaller(trainer, plain["plan"]["batch"]):
-        config.freeze(plain | {"trainer": trainer | {"micro_batch": fewer}}, job.entry.folder)
+    config = job.entry.config
+    if config.plan and (smaller := config.trainer.halved_micro_batch(config.plan.batch)):
+        freeze(replace(config, trainer=replace(config.trainer, micro_batch=smaller)), job.entry.folder)
 
 
 def account(entry: Entry, code: int | None, late: str | None) -> None:
     """Leave a row for a run whose process could not, unless a person stopped it."""
-    if not (entry.folder / record.FILE).exists() and not cancelled(entry.folder):
+    if not entry.files.records.exists() and not entry.files.cancelled:
         status = "timeout" if late else "failed"
-        reason = late or f"the process ended without a record: {ending(code)}; see {entry.folder}/log.txt"
+        reason = late or f"the process ended without a record: {describe_exit(code)}; see {entry.files.log}"
         with contextlib.suppress(OSError, ValueError):
-            record.write(entry.folder, [config.failure(entry.plain, status, reason)])
+            record.write(entry.folder, [failure(entry.config, status, reason)])
 
 
 @contextlib.contextmanager
@@ -251,11 +256,11 @@ def table(sweep: Sweep) -> Group:
         f"{clock(left)} left" if left is not None else "",
     )
     rows = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
-    for name in ("family", "width", "depth", "seed", "N", "D", "C", "step"):
+    for name in (*record.WHO, "N", "D", "C", "step"):
         rows.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
     for job in sorted(sweep.running.values(), key=lambda job: job.entry.run_id):
-        plain, plan, beat = job.entry.plain, job.entry.plain["plan"], job.entry.heartbeat()
-        dials = (plain["names"]["family"], plain["family"]["width"], plain["family"]["depth"], plain["seed"])
-        step = f"{beat['step']}/{beat['steps']}" if beat.get("steps") else f"–/{plan['steps']}"
-        rows.add_row(*map(str, dials), *(short(plan[key]) for key in ("N", "D", "C")), step)
+        known, plan, beat = columns(job.entry.config), job.entry.config.plan, job.entry.heartbeat()
+        sizes = [short(size) for size in (plan.N, plan.D, plan.C)] if plan else ["", "", ""]
+        step = f"{beat['step']}/{beat['steps']}" if beat.get("steps") else f"–/{plan.steps if plan else '?'}"
+        rows.add_row(*(str(known[key]) for key in record.WHO), *sizes, step)
     return Group(head, rows)

@@ -3,9 +3,7 @@
     for entry in entries(Path("runs")):
         print(entry.run_id, entry.state)
 
-A run's folder holds `frozen.json` from the moment it is planned, `lock` and `heartbeat.json` while a process is at work
-in it, `cancel` where a person asked to stop, and `records.json` once it has ended: each written whole, by one owner, so
-that any number of processes on a shared file system may read and write them.
+What the files are is told in folder.py.
 """
 
 import contextlib
@@ -19,8 +17,11 @@ from typing import Any
 
 from isoflop import record
 from isoflop.errors import UserError
-from isoflop.scaling import frozen as config
-from isoflop.scaling.process import hold
+from isoflop.folder import RunFolder
+from isoflop.scaling import resume
+from isoflop.scaling.frozen import FrozenConfig, thaw
+from isoflop.scaling.process.heartbeat import is_fresh
+from isoflop.scaling.process.lock import held
 
 # what a run's folder is called: a copy under another name is none
 RUN_ID = re.compile("[0-9a-f]{12}")
@@ -44,10 +45,15 @@ class Entry:
     def run_id(self) -> str:
         return self.folder.name
 
+    @property
+    def files(self) -> RunFolder:
+        """The files of the run."""
+        return RunFolder(self.folder)
+
     @cached_property
-    def plain(self) -> config.Config:
-        """The frozen config."""
-        return config.thaw(self.folder)
+    def config(self) -> FrozenConfig:
+        """The frozen config; UserError where it is not whole."""
+        return thaw(self.folder)
 
     @cached_property
     def rows(self) -> list[record.Row]:
@@ -70,7 +76,7 @@ class Entry:
             return "running"
         if not self.rows and not self.whole:
             return "broken"
-        if hold.cancelled(self.folder):
+        if self.files.cancelled:
             return "cancelled"
         if self.rows and not self.good:
             return str(self.rows[0]["status"])
@@ -80,26 +86,26 @@ class Entry:
     def whole(self) -> bool:
         """Whether its frozen config can be read, and no record that cannot lies beside it."""
         with contextlib.suppress(UserError):
-            return bool(self.plain) and not (self.folder / record.FILE).exists()
+            return bool(self.config) and not self.files.records.exists()
         return False
 
     @property
     def asked_for_more(self) -> bool:
         """Whether it was frozen anew after its record was written, and asks for what that lacks: a mark, other code."""
         with contextlib.suppress(OSError, UserError):
-            frozen, made = (os.stat(self.folder / name).st_mtime_ns for name in (config.FILE, record.FILE))
+            frozen, made = (path.stat().st_mtime_ns for path in (self.files.config, self.files.records))
             return frozen > made and not self.finished
         return False
 
     @property
     def held(self) -> bool:
         """Whether a process is at work in the folder, here or on another host."""
-        return hold.held(self.folder) or hold.fresh(self.folder, self.heartbeat())
+        return held(self.files) or is_fresh(self.files, self.heartbeat())
 
     @property
     def finished(self) -> bool:
         """Whether nothing of what is frozen is left to be made."""
-        return config.done(self.folder, self.plain)
+        return resume.is_done(self.folder, self.config)
 
     @property
     def share_done(self) -> float:
@@ -109,7 +115,7 @@ class Entry:
 
     def heartbeat(self) -> dict[str, Any]:
         """Step, steps, host, pid and time of a run at work; empty where there is none."""
-        return hold.heartbeat(self.folder)
+        return self.files.read_heartbeat()
 
 
 def entries(folder: Path) -> Iterator[Entry]:
@@ -118,9 +124,9 @@ def entries(folder: Path) -> Iterator[Entry]:
         raise UserError(f"{folder} is not a folder of runs; give the out= of a sweep, or train one first")
     with os.scandir(folder) as inside:
         names = sorted(one.name for one in inside if RUN_ID.fullmatch(one.name))
-    frozen = [name for name in names if os.path.exists(f"{folder}/{name}/{config.FILE}")]
-    if not frozen and (folder / config.FILE).exists():
+    frozen = [name for name in names if os.path.exists(f"{folder}/{name}/{RunFolder.CONFIG}")]
+    if not frozen and RunFolder(folder).config.exists():
         raise UserError(f"{folder} is one run; give the folder that it lies in, {folder.parent}")
     if not frozen:
-        raise UserError(f"{folder} holds no run (no */{config.FILE}); give the out= of a sweep, or train one first")
+        raise UserError(f"{folder} holds no run (no */{RunFolder.CONFIG}); give the out= of a sweep, or train first")
     return (Entry(folder / name) for name in frozen)

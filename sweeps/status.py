@@ -17,6 +17,7 @@ from rich.text import Text
 
 from isoflop import record
 from isoflop.errors import UserError
+from isoflop.scaling.columns import columns
 from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries
 from isoflop.wording import clock, short, states
 
@@ -28,12 +29,12 @@ class Overview:
     """The runs of a folder: how many in each state, those at work, those without a result, the lowest losses."""
 
     folder: Path
-    found: list[Entry]
+    runs: list[Entry]
     counts: Counter[str] = field(default_factory=Counter)
     by_state: dict[str, list[Entry]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for entry in self.found:
+        for entry in self.runs:
             self.by_state.setdefault(entry.state, []).append(entry)
         self.counts = Counter({state: len(members) for state, members in self.by_state.items()})
 
@@ -45,7 +46,7 @@ class Overview:
     def left_s(self) -> float | None:
         """Time until all are made, by what a FLOP took each family so far; None before the first result."""
         spent: dict[str, list[float]] = {}
-        for row in rows(self.found):
+        for row in rows(self.runs):
             if row.get("C") is None or not row.get("wall_s"):
                 continue
             flops, seconds = spent.setdefault(row["family"], [0.0, 0.0])
@@ -56,8 +57,8 @@ class Overview:
         total = 0.0
         for state in ("running", *UNMADE[:2]):
             for entry in self.by_state.get(state, []):
-                known = spent.get(entry.plain["names"]["family"], [flops, seconds])
-                left = entry.plain["plan"]["C"] * (1 - entry.share_done) if "plan" in entry.plain else 0.0
+                known = spent.get(entry.config.names.family, [flops, seconds])
+                left = entry.config.plan.C * (1 - entry.share_done) if entry.config.plan else 0.0
                 total += left * known[1] / known[0]
         return total / max(1, len(self.running))
 
@@ -65,7 +66,7 @@ class Overview:
     def best(self) -> list[record.Row]:
         """The row of the lowest loss of every family on every dataset, the lowest first."""
         lowest: dict[tuple[str, str], record.Row] = {}
-        for row in rows(self.found):
+        for row in rows(self.runs):
             if row["L"] is None:
                 continue
             place = (row["data"], row["family"])
@@ -75,21 +76,21 @@ class Overview:
 
     def as_json(self) -> dict[str, Any]:
         """States, time left, every run, the best points."""
-        runs = [line(entry) for entry in self.found]
-        keys = ("run_id", "family", "data", "width", "depth", "seed", "N", "D", "C", "lr", "L", "L_se")
+        runs = [line(entry) for entry in self.runs]
+        keys = ("run_id", "data", *record.WHO, "N", "D", "C", "lr", "L", "L_se")
         best = [{key: row.get(key) for key in keys} for row in self.best]
         return {"states": dict(self.counts), "left_s": self.left_s, "runs": runs, "best": best}
 
     def shown(self, everything: bool = False) -> RenderableType:
         """Lines and tables for a terminal."""
         left, at_work = self.left_s, len(self.running)
-        head = Text(f"{self.folder}: {len(self.found)} runs: {states(self.counts)}", style="bold")
+        head = Text(f"{self.folder}: {len(self.runs)} runs: {states(self.counts)}", style="bold")
         parts: list[RenderableType] = [head]
         if left and at_work:
             parts.append(Text(f"about {clock(left)} left at this pace, {at_work} at a time"))
         elif left and self.counts.keys() & {*UNMADE[:2]}:
-            again = "the same command, or isoflop retry, goes on"
-            parts.append(Text(f"nothing is at work; about {clock(left)} of work is left: {again}"))
+            again = "rerun the command, or isoflop retry"
+            parts.append(Text(f"no run is active; about {clock(left)} of work is left: {again}"))
         for state in STATES:
             members = self.by_state.get(state, [])
             if members and (everything or state not in ("ok", "planned")):
@@ -104,61 +105,59 @@ def overview(folder: Path) -> Overview:
     return Overview(folder, list(entries(folder)))
 
 
-def rows(found: Iterable[Entry]) -> Iterable[record.Row]:
+def rows(runs: Iterable[Entry]) -> Iterable[record.Row]:
     """The rows of all marks that have a result."""
-    return (row for entry in found if entry.good for row in entry.rows)
+    return (row for entry in runs if entry.good for row in entry.rows)
 
 
 def line(entry: Entry) -> dict[str, Any]:
     """One run as plain data: from its record where it has one, else from its frozen config."""
+    run = {"run_id": entry.run_id, "state": entry.state}
     if entry.rows:
-        row = entry.rows[-1]
-        known = {key: row[key] for key in ("family", "width", "depth", "seed", "L", "reason")}
-        return {"run_id": entry.run_id, "state": entry.state, **known}
+        return run | {key: entry.rows[-1][key] for key in (*record.WHO, "L", "reason")}
     try:
-        plain, beat = entry.plain, entry.heartbeat()
+        config, beat = entry.config, entry.heartbeat()
     except UserError as error:
-        blank = dict.fromkeys(("family", "width", "depth", "seed"), "")
-        return {"run_id": entry.run_id, "state": entry.state, **blank, "reason": str(error)}
-    size = {"family": plain["names"]["family"], "width": plain["family"]["width"], "depth": plain["family"]["depth"]}
-    told: dict[str, Any] = {key: beat[key] for key in ("step", "steps", "host", "pid", "time") if key in beat}
-    return {"run_id": entry.run_id, "state": entry.state, **size, "seed": plain["seed"], **told}
+        return run | dict.fromkeys(record.WHO, "") | {"reason": str(error)}
+    known = columns(config)
+    at_work = {key: beat[key] for key in ("step", "steps", "host", "pid", "time") if key in beat}
+    return run | {key: known[key] for key in record.WHO} | at_work
 
 
 def listed(state: str, members: list[Entry], count: int) -> Table:
     """The runs of one state, a line each."""
     more = f" ({count - len(members)} more: --all)" if count > len(members) else ""
     table = Table(box=None, pad_edge=False, title=f"\n{state}{more}", title_justify="left", title_style="bold")
-    for name in ("run", "family", "width", "depth", "seed", "L", "what"):
-        table.add_column(name, justify="left" if name in ("run", "family", "what") else "right", no_wrap=name != "what")
+    for name in ("run", *record.WHO, "L", "notes"):
+        left = name in ("run", "family", "notes")
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "notes")
     for entry in members:
-        told = line(entry)
-        loss = f"{told['L']:.4f}" if told.get("L") is not None else ""
-        sizes = (str(told[key]) for key in ("width", "depth", "seed"))
-        table.add_row(entry.run_id, told["family"], *sizes, loss, Text(what(told)))
+        run = line(entry)
+        loss = f"{run['L']:.4f}" if run.get("L") is not None else ""
+        table.add_row(entry.run_id, *(str(run[key]) for key in record.WHO), loss, Text(notes(run)))
     return table
 
 
-def what(told: dict[str, Any]) -> str:
+def notes(run: dict[str, Any]) -> str:
     """What there is to say of one run besides its size: how far and where, or why not."""
-    if told.get("reason"):
-        return str(told["reason"])
-    if "host" not in told:
+    if run.get("reason"):
+        return str(run["reason"])
+    if "host" not in run:
         return ""
-    where = "" if told["host"] == socket.gethostname() else f" on {told['host']}"
-    ago = clock(max(0.0, time.time() - told["time"]))
-    return f"step {told['step']} of {told['steps'] or '?'}{where}, pid {told['pid']}, {ago} ago"
+    where = "" if run["host"] == socket.gethostname() else f" on {run['host']}"
+    ago = clock(max(0.0, time.time() - run["time"]))
+    return f"step {run['step']} of {run['steps'] or '?'}{where}, pid {run['pid']}, {ago} ago"
 
 
 def bests(best: list[record.Row]) -> Table:
     """The lowest losses."""
     table = Table(box=None, pad_edge=False, title="\nlowest loss so far", title_justify="left", title_style="bold")
-    for name in ("data", "family", "width", "depth", "N", "D", "C", "lr", "L [nats per target]"):
+    for name in ("data", "family", *record.DIALS, "N", "D", "C", "lr", "L"):
         table.add_column(Text(name), justify="left" if name in ("data", "family") else "right", no_wrap=True)
     for row in best:
         sizes = ("" if row.get(key) is None else short(row[key]) for key in ("N", "D", "C", "lr"))
         loss = f"{row['L']:.4f}" + ("" if row.get("L_se") is None else f" ± {row['L_se']:.4f}")
-        table.add_row(row["data"], row["family"], str(row["width"]), str(row["depth"]), *sizes, loss)
+        table.add_row(row["data"], row["family"], *(str(row[key]) for key in record.DIALS), *sizes, loss)
     return table
 
 

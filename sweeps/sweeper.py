@@ -11,6 +11,7 @@ import copy
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ from rich.progress import Progress
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.exits import RunFailedError
-from isoflop.scaling import frozen as config
-from isoflop.scaling import provenance
-from isoflop.scaling.app import objective
+from isoflop.scaling import resume
+from isoflop.scaling.app import NOTED, objective
+from isoflop.scaling.frozen import FrozenConfig, freeze, resolve, rung, thaw
 from isoflop.sweeps.compose import compose
 from isoflop.sweeps.ledger import UNMADE, Entry, entries
 from isoflop.sweeps.plan import costs
@@ -44,17 +45,20 @@ def sweep(
     context: HydraContext, task: TaskFunction, cfg: DictConfig, grids: Sequence[dict[str, Any]], arguments: list[str]
 ) -> None:
     """Make the runs of a multirun that are missing; SystemExit(1) where any is left without a result."""
-    plains = checked(compose(context, cfg, grids, arguments))
+    configs = check(compose(context, cfg, grids, arguments))
     out = Path(cfg.hydra.sweep.dir)
-    todo, done = list[config.Config](), list[config.Config]()
-    for plain in plains:
-        (done if config.done(out / plain["run_id"], plain) else todo).append(plain)
-    head = "1 run" if len(plains) == 1 else f"{len(plains)} runs"
+    todo, done = list[FrozenConfig](), list[FrozenConfig]()
+    for config in configs:
+        (done if resume.is_done(out / config.run_id, config) else todo).append(config)
+    head = "1 run" if len(configs) == 1 else f"{len(configs)} runs"
     say(f"{head} in {out}: {len(done)} done already, {len(todo)} to make")
-    others = sum(not config.same_code(record.read(out / plain["run_id"])[0], plain) for plain in done)
+    others = sum(not resume.made_by(record.read(out / config.run_id)[0], config.code) for config in done)
     if others:
-        say(f"{others} of those done are by other code; redo_other_code=true runs them again")
-    make(context, task, cfg, plains, todo)
+        say(f"{others} of those done were made by other code; redo_other_code=true runs them again")
+    rounded = [config.plan.rounded for config in todo if config.plan and config.plan.rounded > NOTED]
+    if rounded:
+        say(f"{len(rounded)} of them take whole steps of more than their budget, up to {max(rounded):.2f} times it")
+    make(context, task, cfg, configs, todo)
 
 
 def retry(context: HydraContext, task: TaskFunction, cfg: DictConfig, arguments: list[str]) -> None:
@@ -64,18 +68,18 @@ def retry(context: HydraContext, task: TaskFunction, cfg: DictConfig, arguments:
     if other:
         raise UserError(f"{other[0]}: retry makes runs as they were frozen, and takes hydra.* alone")
     out = Path(cfg.hydra.sweep.dir)
-    found = list(entries(out))
-    frozen = [entry.plain for entry in found if entry.state in UNMADE or (entry.good and not entry.finished)]
-    say(f"{len(found)} runs in {out}: {len(found) - len(frozen)} done or at work, {len(frozen)} to make")
-    others = sum(not provenance.same(plain["code"], config.code(plain)) for plain in frozen)
+    runs = list(entries(out))
+    unmade = [run.config for run in runs if run.state in UNMADE or (run.good and not run.finished)]
+    say(f"{len(runs)} runs in {out}: {len(runs) - len(unmade)} done or at work, {len(unmade)} to make")
+    todo = check([replace(config, code=config.present_code()) for config in unmade])
+    others = sum(not before.code.same(now.code) for before, now in zip(unmade, todo, strict=True))
     if others:
         say(f"{others} of them were frozen for other code, and are made by this")
-    todo = checked([plain | {"code": config.code(plain)} for plain in frozen])
     make(context, task, cfg, todo, todo)
 
 
 def make(
-    context: HydraContext, task: TaskFunction, cfg: DictConfig, plains: list[config.Config], todo: list[config.Config]
+    context: HydraContext, task: TaskFunction, cfg: DictConfig, configs: list[FrozenConfig], todo: list[FrozenConfig]
 ) -> None:
     """Freeze what is to be made, hand it to the launcher, and say how all ended."""
     out = Path(cfg.hydra.sweep.dir)
@@ -83,61 +87,62 @@ def make(
     handing = HydraContext(config_loader=loader, callbacks=context.callbacks)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=handing, task_function=task, config=cfg)
     for _ in range(ROUNDS):
-        for plain in todo:
-            config.freeze(plain, out / plain["run_id"])
+        for config in todo:
+            freeze(config, out / config.run_id)
         if todo:
-            launch(launcher, [plain["run_id"] for plain in todo])
+            launch(launcher, [config.run_id for config in todo])
         # another command may have frozen a run anew, for other marks, before its turn came
-        todo = [plain for plain in todo if lacking(Entry(out / plain["run_id"]), plain)]
-    conclude({Entry(out / plain["run_id"]): plain for plain in plains})
+        todo = [config for config in todo if missing_marks(Entry(out / config.run_id), config)]
+    conclude({Entry(out / config.run_id): config for config in configs})
 
 
-def lacking(entry: Entry, plain: config.Config) -> list[float]:
+def missing_marks(entry: Entry, config: FrozenConfig) -> list[float]:
     """The marks that a run with good results, which nobody is at work on, lacks all the same."""
-    asked = not entry.held and entry.good and entry.plain["budget"] != plain["budget"]
-    return config.missing(entry.rows, plain) if asked else []
+    refrozen = not entry.held and entry.good and entry.config.budget != config.budget
+    return resume.missing(entry.rows, config) if refrozen else []
 
 
-def checked(plains: list[config.Config]) -> list[config.Config]:
-    """Ask the left side what each run would be; UserError where one cannot be run, before anything starts."""
-    with progress("counting parameters and FLOPs") as told:
-        answers = costs.described(plains, told)
-    wrong = Counter(answer["error"] for answer in answers if "error" in answer)
-    if wrong:
-        (sentence, times), more = wrong.most_common(1)[0], len(wrong) - 1
+def check(configs: list[FrozenConfig]) -> list[FrozenConfig]:
+    """The same with their plans, asked of the left side; UserError where one cannot be run, before anything starts."""
+    with progress("counting parameters and FLOPs") as report:
+        plans = costs.describe(configs, report)
+    errors = Counter(str(plan) for plan in plans if isinstance(plan, UserError))
+    if errors:
+        (sentence, times), more = errors.most_common(1)[0], len(errors) - 1
         rest = f"; {more} other mistakes" if more else ""
-        raise UserError(f"{sentence} ({times} of {len(plains)} runs{rest}; nothing was started)")
-    return [plain | {"plan": answer} for plain, answer in zip(plains, answers, strict=True)]
+        raise UserError(f"{sentence} ({times} of {len(configs)} runs{rest}; nothing was started)")
+    pairs = zip(configs, plans, strict=True)
+    return [replace(config, plan=plan) for config, plan in pairs if not isinstance(plan, UserError)]
 
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar in the terminal that is told the share that is done; elsewhere nothing."""
+    """A bar in the terminal, moved by calls with the share that is done; elsewhere nothing."""
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=1.0)
         yield lambda share: bar.update(task, completed=share)
 
 
-def frozen(context: HydraContext, cfg: DictConfig, points: Sequence[Sequence[str]]) -> list[Entry]:
+def freeze_points(context: HydraContext, cfg: DictConfig, points: Sequence[Sequence[str]]) -> list[Entry]:
     """The runs that a launcher is handed: those that our sweeper froze, by name; those of another are frozen here."""
-    out, found, plains = Path(cfg.hydra.sweep.dir), list[str](), list[config.Config]()
+    out, names, configs = Path(cfg.hydra.sweep.dir), list[str](), list[FrozenConfig]()
     for point in points:
         name = next((o.split("=", 1)[1] for o in point if o.startswith(f"{ID}=")), None)
         if name is None:
             job = context.config_loader.load_sweep_config(cfg, list(point))
             HydraConfig.instance().set_config(job)
             keys = [o.split("=")[0].lstrip("+~") for o in job.hydra.overrides.task]
-            job.rung = job.rung or config.rung(job, keys)
-            plains.append(config.resolved(job, keys))
-            name = plains[-1]["run_id"]
-        found.append(name)
-    for plain in checked([plain for plain in plains if not config.done(out / plain["run_id"], plain)]):
-        config.freeze(plain, out / plain["run_id"])
-    return [Entry(out / name) for name in found]
+            job.rung = job.rung or rung(job, keys)
+            configs.append(resolve(job, keys))
+            name = configs[-1].run_id
+        names.append(name)
+    for config in check([config for config in configs if not resume.is_done(out / config.run_id, config)]):
+        freeze(config, out / config.run_id)
+    return [Entry(out / name) for name in names]
 
 
-def returned(entry: Entry, overrides: Sequence[str]) -> JobReturn:
-    """What Hydra is told of a run: L of its last mark, for a sweeper that seeks the least."""
+def job_return(entry: Entry, overrides: Sequence[str]) -> JobReturn:
+    """What Hydra gets to know of a run: L of its last mark, for a sweeper that seeks the least."""
     now = Entry(entry.folder)
     if now.good:
         return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=objective(now.rows[-1]))
@@ -151,11 +156,11 @@ class FrozenLoader(ConfigLoaderImpl):
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         name = next(o.split("=", 1)[1] for o in sweep_overrides if o.startswith(f"{ID}="))
         cfg = copy.deepcopy(master_config)
-        frozen = config.thaw(Path(cfg.hydra.sweep.dir) / name)
+        config = thaw(Path(cfg.hydra.sweep.dir) / name)
         with open_dict(cfg):
             for key in [key for key in cfg if key != "hydra"]:
                 del cfg[key]
-            cfg.update(frozen)
+            cfg.update(config.to_json())
             cfg.hydra.sweep.subdir = name
             cfg.hydra.overrides.task = list(sweep_overrides)
         return cfg
@@ -170,20 +175,20 @@ def launch(launcher: Launcher, names: list[str]) -> None:
     except Exception as error:  # a launcher that loses its workers must not hide the runs that ended well
         first = (str(error).splitlines() or [""])[0]
         say(f"the launcher stopped: {type(error).__name__}: {first}", style="red")
-        say("what a scheduler still holds goes on; isoflop status shows it")
+        say("jobs that a scheduler still holds are not affected; isoflop status shows them")
 
 
-def conclude(runs: dict[Entry, config.Config]) -> None:
+def conclude(runs: dict[Entry, FrozenConfig]) -> None:
     """Say how the runs ended."""
     states = Counter(entry.state for entry in runs)
     say(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
-    lost = [entry for entry, plain in runs.items() if not config.done(entry.folder, plain)]
+    lost = [entry for entry, config in runs.items() if not resume.is_done(entry.folder, config)]
     for entry in lost[:10]:
         say(f"  {entry.folder}: {why(entry)}", style="red")
     if len(lost) > 10:
         say(f"  and {len(lost) - 10} more; isoflop status shows them", style="red")
     if lost:
-        say("the same command again makes what is missing")
+        say("rerun the command to make what is missing")
         sys.exit(1)
 
 
@@ -194,7 +199,7 @@ def why(entry: Entry) -> str:
     if entry.state == "cancelled":
         return "cancelled"
     if entry.good:
-        whose = "marks are missing" if config.missing(entry.rows, entry.plain) else "made by other code"
+        whose = "marks are missing" if resume.missing(entry.rows, entry.config) else "made by other code"
         return f"{whose}, and running it again failed; see its log.txt"
     return str(entry.rows[0]["reason"]) if entry.rows else "left no record; see its log.txt"
 

@@ -3,7 +3,7 @@
 Everything a run could leak (CUDA contexts, seeds, loggers, compiled code) ends with its process, and a run costs what
 it trains.
 
-    answers = call("isoflop.scaling.assemble:describe", plains)  # in a fresh process, the result comes back over a pipe
+    plans = call("isoflop.scaling.estimate:describe", configs)  # in a fresh process, the result comes back over a pipe
 """
 
 import importlib
@@ -25,10 +25,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from isoflop.folder import RunFolder
+from isoflop.scaling.process.signals import describe_exit
 from isoflop.sweeps.machine import cores
 
 # imported once, in the server; every process is a fork of it
-PRELOAD = ["isoflop.scaling.preload"]
+PRELOAD = ["isoflop.scaling.process.preload"]
 STARTS = 5  # of a process, where the server dies
 BUSY = 75  # EX_TEMPFAIL: another process holds the run
 
@@ -52,27 +54,27 @@ def call(function: str, *arguments: Any) -> Any:
     """Call a function, named "module:name" and imported there, in a fresh process; RuntimeError where it fails."""
     context = server()
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(theirs, function, arguments))
+    process = context.Process(target=_call, args=(theirs, function, arguments))
     process.start()
     theirs.close()
     try:
-        good, answer = ours.recv()
+        good, result = ours.recv()
     except EOFError:
         process.join()
-        raise RuntimeError(f"a worker process died ({ending(process.exitcode)})") from None
+        raise RuntimeError(f"a worker process died ({describe_exit(process.exitcode)})") from None
     process.join()
     if not good:
-        raise RuntimeError(answer)
-    return answer
+        raise RuntimeError(result)
+    return result
 
 
 def calls(function: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-    """The same call with several arguments, as many at a time as there are cores; answers in the order given."""
+    """The same call with several arguments, as many at a time as there are cores; results in the order given."""
     with ThreadPoolExecutor(max(1, min(cores(), len(arguments)))) as pool:
         yield from pool.map(lambda given: call(function, *given), arguments)
 
 
-def _answer(pipe: Connection, function: str, arguments: Sequence[Any]) -> None:
+def _call(pipe: Connection, function: str, arguments: Sequence[Any]) -> None:
     module, name = function.split(":")
     try:
         pipe.send((True, getattr(importlib.import_module(module), name)(*arguments)))
@@ -119,14 +121,14 @@ class Lifeline:
 
 def _run(folder: str, gpu: str | None, lifeline: Connection) -> None:
     os.setpgid(0, 0)
-    log = os.open(Path(folder, "log.txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(RunFolder(Path(folder)).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     from isoflop.exits import Stopped
-    from isoflop.scaling.process.hold import BusyError
+    from isoflop.scaling.process.lock import BusyError
     from isoflop.scaling.run import run_one
 
     try:
@@ -143,14 +145,3 @@ def _die_with(lifeline: Connection) -> None:
         lifeline.poll(None)
     finally:
         os.killpg(0, signal.SIGKILL)
-
-
-def ending(code: int | None) -> str:
-    """How a process ended, in words."""
-    if code is not None and (code < 0 or code > 128):
-        number = -code if code < 0 else code - 128
-        if number not in signal.valid_signals():
-            return f"exit code {code}"
-        name = signal.Signals(number).name
-        return f"killed by {name}" + (", out of memory perhaps" if name == "SIGKILL" else "")
-    return f"exit code {code}"

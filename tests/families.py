@@ -10,9 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from isoflop.scaling import frozen as config
 from isoflop.scaling.cost import example
 from isoflop.scaling.families.base import Family
+from isoflop.scaling.frozen import register_resolvers
 from isoflop.scaling.task import Task
 
 YAMLS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))
@@ -28,7 +28,7 @@ TASKS = {
 @lru_cache(maxsize=64)
 def node(name: str) -> dict[str, Any]:
     """The yaml of a family."""
-    config.register_resolvers()
+    register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"family={name}"], return_hydra_config=True)
     return OmegaConf.to_container(cfg.family)  # type: ignore[return-value]

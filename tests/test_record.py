@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from isoflop import record
+from isoflop import files, record
 from isoflop.errors import UserError
-from isoflop.scaling.process import hold
+from isoflop.folder import RunFolder
+from isoflop.scaling.process.lock import BusyError, sole_writer
 
 # the contract of runs.csv: a column may be added here, never renamed or dropped in silence
 COLUMNS = [
@@ -77,18 +78,18 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
 
 def test_a_writer_that_dies_leaves_the_old_record(tmp_path: Path) -> None:
     record.write(tmp_path, [record.row(run_id="a", status="ok", L=1.0)])
-    before = (tmp_path / record.FILE).read_bytes()
+    before = (tmp_path / RunFolder.RECORDS).read_bytes()
     with pytest.raises(ValueError, match="Out of range"):
         record.write(tmp_path, [record.row(run_id="a", status="ok", L=float("nan"))])
     with pytest.raises(UnicodeEncodeError):
-        record.write_text(tmp_path / record.FILE, "[{ \udcff")
-    assert (tmp_path / record.FILE).read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == [record.FILE]
+        files.write_text(tmp_path / RunFolder.RECORDS, "[{ \udcff")
+    assert (tmp_path / RunFolder.RECORDS).read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == [RunFolder.RECORDS]
 
 
 @pytest.mark.parametrize("cut", ["", "[", '[{"status": "ok"', "[]", "{}", '[{"status": "fine"}]', "\udcff"])
 def test_a_record_that_is_not_whole_is_refused_by_name(tmp_path: Path, cut: str) -> None:
-    (tmp_path / record.FILE).write_text(cut, errors="surrogateescape")
+    (tmp_path / RunFolder.RECORDS).write_text(cut, errors="surrogateescape")
     with pytest.raises(UserError, match=r"records\.json .*delete it"):
         record.read(tmp_path)
     assert not record.finished(tmp_path)
@@ -96,20 +97,20 @@ def test_a_record_that_is_not_whole_is_refused_by_name(tmp_path: Path, cut: str)
 
 def test_every_prefix_of_a_record_is_refused(tmp_path: Path) -> None:
     record.write(tmp_path, [record.row(run_id="a", status="ok", L=1.0)])
-    text = (tmp_path / record.FILE).read_text().rstrip()
+    text = (tmp_path / RunFolder.RECORDS).read_text().rstrip()
     assert json.loads(text)
     for length in range(len(text)):
-        (tmp_path / record.FILE).write_text(text[:length])
+        (tmp_path / RunFolder.RECORDS).write_text(text[:length])
         with pytest.raises(UserError):
             record.read(tmp_path)
 
 
 def test_one_process_at_a_time_writes_in_a_folder(tmp_path: Path) -> None:
     with (
-        hold.sole_writer(tmp_path),
-        pytest.raises(hold.BusyError, match="at work"),
-        hold.sole_writer(tmp_path, 0),
+        sole_writer(RunFolder(tmp_path)),
+        pytest.raises(BusyError, match="at work"),
+        sole_writer(RunFolder(tmp_path), 0),
     ):
         pass
-    with hold.sole_writer(tmp_path):
+    with sole_writer(RunFolder(tmp_path)):
         pass

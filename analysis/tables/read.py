@@ -20,6 +20,7 @@ import pandas as pd
 from isoflop import record
 from isoflop.analysis.tables.presets import recognise
 from isoflop.errors import UserError
+from isoflop.folder import RunFolder
 
 # columns that hold words in a record; the rest hold numbers
 _WORDS = {"run_id", "sweep", "status", "reason", "family", "data", "device", "torch", "git", "dirty"}
@@ -131,9 +132,9 @@ def _csv(path: Path) -> pd.DataFrame:
 
 def _folder(path: Path) -> pd.DataFrame:
     """The records of every run folder below `path`."""
-    records = [row for file in sorted(path.rglob(record.FILE)) for row in record.read(file.parent)]
+    records = [row for file in sorted(path.rglob(RunFolder.RECORDS)) for row in record.read(file.parent)]
     if not records:
-        raise UserError(f"{path} holds no {record.FILE} of a run; give a folder of runs, or a CSV file")
+        raise UserError(f"{path} holds no {RunFolder.RECORDS} of a run; give a folder of runs, or a CSV file")
     return pd.DataFrame(records)
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from isoflop.checks import whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import HELD_OUT, TRAIN, stream
-from isoflop.scaling.families.base import whole
 from isoflop.scaling.task import Task
 
 
@@ -34,15 +34,15 @@ class Copy:
     version: int = 0
 
     def __post_init__(self) -> None:
-        whole("data.seq_len", self.seq_len, 2)
-        whole("data.symbols", self.symbols, 2)
+        whole_number("data.seq_len", self.seq_len, 2)
+        whole_number("data.symbols", self.symbols, 2)
         if self.seq_len % 2:
             raise UserError(f"data.seq_len={self.seq_len} is odd, but half of it is copied; give an even one")
         if self.symbols > 256:
             raise UserError(f"data.symbols={self.symbols} is more than the 256 that a byte tells apart; give fewer")
-        whole("data.size", self.size, self.length)
-        whole("data.eval_size", self.eval_size, 2 * self.length)  # of one example there is no standard error
-        whole("data.version", self.version, 0)
+        whole_number("data.size", self.size, self.length)
+        whole_number("data.eval_size", self.eval_size, 2 * self.length)  # of one example there is no standard error
+        whole_number("data.version", self.version, 0)
 
     @property
     def length(self) -> int:

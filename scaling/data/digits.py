@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from isoflop.checks import not_negative, whole_number
 from isoflop.scaling.data.base import HELD_OUT, TRAIN, Table, stream
-from isoflop.scaling.families.base import not_negative, whole
 from isoflop.scaling.task import Task
 
 # 5 columns by 7 rows each, as on a character display of that size (Hitachi HD44780, 1987, font A00)
@@ -43,10 +43,10 @@ class Digits:
     version: int = 0
 
     def __post_init__(self) -> None:
-        whole("data.size", self.size)
-        whole("data.side", self.side, 8)
-        whole("data.eval_size", self.eval_size, 2)  # of one there is no standard error
-        whole("data.version", self.version, 0)
+        whole_number("data.size", self.size)
+        whole_number("data.side", self.side, 8)
+        whole_number("data.eval_size", self.eval_size, 2)  # of one there is no standard error
+        whole_number("data.version", self.version, 0)
         not_negative("data.noise", self.noise)
 
     @property

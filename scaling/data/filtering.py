@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isoflop.checks import not_negative, positive, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
 from isoflop.scaling.data.markov import Array
-from isoflop.scaling.families.base import not_negative, positive, whole
 from isoflop.scaling.task import Task
 
 MOST_ORDER = 16  # the stationary covariance is solved for in order² unknowns
@@ -47,17 +47,17 @@ class Filtering:
     version: int = 0
 
     def __post_init__(self) -> None:
-        whole("data.order", self.order)
+        whole_number("data.order", self.order)
         if self.order > MOST_ORDER:
             raise UserError(f"data.order={self.order} is more than {MOST_ORDER}; give fewer")
         positive("data.radius", self.radius)
         if self.radius >= 1:
             raise UserError(f"data.radius={self.radius} makes no stationary process; give a number below 1")
         not_negative("data.sigma", self.sigma)
-        whole("data.seq_len", self.seq_len)
-        whole("data.size", self.size, self.seq_len)
-        whole("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
-        whole("data.version", self.version, 0)
+        whole_number("data.seq_len", self.seq_len)
+        whole_number("data.size", self.size, self.seq_len)
+        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
+        whole_number("data.version", self.version, 0)
 
     @property
     def task(self) -> Task:

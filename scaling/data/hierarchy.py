@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from isoflop.checks import whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
-from isoflop.scaling.families.base import whole
 from isoflop.scaling.task import Task
 
 MOST_SYMBOLS = 4096
@@ -47,9 +47,9 @@ class Hierarchy:
 
     def __post_init__(self) -> None:
         for knob in ("classes", "symbols", "branch"):
-            whole(f"data.{knob}", getattr(self, knob), 2)
+            whole_number(f"data.{knob}", getattr(self, knob), 2)
         for knob in ("size", "synonyms", "levels"):
-            whole(f"data.{knob}", getattr(self, knob))
+            whole_number(f"data.{knob}", getattr(self, knob))
         if self.levels > 12 or self.branch**self.levels > MOST_SYMBOLS:
             raise UserError(
                 f"data.branch={self.branch} and data.levels={self.levels} make more than {MOST_SYMBOLS} symbols; "
@@ -60,8 +60,8 @@ class Hierarchy:
                 f"data.synonyms={self.synonyms} for each feature are more tuples of data.branch={self.branch} than "
                 f"data.symbols={self.symbols} can write; give fewer"
             )
-        whole("data.eval_size", self.eval_size, 2)  # of one there is no standard error
-        whole("data.version", self.version, 0)
+        whole_number("data.eval_size", self.eval_size, 2)  # of one there is no standard error
+        whole_number("data.version", self.version, 0)
 
     @property
     def seq_len(self) -> int:

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isoflop.checks import not_negative, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import HELD_OUT, RULES, THEORY, TRAIN, Table, stream
 from isoflop.scaling.data.markov import Array, inverse, random_rows
-from isoflop.scaling.families.base import not_negative, whole
 from isoflop.scaling.task import Task
 
 FILTERED = 16384  # sequences from which the floor is estimated
@@ -48,16 +48,16 @@ class HiddenMarkov:
     version: int = 0
 
     def __post_init__(self) -> None:
-        whole("data.symbols", self.symbols, 2)
-        whole("data.states", self.states, 2)
+        whole_number("data.symbols", self.symbols, 2)
+        whole_number("data.states", self.states, 2)
         not_negative("data.sharpness", self.sharpness)
         not_negative("data.stay", self.stay)
         if self.stay >= 1:
             raise UserError(f"data.stay={self.stay} would never leave a state; give a number below 1")
-        whole("data.seq_len", self.seq_len)
-        whole("data.size", self.size, self.seq_len)
-        whole("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
-        whole("data.version", self.version, 0)
+        whole_number("data.seq_len", self.seq_len)
+        whole_number("data.size", self.size, self.seq_len)
+        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
+        whole_number("data.version", self.version, 0)
 
     @property
     def law(self) -> tuple[int, int, float, float, int]:

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from isoflop.checks import not_negative, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
-from isoflop.scaling.families.base import not_negative, whole
 from isoflop.scaling.task import Task
 
 WAVES = 16  # of which f is made, at most
@@ -43,13 +43,13 @@ class Manifold:
 
     def __post_init__(self) -> None:
         for knob in ("size", "dimension"):
-            whole(f"data.{knob}", getattr(self, knob))
-        whole("data.features", self.features)
+            whole_number(f"data.{knob}", getattr(self, knob))
+        whole_number("data.features", self.features)
         if self.features < 2 * self.dimension:
             needed = f"a torus of data.dimension={self.dimension} needs {2 * self.dimension}"
             raise UserError(f"data.features={self.features} are too few: {needed}; give more")
-        whole("data.eval_size", self.eval_size, 2)  # of one there is no standard error
-        whole("data.version", self.version, 0)
+        whole_number("data.eval_size", self.eval_size, 2)  # of one there is no standard error
+        whole_number("data.version", self.version, 0)
         not_negative("data.sigma", self.sigma)
 
     @property

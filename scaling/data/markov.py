@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from isoflop.checks import not_negative, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
-from isoflop.scaling.families.base import not_negative, whole
 from isoflop.scaling.task import Task
 
 Array = NDArray[np.float64]
@@ -48,18 +48,18 @@ class Markov:
     version: int = 0
 
     def __post_init__(self) -> None:
-        whole("data.symbols", self.symbols, 2)
-        whole("data.order", self.order)
+        whole_number("data.symbols", self.symbols, 2)
+        whole_number("data.order", self.order)
         if self.order > 16 or self.symbols**self.order > MOST_CONTEXTS:
             raise UserError(
                 f"data.symbols={self.symbols} and data.order={self.order} make more than {MOST_CONTEXTS} contexts; "
                 "lower one"
             )
         not_negative("data.sharpness", self.sharpness)
-        whole("data.seq_len", self.seq_len, self.order)
-        whole("data.size", self.size, self.seq_len)
-        whole("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
-        whole("data.version", self.version, 0)
+        whole_number("data.seq_len", self.seq_len, self.order)
+        whole_number("data.size", self.size, self.seq_len)
+        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
+        whole_number("data.version", self.version, 0)
 
     @property
     def task(self) -> Task:

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, cross_entropy
 
+from isoflop.checks import one_of, positive, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import HELD_OUT, RULES, THEORY, TRAIN, Table, stream
-from isoflop.scaling.families.base import one_of, positive, whole
 from isoflop.scaling.task import Task
 
 SAMPLES = 8192  # images from which the floor is estimated
@@ -49,16 +49,16 @@ class Motif:
 
     def __post_init__(self) -> None:
         for knob in ("size", "side", "motif"):
-            whole(f"data.{knob}", getattr(self, knob))
+            whole_number(f"data.{knob}", getattr(self, knob))
         if self.motif > self.side:
             raise UserError(f"data.motif={self.motif} does not fit into data.side={self.side}; give a smaller one")
-        whole("data.classes", self.classes, 2)
+        whole_number("data.classes", self.classes, 2)
         if self.classes > 2 ** min(self.motif**2, 30):
             raise UserError(f"data.classes={self.classes} are more than there are motifs; give fewer")
         positive("data.sigma", self.sigma)
         one_of("data.moved", self.moved, (True, False))
-        whole("data.eval_size", self.eval_size, 2)  # of one there is no standard error
-        whole("data.version", self.version, 0)
+        whole_number("data.eval_size", self.eval_size, 2)  # of one there is no standard error
+        whole_number("data.version", self.version, 0)
 
     @property
     def law(self) -> tuple[int, int, int, float, bool, int]:

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isoflop.checks import whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
-from isoflop.scaling.families.base import whole
 from isoflop.scaling.task import Task
 
 
@@ -37,14 +37,14 @@ class Parity:
     version: int = 0
 
     def __post_init__(self) -> None:
-        whole("data.seq_len", self.seq_len)
+        whole_number("data.seq_len", self.seq_len)
         if self.relevant is not None:
-            whole("data.relevant", self.relevant)
+            whole_number("data.relevant", self.relevant)
             if self.relevant > self.seq_len:
                 raise UserError(f"data.relevant={self.relevant} is more than data.seq_len={self.seq_len}; give fewer")
-        whole("data.size", self.size, self.targets)
-        whole("data.eval_size", self.eval_size, 2 * self.targets)  # of one example there is no standard error
-        whole("data.version", self.version, 0)
+        whole_number("data.size", self.size, self.targets)
+        whole_number("data.eval_size", self.eval_size, 2 * self.targets)  # of one example there is no standard error
+        whole_number("data.version", self.version, 0)
 
     @property
     def targets(self) -> int:

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isoflop.checks import one_of, whole_number
 from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
 from isoflop.scaling.data.markov import Array
-from isoflop.scaling.families.base import one_of, whole
 from isoflop.scaling.task import Task
 
 IRREPS = ("trivial", "standard")
@@ -44,11 +44,11 @@ class Permutation:
 
     def __post_init__(self) -> None:
         for knob in ("size", "features"):
-            whole(f"data.{knob}", getattr(self, knob))
-        whole("data.seq_len", self.seq_len, 2)
+            whole_number(f"data.{knob}", getattr(self, knob))
+        whole_number("data.seq_len", self.seq_len, 2)
         one_of("data.irrep", self.irrep, IRREPS)
-        whole("data.eval_size", self.eval_size, 2)  # of one there is no standard error
-        whole("data.version", self.version, 0)
+        whole_number("data.eval_size", self.eval_size, 2)  # of one there is no standard error
+        whole_number("data.version", self.version, 0)
 
     @property
     def task(self) -> Task:

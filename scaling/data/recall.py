@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isoflop.checks import positive, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import HELD_OUT, TRAIN, Table, stream
-from isoflop.scaling.families.base import positive, whole
 from isoflop.scaling.task import Task
 
 
@@ -41,15 +41,15 @@ class Recall:
     version: int = 0
 
     def __post_init__(self) -> None:
-        whole("data.pairs", self.pairs)
-        whole("data.seq_len", self.seq_len, 4 * self.pairs)
-        whole("data.vocab_size", self.vocab_size, 2 * self.pairs)
+        whole_number("data.pairs", self.pairs)
+        whole_number("data.seq_len", self.seq_len, 4 * self.pairs)
+        whole_number("data.vocab_size", self.vocab_size, 2 * self.pairs)
         if self.vocab_size % 2:
             raise UserError(f"data.vocab_size={self.vocab_size} is odd, but half of it are keys; give an even one")
         positive("data.gap_power", self.gap_power)
-        whole("data.size", self.size, self.pairs)
-        whole("data.eval_size", self.eval_size, 2 * self.pairs)  # of one example there is no standard error
-        whole("data.version", self.version, 0)
+        whole_number("data.size", self.size, self.pairs)
+        whole_number("data.eval_size", self.eval_size, 2 * self.pairs)  # of one example there is no standard error
+        whole_number("data.version", self.version, 0)
 
     @property
     def task(self) -> Task:

@@ -25,8 +25,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from isoflop.checks import not_negative, whole_number
 from isoflop.scaling.data.base import HELD_OUT, TRAIN, Table, stream
-from isoflop.scaling.families.base import not_negative, whole
 from isoflop.scaling.task import Task
 
 Array = NDArray[np.float64]
@@ -49,9 +49,9 @@ class Spectral:
 
     def __post_init__(self) -> None:
         for knob in ("size", "features"):
-            whole(f"data.{knob}", getattr(self, knob))
-        whole("data.eval_size", self.eval_size, 2)  # of one there is no standard error
-        whole("data.version", self.version, 0)
+            whole_number(f"data.{knob}", getattr(self, knob))
+        whole_number("data.eval_size", self.eval_size, 2)  # of one there is no standard error
+        whole_number("data.version", self.version, 0)
         for knob in ("a", "b", "sigma"):
             not_negative(f"data.{knob}", getattr(self, knob))
 

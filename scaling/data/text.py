@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from isoflop import record
+from isoflop import files
+from isoflop.checks import whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.families.base import whole
 from isoflop.scaling.task import Task
 
 BLOCK = 1024  # bytes that stay together in the shuffle
@@ -54,10 +54,10 @@ class Text:
     version: str = ""
 
     def __post_init__(self) -> None:
-        whole("data.seq_len", self.seq_len)
-        whole("data.eval_size", self.eval_size, 2 * self.seq_len)  # two examples, or there is no standard error
+        whole_number("data.seq_len", self.seq_len)
+        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # two examples, or there is no standard error
         if self.size is not None:
-            whole("data.size", self.size, self.seq_len)
+            whole_number("data.size", self.size, self.seq_len)
 
     @property
     def task(self) -> Task:
@@ -124,9 +124,9 @@ def sources() -> tuple[Path, list[str]]:
     """The folder of the standard library and its source files, without tests, in a fixed order."""
     root = Path(sysconfig.get_paths()["stdlib"])
     found = []
-    for folder, names, files in os.walk(root):
+    for folder, names, inside in os.walk(root):
         names[:] = sorted(set(names) - SKIPPED)
-        found += [Path(folder, f).relative_to(root).as_posix() for f in files if f.endswith(".py")]
+        found += [Path(folder, f).relative_to(root).as_posix() for f in inside if f.endswith(".py")]
     if not found:
         raise UserError(
             f"no standard library sources (*.py) in {root}; install Python with its sources, or choose data="
@@ -172,5 +172,5 @@ def read(root: Path, files: list[str]) -> Corpus:
 
 def keep(cache: Path, corpus: Corpus) -> None:
     """Store the corpus whole or not at all; a cache that cannot be written is done without."""
-    with contextlib.suppress(OSError), record.replacing(cache) as draft, draft.open("wb") as file:
+    with contextlib.suppress(OSError), files.replacing(cache) as draft, draft.open("wb") as file:
         np.savez(file, train=corpus.train, held_out=corpus.held_out, content=corpus.content)

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from isoflop.checks import whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import HELD_OUT, TRAIN, Table, stream
-from isoflop.scaling.families.base import whole
 from isoflop.scaling.task import Task
 
 MOST_ELEMENTS = 720
@@ -46,10 +46,10 @@ class Tracking:
         n = int(match[2]) if match else 0
         if not match or not (2 <= n <= MOST_ELEMENTS if match[1] == "Z" else 3 <= n <= 6):
             raise UserError(f"data.group={self.group!r} is not one of S3 to S6, A3 to A6 and Z2 to Z{MOST_ELEMENTS}")
-        whole("data.seq_len", self.seq_len)
-        whole("data.size", self.size, self.seq_len)
-        whole("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
-        whole("data.version", self.version, 0)
+        whole_number("data.seq_len", self.seq_len)
+        whole_number("data.size", self.size, self.seq_len)
+        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
+        whole_number("data.version", self.version, 0)
 
     @property
     def task(self) -> Task:

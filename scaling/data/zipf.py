@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from isoflop.checks import positive, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
-from isoflop.scaling.families.base import positive, whole
 from isoflop.scaling.task import Task
 
 
@@ -42,12 +42,12 @@ class Zipf:
 
     def __post_init__(self) -> None:
         positive("data.exponent", self.exponent)
-        whole("data.vocab_size", self.vocab_size, 2)
-        whole("data.classes", self.classes, 2)
-        whole("data.seq_len", self.seq_len)
-        whole("data.size", self.size, self.seq_len)
-        whole("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
-        whole("data.version", self.version, 0)
+        whole_number("data.vocab_size", self.vocab_size, 2)
+        whole_number("data.classes", self.classes, 2)
+        whole_number("data.seq_len", self.seq_len)
+        whole_number("data.size", self.size, self.seq_len)
+        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
+        whole_number("data.version", self.version, 0)
 
     @property
     def task(self) -> Task:

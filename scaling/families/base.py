@@ -13,14 +13,13 @@ What a shape cannot say, a parameter says itself, where the family makes it:
     parameter.active = 2 / 8       the share of it that one target uses, where that is not all of it (cost.py)
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from isoflop.checks import positive, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.task import Task
 
@@ -80,8 +79,8 @@ class Family:
     counted_at: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        whole("family.width", self.width)
-        whole("family.depth", self.depth)
+        whole_number("family.width", self.width)
+        whole_number("family.depth", self.depth)
         positive("family.lr", self.lr)
 
     def build(self, task: Task) -> Model:
@@ -100,112 +99,7 @@ class Family:
         return 0
 
 
-def positive(name: str, value: object, instead: str = "") -> None:
-    """Refuse what is not a finite number above 0; instead: what to give, as the end of the sentence."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise UserError(f"{name}={value!r} is not a number above 0{instead}")
-
-
-def not_negative(name: str, value: object) -> None:
-    """Refuse what is not a finite number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise UserError(f"{name}={value!r} is not a number of at least 0")
-
-
-def whole(name: str, value: object, least: int = 1) -> None:
-    """Refuse what is not a whole number of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UserError(f"{name}={value!r} is not a whole number of at least {least}")
-
-
-def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
-    """Refuse what is not among the allowed; 0 and 1 are no false and true."""
-    if not any(value == good and isinstance(value, bool) == isinstance(good, bool) for good in allowed):
-        raise UserError(f"{name}={value!r} is not one of {', '.join(map(str, allowed))}")
-
-
-def multiple(name: str, value: int, of: str, unit: int) -> None:
-    """Refuse a size that does not divide into whole units."""
-    if value % unit:
-        raise UserError(f"{name}={value} is not a multiple of {of}={unit}; give {unit}, {2 * unit}, {3 * unit} ...")
-
-
 def refuse_depth(family: str, depth: int) -> None:
     """Refuse layers of a family that has none."""
     if depth != 1:
         raise UserError(f"family.depth={depth}: {family} has no layers to stack; leave family.depth=1")
-
-
-def wide(x: Tensor) -> Tensor:
-    """The same in float32 at least: running sums and exponentials are not left to bf16."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def residual(x: Tensor, branch: Tensor, scale: float = 1.0) -> Tensor:
-    """Add a branch to the stream; the one place where a parametrization in depth scales it."""
-    return x + branch * scale if scale != 1.0 else x + branch
-
-
-def linear(d_in: int, d_out: int, std: float | None = None, bias: bool = False) -> nn.Linear:
-    """A linear map initialised N(0, std²), by default std = d_in^-1/2 (LeCun 1998); a bias starts at zero."""
-    layer = nn.Linear(d_in, d_out, bias=bias)
-    nn.init.normal_(layer.weight, std=d_in**-0.5 if std is None else std)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
-def readout(width: int, d_out: int) -> nn.Linear:
-    """The last map, started at zero: the first loss is ln(d_out) for every family (muP, arXiv:2203.03466, app. D.2)."""
-    return linear(width, d_out, std=0.0)
-
-
-def token_embedding(vocab_size: int, width: int) -> nn.Embedding:
-    """A table of unit-variance rows, the scale that the normalised stream has."""
-    table = nn.Embedding(vocab_size, width)
-    nn.init.normal_(table.weight, std=1.0)
-    return table
-
-
-def stem(task: Task, width: int) -> tuple[nn.Module, list[nn.Module]]:
-    """What leads tokens or sequences into a stream of width features: the embed role, and the first of the body."""
-    if task.kind == "tokens":
-        return token_embedding(task.d_in, width), []
-    return nn.Identity(), [linear(task.d_in, width)]
-
-
-class RmsNorm(nn.RMSNorm):
-    """Root-mean-square normalisation, in float32 at least, as autocast does it for layer normalisation."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(wide(x))
-
-
-def normalisation(kind: str, width: int) -> nn.Module:
-    """Root-mean-square or layer normalisation of the features at each position, or none."""
-    return {"rms": RmsNorm, "layer": nn.LayerNorm}[kind](width) if kind != "none" else nn.Identity()
-
-
-class Block(nn.Module):
-    """A residual branch: x + scale * branch(norm(x)), or norm(x + scale * branch(x)) where the norm comes after.
-
-    scale is one, unless a parametrization in depth sets it.
-    """
-
-    def __init__(self, width: int, branch: nn.Module, norm: str = "rms", after: bool = False) -> None:
-        super().__init__()
-        self.norm, self.branch, self.after = normalisation(norm, width), branch, after
-        self.scale = 1.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.after:
-            return self.norm(residual(x, self.branch(x), self.scale))  # type: ignore[no-any-return]
-        return residual(x, self.branch(self.norm(x)), self.scale)
-
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
-
-
-def feed_forward(width: int, hidden: int, activation: str = "gelu") -> nn.Sequential:
-    """Two linear maps with an activation between."""
-    return nn.Sequential(linear(width, hidden), ACTIVATIONS[activation](), linear(hidden, width))

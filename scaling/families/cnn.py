@@ -11,8 +11,13 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from isoflop.checks import one_of, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.families.base import Block, Family, Model, linear, normalisation, one_of, readout, stem, whole
+from isoflop.scaling.families.base import Family, Model
+from isoflop.scaling.families.layers.block import Block
+from isoflop.scaling.families.layers.embedding import Pool, refuse_patch, stem
+from isoflop.scaling.families.layers.linear import linear, readout
+from isoflop.scaling.families.layers.norms import normalisation
 from isoflop.scaling.task import Task
 
 
@@ -33,15 +38,11 @@ class Cnn(Family):
     def __post_init__(self) -> None:
         super().__post_init__()
         for knob in ("kernel", "cycle", "patch"):
-            whole(f"family.{knob}", getattr(self, knob))
+            whole_number(f"family.{knob}", getattr(self, knob))
         one_of("family.residual", self.residual, (True, False))
 
     def refuse(self, task: Task) -> None:
-        if task.kind == "images" and task.seq_len % self.patch:
-            raise UserError(
-                f"family.patch={self.patch} does not divide the {task.seq_len} pixels of an image's side; "
-                "give one that does"
-            )
+        refuse_patch(task, self.patch)
         if task.kind == "images" and self.kernel % 2 == 0:
             raise UserError(f"family.kernel={self.kernel} has no middle pixel; give an odd one")
 
@@ -68,7 +69,7 @@ class Cnn(Family):
                 *normalised_convolution(self.width, self.kernel), *normalised_convolution(self.width, self.kernel)
             )
             layers.append(Block(self.width, branch, norm="none") if self.residual else branch)
-        body = nn.Sequential(first, *layers, OverMap(self.width), nn.ReLU(), Pool())
+        body = nn.Sequential(first, *layers, OverMap(self.width), nn.ReLU(), Pool((2, 3)))
         return Model(nn.Identity(), body, readout(self.width, task.d_out))
 
     def kept(self, seq_len: int) -> int:
@@ -109,10 +110,3 @@ class Gated(nn.Module):
         padded = pad(x.transpose(1, 2), (self.reach, 0))  # (batch, width, reach + seq)
         a, b = self.convolve(padded).chunk(2, dim=1)  # (batch, width, seq) each
         return self.out((a * b.sigmoid()).transpose(1, 2))  # type: ignore[no-any-return]
-
-
-class Pool(nn.Module):
-    """The mean over a map, (batch, width, rows, columns) to (batch, width)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3))

@@ -10,18 +10,14 @@ from typing import ClassVar
 
 from torch import nn
 
-from isoflop.scaling.families.base import (
-    Block,
-    Family,
-    Model,
-    feed_forward,
-    multiple,
-    normalisation,
-    readout,
-    stem,
-    whole,
-)
+from isoflop.checks import multiple, whole_number
+from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.attention import Attention
+from isoflop.scaling.families.layers.block import Block
+from isoflop.scaling.families.layers.embedding import stem
+from isoflop.scaling.families.layers.feed_forward import feed_forward
+from isoflop.scaling.families.layers.linear import readout
+from isoflop.scaling.families.layers.norms import normalisation
 from isoflop.scaling.families.ssm import Ssm, unit
 from isoflop.scaling.task import Task
 
@@ -47,7 +43,7 @@ class Hybrid(Family):
     def __post_init__(self) -> None:
         super().__post_init__()
         for knob in ("attention_every", "head_dim", "expansion", "ssm_head_dim", "ssm_expansion"):
-            whole(f"family.{knob}", getattr(self, knob))
+            whole_number(f"family.{knob}", getattr(self, knob))
         multiple("family.width", self.width, "family.head_dim", self.head_dim)
         ssm_unit = unit(self.ssm_head_dim, self.ssm_expansion)
         multiple("family.width", self.width, "family.ssm_head_dim/ssm_expansion", ssm_unit)

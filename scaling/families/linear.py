@@ -9,7 +9,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from isoflop.errors import UserError
-from isoflop.scaling.families.base import Family, Model, readout, refuse_depth
+from isoflop.scaling.families.base import Family, Model, refuse_depth
+from isoflop.scaling.families.layers.linear import readout
 from isoflop.scaling.task import Task
 
 

@@ -10,19 +10,13 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from isoflop.scaling.families.base import (
-    ACTIVATIONS,
-    Block,
-    Family,
-    Model,
-    feed_forward,
-    linear,
-    normalisation,
-    one_of,
-    readout,
-    token_embedding,
-    whole,
-)
+from isoflop.checks import one_of, whole_number
+from isoflop.scaling.families.base import Family, Model
+from isoflop.scaling.families.layers.block import Block
+from isoflop.scaling.families.layers.embedding import token_embedding
+from isoflop.scaling.families.layers.feed_forward import ACTIVATIONS, feed_forward
+from isoflop.scaling.families.layers.linear import linear, readout
+from isoflop.scaling.families.layers.norms import normalisation
 from isoflop.scaling.task import Task
 
 # keeps the mean square of a stream that no residual path carries at one: E f(g z)² = 1 for z ~ N(0, 1), after He 2015,
@@ -50,7 +44,7 @@ class Mlp(Family):
     def __post_init__(self) -> None:
         super().__post_init__()
         for knob in ("window", "embed", "expansion"):
-            whole(f"family.{knob}", getattr(self, knob))
+            whole_number(f"family.{knob}", getattr(self, knob))
         for knob in ("residual", "norm"):
             one_of(f"family.{knob}", getattr(self, knob), (True, False))
         one_of("family.activation", self.activation, tuple(ACTIVATIONS))

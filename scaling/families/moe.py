@@ -12,8 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from isoflop.checks import not_negative, one_of, positive, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.families.base import Reporting, linear, not_negative, one_of, positive, whole, wide
+from isoflop.scaling.families.base import Reporting
+from isoflop.scaling.families.layers.linear import linear
+from isoflop.scaling.families.layers.norms import wide
 from isoflop.scaling.families.transformer import Transformer
 
 
@@ -33,8 +36,8 @@ class Moe(Transformer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("family.experts", self.experts)
-        whole("family.top_k", self.top_k)
+        whole_number("family.experts", self.experts)
+        whole_number("family.top_k", self.top_k)
         one_of("family.feed_forward", self.feed_forward, ("gelu",))
         if self.experts < self.top_k:
             raise UserError(
@@ -82,10 +85,10 @@ class Experts(Reporting):
         shares = wide(self.router(x)).softmax(-1)  # (batch, seq, experts)
         weight, chosen = shares.topk(self.top_k)  # (batch, seq, top_k)
         weight = (weight / weight.sum(-1, keepdim=True)).flatten(1)  # (batch, choices), by position, then by rank
-        slot, kept, picked = self.queue(chosen.flatten(1), self.places(seq))
-        self.report(shares, picked, kept)
+        slot, placed, picked = self.queue(chosen.flatten(1), self.places(seq))
+        self.report(shares, picked, placed)
         worked = self.work(x.repeat_interleave(self.top_k, dim=1), slot, self.places(seq))  # (batch, choices, width)
-        worked = worked * (weight * kept)[..., None].to(worked.dtype)
+        worked = worked * (weight * placed)[..., None].to(worked.dtype)
         return worked.unflatten(1, (seq, self.top_k)).sum(2)  # type: ignore[no-any-return]
 
     def queue(self, chosen: Tensor, places: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,8 +98,8 @@ class Experts(Reporting):
         """
         picked = chosen[..., None] == torch.arange(self.experts, device=chosen.device)  # (batch, choices, experts)
         before = ((picked.cumsum(1) - 1) * picked).sum(-1)  # (batch, choices): how many came earlier
-        kept = before < places
-        return torch.where(kept, chosen * places + before, self.experts * places), kept, picked
+        placed = before < places
+        return torch.where(placed, chosen * places + before, self.experts * places), placed, picked
 
     def work(self, x: Tensor, slot: Tensor, places: int) -> Tensor:
         """Send choices (batch, choices, width) to their slots, through the experts, and back."""
@@ -108,13 +111,13 @@ class Experts(Reporting):
         back = worked.view(self.experts, batch, places, width).transpose(0, 1).flatten(1, 2)
         return nn.functional.pad(back, (0, 0, 0, 1)).gather(1, at)
 
-    def report(self, shares: Tensor, picked: Tensor, kept: Tensor) -> None:
+    def report(self, shares: Tensor, picked: Tensor, placed: Tensor) -> None:
         """Keep what the trainer adds to the loss (Switch, arXiv:2101.03961, eq. 4) and what it writes down."""
         load = picked.to(shares.dtype).mean((0, 1)) * self.experts  # (experts,), 1 where even
         self.auxiliary = self.balance * (load * shares.mean((0, 1))).sum()
         entropy = -(shares * shares.clamp_min(1e-9).log()).sum(-1).mean()
         self.health = {
-            "router_dropped": 1 - kept.to(shares.dtype).mean().detach(),
+            "router_dropped": 1 - placed.to(shares.dtype).mean().detach(),
             "router_max_load": load.max().detach(),
             "router_entropy": (entropy / math.log(max(self.experts, 2))).detach(),
         }

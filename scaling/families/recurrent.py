@@ -12,7 +12,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from isoflop.scaling.families.base import Block, Family, Model, linear, normalisation, one_of, readout, stem, wide
+from isoflop.checks import one_of
+from isoflop.scaling.families.base import Family, Model
+from isoflop.scaling.families.layers.block import Block
+from isoflop.scaling.families.layers.embedding import stem
+from isoflop.scaling.families.layers.linear import linear, readout
+from isoflop.scaling.families.layers.norms import normalisation, wide
 from isoflop.scaling.families.layers.scan import doubling_scan
 from isoflop.scaling.task import Task
 

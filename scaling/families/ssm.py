@@ -13,20 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, silu, softplus
 
-from isoflop.scaling.families.base import (
-    Block,
-    Family,
-    Model,
-    RmsNorm,
-    linear,
-    multiple,
-    normalisation,
-    one_of,
-    readout,
-    stem,
-    whole,
-    wide,
-)
+from isoflop.checks import multiple, one_of, whole_number
+from isoflop.scaling.families.base import Family, Model
+from isoflop.scaling.families.layers.block import Block
+from isoflop.scaling.families.layers.embedding import stem
+from isoflop.scaling.families.layers.linear import linear, readout
+from isoflop.scaling.families.layers.norms import RmsNorm, normalisation, wide
 from isoflop.scaling.families.layers.scan import chunked_scan
 from isoflop.scaling.task import Task
 
@@ -57,7 +49,7 @@ class Ssm(Family):
         super().__post_init__()
         one_of("family.kind", self.kind, KINDS)
         for knob in ("state", "head_dim", "expansion", "kernel", "chunk"):
-            whole(f"family.{knob}", getattr(self, knob))
+            whole_number(f"family.{knob}", getattr(self, knob))
         if self.kind == "selective":
             multiple("family.width", self.width, "family.head_dim/expansion", unit(self.head_dim, self.expansion))
 

@@ -9,21 +9,15 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from isoflop.checks import multiple, one_of, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.families.base import (
-    Block,
-    Family,
-    Model,
-    feed_forward,
-    linear,
-    multiple,
-    normalisation,
-    one_of,
-    readout,
-    stem,
-    whole,
-)
+from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.attention import POSITIONS, Attention, Positions
+from isoflop.scaling.families.layers.block import Block
+from isoflop.scaling.families.layers.embedding import Pool, refuse_patch, stem
+from isoflop.scaling.families.layers.feed_forward import feed_forward
+from isoflop.scaling.families.layers.linear import linear, readout
+from isoflop.scaling.families.layers.norms import normalisation
 from isoflop.scaling.task import Task
 
 
@@ -56,7 +50,7 @@ class Transformer(Family):
     def __post_init__(self) -> None:
         super().__post_init__()
         for knob in ("head_dim", "heads_per_kv", "expansion", "patch"):
-            whole(f"family.{knob}", getattr(self, knob))
+            whole_number(f"family.{knob}", getattr(self, knob))
         one_of("family.feed_forward", self.feed_forward, ("gelu", "swiglu"))
         one_of("family.norm", self.norm, ("pre", "post", "none"))
         one_of("family.norm_kind", self.norm_kind, ("rms", "layer"))
@@ -65,7 +59,7 @@ class Transformer(Family):
         for knob in ("qk_norm", "shared"):
             one_of(f"family.{knob}", getattr(self, knob), (True, False))
         if self.context is not None:
-            whole("family.context", self.context)
+            whole_number("family.context", self.context)
         if self.head_dim % 2 and self.positions == "rotary":
             raise UserError(
                 f"family.head_dim={self.head_dim} is odd, but rotary positions turn pairs; give an even one"
@@ -74,11 +68,7 @@ class Transformer(Family):
         multiple("family.width", self.width, "family.head_dim*heads_per_kv", self.head_dim * self.heads_per_kv)
 
     def refuse(self, task: Task) -> None:
-        if task.kind == "images" and task.seq_len % self.patch:
-            raise UserError(
-                f"family.patch={self.patch} does not divide the {task.seq_len} pixels of an image's side; "
-                "give one that does"
-            )
+        refuse_patch(task, self.patch)
         if task.kind == "tokens" and self.causal is False:
             raise UserError("family.causal=false would see the tokens that it is to predict; give null or true")
         if self.positions == "learned" and self.context is not None and self.length(task) > self.context:
@@ -99,7 +89,7 @@ class Transformer(Family):
         causal = task.kind != "images" if self.causal is None else self.causal
         layers = self.layers(length, causal)
         last = [normalisation(self.norm_kind, self.width)] if self.norm == "pre" else []
-        pool = [Pool()] if task.kind == "images" else []
+        pool = [Pool((1,))] if task.kind == "images" else []
         return Model(embed, nn.Sequential(*first, *layers, *last, *pool), readout(self.width, task.d_out))
 
     def layers(self, length: int, causal: bool) -> list[nn.Module]:
@@ -153,10 +143,3 @@ class Raster(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(2).transpose(1, 2)
-
-
-class Pool(nn.Module):
-    """The mean over positions, (batch, seq, width) to (batch, width)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean(1)

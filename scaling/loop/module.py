@@ -18,17 +18,16 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
-from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, IterableDataset
 
 from isoflop.scaling.data.base import Examples, order
-from isoflop.scaling.families.base import Block, Model
+from isoflop.scaling.families.base import Model
+from isoflop.scaling.families.layers.block import Block
 from isoflop.scaling.loop import trunk
+from isoflop.scaling.loop.evaluate import arithmetic, evaluate, loss_count, loss_per_target
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.recipe.parametrization import Multipliers
 from isoflop.scaling.task import Task
-
-EVAL_BATCH = 64
 
 
 class DivergedError(Exception):
@@ -41,21 +40,6 @@ class Steps(IterableDataset[int]):
     def __iter__(self) -> Iterator[int]:
         while True:
             yield 0
-
-
-def loss_per_target(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Loss of every target, (batch, targets) [nats for cross-entropy]; 0 where the target is masked."""
-    if task.loss == "cross_entropy":
-        flat = cross_entropy(outputs.flatten(0, -2).float(), targets.flatten(), reduction="none", ignore_index=-1)
-        return flat.view(targets.shape[0], -1)
-    return mse_loss(outputs.float(), targets, reduction="none").flatten(1)
-
-
-def bearing(task: Task, targets: Tensor) -> Tensor:
-    """Losses that each example bears, (batch,): its unmasked targets; for mse the outputs."""
-    if task.loss == "cross_entropy":
-        return (targets >= 0).view(len(targets), -1).sum(1)
-    return torch.full((len(targets),), targets[0].numel(), device=targets.device)
 
 
 class ScalingModule(pl.LightningModule):
@@ -92,8 +76,9 @@ class ScalingModule(pl.LightningModule):
         self.marks, self.seed, self.first = list(marks), seed, first or marks[0]
         self.keep_trunk, self.micro_batch = keep_trunk, micro_batch or recipe.batch
         self.position = self.made = self.left_at = 0
-        self.trunk: trunk.Kept | None = None  # what was set aside, at the position left_at
+        self.trunk: trunk.State | None = None  # what was set aside, at the position left_at
         self.results: dict[int, dict[str, float]] = {}
+        self.last_loss: float | None = None  # mean training loss when it was last read
         self.register_buffer("since", torch.zeros(2))
         self.register_buffer("tail", torch.zeros(2))
 
@@ -107,11 +92,11 @@ class ScalingModule(pl.LightningModule):
         """Whether the present position belongs to a cooldown that is left again for the trunk."""
         return self.trunk is not None and self.goal != self.marks[-1]
 
-    def parting(self, goal: int) -> int:
+    def cooldown_start(self, goal: int) -> int:
         """The position at which the cooldown of a mark leaves the trunk."""
-        return math.floor(self.recipe.left(goal))
+        return math.floor(self.recipe.steps_before_cooldown(goal))
 
-    def plain_optimizer(self) -> torch.optim.Optimizer:
+    def bare_optimizer(self) -> torch.optim.Optimizer:
         """The optimiser itself, without Lightning's wrapper."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert not isinstance(optimizer, list)
@@ -138,8 +123,8 @@ class ScalingModule(pl.LightningModule):
 
     def training_step(self, _: int, __: int) -> None:
         step, goal, recipe = self.position, self.goal, self.recipe
-        if self.keep_trunk and self.trunk is None and step == self.parting(goal):
-            self.trunk, self.left_at = trunk.set_aside(self, self.plain_optimizer()), step
+        if self.keep_trunk and self.trunk is None and step == self.cooldown_start(goal):
+            self.trunk, self.left_at = trunk.set_aside(self, self.bare_optimizer()), step
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         for group in optimizer.param_groups:
@@ -158,15 +143,15 @@ class ScalingModule(pl.LightningModule):
 
         Returns the share of the loss; the shares of all ranks sum to the loss [nats per target].
         """
-        ranks, bearers = self.trainer.world_size, bearing(self.task, y).sum()
+        ranks, count = self.trainer.world_size, loss_count(self.task, y).sum()
         mine = (part.tensor_split(ranks)[self.global_rank].split(self.micro_batch) for part in (x, y))
         parts = list(zip(*mine, strict=True))
         total = torch.zeros((), device=self.device)
         for part_x, part_y in parts:
-            with self.arithmetic():
+            with arithmetic(self.device, self.recipe.precision):
                 losses = loss_per_target(self.task, self.model(part_x), part_y)
                 auxiliary = self.model.auxiliary()
-            loss = losses.sum() / bearers
+            loss = losses.sum() / count
             # the ranks' gradients are averaged, so each is made that of the mean loss times the ranks
             self.add_gradient((loss + auxiliary * (len(part_x) / len(x))) * ranks, last=part_x is parts[-1][0])
             total += loss.detach()
@@ -192,15 +177,15 @@ class ScalingModule(pl.LightningModule):
         if self.position != self.goal or self.goal in self.results:
             return
         total, steps = self.summed(self.tail)
-        found = self.evaluate() | {"L_train": total / steps}
-        wrong = [name for name, value in found.items() if not math.isfinite(value)]
+        results = evaluate(self.model, self.task, self.examples, self.recipe.precision) | {"L_train": total / steps}
+        wrong = [name for name, value in results.items() if not math.isfinite(value)]
         if wrong:
-            raise DivergedError(f"{wrong[0]} was {found[wrong[0]]} after the last of {self.goal} steps")
+            raise DivergedError(f"{wrong[0]} was {results[wrong[0]]} after the last of {self.goal} steps")
         if self.task.bytes_per_target:
-            found["L_bpb"] = found["L"] / math.log(2) / self.task.bytes_per_target
-        self.results[self.goal] = found
+            results["L_bpb"] = results["L"] / math.log(2) / self.task.bytes_per_target
+        self.results[self.goal] = results
         if self.trunk is not None:
-            trunk.take_up(self.trunk, self, self.plain_optimizer())
+            trunk.take_up(self.trunk, self, self.bare_optimizer())
             self.trunk, self.position = None, self.left_at
         if all(steps in self.results for steps in self.marks):
             self.trainer.should_stop = True
@@ -225,44 +210,13 @@ class ScalingModule(pl.LightningModule):
         self.since.zero_()
         if not math.isfinite(total):
             raise DivergedError(f"the training loss was {total} by step {self.position} of {self.goal}")
-        return float(total / count)
-
-    def arithmetic(self) -> torch.autocast:
-        """The precision of the recipe; parameters stay in float32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
-
-    @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
-        """L and its standard error over held-out examples [nats per target]: sums of losses over sums of targets.
-
-        And metric.*: the share of targets that the likeliest class meets, where targets are not tokens; what the
-        family's layers report, the mean over batches.
-        """
-        self.model.eval()
-        losses, counts, met, health = [], [], [], []
-        for x, y in self.examples.held_out(EVAL_BATCH):
-            with self.arithmetic():
-                outputs = self.model(x)
-            losses.append(loss_per_target(self.task, outputs, y).double().sum(1))
-            counts.append(bearing(self.task, y))
-            health.append(self.model.health())
-            if self.task.loss == "cross_entropy" and self.task.kind != "tokens":
-                met.append((outputs.argmax(-1) == y).sum())
-        self.model.train()
-        total, count = torch.cat(losses), torch.cat(counts)
-        mean = float(total.sum() / count.sum())
-        # ratio estimator over examples, Cochran 1977, eq. 2.39
-        error = (total - mean * count).std() * len(total) ** 0.5 / count.sum()
-        results = {"L": mean, "L_se": float(error)}
-        if met:
-            results["metric.accuracy"] = float(torch.stack(met).sum() / count.sum())
-        means = {name: torch.stack([batch[name] for batch in health]).mean() for name in health[0]}
-        return results | {f"metric.{name}": float(value) for name, value in means.items()}
+        self.last_loss = float(total / count)
+        return self.last_loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {"position": self.position, "made": self.made, "goal": self.goal}
-        kept = None if self.trunk is None else trunk.unsharded(self.trunk)
-        checkpoint |= {"trunk": kept, "left_at": self.left_at, "results": self.results}
+        copy = None if self.trunk is None else trunk.unsharded(self.trunk)
+        checkpoint |= {"trunk": copy, "left_at": self.left_at, "results": self.results}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.position, self.made = checkpoint["position"], checkpoint["made"]
@@ -276,4 +230,4 @@ class ScalingModule(pl.LightningModule):
             return False
         if checkpoint["goal"] == goals[0] and checkpoint["position"] < goals[0]:
             return True
-        return checkpoint["trunk"] is None and checkpoint["position"] <= self.parting(goals[0])
+        return checkpoint["trunk"] is None and checkpoint["position"] <= self.cooldown_start(goals[0])

@@ -1,9 +1,9 @@
 """Several ranks on one run: started by the run itself, watched by it, all ended when one dies.
 
-The run's own process trains nothing: it starts a process for every rank, takes the answer of the first, and is the one
+The run's own process trains nothing: it starts a process for every rank, takes the result of the first, and is the one
 that writes the record. So a multirun is never entered again by a rank, and a rank that dies leaves no other waiting.
 
-    rows = together(2, fit, plain, folder)          # fit(plain, folder) in two processes that know of each other
+    rows = train_ranks(2, function, config)         # function(config) in two processes that know of each other
 """
 
 import contextlib
@@ -19,6 +19,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from isoflop.errors import UserError
+from isoflop.scaling.frozen import Trainer
+from isoflop.scaling.process.signals import describe_exit
 
 LOCALHOST = "127.0.0.1"
 
@@ -27,8 +29,8 @@ class RankError(Exception):
     """A rank failed or died."""
 
 
-def together(ranks: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in so many processes that Lightning finds joined; returns what the first rank answers.
+def train_ranks(ranks: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in so many processes that Lightning finds joined; returns the result of the first rank.
 
     UserError where a rank raises one; RankError with the rank and its reason where one fails or dies.
     """
@@ -44,7 +46,7 @@ def together(ranks: int, function: Callable[..., Any], *arguments: Any) -> Any:
             process.start()
             theirs.close()
             started.append((process, ours))
-        return answer(started)
+        return first_result(started)
     finally:
         for process, _ in started:
             process.kill()
@@ -52,22 +54,22 @@ def together(ranks: int, function: Callable[..., Any], *arguments: Any) -> Any:
         hold.close()
 
 
-def placed(trainer: dict[str, Any]) -> dict[str, Any]:
+def placement(trainer: Trainer) -> dict[str, Any]:
     """What the config's trainer group is to Lightning's Trainer; of several devices the ranks exist already."""
     from pytorch_lightning.plugins.environments import LightningEnvironment
     from pytorch_lightning.strategies import ModelParallelStrategy
 
-    devices = trainer["devices"]
-    strategy: Any = trainer["strategy"] if devices > 1 else "auto"
+    devices = trainer.devices
+    strategy: Any = trainer.strategy if devices > 1 else "auto"
     if strategy == "fsdp":
         # the second FSDP of torch, fully_shard: parameters keep their names and shapes, and so their groups
         strategy = ModelParallelStrategy(devices, tensor_parallel_size=1, save_distributed_checkpoint=False)
     # no scheduler is asked for ranks
     environment = [LightningEnvironment()]
-    return {"accelerator": trainer["accelerator"], "devices": devices, "strategy": strategy, "plugins": environment}
+    return {"accelerator": trainer.accelerator, "devices": devices, "strategy": strategy, "plugins": environment}
 
 
-def answer(started: list[tuple[BaseProcess, Connection]]) -> Any:
+def first_result(started: list[tuple[BaseProcess, Connection]]) -> Any:
     """What the first rank sends, once every rank has ended well."""
     first, waiting = None, {pipe: (rank, process) for rank, (process, pipe) in enumerate(started)}
     while waiting:
@@ -75,21 +77,16 @@ def answer(started: list[tuple[BaseProcess, Connection]]) -> Any:
             assert isinstance(pipe, Connection)
             rank, process = waiting.pop(pipe)
             try:
-                good, said = pipe.recv()
+                good, result = pipe.recv()
             except EOFError:
                 process.join()
-                raise RankError(f"rank {rank} of {len(started)} died ({how(process.exitcode)})") from None
-            if isinstance(said, UserError):
-                raise said
+                raise RankError(f"rank {rank} of {len(started)} died ({describe_exit(process.exitcode)})") from None
+            if isinstance(result, UserError):
+                raise result
             if not good:
-                raise RankError(f"rank {rank} of {len(started)}: {said}")
-            first = said if rank == 0 else first
+                raise RankError(f"rank {rank} of {len(started)}: {result}")
+            first = result if rank == 0 else first
     return first
-
-
-def how(code: int | None) -> str:
-    """How a process ended, in words."""
-    return f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
 
 
 def free_port() -> int:
@@ -112,11 +109,12 @@ def _rank(
     hold.close()  # else the lifeline would not break with the run's process
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run's process, which ends the ranks
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": str(ranks)}
     os.environ |= {"MASTER_ADDR": LOCALHOST, "MASTER_PORT": str(port)}
     try:
-        said = function(*arguments)
-        pipe.send((True, said if rank == 0 else None))
+        result = function(*arguments)
+        pipe.send((True, result if rank == 0 else None))
     except UserError as error:
         pipe.send((False, error))
     except Exception as error:

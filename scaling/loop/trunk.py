@@ -1,8 +1,8 @@
 """The trunk that several marks share: a copy of all that training changes, set aside and taken up again.
 
-kept = set_aside(module, optimizer)
+state = set_aside(module, optimizer)
 ...                                       # a cooldown
-take_up(kept, module, optimizer)          # to the same bits
+take_up(state, module, optimizer)          # to the same bits
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from isoflop.scaling.recipe.optimizers import Joint
 
 # tensors of the module, tensors of its optimiser
-Kept = tuple[list[Tensor], list[Tensor]]
+State = tuple[list[Tensor], list[Tensor]]
 
 
 def parts(optimizer: torch.optim.Optimizer) -> Sequence[torch.optim.Optimizer]:
@@ -23,7 +23,7 @@ def parts(optimizer: torch.optim.Optimizer) -> Sequence[torch.optim.Optimizer]:
     return optimizer.parts if isinstance(optimizer, Joint) else (optimizer,)
 
 
-def tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> Kept:
+def tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
     """All tensors that training changes, in an order that does not change."""
     for part in module.modules():
         if isinstance(part, FSDPModule):
@@ -39,30 +39,30 @@ def tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> Kept:
     return [*module.parameters(), *module.buffers()], of_optimizer
 
 
-def set_aside(module: nn.Module, optimizer: torch.optim.Optimizer) -> Kept:
+def set_aside(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
     """A copy of all that training changes."""
     of_module, of_optimizer = tensors(module, optimizer)
     return [t.detach().clone() for t in of_module], [t.detach().clone() for t in of_optimizer]
 
 
 @torch.no_grad()
-def take_up(kept: Kept, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def take_up(state: State, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Give the module and its optimiser what was set aside."""
     of_module, of_optimizer = tensors(module, optimizer)
-    for tensor, copy in zip(of_module, kept[0], strict=True):
+    for tensor, copy in zip(of_module, state[0], strict=True):
         tensor.copy_(sharded_as(tensor, copy))
-    if kept[1]:
-        for tensor, copy in zip(of_optimizer, kept[1], strict=True):
+    if state[1]:
+        for tensor, copy in zip(of_optimizer, state[1], strict=True):
             tensor.copy_(sharded_as(tensor, copy))
     else:  # set aside before its first step
         for part in parts(optimizer):
             part.state.clear()
 
 
-def unsharded(kept: Kept) -> Kept:
+def unsharded(state: State) -> State:
     """The same with every tensor whole, as a checkpoint keeps it; all ranks take part."""
-    whole = [[t.full_tensor() if isinstance(t, DTensor) else t for t in part] for part in kept]
-    return whole[0], whole[1]
+    of_module, of_optimizer = ([t.full_tensor() if isinstance(t, DTensor) else t for t in part] for part in state)
+    return of_module, of_optimizer
 
 
 def sharded_as(tensor: Tensor, copy: Tensor) -> Tensor:

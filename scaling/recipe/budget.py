@@ -1,44 +1,72 @@
-"""How long a run is: exactly one of D, C, D_per_N and epochs, one value or a mark for each of several.
+"""How long a run is: exactly one of D, C, D_per_N and epochs, one value or a mark for each of several (no torch).
 
-name, values = chosen({"D": [1e5, 1e6]})
-targets(name, 1e6, cost=cost, unique=1_000_000)
+budget = Budget(D=[1e5, 1e6])
+budget.name, budget.values                  # "D", [1e5, 1e6]
+targets("D", 1e6, cost=cost, unique=1_000_000)
 steps(1e6, targets_per_step=1024)
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
+from isoflop.checks import positive
 from isoflop.errors import UserError
-from isoflop.scaling.cost import Cost
+
+if TYPE_CHECKING:
+    from isoflop.scaling.cost import Cost
 
 NAMES = ("D", "C", "D_per_N", "epochs")
 
-
-def chosen(budget: Mapping[str, Any]) -> tuple[str, list[float]]:
-    """The one budget that was given and its values, ascending, each once; one epoch where none was."""
-    given = {name: value for name, value in budget.items() if value is not None}
-    if not given:
-        return "epochs", [1]
-    if len(given) > 1:
-        both = " and ".join(f"budget.{name}={value}" for name, value in given.items())
-        raise UserError(f"{both} are two budgets at once; give exactly one of budget.{', budget.'.join(NAMES)}")
-    name, value = next(iter(given.items()))
-    values = value if isinstance(value, list) else [value]
-    for one in values:
-        if isinstance(one, bool) or not isinstance(one, (int, float)) or not 0 < one < math.inf:
-            raise UserError(f"budget.{name}={value!r} is not a number above 0; give budget.{name}=1e6, say")
-    if not values:
-        raise UserError(f"budget.{name}=[] holds no mark; give budget.{name}=[1e5,1e6], say")
-    return name, sorted(set(values))
+Value = float | list[float] | None
 
 
-def several(budget: Mapping[str, Any]) -> bool:
-    """Whether a budget asks for marks along one run: a list was given."""
-    return any(isinstance(value, list) for value in budget.values())
+@dataclass(frozen=True)
+class Budget:
+    """What a run may use: one of these is given, as a number or as a list with a number for each mark."""
+
+    D: Value = None
+    """Training targets."""
+    C: Value = None
+    """Training FLOPs."""
+    D_per_N: Value = None
+    """Training targets per parameter that multiplies."""
+    epochs: Value = None
+    """Passes over the distinct training targets; one where no budget is given."""
+
+    def __post_init__(self) -> None:
+        given = self._given
+        if len(given) > 1:
+            both = " and ".join(f"budget.{name}={value}" for name, value in given.items())
+            raise UserError(f"{both} are two budgets at once; give exactly one of budget.{', budget.'.join(NAMES)}")
+        for name, value in given.items():
+            if value == []:
+                raise UserError(f"budget.{name}=[] holds no mark; give budget.{name}=[1e5,1e6], say")
+            for one in value if isinstance(value, list) else [value]:
+                positive(f"budget.{name}", one, f"; give budget.{name}=1e6, say")
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @property
+    def name(self) -> str:
+        """The one that was given; epochs where none was."""
+        return next(iter(self._given), "epochs")
+
+    @property
+    def values(self) -> list[float]:
+        """Its values, a mark for each, ascending; one epoch where none was given."""
+        value = self._given.get(self.name, 1)
+        return sorted(set(value)) if isinstance(value, list) else [value]
+
+    @property
+    def several(self) -> bool:
+        """Whether it asks for marks along one run: a list was given."""
+        return isinstance(self._given.get(self.name), list)
 
 
-def targets(name: str, value: float, cost: Cost, unique: int) -> float:
+def targets(name: str, value: float, cost: "Cost", unique: int) -> float:
     """Training targets of a budget; unique: distinct ones, what an epoch is. D counts targets, C FLOPs."""
     return {
         "D": value,

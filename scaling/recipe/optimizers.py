@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from isoflop.checks import not_negative, one_of, positive, share, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.families.base import Family, Model, not_negative, one_of, positive, whole
+from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.recipe.parametrization import Multipliers, parametrize, standard
 from isoflop.scaling.task import Task
 
@@ -48,12 +49,11 @@ class AdamW:
     base_depth: int = 2
 
     def __post_init__(self) -> None:
-        whole("recipe.batch", self.batch)
+        whole_number("recipe.batch", self.batch)
         for name in ("lr", "eps", "clip"):
             positive(f"recipe.{name}", getattr(self, name))
         for name in ("beta1", "beta2", "warmup", "cooldown"):
-            if not (isinstance(value := getattr(self, name), (int, float)) and 0 <= value < 1):
-                raise UserError(f"recipe.{name}={value!r} is not a number from 0 up to 1")
+            share(f"recipe.{name}", getattr(self, name))
         if self.warmup + self.cooldown > 1:
             raise UserError(
                 f"recipe.warmup={self.warmup} and recipe.cooldown={self.cooldown} exceed the run; lower one"
@@ -62,8 +62,8 @@ class AdamW:
         one_of("recipe.precision", self.precision, PRECISIONS)
         one_of("recipe.parametrization", self.parametrization, PARAMETRIZATIONS)
         one_of("recipe.schedule", self.schedule, SCHEDULES)
-        whole("recipe.base_width", self.base_width)
-        whole("recipe.base_depth", self.base_depth)
+        whole_number("recipe.base_width", self.base_width)
+        whole_number("recipe.base_depth", self.base_depth)
 
     def rate(self, step: int, steps: int, first: int | None = None) -> float:
         """Learning rate of a step (from 0) of `steps`: warm-up, constant, then 1 - sqrt (arXiv:2405.18392).
@@ -75,11 +75,11 @@ class AdamW:
         if self.schedule == "cosine":
             falling = (1 + math.cos(math.pi * max(0.0, (step + 1 - warm) / (steps - warm + 1)))) / 2
         else:
-            left = self.left(steps)
-            falling = 1.0 - ((step + 1 - left) / (steps - left + 1)) ** 0.5 if step + 1 > left else 1.0
+            start = self.steps_before_cooldown(steps)
+            falling = 1.0 - ((step + 1 - start) / (steps - start + 1)) ** 0.5 if step + 1 > start else 1.0
         return self.lr * rising * falling
 
-    def left(self, steps: int) -> float:
+    def steps_before_cooldown(self, steps: int) -> float:
         """Steps before the cooldown; the whole ones are shared with every longer run."""
         return steps - self.cooldown * steps
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from isoflop.scaling.families.base import Block, Family, Model
+from isoflop.scaling.families.base import Family, Model
+from isoflop.scaling.families.layers.block import Block
 from isoflop.scaling.task import Task
 
 # module -> the axes of its weight that a product sums over; an embedding's rows are looked up, not summed
@@ -96,9 +97,9 @@ def multipliers(
 
 def fan_in(name: str, parameter: nn.Parameter, owner: nn.Module) -> tuple[int, ...]:
     """The axes summed over; none for vectors and tables. A parameter can say so itself by `fan_in_axes`."""
-    said = getattr(parameter, "fan_in_axes", None)
-    if said is not None:
-        return tuple(said)
+    axes = getattr(parameter, "fan_in_axes", None)
+    if axes is not None:
+        return tuple(axes)
     if parameter.dim() < 2:
         return ()
     for kind, axes in FAN_IN.items():

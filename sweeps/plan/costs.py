@@ -1,31 +1,31 @@
 """What runs would cost, asked of the left side once and remembered: sizes, FLOPs, memory, seconds per step.
 
-    answers = described(plains)          # one for each config; a worker process is started for what is new
-    seconds(plains, answers)             # of each run, from short measurements of each family, also remembered
+    plans = describe(configs)            # one for each config; a worker process is started for what is new
+    seconds(configs, plans)              # of each run, from short measurements of each family, also remembered
 
 The memory is a folder of small files under the user's cache, known by the hash of the config and of the sources of
 scaling/; deleting it costs nothing but time.
 """
 
-import json
 import math
 import os
 import platform
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from isoflop import record
+from isoflop import files, record
 from isoflop.errors import UserError
-from isoflop.scaling import frozen as config
-from isoflop.scaling import identity
-from isoflop.sweeps import workers as processes
+from isoflop.scaling import frozen, identity
+from isoflop.scaling.frozen import FrozenConfig, RunPlan
+from isoflop.scaling.hardware import threads
+from isoflop.sweeps import workers
 from isoflop.sweeps.machine import gpus
 
-Answer = dict[str, Any]
 # a measured speed serves steps up to so many times larger or smaller without another
 NEAR = 1.3
 # training FLOPs of a step above which speed is carried over, not measured: a fifth of a second on a core
@@ -36,7 +36,7 @@ LARGEST_STEP = {"cpu": 1e10, "gpu": 1e12}
 def cache() -> Path:
     """The folder of what is remembered for this code."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    root, content = Path(config.__file__).parent, sha256()
+    root, content = Path(frozen.__file__).parent, sha256()
     for path in sorted(root.rglob("*.py")):
         content.update(path.read_bytes())
     return home / "isoflop" / content.hexdigest()[:12]
@@ -44,104 +44,98 @@ def cache() -> Path:
 
 def remembered(name: str) -> dict[str, Any]:
     """What a file of the cache holds; nothing where it is not there or not whole."""
-    try:
-        found = json.loads((cache() / name).read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    data = files.read_json(cache() / name)
+    return data if isinstance(data, dict) else {}
 
 
 def remember(name: str, more: dict[str, Any]) -> None:
     """Add to a file of the cache; one that cannot be written is no harm."""
     try:
-        record.write_text(cache() / name, json.dumps(remembered(name) | more))
+        files.write_json(cache() / name, remembered(name) | more)
     except OSError:
         return
 
 
-def shape(plain: config.Config) -> str:
+def shape(config: FrozenConfig) -> str:
     """Hash of what a run's cost follows from: all but its seed and names."""
-    parts = ("family", "data", "recipe", "budget", "trainer", "names")
-    return identity.digest([gpus(), *(plain[part] for part in parts)])[:16]
+    data = config.to_json()
+    return identity.digest([gpus(), *(data[part] for part in (*identity.CHOICES, "budget", "trainer", "names"))])[:16]
 
 
-def described(plains: list[config.Config], progress: Callable[[float], None] = lambda share: None) -> list[Answer]:
+def describe(
+    configs: list[FrozenConfig], progress: Callable[[float], None] = lambda share: None
+) -> list[RunPlan | UserError]:
     """What the left side says of each config (scaling.estimate.describe); what is refused is asked again each time."""
-    keys = [shape(plain) for plain in plains]
-    known = remembered("costs.json")
-    new = {key: plain | {"seed": 0} for key, plain in zip(keys, plains, strict=True) if key not in known}
-    for plain in plains:
-        if not isinstance(plain["seed"], int) or plain["seed"] < 0:
-            raise UserError(f"seed={plain['seed']!r} is not a whole number of at least 0")
-    answers = dict(zip(new, asked(list(new.values()), progress), strict=True))
-    good = {key: answer for key, answer in answers.items() if "error" not in answer}
+    keys = [shape(config) for config in configs]
+    plans: dict[str, RunPlan | UserError] = {
+        key: RunPlan.from_json(plan) for key, plan in remembered("costs.json").items() if key in set(keys)
+    }
+    new = {key: replace(config, seed=0) for key, config in zip(keys, configs, strict=True) if key not in plans}
+    described = dict(zip(new, _ask(list(new.values()), progress), strict=True))
+    good = {key: plan.to_json() for key, plan in described.items() if isinstance(plan, RunPlan)}
     if good:
         remember("costs.json", good)
-    everything = known | answers
-    return [everything[key] for key in keys]
+    plans |= described
+    return [plans[key] for key in keys]
 
 
-def asked(plains: list[config.Config], progress: Callable[[float], None]) -> list[Answer]:
+def _ask(configs: list[FrozenConfig], progress: Callable[[float], None]) -> list[RunPlan | UserError]:
     """Ask about configs, those of one architecture together, in as many workers as there are cores."""
     groups: dict[str, list[int]] = {}
-    for at, plain in enumerate(plains):
-        groups.setdefault(identity.digest([plain["family"], plain["data"]]), []).append(at)
-    batches = [[plains[at] for at in members] for members in groups.values()]
-    found: list[Answer] = [{} for _ in plains]
-    done = 0
-    calls = processes.calls("isoflop.scaling.estimate:describe", [(batch,) for batch in batches])
-    for members, answers in zip(groups.values(), calls, strict=True):
-        for at, answer in zip(members, answers, strict=True):
-            found[at] = answer
-        done += len(members)
-        progress(done / len(plains))
-    return found
+    for index, config in enumerate(configs):
+        groups.setdefault(identity.digest([config.family, config.data]), []).append(index)
+    batches = [[configs[index] for index in members] for members in groups.values()]
+    plans: dict[int, RunPlan | UserError] = {}
+    calls = workers.calls("isoflop.scaling.estimate:describe", [(batch,) for batch in batches])
+    for members, batch in zip(groups.values(), calls, strict=True):
+        plans |= dict(zip(members, batch, strict=True))
+        progress(len(plans) / len(configs))
+    return [plans[index] for index in range(len(configs))]
 
 
 def seconds(
-    plains: list[config.Config], answers: list[Answer], progress: Callable[[float], None] = lambda share: None
+    configs: list[FrozenConfig], plans: list[RunPlan], progress: Callable[[float], None] = lambda share: None
 ) -> list[float]:
     """Time that each run would take on this machine [s], from short runs at the smallest and largest step of a family.
 
     Between them the time of a step is a straight line in logarithms; beyond them it is in proportion to its FLOPs, and
     no less than that of the smallest.
     """
-    kinds = [kind(plain) for plain in plains]
+    kinds = [kind(config) for config in configs]
     speeds = remembered("speeds.json")
-    lacking = unmeasured(kinds, answers, speeds)
-    measured = processes.calls("isoflop.scaling.estimate:time_step", [(plains[at],) for at in lacking])
-    for done, (at, found) in enumerate(zip(lacking, measured, strict=True), start=1):
-        points = speeds.setdefault(kinds[at], [])
-        points.append([answers[at]["step_C"], found["step_s"], found["rest_s"]])
+    lacking = unmeasured(kinds, plans, speeds)
+    measured = workers.calls("isoflop.scaling.estimate:time_step", [(configs[index],) for index in lacking])
+    for done, (index, times) in enumerate(zip(lacking, measured, strict=True), start=1):
+        points = speeds.setdefault(kinds[index], [])
+        points.append([plans[index].step_C, times["step_s"], times["rest_s"]])
         points.sort()
         progress(done / len(lacking))
     if lacking:
-        remember("speeds.json", {kinds[at]: speeds[kinds[at]] for at in lacking})
+        remember("speeds.json", {kinds[index]: speeds[kinds[index]] for index in lacking})
     return [
-        answer["steps"] * step_s(answer["step_C"], speeds[name])
-        + len(answer["marks"]) * rest_s(answer["step_C"], speeds[name])
-        for name, answer in zip(kinds, answers, strict=True)
+        plan.steps * step_s(plan.step_C, speeds[name]) + len(plan.marks) * rest_s(plan.step_C, speeds[name])
+        for name, plan in zip(kinds, plans, strict=True)
     ]
 
 
-def kind(plain: config.Config) -> str:
+def kind(config: FrozenConfig) -> str:
     """Hash of what a speed belongs to: this machine, and all of a run's architecture and recipe but its size."""
-    family = {k: v for k, v in plain["family"].items() if k not in ("width", "depth", "lr")}
-    recipe = {k: v for k, v in plain["recipe"].items() if k in ("batch", "precision")}
-    data = {k: v for k, v in plain["data"].items() if k != "size"}
-    machine = [platform.node(), gpus(), config.threads()]
-    return identity.digest([*machine, plain["names"], family, data, recipe, plain["trainer"]])[:16]
+    family = {k: v for k, v in config.family.items() if k not in (*record.DIALS, "lr")}
+    recipe = {k: v for k, v in config.recipe.items() if k in ("batch", "precision")}
+    data = {k: v for k, v in config.data.items() if k != "size"}
+    machine = [platform.node(), gpus(), threads()]
+    return identity.digest([*machine, asdict(config.names), family, data, recipe, asdict(config.trainer)])[:16]
 
 
-def unmeasured(kinds: list[str], answers: list[Answer], speeds: dict[str, Any]) -> list[int]:
+def unmeasured(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -> list[int]:
     """The configs to measure: the smallest and the largest step of each kind where no measurement is near."""
     limit, wanted = LARGEST_STEP["gpu" if gpus() else "cpu"], []
     for name in dict.fromkeys(kinds):
-        members = sorted((at for at, other in enumerate(kinds) if other == name), key=lambda at: answers[at]["step_C"])
-        small = [at for at in members if answers[at]["step_C"] <= limit] or members[:1]
+        members = sorted((at for at, other in enumerate(kinds) if other == name), key=lambda at: plans[at].step_C)
+        small = [at for at in members if plans[at].step_C <= limit] or members[:1]
         have = [point[0] for point in speeds.get(name, [])]
         for at in dict.fromkeys((small[0], small[-1])):
-            size = answers[at]["step_C"]
+            size = plans[at].step_C
             if not any(1 / NEAR <= size / other <= NEAR for other in have):
                 wanted.append(at)
                 have.append(size)

@@ -9,12 +9,11 @@ Nothing is trained but a few steps of each family, to learn how fast this machin
 
 import contextlib
 import heapq
-import json
 import os
 import platform
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,16 +23,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-from isoflop import conf, record
+from isoflop import conf, files, record
 from isoflop.errors import UserError
-from isoflop.scaling import frozen as config
-from isoflop.scaling import identity
-from isoflop.scaling.peaks import PEAKS, peak
-from isoflop.sweeps import workers as processes
+from isoflop.scaling import identity, resume
+from isoflop.scaling.columns import columns
+from isoflop.scaling.frozen import FrozenConfig, RunPlan, Trainer, register_resolvers
+from isoflop.scaling.hardware import PEAKS, peak
+from isoflop.sweeps import workers
 from isoflop.sweeps.compose import compose, grids_of
 from isoflop.sweeps.launcher import Settings
 from isoflop.sweeps.plan import costs
-from isoflop.sweeps.sweeper import checked, progress
+from isoflop.sweeps.sweeper import check, progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,35 +83,35 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> Plan:
     """
     import pandas as pd
 
-    processes.warm()  # imports torch while the grid is composed
+    workers.warm()  # imports torch while the grid is composed
     grid = composed(list(overrides))
-    plains = checked(grid.plains)
-    answers = [plain["plan"] for plain in plains]
+    configs = check(grid.configs)
+    plans = [config.plan for config in configs if config.plan]  # all have one, now that they are checked
     if device:
-        times, speed = by_peak(plains, device, mfu)
+        times, speed = by_peak(configs, plans, device, mfu)
     else:
-        with progress("measuring speed") as told:
-            times = costs.seconds(plains, answers, told)
+        with progress("measuring speed") as report:
+            times = costs.seconds(configs, plans, report)
         speed = "by short runs of each family on this machine"
     out = Path(grid.out)
-    rows = [line(plain, seconds, out) for plain, seconds in zip(plains, times, strict=True)]
+    rows = [line(*run, out) for run in zip(configs, plans, times, strict=True)]
     marks = [
-        {key: row[key] for key in ("run_id", "family", "data", "width", "depth", "seed", "lr", "N", "done")}
-        | {"D": mark["D"], "C": mark["C"], "C_spent": row["C"]}
-        for row, answer in zip(rows, answers, strict=True)
-        for mark in answer["marks"]
+        {key: row[key] for key in ("run_id", "data", *record.WHO, "lr", "N", "done")}
+        | {"D": mark.D, "C": mark.C, "C_spent": row["C"]}
+        for row, run in zip(rows, plans, strict=True)
+        for mark in run.marks
     ]
-    return Plan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots(grid.launcher, plains[0]), speed)
+    return Plan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots(grid.launcher, configs[0].trainer), speed)
 
 
-def by_peak(plains: list[config.Config], device: str, mfu: float) -> tuple[list[float], str]:
+def by_peak(configs: list[FrozenConfig], plans: list[RunPlan], device: str, mfu: float) -> tuple[list[float], str]:
     """Seconds of each run on a GPU by a share of its dense peak, and how that was predicted in words."""
     top = peak(device, "bf16")
     if top is None:
         raise UserError(f"--device {device} is not in the table of peaks; it has {', '.join(PEAKS)}")
-    times = [plain["plan"]["C"] / (top * mfu * plain["trainer"]["devices"]) for plain in plains]
+    times = [run.C / (top * mfu * config.trainer.devices) for config, run in zip(configs, plans, strict=True)]
     speed = f"at {mfu:.0%} of the dense bf16 peak of {device}, {top:.3g} FLOP/s; small models reach less"
-    if any(plain["recipe"]["precision"] != "bf16" for plain in plains):
+    if any(config.recipe["precision"] != "bf16" for config in configs):
         speed += ", and recipe.precision=fp32 far less"
     return times, speed
 
@@ -121,7 +121,7 @@ class Grid(NamedTuple):
 
     out: str
     launcher: dict[str, Any]
-    plains: list[config.Config]
+    configs: list[FrozenConfig]
 
 
 def composed(overrides: list[str]) -> Grid:
@@ -130,10 +130,10 @@ def composed(overrides: list[str]) -> Grid:
         raise UserError("a plan is of a grid; leave hydra/sweeper= out")
     key = identity.digest([overrides, yamls(), platform.python_version(), os.getcwd()])[:16]
     if known := costs.remembered("grid.json").get(key):
-        return Grid(
-            known["out"], known["launcher"], [plain | {"code": config.code(plain)} for plain in known["plains"]]
-        )
-    config.register_resolvers()
+        before = (FrozenConfig.from_json(config) for config in known["configs"])
+        configs = [replace(config, code=config.present_code()) for config in before]
+        return Grid(known["out"], known["launcher"], configs)
+    register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3", job_name="isoflop"):
         loader = GlobalHydra.instance().config_loader()
         cfg = loader.load_configuration("train", overrides, RunMode.MULTIRUN)
@@ -141,13 +141,14 @@ def composed(overrides: list[str]) -> Grid:
         sweeper = cfg.hydra.sweeper
         grids = grids_of(sweeper.params, sweeper.grids)
         context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
-        plains = compose(context, cfg, grids, list(cfg.hydra.overrides.task))
+        configs = compose(context, cfg, grids, list(cfg.hydra.overrides.task))
         launcher = OmegaConf.to_container(cfg.hydra.launcher)
         assert isinstance(launcher, dict)
-        found = Grid(str(cfg.hydra.sweep.dir), {str(name): value for name, value in launcher.items()}, plains)
+        grid = Grid(str(cfg.hydra.sweep.dir), {str(name): value for name, value in launcher.items()}, configs)
+    data = grid._asdict() | {"configs": [config.to_json() for config in grid.configs]}
     with contextlib.suppress(OSError):  # the last alone is kept: it is large
-        record.write_text(costs.cache() / "grid.json", json.dumps({key: found._asdict()}))
-    return found
+        files.write_json(costs.cache() / "grid.json", {key: data})
+    return grid
 
 
 def yamls() -> str:
@@ -157,23 +158,23 @@ def yamls() -> str:
     return identity.digest([path.read_text(encoding="utf-8") for path in paths])
 
 
-def slots(launcher: dict[str, Any], plain: config.Config) -> int:
+def slots(launcher: dict[str, Any], trainer: Trainer) -> int:
     """Runs at a time: on this machine by the settings of the local launcher, elsewhere as many as the launcher says."""
     settings = {key: value for key, value in launcher.items() if key != "_target_"}
     if str(launcher.get("_target_", "")).endswith("LocalLauncher"):
-        return len(Settings(**settings).slots(plain["trainer"]))
+        return len(Settings(**settings).slots(trainer))
     at_a_time = settings.get("array_parallelism") or settings.get("n_jobs")
     return at_a_time if isinstance(at_a_time, int) and at_a_time > 0 else 1
 
 
-def line(plain: config.Config, seconds: float, out: Path) -> dict[str, Any]:
+def line(config: FrozenConfig, plan: RunPlan, seconds: float, out: Path) -> dict[str, Any]:
     """A run as a row of the plan."""
-    answer = plain["plan"]
-    who = {"run_id": plain["run_id"], "family": plain["names"]["family"], "data": plain["names"]["data"]}
-    size = {"width": plain["family"]["width"], "depth": plain["family"]["depth"], "seed": plain["seed"]}
-    known = {key: answer[key] for key in ("lr", "N", "D", "C", "steps", "memory")}
-    where = {"devices": plain["trainer"]["devices"], "done": config.done(out / plain["run_id"], plain)}
-    return who | size | known | {"marks": len(answer["marks"]), "seconds": seconds} | where
+    known = columns(config)
+    who = {key: known[key] for key in ("run_id", "family", "data", *record.DIALS, "seed")}
+    size = {key: getattr(plan, key) for key in ("lr", "N", "D", "C", "steps", "memory")}
+    done = resume.is_done(out / config.run_id, config)
+    where = {"devices": config.trainer.devices, "done": done}
+    return who | size | {"marks": len(plan.marks), "seconds": seconds} | where
 
 
 def price(text: str) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from isoflop import record
 from isoflop.analysis.design.next_runs import improve
 from isoflop.analysis.design.simulate import Resolution, Truth, resolve, warnings
 from isoflop.analysis.fitting.fit import fit
@@ -97,7 +98,7 @@ def outcome(
         if left.empty:
             raise UserError("--improve chooses among runs that are not made yet, and all of these are; give others")
         picks = improve(have, left, truth, target_C=asked.target, n=asked.improve)
-        sizes = left.drop_duplicates("run_id").set_index("run_id")[["width", "depth", "seed"]]
+        sizes = left.drop_duplicates("run_id").set_index("run_id")[[*record.DIALS, "seed"]]
         picks = picks.join(sizes, on="run_id")
     return Outcome(family, data, resolution, [*warnings(together, truth), *later], picks)
 

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from isoflop import record
 from isoflop.sweeps.plan.plan import OVERHEAD_S, Plan
 from isoflop.sweeps.plan.resolution import Outcome
 from isoflop.wording import clock, short
@@ -28,9 +29,9 @@ def runs(made: Plan, everything: bool = False) -> RenderableType:
 
 def each(table: pd.DataFrame) -> Table:
     """A line for each run."""
-    shown = grid("family", "data", "width", "depth", "seed", "N", "D", "C", "lr", "memory", "time", "")
+    shown = grid("family", "data", *record.DIALS, "seed", "N", "D", "C", "lr", "memory", "time", "")
     for row in table.to_dict("records"):
-        who = [row["family"], row["data"], *(str(row[key]) for key in ("width", "depth", "seed"))]
+        who = [row["family"], row["data"], *(str(row[key]) for key in (*record.DIALS, "seed"))]
         sizes = [short(row[key]) for key in ("N", "D", "C", "lr")]
         if row["marks"] > 1:
             sizes[1] += f" ({row['marks']} marks)"
@@ -79,9 +80,9 @@ def next_runs(picks: pd.DataFrame) -> RenderableType:
     """The runs that narrow the target most for their compute."""
     if picks.empty:
         return Text("no further run of these narrows the target")
-    shown = grid("next", "width", "depth", "seed", "N", "D", "FLOPs", "half-width of L at the target, before", "after")
+    shown = grid("next", *record.DIALS, "seed", "N", "D", "FLOPs", "half-width of L at the target, before", "after")
     for place, row in enumerate(picks.to_dict("records"), start=1):
-        who = [str(place), *(str(row[key]) for key in ("width", "depth", "seed"))]
+        who = [str(place), *(str(row[key]) for key in (*record.DIALS, "seed"))]
         sizes = [short(row[key]) if key in row else "" for key in ("N", "D", "cost")]
         shown.add_row(*who, *sizes, f"{row['before']:.2%}", f"{row['after']:.2%}")
     return shown

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
 from isoflop import record
-from isoflop.scaling import frozen as config
-from isoflop.scaling.loop import watch
-from isoflop.scaling.loop.module import loss_per_target
+from isoflop.folder import RunFolder
+from isoflop.scaling.frozen import FrozenConfig, freeze, register_resolvers, resolve, thaw
+from isoflop.scaling.loop.checkpoints import Checkpoints
+from isoflop.scaling.loop.evaluate import loss_per_target
+from isoflop.scaling.provenance import Code
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.run import run_one
 from isoflop.scaling.task import Task
@@ -27,12 +30,12 @@ pytestmark = pytest.mark.filterwarnings(
 
 def frozen(folder: Path, *overrides: str) -> Path:
     """A run's folder with its frozen config."""
-    config.register_resolvers()
+    register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         arguments = ["family=lstm", "family.width=8", "family.depth=1", "budget.D=3e3", *TINY, *overrides]
         cfg = compose("train", arguments, return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
-        config.freeze(config.resolved(cfg), folder)
+        freeze(resolve(cfg), folder)
     return folder
 
 
@@ -48,20 +51,20 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
 ) -> None:
     size = [f"family={family}", f"recipe={recipe}", "family.width=16", "trainer.checkpoint_every_s=0"]
     (whole,) = run_one(frozen(tmp_path / "whole", *size))
-    point, steps_made = watch.Watch.on_train_batch_end, []
+    point, steps_made = Checkpoints.on_train_batch_end, []
 
-    def interrupted(self: watch.Watch, trainer: Any, module: Any, *rest: Any) -> None:
+    def interrupted(self: Checkpoints, trainer: Any, module: Any, *rest: Any) -> None:
         point(self, trainer, module, *rest)
         steps_made.append(module.position)
         if module.position == stop:
             raise RuntimeError("interrupted")
 
-    monkeypatch.setattr(watch.Watch, "on_train_batch_end", interrupted)
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", interrupted)
     (failed,) = run_one(frozen(tmp_path / "cut", *size))
     assert failed["status"] == "failed"
     assert failed["reason"] == "RuntimeError: interrupted"
     monkeypatch.setattr(
-        watch.Watch, "on_train_batch_end", lambda s, t, m, *r: (steps_made.append(m.position), point(s, t, m, *r))
+        Checkpoints, "on_train_batch_end", lambda s, t, m, *r: (steps_made.append(m.position), point(s, t, m, *r))
     )
     (resumed,) = run_one(tmp_path / "cut")
     assert steps_made == list(range(1, 48))  # every step once: it went on, it did not begin again
@@ -75,23 +78,23 @@ def test_a_checkpoint_of_other_code_or_torn_is_begun_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
 ) -> None:
     (whole,) = run_one(frozen(tmp_path / "whole", "trainer.checkpoint_every_s=0"))
-    beat, steps_made = watch.Watch.on_train_batch_end, []
+    beat, steps_made = Checkpoints.on_train_batch_end, []
 
-    def interrupted(self: watch.Watch, trainer: Any, module: Any, *rest: Any) -> None:
+    def interrupted(self: Checkpoints, trainer: Any, module: Any, *rest: Any) -> None:
         beat(self, trainer, module, *rest)
         steps_made.append(module.position)
         if len(steps_made) == 20:
             raise RuntimeError("interrupted")
 
-    monkeypatch.setattr(watch.Watch, "on_train_batch_end", interrupted)
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", interrupted)
     folder = frozen(tmp_path / "cut", "trainer.checkpoint_every_s=0")
     run_one(folder)
     if spoil == "code":
-        other = {"git": "f" * 12, "dirty": False}
-        monkeypatch.setattr(config, "code", lambda plain: other)
-        config.freeze(config.thaw(folder) | {"code": other}, folder)
+        other = Code("f" * 12, False)
+        monkeypatch.setattr(FrozenConfig, "present_code", lambda config: other)
+        freeze(replace(thaw(folder), code=other), folder)
     else:
-        (folder / watch.CHECKPOINT).write_bytes((folder / watch.CHECKPOINT).read_bytes()[:500])
+        (folder / "checkpoint.ckpt").write_bytes((folder / "checkpoint.ckpt").read_bytes()[:500])
     (again,) = run_one(folder)
     assert steps_made[20] == 1
     assert again["L"] == whole["L"]
@@ -120,7 +123,7 @@ def test_the_same_run_twice_gives_the_same_bits_and_another_seed_does_not(tmp_pa
     folders = [frozen(tmp_path / "1"), frozen(tmp_path / "2"), frozen(tmp_path / "3", "seed=1")]
     one, two, other = (run_one(folder)[0]["L"] for folder in folders)
     assert one == two != other
-    ids = [json.loads((folder / config.FILE).read_text())["run_id"] for folder in folders]
+    ids = [json.loads((folder / "frozen.json").read_text())["run_id"] for folder in folders]
     assert ids[0] == ids[1] != ids[2]
 
 
@@ -155,7 +158,7 @@ def test_the_rate_warms_up_stays_and_cools_down() -> None:
 def test_a_config_that_cannot_be_run_leaves_no_record(tmp_path: Path, overrides: list[str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         run_one(frozen(tmp_path, *overrides))
-    assert not (tmp_path / record.FILE).exists()
+    assert not RunFolder(tmp_path).records.exists()
 
 
 def test_the_mirror_in_wandb_says_how_a_run_ended(tmp_path: Path) -> None:

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_module
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 from isoflop.errors import UserError
-from isoflop.scaling import frozen as config
 from isoflop.scaling.data.base import Data
 from isoflop.scaling.data.copy import Copy
 from isoflop.scaling.data.digits import Digits, glyphs
 from isoflop.scaling.data.spectral import Spectral
+from isoflop.scaling.frozen import register_resolvers
 
 DATA = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/data").glob("*.yaml"))
 GENERATED = [name for name in DATA if name != "text"]
@@ -25,7 +25,7 @@ GENERATED = [name for name in DATA if name != "text"]
 
 @lru_cache(maxsize=16)
 def node(name: str) -> dict[str, Any]:
-    config.register_resolvers()
+    register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"data={name}"], return_hydra_config=True)
     return OmegaConf.to_container(cfg.data)  # type: ignore[return-value]
@@ -143,9 +143,6 @@ def test_the_nearest_mean_knows_most_digits_and_noise_makes_it_harder() -> None:
     ],
 )
 def test_data_that_cannot_be_is_refused_in_one_sentence(name: str, knobs: dict[str, Any], said: str) -> None:
-    from isoflop.scaling.assemble import build
-
+    given = node(name) | knobs
     with pytest.raises(UserError, match=said):
-        build(
-            {"names": {"data": name}, "extensions": [], "classes": {}, "data": config.bare(node(name)) | knobs}, "data"
-        )
+        get_class(given.pop("_target_"))(**given)

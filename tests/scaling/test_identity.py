@@ -1,7 +1,7 @@
 """A run is known by its science: not by what classes are called, nor by knobs that came later."""
 
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 
 from isoflop import record
 from isoflop.errors import UserError
-from isoflop.scaling import choices, identity, provenance
-from isoflop.scaling import frozen as config
+from isoflop.folder import RunFolder
+from isoflop.scaling import choices, identity, provenance, resume
 from isoflop.scaling.assemble import assemble
+from isoflop.scaling.frozen import FrozenConfig, container, freeze, register_resolvers, thaw, whole_as_int
 
 # overrides -> the id by the present rule, and that by rule 1; written down when the rules were made, never to change
 GOLDEN = [
@@ -34,14 +35,14 @@ GOLDEN = [
 
 def composed(*overrides: str) -> dict[str, Any]:
     """A config as Hydra composes it, the yamls' own words still in it."""
-    config.register_resolvers()
+    register_resolvers()
     text = not any(override.startswith("data=") for override in overrides)
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         # the version of the interpreter is the version of the text
         given = [*overrides, *(["data.version=3.11.7"] if text else [])]
         cfg = compose("train", given, return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
-        return {str(key): config.whole(config.container(cfg[key])) for key in cfg if key != "hydra"}
+        return {str(key): whole_as_int(container(cfg[key])) for key in cfg if key != "hydra"}
 
 
 @pytest.mark.parametrize(("overrides", "now", "then"), GOLDEN)
@@ -72,7 +73,8 @@ def test_every_knob_and_seed_and_budget_tells_runs_apart() -> None:
     whole = composed("family=mlp")
     ids = {identity.run_id(composed(*o, "family=mlp")) for o in ([], ["seed=1"], ["budget.D=1e5"], ["recipe.clip=2"])}
     assert len(ids) == 4
-    assert identity.run_id(composed("family=mlp", "budget.epochs=1")) == identity.run_id(whole)
+    for same in ("budget.epochs=1", "trainer.micro_batch=3", "round_up=true", "tags=[a]"):
+        assert identity.run_id(composed("family=mlp", same)) == identity.run_id(whole)
 
 
 def test_a_folder_of_the_first_rule_is_found_as_done_and_retried(
@@ -80,9 +82,9 @@ def test_a_folder_of_the_first_rule_is_found_as_done_and_retried(
 ) -> None:
     out = tmp_path / "old"
     command = ["train", "family=mlp", "family.width=8", "family.depth=1", "budget.D=2e3", *TINY, f"out={out}"]
-    (made,) = [f for f in small_sweep.iterdir() if (plain := config.thaw(f))["names"]["family"] == "mlp"
-               and plain["family"]["width"] == 8]  # fmt: skip
-    frozen, (row,) = config.thaw(made), record.read(made)
+    (made,) = [f for f in small_sweep.iterdir() if (config := thaw(f)).names.family == "mlp"
+               and config.width == 8]  # fmt: skip
+    frozen, (row,) = thaw(made).to_json(), record.read(made)
     # as the first version wrote it: classes spelled out, no rule, no sources
     old = {k: v for k, v in frozen.items() if k not in ("classes", "extensions", "run_id_rule", "plan")}
     spelled = {"family": "scaling.families.mlp.Mlp", "data": "scaling.data.text.Text", "recipe": "scaling.recipe.AdamW"}
@@ -91,7 +93,8 @@ def test_a_folder_of_the_first_rule_is_found_as_done_and_retried(
     old["run_id"] = identity.run_id_1(frozen)
     old["code"] = {"git": row["git"], "dirty": row["dirty"]}
     folder = out / old["run_id"]
-    record.write_text(folder / config.FILE, json.dumps(old))
+    folder.mkdir(parents=True)
+    RunFolder(folder).write_config(old)
     columns = {k: v for k, v in row.items() if k not in ("sources", "run_id_rule")}
     record.write(folder, [columns | {"run_id": old["run_id"]}])
     again = isoflop(*command)
@@ -99,7 +102,7 @@ def test_a_folder_of_the_first_rule_is_found_as_done_and_retried(
     assert "done already" in again.stderr
     assert [f.name for f in out.iterdir()] == [old["run_id"]]
     assert "1 done already, 0 to make" in isoflop(*command[:1], "-m", *command[1:]).stderr
-    (folder / record.FILE).unlink()
+    RunFolder(folder).records.unlink()
     assert isoflop("retry", out).returncode == 0
     (retried,) = record.read(folder)
     assert retried["L"] == row["L"]
@@ -111,21 +114,20 @@ def test_a_frozen_config_builds_only_classes_of_ours_or_of_a_declared_extension(
 ) -> None:
     folder = tmp_path / "0123456789ab"
     shutil.copytree(next(f for f in small_sweep.iterdir() if f.is_dir()), folder)
-    frozen = config.thaw(folder)
+    frozen = thaw(folder)
     for evil in ("os.system", "pandas.read_pickle", "isoflop.sweeps.workers.call"):
-        plain = frozen | {"classes": frozen["classes"] | {"family": evil}}
-        ours = config.target(plain, "family")
-        assert ours == choices.target("family", frozen["names"]["family"])
-        assert assemble(plain).family.width == frozen["family"]["width"]
+        config = replace(frozen, classes={**frozen.classes, "family": evil})
+        assert config.target("family") == choices.target("family", frozen.names.family)
+        assert assemble(config).family.width == frozen.width
     with pytest.raises(UserError, match=r"family=\.\./\.\./x is not in"):
-        assemble(frozen | {"names": frozen["names"] | {"family": "../../x"}, "classes": {}})
+        assemble(replace(frozen, names=replace(frozen.names, family="../../x"), classes={}))
 
 
 def test_the_folder_is_the_run(small_sweep: Path, tmp_path: Path) -> None:
     folder = tmp_path / "0123456789ab"
     shutil.copytree(next(f for f in small_sweep.iterdir() if f.is_dir()), folder)
-    config.freeze(config.thaw(folder) | {"run_id": "../../x"}, folder)
-    assert config.thaw(folder)["run_id"] == "0123456789ab"
+    freeze(replace(thaw(folder), run_id="../../x"), folder)
+    assert thaw(folder).run_id == "0123456789ab"
 
 
 def test_sources_tell_an_edit_of_a_used_file_and_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,13 +135,35 @@ def test_sources_tell_an_edit_of_a_used_file_and_of_no_other(monkeypatch: pytest
         tree = provenance.tree()
         monkeypatch.setattr(provenance, "tree", lambda: tree | {changed: "edited"} if changed else tree)
         provenance._sources.cache_clear()
-        found: str = provenance.code([choices.target("family", family)])["sources"]
+        hashed = str(provenance.code([choices.target("family", family)]).sources)
         monkeypatch.setattr(provenance, "tree", lambda: tree)
         provenance._sources.cache_clear()
-        return found
+        return hashed
 
     before = sources("hybrid", "")
     assert sources("hybrid", "families/ssm.py") != before  # hybrid is made of it
     assert sources("hybrid", "families/base.py") != before
     assert sources("hybrid", "families/cnn.py") == before
     assert sources("hybrid", "cost.py") != before
+
+
+def test_each_edit_of_a_family_makes_its_finished_run_again(
+    small_sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "0123456789ab"
+    shutil.copytree(next(f for f in small_sweep.iterdir() if thaw(f).names.family == "mlp"), folder)
+    (row,), tree = record.read(folder), provenance.tree()
+
+    def frozen_after(edit: str) -> FrozenConfig:
+        monkeypatch.setattr(provenance, "tree", lambda: tree | {"families/mlp.py": edit})
+        provenance._sources.cache_clear()
+        config = thaw(folder)
+        return replace(config, code=config.present_code(), redo_other_code=True)
+
+    for edit in ("edited", "edited again"):
+        config = frozen_after(edit)
+        assert not resume.is_done(folder, config)
+        assert resume.is_done(folder, replace(config, redo_other_code=False))  # it is named, and left as it is
+        record.write(folder, [row | config.code.to_json()])
+        assert resume.is_done(folder, config)
+    provenance._sources.cache_clear()

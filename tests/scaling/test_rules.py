@@ -8,56 +8,56 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
 from isoflop.errors import UserError
-from isoflop.scaling import frozen as config
 from isoflop.scaling.assemble import assemble
+from isoflop.scaling.frozen import FrozenConfig, register_resolvers, resolve
 from isoflop.scaling.recipe.optimizers import AdamW
-from isoflop.scaling.recipe.rules import settled
+from isoflop.scaling.recipe.rules import settle
 
 CONF = Path(__file__).parents[2] / "conf/recipe"
 
 
-def plain(*overrides: str) -> config.Config:
-    config.register_resolvers()
+def frozen(*overrides: str) -> FrozenConfig:
+    register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", ["family=mlp", *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
-        return config.resolved(cfg)
+        return resolve(cfg)
 
 
 def test_step_law_is_that_of_its_source() -> None:
     # arXiv:2503.04715, eq. 1, for N = 1e9 and D = 1e11 tokens, by hand: 1.79 e^(-.713 ln 1e9 + .307 ln 1e11)
-    recipe = plain("recipe=step_law")["recipe"]
-    found = settled(recipe, N=1e9, D=1e11, targets=2048)
+    recipe = frozen("recipe=step_law").recipe
+    found = settle(recipe, N=1e9, D=1e11, targets=2048)
     assert found["lr"] == pytest.approx(1.6325e-3, rel=1e-4)
     assert found["batch"] == round(0.58 * 1e11**0.571 / 2048)
 
 
 @pytest.mark.parametrize("D", [2e5, 3e6])
 def test_a_rule_sees_the_counted_N_and_the_D_that_the_budget_comes_to(D: float) -> None:
-    by_D = assemble(plain("recipe=step_law", f"budget.D={D}"))
+    by_D = assemble(frozen("recipe=step_law", f"budget.D={D}"))
     assert by_D.recipe.lr == pytest.approx(1.79 * by_D.cost.N**-0.713 * D**0.307)
     assert by_D.recipe.batch == round(0.58 * D**0.571 / 64)
-    by_C = assemble(plain("recipe=step_law", f"budget.C={D * by_D.cost.flops_per_target}"))
+    by_C = assemble(frozen("recipe=step_law", f"budget.C={D * by_D.cost.flops_per_target}"))
     assert by_C.recipe == by_D.recipe
     assert by_C.marks[0].steps == by_D.marks[0].steps
     assert by_D.columns(by_D.marks[0])["lr"] == by_D.recipe.lr
 
 
 def test_a_carried_rate_follows_the_root_of_the_batch_and_the_time_scale_stays() -> None:
-    base = assemble(plain("recipe=transfer", "recipe.batch=16", "budget.D=1e6")).recipe
-    assert (base.lr, base.weight_decay) == pytest.approx((plain()["family"]["lr"], 0.1))
-    large = assemble(plain("recipe=transfer", "recipe.batch=64", "budget.D=4e6")).recipe
+    base = assemble(frozen("recipe=transfer", "recipe.batch=16", "budget.D=1e6")).recipe
+    assert (base.lr, base.weight_decay) == pytest.approx((frozen().family["lr"], 0.1))
+    large = assemble(frozen("recipe=transfer", "recipe.batch=64", "budget.D=4e6")).recipe
     assert large.lr == pytest.approx(2 * base.lr)
     # lr * weight_decay * steps, and there are as many steps
     assert large.lr * large.weight_decay == pytest.approx(base.lr * base.weight_decay)
 
 
 def test_marks_give_the_largest_D_to_a_rule_and_are_then_part_of_the_run() -> None:
-    marks = plain("recipe=transfer", "budget.D=[1e5,1e6]")
+    marks = frozen("recipe=transfer", "budget.D=[1e5,1e6]")
     assert assemble(marks).recipe.weight_decay == pytest.approx(0.1)
-    assert marks["run_id"] != plain("recipe=transfer", "budget.D=[1e5,2e6]")["run_id"]
-    assert plain("budget.D=[1e5,1e6]")["run_id"] == plain("budget.D=[1e5,2e6]")["run_id"]
-    assert plain("budget.D=[1e5,1e6]")["run_id"] != plain("budget.D=[5e4,1e6]")["run_id"]  # the warm-up is another
+    assert marks.run_id != frozen("recipe=transfer", "budget.D=[1e5,2e6]").run_id
+    assert frozen("budget.D=[1e5,1e6]").run_id == frozen("budget.D=[1e5,2e6]").run_id
+    assert frozen("budget.D=[1e5,1e6]").run_id != frozen("budget.D=[5e4,1e6]").run_id  # the warm-up is another
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_marks_give_the_largest_D_to_a_rule_and_are_then_part_of_the_run() -> No
 )
 def test_a_rule_that_cannot_be_is_refused(recipe: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match="^" + said.replace("(", r"\(")):
-        settled({"batch": 16, "lr": 0.1, "parametrization": "standard"} | recipe, 1e5, 1e6, 64)
+        settle({"batch": 16, "lr": 0.1, "parametrization": "standard"} | recipe, 1e5, 1e6, 64)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("*.yaml")))
 def test_every_recipe_makes_a_run(name: str) -> None:
-    run = assemble(plain(f"recipe={name}", "budget.D=1e5"))
+    run = assemble(frozen(f"recipe={name}", "budget.D=1e5"))
     assert run.recipe.lr > 0
     assert run.recipe.batch >= 1
 

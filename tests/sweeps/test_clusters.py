@@ -17,6 +17,7 @@ from conftest import TINY, Isoflop
 from slurm import lacking, output, slurm, wait_until
 
 from isoflop import record
+from isoflop.scaling.provenance import Code
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
 
@@ -184,7 +185,7 @@ def test_a_queued_job_runs_what_was_frozen_whatever_became_of_the_conf(cluster: 
     (entry,) = entries(out)
     (row,) = entry.rows
     assert (row["status"], row["family"], row["width"]) == ("ok", "mine", 8)
-    assert {name: row[name] for name in ("git", "dirty", "sources")} == entry.plain["code"]
+    assert Code.of(row) == entry.config.code
 
 
 @pytest.mark.slow
@@ -263,7 +264,7 @@ def test_optuna_writes_ordinary_records_by_any_launcher(isoflop: Isoflop, tmp_pa
         assert best["best_value"] == least["L"]
         assert best["best_params"] == {"recipe.lr": least["lr"]}
         found[launcher] = {row["run_id"]: row["L"] for row in made}
-        assert all(Entry(out / name).plain["run_id"] == name for name in found[launcher])
+        assert all(Entry(out / name).config.run_id == name for name in found[launcher])
     assert found["isoflop"] == found["basic"]
     # the rate that was found, given by hand, is the same run
     (again,) = [row for row in rows(tmp_path / "basic") if row["L"] == best["best_value"]]

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from torture import command, finish, table, torture, undisturbed
 
-from isoflop import record
 from isoflop.sweeps.ledger import entries
 
 
@@ -56,9 +55,9 @@ def test_a_full_disk_is_a_clear_stop_and_room_is_all_that_is_wanted(
 
     full = again()
     assert full.returncode != 0
-    assert "make room, and the same command goes on from here" in full.stderr, full.stderr
+    assert "make room and rerun the command to resume" in full.stderr, full.stderr
     assert "Traceback" not in full.stderr
-    done_before = [entry.folder / record.FILE for entry in entries(out) if entry.finished]
+    done_before = [entry.files.records for entry in entries(out) if entry.finished]
     texts = [path.read_text() for path in done_before]
     filler.unlink()
     last = again()

@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY, Isoflop
 from omegaconf import OmegaConf
 
-from isoflop.scaling import frozen as config
+from isoflop.scaling.frozen import freeze
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.plan import costs
@@ -118,13 +118,13 @@ def test_memory_is_foretold_to_a_third(family: str) -> None:
     from isoflop.sweeps import workers as processes
 
     large = ["family.width=64", "recipe.batch=256", "budget.D=5e4", "data.seq_len=128"]
-    (plain,) = composed([f"family={family}", *large]).plains
-    (answer,) = processes.call("isoflop.scaling.estimate:describe", [plain])
+    (config,) = composed([f"family={family}", *large]).configs
+    (plan,) = processes.call("isoflop.scaling.estimate:describe", [config])
     with tempfile.TemporaryDirectory() as folder:
-        config.freeze(plain, Path(folder) / "run")
+        freeze(config, Path(folder) / "run")
         processes.call("isoflop.scaling.run:run_one", Path(folder) / "run")
         (row,) = Entry(Path(folder) / "run").rows
-    assert answer["memory"] == pytest.approx(row["peak_memory"], rel=1 / 3)
+    assert plan.memory == pytest.approx(row["peak_memory"], rel=1 / 3)
 
 
 @pytest.mark.parametrize("path", LADDERS, ids=lambda path: path.stem)
@@ -202,7 +202,7 @@ def test_runs_too_few_to_fit_leave_the_generic_truth(isoflop: Isoflop, small_swe
 
 
 def test_a_device_is_known_by_its_whole_name() -> None:
-    from isoflop.scaling.peaks import peak
+    from isoflop.scaling.hardware import peak
 
     assert peak("NVIDIA H100 80GB HBM3", "bf16") == 989e12
     assert peak("NVIDIA L40", "bf16") is None

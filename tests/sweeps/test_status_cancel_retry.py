@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ import pytest
 from conftest import TINY, Isoflop
 
 from isoflop import record
-from isoflop.scaling import frozen as config
+from isoflop.folder import RunFolder
 from isoflop.scaling import provenance, run
-from isoflop.scaling.process import hold
+from isoflop.scaling.columns import failure
+from isoflop.scaling.frozen import Trainer, freeze, thaw
+from isoflop.scaling.process import lock
+from isoflop.scaling.process.heartbeat import Heart, is_fresh
+from isoflop.scaling.recipe.budget import Budget
 from isoflop.sweeps import launcher
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
@@ -38,7 +43,7 @@ def start(out: Path, *overrides: str) -> subprocess.Popen[str]:
 def at_work(out: Path, runs: int = 1) -> list[dict[str, Any]]:
     """The heartbeats of the runs of a folder, once so many have made a step."""
     for _ in range(600):
-        beats = [hold.heartbeat(path.parent) for path in out.glob("*/heartbeat.json")]
+        beats = [RunFolder(path.parent).read_heartbeat() for path in out.glob("*/heartbeat.json")]
         beats = [beat for beat in beats if beat.get("step")]
         if len(beats) >= runs:
             return beats
@@ -97,8 +102,8 @@ def test_what_was_frozen_for_other_code_is_refused_and_retry_says_so(
     out = tmp_path / "runs"
     shutil.copytree(undisturbed, out)
     first = next(entries(out))
-    (first.folder / record.FILE).unlink()
-    config.freeze(first.plain | {"code": {"git": "f" * 12, "dirty": False}}, first.folder)
+    first.files.records.unlink()
+    freeze(replace(first.config, code=provenance.Code("f" * 12, False)), first.folder)
     (row,) = run.run_one(first.folder)
     assert row["status"] == "failed"
     assert "frozen for the code of commit ffffffffffff, but this is" in row["reason"]
@@ -113,14 +118,14 @@ def test_status_says_how_each_run_stands(isoflop: Isoflop, undisturbed: Path, tm
     out = tmp_path / "runs"
     shutil.copytree(undisturbed, out)
     good = next(entries(out))
-    plain = good.plain
     names = {state: f"{n:012x}" for n, state in enumerate(("planned", "stale", "cancelled", "failed", "broken"))}
     for name in names.values():
-        config.freeze(plain | {"run_id": name}, out / name)
-    (out / names["stale"] / hold.HEARTBEAT).write_text(json.dumps(beat_of(socket.gethostname())))
-    (out / names["cancelled"] / hold.CANCEL).touch()
-    record.write(out / names["failed"], [config.failure(plain | {"run_id": names["failed"]}, "failed", "it rained")])
-    (out / names["broken"] / record.FILE).write_text("[")
+        freeze(good.config, out / name)
+    RunFolder(out / names["stale"]).write_heartbeat(beat_of(socket.gethostname()))
+    RunFolder(out / names["cancelled"]).cancel.touch()
+    config = replace(good.config, run_id=names["failed"])
+    record.write(out / names["failed"], [failure(config, "failed", "it rained")])
+    RunFolder(out / names["broken"]).records.write_text("[")
     shutil.copytree(good.folder, out / "a copy of it")  # is no run
     found = overview(out)
     assert found.counts == {"ok": 2, "planned": 1, "stale": 1, "cancelled": 1, "failed": 1, "broken": 1}
@@ -153,9 +158,9 @@ def test_a_run_at_work_is_seen_with_its_step(tmp_path: Path) -> None:
 
 
 def test_a_heart_that_beats_on_another_host_keeps_others_out_and_one_that_stopped_does_not(tmp_path: Path) -> None:
-    path = tmp_path / hold.HEARTBEAT
-    path.write_text(json.dumps(beat_of("elsewhere")))
-    with hold.sole_writer(tmp_path):  # it is watched for three beats, and is dead
+    folder = RunFolder(tmp_path)
+    folder.write_heartbeat(beat_of("elsewhere"))
+    with lock.sole_writer(folder):  # it is watched for three beats, and is dead
         pass
     ended = threading.Event()
 
@@ -163,13 +168,11 @@ def test_a_heart_that_beats_on_another_host_keeps_others_out_and_one_that_stoppe
         number = 1
         while not ended.wait(0.1):
             number += 1
-            draft = tmp_path / "draft"
-            draft.write_text(json.dumps(beat_of("elsewhere", number)))
-            draft.replace(path)
+            folder.write_heartbeat(beat_of("elsewhere", number))
 
     other = threading.Thread(target=beat_on)
     other.start()
-    with pytest.raises(hold.BusyError, match="another process is at work"), hold.sole_writer(tmp_path):
+    with pytest.raises(lock.BusyError, match="another process is at work"), lock.sole_writer(folder):
         pass
     ended.set()
     other.join()
@@ -179,17 +182,18 @@ def test_a_file_system_without_locks_leaves_it_to_the_hearts(tmp_path: Path, mon
     def none(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(hold.fcntl, "flock", none)
-    with hold.sole_writer(tmp_path), hold.Heart(tmp_path):
-        assert not hold.held(tmp_path)
-        assert hold.heartbeat(tmp_path)["host"] == socket.gethostname()
+    folder = RunFolder(tmp_path)
+    monkeypatch.setattr(lock.fcntl, "flock", none)
+    with lock.sole_writer(folder), Heart(folder):
+        assert not lock.held(folder)
+        assert folder.read_heartbeat()["host"] == socket.gethostname()
 
 
 def frozen(folder: Path, undisturbed: Path, D: float = 6e4, **trainer: Any) -> dict[str, Any]:
     """The smaller run of the sweep, frozen anew in a folder; its row."""
-    source = min(entries(undisturbed), key=lambda entry: entry.plain["family"]["width"])
-    plain = source.plain
-    config.freeze(plain | {"trainer": plain["trainer"] | trainer, "budget": plain["budget"] | {"D": D}}, folder)
+    source = min(entries(undisturbed), key=lambda entry: entry.config.width)
+    config = replace(source.config, trainer=replace(source.config.trainer, **trainer), budget=Budget(D=D))
+    freeze(config, folder)
     return source.rows[0]
 
 
@@ -228,11 +232,11 @@ def test_a_run_that_wants_memory_is_made_in_smaller_parts(
 
 
 @pytest_lightning
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
 def test_a_signal_finds_a_checkpoint_of_the_last_step(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    from isoflop.scaling.loop.watch import Watch
+    from isoflop.scaling.loop.curve import Curve
 
     whole = frozen(tmp_path, undisturbed, checkpoint_every_s=1000)
     handled: list[int] = []
@@ -242,15 +246,15 @@ def test_a_signal_finds_a_checkpoint_of_the_last_step(
         raise SystemExit(-1)
 
     before = signal.signal(signal.SIGUSR2, requeue)
-    ends, steps = Watch.on_train_batch_end, []
+    ends, steps = Curve.on_train_batch_end, []
 
-    def told(self: Watch, trainer: Any, module: Any, *rest: Any) -> None:
+    def told(self: Curve, trainer: Any, module: Any, *rest: Any) -> None:
         steps.append(module.position)
         if len(steps) == 300:
             os.kill(os.getpid(), number)
         ends(self, trainer, module, *rest)
 
-    monkeypatch.setattr(Watch, "on_train_batch_end", told)
+    monkeypatch.setattr(Curve, "on_train_batch_end", told)
     try:
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             run.run_one(tmp_path)
@@ -333,12 +337,12 @@ def test_a_frozen_config_of_another_version_is_refused_in_one_sentence(
     out = tmp_path / "runs"
     shutil.copytree(undisturbed, out)
     first = next(entries(out))
-    (first.folder / record.FILE).unlink()
-    older = {key: value for key, value in first.plain.items() if key != "redo_other_code"}
-    record.write_text(first.folder / config.FILE, json.dumps(older))
+    first.files.records.unlink()
+    older = {key: value for key, value in first.config.to_json().items() if key != "redo_other_code"}
+    first.files.write_config(older)
     done = isoflop("retry", out)
     assert done.returncode == 2
-    assert "is not a whole config; delete its folder and give the command that made it again" in done.stderr
+    assert "is not a whole config; delete its folder and rerun the command that made it" in done.stderr
     assert "Traceback" not in done.stderr
     assert isoflop("status", out, "--all").returncode == 0
     one = isoflop("status", first.folder)
@@ -347,25 +351,25 @@ def test_a_frozen_config_of_another_version_is_refused_in_one_sentence(
 
 
 def test_a_clock_that_leapt_makes_no_dead_run_alive(tmp_path: Path) -> None:
-    path = tmp_path / hold.HEARTBEAT
-    path.write_text(json.dumps(beat_of("elsewhere")))
+    folder = RunFolder(tmp_path)
+    folder.write_heartbeat(beat_of("elsewhere"))
     for leap_s in (-86400, 86400):
-        os.utime(path, (time.time() + leap_s,) * 2)
-        assert not hold.fresh(tmp_path, hold.heartbeat(tmp_path))
-    os.utime(path)
-    assert hold.fresh(tmp_path, hold.heartbeat(tmp_path))
+        os.utime(folder.heartbeat, (time.time() + leap_s,) * 2)
+        assert not is_fresh(folder)
+    os.utime(folder.heartbeat)
+    assert is_fresh(folder)
 
 
 def test_runs_are_shared_out_over_gpus_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "gpus", lambda: ["0", "1", "2", "3"])
     monkeypatch.setattr(launcher, "cores", lambda: 6)
-    one, two = ({"accelerator": "auto", "devices": devices} for devices in (1, 2))
+    one, two = (Trainer(devices=devices) for devices in (1, 2))
     assert launcher.Settings().slots(one) == ["0", "1", "2", "3"]
     assert launcher.Settings(n_per_gpu=2).slots(one) == ["0", "1", "2", "3"] * 2
     assert launcher.Settings(n_jobs=6).slots(one) == ["0", "1", "2", "3", "0", "1"]
     assert launcher.Settings().slots(two) == ["0,1", "2,3"]
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert launcher.Settings().slots(one | {"accelerator": "cpu"}) == [None] * 3
+    assert launcher.Settings().slots(replace(one, accelerator="cpu")) == [None] * 3
     monkeypatch.setattr(launcher, "gpus", list)
     assert launcher.Settings(n_per_gpu=2).slots(two) == [None]  # two processes of two threads each
 
@@ -374,11 +378,10 @@ def test_a_run_that_the_kernel_ended_for_want_of_memory_is_made_in_smaller_parts
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frozen(tmp_path, undisturbed)
-    config.freeze(config.thaw(tmp_path) | {"plan": {"batch": 4, "C": 1.0}}, tmp_path)
     job = launcher.Job(None, Entry(tmp_path), 0.0, killed_before=7)  # type: ignore[arg-type]
     monkeypatch.setattr(launcher, "memory_kills", lambda: 7)
-    launcher.want_less(job, -signal.SIGKILL)  # somebody else's doing
-    assert config.thaw(tmp_path)["trainer"]["micro_batch"] is None
+    launcher.halve_micro_batch(job, -signal.SIGKILL)  # somebody else's doing
+    assert thaw(tmp_path).trainer.micro_batch is None
     monkeypatch.setattr(launcher, "memory_kills", lambda: 8)
-    launcher.want_less(job, -signal.SIGKILL)
-    assert config.thaw(tmp_path)["trainer"]["micro_batch"] == 2
+    launcher.halve_micro_batch(job, -signal.SIGKILL)
+    assert thaw(tmp_path).trainer.micro_batch == 2

@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import TINY, Isoflop
 
 from isoflop import record
-from isoflop.scaling import frozen as config
 from isoflop.scaling import provenance
+from isoflop.scaling.frozen import register_resolvers, resolve
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
 
@@ -54,19 +55,19 @@ def test_the_curve_is_written_up_to_the_last_step(small_sweep: Path) -> None:
 
 
 def test_the_same_command_again_makes_nothing(isoflop: Isoflop, small_sweep: Path) -> None:
-    before = {e.run_id: (e.folder / record.FILE).stat().st_mtime_ns for e in entries(small_sweep)}
+    before = {e.run_id: e.files.records.stat().st_mtime_ns for e in entries(small_sweep)}
     again = isoflop("train", "-m", *GRID, *TINY, f"out={small_sweep}")
     assert again.returncode == 0, again.stderr
     assert "4 done already, 0 to make" in again.stderr
-    assert before == {e.run_id: (e.folder / record.FILE).stat().st_mtime_ns for e in entries(small_sweep)}
+    assert before == {e.run_id: e.files.records.stat().st_mtime_ns for e in entries(small_sweep)}
 
 
 def test_what_is_missing_is_made_again_to_the_same_bits(isoflop: Isoflop, small_sweep: Path, tmp_path: Path) -> None:
     out = tmp_path / "small"
     shutil.copytree(small_sweep, out)
     lost, torn = list(entries(out))[:2]
-    (lost.folder / record.FILE).unlink()
-    (torn.folder / record.FILE).write_text((torn.folder / record.FILE).read_text()[:100])
+    lost.files.records.unlink()
+    torn.files.records.write_text(torn.files.records.read_text()[:100])
     refused = isoflop("collect", out, "-o", tmp_path / "runs.csv")
     assert refused.returncode == 2
     assert "is not a whole record" in refused.stderr
@@ -94,7 +95,7 @@ def test_other_code_is_said_and_made_again_only_when_asked(isoflop: Isoflop, sma
     first = next(entries(out))
     record.write(first.folder, [dict(first.rows[0]) | {"sources": "0" * 12}])
     command = ["train", "-m", *GRID, *TINY, f"out={out}"]
-    assert "1 of those done are by other code; redo_other_code=true" in isoflop(*command).stderr
+    assert "1 of those done were made by other code; redo_other_code=true" in isoflop(*command).stderr
     again = isoflop(*command, "redo_other_code=true")
     assert "3 done already, 1 to make" in again.stderr
     assert Entry(first.folder).rows[0]["git"] == provenance.commit()["git"]
@@ -266,7 +267,7 @@ def test_composing_once_per_choice_of_groups_equals_hydras_own() -> None:
 
     from isoflop.sweeps.compose import compose as composed
 
-    config.register_resolvers()
+    register_resolvers()
     arguments = ["family=mlp,lstm", "family.width=8,16", "budget.D=1e3,2e3", "data.size=1e4", "seed=0,1", "tags=[a]"]
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
@@ -278,16 +279,10 @@ def test_composing_once_per_choice_of_groups_equals_hydras_own() -> None:
 
         ours = composed(Context(), master, [{}], arguments)  # type: ignore[arg-type]
         theirs = []
-        for plain in ours:
-            point = [
-                f"family={plain['names']['family']}",
-                f"family.width={plain['family']['width']}",
-                f"seed={plain['seed']}",
-            ]
-            cfg = loader.load_sweep_config(
-                master, [*point, f"budget.D={plain['budget']['D']}", "data.size=1e4", "tags=[a]"]
-            )
+        for config in ours:
+            point = [f"family={config.names.family}", f"family.width={config.width}", f"seed={config.seed}"]
+            cfg = loader.load_sweep_config(master, [*point, f"budget.D={config.budget.D}", "data.size=1e4", "tags=[a]"])
             HydraConfig.instance().set_config(cfg)
-            theirs.append(config.resolved(cfg) | {"rung": plain["rung"]})
+            theirs.append(replace(resolve(cfg), rung=config.rung))
     assert len(ours) == 16
     assert ours == theirs

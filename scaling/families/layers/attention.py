@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from isoflop.scaling.families.base import RmsNorm, linear
+from isoflop.scaling.families.layers.linear import linear
+from isoflop.scaling.families.layers.norms import RmsNorm
 
 POSITIONS = ("rotary", "sinusoidal", "learned", "alibi", "none")
 

@@ -73,8 +73,8 @@ def doubling_scan(keep: Tensor, new: Tensor, chunk: int = 32) -> Tensor:
         keep = torch.cat((keep[:, :, :back], keep[:, :, back:] * keep[:, :, :-back]), dim=2)
         back *= 2
     state, states = torch.zeros_like(h[:, 0, 0]), []
-    for kept, gained in zip(keep[:, :, -1].unbind(1), h[:, :, -1].unbind(1), strict=True):
+    for decay, gained in zip(keep[:, :, -1].unbind(1), h[:, :, -1].unbind(1), strict=True):
         states.append(state)
-        state = state * kept + gained
+        state = state * decay + gained
     h = h + keep * torch.stack(states, dim=1)[:, :, None]
     return h.flatten(1, 2)[:, :seq]

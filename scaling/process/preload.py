@@ -11,17 +11,17 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning import loggers
 
-from isoflop.scaling import app as train
-from isoflop.scaling import assemble, data, families, provenance
-from isoflop.scaling import estimate as outlook
-from isoflop.scaling import hardware as circumstance
-from isoflop.scaling.loop import module, watch
+from isoflop.scaling import app, assemble, data, estimate, families, hardware, provenance
+from isoflop.scaling.loop import checkpoints, curve, module, progress, wandb
 
-__all__ = ["assemble", "circumstance", "loggers", "module", "np", "outlook", "pl", "torch", "train", "watch"]
+__all__ = [
+    "app", "assemble", "checkpoints", "curve", "estimate", "hardware", "loggers", "module", "np", "pl", "progress",
+    "torch", "wandb",
+]  # fmt: skip
 
 # that of what is imported here: a run says whether it was frozen for it
 provenance.commit(), provenance.tree()
 
 for package in (data, families):
-    for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        import_module(found.name)
+    for submodule in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        import_module(submodule.name)

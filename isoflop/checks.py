@@ -1,0 +1,57 @@
+"""Refusals of a value in one sentence: what was given and what is allowed; used by every room (standard library only).
+
+whole_number("family.width", 64)
+one_of("recipe.schedule", "cosine", ("cooldown", "cosine"))
+"""
+
+import math
+from collections.abc import Sequence
+
+from isoflop.errors import UserError
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(name: str, value: object, instead: str = "") -> None:
+    """Refuse what is not a finite number; instead: what to give, as the end of the sentence."""
+    if not is_number(value):
+        raise UserError(f"{name}={value!r} is not a number{instead}")
+
+
+def positive(name: str, value: object, instead: str = "") -> None:
+    """Refuse what is not a finite number above 0; instead: what to give, as the end of the sentence."""
+    if not is_number(value) or not value > 0:  # type: ignore[operator]
+        raise UserError(f"{name}={value!r} is not a number above 0{instead}")
+
+
+def not_negative(name: str, value: object, instead: str = "") -> None:
+    """Refuse what is not a finite number of at least 0."""
+    if not is_number(value) or not value >= 0:  # type: ignore[operator]
+        raise UserError(f"{name}={value!r} is not a number of at least 0{instead}")
+
+
+def share(name: str, value: object) -> None:
+    """Refuse what is not a number from 0 up to 1, 1 excluded."""
+    if not is_number(value) or not 0 <= value < 1:  # type: ignore[operator]
+        raise UserError(f"{name}={value!r} is not a number from 0 up to 1")
+
+
+def whole_number(name: str, value: object, least: int = 1) -> None:
+    """Refuse what is not a whole number of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{name}={value!r} is not a whole number of at least {least}")
+
+
+def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
+    """Refuse what is not among the allowed; 0 and 1 are not false and true."""
+    if not any(value == good and isinstance(value, bool) == isinstance(good, bool) for good in allowed):
+        raise UserError(f"{name}={value!r} is not one of {', '.join(map(str, allowed))}")
+
+
+def multiple(name: str, value: int, of: str, unit: int) -> None:
+    """Refuse a size that does not divide into whole units."""
+    if value % unit:
+        raise UserError(f"{name}={value} is not a multiple of {of}={unit}; give {unit}, {2 * unit}, {3 * unit} ...")

@@ -1,0 +1,142 @@
+"""The folder of one run: every file in it, named, read and written here alone (standard library only).
+
+    folder = RunFolder(Path("runs/0f3a9c2b7d11"))
+    folder.read_heartbeat().get("step")
+
+A run's folder holds `frozen.json` from the moment it is planned; `lock` and `heartbeat.json` while a process is at work
+in it; `cancel` where a person asked it to stop; `curve.csv` of its training loss; `checkpoint.ckpt` while it is not
+finished, `trunk.ckpt` after a run of several marks; `log.txt` of what its process printed; `records.json` once it has
+ended; and `spent.json`, what all steps of a run of several marks cost. Each is written whole, by one owner, so that any
+number of processes on a shared file system may read them.
+"""
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from isoflop import files
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    CONFIG: ClassVar[str] = "frozen.json"
+    RECORDS: ClassVar[str] = "records.json"
+
+    @property
+    def run_id(self) -> str:
+        """The folder is the run: its name is the id."""
+        return self.path.resolve().name
+
+    @property
+    def config(self) -> Path:
+        """The frozen config (scaling/frozen.py)."""
+        return self.path / self.CONFIG
+
+    @property
+    def records(self) -> Path:
+        """The rows of the run; their presence is what makes it finished (isoflop/record.py)."""
+        return self.path / self.RECORDS
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that is at work."""
+        return self.path / "lock"
+
+    @property
+    def heartbeat(self) -> Path:
+        """Who is at work and how far."""
+        return self.path / "heartbeat.json"
+
+    @property
+    def cancel(self) -> Path:
+        """There where a person asked the run to stop."""
+        return self.path / "cancel"
+
+    @property
+    def curve(self) -> Path:
+        """The training loss along the run."""
+        return self.path / "curve.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of a run that is not finished."""
+        return self.path / "checkpoint.ckpt"
+
+    @property
+    def trunk(self) -> Path:
+        """The state that a further mark goes on from."""
+        return self.path / "trunk.ckpt"
+
+    @property
+    def spent(self) -> Path:
+        """What all steps of a run of several marks cost."""
+        return self.path / "spent.json"
+
+    @property
+    def log(self) -> Path:
+        """What the run's process printed."""
+        return self.path / "log.txt"
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a person asked for this run to stop; making it anew takes the wish back."""
+        return self.cancel.exists()
+
+    def read_config(self) -> dict[str, Any] | None:
+        """The frozen config as plain data; None where it is not whole. FileNotFoundError where there is none."""
+        try:
+            data = json.loads(self.config.read_bytes())
+        except ValueError:
+            return None
+        return data if isinstance(data, dict) else None
+
+    def write_config(self, data: dict[str, Any]) -> None:
+        """Write the frozen config; an earlier wish for the run to stop is void."""
+        files.write_text(self.config, json.dumps(data, indent=1) + "\n")
+        self.cancel.unlink(missing_ok=True)
+
+    def read_heartbeat(self) -> dict[str, Any]:
+        """step, steps, host, pid, beat, every_s, time of the last beat; empty where there is none."""
+        beat = files.read_json(self.heartbeat)
+        return beat if isinstance(beat, dict) else {}
+
+    def write_heartbeat(self, beat: dict[str, Any]) -> None:
+        """Replace the heartbeat; not flushed to disk, and a full disk must not end a run that needs no room."""
+        draft = self.path / f".{self.heartbeat.name}.{beat['host']}.{beat['pid']}"
+        with contextlib.suppress(OSError):
+            draft.write_text(json.dumps(beat))
+            os.replace(draft, self.heartbeat)
+
+    def read_spent(self) -> dict[str, Any]:
+        """What a run of several marks has spent so far; empty where it has not ended yet."""
+        spent = files.read_json(self.spent)
+        return spent if isinstance(spent, dict) else {}
+
+    def write_spent(self, spent: dict[str, Any]) -> None:
+        """Write what a run of several marks has spent."""
+        files.write_json(self.spent, spent)
+
+    def append_log(self, text: str) -> None:
+        """Append to the log; a disk that is full must not hide what is being logged."""
+        with contextlib.suppress(OSError), self.log.open("a") as file:
+            file.write(text)
+
+    def remove_drafts(self) -> None:
+        """Remove what a killed process was about to write."""
+        for draft in self.path.glob(f".{self.checkpoint.name}.*"):
+            draft.unlink(missing_ok=True)
+
+    def remove_unstarted(self) -> None:
+        """Remove what freezing left of a run that cannot be made at all; one that has a record is left alone."""
+        if not self.records.exists():
+            for path in (self.config, self.lock):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()

@@ -1,0 +1,78 @@
+"""The columns of a record that are known from a run's config, before it starts, and the row of a run that failed.
+
+columns(config)["family.n_heads"]
+failure(config, "failed", "it rained")
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from isoflop import record
+from isoflop.scaling import identity
+from isoflop.scaling.frozen import FrozenConfig, Knobs
+
+# knobs that have a column of their own; the family's rate is the recipe's unless that says otherwise
+OWN = {*(f"family.{dial}" for dial in (*record.DIALS, "lr")), "data.seq_len", "recipe.batch", "recipe.lr"}
+
+
+def columns(config: FrozenConfig) -> dict[str, Any]:
+    """The columns that are known before the run starts."""
+    return knobs(config) | {
+        "run_id": config.run_id,
+        "sweep": config.sweep,
+        "mark": 1,
+        "seed": config.seed,
+        "family": config.names.family,
+        "width": config.width,
+        "depth": config.depth,
+        "data": config.names.data,
+        "seq_len": config.data.get("seq_len"),
+        "batch": _number(config.recipe["batch"]),
+        "lr": _number(config.recipe["lr"]),
+        "rung": config.rung,
+        "run_id_rule": config.run_id_rule,
+        **config.code.to_json(),
+    }
+
+
+def knobs(config: FrozenConfig) -> dict[str, Any]:
+    """Knobs as dotted columns, named as the override that sets them; those that have a column of their own left out."""
+    dotted: dict[str, Any] = {}
+
+    def walk(prefix: str, node: Knobs) -> None:
+        for key, value in node.items():
+            if isinstance(value, dict):
+                walk(f"{prefix}.{key}", value)
+            elif f"{prefix}.{key}" not in OWN:
+                dotted[f"{prefix}.{key}"] = value
+
+    for group in identity.CHOICES:
+        walk(group, config.knobs(group))
+    return dotted
+
+
+def rung_of_mark(config: FrozenConfig, value: float) -> dict[str, Any]:
+    """The rung of one mark of several: that of the separate run."""
+    if not config.budget.several:
+        return {}
+    return {"rung": f"budget.{config.budget.name}={value:.12g} {config.rung}".strip()}
+
+
+def failure(config: FrozenConfig, status: str, reason: str) -> record.Row:
+    """The row of a run that left no result."""
+    budget = config.budget
+    value = {} if budget.several else {f"budget.{budget.name}": budget.values[0]}
+    return record.row(**columns(config), **value, status=status, reason=reason)
+
+
+def rounded(row: record.Row) -> float:
+    """How many times its budget a row's whole steps take; 1 where the row does not say."""
+    taken = {"D": row["D"], "C": row["C"], "epochs": row["epochs"]}
+    taken["D_per_N"] = row["D"] / row["N"] if row["D"] and row["N"] else None
+    ratios = [taken[n] / row[f"budget.{n}"] for n in taken if row.get(f"budget.{n}") and taken[n] is not None]
+    return max(ratios, default=1.0)
+
+
+def _number(value: Any) -> Any:
+    """A hyperparameter; None where it is a rule, whose value is not known before the run is assembled."""
+    return None if isinstance(value, Mapping) else value

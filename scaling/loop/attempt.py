@@ -1,0 +1,193 @@
+"""One attempt at a run: train a config in its folder, in this process or in one for every rank, and measure its marks.
+
+    with contextlib.ExitStack() as afterwards:
+        rows = Attempt(config, folder, values=[1e6]).train(afterwards)
+
+torch stays out of the imports above the functions.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from isoflop import record
+from isoflop.exits import Stopped
+from isoflop.folder import RunFolder
+from isoflop.scaling.columns import columns, rung_of_mark
+from isoflop.scaling.frozen import FrozenConfig, Logger
+from isoflop.scaling.loop.ranks import placement, train_ranks
+from isoflop.scaling.process.heartbeat import Heart
+from isoflop.scaling.process.signals import Deferred, between_steps
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from isoflop.scaling.assemble import Assembled, Mark
+    from isoflop.scaling.loop.module import ScalingModule
+
+# Lightning's advice that does not apply here: we own the data order, steps and checkpoints
+ADVICE = (
+    ".*does not have many workers.*",
+    ".*GPU available but not used.*",
+    ".*`srun` command is available.*",
+    ".*isinstance.treespec, LeafSpec.*",
+)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What is to be trained and where; `train` may be called once."""
+
+    config: FrozenConfig
+    folder: RunFolder
+    values: list[float]
+    """The values of the budget, a mark each, that are missing."""
+    bar: bool = False
+    """Whether to show a progress bar."""
+
+    def train(self, afterwards: contextlib.ExitStack) -> list[record.Row]:
+        """Train once and return the rows of the missing marks; what can wait for the record goes into `afterwards`."""
+        devices = self.config.trainer.devices
+        if devices > 1:
+            return train_ranks(devices, _train_rank, self)  # type: ignore[no-any-return]
+        with Heart(self.folder) as heart:
+            return self.train_here(heart, afterwards)
+
+    def train_here(self, heart: Heart, afterwards: contextlib.ExitStack) -> list[record.Row]:
+        """Train in this process."""
+        import torch
+
+        from isoflop.scaling.assemble import assemble
+        from isoflop.scaling.hardware import threads
+        from isoflop.scaling.loop.checkpoints import Checkpoints
+        from isoflop.scaling.loop.curve import Curve
+        from isoflop.scaling.loop.progress import Progress
+        from isoflop.scaling.loop.wandb import close_logger, open_logger
+
+        silence_advice()
+        torch.set_num_threads(threads())
+        run = assemble(self.config)
+        marks = [mark for mark in run.marks if mark.value in self.values]
+        module = self.build_module(run, [mark.steps for mark in marks])
+        result: dict[str, Any] = {"status": "failed"}
+        logger = open_logger(self.config, self.folder)
+        afterwards.callback(close_logger, logger, result)
+        deferred = Deferred(signal.SIGUSR1, signal.SIGUSR2)
+        progress = Progress(heart, run.steps_made, self.bar)
+        every_s = self.config.trainer.checkpoint_every_s
+        checkpoints = Checkpoints(self.folder, self.config.code, every_s, deferred)
+        trainer = self.trainer([Curve(self.folder, run.cost.flops_per_target), progress, checkpoints], logger)
+        checkpoint = checkpoints.find(module)
+        try:
+            with deferred, between_steps():
+                result |= fit(trainer, module, checkpoint, deferred)
+        finally:
+            progress.close()
+            checkpoints.close(keep=result["status"] == "failed")
+        rows = self.rows(run, marks, module, trainer, checkpoints.wall_s, dict(result))
+        result |= module.results.get(marks[-1].steps, {})
+        if run.several:
+            self.account(run, module.made, resumed=checkpoint is not None)
+        return rows
+
+    def build_module(self, run: "Assembled", steps: list[int]) -> "ScalingModule":
+        """The module of a run, its model initialised from the seed, for marks at these steps."""
+        import torch
+
+        from isoflop.scaling.loop.module import ScalingModule
+
+        examples = run.data.load()
+        torch.manual_seed(self.config.seed)
+        model = run.family.build(run.task)
+        return ScalingModule(
+            model,
+            run.recipe.multipliers(model, run.family, run.task),
+            run.task,
+            examples,
+            run.recipe,
+            steps,
+            self.config.seed,
+            first=run.marks[0].steps,
+            keep_trunk=run.several,
+            micro_batch=self.config.trainer.micro_batch,
+        )
+
+    def trainer(self, callbacks: "list[pl.Callback]", logger: Any) -> "pl.Trainer":
+        """Lightning's trainer, placed as the config says."""
+        import pytorch_lightning as pl
+
+        return pl.Trainer(
+            **placement(self.config.trainer),
+            max_epochs=-1,  # without end: the module stops when every mark is measured
+            logger=logger or False,
+            callbacks=callbacks,
+            default_root_dir=self.folder.path,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+
+    def rows(
+        self,
+        run: "Assembled",
+        marks: "list[Mark]",
+        module: "ScalingModule",
+        trainer: "pl.Trainer",
+        wall_s: float,
+        unreached: dict[str, Any],
+    ) -> list[record.Row]:
+        """The rows of the marks; unreached: the result of one that was not reached."""
+        from isoflop.scaling.hardware import measure
+
+        rows = []
+        for mark in marks:
+            result = {"status": "ok"} | module.results[mark.steps] if mark.steps in module.results else unreached
+            share_s = wall_s * mark.steps / module.made  # of all time the share that the steps have
+            speed = measure(trainer, mark.C, mark.D, share_s, run.recipe.precision)
+            size = rung_of_mark(self.config, mark.value) | run.columns(mark)
+            rows.append(record.row(**columns(self.config) | size | module.examples.facts | speed | result))
+        return rows
+
+    def account(self, run: "Assembled", made: int, resumed: bool) -> None:
+        """Write what all steps of a run of several marks have cost; resumed: earlier ones are among those made."""
+        before = 0.0 if resumed else self.folder.read_spent().get("C", 0.0)
+        spent = {"marks": len(run.marks), "steps": made, "C": before + made * run.step_C}
+        self.folder.write_spent(spent | {"C_separate": sum(m.C for m in run.marks)})
+
+
+def fit(trainer: "pl.Trainer", module: "ScalingModule", checkpoint: Any, deferred: Deferred) -> dict[str, Any]:
+    """Train to the last mark; returns the status, with a reason where it diverged. Stopped where a signal ended it."""
+    from isoflop.scaling.loop.module import DivergedError
+
+    try:
+        trainer.fit(module, ckpt_path=checkpoint)
+    except DivergedError as error:
+        return {"status": "diverged", "reason": str(error)}
+    except SystemExit as stop:  # Lightning's answer to SIGINT and SIGTERM that we do not handle
+        if deferred.handled:  # a scheduler's handler has seen to what comes next
+            raise
+        raise Stopped(130 if stop.code else 143) from None
+    if any(steps not in module.results for steps in module.marks):
+        raise RuntimeError(f"training ended at step {module.position} of {module.goal}")
+    return {"status": "ok"}
+
+
+def _train_rank(attempt: Attempt) -> list[record.Row]:
+    """One rank of several: as a run of its own, but that it knows the others; the first speaks for all."""
+    heart = Heart(attempt.folder, owner=os.getppid())
+    with contextlib.ExitStack() as afterwards:
+        if os.environ["LOCAL_RANK"] == "0":
+            return attempt.train_here(afterwards.enter_context(heart), afterwards)
+        silent = replace(attempt, config=replace(attempt.config, logger=Logger()), bar=False)
+        return silent.train_here(heart, afterwards)
+
+
+def silence_advice() -> None:
+    """Keep Lightning's advice that does not apply here out of the log."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for advice in ADVICE:
+        warnings.filterwarnings("ignore", advice)

@@ -1,0 +1,60 @@
+"""The training curve: curve.csv, append-only, with points evenly spaced in log(step); a logger mirrors it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from isoflop import files
+from isoflop.folder import RunFolder
+from isoflop.scaling.loop.module import ScalingModule
+
+COLUMNS = ("step", "D", "C", "lr", "L_train")
+
+
+def curve_steps(steps: int, ratio: float = 1.15) -> set[int]:
+    """Steps at which the curve has a point: evenly spaced in the logarithm, the last included."""
+    points, step = {steps}, 1.0
+    while step < steps:
+        points.add(round(step))
+        step = max(step * ratio, step + 1)
+    return points
+
+
+class Curve(pl.Callback):
+    """Writes the curve of the trunk and of the last cooldown."""
+
+    def __init__(self, folder: RunFolder, flops_per_target: float) -> None:
+        self.folder, self.flops_per_target = folder, flops_per_target
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, ScalingModule)
+        self.points = curve_steps(module.marks[-1])
+        if trainer.is_global_zero:
+            _cut(self.folder.curve, module.position)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(module, ScalingModule)
+        if module.position in self.points and not module.branches:
+            self.add_point(trainer, module)
+
+    def add_point(self, trainer: pl.Trainer, module: ScalingModule) -> None:
+        """Append a point to the curve and mirror it."""
+        step = module.position
+        D = step * module.recipe.batch * module.task.targets
+        point = {"D": D, "C": D * self.flops_per_target, "lr": module.recipe.rate(step - 1, module.goal, module.first)}
+        point["L_train"] = module.read_loss()
+        if not trainer.is_global_zero:
+            return
+        with self.folder.curve.open("a") as file:
+            file.write(",".join(map(str, (step, *point.values()))) + "\n")
+        if trainer.logger:
+            trainer.logger.log_metrics(point, step=module.made)
+
+
+def _cut(path: Path, position: int) -> None:
+    """Leave the points up to a step: a torn last line and what follows the checkpoint are written again."""
+    lines = path.read_text().splitlines()[1:] if path.exists() else []
+    intact = [line for line in lines if line.count(",") == len(COLUMNS) - 1]
+    earlier = [line for line in intact if int(line.split(",")[0]) <= position]
+    files.write_text(path, "\n".join([",".join(COLUMNS), *earlier]) + "\n")

@@ -1,0 +1,64 @@
+"""The held-out loss of a model: a pure function of the model, its task, the examples and the precision.
+
+evaluate(model, task, examples, "fp32")["L"]
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, mse_loss
+
+from isoflop.scaling.data.base import Examples
+from isoflop.scaling.families.base import Model
+from isoflop.scaling.task import Task
+
+EVAL_BATCH = 64  # examples at a time
+
+
+def loss_per_target(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Loss of every target, (batch, targets) [nats for cross-entropy]; 0 where the target is masked."""
+    if task.loss == "cross_entropy":
+        flat = cross_entropy(outputs.flatten(0, -2).float(), targets.flatten(), reduction="none", ignore_index=-1)
+        return flat.view(targets.shape[0], -1)
+    return mse_loss(outputs.float(), targets, reduction="none").flatten(1)
+
+
+def loss_count(task: Task, targets: Tensor) -> Tensor:
+    """Losses that each example bears, (batch,): its unmasked targets; for mse the outputs."""
+    if task.loss == "cross_entropy":
+        return (targets >= 0).view(len(targets), -1).sum(1)
+    return torch.full((len(targets),), targets[0].numel(), device=targets.device)
+
+
+def arithmetic(device: torch.device, precision: str) -> torch.autocast:
+    """The precision of products; parameters stay in float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@torch.no_grad()
+def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> dict[str, float]:
+    """L and its standard error over held-out examples [unit of the task's loss]: sums of losses over sums of targets.
+
+    And metric.*: the share of targets that the likeliest class meets, where targets are not tokens; what the
+    family's layers report, the mean over batches. The model is left in the mode that it was in.
+    """
+    training = model.training
+    model.eval()
+    losses, counts, correct, health = [], [], [], []
+    for x, y in examples.held_out(EVAL_BATCH):
+        with arithmetic(x.device, precision):
+            outputs = model(x)
+        losses.append(loss_per_target(task, outputs, y).double().sum(1))
+        counts.append(loss_count(task, y))
+        health.append(model.health())
+        if task.loss == "cross_entropy" and task.kind != "tokens":
+            correct.append((outputs.argmax(-1) == y).sum())
+    model.train(training)
+    total, count = torch.cat(losses), torch.cat(counts)
+    mean = float(total.sum() / count.sum())
+    # ratio estimator over examples, Cochran 1977, eq. 2.39
+    error = (total - mean * count).std() * len(total) ** 0.5 / count.sum()
+    results = {"L": mean, "L_se": float(error)}
+    if correct:
+        results["metric.accuracy"] = float(torch.stack(correct).sum() / count.sum())
+    means = {name: torch.stack([batch[name] for batch in health]).mean() for name in health[0]}
+    return results | {f"metric.{name}": float(value) for name, value in means.items()}

@@ -1,0 +1,55 @@
+"""One process at a time is at work in a run's folder, by a lock that ends with it (standard library only).
+
+The lock (flock) is the kernel's: it ends with the process, whatever the clocks say. Where hosts share a file system
+whose locks are each host's own, the heartbeat tells: one that goes on beating belongs to a run that is at work.
+
+    with sole_writer(folder), Heart(folder) as heart:
+        heart.at(step=120, steps=400)
+"""
+
+import contextlib
+import errno
+import fcntl
+import time
+from collections.abc import Iterator
+from typing import IO
+
+from isoflop.folder import RunFolder
+from isoflop.scaling.process.heartbeat import beats_elsewhere
+
+
+class BusyError(Exception):
+    """Another process is at work in the run's folder."""
+
+
+def _locked(file: IO[str], how: int) -> bool:
+    """Take a lock without waiting; a file system that has none gives it to all, and the heartbeat must do."""
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+            raise
+    return True
+
+
+@contextlib.contextmanager
+def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[None]:
+    """Hold the run's folder for a with-block, or until the process ends; BusyError where another process holds it."""
+    with folder.lock.open("a") as file:
+        until = time.monotonic() + patience_s  # who only looks holds it for an instant
+        while not (mine := _locked(file, fcntl.LOCK_EX)) and time.monotonic() < until:
+            time.sleep(0.05)
+        if not mine or beats_elsewhere(folder):
+            raise BusyError(f"another process is at work in {folder.path}; wait for it or stop it") from None
+        yield
+
+
+def held(folder: RunFolder) -> bool:
+    """Whether a process of a host whose locks we see is at work in the folder."""
+    try:
+        with folder.lock.open() as file:
+            return not _locked(file, fcntl.LOCK_SH)
+    except OSError:  # no lock was ever taken
+        return False

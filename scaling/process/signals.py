@@ -1,0 +1,137 @@
+"""How a run is stopped: by a signal, between two steps, with a checkpoint kept (standard library only).
+
+SIGINT (Ctrl-C) and SIGTERM (kill, a launcher's stop, `isoflop cancel` by way of the heartbeat) do the same:
+
+    starting ──────────────── signal ──> Terminated is raised at once: nothing is trained yet
+       │ terminable()                                                        │
+       v                                                                     v
+    training ── signal ──> remembered ── the step ends ──> Terminated ──> checkpoint ──> Stopped(130 or 143)
+       │ between_steps()        └─── SIGINT again ──> KeyboardInterrupt, no checkpoint ──> Stopped(130)
+       v
+    writing the record ────── signal ──> Terminated is raised at once; the record is whole or not there
+
+A signal that somebody else has a handler for, such as a scheduler's SIGUSR2 before a time limit, is not ours to answer:
+`Deferred` keeps it until the step has ended, has a checkpoint kept, and calls that handler. SIGKILL stops at once; the
+last checkpoint is then trainer.checkpoint_every_s old at most.
+
+    with terminable():
+        ...                        # SIGTERM raises Terminated
+        with between_steps():
+            ...                    # SIGTERM is remembered
+            stop_if_terminated()   # raises Terminated
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+# the signals that stop a run, and the handlers that they have where nobody has set one
+STOPPING = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+
+class Terminated(BaseException):
+    """A signal came while a run was at work."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+# the signal that came: an exception may be raised where it is swallowed, as in an import, but this stays
+_received: list[int] = []
+
+
+def _terminate(number: int, _: object) -> None:
+    _received.append(number)
+    raise Terminated(number)
+
+
+def _remember(number: int, frame: Any) -> None:
+    if number == signal.SIGINT and _received:
+        signal.default_int_handler(number, frame)
+    _received.append(number)
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into Terminated for a with-block, where no other handler, as a scheduler's, is set."""
+    main = threading.current_thread() is threading.main_thread()
+    ours = {number: default for number, default in STOPPING.items() if main and signal.getsignal(number) == default}
+    if not ours:
+        yield
+        return
+    _received.clear()
+    for number in ours:
+        signal.signal(number, _terminate)
+    try:
+        yield
+    finally:
+        for number, default in ours.items():
+            signal.signal(number, default)
+
+
+@contextlib.contextmanager
+def between_steps() -> Iterator[None]:
+    """For a with-block inside terminable(), signals are only remembered; `stop_if_terminated` ends the run."""
+    ours = [number for number in STOPPING if signal.getsignal(number) is _terminate]
+    for number in ours:
+        signal.signal(number, _remember)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, _terminate)
+
+
+def stop_if_terminated() -> None:
+    """Raise Terminated where a signal has come since the run began."""
+    if _received:
+        raise Terminated(_received[0])
+
+
+def describe_exit(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is not None and (code < 0 or code > 128):
+        number = -code if code < 0 else code - 128
+        if number not in signal.valid_signals():
+            return f"exit code {code}"
+        name = signal.Signals(number).name
+        return f"killed by {name}" + (", out of memory perhaps" if name == "SIGKILL" else "")
+    return f"exit code {code}"
+
+
+class Deferred:
+    """Signals that another has a handler for, such as a scheduler's, kept until a step has ended.
+
+    with Deferred(signal.SIGUSR2) as deferred:
+        ...
+        deferred.handle(before=keep_a_checkpoint)       # between steps
+    """
+
+    def __init__(self, *signals: signal.Signals) -> None:
+        self.signals, self.received = signals, list[tuple[int, Any]]()
+        self.handlers: dict[int, Any] = {}
+        self.handled = False
+
+    def __enter__(self) -> "Deferred":
+        if threading.current_thread() is threading.main_thread():
+            self.handlers = {
+                number: handler for number in self.signals if callable(handler := signal.getsignal(number))
+            }
+            for number in self.handlers:
+                signal.signal(number, lambda number, frame: self.received.append((number, frame)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+    def handle(self, before: Callable[[], None]) -> None:
+        """Where a signal came: call `before`, then its own handler, which may not return."""
+        if self.received:
+            before()
+            self.handled = True
+            number, frame = self.received.pop(0)
+            self.handlers[number](number, frame)

@@ -1,0 +1,51 @@
+"""What is left to do in a run's folder: which marks are missing, which rows of an earlier run stand (no torch).
+
+if not is_done(folder, config):
+    missing(reusable(folder, config), config)       # [1e6, 2e6], values of the budget
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from isoflop import record
+from isoflop.scaling.frozen import FrozenConfig
+from isoflop.scaling.provenance import Code
+
+
+class OtherCodeError(Exception):
+    """A run was frozen for other code than would run it."""
+
+
+def is_done(folder: Path, config: FrozenConfig) -> bool:
+    """Whether a folder's run need not be made: every mark finished, and not again because other code made it."""
+    return record.finished(folder) and not missing(reusable(folder, config), config)
+
+
+def reusable(folder: Path, config: FrozenConfig) -> list[record.Row]:
+    """The rows of a finished run that need not be made again."""
+    if not record.finished(folder):
+        return []
+    return [row for row in record.read(folder) if not config.redo_other_code or made_by(row, config.code)]
+
+
+def missing(rows: Sequence[record.Row], config: FrozenConfig) -> list[float]:
+    """The values of the budget, a mark each, that no row has."""
+    measured = {row.get(f"budget.{config.budget.name}") for row in rows}
+    return [value for value in config.budget.values if value not in measured]
+
+
+def other_marks(rows: Sequence[record.Row], config: FrozenConfig, than: Sequence[float]) -> list[record.Row]:
+    """The rows of marks at other values of the budget than these."""
+    return [row for row in rows if row.get(f"budget.{config.budget.name}") not in (*than, None)]
+
+
+def made_by(row: record.Row, code: Code) -> bool:
+    """Whether a row was made by the same sources as these."""
+    return Code.of(row).same(code)
+
+
+def refuse_other_code(config: FrozenConfig) -> None:
+    """Refuse to run what was frozen for other code than this: its record would name the wrong sources."""
+    now = config.present_code()
+    if not config.code.same(now):
+        raise OtherCodeError(f"frozen for the code of commit {config.code}, but this is {now}; rerun the command")
