@@ -17,6 +17,7 @@ from torch import Tensor
 
 from isoflop.errors import UserError
 from isoflop.scaling import frozen as config
+from isoflop.scaling import limits
 from isoflop.scaling.assemble import Assembled, assemble
 from isoflop.scaling.cost import TRAINING_OVER_FORWARD, example
 from isoflop.scaling.families.base import Family
@@ -34,7 +35,7 @@ def describe(plains: list[config.Config]) -> list[dict[str, Any]]:
     """What each config would run, or the sentence by which it is refused; costs are counted once.
 
     N; D, the largest; C and steps, those spent; step_C; lr, batch; memory [bytes], of the device where there is one,
-    else of the process; marks: value, D and C of each, ascending.
+    else of the process, and memory_least, with one example at a time; marks: value, D and C of each, ascending.
     """
     answers: list[dict[str, Any]] = []
     for plain in plains:
@@ -45,6 +46,7 @@ def describe(plains: list[config.Config]) -> list[dict[str, Any]]:
             continue
         sizes = {"N": run.cost.N, "D": run.marks[-1].D, "C": run.C_spent, "steps": run.steps_made, "step_C": run.step_C}
         sizes |= {"lr": run.recipe.lr, "batch": run.recipe.batch}
+        sizes |= {"memory_least": memory(run, plain["trainer"] | {"micro_batch": 1})}
         marks = [{"value": m.value, "D": m.D, "C": m.C} for m in run.marks]
         answers.append(sizes | {"memory": memory(run, plain["trainer"]), "marks": marks})
     return answers
@@ -59,6 +61,13 @@ def memory(run: Assembled, trainer: dict[str, Any]) -> int:
     whole = run.cost.n_total * FLOAT * copies
     state = whole // ranks if trainer["strategy"] == "fsdp" else whole
     return int(state + activations(run.family, run.task) * examples + base())
+
+
+def available(trainer: dict[str, Any]) -> int:
+    """Memory of the devices that would hold a run [bytes]: of the GPUs, or of the host; 0 where it is not known."""
+    if trainer["accelerator"] != "cpu" and torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return limits.host_memory()
 
 
 def base() -> int:

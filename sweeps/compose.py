@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from isoflop.errors import UserError
-from isoflop.exits import sentence
+from isoflop.exits import hydra_sentence
 from isoflop.scaling import frozen as config
 
 # where the runs of a sweep go and how they are made: the same for all of them
@@ -106,7 +106,7 @@ class Choice:
                 group = key.split(".")[0]
                 if group not in job.names:
                     raise
-                raise UserError(f"{sentence(error)} (with {group}={job.names[group]}; nothing was started)") from None
+                raise UserError(f"{hydra_sentence(error)} (with {group}={job.names[group]}; nothing was started)") from None
         return job
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from isoflop.errors import UserError
-from isoflop.verbs import run
+from isoflop.exits import run
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"

@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from isoflop.errors import BusyError
+
 LOCK, HEARTBEAT, CANCEL = "lock", "heartbeat.json", "cancel"
 
 # seconds from beat to beat, while a run is young and later: many runs share one file system
@@ -30,10 +32,6 @@ QUICK_S, SLOW_S = 1.0, 5.0
 YOUNG_S = 60.0
 # beats that may be missed before a run of another host counts as dead
 MISSED = 3
-
-
-class BusyError(Exception):
-    """Another process is at work in the run's folder."""
 
 
 def _locked(file: IO[str], how: int) -> bool:

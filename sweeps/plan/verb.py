@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from isoflop.errors import UserError
-from isoflop.exits import verdict
+from isoflop.exits import translate
 from isoflop.sweeps.plan import text as plan_text
 from isoflop.sweeps.plan.plan import MFU, Plan, plan, price
 from isoflop.sweeps.plan.resolution import Asked, Outcome, outcomes
@@ -41,7 +41,7 @@ def say(
     try:
         made = plan(overrides, device, mfu)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise UserError(verdict(error)[1]) from None
+        raise UserError(translate(error)[1]) from None
     with progress("imagining studies") as told:
         found = outcomes(made.marks, asked, told)
     if as_json:
