@@ -131,7 +131,7 @@ def prepare(cfg: DictConfig, folder: Path, here: bool = False) -> bool:
     if config.done(folder, plain):
         rows = record.read(folder)
         same = all(config.same_code(row, plain) for row in rows)
-        other = "" if same else ", by other code; redo_other_code=true runs it again"
+        other = "" if same else ", made by other code; redo_other_code=true runs it again"
         print(f"done already{other}: {'; '.join(map(summary, rows))}\n{folder}/{record.FILE}", file=sys.stderr)
         return False
     if here:

@@ -35,7 +35,7 @@ def describe(plains: list[config.Config]) -> list[dict[str, Any]]:
     """What each config would run, or the sentence by which it is refused; costs are counted once.
 
     N; D, the largest; C and steps, those spent; step_C; lr, batch; memory [bytes], of the device where there is one,
-    else of the process, and memory_least, with one example at a time; marks: value, D and C of each, ascending.
+    else of the process; marks: value, D and C of each, ascending.
     """
     answers: list[dict[str, Any]] = []
     for plain in plains:
@@ -46,7 +46,6 @@ def describe(plains: list[config.Config]) -> list[dict[str, Any]]:
             continue
         sizes = {"N": run.cost.N, "D": run.marks[-1].D, "C": run.C_spent, "steps": run.steps_made, "step_C": run.step_C}
         sizes |= {"lr": run.recipe.lr, "batch": run.recipe.batch}
-        sizes |= {"memory_least": memory(run, plain["trainer"] | {"micro_batch": 1})}
         marks = [{"value": m.value, "D": m.D, "C": m.C} for m in run.marks]
         answers.append(sizes | {"memory": memory(run, plain["trainer"]), "marks": marks})
     return answers

@@ -19,6 +19,8 @@ LARGEST_SEED = 2**63 - 1
 # parameters of a body of width² · depth, the least that a family with a square map in each layer has. With gradients
 # and two moments, 16 bytes each, that is a petabyte, which no machine holds
 MOST_PARAMETERS = 1e15 / 16
+# bytes of a parameter in training at least: itself, its gradient and one moment in float32
+LEAST_BYTES = 12
 # dense peaks that no device here exceeds [FLOP/s]: of a core, two AVX-512 units of 16 multiply-adds at 3 GHz (Intel
 # 64 and IA-32 Optimization Reference Manual); of a GPU, the B200's bf16 (NVIDIA Blackwell data sheet 2024, dense)
 PEAK = {"cpu": 2e11, "gpu": 2.25e15}
@@ -108,11 +110,10 @@ def refuse_size(described: Mapping[str, Any], trainer: Mapping[str, Any], availa
 
     described: what estimate.describe says of it. available: memory of the device that counts [bytes], 0 if unknown.
     """
-    if available and described["memory_least"] > available:
-        need = f"{gigabytes(described['memory_least'])} even with one example at a time"
-        raise UserError(
-            f"the run needs {need}, and there are {gigabytes(available)}; give a smaller family.width or family.depth"
-        )
+    least = described["N"] * LEAST_BYTES
+    if available and least > available:
+        need = f"{described['N']:.2g} parameters take at least {gigabytes(least)} to train"
+        raise UserError(f"{need}, and there are {gigabytes(available)}; give a smaller family.width or family.depth")
     seconds = least_seconds(described, trainer)
     if seconds > LONGEST_S:
         long = f"would take at least {seconds / 86400 / 365.25:.2g} years here"

@@ -1,8 +1,8 @@
 """Stopping a sweep from anywhere: a file in the folder of every run that is not done, which the runs look for.
 
-    cancel(Path("runs/first"))         # 'asked 3 runs at work and 12 waiting to stop'
+    cancel(Path("runs/first"))         # 'stopping 3 running and 12 queued runs'
 
-A run at work is told by its own heart (scaling/process/hold.py); a run that waits, in our launcher or a scheduler's
+A running run hears of it from its own heart (scaling/process); one that is queued, in our launcher or a scheduler's
 queue, finds the file when its turn comes. Jobs that a Slurm still holds are taken out of its queue too.
 """
 
@@ -15,18 +15,17 @@ from isoflop.sweeps.ledger import entries
 
 
 def cancel(folder: Path) -> str:
-    """Ask all runs without a result to stop; says how many there were."""
-    asked = {"running": 0, "planned": 0, "stale": 0}
+    """Ask all runs without a result to stop; returns a sentence with their number."""
+    stopping = {"running": 0, "planned": 0, "stale": 0}
     for entry in entries(folder):
-        if entry.state in asked:
+        if entry.state in stopping:
             (entry.folder / hold.CANCEL).touch()
-            asked[entry.state] += 1
+            stopping[entry.state] += 1
     jobs = in_slurm(folder)
     if jobs and shutil.which("scancel"):
         # the state alone: what runs ends by itself, with a checkpoint
         subprocess.run(["scancel", "--state=PENDING", *jobs], check=False, capture_output=True)
-    waiting = asked["planned"] + asked["stale"]
-    return f"asked {asked['running']} runs at work and {waiting} waiting to stop"
+    return f"stopping {stopping['running']} running and {stopping['planned'] + stopping['stale']} queued runs"
 
 
 def in_slurm(folder: Path) -> list[str]:

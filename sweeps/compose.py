@@ -23,6 +23,7 @@ from rich.progress import track
 from isoflop.errors import UserError
 from isoflop.exits import hydra_sentence
 from isoflop.scaling import frozen as config
+from isoflop.scaling.limits import refuse_values
 
 # where the runs of a sweep go and how they are made: the same for all of them
 ONE = ("out", "sweep", "ladder", "redo_other_code", "trainer", "logger", "names", "rung", "tags")
@@ -51,6 +52,7 @@ def compose(
         job = chosen[groups].at([o for o in parsed if scalar(o, cfg)])
         keys = [o.get_key_element() for o in parsed]
         job.rung = job.rung or config.rung(job, keys)
+        refuse_values(job)
         plain = config.resolved(job, keys)
         found.setdefault(plain["run_id"], plain)
     return list(found.values())
@@ -62,7 +64,7 @@ def grids_of(params: Any, grids: Any) -> list[dict[str, Any]]:
     bare = isinstance(listed, str) or not isinstance(listed, Sequence)
     if wrong := [listed] if bare else [grid for grid in listed if not isinstance(grid, Mapping)]:
         example = "hydra.sweeper.grids=[{family:'mlp,lstm',family.width:'16,32'}]"
-        raise UserError(f"hydra.sweeper.grids holds {wrong[0]!r}, which is no grid; write {example}")
+        raise UserError(f"hydra.sweeper.grids holds {wrong[0]!r}, which is not a grid; write {example}")
     return [{str(key): value for key, value in grid.items()} for grid in listed]
 
 
@@ -106,7 +108,8 @@ class Choice:
                 group = key.split(".")[0]
                 if group not in job.names:
                     raise
-                raise UserError(f"{hydra_sentence(error)} (with {group}={job.names[group]}; nothing was started)") from None
+                where = f"with {group}={job.names[group]}; nothing was started"
+                raise UserError(f"{hydra_sentence(error)} ({where})") from None
         return job
 
 

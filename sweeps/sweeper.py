@@ -8,6 +8,7 @@ runs it.
 
 import contextlib
 import copy
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ from isoflop import record
 from isoflop.errors import UserError
 from isoflop.exits import RunFailedError
 from isoflop.scaling import frozen as config
-from isoflop.scaling import provenance
+from isoflop.scaling import limits, provenance
 from isoflop.scaling.app import objective
 from isoflop.sweeps.compose import compose
 from isoflop.sweeps.ledger import UNMADE, Entry, entries
@@ -50,10 +51,10 @@ def sweep(
     for plain in plains:
         (done if config.done(out / plain["run_id"], plain) else todo).append(plain)
     head = "1 run" if len(plains) == 1 else f"{len(plains)} runs"
-    say(f"{head} in {out}: {len(done)} done already, {len(todo)} to make")
+    say(f"{head} in {out}: {len(done)} done already, {len(todo)} to make{costs.forecast(todo)}")
     others = sum(not config.same_code(record.read(out / plain["run_id"])[0], plain) for plain in done)
     if others:
-        say(f"{others} of those done are by other code; redo_other_code=true runs them again")
+        say(f"{others} of those done were made by other code; redo_other_code=true runs them again")
     make(context, task, cfg, plains, todo)
 
 
@@ -81,6 +82,8 @@ def make(
     out = Path(cfg.hydra.sweep.dir)
     loader = FrozenLoader(context.config_loader.config_search_path)  # type: ignore[attr-defined]
     handing = HydraContext(config_loader=loader, callbacks=context.callbacks)
+    if todo:
+        refuse_launcher(str(cfg.hydra.launcher.get("_target_")), todo)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=handing, task_function=task, config=cfg)
     for _ in range(ROUNDS):
         for plain in todo:
@@ -90,6 +93,17 @@ def make(
         # another command may have frozen a run anew, for other marks, before its turn came
         todo = [plain for plain in todo if lacking(Entry(out / plain["run_id"]), plain)]
     conclude({Entry(out / plain["run_id"]): plain for plain in plains})
+
+
+def refuse_launcher(target: str, todo: list[config.Config]) -> None:
+    """Refuse runs that their launcher cannot start, or that this machine cannot hold where they are made here."""
+    if target.endswith("SlurmLauncher") and not shutil.which("srun"):
+        raise UserError("hydra/launcher=slurm needs Slurm's srun and sbatch, and there are none on the PATH here")
+    if target.endswith("LocalLauncher"):
+        for plain in todo:
+            limits.refuse_place(plain["trainer"])
+            # a GPU's memory is known to torch alone; there the run says it, and is tried with smaller micro-batches
+            limits.refuse_size(plain["plan"], plain["trainer"], 0 if limits.has_gpu() else limits.host_memory())
 
 
 def lacking(entry: Entry, plain: config.Config) -> list[float]:
@@ -170,7 +184,7 @@ def launch(launcher: Launcher, names: list[str]) -> None:
     except Exception as error:  # a launcher that loses its workers must not hide the runs that ended well
         first = (str(error).splitlines() or [""])[0]
         say(f"the launcher stopped: {type(error).__name__}: {first}", style="red")
-        say("what a scheduler still holds goes on; isoflop status shows it")
+        say("jobs that a scheduler still holds are not affected; isoflop status shows them")
 
 
 def conclude(runs: dict[Entry, config.Config]) -> None:
@@ -183,7 +197,7 @@ def conclude(runs: dict[Entry, config.Config]) -> None:
     if len(lost) > 10:
         say(f"  and {len(lost) - 10} more; isoflop status shows them", style="red")
     if lost:
-        say("the same command again makes what is missing")
+        say("rerun the same command to make what is missing")
         sys.exit(1)
 
 

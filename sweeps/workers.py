@@ -37,6 +37,8 @@ BUSY = 75  # EX_TEMPFAIL: another process holds the run
 def server() -> ForkServerContext:
     """The context whose processes are forks of a preloaded, idle server; threads per process are fixed at its start."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Python's -c puts the working directory first, where a random.py of the user's may lie
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     return context

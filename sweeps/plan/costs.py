@@ -24,6 +24,7 @@ from isoflop.scaling import frozen as config
 from isoflop.scaling import identity
 from isoflop.sweeps import workers as processes
 from isoflop.sweeps.machine import gpus
+from isoflop.wording import clock, short
 
 Answer = dict[str, Any]
 # a measured speed serves steps up to so many times larger or smaller without another
@@ -117,6 +118,22 @@ def seconds(
         progress(done / len(lacking))
     if lacking:
         remember("speeds.json", {kinds[at]: speeds[kinds[at]] for at in lacking})
+    return reckoned(kinds, answers, speeds)
+
+
+def forecast(plains: list[config.Config]) -> str:
+    """What runs come to, as the end of a line: their FLOPs, and the time on one device where speeds are known."""
+    if not plains:
+        return ""
+    answers, kinds, speeds = [p["plan"] for p in plains], [kind(p) for p in plains], remembered("speeds.json")
+    flops = f": {short(sum(answer['C'] for answer in answers))} FLOPs"
+    if not all(name in speeds for name in kinds):
+        return f"{flops}; isoflop plan says how long that takes"
+    return f"{flops}, about {clock(sum(reckoned(kinds, answers, speeds)))} of a device"
+
+
+def reckoned(kinds: list[str], answers: list[Answer], speeds: dict[str, Any]) -> list[float]:
+    """Time of each run by measured speeds of its kind [s]."""
     return [
         answer["steps"] * step_s(answer["step_C"], speeds[name])
         + len(answer["marks"]) * rest_s(answer["step_C"], speeds[name])

@@ -6,7 +6,7 @@ console.print(runs(made)); console.print(totals(made, price=2.5)); console.print
 from collections.abc import Iterable
 
 import pandas as pd
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +15,13 @@ from isoflop.sweeps.plan.resolution import Outcome
 from isoflop.wording import clock, short
 
 MOST = 24  # runs that have a line each, unless all are asked for
+OVER = 1.1  # times its budget that a run may spend without a word
+WIDE = 1000  # characters: a terminal breaks a long line, where rich would cut its numbers short
+
+
+def console() -> Console:
+    """Where plans are printed: to a terminal or a pipe, no line shortened."""
+    return Console(highlight=False, width=WIDE)
 
 
 def runs(made: Plan, everything: bool = False) -> RenderableType:
@@ -60,8 +67,18 @@ def totals(made: Plan, price: float | None) -> RenderableType:
     ]
     if sums["money"] is not None:
         lines.append(f"{sums['money']:.2f} at {price:g} an hour of a device (a GPU, or a core without one)")
-    said = Text(f"times {made.speed}, and {OVERHEAD_S:g} s for the start of each", style="dim")
-    return Group(Text("\n".join(lines), style="bold"), said)
+    times = Text(f"times {made.speed}, and {OVERHEAD_S:g} s for the start of each", style="dim")
+    warnings = [Text(sentence, style="yellow") for sentence in over_budget(rest)]
+    return Group(Text("\n".join(lines), style="bold"), times, *warnings)
+
+
+def over_budget(rest: pd.DataFrame) -> list[str]:
+    """Which runs cannot keep to their budgets, since a step is the least that is made."""
+    over = rest[rest["over_budget"] > OVER]
+    if over.empty:
+        return []
+    most, runs = float(over["over_budget"].max()), "1 run" if len(over) == 1 else f"{len(over)} runs"
+    return [f"! {runs} of {len(rest)} spend more than their budget, up to {most:.3g} times: steps are whole"]
 
 
 def outcome(found: Outcome) -> RenderableType:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from isoflop.errors import UserError
 from isoflop.exits import translate
@@ -47,7 +46,7 @@ def say(
     if as_json:
         print(json.dumps(document(made, found, an_hour)))
         return
-    console = Console(highlight=False)
+    console = plan_text.console()
     console.print(plan_text.runs(made, everything))
     console.print(plan_text.totals(made, an_hour))
     for one in found:

@@ -94,7 +94,7 @@ def test_other_code_is_said_and_made_again_only_when_asked(isoflop: Isoflop, sma
     first = next(entries(out))
     record.write(first.folder, [dict(first.rows[0]) | {"sources": "0" * 12}])
     command = ["train", "-m", *GRID, *TINY, f"out={out}"]
-    assert "1 of those done are by other code; redo_other_code=true" in isoflop(*command).stderr
+    assert "1 of those done were made by other code; redo_other_code=true" in isoflop(*command).stderr
     again = isoflop(*command, "redo_other_code=true")
     assert "3 done already, 1 to make" in again.stderr
     assert Entry(first.folder).rows[0]["git"] == provenance.commit()["git"]
@@ -188,7 +188,7 @@ def test_a_signal_is_never_a_success(tmp_path: Path, how: signal.Signals, code: 
     run.send_signal(how)
     _, said = run.communicate(timeout=60)
     assert run.returncode == code, said
-    assert "stopped; the same command goes on from here" in said
+    assert "stopped; rerun the same command to resume" in said
     assert not list(tmp_path.glob("*/records.json"))
 
 
