@@ -110,7 +110,8 @@ def refuse_size(described: Mapping[str, Any], trainer: Mapping[str, Any], availa
 
     described: what estimate.describe says of it. available: memory of the device that counts [bytes], 0 if unknown.
     """
-    least = described["N"] * LEAST_BYTES
+    sharded = trainer["devices"] if trainer["strategy"] == "fsdp" else 1
+    least = described["N"] * LEAST_BYTES / sharded
     if available and least > available:
         need = f"{described['N']:.2g} parameters take at least {gigabytes(least)} to train"
         raise UserError(f"{need}, and there are {gigabytes(available)}; give a smaller family.width or family.depth")
