@@ -50,7 +50,7 @@ def script(arguments: list[str]) -> str:
 
 def complete(arguments: list[str]) -> str:
     """Candidates for the last word of a command line, one a line; none where there is nothing to say."""
-    words = " ".join(arguments).split(" ")[1:]
+    words = " ".join(arguments).lstrip().split(" ")[1:]
     words = [word for word in words[:-1] if word] + words[-1:]
     if not words:
         return ""
@@ -67,7 +67,7 @@ def candidates(before: list[str], last: str) -> list[str]:
         return [f"{head},{name}" if head else name for name in columns(before)]
     if last.startswith("-"):
         return options(before[0])
-    return overrides(last) if before[0] in OVERRIDES else []
+    return overrides(before[1:], last) if before[0] in OVERRIDES else []
 
 
 def columns(words: list[str]) -> list[str]:
@@ -92,14 +92,17 @@ def options(verb: str) -> list[str]:
     return [name for option in command.params for name in option.opts if name.startswith("--")] + ["--help"]
 
 
-def overrides(last: str) -> list[str]:
-    """Groups, choices and keys that Hydra knows, by its own completion."""
+def overrides(before: list[str], last: str) -> list[str]:
+    """Groups, choices and keys that Hydra knows, by its own completion; of several values the last is completed."""
     from hydra import initialize_config_module
+    from hydra._internal.core_plugins.bash_completion import BashCompletion
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.plugins import Plugins
-    from hydra.plugins.completion_plugin import CompletionPlugin
 
-    plugin = next(p for p in Plugins.instance().discover(CompletionPlugin) if p.provides() == "bash")  # type: ignore
+    head, comma, tail = last.rpartition(",")
+    word = f"{last.partition('=')[0]}={tail}" if comma else last
+    given = [other for other in before if not other.startswith("-") and "=" in other]
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        return list(plugin(loader)._query("train", f"isoflop train {last}"))
+        words = BashCompletion(loader)._query("train", " ".join([*given, word]) if word else " ".join([*given, ""]))
+    words = [name for name in words if "=" in name or name.endswith((".", "/"))]
+    return [f"{head},{name.partition('=')[2]}" for name in words] if comma else words

@@ -102,7 +102,8 @@ def refuse_place(trainer: Mapping[str, Any]) -> None:
     most = max(2, cores())  # two ranks can be tried anywhere
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not has_gpu())
     if on_cpu and isinstance(devices, int) and devices > most:
-        raise UserError(f"trainer.devices={devices} is more than the {cores()} cores of this machine")
+        have = f"{cores()} core{'s' * (cores() > 1)}"
+        raise UserError(f"trainer.devices={devices} is more than this machine's {have}; give at most {most}")
 
 
 def refuse_size(described: Mapping[str, Any], trainer: Mapping[str, Any], available: int) -> None:
