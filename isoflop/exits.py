@@ -45,14 +45,14 @@ def translate(error: BaseException, elsewhere: str = ELSEWHERE) -> tuple[int, st
             return 2, "a group takes the name of a choice, as in family=lstm; leave it out for the default"
         case RunFailedError() | BusyError():
             return 1, str(error)
+        case Exception() if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
+            return 2, hydra_sentence(error)
         case KeyboardInterrupt():
             return (error.args[0] if isinstance(error, Stopped) else 130), "stopped; rerun the same command to resume"
         case BrokenPipeError():
             raise error  # the reader of our output has gone: main() ends quietly
         case OSError():
             return 2, file_sentence(error, elsewhere)
-    if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
-        return 2, hydra_sentence(error)
     raise error
 
 
