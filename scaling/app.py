@@ -27,7 +27,7 @@ from isoflop.scaling import frozen as config
 from isoflop.scaling import help, limits
 from isoflop.scaling.process import hold
 from isoflop.scaling.run import counted, run_one
-from isoflop.wording import short
+from isoflop.wording import gigabytes, short
 
 # how long a job of a scheduler waits for the one before it, which may still be keeping its checkpoint [s]
 PATIENCE_S = 60.0
@@ -100,7 +100,7 @@ def announce(plain: config.Config) -> None:
     head = (
         f"{plain['names']['family']} on {plain['names']['data']}: N={short(described['N'])} D={short(described['D'])}"
     )
-    size = f"C={short(described['C'])} FLOPs in {described['steps']} steps, {limits.gigabytes(described['memory'])}"
+    size = f"C={short(described['C'])} FLOPs in {described['steps']} steps, {gigabytes(described['memory'])}"
     print(f"{head} {size}", file=sys.stderr)
 
 

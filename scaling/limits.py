@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from isoflop.errors import UserError
+from isoflop.wording import gigabytes
 
 # a torch.Generator takes a seed of 64 bits, signed
 LARGEST_SEED = 2**63 - 1
@@ -153,8 +154,3 @@ def host_memory() -> int:
         if os.path.exists(path) and (limit := Path(path).read_text().strip()).isdecimal():
             total = min(total, int(limit))
     return total
-
-
-def gigabytes(number: float) -> str:
-    """Bytes as people read them."""
-    return f"{number / 1e9:.2g} GB" if number < 1e12 else f"{number / 1e12:.3g} TB"

@@ -21,8 +21,8 @@ from isoflop.analysis.report.figures.base import Figure, draw_all
 from isoflop.analysis.report.sentences import WORDS, amount, decided_first, interval, summary
 from isoflop.analysis.report.view import View, look
 from isoflop.errors import UserError
-from isoflop.numbers import count, number
 from isoflop.record import write_text
+from isoflop.wording import count, number
 
 TEMPLATES = Path(__file__).parent / "templates"
 # columns of the ledger, as far as the table has them

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from isoflop.sweeps.plan.plan import OVERHEAD_S, Plan
 from isoflop.sweeps.plan.resolution import Outcome
-from isoflop.wording import clock, short
+from isoflop.wording import clock, gigabytes, short
 
 MOST = 24  # runs that have a line each, unless all are asked for
 OVER = 1.1  # times its budget that a run may spend without a word
@@ -41,7 +41,7 @@ def each(table: pd.DataFrame) -> Table:
         sizes = [short(row[key]) for key in ("N", "D", "C", "lr")]
         if row["marks"] > 1:
             sizes[1] += f" ({row['marks']} marks)"
-        shown.add_row(*who, *sizes, bytes_of(row["memory"]), clock(row["seconds"]), "done" if row["done"] else "")
+        shown.add_row(*who, *sizes, gigabytes(row["memory"]), clock(row["seconds"]), "done" if row["done"] else "")
     return shown
 
 
@@ -51,7 +51,7 @@ def by_family(table: pd.DataFrame) -> RenderableType:
     for (family, data), rows in table.groupby(["family", "data"], sort=False):
         sizes = (span(rows[column]) for column in ("N", "D", "C"))
         time = clock(float(rows.loc[~rows["done"], "seconds"].sum()))
-        shown.add_row(str(family), str(data), str(len(rows)), *sizes, bytes_of(float(rows["memory"].max())), time)
+        shown.add_row(str(family), str(data), str(len(rows)), *sizes, gigabytes(float(rows["memory"].max())), time)
     return Group(shown, Text("memory: the most of a run; --all shows a line for every run", style="dim"))
 
 
@@ -116,8 +116,3 @@ def span(values: Iterable[float]) -> str:
     """From the least to the most."""
     low, high = min(values), max(values)
     return short(low) if low == high else f"{short(low)}–{short(high)}"
-
-
-def bytes_of(number: float) -> str:
-    """Bytes in MB or GB."""
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"

@@ -20,7 +20,7 @@ def test_a_run_that_fits_is_not_refused() -> None:
 
 
 def test_weights_beyond_the_memory_of_the_machine_are_refused() -> None:
-    with pytest.raises(UserError, match=r"1e\+09 parameters take at least 12 GB to train, and there are 8 GB"):
+    with pytest.raises(UserError, match=r"1e\+09 parameters take at least 12.0 GB to train, and there are 8.0 GB"):
         limits.refuse_size(described(N=1e9), TRAINER, available=8 * 10**9)
 
 

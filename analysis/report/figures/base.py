@@ -23,8 +23,8 @@ from typing import Any, Protocol, cast
 import pandas as pd
 
 from isoflop.analysis.report.view import View
-from isoflop.numbers import number
 from isoflop.record import write_text
+from isoflop.wording import number
 
 # axes in the words of the glossary, with units
 AXES = {
