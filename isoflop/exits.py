@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # what a launcher or sweeper of Hydra's is called in a config -> the extra of isoflop that installs it
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "joblib": "joblib", "optuna": "optuna"}
 
+# what Hydra says of the class of a launcher or sweeper that it cannot find
+PLUGIN = re.compile(r"(?:Invalid plugin|Unknown plugin class :) '([^']*)'")
+
 # what there is to do about a file or folder that cannot be used
 ELSEWHERE = "name another place"
 
@@ -43,6 +46,9 @@ def translate(error: BaseException, elsewhere: str = ELSEWHERE) -> tuple[int, st
             return 2, str(error)
         case ValueError() if str(error).startswith("Config group override"):
             return 2, "a group takes the name of a choice, as in family=lstm; leave it out for the default"
+        case RuntimeError() if plugin := PLUGIN.match(str(error)):
+            what = "is not a launcher or sweeper that Hydra has; choose one by hydra/launcher= or hydra/sweeper="
+            return 2, f"{plugin[1]} {what}"
         case RunFailedError() | BusyError():
             return 1, str(error)
         case Exception() if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
