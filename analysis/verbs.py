@@ -16,7 +16,7 @@ import typer
 
 from isoflop.analysis import options as o
 from isoflop.errors import UserError
-from isoflop.verbs import run
+from isoflop.exits import run
 
 app = typer.Typer(
     add_completion=False,

@@ -5,16 +5,17 @@ isoflop fit runs.csv --law chinchilla
 """
 
 import importlib
+import os
 import sys
 
 # verb -> (module whose main(arguments) returns an exit code, what the verb does)
 VERBS = {
-    "demo": ("isoflop.sweeps.demo", "a small real study, end to end, on the embedded data, with a report"),
-    "train": ("isoflop.scaling.app", "train one run, or with -m a sweep; the same command again resumes it"),
+    "demo": ("isoflop.sweeps.verbs", "a small real study, end to end, on the embedded data, with a report"),
+    "train": ("isoflop.scaling.app", "train one run, or with -m a sweep; rerun the command to resume it"),
     "plan": ("isoflop.sweeps.verbs", "what a sweep would run, take and cost, and what its laws could resolve"),
-    "status": ("isoflop.sweeps.verbs", "how the runs of a folder stand: at work, failed, time left, lowest losses"),
-    "retry": ("isoflop.sweeps.verbs", "make what a folder's runs lack, as they were frozen"),
-    "cancel": ("isoflop.sweeps.verbs", "ask the runs of a folder to stop, wherever they run"),
+    "status": ("isoflop.sweeps.verbs", "how the runs of a folder stand: running, failed, time left, lowest losses"),
+    "retry": ("isoflop.sweeps.verbs", "make the runs of a folder that have no result, as they were frozen"),
+    "cancel": ("isoflop.sweeps.verbs", "stop the runs of a folder, wherever they run"),
     "collect": ("isoflop.sweeps.verbs", "join a folder's records into a runs.csv"),
     "import-wandb": ("isoflop.sweeps.verbs", "make a table of the runs that Weights & Biases has"),
     "fit": ("isoflop.analysis.verbs", "fit a law to a CSV of losses, with intervals"),
@@ -43,21 +44,73 @@ def usage() -> str:
     """The help text."""
     verbs = "\n".join(f"  {verb:14}{text}" for verb, (_, text) in VERBS.items())
     head = "isoflop: a laboratory for scaling laws\n\nusage: isoflop VERB ...      (isoflop VERB --help says more)"
-    return f"{head}\n\n{verbs}\n\n{EXAMPLES}"
+    shell = 'completion of verbs, choices and options: eval "$(isoflop --completion bash)", or zsh, fish'
+    return f"{head}\n\n{verbs}\n\n{EXAMPLES}\n\n{shell}"
+
+
+def version() -> str:
+    """What is installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return f"isoflop {installed('isoflop')}"
+    except PackageNotFoundError:  # a checkout on the path, never installed
+        return "isoflop, not installed"
+
+
+def call(arguments: list[str]) -> int:
+    """Do what the command line says and return the exit code."""
+    verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if verb in ("-h", "--help", "help"):
+        print(usage())
+    elif verb in ("-V", "--version"):
+        print(version())
+    elif verb in ("--completion", "--complete"):
+        from isoflop.completion import complete, script
+
+        print(script(rest) if verb == "--completion" else complete(rest))
+    elif verb not in VERBS:
+        from difflib import get_close_matches
+
+        close = get_close_matches(verb, VERBS, n=1)
+        mean = f"did you mean {close[0]}? " if close else ""
+        print(f"isoflop: {verb!r} is not a verb; {mean}choose one of {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    else:
+        module = importlib.import_module(VERBS[verb][0])
+        # a module of several verbs is told which; one of its own verb gets the rest alone
+        code: int = module.main([verb, *rest] if module.__name__.endswith(".verbs") else rest)
+        return code
+    return 0
+
+
+def leave_working_directory() -> None:
+    """Import nothing from where the user happens to be: a random.py there is not Python's, nor is it for children.
+
+    What PYTHONPATH names stays; so does a checkout that is used without being installed.
+    """
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    here = os.getcwd()
+    if sys.path[0] in ("", here) and not os.path.samefile(here, os.path.dirname(os.path.dirname(__file__))):
+        del sys.path[0]
 
 
 def main() -> None:
     """Hand the rest of the command line to the verb's module and exit with its code."""
-    verb, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
-    if verb in ("-h", "--help", "help"):
-        print(usage())
-        return
-    if verb not in VERBS:
-        print(f"isoflop: {verb!r} is not a verb; choose one of {', '.join(VERBS)}", file=sys.stderr)
-        sys.exit(2)
-    module = importlib.import_module(VERBS[verb][0])
-    # a module of several verbs is told which; one of its own verb gets the rest alone
-    sys.exit(module.main([verb, *rest] if module.__name__.endswith(".verbs") else rest))
+    leave_working_directory()
+    try:
+        code = call(sys.argv[1:])
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit) as error:
+        # the reader has seen enough, as in `| head`; Typer and rich say so by an exit of their own
+        if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
+            raise
+        from isoflop.exits import close_output
+
+        close_output()
+        code = 0
+    sys.exit(code)
 
 
 if __name__ == "__main__":

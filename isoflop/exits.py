@@ -1,19 +1,31 @@
-"""How `isoflop train` ends: an exit code, and for what went wrong one sentence that says what to do.
+"""How a command ends: an exit code, and for what went wrong one sentence that says what to do.
 
-verdict(UserError("budget.D=-3 is not a number above 0"))        # (2, the sentence)
+    translate(UserError("budget.D=-3 is not a number above 0"))        # (2, the sentence)
+    sys.exit(run(app, ["fit", "runs.csv"]))                            # a Typer app
+
+Hydra and Typer are imported only where an error is one of theirs.
 """
 
 import difflib
+import errno
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Any
 
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from isoflop.errors import BusyError, UserError
 
-from isoflop.errors import UserError
-from isoflop.scaling.process.lock import BusyError
+if TYPE_CHECKING:
+    import typer
 
 # what a launcher or sweeper of Hydra's is called in a config -> the extra of isoflop that installs it
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "joblib": "joblib", "optuna": "optuna"}
+
+# what Hydra says of the class of a launcher or sweeper that it cannot find
+PLUGIN = re.compile(r"(?:Invalid plugin|Unknown plugin class :) '([^']*)'")
+
+# what there is to do about a file or folder that cannot be used
+ELSEWHERE = "name another place"
 
 
 class RunFailedError(Exception):
@@ -24,31 +36,74 @@ class Stopped(KeyboardInterrupt):
     """A signal ended the run; its argument is the exit code."""
 
 
-class Ending(BaseException):
-    """Carries an error of a single run past Hydra, which would print it its own way."""
+def translate(error: BaseException, elsewhere: str = ELSEWHERE) -> tuple[int, str]:
+    """Exit code and sentence of an error; what is neither the user's nor a run's is raised again.
 
-
-def verdict(error: BaseException) -> tuple[int, str]:
-    """Exit code and sentence of an error; what is neither the user's nor a run's is raised again."""
+    elsewhere: what to do where a file or folder cannot be used.
+    """
     match error:
         case UserError():
             return 2, str(error)
-        case HydraException() | OmegaConfBaseException():
-            return 2, sentence(error)
         case ValueError() if str(error).startswith("Config group override"):
             return 2, "a group takes the name of a choice, as in family=lstm; leave it out for the default"
+        case RuntimeError() if plugin := PLUGIN.match(str(error)):
+            what = "is not a launcher or sweeper that Hydra has; choose one by hydra/launcher= or hydra/sweeper="
+            return 2, f"{plugin[1]} {what}"
         case RunFailedError() | BusyError():
             return 1, str(error)
+        case Exception() if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
+            return 2, hydra_sentence(error)
         case KeyboardInterrupt():
-            return (error.args[0] if isinstance(error, Stopped) else 130), "stopped; the same command goes on from here"
+            return (error.args[0] if isinstance(error, Stopped) else 130), "stopped; rerun the same command to resume"
+        case BrokenPipeError():
+            raise error  # the reader of our output has gone: main() ends quietly
         case OSError():
-            what = f"{error.filename}: " if error.filename else ""
-            return 2, f"{what}{error.strerror or error}; make room, or give another folder with out=DIR"
+            return 2, file_sentence(error, elsewhere)
     raise error
 
 
-def sentence(error: Exception) -> str:
-    """What Hydra has to say, in one sentence: what was given, what is allowed."""
+def run(app: "typer.Typer", arguments: list[str] | None = None) -> int:
+    """Run a verb with its arguments; the exit code: 0 done, 1 the work failed, 2 bad usage or bad input."""
+    import typer
+
+    # click may be typer's own copy; its base exception is found where typer's own derives from it
+    usage: type[Any] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="isoflop", standalone_mode=False)
+    except usage as error:
+        return report(2, f"{error.format_message().rstrip('.')}; see isoflop --help")
+    except (typer.Abort, KeyboardInterrupt):
+        return report(130, "stopped")
+    except Exception as error:
+        return report(*translate(error))
+    return code if isinstance(code, int) else 0
+
+
+def report(code: int, sentence: str) -> int:
+    """Print a sentence on stderr and pass the code on."""
+    print(f"isoflop: {sentence}", file=sys.stderr)
+    return code
+
+
+def close_output() -> None:
+    """Give what is still to be printed to nobody, so that Python does not complain at its end of a closed pipe."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+
+
+def file_sentence(error: OSError, elsewhere: str = ELSEWHERE) -> str:
+    """What the system says of a file, and what to do about it."""
+    path = f"{error.filename}: " if error.filename else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"{path}{error.strerror or error}; {'make room, or ' if full else ''}{elsewhere}"
+
+
+def hydra_sentence(error: BaseException) -> str:
+    """What Hydra or OmegaConf has to say, in one sentence: what was given, what is allowed."""
+    from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+
     first, cause = str(error).split("\n")[0], error.__cause__
     while cause is not None and not isinstance(cause, UserError | ConfigAttributeError | ConfigKeyError):
         cause = cause.__cause__
@@ -56,18 +111,40 @@ def sentence(error: Exception) -> str:
         return str(cause)
     if isinstance(error, OverrideParseException):
         return f"the override {error.override!r} cannot be read; the form is key=value, as in family.width=64"
+    if isinstance(error, InstantiationException):
+        return instantiation_sentence(error)
     if isinstance(error, MissingConfigException):
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if name in EXTRAS and group.startswith("hydra/"):
-            return f"{group}={name} is not installed; pip install 'isoflop[{EXTRAS[name]}]'"
-    if isinstance(error, MissingConfigException) and error.options:
-        return f"{group}={name} is not there; choose one of {', '.join(sorted(error.options))}"
+            return f"{group}={name} is not installed; in a checkout of isoflop: pip install '.[{EXTRAS[name]}]'"
+        if error.options:
+            return f"{group}={name} is not there; choose one of {', '.join(sorted(error.options))}"
     if first.startswith("Ambiguous value"):
         return f"{first.split(chr(39))[1]} is several values; add -m to sweep over them"
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and OmegaConf.is_dict(cause.parent_node):
-        parent, key = str(cause.full_key).rpartition(".")[0], str(cause.key)
-        keys = [str(k) for k in cause.parent_node if k not in ("hydra", "names") and not str(k).startswith("_")]
-        close = difflib.get_close_matches(key, keys, n=1)
-        mean = f"did you mean {parent + '.' if parent else ''}{close[0]}=? " if close else ""
-        return f"{cause.full_key} is not a key; {mean}{parent or 'a run'} has {', '.join(keys)}"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return key_sentence(cause) or f"{first} {cause}".replace("\n", " ")
     return f"{first} {cause or ''}".replace("\n", " ").strip()
+
+
+def instantiation_sentence(error: Exception) -> str:
+    """Which class a config names that there is not, or that does not take what it is given."""
+    target = re.search(r"target '([^']+)'|resolving ([\w.]+)|instantiating '?([\w.]+)", str(error))
+    name = next(filter(None, target.groups()), "") if target else ""
+    where = re.search(r"full_key: (\S+)", str(error))
+    cause = error.__cause__ or error
+    why = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    key = f"{where[1]}: " if where else ""
+    return f"{key}its _target_, {name}, cannot be built ({why.split(', set env var')[0]}); mend it"
+
+
+def key_sentence(error: Any) -> str:
+    """Which key there is not, and which there are; '' where the error does not say."""
+    from omegaconf import OmegaConf
+
+    if not OmegaConf.is_dict(error.parent_node):
+        return ""
+    parent, key = str(error.full_key).rpartition(".")[0], str(error.key)
+    keys = [str(k) for k in error.parent_node if k not in ("hydra", "names") and not str(k).startswith("_")]
+    close = difflib.get_close_matches(key, keys, n=1)
+    mean = f"did you mean {parent + '.' if parent else ''}{close[0]}=? " if close else ""
+    return f"{error.full_key} is not a key; {mean}{parent or 'a run'} has {', '.join(keys)}"

@@ -4,9 +4,10 @@
     isoflop train -m family=mlp,lstm family.width=16,32 data.size=1e5,1e6      the same command again does what is
     missing
 
-torch stays out of the imports above the functions: `--help` and a sweep's planning start fast.
+torch stays out of the imports above the functions: `--help`, a sweep's planning and most refusals are quick.
 """
 
+import contextlib
 import importlib
 import math
 import os
@@ -19,13 +20,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from isoflop import record
+from isoflop.cli import version
 from isoflop.errors import UserError
-from isoflop.exits import Ending, RunFailedError, verdict
+from isoflop.exits import RunFailedError, report, translate
 from isoflop.folder import RunFolder
-from isoflop.scaling import resume
+from isoflop.scaling import help, limits, resume
 from isoflop.scaling.columns import rounded
-from isoflop.scaling.frozen import freeze, register_resolvers, resolve, rung
+from isoflop.scaling.frozen import FrozenConfig, freeze, register_resolvers, resolve, rung
 from isoflop.scaling.run import run_one
+from isoflop.wording import gigabytes, short
 
 # a budget that whole steps exceed by more than this factor is named
 NOTED = 1.05
@@ -33,6 +36,10 @@ NOTED = 1.05
 PATIENCE_S = 60.0
 
 register_resolvers()
+
+
+class Ending(BaseException):
+    """Carries an error of a single run past Hydra, which would print it its own way."""
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -62,19 +69,38 @@ def objective(row: record.Row) -> float:
 
 
 def single(cfg: DictConfig, folder: Path) -> None:
-    """Make one run in this process, unless it is there."""
-    if not prepare(cfg, folder):
-        return
+    """Make one run in this process, unless it is there; what cannot be run leaves nothing behind."""
     try:
+        if not prepare(cfg, folder, here=True):
+            return
         rows = run_one(folder, bar=sys.stderr.isatty())
-    except UserError:  # it cannot be run at all: leave nothing behind
-        RunFolder(folder).remove_unstarted()
+    except UserError:
+        leave_nothing(folder)
         raise
     print(
         "\n".join([*map(summary, rows), *rounding(rows), *spent(folder), str(RunFolder(folder).records)]),
         file=sys.stderr,
     )
     refuse_failure(rows[-1])
+
+
+def leave_nothing(folder: Path) -> None:
+    """Remove a run's folder that holds no record, and the sweep's where that is empty then."""
+    RunFolder(folder).remove_unstarted()
+    with contextlib.suppress(OSError):  # others may be at work there
+        folder.parent.rmdir()
+
+
+def announce(config: FrozenConfig) -> None:
+    """Say what a run will be before it starts; UserError where this machine cannot hold it, or not end it."""
+    from isoflop.scaling.estimate import available, describe
+
+    (plan,) = describe([config])
+    if isinstance(plan, UserError):
+        raise plan
+    limits.refuse_size(plan, config.trainer, available(config.trainer))
+    head = f"{config.names.family} on {config.names.data}: N={short(plan.N)} D={short(plan.D)}"
+    print(f"{head} C={short(plan.C)} FLOPs in {plan.steps} steps, {gigabytes(plan.memory)}", file=sys.stderr)
 
 
 def spent(folder: Path) -> list[str]:
@@ -102,18 +128,25 @@ def refuse_failure(row: record.Row) -> None:
         raise RunFailedError(f"the run failed: {row['reason']}")
 
 
-def prepare(cfg: DictConfig, folder: Path) -> bool:
-    """Freeze a single run; False where it is done already and is not to be made again."""
+def prepare(cfg: DictConfig, folder: Path, here: bool = False) -> bool:
+    """Freeze a single run; False where it is done already and is not to be made again.
+
+    here: this process will make it, so that what this machine cannot do is refused.
+    """
     keys = [o.split("=")[0].lstrip("+~") for o in HydraConfig.get().overrides.task]
+    limits.refuse_values(cfg)
     cfg.rung = cfg.rung or rung(cfg, keys)
     config = resolve(cfg, keys)
     if resume.is_done(folder, config):
         rows = record.read(folder)
         same = all(resume.made_by(row, config.code) for row in rows)
-        other = "" if same else " by other code; redo_other_code=true runs it again"
+        other = "" if same else ", made by other code; redo_other_code=true runs it again"
         lines = [f"done already{other}: {'; '.join(map(summary, rows))}", str(RunFolder(folder).records)]
         print("\n".join(lines), file=sys.stderr)
         return False
+    if here:
+        limits.refuse_place(config.trainer)
+        announce(config)
     freeze(config, folder)
     return True
 
@@ -132,24 +165,31 @@ app = hydra.main(config_path="pkg://isoflop.conf", config_name="train", version_
 
 def main(arguments: list[str]) -> int:
     """Run the Hydra app and return its exit code: 0 done, 1 a run failed, 2 bad usage or input, in one sentence."""
+    if {"-h", "--help"} & {*arguments}:
+        print(help.text())
+        return 0
+    if "--version" in arguments:
+        print(version())
+        return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's printer
-    flags = [a for a in arguments if a.startswith("-")]
-    values = [a for a in arguments if not a.startswith("-")]
-    shows = any(flag.startswith(("--cfg", "-c", "--info", "-i", "--h", "-h")) for flag in flags)
-    several = {"-m", "--multirun"} & {*flags} or any(a.lstrip("+").startswith("ladder=") for a in values)
-    # a grid is composed by the sweeper; what is only shown is composed as a single run
-    rest = [a for a in arguments if a not in ("-m", "--multirun")]
-    sys.argv = ["isoflop train", *(["-m"] if several and not shows else []), *rest]
     try:
-        for value in values:
-            if value.startswith(("=", "+=", "++=")):
-                raise UserError(f"{value!r} has no key; the form is key=value, as in family.width=64")
+        if not {"--hydra-help", "--info", "-i"} & {*arguments}:
+            limits.refuse_words(arguments)
+        sys.argv = ["isoflop train", *modes(arguments)]
         app()
     except (Exception, Ending, KeyboardInterrupt) as error:
-        code, message = verdict(error.__cause__ if isinstance(error, Ending) and error.__cause__ else error)
-        print(f"isoflop: {message}", file=sys.stderr)
-        return code
+        cause = error.__cause__ if isinstance(error, Ending) and error.__cause__ else error
+        return report(*translate(cause, elsewhere="give another folder with out=DIR"))
     return 0
+
+
+def modes(arguments: list[str]) -> list[str]:
+    """The command line as Hydra takes it: -m for a ladder too; none where the config is only shown."""
+    shows = any(a.startswith(("--cfg", "-c", "--info", "-i", "--hydra-help")) for a in arguments)
+    several = {"-m", "--multirun"} & {*arguments} or any(a.lstrip("+").startswith("ladder=") for a in arguments)
+    # a grid is composed by the sweeper; what is only shown is composed as a single run
+    rest = [a for a in arguments if a not in ("-m", "--multirun")]
+    return [*(["-m"] if several and not shows else []), *rest]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from isoflop.errors import UserError
+from isoflop.scaling import limits
 from isoflop.scaling.assemble import Assembled, assemble
 from isoflop.scaling.cost import TRAINING_OVER_FORWARD, example
 from isoflop.scaling.families.base import Family
@@ -68,6 +69,13 @@ def memory(run: Assembled, trainer: Trainer) -> int:
     if trainer.strategy == "fsdp":
         state //= ranks
     return int(state + activations(run.family, run.task) * examples + base())
+
+
+def available(trainer: Trainer) -> int:
+    """Memory of the devices that would hold a run [bytes]: of the GPUs, or of the host; 0 where it is not known."""
+    if trainer.accelerator != "cpu" and torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return limits.host_memory()
 
 
 def base() -> int:

@@ -1,6 +1,6 @@
 """Stopping a sweep from anywhere: a file in the folder of every run that is not done, which the runs look for.
 
-    cancel(Path("runs/first"))         # 'asked 3 runs at work and 12 waiting to stop'
+    cancel(Path("runs/first"))         # 'stopping 3 running and 12 queued runs'
 
 A run at work is stopped by its own heart (scaling/process/heartbeat.py); a run that waits, in our launcher or a
 scheduler's queue, finds the file when its turn comes. Jobs that a Slurm still holds are taken out of its queue too.
@@ -14,7 +14,7 @@ from isoflop.sweeps.ledger import entries
 
 
 def cancel(folder: Path) -> str:
-    """Ask all runs without a result to stop; says how many there were."""
+    """Ask all runs without a result to stop; returns a sentence with their number."""
     counts = {"running": 0, "planned": 0, "stale": 0}
     for entry in entries(folder):
         if entry.state in counts:
@@ -24,8 +24,7 @@ def cancel(folder: Path) -> str:
     if jobs and shutil.which("scancel"):
         # the state alone: what runs ends by itself, with a checkpoint
         subprocess.run(["scancel", "--state=PENDING", *jobs], check=False, capture_output=True)
-    waiting = counts["planned"] + counts["stale"]
-    return f"asked {counts['running']} runs at work and {waiting} waiting to stop"
+    return f"stopping {counts['running']} running and {counts['planned'] + counts['stale']} queued runs"
 
 
 def in_slurm(folder: Path) -> list[str]:

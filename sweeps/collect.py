@@ -35,6 +35,8 @@ def sort_key(row: record.Row) -> tuple[str | int | float, ...]:
 
 def collect(folder: Path, out: Path) -> dict[str, int]:
     """Write the table, whole or not at all; returns how many runs are in each state."""
+    if out.is_dir():
+        raise UserError(f"-o {out} is a folder; name the table, as in -o {out / 'runs.csv'}")
     runs = list(entries(folder))
     states = Counter(entry.state for entry in runs)
     table = rows_of(runs)

@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.progress import track
 
 from isoflop.errors import UserError
-from isoflop.exits import sentence
+from isoflop.exits import hydra_sentence
 from isoflop.scaling.frozen import FrozenConfig, container, resolve, rung
+from isoflop.scaling.limits import refuse_values
 
 # where the runs of a sweep go and how they are made: the same for all of them
 ONE = ("out", "sweep", "ladder", "redo_other_code", "round_up", "trainer", "logger", "names", "rung", "tags")
@@ -51,6 +52,7 @@ def compose(
         job = chosen[groups].at([o for o in parsed if scalar(o, cfg)])
         keys = [o.get_key_element() for o in parsed]
         job.rung = job.rung or rung(job, keys)
+        refuse_values(job)
         config = resolve(job, keys)
         configs.setdefault(config.run_id, config)
     return list(configs.values())
@@ -106,7 +108,8 @@ class Choice:
                 group = key.split(".")[0]
                 if group not in job.names:
                     raise
-                raise UserError(f"{sentence(error)} (with {group}={job.names[group]}; nothing was started)") from None
+                where = f"with {group}={job.names[group]}; nothing was started"
+                raise UserError(f"{hydra_sentence(error)} ({where})") from None
         return job
 
 

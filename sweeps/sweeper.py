@@ -8,6 +8,7 @@ runs it.
 
 import contextlib
 import copy
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ from rich.progress import Progress
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.exits import RunFailedError
-from isoflop.scaling import resume
+from isoflop.scaling import limits, resume
 from isoflop.scaling.app import NOTED, objective
 from isoflop.scaling.frozen import FrozenConfig, freeze, resolve, rung, thaw
 from isoflop.sweeps.compose import compose
@@ -51,7 +52,7 @@ def sweep(
     for config in configs:
         (done if resume.is_done(out / config.run_id, config) else todo).append(config)
     head = "1 run" if len(configs) == 1 else f"{len(configs)} runs"
-    say(f"{head} in {out}: {len(done)} done already, {len(todo)} to make")
+    say(f"{head} in {out}: {len(done)} done already, {len(todo)} to make{costs.cost_line(todo)}")
     others = sum(not resume.made_by(record.read(out / config.run_id)[0], config.code) for config in done)
     if others:
         say(f"{others} of those done were made by other code; redo_other_code=true runs them again")
@@ -85,6 +86,8 @@ def make(
     out = Path(cfg.hydra.sweep.dir)
     loader = FrozenLoader(context.config_loader.config_search_path)  # type: ignore[attr-defined]
     handing = HydraContext(config_loader=loader, callbacks=context.callbacks)
+    if todo:
+        refuse_launcher(str(cfg.hydra.launcher.get("_target_")), todo)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=handing, task_function=task, config=cfg)
     for _ in range(ROUNDS):
         for config in todo:
@@ -94,6 +97,18 @@ def make(
         # another command may have frozen a run anew, for other marks, before its turn came
         todo = [config for config in todo if missing_marks(Entry(out / config.run_id), config)]
     conclude({Entry(out / config.run_id): config for config in configs})
+
+
+def refuse_launcher(target: str, todo: list[FrozenConfig]) -> None:
+    """Refuse runs that their launcher cannot start, or that this machine cannot hold where they are made here."""
+    if target.endswith("SlurmLauncher") and not shutil.which("srun"):
+        raise UserError("hydra/launcher=slurm needs Slurm's srun and sbatch, and there are none on the PATH here")
+    if target.endswith("LocalLauncher"):
+        for config in todo:
+            limits.refuse_place(config.trainer)
+            # a GPU's memory is known to torch alone; there the run says it, and is tried with smaller micro-batches
+            if config.plan:
+                limits.refuse_size(config.plan, config.trainer, 0 if limits.has_gpu() else limits.host_memory())
 
 
 def missing_marks(entry: Entry, config: FrozenConfig) -> list[float]:
@@ -188,7 +203,7 @@ def conclude(runs: dict[Entry, FrozenConfig]) -> None:
     if len(lost) > 10:
         say(f"  and {len(lost) - 10} more; isoflop status shows them", style="red")
     if lost:
-        say("rerun the command to make what is missing")
+        say("rerun the same command to make what is missing")
         sys.exit(1)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from isoflop.errors import UserError
-from isoflop.verbs import run
+from isoflop.exits import run
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -26,7 +26,7 @@ Folder = Annotated[Path, typer.Argument(help="The out= of a run or sweep.", show
 
 @app.callback()
 def verbs() -> None:
-    """What became of the runs in a folder."""
+    """Sweeps: what they would take, how they stand, what they found."""
 
 
 @app.command("collect")
@@ -51,7 +51,7 @@ def plan_command(
     target_C: Annotated[
         float | None, typer.Option("--target-C", help="Budget whose loss is asked for [FLOPs]", show_default=False)
     ] = None,
-    improve: Annotated[int, typer.Option(help="Propose so many of these runs, those that tell most of it", min=0)] = 0,
+    improve: Annotated[int, typer.Option(help="Suggest the N most informative of these runs", min=0)] = 0,
     runs: Annotated[Path | None, typer.Option(help="A runs.csv of what is there already", show_default=False)] = None,
     law: Annotated[str, typer.Option(help="The law; by default one that suits what varies", show_default=False)] = "",
     truth: Annotated[
@@ -64,8 +64,11 @@ def plan_command(
     mfu: Annotated[float, typer.Option(help="With --device: the share of its peak that is reached")] = 0.3,
     everything: Annotated[bool, typer.Option("--all", help="A line for every run.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")] = False,
+    config_dir: Annotated[
+        Path | None, typer.Option("--config-dir", "-cd", help="A folder of yamls of your own", show_default=False)
+    ] = None,
 ) -> None:
-    """Say what a sweep would run, take and cost, and what its laws could resolve. Nothing is trained but a few steps.
+    """Say what a sweep would run, take and cost, and what its laws could resolve; trains only a few steps.
 
     Takes the overrides of `isoflop train -m`, ladders too. Times come from short runs of each family on this machine,
     remembered; what could be resolved comes from imagined studies of this design, fitted as real ones.
@@ -74,11 +77,15 @@ def plan_command(
 
     Example:  isoflop plan --improve 5 --runs runs.csv -m family=lstm family.width=64,96,128 budget.C=1e12,1e13
     """
+    from isoflop.scaling.limits import refuse_words
     from isoflop.sweeps.plan import verb as planning
+    from isoflop.sweeps.plan.plan import searched
 
     overrides = [argument for argument in context.args if argument not in ("-m", "--multirun")]
     if unknown := [argument for argument in overrides if argument.startswith("-")]:
-        raise UserError(f"{unknown[0]} is no option of plan; see isoflop plan --help")
+        raise UserError(f"{unknown[0]} is not an option of plan; see isoflop plan --help")
+    refuse_words(overrides)
+    overrides += searched(config_dir)
     asked = planning.Asked(law, truth, noise, target_C, improve, runs)
     planning.say(overrides, asked, price, device, mfu, everything, as_json)
 
@@ -86,9 +93,7 @@ def plan_command(
 @app.command("status")
 def status_command(
     folder: Folder,
-    watch: Annotated[
-        bool, typer.Option("-w", "--watch", help="Stay, and show it anew until nothing is at work.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Refresh until no run is active.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="A line for every run.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")] = False,
 ) -> None:
@@ -96,16 +101,15 @@ def status_command(
 
     Example:  isoflop status runs/first --watch
     """
-    from rich.console import Console
-
     from isoflop.sweeps import status
+    from isoflop.sweeps.plan.text import console
 
     if as_json:
         print(json.dumps(status.overview(folder).as_json()))
     elif watch:
-        status.watch(folder, everything, Console())
+        status.watch(folder, everything, console())
     else:
-        Console(highlight=False).print(status.overview(folder).shown(everything))
+        console().print(status.overview(folder).shown(everything))
 
 
 @app.command("retry", context_settings=EXTRA)
@@ -123,21 +127,39 @@ def retry_command(folder: Folder, context: typer.Context) -> int:
     entries(folder)  # says so where there are none
     for argument in context.args:
         if argument.startswith("-") or argument.split("=")[0].lstrip("+") == "hydra/sweeper":
-            raise UserError(f"{argument} is nothing that retry takes; give hydra/launcher= or hydra.launcher.*")
+            raise UserError(f"retry does not accept {argument}; give hydra/launcher= or hydra.launcher.*")
     return train(["-m", f"out={quoted(folder)}", "hydra.sweeper.retry=true", *context.args])
 
 
 @app.command("cancel")
 def cancel_command(folder: Folder) -> None:
-    """Ask every run of a folder that is at work or waiting to stop, wherever it runs; what is done stays.
+    """Stop every running or queued run of a folder, wherever it runs; finished runs stay.
 
-    A run at work keeps a checkpoint and ends within seconds; `isoflop retry`, or the command that made it, goes on.
+    A running run keeps a checkpoint and ends within seconds; `isoflop retry`, or the command that made it, resumes it.
 
     Example:  isoflop cancel runs/first
     """
     from isoflop.sweeps.cancel import cancel
 
     print(cancel(folder), file=sys.stderr)
+
+
+@app.command("demo")
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Where to put runs, table and report.")] = Path("demo"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A fraction of it, in half a minute: too little to conclude.")
+    ] = False,
+) -> int:
+    """Make a small real study: three families at three widths and six budgets of compute, laws, verdicts, a report.
+
+    The text is the sources of Python's standard library. About three minutes on two cores; rerun it to resume.
+
+    Example:  isoflop demo --out demo
+    """
+    from isoflop.sweeps.demo import demo
+
+    return demo(out, quick)
 
 
 @app.command("import-wandb")
@@ -151,9 +173,9 @@ def import_wandb_command(
     """
     from isoflop.sweeps.import_wandb import import_wandb, write
 
-    found = import_wandb(source)
-    write(found, out)
-    print(f"{out}: {found}", file=sys.stderr)
+    imported = import_wandb(source)
+    write(imported, out)
+    print(f"{out}: {imported}", file=sys.stderr)
 
 
 def main(arguments: list[str]) -> int:

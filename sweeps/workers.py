@@ -39,6 +39,8 @@ BUSY = 75  # EX_TEMPFAIL: another process holds the run
 def server() -> ForkServerContext:
     """The context whose processes are forks of a preloaded, idle server; threads per process are fixed at its start."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Python's -c puts the working directory first, where a random.py of the user's may lie
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     return context
@@ -127,8 +129,8 @@ def _run(folder: str, gpu: str | None, lifeline: Connection) -> None:
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    from isoflop.errors import BusyError
     from isoflop.exits import Stopped
-    from isoflop.scaling.process.lock import BusyError
     from isoflop.scaling.run import run_one
 
     try:

@@ -1,11 +1,18 @@
 """The command line: its verbs, its exit codes, one useful sentence for a mistake, a start without heavy imports."""
 
+import errno
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import Isoflop
+
+from isoflop.exits import translate
+
+ROOT = Path(__file__).parents[1]
 
 VERBS = [
     "demo",
@@ -42,6 +49,18 @@ MISTAKES = [
     ("data.size=1e12", ["data.size=1000000000000 is more than", "training bytes"]),
     ("data.size=3", ["data.size=3 is not a whole number of at least 64"]),
     ("=3", ["'=3' has no key"]),
+    ("family=[mlp,lstm]", ["family=[mlp,lstm] is a list", "-m family=mlp,lstm"]),
+    ("family.width=8, 16", ["'16' is not key=value", "leave out the space: family.width=8,16"]),
+    ("out=my runs", ["'runs' is not key=value", "a value with a space needs quotes: 'out=my runs'"]),
+    ("claims=H1", ["claims are not part of a run", "isoflop judge"]),
+    ("--nonsense", ["--nonsense is not an option of train", "--multirun"]),
+    ("--shell-completion query=bash", ["isoflop --completion bash"]),
+    ("seed=12345678901234567890123", ["is not a whole number from 0 to 2^63 - 1"]),
+    ("family.width=1e12", ["family.width=1e+12 and family.depth=2 make at least 2e+24 parameters"]),
+    ("family.width=1000000", ["parameters take at least", "TB to train, and there are"]),
+    ("budget.D=1e30", ["FLOPs in", "years here; give a smaller budget"]),
+    ("data.seq_len=1000000", ["data.eval_size=65536", "two examples of data.seq_len=1000000"]),
+    ("trainer.accelerator=cpu trainer.devices=777", ["trainer.devices=777 is more than this machine's"]),
     ("family=null", ["takes the name of a choice, as in family=lstm"]),
     ("budget=3", ["budget=3 is not a choice of budget"]),
     ("names.family=x", ["names.family follows from the choice"]),
@@ -84,7 +103,91 @@ def test_every_verb_teaches(isoflop: Isoflop, verb: str) -> None:
 def test_a_verb_that_is_none_is_said(isoflop: Isoflop) -> None:
     done = isoflop("trian")
     assert done.returncode == 2
-    assert "'trian' is not a verb" in sentence(done)
+    assert "'trian' is not a verb; did you mean train?" in sentence(done)
+
+
+def test_the_version_is_that_of_the_package(isoflop: Isoflop) -> None:
+    done = isoflop("--version")
+    assert done.returncode == 0
+    assert re.fullmatch(r"isoflop (\d+\.\d+\.\d+|, not installed)\n", done.stdout.replace("isoflop,", "isoflop ,"))
+
+
+def test_the_help_of_train_teaches_its_words_and_choices(isoflop: Isoflop) -> None:
+    said = isoflop("train", "--help").stdout
+    for word in ("family=NAME", "data=NAME", "budget.D_per_N", "marks", "out=", "rung=", "seed=", "ladder=NAME"):
+        assert word in said, word
+    for group in ("family", "data", "recipe"):
+        for path in (ROOT / "conf" / group).glob("*.yaml"):
+            assert path.stem in said, path
+    assert all(path.stem in said for path in (ROOT / "sweeps" / "ladder").glob("*.yaml"))
+    assert "H1" not in said  # a claim is no choice of a run
+    assert sum(line.startswith("  isoflop train ") for line in said.splitlines()) == 5
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--cfg", "job"], ["fit", "--help"]])
+def test_a_reader_that_leaves_early_is_no_error(arguments: list[str]) -> None:
+    command = f"set -o pipefail; {sys.executable} -m isoflop.cli {' '.join(arguments)} | head -c 1"
+    # nothing is read, so that every write to the pipe fails
+    command = command.replace("| head -c 1", "| (exec <&-; sleep 3)")
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_only_a_full_disk_asks_for_room() -> None:
+    full, read_only = OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EROFS, "Read-only file system")
+    assert translate(full) == (2, "No space left on device; make room, or name another place")
+    assert translate(read_only) == (2, "Read-only file system; name another place")
+
+
+@pytest.mark.parametrize("verb", ["train", "plan"])
+def test_a_class_that_cannot_be_built_is_named(isoflop: Isoflop, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "family").mkdir()
+    (tmp_path / "family" / "wrong.yaml").write_text("_target_: nowhere.Nothing\nwidth: 8\ndepth: 1\nlr: 0.01\n")
+    done = isoflop(verb, "--config-dir", tmp_path, "family=wrong", "budget.D=1e3", f"out={tmp_path}/runs")
+    assert done.returncode == 2, done.stderr
+    assert "wrong" in sentence(done)
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_launcher_that_cannot_be_built_is_one_sentence(isoflop: Isoflop, tmp_path: Path) -> None:
+    done = isoflop("train", "-m", "budget.D=1e3", "hydra.launcher._target_=nowhere.Nothing", f"out={tmp_path}/runs")
+    assert done.returncode == 2, done.stderr
+    assert "nowhere.Nothing is not a launcher or sweeper that Hydra has" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_slurm_is_refused_where_there_is_none(isoflop: Isoflop, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    done = isoflop("train", "-m", "budget.D=1e3", "hydra/launcher=slurm", f"out={tmp_path}/runs")
+    assert done.returncode == 2, done.stderr
+    assert "hydra/launcher=slurm needs Slurm's srun and sbatch" in done.stderr
+    assert not list(tmp_path.glob("runs/*/frozen.json"))
+
+
+def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "isoflop.cli", "train", "trainer.accelerator=gpu", f"out={tmp_path}/runs"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 2
+    assert "trainer.accelerator=gpu, but this machine shows no GPU" in sentence(done)
+    assert not list(tmp_path.glob("*"))
+
+
+def test_what_is_wrong_by_its_words_is_refused_without_torch(tmp_path: Path) -> None:
+    for wrong in ("seed=12345678901234567890123", "family.depth=two", "family=[mlp]", "trainer.accelerator=gpu"):
+        code = (
+            f"import sys; from isoflop.scaling.app import main; code = main(['{wrong}', 'out={tmp_path}/runs']); "
+            "print(code, 'torch' in sys.modules)"
+        )
+        env = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+        assert done.stdout.split() == ["2", "False"], done.stderr
+
+
+def test_a_table_needs_a_name(isoflop: Isoflop, tmp_path: Path) -> None:
+    done = isoflop("collect", tmp_path, "-o", tmp_path)
+    assert done.returncode == 2
+    assert "is a folder; name the table, as in -o" in sentence(done)
 
 
 @pytest.mark.parametrize(("given", "said"), MISTAKES, ids=[given for given, _ in MISTAKES])

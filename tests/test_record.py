@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from isoflop import files, record
-from isoflop.errors import UserError
+from isoflop.errors import BusyError, UserError
 from isoflop.folder import RunFolder
-from isoflop.scaling.process.lock import BusyError, sole_writer
+from isoflop.scaling.process.lock import sole_writer
 
 # the contract of runs.csv: a column may be added here, never renamed or dropped in silence
 COLUMNS = [

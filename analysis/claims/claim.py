@@ -20,7 +20,7 @@ from isoflop.analysis.claims.needs import Needs
 from isoflop.analysis.claims.quantities import QUANTITIES
 from isoflop.analysis.claims.region import Region
 from isoflop.errors import UserError
-from isoflop.numbers import percent
+from isoflop.wording import percent
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "claims"
 SUBJECTS = ("family", "pair")

@@ -17,7 +17,7 @@ from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.tables.read import select
 from isoflop.analysis.tables.replicates import points
 from isoflop.errors import UserError
-from isoflop.numbers import listed, percent
+from isoflop.wording import listed, percent
 
 _NAMES = re.compile(r"([A-Za-z_][\w.]*)\s*(?:<=|>=|!=|==|=|<|>)")
 OPPOSITE = {"different": "equivalent", "equivalent": "different"}

@@ -23,7 +23,7 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit, FitError
 from isoflop.analysis.tables.replicates import SeedNoise, level_index, points, seed_noise
 from isoflop.analysis.testing.backtest import Backtest, Fold, backtest
-from isoflop.numbers import number, percent
+from isoflop.wording import number, percent
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 from isoflop.analysis.tables.rows import number_runs
 from isoflop.errors import UserError
-from isoflop.numbers import percent
+from isoflop.wording import percent
 
 # of ln L from one run to another: the noise at which science.md, R6, asks what a design can tell
 NOISE = 0.005

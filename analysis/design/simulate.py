@@ -30,7 +30,7 @@ from isoflop.analysis.fitting.result import Estimate, Fit, FitError
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.tables.rows import number_runs
 from isoflop.errors import UserError
-from isoflop.numbers import percent
+from isoflop.wording import percent
 
 __all__ = ["Resolution", "Resolved", "Truth", "resolve", "warnings"]
 

@@ -16,7 +16,7 @@ from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.replicates import CELL, SAME_LEVEL, level_index
 from isoflop.analysis.tables.rows import number_runs
-from isoflop.numbers import count, listed, number
+from isoflop.wording import count, listed, number
 
 # >= 3 seeds at >= 3 sizes (science.md, R7), as conf/claims/H1.yaml asks
 SEEDS, AT_SIZES = 3, 3

@@ -22,7 +22,7 @@ from isoflop.analysis.report.sentences import WORDS, amount, decided_first, inte
 from isoflop.analysis.report.view import View, look
 from isoflop.errors import UserError
 from isoflop.files import write_text
-from isoflop.numbers import count, number
+from isoflop.wording import count, number
 
 TEMPLATES = Path(__file__).parent / "templates"
 # columns of the ledger, as far as the table has them

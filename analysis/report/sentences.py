@@ -10,7 +10,7 @@ import numpy as np
 from isoflop.analysis.claims.claim import Verdict
 from isoflop.analysis.claims.quantities import PERCENT
 from isoflop.analysis.report.view import View
-from isoflop.numbers import number, percent
+from isoflop.wording import number, percent
 
 WORDS = {
     "supported": "supported",

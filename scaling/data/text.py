@@ -55,7 +55,10 @@ class Text:
 
     def __post_init__(self) -> None:
         whole_number("data.seq_len", self.seq_len)
-        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # two examples, or there is no standard error
+        whole_number("data.eval_size", self.eval_size)
+        if self.eval_size < (two := 2 * self.seq_len):  # of one example there is no standard error
+            least = f"data.eval_size={self.eval_size} is not a whole number of at least {two}"
+            raise UserError(f"{least}, two examples of data.seq_len={self.seq_len}; give more, or shorter examples")
         if self.size is not None:
             whole_number("data.size", self.size, self.seq_len)
 

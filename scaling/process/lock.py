@@ -14,12 +14,9 @@ import time
 from collections.abc import Iterator
 from typing import IO
 
+from isoflop.errors import BusyError
 from isoflop.folder import RunFolder
 from isoflop.scaling.process.heartbeat import beats_elsewhere
-
-
-class BusyError(Exception):
-    """Another process is at work in the run's folder."""
 
 
 def _locked(file: IO[str], how: int) -> bool:

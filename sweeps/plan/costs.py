@@ -25,6 +25,7 @@ from isoflop.scaling.frozen import FrozenConfig, RunPlan
 from isoflop.scaling.hardware import threads
 from isoflop.sweeps import workers
 from isoflop.sweeps.machine import gpus
+from isoflop.wording import clock, short
 
 # a measured speed serves steps up to so many times larger or smaller without another
 NEAR = 1.3
@@ -105,13 +106,30 @@ def seconds(
     speeds = remembered("speeds.json")
     lacking = unmeasured(kinds, plans, speeds)
     measured = workers.calls("isoflop.scaling.estimate:time_step", [(configs[index],) for index in lacking])
-    for done, (index, times) in enumerate(zip(lacking, measured, strict=True), start=1):
+    for done, (index, measurement) in enumerate(zip(lacking, measured, strict=True), start=1):
         points = speeds.setdefault(kinds[index], [])
-        points.append([plans[index].step_C, times["step_s"], times["rest_s"]])
+        points.append([plans[index].step_C, measurement["step_s"], measurement["rest_s"]])
         points.sort()
         progress(done / len(lacking))
     if lacking:
         remember("speeds.json", {kinds[index]: speeds[kinds[index]] for index in lacking})
+    return times(kinds, plans, speeds)
+
+
+def cost_line(configs: list[FrozenConfig]) -> str:
+    """What runs come to, as the end of a line: their FLOPs, and the time on one device where speeds are known."""
+    planned = [(kind(config), config.plan) for config in configs if config.plan]
+    if not planned:
+        return ""
+    kinds, plans, speeds = [name for name, _ in planned], [plan for _, plan in planned], remembered("speeds.json")
+    flops = f": {short(sum(plan.C for plan in plans))} FLOPs"
+    if not all(name in speeds for name in kinds):
+        return f"{flops}; isoflop plan says how long that takes"
+    return f"{flops}, about {clock(sum(times(kinds, plans, speeds)))} of a device"
+
+
+def times(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -> list[float]:
+    """Time of each run by measured speeds of its kind [s]."""
     return [
         plan.steps * step_s(plan.step_C, speeds[name]) + len(plan.marks) * rest_s(plan.step_C, speeds[name])
         for name, plan in zip(kinds, plans, strict=True)

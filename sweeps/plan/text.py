@@ -6,16 +6,23 @@ console.print(runs(made)); console.print(totals(made, price=2.5)); console.print
 from collections.abc import Iterable
 
 import pandas as pd
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from isoflop import record
 from isoflop.sweeps.plan.plan import OVERHEAD_S, Plan
 from isoflop.sweeps.plan.resolution import Outcome
-from isoflop.wording import clock, short
+from isoflop.wording import clock, gigabytes, short
 
 MOST = 24  # runs that have a line each, unless all are asked for
+OVER = 1.1  # times its budget that a run may spend without a word
+WIDE = 1000  # characters: a terminal breaks a long line, where rich would cut its numbers short
+
+
+def console() -> Console:
+    """Where plans are printed: to a terminal or a pipe, no line shortened."""
+    return Console(highlight=False, width=WIDE)
 
 
 def runs(made: Plan, everything: bool = False) -> RenderableType:
@@ -35,7 +42,7 @@ def each(table: pd.DataFrame) -> Table:
         sizes = [short(row[key]) for key in ("N", "D", "C", "lr")]
         if row["marks"] > 1:
             sizes[1] += f" ({row['marks']} marks)"
-        shown.add_row(*who, *sizes, bytes_of(row["memory"]), clock(row["seconds"]), "done" if row["done"] else "")
+        shown.add_row(*who, *sizes, gigabytes(row["memory"]), clock(row["seconds"]), "done" if row["done"] else "")
     return shown
 
 
@@ -45,7 +52,7 @@ def by_family(table: pd.DataFrame) -> RenderableType:
     for (family, data), rows in table.groupby(["family", "data"], sort=False):
         sizes = (span(rows[column]) for column in ("N", "D", "C"))
         time = clock(float(rows.loc[~rows["done"], "seconds"].sum()))
-        shown.add_row(str(family), str(data), str(len(rows)), *sizes, bytes_of(float(rows["memory"].max())), time)
+        shown.add_row(str(family), str(data), str(len(rows)), *sizes, gigabytes(float(rows["memory"].max())), time)
     return Group(shown, Text("memory: the most of a run; --all shows a line for every run", style="dim"))
 
 
@@ -61,8 +68,18 @@ def totals(made: Plan, price: float | None) -> RenderableType:
     ]
     if sums["money"] is not None:
         lines.append(f"{sums['money']:.2f} at {price:g} an hour of a device (a GPU, or a core without one)")
-    said = Text(f"times {made.speed}, and {OVERHEAD_S:g} s for the start of each", style="dim")
-    return Group(Text("\n".join(lines), style="bold"), said)
+    times = Text(f"times {made.speed}, and {OVERHEAD_S:g} s for the start of each", style="dim")
+    warnings = [Text(sentence, style="yellow") for sentence in over_budget(rest)]
+    return Group(Text("\n".join(lines), style="bold"), times, *warnings)
+
+
+def over_budget(rest: pd.DataFrame) -> list[str]:
+    """Which runs cannot keep to their budgets, since a step is the least that is made."""
+    over = rest[rest["over_budget"] > OVER]
+    if over.empty:
+        return []
+    most, runs = float(over["over_budget"].max()), "1 run" if len(over) == 1 else f"{len(over)} runs"
+    return [f"! {runs} of {len(rest)} spend more than their budget, up to {most:.3g} times: steps are whole"]
 
 
 def outcome(found: Outcome) -> RenderableType:
@@ -100,8 +117,3 @@ def span(values: Iterable[float]) -> str:
     """From the least to the most."""
     low, high = min(values), max(values)
     return short(low) if low == high else f"{short(low)}–{short(high)}"
-
-
-def bytes_of(number: float) -> str:
-    """Bytes in MB or GB."""
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from isoflop.errors import UserError
-from isoflop.exits import verdict
+from isoflop.exits import translate
 from isoflop.sweeps.plan import text as plan_text
 from isoflop.sweeps.plan.plan import MFU, Plan, plan, price
 from isoflop.sweeps.plan.resolution import Asked, Outcome, outcomes
@@ -41,13 +40,13 @@ def say(
     try:
         made = plan(overrides, device, mfu)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise UserError(verdict(error)[1]) from None
+        raise UserError(translate(error)[1]) from None
     with progress("imagining studies") as told:
         found = outcomes(made.marks, asked, told)
     if as_json:
         print(json.dumps(document(made, found, an_hour)))
         return
-    console = Console(highlight=False)
+    console = plan_text.console()
     console.print(plan_text.runs(made, everything))
     console.print(plan_text.totals(made, an_hour))
     for one in found:

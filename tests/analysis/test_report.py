@@ -12,7 +12,7 @@ from studies import demo_study, grid_study
 from isoflop.analysis.report.figures.base import Figure, draw_all, figure_files, nice_ticks
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.view import look
-from isoflop.numbers import number
+from isoflop.wording import number
 
 EVIL = "<script>alert('x')</script>"
 

@@ -163,7 +163,7 @@ def test_the_next_runs_are_among_those_that_are_not_made(isoflop: Isoflop) -> No
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--price", "much"], "--price 'much' is no number per hour; write --price 2.5/h"),
+        (["--price", "much"], "--price 'much' is not a price per hour; write --price 2.5/h"),
         (["--pric", "2"], "--pric is no option of plan"),
         (["--target-C", "-1"], "--target-C -1 is not a number of FLOPs above 0"),
         (["--device", "abacus"], "--device abacus is not in the table of peaks; it has H200"),
@@ -172,7 +172,7 @@ def test_the_next_runs_are_among_those_that_are_not_made(isoflop: Isoflop) -> No
         (["--improve", "2"], "--improve needs a law to improve, and they have 2 values of N and 1 of D"),
         (["family.widht=3"], "family.widht is not a key"),
         (["seed=range(0,0)"], "the grid holds no run"),
-        (["hydra.sweeper.grids=3"], "hydra.sweeper.grids holds 3, which is no grid"),
+        (["hydra.sweeper.grids=3"], "hydra.sweeper.grids holds 3, which is not a grid"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -17,6 +17,7 @@ import pytest
 from conftest import TINY, Isoflop
 
 from isoflop import record
+from isoflop.errors import BusyError
 from isoflop.folder import RunFolder
 from isoflop.scaling import provenance, run
 from isoflop.scaling.columns import failure
@@ -76,7 +77,7 @@ def test_a_cancelled_sweep_ends_and_a_retry_goes_on_to_the_same_bits(
 ) -> None:
     sweep = start(tmp_path, "hydra.launcher.n_jobs=1")
     at_work(tmp_path)
-    assert "asked 1 runs at work and 1 waiting to stop" in isoflop("cancel", tmp_path).stderr
+    assert "stopping 1 running and 1 queued runs" in isoflop("cancel", tmp_path).stderr
     _, said = sweep.communicate(timeout=60)
     assert sweep.returncode == 1
     assert said.count(": cancelled") == 2
@@ -172,7 +173,7 @@ def test_a_heart_that_beats_on_another_host_keeps_others_out_and_one_that_stoppe
 
     other = threading.Thread(target=beat_on)
     other.start()
-    with pytest.raises(lock.BusyError, match="another process is at work"), lock.sole_writer(folder):
+    with pytest.raises(BusyError, match="another process is at work"), lock.sole_writer(folder):
         pass
     ended.set()
     other.join()
@@ -279,7 +280,7 @@ def test_a_sweep_that_is_stopped_leaves_checkpoints(tmp_path: Path) -> None:
     sweep.send_signal(signal.SIGTERM)
     _, said = sweep.communicate(timeout=60)
     assert sweep.returncode == 143, said
-    assert "the same command goes on from here" in said
+    assert "rerun the same command to resume" in said
     assert len(list(tmp_path.glob("*/checkpoint.ckpt"))) == 2
 
 
@@ -304,7 +305,7 @@ def test_a_run_that_is_given_another_mark_is_at_work_and_can_be_stopped(isoflop:
     at_work(tmp_path)
     assert overview(tmp_path).counts == {"running": 1}
     assert [row["D"] for row in overview(tmp_path).best] == [2048]  # what it has is not hidden
-    assert "asked 1 runs at work" in isoflop("cancel", tmp_path).stderr
+    assert "stopping 1 running" in isoflop("cancel", tmp_path).stderr
     _, said = sweep.communicate(timeout=60)
     assert sweep.returncode == 1
     assert "1 cancelled" in said

@@ -189,7 +189,7 @@ def test_a_signal_is_never_a_success(tmp_path: Path, how: signal.Signals, code: 
     run.send_signal(how)
     _, said = run.communicate(timeout=60)
     assert run.returncode == code, said
-    assert "stopped; the same command goes on from here" in said
+    assert "stopped; rerun the same command to resume" in said
     assert not list(tmp_path.glob("*/records.json"))
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from isoflop.analysis.report.figures.base import Figure, family_scales, log_axis
 from isoflop.analysis.report.view import View
 from isoflop.analysis.tables.replicates import level_index
-from isoflop.numbers import count, number
+from isoflop.wording import count, number
 
 SOUND = "converged"
 

@@ -24,7 +24,7 @@ import pandas as pd
 
 from isoflop.analysis.report.view import View
 from isoflop.files import write_text
-from isoflop.numbers import number
+from isoflop.wording import number
 
 # axes in the words of the glossary, with units
 AXES = {

@@ -6,7 +6,7 @@ import pandas as pd
 from isoflop.analysis.report.figures.base import Figure, Unmet, family_scales, log_axis
 from isoflop.analysis.report.view import View
 from isoflop.analysis.tables.replicates import level_index
-from isoflop.numbers import listed, number
+from isoflop.wording import listed, number
 
 NAME = "loss_vs_compute"
 ORDER = 1

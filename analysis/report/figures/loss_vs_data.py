@@ -6,7 +6,7 @@ import pandas as pd
 from isoflop.analysis.report.figures._panels import panels
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.numbers import percent
+from isoflop.wording import percent
 
 NAME = "loss_vs_data"
 ORDER = 2

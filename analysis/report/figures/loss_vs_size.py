@@ -4,7 +4,7 @@ from isoflop.analysis.report.figures._panels import panels
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
 from isoflop.analysis.tables.replicates import level_index
-from isoflop.numbers import count
+from isoflop.wording import count
 
 NAME = "loss_vs_size"
 ORDER = 3

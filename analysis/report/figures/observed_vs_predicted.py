@@ -7,7 +7,7 @@ import pandas as pd
 
 from isoflop.analysis.report.figures.base import Figure, Unmet, family_scales, log_axis
 from isoflop.analysis.report.view import View
-from isoflop.numbers import number, percent
+from isoflop.wording import number, percent
 
 NAME = "observed_vs_predicted"
 ORDER = 4

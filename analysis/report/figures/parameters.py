@@ -6,7 +6,7 @@ import pandas as pd
 
 from isoflop.analysis.report.figures.base import Figure, Unmet, family_scales
 from isoflop.analysis.report.view import View
-from isoflop.numbers import percent
+from isoflop.wording import percent
 
 NAME = "parameters"
 ORDER = 6

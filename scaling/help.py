@@ -1,0 +1,62 @@
+"""What `isoflop train --help` says: what can be set, which choices there are, and how to begin.
+
+names("family")         # ['cnn', 'gru', ...]: the yamls of a group, ours and those of declared extensions
+"""
+
+from pathlib import Path
+
+from isoflop.scaling.choices import CONF, conf_of, declared
+
+LADDERS = CONF.parent / "sweeps" / "ladder"
+
+TEXT = """isoflop train: train one run, or with -m a sweep of them; rerun the same command to resume
+
+usage: isoflop train [-m] [key=value ...]
+
+what is trained
+  family=NAME        the architecture: {family}
+  family.width=32    its two dials, width and depth; every other knob of a family is family.KNOB too
+  data=NAME          what it learns: {data}
+  data.size=1e6      distinct training examples or targets, as the dataset counts them
+  recipe=NAME        how it is trained: {recipe}
+  seed=0             of the initialisation and the order of the data; several seeds show how much is noise
+
+how long: give one of these; without any, a run is one epoch
+  budget.D=1e6       training targets, for text its bytes
+  budget.C=1e12      training FLOPs
+  budget.D_per_N=20  targets per parameter that multiplies (no embedding table)
+  budget.epochs=2    passes over the data
+  A list, budget.D=[1e5,1e6], measures several marks along one run: each is cooled down on a branch of one trunk, and is
+  a row as if it were a run of its own, for less compute.
+
+where it goes
+  out=runs           the folder of the run or sweep; a run's own folder there is named by a hash of what determines it
+  rung=...           a run's place in a ladder, the same for every family and seed; a sweep fills it in
+
+sweeps
+  -m                 every combination of values with a comma between: family=mlp,lstm family.width=16,32
+  ladder=NAME        a ready-made sweep: {ladder}
+  hydra.launcher.n_jobs=4        runs at a time; hydra.launcher.timeout_s=3600: the longest of a run
+  hydra/launcher=slurm           on a cluster: docs/clusters.md
+
+examples
+  isoflop train family=lstm family.width=32 data.size=1e5           one run, one epoch of 100,000 bytes
+  isoflop train family=mlp budget.C=1e11                            one run for a budget of training FLOPs
+  isoflop train -m family=mlp,lstm family.width=16,32,64 budget.D=1e6 seed=0,1,2 out=runs/first       18 runs
+  isoflop train family=transformer budget.D=[1e5,3e5,1e6]           three marks along one run
+  isoflop train ladder=demo out=runs/demo                           a ready-made ladder
+
+`isoflop train family=lstm --cfg job` shows every key and its value, and runs nothing; `isoflop plan -m ...` says what a
+sweep would take; `isoflop status DIR` shows a folder of runs, `isoflop collect DIR` makes a table of it."""
+
+
+def text() -> str:
+    """The help."""
+    return TEXT.format(**{group: ", ".join(names(group)) for group in ("family", "data", "recipe", "ladder")})
+
+
+def names(group: str) -> list[str]:
+    """The choices of a group by name."""
+    folders = [LADDERS] if group == "ladder" else [CONF / group]
+    folders += [conf_of(extension) / group for extension in declared()]
+    return sorted({path.stem for folder in folders for path in Path(folder).glob("*.yaml")})

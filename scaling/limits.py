@@ -1,0 +1,155 @@
+"""What is refused before a run starts: what cannot be, at once and without torch, and what this machine cannot hold.
+
+refuse_words(["family=[mlp,lstm]"])           # UserError: a list is no choice; -m family=mlp,lstm
+refuse_values(cfg)                            # by the composed config, anywhere
+refuse_place(trainer); refuse_size(plan, trainer)        # by the config and by estimate.describe, on this machine
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from isoflop.errors import UserError
+from isoflop.scaling.frozen import RunPlan, Trainer
+from isoflop.wording import gigabytes
+
+# a torch.Generator takes a seed of 64 bits, signed
+LARGEST_SEED = 2**63 - 1
+# parameters of a body of width² · depth, the least that a family with a square map in each layer has. With gradients
+# and two moments, 16 bytes each, that is a petabyte, which no machine holds
+MOST_PARAMETERS = 1e15 / 16
+# bytes of a parameter in training at least: itself, its gradient and one moment in float32
+LEAST_BYTES = 12
+# dense peaks that no device here exceeds [FLOP/s]: of a core, two AVX-512 units of 16 multiply-adds at 3 GHz (Intel
+# 64 and IA-32 Optimization Reference Manual); of a GPU, the B200's bf16 (NVIDIA Blackwell data sheet 2024, dense)
+PEAK = {"cpu": 2e11, "gpu": 2.25e15}
+# a run that takes longer than this even at such a peak is a slip of the pen [s]
+LONGEST_S = 30 * 86400.0
+# options of Hydra's that train takes, and those among them that are followed by a value
+OPTIONS = {"-m", "--multirun", "-r", "--run", "--resolve"} | (
+    VALUED := {"-c", "--cfg", "-p", "--package", "-i", "--info", "-cd", "--config-dir", "-cn", "--config-name"}
+)
+# groups whose choices are names
+GROUPS = ("family", "data", "recipe", "trainer", "logger", "ladder", "experiment")
+
+
+def refuse_words(arguments: Sequence[str]) -> None:
+    """Refuse a command line of train by its words alone."""
+    before = ""
+    for word in overrides(arguments):
+        key, equals, value = word.partition("=")
+        if equals and not key.lstrip("+"):
+            raise UserError(f"{word!r} has no key; the form is key=value, as in family.width=64")
+        if not equals and not word.startswith("~"):
+            raise UserError(f"{word!r} is not key=value, as in family.width=64{after(before, word)}")
+        if key.lstrip("+") in GROUPS and value.startswith("["):
+            several = value.strip("[] ").replace(" ", "")
+            raise UserError(f"{word} is a list, where a name is needed; for a run of each write -m {key}={several}")
+        if key.lstrip("+") == "claims":
+            raise UserError(
+                "claims are no part of a run; judge them when it is done: isoflop judge runs.csv --claims PATH"
+            )
+        before = word
+
+
+def after(before: str, word: str) -> str:
+    """What to do about a word that a space has cut off from the one before it."""
+    if before.endswith(","):
+        return f"; leave out the space: {before}{word}"
+    return f"; a value with a space needs quotes: '{before} {word}'" if "=" in before else ""
+
+
+def overrides(arguments: Sequence[str]) -> Iterator[str]:
+    """The overrides among the words; UserError for an option that there is not."""
+    words = iter(arguments)
+    for word in words:
+        name = word.partition("=")[0]
+        if not word.startswith("-"):
+            yield word
+        elif name in ("--shell-completion", "-sc"):
+            raise UserError(f"{name} is Hydra's own; isoflop --completion bash completes all of isoflop, train too")
+        elif name not in OPTIONS:
+            raise UserError(f"{name} is not an option of train, which has {', '.join(sorted(OPTIONS))} and --help")
+        elif name in VALUED and "=" not in word:
+            next(words, None)
+
+
+def refuse_values(cfg: DictConfig) -> None:
+    """Refuse a composed config for what can be told without torch, wherever the run is to be made."""
+    seed = cfg.get("seed")
+    if isinstance(seed, int) and seed > LARGEST_SEED:
+        raise UserError(f"seed={seed} is not a whole number from 0 to 2^63 - 1")
+    width, depth = (whole(cfg, f"family.{dial}") for dial in ("width", "depth"))
+    if width**2 * depth > MOST_PARAMETERS:
+        size = f"at least {width**2 * depth:.2g} parameters"
+        raise UserError(f"family.width={width:g} and family.depth={depth:g} make {size}, more than any machine holds")
+
+
+def whole(cfg: DictConfig, key: str) -> float:
+    """A dial of the composed config; UserError where it is not a whole number of at least 1."""
+    value = OmegaConf.select(cfg, key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 1 or value != int(value):
+        raise UserError(f"{key}={value!r} is not a whole number of at least 1")
+    return float(value)
+
+
+def refuse_place(trainer: Trainer) -> None:
+    """Refuse a placement that this machine does not have, before torch is imported."""
+    accelerator, devices = trainer.accelerator, trainer.devices
+    if accelerator == "gpu" and not has_gpu():
+        raise UserError("trainer.accelerator=gpu, but this machine shows no GPU; leave it out, or give cpu")
+    most = max(2, cores())  # two ranks can be tried anywhere
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not has_gpu())
+    if on_cpu and devices > most:
+        have = f"{cores()} core{'s' * (cores() > 1)}"
+        raise UserError(f"trainer.devices={devices} is more than this machine's {have}; give at most {most}")
+
+
+def refuse_size(plan: RunPlan, trainer: Trainer, available: int) -> None:
+    """Refuse a run that this machine cannot hold, or not end.
+
+    plan: what estimate.describe says of it. available: memory of the device that counts [bytes], 0 if unknown.
+    """
+    sharded = trainer.devices if trainer.strategy == "fsdp" else 1
+    least = plan.N * LEAST_BYTES / sharded
+    if available and least > available:
+        need = f"{plan.N:.2g} parameters take at least {gigabytes(least)} to train"
+        raise UserError(f"{need}, and there are {gigabytes(available)}; give a smaller family.width or family.depth")
+    seconds = least_seconds(plan, trainer)
+    if seconds > LONGEST_S:
+        long = f"would take at least {seconds / 86400 / 365.25:.2g} years here"
+        raise UserError(f"{plan.C:.2g} FLOPs in {plan.steps:.2g} steps {long}; give a smaller budget")
+
+
+def least_seconds(plan: RunPlan, trainer: Trainer) -> float:
+    """Time of a run at a peak that no device here exceeds [s]."""
+    on_gpu = trainer.accelerator != "cpu" and has_gpu()
+    return plan.C / (PEAK["gpu"] * trainer.devices if on_gpu else PEAK["cpu"] * cores())
+
+
+def has_gpu() -> bool:
+    """Whether there could be a GPU: a device file of NVIDIA's, AMD's or WSL's, or a Mac, and none is hidden."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "unset").strip() in ("", "-1"):
+        return False
+    paths = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+    return any(os.path.exists(path) for path in paths) or os.uname().sysname == "Darwin"
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def host_memory() -> int:
+    """Memory of this machine, or of the container, with swap [bytes]; 0 where it does not say."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        total = sum(int(lines[key].split()[0]) * 1024 for key in ("MemTotal", "SwapTotal"))
+    except (OSError, KeyError, ValueError):
+        return 0
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        if os.path.exists(path) and (limit := Path(path).read_text().strip()).isdecimal():
+            total = min(total, int(limit))
+    return total

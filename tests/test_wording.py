@@ -1,0 +1,28 @@
+"""Numbers as people read them."""
+
+import pytest
+
+from isoflop import wording
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(5e6, "5 MB"), (999e6, "999 MB"), (12e9, "12.0 GB"), (3.84e14, "384.0 TB"), (0, "0 MB")]
+)
+def test_bytes_have_a_unit(size: float, text: str) -> None:
+    assert wording.gigabytes(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3, "3 s"), (75, "1 min 15 s"), (3600, "1 h 0 min"), (60 * 3600, "2.5 days")]
+)
+def test_a_time_has_its_two_largest_units(seconds: float, text: str) -> None:
+    assert wording.clock(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "prose", "command"),
+    [(2e10, "2·10¹⁰", "2e10"), (1e10, "10¹⁰", "1e10"), (2.5, "2.5", "2.5"), (0.00031, "3.1·10⁻⁴", "0.00031")],
+)
+def test_a_number_is_written_for_prose_and_for_the_command_line(value: float, prose: str, command: str) -> None:
+    assert wording.number(value) == prose
+    assert wording.short(value) == command
