@@ -78,8 +78,9 @@ def over_budget(rest: pd.DataFrame) -> list[str]:
     over = rest[rest["over_budget"] > OVER]
     if over.empty:
         return []
-    most, runs = float(over["over_budget"].max()), "1 run" if len(over) == 1 else f"{len(over)} runs"
-    return [f"! {runs} of {len(rest)} spend more than their budget, up to {most:.3g} times: steps are whole"]
+    most, one = float(over["over_budget"].max()), len(over) == 1
+    spend = "spends more than its budget" if one else "spend more than their budgets"
+    return [f"! {len(over)} of {len(rest)} runs {spend}, up to {most:.3g} times: steps are whole"]
 
 
 def outcome(found: Outcome) -> RenderableType:

@@ -41,7 +41,7 @@ def say(
         made = plan(overrides, device, mfu)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(translate(error)[1]) from None
-    with progress("imagining studies") as told:
+    with progress("simulating the design") as told:
         found = outcomes(made.marks, asked, told)
     if as_json:
         print(json.dumps(document(made, found, an_hour)))
