@@ -198,7 +198,7 @@ def price(text: str) -> float | None:
     """Money for an hour of a device: '2.5/h' or '2.5'; None for ''."""
     if not text:
         return None
-    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*h(?:our)?)?\s*", text)
-    if not found:
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*h(?:our)?)?\s*", text)
+    if not match:
         raise UserError(f"--price {text!r} is not a price per hour; write --price 2.5/h")
-    return float(found[1])
+    return float(match[1])

@@ -17,7 +17,7 @@ from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.plan import costs
 from isoflop.sweeps.plan.plan import LAUNCHES_S, Plan, composed, plan
-from isoflop.sweeps.plan.resolution import Asked, outcomes
+from isoflop.sweeps.plan.resolution import Question, outcomes
 
 LADDERS = sorted((Path(__file__).parents[2] / "sweeps/ladder").glob("*.yaml"))
 # times of a GPU by its peak: nothing is measured
@@ -153,7 +153,7 @@ def test_an_override_replaces_what_a_ladder_says_of_the_same_key() -> None:
 def test_the_next_runs_are_among_those_that_are_not_made(isoflop: Isoflop) -> None:
     made = plan(["ladder=isoflop", "family=lstm"], device="H100")
     marks = made.marks.assign(done=made.marks["width"] == 16)
-    (found,) = outcomes(marks, Asked(improve=3, target=1e13))
+    (found,) = outcomes(marks, Question(improve=3, target=1e13))
     assert found.next is not None
     assert len(found.next) == 3
     assert not (found.next["width"] == 16).any()
