@@ -93,14 +93,13 @@ def leave_nothing(folder: Path) -> None:
 
 def announce(config: FrozenConfig) -> None:
     """Say what a run will be before it starts; UserError where this machine cannot hold it, or not end it."""
-    from isoflop.scaling.estimate import available, describe
+    from isoflop.scaling.estimate import available, plan
 
-    (plan,) = describe([config])
-    if isinstance(plan, UserError):
-        raise plan
-    limits.refuse_size(plan, config.trainer, available(config.trainer))
-    head = f"{config.names.family} on {config.names.data}: N={short(plan.N)} D={short(plan.D)}"
-    print(f"{head} C={short(plan.C)} FLOPs in {plan.steps} steps, {gigabytes(plan.memory)}", file=sys.stderr)
+    run = plan(config)
+    limits.refuse_size(run, config.trainer, available(config.trainer))
+    sizes = " ".join(f"{name}={short(getattr(run, name))}" for name in ("N", "D", "C"))
+    steps = f"{run.steps} step{'s' * (run.steps > 1)}"
+    print(f"{config.names.family} on {config.names.data}: {sizes}, {steps}, {gigabytes(run.memory)}", file=sys.stderr)
 
 
 def spent(folder: Path) -> list[str]:

@@ -26,6 +26,7 @@ how long: give one of these; without any, a run is one epoch
   budget.C=1e12      training FLOPs
   budget.D_per_N=20  targets per parameter that multiplies (no embedding table)
   budget.epochs=2    passes over the data
+  Steps are whole, so a budget is rounded up; below half a step it is refused, unless round_up=true.
   A list, budget.D=[1e5,1e6], measures several marks along one run: each is cooled down on a branch of one trunk, and is
   a row as if it were a run of its own, for less compute.
 

@@ -86,8 +86,8 @@ def plan_command(
         raise UserError(f"{unknown[0]} is not an option of plan; see isoflop plan --help")
     refuse_words(overrides)
     overrides += searched(config_dir)
-    asked = planning.Asked(law, truth, noise, target_C, improve, runs)
-    planning.say(overrides, asked, price, device, mfu, everything, as_json)
+    question = planning.Question(law, truth, noise, target_C, improve, runs)
+    planning.say(overrides, question, price, device, mfu, everything, as_json)
 
 
 @app.command("status")

@@ -147,7 +147,7 @@ def kind(config: FrozenConfig) -> str:
 
 def unmeasured(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -> list[int]:
     """The configs to measure: the smallest and the largest step of each kind where no measurement is near."""
-    limit, wanted = LARGEST_STEP["gpu" if gpus() else "cpu"], []
+    limit, lacking = LARGEST_STEP["gpu" if gpus() else "cpu"], []
     for name in dict.fromkeys(kinds):
         members = sorted((at for at, other in enumerate(kinds) if other == name), key=lambda at: plans[at].step_C)
         small = [at for at in members if plans[at].step_C <= limit] or members[:1]
@@ -155,9 +155,9 @@ def unmeasured(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -
         for at in dict.fromkeys((small[0], small[-1])):
             size = plans[at].step_C
             if not any(1 / NEAR <= size / other <= NEAR for other in have):
-                wanted.append(at)
+                lacking.append(at)
                 have.append(size)
-    return wanted
+    return lacking
 
 
 def step_s(step_C: float, points: list[list[float]]) -> float:

@@ -116,10 +116,10 @@ def by_peak(configs: list[FrozenConfig], plans: list[RunPlan], device: str, mfu:
     arithmetic = [run.C / (top * mfu * config.trainer.devices) for config, run in zip(configs, plans, strict=True)]
     launches = [run.steps * LAUNCHES_S for run in plans]
     times = [max(pair) for pair in zip(arithmetic, launches, strict=True)]
-    speed = f"at {mfu:.0%} of the dense bf16 peak of {device}, {top:.3g} FLOP/s, and at least {LAUNCHES_S * 1e3:g} ms "
-    speed += "a step, for its launches"
-    if any(config.recipe["precision"] != "bf16" for config in configs):
-        speed += ", and recipe.precision=fp32 far less"
+    slow = any(config.recipe["precision"] != "bf16" for config in configs)
+    far_less = " (recipe.precision=fp32 reaches far less)" if slow else ""
+    speed = f"at {mfu:.0%} of the dense bf16 peak of {device}, {top:.3g} FLOP/s{far_less}, "
+    speed += f"at least {LAUNCHES_S * 1e3:g} ms a step for its launches"
     return times, speed
 
 
@@ -198,7 +198,7 @@ def price(text: str) -> float | None:
     """Money for an hour of a device: '2.5/h' or '2.5'; None for ''."""
     if not text:
         return None
-    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*h(?:our)?)?\s*", text)
-    if not found:
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*h(?:our)?)?\s*", text)
+    if not match:
         raise UserError(f"--price {text!r} is not a price per hour; write --price 2.5/h")
-    return float(found[1])
+    return float(match[1])
