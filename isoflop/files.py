@@ -1,7 +1,7 @@
 """Files that are written whole or not at all, and JSON that is read or is not there (standard library only).
 
 write_text(Path("runs.csv"), text)
-read_json(Path("heartbeat.json"))       # None where it is missing or torn
+read_json(Path("costs.json"))           # None where it is missing or torn
 """
 
 import json

@@ -92,10 +92,15 @@ def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     files.write_json(RunFolder(folder).records, list(rows), indent=1)
 
 
+def has_result(row: Mapping[str, Any]) -> bool:
+    """Whether a row's run ended with a result: ok, or diverged, as it would again."""
+    return row["status"] in ("ok", "diverged")
+
+
 def finished(folder: Path) -> bool:
-    """Whether the folder holds a whole record that need not be made again: ok, or diverged (it would again)."""
+    """Whether the folder holds a whole record that need not be made again."""
     try:
-        return read(folder)[0]["status"] in ("ok", "diverged")
+        return has_result(read(folder)[0])
     except (FileNotFoundError, UserError):
         return False
 

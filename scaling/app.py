@@ -20,7 +20,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from isoflop import record
-from isoflop.cli import version
 from isoflop.errors import UserError
 from isoflop.exits import RunFailedError, report, translate
 from isoflop.folder import RunFolder
@@ -28,7 +27,7 @@ from isoflop.scaling import help, limits, resume
 from isoflop.scaling.columns import rounded
 from isoflop.scaling.frozen import FrozenConfig, freeze, register_resolvers, resolve, rung
 from isoflop.scaling.run import run_one
-from isoflop.wording import gigabytes, short
+from isoflop.wording import gigabytes, short, version
 
 # a budget that whole steps exceed by more than this factor is named
 NOTED = 1.05

@@ -172,7 +172,7 @@ class ScalingModule(pl.LightningModule):
     def measure(self) -> None:
         """Where the position is that of the mark in work: measure it, and go back to the trunk for the next.
 
-        L, L_se, L_train, and L_bpb where a target is a known number of bytes; DivergedError where one is no number.
+        L, L_se, L_train, and L_bpb where a target is a known number of bytes; DivergedError where one is not finite.
         """
         if self.position != self.goal or self.goal in self.results:
             return

@@ -19,12 +19,21 @@ from isoflop.scaling import provenance
 from isoflop.scaling.frozen import register_resolvers, resolve
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
+from isoflop.sweeps.sweeper import rounding_note
 
 GRID = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3"]
 
 
 def results(folder: Path) -> dict[str, tuple[float, float]]:
     return {row["run_id"]: (row["L"], row["L_train"]) for row in rows(folder)}
+
+
+def test_a_sweep_says_how_many_runs_are_rounded_up(small_sweep: Path) -> None:
+    configs = [entry.config for entry in entries(small_sweep)]
+    assert rounding_note(configs) == ""  # 2,048 targets for 2,000
+    plans = [replace(config.plan, rounded=1.28) for config in configs if config.plan]
+    larger = [replace(config, plan=plan) for config, plan in zip(configs, plans, strict=True)]
+    assert rounding_note(larger) == "4 of them are rounded up to whole steps, at most to 1.28 times their budget"
 
 
 def test_a_sweep_leaves_a_whole_record_for_every_point(small_sweep: Path) -> None:
