@@ -5,7 +5,7 @@ the closed form, to the fit. Every row is kept in --out, and the same command ma
 
     python benchmarks/known_exponents.py                    all of it, under three minutes on one core
     python benchmarks/known_exponents.py G1 G3              some
-    python benchmarks/known_exponents.py --out /tmp/known
+    python benchmarks/known_exponents.py --write            all, and the table of docs/data.md
 
     G1  memory of Zipfian facts, closed form        G2  the same, trained: a table on zipf, in D and in N
     G3  the spectral model, closed form; its size exponent trained: a linear readout on spectral
@@ -34,6 +34,8 @@ from isoflop.scaling.data.spectral import Spectral, left_by_descent
 from isoflop.scaling.data.zipf import unseen_mass
 
 Array = NDArray[np.float64]
+DOC = Path(__file__).parents[1] / "docs/data.md"
+BEGIN, END = "<!-- by benchmarks/known_exponents.py: begin -->", "<!-- end -->"
 # an estimate is right within this, or within its own interval
 NEAR = 0.03
 
@@ -89,7 +91,7 @@ def zipf_in_closed_form(out: Path) -> Iterator[Result]:
 
 
 # one sight is enough to learn a row: no momentum, whose later steps would be cut off at a mark
-ZIPF = {"family": "table", "data": "zipf", "data.seq_len": 16, "data.eval_size": 262144, "recipe.beta1": 0}
+ZIPF = {"family": "table", "data": "zipf", "data.seq_len": 16, "data.eval_size": 262144, "recipe.beta1": 0.0}
 # the rarer the tail, the more tokens it takes for a power law to reach beyond D
 ZIPF_D = [
     ZIPF
@@ -298,16 +300,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("oracles", nargs="*", metavar="|".join(ORACLES), help="which; all by default")
     parser.add_argument("--out", type=Path, default=Path("runs/known_exponents"))
+    parser.add_argument("--write", action="store_true", help="write the table into docs/data.md")
     given = parser.parse_args()
     if unknown := set(given.oracles) - set(ORACLES):
         parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(ORACLES)}")
-    print("| | quantity | theory | estimate (95 % interval) | right |\n|---|---|--:|--:|---|")
+    lines = ["| | quantity | theory | estimate (95 % interval) | right |", "|---|---|--:|--:|---|"]
+    print("\n".join(lines))
     wrong = 0
     for name in given.oracles or ORACLES:
-        for oracle in ORACLES[name]:
-            for result in oracle(given.out):
-                print(result.line, flush=True)
-                wrong += not result.right
+        for result in (result for oracle in ORACLES[name] for result in oracle(given.out)):
+            print(result.line, flush=True)
+            lines.append(result.line)
+            wrong += not result.right
+    if given.write:
+        before, rest = DOC.read_text().split(BEGIN)
+        table = "\n".join(lines)
+        DOC.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.split(END)[1]}")
     return int(wrong > 0)
 
 

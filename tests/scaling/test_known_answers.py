@@ -399,14 +399,15 @@ def test_the_rate_of_a_reference_does_not_depend_on_its_width(name: str) -> None
     assert (scales.lr, group["weight_decay"]) == (1.0, 0.0)
 
 
-def test_a_table_learns_a_token_at_one_sight_and_no_other() -> None:
+@pytest.mark.parametrize("beta1", [0, 0.9])  # without momentum the sight's own step is enough
+def test_a_table_learns_a_token_at_one_sight_and_no_other(beta1: float) -> None:
     task = Task("tokens", d_in=40, d_out=10, seq_len=8, targets=8)
     made = Table(width=32, depth=1, lr=1.0)
-    model, recipe = made.build(task), AdamW(lr=1.0)
+    model, recipe = made.build(task), AdamW(lr=1.0, beta1=beta1)
     optimizer = recipe.optimizer(model, recipe.multipliers(model, made, task))
     seen, classes = torch.arange(8)[None], torch.arange(8)[None]
-    for step in range(30):
-        x = seen if step == 0 else torch.full((1, 8), 39)  # then tokens without a row, whose loss has no gradient
+    for step in range(80):
+        x = seen if step == 40 else torch.full((1, 8), 39)  # else tokens without a row, whose loss has no gradient
         loss = torch.nn.functional.cross_entropy(model(x)[0], classes[0])
         optimizer.zero_grad()
         loss.backward()
