@@ -85,7 +85,7 @@ def left_by_descent(
     """
     k = np.arange(1, features + 1, dtype=np.float64)
     energy, decay = k**-a, 2 * np.log1p(-rate * k**-b, where=k**-b * rate < 1, out=np.full(features, -np.inf))
-    beyond = energy[::-1].cumsum()[::-1] + (features + 0.5) ** (1 - a) / (a - 1)
+    beyond = np.append(energy, (features + 0.5) ** (1 - a) / (a - 1))[::-1].cumsum()[::-1]
     widths, times = np.broadcast_arrays(width, steps)
     pairs = zip(widths, times, strict=True)
     return np.array([(energy[:n] * np.exp(t * decay[:n])).sum() + beyond[n] for n, t in pairs])
