@@ -11,15 +11,25 @@ The program is a client: it hands its streams over, passes signals on and ends a
 the server kills the fork. The forkserver that a sweep starts for its runs is a fork too.
 """
 
+import atexit
 import contextlib
+import fcntl
+import gc
+import importlib
+import itertools
 import json
 import os
+import runpy
+import selectors
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +94,6 @@ class Server:
     """Forks a process for each connection, and tells it how that process ended."""
 
     def __init__(self, address: str) -> None:
-        import selectors
-
         self.forks: dict[int, socket.socket] = {}  # by process
         self.events = selectors.DefaultSelector()
         self.door = socket.socket(socket.AF_UNIX)
@@ -142,22 +150,15 @@ class Server:
 
 def become(request: dict[str, Any], streams: Sequence[int]) -> None:
     """Make of a fork the process that `python -m isoflop.cli` would be, run it and exit."""
-    import atexit
-    import runpy
-    import threading
-    import traceback
-    from functools import partial
-    from multiprocessing import util
-
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
-    as_after_exec(())
+    as_after_exec()
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     sys.path[0] = request["folder"]
     sys.argv = ["isoflop", *request["arguments"]]
-    util.spawnv_passfds = partial(fork_forkserver, util.spawnv_passfds)  # type: ignore[attr-defined]
+    util.spawnv_passfds = Spawner().spawn  # type: ignore[attr-defined]
     try:
         runpy.run_module("isoflop.cli", run_name="__main__", alter_sys=True)
         code: Any = 0
@@ -174,10 +175,10 @@ def become(request: dict[str, Any], streams: Sequence[int]) -> None:
     os._exit(code)
 
 
-def as_after_exec(keep: Sequence[int]) -> None:
+def as_after_exec(keep: Sequence[int] = ()) -> None:
     """Close what a new program would not inherit, and take the default action for signals."""
     edges = sorted({2, *keep, os.sysconf("SC_OPEN_MAX")})
-    for below, above in zip(edges, edges[1:], strict=False):
+    for below, above in itertools.pairwise(edges):
         os.closerange(below + 1, above)
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
@@ -187,22 +188,48 @@ def as_after_exec(keep: Sequence[int]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def fork_forkserver(spawn: Callable[..., int], path: bytes, args: Sequence[str | bytes], passfds: Sequence[int]) -> int:
-    """As util.spawnv_passfds, but a forkserver is forked, since we have imported what it would."""
-    from multiprocessing import forkserver
+class Spawner:
+    """Starts Python programs as util.spawnv_passfds does; the first forkserver is a fork that was put by for it."""
 
-    code = os.fsdecode(args[-1])
-    if "multiprocessing.forkserver" not in code:
-        return spawn(path, args, passfds)
-    process = os.fork()
-    if process:
-        return process
-    try:
-        as_after_exec(passfds)
-        forkserver._forkserver.__init__()  # type: ignore[attr-defined,misc]
-        exec(code, {})
-    finally:
-        os._exit(0)
+    def __init__(self) -> None:
+        self.original = util.spawnv_passfds
+        self.ours, theirs = socket.socketpair()
+        self.spare: int | None = os.fork()
+        if self.spare == 0:
+            try:
+                wait_to_be_a_forkserver(theirs)
+            finally:
+                os._exit(0)
+        theirs.close()
+
+    def spawn(self, path: bytes, args: Sequence[str | bytes], passfds: Sequence[int]) -> int:
+        """Start the program; its process id."""
+        code, spare = os.fsdecode(args[-1]), self.spare
+        if "multiprocessing.forkserver" not in code or spare is None:
+            return self.original(path, args, passfds)
+        self.spare, passed = None, sorted(passfds)
+        request = {"code": code, "passed": passed, "folder": os.getcwd(), "environment": dict(os.environ)}
+        socket.send_fds(self.ours, [b"!"], passed)
+        self.ours.sendall(json.dumps(request).encode() + b"\n")
+        return spare
+
+
+def wait_to_be_a_forkserver(launcher: socket.socket) -> None:
+    """Wait until the launcher wants one, and end with it."""
+    as_after_exec([launcher.fileno()])
+    _, received, _, _ = socket.recv_fds(launcher, 1, 16)
+    if not received:
+        return
+    request = json.loads(launcher.makefile().readline())
+    # out of the way of the numbers that they have in the launcher
+    apart = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 512) for descriptor in received]
+    for descriptor, number in zip(apart, request["passed"], strict=True):
+        os.dup2(descriptor, number, inheritable=False)
+    as_after_exec(request["passed"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    exec(request["code"], {})
 
 
 def main() -> None:
@@ -210,9 +237,6 @@ def main() -> None:
     what, address, *arguments = sys.argv[1:]
     if what == "call":
         call(address, arguments)
-    import gc
-    import importlib
-
     for name in LIBRARIES:
         importlib.import_module(name)
     gc.freeze()
