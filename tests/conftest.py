@@ -22,12 +22,17 @@ TINY = ["data.seq_len=16", "data.eval_size=256", "recipe.batch=4", "trainer.acce
 
 @pytest.fixture(scope="session")
 def program() -> Iterator[Path]:
-    """The program `isoflop`: each call is a process of its own, forked where the libraries are imported already.
+    """The program `isoflop`, first on PATH: each call is a process, forked where the libraries are imported already.
 
     A test of what an interpreter does as it starts runs `sys.executable -m isoflop.cli` instead.
     """
     # a short path: that of a socket has 107 bytes
-    with tempfile.TemporaryDirectory(prefix="isoflop") as folder, serve(Path(folder)) as path:
+    with (
+        tempfile.TemporaryDirectory(prefix="isoflop") as folder,
+        serve(Path(folder)) as path,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("PATH", folder, prepend=os.pathsep)
         yield path
 
 
