@@ -20,6 +20,12 @@ Isoflop = Callable[..., subprocess.CompletedProcess[str]]
 TINY = ["data.seq_len=16", "data.eval_size=256", "recipe.batch=4", "trainer.accelerator=cpu"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with slow tests first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def program() -> Iterator[Path]:
     """The program `isoflop`, first on PATH: each call is a process, forked where the libraries are imported already.
