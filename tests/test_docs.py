@@ -35,12 +35,9 @@ PAGES = sorted(page for page in (ROOT / "docs").glob("*.md") if BLOCK.search(pag
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.usefixtures("program")
 def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
-    bin_dir = tmp_path / "bin"
-    bin_dir.mkdir()
-    (bin_dir / "isoflop").write_text(f'#!/bin/sh\nexec {sys.executable} -m isoflop.cli "$@"\n')
-    (bin_dir / "isoflop").chmod(0o755)
-    env = os.environ | {"PATH": f"{bin_dir}:{os.environ['PATH']}", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1"}
     ran = 0
     for kind, text in BLOCK.findall(page.read_text()):
         if kind == "python":
