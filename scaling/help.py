@@ -38,6 +38,7 @@ sweeps
   ladder=NAME        a ready-made sweep: {ladder}
   hydra.launcher.n_jobs=4        runs at a time; hydra.launcher.timeout_s=3600: the longest of a run
   hydra/launcher=slurm           on a cluster: docs/clusters.md
+  isoflop.extensions=[my_lab]    families, data, recipes and ladders of a folder of your own: docs/adding.md
 
 examples
   isoflop train family=lstm family.width=32 data.size=1e5           one run, one epoch of 100,000 bytes
