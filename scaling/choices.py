@@ -14,12 +14,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from isoflop.errors import UserError
 from isoflop.extensions import CONF, ENVIRONMENT, all_declared, conf_of, declared, get, importable
 
-__all__ = ["declared", "importable", "names", "target", "yaml_of"]
+__all__ = ["declared", "importable", "knobs", "names", "target", "yaml_of"]
 
 # the packages of ours that hold classes of choices
 ROOMS = ("families", "data", "recipe")
@@ -58,6 +58,24 @@ def target(group: str, name: str, extensions: Sequence[str] = (), frozen: str | 
             importable([get(extension).name])
             return frozen
     return _target(group, name, tuple(extensions))
+
+
+def knobs(group: str, name: str) -> dict[str, Any]:
+    """The knobs of a choice at the values of its yaml; UserError, with what there is, where there is no such choice."""
+    if name not in names(group):
+        raise UserError(f"{group}={name} is not there; choose one of {', '.join(names(group))}")
+    node: Any = OmegaConf.to_container(_node(group, name), resolve=True)
+    return {str(key): value for key, value in node.items() if not str(key).startswith("_")}
+
+
+def _node(group: str, name: str) -> DictConfig:
+    """The yaml of a choice over those that its `defaults` name."""
+    node = OmegaConf.load(yaml_of(group, name, declared()))
+    assert isinstance(node, DictConfig)
+    bases = [base for base in node.pop("defaults", []) if isinstance(base, str) and base != "_self_"]
+    merged = OmegaConf.merge(*(_node(group, base) for base in bases), node)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 @lru_cache(maxsize=1024)
