@@ -34,7 +34,8 @@ def pattern(lines: list[str]) -> str:
     return r"\s*".join(".*?".join(map(re.escape, line.rstrip().split("..."))) for line in lines)
 
 
-PAGES = sorted(page for page in (ROOT / "docs").glob("*.md") if re.search("^```(console|python)", page.read_text(), re.MULTILINE))
+RUN = re.compile("^```(console|python)", re.MULTILINE)
+PAGES = sorted(page for page in (ROOT / "docs").glob("*.md") if RUN.search(page.read_text()))
 
 
 @pytest.mark.slow
