@@ -16,7 +16,8 @@ NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebook.ipynb"
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
-    code = "import sys; import isoflop; print({n for n in sys.modules if n.split('.')[0] in ('isoflop', 'numpy', 'hydra')})"
+    found = "{name for name in sys.modules if name.split('.')[0] in ('isoflop', 'numpy', 'hydra')}"
+    code = f"import sys; import isoflop; print({found})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "{'isoflop'}"
 

@@ -53,9 +53,7 @@ def built(tree: Path) -> dict[str, Path]:
     """The wheel, the source distribution, and the tree itself, by the form of install."""
     out, copy = tree.parent / "dist", tree.parent / "copy"
     shutil.copytree(tree, copy, symlinks=True)
-    code = (
-        "import sys; from setuptools import build_meta as b; out = sys.argv[1]; b.build_wheel(out); b.build_sdist(out)"
-    )
+    code = "import sys; from setuptools.build_meta import *; o = sys.argv[1]; build_wheel(o); build_sdist(o)"
     run(sys.executable, "-c", code, out, cwd=copy)
     return {"wheel": next(out.glob("*.whl")), "sdist": next(out.glob("*.tar.gz")), "editable": tree}
 

@@ -1,6 +1,6 @@
 """`isoflop plan`: a plan, what it could resolve, and how it is told.
 
-say(["family=lstm", "family.width=16,32,64"], Asked(), price="2.5/h")
+say(["family=lstm", "family.width=16,32,64"], Asked(), money="2.5/h")
 """
 
 import json
