@@ -49,14 +49,22 @@ class Props:
         """Runs of two families under known laws: sizes by budgets, two seeds at the smaller half."""
         rng, rows = np.random.default_rng(0), []
         for family, E in (("lstm", 1.9), ("transformer", 1.7)):
-            for C in np.geomspace(1e17, 1e20, 6):
-                for N in np.geomspace(0.2, 5, 6) * 0.09 * C**0.49:
+            for C in np.geomspace(1e17, 1e20, 5):
+                for N in np.geomspace(0.2, 5, 5) * 0.09 * C**0.49:
                     for seed in range(2 if C < 4e18 else 1):
                         D = C / 6 / N
                         L = (E + 400 * N**-0.34 + 900 * D**-0.31) * np.exp(0.004 * rng.normal())
                         rows.append((f"r{len(rows)}", family, N, D, C, seed, L, f"C={C:.3g} N={N:.3g}", 0.01))
         frame = pd.DataFrame(rows, columns=["run_id", "family", "N", "D", "C", "seed", "L", "rung", "lr"])
         return frame.assign(data="text", status="ok", width=frame["N"], depth=2, mark=1)
+
+    @cached_property
+    def at_one_size(self) -> pd.DataFrame:
+        """Runs of one family at one size, six amounts of data by three seeds."""
+        rng, D = np.random.default_rng(0), np.geomspace(1e7, 1e9, 6).repeat(3)
+        L = (2 + 900 * D**-0.4) * np.exp(0.001 * rng.normal(size=D.size))
+        ids = [f"r{i}" for i in range(D.size)]
+        return pd.DataFrame({"run_id": ids, "N": 1e6, "D": D, "seed": [0, 1, 2] * 6, "L": L, "status": "ok"})
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -260,6 +268,7 @@ class Props:
 
 # where a name means another thing
 ELSEWHERE: dict[str, dict[str, Callable[[Props], Any]]] = {
+    "isoflop.analysis.claims.quantities": {"runs": lambda p: p.at_one_size},
     "isoflop.analysis.fitting.diagnose": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.mixed_model": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.resampling": {"runs": lambda p: p.run_numbers},
@@ -347,10 +356,11 @@ def without_numbers(texts: Any) -> str:
 
 
 def statements(code: str) -> Iterator[tuple[ast.stmt, Any]]:
-    """Each statement, and the text or texts that a comment behind it says it gives."""
+    """Each statement, and the text or texts that a comment behind it or on the next line says it gives."""
     lines = code.splitlines()
     for statement in ast.parse(code).body:
-        comment = re.search(r"\s# (['(\[].*)$", lines[(statement.end_lineno or 1) - 1])
+        last, following = [*lines, ""][(statement.end_lineno or 1) - 1 :][:2]
+        comment = re.search(r"\s# (['(\[].*)$", last) or re.match(r"# (['(\[].*)$", following)
         shown = None
         if comment and isinstance(statement, ast.Expr):
             try:
