@@ -23,9 +23,12 @@ import pytest
 CALLS_ALONE = {
     "isoflop.extensions",
     "isoflop.scaling.hardware",
+    "isoflop.scaling.loop.attempt",
     "isoflop.scaling.loop.ranks",
     "isoflop.scaling.loop.trunk",
-    "isoflop.scaling.loop.watch",
+    "isoflop.scaling.loop.checkpoints",
+    "isoflop.scaling.loop.curve",
+    "isoflop.scaling.loop.progress",
     "isoflop.sweeps.compose",
     "isoflop.sweeps.plan.costs",
     "isoflop.sweeps.plan.plan",
@@ -178,12 +181,24 @@ class Props:
         return importlib.import_module("isoflop.analysis.report.view").look(self.runs)
 
     @property
-    def plain(self) -> Any:
-        return importlib.import_module("isoflop.scaling.frozen").thaw(self.folder)
+    def run_folder(self) -> Any:
+        return importlib.import_module("isoflop.folder").RunFolder(self.folder)
+
+    @property
+    def Heart(self) -> Any:
+        return importlib.import_module("isoflop.scaling.process.heartbeat").Heart
+
+    @property
+    def thaw(self) -> Any:
+        return importlib.import_module("isoflop.scaling.frozen").thaw
 
     @property
     def config(self) -> Any:
-        return self.plain
+        return self.thaw(self.folder)
+
+    @property
+    def text(self) -> str:
+        return self.made().to_csv(index=False)
 
     @property
     def cfg(self) -> Any:
@@ -199,7 +214,7 @@ class Props:
 
     @cached_property
     def assembled(self) -> Any:
-        return importlib.import_module("isoflop.scaling.assemble").assemble(self.plain)
+        return importlib.import_module("isoflop.scaling.assemble").assemble(self.config)
 
     @property
     def task(self) -> Any:
@@ -274,6 +289,9 @@ ELSEWHERE: dict[str, dict[str, Callable[[Props], Any]]] = {
     "isoflop.analysis.intervals.resampling": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.scatter": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.tables.presets": {"table": lambda p: p.hoffmann},
+    "isoflop.record": {"folder": lambda p: p.folder.with_name("scratch")},
+    "isoflop.scaling.process.heartbeat": {"folder": lambda p: p.run_folder},
+    "isoflop.scaling.process.lock": {"folder": lambda p: p.run_folder},
     "isoflop.scaling.families.layers.scan": {
         "x": lambda p: p.scanned(4, 16),
         "log_decay": lambda p: -p.scanned(4),

@@ -85,7 +85,7 @@ def test_an_edit_of_an_extension_is_other_code_where_its_class_is_used(tmp_path:
         from isoflop.scaling import provenance
 
         provenance._sources.cache_clear()
-        return str(provenance.code(of, ["lab_d"])["sources"])
+        return str(provenance.code(of, ["lab_d"]).sources)
 
     before, before_ours = sources(classes), sources(ours)
     (root / "helpers.py").write_text("x = 1\n")
