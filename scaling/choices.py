@@ -28,7 +28,8 @@ NAME = re.compile(r"[\w-]+(/[\w-]+)*")
 
 def names(group: str) -> list[str]:
     """The choices of a group, ours and those of declared extensions."""
-    folders = [CONF / group, *(extension.conf / group for extension in all_declared())]
+    # ladders of ours lie beside the sweeps that they are
+    folders = [CONF / group, CONF.parent / "sweeps" / group, *(extension.conf / group for extension in all_declared())]
     return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
 
 

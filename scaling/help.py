@@ -3,11 +3,7 @@
 names("family")         # ['cnn', 'gru', ...]: the yamls of a group, ours and those of declared extensions
 """
 
-from pathlib import Path
-
-from isoflop.scaling.choices import CONF, conf_of, declared
-
-LADDERS = CONF.parent / "sweeps" / "ladder"
+from isoflop.scaling.choices import names
 
 TEXT = """isoflop train: train one run, or with -m a sweep of them; rerun the same command to resume
 
@@ -54,10 +50,3 @@ sweep would take; `isoflop status DIR` shows a folder of runs, `isoflop collect 
 def text() -> str:
     """The help."""
     return TEXT.format(**{group: ", ".join(names(group)) for group in ("family", "data", "recipe", "ladder")})
-
-
-def names(group: str) -> list[str]:
-    """The choices of a group by name."""
-    folders = [LADDERS] if group == "ladder" else [CONF / group]
-    folders += [conf_of(extension) / group for extension in declared()]
-    return sorted({path.stem for folder in folders for path in Path(folder).glob("*.yaml")})

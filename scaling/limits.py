@@ -2,7 +2,7 @@
 
 refuse_words(["family=[mlp,lstm]"])           # UserError: a list is no choice; -m family=mlp,lstm
 refuse_values(cfg)                            # by the composed config, anywhere
-refuse_place(trainer); refuse_size(plan, trainer)        # by the config and by estimate.describe, on this machine
+refuse_place(trainer); refuse_size(plan, trainer, available)  # by the config and its plan, on this machine
 """
 
 import os

@@ -197,6 +197,18 @@ class Props:
         return self.thaw(self.folder)
 
     @property
+    def trainer(self) -> Any:
+        return self.config.trainer
+
+    @property
+    def plan(self) -> Any:
+        return self.config.plan
+
+    @property
+    def available(self) -> int:
+        return 10**10
+
+    @property
     def text(self) -> str:
         return self.made().to_csv(index=False)
 
@@ -346,7 +358,7 @@ def test_an_example_runs(name: str, there: Props) -> None:
         if isinstance(statement, ast.Expr) and shown is not None:
             value = eval(compile(ast.Expression(statement.value), name, "eval"), namespace)
             assert without_numbers(value) == without_numbers(shown), ast.unparse(statement)
-        elif isinstance(statement, ast.Raise):
+        elif isinstance(statement, ast.Raise) or "  # UserError" in code.splitlines()[(statement.end_lineno or 1) - 1]:
             with pytest.raises(Exception, match=r"\S"):
                 exec(compile(ast.Module([statement], []), name, "exec"), namespace)
         elif not is_outline(statement):

@@ -15,7 +15,7 @@ BARRED = {
     "isoflop": {"torch", "pytorch_lightning", "scipy", "pandas", "sweeps", "analysis", "wandb"},
 }
 # what every room may use and analysis does: the record at which the two programs meet, words and numbers
-SHARED = {"analysis", "errors", "exits", "extensions", "record", "wording"}
+SHARED = {"analysis", "checks", "errors", "exits", "extensions", "files", "folder", "record", "wording"}
 
 
 BLOCK_TORCH = """
