@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from isoflop import record
+from isoflop import extensions, record
 from isoflop.errors import UserError
 from isoflop.exits import RunFailedError, report, translate
 from isoflop.folder import RunFolder
@@ -163,6 +163,10 @@ app = hydra.main(config_path="pkg://isoflop.conf", config_name="train", version_
 
 def main(arguments: list[str]) -> int:
     """Run the Hydra app and return its exit code: 0 done, 1 a run failed, 2 bad usage or input, in one sentence."""
+    try:
+        arguments = extensions.take(arguments)
+    except UserError as error:
+        return report(*translate(error))
     if {"-h", "--help"} & {*arguments}:
         print(help.text())
         return 0

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from isoflop import extensions
 from isoflop.analysis.claims.needs import Needs
 from isoflop.analysis.claims.quantities import QUANTITIES
 from isoflop.analysis.claims.region import Region
@@ -100,9 +101,10 @@ class Verdict:
 
 
 def load_claims(path: str | Path | None = None) -> list[Claim]:
-    """The claims of a folder (or of one yaml), by default those that ship; UserError names the file and the key."""
+    """The claims of a folder (or of one yaml), by default ours and extensions'; UserError names file and key."""
     folder = FOLDER if path is None else Path(path)
     files = sorted(folder.glob("*.yaml")) if folder.is_dir() else [folder]
+    files += extensions.claims() if path is None else []
     if not files or not files[0].exists():
         raise UserError(f"{folder} holds no claims; give a folder of yaml files, or one file")
     claims = [read_claim(file) for file in files]

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from isoflop import extensions
 from isoflop.analysis.claims.region import Region
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit, FitError
@@ -296,3 +297,6 @@ def _paired_jackknife(study: Study) -> tuple[dict[str, float], list[dict[str, fl
             raise NotIdentified(f"{name}: {error}") from None
     everything = np.ones(len(rows), dtype=bool)
     return difference(everything), [difference(~(mine == key)) for key in keys.unique()]
+
+
+extensions.load("quantities")

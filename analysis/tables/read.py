@@ -1,7 +1,7 @@
 """Read tables of runs, ours or another tool's, and select from them; every complaint names the file, the row and the
 column.
 
-    runs = read_runs("runs.csv", columns={"N": "params", "D": "tokens", "L": "loss"})
+    runs = read_runs("theirs.csv", columns={"N": "params", "D": "tokens", "L": "loss"})
     runs = select(runs, "family = 'mlp' and C < 1e20")
 
 The index of the table is the line of the file, so that a later complaint can still name it.

@@ -4,8 +4,8 @@ Every law is fitted to the smaller runs and asked for the larger ones, at severa
 given; the straight line through the logarithms and the last value seen are asked too. In-sample error plays no part in
 the order; where runs are replicated, lack of fit is tested beside it.
 
-    table = compare(runs, ["power", "chinchilla", "bnsl"], axis="C")
-    table[["law", "rmsle", "coverage"]]       # best first
+    comparison = compare(runs, ["power", "chinchilla", "bnsl"], axis="C")
+    comparison.table[["law", "rmsle", "coverage"]]       # best first
 """
 
 from collections.abc import Sequence

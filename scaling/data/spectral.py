@@ -15,7 +15,7 @@ is the model; sigma² is the floor. Source: Maloney 2022, arXiv:2210.16859; Bord
 and t such that the tail beyond `features` and the last eigenvalue η λ_N t are small beside what is measured; 1 < a <
 2b + 1 for t.
 
-    x, y = Spectral(size=1e4, features=64).load().take(torch.arange(16))     # (16, 64), (16, 1)
+    x, y = Spectral(size=10_000, features=64).load().take(torch.arange(16))     # (16, 64), (16, 1)
 """
 
 from dataclasses import dataclass

@@ -25,6 +25,7 @@ from omegaconf import OmegaConf
 
 from isoflop import conf, files, record
 from isoflop.errors import UserError
+from isoflop.extensions import all_declared
 from isoflop.scaling import identity, resume
 from isoflop.scaling.columns import columns
 from isoflop.scaling.frozen import FrozenConfig, RunPlan, Trainer, register_resolvers
@@ -34,7 +35,6 @@ from isoflop.sweeps.compose import compose, grids_of
 from isoflop.sweeps.launcher import Settings
 from isoflop.sweeps.plan import costs
 from isoflop.sweeps.sweeper import check, progress
-from isoflop.wording import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,6 +163,7 @@ def yamls(overrides: Sequence[str]) -> str:
     own = [Path(folder) for override in overrides for folder in re.findall(r"file://([^',\]]+)", override)]
     rooms = (Path(conf.__file__).parent, Path(__file__).parents[1], *own)
     paths = [path for room in rooms for path in sorted(room.rglob("*")) if path.suffix in (".yaml", ".py")]
+    paths += [path for extension in all_declared() for path in (*extension.yamls(), *extension.files())]
     return identity.digest([path.read_text(encoding="utf-8") for path in paths])
 
 
@@ -183,15 +184,6 @@ def line(config: FrozenConfig, plan: RunPlan, seconds: float, out: Path) -> dict
     done = resume.is_done(out / config.run_id, config)
     rest = {"marks": len(plan.marks), "seconds": seconds, "devices": config.trainer.devices, "done": done}
     return who | size | rest | {"over_budget": plan.rounded}
-
-
-def searched(config_dir: Path | None) -> list[str]:
-    """The override by which Hydra looks into a folder of the user's too; UserError where there is none."""
-    if config_dir is None:
-        return []
-    if not config_dir.is_dir():
-        raise UserError(f"--config-dir {config_dir} is not a folder")
-    return [f"hydra.searchpath=[pkg://isoflop.sweeps,'file://{quoted(config_dir.resolve())[1:]}]"]
 
 
 def price(text: str) -> float | None:

@@ -1,6 +1,6 @@
 """`isoflop plan`: a plan, what it could resolve, and how it is printed.
 
-say(["family=lstm", "family.width=16,32,64"], Question(), price="2.5/h")
+say(["family=lstm", "family.width=16,32,64"], Question(), money="2.5/h")
 """
 
 import json

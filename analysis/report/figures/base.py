@@ -22,6 +22,7 @@ from typing import Any, Protocol, cast
 
 import pandas as pd
 
+from isoflop import extensions
 from isoflop.analysis.report.view import View
 from isoflop.files import write_text
 from isoflop.wording import number
@@ -100,11 +101,12 @@ class FigureFile(Protocol):
 
 
 def figure_files() -> list[FigureFile]:
-    """The figures of this folder, in order."""
+    """The figures of this folder and those of extensions, in order."""
     names = [
         m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name != "base" and m.name[0] != "_"
     ]
     files = [cast(FigureFile, import_module(f"isoflop.analysis.report.figures.{name}")) for name in names]
+    files += [cast(FigureFile, module) for module in extensions.load("figures")]
     return sorted(files, key=lambda file: (file.ORDER, file.NAME))
 
 
