@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.result import Fit, FitError
+from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 from isoflop.analysis.tables.rows import number_runs
-from isoflop.errors import UserError
+from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
 
 # of ln L from one run to another: the noise at which science.md, R6, asks what a design can tell

@@ -22,7 +22,7 @@ from isoflop.analysis.fitting.pipeline import LOSSES
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import Objective, Problem
-from isoflop.analysis.tables.rows import number_runs
+from isoflop.analysis.tables.rows import number_runs, usable
 from isoflop.errors import UserError
 
 # standard deviation of ln of what a law is searched in the logarithm of, an amplitude: it is a value at N = 1, so many
@@ -70,7 +70,7 @@ def improve(
     rows, last = _candidates(have, candidates, truth)
     whitened = _whitening(truth, rows)
     slope = _slopes(truth, _target(truth, last, target_C), whitened)[:, 0]
-    old, new = (known(part, truth, whitened, loss, delta) for part in (planned(_ok(have), truth.form), rows))
+    old, new = (known(part, truth, whitened, loss, delta) for part in (planned(usable(have, ()), truth.form), rows))
     bread, meat = np.eye(len(slope)) + old.bread.sum(0), np.eye(len(slope)) + old.meat.sum(0)
     z = t_quantile(level, MANY)
     now = z * float(_errors(slope, bread[None], meat[None])[0])
@@ -187,8 +187,3 @@ def _target(truth: Truth, last: pd.DataFrame, target_C: float | None) -> pd.Data
     if split is None:
         return last.loc[[last[largest].idxmax()], columns]
     return pd.DataFrame([split], columns=columns, dtype=float)
-
-
-def _ok(rows: pd.DataFrame) -> pd.DataFrame:
-    """Without the runs that failed."""
-    return rows[rows["status"].fillna("ok") == "ok"] if "status" in rows else rows

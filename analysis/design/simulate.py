@@ -26,10 +26,11 @@ from isoflop.analysis.design.assumed_law import Truth, best_split, planned
 from isoflop.analysis.design.warnings import warnings
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.pipeline import Settings
-from isoflop.analysis.fitting.result import Estimate, Fit, FitError
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.tables.rows import number_runs
-from isoflop.errors import UserError
+from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
 
 __all__ = ["Resolution", "Resolved", "Truth", "resolve", "warnings"]

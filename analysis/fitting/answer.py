@@ -11,8 +11,9 @@ from typing import Any
 
 from isoflop.analysis.fitting import diagnose as identify
 from isoflop.analysis.fitting.pipeline import LOSSES, Optimum, Settings, spread_of
-from isoflop.analysis.fitting.result import Estimate, Fit, Starts
+from isoflop.analysis.fitting.result import Fit, Starts
 from isoflop.analysis.intervals import resampling as uncertainty
+from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.intervals.mixed_model import mixed
 from isoflop.analysis.intervals.profile import derived_intervals, profile_intervals
 from isoflop.analysis.intervals.scatter import scatter

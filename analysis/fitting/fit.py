@@ -15,10 +15,12 @@ import pandas as pd
 from isoflop.analysis.fitting import diagnose as identify
 from isoflop.analysis.fitting.answer import answer, unfitted, vary
 from isoflop.analysis.fitting.pipeline import LOSSES, MOST_ROWS, Settings, on_all_rows, optimum, polish, problem_of
-from isoflop.analysis.fitting.result import Estimate, Fit, FitError, TooFewRowsError
+from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.weights import weighted
+from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.tables.rows import Prepared, groups, prepare
+from isoflop.errors import FitError, TooFewRowsError
 
 __all__ = ["LOSSES", "Estimate", "Fit", "FitError", "fit", "fit_groups"]
 

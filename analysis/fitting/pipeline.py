@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.fitting.result import FitError, TooFewRowsError
 from isoflop.analysis.intervals import resampling as uncertainty
 from isoflop.analysis.intervals.profile import noise_scale
 from isoflop.analysis.laws.catalogue import Law
@@ -18,6 +17,7 @@ from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import Objective, Prior, Problem, Solution, minimise, search
 from isoflop.analysis.solving.starts import starts
 from isoflop.analysis.tables.rows import Prepared
+from isoflop.errors import FitError, TooFewRowsError
 
 # name -> (loss, of raw residuals); the raw ones compare L itself, in its own unit
 LOSSES = {

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.errors import UserError
+from isoflop.errors import FitError
 
 if TYPE_CHECKING:
     from isoflop.analysis.intervals.resampling import Spread
@@ -23,31 +24,6 @@ if TYPE_CHECKING:
     from isoflop.analysis.solving.descent import Problem
 
 STATUSES = ("converged", "at_bound", "starts_disagree", "not_identified")
-
-
-class FitError(UserError):
-    """Runs that cannot be fitted: what was given, what is needed, what to do."""
-
-
-class TooFewRowsError(FitError):
-    """Fewer rows than parameters: no fit of this group, though others may have one."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value and its interval; None where it does not exist."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return "-"
-        if self.low is None and self.high is None:
-            return f"{self.value:.6g}"
-        low, high = ("-" if x is None else f"{x:.4g}" for x in (self.low, self.high))
-        return f"{self.value:.6g} ({low} to {high})"
 
 
 class Starts(NamedTuple):

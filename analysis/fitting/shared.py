@@ -17,14 +17,16 @@ import pandas as pd
 from isoflop.analysis.fitting import diagnose as identify
 from isoflop.analysis.fitting.answer import answer, estimates, in_words, unfitted, vary
 from isoflop.analysis.fitting.pipeline import MOST_ROWS, Optimum, Settings, optimum, polish, problem_of
-from isoflop.analysis.fitting.result import Estimate, Fit, FitError, TooFewRowsError
+from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.weights import weighted
+from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.intervals.profile import profile_intervals
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import Problem, minimise
 from isoflop.analysis.solving.starts import halton, starts
 from isoflop.analysis.tables.rows import Prepared, groups, number_runs, prepare
+from isoflop.errors import FitError, TooFewRowsError
 
 # starts of each group alone, and of the joint problem
 ALONE, JOINT = 24, 16

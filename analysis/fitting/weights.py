@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import polygamma, psi, stdtrit
 
-from isoflop.analysis.fitting.result import TooFewRowsError
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.replicates import CELL, level_index
 from isoflop.analysis.tables.rows import Prepared
+from isoflop.errors import TooFewRowsError
 
 # sizes at which there must be replicates, for a slope to have a residual
 SIZES = 3

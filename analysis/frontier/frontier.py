@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.result import Estimate, Fit, FitError
+from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier import allocation
 from isoflop.analysis.frontier.isoflop_minima import (
     BINS,
@@ -30,8 +30,10 @@ from isoflop.analysis.frontier.isoflop_minima import (
     powers,
     tune,
 )
-from isoflop.analysis.tables.replicates import level_index, points
-from isoflop.analysis.tables.rows import sound
+from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.tables.replicates import level_index
+from isoflop.analysis.tables.rows import usable_numbers
+from isoflop.errors import FitError
 
 # budgets are rounded up to whole steps: values closer than this are one level of C
 SAME_LEVEL = 0.1
@@ -159,7 +161,7 @@ def _table_of(runs: pd.DataFrame) -> pd.DataFrame:
         raise FitError(
             f"a frontier needs the columns N, D, C, L; there is no {' and no '.join(missing)}: see --columns"
         )
-    rows = points(sound(runs, ["N", "D", "C", "L"]))
+    rows = usable_numbers(runs, ["N", "D", "C", "L"])
     if len(rows) < SIZES:
         raise FitError(
             f"{len(rows)} finished rows are too few for a frontier; it needs {SIZES} sizes at {BUDGETS} budgets"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.fitting.result import Estimate
+from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 from isoflop.analysis.solving.descent import Problem, expand, minimise
 from isoflop.analysis.solving.starts import starts

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.fitting.result import Estimate
+from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import MAX_STEPS, Problem, expand, minimise
 

@@ -10,6 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from isoflop.analysis.tables.rows import usable
+
+points = usable  # the name that claims and the report call it by
+
 # what makes two runs replicates of one another: all of these equal, the seed not
 CELL = ("family", "data", "width", "depth", "batch", "lr", "rung", "N", "D", "mark")
 # budgets are rounded up to whole steps: values closer than this are one level of an axis
@@ -25,16 +29,6 @@ class SeedNoise:
     cells: pd.DataFrame
 
 
-def points(runs: pd.DataFrame) -> pd.DataFrame:
-    """The finished rows with a loss, each measured point of a run once, however often its row was copied."""
-    kept = runs[runs["status"] == "ok"] if "status" in runs else runs
-    kept = kept[kept["L"].notna()]
-    if "run_id" not in kept:
-        return kept
-    key = [c for c in ("run_id", "mark", "N", "D") if c in kept]
-    return kept.drop_duplicates(subset=key)
-
-
 def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.int64]:
     """The place of each positive value among the distinct ones, from 0; values within `tolerance` are one level."""
     x = np.log(np.asarray(values, dtype=float))
@@ -47,7 +41,7 @@ def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.
 
 def seed_noise(runs: pd.DataFrame) -> SeedNoise:
     """Standard deviation of ln L over seeds, pooled over the cells that have at least two runs."""
-    rows = points(runs)
+    rows = usable(runs)
     key = [c for c in CELL if c in rows]
     rows = rows.assign(ln_L=np.log(rows["L"].astype(float)))
     grouped = rows.groupby(key, dropna=False)["ln_L"]

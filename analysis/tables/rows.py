@@ -1,8 +1,10 @@
 """From a table to what a fit stands on: the rows, those left out and why, the runs they belong to.
 
-A row of ours that failed is left out with its reason; a number that cannot be (a loss of zero, a missing size) in any
-other row is an error that names the file, the line and the column, for a fit must not choose its data in silence.
+Which rows are usable is decided here, once, for fits, claims, frontiers, plans and reports alike. A row that failed is
+left out with its reason; a number that cannot be (a loss of zero, a missing size) in any other row of a fit is an error
+that names the file, the line and the column, for a fit must not choose its data in silence.
 
+    rows = usable(read_runs("runs.csv"))                # finished, with a loss, each measured point once
     prepared = prepare(read_runs("runs.csv"), get_law("chinchilla"))
     prepared.excluded     # [('status is diverged', 2)]
 """
@@ -15,10 +17,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.read import where_is
+from isoflop.errors import FitError
 
 # columns that, where they differ inside one group, make it a mixture
 _MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
@@ -59,7 +61,7 @@ def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
             f"{law.name} needs the columns {', '.join(needed)}; {_source(runs)} has no {' and no '.join(missing)}: "
             f"name it, as in --columns {missing[0]}=its_name (there are {_columns(runs)})"
         )
-    rows, excluded = _ours(runs)
+    rows, excluded = split_usable(runs)
     if rows.empty:
         left = "; ".join(f"{n}: {reason}" for reason, n in excluded)
         raise FitError(f"{_source(runs)} has no rows to fit" + (f" (left out {left})" if left else "; it is empty"))
@@ -69,9 +71,54 @@ def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
     return Prepared(rows, columns, values[law.target], codes, n_runs, excluded, _notes(rows))
 
 
-def sound(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The finished rows with these columns as numbers above zero; FitError that names the row where one is not."""
-    rows, _ = _ours(runs)
+def usable(runs: pd.DataFrame, columns: Sequence[str] = ("L",)) -> pd.DataFrame:
+    """The rows that count: finished (a blank status is ok), a value in each of `columns`, each measured point once.
+
+    Index and attrs are those of `runs`; a column that is not there raises KeyError.
+    """
+    return split_usable(runs, columns)[0]
+
+
+def split_usable(runs: pd.DataFrame, columns: Sequence[str] = ()) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
+    """The usable rows, and how many others there are for each reason.
+
+    A point is known by (run_id, mark, N, D), whatever else a copy of its row says; where rows have no run_id, or
+    neither mark nor D to tell the points of a run apart, only an exact copy is one.
+    """
+    excluded = []
+    if "status" in runs:
+        status = runs["status"].fillna("").astype(str).str.strip().replace("", "ok")
+        excluded += [(f"status is {s}", int(n)) for s, n in status[status != "ok"].value_counts().sort_index().items()]
+        runs = runs[status == "ok"]
+    empty = runs[list(columns)].isna().any(axis=1).to_numpy()
+    named = np.zeros(len(runs), dtype=bool)
+    if "run_id" in runs and {"mark", "D"} & set(runs.columns):
+        named = runs["run_id"].notna().to_numpy()
+    key = [c for c in ("run_id", "mark", "N", "D") if c in runs]
+    again = ~empty & named
+    again[again] = _repeated(runs.loc[again, key])
+    exact = ~empty & ~named
+    exact[exact] = _repeated(runs[exact])
+    reasons = (
+        (empty, f"no value of {' or '.join(columns)}"),
+        (again, "repeats a point of the same run"),
+        (exact, "repeats another row exactly"),
+    )
+    excluded += [(reason, int(rows.sum())) for rows, reason in reasons if rows.any()]
+    return runs[~(empty | again | exact)], excluded
+
+
+def _repeated(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether each row repeats one above it, (rows,)."""
+    try:
+        return rows.duplicated().to_numpy()
+    except TypeError:  # a column of lists or dicts cannot be compared
+        return np.zeros(len(rows), dtype=bool)
+
+
+def usable_numbers(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The usable rows with these columns as numbers above zero; FitError that names the row where one is not."""
+    rows = usable(runs, ())
     return rows.assign(**{c: _positive(rows, c) for c in dict.fromkeys(columns)})
 
 
@@ -93,23 +140,6 @@ def _source(runs: pd.DataFrame) -> str:
 
 def _columns(runs: pd.DataFrame) -> str:
     return ", ".join(map(str, list(runs.columns)[:30]))
-
-
-def _ours(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
-    """The rows without failed runs and exact repetitions, and how many were left out for what reason."""
-    excluded = []
-    if "status" in runs:
-        status = runs["status"].fillna("ok").astype(str)
-        excluded += [(f"status is {s}", int(n)) for s, n in status[status != "ok"].value_counts().sort_index().items()]
-        runs = runs[status == "ok"]
-    try:
-        again = runs.duplicated()
-    except TypeError:  # a column of lists or dicts cannot be compared
-        return runs, excluded
-    if again.any():
-        excluded.append(("repeats another row exactly", int(again.sum())))
-        runs = runs[~again]
-    return runs, excluded
 
 
 def _positive(rows: pd.DataFrame, name: str) -> Array:

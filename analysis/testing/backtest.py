@@ -17,9 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.replicates import level_index, points
+from isoflop.analysis.tables.replicates import level_index
+from isoflop.analysis.tables.rows import usable
+from isoflop.errors import FitError
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def backtest(runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, level: 
     parameters, since a curve through all its points says nothing of the next; only the last cut is always made.
     FitError where the axis has fewer than three levels.
     """
-    rows = points(runs)
+    rows = usable(runs)
     index = level_index(rows[axis]) if len(rows) else np.zeros(0, dtype=np.int64)
     top = int(index.max(initial=-1))
     if top < 2:

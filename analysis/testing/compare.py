@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.read import select
-from isoflop.analysis.tables.replicates import points, seed_noise
-from isoflop.analysis.tables.rows import sound
+from isoflop.analysis.tables.replicates import seed_noise
+from isoflop.analysis.tables.rows import usable_numbers
 from isoflop.analysis.testing.backtest import Fold, backtest, hold_out
 from isoflop.analysis.testing.lack_of_fit import LackOfFit, lack_of_fit
+from isoflop.errors import FitError
 
 # the guesses that a law has to beat
 BASELINES = {"error_line": "line without E", "error_last": "last value"}
@@ -89,7 +89,7 @@ def compare(
     columns = [axis, "L", *(c for law in laws for c in get_law(law).columns if c in runs)]
     if "L" not in runs:
         raise FitError("a comparison needs the column L; name it, as in --columns L=its_name")
-    runs = sound(runs, columns)
+    runs = usable_numbers(runs, columns)
     rows, refused = [], {}
     baselines: dict[str, pd.DataFrame] = {}
     for law in laws:
@@ -114,9 +114,7 @@ def compare(
     if not rows:
         raise FitError("; ".join(f"{law}: {reason}" for law, reason in refused.items()))
     table = pd.DataFrame(rows).sort_values("rmsle", ignore_index=True)
-    lack = {
-        get_law(law).name: lack_of_fit(points(runs), law, **how) for law in laws if get_law(law).name not in refused
-    }
+    lack = {get_law(law).name: lack_of_fit(runs, law, **how) for law in laws if get_law(law).name not in refused}
     return Comparison(axis, table, seed_noise(runs).sd, refused, lack, tuple(runs.attrs.get("notes", ())))
 
 

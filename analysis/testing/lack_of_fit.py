@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.diagnose import runs_needed
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.replicates import CELL
 from isoflop.analysis.tables.rows import number_runs
+from isoflop.errors import FitError
 
 # a law whose test falls below this is said not to fit
 LEVEL = 0.05

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.result import Estimate, Fit, FitError
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.errors import FitError
 
 # training takes 6 FLOPs for each parameter and target (Kaplan et al. 2020, arXiv:2001.08361, section 2.1)
 FLOPS = 6.0

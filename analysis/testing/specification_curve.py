@@ -17,9 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.result import Fit, FitError
+from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.replicates import level_index
+from isoflop.errors import FitError
 
 LOSSES = ("huber", "l1", "l2", "raw_huber", "raw_l2")
 DELTAS = (1e-4, 1e-2)

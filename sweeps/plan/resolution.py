@@ -16,9 +16,9 @@ from isoflop import record
 from isoflop.analysis.design.next_runs import improve
 from isoflop.analysis.design.simulate import Resolution, Truth, resolve, warnings
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.tables.read import read_runs
-from isoflop.errors import UserError
+from isoflop.analysis.tables.rows import usable
+from isoflop.errors import FitError, UserError
 from isoflop.scaling import identity
 from isoflop.sweeps.plan import costs
 
@@ -123,7 +123,7 @@ def of_family(have: pd.DataFrame | None, family: str, data: str) -> pd.DataFrame
     for column, value in (("family", family), ("data", data)):
         if column in have:
             have = have[have[column] == value]
-    return have[have["L"].notna()]
+    return usable(have)
 
 
 def joined(have: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:

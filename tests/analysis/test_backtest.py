@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from studies import demo_study, grid_study
 
-from isoflop.analysis.fitting.result import FitError
-from isoflop.analysis.tables.replicates import level_index, points, seed_noise
+from isoflop.analysis.tables.replicates import level_index, seed_noise
+from isoflop.analysis.tables.rows import usable
 from isoflop.analysis.testing.backtest import backtest, hold_out
+from isoflop.errors import FitError
 
 
 def test_the_losses_held_out_do_not_change_the_prediction() -> None:
@@ -39,7 +40,7 @@ def test_no_cut_but_the_last_leaves_a_curve_through_all_its_points() -> None:
 
 def test_the_naive_baselines_are_the_last_value_and_the_line_without_offset() -> None:
     rows = demo_study(["lstm"], noise=0.0, failures=False)
-    rows = points(rows[rows["width"] == 32])
+    rows = usable(rows[rows["width"] == 32])
     train, test = rows[rows["D"] < rows["D"].max()], rows[rows["D"] == rows["D"].max()]
     fold = hold_out(train, test, "power_offset(D)", axis="D")
     assert fold.errors["last"].iloc[0] == pytest.approx(train.loc[train["D"].idxmax(), "L"])

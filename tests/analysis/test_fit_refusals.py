@@ -8,9 +8,10 @@ import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit, fit_groups
-from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.intervals.resampling import Spread, bounded
 from isoflop.analysis.solving.descent import Problem
+from isoflop.analysis.tables.rows import usable
+from isoflop.errors import FitError
 
 
 def study(noise: float = 0.003, E: float = 1.6, A: float = 400.0, sizes: int = 6, seed: int = 0) -> pd.DataFrame:
@@ -77,7 +78,7 @@ def test_fewer_rows_than_parameters_is_an_error_for_one_and_an_answer_in_a_group
 
 def test_repeated_rows_of_a_run_do_not_narrow_an_interval() -> None:
     rows = study(noise=0.005).assign(run_id=np.arange(36))
-    copied = pd.concat([rows, rows.assign(note="again"), rows.assign(note="and again")])
+    copied = pd.concat([rows.assign(mark=mark) for mark in (1, 2, 3)])
     for loss in ("l2", "huber"):
         once, thrice = fit(rows, loss=loss), fit(copied, loss=loss)
         assert (thrice.n_rows, thrice.n_runs) == (108, 36)
@@ -92,6 +93,34 @@ def test_exact_repetitions_and_failed_runs_are_left_out_with_the_reason() -> Non
     answer = fit(pd.concat([rows, failed, rows.head(3)]))
     assert answer.excluded == [("status is diverged", 2), ("repeats another row exactly", 3)]
     assert answer.n_rows == 36
+
+
+def test_a_point_of_a_run_counts_once_however_its_row_was_copied() -> None:
+    rows = study().assign(run_id=np.arange(36), mark=1, status="ok")
+    copied = pd.concat([rows, rows.head(4).assign(note="from another folder")])
+    answer = fit(copied)
+    assert (answer.n_rows, answer.excluded) == (36, [("repeats a point of the same run", 4)])
+    unnamed = rows.assign(run_id=None)
+    assert len(usable(pd.concat([unnamed, unnamed.assign(L=2.0)]))) == 72
+
+
+@pytest.mark.parametrize("blank", [np.nan, None, "", " "])
+def test_a_blank_status_is_ok_for_every_reader_alike(blank: object) -> None:
+    rows = study().assign(run_id=np.arange(36), status="ok")
+    rows["status"] = rows["status"].astype(object).where(rows.index >= 6, blank)
+    assert len(usable(rows)) == fit(rows).n_rows == 36
+    assert len(usable(rows.assign(status="timeout"))) == 0
+
+
+def test_usable_rows_have_a_value_in_each_column_asked_for_and_keep_where_they_came_from() -> None:
+    rows = study().assign(run_id=np.arange(36), accuracy=0.5)
+    rows.attrs["source"] = "runs.csv"
+    rows.loc[3, "L"], rows.loc[4, "accuracy"] = np.nan, np.nan
+    assert list(usable(rows).index) == [i for i in range(36) if i != 3]
+    assert list(usable(rows, ["L", "accuracy"]).index) == [0, 1, 2, *range(5, 36)]
+    assert usable(rows).attrs["source"] == "runs.csv"
+    # of a point that was measured and of its empty copy the measured one counts
+    assert usable(pd.concat([rows.iloc[[3]], study().assign(run_id=np.arange(36))]))["L"].notna().all()
 
 
 def test_mixtures_and_wrong_units_are_noted() -> None:

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from isoflop.analysis.fitting.fit import fit, fit_groups
-from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.fitting.weights import size_noise
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.rows import prepare
 from isoflop.analysis.verbs import main
+from isoflop.errors import FitError
 
 TRUTH = {
     "lstm": {"E": 1.6, "A": 500.0, "alpha": 0.33, "B": 420.0, "beta": 0.30},
