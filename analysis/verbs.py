@@ -148,7 +148,7 @@ def predict_command(
     fitted = [a for a in answers if a.objective is not None]
     said = [(a, predict(a, place, level)) for a in fitted]
     if as_json:
-        rows = [{"by": a.by, "status": a.status, "reason": a.reason} | o.plain(s) for a, s in said]
+        rows = [{"by": a.by, "status": a.status, "reason": a.explanation} | o.plain(s) for a, s in said]
         _emit({"law": answers[0].law.name, "level": level, "predictions": rows})
     else:
         typer.echo("\n\n".join(as_text(a, s, level) for a, s in said))

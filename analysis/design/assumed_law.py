@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.result import Fit, Optimum
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 from isoflop.analysis.tables.rows import number_runs
 from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
 
-# of ln L from one run to another: the noise at which science.md, R6, asks what a design can tell
+# of ln L from one run to another, where nothing is known of it: seeds of small models differ by about this much
 NOISE = 0.005
 # of the variance, what the marks of a run have in common: .4 % by run and .2 % by mark, as in benchmarks/coverage.py
 SHARED = 0.8
@@ -110,17 +111,17 @@ class Truth:
     @classmethod
     def fitted(cls, answer: Fit) -> "Truth":
         """The parameters and the scatter of a fit of runs that are there; UserError where it has no values."""
-        if len(answer.values) < len(answer.params) or answer.noise is None:
+        optimum = answer.optimum
+        if optimum is None or len(answer.values) < len(answer.params):
             raise UserError(f"no truth can be taken from {answer.n_rows} rows ({answer.reason}); give its values")
-        noise = answer.noise.pooled
-        assert answer.problem is not None
-        if answer.problem.objective.raw:  # in nats there
-            noise /= float(np.median(answer.problem.target))
-        doubt = "" if answer.status == "converged" else f" ({answer.status}: {answer.reason})"
+        noise = optimum.noise.pooled
+        if optimum.problem.objective.raw:  # in the unit of the loss there
+            noise /= float(np.median(optimum.problem.target))
+        doubt = "" if answer.status == FitStatus.CONVERGED else f" ({answer.status}: {answer.reason})"
         values = ", ".join(f"{k} {v:.4g}" for k, v in answer.values.items())
-        said = f"fitted to {answer.n_runs} runs{doubt}: {values}; noise {percent(noise, 2)}"
+        source = f"fitted to {answer.n_runs} runs{doubt}: {values}; noise {percent(noise, 2)}"
         # runs that a law passes through leave no noise, and no study can be imagined without some
-        return cls(answer.values, answer.law.name, max(noise, 1e-6), _shared(answer), said)
+        return cls(answer.values, answer.law.name, max(noise, 1e-6), _shared(answer, optimum), source)
 
     def loss(self, rows: pd.DataFrame) -> Array:
         """The loss without noise at the rows, (rows,)."""
@@ -185,19 +186,15 @@ def _example(form: Law) -> str:
     return "give " + ",".join(f"{name}={values.get(name, '...')}" for name in form.params)
 
 
-def _shared(answer: Fit) -> float:
+def _shared(answer: Fit, optimum: Optimum) -> float:
     """The share of the variance that the marks of a run have in common, from the residuals where runs have marks."""
-    assert answer.problem is not None
-    assert answer.u is not None
-    assert answer.noise is not None
     try:
         runs, count = number_runs(answer.rows, None)
     except FitError:
         return SHARED
-    if count != answer.n_runs or count == len(runs) or answer.noise.pooled <= 0:
+    if count != answer.n_runs or count == len(runs) or optimum.noise.pooled <= 0:
         return SHARED
-    gaps = answer.problem.residuals(answer.u[None])[0]
-    gaps = gaps if answer.problem.scale is None else gaps / answer.problem.scale
+    gaps = optimum.residuals()
     within = gaps - (np.bincount(runs, weights=gaps) / np.bincount(runs))[runs]
     by_row = float((within**2).sum()) / (len(runs) - count)
-    return float(np.clip(1 - by_row / answer.noise.pooled**2, 0.0, 0.99))
+    return float(np.clip(1 - by_row / optimum.noise.pooled**2, 0.0, 0.99))

@@ -3,7 +3,7 @@
 A run adds J' J / sd^2 to what is known of the parameters, J the exact Jacobian of ln L at the truth; the covariance of
 the fit follows by the delta method, with the rows of a run moving together (the fit itself takes rows alike, so it is
 a sandwich, as in Liang and Zeger 1986). Runs are taken one at a time, each the best after those before it. A weak
-prior, PRIOR, makes a start without runs no obstacle. The law is believed as far as the candidates reach: a run far from
+prior, each parameter known to 100 % of itself and an amplitude to a factor of e^10, lets it start without runs. The law is believed as far as the candidates reach: a run far from
 the frontier (large N, small D) tells much if the law holds there, so offer only runs where it should.
 
     improve(have, candidates, truth, target_C=1e22, n=3)
@@ -18,20 +18,19 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.design.assumed_law import Truth, best_split, planned
-from isoflop.analysis.fitting.pipeline import LOSSES
+from isoflop.analysis.fitting.settings import LOSSES
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.solving.descent import Objective, Problem
+from isoflop.analysis.solving.problem import Objective, Problem
 from isoflop.analysis.tables.rows import number_runs, usable
 from isoflop.errors import UserError
 
 # standard deviation of ln of what a law is searched in the logarithm of, an amplitude: it is a value at N = 1, so many
 # factors of e from the runs, and moves by ln N where an exponent moves by one
 WIDE = 10.0
-PRIOR = "a weak prior: each parameter known to 100 % of itself, an amplitude to a factor of e^10"
 # a run that gains less than this share of what the best run would is no step worth a place among n
 LEAST = 0.1
-# of a run with marks: the trunk without its cooldown, and of each mark the cooldown (science.md, 3: the last 20 %)
+# of a run with marks: the trunk without its cooldown, and of each mark the cooldown, the last 20 % of its steps
 COOLDOWN = 0.2
 # large enough for Student's t to be normal
 MANY = 10**6

@@ -25,8 +25,9 @@ import pandas as pd
 from isoflop.analysis.design.assumed_law import Truth, best_split, planned
 from isoflop.analysis.design.warnings import warnings
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.pipeline import Settings
 from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.settings import Settings
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.tables.rows import number_runs
@@ -181,7 +182,7 @@ def resolve(
         loss=_loss(**settings),
         C=target_C,
     )
-    Settings(**settings).of(truth.form)  # a setting that cannot be is no study that failed
+    Settings(**settings).check_names(truth.form)  # a setting that cannot be is no study that failed
     free = len(truth.form.params) - len({**(settings.get("pin") or {}), **(settings.get("prior") or {})})
     if len(table) < free:
         need = f"{truth.law} has {free} parameters and needs as many rows at the least"
@@ -198,7 +199,7 @@ def resolve(
 
 
 class _Study(NamedTuple):
-    """The status of one study and its reason; of each quantity the estimate, or its logarithm, and the half-width of
+    """The status of one study, and why it is that or has no interval; of each quantity the estimate, or its logarithm, and the half-width of
     its interval, NaN and infinite where there is none."""
 
     status: str
@@ -212,11 +213,11 @@ def _study(
     try:
         answer = fit(table.assign(**{truth.form.target: truth.draw(table, rng)}), truth.form, **settings)
     except FitError as error:
-        return _Study("failed", str(error), {})
+        return _Study(FitStatus.REFUSED, str(error), {})
     estimates = answer.params | answer.derived | _at_budget(answer, target_C)
     relative = _relative(truth.form)
     found = {name: _sides(e, name not in relative, answer.status) for name, e in estimates.items()}
-    return _Study(answer.status, answer.reason, found)
+    return _Study(answer.status, answer.reason or answer.no_interval, found)
 
 
 def _at_budget(answer: Fit, target_C: float | None) -> dict[str, Estimate]:
@@ -241,7 +242,7 @@ def _sides(estimate: Estimate, linear: bool, status: str) -> tuple[float, float]
     value, low, high = (np.nan if x is None else float(x) for x in (estimate.value, estimate.low, estimate.high))
     if not linear:
         value, low, high = (np.log(x) if x > 0 else np.nan for x in (value, low, high))
-    half = (high - low) / 2 if status == "converged" else np.nan
+    half = (high - low) / 2 if status == FitStatus.CONVERGED else np.nan
     return value, half if np.isfinite(half) else np.inf
 
 
@@ -278,9 +279,8 @@ def _reason(studies: list[_Study]) -> str:
     if 2 * len(without) <= len(studies):
         return ""
     status = Counter(s.status for s in without).most_common(1)[0][0]
-    clauses = next(s.reason for s in without if s.status == status).split("; ")
-    said = next((c for c in clauses if "no interval" in c), clauses[0]) if status == "converged" else clauses[0]
-    return f"{len(without)} of {len(studies)} studies have no interval, such as one that is {status}: {said}"
+    reason = next(s.reason for s in without if s.status == status)
+    return f"{len(without)} of {len(studies)} studies have no interval, such as one that is {status}: {reason}"
 
 
 def _loss(loss: str = "huber", delta: float = 1e-3, **_: Any) -> str:

@@ -18,7 +18,7 @@ from isoflop.analysis.tables.replicates import CELL, SAME_LEVEL, level_index
 from isoflop.analysis.tables.rows import number_runs
 from isoflop.wording import count, listed, number
 
-# >= 3 seeds at >= 3 sizes (science.md, R7), as conf/claims/H1.yaml asks
+# >= 3 seeds at >= 3 sizes, as conf/claims/H1.yaml asks
 SEEDS, AT_SIZES = 3, 3
 # budgets are rounded up to whole steps, so a planned span may be short by a rounding (as in analysis/claims/needs.py)
 ROUNDING = 1.05

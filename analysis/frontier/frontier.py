@@ -18,6 +18,7 @@ import pandas as pd
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier import allocation
 from isoflop.analysis.frontier.isoflop_minima import (
     BINS,
@@ -195,7 +196,9 @@ def _parametric(runs: pd.DataFrame, level: float, how: dict[str, Any]) -> tuple[
     # N_opt(1) = G 6^-a: the coefficient of C and not of C/6
     with np.errstate(all="ignore"):  # a law at its bound has no best split
         G = float(answer.law.curve("N_opt", 1.0, {k: np.float64(v) for k, v in answer.values.items()}))
-    reason = "; ".join(x for x in (answer.status if answer.status != "converged" else "", answer.reason) if x)
+    reason = "; ".join(
+        x for x in (answer.status if answer.status != FitStatus.CONVERGED else "", answer.explanation) if x
+    )
     a, b = answer.derived["a"], answer.derived["b"]
     if not (np.isfinite(G) and G > 0):
         return None, Approach(a, b, None, int(answer.rows["C"].nunique()), f"no best split; {reason}")

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.dual_numbers import Array, Dual
-from isoflop.analysis.solving.descent import Problem, expand, minimise
+from isoflop.analysis.solving.descent import expand, minimise
+from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.starts import starts
 
 # starts for each point of a profile

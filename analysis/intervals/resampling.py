@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.solving.descent import MAX_STEPS, Problem, expand, minimise
+from isoflop.analysis.solving.descent import MAX_STEPS, expand, minimise
+from isoflop.analysis.solving.problem import Problem
 
 METHODS = ("auto", "jackknife", "bootstrap", "mixed", "profile", "none")
 # groups of runs left out at a time where there are more runs than this; t is then on the number of groups

@@ -14,7 +14,7 @@ import numpy as np
 
 from isoflop.analysis.laws.catalogue import Kind
 from isoflop.analysis.laws.dual_numbers import Array, Dual
-from isoflop.analysis.solving.descent import Problem
+from isoflop.analysis.solving.problem import Problem
 
 # the first primes: bases of Halton's sequence
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29)

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.replicates import level_index
 from isoflop.analysis.tables.rows import usable
@@ -29,7 +30,7 @@ class Fold:
 
     cut: float
     n_runs: int
-    status: str
+    status: FitStatus
     reason: str
     errors: pd.DataFrame
 
@@ -96,7 +97,7 @@ def hold_out(train: pd.DataFrame, test: pd.DataFrame, law: str, *, axis: str, le
         status, reason, n_runs = fitted.status, fitted.reason, fitted.n_runs
         out["predicted"], out["low"], out["high"] = (np.asarray(band[c], dtype=float) for c in ("value", "low", "high"))
     except FitError as error:
-        status, reason, n_runs = "refused", str(error), len(train)
+        status, reason, n_runs = FitStatus.REFUSED, str(error), len(train)
         out["predicted"] = out["low"] = out["high"] = np.nan
     for guess, name in (("predicted", "error"), ("line", "error_line"), ("last", "error_last")):
         out[name] = np.log(out[guess].astype(float)) - np.log(out["L"].astype(float))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.read import select
 from isoflop.analysis.tables.replicates import seed_noise
@@ -101,7 +102,7 @@ def compare(
             refused[name] = str(error)
             continue
         errors = pd.concat([f.errors for f in found], ignore_index=True)
-        fitted = [f for f in found if f.status != "refused"]
+        fitted = [f for f in found if f.status != FitStatus.REFUSED]
         if not fitted:
             refused[name] = found[-1].reason
             continue

@@ -59,13 +59,13 @@ def lack_of_fit(runs: pd.DataFrame, law: str, *, run: str | None = None, **how: 
         answer = fit(runs, law, run=run, **(how | {"loss": "l2", "interval": "none"}))
     except FitError as error:
         return LackOfFit(None, {}, f"untested: {error}")
-    assert answer.problem is not None
-    assert answer.u is not None
+    optimum = answer.optimum
+    assert optimum is not None, "fit raises where there is no optimum"
     codes, _ = number_runs(answer.rows, run)
     with np.errstate(all="ignore"):  # as in the fit itself
-        r = answer.problem.residuals(answer.u[None])[0]
-        alone = runs_needed(answer.problem, answer.u, codes) - 2
-    strata = _strata(r, codes, _cells(answer.rows), alone, len(answer.u) - alone)
+        r = optimum.problem.residuals(optimum.u[None])[0]
+        alone = runs_needed(optimum.problem, optimum.u, codes) - 2
+    strata = _strata(r, codes, _cells(answer.rows), alone, len(optimum.u) - alone)
     if not strata:
         return LackOfFit(None, {}, "untested: no two runs differ only in their seed, or they repeat exactly")
     found = [float(fdtrc(a, b, F)) for F, a, b in strata.values()]

@@ -74,5 +74,7 @@ def as_text(answer: Fit, said: Mapping[str, Any], level: float) -> str:
     lines = [f"{answer.law.formula}{group}", f"  at         {where}"]
     lines += [f"  {name:<10} {value}" for name, value in said.items() if isinstance(value, Estimate)]
     far = [f"{c} is {x:.3g} times the largest fitted" for c, x in said["reach"].items() if x > 1]
-    lines.append(f"  {level:.0%} bands; fit {answer.status}" + (f": {answer.reason}" if answer.reason else ""))
+    lines.append(
+        f"  {level:.0%} bands; fit {answer.status}" + (f": {answer.explanation}" if answer.explanation else "")
+    )
     return "\n".join(lines + [f"  note       {f}" for f in far])

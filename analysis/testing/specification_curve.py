@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.replicates import level_index
 from isoflop.errors import FitError
@@ -74,14 +75,14 @@ def as_text(found: pd.DataFrame, law: str) -> str:
     """The values for a terminal, and how far each moves beside the width of its own interval."""
     declared = get_law(law)
     names = [*declared.params, *declared.derived]
-    done = found[found["status"] != "refused"]
+    done = found[found["status"] != FitStatus.REFUSED]
     shown = done[["choice", "status", "n_rows", *names]].to_string(index=False, float_format="{:.4g}".format)
     lines = [declared.formula, shown]
     for name in names:
         value, width = done[name].astype(float), (done[f"{name}_high"] - done[f"{name}_low"]).astype(float).iloc[0]
         beside = "" if np.isnan(width) else f", {np.ptp(value) / width:.1f} times the width of its interval"
         lines.append(f"  {name:<10} {value.min():.4g} to {value.max():.4g} over the choices{beside}")
-    refused = found[found["status"] == "refused"]
+    refused = found[found["status"] == FitStatus.REFUSED]
     return "\n".join(lines + [f"  {c} refused: {r}" for c, r in zip(refused["choice"], refused["reason"], strict=True)])
 
 
@@ -95,11 +96,16 @@ def _try(choice: str, runs: pd.DataFrame, law: str, how: dict[str, Any]) -> dict
     try:
         return _row(choice, fit(runs, law, **how))
     except FitError as error:
-        return {"choice": choice, "status": "refused", "reason": str(error)}
+        return {"choice": choice, "status": FitStatus.REFUSED, "reason": str(error)}
 
 
 def _row(choice: str, answer: Fit) -> dict[str, Any]:
-    row: dict[str, Any] = {"choice": choice, "status": answer.status, "reason": answer.reason, "n_rows": answer.n_rows}
+    row: dict[str, Any] = {
+        "choice": choice,
+        "status": answer.status,
+        "reason": answer.explanation,
+        "n_rows": answer.n_rows,
+    }
     for name, found in (answer.params | answer.derived).items():
         row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
     return row

@@ -9,7 +9,7 @@ from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.analysis.intervals.resampling import Spread, bounded
-from isoflop.analysis.solving.descent import Problem
+from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.tables.rows import usable
 from isoflop.errors import FitError
 
@@ -52,7 +52,7 @@ def test_a_loss_that_falls_without_end_puts_E_on_its_bound() -> None:
 
 def test_a_short_axis_is_noted() -> None:
     rows = study()
-    assert "N spans 0.8 decades" in fit(rows[rows["N"] < 1e8]).reason
+    assert "N spans 0.8 decades" in fit(rows[rows["N"] < 1e8]).explanation
 
 
 @pytest.mark.parametrize("loss", ["huber", "l1", "l2"])
@@ -61,7 +61,7 @@ def test_few_runs_have_no_interval(loss: str) -> None:
     assert answer.interval == "jackknife" or loss != "l2"
     few = fit(study().head(5), "chinchilla_tied", loss=loss)
     assert few.interval == "none"
-    assert "5 runs are fewer than the 4 parameters that only runs can tell + 2" in few.reason
+    assert "5 runs are fewer than the 4 parameters that only runs can tell + 2" in few.explanation
     assert all(e.low is None and e.high is None for e in few.params.values())
 
 
@@ -125,9 +125,9 @@ def test_usable_rows_have_a_value_in_each_column_asked_for_and_keep_where_they_c
 
 def test_mixtures_and_wrong_units_are_noted() -> None:
     rows = study().assign(data=["text", "copy"] * 18)
-    assert "data mixes text, copy" in fit(rows).reason
+    assert "data mixes text, copy" in fit(rows).explanation
     millions = study().assign(C=lambda r: 6 * r["N"] * r["D"], N=lambda r: r["N"] / 1e6)
-    assert "another unit" in fit(millions).reason
+    assert "another unit" in fit(millions).explanation
 
 
 def test_a_pinned_parameter_stays_and_a_prior_pulls() -> None:
@@ -203,7 +203,7 @@ def test_marks_of_a_run_are_not_taken_as_runs() -> None:
 
 def test_a_profile_says_that_it_takes_rows_as_independent() -> None:
     rows = study(noise=0.005).assign(run_id=np.repeat(np.arange(6), 6))
-    assert "rows as independent, though they belong to 6 runs" in fit(rows, loss="l2", interval="profile").reason
+    assert "rows as independent, though they belong to 6 runs" in fit(rows, loss="l2", interval="profile").explanation
 
 
 @pytest.mark.parametrize("method", ["jackknife", "bootstrap", "mixed"])
@@ -246,7 +246,9 @@ def test_a_missing_interval_has_its_reason_in_words(monkeypatch: pytest.MonkeyPa
     answer = fit(study().head(24))
     assert all(e.low is None and e.high is None for e in (answer.params | answer.derived).values())
     assert answer.status == "converged"
-    assert "no interval for E, A, alpha, B, beta, a, b: 5.0% of the resamples are without a minimum" in answer.reason
+    assert (
+        "no interval for E, A, alpha, B, beta, a, b: 5.0% of the resamples are without a minimum" in answer.explanation
+    )
     assert answer.interval == "none"
     assert "no intervals" in str(answer)
     assert "bootstrap" not in str(answer)
@@ -257,8 +259,9 @@ def test_every_resample_that_ends_on_a_bound_reaches_it() -> None:
     C = 8e9 * 2.0 ** np.array([0, 1, 1, 1, 2, 3, 4, 5, 5, 5])
     L = np.array([2.4351, 2.2875, 2.3044, 2.3054, 2.1422, 1.9806, 1.8079, 1.6792, 1.6773, 1.6964])
     answer = fit(pd.DataFrame({"C": C, "L": L}), "power_offset(C)")
-    assert answer.spread is not None
-    assert np.isfinite(answer.spread.draws).all()
-    assert (answer.spread.draws[:, 0] == 0).mean() > 0.5
+    assert answer.optimum is not None
+    assert answer.optimum.spread is not None
+    assert np.isfinite(answer.optimum.spread.draws).all()
+    assert (answer.optimum.spread.draws[:, 0] == 0).mean() > 0.5
     assert answer.starts.at_optimum >= 0.9 * answer.starts.tried
     assert (answer.status, answer.params["E"].low) == ("at_bound", 0.0)
