@@ -3,17 +3,20 @@
 fit(runs, "power_offset(D)").chart()
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.laws.catalogue import Law
 from isoflop.errors import FitError
 
 if TYPE_CHECKING:
     import altair as alt
 
-    from isoflop.analysis.fitting.result import Fit
+# predictions with a band: value, low and high at the rows of a table, for a level
+Band = Callable[[pd.DataFrame, float], pd.DataFrame]
 
 # points along the law, curves at the most, and how far beyond the rows they reach
 POINTS, CURVES, BEYOND = 60, 5, 2.0
@@ -21,17 +24,22 @@ POINTS, CURVES, BEYOND = 60, 5, 2.0
 MOST_POINTS = 2000
 
 
-def draw_fit(fit: "Fit", column: str | None, level: float) -> "alt.LayerChart":
+def draw_fit(
+    law: Law, rows: pd.DataFrame, band_at: Band, column: str | None, level: float
+) -> "alt.LayerChart | alt.FacetChart":
     """Points, curves and bands of a fit along `column`, a curve for each of a few values of the other columns."""
     import altair as alt
 
-    columns, target = list(fit.law.columns), fit.law.target
+    columns, target = list(law.columns), law.target
     if column is not None and column not in columns:
-        raise FitError(f"{fit.law.name} has no column {column!r} to draw along; choose {' or '.join(columns)}")
-    rows = fit.rows[[*columns, target]].astype(float)
+        raise FitError(f"{law.name} has no column {column!r} to draw along; choose {' or '.join(columns)}")
+    rows = rows[[*columns, target]].astype(float)
     column = column or next((c for c in columns if rows[c].nunique() > 1), columns[0])
     others = [c for c in columns if c != column]
-    curves, points = _curves(fit, rows, column, others, level), rows.iloc[:: -(-len(rows) // MOST_POINTS)]
+    curves, points = (
+        _curves(rows, column, others, lambda frame: band_at(frame, level).rename(columns={"value": target})),
+        rows.iloc[:: -(-len(rows) // MOST_POINTS)],
+    )
     points = points.assign(group=_labels(points, others))
     colour = alt.Color("group:N", title=", ".join(others)) if others else alt.value("#0072B2")
     x = alt.X(f"{_field(column)}:Q", title=column).scale(type="log", nice=False)
@@ -40,7 +48,7 @@ def draw_fit(fit: "Fit", column: str | None, level: float) -> "alt.LayerChart":
     band = alt.Chart(curves.dropna()).mark_area(opacity=0.15).encode(x=x, y="low:Q", y2="high:Q", color=colour)
     tips = [alt.Tooltip(f"{_field(c)}:Q", title=c, format=".4~g") for c in (*columns, target)]
     marks = alt.Chart(points).mark_point(filled=True, size=36).encode(x=x, y=y, color=colour, tooltip=tips)
-    title = alt.TitleParams(fit.law.formula, subtitle=f"{fit.status}; band: {level:.0%} of new runs")
+    title = alt.TitleParams(law.formula, subtitle=f"the band holds {level:.0%} of new runs")
     return alt.layer(band, line, marks).properties(width=480, height=320, title=title)
 
 
@@ -49,7 +57,9 @@ def _field(name: str) -> str:
     return name.replace(".", "\\.").replace("[", "\\[").replace("]", "\\]")
 
 
-def _curves(fit: "Fit", rows: pd.DataFrame, column: str, others: list[str], level: float) -> pd.DataFrame:
+def _curves(
+    rows: pd.DataFrame, column: str, others: list[str], band_at: Callable[[pd.DataFrame], pd.DataFrame]
+) -> pd.DataFrame:
     """The law and its band along the axis: group, the columns, the target, low, high."""
     low, high = float(rows[column].min()), float(rows[column].max())
     axis = np.geomspace(low, high * BEYOND if high > low else high * 10, POINTS)
@@ -58,8 +68,7 @@ def _curves(fit: "Fit", rows: pd.DataFrame, column: str, others: list[str], leve
     parts = []
     for _, place in places.iterrows():
         frame = pd.DataFrame({column: axis} | {c: float(place[c]) for c in others})
-        band = fit.predict_interval(frame, level).rename(columns={"value": fit.law.target})
-        parts.append(pd.concat([frame, band], axis=1))
+        parts.append(pd.concat([frame, band_at(frame)], axis=1))
     curves = pd.concat(parts, ignore_index=True)
     return curves.assign(group=_labels(curves, others))
 

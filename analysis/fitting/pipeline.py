@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from isoflop.analysis.fitting.diagnose import at_optimum, judge_fit, runs_needed, spans
 from isoflop.analysis.fitting.groups import Group, Groups
-from isoflop.analysis.fitting.result import Fit, Optimum, Starts
+from isoflop.analysis.fitting.optimum import Optimum
+from isoflop.analysis.fitting.result import Fit, Starts
 from isoflop.analysis.fitting.search import (
     MOST_ROWS,
     Search,

@@ -18,11 +18,18 @@ points = usable  # the name that claims and the report call it by
 CELL = ("family", "data", "width", "depth", "batch", "lr", "rung", "N", "D", "mark")
 # budgets are rounded up to whole steps: values closer than this are one level of an axis
 SAME_LEVEL = 0.1
+# levels of a column from which a law over it is worth fitting
+LEVELS = 3
 
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """Spread of ln L over seeds: `sd` pooled over replicated cells on `df` degrees of freedom; None without any."""
+    """What seeds alone make of the loss.
+
+    sd      standard deviation of ln L over seeds, pooled over replicated cells; None without any
+    df      its degrees of freedom
+    cells   a row for each replicated cell: what is equal in it, n runs, sd
+    """
 
     sd: float | None
     df: int
@@ -51,3 +58,17 @@ def seed_noise(runs: pd.DataFrame) -> SeedNoise:
     if df == 0:
         return SeedNoise(None, 0, cells)
     return SeedNoise(float(np.sqrt(((cells["n"] - 1) * cells["sd"] ** 2).sum() / df)), df, cells)
+
+
+def seeds_by_level(rows: pd.DataFrame, axis: str) -> pd.Series:
+    """The most seeds that one cell has at each level of the axis, greatest first."""
+    key = [c for c in CELL if c in rows]
+    unit = "seed" if "seed" in rows else key[0]
+    cells = rows.assign(_level=level_index(rows[axis])).groupby([*key, "_level"], dropna=False)[unit].nunique()
+    return cells.groupby("_level").max().sort_values(ascending=False)
+
+
+def choose_law(rows: pd.DataFrame) -> str | None:
+    """The law that suits what varies at LEVELS or more levels: of N and D, of one of them, or none."""
+    varies = [c for c in ("N", "D") if c in rows and rows[c].notna().all() and len(set(level_index(rows[c]))) >= LEVELS]
+    return "chinchilla" if len(varies) == 2 else f"power_offset({varies[0]})" if varies else None

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.tables.read import where_is
 from isoflop.errors import FitError
 
@@ -30,7 +31,17 @@ _UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions"}
 
 @dataclass(frozen=True)
 class Prepared:
-    """The rows of a fit, as columns of numbers; `runs` is the number of each row's run."""
+    """The rows of a fit as columns of numbers.
+
+    rows       the usable rows themselves
+    columns    the columns of the law, in its order, (rows,) each
+    target     what it predicts, (rows,)
+    runs       the number of each row's run, (rows,)
+    n_runs     how many runs there are
+    excluded   (reason, rows) for each kind of row that was left out
+    notes      what is odd about the rows
+    scale      of each row's residual, (rows,), where rows are weighed
+    """
 
     rows: pd.DataFrame
     columns: tuple[Array, ...]
@@ -39,17 +50,17 @@ class Prepared:
     n_runs: int
     excluded: list[tuple[str, int]]
     notes: list[str]
-    scale: Array | None = None  # of each row's residual, where rows are weighed
+    scale: Array | None = None
 
     def part(self, most: int) -> "Prepared":
         """These rows, or at most `most` of them evenly taken."""
         if len(self.target) <= most:
             return self
-        kept = np.arange(0, len(self.target), -(-len(self.target) // most))
-        names, codes = np.unique(self.runs[kept], return_inverse=True)
-        columns = tuple(c[kept] for c in self.columns)
-        scale = None if self.scale is None else self.scale[kept]
-        return replace(self, columns=columns, target=self.target[kept], runs=codes, n_runs=len(names), scale=scale)
+        part = np.arange(0, len(self.target), -(-len(self.target) // most))
+        names, codes = np.unique(self.runs[part], return_inverse=True)
+        columns = tuple(c[part] for c in self.columns)
+        scale = None if self.scale is None else self.scale[part]
+        return replace(self, columns=columns, target=self.target[part], runs=codes, n_runs=len(names), scale=scale)
 
 
 def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
@@ -63,12 +74,39 @@ def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
         )
     rows, excluded = split_usable(runs)
     if rows.empty:
-        left = "; ".join(f"{n}: {reason}" for reason, n in excluded)
-        raise FitError(f"{_source(runs)} has no rows to fit" + (f" (left out {left})" if left else "; it is empty"))
+        raise FitError(no_rows(runs, excluded))
     values = {c: _positive(rows, c) for c in dict.fromkeys(needed)}
     codes, n_runs = number_runs(rows, run)
     columns = tuple(values[c] for c in law.columns)
     return Prepared(rows, columns, values[law.target], codes, n_runs, excluded, _notes(rows))
+
+
+def no_rows(runs: pd.DataFrame, excluded: Sequence[tuple[str, int]]) -> str:
+    """The sentence about a table none of whose rows can be used."""
+    left = "; ".join(f"{n}: {reason}" for reason, n in excluded)
+    return f"{_source(runs)} has no rows to fit{f' (left out {left})' if left else '; it is empty'}"
+
+
+def numeric(runs: pd.DataFrame, columns: Sequence[str] = ("N", "D", "C", "L")) -> pd.DataFrame:
+    """The table with these columns, as far as it has them, as numbers.
+
+    FitError where no row can be used, or where a usable row has a value that is no number above 0; blanks may stay.
+    """
+    rows, excluded = split_usable(runs)
+    if rows.empty:
+        raise FitError(no_rows(runs, excluded))
+    present = [c for c in columns if c in runs]
+    for name in present:
+        _positive(rows[rows[name].notna()], name)
+    return runs.assign(**{name: pd.to_numeric(runs[name], errors="coerce") for name in present})
+
+
+def finished(runs: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether each row is of a run that left a result, (rows,): its status is ok, or blank as in a foreign table."""
+    if "status" not in runs:
+        return np.ones(len(runs), dtype=bool)
+    status = runs["status"].where(runs["status"].notna(), "ok").astype(str).str.strip()
+    return np.asarray(status.isin(["", "ok"]), dtype=bool)
 
 
 def usable(runs: pd.DataFrame, columns: Sequence[str] = ("L",)) -> pd.DataFrame:
@@ -87,9 +125,10 @@ def split_usable(runs: pd.DataFrame, columns: Sequence[str] = ()) -> tuple[pd.Da
     """
     excluded = []
     if "status" in runs:
-        status = runs["status"].fillna("").astype(str).str.strip().replace("", "ok")
-        excluded += [(f"status is {s}", int(n)) for s, n in status[status != "ok"].value_counts().sort_index().items()]
-        runs = runs[status == "ok"]
+        ok = finished(runs)
+        statuses = runs["status"][~ok].astype(str).value_counts().sort_index()
+        excluded += [(f"status is {status}", int(count)) for status, count in statuses.items()]
+        runs = runs[ok]
     empty = runs[list(columns)].isna().any(axis=1).to_numpy()
     named = np.zeros(len(runs), dtype=bool)
     if "run_id" in runs and {"mark", "D"} & set(runs.columns):
@@ -175,19 +214,21 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     if {"N", "D", "C"} <= set(rows.columns):
         N, D, C = (pd.to_numeric(rows[name], errors="coerce") for name in ("N", "D", "C"))
         ratio = float((C / N / D).median())
-        # training takes about 6 FLOPs for each parameter and target, attention and lookup move that by less than this
+        # attention and lookup move C/(N D) from 6 by less than this
         if not 0.1 < ratio < 1000:
-            notes.append(f"C/(N D) is {ratio:.3g} where about 6 is expected: a column is in another unit{_unit(ratio)}")
+            notes.append(
+                f"C/(N D) is {ratio:.3g} where about {TRAIN:g} is expected: a column is in another unit{_unit(ratio)}"
+            )
     return notes
 
 
 def _unit(ratio: float) -> str:
     """Which unit would explain C/(N D), where one does."""
     for factor, name in _UNITS.items():
-        if 0.3 < ratio / 6 / factor < 3:
+        if 0.3 < ratio / TRAIN / factor < 3:
             return f", such as N or D in {name}"
     for one, first in _UNITS.items():
         for other, second in _UNITS.items():
-            if one <= other and 0.3 < ratio / 6 / one / other < 3:
+            if one <= other and 0.3 < ratio / TRAIN / one / other < 3:
                 return f", such as N in {first} and D in {second}"
     return ""

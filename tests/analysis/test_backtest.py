@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from studies import demo_study, grid_study
 
-from isoflop.analysis.tables.replicates import level_index, seed_noise
+from isoflop.analysis.tables.replicates import choose_law, level_index, seed_noise
 from isoflop.analysis.tables.rows import usable
 from isoflop.analysis.testing.backtest import backtest, hold_out
 from isoflop.errors import FitError
@@ -69,3 +69,13 @@ def test_an_axis_of_two_levels_is_refused_in_a_sentence() -> None:
     rows = rows[rows["N"] < 5e5]
     with pytest.raises(FitError, match="at least 3 different N"):
         backtest(rows, "chinchilla", axis="N")
+
+
+def test_a_law_is_chosen_by_what_varies_at_three_levels() -> None:
+    rows = grid_study(["lstm"])
+    one_size = rows[rows["N"] == rows["N"].max()]
+    assert choose_law(rows) == "chinchilla"
+    assert choose_law(one_size) == "power_offset(D)"
+    # budgets are rounded up to whole steps: a size that differs by a few per cent is the same
+    assert choose_law(one_size.assign(N=one_size["N"] * np.linspace(1, 1.05, len(one_size)))) == "power_offset(D)"
+    assert choose_law(one_size.head(1)) is None
