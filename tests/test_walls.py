@@ -15,7 +15,7 @@ BARRED = {
     "isoflop": {"torch", "pytorch_lightning", "scipy", "pandas", "sweeps", "analysis", "wandb"},
 }
 # what every room may use and analysis does: the record at which the two programs meet, words and numbers
-SHARED = {"analysis", "errors", "exits", "record", "wording"}
+SHARED = {"analysis", "errors", "exits", "files", "record", "wording"}
 
 
 BLOCK_TORCH = """
