@@ -6,7 +6,8 @@ The run is the unit: means of runs are tested against the scatter of replicated 
 marks, the shape along a run against the scatter of marks about it, as in a split plot; the smaller p counts twice.
 
     lack_of_fit(runs, "chinchilla").p       # 0.41: no sign that the form is wrong
-    lack_of_fit(runs, "power(D)").reason    # 'untested: no two runs differ only in their seed'
+    lack_of_fit(runs[runs["seed"] == 0], "power(D)").reason
+    # 'untested: no two runs differ only in their seed, or they repeat exactly'
 """
 
 from dataclasses import dataclass
