@@ -24,7 +24,7 @@ from isoflop.analysis.tables.replicates import CELL
 from isoflop.analysis.tables.rows import number_runs
 from isoflop.errors import FitError
 
-# a law whose test falls below this is said not to fit
+# a law does not fit where p of its test is below this
 LEVEL = 0.05
 
 
@@ -87,7 +87,7 @@ def _cells(rows: pd.DataFrame) -> NDArray[np.intp]:
 def _strata(
     r: Array, runs: NDArray[np.intp], cells: NDArray[np.intp], alone: int, within: int
 ) -> dict[str, tuple[float, int, int]]:
-    """F and its degrees of freedom between runs, of which `alone` parameters are told, and between marks."""
+    """F and its degrees of freedom between runs, which determine `alone` parameters, and between marks."""
     table = pd.DataFrame({"r": r, "run": runs, "cell": cells})
     table["group"] = table["run"].map(table.groupby("run")["cell"].agg(frozenset))
     table["mean"] = table.groupby("run")["r"].transform("mean")
