@@ -9,13 +9,14 @@ that into one sentence on stderr and exit code 2.
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from isoflop.analysis import options as o
-from isoflop.errors import UserError
+from isoflop.errors import FitError, UserError
 from isoflop.exits import run
 
 app = typer.Typer(
@@ -66,43 +67,74 @@ def fit_command(
 
     `isoflop fit runs.csv --by family --share E` - one irreducible loss for all families
 
-    `isoflop fit runs.csv --specification` - how far the answer hangs on choices that the data do not make
+    `isoflop fit runs.csv --specification` - how far the estimates hang on choices that the data do not make
 
     `isoflop fit runs.csv --pin E=1.69 --interval jackknife --json` - for a script
     """
     from isoflop.analysis.fitting.fit import fit_groups
 
-    how: dict[str, Any] = {"loss": loss, "delta": delta, "interval": interval, "level": level, "resamples": resamples}
-    how |= {"run": run or None, "pin": o.pins(pin), "prior": o.priors(prior), "weights": weights, "seed": seed}
+    options: dict[str, Any] = {"loss": loss, "delta": delta, "interval": interval, "level": level}
+    options |= {"resamples": resamples, "seed": seed, "weights": weights, "run": run or None}
+    options |= {"pin": o.pins(pin), "prior": o.priors(prior)}
     table = o.table(runs, columns, where, run)
     law = o.law(law, target)
     if specification:
-        return _specification(table, law, o.names(by), o.names(share), how, as_json)
-    answers = fit_groups(table, law, by=o.names(by), share=o.names(share), **how)
+        return _specification(table, law, o.names(by), o.names(share), options, as_json)
+    fits = fit_groups(table, law, by=o.names(by), share=o.names(share), **options)
     if as_json:
-        first = answers[0]
-        fits = [a.to_json() for a in answers]
-        _emit({"law": first.law.name, "loss": first.loss, "delta": first.delta, "shared": o.names(share), "fits": fits})
+        about = {"law": fits[0].law.name, "loss": fits[0].loss, "delta": fits[0].delta, "shared": o.names(share)}
+        _emit(about | {"fits": [fit.to_json() for fit in fits]})
     else:
-        typer.echo("\n\n".join(str(a) for a in answers))
-    if all(a.objective is None for a in answers):
-        typer.echo(f"isoflop: no group could be fitted: {answers[0].reason}", err=True)
+        typer.echo("\n\n".join(str(fit) for fit in fits))
+    if all(fit.objective is None for fit in fits):
+        typer.echo(f"isoflop: no group could be fitted: {fits[0].reason}", err=True)
         raise typer.Exit(1)
 
 
-def _specification(table: Any, law: str, by: list[str], share: list[str], how: dict[str, Any], as_json: bool) -> None:
+def _specification(
+    table: Any, law: str, by: list[str], share: list[str], options: dict[str, Any], as_json: bool
+) -> None:
     """The specification curve of each group."""
     from isoflop.analysis.tables.rows import groups
     from isoflop.analysis.testing.specification_curve import as_text, specification, to_json
 
     if share:
         raise UserError("--specification looks at each group alone; leave --share out")
-    found = [(label, specification(rows, law, **how)) for label, rows in groups(table, by)]
+    curves = [(label, specification(rows, law, **options)) for label, rows in groups(table, by)]
     if as_json:
-        _emit({"law": law, "specifications": [{"by": label, "choices": to_json(rows)} for label, rows in found]})
+        _emit({"law": law, "specifications": [{"by": label, "choices": to_json(rows)} for label, rows in curves]})
     else:
-        texts = ["".join(f"{k}={v}  " for k, v in label.items()) + as_text(rows, law) for label, rows in found]
+        texts = ["".join(f"{k}={v}  " for k, v in label.items()) + as_text(rows, law) for label, rows in curves]
         typer.echo("\n\n".join(texts))
+
+
+def _each_group(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) -> None:
+    """Print what `work` makes of each group; a group that cannot be worked on is named with the reason, and where none
+    can the exit code is 1. Without groups it is an error like any other."""
+    from isoflop.analysis.tables.rows import groups
+
+    if not by:
+        result = work(table)
+        return _emit(result.to_json()) if as_json else typer.echo(str(result))
+    results, refused = [], []
+    for label, rows in groups(table, o.names(by)):
+        try:
+            results.append((label, work(rows)))
+        except FitError as error:
+            refused.append((label, str(error)))
+    reasons = {reason for _, reason in refused}
+    if not results and len(reasons) == 1:  # what no group can have is not the groups' fault
+        raise FitError(reasons.pop())
+    if as_json:
+        documents = [{"by": label} | result.to_json() for label, result in results]
+        _emit({"groups": documents, "refused": [{"by": label, "reason": reason} for label, reason in refused]})
+    else:
+        name = "  ".join
+        typer.echo("\n\n".join(f"{name(f'{k}={v}' for k, v in label.items())}\n{text}" for label, text in results))
+    for label, reason in refused:
+        typer.echo(f"isoflop: {', '.join(f'{k}={v}' for k, v in label.items())}: {reason}", err=True)
+    if not results:
+        raise typer.Exit(1)
 
 
 @app.command("predict")
@@ -124,7 +156,7 @@ def predict_command(
     weights: o.Weights = "none",
     as_json: o.Json = False,
 ) -> None:
-    """What a law says of a run not yet made: its loss with a band, the best size and data for a budget.
+    """Predict a run not yet made: its loss with a band, the best size and data for a budget.
 
     `isoflop predict runs.csv --at C=1e21` - the best N and D for that compute, and the loss there
 
@@ -133,29 +165,22 @@ def predict_command(
     `isoflop predict runs.csv --at C=1e21,N=1e9` - and what that size costs above the best one
     """
     from isoflop.analysis.fitting.fit import fit_groups
-    from isoflop.analysis.testing.predict import as_text, predict
+    from isoflop.analysis.testing.predict import as_text, check_place, predict, to_json
 
-    place = {k: o.number(v, f"--at {at}", "--at C=1e21") for k, v in o.pairs(at, "--at", "C=1e21").items()}
-    how: dict[str, Any] = {
-        "loss": loss,
-        "delta": delta,
-        "run": run or None,
-        "pin": o.pins(pin),
-        "prior": o.priors(prior),
-    }
-    how |= {"share": o.names(share), "weights": weights}
-    answers = fit_groups(o.table(runs, columns, where, run), o.law(law, target), by=o.names(by), **how)
-    fitted = [a for a in answers if a.objective is not None]
-    said = [(a, predict(a, place, level)) for a in fitted]
+    check_place(place := o.place(at), level)
+    options: dict[str, Any] = {"loss": loss, "delta": delta, "run": run or None, "weights": weights}
+    options |= {"pin": o.pins(pin), "prior": o.priors(prior), "share": o.names(share)}
+    fits = fit_groups(o.table(runs, columns, where, run), o.law(law, target), by=o.names(by), **options)
+    predictions = [(fit, predict(fit, place, level)) for fit in fits if fit.objective is not None]
     if as_json:
-        rows = [{"by": a.by, "status": a.status, "reason": a.reason} | o.plain(s) for a, s in said]
-        _emit({"law": answers[0].law.name, "level": level, "predictions": rows})
+        rows = [to_json(fit, prediction) for fit, prediction in predictions]
+        _emit({"law": fits[0].law.name, "level": level, "predictions": rows})
     else:
-        typer.echo("\n\n".join(as_text(a, s, level) for a, s in said))
-    for a in answers:
-        if a.objective is None:
-            typer.echo(f"isoflop: not fitted {a.by or ''}: {a.reason}", err=True)
-    if not fitted:
+        typer.echo("\n\n".join(as_text(fit, prediction, level) for fit, prediction in predictions))
+    for fit in fits:
+        if fit.objective is None:
+            typer.echo(f"isoflop: not fitted {fit.by or ''}: {fit.reason}", err=True)
+    if not predictions:
         raise typer.Exit(1)
 
 
@@ -165,6 +190,7 @@ def compare_command(
     laws: o.Laws = "power,power_offset,chinchilla",
     axis: o.Axis = "C",
     holdout: o.HoldOut = "",
+    by: o.By = "",
     where: o.Where = "",
     columns: o.Columns = "",
     loss: o.Loss = "huber",
@@ -179,15 +205,15 @@ def compare_command(
     `isoflop compare runs.csv --laws 'power_offset(D),bnsl(D)' --axis D` - along the data
 
     `isoflop compare runs.csv --holdout "C>=1e20"` - one cut
+
+    `isoflop compare runs.csv --by family` - for each family
     """
     from isoflop.analysis.testing.compare import compare
 
-    table = o.table(runs, columns, where, run)
-    found = compare(table, o.laws(laws), axis=axis, holdout=holdout, loss=loss, delta=delta, run=run or None)
-    if as_json:
-        _emit(found.to_json())
-    else:
-        typer.echo(str(found))
+    def work(rows: Any) -> Any:
+        return compare(rows, o.laws(laws), axis=axis, holdout=holdout, loss=loss, delta=delta, run=run or None)
+
+    _each_group(o.table(runs, columns, where, run), by, work, as_json)
 
 
 @app.command("frontier")
@@ -195,6 +221,7 @@ def frontier_command(
     runs: o.Runs,
     target: o.TargetC = "",
     inference_tokens: o.Served = "",
+    by: o.By = "",
     where: o.Where = "",
     columns: o.Columns = "",
     loss: o.Loss = "huber",
@@ -210,23 +237,15 @@ def frontier_command(
     `isoflop frontier runs.csv --target-C 1e21 --inference-tokens 1e12` - a budget, and what serving it changes
 
     `isoflop frontier theirs.csv --columns N=params,D=tokens,C=flops,L=loss --json`
+
+    `isoflop frontier runs.csv --by family` - for each family
     """
     from isoflop.analysis.frontier.frontier import frontier
 
-    table = o.table(runs, columns, where, run)
-    found = frontier(
-        table,
-        level=level,
-        target=o.numbers(target, "--target-C", "1e20,1e21"),
-        inference_tokens=next(iter(o.numbers(inference_tokens, "--inference-tokens", "1e12")), None),
-        loss=loss,
-        delta=delta,
-        run=run or None,
-    )
-    if as_json:
-        _emit(found.to_json())
-    else:
-        typer.echo(str(found))
+    options: dict[str, Any] = {"level": level, "loss": loss, "delta": delta, "run": run or None}
+    options["target"] = o.numbers(target, "--target-C", "1e20,1e21")
+    options["inference_tokens"] = next(iter(o.numbers(inference_tokens, "--inference-tokens", "1e12")), None)
+    _each_group(o.table(runs, columns, where, run), by, lambda rows: frontier(rows, **options), as_json)
 
 
 @app.command("judge")

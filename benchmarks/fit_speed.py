@@ -33,7 +33,8 @@ import pandas as pd
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.intervals.resampling import bootstrap
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.solving.descent import Objective, Problem, minimise, search
+from isoflop.analysis.solving.descent import minimise, search
+from isoflop.analysis.solving.problem import Objective, Problem
 from isoflop.analysis.solving.starts import starts
 from isoflop.analysis.tables.read import read_runs
 

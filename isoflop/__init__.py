@@ -19,6 +19,7 @@ Laws and fits
     LAWS          the catalogue of laws by name
     get_law       the law that a text names: "power_offset(D)"
     Fit           a fitted law
+    load_fit      a fit that was saved
     Estimate      a number with its interval
 Claims
     load_claims   claims from yaml files, by default ours
@@ -38,9 +39,9 @@ from typing import Any
 
 # name of the face -> module and name there
 _FACE = {
-    "Estimate": "isoflop.analysis.fitting.result:Estimate",
+    "Estimate": "isoflop.analysis.intervals.estimate:Estimate",
     "Fit": "isoflop.analysis.fitting.result:Fit",
-    "FitError": "isoflop.analysis.fitting.result:FitError",
+    "FitError": "isoflop.errors:FitError",
     "LAWS": "isoflop.analysis.laws.catalogue:LAWS",
     "UserError": "isoflop.errors:UserError",
     "compare": "isoflop.analysis.testing.compare:compare",
@@ -51,6 +52,7 @@ _FACE = {
     "get_law": "isoflop.analysis.laws.catalogue:get_law",
     "judge": "isoflop.analysis.claims.claim:judge",
     "load_claims": "isoflop.analysis.claims.claim:load_claims",
+    "load_fit": "isoflop.analysis.fitting.saved:load_fit",
     "predict": "isoflop.analysis.testing.predict:predict",
     "read_runs": "isoflop.analysis.tables.read:read_runs",
     "report": "isoflop.analysis.report.report:write_report",

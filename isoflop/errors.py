@@ -13,3 +13,11 @@ class UserError(ValueError):
 
 class BusyError(Exception):
     """Another process is at work in the run's folder."""
+
+
+class FitError(UserError):
+    """Runs that cannot be fitted: what was given, what is needed, what to do."""
+
+
+class TooFewRowsError(FitError):
+    """Fewer rows than parameters: no fit of this group, though others may have one."""

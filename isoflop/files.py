@@ -1,13 +1,16 @@
-"""Files that are written whole or not at all, and JSON that is read or is not there (standard library only).
+"""Files that are written whole or not at all, JSON that is read or is not there, and values as JSON can hold them
+(standard library only).
 
 write_text(Path("runs.csv"), text)
 read_json(Path("costs.json"))           # None where it is missing or torn
+finite({"value": float("nan")})         # {'value': None}: what does not exist is null, never NaN
 """
 
 import json
+import math
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,3 +47,20 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def finite(value: Any) -> Any:
+    """The value with null for every float that is no number, at any depth; arrays and numpy's numbers as plain ones."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if hasattr(value, "tolist"):
+        return finite(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def records(table: Any) -> list[dict[str, Any]]:
+    """The rows of a data frame, null where there is no number."""
+    rows: list[dict[str, Any]] = finite(table.to_dict("records"))
+    return rows

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.result import Fit, FitError
+from isoflop.analysis.fitting.optimum import Optimum
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 from isoflop.analysis.tables.rows import number_runs
-from isoflop.errors import UserError
+from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
 
-# of ln L from one run to another: the noise at which science.md, R6, asks what a design can tell
+# of ln L from one run to another, where nothing is known of it: seeds of small models differ by about this much
 NOISE = 0.005
 # of the variance, what the marks of a run have in common: .4 % by run and .2 % by mark, as in benchmarks/coverage.py
 SHARED = 0.8
@@ -84,43 +86,43 @@ class Truth:
             if "E" in params
             else f"L is {MIDDLE:g}"
         )
-        said = f"assumed: {powers}, and at the middle of the design ({at}) {parts}; noise {percent(noise, 2)}"
-        return cls({name: params[name] for name in form.params}, law, noise, source=said)
+        source = f"assumed: {powers}, and at the middle of the design ({at}) {parts}; noise {percent(noise, 2)}"
+        return cls({name: params[name] for name in form.params}, law, noise, source=source)
 
     @classmethod
     def given(cls, text: str, law: str = "chinchilla", noise: float = NOISE) -> "Truth":
         """The values that a text gives, 'E=1.6,A=400,alpha=.31,B=400,beta=.29', also noise=.004; UserError where one is
         missing, unknown or impossible."""
-        form, found = get_law(law), dict[str, float]()
+        form, values = get_law(law), dict[str, float]()
         for part in filter(None, (p.strip() for p in text.split(","))):
             name, equals, number = (x.strip() for x in part.partition("="))
-            if not equals or name in found or name not in {*form.params, "noise"}:
-                wrong = "given twice" if name in found else "no name=value of this law"
+            if not equals or name in values or name not in {*form.params, "noise"}:
+                wrong = "given twice" if name in values else "no name=value of this law"
                 raise UserError(f"{part!r} is {wrong}; {_example(form)}")
             try:
-                found[name] = float(number)
+                values[name] = float(number)
             except ValueError:
                 raise UserError(f"{part!r} is no number; {_example(form)}") from None
-        missing = [name for name in form.params if name not in found]
+        missing = [name for name in form.params if name not in values]
         if missing:
             raise UserError(f"the truth {text!r} lacks {', '.join(missing)}; {_example(form)}")
-        noise = found.pop("noise", noise)
-        return cls({name: found[name] for name in form.params}, law, noise, source=f"given; noise {percent(noise, 2)}")
+        noise = values.pop("noise", noise)
+        return cls({name: values[name] for name in form.params}, law, noise, source=f"given; noise {percent(noise, 2)}")
 
     @classmethod
-    def fitted(cls, answer: Fit) -> "Truth":
+    def fitted(cls, fit: Fit) -> "Truth":
         """The parameters and the scatter of a fit of runs that are there; UserError where it has no values."""
-        if len(answer.values) < len(answer.params) or answer.noise is None:
-            raise UserError(f"no truth can be taken from {answer.n_rows} rows ({answer.reason}); give its values")
-        noise = answer.noise.pooled
-        assert answer.problem is not None
-        if answer.problem.objective.raw:  # in nats there
-            noise /= float(np.median(answer.problem.target))
-        doubt = "" if answer.status == "converged" else f" ({answer.status}: {answer.reason})"
-        values = ", ".join(f"{k} {v:.4g}" for k, v in answer.values.items())
-        said = f"fitted to {answer.n_runs} runs{doubt}: {values}; noise {percent(noise, 2)}"
+        optimum = fit.optimum
+        if optimum is None or len(fit.values) < len(fit.params):
+            raise UserError(f"no truth can be taken from {fit.n_rows} rows ({fit.reason}); give its values")
+        noise = optimum.noise.pooled
+        if optimum.problem.objective.raw:  # in the unit of the loss there
+            noise /= float(np.median(optimum.problem.target))
+        doubt = "" if fit.status == FitStatus.CONVERGED else f" ({fit.status}: {fit.reason})"
+        values = ", ".join(f"{k} {v:.4g}" for k, v in fit.values.items())
+        source = f"fitted to {fit.n_runs} runs{doubt}: {values}; noise {percent(noise, 2)}"
         # runs that a law passes through leave no noise, and no study can be imagined without some
-        return cls(answer.values, answer.law.name, max(noise, 1e-6), _shared(answer), said)
+        return cls(fit.values, fit.law.name, max(noise, 1e-6), _shared(fit, optimum), source)
 
     def loss(self, rows: pd.DataFrame) -> Array:
         """The loss without noise at the rows, (rows,)."""
@@ -158,12 +160,12 @@ def planned(rows: pd.DataFrame, law: Law, also: Sequence[str] = ()) -> pd.DataFr
     if bad.any():
         shown = ", ".join(f"{c}={rows[c].iloc[int(bad.argmax())]}" for c in columns)
         raise UserError(f"a planned row has {shown}, and a law needs numbers above 0; mend it or leave the run out")
-    found = pd.DataFrame(numbers, columns=columns)
+    table = pd.DataFrame(numbers, columns=columns)
     if "run_id" in rows:
-        found = found.assign(run_id=rows["run_id"].array).drop_duplicates()
+        table = table.assign(run_id=rows["run_id"].array).drop_duplicates()
     else:  # every row is a run, replicates too
-        found = found.sort_values(columns, kind="stable").assign(run_id=np.arange(len(found)))
-    return found.sort_values(["run_id", *columns], kind="stable").reset_index(drop=True)
+        table = table.sort_values(columns, kind="stable").assign(run_id=np.arange(len(table)))
+    return table.sort_values(["run_id", *columns], kind="stable").reset_index(drop=True)
 
 
 def _check(form: Law, params: Mapping[str, float], noise: float) -> None:
@@ -185,19 +187,15 @@ def _example(form: Law) -> str:
     return "give " + ",".join(f"{name}={values.get(name, '...')}" for name in form.params)
 
 
-def _shared(answer: Fit) -> float:
+def _shared(fit: Fit, optimum: Optimum) -> float:
     """The share of the variance that the marks of a run have in common, from the residuals where runs have marks."""
-    assert answer.problem is not None
-    assert answer.u is not None
-    assert answer.noise is not None
     try:
-        runs, count = number_runs(answer.rows, None)
+        runs, count = number_runs(fit.rows, None)
     except FitError:
         return SHARED
-    if count != answer.n_runs or count == len(runs) or answer.noise.pooled <= 0:
+    if count != fit.n_runs or count == len(runs) or optimum.noise.pooled <= 0:
         return SHARED
-    gaps = answer.problem.residuals(answer.u[None])[0]
-    gaps = gaps if answer.problem.scale is None else gaps / answer.problem.scale
+    gaps = optimum.residuals()
     within = gaps - (np.bincount(runs, weights=gaps) / np.bincount(runs))[runs]
     by_row = float((within**2).sum()) / (len(runs) - count)
-    return float(np.clip(1 - by_row / answer.noise.pooled**2, 0.0, 0.99))
+    return float(np.clip(1 - by_row / optimum.noise.pooled**2, 0.0, 0.99))

@@ -3,8 +3,9 @@
 A run adds J' J / sd^2 to what is known of the parameters, J the exact Jacobian of ln L at the truth; the covariance of
 the fit follows by the delta method, with the rows of a run moving together (the fit itself takes rows alike, so it is
 a sandwich, as in Liang and Zeger 1986). Runs are taken one at a time, each the best after those before it. A weak
-prior, PRIOR, makes a start without runs no obstacle. The law is believed as far as the candidates reach: a run far from
-the frontier (large N, small D) tells much if the law holds there, so offer only runs where it should.
+prior, each parameter known to 100 % of itself and an amplitude to a factor of e^10, lets it start without runs. The law
+is believed as far as the candidates reach: a run far from the frontier (large N, small D) tells much if the law holds
+there, so offer only runs where it should.
 
     improve(have, candidates, truth, target_C=1e22, n=3)
     #   run_id         N         D         C      cost  before   after  gain_per_FLOP
@@ -18,20 +19,19 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.design.assumed_law import Truth, best_split, planned
-from isoflop.analysis.fitting.pipeline import LOSSES
+from isoflop.analysis.fitting.settings import LOSSES
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.solving.descent import Objective, Problem
-from isoflop.analysis.tables.rows import number_runs
+from isoflop.analysis.solving.problem import Objective, Problem
+from isoflop.analysis.tables.rows import number_runs, usable
 from isoflop.errors import UserError
 
 # standard deviation of ln of what a law is searched in the logarithm of, an amplitude: it is a value at N = 1, so many
 # factors of e from the runs, and moves by ln N where an exponent moves by one
 WIDE = 10.0
-PRIOR = "a weak prior: each parameter known to 100 % of itself, an amplitude to a factor of e^10"
 # a run that gains less than this share of what the best run would is no step worth a place among n
 LEAST = 0.1
-# of a run with marks: the trunk without its cooldown, and of each mark the cooldown (science.md, 3: the last 20 %)
+# of a run with marks: the trunk without its cooldown, and of each mark the cooldown, the last 20 % of its steps
 COOLDOWN = 0.2
 # large enough for Student's t to be normal
 MANY = 10**6
@@ -63,41 +63,47 @@ def improve(
     of the largest C where the law has no best split. Rows of one run_id are one run, which costs `C_spent` where that
     is a column, else its C, with marks that of the trunk and the cooldowns; without run_id every row is a run, known by
     its label in the index. Of the runs that gain at least `least` of what the best would, the one of the most gain per
-    FLOP is taken. Columns of the answer: run_id, those of the law and C at the run's last mark, cost [FLOPs], before
+    FLOP is taken. Columns of the result: run_id, those of the law and C at the run's last mark, cost [FLOPs], before
     and after (half-widths of L at the target, relative, for Student's t of many runs), gain_per_FLOP. Fewer than n rows
     where no run gains. UserError where C is missing.
     """
     rows, last = _candidates(have, candidates, truth)
     whitened = _whitening(truth, rows)
     slope = _slopes(truth, _target(truth, last, target_C), whitened)[:, 0]
-    old, new = (known(part, truth, whitened, loss, delta) for part in (planned(_ok(have), truth.form), rows))
+    old, new = (known(part, truth, whitened, loss, delta) for part in (planned(usable(have, ()), truth.form), rows))
     bread, meat = np.eye(len(slope)) + old.bread.sum(0), np.eye(len(slope)) + old.meat.sum(0)
     z = t_quantile(level, MANY)
     now = z * float(_errors(slope, bread[None], meat[None])[0])
-    cost, left = last["cost"].to_numpy(float), np.ones(len(last), dtype=bool)
-    picks = list[tuple[int, float, float]]()
-    while len(picks) < n and left.any():
+    cost, open_, picks = last["cost"].to_numpy(float), np.ones(len(last), dtype=bool), list[tuple[int, float, float]]()
+    while len(picks) < n and open_.any():
         then = z * _errors(slope, bread + new.bread, meat + new.meat)
-        gain = np.where(left, now - then, -np.inf)
-        if gain.max() <= 0:
+        best = _best_gain(np.where(open_, now - then, -np.inf), cost, least)
+        if best is None:
             break
-        best = int(np.where(gain >= least * gain.max(), gain / cost, -np.inf).argmax())
         picks.append((best, now, float(then[best])))
-        bread, meat, now, left[best] = bread + new.bread[best], meat + new.meat[best], float(then[best]), False
+        bread, meat, now, open_[best] = bread + new.bread[best], meat + new.meat[best], float(then[best]), False
     chosen = last.iloc[[best for best, _, _ in picks]].reset_index(drop=True)
     before, after = (np.array([pick[i] for pick in picks], dtype=float) for i in (1, 2))
     return chosen.assign(before=before, after=after, gain_per_FLOP=(before - after) / chosen["cost"])
+
+
+def _best_gain(gain: Array, cost: Array, least: float) -> int | None:
+    """Of the runs that gain at least this share of what the best does, the one of the most gain per cost; None where no
+    run gains."""
+    if gain.max() <= 0:
+        return None
+    return int(np.where(gain >= least * gain.max(), gain / cost, -np.inf).argmax())
 
 
 def errors(rows: pd.DataFrame, truth: Truth, loss: str = "huber", delta: float = 1e-3) -> dict[str, float]:
     """Standard error of each parameter after the runs of `rows`, by the delta method: of ln of an amplitude."""
     rows = planned(rows, truth.form)
     whitened = _whitening(truth, rows)
-    found = known(rows, truth, whitened, loss, delta)
-    bread, meat = np.eye(len(whitened)) + found.bread.sum(0), np.eye(len(whitened)) + found.meat.sum(0)
+    information = known(rows, truth, whitened, loss, delta)
+    bread, meat = np.eye(len(whitened)) + information.bread.sum(0), np.eye(len(whitened)) + information.meat.sum(0)
     wide = np.linalg.solve(bread, np.eye(len(whitened)))
-    found_errors = np.sqrt(np.diag(wide @ meat @ wide)) * whitened
-    return {name: float(error) for name, error in zip(truth.form.params, found_errors, strict=True)}
+    standard_errors = np.sqrt(np.diag(wide @ meat @ wide)) * whitened
+    return {name: float(error) for name, error in zip(truth.form.params, standard_errors, strict=True)}
 
 
 def known(rows: pd.DataFrame, truth: Truth, whitened: Array, loss: str, delta: float) -> Known:
@@ -167,12 +173,12 @@ def _candidates(have: pd.DataFrame, candidates: pd.DataFrame, truth: Truth) -> t
         candidates = candidates.assign(run_id=candidates.index)
     if candidates["run_id"].isna().any():
         raise UserError("a candidate has no run_id; give every run its own, or leave the column out")
-    kept = [c for c in ("C", "C_spent") if c in candidates]
-    rows = planned(candidates, truth.form, kept)
-    ordered = rows.sort_values(["run_id", *kept[:1], *truth.form.columns], kind="stable")
+    costs = [c for c in ("C", "C_spent") if c in candidates]
+    rows = planned(candidates, truth.form, costs)
+    ordered = rows.sort_values(["run_id", *costs[:1], *truth.form.columns], kind="stable")
     grouped = ordered.groupby("run_id", sort=True)
     last = grouped.last().reset_index()
-    if "C_spent" in kept:
+    if "C_spent" in costs:
         last["cost"] = grouped["C_spent"].max().to_numpy()
     else:
         last["cost"] = ((1 - COOLDOWN) * grouped["C"].max() + COOLDOWN * grouped["C"].sum()).to_numpy()
@@ -180,15 +186,10 @@ def _candidates(have: pd.DataFrame, candidates: pd.DataFrame, truth: Truth) -> t
 
 
 def _target(truth: Truth, last: pd.DataFrame, target_C: float | None) -> pd.DataFrame:
-    """The one row at which the loss is asked for."""
+    """The one row at which the loss is wanted."""
     largest = "C" if "C" in last else "cost"
     columns = list(truth.form.columns)
     split = best_split(truth.form, float(last[largest].max()) if target_C is None else target_C, truth.params)
     if split is None:
         return last.loc[[last[largest].idxmax()], columns]
     return pd.DataFrame([split], columns=columns, dtype=float)
-
-
-def _ok(rows: pd.DataFrame) -> pd.DataFrame:
-    """Without the runs that failed."""
-    return rows[rows["status"].fillna("ok") == "ok"] if "status" in rows else rows

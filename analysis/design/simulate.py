@@ -1,7 +1,7 @@
-"""Design: what a ladder of runs could resolve, said before any money is spent.
+"""Design: what a ladder of runs could resolve, estimated before any money is spent.
 
 Losses are drawn from a stated truth at the planned rows, fitted as real ones would be, and the spread of many such
-studies is what the real study should expect; what a design cannot answer is said in words.
+studies is what the real study should expect; `warnings` names what a design cannot answer.
 
     truth = Truth.assumed(rows)                        # rows: N, D, C, run_id of one family's planned runs
     print(resolve(rows, truth, target_C=1e22))
@@ -25,11 +25,13 @@ import pandas as pd
 from isoflop.analysis.design.assumed_law import Truth, best_split, planned
 from isoflop.analysis.design.warnings import warnings
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.pipeline import Settings
-from isoflop.analysis.fitting.result import Estimate, Fit, FitError
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.settings import Settings
+from isoflop.analysis.fitting.status import FitStatus
+from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.tables.rows import number_runs
-from isoflop.errors import UserError
+from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
 
 __all__ = ["Resolution", "Resolved", "Truth", "resolve", "warnings"]
@@ -89,10 +91,10 @@ class Resolution:
         """
         from scipy.special import ndtri
 
-        found = self.quantities.get(name)
-        if found is None or found.sd is None or found.half_width is None:
+        resolved = self.quantities.get(name)
+        if resolved is None or resolved.sd is None or resolved.half_width is None:
             return None
-        return float((ndtri(0.5 + self.level / 2) + ndtri(power)) * np.sqrt(2) * found.sd)
+        return float((ndtri(0.5 + self.level / 2) + ndtri(power)) * np.sqrt(2) * resolved.sd)
 
     @property
     def delta_alpha(self) -> float | None:
@@ -101,7 +103,7 @@ class Resolution:
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each quantity: name, truth, half_width, sd, intervals, relative."""
-        return pd.DataFrame([{"name": name} | vars(found) for name, found in self.quantities.items()])
+        return pd.DataFrame([{"name": name} | vars(resolved) for name, resolved in self.quantities.items()])
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; null for what does not exist."""
@@ -116,18 +118,18 @@ class Resolution:
             "loss": self.loss,
             "target_C": self.C,
             "statuses": dict(self.statuses),
-            "quantities": {name: vars(found) for name, found in self.quantities.items()},
+            "quantities": {name: vars(resolved) for name, resolved in self.quantities.items()},
             "delta_alpha": self.delta_alpha,
             "reason": self.reason,
         }
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> "Resolution":
+    def from_json(cls, document: Mapping[str, Any]) -> "Resolution":
         """The resolution that `to_json` made plain values of."""
-        quantities = {name: Resolved(**found) for name, found in said["quantities"].items()}
-        kept = ("n_rows", "n_runs", "studies", "seconds", "level", "loss", "statuses", "reason")
-        known = {name: said[name] for name in kept}
-        return cls(Truth(**said["truth"]), C=said["target_C"], quantities=quantities, **known)
+        quantities = {name: Resolved(**resolved) for name, resolved in document["quantities"].items()}
+        same = ("n_rows", "n_runs", "studies", "seconds", "level", "loss", "statuses", "reason")
+        known = {name: document[name] for name in same}
+        return cls(Truth(**document["truth"]), C=document["target_C"], quantities=quantities, **known)
 
     def __str__(self) -> str:
         lines = [f"{self.truth.form.formula}, {self.truth.source}"]
@@ -135,17 +137,18 @@ class Resolution:
         done = f"{self.studies} imagined studies in {self.seconds:.1f} s, fitted by {self.loss}: {counts}"
         lines.append(f"  {self.n_rows} rows of {self.n_runs} runs" + (f"; {done}" if self.studies else ""))
         width = max(map(len, self.quantities), default=0)
-        for name, found in self.quantities.items():
-            sd = f"sd {_shown(found.sd, found.relative)}"
+        for name, resolved in self.quantities.items():
+            sd = f"sd {_shown(resolved.sd, resolved.relative)}"
             lines.append(
-                f"  {name:<{width}}  {_between(found):<20} {sd:<12} an interval in {found.intervals} of {self.studies}"
+                f"  {name:<{width}}  {_between(resolved):<20} {sd:<12} "
+                f"an interval in {resolved.intervals} of {self.studies}"
             )
         if self.C is not None:
             names = ", ".join(name for name in self.quantities if name.endswith("_opt"))
             lines.append(f"  {names or 'L_opt'}: at C={self.C:.3g}; % and ×÷ are relative")
         if self.delta_alpha is not None:
-            told = f"alpha differs by {self.delta_alpha:.2g} ({self.level:.0%} two-sided, power {POWER:.0%})"
-            lines.append(f"  two families are told apart where {told}")
+            difference = f"alpha differs by {self.delta_alpha:.2g} ({self.level:.0%} two-sided, power {POWER:.0%})"
+            lines.append(f"  two families are told apart where {difference}")
         return "\n".join(lines + ([f"  {self.reason}"] if self.reason else []))
 
     __repr__ = __str__
@@ -166,61 +169,57 @@ def resolve(
 
     `rows` has the columns of the law and run_id, which the marks of a run share (without it every row is a run).
     Studies are made until there are `studies`, or until `seconds` are over and FEWEST are there; the same seed and
-    number give the same answer, whatever the order of the rows. `settings` are those of `fit` (loss, delta, interval,
+    number give the same result, whatever the order of the rows. `settings` are those of `fit` (loss, delta, interval,
     level, resamples: 200 here). UserError for a column that is missing, or a law that has no best split of target_C.
     """
     table, settings = planned(rows, truth.form), {"resamples": RESAMPLES} | settings
     if target_C is not None and best_split(truth.form, target_C, truth.params) is None:
         raise UserError(f"{truth.law} has no best split of target_C={target_C:g}; leave it out or choose chinchilla")
-    base = Resolution(
-        truth,
-        len(table),
-        number_runs(table, None)[1],
-        level=settings.get("level", 0.95),
-        loss=_loss(**settings),
-        C=target_C,
-    )
-    Settings(**settings).of(truth.form)  # a setting that cannot be is no study that failed
+    options = Settings(**settings)
+    options.check_names(truth.form)  # a setting that cannot be is no study that failed
+    n_runs, loss = number_runs(table, None)[1], _loss(**settings)
+    base = Resolution(truth, len(table), n_runs, level=options.level, loss=loss, C=target_C)
     free = len(truth.form.params) - len({**(settings.get("pin") or {}), **(settings.get("prior") or {})})
     if len(table) < free:
         need = f"{truth.law} has {free} parameters and needs as many rows at the least"
         return replace(base, reason=f"{len(table)} rows are planned: {need}; add runs or choose a smaller law")
-    begun, found = time.perf_counter(), list[_Study]()
+    begun, imagined = time.perf_counter(), list[_Study]()
     for i in range(studies):
-        found.append(_study(table, truth, target_C, np.random.default_rng([seed, i]), settings))
+        imagined.append(_study(table, truth, target_C, np.random.default_rng([seed, i]), settings))
         if progress is not None:
             progress(i + 1, studies)
         if i + 1 >= FEWEST and time.perf_counter() - begun > seconds:
             break
-    done = replace(base, studies=len(found), seconds=time.perf_counter() - begun, reason=_reason(found))
-    return replace(done, statuses=dict(Counter(s.status for s in found).most_common()), quantities=_spread(base, found))
+    done = replace(base, studies=len(imagined), seconds=time.perf_counter() - begun, reason=_reason(imagined))
+    statuses = dict(Counter(str(s.status) for s in imagined).most_common())
+    return replace(done, statuses=statuses, quantities=_spread(base, imagined))
 
 
 class _Study(NamedTuple):
-    """The status of one study and its reason; of each quantity the estimate, or its logarithm, and the half-width of
-    its interval, NaN and infinite where there is none."""
+    """The status of one study, and why it is that or has no interval; of each quantity the estimate, or its logarithm,
+    and the half-width of its interval, NaN and infinite where there is none."""
 
-    status: str
+    status: FitStatus
     reason: str
-    found: Mapping[str, tuple[float, float]]
+    sides: Mapping[str, tuple[float, float]]
 
 
 def _study(
     table: pd.DataFrame, truth: Truth, target_C: float | None, rng: np.random.Generator, settings: Mapping[str, Any]
 ) -> _Study:
     try:
-        answer = fit(table.assign(**{truth.form.target: truth.draw(table, rng)}), truth.form, **settings)
+        result = fit(table.assign(**{truth.form.target: truth.draw(table, rng)}), truth.form, **settings)
     except FitError as error:
-        return _Study("failed", str(error), {})
-    estimates = answer.params | answer.derived | _at_budget(answer, target_C)
+        return _Study(FitStatus.REFUSED, str(error), {})
+    estimates = result.params | result.derived | _at_budget(result, target_C)
     relative = _relative(truth.form)
-    found = {name: _sides(e, name not in relative, answer.status) for name, e in estimates.items()}
-    return _Study(answer.status, answer.reason, found)
+    sides = {name: _sides(e, name not in relative, result.status) for name, e in estimates.items()}
+    return _Study(result.status, result.reason or result.no_interval, sides)
 
 
-def _at_budget(answer: Fit, target_C: float | None) -> dict[str, Estimate]:
+def _at_budget(result: Fit, target_C: float | None) -> dict[str, Estimate]:
     """The best split of the budget and its loss, by the fit."""
-    law = answer.law
+    law = result.law
     if target_C is None:
         return {}
     names = [f"{name}_opt" for name in law.arguments if f"{name}_opt" in law.curves]
@@ -228,10 +227,10 @@ def _at_budget(answer: Fit, target_C: float | None) -> dict[str, Estimate]:
     def loss(**p: Any) -> Any:
         return law(*(best_split(law, target_C, p) or ()), **p)
 
-    found = {"L_opt": answer.quantity(loss, log=True)}
+    estimates = {"L_opt": result.quantity(loss, log=True)}
     for name in names:
-        found[name] = answer.quantity(lambda name=name, **p: law.curve(name, target_C, p), log=True)
-    return found
+        estimates[name] = result.quantity(lambda name=name, **p: law.curve(name, target_C, p), log=True)
+    return estimates
 
 
 def _sides(estimate: Estimate, linear: bool, status: str) -> tuple[float, float]:
@@ -240,7 +239,7 @@ def _sides(estimate: Estimate, linear: bool, status: str) -> tuple[float, float]
     value, low, high = (np.nan if x is None else float(x) for x in (estimate.value, estimate.low, estimate.high))
     if not linear:
         value, low, high = (np.log(x) if x > 0 else np.nan for x in (value, low, high))
-    half = (high - low) / 2 if status == "converged" else np.nan
+    half = (high - low) / 2 if status == FitStatus.CONVERGED else np.nan
     return value, half if np.isfinite(half) else np.inf
 
 
@@ -253,8 +252,8 @@ def _spread(base: Resolution, studies: list[_Study]) -> dict[str, Resolved]:
         true |= {"L_opt": float(law(*split, **params))}
         true |= {f"{name}_opt": float(x) for name, x in zip(law.arguments, split, strict=True)}
     out = {}
-    for name in next((study.found for study in studies if study.found), {}):
-        values, halves = np.array([study.found.get(name, (np.nan, np.inf)) for study in studies]).T
+    for name in next((study.sides for study in studies if study.sides), {}):
+        values, halves = np.array([study.sides.get(name, (np.nan, np.inf)) for study in studies]).T
         known, half = values[np.isfinite(values)], float(np.median(halves))
         out[name] = Resolved(
             true[name],
@@ -273,23 +272,22 @@ def _relative(law: Law) -> set[str]:
 
 def _reason(studies: list[_Study]) -> str:
     """Why the design resolves little, where fewer than half of the studies have any interval."""
-    without = [s for s in studies if not any(np.isfinite(half) for _, half in s.found.values())]
+    without = [s for s in studies if not any(np.isfinite(half) for _, half in s.sides.values())]
     if 2 * len(without) <= len(studies):
         return ""
     status = Counter(s.status for s in without).most_common(1)[0][0]
-    clauses = next(s.reason for s in without if s.status == status).split("; ")
-    said = next((c for c in clauses if "no interval" in c), clauses[0]) if status == "converged" else clauses[0]
-    return f"{len(without)} of {len(studies)} studies have no interval, such as one that is {status}: {said}"
+    reason = next(s.reason for s in without if s.status == status)
+    return f"{len(without)} of {len(studies)} studies have no interval, such as one that is {status}: {reason}"
 
 
 def _loss(loss: str = "huber", delta: float = 1e-3, **_: Any) -> str:
     return f"{loss}({delta:g})" if "huber" in loss else loss
 
 
-def _between(found: Resolved) -> str:
+def _between(resolved: Resolved) -> str:
     """The true value and the half-width: a number, a share, or a factor where it is large."""
-    half = _shown(found.half_width, found.relative)
-    return f"{found.truth:.4g} " + (half if half.startswith("×") else f"± {half}")
+    half = _shown(resolved.half_width, resolved.relative)
+    return f"{resolved.truth:.4g} " + (half if half.startswith("×") else f"± {half}")
 
 
 def _shown(spread: float | None, relative: bool) -> str:

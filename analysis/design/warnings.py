@@ -7,20 +7,19 @@ warnings(rows, Truth.assumed(rows))
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.claims.needs import Needs
 from isoflop.analysis.design.assumed_law import Truth, planned
 from isoflop.analysis.design.next_runs import errors, problem_at
 from isoflop.analysis.fitting.diagnose import SCALES, SPAN, runs_needed
 from isoflop.analysis.frontier.isoflop_minima import SIZES
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.tables.replicates import CELL, SAME_LEVEL, level_index
+from isoflop.analysis.tables.replicates import CELL, SAME_LEVEL, level_index, seeds_by_level
 from isoflop.analysis.tables.rows import number_runs
 from isoflop.wording import count, listed, number
 
-# >= 3 seeds at >= 3 sizes (science.md, R7), as conf/claims/H1.yaml asks
+# >= 3 seeds at >= 3 sizes, as conf/claims/H1.yaml asks
 SEEDS, AT_SIZES = 3, 3
-# budgets are rounded up to whole steps, so a planned span may be short by a rounding (as in analysis/claims/needs.py)
+# budgets are rounded up to whole steps, so a planned span may be short by a rounding; claims allow as much
 ROUNDING = 1.05
 # what an axis is in words, so that a sentence can say what to add
 ADD = {"N": "smaller or larger sizes", "D": "less or more data", "C": "smaller or larger budgets"}
@@ -41,7 +40,7 @@ def warnings(rows: pd.DataFrame, truth: Truth) -> list[str]:
 
 def _spans(table: pd.DataFrame, truth: Truth) -> list[str]:
     """Axes that are too short for an exponent."""
-    said = []
+    sentences = []
     for name in truth.form.columns:
         low, high = float(table[name].min()), float(table[name].max())
         decades = np.log10(high / low)
@@ -49,19 +48,19 @@ def _spans(table: pd.DataFrame, truth: Truth) -> list[str]:
             what = ADD.get(name[0].upper(), "values")
             spans = f"spans {decades:.1f} decades ({count(low)} to {count(high)})"
             has = spans if high > low else f"has a single value ({count(low)})"
-            said.append(f"{name} {has} and its exponent needs {SPAN} decades: add {what}")
-    return said
+            sentences.append(f"{name} {has} and its exponent needs {SPAN} decades: add {what}")
+    return sentences
 
 
 def _few(table: pd.DataFrame, truth: Truth) -> list[str]:
     """Too few runs for an interval."""
-    runs, found = number_runs(table, None)
+    runs, n_runs = number_runs(table, None)
     problem, u = problem_at(truth, table)
     need = runs_needed(problem, u, runs)
-    if found >= need:
+    if n_runs >= need:
         return []
-    told = f"two more than the {need - 2} parameters that only runs can tell"
-    return [f"{found} runs are planned and an interval needs {need}, {told}: add {need - found} or more"]
+    why = f"two more than the {need - 2} parameters that only runs can tell"
+    return [f"{n_runs} runs are planned and an interval needs {need}, {why}: add {need - n_runs} or more"]
 
 
 def _budgets(rows: pd.DataFrame, truth: Truth) -> list[str]:
@@ -84,24 +83,23 @@ def _budgets(rows: pd.DataFrame, truth: Truth) -> list[str]:
             edges["smallest"].append((C, best))
         elif best >= high / (1 + SAME_LEVEL):
             edges["largest"].append((C, best))
-    said = [_edge(side, found) for side, found in edges.items() if found]
+    sentences = [_edge(side, budgets) for side, budgets in edges.items() if budgets]
     if thin:
         where = "at every budget" if len(thin) > level.max() else _at(thin)
-        said.append(
+        sentences.append(
             f"{where} there are fewer than {SIZES} sizes, too few for the parabola of an isoFLOP minimum: add sizes "
             "there, or let the law alone say the best split"
         )
-    return said
+    return sentences
 
 
-def _edge(side: str, found: list[tuple[float, float]]) -> str:
+def _edge(side: str, budgets: list[tuple[float, float]]) -> str:
     where = "at or below the smallest" if side == "smallest" else "at or above the largest"
-    least, most = (count(x) for x in (min(n for _, n in found), max(n for _, n in found)))
+    least, most = (count(x) for x in (min(n for _, n in budgets), max(n for _, n in budgets)))
     sizes = f"N={least}" if least == most else f"N={least} to {most}"
     todo = "smaller sizes there or a larger budget" if side == "smallest" else "larger sizes there or a smaller budget"
-    return (
-        f"{_at([C for C, _ in found])} the best size by the stated law ({sizes}) is {where} that is planned: add {todo}"
-    )
+    place = _at([C for C, _ in budgets])
+    return f"{place} the best size by the stated law ({sizes}) is {where} that is planned: add {todo}"
 
 
 def _at(budgets: list[float]) -> str:
@@ -129,13 +127,16 @@ def _seeds(rows: pd.DataFrame) -> list[str]:
     if "N" not in rows or not {"run_id", "seed"} & set(rows.columns):
         return []
     unit = rows["seed"] if "seed" in rows else rows["run_id"]
-    missing = Needs(seeds=(SEEDS, "N", AT_SIZES)).missing(rows.assign(L=1.0, status="ok", seed=unit))
-    if not missing:
+    most = seeds_by_level(rows.assign(seed=unit), "N").clip(upper=SEEDS)
+    sizes = int((most == SEEDS).sum())
+    if sizes >= AT_SIZES:
         return []
-    asked = f"claims need {SEEDS} seeds at {AT_SIZES} sizes, of one amount of data each"
+    short = SEEDS * AT_SIZES - int(most.iloc[:AT_SIZES].sum())
+    need = f"claims need {SEEDS} seeds at {AT_SIZES} sizes, of one amount of data each"
     if unit.groupby([rows[c] for c in CELL if c in rows], dropna=False).nunique().max() < 2:
-        return [f"every run has one seed, so the noise between seeds cannot be estimated: {asked}"]
-    return [f"there are {missing[0]}: {asked}"]
+        return [f"every run has one seed, so the noise between seeds cannot be estimated: {need}"]
+    runs = f"{short} run{'' if short == 1 else 's'}"
+    return [f"there are {SEEDS} seeds at {sizes} of {AT_SIZES} N ({runs} missing): {need}"]
 
 
 def _offset(table: pd.DataFrame, truth: Truth) -> list[str]:

@@ -12,10 +12,12 @@ where the rows of a run move together.
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.intervals.profile import profile
 from isoflop.analysis.laws.catalogue import Kind
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.solving.descent import Problem, Solution, expand
+from isoflop.analysis.solving.descent import Solution, expand
+from isoflop.analysis.solving.problem import Problem
 
 # of the starts, at least this share must reach the best objective
 AGREE = 0.05
@@ -36,19 +38,19 @@ def at_optimum(objectives: Array, rows: int) -> int:
     return int((objectives <= best * (1 + SAME) + rows * 1e-18).sum())
 
 
-def judge_fit(problem: Problem, u: Array, kappa: float, solution: Solution, dof: int) -> tuple[str, str]:
+def judge_fit(problem: Problem, u: Array, kappa: float, solution: Solution, dof: int) -> tuple[FitStatus, str]:
     """Status and reason of the optimum u (free,)."""
     best = float(solution.objective.min())
     tried, reached = len(solution.objective), at_optimum(solution.objective, len(problem.target))
     flat = unidentified(problem, u, best, kappa, dof)
     bound = at_bound(problem, u)
     apart = tried > 1 and reached < max(2, AGREE * tried)
-    said = list(flat)
+    reasons = [*flat, *([f"only {reached} of {tried} starts reach the best objective"] if apart else []), *bound]
+    if flat:
+        return FitStatus.NOT_IDENTIFIED, "; ".join(reasons)
     if apart:
-        said.append(f"only {reached} of {tried} starts reach the best objective")
-    said += bound
-    status = "not_identified" if flat else "starts_disagree" if apart else "at_bound" if bound else "converged"
-    return status, "; ".join(said)
+        return FitStatus.STARTS_DISAGREE, "; ".join(reasons)
+    return FitStatus.AT_BOUND if bound else FitStatus.CONVERGED, "; ".join(reasons)
 
 
 def runs_needed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
@@ -63,8 +65,8 @@ def runs_needed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
     means = np.stack([np.bincount(runs, weights=row) for row in slope]) / count
     size = np.sqrt((slope**2).sum(-1)) + 1e-300
     within = (slope - means[:, runs]) / size[:, None]
-    told = int((np.linalg.eigvalsh(within @ within.T) > 1e-12).sum())
-    return len(u) - told + 2
+    along_runs = int((np.linalg.eigvalsh(within @ within.T) > 1e-12).sum())
+    return len(u) - along_runs + 2
 
 
 def at_bound(problem: Problem, u: Array) -> list[str]:
@@ -72,13 +74,13 @@ def at_bound(problem: Problem, u: Array) -> list[str]:
     low, high = problem.box
     _, jacobian = problem.linearise(u[None])
     effect = np.abs(jacobian[0]).max(-1)
-    said = []
+    reasons = []
     for i, name in enumerate(problem.free):
         if u[i] <= low[i] or u[i] >= high[i]:
-            said.append(f"{name} stands on its bound {u[i]:g}")
+            reasons.append(f"{name} stands on its bound {u[i]:g}")
         elif problem.logs[i] and effect[i] < VANISHED * (np.median(problem.target) if problem.objective.raw else 1):
-            said.append(f"{name} has no effect on any row")
-    return said
+            reasons.append(f"{name} has no effect on any row")
+    return reasons
 
 
 def unidentified(problem: Problem, u: Array, best: float, kappa: float, dof: int) -> list[str]:
@@ -99,18 +101,18 @@ def unidentified(problem: Problem, u: Array, best: float, kappa: float, dof: int
     from scipy.special import fdtri
 
     limit = float(fdtri(1, max(dof, 1), 0.95))
-    said = []
+    reasons = []
     for i, name in enumerate(problem.free):
-        ends = _far(problem, name, problem.law.params[name], u[i])
+        ends = _distant_values(problem, name, problem.law.params[name], u[i])
         rises = [2 * (profile(problem, u, name, end) - best) / kappa for end in ends]
         kind = problem.law.params[name]
         if ends and (min(rises) < limit if kind.flat else max(rises) < limit):
             end = ends[int(np.argmin(rises))]
-            said.append(f"{name} could as well be {end:.3g}: the profile is flat within the noise")
-    return said
+            reasons.append(f"{name} could as well be {end:.3g}: the profile is flat within the noise")
+    return reasons
 
 
-def _far(problem: Problem, name: str, kind: Kind, u: float) -> list[float]:
+def _distant_values(problem: Problem, name: str, kind: Kind, u: float) -> list[float]:
     """Values that the data should tell from the optimum."""
     if kind.flat:
         value = float(np.exp(u)) if kind.log else float(u)

@@ -12,23 +12,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting import diagnose as identify
-from isoflop.analysis.fitting.answer import answer, unfitted, vary
-from isoflop.analysis.fitting.pipeline import LOSSES, MOST_ROWS, Settings, on_all_rows, optimum, polish, problem_of
-from isoflop.analysis.fitting.result import Estimate, Fit, FitError, TooFewRowsError
+from isoflop.analysis.arguments import describe
+from isoflop.analysis.fitting.groups import Group, Groups, check_own_rows, check_share
+from isoflop.analysis.fitting.pipeline import fit_together, unfitted
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.settings import DELTA, Settings
 from isoflop.analysis.fitting.weights import weighted
 from isoflop.analysis.laws.catalogue import Law, get_law
-from isoflop.analysis.tables.rows import Prepared, groups, prepare
+from isoflop.analysis.tables.rows import groups, prepare
+from isoflop.errors import FitError, TooFewRowsError
 
-__all__ = ["LOSSES", "Estimate", "Fit", "FitError", "fit", "fit_groups"]
+__all__ = ["Fit", "FitError", "fit", "fit_groups"]
+
+OPTIONS = ("loss", "delta", "interval", "level", "resamples", "run", "pin", "prior", "seed", "weights")
 
 
+@describe("runs", "law", *OPTIONS, by="the label of the Fit, such as {'family': 'mlp'}; selects no rows")
 def fit(
     runs: pd.DataFrame,
     law: str | Law = "chinchilla",
     *,
     loss: str = "huber",
-    delta: float = 1e-3,
+    delta: float = DELTA,
     interval: str = "auto",
     level: float = 0.95,
     resamples: int = 1000,
@@ -39,63 +44,51 @@ def fit(
     weights: str = "none",
     by: dict[str, Any] | None = None,
 ) -> Fit:
-    """Fit `law` to the rows of `runs`; FitError where that has no meaning, a status where the answer is weak.
+    """Fit `law` to the usable rows of `runs`.
 
-    `pin` holds parameters at values; `prior` gives some a mean and a standard error; `weights` "seed" weighs rows by
-    the noise of seeds at their size; `by` is a label for the answer.
+    FitError where that has no meaning (an option that cannot be, a column that is missing, fewer rows than parameters);
+    a status and notes where the result is weak.
     """
     settings = Settings(loss, delta, interval, level, resamples, run, pin, prior, seed, weights)
     law = get_law(law)
+    rows = prepare(runs, law, settings.run)
     with np.errstate(all="ignore"):  # a search may wander where a law overflows; what it brings back is finite
-        return _fit(prepare(runs, law, settings.run), law, settings, by or {})
+        rows = weighted(rows, law, settings.weights)
+        return fit_together(Groups(law, (), (Group(by or {}, rows),)), settings)[0]
 
 
+@describe("runs", "law", "by", "share", options="those of `fit`: " + ", ".join(OPTIONS))
 def fit_groups(
     runs: pd.DataFrame,
     law: str | Law = "chinchilla",
     *,
     by: Sequence[str] = (),
     share: Sequence[str] = (),
-    **same: Any,
+    **options: Any,
 ) -> list[Fit]:
-    """A fit for each group of equal `by`; a group of too few rows has an answer without values, and the reason.
+    """A Fit for each group of equal `by`, in the order of the groups.
 
-    Parameters in `share` have one value in all groups, and are fitted together.
+    A group of too few rows has a Fit without values, and the reason. Parameters in `share` are fitted together.
     """
-    settings, law = Settings(**same), get_law(law)
-    if share:
-        from isoflop.analysis.fitting.shared import fit_shared
-
-        return fit_shared(runs, law, by, share, settings)
-    answers = []
-    for label, rows in groups(runs, by):
-        prepared = prepare(rows, law, settings.run)
-        try:
-            with np.errstate(all="ignore"):
-                answers.append(_fit(prepared, law, settings, label))
-        except TooFewRowsError as error:
-            answers.append(unfitted(prepared, law, settings, label, str(error)))
-    return answers
-
-
-def _fit(prepared: Prepared, law: Law, settings: Settings, by: dict[str, Any]) -> Fit:
-    prepared = weighted(prepared, law, settings.weights)
-    part = prepared.part(MOST_ROWS)
-    found = optimum(problem_of(part, law, settings), part.runs, settings, prior=settings.prior)
-    problem, u = found.problem, found.u
-    judged = identify.judge_fit(problem, u, found.kappa, found.solution, part.n_runs - len(problem.free))
-    notes = [*prepared.notes, *identify.spans(problem), *ignored(settings)]
-    if part is not prepared:
-        problem, u = on_all_rows(problem, u, prepared)
-        notes.append(f"starts and status on {len(part.target)} of the {len(prepared.target)} rows, values on all")
-    problem, u = polish(problem, u)
-    spread, method, said = vary(problem, u, prepared, settings)
-    return answer(
-        problem, u, prepared, settings, by, found=found, judged=judged, notes=notes + said, varied=(spread, method)
-    )
-
-
-def ignored(settings: Settings) -> list[str]:
-    """A note for a setting that the loss has no use for."""
-    loss = LOSSES[settings.loss][0]
-    return [f"delta is ignored: {settings.loss} has none"] if loss != "huber" and settings.delta != 1e-3 else []
+    settings, law = Settings(**options), get_law(law)
+    settings.check_names(law)
+    check_share(law, by, share)
+    fits: dict[int, Fit] = {}
+    ready: dict[int, Group] = {}
+    with np.errstate(all="ignore"):  # as in a fit of one group
+        for number, (label, rows) in enumerate(groups(runs, by)):
+            group = Group(label, prepare(rows, law, settings.run))
+            try:
+                check_own_rows(group.rows, law, share, settings)
+                ready[number] = Group(label, weighted(group.rows, law, settings.weights))
+            except TooFewRowsError as error:
+                fits[number] = unfitted(group, law, settings, str(error))
+        sets = [list(ready)] if share else [[number] for number in ready]
+        for numbers in filter(None, sets):
+            members = tuple(ready[number] for number in numbers)
+            try:
+                done = fit_together(Groups(law, tuple(share), members), settings)
+            except TooFewRowsError as error:
+                done = [unfitted(group, law, settings, str(error)) for group in members]
+            fits |= dict(zip(numbers, done, strict=True))
+    return [fits[number] for number in sorted(fits)]

@@ -1,174 +1,208 @@
-"""The optimum of a law on prepared rows: settings, starts, objective, and what is special to least absolute deviations.
+"""From prepared rows to a Fit, for one group and for several that share parameters: search, status, intervals.
 
-found = optimum(problem_of(prepared, law, settings), prepared.runs, settings)
-found.solution.u[found.best], found.kappa     # where the best start ended, and the scale of the noise
+fit_together(Groups(law, (), (Group({}, prepared),)), Settings())     # [Fit]
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from isoflop.analysis.fitting.result import FitError, TooFewRowsError
-from isoflop.analysis.intervals import resampling as uncertainty
-from isoflop.analysis.intervals.profile import noise_scale
+from isoflop.analysis.fitting.diagnose import at_optimum, judge_fit, runs_needed, spans
+from isoflop.analysis.fitting.groups import Group, Groups
+from isoflop.analysis.fitting.optimum import Optimum
+from isoflop.analysis.fitting.result import Fit, Starts
+from isoflop.analysis.fitting.search import (
+    MOST_ROWS,
+    Search,
+    on_all_rows,
+    polish,
+    problem_of,
+    search_optimum,
+    spread_of,
+)
+from isoflop.analysis.fitting.settings import Settings
+from isoflop.analysis.fitting.status import FitStatus
+from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.intervals.mixed_model import mixed
+from isoflop.analysis.intervals.profile import derived_intervals, profile_intervals
+from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded, jackknife, shortcuts
+from isoflop.analysis.intervals.scatter import scatter
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.solving.descent import Objective, Prior, Problem, Solution, minimise, search
-from isoflop.analysis.solving.starts import starts
+from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.tables.rows import Prepared
 
-# name -> (loss, of raw residuals); the raw ones compare L itself, in its own unit
-LOSSES = {
-    "huber": ("huber", False),
-    "l1": ("l1", False),
-    "l2": ("l2", False),
-    "raw_huber": ("huber", True),
-    "raw_l1": ("l1", True),
-    "raw_l2": ("l2", True),
-}
-WEIGHTS = ("none", "seed")
-STARTS = 64
-# rows that starts and profiles see of a longer table; the best of them is then fitted to all of it
-MOST_ROWS = 20_000
-# least absolute deviations as Huber's loss of a vanishing delta, in units of the scatter: down this ladder, from the
-# best start
-L1_LADDER = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
-# ... and at this step of it for resamples, where the rest of the way is far below their scatter
-L1_RESAMPLES = 1e-2
+
+class Variation(NamedTuple):
+    """How an optimum varies from one set of runs to another: the spread (None without one, and for profiles), the
+    method, notes, and where no interval can be given at all the reason."""
+
+    spread: Spread | None
+    method: str
+    notes: list[str]
+    none: str = ""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to fit, apart from what."""
+class Solved:
+    """What the fits of all groups have in common: the search, its status, the optimum on all rows, how it varies."""
 
-    loss: str = "huber"
-    delta: float = 1e-3
-    interval: str = "auto"
-    level: float = 0.95
-    resamples: int = 1000
-    run: str | None = None
-    pin: Mapping[str, float] | None = None
-    prior: Mapping[str, tuple[float, float]] | None = None
-    seed: int = 0
-    weights: str = "none"
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("loss", tuple(LOSSES)), ("interval", uncertainty.METHODS), ("weights", WEIGHTS)):
-            if getattr(self, name) not in allowed:
-                raise FitError(f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")
-        if not self.delta > 0:
-            raise FitError(f"delta={self.delta:g} is not above 0; the default is 1e-3")
-        if not 0 < self.level < 1:
-            raise FitError(f"level={self.level:g} is not between 0 and 1; the default is 0.95")
-        if self.resamples < 10:
-            raise FitError(f"resamples={self.resamples} is too few for an interval; give 200 or more")
-        for name, (mean, error) in (self.prior or {}).items():
-            if not (error > 0 and np.isfinite(mean)):
-                raise FitError(
-                    f"prior {name}={mean:g}:{error:g} needs a standard error above 0: --prior {name}=1.7:0.1"
-                )
-
-    def of(self, law: Law) -> None:
-        """FitError where a parameter is named that the law has not."""
-        for name in [*(self.pin or {}), *(self.prior or {})]:
-            if name not in law.params:
-                raise FitError(f"law {law.name} has no parameter {name!r}; it has {', '.join(law.params)}")
-
-
-@dataclass(frozen=True)
-class Optimum:
-    """The problem, where its starts ended, the best of them, and the scale of the noise."""
-
+    search: Search
+    status: FitStatus
+    reason: str
     problem: Problem
-    solution: Solution
-    kappa: float
-
-    @property
-    def best(self) -> int:
-        return int(self.solution.objective.argmin())
-
-    @property
-    def u(self) -> Array:
-        best: Array = self.solution.u[self.best]
-        return best
+    u: Array
+    variation: Variation
+    notes: list[str]
 
 
-def problem_of(prepared: Prepared, law: Law, settings: Settings) -> Problem:
-    """The rows under the law, least squares for the time being; an error where there are too few of them."""
-    settings.of(law)
-    objective = Objective("l2", 1.0, LOSSES[settings.loss][1])
-    fixed = dict(settings.pin or {})
-    problem = Problem(law, prepared.columns, prepared.target, objective, fixed, scale=prepared.scale)
-    if not problem.free:
-        raise FitError(f"every parameter of {law.name} is pinned; leave one free")
-    if len(prepared.target) + len(settings.prior or {}) < len(problem.free):
-        need = f"{law.name} has {len(problem.free)} parameters and needs as many rows at the least"
-        raise TooFewRowsError(
-            f"{len(prepared.target)} rows are too few: {need}; add runs, pin some or choose a smaller law"
-        )
-    return problem
+def fit_together(groups: Groups, settings: Settings) -> list[Fit]:
+    """A Fit for each group; TooFewRowsError where there are fewer rows than parameters."""
+    rows, joint = groups.rows(settings), groups.joint_settings(settings)
+    part = rows.part(MOST_ROWS)
+    problem = problem_of(part, groups.joint_law(), joint)
+    alone = groups.problems(settings) if groups.share else []
+    ended = search_optimum(problem, part.runs, joint, groups.starts(problem, alone, settings))
+    problem, u = ended.problem, ended.u
+    status, reason = judge_fit(problem, u, ended.kappa, ended.solution, part.n_runs - len(problem.free))
+    notes = [*settings.notes, *groups.notes(ended, alone)]
+    if part is not rows:
+        problem, u = on_all_rows(problem, u, rows)
+        notes.append(f"starts and status on {len(part.target)} of the {len(rows.target)} rows, values on all")
+    problem, u = polish(problem, u)
+    solved = Solved(ended, status, reason, problem, u, vary(problem, u, rows, settings), notes)
+    params, missing = _parameters(solved, settings.level)
+    own = [replace(one, objective=problem.objective) for one in alone] or [problem]
+    return [
+        _fit_of(g, groups, one, solved, settings, params, missing) for g, one in zip(groups.groups, own, strict=True)
+    ]
 
 
-def optimum(
+def _fit_of(
+    group: Group,
+    groups: Groups,
     problem: Problem,
-    runs: NDArray[np.intp],
+    solved: Solved,
     settings: Settings,
-    u0: Array | None = None,
-    prior: Mapping[str, tuple[float, float]] | None = None,
-) -> Optimum:
-    """Minimise under the objective of the settings, from fresh starts or from u0 (starts, free)."""
-    prior = prior or {}
-    problem = replace(problem, objective=_objective(problem, settings, u0))
-    u0 = starts(problem, STARTS, settings.seed) if u0 is None else u0
-    found = _search(problem, u0, runs)
-    for _ in range(3 if prior else 0):  # a prior weighs against the noise, which the fit itself tells
-        weighed = {k: Prior(mean, found.kappa / error**2, error) for k, (mean, error) in prior.items()}
-        found = _search(replace(problem, priors=weighed), u0, runs)
-    return found
+    joint: dict[str, Estimate],
+    missing: dict[str, str],
+) -> Fit:
+    """The Fit of one group under its own problem, from the estimates of the joint one."""
+    names = {p: groups.joint_name(p, group) for p in groups.law.params}
+    params, why = {p: joint[name] for p, name in names.items()}, {p: missing.get(name, "") for p, name in names.items()}
+    optimum = _optimum(problem, group.rows, solved, groups.places(solved.problem, group))
+    derived, notes = {}, [*group.rows.notes, *spans(problem), *solved.notes, *solved.variation.notes]
+    if solved.variation.method == "profile" and not groups.share:
+        derived = derived_intervals(problem, optimum.u, settings.level)
+    else:
+        if solved.variation.method == "profile":
+            notes.append("derived quantities have no profile interval where parameters are shared")
+        for name in groups.law.derived:
+            derived[name], why[name] = optimum.measure(
+                lambda name=name, **p: groups.law.derive(p)[name], settings.level
+            )
+    estimates, objectives = params | derived, solved.search.solution.objective
+    gaps = _describe_gaps({name: (estimates[name], text) for name, text in why.items() if text})
+    known = any(e.low is not None or e.high is not None for e in estimates.values())
+    return Fit(
+        **_about(group, groups.law, settings),
+        status=solved.status,
+        reason=solved.reason,
+        params=params,
+        derived=derived,
+        objective=float(problem.objective.total(problem.residuals(optimum.u[None])[0])),
+        gradient_norm=float(solved.search.solution.decrement[solved.search.best]),
+        starts=Starts(len(objectives), at_optimum(objectives, len(solved.search.problem.target))),
+        interval=solved.variation.method if known else "none",
+        notes=(*notes, *gaps),
+        no_interval=solved.variation.none or next(iter(gaps), ""),
+        optimum=optimum,
+    )
 
 
-def _search(problem: Problem, u0: Array, runs: NDArray[np.intp]) -> Optimum:
-    solution = search(problem, u0)
-    if not np.isfinite(solution.objective).any():
-        raise FitError(f"{problem.law.name} is not defined at any start on these rows; look at their units")
-    return Optimum(problem, solution, noise_scale(problem, solution.u[int(solution.objective.argmin())], runs))
+def unfitted(group: Group, law: Law, settings: Settings, reason: str) -> Fit:
+    """A Fit without values, for a group that cannot be fitted, and why."""
+    return Fit(
+        **_about(group, law, settings),
+        status=FitStatus.NOT_IDENTIFIED,
+        reason=reason,
+        params={name: Estimate(None) for name in law.params},
+        derived={name: Estimate(None) for name in law.derived},
+        objective=None,
+        gradient_norm=None,
+        starts=Starts(0, 0),
+        interval="none",
+    )
 
 
-def _objective(problem: Problem, settings: Settings, u0: Array | None) -> Objective:
-    loss, raw = LOSSES[settings.loss]
-    if loss != "l1":
-        return Objective(loss, settings.delta, raw)
-    found = minimise(problem, starts(problem, STARTS, settings.seed) if u0 is None else u0)
-    best = found.u[int(found.objective.argmin())]
-    scatter = spread_of(problem.residuals(best[None])[0], len(best))
-    return Objective("l1", max(L1_LADDER[0] * scatter, 1e-12), raw)
+def _about(group: Group, law: Law, settings: Settings) -> dict[str, Any]:
+    """What a Fit says of its rows and options, whatever comes of the fit."""
+    rows = group.rows
+    return {
+        "law": law, "by": group.label, "loss": settings.loss, "delta": settings.shown_delta, "level": settings.level,
+        "n_rows": len(rows.target), "n_runs": rows.n_runs, "rows": rows.rows, "excluded": rows.excluded,
+    }  # fmt: skip
 
 
-def spread_of(residuals: Array, free: int) -> float:
-    """Scale of the residuals by their median size (1.4826 makes it the sd of a Gaussian), as of n - free of them."""
-    n = len(residuals)
-    return float(1.4826 * np.median(np.abs(residuals)) * np.sqrt(n / max(n - free, 1)))
+def _optimum(problem: Problem, rows: Prepared, solved: Solved, places: list[int]) -> Optimum:
+    """The optimum of a group, whose free parameters stand at these places of the joint one, and the scatter of its
+    rows."""
+    u, spread = solved.u[places], solved.variation.spread
+    residuals = problem.residuals(u[None])[0]
+    unscaled = residuals if problem.scale is None else residuals / problem.scale
+    noise = scatter(unscaled, rows.columns, rows.runs, len(places))
+    return Optimum(problem, u, noise, spread and replace(spread, draws=spread.draws[:, places]))
 
 
-def on_all_rows(problem: Problem, u: Array, prepared: Prepared) -> tuple[Problem, Array]:
-    """The problem on all rows, from the optimum on a part of them."""
-    whole = replace(problem, columns=prepared.columns, target=prepared.target, scale=prepared.scale)
-    if problem.priors:
-        kappa = noise_scale(whole, u, prepared.runs)
-        priors = {k: prior._replace(weight=kappa / prior.error**2) for k, prior in problem.priors.items()}
-        whole = replace(whole, priors=priors)
-    return whole, minimise(whole, u[None], lam=uncertainty.WARM).u[0]
+def vary(problem: Problem, u: Array, rows: Prepared, settings: Settings) -> Variation:
+    """How the optimum u (free,) varies from one set of runs to another, by the method that the design allows."""
+    if settings.interval == "none":
+        return Variation(None, "none", [])
+    need = runs_needed(problem, u, rows.runs)
+    if rows.n_runs < need:
+        enough = f"the {need - 2} parameters that only runs can tell + 2"
+        none = f"{rows.n_runs} runs are fewer than {enough}, so no interval"
+        return Variation(None, "none", [none], none)
+    method = settings.interval
+    if method == "auto":
+        residuals = problem.residuals(u[None])[0]
+        narrow = problem.objective.loss == "l1" or problem.objective.delta < spread_of(residuals, len(u))
+        method = "bootstrap" if narrow and problem.objective.loss != "l2" else "jackknife"
+    notes = shortcuts(method, len(rows.target), len(u), rows.n_runs, settings.resamples)
+    if method == "jackknife":
+        return Variation(jackknife(problem, u, rows.runs), method, notes)
+    if method == "mixed":
+        return Variation(mixed(problem, u, rows.runs), method, notes)
+    if method == "profile":
+        though = "" if rows.n_runs == len(rows.target) else f", though they belong to {rows.n_runs} runs"
+        return Variation(None, method, [f"profile intervals take rows as independent{though}"])
+    return Variation(bootstrap(problem, u, rows.runs, settings.resamples, settings.seed), method, notes)
 
 
-def polish(problem: Problem, u: Array) -> tuple[Problem, Array]:
-    """Follow least absolute deviations down to its corner; any other loss is there already."""
-    if problem.objective.loss != "l1":
-        return problem, u
-    start = problem.objective.delta
-    for rung in L1_LADDER[1:]:
-        delta = start * rung / L1_LADDER[0]
-        sharper = replace(problem, objective=replace(problem.objective, delta=delta))
-        u = minimise(sharper, u[None]).u[0]
-    return replace(problem, objective=replace(problem.objective, delta=start * L1_RESAMPLES / L1_LADDER[0])), u
+def _parameters(solved: Solved, level: float) -> tuple[dict[str, Estimate], dict[str, str]]:
+    """Every parameter of the joint law with its interval, and in words why where a bound does not exist."""
+    problem, u, spread = solved.problem, solved.u, solved.variation.spread
+    if solved.variation.method == "profile":
+        return profile_intervals(problem, u, level), {}
+    values = problem.params(u)
+    draws = None if spread is None else problem.params(spread.draws)
+    estimates, missing = {}, {}
+    for name, kind in problem.law.params.items():
+        if name in problem.fixed:
+            estimates[name] = Estimate(float(problem.fixed[name]))
+            continue
+        drawn = None if draws is None else draws[name]
+        estimates[name], missing[name] = bounded(
+            float(values[name]), drawn, spread, level, log=kind.log, low=kind.low, high=kind.high
+        )
+    return estimates, missing
+
+
+def _describe_gaps(missing: Mapping[str, tuple[Estimate, str]]) -> list[str]:
+    """A sentence for each cause: no interval for E, A: 5.9% of the resamples are without a minimum."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for name, (estimate, why) in missing.items():
+        absent = [side for side in ("low", "high") if getattr(estimate, side) is None]
+        what = "no interval for" if len(absent) == 2 else f"no {'lower' if absent == ['low'] else 'upper'} bound of"
+        names.setdefault((what, why), []).append(name)
+    return [f"{what} {', '.join(listed)}: {why}" for (what, why), listed in names.items()]

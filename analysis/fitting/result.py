@@ -1,57 +1,39 @@
 """What a fit is: estimates with bounds that may not exist, a status in words, and the rows it stands on.
 
-answer = fit(runs, "chinchilla")
-print(answer)                                   # a table
-answer.params["alpha"].value, answer.status     # 0.347, 'converged'
-answer.predict_interval(pd.DataFrame({"N": [1e9], "D": [2e10]}))
+result = fit(runs, "chinchilla")
+print(result)                                   # a table
+result.params["alpha"].value, result.status     # 0.347, 'converged'
+result.predict_interval(pd.DataFrame({"N": [1e9], "D": [2e10]}))
+result.save("chinchilla.json"); load_fit("chinchilla.json")
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.fitting.optimum import Optimum
+from isoflop.analysis.fitting.status import FitStatus
+from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.errors import UserError
+from isoflop.errors import FitError
 
 if TYPE_CHECKING:
-    from isoflop.analysis.intervals.resampling import Spread
-    from isoflop.analysis.intervals.scatter import Noise
-    from isoflop.analysis.solving.descent import Problem
-
-STATUSES = ("converged", "at_bound", "starts_disagree", "not_identified")
-
-
-class FitError(UserError):
-    """Runs that cannot be fitted: what was given, what is needed, what to do."""
-
-
-class TooFewRowsError(FitError):
-    """Fewer rows than parameters: no fit of this group, though others may have one."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value and its interval; None where it does not exist."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return "-"
-        if self.low is None and self.high is None:
-            return f"{self.value:.6g}"
-        low, high = ("-" if x is None else f"{x:.4g}" for x in (self.low, self.high))
-        return f"{self.value:.6g} ({low} to {high})"
+    import altair as alt
 
 
 class Starts(NamedTuple):
-    """Starts tried, and those that ended at the best objective found."""
+    """How many starts the search had.
+
+    tried        starts in all
+    at_optimum   starts that ended at the best objective found
+    """
 
     tried: int
     at_optimum: int
@@ -59,13 +41,35 @@ class Starts(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Fit:
-    """The estimate of a law on some rows; soft trouble is in `status` and `reason`."""
+    """The estimate of a law on some rows; soft trouble is in `status`, `reason` and `notes`.
+
+    law             the law that was fitted
+    by              the label of the group, {'family': 'mlp'}; empty for all rows
+    loss            huber, l1, l2, raw_huber, raw_l1 or raw_l2
+    delta           where Huber's loss turns linear; None for a loss without one
+    status          how far the fit may be believed, a FitStatus (a str)
+    reason          why the status; empty where it is converged
+    params          the parameters of the law by name
+    derived         quantities that follow from them by name, such as the exponents a and b of the best split
+    objective       the sum over rows of the loss of residuals, as it is published; None without a fit
+    gradient_norm   what a full step would still lower the objective by, as a share of it; None without a fit
+    starts          how many starts were tried, and how many reached the best objective
+    n_rows          rows that were fitted
+    n_runs          runs they belong to
+    rows            the rows themselves, with the index of the table they came from
+    excluded        (reason, rows) for each kind of row that was left out
+    interval        the method of the intervals: jackknife, bootstrap, mixed, profile or none
+    level           their coverage
+    notes           what else should be known of the rows, the options, the intervals
+    no_interval     the first reason why an interval is missing; empty where all are there
+    optimum         what predictions are made from; None without a fit
+    """
 
     law: Law
     by: dict[str, Any]
     loss: str
     delta: float | None
-    status: str
+    status: FitStatus
     reason: str
     params: dict[str, Estimate]
     derived: dict[str, Estimate]
@@ -79,20 +83,18 @@ class Fit:
     interval: str
     level: float
     notes: tuple[str, ...] = ()
-    problem: "Problem | None" = field(default=None, repr=False)
-    u: Array | None = None  # the optimum in the coordinates of the search
-    spread: "Spread | None" = None  # how the optimum varies from one set of runs to another
-    noise: "Noise | None" = None  # the scatter of one row's residual
+    no_interval: str = ""
+    optimum: Optimum | None = field(default=None, repr=False)
+
+    @property
+    def explanation(self) -> str:
+        """The reason of the status and the notes, as one text."""
+        return "; ".join(filter(None, [self.reason, *self.notes]))
 
     @property
     def draws(self) -> dict[str, Array] | None:
-        """Resampled parameters by name (resamples,), for `interval` jackknife or bootstrap; None where there are
-        none."""
-        if self.spread is None or self.problem is None:
-            return None
-        return {
-            k: np.broadcast_to(v, len(self.spread.draws)) for k, v in self.problem.params(self.spread.draws).items()
-        }
+        """Resampled parameters by name, (draws,) each; None where the intervals are not from resampling."""
+        return None if self.optimum is None else self.optimum.draws
 
     @property
     def values(self) -> dict[str, float]:
@@ -100,27 +102,21 @@ class Fit:
         return {name: float(e.value) for name, e in self.params.items() if e.value is not None}
 
     def quantity(self, function: Callable[..., Any], *, level: float | None = None, log: bool = False) -> Estimate:
-        """Any function of the parameters, with an interval by this fit's method (`log`: of a positive quantity)."""
-        return self.measured(function, level=level, log=log)[0]
+        """Any function of the parameters, with an interval by this fit's method.
 
-    def measured(
-        self, function: Callable[..., Any], *, level: float | None = None, log: bool = False
-    ) -> tuple[Estimate, str]:
-        """As `quantity`, and in words why a bound does not exist."""
-        from isoflop.analysis.intervals.resampling import bounded
-
-        if self.problem is None or self.u is None:
-            return Estimate(None), ""
-        with np.errstate(all="ignore"):  # numpy's numbers: one divided by zero is inf and no exception
-            value = float(function(**{k: np.float64(v) for k, v in self.values.items()}))
-            drawn = None if self.draws is None else np.asarray(function(**self.draws), dtype=float)
-        return bounded(value, drawn, self.spread, level or self.level, log=log)
+        function   takes the parameters by name, as numbers or as arrays of draws
+        level      coverage of the interval; that of the fit by default
+        log        whether the interval is of the logarithm, for a positive quantity
+        """
+        if self.optimum is None:
+            return Estimate(None)
+        return self.optimum.measure(function, level or self.level, log=log)[0]
 
     def curve(self, name: str, C: Any, level: float | None = None) -> pd.DataFrame:
         """A derived curve of the law ('N_opt', 'D_opt') at compute C [FLOPs], with its interval."""
         C = np.atleast_1d(np.asarray(C, dtype=float))
-        found = [self.quantity(lambda c=c, **p: self.law.curve(name, c, p), level=level, log=True) for c in C]
-        columns = {"value": [e.value for e in found], "low": [e.low for e in found], "high": [e.high for e in found]}
+        points = [self.quantity(lambda c=c, **p: self.law.curve(name, c, p), level=level, log=True) for c in C]
+        columns = {side: [getattr(e, side) for e in points] for side in ("value", "low", "high")}
         return pd.DataFrame({"C": C} | columns, dtype=float)
 
     def predict(self, frame: pd.DataFrame) -> Array:
@@ -131,31 +127,22 @@ class Fit:
 
     def predict_interval(self, frame: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
         """Value, low and high for a new run at the rows of `frame`: the fit's uncertainty and the scatter of runs
-        together."""
-        from isoflop.analysis.intervals.resampling import by_size, error_of, new_run
-
+        together; NaN bounds where the fit has no draws."""
         value, columns = self.predict(frame), self._columns(frame)
         bounds = np.full((2, len(frame)), np.nan)
-        if self.spread is not None and self.noise is not None and self.problem is not None and self.u is not None:
-            raw, spreads = self.problem.objective.raw, [self.spread]
-            with np.errstate(all="ignore"):
-                if self.n_runs == self.n_rows and (sizes := by_size(self.problem, self.u)) is not None:
-                    spreads.append(sizes)
-                errors = [error_of(self.problem.at(s.draws, columns), s, raw=raw) for s in spreads]
-                # a size whose absence leaves no minimum has no say
-                error = np.fmax.reduce(errors) if np.isfinite(errors[0]).all() else errors[0]
-                bounds = new_run(value, error, self.noise.at(columns), self.spread, level, raw=raw)
+        if self.optimum is not None:
+            bounds = self.optimum.band(value, columns, level, by_run=self.n_runs == self.n_rows)
         return pd.DataFrame({"value": value, "low": bounds[0], "high": bounds[1]}, index=frame.index)
 
     def _columns(self, frame: pd.DataFrame) -> list[Array]:
         if len(self.values) < len(self.params):
-            raise FitError(f"{self.law.name} could not be fitted ({self.reason}), so it predicts nothing")
+            raise FitError(f"{self.law.name} could not be fitted ({self.explanation}), so it predicts nothing")
         missing = [c for c in self.law.columns if c not in frame]
         if missing:
             raise FitError(
                 f"{self.law.name} predicts from {', '.join(self.law.columns)}; {', '.join(missing)} not given"
             )
-        return [frame[c].to_numpy(float) for c in self.law.columns]
+        return [np.asarray(frame[c], dtype=float) for c in self.law.columns]
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each parameter and derived quantity: name, value, low, high."""
@@ -163,11 +150,11 @@ class Fit:
         return pd.DataFrame(rows)
 
     def to_json(self) -> dict[str, Any]:
-        """One entry of `fits` in the answer of `isoflop fit --json`."""
+        """One entry of `fits` in the JSON of `isoflop fit --json`; its `reason` is the reason and the notes."""
         return {
             "by": {k: v.item() if hasattr(v, "item") else v for k, v in self.by.items()},
-            "status": self.status,
-            "reason": self.reason,
+            "status": str(self.status),
+            "reason": self.explanation,
             "n_rows": self.n_rows,
             "n_runs": self.n_runs,
             "objective": self.objective,
@@ -180,15 +167,52 @@ class Fit:
             "excluded": [{"reason": reason, "rows": rows} for reason, rows in self.excluded],
         }
 
+    def save(self, path: str | Path) -> None:
+        """Write the fit as JSON, from which `load_fit` makes one that predicts the same numbers and intervals.
+
+        path   the file; of `rows` it holds the columns of the law and its target
+        """
+        from isoflop.analysis.fitting.document import write_document
+
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        write_document(Path(path), **fields)
+
+    def chart(self, column: str | None = None, level: float = 0.9) -> "alt.LayerChart | alt.FacetChart":
+        """An Altair chart: the observed points, the law through them, and its band for a new run.
+
+        column   the column of the law along the axis, by default the first that varies; other columns as in the rows
+        level    coverage of the band
+        """
+        from isoflop.analysis.fitting.chart import draw_fit
+
+        return draw_fit(self.law, self.rows, self.predict_interval, column, level)
+
+    def _repr_html_(self) -> str:
+        """The table that a notebook shows."""
+        group = ", ".join(f"{k}={v}" for k, v in self.by.items())
+        why = f": {self.reason}" if self.reason else ""
+        cells = (
+            (name, *(f"{x:.5g}" if x is not None else "" for x in (e.value, e.low, e.high)))
+            for name, e in self._all().items()
+        )
+        rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
+        intervals = "no intervals" if self.interval == "none" else f"{self.level:.0%} intervals by {self.interval}"
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
+        return (
+            f"<p><code>{escape(self.law.formula)}</code> {escape(group)}<br><b>{self.status}</b>{escape(why)}; "
+            f"{self.n_rows} rows of {self.n_runs} runs, {intervals}</p><table><thead><tr><th></th><th>value</th>"
+            f"<th>low</th><th>high</th></tr></thead><tbody>{rows}</tbody></table>"
+            + (f"<ul>{notes}</ul>" if notes else "")
+        )
+
     def _all(self) -> Mapping[str, Estimate]:
         return self.params | self.derived
 
     def __str__(self) -> str:
         group = "".join(f"  {k}={v}" for k, v in self.by.items())
         loss = self.loss if self.delta is None else f"{self.loss}({self.delta:g})"
-        # the reason of the status, without the notes that follow it
-        why = self.reason.removesuffix("; ".join(self.notes)).removesuffix("; ")
-        lines = [f"{self.law.formula}{group}", f"  status     {self.status}" + (f": {why}" if why else "")]
+        why = f": {self.reason}" if self.reason else ""
+        lines = [f"{self.law.formula}{group}", f"  status     {self.status}{why}"]
         lines += [f"  {name:<10} {e}" for name, e in self._all().items()]
         if self.objective is not None:
             reached = f"{self.starts.at_optimum} of {self.starts.tried} starts reach it"

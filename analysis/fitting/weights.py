@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.special import polygamma, psi, stdtrit
+from scipy.special import polygamma, psi
 
-from isoflop.analysis.fitting.result import TooFewRowsError
+from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.replicates import CELL, level_index
 from isoflop.analysis.tables.rows import Prepared
+from isoflop.errors import TooFewRowsError
 
 # sizes at which there must be replicates, for a slope to have a residual
 SIZES = 3
@@ -50,7 +51,7 @@ def size_noise(prepared: Prepared, column: Array) -> SizeNoise:
     cells = prepared.rows.groupby(key, dropna=False, sort=False).ngroup().to_numpy() if key else column
     table = pd.DataFrame({"cell": cells, "run": prepared.runs, "L": np.log(prepared.target)})
     table["size"], table["level"] = column, level_index(column)
-    found = []
+    sizes = []
     for _, part in table.groupby("level"):
         groups = part.groupby("cell")
         counts = groups["run"].nunique()
@@ -62,8 +63,8 @@ def size_noise(prepared: Prepared, column: Array) -> SizeNoise:
         most = again["run"].nunique() - again.groupby("run")["cell"].agg(frozenset).nunique()
         squares = float(((again["L"] - again.groupby("cell")["L"].transform("mean")) ** 2).sum())
         if squares > 0 and most > 0:
-            found.append((part["size"].mean(), np.sqrt(squares / spare), min(spare, most)))
-    size, sd, dof = np.array(found).reshape(-1, 3).T
+            sizes.append((part["size"].mean(), np.sqrt(squares / spare), min(spare, most)))
+    size, sd, dof = np.array(sizes).reshape(-1, 3).T
     return SizeNoise(size, sd, dof)
 
 
@@ -79,7 +80,7 @@ def weighted(prepared: Prepared, law: Law, weights: str) -> Prepared:
             f"there are {len(noise.size)}: add seeds, or leave --weights out"
         )
     slope, error = noise.power()
-    limit = float(stdtrit(float(noise.dof.sum()), 0.5 + LEVEL / 2))
+    limit = t_quantile(LEVEL, float(noise.dof.sum()))
     known = (
         f"seed noise goes as {name}^{slope:.2f} (standard error {error:.2f}, {noise.dof.sum():.0f} degrees of freedom)"
     )

@@ -4,9 +4,9 @@ Exponents come from N_opt = G C^a over the budgets that count, with a delete-one
 Hoffmann et al. 2022, arXiv:2203.15556, section 3. Which budgets count is in analysis/frontier/isoflop_minima.py, what a
 law then says of spending compute in analysis/frontier/allocation.py.
 
-    found = frontier(read_runs("runs.csv"), target=[1e21], inference_tokens=1e12)
-    found.budgets[["C", "N_opt", "used", "reason"]]
-    found.approaches["isoflop"].a          # Estimate(value=0.49, low=0.46, high=0.52)
+    result = frontier(read_runs("runs.csv"), target=[1e21], inference_tokens=1e12)
+    result.budgets[["C", "N_opt", "used", "reason"]]
+    result.approaches["isoflop"].a         # Estimate(value=0.49, low=0.46, high=0.52)
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.arguments import describe
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.result import Estimate, Fit, FitError
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier import allocation
 from isoflop.analysis.frontier.isoflop_minima import (
     BINS,
@@ -30,12 +32,14 @@ from isoflop.analysis.frontier.isoflop_minima import (
     powers,
     tune,
 )
-from isoflop.analysis.tables.replicates import level_index, points
-from isoflop.analysis.tables.rows import sound
+from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.tables.replicates import level_index
+from isoflop.analysis.tables.rows import usable_numbers
+from isoflop.errors import FitError
+from isoflop.files import records
 
-# budgets are rounded up to whole steps: values closer than this are one level of C
-SAME_LEVEL = 0.1
-# C/(N D) this share off six is said
+# C/(N D) that differs from 6 by more than this share gets a note
 COUNTED = 0.05
 # knobs that may have been searched at each size and budget
 KNOBS = ("lr", "batch")
@@ -43,7 +47,14 @@ KNOBS = ("lr", "batch")
 
 @dataclass(frozen=True)
 class Approach:
-    """N_opt = G C^a and D_opt ~ C^b by one approach; `reason` says why there is none, or what is weak."""
+    """N_opt = G C^a and D_opt ~ C^b by one approach.
+
+    a           exponent of the best size
+    b           exponent of the best amount of data
+    G           the best size at C = 1 [parameters]; None where there is no power
+    n_budgets   budgets that count
+    reason      why there is no power, or what is weak; empty for a sound one
+    """
 
     a: Estimate
     b: Estimate
@@ -58,8 +69,17 @@ class Approach:
 
 @dataclass(frozen=True)
 class Frontier:
-    """Every budget, used or refused, the cells whose knobs were searched, the three approaches, and what they say of
-    the budgets asked for; `deviations` and `served` are of the law, at the largest budget asked for or run."""
+    """The compute-optimal frontier by three approaches, and what they say of the budgets asked for.
+
+    budgets      a row for each budget: C, sizes, N_opt, D_opt, D_per_N, L_opt, whether it is used, and why not
+    approaches   envelope, isoflop and parametric by name
+    cells        a row for each size at a budget whose knobs were searched: the best value, whether it is on the edge
+    target       for each budget asked for and each approach: N, D, the loss with a band, the excess over the law's best
+    deviations   by the law at `C`: what a size other than the best costs
+    served       by the law: the same loss for the least compute in training and serving
+    C            the largest budget asked for, else the largest that was run [FLOPs]; None without a law
+    notes        what is odd about the runs
+    """
 
     budgets: pd.DataFrame
     approaches: dict[str, Approach] = field(default_factory=dict)
@@ -71,22 +91,19 @@ class Frontier:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The answer of `isoflop frontier --json`."""
-        said: dict[str, Any] = {
-            name: [{k: _plain(v) for k, v in row.items()} for row in getattr(self, name).to_dict("records")]
-            for name in ("budgets", "cells", "target", "deviations", "served")
-        }
+        """The document of `isoflop frontier --json`."""
+        tables = {name: records(getattr(self, name)) for name in ("budgets", "cells", "target", "deviations", "served")}
         approaches = {
             name: {"a": vars(x.a), "b": vars(x.b), "G": x.G, "n_budgets": x.n_budgets, "reason": x.reason}
             for name, x in self.approaches.items()
         }
-        return {**said, "approaches": approaches, "C": self.C, "notes": list(self.notes)}
+        return {**tables, "approaches": approaches, "C": self.C, "notes": list(self.notes)}
 
     def __str__(self) -> str:
         lines = [_table(self.budgets.drop(columns="bend")), "", "N_opt = G C^a, D_opt ~ C^b"]
         for name, x in self.approaches.items():
-            said = f"  {name:<11} a {x.a}   b {x.b}   {x.n_budgets} budgets"
-            lines.append(said + (f"; {x.reason}" if x.reason else ""))
+            reason = f"; {x.reason}" if x.reason else ""
+            lines.append(f"  {name:<11} a {x.a}   b {x.b}   {x.n_budgets} budgets{reason}")
         edges = self.cells[self.cells["edge"] != ""] if len(self.cells) else self.cells
         titled = (
             ("sizes whose best knob lies on the edge of what was tried, and that are refused", edges),
@@ -100,21 +117,21 @@ class Frontier:
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
 
 
+@describe("runs", "level", "target", "inference_tokens", options="those of `fit`, for the parametric approach")
 def frontier(
     runs: pd.DataFrame,
     *,
     level: float = 0.95,
     target: Sequence[float] = (),
     inference_tokens: float | None = None,
-    **how: Any,
+    **options: Any,
 ) -> Frontier:
-    """The three approaches on the runs of one group; `how` goes to the parametric fit.
-
-    `target` are budgets C to say N, D and L for; `inference_tokens` how many tokens will be served in all.
-    """
+    """The three approaches on the runs of one group; FitError where they lack a column or are too few."""
     table = _table_of(runs)
     tuned, cells = tune(table, KNOBS)
-    answer, parametric = _parametric(runs.loc[tuned.index[tuned["edges"] == 0]] if len(cells) else runs, level, how)
+    law_fit, parametric = _parametric(
+        runs.loc[tuned.index[tuned["edges"] == 0]] if len(cells) else runs, level, options
+    )
     approaches = {
         "envelope": _approach(tuned, np.floor(np.log10(tuned["C"]) * BINS), best_run, level),
         "isoflop": _approach(tuned, tuned["budget"], parabola, level),
@@ -122,32 +139,35 @@ def frontier(
     }
     notes = [*map(str, runs.attrs.get("notes", ()))]
     per = float((table["C"] / table["N"] / table["D"]).median())
-    if abs(per / allocation.TRAIN - 1) > COUNTED:
+    if abs(per / TRAIN - 1) > COUNTED:
         notes.append(
-            f"the law splits C as 6 N D; here C/(N D) is {per:.3g}, so its N_opt is of C {per / 6:.3g} times as large"
+            f"the law splits C as 6 N D; here C/(N D) is {per:.3g}, so its N_opt is of C {per / TRAIN:.3g} times as "
+            "large"
         )
-    found = Frontier(isoflop(tuned), approaches, cells, notes=tuple(notes))
-    if answer is None:
-        return found
-    return _say(found, answer, target, inference_tokens, level)
+    result = Frontier(isoflop(tuned), approaches, cells, notes=tuple(notes))
+    if law_fit is None:
+        return result
+    return _add_budgets(result, law_fit, target, inference_tokens, level)
 
 
-def _say(found: Frontier, answer: Fit, budgets: Sequence[float], tokens: float | None, level: float) -> Frontier:
+def _add_budgets(
+    result: Frontier, law_fit: Fit, budgets: Sequence[float], tokens: float | None, level: float
+) -> Frontier:
     """What the law says of the budgets that are asked for."""
-    C = float(max(budgets)) if budgets else float(found.budgets["C"].max())
+    C = float(max(budgets)) if budgets else float(result.budgets["C"].max())
     rows = []
     for at in budgets:
         splits: dict[str, tuple[float, float] | None] = {}
-        for name, approach in found.approaches.items():
+        for name, approach in result.approaches.items():
             N = approach.N_opt(at)
-            splits[name] = None if N is None else (N, at / allocation.TRAIN / N)
-        rows.append(allocation.target(answer, at, splits, level))
-    served = [] if tokens is None else [{"C": at, **allocation.served(answer, at, tokens)} for at in budgets or [C]]
+            splits[name] = None if N is None else (N, at / TRAIN / N)
+        rows.append(allocation.target(law_fit, at, splits, level))
+    served = [] if tokens is None else [{"C": at, **allocation.served(law_fit, at, tokens)} for at in budgets or [C]]
     return replace(
-        found,
+        result,
         C=C,
-        target=pd.concat(rows, ignore_index=True) if rows else found.target,
-        deviations=allocation.deviations(answer, C, level),
+        target=pd.concat(rows, ignore_index=True) if rows else result.target,
+        deviations=allocation.deviations(law_fit, C, level),
         served=pd.DataFrame(served),
     )
 
@@ -159,7 +179,7 @@ def _table_of(runs: pd.DataFrame) -> pd.DataFrame:
         raise FitError(
             f"a frontier needs the columns N, D, C, L; there is no {' and no '.join(missing)}: see --columns"
         )
-    rows = points(sound(runs, ["N", "D", "C", "L"]))
+    rows = usable_numbers(runs, ["N", "D", "C", "L"])
     if len(rows) < SIZES:
         raise FitError(
             f"{len(rows)} finished rows are too few for a frontier; it needs {SIZES} sizes at {BUDGETS} budgets"
@@ -167,16 +187,16 @@ def _table_of(runs: pd.DataFrame) -> pd.DataFrame:
     unit = rows["run_id"] if "run_id" in rows else pd.Series(range(len(rows)), index=rows.index)
     knobs = [k for k in KNOBS if k in rows and pd.api.types.is_numeric_dtype(rows[k]) and rows[k].notna().all()]
     table = rows[["N", "D", "C", "L", *knobs]].astype(float).assign(unit=pd.factorize(unit)[0])
-    return table.assign(budget=level_index(table["C"], SAME_LEVEL))
+    return table.assign(budget=level_index(table["C"]))
 
 
 def _approach(table: pd.DataFrame, by: pd.Series, find: Find, level: float) -> Approach:
     """Powers of C through the minima that `find` gives, with a jackknife over runs."""
-    whole, half, count = powers(table, by, find, level)
+    through_all, half, count = powers(table, by, find, level)
     none = Estimate(None)
-    if whole is None:
+    if through_all is None:
         return Approach(none, none, None, count, f"{count} budgets have an interior minimum, a power needs {BUDGETS}")
-    G, a, b = (float(v) for v in whole)
+    G, a, b = (float(v) for v in through_all)
     if half is None:
         few = "without some single run too few budgets have a minimum, so no interval"
         return Approach(Estimate(a), Estimate(b), float(np.exp(G)), count, few)
@@ -185,26 +205,22 @@ def _approach(table: pd.DataFrame, by: pd.Series, find: Find, level: float) -> A
     return Approach(*ends, float(np.exp(G)), count)
 
 
-def _parametric(runs: pd.DataFrame, level: float, how: dict[str, Any]) -> tuple[Fit | None, Approach]:
+def _parametric(runs: pd.DataFrame, level: float, options: dict[str, Any]) -> tuple[Fit | None, Approach]:
     try:
-        answer = fit(runs, "chinchilla", level=level, **how)
+        law_fit = fit(runs, "chinchilla", level=level, **options)
     except FitError as error:
         return None, Approach(Estimate(None), Estimate(None), None, 0, str(error))
     # N_opt(1) = G 6^-a: the coefficient of C and not of C/6
     with np.errstate(all="ignore"):  # a law at its bound has no best split
-        G = float(answer.law.curve("N_opt", 1.0, {k: np.float64(v) for k, v in answer.values.items()}))
-    reason = "; ".join(x for x in (answer.status if answer.status != "converged" else "", answer.reason) if x)
-    a, b = answer.derived["a"], answer.derived["b"]
+        G = float(law_fit.law.curve("N_opt", 1.0, {k: np.float64(v) for k, v in law_fit.values.items()}))
+    reason = "; ".join(
+        x for x in (law_fit.status if law_fit.status != FitStatus.CONVERGED else "", law_fit.explanation) if x
+    )
+    a, b = law_fit.derived["a"], law_fit.derived["b"]
     if not (np.isfinite(G) and G > 0):
-        return None, Approach(a, b, None, int(answer.rows["C"].nunique()), f"no best split; {reason}")
-    return answer, Approach(a, b, G, int(answer.rows["C"].nunique()), reason)
+        return None, Approach(a, b, None, int(law_fit.rows["C"].nunique()), f"no best split; {reason}")
+    return law_fit, Approach(a, b, G, int(law_fit.rows["C"].nunique()), reason)
 
 
 def _table(frame: pd.DataFrame) -> str:
     return frame.to_string(index=False, float_format="{:.4g}".format)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value.item() if hasattr(value, "item") else value

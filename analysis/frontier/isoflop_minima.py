@@ -35,7 +35,7 @@ def tune(table: pd.DataFrame, knobs: Sequence[str]) -> tuple[pd.DataFrame, pd.Da
     searched = [k for k in knobs if k in table and table.groupby(["budget", "N"])[k].nunique().max() > 1]
     if not searched:
         return table.assign(edges=0), pd.DataFrame()
-    kept, cells = [], []
+    best_rows, cells = [], []
     for (_, size), cell in table.groupby(["budget", "N"]):
         means = cell.groupby(searched)["L"].mean()
         best = dict(zip(searched, np.atleast_1d(np.array(means.idxmin(), dtype=float)), strict=True))
@@ -47,10 +47,10 @@ def tune(table: pd.DataFrame, knobs: Sequence[str]) -> tuple[pd.DataFrame, pd.Da
             if tried > 1 and best[knob] in (line[knob].min(), line[knob].max()):
                 edge.append(knob)
         mine = cell[(cell[searched] == pd.Series(best)).all(axis=1)]
-        kept.append(mine.assign(edges=len(edge)))
+        best_rows.append(mine.assign(edges=len(edge)))
         row = {"N": size, "C": float(cell["C"].mean()), **best, "L": float(means.min()), "tried": len(means)}
         cells.append(row | {"edge": ", ".join(edge)})
-    return pd.concat(kept), pd.DataFrame(cells)
+    return pd.concat(best_rows), pd.DataFrame(cells)
 
 
 def parabola(part: pd.DataFrame) -> dict[str, object]:
@@ -112,10 +112,10 @@ def powers(table: pd.DataFrame, by: pd.Series, find: Find, level: float) -> tupl
     """ln G, a and b of N_opt = G C^a, D_opt ~ C^b through what `find` gives for each group of `by`; half-widths of a
     and b by leaving out one run at a time; and how many groups count. None where there is none."""
     parts = dict(list(table.groupby(by)))
-    found = {key: find(part) for key, part in parts.items()}
-    whole = _through(list(found.values()))
-    count = sum(bool(row["used"]) for row in found.values())
-    if whole is None:
+    minima = {key: find(part) for key, part in parts.items()}
+    through_all = _through(list(minima.values()))
+    count = sum(bool(row["used"]) for row in minima.values())
+    if through_all is None:
         return None, None, count
     units, draws = table["unit"].unique(), []
     for unit in units:
@@ -125,16 +125,16 @@ def powers(table: pd.DataFrame, by: pd.Series, find: Find, level: float) -> tupl
             for key, part in parts.items()
             if (part["unit"] == unit).any()
         }
-        draws.append(_through([changed.get(key, row) for key, row in found.items()]))
+        draws.append(_through([changed.get(key, row) for key, row in minima.items()]))
     if any(x is None for x in draws):
-        return whole, None, count
+        return through_all, None, count
     values = np.array(draws, dtype=float)[:, 1:]
     error = np.sqrt((len(units) - 1) / len(units) * ((values - values.mean(0)) ** 2).sum(0))
-    return whole, t_quantile(level, len(units) - 1) * error, count
+    return through_all, t_quantile(level, len(units) - 1) * error, count
 
 
-def _through(found: list[dict[str, object]]) -> Array | None:
-    used = pd.DataFrame([row for row in found if row["used"]])
+def _through(minima: list[dict[str, object]]) -> Array | None:
+    used = pd.DataFrame([row for row in minima if row["used"]])
     if len(used) < BUDGETS or np.ptp(np.log(used["C"].to_numpy(float))) == 0:
         return None
     x = np.log(used["C"].to_numpy(float))

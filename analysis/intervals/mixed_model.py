@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.intervals.resampling import Spread
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.solving.descent import Problem
+from isoflop.analysis.solving.problem import Problem
 
 # ratios of the variance between runs to that between rows that are tried: none, and eight decades
 RATIOS = np.concatenate([[0.0], np.geomspace(1e-4, 1e4, 161)])

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.fitting.result import Estimate
+from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.dual_numbers import Array, Dual
-from isoflop.analysis.solving.descent import Problem, expand, minimise
+from isoflop.analysis.solving.descent import expand, minimise
+from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.starts import starts
 
 # starts for each point of a profile
@@ -61,9 +62,9 @@ def profile(problem: Problem, u: Array, name: str, value: float, others: int = P
     u0 = np.delete(u, index)[None]
     if others and len(problem.free) <= MOST_FREE:
         u0 = np.concatenate([u0, starts(held, others)])
-    found = float(minimise(held, u0, steps=60).objective.min())
+    least = float(minimise(held, u0, steps=60).objective.min())
     prior = problem.priors.get(name)
-    return found + (prior.weight * (value - prior.mean) ** 2 / 2 if prior else 0.0)
+    return least + (prior.weight * (value - prior.mean) ** 2 / 2 if prior else 0.0)
 
 
 def profile_intervals(problem: Problem, u: Array, level: float) -> dict[str, Estimate]:
@@ -132,9 +133,9 @@ def _derived(problem: Problem, u: Array, name: str) -> tuple[float, Array]:
     for i, (p, x) in enumerate(zip(problem.free, u, strict=True)):
         value = np.array(np.exp(x) if problem.logs[i] else x)
         duals[p] = Dual(value, {i: value if problem.logs[i] else np.array(1.0)})
-    found = problem.law.derive(duals)[name]
-    parts = found.d if isinstance(found, Dual) else {}
-    return float(getattr(found, "value", found)), np.array([float(parts.get(i, 0.0)) for i in range(len(u))])
+    quantity = problem.law.derive(duals)[name]
+    parts = quantity.d if isinstance(quantity, Dual) else {}
+    return float(getattr(quantity, "value", quantity)), np.array([float(parts.get(i, 0.0)) for i in range(len(u))])
 
 
 def _extreme(problem: Problem, u: Array, name: str, slope: Array, ceiling: float) -> float | None:

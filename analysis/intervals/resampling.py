@@ -7,7 +7,7 @@ the jackknife of a median-like estimate is known to fail (Efron 1982, The Jackkn
 instead. A resample is the same problem under other weights on its rows, so all of them are one batch of the solver.
 
     spread = jackknife(problem, u, runs)               # runs: the number of the run that each row is of
-    estimate(0.3, drawn, spread, level=0.95)   # Estimate(value=0.3, low=0.27, high=0.33)
+    bounded(0.3, drawn, spread, level=0.95)   # (Estimate(value=0.3, low=0.27, high=0.33), '')
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.fitting.result import Estimate
+from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.solving.descent import MAX_STEPS, Problem, expand, minimise
+from isoflop.analysis.solving.descent import MAX_STEPS, expand, minimise
+from isoflop.analysis.solving.problem import Problem
+from isoflop.analysis.tables.replicates import level_index
 
 METHODS = ("auto", "jackknife", "bootstrap", "mixed", "profile", "none")
 # groups of runs left out at a time where there are more runs than this; t is then on the number of groups
@@ -30,7 +32,7 @@ MOST_WORK = 200_000_000
 BATCH = 2000
 # share of the draws that may go on for ten times as long
 MOST_LEFT = 0.1
-# sizes closer than this, in ln, are one; fewer of them than this tell nothing of their scatter
+# sizes closer than this share are one; fewer of them than this tell nothing of their scatter
 SAME_SIZE, FEWEST_SIZES = 0.05, 8
 # a draw this many times the estimate, or this small a share of it, is a search that ran away
 FAR = 1e6
@@ -38,12 +40,18 @@ FAR = 1e6
 
 @dataclass(frozen=True)
 class Spread:
-    """Estimates under resampling, u (draws, free), and how their scatter becomes a standard error."""
+    """Estimates under resampling, and how their scatter becomes a standard error.
+
+    method   jackknife, bootstrap or mixed
+    draws    the optimum under each resample, u (draws, free)
+    dof      degrees of freedom of Student's t
+    units    runs left out, or resamples
+    """
 
     method: str
     draws: Array
     dof: int
-    units: int  # runs left out, or resamples
+    units: int
 
     def error(self, values: Array) -> Array:
         """Standard error of a quantity whose value under each draw is given, along the first axis."""
@@ -57,16 +65,16 @@ class Spread:
 
 def shortcuts(method: str, rows: int, free: int, n_runs: int, resamples: int) -> list[str]:
     """A note for each place where a large table is treated more coarsely than a small one."""
-    said = []
+    notes = []
     if method == "jackknife" and n_runs > MOST_GROUPS:
-        said.append(f"the {n_runs} runs are left out in {MOST_GROUPS} groups")
+        notes.append(f"the {n_runs} runs are left out in {MOST_GROUPS} groups")
     draws = min(n_runs, MOST_GROUPS) if method == "jackknife" else resamples
     if method in ("jackknife", "bootstrap") and draws * rows * free > MOST_WORK:
-        said.append(f"{draws} refits of {rows} rows are each one Newton step from the optimum")
-    return said
+        notes.append(f"{draws} refits of {rows} rows are each one Newton step from the optimum")
+    return notes
 
 
-def t_quantile(level: float, dof: int) -> float:
+def t_quantile(level: float, dof: float) -> float:
     """Two-sided quantile of Student's t."""
     from scipy.special import stdtrit
 
@@ -134,27 +142,13 @@ def _one_step(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array)
 
 
 def _refit(problem: Problem, u: Array, weights: Array) -> Array:
-    found = minimise(problem, np.broadcast_to(u, (len(weights), len(u))).copy(), weights, lam=WARM)
-    left = np.flatnonzero(~found.done & np.isfinite(found.objective))
+    ends = minimise(problem, np.broadcast_to(u, (len(weights), len(u))).copy(), weights, lam=WARM)
+    left = np.flatnonzero(~ends.done & np.isfinite(ends.objective))
     if 0 < len(left) <= MOST_LEFT * len(weights):  # a few slow ones go on; where many are, there is no interval anyway
-        longer = minimise(problem, found.u[left], weights[left], steps=10 * MAX_STEPS)
-        found.u[left], found.done[left] = longer.u, longer.done
+        longer = minimise(problem, ends.u[left], weights[left], steps=10 * MAX_STEPS)
+        ends.u[left], ends.done[left] = longer.u, longer.done
     # a search that came to no minimum is no estimate
-    return np.where(found.done[:, None], found.u, np.nan)
-
-
-def estimate(
-    value: float,
-    drawn: Array | None,
-    spread: Spread | None,
-    level: float,
-    *,
-    log: bool = False,
-    low: float = -np.inf,
-    high: float = np.inf,
-) -> Estimate:
-    """Value with its interval, inside [low, high]; a bound that the draws do not support is None."""
-    return bounded(value, drawn, spread, level, log=log, low=low, high=high)[0]
+    return np.where(ends.done[:, None], ends.u, np.nan)
 
 
 def bounded(
@@ -167,7 +161,8 @@ def bounded(
     low: float = -np.inf,
     high: float = np.inf,
 ) -> tuple[Estimate, str]:
-    """As `estimate`, and why a bound does not exist, in words (empty where both do)."""
+    """The value with its interval inside [low, high], a bound that the draws do not support being None; and in words
+    why one does not exist (empty where both do)."""
     if drawn is None or spread is None or not np.isfinite(value):
         return Estimate(value if np.isfinite(value) else None), ""
     if log and not value > 0:
@@ -186,11 +181,11 @@ def bounded(
     ends = _exponentials(centre - half, centre + half) if log else (centre - half, centre + half)
     sides = [float((far & (gaps < 0)).mean()), float((far & (gaps > 0)).mean())]
     opened = [side > allowed or not np.isfinite(end) for side, end in zip(sides, ends, strict=True)]
-    found = Estimate(
+    estimate = Estimate(
         value, None if opened[0] else float(max(ends[0], low)), None if opened[1] else float(min(ends[1], high))
     )
     why = f"{_share(max(sides), spread)} without end" if max(sides) > allowed else "its scatter is beyond any number"
-    return found, why if any(opened) else ""
+    return estimate, why if any(opened) else ""
 
 
 def _logs(drawn: Array) -> Array:
@@ -216,10 +211,7 @@ def by_size(problem: Problem, u: Array) -> Spread | None:
 
     A new run at a new size meets what the rows of one size share (its tuning, its shape), run by run as they may be.
     """
-    x = np.log(problem.columns[0])
-    order = np.argsort(x, kind="stable")
-    sizes = np.empty(len(x), dtype=np.intp)
-    sizes[order] = np.cumsum(np.diff(x[order], prepend=x[order[:1]]) > SAME_SIZE)
+    sizes = level_index(problem.columns[0], SAME_SIZE)
     if int(sizes.max()) + 1 < FEWEST_SIZES:
         return None
     return jackknife(problem, u, sizes)

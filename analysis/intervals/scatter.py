@@ -1,7 +1,7 @@
 """The scatter of runs about a law, which may grow with scale: what a prediction for a new run has to allow for.
 
 Squared residuals are a power of the law's columns (Harvey 1976, multiplicative heteroscedasticity), each exponent kept
-only where it is told from zero at 1 %, with the run as the unit; and a prediction never uses less than the pooled
+only where it differs from zero at 5 %, with the run as the unit; and a prediction never uses less than the pooled
 scatter, so that an extrapolation to where runs look quieter promises nothing.
 
     noise = scatter(residuals, columns, runs, free=5)
@@ -56,17 +56,17 @@ def scatter(residuals: Array, columns: tuple[Array, ...], runs: NDArray[np.intp]
         return flat
     size = np.log(residuals**2 + least**2)
     axes = np.log(np.stack(columns, axis=-1))
-    kept = [i for i in range(axes.shape[1]) if np.ptp(axes[:, i]) > 0]
-    while kept:
-        slopes, t = _regress(size, axes[:, kept], runs)
+    grows = [i for i in range(axes.shape[1]) if np.ptp(axes[:, i]) > 0]
+    while grows:
+        slopes, t = _regress(size, axes[:, grows], runs)
         weak = int(np.argmin(t))
-        if t[weak] > _limit(int(runs.max()) - len(kept)):
+        if t[weak] > _limit(int(runs.max()) - len(grows)):
             break
-        del kept[weak]
-    if not kept:
+        del grows[weak]
+    if not grows:
         return flat
     grown, doubt = none.copy(), none.copy()
-    grown[kept], doubt[kept] = slopes / 2, slopes / t
+    grown[grows], doubt[grows] = slopes / 2, slopes / t
     level = np.sqrt(((residuals / np.exp(axes @ grown)) ** 2).sum() / spare)
     return Noise(pooled, float(level), grown, doubt, axes.mean(0))
 
@@ -75,12 +75,12 @@ def _regress(y: Array, x: Array, runs: NDArray[np.intp]) -> tuple[Array, Array]:
     """Slopes of y on x, and their t by runs."""
     design = np.column_stack([np.ones(len(x)), x - x.mean(0)])
     inverse = np.linalg.pinv(design.T @ design)
-    found = inverse @ design.T @ y
-    score = design * (y - design @ found)[:, None]
+    coefficients = inverse @ design.T @ y
+    score = design * (y - design @ coefficients)[:, None]
     by_run = np.zeros((int(runs.max()) + 1, design.shape[1]))
     np.add.at(by_run, runs, score)
     error = np.sqrt(np.diag(inverse @ by_run.T @ by_run @ inverse))
-    return found[1:], found[1:] / np.maximum(error[1:], 1e-300)
+    return coefficients[1:], coefficients[1:] / np.maximum(error[1:], 1e-300)
 
 
 def _limit(dof: int) -> float:

@@ -104,7 +104,10 @@ class Law:
                 f"law {self.name} takes {len(self.arguments)} column(s), {self.name}({takes}), not {len(columns)}"
             )
         shown = columns != self.arguments
-        return replace(self, columns=columns, name=f"{self.name}({','.join(columns)})" if shown else self.name)
+        names = dict(zip(self.arguments, columns, strict=True))
+        formula = re.sub(rf"\b({'|'.join(map(re.escape, names))})\b", lambda match: names[match[1]], self.formula)
+        name = f"{self.name}({','.join(columns)})" if shown else self.name
+        return replace(self, columns=columns, name=name, formula=formula)
 
 
 LAWS: dict[str, Law] = {}
@@ -143,7 +146,7 @@ def law(
         if implicit:
             names = names[:-1]
         formula = " ".join(inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].split())
-        # a law of one column stands over compute until it is told otherwise
+        # a law of one column stands over compute unless another is given
         over = columns or (("C",) if names == ("x",) else names)
         name = function.__name__
         explicit = solved(function, *implicit) if implicit else function
@@ -187,13 +190,13 @@ def solved(residual: Callable[..., Any], low: str, high: str) -> Callable[..., A
     """The target at which a residual that grows with it is zero, with derivatives by the implicit function theorem."""
 
     def explicit(*columns: Any, **params: Any) -> Any:
-        plain = {k: v.value if isinstance(v, Dual) else v for k, v in params.items()}
-        shape = np.broadcast_shapes(*(np.shape(x) for x in [*columns, *plain.values()]))
-        below, above = np.broadcast_to(plain[low], shape), np.broadcast_to(plain[high], shape)
+        values = {k: v.value if isinstance(v, Dual) else v for k, v in params.items()}
+        shape = np.broadcast_shapes(*(np.shape(x) for x in [*columns, *values.values()]))
+        below, above = np.broadcast_to(values[low], shape), np.broadcast_to(values[high], shape)
         with np.errstate(all="ignore"):
             for _ in range(_HALVINGS):
                 middle = 0.5 * (below + above)
-                under = residual(*columns, middle, **plain) < 0
+                under = residual(*columns, middle, **values) < 0
                 below, above = np.where(under, middle, below), np.where(under, above, middle)
             root = 0.5 * (below + above)
             if not any(isinstance(v, Dual) for v in params.values()):

@@ -14,7 +14,7 @@ import numpy as np
 
 from isoflop.analysis.laws.catalogue import Kind
 from isoflop.analysis.laws.dual_numbers import Array, Dual
-from isoflop.analysis.solving.descent import Problem
+from isoflop.analysis.solving.problem import Problem
 
 # the first primes: bases of Halton's sequence
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29)
@@ -105,18 +105,18 @@ def _signed_least_squares(basis: Array, rest: Array, positive: list[bool]) -> Ar
     best, best_cost = np.zeros((count, size)), np.zeros(count)
     bound = [i for i in range(size) if positive[i]]
     for dropped in (c for k in range(len(bound) + 1) for c in combinations(bound, k)):
-        kept = [i for i in range(size) if i not in dropped]
-        if not kept:
+        used = [i for i in range(size) if i not in dropped]
+        if not used:
             continue
-        matrix = gram[:, kept][:, :, kept] + 1e-12 * np.eye(len(kept))
-        found = np.linalg.solve(matrix, right[:, kept, None])[:, :, 0]
-        sound = (found[:, [k for k, i in enumerate(kept) if positive[i]]] >= 0).all(-1)
+        matrix = gram[:, used][:, :, used] + 1e-12 * np.eye(len(used))
+        solution = np.linalg.solve(matrix, right[:, used, None])[:, :, 0]
+        sound = (solution[:, [k for k, i in enumerate(used) if positive[i]]] >= 0).all(-1)
         # what the fit takes off the sum of squares
-        cost = np.where(sound, -(found * right[:, kept]).sum(-1), np.inf)
+        cost = np.where(sound, -(solution * right[:, used]).sum(-1), np.inf)
         better = cost < best_cost
         best[better] = 0.0
-        for k, i in enumerate(kept):
-            best[better, i] = found[better, k]
+        for k, i in enumerate(used):
+            best[better, i] = solution[better, k]
         best_cost = np.where(better, cost, best_cost)
     coefficients: Array = best / norm
     return coefficients

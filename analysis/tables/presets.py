@@ -1,7 +1,7 @@
 """Well-known public tables, recognised by their columns: what each is called here, and a D that follows from C and N.
 
 A table is recognised only where every column of a preset is there, none of ours is, and the user has named none; what
-was recognised is said wherever the answer is.
+was recognised is a note of every result.
 
     recognise(table)   # (table with N, C, L, D, 'columns as in the points digitised from Hoffmann et al. 2022 ...')
 """

@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -38,15 +38,19 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
 }
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_CLAUSE = re.compile(rf"\s*([\w.]+)\s*(<=|>=|!=|==|=|<|>)\s*(?:'([^']*)'|\"([^\"]*)\"|({_NUMBER}))\s*")
+# `and` outside of quotes and backticks
+_AND = re.compile(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)(?=(?:[^`]*`[^`]*`)*[^`]*$)", re.IGNORECASE)
+# a name of letters, digits, dots and underscores stands bare, any other in backticks: `val loss`
+_CLAUSE = re.compile(rf"\s*(?:`([^`]+)`|([\w.]+))\s*(<=|>=|!=|==|=|<|>)\s*(?:'([^']*)'|\"([^\"]*)\"|({_NUMBER}))\s*")
 
 
 def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run: str | None = None) -> pd.DataFrame:
-    """Read a table of runs: CSV, JSON lines, Parquet, or a folder of run folders.
+    """Read a table of runs; UserError names the file, the line and the column.
 
-    `columns` maps our name to the file's name: {"N": "params"}; without it, public tables are recognised by their
-    columns, and a note says so. `run` names the column whose equal values are one run. Raises UserError that names
-    file, line and column.
+    path      a CSV (commas between fields), JSON lines or Parquet file, or a folder of run folders
+    columns   our name -> the file's name, {"N": "params"}; without it, public tables are recognised by their columns,
+              and a note says so
+    run       the column whose equal values are one run; it must be there
     """
     path = Path(path)
     table, note = (_load(path), "") if columns else recognise(_load(path))
@@ -59,20 +63,33 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
     return table
 
 
+class Condition(NamedTuple):
+    """One clause of `where`: a column, a comparison, and a number or a text."""
+
+    column: str
+    sign: str
+    value: float | str
+    shown: str  # the value as it was written
+
+
+def conditions(where: str) -> list[Condition]:
+    """The clauses of `where`, which are joined by `and`; none of an empty text. UserError where one is not sound."""
+    clauses = _AND.split(where.strip())
+    return [_condition(clause) for clause in clauses if where.strip()]
+
+
 def select(runs: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The rows that meet every clause of `where`: column, comparison, number or 'text', joined by `and`; never
-    evaluated."""
+    """The rows that meet every clause of `where`.
+
+    runs    a table with a row for each run, or for each mark of a run
+    where   clauses joined by `and`: column, comparison (= != < <= > >=), number or 'text'; a column whose name holds
+            more than letters, digits, dots and underscores stands in backticks; never evaluated as code
+    """
     keep = pd.Series(True, index=runs.index)
-    for clause in re.split(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)", where.strip(), flags=re.IGNORECASE):
-        match = _CLAUSE.fullmatch(clause)
-        if match is None:
-            raise UserError(
-                f"{clause!r} is not a condition; write column, comparison, number or 'text': family = 'mlp' and C<1e20"
-            )
-        name, sign, single, double, number = match.groups()
-        if name not in runs:
-            raise UserError(f"no column {name!r} to select on; the columns are {_list(runs.columns)}")
-        keep &= _compare(runs[name], sign, single if single is not None else double, number)
+    for condition in conditions(where) or [_condition(where)]:
+        if condition.column not in runs:
+            raise UserError(f"no column {condition.column!r} to select on; the columns are {_list(runs.columns)}")
+        keep &= _compare(runs[condition.column], condition)
     return runs[keep]
 
 
@@ -82,16 +99,31 @@ def where_is(runs: pd.DataFrame, label: Any) -> str:
     return f"{source}, line {label}" if source and runs.index.name == "line" else f"row {label}"
 
 
-def _compare(column: pd.Series, sign: str, text: str | None, number: str | None) -> pd.Series:
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    if text is not None and numeric:
-        raise UserError(f"column {column.name!r} holds numbers, not the text {text!r}; write the number without quotes")
-    if number is not None and not numeric:
+def _condition(clause: str) -> Condition:
+    match = _CLAUSE.fullmatch(clause)
+    if match is None:
         raise UserError(
-            f"column {column.name!r} holds text, not the number {number}; put it in quotes: {column.name} = '{number}'"
+            f"{clause!r} is not a condition; write column, comparison, number or 'text': family = 'mlp' and C<1e20, "
+            "a column's name with spaces in backticks"
         )
-    held = column if numeric else column.astype(str)
-    result: pd.Series = _OPERATORS[sign](held, float(number) if number is not None else text)
+    quoted, bare, sign, single, double, number = match.groups()
+    name = quoted or bare
+    text = single if single is not None else double
+    return Condition(name, sign, float(number), number) if text is None else Condition(name, sign, text, text)
+
+
+def _compare(column: pd.Series, condition: Condition) -> pd.Series:
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    _, sign, value, shown = condition
+    if isinstance(value, str) and numeric:
+        raise UserError(
+            f"column {column.name!r} holds numbers, not the text {shown!r}; write the number without quotes"
+        )
+    if not isinstance(value, str) and not numeric:
+        raise UserError(
+            f"column {column.name!r} holds text, not the number {shown}; put it in quotes: {column.name} = '{shown}'"
+        )
+    result: pd.Series = _OPERATORS[sign](column if numeric else column.astype(str), value)
     return result
 
 
@@ -105,11 +137,11 @@ def _load(path: Path) -> pd.DataFrame:
     except pd.errors.EmptyDataError:
         raise UserError(f"{path} is empty; it needs a header line and a row for each run") from None
     except pd.errors.ParserError as error:
-        raise UserError(f"{path} is not a sound CSV: {_plain(error)}; mend that line") from None
+        raise UserError(f"{path} is not a sound CSV: {_message(error)}; mend that line") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or _plain(error)}") from None
+        raise UserError(f"{path} cannot be read: {error.strerror or _message(error)}") from None
     if table.empty:
         raise UserError(f"{path} has a header and no rows; it needs a row for each run")
     return table
@@ -118,6 +150,7 @@ def _load(path: Path) -> pd.DataFrame:
 def _csv(path: Path) -> pd.DataFrame:
     # a short row is filled with NaN, a long one is an error; "inf" and "nan" are read as numbers and judged where they
     # are used
+    _check_separator(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
@@ -128,6 +161,17 @@ def _csv(path: Path) -> pd.DataFrame:
             ) from None
     table.index = pd.RangeIndex(2, len(table) + 2, name="line")
     return table.dropna(how="all")
+
+
+def _check_separator(path: Path) -> None:
+    """UserError where the header has no comma and another separator: numbers there may have decimal commas too."""
+    with path.open(encoding="utf-8-sig") as file:
+        header = file.readline()
+    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+        if sign in header and "," not in header:
+            raise UserError(
+                f"{path} has {name} between its fields; save it with commas between fields and points in numbers"
+            )
 
 
 def _folder(path: Path) -> pd.DataFrame:
@@ -163,7 +207,7 @@ def _parquet(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path, engine="pyarrow")
     except pyarrow.ArrowException as error:
-        raise UserError(f"{path} is not sound Parquet: {_plain(error).splitlines()[0]}; write it again") from None
+        raise UserError(f"{path} is not sound Parquet: {_message(error).splitlines()[0]}; write it again") from None
     table.index = pd.RangeIndex(1, len(table) + 1)
     return table
 
@@ -176,7 +220,7 @@ def _rename(table: pd.DataFrame, columns: dict[str, str], path: Path) -> pd.Data
         if theirs not in table:
             raise UserError(f"{path} has no column {theirs!r} for {ours}; it has {_list(table.columns)}")
     taken = {ours: theirs for ours, theirs in columns.items() if ours != theirs}
-    # a column that already bears one of our names gives way to the one it is told to be
+    # a column that already bears one of our names gives way to the column that was named
     table = table.drop(columns=[ours for ours in taken if ours in table and ours not in taken.values()])
     return table.assign(**{ours: table[theirs] for ours, theirs in taken.items()})
 
@@ -201,5 +245,5 @@ def _list(names: Any, most: int = 30) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _plain(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error).replace("Error tokenizing data. C error: ", "").strip().rstrip(".")

@@ -10,29 +10,30 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from isoflop.analysis.tables.rows import usable
+
+points = usable  # the name that claims and the report call it by
+
 # what makes two runs replicates of one another: all of these equal, the seed not
 CELL = ("family", "data", "width", "depth", "batch", "lr", "rung", "N", "D", "mark")
 # budgets are rounded up to whole steps: values closer than this are one level of an axis
 SAME_LEVEL = 0.1
+# levels of a column from which a law over it is worth fitting
+LEVELS = 3
 
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """Spread of ln L over seeds: `sd` pooled over replicated cells on `df` degrees of freedom; None without any."""
+    """What seeds alone make of the loss.
+
+    sd      standard deviation of ln L over seeds, pooled over replicated cells; None without any
+    df      its degrees of freedom
+    cells   a row for each replicated cell: what is equal in it, n runs, sd
+    """
 
     sd: float | None
     df: int
     cells: pd.DataFrame
-
-
-def points(runs: pd.DataFrame) -> pd.DataFrame:
-    """The finished rows with a loss, each measured point of a run once, however often its row was copied."""
-    kept = runs[runs["status"] == "ok"] if "status" in runs else runs
-    kept = kept[kept["L"].notna()]
-    if "run_id" not in kept:
-        return kept
-    key = [c for c in ("run_id", "mark", "N", "D") if c in kept]
-    return kept.drop_duplicates(subset=key)
 
 
 def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.int64]:
@@ -47,7 +48,7 @@ def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.
 
 def seed_noise(runs: pd.DataFrame) -> SeedNoise:
     """Standard deviation of ln L over seeds, pooled over the cells that have at least two runs."""
-    rows = points(runs)
+    rows = usable(runs)
     key = [c for c in CELL if c in rows]
     rows = rows.assign(ln_L=np.log(rows["L"].astype(float)))
     grouped = rows.groupby(key, dropna=False)["ln_L"]
@@ -57,3 +58,17 @@ def seed_noise(runs: pd.DataFrame) -> SeedNoise:
     if df == 0:
         return SeedNoise(None, 0, cells)
     return SeedNoise(float(np.sqrt(((cells["n"] - 1) * cells["sd"] ** 2).sum() / df)), df, cells)
+
+
+def seeds_by_level(rows: pd.DataFrame, axis: str) -> pd.Series:
+    """The most seeds that one cell has at each level of the axis, greatest first."""
+    key = [c for c in CELL if c in rows]
+    unit = "seed" if "seed" in rows else key[0]
+    cells = rows.assign(_level=level_index(rows[axis])).groupby([*key, "_level"], dropna=False)[unit].nunique()
+    return cells.groupby("_level").max().sort_values(ascending=False)
+
+
+def choose_law(rows: pd.DataFrame) -> str | None:
+    """The law that suits what varies at LEVELS or more levels: of N and D, of one of them, or none."""
+    varies = [c for c in ("N", "D") if c in rows and rows[c].notna().all() and len(set(level_index(rows[c]))) >= LEVELS]
+    return "chinchilla" if len(varies) == 2 else f"power_offset({varies[0]})" if varies else None

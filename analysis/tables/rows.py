@@ -1,8 +1,10 @@
 """From a table to what a fit stands on: the rows, those left out and why, the runs they belong to.
 
-A row of ours that failed is left out with its reason; a number that cannot be (a loss of zero, a missing size) in any
-other row is an error that names the file, the line and the column, for a fit must not choose its data in silence.
+Which rows are usable is decided here, once, for fits, claims, frontiers, plans and reports alike. A row that failed is
+left out with its reason; a number that cannot be (a loss of zero, a missing size) in any other row of a fit is an error
+that names the file, the line and the column, for a fit must not choose its data in silence.
 
+    rows = usable(read_runs("runs.csv"))                # finished, with a loss, each measured point once
     prepared = prepare(read_runs("runs.csv"), get_law("chinchilla"))
     prepared.excluded     # [('status is diverged', 2)]
 """
@@ -15,10 +17,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.tables.read import where_is
+from isoflop.errors import FitError
 
 # columns that, where they differ inside one group, make it a mixture
 _MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
@@ -28,7 +31,17 @@ _UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions"}
 
 @dataclass(frozen=True)
 class Prepared:
-    """The rows of a fit, as columns of numbers; `runs` is the number of each row's run."""
+    """The rows of a fit as columns of numbers.
+
+    rows       the usable rows themselves
+    columns    the columns of the law, in its order, (rows,) each
+    target     what it predicts, (rows,)
+    runs       the number of each row's run, (rows,)
+    n_runs     how many runs there are
+    excluded   (reason, rows) for each kind of row that was left out
+    notes      what is odd about the rows
+    scale      of each row's residual, (rows,), where rows are weighed
+    """
 
     rows: pd.DataFrame
     columns: tuple[Array, ...]
@@ -37,17 +50,17 @@ class Prepared:
     n_runs: int
     excluded: list[tuple[str, int]]
     notes: list[str]
-    scale: Array | None = None  # of each row's residual, where rows are weighed
+    scale: Array | None = None
 
     def part(self, most: int) -> "Prepared":
         """These rows, or at most `most` of them evenly taken."""
         if len(self.target) <= most:
             return self
-        kept = np.arange(0, len(self.target), -(-len(self.target) // most))
-        names, codes = np.unique(self.runs[kept], return_inverse=True)
-        columns = tuple(c[kept] for c in self.columns)
-        scale = None if self.scale is None else self.scale[kept]
-        return replace(self, columns=columns, target=self.target[kept], runs=codes, n_runs=len(names), scale=scale)
+        part = np.arange(0, len(self.target), -(-len(self.target) // most))
+        names, codes = np.unique(self.runs[part], return_inverse=True)
+        columns = tuple(c[part] for c in self.columns)
+        scale = None if self.scale is None else self.scale[part]
+        return replace(self, columns=columns, target=self.target[part], runs=codes, n_runs=len(names), scale=scale)
 
 
 def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
@@ -59,19 +72,92 @@ def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
             f"{law.name} needs the columns {', '.join(needed)}; {_source(runs)} has no {' and no '.join(missing)}: "
             f"name it, as in --columns {missing[0]}=its_name (there are {_columns(runs)})"
         )
-    rows, excluded = _ours(runs)
+    rows, excluded = split_usable(runs)
     if rows.empty:
-        left = "; ".join(f"{n}: {reason}" for reason, n in excluded)
-        raise FitError(f"{_source(runs)} has no rows to fit" + (f" (left out {left})" if left else "; it is empty"))
+        raise FitError(no_rows(runs, excluded))
     values = {c: _positive(rows, c) for c in dict.fromkeys(needed)}
     codes, n_runs = number_runs(rows, run)
     columns = tuple(values[c] for c in law.columns)
     return Prepared(rows, columns, values[law.target], codes, n_runs, excluded, _notes(rows))
 
 
-def sound(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The finished rows with these columns as numbers above zero; FitError that names the row where one is not."""
-    rows, _ = _ours(runs)
+def no_rows(runs: pd.DataFrame, excluded: Sequence[tuple[str, int]]) -> str:
+    """The sentence about a table none of whose rows can be used."""
+    left = "; ".join(f"{n}: {reason}" for reason, n in excluded)
+    return f"{_source(runs)} has no rows to fit{f' (left out {left})' if left else '; it is empty'}"
+
+
+def numeric(runs: pd.DataFrame, columns: Sequence[str] = ("N", "D", "C", "L")) -> pd.DataFrame:
+    """The table with these columns, as far as it has them, as numbers.
+
+    FitError where no row can be used, or where a usable row has a value that is no number above 0; blanks may stay.
+    """
+    rows, excluded = split_usable(runs)
+    if rows.empty:
+        raise FitError(no_rows(runs, excluded))
+    present = [c for c in columns if c in runs]
+    for name in present:
+        _positive(rows[rows[name].notna()], name)
+    return runs.assign(**{name: pd.to_numeric(runs[name], errors="coerce") for name in present})
+
+
+def finished(runs: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether each row is of a run that left a result, (rows,): its status is ok, or blank as in a foreign table."""
+    if "status" not in runs:
+        return np.ones(len(runs), dtype=bool)
+    status = runs["status"].where(runs["status"].notna(), "ok").astype(str).str.strip()
+    return np.asarray(status.isin(["", "ok"]), dtype=bool)
+
+
+def usable(runs: pd.DataFrame, columns: Sequence[str] = ("L",)) -> pd.DataFrame:
+    """The rows that count: finished (a blank status is ok), a value in each of `columns`, each measured point once.
+
+    Index and attrs are those of `runs`; a column that is not there raises KeyError.
+    """
+    return split_usable(runs, columns)[0]
+
+
+def split_usable(runs: pd.DataFrame, columns: Sequence[str] = ()) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
+    """The usable rows, and how many others there are for each reason.
+
+    A point is known by (run_id, mark, N, D), whatever else a copy of its row says; where rows have no run_id, or
+    neither mark nor D to tell the points of a run apart, only an exact copy is one.
+    """
+    excluded = []
+    if "status" in runs:
+        ok = finished(runs)
+        statuses = runs["status"][~ok].astype(str).value_counts().sort_index()
+        excluded += [(f"status is {status}", int(count)) for status, count in statuses.items()]
+        runs = runs[ok]
+    empty = runs[list(columns)].isna().any(axis=1).to_numpy()
+    named = np.zeros(len(runs), dtype=bool)
+    if "run_id" in runs and {"mark", "D"} & set(runs.columns):
+        named = runs["run_id"].notna().to_numpy()
+    key = [c for c in ("run_id", "mark", "N", "D") if c in runs]
+    again = ~empty & named
+    again[again] = _repeated(runs.loc[again, key])
+    exact = ~empty & ~named
+    exact[exact] = _repeated(runs[exact])
+    reasons = (
+        (empty, f"no value of {' or '.join(columns)}"),
+        (again, "repeats a point of the same run"),
+        (exact, "repeats another row exactly"),
+    )
+    excluded += [(reason, int(rows.sum())) for rows, reason in reasons if rows.any()]
+    return runs[~(empty | again | exact)], excluded
+
+
+def _repeated(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether each row repeats one above it, (rows,)."""
+    try:
+        return rows.duplicated().to_numpy()
+    except TypeError:  # a column of lists or dicts cannot be compared
+        return np.zeros(len(rows), dtype=bool)
+
+
+def usable_numbers(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The usable rows with these columns as numbers above zero; FitError that names the row where one is not."""
+    rows = usable(runs, ())
     return rows.assign(**{c: _positive(rows, c) for c in dict.fromkeys(columns)})
 
 
@@ -93,23 +179,6 @@ def _source(runs: pd.DataFrame) -> str:
 
 def _columns(runs: pd.DataFrame) -> str:
     return ", ".join(map(str, list(runs.columns)[:30]))
-
-
-def _ours(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
-    """The rows without failed runs and exact repetitions, and how many were left out for what reason."""
-    excluded = []
-    if "status" in runs:
-        status = runs["status"].fillna("ok").astype(str)
-        excluded += [(f"status is {s}", int(n)) for s, n in status[status != "ok"].value_counts().sort_index().items()]
-        runs = runs[status == "ok"]
-    try:
-        again = runs.duplicated()
-    except TypeError:  # a column of lists or dicts cannot be compared
-        return runs, excluded
-    if again.any():
-        excluded.append(("repeats another row exactly", int(again.sum())))
-        runs = runs[~again]
-    return runs, excluded
 
 
 def _positive(rows: pd.DataFrame, name: str) -> Array:
@@ -145,19 +214,21 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     if {"N", "D", "C"} <= set(rows.columns):
         N, D, C = (pd.to_numeric(rows[name], errors="coerce") for name in ("N", "D", "C"))
         ratio = float((C / N / D).median())
-        # training takes about 6 FLOPs for each parameter and target, attention and lookup move that by less than this
+        # attention and lookup move C/(N D) from 6 by less than this
         if not 0.1 < ratio < 1000:
-            notes.append(f"C/(N D) is {ratio:.3g} where about 6 is expected: a column is in another unit{_unit(ratio)}")
+            notes.append(
+                f"C/(N D) is {ratio:.3g} where about {TRAIN:g} is expected: a column is in another unit{_unit(ratio)}"
+            )
     return notes
 
 
 def _unit(ratio: float) -> str:
     """Which unit would explain C/(N D), where one does."""
     for factor, name in _UNITS.items():
-        if 0.3 < ratio / 6 / factor < 3:
+        if 0.3 < ratio / TRAIN / factor < 3:
             return f", such as N or D in {name}"
     for one, first in _UNITS.items():
         for other, second in _UNITS.items():
-            if one <= other and 0.3 < ratio / 6 / one / other < 3:
+            if one <= other and 0.3 < ratio / TRAIN / one / other < 3:
                 return f", such as N in {first} and D in {second}"
     return ""

@@ -17,25 +17,41 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.result import FitError
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.replicates import level_index, points
+from isoflop.analysis.tables.replicates import level_index
+from isoflop.analysis.tables.rows import usable
+from isoflop.errors import FitError
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One hold-out: fitted up to `cut` on the axis; `errors` has one row per larger run, or `reason` says why not."""
+    """One hold-out.
+
+    cut      the largest fitted value of the axis
+    n_runs   runs that were fitted
+    status   of the fit; refused where there is none
+    reason   why the status; empty where it is converged
+    errors   a row for each held-out row: predicted, low, high, the baselines line and last, and the error of each in
+             ln L (NaN where there is no fit)
+    """
 
     cut: float
     n_runs: int
-    status: str
+    status: FitStatus
     reason: str
     errors: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class Backtest:
-    """The folds of a rolling hold-out, from the smallest fitted part to the one that leaves only the largest out."""
+    """A rolling hold-out.
+
+    law     the law's name
+    axis    the column along which larger runs are held out
+    level   coverage of the prediction intervals
+    folds   from the smallest fitted part to the one that leaves only the largest level out
+    """
 
     law: str
     axis: str
@@ -82,7 +98,9 @@ def last_value(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], 
     return np.asarray(top["L"].to_numpy(float)[nearest])
 
 
-def hold_out(train: pd.DataFrame, test: pd.DataFrame, law: str, *, axis: str, level: float = 0.9, **how: Any) -> Fold:
+def hold_out(
+    train: pd.DataFrame, test: pd.DataFrame, law: str, *, axis: str, level: float = 0.9, **options: Any
+) -> Fold:
     """Fit `law` on `train`, predict `test`: predicted, low, high, the baselines, and each one's error in ln L."""
     cut = float(train[axis].max())
     columns = get_law(law).columns
@@ -90,26 +108,28 @@ def hold_out(train: pd.DataFrame, test: pd.DataFrame, law: str, *, axis: str, le
     out["line"] = log_line(train, test, columns)
     out["last"] = last_value(train, test, columns, axis)
     try:
-        fitted = fit(train, law, **how)
+        fitted = fit(train, law, **options)
         band = fitted.predict_interval(test, level=level)
         status, reason, n_runs = fitted.status, fitted.reason, fitted.n_runs
         out["predicted"], out["low"], out["high"] = (np.asarray(band[c], dtype=float) for c in ("value", "low", "high"))
     except FitError as error:
-        status, reason, n_runs = "refused", str(error), len(train)
+        status, reason, n_runs = FitStatus.REFUSED, str(error), len(train)
         out["predicted"] = out["low"] = out["high"] = np.nan
     for guess, name in (("predicted", "error"), ("line", "error_line"), ("last", "error_last")):
         out[name] = np.log(out[guess].astype(float)) - np.log(out["L"].astype(float))
     return Fold(cut, n_runs, status, reason, out.reset_index(drop=True))
 
 
-def backtest(runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, level: float = 0.9, **how: Any) -> Backtest:
+def backtest(
+    runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, level: float = 0.9, **options: Any
+) -> Backtest:
     """Roll the hold-out along `axis` (D, N or C): at most `folds` cuts over its larger half, the last before the top.
 
-    `runs` are those of one group; `how` goes to `fit`. A cut leaves more different points to fit than the law has
+    `runs` are those of one group; `options` go to `fit`. A cut leaves more different points to fit than the law has
     parameters, since a curve through all its points says nothing of the next; only the last cut is always made.
     FitError where the axis has fewer than three levels.
     """
-    rows = points(runs)
+    rows = usable(runs)
     index = level_index(rows[axis]) if len(rows) else np.zeros(0, dtype=np.int64)
     top = int(index.max(initial=-1))
     if top < 2:
@@ -123,5 +143,5 @@ def backtest(runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, level: 
     ]
     first = max((top - 1) // 2, min([*enough, top - 1]))
     cuts = sorted({round(k) for k in np.linspace(first, top - 1, min(folds, top - first))})
-    done = tuple(hold_out(rows[index <= k], rows[index > k], law, axis=axis, level=level, **how) for k in cuts)
+    done = tuple(hold_out(rows[index <= k], rows[index > k], law, axis=axis, level=level, **options) for k in cuts)
     return Backtest(law, axis, level, done)

@@ -1,7 +1,7 @@
 """Laws compared by what they say of runs they have not seen, beside naive guesses and the noise of seeds.
 
-Every law is fitted to the smaller runs and asked for the larger ones, at several cuts along an axis or at one that is
-given; the straight line through the logarithms and the last value seen are asked too. In-sample error plays no part in
+Every law is fitted to the smaller runs and predicts the larger ones, at several cuts along an axis or at one that is
+given; so do the straight line through the logarithms and the last value seen. In-sample error plays no part in
 the order; where runs are replicated, lack of fit is tested beside it.
 
     comparison = compare(runs, ["power", "chinchilla", "bnsl"], axis="C")
@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.result import FitError
+from isoflop.analysis.arguments import describe
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.read import select
-from isoflop.analysis.tables.replicates import points, seed_noise
-from isoflop.analysis.tables.rows import sound
+from isoflop.analysis.tables.replicates import seed_noise
+from isoflop.analysis.tables.rows import usable_numbers
 from isoflop.analysis.testing.backtest import Fold, backtest, hold_out
 from isoflop.analysis.testing.lack_of_fit import LackOfFit, lack_of_fit
+from isoflop.errors import FitError
+from isoflop.files import records
 
 # the guesses that a law has to beat
 BASELINES = {"error_line": "line without E", "error_last": "last value"}
@@ -29,8 +32,16 @@ BASELINES = {"error_line": "line without E", "error_last": "last value"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """A row for each law and baseline, best first; the noise of seeds (sd of ln L, None without replicates); for each
-    law the test of its form against replicates; laws that could not be fitted, and what was noted on reading."""
+    """Laws by how well they predict held-out runs.
+
+    axis      the column along which the larger runs were held out
+    table     a row for each law and baseline, best first: law, rmsle (root mean square of ln(predicted / observed)),
+              bias, worst, coverage of 90 % bands, reach (times the largest fitted), held_out rows, folds, status
+    seed_sd   standard deviation of ln L over seeds; None without replicates
+    refused   law -> why it could not be fitted
+    lack      law -> the test of its form against replicates
+    notes     what was noted on reading
+    """
 
     axis: str
     table: pd.DataFrame
@@ -40,17 +51,13 @@ class Comparison:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The answer of `isoflop compare --json`."""
-        rows = [
-            {str(k): None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
-            for row in self.table.to_dict("records")
-        ]
+        """The document of `isoflop compare --json`."""
+        rows = records(self.table)
         refused = [{"law": law, "reason": reason} for law, reason in self.refused.items()]
         for row in rows:
             if row["law"] in self.lack:
                 row["lack_of_fit"] = self.lack[row["law"]].to_json()
-        said = {"laws": rows, "refused": refused, "notes": list(self.notes)}
-        return {"axis": self.axis, "seed_sd": self.seed_sd} | said
+        return {"axis": self.axis, "seed_sd": self.seed_sd, "laws": rows, "refused": refused, "notes": list(self.notes)}
 
     def __str__(self) -> str:
         shown = self.table.assign(
@@ -71,25 +78,26 @@ class Comparison:
 
     def _forms(self) -> list[str]:
         """The tests of form, as one line where none could be made."""
-        said = {name: str(test) for name, test in self.lack.items()}
-        if len(set(said.values())) == 1 and len(said) > 1:
-            return [f"lack of fit: {next(iter(said.values()))}"]
-        return [f"lack of fit of {name}: {text}" for name, text in said.items()]
+        texts = {name: str(test) for name, test in self.lack.items()}
+        if len(set(texts.values())) == 1 and len(texts) > 1:
+            return [f"lack of fit: {next(iter(texts.values()))}"]
+        return [f"lack of fit of {name}: {text}" for name, text in texts.items()]
 
 
+@describe("runs", "laws", "axis", "holdout", "folds", options="those of `fit`")
 def compare(
-    runs: pd.DataFrame, laws: Sequence[str], *, axis: str = "C", holdout: str = "", folds: int = 6, **how: Any
+    runs: pd.DataFrame, laws: Sequence[str], *, axis: str = "C", holdout: str = "", folds: int = 6, **options: Any
 ) -> Comparison:
-    """Compare `laws` by a rolling hold-out along `axis`, or by the rows of the condition `holdout`; `how` goes to fit.
+    """Compare laws by a rolling hold-out along an axis, or by one cut.
 
-    A law that cannot be fitted at any cut is in `refused` with the reason.
+    A law that cannot be fitted at any cut is in `refused` with the reason; FitError where none can be.
     """
     if axis not in runs:
         raise FitError(f"no column {axis!r} to hold out along; choose --axis from {', '.join(map(str, runs.columns))}")
     columns = [axis, "L", *(c for law in laws for c in get_law(law).columns if c in runs)]
     if "L" not in runs:
         raise FitError("a comparison needs the column L; name it, as in --columns L=its_name")
-    runs = sound(runs, columns)
+    runs = usable_numbers(runs, columns)
     rows, refused = [], {}
     baselines: dict[str, pd.DataFrame] = {}
     for law in laws:
@@ -99,14 +107,14 @@ def compare(
             continue
         try:
             with np.errstate(all="ignore"):  # a naive guess far away may leave the doubles: it is infinitely wrong
-                found = _folds(runs, law, axis, holdout, folds, how)
+                tested = _folds(runs, law, axis, holdout, folds, options)
         except FitError as error:
             refused[name] = str(error)
             continue
-        errors = pd.concat([f.errors for f in found], ignore_index=True)
-        fitted = [f for f in found if f.status != "refused"]
+        errors = pd.concat([f.errors for f in tested], ignore_index=True)
+        fitted = [f for f in tested if f.status != FitStatus.REFUSED]
         if not fitted:
-            refused[name] = found[-1].reason
+            refused[name] = tested[-1].reason
             continue
         rows.append(_row(name, errors, "error", len(fitted), fitted[-1].status))
         baselines.setdefault(",".join(get_law(law).columns), errors)
@@ -117,18 +125,18 @@ def compare(
     if not rows:
         raise FitError("; ".join(f"{law}: {reason}" for law, reason in refused.items()))
     table = pd.DataFrame(rows).sort_values("rmsle", ignore_index=True)
-    lack = {
-        get_law(law).name: lack_of_fit(points(runs), law, **how) for law in laws if get_law(law).name not in refused
-    }
+    lack = {get_law(law).name: lack_of_fit(runs, law, **options) for law in laws if get_law(law).name not in refused}
     return Comparison(axis, table, seed_noise(runs).sd, refused, lack, tuple(runs.attrs.get("notes", ())))
 
 
-def _folds(runs: pd.DataFrame, law: str, axis: str, holdout: str, folds: int, how: dict[str, Any]) -> tuple[Fold, ...]:
+def _folds(
+    runs: pd.DataFrame, law: str, axis: str, holdout: str, folds: int, options: dict[str, Any]
+) -> tuple[Fold, ...]:
     missing = [c for c in get_law(law).columns if c not in runs]
     if missing:
         raise FitError(f"it needs the columns {', '.join(get_law(law).columns)}, and there is no {', '.join(missing)}")
     if not holdout:
-        return backtest(runs, law, axis=axis, folds=folds, **how).folds
+        return backtest(runs, law, axis=axis, folds=folds, **options).folds
     test = select(runs, holdout)
     train = runs.drop(index=test.index)
     if test.empty or train.empty:
@@ -136,7 +144,7 @@ def _folds(runs: pd.DataFrame, law: str, axis: str, holdout: str, folds: int, ho
         raise FitError(
             f"--holdout {holdout!r} takes {part} of the {len(runs)} rows; it must leave some to fit and some to test"
         )
-    return (hold_out(train, test, law, axis=axis, **how),)
+    return (hold_out(train, test, law, axis=axis, **options),)
 
 
 def _row(name: str, errors: pd.DataFrame, key: str, folds: int, status: str) -> dict[str, Any]:

@@ -19,18 +19,23 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.diagnose import runs_needed
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.replicates import CELL
 from isoflop.analysis.tables.rows import number_runs
+from isoflop.errors import FitError
 
-# a law whose test falls below this is said not to fit
+# a law does not fit where p of its test is below this
 LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class LackOfFit:
-    """p of the test; for each stratum (runs, marks) its F and degrees of freedom; or `reason` why there is none."""
+    """The test of a law's form against replicates.
+
+    p        of the test; None where there is none
+    strata   runs, and marks within runs -> F and its two degrees of freedom
+    reason   why there is no test; empty where there is one
+    """
 
     p: float | None
     strata: dict[str, tuple[float, int, int]]
@@ -40,8 +45,8 @@ class LackOfFit:
         if self.p is None:
             return self.reason
         parts = ", ".join(f"F({a}, {b}) = {F:.3g} between {name}" for name, (F, a, b) in self.strata.items())
-        verdict = "the form is off by more than the noise of seeds" if self.p < LEVEL else "no lack of fit is seen"
-        return f"p = {self.p:.2g} ({parts}): {verdict}"
+        finding = "the form is off by more than the noise of seeds" if self.p < LEVEL else "no lack of fit is seen"
+        return f"p = {self.p:.2g} ({parts}): {finding}"
 
     def to_json(self) -> dict[str, Any]:
         """As `isoflop compare --json` has it."""
@@ -49,28 +54,28 @@ class LackOfFit:
         return {"p": self.p, "strata": strata, "reason": str(self)}
 
 
-def lack_of_fit(runs: pd.DataFrame, law: str, *, run: str | None = None, **how: Any) -> LackOfFit:
+def lack_of_fit(runs: pd.DataFrame, law: str, *, run: str | None = None, **options: Any) -> LackOfFit:
     """Fit `law` by least squares of log residuals and set its error against that of replicates.
 
-    `how` goes to fit; what it says of the loss does not count here.
+    `options` go to fit; what they say of the loss does not count here.
     """
     from scipy.special import fdtrc
 
     try:
-        answer = fit(runs, law, run=run, **(how | {"loss": "l2", "interval": "none"}))
+        result = fit(runs, law, run=run, **(options | {"loss": "l2", "interval": "none"}))
     except FitError as error:
         return LackOfFit(None, {}, f"untested: {error}")
-    assert answer.problem is not None
-    assert answer.u is not None
-    codes, _ = number_runs(answer.rows, run)
+    optimum = result.optimum
+    assert optimum is not None, "fit raises where there is no optimum"
+    codes, _ = number_runs(result.rows, run)
     with np.errstate(all="ignore"):  # as in the fit itself
-        r = answer.problem.residuals(answer.u[None])[0]
-        alone = runs_needed(answer.problem, answer.u, codes) - 2
-    strata = _strata(r, codes, _cells(answer.rows), alone, len(answer.u) - alone)
+        r = optimum.problem.residuals(optimum.u[None])[0]
+        alone = runs_needed(optimum.problem, optimum.u, codes) - 2
+    strata = _strata(r, codes, _cells(result.rows), alone, len(optimum.u) - alone)
     if not strata:
         return LackOfFit(None, {}, "untested: no two runs differ only in their seed, or they repeat exactly")
-    found = [float(fdtrc(a, b, F)) for F, a, b in strata.values()]
-    return LackOfFit(min(1.0, len(found) * min(found)), strata)
+    p = [float(fdtrc(a, b, F)) for F, a, b in strata.values()]
+    return LackOfFit(min(1.0, len(p) * min(p)), strata)
 
 
 def _cells(rows: pd.DataFrame) -> NDArray[np.intp]:
@@ -82,7 +87,7 @@ def _cells(rows: pd.DataFrame) -> NDArray[np.intp]:
 def _strata(
     r: Array, runs: NDArray[np.intp], cells: NDArray[np.intp], alone: int, within: int
 ) -> dict[str, tuple[float, int, int]]:
-    """F and its degrees of freedom between runs, of which `alone` parameters are told, and between marks."""
+    """F and its degrees of freedom between runs, which determine `alone` parameters, and between marks."""
     table = pd.DataFrame({"r": r, "run": runs, "cell": cells})
     table["group"] = table["run"].map(table.groupby("run")["cell"].agg(frozenset))
     table["mean"] = table.groupby("run")["r"].transform("mean")
@@ -93,10 +98,10 @@ def _strata(
         "runs": ("mean", "group", n_groups - alone, n_runs - n_groups),
         "marks": ("off", "cell", n_cells - n_groups - within, n_rows - n_runs - n_cells + n_groups),
     }
-    found = {}
+    strata = {}
     for name, (value, key, spare, pure) in parts.items():
         shared = table.groupby(key)[value].transform("mean")
         error = float(((table[value] - shared) ** 2).sum())
         if spare > 0 and pure > 0 and error > 1e-24 * n_rows:
-            found[name] = (float((shared**2).sum()) / spare / (error / pure), spare, pure)
-    return found
+            strata[name] = (float((shared**2).sum()) / spare / (error / pure), spare, pure)
+    return strata

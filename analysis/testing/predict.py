@@ -1,9 +1,9 @@
-"""What a fitted law says of a run that has not been made: its loss with a band, and the best size for a budget.
+"""Predictions of a fitted law for a run that has not been made: its loss with a band, the best size for a budget.
 
-answer = predict(fit(runs, "chinchilla"), {"C": 1e21})
-answer["L"], answer["N_opt"]     # Estimate(...) each
-predict(answer_of_fit, {"N": 1e9, "D": 2e10})["L"]
-predict(answer_of_fit, {"C": 1e21, "N": 1e9})["excess"]   # what another size than the best one costs
+result = fit(runs, "chinchilla")
+predict(result, {"C": 1e21})["N_opt"]               # Estimate(...)
+predict(result, {"N": 1e9, "D": 2e10})["L"]
+predict(result, {"C": 1e21, "N": 1e9})["excess"]    # what another size than the best one costs
 """
 
 from collections.abc import Mapping
@@ -12,25 +12,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.result import Estimate, Fit, FitError
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.settings import check_level
+from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.laws.flops import TRAIN
+from isoflop.errors import FitError
 
-# training takes 6 FLOPs for each parameter and target (Kaplan et al. 2020, arXiv:2001.08361, section 2.1)
-FLOPS = 6.0
 
+def predict(fit: Fit, at: Mapping[str, float], level: float = 0.9) -> dict[str, Any]:
+    """Estimates at one place: the target for a new run; with C alone, the best N and D for it too.
 
-def predict(answer: Fit, at: Mapping[str, float], level: float = 0.9) -> dict[str, Any]:
-    """Estimates at the columns `at`: the target for a new run; with C alone, the best N and D for it too.
+    fit     a fitted law, from `fit` or `load_fit`
+    at      columns of the law and numbers above 0, {"N": 1e9, "D": 2e10}; or {"C": 1e21} for the best split; or C and
+            one of N and D, for what another split costs
+    level   coverage of the band of a new run
 
-    Raises FitError where the law needs other columns.
+    Gives `at` (the columns of the law), `reach` (how far each lies beyond the largest fitted), the target by its name,
+    and for a budget N_opt, D_opt and the `excess` over the best split, Estimates all. FitError where the law needs
+    other columns, or a number cannot be.
     """
-    law = answer.law
+    check_place(at, level)
+    law = fit.law
     point: dict[str, Any] = dict(at)
     best: dict[str, Estimate] = {}
     if "C" in at and "C" not in law.columns and law.curves:
-        best = {name: _one(answer.curve(name, at["C"], level)) for name in law.curves}
+        best = {name: _one(fit.curve(name, at["C"], level)) for name in law.curves}
         if "N" in at or "D" in at:
             known = "N" if "N" in at else "D"
-            point |= {"D" if known == "N" else "N": at["C"] / FLOPS / at[known]}
+            point |= {"D" if known == "N" else "N": at["C"] / TRAIN / at[known]}
         else:
             point |= {"N": best["N_opt"].value, "D": best["D_opt"].value}
     missing = [c for c in law.columns if c not in point]
@@ -38,10 +47,24 @@ def predict(answer: Fit, at: Mapping[str, float], level: float = 0.9) -> dict[st
         choice = " or C alone, for the best split" if law.curves else ""
         raise FitError(f"{law.name} predicts at {', '.join(law.columns)}{choice}; {', '.join(missing)} not given")
     frame = pd.DataFrame({c: [float(point[c])] for c in law.columns})
-    found = {law.target: _one(answer.predict_interval(frame, level))} | best
+    estimates = {law.target: _one(fit.predict_interval(frame, level))} | best
     if best and set(at) != {"C"}:
-        found["excess"] = _excess(answer, at["C"], point, level)
-    return {"at": {c: float(frame[c][0]) for c in frame}, "reach": _reach(answer, frame), **found}
+        estimates["excess"] = _excess(fit, at["C"], point, level)
+    return {"at": {c: float(frame[c][0]) for c in frame}, "reach": _reach(fit, frame), **estimates}
+
+
+def check_place(at: Mapping[str, float], level: float) -> None:
+    """FitError where nothing can be predicted at a place, whatever the law, or no band has this coverage."""
+    check_level(level)
+    for name, value in at.items():
+        if not 0 < value < np.inf:
+            raise FitError(f"{name}={value:g} is not above 0; a law predicts at numbers above 0, such as {name}=1e9")
+
+
+def to_json(fit: Fit, prediction: Mapping[str, Any]) -> dict[str, Any]:
+    """One entry of `predictions` in the JSON of `isoflop predict --json`: estimates as value, low and high."""
+    values = {k: vars(v) if isinstance(v, Estimate) else v for k, v in prediction.items()}
+    return {"by": fit.by, "status": str(fit.status), "reason": fit.explanation} | values
 
 
 def _one(frame: pd.DataFrame) -> Estimate:
@@ -49,28 +72,28 @@ def _one(frame: pd.DataFrame) -> Estimate:
     return Estimate(value, *(x if np.isfinite(x) else None for x in (low, high)))
 
 
-def _excess(answer: Fit, C: float, point: Mapping[str, float], level: float) -> Estimate:
+def _excess(fit: Fit, C: float, point: Mapping[str, float], level: float) -> Estimate:
     """Relative loss above that of the best split of the same C."""
-    law = answer.law
+    law = fit.law
 
     def above(**params: Any) -> Any:
         best = law(law.curve("N_opt", C, params), law.curve("D_opt", C, params), **params)
         return law(*(point[c] for c in law.columns), **params) / best - 1
 
-    return answer.quantity(above, level=level)
+    return fit.quantity(above, level=level)
 
 
-def _reach(answer: Fit, frame: pd.DataFrame) -> dict[str, float]:
+def _reach(fit: Fit, frame: pd.DataFrame) -> dict[str, float]:
     """How many times beyond the largest fitted value each column lies."""
-    return {c: float(frame[c][0] / answer.rows[c].astype(float).max()) for c in answer.law.columns}
+    return {c: float(frame[c][0] / fit.rows[c].astype(float).max()) for c in fit.law.columns}
 
 
-def as_text(answer: Fit, said: Mapping[str, Any], level: float) -> str:
+def as_text(fit: Fit, prediction: Mapping[str, Any], level: float) -> str:
     """Lines for a terminal."""
-    where = ", ".join(f"{k}={v:.4g}" for k, v in said["at"].items())
-    group = "".join(f"  {k}={v}" for k, v in answer.by.items())
-    lines = [f"{answer.law.formula}{group}", f"  at         {where}"]
-    lines += [f"  {name:<10} {value}" for name, value in said.items() if isinstance(value, Estimate)]
-    far = [f"{c} is {x:.3g} times the largest fitted" for c, x in said["reach"].items() if x > 1]
-    lines.append(f"  {level:.0%} bands; fit {answer.status}" + (f": {answer.reason}" if answer.reason else ""))
+    where = ", ".join(f"{k}={v:.4g}" for k, v in prediction["at"].items())
+    group = "".join(f"  {k}={v}" for k, v in fit.by.items())
+    lines = [f"{fit.law.formula}{group}", f"  at         {where}"]
+    lines += [f"  {name:<10} {value}" for name, value in prediction.items() if isinstance(value, Estimate)]
+    far = [f"{c} is {x:.3g} times the largest fitted" for c, x in prediction["reach"].items() if x > 1]
+    lines.append(f"  {level:.0%} bands; fit {fit.status}" + (f": {fit.explanation}" if fit.explanation else ""))
     return "\n".join(lines + [f"  note       {f}" for f in far])

@@ -1,4 +1,4 @@
-"""The specification curve: how an answer moves with choices that the data do not make.
+"""The specification curve: how an estimate moves with choices that the data do not make.
 
 The objective moves beta and E of a law more than resampling does, so a number is shown beside what it would have been
 under other losses, other deltas, without the largest residuals, without the runs at an end of an axis, and by other
@@ -17,9 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.result import Fit, FitError
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.replicates import level_index
+from isoflop.errors import FitError
+from isoflop.files import records
 
 LOSSES = ("huber", "l1", "l2", "raw_huber", "raw_l2")
 DELTAS = (1e-4, 1e-2)
@@ -32,28 +35,30 @@ LEVELS, GRID, WIDE = 4, 16, 1.5
 
 
 def specification(
-    runs: pd.DataFrame, law: str = "chinchilla", *, counts: Sequence[str] = COUNTS, **how: Any
+    runs: pd.DataFrame, law: str = "chinchilla", *, counts: Sequence[str] = COUNTS, **options: Any
 ) -> pd.DataFrame:
     """A row for each choice: parameters and derived quantities with low and high, status, rows; the default first.
 
-    `how` goes to every fit. A choice that cannot be fitted keeps its row, with the reason.
+    `options` go to every fit. A choice that cannot be fitted keeps its row, with the reason.
     """
-    base = fit(runs, law, **how)
+    base = fit(runs, law, **options)
     rows = [_row("default", base)]
-    rows += [_try(f"loss {loss}", runs, law, how | {"loss": loss}) for loss in LOSSES if loss != base.loss]
+    rows += [_try(f"loss {loss}", runs, law, options | {"loss": loss}) for loss in LOSSES if loss != base.loss]
     if base.delta is not None:
-        rows += [_try(f"delta {delta:g}", runs, law, how | {"delta": delta}) for delta in DELTAS if delta != base.delta]
+        rows += [
+            _try(f"delta {delta:g}", runs, law, options | {"delta": delta}) for delta in DELTAS if delta != base.delta
+        ]
     size = np.abs(np.log(base.predict(base.rows) / base.rows[base.law.target].to_numpy(float)))
     for share in TRIMS:
-        kept = base.rows[size <= np.quantile(size, 1 - share)]
-        rows.append(_try(f"without the {share:.0%} of largest residual", kept, law, how))
+        smaller = base.rows[size <= np.quantile(size, 1 - share)]
+        rows.append(_try(f"without the {share:.0%} of largest residual", smaller, law, options))
     columns = get_law(law).columns
     for column in columns:
-        rows += [_try(choice, base.rows[kept], law, how) for choice, kept in _ends(base.rows[column])]
+        rows += [_try(choice, base.rows[part], law, options) for choice, part in _ends(base.rows[column])]
     for count in counts:
         if "N" in columns and count in runs and runs[count].notna().all():
             other = f"{get_law(law).name}({','.join(count if c == 'N' else c for c in columns)})"
-            rows.append(_try(f"N counted as {count}", runs, other, how))
+            rows.append(_try(f"N counted as {count}", runs, other, options))
     return pd.DataFrame(rows)
 
 
@@ -66,39 +71,43 @@ def _ends(column: pd.Series) -> list[tuple[str, NDArray[np.bool_]]]:
     else:
         low, high = np.quantile(x, [0.1, 0.9])
         ends = {"smallest tenth of": x > low, "largest tenth of": x < high}
-    return [(f"without the {end} {column.name}", kept) for end, kept in ends.items()]
+    return [(f"without the {end} {column.name}", part) for end, part in ends.items()]
 
 
-def as_text(found: pd.DataFrame, law: str) -> str:
+def as_text(choices: pd.DataFrame, law: str) -> str:
     """The values for a terminal, and how far each moves beside the width of its own interval."""
     declared = get_law(law)
     names = [*declared.params, *declared.derived]
-    done = found[found["status"] != "refused"]
+    done = choices[choices["status"] != FitStatus.REFUSED]
     shown = done[["choice", "status", "n_rows", *names]].to_string(index=False, float_format="{:.4g}".format)
     lines = [declared.formula, shown]
     for name in names:
         value, width = done[name].astype(float), (done[f"{name}_high"] - done[f"{name}_low"]).astype(float).iloc[0]
         beside = "" if np.isnan(width) else f", {np.ptp(value) / width:.1f} times the width of its interval"
         lines.append(f"  {name:<10} {value.min():.4g} to {value.max():.4g} over the choices{beside}")
-    refused = found[found["status"] == "refused"]
+    refused = choices[choices["status"] == FitStatus.REFUSED]
     return "\n".join(lines + [f"  {c} refused: {r}" for c, r in zip(refused["choice"], refused["reason"], strict=True)])
 
 
-def to_json(found: pd.DataFrame) -> list[dict[str, Any]]:
+def to_json(choices: pd.DataFrame) -> list[dict[str, Any]]:
     """A row for each choice, null where there is no number."""
-    rows = found.astype(object).where(found.notna(), None).to_dict("records")
-    return [{str(k): v.item() if hasattr(v, "item") else v for k, v in row.items()} for row in rows]
+    return records(choices)
 
 
-def _try(choice: str, runs: pd.DataFrame, law: str, how: dict[str, Any]) -> dict[str, Any]:
+def _try(choice: str, runs: pd.DataFrame, law: str, options: dict[str, Any]) -> dict[str, Any]:
     try:
-        return _row(choice, fit(runs, law, **how))
+        return _row(choice, fit(runs, law, **options))
     except FitError as error:
-        return {"choice": choice, "status": "refused", "reason": str(error)}
+        return {"choice": choice, "status": FitStatus.REFUSED, "reason": str(error)}
 
 
-def _row(choice: str, answer: Fit) -> dict[str, Any]:
-    row: dict[str, Any] = {"choice": choice, "status": answer.status, "reason": answer.reason, "n_rows": answer.n_rows}
-    for name, found in (answer.params | answer.derived).items():
-        row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+def _row(choice: str, result: Fit) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "choice": choice,
+        "status": result.status,
+        "reason": result.explanation,
+        "n_rows": result.n_rows,
+    }
+    for name, estimate in (result.params | result.derived).items():
+        row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return row

@@ -16,16 +16,15 @@ from isoflop import record
 from isoflop.analysis.design.next_runs import improve
 from isoflop.analysis.design.simulate import Resolution, Truth, resolve, warnings
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.tables.read import read_runs
-from isoflop.errors import UserError
+from isoflop.analysis.tables.replicates import LEVELS, choose_law
+from isoflop.analysis.tables.rows import usable
+from isoflop.errors import FitError, UserError
 from isoflop.scaling import identity
 from isoflop.sweeps.plan import costs
 
 # families whose designs are simulated at most, and the time for all of them, where the first does not take it [s]
 SIMULATED, SECONDS = 3, 5.0
-# distinct values of a column from which a law over it is worth simulating
-DISTINCT = 3
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def outcome(
     # of several rates at one point the best is kept: one row for each size, data and seed
     points = rows.drop_duplicates(["N", "D", "seed"])
     together = joined(have, points)
-    law = question.law or ("chinchilla" if question.truth else chosen(together))
+    law = question.law or ("chinchilla" if question.truth else choose_law(together))
     if law is None:
         if question.improve:
             raise UserError(f"--improve needs a law to improve, and {few(together)}; name one with --law")
@@ -125,7 +124,7 @@ def of_family(have: pd.DataFrame | None, family: str, data: str) -> pd.DataFrame
     for column, value in (("family", family), ("data", data)):
         if column in have:
             have = have[have[column] == value]
-    return have[have["L"].notna()]
+    return usable(have)
 
 
 def joined(have: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
@@ -136,12 +135,6 @@ def joined(have: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     there = have[[c for c in columns if c in have]]
     new = points[~points["run_id"].isin(there["run_id"])] if "run_id" in there else points
     return pd.concat([there, new[columns]], ignore_index=True)
-
-
-def chosen(points: pd.DataFrame) -> str | None:
-    """The law that suits what varies: of N and D, of one of them, or none."""
-    varies = [column for column in ("N", "D") if points[column].nunique() >= DISTINCT]
-    return {2: "chinchilla", 1: f"power_offset({varies[0]})" if varies else None, 0: None}[len(varies)]
 
 
 def stated(together: pd.DataFrame, have: pd.DataFrame, law: str, question: Question) -> Truth:
@@ -167,4 +160,4 @@ def comparing(points: pd.DataFrame) -> list[str]:
 def few(points: pd.DataFrame) -> str:
     """How many sizes and amounts of data there are, and how many a law wants."""
     sizes, data = points["N"].nunique(), points["D"].nunique()
-    return f"they have {sizes} value{'s' * (sizes > 1)} of N and {data} of D, where {DISTINCT} of either are needed"
+    return f"they have {sizes} value{'s' * (sizes > 1)} of N and {data} of D, where {LEVELS} of either are needed"

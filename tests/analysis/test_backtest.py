@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from studies import demo_study, grid_study
 
-from isoflop.analysis.fitting.result import FitError
-from isoflop.analysis.tables.replicates import level_index, points, seed_noise
+from isoflop.analysis.tables.replicates import choose_law, level_index, seed_noise
+from isoflop.analysis.tables.rows import usable
 from isoflop.analysis.testing.backtest import backtest, hold_out
+from isoflop.errors import FitError
 
 
 def test_the_losses_held_out_do_not_change_the_prediction() -> None:
@@ -39,7 +40,7 @@ def test_no_cut_but_the_last_leaves_a_curve_through_all_its_points() -> None:
 
 def test_the_naive_baselines_are_the_last_value_and_the_line_without_offset() -> None:
     rows = demo_study(["lstm"], noise=0.0, failures=False)
-    rows = points(rows[rows["width"] == 32])
+    rows = usable(rows[rows["width"] == 32])
     train, test = rows[rows["D"] < rows["D"].max()], rows[rows["D"] == rows["D"].max()]
     fold = hold_out(train, test, "power_offset(D)", axis="D")
     assert fold.errors["last"].iloc[0] == pytest.approx(train.loc[train["D"].idxmax(), "L"])
@@ -68,3 +69,13 @@ def test_an_axis_of_two_levels_is_refused_in_a_sentence() -> None:
     rows = rows[rows["N"] < 5e5]
     with pytest.raises(FitError, match="at least 3 different N"):
         backtest(rows, "chinchilla", axis="N")
+
+
+def test_a_law_is_chosen_by_what_varies_at_three_levels() -> None:
+    rows = grid_study(["lstm"])
+    one_size = rows[rows["N"] == rows["N"].max()]
+    assert choose_law(rows) == "chinchilla"
+    assert choose_law(one_size) == "power_offset(D)"
+    # budgets are rounded up to whole steps: a size that differs by a few per cent is the same
+    assert choose_law(one_size.assign(N=one_size["N"] * np.linspace(1, 1.05, len(one_size)))) == "power_offset(D)"
+    assert choose_law(one_size.head(1)) is None

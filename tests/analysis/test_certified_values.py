@@ -97,10 +97,10 @@ def test_repeated_data_do_not_identify_the_rates_of_repetition() -> None:
     pin = {"A": np.exp(6.255414), "B": np.exp(7.3049974), "E": np.exp(0.6254804), "alpha": 0.3526596, "beta": 0.3526596}
     answer = fit(read_runs(path, columns=columns), "data_constrained", pin=pin, resamples=200)
     assert answer.status == "not_identified"
-    assert "R_D" in answer.reason
-    assert "R_N" in answer.reason
+    assert "R_D" in answer.explanation
+    assert "R_N" in answer.explanation
     assert answer.params["R_D"].high is None
-    problem = answer.problem
+    problem = answer.optimum.problem
     assert problem is not None
     published = problem.objective.total(problem.residuals(np.log([[15.387756, 5.309743]])))[0]
     assert published == pytest.approx(0.0158259353, rel=1e-6)

@@ -8,9 +8,10 @@ import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit, fit_groups
-from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.intervals.resampling import Spread, bounded
-from isoflop.analysis.solving.descent import Problem
+from isoflop.analysis.solving.problem import Problem
+from isoflop.analysis.tables.rows import usable
+from isoflop.errors import FitError
 
 
 def study(noise: float = 0.003, E: float = 1.6, A: float = 400.0, sizes: int = 6, seed: int = 0) -> pd.DataFrame:
@@ -51,7 +52,7 @@ def test_a_loss_that_falls_without_end_puts_E_on_its_bound() -> None:
 
 def test_a_short_axis_is_noted() -> None:
     rows = study()
-    assert "N spans 0.8 decades" in fit(rows[rows["N"] < 1e8]).reason
+    assert "N spans 0.8 decades" in fit(rows[rows["N"] < 1e8]).explanation
 
 
 @pytest.mark.parametrize("loss", ["huber", "l1", "l2"])
@@ -60,7 +61,7 @@ def test_few_runs_have_no_interval(loss: str) -> None:
     assert answer.interval == "jackknife" or loss != "l2"
     few = fit(study().head(5), "chinchilla_tied", loss=loss)
     assert few.interval == "none"
-    assert "5 runs are fewer than the 4 parameters that only runs can tell + 2" in few.reason
+    assert "5 runs are fewer than the 4 parameters that only runs can tell + 2" in few.explanation
     assert all(e.low is None and e.high is None for e in few.params.values())
 
 
@@ -77,7 +78,7 @@ def test_fewer_rows_than_parameters_is_an_error_for_one_and_an_answer_in_a_group
 
 def test_repeated_rows_of_a_run_do_not_narrow_an_interval() -> None:
     rows = study(noise=0.005).assign(run_id=np.arange(36))
-    copied = pd.concat([rows, rows.assign(note="again"), rows.assign(note="and again")])
+    copied = pd.concat([rows.assign(mark=mark) for mark in (1, 2, 3)])
     for loss in ("l2", "huber"):
         once, thrice = fit(rows, loss=loss), fit(copied, loss=loss)
         assert (thrice.n_rows, thrice.n_runs) == (108, 36)
@@ -94,11 +95,39 @@ def test_exact_repetitions_and_failed_runs_are_left_out_with_the_reason() -> Non
     assert answer.n_rows == 36
 
 
+def test_a_point_of_a_run_counts_once_however_its_row_was_copied() -> None:
+    rows = study().assign(run_id=np.arange(36), mark=1, status="ok")
+    copied = pd.concat([rows, rows.head(4).assign(note="from another folder")])
+    answer = fit(copied)
+    assert (answer.n_rows, answer.excluded) == (36, [("repeats a point of the same run", 4)])
+    unnamed = rows.assign(run_id=None)
+    assert len(usable(pd.concat([unnamed, unnamed.assign(L=2.0)]))) == 72
+
+
+@pytest.mark.parametrize("blank", [np.nan, None, "", " "])
+def test_a_blank_status_is_ok_for_every_reader_alike(blank: object) -> None:
+    rows = study().assign(run_id=np.arange(36), status="ok")
+    rows["status"] = rows["status"].astype(object).where(rows.index >= 6, blank)
+    assert len(usable(rows)) == fit(rows).n_rows == 36
+    assert len(usable(rows.assign(status="timeout"))) == 0
+
+
+def test_usable_rows_have_a_value_in_each_column_asked_for_and_keep_where_they_came_from() -> None:
+    rows = study().assign(run_id=np.arange(36), accuracy=0.5)
+    rows.attrs["source"] = "runs.csv"
+    rows.loc[3, "L"], rows.loc[4, "accuracy"] = np.nan, np.nan
+    assert list(usable(rows).index) == [i for i in range(36) if i != 3]
+    assert list(usable(rows, ["L", "accuracy"]).index) == [0, 1, 2, *range(5, 36)]
+    assert usable(rows).attrs["source"] == "runs.csv"
+    # of a point that was measured and of its empty copy the measured one counts
+    assert usable(pd.concat([rows.iloc[[3]], study().assign(run_id=np.arange(36))]))["L"].notna().all()
+
+
 def test_mixtures_and_wrong_units_are_noted() -> None:
     rows = study().assign(data=["text", "copy"] * 18)
-    assert "data mixes text, copy" in fit(rows).reason
+    assert "data mixes text, copy" in fit(rows).explanation
     millions = study().assign(C=lambda r: 6 * r["N"] * r["D"], N=lambda r: r["N"] / 1e6)
-    assert "another unit" in fit(millions).reason
+    assert "another unit" in fit(millions).explanation
 
 
 def test_a_pinned_parameter_stays_and_a_prior_pulls() -> None:
@@ -174,7 +203,7 @@ def test_marks_of_a_run_are_not_taken_as_runs() -> None:
 
 def test_a_profile_says_that_it_takes_rows_as_independent() -> None:
     rows = study(noise=0.005).assign(run_id=np.repeat(np.arange(6), 6))
-    assert "rows as independent, though they belong to 6 runs" in fit(rows, loss="l2", interval="profile").reason
+    assert "rows as independent, though they belong to 6 runs" in fit(rows, loss="l2", interval="profile").explanation
 
 
 @pytest.mark.parametrize("method", ["jackknife", "bootstrap", "mixed"])
@@ -217,7 +246,9 @@ def test_a_missing_interval_has_its_reason_in_words(monkeypatch: pytest.MonkeyPa
     answer = fit(study().head(24))
     assert all(e.low is None and e.high is None for e in (answer.params | answer.derived).values())
     assert answer.status == "converged"
-    assert "no interval for E, A, alpha, B, beta, a, b: 5.0% of the resamples are without a minimum" in answer.reason
+    assert (
+        "no interval for E, A, alpha, B, beta, a, b: 5.0% of the resamples are without a minimum" in answer.explanation
+    )
     assert answer.interval == "none"
     assert "no intervals" in str(answer)
     assert "bootstrap" not in str(answer)
@@ -228,8 +259,9 @@ def test_every_resample_that_ends_on_a_bound_reaches_it() -> None:
     C = 8e9 * 2.0 ** np.array([0, 1, 1, 1, 2, 3, 4, 5, 5, 5])
     L = np.array([2.4351, 2.2875, 2.3044, 2.3054, 2.1422, 1.9806, 1.8079, 1.6792, 1.6773, 1.6964])
     answer = fit(pd.DataFrame({"C": C, "L": L}), "power_offset(C)")
-    assert answer.spread is not None
-    assert np.isfinite(answer.spread.draws).all()
-    assert (answer.spread.draws[:, 0] == 0).mean() > 0.5
+    assert answer.optimum is not None
+    assert answer.optimum.spread is not None
+    assert np.isfinite(answer.optimum.spread.draws).all()
+    assert (answer.optimum.spread.draws[:, 0] == 0).mean() > 0.5
     assert answer.starts.at_optimum >= 0.9 * answer.starts.tried
     assert (answer.status, answer.params["E"].low) == ("at_bound", 0.0)

@@ -96,6 +96,11 @@ def test_the_same_command_prints_the_same_answer(table: Path, capsys: pytest.Cap
         (["fit", "{table}", *COLUMNS, "--pin", "E=one"], "holds no number"),
         (["fit", "{table}", *COLUMNS, "--law", "chinchila"], "choose one of"),
         (["fit", "{table}", *COLUMNS, "--resamples", "many"], "--resamples"),
+        (
+            ["fit", "{table}", *COLUMNS, "--seed", "-1", "--interval", "none"],
+            "seed=-1 is not a whole number of 0 or more",
+        ),
+        (["fit", "{table}", *COLUMNS, "--delta", "inf"], "delta=inf is not a number above 0"),
         (["fitt", "{table}"], "fit"),
     ],
 )
@@ -124,6 +129,8 @@ def test_no_group_that_can_be_fitted_is_exit_code_1(tmp_path: Path, capsys: pyte
         ("N,D,L\n", "a header and no rows"),
         ("N,D,L\n1e6,1e7,2.0\n1e6,2e7,-1\n", "line 3: column L is -1"),
         ("N,D,L\n1e6,1e7,0\n", "line 2: column L is 0"),
+        ("N;D;L\n1e6;1e7;2,5\n", "has semicolons between its fields; save it with commas"),
+        ("N\tD\tL\n1e6\t1e7\t2.5\n", "has tabs between its fields; save it with commas"),
         ("N,D,L\n1e6,1e7,nan\n", "line 2: column L is empty"),
         ("N,D,L\n1e6,,2\n", "line 2: column D is empty"),
         ("N,D,L\n1e6,1e7,inf\n", "line 2: column L is inf"),
@@ -205,15 +212,23 @@ def test_a_folder_of_runs_and_json_lines_are_tables_too(tmp_path: Path) -> None:
 
 def test_where_is_read_and_never_evaluated(table: Path) -> None:
     runs = read_runs(table, columns={"N": "params", "D": "tokens", "L": "val/loss"})
-    kept = select(runs, "family = 'mlp' and N<1e8 AND D >= 1e9")
-    assert set(kept["family"]) == {"mlp"}
-    assert kept["N"].max() < 1e8
-    assert kept["D"].min() >= 1e9
+    rows = select(runs, "family = 'mlp' and N<1e8 AND D >= 1e9")
+    assert set(rows["family"]) == {"mlp"}
+    assert rows["N"].max() < 1e8
+    assert rows["D"].min() >= 1e9
     assert len(select(runs, "family != 'mlp'")) == 36
+    spaced = runs.assign(**{"val loss": runs["L"], "set (and split)": "a and b"})
+    limit = float(runs["L"].median())
+    assert list(select(spaced, f"`val loss`<={limit} and `N` < 1e8").index) == list(
+        select(runs, f"L <= {limit} and N < 1e8").index
+    )
+    assert len(select(spaced, "`set (and split)` = 'a and b'")) == len(runs)
     for text, sentence in {
         "N < 'big'": "holds numbers",
         "family > 3": "holds text",
         "size > 3": "no column 'size'",
+        "`val size` > 3": "no column 'val size'",
+        "val size > 3": "a column's name with spaces in backticks",
         "N > 1 or N < 2": "is not a condition",
         "": "is not a condition",
     }.items():

@@ -58,7 +58,7 @@ def test_what_was_recognised_is_said_and_what_is_named_wins(tmp_path: Path) -> N
     theirs.to_csv(tmp_path / "theirs.csv", index=False)
     answer = fit(read_runs(tmp_path / "theirs.csv"), interval="none")
     assert answer.objective == pytest.approx(fit(rows, interval="none").objective)
-    assert "N=Model Size, C=Training FLOP, L=loss, D=C/(6 N)" in answer.reason
+    assert "N=Model Size, C=Training FLOP, L=loss, D=C/(6 N)" in answer.explanation
     named = read_runs(tmp_path / "theirs.csv", columns={"N": "Model Size", "D": "Training FLOP", "L": "loss"})
     assert "notes" not in named.attrs
 
@@ -107,13 +107,13 @@ def test_a_curve_with_more_columns_is_not_taken_for_a_published_one(tmp_path: Pa
 
 def test_units_and_mixtures_are_noted() -> None:
     rows = seeded("chinchilla").assign(C=lambda r: 6 * r["N"] * r["D"])
-    assert "such as N or D in millions" in fit(rows.assign(N=rows["N"] / 1e6), interval="none").reason
+    assert "such as N or D in millions" in fit(rows.assign(N=rows["N"] / 1e6), interval="none").explanation
     both = rows.assign(N=rows["N"] / 1e6, D=rows["D"] / 1e9)
-    assert "such as N in millions and D in billions" in fit(both, interval="none").reason
-    assert "another unit" not in fit(rows, interval="none").reason
+    assert "such as N in millions and D in billions" in fit(both, interval="none").explanation
+    assert "another unit" not in fit(rows, interval="none").explanation
     for name in ("data", "dataset", "tokenizer"):
         mixed = rows.assign(**{name: ["a", "b"] * 18})
-        assert f"{name} mixes a, b: group by it" in fit(mixed, interval="none").reason
+        assert f"{name} mixes a, b: group by it" in fit(mixed, interval="none").explanation
 
 
 class Broken:

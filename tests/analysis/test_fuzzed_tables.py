@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from isoflop.analysis.fitting.fit import fit_groups
-from isoflop.analysis.fitting.result import STATUSES
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.testing.compare import compare
 from isoflop.errors import UserError
@@ -89,7 +89,7 @@ def test_a_fit_of_anything_is_an_answer_or_a_sentence(
         return
     for answer in fits:
         json.dumps(answer.to_json(), allow_nan=False)
-        assert answer.status in STATUSES
+        assert answer.status in set(FitStatus)
         assert answer.status == "converged" or answer.reason
         for estimate in (answer.params | answer.derived).values():
             ends = [x for x in (estimate.low, estimate.high) if x is not None]

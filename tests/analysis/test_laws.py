@@ -7,7 +7,8 @@ from synthetic_laws import noiseless, seeded
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.catalogue import LAWS, get_law
-from isoflop.analysis.solving.descent import Objective, Problem, minimise, search
+from isoflop.analysis.solving.descent import minimise, search
+from isoflop.analysis.solving.problem import Objective, Problem
 from isoflop.analysis.solving.starts import starts
 from isoflop.errors import UserError
 

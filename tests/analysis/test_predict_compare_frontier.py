@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from studies import grid_study
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.frontier.frontier import frontier
@@ -214,12 +215,41 @@ def test_json_is_one_document(
     assert capsys.readouterr().out
 
 
+@pytest.mark.parametrize("verb", [["compare", "--laws", "chinchilla,power(D)"], ["frontier"]])
+def test_by_gives_each_group_what_it_has_alone(
+    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = grid_study(["lstm", "mlp"])
+    few = both[both["family"] == "mlp"].head(2).assign(family="few")
+    paths = {"both": pd.concat([both, few]), "mlp": both[both["family"] == "mlp"]}
+    for name, rows in paths.items():
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+    command = [verb[0], str(tmp_path / "both.csv"), *verb[1:], "--by", "family"]
+    assert main([*command, "--json"]) == 0
+    out = capsys.readouterr()
+    document = json.loads(out.out)
+    assert [group["by"] for group in document["groups"]] == [{"family": "lstm"}, {"family": "mlp"}]
+    assert [refused["by"] for refused in document["refused"]] == [{"family": "few"}]
+    assert "isoflop: family=few: " in out.err
+    assert main([verb[0], str(tmp_path / "mlp.csv"), *verb[1:], "--json"]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    notes = {"notes": []}  # the name of the file may stand in them
+    assert document["groups"][1] | notes == {"by": {"family": "mlp"}} | alone | notes
+    assert main(command) == 0
+    assert "family=mlp\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["predict", "{table}", "--at", "C"], "is not name=name"),
         (["predict", "{table}", "--at", "D=1e9"], "N not given"),
         (["predict", "{table}", "--at", "C=much"], "holds no number"),
+        (["predict", "{table}", "--at", "C=-1"], "C=-1 is not above 0; a law predicts at numbers above 0"),
+        (["predict", "{table}", "--at", "N=0,D=1e9"], "N=0 is not above 0"),
+        (["predict", "{table}", "--at", "C=1e21", "--level", "2"], "level=2 is not between 0 and 1"),
+        (["compare", "{table}", "--by", "famly"], "no column 'famly' to group by"),
+        (["frontier", "{table}", "--by", "L", "--loss", "l3"], "loss 'l3' is not one of"),
         (["compare", "{table}", "--axis", "width"], "no column 'width'"),
         (["compare", "{table}", "--laws", "powr"], "choose one of"),
         (["compare", "{table}", "--holdout", "C>1e30"], "takes none of the 63 rows"),

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from isoflop.analysis.fitting.fit import fit, fit_groups
-from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.fitting.weights import size_noise
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.rows import prepare
 from isoflop.analysis.verbs import main
+from isoflop.errors import FitError
 
 TRUTH = {
     "lstm": {"E": 1.6, "A": 500.0, "alpha": 0.33, "B": 420.0, "beta": 0.30},
@@ -54,7 +54,7 @@ def test_one_E_for_all_is_the_same_in_every_group_and_better_known() -> None:
     assert len({f.params["alpha"].value for f in shared}) == 3
     widths = [[f.params["E"].high - f.params["E"].low for f in fits] for fits in (alone, shared)]
     assert max(widths[1]) < min(widths[0])
-    assert all("E shared by 3 groups" in f.reason for f in shared)
+    assert all("E shared by 3 groups" in f.explanation for f in shared)
     assert sum(f.objective for f in shared) > sum(f.objective for f in alone)
     assert all(f.derived["a"].low < f.derived["a"].value < f.derived["a"].high for f in shared)
     band = shared[0].predict_interval(rows.head(2))
@@ -64,9 +64,9 @@ def test_one_E_for_all_is_the_same_in_every_group_and_better_known() -> None:
 def test_groups_that_differ_are_said_to() -> None:
     differ = families(noise=0.005)
     differ.loc[differ["family"] == "mlp", "L"] += 0.3
-    assert "E may not be one for all" in fit_groups(differ, by=["family"], share=["E"], interval="none")[0].reason
+    assert "E may not be one for all" in fit_groups(differ, by=["family"], share=["E"], interval="none")[0].explanation
     same = [families(noise=0.005, seed=s) for s in range(20)]
-    said = ["may not" in fit_groups(f, by=["family"], share=["E"], interval="none")[0].reason for f in same]
+    said = ["may not" in fit_groups(f, by=["family"], share=["E"], interval="none")[0].explanation for f in same]
     assert sum(said) <= 2
 
 
@@ -165,10 +165,10 @@ def test_weighed_noiseless_rows_give_the_truth_and_even_noise_no_weights() -> No
     # a noise far below the digits asked for, since rows that repeat exactly show none
     exact["L"] *= np.exp(1e-9 * (rows["N"] / 1e7) ** -0.6 * np.random.default_rng(0).normal(size=len(rows)))
     answer = fit(exact, weights="seed", interval="none")
-    assert "rows weigh by it: seed noise goes as N^-0.6" in answer.reason
+    assert "rows weigh by it: seed noise goes as N^-0.6" in answer.explanation
     assert answer.values == pytest.approx(TRUTH["lstm"], rel=1e-5)
     even = fit(noisy(0, slope=0.0), weights="seed", interval="none")
-    assert "rows weigh alike" in even.reason
+    assert "rows weigh alike" in even.explanation
     assert even.objective == fit(noisy(0, slope=0.0), interval="none").objective
 
 

@@ -1,0 +1,126 @@
+"""What is minimised: a law on the columns of some rows, what is free in it, the loss of its residuals, what is known
+beforehand.
+
+The unknowns of a problem are u (free,): the logarithm of a parameter that is searched so, the parameter itself
+otherwise, in a box. Residuals are log f - log L (or f - L), the loss is Huber's (or half the square).
+
+    problem = Problem(law, columns, L, Objective("huber", 1e-3))
+    problem.residuals(u[None])      # (1, rows)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.dual_numbers import Array, Dual
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Huber's loss inside and outside delta, or half the square; of log residuals, or of raw ones."""
+
+    loss: str = "huber"
+    delta: float = 1e-3
+    raw: bool = False
+
+    def terms(self, r: Array) -> tuple[Array, Array, Array | None, Array | None]:
+        """Of residuals r: the loss, its slope, Newton's weight and the majorant's (None where both are one)."""
+        if self.loss == "l2":
+            return 0.5 * r * r, r, None, None
+        size = np.abs(r)
+        inside = size <= self.delta
+        clipped = np.minimum(size, self.delta)
+        return (
+            clipped * (size - 0.5 * clipped),
+            np.copysign(clipped, r),
+            inside.astype(float),
+            self.delta / np.maximum(size, self.delta),
+        )
+
+    def total(self, r: Array, weights: Array | float = 1.0) -> Array:
+        """The objective as it is published: the sum over rows (of |r| for l1)."""
+        rho = np.abs(r) if self.loss == "l1" else self.terms(r)[0]
+        total: Array = (weights * rho).sum(-1)
+        return total
+
+
+class Prior(NamedTuple):
+    """A Gaussian prior on a parameter, in units of the objective: weight * (value - mean)^2 / 2."""
+
+    mean: float
+    weight: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A law on the columns of some rows, what is free in it, and what is minimised."""
+
+    law: Law
+    columns: tuple[Array, ...]
+    target: Array
+    objective: Objective
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    priors: Mapping[str, Prior] = field(default_factory=dict)
+    scale: Array | None = None  # of each row's residual: 1 / its noise, in units of the typical noise
+
+    @property
+    def free(self) -> list[str]:
+        return [name for name in self.law.params if name not in self.fixed]
+
+    @property
+    def logs(self) -> NDArray[np.bool_]:
+        return np.array([self.law.params[name].log for name in self.free], dtype=bool)
+
+    @property
+    def box(self) -> tuple[Array, Array]:
+        """Lowest and highest u, (free,) each."""
+        kinds = [self.law.params[name] for name in self.free]
+        low = [_log(k.low) if k.log else k.low for k in kinds]
+        high = [_log(k.high) if k.log else k.high for k in kinds]
+        return np.array(low), np.array(high)
+
+    def params(self, u: Array) -> dict[str, Any]:
+        """Parameters by name at u (..., free): arrays (...) for the free ones, floats for the pinned."""
+        values = np.where(self.logs, np.exp(np.where(self.logs, u, 0.0)), u)
+        return {name: values[..., i] for i, name in enumerate(self.free)} | dict(self.fixed)
+
+    def predict(self, u: Array) -> Array:
+        """Predictions (problems, rows) at u (problems, free)."""
+        return self.at(u, self.columns)
+
+    def at(self, u: Array, columns: Sequence[Array]) -> Array:
+        """Predictions (problems, rows) at u (problems, free) on other columns."""
+        params = {k: v[:, None] if np.ndim(v) else v for k, v in self.params(u).items()}
+        return np.broadcast_to(self.law(*columns, **params), (len(u), len(columns[0])))
+
+    def residuals(self, u: Array) -> Array:
+        """Residuals (problems, rows) at u (problems, free)."""
+        f = self.predict(u)
+        r = f - self.target if self.objective.raw else np.log(f) - np.log(self.target)
+        return r if self.scale is None else r * self.scale
+
+    def linearise(self, u: Array) -> tuple[Array, Array]:
+        """Residuals (problems, rows) and their Jacobian (problems, free, rows) at u."""
+        duals: dict[str, Any] = dict(self.fixed)
+        for i, name in enumerate(self.free):
+            value = np.exp(u[:, i : i + 1]) if self.logs[i] else u[:, i : i + 1]
+            duals[name] = Dual(value, {i: value if self.logs[i] else np.ones_like(value)})
+        f = self.law(*self.columns, **duals)
+        shape = (len(u), len(self.target))
+        value = np.broadcast_to(f.value, shape)
+        jacobian = np.zeros((len(u), len(self.free), len(self.target)))
+        each = 1.0 if self.scale is None else self.scale
+        scale = each if self.objective.raw else each / value
+        for i, part in f.d.items():
+            np.multiply(part, scale, out=jacobian[:, i])
+        r = value - self.target if self.objective.raw else np.log(value) - np.log(self.target)
+        return r * each, jacobian
+
+
+def _log(x: float) -> float:
+    return float(np.log(x)) if x > 0 else -np.inf
