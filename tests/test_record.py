@@ -9,6 +9,7 @@ from isoflop import files, record
 from isoflop.errors import BusyError, UserError
 from isoflop.folder import RunFolder
 from isoflop.scaling.process.lock import sole_writer
+from isoflop.scaling.task import Task
 
 # the contract of runs.csv: a column may be added here, never renamed or dropped in silence
 COLUMNS = [
@@ -44,6 +45,7 @@ COLUMNS = [
     "L_train",
     "L_bpb",
     "floor",
+    "loss_unit",
     "wall_s",
     "targets_per_s",
     "mfu",
@@ -114,3 +116,11 @@ def test_one_process_at_a_time_writes_in_a_folder(tmp_path: Path) -> None:
         pass
     with sole_writer(RunFolder(tmp_path)):
         pass
+
+
+def test_a_column_says_its_unit_and_a_loss_takes_that_of_its_task() -> None:
+    assert record.title("L") == "held-out loss, L [nats per target]"
+    assert record.title("L", "squared error") == "held-out loss, L [squared error]"
+    assert record.title("wall_s") == "time of training and evaluation, wall_s [s]"
+    assert record.title("probe.slope") == "probe.slope"
+    assert Task("vectors", 4, 1, seq_len=1, targets=1, loss="mse").loss_unit == "squared error"
