@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -57,20 +57,29 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
     return table
 
 
+class Condition(NamedTuple):
+    """One clause of `where`: a column, a comparison, and a number or a text."""
+
+    column: str
+    sign: str
+    value: float | str
+    shown: str  # the value as it was written
+
+
+def conditions(where: str) -> list[Condition]:
+    """The clauses of `where`, which are joined by `and`; none of an empty text. UserError where one is not sound."""
+    clauses = re.split(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)", where.strip(), flags=re.IGNORECASE)
+    return [_condition(clause) for clause in clauses if where.strip()]
+
+
 def select(runs: pd.DataFrame, where: str) -> pd.DataFrame:
     """The rows that meet every clause of `where`: column, comparison, number or 'text', joined by `and`; never
     evaluated."""
     keep = pd.Series(True, index=runs.index)
-    for clause in re.split(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)", where.strip(), flags=re.IGNORECASE):
-        match = _CLAUSE.fullmatch(clause)
-        if match is None:
-            raise UserError(
-                f"{clause!r} is not a condition; write column, comparison, number or 'text': family = 'mlp' and C<1e20"
-            )
-        name, sign, single, double, number = match.groups()
-        if name not in runs:
-            raise UserError(f"no column {name!r} to select on; the columns are {_list(runs.columns)}")
-        keep &= _compare(runs[name], sign, single if single is not None else double, number)
+    for condition in conditions(where):
+        if condition.column not in runs:
+            raise UserError(f"no column {condition.column!r} to select on; the columns are {_list(runs.columns)}")
+        keep &= _compare(runs[condition.column], condition)
     return runs[keep]
 
 
@@ -80,16 +89,29 @@ def where_is(runs: pd.DataFrame, label: Any) -> str:
     return f"{source}, line {label}" if source and runs.index.name == "line" else f"row {label}"
 
 
-def _compare(column: pd.Series, sign: str, text: str | None, number: str | None) -> pd.Series:
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    if text is not None and numeric:
-        raise UserError(f"column {column.name!r} holds numbers, not the text {text!r}; write the number without quotes")
-    if number is not None and not numeric:
+def _condition(clause: str) -> Condition:
+    match = _CLAUSE.fullmatch(clause)
+    if match is None:
         raise UserError(
-            f"column {column.name!r} holds text, not the number {number}; put it in quotes: {column.name} = '{number}'"
+            f"{clause!r} is not a condition; write column, comparison, number or 'text': family = 'mlp' and C<1e20"
         )
-    held = column if numeric else column.astype(str)
-    result: pd.Series = _OPERATORS[sign](held, float(number) if number is not None else text)
+    name, sign, single, double, number = match.groups()
+    text = single if single is not None else double
+    return Condition(name, sign, float(number), number) if text is None else Condition(name, sign, text, text)
+
+
+def _compare(column: pd.Series, condition: Condition) -> pd.Series:
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    _, sign, value, shown = condition
+    if isinstance(value, str) and numeric:
+        raise UserError(
+            f"column {column.name!r} holds numbers, not the text {shown!r}; write the number without quotes"
+        )
+    if not isinstance(value, str) and not numeric:
+        raise UserError(
+            f"column {column.name!r} holds text, not the number {shown}; put it in quotes: {column.name} = '{shown}'"
+        )
+    result: pd.Series = _OPERATORS[sign](column if numeric else column.astype(str), value)
     return result
 
 
