@@ -19,7 +19,7 @@ _FACE = {
     "LAWS": "isoflop.analysis.laws.catalogue",
     "get_law": "isoflop.analysis.laws.catalogue",
     "compare": "isoflop.analysis.testing.compare",
-    "judge": "isoflop.analysis.claims.claim",
+    "judge": "isoflop.analysis.claims.judge",
 }
 
 __all__ = sorted(_FACE)

@@ -97,6 +97,14 @@ def unit(name: str, loss_unit: str = NATS) -> str:
     return loss_unit if declared == LOSS else declared
 
 
+def loss_unit(rows: Any) -> str:
+    """The unit of the losses of a table of records; of several they are joined, a blank is nats."""
+    if LOSS not in rows:
+        return NATS
+    named = {str(u) for u in rows[LOSS].dropna()} | ({NATS} if rows[LOSS].isna().any() else set())
+    return " or ".join(sorted(named)) or NATS
+
+
 def title(name: str, loss_unit: str = NATS) -> str:
     """What an axis of this column is called: 'held-out loss, L [nats per target]'; a foreign column by its name."""
     if name not in COLUMNS:

@@ -161,3 +161,11 @@ def _unit(ratio: float) -> str:
             if one <= other and 0.3 < ratio / 6 / one / other < 3:
                 return f", such as N in {first} and D in {second}"
     return ""
+
+
+def finished(runs: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether each row is of a run that left a result, (rows,): its status is ok, or blank as in a foreign table."""
+    if "status" not in runs:
+        return np.ones(len(runs), dtype=bool)
+    status = runs["status"].where(runs["status"].notna(), "ok").astype(str).str.strip()
+    return np.asarray(status.isin(["", "ok"]), dtype=bool)
