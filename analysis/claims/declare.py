@@ -21,6 +21,7 @@ from scipy import stats
 
 from isoflop.analysis.claims.region import Interval, Region, VerdictKind
 from isoflop.analysis.laws.catalogue import get_law
+from isoflop.errors import UserError
 from isoflop.wording import percent as in_percent
 
 # keys of a claim that a quantity may need -> what they hold
@@ -198,7 +199,7 @@ QUANTITIES: dict[str, Quantity] = {}
 
 
 def quantity(
-    *, needs: Iterable[str] = (), subject: str = "family", of: str = "", unit: str = "", wording: str = "{amount}"
+    *, needs: tuple[str, ...] = (), subject: str = "family", of: str = "", unit: str = "", wording: str = "{amount}"
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a function under its name; with `of` it takes the sample and one name, otherwise the sample alone.
 
@@ -208,6 +209,12 @@ def quantity(
     unit     percent for a difference of ln L, otherwise the number is written as it is
     wording  the number in a sentence of the report
     """
+
+    for value, allowed in ((subject, SUBJECTS), (of, ("", "parameter", "column")), (unit, tuple(UNITS))):
+        if value not in allowed:
+            raise UserError(f"a quantity is declared with {value!r}; choose one of {', '.join(filter(None, allowed))}")
+    if not {*needs} <= {"law", "axis"} or (of == "parameter" and "law" not in needs):
+        raise UserError(f"a quantity is declared with needs={needs!r}; it may need law and axis, and a parameter a law")
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         keys = (*needs, *(["of"] if of else []))

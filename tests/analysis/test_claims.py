@@ -10,7 +10,7 @@ import pytest
 from studies import TRUTH, demo_study, grid_study
 
 from isoflop.analysis.claims.claim import FOLDER, Claim, load_claims, read_claim
-from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Pair, Quantity, Sample, listing
+from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Pair, Quantity, Sample, listing, quantity
 from isoflop.analysis.claims.judge import Subject, Verdict, combine, judge
 from isoflop.analysis.claims.needs import Needs
 from isoflop.analysis.claims.provenance import changed_since
@@ -368,6 +368,15 @@ def test_every_quantity_has_a_title_and_is_refused_by_the_key_it_lacks(declared:
     for key in declared.needs:
         with pytest.raises(UserError, match=f"quantity={declared.name} needs the key {key}"):
             read_claim(write(tmp_path, good.replace(f"{key}: {keys[key]}\n", "")))
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [{"needs": ("lwa",)}, {"subject": "families"}, {"unit": "nats"}, {"of": "params"}, {"of": "parameter"}],
+)
+def test_a_quantity_that_is_declared_wrongly_is_refused_where_it_is_declared(declaration: dict) -> None:
+    with pytest.raises(UserError, match="a quantity is declared with"):
+        quantity(**declaration)
 
 
 def test_the_page_of_claims_lists_quantities_and_verdicts_as_they_are_declared() -> None:
