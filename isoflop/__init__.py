@@ -50,7 +50,7 @@ _FACE = {
     "fit_groups": "isoflop.analysis.fitting.fit:fit_groups",
     "frontier": "isoflop.analysis.frontier.frontier:frontier",
     "get_law": "isoflop.analysis.laws.catalogue:get_law",
-    "judge": "isoflop.analysis.claims.claim:judge",
+    "judge": "isoflop.analysis.claims.judge:judge",
     "load_claims": "isoflop.analysis.claims.claim:load_claims",
     "load_fit": "isoflop.analysis.fitting.saved:load_fit",
     "predict": "isoflop.analysis.testing.predict:predict",

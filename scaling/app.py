@@ -44,7 +44,7 @@ class Ending(BaseException):
 def train(cfg: DictConfig) -> float | None:
     """A Hydra job: freeze the composed config, unless a sweep has frozen it already, and go through the door.
 
-    Returns L, for a sweeper that seeks the least [nats per target]; infinite where the run diverged.
+    Returns L, for a sweeper that seeks the least; infinite where the run diverged.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     if folder.is_relative_to(Path.cwd()):
@@ -63,7 +63,7 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def objective(row: record.Row) -> float:
-    """What a sweeper minimises: L [nats per target], infinite where the run diverged."""
+    """What a sweeper minimises: L, infinite where the run diverged."""
     return math.inf if row["L"] is None else float(row["L"])
 
 
@@ -155,7 +155,8 @@ def summary(row: record.Row) -> str:
     if row["status"] != "ok":
         return f"{row['status']}: {head}: {row['reason']}"
     size = " ".join(f"{name}={row[name]:.3g}".replace("e+0", "e").replace("e+", "e") for name in ("N", "D", "C"))
-    return f"{head}  {size}  L={row['L']:.4f} ± {row['L_se']:.4f} nats per target  ({row['wall_s']:.1f} s)"
+    unit = row.get("loss_unit") or record.NATS
+    return f"{head}  {size}  L={row['L']:.4f} ± {row['L_se']:.4f} {unit}  ({row['wall_s']:.1f} s)"
 
 
 app = hydra.main(config_path="pkg://isoflop.conf", config_name="train", version_base="1.3")(train)

@@ -67,7 +67,7 @@ def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
 
 def test_the_reference_lists_every_column_of_a_record() -> None:
     listed = re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs/record.md").read_text(), re.MULTILINE)
-    assert listed == [(name, text.replace("|", "/")) for name, text in COLUMNS.items()]
+    assert listed == [(name, str(column).replace("|", "/")) for name, column in COLUMNS.items()]
 
 
 def test_every_link_of_the_docs_leads_somewhere() -> None:

@@ -22,9 +22,7 @@ from isoflop.analysis.tables.presets import recognise
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 
-# columns that hold words in a record; the rest hold numbers
-_WORDS = {"run_id", "sweep", "status", "reason", "family", "data", "device", "torch", "git", "dirty"}
-NUMERIC = tuple(c for c in record.COLUMNS if c not in _WORDS)
+NUMERIC = tuple(name for name, column in record.COLUMNS.items() if not column.text)
 # numbers that every law stands on: text in one of them is an error at once, in the others where a law asks for them
 _CORE = ("N", "D", "C", "L")
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from studies import TRUTH, demo_study, grid_study
 
-from isoflop.analysis.claims.claim import FOLDER, Claim, Verdict, read_claim
-from isoflop.analysis.claims.judging import judge_claim
+from isoflop.analysis.claims.claim import FOLDER, Claim, read_claim
+from isoflop.analysis.claims.judge import Verdict, judge_claim
 
 MATCHED = read_claim(FOLDER / "matched-C.yaml")
 PREDICTABLE = read_claim(FOLDER / "predictable-D.yaml")
@@ -48,7 +48,7 @@ def test_three_names_for_one_generator_are_corrected_for_three_looks() -> None:
 def test_families_that_differ_are_told_apart() -> None:
     verdict = judge_claim(demo_study(), MATCHED)
     assert verdict.verdict == "supported"
-    by_name = {s.subject: s for s in verdict.subjects}
+    by_name = {str(s.subject): s for s in verdict.subjects}
     assert by_name["lstm − mlp"].verdict == "supported"
     assert by_name["lstm − mlp"].statistic is not None
     assert by_name["lstm − mlp"].statistic < 0
