@@ -19,7 +19,7 @@ def test_any_column_can_be_the_target() -> None:
     law = get_law("chinchilla", "accuracy")
     assert (law.target, law.formula) == ("accuracy", "accuracy(N, D) = E + A N^-alpha + B D^-beta")
     assert get_law("sigmoid").target == "accuracy"
-    assert get_law("m4(D)", "val/loss").formula == "(val/loss - E) / (L0 - val/loss)^alpha = beta x^-c"
+    assert get_law("m4(D)", "val/loss").formula == "(val/loss - E) / (L0 - val/loss)^alpha = beta D^-c"
     rows = seeded("chinchilla").rename(columns={"L": "val/loss"})
     assert fit(rows, get_law("chinchilla", "val/loss"), interval="none").objective == pytest.approx(
         fit(seeded("chinchilla"), interval="none").objective
