@@ -20,12 +20,10 @@ from isoflop.analysis.claims.claim import Claim, load_claims
 from isoflop.analysis.claims.declare import Contrast, Measured, Pair, Sample, Unmeasured, Untested, require_columns
 from isoflop.analysis.claims.needs import tuned_rows
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
-from isoflop.analysis.fitting.result import FitError
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.read import conditions, read_runs, select
-from isoflop.analysis.tables.replicates import points
-from isoflop.analysis.tables.rows import finished, prepare
-from isoflop.errors import UserError
+from isoflop.analysis.tables.rows import finished, prepare, usable
+from isoflop.errors import FitError, UserError
 from isoflop.wording import listed, percent
 
 OPPOSITE = {"different": "equivalent", "equivalent": "different"}
@@ -103,7 +101,7 @@ def judge(runs: Any, claims: str | Path | Sequence[Claim] | None = None) -> list
 def _as_numbers(runs: pd.DataFrame) -> pd.DataFrame:
     """The table with losses, sizes and budgets as numbers; the error of a fit where one is not, or no row is usable."""
     names = [name for name in ("L", "N", "D", "C") if name in runs]
-    rows, law = points(runs), get_law("power")
+    rows, law = usable(runs), get_law("power")
     if rows.empty:
         prepare(runs, law.over("L"))
     for name in names:
@@ -218,7 +216,7 @@ def _unfinished(rows: pd.DataFrame) -> str:
 
 
 def _sample(rows: pd.DataFrame, claim: Claim, pair: Pair | None = None) -> Sample:
-    rows = tuned_rows(points(rows), tuple(claim.needs.tuned))
+    rows = tuned_rows(usable(rows), tuple(claim.needs.tuned))
     return Sample(rows, claim.law, claim.axis, pair or Pair(), claim.level, claim.region)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from isoflop.analysis.claims.declare import suggest
-from isoflop.analysis.tables.replicates import CELL, level_index, points
+from isoflop.analysis.tables.replicates import CELL, level_index
+from isoflop.analysis.tables.rows import usable
 from isoflop.errors import UserError
 
 AXES = ("N", "D", "C", "D_unique", "width", "depth", "seq_len")
@@ -66,7 +67,7 @@ class Needs:
 
     def missing(self, runs: pd.DataFrame) -> list[str]:
         """What one family's runs lack, a phrase each with the number of runs; empty where nothing."""
-        rows = points(runs)
+        rows = usable(runs)
         named = {*self.grid, *self.span, *self.tuned, *self.columns, *([self.seeds[1]] if self.seeds else [])}
         absent = sorted(c for c in named if c not in rows or not rows[c].notna().any())
         if absent and len(rows):

@@ -29,9 +29,11 @@ from isoflop.analysis.claims.declare import (
     require_columns,
 )
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.result import Fit, FitError
-from isoflop.analysis.tables.replicates import SeedNoise, level_index, points, seed_noise
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.tables.replicates import SeedNoise, level_index, seed_noise
+from isoflop.analysis.tables.rows import usable
 from isoflop.analysis.testing.backtest import Backtest, Fold, backtest
+from isoflop.errors import FitError
 from isoflop.wording import number, percent
 
 __all__ = ["QUANTITIES", "listing", "paired", "pooled"]
@@ -126,7 +128,7 @@ def law_contrast(sample: Sample, name: str) -> Contrast:
 @quantity(of="column")
 def run_mean(sample: Sample, name: str) -> Measured:
     """mean over runs of a measured column"""
-    rows = points(sample.runs)
+    rows = usable(sample.runs)
     rows = rows.assign(**{name: pd.to_numeric(rows[name], errors="coerce")})
     values = (rows.groupby("run_id")[name].mean() if "run_id" in rows else rows[name]).dropna()
     n = len(values)
@@ -143,7 +145,7 @@ def paired(runs: pd.DataFrame, pair: Pair) -> pd.DataFrame:
     """Runs of two families joined on (data, seed, rung), C matched: delta = ln L of the first less the second."""
     key = ["data", "seed", "rung", *(["mark"] if "mark" in runs and runs["mark"].notna().any() else [])]
     require_columns(runs, [*key, "C"], ", by which runs are paired")
-    rows = points(runs)
+    rows = usable(runs)
     one, two = (rows[rows["family"] == name].groupby(key).agg(L=("L", "mean"), C=("C", "mean")) for name in pair)
     both = pd.merge(one.reset_index(), two.reset_index(), on=key, suffixes=("_one", "_two"))
     both = both[np.abs(np.log(both["C_one"] / both["C_two"])) <= math.log1p(MATCHED)]
@@ -168,7 +170,7 @@ def _cell_errors(fold: Fold, column: str) -> pd.DataFrame:
 
 def _gain(sample: Sample, tolerance: float) -> Check:
     """Whether the loss falls along the axis by more than the tolerance."""
-    rows = points(sample.runs)
+    rows = usable(sample.runs)
     loss = rows.assign(ln_L=np.log(rows["L"])).groupby(sample.axis)["ln_L"].mean().sort_index()
     fall = float(loss.iloc[0] - loss.iloc[-1])
     if fall <= tolerance:
@@ -214,7 +216,7 @@ def _identified(fitted: Fit) -> Fit:
 @lru_cache(maxsize=1)  # for the parameters of one subject, which are measured one after the other
 def _fitted(sample: Sample) -> Fit:
     """The law on the runs of one family, where it is identified."""
-    return _identified(fit(points(sample.runs), sample.law, level=sample.level))
+    return _identified(fit(usable(sample.runs), sample.law, level=sample.level))
 
 
 @lru_cache(maxsize=1)
@@ -222,7 +224,7 @@ def _paired_jackknife(sample: Sample) -> tuple[dict[str, float], list[dict[str, 
     """Difference of every parameter between the two families, on all pairs and with each pair left out."""
     table = paired(sample.runs, sample.pair)
     keys = pd.MultiIndex.from_frame(table[["data", "seed", "rung"]])
-    rows = points(sample.runs)
+    rows = usable(sample.runs)
     rows = rows[pd.MultiIndex.from_frame(rows[["data", "seed", "rung"]]).isin(keys)]
     pairs = pd.MultiIndex.from_frame(rows[["data", "seed", "rung"]])
     families: list[NDArray[np.bool_]] = [(rows["family"] == name).to_numpy() for name in sample.pair]

@@ -133,10 +133,11 @@ class Region:
             return f"below {tolerance}"
         if self.kind == "near":
             return f"within {tolerance} of {self.low:g}"
-        return (
-            f"{self.expect}; different = the 95 % interval excludes 0 (Holm over the pairs) and the size is at least "
-            f"{tolerance}; equivalent = the 90 % interval lies within ± that"
-        )
+        meaning = {
+            "different": f"the 95 % interval (Holm over the pairs) excludes 0 and the size is at least {tolerance}",
+            "equivalent": f"the 90 % interval lies within ± {tolerance}",
+        }
+        return f"{self.expect}: {meaning[self.expect]}"
 
 
 def _kind(given: Any, where: str) -> str:

@@ -13,11 +13,11 @@ import pandas as pd
 from isoflop import record
 from isoflop.analysis.claims.judge import Verdict, judge, of_families
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.result import Fit, FitError
-from isoflop.analysis.tables.replicates import SeedNoise, level_index, points, seed_noise
-from isoflop.analysis.tables.rows import finished
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.tables.replicates import SeedNoise, level_index, seed_noise
+from isoflop.analysis.tables.rows import finished, usable
 from isoflop.analysis.testing.backtest import Fold, hold_out
-from isoflop.errors import UserError
+from isoflop.errors import FitError, UserError
 
 # the law that the report draws where the runs span sizes and data, and the one for a single size
 LAWS = (("chinchilla", ("N", "D")), ("power_offset(D)", ("D",)))
@@ -61,7 +61,7 @@ def look(runs: pd.DataFrame, claims: Any = None) -> View:
     claims  a folder of claims, one yaml, or a list of claims; default those that ship
     """
     verdicts = tuple(judge(runs, claims))
-    rows = points(of_families(runs))
+    rows = usable(of_families(runs))
     if rows.empty:
         raise UserError(f"{runs.attrs.get('source', 'the table')} has no finished run with a family and a loss")
     families = tuple(sorted(rows["family"].unique()))

@@ -12,8 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from isoflop.analysis.tables.rows import usable
 
-points = usable  # the name that claims and the report call it by
-
 # what makes two runs replicates of one another: all of these equal, the seed not
 CELL = ("family", "data", "width", "depth", "batch", "lr", "rung", "N", "D", "mark")
 # budgets are rounded up to whole steps: values closer than this are one level of an axis

@@ -37,7 +37,7 @@ def draw(view: View) -> Figure:
         x="value:Q", color=hue, tooltip=["subject", "value", "low", "high", "verdict", "reason"]
     )
     chart = alt.layer(band, zero, bars, dots, *labels).properties(width=620, height=46 * len(data))
-    subtitle = "Point and interval of each difference; the grey band is too small to count as one."
+    subtitle = "Point and interval of each difference; one inside the grey band is too small to count."
     seen = "; ".join(
         f"{r['subject']} {r['value']:+.3g} ({r['low']:+.3g} to {r['high']:+.3g})" for _, r in data.iterrows()
     )

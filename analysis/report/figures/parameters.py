@@ -71,5 +71,5 @@ def _finding(data: pd.DataFrame) -> str:
         return "These runs do not pin down the law's parameters: read the intervals, not the points"
     apart = [p for p in SHOWN if (part := bounded[bounded["parameter"] == p])["low"].max() > part["high"].min()]
     if apart:
-        return f"Intervals of {', '.join(apart)} of some families do not overlap"
+        return f"The intervals of {', '.join(apart)} do not overlap for some families"
     return "The intervals overlap: these runs do not tell the families' laws apart"
