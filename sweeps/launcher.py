@@ -227,7 +227,8 @@ def account(entry: Entry, code: int | None, late: str | None) -> None:
     """Leave a row for a run whose process could not, unless a person stopped it."""
     if not entry.files.records.exists() and not entry.files.cancelled:
         status = "timeout" if late else "failed"
-        reason = late or f"the process ended without a record: {describe_exit(code)}; see {entry.files.log}"
+        how = describe_exit(code) + (", out of memory perhaps" if code == -signal.SIGKILL else "")
+        reason = late or f"the process ended without a record: {how}; see {entry.files.log}"
         with contextlib.suppress(OSError, ValueError):
             record.write(entry.folder, [failure(entry.config, status, reason)])
 

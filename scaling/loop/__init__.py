@@ -1,1 +1,1 @@
-"""The training loop: the module, one trunk for many marks, several ranks, and what watches them."""
+"""The training loop: the module, one trunk for many marks, several ranks, and a file for each callback."""

@@ -97,8 +97,7 @@ def describe_exit(code: int | None) -> str:
         number = -code if code < 0 else code - 128
         if number not in signal.valid_signals():
             return f"exit code {code}"
-        name = signal.Signals(number).name
-        return f"killed by {name}" + (", out of memory perhaps" if name == "SIGKILL" else "")
+        return f"killed by {signal.Signals(number).name}"
     return f"exit code {code}"
 
 

@@ -87,7 +87,10 @@ def test_a_death_ends_all_ranks(tmp_path: Path, victim: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["trainer.devices=5"], "recipe.batch=4 is less than trainer.devices=5; each device needs an example"),
+        (
+            ["trainer.devices=2", "recipe.batch=1"],
+            "recipe.batch=1 is less than trainer.devices=2; each device needs an example",
+        ),
         (["trainer.strategy=fsdp"], "trainer.strategy=fsdp shards over several devices; give trainer.devices=2, say"),
         (["trainer.strategy=dp"], "trainer.strategy='dp' is not one of ddp, fsdp"),
         (["trainer.devices=0"], "trainer.devices=0 is not a whole number of at least 1"),

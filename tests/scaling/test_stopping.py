@@ -11,7 +11,15 @@ import pytest
 from conftest import TINY
 
 from isoflop.folder import RunFolder
-from isoflop.scaling.process.signals import Terminated, between_steps, stop_if_terminated, terminable
+from isoflop.scaling.loop.ranks import RankError
+from isoflop.scaling.process.signals import (
+    Terminated,
+    between_steps,
+    describe_exit,
+    stop_if_terminated,
+    terminable,
+)
+from isoflop.scaling.run import is_out_of_memory
 
 
 def start(out: Path) -> subprocess.Popen[str]:
@@ -65,3 +73,11 @@ def test_a_signal_waits_for_the_step_and_a_second_ctrl_c_does_not(number: signal
     with pytest.raises(KeyboardInterrupt):
         train(number, signal.SIGINT)
     assert steps == ["ended"]
+
+
+def test_a_killed_rank_is_not_taken_for_a_lack_of_memory() -> None:
+    # the run would be made again with smaller micro-batches
+    death = RankError(f"rank 1 of 2 died ({describe_exit(-signal.SIGKILL)})")
+    assert str(death) == "rank 1 of 2 died (killed by SIGKILL)"
+    assert not is_out_of_memory(death)
+    assert is_out_of_memory(RankError("rank 0 of 2: OutOfMemoryError: CUDA out of memory"))
