@@ -8,6 +8,7 @@ clock(75)             # '1 min 15 s'
 from collections.abc import Mapping
 from pathlib import Path
 
+WIDE = 1000  # characters of a line: a terminal breaks a long one, where rich would cut its numbers short
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 

@@ -50,9 +50,7 @@ def refuse_words(arguments: Sequence[str]) -> None:
             several = value.strip("[] ").replace(" ", "")
             raise UserError(f"{word} is a list, where a name is needed; for a run of each write -m {key}={several}")
         if key.lstrip("+") == "claims":
-            raise UserError(
-                "claims are no part of a run; judge them when it is done: isoflop judge runs.csv --claims PATH"
-            )
+            raise UserError("claims are not part of a run; judge its table: isoflop judge runs.csv --claims PATH")
         before = word
 
 

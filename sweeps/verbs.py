@@ -101,15 +101,17 @@ def status_command(
 
     Example:  isoflop status runs/first --watch
     """
+    from rich.console import Console
+
     from isoflop.sweeps import status
-    from isoflop.sweeps.plan.text import console
+    from isoflop.wording import WIDE
 
     if as_json:
         print(json.dumps(status.overview(folder).as_json()))
     elif watch:
-        status.watch(folder, everything, console())
+        status.watch(folder, everything, Console())
     else:
-        console().print(status.overview(folder).shown(everything))
+        Console(highlight=False, width=WIDE).print(status.overview(folder).shown(everything))
 
 
 @app.command("retry", context_settings=EXTRA)

@@ -13,11 +13,10 @@ from rich.text import Text
 from isoflop import record
 from isoflop.sweeps.plan.plan import OVERHEAD_S, Plan
 from isoflop.sweeps.plan.resolution import Outcome
-from isoflop.wording import clock, gigabytes, short
+from isoflop.wording import WIDE, clock, gigabytes, short
 
 MOST = 24  # runs that have a line each, unless all are asked for
 OVER = 1.1  # times its budget that a run may spend without a word
-WIDE = 1000  # characters: a terminal breaks a long line, where rich would cut its numbers short
 
 
 def console() -> Console:
