@@ -5,6 +5,7 @@ law, a model. A comment that is a text, or texts, is what the line before it giv
 """
 
 import ast
+import dataclasses
 import importlib
 import inspect
 import re
@@ -109,8 +110,12 @@ class Props:
 
     @cached_property
     def problem(self) -> Any:
-        descent = importlib.import_module("isoflop.analysis.solving.descent")
-        return descent.Problem(self.law, self.columns, self.L, descent.Objective("huber", 1e-3))
+        problem = importlib.import_module("isoflop.analysis.solving.problem").Problem
+        return problem(self.law, self.columns, self.L, self.Objective("huber", 1e-3))
+
+    @property
+    def Objective(self) -> Any:
+        return importlib.import_module("isoflop.analysis.solving.problem").Objective
 
     @cached_property
     def solution(self) -> Any:
@@ -124,9 +129,21 @@ class Props:
     def prepared(self) -> Any:
         return importlib.import_module("isoflop.analysis.tables.rows").prepare(self.rows, self.law)
 
+    def family_rows(self, family: str) -> Any:
+        rows = self.runs[self.runs["family"] == family]
+        return importlib.import_module("isoflop.analysis.tables.rows").prepare(rows, self.law)
+
+    @property
+    def load_fit(self) -> Any:
+        return importlib.import_module("isoflop.analysis.fitting.saved").load_fit
+
+    @property
+    def points(self) -> pd.DataFrame:
+        return pd.DataFrame({"N": [1e9], "D": [2e10]})
+
     @property
     def settings(self) -> Any:
-        return importlib.import_module("isoflop.analysis.fitting.pipeline").Settings()
+        return importlib.import_module("isoflop.analysis.fitting.settings").Settings()
 
     @property
     def noise_scale(self) -> Any:
@@ -296,6 +313,12 @@ class Props:
 # where a name means another thing
 ELSEWHERE: dict[str, dict[str, Callable[[Props], Any]]] = {
     "isoflop.analysis.claims.quantities": {"runs": lambda p: p.at_one_size},
+    "isoflop.analysis.fitting.document": {"fit": lambda p: p.answer_of_fit, "dataclasses": lambda p: dataclasses},
+    "isoflop.analysis.fitting.groups": {
+        "mlp": lambda p: p.family_rows("lstm"),
+        "lstm": lambda p: p.family_rows("transformer"),
+    },
+    "isoflop.scaling.identity": {"config": lambda p: p.config.to_json()},
     "isoflop.analysis.fitting.diagnose": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.mixed_model": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.resampling": {"runs": lambda p: p.run_numbers},
