@@ -377,11 +377,12 @@ def test_an_example_runs(name: str, there: Props) -> None:
     lacking = [n for n in names if n not in special and not hasattr(Props, n) and n not in vars(there)]
     assert not lacking, f"the example of {name} uses {lacking}, which neither it, its module nor Props has"
     namespace = module | {n: special[n](there) if n in special else getattr(there, n) for n in names}
+    lines = code.splitlines()
     for statement, shown in statements(code):
         if isinstance(statement, ast.Expr) and shown is not None:
             value = eval(compile(ast.Expression(statement.value), name, "eval"), namespace)
             assert without_numbers(value) == without_numbers(shown), ast.unparse(statement)
-        elif isinstance(statement, ast.Raise) or "  # UserError" in code.splitlines()[(statement.end_lineno or 1) - 1]:
+        elif isinstance(statement, ast.Raise) or re.search(r"# \w+Error", lines[(statement.end_lineno or 1) - 1]):
             with pytest.raises(Exception, match=r"\S"):
                 exec(compile(ast.Module([statement], []), name, "exec"), namespace)
         elif not is_outline(statement):
