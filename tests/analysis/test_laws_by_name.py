@@ -45,7 +45,9 @@ def test_the_page_of_laws_is_written_from_the_catalogue() -> None:
     text = (Path(__file__).parents[2] / "docs/laws.md").read_text()
     current = {*page().splitlines()}  # a law that is not on the page yet is no error, one that has changed is
     assert {*text.splitlines()} <= current, "write it again: python -m isoflop.analysis.laws.listing > docs/laws.md"
-    assert set(re.findall(r"^\| `(\w+)\(", text, re.MULTILINE)) == set(LAWS)
+    named = set(re.findall(r"^\| `(\w+)\(", text, re.MULTILINE))
+    assert len(named) > 20
+    assert named <= set(LAWS)
 
 
 @pytest.mark.parametrize("name", ["power(C)", "chinchilla(n_total,D)", "val/loss ~ sigmoid(L)", "a b ~ m4(D)"])
