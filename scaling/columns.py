@@ -1,6 +1,6 @@
 """The columns of a record that are known from a run's config, before it starts, and the row of a run that failed.
 
-columns(config)["family.n_heads"]
+columns(config)["recipe.warmup"]
 failure(config, "failed", "it rained")
 """
 

@@ -5,6 +5,7 @@ law, a model. A comment that is a text, or texts, is what the line before it giv
 """
 
 import ast
+import dataclasses
 import importlib
 import inspect
 import re
@@ -109,8 +110,12 @@ class Props:
 
     @cached_property
     def problem(self) -> Any:
-        descent = importlib.import_module("isoflop.analysis.solving.descent")
-        return descent.Problem(self.law, self.columns, self.L, descent.Objective("huber", 1e-3))
+        problem = importlib.import_module("isoflop.analysis.solving.problem").Problem
+        return problem(self.law, self.columns, self.L, self.Objective("huber", 1e-3))
+
+    @property
+    def Objective(self) -> Any:
+        return importlib.import_module("isoflop.analysis.solving.problem").Objective
 
     @cached_property
     def solution(self) -> Any:
@@ -124,9 +129,21 @@ class Props:
     def prepared(self) -> Any:
         return importlib.import_module("isoflop.analysis.tables.rows").prepare(self.rows, self.law)
 
+    def family_rows(self, family: str) -> Any:
+        rows = self.runs[self.runs["family"] == family]
+        return importlib.import_module("isoflop.analysis.tables.rows").prepare(rows, self.law)
+
+    @property
+    def load_fit(self) -> Any:
+        return importlib.import_module("isoflop.analysis.fitting.saved").load_fit
+
+    @property
+    def points(self) -> pd.DataFrame:
+        return pd.DataFrame({"N": [1e9], "D": [2e10]})
+
     @property
     def settings(self) -> Any:
-        return importlib.import_module("isoflop.analysis.fitting.pipeline").Settings()
+        return importlib.import_module("isoflop.analysis.fitting.settings").Settings()
 
     @property
     def noise_scale(self) -> Any:
@@ -296,6 +313,12 @@ class Props:
 # where a name means another thing
 ELSEWHERE: dict[str, dict[str, Callable[[Props], Any]]] = {
     "isoflop.analysis.claims.quantities": {"runs": lambda p: p.at_one_size},
+    "isoflop.analysis.fitting.document": {"fit": lambda p: p.answer_of_fit, "dataclasses": lambda p: dataclasses},
+    "isoflop.analysis.fitting.groups": {
+        "mlp": lambda p: p.family_rows("lstm"),
+        "lstm": lambda p: p.family_rows("transformer"),
+    },
+    "isoflop.scaling.identity": {"config": lambda p: p.config.to_json()},
     "isoflop.analysis.fitting.diagnose": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.mixed_model": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.resampling": {"runs": lambda p: p.run_numbers},
@@ -354,11 +377,12 @@ def test_an_example_runs(name: str, there: Props) -> None:
     lacking = [n for n in names if n not in special and not hasattr(Props, n) and n not in vars(there)]
     assert not lacking, f"the example of {name} uses {lacking}, which neither it, its module nor Props has"
     namespace = module | {n: special[n](there) if n in special else getattr(there, n) for n in names}
+    lines = code.splitlines()
     for statement, shown in statements(code):
         if isinstance(statement, ast.Expr) and shown is not None:
             value = eval(compile(ast.Expression(statement.value), name, "eval"), namespace)
             assert without_numbers(value) == without_numbers(shown), ast.unparse(statement)
-        elif isinstance(statement, ast.Raise) or "  # UserError" in code.splitlines()[(statement.end_lineno or 1) - 1]:
+        elif isinstance(statement, ast.Raise) or re.search(r"# \w+Error", lines[(statement.end_lineno or 1) - 1]):
             with pytest.raises(Exception, match=r"\S"):
                 exec(compile(ast.Module([statement], []), name, "exec"), namespace)
         elif not is_outline(statement):
