@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -40,15 +39,14 @@ def test_a_shell_that_is_none_of_ours_is_refused() -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_completes_after_an_equals_sign(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("program")
+def test_bash_completes_after_an_equals_sign() -> None:
     """As bash hands it over: the words taken apart at =."""
-    (tmp_path / "isoflop").write_text(f'#!/bin/sh\nexec {sys.executable} -m isoflop.cli "$@"\n')
-    (tmp_path / "isoflop").chmod(0o755)
-    commands = f"""
-        PATH={tmp_path}:$PATH; eval "$(isoflop --completion bash)"; compopt() {{ :; }}
-        COMP_LINE='isoflop train family=ls'; COMP_POINT=${{#COMP_LINE}}
+    commands = """
+        eval "$(isoflop --completion bash)"; compopt() { :; }
+        COMP_LINE='isoflop train family=ls'; COMP_POINT=${#COMP_LINE}
         COMP_WORDS=(isoflop train family = ls); COMP_CWORD=4
-        _isoflop; echo "${{COMPREPLY[@]}}"
+        _isoflop; echo "${COMPREPLY[@]}"
     """
     done = subprocess.run(["bash", "-c", commands], capture_output=True, text=True, check=True)
     assert done.stdout == "lstm\n", done.stderr

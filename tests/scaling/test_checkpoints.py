@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +46,31 @@ def curve(folder: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunFolder]:
+    """The folder of a finished run of some overrides, which is made once; read it, do not change it."""
+
+    @cache
+    def train(*overrides: str) -> RunFolder:
+        folder = frozen(tmp_path_factory.mktemp("whole"), *overrides)
+        run_one(folder)
+        return RunFolder(folder)
+
+    return train
+
+
 @pytest.mark.parametrize("stop", [1, 2, 20, 45])
 @pytest.mark.parametrize(("family", "recipe"), [("lstm", "adamw"), ("transformer", "adamw"), ("mlp", "muon")])
 def test_an_interrupted_run_ends_as_an_undisturbed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, family: str, recipe: str
+    undisturbed: Callable[..., RunFolder],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: int,
+    family: str,
+    recipe: str,
 ) -> None:
     size = [f"family={family}", f"recipe={recipe}", "family.width=16", "trainer.checkpoint_every_s=0"]
-    (whole,) = run_one(frozen(tmp_path / "whole", *size))
+    (whole,) = record.read(undisturbed(*size).path)
     point, steps_made = Checkpoints.on_train_batch_end, []
 
     def interrupted(self: Checkpoints, trainer: Any, module: Any, *rest: Any) -> None:
@@ -70,14 +90,14 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     assert steps_made == list(range(1, 48))  # every step once: it went on, it did not begin again
     assert resumed["status"] == "ok"
     assert (resumed["L"], resumed["L_se"], resumed["L_train"]) == (whole["L"], whole["L_se"], whole["L_train"])
-    assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
+    assert curve(tmp_path / "cut") == curve(undisturbed(*size).path)
 
 
 @pytest.mark.parametrize("spoil", ["code", "bytes"])
 def test_a_checkpoint_of_other_code_or_torn_is_begun_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
+    undisturbed: Callable[..., RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
 ) -> None:
-    (whole,) = run_one(frozen(tmp_path / "whole", "trainer.checkpoint_every_s=0"))
+    (whole,) = record.read(undisturbed("trainer.checkpoint_every_s=0").path)
     beat, steps_made = Checkpoints.on_train_batch_end, []
 
     def interrupted(self: Checkpoints, trainer: Any, module: Any, *rest: Any) -> None:

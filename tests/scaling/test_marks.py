@@ -44,6 +44,14 @@ def result(row: record.Row) -> dict[str, Any]:
     return {k: row[k] for k in ("L", "L_se", "L_train", "L_bpb", "D", "C", "N", "status", "rung", "D_unique")}
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of all marks; read it, do not change it."""
+    folder = tmp_path_factory.mktemp("whole")
+    run_one(frozen(folder, "family=mlp", marks(*MARKS), "trainer.checkpoint_every_s=0"))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("family", "recipe"), [("transformer", "adamw"), ("mlp", "muon"), ("moe", "adamw"), ("mlp", "adamw")]
 )
@@ -57,9 +65,9 @@ def test_marks_are_separate_runs_of_the_same_schedule_bit_for_bit(tmp_path: Path
         assert result(row) == result(apart) | {"rung": apart["rung"].removesuffix(f" recipe.warmup={warmup:g}")}
 
 
-def test_what_was_spent_is_the_trunk_and_the_cooldowns(tmp_path: Path) -> None:
-    rows = run_one(frozen(tmp_path, "family=mlp", marks(*MARKS)))
-    spent = json.loads((tmp_path / "spent.json").read_text())
+def test_what_was_spent_is_the_trunk_and_the_cooldowns(undisturbed: Path) -> None:
+    rows = record.read(undisturbed)
+    spent = json.loads((undisturbed / "spent.json").read_text())
     assert spent["steps"] == 80 + 0.2 * 40 + 0.2 * 20
     assert spent["C"] == pytest.approx(rows[-1]["C"] * spent["steps"] / 80)
     assert spent["C_separate"] == pytest.approx(sum(row["C"] for row in rows))
@@ -67,10 +75,10 @@ def test_what_was_spent_is_the_trunk_and_the_cooldowns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop", [5, 17, 19, 21, 35, 42, 70, 90])
 def test_a_trunk_interrupted_anywhere_ends_as_an_undisturbed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
     chosen = ["family=mlp", marks(*MARKS), "trainer.checkpoint_every_s=0"]
-    whole = run_one(frozen(tmp_path / "whole", *chosen))
+    whole = record.read(undisturbed)
     point, made = Checkpoints.on_train_batch_end, []
 
     def interrupted(self: Checkpoints, trainer: Any, module: Any, *rest: Any) -> None:
@@ -88,7 +96,7 @@ def test_a_trunk_interrupted_anywhere_ends_as_an_undisturbed_one(
     resumed = run_one(tmp_path / "cut")
     assert made == list(range(1, 93))  # every step once
     assert [result(row) for row in resumed] == [result(row) for row in whole]
-    assert (tmp_path / "cut/curve.csv").read_text() == (tmp_path / "whole/curve.csv").read_text()
+    assert (tmp_path / "cut/curve.csv").read_text() == (undisturbed / "curve.csv").read_text()
 
 
 @pytest.mark.parametrize(
@@ -97,9 +105,9 @@ def test_a_trunk_interrupted_anywhere_ends_as_an_undisturbed_one(
     [((1280, 2560), 80 - 32), ((2560, 1280), 80 - 32), ((1280, 5120), 40)],
 )
 def test_a_further_mark_extends_the_trunk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[int, ...], made: int
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[int, ...], made: int
 ) -> None:
-    whole = run_one(frozen(tmp_path / "whole", "family=mlp", marks(*MARKS)))
+    whole = record.read(undisturbed)
     run_one(frozen(tmp_path / "grown", "family=mlp", marks(*before)))
     step, steps = Checkpoints.on_train_batch_end, []
     monkeypatch.setattr(

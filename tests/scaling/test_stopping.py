@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,10 +20,12 @@ from isoflop.scaling.process.signals import (
 )
 from isoflop.scaling.run import is_out_of_memory
 
+pytestmark = pytest.mark.usefixtures("program")
+
 
 def start(out: Path) -> subprocess.Popen[str]:
     command = ["train", "family=mlp", "family.width=8", "family.depth=1", "budget.D=1e7", *TINY, f"out={out}"]
-    return subprocess.Popen([sys.executable, "-m", "isoflop.cli", *command], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(["isoflop", *command], stderr=subprocess.PIPE, text=True)
 
 
 def step_reached(out: Path, least: int) -> int:
