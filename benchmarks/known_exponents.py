@@ -1,7 +1,8 @@
 """Exponents that theory gives, beside those that the laboratory finds: its calibration.
 
-Runs that a learner of ours can make go the whole way: data, training, records, fit. The others go from a generator, or
-the closed form, to the fit. Every row is kept in --out, and the same command makes only what is missing.
+Runs that a learner of ours can make go the whole way: data, training, records, fit (`ladder=calibration`). The others
+go from a generator, or the closed form, to the fit. Every row is kept in --out, and the same command makes only what is
+missing.
 
     python benchmarks/known_exponents.py                    all of it, under three minutes on one core
     python benchmarks/known_exponents.py G1 G3              some
@@ -14,6 +15,7 @@ the closed form, to the fit. Every row is kept in --out, and the same command ma
 """
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,14 +23,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from making import made
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Estimate
+from isoflop.analysis.tables.read import read_runs
 from isoflop.scaling.data.base import HELD_OUT, TRAIN
 from isoflop.scaling.data.manifold import Manifold
-from isoflop.scaling.data.markov import Markov
 from isoflop.scaling.data.permutation import IRREPS, Permutation, kernel, samples_to_halve
 from isoflop.scaling.data.spectral import Spectral, left_by_descent
 from isoflop.scaling.data.zipf import unseen_mass
@@ -90,25 +92,13 @@ def zipf_in_closed_form(out: Path) -> Iterator[Result]:
         yield Result("G1", f"closed form, data, α={alpha:g}", alpha / (1 + alpha), exponent(runs, "power(D)"))
 
 
-# one sight is enough to learn a row: no momentum, whose later steps would be cut off at a mark
-ZIPF = {"family": "table", "data": "zipf", "data.seq_len": 16, "data.eval_size": 262144, "recipe.beta1": 0.0}
-# the rarer the tail, the more tokens it takes for a power law to reach beyond D
-ZIPF_D = [
-    ZIPF
-    | {"data.exponent": A, "data.vocab_size": V, "family.width": V, "data.classes": 2, "recipe.batch": 4}
-    | {"budget.D": "[2e3,4e3,8e3,1.6e4,3.2e4,6.4e4]", "seed": "0,1,2"}
-    for A, V in ((1.5, 200_000), (2.0, 20_000))
-]
-ZIPF_N = ZIPF | {"data.exponent": 2.0, "family.width": "8,16,32,64,128", "recipe.batch": 32, "budget.D": 2e5}
-
-
 def zipf_trained(out: Path) -> Iterator[Result]:
     runs = trained(out)
     runs = runs[runs["data"] == "zipf"]
-    by_D = runs[runs["family.width"] == runs["data.vocab_size"]]
+    by_D = runs[runs["width"] == runs["data.vocab_size"]]
     for A, group in by_D.groupby("data.exponent"):
         yield Result("G2", f"trained table, data, A={A:g}", 1 - 1 / A, exponent(group, "power(D)"))
-    by_N = runs[runs["family.width"] < runs["data.vocab_size"]]
+    by_N = runs[runs["width"] < runs["data.vocab_size"]]
     yield Result("G2", "trained table, size, A=2", 1.0, exponent(by_N, "power(N)"))
 
 
@@ -138,10 +128,6 @@ def best_split(C: float, a: float, b: float) -> dict[str, float]:
     return {"C": C, "N_opt": float(sizes[left.argmin()]), "L": float(left.min())}
 
 
-LINEAR = {"family": "linear", "data": "spectral", "data.a": 2.0, "data.features": 512, "data.size": 20000}
-LINEAR |= {"family.width": "6,8,12,16,24,32,48,64,96", "recipe.batch": 64, "budget.epochs": 1}
-
-
 def spectral_trained(out: Path) -> Iterator[Result]:
     runs = trained(out)
     runs = runs[runs["data"] == "spectral"]
@@ -153,24 +139,25 @@ def spectral_trained(out: Path) -> Iterator[Result]:
 
 def neighbours(out: Path) -> Iterator[Result]:
     runs = kept(out / "G6.csv", lambda: pd.DataFrame([row for d in (2, 3, 4) for row in manifold_errors(d)]))
-    for (d, learner), group in runs.groupby(["dimension", "learner"]):
+    # the level is a function's own: the mean over functions of ln L
+    curves = np.log(runs.set_index(["dimension", "learner", "D"])["L"]).groupby(level=[0, 1, 2]).mean()
+    for (d, learner), group in np.exp(curves).reset_index().groupby(["dimension", "learner"]):
         theory = {"nearest": 2, "linear": 4}[learner] / d
         yield Result("G6", f"{learner} neighbours, dimension {d}", theory, exponent(group, "power(D)"))
 
 
+MANIFOLD_D = 2 ** np.arange(13, 19)  # in four dimensions fewer points have no near ones
+
+
 def manifold_errors(dimension: int) -> Iterator[dict[str, object]]:
-    """Squared errors of the nearest neighbour and of a plane through the nearest, over D and three functions."""
-    for version in range(3):
-        data = Manifold(dimension=dimension, version=version)
-        x, y = (t.double().numpy() for t in data.draw(TRAIN, 32768))
-        held_x, held_y = (t.double().numpy() for t in data.draw(HELD_OUT, 2000))
-        for D in 2 ** np.arange(10, 16):
-            squares = (held_x**2).sum(1)[:, None] + (x[:D] ** 2).sum(1) - 2 * held_x @ x[:D].T
-            few = 3 * (dimension + 1)
-            near = np.argpartition(squares, few, axis=1)[:, :few]
-            order = np.take_along_axis(squares, near, axis=1)
-            first = near[np.arange(len(near)), order.argmin(axis=1)]
-            errors = {"nearest": y[first] - held_y, "linear": planes(x, y, near, held_x, dimension) - held_y}
+    """Squared errors of the nearest neighbour and of a plane through the nearest, over D and four functions."""
+    for version in range(4):
+        data = Manifold(dimension=dimension, features=2 * dimension, version=version)
+        x, y = (t.double().numpy() for t in data.draw(TRAIN, int(MANIFOLD_D[-1])))
+        held_x, held_y = (t.double().numpy() for t in data.draw(HELD_OUT, 1000))
+        for D in MANIFOLD_D:
+            near = cKDTree(x[:D]).query(held_x, k=2 * (dimension + 1))[1]
+            errors = {"nearest": y[near[:, 0]] - held_y, "linear": planes(x, y, near, held_x, dimension) - held_y}
             for learner, error in errors.items():
                 row = {"dimension": dimension, "learner": learner, "run_id": f"{dimension}-{version}"}
                 yield row | {"D": int(D), "L": float((error**2).mean())}
@@ -261,27 +248,24 @@ def excesses(N: int, sigma: float) -> Iterator[dict[str, object]]:
 
 # M: the entropy rate
 
-SOURCE = {"data.symbols": 8, "data.sharpness": 1.5, "data.seq_len": 32}
-SOURCE |= {"data": "markov", "budget.D": "[1e4,2e4,4e4,8e4,1.6e5,3.2e5]"}
-MARKOV = [SOURCE | {"family": "table", "family.width": 8, "recipe.lr": 0.05}, SOURCE | {"family": "mlp,mingru"}]
-
 
 def markov_floor(out: Path) -> Iterator[Result]:
     runs = trained(out)
     runs = runs[runs["data"] == "markov"]
-    floor = Markov(symbols=8, sharpness=1.5, seq_len=32).task.floor
-    assert floor is not None
     for family, group in runs.groupby("family"):
+        floor = float(group["floor"].iloc[0])
         # the rule is a fiftieth of the floor, or the interval
         yield Result("M", f"entropy rate, {family}", floor, exponent(group, "power_offset(D)", "E"), near=0.02 * floor)
 
 
 def trained(out: Path) -> pd.DataFrame:
     """All trained runs, those that are missing made by the command line."""
-    path = out / "trained" / "runs.csv"
-    if path.exists():
-        return pd.read_csv(path)
-    return made(out / "trained", [*ZIPF_D, ZIPF_N, LINEAR, *MARKOV], [])
+    runs, table = out / "trained", out / "trained.csv"
+    isoflop = [sys.executable, "-m", "isoflop.cli"]
+    if not table.exists():
+        subprocess.run([*isoflop, "train", "ladder=calibration", f"out={runs}"], check=True, stdout=sys.stderr)
+        subprocess.run([*isoflop, "collect", str(runs), "-o", str(table)], check=True, stdout=sys.stderr)
+    return read_runs(table)
 
 
 ORACLES: dict[str, tuple[Callable[[Path], Iterator[Result]], ...]] = {

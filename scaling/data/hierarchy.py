@@ -27,6 +27,7 @@ from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
 from isoflop.scaling.task import Task
 
 MOST_SYMBOLS = 4096
+MOST_TUPLES = 2**20
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,12 @@ class Hierarchy:
                 f"data.branch={self.branch} and data.levels={self.levels} make more than {MOST_SYMBOLS} symbols; "
                 "lower one"
             )
-        if self.branch > 12 or max(self.classes, self.symbols) * self.synonyms > self.symbols**self.branch:
+        if self.branch > 20 or self.symbols**self.branch > MOST_TUPLES:
+            raise UserError(
+                f"data.symbols={self.symbols} and data.branch={self.branch} make more than {MOST_TUPLES} tuples; "
+                "lower one"
+            )
+        if max(self.classes, self.symbols) * self.synonyms > self.symbols**self.branch:
             raise UserError(
                 f"data.synonyms={self.synonyms} for each feature are more tuples of data.branch={self.branch} than "
                 f"data.symbols={self.symbols} can write; give fewer"

@@ -21,8 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isoflop.checks import not_negative, whole_number
-from isoflop.errors import UserError
+from isoflop.checks import not_negative, share, whole_number
 from isoflop.scaling.data.base import HELD_OUT, RULES, THEORY, TRAIN, Table, stream
 from isoflop.scaling.data.markov import Array, inverse, random_rows
 from isoflop.scaling.task import Task
@@ -51,9 +50,7 @@ class HiddenMarkov:
         whole_number("data.symbols", self.symbols, 2)
         whole_number("data.states", self.states, 2)
         not_negative("data.sharpness", self.sharpness)
-        not_negative("data.stay", self.stay)
-        if self.stay >= 1:
-            raise UserError(f"data.stay={self.stay} would never leave a state; give a number below 1")
+        share("data.stay", self.stay)
         whole_number("data.seq_len", self.seq_len)
         whole_number("data.size", self.size, self.seq_len)
         whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error

@@ -1,8 +1,8 @@
 """Regression on a smooth function of a torus in a space of more dimensions: the dimension of the data is known.
 
 Theory. u is uniform on [0, 1)^d; the features are an orthonormal map of (cos 2πu_1, sin 2πu_1, ...) / √d, so that
-they lie on a manifold without edges of intrinsic dimension d; y = f(u) + sigma noise, f of the lowest frequencies and
-of variance one. With D points the nearest lies at a distance ∝ D^-1/d, so the squared error of
+they lie on a manifold without edges of intrinsic dimension d; y = f(u) + sigma noise, f of low frequencies, the
+lowest strongest, and of variance one. With D points the nearest lies at a distance ∝ D^-1/d, so the squared error of
 
     the nearest neighbour ∝ D^-2/d,        a locally linear fit, and piecewise linear nets where they fit ∝ D^-4/d
 
@@ -77,11 +77,13 @@ class Manifold:
         """The map (features, 2 dimension); frequencies (waves, dimension), phases and heights, (waves,), of f."""
         numbers = stream(self.version, RULES)
         turn = np.linalg.qr(numbers.standard_normal((self.features, 2 * self.dimension)))[0]
-        waves: set[tuple[int, ...]] = set()
-        while len(waves) < min(WAVES, (3**self.dimension - 1) // 2):
+        # one wave along each direction, so that f varies in all, and random ones across; one and its opposite are alike
+        waves = {tuple(int(k) for k in row) for row in np.eye(self.dimension)}
+        while len(waves) < min(max(WAVES, self.dimension), (3**self.dimension - 1) // 2):
             wave = tuple(int(k) for k in numbers.integers(-1, 2, size=self.dimension))
-            # a wave and its opposite are one
-            waves.add(max(wave, tuple(-k for k in wave))) if any(wave) else None
+            if any(wave):
+                waves.add(max(wave, tuple(-k for k in wave)))
+        frequencies = np.array(sorted(waves))
+        heights = numbers.choice([-1.0, 1.0], size=len(waves)) * np.exp(-(frequencies**2).sum(axis=1) / 2)
         phases = 2 * np.pi * numbers.random(len(waves))
-        heights = numbers.standard_normal(len(waves))
-        return turn, np.array(sorted(waves)), phases, heights / np.linalg.norm(heights)
+        return turn, frequencies, phases, heights / np.linalg.norm(heights)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -427,3 +428,44 @@ def test_a_linear_readout_is_left_with_the_energy_beyond_its_width() -> None:
     energy = np.arange(1, 33) ** -2.0
     left = energy[4:].sum() / energy.sum() + 0.1**2
     assert (model(x) - y).square().mean().item() == pytest.approx(left, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("kind", "knobs", "sentence"),
+    [
+        (
+            Markov,
+            {"symbols": 300, "order": 3},
+            r"data\.symbols=300 and data\.order=3 make more than 65536 contexts; lower",
+        ),
+        (Markov, {"seq_len": 2, "order": 4}, r"data\.seq_len=2 is not a whole number of at least 4"),
+        (HiddenMarkov, {"stay": 1.0}, r"data\.stay=1\.0 is not a number from 0 up to 1"),
+        (Filtering, {"radius": 1.0}, r"data\.radius=1\.0 makes no stationary process; give a number below 1"),
+        (Filtering, {"order": 17}, r"data\.order=17 is more than 16; give fewer"),
+        (
+            Manifold,
+            {"dimension": 9},
+            r"data\.features=16 are too few: a torus of data\.dimension=9 needs 18; give more",
+        ),
+        (Zipf, {"exponent": 0}, r"data\.exponent=0 is not a number above 0"),
+        (Recall, {"vocab_size": 65}, r"data\.vocab_size=65 is odd, but half of it are keys; give an even one"),
+        (Recall, {"seq_len": 16}, r"data\.seq_len=16 is not a whole number of at least 32"),
+        (Tracking, {"group": "S9"}, r"data\.group='S9' is not one of S3 to S6, A3 to A6 and Z2 to Z720"),
+        (Parity, {"relevant": 40}, r"data\.relevant=40 is more than data\.seq_len=32; give fewer"),
+        (Permutation, {"irrep": "sign"}, r"data\.irrep='sign' is not one of trivial, standard"),
+        (Hierarchy, {"synonyms": 9}, r"data\.synonyms=9 for each feature are more tuples of data\.branch=2 than"),
+        (Hierarchy, {"levels": 13}, r"data\.branch=2 and data\.levels=13 make more than 4096 symbols; lower one"),
+        (
+            Hierarchy,
+            {"symbols": 2000},
+            r"data\.symbols=2000 and data\.branch=2 make more than 1048576 tuples; lower one",
+        ),
+        (Motif, {"motif": 17}, r"data\.motif=17 does not fit into data\.side=16; give a smaller one"),
+        (Motif, {"motif": 1, "classes": 3}, r"data\.classes=3 are more than there are motifs; give fewer"),
+    ],
+)
+def test_a_generator_that_cannot_be_is_refused_in_one_sentence(
+    kind: type, knobs: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        kind(**knobs)
