@@ -14,7 +14,7 @@ from isoflop.analysis.fitting.pipeline import LOSSES, Optimum, Settings, spread_
 from isoflop.analysis.fitting.result import Estimate, Fit, Starts
 from isoflop.analysis.intervals import resampling as uncertainty
 from isoflop.analysis.intervals.mixed_model import mixed
-from isoflop.analysis.intervals.profile import derived_intervals, profile_intervals
+from isoflop.analysis.intervals.profile import derived_intervals, leans_on, profile_intervals
 from isoflop.analysis.intervals.scatter import scatter
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
@@ -52,19 +52,36 @@ def vary(
 
 
 def estimates(
-    problem: Problem, u: Array, spread: uncertainty.Spread | None, level: float
+    problem: Problem,
+    u: Array,
+    spread: uncertainty.Spread | None,
+    level: float,
+    standing: identify.Standing,
 ) -> tuple[dict[str, Estimate], Missing]:
     """Every parameter with its interval, and those without one."""
     values = problem.params(u)
     drawn = None if spread is None else problem.params(spread.draws)
+    elsewhere = problem.params(standing.alternatives) if len(standing.alternatives) else {}
     found, missing = {}, {}
     for name, kind in problem.law.params.items():
         if name in problem.fixed:
             found[name] = Estimate(float(problem.fixed[name]))
             continue
+        if name in standing.flat:
+            found[name] = Estimate(float(values[name]))
+            if drawn is not None:
+                missing[name] = found[name], "the data do not identify it"
+            continue
         draws = None if drawn is None else drawn[name]
         found[name], why = uncertainty.bounded(
-            float(values[name]), draws, spread, level, log=kind.log, low=kind.low, high=kind.high
+            float(values[name]),
+            draws,
+            spread,
+            level,
+            log=kind.log,
+            low=kind.low,
+            high=kind.high,
+            elsewhere=elsewhere.get(name),
         )
         if why:
             missing[name] = found[name], why
@@ -89,7 +106,7 @@ def answer(
     by: dict[str, Any],
     *,
     found: Optimum,
-    judged: tuple[str, str],
+    judged: identify.Standing,
     notes: list[str],
     varied: tuple[uncertainty.Spread | None, str],
     params: dict[str, Estimate] | None = None,
@@ -101,24 +118,27 @@ def answer(
     if params is None and method == "profile":
         params = profile_intervals(problem, u, settings.level)
     elif params is None:
-        params, lost = estimates(problem, u, spread, settings.level)
+        params, lost = estimates(problem, u, spread, settings.level, judged)
         missing |= lost
     built = replace(
         _standing(problem, u, prepared, found, unfitted(prepared, problem.law, settings, by, "")),
         params=params,
         spread=spread,
-        status=judged[0],
+        status=judged.status,
+        alternatives=judged.alternatives,
     )
     derived = {}
     for name in problem.law.derived:
         derived[name], why = built.measured(lambda name=name, **p: problem.law.derive(p)[name])
+        if spread is not None and leans_on(problem, u, name, judged.flat):
+            derived[name], why = Estimate(derived[name].value), "the data do not identify it"
         if why:
             missing[name] = derived[name], why
     if method == "profile":
         derived = derived_intervals(problem, u, settings.level)
     known = [e for e in (params | derived).values() if e.low is not None or e.high is not None]
     notes = [*notes, *in_words(missing)]
-    reason = "; ".join([*([judged[1]] if judged[1] else []), *notes])
+    reason = "; ".join([*([judged.reason] if judged.reason else []), *notes])
     return replace(built, derived=derived, interval=method if known else "none", notes=tuple(notes), reason=reason)
 
 

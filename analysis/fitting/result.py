@@ -83,6 +83,7 @@ class Fit:
     u: Array | None = None  # the optimum in the coordinates of the search
     spread: "Spread | None" = None  # how the optimum varies from one set of runs to another
     noise: "Noise | None" = None  # the scatter of one row's residual
+    alternatives: Array | None = None  # (k, free) other places that noise cannot tell from the optimum
 
     @property
     def draws(self) -> dict[str, Array] | None:
@@ -114,7 +115,11 @@ class Fit:
         with np.errstate(all="ignore"):  # numpy's numbers: one divided by zero is inf and no exception
             value = float(function(**{k: np.float64(v) for k, v in self.values.items()}))
             drawn = None if self.draws is None else np.asarray(function(**self.draws), dtype=float)
-        return bounded(value, drawn, self.spread, level or self.level, log=log)
+            elsewhere = None
+            if self.alternatives is not None and len(self.alternatives):
+                places = self.problem.params(self.alternatives)
+                elsewhere = np.broadcast_to(np.asarray(function(**places), dtype=float), len(self.alternatives))
+        return bounded(value, drawn, self.spread, level or self.level, log=log, elsewhere=elsewhere)
 
     def curve(self, name: str, C: Any, level: float | None = None) -> pd.DataFrame:
         """A derived curve of the law ('N_opt', 'D_opt') at compute C [FLOPs], with its interval."""
@@ -132,7 +137,7 @@ class Fit:
     def predict_interval(self, frame: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
         """Value, low and high for a new run at the rows of `frame`: the fit's uncertainty and the scatter of runs
         together."""
-        from isoflop.analysis.intervals.resampling import by_size, error_of, new_run
+        from isoflop.analysis.intervals.resampling import by_size, error_of, new_run, reaches
 
         value, columns = self.predict(frame), self._columns(frame)
         bounds = np.full((2, len(frame)), np.nan)
@@ -145,6 +150,10 @@ class Fit:
                 # a size whose absence leaves no minimum has no say
                 error = np.fmax.reduce(errors) if np.isfinite(errors[0]).all() else errors[0]
                 bounds = new_run(value, error, self.noise.at(columns), self.spread, level, raw=raw)
+                if self.alternatives is not None and len(self.alternatives):
+                    # a band that misses what the data allow as well is none
+                    elsewhere = self.problem.at(self.alternatives, columns)
+                    bounds[:, ~reaches(value, *bounds, elsewhere, log=not raw).all(0)] = np.nan
         return pd.DataFrame({"value": value, "low": bounds[0], "high": bounds[1]}, index=frame.index)
 
     def _columns(self, frame: pd.DataFrame) -> list[Array]:

@@ -111,7 +111,7 @@ def _fit(law: Law, share: Sequence[str], settings: Settings, labels: list[Label]
     spread, method, said = vary(problem, u, whole, settings)
     joint = profile_intervals(problem, u, settings.level) if method == "profile" else None
     if joint is None:
-        joint, missing = estimates(problem, u, spread, settings.level)
+        joint, missing = estimates(problem, u, spread, settings.level, judged)
         said += in_words(missing)
     else:
         said.append("derived quantities have no profile interval where parameters are shared")
@@ -121,9 +121,10 @@ def _fit(law: Law, share: Sequence[str], settings: Settings, labels: list[Label]
         index = [problem.free.index(_own(p, share, name)) for p in one.free]
         mine = replace(one, objective=problem.objective)
         drawn = None if spread is None else replace(spread, draws=spread.draws[:, index])
+        own = judged._replace(alternatives=judged.alternatives[:, index])
         notes = [*part.notes, *identify.spans(mine), *said]
         params = {p: joint[_own(p, share, name)] for p in law.params}
-        fits.append(_one(mine, u[index], part, settings, label, found, judged, notes, (drawn, method), params))
+        fits.append(_one(mine, u[index], part, settings, label, found, own, notes, (drawn, method), params))
     return fits
 
 
@@ -157,7 +158,7 @@ def _one(
     settings: Settings,
     label: Label,
     found: Optimum,
-    judged: tuple[str, str],
+    judged: identify.Standing,
     notes: list[str],
     varied: tuple[Any, str],
     params: Mapping[str, Estimate],
