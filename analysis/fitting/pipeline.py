@@ -48,7 +48,7 @@ class Variation(NamedTuple):
 
 @dataclass(frozen=True)
 class Solved:
-    """What the fits of all groups have in common: the search, what it may claim, the optimum on all rows, its spread."""
+    """What the fits of all groups have in common: the search, what it may claim, the optimum on all rows."""
 
     search: Search
     standing: Standing
