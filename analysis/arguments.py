@@ -30,7 +30,7 @@ ARGUMENTS = {
     "band": "Coverage of the bands for a new run",
     "laws": "Laws, comma between, columns in brackets: 'power,bnsl(D),chinchilla'",
     "axis": "The column along which the larger runs are held out",
-    "holdout": 'rows to hold out instead, a condition as in --where: "C>=1e20"',
+    "holdout": 'Rows to hold out instead, a condition as in --where: "C>=1e20"',
     "folds": "Cuts along the axis at the most",
     "target": "Budgets to give N, D and L for: 1e21, or 1e20,1e21 [FLOPs]",
     "inference_tokens": "Tokens that will be served in all, which count as compute: 1e12",

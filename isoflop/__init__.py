@@ -14,6 +14,7 @@ _FACE = {
     "fit": "isoflop.analysis.fitting.fit",
     "fit_groups": "isoflop.analysis.fitting.fit",
     "Fit": "isoflop.analysis.fitting.result",
+    "load_fit": "isoflop.analysis.fitting.saved",
     "Estimate": "isoflop.analysis.intervals.estimate",
     "FitError": "isoflop.errors",
     "LAWS": "isoflop.analysis.laws.catalogue",

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from isoflop import files, record
@@ -114,3 +115,9 @@ def test_one_process_at_a_time_writes_in_a_folder(tmp_path: Path) -> None:
         pass
     with sole_writer(RunFolder(tmp_path)):
         pass
+
+
+def test_what_does_not_exist_is_null_in_json_at_any_depth() -> None:
+    value = {"a": [1.0, float("nan")], "b": (float("inf"), np.float64(2.5)), "c": np.array([np.nan, 3.0]), "d": "NaN"}
+    assert files.finite(value) == {"a": [1.0, None], "b": [None, 2.5], "c": [None, 3.0], "d": "NaN"}
+    assert type(files.finite(np.int64(3))) is int

@@ -63,7 +63,7 @@ def improve(
     of the largest C where the law has no best split. Rows of one run_id are one run, which costs `C_spent` where that
     is a column, else its C, with marks that of the trunk and the cooldowns; without run_id every row is a run, known by
     its label in the index. Of the runs that gain at least `least` of what the best would, the one of the most gain per
-    FLOP is taken. Columns of the answer: run_id, those of the law and C at the run's last mark, cost [FLOPs], before
+    FLOP is taken. Columns of the result: run_id, those of the law and C at the run's last mark, cost [FLOPs], before
     and after (half-widths of L at the target, relative, for Student's t of many runs), gain_per_FLOP. Fewer than n rows
     where no run gains. UserError where C is missing.
     """
@@ -186,7 +186,7 @@ def _candidates(have: pd.DataFrame, candidates: pd.DataFrame, truth: Truth) -> t
 
 
 def _target(truth: Truth, last: pd.DataFrame, target_C: float | None) -> pd.DataFrame:
-    """The one row at which the loss is asked for."""
+    """The one row at which the loss is wanted."""
     largest = "C" if "C" in last else "cost"
     columns = list(truth.form.columns)
     split = best_split(truth.form, float(last[largest].max()) if target_C is None else target_C, truth.params)

@@ -1,7 +1,7 @@
-"""Design: what a ladder of runs could resolve, said before any money is spent.
+"""Design: what a ladder of runs could resolve, estimated before any money is spent.
 
 Losses are drawn from a stated truth at the planned rows, fitted as real ones would be, and the spread of many such
-studies is what the real study should expect; what a design cannot answer is said in words.
+studies is what the real study should expect; `warnings` names what a design cannot answer.
 
     truth = Truth.assumed(rows)                        # rows: N, D, C, run_id of one family's planned runs
     print(resolve(rows, truth, target_C=1e22))
@@ -169,7 +169,7 @@ def resolve(
 
     `rows` has the columns of the law and run_id, which the marks of a run share (without it every row is a run).
     Studies are made until there are `studies`, or until `seconds` are over and FEWEST are there; the same seed and
-    number give the same answer, whatever the order of the rows. `settings` are those of `fit` (loss, delta, interval,
+    number give the same result, whatever the order of the rows. `settings` are those of `fit` (loss, delta, interval,
     level, resamples: 200 here). UserError for a column that is missing, or a law that has no best split of target_C.
     """
     table, settings = planned(rows, truth.form), {"resamples": RESAMPLES} | settings

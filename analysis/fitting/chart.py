@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Band = Callable[[pd.DataFrame, float], pd.DataFrame]
 
 # points along the law, curves at the most, and how far beyond the rows they reach
-POINTS, CURVES, BEYOND = 60, 5, 2.0
+POINTS, CURVES, BEYOND = 60, 6, 2.0
 # the data of a chart lie in its specification: more points than this are thinned
 MOST_POINTS = 2000
 
@@ -41,8 +41,12 @@ def draw_fit(
         rows.iloc[:: -(-len(rows) // MOST_POINTS)],
     )
     points = points.assign(group=_labels(points, others))
-    colour = alt.Color("group:N", title=", ".join(others)) if others else alt.value("#0072B2")
-    x = alt.X(f"{_field(column)}:Q", title=column).scale(type="log", nice=False)
+    order = list(dict.fromkeys(_labels(rows.sort_values(others) if others else rows, others)))
+    legend = alt.Legend(symbolOpacity=1)
+    colour = (
+        alt.Color("group:N", title=", ".join(others), sort=order, legend=legend) if others else alt.value("#0072B2")
+    )
+    x = alt.X(f"{_field(column)}:Q", title=column).scale(type="log", nice=False).axis(format="~s")
     y = alt.Y(f"{_field(target)}:Q", title=target).scale(type="log", nice=False, zero=False)
     line = alt.Chart(curves).mark_line().encode(x=x, y=y, color=colour)
     band = alt.Chart(curves.dropna()).mark_area(opacity=0.15).encode(x=x, y="low:Q", y2="high:Q", color=colour)

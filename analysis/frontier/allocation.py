@@ -1,4 +1,4 @@
-"""What a law of N and D says of spending compute: a target, a detour from the best size, a model that is served later.
+"""How a law of N and D would spend compute: a target, a detour from the best size, a model that is served later.
 
 result = fit(runs, "chinchilla")
 deviations(result, 1e21)          # 3 times too small costs so much loss, or so much more compute

@@ -39,7 +39,7 @@ from isoflop.analysis.tables.rows import usable_numbers
 from isoflop.errors import FitError
 from isoflop.files import records
 
-# C/(N D) this share off six is said
+# C/(N D) that differs from 6 by more than this share gets a note
 COUNTED = 0.05
 # knobs that may have been searched at each size and budget
 KNOBS = ("lr", "batch")

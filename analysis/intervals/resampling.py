@@ -6,7 +6,7 @@ estimates is multiplied by t(runs - 1); where Huber's delta lies below the scatt
 the jackknife of a median-like estimate is known to fail (Efron 1982, The Jackknife, the Bootstrap), and this is used
 instead. A resample is the same problem under other weights on its rows, so all of them are one batch of the solver.
 
-    spread = jackknife(problem, u, runs=np.array([0, 0, 1, 1, 2, 2]))
+    spread = jackknife(problem, u, runs)               # runs: the number of the run that each row is of
     bounded(0.3, drawn, spread, level=0.95)   # (Estimate(value=0.3, low=0.27, high=0.33), '')
 """
 

@@ -1,7 +1,7 @@
 """The scatter of runs about a law, which may grow with scale: what a prediction for a new run has to allow for.
 
 Squared residuals are a power of the law's columns (Harvey 1976, multiplicative heteroscedasticity), each exponent kept
-only where it is told from zero at 1 %, with the run as the unit; and a prediction never uses less than the pooled
+only where it differs from zero at 5 %, with the run as the unit; and a prediction never uses less than the pooled
 scatter, so that an extrapolation to where runs look quieter promises nothing.
 
     noise = scatter(residuals, columns, runs, free=5)

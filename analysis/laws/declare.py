@@ -146,7 +146,7 @@ def law(
         if implicit:
             names = names[:-1]
         formula = " ".join(inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].split())
-        # a law of one column stands over compute until it is told otherwise
+        # a law of one column stands over compute unless another is given
         over = columns or (("C",) if names == ("x",) else names)
         name = function.__name__
         explicit = solved(function, *implicit) if implicit else function

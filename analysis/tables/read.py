@@ -220,7 +220,7 @@ def _rename(table: pd.DataFrame, columns: dict[str, str], path: Path) -> pd.Data
         if theirs not in table:
             raise UserError(f"{path} has no column {theirs!r} for {ours}; it has {_list(table.columns)}")
     taken = {ours: theirs for ours, theirs in columns.items() if ours != theirs}
-    # a column that already bears one of our names gives way to the one it is told to be
+    # a column that already bears one of our names gives way to the column that was named
     table = table.drop(columns=[ours for ours in taken if ours in table and ours not in taken.values()])
     return table.assign(**{ours: table[theirs] for ours, theirs in taken.items()})
 

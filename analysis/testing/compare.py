@@ -4,8 +4,8 @@ Every law is fitted to the smaller runs and predicts the larger ones, at several
 given; so do the straight line through the logarithms and the last value seen. In-sample error plays no part in
 the order; where runs are replicated, lack of fit is tested beside it.
 
-    result = compare(runs, ["power", "chinchilla", "bnsl"], axis="C")
-    result.table[["law", "rmsle", "coverage"]]       # best first
+    comparison = compare(runs, ["power", "chinchilla", "bnsl"], axis="C")
+    comparison.table[["law", "rmsle", "coverage"]]       # best first
 """
 
 from collections.abc import Sequence

@@ -6,7 +6,8 @@ The run is the unit: means of runs are tested against the scatter of replicated 
 marks, the shape along a run against the scatter of marks about it, as in a split plot; the smaller p counts twice.
 
     lack_of_fit(runs, "chinchilla").p       # 0.41: no sign that the form is wrong
-    lack_of_fit(runs, "power(D)").reason    # 'untested: no two runs differ only in their seed'
+    lack_of_fit(runs[runs["seed"] == 0], "power(D)").reason
+    # 'untested: no two runs differ only in their seed, or they repeat exactly'
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from isoflop.analysis.tables.replicates import CELL
 from isoflop.analysis.tables.rows import number_runs
 from isoflop.errors import FitError
 
-# a law whose test falls below this is said not to fit
+# a law does not fit where p of its test is below this
 LEVEL = 0.05
 
 
@@ -86,7 +87,7 @@ def _cells(rows: pd.DataFrame) -> NDArray[np.intp]:
 def _strata(
     r: Array, runs: NDArray[np.intp], cells: NDArray[np.intp], alone: int, within: int
 ) -> dict[str, tuple[float, int, int]]:
-    """F and its degrees of freedom between runs, of which `alone` parameters are told, and between marks."""
+    """F and its degrees of freedom between runs, which determine `alone` parameters, and between marks."""
     table = pd.DataFrame({"r": r, "run": runs, "cell": cells})
     table["group"] = table["run"].map(table.groupby("run")["cell"].agg(frozenset))
     table["mean"] = table.groupby("run")["r"].transform("mean")

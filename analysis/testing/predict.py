@@ -1,4 +1,4 @@
-"""What a fitted law says of a run that has not been made: its loss with a band, and the best size for a budget.
+"""Predictions of a fitted law for a run that has not been made: its loss with a band, the best size for a budget.
 
 result = fit(runs, "chinchilla")
 predict(result, {"C": 1e21})["N_opt"]               # Estimate(...)
