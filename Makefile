@@ -3,6 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= demo
 DEMO ?=
+# what is installed beside isoflop itself: pyproject.toml names them
+EXTRAS ?= dev
+comma := ,
+READY := .venv/ready-$(subst $(comma),-,$(EXTRAS))
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help setup demo test lint format clean
@@ -10,21 +14,20 @@ export OMP_NUM_THREADS ?= 1
 help:            ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-setup: .venv/ready  ## make .venv and install everything
+setup: $(READY)  ## make .venv and install everything
 
-.venv/ready: pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "isoflop needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Give one with make PYTHON=python3.12"; exit 2; }
 	@echo "making .venv with $(PYTHON): a few minutes and 2 GB, once"
 	@$(PYTHON) -m venv .venv || { echo "no venv module: on Debian or Ubuntu, apt-get install python3-venv"; exit 2; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@$(BIN)/python -m compileall -q .venv/lib >/dev/null 2>&1 || true
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 demo: setup      ## run the demo into OUT=demo
 	$(BIN)/isoflop demo --out $(OUT) $(DEMO)
 
 test: setup      ## run every test, the slow ones too, one process per core
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: setup      ## ruff and the type checker
 	$(BIN)/ruff check .

@@ -52,6 +52,26 @@ Target = Annotated[
 Claims = Annotated[
     Path | None, _option("A folder of claims, or one yaml; default those that ship", "--claims", shown=False)
 ]
+
+
+def _list_quantities(listed: bool) -> None:
+    if listed:
+        from isoflop.analysis.claims.quantities import listing
+
+        typer.echo(listing())
+        raise typer.Exit
+
+
+Quantities = Annotated[
+    bool,
+    typer.Option(
+        "--quantities",
+        help="List the quantities that a claim may name, and exit",
+        is_eager=True,
+        callback=_list_quantities,
+        show_default=False,
+    ),
+]
 Out = Annotated[Path, _option("Folder of the report", "--out", "-o")]
 LawName = Annotated[str, _argument("law", shown=True)]
 At = Annotated[str, _argument("at")]

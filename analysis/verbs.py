@@ -249,14 +249,18 @@ def frontier_command(
 
 
 @app.command("judge")
-def judge_command(runs: o.Runs, claims: o.Claims = None, as_json: o.Json = False) -> None:
+def judge_command(
+    runs: o.Runs, claims: o.Claims = None, as_json: o.Json = False, quantities: o.Quantities = False
+) -> None:
     """Judge claims by runs: supported, refuted, inconclusive, not identified or untested, each with its reason.
 
     `isoflop judge runs.csv` - the claims that ship
 
     `isoflop judge runs.csv --claims my_claims/ --json` - your own yaml files, for a script
+
+    `isoflop judge --quantities` - what a claim can be about
     """
-    from isoflop.analysis.claims.claim import judge
+    from isoflop.analysis.claims.judge import judge
 
     verdicts = judge(runs, claims)
     if as_json:

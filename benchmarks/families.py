@@ -33,7 +33,6 @@ from isoflop.scaling.task import Task
 
 DOC = Path(__file__).parents[1] / "docs/families.md"
 BEGIN, END = "<!-- counted by benchmarks/families.py: begin -->", "<!-- end -->"
-FAMILIES = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))
 TASK = Task("tokens", d_in=256, d_out=256, seq_len=128, targets=128)
 EQUAL_N = 1e5
 
@@ -50,6 +49,10 @@ def node(name: str) -> dict[str, Any]:
 def at(name: str, width: int, deeper: int = 0) -> Family:
     """A family at a width, its depth that of its yaml or so many layers more, otherwise as its yaml has it."""
     return instantiate(node(name) | {"width": width, "depth": node(name)["depth"] + deeper})
+
+
+YAMLS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))
+FAMILIES = [name for name in YAMLS if not at(name, 16).reference]
 
 
 def nearest(name: str, goal: float, of: Callable[[Family], float]) -> Family:

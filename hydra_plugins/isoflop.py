@@ -1,4 +1,5 @@
-"""Where Hydra looks for plugins: a sweeper that knows runs by their content, a launcher of fresh local processes.
+"""Where Hydra looks for plugins: a sweeper that knows runs by their content, a launcher of fresh local processes, and
+the yamls of a user's extensions.
 
 Hydra accepts only classes defined in this namespace; the work is in sweeps/, imported when it is called.
 """
@@ -6,8 +7,10 @@ Hydra accepts only classes defined in this namespace; the work is in sweeps/, im
 from collections.abc import Sequence
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -52,3 +55,14 @@ class LocalLauncher(Launcher):
         entries = freeze_points(self.context, self.config, job_overrides)
         launch([entry for entry in entries if not entry.finished], self.settings)
         return [job_return(entry, overrides) for entry, overrides in zip(entries, job_overrides, strict=True)]
+
+
+class Extensions(SearchPathPlugin):
+    """The yamls of declared extensions (isoflop/extensions.py) are choices like ours, in our app and in no other."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        from isoflop.extensions import all_declared
+
+        if any(element.path == "pkg://isoflop.conf" for element in search_path.get_path()):
+            for extension in all_declared():
+                search_path.append("isoflop.extensions", f"file://{extension.conf}")

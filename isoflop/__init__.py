@@ -1,26 +1,62 @@
-"""A laboratory for scaling laws; every name of this face is imported when it is asked for (no torch here).
+"""A laboratory for scaling laws: from runs to laws, verdicts and forecasts, in a notebook or a script.
 
-from isoflop import fit, read_runs
-print(fit(read_runs("runs.csv"), "chinchilla"))
+    import isoflop as iso
+
+    runs = iso.read_runs("runs.csv")
+    fit = iso.fit(runs, "chinchilla")
+    fit.params["alpha"]
+    iso.predict(fit, {"N": 1e9, "D": 2e10})
+
+Tables
+    read_runs     a table of runs from a file of ours or anybody's
+    select        the rows that a text such as "family = 'mlp' and C < 1e20" names
+Laws and fits
+    fit           fit a law to runs, with intervals
+    fit_groups    the same for each group of runs, with parameters shared where asked
+    predict       what a fitted law says at another size, with an interval
+    compare       laws by what they predict of larger runs that they have not seen
+    frontier      compute-optimal size and data, by three approaches
+    LAWS          the catalogue of laws by name
+    get_law       the law that a text names: "power_offset(D)"
+    Fit           a fitted law
+    load_fit      a fit that was saved
+    Estimate      a number with its interval
+Claims
+    load_claims   claims from yaml files, by default ours
+    judge         a verdict for every claim
+    report        one page of verdicts, figures and laws
+Models
+    family        a family built by name, with its task and cost (imports torch)
+Errors
+    UserError     bad input; the message says what to do
+    FitError      runs to which a law cannot be fitted
+
+Every name is imported when it is first used, so that `import isoflop` costs nothing; only `family` imports torch.
 """
 
 from importlib import import_module
 from typing import Any
 
-# public name -> the module that holds it
+# name of the face -> module and name there
 _FACE = {
-    "read_runs": "isoflop.analysis.tables.read",
-    "select": "isoflop.analysis.tables.read",
-    "fit": "isoflop.analysis.fitting.fit",
-    "fit_groups": "isoflop.analysis.fitting.fit",
-    "Fit": "isoflop.analysis.fitting.result",
-    "load_fit": "isoflop.analysis.fitting.saved",
-    "Estimate": "isoflop.analysis.intervals.estimate",
-    "FitError": "isoflop.errors",
-    "LAWS": "isoflop.analysis.laws.catalogue",
-    "get_law": "isoflop.analysis.laws.catalogue",
-    "compare": "isoflop.analysis.testing.compare",
-    "judge": "isoflop.analysis.claims.claim",
+    "Estimate": "isoflop.analysis.intervals.estimate:Estimate",
+    "Fit": "isoflop.analysis.fitting.result:Fit",
+    "FitError": "isoflop.errors:FitError",
+    "LAWS": "isoflop.analysis.laws.catalogue:LAWS",
+    "UserError": "isoflop.errors:UserError",
+    "compare": "isoflop.analysis.testing.compare:compare",
+    "family": "isoflop.scaling.build:build_family",
+    "fit": "isoflop.analysis.fitting.fit:fit",
+    "fit_groups": "isoflop.analysis.fitting.fit:fit_groups",
+    "frontier": "isoflop.analysis.frontier.frontier:frontier",
+    "get_law": "isoflop.analysis.laws.catalogue:get_law",
+    "judge": "isoflop.analysis.claims.judge:judge",
+    "load_claims": "isoflop.analysis.claims.claim:load_claims",
+    "load_fit": "isoflop.analysis.fitting.saved:load_fit",
+    "predict": "isoflop.analysis.testing.predict:predict",
+    "read_runs": "isoflop.analysis.tables.read:read_runs",
+    "report": "isoflop.analysis.report.report:write_report",
+    "select": "isoflop.analysis.tables.read:select",
 }
 
 __all__ = sorted(_FACE)
@@ -29,7 +65,8 @@ __all__ = sorted(_FACE)
 def __getattr__(name: str) -> Any:
     if name not in _FACE:
         raise AttributeError(f"module 'isoflop' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(_FACE[name]), name)
+    module, _, attribute = _FACE[name].partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

@@ -48,23 +48,14 @@ def usage() -> str:
     return f"{head}\n\n{verbs}\n\n{EXAMPLES}\n\n{shell}"
 
 
-def version() -> str:
-    """What is installed."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return f"isoflop {installed('isoflop')}"
-    except PackageNotFoundError:  # a checkout on the path, never installed
-        return "isoflop, not installed"
-
-
 def call(arguments: list[str]) -> int:
     """Do what the command line says and return the exit code."""
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if verb in ("-h", "--help", "help"):
         print(usage())
     elif verb in ("-V", "--version"):
+        from isoflop.wording import version
+
         print(version())
     elif verb in ("--completion", "--complete"):
         from isoflop.completion import complete, script

@@ -2,7 +2,7 @@
 (standard library only).
 
 write_text(Path("runs.csv"), text)
-read_json(Path("heartbeat.json"))       # None where it is missing or torn
+read_json(Path("costs.json"))           # None where it is missing or torn
 finite({"value": float("nan")})         # {'value': None}: what does not exist is null, never NaN
 """
 

@@ -11,7 +11,7 @@ folders into runs.csv. Knobs are further columns named as the override that sets
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from isoflop import files
 from isoflop.errors import UserError
@@ -26,51 +26,91 @@ WHO = ("family", *DIALS, "seed")
 # what every row has, whatever became of the run and whichever version wrote it
 IDENTITY = {*WHO, "run_id", "mark", "status", "reason", "data", "D", "L", "git", "dirty"}
 
-# name -> what it is [unit]; the order is the order of the columns in runs.csv
-COLUMNS: dict[str, str] = {
-    "run_id": "hash of what determines the result",
-    "sweep": "name of the planned set this run belongs to",
-    "mark": "position along the run at which the row was measured, 1 the first",
-    "seed": "seed of initialisation and data order",
-    "status": "one of " + " | ".join(STATUSES),
-    "reason": "why a run that is not ok ended",
-    "family": "name of the family's yaml",
-    "width": "the family's width dial",
-    "depth": "the family's depth dial",
-    "data": "name of the data's yaml",
-    "seq_len": "positions per example",
-    "batch": "examples per optimiser step",
-    "lr": "peak learning rate",
-    "rung": "place in the ladder, the same for every family and seed compared",
-    "N": "parameters that multiply: body + readout",
-    "n_body": "parameters of the body",
-    "n_embed": "parameters of embedding tables",
-    "n_readout": "parameters of the readout",
-    "n_total": "all parameters",
-    "n_active": "parameters used per target",
-    "D": "training targets seen",
-    "D_unique": "distinct training targets seen",
-    "epochs": "passes over the distinct targets",
-    "flops_per_target": "training FLOPs per target, counted (multiply-add = 2)",
-    "C": "training FLOPs: flops_per_target * D",
-    "C_attention": "the part of C that is quadratic in seq_len",
-    "C_6nd": "6 * n_total * D; empty where not every position is a target",
-    "L": "held-out loss [nats per target]",
-    "L_se": "standard error of L over held-out examples [nats per target]",
-    "L_train": "training loss, mean over the last twentieth of the steps [nats per target]",
-    "L_bpb": "held-out loss [bits per byte]; empty where targets are not bytes",
-    "floor": "irreducible loss where it is known [nats per target]",
-    "wall_s": "time of training and evaluation [s]",
-    "targets_per_s": "training throughput [targets/s]",
-    "mfu": "model FLOPs utilisation of the device's dense peak; empty where the peak is unknown",
-    "peak_memory": "largest memory held [bytes]",
-    "device": "what it ran on",
-    "torch": "torch version",
-    "git": "commit of the code",
-    "dirty": "whether the code had uncommitted changes",
-    "sources": "hash of the sources that the result follows from",
-    "run_id_rule": "version of the rule that run_id was made by",
+# the unit of a loss where a record does not name another, and the sign that a column is in the unit of its row's loss
+NATS = "nats per target"
+LOSS = "loss_unit"
+
+
+class Column(NamedTuple):
+    """What a column of the record holds."""
+
+    meaning: str
+    unit: str = ""  # LOSS: that of the task's loss, which the column loss_unit names
+    note: str = ""  # what else there is to know, after a colon or semicolon
+    text: bool = False  # words and not a number
+
+    def __str__(self) -> str:
+        return f"{self.meaning}{f' [{self.unit}]' if self.unit else ''}{self.note}"
+
+
+# the order is the order of the columns in runs.csv
+COLUMNS: dict[str, Column] = {
+    "run_id": Column("hash of what determines the result", text=True),
+    "sweep": Column("name of the planned set this run belongs to", text=True),
+    "mark": Column("position along the run at which the row was measured, 1 the first"),
+    "seed": Column("seed of initialisation and data order"),
+    "status": Column("one of " + " | ".join(STATUSES), text=True),
+    "reason": Column("why a run that is not ok ended", text=True),
+    "family": Column("name of the family's yaml", text=True),
+    "width": Column("the family's width dial"),
+    "depth": Column("the family's depth dial"),
+    "data": Column("name of the data's yaml", text=True),
+    "seq_len": Column("positions per example"),
+    "batch": Column("examples per optimiser step"),
+    "lr": Column("peak learning rate"),
+    "rung": Column("place in the ladder, the same for every family and seed compared"),
+    "N": Column("parameters that multiply", note=": body + readout"),
+    "n_body": Column("parameters of the body"),
+    "n_embed": Column("parameters of embedding tables"),
+    "n_readout": Column("parameters of the readout"),
+    "n_total": Column("all parameters"),
+    "n_active": Column("parameters used per target"),
+    "D": Column("training targets seen"),
+    "D_unique": Column("distinct training targets seen"),
+    "epochs": Column("passes over the distinct targets"),
+    "flops_per_target": Column("training FLOPs per target, counted (multiply-add = 2)"),
+    "C": Column("training compute", "FLOPs", note=": flops_per_target * D"),
+    "C_attention": Column("the part of C that is quadratic in seq_len"),
+    "C_6nd": Column("6 * n_total * D", note="; empty where not every position is a target"),
+    "L": Column("held-out loss", LOSS),
+    "L_se": Column("standard error of L over held-out examples", LOSS),
+    "L_train": Column("training loss, mean over the last twentieth of the steps", LOSS),
+    "L_bpb": Column("held-out loss", "bits per byte", note="; empty where targets are not bytes"),
+    "floor": Column("irreducible loss where it is known", LOSS),
+    "loss_unit": Column("unit of L, L_se, L_train and floor", note="; nats per target where empty", text=True),
+    "wall_s": Column("time of training and evaluation", "s"),
+    "targets_per_s": Column("training throughput", "targets/s"),
+    "mfu": Column("model FLOPs utilisation of the device's dense peak", note="; empty where the peak is unknown"),
+    "peak_memory": Column("largest memory held", "bytes"),
+    "device": Column("what it ran on", text=True),
+    "torch": Column("torch version", text=True),
+    "git": Column("commit of the code", text=True),
+    "dirty": Column("whether the code had uncommitted changes", text=True),
+    "sources": Column("hash of the sources that the result follows from", text=True),
+    "run_id_rule": Column("version of the rule that run_id was made by"),
 }
+
+
+def unit(name: str, loss_unit: str = NATS) -> str:
+    """Unit of a column, for losses `loss_unit`; empty where it has none or is not one of the record."""
+    declared = COLUMNS[name].unit if name in COLUMNS else ""
+    return loss_unit if declared == LOSS else declared
+
+
+def loss_unit(rows: Any) -> str:
+    """The unit of the losses of a table of records; of several they are joined, a blank is nats."""
+    if LOSS not in rows:
+        return NATS
+    named = {str(u) for u in rows[LOSS].dropna()} | ({NATS} if rows[LOSS].isna().any() else set())
+    return " or ".join(sorted(named)) or NATS
+
+
+def title(name: str, loss_unit: str = NATS) -> str:
+    """What an axis of this column is called: 'held-out loss, L [nats per target]'; a foreign column by its name."""
+    if name not in COLUMNS:
+        return name
+    in_unit = unit(name, loss_unit)
+    return f"{COLUMNS[name].meaning}, {name}{f' [{in_unit}]' if in_unit else ''}"
 
 
 def row(**values: Any) -> Row:
@@ -92,10 +132,15 @@ def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     files.write_json(RunFolder(folder).records, list(rows), indent=1)
 
 
+def has_result(row: Mapping[str, Any]) -> bool:
+    """Whether a row's run ended with a result: ok, or diverged, as it would again."""
+    return row["status"] in ("ok", "diverged")
+
+
 def finished(folder: Path) -> bool:
-    """Whether the folder holds a whole record that need not be made again: ok, or diverged (it would again)."""
+    """Whether the folder holds a whole record that need not be made again."""
     try:
-        return read(folder)[0]["status"] in ("ok", "diverged")
+        return has_result(read(folder)[0])
     except (FileNotFoundError, UserError):
         return False
 

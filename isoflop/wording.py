@@ -70,3 +70,14 @@ def gigabytes(size: float) -> str:
 def quoted(path: Path) -> str:
     """A path as Hydra's grammar takes any text."""
     return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${") + "'"
+
+
+def version() -> str:
+    """What is installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return f"isoflop {installed('isoflop')}"
+    except PackageNotFoundError:  # a checkout on the path, never installed
+        return "isoflop, not installed"

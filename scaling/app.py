@@ -19,8 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from isoflop import record
-from isoflop.cli import version
+from isoflop import extensions, record
 from isoflop.errors import UserError
 from isoflop.exits import RunFailedError, report, translate
 from isoflop.folder import RunFolder
@@ -28,7 +27,7 @@ from isoflop.scaling import help, limits, resume
 from isoflop.scaling.columns import rounded
 from isoflop.scaling.frozen import FrozenConfig, freeze, register_resolvers, resolve, rung
 from isoflop.scaling.run import run_one
-from isoflop.wording import gigabytes, short
+from isoflop.wording import gigabytes, short, version
 
 # a budget that whole steps exceed by more than this factor is named
 NOTED = 1.05
@@ -45,7 +44,7 @@ class Ending(BaseException):
 def train(cfg: DictConfig) -> float | None:
     """A Hydra job: freeze the composed config, unless a sweep has frozen it already, and go through the door.
 
-    Returns L, for a sweeper that seeks the least [nats per target]; infinite where the run diverged.
+    Returns L, for a sweeper that seeks the least; infinite where the run diverged.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     if folder.is_relative_to(Path.cwd()):
@@ -64,7 +63,7 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def objective(row: record.Row) -> float:
-    """What a sweeper minimises: L [nats per target], infinite where the run diverged."""
+    """What a sweeper minimises: L, infinite where the run diverged."""
     return math.inf if row["L"] is None else float(row["L"])
 
 
@@ -93,14 +92,13 @@ def leave_nothing(folder: Path) -> None:
 
 def announce(config: FrozenConfig) -> None:
     """Say what a run will be before it starts; UserError where this machine cannot hold it, or not end it."""
-    from isoflop.scaling.estimate import available, describe
+    from isoflop.scaling.estimate import available, plan
 
-    (plan,) = describe([config])
-    if isinstance(plan, UserError):
-        raise plan
-    limits.refuse_size(plan, config.trainer, available(config.trainer))
-    head = f"{config.names.family} on {config.names.data}: N={short(plan.N)} D={short(plan.D)}"
-    print(f"{head} C={short(plan.C)} FLOPs in {plan.steps} steps, {gigabytes(plan.memory)}", file=sys.stderr)
+    run = plan(config)
+    limits.refuse_size(run, config.trainer, available(config.trainer))
+    sizes = " ".join(f"{name}={short(getattr(run, name))}" for name in ("N", "D", "C"))
+    steps = f"{run.steps} step{'s' * (run.steps > 1)}"
+    print(f"{config.names.family} on {config.names.data}: {sizes}, {steps}, {gigabytes(run.memory)}", file=sys.stderr)
 
 
 def spent(folder: Path) -> list[str]:
@@ -157,7 +155,8 @@ def summary(row: record.Row) -> str:
     if row["status"] != "ok":
         return f"{row['status']}: {head}: {row['reason']}"
     size = " ".join(f"{name}={row[name]:.3g}".replace("e+0", "e").replace("e+", "e") for name in ("N", "D", "C"))
-    return f"{head}  {size}  L={row['L']:.4f} ± {row['L_se']:.4f} nats per target  ({row['wall_s']:.1f} s)"
+    unit = row.get("loss_unit") or record.NATS
+    return f"{head}  {size}  L={row['L']:.4f} ± {row['L_se']:.4f} {unit}  ({row['wall_s']:.1f} s)"
 
 
 app = hydra.main(config_path="pkg://isoflop.conf", config_name="train", version_base="1.3")(train)
@@ -165,6 +164,10 @@ app = hydra.main(config_path="pkg://isoflop.conf", config_name="train", version_
 
 def main(arguments: list[str]) -> int:
     """Run the Hydra app and return its exit code: 0 done, 1 a run failed, 2 bad usage or input, in one sentence."""
+    try:
+        arguments = extensions.take(arguments)
+    except UserError as error:
+        return report(*translate(error))
     if {"-h", "--help"} & {*arguments}:
         print(help.text())
         return 0

@@ -102,6 +102,7 @@ class Assembled:
             "C_attention": cost.attention_per_target * D,
             "C_6nd": 6 * cost.n_total * D if every_position else None,
             "floor": self.task.floor,
+            "loss_unit": self.task.loss_unit,
         }
 
 

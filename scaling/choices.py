@@ -8,72 +8,75 @@ the yaml of the choice's name decides.
     target("family", "mlp")                 # 'isoflop.scaling.families.mlp.Mlp'
 """
 
-import importlib.util
-import os
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from isoflop.errors import UserError
+from isoflop.extensions import CONF, ENVIRONMENT, all_declared, conf_of, declared, get, importable
 
-CONF = Path(__file__).parents[1] / "conf"
-# packages or folders, comma between, whose conf/ is searched beside ours
-ENVIRONMENT = "ISOFLOP_EXTENSIONS"
+__all__ = ["declared", "importable", "knobs", "names", "target", "yaml_of"]
+
 # the packages of ours that hold classes of choices
 ROOMS = ("families", "data", "recipe")
 NAME = re.compile(r"[\w-]+(/[\w-]+)*")
 
 
-def declared() -> tuple[str, ...]:
-    """The extensions that this process was started with."""
-    return tuple(part for part in os.environ.get(ENVIRONMENT, "").split(",") if part)
-
-
-def root_of(extension: str) -> Path:
-    """The folder of an extension, which is a package or a folder; UserError where there is none."""
-    if os.path.isdir(extension):
-        return Path(extension).resolve()
-    spec = importlib.util.find_spec(extension) if extension.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"the extension {extension!r} is neither a folder nor an installed package")
-    return Path(next(iter(spec.submodule_search_locations))).resolve()
-
-
-def conf_of(extension: str) -> Path:
-    """The folder of an extension's yamls: its conf/, or itself where it has none."""
-    root = root_of(extension)
-    return root / "conf" if (root / "conf").is_dir() else root
-
-
-def importable(extensions: Iterable[str]) -> None:
-    """Let Python import the extensions that are folders by their own name."""
-    for extension in extensions:
-        if (above := str(root_of(extension).parent)) not in sys.path and os.path.isdir(extension):
-            sys.path.append(above)
+def names(group: str) -> list[str]:
+    """The choices of a group, ours and those of declared extensions."""
+    # ladders of ours lie beside the sweeps that they are
+    folders = [CONF / group, CONF.parent / "sweeps" / group, *(extension.conf / group for extension in all_declared())]
+    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
 
 
 def yaml_of(group: str, name: str, extensions: Iterable[str] = ()) -> Path:
     """The yaml of a choice; UserError where neither ours nor an extension has one."""
-    folders = [CONF, *map(conf_of, extensions)]
+    searched = [CONF]
     if NAME.fullmatch(name):
-        for folder in folders:
-            if (path := folder / group / f"{name}.yaml").is_file():
+        if (path := CONF / group / f"{name}.yaml").is_file():
+            return path
+        for extension in extensions:
+            searched.append(conf_of(extension))
+            if (path := searched[-1] / group / f"{name}.yaml").is_file():
                 return path
-    searched = ", ".join(map(str, folders))
-    raise UserError(f"{group}={name} is not in {searched}; declare the extension that has it: {ENVIRONMENT}=FOLDER")
+    folders = ", ".join(map(str, searched))
+    raise UserError(f"{group}={name} is not in {folders}; declare the extension that has it: {ENVIRONMENT}=FOLDER")
 
 
 def target(group: str, name: str, extensions: Sequence[str] = (), frozen: str | None = None) -> str:
-    """The dotted name of a choice's class: the frozen one where it may be built, else that of the yaml of its name."""
-    packages = [*(f"{__package__}.{room}" for room in ROOMS), *(Path(extension).name for extension in extensions)]
-    if frozen and any(frozen.startswith(f"{package}.") for package in packages):
+    """The dotted name of a choice's class: the frozen one where it may be built, else that of the yaml of its name.
+
+    UserError where it belongs to one of these extensions, and that is not declared.
+    """
+    if frozen and any(frozen.startswith(f"{__package__}.{room}.") for room in ROOMS):
         return frozen
+    for extension in extensions:
+        if frozen and frozen.startswith(f"{extension}."):
+            importable([get(extension).name])
+            return frozen
     return _target(group, name, tuple(extensions))
+
+
+def knobs(group: str, name: str) -> dict[str, Any]:
+    """The knobs of a choice at the values of its yaml; UserError, with what there is, where there is no such choice."""
+    if name not in names(group):
+        raise UserError(f"{group}={name} is not there; choose one of {', '.join(names(group))}")
+    node: Any = OmegaConf.to_container(_node(group, name), resolve=True)
+    return {str(key): value for key, value in node.items() if not str(key).startswith("_")}
+
+
+def _node(group: str, name: str) -> DictConfig:
+    """The yaml of a choice over those that its `defaults` name."""
+    node = OmegaConf.load(yaml_of(group, name, declared()))
+    assert isinstance(node, DictConfig)
+    bases = [base for base in node.pop("defaults", []) if isinstance(base, str) and base != "_self_"]
+    merged = OmegaConf.merge(*(_node(group, base) for base in bases), node)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 @lru_cache(maxsize=1024)

@@ -17,7 +17,7 @@ from isoflop.scaling.task import Task
 
 ROLES = ("embed", "body", "readout")
 
-# lengths at which the part quadratic in seq_len is told from the linear one, both whole numbers of an SSM's chunks
+# lengths at which the part quadratic in seq_len is separated from the linear one, both whole numbers of an SSM's chunks
 LONG, LONGER = 1024, 2048
 
 # backward costs twice the forward: one product for the inputs' gradient, one for the weights' (Kaplan 2020, sec. 2.1)

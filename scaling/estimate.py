@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from isoflop import record
 from isoflop.errors import UserError
 from isoflop.scaling import limits
 from isoflop.scaling.assemble import Assembled, assemble
@@ -150,6 +151,6 @@ def time_run(config: FrozenConfig, steps: int, step_targets: int) -> float:
         began = time.monotonic()
         (row,) = run_one(Path(folder))
         spent = time.monotonic() - began
-    if row["status"] not in ("ok", "diverged"):
+    if not record.has_result(row):
         raise RuntimeError(f"a short run to measure speed failed: {row['reason']}")
     return spent

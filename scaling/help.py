@@ -3,11 +3,7 @@
 names("family")         # ['cnn', 'gru', ...]: the yamls of a group, ours and those of declared extensions
 """
 
-from pathlib import Path
-
-from isoflop.scaling.choices import CONF, conf_of, declared
-
-LADDERS = CONF.parent / "sweeps" / "ladder"
+from isoflop.scaling.choices import names
 
 TEXT = """isoflop train: train one run, or with -m a sweep of them; rerun the same command to resume
 
@@ -26,6 +22,7 @@ how long: give one of these; without any, a run is one epoch
   budget.C=1e12      training FLOPs
   budget.D_per_N=20  targets per parameter that multiplies (no embedding table)
   budget.epochs=2    passes over the data
+  Steps are whole, so a budget is rounded up; below half a step it is refused, unless round_up=true.
   A list, budget.D=[1e5,1e6], measures several marks along one run: each is cooled down on a branch of one trunk, and is
   a row as if it were a run of its own, for less compute.
 
@@ -38,6 +35,7 @@ sweeps
   ladder=NAME        a ready-made sweep: {ladder}
   hydra.launcher.n_jobs=4        runs at a time; hydra.launcher.timeout_s=3600: the longest of a run
   hydra/launcher=slurm           on a cluster: docs/clusters.md
+  isoflop.extensions=[my_lab]    families, data, recipes and ladders of a folder of your own: docs/adding.md
 
 examples
   isoflop train family=lstm family.width=32 data.size=1e5           one run, one epoch of 100,000 bytes
@@ -53,10 +51,3 @@ sweep would take; `isoflop status DIR` shows a folder of runs, `isoflop collect 
 def text() -> str:
     """The help."""
     return TEXT.format(**{group: ", ".join(names(group)) for group in ("family", "data", "recipe", "ladder")})
-
-
-def names(group: str) -> list[str]:
-    """The choices of a group by name."""
-    folders = [LADDERS] if group == "ladder" else [CONF / group]
-    folders += [conf_of(extension) / group for extension in declared()]
-    return sorted({path.stem for folder in folders for path in Path(folder).glob("*.yaml")})

@@ -2,7 +2,8 @@
 
 refuse_words(["family=[mlp,lstm]"])           # UserError: a list is no choice; -m family=mlp,lstm
 refuse_values(cfg)                            # by the composed config, anywhere
-refuse_place(trainer); refuse_size(plan, trainer)        # by the config and by estimate.describe, on this machine
+refuse_place(trainer)                         # by what this machine has
+refuse_size(plan, trainer, available)         # by what estimate.plan says of the run
 """
 
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from isoflop.checks import whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.frozen import RunPlan, Trainer
 from isoflop.wording import gigabytes
@@ -90,8 +92,9 @@ def refuse_values(cfg: DictConfig) -> None:
 def whole(cfg: DictConfig, key: str) -> float:
     """A dial of the composed config; UserError where it is not a whole number of at least 1."""
     value = OmegaConf.select(cfg, key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 1 or value != int(value):
-        raise UserError(f"{key}={value!r} is not a whole number of at least 1")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    whole_number(key, value)
     return float(value)
 
 
@@ -110,7 +113,7 @@ def refuse_place(trainer: Trainer) -> None:
 def refuse_size(plan: RunPlan, trainer: Trainer, available: int) -> None:
     """Refuse a run that this machine cannot hold, or not end.
 
-    plan: what estimate.describe says of it. available: memory of the device that counts [bytes], 0 if unknown.
+    plan: what estimate.plan says of it. available: memory of the device that counts [bytes], 0 if unknown.
     """
     sharded = trainer.devices if trainer.strategy == "fsdp" else 1
     least = plan.N * LEAST_BYTES / sharded

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from isoflop.errors import UserError
+from isoflop.extensions import get
 from isoflop.scaling import choices
 
 ROOM = Path(__file__).resolve().parent  # not by isoflop's link to it
@@ -89,8 +90,9 @@ def _sources(classes: tuple[str, ...], extensions: tuple[str, ...]) -> str:
     modules = [name.rpartition(".")[0] for name in classes]
     used = _used(tuple(module for module in modules if module.startswith(f"{__package__}.")))
     parts = [(name, digest) for name, digest in tree().items() if name.split("/")[0] not in CHOSEN or name in used]
-    roots = [choices.root_of(extension) for extension in extensions]
-    files = [path for root in roots for path in sorted(root.rglob("*.py"))]
+    choices.importable()
+    own = [name for name in extensions if any(module.startswith(f"{name}.") for module in modules)]
+    files = [path for name in own for path in get(name).files()]
     files += [_file(module) for module in modules if not module.startswith(f"{__package__}.")]
     parts += [(path.name, _hash(path)) for path in dict.fromkeys(files)]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from isoflop.errors import UserError
+from isoflop.record import NATS
 
 KINDS = ("tokens", "images", "sequences", "vectors")
+# loss -> its unit
+LOSS_UNITS = {"cross_entropy": NATS, "mse": "squared error"}
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Task:
     d_in: vocabulary size for tokens, channels or features otherwise; d_out: classes or outputs per target.
     seq_len: positions per example (1 for vectors, pixels along a side for images).
     targets: loss-bearing positions per example. loss: cross_entropy or mse.
-    floor: irreducible loss where it is known [nats per target].
+    floor: irreducible loss where it is known [loss_unit].
     bytes_per_target: bytes of text that a target stands for, so that bits per byte has a meaning.
     """
 
@@ -36,6 +39,13 @@ class Task:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(f"kind={self.kind!r} of a task is not one of {', '.join(KINDS)}")
+        if self.loss not in LOSS_UNITS:
+            raise UserError(f"loss={self.loss!r} of a task is not one of {', '.join(LOSS_UNITS)}")
+
+    @property
+    def loss_unit(self) -> str:
+        """The unit of the task's loss, as the record and every axis name it."""
+        return LOSS_UNITS[self.loss]
 
 
 def listed(words: Sequence[str]) -> str:

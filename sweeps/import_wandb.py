@@ -47,20 +47,20 @@ class Imported:
 
 def import_wandb(source: str, api: Any = None) -> Imported:
     """Read a project (ENTITY/PROJECT, by the public API) or a folder of offline runs; UserError where there is none."""
-    found = Imported()
+    imported = Imported()
     folder = Path(source)
-    runs = _offline(folder, found) if folder.is_dir() else _online(source, api)
+    runs = _offline(folder, imported) if folder.is_dir() else _online(source, api)
     for run_id, name, state, config, summary in _safely(runs, source):
         try:
-            found.rows.append(_row(run_id, name, state, config(), summary(), found.left_out))
+            imported.rows.append(_row(run_id, name, state, config(), summary(), imported.left_out))
         except Exception as error:  # of one run: network, rights, a summary that is no mapping
-            found.unread[f"{run_id} ({name})"] = f"{type(error).__name__}: {error}"
-    if not found.rows:
-        why = "; ".join(f"{name}: {reason}" for name, reason in found.unread.items())
+            imported.unread[f"{run_id} ({name})"] = f"{type(error).__name__}: {error}"
+    if not imported.rows:
+        why = "; ".join(f"{name}: {reason}" for name, reason in imported.unread.items())
         raise UserError(
             f"{source} has no run that can be read{': ' + why if why else ''}; name ENTITY/PROJECT or a folder"
         )
-    return found
+    return imported
 
 
 def _safely(runs: Iterable[Any], source: str) -> Iterator[Any]:
@@ -88,7 +88,7 @@ def _online(source: str, api: Any) -> Iterator[Any]:
         yield run.id, run.name, run.state, lambda run=run: dict(run.config), lambda run=run: dict(run.summary)
 
 
-def _offline(folder: Path, found: Imported) -> Iterator[Any]:
+def _offline(folder: Path, imported: Imported) -> Iterator[Any]:
     """The runs of a folder, by `wandb leet inspect`."""
     logs = sorted(folder.rglob("*.wandb"))
     if not logs:
@@ -99,16 +99,18 @@ def _offline(folder: Path, found: Imported) -> Iterator[Any]:
         command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--summary", "--json", str(log)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
-            said = json.loads(done.stdout) if done.returncode == 0 else None
+            inspected = json.loads(done.stdout) if done.returncode == 0 else None
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            found.unread[str(log)] = f"{type(error).__name__}: {error}"
+            imported.unread[str(log)] = f"{type(error).__name__}: {error}"
             continue
-        said = said if isinstance(said, dict) else {}
-        config, summary = said.get("config") or {}, said.get("summary") or {}
+        inspected = inspected if isinstance(inspected, dict) else {}
+        config, summary = inspected.get("config") or {}, inspected.get("summary") or {}
         if not (config or summary):
-            found.unread[str(log)] = (done.stderr.strip().splitlines() or ["it holds neither config nor summary"])[-1]
+            lines = done.stderr.strip().splitlines() or ["it holds neither config nor summary"]
+            imported.unread[str(log)] = lines[-1]
             continue
-        yield said["run_id"], said.get("name", ""), said.get("state", ""), lambda c=config: c, lambda s=summary: s
+        name, state = inspected.get("name", ""), inspected.get("state", "")
+        yield inspected["run_id"], name, state, lambda c=config: c, lambda s=summary: s
 
 
 def _row(
@@ -138,12 +140,12 @@ def _flat(tree: Mapping[str, Any], left_out: set[str], prefix: str = "") -> Iter
             left_out.add(name)
 
 
-def write(found: Imported, out: Path) -> None:
+def write(imported: Imported, out: Path) -> None:
     """Write the table, whole or not at all."""
     text = io.StringIO()
     first = ["run_id", "name", "status", "reason"]
-    others = sorted({key for row in found.rows for key in row} - set(first))
+    others = sorted({key for row in imported.rows for key in row} - set(first))
     writer = csv.DictWriter(text, [*first, *others], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(sorted(found.rows, key=lambda row: str(row["run_id"])))
+    writer.writerows(sorted(imported.rows, key=lambda row: str(row["run_id"])))
     files.write_text(out, text.getvalue())

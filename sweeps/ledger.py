@@ -3,7 +3,7 @@
     for entry in entries(Path("runs")):
         print(entry.run_id, entry.state)
 
-What the files are is told in folder.py.
+isoflop/folder.py describes the files.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from isoflop.scaling.process.lock import held
 
 # what a run's folder is called: a copy under another name is none
 RUN_ID = re.compile("[0-9a-f]{12}")
-# what a run can be, in the order in which it is told
+# what a run can be, in the order of display
 STATES = ("ok", "diverged", "running", "planned", "stale", "cancelled", "timeout", "failed", "broken")
 # ... and is made again, by the same command or by retry
 UNMADE = ("planned", "stale", "cancelled", "timeout", "failed", "broken")
@@ -66,7 +66,7 @@ class Entry:
     @property
     def good(self) -> bool:
         """Whether its record holds results."""
-        return bool(self.rows) and self.rows[0]["status"] in ("ok", "diverged")
+        return bool(self.rows) and record.has_result(self.rows[0])
 
     @cached_property
     def state(self) -> str:

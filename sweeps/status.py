@@ -152,7 +152,8 @@ def notes(run: dict[str, Any]) -> str:
 def bests(best: list[record.Row]) -> Table:
     """The lowest losses."""
     table = Table(box=None, pad_edge=False, title="\nlowest loss so far", title_justify="left", title_style="bold")
-    for name in ("data", "family", *record.DIALS, "N", "D", "C", "lr", "L"):
+    units = sorted({row.get("loss_unit") or record.NATS for row in best})
+    for name in ("data", "family", *record.DIALS, "N", "D", "C", "lr", f"L [{', '.join(units)}]"):
         table.add_column(Text(name), justify="left" if name in ("data", "family") else "right", no_wrap=True)
     for row in best:
         sizes = ("" if row.get(key) is None else short(row[key]) for key in ("N", "D", "C", "lr"))

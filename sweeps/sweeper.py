@@ -56,9 +56,8 @@ def sweep(
     others = sum(not resume.made_by(record.read(out / config.run_id)[0], config.code) for config in done)
     if others:
         say(f"{others} of those done were made by other code; redo_other_code=true runs them again")
-    rounded = [config.plan.rounded for config in todo if config.plan and config.plan.rounded > NOTED]
-    if rounded:
-        say(f"{len(rounded)} of them take whole steps of more than their budget, up to {max(rounded):.2f} times it")
+    if note := rounding_note(todo):
+        say(note)
     make(context, task, cfg, configs, todo)
 
 
@@ -109,6 +108,14 @@ def refuse_launcher(target: str, todo: list[FrozenConfig]) -> None:
             # a GPU's memory is known to torch alone; there the run says it, and is tried with smaller micro-batches
             if config.plan:
                 limits.refuse_size(config.plan, config.trainer, 0 if limits.has_gpu() else limits.host_memory())
+
+
+def rounding_note(configs: list[FrozenConfig]) -> str:
+    """How many runs take clearly more than their budget, because a run takes whole steps; empty where none does."""
+    rounded = [config.plan.rounded for config in configs if config.plan and config.plan.rounded > NOTED]
+    if not rounded:
+        return ""
+    return f"{len(rounded)} of them are rounded up to whole steps, at most to {max(rounded):.2f} times their budget"
 
 
 def missing_marks(entry: Entry, config: FrozenConfig) -> list[float]:

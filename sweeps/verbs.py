@@ -13,6 +13,7 @@ import typer
 
 from isoflop.errors import UserError
 from isoflop.exits import run
+from isoflop.extensions import take
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -79,15 +80,14 @@ def plan_command(
     """
     from isoflop.scaling.limits import refuse_words
     from isoflop.sweeps.plan import verb as planning
-    from isoflop.sweeps.plan.plan import searched
 
-    overrides = [argument for argument in context.args if argument not in ("-m", "--multirun")]
+    folder = [] if config_dir is None else ["--config-dir", str(config_dir)]
+    overrides = take([*folder, *(argument for argument in context.args if argument not in ("-m", "--multirun"))])
     if unknown := [argument for argument in overrides if argument.startswith("-")]:
         raise UserError(f"{unknown[0]} is not an option of plan; see isoflop plan --help")
     refuse_words(overrides)
-    overrides += searched(config_dir)
-    asked = planning.Asked(law, truth, noise, target_C, improve, runs)
-    planning.say(overrides, asked, price, device, mfu, everything, as_json)
+    question = planning.Question(law, truth, noise, target_C, improve, runs)
+    planning.say(overrides, question, price, device, mfu, everything, as_json)
 
 
 @app.command("status")

@@ -129,6 +129,7 @@ def _run(folder: str, gpu: str | None, lifeline: Connection) -> None:
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    from isoflop import record
     from isoflop.errors import BusyError
     from isoflop.exits import Stopped
     from isoflop.scaling.run import run_one
@@ -139,7 +140,7 @@ def _run(folder: str, gpu: str | None, lifeline: Connection) -> None:
         sys.exit(BUSY)
     except Stopped as stop:
         sys.exit(stop.args[0])
-    sys.exit(0 if row["status"] in ("ok", "diverged") else 1)
+    sys.exit(0 if record.has_result(row) else 1)
 
 
 def _die_with(lifeline: Connection) -> None:

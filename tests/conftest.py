@@ -1,12 +1,15 @@
 """What several tests use: the command line as a user has it, and a small sweep made once."""
 
+import contextlib
+import fcntl
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prefork import serve
 
 # one torch thread per process: beside another busy process, more are slower (set before torch is imported)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,23 +20,58 @@ Isoflop = Callable[..., subprocess.CompletedProcess[str]]
 TINY = ["data.seq_len=16", "data.eval_size=256", "recipe.batch=4", "trainer.accelerator=cpu"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with slow tests first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
-def isoflop() -> Isoflop:
-    """Call the command line in a process of its own."""
+def program() -> Iterator[Path]:
+    """The program `isoflop`, first on PATH: each call is a process, forked where the libraries are imported already.
+
+    A test of what an interpreter does as it starts runs `sys.executable -m isoflop.cli` instead.
+    """
+    # a short path: that of a socket has 107 bytes
+    with (
+        tempfile.TemporaryDirectory(prefix="isoflop") as folder,
+        serve(Path(folder)) as path,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("PATH", folder, prepend=os.pathsep)
+        yield path
+
+
+@pytest.fixture(scope="session")
+def isoflop(program: Path) -> Isoflop:
+    """Call the command line in a process of its own and wait for its end."""
 
     def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "isoflop.cli", *map(str, arguments)]
         env = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        command = [program, *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=env)
 
     return call
 
 
+@contextlib.contextmanager
+def shared(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder that the workers of one test run share, held by one of them at a time."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def small_sweep(isoflop: Isoflop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished sweep of two families at two sizes; read it, do not change it."""
-    out = tmp_path_factory.mktemp("sweep") / "small"
     grid = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3"]
-    done = isoflop("train", "-m", *grid, *TINY, f"out={out}")
-    assert done.returncode == 0, done.stderr
+    with shared(tmp_path_factory, "small_sweep") as folder:
+        out = folder / "small"
+        if not out.exists():
+            done = isoflop("train", "-m", *grid, *TINY, f"out={out}")
+            assert done.returncode == 0, done.stderr
     return out

@@ -1,4 +1,8 @@
-"""Every page is run as written, and the reference lists what there is."""
+"""Every page is run as written, and the reference lists what there is.
+
+A block of Python is run, and the commands of a console block print what is shown below them; a block under a line that
+is nothing but the name of a file in a folder is that file.
+"""
 
 import os
 import re
@@ -11,7 +15,7 @@ import pytest
 from isoflop.record import COLUMNS
 
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"(?:^`([\w.]+/[\w./]+)`\n\n)?^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def steps(block: str) -> list[tuple[str, list[str]]]:
@@ -30,24 +34,25 @@ def pattern(lines: list[str]) -> str:
     return r"\s*".join(".*?".join(map(re.escape, line.rstrip().split("..."))) for line in lines)
 
 
-PAGES = sorted(page for page in (ROOT / "docs").glob("*.md") if BLOCK.search(page.read_text()))
+RUN = re.compile("^```(console|python)", re.MULTILINE)
+PAGES = sorted(page for page in (ROOT / "docs").glob("*.md") if RUN.search(page.read_text()))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.usefixtures("program")
 def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
-    bin_dir = tmp_path / "bin"
-    bin_dir.mkdir()
-    (bin_dir / "isoflop").write_text(f'#!/bin/sh\nexec {sys.executable} -m isoflop.cli "$@"\n')
-    (bin_dir / "isoflop").chmod(0o755)
-    env = os.environ | {"PATH": f"{bin_dir}:{os.environ['PATH']}", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1"}
     ran = 0
-    for kind, text in BLOCK.findall(page.read_text()):
+    for file, kind, text in BLOCK.findall(page.read_text()):
+        if file:
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).write_text(text)
+            continue
         if kind == "python":
             subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=env, check=True, capture_output=True)
             ran += 1
-            continue
-        for command, shown in steps(text):
+        for command, shown in steps(text) if kind == "console" else ():
             done = subprocess.run(
                 command, shell=True, cwd=tmp_path, env=env, check=False, capture_output=True, text=True
             )
@@ -62,7 +67,7 @@ def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
 
 def test_the_reference_lists_every_column_of_a_record() -> None:
     listed = re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs/record.md").read_text(), re.MULTILINE)
-    assert listed == [(name, text.replace("|", "/")) for name, text in COLUMNS.items()]
+    assert listed == [(name, str(column).replace("|", "/")) for name, column in COLUMNS.items()]
 
 
 def test_every_link_of_the_docs_leads_somewhere() -> None:

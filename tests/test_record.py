@@ -10,6 +10,7 @@ from isoflop import files, record
 from isoflop.errors import BusyError, UserError
 from isoflop.folder import RunFolder
 from isoflop.scaling.process.lock import sole_writer
+from isoflop.scaling.task import Task
 
 # the contract of runs.csv: a column may be added here, never renamed or dropped in silence
 COLUMNS = [
@@ -45,6 +46,7 @@ COLUMNS = [
     "L_train",
     "L_bpb",
     "floor",
+    "loss_unit",
     "wall_s",
     "targets_per_s",
     "mfu",
@@ -121,3 +123,11 @@ def test_what_does_not_exist_is_null_in_json_at_any_depth() -> None:
     value = {"a": [1.0, float("nan")], "b": (float("inf"), np.float64(2.5)), "c": np.array([np.nan, 3.0]), "d": "NaN"}
     assert files.finite(value) == {"a": [1.0, None], "b": [None, 2.5], "c": [None, 3.0], "d": "NaN"}
     assert type(files.finite(np.int64(3))) is int
+
+
+def test_a_column_says_its_unit_and_a_loss_takes_that_of_its_task() -> None:
+    assert record.title("L") == "held-out loss, L [nats per target]"
+    assert record.title("L", "squared error") == "held-out loss, L [squared error]"
+    assert record.title("wall_s") == "time of training and evaluation, wall_s [s]"
+    assert record.title("probe.slope") == "probe.slope"
+    assert Task("vectors", 4, 1, seq_len=1, targets=1, loss="mse").loss_unit == "squared error"

@@ -26,7 +26,7 @@ CIRCUMSTANCE = {"wall_s", "targets_per_s", "peak_memory", "mfu"}
 MARKER = "ISOFLOP_TORTURE"
 RUNS = 8
 GRID = [
-    "hydra.sweeper.grids=[{family:'mlp,lstm',family.width:'8,16',budget.D:'[4e4,1e5]',seed:'0,1'}]",
+    "hydra.sweeper.grids=[{family:'mlp,lstm',family.width:'8,16',budget.D:'[2e4,5e4]',seed:'0,1'}]",
     "family.depth=1",
     "data.seq_len=16",
     "data.eval_size=256",
@@ -103,7 +103,7 @@ def strike(how: str, at_work: list[subprocess.Popen[bytes]], out: Path, chance: 
 BLOWS = ("kill a run", "end a run", "kill a launcher", "end a launcher", "kill everything")
 
 
-def torture(out: Path, blows: int, chance: random.Random, longest_s: float = 8.0) -> Counter[str]:
+def torture(out: Path, blows: int, chance: random.Random, longest_s: float = 5.0) -> Counter[str]:
     """Strike a sweep so many times while it is made, fewer where it is done before; how many blows of each kind."""
     counts = Counter[str]()
     at_work: list[subprocess.Popen[bytes]] = []

@@ -1,108 +1,98 @@
-"""Claims: what we said would happen, in yaml, and what the runs say of it.
+"""Claims: what we said would happen, in yaml; each names its sentence, the runs that it needs, a quantity and a region.
 
-A claim names its sentence, the runs that it needs, a law, one quantity and a region. `judge` is pure: the same rows and
-the same file give the same verdict, one for each family or pair of families and one for the claim. Over subjects it is
-combined as the file says: `all` is refuted by one counter-example and supported only by every subject; `any` is
-supported by one subject (contrasts are Holm-corrected over the pairs) and refuted only by every subject.
+Whatever can be checked without runs is checked when a claim is read, so that a wrong file is one sentence that names
+the file and the key.
 
-    for verdict in judge(read_runs("runs.csv")):
-        print(verdict.id, verdict.verdict, verdict.reason)
+    for claim in load_claims():
+        print(claim.id, claim.rule)
 """
 
-import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from isoflop import extensions
+from isoflop.analysis.claims.declare import KEYS, SUBJECTS, Quantity, no_parameter, suggest
 from isoflop.analysis.claims.needs import Needs
 from isoflop.analysis.claims.quantities import QUANTITIES
 from isoflop.analysis.claims.region import Region
+from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.tables.read import conditions
 from isoflop.errors import UserError
 from isoflop.wording import percent
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "claims"
-SUBJECTS = ("family", "pair")
 COMBINE = ("all", "any")
-OTHER = {"all": "any", "any": "all"}
+# keys that hold sentences or a condition, as they are printed
+PROSE = ("id", "claim", "source", "expect", "caveat", "where")
 PLACES = ("smallest", "middle", "largest")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A stated prediction. The fields are the keys of its yaml; `file` and `sha256` say which text was judged.
-
-    at      {width: middle}: of every family only the runs at the smallest, middle or largest value, or at a number
-    of      the parameters or columns that the quantity is asked of, where it takes one
-    caveat  what the design leaves open; printed beside the verdict
-    """
+    """A stated prediction; the fields are the keys of its yaml, and then which file was read."""
 
     id: str
+    """Its short name, its own among the claims that are judged together."""
     claim: str
+    """The sentence that is tested."""
     quantity: str
+    """The name of the quantity that is measured (claims/quantities.py)."""
     region: Region
+    """Where the quantity lies if the claim is true."""
     source: str = ""
+    """Where the claim comes from."""
     expect: str = ""
+    """What was expected before the runs, and by whom."""
     caveat: str = ""
+    """What the design leaves open; printed beside the verdict."""
     where: str = ""
+    """Which rows it is about, as in --where."""
     at: Mapping[str, str | float] = field(default_factory=dict)
+    """{width: middle}: of every family only the runs at its smallest, middle or largest value, or at a number."""
     subject: str = "family"
+    """family or pair: what gets a verdict of its own."""
     combine: str = "all"
+    """all or any: how the verdicts of the subjects make that of the claim."""
     needs: Needs = field(default_factory=Needs)
+    """The runs without which it is untested."""
     law: str = ""
+    """The law to fit, where the quantity needs one."""
     axis: str = ""
+    """The column along which the largest runs are held out, where the quantity needs one."""
     of: tuple[str, ...] = ("",)
+    """The parameters or columns that are measured, where the quantity takes one; each is a subject of its own."""
     level: float = 0.95
+    """Coverage of the interval."""
     file: Path | None = None
+    """The file that it was read from."""
     sha256: str = ""
+    """The hash of that file."""
+
+    @property
+    def measures(self) -> Quantity:
+        """The quantity by its declaration."""
+        return QUANTITIES[self.quantity]
 
     @property
     def rule(self) -> str:
         """The rule in words."""
-        what = (QUANTITIES[self.quantity].__doc__ or "").strip().splitlines()[0]
         with_law = f" ({self.law}{f' along {self.axis}' if self.axis else ''})" if self.law else ""
         names = f" [{', '.join(self.of)}]" if any(self.of) else ""
         interval = "" if self.region.kind == "contrast" else f", with the {percent(self.level, 0)} interval"
-        subjects = "families" if self.subject == "family" else "pairs of families"
-        over = f"supported by {self.combine} of the {subjects}, refuted by {OTHER[self.combine]}"
-        return f"{what}{names}{with_law}: {self.region.text()}{interval}; {over}"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the runs say of a claim, or of one subject; numbers that do not exist are None.
-
-    `limit` is the tolerance or half-width of the band that the statistic was set against, seed noise included.
-    """
-
-    id: str
-    verdict: str
-    reason: str
-    statistic: float | None = None
-    low: float | None = None
-    high: float | None = None
-    limit: float | None = None
-    subject: str = ""
-    claim: Claim | None = None
-    subjects: tuple["Verdict", ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The verdict as plain data; a claim's verdict holds those of its subjects."""
-        plain: dict[str, Any] = {"id": self.id, "verdict": self.verdict, "statistic": self.statistic, "low": self.low}
-        plain |= {"high": self.high, "limit": self.limit, "reason": self.reason}
-        if self.subject:
-            plain["subject"] = self.subject
-        if self.claim is not None:
-            plain |= {"claim": self.claim.claim, "rule": self.claim.rule, "caveat": self.claim.caveat}
-            plain |= {"sha256": self.claim.sha256, "subjects": [s.to_json() for s in self.subjects]}
-        return plain
+        subject = "family" if self.subject == "family" else "pair of families"
+        supporting, refuting = ("every", "any") if self.combine == "all" else ("any", "every")
+        combined = f"supported if {supporting} {subject} supports it, refuted if {refuting} {subject} refutes it"
+        return f"{self.measures.title}{names}{with_law}: {self.region.text()}{interval}; {combined}"
 
 
 def load_claims(path: str | Path | None = None) -> list[Claim]:
-    """The claims of a folder (or of one yaml), by default those that ship; UserError names the file and the key."""
+    """The claims of a folder (or of one yaml), by default ours and extensions'; UserError names file and key."""
     folder = FOLDER if path is None else Path(path)
     files = sorted(folder.glob("*.yaml")) if folder.is_dir() else [folder]
+    files += extensions.claims() if path is None else []
     if not files or not files[0].exists():
         raise UserError(f"{folder} holds no claims; give a folder of yaml files, or one file")
     claims = [read_claim(file) for file in files]
@@ -116,48 +106,28 @@ def load_claims(path: str | Path | None = None) -> list[Claim]:
 def read_claim(file: Path) -> Claim:
     """One claim from its yaml."""
     data, sha256 = _read_yaml(file)
-    known = [name for name in Claim.__dataclass_fields__ if name not in ("file", "sha256")]
-    for key in data:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it may have {', '.join(known)}"
-            raise UserError(f"{file}: a claim has no key {key!r}; {hint}")
-    for key in ("id", "claim", "quantity", "region"):
-        if key not in data:
-            raise UserError(f"{file}: the key {key} is missing; a claim has at least id, claim, quantity, region")
-    for key in ("id", "claim", "quantity", "source", "expect", "caveat", "where", "law", "axis"):
-        if not isinstance(data.get(key, ""), str):
-            raise UserError(f"{file}: {key}={data[key]!r} must be a text")
-    _choice(data, "quantity", tuple(QUANTITIES), file)
-    _choice(data, "subject", SUBJECTS, file)
-    _choice(data, "combine", COMBINE, file)
-    _law(data, file)
-    spoken = ("id", "claim", "source", "expect", "caveat", "where")
-    texts: dict[str, Any] = {k: data[k].strip() for k in spoken if k in data}
-    plain: dict[str, Any] = {k: data[k] for k in ("quantity", "subject", "combine", "law", "axis") if k in data}
+    _check_keys(data, file)
+    for key, allowed in (("quantity", tuple(QUANTITIES)), ("subject", SUBJECTS), ("combine", COMBINE)):
+        _check_choice(data, key, allowed, file)
+    declared = QUANTITIES[data["quantity"]]
+    data.setdefault("subject", declared.subject)
+    _check_law(data, file)
+    _check_where(data, file)
+    of = _of(data.get("of", ""), file)
+    _check_quantity(declared, data, of, file)
+    prose: dict[str, Any] = {k: data[k].strip() for k in PROSE if k in data}
+    choices: dict[str, Any] = {k: data[k] for k in ("quantity", "subject", "combine", "law", "axis") if k in data}
     return Claim(
-        **plain,
-        **texts,
+        **choices,
+        **prose,
         region=_region(data, file),
         at=_at(data.get("at", {}), file),
         needs=Needs.read(data.get("needs"), str(file)),
-        of=_of(data.get("of", ""), file),
+        of=of,
         level=_level(data.get("level", 0.95), file),
         file=file,
         sha256=sha256,
     )
-
-
-def judge(runs: Any, claims: str | Path | Sequence[Claim] | None = None) -> list[Verdict]:
-    """A verdict for every claim on these runs (a table, or the path of one)."""
-    from isoflop.analysis.claims.judging import judge_claim
-    from isoflop.analysis.tables.read import read_runs
-
-    table = read_runs(runs) if isinstance(runs, str | Path) else runs
-    if "L" not in table:
-        raise UserError(f"the runs have no column L, the held-out loss; they have {', '.join(map(str, table.columns))}")
-    listed = load_claims(claims) if claims is None or isinstance(claims, str | Path) else claims
-    return [judge_claim(table, claim) for claim in listed]
 
 
 def _read_yaml(file: Path) -> tuple[dict[str, Any], str]:
@@ -177,14 +147,28 @@ def _read_yaml(file: Path) -> tuple[dict[str, Any], str]:
     return {str(k): v for k, v in data.items()}, hashlib.sha256(raw).hexdigest()
 
 
-def _choice(data: Mapping[str, Any], key: str, allowed: tuple[str, ...], file: Path) -> None:
+def _check_keys(data: Mapping[str, Any], file: Path) -> None:
+    """Refuse unknown and missing keys, and texts that are none."""
+    known = [name for name in Claim.__dataclass_fields__ if name not in ("file", "sha256")]
+    for key in data:
+        if key not in known:
+            hint = suggest(key, known) or f"; it may have {', '.join(known)}"
+            raise UserError(f"{file}: a claim has no key {key!r}{hint}")
+    for key in ("id", "claim", "quantity", "region"):
+        if key not in data:
+            raise UserError(f"{file}: the key {key} is missing; a claim has at least id, claim, quantity, region")
+    for key in (*PROSE, "quantity", "law", "axis"):
+        if not isinstance(data.get(key, ""), str):
+            raise UserError(f"{file}: {key}={data[key]!r} must be a text")
+
+
+def _check_choice(data: Mapping[str, Any], key: str, allowed: tuple[str, ...], file: Path) -> None:
     if key in data and data[key] not in allowed:
-        raise UserError(f"{file}: {key}={data[key]!r} is not known; choose one of {', '.join(allowed)}")
+        hint = suggest(str(data[key]), allowed)
+        raise UserError(f"{file}: {key}={data[key]!r} is not known{hint or ';'} choose one of {', '.join(allowed)}")
 
 
-def _law(data: Mapping[str, Any], file: Path) -> None:
-    from isoflop.analysis.laws.catalogue import get_law
-
+def _check_law(data: Mapping[str, Any], file: Path) -> None:
     try:
         if data.get("law"):
             get_law(data["law"])
@@ -192,11 +176,38 @@ def _law(data: Mapping[str, Any], file: Path) -> None:
         raise UserError(f"{file}: law: {error}") from None
 
 
+def _check_where(data: Mapping[str, Any], file: Path) -> None:
+    try:
+        conditions(data.get("where", ""))
+    except UserError as error:
+        raise UserError(f"{file}: where: {error}") from None
+
+
+def _check_quantity(declared: Quantity, data: Mapping[str, Any], of: tuple[str, ...], file: Path) -> None:
+    """Refuse a claim that does not give its quantity what that declares."""
+    if data["subject"] != declared.subject:
+        raise UserError(
+            f"{file}: subject={data['subject']}, but quantity={declared.name} is measured on a {declared.subject}; "
+            f"write subject: {declared.subject}, or choose another quantity"
+        )
+    for key, meaning in KEYS.items():
+        if key in declared.needs and not data.get(key):
+            raise UserError(f"{file}: quantity={declared.name} needs the key {key}: {meaning}")
+        if key not in declared.needs and data.get(key):
+            needs = " and ".join(declared.needs) or "no further key"
+            raise UserError(f"{file}: quantity={declared.name} takes no {key}; leave it out (it takes {needs})")
+    names = declared.names(data["law"]) if declared.of == "parameter" else of
+    for name in of:
+        if name not in names:
+            raise UserError(f"{file}: of: {no_parameter(data['law'], name, names)}")
+
+
 def _region(data: Mapping[str, Any], file: Path) -> Region:
     region = Region.read(data["region"], str(file))
-    if (region.kind == "contrast") != (data.get("subject") == "pair"):
+    if (region.kind == "contrast") != (data["subject"] == "pair"):
         raise UserError(
-            f"{file}: region={region.kind} and subject={data.get('subject', 'family')}: a contrast needs a pair"
+            f"{file}: region={region.kind} and subject={data['subject']} do not go together: "
+            f"a pair is judged by a contrast, and a contrast needs a pair"
         )
     return region
 

@@ -2,7 +2,7 @@
 
 needs = Needs.read({"grid": {"N": 6, "D": 6}, "seeds": {"count": 3, "at": {"N": 3}}}, where="H1.yaml")
 needs.missing(runs_of_one_family)
-# ["has 3 of 6 N with at least 6 D each, lacks 3 N × 6 D = 18 runs", "has 3 seeds at 1 of 3 N, lacks ... = 4 runs"]
+# ["3 of 6 N with at least 6 D each (18 runs missing)", "3 seeds at 1 of 3 N (4 runs missing)"]
 """
 
 import math
@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from isoflop.analysis.claims.declare import suggest
 from isoflop.analysis.tables.replicates import CELL, level_index, points
 from isoflop.errors import UserError
 
@@ -66,17 +67,18 @@ class Needs:
     def missing(self, runs: pd.DataFrame) -> list[str]:
         """What one family's runs lack, a phrase each with the number of runs; empty where nothing."""
         rows = points(runs)
-        asked = {*self.grid, *self.span, *self.tuned, *self.columns, *([self.seeds[1]] if self.seeds else [])}
-        absent = sorted(c for c in asked if c not in rows or not rows[c].notna().any())
+        named = {*self.grid, *self.span, *self.tuned, *self.columns, *([self.seeds[1]] if self.seeds else [])}
+        absent = sorted(c for c in named if c not in rows or not rows[c].notna().any())
         if absent and len(rows):
-            return [f"no values in the column{'s' if len(absent) > 1 else ''} {', '.join(absent)}"]
+            hint = "".join(suggest(c, map(str, runs.columns)) for c in absent if c not in runs)
+            return [f"no values in the column{'s' if len(absent) > 1 else ''} {', '.join(absent)}{hint}"]
         if rows.empty:
-            wanted = " × ".join(f"{count} {axis}" for axis, count in self.grid.items()) or "any"
-            return [f"no finished runs, needs {wanted}"]
-        said = [_lacks_grid(rows, self.grid), _lacks_seeds(rows, self.seeds)]
-        said += [_lacks_span(rows, axis, decades) for axis, decades in self.span.items()]
-        said += [_lacks_tuning(rows, knob, count) for knob, count in self.tuned.items()]
-        return [phrase for phrase in said if phrase]
+            grid = " × ".join(f"{count} {axis}" for axis, count in self.grid.items()) or "any"
+            return [f"no finished runs, needs {grid}"]
+        phrases = [_lacks_grid(rows, self.grid), _lacks_seeds(rows, self.seeds)]
+        phrases += [_lacks_span(rows, axis, decades) for axis, decades in self.span.items()]
+        phrases += [_lacks_tuning(rows, knob, count) for knob, count in self.tuned.items()]
+        return [phrase for phrase in phrases if phrase]
 
 
 def tuned_rows(rows: pd.DataFrame, knobs: tuple[str, ...]) -> pd.DataFrame:

@@ -10,13 +10,56 @@ An interval inside the region supports the claim, one outside refutes it, one th
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from isoflop.errors import UserError
 
-KINDS = ("near", "between", "above", "below", "contrast")
+# kind of region -> the keys that it may have beside its own
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "near": ("within", "or_seed_sd"),
+    "between": (),
+    "above": (),
+    "below": ("or_seed_sd",),
+    "contrast": ("or_seed_sd", "expect"),
+}
 Interval = tuple[float | None, float | None]
-VERDICTS = ("supported", "refuted", "inconclusive", "not_identified", "untested")
+
+
+class VerdictKind(StrEnum):
+    """The outcome of a claim, or of one of its subjects; in the order in which they are listed."""
+
+    sentence: str  # when it is given
+    lead: str  # how a sentence that ends in the claim begins
+
+    def __new__(cls, value: str, sentence: str, lead: str) -> "VerdictKind":
+        """A member is its name as text, with its two sentences."""
+        kind = str.__new__(cls, value)
+        kind._value_, kind.sentence, kind.lead = value, sentence, lead
+        return kind
+
+    SUPPORTED = "supported", "the whole interval lies inside the region", "The runs support"
+    REFUTED = "refuted", "the whole interval lies outside the region", "The runs refute"
+    INCONCLUSIVE = "inconclusive", "the interval straddles the border of the region", "The runs do not decide"
+    NOT_IDENTIFIED = (
+        "not_identified",
+        "the runs do not determine the quantity, as where a fit is flat or the loss hardly falls",
+        "The runs do not determine what is needed to judge",
+    )
+    UNTESTED = "untested", "runs or columns that the claim needs are missing; the reason says which", "Not tested:"
+
+    @property
+    def word(self) -> str:
+        """The verdict as prose has it."""
+        return self.value.replace("_", " ")
+
+    @property
+    def decided(self) -> bool:
+        """Whether the runs answer the claim, one way or the other."""
+        return self in (VerdictKind.SUPPORTED, VerdictKind.REFUTED)
+
+
+VERDICTS = tuple(VerdictKind)
 
 
 @dataclass(frozen=True)
@@ -33,33 +76,18 @@ class Region:
     @classmethod
     def read(cls, given: Any, where: str) -> "Region":
         """The region of a claim's yaml; UserError naming `where` and the key."""
-        if not isinstance(given, Mapping) or len([k for k in given if k in KINDS]) != 1:
-            raise UserError(f"{where}: region={given!r} must be a mapping with exactly one of {', '.join(KINDS)}")
-        kind = next(k for k in given if k in KINDS)
-        extras = {"near": ("within", "or_seed_sd"), "below": ("or_seed_sd",), "contrast": ("or_seed_sd", "expect")}
-        allowed = (kind, *extras.get(kind, ()))
-        unknown = sorted(str(k) for k in given if k not in allowed)
-        if unknown:
-            raise UserError(f"{where}: region has {', '.join(unknown)}; with {kind} it may have {', '.join(allowed)}")
-        seed_sd = _number(given.get("or_seed_sd", 0), where, "or_seed_sd", least=0)
+        kind = _kind(given, where)
         if kind == "between":
-            pair = given[kind]
-            if not isinstance(pair, list) or len(pair) != 2:
-                raise UserError(f"{where}: region.between={pair!r} must be two numbers, the lower first: [0.2, 0.4]")
-            low, high = (_number(x, where, "between") for x in pair)
-            if not low < high:
-                raise UserError(f"{where}: region.between={pair!r} must be two numbers, the lower first: [0.2, 0.4]")
-            return cls(kind, low, high)
+            return cls(kind, *_two_numbers(given[kind], where))
         value = _number(given[kind], where, kind, least=0 if kind == "contrast" else -math.inf)
+        seed_sd = _number(given.get("or_seed_sd", 0), where, "or_seed_sd", least=0)
         if kind == "near":
             return cls(kind, value, value, _number(given.get("within"), where, "within", least=0), seed_sd)
         if kind == "contrast":
-            expect = given.get("expect", "different")
-            if expect not in ("different", "equivalent"):
-                raise UserError(f"{where}: region.expect={expect!r} must be different or equivalent")
-            return cls(kind, 0.0, 0.0, value, seed_sd, expect)
-        bounds = (value, math.inf) if kind == "above" else (-math.inf, value)
-        return cls(kind, *bounds, tolerance=value if kind == "below" else 0.0, or_seed_sd=seed_sd)
+            return cls(kind, 0.0, 0.0, value, seed_sd, _expect(given.get("expect", "different"), where))
+        if kind == "above":
+            return cls(kind, value, math.inf)
+        return cls(kind, -math.inf, value, value, seed_sd)
 
     def band(self, seed_sd: float | None) -> float:
         """The tolerance, or that many seed standard deviations where this is more."""
@@ -73,24 +101,24 @@ class Region:
             return self.low, self.band(seed_sd)
         return self.low, self.high
 
-    def verdict(self, low: float | None, high: float | None, seed_sd: float | None = None) -> str:
+    def verdict(self, low: float | None, high: float | None, seed_sd: float | None = None) -> VerdictKind:
         """What the interval [low, high] says; a bound that does not exist (None, NaN) is no bound at all."""
         inner, outer = self.bounds(seed_sd)
         bottom, top = _open(low, -math.inf), _open(high, math.inf)
         if inner <= bottom and top <= outer:
-            return "supported"
-        return "refuted" if top < inner or bottom > outer else "inconclusive"
+            return VerdictKind.SUPPORTED
+        return VerdictKind.REFUTED if top < inner or bottom > outer else VerdictKind.INCONCLUSIVE
 
-    def contrast(self, value: float, wide: "Interval", narrow: "Interval", seed_sd: float | None = None) -> str:
+    def contrast(self, value: float, wide: Interval, narrow: Interval, seed_sd: float | None = None) -> VerdictKind:
         """What a difference says: `wide` is its interval at 95 % (or Holm's level), `narrow` the one at 90 %.
 
         Different: `wide` excludes 0 and the size is at least the band. Equivalent: all of `narrow` is inside the band.
         """
         different = (_open(wide[0], -math.inf) > 0 or _open(wide[1], math.inf) < 0) and abs(value) >= self.band(seed_sd)
-        equivalent = self.verdict(*narrow, seed_sd) == "supported"
+        equivalent = self.verdict(*narrow, seed_sd) is VerdictKind.SUPPORTED
         if different == equivalent:
-            return "inconclusive"
-        return "supported" if different == (self.expect == "different") else "refuted"
+            return VerdictKind.INCONCLUSIVE
+        return VerdictKind.SUPPORTED if different == (self.expect == "different") else VerdictKind.REFUTED
 
     def text(self) -> str:
         """The rule in words."""
@@ -109,6 +137,34 @@ class Region:
             f"{self.expect}; different = the 95 % interval excludes 0 (Holm over the pairs) and the size is at least "
             f"{tolerance}; equivalent = the 90 % interval lies within ± that"
         )
+
+
+def _kind(given: Any, where: str) -> str:
+    """Which kind of region a mapping is; UserError where it is none, or has keys that its kind does not have."""
+    kinds = [k for k in given if k in KINDS] if isinstance(given, Mapping) else []
+    if len(kinds) != 1:
+        raise UserError(f"{where}: region={given!r} must be a mapping with exactly one of {', '.join(KINDS)}")
+    allowed = (kinds[0], *KINDS[kinds[0]])
+    unknown = sorted(str(k) for k in given if k not in allowed)
+    if unknown:
+        raise UserError(f"{where}: region has {', '.join(unknown)}; with {kinds[0]} it may have {', '.join(allowed)}")
+    return str(kinds[0])
+
+
+def _two_numbers(given: Any, where: str) -> tuple[float, float]:
+    """The bounds of a region between two numbers."""
+    low, high = given if isinstance(given, list) and len(given) == 2 else (0.0, 0.0)
+    bounds = _number(low, where, "between"), _number(high, where, "between")
+    if not bounds[0] < bounds[1]:
+        raise UserError(f"{where}: region.between={given!r} must be two numbers, the lower first: [0.2, 0.4]")
+    return bounds
+
+
+def _expect(given: Any, where: str) -> str:
+    """What a contrast is expected to be."""
+    if given not in ("different", "equivalent"):
+        raise UserError(f"{where}: region.expect={given!r} must be different or equivalent")
+    return str(given)
 
 
 def _number(given: Any, where: str, key: str, least: float = -math.inf) -> float:

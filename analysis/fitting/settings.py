@@ -46,7 +46,7 @@ class Settings:
             if getattr(self, name) not in allowed:
                 raise FitError(f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")
         if not 0 < self.delta < np.inf:
-            raise FitError(f"delta={self.delta:g} is not a number above 0; the default is {DELTA:g}")
+            raise FitError(f"delta={self.delta:g} is not above 0, or not finite; the default is {DELTA:g}")
         check_level(self.level)
         if self.resamples < 10:
             raise FitError(f"resamples={self.resamples} is too few for an interval; give 200 or more")

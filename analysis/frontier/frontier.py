@@ -19,6 +19,7 @@ import pandas as pd
 from isoflop.analysis.arguments import describe
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier import allocation
 from isoflop.analysis.frontier.isoflop_minima import (
@@ -127,6 +128,7 @@ def frontier(
     **options: Any,
 ) -> Frontier:
     """The three approaches on the runs of one group; FitError where they lack a column or are too few."""
+    Settings(level=level, **options)  # an option that cannot be is no reason against one approach
     table = _table_of(runs)
     tuned, cells = tune(table, KNOBS)
     law_fit, parametric = _parametric(

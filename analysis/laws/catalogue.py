@@ -6,6 +6,8 @@ get_law("accuracy ~ power_offset(C)")  # the same law of another target
 LAWS["chinchilla"].formula             # 'L(N, D) = E + A N^-alpha + B D^-beta'
 """
 
+from isoflop import extensions
+
 # in the order in which the laws are listed
 from isoflop.analysis.laws import one_axis, size_and_data, repetition, architecture, training, downstream  # isort: skip
 from isoflop.analysis.laws.declare import LAWS, Kind, Law, get_law
@@ -13,3 +15,5 @@ from isoflop.analysis.laws.declare import LAWS, Kind, Law, get_law
 __all__ = ["LAWS", "TOPICS", "Kind", "Law", "get_law"]
 
 TOPICS = (one_axis, size_and_data, repetition, architecture, training, downstream)
+
+extensions.load("laws")

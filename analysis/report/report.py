@@ -14,12 +14,15 @@ from typing import Any
 
 import pandas as pd
 
-from isoflop.analysis.claims.claim import Claim, Verdict
-from isoflop.analysis.claims.judging import changed_since
+from isoflop.analysis.claims.claim import Claim
+from isoflop.analysis.claims.judge import Verdict
+from isoflop.analysis.claims.provenance import changed_since
+from isoflop.analysis.claims.region import VERDICTS, VerdictKind
 from isoflop.analysis.fitting.result import Estimate
 from isoflop.analysis.report.figures.base import Figure, draw_all
-from isoflop.analysis.report.sentences import WORDS, amount, decided_first, interval, summary
+from isoflop.analysis.report.sentences import amount, decided_first, interval, summary
 from isoflop.analysis.report.view import View, look
+from isoflop.analysis.tables.rows import finished
 from isoflop.errors import UserError
 from isoflop.files import write_text
 from isoflop.wording import count, number
@@ -45,7 +48,12 @@ LEDGER = (
 
 
 def write_report(runs: pd.DataFrame, out: Path, claims: Any = None) -> Path:
-    """Judge, fit, draw and write the page and its figures; gives the path of the page."""
+    """Judge, fit, draw, and write the page and its figures; returns the path of the page.
+
+    runs    a table of runs, as read_runs gives it
+    out     the folder of the report
+    claims  a folder of claims, one yaml, or a list of claims; default those that ship
+    """
     view = look(runs, claims)
     figures = list(draw_all(view))
     page = out / "index.html"
@@ -53,7 +61,7 @@ def write_report(runs: pd.DataFrame, out: Path, claims: Any = None) -> Path:
         for name, drawn in figures:
             if isinstance(drawn, Figure):
                 drawn.save(out / "figures")
-            else:  # what an earlier report drew is no figure of this one
+            else:  # an earlier report in this folder may have drawn it
                 for old in (out / "figures").glob(f"{name}.*"):
                     old.unlink()
         write_text(page, render(view, figures))
@@ -78,6 +86,8 @@ def render(view: View, figures: list[tuple[str, "Figure | str"]]) -> str:
     return jinja.get_template("report.html").render(
         title=f"{len(view.families)} famil{'y' if len(view.families) == 1 else 'ies'}, {_n_runs(view.runs)} runs",
         summary=summary(view),
+        kinds=VERDICTS,
+        loss_unit=view.loss_unit,
         verdicts=[_verdict_row(view, v) for v in decided_first(view.verdicts)],
         headline=headline,
         figures=[figure for _, figure in figures if figure is not headline],
@@ -101,35 +111,31 @@ def _verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
     claim = verdict.claim
     assert claim is not None, "judge gives every verdict its claim"
     changed, provenance = changed_since(claim, view.runs)
-    subjects = [] if all(s.verdict == "untested" for s in verdict.subjects) else verdict.subjects
+    # the claim's reason says what runs are missing, family by family
+    untested = all(s.verdict is VerdictKind.UNTESTED for s in verdict.subjects)
+    subjects = () if untested else verdict.subjects
     return {
         "id": verdict.id,
         "claim": claim.claim,
         "rule": claim.rule,
         "expect": claim.expect,
         "caveat": claim.caveat,
-        "verdict": verdict.verdict,
-        "word": WORDS[verdict.verdict],
-        "statistic": amount(verdict.statistic, claim.quantity),
-        "interval": interval(verdict, claim.quantity),
-        "limit": _limit(verdict, claim),
-        "reason": verdict.reason,
+        **_outcome(verdict, claim),
         "sha256": claim.sha256[:12],
         "file": claim.file.name if claim.file else "",
         "changed": changed,
         "provenance": provenance,
-        "subjects": [_subject_row(s, claim) for s in subjects if len(verdict.subjects) > 1],
+        "subjects": [{"subject": str(s.subject), **_outcome(s, claim)} for s in subjects if len(verdict.subjects) > 1],
     }
 
 
-def _subject_row(verdict: Verdict, claim: Claim) -> dict[str, Any]:
-    """What the table shows of one subject."""
+def _outcome(verdict: Verdict, claim: Claim) -> dict[str, Any]:
+    """What the table shows of a claim and of each of its subjects alike."""
     return {
-        "subject": verdict.subject,
-        "verdict": verdict.verdict,
-        "word": WORDS[verdict.verdict],
-        "statistic": amount(verdict.statistic, claim.quantity),
-        "interval": interval(verdict, claim.quantity),
+        "verdict": verdict.verdict.value,
+        "word": verdict.verdict.word,
+        "statistic": amount(verdict, claim),
+        "interval": interval(verdict, claim),
         "limit": _limit(verdict, claim),
         "reason": verdict.reason,
     }
@@ -140,7 +146,7 @@ def _limit(verdict: Verdict, claim: Claim) -> str:
     if verdict.limit is None or verdict.statistic is None:
         return ""
     sign = "limit " if claim.region.kind == "below" else "band ±"
-    return sign + amount(verdict.limit, claim.quantity)
+    return sign + claim.measures.amount(verdict.limit, verdict.unit)
 
 
 def _parameters(view: View) -> dict[str, Any]:
@@ -158,7 +164,7 @@ def _parameters(view: View) -> dict[str, Any]:
 
 
 def _estimate(estimate: Estimate) -> tuple[str, str]:
-    """A value and its interval as text; a bound that does not exist is said to."""
+    """A value and its interval as text; a bound that does not exist is `none`."""
     value = "–" if estimate.value is None else f"{estimate.value:.4g}"
     if estimate.low is None and estimate.high is None:
         return value, "no interval"
@@ -170,12 +176,10 @@ def _ledger(runs: pd.DataFrame) -> dict[str, Any]:
     """Every row of the table, failures first, in short words."""
     columns = [c for c in LEDGER if c in runs and runs[c].notna().any()]
     extra = [c for c in ("device", "git", "dirty") if c in runs and runs[c].notna().any()]
-    ordered = runs
-    if "status" in runs:
-        ordered = runs.assign(_ok=(runs["status"] == "ok")).sort_values("_ok", kind="stable")
+    ordered = runs.assign(_finished=finished(runs)).sort_values("_finished", kind="stable")
     rows = [[_cell(c, value) for c, value in zip([*columns, *extra], row, strict=True)]
             for row in ordered[[*columns, *extra]].itertuples(index=False)]  # fmt: skip
-    lost = [str(s) != "ok" for s in ordered["status"]] if "status" in runs else [False] * len(rows)
+    lost = [not ok for ok in ordered["_finished"]]
     hours = float(_once(runs)["wall_s"].sum()) / 3600 if "wall_s" in runs else 0.0
     return {
         "columns": [*columns, *extra],

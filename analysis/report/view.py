@@ -10,11 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from isoflop.analysis.claims.claim import Verdict, judge
+from isoflop import record
+from isoflop.analysis.claims.judge import Verdict, judge, of_families
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit, FitError
 from isoflop.analysis.tables.replicates import SeedNoise, level_index, points, seed_noise
+from isoflop.analysis.tables.rows import finished
 from isoflop.analysis.testing.backtest import Fold, hold_out
+from isoflop.errors import UserError
 
 # the law that the report draws where the runs span sizes and data, and the one for a single size
 LAWS = (("chinchilla", ("N", "D")), ("power_offset(D)", ("D",)))
@@ -22,34 +25,56 @@ LAWS = (("chinchilla", ("N", "D")), ("power_offset(D)", ("D",)))
 
 @dataclass(frozen=True)
 class View:
-    """Runs, verdicts, and for each family: the law on all its runs, and the same law with the largest C held out."""
+    """All that the page and its figures show."""
 
     runs: pd.DataFrame
+    """The table as it was read, unfinished runs included."""
     rows: pd.DataFrame
+    """Its usable rows that name a family."""
     families: tuple[str, ...]
+    """The families, sorted."""
     verdicts: tuple[Verdict, ...]
+    """A verdict for each claim."""
     laws: Mapping[str, Fit] = field(default_factory=dict)
+    """For each family the law on all its rows."""
     held: Mapping[str, Fold] = field(default_factory=dict)
+    """For each family the same law with the largest C held out."""
     noise: Mapping[str, SeedNoise] = field(default_factory=dict)
+    """For each family the scatter of ln L over seeds."""
     refused: Mapping[str, str] = field(default_factory=dict)
+    """For each family that could not be fitted, why."""
+
+    @property
+    def unfinished(self) -> pd.DataFrame:
+        """The rows of runs that left no result."""
+        return self.runs[~finished(self.runs)]
+
+    @property
+    def loss_unit(self) -> str:
+        """The unit of the losses, for axes and sentences."""
+        return record.loss_unit(self.rows)
 
 
 def look(runs: pd.DataFrame, claims: Any = None) -> View:
-    """Judge the claims and fit a law to each family; a family that cannot be fitted is in `refused` with the reason."""
+    """Judge the claims and fit a law to each family; a family that cannot be fitted is in `refused` with the reason.
+
+    claims  a folder of claims, one yaml, or a list of claims; default those that ship
+    """
     verdicts = tuple(judge(runs, claims))
-    rows = points(runs if "family" in runs else runs.assign(family="all runs"))
-    rows = rows[rows["family"].notna()].assign(family=lambda r: r["family"].astype(str))
+    rows = points(of_families(runs))
+    if rows.empty:
+        raise UserError(f"{runs.attrs.get('source', 'the table')} has no finished run with a family and a loss")
     families = tuple(sorted(rows["family"].unique()))
     laws: dict[str, Fit] = {}
     held: dict[str, Fold] = {}
     refused: dict[str, str] = {}
     for family in families:
-        mine = rows[rows["family"] == family]
-        law = _law(mine)
+        part = rows[rows["family"] == family]
+        law = _law(part)
         try:
-            laws[family] = fit(mine, law, by={"family": family})
-            if "C" in mine and mine["C"].notna().all():
-                held[family] = _largest_out(mine, law)
+            laws[family] = fit(part, law, by={"family": family})
+            if "C" in part and part["C"].notna().all():
+                held[family] = _largest_out(part, law)
         except FitError as error:
             refused[family] = str(error)
     noise = {family: seed_noise(rows[rows["family"] == family]) for family in families}

@@ -1,7 +1,7 @@
 """Read tables of runs, ours or another tool's, and select from them; every complaint names the file, the row and the
 column.
 
-    runs = read_runs("runs.csv", columns={"N": "params", "D": "tokens", "L": "loss"})
+    runs = read_runs("theirs.csv", columns={"N": "params", "D": "tokens", "L": "loss"})
     runs = select(runs, "family = 'mlp' and C < 1e20")
 
 The index of the table is the line of the file, so that a later complaint can still name it.
@@ -22,9 +22,7 @@ from isoflop.analysis.tables.presets import recognise
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 
-# columns that hold words in a record; the rest hold numbers
-_WORDS = {"run_id", "sweep", "status", "reason", "family", "data", "device", "torch", "git", "dirty"}
-NUMERIC = tuple(c for c in record.COLUMNS if c not in _WORDS)
+NUMERIC = tuple(name for name, column in record.COLUMNS.items() if not column.text)
 # numbers that every law stands on: text in one of them is an error at once, in the others where a law asks for them
 _CORE = ("N", "D", "C", "L")
 

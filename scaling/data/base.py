@@ -3,7 +3,7 @@
 A dataset is one file here and one yaml in conf/data. Which examples a step sees is a pure function of (seed, step),
 so that a run resumes anywhere and every family sees the same data in the same order.
 
-    examples = Text(size=1e5, seq_len=64).load()
+    examples = Text(size=100_000, seq_len=64).load()
     x, y = examples.take(order(seed=0, step=7, batch=16, n=examples.n))
 """
 

@@ -3,7 +3,7 @@
 Inputs are one-hot sequences. With seq_len 6 and symbols a b c: the input is `a b c | a b`, the targets `. . . a b c` at
 the third position on, so that a model must look back as far as half the sequence (Jelassi 2024, arXiv:2402.01032).
 
-    x, y = Copy(size=1e4, seq_len=64).load().take(torch.arange(16))      # (16, 64, symbols + 1), (16, 64)
+    x, y = Copy(size=10_000, seq_len=64).load().take(torch.arange(16))      # (16, 64, symbols + 1), (16, 64)
 """
 
 from dataclasses import dataclass

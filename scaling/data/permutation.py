@@ -6,10 +6,11 @@ positions, or with positions of a symmetric law, has at first order the kernel
 
     k(x, y) = [(Σ_a x_a)·(Σ_a y_a) + Σ_a x_a·y_a] / (d L²)
 
-whose eigenvalues are (1 + L) / (d L²), d times, on the trivial irrep, and 1 / (d L²), (L - 1) d times, on the
-standard one: ratio 1 + L, and learning takes O(d) examples of the first and O((L - 1) d) of the second, whatever L is
-to the first. Source: Lavie, Gur-Ari and Ringel 2024, arXiv:2402.05173. Regime: the limit of wide nets with symmetric
-data; whether trained ones follow is a question (claims on irreps), not a promise. The floor is 0.
+whose eigenvalues are (1 + L) / (d L²), d times, on the trivial irrep, and 1 / (d L²), (L - 1) d times, on the standard
+one: ratio 1 + L. Learning takes O(d) examples of the first, whatever L is, and O((L - 1) d) of the second; how many
+exactly follows from the learning curve of kernel regression (`samples_to_halve`; Canatar, Bordelon and Pehlevan 2021,
+arXiv:2006.13198). Source: Lavie, Gur-Ari and Ringel 2024, arXiv:2402.05173. Regime: the limit of wide nets with
+symmetric data; whether trained ones follow is a question, not a promise. The floor is 0.
 
     x, y = Permutation(size=1000, irrep="standard").load().take(torch.arange(16))    # (16, 8, 4), (16, 8)
 """
@@ -82,3 +83,18 @@ def kernel(x: Array, y: Array) -> Array:
     length, features = x.shape[1:]
     invariant = x.sum(axis=1) @ y.sum(axis=1).T
     return np.asarray((invariant + x.reshape(len(x), -1) @ y.reshape(len(y), -1).T) / (features * length**2))
+
+
+def samples_to_halve(length: int, features: int, irrep: str) -> float:
+    """Examples by which kernel regression without ridge halves the error on a target of one irrep, by theory.
+
+    With eigenvalues λ_i and an effective ridge κ that solves n = Σ λ_i / (λ_i + κ), the error on mode i is
+    (κ / (λ_i + κ))² / (1 - γ), γ = Σ (λ_i / (λ_i + κ))² / n (arXiv:2006.13198, eqs. 4-5).
+    """
+    values, counts = np.array([1.0 + length, 1.0])[:, None], np.array([1, length - 1])[:, None] * features
+    kappa = np.geomspace(1e-4, 1e4, 4001) * length**0.5
+    learned = values / (values + kappa)  # (irreps, points)
+    n = (counts * learned).sum(axis=0)
+    gamma = (counts * learned**2).sum(axis=0) / n
+    error = (1 - learned[IRREPS.index(irrep)]) ** 2 / (1 - gamma)
+    return float(np.exp(np.interp(np.log(0.5), np.log(error), np.log(n))))

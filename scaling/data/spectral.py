@@ -15,7 +15,7 @@ is the model; sigma² is the floor. Source: Maloney 2022, arXiv:2210.16859; Bord
 and t such that the tail beyond `features` and the last eigenvalue η λ_N t are small beside what is measured; 1 < a <
 2b + 1 for t.
 
-    x, y = Spectral(size=1e4, features=64).load().take(torch.arange(16))     # (16, 64), (16, 1)
+    x, y = Spectral(size=10_000, features=64).load().take(torch.arange(16))     # (16, 64), (16, 1)
 """
 
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ def left_by_descent(
     """
     k = np.arange(1, features + 1, dtype=np.float64)
     energy, decay = k**-a, 2 * np.log1p(-rate * k**-b, where=k**-b * rate < 1, out=np.full(features, -np.inf))
-    beyond = energy[::-1].cumsum()[::-1] + (features + 0.5) ** (1 - a) / (a - 1)
+    beyond = np.append(energy, (features + 0.5) ** (1 - a) / (a - 1))[::-1].cumsum()[::-1]
     widths, times = np.broadcast_arrays(width, steps)
     pairs = zip(widths, times, strict=True)
     return np.array([(energy[:n] * np.exp(t * decay[:n])).sum() + beyond[n] for n, t in pairs])

@@ -2,7 +2,7 @@
 
 The learner of the theory of Zipfian facts (data/zipf.py): a token that was never seen, or has no row, costs ln(d_out).
 
-Table(width=1024, depth=1, lr=0.5).build(task)
+Table(width=1024, depth=1, lr=1.0).build(task)
 """
 
 from dataclasses import dataclass

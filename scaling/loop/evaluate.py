@@ -15,7 +15,7 @@ EVAL_BATCH = 64  # examples at a time
 
 
 def loss_per_target(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Loss of every target, (batch, targets) [nats for cross-entropy]; 0 where the target is masked."""
+    """Loss of every target, (batch, targets) [task.loss_unit]; 0 where the target is masked."""
     if task.loss == "cross_entropy":
         flat = cross_entropy(outputs.flatten(0, -2).float(), targets.flatten(), reduction="none", ignore_index=-1)
         return flat.view(targets.shape[0], -1)

@@ -141,7 +141,7 @@ class ScalingModule(pl.LightningModule):
     def backward_pass(self, x: Tensor, y: Tensor) -> Tensor:
         """Add the gradient of the batch's mean loss: each rank its share, a micro-batch at a time.
 
-        Returns the share of the loss; the shares of all ranks sum to the loss [nats per target].
+        Returns the share of the loss; the shares of all ranks sum to the loss [task.loss_unit].
         """
         ranks, count = self.trainer.world_size, loss_count(self.task, y).sum()
         mine = (part.tensor_split(ranks)[self.global_rank].split(self.micro_batch) for part in (x, y))
@@ -172,7 +172,7 @@ class ScalingModule(pl.LightningModule):
     def measure(self) -> None:
         """Where the position is that of the mark in work: measure it, and go back to the trunk for the next.
 
-        L, L_se, L_train, and L_bpb where a target is a known number of bytes; DivergedError where one is no number.
+        L, L_se, L_train, and L_bpb where a target is a known number of bytes; DivergedError where one is not finite.
         """
         if self.position != self.goal or self.goal in self.results:
             return
@@ -205,7 +205,7 @@ class ScalingModule(pl.LightningModule):
         return total, steps / self.trainer.world_size
 
     def read_loss(self) -> float:
-        """Mean training loss since the last read [nats per target]; DivergedError where it is not a number."""
+        """Mean training loss since the last read [task.loss_unit]; DivergedError where it is not a number."""
         total, count = self.summed(self.since)
         self.since.zero_()
         if not math.isfinite(total):

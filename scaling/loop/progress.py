@@ -1,4 +1,4 @@
-"""How far a run is: told to its heartbeat at every step, and shown as a bar where there is a terminal."""
+"""How far a run is: reported to its heartbeat at every step, and shown as a bar in a terminal."""
 
 import sys
 import time

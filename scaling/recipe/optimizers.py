@@ -96,7 +96,7 @@ class AdamW:
             groups.setdefault(multipliers[name], []).append(parameter)
         return torch.optim.AdamW(
             [self.group(of, parameters) for of, parameters in groups.items()],
-            betas=(self.beta1, self.beta2),
+            betas=(float(self.beta1), float(self.beta2)),  # torch takes no mixture of 0 and 0.95
             fused=any(p.is_cuda for p in model.parameters()),
         )
 

@@ -58,9 +58,10 @@ def remember(name: str, more: dict[str, Any]) -> None:
 
 
 def shape(config: FrozenConfig) -> str:
-    """Hash of what a run's cost follows from: all but its seed and names."""
+    """Hash of what a run's cost follows from: its sources, and all of it but its seed."""
     data = config.to_json()
-    return identity.digest([gpus(), *(data[part] for part in (*identity.CHOICES, "budget", "trainer", "names"))])[:16]
+    parts = (*identity.CHOICES, "budget", "trainer", "names")
+    return identity.digest([gpus(), config.code.sources, *(data[part] for part in parts)])[:16]
 
 
 def describe(
@@ -142,12 +143,13 @@ def kind(config: FrozenConfig) -> str:
     recipe = {k: v for k, v in config.recipe.items() if k in ("batch", "precision")}
     data = {k: v for k, v in config.data.items() if k != "size"}
     machine = [platform.node(), gpus(), threads()]
-    return identity.digest([*machine, asdict(config.names), family, data, recipe, asdict(config.trainer)])[:16]
+    made_of = [config.code.sources, asdict(config.names), family, data, recipe, asdict(config.trainer)]
+    return identity.digest([*machine, *made_of])[:16]
 
 
 def unmeasured(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -> list[int]:
     """The configs to measure: the smallest and the largest step of each kind where no measurement is near."""
-    limit, wanted = LARGEST_STEP["gpu" if gpus() else "cpu"], []
+    limit, lacking = LARGEST_STEP["gpu" if gpus() else "cpu"], []
     for name in dict.fromkeys(kinds):
         members = sorted((at for at, other in enumerate(kinds) if other == name), key=lambda at: plans[at].step_C)
         small = [at for at in members if plans[at].step_C <= limit] or members[:1]
@@ -155,9 +157,9 @@ def unmeasured(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -
         for at in dict.fromkeys((small[0], small[-1])):
             size = plans[at].step_C
             if not any(1 / NEAR <= size / other <= NEAR for other in have):
-                wanted.append(at)
+                lacking.append(at)
                 have.append(size)
-    return wanted
+    return lacking
 
 
 def step_s(step_C: float, points: list[list[float]]) -> float:

@@ -25,6 +25,7 @@ from omegaconf import OmegaConf
 
 from isoflop import conf, files, record
 from isoflop.errors import UserError
+from isoflop.extensions import all_declared
 from isoflop.scaling import identity, resume
 from isoflop.scaling.columns import columns
 from isoflop.scaling.frozen import FrozenConfig, RunPlan, Trainer, register_resolvers
@@ -34,7 +35,6 @@ from isoflop.sweeps.compose import compose, grids_of
 from isoflop.sweeps.launcher import Settings
 from isoflop.sweeps.plan import costs
 from isoflop.sweeps.sweeper import check, progress
-from isoflop.wording import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,10 +116,10 @@ def by_peak(configs: list[FrozenConfig], plans: list[RunPlan], device: str, mfu:
     arithmetic = [run.C / (top * mfu * config.trainer.devices) for config, run in zip(configs, plans, strict=True)]
     launches = [run.steps * LAUNCHES_S for run in plans]
     times = [max(pair) for pair in zip(arithmetic, launches, strict=True)]
-    speed = f"at {mfu:.0%} of the dense bf16 peak of {device}, {top:.3g} FLOP/s, and at least {LAUNCHES_S * 1e3:g} ms "
-    speed += "a step, for its launches"
-    if any(config.recipe["precision"] != "bf16" for config in configs):
-        speed += ", and recipe.precision=fp32 far less"
+    slow = any(config.recipe["precision"] != "bf16" for config in configs)
+    far_less = " (recipe.precision=fp32 reaches far less)" if slow else ""
+    speed = f"at {mfu:.0%} of the dense bf16 peak of {device}, {top:.3g} FLOP/s{far_less}, "
+    speed += f"at least {LAUNCHES_S * 1e3:g} ms a step for its launches"
     return times, speed
 
 
@@ -163,6 +163,7 @@ def yamls(overrides: Sequence[str]) -> str:
     own = [Path(folder) for override in overrides for folder in re.findall(r"file://([^',\]]+)", override)]
     rooms = (Path(conf.__file__).parent, Path(__file__).parents[1], *own)
     paths = [path for room in rooms for path in sorted(room.rglob("*")) if path.suffix in (".yaml", ".py")]
+    paths += [path for extension in all_declared() for path in (*extension.yamls(), *extension.files())]
     return identity.digest([path.read_text(encoding="utf-8") for path in paths])
 
 
@@ -185,20 +186,11 @@ def line(config: FrozenConfig, plan: RunPlan, seconds: float, out: Path) -> dict
     return who | size | rest | {"over_budget": plan.rounded}
 
 
-def searched(config_dir: Path | None) -> list[str]:
-    """The override by which Hydra looks into a folder of the user's too; UserError where there is none."""
-    if config_dir is None:
-        return []
-    if not config_dir.is_dir():
-        raise UserError(f"--config-dir {config_dir} is not a folder")
-    return [f"hydra.searchpath=[pkg://isoflop.sweeps,'file://{quoted(config_dir.resolve())[1:]}]"]
-
-
 def price(text: str) -> float | None:
     """Money for an hour of a device: '2.5/h' or '2.5'; None for ''."""
     if not text:
         return None
-    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*h(?:our)?)?\s*", text)
-    if not found:
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*h(?:our)?)?\s*", text)
+    if not match:
         raise UserError(f"--price {text!r} is not a price per hour; write --price 2.5/h")
-    return float(found[1])
+    return float(match[1])

@@ -1,6 +1,6 @@
 """What the laws of a planned sweep could resolve, family by family, and which runs would tell most.
 
-for found in outcomes(made.marks, Asked(target=1e18)): print(found)
+for result in outcomes(plan.marks, Question(target=1e18)): print(result)
 """
 
 import contextlib
@@ -28,7 +28,7 @@ SIMULATED, SECONDS = 3, 5.0
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """What a plan is asked: a law ('' chooses by what varies), a stated truth, noise, a target, runs that are there."""
 
     law: str = ""
@@ -60,59 +60,61 @@ class Outcome:
         }
 
 
-def outcomes(marks: pd.DataFrame, asked: Asked, told: Callable[[float], None] = lambda share: None) -> list[Outcome]:
+def outcomes(
+    marks: pd.DataFrame, question: Question, report: Callable[[float], None] = lambda share: None
+) -> list[Outcome]:
     """What the design of each family resolves; the first few are simulated, of the others there are warnings alone."""
-    have = read_runs(asked.runs) if asked.runs else None
+    have = read_runs(question.runs) if question.runs else None
     groups = list(marks.groupby(["family", "data"], sort=False))
-    found, spent_s, last_s = list[Outcome](), 0.0, 0.0
+    results, spent_s, last_s = list[Outcome](), 0.0, 0.0
     for at, ((family, data), rows) in enumerate(groups):
         mine = of_family(have, str(family), str(data))
         wanted = at == 0 or (at < SIMULATED and spent_s + last_s <= SECONDS)
         began = time.monotonic()
-        found.append(outcome(str(family), str(data), rows, mine, asked, wanted, min(SIMULATED, len(groups))))
+        results.append(outcome(str(family), str(data), rows, mine, question, wanted, min(SIMULATED, len(groups))))
         last_s = time.monotonic() - began
         spent_s += last_s
-        told((at + 1) / len(groups))
-    return found
+        report((at + 1) / len(groups))
+    return results
 
 
 def outcome(
-    family: str, data: str, rows: pd.DataFrame, have: pd.DataFrame, asked: Asked, wanted: bool, of: int
+    family: str, data: str, rows: pd.DataFrame, have: pd.DataFrame, question: Question, wanted: bool, of: int
 ) -> Outcome:
     """What the design of one family resolves, with the runs that are there already."""
     # of several rates at one point the best is kept: one row for each size, data and seed
     points = rows.drop_duplicates(["N", "D", "seed"])
     together = joined(have, points)
-    law = asked.law or ("chinchilla" if asked.truth else choose_law(together))
+    law = question.law or ("chinchilla" if question.truth else choose_law(together))
     if law is None:
-        if asked.improve:
+        if question.improve:
             raise UserError(f"--improve needs a law to improve, and {few(together)}; name one with --law")
         return Outcome(family, data, None, comparing(points))
-    truth = stated(together, have, law, asked)
-    resolution = simulated(together, truth, asked, SECONDS / of) if wanted else None
+    truth = stated(together, have, law, question)
+    resolution = simulated(together, truth, question, SECONDS / of) if wanted else None
     later = [] if wanted else [f"not simulated beside the others; plan family={family} alone to see what it resolves"]
     picks = None
-    if asked.improve:
+    if question.improve:
         left = rows[~rows["done"]]
         if left.empty:
             raise UserError("--improve chooses among runs that are not made yet, and all of these are; give others")
-        picks = improve(have, left, truth, target_C=asked.target, n=asked.improve)
+        picks = improve(have, left, truth, target_C=question.target, n=question.improve)
         sizes = left.drop_duplicates("run_id").set_index("run_id")[[*record.DIALS, "seed"]]
         picks = picks.join(sizes, on="run_id")
     return Outcome(family, data, resolution, [*warnings(together, truth), *later], picks)
 
 
-def simulated(together: pd.DataFrame, truth: Truth, asked: Asked, seconds: float) -> Resolution:
+def simulated(together: pd.DataFrame, truth: Truth, question: Question, seconds: float) -> Resolution:
     """What imagined studies of a design resolve, remembered."""
     design = together.sort_values(["run_id", "N", "D"])[["N", "D"]].to_numpy(float).tolist()
     runs = pd.factorize(together.sort_values(["run_id", "N", "D"])["run_id"])[0].tolist()
-    given = [truth.law, dict(truth.params), truth.noise, truth.shared, truth.source, asked.target]
+    given = [truth.law, dict(truth.params), truth.noise, truth.shared, truth.source, question.target]
     key = identity.digest([design, runs, given])[:16]
     if known := costs.remembered("designs.json").get(key):
         return Resolution.from_json(known)
-    found = resolve(together, truth, target_C=asked.target, seconds=seconds)
-    costs.remember("designs.json", {key: found.to_json()})
-    return found
+    resolution = resolve(together, truth, target_C=question.target, seconds=seconds)
+    costs.remember("designs.json", {key: resolution.to_json()})
+    return resolution
 
 
 def of_family(have: pd.DataFrame | None, family: str, data: str) -> pd.DataFrame:
@@ -135,24 +137,24 @@ def joined(have: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([there, new[columns]], ignore_index=True)
 
 
-def stated(together: pd.DataFrame, have: pd.DataFrame, law: str, asked: Asked) -> Truth:
+def stated(together: pd.DataFrame, have: pd.DataFrame, law: str, question: Question) -> Truth:
     """The truth that studies are drawn from: the one given, that of the runs that are there, or a generic one."""
-    if asked.truth:
-        return Truth.given(asked.truth, law, asked.noise)
+    if question.truth:
+        return Truth.given(question.truth, law, question.noise)
     if len(have):
         with contextlib.suppress(FitError):  # too few so far
-            found = fit(have, law)
-            if found.status == "converged":
-                return Truth.fitted(found)
-    return Truth.assumed(together, law, asked.noise)
+            fitted = fit(have, law)
+            if fitted.status == "converged":
+                return Truth.fitted(fitted)
+    return Truth.assumed(together, law, question.noise)
 
 
 def comparing(points: pd.DataFrame) -> list[str]:
     """What can be said of a design over which no law stands."""
-    said = [f"no law stands over these runs: {few(points)}"]
+    sentences = [f"no law stands over these runs: {few(points)}"]
     if points["seed"].nunique() == 1:
-        said.append("every run has one seed, so that no difference can be told from noise: add seed=0,1,2")
-    return said
+        sentences.append("every run has one seed, so that no difference can be told from noise: add seed=0,1,2")
+    return sentences
 
 
 def few(points: pd.DataFrame) -> str:

@@ -1,6 +1,6 @@
 """A plan as people read it in a terminal.
 
-console.print(runs(made)); console.print(totals(made, price=2.5)); console.print(outcome(found))
+console.print(runs(plan)); console.print(totals(plan, price=2.5)); console.print(outcome(result))
 """
 
 from collections.abc import Iterable
@@ -25,12 +25,12 @@ def console() -> Console:
     return Console(highlight=False, width=WIDE)
 
 
-def runs(made: Plan, everything: bool = False) -> RenderableType:
+def runs(plan: Plan, everything: bool = False) -> RenderableType:
     """A line for each run, or for each family where they are many."""
-    table = made.table
+    table = plan.table
     done = int(table["done"].sum())
     count = "1 run" if len(table) == 1 else f"{len(table)} runs"
-    head = Text(f"{count} in {made.out}: {done} done already, {len(table) - done} to make", style="bold")
+    head = Text(f"{count} in {plan.out}: {done} done already, {len(table) - done} to make", style="bold")
     return Group(head, each(table) if everything or len(table) <= MOST else by_family(table))
 
 
@@ -56,40 +56,41 @@ def by_family(table: pd.DataFrame) -> RenderableType:
     return Group(shown, Text("memory: the most of a run; --all shows a line for every run", style="dim"))
 
 
-def totals(made: Plan, price: float | None) -> RenderableType:
+def totals(plan: Plan, price: float | None) -> RenderableType:
     """What all that is to be made comes to, and how its time was predicted."""
-    sums, rest = made.totals(price), made.to_make
+    sums, rest = plan.totals(price), plan.to_make
     if rest.empty:
         return Text("all are done")
     device = clock(float((rest["seconds"] * rest["devices"]).sum()))
     lines = [
         f"in all {short(float(rest['C'].sum()))} FLOPs, {device} of a device; "
-        f"about {clock(made.wall_s)} at {made.slots} at a time"
+        f"about {clock(plan.wall_s)} at {plan.slots} at a time"
     ]
     if sums["money"] is not None:
         lines.append(f"{sums['money']:.2f} at {price:g} an hour of a device (a GPU, or a core without one)")
-    times = Text(f"times {made.speed}, and {OVERHEAD_S:g} s for the start of each", style="dim")
+    times = Text(f"times {plan.speed}, and {OVERHEAD_S:g} s for the start of each", style="dim")
     warnings = [Text(sentence, style="yellow") for sentence in over_budget(rest)]
     return Group(Text("\n".join(lines), style="bold"), times, *warnings)
 
 
 def over_budget(rest: pd.DataFrame) -> list[str]:
-    """Which runs cannot keep to their budgets, since a step is the least that is made."""
+    """Which runs cannot keep to their budgets, since a run is whole steps."""
     over = rest[rest["over_budget"] > OVER]
     if over.empty:
         return []
-    most, runs = float(over["over_budget"].max()), "1 run" if len(over) == 1 else f"{len(over)} runs"
-    return [f"! {runs} of {len(rest)} spend more than their budget, up to {most:.3g} times: steps are whole"]
+    most, one = float(over["over_budget"].max()), len(over) == 1
+    spend = "spends more than its budget" if one else "spend more than their budgets"
+    return [f"! {len(over)} of {len(rest)} runs {spend}, up to {most:.3g} times: steps are whole"]
 
 
-def outcome(found: Outcome) -> RenderableType:
+def outcome(outcome: Outcome) -> RenderableType:
     """What one family's design resolves, what it cannot, and which runs to make next."""
-    parts: list[RenderableType] = [Text(f"\n{found.family} on {found.data}", style="bold")]
-    if found.resolution:
-        parts.append(Text(str(found.resolution)))
-    parts += [Text(f"! {sentence}", style="yellow") for sentence in found.warnings]
-    if found.next is not None:
-        parts.append(next_runs(found.next))
+    parts: list[RenderableType] = [Text(f"\n{outcome.family} on {outcome.data}", style="bold")]
+    if outcome.resolution:
+        parts.append(Text(str(outcome.resolution)))
+    parts += [Text(f"! {sentence}", style="yellow") for sentence in outcome.warnings]
+    if outcome.next is not None:
+        parts.append(next_runs(outcome.next))
     return Group(*parts)
 
 

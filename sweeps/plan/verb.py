@@ -1,6 +1,6 @@
-"""`isoflop plan`: a plan, what it could resolve, and how it is told.
+"""`isoflop plan`: a plan, what it could resolve, and how it is printed.
 
-say(["family=lstm", "family.width=16,32,64"], Asked(), price="2.5/h")
+say(["family=lstm", "family.width=16,32,64"], Question(), money="2.5/h")
 """
 
 import json
@@ -14,15 +14,15 @@ from isoflop.errors import UserError
 from isoflop.exits import translate
 from isoflop.sweeps.plan import text as plan_text
 from isoflop.sweeps.plan.plan import MFU, Plan, plan, price
-from isoflop.sweeps.plan.resolution import Asked, Outcome, outcomes
+from isoflop.sweeps.plan.resolution import Outcome, Question, outcomes
 from isoflop.sweeps.sweeper import progress
 
-__all__ = ["Asked", "say"]
+__all__ = ["Question", "say"]
 
 
 def say(
     overrides: Sequence[str],
-    asked: Asked,
+    question: Question,
     money: str = "",
     device: str = "",
     mfu: float = MFU,
@@ -31,30 +31,30 @@ def say(
 ) -> None:
     """Make a plan and print it; UserError for what is wrong with any of it, before anything is measured."""
     an_hour = price(money)
-    if asked.target is not None and not 0 < asked.target < math.inf:
-        raise UserError(f"--target-C {asked.target:g} is not a number of FLOPs above 0; write --target-C 1e18")
-    if not 0 < asked.noise < 1:
-        raise UserError(f"--noise {asked.noise:g} is not a share between 0 and 1; write --noise 0.005")
+    if question.target is not None and not 0 < question.target < math.inf:
+        raise UserError(f"--target-C {question.target:g} is not a number of FLOPs above 0; write --target-C 1e18")
+    if not 0 < question.noise < 1:
+        raise UserError(f"--noise {question.noise:g} is not a share between 0 and 1; write --noise 0.005")
     if not 0 < mfu <= 1:
         raise UserError(f"--mfu {mfu:g} is not a share between 0 and 1; write --mfu 0.3")
     try:
-        made = plan(overrides, device, mfu)
+        planned = plan(overrides, device, mfu)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(translate(error)[1]) from None
-    with progress("imagining studies") as told:
-        found = outcomes(made.marks, asked, told)
+    with progress("simulating the design") as report:
+        results = outcomes(planned.marks, question, report)
     if as_json:
-        print(json.dumps(document(made, found, an_hour)))
+        print(json.dumps(document(planned, results, an_hour)))
         return
     console = plan_text.console()
-    console.print(plan_text.runs(made, everything))
-    console.print(plan_text.totals(made, an_hour))
-    for one in found:
+    console.print(plan_text.runs(planned, everything))
+    console.print(plan_text.totals(planned, an_hour))
+    for one in results:
         console.print(plan_text.outcome(one), soft_wrap=True)
 
 
-def document(made: Plan, found: list[Outcome], an_hour: float | None) -> dict[str, object]:
+def document(planned: Plan, results: list[Outcome], an_hour: float | None) -> dict[str, object]:
     """All of it as plain data."""
-    runs = json.loads(made.table.to_json(orient="records"))
-    totals = made.totals(an_hour) | {"slots": made.slots, "speed": made.speed}
-    return {"out": str(made.out), "runs": runs, "totals": totals, "designs": [one.to_json() for one in found]}
+    runs = json.loads(planned.table.to_json(orient="records"))
+    totals = planned.totals(an_hour) | {"slots": planned.slots, "speed": planned.speed}
+    return {"out": str(planned.out), "runs": runs, "totals": totals, "designs": [one.to_json() for one in results]}

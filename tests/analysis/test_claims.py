@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from studies import demo_study, grid_study
+from studies import TRUTH, demo_study, grid_study
 
-from isoflop.analysis.claims.claim import FOLDER, Claim, Verdict, judge, load_claims, read_claim
-from isoflop.analysis.claims.judging import changed_since, combine
+from isoflop.analysis.claims.claim import FOLDER, Claim, load_claims, read_claim
+from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Pair, Quantity, Sample, listing, quantity
+from isoflop.analysis.claims.judge import Subject, Verdict, combine, judge
 from isoflop.analysis.claims.needs import Needs
-from isoflop.analysis.claims.region import Region
+from isoflop.analysis.claims.provenance import changed_since
+from isoflop.analysis.claims.region import Region, VerdictKind
+from isoflop.analysis.tables.read import conditions
 from isoflop.errors import UserError
 
 GOOD = """
@@ -23,6 +26,35 @@ quantity: law_parameter
 of: alpha
 region: {near: 0.5, within: 0.03}
 """
+HOLD_OUT = """
+id: mine
+claim: The largest run is predicted.
+quantity: holdout_error
+law: power_offset(D)
+axis: D
+region: {below: 0.01}
+"""
+CONTRAST = """
+id: mine
+claim: They differ.
+subject: pair
+quantity: loss_contrast
+region: {contrast: 0.005}
+"""
+MEAN = """
+id: mine
+claim: It falls.
+quantity: run_mean
+of: probe.slope
+region: {below: 0}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    """One claim in a file of its own."""
+    file = folder / "mine.yaml"
+    file.write_text(text)
+    return file
 
 
 @pytest.mark.parametrize(
@@ -90,7 +122,8 @@ def test_different_needs_size_and_significance_and_equivalent_the_whole_interval
 )
 def test_all_falls_to_one_counter_example_and_any_stands_on_one(how: str, subjects: list[str], verdict: str) -> None:
     claim = Claim("x", "", "run_mean", Region.read({"above": 0}, "x"), combine=how)
-    assert combine(claim, [Verdict("x", v, "", 1.0, subject=str(i)) for i, v in enumerate(subjects)]).verdict == verdict
+    each = [Verdict("x", VerdictKind(v), "", 1.0, subject=Subject(str(i))) for i, v in enumerate(subjects)]
+    assert combine(claim, each).verdict == verdict
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
@@ -161,6 +194,17 @@ def test_the_same_rows_in_another_order_give_the_same_verdicts() -> None:
         (GOOD.replace("{near: 0.5, within: 0.03}", "{between: [0.4, 0.2]}"), "between"),
         (GOOD.replace("{near: 0.5, within: 0.03}", "{contrast: 0.02}"), "pair"),
         (GOOD.replace("power(D)", "powr(D)"), "powr"),
+        (GOOD.replace("of: alpha", "of: alhpa"), "law power(D) has no alhpa; did you mean alpha? it has A, alpha"),
+        (GOOD.replace("of: alpha", ""), "quantity=law_parameter needs the key of"),
+        (GOOD.replace("law: power(D)", ""), "quantity=law_parameter needs the key law"),
+        (GOOD + "axis: D\n", "quantity=law_parameter takes no axis; leave it out"),
+        (GOOD + "subject: pair\n", "quantity=law_parameter is measured on a family"),
+        (HOLD_OUT.replace("axis: D", ""), "quantity=holdout_error needs the key axis"),
+        (HOLD_OUT.replace("law: power_offset(D)", ""), "quantity=holdout_error needs the key law"),
+        (HOLD_OUT.replace("law: power_offset(D)", "").replace("axis: D", ""), "needs the key law"),
+        (CONTRAST.replace("subject: pair", "subject: family"), "quantity=loss_contrast is measured on a pair"),
+        (CONTRAST + "law: chinchilla\n", "quantity=loss_contrast takes no law"),
+        (GOOD + "where: family is mlp\n", "where: 'family is mlp' is not a condition"),
         (GOOD + "needs: {grid: {D: six}}\n", "needs.grid.D"),
         (GOOD + "needs: {seeds: 3}\n", "needs.seeds"),
         (GOOD + "needs: {girds: {D: 6}}\n", "girds"),
@@ -238,8 +282,113 @@ def test_a_claim_that_changed_after_its_runs_is_told_from_one_that_did_not(tmp_p
     rows = demo_study().assign(git=git("rev-parse", "HEAD"))
     assert changed_since(read_claim(file), rows)[0] is False
     file.write_text(GOOD.replace("within: 0.03", "within: 0.3"))
-    flagged, said = changed_since(read_claim(file), rows)
-    assert flagged is True
-    assert rows["git"].iloc[0][:12] in said
+    changed, sentence = changed_since(read_claim(file), rows)
+    assert changed is True
+    assert rows["git"].iloc[0][:12] in sentence
     assert changed_since(read_claim(file), rows.assign(git="f" * 40))[0] is None
     assert changed_since(read_claim(file), rows.drop(columns="git"))[0] is None
+
+
+def test_a_misspelt_column_is_untested_and_the_claim_says_which_was_meant(tmp_path: Path) -> None:
+    rows = demo_study(["lstm", "mlp"], failures=False)
+    rows["probe.slop"] = -1.0
+    (verdict,) = judge(rows, write(tmp_path, MEAN))
+    assert verdict.verdict is VerdictKind.UNTESTED
+    assert "untested for lstm, mlp: the runs have no column probe.slope; did you mean probe.slop?" in verdict.reason
+    (verdict,) = judge(rows, write(tmp_path, MEAN.replace("probe.slope", "device")))
+    assert "no run has a number in the column device" in verdict.reason
+    (verdict,) = judge(rows, write(tmp_path, HOLD_OUT.replace("axis: D", "axis: flops_per_taget")))
+    assert "did you mean flops_per_target?" in verdict.reason
+    (verdict,) = judge(rows, write(tmp_path, GOOD.replace("power(D)", "power(n_totl)")))
+    assert "did you mean n_total?" in verdict.reason
+    (verdict,) = judge(rows, write(tmp_path, GOOD + "needs: {columns: [rnug]}\n"))
+    assert "did you mean rung?" in verdict.reason
+
+
+def test_the_reason_of_a_subject_that_is_not_identified_reaches_the_claim(tmp_path: Path) -> None:
+    truth = {"flat": (2.0, 0.0, 0.3, 0.05, 0.3), "lstm": TRUTH["lstm"]}
+    rows = demo_study(["flat", "lstm"], truth=truth, failures=False)
+    (verdict,) = judge(rows, write(tmp_path, HOLD_OUT + "at: {width: middle}\n"))
+    assert verdict.verdict is VerdictKind.NOT_IDENTIFIED
+    assert "not identified for flat: the loss falls by" in verdict.reason
+    assert "not_identified for" not in verdict.reason
+
+
+def test_what_some_families_lack_is_said_beside_what_the_others_show(tmp_path: Path) -> None:
+    rows = demo_study(["lstm", "mlp"], failures=False)
+    rows = rows[(rows["family"] == "lstm") | (rows["C"] > 1e11)]
+    text = HOLD_OUT + "at: {width: middle}\nneeds: {grid: {D: 6}}\n"
+    (verdict,) = judge(rows, write(tmp_path, text))
+    assert verdict.verdict is VerdictKind.UNTESTED
+    assert verdict.reason == "supported for lstm; untested for mlp: mlp has 3 of 6 D (3 runs missing)"
+
+
+def test_every_contrast_is_measured_once_whatever_the_number_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def counted(sample: Sample) -> Contrast:
+        """difference that is counted"""
+        measured.append(sample.pair)
+        return Contrast(0.01 * len(measured), 0.002, 10)
+
+    monkeypatch.setitem(QUANTITIES, "counted", Quantity("counted", counted, (), "pair", "", UNITS[""], "{amount}"))
+    claim = Claim("x", "They differ.", "counted", Region.read({"contrast": 0}, "x"), subject="pair", combine="any")
+    (verdict,) = judge(demo_study(), [claim])
+    pairs = [Pair("lstm", "mlp"), Pair("lstm", "transformer"), Pair("mlp", "transformer")]
+    assert measured == pairs
+    assert [s.subject for s in verdict.subjects] == [Subject(pair) for pair in pairs]
+
+
+def test_holm_judges_the_smallest_difference_at_the_uncorrected_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter([0.9, 0.021, 0.9])
+
+    def given(sample: Sample) -> Contrast:
+        """difference that is given"""
+        return Contrast(next(sizes), 0.01, 1000)
+
+    monkeypatch.setitem(QUANTITIES, "given", Quantity("given", given, (), "pair", "", UNITS[""], "{amount}"))
+    claim = Claim("x", "They differ.", "given", Region.read({"contrast": 0}, "x"), subject="pair", combine="any")
+    (verdict,) = judge(demo_study(), [claim])
+    levels = [s.reason.rpartition(" at ")[2] for s in verdict.subjects]
+    assert levels == ["98.3 %", "95.0 %", "98.3 %"]
+    assert verdict.subjects[1].verdict is VerdictKind.SUPPORTED
+
+
+@pytest.mark.parametrize("declared", QUANTITIES.values(), ids=QUANTITIES)
+def test_every_quantity_has_a_title_and_is_refused_by_the_key_it_lacks(declared: Quantity, tmp_path: Path) -> None:
+    assert declared.title
+    assert not declared.title.endswith(".")
+    assert f"{declared.name}: {declared.title}\n    subject {declared.subject}; needs" in listing()
+    region = "{contrast: 0.02}" if declared.subject == "pair" else "{above: 0}"
+    keys = {"law": "chinchilla", "axis": "C", "of": "alpha" if declared.of == "parameter" else "L"}
+    lines = {"id": "x", "claim": "It holds.", "quantity": declared.name, "region": region}
+    lines |= {key: keys[key] for key in declared.needs}
+    good = "".join(f"{key}: {value}\n" for key, value in lines.items())
+    assert read_claim(write(tmp_path, good)).subject == declared.subject
+    for key in declared.needs:
+        with pytest.raises(UserError, match=f"quantity={declared.name} needs the key {key}"):
+            read_claim(write(tmp_path, good.replace(f"{key}: {keys[key]}\n", "")))
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [{"needs": ("lwa",)}, {"subject": "families"}, {"unit": "nats"}, {"of": "params"}, {"of": "parameter"}],
+)
+def test_a_quantity_that_is_declared_wrongly_is_refused_where_it_is_declared(declaration: dict) -> None:
+    with pytest.raises(UserError, match="a quantity is declared with"):
+        quantity(**declaration)
+
+
+def test_the_page_of_claims_lists_quantities_and_verdicts_as_they_are_declared() -> None:
+    page = (Path(__file__).parents[2] / "docs/claims.md").read_text()
+    shown = page.partition("$ isoflop judge --quantities\n")[2].partition("\n...\n```")[0]
+    assert shown.splitlines()
+    assert set(shown.splitlines()) <= set(listing().splitlines())
+    for kind in VerdictKind:
+        assert f"| {kind} | {kind.sentence} |" in page
+
+
+def test_a_condition_is_read_once_for_claims_and_for_the_command_line() -> None:
+    assert [c.column for c in conditions("family = 'a and b' and C<1e20")] == ["family", "C"]
+    assert conditions("") == []
+    assert conditions("C<1e20")[0].value == 1e20

@@ -100,7 +100,7 @@ def test_the_same_command_prints_the_same_answer(table: Path, capsys: pytest.Cap
             ["fit", "{table}", *COLUMNS, "--seed", "-1", "--interval", "none"],
             "seed=-1 is not a whole number of 0 or more",
         ),
-        (["fit", "{table}", *COLUMNS, "--delta", "inf"], "delta=inf is not a number above 0"),
+        (["fit", "{table}", *COLUMNS, "--delta", "inf"], "delta=inf is not above 0, or not finite"),
         (["fitt", "{table}"], "fit"),
     ],
 )

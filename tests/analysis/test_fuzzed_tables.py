@@ -1,4 +1,4 @@
-"""Thousands of made-up tables and settings: an answer, a status or one sentence; no traceback and no warning."""
+"""Hundreds of made-up tables and settings: an answer, a status or one sentence; no traceback and no warning."""
 
 import json
 import math
@@ -68,7 +68,8 @@ LAWS = ("power(N)", "power_offset(D)", "chinchilla", "chinchilla_tied", "kaplan"
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, **FUZZ)
+# every pair of a law and an interval some twenty times
+@settings(max_examples=700, **FUZZ)
 @given(
     table=tables(),
     law=st.sampled_from(LAWS),
@@ -100,7 +101,7 @@ def test_a_fit_of_anything_is_an_answer_or_a_sentence(
 
 
 @pytest.mark.slow
-@settings(max_examples=200, **FUZZ)
+@settings(max_examples=100, **FUZZ)
 @given(table=tables())
 def test_a_frontier_or_comparison_of_anything_is_an_answer_or_a_sentence(table: pd.DataFrame) -> None:
     for ask in (

@@ -5,7 +5,8 @@ import pytest
 
 from benchmarks.coverage import DESIGNS, TRUTH, study
 
-STUDIES = 60
+# three binomial standard errors of 40 studies find a bad interval as surely as four of 60 do
+STUDIES = 40
 
 
 @pytest.mark.slow
@@ -15,5 +16,4 @@ def test_default_intervals_cover_the_truth(design: str) -> None:
     found = [study(design, seed) for seed in range(STUDIES)]
     for name in ("E", "alpha", "beta", "a"):
         held = np.mean([low <= truth[name] <= high for _, low, high in (s[name] for s in found)])
-        # four binomial standard errors below 95 %
-        assert held >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / STUDIES), (name, held)
+        assert held >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / STUDIES), (name, held)

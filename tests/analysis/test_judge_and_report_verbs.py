@@ -61,3 +61,51 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
     (tmp_path / "taken").write_text("a file")
     assert main(["report", str(runs), "-o", str(tmp_path / "taken")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["judge", "report"])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("run_id,status,family,N,D,C,L\na,failed,mlp,1e4,1e5,1e10,\n", "no rows to fit (left out 1: status is failed)"),
+        ("run_id,status,family,N,D,C,L\na,ok,mlp,1e4,1e5,1e10,\n", "column L is empty"),
+        ("run_id,status,family,N,D,C,L\n", "has a header and no rows"),
+        ("", "is empty"),
+        ("run_id,status,family,N,D,C,L\na,ok,mlp,small,1e5,1e10,2.0\n", "line 2: column N is 'small', not a number"),
+        ("run_id,status,family,N,D,C,L\na,ok,mlp,1e4,1e5,1e10,0\n", "column L is 0"),
+    ],
+)  # fmt: skip
+def test_a_table_of_no_use_is_one_sentence(
+    verb: str, content: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(content)
+    out = ["-o", str(tmp_path / "r")] if verb == "report" else []
+    assert main([verb, str(path), *out]) == 2
+    sentence = capsys.readouterr().err
+    assert sentence.count("\n") == 1
+    assert f"{path}" in sentence
+    assert says in sentence
+
+
+@pytest.mark.parametrize("content", [
+    "run_id,status,family,N,D,C,L\na,ok,mlp,1e4,1e5,1e10,2.0\n",
+    "N,D,L\n1e4,1e5,2.0\n",
+    "D,L\n1e4,3.0\n2e4,2.5\n4e4,2.2\n8e4,2.0\n",
+    "status,family,N,D,C,L\n,mlp,1e4,1e5,1e10,2.0\nok,mlp,2e4,1e5,2e10,1.9\n",
+    "family,N,D,C,L\n,1e4,1e5,1e10,2.0\n,2e4,1e5,2e10,1.9\n",
+    "run_id,status,family,N,D,C,L\na,ok,1,1e4,1e5,1e10,2.0\nb,ok,2,1e4,1e5,1e10,2.1\n",
+], ids=["one run", "one row", "no family", "blank status", "blank family", "families are numbers"])  # fmt: skip
+def test_a_small_table_is_judged_and_reported(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(content)
+    assert main(["judge", str(path), "--json"]) == 0
+    verdicts = json.loads(capsys.readouterr().out)
+    assert {v["verdict"] for v in verdicts} == {"untested"}
+    assert all(v["reason"] for v in verdicts)
+    assert main(["report", str(path), "-o", str(tmp_path / "r")]) == 0
+
+
+def test_the_quantities_are_listed_without_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["judge", "--quantities"]) == 0
+    assert "holdout_error: largest" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from synthetic_laws import seeded
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.catalogue import LAWS, get_law
 from isoflop.analysis.laws.listing import page
+from isoflop.analysis.testing.compare import compare
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 
@@ -18,7 +19,7 @@ def test_any_column_can_be_the_target() -> None:
     law = get_law("chinchilla", "accuracy")
     assert (law.target, law.formula) == ("accuracy", "accuracy(N, D) = E + A N^-alpha + B D^-beta")
     assert get_law("sigmoid").target == "accuracy"
-    assert get_law("m4(D)", "val/loss").formula == "(val/loss - E) / (L0 - val/loss)^alpha = beta x^-c"
+    assert get_law("m4(D)", "val/loss").formula == "(val/loss - E) / (L0 - val/loss)^alpha = beta D^-c"
     rows = seeded("chinchilla").rename(columns={"L": "val/loss"})
     assert fit(rows, get_law("chinchilla", "val/loss"), interval="none").objective == pytest.approx(
         fit(seeded("chinchilla"), interval="none").objective
@@ -72,3 +73,10 @@ def test_the_best_split_under_equal_exponents_is_a_minimum() -> None:
 
 def test_a_formula_of_two_lines_is_whole() -> None:
     assert LAWS["routed"].formula.endswith("1/E' = 1/(E - 1 + 1/(1/E_start - 1/E_max)) + 1/E_max")
+
+
+def test_a_comparison_of_losses_refuses_a_law_of_something_else() -> None:
+    rows = seeded("chinchilla").assign(accuracy=0.5)
+    result = compare(rows, ["power(N)", "sigmoid(L)"], axis="D", interval="none")
+    assert "power(N)" in set(result.table["law"])
+    assert result.refused == {"sigmoid(L)": "it predicts accuracy, and a comparison holds out L"}

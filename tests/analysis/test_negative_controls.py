@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from studies import TRUTH, demo_study, grid_study
 
-from isoflop.analysis.claims.claim import FOLDER, Claim, Verdict, read_claim
-from isoflop.analysis.claims.judging import judge_claim
+from isoflop.analysis.claims.claim import FOLDER, Claim, read_claim
+from isoflop.analysis.claims.judge import Verdict, judge_claim
 
 MATCHED = read_claim(FOLDER / "matched-C.yaml")
 PREDICTABLE = read_claim(FOLDER / "predictable-D.yaml")
@@ -24,14 +24,14 @@ def judged(runs: pd.DataFrame, claim: Claim) -> Verdict:
 
 @pytest.mark.slow
 def test_two_names_for_one_generator_are_seldom_called_different() -> None:
-    # a band of 0: what is left is the interval alone, and 16 of 200 is what 5 % may give by chance
+    # a band of 0: what is left is the interval alone, and 10 of 120 is what 5 % may give by chance
     bare = replace(MATCHED, region=replace(MATCHED.region, tolerance=0.0, or_seed_sd=0.0))
     strict = replace(MATCHED, region=replace(MATCHED.region, tolerance=0.0))
-    found = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), bare).verdict for s in range(200)]
-    assert found.count("supported") <= 16
-    ruled = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), strict).verdict for s in range(50)]
+    found = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), bare).verdict for s in range(120)]
+    assert found.count("supported") <= 10
+    ruled = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), strict).verdict for s in range(30)]
     assert ruled.count("supported") == 0
-    assert ruled.count("refuted") >= 45  # and the twins are found to be equivalent
+    assert ruled.count("refuted") >= 27  # and the twins are found to be equivalent
 
 
 @pytest.mark.slow
@@ -39,16 +39,16 @@ def test_three_names_for_one_generator_are_corrected_for_three_looks() -> None:
     bare = replace(MATCHED, region=replace(MATCHED.region, tolerance=0.0, or_seed_sd=0.0))
     triplets = TWINS | {"c": TRUTH["lstm"]}
     found = 0
-    for s in range(60):
+    for s in range(40):
         verdict = judge_claim(demo_study(["a", "b", "c"], truth=triplets, seed=s, failures=False), bare)
         found += verdict.verdict == "supported"
-    assert found <= 7  # 3 expected at 5 %
+    assert found <= 4  # 2 expected at 5 %
 
 
 def test_families_that_differ_are_told_apart() -> None:
     verdict = judge_claim(demo_study(), MATCHED)
     assert verdict.verdict == "supported"
-    by_name = {s.subject: s for s in verdict.subjects}
+    by_name = {str(s.subject): s for s in verdict.subjects}
     assert by_name["lstm − mlp"].verdict == "supported"
     assert by_name["lstm − mlp"].statistic is not None
     assert by_name["lstm − mlp"].statistic < 0

@@ -215,7 +215,7 @@ def test_json_is_one_document(
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", [["compare", "--laws", "chinchilla,power(D)"], ["frontier"]])
+@pytest.mark.parametrize("verb", [["compare", "--laws", "power(D)", "--axis", "D"], ["frontier"]])
 def test_by_gives_each_group_what_it_has_alone(
     verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from studies import demo_study, grid_study
+from studies import TRUTH, demo_study, grid_study
 
-from isoflop.analysis.report.figures.base import Figure, draw_all, figure_files, nice_ticks
+from isoflop.analysis.claims.claim import Claim
+from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Quantity, Sample
+from isoflop.analysis.claims.region import Region
+from isoflop.analysis.report import report as report_module
+from isoflop.analysis.report.figures.base import Figure, draw_all, figure_files, log_axis, nice_ticks
 from isoflop.analysis.report.report import write_report
+from isoflop.analysis.report.sentences import summary
 from isoflop.analysis.report.view import look
 from isoflop.wording import number
 
@@ -53,7 +58,7 @@ def test_the_page_loads_nothing_from_elsewhere(report: Path) -> None:
 
 def test_the_verdicts_come_before_every_figure_and_say_what_is_missing(report: Path) -> None:
     text = (report / "index.html").read_text()
-    assert text.index("<caption>What we said") < text.index("<figure")
+    assert text.index("<caption>What we predicted") < text.index("<figure")
     for word in ("untested", "18 runs missing", "Size, data and compute give predictable gains"):
         assert word in text
     assert text.index("At the same training compute") < text.index("Size, data and compute")
@@ -120,16 +125,60 @@ def test_a_law_that_is_not_identified_is_flagged_and_not_sold(tmp_path: Path) ->
     flat = {"lstm": (2.0, 0.0, 0.3, 0.05, 0.3)}
     text = write_report(demo_study(["lstm"], truth=flat, failures=False), tmp_path).read_text()
     assert "lstm: not identified." in text
-    assert "Its numbers are no estimates" in text
+    assert "Do not read its numbers as estimates" in text
 
 
 def test_looking_at_runs_imports_no_drawing_library() -> None:
     import subprocess
     import sys
 
-    code = (
-        "import sys, isoflop.analysis.claims.claim, isoflop.analysis.claims.judging, isoflop.analysis.report.report; "
-        "print('altair' in sys.modules)"
-    )
+    code = "import sys, isoflop.analysis.claims.judge, isoflop.analysis.report.report; print('altair' in sys.modules)"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_axes_take_title_and_unit_from_the_record_and_from_the_loss_of_the_runs(tmp_path: Path) -> None:
+    assert log_axis("wall_s", [1.0, 10.0])["title"] == "time of training and evaluation, wall_s [s]"
+    assert log_axis("probe.slope", [1.0, 10.0])["title"] == "probe.slope"
+    runs = demo_study(["lstm"], failures=False).assign(loss_unit="squared error")
+    drawn = dict(draw_all(look(runs)))
+    texts = [json.dumps(figure.spec()) for figure in drawn.values() if isinstance(figure, Figure)]
+    assert len(texts) >= 3
+    assert any("held-out loss, L [squared error]" in text for text in texts)
+    page = write_report(runs, tmp_path).read_text()
+    assert "in squared error; lower is better" in page
+    assert "nats" not in "".join([*texts, page[: page.index("<script")]])
+
+
+def test_the_reason_of_an_untested_claim_is_on_the_page(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "id: mine\nclaim: It falls.\nquantity: run_mean\nof: probe.slope\nregion: {below: 0}\n"
+    )
+    runs = demo_study(["lstm"], failures=False).rename(columns={"torch": "probe.slop"})
+    page = write_report(runs, tmp_path / "r", tmp_path).read_text()
+    assert "the runs have no column probe.slope; did you mean probe.slop?" in page
+
+
+def test_a_quantity_is_worded_by_its_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slope_contrast(sample: Sample, name: str) -> Contrast:
+        """difference of a slope"""
+        return Contrast(-0.25, 0.01, 10, reason="made up")
+
+    declared = Quantity("slope_contrast", slope_contrast, ("of",), "pair", "column", UNITS[""], "{amount}")
+    monkeypatch.setitem(QUANTITIES, "slope_contrast", declared)
+    region = Region.read({"contrast": 0.1}, "x")
+    claim = Claim("x", "Slopes differ.", "slope_contrast", region, subject="pair", combine="any", of=("wall_s",))
+    # a family may be called as a pair is written
+    view = look(demo_study(["a − b", "lstm"], truth={"a − b": TRUTH["mlp"], **TRUTH}, failures=False), [claim])
+    assert any(sentence.endswith(": a − b 0.25 below lstm in wall_s.") for sentence in summary(view))
+    figure = dict(draw_all(view))["contrasts"]
+    assert isinstance(figure, Figure)
+    assert figure.data["lower"].tolist() == ["a − b"]
+    assert '"title": "difference"' in json.dumps(figure.spec())
+
+
+def test_no_sentence_and_no_figure_knows_a_quantity_by_name() -> None:
+    folder = Path(report_module.__file__).parent
+    for file in [*folder.rglob("*.py"), *folder.rglob("*.html")]:
+        text = file.read_text()
+        assert not [name for name in QUANTITIES if name in text], file

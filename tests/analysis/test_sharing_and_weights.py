@@ -73,11 +73,11 @@ def test_groups_that_differ_are_said_to() -> None:
 @pytest.mark.slow
 def test_the_interval_of_a_shared_parameter_covers() -> None:
     held = []
-    for seed in range(40):
+    for seed in range(28):
         found = fit_groups(families(noise=0.005, seed=seed), by=["family"], share=["E"], loss="l2")[0].params["E"]
         held.append(found.low <= 1.6 <= found.high)
-    # four binomial standard errors below 95 %
-    assert np.mean(held) >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / len(held))
+    # three binomial standard errors below 95 %, as sure as four of 40 studies
+    assert np.mean(held) >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / len(held))
 
 
 @pytest.mark.parametrize("interval", ["jackknife", "bootstrap", "mixed", "profile"])

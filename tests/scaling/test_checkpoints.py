@@ -123,7 +123,7 @@ def test_the_same_run_twice_gives_the_same_bits_and_another_seed_does_not(tmp_pa
     folders = [frozen(tmp_path / "1"), frozen(tmp_path / "2"), frozen(tmp_path / "3", "seed=1")]
     one, two, other = (run_one(folder)[0]["L"] for folder in folders)
     assert one == two != other
-    ids = [json.loads((folder / "frozen.json").read_text())["run_id"] for folder in folders]
+    ids = [json.loads(RunFolder(folder).config.read_text())["run_id"] for folder in folders]
     assert ids[0] == ids[1] != ids[2]
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_module
-from hydra.utils import get_class, instantiate
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from isoflop.errors import UserError
@@ -17,7 +18,7 @@ from isoflop.scaling.data.base import Data
 from isoflop.scaling.data.copy import Copy
 from isoflop.scaling.data.digits import Digits, glyphs
 from isoflop.scaling.data.spectral import Spectral
-from isoflop.scaling.frozen import register_resolvers
+from isoflop.scaling.frozen import register_resolvers, resolve
 
 DATA = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/data").glob("*.yaml"))
 GENERATED = [name for name in DATA if name != "text"]
@@ -143,6 +144,12 @@ def test_the_nearest_mean_knows_most_digits_and_noise_makes_it_harder() -> None:
     ],
 )
 def test_data_that_cannot_be_is_refused_in_one_sentence(name: str, knobs: dict[str, Any], said: str) -> None:
-    given = node(name) | knobs
+    from isoflop.scaling.assemble import build
+
+    register_resolvers()
+    with initialize_config_module("isoflop.conf", version_base="1.3"):
+        cfg = compose("train", [f"data={name}"], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        config = resolve(cfg)
     with pytest.raises(UserError, match=said):
-        get_class(given.pop("_target_"))(**given)
+        build(config, "data", {**config.data, **knobs})

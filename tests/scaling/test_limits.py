@@ -1,47 +1,44 @@
 """What is refused before a run starts."""
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from isoflop.errors import UserError
 from isoflop.scaling import limits
+from isoflop.scaling.frozen import RunPlan, Trainer
 
-TRAINER: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "strategy": "ddp"}
-
-
-def described(**sizes: float) -> dict[str, Any]:
-    """What an estimate says of a small run, but for these sizes."""
-    return {"N": 1e4, "C": 1e9, "steps": 100} | sizes
+TRAINER = Trainer(accelerator="cpu")
+SMALL = RunPlan(N=10_000, D=10_000, C=1e9, steps=100, step_C=1e7, lr=0.01, batch=4, memory=10**6, marks=())
 
 
 def test_a_run_that_fits_is_not_refused() -> None:
-    limits.refuse_size(described(), TRAINER, available=10**9)
+    limits.refuse_size(SMALL, TRAINER, available=10**9)
 
 
 def test_weights_beyond_the_memory_of_the_machine_are_refused() -> None:
     with pytest.raises(UserError, match=r"1e\+09 parameters take at least 12.0 GB to train, and there are 8.0 GB"):
-        limits.refuse_size(described(N=1e9), TRAINER, available=8 * 10**9)
+        limits.refuse_size(replace(SMALL, N=int(1e9)), TRAINER, available=8 * 10**9)
 
 
 def test_shards_share_the_weights() -> None:
-    limits.refuse_size(described(N=1e9), TRAINER | {"strategy": "fsdp", "devices": 2}, available=8 * 10**9)
+    limits.refuse_size(replace(SMALL, N=int(1e9)), replace(TRAINER, strategy="fsdp", devices=2), available=8 * 10**9)
 
 
 def test_memory_that_is_not_known_refuses_nothing() -> None:
-    limits.refuse_size(described(N=1e12), TRAINER, available=0)
+    limits.refuse_size(replace(SMALL, N=int(1e12)), TRAINER, available=0)
 
 
 def test_a_run_of_years_is_refused() -> None:
     with pytest.raises(UserError, match=r"would take at least .* years here; give a smaller budget"):
-        limits.refuse_size(described(C=1e25), TRAINER, available=10**9)
+        limits.refuse_size(replace(SMALL, C=1e25), TRAINER, available=10**9)
 
 
 def test_two_ranks_can_be_tried_on_any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "cores", lambda: 1)
-    limits.refuse_place(TRAINER | {"devices": 2})
+    limits.refuse_place(replace(TRAINER, devices=2))
     with pytest.raises(UserError, match=r"trainer\.devices=3 is more than this machine's 1 core;"):
-        limits.refuse_place(TRAINER | {"devices": 3})
+        limits.refuse_place(replace(TRAINER, devices=3))
 
 
 def test_values_of_options_are_no_overrides() -> None:

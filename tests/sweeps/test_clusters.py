@@ -316,13 +316,11 @@ def test_a_wandb_sweep_starts_runs_as_the_command_line_does(isoflop: Isoflop, pa
         for part in key.split("."):
             assert part in node, f"{key} is not a key of a run"
             node = node[part]
-    (tmp_path / "isoflop").write_text(f'#!/bin/sh\nexec {sys.executable} -m isoflop.cli "$@"\n')
-    (tmp_path / "isoflop").chmod(0o755)
     # an agent tells the run its point by a file; without a server nothing is sent
     (tmp_path / "point.yaml").write_text(
         yaml.safe_dump({key: {"value": one_of(p)} for key, p in sweep["parameters"].items()})
     )
-    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "run1"}
+    env = os.environ | {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "run1"}
     env |= {"WANDB_SWEEP_PARAM_PATH": str(tmp_path / "point.yaml"), "OMP_NUM_THREADS": "1"}
     small = [
         "logger.offline=true",

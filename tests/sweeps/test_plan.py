@@ -1,6 +1,9 @@
 """A plan is what the same overrides would run, with sizes, time and money; every ready-made ladder is one."""
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,8 @@ from isoflop.scaling.frozen import freeze
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.plan import costs
-from isoflop.sweeps.plan.plan import Plan, composed, plan
-from isoflop.sweeps.plan.resolution import Asked, outcomes
+from isoflop.sweeps.plan.plan import LAUNCHES_S, Plan, composed, plan
+from isoflop.sweeps.plan.resolution import Question, outcomes
 
 LADDERS = sorted((Path(__file__).parents[2] / "sweeps/ladder").glob("*.yaml"))
 # times of a GPU by its peak: nothing is measured
@@ -150,7 +153,7 @@ def test_an_override_replaces_what_a_ladder_says_of_the_same_key() -> None:
 def test_the_next_runs_are_among_those_that_are_not_made(isoflop: Isoflop) -> None:
     made = plan(["ladder=isoflop", "family=lstm"], device="H100")
     marks = made.marks.assign(done=made.marks["width"] == 16)
-    (found,) = outcomes(marks, Asked(improve=3, target=1e13))
+    (found,) = outcomes(marks, Question(improve=3, target=1e13))
     assert found.next is not None
     assert len(found.next) == 3
     assert not (found.next["width"] == 16).any()
@@ -160,11 +163,50 @@ def test_the_next_runs_are_among_those_that_are_not_made(isoflop: Isoflop) -> No
     assert any("seed" in sentence for sentence in found.warnings)
 
 
+def test_numbers_are_whole_however_narrow_the_terminal() -> None:
+    grid = ["family=transformer", "family.width=1024,2048", "budget.D=1e9,2e9", "round_up=true", *TINY]
+    env = os.environ | {"COLUMNS": "40", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "isoflop.cli", "plan", *H100, "-m", *grid]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert "…" not in done.stdout
+    (head,) = (line for line in done.stdout.splitlines() if line.startswith("family"))
+    assert head.split() == ["family", "data", "width", "depth", "seed", "N", "D", "C", "lr", "memory", "time"]
+    assert not any(line.endswith(" " * 20) for line in done.stdout.splitlines())
+
+
+def test_a_step_takes_its_launches_however_fast_the_device() -> None:
+    (run,) = plan(["family=mlp", "family.width=8", "budget.D=2e5", *TINY], device="H100").table.to_dict("records")
+    assert run["seconds"] == pytest.approx(run["steps"] * LAUNCHES_S)
+
+
+def test_runs_whose_steps_exceed_their_budget_are_named(isoflop: Isoflop) -> None:
+    done = isoflop("plan", *H100, "-m", "family=mlp", "family.width=8", "budget.D=50,6400", *TINY)
+    assert done.returncode == 0, done.stderr
+    assert "! 1 of 2 runs spends more than its budget, up to 1.28 times: steps are whole" in done.stdout
+
+
+def test_a_plan_looks_into_a_folder_of_the_users(isoflop: Isoflop, tmp_path: Path) -> None:
+    (tmp_path / "my conf" / "family").mkdir(parents=True)
+    mine = tmp_path / "my conf" / "family" / "wide_window.yaml"
+    mine.write_text("defaults: [mlp, _self_]\nwindow: 8\n")
+    grid = ["--config-dir", tmp_path / "my conf", "-m", "family=wide_window", "family.width=8", "budget.D=2e3", *TINY]
+    plans = []
+    for window in (8, 12):
+        mine.write_text(f"defaults: [mlp, _self_]\nwindow: {window}\n")
+        done = isoflop("plan", "--json", *H100, *grid)
+        assert done.returncode == 0, done.stderr
+        plans.append(json.loads(done.stdout)["runs"][0]["N"])
+    assert plans[0] < plans[1]  # a yaml that was changed is read again
+    done = isoflop("plan", "--config-dir", tmp_path / "nowhere", *grid[2:])
+    assert done.returncode == 2
+    assert "nowhere is not a folder" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         (["--price", "much"], "--price 'much' is not a price per hour; write --price 2.5/h"),
-        (["--pric", "2"], "--pric is no option of plan"),
+        (["--pric", "2"], "--pric is not an option of plan"),
         (["--target-C", "-1"], "--target-C -1 is not a number of FLOPs above 0"),
         (["--device", "abacus"], "--device abacus is not in the table of peaks; it has H200"),
         (["--runs", "nowhere.csv"], "nowhere.csv does not exist"),

@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -30,11 +29,14 @@ from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
 from isoflop.sweeps.status import overview
 
+# "isoflop" is the program that starts at once
+pytestmark = pytest.mark.usefixtures("program")
+
 GRID = ["family=mlp", "family.width=8,16", "family.depth=1", "budget.D=6e4", "trainer.checkpoint_every_s=0.2"]
 
 
 def command(out: Path, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "isoflop.cli", "train", "-m", *GRID, *TINY, *overrides, f"out={out}"]
+    return ["isoflop", "train", "-m", *GRID, *TINY, *overrides, f"out={out}"]
 
 
 def start(out: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -300,7 +302,7 @@ MARKS = ["family=mlp", "family.width=8", "family.depth=1", *TINY]
 
 def test_a_run_that_is_given_another_mark_is_at_work_and_can_be_stopped(isoflop: Isoflop, tmp_path: Path) -> None:
     assert isoflop("train", "-m", *MARKS, "budget.D=[2e3]", f"out={tmp_path}").returncode == 0
-    longer = [sys.executable, "-m", "isoflop.cli", "train", "-m", *MARKS, "budget.D=[2e3,1e9]", f"out={tmp_path}"]
+    longer = ["isoflop", "train", "-m", *MARKS, "budget.D=[2e3,1e9]", f"out={tmp_path}"]
     sweep = subprocess.Popen(longer, stderr=subprocess.PIPE, text=True)
     at_work(tmp_path)
     assert overview(tmp_path).counts == {"running": 1}
@@ -314,7 +316,7 @@ def test_a_run_that_is_given_another_mark_is_at_work_and_can_be_stopped(isoflop:
 
 def test_two_commands_with_other_marks_of_one_run_both_get_theirs(isoflop: Isoflop, tmp_path: Path) -> None:
     grid = [*MARKS, "seed=0,1", "hydra.launcher.n_jobs=1", f"out={tmp_path}"]
-    first = [sys.executable, "-m", "isoflop.cli", "train", "-m", *grid, "budget.D=[2e3,8e4]"]
+    first = ["isoflop", "train", "-m", *grid, "budget.D=[2e3,8e4]"]
     sweep = subprocess.Popen(first, stderr=subprocess.PIPE, text=True)
     at_work(tmp_path)
     second = isoflop("train", "-m", *grid, "budget.D=[2e3]")

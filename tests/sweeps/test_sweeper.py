@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +18,24 @@ from isoflop.scaling import provenance
 from isoflop.scaling.frozen import register_resolvers, resolve
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
+from isoflop.sweeps.sweeper import rounding_note
+
+# "isoflop" is the program that starts at once
+pytestmark = pytest.mark.usefixtures("program")
 
 GRID = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3"]
 
 
 def results(folder: Path) -> dict[str, tuple[float, float]]:
     return {row["run_id"]: (row["L"], row["L_train"]) for row in rows(folder)}
+
+
+def test_a_sweep_says_how_many_runs_are_rounded_up(small_sweep: Path) -> None:
+    configs = [entry.config for entry in entries(small_sweep)]
+    assert rounding_note(configs) == ""  # 2,048 targets for 2,000
+    plans = [replace(config.plan, rounded=1.28) for config in configs if config.plan]
+    larger = [replace(config, plan=plan) for config, plan in zip(configs, plans, strict=True)]
+    assert rounding_note(larger) == "4 of them are rounded up to whole steps, at most to 1.28 times their budget"
 
 
 def test_a_sweep_leaves_a_whole_record_for_every_point(small_sweep: Path) -> None:
@@ -161,7 +172,7 @@ def test_a_result_that_is_no_number_is_a_divergence(isoflop: Isoflop, small_swee
 
 
 def test_two_launchers_share_one_sweep(isoflop: Isoflop, small_sweep: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "isoflop.cli", "train", "-m", *GRID, *TINY, "budget.D=2e4", f"out={tmp_path}"]
+    command = ["isoflop", "train", "-m", *GRID, *TINY, "budget.D=2e4", f"out={tmp_path}"]
     command.remove("budget.D=2e3")
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for one in both:
@@ -174,9 +185,7 @@ def test_two_launchers_share_one_sweep(isoflop: Isoflop, small_sweep: Path, tmp_
 @pytest.mark.parametrize("many", [[], ["-m", "hydra/launcher=basic"]], ids=["single", "basic"])
 def test_a_signal_is_never_a_success(tmp_path: Path, how: signal.Signals, code: int, many: list[str]) -> None:
     command = [
-        sys.executable,
-        "-m",
-        "isoflop.cli",
+        "isoflop",
         "train",
         *many,
         "family=mlp",
@@ -207,7 +216,7 @@ def test_a_retry_does_not_carry_the_old_reason(tmp_path: Path) -> None:
 
 
 def start(out: Path, *overrides: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "isoflop.cli", "train", "-m", "family=mlp", "family.width=8", *TINY, *overrides]
+    command = ["isoflop", "train", "-m", "family=mlp", "family.width=8", *TINY, *overrides]
     return subprocess.Popen([*command, f"out={out}"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
@@ -215,8 +224,9 @@ def worker(out: Path) -> int:
     """The process of the one run of a folder, once it trains."""
     for _ in range(600):
         beats = [json.loads(path.read_text()) for path in out.glob("*/heartbeat.json")]
-        if beats:
-            return int(beats[0]["pid"])
+        pids = [int(beat["pid"]) for beat in beats if Path(f"/proc/{beat['pid']}").exists()]  # not that of a try before
+        if pids:
+            return pids[0]
         time.sleep(0.1)
     raise AssertionError("no run started")
 

@@ -25,8 +25,8 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     side: dict[str, Any] = {"align": "left", "dx": 7, "dy": -9 if each == "N" else 0}
     room = [data[x].min(), data[x].max() * (data[x].max() / data[x].min()) ** (0.05 if each == "N" else 0.3)]
     base = alt.Chart(data).encode(
-        x=alt.X(f"{x}:Q", **log_axis(x, room)),
-        y=alt.Y("L:Q", **log_axis("L", data["L"])),
+        x=alt.X(f"{x}:Q", **log_axis(x, room, loss_unit=view.loss_unit)),
+        y=alt.Y("L:Q", **log_axis("L", data["L"], loss_unit=view.loss_unit)),
         color=alt.Color("family:N", scale=colour, legend=None),
         opacity=alt.Opacity("shade:Q", scale=alt.Scale(domain=[0, 1], range=[0.6, 1.0]), legend=None),
     )
@@ -56,13 +56,13 @@ def _curves(view: View, runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
     """The law of each family along `x`, at each level of `each`, over the range of that level's runs."""
     parts = []
     for family, fitted in view.laws.items():
-        mine = runs[runs["family"] == family]
-        for _, part in mine.groupby("level"):
+        rows = runs[runs["family"] == family]
+        for _, part in rows.groupby("level"):
             if part[x].nunique() > 1 and set(fitted.law.columns) <= {"N", "D"}:
                 grid = np.geomspace(part[x].min(), part[x].max(), 40)
                 frame = pd.DataFrame({x: grid, each: part[each].mean()})
                 if each == "C":
-                    frame["D"] = frame["C"] / _interpolate(grid, mine["N"], mine["C"] / mine["D"])
+                    frame["D"] = frame["C"] / _interpolate(grid, rows["N"], rows["C"] / rows["D"])
                 sound = "sound" if fitted.status == SOUND else "guide"
                 about = {"family": family, "kind": "law", "level": part["level"].iloc[0], "fit": sound}
                 parts.append(frame.assign(L=fitted.predict(frame), shade=part["shade"].iloc[0], **about))

@@ -22,17 +22,11 @@ from typing import Any, Protocol, cast
 
 import pandas as pd
 
+from isoflop import extensions, record
 from isoflop.analysis.report.view import View
 from isoflop.files import write_text
 from isoflop.wording import number
 
-# axes in the words of the glossary, with units
-AXES = {
-    "N": "size N [parameters: body + readout]",
-    "D": "data D [training targets]",
-    "C": "compute C [training FLOPs]",
-    "L": "held-out loss L [nats per target]",
-}
 # Okabe & Ito 2008, the colour-blind-safe set, less black and yellow, which vanish on one of the two backgrounds
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
@@ -61,7 +55,7 @@ class Figure:
 
     @cached_property
     def _drawing(self) -> dict[str, Any]:
-        return cast(dict[str, Any], plain(self.chart.to_dict()))
+        return cast(dict[str, Any], json_ready(self.chart.to_dict()))
 
     def spec(self, *, dark: bool = False, titled: bool = True) -> dict[str, Any]:
         """The Vega-Lite spec; a page shows the title as text and takes the spec without it."""
@@ -100,11 +94,12 @@ class FigureFile(Protocol):
 
 
 def figure_files() -> list[FigureFile]:
-    """The figures of this folder, in order."""
+    """The figures of this folder and those of extensions, in order."""
     names = [
         m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name != "base" and m.name[0] != "_"
     ]
     files = [cast(FigureFile, import_module(f"isoflop.analysis.report.figures.{name}")) for name in names]
+    files += [cast(FigureFile, module) for module in extensions.load("figures")]
     return sorted(files, key=lambda file: (file.ORDER, file.NAME))
 
 
@@ -145,18 +140,20 @@ def family_scales(families: Sequence[str]) -> tuple[Any, Any]:
     return alt.Scale(domain=list(families), range=colours), alt.Scale(domain=list(families), range=shapes)
 
 
-def log_axis(column: str, values: Sequence[float] | pd.Series, title: str | None = None) -> dict[str, Any]:
-    """Keyword arguments of a logarithmic X or Y: title with its unit, a domain with air, ticks that read like 10¹⁰."""
+def log_axis(
+    column: str, values: Sequence[float] | pd.Series, title: str | None = None, *, loss_unit: str = record.NATS
+) -> dict[str, Any]:
+    """Keyword arguments of a logarithmic X or Y: title with unit, a padded domain, ticks that read like 10¹⁰."""
     import altair as alt
 
     low, high = float(min(values)), float(max(values))
-    air = (high / low) ** 0.05 if high > low else 1.1
-    ticks = nice_ticks(low / air, high * air)
+    padding = (high / low) ** 0.05 if high > low else 1.1
+    ticks = nice_ticks(low / padding, high * padding)
     # Vega would write 10000000000; the expression picks our label for our tick
     named = "".join(f"abs(datum.value/{t!r}-1)<1e-6?'{number(t)}':" for t in ticks)
     return {
-        "title": title or AXES.get(column, column),
-        "scale": alt.Scale(type="log", domain=[low / air, high * air], nice=False),
+        "title": title or record.title(column, loss_unit),
+        "scale": alt.Scale(type="log", domain=[low / padding, high * padding], nice=False),
         "axis": alt.Axis(values=ticks, labelExpr=f"{named}''", labelOverlap="greedy"),
     }
 
@@ -174,12 +171,12 @@ def nice_ticks(low: float, high: float) -> list[float]:
     return [float(f"{k * step:.6g}") for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def plain(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
     """The value as JSON can hold it: NaN and infinity become null."""
     if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
+        return {k: json_ready(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [plain(v) for v in value]
+        return [json_ready(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

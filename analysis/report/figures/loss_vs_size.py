@@ -1,4 +1,4 @@
-"""L(N) at several D where sizes share data, else at several C: isoFLOP profiles, minima said to be inside or not."""
+"""L(N) at several D where sizes share data, else at several C: isoFLOP profiles; says whether the minima lie inside."""
 
 from isoflop.analysis.report.figures._panels import panels
 from isoflop.analysis.report.figures.base import Figure, Unmet
@@ -15,7 +15,7 @@ def draw(view: View) -> Figure:
     """A panel for each family, a curve for each level of D or C."""
     each = next((c for c in ("D", "C") if _shared(view, c)), None)
     if each is None:
-        raise Unmet("no D and no C is shared by three N")
+        raise Unmet("no three N share a D or a C")
     best, edges = {}, []
     for family, part in view.rows.groupby("family"):
         level = level_index(part[each])

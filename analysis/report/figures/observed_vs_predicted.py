@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isoflop import record
 from isoflop.analysis.report.figures.base import Figure, Unmet, family_scales, log_axis
 from isoflop.analysis.report.view import View
 from isoflop.wording import number, percent
@@ -13,7 +14,6 @@ NAME = "observed_vs_predicted"
 ORDER = 4
 NEEDS = "a family that can be fitted without its largest C"
 
-PREDICTED = "predicted L [nats per target]"
 TOOLTIP = ("family", "part", "N", "D", "C", "L", "predicted", "low", "high", "off", "seed")
 
 
@@ -36,7 +36,8 @@ def draw(view: View) -> Figure:
     dots = alt.layer(fitted.encode(**marks), unseen.encode(**marks))
     ends = pd.DataFrame([{"low": min(both), "high": max(both)}])
     diagonal = alt.Chart(ends).mark_rule(style="guide").encode(x="low:Q", x2="high:Q", y="low:Q", y2="high:Q")
-    x, y = alt.X("L:Q", **log_axis("L", both)), alt.Y("predicted:Q", **log_axis("L", both, PREDICTED))
+    x = alt.X("L:Q", **log_axis("L", both, loss_unit=view.loss_unit))
+    y = alt.Y("predicted:Q", **log_axis("L", both, f"predicted {record.title('L', view.loss_unit)}"))
     left = alt.layer(diagonal, dots.encode(x=x, y=y)).properties(width=330, height=320)
     zero = alt.Chart(pd.DataFrame({"off": [0.0]})).mark_rule(style="guide").encode(x="off:Q")
     rows: dict[str, Any] = {

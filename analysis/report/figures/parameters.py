@@ -1,4 +1,4 @@
-"""Interval plot of the fitted laws' parameters by family; a value that is not identified is shown as such."""
+"""Interval plot of the fitted laws' parameters by family; values that are not identified are hollow."""
 
 from typing import Any
 
@@ -66,10 +66,10 @@ def _data(view: View) -> pd.DataFrame:
 
 def _finding(data: pd.DataFrame) -> str:
     """Which parameters the intervals tell apart."""
-    whole = data[data["low"].notna() & data["high"].notna() & (data["status"] == "converged")]
-    if whole["family"].nunique() < 2:
-        return "These runs do not pin the law's parameters down: read the intervals, not the points"
-    apart = [p for p in SHOWN if (part := whole[whole["parameter"] == p])["low"].max() > part["high"].min()]
+    bounded = data[data["low"].notna() & data["high"].notna() & (data["status"] == "converged")]
+    if bounded["family"].nunique() < 2:
+        return "These runs do not pin down the law's parameters: read the intervals, not the points"
+    apart = [p for p in SHOWN if (part := bounded[bounded["parameter"] == p])["low"].max() > part["high"].min()]
     if apart:
         return f"Intervals of {', '.join(apart)} of some families do not overlap"
     return "The intervals overlap: these runs do not tell the families' laws apart"

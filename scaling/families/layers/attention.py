@@ -1,4 +1,4 @@
-"""Multi-head self-attention over torch's fused kernel, and the ways in which positions are told apart.
+"""Multi-head self-attention over torch's fused kernel, and the ways in which it knows positions.
 
 Attention(width=64, head_dim=16, heads_per_kv=1, length=128, causal=True, positions="rotary", qk_norm=False)(x)
 """
@@ -19,7 +19,7 @@ BASE = 10_000.0
 class Attention(nn.Module):
     """Self-attention with grouped key and value heads (arXiv:2305.13245).
 
-    positions: rotary and alibi are applied here, the others were told before.
+    positions: rotary and alibi are applied here, the others were added to the input.
     """
 
     cos: Tensor

@@ -1,0 +1,256 @@
+"""How a quantity is declared: what it needs of a claim's yaml, what it is about, and how its number is worded.
+
+A quantity is a number with an interval, and checks that must hold beside it. It gives no verdict: that is the region's.
+
+    @quantity(needs=("law", "axis"), unit="percent")
+    def holdout_error(sample: Sample) -> Measured:
+        \"\"\"largest |ln(predicted / observed)| at the held-out largest size\"\"\"
+
+The first line of its docstring is what the rule of a claim and the listing of `isoflop judge --quantities` print. What
+it declares is checked when a claim is read; the columns that it reads, when the claim is judged.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import pandas as pd
+from scipy import stats
+
+from isoflop.analysis.claims.region import Interval, Region, VerdictKind
+from isoflop.analysis.laws.catalogue import get_law
+from isoflop.errors import UserError
+from isoflop.wording import percent as in_percent
+
+# keys of a claim that a quantity may need -> what they hold
+KEYS = {
+    "law": "the law to fit, such as chinchilla or power_offset(D)",
+    "axis": "the column along which the largest runs are held out, such as C",
+    "of": "the name of a parameter or of a column, or a list of them",
+}
+SUBJECTS = ("family", "pair")
+
+
+class Unmeasured(Exception):  # noqa: N818 an outcome, not an error
+    """A quantity has no value on these runs; the message is the reason, `kind` the verdict."""
+
+    kind: ClassVar[VerdictKind]
+
+
+class NotIdentified(Unmeasured):
+    """The runs do not determine the quantity."""
+
+    kind = VerdictKind.NOT_IDENTIFIED
+
+
+class Untested(Unmeasured):
+    """Runs or columns that the quantity reads are missing."""
+
+    kind = VerdictKind.UNTESTED
+
+
+class Pair(NamedTuple):
+    """Two families that are compared; a difference is that of the first less the second."""
+
+    first: str = ""
+    second: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.first} − {self.second}"
+
+
+@dataclass(frozen=True, eq=False)  # known by identity, so that what is costly can be cached for one sample
+class Sample:
+    """The usable runs of one subject (a family, or both families of a pair), and how the claim looks at them."""
+
+    runs: pd.DataFrame
+    law: str = ""
+    axis: str = ""
+    pair: Pair = field(default_factory=Pair)
+    level: float = 0.95
+    region: Region | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the law and the axis read."""
+        law = get_law(self.law) if self.law else None
+        return [*((*law.columns, law.target) if law else ()), *([self.axis] if self.axis else [])]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition beside the number: held (True), failed (False), or not decided by these runs (None)."""
+
+    held: bool | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number with its interval at the claim's level (None: a bound that does not exist).
+
+    `seed_sd` is the seed noise that it is set against, `unit` the unit of the column that it is a mean of.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    seed_sd: float | None = None
+    checks: tuple[Check, ...] = ()
+    reason: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A difference between the two of a pair, with its standard error on `df` degrees of freedom."""
+
+    value: float
+    se: float
+    df: int
+    seed_sd: float | None = None
+    reason: str = ""
+
+    def interval(self, level: float) -> Interval:
+        """Student's interval; (None, None) where there is none."""
+        half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.se if self.df > 0 else math.nan
+        return (self.value - half, self.value + half) if math.isfinite(half) else (None, None)
+
+    def differs_from_zero(self, level: float) -> bool:
+        """Whether the interval exists and excludes 0."""
+        low, high = self.interval(level)
+        return low is not None and high is not None and (low > 0 or high < 0)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How the number of a quantity is written: alone, as a distance below another, and on an axis."""
+
+    amount: Callable[[float], str]
+    distance: Callable[[float], str]
+    axis: str
+    scale: float = 1.0  # a number times this is what stands on the axis
+    name: str = ""
+
+
+UNITS = {
+    "": Unit(lambda value: f"{value:.4g}".replace("-", "−"), lambda value: f"{abs(value):.3g}", "difference"),
+    # differences of ln L
+    "percent": Unit(
+        lambda value: in_percent(value, 2),
+        lambda value: in_percent(-math.expm1(-abs(value))),
+        "difference of ln L [%]",
+        100.0,
+        "per cent",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A named quantity: how it is measured, what it needs, how it is worded."""
+
+    name: str
+    measure: Callable[..., Any]
+    needs: tuple[str, ...]
+    """Keys of a claim that it needs; it takes no others of KEYS."""
+    subject: str
+    """`family` (gives a Measured) or `pair` (gives a Contrast)."""
+    of: str
+    """What `of` names: a `parameter` of the law, a `column`, or nothing."""
+    unit: Unit
+    wording: str
+    """The number in a sentence: '{amount}' stands for it."""
+
+    @property
+    def title(self) -> str:
+        """The first line of its docstring."""
+        return (self.measure.__doc__ or "").strip().splitlines()[0]
+
+    def __call__(self, sample: Sample, of: str = "") -> Any:
+        """Measure a subject; Unmeasured where columns or runs are missing, or where they do not determine it."""
+        if self.of == "parameter" and of not in self.names(sample.law):
+            raise Untested(no_parameter(sample.law, of, self.names(sample.law)))
+        require_columns(sample.runs, [*sample.columns, *([of] if self.of == "column" else [])])
+        return self.measure(sample, of) if self.of else self.measure(sample)
+
+    def names(self, law: str) -> tuple[str, ...]:
+        """What `of` may name, where that is known before there are runs: parameters and derived quantities."""
+        if self.of != "parameter":
+            return ()
+        fitted = get_law(law)
+        return (*fitted.params, *fitted.derived)
+
+    def amount(self, value: float | None, unit: str = "") -> str:
+        """The number with its unit."""
+        if value is None or math.isnan(value):
+            return "–"
+        return f"{self.unit.amount(value)} {unit}".strip()
+
+    def difference(self, value: float, pair: Pair, of: str = "") -> str:
+        """A contrast in words: which of the two is lower, and by how much."""
+        lower, higher = pair if value < 0 else (pair.second, pair.first)
+        return f"{lower} {self.unit.distance(value)} below {higher}{f' in {of}' if of else ''}"
+
+
+QUANTITIES: dict[str, Quantity] = {}
+
+
+def quantity(
+    *, needs: tuple[str, ...] = (), subject: str = "family", of: str = "", unit: str = "", wording: str = "{amount}"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a function under its name; with `of` it takes the sample and one name, otherwise the sample alone.
+
+    needs    keys of a claim that it needs, among law and axis
+    subject  family or pair: what it is measured on
+    of       what the claim's key `of` names, which is then needed too: parameter or column
+    unit     percent for a difference of ln L, otherwise the number is written as it is
+    wording  the number in a sentence of the report
+    """
+
+    for value, allowed in ((subject, SUBJECTS), (of, ("", "parameter", "column")), (unit, tuple(UNITS))):
+        if value not in allowed:
+            raise UserError(f"a quantity is declared with {value!r}; choose one of {', '.join(filter(None, allowed))}")
+    if not {*needs} <= {"law", "axis"} or (of == "parameter" and "law" not in needs):
+        raise UserError(f"a quantity is declared with needs={needs!r}; it may need law and axis, and a parameter a law")
+
+    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
+        keys = (*needs, *(["of"] if of else []))
+        QUANTITIES[function.__name__] = Quantity(function.__name__, function, keys, subject, of, UNITS[unit], wording)
+        return function
+
+    return enter
+
+
+def listing() -> str:
+    """Every quantity as text: its name and what it is, then its subject and what it needs."""
+    return "\n".join(f"{q.name}: {q.title}\n    {_requirements(q)}" for q in QUANTITIES.values())
+
+
+def _requirements(declared: Quantity) -> str:
+    keys = [f"of (a {declared.of})" if key == "of" else key for key in declared.needs]
+    shown = f"; in {declared.unit.name}" if declared.unit.name else ""
+    return f"subject {declared.subject}; needs {', '.join(keys) or 'no further key'}{shown}"
+
+
+def require_columns(runs: pd.DataFrame, names: Iterable[str], why: str = "") -> None:
+    """Untested, naming the first of these columns that is absent, empty or holds no numbers."""
+    for name in names:
+        if name not in runs:
+            raise Untested(f"the runs have no column {name}{why}{suggest(name, map(str, runs.columns))}")
+        if runs[name].isna().all():
+            raise Untested(f"the runs have no values in the column {name}{why}")
+
+
+def no_parameter(law: str, name: str, known: Iterable[str]) -> str:
+    """The sentence about a parameter that the law does not have."""
+    known = list(known)
+    return f"law {law} has no {name}{suggest(name, known) or ';'} it has {', '.join(known)}"
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """'; did you mean alpha?' where a known name is close, otherwise nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

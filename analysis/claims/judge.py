@@ -1,0 +1,304 @@
+"""Judging: claims and a table of runs to a verdict for each claim and for each of its subjects.
+
+`judge` is pure: the same rows and the same file give the same verdict. Over subjects it is combined as the file says:
+`all` is refuted by one counter-example and supported only by every subject; `any` is supported by one subject
+(contrasts are Holm-corrected over the pairs) and refuted only by every subject.
+
+    for verdict in judge(read_runs("runs.csv")):
+        print(verdict.id, verdict.verdict, verdict.reason)
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from isoflop.analysis.claims.claim import Claim, load_claims
+from isoflop.analysis.claims.declare import Contrast, Measured, Pair, Sample, Unmeasured, Untested, require_columns
+from isoflop.analysis.claims.needs import tuned_rows
+from isoflop.analysis.claims.region import VERDICTS, VerdictKind
+from isoflop.analysis.fitting.result import FitError
+from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.tables.read import conditions, read_runs, select
+from isoflop.analysis.tables.replicates import points
+from isoflop.analysis.tables.rows import finished, prepare
+from isoflop.errors import UserError
+from isoflop.wording import listed, percent
+
+OPPOSITE = {"different": "equivalent", "equivalent": "different"}
+# family -> phrases that say what its runs lack
+Lacks = Mapping[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a verdict is about: a family or a pair of them, and the parameter or column where several are asked for."""
+
+    name: str | Pair
+    of: str = ""
+
+    @property
+    def pair(self) -> Pair | None:
+        """The two families of a contrast."""
+        return self.name if isinstance(self.name, Pair) else None
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The one or two families."""
+        return tuple(self.pair or (str(self.name),))
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.of}" if self.of else str(self.name)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the runs say of a claim, or of one of its subjects; numbers that do not exist are None."""
+
+    id: str
+    """The claim's id."""
+    verdict: VerdictKind
+    reason: str
+    """Why, in words."""
+    statistic: float | None = None
+    """The quantity; for a claim that of its clearest subject."""
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    """The tolerance or half-width of the band that the statistic was set against, seed noise included."""
+    subject: Subject | None = None
+    """For a claim of several subjects, the one that the numbers are of."""
+    claim: Claim | None = None
+    """The claim, in its own verdict; None in those of its subjects."""
+    subjects: tuple["Verdict", ...] = ()
+    unit: str = ""
+    """Unit of a statistic that is the mean of a column."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as JSON holds it; a claim's verdict has those of its subjects."""
+        document: dict[str, Any] = {"id": self.id, "verdict": self.verdict.value, "statistic": self.statistic}
+        document |= {"low": self.low, "high": self.high, "limit": self.limit, "reason": self.reason}
+        if self.claim is None:
+            return document | ({"subject": str(self.subject)} if self.subject else {})
+        document |= {"claim": self.claim.claim, "rule": self.claim.rule, "caveat": self.claim.caveat}
+        return document | {"sha256": self.claim.sha256, "subjects": [s.to_json() for s in self.subjects]}
+
+
+def judge(runs: Any, claims: str | Path | Sequence[Claim] | None = None) -> list[Verdict]:
+    """A verdict for every claim on these runs (a table, or the path of one).
+
+    claims  a folder of claims, one yaml, or a list of claims; default those that ship
+    """
+    to_judge = load_claims(claims) if claims is None or isinstance(claims, str | Path) else claims
+    table = read_runs(runs) if isinstance(runs, str | Path) else runs
+    if "L" not in table:
+        raise UserError(f"the runs have no column L, the held-out loss; they have {', '.join(map(str, table.columns))}")
+    table = _as_numbers(table)
+    return [judge_claim(table, claim) for claim in to_judge]
+
+
+def _as_numbers(runs: pd.DataFrame) -> pd.DataFrame:
+    """The table with losses, sizes and budgets as numbers; the error of a fit where one is not, or no row is usable."""
+    names = [name for name in ("L", "N", "D", "C") if name in runs]
+    rows, law = points(runs), get_law("power")
+    if rows.empty:
+        prepare(runs, law.over("L"))
+    for name in names:
+        if rows[name].notna().any():
+            prepare(rows[rows[name].notna()], law.over(name))
+    return runs.assign(**{name: pd.to_numeric(runs[name], errors="coerce") for name in names})
+
+
+def judge_claim(runs: pd.DataFrame, claim: Claim) -> Verdict:
+    """The verdict of one claim, with those of its subjects."""
+    try:
+        rows = scope(runs, claim)
+    except Unmeasured as outcome:
+        return Verdict(claim.id, outcome.kind, str(outcome), claim=claim)
+    families = sorted(rows["family"].unique())
+    wanted = max(claim.needs.families, 2 if claim.subject == "pair" else 1)
+    if len(families) < wanted:
+        reason = f"needs {wanted} families, and the runs have {len(families)}: {', '.join(families) or 'none'}"
+        return Verdict(claim.id, VerdictKind.UNTESTED, reason, claim=claim)
+    lacks = {name: claim.needs.missing(rows[rows["family"] == name]) for name in families}
+    subjects = (_judge_families if claim.subject == "family" else _judge_pairs)(rows, lacks, claim)
+    return combine(claim, subjects, lacks, _unfinished(rows))
+
+
+def of_families(runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows that name a family, as text; a table without families is one family."""
+    if "family" not in runs or runs["family"].isna().all():
+        return runs.assign(family="all runs")
+    rows = runs[runs["family"].notna()]
+    return rows.assign(family=rows["family"].astype(str))
+
+
+def scope(runs: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+    """The rows that the claim is about: `where`, then `at` in each family; a table without families is one family."""
+    rows = of_families(runs)
+    require_columns(rows, [condition.column for condition in conditions(claim.where)])
+    if claim.where:
+        try:
+            rows = select(rows, claim.where)
+        except UserError as error:
+            raise UserError(f"{claim.file or claim.id}: where: {error}") from None
+    for column, place in claim.at.items():
+        require_columns(rows, [column])
+        rows = rows[rows[column] == rows["family"].map(_places(rows, column, place))]
+    if rows.empty:
+        raise Untested(f"no runs where {claim.where or 'a family is named'}")
+    return rows
+
+
+def combine(claim: Claim, subjects: Sequence[Verdict], lacks: Lacks | None = None, unfinished: str = "") -> Verdict:
+    """The claim's verdict from those of its subjects, by `all` or `any`; it carries the clearest subject's numbers."""
+    verdict = _combined({s.verdict for s in subjects}, claim.combine)
+    clearest = max((s for s in subjects if s.verdict == verdict), key=lambda s: abs(s.statistic or 0.0))
+    reason = _reason(subjects, lacks or {}, unfinished)
+    if clearest.statistic is not None and len(subjects) > 1:
+        reason += f"; the numbers are those of {clearest.subject}"
+    numbers = {name: getattr(clearest, name) for name in ("statistic", "low", "high", "limit", "unit", "subject")}
+    return Verdict(claim.id, verdict, reason, **numbers, claim=claim, subjects=tuple(subjects))
+
+
+def _combined(kinds: set[VerdictKind], how: str) -> VerdictKind:
+    """One verdict for all subjects: decided by one of them or by every one, else the most that is missing."""
+    one, every = VerdictKind.REFUTED, VerdictKind.SUPPORTED
+    if how == "any":
+        one, every = every, one
+    if one in kinds:
+        return one
+    return every if kinds == {every} else next(kind for kind in reversed(VERDICTS) if kind in kinds)
+
+
+def _reason(subjects: Iterable[Verdict], lacks: Lacks, unfinished: str) -> str:
+    """Which subjects have which verdict, and why the undecided have theirs; what runs lack is said once, by family."""
+    lacking = f"{_grouped(lacks)}{unfinished}"
+    groups: dict[tuple[VerdictKind, str], list[str]] = {}
+    for verdict in sorted(subjects, key=lambda s: VERDICTS.index(s.verdict)):
+        missing = verdict.subject is not None and any(lacks.get(name) for name in verdict.subject.families)
+        measured = verdict.statistic is not None or not verdict.reason
+        why = lacking if missing else "" if measured else verdict.reason
+        groups.setdefault((verdict.verdict, why), []).append(str(verdict.subject))
+    if [why for _, why in groups] == [lacking] and lacking:
+        return lacking
+    return "; ".join(
+        f"{kind.word} for {', '.join(names)}{f': {why}' if why else ''}" for (kind, why), names in groups.items()
+    )
+
+
+def _places(rows: pd.DataFrame, column: str, place: str | float) -> dict[str, float]:
+    """For each family the value of the column that `at` means; of an even number of values the lower middle."""
+    values = {str(name): sorted(part[column].dropna().unique()) for name, part in rows.groupby("family")}
+    if not isinstance(place, str):
+        return dict.fromkeys(values, float(place))
+    index = {"smallest": lambda n: 0, "middle": lambda n: (n - 1) // 2, "largest": lambda n: n - 1}[place]
+    return {name: float(levels[index(len(levels))]) if levels else float("nan") for name, levels in values.items()}
+
+
+def _grouped(lacks: Lacks) -> str:
+    """What is missing, in words: what several families lack alike is said of them together."""
+    by_phrase: dict[str, list[str]] = {}
+    for name, phrases in lacks.items():
+        for phrase in phrases:
+            by_phrase.setdefault(phrase, []).append(name)
+    by_names: dict[str, list[str]] = {}
+    for phrase, names in by_phrase.items():
+        by_names.setdefault(f"{listed(names)}{' each have' if names[1:] else ' has'}", []).append(phrase)
+    return ". ".join(f"{who} {'; '.join(phrases)}" for who, phrases in by_names.items())
+
+
+def _unfinished(rows: pd.DataFrame) -> str:
+    """How many rows did not finish, in words; empty where all did."""
+    lost = rows[~finished(rows)].groupby("family").size()
+    return f". Unfinished, not counted: {', '.join(f'{n} of {name}' for name, n in lost.items())}" if len(lost) else ""
+
+
+def _sample(rows: pd.DataFrame, claim: Claim, pair: Pair | None = None) -> Sample:
+    rows = tuned_rows(points(rows), tuple(claim.needs.tuned))
+    return Sample(rows, claim.law, claim.axis, pair or Pair(), claim.level, claim.region)
+
+
+def _measure(sample: Sample, subject: Subject, of: str, claim: Claim) -> Any:
+    """The quantity, or the verdict that stands in for it."""
+    try:
+        return claim.measures(sample, of)
+    except Unmeasured as outcome:
+        return Verdict(claim.id, outcome.kind, str(outcome), subject=subject)
+    except FitError as error:
+        return Verdict(claim.id, VerdictKind.NOT_IDENTIFIED, str(error), subject=subject)
+
+
+def _judge_families(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> list[Verdict]:
+    """The verdicts for every family, and for every parameter or column that is asked for."""
+    verdicts = []
+    for family in sorted(lacks):
+        sample = None if lacks[family] else _sample(rows[rows["family"] == family], claim)
+        for of in claim.of:
+            subject = Subject(family, of if len(claim.of) > 1 else "")
+            if sample is None:
+                reason = _grouped({family: lacks[family]})
+                verdicts.append(Verdict(claim.id, VerdictKind.UNTESTED, reason, subject=subject))
+                continue
+            outcome = _measure(sample, subject, of, claim)
+            verdicts.append(outcome if isinstance(outcome, Verdict) else _of_number(outcome, subject, claim))
+    return verdicts
+
+
+def _of_number(measured: Measured, subject: Subject, claim: Claim) -> Verdict:
+    """What an interval and the checks beside it say."""
+    verdict = claim.region.verdict(measured.low, measured.high, measured.seed_sd)
+    held = [check.held for check in measured.checks]
+    if False in held:
+        verdict = VerdictKind.REFUTED
+    elif None in held and verdict is VerdictKind.SUPPORTED:
+        verdict = VerdictKind.INCONCLUSIVE
+    mark = {True: "", False: " (fails)", None: " (not decided)"}
+    reason = "; ".join([measured.reason, *(f"{check.text}{mark[check.held]}" for check in measured.checks)])
+    limit = claim.region.band(measured.seed_sd) or None
+    interval = measured.value, measured.low, measured.high
+    return Verdict(claim.id, verdict, reason, *interval, limit, subject, unit=measured.unit)
+
+
+def _judge_pairs(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> list[Verdict]:
+    """The verdicts for all pairs of families, Holm-corrected together; every contrast is measured once."""
+    outcomes: dict[Subject, Contrast | Verdict] = {}
+    for pair in itertools.starmap(Pair, itertools.combinations(sorted(lacks), 2)):
+        missing = _grouped({name: lacks[name] for name in pair})
+        sample = None if missing else _sample(rows[rows["family"].isin(pair)], claim, pair)
+        for of in claim.of:
+            subject = Subject(pair, of)
+            if sample is None:
+                outcomes[subject] = Verdict(claim.id, VerdictKind.UNTESTED, missing, subject=subject)
+            else:
+                outcomes[subject] = _measure(sample, subject, of, claim)
+    contrasts = {subject: outcome for subject, outcome in outcomes.items() if isinstance(outcome, Contrast)}
+    verdicts = {subject: outcome for subject, outcome in outcomes.items() if isinstance(outcome, Verdict)}
+    for subject, level in _holm(contrasts, claim.level).items():
+        verdicts[subject] = _of_contrast(contrasts[subject], level, subject, claim)
+    return [verdicts[subject] for subject in outcomes]
+
+
+def _of_contrast(contrast: Contrast, level: float, subject: Subject, claim: Claim) -> Verdict:
+    """What a difference says, `level` being Holm's."""
+    wide, narrow = contrast.interval(level), contrast.interval(0.90)
+    verdict = claim.region.contrast(contrast.value, wide, narrow, contrast.seed_sd)
+    expected = claim.region.expect
+    outcome = {VerdictKind.SUPPORTED: expected, VerdictKind.REFUTED: OPPOSITE[expected]}.get(verdict, "not decided")
+    reason = f"{outcome}: {contrast.reason}; interval at {percent(level)}"
+    return Verdict(claim.id, verdict, reason, contrast.value, *wide, claim.region.band(contrast.seed_sd), subject)
+
+
+def _holm(contrasts: Mapping[Subject, Contrast], level: float) -> dict[Subject, float]:
+    """For every contrast the level of its interval (Holm 1979): 1 − α/m, m the contrasts not yet told from 0."""
+    levels: dict[Subject, float] = {}
+    pending = list(contrasts)
+    while pending:
+        corrected = 1 - (1 - level) / len(pending)
+        nonzero = [subject for subject in pending if contrasts[subject].differs_from_zero(corrected)]
+        levels |= dict.fromkeys(nonzero or pending, corrected)
+        pending = [subject for subject in pending if subject not in levels]
+    return levels

@@ -1,0 +1,247 @@
+"""`isoflop` without its imports: each call is a fork of one server that has imported torch and the other libraries.
+
+    with serve(folder) as command:                          # folder/isoflop, a program like any other
+        subprocess.run([command, "train", "family=mlp"])    # a process of its own, in 0.1 s instead of 5
+
+A call has its own arguments, environment, working directory, standard streams, signals and exit code, and imports
+isoflop itself anew. Only what depends on how the interpreter starts (its import path, the time of an import) wants a
+real process: `[sys.executable, "-m", "isoflop.cli"]`.
+
+The program is a client: it hands its streams over, passes signals on and ends as the fork ends; where it is killed,
+the server kills the fork. The forkserver that a sweep starts for its runs is a fork too.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import gc
+import importlib
+import itertools
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from multiprocessing import util
+from pathlib import Path
+from typing import Any
+
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+LIBRARIES = (
+    "hydra._internal.utils",
+    "hydra.core.plugins",
+    "hydra.main",
+    "pytorch_lightning.loggers",
+    "rich.live",
+    "scipy.optimize",
+    "scipy.stats",
+    "pandas",
+    "torch.utils.flop_counter",
+    "typer",
+    "wandb",
+)
+
+
+@contextlib.contextmanager
+def serve(folder: Path) -> Iterator[Path]:
+    """Start a server that ends with this process; gives the program that asks it."""
+    address, program = folder / "socket", folder / "isoflop"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -ISW ignore {__file__} call {address} "$@"\n')
+    program.chmod(0o755)
+    command = [sys.executable, __file__, "serve", str(address)]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    try:
+        while not address.exists():
+            if server.poll() is not None:
+                raise RuntimeError(f"the server of the command line ended with {server.returncode}")
+            time.sleep(0.05)
+        yield program
+    finally:
+        server.kill()
+        server.wait()
+        assert server.stdin is not None
+        server.stdin.close()
+
+
+def call(address: str, arguments: Sequence[str]) -> None:
+    """Ask the server for a fork with our streams; end as it ends."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+    request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(address)
+        socket.send_fds(server, [b"!"], [0, 1, 2])
+        server.sendall(json.dumps(request).encode() + b"\n")
+        answers = server.makefile()
+        fork = int(answers.readline())
+        for number in PASSED_ON:
+            signal.signal(number, lambda number, _: os.kill(fork, number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+        code = int(answers.readline())
+    if code < 0:  # a signal ended it
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+class Server:
+    """Forks a process for each connection, and tells it how that process ended."""
+
+    def __init__(self, address: str) -> None:
+        self.forks: dict[int, socket.socket] = {}  # by process
+        self.events = selectors.DefaultSelector()
+        self.door = socket.socket(socket.AF_UNIX)
+        self.door.bind(address + ".new")
+        self.door.listen()
+        os.rename(address + ".new", address)
+        ended, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for source, action in ((0, sys.exit), (ended, self.reap), (self.door, self.accept)):
+            self.events.register(source, selectors.EVENT_READ, action)
+        self.ended = ended
+
+    def run(self) -> None:
+        """Answer until our standard input ends, as it does with the process that started us."""
+        while True:
+            for key, _ in self.events.select():
+                key.data()
+
+    def accept(self) -> None:
+        """Fork a process for a new connection."""
+        connection, _ = self.door.accept()
+        _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+        request = json.loads(connection.makefile().readline())
+        process = os.fork()
+        if process == 0:
+            become(request, streams)
+        for stream in streams:
+            os.close(stream)
+        self.forks[process] = connection
+        self.events.register(connection, 1, lambda: self.kill(process))
+        connection.sendall(b"%d\n" % process)
+
+    def kill(self, process: int) -> None:
+        """End a process whose caller has gone."""
+        self.events.unregister(self.forks[process])
+        os.kill(process, signal.SIGKILL)
+
+    def reap(self) -> None:
+        """Tell callers how their processes ended."""
+        os.read(self.ended, 4096)
+        for process in list(self.forks):
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                connection = self.forks.pop(process)
+                with contextlib.suppress(KeyError):
+                    self.events.unregister(connection)
+                with contextlib.suppress(OSError):
+                    connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+                connection.close()
+
+
+def become(request: dict[str, Any], streams: Sequence[int]) -> None:
+    """Make of a fork the process that `python -m isoflop.cli` would be, run it and exit."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    as_after_exec()
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    sys.path[0] = request["folder"]
+    sys.argv = ["isoflop", *request["arguments"]]
+    util.spawnv_passfds = Spawner().spawn  # type: ignore[attr-defined]
+    try:
+        runpy.run_module("isoflop.cli", run_name="__main__", alter_sys=True)
+        code: Any = 0
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    # what an interpreter does at its end, without taking apart what has been imported
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def as_after_exec(keep: Sequence[int] = ()) -> None:
+    """Close what a new program would not inherit, and take the default action for signals."""
+    edges = sorted({2, *keep, os.sysconf("SC_OPEN_MAX")})
+    for below, above in itertools.pairwise(edges):
+        os.closerange(below + 1, above)
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+class Spawner:
+    """Starts Python programs as util.spawnv_passfds does; the first forkserver is a fork that was put by for it."""
+
+    def __init__(self) -> None:
+        self.original = util.spawnv_passfds
+        self.ours, theirs = socket.socketpair()
+        self.spare: int | None = os.fork()
+        if self.spare == 0:
+            try:
+                wait_to_be_a_forkserver(theirs)
+            finally:
+                os._exit(0)
+        theirs.close()
+
+    def spawn(self, path: bytes, args: Sequence[str | bytes], passfds: Sequence[int]) -> int:
+        """Start the program; its process id."""
+        code, spare = os.fsdecode(args[-1]), self.spare
+        if "multiprocessing.forkserver" not in code or spare is None:
+            return self.original(path, args, passfds)
+        self.spare, passed = None, sorted(passfds)
+        request = {"code": code, "passed": passed, "folder": os.getcwd(), "environment": dict(os.environ)}
+        socket.send_fds(self.ours, [b"!"], passed)
+        self.ours.sendall(json.dumps(request).encode() + b"\n")
+        return spare
+
+
+def wait_to_be_a_forkserver(launcher: socket.socket) -> None:
+    """Wait until the launcher wants one, and end with it."""
+    as_after_exec([launcher.fileno()])
+    _, received, _, _ = socket.recv_fds(launcher, 1, 16)
+    if not received:
+        return
+    request = json.loads(launcher.makefile().readline())
+    # out of the way of the numbers that they have in the launcher
+    apart = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 512) for descriptor in received]
+    for descriptor, number in zip(apart, request["passed"], strict=True):
+        os.dup2(descriptor, number, inheritable=False)
+    as_after_exec(request["passed"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    exec(request["code"], {})
+
+
+def main() -> None:
+    """Serve or call."""
+    what, address, *arguments = sys.argv[1:]
+    if what == "call":
+        call(address, arguments)
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    gc.freeze()
+    Server(address).run()
+
+
+if __name__ == "__main__":
+    main()

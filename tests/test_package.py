@@ -1,0 +1,160 @@
+"""The package as it is installed: one name, whatever the user's own folders are called.
+
+A wheel, a source distribution and an editable install are made from what git has, each in an environment that sees the
+libraries of this one but not its isoflop, and used in a working directory with folders of the names of ours.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+
+ROOT = Path(__file__).parents[1]
+Factory = pytest.TempPathFactory
+FOLDERS = ("analysis", "conf", "scaling", "sweeps")
+GRID = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3,4e3,8e3", *TINY]
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / ".git").exists() or not importlib.util.find_spec("pip") or not importlib.util.find_spec("setuptools"),
+    reason="needs a git checkout, pip and setuptools",
+)
+
+
+def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> str:
+    """What a command that succeeds prints."""
+    done = subprocess.run([*map(str, command)], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: Factory) -> Path:
+    """What git has of this repository, changes that are not committed included."""
+    folder = tmp_path_factory.mktemp("package") / "tree"
+    folder.mkdir()
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
+    changed = run(*git, "stash", "create", cwd=ROOT).strip()
+    run("git", "archive", "-o", folder.with_suffix(".tar"), changed or "HEAD", cwd=ROOT)
+    with tarfile.open(folder.with_suffix(".tar")) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(tree: Path) -> dict[str, Path]:
+    """The wheel, the source distribution, and the tree itself, by the form of install."""
+    out, copy = tree.parent / "dist", tree.parent / "copy"
+    shutil.copytree(tree, copy, symlinks=True)
+    code = "import sys; from setuptools.build_meta import *; o = sys.argv[1]; build_wheel(o); build_sdist(o)"
+    run(sys.executable, "-c", code, out, cwd=copy)
+    return {"wheel": next(out.glob("*.whl")), "sdist": next(out.glob("*.tar.gz")), "editable": tree}
+
+
+class Installed:
+    """An environment with one form of isoflop, and a user's working directory."""
+
+    def __init__(self, folder: Path, form: str, source: Path) -> None:
+        self.form, self.env, self.work = form, folder / "env", folder / "work"
+        run(sys.executable, "-m", "venv", "--without-pip", self.env, cwd=folder)
+        self.python = self.env / "bin" / "python"
+        self.site = next(self.env.glob("lib/python*/site-packages"))
+        spec = importlib.util.find_spec("torch")
+        assert spec is not None
+        assert spec.origin is not None
+        # files *.pth beyond this one are not read, so that an editable isoflop there is not seen
+        (self.site / "libraries.pth").write_text(f"{Path(spec.origin).parents[1]}\n")
+        pip = [self.python, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps", "--no-index"]
+        how = ["--no-build-isolation", "--ignore-installed", "--no-compile", "--quiet"]
+        self.clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "ISOFLOP"))}
+        self.clean |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": "1"}
+        run(*pip, *how, *(["-e"] if form == "editable" else []), source, cwd=folder, env=self.clean)
+        for name in FOLDERS:
+            (self.work / name).mkdir(parents=True)
+            (self.work / name / "__init__.py").write_text(f'raise RuntimeError("this is the user\'s own {name}")\n')
+
+    def __call__(self, *arguments: object) -> str:
+        """Call the command line in the working directory."""
+        return run(self.env / "bin" / "isoflop", *arguments, cwd=self.work, env=self.clean)
+
+    def module(self, *arguments: object) -> str:
+        """Call Python in the working directory."""
+        return run(self.python, *arguments, cwd=self.work, env=self.clean)
+
+
+@pytest.fixture(scope="module", params=["wheel", "editable"])
+def installed(request: pytest.FixtureRequest, built: dict[str, Path], tmp_path_factory: Factory) -> Installed:
+    return Installed(tmp_path_factory.mktemp(request.param), request.param, built[request.param])
+
+
+def test_a_wheel_holds_one_package_and_the_plugins(built: dict[str, Path]) -> None:
+    names = zipfile.ZipFile(built["wheel"]).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"isoflop", "hydra_plugins"}
+    assert [name for name in names if name.startswith("hydra_plugins/")] == ["hydra_plugins/isoflop.py"]
+
+
+def test_a_wheel_holds_every_file_that_is_used(built: dict[str, Path], tree: Path) -> None:
+    names = {name for name in zipfile.ZipFile(built["wheel"]).namelist() if name.startswith("isoflop/")}
+    kinds = (".py", ".yaml", ".html", ".csv")
+    ours = [p for room in FOLDERS for p in (tree / room).rglob("*") if p.suffix in kinds]
+    expected = {f"isoflop/{path.relative_to(tree)}" for path in ours}
+    expected |= {f"isoflop/{path.name}" for path in (tree / "isoflop").glob("*.py")}
+    assert names == expected
+
+
+def test_a_source_distribution_installs_the_same_files(built: dict[str, Path], tmp_path: Path) -> None:
+    files = {name for name in zipfile.ZipFile(built["wheel"]).namelist() if not name.endswith("RECORD")}
+    site = Installed(tmp_path, "sdist", built["sdist"]).site
+    assert all((site / name).is_file() for name in files)
+
+
+def test_an_editable_install_shows_the_working_tree(built: dict[str, Path], tmp_path_factory: Factory) -> None:
+    use = Installed(tmp_path_factory.mktemp("shown"), "editable", built["editable"])
+    where = use.module("-c", "import isoflop.analysis, hydra_plugins.isoflop as h; print(isoflop.__file__, h.__file__)")
+    assert all(Path(path).is_relative_to(built["editable"]) for path in where.split())
+
+
+def test_it_imports_beside_folders_of_the_same_names(installed: Installed) -> None:
+    code = "import isoflop as iso; print(iso.get_law('chinchilla').formula, len(iso.load_claims()) > 3)"
+    assert "E + A N^-alpha + B D^-beta True" in installed.module("-c", code)
+    assert "isoflop train" in installed("--help")
+    assert "fit" in installed.module("-m", "isoflop.analysis", "--help")
+
+
+@pytest.mark.slow
+def test_every_verb_works_beside_folders_of_the_same_names(installed: Installed) -> None:
+    shown = installed("train", "--help")
+    assert "isofl" in shown
+    assert "demo_quick" in shown  # ladders
+    assert "L=" in installed("train", "family=mlp", "family.width=8", "budget.D=2e3", *TINY, "out=one")
+    assert "12 ok" in installed("train", "-m", *GRID, "out=grid")
+    assert "12 done already" in installed("plan", "-m", *GRID, "out=grid")
+    assert "12 ok" in installed("collect", "grid", "-o", "runs.csv")
+    assert "alpha" in installed("fit", "runs.csv", "--law", "power(D)", "--where", "width = 8")
+    assert "alpha" in installed.module("-m", "isoflop.analysis", "fit", "runs.csv", "--law", "power(D)")
+    assert "matched-C" in installed("judge", "runs.csv")
+    installed("report", "runs.csv", "-o", "report")
+    page = (installed.work / "report" / "index.html").read_text()
+    assert re.search("matched-C|same training compute", page)
+
+
+@pytest.mark.slow
+def test_the_demo_runs_beside_folders_of_the_same_names(built: dict[str, Path], tmp_path: Path) -> None:
+    use = Installed(tmp_path, "wheel", built["wheel"])
+    assert "what they say" in use("demo", "--quick", "--out", "demo")
+    assert (use.work / "demo" / "report" / "index.html").is_file()
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("ruff"), reason="needs ruff")
+def test_ruff_looks_at_every_file_once() -> None:
+    listed = run(sys.executable, "-m", "ruff", "check", "--show-files", ".", cwd=ROOT).split()
+    seen = sorted(Path(path).relative_to(ROOT).as_posix() for path in listed if path.endswith(".py"))
+    tracked = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py", cwd=ROOT).split()
+    assert seen == sorted(path for path in tracked if (ROOT / path).is_file())
