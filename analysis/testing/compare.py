@@ -92,12 +92,7 @@ def compare(
 
     A law that cannot be fitted at any cut is in `refused` with the reason; FitError where none can be.
     """
-    if axis not in runs:
-        raise FitError(f"no column {axis!r} to hold out along; choose --axis from {', '.join(map(str, runs.columns))}")
-    columns = [axis, "L", *(c for law in laws for c in get_law(law).columns if c in runs)]
-    if "L" not in runs:
-        raise FitError("a comparison needs the column L; name it, as in --columns L=its_name")
-    runs = usable_numbers(runs, columns)
+    runs = _rows(runs, laws, axis)
     rows, refused = [], {}
     baselines: dict[str, pd.DataFrame] = {}
     for law in laws:
@@ -127,6 +122,15 @@ def compare(
     table = pd.DataFrame(rows).sort_values("rmsle", ignore_index=True)
     lack = {get_law(law).name: lack_of_fit(runs, law, **options) for law in laws if get_law(law).name not in refused}
     return Comparison(axis, table, seed_noise(runs).sd, refused, lack, tuple(runs.attrs.get("notes", ())))
+
+
+def _rows(runs: pd.DataFrame, laws: Sequence[str], axis: str) -> pd.DataFrame:
+    """The usable rows, with the axis, the loss and the columns of the laws as numbers above 0."""
+    if axis not in runs:
+        raise FitError(f"no column {axis!r} to hold out along; choose --axis from {', '.join(map(str, runs.columns))}")
+    if "L" not in runs:
+        raise FitError("a comparison needs the column L; name it, as in --columns L=its_name")
+    return usable_numbers(runs, [axis, "L", *(c for law in laws for c in get_law(law).columns if c in runs)])
 
 
 def _folds(
