@@ -9,15 +9,19 @@ where the rows of a run move together.
     status, reason = judge_fit(problem, u, noise_scale(problem, u, runs), solution, dof=235)
 """
 
+import itertools
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.intervals.profile import profile
+from isoflop.analysis.intervals.profile import held_optimum
 from isoflop.analysis.laws.catalogue import Kind
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import Solution, expand
 from isoflop.analysis.solving.problem import Problem
+from isoflop.analysis.tables.replicates import SAME_LEVEL
 
 # of the starts, at least this share must reach the best objective
 AGREE = 0.05
@@ -29,6 +33,12 @@ VANISHED = 1e-7
 # alpha to 0.02, one of 2.5 decades to 0.008
 SPAN = 1.5
 SCALES = ("N", "n_", "D", "C")
+# values of an axis that E + A x^-alpha needs
+FEWEST_LEVELS = 3
+# a parameter with less than this share of a flat direction does not lean on it
+LEAST_PART = 1e-3
+# an exponent between two columns below this does not make one follow the other
+LEAST_SLOPE = 0.05
 
 
 def at_optimum(objectives: Array, rows: int) -> int:
@@ -38,19 +48,41 @@ def at_optimum(objectives: Array, rows: int) -> int:
     return int((objectives <= best * (1 + SAME) + rows * 1e-18).sum())
 
 
-def judge_fit(problem: Problem, u: Array, kappa: float, solution: Solution, dof: int) -> tuple[FitStatus, str]:
-    """Status and reason of the optimum u (free,)."""
+class Standing(NamedTuple):
+    """What a fit may claim.
+
+    status         as the Fit has it
+    reason         as the Fit has it
+    flat           names of the parameters that the data do not identify; they have no interval
+    alternatives   other places (k, free) that noise cannot tell from the optimum; an interval that misses one is none
+    """
+
+    status: FitStatus
+    reason: str
+    flat: frozenset[str] = frozenset()
+    alternatives: Array = np.zeros((0, 0))
+
+
+def judge_fit(problem: Problem, u: Array, kappa: float, solution: Solution, dof: int) -> Standing:
+    """What the optimum u (free,) of these starts may claim, on `dof` degrees of freedom."""
+    from scipy.special import fdtri
+
     best = float(solution.objective.min())
     tried, reached = len(solution.objective), at_optimum(solution.objective, len(problem.target))
-    flat = unidentified(problem, u, best, kappa, dof)
+    limit = float(fdtri(1, max(dof, 1), 0.95))
+    places, flat, sentences = flat_profiles(problem, u, best, kappa, limit)
+    cause, names = uninformative(problem, u)
+    if cause:
+        sentences, flat = [cause], flat | names
+    # starts that ended elsewhere, no worse than noise allows
+    near = np.isfinite(solution.objective) & (2 * (solution.objective - best) / kappa < limit)
+    alternatives = np.concatenate([solution.u[near], places])
     bound = at_bound(problem, u)
     apart = tried > 1 and reached < max(2, AGREE * tried)
-    reasons = [*flat, *([f"only {reached} of {tried} starts reach the best objective"] if apart else []), *bound]
-    if flat:
-        return FitStatus.NOT_IDENTIFIED, "; ".join(reasons)
-    if apart:
-        return FitStatus.STARTS_DISAGREE, "; ".join(reasons)
-    return FitStatus.AT_BOUND if bound else FitStatus.CONVERGED, "; ".join(reasons)
+    disagree = [f"only {reached} of {tried} starts reach the best objective"] if apart else []
+    status = FitStatus.AT_BOUND if bound else FitStatus.CONVERGED
+    status = FitStatus.NOT_IDENTIFIED if sentences else FitStatus.STARTS_DISAGREE if apart else status
+    return Standing(status, "; ".join([*sentences, *disagree, *bound]), flat, alternatives)
 
 
 def runs_needed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
@@ -83,33 +115,69 @@ def at_bound(problem: Problem, u: Array) -> list[str]:
     return reasons
 
 
-def unidentified(problem: Problem, u: Array, best: float, kappa: float, dof: int) -> list[str]:
-    """A sentence for each parameter that the data do not tell."""
+def uninformative(problem: Problem, u: Array) -> tuple[str, frozenset[str]]:
+    """Why rows at these places cannot tell the parameters, whatever their losses, and which; empty where they can."""
+    if len(problem.target) <= len(u):
+        cause = f"{len(problem.target)} rows leave nothing to judge {len(u)} parameters by"
+        return cause, frozenset(problem.free)
+    axes = [(c, x) for c, x in zip(problem.law.columns, problem.columns, strict=True) if c.startswith(SCALES)]
+    for (one, x), (other, y) in itertools.combinations(axes, 2):
+        if cause := locked(one, other, x, y):
+            return cause, frozenset(problem.free)
+    names = indistinct(problem, u)
     one = [c for c, x in zip(problem.law.columns, problem.columns, strict=True) if np.ptp(x) == 0]
     if one:
-        return [f"{' and '.join(one)} {'has' if len(one) == 1 else 'have'} a single value"]
-    if len(problem.target) <= len(u):
-        return [f"{len(problem.target)} rows leave nothing to judge {len(u)} parameters by"]
+        return f"{' and '.join(one)} {'has' if len(one) == 1 else 'have'} a single value", names
+    if not names:
+        return "", names
+    few = [(c, k) for c, x in axes if (k := len(np.unique(x))) < FEWEST_LEVELS]
+    rest = f": {few[0][0]} has {few[0][1]} values, add a third" if few else ": the Jacobian has no full rank"
+    return f"{', '.join(p for p in problem.free if p in names)} cannot be told apart{rest}", names
+
+
+def locked(one: str, other: str, x: Array, y: Array) -> str:
+    """A sentence where two columns are one axis: y follows a power of x to within the rounding of budgets."""
+    log_x, log_y = np.log(x), np.log(y)
+    around = log_x - log_x.mean()
+    if not around.any():
+        return ""
+    slope = float(around @ log_y / (around @ around))
+    if abs(slope) < LEAST_SLOPE or np.ptp(log_y - slope * log_x) > np.log1p(SAME_LEVEL):
+        return ""
+    if np.ptp(log_y - log_x) <= np.log1p(SAME_LEVEL):
+        return f"{other} is {float(np.exp((log_y - log_x).mean())):.2g} {one} in every row: add runs at a second ratio"
+    return f"{other} follows {one}^{slope:.2g} in every row: add runs that vary {other} at the same {one}"
+
+
+def indistinct(problem: Problem, u: Array) -> frozenset[str]:
+    """The parameters that take part in a direction along which no prediction changes, to first order."""
     low, high = problem.box
     local = expand(problem, u[None], None)
     inside = [i for i in range(len(u)) if low[i] < u[i] < high[i]]
     unit = 1 / np.sqrt(np.maximum(np.diag(local.major[0]), 1e-300))
     scaled = (local.major[0] * unit[:, None] * unit[None, :])[np.ix_(inside, inside)]
-    # least eigenvalue of the correlation of the Jacobian's columns: rounding, not data, below this
-    if len(inside) and np.linalg.eigvalsh(scaled)[0] < 1e-13:
-        return ["the parameters cannot be told apart: the Jacobian has no full rank"]
-    from scipy.special import fdtri
+    values, vectors = np.linalg.eigh(scaled)
+    # eigenvalues of the correlation of the Jacobian's columns: rounding, not data, below this
+    part = np.abs(vectors[:, values < 1e-13]).max(1, initial=0.0)
+    return frozenset(problem.free[i] for i, share in zip(inside, part, strict=True) if share > LEAST_PART)
 
-    limit = float(fdtri(1, max(dof, 1), 0.95))
-    reasons = []
+
+def flat_profiles(
+    problem: Problem, u: Array, best: float, kappa: float, limit: float
+) -> tuple[Array, frozenset[str], list[str]]:
+    """Places (k, free) far from u that noise allows, the parameters whose profile is flat, and a sentence for each."""
+    places, flat, sentences = [np.zeros((0, len(u)))], set(), []
     for i, name in enumerate(problem.free):
-        ends = _distant_values(problem, name, problem.law.params[name], u[i])
-        rises = [2 * (profile(problem, u, name, end) - best) / kappa for end in ends]
         kind = problem.law.params[name]
+        ends = _distant_values(problem, name, kind, u[i])
+        held = [held_optimum(problem, u, name, end) for end in ends]
+        rises = [2 * (objective - best) / kappa for objective, _ in held]
+        places += [place[None] for rise, (_, place) in zip(rises, held, strict=True) if rise < limit]
         if ends and (min(rises) < limit if kind.flat else max(rises) < limit):
             end = ends[int(np.argmin(rises))]
-            reasons.append(f"{name} could as well be {end:.3g}: the profile is flat within the noise")
-    return reasons
+            flat.add(name)
+            sentences.append(f"{name} could as well be {end:.3g}: the profile is flat within the noise")
+    return np.concatenate(places), frozenset(flat), sentences
 
 
 def _distant_values(problem: Problem, name: str, kind: Kind, u: float) -> list[float]:

@@ -60,6 +60,7 @@ def _optimum(optimum: Optimum) -> dict[str, Any]:
         "u": optimum.u,
         "noise": vars(optimum.noise),
         "spread": None if spread is None else vars(spread),
+        "alternatives": optimum.alternatives,
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.intervals.resampling import Spread, bounded, by_size, error_of, new_run
+from isoflop.analysis.intervals.resampling import Spread, bounded, by_size, error_of, new_run, reaches
 from isoflop.analysis.intervals.scatter import Noise
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.problem import Problem
@@ -21,16 +21,18 @@ from isoflop.analysis.solving.problem import Problem
 class Optimum:
     """Where the search ended, and how that varies: all that predictions and intervals are made from.
 
-    problem   the law on the rows, and the objective
-    u         the optimum (free,) in the coordinates of the search
-    noise     the scatter of one row's residual
-    spread    how the optimum varies from one set of runs to another; None where the interval is 'profile' or 'none'
+    problem        the law on the rows, and the objective
+    u              the optimum (free,) in the coordinates of the search
+    noise          the scatter of one row's residual
+    spread         how the optimum varies from one set of runs to another; None where the interval is profile or none
+    alternatives   other places u (k, free) that noise cannot tell from the optimum
     """
 
     problem: Problem
     u: Array
     noise: Noise
     spread: Spread | None
+    alternatives: Array
 
     @property
     def draws(self) -> dict[str, Array] | None:
@@ -46,7 +48,11 @@ class Optimum:
         with np.errstate(all="ignore"):  # numpy's numbers: one divided by zero is inf and no exception
             value = float(function(**{k: np.float64(v) for k, v in self.problem.params(self.u).items()}))
             drawn = None if draws is None else np.asarray(function(**draws), dtype=float)
-        return bounded(value, drawn, self.spread, level, log=log)
+            elsewhere = None
+            if len(self.alternatives):
+                places = self.problem.params(self.alternatives)
+                elsewhere = np.broadcast_to(np.asarray(function(**places), dtype=float), len(self.alternatives))
+        return bounded(value, drawn, self.spread, level, log=log, elsewhere=elsewhere)
 
     def residuals(self) -> Array:
         """The residuals at the optimum, (rows,), of ln of the target or of the target itself, without weights."""
@@ -68,4 +74,9 @@ class Optimum:
             errors = [error_of(self.problem.at(s.draws, columns), s, raw=raw) for s in spreads]
             # a size whose absence leaves no minimum has no say
             error = np.fmax.reduce(errors) if np.isfinite(errors[0]).all() else errors[0]
-            return new_run(value, error, self.noise.at(columns), self.spread, level, raw=raw)
+            bounds = new_run(value, error, self.noise.at(columns), self.spread, level, raw=raw)
+            if len(self.alternatives):
+                # a band that misses what the data allow as well is none
+                elsewhere = self.problem.at(self.alternatives, columns)
+                bounds[:, ~reaches(value, *bounds, elsewhere, log=not raw).all(0)] = np.nan
+        return bounds

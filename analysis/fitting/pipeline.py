@@ -3,11 +3,11 @@
 fit_together(Groups(law, (), (Group({}, prepared),)), Settings())     # [Fit]
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from isoflop.analysis.fitting.diagnose import at_optimum, judge_fit, runs_needed, spans
+from isoflop.analysis.fitting.diagnose import Standing, at_optimum, judge_fit, runs_needed, spans
 from isoflop.analysis.fitting.groups import Group, Groups
 from isoflop.analysis.fitting.optimum import Optimum
 from isoflop.analysis.fitting.result import Fit, Starts
@@ -24,13 +24,16 @@ from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.intervals.mixed_model import mixed
-from isoflop.analysis.intervals.profile import derived_intervals, profile_intervals
+from isoflop.analysis.intervals.profile import derived_intervals, leans_on, profile_intervals
 from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded, jackknife, shortcuts
 from isoflop.analysis.intervals.scatter import scatter
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.tables.rows import Prepared
+
+# why a number has no interval, whatever the resamples say
+UNIDENTIFIED = "the data do not identify it"
 
 
 class Variation(NamedTuple):
@@ -45,11 +48,10 @@ class Variation(NamedTuple):
 
 @dataclass(frozen=True)
 class Solved:
-    """What the fits of all groups have in common: the search, its status, the optimum on all rows, how it varies."""
+    """What the fits of all groups have in common: the search, what it may claim, the optimum on all rows."""
 
     search: Search
-    status: FitStatus
-    reason: str
+    standing: Standing
     problem: Problem
     u: Array
     variation: Variation
@@ -64,13 +66,13 @@ def fit_together(groups: Groups, settings: Settings) -> list[Fit]:
     alone = groups.problems(settings) if groups.share else []
     ended = search_optimum(problem, part.runs, joint, groups.starts(problem, alone, settings))
     problem, u = ended.problem, ended.u
-    status, reason = judge_fit(problem, u, ended.kappa, ended.solution, part.n_runs - len(problem.free))
+    standing = judge_fit(problem, u, ended.kappa, ended.solution, part.n_runs - len(problem.free))
     notes = [*settings.notes, *groups.notes(ended, alone)]
     if part is not rows:
         problem, u = on_all_rows(problem, u, rows)
         notes.append(f"starts and status on {len(part.target)} of the {len(rows.target)} rows, values on all")
     problem, u = polish(problem, u)
-    solved = Solved(ended, status, reason, problem, u, vary(problem, u, rows, settings), notes)
+    solved = Solved(ended, standing, problem, u, vary(problem, u, rows, settings), notes)
     params, missing = _parameters(solved, settings.level)
     own = [replace(one, objective=problem.objective) for one in alone] or [problem]
     return [
@@ -97,25 +99,24 @@ def _fit_of(
     else:
         if solved.variation.method == "profile":
             notes.append("derived quantities have no profile interval where parameters are shared")
-        for name in groups.law.derived:
-            derived[name], why[name] = optimum.measure(
-                lambda name=name, **p: groups.law.derive(p)[name], settings.level
-            )
+        flat = {p for p, name in names.items() if name in solved.standing.flat}
+        derived, gaps = _derived(optimum, flat, settings.level)
+        why |= gaps
     estimates, objectives = params | derived, solved.search.solution.objective
-    gaps = _describe_gaps({name: (estimates[name], text) for name, text in why.items() if text})
+    sentences = _describe_gaps({name: (estimates[name], text) for name, text in why.items() if text})
     known = any(e.low is not None or e.high is not None for e in estimates.values())
     return Fit(
         **_about(group, groups.law, settings),
-        status=solved.status,
-        reason=solved.reason,
+        status=solved.standing.status,
+        reason=solved.standing.reason,
         params=params,
         derived=derived,
         objective=float(problem.objective.total(problem.residuals(optimum.u[None])[0])),
         gradient_norm=float(solved.search.solution.decrement[solved.search.best]),
         starts=Starts(len(objectives), at_optimum(objectives, len(solved.search.problem.target))),
         interval=solved.variation.method if known else "none",
-        notes=(*notes, *gaps),
-        no_interval=solved.variation.none or next(iter(gaps), ""),
+        notes=(*notes, *sentences),
+        no_interval=solved.variation.none or next(iter(sentences), ""),
         optimum=optimum,
     )
 
@@ -151,7 +152,8 @@ def _optimum(problem: Problem, rows: Prepared, solved: Solved, places: list[int]
     residuals = problem.residuals(u[None])[0]
     unscaled = residuals if problem.scale is None else residuals / problem.scale
     noise = scatter(unscaled, rows.columns, rows.runs, len(places))
-    return Optimum(problem, u, noise, spread and replace(spread, draws=spread.draws[:, places]))
+    alternatives = solved.standing.alternatives[:, places]
+    return Optimum(problem, u, noise, spread and replace(spread, draws=spread.draws[:, places]), alternatives)
 
 
 def vary(problem: Problem, u: Array, rows: Prepared, settings: Settings) -> Variation:
@@ -186,15 +188,31 @@ def _parameters(solved: Solved, level: float) -> tuple[dict[str, Estimate], dict
         return profile_intervals(problem, u, level), {}
     values = problem.params(u)
     draws = None if spread is None else problem.params(spread.draws)
+    alternatives = solved.standing.alternatives
+    elsewhere = problem.params(alternatives) if len(alternatives) else {}
     estimates, missing = {}, {}
     for name, kind in problem.law.params.items():
         if name in problem.fixed:
             estimates[name] = Estimate(float(problem.fixed[name]))
             continue
-        drawn = None if draws is None else draws[name]
+        if name in solved.standing.flat:
+            estimates[name] = Estimate(float(values[name]))
+            missing[name] = "" if draws is None else UNIDENTIFIED
+            continue
+        drawn, other = None if draws is None else draws[name], elsewhere.get(name)
         estimates[name], missing[name] = bounded(
-            float(values[name]), drawn, spread, level, log=kind.log, low=kind.low, high=kind.high
+            float(values[name]), drawn, spread, level, log=kind.log, low=kind.low, high=kind.high, elsewhere=other
         )
+    return estimates, missing
+
+
+def _derived(optimum: Optimum, flat: Collection[str], level: float) -> tuple[dict[str, Estimate], dict[str, str]]:
+    """Every derived quantity with its interval, and in words why there is none; `flat` are not identified."""
+    law, estimates, missing = optimum.problem.law, {}, {}
+    for name in law.derived:
+        estimates[name], missing[name] = optimum.measure(lambda name=name, **p: law.derive(p)[name], level)
+        if optimum.spread is not None and leans_on(optimum.problem, optimum.u, name, flat):
+            estimates[name], missing[name] = Estimate(estimates[name].value), UNIDENTIFIED
     return estimates, missing
 
 

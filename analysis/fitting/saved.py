@@ -72,4 +72,6 @@ def _optimum_from_json(document: dict[str, Any], law: Any, rows: pd.DataFrame) -
     spread = document["spread"]
     if spread is not None:
         spread = Spread(**(spread | {"draws": np.array(spread["draws"], dtype=float)}))
-    return Optimum(problem, np.array(document["u"], dtype=float), Noise(**noise), spread)
+    u = np.array(document["u"], dtype=float)
+    alternatives = np.array(document["alternatives"], dtype=float).reshape(-1, len(u))
+    return Optimum(problem, u, Noise(**noise), spread, alternatives)

@@ -9,6 +9,7 @@ derived quantity is its least and greatest value below the same ceiling.
     profile_intervals(problem, u, 0.95)["alpha"]  # Estimate(value=0.347, low=0.32, high=0.38)
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -53,6 +54,13 @@ def noise_scale(problem: Problem, u: Array, runs: NDArray[np.intp]) -> float:
 
 def profile(problem: Problem, u: Array, name: str, value: float, others: int = PROFILE_STARTS) -> float:
     """The least objective with one parameter held at a value, from the optimum and from `others` fresh starts."""
+    return held_optimum(problem, u, name, value, others)[0]
+
+
+def held_optimum(
+    problem: Problem, u: Array, name: str, value: float, others: int = PROFILE_STARTS
+) -> tuple[float, Array]:
+    """The least objective with one parameter held at a value, and the u (free,) at which it is reached."""
     index = problem.free.index(name)
     held = replace(
         problem,
@@ -62,9 +70,12 @@ def profile(problem: Problem, u: Array, name: str, value: float, others: int = P
     u0 = np.delete(u, index)[None]
     if others and len(problem.free) <= MOST_FREE:
         u0 = np.concatenate([u0, starts(held, others)])
-    least = float(minimise(held, u0, steps=60).objective.min())
+    solution = minimise(held, u0, steps=60)
+    best = int(solution.objective.argmin())
+    place = np.insert(solution.u[best], index, np.log(max(value, 1e-300)) if problem.logs[index] else value)
     prior = problem.priors.get(name)
-    return least + (prior.weight * (value - prior.mean) ** 2 / 2 if prior else 0.0)
+    penalty = prior.weight * (value - prior.mean) ** 2 / 2 if prior else 0.0
+    return float(solution.objective[best]) + penalty, place
 
 
 def profile_intervals(problem: Problem, u: Array, level: float) -> dict[str, Estimate]:
@@ -125,6 +136,12 @@ def derived_intervals(problem: Problem, u: Array, level: float) -> dict[str, Est
         low, high = (_extreme(problem, u, name, side * slope, ceiling) for side in (-1.0, 1.0))
         out[name] = Estimate(value, low, high)
     return out
+
+
+def leans_on(problem: Problem, u: Array, name: str, flat: Collection[str]) -> bool:
+    """Whether a derived quantity depends on one of the parameters in `flat`."""
+    slope = _derived(problem, u, name)[1]
+    return any(slope[i] != 0 for i, free in enumerate(problem.free) if free in flat)
 
 
 def _derived(problem: Problem, u: Array, name: str) -> tuple[float, Array]:

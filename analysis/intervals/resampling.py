@@ -11,6 +11,7 @@ instead. A resample is the same problem under other weights on its rows, so all 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,9 @@ MOST_LEFT = 0.1
 SAME_SIZE, FEWEST_SIZES = 0.05, 8
 # a draw this many times the estimate, or this small a share of it, is a search that ran away
 FAR = 1e6
+# an interval of one parameter is this much shorter than the region of all of them, sqrt(p F(p, dof) / F(1, dof)):
+# 1.7 to 2.1 for four to seven parameters (Scheffe 1953)
+REACH = 2.0
 
 
 @dataclass(frozen=True)
@@ -160,9 +164,38 @@ def bounded(
     log: bool = False,
     low: float = -np.inf,
     high: float = np.inf,
+    elsewhere: Array | None = None,
 ) -> tuple[Estimate, str]:
     """The value with its interval inside [low, high], a bound that the draws do not support being None; and in words
-    why one does not exist (empty where both do)."""
+    why one does not exist (empty where both do).
+
+    elsewhere: values of the quantity at other places that noise cannot tell from the optimum. Resamples never move
+    along a flat direction, so an interval that misses one of them is far too narrow, and is none.
+    """
+    interval, why = _bounded(value, drawn, spread, level, log, low, high)
+    if elsewhere is None or not len(elsewhere) or (interval.low is None and interval.high is None):
+        return interval, why
+    outside = elsewhere[~reaches(value, interval.low, interval.high, elsewhere, log=log)]
+    if not len(outside):
+        return interval, why
+    far = outside[np.argmax(np.abs(outside - value))]
+    return Estimate(value), f"noise allows {far:.3g} as well"
+
+
+def reaches(value: Any, low: Any, high: Any, elsewhere: Array, *, log: bool) -> NDArray[np.bool_]:
+    """Whether an interval (None: open), taken REACH times as wide, holds each of the values."""
+    value, elsewhere = (np.log(np.maximum(x, 1e-300)) if log else np.asarray(x) for x in (value, elsewhere))
+    ends = (None if end is None else np.log(np.maximum(end, 1e-300)) if log else np.asarray(end) for end in (low, high))
+    bottom, top = (
+        side * np.inf if end is None else value + REACH * (end - value) for end, side in zip(ends, (-1, 1), strict=True)
+    )
+    held: NDArray[np.bool_] = (elsewhere >= bottom) & (elsewhere <= top)
+    return held
+
+
+def _bounded(
+    value: float, drawn: Array | None, spread: Spread | None, level: float, log: bool, low: float, high: float
+) -> tuple[Estimate, str]:
     if drawn is None or spread is None or not np.isfinite(value):
         return Estimate(value if np.isfinite(value) else None), ""
     if log and not value > 0:

@@ -1,0 +1,81 @@
+"""What a design cannot tell has no interval, nor has a band that leans on it, and the cause is named."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from isoflop import fit
+
+TRUTH = {"E": 1.6, "A": 400.0, "alpha": 0.31, "B": 400.0, "beta": 0.29}
+SIMULATIONS = 6
+
+
+def loss(N: np.ndarray, D: np.ndarray) -> np.ndarray:
+    return TRUTH["E"] + TRUTH["A"] * N ** -TRUTH["alpha"] + TRUTH["B"] * D ** -TRUTH["beta"]
+
+
+def simulated(design: str, seed: int) -> pd.DataFrame:
+    """Runs of Chinchilla's law with .5 % noise, at places that say too little."""
+    rng = np.random.default_rng(seed)
+    N = np.geomspace(1e7, 1e10, 24)
+    D = 20 * N
+    if design == "two sizes":
+        N, D = np.repeat([1e8, 1e9], 8), np.tile(np.geomspace(1e9, 3e11, 8), 2)
+    elif design == "rounded ratio":
+        D = D * np.exp(rng.uniform(-0.03, 0.03, 24))
+    elif design == "one size":
+        N, D = np.full(24, 1e8), np.geomspace(1e9, 3e11, 24)
+    return pd.DataFrame({"N": N, "D": D, "L": loss(N, D) * np.exp(0.005 * rng.standard_normal(len(N)))})
+
+
+@pytest.mark.parametrize(
+    ("design", "cause", "identified"),
+    [
+        ("two sizes", "N has 2 values, add a third", {"B", "beta"}),
+        ("one size", "N has a single value", {"B", "beta"}),
+        ("one ratio", "D is 20 N in every row: add runs at a second ratio", set()),
+        ("rounded ratio", "D is 20 N in every row: add runs at a second ratio", set()),
+    ],
+)
+def test_a_design_that_cannot_tell_a_parameter_gives_it_no_interval(
+    design: str, cause: str, identified: set[str]
+) -> None:
+    for seed in range(SIMULATIONS):
+        answer = fit(simulated(design, seed), "chinchilla", resamples=100)
+        assert answer.status == "not_identified"
+        assert cause in answer.reason
+        bounded = {k for k, e in (answer.params | answer.derived).items() if e.low is not None or e.high is not None}
+        assert bounded <= identified
+
+
+def test_parameters_that_such_a_design_does_tell_keep_their_interval() -> None:
+    answer = fit(simulated("two sizes", 0), "chinchilla", resamples=200)
+    beta = answer.params["beta"]
+    assert beta.low is not None
+    assert beta.high is not None
+    assert beta.low < TRUTH["beta"] < beta.high
+
+
+def test_a_band_that_leans_on_a_flat_direction_is_none_and_one_that_does_not_stays() -> None:
+    answer = fit(simulated("two sizes", 0), "chinchilla", resamples=200)
+    places = pd.DataFrame({"N": [1e10, 1e9], "D": [3e10, 3e10]})  # ten times the largest size, and a size that was run
+    band = answer.predict_interval(places)
+    assert np.isnan(band["low"][0])
+    assert np.isnan(band["high"][0])
+    assert band["low"][1] < float(loss(places["N"], places["D"])[1]) < band["high"][1]
+
+
+def test_a_ladder_of_one_ratio_still_predicts_along_itself() -> None:
+    answer = fit(simulated("one ratio", 0), "chinchilla", resamples=200)
+    along = pd.DataFrame({"N": [2e10], "D": [4e11]})
+    band = answer.predict_interval(along)
+    assert band["low"][0] < float(loss(along["N"], along["D"])[0]) < band["high"][0]
+
+
+def test_a_grid_keeps_its_intervals() -> None:
+    rng = np.random.default_rng(0)
+    N, D = np.repeat(np.geomspace(1e7, 3e9, 6), 6), np.tile(np.geomspace(1e9, 3e11, 6), 6)
+    runs = pd.DataFrame({"N": N, "D": D, "L": loss(N, D) * np.exp(0.005 * rng.standard_normal(36))})
+    answer = fit(runs, "chinchilla", resamples=200)
+    assert answer.status == "converged"
+    assert all(e.low is not None and e.high is not None for e in answer.params.values())
