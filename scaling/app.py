@@ -172,8 +172,6 @@ def main(arguments: list[str]) -> int:
         print(help.text())
         return 0
     if "--version" in arguments:
-        from isoflop.cli import version  # not above: a worker of `python -m isoflop.cli` would import it twice
-
         print(version())
         return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's printer

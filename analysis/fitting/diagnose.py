@@ -125,9 +125,9 @@ def uninformative(problem: Problem, u: Array) -> tuple[str, frozenset[str]]:
         if cause := locked(one, other, x, y):
             return cause, frozenset(problem.free)
     names = indistinct(problem, u)
-    one = [c for c, x in zip(problem.law.columns, problem.columns, strict=True) if np.ptp(x) == 0]
-    if one:
-        return f"{' and '.join(one)} {'has' if len(one) == 1 else 'have'} a single value", names
+    single = [c for c, x in zip(problem.law.columns, problem.columns, strict=True) if np.ptp(x) == 0]
+    if single:
+        return f"{' and '.join(single)} {'has' if len(single) == 1 else 'have'} a single value", names
     if not names:
         return "", names
     few = [(c, k) for c, x in axes if (k := len(np.unique(x))) < FEWEST_LEVELS]

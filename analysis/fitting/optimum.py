@@ -78,5 +78,5 @@ class Optimum:
             if len(self.alternatives):
                 # a band that misses what the data allow as well is none
                 elsewhere = self.problem.at(self.alternatives, columns)
-                bounds[:, ~reaches(value, *bounds, elsewhere, log=not raw).all(0)] = np.nan
+                bounds[:, ~reaches(value, bounds[0], bounds[1], elsewhere, log=not raw).all(0)] = np.nan
         return bounds
