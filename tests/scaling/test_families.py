@@ -194,12 +194,10 @@ def test_a_task_that_the_knobs_cannot_do_is_refused(name: str, knobs: dict[str, 
 
 
 def refused(name: str, **knobs: Any) -> None:
-    """Build a family's config as a run does."""
-    from families import node
+    """Build a family by name, at these knobs."""
+    from isoflop.scaling.build import build_family
 
-    from isoflop.scaling.assemble import build
-
-    build("family", node(name) | knobs)
+    build_family(name, **knobs)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
