@@ -52,15 +52,15 @@ def build_family(name: str, *, data: str = "text", **knobs: Any) -> BuiltFamily:
         UserError: there is no such family, dataset or knob, or the family does not learn that kind of task.
     """
     register_resolvers()
-    family: Family = _build("family", name, knobs)
-    dataset: Data = _build("data", data, {})
+    family: Family = build_choice("family", name, knobs)
+    dataset: Data = build_choice("data", data, {})
     check(name, family.learns, data, dataset.task)
     family.refuse(dataset.task)
     return BuiltFamily(family, dataset, dataset.task, family.build(dataset.task), count(family, dataset.task))
 
 
-def _build(group: str, name: str, given: dict[str, Any]) -> Any:
-    """One choice of a group, with these knobs in place of its yaml's."""
+def build_choice(group: str, name: str, given: dict[str, Any]) -> Any:
+    """Build one choice of a group, with these knobs in place of its yaml's; UserError where there is no such knob."""
     default = choices.knobs(group, name)
     if unknown := [knob for knob in given if knob not in default]:
         close = difflib.get_close_matches(unknown[0], default, n=1)

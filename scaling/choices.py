@@ -8,6 +8,7 @@ the yaml of the choice's name decides.
     target("family", "mlp")                 # 'isoflop.scaling.families.mlp.Mlp'
 """
 
+import importlib.util
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -79,12 +80,22 @@ def _node(group: str, name: str) -> DictConfig:
     return merged
 
 
+def _is_there(module: str) -> bool:
+    importable()
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # of a package above it; of no name
+        return False
+
+
 @lru_cache(maxsize=1024)
 def _target(group: str, name: str, extensions: tuple[str, ...]) -> str:
     path = yaml_of(group, name, extensions)
     node: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     if isinstance(node, dict):
         if isinstance(named := node.get("_target_"), str):
+            if not _is_there(named.rpartition(".")[0]):
+                raise UserError(f"{group}={name}: its _target_, {named}, is in no module that can be imported ({path})")
             return named
         for base in reversed(node.get("defaults", [])):
             if isinstance(base, str) and base != "_self_":

@@ -184,4 +184,4 @@ def test_every_launcher_trains_a_family_of_an_extension(isoflop: Isoflop, tmp_pa
     assert "2 ok" in done.stderr, done.stderr
     if launcher == "isoflop":
         (root / "families.py").write_text(FAMILIES + "\n# edited\n")
-        assert "2 of those done are by other code" in " ".join(isoflop(*command).stderr.split())
+        assert "2 of those done were made by other code" in " ".join(isoflop(*command).stderr.split())

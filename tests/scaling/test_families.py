@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from isoflop.errors import UserError
+from isoflop.scaling.build import build_choice
 from isoflop.scaling.cost import count, parameters_by_role
 from isoflop.scaling.data.text import Text
 from isoflop.scaling.task import KINDS, Task, check
@@ -194,10 +195,8 @@ def test_a_task_that_the_knobs_cannot_do_is_refused(name: str, knobs: dict[str, 
 
 
 def refused(name: str, **knobs: Any) -> None:
-    """Build a family by name, at these knobs."""
-    from isoflop.scaling.build import build_family
-
-    build_family(name, **knobs)
+    """Build a family of its yaml's knobs, but for these."""
+    build_choice("family", name, knobs)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
