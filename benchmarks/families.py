@@ -23,11 +23,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+from isoflop.scaling.config.frozen import register_resolvers
 from isoflop.scaling.cost import count, forward_flops, inference, parameters_by_role
 from isoflop.scaling.data.base import order
-from isoflop.scaling.data.digits import Digits
+from isoflop.scaling.data.generated.digits import Digits
 from isoflop.scaling.families.base import Family
-from isoflop.scaling.frozen import register_resolvers
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task
 

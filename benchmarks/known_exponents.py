@@ -30,10 +30,10 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Estimate
 from isoflop.analysis.tables.read import read_runs
 from isoflop.scaling.data.base import HELD_OUT, TRAIN
-from isoflop.scaling.data.manifold import Manifold
-from isoflop.scaling.data.permutation import IRREPS, Permutation, kernel, samples_to_halve
-from isoflop.scaling.data.spectral import Spectral, left_by_descent
-from isoflop.scaling.data.zipf import unseen_mass
+from isoflop.scaling.data.generated.manifold import Manifold
+from isoflop.scaling.data.generated.permutation import IRREPS, Permutation, kernel, samples_to_halve
+from isoflop.scaling.data.generated.spectral import Spectral, left_by_descent
+from isoflop.scaling.data.generated.zipf import unseen_mass
 
 Array = NDArray[np.float64]
 DOC = Path(__file__).parents[1] / "docs/data.md"

@@ -22,7 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from isoflop import record
-from isoflop.scaling.frozen import freeze, thaw
+from isoflop.scaling.config.frozen import freeze, thaw
 
 ISOFLOP = [sys.executable, "-m", "isoflop.cli"]
 TINY = ["family=mlp", "experiment=tiny", "budget.D=5000"]

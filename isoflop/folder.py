@@ -36,7 +36,7 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The frozen config (scaling/frozen.py)."""
+        """The frozen config (scaling/config/frozen.py)."""
         return self.path / self.CONFIG
 
     @property

@@ -23,9 +23,10 @@ from isoflop import extensions, record
 from isoflop.errors import UserError
 from isoflop.exits import RunFailedError, report, translate
 from isoflop.folder import RunFolder
-from isoflop.scaling import help, limits, resume
-from isoflop.scaling.columns import rounded
-from isoflop.scaling.frozen import FrozenConfig, freeze, register_resolvers, resolve, rung
+from isoflop.scaling import help, limits
+from isoflop.scaling.config import resume
+from isoflop.scaling.config.columns import rounded
+from isoflop.scaling.config.frozen import FrozenConfig, freeze, register_resolvers, resolve, rung
 from isoflop.scaling.run import run_one
 from isoflop.wording import gigabytes, short, version
 

@@ -12,11 +12,11 @@ from typing import Any, cast
 from hydra.utils import get_class
 
 from isoflop.errors import UserError
-from isoflop.scaling import choices
+from isoflop.scaling.config import choices
+from isoflop.scaling.config.frozen import FrozenConfig, Knobs
 from isoflop.scaling.cost import Cost, count
 from isoflop.scaling.data.base import Data
 from isoflop.scaling.families.base import Family
-from isoflop.scaling.frozen import FrozenConfig, Knobs
 from isoflop.scaling.recipe import rules
 from isoflop.scaling.recipe.budget import steps, targets
 from isoflop.scaling.recipe.optimizers import AdamW

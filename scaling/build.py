@@ -12,11 +12,11 @@ from typing import Any
 from hydra.utils import get_class
 
 from isoflop.errors import UserError
-from isoflop.scaling import choices
+from isoflop.scaling.config import choices
+from isoflop.scaling.config.frozen import register_resolvers
 from isoflop.scaling.cost import Cost, count
 from isoflop.scaling.data.base import Data
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.frozen import register_resolvers
 from isoflop.scaling.task import Task, check
 
 

@@ -3,7 +3,7 @@
 names("family")         # ['cnn', 'gru', ...]: the yamls of a group, ours and those of declared extensions
 """
 
-from isoflop.scaling.choices import names
+from isoflop.scaling.config.choices import names
 
 TEXT = """isoflop train: train one run, or with -m a sweep of them; rerun the same command to resume
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.frozen import RunPlan, Trainer
+from isoflop.scaling.config.frozen import RunPlan, Trainer
 from isoflop.wording import gigabytes
 
 # a torch.Generator takes a seed of 64 bits, signed

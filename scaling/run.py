@@ -15,9 +15,9 @@ from isoflop import record
 from isoflop.errors import UserError
 from isoflop.exits import Stopped
 from isoflop.folder import RunFolder
-from isoflop.scaling import resume
-from isoflop.scaling.columns import failure
-from isoflop.scaling.frozen import FrozenConfig, thaw
+from isoflop.scaling.config import resume
+from isoflop.scaling.config.columns import failure
+from isoflop.scaling.config.frozen import FrozenConfig, thaw
 from isoflop.scaling.loop.attempt import Attempt
 from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.process.signals import Terminated, terminable

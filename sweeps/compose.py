@@ -22,7 +22,7 @@ from rich.progress import track
 
 from isoflop.errors import UserError
 from isoflop.exits import hydra_sentence
-from isoflop.scaling.frozen import FrozenConfig, container, resolve, rung
+from isoflop.scaling.config.frozen import FrozenConfig, container, resolve, rung
 from isoflop.scaling.limits import refuse_values
 
 # where the runs of a sweep go and how they are made: the same for all of them

@@ -25,8 +25,8 @@ from isoflop import record
 from isoflop.checks import positive, whole_number
 from isoflop.errors import UserError
 from isoflop.exits import Stopped
-from isoflop.scaling.columns import columns, failure
-from isoflop.scaling.frozen import Trainer, freeze
+from isoflop.scaling.config.columns import columns, failure
+from isoflop.scaling.config.frozen import Trainer, freeze
 from isoflop.scaling.hardware import threads
 from isoflop.scaling.process.signals import Terminated, describe_exit, terminable
 from isoflop.sweeps.ledger import Entry

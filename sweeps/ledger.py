@@ -18,8 +18,8 @@ from typing import Any
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.scaling import resume
-from isoflop.scaling.frozen import FrozenConfig, thaw
+from isoflop.scaling.config import resume
+from isoflop.scaling.config.frozen import FrozenConfig, thaw
 from isoflop.scaling.process.heartbeat import is_fresh
 from isoflop.scaling.process.lock import held
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from isoflop import record
 from isoflop.errors import UserError
-from isoflop.scaling.columns import columns
+from isoflop.scaling.config.columns import columns
 from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries
 from isoflop.wording import clock, short, states
 

@@ -30,9 +30,10 @@ from rich.progress import Progress
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.exits import RunFailedError
-from isoflop.scaling import limits, resume
+from isoflop.scaling import limits
 from isoflop.scaling.app import NOTED, objective
-from isoflop.scaling.frozen import FrozenConfig, freeze, resolve, rung, thaw
+from isoflop.scaling.config import resume
+from isoflop.scaling.config.frozen import FrozenConfig, freeze, resolve, rung, thaw
 from isoflop.sweeps.compose import compose
 from isoflop.sweeps.ledger import UNMADE, Entry, entries
 from isoflop.sweeps.plan import costs

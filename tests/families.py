@@ -10,9 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from isoflop.scaling.config.frozen import register_resolvers
 from isoflop.scaling.cost import example
 from isoflop.scaling.families.base import Family
-from isoflop.scaling.frozen import register_resolvers
 from isoflop.scaling.task import Task
 
 YAMLS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))

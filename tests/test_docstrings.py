@@ -207,7 +207,7 @@ class Props:
 
     @property
     def thaw(self) -> Any:
-        return importlib.import_module("isoflop.scaling.frozen").thaw
+        return importlib.import_module("isoflop.scaling.config.frozen").thaw
 
     @property
     def config(self) -> Any:
@@ -234,7 +234,7 @@ class Props:
         from hydra import compose, initialize_config_module
         from omegaconf import open_dict
 
-        importlib.import_module("isoflop.scaling.frozen").register_resolvers()
+        importlib.import_module("isoflop.scaling.config.frozen").register_resolvers()
         with initialize_config_module("isoflop.conf", version_base="1.3"):
             cfg = compose("train", [], return_hydra_config=True)
             with open_dict(cfg):
@@ -318,7 +318,7 @@ ELSEWHERE: dict[str, dict[str, Callable[[Props], Any]]] = {
         "mlp": lambda p: p.family_rows("lstm"),
         "lstm": lambda p: p.family_rows("transformer"),
     },
-    "isoflop.scaling.identity": {"config": lambda p: p.config.to_json()},
+    "isoflop.scaling.config.identity": {"config": lambda p: p.config.to_json()},
     "isoflop.analysis.fitting.diagnose": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.mixed_model": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.resampling": {"runs": lambda p: p.run_numbers},

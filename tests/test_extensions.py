@@ -68,7 +68,8 @@ def test_a_declared_law_is_in_the_catalogue(tmp_path: Path) -> None:
 
 def test_a_declared_family_is_a_choice_and_can_be_built(tmp_path: Path) -> None:
     import isoflop as iso
-    from isoflop.scaling import choices, help
+    from isoflop.scaling import help
+    from isoflop.scaling.config import choices
 
     extensions.declare(str(lab(tmp_path, "lab_c")))
     assert "lab_c_mine" in choices.names("family")
@@ -83,7 +84,7 @@ def test_an_edit_of_an_extension_is_other_code_where_its_class_is_used(tmp_path:
     ours = ["isoflop.scaling.families.mlp.Mlp", "isoflop.scaling.data.text.Text"]
 
     def sources(of: list[str]) -> str:
-        from isoflop.scaling import provenance
+        from isoflop.scaling.config import provenance
 
         provenance._sources.cache_clear()
         return str(provenance.code(of, ["lab_d"]).sources)
@@ -135,7 +136,7 @@ def test_a_folder_that_a_module_of_the_same_name_hides_is_refused(tmp_path: Path
 
 
 def test_a_frozen_class_of_an_extension_that_is_not_declared_is_not_imported(tmp_path: Path) -> None:
-    from isoflop.scaling import choices
+    from isoflop.scaling.config import choices
 
     with pytest.raises(UserError, match=r"lab_k is not declared; run the same with ISOFLOP_EXTENSIONS=FOLDER/lab_k"):
         choices.target("family", "lab_k_mine", ["lab_k"], "lab_k.families.Mine")

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from isoflop import record
 from isoflop.exits import Stopped
 from isoflop.folder import RunFolder
-from isoflop.scaling.columns import columns, rung_of_mark
-from isoflop.scaling.frozen import FrozenConfig, Logger
+from isoflop.scaling.config.columns import columns, rung_of_mark
+from isoflop.scaling.config.frozen import FrozenConfig, Logger
 from isoflop.scaling.loop.ranks import placement, train_ranks
 from isoflop.scaling.process.heartbeat import Heart
 from isoflop.scaling.process.signals import Deferred, between_steps

@@ -11,9 +11,9 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from isoflop import files
 from isoflop.folder import RunFolder
+from isoflop.scaling.config.provenance import Code
 from isoflop.scaling.loop.module import ScalingModule
 from isoflop.scaling.process.signals import Deferred, Terminated, stop_if_terminated
-from isoflop.scaling.provenance import Code
 
 ASK_EVERY = 20  # steps between the times that ranks ask whether to keep a checkpoint
 

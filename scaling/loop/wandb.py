@@ -6,7 +6,7 @@ from typing import Any
 from pytorch_lightning.loggers import WandbLogger
 
 from isoflop.folder import RunFolder
-from isoflop.scaling.frozen import FrozenConfig
+from isoflop.scaling.config.frozen import FrozenConfig
 
 
 def open_logger(config: FrozenConfig, folder: RunFolder) -> WandbLogger | None:

@@ -11,7 +11,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning import loggers
 
-from isoflop.scaling import app, assemble, data, estimate, families, hardware, provenance
+from isoflop.scaling import app, assemble, data, estimate, families, hardware
+from isoflop.scaling.config import provenance
 from isoflop.scaling.loop import checkpoints, curve, module, progress, wandb
 
 __all__ = [
@@ -23,5 +24,5 @@ __all__ = [
 provenance.commit(), provenance.tree()
 
 for package in (data, families):
-    for submodule in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+    for submodule in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         import_module(submodule.name)

@@ -20,8 +20,8 @@ from typing import Any
 
 from isoflop import files, record
 from isoflop.errors import UserError
-from isoflop.scaling import frozen, identity
-from isoflop.scaling.frozen import FrozenConfig, RunPlan
+from isoflop.scaling.config import frozen, identity
+from isoflop.scaling.config.frozen import FrozenConfig, RunPlan
 from isoflop.scaling.hardware import threads
 from isoflop.sweeps import workers
 from isoflop.sweeps.machine import gpus
@@ -37,7 +37,7 @@ LARGEST_STEP = {"cpu": 1e10, "gpu": 1e12}
 def cache() -> Path:
     """The folder of what is remembered for this code."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    root, content = Path(frozen.__file__).parent, sha256()
+    root, content = Path(frozen.__file__).parents[1], sha256()
     for path in sorted(root.rglob("*.py")):
         content.update(path.read_bytes())
     return home / "isoflop" / content.hexdigest()[:12]

@@ -26,9 +26,9 @@ from omegaconf import OmegaConf
 from isoflop import conf, files, record
 from isoflop.errors import UserError
 from isoflop.extensions import all_declared
-from isoflop.scaling import identity, resume
-from isoflop.scaling.columns import columns
-from isoflop.scaling.frozen import FrozenConfig, RunPlan, Trainer, register_resolvers
+from isoflop.scaling.config import identity, resume
+from isoflop.scaling.config.columns import columns
+from isoflop.scaling.config.frozen import FrozenConfig, RunPlan, Trainer, register_resolvers
 from isoflop.scaling.hardware import PEAKS, peak
 from isoflop.sweeps import workers
 from isoflop.sweeps.compose import compose, grids_of

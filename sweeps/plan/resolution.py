@@ -20,7 +20,7 @@ from isoflop.analysis.tables.read import read_runs
 from isoflop.analysis.tables.replicates import LEVELS, choose_law
 from isoflop.analysis.tables.rows import usable
 from isoflop.errors import FitError, UserError
-from isoflop.scaling import identity
+from isoflop.scaling.config import identity
 from isoflop.sweeps.plan import costs
 
 # families whose designs are simulated at most, and the time for all of them, where the first does not take it [s]

@@ -17,10 +17,10 @@ from hydra.core.hydra_config import HydraConfig
 
 from isoflop import record
 from isoflop.folder import RunFolder
-from isoflop.scaling.frozen import FrozenConfig, freeze, register_resolvers, resolve, thaw
+from isoflop.scaling.config.frozen import FrozenConfig, freeze, register_resolvers, resolve, thaw
+from isoflop.scaling.config.provenance import Code
 from isoflop.scaling.loop.checkpoints import Checkpoints
 from isoflop.scaling.loop.evaluate import loss_per_target
-from isoflop.scaling.provenance import Code
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.run import run_one
 from isoflop.scaling.task import Task

@@ -10,8 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.scaling.columns import columns, failure, rounded
-from isoflop.scaling.frozen import (
+from isoflop.scaling.config.columns import columns, failure, rounded
+from isoflop.scaling.config.frozen import (
     FrozenConfig,
     PlannedMark,
     RunPlan,

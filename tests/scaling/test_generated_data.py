@@ -14,11 +14,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from isoflop.errors import UserError
+from isoflop.scaling.config.frozen import register_resolvers, resolve
 from isoflop.scaling.data.base import Data
-from isoflop.scaling.data.copy import Copy
-from isoflop.scaling.data.digits import Digits, glyphs
-from isoflop.scaling.data.spectral import Spectral
-from isoflop.scaling.frozen import register_resolvers, resolve
+from isoflop.scaling.data.generated.copy import Copy
+from isoflop.scaling.data.generated.digits import Digits, glyphs
+from isoflop.scaling.data.generated.spectral import Spectral
 
 DATA = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/data").glob("*.yaml"))
 GENERATED = [name for name in DATA if name != "text"]

@@ -13,9 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.scaling import choices, identity, provenance, resume
 from isoflop.scaling.assemble import assemble
-from isoflop.scaling.frozen import FrozenConfig, container, freeze, register_resolvers, thaw, whole_as_int
+from isoflop.scaling.config import choices, identity, provenance, resume
+from isoflop.scaling.config.frozen import FrozenConfig, container, freeze, register_resolvers, thaw, whole_as_int
 
 # overrides -> the id by the present rule, and that by rule 1; written down when the rules were made, never to change
 GOLDEN = [

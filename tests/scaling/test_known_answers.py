@@ -14,18 +14,18 @@ from isoflop.errors import UserError
 from isoflop.scaling.cost import count, parameters_by_role
 from isoflop.scaling.data import filtering, hmm, markov, motif
 from isoflop.scaling.data.base import HELD_OUT, TRAIN
-from isoflop.scaling.data.filtering import Filtering
-from isoflop.scaling.data.hierarchy import Hierarchy
-from isoflop.scaling.data.hmm import HiddenMarkov
-from isoflop.scaling.data.manifold import Manifold
-from isoflop.scaling.data.markov import Markov
-from isoflop.scaling.data.motif import Motif
-from isoflop.scaling.data.parity import Parity
-from isoflop.scaling.data.permutation import Permutation, kernel, samples_to_halve
-from isoflop.scaling.data.recall import Recall
-from isoflop.scaling.data.spectral import Spectral, left_by_descent
-from isoflop.scaling.data.tracking import Tracking, products
-from isoflop.scaling.data.zipf import Zipf, frequencies, unseen_mass
+from isoflop.scaling.data.generated.filtering import Filtering
+from isoflop.scaling.data.generated.hierarchy import Hierarchy
+from isoflop.scaling.data.generated.hmm import HiddenMarkov
+from isoflop.scaling.data.generated.manifold import Manifold
+from isoflop.scaling.data.generated.markov import Markov
+from isoflop.scaling.data.generated.motif import Motif
+from isoflop.scaling.data.generated.parity import Parity
+from isoflop.scaling.data.generated.permutation import Permutation, kernel, samples_to_halve
+from isoflop.scaling.data.generated.recall import Recall
+from isoflop.scaling.data.generated.spectral import Spectral, left_by_descent
+from isoflop.scaling.data.generated.tracking import Tracking, products
+from isoflop.scaling.data.generated.zipf import Zipf, frequencies, unseen_mass
 from isoflop.scaling.families.linear import Linear
 from isoflop.scaling.families.table import Table
 from isoflop.scaling.recipe.optimizers import AdamW

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
 from isoflop import record
-from isoflop.scaling.frozen import freeze, register_resolvers, resolve, rung
+from isoflop.scaling.config.frozen import freeze, register_resolvers, resolve, rung
 from isoflop.scaling.loop.checkpoints import Checkpoints
 from isoflop.scaling.run import run_one
 

@@ -17,7 +17,7 @@ from conftest import TINY, Isoflop
 from slurm import lacking, output, slurm, wait_until
 
 from isoflop import record
-from isoflop.scaling.provenance import Code
+from isoflop.scaling.config.provenance import Code
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
 

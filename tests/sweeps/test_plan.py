@@ -12,7 +12,7 @@ import pytest
 from conftest import TINY, Isoflop
 from omegaconf import OmegaConf
 
-from isoflop.scaling.frozen import freeze
+from isoflop.scaling.config.frozen import freeze
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.plan import costs

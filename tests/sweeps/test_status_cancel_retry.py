@@ -18,9 +18,10 @@ from conftest import TINY, Isoflop
 from isoflop import record
 from isoflop.errors import BusyError
 from isoflop.folder import RunFolder
-from isoflop.scaling import provenance, run
-from isoflop.scaling.columns import failure
-from isoflop.scaling.frozen import Trainer, freeze, thaw
+from isoflop.scaling import run
+from isoflop.scaling.config import provenance
+from isoflop.scaling.config.columns import failure
+from isoflop.scaling.config.frozen import Trainer, freeze, thaw
 from isoflop.scaling.process import lock
 from isoflop.scaling.process.heartbeat import Heart, is_fresh
 from isoflop.scaling.recipe.budget import Budget

@@ -14,8 +14,8 @@ import pytest
 from conftest import TINY, Isoflop
 
 from isoflop import record
-from isoflop.scaling import provenance
-from isoflop.scaling.frozen import register_resolvers, resolve
+from isoflop.scaling.config import provenance
+from isoflop.scaling.config.frozen import register_resolvers, resolve
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
 from isoflop.sweeps.sweeper import rounding_note

@@ -18,12 +18,13 @@ from typing import Any
 
 from isoflop.errors import UserError
 from isoflop.extensions import get
-from isoflop.scaling import choices
+from isoflop.scaling.config import choices
 
-ROOM = Path(__file__).resolve().parent  # not by isoflop's link to it
+ROOM = Path(__file__).resolve().parents[1]  # scaling/, not by isoflop's link to it
+PACKAGE = "isoflop.scaling"
 # folders of which a run uses the files of its choices, and what those import
 CHOSEN = ("families", "data")
-IMPORT = re.compile(rf"^from ({re.escape(__package__ or '')}\.(?:{'|'.join(CHOSEN)})\.[\w.]+) import", re.MULTILINE)
+IMPORT = re.compile(rf"^from ({re.escape(PACKAGE)}\.(?:{'|'.join(CHOSEN)})\.[\w.]+) import", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,12 @@ def tree() -> dict[str, str]:
 @lru_cache(maxsize=256)
 def _sources(classes: tuple[str, ...], extensions: tuple[str, ...]) -> str:
     modules = [name.rpartition(".")[0] for name in classes]
-    used = _used(tuple(module for module in modules if module.startswith(f"{__package__}.")))
+    used = _used(tuple(module for module in modules if module.startswith(f"{PACKAGE}.")))
     parts = [(name, digest) for name, digest in tree().items() if name.split("/")[0] not in CHOSEN or name in used]
     choices.importable()
     own = [name for name in extensions if any(module.startswith(f"{name}.") for module in modules)]
     files = [path for name in own for path in get(name).files()]
-    files += [_file(module) for module in modules if not module.startswith(f"{__package__}.")]
+    files += [_file(module) for module in modules if not module.startswith(f"{PACKAGE}.")]
     parts += [(path.name, _hash(path)) for path in dict.fromkeys(files)]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
@@ -104,7 +105,7 @@ def _used(modules: tuple[str, ...]) -> frozenset[str]:
     used: set[str] = set()
     left = list(modules)
     while left:
-        name = left.pop().removeprefix(f"{__package__}.").replace(".", "/") + ".py"
+        name = left.pop().removeprefix(f"{PACKAGE}.").replace(".", "/") + ".py"
         if name in tree() and name not in used:
             used.add(name)
             left += IMPORT.findall((ROOM / name).read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ from torch import Tensor
 from isoflop.checks import not_negative, positive, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
-from isoflop.scaling.data.markov import Array
+from isoflop.scaling.data.generated.markov import Array
 from isoflop.scaling.task import Task
 
 MOST_ORDER = 16  # the stationary covariance is solved for in order² unknowns

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from isoflop.checks import not_negative, share, whole_number
 from isoflop.scaling.data.base import HELD_OUT, RULES, THEORY, TRAIN, Table, stream
-from isoflop.scaling.data.markov import Array, inverse, random_rows
+from isoflop.scaling.data.generated.markov import Array, inverse, random_rows
 from isoflop.scaling.task import Task
 
 FILTERED = 16384  # sequences from which the floor is estimated

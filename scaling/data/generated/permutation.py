@@ -23,7 +23,7 @@ from torch import Tensor
 
 from isoflop.checks import one_of, whole_number
 from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
-from isoflop.scaling.data.markov import Array
+from isoflop.scaling.data.generated.markov import Array
 from isoflop.scaling.task import Task
 
 IRREPS = ("trivial", "standard")

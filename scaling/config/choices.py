@@ -23,7 +23,7 @@ from isoflop.extensions import CONF, ENVIRONMENT, all_declared, conf_of, declare
 __all__ = ["declared", "importable", "knobs", "names", "target", "yaml_of"]
 
 # the packages of ours that hold classes of choices
-ROOMS = ("families", "data", "recipe")
+ROOMS = tuple(f"isoflop.scaling.{room}." for room in ("families", "data", "recipe"))
 NAME = re.compile(r"[\w-]+(/[\w-]+)*")
 
 
@@ -53,7 +53,7 @@ def target(group: str, name: str, extensions: Sequence[str] = (), frozen: str | 
 
     UserError where it belongs to one of these extensions, and that is not declared.
     """
-    if frozen and any(frozen.startswith(f"{__package__}.{room}.") for room in ROOMS):
+    if frozen and frozen.startswith(ROOMS):
         return frozen
     for extension in extensions:
         if frozen and frozen.startswith(f"{extension}."):

@@ -21,8 +21,8 @@ from isoflop.checks import not_negative, one_of, whole_number
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.record import DIALS
-from isoflop.scaling import choices, identity, provenance
-from isoflop.scaling.provenance import Code
+from isoflop.scaling.config import choices, identity, provenance
+from isoflop.scaling.config.provenance import Code
 from isoflop.scaling.recipe.budget import Budget
 
 GROUPS = ("family", "data", "recipe", "budget", "trainer", "logger", "names")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isoflop import record
-from isoflop.scaling.frozen import FrozenConfig
-from isoflop.scaling.provenance import Code
+from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.config.provenance import Code
 
 
 class OtherCodeError(Exception):
