@@ -6,8 +6,8 @@ complete(["--", "train", "family=l"])      # 'family=lstm': candidates for the l
 
 from pathlib import Path
 
-from isoflop.cli import VERBS
 from isoflop.errors import UserError
+from isoflop.verbs import VERBS
 
 # the words up to the cursor are handed over as one line, since bash takes them apart at = and :
 BASH = r"""_isoflop() {

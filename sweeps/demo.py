@@ -13,7 +13,7 @@ def demo(out: Path, quick: bool = False) -> int:
     """Train, collect and report in a folder, and return the exit code."""
     from isoflop.analysis.verbs import main as analyse
     from isoflop.scaling.app import main as train
-    from isoflop.sweeps.verbs import main as sweeps
+    from isoflop.sweeps.collect import collect
 
     began = time.monotonic()
     runs, table, report = out / "runs", out / "runs.csv", out / "report"
@@ -21,9 +21,9 @@ def demo(out: Path, quick: bool = False) -> int:
     trained = train([f"ladder={ladder}", f"out={quoted(runs)}", "sweep=demo"])
     if trained not in (0, 1):  # failed runs are rows too, and a report is due all the more
         return trained
-    later = sweeps(["collect", str(runs), "-o", str(table)]) or analyse(["report", str(table), "-o", str(report)])
-    if later:
-        return later
+    collect(runs, table)
+    if failed := analyse(["report", str(table), "-o", str(report)]):
+        return failed
     print(f"\ndone in {time.monotonic() - began:.0f} s")
     print(f"  every run as a row   {table}")
     print(f"  what they say        {report / 'index.html'}")

@@ -439,7 +439,7 @@ def check_calls(code: str, module: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[command for _, command in COMMANDS])
 def test_a_command_of_a_docstring_is_one(name: str, command: str) -> None:
-    from isoflop.cli import VERBS
+    from isoflop.verbs import VERBS
 
     words = command.split()
     verb = words[words.index("isoflop") + 1] if "isoflop" in words else words[3]
