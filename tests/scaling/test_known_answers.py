@@ -12,8 +12,8 @@ from families import REFERENCES, TASKS, family
 from isoflop.analysis.fitting.fit import fit
 from isoflop.errors import UserError
 from isoflop.scaling.cost import count, parameters_by_role
-from isoflop.scaling.data import filtering, hmm, markov, motif
 from isoflop.scaling.data.base import HELD_OUT, TRAIN
+from isoflop.scaling.data.generated import filtering, hmm, markov, motif
 from isoflop.scaling.data.generated.filtering import Filtering
 from isoflop.scaling.data.generated.hierarchy import Hierarchy
 from isoflop.scaling.data.generated.hmm import HiddenMarkov
