@@ -71,7 +71,7 @@ def retry(context: HydraContext, task: TaskFunction, cfg: DictConfig, arguments:
     out = Path(cfg.hydra.sweep.dir)
     runs = list(entries(out))
     unmade = [run.config for run in runs if run.state in UNMADE or (run.good and not run.finished)]
-    say(f"{len(runs)} runs in {out}: {len(runs) - len(unmade)} done or at work, {len(unmade)} to make")
+    say(f"{len(runs)} runs in {out}: {len(runs) - len(unmade)} done or running, {len(unmade)} to make")
     todo = check([replace(config, code=config.present_code()) for config in unmade])
     others = sum(not before.code.same(now.code) for before, now in zip(unmade, todo, strict=True))
     if others:
@@ -218,7 +218,7 @@ def conclude(runs: dict[Entry, FrozenConfig]) -> None:
 def why(entry: Entry) -> str:
     """Why a run has no result."""
     if entry.state == "running":
-        return "at work in another process"
+        return "running in another process"
     if entry.state == "cancelled":
         return "cancelled"
     if entry.good:

@@ -72,7 +72,7 @@ def plan_command(
     """Say what a sweep would run, take and cost, and what its laws could resolve; trains only a few steps.
 
     Takes the overrides of `isoflop train -m`, ladders too. Times come from short runs of each family on this machine,
-    remembered; what could be resolved comes from imagined studies of this design, fitted as real ones.
+    remembered; what could be resolved comes from simulations of this design, fitted as real ones.
 
     Example:  isoflop plan --price 2.5/h --target-C 1e18 -m family=lstm,transformer ladder=isoflop
 

@@ -111,7 +111,7 @@ def test_every_prefix_of_a_record_is_refused(tmp_path: Path) -> None:
 def test_one_process_at_a_time_writes_in_a_folder(tmp_path: Path) -> None:
     with (
         sole_writer(RunFolder(tmp_path)),
-        pytest.raises(BusyError, match="at work"),
+        pytest.raises(BusyError, match="is working in"),
         sole_writer(RunFolder(tmp_path), 0),
     ):
         pass

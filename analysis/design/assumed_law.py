@@ -5,7 +5,7 @@ A stated law, its parameters, and the scatter of runs about it; losses drawn fro
     truth = Truth.assumed(rows)                                  # a generic one, centred on the design
     truth = Truth.given("E=1.6,A=400,alpha=.31,B=400,beta=.29")
     truth = Truth.fitted(fit(read_runs("runs.csv")))
-    truth.draw(planned(rows, truth.form), np.random.default_rng(0))   # losses (rows,) of one imagined study
+    truth.draw(planned(rows, truth.form), np.random.default_rng(0))   # losses (rows,) of one simulation
 """
 
 from collections.abc import Mapping, Sequence
@@ -130,7 +130,7 @@ class Truth:
         return np.asarray(np.broadcast_to(self.form(*columns, **self.params), len(rows)), dtype=float)
 
     def draw(self, rows: pd.DataFrame, rng: np.random.Generator) -> Array:
-        """Losses (rows,) of one imagined study of planned rows: noise by run and by row, normal in ln L."""
+        """Losses (rows,) of one simulation of planned rows: noise by run and by row, normal in ln L."""
         runs, count = number_runs(rows, None)
         by_run = rng.normal(0, self.noise * np.sqrt(self.shared), count)[runs]
         by_row = rng.normal(0, self.noise * np.sqrt(1 - self.shared), len(rows))

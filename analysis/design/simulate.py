@@ -6,7 +6,7 @@ studies is what the real study should expect; `warnings` names what a design can
     truth = Truth.assumed(rows)                        # rows: N, D, C, run_id of one family's planned runs
     print(resolve(rows, truth, target_C=1e22))
     # L(N, D) = E + A N^-alpha + B D^-beta, assumed: alpha 0.34 and beta 0.37, ...; noise 0.50 %
-    #   36 rows of 36 runs; 30 imagined studies in 4.0 s, fitted by huber(0.001): 30 converged
+    #   36 rows of 36 runs; 30 simulations in 4.0 s, fitted by huber(0.001): 30 converged
     #   alpha  0.34 ± 0.022         sd 0.011     an interval in 30 of 30
     #   L_opt  2.063 ± 1.2 %        sd 0.59 %    an interval in 30 of 30
     #   two families are told apart where alpha differs by 0.043 (95% two-sided, power 80%)
@@ -134,7 +134,7 @@ class Resolution:
     def __str__(self) -> str:
         lines = [f"{self.truth.form.formula}, {self.truth.source}"]
         counts = ", ".join(f"{n} {status}" for status, n in self.statuses.items())
-        done = f"{self.studies} imagined studies in {self.seconds:.1f} s, fitted by {self.loss}: {counts}"
+        done = f"{self.studies} simulations in {self.seconds:.1f} s, fitted by {self.loss}: {counts}"
         lines.append(f"  {self.n_rows} rows of {self.n_runs} runs" + (f"; {done}" if self.studies else ""))
         width = max(map(len, self.quantities), default=0)
         for name, resolved in self.quantities.items():
@@ -183,16 +183,16 @@ def resolve(
     if len(table) < free:
         need = f"{truth.law} has {free} parameters and needs as many rows at the least"
         return replace(base, reason=f"{len(table)} rows are planned: {need}; add runs or choose a smaller law")
-    begun, imagined = time.perf_counter(), list[_Study]()
+    begun, simulations = time.perf_counter(), list[_Study]()
     for i in range(studies):
-        imagined.append(_study(table, truth, target_C, np.random.default_rng([seed, i]), settings))
+        simulations.append(_study(table, truth, target_C, np.random.default_rng([seed, i]), settings))
         if progress is not None:
             progress(i + 1, studies)
         if i + 1 >= FEWEST and time.perf_counter() - begun > seconds:
             break
-    done = replace(base, studies=len(imagined), seconds=time.perf_counter() - begun, reason=_reason(imagined))
-    statuses = dict(Counter(str(s.status) for s in imagined).most_common())
-    return replace(done, statuses=statuses, quantities=_spread(base, imagined))
+    done = replace(base, studies=len(simulations), seconds=time.perf_counter() - begun, reason=_reason(simulations))
+    statuses = dict(Counter(str(s.status) for s in simulations).most_common())
+    return replace(done, statuses=statuses, quantities=_spread(base, simulations))
 
 
 class _Study(NamedTuple):

@@ -39,7 +39,7 @@ def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[None]:
         while not (mine := _locked(file, fcntl.LOCK_EX)) and time.monotonic() < until:
             time.sleep(0.05)
         if not mine or beats_elsewhere(folder):
-            raise BusyError(f"another process is at work in {folder.path}; wait for it or stop it") from None
+            raise BusyError(f"another process is working in {folder.path}; wait for it or stop it") from None
         yield
 
 

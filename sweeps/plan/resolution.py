@@ -105,7 +105,7 @@ def outcome(
 
 
 def simulated(together: pd.DataFrame, truth: Truth, question: Question, seconds: float) -> Resolution:
-    """What imagined studies of a design resolve, remembered."""
+    """What simulations of a design resolve, remembered."""
     design = together.sort_values(["run_id", "N", "D"])[["N", "D"]].to_numpy(float).tolist()
     runs = pd.factorize(together.sort_values(["run_id", "N", "D"])["run_id"])[0].tolist()
     given = [truth.law, dict(truth.params), truth.noise, truth.shared, truth.source, question.target]

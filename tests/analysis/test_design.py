@@ -125,7 +125,7 @@ def test_time_is_kept_and_said() -> None:
     found = resolve(grid(2.5), TRUTH, seconds=0.0, loss="l2", progress=lambda done, total: seen.append((done, total)))
     assert found.studies == 12
     assert seen == [(i + 1, 100) for i in range(12)]
-    assert "12 imagined studies" in str(found)
+    assert "12 simulations" in str(found)
     assert "36 rows of 36 runs" in str(found)
     json.dumps(found.to_json(), allow_nan=False)
     assert set(found.to_frame()["name"]) == {"E", "A", "alpha", "B", "beta", "a", "b"}

@@ -156,7 +156,7 @@ def test_a_cancelled_sweep_leaves_the_queue_and_keeps_its_checkpoints(cluster: d
     wait_until(lambda: sum(steps(path) > 0 for path in tmp_path.glob("*")) == 2, 60)
     cancel = [sys.executable, "-m", "isoflop.cli", "cancel", str(tmp_path)]
     asked = subprocess.run(cancel, env=cluster, capture_output=True, text=True, check=True)
-    assert "2 runs at work and 1 waiting" in asked.stdout + asked.stderr
+    assert "stopping 2 running and 1 queued runs" in asked.stdout + asked.stderr
     wait_until(lambda: not output(cluster, "squeue", "-h"), 20)
     said = ended(sweep)
     assert sweep.returncode == 1, said

@@ -88,7 +88,7 @@ def test_a_cancelled_sweep_ends_and_a_retry_goes_on_to_the_same_bits(
     assert any((entry.folder / "checkpoint.ckpt").exists() for entry in entries(tmp_path))
     again = isoflop("retry", tmp_path, "hydra.launcher.n_jobs=2")
     assert again.returncode == 0, again.stderr
-    assert "0 done or at work, 2 to make" in again.stderr
+    assert "0 done or running, 2 to make" in again.stderr
     assert losses(tmp_path) == losses(undisturbed)
 
 
@@ -97,7 +97,7 @@ def test_retry_takes_only_how_and_not_what(isoflop: Isoflop, undisturbed: Path, 
     assert done.returncode == 2
     assert "family.width=32: retry makes runs as they were frozen" in done.stderr
     assert isoflop("retry", tmp_path).returncode == 2
-    assert "2 done or at work, 0 to make" in isoflop("retry", undisturbed).stderr
+    assert "2 done or running, 0 to make" in isoflop("retry", undisturbed).stderr
 
 
 def test_what_was_frozen_for_other_code_is_refused_and_retry_says_so(
@@ -176,7 +176,7 @@ def test_a_heart_that_beats_on_another_host_keeps_others_out_and_one_that_stoppe
 
     other = threading.Thread(target=beat_on)
     other.start()
-    with pytest.raises(BusyError, match="another process is at work"), lock.sole_writer(folder):
+    with pytest.raises(BusyError, match="another process is working"), lock.sole_writer(folder):
         pass
     ended.set()
     other.join()
