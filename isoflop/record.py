@@ -10,6 +10,7 @@ folders into runs.csv. Knobs are further columns named as the override that sets
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,26 @@ from isoflop.folder import RunFolder
 
 Row = dict[str, Any]
 
-STATUSES = ("ok", "diverged", "failed", "timeout")
+
+class RunStatus(StrEnum):
+    """How a run ended, as its rows say."""
+
+    OK = "ok"
+    """Trained and measured."""
+    DIVERGED = "diverged"
+    """The loss stopped being a number; it would again, so the run is not repeated."""
+    FAILED = "failed"
+    """An error or a lost process; the reason says which. The same command tries again."""
+    TIMEOUT = "timeout"
+    """It exceeded its time limit; the same command tries again."""
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the run need not be made again."""
+        return self in (RunStatus.OK, RunStatus.DIVERGED)
+
+
+STATUSES = tuple(RunStatus)
 # the family's dials, and what tells a run from others of a sweep where a person reads it
 DIALS = ("width", "depth")
 WHO = ("family", *DIALS, "seed")
@@ -134,7 +154,7 @@ def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def has_result(row: Mapping[str, Any]) -> bool:
     """Whether a row's run ended with a result: ok, or diverged, as it would again."""
-    return row["status"] in ("ok", "diverged")
+    return RunStatus(row["status"]).has_result
 
 
 def finished(folder: Path) -> bool:

@@ -123,7 +123,7 @@ def rounding(rows: list[record.Row]) -> list[str]:
 
 def refuse_failure(row: record.Row) -> None:
     """Raise where a run left no result."""
-    if row["status"] in ("failed", "timeout"):
+    if not record.has_result(row):
         raise RunFailedError(f"the run failed: {row['reason']}")
 
 
@@ -153,7 +153,7 @@ def prepare(cfg: DictConfig, folder: Path, here: bool = False) -> bool:
 def summary(row: record.Row) -> str:
     """One line on how a run went."""
     head = " ".join([row["family"], *(f"{key}={row[key]}" for key in record.WHO[1:])])
-    if row["status"] != "ok":
+    if row["status"] != record.RunStatus.OK:
         return f"{row['status']}: {head}: {row['reason']}"
     size = " ".join(f"{name}={row[name]:.3g}".replace("e+0", "e").replace("e+", "e") for name in ("N", "D", "C"))
     unit = row.get("loss_unit") or record.NATS

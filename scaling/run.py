@@ -90,8 +90,8 @@ def status_and_reason(error: Exception) -> tuple[str, str]:
     """The status and reason of a run that an error ended."""
     name, first = type(error).__name__, (str(error).strip().splitlines() or [""])[0]
     if name == "UncompletedJobError":  # submitit's, after the last time limit
-        return "timeout", first
-    return "failed", f"{name}: {first}"
+        return record.RunStatus.TIMEOUT, first
+    return record.RunStatus.FAILED, f"{name}: {first}"
 
 
 def halve_micro_batch(config: FrozenConfig) -> FrozenConfig | None:

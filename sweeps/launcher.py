@@ -226,7 +226,7 @@ def halve_micro_batch(job: Job, code: int | None) -> None:
 def account(entry: Entry, code: int | None, late: str | None) -> None:
     """Leave a row for a run whose process could not, unless a person stopped it."""
     if not entry.files.records.exists() and not entry.files.cancelled:
-        status = "timeout" if late else "failed"
+        status = record.RunStatus.TIMEOUT if late else record.RunStatus.FAILED
         how = describe_exit(code) + (", out of memory perhaps" if code == -signal.SIGKILL else "")
         reason = late or f"the process ended without a record: {how}; see {entry.files.log}"
         with contextlib.suppress(OSError, ValueError):

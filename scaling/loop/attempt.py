@@ -73,7 +73,7 @@ class Attempt:
         run = assemble(self.config)
         marks = [mark for mark in run.marks if mark.value in self.values]
         module = self.build_module(run, [mark.steps for mark in marks])
-        result: dict[str, Any] = {"status": "failed"}
+        result: dict[str, Any] = {"status": record.RunStatus.FAILED}
         logger = open_logger(self.config, self.folder)
         afterwards.callback(close_logger, logger, result)
         deferred = Deferred(signal.SIGUSR1, signal.SIGUSR2)
@@ -87,7 +87,7 @@ class Attempt:
                 result |= fit(trainer, module, checkpoint, deferred)
         finally:
             progress.close()
-            checkpoints.close(keep=result["status"] == "failed")
+            checkpoints.close(keep=result["status"] == record.RunStatus.FAILED)
         rows = self.rows(run, marks, module, trainer, checkpoints.wall_s, dict(result))
         result |= module.results.get(marks[-1].steps, {})
         if run.several:
@@ -145,7 +145,11 @@ class Attempt:
 
         rows = []
         for mark in marks:
-            result = {"status": "ok"} | module.results[mark.steps] if mark.steps in module.results else unreached
+            result = (
+                {"status": record.RunStatus.OK} | module.results[mark.steps]
+                if mark.steps in module.results
+                else unreached
+            )
             share_s = wall_s * mark.steps / module.made  # of all time the share that the steps have
             speed = measure(trainer, mark.C, mark.D, share_s, run.recipe.precision)
             size = rung_of_mark(self.config, mark.value) | run.columns(mark)
@@ -166,14 +170,14 @@ def fit(trainer: "pl.Trainer", module: "ScalingModule", checkpoint: Any, deferre
     try:
         trainer.fit(module, ckpt_path=checkpoint)
     except DivergedError as error:
-        return {"status": "diverged", "reason": str(error)}
+        return {"status": record.RunStatus.DIVERGED, "reason": str(error)}
     except SystemExit as stop:  # Lightning's answer to SIGINT and SIGTERM that we do not handle
         if deferred.handled:  # a scheduler's handler has seen to what comes next
             raise
         raise Stopped(130 if stop.code else 143) from None
     if any(steps not in module.results for steps in module.marks):
         raise RuntimeError(f"training ended at step {module.position} of {module.goal}")
-    return {"status": "ok"}
+    return {"status": record.RunStatus.OK}
 
 
 def _train_rank(attempt: Attempt) -> list[record.Row]:
