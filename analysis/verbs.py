@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from isoflop import files
 from isoflop.analysis import options as o
 from isoflop.errors import FitError, UserError
 from isoflop.exits import run
@@ -284,7 +285,7 @@ def report_command(runs: o.Runs, out: o.Out = Path("report"), claims: o.Claims =
 
 
 def _emit(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, indent=1, allow_nan=False, default=str) + "\n")
+    sys.stdout.write(json.dumps(files.finite(document), indent=1, allow_nan=False, default=str) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 
+from isoflop.errors import UserError
 from isoflop.verbs import VERBS
 
 EXAMPLES = """examples:
@@ -74,6 +75,10 @@ def main() -> None:
     try:
         code = call(sys.argv[1:])
         sys.stdout.flush()
+    except UserError as error:
+        from isoflop.exits import report
+
+        code = report(2, str(error))
     except (BrokenPipeError, SystemExit) as error:
         # the reader has seen enough, as in `| head`; Typer and rich say so by an exit of their own
         if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):

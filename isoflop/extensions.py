@@ -127,11 +127,6 @@ def get(name: str) -> Extension:
     raise UserError(f"the extension {name} is not declared; run the same with {ENVIRONMENT}=FOLDER/{name}")
 
 
-def root_of(name: str) -> Path:
-    """The folder of a declared extension."""
-    return get(name).root
-
-
 def conf_of(name: str) -> Path:
     """The folder of the yamls of a declared extension."""
     return get(name).conf

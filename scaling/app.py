@@ -27,6 +27,7 @@ from isoflop.scaling import help, limits
 from isoflop.scaling.config import resume
 from isoflop.scaling.config.columns import rounded
 from isoflop.scaling.config.frozen import FrozenConfig, freeze, register_resolvers, resolve, rung
+from isoflop.scaling.process.lock import held
 from isoflop.scaling.run import run_one
 from isoflop.wording import gigabytes, short, version
 
@@ -70,12 +71,14 @@ def objective(row: record.Row) -> float:
 
 def single(cfg: DictConfig, folder: Path) -> None:
     """Make one run in this process, unless it is there; what cannot be run leaves nothing behind."""
+    new = not RunFolder(folder).config.exists()
     try:
         if not prepare(cfg, folder, here=True):
             return
         rows = run_one(folder, bar=sys.stderr.isatty())
     except UserError:
-        leave_nothing(folder)
+        if new and not held(RunFolder(folder)):
+            leave_nothing(folder)
         raise
     print(
         "\n".join([*map(summary, rows), *rounding(rows), *spent(folder), str(RunFolder(folder).records)]),
@@ -107,7 +110,8 @@ def spent(folder: Path) -> list[str]:
     total = RunFolder(folder).read_spent()
     if not total:
         return []
-    less = f"{total['C_separate'] / total['C']:.2f}× fewer than separate runs"
+    ratio = total["C_separate"] / total["C"]
+    less = f"{ratio:.2f}× fewer than separate runs" if ratio >= 1 else f"{1 / ratio:.2f} times those of separate runs"
     return [f"{total['marks']} marks on one trunk: {total['C']:.3g} FLOPs spent, {less}"]
 
 
@@ -189,7 +193,7 @@ def main(arguments: list[str]) -> int:
 
 def modes(arguments: list[str]) -> list[str]:
     """The command line as Hydra takes it: -m for a ladder too; none where the config is only shown."""
-    shows = any(a.startswith(("--cfg", "-c", "--info", "-i", "--hydra-help")) for a in arguments)
+    shows = any(a.partition("=")[0] in ("--cfg", "-c", "--info", "-i", "--hydra-help") for a in arguments)
     several = {"-m", "--multirun"} & {*arguments} or any(a.lstrip("+").startswith("ladder=") for a in arguments)
     # a grid is composed by the sweeper; what is only shown is composed as a single run
     rest = [a for a in arguments if a not in ("-m", "--multirun")]

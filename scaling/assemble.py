@@ -109,7 +109,7 @@ class Assembled:
 def build(config: FrozenConfig, group: str, knobs: Knobs | None = None) -> Any:
     """Build one choice of the config by its class and these knobs; UserError where they do not fit."""
     name, target = config.names.of(group), config.target(group)
-    choices.importable(config.extensions)
+    choices.importable()
     try:
         built_from = get_class(target)
     except (ImportError, ValueError) as error:

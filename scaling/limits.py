@@ -7,6 +7,7 @@ refuse_size(plan, trainer, available)         # by what estimate.plan says of th
 """
 
 import os
+import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,8 +18,6 @@ from isoflop.errors import UserError
 from isoflop.scaling.config.frozen import RunPlan, Trainer
 from isoflop.wording import gigabytes
 
-# a torch.Generator takes a seed of 64 bits, signed
-LARGEST_SEED = 2**63 - 1
 # parameters of a body of width² · depth, the least that a family with a square map in each layer has. With gradients
 # and two moments, 16 bytes each, that is a petabyte, which no machine holds
 MOST_PARAMETERS = 1e15 / 16
@@ -78,9 +77,6 @@ def overrides(arguments: Sequence[str]) -> Iterator[str]:
 
 def refuse_values(cfg: DictConfig) -> None:
     """Refuse a composed config for what can be told without torch, wherever the run is to be made."""
-    seed = cfg.get("seed")
-    if isinstance(seed, int) and seed > LARGEST_SEED:
-        raise UserError(f"seed={seed} is not a whole number from 0 to 2^63 - 1")
     width, depth = (whole(cfg, f"family.{dial}") for dial in ("width", "depth"))
     if width**2 * depth > MOST_PARAMETERS:
         size = f"at least {width**2 * depth:.2g} parameters"
@@ -99,6 +95,8 @@ def whole(cfg: DictConfig, key: str) -> float:
 def refuse_place(trainer: Trainer) -> None:
     """Refuse a placement that this machine does not have, before torch is imported."""
     accelerator, devices = trainer.accelerator, trainer.devices
+    if accelerator == "mps" and platform.system() != "Darwin":
+        raise UserError("trainer.accelerator=mps needs a Mac; leave it out, or give cpu")
     if accelerator == "gpu" and not has_gpu():
         raise UserError("trainer.accelerator=gpu, but this machine shows no GPU; leave it out, or give cpu")
     most = max(2, cores())  # two ranks can be tried anywhere

@@ -1,14 +1,16 @@
 """The command line: its verbs, its exit codes, one useful sentence for a mistake, a start without heavy imports."""
 
 import errno
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import Isoflop
+from conftest import TINY, Isoflop
 
 from isoflop.exits import translate
 
@@ -55,7 +57,8 @@ MISTAKES = [
     ("claims=H1", ["claims are not part of a run", "isoflop judge"]),
     ("--nonsense", ["--nonsense is not an option of train", "--multirun"]),
     ("--shell-completion query=bash", ["isoflop --completion bash"]),
-    ("seed=12345678901234567890123", ["is not a whole number from 0 to 2^63 - 1"]),
+    ("seed=12345678901234567890123", ["is not a whole number from 0 to 2^42"]),
+    ("seed=100000000000000", ["seed=100000000000000 is not a whole number from 0 to 2^42"]),
     ("family.width=1e12", ["family.width=1e+12 and family.depth=2 make at least 2e+24 parameters"]),
     ("family.width=1000000", ["parameters take at least", "TB to train, and there are"]),
     ("budget.D=1e30", ["FLOPs in", "years here; give a smaller budget"]),
@@ -156,9 +159,14 @@ def test_a_launcher_that_cannot_be_built_is_one_sentence(isoflop: Isoflop, tmp_p
     assert "Traceback" not in done.stderr
 
 
-def test_slurm_is_refused_where_there_is_none(isoflop: Isoflop, tmp_path: Path) -> None:
+def test_slurm_is_refused_where_there_is_none(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    done = isoflop("train", "-m", "budget.D=1e3", "hydra/launcher=slurm", f"out={tmp_path}/runs")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").symlink_to(shutil.which("git") or "git")
+    env = os.environ | {"PATH": str(tmp_path / "bin")}  # without srun, which this machine may have
+    words = ["train", "-m", "budget.D=1e3", "hydra/launcher=slurm", f"out={tmp_path}/runs"]
+    command = [sys.executable, "-m", "isoflop.cli", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 2, done.stderr
     assert "hydra/launcher=slurm needs Slurm's srun and sbatch" in done.stderr
     assert not list(tmp_path.glob("runs/*/frozen.json"))
@@ -265,3 +273,28 @@ def test_composing_and_planning_import_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_refused_command_leaves_a_run_of_another_command_alone(isoflop: Isoflop, tmp_path: Path) -> None:
+    run = ["train", "family=mlp", "family.width=8", "family.depth=1", "budget.D=2e3", *TINY, f"out={tmp_path}"]
+    assert isoflop(*run).returncode == 0
+    (folder,) = tmp_path.iterdir()
+    (folder / "records.json").unlink()  # as it is while the run is under way
+    refused = isoflop(*run, "trainer.devices=999", "trainer.accelerator=cpu")
+    assert refused.returncode == 2
+    assert (folder / "frozen.json").exists()
+
+
+def test_a_group_without_a_name_is_null_in_json(isoflop: Isoflop, tmp_path: Path) -> None:
+    rows = "".join(f"{family},{n},{2 + 10 * n**-0.3}\n" for family in ("a", "") for n in (1e3, 1e4, 1e5, 1e6))
+    (tmp_path / "runs.csv").write_text(f"family,N,L\n{rows}")
+    law = ["--law", "power_offset(N)", "--by", "family", "--interval", "none", "--json"]
+    done = isoflop("fit", tmp_path / "runs.csv", *law)
+    assert done.returncode == 0, done.stderr
+    assert [fit["by"]["family"] for fit in json.loads(done.stdout)["fits"]] == ["a", None]
+
+
+def test_completion_for_another_shell_is_one_sentence(isoflop: Isoflop) -> None:
+    done = isoflop("--completion", "tcsh")
+    assert done.returncode == 2
+    assert "give one of bash, zsh, fish" in sentence(done)

@@ -365,7 +365,9 @@ def there(props: Props, monkeypatch: pytest.MonkeyPatch) -> Iterator[Props]:
         registry.update(entries)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*does not have many workers", "ignore:.*`configure_")
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore:.*does not have many workers", "ignore:.*`srun` command", "ignore:.*`configure_"
+)
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs(name: str, there: Props) -> None:
     code, module = EXAMPLES[name], vars(importlib.import_module(name))

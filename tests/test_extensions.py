@@ -109,7 +109,7 @@ def test_what_is_declared_relative_is_found_from_anywhere(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     extensions.declare("lab_g")
     monkeypatch.chdir("/")
-    assert extensions.root_of("lab_g") == root
+    assert extensions.get("lab_g").root == root
 
 
 def test_what_cannot_be_an_extension_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

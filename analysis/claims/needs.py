@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from isoflop.analysis.claims.declare import suggest
-from isoflop.analysis.tables.replicates import CELL, level_index
+from isoflop.analysis.tables.replicates import level_index, seeds_by_level
 from isoflop.analysis.tables.rows import usable
 from isoflop.errors import UserError
 
@@ -116,10 +116,7 @@ def _lacks_seeds(rows: pd.DataFrame, seeds: tuple[int, str, int] | None) -> str:
     if seeds is None:
         return ""
     count, axis, wanted = seeds
-    key = [c for c in CELL if c in rows]
-    unit = "seed" if "seed" in rows else key[0]
-    cells = rows.assign(_level=level_index(rows[axis])).groupby([*key, "_level"], dropna=False)[unit].nunique()
-    best = cells.groupby("_level").max().sort_values(ascending=False)
+    best = seeds_by_level(rows, axis)
     full = int((best >= count).sum())
     if full >= wanted:
         return ""

@@ -6,7 +6,7 @@ makes the objective worse than noise would: the profile is not flat. The scale o
 with which objective / kappa acts as a log-likelihood (after Huber and Ronchetti, Robust Statistics, 2009), inflated
 where the rows of a run move together.
 
-    status, reason = judge_fit(problem, u, noise_scale(problem, u, runs), solution, dof=235)
+    judge_fit(problem, u, noise_scale(problem, u, runs), solution, dof=235).status.value     # 'converged'
 """
 
 import itertools
@@ -85,6 +85,16 @@ def judge_fit(problem: Problem, u: Array, kappa: float, solution: Solution, dof:
     return Standing(status, "; ".join([*sentences, *disagree, *bound]), flat, alternatives)
 
 
+def still_allowed(problem: Problem, u: Array, places: Array, kappa: float, dof: int) -> Array:
+    """Those of the places (k, free) that noise allows on these rows too, of which a part was judged."""
+    from scipy.special import fdtri
+
+    rise = np.array([expand(problem, x[None], None).f[0] for x in (*places, u)])
+    rise = rise[:-1] - rise[-1]
+    allowed: Array = places[2 * rise / kappa < float(fdtri(1, max(dof, 1), 0.95))]
+    return allowed
+
+
 def runs_needed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
     """The fewest runs that give an interval: two more than the parameters that only differences between runs can tell.
 
@@ -144,6 +154,8 @@ def locked(one: str, other: str, x: Array, y: Array) -> str:
     slope = float(around @ log_y / (around @ around))
     if abs(slope) < LEAST_SLOPE or np.ptp(log_y - slope * log_x) > np.log1p(SAME_LEVEL):
         return ""
+    if np.ptp(log_y + log_x) <= np.log1p(SAME_LEVEL):
+        return f"{one} {other} is the same in every row: add a second budget"
     if np.ptp(log_y - log_x) <= np.log1p(SAME_LEVEL):
         return f"{other} is {float(np.exp((log_y - log_x).mean())):.2g} {one} in every row: add runs at a second ratio"
     return f"{other} follows {one}^{slope:.2g} in every row: add runs that vary {other} at the same {one}"

@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from isoflop.analysis.fitting.diagnose import Standing, at_optimum, judge_fit, runs_needed, spans
+import numpy as np
+
+from isoflop.analysis.fitting.diagnose import Standing, at_optimum, judge_fit, runs_needed, spans, still_allowed
 from isoflop.analysis.fitting.groups import Group, Groups
 from isoflop.analysis.fitting.optimum import Optimum
 from isoflop.analysis.fitting.result import Fit, Starts
@@ -24,7 +26,7 @@ from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.intervals.mixed_model import mixed
-from isoflop.analysis.intervals.profile import derived_intervals, leans_on, profile_intervals
+from isoflop.analysis.intervals.profile import derived_intervals, leans_on, noise_scale, profile_intervals
 from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded, jackknife, shortcuts
 from isoflop.analysis.intervals.scatter import scatter
 from isoflop.analysis.laws.catalogue import Law
@@ -33,7 +35,7 @@ from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.tables.rows import Prepared
 
 # why a number has no interval, whatever the resamples say
-UNIDENTIFIED = "the data do not identify it"
+UNIDENTIFIED = "the data do not determine them"
 
 
 class Variation(NamedTuple):
@@ -70,6 +72,9 @@ def fit_together(groups: Groups, settings: Settings) -> list[Fit]:
     notes = [*settings.notes, *groups.notes(ended, alone)]
     if part is not rows:
         problem, u = on_all_rows(problem, u, rows)
+        places = np.clip(standing.alternatives + (u - ended.u), *problem.box)  # the optimum has moved with them
+        places = still_allowed(problem, u, places, noise_scale(problem, u, rows.runs), rows.n_runs - len(u))
+        standing = standing._replace(alternatives=places)
         notes.append(f"starts and status on {len(part.target)} of the {len(rows.target)} rows, values on all")
     problem, u = polish(problem, u)
     solved = Solved(ended, standing, problem, u, vary(problem, u, rows, settings), notes)
@@ -96,6 +101,9 @@ def _fit_of(
     derived, notes = {}, [*group.rows.notes, *spans(problem), *solved.notes, *solved.variation.notes]
     if solved.variation.method == "profile" and not groups.share:
         derived = derived_intervals(problem, optimum.u, settings.level)
+        for name in derived:
+            if leans_on(problem, optimum.u, name, solved.standing.flat):
+                derived[name], why[name] = Estimate(derived[name].value), UNIDENTIFIED
     else:
         if solved.variation.method == "profile":
             notes.append("derived quantities have no profile interval where parameters are shared")

@@ -163,10 +163,9 @@ def _csv(path: Path) -> pd.DataFrame:
 
 def _check_separator(path: Path) -> None:
     """UserError where the header has no comma and another separator: numbers there may have decimal commas too."""
-    with path.open(encoding="utf-8-sig") as file:
-        header = file.readline()
+    header, *more = pd.read_csv(path, index_col=False, nrows=0).columns
     for sign, name in ((";", "semicolons"), ("\t", "tabs")):
-        if sign in header and "," not in header:
+        if sign in header and not more:
             raise UserError(
                 f"{path} has {name} between its fields; save it with commas between fields and points in numbers"
             )

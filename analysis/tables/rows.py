@@ -87,20 +87,6 @@ def no_rows(runs: pd.DataFrame, excluded: Sequence[tuple[str, int]]) -> str:
     return f"{_source(runs)} has no rows to fit{f' (left out {left})' if left else '; it is empty'}"
 
 
-def numeric(runs: pd.DataFrame, columns: Sequence[str] = ("N", "D", "C", "L")) -> pd.DataFrame:
-    """The table with these columns, as far as it has them, as numbers.
-
-    FitError where no row can be used, or where a usable row has a value that is no number above 0; blanks may stay.
-    """
-    rows, excluded = split_usable(runs)
-    if rows.empty:
-        raise FitError(no_rows(runs, excluded))
-    present = [c for c in columns if c in runs]
-    for name in present:
-        _positive(rows[rows[name].notna()], name)
-    return runs.assign(**{name: pd.to_numeric(runs[name], errors="coerce") for name in present})
-
-
 def finished(runs: pd.DataFrame) -> NDArray[np.bool_]:
     """Whether each row is of a run that left a result, (rows,): its status is ok, or blank as in a foreign table."""
     if "status" not in runs:

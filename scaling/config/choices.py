@@ -53,12 +53,13 @@ def target(group: str, name: str, extensions: Sequence[str] = (), frozen: str | 
 
     UserError where it belongs to one of these extensions, and that is not declared.
     """
-    if frozen and frozen.startswith(ROOMS):
+    if frozen and frozen.startswith(ROOMS) and _is_there(frozen.rpartition(".")[0]):
         return frozen
     for extension in extensions:
         if frozen and frozen.startswith(f"{extension}."):
             importable([get(extension).name])
-            return frozen
+            if _is_there(frozen.rpartition(".")[0]):
+                return frozen
     return _target(group, name, tuple(extensions))
 
 

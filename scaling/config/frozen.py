@@ -29,6 +29,8 @@ GROUPS = ("family", "data", "recipe", "budget", "trainer", "logger", "names")
 # what places a run in its ladder, whether or not it was overridden
 PLACE = (*(f"family.{dial}" for dial in DIALS), "data.size")
 
+# times a million plus the step it still fits the 64 bits of a torch.Generator (loop/module.py, data/base.py)
+LARGEST_SEED = 2**42
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 STRATEGIES = ("ddp", "fsdp")
 
@@ -169,6 +171,8 @@ class FrozenConfig:
 
     def __post_init__(self) -> None:
         whole_number("seed", self.seed, 0)
+        if self.seed > LARGEST_SEED:
+            raise UserError(f"seed={self.seed} is not a whole number from 0 to 2^42")
         for name in ("redo_other_code", "round_up"):
             if not isinstance(value := getattr(self, name), bool):
                 raise UserError(f"{name}={value!r} is neither true nor false")
@@ -304,7 +308,8 @@ def container(node: Any) -> Any:
 
 
 def folder_name(cfg: DictConfig) -> str:
-    """The name of a composed run's folder."""
+    """The name of a composed run's folder; UserError where a group is not one."""
+    check(cfg, ())
     parts = (*identity.SCIENCE, "names")
     return identity.name_in(Path(str(cfg.out)), {key: whole_as_int(container(cfg[key])) for key in parts})[0]
 

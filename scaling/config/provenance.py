@@ -89,13 +89,16 @@ def tree() -> dict[str, str]:
 @lru_cache(maxsize=256)
 def _sources(classes: tuple[str, ...], extensions: tuple[str, ...]) -> str:
     modules = [name.rpartition(".")[0] for name in classes]
-    used = _used(tuple(module for module in modules if module.startswith(f"{PACKAGE}.")))
-    parts = [(name, digest) for name, digest in tree().items() if name.split("/")[0] not in CHOSEN or name in used]
     choices.importable()
-    own = [name for name in extensions if any(module.startswith(f"{name}.") for module in modules)]
+    own = [name for name in extensions if any(f"{module}.".startswith(f"{name}.") for module in modules)]
     files = [path for name in own for path in get(name).files()]
     files += [_file(module) for module in modules if not module.startswith(f"{PACKAGE}.")]
-    parts += [(path.name, _hash(path)) for path in dict.fromkeys(files)]
+    files = list(dict.fromkeys(files))
+    always = [ROOM / name for name in tree() if name.split("/")[0] not in CHOSEN]
+    imported = [module for path in (*always, *files) for module in IMPORT.findall(path.read_text(encoding="utf-8"))]
+    used = _used((*(module for module in modules if module.startswith(f"{PACKAGE}.")), *imported))
+    parts = [(name, digest) for name, digest in tree().items() if name.split("/")[0] not in CHOSEN or name in used]
+    parts += [(path.name, _hash(path)) for path in files]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 

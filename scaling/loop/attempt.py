@@ -90,7 +90,7 @@ class Attempt:
             checkpoints.close(keep=result["status"] == record.RunStatus.FAILED)
         rows = self.rows(run, marks, module, trainer, checkpoints.wall_s, dict(result))
         result |= module.results.get(marks[-1].steps, {})
-        if run.several:
+        if run.several and trainer.is_global_zero:
             self.account(run, module.made, resumed=checkpoint is not None)
         return rows
 

@@ -90,7 +90,7 @@ class Checkpoints(pl.Callback):
             if (problem := self.problem_of(path, module)) is None:
                 return path
             logging.getLogger(__name__).warning("%s %s: the run begins again", path.name, problem)
-            path.unlink()
+            path.unlink(missing_ok=True)  # every rank looks
         return None
 
     def problem_of(self, path: Path, module: ScalingModule) -> str | None:

@@ -38,7 +38,7 @@ def cache() -> Path:
     """The folder of what is remembered for this code."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     root, content = Path(frozen.__file__).parents[1], sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted([*root.rglob("*.py"), *(root.parent / "analysis").rglob("*.py")]):
         content.update(path.read_bytes())
     return home / "isoflop" / content.hexdigest()[:12]
 
@@ -61,7 +61,7 @@ def shape(config: FrozenConfig) -> str:
     """Hash of what a run's cost follows from: its sources, and all of it but its seed."""
     data = config.to_json()
     parts = (*identity.CHOICES, "budget", "trainer", "names")
-    return identity.digest([gpus(), config.code.sources, *(data[part] for part in parts)])[:16]
+    return identity.digest([gpus(), config.code.sources, config.round_up, *(data[part] for part in parts)])[:16]
 
 
 def describe(

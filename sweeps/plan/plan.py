@@ -136,7 +136,9 @@ def composed(overrides: list[str]) -> Grid:
     if any(o.lstrip("+").startswith("hydra/sweeper=") for o in overrides):
         raise UserError("a plan is of a grid; leave hydra/sweeper= out")
     key = identity.digest([overrides, yamls(overrides), platform.python_version(), os.getcwd()])[:16]
-    if known := costs.remembered("grid.json").get(key):
+    known = costs.remembered("grid.json").get(key)
+    # a missing run may have a folder named by the earlier rule by now (config/identity.py)
+    if known and same_names(Path(known["out"]), [config["run_id"] for config in known["configs"]]):
         before = (FrozenConfig.from_json(config) for config in known["configs"])
         configs = [replace(config, code=config.present_code()) for config in before]
         return Grid(known["out"], known["launcher"], configs)
@@ -156,6 +158,11 @@ def composed(overrides: list[str]) -> Grid:
     with contextlib.suppress(OSError):  # the last alone is kept: it is large
         files.write_json(costs.cache() / "grid.json", {key: data})
     return grid
+
+
+def same_names(out: Path, names: list[str]) -> bool:
+    """Whether the runs of a folder are called now as they were when these names were given."""
+    return not out.is_dir() or all((out / name).is_dir() for name in names)
 
 
 def yamls(overrides: Sequence[str]) -> str:

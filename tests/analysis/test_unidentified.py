@@ -79,3 +79,21 @@ def test_a_grid_keeps_its_intervals() -> None:
     answer = fit(runs, "chinchilla", resamples=200)
     assert answer.status == "converged"
     assert all(e.low is not None and e.high is not None for e in answer.params.values())
+
+
+def test_a_profile_interval_leans_on_nothing_flat_either() -> None:
+    answer = fit(simulated("two sizes", 0), "chinchilla", interval="profile")
+    assert answer.status == "not_identified"
+    assert all(answer.derived[name].low is None and answer.derived[name].high is None for name in ("a", "b"))
+
+
+def test_a_large_table_keeps_its_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    # starts and status are worked out on a part, whose own optimum lies outside the intervals of all rows
+    monkeypatch.setattr("isoflop.analysis.fitting.pipeline.MOST_ROWS", 200)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        N, D = np.exp(rng.uniform(np.log(1e7), np.log(3e9), 6000)), np.exp(rng.uniform(np.log(1e9), np.log(3e11), 6000))
+        runs = pd.DataFrame({"N": N, "D": D, "L": loss(N, D) * np.exp(0.01 * rng.standard_normal(6000))})
+        answer = fit(runs, "chinchilla", loss="l2", interval="jackknife")
+        assert answer.status == "converged"
+        assert all(e.low is not None and e.high is not None for e in answer.params.values())
