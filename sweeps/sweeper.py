@@ -116,7 +116,8 @@ def rounding_note(configs: list[FrozenConfig]) -> str:
     rounded = [config.plan.rounded for config in configs if config.plan and config.plan.rounded > NOTED]
     if not rounded:
         return ""
-    return f"{len(rounded)} of them are rounded up to whole steps, at most to {max(rounded):.2f} times their budget"
+    verb = "is" if len(rounded) == 1 else "are"
+    return f"{len(rounded)} of them {verb} rounded up to whole steps, at most to {max(rounded):.2f} times their budget"
 
 
 def missing_marks(entry: Entry, config: FrozenConfig) -> list[float]:
