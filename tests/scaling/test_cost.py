@@ -100,7 +100,7 @@ def test_the_transformers_flops_are_kaplans_count() -> None:
     made = family("transformer", width=64, depth=3)
     cost, T = count(made, TOKENS), TOKENS.seq_len
     multiplied = cost.N - (2 * 3 + 1) * 64  # the norms' gains do not multiply in matrix products
-    # forward per token: two per parameter, 4 T width per layer for full attention (science.md, section 3)
+    # forward per token: two per parameter, 4 T width per layer for full attention
     assert cost.flops_per_target == pytest.approx(3 * (2 * multiplied + 4 * 3 * T * 64), rel=1e-9)
     assert cost.attention_per_target == pytest.approx(3 * 4 * 3 * T * 64, rel=1e-9)
 
