@@ -75,6 +75,11 @@ Quantities = Annotated[
 Out = Annotated[Path, _option("Folder of the report", "--out", "-o")]
 LawName = Annotated[str, _argument("law", shown=True)]
 At = Annotated[str, _argument("at")]
+Points = Annotated[
+    Path | None,
+    _option("Instead: a table of points, with the columns of the law, and the target where known", shown=False),
+]
+PointsOut = Annotated[Path | None, _option("With --points: the table to write", "--out", "-o", shown=False)]
 Band = Annotated[float, _argument("band", shown=True)]
 Laws = Annotated[str, _argument("laws", shown=True)]
 TargetC = Annotated[str, _option(ARGUMENTS["target"], "--target-C", shown=False)]
@@ -94,6 +99,20 @@ def table(path: Path, columns: str = "", where: str = "", run: str = "") -> "pd.
     if selected.empty:
         raise UserError(f"--where {where!r} keeps none of the {len(runs)} rows of {path}; loosen it")
     return selected
+
+
+def points(path: Path, columns: str, target: str) -> "pd.DataFrame":
+    """A table of points to predict at, under our names; the target may be missing."""
+    from isoflop.analysis.tables.read import read_runs
+
+    mapping = pairs(columns)
+    try:
+        return read_runs(path, columns=mapping)
+    except UserError:
+        if target not in mapping:
+            raise
+        del mapping[target]
+        return read_runs(path, columns=mapping)
 
 
 def names(text: str) -> list[str]:

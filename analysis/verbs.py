@@ -141,7 +141,9 @@ def _each_group(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) 
 @app.command("predict")
 def predict_command(
     runs: o.Runs,
-    at: o.At,
+    at: o.At = "",
+    points: o.Points = None,
+    out: o.PointsOut = None,
     law: o.LawName = "chinchilla",
     target: o.Target = "",
     by: o.By = "",
@@ -164,14 +166,21 @@ def predict_command(
     `isoflop predict runs.csv --at N=1e9,D=2e10` - the loss of one run
 
     `isoflop predict runs.csv --at C=1e21,N=1e9` - and what that size costs above the best one
+
+    `isoflop predict small.csv --points large.csv -o predictions.csv` - every row of a table, scored where L is known
     """
     from isoflop.analysis.fitting.fit import fit_groups
     from isoflop.analysis.testing.predict import as_text, check_place, predict, to_json
 
+    if bool(at) == bool(points):
+        raise UserError("give --at for one place, as in --at C=1e21, or --points for a table of them")
     check_place(place := o.place(at), level)
     options: dict[str, Any] = {"loss": loss, "delta": delta, "run": run or None, "weights": weights}
     options |= {"pin": o.pins(pin), "prior": o.priors(prior), "share": o.names(share)}
     fits = fit_groups(o.table(runs, columns, where, run), o.law(law, target), by=o.names(by), **options)
+    if points is not None:
+        places = o.points(points, columns, fits[0].law.target)
+        return _predict_points(fits, places, o.names(by), level, out, as_json)
     predictions = [(fit, predict(fit, place, level)) for fit in fits if fit.objective is not None]
     if as_json:
         rows = [to_json(fit, prediction) for fit, prediction in predictions]
@@ -182,6 +191,24 @@ def predict_command(
         if fit.objective is None:
             typer.echo(f"isoflop: not fitted {fit.by or ''}: {fit.reason}", err=True)
     if not predictions:
+        raise typer.Exit(1)
+
+
+def _predict_points(fits: Any, points: Any, by: list[str], level: float, out: Path | None, as_json: bool) -> None:
+    """Write a table of predictions, or print it, and say how good they were where the target is known."""
+    from isoflop.analysis.testing.points import predict_points, score
+
+    table = predict_points(fits, points, by, level)
+    result = score(table, fits[0].law.target, level)
+    if out is not None:
+        files.write_text(out, table.to_csv(index=False))
+    if as_json:
+        rows = table.to_dict("records")
+        _emit({"law": fits[0].law.name, "level": level, "predictions": rows, "score": result and vars(result)})
+    else:
+        typer.echo(f"{out}: {len(table)} rows" if out else table.to_string(index=False))
+        typer.echo(str(result) if result else f"no row has {fits[0].law.target} to compare with", err=out is None)
+    if table["value"].isna().all():
         raise typer.Exit(1)
 
 

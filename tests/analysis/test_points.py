@@ -1,0 +1,81 @@
+"""A table of points in, the same rows with predictions out; scored where the outcome is known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Isoflop
+
+from isoflop import FitError, fit_groups
+from isoflop.analysis.testing.points import predict_points, score
+
+
+def runs(seed: int = 0) -> pd.DataFrame:
+    """Two families on a grid, from known laws with .3 % noise."""
+    rng = np.random.default_rng(seed)
+    N, D = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e6, 1e9, 6), np.geomspace(1e8, 1e11, 6)))
+    tables = []
+    for family, E in (("a", 1.5), ("b", 1.8)):
+        L = (E + 400 * N**-0.34 + 900 * D**-0.33) * np.exp(0.003 * rng.standard_normal(len(N)))
+        tables.append(pd.DataFrame({"family": family, "N": N, "D": D, "L": L}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_every_point_is_predicted_by_the_law_of_its_group() -> None:
+    fits = fit_groups(runs(), "chinchilla", by=["family"])
+    points = pd.DataFrame({"family": ["b", "a", "c", "a"], "N": [2e9, 2e9, 2e9, -1.0], "D": 2e11})
+    table = predict_points(fits, points, by=["family"])
+    assert list(table["family"]) == ["b", "a", "c", "a"]
+    assert table["value"][0] == pytest.approx(1.8 + 400 * 2e9**-0.34 + 900 * 2e11**-0.33, rel=0.01)
+    assert table["value"][1] == pytest.approx(1.5 + 400 * 2e9**-0.34 + 900 * 2e11**-0.33, rel=0.01)
+    assert (table["low"][:2] < table["value"][:2]).all()
+    assert np.isnan(table["value"][2])
+    assert table["reason"][2] == "no runs of this group were fitted"
+    assert np.isnan(table["value"][3])
+    assert table["reason"][3] == "N, D must be numbers above 0"
+
+
+def test_a_missing_column_is_one_sentence() -> None:
+    fits = fit_groups(runs(), "chinchilla", by=["family"], interval="none")
+    with pytest.raises(FitError, match="predicts from N, D, family; there is no D"):
+        predict_points(fits, pd.DataFrame({"family": ["a"], "N": [1e9]}), by=["family"])
+
+
+def test_the_score_is_that_of_the_points_whose_outcome_is_known() -> None:
+    table = pd.DataFrame({"L": [2.0, 2.0, np.nan], "value": [2.0, 2.0 * np.e**0.02, 3.0], "low": 1.9, "high": 2.01})
+    result = score(table, "L", 0.9)
+    assert result is not None
+    assert (result.rows, result.banded, result.coverage) == (2, 2, 1.0)
+    assert result.rmsle == pytest.approx(0.02 / 2**0.5)
+    assert score(table.drop(columns="L"), "L", 0.9) is None
+
+
+def test_predict_writes_the_table_and_says_how_good_it_was(isoflop: Isoflop, tmp_path: Path) -> None:
+    table = runs().rename(columns={"L": "loss"})
+    small = table["N"] < 5e8
+    table[small].to_csv(tmp_path / "small.csv", index=False)
+    table[~small].to_csv(tmp_path / "large.csv", index=False)
+    table[~small].drop(columns="loss").to_csv(tmp_path / "unknown.csv", index=False)
+    options = ["--columns", "L=loss", "--by", "family"]
+    out = tmp_path / "predictions.csv"
+    done = isoflop("predict", tmp_path / "small.csv", "--points", tmp_path / "large.csv", *options, "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert "RMSLE" in done.stdout
+    predictions = pd.read_csv(out)
+    assert len(predictions) == (~small).sum()
+    assert np.abs(np.log(predictions["value"] / predictions["loss"])).max() < 0.03
+    blind = isoflop("predict", tmp_path / "small.csv", "--points", tmp_path / "unknown.csv", *options, "--json")
+    assert blind.returncode == 0, blind.stderr
+    document = json.loads(blind.stdout)
+    assert document["score"] is None
+    assert document["predictions"][0]["value"] == pytest.approx(predictions["value"][0])
+
+
+def test_one_place_or_a_table_of_them(isoflop: Isoflop, tmp_path: Path) -> None:
+    runs().to_csv(tmp_path / "runs.csv", index=False)
+    for options in ([], ["--at", "C=1e21", "--points", tmp_path / "runs.csv"]):
+        done = isoflop("predict", tmp_path / "runs.csv", *options)
+        assert done.returncode == 2
+        assert "give --at for one place" in done.stderr
