@@ -1,8 +1,7 @@
 """Predictions at a table of points, and how good they were where the outcome is known.
 
-fits = fit_groups(runs, "chinchilla", by=["family"])
-table = predict_points(fits, points, by=["family"])     # the same rows with value, low, high, status, reason
-print(score(table, "L", level=0.9))                     # RMSLE and coverage
+table = predict_points([fit(rows, "chinchilla")], rows)     # the same rows with value, low, high, status, reason
+print(score(table, "L", level=0.9))                         # RMSLE and coverage
 """
 
 from collections.abc import Sequence
