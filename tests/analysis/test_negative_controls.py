@@ -29,9 +29,9 @@ def test_two_names_for_one_generator_are_seldom_called_different() -> None:
     strict = replace(MATCHED, region=replace(MATCHED.region, tolerance=0.0))
     found = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), bare).verdict for s in range(200)]
     assert found.count("supported") <= 16
-    ruled = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), strict).verdict for s in range(30)]
+    ruled = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), strict).verdict for s in range(50)]
     assert ruled.count("supported") == 0
-    assert ruled.count("refuted") >= 27  # and the twins are found to be equivalent
+    assert ruled.count("refuted") >= 45  # and the twins are found to be equivalent
 
 
 @pytest.mark.slow
@@ -39,10 +39,10 @@ def test_three_names_for_one_generator_are_corrected_for_three_looks() -> None:
     bare = replace(MATCHED, region=replace(MATCHED.region, tolerance=0.0, or_seed_sd=0.0))
     triplets = TWINS | {"c": TRUTH["lstm"]}
     found = 0
-    for s in range(40):
+    for s in range(60):
         verdict = judge_claim(demo_study(["a", "b", "c"], truth=triplets, seed=s, failures=False), bare)
         found += verdict.verdict == "supported"
-    assert found <= 4  # 2 expected at 5 %
+    assert found <= 7  # 3 expected at 5 %
 
 
 def test_families_that_differ_are_told_apart() -> None:
