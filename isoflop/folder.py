@@ -3,21 +3,23 @@
     folder = RunFolder(Path("runs/0f3a9c2b7d11"))
     folder.read_heartbeat().get("step")
 
-A run's folder holds `frozen.json` from the moment it is planned; `lock` and `heartbeat.json` while a process is at work
-in it; `cancel` where a person asked it to stop; `curve.csv` of its training loss; `checkpoint.ckpt` while it is not
-finished, `trunk.ckpt` after a run of several marks; `log.txt` of what its process printed; `records.json` once it has
-ended; and `spent.json`, what all steps of a run of several marks cost. Each is written whole, by one owner, so that any
-number of processes on a shared file system may read them.
+A run's folder holds `frozen.json` from the moment it is planned; `lock`, `claim.1` and `heartbeat.json` while a process
+is at work in it; `cancel` where a person asked it to stop; `curve.csv` of its training loss; `checkpoint.ckpt` while it
+is not finished, `trunk.ckpt` after a run of several marks; `log.txt` of what its process printed; `records.json` once
+it has ended; and `spent.json`, what all steps of a run of several marks cost. Each is written whole, by one owner, so
+that any number of processes on a shared file system may read them.
 """
 
 import contextlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from isoflop import files
+from isoflop.checks import is_number
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class RunFolder:
 
     CONFIG: ClassVar[str] = "frozen.json"
     RECORDS: ClassVar[str] = "records.json"
+    CLAIM: ClassVar[re.Pattern[str]] = re.compile(r"claim\.([1-9][0-9]{0,8})")
 
     @property
     def run_id(self) -> str:
@@ -48,6 +51,16 @@ class RunFolder:
     def lock(self) -> Path:
         """Locked by the process that is at work."""
         return self.path / "lock"
+
+    def claim(self, number: int) -> Path:
+        """Who may work here, the one of the highest number (scaling/process/claim.py)."""
+        return self.path / f"claim.{number}"
+
+    def claims(self) -> list[int]:
+        """The numbers of the claims that there are, ascending."""
+        with os.scandir(self.path) as inside:
+            names = [self.CLAIM.fullmatch(one.name) for one in inside]
+        return sorted(int(name[1]) for name in names if name)
 
     @property
     def heartbeat(self) -> Path:
@@ -92,7 +105,7 @@ class RunFolder:
     def read_config(self) -> dict[str, Any] | None:
         """The frozen config as plain data; None where it is not whole. FileNotFoundError where there is none."""
         try:
-            data = json.loads(self.config.read_bytes())
+            data = files.parse_json(self.config.read_bytes())
         except ValueError:
             return None
         return data if isinstance(data, dict) else None
@@ -103,16 +116,24 @@ class RunFolder:
         self.cancel.unlink(missing_ok=True)
 
     def read_heartbeat(self) -> dict[str, Any]:
-        """step, steps, host, pid, beat, every_s, time of the last beat; empty where there is none."""
+        """step, steps, host, pid, beat, every_s, time of the last beat; empty where there is none or it is no beat."""
         beat = files.read_json(self.heartbeat)
-        return beat if isinstance(beat, dict) else {}
+        return beat if isinstance(beat, dict) and _is_beat(beat) else {}
 
     def write_heartbeat(self, beat: dict[str, Any]) -> None:
-        """Replace the heartbeat; not flushed to disk, and a full disk must not end a run that needs no room."""
+        """Replace the heartbeat; not flushed to disk, and a full disk must not end a run that needs no room.
+
+        Where it cannot be written, the time of the last one is made that of now, which takes no room.
+        """
         draft = self.path / f".{self.heartbeat.name}.{beat['host']}.{beat['pid']}"
-        with contextlib.suppress(OSError):
+        try:
             draft.write_text(json.dumps(beat))
             os.replace(draft, self.heartbeat)
+        except OSError:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                os.utime(self.heartbeat)
 
     def read_spent(self) -> dict[str, Any]:
         """What a run of several marks has spent so far; empty where it has not ended yet."""
@@ -129,9 +150,10 @@ class RunFolder:
             file.write(text)
 
     def remove_drafts(self) -> None:
-        """Remove what a killed process was about to write."""
-        for draft in self.path.glob(f".{self.checkpoint.name}.*"):
-            draft.unlink(missing_ok=True)
+        """Remove what a killed process was about to write; for who holds the folder alone."""
+        for path in (self.checkpoint, self.trunk, self.records, self.spent, self.curve, self.heartbeat):
+            for draft in self.path.glob(f".{path.name}.*"):
+                draft.unlink(missing_ok=True)
 
     def remove_unstarted(self) -> None:
         """Remove what freezing left of a run that cannot be made at all; one that has a record is left alone."""
@@ -140,3 +162,9 @@ class RunFolder:
                 path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()
+
+
+def _is_beat(beat: dict[str, Any]) -> bool:
+    """Whether these are the members of a heartbeat."""
+    numbers = all(is_number(beat.get(name)) and beat[name] >= 0 for name in ("step", "steps", "pid", "beat", "time"))
+    return numbers and isinstance(beat.get("host"), str) and is_number(beat.get("every_s")) and beat["every_s"] > 0
