@@ -20,6 +20,7 @@ from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.scaling.config import resume
 from isoflop.scaling.config.frozen import FrozenConfig, thaw
+from isoflop.scaling.process.claim import is_claimed
 from isoflop.scaling.process.heartbeat import is_fresh
 from isoflop.scaling.process.lock import held
 
@@ -90,6 +91,18 @@ class Entry:
         return False
 
     @property
+    def problem(self) -> str | None:
+        """Why it is broken: what is wrong with its record or its frozen config; None where nothing is."""
+        for read in (record.read, thaw):
+            try:
+                read(self.folder)
+            except FileNotFoundError:
+                continue
+            except UserError as error:
+                return str(error)
+        return None
+
+    @property
     def asked_for_more(self) -> bool:
         """Whether it was frozen anew after its record was written, and asks for what that lacks: a mark, other code."""
         with contextlib.suppress(OSError, UserError):
@@ -100,7 +113,7 @@ class Entry:
     @property
     def held(self) -> bool:
         """Whether a process is at work in the folder, here or on another host."""
-        return held(self.files) or is_fresh(self.files, self.heartbeat())
+        return held(self.files) or is_claimed(self.files) or is_fresh(self.files, self.heartbeat())
 
     @property
     def finished(self) -> bool:

@@ -1,7 +1,7 @@
 """One attempt at a run: train a config in its folder, in this process or in one for every rank, and measure its marks.
 
-    with contextlib.ExitStack() as afterwards:
-        rows = Attempt(config, folder, values=[1e6]).train(afterwards)
+    with Heart(folder) as heart, contextlib.ExitStack() as afterwards:
+        rows = Attempt(config, folder, values=[1e6], heart=heart).train(afterwards)
 
 torch stays out of the imports above the functions.
 """
@@ -46,6 +46,8 @@ class Attempt:
     folder: RunFolder
     values: list[float]
     """The values of the budget, a mark each, that are missing."""
+    heart: Heart
+    """That of the run; it beats."""
     bar: bool = False
     """Whether to show a progress bar."""
 
@@ -53,17 +55,17 @@ class Attempt:
         """Train once and return the rows of the missing marks; what can wait for the record goes into `afterwards`."""
         devices = self.config.trainer.devices
         if devices > 1:
-            return train_ranks(devices, _train_rank, self)  # type: ignore[no-any-return]
-        with Heart(self.folder) as heart:
-            return self.train_here(heart, afterwards)
+            with self.heart.lent():
+                return train_ranks(devices, _train_rank, self)  # type: ignore[no-any-return]
+        return self.train_here(afterwards)
 
-    def train_here(self, heart: Heart, afterwards: contextlib.ExitStack) -> list[record.Row]:
+    def train_here(self, afterwards: contextlib.ExitStack) -> list[record.Row]:
         """Train in this process."""
         import torch
 
         from isoflop.scaling.assemble import assemble
         from isoflop.scaling.hardware import threads
-        from isoflop.scaling.loop.checkpoints import Checkpoints
+        from isoflop.scaling.loop.checkpoints import Checkpoints, Resume
         from isoflop.scaling.loop.curve import Curve
         from isoflop.scaling.loop.progress import Progress
         from isoflop.scaling.loop.wandb import close_logger, open_logger
@@ -77,21 +79,23 @@ class Attempt:
         logger = open_logger(self.config, self.folder)
         afterwards.callback(close_logger, logger, result)
         deferred = Deferred(signal.SIGUSR1, signal.SIGUSR2)
-        progress = Progress(heart, run.steps_made, self.bar)
+        progress = Progress(self.heart, run.steps_made, self.bar)
         every_s = self.config.trainer.checkpoint_every_s
         checkpoints = Checkpoints(self.folder, self.config.code, every_s, deferred)
-        trainer = self.trainer([Curve(self.folder, run.cost.flops_per_target), progress, checkpoints], logger)
-        checkpoint = checkpoints.find(module)
+        state = checkpoints.find(module)
+        resumed, curve = state is not None, Curve(self.folder, run.cost.flops_per_target)
+        trainer = self.trainer([Resume(state), curve, progress, checkpoints], logger)
+        del state
         try:
             with deferred, between_steps():
-                result |= fit(trainer, module, checkpoint, deferred)
+                result |= fit(trainer, module, deferred)
         finally:
             progress.close()
-            checkpoints.close(keep=result["status"] == record.RunStatus.FAILED)
+            checkpoints.close()
         rows = self.rows(run, marks, module, trainer, checkpoints.wall_s, dict(result))
         result |= module.results.get(marks[-1].steps, {})
         if run.several and trainer.is_global_zero:
-            self.account(run, module.made, resumed=checkpoint is not None)
+            self.account(run, module.made, resumed=resumed)
         return rows
 
     def build_module(self, run: "Assembled", steps: list[int]) -> "ScalingModule":
@@ -163,12 +167,12 @@ class Attempt:
         self.folder.write_spent(spent | {"C_separate": sum(m.C for m in run.marks)})
 
 
-def fit(trainer: "pl.Trainer", module: "ScalingModule", checkpoint: Any, deferred: Deferred) -> dict[str, Any]:
+def fit(trainer: "pl.Trainer", module: "ScalingModule", deferred: Deferred) -> dict[str, Any]:
     """Train to the last mark; returns the status, with a reason where it diverged. Stopped where a signal ended it."""
     from isoflop.scaling.loop.module import DivergedError
 
     try:
-        trainer.fit(module, ckpt_path=checkpoint)
+        trainer.fit(module)
     except DivergedError as error:
         return {"status": record.RunStatus.DIVERGED, "reason": str(error)}
     except SystemExit as stop:  # Lightning's answer to SIGINT and SIGTERM that we do not handle
@@ -182,12 +186,13 @@ def fit(trainer: "pl.Trainer", module: "ScalingModule", checkpoint: Any, deferre
 
 def _train_rank(attempt: Attempt) -> list[record.Row]:
     """One rank of several: as a run of its own, but that it knows the others; the first speaks for all."""
-    heart = Heart(attempt.folder, owner=os.getppid())
     with contextlib.ExitStack() as afterwards:
-        if os.environ["LOCAL_RANK"] == "0":
-            return attempt.train_here(afterwards.enter_context(heart), afterwards)
-        silent = replace(attempt, config=replace(attempt.config, logger=Logger()), bar=False)
-        return silent.train_here(heart, afterwards)
+        if os.environ["LOCAL_RANK"] != "0":
+            silent = replace(attempt, config=replace(attempt.config, logger=Logger()), bar=False)
+            return silent.train_here(afterwards)
+        attempt.heart.start()
+        afterwards.callback(attempt.heart.stop)
+        return attempt.train_here(afterwards)
 
 
 def silence_advice() -> None:
