@@ -8,6 +8,7 @@ finite({"value": float("nan")})         # {'value': None}: what does not exist i
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -90,6 +91,11 @@ def parse_json(text: str | bytes) -> Any:
         )
     except RecursionError:
         raise ValueError("lists or objects lie too deep in one another") from None
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of plain data: of its values, the order of keys and the way of writing aside."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _no_number(word: str) -> NoReturn:

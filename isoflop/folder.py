@@ -30,6 +30,7 @@ class RunFolder:
 
     CONFIG: ClassVar[str] = "frozen.json"
     RECORDS: ClassVar[str] = "records.json"
+    DIGEST: ClassVar[str] = "sha256"
     CLAIM: ClassVar[re.Pattern[str]] = re.compile(r"claim\.([1-9][0-9]{0,8})")
 
     @property
@@ -108,11 +109,16 @@ class RunFolder:
             data = files.parse_json(self.config.read_bytes())
         except ValueError:
             return None
-        return data if isinstance(data, dict) else None
+        if not isinstance(data, dict):
+            return None
+        digest = data.pop(self.DIGEST, None)  # earlier versions wrote none
+        return data if digest in (None, files.digest(data)) else None
 
     def write_config(self, data: dict[str, Any]) -> None:
-        """Write the frozen config; an earlier wish for the run to stop is void."""
-        files.write_text(self.config, json.dumps(data, indent=1) + "\n")
+        """Write the frozen config with a digest of its values; an earlier wish for the run to stop is void."""
+        plain = json.loads(json.dumps(data, allow_nan=False))  # keys as they will be read
+        text = json.dumps({self.DIGEST: files.digest(plain)} | plain, indent=1)
+        files.write_text(self.config, text + "\n")
         self.cancel.unlink(missing_ok=True)
 
     def read_heartbeat(self) -> dict[str, Any]:

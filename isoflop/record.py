@@ -130,7 +130,7 @@ CHECKER = Checker({name: column.range for name, column in COLUMNS.items()})
 # what a run is called, and its folder
 RUN_ID = re.compile("[0-9a-f]{12}")
 # how a record begins; its digest is that of all bytes that follow
-DIGEST = "sha256"
+DIGEST = RunFolder.DIGEST
 HEAD = re.compile(rb'\[\n \{\n  "' + DIGEST.encode() + rb'": "([0-9a-f]{64})",\n  ')
 
 

@@ -15,16 +15,15 @@ from isoflop.sweeps.ledger import Entry, entries
 
 
 def rows(folder: Path) -> list[record.Row]:
-    """All rows of a folder of runs, failures too; UserError where a run is broken."""
+    """All rows of a folder of runs, failures too; UserError where a record is not whole."""
     return rows_of(list(entries(folder)))
 
 
 def rows_of(runs: list[Entry]) -> list[record.Row]:
-    """The rows of these runs, sorted; UserError where one is broken."""
-    broken = [entry for entry in runs if entry.state == "broken"]
-    if broken:
-        others = f" ({len(broken) - 1} more runs are broken: isoflop status)" if len(broken) > 1 else ""
-        raise UserError(f"{broken[0].problem}{others}")
+    """The rows of these runs, sorted; UserError where a record is not whole."""
+    for entry in runs:
+        if entry.state == "broken":
+            record.read(entry.folder)  # says what is wrong with it
     return sorted((row for entry in runs for row in entry.rows), key=sort_key)
 
 

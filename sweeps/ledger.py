@@ -91,18 +91,6 @@ class Entry:
         return False
 
     @property
-    def problem(self) -> str | None:
-        """Why it is broken: what is wrong with its record or its frozen config; None where nothing is."""
-        for read in (record.read, thaw):
-            try:
-                read(self.folder)
-            except FileNotFoundError:
-                continue
-            except UserError as error:
-                return str(error)
-        return None
-
-    @property
     def asked_for_more(self) -> bool:
         """Whether it was frozen anew after its record was written, and asks for what that lacks: a mark, other code."""
         with contextlib.suppress(OSError, UserError):

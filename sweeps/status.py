@@ -120,8 +120,6 @@ def line(entry: Entry) -> dict[str, Any]:
     except UserError as error:
         return run | dict.fromkeys(record.WHO, "") | {"reason": str(error)}
     known = columns(config)
-    if entry.state == "broken":
-        return run | {key: known[key] for key in record.WHO} | {"reason": entry.problem}
     at_work = {key: beat[key] for key in ("step", "steps", "host", "pid", "time") if key in beat}
     return run | {key: known[key] for key in record.WHO} | at_work
 

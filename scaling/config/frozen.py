@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from isoflop.checks import not_negative, one_of, whole_number
+from isoflop.checks import not_negative, one_of, positive, whole_number
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.record import DIALS
@@ -252,19 +252,45 @@ def _plan(data: Any) -> RunPlan | None:
 
 def freeze(config: FrozenConfig, folder: Path) -> None:
     """Write a config into the run's folder; an earlier wish for the run to stop is void."""
-    RunFolder(folder).write_config(config.to_json())
+    try:
+        RunFolder(folder).write_config(config.to_json())
+    except ValueError as error:  # JSON has no NaN, and a record would not have it either
+        raise UserError(f"the config of {folder.name} cannot be written ({error}); give finite numbers") from None
 
 
 def thaw(folder: Path) -> FrozenConfig:
     """Read a frozen config; FileNotFoundError where there is none, UserError where it is not whole."""
     run = RunFolder(folder)
-    data = run.read_config()
-    if data is not None and isinstance(data.get("code"), dict):
-        try:
-            return FrozenConfig.from_json(data | {"run_id": run.run_id})
-        except (UserError, AttributeError):
-            pass
-    raise UserError(f"{run.config} is not a whole config; delete its folder and rerun the command that made it")
+    try:
+        data = run.read_config()
+        if data is None or not isinstance(data.get("code"), dict):
+            raise UserError("it is not what was written")
+        config = FrozenConfig.from_json(data | {"run_id": run.run_id})
+        refuse_types(config)
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
+        made = f"{run.config} is not a whole config; delete its folder and rerun the command that made it"
+        raise UserError(f"{made} ({str(error)[:200]})") from None
+    return config
+
+
+def refuse_types(config: FrozenConfig) -> None:
+    """Refuse a config that was damaged, or edited by hand, before a value of another type stops what reads it."""
+    for dial in DIALS:
+        positive(f"family.{dial}", config.family[dial])
+    for group in identity.CHOICES:
+        if not isinstance(getattr(config.names, group), str):
+            raise UserError(f"names.{group} is no name")
+    for name in ("batch", "lr"):
+        if not isinstance(value := config.recipe[name], Mapping):  # a rule
+            positive(f"recipe.{name}", value)
+    words = (config.sweep, config.rung, config.code.git, config.code.sources, *config.classes.values())
+    if not all(word is None or isinstance(word, str) for word in (*words, *config.tags, *config.extensions)):
+        raise UserError("what is a name is not one")
+    if config.plan:
+        for name in ("N", "D", "C", "steps", "step_C", "lr", "batch", "memory", "rounded"):
+            not_negative(f"plan.{name}", getattr(config.plan, name))
+        for mark in config.plan.marks:
+            not_negative("plan.marks", mark.C)
 
 
 def resolve(cfg: DictConfig, keys: Iterable[str] = ()) -> FrozenConfig:

@@ -3,8 +3,8 @@
 torch.load does not look at the checksums of its archive, so a flipped bit would be trained on. A digest of all bytes
 stands at the end of the file. Files are opened here, by their path alone: nothing takes the path for an address.
 
-    write(Path("checkpoint.ckpt"), {"position": 3})
-    read(Path("checkpoint.ckpt"))["position"]
+    write(Path("state.ckpt"), {"position": 3})
+    read(Path("state.ckpt"))["position"]
 """
 
 import hashlib
