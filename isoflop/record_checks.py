@@ -45,7 +45,7 @@ class Range(NamedTuple):
 
 
 class Checker:
-    """Finds what is wrong with rows of these columns."""
+    """Finds what is wrong with rows of these columns, as JSON holds them: its numbers are finite."""
 
     def __init__(self, columns: Mapping[str, Range]) -> None:
         self.columns = columns
@@ -59,7 +59,7 @@ class Checker:
 
     def _layout_problem(self, names: tuple[str, ...], types: tuple[type, ...]) -> str | None:
         """The first column that a row may not have, or not with a value of that type."""
-        for name, found in zip(names, types, strict=True):
+        for name, cell in zip(names, types, strict=True):
             if name in self.columns:
                 kind = self.columns[name].kind
                 allowed, wanted = TYPES[kind], str(kind)
@@ -68,21 +68,19 @@ class Checker:
                 wanted = "a number" if allowed is not KNOB else "a value of a knob"
             else:
                 return f"{name[:80]} is not a column of a record"
-            if found is not type(None) and found not in allowed:
-                return f"{name[:80]} is not {wanted} but of type {found.__name__}"
+            if cell is not type(None) and cell not in allowed:
+                return f"{name[:80]} is not {wanted} but of type {cell.__name__}"
         return None
 
     def _value_problem(self, row: Mapping[str, Any]) -> str | None:
         """The first number that cannot be, by itself or beside the others."""
-        for name, value in row.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                return f"{name}={value} is not finite"
+        get = row.get
         for name, least, above in self.bounds:
-            value = row.get(name)
-            if value is not None and not (value >= least and value > above):
+            value = get(name)
+            if value is not None and (value < least or value <= above):
                 return f"{name}={value!r} is {f'not above {above:g}' if above >= least else f'below {least:g}'}"
         for name in self.counts:
-            if isinstance(value := row.get(name), float) and not value.is_integer():
+            if isinstance(value := get(name), float) and not value.is_integer():
                 return f"{name}={value!r} is not a whole number"
         return contradiction(row)
 
@@ -120,8 +118,8 @@ def disagreement(rows: Sequence[Mapping[str, Any]]) -> str | None:
     return None
 
 
-def _differ(whole: float | None, one: float | None, other: float | None, product: bool = False) -> bool:
+def _differ(total: float | None, one: float | None, other: float | None, product: bool = False) -> bool:
     """Whether a number is not the sum, or product, of two others; False where one of them is not known."""
-    if whole is None or one is None or other is None:
+    if total is None or one is None or other is None:
         return False
-    return not math.isclose(whole, one * other if product else one + other, rel_tol=SAME)
+    return not math.isclose(total, one * other if product else one + other, rel_tol=SAME)

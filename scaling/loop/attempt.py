@@ -74,6 +74,8 @@ class Attempt:
         torch.set_num_threads(threads())
         run = assemble(self.config)
         marks = [mark for mark in run.marks if mark.value in self.values]
+        for mark in marks:
+            self.refuse_size(run, mark)
         module = self.build_module(run, [mark.steps for mark in marks])
         result: dict[str, Any] = {"status": record.RunStatus.FAILED}
         logger = open_logger(self.config, self.folder)
@@ -97,6 +99,15 @@ class Attempt:
         if run.several and trainer.is_global_zero:
             self.account(run, module.made, resumed=resumed)
         return rows
+
+    def refuse_size(self, run: "Assembled", mark: "Mark") -> None:
+        """Refuse what no record may hold, as a family may count it, before anything is trained: ValueError."""
+        if problem := record.CHECKER.problem(self.size(run, mark)):
+            raise ValueError(f"no record may hold what {self.config.names.family} counts: {problem}")
+
+    def size(self, run: "Assembled", mark: "Mark") -> record.Row:
+        """The columns of a mark that are known before it is trained."""
+        return columns(self.config) | rung_of_mark(self.config, mark.value) | run.columns(mark)
 
     def build_module(self, run: "Assembled", steps: list[int]) -> "ScalingModule":
         """The module of a run, its model initialised from the seed, for marks at these steps."""
@@ -129,7 +140,7 @@ class Attempt:
             max_epochs=-1,  # without end: the module stops when every mark is measured
             logger=logger or False,
             callbacks=callbacks,
-            default_root_dir=self.folder.path,
+            default_root_dir=self.folder.path.absolute(),  # a path, and no address
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -156,8 +167,7 @@ class Attempt:
             )
             share_s = wall_s * mark.steps / module.made  # of all time the share that the steps have
             speed = measure(trainer, mark.C, mark.D, share_s, run.recipe.precision)
-            size = rung_of_mark(self.config, mark.value) | run.columns(mark)
-            rows.append(record.row(**columns(self.config) | size | module.examples.facts | speed | result))
+            rows.append(record.row(**self.size(run, mark) | module.examples.facts | speed | result))
         return rows
 
     def account(self, run: "Assembled", made: int, resumed: bool) -> None:

@@ -19,13 +19,17 @@ from hydra.core.hydra_config import HydraConfig
 
 from isoflop import record
 from isoflop.folder import RunFolder
+from isoflop.scaling.assemble import Assembled
 from isoflop.scaling.config.frozen import FrozenConfig, freeze, register_resolvers, resolve, thaw
 from isoflop.scaling.config.provenance import Code
 from isoflop.scaling.loop.checkpoints import Checkpoints
 from isoflop.scaling.loop.evaluate import loss_per_target
+from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.run import run_one
 from isoflop.scaling.task import Task
+from isoflop.sweeps.launcher import account
+from isoflop.sweeps.ledger import Entry
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*ckpt_path.*"
@@ -197,6 +201,34 @@ def test_the_record_is_on_disk_before_checkpoint_heartbeat_and_claim_go(
         "lock",
         "records.json",
     ]
+
+
+def test_what_no_record_may_hold_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = Assembled.columns
+    monkeypatch.setattr(Assembled, "columns", lambda self, mark: columns(self, mark) | {"C_attention": -1.0})
+    steps_made = interrupt(monkeypatch, step=1000)
+    (row,) = run_one(frozen(tmp_path))
+    assert row["status"] == "failed"
+    assert "no record may hold what lstm counts: C_attention=-1.0 is below 0" in row["reason"]
+    assert steps_made == []
+
+
+def test_a_launcher_accounts_for_a_lost_run_only_where_nobody_else_has_it(tmp_path: Path) -> None:
+    entry = Entry(frozen(tmp_path))
+    with sole_writer(entry.files):
+        account(entry, 1, None)
+    assert not entry.files.records.exists()
+    account(entry, 1, None)
+    (row,) = record.read(tmp_path)
+    assert (row["status"], row["reason"]) == (
+        "failed",
+        f"the process ended without a record: exit code 1; see {entry.files.log}",
+    )
+    record.write(tmp_path, [row | {"status": "ok", "reason": None, "L": 1.0}])
+    account(entry, None, "late")
+    assert record.finished(tmp_path)
 
 
 def test_where_a_checkpoint_is_damaged_the_trunk_of_the_marks_before_is_gone_on_from(
