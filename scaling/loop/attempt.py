@@ -83,7 +83,7 @@ class Attempt:
         deferred = Deferred(signal.SIGUSR1, signal.SIGUSR2)
         progress = Progress(self.heart, run.steps_made, self.bar)
         every_s = self.config.trainer.checkpoint_every_s
-        checkpoints = Checkpoints(self.folder, self.config.code, every_s, deferred)
+        checkpoints = Checkpoints(self.folder, self.config.code, every_s, deferred, self.heart.lost)
         state = checkpoints.find(module)
         resumed, curve = state is not None, Curve(self.folder, run.cost.flops_per_target)
         trainer = self.trainer([Resume(state), curve, progress, checkpoints], logger)

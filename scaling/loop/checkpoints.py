@@ -26,11 +26,13 @@ class Checkpoints(pl.Callback):
     """Keeps a checkpoint while the run is not finished, and the trunk after a run of several marks.
 
     A signal that stops the run finds a checkpoint of the last whole step (process/signals.py). The time that the run
-    has taken goes with the checkpoint.
+    has taken goes with the checkpoint. lost: whether the folder is another process's now, who keeps its own.
     """
 
-    def __init__(self, folder: RunFolder, code: Code, every_s: float, deferred: Deferred) -> None:
-        self.folder, self.code, self.every_s, self.deferred = folder, code, every_s, deferred
+    def __init__(
+        self, folder: RunFolder, code: Code, every_s: float, deferred: Deferred, lost: Callable[[], bool]
+    ) -> None:
+        self.folder, self.code, self.every_s, self.deferred, self.lost = folder, code, every_s, deferred, lost
         self.earlier_s = 0.0  # time of earlier attempts that this one goes on from
         self.began = self.saved = time.monotonic()
         self.ended = False
@@ -74,7 +76,7 @@ class Checkpoints(pl.Callback):
     def save(self, trainer: pl.Trainer, module: ScalingModule, path: Path) -> None:
         """Keep the whole state, so that a killed or a longer run goes on from here; all ranks take part."""
         state = {"code": self.code.to_json(), "wall_s": self.wall_s} | state_of(module)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not self.lost():
             saved_state.write(path, state)
         trainer.strategy.barrier()  # no rank ends while the first one writes
 

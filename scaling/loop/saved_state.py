@@ -46,6 +46,8 @@ def read(path: Path) -> dict[str, Any]:
                 cast(IO[bytes], _Head(file, size)), map_location="cpu", weights_only=True
             )
         except Exception as error:  # whole, but nothing that this version can read
+            if isinstance(error, MemoryError) or "memory" in str(error):
+                raise
             raise DamagedError(f"holds no state ({type(error).__name__})") from error
     return state
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import IO
 
+from isoflop.errors import BusyError
 from isoflop.folder import RunFolder
 from isoflop.scaling.process.claim import Claim, busy, make
 from isoflop.scaling.process.heartbeat import beats_elsewhere
@@ -41,11 +42,22 @@ def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[Claim]:
         # a run of a version without claims has a heartbeat alone
         if not mine or (not folder.claims() and beats_elsewhere(folder)):
             raise busy(folder)
-        claim = make(folder)
+        claim = _claim(folder, until)
         try:
             yield claim
         finally:
             claim.release()
+
+
+def _claim(folder: RunFolder, until: float) -> Claim:
+    """Claim the folder, as soon as the one whose claim it is has ended; BusyError where that is too late."""
+    while True:
+        try:
+            return make(folder)
+        except BusyError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.05)
 
 
 def held(folder: RunFolder) -> bool:

@@ -60,7 +60,7 @@ def test_of_hosts_that_start_at_once_without_locks_one_trains(
 
     def train() -> None:
         nonlocal at_work
-        with sole_writer(folder) as mine, Heart(folder, stands=mine.stands):
+        with sole_writer(folder, 0) as mine, Heart(folder, stands=mine.stands):
             with both:
                 at_work += 1
                 together.append(at_work)
@@ -103,7 +103,7 @@ def test_a_living_process_keeps_its_claim_where_there_are_no_locks(tmp_path: Pat
     folder = RunFolder(tmp_path)
     with sole_writer(folder):
         assert claim.is_claimed(folder)
-        with pytest.raises(BusyError, match="is working in"), sole_writer(folder):
+        with pytest.raises(BusyError, match="is working in"), sole_writer(folder, 0.1):
             pass
         # the number of another process that has it by now
         owner = json.loads(folder.claim(1).read_text())
