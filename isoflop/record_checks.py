@@ -3,7 +3,7 @@
 A record that was damaged, or edited by hand, is found out before its numbers reach a table.
 
     checker = Checker({"D": Range(Kind.COUNT, least=0)})
-    checker.problem({"run_id": "0f3a9c2b7d11", "D": -5})        # 'D=-5 is below 0'
+    checker.problem({"D": -5})        # 'D=-5 is below 0'
 """
 
 import math
