@@ -116,8 +116,8 @@ class RunFolder:
 
     def write_config(self, data: dict[str, Any]) -> None:
         """Write the frozen config with a digest of its values; an earlier wish for the run to stop is void."""
-        plain = json.loads(json.dumps(data, allow_nan=False))  # keys as they will be read
-        text = json.dumps({self.DIGEST: files.digest(plain)} | plain, indent=1)
+        values = json.loads(json.dumps(data, allow_nan=False))  # keys as they will be read
+        text = json.dumps({self.DIGEST: files.digest(values)} | values, indent=1)
         files.write_text(self.config, text + "\n")
         self.cancel.unlink(missing_ok=True)
 
