@@ -29,8 +29,7 @@ NAME = re.compile(r"[\w-]+(/[\w-]+)*")
 
 def names(group: str) -> list[str]:
     """The choices of a group, ours and those of declared extensions."""
-    # ladders of ours lie beside the sweeps that they are
-    folders = [CONF / group, CONF.parent / "sweeps" / group, *(extension.conf / group for extension in all_declared())]
+    folders = [CONF / group, *(extension.conf / group for extension in all_declared())]
     return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
 
 

@@ -299,7 +299,7 @@ def resolve(cfg: DictConfig, keys: Iterable[str] = ()) -> FrozenConfig:
     keys: what was overridden. UserError where a part is missing or a value cannot be.
     """
     check(cfg, keys)
-    composed = {str(key): whole_as_int(container(cfg[key])) for key in cfg if key != "hydra"}
+    composed = {str(key): whole_as_int(container(cfg[key])) for key in cfg if key not in ("hydra", "study")}
     name, rule = identity.name_in(Path(composed["out"]), composed)
     classes = {group: composed[group].get("_target_") for group in identity.CHOICES}
     composed |= {"run_id": name, "run_id_rule": rule, "extensions": list(choices.declared()), "classes": classes}
