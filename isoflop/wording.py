@@ -13,9 +13,9 @@ SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float) -> str:
-    """A number with the fewest signs: 10¹⁰, 2·10¹⁰, 2.5, 0.031."""
+    """A number with the fewest signs: 10¹⁰, 2·10¹⁰, 2000, 2.5, 0.031."""
     if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.3g}"
+        return f"{float(f'{value:.3g}'):g}"
     mantissa, exponent = f"{value:.1e}".split("e")
     power = "10" + str(int(exponent)).translate(SUPERSCRIPT)
     mantissa = mantissa.removesuffix(".0")
