@@ -6,8 +6,8 @@
 A run's folder holds `frozen.json` from the moment it is planned; `lock`, `claim.1` and `heartbeat.json` while a process
 is at work in it; `cancel` where a person asked it to stop; `curve.csv` of its training loss; `checkpoint.ckpt` while it
 is not finished, `trunk.ckpt` after a run of several marks; `log.txt` of what its process printed; `records.json` once
-it has ended; and `spent.json`, what all steps of a run of several marks cost. Each is written whole, by one owner, so
-that any number of processes on a shared file system may read them.
+it has ended; `spent.json`, what all steps of a run of several marks cost; and `probes.json`, the profiles that probes
+measured. Each is written whole, by one owner, so that any number of processes on a shared file system may read them.
 """
 
 import contextlib
@@ -32,6 +32,8 @@ class RunFolder:
     RECORDS: ClassVar[str] = "records.json"
     DIGEST: ClassVar[str] = "sha256"
     CLAIM: ClassVar[re.Pattern[str]] = re.compile(r"claim\.([1-9][0-9]{0,8})")
+    # what a point of a profile is
+    PROBES: ClassVar[tuple[str, ...]] = ("D", "probe", "quantity", "axis", "index", "value", "se")
 
     @property
     def run_id(self) -> str:
@@ -94,6 +96,11 @@ class RunFolder:
         return self.path / "spent.json"
 
     @property
+    def probes(self) -> Path:
+        """The profiles that probes measured."""
+        return self.path / "probes.json"
+
+    @property
     def log(self) -> Path:
         """What the run's process printed."""
         return self.path / "log.txt"
@@ -149,6 +156,18 @@ class RunFolder:
     def write_spent(self, spent: dict[str, Any]) -> None:
         """Write what a run of several marks has spent."""
         files.write_json(self.spent, spent)
+
+    def read_probes(self) -> list[tuple[Any, ...]]:
+        """The points of the profiles that probes measured (PROBES); none where there are none, or where it is damaged."""
+        points = files.read_json(self.probes)
+        sound = isinstance(points, list) and all(isinstance(p, list) and len(p) == len(self.PROBES) for p in points)
+        return [tuple(point) for point in points] if sound else []
+
+    def write_probes(self, points: list[tuple[Any, ...]]) -> None:
+        """Write the points of profiles, in place of earlier ones at the same D of the same probe."""
+        new = {point[:2] for point in points}
+        earlier = [point for point in self.read_probes() if point[:2] not in new]
+        files.write_json(self.probes, files.finite([list(point) for point in earlier + points]))
 
     def append_log(self, text: str) -> None:
         """Append to the log; a disk that is full must not hide what is being logged."""

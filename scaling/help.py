@@ -17,6 +17,8 @@ what is trained
   recipe=NAME        how it is trained: {recipe}
   seed=0             of the initialisation and the order of the data; several seeds show how much is noise
 
+  probe=[positions]  what is measured beside the loss, at every mark: {probe}
+
 how long: give one of these; without any, a run is one epoch
   budget.D=1e6       training targets, for text its bytes
   budget.C=1e12      training FLOPs
@@ -50,4 +52,4 @@ sweep would take; `isoflop status DIR` shows a folder of runs, `isoflop collect 
 
 def text() -> str:
     """The help."""
-    return TEXT.format(**{group: ", ".join(names(group)) for group in ("family", "data", "recipe", "study")})
+    return TEXT.format(**{group: ", ".join(names(group)) for group in ("family", "data", "recipe", "probe", "study")})

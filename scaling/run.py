@@ -85,6 +85,7 @@ def train(config: FrozenConfig, folder: RunFolder, claim: Claim, heart: Heart, b
         try:
             with contextlib.ExitStack() as afterwards:
                 rows = Attempt(config, folder, values, heart, bar).train(afterwards)
+                rows = resume.with_earlier_probes(rows, earlier)
                 rows += resume.other_marks(earlier, config, than=values)
                 rows = [row | {"mark": n} for n, row in enumerate(sorted(rows, key=lambda row: row["D"]), start=1)]
                 claim.refuse_loss()

@@ -82,7 +82,9 @@ def plan_command(
     from isoflop.sweeps.plan import verb as planning
 
     folder = [] if config_dir is None else ["--config-dir", str(config_dir)]
-    overrides = renamed(take([*folder, *(argument for argument in context.args if argument not in ("-m", "--multirun"))]))
+    overrides = renamed(
+        take([*folder, *(argument for argument in context.args if argument not in ("-m", "--multirun"))])
+    )
     if unknown := [argument for argument in overrides if argument.startswith("-")]:
         raise UserError(f"{unknown[0]} is not an option of plan; see isoflop plan --help")
     refuse_words(overrides)
@@ -152,9 +154,7 @@ def study_command(
     name: Annotated[
         str, typer.Argument(help="A study, or all; without a name they are listed.", show_default=False)
     ] = "",
-    out: Annotated[
-        Path | None, typer.Option(help="Its folder; studies/NAME by default.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Its folder; studies/NAME by default.", show_default=False)] = None,
     hours: Annotated[float, typer.Option(help="With all: how long to go on, the cheapest study first.", min=0)] = 1.0,
 ) -> int:
     """Answer a question: make the runs of a study, judge its claims, and report; rerun it to resume.

@@ -23,7 +23,7 @@ from isoflop.extensions import CONF, ENVIRONMENT, all_declared, conf_of, declare
 __all__ = ["declared", "importable", "knobs", "names", "target", "yaml_of"]
 
 # the packages of ours that hold classes of choices
-ROOMS = tuple(f"isoflop.scaling.{room}." for room in ("families", "data", "recipe"))
+ROOMS = tuple(f"isoflop.scaling.{room}." for room in ("families", "data", "recipe", "probes"))
 NAME = re.compile(r"[\w-]+(/[\w-]+)*")
 
 

@@ -156,6 +156,8 @@ class FrozenConfig:
     """Whether a finished run is made again where other code made it."""
     code: Code
     """The code that the run was frozen for."""
+    probe: Mapping[str, Knobs] = field(default_factory=dict)
+    """What is measured at every mark beside the loss, by name, with its knobs; part of no result of training."""
     round_up: bool = False
     """Whether a budget of less than half a step is made one step, and not refused."""
     run_id_rule: int = 1
@@ -211,6 +213,7 @@ class FrozenConfig:
             values[group] = _section(group, section, values[group])
         for group in identity.CHOICES:
             values[group] = _without_meta(values[group])
+        values["probe"] = _probes(data.get("probe"))
         values |= {"code": Code.of(data["code"]), "plan": _plan(data.get("plan"))}
         return cls(**values, rest={name: value for name, value in data.items() if name not in own})
 
@@ -240,6 +243,15 @@ def _section(group: str, section: type[Section], values: Any) -> Section:
 def _without_meta(choice: Any) -> Knobs:
     """The knobs of a choice, without what its yaml says of itself: its class, which knobs were added later."""
     return {key: value for key, value in choice.items() if not key.startswith("_")}
+
+
+def _probes(given: Any) -> dict[str, Knobs]:
+    """The knobs of every probe; UserError where the config has something else there."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(knobs, Mapping) for knobs in given.values()):
+        raise UserError(f"probe={given} is not a list of probes; write probe=[positions], say")
+    return {str(name): _without_meta(knobs) for name, knobs in given.items()}
 
 
 def _plan(data: Any) -> RunPlan | None:

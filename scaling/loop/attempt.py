@@ -94,8 +94,12 @@ class Attempt:
         finally:
             progress.close()
             checkpoints.close()
-        rows = self.rows(run, marks, module, trainer, checkpoints.wall_s, dict(result))
+        rows = self.rows(run, marks, module, trainer, checkpoints.wall_s - module.probe_s, dict(result))
         result |= module.results.get(marks[-1].steps, {})
+        if module.profiles and trainer.is_global_zero:
+            at = {mark.steps: mark.D for mark in marks}
+            points = [(at[steps], *point) for steps, found in module.profiles.items() if steps in at for point in found]
+            self.folder.write_probes(points)
         if run.several and trainer.is_global_zero:
             self.account(run, module.made, resumed=resumed)
         return rows
@@ -129,6 +133,7 @@ class Attempt:
             first=run.marks[0].steps,
             keep_trunk=run.several,
             micro_batch=self.config.trainer.micro_batch,
+            probes=run.probes,
         )
 
     def trainer(self, callbacks: "list[pl.Callback]", logger: Any) -> "pl.Trainer":

@@ -45,7 +45,9 @@ def draw(view: View) -> Figure:
     interval = "" if alpha.low is None or alpha.high is None else f" ({alpha.low:.2f} to {alpha.high:.2f})"
     power = "an unknown power" if alpha.value is None else f"the power −{alpha.value:.2f}{interval}"
     title = f"{family}: the loss falls as {power} of {x}; theory gives −{theory:.3g}"
-    subtitle = f"Points are runs, the line is the fitted power of {x}, dashed is the slope of theory through their middle."
+    subtitle = (
+        f"Points are runs, the line is the fitted power of {x}, dashed is the slope of theory through their middle."
+    )
     return Figure(NAME, title, subtitle, f"{title}. Loss against {x}, both logarithmic.", chart, data)
 
 
