@@ -158,7 +158,7 @@ class RunFolder:
         files.write_json(self.spent, spent)
 
     def read_probes(self) -> list[tuple[Any, ...]]:
-        """The points of the profiles that probes measured (PROBES); none where there are none, or where it is damaged."""
+        """The points of the profiles that probes measured (PROBES); none where there are none, or not whole."""
         points = files.read_json(self.probes)
         sound = isinstance(points, list) and all(isinstance(p, list) and len(p) == len(self.PROBES) for p in points)
         return [tuple(point) for point in points] if sound else []

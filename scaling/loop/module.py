@@ -52,8 +52,8 @@ class ScalingModule(pl.LightningModule):
     time, None for the whole batch.
     position counts finished steps, made those of abandoned cooldowns too; since and tail hold [sum, count] of the
     training loss since the last read and over the last twentieth of the steps; results holds for every measured mark
-    the columns L, L_se, L_train, L_bpb, metric.* and probe.*; profiles, by mark, the points of the probes' profiles with
-    the probe's name; probe_s the time that probes took.
+    the columns L, L_se, L_train, L_bpb, metric.* and probe.*; profiles, by mark, the points of the probes' profiles
+    with the probe's name; probe_s the time that probes took.
     """
 
     since: Tensor

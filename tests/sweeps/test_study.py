@@ -1,4 +1,4 @@
-"""Studies: a question, runs and claims by one name; each is found, checked before it runs, and answered in its folder."""
+"""Studies: a question, runs and claims by one name; each is checked before it runs, and answered in its folder."""
 
 import json
 from pathlib import Path

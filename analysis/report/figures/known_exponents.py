@@ -52,7 +52,7 @@ def draw(view: View) -> Figure:
 
 
 def _subject(view: View) -> tuple[str, str, float, pd.DataFrame]:
-    """A family, an axis, its exponent by theory, and the rows: those of one exponent, at one value of the other axis."""
+    """A family, an axis, its exponent by theory, and the rows of that exponent at one value of the other axis."""
     for x, column in KNOWN.items():
         if not {x, column} <= set(view.rows):
             continue
