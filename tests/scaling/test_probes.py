@@ -17,9 +17,16 @@ from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.scaling.config.frozen import register_resolvers
 from isoflop.scaling.data.base import Table
+from isoflop.scaling.families.base import Model
 from isoflop.scaling.probes import base
 from isoflop.scaling.probes.base import Measurement, Subject, measure
+from isoflop.scaling.probes.critical_batch import CriticalBatch
+from isoflop.scaling.probes.equivariance import Equivariance
+from isoflop.scaling.probes.gradients import Gradients
 from isoflop.scaling.probes.positions import Positions
+from isoflop.scaling.probes.precision import Precision, rounded
+from isoflop.scaling.probes.recurrence_of_positions import RecurrenceOfPositions
+from isoflop.scaling.probes.spectral_rank import shares
 from isoflop.scaling.task import Task
 
 YAMLS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/probe").glob("*.yaml"))
@@ -40,6 +47,8 @@ def subject(name: str, kind: str, n: int = 8) -> Subject:
     model = family(name, width=16, depth=1).build(task)
     x = batch(task, n)
     y = torch.randn(n, task.d_out) if task.loss == "mse" else torch.randint(task.d_out, (n, task.targets))
+    if kind == "sequences":  # the first positions bear no loss
+        y = torch.cat((torch.full((n, task.seq_len - task.targets), -1), y), dim=1)
     y = y.squeeze(1) if kind == "images" else y
     return Subject(model, task, Table(x, y, x, y), "fp32", seed=0)
 
@@ -114,6 +123,95 @@ def test_the_loss_by_position_has_the_slope_that_the_model_has() -> None:
     flat = Positions().measure(stated(torch.full((256,), 1.5)))
     assert flat.scalars["slope"] == pytest.approx(0, abs=1e-6)
     assert Positions(after=100).measure(stated(torch.full((101,), 1.5))).scalars["slope"] is None
+
+
+class Recurrence(nn.Module):
+    """h_t = ρ Q h_{t-1} + e_t with an orthogonal Q."""
+
+    def __init__(self, rho: float, width: int) -> None:
+        super().__init__()
+        self.register_buffer("map", rho * torch.linalg.qr(torch.randn(width, width)).Q)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = [x[:, 0]]
+        for t in range(1, x.shape[1]):
+            states.append(states[-1] @ self.map + x[:, t])  # type: ignore[operator]
+        return torch.stack(states, dim=1)
+
+
+@pytest.mark.parametrize("rho", [0.8, 1.0, 1.25])
+def test_the_gradient_of_a_linear_recurrence_decays_by_its_radius(rho: float) -> None:
+    torch.manual_seed(0)
+    model = Model(nn.Embedding(5, 8), nn.Sequential(Recurrence(rho, 8)), nn.Linear(8, 5))
+    task = Task("tokens", 5, 5, 32, targets=32)
+    x = torch.randint(5, (64, 32))
+    found = Gradients(factor=30, examples=64, directions=64).measure(Subject(model, task, Table(x, x, x, x), "fp32", 0))
+    assert found.scalars["slope"] == pytest.approx(math.log(rho), rel=0.01, abs=1e-3)
+    assert found.scalars["vanishes"] == (1.0 if rho < 1 else 0.0)
+    assert found.scalars["explodes"] == (1.0 if rho > 1 else 0.0)
+
+
+def test_only_attention_without_positions_and_without_a_mask_is_equivariant() -> None:
+    def deviation(**knobs: object) -> float:
+        torch.manual_seed(0)
+        it = subject("transformer", "sequences")
+        model = family("transformer", width=32, depth=2, **knobs).build(it.task)
+        nn.init.normal_(model.readout.weight)  # it starts at zero
+        value = Equivariance().measure(Subject(model, it.task, it.examples, "fp32", seed=0)).scalars["deviation"]
+        assert value is not None
+        return value
+
+    assert deviation(positions="none", causal=False) < 1e-5
+    assert deviation(positions="none", causal=True) > 0.1
+    assert deviation(positions="rotary", causal=False) > 0.01
+
+
+def test_sinusoids_turn_by_a_fixed_map_and_random_rows_do_not() -> None:
+    def residual(positions: str) -> float | None:
+        task = Task("tokens", 16, 16, 128, targets=128)
+        torch.manual_seed(0)
+        model = family("transformer", width=32, depth=1, positions=positions).build(task)
+        x = torch.randint(16, (2, 128))
+        it = Subject(model, task, Table(x, x, x, x), "fp32", seed=0)
+        return RecurrenceOfPositions().measure(it).scalars["residual"]
+
+    assert residual("sinusoidal") < 1e-6  # type: ignore[operator]
+    assert residual("learned") > 0.5  # type: ignore[operator]
+    assert residual("rotary") is None
+
+
+def test_weights_on_the_grid_lose_nothing_and_others_do() -> None:
+    it = subject("mlp", "vectors", n=32)
+    with torch.no_grad():
+        it.model.readout.weight.normal_()  # it starts at zero, and then nothing else matters
+        for p in it.model.parameters():
+            if p.dim() >= 2:
+                p.copy_(rounded(p, 4))
+    assert Precision(bits=(4,)).measure(it).scalars["delta_4"] == pytest.approx(0, abs=1e-6)
+    assert abs(Precision(bits=(2,)).measure(it).scalars["delta_2"] or 0) > 1e-3
+    assert rounded(torch.tensor([1.0, 0.4, -0.2]), 2).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_the_noise_scale_of_a_constant_that_is_fitted_to_noise() -> None:
+    class Constant(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.value = nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.value.expand(len(x), 1)
+
+    # the gradient of one example is 2 (c - y), so that B = var(y) / (c - mean(y))²
+    y = torch.randn(4096, 1, generator=torch.Generator().manual_seed(1))
+    task = Task("vectors", 1, 1, 1, targets=1, loss="mse")
+    it = Subject(Constant(), task, Table(y, y, y, y), "fp32", seed=0)  # type: ignore[arg-type]
+    scale = CriticalBatch(small=1, batches=4096).measure(it).scalars["noise_scale"]
+    assert scale == pytest.approx(float(y.var() / (0.5 - y.mean()) ** 2), rel=0.1)
+
+
+def test_the_rank_of_an_identity_is_whole_and_of_an_outer_product_one() -> None:
+    assert shares(torch.eye(8)) == pytest.approx((1, 1))
+    assert shares(torch.ones(8, 8)) == pytest.approx((1 / 8, 1 / 8))
 
 
 @pytest.mark.slow
