@@ -11,6 +11,7 @@ begins, the trunk is set aside, the cooldown made and measured, and the trunk ta
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import pytorch_lightning as pl
@@ -202,7 +203,7 @@ class ScalingModule(pl.LightningModule):
             return {}
         subject = Subject(self.model, self.task, self.examples, self.recipe.precision, self.seed)
         columns, points = measure_probes(self.probes, subject)
-        self.profiles[self.goal] = [(name, *point) for name, point in points]
+        self.profiles[self.goal] = [(name, *astuple(point)) for name, point in points]
         self.probe_s += sum(columns[f"probe.{name}.wall_s"] for name in self.probes)
         return columns
 

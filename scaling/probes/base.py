@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -61,7 +61,8 @@ class Subject:
         return outputs
 
 
-class Point(NamedTuple):
+@dataclass(frozen=True)
+class Point:
     """A point of a profile: `quantity` at `index` along `axis`, with a standard error where there is one."""
 
     quantity: str

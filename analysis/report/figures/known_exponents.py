@@ -60,7 +60,7 @@ def _subject(view: View) -> tuple[str, str, float, pd.DataFrame]:
         groups = ["family", column, *([other] if other in view.rows else [])]
         for key, rows in view.rows[view.rows[column].notna()].groupby(groups):
             if rows[x].nunique() >= 3 and ("floor" not in rows or (rows["floor"] == 0).all()):
-                return str(key[0]), x, float(key[1]), rows
+                return str(key[0]), x, float(rows[column].iloc[0]), rows
     raise Unmet("no run is on data whose exponent theory gives")
 
 
