@@ -14,6 +14,7 @@ from isoflop.analysis.fitting.groups import Group, Groups
 from isoflop.analysis.fitting.optimum import Optimum
 from isoflop.analysis.fitting.result import Fit, Starts
 from isoflop.analysis.fitting.search import (
+    FEW_ROWS,
     MOST_ROWS,
     Search,
     on_all_rows,
@@ -31,6 +32,7 @@ from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded, ja
 from isoflop.analysis.intervals.scatter import scatter
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.tables.rows import Prepared
 
@@ -63,14 +65,19 @@ class Solved:
 def fit_together(groups: Groups, settings: Settings) -> list[Fit]:
     """A Fit for each group; TooFewRowsError where there are fewer rows than parameters."""
     rows, joint = groups.rows(settings), groups.joint_settings(settings)
-    part = rows.part(MOST_ROWS)
+    part = rows if groups.share else rows.part(FEW_ROWS)
     problem = problem_of(part, groups.joint_law(), joint)
     alone = groups.problems(settings) if groups.share else []
     ended = search_optimum(problem, part.runs, joint, groups.starts(problem, alone, settings))
     problem, u = ended.problem, ended.u
     standing = judge_fit(problem, u, ended.kappa, ended.solution, part.n_runs - len(problem.free))
+    if standing.flat and len(part.target) < len(rows.target):  # more rows may tell what these do not
+        part = rows.part(MOST_ROWS)
+        ended = _on_more_rows(ended, part)
+        problem, u = ended.problem, ended.u
+        standing = judge_fit(problem, u, ended.kappa, ended.solution, part.n_runs - len(problem.free))
     notes = [*settings.notes, *groups.notes(ended, alone)]
-    if part is not rows:
+    if len(part.target) < len(rows.target):
         problem, u = on_all_rows(problem, u, rows)
         places = np.clip(standing.alternatives + (u - ended.u), *problem.box)  # the optimum has moved with them
         places = still_allowed(problem, u, places, noise_scale(problem, u, rows.runs), rows.n_runs - len(u))
@@ -83,6 +90,14 @@ def fit_together(groups: Groups, settings: Settings) -> list[Fit]:
     return [
         _fit_of(g, groups, one, solved, settings, params, missing) for g, one in zip(groups.groups, own, strict=True)
     ]
+
+
+def _on_more_rows(ended: Search, part: Prepared) -> Search:
+    """The search on more rows, from where its starts ended on fewer."""
+    problem, _ = on_all_rows(ended.problem, ended.u, part)
+    solution = minimise(problem, ended.solution.u)
+    best = solution.u[int(solution.objective.argmin())]
+    return Search(problem, solution, noise_scale(problem, best, part.runs))
 
 
 def _fit_of(

@@ -53,10 +53,10 @@ class Prepared:
     scale: Array | None = None
 
     def part(self, most: int) -> "Prepared":
-        """These rows, or at most `most` of them evenly taken."""
+        """These rows, or `most` of them drawn at random: every so-manieth row of a grid may be one size."""
         if len(self.target) <= most:
             return self
-        part = np.arange(0, len(self.target), -(-len(self.target) // most))
+        part = np.sort(np.random.default_rng(0).permutation(len(self.target))[:most])
         names, codes = np.unique(self.runs[part], return_inverse=True)
         columns = tuple(c[part] for c in self.columns)
         scale = None if self.scale is None else self.scale[part]
