@@ -54,6 +54,10 @@ def plan_command(
     ] = None,
     improve: Annotated[int, typer.Option(help="Suggest the N most informative of these runs", min=0)] = 0,
     runs: Annotated[Path | None, typer.Option(help="A runs.csv of what is there already", show_default=False)] = None,
+    columns: Annotated[
+        str, typer.Option(help="Names in that table, as for fit: N=params,D=tokens,L=loss", show_default=False)
+    ] = "",
+    where: Annotated[str, typer.Option(help="Rows of it to keep, as for fit", show_default=False)] = "",
     law: Annotated[str, typer.Option(help="The law; by default one that suits what varies", show_default=False)] = "",
     truth: Annotated[
         str, typer.Option(help="Its values: E=1.6,A=400,alpha=.31,B=400,beta=.29", show_default=False)
@@ -78,6 +82,7 @@ def plan_command(
 
     Example:  isoflop plan --improve 5 --runs runs.csv -m family=lstm family.width=64,96,128 budget.C=1e12,1e13
     """
+    from isoflop.analysis.options import pairs
     from isoflop.scaling.limits import refuse_words, renamed
     from isoflop.sweeps.plan import verb as planning
 
@@ -88,7 +93,9 @@ def plan_command(
     if unknown := [argument for argument in overrides if argument.startswith("-")]:
         raise UserError(f"{unknown[0]} is not an option of plan; see isoflop plan --help")
     refuse_words(overrides)
-    question = planning.Question(law, truth, noise, target_C, improve, runs)
+    if (columns or where) and runs is None:
+        raise UserError("--columns and --where speak of the table that --runs names; give --runs too")
+    question = planning.Question(law, truth, noise, target_C, improve, runs, pairs(columns), where)
     planning.say(overrides, question, price, device, mfu, everything, as_json)
 
 
