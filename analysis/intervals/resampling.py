@@ -128,7 +128,7 @@ def _prior_shift(problem: Problem, u: Array) -> Array:
 
 def _draws(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array) -> Array:
     """The optimum under each row of counts (draws, runs): how often each run is taken."""
-    if _in_one_step(*counts.shape, len(runs), len(u)):
+    if _in_one_step(counts.shape[0], counts.shape[1], len(runs), len(u)):
         return _one_step(problem, u, runs, counts)
     batches = [counts[i : i + BATCH] for i in range(0, len(counts), BATCH)]
     return np.concatenate([_refit(problem, u, batch[:, runs]) for batch in batches])
@@ -167,8 +167,7 @@ def _curvature(r: Array, delta: float) -> Array:
     """
     share = min(1.0, 2 * 0.97 * len(r) ** (-1 / 3))
     h = max(delta, float(np.quantile(np.abs(r), share)))
-    weights: Array = (np.abs(r) <= h) * (delta / h)
-    return weights
+    return np.asarray((np.abs(r) <= h) * (delta / h), dtype=np.float64)
 
 
 def _refit(problem: Problem, u: Array, weights: Array) -> Array:

@@ -178,13 +178,24 @@ def files(draw: Any) -> str:
     return str(table.to_csv(index=False))
 
 
+# of each verb as many as its time allows
+EXAMPLES = {"fit": 60, "predict": 40, "compare": 30, "frontier": 40, "judge": 40, "report": 15}
+
+
 @pytest.mark.slow
-@settings(max_examples=120, **FUZZ)
-@given(content=files(), verb=st.sampled_from(list(VERBS)))
-def test_every_verb_answers_any_file_or_says_one_sentence(
-    content: str, verb: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.mktemp("table") / "runs.csv"
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_answers_any_file_or_says_one_sentence(verb: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    @settings(max_examples=EXAMPLES[verb], **FUZZ)
+    @given(content=files())
+    def answer(content: str) -> None:
+        check_answer(verb, content, tmp_path_factory.mktemp("table"))
+
+    answer()
+
+
+def check_answer(verb: str, content: str, folder: Path) -> None:
+    """The verb ends in an answer or in one sentence, and lets nothing of the file through that could do harm."""
+    path = folder / "runs.csv"
     path.write_text(content, encoding="utf-8", errors="surrogatepass")
     where = ["-o", str(path.parent / "report")] if verb == "report" else []
     out, err = io.StringIO(), io.StringIO()

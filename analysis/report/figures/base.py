@@ -15,7 +15,7 @@ import pkgutil
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -141,12 +141,13 @@ def few_families(view: View) -> View:
     if len(view.families) <= MOST_FAMILIES:
         return view
     names = set(view.rows["family"].value_counts().index[:MOST_FAMILIES])
-    kept = {
-        name: {k: v for k, v in getattr(view, name).items() if k in names}
-        for name in ("laws", "held", "noise", "refused")
-    }
+    laws, held, noise, refused = (
+        {name: value for name, value in each.items() if name in names}
+        for each in (view.laws, view.held, view.noise, view.refused)
+    )
     rows = view.rows[view.rows["family"].isin(names)]
-    return replace(view, rows=rows, families=tuple(f for f in view.families if f in names), **kept)
+    families = tuple(name for name in view.families if name in names)
+    return View(view.runs, rows, families, view.verdicts, laws, held, noise, refused)
 
 
 def thin(rows: list[Any]) -> list[Any]:
