@@ -15,7 +15,7 @@ import pkgutil
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -141,13 +141,13 @@ def few_families(view: View) -> View:
     if len(view.families) <= MOST_FAMILIES:
         return view
     names = set(view.rows["family"].value_counts().index[:MOST_FAMILIES])
-    laws, held, noise, refused = (
-        {name: value for name, value in each.items() if name in names}
-        for each in (view.laws, view.held, view.noise, view.refused)
-    )
     rows = view.rows[view.rows["family"].isin(names)]
     families = tuple(name for name in view.families if name in names)
-    return View(view.runs, rows, families, view.verdicts, laws, held, noise, refused)
+    laws, held = (
+        {k: v for k, v in view.laws.items() if k in names},
+        {k: v for k, v in view.held.items() if k in names},
+    )
+    return replace(view, rows=rows, families=families, laws=laws, held=held)
 
 
 def thin(rows: list[Any]) -> list[Any]:
