@@ -143,10 +143,8 @@ def few_families(view: View) -> View:
     names = set(view.rows["family"].value_counts().index[:MOST_FAMILIES])
     rows = view.rows[view.rows["family"].isin(names)]
     families = tuple(name for name in view.families if name in names)
-    laws, held = (
-        {k: v for k, v in view.laws.items() if k in names},
-        {k: v for k, v in view.held.items() if k in names},
-    )
+    laws = {name: fit for name, fit in view.laws.items() if name in names}
+    held = {name: fold for name, fold in view.held.items() if name in names}
     return replace(view, rows=rows, families=families, laws=laws, held=held)
 
 
