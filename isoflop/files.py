@@ -13,6 +13,7 @@ import json
 import math
 import os
 import socket
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,10 @@ from typing import Any, NoReturn
 
 # what a file system says that cannot flush a folder, or a user who may not open it
 NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF)
+
+
+# bytes of a file of bookkeeping at most: a run's record of a thousand marks has two millions
+LARGEST = 2**28
 
 
 @contextmanager
@@ -73,10 +78,22 @@ def write_json(path: Path, data: Any, indent: int | None = None) -> None:
     write_text(path, json.dumps(data, indent=indent, allow_nan=False) + "\n")
 
 
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a regular file; OSError for a FIFO or a device, which would block or never end, and a huge one."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if facts.st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"{facts.st_size} bytes, where at most {LARGEST} can be", str(path))
+        return file.read()
+
+
 def read_json(path: Path) -> Any:
     """The plain data of a JSON file; None where there is no such file or it is not whole."""
     with contextlib.suppress(OSError, ValueError):
-        return parse_json(path.read_bytes())
+        return parse_json(read_bytes(path))
     return None
 
 

@@ -203,7 +203,7 @@ def read(folder: Path) -> list[Row]:
     """
     path = RunFolder(folder).records
     try:
-        rows = _rows(path.read_bytes())
+        rows = _rows(files.read_bytes(path))
         problem = _problem(rows, folder)
     except ValueError as error:
         problem = str(error)
