@@ -132,6 +132,14 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e6:.0f} MB"
 
 
+def printable(value: object) -> str:
+    """A value as text of one line that a terminal takes for nothing but text: other characters by their escapes."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 def quoted(path: Path) -> str:
     """A path as Hydra's grammar takes any text."""
     return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${") + "'"
