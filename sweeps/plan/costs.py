@@ -7,9 +7,13 @@ The memory is a folder of small files under the user's cache, known by the hash 
 scaling/; deleting it costs nothing but time.
 """
 
+import contextlib
+import json
 import math
 import os
 import platform
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -27,6 +31,8 @@ from isoflop.sweeps import workers
 from isoflop.sweeps.machine import gpus
 from isoflop.wording import clock, short
 
+# how a file of the cache begins; its digest is that of all bytes that follow
+SEAL = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "data": ')
 # a measured speed serves steps up to so many times larger or smaller without another
 NEAR = 1.3
 # training FLOPs of a step above which speed is carried over, not measured: a fifth of a second on a core
@@ -44,17 +50,41 @@ def cache() -> Path:
 
 
 def remembered(name: str) -> dict[str, Any]:
-    """What a file of the cache holds; nothing where it is not there or not whole."""
-    data = files.read_json(cache() / name)
-    return data if isinstance(data, dict) else {}
-
-
-def remember(name: str, more: dict[str, Any]) -> None:
-    """Add to a file of the cache; one that cannot be written is no harm."""
+    """What a file of the cache holds; nothing where it is not there. One that is damaged is thrown away with a line."""
+    path = cache() / name
     try:
-        files.write_json(cache() / name, remembered(name) | more)
-    except OSError:
-        return
+        return unsealed(files.read_bytes(path))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        print(f"isoflop: {path}: {error.strerror or error}; its numbers are made anew", file=sys.stderr)
+    except ValueError as error:
+        print(f"isoflop: {path} is {error}; it is thrown away, and its numbers are made anew", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            path.unlink()
+    return {}
+
+
+def remember(name: str, more: dict[str, Any], instead: bool = False) -> None:
+    """Add to a file of the cache, or put it in its place; one that cannot be written is no harm."""
+    data = more if instead else remembered(name) | more
+    with contextlib.suppress(OSError):
+        files.write_text(cache() / name, sealed(data))
+
+
+def sealed(data: dict[str, Any]) -> str:
+    """Plain data as JSON that carries the SHA-256 of its own text, so that any damage to it is noticed."""
+    body = json.dumps(data, allow_nan=False) + "}\n"
+    return f'{{"sha256": "{sha256(body.encode()).hexdigest()}", "data": {body}'
+
+
+def unsealed(content: bytes) -> dict[str, Any]:
+    """The data of a sealed text; ValueError where it is not as it was written."""
+    seal = SEAL.match(content)
+    if not seal or sha256(content[seal.end() :]).hexdigest() != seal[1].decode():
+        raise ValueError("not as it was written")
+    data: dict[str, Any] = json.loads(content)["data"]
+    return data
 
 
 def shape(config: FrozenConfig) -> str:
