@@ -33,13 +33,25 @@ def replacing(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")  # unlike that of any other writer
     try:
-        yield draft
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-        flush_folder(path.parent)
+        with naming(path):
+            yield draft
+            with draft.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+            flush_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file or folder in what the system says where that names none: of a write that finds no room (write(2))."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def make_folder(path: Path) -> None:

@@ -142,7 +142,7 @@ def printable(value: object) -> str:
 
 def quoted(path: Path) -> str:
     """A path as Hydra's grammar takes any text."""
-    # within quotes a backslash is one but before a quote, where it is doubled (Hydra's override grammar, "Quoted values")
+    # within quotes a backslash is one but before a quote, where it is doubled (Hydra, "Quoted values" of its grammar)
     escaped = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), str(path))
     return "'" + escaped.replace("${", "\\${") + "'"
 

@@ -235,6 +235,8 @@ def why(entry: Entry) -> str:
         return "running in another process"
     if entry.state == "cancelled":
         return "cancelled"
+    if entry.state == "planned" and not entry.files.log.exists():
+        return "was not started"
     if entry.problem:
         return entry.problem
     if entry.good:

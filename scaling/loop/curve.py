@@ -47,7 +47,7 @@ class Curve(pl.Callback):
         point["L_train"] = module.read_loss()
         if not trainer.is_global_zero:
             return
-        with self.folder.curve.open("a") as file:
+        with files.naming(self.folder.curve), self.folder.curve.open("a") as file:
             file.write(",".join(map(str, (step, *point.values()))) + "\n")
         if trainer.logger:
             trainer.logger.log_metrics(point, step=module.made)
