@@ -13,16 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.scaling.config import resume
-from isoflop.scaling.config.frozen import FrozenConfig, thaw
 from isoflop.scaling.process.claim import is_claimed
 from isoflop.scaling.process.heartbeat import is_fresh
 from isoflop.scaling.process.lock import held
+
+if TYPE_CHECKING:
+    from isoflop.scaling.config.frozen import FrozenConfig
 
 # what a run's folder is called: a copy under another name is none
 RUN_ID = re.compile("[0-9a-f]{12}")
@@ -52,8 +53,10 @@ class Entry:
         return RunFolder(self.folder)
 
     @cached_property
-    def config(self) -> FrozenConfig:
+    def config(self) -> "FrozenConfig":
         """The frozen config; UserError where it is lost or not whole."""
+        from isoflop.scaling.config.frozen import thaw  # a tenth of a second, which a folder of records need not take
+
         try:
             return thaw(self.folder)
         except OSError as error:
@@ -111,7 +114,8 @@ class Entry:
     def asked_for_more(self) -> bool:
         """Whether it was frozen anew after its record was written, and asks for what that lacks: a mark, other code."""
         try:
-            frozen, made = (os.stat(path).st_mtime_ns for path in (self.files.config, self.files.records))
+            names = (RunFolder.CONFIG, RunFolder.RECORDS)
+            frozen, made = (os.stat(f"{self.folder}/{name}").st_mtime_ns for name in names)
         except OSError:
             return False
         return frozen > made and not self.finished
@@ -124,6 +128,8 @@ class Entry:
     @property
     def finished(self) -> bool:
         """Whether nothing of what is frozen is left to be made; where the config is lost, whether there are results."""
+        from isoflop.scaling.config import resume
+
         try:
             config = self.config
         except UserError:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoflop import record
 from isoflop.errors import UserError
+from isoflop.sweeps.glances import Glances
 from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries
 from isoflop.wording import clock, printable, short, states
 
@@ -109,7 +110,10 @@ class Overview:
 
 def overview(folder: Path) -> Overview:
     """Read a folder of runs."""
-    return Overview(folder, list(entries(folder)))
+    glances = Glances(folder)
+    seen = Overview(folder, [glances.of(entry) for entry in entries(folder)])
+    glances.keep()
+    return seen
 
 
 def heading(text: str, bold: bool) -> str:

@@ -7,13 +7,8 @@ The memory is a folder of small files under the user's cache, known by the hash 
 scaling/; deleting it costs nothing but time.
 """
 
-import contextlib
-import json
 import math
-import os
 import platform
-import re
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -22,17 +17,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from isoflop import files, record
+from isoflop import record
 from isoflop.errors import UserError
 from isoflop.scaling.config import frozen, identity
 from isoflop.scaling.config.frozen import FrozenConfig, RunPlan
 from isoflop.scaling.hardware import threads
 from isoflop.sweeps import workers
 from isoflop.sweeps.machine import gpus
+from isoflop.sweeps.remembered import home, keep, recall
 from isoflop.wording import clock, short
 
-# how a file of the cache begins; its digest is that of all bytes that follow
-SEAL = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "data": ')
 # a measured speed serves steps up to so many times larger or smaller without another
 NEAR = 1.3
 # training FLOPs of a step above which speed is carried over, not measured: a fifth of a second on a core
@@ -42,49 +36,20 @@ LARGEST_STEP = {"cpu": 1e10, "gpu": 1e12}
 @lru_cache(maxsize=1)
 def cache() -> Path:
     """The folder of what is remembered for this code."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     root, content = Path(frozen.__file__).parents[1], sha256()
     for path in sorted([*root.rglob("*.py"), *(root.parent / "analysis").rglob("*.py")]):
         content.update(path.read_bytes())
-    return home / "isoflop" / content.hexdigest()[:12]
+    return home() / content.hexdigest()[:12]
 
 
 def remembered(name: str) -> dict[str, Any]:
-    """What a file of the cache holds; nothing where it is not there. One that is damaged is thrown away with a line."""
-    path = cache() / name
-    try:
-        return unsealed(files.read_bytes(path))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        print(f"isoflop: {path}: {error.strerror or error}; its numbers are made anew", file=sys.stderr)
-    except ValueError as error:
-        print(f"isoflop: {path} is {error}; it is thrown away, and its numbers are made anew", file=sys.stderr)
-        with contextlib.suppress(OSError):
-            path.unlink()
-    return {}
+    """What a file of the cache holds; nothing where it is not there or not as it was written."""
+    return recall(cache() / name)
 
 
 def remember(name: str, more: dict[str, Any], instead: bool = False) -> None:
-    """Add to a file of the cache, or put it in its place; one that cannot be written is no harm."""
-    data = more if instead else remembered(name) | more
-    with contextlib.suppress(OSError):
-        files.write_text(cache() / name, sealed(data))
-
-
-def sealed(data: dict[str, Any]) -> str:
-    """Plain data as JSON that carries the SHA-256 of its own text, so that any damage to it is noticed."""
-    body = json.dumps(data, allow_nan=False) + "}\n"
-    return f'{{"sha256": "{sha256(body.encode()).hexdigest()}", "data": {body}'
-
-
-def unsealed(content: bytes) -> dict[str, Any]:
-    """The data of a sealed text; ValueError where it is not as it was written."""
-    seal = SEAL.match(content)
-    if not seal or sha256(content[seal.end() :]).hexdigest() != seal[1].decode():
-        raise ValueError("not as it was written")
-    data: dict[str, Any] = json.loads(content)["data"]
-    return data
+    """Add to a file of the cache, or put it in its place."""
+    keep(cache() / name, more if instead else remembered(name) | more)
 
 
 def shape(config: FrozenConfig) -> str:
