@@ -52,10 +52,11 @@ class Late(BaseException):
 
 @dataclass
 class Mutation:
-    """What was done to which file, and how each verb took it: its exit code, what it printed, what went wrong."""
+    """What was done to which file, and how a verb took it: its exit code, what it printed, what went wrong."""
 
     what: str
     file: str
+    folder: Path | None = None
     verb: str = ""
     code: int | None = None
     output: str = ""
@@ -166,11 +167,12 @@ def arguments(verb: str, sweep: Path, grid: list[str]) -> list[str]:
 @contextlib.contextmanager
 def in_process(cache: Path) -> Iterator[None]:
     """Let the verbs of sweeps run here: no run is started, and what a run costs is asked in this process."""
-    from isoflop.scaling import estimate
     from isoflop.sweeps import sweeper, workers
     from isoflop.sweeps.plan import costs
 
     def calls(function: str, given: Any) -> Iterator[Any]:
+        from isoflop.scaling import estimate  # torch
+
         assert function.endswith("estimate:describe")
         return (estimate.describe(*one) for one in given)
 
@@ -213,7 +215,7 @@ def call(verb: str, sweep: Path, grid: list[str], done: Mutation, patience_s: in
     text = output.getvalue()
     if not problem:
         problem = complaint(verb, sweep, code, text)
-    return Mutation(done.what, done.file, verb, code, text, problem)
+    return Mutation(done.what, done.file, sweep, verb, code, text, problem)
 
 
 def complaint(verb: str, sweep: Path, code: int | None, text: str) -> str:
