@@ -4,6 +4,7 @@ isoflop train -m family=mlp,lstm family.width=16,32
 isoflop fit runs.csv --law chinchilla
 """
 
+import contextlib
 import importlib
 import io
 import os
@@ -85,7 +86,8 @@ def open_streams() -> None:
             setattr(sys, name, stream)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            with contextlib.suppress(OSError):  # of a stream that another program set up, and that cannot be told
+                stream.reconfigure(errors="backslashreplace")
 
 
 def main() -> None:

@@ -137,10 +137,9 @@ WAYS: tuple[Callable[[Path, random.Random], None], ...] = (
 def mutate(sweep: Path, cache: Path, chance: random.Random) -> Mutation:
     """Damage one file of a run of the sweep, or of what plan remembers."""
     run = chance.choice(sorted(path for path in sweep.iterdir() if path.is_dir()))
-    name = chance.choice((*FILES, "frozen.json", "records.json", "heartbeat.json", "cache"))
-    path = run / name
-    if name == "cache":
-        path = chance.choice(sorted(cache.rglob("*.json")))
+    caches = sorted(cache.rglob("*.json"))
+    name = chance.choice((*FILES, "frozen.json", "records.json", "heartbeat.json", *(["cache"] if caches else [])))
+    path = chance.choice(caches) if name == "cache" else run / name
     if name == "heartbeat.json":
         path.write_text(json.dumps(BEAT))
     if name in ("heartbeat.json", "frozen.json") and chance.random() < 0.5:  # such a run has no record
@@ -197,13 +196,13 @@ def call(verb: str, sweep: Path, grid: list[str], done: Mutation, patience_s: in
     def late(*_: object) -> None:
         raise Late(f"not done after {patience_s} s")
 
-    output = io.StringIO()
+    output, errors = io.StringIO(), io.StringIO()
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(patience_s)
     code: int | None = None
     problem = ""
     try:
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             code = isoflop(arguments(verb, sweep, grid))
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
@@ -212,21 +211,20 @@ def call(verb: str, sweep: Path, grid: list[str], done: Mutation, patience_s: in
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-    text = output.getvalue()
-    if not problem:
-        problem = complaint(verb, sweep, code, text)
-    return Mutation(done.what, done.file, sweep, verb, code, text, problem)
+    printed, said = output.getvalue(), errors.getvalue()
+    problem = problem or complaint(verb, sweep, code, printed, said)
+    return Mutation(done.what, done.file, sweep, verb, code, printed + said, problem)
 
 
-def complaint(verb: str, sweep: Path, code: int | None, text: str) -> str:
+def complaint(verb: str, sweep: Path, code: int | None, text: str, errors: str) -> str:
     """What is wrong with an exit code and an output; empty where nothing is."""
-    if "Traceback" in text:
-        return text
+    if "Traceback" in text + errors:
+        return text + errors
     if code not in (0, 1, 2):
         return f"exit code {code}"
-    if control := CONTROL.search(text):
+    if control := CONTROL.search(text + errors):
         return f"printed {control[0]!r}"
-    if code == 2 and not text.strip():
+    if code == 2 and not errors.strip():
         return "refused without a sentence"
     if verb.startswith("status"):
         runs = sum(1 for path in sweep.iterdir() if path.is_dir() and not path.name.startswith("."))
