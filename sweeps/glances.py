@@ -16,9 +16,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from isoflop import record, record_checks
+from isoflop import record, record_checks, remembered
 from isoflop.folder import RunFolder
-from isoflop.sweeps import remembered
 from isoflop.sweeps.ledger import Entry
 
 # the columns that are shown or summed up

@@ -147,7 +147,7 @@ def mutate(sweep: Path, cache: Path, chance: random.Random) -> Mutation:
     if not path.exists():
         path.touch()
     way = chance.choice(WAYS)
-    if way is edit and path.suffix != ".json":
+    if way is edit and (path.suffix != ".json" or not path.stat().st_size):
         way = garble
     way(path, chance)
     return Mutation(way.__name__, path.name)
@@ -211,9 +211,9 @@ def call(verb: str, sweep: Path, grid: list[str], done: Mutation, patience_s: in
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-    printed, said = output.getvalue(), errors.getvalue()
-    problem = problem or complaint(verb, sweep, code, printed, said)
-    return Mutation(done.what, done.file, sweep, verb, code, printed + said, problem)
+    printed, complaints = output.getvalue(), errors.getvalue()
+    problem = problem or complaint(verb, sweep, code, printed, complaints)
+    return Mutation(done.what, done.file, sweep, verb, code, printed + complaints, problem)
 
 
 def complaint(verb: str, sweep: Path, code: int | None, text: str, errors: str) -> str:

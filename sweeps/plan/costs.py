@@ -19,12 +19,12 @@ from typing import Any
 
 from isoflop import record
 from isoflop.errors import UserError
+from isoflop.remembered import home, keep, recall
 from isoflop.scaling.config import frozen, identity
 from isoflop.scaling.config.frozen import FrozenConfig, RunPlan
 from isoflop.scaling.hardware import threads
 from isoflop.sweeps import workers
 from isoflop.sweeps.machine import gpus
-from isoflop.sweeps.remembered import home, keep, recall
 from isoflop.wording import clock, short
 
 # a measured speed serves steps up to so many times larger or smaller without another

@@ -13,11 +13,11 @@ import mutate
 import pytest
 from conftest import Isoflop
 
-from isoflop import record
+from isoflop import record, remembered
 from isoflop.cli import call
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.sweeps import cancel, glances, remembered
+from isoflop.sweeps import cancel, glances
 from isoflop.sweeps.collect import collect, refuse_place, rows
 from isoflop.sweeps.ledger import Entry, entries
 from isoflop.sweeps.status import overview
