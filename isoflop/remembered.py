@@ -1,7 +1,7 @@
 """What a command learnt and may learn again, kept in the user's cache: sealed, so that any damage to it is noticed.
 
-    keep(path, {"speed": 3.0})
-    recall(path)                        # {'speed': 3.0}; {} where it is not there, or not as it was written
+    keep(Path("speeds.json"), {"speed": 3.0})
+    recall(Path("speeds.json"))         # {'speed': 3.0}; {} where it is not there, or not as it was written
 
 The cache is a folder of small files; deleting it costs nothing but time.
 """

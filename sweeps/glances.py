@@ -1,5 +1,6 @@
 """What status needs of the records of a folder, remembered, so that looking again reads what has changed alone.
 
+    from isoflop.sweeps.ledger import entries
     glances = Glances(Path("runs"))
     runs = [glances.of(entry) for entry in entries(Path("runs"))]
     glances.keep()
