@@ -192,7 +192,7 @@ def finished(folder: Path) -> bool:
     """Whether the folder holds a whole record that need not be made again."""
     try:
         return has_result(read(folder)[0])
-    except (FileNotFoundError, UserError):
+    except (OSError, UserError):  # a FIFO in its place, no right to read: the run is not done
         return False
 
 
