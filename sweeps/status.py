@@ -15,7 +15,7 @@ from isoflop import record
 from isoflop.errors import UserError
 from isoflop.sweeps.glances import Glances
 from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries
-from isoflop.wording import clock, printable, short, states
+from isoflop.wording import clock, one_line, short, states
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +91,7 @@ class Overview:
     def text(self, everything: bool = False, bold: bool = False) -> str:
         """Lines and tables for a terminal; bold: with headings as a terminal emphasises them."""
         left, at_work = self.left_s, len(self.running)
-        parts = [heading(f"{printable(self.folder)}: {len(self.runs)} runs: {states(self.counts)}", bold)]
+        parts = [heading(f"{one_line(self.folder)}: {len(self.runs)} runs: {states(self.counts)}", bold)]
         if left and at_work:
             parts.append(f"about {clock(left)} left at this pace, {at_work} at a time")
         elif left and self.counts.keys() & {*UNMADE[:2]}:
@@ -143,7 +143,7 @@ def listed(members: Iterable[Entry]) -> list[str]:
     for entry in members:
         run = line(entry)
         loss = f"{run['L']:.4f}" if run.get("L") is not None else ""
-        cells.append((entry.run_id, *(printable(run[key]) for key in record.WHO), loss, printable(notes(run))))
+        cells.append((entry.run_id, *(one_line(run[key]) for key in record.WHO), loss, one_line(notes(run))))
     return columns(("run", *record.WHO, "L", "notes"), cells, left=("run", "family", "notes"))
 
 
@@ -161,13 +161,13 @@ def notes(run: dict[str, Any]) -> str:
 def bests(best: list[record.Row]) -> list[str]:
     """The lowest losses, a line each below the names of the columns."""
     units = sorted({str(row.get("loss_unit") or record.NATS) for row in best})
-    names = ("data", "family", *record.DIALS, "N", "D", "C", "lr", printable(f"L [{', '.join(units)}]"))
+    names = ("data", "family", *record.DIALS, "N", "D", "C", "lr", one_line(f"L [{', '.join(units)}]"))
     cells = []
     for row in best:
         sizes = ("" if row.get(key) is None else short(row[key]) for key in ("N", "D", "C", "lr"))
         loss = f"{row['L']:.4f}" + ("" if row.get("L_se") is None else f" ± {row['L_se']:.4f}")
-        dials = (printable(row[key]) for key in record.DIALS)
-        cells.append((printable(row["data"]), printable(row["family"]), *dials, *sizes, loss))
+        dials = (one_line(row[key]) for key in record.DIALS)
+        cells.append((one_line(row["data"]), one_line(row["family"]), *dials, *sizes, loss))
     return columns(names, cells, left=("data", "family"))
 
 

@@ -37,7 +37,7 @@ from isoflop.scaling.config.frozen import FrozenConfig, freeze, resolve, rung, t
 from isoflop.sweeps.compose import compose
 from isoflop.sweeps.ledger import UNMADE, Entry, entries
 from isoflop.sweeps.plan import costs
-from isoflop.wording import printable
+from isoflop.wording import one_line
 
 ID = "hydra.sweep.subdir"
 ROUNDS = 3
@@ -247,4 +247,4 @@ def why(entry: Entry) -> str:
 
 def say(line: str, style: str = "") -> None:
     """One line to the terminal, whole also where it is long."""
-    console.print(printable(line), style=style, highlight=False, markup=False, soft_wrap=True)
+    console.print(one_line(line), style=style, highlight=False, markup=False, soft_wrap=True)

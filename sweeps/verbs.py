@@ -44,12 +44,12 @@ def collect_command(
     Example:  isoflop collect runs/first -o runs.csv
     """
     from isoflop.sweeps.collect import collect
-    from isoflop.wording import printable, states
+    from isoflop.wording import one_line, states
 
     collected = collect(folder, out)
     print(f"{out}: {states(collected.states)}", file=sys.stderr)
     for sentence in collected.damaged:
-        print(f"  {printable(sentence)}", file=sys.stderr)
+        print(f"  {one_line(sentence)}", file=sys.stderr)
     return 1 if collected.damaged else 0
 
 
