@@ -6,8 +6,11 @@ clock(75)             # '1 min 15 s'
 printable("\x1b[2J")   # '\\x1b[2J': text of a table, which a terminal must not obey
 """
 
+import csv
+import io
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 WIDE = 1000  # characters of a line: a terminal breaks a long one, where rich would cut its numbers short
@@ -17,8 +20,9 @@ MOST_NAMED = 60  # characters of a name in a page or a figure
 UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
-# what a spreadsheet takes for the beginning of a formula (OWASP, CSV injection)
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# text that a spreadsheet takes for a formula by its beginning (OWASP, CSV injection), quoted already or not
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+QUOTED_FORMULA = re.compile(r"'+[=+\-@\t\r]")
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -89,14 +93,31 @@ def distinct_names(names: Iterable[str], most: int = MOST_NAMED) -> dict[str, st
 
 
 def spreadsheet(value: object) -> object:
-    """A cell as a spreadsheet shows and does not run it: text that begins like a formula gets a quote before it."""
-    if not isinstance(value, str) or not value.startswith(FORMULA):
+    """A cell as a spreadsheet shows and does not run it: text that begins like a formula gets a quote before it.
+
+    Text that begins like such a cell gets one too, so that from_spreadsheet gives back what was there.
+    """
+    if not isinstance(value, str) or not FORMULA.match(value):
         return value
     try:
         float(value)
     except ValueError:
         return f"'{value}"
     return value
+
+
+def from_spreadsheet(value: object) -> object:
+    """A cell as it was before `spreadsheet` wrote it."""
+    return value[1:] if isinstance(value, str) and QUOTED_FORMULA.match(value) else value
+
+
+def csv_text(names: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table as CSV, names first, each cell as a spreadsheet shows and does not run it."""
+    text, shown = io.StringIO(), cache(spreadsheet)  # the same few words in every row
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(spreadsheet, names))
+    writer.writerows([shown(cell) if type(cell) is str else cell for cell in row] for row in rows)
+    return text.getvalue()
 
 
 def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:

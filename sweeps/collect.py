@@ -3,8 +3,6 @@
 collect(Path("runs"), Path("runs.csv"))
 """
 
-import csv
-import io
 import os
 import stat
 from collections import Counter
@@ -75,10 +73,6 @@ def refuse_place(out: Path) -> None:
 
 
 def csv_text(table: list[record.Row]) -> str:
-    """The rows as CSV, with the columns of all."""
+    """The rows as CSV, with the columns of all; read_runs gives back the same values."""
     names = record.order({key for layout in {tuple(row) for row in table} for key in layout})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([[row.get(name) for name in names] for row in table])
-    return text.getvalue()
+    return words.csv_text(names, [[row.get(name) for name in names] for row in table])

@@ -8,8 +8,6 @@ This is a convenience, and no record: W&B shows a run that failed as finished wh
 summary is what was logged last, be it training loss or validation. What could not be read is said.
 """
 
-import csv
-import io
 import json
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from typing import Any
 from isoflop import files
 from isoflop.errors import UserError
 from isoflop.sweeps.collect import refuse_place
+from isoflop.wording import csv_text
 
 # what W&B calls the end of a run -> what a record does; any other is a failure under its own name
 STATES = {"finished": "ok", "crashed": "failed", "failed": "failed", "killed": "failed"}
@@ -144,10 +143,7 @@ def _flat(tree: Mapping[str, Any], left_out: set[str], prefix: str = "") -> Iter
 def write(imported: Imported, out: Path) -> None:
     """Write the table, whole or not at all; UserError where it cannot be written there."""
     refuse_place(out)
-    text = io.StringIO()
     first = ["run_id", "name", "status", "reason"]
-    others = sorted({key for row in imported.rows for key in row} - set(first))
-    writer = csv.DictWriter(text, [*first, *others], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sorted(imported.rows, key=lambda row: str(row["run_id"])))
-    files.write_text(out, text.getvalue())
+    names = [*first, *sorted({key for row in imported.rows for key in row} - set(first))]
+    rows = sorted(imported.rows, key=lambda row: str(row["run_id"]))
+    files.write_text(out, csv_text(names, [[row.get(name, "") for name in names] for row in rows]))

@@ -39,7 +39,9 @@ HOLE = "\x00hole\x00"
 FILES = ("frozen.json", "records.json", "heartbeat.json", "spent.json", "curve.csv", "lock", "log.txt", "cancel")
 # a heartbeat as a run of another host leaves it
 BEAT = {"step": 3, "steps": 9, "host": "elsewhere", "pid": 1, "beat": 4, "every_s": 0.01, "time": 1.7e9}
-VERBS = ("status", "status --all", "status --json", "collect", "plan", "retry", "train", "cancel")
+VERBS = ("status", "status --all", "status --json", "collect", "report", "plan", "retry", "train", "cancel")
+# half a second each: they go through Hydra, or fit
+SLOW_VERBS = ("plan", "retry", "train", "report")
 # time that a verb may take [s]
 PATIENCE_S = 10
 # what a verb prints besides text: line ends
@@ -52,10 +54,14 @@ class Late(BaseException):
 
 @dataclass
 class Mutation:
-    """What was done to which file, and how a verb took it: its exit code, what it printed, what went wrong."""
+    """What was done to which file, and how a verb took it: its exit code, what it printed, what went wrong.
+
+    number: that of the mutation in its round.
+    """
 
     what: str
     file: str
+    number: int = 0
     folder: Path | None = None
     verb: str = ""
     code: int | None = None
@@ -156,8 +162,11 @@ def mutate(sweep: Path, cache: Path, chance: random.Random) -> Mutation:
 def arguments(verb: str, sweep: Path, grid: list[str]) -> list[str]:
     """The command line of a verb."""
     name, *options = verb.split()
+    table = sweep.parent / "runs.csv"
     if name == "collect":
-        return [name, str(sweep), "-o", str(sweep.parent / "runs.csv")]
+        return [name, str(sweep), "-o", str(table)]
+    if name == "report":
+        return [name, str(table), "-o", str(sweep.parent / "report")]
     if name in ("plan", "train"):
         return [name, *(["--device", "H100"] if name == "plan" else []), "-m", *grid, f"out={sweep}"]
     return [name, str(sweep), *options]
@@ -166,6 +175,7 @@ def arguments(verb: str, sweep: Path, grid: list[str]) -> list[str]:
 @contextlib.contextmanager
 def in_process(cache: Path) -> Iterator[None]:
     """Let the verbs of sweeps run here: no run is started, and what a run costs is asked in this process."""
+    from isoflop.analysis.report.figures.base import Figure
     from isoflop.sweeps import sweeper, workers
     from isoflop.sweeps.plan import costs
 
@@ -180,6 +190,8 @@ def in_process(cache: Path) -> Iterator[None]:
         mock.patch.object(workers, "calls", calls),
         mock.patch.object(workers, "warm", return_value=None),
         mock.patch.object(sweeper, "launch", return_value=None),
+        # a second for each picture
+        mock.patch.object(Figure, "save", lambda figure, folder: figure.spec() and None),
     )
     with contextlib.ExitStack() as stack:
         for patch in patches:
@@ -213,7 +225,7 @@ def call(verb: str, sweep: Path, grid: list[str], done: Mutation, patience_s: in
         signal.signal(signal.SIGALRM, before)
     printed, complaints = output.getvalue(), errors.getvalue()
     problem = problem or complaint(verb, sweep, code, printed, complaints)
-    return Mutation(done.what, done.file, sweep, verb, code, printed + complaints, problem)
+    return Mutation(done.what, done.file, done.number, sweep, verb, code, printed + complaints, problem)
 
 
 def complaint(verb: str, sweep: Path, code: int | None, text: str, errors: str) -> str:
@@ -243,14 +255,17 @@ def rounds(
         copied, remembered = Path(folder, "runs"), Path(folder, "cache")
         for number in range(mutations):
             chance = random.Random(f"{seed} {number}")
+            (copied.parent / "runs.csv").unlink(missing_ok=True)
             for source, target in ((sweep, copied), (cache, remembered)):
                 shutil.rmtree(target, ignore_errors=True)
                 shutil.copytree(source, target)
             with in_process(remembered):
                 done = mutate(copied, remembered, chance)
+                done.number = number
                 for verb in verbs:
-                    # retry and train go through Hydra, which takes half a second
-                    if verb not in ("retry", "train", "plan") or done.file == "grid.json" or chance.random() < 0.3:
+                    if verb == "report" and not (copied.parent / "runs.csv").exists():
+                        continue
+                    if verb not in SLOW_VERBS or done.file == "grid.json" or chance.random() < 0.3:
                         yield call(verb, copied, grid, copy.copy(done))
 
 

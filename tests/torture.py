@@ -18,12 +18,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 # what says how a run went and not what came out
 CIRCUMSTANCE = {"wall_s", "targets_per_s", "peak_memory", "mfu"}
 MARKER = "ISOFLOP_TORTURE"
+# time after the end of a launcher at which nothing that it started may be alive [s]
+OUTLIVES_S = 10.0
 RUNS = 8
 GRID = [
     "hydra.sweeper.grids=[{family:'mlp,lstm',family.width:'8,16',budget.D:'[4e4,1e5]',seed:'0,1'}]",
@@ -47,13 +50,24 @@ def command(out: Path) -> list[str]:
     return [sys.executable, "-m", "isoflop.cli", "train", "-m", *GRID, f"out={out}"]
 
 
-def launcher(out: Path, leaping: bool = False) -> subprocess.Popen[bytes]:
-    """Start the command; its processes are found by the marker."""
-    env = os.environ | {MARKER: str(out), "OMP_NUM_THREADS": "1"}
+def environment(out: Path, number: int | str) -> dict[str, str]:
+    """The environment of a launcher, by which its processes are found."""
+    return os.environ | {MARKER: f"{out}#{number}", "OMP_NUM_THREADS": "1"}
+
+
+def launcher(out: Path, number: int, leaping: bool = False) -> subprocess.Popen[bytes]:
+    """Start the command; what it complains of is appended to `complaints` beside the sweep."""
+    env = environment(out, number)
     if leaping:
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(clock(out)), env.get("PYTHONPATH")]))
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(command(out), env=env, stdout=quiet, stderr=quiet, start_new_session=True)
+    with complaints(out).open("ab") as errors:
+        return subprocess.Popen(command(out), env=env, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True)
+
+
+def complaints(out: Path) -> Path:
+    """What the launchers of a sweep wrote to their standard error."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return out.parent / "complaints.txt"
 
 
 def clock(out: Path) -> Path:
@@ -64,14 +78,16 @@ def clock(out: Path) -> Path:
     return folder
 
 
-def processes(out: Path) -> list[int]:
-    """All processes of the sweep: launchers, servers, runs."""
-    marker, found = f"{MARKER}={out}".encode(), []
+def processes(out: Path) -> dict[int, str]:
+    """All processes of the sweep, launchers, servers and runs, and the number of the launcher of each."""
+    marker = f"{MARKER}={out}#".encode()
+    alive = {}
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
-            if marker in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
-    return found
+            for variable in path.read_bytes().split(b"\0"):
+                if variable.startswith(marker):
+                    alive[int(path.parent.name)] = variable.removeprefix(marker).decode()
+    return alive
 
 
 def runs_at_work(out: Path) -> list[int]:
@@ -103,27 +119,70 @@ def strike(how: str, at_work: list[subprocess.Popen[bytes]], out: Path, chance: 
 BLOWS = ("kill a run", "end a run", "kill a launcher", "end a launcher", "kill everything")
 
 
-def torture(out: Path, blows: int, chance: random.Random, longest_s: float = 8.0) -> Counter[str]:
-    """Strike a sweep so many times while it is made, fewer where it is done before; how many blows of each kind."""
-    counts = Counter[str]()
-    at_work: list[subprocess.Popen[bytes]] = []
-    while counts.total() < blows and len(list(out.glob("*/records.json"))) < RUNS:
-        at_work = [one for one in at_work if one.poll() is None]
-        while len(at_work) < chance.choice((1, 1, 2)):
-            at_work.append(launcher(out, leaping=chance.random() < 0.3))
+@dataclass
+class Struck:
+    """How many blows of each kind fell, and the processes that outlived their launcher."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    outlived: list[str] = field(default_factory=list)
+
+
+class Launchers:
+    """The launchers of one sweep, numbered, and what of them is alive."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.ended: dict[str, float] = {}
+
+    @property
+    def at_work(self) -> list[subprocess.Popen[bytes]]:
+        """Those that have not ended."""
+        return [one for one in self.started if one.poll() is None]
+
+    def start(self, leaping: bool) -> None:
+        """Start another."""
+        self.started.append(launcher(self.out, len(self.started), leaping))
+
+    def outlived(self) -> list[str]:
+        """The processes that are alive so long after their launcher was seen to have ended."""
+        now = time.monotonic()
+        for number, one in enumerate(self.started):
+            if one.poll() is not None:
+                self.ended.setdefault(str(number), now)
+        late = {number for number, since in self.ended.items() if now - since > OUTLIVES_S}
+        return [f"process {pid} of launcher {number}" for pid, number in processes(self.out).items() if number in late]
+
+    def wait(self) -> list[str]:
+        """Wait for all to end, and for what they started; the processes that are alive then."""
+        for one in self.started:
+            one.wait(timeout=300)
+        self.outlived()
+        until = time.monotonic() + OUTLIVES_S
+        while processes(self.out) and time.monotonic() < until + 1:
+            time.sleep(0.1)
+        return self.outlived()
+
+
+def torture(out: Path, blows: int, chance: random.Random, longest_s: float = 8.0) -> Struck:
+    """Strike a sweep so many times while it is made, fewer where it is done before."""
+    struck, launchers = Struck(), Launchers(out)
+    while struck.counts.total() < blows and len(list(out.glob("*/records.json"))) < RUNS:
+        while len(launchers.at_work) < chance.choice((1, 1, 2)):
+            launchers.start(leaping=chance.random() < 0.3)
         time.sleep(chance.uniform(0.1, longest_s))
         how = chance.choice(BLOWS)
-        strike(how, [one for one in at_work if one.poll() is None], out, chance)
-        counts[how] += 1
-    for one in at_work:
-        one.wait(timeout=300)
-    return counts
+        strike(how, launchers.at_work, out, chance)
+        struck.counts[how] += 1
+        struck.outlived += launchers.outlived()
+    struck.outlived += launchers.wait()
+    return struck
 
 
 def finish(out: Path, tries: int = 10) -> None:
     """Give the same command until it is done."""
     for _ in range(tries):
-        env = os.environ | {MARKER: str(out), "OMP_NUM_THREADS": "1"}
+        env = environment(out, "last")
         done = subprocess.run(command(out), env=env, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return
@@ -146,22 +205,25 @@ def undisturbed(folder: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    """Strike sweeps, and compare their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blows", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    whole, began = undisturbed(given.out), time.monotonic()
-    chance, counts, same = random.Random(given.seed), Counter[str](), list[bool]()
+    expected, began = undisturbed(given.out), time.monotonic()
+    chance, counts, outlived, same = random.Random(given.seed), Counter[str](), list[str](), list[bool]()
     while counts.total() < given.blows:
         out = given.out / f"struck_{len(same)}" / "runs"
-        counts += torture(out, given.blows - counts.total(), chance)
+        struck = torture(out, given.blows - counts.total(), chance)
+        counts, outlived = counts + struck.counts, outlived + struck.outlived
         finish(out)
-        same.append(table(out) == whole)
-    told = ", ".join(f"{count} × {how}" for how, count in counts.items())
-    print(f"{given.blows} blows ({told}) in {time.monotonic() - began:.0f} s")
-    print(f"{sum(same)} of {len(same)} sweeps of {len(whole)} rows ended with the same table, bit for bit")
-    sys.exit(not all(same))
+        same.append(table(out) == expected)
+    kinds = ", ".join(f"{count} × {how}" for how, count in counts.items())
+    print(f"{given.blows} blows ({kinds}) in {time.monotonic() - began:.0f} s")
+    print(f"{sum(same)} of {len(same)} sweeps of {len(expected)} rows ended with the same table, bit for bit")
+    print(f"{len(outlived)} processes outlived their launcher by {OUTLIVES_S:.0f} s")
+    sys.exit(bool(outlived) or not all(same))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ column.
 The index of the table is the line of the file, so that a later complaint can still name it.
 """
 
+import io
 import json
 import operator
 import re
@@ -18,19 +19,15 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from isoflop import record
+from isoflop.analysis.tables.measure import PACKED, check_file, unpack
 from isoflop.analysis.tables.presets import recognise
 from isoflop.errors import CellError, UserError
 from isoflop.folder import RunFolder
-from isoflop.wording import MOST_SHOWN, cell, cut, printable
+from isoflop.wording import MOST_SHOWN, cell, cut, from_spreadsheet, printable
 
 NUMERIC = tuple(name for name, column in record.COLUMNS.items() if not column.text)
 # numbers that every law stands on: text in one of them is an error at once, in the others where a law asks for them
 _CORE = ("N", "D", "C", "L")
-
-# bytes of a line, far above any row of numbers and names
-LONGEST_LINE = 16 * 2**20
-# files that are not lines of text, or not before they are unpacked
-_BINARY = (".parquet", ".pq", ".gz", ".bz2", ".zip", ".xz", ".zst")
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le,
@@ -138,7 +135,7 @@ def _load(path: Path) -> pd.DataFrame:
         raise UserError(f"{path} does not exist; give the path of a CSV file of runs")
     try:
         check_file(path)
-        table = _READERS.get(path.suffix, _csv)(path)
+        table = _csv(path, unpack(path)) if path.suffix in PACKED else _READERS.get(path.suffix, _csv)(path)
     except pd.errors.EmptyDataError:
         raise UserError(f"{path} is empty; it needs a header line and a row for each run") from None
     except pd.errors.ParserError as error:
@@ -152,39 +149,40 @@ def _load(path: Path) -> pd.DataFrame:
     return table
 
 
-def check_file(path: Path) -> None:
-    """UserError where reading a file may never end: a pipe, a device, a text with a line beyond all measure."""
-    if not path.is_file():
-        raise UserError(f"{path} is a pipe or a device and no file; save the table in a file")
-    if path.suffix in _BINARY:
-        return
-    with path.open("rb") as file:
-        while len(chunk := file.read(LONGEST_LINE)) == LONGEST_LINE:
-            if b"\n" not in chunk:
-                raise UserError(
-                    f"{path} has a line of more than {LONGEST_LINE // 2**20} MB, so it is no table of runs; mend it"
-                )
-
-
-def _csv(path: Path) -> pd.DataFrame:
+def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
     # a short row is filled with NaN, a long one is an error; "inf" and "nan" are read as numbers and judged where they
     # are used
-    _check_separator(path)
+    def source() -> Path | io.BytesIO:
+        return path if content is None else io.BytesIO(content)
+
+    _check_separator(path, source())
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            table = pd.read_csv(path, index_col=False, low_memory=False, skip_blank_lines=False)
+            table = pd.read_csv(source(), index_col=False, low_memory=False, skip_blank_lines=False)
         except pd.errors.ParserWarning:
             raise UserError(
                 f"{path} has rows of more fields than its header names; mend the header or the rows"
             ) from None
     table.index = pd.RangeIndex(2, len(table) + 2, name="line")
-    return table.dropna(how="all")
+    return _as_it_was(table.dropna(how="all"))
 
 
-def _check_separator(path: Path) -> None:
+def _as_it_was(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the quotes that keep a spreadsheet from running its text."""
+    quoted = {}
+    for name in table.columns[~table.dtypes.map(pd.api.types.is_numeric_dtype)]:
+        words = {word: from_spreadsheet(word) for word in table[name].unique() if isinstance(word, str)}
+        if any(word != was for word, was in words.items()):
+            quoted[name] = table[name].map(lambda word, words=words: words.get(word, word), na_action="ignore")
+    names = [from_spreadsheet(name) for name in table.columns]
+    table = table.assign(**quoted)
+    return table.set_axis(names, axis=1) if len(set(names)) == len(names) else table
+
+
+def _check_separator(path: Path, source: Path | io.BytesIO) -> None:
     """UserError where the header has no comma and another separator: numbers there may have decimal commas too."""
-    header, *more = pd.read_csv(path, index_col=False, nrows=0).columns
+    header, *more = pd.read_csv(source, index_col=False, nrows=0).columns
     for sign, name in ((";", "semicolons"), ("\t", "tabs")):
         if sign in header and not more:
             raise UserError(

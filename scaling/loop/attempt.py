@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -177,7 +178,10 @@ class Attempt:
 
     def account(self, run: "Assembled", made: int, resumed: bool) -> None:
         """Write what all steps of a run of several marks have cost; resumed: earlier ones are among those made."""
-        before = 0.0 if resumed else self.folder.read_spent().get("C", 0.0)
+        earlier = self.folder.read_spent()
+        if not earlier and self.folder.spent.exists():
+            print(f"{self.folder.spent} was damaged and is dropped: what was spent counts from here", file=sys.stderr)
+        before = 0.0 if resumed else earlier.get("C", 0.0)
         spent = {"marks": len(run.marks), "steps": made, "C": before + made * run.step_C}
         self.folder.write_spent(spent | {"C_separate": sum(m.C for m in run.marks)})
 

@@ -1,5 +1,6 @@
 """What anybody's table or claim may hold: refused in one sentence, or shown as text; never run, never a traceback."""
 
+import csv
 import json
 import os
 import time
@@ -14,12 +15,12 @@ from isoflop.analysis.claims.judge import judge
 from isoflop.analysis.report.figures.base import MOST_FAMILIES, MOST_POINTS, few_families, json_ready, thin, wrap
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.view import look, named_for_page
-from isoflop.analysis.tables import read
+from isoflop.analysis.tables import measure
 from isoflop.analysis.tables.read import read_runs
 from isoflop.analysis.tables.rows import groups, with_compute
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
-from isoflop.wording import UNPRINTABLE
+from isoflop.wording import UNPRINTABLE, csv_text
 
 VERBS = {
     "fit": ["--interval", "none"],
@@ -118,7 +119,7 @@ def test_a_pipe_a_device_and_an_endless_line_are_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
-    monkeypatch.setattr(read, "LONGEST_LINE", 2**20)
+    monkeypatch.setattr(measure, "LONGEST_LINE", 2**20)
     (tmp_path / "long.csv").write_text("N,D,L\n1,1," + "x" * 3 * 2**20)
     began = time.monotonic()
     for path in (tmp_path / "pipe.csv", Path("/dev/zero"), tmp_path / "long.csv"):
@@ -228,6 +229,49 @@ def test_control_characters_of_a_table_do_not_reach_the_terminal(
         printed = capsys.readouterr()
         assert not UNPRINTABLE.search(printed.out + printed.err)
         assert "\\x1b[31mred" in printed.out
+
+
+def test_a_cell_of_lines_in_quotes_is_refused_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "LONGEST_LINE", 2**12)
+    rows = 'N,D,L,family\n5" pipe,2,3,"a ""b"", c"\n' + "1,2,3,x\n" * 2000
+    (tmp_path / "sound.csv").write_text(rows.replace('5" pipe', "1"))
+    assert read_runs(tmp_path / "sound.csv")["family"][2] == 'a "b", c'
+    for ending in ('"\n', ""):  # a quote within a field opens none, and one that is not closed reaches to the end
+        (tmp_path / "long.csv").write_text(rows + '1,2,3,"' + "\n" * 5000 + ending)
+        with pytest.raises(UserError, match="has a cell of more than 0 MB"):
+            read_runs(tmp_path / "long.csv")
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.csv.bz2", "t.csv.xz", "t.csv.zip"])
+def test_a_packed_table_is_read_and_a_bomb_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "LARGEST_UNPACKED", 2**16)
+    table = pd.DataFrame({"N": [1.0, 2.0], "D": 2.0, "L": 3.0})
+    table.to_csv(tmp_path / name, index=False)
+    assert read_runs(tmp_path / name)["N"].tolist() == [1.0, 2.0]
+    pd.concat([table] * 10_000).to_csv(tmp_path / name, index=False)
+    with pytest.raises(UserError, match="unpacks to more than"):
+        read_runs(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    for damaged in (content[: len(content) // 2], b"x" * 100):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(UserError, match="cannot be (unpacked|read)|unpacks to more"):
+            read_runs(tmp_path / name)
+
+
+WORDS = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\tx", "'=quoted", "''@twice", "'tis", "-1.5", "a", "'"]
+
+
+def test_words_that_a_spreadsheet_would_run_come_back_as_they_were(tmp_path: Path) -> None:
+    rows = [[word, 1.0, -2.5] for word in WORDS]
+    (tmp_path / "runs.csv").write_text(csv_text(["family", "=N()", "delta"], rows), newline="")
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        header, *cells = csv.reader(file)
+    assert header == ["family", "'=N()", "delta"]
+    assert {row[0][0] for row in cells} <= {"'", "-", "a"}  # and -1.5 is a number
+    table = read_runs(tmp_path / "runs.csv")
+    assert table["family"].tolist() == WORDS
+    assert table["=N()"].tolist() == [1.0] * len(WORDS)
+    assert table["delta"].tolist() == [-2.5] * len(WORDS)
 
 
 def test_columns_that_no_claim_reads_change_no_verdict() -> None:
