@@ -90,7 +90,7 @@ def write_json(path: Path, data: Any, indent: int | None = None) -> None:
     write_text(path, json.dumps(data, indent=indent, allow_nan=False) + "\n")
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path | str) -> bytes:
     """The bytes of a regular file; OSError for a FIFO or a device, which would block or never end, and a huge one."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:

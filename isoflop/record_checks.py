@@ -55,7 +55,11 @@ class Checker:
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """What is wrong with a row, as a sentence; None where nothing is."""
-        return self.layout_problem(tuple(row), tuple(map(type, row.values()))) or self._value_problem(row)
+        return self.type_problem(row) or self.value_problem(row)
+
+    def type_problem(self, row: Mapping[str, Any]) -> str | None:
+        """The first column that a row may not have, or not with a value of that type."""
+        return self.layout_problem(tuple(row), tuple(map(type, row.values())))
 
     def _layout_problem(self, names: tuple[str, ...], types: tuple[type, ...]) -> str | None:
         """The first column that a row may not have, or not with a value of that type."""
@@ -72,7 +76,7 @@ class Checker:
                 return f"{name[:80]} is not {wanted} but of type {cell.__name__}"
         return None
 
-    def _value_problem(self, row: Mapping[str, Any]) -> str | None:
+    def value_problem(self, row: Mapping[str, Any]) -> str | None:
         """The first number that cannot be, by itself or beside the others."""
         get = row.get
         for name, least, above in self.bounds:

@@ -75,4 +75,4 @@ def refuse_place(out: Path) -> None:
 def csv_text(table: list[record.Row]) -> str:
     """The rows as CSV, with the columns of all; read_runs gives back the same values."""
     names = record.order({key for layout in {tuple(row) for row in table} for key in layout})
-    return words.csv_text(names, [[row.get(name) for name in names] for row in table])
+    return words.csv_text(names, (map(row.get, names) for row in table))

@@ -69,9 +69,10 @@ def sandbox(out: Path, kind: str, seed: int) -> dict[str, str]:
 
 
 def outside(place: Path) -> list[str]:
-    """The files in a sandbox that nobody asked for."""
-    files = (path.relative_to(place) for path in sorted(place.rglob("*")) if not path.is_dir())
-    return [str(path) for path in files if path.parts[0] not in OWN]
+    """The files in a sandbox that nobody asked for; a socket, as one whose owner was killed leaves, holds no bytes."""
+    files = (path for path in sorted(place.rglob("*")) if path.is_file() and path.stat().st_size)
+    paths = (path.relative_to(place) for path in files)
+    return [str(path) for path in paths if path.parts[0] not in OWN]
 
 
 def blows(place: Path, out: Path, seed: int) -> dict[str, Any]:

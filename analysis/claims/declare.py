@@ -14,6 +14,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
@@ -61,6 +62,13 @@ class Pair(NamedTuple):
         return f"{self.first} − {self.second}"
 
 
+@dataclass(frozen=True, eq=False)  # known by identity, so that what is costly can be cached for one part
+class Part:
+    """The usable runs of one family, which is in as many pairs as there are other families."""
+
+    runs: pd.DataFrame
+
+
 @dataclass(frozen=True, eq=False)  # known by identity, so that what is costly can be cached for one sample
 class Sample:
     """The usable runs of one subject (a family, or both families of a pair), and how the claim looks at them."""
@@ -71,6 +79,13 @@ class Sample:
     pair: Pair = field(default_factory=Pair)
     level: float = 0.95
     region: Region | None = None
+    both: tuple[Part, ...] = ()
+    """The runs of each family of the pair, the same object in each of its pairs; cut out of `runs` where not given."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The runs of each family of the pair."""
+        return self.both or tuple(Part(self.runs[self.runs["family"] == name]) for name in self.pair)
 
     @property
     def columns(self) -> list[str]:
@@ -118,10 +133,12 @@ class Contrast:
         half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.se if self.df > 0 else math.nan
         return (self.value - half, self.value + half) if math.isfinite(half) else (None, None)
 
-    def differs_from_zero(self, level: float) -> bool:
-        """Whether the interval exists and excludes 0."""
-        low, high = self.interval(level)
-        return low is not None and high is not None and (low > 0 or high < 0)
+    @cached_property
+    def p_value(self) -> float:
+        """Student's two-sided p of no difference: the interval at 1 − p touches 0; 1 without an interval."""
+        if self.df <= 0 or not math.isfinite(self.se) or self.value == 0:
+            return 1.0
+        return float(2 * stats.t.sf(abs(self.value) / self.se, self.df)) if self.se > 0 else 0.0
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@
         print(verdict.id, verdict.verdict, verdict.reason)
 """
 
+import bisect
 import difflib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,16 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.analysis.claims.claim import Claim, load_claims
-from isoflop.analysis.claims.declare import Contrast, Measured, Pair, Sample, Unmeasured, Untested, require_columns
+from isoflop.analysis.claims.declare import (
+    Contrast,
+    Measured,
+    Pair,
+    Part,
+    Sample,
+    Unmeasured,
+    Untested,
+    require_columns,
+)
 from isoflop.analysis.claims.needs import tuned_rows
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
 from isoflop.analysis.laws.catalogue import get_law
@@ -30,6 +40,8 @@ from isoflop.analysis.tables.rows import checked, finished, usable, with_compute
 from isoflop.errors import FitError, UserError
 from isoflop.wording import listed, percent
 
+# pairs of families that a claim about their laws is judged for: each takes a fit for every run left out
+MOST_FITTED_PAIRS = 200
 OPPOSITE = {"different": "equivalent", "equivalent": "different"}
 # family -> phrases that say what its runs lack
 Lacks = Mapping[str, list[str]]
@@ -242,9 +254,25 @@ def _unfinished(rows: pd.DataFrame) -> str:
     return f". Unfinished, not counted: {', '.join(f'{n} of {name}' for name, n in lost.items())}" if len(lost) else ""
 
 
-def _sample(rows: pd.DataFrame, claim: Claim, pair: Pair | None = None) -> Sample:
+def _sample(rows: pd.DataFrame, claim: Claim) -> Sample:
     rows = tuned_rows(usable(rows), tuple(claim.needs.tuned))
-    return Sample(rows, claim.law, claim.axis, pair or Pair(), claim.level, claim.region)
+    return Sample(rows, claim.law, claim.axis, Pair(), claim.level, claim.region)
+
+
+def _pair_samples(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> Iterator[tuple[Pair, Sample | None]]:
+    """Every pair of families, and its runs where neither lacks any; what is of one family is done once."""
+    parts = {
+        name: Part(tuned_rows(usable(rows[rows["family"] == name]), tuple(claim.needs.tuned)))
+        for name, missing in lacks.items()
+        if not missing
+    }
+    for pair in itertools.starmap(Pair, itertools.combinations(sorted(lacks), 2)):
+        both = tuple(parts[name] for name in pair if name in parts)
+        if len(both) < len(pair):
+            yield pair, None
+        else:
+            runs = pd.concat([part.runs for part in both])
+            yield pair, Sample(runs, claim.law, claim.axis, pair, claim.level, claim.region, both)
 
 
 def _measure(sample: Sample, subject: Subject, of: str, claim: Claim) -> Any:
@@ -291,13 +319,16 @@ def _of_number(measured: Measured, subject: Subject, claim: Claim) -> Verdict:
 def _judge_pairs(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> list[Verdict]:
     """The verdicts for all pairs of families, Holm-corrected together; every contrast is measured once."""
     outcomes: dict[Subject, Contrast | Verdict] = {}
-    for pair in itertools.starmap(Pair, itertools.combinations(sorted(lacks), 2)):
-        missing = _grouped({name: lacks[name] for name in pair})
-        sample = None if missing else _sample(rows[rows["family"].isin(pair)], claim, pair)
+    able = sum(not missing for missing in lacks.values())
+    many = able * (able - 1) // 2 if "law" in claim.measures.needs else 0
+    for pair, sample in _pair_samples(rows, lacks, claim):
         for of in claim.of:
             subject = Subject(pair, of)
             if sample is None:
+                missing = _grouped({name: lacks[name] for name in pair})
                 outcomes[subject] = Verdict(claim.id, VerdictKind.UNTESTED, missing, subject=subject)
+            elif many > MOST_FITTED_PAIRS:
+                outcomes[subject] = Verdict(claim.id, VerdictKind.UNTESTED, too_many_pairs(many), subject=subject)
             else:
                 outcomes[subject] = _measure(sample, subject, of, claim)
     contrasts = {subject: outcome for subject, outcome in outcomes.items() if isinstance(outcome, Contrast)}
@@ -305,6 +336,11 @@ def _judge_pairs(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> list[Verdict
     for subject, level in _holm(contrasts, claim.level).items():
         verdicts[subject] = _of_contrast(contrasts[subject], level, subject, claim)
     return [verdicts[subject] for subject in outcomes]
+
+
+def too_many_pairs(many: int) -> str:
+    """The sentence about pairs that are not judged, because there are too many of them."""
+    return f"{many} pairs, each of which takes dozens of fits, and at most {MOST_FITTED_PAIRS} are judged: give fewer"
 
 
 def _of_contrast(contrast: Contrast, level: float, subject: Subject, claim: Claim) -> Verdict:
@@ -320,10 +356,11 @@ def _of_contrast(contrast: Contrast, level: float, subject: Subject, claim: Clai
 def _holm(contrasts: Mapping[Subject, Contrast], level: float) -> dict[Subject, float]:
     """For every contrast the level of its interval (Holm 1979): 1 − α/m, m the contrasts not yet told from 0."""
     levels: dict[Subject, float] = {}
-    pending = list(contrasts)
+    pending = sorted(contrasts, key=lambda subject: contrasts[subject].p_value)
     while pending:
-        corrected = 1 - (1 - level) / len(pending)
-        nonzero = [subject for subject in pending if contrasts[subject].differs_from_zero(corrected)]
-        levels |= dict.fromkeys(nonzero or pending, corrected)
-        pending = [subject for subject in pending if subject not in levels]
+        alpha = (1 - level) / len(pending)
+        # ascending: those told from 0 at this level come first
+        told = bisect.bisect_left(pending, alpha, key=lambda subject: contrasts[subject].p_value)
+        levels |= dict.fromkeys(pending[: told or None], 1 - alpha)
+        pending = pending[told:] if told else []
     return levels

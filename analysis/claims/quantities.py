@@ -8,6 +8,7 @@ QUANTITIES["holdout_error"](Sample(runs, law="power_offset(D)", axis="D", level=
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from isoflop.analysis.claims.declare import (
     Measured,
     NotIdentified,
     Pair,
+    Part,
     Sample,
     Untested,
     listing,
@@ -40,6 +42,10 @@ __all__ = ["QUANTITIES", "listing", "paired", "pooled"]
 
 # budgets are rounded up to whole steps: compute is matched where it differs by no more than this
 MATCHED = 0.05
+# by which runs are paired, and the mark where runs have several
+KEY = ("data", "seed", "rung")
+# what pairs a run -> its L and C
+Cells = dict[tuple[Any, ...], tuple[float, float]]
 
 
 @quantity(needs=("law", "axis"), unit="percent", wording="the worst prediction is off by {amount}")
@@ -85,19 +91,20 @@ def loss_contrast(sample: Sample) -> Contrast:
     Pairs of runs with equal (data, seed, rung); a rung counts once, as the mean over its seeds, and the t interval is
     over rungs: it speaks of ladders like this one and is as wide as the difference varies along it.
     """
-    table = paired(sample.runs, sample.pair)
-    by_rung = table.groupby("rung", sort=False).agg(C=("C", "first"), delta=("delta", "mean")).sort_values("C")
+    require_columns(sample.runs, [*KEY, "C"], ", by which runs are paired")
+    C, delta, rung = _matched(*map(_cells, sample.parts))
+    C, by_rung = _mean_of_rungs(C, delta, rung)
     n = len(by_rung)
     if n < 3:
         both = " and ".join(sample.pair)
         raise Untested(f"{both} share {n} rung{'' if n == 1 else 's'} at matched C, and at least 3 are needed")
-    noise = pooled([seed_noise(part) for _, part in sample.runs.groupby("family")])
-    ends = by_rung["delta"].groupby(level_index(by_rung["C"])).mean().iloc[[0, -1]]
-    first, last = (percent(math.expm1(end), signed=True) for end in ends)
-    reason = f"{first} at the smallest C, {last} at the largest ({len(table)} pairs on {n} rungs"
-    reason += ")" if noise.sd is None else f", seed noise {percent(noise.sd, 2)})"
-    se = float(by_rung["delta"].std() / math.sqrt(n))
-    return Contrast(float(by_rung["delta"].mean()), se, n - 1, noise.sd, reason)
+    sd, _ = pooled_sd([_noise(part) for part in sample.parts])
+    level = level_index(C)
+    first, last = (percent(math.expm1(by_rung[level == end].mean()), signed=True) for end in (0, level[-1]))
+    reason = f"{first} at the smallest C, {last} at the largest ({len(delta)} pairs on {n} rungs"
+    reason += ")" if sd is None else f", seed noise {percent(sd, 2)})"
+    se = float(by_rung.std(ddof=1) / math.sqrt(n))
+    return Contrast(float(by_rung.mean()), se, n - 1, sd, reason)
 
 
 @quantity(needs=("law",), of="parameter")
@@ -143,22 +150,63 @@ def run_mean(sample: Sample, name: str) -> Measured:
 
 def paired(runs: pd.DataFrame, pair: Pair) -> pd.DataFrame:
     """Runs of two families joined on (data, seed, rung), C matched: delta = ln L of the first less the second."""
-    key = ["data", "seed", "rung", *(["mark"] if "mark" in runs and runs["mark"].notna().any() else [])]
-    require_columns(runs, [*key, "C"], ", by which runs are paired")
-    rows = usable(runs)
-    one, two = (rows[rows["family"] == name].groupby(key).agg(L=("L", "mean"), C=("C", "mean")) for name in pair)
-    both = pd.merge(one.reset_index(), two.reset_index(), on=key, suffixes=("_one", "_two"))
-    both = both[np.abs(np.log(both["C_one"] / both["C_two"])) <= math.log1p(MATCHED)]
+    require_columns(runs, [*KEY, "C"], ", by which runs are paired")
+    one, two = (_cells(Part(runs[runs["family"] == name])) for name in pair)
+    names = [*KEY, *(["mark"] if any(len(key) > len(KEY) for key in one) else [])]
+    rows = [(*key, *one[key], *two[key]) for key in one if key in two and _is_matched(one[key][1], two[key][1])]
+    both = pd.DataFrame(rows, columns=[*names, "L_one", "C_one", "L_two", "C_two"])
     return both.assign(delta=np.log(both["L_one"]) - np.log(both["L_two"]), C=np.sqrt(both["C_one"] * both["C_two"]))
+
+
+@lru_cache(maxsize=1024)  # a family is in a pair with every other
+def _cells(part: Part) -> Cells:
+    """Mean L and C of the runs of a family by what pairs them, sorted."""
+    rows = usable(part.runs)
+    key = [*KEY, *(["mark"] if "mark" in rows and rows["mark"].notna().any() else [])]
+    means = rows.groupby(key).agg(L=("L", "mean"), C=("C", "mean"))
+    return dict(zip(means.index, zip(means["L"], means["C"], strict=True), strict=True))
+
+
+@lru_cache(maxsize=1024)
+def _noise(part: Part) -> SeedNoise:
+    """The seed noise of a family."""
+    return seed_noise(part.runs)
+
+
+def _is_matched(one: float, two: float) -> bool:
+    """Whether two C count as equal."""
+    return one > 0 and two > 0 and abs(math.log(one / two)) <= math.log1p(MATCHED)
+
+
+def _matched(one: Cells, two: Cells) -> tuple[NDArray[np.float64], NDArray[np.float64], list[Any]]:
+    """C, difference of ln L, and rung of each matched pair of runs."""
+    keys = [key for key in one if key in two and _is_matched(one[key][1], two[key][1])]
+    L = np.array([(one[key][0], two[key][0]) for key in keys]).reshape(-1, 2)
+    C = np.array([one[key][1] * two[key][1] for key in keys])
+    return np.sqrt(C), np.log(L[:, 0]) - np.log(L[:, 1]), [key[KEY.index("rung")] for key in keys]
+
+
+def _mean_of_rungs(
+    C: NDArray[np.float64], delta: NDArray[np.float64], rung: list[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """C and mean difference of each rung, (rungs,), by ascending C."""
+    place = {name: at for at, name in enumerate(dict.fromkeys(rung))}
+    at = np.array([place[name] for name in rung], dtype=np.intp)
+    _, first = np.unique(at, return_index=True)
+    means = np.bincount(at, weights=delta, minlength=len(place)) / np.bincount(at, minlength=len(place))
+    order = np.argsort(C[first], kind="stable")
+    return C[first][order], means[order]
 
 
 def pooled(noises: list[SeedNoise]) -> SeedNoise:
     """Seed noise of several groups as one, weighted by degrees of freedom."""
+    return SeedNoise(*pooled_sd(noises), pd.concat([n.cells for n in noises], ignore_index=True))
+
+
+def pooled_sd(noises: list[SeedNoise]) -> tuple[float | None, int]:
+    """The pooled standard deviation of several groups, None without any, and its degrees of freedom."""
     df = sum(n.df for n in noises)
-    cells = pd.concat([n.cells for n in noises], ignore_index=True)
-    if df == 0:
-        return SeedNoise(None, 0, cells)
-    return SeedNoise(math.sqrt(sum(n.df * n.sd**2 for n in noises if n.sd is not None) / df), df, cells)
+    return (math.sqrt(sum(n.df * n.sd**2 for n in noises if n.sd is not None) / df) if df else None), df
 
 
 def _cell_errors(fold: Fold, column: str) -> pd.DataFrame:
