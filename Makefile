@@ -9,7 +9,7 @@ comma := ,
 READY := .venv/ready-$(subst $(comma),-,$(EXTRAS))
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test torture lint format clean
 
 help:            ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -28,6 +28,15 @@ demo: setup      ## run the demo into OUT=demo
 
 test: setup      ## run every test, the slow ones too, one process per core
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+# as many as docs/safety.md speaks of, as far as HOURS go; the same command goes on where the last one stopped
+TORTURE ?= torture
+HOURS ?= 1
+BLOWS ?= 1000
+FOLDERS ?= 2000
+TABLES ?= 5000
+torture: setup   ## blows to sweeps, damage to folders, hostile tables: HOURS=1 BLOWS=1000 FOLDERS=2000 TABLES=5000
+	$(BIN)/python tests/safety.py --out $(TORTURE) --hours $(HOURS) --blows $(BLOWS) --folders $(FOLDERS) --tables $(TABLES)
 
 lint: setup      ## ruff and the type checker
 	$(BIN)/ruff check .

@@ -131,7 +131,9 @@ def tables(place: Path, out: Path, seed: int) -> dict[str, Any]:
     """Call every verb on made-up tables, as often each."""
     import hostile_tables
     import hypothesis
+    from hypothesis.configuration import set_hypothesis_home_dir
 
+    set_hypothesis_home_dir(place / "cache")
     counts, wrong = Counter[str](), {name: list[str]() for name in WRONG}
     warnings.simplefilter("error")
 

@@ -254,7 +254,7 @@ def test_a_packed_table_is_read_and_a_bomb_refused(name: str, tmp_path: Path, mo
     content = (tmp_path / name).read_bytes()
     for damaged in (content[: len(content) // 2], b"x" * 100):
         (tmp_path / name).write_bytes(damaged)
-        with pytest.raises(UserError, match="cannot be (unpacked|read)|unpacks to more"):
+        with pytest.raises(UserError, match=r"cannot be (unpacked|read)|unpacks to more"):
             read_runs(tmp_path / name)
 
 

@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
+from isoflop.scaling.assemble import build
 from isoflop.scaling.config.columns import columns, failure, rounded
 from isoflop.scaling.config.frozen import (
     FrozenConfig,
@@ -127,3 +128,20 @@ def test_a_frozen_config_whose_values_were_changed_is_not_run(tmp_path: Path) ->
     data = {name: value for name, value in config.to_json().items() if name != RunFolder.DIGEST}
     path.write_text(json.dumps(data))
     assert thaw(tmp_path).recipe["lr"] == 0.02
+
+
+def test_a_reference_in_a_frozen_config_is_text_and_never_resolved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "hidden")
+    config = frozen()
+    data = config.to_json()
+    data["tags"], data["family"] = ["${oc.env:SECRET}"], data["family"] | {"activation": "${oc.env:SECRET}"}
+    data |= {"note": "${oc.env:SECRET}"}
+    RunFolder(tmp_path).write_config(data)
+    thawed = thaw(tmp_path)
+    assert thawed.knobs("family")["activation"] == thawed.rest["note"] == "${oc.env:SECRET}"
+    assert "hidden" not in repr(thawed)
+    with pytest.raises(UserError, match=r"oc\.env:SECRET") as error:
+        build(thawed, "family")
+    assert "hidden" not in str(error.value)

@@ -2,7 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from conftest import TINY, Isoflop
@@ -10,8 +11,12 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
 from isoflop import record
-from isoflop.scaling.config.frozen import freeze, register_resolvers, resolve, rung
+from isoflop.folder import RunFolder
+from isoflop.scaling.assemble import Assembled
+from isoflop.scaling.config.frozen import freeze, register_resolvers, resolve, rung, thaw
+from isoflop.scaling.loop.attempt import Attempt
 from isoflop.scaling.loop.checkpoints import Checkpoints
+from isoflop.scaling.process.heartbeat import Heart
 from isoflop.scaling.run import run_one
 
 pytestmark = pytest.mark.filterwarnings(
@@ -164,3 +169,17 @@ def test_marks_that_cannot_be_are_refused(isoflop: Isoflop, tmp_path: Path, over
     )
     assert refused.returncode == 2
     assert said in refused.stderr
+
+
+def test_a_damaged_balance_is_dropped_with_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = RunFolder(frozen(tmp_path / "run", "family=mlp", marks(*MARKS)))
+    attempt = Attempt(thaw(folder.path), folder, [float(value) for value in MARKS], Heart(folder))
+    run = cast(Assembled, SimpleNamespace(marks=[SimpleNamespace(C=2.0)], step_C=1.0))
+    attempt.account(run, made=3, resumed=False)
+    attempt.account(run, made=3, resumed=False)
+    assert folder.read_spent()["C"] == 6.0
+    assert capsys.readouterr().err == ""
+    folder.spent.write_bytes(b'{"C": 6.0\xff}')
+    attempt.account(run, made=3, resumed=False)
+    assert folder.read_spent()["C"] == 3.0
+    assert f"{folder.spent} was damaged and is dropped" in capsys.readouterr().err
