@@ -266,13 +266,18 @@ def _pair_samples(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> Iterator[tu
         for name, missing in lacks.items()
         if not missing
     }
+    rows = pd.concat([part.runs for part in parts.values()]) if parts else rows
+    ends = dict(zip(parts, np.cumsum([len(part.runs) for part in parts.values()]), strict=True))
     for pair in itertools.starmap(Pair, itertools.combinations(sorted(lacks), 2)):
         both = tuple(parts[name] for name in pair if name in parts)
         if len(both) < len(pair):
             yield pair, None
         else:
-            runs = pd.concat([part.runs for part in both])
-            yield pair, Sample(runs, claim.law, claim.axis, pair, claim.level, claim.region, both)
+            places = [np.arange(ends[name] - len(parts[name].runs), ends[name]) for name in pair]
+            yield (
+                pair,
+                Sample(rows.take(np.concatenate(places)), claim.law, claim.axis, pair, claim.level, claim.region, both),
+            )
 
 
 def _measure(sample: Sample, subject: Subject, of: str, claim: Claim) -> Any:

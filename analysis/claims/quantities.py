@@ -91,7 +91,6 @@ def loss_contrast(sample: Sample) -> Contrast:
     Pairs of runs with equal (data, seed, rung); a rung counts once, as the mean over its seeds, and the t interval is
     over rungs: it speaks of ladders like this one and is as wide as the difference varies along it.
     """
-    require_columns(sample.runs, [*KEY, "C"], ", by which runs are paired")
     C, delta, rung = _matched(*map(_cells, sample.parts))
     C, by_rung = _mean_of_rungs(C, delta, rung)
     n = len(by_rung)
@@ -150,7 +149,6 @@ def run_mean(sample: Sample, name: str) -> Measured:
 
 def paired(runs: pd.DataFrame, pair: Pair) -> pd.DataFrame:
     """Runs of two families joined on (data, seed, rung), C matched: delta = ln L of the first less the second."""
-    require_columns(runs, [*KEY, "C"], ", by which runs are paired")
     one, two = (_cells(Part(runs[runs["family"] == name])) for name in pair)
     names = [*KEY, *(["mark"] if any(len(key) > len(KEY) for key in one) else [])]
     rows = [(*key, *one[key], *two[key]) for key in one if key in two and _is_matched(one[key][1], two[key][1])]
@@ -161,6 +159,7 @@ def paired(runs: pd.DataFrame, pair: Pair) -> pd.DataFrame:
 @lru_cache(maxsize=1024)  # a family is in a pair with every other
 def _cells(part: Part) -> Cells:
     """Mean L and C of the runs of a family by what pairs them, sorted."""
+    require_columns(part.runs, [*KEY, "C"], ", by which runs are paired")
     rows = usable(part.runs)
     key = [*KEY, *(["mark"] if "mark" in rows and rows["mark"].notna().any() else [])]
     means = rows.groupby(key).agg(L=("L", "mean"), C=("C", "mean"))
