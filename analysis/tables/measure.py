@@ -69,7 +69,7 @@ def check_quotes(content: mmap.mmap | bytes, path: Path) -> None:
 
 def unpack(path: Path) -> bytes:
     """The text of a compressed CSV, which is unpacked as far as one may be; UserError where it is more, or damaged."""
-    from pandas.io.common import get_handle
+    from pandas.io.common import get_handle  # type: ignore[import-not-found]  # no stub has it
 
     try:
         with get_handle(path, "rb", compression="infer", is_text=False) as handle:
