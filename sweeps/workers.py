@@ -9,6 +9,7 @@ it trains.
 import importlib
 import multiprocessing
 import os
+import select
 import signal
 import sys
 import threading
@@ -77,11 +78,20 @@ def calls(function: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
 
 
 def _call(pipe: Connection, function: str, arguments: Sequence[Any]) -> None:
+    threading.Thread(target=_die_unread, args=(pipe.fileno(),), daemon=True).start()
     module, name = function.split(":")
     try:
         pipe.send((True, getattr(importlib.import_module(module), name)(*arguments)))
     except BaseException:
         pipe.send((False, traceback.format_exc()))
+
+
+def _die_unread(pipe: int) -> None:
+    """End this process when nobody is left who could read its result (poll(2): POLLERR on a write end)."""
+    waiting = select.poll()
+    waiting.register(pipe, 0)
+    waiting.poll()
+    os._exit(1)
 
 
 @dataclass

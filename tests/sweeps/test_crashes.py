@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from torture import command, finish, table, torture, undisturbed
 
+from isoflop.sweeps import workers
 from isoflop.sweeps.ledger import entries
 
 
@@ -28,6 +29,17 @@ def test_blows_at_random_moments_change_nothing(whole: list[dict[str, str]], tmp
     finish(out)
     assert table(out) == whole
     assert len({(row["run_id"], row["mark"]) for row in whole}) == len(whole) == 16
+
+
+def test_a_worker_whose_launcher_died_ends_too() -> None:
+    context = workers.server()
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=workers._call, args=(theirs, "time:sleep", (60,)))
+    process.start()
+    theirs.close()
+    ours.close()
+    process.join(30)
+    assert process.exitcode == 1
 
 
 @pytest.fixture
