@@ -29,6 +29,7 @@ VERBS = [
     "predict",
     "compare",
     "frontier",
+    "forecast",
     "judge",
     "report",
 ]
