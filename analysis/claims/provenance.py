@@ -5,7 +5,7 @@
     from isoflop.analysis.claims.claim import load_claims
     changed, sentence = changed_since(load_claims()[0].file, runs)     # None: git does not know the runs' commit
 
-The folder of a claim may be anybody's, and a git repository may say in its config which programs git is to run: filters,
+Such a folder may be anybody's, and a git repository may say in its config which programs git is to run: filters,
 hooks, monitors, transports. So git is never run in it: it is asked about its objects from an empty repository of our
 own that has no config but git's defaults.
 """

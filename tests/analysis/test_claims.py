@@ -312,8 +312,8 @@ def test_the_git_config_of_a_folder_of_claims_runs_nothing(tmp_path: Path) -> No
         ("protocol.ext.allow", "always"),
     ):
         git("config", key, value)
-    assert changed_since(read_claim(file), rows)[0] is False
-    assert changed_since(read_claim(file), rows.assign(git="e" * 40))[0] is None  # nor is it fetched
+    assert changed_since(file, rows)[0] is False
+    assert changed_since(file, rows.assign(git="e" * 40))[0] is None  # nor is it fetched
     assert not ran.exists()
 
 
