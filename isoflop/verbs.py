@@ -8,6 +8,7 @@ VERBS = {
         "answer a question by name: train, collect, judge, report; lists them without one",
     ),
     "train": ("isoflop.scaling.app", "train one run, or with -m a sweep; rerun the command to resume it"),
+    "prepare": ("isoflop.scaling.verbs", "tokenise a corpus once, into shards that runs map into memory"),
     "plan": ("isoflop.sweeps.verbs", "what a sweep would run, take and cost, and what its laws could resolve"),
     "status": ("isoflop.sweeps.verbs", "how the runs of a folder stand: running, failed, time left, lowest losses"),
     "retry": ("isoflop.sweeps.verbs", "make the runs of a folder that have no result, as they were frozen"),

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 VERBS = [
     "demo",
     "train",
+    "prepare",
     "plan",
     "status",
     "retry",

@@ -1,0 +1,1 @@
+"""From documents to memory-mapped tokens: what is read, how it is split and tokenised, and where it is kept (no torch)."""
