@@ -160,7 +160,7 @@ def assemble(config: FrozenConfig) -> Assembled:
         sizes = f"recipe.batch={recipe.batch} is less than trainer.devices={config.trainer.devices}"
         raise UserError(f"{sizes}; each device needs an example")
     if isinstance(data, Tokens):
-        data.refuse_batch(recipe.batch)
+        data.refuse(recipe.batch)
     if several:
         refuse_marks(config.recipe, recipe)
     step_targets = recipe.batch * task.targets

@@ -38,8 +38,8 @@ def prepare_command(
     """Tokenise a corpus once, into shards that runs map into memory; a run prepares what is missing by itself.
 
     Takes the `data` overrides of `isoflop train`. The source is only read. What is prepared lies in the folder that the
-    environment variable ISOFLOP_DATA names, else in the user's cache; it holds the tokens, the tokeniser, and a manifest
-    with documents, tokens, split, hashes and licence. Killed, the same command goes on from where it was.
+    environment variable ISOFLOP_DATA names, else in the user's cache: tokens, tokeniser, and a manifest with documents,
+    tokens, split, hashes and licence. Killed, the same command goes on from where it was.
 
     Example:  isoflop prepare data=files data.path=corpus data.tokenizer=bpe data.vocab_size=4096
 

@@ -8,11 +8,13 @@ permutation of them. The files are only read.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from isoflop import files
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.corpus import documents
-from isoflop.scaling.data.corpus.listing import fingerprint
+from isoflop.scaling.data.corpus.listing import LICENCES, fingerprint
 from isoflop.scaling.data.corpus.prepare import Plan, prepare
 from isoflop.scaling.data.corpus.store import Prepared
 from isoflop.scaling.data.tokens import Tokens
@@ -55,7 +57,8 @@ class Files(Tokens):
     def plan(self, tokenizer: str) -> Plan:
         """How they become tokens."""
         version = self.version or str(fingerprint(self.path, self.suffixes, self.tokenizer))
-        return Plan(version, tokenizer, self.vocab_size, self.held_share, self.licence)
+        licence = self.licence or files.read_json(Path(str(self.path)) / LICENCES)
+        return Plan(version, tokenizer, self.vocab_size, self.held_share, licence)
 
     def prepare(self, workers: int | None = None) -> Prepared:
         return prepare(self.source, self.plan(self.tokenizer), workers, verify=self.refuse_changed)

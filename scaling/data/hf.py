@@ -7,11 +7,14 @@ Nothing is downloaded whole: documents are tokenised as they come, and kept as t
 the split is ours: by a hash of the text, as for files.
 """
 
+import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
@@ -56,6 +59,8 @@ class Hub:
                 rows = saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
                 shards = min(len(rows), 1 + rows.data.nbytes // UNIT)
                 return rows.to_iterable_dataset(num_shards=max(1, shards))
+            if not Path(self.name).exists() and not hub_is_reachable():
+                raise ConnectionError("no address of the hub")
             return datasets.load_dataset(
                 self.name, self.config, split=self.split, revision=self.revision, streaming=True
             )
@@ -87,6 +92,19 @@ class Hub:
 
     def __getstate__(self) -> dict[str, Any]:  # a stream is opened anew in another process
         return {name: value for name, value in vars(self).items() if name != "stream"}
+
+
+def hub_is_reachable() -> bool:
+    """Whether the hub has an address here; its library would try for half a minute. A proxy may know what we do not."""
+    from huggingface_hub import constants
+
+    if any(os.environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")):
+        return True
+    url = urlsplit(constants.ENDPOINT)
+    try:
+        return bool(socket.getaddrinfo(url.hostname, url.port or 443))
+    except OSError:
+        return False
 
 
 def refusal(hub: Hub, error: Exception) -> Exception:

@@ -12,6 +12,7 @@ where there is none the last in that order.
 """
 
 import gzip
+import hashlib
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
@@ -91,7 +92,8 @@ class Images:
         for pixels, rows in ((train, chosen), (held_out, there)):
             images = (torch.from_numpy(pixels.images[rows]).float() - mean) / deviation
             sides += [self.permute(images), torch.from_numpy(pixels.classes[rows])]
-        return Table(*sides)
+        raw = (array.tobytes() for pixels in (train, held_out) for array in (pixels.images, pixels.classes))
+        return Table(*sides, {"data.content": hashlib.sha256(b"".join(raw)).hexdigest()[:16]})
 
     def permute(self, images: Tensor) -> Tensor:
         """The images with their places permuted, all channels and images alike, where that is asked for."""
@@ -131,7 +133,9 @@ def read_idx_set(folder: Path, name: str) -> Pixels:
     images, classes = (read_idx(folder / f"{name}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
     if images.ndim != 3 or images.shape[1] != images.shape[2] or classes.shape != images.shape[:1]:
         shapes = f"{images.shape} and {classes.shape}"
-        raise UserError(f"{folder}/{name}-*: images and labels of shapes {shapes} are not square images with a class each")
+        raise UserError(
+            f"{folder}/{name}-*: images and labels of shapes {shapes} are not square images with a class each"
+        )
     return Pixels(images[:, None], classes.astype(np.int64))
 
 
@@ -145,7 +149,9 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     except (OSError, EOFError) as error:
         raise UserError(f"{packed} cannot be read ({error}); mend it") from None
     if raw[:3] != bytes((0, 0, UBYTE)) or len(raw) < 4 + 4 * raw[3]:
-        raise UserError(f"{path} begins with {raw[:4].hex(' ')}, but an idx file of bytes with 00 00 08 and its dimensions")
+        raise UserError(
+            f"{path} begins with {raw[:4].hex(' ')}, but an idx file of bytes with 00 00 08 and its dimensions"
+        )
     shape = struct.unpack(f">{raw[3]}I", raw[4 : 4 + 4 * raw[3]])
     if len(raw) - 4 - 4 * raw[3] != np.prod(shape, dtype=np.int64):
         size = f"{len(raw) - 4 - 4 * raw[3]} bytes after its head, which speaks of {shape}"

@@ -90,7 +90,7 @@ def sources() -> tuple[Path, list[str]]:
 
 @lru_cache(maxsize=1)
 def prepared_library() -> Prepared:
-    """The corpus, read once per machine and kept with the prepared ones, under a key that changes when any file does."""
+    """The corpus, read once per machine and kept with the prepared ones; its key changes when any file does."""
     root, files = sources()
     stats = [(name, is_held_out(name), (root / name).stat()) for name in files]
     listing = repr([BLOCK, *((name, out, stat.st_size, stat.st_mtime_ns) for name, out, stat in stats)])

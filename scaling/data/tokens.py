@@ -1,4 +1,4 @@
-"""What all data of tokens from a corpus share: which part is trained on, which is held out, in which windows (no torch).
+"""What all data of tokens from a corpus share: what is trained on, what is held out, in which windows (no torch).
 
 A corpus is prepared once (corpus/prepare.py); a dataset is a prepared corpus and a view of it. A smaller size is a
 prefix of a larger one, and the held-out windows depend on neither.
@@ -95,8 +95,9 @@ class Tokens:
             )
         return self.size or most
 
-    def refuse_batch(self, batch: int) -> None:
-        """Refuse a batch of more examples than there are."""
+    def refuse(self, batch: int) -> None:
+        """Refuse a batch of more examples than there are, and held-out sets that cannot be had."""
+        self.others  # noqa: B018
         if batch > (n := self.used // self.seq_len):
             there = f"recipe.batch={batch} is more than the {n} examples of data.seq_len={self.seq_len} there are"
             raise UserError(f"{there}; give a smaller batch, shorter examples or more text")
@@ -115,7 +116,7 @@ class Tokens:
 
         prepared, used = self.prepared, self.used
         held_out, facts = {"": self.windows(prepared)}, self.facts(prepared)
-        for name, other in self.other_sets().items():
+        for name, other in self.others.items():
             held_out[name] = self.windows(other, name)
             facts[f"data.content.{name}"] = other.content
             facts[f"data.bytes_per_target.{name}"] = other.bytes_per_token(held_out[name][:, 1:])
@@ -134,7 +135,8 @@ class Tokens:
             facts["data.duplicate_blocks"] = about["duplicate_blocks"]["also_in_train"] / held
         return facts
 
-    def other_sets(self) -> dict[str, Prepared]:
+    @cached_property
+    def others(self) -> dict[str, Prepared]:
         """The further held-out sets, in this one's tokens; UserError where one is not there."""
         given = self.held_out or {}
         named = given if isinstance(given, Mapping) else {set_name(place): place for place in given}
@@ -198,5 +200,8 @@ def build(name: str, **knobs: Any) -> Any:
     """A dataset by the name of its yaml, with these knobs."""
     from hydra.utils import get_class
 
+    from isoflop.scaling.config.frozen import register_resolvers
+
+    register_resolvers()
     choices.importable()
     return get_class(choices.target("data", name, choices.declared()))(**choices.knobs("data", name) | knobs)

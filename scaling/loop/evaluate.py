@@ -63,7 +63,8 @@ def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> di
     """L and its standard error over held-out examples [unit of the task's loss]: sums of losses over sums of targets.
 
     And metric.*: the share of targets that the likeliest class meets, where targets are not tokens; what the
-    family's layers report, the mean over batches; L.NAME of every further held-out set. The model is left in the mode that it was in.
+    family's layers report, the mean over batches; L.NAME of every further held-out set. The model is left in the mode
+    that it was in.
     """
     training = model.training
     model.eval()

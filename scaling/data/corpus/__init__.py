@@ -1,1 +1,1 @@
-"""From documents to memory-mapped tokens: what is read, how it is split and tokenised, and where it is kept (no torch)."""
+"""From documents to memory-mapped tokens: how they are read, split, tokenised and kept (no torch)."""

@@ -172,15 +172,14 @@ def opened(file: File, encoding: str | None = "utf-8") -> Iterator[IO[bytes]]:
     """A file unpacked, as UTF-8; UserError where it is not packed as its name says, or not in this encoding."""
     try:
         with contextlib.ExitStack() as stack:
-            stream: IO[bytes] = stack.enter_context(open(file.path, "rb"))
+            stream: Any = stack.enter_context(open(file.path, "rb"))
             if file.packing == ".gz":
-                stream = stack.enter_context(gzip.GzipFile(fileobj=stream))  # type: ignore[assignment]
+                stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
             elif file.packing == ".zst":
                 zstandard = library("zstandard", f"{file.path} is packed by zstd")
-                stream = stack.enter_context(zstandard.ZstdDecompressor().stream_reader(stream))
-                stream = io.BufferedReader(stream)  # type: ignore[arg-type]
+                stream = io.BufferedReader(stack.enter_context(zstandard.ZstdDecompressor().stream_reader(stream)))
             if encoding is not None and encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
-                stream = io.BufferedReader(Recoded(io.TextIOWrapper(stream, encoding, newline="")))  # type: ignore[arg-type,assignment]
+                stream = io.BufferedReader(Recoded(io.TextIOWrapper(stream, encoding, newline="")))
             yield stream
     except (UnicodeDecodeError, LookupError) as error:
         raise UserError(f"{file.path} cannot be read as data.encoding={encoding} ({error}); give another") from None

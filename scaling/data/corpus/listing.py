@@ -23,6 +23,8 @@ PLAIN = (".txt", ".md")
 JSONL, PARQUET = ".jsonl", ".parquet"
 # what `datasets` reads beside
 DATA = (".arrow", ".json", ".csv")
+# what a folder says of the licences of its files
+LICENCES = "LICENCES.json"
 PACKED = (".gz", ".zst")
 
 

@@ -63,7 +63,7 @@ class Plan:
     tokenizer: str = "bytes"
     vocab_size: int = 4096
     held_share: float = 0.05
-    licence: str | None = None
+    licence: Any = None
 
     def __post_init__(self) -> None:
         whole_number("data.vocab_size", self.vocab_size, 257)
@@ -166,13 +166,7 @@ def make(source: Source, plan: Plan, key: str, work: Path, folder: Path, workers
     about |= {"duplicate_blocks": duplicates(parts, order)}
     if (lengths := encoder.lengths()) is not None:
         np.save(work / store.LENGTHS, lengths)
-    named = {
-        "name": encoder.name,
-        "file": name,
-        "vocab_size": encoder.vocab_size,
-        "content": encoder.content,
-        "end": encoder.end,
-    }
+    named = {key: getattr(encoder, key) for key in ("name", "vocab_size", "content", "end")} | {"file": name}
     shutil.rmtree(work / "parts")
     (work / "order.npz").unlink()
     prepared = store.finish(work, folder, store.Draft(key, named, about), kind, shards)
@@ -392,9 +386,7 @@ def description(
     """What the manifest says of documents, tokens, split and licence."""
     lengths = np.concatenate([part.lengths for part in parts])
     sizes = np.concatenate([part.sizes for part in parts])
-    rule = (
-        f"by document: held out where the first 8 bytes of the SHA-256 of its text, over 2^64, are < {plan.held_share}"
-    )
+    rule = f"by document: held out where the first 8 bytes of its text's SHA-256, over 2^64, are < {plan.held_share}"
     return {
         "documents": {side: len(order[side]) for side in SIDES} | removed,
         "tokens": {side: int(lengths[order[side]].sum()) for side in SIDES},
@@ -409,12 +401,14 @@ def description(
 def sentence(prepared: Prepared) -> str:
     """What was prepared, in a line."""
     about = prepared.manifest
-    documents, blocks = about["documents"], about["duplicate_blocks"]
-    sizes = f"{documents[TRAIN]} documents, {about['tokens'][TRAIN]:.4g} tokens to train on"
-    held = f"{documents[HELD_OUT]} and {about['tokens'][HELD_OUT]:.4g} held out"
+    documents, tokens, blocks = about["documents"], about["tokens"], about["duplicate_blocks"]
+    held = f"{documents[HELD_OUT]} documents held out, {tokens[HELD_OUT]:.4g} tokens"
     copies = f"{documents['duplicates']} duplicate{'s' * (documents['duplicates'] != 1)} left out"
+    if not documents[TRAIN]:
+        return f"prepared {held}; {copies}"
+    sizes = f"prepared {documents[TRAIN]} documents to train on, {tokens[TRAIN]:.4g} tokens"
     share = f"{100 * blocks['also_in_train'] / max(1, blocks['held_out']):.2g} % of held-out blocks of {BLOCK} tokens"
-    return f"prepared {sizes}, {held}; {copies}; {share} stand in the training side too"
+    return f"{sizes}; {held}; {copies}; {share} stand in the training side too"
 
 
 def say(text: str) -> None:
@@ -427,7 +421,7 @@ Run = Callable[[str, Sequence[Callable[[], Any]], Sequence[int]], list[Any]]
 
 @contextlib.contextmanager
 def pool(workers: int | None, tasks: int) -> Iterator[Run]:
-    """Run tasks in processes, a core each, with a bar in a terminal; in this process where there is one task or core."""
+    """Run tasks in processes, a core each, with a bar in a terminal; in this one where there is one task or core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     several = min(workers or cores, tasks)
     # what is daemonic may have no children

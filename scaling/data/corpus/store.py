@@ -1,7 +1,7 @@
 """Tokens on disk: shards that are mapped into memory, a manifest, and the hashes by which both are checked (no torch).
 
     write_arrays(Path("prepared"), Draft("key", {}, {}), np.zeros(5000, np.uint8), np.ones(500, np.uint8))
-    open_prepared(Path("prepared")).train.rows(np.array([0, 1]), 4)         # (2, 4) tokens: those at 0 ... 3, and 1 ... 4
+    open_prepared(Path("prepared")).train.rows(np.array([0, 1]), 4)         # (2, 4) tokens: 0 ... 3 and 1 ... 4
 
 A folder of a prepared corpus holds `train-00000.tokens` ..., `held_out-00000.tokens` ..., `manifest.json`, and where
 there is one the tokeniser. Shards are plain little-endian numbers, all of a side but the last SHARD tokens long, which

@@ -119,10 +119,8 @@ class Tiktoken:
             pairs = [line.split() for line in path.read_bytes().splitlines() if line.strip()]
             ranks = {base64.b64decode(token, validate=True): int(rank) for token, rank in pairs}
             self.end = len(ranks)
-            words = WORDS.get(len(ranks), CL100K)
-            self.encoding = tiktoken.Encoding(
-                path.stem, pat_str=words, mergeable_ranks=ranks, special_tokens={END: self.end}
-            )
+            settings = {"mergeable_ranks": ranks, "special_tokens": {END: self.end}}
+            self.encoding = tiktoken.Encoding(path.stem, pat_str=WORDS.get(len(ranks), CL100K), **settings)
         except (ValueError, OSError) as error:
             raise UserError(f"data.tokenizer={path} is not a file of tiktoken's ranks ({error})") from None
         self.name, self.content, self.vocab_size = path.name, hash_file(path)[:16], len(ranks) + 1
