@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,11 +80,11 @@ class Hub:
         rows = rows if self.documents is None else rows.take(self.documents)
         try:
             for number, row in enumerate(rows, start=1):
+                place = partial("data.name={}, row {} of shard {},".format, self.name, number, unit.start + 1)
                 if not isinstance(text := row.get(self.field), str):
-                    place = f"data.name={self.name}, row {number} of shard {unit.start + 1},"
-                    raise UserError(f"{place} {lacking(row, self.field)}; give data.field=")
+                    raise UserError(f"{place()} {lacking(row, self.field)}; give data.field=")
                 if text:
-                    yield encoded(text, f"data.name={self.name}, row {number} of shard {unit.start + 1}")
+                    yield encoded(text, place)
         except UserError:
             raise
         except Exception as error:

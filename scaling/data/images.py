@@ -88,12 +88,14 @@ class Images:
         there = take_turns(held_out.classes, self.version)[: self.eval_size]
         # pixels of mean 0 and variance 1 over the whole training set, whatever the size
         mean, deviation = float(train.images.mean()), float(train.images.std()) or 1.0
-        sides = []
-        for pixels, rows in ((train, chosen), (held_out, there)):
+
+        def taken(pixels: Pixels, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
             images = (torch.from_numpy(pixels.images[rows]).float() - mean) / deviation
-            sides += [self.permute(images), torch.from_numpy(pixels.classes[rows])]
+            return self.permute(images), torch.from_numpy(pixels.classes[rows])
+
         raw = (array.tobytes() for pixels in (train, held_out) for array in (pixels.images, pixels.classes))
-        return Table(*sides, {"data.content": hashlib.sha256(b"".join(raw)).hexdigest()[:16]})
+        facts = {"data.content": hashlib.sha256(b"".join(raw)).hexdigest()[:16]}
+        return Table(*taken(train, chosen), *taken(held_out, there), facts)
 
     def permute(self, images: Tensor) -> Tensor:
         """The images with their places permuted, all channels and images alike, where that is asked for."""

@@ -113,8 +113,8 @@ def prepared_library() -> Prepared:
 def standard_library() -> Corpus:
     """The corpus as arrays."""
     prepared = prepared_library()
-    sides = (side.slice(0, side.tokens) for side in (prepared.train, prepared.held_out))
-    return Corpus(*sides, prepared.content)
+    train, held_out = (side.slice(0, side.tokens) for side in (prepared.train, prepared.held_out))
+    return Corpus(train, held_out, prepared.content)
 
 
 def is_held_out(name: str) -> bool:

@@ -55,7 +55,6 @@ class Package:
     pattern: str
 
 
-MODULE = "isoflop.scaling.data.corpus.debian"
 CORPORA = {
     "english": [
         Package("linux-doc-6.1", r"/html/(?!translations/).*\.html$"),
@@ -244,9 +243,7 @@ def build(packages: Iterable[tuple[Package, Path, str]], out: Path) -> dict[str,
 
 def main(arguments: list[str]) -> int:
     """Build one of CORPORA."""
-    parser = argparse.ArgumentParser(
-        prog="python -m isoflop.scaling.data.corpus.debian", description=(__doc__ or "").split("\n\n")[0]
-    )
+    parser = argparse.ArgumentParser(description="Prose from Debian's documentation packages, stripped of markup.")
     parser.add_argument("corpus", choices=CORPORA)
     parser.add_argument("-o", "--out", type=Path, required=True, help="the folder to write")
     parser.add_argument("--unpacked", type=Path, help="a folder of packages that are unpacked already, by their names")

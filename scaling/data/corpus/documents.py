@@ -13,9 +13,9 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -270,15 +270,15 @@ def read_jsonl(file: File, field: str, unit: Unit) -> Iterator[bytes]:
                 raise UserError(f"{where(file, unit, number)} is not JSON ({error}); mend it") from None
             if not isinstance(row, dict) or not isinstance(text := row.get(field), str):
                 raise UserError(f"{where(file, unit, number)} {lacking(row, field)}; give data.field=")
-            yield encoded(text, f"{where(file, unit, number)}")
+            yield encoded(text, partial(where, file, unit, number))
 
 
-def encoded(text: str, place: str) -> bytes:
-    """Text as UTF-8; UserError where it has half a surrogate pair."""
+def encoded(text: str, place: Callable[[], str]) -> bytes:
+    """Text as UTF-8; UserError, which says at which place, where it has half a surrogate pair."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise UserError(f"{place} has a character that UTF-8 cannot say ({error.reason}); mend it") from None
+        raise UserError(f"{place()} has a character that UTF-8 cannot say ({error.reason}); mend it") from None
 
 
 def where(file: File, unit: Unit, number: int) -> str:
@@ -328,7 +328,7 @@ def read_parquet(file: File, field: str, unit: Unit) -> Iterator[bytes]:
             for text in batch.column(0).to_pylist():
                 if text is not None and not isinstance(text, str):
                     raise UserError(f"{file.path}: the column {field!r} holds no text; give data.field=")
-                yield encoded(text or "", file.path)
+                yield encoded(text or "", lambda: file.path)
 
 
 def library(name: str, why: str, extra: str = "data") -> Any:

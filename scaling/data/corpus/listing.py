@@ -10,7 +10,7 @@ It is remembered for as long as no file changes its size or its time.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,4 +139,8 @@ def _file(path: str, size: int, suffixes: Sequence[str]) -> File | None:
 
 
 # what conf/data may ask of a corpus, by the names of functions
-WORDS = {"fingerprint": fingerprint, "folder_fingerprint": folder_fingerprint, "content": content_of}
+WORDS: dict[str, Callable[..., str | None]] = {
+    "fingerprint": fingerprint,
+    "folder_fingerprint": folder_fingerprint,
+    "content": content_of,
+}

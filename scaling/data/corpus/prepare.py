@@ -158,7 +158,7 @@ def make(source: Source, plan: Plan, key: str, work: Path, folder: Path, workers
         refuse_empty(order, parts, plan)
         encoder = tokenizer.load(work / name if name else None)
         kind = np.dtype(tokenizer.dtype(encoder.vocab_size)).str
-        np.savez(work / "order.npz", **order)
+        np.savez(work / "order.npz", train=order[TRAIN], held_out=order[HELD_OUT])
         shares = [(side, number) for side in SIDES for number in range(shards_of(parts, order[side]))]
         writes = [partial(write_shard, work, side, number, kind) for side, number in shares]
         shards = run("writing", writes, [1] * len(writes))
@@ -232,14 +232,14 @@ def tokenise(source: Source, unit: Unit, number: int, work: Path, name: str | No
                 lengths.append(len(tokens))
                 sizes.append(len(document))
                 blocks.append(block_hashes(tokens))
-    index = {
-        "hashes": np.frombuffer(b"".join(hashes), f"V{HASH}"),
-        "lengths": np.array(lengths, np.int64),
-        "sizes": np.array(sizes, np.int64),
-        "blocks": np.frombuffer(b"".join(blocks), np.uint64),
-    }
+    index = Part(
+        np.frombuffer(b"".join(hashes), f"V{HASH}"),
+        np.array(lengths, np.int64),
+        np.array(sizes, np.int64),
+        np.frombuffer(b"".join(blocks), np.uint64),
+    )
     with files.replacing(part_file(work, number)) as draft, draft.open("wb") as file:
-        np.savez(file, **index)
+        np.savez(file, hashes=index.hashes, lengths=index.lengths, sizes=index.sizes, blocks=index.blocks)
 
 
 def batches(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
@@ -388,7 +388,7 @@ def description(
     sizes = np.concatenate([part.sizes for part in parts])
     rule = f"by document: held out where the first 8 bytes of its text's SHA-256, over 2^64, are < {plan.held_share}"
     return {
-        "documents": {side: len(order[side]) for side in SIDES} | removed,
+        "documents": {side: len(order[side]) for side in SIDES} | dict(removed),
         "tokens": {side: int(lengths[order[side]].sum()) for side in SIDES},
         "bytes": {side: int(sizes[order[side]].sum()) for side in SIDES},
         "split": rule if plan.held_share < 1 else "all held out",

@@ -66,14 +66,17 @@ class Tokenizer(Protocol):
 class Bytes:
     """A byte is a token, and 0 ends a document."""
 
-    name, content, vocab_size, end = "bytes", "bytes", 256, 0
+    name: str = "bytes"
+    content: str = "bytes"
+    vocab_size: int = 256
+    end: int | None = 0
 
     def encode(self, documents: Sequence[bytes]) -> list[Tokens]:
         return [np.frombuffer(document + b"\0", dtype=np.uint8) for document in documents]
 
     def lengths(self) -> NDArray[np.uint16] | None:
         lengths = np.ones(256, np.uint16)
-        lengths[self.end] = 0
+        lengths[0] = 0  # the end of a document is no byte of it
         return lengths
 
 
@@ -90,7 +93,7 @@ class HuggingFace:
         self.tokenizer.no_truncation()
         self.name, self.content = path.name, hash_file(path)[:16]
         self.vocab_size = max(self.tokenizer.get_vocab().values()) + 1
-        self.end = next((i for name in ENDS if (i := self.tokenizer.token_to_id(name)) is not None), None)
+        self.end: int | None = next((i for name in ENDS if (i := self.tokenizer.token_to_id(name)) is not None), None)
         self._spec = json.loads(path.read_text(encoding="utf-8"))
 
     def encode(self, documents: Sequence[bytes]) -> list[Tokens]:
@@ -118,8 +121,8 @@ class Tiktoken:
         try:
             pairs = [line.split() for line in path.read_bytes().splitlines() if line.strip()]
             ranks = {base64.b64decode(token, validate=True): int(rank) for token, rank in pairs}
-            self.end = len(ranks)
-            settings = {"mergeable_ranks": ranks, "special_tokens": {END: self.end}}
+            self.end: int | None = len(ranks)
+            settings = {"mergeable_ranks": ranks, "special_tokens": {END: len(ranks)}}
             self.encoding = tiktoken.Encoding(path.stem, pat_str=WORDS.get(len(ranks), CL100K), **settings)
         except (ValueError, OSError) as error:
             raise UserError(f"data.tokenizer={path} is not a file of tiktoken's ranks ({error})") from None
@@ -129,7 +132,7 @@ class Tiktoken:
     def encode(self, documents: Sequence[bytes]) -> list[Tokens]:
         texts = [document.decode(errors="replace") for document in documents]
         rows = [self.encoding.encode_ordinary(text) for text in texts]
-        return [np.array([*row, self.end], dtype=dtype(self.vocab_size)) for row in rows]
+        return [np.array([*row, len(self._ranks)], dtype=dtype(self.vocab_size)) for row in rows]
 
     def lengths(self) -> NDArray[np.uint16] | None:
         lengths = np.zeros(self.vocab_size, np.uint16)
