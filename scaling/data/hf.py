@@ -9,6 +9,7 @@ the split is ours: by a hash of the text, as for files.
 
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -53,19 +54,22 @@ class Hub:
     def stream(self) -> Any:
         """The rows, none of them read yet; UserError where there is no such dataset, or no network to it."""
         datasets = library("datasets", f"data=hf data.name={self.name} is a dataset of Hugging Face")
-        try:
-            if (Path(self.name) / "state.json").is_file() or (Path(self.name) / "dataset_dict.json").is_file():
-                saved = datasets.load_from_disk(self.name)
-                rows = saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
-                shards = min(len(rows), 1 + rows.data.nbytes // UNIT)
-                return rows.to_iterable_dataset(num_shards=max(1, shards))
-            if not Path(self.name).exists() and not hub_is_reachable():
-                raise ConnectionError("no address of the hub")
-            return datasets.load_dataset(
-                self.name, self.config, split=self.split, revision=self.revision, streaming=True
-            )
-        except Exception as error:
-            raise refusal(self, error) from None
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Cannot (locate|pickle)")  # of dill, about a class of pyarrow
+            try:
+                return self.open(datasets)
+            except Exception as error:
+                raise refusal(self, error) from None
+
+    def open(self, datasets: Any) -> Any:
+        """The rows, as the library `datasets` gives them."""
+        if any((Path(self.name) / name).is_file() for name in ("state.json", "dataset_dict.json")):
+            saved = datasets.load_from_disk(self.name)
+            rows = saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
+            return rows.to_iterable_dataset(num_shards=max(1, min(len(rows), 1 + rows.data.nbytes // UNIT)))
+        if not Path(self.name).exists() and not hub_is_reachable():
+            raise ConnectionError("no address of the hub")
+        return datasets.load_dataset(self.name, self.config, split=self.split, revision=self.revision, streaming=True)
 
     def units(self) -> list[Unit]:
         """A unit for each shard of the dataset; where only the first documents are wanted, one."""

@@ -1,5 +1,6 @@
 """A user's corpus: what is read, on which side it is, that it is tokenised once, and what is refused in a sentence."""
 
+import base64
 import gzip
 import hashlib
 import json
@@ -166,47 +167,76 @@ def test_a_corpus_is_tokenised_once_and_its_files_stay_as_they_were(
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()} == before
 
 
-def test_byte_pairs_are_learned_from_the_training_side_alone(tmp_path: Path) -> None:
+def vocabulary(data: Files) -> set[bytes]:
+    """The tokens of a dataset's byte pairs."""
+    assert data.prepared.tokenizer_file is not None
+    lines = data.prepared.tokenizer_file.read_bytes().splitlines()
+    return {base64.b64decode(line.split()[0]) for line in lines}
+
+
+@pytest.fixture
+def pairs() -> None:
+    """What byte pairs need."""
     pytest.importorskip("tokenizers")
+    pytest.importorskip("tiktoken")
+
+
+@pytest.mark.usefixtures("pairs")
+def test_byte_pairs_are_learned_from_the_training_side_alone(tmp_path: Path) -> None:
     folder = corpus(tmp_path / "corpus")
     for number in range(100, 300):  # a word that no document of the training side has
         text = "zyzzyva " * 50 + text_of(number)
         if prepare.is_held_out(prepare.hash_of(text.encode()), 0.2):
             (folder / f"{number}.txt").write_text(text)
-    data = files(folder, tokenizer="bpe", vocab_size=400)
-    assert data.prepared.tokenizer_file is not None
-    vocabulary = json.loads(data.prepared.tokenizer_file.read_text())["model"]["vocab"]
-    assert any(word.strip("Ġ") == "numbers" for word in vocabulary)
-    assert not any("zz" in word for word in vocabulary)
+    tokens = vocabulary(files(folder, tokenizer="bpe", vocab_size=330))
+    assert b" numbers" in tokens
+    assert not any(b"zz" in token for token in tokens)
+    assert len(tokens) == 329  # and the end of a document
 
 
+@pytest.mark.usefixtures("pairs")
+def test_byte_pairs_are_learned_alike_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = files(corpus(tmp_path / "corpus"), tokenizer="bpe", vocab_size=330)
+    contents = []
+    for name in ("one", "other"):
+        monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path / name))
+        contents.append(data.prepare().content)
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.usefixtures("pairs")
 def test_bits_per_byte_count_the_bytes_of_the_targets(tmp_path: Path) -> None:
-    pytest.importorskip("tokenizers")
     folder = corpus(tmp_path / "corpus")
-    data = files(folder, tokenizer="bpe", vocab_size=400)
+    data = files(folder, tokenizer="bpe", vocab_size=330)
     loaded = tokenizer.load(data.prepared.tokenizer_file)
-    assert isinstance(loaded, tokenizer.HuggingFace)
-    targets = torch.cat([y for _, y in data.load().held_out(64)])
-    text = loaded.tokenizer.decode_batch([row.tolist() for row in targets], skip_special_tokens=True)
-    assert data.task.bytes_per_target == pytest.approx(sum(map(len, text)) / targets.numel())
-    assert data.task.d_in == 400
+    assert isinstance(loaded, tokenizer.Tiktoken)
+    targets = torch.cat([y for _, y in data.load().held_out(64)]).flatten().tolist()
+    text = loaded.encoding.decode([token for token in targets if token != loaded.end])
+    assert data.task.bytes_per_target == pytest.approx(len(text.encode()) / len(targets))
+    assert data.task.d_in == 330
     assert files(folder).task.bytes_per_target == pytest.approx(1.0, abs=0.01)
 
 
-def test_a_tokeniser_of_a_file_gives_its_own_tokens(tmp_path: Path) -> None:
-    pytest.importorskip("tokenizers")
+def test_a_tokenizer_json_gives_its_own_tokens(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
     folder = corpus(tmp_path / "corpus")
-    learned = files(folder, tokenizer="bpe", vocab_size=400)
-    shutil.copy(str(learned.prepared.tokenizer_file), tmp_path / "tokenizer.json")
-    given = files(folder, tokenizer=str(tmp_path / "tokenizer.json"))
-    names = [[shard.sha256 for shard in data.prepared.shards] for data in (learned, given)]
-    assert names[0] == names[1]
+    theirs = tokenizers.ByteLevelBPETokenizer()
+    texts = [path.read_text() for path in folder.iterdir()]
+    theirs.train_from_iterator(texts, 320, special_tokens=["</s>"], show_progress=False)
+    theirs.save(str(tmp_path / "tokenizer.json"))
+    data = files(folder, tokenizer=str(tmp_path / "tokenizer.json"))
+    side = data.prepared.train
+    tokens = side.slice(0, side.tokens).tolist()
+    documents = theirs.decode(tokens, skip_special_tokens=False).split("</s>")
+    assert {text.encode() for text in documents if text} == documents_of(files(folder), "train")
+    assert tokens.count(0) == data.prepared.manifest["documents"]["train"]
+    lengths = data.prepared.lengths
+    assert lengths is not None
+    assert lengths[tokens].sum() == data.prepared.manifest["bytes"]["train"]
 
 
 def test_a_file_of_tiktoken_gives_its_own_tokens(tmp_path: Path) -> None:
     tiktoken = pytest.importorskip("tiktoken")
-    import base64
-
     ranks = {bytes([byte]): byte for byte in range(256)} | {b"th": 256, b" th": 257, b" the": 258}
     lines = [base64.b64encode(token) + b" %d" % rank for token, rank in ranks.items()]
     (tmp_path / "ranks.tiktoken").write_bytes(b"\n".join(lines))
@@ -392,7 +422,7 @@ def damage(folder: Path, how: str) -> None:
         ("altered", "is not what was written; delete its folder"),
         ("missing", "is missing; delete its folder"),
         ("manifest", "is not a prepared corpus: it has no whole manifest.json"),
-        ("tokeniser", "holds token 122, but its tokeniser has 100; the tokeniser does not fit the shards"),
+        ("tokeniser", r"holds token \d+, but its tokeniser has 100; the tokeniser does not fit the shards"),
     ],
 )
 def test_a_corpus_that_was_damaged_is_refused(tmp_path: Path, how: str, said: str) -> None:
@@ -402,14 +432,14 @@ def test_a_corpus_that_was_damaged_is_refused(tmp_path: Path, how: str, said: st
         Shards(path=str(prepared.folder), seq_len=16).load()
 
 
+@pytest.mark.usefixtures("pairs")
 def test_shards_of_another_tokeniser_are_refused(tmp_path: Path) -> None:
-    pytest.importorskip("tokenizers")
     folder = corpus(tmp_path / "corpus")
-    pairs, plain = files(folder, tokenizer="bpe", vocab_size=300).prepared, files(folder).prepared
-    with pytest.raises(UserError, match=r"tokenizer\.json does not fit the shards of .*, made by bytes"):
-        Shards(path=str(plain.folder), tokenizer=str(pairs.tokenizer_file), seq_len=16).load()
-    with pytest.raises(UserError, match=r"=bytes does not fit the shards of .*, made by tokenizer\.json"):
-        Shards(path=str(pairs.folder), tokenizer="bytes", seq_len=16).load()
+    learned, plain = files(folder, tokenizer="bpe", vocab_size=300).prepared, files(folder).prepared
+    with pytest.raises(UserError, match=r"tokenizer\.tiktoken does not fit the shards of .*, made by bytes"):
+        Shards(path=str(plain.folder), tokenizer=str(learned.tokenizer_file), seq_len=16).load()
+    with pytest.raises(UserError, match=r"=bytes does not fit the shards of .*, made by tokenizer\.tiktoken"):
+        Shards(path=str(learned.folder), tokenizer="bytes", seq_len=16).load()
 
 
 def written(folder: Path, name: str, content: str | bytes) -> str:
@@ -419,6 +449,7 @@ def written(folder: Path, name: str, content: str | bytes) -> str:
     return str(path)
 
 
+MANY = "".join(f"line {number}\n" for number in range(9999))
 GOOD = '{"text": "one"}\n'
 BAD = [
     ("nothing/here", None, {}, "data.path=.*nothing/here is not there; name a file or a folder"),
@@ -436,8 +467,8 @@ BAD = [
     ("one.jsonl", GOOD, {}, "of 1 different documents none is on the held-out side"),
     ("t.txt", "abc", {"tokenizer": "gone.json"}, "data.tokenizer=gone.json is not there"),
     ("t.txt", "abc\n" * 999, {"tokenizer": "SELF"}, "is not a tokenizer.json|is not a file of tiktoken"),
-    ("big.txt", "abc\n" * 9999, {"size": 10**6}, "data.size=1000000 is more than the .* training bytes there are"),
-    ("big.txt", "abc\n" * 9999, {"eval_size": 10**6}, "data.eval_size=1000000 is more than the .* held-out bytes"),
+    ("big.txt", MANY, {"size": 10**6}, "data.size=1000000 is more than the .* training bytes there are"),
+    ("big.txt", MANY, {"eval_size": 10**6}, "data.eval_size=1000000 is more than the .* held-out bytes"),
     ("big.txt", "a longer line\n" * 99, {"seq_len": 2**15}, "less than an example of data.seq_len"),
 ]
 

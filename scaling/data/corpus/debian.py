@@ -109,7 +109,7 @@ def strip_pod(text: str) -> str:
     """The prose of Perl's plain old documentation: commands and formatting codes go, what they format stays."""
     text = re.sub(r"^=(?:begin|for)\b.*?(?:^=end\b.*?$|\n\n)", "", text, flags=re.MULTILINE | re.DOTALL)
     text = re.sub(
-        r"^=(?:head\d|item|over|back|cut|pod|encoding)\b[ \t]*(?:utf-?8|\d+|\*)?", "", text, flags=re.M | re.I
+        r"^=(?:head\d|item|over|back|cut|pod|encoding)\b[ \t]*(?:utf-?8|\d+|\*)?[ \t]*", "", text, flags=re.M | re.I
     )
     for _ in range(3):  # codes nest
         text = re.sub(r"\b[IBCFSX]<<+ (.*?) >>+", r"\1", text)

@@ -179,7 +179,7 @@ def learned(source: Source, plan: Plan, units: Sequence[Unit], work: Path) -> st
     if plan.tokenizer == "bytes":
         return None
     given = plan.tokenizer_file
-    path = work / ("tokenizer.json" if given is None else f"tokenizer{given.suffix}")
+    path = work / f"tokenizer{'.tiktoken' if given is None else given.suffix}"
     if not path.is_file():
         with files.replacing(path) as draft:
             if given is not None:
