@@ -19,10 +19,11 @@ from urllib.parse import urlsplit
 
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.corpus.documents import UNIT, Unit, encoded, lacking, library
 from isoflop.scaling.data.corpus.listing import folder_fingerprint
 from isoflop.scaling.data.corpus.prepare import Plan, prepare
+from isoflop.scaling.data.corpus.rows import encoded, lacking
 from isoflop.scaling.data.corpus.store import Prepared
+from isoflop.scaling.data.corpus.streams import UNIT, Unit, library
 from isoflop.scaling.data.tokens import Tokens
 
 # errors of the network and of what is not on the hub, by the names of their classes

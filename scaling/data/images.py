@@ -27,7 +27,7 @@ from torch import Tensor
 from isoflop.checks import one_of, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, TRAIN, Table, stream
-from isoflop.scaling.data.corpus.documents import library
+from isoflop.scaling.data.corpus.streams import library
 from isoflop.scaling.task import Task
 
 # the third byte of an idx file's magic number says that its numbers are unsigned bytes, the fourth how many dimensions

@@ -4,7 +4,7 @@ Every file is whole on one side: about one in twenty is held out, chosen by a ha
 laid end to end, cut into blocks and shuffled once for all, so that a smaller `size` is a prefix of a larger one.
 
     examples = Text(size=100_000, seq_len=64).load()
-    x, y = examples.take(torch.arange(16))                   # (16, 64) bytes and the bytes that follow
+    x, y = examples.held_out(16)[0]                          # (16, 64) bytes and the bytes that follow
 """
 
 import atexit
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from isoflop.errors import UserError
 from isoflop.scaling.data.corpus import documents, store
 from isoflop.scaling.data.corpus.listing import home
-from isoflop.scaling.data.corpus.prepare import BLOCK as COMPARED
-from isoflop.scaling.data.corpus.prepare import block_hashes
+from isoflop.scaling.data.corpus.parts import BLOCK as COMPARED
+from isoflop.scaling.data.corpus.parts import block_hashes
 from isoflop.scaling.data.corpus.store import HELD_OUT as HELD_OUT_SIDE
 from isoflop.scaling.data.corpus.store import TRAIN, Prepared
 from isoflop.scaling.data.tokens import EVAL_SIZE, Tokens, hold_out

@@ -23,8 +23,8 @@ from conftest import TINY, Isoflop
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import order
-from isoflop.scaling.data.corpus import documents, prepare, store, tokenizer
-from isoflop.scaling.data.corpus.documents import Unit, character_end, pieces
+from isoflop.scaling.data.corpus import documents, parts, prepare, store, tokenizer
+from isoflop.scaling.data.corpus.streams import Unit, character_end, pieces
 from isoflop.scaling.data.files import Files
 from isoflop.scaling.data.shards import Shards
 from isoflop.scaling.data.tokens import Tokens
@@ -98,18 +98,18 @@ def test_the_form_of_the_files_changes_nothing(tmp_path: Path, form: str) -> Non
 def test_a_single_file_is_cut_into_pieces_at_line_ends(tmp_path: Path) -> None:
     (tmp_path / "book").write_text(whole := "".join(text_of(number, 20) for number in range(400)))
     data = files(tmp_path / "book")
-    parts = documents_of(data, "train") | documents_of(data, "held_out")
-    assert all(part.endswith(b"\n") for part in parts)
-    assert sum(map(len, parts)) == len(whole)
-    assert sorted(b"".join(parts)) == sorted(whole.encode())
+    both = documents_of(data, "train") | documents_of(data, "held_out")
+    assert all(part.endswith(b"\n") for part in both)
+    assert sum(map(len, both)) == len(whole)
+    assert sorted(b"".join(both)) == sorted(whole.encode())
 
 
 def test_pieces_of_a_line_without_end_are_cut_between_characters(tmp_path: Path) -> None:
     text = "añ€😀" * 1000
     (tmp_path / "line.txt").write_bytes(text.encode())
     with (tmp_path / "line.txt").open("rb") as stream:
-        parts = list(pieces(stream, Unit(()), 1001))
-    assert "".join(part.decode() for part in parts) == text
+        cut = list(pieces(stream, Unit(()), 1001))
+    assert "".join(part.decode() for part in cut) == text
     assert [character_end("a€".encode()[:n]) for n in range(1, 5)] == [1, 1, 1, 4]
 
 
@@ -186,7 +186,7 @@ def test_byte_pairs_are_learned_from_the_training_side_alone(tmp_path: Path) -> 
     folder = corpus(tmp_path / "corpus")
     for number in range(100, 300):  # a word that no document of the training side has
         text = "zyzzyva " * 50 + text_of(number)
-        if prepare.is_held_out(prepare.hash_of(text.encode()), 0.2):
+        if parts.is_held_out(parts.hash_of(text.encode()), 0.2):
             (folder / f"{number}.txt").write_text(text)
     tokens = vocabulary(files(folder, tokenizer="bpe", vocab_size=330))
     assert b" numbers" in tokens
@@ -258,7 +258,7 @@ def test_copies_across_the_split_are_counted(tmp_path: Path) -> None:
         (folder / f"{number}.txt").write_text(shared + text_of(number))
     blocks = files(folder).prepared.manifest["duplicate_blocks"]
     # of every document the blocks of the shared beginning, none of its own end
-    per_document = len(shared + text_of(0)) // prepare.BLOCK
+    per_document = len(shared + text_of(0)) // parts.BLOCK
     assert blocks["held_out"] >= per_document
     assert 0.6 < blocks["also_in_train"] / blocks["held_out"] < 1
     assert files(corpus(tmp_path / "other")).prepared.manifest["duplicate_blocks"]["also_in_train"] == 0
@@ -301,8 +301,8 @@ def test_the_batch_of_a_step_depends_on_nothing_but_seed_and_step(tmp_path: Path
     assert torch.equal(x, batches[4][0])
     # ranks and micro-batches take their share of the same batch (loop/module.py)
     for ranks, micro in ((2, 4), (1, 3), (3, 2)):
-        parts = [part for share in y.tensor_split(ranks) for part in share.split(micro)]
-        assert torch.equal(torch.cat(parts), batches[4][1])
+        shares = [part for share in y.tensor_split(ranks) for part in share.split(micro)]
+        assert torch.equal(torch.cat(shares), batches[4][1])
 
 
 def test_two_ranks_and_a_resumed_run_have_the_losses_of_one(isoflop: Isoflop, tmp_path: Path) -> None:

@@ -8,19 +8,15 @@ A plain file is a document. Where there are too few of them to hold some out, or
 document, it is cut at line ends into pieces, which then are the documents. A row is a document.
 """
 
-import contextlib
-import gzip
-import io
-import json
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
-from isoflop.errors import UserError
 from isoflop.scaling.data.corpus.listing import JSONL, PARQUET, PLAIN, File, list_files
+from isoflop.scaling.data.corpus.rows import read_jsonl, read_parquet, row_groups
+from isoflop.scaling.data.corpus.streams import UNIT, Unit, check_text, opened, pieces
 
 # documents that a held-out share can be taken from: at a share of a twentieth, two
 FEWEST = 40
@@ -29,22 +25,6 @@ COLLECTION = 2**24
 # pieces that a collection is cut into [bytes]: long enough for a context of several thousand tokens, but of a small
 # corpus so short that there are PIECES, of which a twentieth is a sample of the rest
 PIECE, SHORTEST, PIECES = 2**16, 2**10, 400
-# what one process reads at a time: a unit of work that is done again after a kill [bytes]
-UNIT = 2**24
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What one process reads at a time: files, or of one file what begins in start <= position < stop.
-
-    A position is a byte, in Parquet a row group.
-    """
-
-    files: tuple[Any, ...]
-    start: int = 0
-    stop: int | None = None
-    size: int = 0
-    """Bytes on disk, for progress; 0 where it is not known."""
 
 
 class Source(Protocol):
@@ -156,188 +136,3 @@ class Files:
 def grouped(files: list[File]) -> Unit:
     """Files that are read one after the other."""
     return Unit(tuple(files), size=sum(file.size for file in files))
-
-
-def row_groups(file: File) -> list[Unit]:
-    """The row groups of a Parquet file, so many together that they make a unit."""
-    with parquet(file) as table:
-        groups = table.num_row_groups
-    together = max(1, round(groups * UNIT / file.size))
-    starts = range(0, groups, together)
-    return [Unit((file,), at, at + together, file.size // len(starts)) for at in starts]
-
-
-@contextlib.contextmanager
-def opened(file: File, encoding: str | None = "utf-8") -> Iterator[IO[bytes]]:
-    """A file unpacked, as UTF-8; UserError where it is not packed as its name says, or not in this encoding."""
-    try:
-        with contextlib.ExitStack() as stack:
-            stream: Any = stack.enter_context(open(file.path, "rb"))
-            if file.packing == ".gz":
-                stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
-            elif file.packing == ".zst":
-                zstandard = library("zstandard", f"{file.path} is packed by zstd")
-                stream = io.BufferedReader(stack.enter_context(zstandard.ZstdDecompressor().stream_reader(stream)))
-            if encoding is not None and encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
-                stream = io.BufferedReader(Recoded(io.TextIOWrapper(stream, encoding, newline="")))
-            yield stream
-    except (UnicodeDecodeError, LookupError) as error:
-        raise UserError(f"{file.path} cannot be read as data.encoding={encoding} ({error}); give another") from None
-    except (zlib.error, EOFError, OSError) as error:
-        raise UserError(f"{file.path} cannot be read ({error}); mend it or leave it out") from None
-    except Exception as error:
-        if type(error).__name__ != "ZstdError":
-            raise
-        raise UserError(f"{file.path} cannot be read ({error}); mend it or leave it out") from None
-
-
-class Recoded(io.RawIOBase):
-    """Text of another encoding, as UTF-8."""
-
-    def __init__(self, text: io.TextIOWrapper) -> None:
-        self.text, self.left = text, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self.left = self.left or self.text.read(len(buffer)).encode()
-        n = min(len(buffer), len(self.left))
-        buffer[:n], self.left = self.left[:n], self.left[n:]
-        return n
-
-
-def lines(stream: IO[bytes], unit: Unit, longest: int = -1) -> Iterator[bytes]:
-    """The lines that begin in a unit's range; one that is longer than `longest` comes in parts."""
-    position = 0
-    if unit.start:  # the line in which it begins belongs to the range before
-        stream.seek(position := unit.start - 1)
-        while part := stream.readline(UNIT):
-            position += len(part)
-            if part.endswith(b"\n"):
-                break
-    within = unit.stop is None or position < unit.stop  # whether the line in work began in the range
-    while part := stream.readline(longest) if within else b"":
-        yield part
-        position += len(part)
-        within = not part.endswith(b"\n") or unit.stop is None or position < unit.stop
-
-
-def pieces(stream: IO[bytes], unit: Unit, size: int) -> Iterator[bytes]:
-    """Pieces of about `size` bytes that end with a line, or where a line is longer with a character."""
-    piece = b""
-    for part in lines(stream, unit, size):
-        piece += part
-        if len(piece) >= size:
-            # a line of no end is cut; up to three bytes of a character of UTF-8 may be left behind
-            end = len(piece) if piece.endswith(b"\n") else character_end(piece)
-            yield piece[:end]
-            piece = piece[end:]
-    if piece:
-        yield piece
-
-
-def character_end(text: bytes) -> int:
-    """Where the last whole character of UTF-8 ends."""
-    for back in range(1, min(4, len(text)) + 1):
-        first = text[-back]
-        if first & 0xC0 != 0x80:  # no continuation byte (RFC 3629, section 3)
-            width = 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
-            return len(text) if width <= back else len(text) - back
-    return len(text)
-
-
-def check_text(document: bytes, file: File) -> None:
-    """Refuse a document that is not UTF-8."""
-    try:
-        document.decode()
-    except UnicodeDecodeError as error:
-        where = f"{file.path} is not UTF-8: {error.reason}, 0x{document[error.start]:02x}"
-        shown = document[max(0, error.start - 20) : error.start].decode(errors="replace").splitlines()
-        after = f" after {shown[-1]!r}" if shown else f" at byte {error.start}"
-        raise UserError(f"{where}{after}; give data.encoding=latin-1, say, or null for bytes as they are") from None
-
-
-def read_jsonl(file: File, field: str, unit: Unit) -> Iterator[bytes]:
-    """The texts of the rows of a file."""
-    with opened(file) as stream:
-        for number, line in enumerate(lines(stream, unit), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{where(file, unit, number)} is not JSON ({error}); mend it") from None
-            if not isinstance(row, dict) or not isinstance(text := row.get(field), str):
-                raise UserError(f"{where(file, unit, number)} {lacking(row, field)}; give data.field=")
-            yield encoded(text, partial(where, file, unit, number))
-
-
-def encoded(text: str, place: Callable[[], str]) -> bytes:
-    """Text as UTF-8; UserError, which says at which place, where it has half a surrogate pair."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{place()} has a character that UTF-8 cannot say ({error.reason}); mend it") from None
-
-
-def where(file: File, unit: Unit, number: int) -> str:
-    """A row's file and line, counted from the top of the file."""
-    if unit.start:
-        with open(file.path, "rb") as stream:
-            before = sum(stream.read(2**20).count(b"\n") for _ in range(unit.start >> 20))
-            number += before + (unit.start - 1 > 0 and b"\n" not in read_at(file, unit.start - 1, 1))
-    return f"{file.path}, line {number},"
-
-
-def read_at(file: File, at: int, size: int) -> bytes:
-    """A few bytes of a file."""
-    with open(file.path, "rb") as stream:
-        stream.seek(at)
-        return stream.read(size)
-
-
-def lacking(row: Any, field: str) -> str:
-    """What is wrong with a row in which a text was looked for."""
-    if not isinstance(row, dict):
-        return "is no object with fields"
-    return f"has no text in {field!r}; it has {', '.join(map(str, row)) or 'no field'}"
-
-
-@contextlib.contextmanager
-def parquet(file: File) -> Iterator[Any]:
-    """A Parquet file; UserError where it is none."""
-    pq = library("pyarrow.parquet", f"{file.path} is a Parquet file")
-    try:
-        with pq.ParquetFile(file.path) as table:
-            yield table
-    except UserError:
-        raise
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file.path} is not a Parquet file ({str(error).splitlines()[0]}); mend it") from None
-
-
-def read_parquet(file: File, field: str, unit: Unit) -> Iterator[bytes]:
-    """The texts of the rows of a file, or of some of its row groups."""
-    with parquet(file) as table:
-        if field not in table.schema_arrow.names:
-            names = ", ".join(table.schema_arrow.names)
-            raise UserError(f"{file.path} has no column {field!r}; it has {names}; give data.field=")
-        groups = range(table.num_row_groups)[unit.start : unit.stop]
-        for batch in table.iter_batches(256, row_groups=list(groups), columns=[field]):
-            for text in batch.column(0).to_pylist():
-                if text is not None and not isinstance(text, str):
-                    raise UserError(f"{file.path}: the column {field!r} holds no text; give data.field=")
-                yield encoded(text or "", lambda: file.path)
-
-
-def library(name: str, why: str, extra: str = "data") -> Any:
-    """Import a library that only some corpora need; UserError, with what to install, where it is not there."""
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except (ImportError, RuntimeError) as error:  # torchvision, built for another torch, is a RuntimeError
-        package = name.split(".")[0]
-        reason = "" if isinstance(error, ModuleNotFoundError) else f" ({str(error).splitlines()[0]})"
-        raise UserError(f"{why}, which needs {package}{reason}: pip install 'isoflop[{extra}]'") from None

@@ -2,7 +2,7 @@
 
     Path("corpus").mkdir()
     Path("corpus/a.md").write_text("# Notes")
-    list_files(Path("corpus"))[0].kind          # '.md'
+    list_files(Path("corpus"))[0].kind          # '.txt', plain text
 
 The fingerprint is of the contents: a corpus that is copied or renamed is the same one, and one that is edited another.
 It is remembered for as long as no file changes its size or its time.

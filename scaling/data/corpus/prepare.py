@@ -16,17 +16,13 @@ Parts and shards are files that are there whole or not at all, so that a process
 import contextlib
 import fcntl
 import hashlib
-import multiprocessing
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,20 +31,28 @@ from isoflop import files
 from isoflop.checks import number, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.corpus import store, tokenizer
-from isoflop.scaling.data.corpus.documents import Files, Source, Unit
+from isoflop.scaling.data.corpus.documents import Files, Source
+from isoflop.scaling.data.corpus.layout import duplicates, refuse_empty, shards_of, split, write_shard
 from isoflop.scaling.data.corpus.listing import ENVIRONMENT, hash_file, home
-from isoflop.scaling.data.corpus.store import HELD_OUT, SIDES, TRAIN, Prepared, Shard
+from isoflop.scaling.data.corpus.parts import (
+    BLOCK,
+    Part,
+    fraction,
+    hash_of,
+    is_held_out,
+    part_file,
+    read_part,
+    tokenise,
+)
+from isoflop.scaling.data.corpus.store import HELD_OUT, SIDES, TRAIN, Prepared
+from isoflop.scaling.data.corpus.streams import Unit
+from isoflop.scaling.data.corpus.workers import pool
 from isoflop.wording import count
 
 __all__ = ["Files", "Plan", "prepare"]
 
 # text from which byte-pair encoding is learned [bytes]: it takes seconds and a gigabyte of memory at most
 LEARNED_FROM = 2**25
-# documents that are tokenised together [bytes]
-TOGETHER = 2**20
-# tokens of a block, the unit in which copies across the split are counted
-BLOCK = 256
-HASH = 16  # bytes of a document's hash
 
 
 @dataclass(frozen=True)
@@ -85,20 +89,6 @@ class Plan:
         parts = [store.FORMAT, self.version, hash_file(given) if given else named, self.held_share]
         knobs = {name: value for name, value in vars(source).items() if name in ("field", "encoding", "piece")}
         return hashlib.sha256(repr([*parts, sorted(knobs.items())]).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a unit became: the index of its documents."""
-
-    hashes: NDArray[np.void]
-    """(documents,), HASH bytes each."""
-    lengths: NDArray[np.int64]
-    """Tokens of each document."""
-    sizes: NDArray[np.int64]
-    """Bytes of text of each document."""
-    blocks: NDArray[np.uint64]
-    """A hash of every whole block of a document, one document after the other."""
 
 
 def folder_of(key: str) -> Path:
@@ -155,7 +145,7 @@ def make(source: Source, plan: Plan, key: str, work: Path, folder: Path, workers
         run("tokenising", tasks, [unit.size or 1 for _, unit in left])
         parts = [read_part(work, number) for number in range(len(units))]
         order, removed = split(parts, plan.held_share)
-        refuse_empty(order, parts, plan)
+        refuse_empty(order, plan.held_share)
         encoder = tokenizer.load(work / name if name else None)
         kind = np.dtype(tokenizer.dtype(encoder.vocab_size)).str
         np.savez(work / "order.npz", train=order[TRAIN], held_out=order[HELD_OUT])
@@ -205,177 +195,6 @@ def sample(source: Source, units: Sequence[Unit], held_share: float) -> Iterator
                     return
 
 
-def hash_of(document: bytes) -> bytes:
-    """The hash by which a document is known, HASH bytes."""
-    return hashlib.sha256(document).digest()[:HASH]
-
-
-def fraction(digest: bytes) -> float:
-    """The first eight bytes of a hash as a number from 0 to 1."""
-    return int.from_bytes(digest[:8]) / 2**64
-
-
-def is_held_out(digest: bytes, held_share: float) -> bool:
-    """Which side a document is on."""
-    return held_share == 1 or fraction(digest) < held_share
-
-
-def tokenise(source: Source, unit: Unit, number: int, work: Path, name: str | None) -> None:
-    """Make the part of a unit: a file of tokens, and an index that is written last."""
-    encoder = tokenizer.load(work / name if name else None)
-    hashes, lengths, sizes, blocks = list[bytes](), list[int](), list[int](), list[bytes]()
-    with files.replacing(tokens_file(work, number)) as draft, draft.open("wb") as file:
-        for documents in batches(source.read(unit)):
-            for document, tokens in zip(documents, encoder.encode(documents), strict=True):
-                file.write(tokens.tobytes())
-                hashes.append(hash_of(document))
-                lengths.append(len(tokens))
-                sizes.append(len(document))
-                blocks.append(block_hashes(tokens))
-    index = Part(
-        np.frombuffer(b"".join(hashes), f"V{HASH}"),
-        np.array(lengths, np.int64),
-        np.array(sizes, np.int64),
-        np.frombuffer(b"".join(blocks), np.uint64),
-    )
-    with files.replacing(part_file(work, number)) as draft, draft.open("wb") as file:
-        np.savez(file, hashes=index.hashes, lengths=index.lengths, sizes=index.sizes, blocks=index.blocks)
-
-
-def batches(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Documents together, about TOGETHER bytes at a time."""
-    batch, size = list[bytes](), 0
-    for document in documents:
-        batch.append(document)
-        size += len(document)
-        if size >= TOGETHER:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def block_hashes(tokens: NDArray[Any]) -> bytes:
-    """Eight bytes of hash for every whole block of a document."""
-    raw, step = tokens.tobytes(), BLOCK * tokens.itemsize
-    whole = len(raw) // step * step
-    return b"".join(hashlib.blake2b(raw[at : at + step], digest_size=8).digest() for at in range(0, whole, step))
-
-
-def part_file(work: Path, number: int) -> Path:
-    """The index of a part; it is there when the part is whole."""
-    return work / "parts" / f"{number:06d}.npz"
-
-
-def tokens_file(work: Path, number: int) -> Path:
-    """The tokens of a part."""
-    return work / "parts" / f"{number:06d}.tokens"
-
-
-def read_part(work: Path, number: int) -> Part:
-    """The index of a part."""
-    with np.load(part_file(work, number)) as index:
-        return Part(**{name: index[name] for name in index})
-
-
-def split(parts: Sequence[Part], held_share: float) -> tuple[dict[str, NDArray[np.int64]], Mapping[str, int]]:
-    """For each side the numbers of its documents, counted over all parts, in order; and how many were duplicates."""
-    hashes = np.concatenate([part.hashes for part in parts]) if parts else np.zeros(0, f"V{HASH}")
-    words = np.frombuffer(hashes.tobytes(), ">u8").reshape(-1, 2).astype(np.uint64)
-    order = np.lexsort((words[:, 1], words[:, 0]))  # stable: of equal documents the first in the source stays
-    ranked = words[order]
-    first = np.ones(len(order), bool)
-    first[1:] = (ranked[1:] != ranked[:-1]).any(axis=1)
-    order, ranked = order[first], ranked[first]
-    held = np.full(len(order), True) if held_share == 1 else ranked[:, 0] / 2.0**64 < held_share
-    return {HELD_OUT: order[held], TRAIN: order[~held]}, {"duplicates": int((~first).sum())}
-
-
-def refuse_empty(order: Mapping[str, NDArray[np.int64]], parts: Sequence[Part], plan: Plan) -> None:
-    """Refuse a corpus of which a side is empty."""
-    documents = sum(map(len, order.values()))
-    if not documents:
-        raise UserError("the corpus is empty: no document has a character in it; name another data.path=")
-    missing = [side for side in SIDES if not len(order[side])]
-    if missing and plan.held_share < 1:
-        side = "training" if missing[0] == TRAIN else "held-out"
-        what = f"of {documents} different documents none is on the {side} side at data.held_share={plan.held_share}"
-        raise UserError(f"{what}; give more documents, another share, or cut them smaller, as in data.piece=4096")
-
-
-def shards_of(parts: Sequence[Part], order: NDArray[np.int64]) -> int:
-    """How many shards the documents of a side fill."""
-    lengths = np.concatenate([part.lengths for part in parts])
-    return -(-int(lengths[order].sum()) // store.SHARD)
-
-
-def write_shard(work: Path, side: str, number: int, kind: str) -> Shard:
-    """Lay the documents of one shard end to end."""
-    name, width = store.shard_name(side, number), np.dtype(kind).itemsize
-    total = len(list((work / "parts").glob("*.npz")))
-    lengths = [read_part(work, n).lengths for n in range(total)]
-    with np.load(work / "order.npz") as order:
-        documents = order[side]
-    part_of = np.repeat(np.arange(total), [len(part) for part in lengths])
-    start_of = np.concatenate([np.cumsum(part) - part for part in lengths])
-    length_of = np.concatenate(lengths)
-    ends = np.cumsum(length_of[documents])
-    first, last = number * store.SHARD, min((number + 1) * store.SHARD, int(ends[-1]))
-    digest, largest = hashlib.sha256(), 0
-    with files.replacing(work / name) as draft, draft.open("wb") as file, Opened(work) as sources:
-        for at in range(int(np.searchsorted(ends, first, "right")), len(documents)):
-            document, end = documents[at], int(ends[at])
-            begin = end - int(length_of[document])
-            if begin >= last:
-                break
-            low, high = max(begin, first), min(end, last)
-            offset = (int(start_of[document]) + low - begin) * width
-            raw = sources.read(int(part_of[document]), offset, (high - low) * width)
-            digest.update(raw)
-            file.write(raw)
-            largest = max(largest, int(np.frombuffer(raw, kind).max()))
-    return Shard(name, side, last - first, digest.hexdigest(), largest)
-
-
-class Opened(contextlib.ExitStack):
-    """Files of parts, read at any place; few are open at a time."""
-
-    MOST = 256
-
-    def __init__(self, work: Path) -> None:
-        super().__init__()
-        self.work, self.files = work, dict[int, IO[bytes]]()
-
-    def read(self, number: int, offset: int, size: int) -> bytes:
-        """Bytes of a part."""
-        if number not in self.files:
-            if len(self.files) >= self.MOST:
-                self.close()
-                self.files.clear()
-            self.files[number] = self.enter_context(tokens_file(self.work, number).open("rb"))
-        return os.pread(self.files[number].fileno(), size, offset)
-
-
-def duplicates(parts: Sequence[Part], order: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
-    """Of the held-out side's whole blocks, how many stand in the training side as well."""
-    counts = np.concatenate([part.lengths for part in parts]) // BLOCK
-    side = np.zeros(len(counts), np.int8)  # 0: left out as a duplicate
-    side[order[TRAIN]], side[order[HELD_OUT]] = 1, 2
-    starts = np.cumsum([0, *(len(part.lengths) for part in parts)])
-
-    def blocks(which: int) -> Iterator[NDArray[np.uint64]]:
-        for part, start in zip(parts, starts, strict=False):
-            here = slice(start, start + len(part.lengths))
-            yield part.blocks[np.repeat(side[here] == which, counts[here])]
-
-    held = np.concatenate(list(blocks(2)) or [np.zeros(0, np.uint64)])
-    distinct = np.unique(held)
-    seen = np.zeros(len(distinct), bool)
-    for train in blocks(1):
-        seen |= np.isin(distinct, train)
-    return {"block": BLOCK, "held_out": len(held), "also_in_train": int(seen[np.searchsorted(distinct, held)].sum())}
-
-
 def description(
     source: Source,
     plan: Plan,
@@ -414,68 +233,3 @@ def sentence(prepared: Prepared) -> str:
 def say(text: str) -> None:
     """A line on stderr."""
     print(text, file=sys.stderr, flush=True)
-
-
-Run = Callable[[str, Sequence[Callable[[], Any]], Sequence[int]], list[Any]]
-
-
-@contextlib.contextmanager
-def pool(workers: int | None, tasks: int) -> Iterator[Run]:
-    """Run tasks in processes, a core each, with a bar in a terminal; in this one where there is one task or core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    several = min(workers or cores, tasks)
-    # what is daemonic may have no children
-    if several < 2 or multiprocessing.current_process().daemon:
-        yield partial(_run, map_here)
-        return
-    # a worker has one core; tokenizers would take all of them
-    with environment(TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1", OMP_NUM_THREADS="1"):
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(several, context) as executor:
-            try:
-                yield partial(_run, partial(map_in, executor))
-            except BrokenProcessPool:
-                raise RuntimeError("a process that was tokenising died; the same command goes on from there") from None
-            except BaseException:
-                executor.shutdown(wait=False, cancel_futures=True)
-                raise
-
-
-@contextlib.contextmanager
-def environment(**values: str) -> Iterator[None]:
-    """Environment variables, for processes that are started meanwhile."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def map_here(tasks: Sequence[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
-    """The results of tasks, with their numbers, one after the other."""
-    yield from ((number, task()) for number, task in enumerate(tasks))
-
-
-def map_in(executor: ProcessPoolExecutor, tasks: Sequence[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
-    """The results of tasks, with their numbers, as they come."""
-    futures = {executor.submit(task): number for number, task in enumerate(tasks)}
-    yield from ((futures[future], future.result()) for future in as_completed(futures))
-
-
-def _run(map_tasks: Any, what: str, tasks: Sequence[Callable[[], Any]], sizes: Sequence[int]) -> list[Any]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    results: list[Any] = [None] * len(tasks)
-    columns = (TextColumn(what), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bars:
-        bar = bars.add_task("", total=sum(sizes))
-        for number, result in map_tasks(tasks):
-            results[number] = result
-            bars.advance(bar, sizes[number])
-    return results

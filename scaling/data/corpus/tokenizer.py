@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.errors import UserError
-from isoflop.scaling.data.corpus.documents import library
 from isoflop.scaling.data.corpus.listing import hash_file
+from isoflop.scaling.data.corpus.streams import library
 
 END = "<|endoftext|>"
 # names by which tokenisers of others call the end of a document
