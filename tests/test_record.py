@@ -254,3 +254,9 @@ def test_a_column_says_its_unit_and_a_loss_takes_that_of_its_task() -> None:
     assert record.title("wall_s") == "time of training and evaluation, wall_s [s]"
     assert record.title("probe.slope") == "probe.slope"
     assert Task("vectors", 4, 1, seq_len=1, targets=1, loss="mse").loss_unit == "squared error"
+
+
+def test_a_further_held_out_set_has_the_unit_of_the_loss() -> None:
+    assert record.unit("L.docs") == record.unit("L") == record.NATS
+    assert record.title("L_bpb.docs") == "held-out loss, L_bpb.docs [bits per byte]"
+    assert record.title("recipe.lr") == "recipe.lr"

@@ -267,7 +267,8 @@ def test_copies_across_the_split_are_counted(tmp_path: Path) -> None:
 def test_several_held_out_sets_are_columns(isoflop: Isoflop, tmp_path: Path) -> None:
     folder = corpus(tmp_path / "corpus")
     (tmp_path / "docs.txt").write_text("".join(text_of(number) for number in range(900, 960)))
-    data = ["data=files", f"data.path={folder}", f"data.held_out=[text,{tmp_path}/docs.txt]", "data.held_share=0.2"]
+    sets = f"{{text:text,docs:{tmp_path}/docs.txt,same:{files(folder).prepared.folder}}}"
+    data = ["data=files", f"data.path={folder}", f"data.held_out={sets}", "data.held_share=0.2"]
     run = ["train", "family=mlp", "family.width=8", "family.depth=1", "budget.D=1e3", *TINY, *data]
     done = isoflop(*run, f"out={tmp_path}/runs")
     assert done.returncode == 0, done.stderr
@@ -278,7 +279,10 @@ def test_several_held_out_sets_are_columns(isoflop: Isoflop, tmp_path: Path) -> 
         assert row[f"L.{name}"] > 0
         assert row[f"L_se.{name}"] > 0
         assert row[f"L_bpb.{name}"] == pytest.approx(row[f"L.{name}"] / np.log(2), rel=0.02)
-    assert row["L.docs"] == pytest.approx(row["L"], rel=0.05)  # of the same words
+    assert row["L.same"] == row["L"]
+    assert row["L_se.same"] == row["L_se"]
+    assert row["L_bpb.same"] == row["L_bpb"]
+    assert row["data.content.same"] == row["data.content"]
     assert row["L_bpb"] == pytest.approx(row["L"] / np.log(2), rel=0.02)
     assert isoflop(*run, f"out={tmp_path}/runs").stderr.startswith("done already")
 

@@ -35,6 +35,7 @@ from isoflop.scaling.data.corpus.listing import LICENCES
 SKIPPED_TAGS = {"script", "style", "nav", "header", "footer", "head", "svg", "button", "form", "aside", "iframe"}
 NAVIGATION = {
     *("sphinxsidebar", "related", "headerlink", "navheader", "navfooter", "toctree-wrapper", "toc", "search-frame"),
+    *("wy-breadcrumbs", "wy-breadcrumbs-aside", "rst-footer-buttons", "wy-nav-side"),
     *("modules", "dropdowns", "contents-treeview", "Contents", "Index", "Bookmarks", "SearchFrame", "DonationFrame"),
 }
 VOID = {"br", "hr", "img", "input", "link", "meta", "col", "area", "base", "source", "wbr", "embed", "track", "param"}

@@ -11,7 +11,7 @@ It is remembered for as long as no file changes its size or its time.
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from isoflop import files
@@ -40,6 +40,8 @@ class File:
     """`.gz`, `.zst` or nothing."""
     size: int
     """[bytes]"""
+    changed_ns: int = field(default=0, compare=False)
+    """When it was changed last, by the file system [ns]."""
 
 
 def home() -> Path:
@@ -56,14 +58,16 @@ def list_files(path: Path, suffixes: Sequence[str] = ()) -> list[File]:
     is no such path, or no such file in it.
     """
     if path.is_file():
-        return [_file(str(path), path.stat().st_size, suffixes) or File(str(path), ".txt", "", path.stat().st_size)]
+        stat = path.stat()
+        file = _file(str(path), suffixes) or File(str(path), ".txt", "", 0)
+        return [replace(file, size=stat.st_size, changed_ns=stat.st_mtime_ns)]
     if not path.is_dir():
         raise UserError(f"data.path={path} is not there; name a file or a folder")
     listed = []
     for entry in _walk(str(path)):
-        file = _file(entry.path, 0, suffixes)
-        if file is not None and entry.is_file() and (size := entry.stat().st_size):
-            listed.append(File(file.path, file.kind, file.packing, size))
+        file = _file(entry.path, suffixes)
+        if file is not None and entry.is_file() and (stat := entry.stat()).st_size:
+            listed.append(File(file.path, file.kind, file.packing, stat.st_size, stat.st_mtime_ns))
     if not listed:
         endings = ", ".join([*PLAIN, *suffixes, JSONL, PARQUET])
         what = f"data.path={path} holds no file with something in it that ends in {endings} (or these with .gz, .zst)"
@@ -102,7 +106,7 @@ def hash_file(path: Path | str) -> str:
 
 def _contents(path: Path, suffixes: Sequence[str]) -> str:
     listed = list_files(path, suffixes)
-    stats = [(file.path, file.size, os.stat(file.path).st_mtime_ns) for file in listed]
+    stats = [(file.path, file.size, file.changed_ns) for file in listed]
     listing = hashlib.sha256(repr((os.path.abspath(path), stats)).encode()).hexdigest()[:16]
     remembered = home() / "fingerprints" / f"{listing}.json"
     if isinstance(digest := files.read_json(remembered), str):
@@ -128,14 +132,14 @@ def _walk(folder: str) -> list[os.DirEntry[str]]:
     return entries
 
 
-def _file(path: str, size: int, suffixes: Sequence[str]) -> File | None:
-    """A file by its name; None where its ending says nothing."""
+def _file(path: str, suffixes: Sequence[str]) -> File | None:
+    """A file by its name, its size not looked up; None where its ending says nothing."""
     bare, ending = os.path.splitext(path)
     packing = ending.lower() if ending.lower() in PACKED else ""
     kind = (os.path.splitext(bare)[1] if packing else ending).lower()
     if kind in PLAIN or kind in suffixes:
-        return File(path, ".txt", packing, size)
-    return File(path, kind, packing, size) if kind in (JSONL, PARQUET) else None
+        return File(path, ".txt", packing, 0)
+    return File(path, kind, packing, 0) if kind in (JSONL, PARQUET) else None
 
 
 # what conf/data may ask of a corpus, by the names of functions
