@@ -30,6 +30,7 @@ from isoflop.scaling.data.corpus import store
 from isoflop.scaling.data.shards import Shards
 
 SEQ_LEN, BATCH = 256, 64
+TOGETHER = 1000  # windows that litdata is handed at a time
 # a measurement lasts at least so long [s]
 LASTS_S = 4.0
 
@@ -75,30 +76,28 @@ def loaded(folder: Path, n: int) -> Iterator[tuple[Tensor, Tensor]]:
     return ((rows[:, :-1], rows[:, 1:]) for rows in loader)
 
 
+class Blocks:
+    """The windows of some steps in their order, for litdata to write; each with the token that follows it too."""
+
+    def __init__(self, folder: Path, indices: np.ndarray) -> None:
+        self.folder, self.indices = folder, indices
+
+    def __call__(self, part: int) -> Iterator[Tensor]:
+        train = store.open_prepared(self.folder).train
+        for index in self.indices[part * TOGETHER : (part + 1) * TOGETHER]:
+            yield torch.from_numpy(np.array(train.slice(int(index) * SEQ_LEN, SEQ_LEN + 1)))
+
+
 def streamed(folder: Path, work: Path, n: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches by litdata with two workers, from its own format, in which the windows lie in the order of a run."""
     from litdata import StreamingDataLoader, StreamingDataset, TokensLoader, optimize
 
-    train = store.open_prepared(folder).train
-    written = work / "litdata"
     steps = min(n // BATCH, 20_000)
     indices = torch.cat([order(0, step, BATCH, n) for step in range(steps)]).numpy()
-
-    def block(part: int) -> Iterator[Tensor]:
-        for index in indices[part * 1000 : (part + 1) * 1000]:
-            # its items do not overlap: each has the token that follows it too
-            yield torch.from_numpy(np.array(train.slice(int(index) * SEQ_LEN, SEQ_LEN + 1)))
-
-    loader = TokensLoader(block_size=SEQ_LEN + 1)
-    optimize(
-        block,
-        range(len(indices) // 1000),
-        str(written),
-        chunk_size=(SEQ_LEN + 1) * 2**15,
-        item_loader=loader,
-        num_workers=1,
-    )
-    dataset = StreamingDataset(str(written), item_loader=TokensLoader(block_size=SEQ_LEN + 1), shuffle=False)
+    settings = {"chunk_size": (SEQ_LEN + 1) * 2**15, "item_loader": TokensLoader(block_size=SEQ_LEN + 1)}
+    parts, written = list(range(len(indices) // TOGETHER)), str(work / "litdata")
+    optimize(Blocks(folder, indices), parts, written, num_workers=1, **settings)
+    dataset = StreamingDataset(written, item_loader=TokensLoader(block_size=SEQ_LEN + 1), shuffle=False)
     return ((rows[:, :-1].long(), rows[:, 1:].long()) for rows in StreamingDataLoader(dataset, BATCH, num_workers=2))
 
 

@@ -97,7 +97,8 @@ class Tokens:
 
     def refuse(self, batch: int) -> None:
         """Refuse a batch of more examples than there are, and held-out sets that cannot be had."""
-        self.others  # noqa: B018
+        for name, prepared in self.others.items():
+            self.windows(prepared, name)
         if batch > (n := self.used // self.seq_len):
             there = f"recipe.batch={batch} is more than the {n} examples of data.seq_len={self.seq_len} there are"
             raise UserError(f"{there}; give a smaller batch, shorter examples or more text")

@@ -42,10 +42,13 @@ class Windows:
         self.held_out_tokens, self.device = held_out, device or torch.device("cpu")
         self.stream: Tensor | None = None
         if self.device.type != "cpu" and self.fits():
-            tokens = train.slice(0, n * seq_len + 1)
-            self.stream = signed(tokens).to(self.device)
-            self.offsets = torch.arange(seq_len + 1, device=self.device)
-        self.mask = 0xFFFF if train.shards and train.shards[0].dtype == np.uint16 else None
+            self.hold()
+
+    def hold(self) -> None:
+        """Put the tokens on the device."""
+        self.stream = signed(self.train.slice(0, self.n * self.seq_len + 1)).to(self.device)
+        self.offsets = torch.arange(self.seq_len + 1, device=self.device)
+        self.mask = 0xFFFF if self.stream.dtype == torch.int16 else None
 
     def fits(self) -> bool:
         """Whether the tokens fit the device beside a model."""

@@ -19,15 +19,21 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, Isoflop
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
 
 from isoflop import record
 from isoflop.errors import UserError
+from isoflop.scaling.config import identity
+from isoflop.scaling.config.frozen import container, register_resolvers, whole_as_int
 from isoflop.scaling.data.base import order
 from isoflop.scaling.data.corpus import documents, parts, prepare, store, tokenizer
+from isoflop.scaling.data.corpus.listing import fingerprint
 from isoflop.scaling.data.corpus.streams import Unit, character_end, pieces
 from isoflop.scaling.data.files import Files
 from isoflop.scaling.data.shards import Shards
 from isoflop.scaling.data.tokens import Tokens
+from isoflop.scaling.data.windows import Windows
 
 WORDS = ("the", "law", "of", "large", "numbers", "holds", "for", "every", "width", "and", "depth", "seen", "so", "far")
 
@@ -152,6 +158,33 @@ def test_what_a_corpus_is_does_not_depend_on_where_it_lies_or_on_its_names(tmp_p
     (folder / "000.txt").rename(folder / "renamed.txt")
     shutil.move(folder, tmp_path / "elsewhere")
     assert files(tmp_path / "elsewhere").prepared.folder == prepared.folder
+
+
+def test_a_run_is_known_by_what_is_in_the_corpus_and_not_by_its_path(tmp_path: Path) -> None:
+    def run_id(path: Path, *more: str) -> str:
+        register_resolvers()
+        overrides = ["data=files", f"data.path={path}", *more]
+        with initialize_config_module("isoflop.conf", version_base="1.3"):
+            cfg = compose("train", overrides, return_hydra_config=True)
+            HydraConfig.instance().set_config(cfg)
+            whole = {str(key): whole_as_int(container(cfg[key])) for key in cfg if key != "hydra"}
+        return identity.run_id(whole)
+
+    one, other = corpus(tmp_path / "one"), corpus(tmp_path / "other")
+    first = run_id(one)
+    assert run_id(other) == first
+    assert run_id(one, "data.licence=MIT") == first
+    (other / "000.txt").write_text("edited\n")
+    assert run_id(other) != first
+    assert run_id(one, "data.held_share=0.1") != first
+
+
+def test_a_run_is_refused_where_its_corpus_has_changed_since(tmp_path: Path) -> None:
+    folder = corpus(tmp_path / "corpus")
+    frozen = str(fingerprint(folder, (), "bytes"))
+    (folder / "000.txt").write_text("edited\n")
+    with pytest.raises(UserError, match=r"data\.path=.* has changed \(data\.version=.*\); rerun the command"):
+        files(folder, version=frozen).load()
 
 
 def test_a_corpus_is_tokenised_once_and_its_files_stay_as_they_were(
@@ -287,6 +320,19 @@ def test_several_held_out_sets_are_columns(isoflop: Isoflop, tmp_path: Path) -> 
     assert isoflop(*run, f"out={tmp_path}/runs").stderr.startswith("done already")
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32])
+def test_tokens_that_a_device_holds_are_those_of_the_map(kind: Any) -> None:
+    most = min(np.iinfo(kind).max, 2**20)
+    tokens = np.random.default_rng(0).integers(0, most, 1000).astype(kind)
+    tokens[7] = most
+    examples = Windows(store.Side([tokens[:400], tokens[400:800], tokens[800:]]), 99, 10, {}, {})
+    every = torch.randperm(99)
+    mapped = examples.take(every)
+    assert mapped[0].max() == most
+    examples.hold()
+    assert all(torch.equal(a, b) for a, b in zip(examples.take(every), mapped, strict=True))
+
+
 def test_every_epoch_sees_all_of_a_subset_in_another_order(tmp_path: Path) -> None:
     examples = files(corpus(tmp_path / "corpus"), size=160).load()
     steps = [examples.take(order(seed=7, step=step, batch=2, n=examples.n))[0] for step in range(examples.n)]
@@ -323,52 +369,54 @@ def test_two_ranks_and_a_resumed_run_have_the_losses_of_one(isoflop: Isoflop, tm
     assert losses["marks"] == pytest.approx(losses["one"], rel=0.05)  # another warm-up
 
 
-KILLED = """
+PREPARE = """
 import sys
-from isoflop.scaling.data.corpus import documents, prepare, store
-documents.UNIT, store.SHARD = 4000, 20000
+from isoflop.scaling.data.corpus import documents, store
+documents.UNIT, store.SHARD = 20_000, 50_000
 from isoflop.scaling.data.files import Files
 if __name__ == "__main__":
     print(Files(path=sys.argv[1], seq_len=16).prepare(workers=1).content)
 """
 
 
+def rows_file(path: Path, n: int) -> Path:
+    path.write_text("".join(json.dumps({"text": text_of(number)}) + "\n" for number in range(n)))
+    return path
+
+
+def start(path: Path, home: Path) -> "subprocess.Popen[str]":
+    """Begin to prepare a file in a process of its own."""
+    command, env = [sys.executable, "-c", PREPARE, str(path)], os.environ | {"ISOFLOP_DATA": str(home)}
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 def test_killed_at_random_it_ends_at_the_same_hash(tmp_path: Path) -> None:
-    rows = "".join(json.dumps({"text": text_of(number)}) + "\n" for number in range(1500))
-    (tmp_path / "rows.jsonl").write_text(rows)
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "rows.jsonl")]
-
-    def start(name: str) -> "subprocess.Popen[str]":
-        env = os.environ | {"ISOFLOP_DATA": str(tmp_path / name)}
-        return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
+    path, killed, rng = rows_file(tmp_path / "rows.jsonl", 600), 0, random.Random(0)
     began = time.monotonic()
-    content = start("whole").communicate()[0]
-    took, rng, killed = time.monotonic() - began, random.Random(0), 0
+    content = start(path, tmp_path / "whole").communicate()[0]
+    took = time.monotonic() - began
     assert len(content.strip()) == 16
-    for _ in range(4):
-        process = start("killed")
-        time.sleep(took * rng.uniform(0.3, 0.9))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
+    for _ in range(3):
+        with start(path, tmp_path / "killed") as process:
+            time.sleep(took * rng.uniform(0.3, 0.9))
+            process.kill()
+        killed += process.returncode == -signal.SIGKILL
     assert killed
-    assert start("killed").communicate()[0] == content
-    assert not list((tmp_path / "killed").glob(".*")), "what was under way is left behind"
+    assert start(path, tmp_path / "killed").communicate()[0] == content
+    assert not list((tmp_path / "killed").rglob(".*")), "what was under way is left behind"
 
 
 def test_two_processes_prepare_once(tmp_path: Path) -> None:
-    folder = corpus(tmp_path / "corpus")
-    command = [sys.executable, "-m", "isoflop.cli", "prepare", "data=files", f"data.path={folder}"]
-    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate()[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert sum("preparing" in text for text in said) == 1
+    path = rows_file(tmp_path / "rows.jsonl", 300)
+    both = [start(path, tmp_path / "home") for _ in range(2)]
+    printed = [process.communicate() for process in both]
+    assert printed[0][0] == printed[1][0] != ""
+    assert sum("preparing" in errors for _, errors in printed) == 1
 
 
 def test_several_processes_make_the_same_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text_of(n)}) + "\n" for n in range(300)))
     monkeypatch.setattr(documents, "UNIT", 20_000)
-    data = files(tmp_path / "rows.jsonl")
+    data = files(rows_file(tmp_path / "rows.jsonl", 150))
     one = data.prepare(workers=1)
     monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path / "other"))
     assert data.prepare(workers=2).content == one.content
@@ -515,21 +563,14 @@ def test_another_encoding_is_read_where_it_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["data=files"], "data=files needs a file or a folder: give data.path=corpus, say"),
         (["data=files", "data.path=nowhere"], "data.path=nowhere is not there"),
         (["data=files", "data.path=CORPUS", "recipe.batch=4096"], "recipe.batch=4096 is more than the"),
         (["data=files", "data.path=CORPUS", "data.held_out=[nowhere]"], "data.held_out=nowhere is neither there nor"),
-        (["data=files", "data.path=CORPUS", "data.held_out=[digits]"], "data.held_out=digits is no text"),
-        (["data=hf"], "data=hf needs the name of a dataset"),
-        (["data=hf", "data.name=nobody/nothing"], "needs the network, which cannot be reached|is neither on the hub"),
-        (["data=shards", "data.path=CORPUS"], "is not a prepared corpus"),
     ],
 )
 def test_a_run_without_its_corpus_is_refused_before_it_starts(
     isoflop: Isoflop, tmp_path: Path, given: list[str], said: str
 ) -> None:
-    if "data=hf" in given:
-        pytest.importorskip("datasets")
     folder = corpus(tmp_path / "corpus")
     words = [word.replace("CORPUS", str(folder)) for word in given]
     done = isoflop("train", "family=mlp", *TINY[:1], *TINY[3:], *words, f"out={tmp_path}/runs")
@@ -539,3 +580,46 @@ def test_a_run_without_its_corpus_is_refused_before_it_starts(
     assert re.search(said, lines[0])
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("runs/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["digits"], "data.held_out=digits is no text; name a corpus, or a path"),
+        (["nowhere"], "data.held_out=nowhere is neither there nor one of "),
+        (["PATH/a.txt", "PATH/a.md"], "names two sets alike; give names: data.held_out={a:PATH}"),
+        ({"short": "PATH/short.txt"}, "the held-out set short has 6 tokens, less than two examples"),
+    ],
+)
+def test_held_out_sets_that_cannot_be_had_are_one_sentence(tmp_path: Path, given: Any, said: str) -> None:
+    folder = corpus(tmp_path / "corpus")
+    (tmp_path / "short.txt").write_text("short")
+    with pytest.raises(UserError, match=re.escape(said)):
+        Files(path=str(folder), seq_len=16, held_share=0.2, held_out=placed(given, tmp_path)).refuse(batch=1)
+
+
+def placed(given: Any, path: Path) -> Any:
+    """A list or mapping of places, with PATH filled in."""
+    if isinstance(given, dict):
+        return {name: place.replace("PATH", str(path)) for name, place in given.items()}
+    return [place.replace("PATH", str(path)) for place in given]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (lambda: Files(), "data=files needs a file or a folder"),
+        (lambda: Shards(), "data=shards needs a folder that isoflop prepare made"),
+        (lambda: Shards(path="nowhere").load(), "nowhere is not a prepared corpus"),
+        (lambda: Files(path="x", held_share=0.0).load(), "is not there"),
+        (
+            lambda: Files(path=__file__, held_share=0.0).load(),
+            "data.held_share=0.0 is not a number above 0 and up to 1",
+        ),
+        (lambda: Files(path="x", vocab_size=3, seq_len=2, eval_size=3), "is not a whole number of at least 4"),
+        (lambda: Files(path=__file__, vocab_size=3).load(), "data.vocab_size=3 is not a whole number of at least 257"),
+    ],
+)
+def test_knobs_that_cannot_be_are_refused(data: Any, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        data()

@@ -158,7 +158,8 @@ def make(source: Source, plan: Plan, key: str, work: Path, folder: Path, workers
         np.save(work / store.LENGTHS, lengths)
     named = {key: getattr(encoder, key) for key in ("name", "vocab_size", "content", "end")} | {"file": name}
     shutil.rmtree(work / "parts")
-    (work / "order.npz").unlink()
+    for leftover in (work / "order.npz", *work.glob(".*")):  # drafts of processes that were killed
+        leftover.unlink()
     prepared = store.finish(work, folder, store.Draft(key, named, about), kind, shards)
     say(sentence(prepared))
     return prepared
