@@ -53,6 +53,15 @@ class Several(Protocol):
         ...
 
 
+@runtime_checkable
+class Bounded(Protocol):
+    """Data that refuse a batch of more examples than there are."""
+
+    def refuse(self, batch: int) -> None:
+        """Raise UserError where a batch of so many examples cannot be had, or anything else that a run needs."""
+        ...
+
+
 class Data(Protocol):
     """A dataset's yaml, built."""
 

@@ -24,8 +24,9 @@ from hydra.core.hydra_config import HydraConfig
 
 from isoflop import record
 from isoflop.errors import UserError
-from isoflop.scaling.config import identity
+from isoflop.scaling.config import identity, provenance
 from isoflop.scaling.config.frozen import container, register_resolvers, whole_as_int
+from isoflop.scaling.data import text
 from isoflop.scaling.data.base import order
 from isoflop.scaling.data.corpus import documents, parts, prepare, store, tokenizer
 from isoflop.scaling.data.corpus.listing import fingerprint
@@ -333,6 +334,17 @@ def test_tokens_that_a_device_holds_are_those_of_the_map(kind: Any) -> None:
     assert all(torch.equal(a, b) for a, b in zip(examples.take(every), mapped, strict=True))
 
 
+@pytest.mark.usefixtures("pairs")
+def test_the_embedded_text_is_a_held_out_set_in_any_tokens(tmp_path: Path) -> None:
+    folder = corpus(tmp_path / "corpus")
+    there = text.standard_library().held_out
+    for knobs in ({}, {"tokenizer": "bpe", "vocab_size": 300}):
+        other = files(folder, held_out=["text"], **knobs).others["text"]
+        assert other.manifest["bytes"]["held_out"] == pytest.approx(len(there), rel=0.01)
+        tokens = other.held_out.slice(0, other.held_out.tokens)
+        assert other.bytes_per_token(tokens) * len(tokens) == pytest.approx(len(there), rel=0.01)
+
+
 def test_every_epoch_sees_all_of_a_subset_in_another_order(tmp_path: Path) -> None:
     examples = files(corpus(tmp_path / "corpus"), size=160).load()
     steps = [examples.take(order(seed=7, step=step, batch=2, n=examples.n))[0] for step in range(examples.n)]
@@ -623,3 +635,23 @@ def placed(given: Any, path: Path) -> Any:
 def test_knobs_that_cannot_be_are_refused(data: Any, said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
         data()
+
+
+def test_an_edit_of_how_a_corpus_is_prepared_is_other_code_for_corpora_alone() -> None:
+    def used(module: str) -> frozenset[str]:
+        return provenance._used((f"isoflop.scaling.data.{module}",))
+
+    for module in ("text", "files", "hf", "shards"):
+        assert {"data/tokens.py", "data/corpus/store.py", "data/corpus/prepare.py"} <= used(module)
+    assert {"data/corpus/rows.py", "data/corpus/tokenizer.py"} <= used("files")
+    assert "data/corpus/prepare.py" not in used("generated.digits")
+    always = [*provenance.ROOM.glob("*.py"), *provenance.ROOM.glob("loop/*.py")]
+    imported = {module for path in always for module in provenance._imports(path)}
+    assert "isoflop.scaling.data.base" in imported
+    assert not any("corpus" in module or module.endswith(".tokens") for module in imported if path_of(module))
+
+
+def path_of(module: str) -> bool:
+    """Whether a name is that of a module of ours."""
+    name = module.removeprefix("isoflop.scaling.").replace(".", "/") + ".py"
+    return (provenance.ROOM / name).is_file()
