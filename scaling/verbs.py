@@ -53,6 +53,8 @@ def prepare_command(
     if not isinstance(dataset, Tokens):
         raise UserError(f"data={name} is made as it is needed, there is nothing to prepare; text, files and hf are")
     prepared = dataset.prepare(workers)
+    for other in dataset.others.values() if dataset.held_out else ():
+        print(f"{other.folder}: held out", file=sys.stderr)
     if verify:
         prepared.verify()
     if as_json:

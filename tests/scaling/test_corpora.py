@@ -334,6 +334,20 @@ def test_tokens_that_a_device_holds_are_those_of_the_map(kind: Any) -> None:
     assert all(torch.equal(a, b) for a, b in zip(examples.take(every), mapped, strict=True))
 
 
+def test_a_corpus_of_an_extension_has_a_name(isoflop: Isoflop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, other = corpus(tmp_path / "corpus"), corpus(tmp_path / "other", n=60)
+    (tmp_path / "lab" / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "lab" / "conf" / "data" / "docs.yaml").write_text(
+        f"defaults: [files]\npath: {other}\nheld_share: 0.2\n"
+    )
+    monkeypatch.setenv("ISOFLOP_EXTENSIONS", str(tmp_path / "lab"))
+    docs = files(folder, held_out=["docs"]).others["docs"]
+    assert docs.content == files(other).prepared.content
+    done = isoflop("prepare", "data=docs", f"data.held_out=[{folder}]", "data.seq_len=16")
+    assert done.returncode == 0, done.stderr
+    assert f"{docs.folder}: {docs.tokens('train')} tokens to train on" in done.stderr
+
+
 @pytest.mark.usefixtures("pairs")
 def test_the_embedded_text_is_a_held_out_set_in_any_tokens(tmp_path: Path) -> None:
     folder = corpus(tmp_path / "corpus")
