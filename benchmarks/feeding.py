@@ -1,4 +1,4 @@
-"""How fast batches come from a prepared corpus, beside torch's DataLoader and litdata on the same batches.
+"""How fast batches come from a prepared corpus, beside torch's DataLoader, litdata and Arrow on the same batches.
 
     python benchmarks/feeding.py                  a corpus of a gigabyte, made here
     python benchmarks/feeding.py --size 1e8       of another size [bytes]
@@ -101,6 +101,23 @@ def streamed(folder: Path, work: Path, n: int) -> Iterator[tuple[Tensor, Tensor]
     return ((rows[:, :-1].long(), rows[:, 1:].long()) for rows in StreamingDataLoader(dataset, BATCH, num_workers=2))
 
 
+def tabled(folder: Path, work: Path, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches from an Arrow file of `datasets`, mapped into memory: a window with the token that follows is a row."""
+    import datasets
+    import pyarrow as pa
+
+    train, schema = store.open_prepared(folder).train, pa.schema([("tokens", pa.list_(pa.uint8(), SEQ_LEN + 1))])
+    with pa.OSFile(str(work / "rows.arrow"), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        for first in range(0, n, 2**16):
+            rows = train.rows(np.arange(first, min(n, first + 2**16)) * SEQ_LEN, SEQ_LEN + 1)
+            column = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), SEQ_LEN + 1)
+            writer.write_batch(pa.record_batch([column], schema=schema))
+    table = datasets.Dataset.from_file(str(work / "rows.arrow")).with_format("numpy")
+    for step in range(sys.maxsize):
+        rows = torch.from_numpy(np.stack(table[order(0, step, BATCH, n).tolist()]["tokens"]).astype(np.int64))
+        yield rows[:, :-1], rows[:, 1:]
+
+
 def rate(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float, list[Tensor]]:
     """Tokens a second, of the wall and of this process's processor, and the first batches."""
     taken = iter(batches)
@@ -126,7 +143,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="How fast batches come from a prepared corpus.")
     parser.add_argument("--size", type=float, default=1e9, help="bytes of the corpus")
     parser.add_argument("--gpu", action="store_true", help="onto a GPU too")
-    parser.add_argument("--ways", default="ours,loader,litdata")
+    parser.add_argument("--ways", default="ours,loader,litdata,arrow")
     given = parser.parse_args()
     torch.set_num_threads(1)
     work = Path(tempfile.mkdtemp(dir=os.environ.get("ISOFLOP_DATA")))
@@ -141,6 +158,7 @@ def main() -> int:
             "ours": ("memory map, one process", lambda: ours(folder)),
             "loader": ("torch's DataLoader, two workers", lambda: loaded(folder, n)),
             "litdata": ("litdata, two workers", lambda: streamed(folder, work, n)),
+            "arrow": ("Arrow of datasets, one process", lambda: tabled(folder, work, n)),
         }
         if given.gpu:
             ways["gpu"] = ("tokens on the GPU", lambda: ours(folder, "cuda"))

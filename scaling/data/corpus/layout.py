@@ -1,7 +1,7 @@
 """From parts to shards: which documents are on which side, in which order, and how they are laid end to end (no torch).
 
     hashes, lengths = np.frombuffer(bytes(range(32)), "V16"), np.array([300, 20])
-    part = Part(hashes, lengths, lengths - 1, np.zeros(1, np.uint64))
+    part = Part(hashes, lengths, sizes=lengths - 1)
     split([part], held_share=0.05)[0]["held_out"]           # array([0]): the hash of the first is low
 
 The order of documents is that of their hashes: one fixed permutation, whatever the order of the source.
@@ -112,7 +112,7 @@ def duplicates(parts: Sequence[Part], order: Mapping[str, NDArray[np.int64]]) ->
     def blocks(which: int) -> Iterator[NDArray[np.uint64]]:
         for part, start in zip(parts, starts, strict=False):
             here = slice(start, start + len(part.lengths))
-            yield part.blocks[np.repeat(side[here] == which, counts[here])]
+            yield part.read_blocks()[np.repeat(side[here] == which, counts[here])]
 
     held = np.concatenate(list(blocks(2)) or [np.zeros(0, np.uint64)])
     distinct = np.unique(held)

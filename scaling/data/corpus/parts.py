@@ -37,8 +37,15 @@ class Part:
     """Tokens of each document."""
     sizes: NDArray[np.int64]
     """Bytes of text of each document."""
-    blocks: NDArray[np.uint64]
-    """A hash of every whole block of a document, one document after the other."""
+    file: Path | None = None
+    """Where it lies."""
+
+    def read_blocks(self) -> NDArray[np.uint64]:
+        """A hash of every whole block of a document, one document after the other; too many to hold for all parts."""
+        assert self.file is not None
+        with np.load(self.file) as index:
+            blocks: NDArray[np.uint64] = index["blocks"]
+        return blocks
 
 
 def hash_of(document: bytes) -> bytes:
@@ -68,14 +75,14 @@ def tokenise(source: Source, unit: Unit, number: int, work: Path, name: str | No
                 lengths.append(len(tokens))
                 sizes.append(len(document))
                 blocks.append(block_hashes(tokens))
-    index = Part(
-        np.frombuffer(b"".join(hashes), f"V{HASH}"),
-        np.array(lengths, np.int64),
-        np.array(sizes, np.int64),
-        np.frombuffer(b"".join(blocks), np.uint64),
-    )
     with files.replacing(part_file(work, number)) as draft, draft.open("wb") as file:
-        np.savez(file, hashes=index.hashes, lengths=index.lengths, sizes=index.sizes, blocks=index.blocks)
+        np.savez(
+            file,
+            hashes=np.frombuffer(b"".join(hashes), f"V{HASH}"),
+            lengths=np.array(lengths, np.int64),
+            sizes=np.array(sizes, np.int64),
+            blocks=np.frombuffer(b"".join(blocks), np.uint64),
+        )
 
 
 def batches(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
@@ -111,4 +118,4 @@ def tokens_file(work: Path, number: int) -> Path:
 def read_part(work: Path, number: int) -> Part:
     """The index of a part."""
     with np.load(part_file(work, number)) as index:
-        return Part(**{name: index[name] for name in index})
+        return Part(index["hashes"], index["lengths"], index["sizes"], part_file(work, number))

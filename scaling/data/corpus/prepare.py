@@ -51,8 +51,8 @@ from isoflop.wording import count
 
 __all__ = ["Files", "Plan", "prepare"]
 
-# text from which byte-pair encoding is learned [bytes]: it takes seconds and a gigabyte of memory at most
-LEARNED_FROM = 2**25
+# text from which byte-pair encoding is learned [bytes]: some seconds, and a sample of words that any corpus repeats
+LEARNED_FROM = 2**24
 
 
 @dataclass(frozen=True)
