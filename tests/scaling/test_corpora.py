@@ -3,6 +3,7 @@
 import base64
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -130,6 +131,19 @@ def test_ranges_of_a_large_file_have_every_line_once(tmp_path: Path, monkeypatch
         units = source.units()
         assert len(units) > 5
         assert [document for unit in units for document in source.read(unit)] == whole
+
+
+@pytest.mark.parametrize("line", [1, 57, 120])
+def test_a_bad_row_is_named_by_its_line_in_whichever_range_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: int
+) -> None:
+    rows = [json.dumps({"text": text_of(number, 1 + number % 50)}) for number in range(120)]
+    rows[line - 1] = "{half"
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    monkeypatch.setattr(documents, "UNIT", 1000)
+    source = documents.Files(str(tmp_path / "rows.jsonl"))
+    with pytest.raises(UserError, match=rf"rows\.jsonl, line {line}, is not JSON"):
+        list(itertools.chain.from_iterable(map(source.read, source.units())))
 
 
 def test_shards_are_read_as_one_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,19 +51,14 @@ def encoded(text: str, place: Callable[[], str]) -> bytes:
 
 
 def where(file: File, unit: Unit, number: int) -> str:
-    """A row's file and line, counted from the top of the file."""
+    """A row's file and line, counted from the top of the file; number: in the unit."""
     if unit.start:
         with open(file.path, "rb") as stream:
-            before = sum(stream.read(2**20).count(b"\n") for _ in range(unit.start >> 20))
-            number += before + (unit.start - 1 > 0 and b"\n" not in read_at(file, unit.start - 1, 1))
+            chunks = [2**20] * (unit.start >> 20) + [unit.start % 2**20]
+            number += sum(stream.read(size).count(b"\n") for size in chunks)
+            stream.seek(unit.start - 1)
+            number += stream.read(1) != b"\n"  # the line in which the unit begins is the one before its first
     return f"{file.path}, line {number},"
-
-
-def read_at(file: File, at: int, size: int) -> bytes:
-    """A few bytes of a file."""
-    with open(file.path, "rb") as stream:
-        stream.seek(at)
-        return stream.read(size)
 
 
 def lacking(row: Any, field: str) -> str:
