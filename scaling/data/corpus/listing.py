@@ -59,8 +59,8 @@ def list_files(path: Path, suffixes: Sequence[str] = ()) -> list[File]:
     """
     if path.is_file():
         stat = path.stat()
-        file = _file(str(path), suffixes) or File(str(path), ".txt", "", 0)
-        return [replace(file, size=stat.st_size, changed_ns=stat.st_mtime_ns)]
+        one = _file(str(path), suffixes) or File(str(path), ".txt", "", 0)
+        return [replace(one, size=stat.st_size, changed_ns=stat.st_mtime_ns)]
     if not path.is_dir():
         raise UserError(f"data.path={path} is not there; name a file or a folder")
     listed = []
