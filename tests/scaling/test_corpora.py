@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import pickle
 import random
 import re
 import shutil
@@ -131,6 +132,15 @@ def test_ranges_of_a_large_file_have_every_line_once(tmp_path: Path, monkeypatch
         units = source.units()
         assert len(units) > 5
         assert [document for unit in units for document in source.read(unit)] == whole
+
+
+def test_a_source_in_another_process_cuts_files_alike_without_their_list(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("".join(text_of(number, 20) for number in range(400)))
+    source = documents.Files(str(tmp_path / "book.txt"))
+    (unit,) = source.units()
+    sent = pickle.loads(pickle.dumps(source))
+    assert "files" not in vars(sent)
+    assert list(sent.read(unit)) == list(source.read(unit))
 
 
 @pytest.mark.parametrize("line", [1, 57, 120])

@@ -30,6 +30,15 @@ PIECE, SHORTEST, PIECES = 2**16, 2**10, 400
 class Source(Protocol):
     """Where documents come from; it can be sent to another process."""
 
+    @cached_property
+    def size(self) -> int:
+        """Bytes on disk of all of them."""
+        return sum(file.size for file in self.files)
+
+    def __getstate__(self) -> dict[str, Any]:  # another process is told its files by a unit; all of them are too many
+        known = {"too_few": self.too_few, "size": self.size}
+        return {name: value for name, value in vars(self).items() if name != "files"} | known
+
     @property
     def about(self) -> dict[str, Any]:
         """What a manifest says of it."""
@@ -73,12 +82,21 @@ class Files:
         plain = sum(file.kind in PLAIN for file in self.files)
         return not self.names and plain == len(self.files) < FEWEST
 
+    @cached_property
+    def size(self) -> int:
+        """Bytes on disk of all of them."""
+        return sum(file.size for file in self.files)
+
+    def __getstate__(self) -> dict[str, Any]:  # another process is told its files by a unit; all of them are too many
+        known = {"too_few": self.too_few, "size": self.size}
+        return {name: value for name, value in vars(self).items() if name != "files"} | known
+
     @property
     def about(self) -> dict[str, Any]:
         """What a manifest says of it."""
         cut = [file for file in self.files if self.piece_of(file)]
         pieces = f"{len(cut)} cut into pieces of {self.piece_of(cut[0])} bytes at line ends" if cut else "none cut"
-        return {"files": len(self.files), "bytes": sum(file.size for file in self.files), "pieces": pieces}
+        return {"files": len(self.files), "bytes": self.size, "pieces": pieces}
 
     def piece_of(self, file: File) -> int | None:
         """The bytes of a file's pieces; None where it is a document."""
@@ -86,7 +104,7 @@ class Files:
             return None
         if self.piece or not (self.too_few or file.size > COLLECTION):
             return self.piece
-        return min(PIECE, max(SHORTEST, sum(member.size for member in self.files) // PIECES))
+        return min(PIECE, max(SHORTEST, self.size // PIECES))
 
     def units(self) -> list[Unit]:
         """Small files together, a large one in parts where it can be entered in the middle."""
