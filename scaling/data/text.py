@@ -68,7 +68,8 @@ class Text(Tokens):
             return self.prepare()
         root, names = sources()
         held = tuple(str(root / name) for name in names if is_held_out(name))
-        return hold_out(documents.Files(str(root), encoding=None, names=held), tokenizer)
+        source = documents.Files(str(root), encoding=None, names=held)
+        return hold_out(source, self.prepare().content, tokenizer)
 
     def facts(self, prepared: Prepared) -> dict[str, str | int | float]:
         return {"data.content": prepared.content, "data.train_bytes": prepared.tokens(TRAIN)}

@@ -164,13 +164,12 @@ def other_set(place: str, tokenizer: str) -> Prepared:
         return refuse_tokenizer(prepared, tokenizer)
     if not Path(place).exists():
         raise UserError(f"data.held_out={place} is neither there nor one of {', '.join(choices.names('data'))}")
-    return hold_out(Files(place), tokenizer)
+    return hold_out(Files(place), str(fingerprint(place)), tokenizer)
 
 
-def hold_out(source: Source, tokenizer: str) -> Prepared:
-    """All of a source as a held-out set."""
-    version = fingerprint(source.path, source.suffixes) if isinstance(source, Files) else ""
-    return prepare(source, Plan(str(version), tokenizer, held_share=1))
+def hold_out(source: Source, version: str, tokenizer: str) -> Prepared:
+    """All of a source as a held-out set; version: a hash of what is in it."""
+    return prepare(source, Plan(version, tokenizer, held_share=1))
 
 
 def refuse_tokenizer(prepared: Prepared, tokenizer: str) -> Prepared:
