@@ -30,15 +30,6 @@ PIECE, SHORTEST, PIECES = 2**16, 2**10, 400
 class Source(Protocol):
     """Where documents come from; it can be sent to another process."""
 
-    @cached_property
-    def size(self) -> int:
-        """Bytes on disk of all of them."""
-        return sum(file.size for file in self.files)
-
-    def __getstate__(self) -> dict[str, Any]:  # another process is told its files by a unit; all of them are too many
-        known = {"too_few": self.too_few, "size": self.size}
-        return {name: value for name, value in vars(self).items() if name != "files"} | known
-
     @property
     def about(self) -> dict[str, Any]:
         """What a manifest says of it."""
