@@ -9,7 +9,6 @@ the split is ours: by a hash of the text, as for files.
 
 import os
 import socket
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -55,12 +54,10 @@ class Hub:
     def stream(self) -> Any:
         """The rows, none of them read yet; UserError where there is no such dataset, or no network to it."""
         datasets = library("datasets", f"data=hf data.name={self.name} is a dataset of Hugging Face")
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Cannot (locate|pickle)")  # of dill, about a class of pyarrow
-            try:
-                return self.open(datasets)
-            except Exception as error:
-                raise refusal(self, error) from None
+        try:
+            return self.open(datasets)
+        except Exception as error:
+            raise refusal(self, error) from None
 
     def open(self, datasets: Any) -> Any:
         """The rows, as the library `datasets` gives them."""

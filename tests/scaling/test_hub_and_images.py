@@ -18,15 +18,24 @@ from isoflop.scaling.data.images import Cifar, Idx, SklearnDigits, write_idx
 
 TEXTS = [f"row {number}: " + "of a few words " * (1 + number % 7) for number in range(200)]
 
-# of dill, about a class of pyarrow
-pytestmark = pytest.mark.filterwarnings("ignore:Cannot (locate|pickle)")
-
 
 @pytest.fixture(autouse=True)
 def store_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test prepares into a folder of its own, and reaches no hub."""
     monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path / "store"))
     monkeypatch.setattr(hf, "hub_is_reachable", lambda: False)
+
+
+def saved(folder: Path | None = None, **columns: list[Any]) -> Any:
+    """A dataset of `datasets`, in a folder where one is given."""
+    datasets = pytest.importorskip("datasets")
+    try:
+        rows = datasets.Dataset.from_dict(columns)
+    except pickle.PicklingError as error:  # dill takes pyarrow apart where it is not in site-packages
+        pytest.skip(f"datasets is installed where it cannot be used: {error}")
+    if folder is not None:
+        rows.save_to_disk(str(folder))
+    return rows
 
 
 def rows_of(data: HuggingFace) -> set[str]:
@@ -37,14 +46,13 @@ def rows_of(data: HuggingFace) -> set[str]:
 
 @pytest.mark.parametrize("form", ["saved", "parquet", "jsonl"])
 def test_a_folder_in_a_format_of_datasets_is_streamed(tmp_path: Path, form: str) -> None:
-    datasets = pytest.importorskip("datasets")
-    saved = datasets.Dataset.from_dict({"text": TEXTS, "n": list(range(len(TEXTS)))})
+    rows = saved(text=TEXTS, n=list(range(len(TEXTS))))
     folder = tmp_path / "rows"
     if form == "saved":
-        saved.save_to_disk(str(folder), num_shards=2)
+        rows.save_to_disk(str(folder), num_shards=2)
     else:
         folder.mkdir()
-        getattr(saved, "to_parquet" if form == "parquet" else "to_json")(str(folder / f"train.{form}"))
+        getattr(rows, "to_parquet" if form == "parquet" else "to_json")(str(folder / f"train.{form}"))
     data = HuggingFace(name=str(folder), seq_len=16, held_share=0.2)
     assert rows_of(data) == set(TEXTS)
     assert data.load().n == (data.prepared.tokens("train") - 1) // 16
@@ -52,9 +60,8 @@ def test_a_folder_in_a_format_of_datasets_is_streamed(tmp_path: Path, form: str)
 
 
 def test_the_shards_of_a_dataset_are_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(hf, "UNIT", 2000)
-    datasets.Dataset.from_dict({"text": TEXTS}).save_to_disk(str(tmp_path / "rows"))
+    saved(tmp_path / "rows", text=TEXTS)
     data = HuggingFace(name=str(tmp_path / "rows"), seq_len=16, held_share=0.2)
     source = pickle.loads(pickle.dumps(data.source))  # as it comes to another process
     units = source.units()
@@ -64,8 +71,7 @@ def test_the_shards_of_a_dataset_are_units(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_first_documents_are_taken_where_so_many_are_wanted(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
-    datasets.Dataset.from_dict({"text": TEXTS}).save_to_disk(str(tmp_path / "rows"))
+    saved(tmp_path / "rows", text=TEXTS)
     data = HuggingFace(name=str(tmp_path / "rows"), seq_len=16, held_share=0.2, documents=50)
     assert rows_of(data) == set(TEXTS[:50])
 
@@ -81,7 +87,7 @@ def test_the_first_documents_are_taken_where_so_many_are_wanted(tmp_path: Path) 
 )
 def test_a_dataset_that_cannot_be_had_is_one_sentence(tmp_path: Path, knobs: dict[str, Any], said: str) -> None:
     datasets = pytest.importorskip("datasets")
-    rows = datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": TEXTS})})
+    rows = datasets.DatasetDict({"train": saved(text=TEXTS)})
     rows.save_to_disk(str(tmp_path / "rows"))
     name = str(tmp_path / "rows") if knobs["name"] == "ROWS" else knobs["name"]
     with pytest.raises(UserError, match=said) as refusal:
