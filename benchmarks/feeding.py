@@ -5,9 +5,8 @@
     python benchmarks/feeding.py --gpu            and onto a GPU
 
 Batches of 64 windows of 256 tokens in the random order of a run, by one process with one thread; DataLoader and litdata
-have two worker processes beside. Every way's first batches are compared with ours; litdata shares its windows out to its
-workers in another order. Asked for: 50 million tokens/s; the
-data of a run on a gigabyte ready in .2 s.
+have two worker processes beside. Every way's first batches are compared with ours; litdata shares windows out to its
+workers in another order. Asked for: 50 million tokens/s; the data of a run on a gigabyte ready in .2 s.
 """
 
 import argparse
