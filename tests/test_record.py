@@ -151,7 +151,7 @@ WRONG = [
     ({"n_embed": 6}, r"n_total=35 is not N \+ n_embed"),
     ({"C_6nd": 210_006}, r"C_6nd=210006 is not 6 \* n_total \* D"),
     ({"n_active": 36}, "n_active=36 is above n_total=35"),
-    ({"L_bpb": 5.0}, "L_bpb=5.0 is above L=2.3 in bits"),
+    ({"L_bpb": 7.0}, "L_bpb=7.0 is above twice L=2.3 in bits"),
     ({"width": "8"}, "width is not a number but of type str"),
     ({"family": 5}, "family is not text but of type int"),
     ({"budget.D": "all"}, "budget.D is not a number but of type str"),
