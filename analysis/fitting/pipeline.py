@@ -62,13 +62,16 @@ class Solved:
     notes: list[str]
 
 
-def fit_together(groups: Groups, settings: Settings) -> list[Fit]:
-    """A Fit for each group; TooFewRowsError where there are fewer rows than parameters."""
+def fit_together(groups: Groups, settings: Settings, near: Array | None = None) -> list[Fit]:
+    """A Fit for each group; TooFewRowsError where there are fewer rows than parameters.
+
+    near: where the optimum of almost the same problem lies, (k, free), as in `search_optimum`.
+    """
     rows, joint = groups.rows(settings), groups.joint_settings(settings)
     part = rows if groups.share else rows.part(FEW_ROWS)
     problem = problem_of(part, groups.joint_law(), joint)
     alone = groups.problems(settings) if groups.share else []
-    ended = search_optimum(problem, part.runs, joint, groups.starts(problem, alone, settings))
+    ended = search_optimum(problem, part.runs, joint, groups.starts(problem, alone, settings), near)
     problem, u = ended.problem, ended.u
     standing = judge_fit(problem, u, ended.kappa, ended.solution, part.n_runs - len(problem.free))
     if standing.flat and len(part.target) < len(rows.target):  # more rows may tell what these do not

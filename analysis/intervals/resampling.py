@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.intervals.profile import noise_scale
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.solving.descent import MAX_STEPS, expand, minimise
+from isoflop.analysis.solving.descent import MAX_STEPS, TOLERANCE, expand, minimise
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.tables.replicates import level_index
 
@@ -35,6 +36,13 @@ BATCH = 2000
 MOST_LEFT = 0.1
 # sizes closer than this share are one; fewer of them than this tell nothing of their scatter
 SAME_SIZE, FEWEST_SIZES = 0.05, 8
+# draws that are made first: where a fifth of them come to no minimum there is no interval, and the others are spared
+PILOT = 100
+# a draw is at its minimum when its next step would lower the objective by this share of what a standard error adds: it
+# is then within a few thousandths of a standard error, sqrt(2 NEAR), of where it would end
+NEAR = 1e-5
+# ... until this share is left, well below what an interval of 95 % may lose: the slowest hold up all others
+LEFT = 0.01
 # a draw this many times the estimate, or this small a share of it, is a search that ran away
 FAR = 1e6
 # an interval of one parameter is this much shorter than the region of all of them, sqrt(p F(p, dof) / F(1, dof)):
@@ -107,9 +115,13 @@ def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int
     count = int(groups.max()) + 1
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
-    draws = _draws(problem, u, groups, counts)
+    tolerance = NEAR * noise_scale(problem, u, runs) / max(float(expand(problem, u[None], None).f[0]), 1e-300)
+    pilot = resamples if _in_one_step(resamples, count, len(groups), len(u)) else PILOT
+    draws = _draws(problem, u, groups, counts[:pilot], min(tolerance, NEAR))
+    if pilot < resamples and np.isnan(draws).any(1).mean() <= 2 * MOST_LEFT:
+        draws = np.concatenate([draws, _draws(problem, u, groups, counts[pilot:], min(tolerance, NEAR))])
     shift = _prior_shift(problem, u)
-    return Spread("bootstrap", draws + rng.normal(size=(resamples, len(shift))) @ shift, count - 1, resamples)
+    return Spread("bootstrap", draws + rng.normal(size=(len(draws), len(shift))) @ shift, count - 1, len(draws))
 
 
 def _prior_shift(problem: Problem, u: Array) -> Array:
@@ -126,12 +138,12 @@ def _prior_shift(problem: Problem, u: Array) -> Array:
     return np.array(rows)
 
 
-def _draws(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array) -> Array:
+def _draws(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array, tolerance: float = TOLERANCE) -> Array:
     """The optimum under each row of counts (draws, runs): how often each run is taken."""
     if _in_one_step(counts.shape[0], counts.shape[1], len(runs), len(u)):
         return _one_step(problem, u, runs, counts)
     batches = [counts[i : i + BATCH] for i in range(0, len(counts), BATCH)]
-    return np.concatenate([_refit(problem, u, batch[:, runs]) for batch in batches])
+    return np.concatenate([_refit(problem, u, batch[:, runs], tolerance) for batch in batches])
 
 
 def _in_one_step(draws: int, units: int, rows: int, free: int) -> bool:
@@ -170,11 +182,13 @@ def _curvature(r: Array, delta: float) -> Array:
     return np.asarray((np.abs(r) <= h) * (delta / h), dtype=np.float64)
 
 
-def _refit(problem: Problem, u: Array, weights: Array) -> Array:
-    ends = minimise(problem, np.broadcast_to(u, (len(weights), len(u))).copy(), weights, lam=WARM)
+def _refit(problem: Problem, u: Array, weights: Array, tolerance: float) -> Array:
+    u0 = np.broadcast_to(u, (len(weights), len(u)))
+    ends = minimise(problem, u0, weights, lam=WARM, tolerance=tolerance)
     left = np.flatnonzero(~ends.done & np.isfinite(ends.objective))
     if 0 < len(left) <= MOST_LEFT * len(weights):  # a few slow ones go on; where many are, there is no interval anyway
-        longer = minimise(problem, ends.u[left], weights[left], steps=10 * MAX_STEPS)
+        leave = LEFT * len(weights) / len(left)
+        longer = minimise(problem, ends.u[left], weights[left], steps=10 * MAX_STEPS, tolerance=tolerance, leave=leave)
         ends.u[left], ends.done[left] = longer.u, longer.done
     # a search that came to no minimum is no estimate
     return np.where(ends.done[:, None], ends.u, np.nan)
