@@ -41,8 +41,6 @@ PILOT = 100
 # a draw is at its minimum when its next step would lower the objective by this share of what a standard error adds: it
 # is then within a few thousandths of a standard error, sqrt(2 NEAR), of where it would end
 NEAR = 1e-5
-# ... until this share is left, well below what an interval of 95 % may lose: the slowest hold up all others
-LEFT = 0.01
 # a draw this many times the estimate, or this small a share of it, is a search that ran away
 FAR = 1e6
 # an interval of one parameter is this much shorter than the region of all of them, sqrt(p F(p, dof) / F(1, dof)):
@@ -187,8 +185,7 @@ def _refit(problem: Problem, u: Array, weights: Array, tolerance: float) -> Arra
     ends = minimise(problem, u0, weights, lam=WARM, tolerance=tolerance)
     left = np.flatnonzero(~ends.done & np.isfinite(ends.objective))
     if 0 < len(left) <= MOST_LEFT * len(weights):  # a few slow ones go on; where many are, there is no interval anyway
-        leave = LEFT * len(weights) / len(left)
-        longer = minimise(problem, ends.u[left], weights[left], steps=10 * MAX_STEPS, tolerance=tolerance, leave=leave)
+        longer = minimise(problem, ends.u[left], weights[left], steps=10 * MAX_STEPS, tolerance=tolerance)
         ends.u[left], ends.done[left] = longer.u, longer.done
     # a search that came to no minimum is no estimate
     return np.where(ends.done[:, None], ends.u, np.nan)

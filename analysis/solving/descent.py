@@ -52,14 +52,6 @@ class Solution(NamedTuple):
     done: NDArray[np.bool_]
 
 
-class Stop(NamedTuple):
-    """When a search ends: after so many steps, at a gain below this share, with a few problems still moving."""
-
-    steps: int
-    tolerance: float
-    few: float
-
-
 class _Local(NamedTuple):
     """The objective around u: value, gradient, Newton's matrix, the majorant's matrix."""
 
@@ -114,28 +106,25 @@ def minimise(
     lam: float = 1.0,
     steps: int = MAX_STEPS,
     tolerance: float = TOLERANCE,
-    leave: float = 0.0,
 ) -> Solution:
     """Minimise from every row of u0 (problems, free), under weights (problems, rows) or (1, rows) or none.
 
-    tolerance: a problem is done when a full step would lower its objective by less than this share of it. leave: the
-    search ends when no more than this share of the problems is still on its way.
+    tolerance: a problem is done when a full step would lower its objective by less than this share of it.
     """
-    count, few = len(u0), leave * len(u0)
+    count = len(u0)
     u, damping, active = np.array(u0, dtype=float), np.full(count, float(lam)), np.arange(count)
     end = Solution(u, np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, dtype=bool))
     with np.errstate(all="ignore"):
         # in pieces that fit a core's cache for as long as many move, then those that are left together
         for most in (min(EARLY, steps), steps - EARLY):
-            if most <= 0 or len(active) <= few:
+            if most <= 0 or not len(active):
                 break
             most_elements = CHUNK if most <= EARLY else TOGETHER * CHUNK
             size = max(1, most_elements // max(1, u0.shape[1] * len(problem.target)))
             pieces = [active[first : first + size] for first in range(0, len(active), size)]
             for piece in pieces:
                 given = None if weights is None else weights if len(weights) == 1 else weights[piece]
-                stop = Stop(most, tolerance, few / len(pieces))
-                part, damping[piece] = _descend(problem, u[piece], given, damping[piece], stop)
+                part, damping[piece] = _descend(problem, u[piece], given, damping[piece], most, tolerance)
                 for mine, theirs in zip(end, part, strict=True):
                     mine[piece] = theirs
             active = active[~end.done[active] & np.isfinite(end.objective[active]) & (damping[active] <= STUCK)]
@@ -154,8 +143,10 @@ def search(problem: Problem, u0: Array) -> Solution:
     return first
 
 
-def _descend(problem: Problem, u0: Array, weights: Array | None, lam0: Array, stop: Stop) -> tuple[Solution, Array]:
-    """Where each problem stands when the search stops, and its damping."""
+def _descend(
+    problem: Problem, u0: Array, weights: Array | None, lam0: Array, steps: int, tolerance: float
+) -> tuple[Solution, Array]:
+    """Where each problem stands after these steps, and its damping."""
     low, high = problem.box
     u = np.clip(u0, low, high)
     count = len(u)
@@ -165,13 +156,13 @@ def _descend(problem: Problem, u0: Array, weights: Array | None, lam0: Array, st
     here = expand(problem, u, weights)
     lam, decrement, done = lam0.copy(), np.full(count, np.inf), np.zeros(count, dtype=bool)
     grow, active = np.full(count, 4.0), np.flatnonzero(np.isfinite(here.f))
-    for _ in range(stop.steps):
-        if len(active) <= stop.few:
+    for _ in range(steps):
+        if not len(active):
             break
         now = here.take(active)
         step, decrease = _step(now, u[active], lam[active], low, high)
         decrement[active] = decrease
-        over = decrease <= stop.tolerance * now.f + EXACT * total[active]
+        over = decrease <= tolerance * now.f + EXACT * total[active]
         done[active[over]] = True
         at = np.clip(u[active] + step, low, high)
         trial = expand(problem, at, None if weights is None else weights[active])

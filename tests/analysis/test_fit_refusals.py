@@ -236,7 +236,7 @@ def test_a_missing_interval_has_its_reason_in_words(monkeypatch: pytest.MonkeyPa
     answer = fit(study().head(24))
     assert "95% intervals by bootstrap" in str(answer)
 
-    def failing(problem: Problem, u: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def failing(problem: Problem, u: np.ndarray, weights: np.ndarray, tolerance: float) -> np.ndarray:
         drawn = np.broadcast_to(u, (len(weights), len(u))).copy()
         drawn[: len(weights) // 20] = np.nan
         return drawn
