@@ -61,7 +61,9 @@ def cheapest(ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: n
 def at_random(seed: int) -> Choice:
     """Rows in random order."""
 
-    def choice(ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float) -> list[int]:
+    def choice(
+        ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float
+    ) -> list[int]:
         return _until(np.random.default_rng(seed).permutation(open_), cost, budget)
 
     return choice
@@ -98,7 +100,9 @@ def _greedy(
     return picks
 
 
-def spend(task: Task, parts: list[tuple[pd.DataFrame, pd.DataFrame]], share: float, choice: Choice | None) -> np.ndarray:
+def spend(
+    task: Task, parts: list[tuple[pd.DataFrame, pd.DataFrame]], share: float, choice: Choice | None
+) -> np.ndarray:
     """Log errors (rows,) on the held-out rows of all groups after this share of the cost; None: of all rows."""
     law = get_law(task.law)
     cost = [train[list(task.cost)].prod(axis=1).to_numpy(float) for train, _ in parts]
@@ -108,19 +112,28 @@ def spend(task: Task, parts: list[tuple[pd.DataFrame, pd.DataFrame]], share: flo
         # the groups' rows one after another: those to choose among, then those to predict
         rows = [pd.concat(part, ignore_index=True) for part in parts]
         first = np.cumsum([0, *map(len, rows)])
-        prices = np.concatenate([np.append(c, np.full(len(test), np.inf)) for c, (_, test) in zip(cost, parts, strict=True)])
+        prices = np.concatenate(
+            [np.append(c, np.full(len(test), np.inf)) for c, (_, test) in zip(cost, parts, strict=True)]
+        )
         targets = np.flatnonzero(np.isinf(prices))
-        made = [np.array(first_runs(train, law, c, budget / len(parts))) for c, (train, _) in zip(cost, parts, strict=True)]
+        made = [
+            np.array(first_runs(train, law, c, budget / len(parts))) for c, (train, _) in zip(cost, parts, strict=True)
+        ]
         spent = sum(c[m].sum() for c, m in zip(cost, made, strict=True))
         while spent < budget:
             ensemble = together([believe(r.iloc[m], law, r, t) for r, m, (_, t) in zip(rows, made, parts, strict=True)])
-            open_ = np.setdiff1d(np.flatnonzero(np.isfinite(prices)), np.concatenate([m + f for m, f in zip(made, first, strict=False)]))
+            open_ = np.setdiff1d(
+                np.flatnonzero(np.isfinite(prices)), np.concatenate([m + f for m, f in zip(made, first, strict=False)])
+            )
             picks = np.array(choice(ensemble, open_, targets, prices, budget - spent), dtype=int)
             if not len(picks):
                 break
             # as many as raise what was spent by a quarter
             bought = picks[: max(1, int((np.cumsum(prices[picks]) <= GROWTH * spent).sum()))]
-            made = [np.append(m, bought[(bought >= f) & (bought < f + len(r))] - f) for m, f, r in zip(made, first, rows, strict=False)]
+            made = [
+                np.append(m, bought[(bought >= f) & (bought < f + len(r))] - f)
+                for m, f, r in zip(made, first, rows, strict=False)
+            ]
             spent += prices[bought].sum()
     errors = [
         believe(train.iloc[m], law, test, test).mean - np.log(test[law.target].to_numpy(float))

@@ -1,4 +1,4 @@
-"""Whole loss curves: fitted on three schedules, predicted on six others (the nine of Luo et al. 2025, arXiv:2503.12811).
+"""Loss curves: fitted on three schedules, predicted on six others (the nine of Luo et al. 2025, arXiv:2503.12811).
 
     ISOFLOP_REFERENCE_DATA=... python benchmarks/curves.py
 
@@ -35,8 +35,8 @@ def main() -> None:
         L, at = test["L"].to_numpy(float), law.predict(test)
         r2 = 1 - ((at - L) ** 2).sum() / ((L - L.mean()) ** 2).sum()
         print(
-            f"{size}M: R2 {r2:.5f} (printed {printed}), MAE {np.abs(at - L).mean():.5f}, objective {law.objective:.6g}, "
-            f"{law.starts.at_optimum} of {law.starts.tried} starts, {time.process_time() - begun:.1f} CPU s"
+            f"{size}M: R2 {r2:.5f} (printed {printed}), MAE {np.abs(at - L).mean():.5f}, "
+            f"objective {law.objective:.6g}, {law.starts.at_optimum} of {law.starts.tried} starts, {time.process_time() - begun:.1f} CPU s"
         )
         print(law)
 

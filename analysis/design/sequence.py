@@ -1,19 +1,18 @@
 """Which run of a table to make next, when every run is looked at before the next is chosen.
 
-What is known is an ensemble: the optimum of the law on the runs there are, each other place that their noise cannot tell
-from it, weighed by its likelihood, and about each place the normal distribution of the parameters (Laplace's
-approximation under the weak prior of next_runs.py). The loss of a run that was not made is then a mixture, with a
-covariance between any two runs: of the parameters inside a place, and of the places among themselves, so that a run
-which tells two basins apart counts as much as one that narrows a basin. The run that is taken is the one which for its
-cost takes most off the variance of ln L summed over the targets,
+What is known is an ensemble: the places where the law may stand on the runs that are there, weighed by likelihood and by
+what is known of such parameters beforehand, and about each place the normal distribution of the parameters (Laplace's
+approximation). The loss of a run that was not made is then a mixture, with a covariance between any two runs: of the
+parameters inside a place, and of the places among themselves, so that a run which tells two basins apart counts as much
+as one that narrows a basin. A law that holds exactly at one run errs at another, by more the farther off it is: rows
+below the targets count less, in the fit and in the choice. What a run x takes off the variance of ln L at the targets t,
 
-    sum over t of Cov(t, x)^2 / (noise^2 + Var(x)) / cost(x)
+    mean over t of Cov(t, x)^2 / (noise(x)^2 + Var(x))
 
-(Cohn 1996, Neural network exploration using optimal experiment design; with several laws or basins weighed, arXiv
-2604.22753). A variance does not depend on the loss that will be measured, so a batch of runs can be taken at once.
+(Cohn 1996, Neural network exploration using optimal experiment design; with basins weighed, arXiv:2604.22753), needs no
+loss at x, so that a batch of runs can be chosen at once.
 
-    ensemble = believe(have, "chinchilla", rows)         # rows: all that may be made or predicted
-    picks = choose(ensemble, candidates, targets, cost, budget=1e19)
+    picks = improve_table(have, grid, get_law("chinchilla"), n=5)     # rows of the grid, best first
 """
 
 from collections.abc import Sequence
@@ -30,6 +29,8 @@ from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Objective, Prior, Problem
 from isoflop.analysis.solving.starts import starts
+from isoflop.analysis.tables.rows import usable_numbers
+from isoflop.errors import UserError
 
 # starts of the search, and places beside the best that are weighed
 STARTS, MOST_PLACES = 32, 8
@@ -86,14 +87,23 @@ def believe(have: pd.DataFrame, law: Law, rows: pd.DataFrame, targets: pd.DataFr
     noise = NOISE
     for _ in range(3):  # the noise weighs against what is known beforehand, and the fit tells it
         priors = {name: Prior(mean, noise**2 / error**2, error) for name, (mean, error) in usual(law).items()}
-        problem = Problem(law, columns, target, Objective("huber", DELTA * noise), priors=priors, scale=noise/np.sqrt(noise**2+form**2)+np.zeros(len(target)))
+        problem = Problem(
+            law,
+            columns,
+            target,
+            Objective("huber", DELTA * noise),
+            priors=priors,
+            scale=noise / np.sqrt(noise**2 + form**2) + np.zeros(len(target)),
+        )
         ends = minimise(problem, starts(problem, STARTS))
         gaps = problem.residuals(ends.u[int(ends.objective.argmin())][None])[0]
         typical = (1.4826 * np.median(np.abs(gaps))) ** 2 * len(gaps)
         noise = float(np.sqrt((typical + PRIOR_DOF * NOISE**2) / (max(len(gaps) - len(problem.free), 0) + PRIOR_DOF)))
     order = np.argsort(ends.objective)
     order = order[np.isfinite(ends.objective[order])]
-    at = replace(problem, columns=tuple(rows[c].to_numpy(float) for c in law.columns), target=np.ones(len(rows)), scale=None)
+    at = replace(
+        problem, columns=tuple(rows[c].to_numpy(float) for c in law.columns), target=np.ones(len(rows)), scale=None
+    )
     places, centres = list[int](), list[Array]()
     for k in order:
         centre = np.log(at.predict(ends.u[k][None])[0])
@@ -138,10 +148,15 @@ def together(ensembles: Sequence[Ensemble]) -> Ensemble:
 
 
 def choose(
-    ensemble: Ensemble, candidates: NDArray[np.intp], targets: NDArray[np.intp], cost: Array, budget: float
+    ensemble: Ensemble,
+    candidates: NDArray[np.intp],
+    targets: NDArray[np.intp],
+    cost: Array,
+    budget: float = np.inf,
+    most: int | None = None,
 ) -> list[int]:
     """Rows among the candidates (places of the ensemble), in the order in which they are taken, until none fits into
-    the budget; `cost` (rows,) in its unit.
+    the budget or there are `most`; `cost` (rows,) in its unit.
 
     A row is taken for its gain over the root of its cost, the geometric mean of what it gains and of what it gains for
     its cost: the first alone buys the dearest rows and the second crumbs, and either may end far from the best set
@@ -150,7 +165,7 @@ def choose(
     open_, picks = np.zeros(len(cost), dtype=bool), list[int]()
     open_[candidates] = True
     weigh = np.sqrt(np.where(np.isfinite(cost), cost, 1.0))
-    while (fits := open_ & (cost <= budget)).any():
+    while (fits := open_ & (cost <= budget)).any() and (most is None or len(picks) < most):
         best = int(np.where(fits, ensemble.gains(targets) / weigh, -np.inf).argmax())
         ensemble, budget, open_[best] = ensemble.after(best), budget - cost[best], False
         picks.append(best)
@@ -175,3 +190,43 @@ def first_runs(candidates: pd.DataFrame, law: Law, cost: Array, budget: float) -
         picks.append(int(cheap[gaps.argmax()]))
         spent += cost[picks[-1]]
     return picks
+
+
+def improve_table(
+    have: pd.DataFrame, candidates: pd.DataFrame, law: Law, *, targets: pd.DataFrame | None = None, n: int = 5
+) -> pd.DataFrame:
+    """The n rows among the candidates to make next, best first, for any law and any table of runs that are there.
+
+    have: rows with the columns of the law and its target. candidates: rows with the columns of the law and with C, the
+    cost [FLOPs]. targets: rows with the columns of the law whose loss is wanted; None: the candidates of the largest C,
+    a tenth of them. Columns of the result: those of the candidates, `before` and `after` (standard error of ln of the
+    target at the targets, root mean square), gain_per_FLOP. UserError where a column is missing.
+    """
+    for name, table, columns in (
+        ("runs", have, [*law.columns, law.target]),
+        ("candidates", candidates, [*law.columns]),
+    ):
+        if lacking := [c for c in columns if c not in table]:
+            raise UserError(f"{law.name} needs the columns {', '.join(columns)}; the {name} have no {lacking[0]}")
+    if "C" not in candidates:
+        raise UserError("the candidates have no column C, and a run is chosen by what it gains for its FLOPs; add C")
+    have = usable_numbers(have, [*law.columns, law.target])
+    candidates = usable_numbers(candidates, [*law.columns, "C"]).reset_index(drop=True)
+    if len(have) < len(law.params):
+        raise UserError(f"{len(have)} rows are too few to learn {law.name} from; give {len(law.params)} or more")
+    if targets is None:
+        targets = candidates[candidates["C"] >= candidates["C"].quantile(0.9)]
+    rows = pd.concat([candidates[[*law.columns]], targets[[*law.columns]]], ignore_index=True)
+    cost = np.append(candidates["C"].to_numpy(float), np.full(len(targets), np.inf))
+    ensemble, at = believe(have, law, rows, targets), np.arange(len(candidates), len(rows))
+    picks = choose(ensemble, np.arange(len(candidates)), at, cost, most=n)
+    errors = [_error(ensemble, at)]
+    for pick in picks:
+        ensemble = ensemble.after(pick)
+        errors.append(_error(ensemble, at))
+    chosen = candidates.iloc[picks].reset_index(drop=True)
+    return chosen.assign(before=errors[:-1], after=errors[1:], gain_per_FLOP=-np.diff(errors) / chosen["C"])
+
+
+def _error(ensemble: Ensemble, targets: NDArray[np.intp]) -> float:
+    return float(np.sqrt((ensemble.factors[targets] ** 2).sum(1).mean()))

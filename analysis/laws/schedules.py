@@ -1,8 +1,8 @@
 """Laws of whole loss curves under any schedule of the rate.
 
-A row is a point of a curve: S1, the sum of the rates so far, and lr, the rate now. What was annealed before is read from
-the other rows of the same curve, so the rows of a table are the schedule; analysis/tables/schedules.py makes S1 and curve
-of (step, lr). A row alone in its curve is one under a constant rate.
+A row is a point of a curve: S1, the sum of the rates so far, and lr, the rate now. What was annealed before is read
+from the other rows of the same curve, so the rows of a table are the schedule; analysis/tables/schedules.py makes S1
+and curve of (step, lr). A row alone in its curve is one under a constant rate.
 
 from isoflop.analysis.laws.catalogue import get_law
 
@@ -17,7 +17,7 @@ import numpy as np
 from isoflop.analysis.laws.declare import Column, Exponent, Kind, Offset, Scale, law
 from isoflop.analysis.laws.dual_numbers import Array
 
-# falls of the rate that are told apart in a curve; neighbours are taken together, at the middle of their sums
+# falls of the rate that are told apart in a curve; neighbours are taken together, where they are on average
 MOST_FALLS = 24
 
 
@@ -49,14 +49,15 @@ def _falls(curve_bytes: bytes, S1_bytes: bytes, lr_bytes: bytes) -> Falls:
         # as many groups as may be, of equal parts of what falls; each row sees of a group what lies before it
         share = np.cumsum(np.abs(fall[at])) / np.abs(fall[at]).sum()
         group = np.minimum((share * MOST_FALLS - 1e-9).astype(int), MOST_FALLS - 1)
-        middle = (S1[rows[at]] + S1[rows[at + 1]]) / 2
+        # a row's rate is that of the steps from it on, so a fall is seen where the lower rate is first written
+        start = S1[rows[at + 1]]
         for k in np.unique(group):
             part = at[group == k]
             before = part[None] < np.arange(len(rows))[:, None]  # (rows, falls of the group)
             total = before @ fall[part]
             weight = before @ np.abs(fall[part])
             seen = weight > 0
-            place = np.where(seen, before @ (np.abs(fall[part]) * middle[group == k]) / np.where(seen, weight, 1), 0)
+            place = np.where(seen, before @ (np.abs(fall[part]) * start[group == k]) / np.where(seen, weight, 1), 0)
             rate = np.where(seen, before @ (np.abs(fall[part]) * lr[rows[part + 1]]) / np.where(seen, weight, 1), 1)
             by[k, rows], to[k, rows] = total, rate
             since[k, rows] = np.where(seen, np.maximum(S1[rows] - place, 0.0), 0.0)

@@ -33,6 +33,44 @@ def batch_rule(D: Column, *, c: Scale, r: Power) -> Column:
     return c * D**r
 
 
+@law(
+    "Wang and Aitchison 2024, arXiv:2405.13698; Bergsma et al. 2025, arXiv:2505.13738: AdamW's time-scale",
+    target="weight_decay",
+)
+def timescale_rule(N: Column, D: Column, lr: Column, batch: Column, *, c: Scale, m: Power) -> Column:
+    """weight_decay(N, D, lr, batch) = batch / (lr D tau), tau = c (D/N)^m
+
+    batch and D in the same unit. tau is the time-scale of AdamW's average as a share of the run; its best falls with a
+    power of the ratio of data to size.
+    """
+    return batch / (lr * D * c * (D / N) ** m)
+
+
+@law("Bjorck et al. 2024, arXiv:2409.19913: the rate that is best on a longer run", target="lr")
+def horizon_rule(D: Column, *, c: Scale, q: Power) -> Column:
+    """lr(D) = c D^q
+
+    At one size: how the best rate falls (q about -.3) as the horizon grows.
+    """
+    return c * D**q
+
+
+@law(
+    "Zhang et al. 2024, arXiv:2410.21676: the steps to a loss at each batch; the batch of 20 % overhead",
+    target="steps",
+    critical=lambda batch_half: 0.2 * batch_half,
+)
+def critical_batch(
+    batch: Column, *, S: Scale, batch_half: Annotated[float, Kind(low=0.0, log=True, start=(0.3, 3.0), unit="batch")]
+) -> Column:
+    """steps(batch) = S (1 + batch_half/batch)
+
+    Steps to one loss at each batch: S is what no batch betters, batch_half where targets and steps are both twice their
+    least. critical, a fifth of it: the batch at which the targets, steps times batch, are 20 % above their least.
+    """
+    return S * (1 + batch_half / batch)
+
+
 # the best rate and batch lie among those that were tried
 _BestRate = Annotated[float, Kind(low=0.0, log=True, start=(1.0, 1.0), unit="lr")]
 _BestBatch = Annotated[float, Kind(low=0.0, log=True, start=(1.0, 1.0), unit="batch")]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.tables.best_settings import best_settings, is_sweep
 from isoflop.analysis.tables.read import as_floats, where_is
 from isoflop.errors import CellError, FitError
 from isoflop.wording import MOST_SHOWN, cell, cut, printable
@@ -65,8 +66,15 @@ class Prepared:
 
 
 def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
-    """Check the columns that `law` needs, leave out failed runs, number the runs."""
-    rows, values, excluded = checked(runs, [*law.columns, law.target], law.name)
+    """Check the columns that `law` needs, leave out failed runs, number the runs; of a sweep over the very setting that
+    the law predicts, the best of each cell."""
+    needed = [*law.columns, law.target]
+    sweep = is_sweep(runs, law.columns, law.target)
+    rows, values, excluded = checked(runs, [*needed, "L"] if sweep else needed, law.name)
+    if sweep:
+        best, sentence = best_settings(rows.assign(**values), law.columns, law.target)
+        best.attrs = rows.attrs | {"notes": [*rows.attrs.get("notes", ()), sentence]}
+        rows, values = best, {c: best[c].to_numpy(float) for c in needed}
     codes, n_runs = number_runs(rows, run)
     columns = tuple(values[c] for c in law.columns)
     return Prepared(rows, columns, values[law.target], codes, n_runs, excluded, _notes(rows))

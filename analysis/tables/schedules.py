@@ -1,7 +1,7 @@
 """Loss curves as tables of a law: (step, lr) becomes S1, the sum of the rates so far, and the number of the curve.
 
-    add_schedule(table)                                # with curve and S1, where it has step and lr
-    read_curves(["constant.csv", "cosine.csv"])        # one table of both
+add_schedule(table)                                # with curve and S1, where it has step and lr
+read_curves(["constant.csv", "cosine.csv"])        # one table of both
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,11 @@ LABELS = ("curve", "run_id")
 
 
 def add_schedule(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `curve` (1, 2, ...) and `S1`: trapezia of the rate between the rows of a curve, and a straight
-    warmup from zero before its first. Curves are told apart by `curve` or run_id; a table without either is one."""
+    """The table with `curve` (1, 2, ...) and `S1`: the rate of a row is that of the steps up to the next, and
+    before the first lies a straight warmup from zero.
+
+    Curves are told apart by `curve` or run_id; a table without either is one. UserError without step or lr.
+    """
     missing = [c for c in ("step", "lr") if c not in table]
     if missing:
         raise UserError(f"a curve has the columns step and lr; this table has no {' and no '.join(missing)}")
@@ -28,7 +31,7 @@ def add_schedule(table: pd.DataFrame) -> pd.DataFrame:
     for code in np.unique(codes):
         rows = np.flatnonzero(codes == code)
         rows = rows[np.argsort(step[rows], kind="stable")]
-        parts = np.diff(step[rows]) * (lr[rows][1:] + lr[rows][:-1]) / 2
+        parts = np.diff(step[rows]) * lr[rows][:-1]
         total[rows] = step[rows[0]] * lr[rows[0]] / 2 + np.concatenate([[0.0], np.cumsum(parts)])
     names = codes + 1 if label is None else table[label]
     return table.assign(run_id=names, curve=codes + 1.0, S1=total)
