@@ -1,11 +1,11 @@
 """Which run of a table to make next, when every run is looked at before the next is chosen.
 
-What is known is an ensemble: the places where the law may stand on the runs that are there, weighed by likelihood and by
-what is known of such parameters beforehand, and about each place the normal distribution of the parameters (Laplace's
-approximation). The loss of a run that was not made is then a mixture, with a covariance between any two runs: of the
+What is known is an ensemble: the places where the law may stand on the runs that are there, weighed by likelihood and
+by what is known of such parameters beforehand, and about each place the normal distribution of the parameters
+(Laplace's approximation). The loss of a run that was not made is then a mixture, with a covariance between any two runs: of the
 parameters inside a place, and of the places among themselves, so that a run which tells two basins apart counts as much
 as one that narrows a basin. A law that holds exactly at one run errs at another, by more the farther off it is: rows
-below the targets count less, in the fit and in the choice. What a run x takes off the variance of ln L at the targets t,
+below the targets count less, in the fit and in the choice. What a run x takes off the variance of ln L at targets t,
 
     mean over t of Cov(t, x)^2 / (noise(x)^2 + Var(x))
 
@@ -123,7 +123,8 @@ def form_error(rows: pd.DataFrame, law: Law, targets: pd.DataFrame) -> Array:
     """By how much the law itself may err (rows,) [ln L] at rows smaller than the targets."""
     here, there = (np.log(x[list(law.columns)].to_numpy(float)) for x in (rows, targets))
     below = np.maximum(there.mean(0) - here, 0.0)
-    return FORM * np.sqrt((below**2).sum(1))
+    errors: Array = FORM * np.sqrt((below**2).sum(1))
+    return errors
 
 
 def _inside(problem: Problem, at: Problem, u: Array, noise: float) -> Array:

@@ -52,8 +52,8 @@ class Kind:
 # an irreducible loss; an amplitude; a decay exponent; a term of any sign that enters linearly; a power of any sign
 Offset = Annotated[float, Kind(low=0.0, linear=True)]
 Scale = Annotated[float, Kind(low=0.0, log=True, linear=True)]
-# usual: exponents of the loss in size and data are .08 and .10 (Kaplan et al. 2020), .34 and .28 (Hoffmann et al. 2022),
-# .35 and .37 (Besiroglu et al. 2024), .26 and .59 (McLeish et al. 2025)
+# usual: exponents of the loss in size and data are .08 and .10 (Kaplan et al. 2020), .34 and .28 (Hoffmann et al.
+# 2022), .35 and .37 (Besiroglu et al. 2024), .26 and .59 (McLeish et al. 2025)
 Exponent = Annotated[float, Kind(low=0.0, high=10.0, start=(0.05, 1.2), flat=3.0, usual=(0.32, 0.16))]
 Free = Annotated[float, Kind(linear=True)]
 Power = Annotated[float, Kind(low=-10.0, high=10.0, start=(-1.0, 1.0))]

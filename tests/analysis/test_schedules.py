@@ -49,7 +49,8 @@ def test_three_schedules_predict_six_others() -> None:
             ("constant_72000", "cosine_72000", "wsd_20000_24000", "wsdld_20000_24000", "wsdcon_3", "wsdcon_18"),
         )
     )
-    law = fit(train, "multi_power", interval="none")
+    # a weak prior, since three curves leave these open
+    law = fit(train, "multi_power", interval="none", prior={"beta": (0.5, 0.2), "gamma": (0.6, 0.2)})
     assert law.status == "not_identified"
     gaps = law.predict(test) - test["L"].to_numpy(float)
-    assert 1 - (gaps**2).sum() / ((test["L"] - test["L"].mean()) ** 2).sum() >= 0.996
+    assert 1 - (gaps**2).sum() / ((test["L"] - test["L"].mean()) ** 2).sum() >= 0.997
