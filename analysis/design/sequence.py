@@ -2,10 +2,12 @@
 
 What is known is an ensemble: the places where the law may stand on the runs that are there, weighed by likelihood and
 by what is known of such parameters beforehand, and about each place the normal distribution of the parameters
-(Laplace's approximation). The loss of a run that was not made is then a mixture, with a covariance between any two runs: of the
-parameters inside a place, and of the places among themselves, so that a run which tells two basins apart counts as much
-as one that narrows a basin. A law that holds exactly at one run errs at another, by more the farther off it is: rows
-below the targets count less, in the fit and in the choice. What a run x takes off the variance of ln L at targets t,
+(Laplace's approximation). The loss of a run that was not made is then a mixture, with a covariance between any two
+runs: of the parameters inside a place, and of the places among themselves, so that a run which tells two basins apart
+counts as much as one that narrows a basin. A law that holds exactly at one run errs at another, by more the farther off
+it is: rows below the targets count less, in the fit and in the choice.
+
+What a run x takes off the variance of ln L at targets t,
 
     mean over t of Cov(t, x)^2 / (noise(x)^2 + Var(x))
 
