@@ -38,12 +38,12 @@ def batch_rule(D: Column, *, c: Scale, r: Power) -> Column:
     target="weight_decay",
 )
 def timescale_rule(N: Column, D: Column, lr: Column, batch: Column, *, c: Scale, m: Power) -> Column:
-    """weight_decay(N, D, lr, batch) = batch / (lr D tau), tau = c (D/N)^m
+    """weight_decay(N, D, lr, batch) = c (D/N)^m batch / (lr D)
 
-    batch and D in the same unit. tau is the time-scale of AdamW's average as a share of the run; its best falls with a
-    power of the ratio of data to size.
+    batch and D in the same unit. batch / (lr weight_decay D) = (D/N)^-m / c is the time-scale of AdamW's average as a
+    share of the run; its best falls with a power of the ratio of data to size.
     """
-    return batch / (lr * D * c * (D / N) ** m)
+    return c * (D / N) ** m * batch / (lr * D)
 
 
 @law("Bjorck et al. 2024, arXiv:2409.19913: the rate that is best on a longer run", target="lr")

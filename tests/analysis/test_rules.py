@@ -57,5 +57,5 @@ def test_the_critical_batch_is_that_of_a_fifth_more_targets() -> None:
 
 def test_the_time_scale_gives_the_weight_decay() -> None:
     N, D, lr, batch = 1e8, 2e9, 1e-3, 5e5
-    decay = get_law("timescale_rule")(N, D, lr, batch, c=0.5, m=-0.5)
+    decay = get_law("timescale_rule")(N, D, lr, batch, c=2.0, m=0.5)
     assert batch / (lr * decay * D) == pytest.approx(0.5 * (D / N) ** -0.5)
