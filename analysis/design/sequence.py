@@ -14,7 +14,11 @@ What a run x takes off the variance of ln L at targets t,
 (Cohn 1996, Neural network exploration using optimal experiment design; with basins weighed, arXiv:2604.22753), needs no
 loss at x, so that a batch of runs can be chosen at once.
 
-    picks = improve_table(have, grid, get_law("chinchilla"), n=5)     # rows of the grid, best first
+    from isoflop.analysis.laws.catalogue import get_law
+
+    runs = pd.DataFrame({"N": [1e7, 1e8, 1e9] * 2, "D": [1e9] * 3 + [1e10] * 3, "L": [5.0, 4.2, 3.9, 4.6, 3.6, 3.1]})
+    grid = runs.assign(C=6 * runs["N"] * runs["D"])
+    picks = improve_table(runs, grid, get_law("chinchilla"), n=2)     # rows of the grid, best first
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ In each cell of the law's columns the least loss over all other knobs is taken f
 its logarithm through the values about the least gives the best. A cell whose least lies at the edge of what was tried
 has no minimum and is left out.
 
+    sweep = pd.DataFrame({"N": 1e8, "D": 1e9, "lr": [1e-3, 2e-3, 4e-3], "L": [3.1, 3.0, 3.2]})
     best_settings(sweep, ("N", "D"), "lr")     # (a row for each cell: N, D, lr, L; the sentence that says so)
 """
 

@@ -1,7 +1,6 @@
 """Loss curves as tables of a law: (step, lr) becomes S1, the sum of the rates so far, and the number of the curve.
 
-add_schedule(table)                                # with curve and S1, where it has step and lr
-read_curves(["constant.csv", "cosine.csv"])        # one table of both
+add_schedule(pd.DataFrame({"step": [100, 200], "lr": [3e-4, 3e-5]}))     # with curve and S1
 """
 
 from collections.abc import Sequence

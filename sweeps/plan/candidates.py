@@ -1,6 +1,8 @@
 """`isoflop plan --runs theirs.csv --candidates grid.csv`: which rows of a table to make next, whoever makes them.
 
-say(Path("theirs.csv"), Path("grid.csv"), law="chinchilla", n=5)
+from pathlib import Path
+
+say(Path("runs.csv"), Path("runs.csv"), law="chinchilla", n=2)     # the candidates are a table of their own
 """
 
 import json
