@@ -75,16 +75,15 @@ def _normal_scores(x: Array) -> Array:
     return scores
 
 
-def blocks(sets: NDArray[np.intp], along: Array, lag_one: float) -> NDArray[np.intp]:
-    """The number of each row's block of consecutive rows, (rows,): n (1 - r) / (1 + r) of them over all sets, the count
-    of independent rows that an autocorrelation of r leaves."""
+def blocks(sets: NDArray[np.intp], along: Array, lag_one: float, least: int) -> NDArray[np.intp]:
+    """The number of each row's block of consecutive rows, (rows,): over all sets n (1 - r) / (1 + r) of them, the count
+    of independent rows that an autocorrelation of r leaves, and about `least` at the least."""
     r = float(np.clip(lag_one, 0.0, 0.99))
-    length = max(int(np.ceil((1 + r) / (1 - r))), 1)
+    length = int(np.clip(np.ceil((1 + r) / (1 - r)), 1, max(len(sets) // least, 1)))
     order = np.lexsort((along, sets))
     first = np.r_[True, np.diff(sets[order]) != 0]
     start = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
     place = (np.arange(len(order)) - start) // length
-    numbers = np.cumsum(first | (np.diff(place, prepend=0) != 0)) - 1
     out = np.empty(len(order), dtype=np.intp)
-    out[order] = numbers
+    out[order] = np.cumsum(first | (np.diff(place, prepend=0) != 0)) - 1
     return out

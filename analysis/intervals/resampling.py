@@ -1,8 +1,8 @@
 """How an estimate would vary with other runs: the unit of every interval is the run, never the row.
 
 Jackknife: each run is left out in turn; the spread of the estimates times t(runs - 1) covers 93-97 % of the time for
-least squares, with clustered rows too. Bootstrap-t: runs are drawn with replacement and the standard deviation of the
-estimates is multiplied by t(runs - 1); where Huber's delta lies below the scatter (nearly least absolute deviations)
+least squares, with clustered rows too. Bootstrap-t: runs are weighed at random and the standard deviation of the
+estimates is multiplied by Student's t; where Huber's delta lies below the scatter (nearly least absolute deviations)
 the jackknife of a median-like estimate is known to fail (Efron 1982, The Jackknife, the Bootstrap), and this is used
 instead. A resample is the same problem under other weights on its rows, so all of them are one batch of the solver.
 
@@ -29,10 +29,13 @@ MOST_GROUPS = 1000
 WARM = 1e-3
 # elements of a Jacobian over all draws: beyond this, one Newton step from sums over each run stands for the search
 MOST_WORK = 200_000_000
+# times MAX_STEPS that a draw in a long valley goes on for
+LONGER = 4
 # problems solved at once: bounds the memory that their weights take
 BATCH = 2000
-# share of the draws that may go on for ten times as long
-MOST_LEFT = 0.1
+# a draw may stop this share of its objective above its minimum, times the rows: the objective is half of rows times the
+# noise, so that it is within sqrt(2e-3) of a standard error of where it would end
+NEAR_ENOUGH = 1e-3
 # sizes closer than this share are one; fewer of them than this tell nothing of their scatter
 SAME_SIZE, FEWEST_SIZES = 0.05, 8
 # a draw this many times the estimate, or this small a share of it, is a search that ran away
@@ -99,10 +102,17 @@ def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp]) -> Spread:
 
 
 def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int, seed: int) -> Spread:
-    """Draw as many runs as there are, with replacement, `resamples` times; what is known beforehand likewise."""
+    """Weigh the runs at random, `resamples` times, by weights that sum to their number; what is known beforehand varies
+    likewise.
+
+    The weights are exponential (Rubin 1981, Annals of Statistics 9: the Bayesian bootstrap; Rao and Zhao 1992, Sankhya
+    A 54, for M-estimates). Their first two moments are those of runs drawn with replacement, but no run is ever left
+    out, so that few runs never degenerate into fewer than the law has parameters: drawn eight from eight, they do in
+    one resample of three, and the intervals were twice too wide.
+    """
     count = int(runs.max()) + 1
     rng = np.random.default_rng(seed)
-    counts = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
+    counts = count * rng.dirichlet(np.ones(count), size=resamples)
     draws = _draws(problem, u, runs, counts)
     shift = _prior_shift(problem, u)
     return Spread("bootstrap", draws + rng.normal(size=(resamples, len(shift))) @ shift, count - 1, resamples)
@@ -147,12 +157,15 @@ def _one_step(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array)
 
 def _refit(problem: Problem, u: Array, weights: Array) -> Array:
     ends = minimise(problem, np.broadcast_to(u, (len(weights), len(u))).copy(), weights, lam=WARM)
-    left = np.flatnonzero(~ends.done & np.isfinite(ends.objective))
-    if 0 < len(left) <= MOST_LEFT * len(weights):  # a few slow ones go on; where many are, there is no interval anyway
-        longer = minimise(problem, ends.u[left], weights[left], steps=10 * MAX_STEPS)
-        ends.u[left], ends.done[left] = longer.u, longer.done
+    near = NEAR_ENOUGH / len(problem.target)
+    left = np.flatnonzero(~ends.done & np.isfinite(ends.objective) & ~(ends.decrement < near))
+    if len(left):
+        longer = minimise(problem, ends.u[left], weights[left], steps=LONGER * MAX_STEPS)
+        for mine, theirs in zip(ends, longer, strict=True):
+            mine[left] = theirs
     # a search that came to no minimum is no estimate
-    return np.where(ends.done[:, None], ends.u, np.nan)
+    sound = np.isfinite(ends.objective) & (ends.done | (ends.decrement < near))
+    return np.where(sound[:, None], ends.u, np.nan)
 
 
 def bounded(
@@ -164,22 +177,36 @@ def bounded(
     log: bool = False,
     low: float = -np.inf,
     high: float = np.inf,
+    share: bool = False,
     elsewhere: Array | None = None,
 ) -> tuple[Estimate, str]:
     """The value with its interval inside [low, high], a bound that the draws do not support being None; and in words
     why one does not exist (empty where both do).
 
+    share: of a whole, inside (0, 1); the interval is that of the odds x / (1 - x), on their logarithm.
+
     elsewhere: values of the quantity at other places that noise cannot tell from the optimum. Resamples never move
     along a flat direction, so an interval that misses one of them is far too narrow, and is none.
     """
-    interval, why = _bounded(value, drawn, spread, level, log, low, high)
-    if elsewhere is None or not len(elsewhere) or (interval.low is None and interval.high is None):
+    x, draws, places = value, drawn, elsewhere
+    if share := share and 0 < value < 1:
+        x, log, low, high = value / (1 - value), True, 0.0, np.inf
+        draws, places = (None if v is None else _odds(v) for v in (drawn, elsewhere))
+    interval, why = _bounded(x, draws, spread, level, log, low, high)
+    if places is not None and elsewhere is not None and not (interval.low is None and interval.high is None):
+        outside = elsewhere[~reaches(x, interval.low, interval.high, places, log=log)]
+        if len(outside):
+            far = outside[np.argmax(np.abs(outside - value))]
+            return Estimate(value), f"noise allows {far:.3g} as well"
+    if not share:
         return interval, why
-    outside = elsewhere[~reaches(value, interval.low, interval.high, elsewhere, log=log)]
-    if not len(outside):
-        return interval, why
-    far = outside[np.argmax(np.abs(outside - value))]
-    return Estimate(value), f"noise allows {far:.3g} as well"
+    return Estimate(value, *(None if end is None else end / (1 + end) for end in (interval.low, interval.high))), why
+
+
+def _odds(x: Array) -> Array:
+    """x / (1 - x); infinite for 1 and above."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(x < 1, x / (1 - x), np.where(np.isnan(x), np.nan, np.inf))
 
 
 def reaches(value: Any, low: Any, high: Any, elsewhere: Array, *, log: bool) -> NDArray[np.bool_]:
@@ -204,7 +231,7 @@ def _bounded(
     lost = float(np.isnan(values).mean())
     allowed = (1 - level) / 2 if spread.method == "bootstrap" else 0.0
     if lost > allowed:
-        return Estimate(value), f"{_share(lost, spread)} without a minimum"
+        return Estimate(value), f"{_share(lost, spread)} short of a minimum after {(1 + LONGER) * MAX_STEPS} steps"
     gaps = np.where(np.isnan(values), centre, values) - centre
     far = np.abs(gaps) >= (np.log(FAR) if log else np.inf)
     near = ~np.isnan(values) & ~far

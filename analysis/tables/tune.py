@@ -38,18 +38,21 @@ def cells_of(rows: pd.DataFrame, by: Sequence[str] = ()) -> pd.Series:
     return parts.groupby(list(parts.columns), sort=False).ngroup() if len(parts.columns) else pd.Series(0, rows.index)
 
 
-def searched_note(rows: pd.DataFrame) -> str:
-    """A sentence where a knob was searched within a cell; empty where none was."""
+def searched_knobs(rows: pd.DataFrame) -> dict[str, int]:
+    """The knobs that were searched within a cell, and the most values that one cell has; each under one name only."""
     names = [c for c in SEARCHED if c in rows and rows[c].nunique() >= TRIED]
     if not names or "N" not in rows:
-        return ""
-    cells = cells_of(rows)
-    most = {c: int(rows[c].groupby(cells).nunique().max()) for c in names}
-    several = [f"{c} takes up to {k} values" for c, k in most.items() if k >= TRIED]
-    if not several:
-        return ""
-    knobs = ",".join(c for c, k in most.items() if k >= TRIED)
-    return f"{' and '.join(several)} at one N and D: --tune {knobs} takes the best of each"
+        return {}
+    cells, values = cells_of(rows), rows[names].T.drop_duplicates().index
+    most = {str(c): int(rows[c].groupby(cells).nunique().max()) for c in values}
+    return {c: k for c, k in most.items() if k >= TRIED}
+
+
+def searched_notes(rows: pd.DataFrame) -> list[str]:
+    """A sentence where a knob was searched within a cell."""
+    searched = searched_knobs(rows)
+    several = " and ".join(f"{c} takes up to {k} values" for c, k in searched.items())
+    return [f"{several} at one N and D: --tune {','.join(searched)} takes the best of each"] if searched else []
 
 
 def tune(rows: pd.DataFrame, knobs: Sequence[str], cells: pd.Series | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
