@@ -25,6 +25,7 @@ VERBS = [
     "cancel",
     "collect",
     "import-wandb",
+    "check",
     "fit",
     "predict",
     "compare",

@@ -5,7 +5,7 @@ cell (a size at a budget) counts with its best value, and not at all if that lie
 minimum of a budget is the vertex of a parabola of ln L in ln N over the sizes near the best one, and counts only where
 the parabola opens upward and the vertex lies between sizes that were run. What fails stays with the reason.
 
-    isoflop(table)[["C", "N_opt", "used", "reason"]]
+    isoflop(table.assign(edges=0))[["C", "N_opt", "used", "reason"]]
 """
 
 from collections.abc import Callable

@@ -6,8 +6,8 @@ the minima scatter about the line by significantly more than that (an F test), t
 the Particle Data Group (Review of Particle Physics, section 5.2.2). Where they have none (the best run of a bin), the
 scatter about the line is all there is.
 
-    power = power_through(minima, contributions, spare, level=0.95)
-    power.a, power.half_a
+    minima = pd.DataFrame({"C": [1e17, 1e18, 1e19], "N_opt": [1e7, 3.2e7, 1e8], "D_opt": [1.7e9, 5.2e9, 1.7e10]})
+    power_through(minima.assign(step=0.1), None, spare=1, level=0.95).a      # 0.5
 """
 
 from collections.abc import Sequence

@@ -6,7 +6,9 @@ residuals, neighbours along D being near, has a known mean and variance under in
 these are too few for the law, a unit is a block of consecutive rows, as many as the autocorrelation leaves independent
 (Bartlett 1946; Kuensch 1989, Annals of Statistics 17, for leaving out blocks).
 
-    z, lag_one = moran(residuals, jacobian, sets, D)      # 12.4, 0.81: rows of a set move together
+    sets, D = np.repeat([0, 1, 2, 3], 10), np.tile(np.arange(10.0), 4)
+    z, lag_one = moran(np.repeat([1.0, -1.0, -1.0, 1.0], 10), np.ones((1, 40)), sets, D)
+    z > RARE      # rows of a set move together
 """
 
 import numpy as np

@@ -6,7 +6,7 @@ correction). It is influential where leaving its run out moves a parameter by mo
 (DFBETAS above 1: Belsley, Kuh and Welsch 1980, Regression Diagnostics, section 2.1), or narrows all intervals by a
 fifth.
 
-    for case in influential(problem, u, runs): print(case.row, case.name, case.moved)
+    for case in influential(problem, u, run_numbers): print(case.row, case.name, case.moved)
 """
 
 from typing import NamedTuple

@@ -91,10 +91,11 @@ def _kind(
     if runs is not None and int(runs.max()) + 1 < len(runs):
         return "marks", None, ""
     # a budget holds sizes that differ; a grid repeats both its sizes and its amounts of data
-    iso, grid = _share(index["C"], index["N"]), min(_share(index["N"], index["D"]), _share(index["D"], index["N"]))
-    if iso >= _MOST and iso >= grid and levels["C"] < len(ratio) / 2:
+    iso = _share(index["C"], index["N"])
+    crossed = _share(index["N"], index["D"]), _share(index["D"], index["N"])
+    if iso >= _MOST and iso > min(crossed) and levels["C"] < len(ratio) / 2:
         return "isoflop", None, ""
-    return ("grid" if max(grid, _share(index["N"], index["D"])) >= _MOST else "scattered"), None, ""
+    return ("grid" if max(crossed) >= _MOST else "scattered"), None, ""
 
 
 def _share(level: ArrayLike, inner: ArrayLike) -> float:

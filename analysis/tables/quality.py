@@ -1,7 +1,7 @@
 """What a table of runs is worth before a law is fitted to it: rows that cannot count, rows that look wrong, what its
 layout can tell.
 
-    quality = check(read_runs("theirs.csv"))
+    quality = check(read_runs("runs.csv"))
     quality.layout.kind, [finding.sentence for finding in quality.findings]
 """
 
@@ -16,10 +16,10 @@ from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.tables.layout import SPAN, Layout, layout
 from isoflop.analysis.tables.read import where_is
-from isoflop.analysis.tables.replicates import LEVELS, level_index, seed_noise
-from isoflop.analysis.tables.rows import mixtures, no_rows, number_runs, split_usable, units
-from isoflop.analysis.tables.runs import recognise_runs
-from isoflop.analysis.tables.tune import searched_knobs, searched_notes, tune
+from isoflop.analysis.tables.replicates import LEVELS, level_index
+from isoflop.analysis.tables.rows import MIXTURES, mixtures, no_rows, number_runs, split_usable, units
+from isoflop.analysis.tables.runs import is_circumstance, recognise_runs
+from isoflop.analysis.tables.tune import cells_of, searched_knobs, searched_notes, tune
 from isoflop.errors import FitError
 
 CORE = ("N", "D", "C", "L")
@@ -34,7 +34,9 @@ RARE = 0.01
 # ... and at the least so many standard deviations: a quadratic of logarithms is no law
 FAR = 5.0
 # rows for each coefficient of the surface that outliers are measured from
-ROWS_PER_TERM = 3
+ROWS_PER_TERM = 4
+# columns of words that tell no kinds of runs apart; rows that a kind needs, and more kinds than this are names
+NO_KIND, ROWS_PER_KIND, MOST_KINDS = ("run_id", "sweep", "status", "reason", "rung", "loss_unit"), 4, 12
 # rounds of reweighting towards least absolute deviations (Schlossmacher 1973)
 ROUNDS = 40
 # rows that a finding names
@@ -131,17 +133,37 @@ def _odd(rows: pd.DataFrame, run: str | None) -> Iterator[Finding]:
     """What is odd about rows that can be used."""
     for note in rows.attrs.get("notes", ()):
         yield Finding("columns", str(note))
-    for note in mixtures(rows):
+    kinds = _mixed_texts(rows)
+    for note in [*mixtures(rows), *kinds.values()]:
         yield Finding("mixture", note)
+    kinds |= {c: "" for c in MIXTURES if c in rows and rows[c].nunique() > 1}
     yield from _units(rows)
     yield from _compute(rows)
     if run is None and "run_id" not in rows and (note := recognise_runs(rows).note):
         yield Finding("runs", note)
-    yield from _repeats(rows)
+    if not kinds:
+        yield from _repeats(rows)
     best, edges = _tuned(rows)
     yield from edges
-    yield from _edge_budgets(best)
-    yield from _outliers(best)
+    parts = [part for _, part in best.groupby(list(kinds), dropna=False, sort=False)] if kinds else [best]
+    for part in parts:
+        yield from _edge_budgets(part)
+    yield from _outliers(best, parts)
+
+
+def _mixed_texts(rows: pd.DataFrame) -> dict[str, str]:
+    """A sentence for each column of words that takes several values at one size, whatever its name."""
+    notes = {}
+    texts = [c for c in rows if c not in MIXTURES and not pd.api.types.is_numeric_dtype(rows[c])]
+    for name in [c for c in texts if c not in NO_KIND and not is_circumstance(c)]:
+        values = rows[name].dropna().astype(str)
+        if not 1 < values.nunique() <= min(MOST_KINDS, len(rows) / ROWS_PER_KIND):
+            continue
+        if "N" not in rows or values.groupby(rows["N"]).nunique().max() > 1:
+            notes[str(name)] = (
+                f"{name} mixes {', '.join(values.unique()[:4])} at one size: --by {name} tells them apart"
+            )
+    return notes
 
 
 def _units(rows: pd.DataFrame) -> Iterator[Finding]:
@@ -149,7 +171,7 @@ def _units(rows: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("units", note)
     if (rows["L"] > HIGHEST_LOSS).mean() > 0.5:
         yield Finding("units", f"L is {rows['L'].median():.3g} in the middle: a perplexity? take its logarithm")
-    small = [c for c in ("N", "D") if c in rows and rows[c].max() < FEWEST]
+    small = [c for c in ("N", "D") if "N" in rows and c in rows and rows[c].max() < FEWEST]
     if small:
         yield Finding(
             "units", f"{' and '.join(small)} below {FEWEST:g} in every row: in millions or billions? multiply it out"
@@ -171,13 +193,16 @@ def _compute(rows: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _repeats(rows: pd.DataFrame) -> Iterator[Finding]:
-    """Cells with several runs, and what their losses differ by."""
-    if not {"N", "D"} <= set(rows.columns):
+    """Cells with several runs that no column of numbers tells apart, and what their losses differ by."""
+    if not {"N", "D"} <= set(rows.columns) or searched_knobs(rows):
         return
-    noise = seed_noise(rows)
-    if noise.sd is not None:
-        cells = len(noise.cells)
-        yield Finding("repeats", f"{cells} cells hold several runs, whose losses differ by {noise.sd:.2%} (sd)")
+    ln_loss = np.log(rows["L"]).groupby(cells_of(rows))
+    counts, spreads = ln_loss.count(), ln_loss.std()
+    several = counts > 1
+    if several.any():
+        spare = counts[several] - 1
+        sd = float(np.sqrt((spare * spreads[several] ** 2).sum() / spare.sum()))
+        yield Finding("repeats", f"{several.sum()} cells hold several runs, whose losses differ by {sd:.2%} (sd)")
 
 
 def _tuned(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
@@ -215,24 +240,33 @@ def _edge_budgets(rows: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-def _outliers(rows: pd.DataFrame) -> Iterator[Finding]:
-    """Rows far from what runs of like size and data have, by a quadratic surface of the logarithms."""
-    axes = [c for c in ("N", "D") if c in rows and rows[c].nunique() >= LEVELS]
-    axes = axes or [c for c in ("C",) if c in rows and rows[c].nunique() >= LEVELS]
-    if not axes:
-        return
-    far = outlying(np.log(rows[axes].to_numpy(float)), np.log(rows["L"].to_numpy(float)))
-    for i in np.argsort(-np.abs(far))[:MOST]:
-        if far[i] == 0:
-            return
-        label, side = rows.index[i], "above" if far[i] > 0 else "below"
-        at = ", ".join(f"{c}={rows[c].iloc[i]:.3g}" for c in axes)
+def _outliers(rows: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> Iterator[Finding]:
+    """Rows far from what runs of like size and data of their own kind have, the farthest first."""
+    far = pd.concat([_distances(part) for part in parts])
+    far = far[far != 0].sort_values(key=np.abs, ascending=False)
+    for label, distance in far.head(MOST).items():
+        row, side = rows.loc[label], "above" if distance > 0 else "below"
+        at = ", ".join(f"{c}={row[c]:.3g}" for c in ("N", "D", "C") if c in rows)
         yield Finding(
             "outlier",
-            f"{where_is(rows, label)}: L={rows['L'].iloc[i]:.4g} lies {abs(far[i]):.0f} sd {side} runs of like "
-            f"{' and '.join(axes)} ({at}); look at the run, or leave it out with --where",
+            f"{where_is(rows, label)}: L={row['L']:.4g} lies {abs(distance):.0f} sd {side} runs of like size and data "
+            f"({at}); look at the run, or leave it out with --where",
             (label,),
         )
+    if len(far) > MOST:
+        rest = tuple(far.index[MOST:])
+        yield Finding("outlier", f"{_rows(len(rest))} more lie that far from runs of like size and data", rest)
+
+
+def _distances(rows: pd.DataFrame) -> pd.Series:
+    """By how many standard deviations each row lies off a quadratic surface of the logarithms; 0 for no outlier."""
+    axes = [c for c in ("N", "D", "D_unique") if c in rows and rows[c].nunique() >= LEVELS and (rows[c] > 0).all()]
+    if "D" not in rows:  # points along a curve without its axis are no repeats
+        axes = [c for c in ("C",) if c in rows and rows[c].nunique() >= LEVELS]
+    if not axes:
+        return pd.Series(0.0, index=rows.index)
+    x, y = np.log(rows[axes].to_numpy(float)), np.log(rows["L"].to_numpy(float))
+    return pd.Series(outlying(x, y), index=rows.index)
 
 
 def outlying(x: Array, y: Array) -> Array:
@@ -256,8 +290,9 @@ def outlying(x: Array, y: Array) -> Array:
         root = np.sqrt(weights)[:, None]
         r = y - design @ np.linalg.lstsq(design * root, y * root[:, 0], rcond=None)[0]
         weights = 1 / np.maximum(np.abs(r), 1e-3 * np.median(np.abs(r)) + 1e-12)
-    # 1.4826 makes the median size of a residual the sd of a Gaussian
-    sd = 1.4826 * float(np.median(np.abs(r))) * np.sqrt(len(y) / spare)
+    # least absolute deviations pass through as many rows as there are terms: these say nothing of the scatter; 1.4826
+    # makes the median size of the others the sd of a Gaussian
+    sd = 1.4826 * float(np.median(np.sort(np.abs(r))[design.shape[1] :]))
     limit = max(FAR, float(stdtrit(spare, 1 - RARE / 2 / len(y))))
     far: Array = r / max(sd, 1e-9)
     return np.where(np.abs(far) > limit, far, 0.0)

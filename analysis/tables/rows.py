@@ -25,7 +25,7 @@ from isoflop.analysis.tables.runs import is_circumstance, recognise_runs
 from isoflop.errors import FitError
 
 # columns that, where they differ inside one group, make it a mixture
-_MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
+MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
 # N D in these units is that many times too small
 _UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions"}
 
@@ -201,7 +201,7 @@ def number_runs(rows: pd.DataFrame, run: str | None) -> tuple[NDArray[np.intp], 
 
 def mixtures(rows: pd.DataFrame) -> list[str]:
     """A sentence for each column that makes the rows a mixture."""
-    names = [name for name in _MIXTURES if name in rows and rows[name].nunique() > 1]
+    names = [name for name in MIXTURES if name in rows and rows[name].nunique() > 1]
     return [f"{name} mixes {', '.join(map(str, rows[name].unique()[:4]))}: group by it" for name in names]
 
 

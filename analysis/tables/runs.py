@@ -6,7 +6,7 @@ in a note; rows that only look alike (equal knobs at several D: one curve, or se
 residuals, which say whether neighbours along D are independent (analysis/intervals/dependence.py).
 
     rows = pd.DataFrame({"run_name": ["a", "a", "b", "b"], "N": [1, 1, 2, 2], "D": [1, 2, 1, 2], "L": [3.0, 2, 3, 2]})
-    recognise_runs(rows).note      # 'rows of equal run_name are taken as one run (2 runs of 4 rows); ...'
+    recognise_runs(rows).count      # 2
 """
 
 import re
@@ -39,6 +39,8 @@ _MEASURED = re.compile(
 )
 # points at equal intervals that make a curve: a grid of separate runs is spaced by factors
 _LOGGED, _EVEN = 6, 0.02
+# share of the intervals that are equal: the first and the last may not be
+_MOST = 0.9
 # a column with more values than this share of the rows is measured, and no knob
 _KNOB = 0.5
 
@@ -137,9 +139,11 @@ def _follows(column: pd.Series, D: pd.Series, size: pd.Series) -> bool:
 
 def _logged(rows: pd.DataFrame, codes: NDArray[np.intp]) -> bool:
     """Whether most rows stand at equal intervals of D within their set of equal knobs, as points that a run logs do."""
+    if "N" not in rows or rows["N"].nunique() < 2:  # sizes of data sets that separate runs were trained on
+        return False
     even = 0
     for _, D in rows["D"].groupby(codes):
         steps = np.diff(np.sort(D.to_numpy(float)))
-        if len(steps) + 1 >= _LOGGED and np.median(np.abs(steps / np.median(steps) - 1)) < _EVEN:
+        if len(steps) + 1 >= _LOGGED and np.quantile(np.abs(steps / np.median(steps) - 1), _MOST) < _EVEN:
             even += len(D)
     return even > _KNOB * len(rows)
