@@ -79,8 +79,8 @@ def two_sizes(rng: np.random.Generator) -> pd.DataFrame:
 
 
 def above_the_floor(rng: np.random.Generator) -> pd.DataFrame:
-    """A grid of large runs, whose reducible loss is a few hundredths of E."""
-    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e11, 1e13, 6), np.geomspace(1e12, 1e14, 6)))
+    """A grid of large runs, whose reducible loss is a hundredth of E, twice the noise."""
+    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e13, 1e15, 6), np.geomspace(1e14, 1e16, 6)))
     return pd.DataFrame({"N": N, "D": D, "noise": rng.normal(0, 0.005, N.size)})
 
 

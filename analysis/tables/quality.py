@@ -34,7 +34,7 @@ RARE = 0.01
 # ... and at the least so many standard deviations: a quadratic of logarithms is no law
 FAR = 5.0
 # rows for each coefficient of the surface that outliers are measured from
-ROWS_PER_TERM = 4
+ROWS_PER_TERM = 3
 # columns of words that tell no kinds of runs apart; rows that a kind needs, and more kinds than this are names
 NO_KIND, ROWS_PER_KIND, MOST_KINDS = ("run_id", "sweep", "status", "reason", "rung", "loss_unit"), 4, 12
 # rounds of reweighting towards least absolute deviations (Schlossmacher 1973)
@@ -245,7 +245,7 @@ def _outliers(rows: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> Iterator[Fin
     far = pd.concat([_distances(part) for part in parts])
     far = far[far != 0].sort_values(key=np.abs, ascending=False)
     for label, distance in far.head(MOST).items():
-        row, side = rows.loc[label], "above" if distance > 0 else "below"
+        row, side = rows.iloc[rows.index.get_indexer([label])[0]], "above" if distance > 0 else "below"
         at = ", ".join(f"{c}={row[c]:.3g}" for c in ("N", "D", "C") if c in rows)
         yield Finding(
             "outlier",
