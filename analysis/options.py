@@ -89,8 +89,10 @@ Axis = Annotated[str, _argument("axis", shown=True)]
 HoldOut = Annotated[str, _argument("holdout")]
 
 
-def table(path: Path, columns: str = "", where: str = "", run: str = "", tune: str = "") -> "pd.DataFrame":
-    """The runs that a verb works on, with the best of the knobs in `tune`."""
+def table(
+    path: Path, columns: str = "", where: str = "", run: str = "", tune: str = "", by: str = ""
+) -> "pd.DataFrame":
+    """The runs that a verb works on, with the best of the knobs in `tune` for each group of equal `by`."""
     from isoflop.analysis.tables.read import read_runs, select
     from isoflop.analysis.tables.tune import best_of_cells
 
@@ -98,7 +100,7 @@ def table(path: Path, columns: str = "", where: str = "", run: str = "", tune: s
     selected = select(runs, where) if where else runs
     if selected.empty:
         raise UserError(f"--where {where!r} keeps none of the {len(runs)} rows of {path}; loosen it")
-    return best_of_cells(selected, names(tune)) if tune else selected
+    return best_of_cells(selected, names(tune), names(by)) if tune else selected
 
 
 def points(path: Path, columns: str, target: str) -> "pd.DataFrame":

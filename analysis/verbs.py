@@ -96,7 +96,7 @@ def fit_command(
     options: dict[str, Any] = {"loss": loss, "delta": delta, "interval": interval, "level": level}
     options |= {"resamples": resamples, "seed": seed, "weights": weights, "run": run or None}
     options |= {"pin": o.pins(pin), "prior": o.priors(prior)}
-    table = o.table(runs, columns, where, run, tune)
+    table = o.table(runs, columns, where, run, tune, by)
     law = o.law(law, target)
     if specification:
         return _specification(table, law, o.names(by), o.names(share), options, as_json)
@@ -197,7 +197,7 @@ def predict_command(
     check_place(place := o.place(at), level)
     options: dict[str, Any] = {"loss": loss, "delta": delta, "run": run or None, "weights": weights}
     options |= {"pin": o.pins(pin), "prior": o.priors(prior), "share": o.names(share)}
-    fits = fit_groups(o.table(runs, columns, where, run, tune), o.law(law, target), by=o.names(by), **options)
+    fits = fit_groups(o.table(runs, columns, where, run, tune, by), o.law(law, target), by=o.names(by), **options)
     if points is not None:
         places = o.points(points, columns, fits[0].law.target)
         return _predict_points(fits, places, o.names(by), level, out, as_json)
@@ -262,7 +262,7 @@ def compare_command(
     def work(rows: Any) -> Any:
         return compare(rows, o.laws(laws), axis=axis, holdout=holdout, loss=loss, delta=delta, run=run or None)
 
-    _each_group(o.table(runs, columns, where, run, tune), by, work, as_json)
+    _each_group(o.table(runs, columns, where, run, tune, by), by, work, as_json)
 
 
 @app.command("frontier")

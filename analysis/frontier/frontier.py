@@ -200,6 +200,9 @@ def _table_of(runs: pd.DataFrame, knobs: Sequence[str], run: str | None) -> pd.D
         raise FitError(
             f"a frontier needs the columns N, D, C, L; there is no {' and no '.join(missing)}: see --columns"
         )
+    for knob in knobs:
+        if knob not in KNOBS and knob not in runs:
+            raise FitError(f"--tune {knob}: no such column; the columns are {', '.join(map(str, runs.columns[:30]))}")
     rows = usable_numbers(runs, ["N", "D", "C", "L"])
     if len(rows) < SIZES:
         raise FitError(

@@ -101,6 +101,7 @@ def check(runs: pd.DataFrame, run: str | None = None) -> Quality:
             f"{runs.attrs.get('source', 'the table')} needs a loss L and one of N, D and C; it has "
             f"{', '.join(map(str, list(runs.columns)[:30]))}: name them, as in --columns N=params,D=tokens,L=loss"
         )
+    runs = runs if runs.index.is_unique else runs.reset_index(drop=True)  # findings name rows by their labels
     rows, excluded = split_usable(runs)
     numbers = rows[columns].apply(pd.to_numeric, errors="coerce")
     sound = (np.isfinite(numbers) & (numbers > 0)).all(axis=1).to_numpy()
@@ -229,7 +230,7 @@ def _edge_budgets(rows: pd.DataFrame) -> Iterator[Finding]:
         if part["N"].nunique() < LEVELS:
             continue
         budgets += 1
-        if part.loc[part["L"].idxmin(), "N"] in (part["N"].min(), part["N"].max()):
+        if part["N"].iloc[int(part["L"].argmin())] in (part["N"].min(), part["N"].max()):
             at_edge.append(float(part["C"].mean()))
     if at_edge:
         shown = ", ".join(f"{C:.2g}" for C in at_edge[:MOST])
@@ -245,7 +246,7 @@ def _outliers(rows: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> Iterator[Fin
     far = pd.concat([_distances(part) for part in parts])
     far = far[far != 0].sort_values(key=np.abs, ascending=False)
     for label, distance in far.head(MOST).items():
-        row, side = rows.iloc[rows.index.get_indexer([label])[0]], "above" if distance > 0 else "below"
+        row, side = rows.loc[label], "above" if distance > 0 else "below"
         at = ", ".join(f"{c}={row[c]:.3g}" for c in ("N", "D", "C") if c in rows)
         yield Finding(
             "outlier",

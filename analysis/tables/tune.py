@@ -97,10 +97,11 @@ def _on_edge(cell: pd.DataFrame, knob: str, best: dict[str, object]) -> bool:
     return bool(numeric and line.nunique() > 1 and best[knob] in (line.min(), line.max()))
 
 
-def best_of_cells(runs: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
+def best_of_cells(runs: pd.DataFrame, knobs: Sequence[str], by: Sequence[str] = ()) -> pd.DataFrame:
     """The usable rows of a table with the best knobs of each cell, and notes of how many and which lie on an edge.
 
-    UserError where a knob is no column, or never varies at one N and D.
+    Rows that differ in a column of `by` are of different cells. UserError where a knob is no column, or never varies at
+    one N and D.
     """
     rows = usable(runs, [c for c in ("L",) if c in runs])
     for knob in knobs:
@@ -111,7 +112,7 @@ def best_of_cells(runs: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
     for column in ("N", "L"):
         if column not in rows:
             raise UserError(f"--tune needs the column {column}; name it, as in --columns {column}=its_name")
-    best, cells = tune(rows, knobs)
+    best, cells = tune(rows, knobs, cells_of(rows, by))
     if cells.empty:
         raise UserError(
             f"--tune {','.join(knobs)}: no size at one D has several values of it; leave --tune out, or mend --where"

@@ -125,6 +125,13 @@ def test_a_searched_knob_is_said_and_tune_takes_its_best() -> None:
     assert fit(best, interval="none").params["alpha"].value == pytest.approx(0.31, abs=0.01)
 
 
+def test_the_best_is_that_of_each_group() -> None:
+    worse = searched(best=6e-3).assign(model="cnn", L=lambda t: 1.5 * t["L"])
+    rows = pd.concat([searched().assign(model="lstm"), worse], ignore_index=True)
+    best = best_of_cells(rows, ["lr"], by=["model"])
+    assert best.groupby("model")["lr"].unique().map(list).to_dict() == {"cnn": [6e-3], "lstm": [3e-3]}
+
+
 def test_a_best_value_on_the_edge_is_flagged() -> None:
     notes = best_of_cells(searched(best=1e-4), ["lr"]).attrs["notes"]
     assert "in 36 of 36 searched cells the best lies on the edge" in notes[1]
