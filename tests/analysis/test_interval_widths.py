@@ -8,6 +8,8 @@ import pytest
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.frontier.frontier import frontier
+from isoflop.analysis.frontier.isoflop_minima import influence, isoflop, spare_rows
+from isoflop.analysis.frontier.powers import Power, power_through
 from isoflop.analysis.intervals import resampling
 from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded
 from isoflop.analysis.laws.catalogue import get_law
@@ -28,6 +30,16 @@ def budgets(noise: float, seed: int, sizes: int = 7) -> pd.DataFrame:
     D = C / 6 / N
     L = loss(N, D) * np.exp(np.random.default_rng(seed).normal(0, noise, len(N)))
     return pd.DataFrame({"N": N, "D": D, "C": C, "L": L})
+
+
+def power_of(rows: pd.DataFrame) -> Power:
+    """The power through the minima of the budgets."""
+    table = rows.assign(edges=0, unit=range(len(rows)), budget=level_index(rows["C"]))
+    parts, minima = [part for _, part in table.groupby("budget")], isoflop(table)
+    assert minima["used"].all()
+    power = power_through(minima, [influence(part) for part in parts], sum(map(spare_rows, parts)), 0.95)
+    assert power is not None
+    return power
 
 
 def eight_runs(seed: int) -> Problem:
@@ -97,9 +109,9 @@ def test_no_level_is_wider_than_the_tolerance_to_either_side() -> None:
 
 def test_random_runs_have_no_budgets() -> None:
     rng = np.random.default_rng(0)
-    N, C = 10 ** rng.uniform(7, 9, 300), 10 ** rng.uniform(18, 20, 300)
+    N, C = 10 ** rng.uniform(7, 9, 100), 10 ** rng.uniform(18, 19, 100)
     D = C / 6 / N
-    rows = pd.DataFrame({"N": N, "D": D, "C": C, "L": loss(N, D) * np.exp(rng.normal(0, 0.002, 300))})
+    rows = pd.DataFrame({"N": N, "D": D, "C": C, "L": loss(N, D) * np.exp(rng.normal(0, 0.002, 100))})
     result = frontier(rows, interval="none")
     assert not result.budgets["used"].any()
     assert set(result.budgets["reason"]) == {"C runs on to its neighbours without a gap: no budget"}
@@ -107,12 +119,10 @@ def test_random_runs_have_no_budgets() -> None:
 
 
 def test_the_interval_of_isoflop_minima_is_as_wide_as_they_scatter() -> None:
-    approaches = [frontier(budgets(0.003, seed), interval="none").approaches for seed in range(25)]
-    a = [x["isoflop"].a for x in approaches]
-    half = np.median([(x.high - x.low) / 2 for x in a])
-    assert 0.8 < half / 1.96 / np.std([x.value for x in a]) < 1.7
-    truth = 0.28 / (0.34 + 0.28)
-    assert np.mean([x.low < truth < x.high for x in a]) > 0.8
+    powers = [power_of(budgets(0.003, seed)) for seed in range(60)]
+    a, half = (np.array([getattr(power, name) for power in powers]) for name in ("a", "half_a"))
+    assert 0.8 < np.median(half) / 1.96 / a.std() < 1.5
+    assert np.mean(np.abs(a - 0.28 / (0.34 + 0.28)) < half) > 0.86
 
 
 def test_the_bias_of_the_parabola_is_printed_beside_its_column() -> None:
