@@ -34,10 +34,11 @@ def join_dependent(problem: Problem, u: Array, rows: Prepared, run: str | None) 
     z, lag_one = moran(r[0], jacobian[0], sets[::step], along[::step])
     if z < RARE:
         return rows, []
-    excess = f"neighbours along D at equal knobs lie on the same side of the law (Moran's I {z:.1f} sd above chance)"
+    chance = f"Moran's I {z:.1f} sd above chance: points of curves, or a law that is off"
+    excess = f"neighbours along D at equal knobs err alike ({chance})"
     n_sets = int(sets.max()) + 1
     if n_sets >= runs_needed(problem, u, sets[::step]):
-        units, what = sets, f"the rows of each of {n_sets} sets of equal knobs are one run in the intervals"
+        units, what = sets, f"the rows of each of {n_sets} sets of equal knobs are one unit of the intervals"
     else:
         units = blocks(sets, along, lag_one, runs_needed(problem, u, np.arange(len(problem.target))))
         what = f"blocks of rows along D, {int(units.max()) + 1} in all, are the units of the intervals"

@@ -92,10 +92,12 @@ def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
     if "D" not in rows or rows["D"].isna().any():
         return None
     knobs = [c for c in rows if not is_circumstance(c) and not _MEASURED.fullmatch(str(c))]
-    few = [c for c in knobs if 1 < rows[c].astype(str).nunique() <= max(_KNOB * len(rows), 2) or c == "N"]
+    knobs = [c for c in knobs if c == "N" or 1 < _countable(rows[c]).nunique() <= max(_KNOB * len(rows), 2)]
     size = rows["N"] if "N" in rows else pd.Series(0, index=rows.index)
-    few = [c for c in few if not _follows(rows[c], rows["D"], size)]
-    codes = _numbered(rows[few].astype(str).agg("|".join, axis=1)) if few else np.zeros(len(rows), dtype=np.intp)
+    few = pd.DataFrame({c: _countable(rows[c]) for c in knobs if not _follows(rows[c], rows["D"], size)})
+    codes = np.zeros(len(rows), dtype=np.intp)
+    if len(few.columns):
+        codes = few.groupby(list(few.columns), dropna=False, sort=False).ngroup().to_numpy().astype(np.intp)
     if pd.DataFrame({"set": codes, "D": rows["D"].to_numpy()}).duplicated().any() or int(codes.max()) + 1 == len(rows):
         return None
     return codes
@@ -118,6 +120,11 @@ def _names_runs(rows: pd.DataFrame, names: pd.Series) -> bool:
 
 def _numbered(values: pd.Series) -> NDArray[np.intp]:
     return pd.factorize(values.astype(str))[0].astype(np.intp)
+
+
+def _countable(column: pd.Series) -> pd.Series:
+    """The column with lists and the like as text, so that equal values can be counted."""
+    return column if pd.api.types.is_numeric_dtype(column) else column.astype(str)
 
 
 def _follows(column: pd.Series, D: pd.Series, size: pd.Series) -> bool:

@@ -48,7 +48,7 @@ def test_points_of_curves_are_no_runs_though_no_column_says_so() -> None:
     named = fit(rows.assign(run_id=np.repeat(np.arange(6), 40)), loss="l2")
     assert result.params == named.params
     assert result.params["alpha"].low < 0.31 < result.params["alpha"].high
-    assert any("the rows of each of 6 sets of equal knobs are one run" in note for note in result.notes)
+    assert any("the rows of each of 6 sets of equal knobs are one unit" in note for note in result.notes)
 
 
 def test_separate_runs_of_a_grid_stay_separate() -> None:
