@@ -1,10 +1,11 @@
 """How an estimate would vary with other runs: the unit of every interval is the run, never the row.
 
-Jackknife: each run is left out in turn; the spread of the estimates times t(runs - 1) covers 93-97 % of the time for
-least squares, with clustered rows too. Bootstrap-t: runs are weighed at random and the standard deviation of the
-estimates is multiplied by Student's t; where Huber's delta lies below the scatter (nearly least absolute deviations)
-the jackknife of a median-like estimate is known to fail (Efron 1982, The Jackknife, the Bootstrap), and this is used
-instead. A resample is the same problem under other weights on its rows, so all of them are one batch of the solver.
+Jackknife: each run is left out in turn; what that moves the estimates by is made unbiased (small_samples.py), and its
+spread times Student's t covers 93-97 % of the time for least squares, with clustered rows too. Bootstrap-t: runs are
+weighed at random and the standard deviation of the estimates is multiplied by Student's t; where Huber's delta lies
+below the scatter (nearly least absolute deviations) the jackknife of a median-like estimate is known to fail (Efron
+1982, The Jackknife, the Bootstrap), and this is used instead. A resample is the same problem under other weights on its
+rows, so all of them are one batch of the solver.
 
     spread = jackknife(problem, u, runs)               # runs: the number of the run that each row is of
     bounded(0.3, drawn, spread, level=0.95)   # (Estimate(value=0.3, low=0.27, high=0.33), '')
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.intervals.small_samples import unbiased
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import MAX_STEPS, expand, minimise
 from isoflop.analysis.solving.problem import Problem
@@ -57,13 +59,13 @@ class Spread:
 
     method: str
     draws: Array
-    dof: int
+    dof: float
     units: int
 
     def error(self, values: Array) -> Array:
         """Standard error of a quantity whose value under each draw is given, along the first axis."""
         count = len(values)
-        factors = {"jackknife": (self.units - 1) / self.units, "bootstrap": 1 / (count - 1), "mixed": 1 / count}
+        factors = {"jackknife": 1.0, "bootstrap": 1 / (count - 1), "mixed": 1 / count}
         with np.errstate(over="ignore", invalid="ignore"):  # a scatter beyond the doubles is infinite
             gaps = values - values.mean(0)
             error: Array = np.sqrt(factors[self.method] * (gaps**2).sum(0))
@@ -93,12 +95,13 @@ def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp]) -> Spread:
     run."""
     groups = runs % min(int(runs.max()) + 1, MOST_GROUPS)
     count = int(groups.max()) + 1
-    draws = _draws(problem, u, groups, 1.0 - np.eye(count))
+    moved, dof = unbiased(problem, u, groups, _draws(problem, u, groups, 1.0 - np.eye(count)) - u)
+    draws = np.clip(u + moved, *problem.box)
     shift = _prior_shift(problem, u)
     # what is known beforehand counts as one more measurement for each prior: a pair of draws that adds its variance
-    gaps = np.concatenate([shift, -shift]) * np.sqrt(0.5 * count / (count - 1))
+    gaps = np.concatenate([shift, -shift]) * np.sqrt(0.5)
     centre = np.where(np.isfinite(draws), draws, u).mean(0)
-    return Spread("jackknife", np.concatenate([draws, centre + gaps]), count - 1, count)
+    return Spread("jackknife", np.concatenate([draws, centre + gaps]), dof, count)
 
 
 def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int, seed: int) -> Spread:
