@@ -85,7 +85,7 @@ def _readings(rows: pd.DataFrame) -> Iterator[tuple[NDArray[np.intp], str]]:
 
 
 def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
-    """The number of each row's set of equal knobs, within which D differs from row to row; None where there is none.
+    """The number of each row's set of equal knobs, along which D may vary; None where no two rows have equal ones.
 
     A knob is a column that is not measured, has few values, and does not merely follow D.
     """
@@ -98,9 +98,7 @@ def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
     codes = np.zeros(len(rows), dtype=np.intp)
     if len(few.columns):
         codes = few.groupby(list(few.columns), dropna=False, sort=False).ngroup().to_numpy().astype(np.intp)
-    if pd.DataFrame({"set": codes, "D": rows["D"].to_numpy()}).duplicated().any() or int(codes.max()) + 1 == len(rows):
-        return None
-    return codes
+    return None if int(codes.max()) + 1 == len(rows) else codes
 
 
 def is_circumstance(column: object) -> bool:
@@ -151,6 +149,8 @@ def _logged(rows: pd.DataFrame, codes: NDArray[np.intp]) -> bool:
     even = 0
     for _, D in rows["D"].groupby(codes):
         steps = np.diff(np.sort(D.to_numpy(float)))
-        if len(steps) + 1 >= _LOGGED and np.quantile(np.abs(steps / np.median(steps) - 1), _MOST) < _EVEN:
-            even += len(D)
+        if len(steps) + 1 < _LOGGED:
+            continue
+        middle = float(np.median(steps))
+        even += len(D) * (np.quantile(np.abs(steps - middle), _MOST) < _EVEN * middle)
     return even > _KNOB * len(rows)

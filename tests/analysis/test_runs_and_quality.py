@@ -51,6 +51,13 @@ def test_points_of_curves_are_no_runs_though_no_column_says_so() -> None:
     assert any("the rows of each of 6 sets of equal knobs are one unit" in note for note in result.notes)
 
 
+def test_two_seeds_of_a_curve_without_a_column_for_them_are_no_independent_rows_either() -> None:
+    rows = pd.concat([grid(20, shared=0.004, seed=s) for s in (1, 2)], ignore_index=True)
+    assert any("6 sets of equal knobs are one unit" in note for note in fit(rows, loss="l2").notes)
+    named = pd.concat([grid(20, shared=0.004, seed=s).assign(seed=s) for s in (1, 2)], ignore_index=True)
+    assert any("12 sets of equal knobs are one unit" in note for note in fit(named, loss="l2").notes)
+
+
 def test_separate_runs_of_a_grid_stay_separate() -> None:
     for seed in range(5):
         rows = grid(seed=seed)
