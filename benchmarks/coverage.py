@@ -10,13 +10,22 @@ interval; for designs that cannot tell the parameters that share should be nough
 import argparse
 import functools
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.pipeline import SHARES, vary
+from isoflop.analysis.fitting.search import problem_of
+from isoflop.analysis.fitting.settings import Settings
+from isoflop.analysis.fitting.units import join_dependent
 from isoflop.analysis.frontier.frontier import frontier
+from isoflop.analysis.intervals.resampling import bounded
 from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.solving.descent import minimise
+from isoflop.analysis.solving.problem import Objective
+from isoflop.analysis.tables.rows import prepare
 
 TRUTH = {"E": 1.6, "A": 400.0, "alpha": 0.31, "B": 400.0, "beta": 0.29}
 SIZES = np.geomspace(1e7, 10**9.5, 6)
@@ -122,6 +131,37 @@ def study(design: str, seed: int) -> dict[str, tuple[float, float, float]]:
             for name, e in estimates if name in WATCHED}  # fmt: skip
 
 
+def study_from_truth(design: str, seed: int) -> dict[str, tuple[float, float, float]]:
+    """As `study`, but searched from the true parameters alone and without a status: a tenth of the time."""
+    make, options = (DESIGNS | SMALL)[design]
+    rows = make(np.random.default_rng(seed))
+    law = get_law(options.get("law", "chinchilla"))
+    rows["L"] = get_law("chinchilla")(rows["N"].to_numpy(), rows["D"].to_numpy(), **TRUTH) * np.exp(rows["noise"])
+    settings = Settings(**{k: v for k, v in options.items() if k != "law"}, seed=seed)
+    prepared = prepare(rows.drop(columns="noise"), law)
+    problem = replace(problem_of(prepared, law, settings), objective=Objective(settings.loss, settings.delta))
+    truth = truth_of(design)
+    start = [np.log(truth[k]) if log else truth[k] for k, log in zip(problem.free, problem.logs, strict=True)]
+    u = minimise(problem, np.array([start])).u[0]
+    prepared, _ = join_dependent(problem, u, prepared, None)
+    spread = vary(problem, u, prepared, settings).spread
+    values, draws = problem.params(u), problem.params(spread.draws)
+    values |= {k: v for k, v in law.derive(values).items() if k in WATCHED}
+    draws |= {k: v for k, v in law.derive(draws).items() if k in WATCHED}
+    ends = {k: bounded(float(values[k]), draws[k], spread, 0.95, share=k in SHARES)[0] for k in WATCHED if k in values}
+    none = float("nan")
+    return {k: tuple(none if x is None else x for x in (e.value, e.low, e.high)) for k, e in ends.items()}
+
+
+def truth_of(design: str) -> dict[str, float]:
+    """The parameters of the law that is fitted, and the share a."""
+    share = TRUTH["beta"] / (TRUTH["alpha"] + TRUTH["beta"])
+    truth = TRUTH | dict.fromkeys(("a", "isoflop", "envelope"), share)
+    if "along D" in design:  # one size: its term is part of the floor
+        truth |= {"E": TRUTH["E"] + TRUTH["A"] * 1e7 ** -TRUTH["alpha"], "alpha": TRUTH["beta"]}
+    return truth
+
+
 def frontier_study(seed: int) -> dict[str, tuple[float, float, float]]:
     """Value, low and high of the exponent a by the isoFLOP minima and by the envelope of one simulated study."""
     rows = isoflop_budgets(np.random.default_rng(seed))
@@ -152,19 +192,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--only", default="", help="designs whose name holds this text")
+    parser.add_argument("--from-truth", action="store_true", help="search from the true parameters alone: quick")
     options = parser.parse_args()
-    share = TRUTH["beta"] / (TRUTH["alpha"] + TRUTH["beta"])
     for design in [*DESIGNS, *SMALL, *DEGENERATE, "frontier"]:
         if options.only not in design:
             continue
         begun = time.perf_counter()
-        make = frontier_study if design == "frontier" else functools.partial(study, design)
+        if options.from_truth and design not in DESIGNS | SMALL:
+            continue
+        one = study_from_truth if options.from_truth else study
+        make = frontier_study if design == "frontier" else functools.partial(one, design)
         studies = [make(seed) for seed in range(options.studies)]
         print(f"{design}: {options.studies} studies in {time.perf_counter() - begun:.0f} s", flush=True)
-        truth = TRUTH | dict.fromkeys(("a", "isoflop", "envelope"), share)
-        if design in SMALL and "along D" in design:  # one size: its term is part of the floor
-            truth |= {"E": TRUTH["E"] + TRUTH["A"] * 1e7 ** -TRUTH["alpha"], "alpha": TRUTH["beta"]}
-        table(studies, truth)
+        table(studies, truth_of(design))
 
 
 if __name__ == "__main__":
