@@ -90,13 +90,17 @@ def t_quantile(level: float, dof: float) -> float:
     return float(stdtrit(dof, 0.5 + level / 2))
 
 
-def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp]) -> Spread:
-    """Leave each run out in turn (each of at most MOST_GROUPS groups of runs); `runs` is the number of each row's
-    run."""
+def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp], *, bias: bool = False) -> Spread:
+    """Leave each run out in turn (each of at most MOST_GROUPS groups of runs); `runs` is the number of each row's run.
+
+    bias: leave the spread as far out as leaving a run out brings it, as a prediction of that run would need.
+    """
     groups = runs % min(int(runs.max()) + 1, MOST_GROUPS)
     count = int(groups.max()) + 1
-    moved, dof = unbiased(problem, u, groups, _draws(problem, u, groups, 1.0 - np.eye(count)) - u)
-    draws = np.clip(u + moved, *problem.box)
+    draws, dof = _draws(problem, u, groups, 1.0 - np.eye(count)), count - 1.0
+    if not bias:
+        moved, dof = unbiased(problem, u, groups, draws - u)
+        draws = np.clip(u + moved, *problem.box)
     shift = _prior_shift(problem, u)
     # what is known beforehand counts as one more measurement for each prior: a pair of draws that adds its variance
     gaps = np.concatenate([shift, -shift]) * np.sqrt(0.5)
@@ -277,7 +281,7 @@ def by_size(problem: Problem, u: Array) -> Spread | None:
     sizes = level_index(problem.columns[0], SAME_SIZE)
     if int(sizes.max()) + 1 < FEWEST_SIZES:
         return None
-    return jackknife(problem, u, sizes)
+    return jackknife(problem, u, sizes, bias=True)
 
 
 def new_run(value: Array, error: Array, noise: Array, spread: Spread, level: float, *, raw: bool) -> Array:
