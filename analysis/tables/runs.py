@@ -94,7 +94,7 @@ def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
     knobs = [c for c in rows if not is_circumstance(c) and not _MEASURED.fullmatch(str(c))]
     knobs = [c for c in knobs if c == "N" or 1 < _countable(rows[c]).nunique() <= max(_KNOB * len(rows), 2)]
     size = rows["N"] if "N" in rows else pd.Series(0, index=rows.index)
-    few = pd.DataFrame({c: _countable(rows[c]) for c in knobs if not _follows(rows[c], rows["D"], size)})
+    few = pd.DataFrame({c: _countable(rows[c]) for c in knobs if c == "N" or not _follows(rows[c], rows["D"], size)})
     codes = np.zeros(len(rows), dtype=np.intp)
     if len(few.columns):
         codes = few.groupby(list(few.columns), dropna=False, sort=False).ngroup().to_numpy().astype(np.intp)
@@ -126,20 +126,16 @@ def _countable(column: pd.Series) -> pd.Series:
 
 
 def _follows(column: pd.Series, D: pd.Series, size: pd.Series) -> bool:
-    """Whether a column grows or falls with D at every size, as a count of steps does."""
+    """Whether a column grows, or falls, with D at every size, as a count of steps does."""
     numbers = pd.to_numeric(column, errors="coerce")
     if numbers.isna().any() or numbers.nunique() < 3:
         return False
-    several = False
-    for _, part in pd.DataFrame({"x": numbers, "D": D, "size": size}).groupby("size"):
-        x = part.sort_values("D").groupby("D")["x"].agg(["min", "max"])
-        if (x["min"] != x["max"]).any():
-            return False
-        steps = np.diff(x["min"].to_numpy())
-        if not (steps > 0).all() and not (steps < 0).all():
-            return False
-        several |= len(steps) > 1
-    return several
+    ends = pd.DataFrame({"x": numbers, "D": D, "size": size}).groupby(["size", "D"])["x"].agg(["min", "max"])
+    if (ends["min"] != ends["max"]).any():
+        return False
+    sizes = ends.index.get_level_values("size").to_numpy()
+    steps = np.diff(ends["min"].to_numpy())[sizes[1:] == sizes[:-1]]
+    return len(steps) > 1 and bool((steps > 0).all() or (steps < 0).all())
 
 
 def _logged(rows: pd.DataFrame, codes: NDArray[np.intp]) -> bool:
