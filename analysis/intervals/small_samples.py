@@ -65,4 +65,4 @@ def _satterthwaite(weights: Array, shares: Array) -> Array:
     for c in range(weights.shape[2]):
         matrix = np.diag(own[:, c]) - a[:, :, c] @ a[:, :, c].T
         dofs.append(np.trace(matrix) ** 2 / max(float((matrix**2).sum()), 1e-300))
-    return np.maximum(np.array(dofs), 1e-3)
+    return np.array([max(dof, 1e-3) for dof in dofs], dtype=float)
