@@ -13,6 +13,7 @@ import typer
 
 from isoflop.analysis.arguments import ARGUMENTS
 from isoflop.errors import UserError
+from isoflop.wording import cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +104,13 @@ def table(
     return best_of_cells(selected, names(tune), names(by)) if tune else selected
 
 
+def grouped(runs: "pd.DataFrame", by: str) -> "pd.DataFrame":
+    """The runs of `judge` and `report`, their families being the groups of --by where it is given."""
+    from isoflop.analysis.tables.rows import as_families
+
+    return as_families(runs, names(by)) if by else runs
+
+
 def points(path: Path, columns: str, target: str) -> "pd.DataFrame":
     """A table of points to predict at, under our names; the target may be missing."""
     from isoflop.analysis.tables.read import read_runs
@@ -184,5 +192,5 @@ def number(text: str, option: str, example: str) -> float:
     except ValueError:
         value = float("nan")
     if not abs(value) < float("inf"):
-        raise UserError(f"{option!r} holds no number where one is needed; write {example}")
+        raise UserError(f"{cell(option)} holds no number where one is needed; write {example}")
     return value

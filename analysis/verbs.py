@@ -17,8 +17,9 @@ import typer
 
 from isoflop import files
 from isoflop.analysis import options as o
-from isoflop.errors import FitError, UserError
+from isoflop.errors import CellError, FitError, UserError
 from isoflop.exits import run
+from isoflop.wording import printable, spreadsheet
 
 app = typer.Typer(
     add_completion=False,
@@ -105,9 +106,9 @@ def fit_command(
         about = {"law": fits[0].law.name, "loss": fits[0].loss, "delta": fits[0].delta, "shared": o.names(share)}
         _emit(about | {"fits": [fit.to_json() for fit in fits]})
     else:
-        typer.echo("\n\n".join(str(fit) for fit in fits))
+        _print("\n\n".join(str(fit) for fit in fits))
     if all(fit.objective is None for fit in fits):
-        typer.echo(f"isoflop: no group could be fitted: {fits[0].reason}", err=True)
+        _print(f"isoflop: no group could be fitted: {fits[0].reason}", err=True)
         raise typer.Exit(1)
 
 
@@ -125,7 +126,7 @@ def _specification(
         _emit({"law": law, "specifications": [{"by": label, "choices": to_json(rows)} for label, rows in curves]})
     else:
         texts = ["".join(f"{k}={v}  " for k, v in label.items()) + as_text(rows, law) for label, rows in curves]
-        typer.echo("\n\n".join(texts))
+        _print("\n\n".join(texts))
 
 
 def _each_group(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) -> None:
@@ -135,11 +136,13 @@ def _each_group(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) 
 
     if not by:
         result = work(table)
-        return _emit(result.to_json()) if as_json else typer.echo(str(result))
+        return _emit(result.to_json()) if as_json else _print(str(result))
     results, refused = [], []
     for label, rows in groups(table, o.names(by)):
         try:
             results.append((label, work(rows)))
+        except CellError:  # a bad cell is bad input whichever group it is in
+            raise
         except FitError as error:
             refused.append((label, str(error)))
     reasons = {reason for _, reason in refused}
@@ -150,9 +153,9 @@ def _each_group(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) 
         _emit({"groups": documents, "refused": [{"by": label, "reason": reason} for label, reason in refused]})
     else:
         name = "  ".join
-        typer.echo("\n\n".join(f"{name(f'{k}={v}' for k, v in label.items())}\n{text}" for label, text in results))
+        _print("\n\n".join(f"{name(f'{k}={v}' for k, v in label.items())}\n{text}" for label, text in results))
     for label, reason in refused:
-        typer.echo(f"isoflop: {', '.join(f'{k}={v}' for k, v in label.items())}: {reason}", err=True)
+        _print(f"isoflop: {', '.join(f'{k}={v}' for k, v in label.items())}: {reason}", err=True)
     if not results:
         raise typer.Exit(1)
 
@@ -206,10 +209,10 @@ def predict_command(
         rows = [to_json(fit, prediction) for fit, prediction in predictions]
         _emit({"law": fits[0].law.name, "level": level, "predictions": rows})
     else:
-        typer.echo("\n\n".join(as_text(fit, prediction, level) for fit, prediction in predictions))
+        _print("\n\n".join(as_text(fit, prediction, level) for fit, prediction in predictions))
     for fit in fits:
         if fit.objective is None:
-            typer.echo(f"isoflop: not fitted {fit.by or ''}: {fit.reason}", err=True)
+            _print(f"isoflop: not fitted {fit.by or ''}: {fit.reason}", err=True)
     if not predictions:
         raise typer.Exit(1)
 
@@ -221,13 +224,13 @@ def _predict_points(fits: Any, points: Any, by: list[str], level: float, out: Pa
     table = predict_points(fits, points, by, level)
     result = score(table, fits[0].law.target, level)
     if out is not None:
-        files.write_text(out, table.to_csv(index=False))
+        files.write_text(out, table.map(spreadsheet).rename(columns=spreadsheet).to_csv(index=False))
     if as_json:
         rows = table.to_dict("records")
         _emit({"law": fits[0].law.name, "level": level, "predictions": rows, "score": result and vars(result)})
     else:
-        typer.echo(f"{out}: {len(table)} rows" if out else table.to_string(index=False))
-        typer.echo(str(result) if result else f"no row has {fits[0].law.target} to compare with", err=out is None)
+        _print(f"{out}: {len(table)} rows" if out else table.to_string(index=False))
+        _print(str(result) if result else f"no row has {fits[0].law.target} to compare with", err=out is None)
     if table["value"].isna().all():
         raise typer.Exit(1)
 
@@ -303,6 +306,9 @@ def frontier_command(
 def judge_command(
     runs: o.Runs,
     claims: o.Claims = None,
+    by: o.By = "",
+    where: o.Where = "",
+    columns: o.Columns = "",
     tune: o.Tune = "",
     as_json: o.Json = False,
     quantities: o.Quantities = False,
@@ -313,28 +319,45 @@ def judge_command(
 
     `isoflop judge runs.csv --claims my_claims/ --json` - your own yaml files, for a script
 
+    `isoflop judge theirs.csv --columns N=params,D=tokens,L=loss --by arch` - groups in the place of families
+
     `isoflop judge --quantities` - what a claim can be about
     """
     from isoflop.analysis.claims.judge import judge
 
-    verdicts = judge(o.table(runs, tune=tune), claims)
+    verdicts = judge(o.grouped(o.table(runs, columns, where, tune=tune, by=by), by), claims)
     if as_json:
         _emit([v.to_json() for v in verdicts])
     else:
         from isoflop.analysis.report.sentences import verdict_table
 
-        typer.echo(verdict_table(verdicts))
+        _print(verdict_table(verdicts))
 
 
 @app.command("report")
-def report_command(runs: o.Runs, out: o.Out = Path("report"), claims: o.Claims = None, tune: o.Tune = "") -> None:
+def report_command(
+    runs: o.Runs,
+    out: o.Out = Path("report"),
+    claims: o.Claims = None,
+    by: o.By = "",
+    where: o.Where = "",
+    columns: o.Columns = "",
+    tune: o.Tune = "",
+) -> None:
     """Write a report: the verdicts, the figures (also SVG, PNG, CSV), the laws and every run, in one page.
 
     `isoflop report runs.csv -o report/` - then open report/index.html, with or without a network
+
+    `isoflop report theirs.csv --columns N=params,D=tokens,L=loss --by arch` - groups in the place of families
     """
     from isoflop.analysis.report.report import write_report
 
-    typer.echo(f"wrote {write_report(o.table(runs, tune=tune), out, claims)}")
+    _print(f"wrote {write_report(o.grouped(o.table(runs, columns, where, tune=tune, by=by), by), out, claims)}")
+
+
+def _print(text: str, *, err: bool = False) -> None:
+    """Print text, control characters of a table written out: a terminal would obey them."""
+    typer.echo(printable(text), err=err)
 
 
 def _emit(document: Any) -> None:

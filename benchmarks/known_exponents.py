@@ -1,6 +1,6 @@
 """Exponents that theory gives, beside those that the laboratory finds: its calibration.
 
-Runs that a learner of ours can make go the whole way: data, training, records, fit (`ladder=calibration`). The others
+Runs that a learner of ours can make go the whole way: data, training, records, fit (`study=calibration`). The others
 go from a generator, or the closed form, to the fit. Every row is kept in --out, and the same command makes only what is
 missing.
 
@@ -263,7 +263,7 @@ def trained(out: Path) -> pd.DataFrame:
     runs, table = out / "trained", out / "trained.csv"
     isoflop = [sys.executable, "-m", "isoflop.cli"]
     if not table.exists():
-        subprocess.run([*isoflop, "train", "ladder=calibration", f"out={runs}"], check=True, stdout=sys.stderr)
+        subprocess.run([*isoflop, "train", "study=calibration", f"out={runs}"], check=True, stdout=sys.stderr)
         subprocess.run([*isoflop, "collect", str(runs), "-o", str(table)], check=True, stdout=sys.stderr)
     return read_runs(table)
 

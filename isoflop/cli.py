@@ -15,7 +15,7 @@ EXAMPLES = """examples:
   isoflop demo
   isoflop train family=lstm family.width=32 data.size=1e6
   isoflop train -m family=mlp,lstm,transformer family.width=16,32 data.size=1e5,1e6 out=runs/first
-  isoflop plan --price 2.5/h -m family=lstm,transformer ladder=isoflop
+  isoflop plan --price 2.5/h -m family=lstm,transformer study=isoflop
   isoflop collect runs/first -o runs.csv
   isoflop fit runs.csv --law chinchilla --by family
   isoflop fit theirs.csv --law chinchilla --columns N=params,D=tokens,L=loss

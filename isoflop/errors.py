@@ -19,5 +19,9 @@ class FitError(UserError):
     """Runs that cannot be fitted: what was given, what is needed, what to do."""
 
 
+class CellError(FitError):
+    """A cell that no verb can use: the same whichever group or law was asked for."""
+
+
 class TooFewRowsError(FitError):
     """Fewer rows than parameters: no fit of this group, though others may have one."""

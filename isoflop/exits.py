@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from isoflop.errors import BusyError, UserError
+from isoflop.wording import printable
 
 if TYPE_CHECKING:
     import typer
@@ -81,7 +82,7 @@ def run(app: "typer.Typer", arguments: list[str] | None = None) -> int:
 
 def report(code: int, sentence: str) -> int:
     """Print a sentence on stderr and pass the code on."""
-    print(f"isoflop: {sentence}", file=sys.stderr)
+    print(f"isoflop: {printable(sentence).replace(chr(10), ' ')}", file=sys.stderr)
     return code
 
 

@@ -1,4 +1,4 @@
-"""Extensions: a user's own families, data, recipes, laws, quantities, figures, claims and ladders (no torch, no Hydra).
+"""Extensions: a user's own families, data, recipes, laws, quantities, figures, claims and studies (no torch, no Hydra).
 
 An extension is a folder or an installed package. Its `conf/` (or itself, where it has none) joins Hydra's search path,
 so that `conf/family/NAME.yaml` is a choice of `family=` like ours; its modules `laws`, `quantities` and `figures` are
@@ -203,9 +203,7 @@ def _refuse_twins(extensions: list[Extension]) -> None:
         if (other := names.setdefault(extension.name, extension.root)) != extension.root:
             raise UserError(f"two extensions are called {extension.name}: {other} and {extension.root}; rename one")
     seen: dict[Path, Path] = {}
-    # ladders of ours lie beside the sweeps that they are
-    ours = [Extension("isoflop", conf, conf, folder=False) for conf in (CONF, CONF.parent / "sweeps")]
-    for extension in (*ours, *extensions):
+    for extension in (Extension("isoflop", CONF, CONF, folder=False), *extensions):
         for path in extension.yamls():
             choice = path.relative_to(extension.conf)
             if choice.parts[0] != "claims" and (other := seen.setdefault(choice, path)) != path:

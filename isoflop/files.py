@@ -6,6 +6,9 @@ read_json(Path("costs.json"))           # None where it is missing or torn
 finite({"value": float("nan")})         # {'value': None}: what does not exist is null, never NaN
 """
 
+import contextlib
+import errno
+import hashlib
 import json
 import math
 import os
@@ -13,21 +16,50 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+# what a file system says that cannot flush a folder, or a user who may not open it
+NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a draft to write; if all goes well it is flushed to disk and takes the place of path, else it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Give a draft to write; if all goes well it takes the place of path, on disk too, else it is removed."""
+    make_folder(path.parent)
     draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")  # unlike that of any other writer
     try:
         yield draft
         with draft.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(draft, path)
+        flush_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, on disk too."""
+    new = [one for one in (path, *path.parents) if not one.is_dir()]
+    path.mkdir(parents=True, exist_ok=True)
+    for one in new:
+        flush_folder(one.parent)
+
+
+def flush_folder(path: Path) -> None:
+    """Flush to disk which files a folder holds (fsync(2): flushing a file does not flush its name)."""
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno not in NO_FLUSH:
+            raise
+        return
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in NO_FLUSH:
+            raise
+    finally:
+        os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -43,10 +75,50 @@ def write_json(path: Path, data: Any, indent: int | None = None) -> None:
 
 def read_json(path: Path) -> Any:
     """The plain data of a JSON file; None where there is no such file or it is not whole."""
+    with contextlib.suppress(OSError, ValueError):
+        return parse_json(path.read_bytes())
+    return None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Plain data of a JSON document; ValueError for what RFC 8259 has not: NaN, a key twice, numbers beyond floats.
+
+    So it is where lists lie too deep in one another.
+    """
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
+        return json.loads(
+            text, parse_constant=_no_number, parse_float=_float, parse_int=_int, object_pairs_hook=_object
+        )
+    except RecursionError:
+        raise ValueError("lists or objects lie too deep in one another") from None
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of plain data: of its values, the order of keys and the way of writing aside."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
+
+
+def _float(digits: str) -> float:
+    if not math.isfinite(value := float(digits)):
+        raise ValueError(f"{digits[:80]} is beyond the largest float")
+    return value
+
+
+def _int(digits: str) -> int:
+    _float(digits)
+    return int(digits)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)[:80]!r} is there twice")
+    return members
 
 
 def finite(value: Any) -> Any:

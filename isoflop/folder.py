@@ -3,21 +3,23 @@
     folder = RunFolder(Path("runs/0f3a9c2b7d11"))
     folder.read_heartbeat().get("step")
 
-A run's folder holds `frozen.json` from the moment it is planned; `lock` and `heartbeat.json` while a process is at work
-in it; `cancel` where a person asked it to stop; `curve.csv` of its training loss; `checkpoint.ckpt` while it is not
-finished, `trunk.ckpt` after a run of several marks; `log.txt` of what its process printed; `records.json` once it has
-ended; and `spent.json`, what all steps of a run of several marks cost. Each is written whole, by one owner, so that any
-number of processes on a shared file system may read them.
+A run's folder holds `frozen.json` from the moment it is planned; `lock`, `claim.1` and `heartbeat.json` while a process
+is at work in it; `cancel` where a person asked it to stop; `curve.csv` of its training loss; `checkpoint.ckpt` while it
+is not finished, `trunk.ckpt` after a run of several marks; `log.txt` of what its process printed; `records.json` once
+it has ended; `spent.json`, what all steps of a run of several marks cost; and `probes.json`, the profiles that probes
+measured. Each is written whole, by one owner, so that any number of processes on a shared file system may read them.
 """
 
 import contextlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from isoflop import files
+from isoflop.checks import is_number
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class RunFolder:
 
     CONFIG: ClassVar[str] = "frozen.json"
     RECORDS: ClassVar[str] = "records.json"
+    DIGEST: ClassVar[str] = "sha256"
+    CLAIM: ClassVar[re.Pattern[str]] = re.compile(r"claim\.([1-9][0-9]{0,8})")
+    # what a point of a profile is
+    PROBES: ClassVar[tuple[str, ...]] = ("D", "probe", "quantity", "axis", "index", "value", "se")
 
     @property
     def run_id(self) -> str:
@@ -48,6 +54,16 @@ class RunFolder:
     def lock(self) -> Path:
         """Locked by the process that is at work."""
         return self.path / "lock"
+
+    def claim(self, number: int) -> Path:
+        """Who may work here, the one of the highest number (scaling/process/claim.py)."""
+        return self.path / f"claim.{number}"
+
+    def claims(self) -> list[int]:
+        """The numbers of the claims that there are, ascending."""
+        with os.scandir(self.path) as inside:
+            names = [self.CLAIM.fullmatch(one.name) for one in inside]
+        return sorted(int(name[1]) for name in names if name)
 
     @property
     def heartbeat(self) -> Path:
@@ -80,6 +96,11 @@ class RunFolder:
         return self.path / "spent.json"
 
     @property
+    def probes(self) -> Path:
+        """The profiles that probes measured."""
+        return self.path / "probes.json"
+
+    @property
     def log(self) -> Path:
         """What the run's process printed."""
         return self.path / "log.txt"
@@ -92,27 +113,40 @@ class RunFolder:
     def read_config(self) -> dict[str, Any] | None:
         """The frozen config as plain data; None where it is not whole. FileNotFoundError where there is none."""
         try:
-            data = json.loads(self.config.read_bytes())
+            data = files.parse_json(self.config.read_bytes())
         except ValueError:
             return None
-        return data if isinstance(data, dict) else None
+        if not isinstance(data, dict):
+            return None
+        digest = data.pop(self.DIGEST, None)  # earlier versions wrote none
+        return data if digest in (None, files.digest(data)) else None
 
     def write_config(self, data: dict[str, Any]) -> None:
-        """Write the frozen config; an earlier wish for the run to stop is void."""
-        files.write_text(self.config, json.dumps(data, indent=1) + "\n")
+        """Write the frozen config with a digest of its values; an earlier wish for the run to stop is void."""
+        values = json.loads(json.dumps(data, allow_nan=False))  # keys as they will be read
+        text = json.dumps({self.DIGEST: files.digest(values)} | values, indent=1)
+        files.write_text(self.config, text + "\n")
         self.cancel.unlink(missing_ok=True)
 
     def read_heartbeat(self) -> dict[str, Any]:
-        """step, steps, host, pid, beat, every_s, time of the last beat; empty where there is none."""
+        """step, steps, host, pid, beat, every_s, time of the last beat; empty where there is none or it is no beat."""
         beat = files.read_json(self.heartbeat)
-        return beat if isinstance(beat, dict) else {}
+        return beat if isinstance(beat, dict) and _is_beat(beat) else {}
 
     def write_heartbeat(self, beat: dict[str, Any]) -> None:
-        """Replace the heartbeat; not flushed to disk, and a full disk must not end a run that needs no room."""
+        """Replace the heartbeat; not flushed to disk, and a full disk must not end a run that needs no room.
+
+        Where it cannot be written, the time of the last one is made that of now, which takes no room.
+        """
         draft = self.path / f".{self.heartbeat.name}.{beat['host']}.{beat['pid']}"
-        with contextlib.suppress(OSError):
+        try:
             draft.write_text(json.dumps(beat))
             os.replace(draft, self.heartbeat)
+        except OSError:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                os.utime(self.heartbeat)
 
     def read_spent(self) -> dict[str, Any]:
         """What a run of several marks has spent so far; empty where it has not ended yet."""
@@ -123,15 +157,28 @@ class RunFolder:
         """Write what a run of several marks has spent."""
         files.write_json(self.spent, spent)
 
+    def read_probes(self) -> list[tuple[Any, ...]]:
+        """The points of the profiles that probes measured (PROBES); none where there are none, or not whole."""
+        points = files.read_json(self.probes)
+        sound = isinstance(points, list) and all(isinstance(p, list) and len(p) == len(self.PROBES) for p in points)
+        return [tuple(point) for point in points] if sound else []
+
+    def write_probes(self, points: list[tuple[Any, ...]]) -> None:
+        """Write the points of profiles, in place of earlier ones at the same D of the same probe."""
+        new = {point[:2] for point in points}
+        earlier = [point for point in self.read_probes() if point[:2] not in new]
+        files.write_json(self.probes, files.finite([list(point) for point in earlier + points]))
+
     def append_log(self, text: str) -> None:
         """Append to the log; a disk that is full must not hide what is being logged."""
         with contextlib.suppress(OSError), self.log.open("a") as file:
             file.write(text)
 
     def remove_drafts(self) -> None:
-        """Remove what a killed process was about to write."""
-        for draft in self.path.glob(f".{self.checkpoint.name}.*"):
-            draft.unlink(missing_ok=True)
+        """Remove what a killed process was about to write; for who holds the folder alone."""
+        for path in (self.checkpoint, self.trunk, self.records, self.spent, self.curve, self.heartbeat):
+            for draft in self.path.glob(f".{path.name}.*"):
+                draft.unlink(missing_ok=True)
 
     def remove_unstarted(self) -> None:
         """Remove what freezing left of a run that cannot be made at all; one that has a record is left alone."""
@@ -140,3 +187,9 @@ class RunFolder:
                 path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()
+
+
+def _is_beat(beat: dict[str, Any]) -> bool:
+    """Whether these are the members of a heartbeat."""
+    numbers = all(is_number(beat.get(name)) and beat[name] >= 0 for name in ("step", "steps", "pid", "beat", "time"))
+    return numbers and isinstance(beat.get("host"), str) and is_number(beat.get("every_s")) and beat["every_s"] > 0

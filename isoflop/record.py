@@ -4,11 +4,16 @@ A run writes its rows to its folder (folder.py), all at once or not at all; `iso
 folders into runs.csv. Knobs are further columns named as the override that sets them (`family.n_heads`,
 `recipe.warmup`).
 
+A record carries a digest (SHA-256) of its own bytes, so that a damaged one is noticed wherever it is damaged; types,
+ranges and identities (record_checks.py) are checked when it is written and when it is read.
+
     write(folder, [row(run_id="a1b2", status="ok", N=1e5, D=1e6, L=1.9)])
     read(folder)[0]["L"]
 """
 
+import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +22,7 @@ from typing import Any, NamedTuple
 from isoflop import files
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
+from isoflop.record_checks import Checker, Kind, Range, disagreement
 
 Row = dict[str, Any]
 
@@ -57,36 +63,45 @@ class Column(NamedTuple):
     meaning: str
     unit: str = ""  # LOSS: that of the task's loss, which the column loss_unit names
     note: str = ""  # what else there is to know, after a colon or semicolon
-    text: bool = False  # words and not a number
+    range: Range = Range(Kind.NUMBER, least=0)  # what a cell may be, where it is not null
+
+    @property
+    def text(self) -> bool:
+        """Whether it holds words and not numbers."""
+        return self.range.kind in (Kind.TEXT, Kind.FLAG)
 
     def __str__(self) -> str:
         return f"{self.meaning}{f' [{self.unit}]' if self.unit else ''}{self.note}"
 
 
+TEXT, FLAG = Range(Kind.TEXT), Range(Kind.FLAG)
+COUNT, SIZE = Range(Kind.COUNT, least=0), Range(Kind.COUNT, least=1)
+POSITIVE = Range(Kind.NUMBER, above=0)
+
 # the order is the order of the columns in runs.csv
 COLUMNS: dict[str, Column] = {
-    "run_id": Column("hash of what determines the result", text=True),
-    "sweep": Column("name of the planned set this run belongs to", text=True),
-    "mark": Column("position along the run at which the row was measured, 1 the first"),
-    "seed": Column("seed of initialisation and data order"),
-    "status": Column("one of " + " | ".join(STATUSES), text=True),
-    "reason": Column("why a run that is not ok ended", text=True),
-    "family": Column("name of the family's yaml", text=True),
-    "width": Column("the family's width dial"),
-    "depth": Column("the family's depth dial"),
-    "data": Column("name of the data's yaml", text=True),
-    "seq_len": Column("positions per example"),
-    "batch": Column("examples per optimiser step"),
-    "lr": Column("peak learning rate"),
-    "rung": Column("place in the ladder, the same for every family and seed compared"),
-    "N": Column("parameters that multiply", note=": body + readout"),
-    "n_body": Column("parameters of the body"),
-    "n_embed": Column("parameters of embedding tables"),
-    "n_readout": Column("parameters of the readout"),
-    "n_total": Column("all parameters"),
-    "n_active": Column("parameters used per target"),
-    "D": Column("training targets seen"),
-    "D_unique": Column("distinct training targets seen"),
+    "run_id": Column("hash of what determines the result", range=TEXT),
+    "sweep": Column("name of the planned set this run belongs to", range=TEXT),
+    "mark": Column("position along the run at which the row was measured, 1 the first", range=SIZE),
+    "seed": Column("seed of initialisation and data order", range=COUNT),
+    "status": Column("one of " + " | ".join(STATUSES), range=TEXT),
+    "reason": Column("why a run that is not ok ended", range=TEXT),
+    "family": Column("name of the family's yaml", range=TEXT),
+    "width": Column("the family's width dial", range=POSITIVE),
+    "depth": Column("the family's depth dial", range=POSITIVE),
+    "data": Column("name of the data's yaml", range=TEXT),
+    "seq_len": Column("positions per example", range=SIZE),
+    "batch": Column("examples per optimiser step", range=SIZE),
+    "lr": Column("peak learning rate", range=POSITIVE),
+    "rung": Column("place in the ladder, the same for every family and seed compared", range=TEXT),
+    "N": Column("parameters that multiply", note=": body + readout", range=SIZE),
+    "n_body": Column("parameters of the body", range=COUNT),
+    "n_embed": Column("parameters of embedding tables", range=COUNT),
+    "n_readout": Column("parameters of the readout", range=COUNT),
+    "n_total": Column("all parameters", range=SIZE),
+    "n_active": Column("parameters used per target", range=COUNT),
+    "D": Column("training targets seen", range=COUNT),
+    "D_unique": Column("distinct training targets seen", range=COUNT),
     "epochs": Column("passes over the distinct targets"),
     "flops_per_target": Column("training FLOPs per target, counted (multiply-add = 2)"),
     "C": Column("training compute", "FLOPs", note=": flops_per_target * D"),
@@ -97,18 +112,26 @@ COLUMNS: dict[str, Column] = {
     "L_train": Column("training loss, mean over the last twentieth of the steps", LOSS),
     "L_bpb": Column("held-out loss", "bits per byte", note="; empty where targets are not bytes"),
     "floor": Column("irreducible loss where it is known", LOSS),
-    "loss_unit": Column("unit of L, L_se, L_train and floor", note="; nats per target where empty", text=True),
+    "loss_unit": Column("unit of L, L_se, L_train and floor", note="; nats per target where empty", range=TEXT),
     "wall_s": Column("time of training and evaluation", "s"),
     "targets_per_s": Column("training throughput", "targets/s"),
     "mfu": Column("model FLOPs utilisation of the device's dense peak", note="; empty where the peak is unknown"),
-    "peak_memory": Column("largest memory held", "bytes"),
-    "device": Column("what it ran on", text=True),
-    "torch": Column("torch version", text=True),
-    "git": Column("commit of the code", text=True),
-    "dirty": Column("whether the code had uncommitted changes", text=True),
-    "sources": Column("hash of the sources that the result follows from", text=True),
-    "run_id_rule": Column("version of the rule that run_id was made by"),
+    "peak_memory": Column("largest memory held", "bytes", range=COUNT),
+    "device": Column("what it ran on", range=TEXT),
+    "torch": Column("torch version", range=TEXT),
+    "git": Column("commit of the code", range=TEXT),
+    "dirty": Column("whether the code had uncommitted changes", range=FLAG),
+    "sources": Column("hash of the sources that the result follows from", range=TEXT),
+    "run_id_rule": Column("version of the rule that run_id was made by", range=SIZE),
 }
+
+
+CHECKER = Checker({name: column.range for name, column in COLUMNS.items()})
+# what a run is called, and its folder
+RUN_ID = re.compile("[0-9a-f]{12}")
+# how a record begins; its digest is that of all bytes that follow
+DIGEST = RunFolder.DIGEST
+HEAD = re.compile(rb'\[\n \{\n  "' + DIGEST.encode() + rb'": "([0-9a-f]{64})",\n  ')
 
 
 def unit(name: str, loss_unit: str = NATS) -> str:
@@ -148,8 +171,16 @@ def order(names: Iterable[str]) -> list[str]:
 
 
 def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows of one run, atomically; the file's presence is what makes a run finished."""
-    files.write_json(RunFolder(folder).records, list(rows), indent=1)
+    """Write the rows of one run, atomically; the file's presence is what makes a run finished.
+
+    ValueError where they are not rows of a record; nothing is written then.
+    """
+    text = json.dumps(list(rows), indent=1, allow_nan=False) + "\n"
+    if problem := _problem(json.loads(text)):
+        raise ValueError(f"not the rows of a record: {problem}")
+    body = text[text.index('"') :]
+    head = f'[\n {{\n  "{DIGEST}": "{hashlib.sha256(body.encode()).hexdigest()}",\n  '
+    files.write_text(RunFolder(folder).records, head + body)
 
 
 def has_result(row: Mapping[str, Any]) -> bool:
@@ -165,21 +196,49 @@ def finished(folder: Path) -> bool:
         return False
 
 
-def whole(row: Mapping[str, Any]) -> bool:
-    """Whether a row has a status and says which run it is of."""
-    return row.get("status") in STATUSES and row.keys() >= IDENTITY
-
-
 def read(folder: Path) -> list[Row]:
-    """Read the rows of one run; FileNotFoundError where there are none, UserError where the file is not whole."""
+    """Read the rows of one run; FileNotFoundError where there are none, UserError where the file is damaged.
+
+    A record of a version that wrote no digest is read too, and checked by what it says.
+    """
     path = RunFolder(folder).records
     try:
-        rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        rows = _rows(path.read_bytes())
+        problem = _problem(rows, folder)
+    except ValueError as error:
+        problem = str(error)
+    if problem:
         raise UserError(
-            f"{path} is not a whole record ({error}); delete it and give the command that made it again"
-        ) from None
-    sound = isinstance(rows, list) and rows and all(isinstance(r, dict) and whole(r) for r in rows)
-    if not sound:
-        raise UserError(f"{path} is not a list of rows with a status ({', '.join(STATUSES)}); delete it and run again")
+            f"{path} is not a whole record ({problem}); delete it, or rerun the command that made it, to make it again"
+        )
     return rows
+
+
+def _rows(content: bytes) -> list[Row]:
+    """The rows in a record's file; ValueError where its bytes are not those that were written."""
+    if head := HEAD.match(content):
+        if hashlib.sha256(content[head.end() :]).hexdigest() != head[1].decode():
+            raise ValueError("its digest is another")
+        rows: list[Row] = json.loads(content)
+        del rows[0][DIGEST]
+        return rows
+    rows = files.parse_json(content)
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("it is not a list of rows")
+    return rows
+
+
+def _problem(rows: list[Row], folder: Path | None = None) -> str | None:
+    """What is wrong with the rows of a run, and with where they lie; None where nothing is."""
+    for row in rows:
+        if row.get("status") not in STATUSES:
+            return f"a row has no status ({', '.join(STATUSES)})"
+        if lacking := IDENTITY - row.keys():
+            return f"a row has no {min(lacking)}"
+        if problem := CHECKER.problem(row):
+            return problem
+        if row["status"] == RunStatus.OK and row["L"] is None:
+            return "a row is ok and has no L"
+    if folder and RUN_ID.fullmatch(folder.name) and rows[0]["run_id"] != folder.name:
+        return f"it is of another run, {str(rows[0]['run_id'])[:80]}"
+    return disagreement(rows)

@@ -3,6 +3,10 @@
 # verb -> (module whose main(arguments) returns an exit code, what the verb does)
 VERBS = {
     "demo": ("isoflop.sweeps.verbs", "a small real study, end to end, on the embedded data, with a report"),
+    "study": (
+        "isoflop.sweeps.verbs",
+        "answer a question by name: train, collect, judge, report; lists them without one",
+    ),
     "train": ("isoflop.scaling.app", "train one run, or with -m a sweep; rerun the command to resume it"),
     "plan": ("isoflop.sweeps.verbs", "what a sweep would run, take and cost, and what its laws could resolve"),
     "status": ("isoflop.sweeps.verbs", "how the runs of a folder stand: running, failed, time left, lowest losses"),

@@ -3,19 +3,29 @@
 number(2e10)          # '2·10¹⁰', in prose
 short(25000.0)        # '2.5e4', as the command line takes it
 clock(75)             # '1 min 15 s'
+printable("\x1b[2J")   # '\\x1b[2J': text of a table, which a terminal must not obey
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 WIDE = 1000  # characters of a line: a terminal breaks a long one, where rich would cut its numbers short
+MOST_SHOWN = 80  # characters of a cell that an error quotes
+MOST_NAMED = 60  # characters of a name in a page or a figure
+# control characters but tab and newline, lone surrogates, marks that turn the direction of text or end a line
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+# what a spreadsheet takes for the beginning of a formula (OWASP, CSV injection)
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float) -> str:
-    """A number with the fewest signs: 10¹⁰, 2·10¹⁰, 2.5, 0.031."""
+    """A number with the fewest signs: 10¹⁰, 2·10¹⁰, 2000, 2.5, 0.031."""
     if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.3g}"
+        return f"{float(f'{value:.3g}'):g}"
     mantissa, exponent = f"{value:.1e}".split("e")
     power = "10" + str(int(exponent)).translate(SUPERSCRIPT)
     mantissa = mantissa.removesuffix(".0")
@@ -28,6 +38,60 @@ def count(value: float) -> str:
         if value >= unit:
             return f"{value / unit:.3g}{name}"
     return f"{value:.3g}"
+
+
+def printable(text: str) -> str:
+    """Text that a terminal, a page or a figure only shows: control characters are written out."""
+    return UNPRINTABLE.sub(lambda found: _written_out(found[0]), text)
+
+
+def _written_out(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def cut(text: str, most: int) -> str:
+    """Text of at most `most` characters, its end replaced by an ellipsis where it is longer."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def cell(value: object) -> str:
+    """The content of a cell in an error: text in quotes, control characters written out, no more than MOST_SHOWN."""
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        try:
+            return f"{value:g}"
+        except OverflowError:
+            return f"a number of {int(value).bit_length() * 0.30103:.0f} digits"
+    text = str(value[: 2 * MOST_SHOWN] if isinstance(value, str) else value)
+    text = cut(printable(text).replace("\n", "\\n").replace("\t", "\\t"), MOST_SHOWN)
+    return f"'{text}'" if isinstance(value, str) else text
+
+
+def distinct_names(names: Iterable[str], most: int = MOST_NAMED) -> dict[str, str]:
+    """Each name as a page or a figure can bear it: printable, on one line, cut, and still unlike the others."""
+    short: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        if name in short:
+            continue
+        text = cut(" ".join(printable(name[: 4 * most]).split()) or "(blank)", most)
+        count = 2
+        while text in taken:  # two that begin alike
+            text, count = f"{cut(text.split(' #')[0], most - 8)} #{count}", count + 1
+        taken.add(text)
+        short[name] = text
+    return short
+
+
+def spreadsheet(value: object) -> object:
+    """A cell as a spreadsheet shows and does not run it: text that begins like a formula gets a quote before it."""
+    if not isinstance(value, str) or not value.startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:

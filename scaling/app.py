@@ -170,7 +170,7 @@ app = hydra.main(config_path="pkg://isoflop.conf", config_name="train", version_
 def main(arguments: list[str]) -> int:
     """Run the Hydra app and return its exit code: 0 done, 1 a run failed, 2 bad usage or input, in one sentence."""
     try:
-        arguments = extensions.take(arguments)
+        arguments = limits.renamed(extensions.take(arguments))
     except UserError as error:
         return report(*translate(error))
     if {"-h", "--help"} & {*arguments}:
@@ -192,9 +192,9 @@ def main(arguments: list[str]) -> int:
 
 
 def modes(arguments: list[str]) -> list[str]:
-    """The command line as Hydra takes it: -m for a ladder too; none where the config is only shown."""
+    """The command line as Hydra takes it: -m for a study too; none where the config is only shown."""
     shows = any(a.partition("=")[0] in ("--cfg", "-c", "--info", "-i", "--hydra-help") for a in arguments)
-    several = {"-m", "--multirun"} & {*arguments} or any(a.lstrip("+").startswith("ladder=") for a in arguments)
+    several = {"-m", "--multirun"} & {*arguments} or any(a.lstrip("+").startswith("study=") for a in arguments)
     # a grid is composed by the sweeper; what is only shown is composed as a single run
     rest = [a for a in arguments if a not in ("-m", "--multirun")]
     return [*(["-m"] if several and not shows else []), *rest]

@@ -5,6 +5,7 @@ run.cost.N, run.marks[-1].D, run.C_spent
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
@@ -17,6 +18,8 @@ from isoflop.scaling.config.frozen import FrozenConfig, Knobs
 from isoflop.scaling.cost import Cost, count
 from isoflop.scaling.data.base import Data
 from isoflop.scaling.families.base import Family
+from isoflop.scaling.probes import base as probing
+from isoflop.scaling.probes.base import Probe
 from isoflop.scaling.recipe import rules
 from isoflop.scaling.recipe.budget import steps, targets
 from isoflop.scaling.recipe.optimizers import AdamW
@@ -57,6 +60,7 @@ class Assembled:
     cost: Cost
     marks: tuple[Mark, ...]
     several: bool
+    probes: Mapping[str, Probe]
 
     @property
     def steps_made(self) -> int:
@@ -109,13 +113,26 @@ class Assembled:
 def build(config: FrozenConfig, group: str, knobs: Knobs | None = None) -> Any:
     """Build one choice of the config by its class and these knobs; UserError where they do not fit."""
     name, target = config.names.of(group), config.target(group)
+    return _built(group, name, target, config.knobs(group) if knobs is None else knobs)
+
+
+def build_probes(config: FrozenConfig) -> dict[str, Probe]:
+    """The probes that a config asks for, by name."""
+    found = {}
+    for name, knobs in config.probe.items():
+        target = choices.target("probe", name, config.extensions)
+        found[name] = cast(Probe, _built("probe", name, target, knobs))
+    return found
+
+
+def _built(group: str, name: str, target: str, knobs: Knobs) -> Any:
     choices.importable()
     try:
         built_from = get_class(target)
     except (ImportError, ValueError) as error:
         raise UserError(f"{group}={name}: its _target_, {target}, is not a class ({error})") from None
     try:
-        return built_from(**(config.knobs(group) if knobs is None else knobs))
+        return built_from(**knobs)
     except TypeError as error:
         raise UserError(f"{group}={name} does not fit {target}: {error}") from None
 
@@ -128,6 +145,11 @@ def assemble(config: FrozenConfig) -> Assembled:
     task = data.task
     check(config.names.family, family.learns, config.names.data, task)
     family.refuse(task)
+    probes = build_probes(config)
+    for probe, built in probes.items():
+        probing.check(probe, built, config.names.data, task)
+    if probes and config.trainer.strategy == "fsdp":
+        raise UserError("probe= measures a whole model, and trainer.strategy=fsdp shards it; give ddp, or no probe")
     cost = count(family, task)
     name, several = config.budget.name, config.budget.several
     wanted = {value: targets(name, value, cost, data.unique) for value in config.budget.values}
@@ -153,7 +175,7 @@ def assemble(config: FrozenConfig) -> Assembled:
         if one.steps == other.steps:
             both = f"{one.value:g} and {other.value:g}"
             raise UserError(f"budget.{name}={both} are both {one.steps} steps of {step_targets} targets; leave one out")
-    return Assembled(data, family, recipe, task, cost, tuple(marks), several)
+    return Assembled(data, family, recipe, task, cost, tuple(marks), several, probes)
 
 
 def refuse_marks(knobs: Knobs, recipe: AdamW) -> None:

@@ -17,6 +17,8 @@ what is trained
   recipe=NAME        how it is trained: {recipe}
   seed=0             of the initialisation and the order of the data; several seeds show how much is noise
 
+  probe=[positions]  what is measured beside the loss, at every mark: {probe}
+
 how long: give one of these; without any, a run is one epoch
   budget.D=1e6       training targets, for text its bytes
   budget.C=1e12      training FLOPs
@@ -28,21 +30,21 @@ how long: give one of these; without any, a run is one epoch
 
 where it goes
   out=runs           the folder of the run or sweep; a run's own folder there is named by a hash of what determines it
-  rung=...           a run's place in a ladder, the same for every family and seed; a sweep fills it in
+  rung=...           a run's place in a sweep, the same for every family and seed; a sweep fills it in
 
 sweeps
   -m                 every combination of values with a comma between: family=mlp,lstm family.width=16,32
-  ladder=NAME        a ready-made sweep: {ladder}
+  study=NAME         the runs of a study, or a ready-made sweep: {study}
   hydra.launcher.n_jobs=4        runs at a time; hydra.launcher.timeout_s=3600: the longest of a run
   hydra/launcher=slurm           on a cluster: docs/clusters.md
-  isoflop.extensions=[my_lab]    families, data, recipes and ladders of a folder of your own: docs/adding.md
+  isoflop.extensions=[my_lab]    families, data, recipes and studies of a folder of your own: docs/adding.md
 
 examples
   isoflop train family=lstm family.width=32 data.size=1e5           one run, one epoch of 100,000 bytes
   isoflop train family=mlp budget.C=1e11                            one run for a budget of training FLOPs
   isoflop train -m family=mlp,lstm family.width=16,32,64 budget.D=1e6 seed=0,1,2 out=runs/first       18 runs
   isoflop train family=transformer budget.D=[1e5,3e5,1e6]           three marks along one run
-  isoflop train ladder=demo out=runs/demo                           a ready-made ladder
+  isoflop train study=grid family=lstm out=runs/grid                a ready-made sweep
 
 `isoflop train family=lstm --cfg job` shows every key and its value, and runs nothing; `isoflop plan -m ...` says what a
 sweep would take; `isoflop status DIR` shows a folder of runs, `isoflop collect DIR` makes a table of it."""
@@ -50,4 +52,4 @@ sweep would take; `isoflop status DIR` shows a folder of runs, `isoflop collect 
 
 def text() -> str:
     """The help."""
-    return TEXT.format(**{group: ", ".join(names(group)) for group in ("family", "data", "recipe", "ladder")})
+    return TEXT.format(**{group: ", ".join(names(group)) for group in ("family", "data", "recipe", "probe", "study")})

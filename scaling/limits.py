@@ -8,6 +8,7 @@ refuse_size(plan, trainer, available)         # by what estimate.plan says of th
 
 import os
 import platform
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,7 +34,12 @@ OPTIONS = {"-m", "--multirun", "-r", "--run", "--resolve"} | (
     VALUED := {"-c", "--cfg", "-p", "--package", "-i", "--info", "-cd", "--config-dir", "-cn", "--config-name"}
 )
 # groups whose choices are names
-GROUPS = ("family", "data", "recipe", "trainer", "logger", "ladder", "experiment")
+GROUPS = ("family", "data", "recipe", "trainer", "logger", "study", "experiment")
+
+
+def renamed(arguments: Sequence[str]) -> list[str]:
+    """The command line with study=NAME for its older spelling, ladder=NAME."""
+    return [re.sub(r"^(\+?)ladder=", r"\1study=", argument) for argument in arguments]
 
 
 def refuse_words(arguments: Sequence[str]) -> None:

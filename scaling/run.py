@@ -12,13 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from isoflop import record
-from isoflop.errors import UserError
+from isoflop.errors import BusyError, UserError
 from isoflop.exits import Stopped
 from isoflop.folder import RunFolder
 from isoflop.scaling.config import resume
 from isoflop.scaling.config.columns import failure
 from isoflop.scaling.config.frozen import FrozenConfig, thaw
 from isoflop.scaling.loop.attempt import Attempt
+from isoflop.scaling.process.claim import Claim
+from isoflop.scaling.process.heartbeat import Heart
 from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.process.signals import Terminated, terminable
 
@@ -40,42 +42,55 @@ def run_one(folder: Path, bar: bool = False, patience_s: float = 1.0) -> list[re
     process still works in the folder. Stopped: a signal ended it (process/signals.py).
     """
     run = RunFolder(folder)
-    with sole_writer(run, patience_s):
+    with sole_writer(run, patience_s) as claim:
         config = thaw(folder)
         if resume.is_done(folder, config):
             return record.read(folder)
-        finished = record.finished(folder)
-        if not finished:  # what an earlier attempt left says nothing of this one
+        run.remove_drafts()
+        if not record.finished(folder):  # what an earlier attempt left says nothing of this one
             run.records.unlink(missing_ok=True)
         if run.cancelled:
             raise Stopped(143)
         try:
-            resume.refuse_other_code(config)
-            with terminable():
-                return train(config, run, bar)
-        except UserError:
-            raise
+            with terminable(), Heart(run, stands=claim.stands) as heart:
+                return train_or_fail(config, run, claim, heart, bar)
         except Terminated as stop:
             raise Stopped(stop.exit_code) from None
-        except Exception as error:
-            run.append_log(traceback.format_exc())
-            rows = [failure(config, *status_and_reason(error))]
-            if not finished:
-                record.write(folder, rows)
-            return rows
 
 
-def train(config: FrozenConfig, folder: RunFolder, bar: bool) -> list[record.Row]:
-    """Make the marks that are missing and write the record; where memory is short, again with smaller micro-batches."""
+def train_or_fail(config: FrozenConfig, folder: RunFolder, claim: Claim, heart: Heart, bar: bool) -> list[record.Row]:
+    """Train and leave the record; where that fails, a record with the reason."""
+    try:
+        resume.refuse_other_code(config)
+        return train(config, folder, claim, heart, bar)
+    except (UserError, BusyError):
+        raise
+    except Exception as error:
+        folder.append_log(traceback.format_exc())
+        rows = [failure(config, *status_and_reason(error))]
+        claim.refuse_loss()
+        if not record.finished(folder.path):
+            record.write(folder.path, rows)
+        return rows
+
+
+def train(config: FrozenConfig, folder: RunFolder, claim: Claim, heart: Heart, bar: bool) -> list[record.Row]:
+    """Make the marks that are missing and write the record; where memory is short, again with smaller micro-batches.
+
+    The record is on disk before the checkpoint goes: whatever happens in between, one of them is there.
+    """
     values = resume.missing(resume.reusable(folder.path, config), config)
     earlier = record.read(folder.path) if record.finished(folder.path) else []
     while True:
         try:
             with contextlib.ExitStack() as afterwards:
-                rows = Attempt(config, folder, values, bar).train(afterwards)
+                rows = Attempt(config, folder, values, heart, bar).train(afterwards)
+                rows = resume.with_earlier_probes(rows, earlier)
                 rows += resume.other_marks(earlier, config, than=values)
                 rows = [row | {"mark": n} for n, row in enumerate(sorted(rows, key=lambda row: row["D"]), start=1)]
+                claim.refuse_loss()
                 record.write(folder.path, rows)
+                folder.checkpoint.unlink(missing_ok=True)
                 return rows
         except Exception as error:
             smaller = halve_micro_batch(config) if is_out_of_memory(error) else None

@@ -26,7 +26,7 @@ from isoflop.scaling.config.frozen import FrozenConfig, container, resolve, rung
 from isoflop.scaling.limits import refuse_values
 
 # where the runs of a sweep go and how they are made: the same for all of them
-ONE = ("out", "sweep", "ladder", "redo_other_code", "round_up", "trainer", "logger", "names", "rung", "tags")
+ONE = ("out", "sweep", "study", "redo_other_code", "round_up", "trainer", "logger", "names", "rung", "tags")
 
 console = Console(stderr=True)
 

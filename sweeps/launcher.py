@@ -23,11 +23,12 @@ from rich.text import Text
 
 from isoflop import record
 from isoflop.checks import positive, whole_number
-from isoflop.errors import UserError
+from isoflop.errors import BusyError, UserError
 from isoflop.exits import Stopped
 from isoflop.scaling.config.columns import columns, failure
 from isoflop.scaling.config.frozen import Trainer, freeze
 from isoflop.scaling.hardware import threads
+from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.process.signals import Terminated, describe_exit, terminable
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.machine import cores, gpus
@@ -224,12 +225,12 @@ def halve_micro_batch(job: Job, code: int | None) -> None:
 
 
 def account(entry: Entry, code: int | None, late: str | None) -> None:
-    """Leave a row for a run whose process could not, unless a person stopped it."""
-    if not entry.files.records.exists() and not entry.files.cancelled:
-        status = record.RunStatus.TIMEOUT if late else record.RunStatus.FAILED
-        how = describe_exit(code) + (", out of memory perhaps" if code == -signal.SIGKILL else "")
-        reason = late or f"the process ended without a record: {how}; see {entry.files.log}"
-        with contextlib.suppress(OSError, ValueError):
+    """Leave a row for a run whose process could not, unless a person stopped it or another process has it."""
+    status = record.RunStatus.TIMEOUT if late else record.RunStatus.FAILED
+    how = describe_exit(code) + (", out of memory perhaps" if code == -signal.SIGKILL else "")
+    reason = late or f"the process ended without a record: {how}; see {entry.files.log}"
+    with contextlib.suppress(OSError, ValueError, BusyError), sole_writer(entry.files):
+        if not entry.files.records.exists() and not entry.files.cancelled:
             record.write(entry.folder, [failure(entry.config, status, reason)])
 
 

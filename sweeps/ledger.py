@@ -20,6 +20,7 @@ from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.scaling.config import resume
 from isoflop.scaling.config.frozen import FrozenConfig, thaw
+from isoflop.scaling.process.claim import is_claimed
 from isoflop.scaling.process.heartbeat import is_fresh
 from isoflop.scaling.process.lock import held
 
@@ -100,7 +101,7 @@ class Entry:
     @property
     def held(self) -> bool:
         """Whether a process is at work in the folder, here or on another host."""
-        return held(self.files) or is_fresh(self.files, self.heartbeat())
+        return held(self.files) or is_claimed(self.files) or is_fresh(self.files, self.heartbeat())
 
     @property
     def finished(self) -> bool:

@@ -54,6 +54,10 @@ def plan_command(
     ] = None,
     improve: Annotated[int, typer.Option(help="Suggest the N most informative of these runs", min=0)] = 0,
     runs: Annotated[Path | None, typer.Option(help="A runs.csv of what is there already", show_default=False)] = None,
+    columns: Annotated[
+        str, typer.Option(help="Names in that table, as for fit: N=params,D=tokens,L=loss", show_default=False)
+    ] = "",
+    where: Annotated[str, typer.Option(help="Rows of it to keep, as for fit", show_default=False)] = "",
     law: Annotated[str, typer.Option(help="The law; by default one that suits what varies", show_default=False)] = "",
     truth: Annotated[
         str, typer.Option(help="Its values: E=1.6,A=400,alpha=.31,B=400,beta=.29", show_default=False)
@@ -71,22 +75,27 @@ def plan_command(
 ) -> None:
     """Say what a sweep would run, take and cost, and what its laws could resolve; trains only a few steps.
 
-    Takes the overrides of `isoflop train -m`, ladders too. Times come from short runs of each family on this machine,
+    Takes the overrides of `isoflop train -m`, studies too. Times come from short runs of each family on this machine,
     remembered; what could be resolved comes from simulations of this design, fitted as real ones.
 
-    Example:  isoflop plan --price 2.5/h --target-C 1e18 -m family=lstm,transformer ladder=isoflop
+    Example:  isoflop plan --price 2.5/h --target-C 1e18 -m family=lstm,transformer study=isoflop
 
     Example:  isoflop plan --improve 5 --runs runs.csv -m family=lstm family.width=64,96,128 budget.C=1e12,1e13
     """
-    from isoflop.scaling.limits import refuse_words
+    from isoflop.analysis.options import pairs
+    from isoflop.scaling.limits import refuse_words, renamed
     from isoflop.sweeps.plan import verb as planning
 
     folder = [] if config_dir is None else ["--config-dir", str(config_dir)]
-    overrides = take([*folder, *(argument for argument in context.args if argument not in ("-m", "--multirun"))])
+    overrides = renamed(
+        take([*folder, *(argument for argument in context.args if argument not in ("-m", "--multirun"))])
+    )
     if unknown := [argument for argument in overrides if argument.startswith("-")]:
         raise UserError(f"{unknown[0]} is not an option of plan; see isoflop plan --help")
     refuse_words(overrides)
-    question = planning.Question(law, truth, noise, target_C, improve, runs)
+    if (columns or where) and runs is None:
+        raise UserError("--columns and --where speak of the table that --runs names; give --runs too")
+    question = planning.Question(law, truth, noise, target_C, improve, runs, pairs(columns), where)
     planning.say(overrides, question, price, device, mfu, everything, as_json)
 
 
@@ -146,22 +155,60 @@ def cancel_command(folder: Folder) -> None:
     print(cancel(folder), file=sys.stderr)
 
 
+@app.command("study", context_settings=EXTRA)
+def study_command(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(help="A study, or all; without a name they are listed.", show_default=False)
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Its folder; studies/NAME by default.", show_default=False)] = None,
+    hours: Annotated[float, typer.Option(help="With all: how long to go on, the cheapest study first.", min=0)] = 1.0,
+) -> int:
+    """Answer a question: make the runs of a study, judge its claims, and report; rerun it to resume.
+
+    Further arguments override its runs, as in `isoflop train`. The folder gets runs.csv, verdicts.json and report/.
+
+    Example:  isoflop study
+
+    Example:  isoflop study known seed=0,1
+
+    Example:  isoflop study all --hours 3
+    """
+    from rich.console import Console
+
+    from isoflop.scaling.limits import refuse_words
+    from isoflop.sweeps import study
+    from isoflop.wording import WIDE
+
+    overrides = take(context.args)
+    refuse_words(overrides)
+    if not name:
+        Console(highlight=False, width=WIDE).print(study.listing(out or study.ROOM))
+        return 0
+    if name == study.EVERY:
+        return study.run_cheapest_first(hours, out or study.ROOM, overrides)
+    return study.run(name, out or study.ROOM / name, overrides)
+
+
 @app.command("demo")
 def demo_command(
-    out: Annotated[Path, typer.Option(help="Where to put runs, table and report.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Where to put runs, tables and reports.")] = Path("demo"),
     quick: Annotated[
         bool, typer.Option("--quick", help="A fraction of it, in half a minute: too little to conclude.")
     ] = False,
 ) -> int:
-    """Make a small real study: three families at three widths and six budgets of compute, laws, verdicts, a report.
+    """Find an exponent that theory knows, then ask how three small families scale on text; with a report of each.
 
-    The text is the sources of Python's standard library. About three minutes on two cores; rerun it to resume.
+    The text is the sources of Python's standard library. About four minutes on two cores; rerun it to resume. These are
+    the studies known and demo: isoflop study NAME makes one alone.
 
     Example:  isoflop demo --out demo
     """
-    from isoflop.sweeps.demo import demo
+    from isoflop.sweeps import study
 
-    return demo(out, quick)
+    if quick:
+        return study.run("demo_quick", out)
+    return max(study.run("known", out / "known"), study.run("demo", out))
 
 
 @app.command("import-wandb")

@@ -41,7 +41,7 @@ MISTAKES = [
     ("family=mlpp", ["family=mlpp is not there", "lstm", "mlp", "transformer"]),
     ("data=bytes", ["data=bytes is not there", "text"]),
     ("logger=tensorboard", ["logger=tensorboard is not there", "none, wandb"]),
-    ("ladder=nope", ["ladder=nope is not there", "demo"]),
+    ("study=nope", ["study=nope is not there", "demo"]),
     ("family.width=a=b", ["'family.width=a=b' cannot be read", "key=value"]),
     ("family.width=16,32", ["family.width=16,32 is several values", "-m"]),
     ("family.width=0", ["family.width=0 is not a whole number of at least 1"]),
@@ -118,12 +118,12 @@ def test_the_version_is_that_of_the_package(isoflop: Isoflop) -> None:
 
 def test_the_help_of_train_teaches_its_words_and_choices(isoflop: Isoflop) -> None:
     said = isoflop("train", "--help").stdout
-    for word in ("family=NAME", "data=NAME", "budget.D_per_N", "marks", "out=", "rung=", "seed=", "ladder=NAME"):
+    for word in ("family=NAME", "data=NAME", "budget.D_per_N", "marks", "out=", "rung=", "seed=", "study=NAME"):
         assert word in said, word
     for group in ("family", "data", "recipe"):
         for path in (ROOT / "conf" / group).glob("*.yaml"):
             assert path.stem in said, path
-    assert all(path.stem in said for path in (ROOT / "sweeps" / "ladder").glob("*.yaml"))
+    assert all(path.stem in said for path in (ROOT / "conf" / "study").glob("*.yaml"))
     assert "H1" not in said  # a claim is no choice of a run
     assert sum(line.startswith("  isoflop train ") for line in said.splitlines()) == 5
 
@@ -213,7 +213,7 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(
     ("given", "said"),
     [
         ("out=a,b", "out takes one value in a sweep"),
-        ("ladder=demo,demo_quick", "ladder takes one value in a sweep"),
+        ("study=demo,demo_quick", "study takes one value in a sweep"),
         ("hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs=0 is not a whole number of at least 1"),
         ("hydra.launcher.retries=-1", "hydra.launcher.retries=-1 is not a whole number of at least 0"),
         ("seed=range(0,0)", "the grid holds no run: seed=range(0,0); give it a value"),
@@ -230,7 +230,7 @@ def test_a_sweep_that_cannot_be_is_said(isoflop: Isoflop, tmp_path: Path, given:
 
 @pytest.mark.parametrize("shown", [["--cfg", "job"], ["--cfg=job"], ["-m", "--cfg", "job"]])
 def test_a_config_can_be_looked_at(isoflop: Isoflop, shown: list[str]) -> None:
-    done = isoflop("train", "ladder=demo", *shown)
+    done = isoflop("train", "study=demo", *shown)
     assert done.returncode == 0, done.stderr
     assert "width: 32" in done.stdout
 

@@ -17,10 +17,10 @@ from isoflop.errors import UserError
         ("isoflop train family=ls", ["family=lstm"]),
         ("isoflop train -m family=mlp,ls", ["family=mlp,lstm"]),
         ("isoflop train family=lstm family.wid", ["family.width="]),
-        ("isoflop train lad", ["ladder="]),
+        ("isoflop train stu", ["study="]),
         ("isoflop plan --tar", ["--target-C"]),
         ("isoflop fit --shar", ["--share"]),
-        ("isoflop train ladder=demo_", ["ladder=demo_quick"]),
+        ("isoflop train study=demo_", ["study=demo_quick"]),
     ],
 )
 def test_the_last_word_is_completed(line: str, candidates: list[str]) -> None:

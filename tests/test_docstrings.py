@@ -325,6 +325,7 @@ ELSEWHERE: dict[str, dict[str, Callable[[Props], Any]]] = {
     "isoflop.analysis.intervals.scatter": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.tables.presets": {"table": lambda p: p.hoffmann},
     "isoflop.record": {"folder": lambda p: p.folder.with_name("scratch")},
+    "isoflop.scaling.process.claim": {"folder": lambda p: p.run_folder},
     "isoflop.scaling.process.heartbeat": {"folder": lambda p: p.run_folder},
     "isoflop.scaling.process.lock": {"folder": lambda p: p.run_folder},
     "isoflop.scaling.families.layers.scan": {

@@ -132,7 +132,7 @@ def test_it_imports_beside_folders_of_the_same_names(installed: Installed) -> No
 def test_every_verb_works_beside_folders_of_the_same_names(installed: Installed) -> None:
     shown = installed("train", "--help")
     assert "isofl" in shown
-    assert "demo_quick" in shown  # ladders
+    assert "demo_quick" in shown  # studies
     assert "L=" in installed("train", "family=mlp", "family.width=8", "budget.D=2e3", *TINY, "out=one")
     assert "12 ok" in installed("train", "-m", *GRID, "out=grid")
     assert "12 done already" in installed("plan", "-m", *GRID, "out=grid")

@@ -1,7 +1,11 @@
 """The record: its columns, its atomic writer, its refusal of what is half-written."""
 
 import json
+import math
+import os
+import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +110,125 @@ def test_every_prefix_of_a_record_is_refused(tmp_path: Path) -> None:
         (tmp_path / RunFolder.RECORDS).write_text(text[:length])
         with pytest.raises(UserError):
             record.read(tmp_path)
+
+
+# a row whose columns agree with one another
+SOUND = {
+    "run_id": "a", "status": "ok", "mark": 1, "seed": 0, "family": "mlp", "width": 8, "depth": 1, "N": 30, "n_body": 20,
+    "n_readout": 10, "n_embed": 5, "n_total": 35, "n_active": 35, "D": 1000, "flops_per_target": 180.1, "C": 180_100.0,
+    "C_6nd": 210_000, "L": 2.3, "L_bpb": 2.3 / math.log(2), "dirty": False, "budget.D": 1e3, "family.norm": "rms",
+}  # fmt: skip
+
+
+def test_every_flipped_bit_of_a_record_is_noticed(tmp_path: Path) -> None:
+    rows = [record.row(**SOUND), record.row(**SOUND | {"mark": 2, "D": 2000, "C": 360_200.0, "C_6nd": 420_000})]
+    record.write(tmp_path, rows)
+    path = tmp_path / RunFolder.RECORDS
+    content, accepted = path.read_bytes(), 0
+    chance = random.Random(0)
+    # of the digest and what stands around it, and of all that it is of
+    for bit in (*chance.sample(range(8 * 100), 200), *chance.sample(range(8 * len(content)), 300)):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        accepted += record.finished(tmp_path)
+    assert accepted == 0
+    path.write_bytes(content)
+    assert record.read(tmp_path) == rows
+
+
+WRONG = [
+    ({"L": -5.0}, "L=-5.0 is below 0"),
+    ({"L": "0.1"}, "L is not a number but of type str"),
+    ({"L": {"mean": 0.1}}, "L is not a number but of type dict"),
+    ({"L": None}, "a row is ok and has no L"),
+    ({"N": 0}, "N=0 is below 1"),
+    ({"D": 1000.5}, "D=1000.5 is not a whole number"),
+    ({"D": True}, "D is not a whole number but of type bool"),
+    ({"D": -1}, "D=-1 is below 0"),
+    ({"C": 180_101.0}, r"C=180101.0 is not flops_per_target \* D"),
+    ({"n_body": 21}, r"N=30 is not n_body \+ n_readout"),
+    ({"n_embed": 6}, r"n_total=35 is not N \+ n_embed"),
+    ({"C_6nd": 210_006}, r"C_6nd=210006 is not 6 \* n_total \* D"),
+    ({"n_active": 36}, "n_active=36 is above n_total=35"),
+    ({"L_bpb": 5.0}, "L_bpb=5.0 is above L=2.3 in bits"),
+    ({"width": "8"}, "width is not a number but of type str"),
+    ({"family": 5}, "family is not text but of type int"),
+    ({"budget.D": "all"}, "budget.D is not a number but of type str"),
+    ({"family.norm": {"of": "rms"}}, "family.norm is not a value of a knob but of type dict"),
+    ({"status": "fine"}, "a row has no status"),
+]
+
+
+@pytest.mark.parametrize(("change", "problem"), WRONG)
+def test_a_value_that_cannot_be_is_neither_written_nor_read(
+    tmp_path: Path, change: dict[str, Any], problem: str
+) -> None:
+    wrong = record.row(**SOUND | change)
+    with pytest.raises(ValueError, match=problem):
+        record.write(tmp_path, [wrong])
+    # as a version without digest would have left it
+    (tmp_path / RunFolder.RECORDS).write_text(json.dumps([wrong]))
+    with pytest.raises(UserError, match=problem):
+        record.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('"L": NaN', "NaN is no number"),
+        ('"L": 1e999', "1e999 is beyond the largest float"),
+        ('"L": 1.0, "L": 2.0', "the key 'L' is there twice"),
+        ('"L": 1.0, "loss": 1.0', "loss is not a column of a record"),
+        ('"data.size": ' + "[" * 10_000 + "]" * 10_000, "too deep"),
+        ('"L": 1' + "0" * 400, "beyond the largest float"),
+    ],
+)
+def test_json_that_is_not_strict_is_no_record(tmp_path: Path, text: str, problem: str) -> None:
+    row = {key: value for key, value in record.row(**SOUND).items() if key != "L"}
+    (tmp_path / RunFolder.RECORDS).write_text(f"[{json.dumps(row)[:-1]}, {text}}}]")
+    with pytest.raises(UserError, match=problem):
+        record.read(tmp_path)
+
+
+def test_a_record_of_a_version_without_digest_is_read(tmp_path: Path) -> None:
+    rows = [record.row(**SOUND)]
+    (tmp_path / RunFolder.RECORDS).write_text(json.dumps(rows, indent=1))
+    assert record.read(tmp_path) == rows
+
+
+def test_a_record_in_the_folder_of_another_run_is_none(tmp_path: Path) -> None:
+    for name in ("0" * 12, "a copy of it"):
+        record.write(tmp_path / name, [record.row(**SOUND | {"run_id": "f" * 12})])
+    with pytest.raises(UserError, match="it is of another run, ffffffffffff"):
+        record.read(tmp_path / ("0" * 12))
+    assert record.finished(tmp_path / "a copy of it")
+
+
+def test_rows_of_one_run_agree(tmp_path: Path) -> None:
+    other = SOUND | {"mark": 2}
+    for change, problem in [
+        ({"run_id": "b"}, "its rows are of several runs"),
+        ({"mark": 1}, "two rows are of one mark"),
+        ({"L_bpb": 3.0}, "its rows differ in L over L_bpb"),
+    ]:
+        with pytest.raises(ValueError, match=problem):
+            record.write(tmp_path, [record.row(**SOUND), record.row(**other | change)])
+
+
+def test_what_replaces_a_file_is_on_disk_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed, fsync, new = [], os.fsync, tmp_path / "new"
+
+    def note(descriptor: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    files.write_text(new / "runs.csv", "L")
+    *_, draft, folder = flushed
+    assert Path(draft).name.startswith(".runs.csv.")
+    assert flushed[:1] == [str(tmp_path)]  # that there is such a folder
+    assert folder == str(new)
 
 
 def test_one_process_at_a_time_writes_in_a_folder(tmp_path: Path) -> None:

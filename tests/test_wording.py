@@ -21,7 +21,13 @@ def test_a_time_has_its_two_largest_units(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "prose", "command"),
-    [(2e10, "2·10¹⁰", "2e10"), (1e10, "10¹⁰", "1e10"), (2.5, "2.5", "2.5"), (0.00031, "3.1·10⁻⁴", "0.00031")],
+    [
+        (2e10, "2·10¹⁰", "2e10"),
+        (1e10, "10¹⁰", "1e10"),
+        (2.5, "2.5", "2.5"),
+        (2048, "2050", "2e3"),
+        (0.00031, "3.1·10⁻⁴", "0.00031"),
+    ],
 )
 def test_a_number_is_written_for_prose_and_for_the_command_line(value: float, prose: str, command: str) -> None:
     assert wording.number(value) == prose

@@ -21,12 +21,14 @@ from isoflop.analysis.claims.region import Region
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.read import conditions
 from isoflop.errors import UserError
-from isoflop.wording import percent
+from isoflop.wording import cut, percent
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "claims"
 COMBINE = ("all", "any")
 # keys that hold sentences or a condition, as they are printed
 PROSE = ("id", "claim", "source", "expect", "caveat", "where")
+# of a claim's file: a hundred times the longest that ships
+MOST_BYTES = 100_000
 PLACES = ("smallest", "middle", "largest")
 
 
@@ -135,16 +137,31 @@ def _read_yaml(file: Path) -> tuple[dict[str, Any], str]:
     from omegaconf import OmegaConf
 
     try:
+        if not file.is_file():
+            raise UserError(f"{file} is no file; a claim is one yaml file")
+        if file.stat().st_size > MOST_BYTES:
+            raise UserError(f"{file} has more than {MOST_BYTES // 1000} kB, so it is no claim; give another file")
         raw = file.read_bytes()
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
     try:
+        _refuse_aliases(raw.decode(), file)
         data = OmegaConf.to_container(OmegaConf.create(raw.decode()), resolve=False)
+    except UserError:
+        raise
     except Exception as error:  # the parser has many, and each means that the text is not sound
-        raise UserError(f"{file} is not sound yaml: {' '.join(str(error).split())}") from None
+        raise UserError(f"{file} is not sound yaml: {cut(' '.join(str(error).split()), 300)}") from None
     if not isinstance(data, dict) or not all(isinstance(k, str) for k in data) or not data:
         raise UserError(f"{file} is not a mapping of keys; a claim has at least id, claim, quantity, region")
     return {str(k): v for k, v in data.items()}, hashlib.sha256(raw).hexdigest()
+
+
+def _refuse_aliases(text: str, file: Path) -> None:
+    """UserError where yaml repeats a part by its name: a few lines of that can stand for more than memory holds."""
+    import yaml  # type: ignore[import-untyped]
+
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+        raise UserError(f"{file} refers to a part of itself (*name); write it out")
 
 
 def _check_keys(data: Mapping[str, Any], file: Path) -> None:

@@ -8,21 +8,25 @@
         print(verdict.id, verdict.verdict, verdict.reason)
 """
 
+import difflib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from isoflop import record
 from isoflop.analysis.claims.claim import Claim, load_claims
 from isoflop.analysis.claims.declare import Contrast, Measured, Pair, Sample, Unmeasured, Untested, require_columns
 from isoflop.analysis.claims.needs import tuned_rows
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.read import conditions, read_runs, select
-from isoflop.analysis.tables.rows import finished, prepare, usable
+from isoflop.analysis.tables.read import as_floats, conditions, read_runs, select
+from isoflop.analysis.tables.replicates import CELL
+from isoflop.analysis.tables.rows import checked, finished, usable, with_compute
 from isoflop.errors import FitError, UserError
 from isoflop.wording import listed, percent
 
@@ -91,23 +95,46 @@ def judge(runs: Any, claims: str | Path | Sequence[Claim] | None = None) -> list
     claims  a folder of claims, one yaml, or a list of claims; default those that ship
     """
     to_judge = load_claims(claims) if claims is None or isinstance(claims, str | Path) else claims
-    table = read_runs(runs) if isinstance(runs, str | Path) else runs
-    if "L" not in table:
-        raise UserError(f"the runs have no column L, the held-out loss; they have {', '.join(map(str, table.columns))}")
-    table = _as_numbers(table)
-    return [judge_claim(table, claim) for claim in to_judge]
+    table = sound_table(read_runs(runs) if isinstance(runs, str | Path) else runs)
+    table = _without_others(table, to_judge)
+    with np.errstate(all="ignore"):  # a guess far away may leave the doubles: it is infinitely wrong
+        return [judge_claim(table, claim) for claim in to_judge]
 
 
-def _as_numbers(runs: pd.DataFrame) -> pd.DataFrame:
-    """The table with losses, sizes and budgets as numbers; the error of a fit where one is not, or no row is usable."""
-    names = [name for name in ("L", "N", "D", "C") if name in runs]
-    rows, law = usable(runs), get_law("power")
-    if rows.empty:
-        prepare(runs, law.over("L"))
-    for name in names:
-        if rows[name].notna().any():
-            prepare(rows[rows[name].notna()], law.over(name))
-    return runs.assign(**{name: pd.to_numeric(runs[name], errors="coerce") for name in names})
+def sound_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """The table with losses, sizes and budgets as numbers; the error of a fit where one is not, or no row is usable.
+
+    A usable row without a loss is none that a claim can be judged by, and is no error beside others that have one.
+    """
+    table = with_compute(runs)
+    some = table.loc[table["L"].notna() | ~finished(table)] if "L" in table else table
+    checked(some if "L" in some and usable(some).size else table, ["L"], "a claim", blank=("N", "D", "C"))
+    names = [name for name in ("L", "N", "D", "C") if name in table]
+    return table.assign(**{name: as_floats(table[name]) for name in names})
+
+
+def _without_others(runs: pd.DataFrame, claims: Iterable[Claim]) -> pd.DataFrame:
+    """The table with the columns that judging these claims may read, and those that a missing one may be called by.
+
+    Without a run_id a row is known by all that it holds, so then every column stays.
+    """
+    if "run_id" not in runs or runs["run_id"].isna().any():
+        return runs
+    names = _columns_of(claims)
+    absent = names - set(runs.columns)
+    near = {c for name in absent for c in difflib.get_close_matches(name, [str(c) for c in runs.columns], n=1)}
+    return runs[[c for c in runs if c in names or c in near]]
+
+
+def _columns_of(claims: Iterable[Claim]) -> set[str]:
+    """The columns that judging these claims reads."""
+    names = {*record.COLUMNS, *CELL}
+    for claim in claims:
+        law = get_law(claim.law) if claim.law else None
+        names |= {*(law.columns if law else ()), *([law.target] if law else []), claim.axis, *claim.of, *claim.at}
+        names |= {condition.column for condition in conditions(claim.where)}
+        names |= claim.needs.names
+    return names
 
 
 def judge_claim(runs: pd.DataFrame, claim: Claim) -> Verdict:
@@ -121,15 +148,15 @@ def judge_claim(runs: pd.DataFrame, claim: Claim) -> Verdict:
     if len(families) < wanted:
         reason = f"needs {wanted} families, and the runs have {len(families)}: {', '.join(families) or 'none'}"
         return Verdict(claim.id, VerdictKind.UNTESTED, reason, claim=claim)
-    lacks = {name: claim.needs.missing(rows[rows["family"] == name]) for name in families}
+    lacks = {str(name): claim.needs.missing(part) for name, part in rows.groupby("family", sort=True)}
     subjects = (_judge_families if claim.subject == "family" else _judge_pairs)(rows, lacks, claim)
     return combine(claim, subjects, lacks, _unfinished(rows))
 
 
 def of_families(runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows that name a family, as text; a table without families is one family."""
+    """The rows that name a family, as text; a table without families is one family, called by its file."""
     if "family" not in runs or runs["family"].isna().all():
-        return runs.assign(family="all runs")
+        return runs.assign(family=Path(str(runs.attrs.get("source", "all runs"))).stem or "all runs")
     rows = runs[runs["family"].notna()]
     return rows.assign(family=rows["family"].astype(str))
 

@@ -39,6 +39,11 @@ class Needs:
     tuned: Mapping[str, int] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> set[str]:
+        """The columns that it looks at."""
+        return {*self.grid, *self.span, *self.tuned, *self.columns, *([self.seeds[1]] if self.seeds else [])}
+
     @classmethod
     def read(cls, given: Any, where: str) -> "Needs":
         """The needs of a claim's yaml; UserError naming `where` and the key."""
@@ -68,8 +73,7 @@ class Needs:
     def missing(self, runs: pd.DataFrame) -> list[str]:
         """What one family's runs lack, a phrase each with the number of runs; empty where nothing."""
         rows = usable(runs)
-        named = {*self.grid, *self.span, *self.tuned, *self.columns, *([self.seeds[1]] if self.seeds else [])}
-        absent = sorted(c for c in named if c not in rows or not rows[c].notna().any())
+        absent = sorted(c for c in self.names if c not in rows or not rows[c].notna().any())
         if absent and len(rows):
             hint = "".join(suggest(c, map(str, runs.columns)) for c in absent if c not in runs)
             return [f"no values in the column{'s' if len(absent) > 1 else ''} {', '.join(absent)}{hint}"]

@@ -22,6 +22,7 @@ from isoflop.analysis.fitting.groups import Group, Groups
 from isoflop.analysis.fitting.optimum import Optimum
 from isoflop.analysis.fitting.result import Fit, Starts
 from isoflop.analysis.fitting.search import (
+    FEW_ROWS,
     MOST_ROWS,
     Search,
     on_all_rows,
@@ -41,6 +42,7 @@ from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded, ja
 from isoflop.analysis.intervals.scatter import scatter
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.tables.rows import Prepared
 from isoflop.analysis.tables.tune import searched_notes
@@ -76,16 +78,20 @@ class Solved:
 def fit_together(groups: Groups, settings: Settings) -> list[Fit]:
     """A Fit for each group; TooFewRowsError where there are fewer rows than parameters."""
     rows, joint = groups.rows(settings), groups.joint_settings(settings)
-    part = rows.part(MOST_ROWS)
+    part = rows if groups.share else rows.part(FEW_ROWS)
     problem = problem_of(part, groups.joint_law(), joint)
     alone = groups.problems(settings) if groups.share else []
     ended = search_optimum(problem, part.runs, joint, groups.starts(problem, alone, settings))
-    problem, u, kappa = ended.problem, ended.u, ended.kappa
-    rows, dependent = join_dependent(problem, u, rows, settings.run)
+    rows, dependent = join_dependent(ended.problem, ended.u, rows, settings.run)
     if dependent:
+        part = rows if groups.share else rows.part(FEW_ROWS)
+        ended = replace(ended, kappa=noise_scale(ended.problem, ended.u, part.runs))
+    standing = _judge(ended, part)
+    if standing.flat and len(part.target) < len(rows.target):  # more rows may tell what these do not
         part = rows.part(MOST_ROWS)
-        kappa = noise_scale(problem, u, part.runs)
-    standing = judge_fit(problem, u, kappa, ended.solution, spare_runs(problem, u, part.runs))
+        ended = _on_more_rows(ended, part)
+        standing = _judge(ended, part)
+    problem, u = ended.problem, ended.u
     notes = [*settings.notes, *groups.notes(ended, alone), *dependent]
     if len(part.target) < len(rows.target):
         problem, u = on_all_rows(problem, u, rows)
@@ -104,6 +110,20 @@ def fit_together(groups: Groups, settings: Settings) -> list[Fit]:
     return [
         _fit_of(g, groups, one, solved, settings, params, missing) for g, one in zip(groups.groups, own, strict=True)
     ]
+
+
+def _judge(ended: Search, part: Prepared) -> Standing:
+    """What the optimum of a search on these rows may claim."""
+    spare = spare_runs(ended.problem, ended.u, part.runs)
+    return judge_fit(ended.problem, ended.u, ended.kappa, ended.solution, spare)
+
+
+def _on_more_rows(ended: Search, part: Prepared) -> Search:
+    """The search on more rows, from where its starts ended on fewer."""
+    problem, _ = on_all_rows(ended.problem, ended.u, part)
+    solution = minimise(problem, ended.solution.u)
+    best = solution.u[int(solution.objective.argmin())]
+    return Search(problem, solution, noise_scale(problem, best, part.runs))
 
 
 def _fit_of(

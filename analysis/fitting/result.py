@@ -131,7 +131,10 @@ class Fit:
         value, columns = self.predict(frame), self._columns(frame)
         bounds = np.full((2, len(frame)), np.nan)
         if self.optimum is not None:
-            bounds = self.optimum.band(value, columns, level, by_run=self.n_runs == self.n_rows)
+            # rows at one place have one band, and a long table has few places
+            places, first, back = np.unique(np.stack(columns), axis=1, return_index=True, return_inverse=True)
+            band = self.optimum.band(value[first], list(places), level, by_run=self.n_runs == self.n_rows)
+            bounds = band[:, back.reshape(-1)]
         return pd.DataFrame({"value": value, "low": bounds[0], "high": bounds[1]}, index=frame.index)
 
     def _columns(self, frame: pd.DataFrame) -> list[Array]:

@@ -22,6 +22,8 @@ from isoflop.errors import FitError, TooFewRowsError
 
 STARTS = 64
 # rows that starts and profiles see of a longer table; the best of them is then fitted to all of it
+FEW_ROWS = 1_000
+# ... and profiles that are flat on so few are looked at again on as many as this; also the most that share parameters
 MOST_ROWS = 20_000
 # least absolute deviations as Huber's loss of a vanishing delta, in units of the scatter: down this ladder, from the
 # best start

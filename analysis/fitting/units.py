@@ -19,7 +19,7 @@ from isoflop.analysis.tables.runs import equal_knobs
 def join_dependent(problem: Problem, u: Array, rows: Prepared, run: str | None) -> tuple[Prepared, list[str]]:
     """The rows with larger units where neighbours along D are not independent, and a note that says so.
 
-    problem   on the rows, or on an even part of them
+    problem   on the rows, or on the part of them that Prepared.part takes
     rows      every row its own run as far as columns tell, or nothing is done
     run       the column that was named for runs; where one was, its word counts
     """
@@ -29,15 +29,15 @@ def join_dependent(problem: Problem, u: Array, rows: Prepared, run: str | None) 
     sets = equal_knobs(rows.rows)
     if sets is None:
         return rows, []
-    along, step = rows.rows["D"].to_numpy(float), -(-count // len(problem.target))
+    along, n_sets = rows.rows["D"].to_numpy(float), int(sets.max()) + 1
+    part = replace(rows, target=along, runs=sets, n_runs=n_sets).part(len(problem.target))
     r, jacobian = problem.linearise(u[None])
-    z, lag_one = moran(r[0], jacobian[0], sets[::step], along[::step])
+    z, lag_one = moran(r[0], jacobian[0], part.runs, part.target)
     if z < RARE:
         return rows, []
     chance = f"Moran's I {z:.1f} sd above chance: points of curves, or a law that is off"
     excess = f"neighbours along D at equal knobs err alike ({chance})"
-    n_sets = int(sets.max()) + 1
-    if n_sets >= runs_needed(problem, u, sets[::step]):
+    if n_sets >= runs_needed(problem, u, part.runs):
         units, what = sets, f"the rows of each of {n_sets} sets of equal knobs are one unit of the intervals"
     else:
         units = blocks(sets, along, lag_one, runs_needed(problem, u, np.arange(len(problem.target))))

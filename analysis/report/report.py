@@ -19,14 +19,17 @@ from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.provenance import changed_since
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
 from isoflop.analysis.fitting.result import Estimate
-from isoflop.analysis.report.figures.base import Figure, draw_all
+from isoflop.analysis.report.figures.base import MOST_FAMILIES, MOST_REASON, Figure, draw_all, not_drawn
 from isoflop.analysis.report.sentences import amount, decided_first, interval, summary
-from isoflop.analysis.report.view import View, look
+from isoflop.analysis.report.view import REASON, View, look
+from isoflop.analysis.tables.read import as_floats
 from isoflop.analysis.tables.rows import finished
 from isoflop.errors import UserError
 from isoflop.files import write_text
-from isoflop.wording import count, number
+from isoflop.wording import count, cut, number, printable
 
+# rows of the ledger, and subjects of one claim, that a page shows: a browser takes long over more
+MOST_ROWS, MOST_SUBJECTS = 1000, 100
 TEMPLATES = Path(__file__).parent / "templates"
 # columns of the ledger, as far as the table has them
 LEDGER = (
@@ -58,16 +61,30 @@ def write_report(runs: pd.DataFrame, out: Path, claims: Any = None) -> Path:
     figures = list(draw_all(view))
     page = out / "index.html"
     try:
-        for name, drawn in figures:
+        for at, (name, drawn) in enumerate(figures):
             if isinstance(drawn, Figure):
-                drawn.save(out / "figures")
-            else:  # an earlier report in this folder may have drawn it
+                figures[at] = name, save(drawn, out / "figures")
+            if isinstance(figures[at][1], str):  # an earlier report in this folder may have drawn it
                 for old in (out / "figures").glob(f"{name}.*"):
                     old.unlink()
         write_text(page, render(view, figures))
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); give another folder with -o") from None
     return page
+
+
+def save(figure: Figure, folder: Path) -> "Figure | str":
+    """The figure, once its files are written, or a line that says why the drawing library could not draw it."""
+    try:
+        figure.save(folder)
+    except OSError:
+        raise
+    except BaseException as error:
+        # vl-convert is Rust: what goes wrong in it is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        return not_drawn(figure.name, error)
+    return figure
 
 
 def render(view: View, figures: list[tuple[str, "Figure | str"]]) -> str:
@@ -90,6 +107,7 @@ def render(view: View, figures: list[tuple[str, "Figure | str"]]) -> str:
         loss_unit=view.loss_unit,
         verdicts=[_verdict_row(view, v) for v in decided_first(view.verdicts)],
         headline=headline,
+        most_families=MOST_FAMILIES if len(view.families) > MOST_FAMILIES else 0,
         figures=[figure for _, figure in figures if figure is not headline],
         parameters=_parameters(view),
         laws=view.laws,
@@ -125,7 +143,12 @@ def _verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
         "file": claim.file.name if claim.file else "",
         "changed": changed,
         "provenance": provenance,
-        "subjects": [{"subject": str(s.subject), **_outcome(s, claim)} for s in subjects if len(verdict.subjects) > 1],
+        "subjects": [
+            {"subject": str(s.subject), **_outcome(s, claim)}
+            for s in subjects[:MOST_SUBJECTS]
+            if len(verdict.subjects) > 1
+        ],
+        "more": max(0, len(subjects) - MOST_SUBJECTS),
     }
 
 
@@ -137,7 +160,7 @@ def _outcome(verdict: Verdict, claim: Claim) -> dict[str, Any]:
         "statistic": amount(verdict, claim),
         "interval": interval(verdict, claim),
         "limit": _limit(verdict, claim),
-        "reason": verdict.reason,
+        "reason": cut(printable(verdict.reason), MOST_REASON),
     }
 
 
@@ -177,29 +200,29 @@ def _ledger(runs: pd.DataFrame) -> dict[str, Any]:
     columns = [c for c in LEDGER if c in runs and runs[c].notna().any()]
     extra = [c for c in ("device", "git", "dirty") if c in runs and runs[c].notna().any()]
     ordered = runs.assign(_finished=finished(runs)).sort_values("_finished", kind="stable")
+    shown = ordered.head(MOST_ROWS)
     rows = [[_cell(c, value) for c, value in zip([*columns, *extra], row, strict=True)]
-            for row in ordered[[*columns, *extra]].itertuples(index=False)]  # fmt: skip
-    lost = [not ok for ok in ordered["_finished"]]
-    hours = float(_once(runs)["wall_s"].sum()) / 3600 if "wall_s" in runs else 0.0
+            for row in shown[[*columns, *extra]].itertuples(index=False)]  # fmt: skip
+    lost = [not ok for ok in shown["_finished"]]
+    hours = float(as_floats(_once(runs)["wall_s"]).sum()) / 3600 if "wall_s" in runs else 0.0
     return {
         "columns": [*columns, *extra],
         "rows": list(zip(lost, rows, strict=True)),
         "hours": f"{hours:.2f}",
-        "lost": sum(lost),
+        "lost": int((~ordered["_finished"]).sum()),
+        "all": len(ordered),
     }
 
 
 def _cell(column: str, value: Any) -> str:
     """One value of the ledger as text."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return ""
-    if column in ("N", "D"):
-        return count(float(value))
-    if column == "C":
-        return number(float(value))
+    if column in ("N", "D", "C") and isinstance(value, float | int) and math.isfinite(value):
+        return number(float(value)) if column == "C" else count(float(value))
     if column == "git":
         return str(value)[:10]
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else cut(printable(str(value)), REASON)
 
 
 def _once(runs: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,8 @@ from isoflop.wording import number, percent
 
 # columns of the terminal's table [characters]
 INDENT, LABEL = 15, 9
+# families or kinds of data that a sentence lists
+MOST_NAMES = 12
 
 
 def amount(verdict: Verdict, claim: Claim) -> str:
@@ -36,11 +38,11 @@ def interval(verdict: Verdict, claim: Claim) -> str:
 
 def summary(view: View) -> list[str]:
     """What was trained and what came of it, a sentence or two each, for a newcomer."""
-    sentences = [_trained(view), _loss(view)]
+    sentences = [_trained(view)] if view.rows.empty else [_trained(view), _loss(view)]
     for verdict in decided_first(view.verdicts):
         text = verdict.claim.claim.rstrip(".") if verdict.claim else verdict.id
         sentences.append(f"{verdict.verdict.lead} “{text}”{_gist(verdict)}.")
-    noise = [f"{name} {percent(n.sd)}" for name, n in view.noise.items() if n.sd is not None]
+    noise = [f"{name} {percent(n.sd)}" for name, n in view.noise.items() if n.sd is not None][:MOST_NAMES]
     if noise:
         sentences.append(f"Losses of runs that differ only in their seed vary by about {', '.join(noise)}.")
     return sentences
@@ -64,11 +66,18 @@ def _gist(verdict: Verdict) -> str:
 def _trained(view: View) -> str:
     """How much was trained, on what."""
     rows = view.rows
+    if rows.empty:
+        return f"No run finished; {_plural(len(view.runs), 'row')} of runs that failed are in the ledger."
     runs = rows["run_id"].nunique() if "run_id" in rows else len(rows)
     sentence = f"{_plural(runs, 'model')} of {_plural(len(view.families), 'family', 'families')}"
-    sentence += f" ({', '.join(view.families)}) {'was' if runs == 1 else 'were'} trained"
+    named = [
+        *view.families[:MOST_NAMES],
+        *([f"{len(view.families) - MOST_NAMES} more"] if len(view.families) > MOST_NAMES else []),
+    ]
+    sentence += f" ({', '.join(named)}) {'was' if runs == 1 else 'were'} trained"
     if "data" in rows and rows["data"].notna().any():
-        sentence += f" on {', '.join(sorted(map(str, rows['data'].dropna().unique())))}"
+        data = sorted(map(str, rows["data"].dropna().unique()))
+        sentence += f" on {', '.join(data[:MOST_NAMES])}{' and others' if len(data) > MOST_NAMES else ''}"
     if "C" in rows and rows["C"].notna().any():
         low, high = float(rows["C"].min()), float(rows["C"].max())
         decades = f" ({math.log10(high / low):.1f} decades)" if high > low else ""

@@ -6,19 +6,26 @@ view.laws["lstm"].status, view.verdicts[0].verdict
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from isoflop import record
-from isoflop.analysis.claims.judge import Verdict, judge, of_families
+from isoflop.analysis.claims.claim import Claim, load_claims
+from isoflop.analysis.claims.judge import Verdict, judge, of_families, sound_table
+from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.tables.replicates import SeedNoise, level_index, seed_noise
 from isoflop.analysis.tables.rows import finished, usable
 from isoflop.analysis.testing.backtest import Fold, hold_out
-from isoflop.errors import FitError, UserError
+from isoflop.errors import FitError
+from isoflop.wording import MOST_NAMED, distinct_names
 
+# characters of a reason that the ledger shows
+REASON = 300
 # the law that the report draws where the runs span sizes and data, and the one for a single size
 LAWS = (("chinchilla", ("N", "D")), ("power_offset(D)", ("D",)))
 
@@ -60,16 +67,19 @@ def look(runs: pd.DataFrame, claims: Any = None) -> View:
 
     claims  a folder of claims, one yaml, or a list of claims; default those that ship
     """
+    runs = named_for_page(runs)
+    if "L" in runs and not finished(runs).any():
+        return _without_results(runs, claims)
+    runs = sound_table(runs)
     verdicts = tuple(judge(runs, claims))
     rows = usable(of_families(runs))
-    if rows.empty:
-        raise UserError(f"{runs.attrs.get('source', 'the table')} has no finished run with a family and a loss")
+    rows = rows[[c for c in rows if c in record.COLUMNS]]  # all that a page reads
     families = tuple(sorted(rows["family"].unique()))
     laws: dict[str, Fit] = {}
     held: dict[str, Fold] = {}
     refused: dict[str, str] = {}
-    for family in families:
-        part = rows[rows["family"] == family]
+    parts = {str(family): part for family, part in rows.groupby("family", sort=True)}
+    for family, part in parts.items():
         law = _law(part)
         try:
             laws[family] = fit(part, law, by={"family": family})
@@ -77,8 +87,29 @@ def look(runs: pd.DataFrame, claims: Any = None) -> View:
                 held[family] = _largest_out(part, law)
         except FitError as error:
             refused[family] = str(error)
-    noise = {family: seed_noise(rows[rows["family"] == family]) for family in families}
+    noise = {family: seed_noise(part) for family, part in parts.items()}
     return View(runs, rows, families, verdicts, laws, held, noise, refused)
+
+
+def named_for_page(runs: pd.DataFrame) -> pd.DataFrame:
+    """The table with its words as a page and a figure can bear them: printable, on one line, not too long; two that
+    differ still do."""
+    words = {}
+    for name in runs.columns.intersection(list(record.COLUMNS)):
+        column = runs[name]
+        if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
+            text = column.map(str, na_action="ignore")
+            most = REASON if name == "reason" else MOST_NAMED
+            words[name] = text.map(distinct_names(text.dropna().unique(), most), na_action="ignore")
+    return runs.assign(**words)
+
+
+def _without_results(runs: pd.DataFrame, claims: Any) -> View:
+    """The view of a table none of whose runs finished: a ledger, and claims that are not tested."""
+    to_judge: Sequence[Claim] = load_claims(claims) if claims is None or isinstance(claims, str | Path) else claims
+    verdicts = tuple(Verdict(c.id, VerdictKind.UNTESTED, "no run finished", claim=c) for c in to_judge)
+    families = tuple(sorted(of_families(runs)["family"].unique()))
+    return View(runs, of_families(runs).iloc[:0], families, verdicts)
 
 
 def _law(rows: pd.DataFrame) -> str:
@@ -98,7 +129,8 @@ def _largest_out(rows: pd.DataFrame, law: str) -> Fold:
     index = level_index(rows["C"])
     if index.max() < 2:
         raise FitError(f"{int(index.max()) + 1} different C: nothing can be held out, 3 are needed")
-    fold = hold_out(rows[index < index.max()], rows.assign(held=index == index.max()), law, axis="C")
+    with np.errstate(all="ignore"):  # a naive guess far away may leave the doubles: it is infinitely wrong
+        fold = hold_out(rows[index < index.max()], rows.assign(held=index == index.max()), law, axis="C")
     if fold.status == "refused":
         raise FitError(fold.reason)
     return fold

@@ -19,12 +19,18 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.analysis.tables.presets import recognise
-from isoflop.errors import UserError
+from isoflop.errors import CellError, UserError
 from isoflop.folder import RunFolder
+from isoflop.wording import MOST_SHOWN, cell, cut, printable
 
 NUMERIC = tuple(name for name, column in record.COLUMNS.items() if not column.text)
 # numbers that every law stands on: text in one of them is an error at once, in the others where a law asks for them
 _CORE = ("N", "D", "C", "L")
+
+# bytes of a line, far above any row of numbers and names
+LONGEST_LINE = 16 * 2**20
+# files that are not lines of text, or not before they are unpacked
+_BINARY = (".parquet", ".pq", ".gz", ".bz2", ".zip", ".xz", ".zst")
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le,
@@ -131,6 +137,7 @@ def _load(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise UserError(f"{path} does not exist; give the path of a CSV file of runs")
     try:
+        check_file(path)
         table = _READERS.get(path.suffix, _csv)(path)
     except pd.errors.EmptyDataError:
         raise UserError(f"{path} is empty; it needs a header line and a row for each run") from None
@@ -143,6 +150,20 @@ def _load(path: Path) -> pd.DataFrame:
     if table.empty:
         raise UserError(f"{path} has a header and no rows; it needs a row for each run")
     return table
+
+
+def check_file(path: Path) -> None:
+    """UserError where reading a file may never end: a pipe, a device, a text with a line beyond all measure."""
+    if not path.is_file():
+        raise UserError(f"{path} is a pipe or a device and no file; save the table in a file")
+    if path.suffix in _BINARY:
+        return
+    with path.open("rb") as file:
+        while len(chunk := file.read(LONGEST_LINE)) == LONGEST_LINE:
+            if b"\n" not in chunk:
+                raise UserError(
+                    f"{path} has a line of more than {LONGEST_LINE // 2**20} MB, so it is no table of runs; mend it"
+                )
 
 
 def _csv(path: Path) -> pd.DataFrame:
@@ -173,7 +194,10 @@ def _check_separator(path: Path) -> None:
 
 def _folder(path: Path) -> pd.DataFrame:
     """The records of every run folder below `path`."""
-    records = [row for file in sorted(path.rglob(RunFolder.RECORDS)) for row in record.read(file.parent)]
+    files = sorted(path.rglob(RunFolder.RECORDS))
+    for file in files:
+        check_file(file)
+    records = [row for file in files for row in record.read(file.parent)]
     if not records:
         raise UserError(f"{path} holds no {RunFolder.RECORDS} of a run; give a folder of runs, or a CSV file")
     return pd.DataFrame(records)
@@ -188,10 +212,24 @@ def _lines(path: Path) -> pd.DataFrame:
             rows.append(json.loads(text))
         except json.JSONDecodeError as error:
             raise UserError(f"{path}, line {line} is not JSON ({error.msg}); one object a line is needed") from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets within brackets
+            reason = cut(printable(str(error).split(";")[0]), MOST_SHOWN)
+            raise UserError(f"{path}, line {line} cannot be read as JSON ({reason}); mend or drop it") from None
         if not isinstance(rows[-1], dict):
             raise UserError(f"{path}, line {line} is not a JSON object; one object a line is needed")
         lines.append(line)
-    return pd.DataFrame(rows, index=pd.Index(lines, name="line"))
+    flat = [{_flat(name): _flat(value) for name, value in row.items()} for row in rows]
+    return pd.DataFrame(flat, index=pd.Index(lines, name="line"))
+
+
+def _flat(value: Any) -> Any:
+    """A cell of a table: what is a list or a mapping is its text, so that rows can be compared and grouped; half a
+    character, which JSON can write and UTF-8 cannot, is written out."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if hasattr(value, "tolist"):  # an array, as Parquet gives a list
+        value = value.tolist()
+    return json.dumps(value, default=str) if isinstance(value, list | dict) else value
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -205,6 +243,8 @@ def _parquet(path: Path) -> pd.DataFrame:
         table = pd.read_parquet(path, engine="pyarrow")
     except pyarrow.ArrowException as error:
         raise UserError(f"{path} is not sound Parquet: {_message(error).splitlines()[0]}; write it again") from None
+    nested = [c for c in table if table[c].dtype == object]
+    table = table.assign(**{str(c): table[c].map(_flat) for c in nested})
     table.index = pd.RangeIndex(1, len(table) + 1)
     return table
 
@@ -226,21 +266,39 @@ def _numbers(column: pd.Series, path: Path, *, strict: bool) -> pd.Series:
     """A column as numbers; text in it is an error that names the line, or leaves the column as it is."""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return column.astype(float)
-    numbers = pd.to_numeric(column, errors="coerce")
+    numbers = as_floats(column)
     bad = column.index[numbers.isna() & column.notna()]
     if len(bad) and not strict:
         return column
     if len(bad):
-        raise UserError(
-            f"{path}, line {bad[0]}: column {column.name} is {column.loc[bad[0]]!r}, not a number; mend or drop the row"
-        )
-    return numbers.astype(float)
+        value = cell(column.loc[bad[0]])
+        raise CellError(f"{path}, line {bad[0]}: column {column.name} is {value}, not a number; mend or drop the row")
+    return numbers
+
+
+def as_floats(column: pd.Series) -> pd.Series:
+    """A column as doubles: NaN for what is no number, an infinity for what is too large for a double."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.astype(float)
+    return column.map(_as_float, na_action="ignore").astype(float)
+
+
+def _as_float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return float("nan")
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
+    except ValueError:
+        return float("nan")
 
 
 def _list(names: Any, most: int = 30) -> str:
-    names = [str(n) for n in names]
+    names = [cut(printable(str(n)), MOST_SHOWN) for n in names]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _message(error: Exception) -> str:
-    return str(error).replace("Error tokenizing data. C error: ", "").strip().rstrip(".")
+    text = str(error).replace("Error tokenizing data. C error: ", "").strip().rstrip(".")
+    return cut(printable(text.splitlines()[0] if text else type(error).__name__), 2 * MOST_SHOWN)

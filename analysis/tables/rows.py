@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
-from isoflop.analysis.tables.read import where_is
+from isoflop.analysis.tables.read import as_floats, where_is
 from isoflop.analysis.tables.runs import is_circumstance, recognise_runs
-from isoflop.errors import FitError
+from isoflop.errors import CellError, FitError
+from isoflop.wording import MOST_SHOWN, cell, cut, printable
 
 # columns that, where they differ inside one group, make it a mixture
 MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
@@ -54,10 +55,10 @@ class Prepared:
     scale: Array | None = None
 
     def part(self, most: int) -> "Prepared":
-        """These rows, or at most `most` of them evenly taken."""
+        """These rows, or `most` of them drawn at random: every so-manieth row of a grid may be one size."""
         if len(self.target) <= most:
             return self
-        part = np.arange(0, len(self.target), -(-len(self.target) // most))
+        part = np.sort(np.random.default_rng(0).permutation(len(self.target))[:most])
         names, codes = np.unique(self.runs[part], return_inverse=True)
         columns = tuple(c[part] for c in self.columns)
         scale = None if self.scale is None else self.scale[part]
@@ -66,23 +67,51 @@ class Prepared:
 
 def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
     """Check the columns that `law` needs, leave out failed runs, number the runs."""
-    needed = [*law.columns, law.target]
-    missing = [c for c in needed if c not in runs]
-    if missing:
-        raise FitError(
-            f"{law.name} needs the columns {', '.join(needed)}; {_source(runs)} has no {' and no '.join(missing)}: "
-            f"name it, as in --columns {missing[0]}=its_name (there are {_columns(runs)})"
-        )
-    rows, excluded = split_usable(runs)
-    if rows.empty:
-        raise FitError(no_rows(runs, excluded))
-    values = {c: _positive(rows, c) for c in dict.fromkeys(needed)}
+    rows, values, excluded = checked(runs, [*law.columns, law.target], law.name)
     codes, n_runs = number_runs(rows, run)
     columns = tuple(values[c] for c in law.columns)
     notes = [*map(str, rows.attrs.get("notes", ())), *mixtures(rows), *units(rows)]
     if run is None and "run_id" not in rows and n_runs < len(rows):
         notes.append(recognise_runs(rows).note)
     return Prepared(rows, columns, values[law.target], codes, n_runs, excluded, notes)
+
+
+def checked(
+    runs: pd.DataFrame, needed: Sequence[str], what: str, *, blank: Sequence[str] = ()
+) -> tuple[pd.DataFrame, dict[str, Array], list[tuple[str, int]]]:
+    """THE check of a table, which every verb makes: the usable rows, their columns as numbers above 0, what was left
+    out.
+
+    needed   columns that must be there, with a number above 0 in every usable row
+    what     what needs them, for the error
+    blank    further columns whose numbers must be above 0 where there are any; the others are NaN
+
+    C is taken as 6 N D, with a note, where it is needed and the table has none.
+    """
+    runs = with_compute(runs) if "C" in needed else runs
+    missing = [c for c in dict.fromkeys(needed) if c not in runs]
+    if missing:
+        names = f"column{'s' * (len(needed) > 1)} {', '.join(needed)}"
+        raise FitError(
+            f"{what} needs the {names}; {_source(runs)} has no {' and no '.join(missing)}: "
+            f"name it, as in --columns {missing[0]}=its_name (there are {_columns(runs)})"
+        )
+    rows, excluded = split_usable(runs)
+    if rows.empty:
+        raise FitError(no_rows(runs, excluded))
+    values = {c: _positive(rows, c) for c in dict.fromkeys(needed)}
+    return rows, values | {c: _positive(rows, c, blank=True) for c in blank if c in rows}, excluded
+
+
+def with_compute(runs: pd.DataFrame) -> pd.DataFrame:
+    """The table with C = 6 N D, and a note that says so, where it has N and D and no C (Kaplan et al. 2020)."""
+    if ("C" in runs and runs["C"].notna().any()) or not {"N", "D"} <= set(runs.columns):
+        return runs
+    N, D = (pd.to_numeric(runs[name], errors="coerce") for name in ("N", "D"))
+    with np.errstate(over="ignore"):
+        table = runs.assign(C=TRAIN * N * D)
+    table.attrs = runs.attrs | {"notes": [*runs.attrs.get("notes", ()), "the table has no C: it is taken as 6 N D"]}
+    return table
 
 
 def no_rows(runs: pd.DataFrame, excluded: Sequence[tuple[str, int]]) -> str:
@@ -148,8 +177,8 @@ def _repeated(rows: pd.DataFrame) -> NDArray[np.bool_]:
 
 def usable_numbers(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """The usable rows with these columns as numbers above zero; FitError that names the row where one is not."""
-    rows = usable(runs, ())
-    return rows.assign(**{c: _positive(rows, c) for c in dict.fromkeys(columns)})
+    rows, values, _ = checked(runs, columns, "this")
+    return rows.assign(**values)
 
 
 def groups(runs: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
@@ -160,8 +189,38 @@ def groups(runs: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, An
     if not by:
         yield {}, runs
         return
-    for key, rows in runs.groupby(list(by), sort=True, dropna=False):
-        yield dict(zip(by, key, strict=True)), rows
+    for key, rows in group_rows(runs, by).items():
+        yield dict(zip(by, map(_label, key), strict=True)), rows
+
+
+def as_families(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The table with groups of equal `by` in the place of families: 'mlp', or 'mlp, text' of two columns."""
+    labels = pd.Series(index=runs.index, dtype=object)
+    for label, rows in groups(runs, by):
+        labels.loc[rows.index] = ", ".join("" if pd.isna(value) else str(value) for value in label.values())
+    return runs.assign(family=labels)
+
+
+def group_rows(runs: pd.DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], pd.DataFrame]:
+    """The rows of each group by its key; lists and values of several kinds in one column group by their text."""
+    keys = runs[list(by)].copy()
+    for name in by:
+        if keys[name].dtype == object and not keys[name].dropna().map(lambda value: isinstance(value, str)).all():
+            keys[name] = keys[name].map(str, na_action="ignore")
+    return {key: runs.iloc[places] for key, places in _places(keys, by)}
+
+
+def _places(keys: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], NDArray[np.intp]]]:
+    numbers = keys.groupby(list(by), sort=True, dropna=False).ngroup().to_numpy()
+    order = np.argsort(numbers, kind="stable")
+    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    values = keys.iloc[order[starts]].itertuples(index=False, name=None)
+    yield from zip(values, np.split(order, starts[1:]) if len(starts) else [], strict=True)
+
+
+def _label(value: Any) -> Any:
+    """A group's value as JSON can hold it: an infinity is its text, a missing one stays missing."""
+    return str(value) if isinstance(value, float) and np.isinf(value) else value
 
 
 def _source(runs: pd.DataFrame) -> str:
@@ -169,18 +228,21 @@ def _source(runs: pd.DataFrame) -> str:
 
 
 def _columns(runs: pd.DataFrame) -> str:
-    return ", ".join(map(str, list(runs.columns)[:30]))
+    return ", ".join(cut(printable(str(name)), MOST_SHOWN) for name in list(runs.columns)[:30])
 
 
-def _positive(rows: pd.DataFrame, name: str) -> Array:
-    numbers = pd.to_numeric(rows[name], errors="coerce").to_numpy(float)
-    bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers > 0)))
+def _positive(rows: pd.DataFrame, name: str, *, blank: bool = False) -> Array:
+    """A column as numbers above 0, NaN for a blank where it may be; CellError that names the first that is none."""
+    column = rows[name]
+    numbers = as_floats(column).to_numpy()
+    sound = np.isfinite(numbers) & (numbers > 0)
+    bad = np.flatnonzero(~(sound | (column.isna().to_numpy() if blank else False)))
     if len(bad):
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        place, value = where_is(rows, rows.index[bad[0]]), rows[name].iloc[bad[0]]
-        shown = "empty" if pd.isna(value) else repr(value) if isinstance(value, str) else f"{value:g}"
+        place, value = where_is(rows, rows.index[bad[0]]), column.iloc[bad[0]]
+        shown = "empty" if pd.api.types.is_scalar(value) and pd.isna(value) else cell(value)
         need = "a law needs a number above 0; mend it or leave the row out with --where"
-        raise FitError(f"{place}: column {name} is {shown}{more}, and {need}")
+        raise CellError(f"{place}: column {cut(printable(name), MOST_SHOWN)} is {shown}{more}, and {need}")
     return numbers
 
 

@@ -43,6 +43,8 @@ _LOGGED, _EVEN = 6, 0.02
 _MOST = 0.9
 # a column with more values than this share of the rows is measured, and no knob
 _KNOB = 0.5
+# cells of a table whose every column is looked at, and the knobs of a larger one
+_MOST_CELLS, _KNOBS = 1_000_000, ("N", "family", "data", "width", "depth", "lr", "batch", "seed")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
     if "D" not in rows or rows["D"].isna().any():
         return None
     knobs = [c for c in rows if not is_circumstance(c) and not _MEASURED.fullmatch(str(c))]
+    if rows.size > _MOST_CELLS:  # a table that takes a second to look through: only what is a knob by its name
+        knobs = [c for c in knobs if c in _KNOBS]
     knobs = [c for c in knobs if c == "N" or 1 < _countable(rows[c]).nunique() <= max(_KNOB * len(rows), 2)]
     size = rows["N"] if "N" in rows else pd.Series(0, index=rows.index)
     few = pd.DataFrame({c: _countable(rows[c]) for c in knobs if c == "N" or not _follows(rows[c], rows["D"], size)})

@@ -23,6 +23,9 @@ from isoflop.analysis.tables.replicates import level_index
 from isoflop.analysis.tables.rows import usable
 from isoflop.errors import FitError
 
+# distances that are looked at at once
+MOST_PAIRS = 2_000_000
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -94,8 +97,12 @@ def last_value(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], 
     if not others:
         return np.full(len(test), float(np.exp(np.log(top["L"].astype(float)).mean())))
     here, there = (np.log(frame[others].to_numpy(float)) for frame in (test, top))
-    nearest = ((here[:, None, :] - there[None, :, :]) ** 2).sum(axis=2).argmin(axis=1)
-    return np.asarray(top["L"].to_numpy(float)[nearest])
+    # a place once, its first row, and few places at a time: of 1e5 rows the distances are more than memory holds
+    here, back = np.unique(here, axis=0, return_inverse=True)
+    there, first = np.unique(there, axis=0, return_index=True)
+    parts = np.array_split(here, -(-len(here) * len(there) // MOST_PAIRS))
+    nearest = [((part[:, None, :] - there[None, :, :]) ** 2).sum(axis=2).argmin(axis=1) for part in parts]
+    return np.asarray(top["L"].to_numpy(float)[first[np.concatenate(nearest)]][back.reshape(-1)])
 
 
 def hold_out(

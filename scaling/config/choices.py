@@ -23,14 +23,13 @@ from isoflop.extensions import CONF, ENVIRONMENT, all_declared, conf_of, declare
 __all__ = ["declared", "importable", "knobs", "names", "target", "yaml_of"]
 
 # the packages of ours that hold classes of choices
-ROOMS = tuple(f"isoflop.scaling.{room}." for room in ("families", "data", "recipe"))
+ROOMS = tuple(f"isoflop.scaling.{room}." for room in ("families", "data", "recipe", "probes"))
 NAME = re.compile(r"[\w-]+(/[\w-]+)*")
 
 
 def names(group: str) -> list[str]:
     """The choices of a group, ours and those of declared extensions."""
-    # ladders of ours lie beside the sweeps that they are
-    folders = [CONF / group, CONF.parent / "sweeps" / group, *(extension.conf / group for extension in all_declared())]
+    folders = [CONF / group, *(extension.conf / group for extension in all_declared())]
     return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
 
 

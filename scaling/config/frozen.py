@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from isoflop.checks import not_negative, one_of, whole_number
+from isoflop.checks import not_negative, one_of, positive, whole_number
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.record import DIALS
@@ -156,6 +156,8 @@ class FrozenConfig:
     """Whether a finished run is made again where other code made it."""
     code: Code
     """The code that the run was frozen for."""
+    probe: Mapping[str, Knobs] = field(default_factory=dict)
+    """What is measured at every mark beside the loss, by name, with its knobs; part of no result of training."""
     round_up: bool = False
     """Whether a budget of less than half a step is made one step, and not refused."""
     run_id_rule: int = 1
@@ -211,6 +213,7 @@ class FrozenConfig:
             values[group] = _section(group, section, values[group])
         for group in identity.CHOICES:
             values[group] = _without_meta(values[group])
+        values["probe"] = _probes(data.get("probe"))
         values |= {"code": Code.of(data["code"]), "plan": _plan(data.get("plan"))}
         return cls(**values, rest={name: value for name, value in data.items() if name not in own})
 
@@ -242,6 +245,15 @@ def _without_meta(choice: Any) -> Knobs:
     return {key: value for key, value in choice.items() if not key.startswith("_")}
 
 
+def _probes(given: Any) -> dict[str, Knobs]:
+    """The knobs of every probe; UserError where the config has something else there."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(knobs, Mapping) for knobs in given.values()):
+        raise UserError(f"probe={given} is not a list of probes; write probe=[positions], say")
+    return {str(name): _without_meta(knobs) for name, knobs in given.items()}
+
+
 def _plan(data: Any) -> RunPlan | None:
     """The plan in a frozen config; None where there is none or an earlier version wrote it."""
     try:
@@ -252,19 +264,45 @@ def _plan(data: Any) -> RunPlan | None:
 
 def freeze(config: FrozenConfig, folder: Path) -> None:
     """Write a config into the run's folder; an earlier wish for the run to stop is void."""
-    RunFolder(folder).write_config(config.to_json())
+    try:
+        RunFolder(folder).write_config(config.to_json())
+    except ValueError as error:  # JSON has no NaN, and a record would not have it either
+        raise UserError(f"the config of {folder.name} cannot be written ({error}); give finite numbers") from None
 
 
 def thaw(folder: Path) -> FrozenConfig:
     """Read a frozen config; FileNotFoundError where there is none, UserError where it is not whole."""
     run = RunFolder(folder)
-    data = run.read_config()
-    if data is not None and isinstance(data.get("code"), dict):
-        try:
-            return FrozenConfig.from_json(data | {"run_id": run.run_id})
-        except (UserError, AttributeError):
-            pass
-    raise UserError(f"{run.config} is not a whole config; delete its folder and rerun the command that made it")
+    try:
+        data = run.read_config()
+        if data is None or not isinstance(data.get("code"), dict):
+            raise UserError("it is not what was written")
+        config = FrozenConfig.from_json(data | {"run_id": run.run_id})
+        refuse_types(config)
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
+        made = f"{run.config} is not a whole config; delete its folder and rerun the command that made it"
+        raise UserError(f"{made} ({str(error)[:200]})") from None
+    return config
+
+
+def refuse_types(config: FrozenConfig) -> None:
+    """Refuse a config that was damaged, or edited by hand, before a value of another type stops what reads it."""
+    for dial in DIALS:
+        positive(f"family.{dial}", config.family[dial])
+    for group in identity.CHOICES:
+        if not isinstance(getattr(config.names, group), str):
+            raise UserError(f"names.{group} is no name")
+    for name in ("batch", "lr"):
+        if not isinstance(value := config.recipe[name], Mapping):  # a rule
+            positive(f"recipe.{name}", value)
+    words = (config.sweep, config.rung, config.code.git, config.code.sources, *config.classes.values())
+    if not all(word is None or isinstance(word, str) for word in (*words, *config.tags, *config.extensions)):
+        raise UserError("what is a name is not one")
+    if config.plan:
+        for name in ("N", "D", "C", "steps", "step_C", "lr", "batch", "memory", "rounded"):
+            not_negative(f"plan.{name}", getattr(config.plan, name))
+        for mark in config.plan.marks:
+            not_negative("plan.marks", mark.C)
 
 
 def resolve(cfg: DictConfig, keys: Iterable[str] = ()) -> FrozenConfig:
@@ -273,7 +311,7 @@ def resolve(cfg: DictConfig, keys: Iterable[str] = ()) -> FrozenConfig:
     keys: what was overridden. UserError where a part is missing or a value cannot be.
     """
     check(cfg, keys)
-    composed = {str(key): whole_as_int(container(cfg[key])) for key in cfg if key != "hydra"}
+    composed = {str(key): whole_as_int(container(cfg[key])) for key in cfg if key not in ("hydra", "study")}
     name, rule = identity.name_in(Path(composed["out"]), composed)
     classes = {group: composed[group].get("_target_") for group in identity.CHOICES}
     composed |= {"run_id": name, "run_id_rule": rule, "extensions": list(choices.declared()), "classes": classes}

@@ -29,14 +29,25 @@ def reusable(folder: Path, config: FrozenConfig) -> list[record.Row]:
 
 
 def missing(rows: Sequence[record.Row], config: FrozenConfig) -> list[float]:
-    """The values of the budget, a mark each, that no row has."""
-    measured = {row.get(f"budget.{config.budget.name}") for row in rows}
+    """The values of the budget, a mark each, that no row has with every probe that is asked for."""
+    probed = [row for row in rows if all(f"probe.{name}.version" in row for name in config.probe)]
+    measured = {row.get(f"budget.{config.budget.name}") for row in probed}
     return [value for value in config.budget.values if value not in measured]
 
 
 def other_marks(rows: Sequence[record.Row], config: FrozenConfig, than: Sequence[float]) -> list[record.Row]:
     """The rows of marks at other values of the budget than these."""
     return [row for row in rows if row.get(f"budget.{config.budget.name}") not in (*than, None)]
+
+
+def with_earlier_probes(rows: Sequence[record.Row], earlier: Sequence[record.Row]) -> list[record.Row]:
+    """The rows, with what earlier ones of the same mark and loss have of probes that are not asked for now."""
+    by_mark = {(row["D"], row["L"]): row for row in earlier if record.has_result(row)}
+    kept = [by_mark.get((row["D"], row["L"]), {}) for row in rows]
+    return [
+        record.row(**{key: value for key, value in old.items() if key.startswith("probe.")} | row)
+        for row, old in zip(rows, kept, strict=True)
+    ]
 
 
 def made_by(row: record.Row, code: Code) -> bool:

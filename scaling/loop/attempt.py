@@ -1,7 +1,7 @@
 """One attempt at a run: train a config in its folder, in this process or in one for every rank, and measure its marks.
 
-    with contextlib.ExitStack() as afterwards:
-        rows = Attempt(config, folder, values=[1e6]).train(afterwards)
+    with Heart(folder) as heart, contextlib.ExitStack() as afterwards:
+        rows = Attempt(config, folder, values=[1e6], heart=heart).train(afterwards)
 
 torch stays out of the imports above the functions.
 """
@@ -46,6 +46,8 @@ class Attempt:
     folder: RunFolder
     values: list[float]
     """The values of the budget, a mark each, that are missing."""
+    heart: Heart
+    """That of the run; it beats."""
     bar: bool = False
     """Whether to show a progress bar."""
 
@@ -53,17 +55,17 @@ class Attempt:
         """Train once and return the rows of the missing marks; what can wait for the record goes into `afterwards`."""
         devices = self.config.trainer.devices
         if devices > 1:
-            return train_ranks(devices, _train_rank, self)  # type: ignore[no-any-return]
-        with Heart(self.folder) as heart:
-            return self.train_here(heart, afterwards)
+            with self.heart.lent():
+                return train_ranks(devices, _train_rank, self)  # type: ignore[no-any-return]
+        return self.train_here(afterwards)
 
-    def train_here(self, heart: Heart, afterwards: contextlib.ExitStack) -> list[record.Row]:
+    def train_here(self, afterwards: contextlib.ExitStack) -> list[record.Row]:
         """Train in this process."""
         import torch
 
         from isoflop.scaling.assemble import assemble
         from isoflop.scaling.hardware import threads
-        from isoflop.scaling.loop.checkpoints import Checkpoints
+        from isoflop.scaling.loop.checkpoints import Checkpoints, Resume
         from isoflop.scaling.loop.curve import Curve
         from isoflop.scaling.loop.progress import Progress
         from isoflop.scaling.loop.wandb import close_logger, open_logger
@@ -72,27 +74,44 @@ class Attempt:
         torch.set_num_threads(threads())
         run = assemble(self.config)
         marks = [mark for mark in run.marks if mark.value in self.values]
+        for mark in marks:
+            self.refuse_size(run, mark)
         module = self.build_module(run, [mark.steps for mark in marks])
         result: dict[str, Any] = {"status": record.RunStatus.FAILED}
         logger = open_logger(self.config, self.folder)
         afterwards.callback(close_logger, logger, result)
         deferred = Deferred(signal.SIGUSR1, signal.SIGUSR2)
-        progress = Progress(heart, run.steps_made, self.bar)
+        progress = Progress(self.heart, run.steps_made, self.bar)
         every_s = self.config.trainer.checkpoint_every_s
-        checkpoints = Checkpoints(self.folder, self.config.code, every_s, deferred)
-        trainer = self.trainer([Curve(self.folder, run.cost.flops_per_target), progress, checkpoints], logger)
-        checkpoint = checkpoints.find(module)
+        checkpoints = Checkpoints(self.folder, self.config.code, every_s, deferred, self.heart.lost)
+        state = checkpoints.find(module)
+        resumed, curve = state is not None, Curve(self.folder, run.cost.flops_per_target)
+        trainer = self.trainer([Resume(state), curve, progress, checkpoints], logger)
+        del state
         try:
             with deferred, between_steps():
-                result |= fit(trainer, module, checkpoint, deferred)
+                result |= fit(trainer, module, deferred)
         finally:
             progress.close()
-            checkpoints.close(keep=result["status"] == record.RunStatus.FAILED)
-        rows = self.rows(run, marks, module, trainer, checkpoints.wall_s, dict(result))
+            checkpoints.close()
+        rows = self.rows(run, marks, module, trainer, checkpoints.wall_s - module.probe_s, dict(result))
         result |= module.results.get(marks[-1].steps, {})
+        if module.profiles and trainer.is_global_zero:
+            at = {mark.steps: mark.D for mark in marks}
+            points = [(at[steps], *point) for steps, found in module.profiles.items() if steps in at for point in found]
+            self.folder.write_probes(points)
         if run.several and trainer.is_global_zero:
-            self.account(run, module.made, resumed=checkpoint is not None)
+            self.account(run, module.made, resumed=resumed)
         return rows
+
+    def refuse_size(self, run: "Assembled", mark: "Mark") -> None:
+        """Refuse what no record may hold, as a family may count it, before anything is trained: ValueError."""
+        if problem := record.CHECKER.problem(self.size(run, mark)):
+            raise ValueError(f"no record may hold what {self.config.names.family} counts: {problem}")
+
+    def size(self, run: "Assembled", mark: "Mark") -> record.Row:
+        """The columns of a mark that are known before it is trained."""
+        return columns(self.config) | rung_of_mark(self.config, mark.value) | run.columns(mark)
 
     def build_module(self, run: "Assembled", steps: list[int]) -> "ScalingModule":
         """The module of a run, its model initialised from the seed, for marks at these steps."""
@@ -114,6 +133,7 @@ class Attempt:
             first=run.marks[0].steps,
             keep_trunk=run.several,
             micro_batch=self.config.trainer.micro_batch,
+            probes=run.probes,
         )
 
     def trainer(self, callbacks: "list[pl.Callback]", logger: Any) -> "pl.Trainer":
@@ -125,7 +145,7 @@ class Attempt:
             max_epochs=-1,  # without end: the module stops when every mark is measured
             logger=logger or False,
             callbacks=callbacks,
-            default_root_dir=self.folder.path,
+            default_root_dir=self.folder.path.absolute(),  # a path, and no address
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -152,8 +172,7 @@ class Attempt:
             )
             share_s = wall_s * mark.steps / module.made  # of all time the share that the steps have
             speed = measure(trainer, mark.C, mark.D, share_s, run.recipe.precision)
-            size = rung_of_mark(self.config, mark.value) | run.columns(mark)
-            rows.append(record.row(**columns(self.config) | size | module.examples.facts | speed | result))
+            rows.append(record.row(**self.size(run, mark) | module.examples.facts | speed | result))
         return rows
 
     def account(self, run: "Assembled", made: int, resumed: bool) -> None:
@@ -163,12 +182,12 @@ class Attempt:
         self.folder.write_spent(spent | {"C_separate": sum(m.C for m in run.marks)})
 
 
-def fit(trainer: "pl.Trainer", module: "ScalingModule", checkpoint: Any, deferred: Deferred) -> dict[str, Any]:
+def fit(trainer: "pl.Trainer", module: "ScalingModule", deferred: Deferred) -> dict[str, Any]:
     """Train to the last mark; returns the status, with a reason where it diverged. Stopped where a signal ended it."""
     from isoflop.scaling.loop.module import DivergedError
 
     try:
-        trainer.fit(module, ckpt_path=checkpoint)
+        trainer.fit(module)
     except DivergedError as error:
         return {"status": record.RunStatus.DIVERGED, "reason": str(error)}
     except SystemExit as stop:  # Lightning's answer to SIGINT and SIGTERM that we do not handle
@@ -182,12 +201,13 @@ def fit(trainer: "pl.Trainer", module: "ScalingModule", checkpoint: Any, deferre
 
 def _train_rank(attempt: Attempt) -> list[record.Row]:
     """One rank of several: as a run of its own, but that it knows the others; the first speaks for all."""
-    heart = Heart(attempt.folder, owner=os.getppid())
     with contextlib.ExitStack() as afterwards:
-        if os.environ["LOCAL_RANK"] == "0":
-            return attempt.train_here(afterwards.enter_context(heart), afterwards)
-        silent = replace(attempt, config=replace(attempt.config, logger=Logger()), bar=False)
-        return silent.train_here(heart, afterwards)
+        if os.environ["LOCAL_RANK"] != "0":
+            silent = replace(attempt, config=replace(attempt.config, logger=Logger()), bar=False)
+            return silent.train_here(afterwards)
+        attempt.heart.start()
+        afterwards.callback(attempt.heart.stop)
+        return attempt.train_here(afterwards)
 
 
 def silence_advice() -> None:

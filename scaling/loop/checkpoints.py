@@ -1,7 +1,11 @@
-"""Checkpoints: the whole state of a run, kept now and then and before a signal ends it, and taken up again."""
+"""Checkpoints: the whole state of a run, kept now and then and before a signal ends it, and taken up again.
 
-import logging
+The state is that of the module, its optimiser and its position; the loops of Lightning have none that matters here.
+Reading and writing are our own (saved_state.py).
+"""
+
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +13,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from isoflop import files
 from isoflop.folder import RunFolder
 from isoflop.scaling.config.provenance import Code
+from isoflop.scaling.loop import saved_state, trunk
 from isoflop.scaling.loop.module import ScalingModule
 from isoflop.scaling.process.signals import Deferred, Terminated, stop_if_terminated
 
@@ -22,12 +26,13 @@ class Checkpoints(pl.Callback):
     """Keeps a checkpoint while the run is not finished, and the trunk after a run of several marks.
 
     A signal that stops the run finds a checkpoint of the last whole step (process/signals.py). The time that the run
-    has taken goes with the checkpoint.
+    has taken goes with the checkpoint. lost: whether the folder is another process's now, who keeps its own.
     """
 
-    def __init__(self, folder: RunFolder, code: Code, every_s: float, deferred: Deferred) -> None:
-        self.folder, self.code, self.every_s, self.deferred = folder, code, every_s, deferred
-        self.folder.remove_drafts()
+    def __init__(
+        self, folder: RunFolder, code: Code, every_s: float, deferred: Deferred, lost: Callable[[], bool]
+    ) -> None:
+        self.folder, self.code, self.every_s, self.deferred, self.lost = folder, code, every_s, deferred, lost
         self.earlier_s = 0.0  # time of earlier attempts that this one goes on from
         self.began = self.saved = time.monotonic()
         self.ended = False
@@ -45,7 +50,7 @@ class Checkpoints(pl.Callback):
         now = time.monotonic()
         if self.is_due(trainer, module, now - self.saved > self.every_s):
             self.saved = now
-            self.save(trainer, self.folder.checkpoint)
+            self.save(trainer, module, self.folder.checkpoint)
 
     def is_due(self, trainer: pl.Trainer, module: ScalingModule, late: bool) -> bool:
         """Whether a checkpoint is to be kept now; all ranks do what the first one's clock says, asked now and then."""
@@ -61,51 +66,107 @@ class Checkpoints(pl.Callback):
     def save_before_stop(self, trainer: pl.Trainer, module: ScalingModule) -> None:
         """Keep what there is before a signal ends the run; of several ranks none waits for another."""
         if trainer.world_size == 1 and 0 < module.position < module.goal:
-            self.save(trainer, self.folder.checkpoint)
+            self.save(trainer, module, self.folder.checkpoint)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, ScalingModule)
         if module.keep_trunk and trainer.should_stop:  # a further mark goes on from here
-            self.save(trainer, self.folder.trunk)
+            self.save(trainer, module, self.folder.trunk)
 
-    def save(self, trainer: pl.Trainer, path: Path) -> None:
-        """Keep the whole state, so that a killed or a longer run goes on from here."""
-        if not trainer.is_global_zero:
-            trainer.save_checkpoint(path)  # takes part, and writes nothing
-            return
-        with files.replacing(path) as draft:
-            trainer.save_checkpoint(draft)
+    def save(self, trainer: pl.Trainer, module: ScalingModule, path: Path) -> None:
+        """Keep the whole state, so that a killed or a longer run goes on from here; all ranks take part."""
+        state = {"code": self.code.to_json(), "wall_s": self.wall_s} | state_of(module)
+        if trainer.is_global_zero and not self.lost():
+            saved_state.write(path, state)
+        trainer.strategy.barrier()  # no rank ends while the first one writes
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"wall_s": self.wall_s, "code": self.code.to_json()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.earlier_s = state["wall_s"]
-
-    def find(self, module: ScalingModule) -> Path | None:
-        """The checkpoint to go on from; one that other code made, or that cannot be read or used, is passed over."""
+    def find(self, module: ScalingModule) -> dict[str, Any] | None:
+        """The state to go on from; a file of other code, or one that cannot be read or used, is removed."""
         for path in (self.folder.checkpoint, self.folder.trunk):
-            if not path.exists():
+            try:
+                state = saved_state.read(path)
+                problem = self.problem_of(state, module)
+            except FileNotFoundError:
                 continue
-            if (problem := self.problem_of(path, module)) is None:
-                return path
-            logging.getLogger(__name__).warning("%s %s: the run begins again", path.name, problem)
+            except (saved_state.DamagedError, OSError) as error:
+                problem = str(error)
+            if problem is None:
+                self.earlier_s = state["wall_s"]
+                return state
+            self.folder.append_log(f"{path.name} {problem}: it is thrown away, and the steps it held are made again\n")
             path.unlink(missing_ok=True)  # every rank looks
         return None
 
-    def problem_of(self, path: Path, module: ScalingModule) -> str | None:
-        """Why a checkpoint cannot be gone on from; None where it can."""
+    def problem_of(self, state: Mapping[str, Any], module: ScalingModule) -> str | None:
+        """Why a state cannot be gone on from; None where it can."""
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            code = Code.of(state["callbacks"][type(self).__name__]["code"])
+            code = Code.of(state["code"])
             if not code.same(self.code):
                 return f"is of other code ({code})"
+            if not fits(state["module"], module):
+                return "is of a model of another shape"
             return None if module.reaches(state) else "does not lead to a missing mark"
-        except Exception as error:  # whatever is wrong with it, the run can begin again
-            return f"cannot be read ({type(error).__name__})"
+        except (KeyError, TypeError, AttributeError) as error:  # the form of another version
+            return f"cannot be used ({type(error).__name__}: {error})"
 
-    def close(self, keep: bool) -> None:
-        """Stop the clock; without `keep`, remove the checkpoint, which is of use only while the run is unfinished."""
+    def close(self) -> None:
+        """Stop the clock."""
         self.earlier_s, self.ended = self.wall_s, True
-        if not keep:
-            self.folder.checkpoint.unlink(missing_ok=True)
+
+
+class Resume(pl.Callback):
+    """Takes up a state before anything else of the fit looks at the module."""
+
+    def __init__(self, state: dict[str, Any] | None) -> None:
+        self.state = state
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, ScalingModule)
+        if self.state is not None:
+            take_up(self.state, module)
+            self.state = None  # its memory is wanted
+
+
+def state_of(module: ScalingModule) -> dict[str, Any]:
+    """All that training changes, every tensor whole; all ranks take part."""
+    trunk.reshard(module)
+    state: dict[str, Any] = {"module": {name: trunk.full(value) for name, value in module.state_dict().items()}}
+    state["optimizer"] = _mapped(module.bare_optimizer().state_dict(), trunk.full)
+    module.on_save_checkpoint(state)
+    return state
+
+
+@torch.no_grad()
+def take_up(state: dict[str, Any], module: ScalingModule) -> None:
+    """Give a module and its optimiser the state that `state_of` gave, spread over the ranks as they are."""
+    for name, tensor in module.state_dict().items():
+        tensor.copy_(trunk.sharded_as(tensor, state["module"][name]))
+    optimizer, of_optimizer = module.bare_optimizer(), state["optimizer"]
+    for part, of_part in zip(trunk.parts(optimizer), of_optimizer.get("parts", [of_optimizer]), strict=True):
+        parameters = [parameter for group in part.param_groups for parameter in group["params"]]
+        of_part["state"] = {
+            number: {key: _as_of(parameters[number], value) for key, value in entries.items()}
+            for number, entries in of_part["state"].items()
+        }
+    optimizer.load_state_dict(of_optimizer)
+    module.on_load_checkpoint(state)
+
+
+def fits(tensors: Mapping[str, torch.Tensor], module: ScalingModule) -> bool:
+    """Whether these are the tensors of a module, by name and shape; the module is not on its ranks yet."""
+    return {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in module.state_dict().items()}
+
+
+def _as_of(parameter: torch.Tensor, value: Any) -> Any:
+    """A part of a parameter's state in the optimiser, spread as the parameter where it has its shape."""
+    is_alike = isinstance(value, torch.Tensor) and value.shape == parameter.shape
+    return trunk.sharded_as(parameter, value) if is_alike else value
+
+
+def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:
+    """The same with a function of every leaf."""
+    if isinstance(value, dict):
+        return {key: _mapped(item, function) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_mapped(item, function) for item in value)
+    return function(value)

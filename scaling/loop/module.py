@@ -11,6 +11,7 @@ begins, the trunk is set aside, the cooldown made and measured, and the trunk ta
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import pytorch_lightning as pl
@@ -25,6 +26,8 @@ from isoflop.scaling.families.base import Model
 from isoflop.scaling.families.layers.block import Block
 from isoflop.scaling.loop import trunk
 from isoflop.scaling.loop.evaluate import arithmetic, evaluate, loss_count, loss_per_target
+from isoflop.scaling.probes.base import Probe, Subject
+from isoflop.scaling.probes.base import measure as measure_probes
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.recipe.parametrization import Multipliers
 from isoflop.scaling.task import Task
@@ -50,7 +53,8 @@ class ScalingModule(pl.LightningModule):
     time, None for the whole batch.
     position counts finished steps, made those of abandoned cooldowns too; since and tail hold [sum, count] of the
     training loss since the last read and over the last twentieth of the steps; results holds for every measured mark
-    the columns L, L_se, L_train, L_bpb and metric.*.
+    the columns L, L_se, L_train, L_bpb, metric.* and probe.*; profiles, by mark, the points of the probes' profiles
+    with the probe's name; probe_s the time that probes took.
     """
 
     since: Tensor
@@ -68,6 +72,7 @@ class ScalingModule(pl.LightningModule):
         first: int | None = None,
         keep_trunk: bool = False,
         micro_batch: int | None = None,
+        probes: Mapping[str, Probe] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -77,7 +82,9 @@ class ScalingModule(pl.LightningModule):
         self.keep_trunk, self.micro_batch = keep_trunk, micro_batch or recipe.batch
         self.position = self.made = self.left_at = 0
         self.trunk: trunk.State | None = None  # what was set aside, at the position left_at
-        self.results: dict[int, dict[str, float]] = {}
+        self.results: dict[int, dict[str, Any]] = {}
+        self.probes, self.probe_s = probes or {}, 0.0
+        self.profiles: dict[int, list[tuple[Any, ...]]] = {}
         self.last_loss: float | None = None  # mean training loss when it was last read
         self.register_buffer("since", torch.zeros(2))
         self.register_buffer("tail", torch.zeros(2))
@@ -183,12 +190,22 @@ class ScalingModule(pl.LightningModule):
             raise DivergedError(f"{wrong[0]} was {results[wrong[0]]} after the last of {self.goal} steps")
         if self.task.bytes_per_target:
             results["L_bpb"] = results["L"] / math.log(2) / self.task.bytes_per_target
-        self.results[self.goal] = results
+        self.results[self.goal] = results | self.measure_probes()
         if self.trunk is not None:
             trunk.take_up(self.trunk, self, self.bare_optimizer())
             self.trunk, self.position = None, self.left_at
         if all(steps in self.results for steps in self.marks):
             self.trainer.should_stop = True
+
+    def measure_probes(self) -> dict[str, Any]:
+        """The columns of the probes at this mark; their profiles are kept beside the results."""
+        if not self.probes:
+            return {}
+        subject = Subject(self.model, self.task, self.examples, self.recipe.precision, self.seed)
+        columns, points = measure_probes(self.probes, subject)
+        self.profiles[self.goal] = [(name, *astuple(point)) for name, point in points]
+        self.probe_s += sum(columns[f"probe.{name}.wall_s"] for name in self.probes)
+        return columns
 
     def count(self, loss: Tensor, step: int) -> None:
         """Add a step's loss to the running sums, without waiting for the device."""
@@ -217,11 +234,13 @@ class ScalingModule(pl.LightningModule):
         checkpoint |= {"position": self.position, "made": self.made, "goal": self.goal}
         copy = None if self.trunk is None else trunk.unsharded(self.trunk)
         checkpoint |= {"trunk": copy, "left_at": self.left_at, "results": self.results}
+        checkpoint |= {"profiles": self.profiles, "probe_s": self.probe_s}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.position, self.made = checkpoint["position"], checkpoint["made"]
         self.trunk, self.left_at = checkpoint["trunk"], checkpoint["left_at"]
         self.results = checkpoint["results"]
+        self.profiles, self.probe_s = checkpoint.get("profiles", {}), checkpoint.get("probe_s", 0.0)
 
     def reaches(self, checkpoint: Mapping[str, Any]) -> bool:
         """Whether a checkpoint lies on the way to the first mark that it has not measured."""

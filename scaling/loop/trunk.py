@@ -6,6 +6,7 @@ take_up(state, module, optimizer)          # to the same bits
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +26,7 @@ def parts(optimizer: torch.optim.Optimizer) -> Sequence[torch.optim.Optimizer]:
 
 def tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
     """All tensors that training changes, in an order that does not change."""
-    for part in module.modules():
-        if isinstance(part, FSDPModule):
-            part.reshard()  # the last forward may have left it whole
+    reshard(module)
     of_optimizer = [
         value
         for part in parts(optimizer)
@@ -37,6 +36,13 @@ def tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
         if isinstance(value, Tensor)
     ]
     return [*module.parameters(), *module.buffers()], of_optimizer
+
+
+def reshard(module: nn.Module) -> None:
+    """Spread over the ranks what the last forward may have left whole."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
 
 
 def set_aside(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
@@ -61,8 +67,13 @@ def take_up(state: State, module: nn.Module, optimizer: torch.optim.Optimizer) -
 
 def unsharded(state: State) -> State:
     """The same with every tensor whole, as a checkpoint keeps it; all ranks take part."""
-    of_module, of_optimizer = ([t.full_tensor() if isinstance(t, DTensor) else t for t in part] for part in state)
+    of_module, of_optimizer = ([full(t) for t in part] for part in state)
     return of_module, of_optimizer
+
+
+def full(value: Any) -> Any:
+    """A tensor whole, where it is spread over the ranks; all of them take part. What is no tensor stays as it is."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def sharded_as(tensor: Tensor, copy: Tensor) -> Tensor:

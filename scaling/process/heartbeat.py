@@ -13,6 +13,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from isoflop.folder import RunFolder
@@ -37,52 +39,100 @@ def is_fresh(folder: RunFolder, beat: dict[str, Any] | None = None) -> bool:
 def beats_elsewhere(folder: RunFolder) -> bool:
     """Whether the heart of a run on another host still beats: it is watched, no clock is asked."""
     before = folder.read_heartbeat()
-    if not before or before["host"] == socket.gethostname():
-        return False
-    until = time.monotonic() + MISSED * before["every_s"]
+    return bool(before) and before["host"] != socket.gethostname() and beats(folder)
+
+
+def beats(folder: RunFolder, while_there: Path | None = None) -> bool:
+    """Whether a heart goes on beating, watched for the beats that it may miss.
+
+    while_there: a file that goes when its owner ends, which is then waited for no longer.
+    """
+    before, last = folder.read_heartbeat(), _sign(folder)
+    until = time.monotonic() + MISSED * min(before.get("every_s", SLOW_S), SLOW_S)
     while time.monotonic() < until:
         time.sleep(0.2)
-        now = folder.read_heartbeat()
-        if not now:  # it ended meanwhile
+        now = _sign(folder)
+        if while_there and not while_there.exists():
             return False
-        if (now["beat"], now["pid"]) != (before["beat"], before["pid"]):
+        if now is None and last is not None:  # it ended meanwhile
+            return False
+        if now != last:
             return True
     return False
+
+
+def _sign(folder: RunFolder) -> tuple[Any, ...] | None:
+    """What every beat changes; None where there is no heartbeat."""
+    with contextlib.suppress(OSError):
+        beat = folder.read_heartbeat()
+        return beat.get("beat"), beat.get("pid"), folder.heartbeat.stat().st_mtime_ns
+    return None
 
 
 class Heart:
     """Beats in a thread of its own while a run is at work, and stops the run where a person asked for that.
 
-    owner: the process that SIGTERM stops; this one by default.
+    It stops the run too where another process took it for dead and has the folder now.
+    owner: the process that SIGTERM stops; this one by default. stands: whether the folder is still this run's.
     """
 
-    def __init__(self, folder: RunFolder, owner: int | None = None) -> None:
-        self.folder, self.owner = folder, owner or os.getpid()
+    def __init__(self, folder: RunFolder, owner: int | None = None, stands: Callable[[], bool] | None = None) -> None:
+        self.folder, self.owner, self.stands = folder, owner or os.getpid(), stands
         self.step = self.steps = self.beats = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat_on, daemon=True)
+        self._ended: threading.Event | None = None
+        self._thread: threading.Thread | None = None
 
     def at(self, step: int, steps: int) -> None:
         """Say how far the run is."""
         self.step, self.steps = step, steps
 
     def __enter__(self) -> "Heart":
-        self._beat(QUICK_S)
-        self._thread.start()
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        self.folder.heartbeat.unlink(missing_ok=True)
+        self.stop()
+        if not self.lost():
+            self.folder.heartbeat.unlink(missing_ok=True)
 
-    def _beat_on(self) -> None:
+    def start(self) -> None:
+        """Begin to beat."""
+        self._beat(QUICK_S)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat_on, args=(self._ended,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Beat no more; the last beat stays."""
+        if self._ended and self._thread:
+            self._ended.set()
+            self._thread.join()
+        self._ended = self._thread = None
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """For a with-block, a process that this one starts beats instead: it has a copy of this heart, at rest."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def lost(self) -> bool:
+        """Whether another process has the folder now."""
+        with contextlib.suppress(OSError):
+            return self.stands is not None and not self.stands()
+        return False
+
+    def _beat_on(self, ended: threading.Event) -> None:
         began = time.monotonic()
         every_s, signalled = QUICK_S, False
-        while not self._ended.wait(every_s):
+        while not ended.wait(every_s):
             every_s = QUICK_S if time.monotonic() - began < YOUNG_S else SLOW_S
-            self._beat(every_s)
-            if not signalled and self.folder.cancelled:
+            lost = self.lost()
+            if not lost:
+                self._beat(every_s)
+            if not signalled and (lost or self.folder.cancelled):
                 signalled = True
                 os.kill(self.owner, signal.SIGTERM)
 

@@ -1,9 +1,9 @@
 """One process at a time is at work in a run's folder, by a lock that ends with it (standard library only).
 
 The lock (flock) is the kernel's: it ends with the process, whatever the clocks say. Where hosts share a file system
-whose locks are each host's own, the heartbeat tells: one that goes on beating belongs to a run that is at work.
+whose locks are each host's own, or that has none, the claim (claim.py) tells, with the heartbeat as its proof of life.
 
-    with sole_writer(folder), Heart(folder) as heart:
+    with sole_writer(folder) as claim, Heart(folder, stands=claim.stands) as heart:
         heart.at(step=120, steps=400)
 """
 
@@ -16,11 +16,12 @@ from typing import IO
 
 from isoflop.errors import BusyError
 from isoflop.folder import RunFolder
+from isoflop.scaling.process.claim import Claim, busy, make
 from isoflop.scaling.process.heartbeat import beats_elsewhere
 
 
 def _locked(file: IO[str], how: int) -> bool:
-    """Take a lock without waiting; a file system that has none gives it to all, and the heartbeat must do."""
+    """Take a lock without waiting; a file system that has none gives it to all, and the claim must do."""
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -32,15 +33,31 @@ def _locked(file: IO[str], how: int) -> bool:
 
 
 @contextlib.contextmanager
-def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[None]:
+def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[Claim]:
     """Hold the run's folder for a with-block, or until the process ends; BusyError where another process holds it."""
     with folder.lock.open("a") as file:
         until = time.monotonic() + patience_s  # who only looks holds it for an instant
         while not (mine := _locked(file, fcntl.LOCK_EX)) and time.monotonic() < until:
             time.sleep(0.05)
-        if not mine or beats_elsewhere(folder):
-            raise BusyError(f"another process is working in {folder.path}; wait for it or stop it") from None
-        yield
+        # a run of a version without claims has a heartbeat alone
+        if not mine or (not folder.claims() and beats_elsewhere(folder)):
+            raise busy(folder)
+        claim = _claim(folder, until)
+        try:
+            yield claim
+        finally:
+            claim.release()
+
+
+def _claim(folder: RunFolder, until: float) -> Claim:
+    """Claim the folder, as soon as the one whose claim it is has ended; BusyError where that is too late."""
+    while True:
+        try:
+            return make(folder)
+        except BusyError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.05)
 
 
 def held(folder: RunFolder) -> bool:

@@ -16,9 +16,9 @@ from isoflop import record
 from isoflop.analysis.design.next_runs import improve
 from isoflop.analysis.design.simulate import Resolution, Truth, resolve, warnings
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.tables.read import read_runs
+from isoflop.analysis.tables.read import read_runs, select
 from isoflop.analysis.tables.replicates import LEVELS, choose_law
-from isoflop.analysis.tables.rows import usable
+from isoflop.analysis.tables.rows import checked, usable
 from isoflop.errors import FitError, UserError
 from isoflop.scaling.config import identity
 from isoflop.sweeps.plan import costs
@@ -37,6 +37,8 @@ class Question:
     target: float | None = None  # C whose loss is asked for [FLOPs]
     improve: int = 0
     runs: Path | None = None
+    columns: dict[str, str] = field(default_factory=dict)  # our name -> that in the table of runs
+    where: str = ""  # which of them count
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -64,7 +66,7 @@ def outcomes(
     marks: pd.DataFrame, question: Question, report: Callable[[float], None] = lambda share: None
 ) -> list[Outcome]:
     """What the design of each family resolves; the first few are simulated, of the others there are warnings alone."""
-    have = read_runs(question.runs) if question.runs else None
+    have = existing(question.runs, question.columns, question.where) if question.runs else None
     groups = list(marks.groupby(["family", "data"], sort=False))
     results, spent_s, last_s = list[Outcome](), 0.0, 0.0
     for at, ((family, data), rows) in enumerate(groups):
@@ -76,6 +78,14 @@ def outcomes(
         spent_s += last_s
         report((at + 1) / len(groups))
     return results
+
+
+def existing(path: Path, columns: dict[str, str], where: str) -> pd.DataFrame:
+    """The runs that are there; the error of a fit where their N, D or L is no number above 0."""
+    table = read_runs(path, columns=columns)
+    table = select(table, where) if where else table
+    checked(table, ["N", "D", "L"], "a plan")
+    return table
 
 
 def outcome(

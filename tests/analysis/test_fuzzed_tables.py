@@ -1,7 +1,15 @@
-"""Hundreds of made-up tables and settings: an answer, a status or one sentence; no traceback and no warning."""
+"""Hundreds of made-up tables and settings: an answer, a status or one sentence; no traceback and no warning.
 
+The verbs are called in this process, on tables as files, with what people and attackers write into cells.
+"""
+
+import contextlib
+import io
 import json
 import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +18,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from isoflop.analysis.fitting import groups, search
 from isoflop.analysis.fitting.fit import fit_groups
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier.frontier import frontier
+from isoflop.analysis.report.figures.base import Figure
 from isoflop.analysis.testing.compare import compare
+from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
+from isoflop.wording import UNPRINTABLE
 
 # a failing table is small already; to make it smaller takes minutes
 FUZZ: dict[str, Any] = {
@@ -23,9 +35,21 @@ FUZZ: dict[str, Any] = {
     "phases": [Phase.explicit, Phase.generate],
     "derandomize": True,
 }
+# starts of a search: whether tables break it does not hang on how many there are
+FEW_STARTS = 6
 SCALE = st.sampled_from([1.0, 1e-3, 1e3, 1e6, 1e9])
 VALUE = st.one_of(st.floats(1e-6, 1e15), st.sampled_from([1e6, 1e7, 1e8, 2.5, 1.0, 1e-300, 1e300]))
 BAD = st.sampled_from([float("nan"), 0.0, -1.0, float("inf"), None, "x", ""])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_starts() -> Iterator[None]:
+    """Searches from a few starts, which take a tenth of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "STARTS", FEW_STARTS)
+        patch.setattr(groups, "ALONE", FEW_STARTS)
+        patch.setattr(groups, "JOINT", FEW_STARTS)
+        yield
 
 
 @st.composite
@@ -109,9 +133,102 @@ def test_a_frontier_or_comparison_of_anything_is_an_answer_or_a_sentence(table: 
         lambda: compare(table, ["power", "power_offset(D)"], interval="none", folds=2),
     ):
         try:
-            found = ask()
+            result = ask()
         except UserError as error:
             one_sentence(error)
             continue
-        json.dumps(found.to_json(), allow_nan=False)
-        assert str(found)
+        json.dumps(result.to_json(), allow_nan=False)
+        assert str(result)
+
+
+# what a cell may hold, of any column
+CELLS = st.sampled_from(
+    [
+        "", "0", "-1", "inf", "-inf", "nan", "1e400", "1" + "0" * 400, "many", "True", "1,5", "0x10", "1_000", " 7 ",
+        "\x1b[2J\x1b[31m", "a\x00b", "\x07", "x" * 20_000, "<script>alert(1)</script>", "</script>", "\u05d0\u05d1",
+        "javascript:alert(1)", "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\u202eabc", "{{ 7*7 }}", "['a', 'b']",
+        "a\nb", "\u2028", "%s%n", "${HOME}", "../../etc",
+    ]
+)  # fmt: skip
+VERBS: dict[str, list[str]] = {
+    "fit": ["--interval", "jackknife", "--by", "family", "--json"],
+    "predict": ["--at", "C=1e20", "--by", "family", "--json"],
+    "compare": ["--laws", "power,power_offset(D)", "--json"],
+    "frontier": ["--by", "family", "--json"],
+    "judge": ["--json"],
+    "report": [],
+}
+
+
+@st.composite
+def files(draw: Any) -> str:
+    """A table of runs as text, some of whose cells or names were overwritten."""
+    table = draw(tables())
+    if "family" not in table and draw(st.booleans()):
+        table["family"] = draw(CELLS)
+    table["status"] = draw(st.sampled_from(["ok", "ok", "ok", "failed", "", "diverged"]))
+    for name in draw(st.lists(st.sampled_from(["seed", "rung", "reason", "wall_s", "L_bpb", "data"]), max_size=2)):
+        table[name] = draw(CELLS)
+    table = table.astype(object)
+    for _ in range(draw(st.integers(0, 2))):
+        row, column = draw(st.integers(0, len(table) - 1)), draw(st.integers(0, table.shape[1] - 1))
+        table.iloc[row, column] = draw(CELLS)
+    if draw(st.integers(0, 9)) == 0:
+        table = table.rename(columns={draw(st.sampled_from(list(table.columns))): draw(CELLS)})
+    return str(table.to_csv(index=False))
+
+
+# of each verb as many as its time allows
+EXAMPLES = {"fit": 60, "predict": 40, "compare": 30, "frontier": 40, "judge": 40, "report": 15}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_answers_any_file_or_says_one_sentence(verb: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    @settings(max_examples=EXAMPLES[verb], **FUZZ)
+    @given(content=files())
+    def answer(content: str) -> None:
+        check_answer(verb, content, tmp_path_factory.mktemp("table"))
+
+    answer()
+
+
+def check_answer(verb: str, content: str, folder: Path) -> None:
+    """The verb ends in an answer or in one sentence, and lets nothing of the file through that could do harm."""
+    path = folder / "runs.csv"
+    path.write_text(content, encoding="utf-8", errors="surrogatepass")
+    where = ["-o", str(path.parent / "report")] if verb == "report" else []
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        # a drawing library that ends the process would end this one: what it is given is looked at instead
+        patch.setattr(Figure, "save", lambda figure, folder: check_drawing(figure))
+        code = main([verb, str(path), *VERBS[verb], *where])
+    assert code in (0, 1, 2)
+    printed = out.getvalue() + err.getvalue()
+    assert not UNPRINTABLE.search(printed)
+    if code == 2:
+        assert err.getvalue().count("\n") == 1
+        assert len(err.getvalue()) < 2000
+    elif "--json" in VERBS[verb] and out.getvalue():
+        json.loads(out.getvalue(), parse_constant=refuse)
+    if verb == "report" and code == 0:
+        check_page(path.parent / "report" / "index.html")
+
+
+def check_drawing(figure: Figure) -> None:
+    """A specification is JSON without control characters, and no larger than can be drawn."""
+    text = json.dumps(figure.spec(), ensure_ascii=False, allow_nan=False)
+    assert not UNPRINTABLE.search(text)
+    assert len(text) < 3_000_000
+
+
+def check_page(page: Path) -> None:
+    """Nothing that a table holds is markup, and every figure was drawn or says what it lacks."""
+    text = page.read_text(encoding="utf-8")
+    assert "<script>alert(1)" not in text
+    assert 'href="javascript:' not in text
+    assert not re.findall(".*could not be drawn.*", text)
+
+
+def refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")

@@ -52,7 +52,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     no_loss = tmp_path / "no_loss.csv"
     demo_study().drop(columns="L").to_csv(no_loss, index=False)
     assert main([verb, str(no_loss), *out]) == 2
-    assert "no column L" in capsys.readouterr().err
+    assert "no_loss.csv has no L: name it, as in --columns L=its_name" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(
@@ -67,7 +67,6 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("run_id,status,family,N,D,C,L\na,failed,mlp,1e4,1e5,1e10,\n", "no rows to fit (left out 1: status is failed)"),
         ("run_id,status,family,N,D,C,L\na,ok,mlp,1e4,1e5,1e10,\n", "column L is empty"),
         ("run_id,status,family,N,D,C,L\n", "has a header and no rows"),
         ("", "is empty"),
@@ -86,6 +85,19 @@ def test_a_table_of_no_use_is_one_sentence(
     assert sentence.count("\n") == 1
     assert f"{path}" in sentence
     assert says in sentence
+
+
+def test_a_sweep_of_which_no_run_finished_is_a_sentence_of_judge_and_a_page_of_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("run_id,status,reason,family,N,D,C,L\na,failed,out of memory,mlp,1e4,1e5,1e10,\n")
+    assert main(["judge", str(path)]) == 2
+    assert f"{path} has no rows to fit (left out 1: status is failed)" in capsys.readouterr().err
+    assert main(["report", str(path), "-o", str(tmp_path / "r")]) == 0
+    page = (tmp_path / "r/index.html").read_text()
+    for words in ("No run finished; 1 row of runs that failed", "out of memory", "not drawn, no run finished"):
+        assert words in page
 
 
 @pytest.mark.parametrize("content", [

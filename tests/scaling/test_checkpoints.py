@@ -1,8 +1,10 @@
 """Checkpoints: a run interrupted anywhere ends as if it had not been; the rate and the loss are what they say."""
 
 import csv
+import errno
 import json
 import math
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -17,13 +19,17 @@ from hydra.core.hydra_config import HydraConfig
 
 from isoflop import record
 from isoflop.folder import RunFolder
+from isoflop.scaling.assemble import Assembled
 from isoflop.scaling.config.frozen import FrozenConfig, freeze, register_resolvers, resolve, thaw
 from isoflop.scaling.config.provenance import Code
 from isoflop.scaling.loop.checkpoints import Checkpoints
 from isoflop.scaling.loop.evaluate import loss_per_target
+from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.run import run_one
 from isoflop.scaling.task import Task
+from isoflop.sweeps.launcher import account
+from isoflop.sweeps.ledger import Entry
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*ckpt_path.*"
@@ -93,8 +99,8 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     assert curve(tmp_path / "cut") == curve(undisturbed(*size).path)
 
 
-@pytest.mark.parametrize("spoil", ["code", "bytes"])
-def test_a_checkpoint_of_other_code_or_torn_is_begun_again(
+@pytest.mark.parametrize("spoil", ["code", "bytes", "bit"])
+def test_a_checkpoint_of_other_code_or_torn_or_flipped_is_begun_again(
     undisturbed: Callable[..., RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
 ) -> None:
     (whole,) = record.read(undisturbed("trainer.checkpoint_every_s=0").path)
@@ -114,10 +120,136 @@ def test_a_checkpoint_of_other_code_or_torn_is_begun_again(
         monkeypatch.setattr(FrozenConfig, "present_code", lambda config: other)
         freeze(replace(thaw(folder), code=other), folder)
     else:
-        (folder / "checkpoint.ckpt").write_bytes((folder / "checkpoint.ckpt").read_bytes()[:500])
+        content = bytearray((folder / "checkpoint.ckpt").read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / "checkpoint.ckpt").write_bytes(content[:500] if spoil == "bytes" else content)
     (again,) = run_one(folder)
+    reason = {"code": "is of other code", "bytes": "is damaged", "bit": "is damaged: its digest is another"}[spoil]
+    assert f"checkpoint.ckpt {reason}" in RunFolder(folder).log.read_text()
     assert steps_made[20] == 1
     assert again["L"] == whole["L"]
+
+
+@pytest.mark.parametrize("out", ["http_study", "a::b", "~/x", "s3://b"])
+def test_a_checkpoint_is_found_whatever_its_folder_is_called_and_whatever_tmpdir_is(
+    undisturbed: Callable[..., RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    def none(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (whole,) = record.read(undisturbed("trainer.checkpoint_every_s=0").path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    for name in ("mkstemp", "mkdtemp", "gettempdir"):
+        monkeypatch.setattr(tempfile, name, none)
+    folder = frozen(Path(out) / "cut", "trainer.checkpoint_every_s=0")
+    steps_made = interrupt(monkeypatch, step=20)
+    run_one(folder)
+    assert RunFolder(folder).checkpoint.exists()
+    (resumed,) = run_one(folder)
+    assert steps_made == list(range(1, 48))
+    assert (resumed["status"], resumed["L"]) == ("ok", whole["L"])
+    assert [path.name for path in tmp_path.iterdir()] == [Path(out).parts[0]]
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, step: int) -> list[int]:
+    """Let the first run to come fail after a step; the steps made by it and by later ones."""
+    point, steps_made = Checkpoints.on_train_batch_end, list[int]()
+
+    def interrupted(self: Checkpoints, trainer: Any, module: Any, *rest: Any) -> None:
+        point(self, trainer, module, *rest)
+        steps_made.append(module.position)
+        if len(steps_made) == step:
+            raise RuntimeError("interrupted")
+
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", interrupted)
+    return steps_made
+
+
+def test_the_record_is_on_disk_before_checkpoint_heartbeat_and_claim_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, there = RunFolder(frozen(tmp_path, "trainer.checkpoint_every_s=0")), list[list[str]]()
+    write = record.write
+
+    def full(path: Path, rows: Any) -> None:
+        names = sorted(one.name for one in tmp_path.iterdir() if one != folder.log)
+        there.append([name for name in names if not name.startswith(".")])  # but for the draft of a beat
+        if len(there) == 1:  # both the record and that it failed
+            monkeypatch.setattr(record, "write", no_room)
+            no_room()
+        write(path, rows)
+
+    def no_room(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(record, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        run_one(tmp_path)
+    assert folder.checkpoint.exists()
+    assert not folder.records.exists()
+    assert not folder.heartbeat.exists()
+    monkeypatch.setattr(record, "write", full)
+    steps_made = interrupt(monkeypatch, step=1000)
+    (row,) = run_one(tmp_path)
+    assert steps_made == [47]  # from the last checkpoint
+    assert row["status"] == "ok"
+    at_end = ["checkpoint.ckpt", "claim.1", "curve.csv", "frozen.json", "heartbeat.json", "lock"]
+    assert there == [at_end, at_end]
+    assert sorted(p.name for p in tmp_path.iterdir() if p != folder.log) == [
+        "curve.csv",
+        "frozen.json",
+        "lock",
+        "records.json",
+    ]
+
+
+def test_what_no_record_may_hold_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = Assembled.columns
+    monkeypatch.setattr(Assembled, "columns", lambda self, mark: columns(self, mark) | {"C_attention": -1.0})
+    steps_made = interrupt(monkeypatch, step=1000)
+    (row,) = run_one(frozen(tmp_path))
+    assert row["status"] == "failed"
+    assert "no record may hold what lstm counts: C_attention=-1.0 is below 0" in row["reason"]
+    assert steps_made == []
+
+
+def test_a_launcher_accounts_for_a_lost_run_only_where_nobody_else_has_it(tmp_path: Path) -> None:
+    entry = Entry(frozen(tmp_path))
+    with sole_writer(entry.files):
+        account(entry, 1, None)
+    assert not entry.files.records.exists()
+    account(entry, 1, None)
+    (row,) = record.read(tmp_path)
+    assert (row["status"], row["reason"]) == (
+        "failed",
+        f"the process ended without a record: exit code 1; see {entry.files.log}",
+    )
+    record.write(tmp_path, [row | {"status": "ok", "reason": None, "L": 1.0}])
+    account(entry, None, "late")
+    assert record.finished(tmp_path)
+
+
+def test_where_a_checkpoint_is_damaged_the_trunk_of_the_marks_before_is_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = ["family=mlp", "budget.D=null", "trainer.checkpoint_every_s=0"]
+    folder = RunFolder(frozen(tmp_path / "run", *marks, "budget.D=[1280]"))
+    run_one(folder.path)
+    frozen(folder.path, *marks, "budget.D=[1280,5120]")
+    steps_made = interrupt(monkeypatch, step=10)
+    run_one(folder.path)
+    content = bytearray(folder.checkpoint.read_bytes())
+    content[-1] ^= 128
+    folder.checkpoint.write_bytes(content)
+    first = steps_made[0]
+    assert first > 10  # from the trunk
+    rows = run_one(folder.path)
+    assert steps_made[10] == first
+    assert [row["D"] for row in rows] == [1280, 5120]
+    assert "checkpoint.ckpt is damaged" in folder.log.read_text()
 
 
 def test_wandb_going_away_costs_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,3 +104,26 @@ def test_a_row_knows_how_much_more_than_its_budget_was_taken(budget: dict[str, f
 
 def test_a_plan_is_plain_data_and_back() -> None:
     assert RunPlan.from_json(json.loads(json.dumps(PLAN.to_json()))) == PLAN
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": None}, {"width": "8"}, {"depth": [1]}, {"width": -1}, {"width": {"of": {"of": 1}}}]
+)
+def test_a_dial_that_is_no_number_is_no_config(tmp_path: Path, change: dict[str, object]) -> None:
+    data = frozen().to_json()
+    RunFolder(tmp_path).write_config(data | {"family": data["family"] | change})
+    with pytest.raises(UserError, match=r"is not a whole config; .* \(family\."):
+        thaw(tmp_path)
+
+
+def test_a_frozen_config_whose_values_were_changed_is_not_run(tmp_path: Path) -> None:
+    config = frozen("recipe.lr=0.02")
+    freeze(config, tmp_path)
+    path = RunFolder(tmp_path).config
+    path.write_text(path.read_text().replace('"lr": 0.02', '"lr": 0.03'))
+    with pytest.raises(UserError, match="is not a whole config"):
+        thaw(tmp_path)
+    # an earlier version wrote no digest
+    data = {name: value for name, value in config.to_json().items() if name != RunFolder.DIGEST}
+    path.write_text(json.dumps(data))
+    assert thaw(tmp_path).recipe["lr"] == 0.02

@@ -1,4 +1,4 @@
-"""A plan is what the same overrides would run, with sizes, time and money; every ready-made ladder is one."""
+"""A plan is what the same overrides would run, with sizes, time and money; every study is one."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from isoflop.sweeps.plan import costs
 from isoflop.sweeps.plan.plan import LAUNCHES_S, Plan, composed, plan
 from isoflop.sweeps.plan.resolution import Question, outcomes
 
-LADDERS = sorted((Path(__file__).parents[2] / "sweeps/ladder").glob("*.yaml"))
+STUDIES = sorted((Path(__file__).parents[2] / "conf/study").glob("*.yaml"))
 # times of a GPU by its peak: nothing is measured
 H100 = ["--device", "H100"]
 GRID = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3", *TINY]
@@ -130,28 +130,28 @@ def test_memory_is_foretold_to_a_third(family: str) -> None:
     assert plan.memory == pytest.approx(row["peak_memory"], rel=1 / 3)
 
 
-@pytest.mark.parametrize("path", LADDERS, ids=lambda path: path.stem)
-def test_every_ladder_is_a_plan_that_says_what_it_is_for(path: Path) -> None:
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_is_a_plan_that_says_what_it_is_for(path: Path) -> None:
     first, second = path.read_text().splitlines()[:2]
-    assert first == "# @package _global_"  # without it the ladder silently does nothing
+    assert first == "# @package _global_"  # without it the study silently does nothing
     assert second.startswith("# ")
     assert "minute" in second or "hour" in second
     grids = OmegaConf.load(path).hydra.sweeper.grids
-    made = plan([f"ladder={path.stem}"], device="H100").table
+    made = plan([f"study={path.stem}"], device="H100").table
     assert len(made) >= len(grids)
     widths = {int(w) for grid in grids for w in str(grid["family.width"]).split(",")}
     assert set(made["width"]) == widths
 
 
-def test_an_override_replaces_what_a_ladder_says_of_the_same_key() -> None:
-    made = plan(["ladder=isoflop", "family=lstm", "family.width=16,24"], device="H100").table
+def test_an_override_replaces_what_a_study_says_of_the_same_key() -> None:
+    made = plan(["study=isoflop", "family=lstm", "family.width=16,24"], device="H100").table
     assert set(made["width"]) == {16, 24}
     assert set(made["family"]) == {"lstm"}
     assert made["run_id"].is_unique
 
 
 def test_the_next_runs_are_among_those_that_are_not_made(isoflop: Isoflop) -> None:
-    made = plan(["ladder=isoflop", "family=lstm"], device="H100")
+    made = plan(["study=isoflop", "family=lstm"], device="H100")
     marks = made.marks.assign(done=made.marks["width"] == 16)
     (found,) = outcomes(marks, Question(improve=3, target=1e13))
     assert found.next is not None

@@ -12,6 +12,8 @@ from isoflop.analysis.tables.replicates import level_index
 from isoflop.wording import count, number
 
 SOUND = "converged"
+# curves of a family, evenly taken of more
+MOST_CURVES = 12
 
 
 def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) -> Figure:
@@ -57,7 +59,9 @@ def _curves(view: View, runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
     parts = []
     for family, fitted in view.laws.items():
         rows = runs[runs["family"] == family]
-        for _, part in rows.groupby("level"):
+        levels = np.unique(rows["level"])
+        shown = levels[np.unique(np.linspace(0, len(levels) - 1, MOST_CURVES).round().astype(int))]
+        for _, part in rows[rows["level"].isin(shown)].groupby("level"):
             if part[x].nunique() > 1 and set(fitted.law.columns) <= {"N", "D"}:
                 grid = np.geomspace(part[x].min(), part[x].max(), 40)
                 frame = pd.DataFrame({x: grid, each: part[each].mean()})

@@ -12,9 +12,10 @@ Altair is imported when a figure is drawn and not before: `analysis` must start 
 import json
 import math
 import pkgutil
+import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +26,7 @@ import pandas as pd
 from isoflop import extensions, record
 from isoflop.analysis.report.view import View
 from isoflop.files import write_text
-from isoflop.wording import number
+from isoflop.wording import MOST_SHOWN, cut, number, printable, spreadsheet
 
 # Okabe & Ito 2008, the colour-blind-safe set, less black and yellow, which vanish on one of the two backgrounds
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -35,6 +36,12 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 DIGITS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 POWER = re.compile("10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
 FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/System/Library/Fonts", "C:/Windows/Fonts")
+
+
+# points, panels and lines of text that a figure has at the most: the data are in its CSV, all families in the tables
+MOST_POINTS, MOST_FAMILIES, MOST_LINES = 1000, 24, 6
+# characters of a reason on the page
+MOST_REASON = 1500
 
 
 class Unmet(Exception):  # noqa: N818 an outcome, not an error
@@ -55,15 +62,20 @@ class Figure:
 
     @cached_property
     def _drawing(self) -> dict[str, Any]:
-        return cast(dict[str, Any], json_ready(self.chart.to_dict()))
+        import altair as alt
+
+        with alt.data_transformers.enable("default", max_rows=None):  # thinned below, with the lines and labels whole
+            spec = cast(dict[str, Any], json_ready(self.chart.to_dict()))
+        spec["datasets"] = {name: thin(rows) for name, rows in spec.get("datasets", {}).items()}
+        return spec
 
     def spec(self, *, dark: bool = False, titled: bool = True) -> dict[str, Any]:
         """The Vega-Lite spec; a page shows the title as text and takes the spec without it."""
         spec = self._drawing | {"config": config(dark)}
         if titled:
             spec["title"] = {
-                "text": wrap(self.title, self.width // 11),
-                "subtitle": wrap(self.subtitle, self.width // 7),
+                "text": wrap(printable(self.title), self.width // 11),
+                "subtitle": wrap(printable(self.subtitle), self.width // 7),
             }
         return spec
 
@@ -81,7 +93,7 @@ class Figure:
         # a picture is drawn with this machine's fonts, and the one in vl-convert lacks most superscripts
         drawn = svg if _has_fonts() else POWER.sub(lambda m: "10^" + m[1].translate(DIGITS), svg)
         (folder / f"{self.name}.png").write_bytes(vl_convert.svg_to_png(drawn, scale=2))
-        write_text(folder / f"{self.name}.csv", self.data.to_csv(index=False))
+        write_text(folder / f"{self.name}.csv", self.data.map(spreadsheet).to_csv(index=False))
 
 
 class FigureFile(Protocol):
@@ -105,11 +117,44 @@ def figure_files() -> list[FigureFile]:
 
 def draw_all(view: View) -> Iterator[tuple[str, "Figure | str"]]:
     """Every figure by name, or one line that says what it lacks."""
+    drawn = few_families(view)
     for file in figure_files():
         try:
-            yield file.NAME, file.draw(view)
+            if view.rows.empty:
+                raise Unmet("no run finished")
+            yield file.NAME, file.draw(drawn)
         except Unmet as lack:
-            yield file.NAME, f"{file.NAME.replace('_', ' ')}: not drawn, {lack} (it needs {file.NEEDS})"
+            reason = cut(printable(str(lack)), MOST_REASON)
+            yield file.NAME, f"{file.NAME.replace('_', ' ')}: not drawn, {reason} (it needs {file.NEEDS})"
+        except Exception as error:  # a page without one figure is better than none
+            yield file.NAME, not_drawn(file.NAME, error)
+
+
+def not_drawn(name: str, error: BaseException) -> str:
+    """The line about a figure that could not be drawn."""
+    first = cut(printable((str(error).splitlines() or [""])[0]), MOST_SHOWN)
+    return f"{name.replace('_', ' ')}: could not be drawn from these runs ({type(error).__name__}: {first})"
+
+
+def few_families(view: View) -> View:
+    """The view as figures show it: of more than MOST_FAMILIES families, those with the most runs."""
+    if len(view.families) <= MOST_FAMILIES:
+        return view
+    names = set(view.rows["family"].value_counts().index[:MOST_FAMILIES])
+    rows = view.rows[view.rows["family"].isin(names)]
+    families = tuple(name for name in view.families if name in names)
+    laws = {name: fit for name, fit in view.laws.items() if name in names}
+    held = {name: fold for name, fold in view.held.items() if name in names}
+    return replace(view, rows=rows, families=families, laws=laws, held=held)
+
+
+def thin(rows: list[Any]) -> list[Any]:
+    """The rows of a dataset, of more than MOST_POINTS points as many drawn at random; lines and labels stay whole."""
+    points = [i for i, row in enumerate(rows) if not isinstance(row, dict) or row.get("kind", "run") == "run"]
+    if len(points) <= MOST_POINTS:
+        return rows
+    dropped = set(random.Random(0).sample(points, len(points) - MOST_POINTS))
+    return [row for i, row in enumerate(rows) if i not in dropped]
 
 
 def config(dark: bool) -> dict[str, Any]:
@@ -146,8 +191,9 @@ def log_axis(
     """Keyword arguments of a logarithmic X or Y: title with unit, a padded domain, ticks that read like 10¹⁰."""
     import altair as alt
 
-    low, high = float(min(values)), float(max(values))
-    padding = (high / low) ** 0.05 if high > low else 1.1
+    # beyond these a padded axis leaves the doubles
+    low, high = (min(max(float(end), 1e-250), 1e250) for end in (min(values), max(values)))
+    padding = math.exp(0.05 * (math.log(high) - math.log(low))) if high > low else 1.1
     ticks = nice_ticks(low / padding, high * padding)
     # Vega would write 10000000000; the expression picks our label for our tick
     named = "".join(f"abs(datum.value/{t!r}-1)<1e-6?'{number(t)}':" for t in ticks)
@@ -172,11 +218,14 @@ def nice_ticks(low: float, high: float) -> list[float]:
 
 
 def json_ready(value: Any) -> Any:
-    """The value as JSON can hold it: NaN and infinity become null."""
+    """The value as JSON can hold it and Vega can draw it: NaN and infinity become null, control characters are written
+    out."""
     if isinstance(value, dict):
         return {k: json_ready(v) for k, v in value.items()}
     if isinstance(value, list):
         return [json_ready(v) for v in value]
+    if isinstance(value, str):  # the drawing library ends the process over a control character
+        return printable(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -186,7 +235,10 @@ def _has_fonts() -> bool:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Lines of at most `width` characters."""
+    """Lines of at most `width` characters, at most MOST_LINES of them."""
     import textwrap
 
-    return textwrap.wrap(text, width) or [""]
+    lines = textwrap.wrap(text, width) or [""]
+    return (
+        lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 1], cut(lines[MOST_LINES - 1], width - 1) + "…"]
+    )

@@ -11,6 +11,8 @@ from isoflop.analysis.report.view import View
 NAME = "contrasts"
 ORDER = 5
 NEEDS = "a judged claim about pairs of families"
+# rows that a picture of readable height has
+MOST_PAIRS = 40
 NO_DIFFERENCE = "equivalent or undecided"
 
 
@@ -49,13 +51,24 @@ def _data(view: View) -> tuple[pd.DataFrame, str, str]:
     judged = [v for v in view.verdicts if v.claim is not None and v.claim.subject == "pair"]
     for verdict in judged:
         claim = verdict.claim
-        rows = [_row(s, claim) for s in verdict.subjects if claim is not None and s.statistic is not None]
+        measured = [s for s in verdict.subjects if s.statistic is not None and _is_shown(s, view)]
+        rows = [_row(s, claim) for s in measured if claim is not None]
         if rows and claim is not None:
             different = sum(r["lower"] != NO_DIFFERENCE for r in rows)
             noun = "pairs of families" if len(rows) > 1 else "pair of families"
             title = f"{claim.claim.rstrip('.')}: {different} of {len(rows)} {noun} differ"
-            return pd.DataFrame(rows), title, claim.measures.unit.axis
+            return _largest(pd.DataFrame(rows)), title, claim.measures.unit.axis
     raise Unmet("; ".join(f"{v.id} is {v.verdict}" for v in judged) or "no claim speaks of pairs")
+
+
+def _is_shown(verdict: Verdict, view: View) -> bool:
+    """Whether both families of a contrast are among those of the figures."""
+    return verdict.subject is not None and set(verdict.subject.families) <= set(view.families)
+
+
+def _largest(data: pd.DataFrame) -> pd.DataFrame:
+    """The rows in their order, of more than MOST_PAIRS those with the largest differences."""
+    return data.loc[data["value"].abs().nlargest(MOST_PAIRS).index.sort_values()]
 
 
 def _row(verdict: Verdict, claim: Claim) -> dict[str, object]:

@@ -64,7 +64,8 @@ class Spectral:
         return self.size
 
     def load(self) -> Table:
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
+        facts = {"data.alpha_N": self.a - 1} if self.a > 1 else {}
+        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size), facts)
 
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
         """Examples of one stream: (n, features) and (n, 1)."""

@@ -58,7 +58,9 @@ class Zipf:
         return self.size // self.seq_len * self.seq_len
 
     def load(self) -> Table:
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
+        theory = {"data.alpha_D": 1 - 1 / self.exponent, "data.alpha_N": self.exponent - 1}
+        facts = theory if self.exponent > 1 else {}
+        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size), facts)
 
     def draw(self, which: int, targets: int) -> tuple[Tensor, Tensor]:
         """Tokens of one stream and their classes, both (targets / seq_len, seq_len)."""

@@ -1,0 +1,78 @@
+"""L against the axis whose exponent theory gives: the runs, the fitted power and the line of theory."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.result import Estimate
+from isoflop.analysis.report.figures.base import NEUTRAL, Figure, Unmet, family_scales, log_axis
+from isoflop.analysis.report.view import View
+from isoflop.errors import FitError
+
+NAME = "known_exponents"
+ORDER = 0
+NEEDS = "runs on data whose exponent theory gives, at three or more D or N, with floor 0"
+# an axis -> the column that a generator records of it (scaling/data/generated)
+KNOWN = {"D": "data.alpha_D", "N": "data.alpha_N"}
+
+
+def draw(view: View) -> Figure:
+    """The first family and axis with a known exponent that the runs span."""
+    import altair as alt
+
+    family, x, theory, rows = _subject(view)
+    try:
+        alpha = fit(rows, f"power({x})").params["alpha"]
+    except FitError as error:
+        raise Unmet(f"power({x}) could not be fitted to {family}: {error}") from None
+    data = _data(rows, x, theory, alpha)
+    colour, shape = family_scales(view.families)
+    axes: dict[str, Any] = {
+        "x": alt.X(f"{x}:Q", **log_axis(x, data[x], loss_unit=view.loss_unit)),
+        "y": alt.Y("L:Q", **log_axis("L", data["L"], loss_unit=view.loss_unit)),
+    }
+    base = alt.Chart(data).encode(**axes)
+    theory_line = base.transform_filter("datum.kind == 'theory'").mark_line(color=NEUTRAL, strokeDash=[6, 4])
+    hue = alt.Color("family:N", scale=colour, legend=None)
+    fitted = base.transform_filter("datum.kind == 'fit'").mark_line(strokeWidth=2.2).encode(color=hue)
+    dots = base.transform_filter("datum.kind == 'run'").mark_point(filled=True, size=38, opacity=0.6)
+    tooltip = [c for c in ("family", "N", "D", "L", "seed") if c in data]
+    dots = dots.encode(color=hue, shape=alt.Shape("family:N", scale=shape, legend=None), tooltip=tooltip)
+    label = base.transform_filter("datum.kind == 'label'").mark_text(align="left", dx=6, color=NEUTRAL)
+    chart = (theory_line + fitted + dots + label.encode(text="label:N")).properties(width=680, height=360)
+    interval = "" if alpha.low is None or alpha.high is None else f" ({alpha.low:.2f} to {alpha.high:.2f})"
+    power = "an unknown power" if alpha.value is None else f"the power −{alpha.value:.2f}{interval}"
+    title = f"{family}: the loss falls as {power} of {x}; theory gives −{theory:.3g}"
+    subtitle = (
+        f"Points are runs, the line is the fitted power of {x}, dashed is the slope of theory through their middle."
+    )
+    return Figure(NAME, title, subtitle, f"{title}. Loss against {x}, both logarithmic.", chart, data)
+
+
+def _subject(view: View) -> tuple[str, str, float, pd.DataFrame]:
+    """A family, an axis, its exponent by theory, and the rows of that exponent at one value of the other axis."""
+    for x, column in KNOWN.items():
+        if not {x, column} <= set(view.rows):
+            continue
+        other = "N" if x == "D" else "D"
+        groups = ["family", column, *([other] if other in view.rows else [])]
+        for key, rows in view.rows[view.rows[column].notna()].groupby(groups):
+            if rows[x].nunique() >= 3 and ("floor" not in rows or (rows["floor"] == 0).all()):
+                return str(key[0]), x, float(rows[column].iloc[0]), rows
+    raise Unmet("no run is on data whose exponent theory gives")
+
+
+def _data(rows: pd.DataFrame, x: str, theory: float, alpha: Estimate) -> pd.DataFrame:
+    """Runs, and two lines through their geometric mean."""
+    middle = np.exp(np.log(rows[x]).mean()), np.exp(np.log(rows["L"]).mean())
+    ends = np.array([rows[x].min(), rows[x].max()], dtype=float)
+    lines = [
+        pd.DataFrame({x: ends, "L": middle[1] * (ends / middle[0]) ** -slope, "kind": kind})
+        for kind, slope in (("theory", theory), ("fit", alpha.value))
+        if slope is not None
+    ]
+    label = lines[0].iloc[[-1]].assign(kind="label", label=f"theory {theory:.3g}")
+    parts = [rows[[c for c in ("family", "N", "D", "L", "seed") if c in rows]].assign(kind="run"), *lines, label]
+    return pd.concat(parts, ignore_index=True).assign(family=rows["family"].iloc[0])

@@ -1,0 +1,160 @@
+"""What a probe is to the rest of isoflop: a frozen dataclass that measures a model and changes nothing.
+
+A probe is one file here and one yaml in conf/probe, and is asked for by `probe=[positions,gradients]`. It is measured
+where a mark is, beside the loss; its scalars are columns probe.NAME.KEY of the record, its profiles rows of probes.csv.
+
+    columns, points = measure({"positions": Positions()}, Subject(model, task, examples, "fp32", seed=0))
+    columns["probe.positions.slope"]
+"""
+
+import contextlib
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isoflop.errors import UserError
+from isoflop.scaling.data.base import Examples
+from isoflop.scaling.families.base import Model
+from isoflop.scaling.loop.evaluate import arithmetic
+from isoflop.scaling.task import Task, listed
+
+# examples at a time, as in evaluation
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Subject:
+    """All that a probe may see: never the optimiser or the trainer."""
+
+    model: Model
+    """The trained model, in evaluation mode."""
+    task: Task
+    examples: Examples
+    precision: str
+    """fp32 or bf16, of the products in training."""
+    seed: int
+    """Of the run; what is random in a probe follows it."""
+
+    def held_out(self, examples: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of held-out inputs and targets, the first so many examples in all."""
+        left = examples
+        for x, y in self.examples.held_out(BATCH):
+            if left <= 0:
+                return
+            yield x[:left], y[:left]
+            left -= len(x)
+
+    def generator(self) -> torch.Generator:
+        """Random numbers of the run's seed, on the CPU."""
+        return torch.Generator().manual_seed(self.seed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The model's outputs, in the precision of training."""
+        with arithmetic(x.device, self.precision):
+            outputs: Tensor = self.model(x)
+        return outputs
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a profile: `quantity` at `index` along `axis`, with a standard error where there is one."""
+
+    quantity: str
+    axis: str
+    index: float
+    value: float
+    se: float | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a probe found: numbers by name, None where one is not defined here, and profiles."""
+
+    scalars: Mapping[str, float | None]
+    profiles: list[Point] = field(default_factory=list)
+
+
+class Probe(Protocol):
+    """A probe's yaml, built."""
+
+    kinds: ClassVar[tuple[str, ...]]
+    """The kinds of task on which it has a meaning."""
+    version: ClassVar[int]
+    """Raised where the same name comes to measure something else."""
+
+    def measure(self, subject: Subject) -> Measurement:
+        """Measure; what it does to gradients, buffers and random state is undone by the caller."""
+        ...
+
+
+def check(name: str, probe: Probe, data: str, task: Task) -> None:
+    """Refuse a probe of a task on which it has no meaning."""
+    if task.kind not in probe.kinds:
+        raise UserError(
+            f"probe={name} measures {listed(probe.kinds)}, but data={data} asks for {task.kind}; leave it out"
+        )
+
+
+def measure(probes: Mapping[str, Probe], subject: Subject) -> tuple[dict[str, Any], list[tuple[str, Point]]]:
+    """The columns of every probe, and the points of their profiles with the probe's name.
+
+    An error in a probe is a null with probe.NAME.reason, never the run's.
+    """
+    columns: dict[str, Any] = {}
+    points: list[tuple[str, Point]] = []
+    for name, probe in probes.items():
+        began = time.perf_counter()
+        try:
+            with untouched(subject.model):
+                measurement = probe.measure(subject)
+            columns |= {f"probe.{name}.{key}": _number(value) for key, value in measurement.scalars.items()}
+            points += [(name, point) for point in measurement.profiles]
+        except Exception as error:
+            columns[f"probe.{name}.reason"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        columns[f"probe.{name}.version"] = probe.version
+        columns[f"probe.{name}.wall_s"] = time.perf_counter() - began
+    return columns, points
+
+
+@contextlib.contextmanager
+def untouched(model: Model) -> Iterator[None]:
+    """Put everything back afterwards: mode, parameters, buffers, gradients, and the state of every random generator."""
+    tensors = [*model.parameters(), *model.buffers()]
+    copies = [t.detach().clone() for t in tensors]
+    gradients = [(p, p.grad, p.requires_grad) for p in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    python, numpy = random.getstate(), np.random.get_state()
+    for p, _, _ in gradients:
+        p.grad = None
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=_devices(tensors)):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        with torch.no_grad():
+            for tensor, copy in zip(tensors, copies, strict=True):
+                if not torch.equal(tensor, copy):
+                    tensor.copy_(copy)
+        for p, gradient, required in gradients:
+            p.grad = gradient
+            p.requires_grad_(required)
+        for module, training in modes:
+            module.training = training
+
+
+def _devices(tensors: list[Tensor]) -> list[int]:
+    """The GPUs that hold the model."""
+    return sorted({t.device.index for t in tensors if t.device.type == "cuda" and t.device.index is not None})
+
+
+def _number(value: float | None) -> float | None:
+    """A plain number; None for one that is not finite."""
+    return None if value is None or not np.isfinite(value) else float(value)

@@ -1,0 +1,64 @@
+"""The gradient noise scale: the batch at which noise and signal of the gradient are equal.
+
+With g a mini-batch's mean gradient, G its expectation and Σ the covariance of one example's gradient, the simple noise
+scale is B = tr(Σ) / |G|^2 (McCandlish 2018, arXiv:1812.06162, eq. 2.9). From the squared norms at two batch sizes,
+
+    |G|^2 = (big |g_big|^2 - small |g_small|^2) / (big - small)
+    tr(Σ) = (|g_small|^2 - |g_big|^2) / (1/small - 1/big)
+
+both without bias (the same, appendix A.1). It bounds the useful batch from below and is no substitute for the critical
+batch that is measured by training at several (arXiv:2410.21676); it is measured on training examples.
+
+    CriticalBatch(small=4, batches=16).measure(subject).scalars["noise_scale"]
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from isoflop.checks import whole_number
+from isoflop.scaling.loop.evaluate import loss_count, loss_per_target
+from isoflop.scaling.probes.base import Measurement, Subject
+from isoflop.scaling.task import KINDS
+
+
+@dataclass(frozen=True)
+class CriticalBatch:
+    """small: examples of a small batch. batches: how many of them; together they are the big one."""
+
+    small: int = 4
+    batches: int = 32
+
+    kinds: ClassVar[tuple[str, ...]] = KINDS
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        whole_number("probe.critical_batch.small", self.small)
+        whole_number("probe.critical_batch.batches", self.batches, 2)
+
+    def measure(self, subject: Subject) -> Measurement:
+        """noise_scale [examples], null where the signal is lost in the noise; signal |G|^2 and noise tr(Σ)."""
+        n = subject.examples.n
+        indices = torch.randint(n, (self.batches, self.small), generator=subject.generator())
+        device = next(subject.model.parameters()).device
+        gradients = [gradient(subject, batch.to(device)) for batch in indices]
+        big = sum(gradients[1:], start=gradients[0]) / self.batches
+        g_small = torch.stack([g.square().sum() for g in gradients]).mean().item()
+        g_big, size = big.square().sum().item(), self.small * self.batches
+        signal = (size * g_big - self.small * g_small) / (size - self.small)
+        noise = (g_small - g_big) / (1 / self.small - 1 / size)
+        return Measurement({"noise_scale": noise / signal if signal > 0 else None, "signal": signal, "noise": noise})
+
+
+def gradient(subject: Subject, indices: Tensor) -> Tensor:
+    """The gradient of the mean training loss of a batch, as one vector in float64."""
+    x, y = subject.examples.take(indices)
+    losses = loss_per_target(subject.task, subject.forward(x), y)
+    mean = losses.sum() / loss_count(subject.task, y).sum()
+    parameters = [p for p in subject.model.parameters() if p.requires_grad]
+    parts = torch.autograd.grad(mean, parameters, allow_unused=True)
+    return torch.cat(
+        [torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in zip(parameters, parts, strict=True)]
+    ).double()

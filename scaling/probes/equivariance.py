@@ -1,0 +1,48 @@
+"""Permutation of positions: the relative deviation of f(P x) from P f(x).
+
+Attention without positions treats its inputs as a set: permuting the positions permutes the outputs (Zaheer 2017,
+arXiv:1703.06114; Lee 2019, arXiv:1810.00825). A causal mask or any encoding of positions breaks it. The deviation is
+
+    |f(P x) - P f(x)| / |f(x) - mean over positions of f(x)|
+
+over held-out examples and random permutations P, so that a model that ignores its input has no value.
+
+    Equivariance().measure(subject).scalars["deviation"]
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from isoflop.checks import whole_number
+from isoflop.scaling.probes.base import Measurement, Subject
+
+
+@dataclass(frozen=True)
+class Equivariance:
+    """permutations: random ones over which the mean is taken. examples: held-out examples that are measured."""
+
+    permutations: int = 4
+    examples: int = 64
+
+    kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        whole_number("probe.equivariance.permutations", self.permutations)
+        whole_number("probe.equivariance.examples", self.examples)
+
+    @torch.no_grad()
+    def measure(self, subject: Subject) -> Measurement:
+        """deviation: root mean square over examples, positions and outputs, relative to the spread of the outputs."""
+        generator = subject.generator()
+        off = spread = 0.0
+        for x, _ in subject.held_out(self.examples):
+            outputs = subject.forward(x).double()  # (batch, seq, d_out)
+            centred = outputs - outputs.mean(1, keepdim=True)
+            for _ in range(self.permutations):
+                order = torch.randperm(x.shape[1], generator=generator).to(x.device)
+                off += (subject.forward(x[:, order]).double() - outputs[:, order]).square().sum().item()
+                spread += centred.square().sum().item()
+        return Measurement({"deviation": (off / spread) ** 0.5 if spread > 0 else None})

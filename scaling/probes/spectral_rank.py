@@ -1,0 +1,47 @@
+"""How many directions the weights use: their spectra, as effective ranks.
+
+Of a matrix with singular values s_i, the stable rank is Σ s_i² / max s_i² (Rudelson and Vershynin 2007,
+arXiv:math/0503442) and the effective rank is exp(-Σ p_i ln p_i) with p_i = s_i / Σ s (Roy and Vetterli 2007). Both are
+1 for an outer product and n for the identity; as shares they are divided by the smaller side of the matrix. A weight of
+more axes counts as its first against all others. Weights are those of body and readout; tables are looked up.
+
+    SpectralRank().measure(subject).scalars["stable"]
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from isoflop.scaling.probes.base import Measurement, Point, Subject
+from isoflop.scaling.task import KINDS
+
+
+@dataclass(frozen=True)
+class SpectralRank:
+    """It has no knobs."""
+
+    kinds: ClassVar[tuple[str, ...]] = KINDS
+    version: ClassVar[int] = 1
+
+    @torch.no_grad()
+    def measure(self, subject: Subject) -> Measurement:
+        """stable, effective: the means over weights of the rank over the smaller side."""
+        weights = [p for p in (*subject.model.body.parameters(), *subject.model.readout.parameters()) if p.dim() >= 2]
+        ranks = [shares(weight.flatten(1)) for weight in weights if min(weight.flatten(1).shape) > 1]
+        if not ranks:
+            return Measurement({"stable": None, "effective": None})
+        points = [Point("stable", "weight", i, stable) for i, (stable, _) in enumerate(ranks)]
+        points += [Point("effective", "weight", i, effective) for i, (_, effective) in enumerate(ranks)]
+        means = torch.tensor(ranks, dtype=torch.float64).mean(0).tolist()
+        return Measurement({"stable": means[0], "effective": means[1]}, points)
+
+
+def shares(matrix: Tensor) -> tuple[float, float]:
+    """Stable and effective rank over the smaller side."""
+    s = torch.linalg.svdvals(matrix.double())
+    p = s / s.sum().clamp(min=torch.finfo(s.dtype).tiny)
+    effective = torch.special.entr(p).sum().exp()
+    stable = s.square().sum() / s[0].square().clamp(min=torch.finfo(s.dtype).tiny)
+    return float(stable) / len(s), float(effective) / len(s)

@@ -1,0 +1,171 @@
+"""A study: a question, the runs that answer it and the claims that judge them, by one name.
+
+A study is one yaml, conf/study/NAME.yaml, here or in the conf/ of an extension; it is a choice of Hydra's too, so that
+`isoflop train study=NAME` and `isoflop plan study=NAME` know its runs. `isoflop study NAME` makes them and answers: the
+folder then holds runs.csv, verdicts.json and report/. It resumes as a sweep does.
+
+    for study in studies():
+        print(study.name, study.question)
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isoflop import files
+from isoflop.errors import UserError
+from isoflop.wording import quoted, version
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from isoflop.analysis.claims.claim import Claim
+    from isoflop.analysis.claims.judge import Verdict
+
+# where the committed answers are, and where a study puts its own
+ROOM = Path("studies")
+KEYS = ("question", "claims", "minutes")
+EVERY = "all"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the yaml of a study says beside its runs."""
+
+    name: str
+    question: str
+    """What is asked, a sentence."""
+    claims: tuple[str, ...]
+    """The ids of the claims that its runs are judged by; none in a ready-made sweep."""
+    minutes: float
+    """About how long it takes on two idle cores."""
+
+    def load_claims(self) -> "list[Claim]":
+        """Its claims; UserError where there is no claim of such an id."""
+        from isoflop.analysis.claims.claim import load_claims
+
+        by_id = {claim.id: claim for claim in load_claims()}
+        for name in self.claims:
+            if name not in by_id:
+                raise UserError(f"study={self.name}: claims: {name} is not a claim; choose among {', '.join(by_id)}")
+        return [by_id[name] for name in self.claims]
+
+
+def names() -> list[str]:
+    """The names of all studies, ours and those of declared extensions."""
+    from isoflop.scaling.config.choices import names as choices
+
+    return choices("study")
+
+
+def studies() -> list[Study]:
+    """All studies, the shortest first."""
+    return sorted(map(read, names()), key=lambda study: (study.minutes, study.name))
+
+
+def read(name: str) -> Study:
+    """A study by its name; UserError where there is none, or where its yaml lacks what a study has."""
+    from difflib import get_close_matches
+
+    from omegaconf import OmegaConf
+
+    from isoflop.scaling.config.choices import declared, yaml_of
+
+    if name not in (known := names()):
+        close = get_close_matches(name, known, n=1)
+        mean = f"did you mean {close[0]}? " if close else ""
+        raise UserError(f"{name!r} is not a study; {mean}choose one of {', '.join(known)}, or {EVERY}")
+    path = yaml_of("study", name, declared())
+    document: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    node = document.get("study") if isinstance(document, dict) else None
+    if not isinstance(node, dict) or not isinstance(question := node.get("question"), str):
+        raise UserError(f"{path}: study.question is missing: what do its runs answer?")
+    if unknown := [key for key in node if key not in KEYS]:
+        raise UserError(f"{path}: study has no key {unknown[0]!r}; it may have {', '.join(KEYS)}")
+    claims, minutes = node.get("claims") or [], node.get("minutes", 0)
+    if not isinstance(claims, list) or not all(isinstance(claim, str) for claim in claims):
+        raise UserError(f"{path}: study.claims={claims!r} must be a list of the ids of claims")
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float) or minutes < 0:
+        raise UserError(f"{path}: study.minutes={minutes!r} must be a number of minutes on two idle cores")
+    return Study(name, question, tuple(claims), float(minutes))
+
+
+def run(name: str, out: Path, overrides: Sequence[str] = ()) -> int:
+    """Train, collect, judge and report one study in a folder; returns the exit code, 1 where a run failed."""
+    from isoflop.analysis.claims.judge import judge
+    from isoflop.analysis.report.report import write_report
+    from isoflop.analysis.report.sentences import verdict_table
+    from isoflop.analysis.tables.read import read_runs
+    from isoflop.scaling.app import main as train
+    from isoflop.sweeps.collect import collect
+
+    began = time.monotonic()
+    study = read(name)
+    claims = study.load_claims()  # a wrong claim is refused before anything is trained
+    runs, table = out / "runs", out / "runs.csv"
+    print(f"{study.name}: {study.question}")
+    trained = train([f"study={name}", f"out={quoted(runs)}", f"sweep={name}", *overrides])
+    if trained not in (0, 1):  # failed runs are rows too, and a report is due all the more
+        return trained
+    collect(runs, table)
+    rows = read_runs(table)
+    verdicts = judge(rows, claims)
+    seconds = time.monotonic() - began
+    files.write_text(out / "verdicts.json", _answer(study, verdicts, seconds))
+    if verdicts:
+        print(verdict_table(verdicts))
+    page = write_report(rows, out / "report", claims)
+    print(f"\n{name} done in {seconds:.0f} s")
+    print(f"  every run as a row   {table}")
+    print(f"  what they say        {page}")
+    return trained
+
+
+def run_cheapest_first(hours: float, room: Path, overrides: Sequence[str] = ()) -> int:
+    """Make all studies that have claims, the cheapest first, as long as the next fits in the time."""
+    until = time.monotonic() + hours * 3600
+    code = 0
+    for study in (s for s in studies() if s.claims):
+        if time.monotonic() + study.minutes * 60 > until:
+            print(f"{study.name} and what is longer does not fit in {hours:g} hours; rerun to go on")
+            break
+        code = max(code, run(study.name, room / study.name, overrides))
+    return code
+
+
+def listing(room: Path) -> "Table":
+    """All studies with question, time, and the last verdicts that lie in the room."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("study", "minutes", "question", "last verdicts"):
+        shown.add_column(column, justify="right" if column == "minutes" else "left")
+    for study in studies():
+        cells = (study.name, f"{study.minutes:g}", study.question, last_verdicts(room / study.name))
+        shown.add_row(*map(Text, cells))
+    return shown
+
+
+def last_verdicts(folder: Path) -> str:
+    """The verdicts of a study that was made, such as `H1 supported, H3 refuted`; empty where there are none."""
+    document = files.read_json(folder / "verdicts.json")
+    listed = document.get("verdicts") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        return ""
+    return ", ".join(f"{v['id']} {str(v['verdict']).replace('_', ' ')}" for v in listed if {"id", "verdict"} <= {*v})
+
+
+def _answer(study: Study, verdicts: "Sequence[Verdict]", seconds: float) -> str:
+    """What verdicts.json holds."""
+    document = {
+        "study": study.name,
+        "question": study.question,
+        "seconds": round(seconds, 1),
+        "isoflop": version(),
+        "verdicts": [verdict.to_json() for verdict in verdicts],
+    }
+    return json.dumps(files.finite(document), indent=1, allow_nan=False) + "\n"

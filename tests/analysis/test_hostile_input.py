@@ -1,0 +1,237 @@
+"""What anybody's table or claim may hold: refused in one sentence, or shown as text; never run, never a traceback."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from studies import demo_study, grid_study
+
+from isoflop.analysis.claims.claim import read_claim
+from isoflop.analysis.claims.judge import judge
+from isoflop.analysis.report.figures.base import MOST_FAMILIES, MOST_POINTS, few_families, json_ready, thin, wrap
+from isoflop.analysis.report.report import write_report
+from isoflop.analysis.report.view import look, named_for_page
+from isoflop.analysis.tables import read
+from isoflop.analysis.tables.read import read_runs
+from isoflop.analysis.tables.rows import groups, with_compute
+from isoflop.analysis.verbs import main
+from isoflop.errors import UserError
+from isoflop.wording import UNPRINTABLE
+
+VERBS = {
+    "fit": ["--interval", "none"],
+    "predict": ["--at", "C=1e15"],
+    "compare": ["--laws", "chinchilla"],
+    "frontier": [],
+    "judge": [],
+    "report": ["-o", "report"],
+}
+EVIL = "\x1b[2J\x07</script><script>alert(1)</script>" + "x" * 20_000
+
+
+def table(path: Path, column: str, value: object, line: int = 5) -> Path:
+    """A study with another value in one cell."""
+    runs = demo_study(["lstm"], failures=False).astype({column: object})
+    runs.loc[line - 2, column] = value
+    runs.to_csv(path / "runs.csv", index=False)
+    return path / "runs.csv"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("N", 0, "0"), ("D", -1, "-1"), ("N", "inf", "inf"), ("L", 0, "0"), ("D", "1" + "0" * 400, "inf"),
+        ("L", "many", "'many'"), ("N", EVIL, r"'\x1b[2J\x07</script>"),
+    ],
+)  # fmt: skip
+def test_a_cell_that_cannot_be_is_the_same_sentence_of_every_verb(
+    verb: str, column: str, value: object, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    path = table(tmp_path, column, value)
+    for by in ([], ["--by", "family"]):
+        assert main([verb, str(path), *VERBS[verb], *by]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"isoflop: {path}, line 5: column {column} is {shown}")
+        assert said.count("\n") == 1
+        assert len(said) < len(str(path)) + 250
+        assert not UNPRINTABLE.search(said)
+
+
+@pytest.mark.parametrize("verb", ["judge", "report", "compare", "frontier", "predict", "fit"])
+def test_columns_where_and_by_mean_the_same_to_every_verb(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = demo_study(["lstm", "mlp"], failures=False)[["family", "N", "D", "C", "L"]]
+    names = {"family": "arch", "N": "params", "D": "tokens", "C": "flops", "L": "val/loss"}
+    runs.rename(columns=names).assign(kind="a").to_csv(tmp_path / "theirs.csv", index=False)
+    named = ["--columns", "N=params,D=tokens,C=flops,L=val/loss"]
+    options = [*named, "--by", "arch", *VERBS[verb]]
+    assert main([verb, "theirs.csv", *options, "--where", "kind = 'a'"]) == 0
+    printed = capsys.readouterr().out + (tmp_path / "report/index.html").read_text() if verb == "report" else ""
+    assert not printed or ("lstm" in printed and "mlp" in printed)
+    assert main([verb, "theirs.csv", *options, "--where", "kind = 'b'"]) == 2
+    assert "keeps none of the" in capsys.readouterr().err
+    assert main([verb, "theirs.csv", *named, *VERBS[verb], "--by", "architecture"]) == 2
+    assert "no column 'architecture' to group by" in capsys.readouterr().err
+
+
+def test_groups_are_judged_in_the_place_of_families(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = grid_study(["lstm"]).drop(columns="family")
+    both = pd.concat([runs.assign(kind=1, run_id=runs["run_id"] + "b"), runs.assign(kind=2)])
+    both.to_csv(tmp_path / "runs.csv", index=False)
+    assert main(["judge", str(tmp_path / "runs.csv"), "--by", "kind", "--json"]) == 0
+    subjects = {s["subject"] for v in json.loads(capsys.readouterr().out) for s in v["subjects"]}
+    assert {"1", "2"} <= subjects
+
+
+def test_a_table_without_families_is_one_group_called_by_its_file(tmp_path: Path) -> None:
+    runs = demo_study(["lstm"], failures=False).drop(columns="family")
+    runs.to_csv(tmp_path / "porian.csv", index=False)
+    view = look(read_runs(tmp_path / "porian.csv"), [])
+    assert view.families == ("porian",)
+
+
+def test_a_table_without_compute_takes_it_as_6nd_and_says_so() -> None:
+    runs = pd.DataFrame({"N": [1e6, 2e6], "D": [1e7, 3e7], "L": [3.0, 2.5]})
+    table = with_compute(runs)
+    assert table["C"].tolist() == [6e13, 36e13]
+    assert table.attrs["notes"] == ["the table has no C: it is taken as 6 N D"]
+    assert with_compute(table) is table
+    assert "C" not in with_compute(runs[["N", "L"]])
+
+
+def test_groups_of_infinite_or_mixed_values_have_labels_that_json_can_hold() -> None:
+    runs = pd.DataFrame({"k": [float("-inf"), 1.0, float("-inf")], "L": 1.0})
+    assert [label for label, _ in groups(runs, ["k"])] == [{"k": "-inf"}, {"k": 1.0}]
+    mixed = pd.DataFrame({"k": [["a"], 1, "x", None], "L": 1.0})
+    assert [label["k"] for label, _ in groups(mixed, ["k"])][:3] == ["1", "['a']", "x"]
+
+
+def test_a_pipe_a_device_and_an_endless_line_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    monkeypatch.setattr(read, "LONGEST_LINE", 2**20)
+    (tmp_path / "long.csv").write_text("N,D,L\n1,1," + "x" * 3 * 2**20)
+    began = time.monotonic()
+    for path in (tmp_path / "pipe.csv", Path("/dev/zero"), tmp_path / "long.csv"):
+        with pytest.raises(UserError, match=r"is a pipe or a device|has a line of more than"):
+            read_runs(path)
+    run = tmp_path / "runs" / "r1"
+    run.mkdir(parents=True)
+    os.mkfifo(run / "records.json")
+    with pytest.raises(UserError, match="is a pipe or a device"):
+        read_runs(tmp_path / "runs")
+    os.mkfifo(tmp_path / "claim.yaml")
+    with pytest.raises(UserError, match="is no file"):
+        read_claim(tmp_path / "claim.yaml")
+    assert time.monotonic() - began < 5
+
+
+def test_a_yaml_that_repeats_itself_is_refused(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10)]
+    (tmp_path / "laughs.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match="refers to a part of itself"):
+        read_claim(tmp_path / "laughs.yaml")
+    (tmp_path / "large.yaml").write_text("a: " + "x" * 200_000)
+    with pytest.raises(UserError, match="has more than 100 kB"):
+        read_claim(tmp_path / "large.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [('{"N": ' + "1" * 5000 + "}", "cannot be read as JSON"), ('{"N": ' + "[" * 100_000 + "}", "line 2")],
+)
+def test_json_beyond_all_measure_is_a_sentence(tmp_path: Path, line: str, says: str) -> None:
+    (tmp_path / "runs.jsonl").write_text('{"N": 1}\n' + line)
+    with pytest.raises(UserError, match=says):
+        read_runs(tmp_path / "runs.jsonl")
+
+
+def test_a_column_of_lists_and_half_a_character_are_read_as_text(tmp_path: Path) -> None:
+    rows = [{"N": 1e6, "D": 1e7, "L": 3.0, "family": ["a", 1], "tags": {"b": [None]}, "data": "\ud800"}]
+    (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    table = read_runs(tmp_path / "runs.jsonl")
+    assert table.loc[1, ["family", "tags", "data"]].tolist() == ['["a", 1]', '{"b": [null]}', "\\ud800"]
+
+
+def test_names_reach_a_page_printable_short_and_still_apart() -> None:
+    families = [f"{EVIL}{i}" for i in range(12)] + ["mlp", "\u05d0\u05d1"]
+    named = named_for_page(pd.DataFrame({"family": families, "reason": "r" * 5000, "N": 1.0}))
+    assert named["family"].nunique() == len(families)
+    assert named["family"].str.len().max() <= 60
+    assert named["family"].tolist()[-2:] == ["mlp", "\u05d0\u05d1"]
+    assert not UNPRINTABLE.search("".join(named["family"]))
+    assert named["reason"].str.len().max() <= 300
+
+
+def test_hostile_names_make_a_page_and_files_that_only_show_them(tmp_path: Path) -> None:
+    runs = demo_study(["lstm", "mlp"])
+    runs["family"] = EVIL + runs["family"]
+    runs["reason"] = "=cmd|' /C calc'!A0 \x1b]0;owned\x07"
+    runs["data"] = "javascript:alert(1)"
+    text = write_report(runs, tmp_path).read_text()
+    assert "<script>alert(1)" not in text
+    assert "could not be drawn" not in text
+    assert not UNPRINTABLE.search(text[: text.index('<script type="module"')])
+    for file in (tmp_path / "figures").iterdir():
+        assert file.suffix == ".png" or not UNPRINTABLE.search(file.read_text())
+
+
+def test_figures_hold_few_points_families_and_lines() -> None:
+    rows = [{"kind": "run", "i": i} for i in range(3 * MOST_POINTS)] + [{"kind": "law", "i": i} for i in range(500)]
+    kept = thin(rows)
+    assert sum(row["kind"] == "run" for row in kept) == MOST_POINTS
+    assert sum(row["kind"] == "law" for row in kept) == 500
+    assert kept == thin(rows)
+    assert wrap("word " * 1000, 80)[-1].endswith("…")
+    assert json_ready({"a": ["\x00", float("nan")]}) == {"a": ["\\x00", None]}
+    single = demo_study(["lstm"], failures=False)
+    several = pd.concat(
+        [single.assign(family=f"g{i:02}", run_id=single["run_id"] + str(i)).head(2 + i % 3) for i in range(30)]
+    )
+    view = look(several, [])
+    assert len(view.families) == 30
+    assert len(few_families(view).families) == MOST_FAMILIES
+    assert set(few_families(view).rows["family"]) == set(few_families(view).families)
+
+
+def test_what_begins_like_a_formula_is_quoted_in_exported_tables(tmp_path: Path) -> None:
+    runs = grid_study(["lstm"], noise=0.001)
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    points = runs.head(2).assign(note=["=1+1", "-5"], other=["@SUM(A1)", "-x"])[["N", "D", "L", "note", "other"]]
+    points.to_csv(tmp_path / "points.csv", index=False)
+    files = [str(tmp_path / name) for name in ("runs.csv", "points.csv", "out.csv")]
+    assert main(["predict", files[0], "--points", files[1], "-o", files[2]]) == 0
+    written = pd.read_csv(files[2])
+    assert written["other"].tolist() == ["'@SUM(A1)", "'-x"]
+    assert written["note"].tolist() == ["'=1+1", "-5"]
+    assert written["N"].tolist() == points["N"].tolist()
+
+
+def test_control_characters_of_a_table_do_not_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = demo_study(["lstm"])
+    runs["family"] = "\x1b[31mred\x07\u202e"
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    for verb in ("fit", "judge"):
+        assert main([verb, str(tmp_path / "runs.csv"), *(["--by", "family"] if verb == "fit" else [])]) == 0
+        printed = capsys.readouterr()
+        assert not UNPRINTABLE.search(printed.out + printed.err)
+        assert "\\x1b[31mred" in printed.out
+
+
+def test_columns_that_no_claim_reads_change_no_verdict() -> None:
+    runs = grid_study(["lstm", "transformer"])
+    more = runs.assign(**{f"x{i}": i for i in range(30)})
+    one, other = ([(v.id, v.verdict, v.reason) for v in judge(table)] for table in (runs, more))
+    assert one == other

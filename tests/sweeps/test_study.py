@@ -1,0 +1,61 @@
+"""Studies: a question, runs and claims by one name; each is checked before it runs, and answered in its folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Isoflop
+
+from isoflop.errors import UserError
+from isoflop.sweeps import study
+
+
+@pytest.mark.parametrize("name", study.names())
+def test_every_study_asks_a_question_and_names_claims_that_exist(name: str) -> None:
+    found = study.read(name)
+    assert found.question.endswith("?")
+    assert found.minutes > 0
+    assert [claim.id for claim in found.load_claims()] == list(found.claims)
+
+
+def test_studies_are_listed_with_their_last_verdicts(isoflop: Isoflop, tmp_path: Path) -> None:
+    (tmp_path / "known").mkdir()
+    answer = {"verdicts": [{"id": "known-exponent", "verdict": "not_identified"}]}
+    (tmp_path / "known" / "verdicts.json").write_text(json.dumps(answer))
+    lines = isoflop("study", "--out", str(tmp_path)).stdout.splitlines()
+    assert all(any(line.startswith(name) for line in lines) for name in study.names())
+    assert "known-exponent not identified" in next(line for line in lines if line.startswith("known"))
+
+
+def test_a_study_that_is_none_is_one_sentence(isoflop: Isoflop) -> None:
+    done = isoflop("study", "knwon")
+    assert done.returncode == 2
+    assert "'knwon' is not a study; did you mean known?" in done.stderr
+
+
+def test_a_study_of_an_unknown_claim_is_refused_before_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extension = tmp_path / "my_lab"
+    (extension / "conf" / "study").mkdir(parents=True)
+    yaml = "# @package _global_\nstudy:\n  question: Why?\n  claims: [H99]\n  minutes: 1\n"
+    (extension / "conf" / "study" / "mine.yaml").write_text(yaml)
+    monkeypatch.setenv("ISOFLOP_EXTENSIONS", str(extension))
+    assert "mine" in study.names()
+    with pytest.raises(UserError, match="claims: H99 is not a claim"):
+        study.run("mine", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_study_trains_judges_and_reports_in_its_folder(isoflop: Isoflop, tmp_path: Path) -> None:
+    out = tmp_path / "known"
+    small = ["seed=0,1", "budget.D=[1e3,2e3,4e3]", "data.eval_size=4096", "data.vocab_size=500", "family.width=500"]
+    done = isoflop("study", "known", "--out", str(out), *small)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads((out / "verdicts.json").read_text())
+    assert [v["id"] for v in answer["verdicts"]] == ["known-exponent"]
+    assert answer["verdicts"][0]["verdict"] == "untested"  # three amounts of data, and six are needed
+    assert "untested" in done.stdout.lower()
+    assert len((out / "runs.csv").read_text().splitlines()) == 1 + 2 * 3
+    page = (out / "report" / "index.html").read_text()
+    assert "theory gives −0.5" in page
+    assert "0 to make" in isoflop("study", "known", "--out", str(out), *small).stderr
