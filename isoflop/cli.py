@@ -4,7 +4,9 @@ isoflop train -m family=mlp,lstm family.width=16,32
 isoflop fit runs.csv --law chinchilla
 """
 
+import contextlib
 import importlib
+import io
 import os
 import sys
 
@@ -69,8 +71,28 @@ def leave_working_directory() -> None:
         del sys.path[0]
 
 
+def open_streams() -> None:
+    """Give to nobody what is printed to a stream that was closed before, and escape what a terminal cannot show.
+
+    The lowest free descriptor goes to the next file that is opened (open(2)): with stderr closed, as in `train 2>&-`,
+    what a library prints there would end in a record or a checkpoint.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = open(descriptor, "w" if descriptor else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, nowhere)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(OSError):  # of a stream that another program set up, and that cannot be told
+                stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Hand the rest of the command line to the verb's module and exit with its code."""
+    open_streams()
     leave_working_directory()
     try:
         code = call(sys.argv[1:])
@@ -87,6 +109,11 @@ def main() -> None:
 
         close_output()
         code = 0
+    except OSError as error:  # what was still to be printed cannot be: a full disk behind `> file`
+        from isoflop.exits import close_output, report, translate
+
+        code = report(*translate(error))
+        close_output()
     sys.exit(code)
 
 

@@ -25,6 +25,8 @@ EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "j
 # what Hydra says of the class of a launcher or sweeper that it cannot find
 PLUGIN = re.compile(r"(?:Invalid plugin|Unknown plugin class :) '([^']*)'")
 
+# what the system says of a disk, or of a user's share of it, that is full
+FULL = (errno.ENOSPC, errno.EDQUOT)
 # what there is to do about a file or folder that cannot be used
 ELSEWHERE = "name another place"
 
@@ -82,6 +84,7 @@ def run(app: "typer.Typer", arguments: list[str] | None = None) -> int:
 
 def report(code: int, sentence: str) -> int:
     """Print a sentence on stderr and pass the code on."""
+    # a name or a path in it may hold what a terminal obeys
     print(f"isoflop: {printable(sentence).replace(chr(10), ' ')}", file=sys.stderr)
     return code
 
@@ -96,8 +99,10 @@ def close_output() -> None:
 def file_sentence(error: OSError, elsewhere: str = ELSEWHERE) -> str:
     """What the system says of a file, and what to do about it."""
     path = f"{error.filename}: " if error.filename else ""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return f"{path}{error.strerror or error}; {'make room, or ' if full else ''}{elsewhere}"
+    what = f"{path}{error.strerror or error}"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{what}; allow more of them, as by ulimit -n 1024"
+    return f"{what}; {'make room, or ' if error.errno in FULL else ''}{elsewhere}"
 
 
 def hydra_sentence(error: BaseException) -> str:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import socket
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,19 +23,35 @@ from typing import Any, NoReturn
 NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF)
 
 
+# bytes of a file of bookkeeping at most: a run's record of a thousand marks has two millions
+LARGEST = 2**28
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a draft to write; if all goes well it takes the place of path, on disk too, else it is removed."""
     make_folder(path.parent)
     draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")  # unlike that of any other writer
     try:
-        yield draft
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-        flush_folder(path.parent)
+        with naming(path):
+            yield draft
+            with draft.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+            flush_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file or folder in what the system says where that names none: of a write that finds no room (write(2))."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def make_folder(path: Path) -> None:
@@ -73,10 +90,22 @@ def write_json(path: Path, data: Any, indent: int | None = None) -> None:
     write_text(path, json.dumps(data, indent=indent, allow_nan=False) + "\n")
 
 
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a regular file; OSError for a FIFO or a device, which would block or never end, and a huge one."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if facts.st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"{facts.st_size} bytes, where at most {LARGEST} can be", str(path))
+        return file.read()
+
+
 def read_json(path: Path) -> Any:
     """The plain data of a JSON file; None where there is no such file or it is not whole."""
     with contextlib.suppress(OSError, ValueError):
-        return parse_json(path.read_bytes())
+        return parse_json(read_bytes(path))
     return None
 
 

@@ -113,7 +113,7 @@ class RunFolder:
     def read_config(self) -> dict[str, Any] | None:
         """The frozen config as plain data; None where it is not whole. FileNotFoundError where there is none."""
         try:
-            data = files.parse_json(self.config.read_bytes())
+            data = files.parse_json(files.read_bytes(self.config))
         except ValueError:
             return None
         if not isinstance(data, dict):
@@ -149,9 +149,9 @@ class RunFolder:
                 os.utime(self.heartbeat)
 
     def read_spent(self) -> dict[str, Any]:
-        """What a run of several marks has spent so far; empty where it has not ended yet."""
+        """What a run of several marks has spent so far; empty where it has not ended yet, or where that is damaged."""
         spent = files.read_json(self.spent)
-        return spent if isinstance(spent, dict) else {}
+        return spent if isinstance(spent, dict) and _is_balance(spent) else {}
 
     def write_spent(self, spent: dict[str, Any]) -> None:
         """Write what a run of several marks has spent."""
@@ -192,4 +192,11 @@ class RunFolder:
 def _is_beat(beat: dict[str, Any]) -> bool:
     """Whether these are the members of a heartbeat."""
     numbers = all(is_number(beat.get(name)) and beat[name] >= 0 for name in ("step", "steps", "pid", "beat", "time"))
-    return numbers and isinstance(beat.get("host"), str) and is_number(beat.get("every_s")) and beat["every_s"] > 0
+    every_s = beat.get("every_s")
+    # the longest is SLOW_S (scaling/process/heartbeat.py); who waits for three beats must not wait for ever
+    return numbers and isinstance(beat.get("host"), str) and is_number(every_s) and 0 < every_s <= 60  # type: ignore[operator]
+
+
+def _is_balance(spent: dict[str, Any]) -> bool:
+    """Whether these are the members of what a run of several marks has spent."""
+    return all(is_number(spent.get(name)) and spent[name] > 0 for name in ("marks", "steps", "C", "C_separate"))

@@ -192,7 +192,7 @@ def finished(folder: Path) -> bool:
     """Whether the folder holds a whole record that need not be made again."""
     try:
         return has_result(read(folder)[0])
-    except (FileNotFoundError, UserError):
+    except (OSError, UserError):  # a FIFO in its place, no right to read: the run is not done
         return False
 
 
@@ -203,7 +203,7 @@ def read(folder: Path) -> list[Row]:
     """
     path = RunFolder(folder).records
     try:
-        rows = _rows(path.read_bytes())
+        rows = _rows(files.read_bytes(path))
         problem = _problem(rows, folder)
     except ValueError as error:
         problem = str(error)

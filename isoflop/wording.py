@@ -45,6 +45,11 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda found: _written_out(found[0]), text)
 
 
+def one_line(value: object) -> str:
+    """A value as text of one line that a terminal takes for nothing but text."""
+    return printable(str(value)).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def _written_out(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
@@ -63,7 +68,7 @@ def cell(value: object) -> str:
         except OverflowError:
             return f"a number of {int(value).bit_length() * 0.30103:.0f} digits"
     text = str(value[: 2 * MOST_SHOWN] if isinstance(value, str) else value)
-    text = cut(printable(text).replace("\n", "\\n").replace("\t", "\\t"), MOST_SHOWN)
+    text = cut(one_line(text), MOST_SHOWN)
     return f"'{text}'" if isinstance(value, str) else text
 
 
@@ -134,7 +139,9 @@ def gigabytes(size: float) -> str:
 
 def quoted(path: Path) -> str:
     """A path as Hydra's grammar takes any text."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${") + "'"
+    # within quotes a backslash is one but before a quote, where it is doubled (Hydra, "Quoted values" of its grammar)
+    escaped = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), str(path))
+    return "'" + escaped.replace("${", "\\${") + "'"
 
 
 def version() -> str:

@@ -11,9 +11,9 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from isoflop import record
+from isoflop import files, record
 from isoflop.errors import BusyError, UserError
-from isoflop.exits import Stopped
+from isoflop.exits import FULL, Stopped
 from isoflop.folder import RunFolder
 from isoflop.scaling.config import resume
 from isoflop.scaling.config.columns import failure
@@ -62,7 +62,8 @@ def train_or_fail(config: FrozenConfig, folder: RunFolder, claim: Claim, heart: 
     """Train and leave the record; where that fails, a record with the reason."""
     try:
         resume.refuse_other_code(config)
-        return train(config, folder, claim, heart, bar)
+        with files.naming(folder.path):
+            return train(config, folder, claim, heart, bar)
     except (UserError, BusyError):
         raise
     except Exception as error:
@@ -106,7 +107,8 @@ def status_and_reason(error: Exception) -> tuple[str, str]:
     name, first = type(error).__name__, (str(error).strip().splitlines() or [""])[0]
     if name == "UncompletedJobError":  # submitit's, after the last time limit
         return record.RunStatus.TIMEOUT, first
-    return record.RunStatus.FAILED, f"{name}: {first}"
+    again = "; make room and rerun the command to resume" if isinstance(error, OSError) and error.errno in FULL else ""
+    return record.RunStatus.FAILED, f"{name}: {first}{again}"
 
 
 def halve_micro_batch(config: FrozenConfig) -> FrozenConfig | None:

@@ -3,30 +3,62 @@
     cancel(Path("runs/first"))         # 'stopping 3 running and 12 queued runs'
 
 A run at work is stopped by its own heart (scaling/process/heartbeat.py); a run that waits, in our launcher or a
-scheduler's queue, finds the file when its turn comes. Jobs that a Slurm still holds are taken out of its queue too.
+scheduler's queue, finds the file when its turn comes. Jobs that a Slurm still holds are taken out of its queue too:
+those that Slurm itself says this user submitted from this sweep's folder. A number that lies in the folder proves
+nothing, since a folder may come from anywhere.
 """
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from isoflop.sweeps.ledger import entries
 
+# where submitit keeps scripts and logs (conf/hydra/launcher/slurm.yaml)
+SUBMITTED = ".submitit"
+# seconds that Slurm may take to answer
+PATIENCE_S = 60.0
+
 
 def cancel(folder: Path) -> str:
     """Ask all runs without a result to stop; returns a sentence with their number."""
-    counts = {"running": 0, "planned": 0, "stale": 0}
+    counts, errors = {"running": 0, "planned": 0, "stale": 0}, list[str]()
     for entry in entries(folder):
         if entry.state in counts:
-            entry.files.cancel.touch()
+            try:
+                entry.files.cancel.touch()
+            except OSError as error:
+                errors.append(f"; cannot ask {entry.folder}: {error.strerror}")
+                continue
             counts[entry.state] += 1
     jobs = in_slurm(folder)
     if jobs and shutil.which("scancel"):
         # the state alone: what runs ends by itself, with a checkpoint
-        subprocess.run(["scancel", "--state=PENDING", *jobs], check=False, capture_output=True)
-    return f"stopping {counts['running']} running and {counts['planned'] + counts['stale']} queued runs"
+        call("scancel", "--state=PENDING", *jobs)
+    stopping = f"stopping {counts['running']} running and {counts['planned'] + counts['stale']} queued runs"
+    return stopping + "".join(errors)
 
 
 def in_slurm(folder: Path) -> list[str]:
-    """The Slurm jobs that submitit keeps notes of under a sweep's folder, by number."""
-    return sorted({path.name.split("_")[0] for path in folder.glob(".submitit/*") if path.name.split("_")[0].isdigit()})
+    """The waiting Slurm jobs of this user whose script was submitted from this sweep's folder, by number."""
+    if not (folder / SUBMITTED).is_dir() or not shutil.which("squeue"):
+        return []
+    submitted = os.path.join(os.path.realpath(folder), SUBMITTED, "")
+    jobs = set()
+    # the number of the job or of its array, the working directory, the script
+    for line in call("squeue", "--noheader", f"--user={os.getuid()}", "--states=PENDING", "--format=%F|%Z|%o"):
+        number, _, rest = line.strip().partition("|")
+        directory, _, script = rest.partition("|")
+        if number.isdecimal() and os.path.realpath(os.path.join(directory, script)).startswith(submitted):
+            jobs.add(number)
+    return sorted(jobs)
+
+
+def call(*command: str) -> list[str]:
+    """The lines that a client of Slurm prints; none where it fails."""
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.splitlines() if done.returncode == 0 else []

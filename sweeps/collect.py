@@ -5,13 +5,27 @@ collect(Path("runs"), Path("runs.csv"))
 
 import csv
 import io
+import os
+import stat
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop import files, record
 from isoflop import wording as words
 from isoflop.errors import UserError
 from isoflop.sweeps.ledger import Entry, entries
+
+# damaged runs that are named one by one
+MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a table was made of: how many runs are in each state, and what is damaged without a result to lose."""
+
+    states: Counter[str]
+    damaged: list[str]
 
 
 def rows(folder: Path) -> list[record.Row]:
@@ -20,10 +34,11 @@ def rows(folder: Path) -> list[record.Row]:
 
 
 def rows_of(runs: list[Entry]) -> list[record.Row]:
-    """The rows of these runs, sorted; UserError where a record is not whole."""
-    for entry in runs:
-        if entry.state == "broken":
-            record.read(entry.folder)  # says what is wrong with it
+    """The rows of these runs, sorted; UserError where a record cannot be read, so that its rows would be missing."""
+    unread = [entry.contents[1] for entry in runs if entry.contents[1]]
+    if unread:
+        more = f"; and {len(unread) - MOST_NAMED} more, which isoflop status shows" if len(unread) > MOST_NAMED else ""
+        raise UserError("; ".join(unread[:MOST_NAMED]) + more)
     return sorted((row for entry in runs for row in entry.rows), key=sort_key)
 
 
@@ -33,18 +48,37 @@ def sort_key(row: record.Row) -> tuple[str | int | float, ...]:
     return (row["family"], row["data"], *numbers, row["run_id"])
 
 
-def collect(folder: Path, out: Path) -> dict[str, int]:
-    """Write the table, whole or not at all; returns how many runs are in each state."""
-    if out.is_dir():
-        raise UserError(f"-o {out} is a folder; name the table, as in -o {out / 'runs.csv'}")
+def collect(folder: Path, out: Path) -> Collected:
+    """Write the table, whole or not at all; UserError where it cannot be written there, or would lack a result."""
+    refuse_place(out)
     runs = list(entries(folder))
-    states = Counter(entry.state for entry in runs)
     table = rows_of(runs)
+    states = Counter(entry.state for entry in runs)
     if not table:
         raise UserError(f"{folder} holds no finished run yet ({words.states(states)}); train them first")
+    files.write_text(out, csv_text(table))
+    return Collected(states, [entry.problem for entry in runs if entry.state == "broken"])
+
+
+def refuse_place(out: Path) -> None:
+    """Refuse to write where no regular file is or could be: a folder, a device, a FIFO, or what a link points to."""
+    try:
+        mode = os.lstat(out).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise UserError(f"-o {out} is a folder; name the table, as in -o {out / 'runs.csv'}")
+    if stat.S_ISLNK(mode):
+        raise UserError(f"-o {out} is a link to {os.readlink(out)}; name the file itself, or a new one")
+    if not stat.S_ISREG(mode):
+        raise UserError(f"-o {out} is no regular file, and a table is written whole or not at all; name a file")
+
+
+def csv_text(table: list[record.Row]) -> str:
+    """The rows as CSV, with the columns of all."""
+    names = record.order({key for layout in {tuple(row) for row in table} for key in layout})
     text = io.StringIO()
-    writer = csv.DictWriter(text, record.order(key for row in table for key in row), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    files.write_text(out, text.getvalue())
-    return states
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([[row.get(name) for name in names] for row in table])
+    return text.getvalue()

@@ -7,6 +7,8 @@ Hydra composes once for every choice of groups; what is left are scalars, set on
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -22,7 +24,8 @@ from rich.progress import track
 
 from isoflop.errors import UserError
 from isoflop.exits import hydra_sentence
-from isoflop.scaling.config.frozen import FrozenConfig, container, resolve, rung
+from isoflop.scaling.config import identity
+from isoflop.scaling.config.frozen import FrozenConfig, container, resolve, rung, whole_as_int
 from isoflop.scaling.limits import refuse_values
 
 # where the runs of a sweep go and how they are made: the same for all of them
@@ -41,19 +44,21 @@ def compose(
     loader = context.config_loader
     assert isinstance(loader, ConfigLoaderImpl)
     parser = OverridesParser.create(config_loader=loader)
+    choices = frozenset(map(str, cfg.hydra.runtime.choices))
     chosen: dict[tuple[str, ...], Choice] = {}
     configs: dict[str, FrozenConfig] = {}
+    words: dict[str, tuple[Override, bool]] = {}  # a grid of thousands of points has few words
     points = expanded(parser, grids, arguments)
     for point in track(points, "composing", console=console, transient=True, disable=not console.is_terminal):
-        parsed = parser.parse_overrides(point)
-        groups = tuple(str(o.input_line) for o in parsed if not scalar(o, cfg))
+        for word in point:
+            if word not in words:
+                (override,) = parser.parse_overrides([word])
+                words[word] = (override, scalar(override, choices))
+        groups = tuple(word for word in point if not words[word][1])
         if groups not in chosen:
             chosen[groups] = Choice(loader.load_sweep_config(cfg, list(groups)))
-        job = chosen[groups].at([o for o in parsed if scalar(o, cfg)])
-        keys = [o.get_key_element() for o in parsed]
-        job.rung = job.rung or rung(job, keys)
-        refuse_values(job)
-        config = resolve(job, keys)
+        keys = [words[word][0].get_key_element() for word in point]
+        config = chosen[groups].config([words[word][0] for word in point if words[word][1]], keys)
         configs.setdefault(config.run_id, config)
     return list(configs.values())
 
@@ -96,6 +101,31 @@ class Choice:
         HydraConfig.instance().set_config(composed)
         for key in ("names", "sweep"):  # what follows from the choice alone is resolved once
             self.bare[key] = container(composed[key])
+        self.seed_alone = not follows_from("seed", OmegaConf.to_container(self.bare, resolve=False))
+        self.resolved: dict[tuple[str, ...], tuple[FrozenConfig, dict[str, Any]]] = {}
+
+    def config(self, scalars: list[Override], keys: list[str]) -> FrozenConfig:
+        """The resolved config with these values set; keys: all that was overridden.
+
+        Points that differ in their seed alone differ in nothing but it and their name.
+        """
+        seed = next((o.value() for o in reversed(scalars) if o.key_or_group == "seed"), None)
+        if not self.seed_alone or type(seed) is not int:
+            return self.resolve(scalars, keys)[0]
+        rest = tuple(str(o.input_line) for o in scalars if o.key_or_group != "seed")
+        if rest not in self.resolved:
+            self.resolved[rest] = self.resolve(scalars, keys)
+        first, science = self.resolved[rest]
+        name, rule = identity.name_in(Path(science["out"]), science | {"seed": seed})
+        return replace(first, seed=seed, run_id=name, run_id_rule=rule)
+
+    def resolve(self, scalars: list[Override], keys: list[str]) -> tuple[FrozenConfig, dict[str, Any]]:
+        """The resolved config with these values set, and what its name follows from."""
+        job = self.at(scalars)
+        job.rung = job.rung or rung(job, keys)
+        refuse_values(job)
+        config = resolve(job, keys)
+        return config, {key: whole_as_int(container(job[key])) for key in (*identity.SCIENCE, "names", "out")}
 
     def at(self, scalars: list[Override]) -> DictConfig:
         """The config with these values set; UserError where this choice of groups has no such key."""
@@ -113,8 +143,17 @@ class Choice:
         return job
 
 
-def scalar(override: Override, cfg: DictConfig) -> bool:
+def scalar(override: Override, groups: frozenset[str]) -> bool:
     """Whether an override only sets a value of a run: no group, no addition or deletion, not the sweep's."""
     plainly = not (override.is_add() or override.is_force_add() or override.is_delete() or override.is_hydra_override())
     key = override.key_or_group
-    return plainly and key not in cfg.hydra.runtime.choices and key.split(".")[0] not in ONE
+    return plainly and key not in groups and key.split(".")[0] not in ONE
+
+
+def follows_from(key: str, node: Any) -> bool:
+    """Whether any value of a config that is not resolved yet refers to a key, as far as its text tells."""
+    if isinstance(node, dict):
+        return any(follows_from(key, value) for value in node.values())
+    if isinstance(node, list):
+        return any(follows_from(key, value) for value in node)
+    return isinstance(node, str) and "${" in node and key in node

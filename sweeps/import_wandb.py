@@ -20,6 +20,7 @@ from typing import Any
 
 from isoflop import files
 from isoflop.errors import UserError
+from isoflop.sweeps.collect import refuse_place
 
 # what W&B calls the end of a run -> what a record does; any other is a failure under its own name
 STATES = {"finished": "ok", "crashed": "failed", "failed": "failed", "killed": "failed"}
@@ -141,7 +142,8 @@ def _flat(tree: Mapping[str, Any], left_out: set[str], prefix: str = "") -> Iter
 
 
 def write(imported: Imported, out: Path) -> None:
-    """Write the table, whole or not at all."""
+    """Write the table, whole or not at all; UserError where it cannot be written there."""
+    refuse_place(out)
     text = io.StringIO()
     first = ["run_id", "name", "status", "reason"]
     others = sorted({key for row in imported.rows for key in row} - set(first))

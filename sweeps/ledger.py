@@ -3,26 +3,27 @@
     for entry in entries(Path("runs")):
         print(entry.run_id, entry.state)
 
-isoflop/folder.py describes the files.
+isoflop/folder.py describes the files. No damage to one run hides another, and none hides a run: what cannot be read is
+`broken`, and `Entry.problem` says why.
 """
 
-import contextlib
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.scaling.config import resume
-from isoflop.scaling.config.frozen import FrozenConfig, thaw
 from isoflop.scaling.process.claim import is_claimed
 from isoflop.scaling.process.heartbeat import is_fresh
 from isoflop.scaling.process.lock import held
+
+if TYPE_CHECKING:
+    from isoflop.scaling.config.frozen import FrozenConfig
 
 # what a run's folder is called: a copy under another name is none
 RUN_ID = re.compile("[0-9a-f]{12}")
@@ -37,7 +38,7 @@ class Entry:
     """One run's folder, as it was when first looked at.
 
     state: ok, diverged, failed, timeout (those of its record); planned; running; stale, where a process was at work and
-    ended without a word; cancelled; broken, where its record or its frozen config is not whole.
+    ended without a word; cancelled; broken, where its record, its frozen config or its folder cannot be read.
     """
 
     folder: Path
@@ -52,17 +53,43 @@ class Entry:
         return RunFolder(self.folder)
 
     @cached_property
-    def config(self) -> FrozenConfig:
-        """The frozen config; UserError where it is not whole."""
-        return thaw(self.folder)
+    def config(self) -> "FrozenConfig":
+        """The frozen config; UserError where it is lost or not whole."""
+        from isoflop.scaling.config.frozen import thaw  # a tenth of a second, which a folder of records need not take
+
+        try:
+            return thaw(self.folder)
+        except OSError as error:
+            raise UserError(f"{self.files.config}: {error.strerror or error}; rerun the command that made it") from None
 
     @cached_property
+    def contents(self) -> tuple[list[record.Row], str]:
+        """The rows of its record, none where it has not ended; and why what is there cannot be read, or nothing."""
+        try:
+            return record.read(self.folder), ""
+        except FileNotFoundError:
+            return [], ""
+        except UserError as error:
+            return [], str(error)
+        except OSError as error:
+            return [], f"{error.filename or self.files.records}: {error.strerror or error}"
+
+    @property
     def rows(self) -> list[record.Row]:
         """The rows of its record; none where it is not finished or not whole."""
+        return self.contents[0]
+
+    @cached_property
+    def problem(self) -> str:
+        """Why the run is broken; empty where its record is whole, or where there is none and its config is whole."""
+        rows, unreadable = self.contents
+        if rows or unreadable:
+            return unreadable
         try:
-            return record.read(self.folder)
-        except (FileNotFoundError, UserError):
-            return []
+            self.config  # noqa: B018
+        except UserError as error:
+            return str(error)
+        return ""
 
     @property
     def good(self) -> bool:
@@ -75,7 +102,7 @@ class Entry:
             return str(self.rows[0]["status"])
         if self.held:
             return "running"
-        if not self.rows and not self.whole:
+        if self.problem:
             return "broken"
         if self.files.cancelled:
             return "cancelled"
@@ -84,19 +111,14 @@ class Entry:
         return "stale" if self.heartbeat() else "planned"
 
     @property
-    def whole(self) -> bool:
-        """Whether its frozen config can be read, and no record that cannot lies beside it."""
-        with contextlib.suppress(UserError):
-            return bool(self.config) and not self.files.records.exists()
-        return False
-
-    @property
     def asked_for_more(self) -> bool:
         """Whether it was frozen anew after its record was written, and asks for what that lacks: a mark, other code."""
-        with contextlib.suppress(OSError, UserError):
-            frozen, made = (path.stat().st_mtime_ns for path in (self.files.config, self.files.records))
-            return frozen > made and not self.finished
-        return False
+        try:
+            names = (RunFolder.CONFIG, RunFolder.RECORDS)
+            frozen, made = (os.stat(f"{self.folder}/{name}").st_mtime_ns for name in names)
+        except OSError:
+            return False
+        return frozen > made and not self.finished
 
     @property
     def held(self) -> bool:
@@ -105,14 +127,20 @@ class Entry:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing of what is frozen is left to be made."""
-        return resume.is_done(self.folder, self.config)
+        """Whether nothing of what is frozen is left to be made; where the config is lost, whether there are results."""
+        from isoflop.scaling.config import resume
+
+        try:
+            config = self.config
+        except UserError:
+            return self.good
+        return resume.is_done(self.folder, config)
 
     @property
     def share_done(self) -> float:
         """The share of its steps that a run at work has made."""
         beat = self.heartbeat()
-        return beat["step"] / beat["steps"] if beat.get("steps") else 0.0
+        return min(1.0, beat["step"] / beat["steps"]) if beat.get("steps") else 0.0
 
     def heartbeat(self) -> dict[str, Any]:
         """Step, steps, host, pid and time of a run at work; empty where there is none."""
@@ -124,10 +152,36 @@ def entries(folder: Path) -> Iterator[Entry]:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder of runs; give the out= of a sweep, or train one first")
     with os.scandir(folder) as inside:
-        names = sorted(one.name for one in inside if RUN_ID.fullmatch(one.name))
-    frozen = [name for name in names if os.path.exists(f"{folder}/{name}/{RunFolder.CONFIG}")]
-    if not frozen and RunFolder(folder).config.exists():
+        names = sorted(one.name for one in inside if RUN_ID.fullmatch(one.name) and is_run(one))
+    if not names and RunFolder(folder).config.exists():
         raise UserError(f"{folder} is one run; give the folder that it lies in, {folder.parent}")
-    if not frozen:
+    if not names:
         raise UserError(f"{folder} holds no run (no */{RunFolder.CONFIG}); give the out= of a sweep, or train first")
-    return (Entry(folder / name) for name in frozen)
+    return (Entry(folder / name) for name in names)
+
+
+def is_run(place: "os.DirEntry[str]") -> bool:
+    """Whether something called as a run is a run's folder, and not one in which a run is only about to be planned.
+
+    What cannot be looked into counts, and so does a folder whose frozen config was lost: nothing is left out.
+    """
+    try:
+        os.stat(f"{place.path}/{RunFolder.CONFIG}")
+        return True
+    except FileNotFoundError:
+        return has_traces(place.path)
+    except NotADirectoryError:
+        return False
+    except OSError:
+        return True
+
+
+def has_traces(path: str) -> bool:
+    """Whether a folder without a frozen config holds anything that a run leaves, drafts and the lock aside."""
+    try:
+        with os.scandir(path) as inside:
+            return any(not one.name.startswith(".") and one.name != "lock" for one in inside)
+    except FileNotFoundError:  # a link to nowhere, or removed meanwhile
+        return False
+    except OSError:
+        return True

@@ -37,9 +37,11 @@ from isoflop.scaling.config.frozen import FrozenConfig, freeze, resolve, rung, t
 from isoflop.sweeps.compose import compose
 from isoflop.sweeps.ledger import UNMADE, Entry, entries
 from isoflop.sweeps.plan import costs
+from isoflop.wording import one_line
 
 ID = "hydra.sweep.subdir"
 ROUNDS = 3
+MOST_LINES = 10  # of runs that are named one by one
 console = Console(stderr=True)
 
 
@@ -70,13 +72,24 @@ def retry(context: HydraContext, task: TaskFunction, cfg: DictConfig, arguments:
         raise UserError(f"{other[0]}: retry makes runs as they were frozen, and takes hydra.* alone")
     out = Path(cfg.hydra.sweep.dir)
     runs = list(entries(out))
-    unmade = [run.config for run in runs if run.state in UNMADE or (run.good and not run.finished)]
-    say(f"{len(runs)} runs in {out}: {len(runs) - len(unmade)} done or running, {len(unmade)} to make")
+    unmade, lost = list[FrozenConfig](), list[str]()
+    for run in runs:
+        if run.state in UNMADE or (run.good and not run.finished):
+            try:
+                unmade.append(run.config)
+            except UserError as error:
+                lost.append(str(error))
+    done = len(runs) - len(unmade) - len(lost)
+    say(f"{len(runs)} runs in {out}: {done} done or running, {len(unmade)} to make")
+    for sentence in lost[:MOST_LINES]:
+        say(f"  {sentence}", style="red")
     todo = check([replace(config, code=config.present_code()) for config in unmade])
     others = sum(not before.code.same(now.code) for before, now in zip(unmade, todo, strict=True))
     if others:
         say(f"{others} of them were frozen for other code, and are made by this")
     make(context, task, cfg, todo, todo)
+    if lost:
+        raise UserError(f"{len(lost)} of {len(runs)} runs cannot be made as they were frozen: {lost[0]}")
 
 
 def make(
@@ -207,10 +220,10 @@ def conclude(runs: dict[Entry, FrozenConfig]) -> None:
     states = Counter(entry.state for entry in runs)
     say(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
     lost = [entry for entry, config in runs.items() if not resume.is_done(entry.folder, config)]
-    for entry in lost[:10]:
+    for entry in lost[:MOST_LINES]:
         say(f"  {entry.folder}: {why(entry)}", style="red")
-    if len(lost) > 10:
-        say(f"  and {len(lost) - 10} more; isoflop status shows them", style="red")
+    if len(lost) > MOST_LINES:
+        say(f"  and {len(lost) - MOST_LINES} more; isoflop status shows them", style="red")
     if lost:
         say("rerun the same command to make what is missing")
         sys.exit(1)
@@ -222,6 +235,10 @@ def why(entry: Entry) -> str:
         return "running in another process"
     if entry.state == "cancelled":
         return "cancelled"
+    if entry.state == "planned" and not entry.files.log.exists():
+        return "was not started"
+    if entry.problem:
+        return entry.problem
     if entry.good:
         whose = "marks are missing" if resume.missing(entry.rows, entry.config) else "made by other code"
         return f"{whose}, and running it again failed; see its log.txt"
@@ -230,4 +247,4 @@ def why(entry: Entry) -> str:
 
 def say(line: str, style: str = "") -> None:
     """One line to the terminal, whole also where it is long."""
-    console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+    console.print(one_line(line), style=style, highlight=False, markup=False, soft_wrap=True)

@@ -5,6 +5,7 @@ python -m isoflop.sweeps collect runs/first -o runs.csv
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -34,15 +35,22 @@ def verbs() -> None:
 def collect_command(
     folder: Folder,
     out: Annotated[Path, typer.Option("-o", "--out", help="The table to write.")] = Path("runs.csv"),
-) -> None:
+) -> int:
     """Join the records of a folder into one table, a row for every run and mark, failures with their reason.
+
+    A damaged record is refused (exit code 2), since the table would lack what it holds: the command that made the run
+    makes it again. A run whose config is damaged before it has a record is named, and the exit code is 1.
 
     Example:  isoflop collect runs/first -o runs.csv
     """
     from isoflop.sweeps.collect import collect
-    from isoflop.wording import states
+    from isoflop.wording import one_line, states
 
-    print(f"{out}: {states(collect(folder, out))}", file=sys.stderr)
+    collected = collect(folder, out)
+    print(f"{out}: {states(collected.states)}", file=sys.stderr)
+    for sentence in collected.damaged:
+        print(f"  {one_line(sentence)}", file=sys.stderr)
+    return 1 if collected.damaged else 0
 
 
 @app.command("plan", context_settings=EXTRA)
@@ -110,17 +118,16 @@ def status_command(
 
     Example:  isoflop status runs/first --watch
     """
-    from rich.console import Console
-
     from isoflop.sweeps import status
-    from isoflop.wording import WIDE
 
     if as_json:
         print(json.dumps(status.overview(folder).as_json()))
     elif watch:
+        from rich.console import Console
+
         status.watch(folder, everything, Console())
     else:
-        Console(highlight=False, width=WIDE).print(status.overview(folder).shown(everything))
+        print(status.overview(folder).text(everything, bold=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
 
 
 @app.command("retry", context_settings=EXTRA)

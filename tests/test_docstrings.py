@@ -20,6 +20,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from isoflop import record
+
 # what starts processes or needs a trainer at work: every call is bound to the signature of what it calls, not made
 CALLS_ALONE = {
     "isoflop.extensions",
@@ -347,6 +349,9 @@ def props(small_sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Props:
         shutil.copytree(run, folder / "runs" / run.name)
         if not (folder / "runs" / "0f3a9c2b7d11").exists():
             shutil.copytree(run, folder / "runs" / "0f3a9c2b7d11")
+            # a record says which run it is of
+            rows = [row | {"run_id": "0f3a9c2b7d11"} for row in record.read(run)]
+            record.write(folder / "runs" / "0f3a9c2b7d11", rows)
     return Props(folder / "runs")
 
 

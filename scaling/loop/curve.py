@@ -1,5 +1,6 @@
 """The training curve: curve.csv, append-only, with points evenly spaced in log(step); a logger mirrors it."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,33 @@ class Curve(pl.Callback):
         point["L_train"] = module.read_loss()
         if not trainer.is_global_zero:
             return
-        with self.folder.curve.open("a") as file:
+        with files.naming(self.folder.curve), self.folder.curve.open("a") as file:
             file.write(",".join(map(str, (step, *point.values()))) + "\n")
         if trainer.logger:
             trainer.logger.log_metrics(point, step=module.made)
 
 
 def _cut(path: Path, position: int) -> None:
-    """Leave the points up to a step: a torn last line and what follows the checkpoint are written again."""
-    lines = path.read_text().splitlines()[1:] if path.exists() else []
-    intact = [line for line in lines if line.count(",") == len(COLUMNS) - 1]
-    earlier = [line for line in intact if int(line.split(",")[0]) <= position]
+    """Leave the points up to a step: a torn last line and what follows the checkpoint are written again.
+
+    A damaged line is no point, and is left out: the curve is to be looked at, and no result follows from it.
+    """
+    try:
+        lines = files.read_bytes(path).decode(errors="replace").splitlines()[1:]
+    except FileNotFoundError:
+        lines = []
+    steps = [_step(line) for line in lines]
+    earlier = [line for line, step in zip(lines, steps, strict=True) if step is not None and step <= position]
+    if damaged := sum(step is None for step in steps[:-1]):  # the last may be torn
+        print(f"{path}: {damaged} damaged line{'s' * (damaged > 1)} left out", file=sys.stderr)
     files.write_text(path, "\n".join([",".join(COLUMNS), *earlier]) + "\n")
+
+
+def _step(line: str) -> int | None:
+    """The step of a point of the curve; None where the line is no point."""
+    cells = line.split(",")
+    try:
+        step, *values = int(cells[0]), *map(float, cells[1:])
+    except ValueError:
+        return None
+    return step if line.isascii() and step > 0 and len(values) == len(COLUMNS) - 1 else None

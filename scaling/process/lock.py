@@ -10,6 +10,7 @@ whose locks are each host's own, or that has none, the claim (claim.py) tells, w
 import contextlib
 import errno
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from typing import IO
@@ -18,6 +19,11 @@ from isoflop.errors import BusyError
 from isoflop.folder import RunFolder
 from isoflop.scaling.process.claim import Claim, busy, make
 from isoflop.scaling.process.heartbeat import beats_elsewhere
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open the lock; a FIFO in its place is no reason to wait (fifo(7))."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
 
 
 def _locked(file: IO[str], how: int) -> bool:
@@ -35,7 +41,7 @@ def _locked(file: IO[str], how: int) -> bool:
 @contextlib.contextmanager
 def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[Claim]:
     """Hold the run's folder for a with-block, or until the process ends; BusyError where another process holds it."""
-    with folder.lock.open("a") as file:
+    with open(folder.lock, "a", opener=_without_waiting) as file:
         until = time.monotonic() + patience_s  # who only looks holds it for an instant
         while not (mine := _locked(file, fcntl.LOCK_EX)) and time.monotonic() < until:
             time.sleep(0.05)
@@ -63,7 +69,7 @@ def _claim(folder: RunFolder, until: float) -> Claim:
 def held(folder: RunFolder) -> bool:
     """Whether a process of a host whose locks we see is at work in the folder."""
     try:
-        with folder.lock.open() as file:
+        with open(folder.lock, opener=_without_waiting) as file:
             return not _locked(file, fcntl.LOCK_SH)
     except OSError:  # no lock was ever taken
         return False

@@ -8,7 +8,6 @@ scaling/; deleting it costs nothing but time.
 """
 
 import math
-import os
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -18,8 +17,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from isoflop import files, record
+from isoflop import record
 from isoflop.errors import UserError
+from isoflop.remembered import home, keep, recall
 from isoflop.scaling.config import frozen, identity
 from isoflop.scaling.config.frozen import FrozenConfig, RunPlan
 from isoflop.scaling.hardware import threads
@@ -36,25 +36,20 @@ LARGEST_STEP = {"cpu": 1e10, "gpu": 1e12}
 @lru_cache(maxsize=1)
 def cache() -> Path:
     """The folder of what is remembered for this code."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     root, content = Path(frozen.__file__).parents[1], sha256()
     for path in sorted([*root.rglob("*.py"), *(root.parent / "analysis").rglob("*.py")]):
         content.update(path.read_bytes())
-    return home / "isoflop" / content.hexdigest()[:12]
+    return home() / content.hexdigest()[:12]
 
 
 def remembered(name: str) -> dict[str, Any]:
-    """What a file of the cache holds; nothing where it is not there or not whole."""
-    data = files.read_json(cache() / name)
-    return data if isinstance(data, dict) else {}
+    """What a file of the cache holds; nothing where it is not there or not as it was written."""
+    return recall(cache() / name)
 
 
-def remember(name: str, more: dict[str, Any]) -> None:
-    """Add to a file of the cache; one that cannot be written is no harm."""
-    try:
-        files.write_json(cache() / name, remembered(name) | more)
-    except OSError:
-        return
+def remember(name: str, more: dict[str, Any], instead: bool = False) -> None:
+    """Add to a file of the cache, or put it in its place."""
+    keep(cache() / name, more if instead else remembered(name) | more)
 
 
 def shape(config: FrozenConfig) -> str:

@@ -7,7 +7,6 @@
 Nothing is trained but a few steps of each family, to learn how fast this machine is.
 """
 
-import contextlib
 import heapq
 import os
 import platform
@@ -23,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-from isoflop import conf, files, record
+from isoflop import conf, record
 from isoflop.errors import UserError
 from isoflop.extensions import all_declared
 from isoflop.scaling.config import identity, resume
@@ -155,8 +154,7 @@ def composed(overrides: list[str]) -> Grid:
         assert isinstance(launcher, dict)
         grid = Grid(str(cfg.hydra.sweep.dir), {str(name): value for name, value in launcher.items()}, configs)
     data = grid._asdict() | {"configs": [config.to_json() for config in grid.configs]}
-    with contextlib.suppress(OSError):  # the last alone is kept: it is large
-        files.write_json(costs.cache() / "grid.json", {key: data})
+    costs.remember("grid.json", {key: data}, instead=True)  # the last alone: it is large
     return grid
 
 

@@ -51,6 +51,8 @@ class Outcome:
     resolution: Resolution | None
     warnings: list[str]
     next: pd.DataFrame | None = None
+    seconds: float = 0.0
+    """That the simulations took, now or when they were made: the same plan again simulates the same families."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -72,9 +74,8 @@ def outcomes(
     for at, ((family, data), rows) in enumerate(groups):
         mine = of_family(have, str(family), str(data))
         wanted = at == 0 or (at < SIMULATED and spent_s + last_s <= SECONDS)
-        began = time.monotonic()
         results.append(outcome(str(family), str(data), rows, mine, question, wanted, min(SIMULATED, len(groups))))
-        last_s = time.monotonic() - began
+        last_s = results[-1].seconds
         spent_s += last_s
         report((at + 1) / len(groups))
     return results
@@ -101,7 +102,7 @@ def outcome(
             raise UserError(f"--improve needs a law to improve, and {few(together)}; name one with --law")
         return Outcome(family, data, None, comparing(points))
     truth = stated(together, have, law, question)
-    resolution = simulated(together, truth, question, SECONDS / of) if wanted else None
+    resolution, seconds = simulated(together, truth, question, SECONDS / of) if wanted else (None, 0.0)
     later = [] if wanted else [f"not simulated beside the others; plan family={family} alone to see what it resolves"]
     picks = None
     if question.improve:
@@ -111,20 +112,22 @@ def outcome(
         picks = improve(have, left, truth, target_C=question.target, n=question.improve)
         sizes = left.drop_duplicates("run_id").set_index("run_id")[[*record.DIALS, "seed"]]
         picks = picks.join(sizes, on="run_id")
-    return Outcome(family, data, resolution, [*warnings(together, truth), *later], picks)
+    return Outcome(family, data, resolution, [*warnings(together, truth), *later], picks, seconds)
 
 
-def simulated(together: pd.DataFrame, truth: Truth, question: Question, seconds: float) -> Resolution:
-    """What simulations of a design resolve, remembered."""
+def simulated(together: pd.DataFrame, truth: Truth, question: Question, seconds: float) -> tuple[Resolution, float]:
+    """What simulations of a design resolve, and the time that they took [s], remembered."""
     design = together.sort_values(["run_id", "N", "D"])[["N", "D"]].to_numpy(float).tolist()
     runs = pd.factorize(together.sort_values(["run_id", "N", "D"])["run_id"])[0].tolist()
     given = [truth.law, dict(truth.params), truth.noise, truth.shared, truth.source, question.target]
     key = identity.digest([design, runs, given])[:16]
     if known := costs.remembered("designs.json").get(key):
-        return Resolution.from_json(known)
+        return Resolution.from_json(known["resolution"]), float(known["seconds"])
+    began = time.monotonic()
     resolution = resolve(together, truth, target_C=question.target, seconds=seconds)
-    costs.remember("designs.json", {key: resolution.to_json()})
-    return resolution
+    spent_s = time.monotonic() - began
+    costs.remember("designs.json", {key: {"resolution": resolution.to_json(), "seconds": spent_s}})
+    return resolution, spent_s
 
 
 def of_family(have: pd.DataFrame | None, family: str, data: str) -> pd.DataFrame:

@@ -289,6 +289,34 @@ def test_a_claim_that_changed_after_its_runs_is_told_from_one_that_did_not(tmp_p
     assert changed_since(read_claim(file), rows.drop(columns="git"))[0] is None
 
 
+def test_the_git_config_of_a_folder_of_claims_runs_nothing(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=x", "-c", "user.email=x@x.x"]
+        done = subprocess.run(["git", *who, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    file, ran = tmp_path / "mine.yaml", tmp_path / "ran"
+    file.write_text(GOOD)
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "claims first")
+    rows = demo_study().assign(git=git("rev-parse", "HEAD"))
+    (tmp_path / ".gitattributes").write_text("* filter=evil\n")
+    command = f"touch {ran}; cat"
+    for key in ("filter.evil.clean", "core.fsmonitor", "core.sshCommand", "remote.origin.uploadpack"):
+        git("config", key, command)
+    for key, value in (
+        ("extensions.partialClone", "origin"),
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.url", f"ext::sh -c 'touch {ran}'"),
+        ("protocol.ext.allow", "always"),
+    ):
+        git("config", key, value)
+    assert changed_since(read_claim(file), rows)[0] is False
+    assert changed_since(read_claim(file), rows.assign(git="e" * 40))[0] is None  # nor is it fetched
+    assert not ran.exists()
+
+
 def test_a_misspelt_column_is_untested_and_the_claim_says_which_was_meant(tmp_path: Path) -> None:
     rows = demo_study(["lstm", "mlp"], failures=False)
     rows["probe.slop"] = -1.0
