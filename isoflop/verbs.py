@@ -22,6 +22,7 @@ VERBS = {
         "which law predicts what it has not seen, beside naive lines and seed noise",
     ),
     "frontier": ("isoflop.analysis.verbs", "compute-optimal size and data, by three approaches side by side"),
-    "judge": ("isoflop.analysis.verbs", "test claims written down beforehand"),
+    "forecast": ("isoflop.analysis.verbs", "write predictions down before the runs are made"),
+    "judge": ("isoflop.analysis.verbs", "test claims and forecasts written down beforehand"),
     "report": ("isoflop.analysis.verbs", "one page: verdicts, figures, laws, every run"),
 }

@@ -30,6 +30,7 @@ VERBS = [
     "predict",
     "compare",
     "frontier",
+    "forecast",
     "judge",
     "report",
 ]

@@ -244,7 +244,7 @@ def _unfinished(rows: pd.DataFrame) -> str:
 
 def _sample(rows: pd.DataFrame, claim: Claim, pair: Pair | None = None) -> Sample:
     rows = tuned_rows(usable(rows), tuple(claim.needs.tuned))
-    return Sample(rows, claim.law, claim.axis, pair or Pair(), claim.level, claim.region)
+    return Sample(rows, claim.law, claim.axis, pair or Pair(), claim.level, claim.region, claim.point)
 
 
 def _measure(sample: Sample, subject: Subject, of: str, claim: Claim) -> Any:

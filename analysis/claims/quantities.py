@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
 from isoflop import extensions, record
@@ -21,25 +20,21 @@ from isoflop.analysis.claims.declare import (
     Contrast,
     Measured,
     NotIdentified,
-    Pair,
     Sample,
     Untested,
     listing,
     quantity,
-    require_columns,
 )
+from isoflop.analysis.claims.pairs import paired, paired_contrast, paired_fits
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.replicates import SeedNoise, level_index, seed_noise
 from isoflop.analysis.tables.rows import usable
 from isoflop.analysis.testing.backtest import Backtest, Fold, backtest
-from isoflop.errors import FitError
 from isoflop.wording import number, percent
 
 __all__ = ["QUANTITIES", "listing", "paired", "pooled"]
-
-# budgets are rounded up to whole steps: compute is matched where it differs by no more than this
-MATCHED = 0.05
 
 
 @quantity(needs=("law", "axis"), unit="percent", wording="the worst prediction is off by {amount}")
@@ -116,13 +111,8 @@ def law_contrast(sample: Sample, name: str) -> Contrast:
 
     Runs paired on (data, seed, rung); the interval is the delete-one-pair jackknife with t on pairs − 1.
     """
-    value, replicates = _paired_jackknife(sample)
-    n = len(replicates)
-    deltas = np.array([r[name] for r in replicates])
-    se = math.sqrt((n - 1) / n * float(((deltas - deltas.mean()) ** 2).sum()))
-    if not math.isfinite(value[name]):
-        raise NotIdentified(f"{sample.law} gives no {name} for one of the two")
-    return Contrast(value[name], se, n - 1, reason=f"{n} pairs of runs")
+    law = get_law(sample.law)
+    return paired_contrast(_paired(sample), lambda **p: p[name] if name in p else law.derive(p)[name], name)
 
 
 @quantity(of="column")
@@ -139,17 +129,6 @@ def run_mean(sample: Sample, name: str) -> Measured:
         return Measured(mean, None, None, reason="1 run", unit=unit)
     half = float(stats.t.ppf((1 + sample.level) / 2, n - 1) * values.std() / math.sqrt(n))
     return Measured(mean, mean - half, mean + half, reason=f"{n} runs", unit=unit)
-
-
-def paired(runs: pd.DataFrame, pair: Pair) -> pd.DataFrame:
-    """Runs of two families joined on (data, seed, rung), C matched: delta = ln L of the first less the second."""
-    key = ["data", "seed", "rung", *(["mark"] if "mark" in runs and runs["mark"].notna().any() else [])]
-    require_columns(runs, [*key, "C"], ", by which runs are paired")
-    rows = usable(runs)
-    one, two = (rows[rows["family"] == name].groupby(key).agg(L=("L", "mean"), C=("C", "mean")) for name in pair)
-    both = pd.merge(one.reset_index(), two.reset_index(), on=key, suffixes=("_one", "_two"))
-    both = both[np.abs(np.log(both["C_one"] / both["C_two"])) <= math.log1p(MATCHED)]
-    return both.assign(delta=np.log(both["L_one"]) - np.log(both["L_two"]), C=np.sqrt(both["C_one"] * both["C_two"]))
 
 
 def pooled(noises: list[SeedNoise]) -> SeedNoise:
@@ -220,31 +199,17 @@ def _fitted(sample: Sample) -> Fit:
 
 
 @lru_cache(maxsize=1)
-def _paired_jackknife(sample: Sample) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """Difference of every parameter between the two families, on all pairs and with each pair left out."""
-    table = paired(sample.runs, sample.pair)
-    keys = pd.MultiIndex.from_frame(table[["data", "seed", "rung"]])
-    rows = usable(sample.runs)
-    rows = rows[pd.MultiIndex.from_frame(rows[["data", "seed", "rung"]]).isin(keys)]
-    pairs = pd.MultiIndex.from_frame(rows[["data", "seed", "rung"]])
-    families: list[NDArray[np.bool_]] = [(rows["family"] == name).to_numpy() for name in sample.pair]
-
-    def difference(keep: NDArray[np.bool_]) -> dict[str, float]:
-        one, two = (_values(fit(rows[mask & keep], sample.law, interval="none")) for mask in families)
-        return {name: one[name] - two[name] for name in one}
-
-    for name, mask in zip(sample.pair, families, strict=True):
+def _paired(sample: Sample) -> tuple[Fit, Fit]:
+    """The law on both families, where it is identified."""
+    fits = paired_fits(sample)
+    for name, fitted in zip(sample.pair, fits, strict=True):
         try:
-            _identified(fit(rows[mask], sample.law))
-        except (NotIdentified, FitError) as outcome:
+            _identified(fitted)
+        except NotIdentified as outcome:
             raise NotIdentified(f"{name}: {outcome}") from None
-    everything = np.ones(len(rows), dtype=bool)
-    return difference(everything), [difference(~(pairs == key)) for key in keys.unique()]
+    return fits
 
 
-def _values(fitted: Fit) -> dict[str, float]:
-    """Parameters and derived quantities as numbers."""
-    return fitted.values | {name: float(value) for name, value in fitted.law.derive(fitted.values).items()}
-
+from isoflop.analysis.claims import local  # noqa: E402, F401 its quantities are listed after these
 
 extensions.load("quantities")
