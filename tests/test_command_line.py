@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 VERBS = [
     "demo",
+    "study",
     "train",
     "plan",
     "status",
