@@ -35,6 +35,7 @@ ARGUMENTS = {
     "holdout": 'Rows to hold out instead, a condition as in --where: "C>=1e20"',
     "folds": "Cuts along the axis at the most",
     "target": "Budgets to give N, D and L for: 1e21, or 1e20,1e21 [FLOPs]",
+    "tune": "Knobs that were searched; the best value at each N and D is taken: lr, or lr,batch",
     "inference_tokens": "Tokens that will be served in all, which count as compute: 1e12",
 }
 

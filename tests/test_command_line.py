@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 VERBS = [
     "demo",
+    "study",
     "train",
     "plan",
     "status",
@@ -25,6 +26,7 @@ VERBS = [
     "cancel",
     "collect",
     "import-wandb",
+    "check",
     "fit",
     "predict",
     "compare",

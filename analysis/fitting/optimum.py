@@ -42,8 +42,11 @@ class Optimum:
         count = len(self.spread.draws)
         return {k: np.broadcast_to(v, count) for k, v in self.problem.params(self.spread.draws).items()}
 
-    def measure(self, function: Callable[..., Any], level: float, *, log: bool = False) -> tuple[Estimate, str]:
-        """A function of the parameters with its interval, and in words why a bound does not exist."""
+    def measure(
+        self, function: Callable[..., Any], level: float, *, log: bool = False, share: bool = False
+    ) -> tuple[Estimate, str]:
+        """A function of the parameters with its interval, and in words why a bound does not exist; `share`: inside
+        (0, 1)."""
         draws = self.draws
         with np.errstate(all="ignore"):  # numpy's numbers: one divided by zero is inf and no exception
             value = float(function(**{k: np.float64(v) for k, v in self.problem.params(self.u).items()}))
@@ -52,7 +55,7 @@ class Optimum:
             if len(self.alternatives):
                 places = self.problem.params(self.alternatives)
                 elsewhere = np.broadcast_to(np.asarray(function(**places), dtype=float), len(self.alternatives))
-        return bounded(value, drawn, self.spread, level, log=log, elsewhere=elsewhere)
+        return bounded(value, drawn, self.spread, level, log=log, share=share, elsewhere=elsewhere)
 
     def residuals(self) -> Array:
         """The residuals at the optimum, (rows,), of ln of the target or of the target itself, without weights."""

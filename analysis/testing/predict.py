@@ -16,6 +16,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import check_level
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.tables.replicates import SAME_LEVEL
 from isoflop.errors import FitError
 
 
@@ -37,6 +38,9 @@ def predict(fit: Fit, at: Mapping[str, float], level: float = 0.9) -> dict[str, 
     best: dict[str, Estimate] = {}
     if "C" in at and "C" not in law.columns and law.curves:
         best = {name: _one(fit.curve(name, at["C"], level)) for name in law.curves}
+        if {"N", "D"} <= set(at) and abs(np.log(at["C"] / TRAIN / at["N"] / at["D"])) > np.log1p(SAME_LEVEL):
+            implied = TRAIN * at["N"] * at["D"]
+            raise FitError(f"C={at['C']:g} is not {TRAIN:g} N D = {implied:.4g} at that N and D; give two of the three")
         if "N" in at or "D" in at:
             known = "N" if "N" in at else "D"
             point |= {"D" if known == "N" else "N": at["C"] / TRAIN / at[known]}
