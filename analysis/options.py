@@ -91,7 +91,7 @@ ForecastIn = Annotated[
     _option("A file of isoflop forecast, to score by the runs since", "--forecast", shown=False),
 ]
 Band = Annotated[float, _argument("band", shown=True)]
-Laws = Annotated[str, _argument("laws", shown=True)]
+Laws = Annotated[str, _argument("laws")]
 TargetC = Annotated[str, _option(ARGUMENTS["target"], "--target-C", shown=False)]
 Tune = Annotated[str, _argument("tune")]
 Served = Annotated[str, _argument("inference_tokens")]

@@ -208,8 +208,14 @@ def predict_command(
     `isoflop predict runs.csv --by family --at L=2.1` - the same at a loss
 
     `isoflop predict small.csv --points large.csv -o predictions.csv` - every row of a table, scored where L is known
+
+    `isoflop predict runs.csv --law best --at N=1e9,D=2e10` - the average of the laws that predict held-out runs best
+
+    A band holds the noise of a run, the uncertainty of parameters and the error of the law's form, as far as rows held
+    out tell it; `predicts` says whether the law came nearer to them than other laws and naive guesses.
     """
     from isoflop.analysis.fitting.fit import fit_groups
+    from isoflop.analysis.testing.average import average_groups, names_average
     from isoflop.analysis.testing.predict import check_place
 
     if bool(at) == bool(points):
@@ -217,7 +223,12 @@ def predict_command(
     check_place(place := o.place(at), level)
     options: dict[str, Any] = {"loss": loss, "delta": delta, "run": run or None, "weights": weights}
     options |= {"pin": o.pins(pin), "prior": o.priors(prior), "share": o.names(share)}
-    fits = fit_groups(o.table(runs, columns, where, run, tune, by), o.law(law, target), by=o.names(by), **options)
+    table = o.table(runs, columns, where, run, tune, by)
+    fits: Any
+    if names_average(law):
+        fits = average_groups(table, law, by=o.names(by), target=target.strip() or None, **options)
+    else:
+        fits = fit_groups(table, o.law(law, target), by=o.names(by), **options)
     if points is not None:
         places = o.points(points, columns, fits[0].law.target)
         return _predict_points(fits, places, o.names(by), level, out, as_json)
@@ -235,7 +246,9 @@ def _predict_place(fits: Any, place: dict[str, float], level: float, as_json: bo
     from isoflop.analysis.testing.predict import as_text, predict, to_json
     from isoflop.analysis.testing.speedup import label, least_compute, speedups
 
-    target = fits[0].law.target
+    target, average = fits[0].law.target, not fits[0].law.params
+    if list(place) == [target] and average:
+        raise UserError(f"an average of laws is not inverted for {target}; name one law, such as --law multiplicative")
     if list(place) == [target]:
         needs = [least_compute(fit, place[target], level) for fit in fits]
         rows = [{"by": f.by, "at": place, "C": vars(C), "note": n} for f, (C, n) in zip(fits, needs, strict=True)]
@@ -245,7 +258,7 @@ def _predict_place(fits: Any, place: dict[str, float], level: float, as_json: bo
         predictions = [predict(fit, place, level) for fit in fits]
         rows = [to_json(fit, prediction) for fit, prediction in zip(fits, predictions, strict=True)]
         texts = [as_text(fit, prediction, level) for fit, prediction in zip(fits, predictions, strict=True)]
-    if len(fits) > 1 and list(place) in ([target], ["C"]):
+    if len(fits) > 1 and not average and list(place) in ([target], ["C"]):
         ratios = speedups(fits, place, level)
         rows = [row | {"speedup": one and one.to_json()} for row, one in zip(rows, ratios, strict=True)]
         texts = [f"{text}\n  speedup    {one or 'the slowest'}" for text, one in zip(texts, ratios, strict=True)]
@@ -276,7 +289,7 @@ def _predict_points(fits: Any, points: Any, by: list[str], level: float, out: Pa
 @app.command("compare")
 def compare_command(
     runs: o.Runs,
-    laws: o.Laws = "power,power_offset,chinchilla",
+    laws: o.Laws = "",
     axis: o.Axis = "C",
     holdout: o.HoldOut = "",
     by: o.By = "",
@@ -290,7 +303,9 @@ def compare_command(
 ) -> None:
     """Compare laws by what they predict of larger runs that they have not seen, beside naive guesses.
 
-    `isoflop compare runs.csv --laws power,chinchilla` - rolling hold-out along C
+    `isoflop compare runs.csv` - the laws that suit the columns and their average, by a rolling hold-out along C
+
+    `isoflop compare runs.csv --laws power,chinchilla,best` - these
 
     `isoflop compare runs.csv --laws 'power_offset(D),bnsl(D)' --axis D` - along the data
 

@@ -176,6 +176,11 @@ def get_law(text: str | Law, target: str | None = None) -> Law:
         return text.of(target) if target else text
     match = _NAME.fullmatch(text)
     name = ALIASES.get(match[2], match[2]) if match else None
+    if match is not None and match[2] == "best":
+        raise UserError(
+            "best is an average of laws and has no parameters of its own: it predicts (isoflop predict, compare); "
+            "name one law here, such as chinchilla"
+        )
     if match is None or name not in LAWS:
         raise UserError(
             f"no law is called {text!r}; choose one of {', '.join(LAWS)}, a column in brackets: power_offset(D)"
