@@ -91,24 +91,26 @@ ForecastIn = Annotated[
     _option("A file of isoflop forecast, to score by the runs since", "--forecast", shown=False),
 ]
 Band = Annotated[float, _argument("band", shown=True)]
-Laws = Annotated[str, _argument("laws", shown=True)]
+Laws = Annotated[str, _argument("laws")]
 TargetC = Annotated[str, _option(ARGUMENTS["target"], "--target-C", shown=False)]
+Tune = Annotated[str, _argument("tune")]
 Served = Annotated[str, _argument("inference_tokens")]
 Axis = Annotated[str, _argument("axis", shown=True)]
 HoldOut = Annotated[str, _argument("holdout")]
 
 
-def table(path: Path, columns: str = "", where: str = "", run: str = "") -> "pd.DataFrame":
-    """The runs that a verb works on."""
+def table(
+    path: Path, columns: str = "", where: str = "", run: str = "", tune: str = "", by: str = ""
+) -> "pd.DataFrame":
+    """The runs that a verb works on, with the best of the knobs in `tune` for each group of equal `by`."""
     from isoflop.analysis.tables.read import read_runs, select
+    from isoflop.analysis.tables.tune import best_of_cells
 
     runs = read_runs(path, columns=pairs(columns), run=run or None)
-    if not where:
-        return runs
-    selected = select(runs, where)
+    selected = select(runs, where) if where else runs
     if selected.empty:
         raise UserError(f"--where {where!r} keeps none of the {len(runs)} rows of {path}; loosen it")
-    return selected
+    return best_of_cells(selected, names(tune), names(by)) if tune else selected
 
 
 def grouped(runs: "pd.DataFrame", by: str) -> "pd.DataFrame":

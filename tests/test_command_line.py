@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 VERBS = [
     "demo",
+    "study",
     "train",
     "prepare",
     "plan",
@@ -26,6 +27,7 @@ VERBS = [
     "cancel",
     "collect",
     "import-wandb",
+    "check",
     "fit",
     "predict",
     "compare",

@@ -28,6 +28,7 @@ from isoflop.analysis.claims.declare import (
 from isoflop.analysis.claims.pairs import paired, paired_contrast, paired_fits
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.replicates import SeedNoise, level_index, seed_noise
 from isoflop.analysis.tables.rows import usable
@@ -43,8 +44,11 @@ def holdout_error(sample: Sample) -> Measured:
 
     The prediction is fixed before the largest size is looked at, so what is uncertain is the expected loss there: it is
     known from n seeds to t σ_seed / √n. With several cells at the largest size the interval holds for the worst of them
-    (Bonferroni over cells). Three checks belong to it: prediction intervals that cover, a line without E that does no
-    better, and a loss that falls by more than the tolerance, since without a gain there is none to predict.
+    (Bonferroni over cells). The status of the law's parameters plays no part: a flat E that trades against an exponent
+    may predict well. But where the fit is open, a near miss may be luck, and its band at the largest size has to be no
+    wider than the tolerance. Three more checks belong to it: prediction bands, of noise, parameters and form, that
+    cover; a line without E that does no better; and a loss that falls by more than the tolerance, since without a gain
+    there is none to predict.
     """
     noise = seed_noise(sample.runs)
     if noise.sd is None:
@@ -52,14 +56,16 @@ def holdout_error(sample: Sample) -> Measured:
     gain = _gain(sample, sample.region.band(noise.sd) if sample.region else 0.0)
     test = backtest(sample.runs, sample.law, axis=sample.axis)
     last = test.last
-    if last.status in ("refused", "not_identified"):
-        raise NotIdentified(last.reason if last.status == "refused" else f"{sample.law}: {last.reason}")
+    if last.status == "refused":
+        raise NotIdentified(last.reason)
     cells = _cell_errors(last, "error")
     half = stats.t.ppf(1 - (1 - sample.level) / 2 / len(cells), noise.df) * noise.sd / np.sqrt(cells["n"])
     size = cells["error"].abs()
     place = int(size.to_numpy().argmax())
     worst = cells.iloc[place]
-    checks = (gain, _covers(test), _no_better_line(last, noise))
+    tolerance = sample.region.band(noise.sd) if sample.region else 0.0
+    sharp = () if last.status == FitStatus.CONVERGED else (_sharp(last, tolerance),)
+    checks = (gain, _covers(test), *sharp, _no_better_line(last, noise))
     top = last.errors[sample.axis].max()
     off = f"{percent(abs(math.expm1(worst['error'])), 2)} too {'high' if worst['error'] > 0 else 'low'}"
     seeds = f"{worst['n']:.0f} seed{'s' if worst['n'] > 1 else ''}"
@@ -176,6 +182,16 @@ def _covers(test: Backtest) -> Check:
     shares = rows[rows["low"].notna() & rows["high"].notna()].groupby("cut")["hit"].mean()
     chance = float(stats.binom.cdf((shares >= 0.8).sum(), len(shares), test.level))
     return Check(False if chance < 0.05 else None, f"{text} (80 % are required)")
+
+
+def _sharp(fold: Fold, tolerance: float) -> Check:
+    """Whether the band at the largest size is no wider than the tolerance."""
+    low, high = (fold.errors[side].to_numpy(float) for side in ("low", "high"))
+    half = np.log(high / low) / 2
+    if np.isnan(half).any():
+        return Check(None, "no prediction band exists at the largest size")
+    wide = float(half.max())
+    return Check(True if wide <= tolerance else None, f"the band there is ±{percent(wide, 2)}")
 
 
 def _no_better_line(fold: Fold, noise: SeedNoise) -> Check:

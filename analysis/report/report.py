@@ -24,6 +24,7 @@ from isoflop.analysis.report.sentences import amount, decided_first, interval, s
 from isoflop.analysis.report.view import REASON, View, look
 from isoflop.analysis.tables.read import as_floats
 from isoflop.analysis.tables.rows import finished
+from isoflop.analysis.testing.predictability import predictability
 from isoflop.errors import UserError
 from isoflop.files import write_text
 from isoflop.wording import count, cut, number, printable
@@ -184,9 +185,9 @@ def _parameters(view: View) -> dict[str, Any]:
         cells = {name: _estimate(e) for name, e in {**fitted.params, **fitted.derived}.items()}
         names |= dict.fromkeys(cells)
         starts = f"{fitted.starts.at_optimum} of {fitted.starts.tried}"
-        rows.append(
-            {"family": family, "cells": cells, "status": fitted.status, "starts": starts, "runs": fitted.n_runs}
-        )
+        verdict = predictability(fitted)
+        row = {"family": family, "cells": cells, "status": fitted.status, "starts": starts, "runs": fitted.n_runs}
+        rows.append(row | {"predicts": f"predicts: {verdict.predicts}", "why": verdict.reason})
     return {"names": list(names), "rows": rows}
 
 

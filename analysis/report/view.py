@@ -138,8 +138,9 @@ def _largest_out(rows: pd.DataFrame, law: str) -> Fold:
     index = level_index(rows["C"])
     if index.max() < 2:
         raise FitError(f"{int(index.max()) + 1} different C: nothing can be held out, 3 are needed")
+    held = rows.assign(held=index == index.max())
     with np.errstate(all="ignore"):  # a naive guess far away may leave the doubles: it is infinitely wrong
-        fold = hold_out(rows[index < index.max()], rows.assign(held=index == index.max()), law, axis="C")
+        fold = hold_out(rows[index < index.max()], held, law, axis="C", rivals=True)
     if fold.status == "refused":
         raise FitError(fold.reason)
     return fold

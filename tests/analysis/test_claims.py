@@ -333,6 +333,21 @@ def test_a_misspelt_column_is_untested_and_the_claim_says_which_was_meant(tmp_pa
     assert "did you mean rung?" in verdict.reason
 
 
+def test_a_prediction_is_judged_where_the_parameters_are_not_identified(tmp_path: Path) -> None:
+    # D is 20 N in every row: E, A and B cannot be told apart, and the next size is predicted all the same
+    N = np.geomspace(1e6, 1e9, 10).repeat(3)
+    noise = np.exp(0.002 * np.random.default_rng(0).standard_normal(N.size))
+    L = (1.7 + 400 * N**-0.34 + 900 * (20 * N) ** -0.3) * noise
+    rows = pd.DataFrame({"N": N, "D": 20 * N, "C": 120 * N * N, "seed": [0, 1, 2] * 10, "L": L})
+    text = HOLD_OUT.replace("power_offset(D)", "chinchilla").replace("axis: D", "axis: C")
+    (verdict,) = judge(rows, write(tmp_path, text.replace("below: 0.01", "below: 0.03")))
+    assert verdict.verdict is VerdictKind.SUPPORTED
+    assert "fit not identified" in verdict.subjects[0].reason
+    assert "the band there is" in verdict.subjects[0].reason
+    (verdict,) = judge(rows, write(tmp_path, text.replace("below: 0.01", "below: 0.004")))
+    assert verdict.verdict is VerdictKind.INCONCLUSIVE
+
+
 def test_the_reason_of_a_subject_that_is_not_identified_reaches_the_claim(tmp_path: Path) -> None:
     truth = {"flat": (2.0, 0.0, 0.3, 0.05, 0.3), "lstm": TRUTH["lstm"]}
     rows = demo_study(["flat", "lstm"], truth=truth, failures=False)
