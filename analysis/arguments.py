@@ -11,7 +11,7 @@ from typing import TypeVar
 # name -> its sentence; the command line gives what is a list or a mapping here as text: E=1.69, or family,data
 ARGUMENTS = {
     "runs": "A table with a row for each run, or for each mark of a run",
-    "law": "A law, its columns in brackets: 'power_offset(D)', 'chinchilla(n_total,D)'",
+    "law": "A law, its columns in brackets: 'power_offset(D)', 'chinchilla(n_total,D)'; to predict, also 'best'",
     "by": "Columns to group by, each group by itself: family,data",
     "share": "Parameters with one value in all groups: E, or E,alpha",
     "loss": "huber, l1 or l2 of log residuals; raw_huber, raw_l1, raw_l2 of the loss itself",
@@ -26,13 +26,16 @@ ARGUMENTS = {
     "weights": "none, or seed: rows weighed by the noise between seeds at their size",
     "columns": "Names in a foreign file: N=params,D=tokens,L=loss",
     "where": "Rows to keep: \"family = 'mlp' and C<1e20\", a name with spaces in backticks; never evaluated as code",
-    "at": "Where: C=1e21, or N=1e9,D=2e10",
+    "at": "Where: C=1e21, or N=1e9,D=2e10; with --by also L=2.1, a loss to compare compute at",
+    "point": "Where the local quantities are taken: N=1e9,D=2e10; default the geometric centre of the runs",
+    "places": "Points, all combinations of the values: C=1e21,1e22, or N=1e9,D=2e10,4e10; may be given again",
     "band": "Coverage of the bands for a new run",
-    "laws": "Laws, comma between, columns in brackets: 'power,bnsl(D),chinchilla'",
+    "laws": "Laws, comma between, columns in brackets: 'power,bnsl(D),best'; default those that suit the columns",
     "axis": "The column along which the larger runs are held out",
     "holdout": 'Rows to hold out instead, a condition as in --where: "C>=1e20"',
     "folds": "Cuts along the axis at the most",
     "target": "Budgets to give N, D and L for: 1e21, or 1e20,1e21 [FLOPs]",
+    "tune": "Knobs that were searched; the best value at each N and D is taken: lr, or lr,batch",
     "inference_tokens": "Tokens that will be served in all, which count as compute: 1e12",
 }
 

@@ -5,6 +5,7 @@ isoflop fit runs.csv --columns N=params,L=loss --pin E=1.69 --prior E=1.7:0.1
 pairs("N=params,L=loss")   # {'N': 'params', 'L': 'loss'}
 """
 
+import itertools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,25 +82,35 @@ Points = Annotated[
     _option("Instead: a table of points, with the columns of the law, and the target where known", shown=False),
 ]
 PointsOut = Annotated[Path | None, _option("With --points: the table to write", "--out", "-o", shown=False)]
+Local = Annotated[bool, _option("Slopes, loss and best split at a point among the runs, identified or not", "--local")]
+Point = Annotated[str, _option(ARGUMENTS["point"], "--at", shown=False)]
+Places = Annotated[list[str], _option(ARGUMENTS["places"], "--at", shown=False)]
+ForecastOut = Annotated[Path, _option("The file to write, which must not exist", "--out", "-o")]
+ForecastIn = Annotated[
+    Path | None,
+    _option("A file of isoflop forecast, to score by the runs since", "--forecast", shown=False),
+]
 Band = Annotated[float, _argument("band", shown=True)]
-Laws = Annotated[str, _argument("laws", shown=True)]
+Laws = Annotated[str, _argument("laws")]
 TargetC = Annotated[str, _option(ARGUMENTS["target"], "--target-C", shown=False)]
+Tune = Annotated[str, _argument("tune")]
 Served = Annotated[str, _argument("inference_tokens")]
 Axis = Annotated[str, _argument("axis", shown=True)]
 HoldOut = Annotated[str, _argument("holdout")]
 
 
-def table(path: Path, columns: str = "", where: str = "", run: str = "") -> "pd.DataFrame":
-    """The runs that a verb works on."""
+def table(
+    path: Path, columns: str = "", where: str = "", run: str = "", tune: str = "", by: str = ""
+) -> "pd.DataFrame":
+    """The runs that a verb works on, with the best of the knobs in `tune` for each group of equal `by`."""
     from isoflop.analysis.tables.read import read_runs, select
+    from isoflop.analysis.tables.tune import best_of_cells
 
     runs = read_runs(path, columns=pairs(columns), run=run or None)
-    if not where:
-        return runs
-    selected = select(runs, where)
+    selected = select(runs, where) if where else runs
     if selected.empty:
         raise UserError(f"--where {where!r} keeps none of the {len(runs)} rows of {path}; loosen it")
-    return selected
+    return best_of_cells(selected, names(tune), names(by)) if tune else selected
 
 
 def grouped(runs: "pd.DataFrame", by: str) -> "pd.DataFrame":
@@ -143,6 +154,21 @@ def laws(text: str) -> list[str]:
 def place(text: str) -> dict[str, float]:
     """The columns of 'N=1e9,D=2e10'."""
     return {name: number(value, f"--at {text}", "--at C=1e21") for name, value in pairs(text, "--at", "C=1e21").items()}
+
+
+def places(texts: list[str]) -> list[dict[str, float]]:
+    """The points of 'C=1e21,1e22': a value without a name is of the name before it, and each combination is a point."""
+    points = []
+    for text in texts:
+        values: dict[str, list[float]] = {}
+        for part in names(text):
+            name, equals, value = part.rpartition("=")
+            name = name.strip() if equals else next(reversed(values), "")
+            if not name:
+                raise UserError(f"--at {text!r} names no column; write --at C=1e21,1e22 or --at N=1e9,D=2e10")
+            values.setdefault(name, []).append(number(value, f"--at {text}", "--at C=1e21,1e22"))
+        points += [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values()) if values]
+    return points
 
 
 def pairs(text: str, option: str = "--columns", example: str = "N=params,D=tokens,L=loss") -> dict[str, str]:

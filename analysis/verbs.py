@@ -1,4 +1,4 @@
-"""The verbs that need no torch: fit, compare, frontier, predict, judge, report.
+"""The verbs that need no torch: check, fit, compare, frontier, predict, judge, report.
 
     isoflop fit runs.csv --law chinchilla --by family
     python -m isoflop.analysis fit runs.csv --json
@@ -35,6 +35,24 @@ def _verbs(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
+@app.command("check")
+def check_command(
+    runs: o.Runs, where: o.Where = "", columns: o.Columns = "", run: o.Run = "", as_json: o.Json = False
+) -> None:
+    """Examine a table of runs before a law is fitted: what is odd, and what its layout can tell.
+
+    `isoflop check runs.csv` - duplicates, units, mixtures, C against 6 N D, outliers, searched knobs, spans
+
+    `isoflop check wandb.csv --columns N=params,D=tokens,L=val/loss` - a table that another tool logged
+
+    `isoflop check runs.csv --json` - for a script; exit code 2 where no row can be used
+    """
+    from isoflop.analysis.tables.quality import check
+
+    quality = check(o.table(runs, columns, where, run), run or None)
+    _emit(quality.to_json()) if as_json else typer.echo(str(quality))
+
+
 @app.command("fit")
 def fit_command(
     runs: o.Runs,
@@ -49,12 +67,15 @@ def fit_command(
     level: o.Level = 0.95,
     resamples: o.Resamples = 1000,
     run: o.Run = "",
+    tune: o.Tune = "",
     pin: o.Pin = [],  # noqa: B006 - Typer reads the default and never changes it
     prior: o.Prior = [],  # noqa: B006
     share: o.Share = "",
     weights: o.Weights = "none",
     seed: o.Seed = 0,
     specification: o.Curve = False,
+    local: o.Local = False,
+    at: o.Point = "",
     as_json: o.Json = False,
 ) -> None:
     """Fit a law to runs: parameters with intervals, and whether the data can tell them.
@@ -71,6 +92,8 @@ def fit_command(
 
     `isoflop fit runs.csv --specification` - how far the estimates hang on choices that the data do not make
 
+    `isoflop fit runs.csv --local` - slopes, loss and best D/N among the runs, which are known where E is not
+
     `isoflop fit runs.csv --pin E=1.69 --interval jackknife --json` - for a script
     """
     from isoflop.analysis.fitting.fit import fit_groups
@@ -78,19 +101,28 @@ def fit_command(
     options: dict[str, Any] = {"loss": loss, "delta": delta, "interval": interval, "level": level}
     options |= {"resamples": resamples, "seed": seed, "weights": weights, "run": run or None}
     options |= {"pin": o.pins(pin), "prior": o.priors(prior)}
-    table = o.table(runs, columns, where, run)
+    table = o.table(runs, columns, where, run, tune, by)
     law = o.law(law, target)
     if specification:
         return _specification(table, law, o.names(by), o.names(share), options, as_json)
     fits = fit_groups(table, law, by=o.names(by), share=o.names(share), **options)
+    shown = _local_quantities(fits, local, o.place(at))
     if as_json:
         about = {"law": fits[0].law.name, "loss": fits[0].loss, "delta": fits[0].delta, "shared": o.names(share)}
-        _emit(about | {"fits": [fit.to_json() for fit in fits]})
+        extra = [{} if quantities is None else {"local": quantities.to_json()} for quantities in shown]
+        _emit(about | {"fits": [fit.to_json() | more for fit, more in zip(fits, extra, strict=True)]})
     else:
-        _print("\n\n".join(str(fit) for fit in fits))
+        texts = [str(fit) if q is None else f"{fit}\n{q}" for fit, q in zip(fits, shown, strict=True)]
+        _print("\n\n".join(texts))
     if all(fit.objective is None for fit in fits):
         _print(f"isoflop: no group could be fitted: {fits[0].reason}", err=True)
         raise typer.Exit(1)
+
+
+def _local_quantities(fits: Any, local: bool, at: dict[str, float]) -> list[Any]:
+    """For each fit its local quantities, where they are asked for and the fit does not show them by itself."""
+    wanted = [fit.objective is not None and (bool(at) or (local and not fit.unidentified)) for fit in fits]
+    return [fit.local(at) if one else None for fit, one in zip(fits, wanted, strict=True)]
 
 
 def _specification(
@@ -156,6 +188,7 @@ def predict_command(
     delta: o.Delta = 1e-3,
     level: o.Band = 0.9,
     run: o.Run = "",
+    tune: o.Tune = "",
     pin: o.Pin = [],  # noqa: B006
     prior: o.Prior = [],  # noqa: B006
     share: o.Share = "",
@@ -170,31 +203,69 @@ def predict_command(
 
     `isoflop predict runs.csv --at C=1e21,N=1e9` - and what that size costs above the best one
 
+    `isoflop predict runs.csv --by family --at C=1e21` - and how many times less compute each needs than the slowest
+
+    `isoflop predict runs.csv --by family --at L=2.1` - the same at a loss
+
     `isoflop predict small.csv --points large.csv -o predictions.csv` - every row of a table, scored where L is known
+
+    `isoflop predict runs.csv --law best --at N=1e9,D=2e10` - the average of the laws that predict held-out runs best
+
+    A band holds the noise of a run, the uncertainty of parameters and the error of the law's form, as far as rows held
+    out tell it; `predicts` says whether the law came nearer to them than other laws and naive guesses.
     """
     from isoflop.analysis.fitting.fit import fit_groups
-    from isoflop.analysis.testing.predict import as_text, check_place, predict, to_json
+    from isoflop.analysis.testing.average import average_groups, names_average
+    from isoflop.analysis.testing.predict import check_place
 
     if bool(at) == bool(points):
         raise UserError("give --at for one place, as in --at C=1e21, or --points for a table of them")
     check_place(place := o.place(at), level)
     options: dict[str, Any] = {"loss": loss, "delta": delta, "run": run or None, "weights": weights}
     options |= {"pin": o.pins(pin), "prior": o.priors(prior), "share": o.names(share)}
-    fits = fit_groups(o.table(runs, columns, where, run), o.law(law, target), by=o.names(by), **options)
+    table = o.table(runs, columns, where, run, tune, by)
+    fits: Any
+    if names_average(law):
+        fits = average_groups(table, law, by=o.names(by), target=target.strip() or None, **options)
+    else:
+        fits = fit_groups(table, o.law(law, target), by=o.names(by), **options)
     if points is not None:
         places = o.points(points, columns, fits[0].law.target)
         return _predict_points(fits, places, o.names(by), level, out, as_json)
-    predictions = [(fit, predict(fit, place, level)) for fit in fits if fit.objective is not None]
-    if as_json:
-        rows = [to_json(fit, prediction) for fit, prediction in predictions]
-        _emit({"law": fits[0].law.name, "level": level, "predictions": rows})
-    else:
-        _print("\n\n".join(as_text(fit, prediction, level) for fit, prediction in predictions))
     for fit in fits:
         if fit.objective is None:
             _print(f"isoflop: not fitted {fit.by or ''}: {fit.reason}", err=True)
-    if not predictions:
+    fits = [fit for fit in fits if fit.objective is not None]
+    if not fits:
         raise typer.Exit(1)
+    _predict_place(fits, place, level, as_json)
+
+
+def _predict_place(fits: Any, place: dict[str, float], level: float, as_json: bool) -> None:
+    """Print what each fit predicts at a place; of several at a compute or a loss, their speed-up too."""
+    from isoflop.analysis.testing.predict import as_text, predict, to_json
+    from isoflop.analysis.testing.speedup import label, least_compute, speedups
+
+    target, average = fits[0].law.target, not fits[0].law.params
+    if list(place) == [target] and average:
+        raise UserError(f"an average of laws is not inverted for {target}; name one law, such as --law multiplicative")
+    if list(place) == [target]:
+        needs = [least_compute(fit, place[target], level) for fit in fits]
+        rows = [{"by": f.by, "at": place, "C": vars(C), "note": n} for f, (C, n) in zip(fits, needs, strict=True)]
+        notes = [f"\n  note       {note}" if note else "" for _, note in needs]
+        texts = [f"{label(f)}\n  C          {C}{n}" for f, (C, _), n in zip(fits, needs, notes, strict=True)]
+    else:
+        predictions = [predict(fit, place, level) for fit in fits]
+        rows = [to_json(fit, prediction) for fit, prediction in zip(fits, predictions, strict=True)]
+        texts = [as_text(fit, prediction, level) for fit, prediction in zip(fits, predictions, strict=True)]
+    if len(fits) > 1 and not average and list(place) in ([target], ["C"]):
+        ratios = speedups(fits, place, level)
+        rows = [row | {"speedup": one and one.to_json()} for row, one in zip(rows, ratios, strict=True)]
+        texts = [f"{text}\n  speedup    {one or 'the slowest'}" for text, one in zip(texts, ratios, strict=True)]
+    if as_json:
+        _emit({"law": fits[0].law.name, "level": level, "predictions": rows})
+    else:
+        _print("\n\n".join(texts))
 
 
 def _predict_points(fits: Any, points: Any, by: list[str], level: float, out: Path | None, as_json: bool) -> None:
@@ -218,7 +289,7 @@ def _predict_points(fits: Any, points: Any, by: list[str], level: float, out: Pa
 @app.command("compare")
 def compare_command(
     runs: o.Runs,
-    laws: o.Laws = "power,power_offset,chinchilla",
+    laws: o.Laws = "",
     axis: o.Axis = "C",
     holdout: o.HoldOut = "",
     by: o.By = "",
@@ -227,11 +298,14 @@ def compare_command(
     loss: o.Loss = "huber",
     delta: o.Delta = 1e-3,
     run: o.Run = "",
+    tune: o.Tune = "",
     as_json: o.Json = False,
 ) -> None:
     """Compare laws by what they predict of larger runs that they have not seen, beside naive guesses.
 
-    `isoflop compare runs.csv --laws power,chinchilla` - rolling hold-out along C
+    `isoflop compare runs.csv` - the laws that suit the columns and their average, by a rolling hold-out along C
+
+    `isoflop compare runs.csv --laws power,chinchilla,best` - these
 
     `isoflop compare runs.csv --laws 'power_offset(D),bnsl(D)' --axis D` - along the data
 
@@ -244,7 +318,7 @@ def compare_command(
     def work(rows: Any) -> Any:
         return compare(rows, o.laws(laws), axis=axis, holdout=holdout, loss=loss, delta=delta, run=run or None)
 
-    _each_group(o.table(runs, columns, where, run), by, work, as_json)
+    _each_group(o.table(runs, columns, where, run, tune, by), by, work, as_json)
 
 
 @app.command("frontier")
@@ -259,6 +333,7 @@ def frontier_command(
     delta: o.Delta = 1e-3,
     level: o.Level = 0.95,
     run: o.Run = "",
+    tune: o.Tune = "",
     as_json: o.Json = False,
 ) -> None:
     """The best size and data for each compute, by three approaches side by side.
@@ -274,18 +349,63 @@ def frontier_command(
     from isoflop.analysis.frontier.frontier import frontier
 
     options: dict[str, Any] = {"level": level, "loss": loss, "delta": delta, "run": run or None}
+    options["tune"] = o.names(tune)
     options["target"] = o.numbers(target, "--target-C", "1e20,1e21")
     options["inference_tokens"] = next(iter(o.numbers(inference_tokens, "--inference-tokens", "1e12")), None)
     _each_group(o.table(runs, columns, where, run), by, lambda rows: frontier(rows, **options), as_json)
+
+
+@app.command("forecast")
+def forecast_command(
+    runs: o.Runs,
+    at: o.Places,
+    out: o.ForecastOut = Path("forecast.json"),
+    law: o.LawName = "chinchilla",
+    target: o.Target = "",
+    by: o.By = "",
+    where: o.Where = "",
+    columns: o.Columns = "",
+    loss: o.Loss = "huber",
+    delta: o.Delta = 1e-3,
+    level: o.Band = 0.9,
+    run: o.Run = "",
+    pin: o.Pin = [],  # noqa: B006
+    prior: o.Prior = [],  # noqa: B006
+    share: o.Share = "",
+    weights: o.Weights = "none",
+    as_json: o.Json = False,
+) -> None:
+    """Write down what larger runs will give before they are made: predictions with bands at named points.
+
+    `isoflop forecast runs.csv --at C=1e13,1e14 --by family` - forecast.json; commit it, then make the runs
+
+    `isoflop forecast runs.csv --at N=1e9,D=2e10 -o one_run.json` - one run, by its size and data
+
+    `isoflop judge runs_later.csv --forecast forecast.json` - how it came out, beside naive lines
+    """
+    from isoflop.analysis.testing.forecast import forecast
+
+    options: dict[str, Any] = {"loss": loss, "delta": delta, "run": run or None, "weights": weights}
+    options |= {"pin": o.pins(pin), "prior": o.priors(prior), "share": o.names(share)}
+    table, points = o.table(runs, columns, where, run), o.places(at)
+    names = o.pairs(columns)
+    dated = forecast(table, points, o.law(law, target), by=o.names(by), level=level, columns=names, **options)
+    path = dated.save(out)
+    if as_json:
+        _emit(dated.to_json())
+    else:
+        _print(f"{dated}\nwrote {path}: commit it before the runs are made, then isoflop judge --forecast {path}")
 
 
 @app.command("judge")
 def judge_command(
     runs: o.Runs,
     claims: o.Claims = None,
+    forecast: o.ForecastIn = None,
     by: o.By = "",
     where: o.Where = "",
     columns: o.Columns = "",
+    tune: o.Tune = "",
     as_json: o.Json = False,
     quantities: o.Quantities = False,
 ) -> None:
@@ -298,10 +418,18 @@ def judge_command(
     `isoflop judge theirs.csv --columns N=params,D=tokens,L=loss --by arch` - groups in the place of families
 
     `isoflop judge --quantities` - what a claim can be about
+
+    `isoflop judge runs.csv --forecast forecast.json` - a forecast by the runs made since
     """
+    if forecast is not None:
+        from isoflop.analysis.claims.forecasts import judge_forecast, runs_for
+
+        table = o.table(runs, columns, where) if columns or where else runs_for(forecast, runs)
+        judged = judge_forecast(forecast, table)
+        return _emit(judged.to_json()) if as_json else _print(str(judged))
     from isoflop.analysis.claims.judge import judge
 
-    verdicts = judge(o.grouped(o.table(runs, columns, where), by), claims)
+    verdicts = judge(o.grouped(o.table(runs, columns, where, tune=tune, by=by), by), claims)
     if as_json:
         _emit([v.to_json() for v in verdicts])
     else:
@@ -318,16 +446,21 @@ def report_command(
     by: o.By = "",
     where: o.Where = "",
     columns: o.Columns = "",
+    tune: o.Tune = "",
+    forecast: o.ForecastIn = None,
 ) -> None:
     """Write a report: the verdicts, the figures (also SVG, PNG, CSV), the laws and every run, in one page.
 
     `isoflop report runs.csv -o report/` - then open report/index.html, with or without a network
 
     `isoflop report theirs.csv --columns N=params,D=tokens,L=loss --by arch` - groups in the place of families
+
+    `isoflop report runs.csv --forecast forecast.json` - with a forecast, scored by the runs made since
     """
     from isoflop.analysis.report.report import write_report
 
-    _print(f"wrote {write_report(o.grouped(o.table(runs, columns, where), by), out, claims)}")
+    table = o.grouped(o.table(runs, columns, where, tune=tune, by=by), by)
+    _print(f"wrote {write_report(table, out, claims, forecast)}")
 
 
 def _print(text: str, *, err: bool = False) -> None:

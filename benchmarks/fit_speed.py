@@ -1,6 +1,9 @@
 """How fast a law is fitted, beside scipy's L-BFGS-B with an analytic gradient, both measured in one run on one core.
 
-    python benchmarks/fit_speed.py [--chinchilla PYTHON]
+    python benchmarks/fit_speed.py [--chinchilla PYTHON] [--against COMMIT] [--only-cold]
+
+With --against, a commit, the cold commands are run on that commit's sources too, in turn with these, so that both meet
+the same load; what is printed is the user's CPU time, the least of three.
 
 With --chinchilla, the path of an interpreter that has PyPI's `chinchilla` 0.2.0, its whole grid is run too, on
 one core as ours is; it takes minutes.
@@ -20,7 +23,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import itertools
+import resource
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -110,6 +115,54 @@ def published_package(python: str, runs: pd.DataFrame) -> tuple[float, dict[str,
     return seconds, dict(zip(("E", "A", "B", "alpha", "beta"), values, strict=True))
 
 
+# command -> its arguments; curve.csv is of 70 rows
+COLD = {
+    "start (fit --help)": "fit --help",
+    "fit without intervals": "fit points.csv --interval none",
+    "fit, 1,000 resamples": "fit points.csv",
+    "fit, 4,000 resamples": "fit points.csv --resamples 4000",
+    "m4 on 70 rows": "fit curve.csv --law m4(D)",
+    "bnsl on 70 rows": "fit curve.csv --law bnsl(D)",
+    "specification curve": "fit points.csv --specification",
+}
+
+
+def curve() -> pd.DataFrame:
+    """70 rows of D, L: a learning curve with a break."""
+    x = np.geomspace(1e3, 1e7, 70)
+    L = 0.3 + 8 * x**-0.25 * (1 + (x / 1e5) ** (1 / 0.3)) ** (-0.2 * 0.3)
+    return pd.DataFrame({"D": x, "L": L * np.exp(0.004 * np.random.default_rng(0).standard_normal(70))})
+
+
+def cold(against: str | None, repeats: int = 3) -> pd.DataFrame:
+    """User CPU seconds of each command from a cold start, by tree: these sources, and those of another commit."""
+    root = Path(__file__).resolve().parents[1]
+    with tempfile.TemporaryDirectory() as folder:
+        trees = {"now [s]": root}
+        if against:
+            trees = {f"{against} [s]": Path(folder) / "against", **trees}
+            trees[f"{against} [s]"].mkdir()
+            archive = subprocess.run(["git", "archive", against], cwd=root, capture_output=True, check=True).stdout
+            subprocess.run(["tar", "x", "-C", str(trees[f"{against} [s]"])], input=archive, check=True)
+        points().to_csv(Path(folder) / "points.csv", index=False)
+        curve().to_csv(Path(folder) / "curve.csv", index=False)
+        rows = []
+        for name, arguments in COLD.items():
+            row = dict.fromkeys(trees, np.inf)
+            for _, (label, tree) in itertools.product(range(repeats), trees.items()):
+                row[label] = min(row[label], _user_time(tree, arguments.split(), folder))
+            rows.append({"cold command": name} | row)
+    return pd.DataFrame(rows)
+
+
+def _user_time(tree: Path, arguments: list[str], folder: str) -> float:
+    command = [sys.executable, "-m", "isoflop.analysis", *arguments]
+    begun = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    environment = os.environ | {"PYTHONPATH": str(tree)}
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - begun
+
+
 def timed(work: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:
     """The least time of some repeats, and the last result."""
     best, result = np.inf, None
@@ -126,7 +179,12 @@ def main() -> None:
     parser.add_argument("--rival-starts", type=int, default=100)
     parser.add_argument("--rival-resamples", type=int, default=200)
     parser.add_argument("--chinchilla", metavar="PYTHON", help="an interpreter that has PyPI's chinchilla 0.2.0")
+    parser.add_argument("--against", metavar="COMMIT", help="time the cold commands on this commit's sources too")
+    parser.add_argument("--only-cold", action="store_true", help="nothing but the cold commands")
     options = parser.parse_args()
+    print(cold(options.against).to_string(index=False, float_format="{:.2f}".format), end="\n\n")
+    if options.only_cold:
+        return
     runs = points()
     law = get_law("chinchilla")
     columns = (runs["N"].to_numpy(), runs["D"].to_numpy())

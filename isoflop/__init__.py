@@ -16,6 +16,7 @@ Laws and fits
     predict       what a fitted law says at another size, with an interval
     compare       laws by what they predict of larger runs that they have not seen
     frontier      compute-optimal size and data, by three approaches
+    forecast      predictions at named points, to be written down before the runs are made
     LAWS          the catalogue of laws by name
     get_law       the law that a text names: "power_offset(D)"
     Fit           a fitted law
@@ -48,6 +49,7 @@ _FACE = {
     "family": "isoflop.scaling.build:build_family",
     "fit": "isoflop.analysis.fitting.fit:fit",
     "fit_groups": "isoflop.analysis.fitting.fit:fit_groups",
+    "forecast": "isoflop.analysis.testing.forecast:forecast",
     "frontier": "isoflop.analysis.frontier.frontier:frontier",
     "get_law": "isoflop.analysis.laws.catalogue:get_law",
     "judge": "isoflop.analysis.claims.judge:judge",

@@ -38,7 +38,7 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 # options whose value is a column of the table on the same line, or several with a comma between
 OF_COLUMNS = ("--by", "--run", "--axis", "--where", "--columns")
 # verbs that take what Hydra can override
-OVERRIDES = ("train", "plan", "retry")
+OVERRIDES = ("train", "prepare", "plan", "retry")
 
 
 def script(arguments: list[str]) -> str:

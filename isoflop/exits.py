@@ -27,6 +27,10 @@ PLUGIN = re.compile(r"(?:Invalid plugin|Unknown plugin class :) '([^']*)'")
 
 # what the system says of a disk, or of a user's share of it, that is full
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+# what OmegaConf says where a word of conf/, such as fingerprint, refuses what it is given
+RESOLVED = re.compile(r"UserError raised while resolving interpolation: (.*)")
+
 # what there is to do about a file or folder that cannot be used
 ELSEWHERE = "name another place"
 
@@ -125,6 +129,8 @@ def hydra_sentence(error: BaseException) -> str:
             return f"{group}={name} is not installed; in a checkout of isoflop: pip install '.[{EXTRAS[name]}]'"
         if error.options:
             return f"{group}={name} is not there; choose one of {', '.join(sorted(error.options))}"
+    if (resolved := RESOLVED.match(first)) is not None:  # OmegaConf keeps no cause
+        return resolved[1]
     if first.startswith("Ambiguous value"):
         return f"{first.split(chr(39))[1]} is several values; add -m to sweep over them"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):

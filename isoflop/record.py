@@ -134,9 +134,15 @@ DIGEST = RunFolder.DIGEST
 HEAD = re.compile(rb'\[\n \{\n  "' + DIGEST.encode() + rb'": "([0-9a-f]{64})",\n  ')
 
 
+def column(name: str) -> Column | None:
+    """What a column holds, L.NAME as L; None where it is not one of the record."""
+    head, _, held_out = name.partition(".")
+    return COLUMNS.get(head if held_out and head in ("L", "L_se", "L_bpb") else name)
+
+
 def unit(name: str, loss_unit: str = NATS) -> str:
     """Unit of a column, for losses `loss_unit`; empty where it has none or is not one of the record."""
-    declared = COLUMNS[name].unit if name in COLUMNS else ""
+    declared = described.unit if (described := column(name)) else ""
     return loss_unit if declared == LOSS else declared
 
 
@@ -150,10 +156,10 @@ def loss_unit(rows: Any) -> str:
 
 def title(name: str, loss_unit: str = NATS) -> str:
     """What an axis of this column is called: 'held-out loss, L [nats per target]'; a foreign column by its name."""
-    if name not in COLUMNS:
+    if (described := column(name)) is None:
         return name
     in_unit = unit(name, loss_unit)
-    return f"{COLUMNS[name].meaning}, {name}{f' [{in_unit}]' if in_unit else ''}"
+    return f"{described.meaning}, {name}{f' [{in_unit}]' if in_unit else ''}"
 
 
 def row(**values: Any) -> Row:

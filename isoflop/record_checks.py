@@ -104,8 +104,9 @@ def contradiction(row: Mapping[str, Any]) -> str | None:
         if (most := row.get(of)) is not None and (row.get(part) or 0) > most * (1 + SAME):
             return f"{part}={row[part]!r} is above {of}={most!r}"
     L, bits = row.get("L"), row.get("L_bpb")
-    if L and bits and bits * math.log(2) * (1 - SAME) > L:  # a target stands for a byte or more
-        return f"L_bpb={bits!r} is above L={L!r} in bits"
+    # a target stands for a byte or more, but for the end of a document, of which no two follow one another
+    if L and bits and bits * math.log(2) * (1 - SAME) > 2 * L:
+        return f"L_bpb={bits!r} is above twice L={L!r} in bits"
     return None
 
 

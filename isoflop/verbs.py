@@ -8,12 +8,14 @@ VERBS = {
         "answer a question by name: train, collect, judge, report; lists them without one",
     ),
     "train": ("isoflop.scaling.app", "train one run, or with -m a sweep; rerun the command to resume it"),
+    "prepare": ("isoflop.scaling.verbs", "tokenise a corpus once, into shards that runs map into memory"),
     "plan": ("isoflop.sweeps.verbs", "what a sweep would run, take and cost, and what its laws could resolve"),
     "status": ("isoflop.sweeps.verbs", "how the runs of a folder stand: running, failed, time left, lowest losses"),
     "retry": ("isoflop.sweeps.verbs", "make the runs of a folder that have no result, as they were frozen"),
     "cancel": ("isoflop.sweeps.verbs", "stop the runs of a folder, wherever they run"),
     "collect": ("isoflop.sweeps.verbs", "join a folder's records into a runs.csv"),
     "import-wandb": ("isoflop.sweeps.verbs", "make a table of the runs that Weights & Biases has"),
+    "check": ("isoflop.analysis.verbs", "examine a table of runs: odd rows, units, runs recognised, layout"),
     "fit": ("isoflop.analysis.verbs", "fit a law to a CSV of losses, with intervals"),
     "predict": ("isoflop.analysis.verbs", "what a law says at another size, with an interval"),
     "compare": (
@@ -21,6 +23,7 @@ VERBS = {
         "which law predicts what it has not seen, beside naive lines and seed noise",
     ),
     "frontier": ("isoflop.analysis.verbs", "compute-optimal size and data, by three approaches side by side"),
-    "judge": ("isoflop.analysis.verbs", "test claims written down beforehand"),
+    "forecast": ("isoflop.analysis.verbs", "write predictions down before the runs are made"),
+    "judge": ("isoflop.analysis.verbs", "test claims and forecasts written down beforehand"),
     "report": ("isoflop.analysis.verbs", "one page: verdicts, figures, laws, every run"),
 }

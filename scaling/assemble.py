@@ -16,7 +16,7 @@ from isoflop.errors import UserError
 from isoflop.scaling.config import choices
 from isoflop.scaling.config.frozen import FrozenConfig, Knobs
 from isoflop.scaling.cost import Cost, count
-from isoflop.scaling.data.base import Data
+from isoflop.scaling.data.base import Bounded, Data
 from isoflop.scaling.families.base import Family
 from isoflop.scaling.probes import base as probing
 from isoflop.scaling.probes.base import Probe
@@ -158,6 +158,8 @@ def assemble(config: FrozenConfig) -> Assembled:
     if recipe.batch < config.trainer.devices:
         sizes = f"recipe.batch={recipe.batch} is less than trainer.devices={config.trainer.devices}"
         raise UserError(f"{sizes}; each device needs an example")
+    if isinstance(data, Bounded):
+        data.refuse(recipe.batch)
     if several:
         refuse_marks(config.recipe, recipe)
     step_targets = recipe.batch * task.targets

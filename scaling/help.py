@@ -13,6 +13,7 @@ what is trained
   family=NAME        the architecture: {family}
   family.width=32    its two dials, width and depth; every other knob of a family is family.KNOB too
   data=NAME          what it learns: {data}
+                     data=files data.path=PATH is a corpus of your own, which isoflop prepare tokenises beforehand
   data.size=1e6      distinct training examples or targets, as the dataset counts them
   recipe=NAME        how it is trained: {recipe}
   seed=0             of the initialisation and the order of the data; several seeds show how much is noise

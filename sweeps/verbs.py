@@ -66,6 +66,12 @@ def plan_command(
         str, typer.Option(help="Names in that table, as for fit: N=params,D=tokens,L=loss", show_default=False)
     ] = "",
     where: Annotated[str, typer.Option(help="Rows of it to keep, as for fit", show_default=False)] = "",
+    candidates: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table of runs that could be made (the law's columns, C): no sweep is composed", show_default=False
+        ),
+    ] = None,
     law: Annotated[str, typer.Option(help="The law; by default one that suits what varies", show_default=False)] = "",
     truth: Annotated[
         str, typer.Option(help="Its values: E=1.6,A=400,alpha=.31,B=400,beta=.29", show_default=False)
@@ -89,8 +95,16 @@ def plan_command(
     Example:  isoflop plan --price 2.5/h --target-C 1e18 -m family=lstm,transformer study=isoflop
 
     Example:  isoflop plan --improve 5 --runs runs.csv -m family=lstm family.width=64,96,128 budget.C=1e12,1e13
+
+    Example:  isoflop plan --improve 5 --runs theirs.csv --candidates grid.csv --law chinchilla
     """
     from isoflop.analysis.options import pairs
+
+    if candidates is not None:
+        from isoflop.sweeps.plan.candidates import say
+
+        say(runs, candidates, law, improve, columns, where, as_json)
+        return
     from isoflop.scaling.limits import refuse_words, renamed
     from isoflop.sweeps.plan import verb as planning
 

@@ -30,7 +30,12 @@ AXES = {
 
 
 def grid(law: Law) -> pd.DataFrame:
-    """Every combination of the axes of a law's columns."""
+    """Every combination of the axes of a law's columns; of a law of whole curves, four that fall at their own time."""
+    if "curve" in law.arguments:
+        S1 = np.geomspace(0.3, 20, 40)
+        falls = enumerate([(0.5, 3e-5), (1.5, 1e-4), (3.0, 3e-5), (1.0, 2e-4)], start=1)
+        curves = [pd.DataFrame({"curve": k, "S1": S1, "lr": np.where(at > S1, 3e-4, lr)}) for k, (at, lr) in falls]
+        return pd.concat(curves, ignore_index=True).astype(float)
     axes = [AXES.get(a, np.geomspace(1e3, 1e9, 25 if len(law.columns) == 1 else 8)) for a in law.arguments]
     rows = pd.DataFrame(list(itertools.product(*axes)), columns=list(law.columns))
     if {"D", "D_unique"} <= set(law.columns):  # no fewer than one pass over the data

@@ -42,7 +42,7 @@ PAGES = sorted(page for page in (ROOT / "docs").glob("*.md") if RUN.search(page.
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 @pytest.mark.usefixtures("program")
 def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
-    env = os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1", "ISOFLOP_DATA": str(tmp_path / ".data")}
     ran = 0
     for file, kind, text in BLOCK.findall(page.read_text()):
         if file:

@@ -151,7 +151,7 @@ WRONG = [
     ({"n_embed": 6}, r"n_total=35 is not N \+ n_embed"),
     ({"C_6nd": 210_006}, r"C_6nd=210006 is not 6 \* n_total \* D"),
     ({"n_active": 36}, "n_active=36 is above n_total=35"),
-    ({"L_bpb": 5.0}, "L_bpb=5.0 is above L=2.3 in bits"),
+    ({"L_bpb": 7.0}, "L_bpb=7.0 is above twice L=2.3 in bits"),
     ({"width": "8"}, "width is not a number but of type str"),
     ({"family": 5}, "family is not text but of type int"),
     ({"budget.D": "all"}, "budget.D is not a number but of type str"),
@@ -254,3 +254,9 @@ def test_a_column_says_its_unit_and_a_loss_takes_that_of_its_task() -> None:
     assert record.title("wall_s") == "time of training and evaluation, wall_s [s]"
     assert record.title("probe.slope") == "probe.slope"
     assert Task("vectors", 4, 1, seq_len=1, targets=1, loss="mse").loss_unit == "squared error"
+
+
+def test_a_further_held_out_set_has_the_unit_of_the_loss() -> None:
+    assert record.unit("L.docs") == record.unit("L") == record.NATS
+    assert record.title("L_bpb.docs") == "held-out loss, L_bpb.docs [bits per byte]"
+    assert record.title("recipe.lr") == "recipe.lr"

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from isoflop import extensions
-from isoflop.analysis.claims.declare import KEYS, SUBJECTS, Quantity, no_parameter, suggest
+from isoflop.analysis.claims.declare import KEYS, OF_LAW, SUBJECTS, TAKES, Quantity, no_parameter, suggest
 from isoflop.analysis.claims.needs import Needs
 from isoflop.analysis.claims.quantities import QUANTITIES
 from isoflop.analysis.claims.region import Region
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.read import conditions
+from isoflop.checks import is_number
 from isoflop.errors import UserError
-from isoflop.wording import cut, percent
+from isoflop.wording import cut, number, percent
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "claims"
 COMBINE = ("all", "any")
@@ -68,6 +69,8 @@ class Claim:
     """The parameters or columns that are measured, where the quantity takes one; each is a subject of its own."""
     level: float = 0.95
     """Coverage of the interval."""
+    point: Mapping[str, float] = field(default_factory=dict)
+    """{N: 1e8}: where a local quantity or a speed-up is measured; by default at a point among the runs."""
     file: Path | None = None
     """The file that it was read from."""
     sha256: str = ""
@@ -83,6 +86,7 @@ class Claim:
         """The rule in words."""
         with_law = f" ({self.law}{f' along {self.axis}' if self.axis else ''})" if self.law else ""
         names = f" [{', '.join(self.of)}]" if any(self.of) else ""
+        names += f" at {', '.join(f'{k}={number(x)}' for k, x in self.point.items())}" if self.point else ""
         interval = "" if self.region.kind == "contrast" else f", with the {percent(self.level, 0)} interval"
         subject = "family" if self.subject == "family" else "pair of families"
         supporting, refuting = ("every", "any") if self.combine == "all" else ("any", "every")
@@ -124,6 +128,7 @@ def read_claim(file: Path) -> Claim:
         **prose,
         region=_region(data, file),
         at=_at(data.get("at", {}), file),
+        point=_point(data.get("point", {}), file),
         needs=Needs.read(data.get("needs"), str(file)),
         of=of,
         level=_level(data.get("level", 0.95), file),
@@ -213,7 +218,10 @@ def _check_quantity(declared: Quantity, data: Mapping[str, Any], of: tuple[str, 
         if key not in declared.needs and data.get(key):
             needs = " and ".join(declared.needs) or "no further key"
             raise UserError(f"{file}: quantity={declared.name} takes no {key}; leave it out (it takes {needs})")
-    names = declared.names(data["law"]) if declared.of == "parameter" else of
+    for key, meaning in TAKES.items():
+        if data.get(key) and key not in declared.takes:
+            raise UserError(f"{file}: quantity={declared.name} takes no {key} ({meaning}); leave it out")
+    names = declared.names(data["law"]) if declared.of in OF_LAW else of
     for name in of:
         if name not in names:
             raise UserError(f"{file}: of: {no_parameter(data['law'], name, names)}")
@@ -239,6 +247,13 @@ def _at(given: Any, file: Path) -> dict[str, str | float]:
             f"{file}: at={given!r} must give a column {', '.join(PLACES)} or a number, such as {{width: middle}}"
         )
     return dict(given)
+
+
+def _point(given: Any, file: Path) -> dict[str, float]:
+    """A point in the columns of a law."""
+    if not isinstance(given, Mapping) or not all(is_number(value) and value > 0 for value in given.values()):
+        raise UserError(f"{file}: point={given!r} must give columns numbers above 0, such as {{N: 1e8, D: 2e9}}")
+    return {str(name): float(value) for name, value in given.items()}
 
 
 def _of(given: Any, file: Path) -> tuple[str, ...]:

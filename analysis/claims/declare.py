@@ -12,7 +12,7 @@ it declares is checked when a claim is read; the columns that it reads, when the
 
 import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -21,6 +21,7 @@ import pandas as pd
 from scipy import stats
 
 from isoflop.analysis.claims.region import Interval, Region, VerdictKind
+from isoflop.analysis.fitting.local import local_names
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.errors import UserError
 from isoflop.wording import percent as in_percent
@@ -29,9 +30,14 @@ from isoflop.wording import percent as in_percent
 KEYS = {
     "law": "the law to fit, such as chinchilla or power_offset(D)",
     "axis": "the column along which the largest runs are held out, such as C",
-    "of": "the name of a parameter or of a column, or a list of them",
+    "of": "the name of a parameter, of a local quantity or of a column, or a list of them",
 }
+# keys that a quantity may take and not need
+TAKES = {"point": "columns and numbers, such as {N: 1e8, D: 2e9}; by default a point among the runs"}
 SUBJECTS = ("family", "pair")
+# what `of` may name that is known from the law
+OF_LAW = ("parameter", "local")
+OF_WORDS = {"local": "local quantity"}
 
 
 class Unmeasured(Exception):  # noqa: N818 an outcome, not an error
@@ -79,6 +85,7 @@ class Sample:
     pair: Pair = field(default_factory=Pair)
     level: float = 0.95
     region: Region | None = None
+    point: Mapping[str, float] = field(default_factory=dict)
     both: tuple[Part, ...] = ()
     """The runs of each family of the pair, the same object in each of its pairs; cut out of `runs` where not given."""
 
@@ -124,7 +131,7 @@ class Contrast:
 
     value: float
     se: float
-    df: int
+    df: float
     seed_sd: float | None = None
     reason: str = ""
 
@@ -150,6 +157,7 @@ class Unit:
     axis: str
     scale: float = 1.0  # a number times this is what stands on the axis
     name: str = ""
+    relation: str = "below"  # of the lower to the higher, behind the distance
 
 
 UNITS = {
@@ -161,6 +169,14 @@ UNITS = {
         "difference of ln L [%]",
         100.0,
         "per cent",
+    ),
+    # differences of ln C
+    "times": Unit(
+        lambda value: f"{math.exp(value):.3g}×",
+        lambda value: f"needs {math.exp(abs(value)):.3g} times less compute",
+        "difference of ln C",
+        name="a ratio, whose logarithm the region bounds",
+        relation="than",
     ),
 }
 
@@ -176,10 +192,12 @@ class Quantity:
     subject: str
     """`family` (gives a Measured) or `pair` (gives a Contrast)."""
     of: str
-    """What `of` names: a `parameter` of the law, a `column`, or nothing."""
+    """What `of` names: a `parameter` of the law, a `local` quantity of it, a `column`, or nothing."""
     unit: Unit
     wording: str
     """The number in a sentence: '{amount}' stands for it."""
+    takes: tuple[str, ...] = ()
+    """Keys that it may have beside those it needs, of TAKES."""
 
     @property
     def title(self) -> str:
@@ -188,17 +206,17 @@ class Quantity:
 
     def __call__(self, sample: Sample, of: str = "") -> Any:
         """Measure a subject; Unmeasured where columns or runs are missing, or where they do not determine it."""
-        if self.of == "parameter" and of not in self.names(sample.law):
+        if self.of in OF_LAW and of not in self.names(sample.law):
             raise Untested(no_parameter(sample.law, of, self.names(sample.law)))
         require_columns(sample.runs, [*sample.columns, *([of] if self.of == "column" else [])])
         return self.measure(sample, of) if self.of else self.measure(sample)
 
     def names(self, law: str) -> tuple[str, ...]:
-        """What `of` may name, where that is known before there are runs: parameters and derived quantities."""
-        if self.of != "parameter":
+        """What `of` may name, where that is known before there are runs: parameters and what is derived or local."""
+        if self.of not in OF_LAW:
             return ()
         fitted = get_law(law)
-        return (*fitted.params, *fitted.derived)
+        return local_names(fitted) if self.of == "local" else (*fitted.params, *fitted.derived)
 
     def amount(self, value: float | None, unit: str = "") -> str:
         """The number with its unit."""
@@ -209,33 +227,41 @@ class Quantity:
     def difference(self, value: float, pair: Pair, of: str = "") -> str:
         """A contrast in words: which of the two is lower, and by how much."""
         lower, higher = pair if value < 0 else (pair.second, pair.first)
-        return f"{lower} {self.unit.distance(value)} below {higher}{f' in {of}' if of else ''}"
+        return f"{lower} {self.unit.distance(value)} {self.unit.relation} {higher}{f' in {of}' if of else ''}"
 
 
 QUANTITIES: dict[str, Quantity] = {}
 
 
 def quantity(
-    *, needs: tuple[str, ...] = (), subject: str = "family", of: str = "", unit: str = "", wording: str = "{amount}"
+    *,
+    needs: tuple[str, ...] = (),
+    takes: tuple[str, ...] = (),
+    subject: str = "family",
+    of: str = "",
+    unit: str = "",
+    wording: str = "{amount}",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a function under its name; with `of` it takes the sample and one name, otherwise the sample alone.
 
     needs    keys of a claim that it needs, among law and axis
+    takes    keys that it may have beside them: point
     subject  family or pair: what it is measured on
-    of       what the claim's key `of` names, which is then needed too: parameter or column
+    of       what the claim's key `of` names, which is then needed too: parameter, local or column
     unit     percent for a difference of ln L, otherwise the number is written as it is
     wording  the number in a sentence of the report
     """
 
-    for value, allowed in ((subject, SUBJECTS), (of, ("", "parameter", "column")), (unit, tuple(UNITS))):
+    for value, allowed in ((subject, SUBJECTS), (of, ("", *OF_LAW, "column")), (unit, tuple(UNITS))):
         if value not in allowed:
             raise UserError(f"a quantity is declared with {value!r}; choose one of {', '.join(filter(None, allowed))}")
-    if not {*needs} <= {"law", "axis"} or (of == "parameter" and "law" not in needs):
+    if not {*needs} <= {"law", "axis"} or (of in OF_LAW and "law" not in needs):
         raise UserError(f"a quantity is declared with needs={needs!r}; it may need law and axis, and a parameter a law")
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         keys = (*needs, *(["of"] if of else []))
-        QUANTITIES[function.__name__] = Quantity(function.__name__, function, keys, subject, of, UNITS[unit], wording)
+        name = function.__name__
+        QUANTITIES[name] = Quantity(name, function, keys, subject, of, UNITS[unit], wording, takes)
         return function
 
     return enter
@@ -247,7 +273,8 @@ def listing() -> str:
 
 
 def _requirements(declared: Quantity) -> str:
-    keys = [f"of (a {declared.of})" if key == "of" else key for key in declared.needs]
+    keys = [f"of (a {OF_WORDS.get(declared.of, declared.of)})" if key == "of" else key for key in declared.needs]
+    keys[len(keys) :] = [f"may have {key}" for key in declared.takes]
     shown = f"; in {declared.unit.name}" if declared.unit.name else ""
     return f"subject {declared.subject}; needs {', '.join(keys) or 'no further key'}{shown}"
 

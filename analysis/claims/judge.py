@@ -40,7 +40,7 @@ from isoflop.analysis.tables.rows import checked, finished, usable, with_compute
 from isoflop.errors import FitError, UserError
 from isoflop.wording import listed, percent
 
-# pairs of families that a claim about their laws is judged for: each takes a fit for every run left out
+# pairs of families that a claim about their laws is judged for: each takes two fits and their jackknife
 MOST_FITTED_PAIRS = 200
 OPPOSITE = {"different": "equivalent", "equivalent": "different"}
 # family -> phrases that say what its runs lack
@@ -256,7 +256,7 @@ def _unfinished(rows: pd.DataFrame) -> str:
 
 def _sample(rows: pd.DataFrame, claim: Claim) -> Sample:
     rows = tuned_rows(usable(rows), tuple(claim.needs.tuned))
-    return Sample(rows, claim.law, claim.axis, Pair(), claim.level, claim.region)
+    return Sample(rows, claim.law, claim.axis, Pair(), claim.level, claim.region, claim.point)
 
 
 def _pair_samples(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> Iterator[tuple[Pair, Sample | None]]:
@@ -276,7 +276,16 @@ def _pair_samples(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> Iterator[tu
             places = [np.arange(ends[name] - len(parts[name].runs), ends[name]) for name in pair]
             yield (
                 pair,
-                Sample(rows.take(np.concatenate(places)), claim.law, claim.axis, pair, claim.level, claim.region, both),
+                Sample(
+                    rows.take(np.concatenate(places)),
+                    claim.law,
+                    claim.axis,
+                    pair,
+                    claim.level,
+                    claim.region,
+                    claim.point,
+                    both,
+                ),
             )
 
 

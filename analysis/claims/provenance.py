@@ -1,11 +1,11 @@
-"""Provenance: whether a claim's file was written before the runs that it is judged by, as far as git can tell.
+"""Provenance: whether a claim or a forecast was written before the runs that judge it, as far as git can tell.
 
 `judge` itself does not look: the same rows and the same file give the same verdict everywhere.
 
     from isoflop.analysis.claims.claim import load_claims
-    changed, sentence = changed_since(load_claims()[0], runs)     # None: git does not know the runs' commit
+    changed, sentence = changed_since(load_claims()[0].file, runs)     # None: git does not know the runs' commit
 
-The folder of claims may be anybody's, and a git repository may say in its config which programs git is to run: filters,
+Such a folder may be anybody's, and a git repository may say in its config which programs git is to run: filters,
 hooks, monitors, transports. So git is never run in it: it is asked about its objects from an empty repository of our
 own that has no config but git's defaults.
 """
@@ -17,10 +17,9 @@ import subprocess
 import tempfile
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
-
-from isoflop.analysis.claims.claim import Claim
 
 # git reads no config but that of our empty repository, and fetches nothing that an object store lacks
 ALONE = {
@@ -33,22 +32,47 @@ ALONE = {
 }
 
 
-def changed_since(claim: Claim, runs: pd.DataFrame) -> tuple[bool | None, str]:
-    """Whether the claim's file differs from that at the commits of its runs (None: not known), and in words."""
+class Repository(NamedTuple):
+    """A git repository, as far as it is read.
+
+    objects   the folder of its objects
+    head      the commit that is checked out; empty where there is none
+    """
+
+    objects: Path
+    head: str
+
+
+def changed_since(file: Path | None, runs: pd.DataFrame, what: str = "claim") -> tuple[bool | None, str]:
+    """Whether a file differs from that at the commits of its runs (None: not known), and in words.
+
+    what   what the file holds: claim, forecast
+    """
     commits = sorted({str(c) for c in runs["git"].dropna()}) if "git" in runs else []
-    if claim.file is None or not commits:
-        return None, "the runs do not say which commit made them, so whether the claim came first is not known"
-    now, repository = _blobs(claim.file), _repository(claim.file)
+    unknown = f"so whether the {what} came first is not known"
+    if file is None or not commits:
+        return None, f"the runs do not say which commit made them, {unknown}"
+    now, (repository, name) = _blobs(file), _repository(file)
     for commit in commits:
         short = commit[:12]
-        known = re.fullmatch(r"[0-9a-f]{7,64}", commit) and repository and _git(repository[0], "cat-file", "-t", commit)
-        if not known or not now or not repository:
-            return None, f"git does not know the runs' commit {short}, so whether the claim came first is not known"
-        if _git(repository[0], "rev-parse", "--verify", "--quiet", f"{commit}:{repository[1]}") not in now:
+        sound = re.fullmatch(r"[0-9a-f]{7,64}", commit) and repository
+        if not now or not sound or not repository or not _git(repository.objects, "cat-file", "-t", commit):
+            return None, f"git does not know the runs' commit {short}, {unknown}"
+        if _git(repository.objects, "rev-parse", "--verify", "--quiet", f"{commit}:{name}") not in now:
             unclean = "dirty" in runs and runs["dirty"].astype(str).eq("True").any()
             perhaps = ", perhaps before the runs, which were made from uncommitted code" if unclean else ""
-            return True, f"this claim was added or changed after the runs' commit {short}{perhaps}"
-    return False, "this claim is unchanged since the commit of its runs"
+            return True, f"this {what} was added or changed after the runs' commit {short}{perhaps}"
+    return False, f"this {what} is unchanged since the commit of its runs"
+
+
+def committed(file: Path) -> str:
+    """When a file as it is now was committed, in words; empty where the commit checked out does not have it so."""
+    repository, name = _repository(file)
+    if repository is None or not repository.head:
+        return ""
+    same = _git(repository.objects, "rev-parse", "--verify", "--quiet", f"{repository.head}:{name}") in _blobs(file)
+    last = _git(repository.objects, "log", "-1", "--format=%h of %cI", repository.head, "--", name) if same else ""
+    return f"committed in {last}" if last else ""
 
 
 def _blobs(file: Path) -> set[str]:
@@ -61,21 +85,36 @@ def _blobs(file: Path) -> set[str]:
     return {hashlib.sha1(b"blob %d\0" % len(text) + text, usedforsecurity=False).hexdigest() for text in versions}
 
 
-def _repository(file: Path) -> tuple[Path, str] | None:
-    """The object store of the repository that a file lies in, and the file's path there; None where there is none."""
+def _repository(file: Path) -> tuple[Repository | None, str]:
+    """The repository that a file lies in, and the file's path there; None where there is none."""
     place = Path(os.path.realpath(file))
     for root in place.parents:
-        git = root / ".git"
+        own = common = root / ".git"
         try:
-            if git.is_file():  # of a worktree or a submodule: it names the folder
-                git = root / git.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
-            if (git / "commondir").is_file():
-                git = git / (git / "commondir").read_text(encoding="utf-8").strip()
-            if (git / "objects").is_dir():
-                return git / "objects", place.relative_to(root).as_posix()
+            if own.is_file():  # of a worktree or a submodule: it names the folder
+                own = common = root / own.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
+            if (own / "commondir").is_file():
+                common = own / (own / "commondir").read_text(encoding="utf-8").strip()
+            if (common / "objects").is_dir():
+                return Repository(common / "objects", _head(own, common)), place.relative_to(root).as_posix()
         except (OSError, ValueError):
-            return None
-    return None
+            return None, ""
+    return None, ""
+
+
+def _head(own: Path, common: Path) -> str:
+    """The commit that is checked out; empty where there is none, or in a form of repository that is not read."""
+    try:
+        head = (own / "HEAD").read_text(encoding="utf-8").strip()
+        if name := head.removeprefix("ref: ") if head.startswith("ref: ") else "":
+            packed = common / "packed-refs"
+            lines = packed.read_text(encoding="utf-8").splitlines() if packed.is_file() else []
+            by_name = {line[41:].strip(): line[:40] for line in lines if line[40:41] == " "}
+            loose = common / name
+            head = loose.read_text(encoding="utf-8").strip() if loose.is_file() else by_name.get(name, "")
+    except (OSError, ValueError):
+        return ""
+    return head if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", head) else ""
 
 
 @lru_cache(maxsize=1)

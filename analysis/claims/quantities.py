@@ -8,11 +8,9 @@ QUANTITIES["holdout_error"](Sample(runs, law="power_offset(D)", axis="D", level=
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
 from isoflop import extensions, record
@@ -22,30 +20,23 @@ from isoflop.analysis.claims.declare import (
     Contrast,
     Measured,
     NotIdentified,
-    Pair,
     Part,
     Sample,
     Untested,
     listing,
     quantity,
-    require_columns,
 )
+from isoflop.analysis.claims.pairs import cells, matched, mean_of_rungs, paired, paired_contrast, paired_fits
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.status import FitStatus
+from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.replicates import SeedNoise, level_index, seed_noise
 from isoflop.analysis.tables.rows import usable
 from isoflop.analysis.testing.backtest import Backtest, Fold, backtest
-from isoflop.errors import FitError
 from isoflop.wording import number, percent
 
 __all__ = ["QUANTITIES", "listing", "paired", "pooled"]
-
-# budgets are rounded up to whole steps: compute is matched where it differs by no more than this
-MATCHED = 0.05
-# by which runs are paired, and the mark where runs have several
-KEY = ("data", "seed", "rung")
-# what pairs a run -> its L and C
-Cells = dict[tuple[Any, ...], tuple[float, float]]
 
 
 @quantity(needs=("law", "axis"), unit="percent", wording="the worst prediction is off by {amount}")
@@ -54,8 +45,11 @@ def holdout_error(sample: Sample) -> Measured:
 
     The prediction is fixed before the largest size is looked at, so what is uncertain is the expected loss there: it is
     known from n seeds to t σ_seed / √n. With several cells at the largest size the interval holds for the worst of them
-    (Bonferroni over cells). Three checks belong to it: prediction intervals that cover, a line without E that does no
-    better, and a loss that falls by more than the tolerance, since without a gain there is none to predict.
+    (Bonferroni over cells). The status of the law's parameters plays no part: a flat E that trades against an exponent
+    may predict well. But where the fit is open, a near miss may be luck, and its band at the largest size has to be no
+    wider than the tolerance. Three more checks belong to it: prediction bands, of noise, parameters and form, that
+    cover; a line without E that does no better; and a loss that falls by more than the tolerance, since without a gain
+    there is none to predict.
     """
     noise = seed_noise(sample.runs)
     if noise.sd is None:
@@ -63,14 +57,16 @@ def holdout_error(sample: Sample) -> Measured:
     gain = _gain(sample, sample.region.band(noise.sd) if sample.region else 0.0)
     test = backtest(sample.runs, sample.law, axis=sample.axis)
     last = test.last
-    if last.status in ("refused", "not_identified"):
-        raise NotIdentified(last.reason if last.status == "refused" else f"{sample.law}: {last.reason}")
+    if last.status == "refused":
+        raise NotIdentified(last.reason)
     cells = _cell_errors(last, "error")
     half = stats.t.ppf(1 - (1 - sample.level) / 2 / len(cells), noise.df) * noise.sd / np.sqrt(cells["n"])
     size = cells["error"].abs()
     place = int(size.to_numpy().argmax())
     worst = cells.iloc[place]
-    checks = (gain, _covers(test), _no_better_line(last, noise))
+    tolerance = sample.region.band(noise.sd) if sample.region else 0.0
+    sharp = () if last.status == FitStatus.CONVERGED else (_sharp(last, tolerance),)
+    checks = (gain, _covers(test), *sharp, _no_better_line(last, noise))
     top = last.errors[sample.axis].max()
     off = f"{percent(abs(math.expm1(worst['error'])), 2)} too {'high' if worst['error'] > 0 else 'low'}"
     seeds = f"{worst['n']:.0f} seed{'s' if worst['n'] > 1 else ''}"
@@ -91,8 +87,8 @@ def loss_contrast(sample: Sample) -> Contrast:
     Pairs of runs with equal (data, seed, rung); a rung counts once, as the mean over its seeds, and the t interval is
     over rungs: it speaks of ladders like this one and is as wide as the difference varies along it.
     """
-    C, delta, rung = _matched(*map(_cells, sample.parts))
-    C, by_rung = _mean_of_rungs(C, delta, rung)
+    C, delta, rung = matched(*map(cells, sample.parts))
+    C, by_rung = mean_of_rungs(C, delta, rung)
     n = len(by_rung)
     if n < 3:
         both = " and ".join(sample.pair)
@@ -122,13 +118,8 @@ def law_contrast(sample: Sample, name: str) -> Contrast:
 
     Runs paired on (data, seed, rung); the interval is the delete-one-pair jackknife with t on pairs − 1.
     """
-    value, replicates = _paired_jackknife(sample)
-    n = len(replicates)
-    deltas = np.array([r[name] for r in replicates])
-    se = math.sqrt((n - 1) / n * float(((deltas - deltas.mean()) ** 2).sum()))
-    if not math.isfinite(value[name]):
-        raise NotIdentified(f"{sample.law} gives no {name} for one of the two")
-    return Contrast(value[name], se, n - 1, reason=f"{n} pairs of runs")
+    law = get_law(sample.law)
+    return paired_contrast(_paired(sample), lambda **p: p[name] if name in p else law.derive(p)[name], name)
 
 
 @quantity(of="column")
@@ -147,54 +138,10 @@ def run_mean(sample: Sample, name: str) -> Measured:
     return Measured(mean, mean - half, mean + half, reason=f"{n} runs", unit=unit)
 
 
-def paired(runs: pd.DataFrame, pair: Pair) -> pd.DataFrame:
-    """Runs of two families joined on (data, seed, rung), C matched: delta = ln L of the first less the second."""
-    one, two = (_cells(Part(runs[runs["family"] == name])) for name in pair)
-    names = [*KEY, *(["mark"] if any(len(key) > len(KEY) for key in one) else [])]
-    rows = [(*key, *one[key], *two[key]) for key in one if key in two and _is_matched(one[key][1], two[key][1])]
-    both = pd.DataFrame(rows, columns=[*names, "L_one", "C_one", "L_two", "C_two"])
-    return both.assign(delta=np.log(both["L_one"]) - np.log(both["L_two"]), C=np.sqrt(both["C_one"] * both["C_two"]))
-
-
-@lru_cache(maxsize=1024)  # a family is in a pair with every other
-def _cells(part: Part) -> Cells:
-    """Mean L and C of the runs of a family by what pairs them, sorted."""
-    require_columns(part.runs, [*KEY, "C"], ", by which runs are paired")
-    rows = usable(part.runs)
-    key = [*KEY, *(["mark"] if "mark" in rows and rows["mark"].notna().any() else [])]
-    means = rows.groupby(key).agg(L=("L", "mean"), C=("C", "mean"))
-    return dict(zip(means.index, zip(means["L"], means["C"], strict=True), strict=True))
-
-
 @lru_cache(maxsize=1024)
 def _noise(part: Part) -> SeedNoise:
     """The seed noise of a family."""
     return seed_noise(part.runs)
-
-
-def _is_matched(one: float, two: float) -> bool:
-    """Whether two C count as equal."""
-    return one > 0 and two > 0 and abs(math.log(one / two)) <= math.log1p(MATCHED)
-
-
-def _matched(one: Cells, two: Cells) -> tuple[NDArray[np.float64], NDArray[np.float64], list[Any]]:
-    """C, difference of ln L, and rung of each matched pair of runs."""
-    keys = [key for key in one if key in two and _is_matched(one[key][1], two[key][1])]
-    L = np.array([(one[key][0], two[key][0]) for key in keys]).reshape(-1, 2)
-    C = np.array([one[key][1] * two[key][1] for key in keys])
-    return np.sqrt(C), np.log(L[:, 0]) - np.log(L[:, 1]), [key[KEY.index("rung")] for key in keys]
-
-
-def _mean_of_rungs(
-    C: NDArray[np.float64], delta: NDArray[np.float64], rung: list[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """C and mean difference of each rung, (rungs,), by ascending C."""
-    place = {name: at for at, name in enumerate(dict.fromkeys(rung))}
-    at = np.array([place[name] for name in rung], dtype=np.intp)
-    _, first = np.unique(at, return_index=True)
-    means = np.bincount(at, weights=delta, minlength=len(place)) / np.bincount(at, minlength=len(place))
-    order = np.argsort(C[first], kind="stable")
-    return C[first][order], means[order]
 
 
 def pooled(noises: list[SeedNoise]) -> SeedNoise:
@@ -246,6 +193,16 @@ def _covers(test: Backtest) -> Check:
     return Check(False if chance < 0.05 else None, f"{text} (80 % are required)")
 
 
+def _sharp(fold: Fold, tolerance: float) -> Check:
+    """Whether the band at the largest size is no wider than the tolerance."""
+    low, high = (fold.errors[side].to_numpy(float) for side in ("low", "high"))
+    half = np.log(high / low) / 2
+    if np.isnan(half).any():
+        return Check(None, "no prediction band exists at the largest size")
+    wide = float(half.max())
+    return Check(True if wide <= tolerance else None, f"the band there is ±{percent(wide, 2)}")
+
+
 def _no_better_line(fold: Fold, noise: SeedNoise) -> Check:
     """The law predicts no worse than the straight line without E by more than two seed standard deviations."""
     law, line = (float(_cell_errors(fold, c)["error"].abs().max()) for c in ("error", "error_line"))
@@ -267,31 +224,17 @@ def _fitted(sample: Sample) -> Fit:
 
 
 @lru_cache(maxsize=1)
-def _paired_jackknife(sample: Sample) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """Difference of every parameter between the two families, on all pairs and with each pair left out."""
-    table = paired(sample.runs, sample.pair)
-    keys = pd.MultiIndex.from_frame(table[["data", "seed", "rung"]])
-    rows = usable(sample.runs)
-    rows = rows[pd.MultiIndex.from_frame(rows[["data", "seed", "rung"]]).isin(keys)]
-    pairs = pd.MultiIndex.from_frame(rows[["data", "seed", "rung"]])
-    families: list[NDArray[np.bool_]] = [(rows["family"] == name).to_numpy() for name in sample.pair]
-
-    def difference(keep: NDArray[np.bool_]) -> dict[str, float]:
-        one, two = (_values(fit(rows[mask & keep], sample.law, interval="none")) for mask in families)
-        return {name: one[name] - two[name] for name in one}
-
-    for name, mask in zip(sample.pair, families, strict=True):
+def _paired(sample: Sample) -> tuple[Fit, Fit]:
+    """The law on both families, where it is identified."""
+    fits = paired_fits(sample)
+    for name, fitted in zip(sample.pair, fits, strict=True):
         try:
-            _identified(fit(rows[mask], sample.law))
-        except (NotIdentified, FitError) as outcome:
+            _identified(fitted)
+        except NotIdentified as outcome:
             raise NotIdentified(f"{name}: {outcome}") from None
-    everything = np.ones(len(rows), dtype=bool)
-    return difference(everything), [difference(~(pairs == key)) for key in keys.unique()]
+    return fits
 
 
-def _values(fitted: Fit) -> dict[str, float]:
-    """Parameters and derived quantities as numbers."""
-    return fitted.values | {name: float(value) for name, value in fitted.law.derive(fitted.values).items()}
-
+from isoflop.analysis.claims import local  # noqa: E402, F401 its quantities are listed after these
 
 extensions.load("quantities")

@@ -9,10 +9,11 @@ import pandas as pd
 
 from isoflop.analysis.design.assumed_law import Truth, planned
 from isoflop.analysis.design.next_runs import errors, problem_at
-from isoflop.analysis.fitting.diagnose import SCALES, SPAN, runs_needed
+from isoflop.analysis.fitting.diagnose import SCALES, runs_needed
 from isoflop.analysis.frontier.isoflop_minima import SIZES
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.tables.layout import SPAN
 from isoflop.analysis.tables.replicates import CELL, SAME_LEVEL, level_index, seeds_by_level
 from isoflop.analysis.tables.rows import number_runs
 from isoflop.wording import count, listed, number

@@ -21,6 +21,7 @@ from isoflop.analysis.laws.catalogue import Kind
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import Solution, expand
 from isoflop.analysis.solving.problem import Problem
+from isoflop.analysis.tables.layout import SPAN
 from isoflop.analysis.tables.replicates import SAME_LEVEL
 
 # of the starts, at least this share must reach the best objective
@@ -29,9 +30,6 @@ AGREE = 0.05
 SAME = 1e-6
 # a parameter whose effect on every prediction is below this share has vanished
 VANISHED = 1e-7
-# decades that an axis of size, data or compute should span: at 0.5 % noise a 6 x 6 grid of 1.5 decades an axis gives
-# alpha to 0.02, one of 2.5 decades to 0.008
-SPAN = 1.5
 SCALES = ("N", "n_", "D", "C")
 # values of an axis that E + A x^-alpha needs
 FEWEST_LEVELS = 3
@@ -109,6 +107,11 @@ def runs_needed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
     within = (slope - means[:, runs]) / size[:, None]
     along_runs = int((np.linalg.eigvalsh(within @ within.T) > 1e-12).sum())
     return len(u) - along_runs + 2
+
+
+def spare_runs(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
+    """Degrees of freedom between runs, at least one: runs beyond the parameters that only runs can tell."""
+    return max(int(runs.max()) + 1 - (runs_needed(problem, u, runs) - 2), 1)
 
 
 def at_bound(problem: Problem, u: Array) -> list[str]:

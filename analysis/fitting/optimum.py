@@ -42,8 +42,11 @@ class Optimum:
         count = len(self.spread.draws)
         return {k: np.broadcast_to(v, count) for k, v in self.problem.params(self.spread.draws).items()}
 
-    def measure(self, function: Callable[..., Any], level: float, *, log: bool = False) -> tuple[Estimate, str]:
-        """A function of the parameters with its interval, and in words why a bound does not exist."""
+    def measure(
+        self, function: Callable[..., Any], level: float, *, log: bool = False, share: bool = False
+    ) -> tuple[Estimate, str]:
+        """A function of the parameters with its interval, and in words why a bound does not exist; `share`: inside
+        (0, 1)."""
         draws = self.draws
         with np.errstate(all="ignore"):  # numpy's numbers: one divided by zero is inf and no exception
             value = float(function(**{k: np.float64(v) for k, v in self.problem.params(self.u).items()}))
@@ -52,7 +55,7 @@ class Optimum:
             if len(self.alternatives):
                 places = self.problem.params(self.alternatives)
                 elsewhere = np.broadcast_to(np.asarray(function(**places), dtype=float), len(self.alternatives))
-        return bounded(value, drawn, self.spread, level, log=log, elsewhere=elsewhere)
+        return bounded(value, drawn, self.spread, level, log=log, share=share, elsewhere=elsewhere)
 
     def residuals(self) -> Array:
         """The residuals at the optimum, (rows,), of ln of the target or of the target itself, without weights."""
@@ -67,16 +70,30 @@ class Optimum:
         """
         if self.spread is None:
             return np.full((2, len(value)), np.nan)
-        raw, spreads = self.problem.objective.raw, [self.spread]
+        raw, error = self.problem.objective.raw, self.error(columns, by_run=by_run)
+        with np.errstate(all="ignore"):
+            bounds = new_run(value, error, self.noise.at(columns), self.spread, level, raw=raw)
+            # a band that misses what the data allow as well is none
+            bounds[:, self.missed(value, columns, bounds)] = np.nan
+        return bounds
+
+    def error(self, columns: list[Array], *, by_run: bool) -> Array:
+        """Standard error of the law (rows,) at these columns, on the scale of the residuals; NaN without a spread."""
+        if self.spread is None:
+            return np.full(len(columns[0]), np.nan)
+        spreads = [self.spread]
         with np.errstate(all="ignore"):
             if by_run and (sizes := by_size(self.problem, self.u)) is not None:
                 spreads.append(sizes)
-            errors = [error_of(self.problem.at(s.draws, columns), s, raw=raw) for s in spreads]
+            errors = [error_of(self.problem.at(s.draws, columns), s, raw=self.problem.objective.raw) for s in spreads]
             # a size whose absence leaves no minimum has no say
-            error = np.fmax.reduce(errors) if np.isfinite(errors[0]).all() else errors[0]
-            bounds = new_run(value, error, self.noise.at(columns), self.spread, level, raw=raw)
-            if len(self.alternatives):
-                # a band that misses what the data allow as well is none
-                elsewhere = self.problem.at(self.alternatives, columns)
-                bounds[:, ~reaches(value, bounds[0], bounds[1], elsewhere, log=not raw).all(0)] = np.nan
-        return bounds
+            return np.asarray(np.fmax.reduce(errors) if np.isfinite(errors[0]).all() else errors[0])
+
+    def missed(self, value: Array, columns: list[Array], bounds: Array) -> Array:
+        """Whether bounds (2, rows) around the law's `value` miss what the data allow as well, (rows,)."""
+        if not len(self.alternatives):
+            return np.zeros(len(value), dtype=bool)
+        with np.errstate(all="ignore"):
+            elsewhere = self.problem.at(self.alternatives, columns)
+            log = not self.problem.objective.raw
+            return np.asarray(~reaches(value, bounds[0], bounds[1], elsewhere, log=log).all(0))

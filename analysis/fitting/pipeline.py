@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isoflop.analysis.fitting.diagnose import Standing, at_optimum, judge_fit, runs_needed, spans, still_allowed
+from isoflop.analysis.fitting.diagnose import (
+    Standing,
+    at_optimum,
+    judge_fit,
+    runs_needed,
+    spans,
+    spare_runs,
+    still_allowed,
+)
 from isoflop.analysis.fitting.groups import Group, Groups
 from isoflop.analysis.fitting.optimum import Optimum
 from isoflop.analysis.fitting.result import Fit, Starts
@@ -25,7 +33,9 @@ from isoflop.analysis.fitting.search import (
 )
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.fitting.status import FitStatus
+from isoflop.analysis.fitting.units import join_dependent
 from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.intervals.influence import influence_notes
 from isoflop.analysis.intervals.mixed_model import mixed
 from isoflop.analysis.intervals.profile import derived_intervals, leans_on, noise_scale, profile_intervals
 from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded, jackknife, shortcuts
@@ -35,9 +45,12 @@ from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.tables.rows import Prepared
+from isoflop.analysis.tables.tune import searched_notes
 
 # why a number has no interval, whatever the resamples say
 UNIDENTIFIED = "the data do not determine them"
+# derived quantities that lie inside (0, 1)
+SHARES = ("a", "b")
 
 
 class Variation(NamedTuple):
@@ -62,34 +75,50 @@ class Solved:
     notes: list[str]
 
 
-def fit_together(groups: Groups, settings: Settings) -> list[Fit]:
-    """A Fit for each group; TooFewRowsError where there are fewer rows than parameters."""
+def fit_together(groups: Groups, settings: Settings, near: Array | None = None) -> list[Fit]:
+    """A Fit for each group; TooFewRowsError where there are fewer rows than parameters.
+
+    near: where the optimum of almost the same problem lies, (k, free), as in `search_optimum`.
+    """
     rows, joint = groups.rows(settings), groups.joint_settings(settings)
     part = rows if groups.share else rows.part(FEW_ROWS)
     problem = problem_of(part, groups.joint_law(), joint)
     alone = groups.problems(settings) if groups.share else []
-    ended = search_optimum(problem, part.runs, joint, groups.starts(problem, alone, settings))
-    problem, u = ended.problem, ended.u
-    standing = judge_fit(problem, u, ended.kappa, ended.solution, part.n_runs - len(problem.free))
+    ended = search_optimum(problem, part.runs, joint, groups.starts(problem, alone, settings), near)
+    rows, dependent = join_dependent(ended.problem, ended.u, rows, settings.run)
+    if dependent:
+        part = rows if groups.share else rows.part(FEW_ROWS)
+        ended = replace(ended, kappa=noise_scale(ended.problem, ended.u, part.runs))
+    standing = _judge(ended, part)
     if standing.flat and len(part.target) < len(rows.target):  # more rows may tell what these do not
         part = rows.part(MOST_ROWS)
         ended = _on_more_rows(ended, part)
-        problem, u = ended.problem, ended.u
-        standing = judge_fit(problem, u, ended.kappa, ended.solution, part.n_runs - len(problem.free))
-    notes = [*settings.notes, *groups.notes(ended, alone)]
+        standing = _judge(ended, part)
+    problem, u = ended.problem, ended.u
+    notes = [*settings.notes, *groups.notes(ended, alone), *dependent]
     if len(part.target) < len(rows.target):
         problem, u = on_all_rows(problem, u, rows)
         places = np.clip(standing.alternatives + (u - ended.u), *problem.box)  # the optimum has moved with them
-        places = still_allowed(problem, u, places, noise_scale(problem, u, rows.runs), rows.n_runs - len(u))
+        places = still_allowed(
+            problem, u, places, noise_scale(problem, u, rows.runs), spare_runs(problem, u, rows.runs)
+        )
         standing = standing._replace(alternatives=places)
         notes.append(f"starts and status on {len(part.target)} of the {len(rows.target)} rows, values on all")
     problem, u = polish(problem, u)
+    if settings.interval != "none":
+        notes += influence_notes(problem, u, rows)
     solved = Solved(ended, standing, problem, u, vary(problem, u, rows, settings), notes)
     params, missing = _parameters(solved, settings.level)
     own = [replace(one, objective=problem.objective) for one in alone] or [problem]
     return [
         _fit_of(g, groups, one, solved, settings, params, missing) for g, one in zip(groups.groups, own, strict=True)
     ]
+
+
+def _judge(ended: Search, part: Prepared) -> Standing:
+    """What the optimum of a search on these rows may claim."""
+    spare = spare_runs(ended.problem, ended.u, part.runs)
+    return judge_fit(ended.problem, ended.u, ended.kappa, ended.solution, spare)
 
 
 def _on_more_rows(ended: Search, part: Prepared) -> Search:
@@ -113,12 +142,12 @@ def _fit_of(
     names = {p: groups.joint_name(p, group) for p in groups.law.params}
     params, why = {p: joint[name] for p, name in names.items()}, {p: missing.get(name, "") for p, name in names.items()}
     optimum = _optimum(problem, group.rows, solved, groups.places(solved.problem, group))
-    derived, notes = {}, [*group.rows.notes, *spans(problem), *solved.notes, *solved.variation.notes]
+    notes = [*group.rows.notes, *searched_notes(group.rows.rows), *spans(problem), *solved.notes]
+    notes += solved.variation.notes
     if solved.variation.method == "profile" and not groups.share:
         derived = derived_intervals(problem, optimum.u, settings.level)
-        for name in derived:
-            if leans_on(problem, optimum.u, name, solved.standing.flat):
-                derived[name], why[name] = Estimate(derived[name].value), UNIDENTIFIED
+        for name in [x for x in derived if leans_on(problem, optimum.u, x, solved.standing.flat)]:
+            derived[name], why[name] = Estimate(derived[name].value), UNIDENTIFIED
     else:
         if solved.variation.method == "profile":
             notes.append("derived quantities have no profile interval where parameters are shared")
@@ -201,7 +230,9 @@ def vary(problem: Problem, u: Array, rows: Prepared, settings: Settings) -> Vari
     if method == "profile":
         though = "" if rows.n_runs == len(rows.target) else f", though they belong to {rows.n_runs} runs"
         return Variation(None, method, [f"profile intervals take rows as independent{though}"])
-    return Variation(bootstrap(problem, u, rows.runs, settings.resamples, settings.seed), method, notes)
+    spread = bootstrap(problem, u, rows.runs, settings.resamples, settings.seed)
+    # a fit near least absolute deviations goes through as many rows as it has parameters: they tell nothing of scatter
+    return Variation(replace(spread, dof=spare_runs(problem, u, rows.runs)), method, notes)
 
 
 def _parameters(solved: Solved, level: float) -> tuple[dict[str, Estimate], dict[str, str]]:
@@ -233,14 +264,17 @@ def _derived(optimum: Optimum, flat: Collection[str], level: float) -> tuple[dic
     """Every derived quantity with its interval, and in words why there is none; `flat` are not identified."""
     law, estimates, missing = optimum.problem.law, {}, {}
     for name in law.derived:
-        estimates[name], missing[name] = optimum.measure(lambda name=name, **p: law.derive(p)[name], level)
+        # a and b are shares of one exponent: C = 6 N D makes a + b = 1
+        estimates[name], missing[name] = optimum.measure(
+            lambda name=name, **p: law.derive(p)[name], level, share=name in SHARES
+        )
         if optimum.spread is not None and leans_on(optimum.problem, optimum.u, name, flat):
             estimates[name], missing[name] = Estimate(estimates[name].value), UNIDENTIFIED
     return estimates, missing
 
 
 def _describe_gaps(missing: Mapping[str, tuple[Estimate, str]]) -> list[str]:
-    """A sentence for each cause: no interval for E, A: 5.9% of the resamples are without a minimum."""
+    """A sentence for each cause: no interval for E, A: noise allows 0.3 as well."""
     names: dict[tuple[str, str], list[str]] = {}
     for name, (estimate, why) in missing.items():
         absent = [side for side in ("low", "high") if getattr(estimate, side) is None]

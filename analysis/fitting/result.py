@@ -27,6 +27,8 @@ from isoflop.errors import FitError
 if TYPE_CHECKING:
     import altair as alt
 
+    from isoflop.analysis.fitting.local import Local
+
 
 class Starts(NamedTuple):
     """How many starts the search had.
@@ -92,6 +94,11 @@ class Fit:
         return "; ".join(filter(None, [self.reason, *self.notes]))
 
     @property
+    def unidentified(self) -> bool:
+        """Whether the parameters are not identified, so that what the runs tell is read off at a point among them."""
+        return self.status is FitStatus.NOT_IDENTIFIED and self.optimum is not None
+
+    @property
     def draws(self) -> dict[str, Array] | None:
         """Resampled parameters by name, (draws,) each; None where the intervals are not from resampling."""
         return None if self.optimum is None else self.optimum.draws
@@ -111,6 +118,16 @@ class Fit:
         if self.optimum is None:
             return Estimate(None)
         return self.optimum.measure(function, level or self.level, log=log)[0]
+
+    def local(self, at: Mapping[str, float] | None = None, level: float | None = None) -> "Local":
+        """Slopes, loss and best split at a point among the runs, which may be known where the parameters are not.
+
+        at      columns of the law and numbers above 0, {"N": 1e8}; by default the geometric centre of the rows
+        level   coverage of the intervals; that of the fit by default
+        """
+        from isoflop.analysis.fitting.local import local_quantities
+
+        return local_quantities(self.law, self.rows, self.optimum, at, level or self.level)
 
     def curve(self, name: str, C: Any, level: float | None = None) -> pd.DataFrame:
         """A derived curve of the law ('N_opt', 'D_opt') at compute C [FLOPs], with its interval."""
@@ -153,8 +170,9 @@ class Fit:
         return pd.DataFrame(rows)
 
     def to_json(self) -> dict[str, Any]:
-        """One entry of `fits` in the JSON of `isoflop fit --json`; its `reason` is the reason and the notes."""
-        return {
+        """One entry of `fits` in the JSON of `isoflop fit --json`; its `reason` is the reason and the notes, and it has
+        `local` where the parameters are not identified."""
+        return ({"local": self.local().to_json()} if self.unidentified else {}) | {
             "by": {k: v.item() if hasattr(v, "item") else v for k, v in self.by.items()},
             "status": str(self.status),
             "reason": self.explanation,
@@ -206,6 +224,7 @@ class Fit:
             f"{self.n_rows} rows of {self.n_runs} runs, {intervals}</p><table><thead><tr><th></th><th>value</th>"
             f"<th>low</th><th>high</th></tr></thead><tbody>{rows}</tbody></table>"
             + (f"<ul>{notes}</ul>" if notes else "")
+            + (f"<pre>{escape(str(self.local()))}</pre>" if self.unidentified else "")
         )
 
     def _all(self) -> Mapping[str, Estimate]:
@@ -225,6 +244,8 @@ class Fit:
         lines.append(f"  rows       {self.n_rows}{runs}; {by}")
         lines += [f"  excluded   {rows}: {reason}" for reason, rows in self.excluded]
         lines += [f"  note       {note}" for note in self.notes]
+        if self.unidentified:
+            lines.append(str(self.local()))
         return "\n".join(lines)
 
     __repr__ = __str__

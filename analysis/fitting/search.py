@@ -21,6 +21,8 @@ from isoflop.analysis.tables.rows import Prepared
 from isoflop.errors import FitError, TooFewRowsError
 
 STARTS = 64
+# ... beside the optimum of almost the same problem
+FEW_STARTS = 12
 # rows that starts and profiles see of a longer table; the best of them is then fitted to all of it
 FEW_ROWS = 1_000
 # ... and profiles that are flat on so few are looked at again on as many as this; also the most that share parameters
@@ -71,8 +73,14 @@ def search_optimum(
     runs: NDArray[np.intp],
     settings: Settings,
     u0: Array | None = None,
+    near: Array | None = None,
 ) -> Search:
-    """Minimise under the objective and the priors of the settings, from fresh starts or from u0 (starts, free)."""
+    """Minimise under the objective and the priors of the settings, from fresh starts or from u0 (starts, free).
+
+    near: places (k, free) where the optimum of almost the same problem lies, beside which a few fresh starts do.
+    """
+    if near is not None:
+        u0 = np.concatenate([near, starts(problem, FEW_STARTS, settings.seed)])
     problem = replace(problem, objective=_objective(problem, settings, u0))
     u0 = starts(problem, STARTS, settings.seed) if u0 is None else u0
     ended = _search(problem, u0, runs)

@@ -27,3 +27,20 @@ class FitStatus(StrEnum):
         member._value_ = value
         member.sentence = sentence
         return member
+
+
+class Predicts(StrEnum):
+    """Whether a law predicts, which its hold-outs tell and its parameters do not; a member is its word."""
+
+    sentence: str
+
+    YES = "yes", "at its rolling hold-outs it erred by significantly less than half of the last value's error"
+    NO = "no", "at its rolling hold-outs another guess came significantly nearer, or it erred by more than rows scatter"
+    UNKNOWN = "unknown", "there are fewer than two hold-outs, or no gain over the last value that could be told"
+
+    def __new__(cls, value: str, sentence: str) -> "Predicts":
+        """A member of this value that knows its sentence."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        return member

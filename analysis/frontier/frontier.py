@@ -1,7 +1,8 @@
 """The compute-optimal frontier by three approaches side by side: envelope, isoFLOP minima, parametric.
 
-Exponents come from N_opt = G C^a over the budgets that count, with a delete-one-run jackknife of the whole procedure.
-Hoffmann et al. 2022, arXiv:2203.15556, section 3. Which budgets count is in analysis/frontier/isoflop_minima.py, what a
+Exponents come from N_opt = G C^a over the budgets that count. A parabola is biased where the loss along a budget is no
+parabola (arXiv:2603.22339): what it is off by, if the law holds, is printed beside its column. Hoffmann et al. 2022,
+arXiv:2203.15556, section 3. Which budgets count is in analysis/frontier/isoflop_minima.py, what a
 law then says of spending compute in analysis/frontier/allocation.py.
 
     result = frontier(read_runs("runs.csv"), target=[1e21], inference_tokens=1e12)
@@ -26,17 +27,18 @@ from isoflop.analysis.frontier.isoflop_minima import (
     BINS,
     BUDGETS,
     SIZES,
-    Find,
     best_run,
+    influence,
     isoflop,
-    parabola,
-    powers,
-    tune,
+    least_on_budget,
+    spare_rows,
 )
+from isoflop.analysis.frontier.powers import power_through
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.flops import TRAIN
-from isoflop.analysis.tables.replicates import level_index
-from isoflop.analysis.tables.rows import usable_numbers
+from isoflop.analysis.tables.replicates import level_index, stand_apart
+from isoflop.analysis.tables.rows import number_runs, usable_numbers
+from isoflop.analysis.tables.tune import tune as best_rows
 from isoflop.errors import FitError
 from isoflop.files import records
 
@@ -55,6 +57,7 @@ class Approach:
     G           the best size at C = 1 [parameters]; None where there is no power
     n_budgets   budgets that count
     reason      why there is no power, or what is weak; empty for a sound one
+    bias_a      by how much a is off if the parametric law holds; None where that is not known
     """
 
     a: Estimate
@@ -62,6 +65,7 @@ class Approach:
     G: float | None
     n_budgets: int
     reason: str = ""
+    bias_a: float | None = None
 
     def N_opt(self, C: float) -> float | None:
         """The best size at compute C [FLOPs]."""
@@ -72,7 +76,8 @@ class Approach:
 class Frontier:
     """The compute-optimal frontier by three approaches, and what they say of the budgets asked for.
 
-    budgets      a row for each budget: C, sizes, N_opt, D_opt, D_per_N, L_opt, whether it is used, and why not
+    budgets      a row for each budget: C, sizes, N_opt, D_opt, D_per_N, L_opt, bias (of N_opt, relative, if the law
+                 holds), whether it is used, and why not
     approaches   envelope, isoflop and parametric by name
     cells        a row for each size at a budget whose knobs were searched: the best value, whether it is on the edge
     target       for each budget asked for and each approach: N, D, the loss with a band, the excess over the law's best
@@ -96,6 +101,7 @@ class Frontier:
         tables = {name: records(getattr(self, name)) for name in ("budgets", "cells", "target", "deviations", "served")}
         approaches = {
             name: {"a": vars(x.a), "b": vars(x.b), "G": x.G, "n_budgets": x.n_budgets, "reason": x.reason}
+            | ({} if x.bias_a is None else {"bias_a": x.bias_a})
             for name, x in self.approaches.items()
         }
         return {**tables, "approaches": approaches, "C": self.C, "notes": list(self.notes)}
@@ -104,7 +110,8 @@ class Frontier:
         lines = [_table(self.budgets.drop(columns="bend")), "", "N_opt = G C^a, D_opt ~ C^b"]
         for name, x in self.approaches.items():
             reason = f"; {x.reason}" if x.reason else ""
-            lines.append(f"  {name:<11} a {x.a}   b {x.b}   {x.n_budgets} budgets{reason}")
+            bias = "" if x.bias_a is None else f"; its a is off by {x.bias_a:+.2g} if the law holds"
+            lines.append(f"  {name:<11} a {x.a}   b {x.b}   {x.n_budgets} budgets{bias}{reason}")
         edges = self.cells[self.cells["edge"] != ""] if len(self.cells) else self.cells
         titled = (
             ("sizes whose best knob lies on the edge of what was tried, and that are refused", edges),
@@ -118,27 +125,41 @@ class Frontier:
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
 
 
-@describe("runs", "level", "target", "inference_tokens", options="those of `fit`, for the parametric approach")
+@describe("runs", "level", "target", "inference_tokens", "tune", options="those of `fit`, for the parametric approach")
 def frontier(
     runs: pd.DataFrame,
     *,
     level: float = 0.95,
     target: Sequence[float] = (),
     inference_tokens: float | None = None,
+    tune: Sequence[str] = (),
     **options: Any,
 ) -> Frontier:
-    """The three approaches on the runs of one group; FitError where they lack a column or are too few."""
+    """The three approaches on the runs of one group; FitError where they lack a column or are too few.
+
+    lr and batch are taken at their best where they were searched, whether `tune` names them or not.
+    """
     Settings(level=level, **options)  # an option that cannot be is no reason against one approach
-    table = _table_of(runs)
-    tuned, cells = tune(table, KNOBS)
+    table = _table_of(runs, [*KNOBS, *tune], options.get("run"))
+    tuned, cells = best_rows(table, [*KNOBS, *tune], table.groupby(["budget", "N"]).ngroup())
     law_fit, parametric = _parametric(
         runs.loc[tuned.index[tuned["edges"] == 0]] if len(cells) else runs, level, options
     )
+    budgets = isoflop(tuned).assign(bias=np.nan)
     approaches = {
-        "envelope": _approach(tuned, np.floor(np.log10(tuned["C"]) * BINS), best_run, level),
-        "isoflop": _approach(tuned, tuned["budget"], parabola, level),
+        "envelope": _envelope(tuned, level),
+        "isoflop": _isoflop(tuned, budgets, level),
         "parametric": parametric,
     }
+    if law_fit is not None:
+        budgets, approaches["isoflop"] = _add_bias(budgets, approaches["isoflop"], tuned, law_fit)
+    result = Frontier(budgets, approaches, cells, notes=tuple(_notes(runs, table)))
+    if law_fit is None:
+        return result
+    return _add_budgets(result, law_fit, target, inference_tokens, level)
+
+
+def _notes(runs: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     notes = [*map(str, runs.attrs.get("notes", ()))]
     per = float((table["C"] / table["N"] / table["D"]).median())
     if abs(per / TRAIN - 1) > COUNTED:
@@ -146,10 +167,7 @@ def frontier(
             f"the law splits C as 6 N D; here C/(N D) is {per:.3g}, so its N_opt is of C {per / TRAIN:.3g} times as "
             "large"
         )
-    result = Frontier(isoflop(tuned), approaches, cells, notes=tuple(notes))
-    if law_fit is None:
-        return result
-    return _add_budgets(result, law_fit, target, inference_tokens, level)
+    return notes
 
 
 def _add_budgets(
@@ -174,37 +192,75 @@ def _add_budgets(
     )
 
 
-def _table_of(runs: pd.DataFrame) -> pd.DataFrame:
-    """N, D, C, L and the searched knobs of the finished runs, with the number of the run and of the budget."""
+def _table_of(runs: pd.DataFrame, knobs: Sequence[str], run: str | None) -> pd.DataFrame:
+    """N, D, C, L and the searched knobs of the finished runs, with the number of the run and of the budget, and whether
+    that budget stands apart from its neighbours."""
     missing = [c for c in ("N", "D", "C", "L") if c not in runs]
     if missing:
         raise FitError(
             f"a frontier needs the columns N, D, C, L; there is no {' and no '.join(missing)}: see --columns"
         )
+    for knob in knobs:
+        if knob not in KNOBS and knob not in runs:
+            raise FitError(f"--tune {knob}: no such column; the columns are {', '.join(map(str, runs.columns[:30]))}")
     rows = usable_numbers(runs, ["N", "D", "C", "L"])
     if len(rows) < SIZES:
         raise FitError(
             f"{len(rows)} finished rows are too few for a frontier; it needs {SIZES} sizes at {BUDGETS} budgets"
         )
-    unit = rows["run_id"] if "run_id" in rows else pd.Series(range(len(rows)), index=rows.index)
-    knobs = [k for k in KNOBS if k in rows and pd.api.types.is_numeric_dtype(rows[k]) and rows[k].notna().all()]
-    table = rows[["N", "D", "C", "L", *knobs]].astype(float).assign(unit=pd.factorize(unit)[0])
-    return table.assign(budget=level_index(table["C"]))
+    knobs = [k for k in dict.fromkeys(knobs) if k in rows and rows[k].notna().all()]
+    knobs = [k for k in knobs if pd.api.types.is_numeric_dtype(rows[k])]
+    table = rows[["N", "D", "C", "L", *knobs]].astype(float).assign(unit=number_runs(rows, run)[0])
+    return table.assign(budget=level_index(table["C"]), apart=stand_apart(table["C"]))
 
 
-def _approach(table: pd.DataFrame, by: pd.Series, find: Find, level: float) -> Approach:
-    """Powers of C through the minima that `find` gives, with a jackknife over runs."""
-    through_all, half, count = powers(table, by, find, level)
+def _envelope(table: pd.DataFrame, level: float) -> Approach:
+    """A power through the best run of each bin of C; its interval is from the scatter about the line."""
+    best = pd.DataFrame([best_run(part) for _, part in table.groupby(np.floor(np.log10(table["C"]) * BINS))])
+    best = best[best["used"].astype(bool)]
+    return _approach(best, None, len(best) - 2, level)
+
+
+def _isoflop(table: pd.DataFrame, budgets: pd.DataFrame, level: float) -> Approach:
+    """A power through the parabolas' vertices; its interval is from what every run adds to their errors."""
+    used = budgets["used"].to_numpy(bool)
+    parts = [part for (_, part), use in zip(table.groupby("budget"), used, strict=True) if use]
+    return _approach(budgets[used], [influence(part) for part in parts], sum(map(spare_rows, parts)), level)
+
+
+def _approach(minima: pd.DataFrame, influences: list[pd.DataFrame] | None, spare: int, level: float) -> Approach:
+    power = power_through(minima, influences, spare, level)
     none = Estimate(None)
-    if through_all is None:
+    if power is None:
+        count = len(minima)
         return Approach(none, none, None, count, f"{count} budgets have an interior minimum, a power needs {BUDGETS}")
-    G, a, b = (float(v) for v in through_all)
-    if half is None:
-        few = "without some single run too few budgets have a minimum, so no interval"
-        return Approach(Estimate(a), Estimate(b), float(np.exp(G)), count, few)
-    width = [float(h) for h in half]
-    ends = Estimate(a, a - width[0], a + width[0]), Estimate(b, b - width[1], b + width[1])
-    return Approach(*ends, float(np.exp(G)), count)
+    G, count = float(np.exp(power.ln_g)), len(minima)
+    if power.half_a is None or power.half_b is None:
+        few = "every parabola goes through all its points, so no interval"
+        return Approach(Estimate(power.a), Estimate(power.b), G, count, few)
+    a = Estimate(power.a, power.a - power.half_a, power.a + power.half_a)
+    return Approach(a, Estimate(power.b, power.b - power.half_b, power.b + power.half_b), G, count)
+
+
+def _add_bias(
+    budgets: pd.DataFrame, approach: Approach, table: pd.DataFrame, law_fit: Fit
+) -> tuple[pd.DataFrame, Approach]:
+    """What the parabolas are off by if the law holds: they are drawn through the law's own losses at the same places,
+    and set against the law's least loss on each budget (arXiv:2603.22339)."""
+
+    def loss(N: Any, D: Any) -> Any:
+        return law_fit.law(N, D, **law_fit.values)
+
+    with np.errstate(all="ignore"):
+        exact = table.assign(L=loss(table["N"].to_numpy(), table["D"].to_numpy()))
+        drawn = isoflop(exact)["N_opt"].to_numpy(float)
+        least = np.array([least_on_budget(loss, part) for _, part in table.groupby("budget")])
+    bias = drawn / least - 1
+    used = budgets["used"].to_numpy(bool) & np.isfinite(bias)
+    if approach.a.value is not None and used.sum() >= BUDGETS:
+        off = np.polyfit(np.log(budgets["C"].to_numpy(float)[used]), np.log1p(bias[used]), 1)[0]
+        approach = replace(approach, bias_a=float(off))
+    return budgets.assign(bias=bias), approach
 
 
 def _parametric(runs: pd.DataFrame, level: float, options: dict[str, Any]) -> tuple[Fit | None, Approach]:

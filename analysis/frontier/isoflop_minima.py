@@ -1,20 +1,18 @@
-"""Where the loss is least at each budget: tuned cells, isoFLOP parabolas, the envelope, a power of C through them.
+"""Where the loss is least at each budget: isoFLOP parabolas and the envelope.
 
-A budget is a level of C. Where a knob such as the learning rate was searched, a cell (a size at a budget) counts with
-its best value, and not at all if that lies on the edge of what was tried. The minimum of a budget is the vertex of a
-parabola of ln L in ln N over the sizes near the best one, and counts only where the parabola opens upward and the
-vertex lies between sizes that were run. What fails stays in the table with the reason.
+A budget is a level of C that stands apart from its neighbours. Where a knob such as the learning rate was searched, a
+cell (a size at a budget) counts with its best value, and not at all if that lies on the edge of what was tried. The
+minimum of a budget is the vertex of a parabola of ln L in ln N over the sizes near the best one, and counts only where
+the parabola opens upward and the vertex lies between sizes that were run. What fails stays with the reason.
 
-    rows, cells = tune(table, ("lr",))
-    isoflop(rows)[["C", "N_opt", "used", "reason"]]
+    isoflop(table.assign(edges=0))[["C", "N_opt", "used", "reason"]]
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
 
 # sizes that a parabola needs, one more than its coefficients
@@ -25,36 +23,13 @@ NEAR = 4.0
 BUDGETS = 3
 # bins of the envelope per decade of C
 BINS = 4
-
-Find = Callable[[pd.DataFrame], dict[str, object]]
-
-
-def tune(table: pd.DataFrame, knobs: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows with the best knobs of each cell, without cells whose best lies on an edge; and a row for each cell that
-    was searched: N, C, the best value, how many were tried, whether it is on the edge."""
-    searched = [k for k in knobs if k in table and table.groupby(["budget", "N"])[k].nunique().max() > 1]
-    if not searched:
-        return table.assign(edges=0), pd.DataFrame()
-    best_rows, cells = [], []
-    for (_, size), cell in table.groupby(["budget", "N"]):
-        means = cell.groupby(searched)["L"].mean()
-        best = dict(zip(searched, np.atleast_1d(np.array(means.idxmin(), dtype=float)), strict=True))
-        edge = []
-        for knob in searched:
-            others = [k for k in searched if k != knob]
-            line = cell[(cell[others] == pd.Series({k: best[k] for k in others})).all(axis=1)] if others else cell
-            tried = line[knob].nunique()
-            if tried > 1 and best[knob] in (line[knob].min(), line[knob].max()):
-                edge.append(knob)
-        mine = cell[(cell[searched] == pd.Series(best)).all(axis=1)]
-        best_rows.append(mine.assign(edges=len(edge)))
-        row = {"N": size, "C": float(cell["C"].mean()), **best, "L": float(means.min()), "tried": len(means)}
-        cells.append(row | {"edge": ", ".join(edge)})
-    return pd.concat(best_rows), pd.DataFrame(cells)
+# sizes at which a law is asked for its least loss: to 1/1000 of the sizes' span
+FINE = 1001
 
 
 def parabola(part: pd.DataFrame) -> dict[str, object]:
     """The minimum of one budget: its vertex, whether it counts, and why not."""
+    apart = bool(part["apart"].all()) if "apart" in part else True
     edges = int(part.loc[part["edges"] > 0, "N"].nunique())
     left_out = f"{edges} sizes have their best knob on the edge of what was tried; " if edges else ""
     C = float(np.exp(np.log(part["C"]).mean()))
@@ -64,6 +39,8 @@ def parabola(part: pd.DataFrame) -> dict[str, object]:
         "C": C, "sizes": sizes, "N_opt": np.nan, "D_opt": np.nan, "D_per_N": np.nan, "L_opt": np.nan,
         "bend": np.nan, "used": False, "reason": "",
     }  # fmt: skip
+    if not apart:
+        return row | {"reason": "C runs on to its neighbours without a gap: no budget"}
     if sizes < SIZES:
         return row | {"reason": f"{left_out}{sizes} sizes, a parabola needs {SIZES}"}
     x, y = np.log(part["N"].to_numpy()), np.log(part["L"].to_numpy())
@@ -94,13 +71,16 @@ def _near(x: Array, y: Array) -> Array:
 
 
 def best_run(part: pd.DataFrame) -> dict[str, object]:
-    """The best run of one bin of C; it counts where its size is neither the smallest nor the largest of the bin."""
+    """The best run of one bin of C; it counts where its size is neither the smallest nor the largest of the bin. `step`
+    is ln of the factor between the sizes next to it."""
     part = part[part["edges"] == 0]
     if part.empty:
-        return {"C": np.nan, "N_opt": np.nan, "D_opt": np.nan, "used": False}
+        return {"C": np.nan, "N_opt": np.nan, "D_opt": np.nan, "step": np.nan, "used": False}
     best = part.sort_values("L", kind="stable").iloc[0]
-    inside = bool(part["N"].min() < best["N"] < part["N"].max())
-    return {"C": best["C"], "N_opt": best["N"], "D_opt": best["D"], "used": inside}
+    smaller, larger = part["N"][part["N"] < best["N"]].max(), part["N"][part["N"] > best["N"]].min()
+    inside = bool(np.isfinite(smaller) and np.isfinite(larger))
+    step = float(np.log(larger / smaller))
+    return {"C": best["C"], "N_opt": best["N"], "D_opt": best["D"], "step": step, "used": inside}
 
 
 def isoflop(table: pd.DataFrame) -> pd.DataFrame:
@@ -108,36 +88,41 @@ def isoflop(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([parabola(part) for _, part in table.groupby("budget")])
 
 
-def powers(table: pd.DataFrame, by: pd.Series, find: Find, level: float) -> tuple[Array | None, Array | None, int]:
-    """ln G, a and b of N_opt = G C^a, D_opt ~ C^b through what `find` gives for each group of `by`; half-widths of a
-    and b by leaving out one run at a time; and how many groups count. None where there is none."""
-    parts = dict(list(table.groupby(by)))
-    minima = {key: find(part) for key, part in parts.items()}
-    through_all = _through(list(minima.values()))
-    count = sum(bool(row["used"]) for row in minima.values())
-    if through_all is None:
-        return None, None, count
-    units, draws = table["unit"].unique(), []
-    for unit in units:
-        # only the groups that the run belongs to change
-        changed: dict[object, dict[str, object]] = {
-            key: find(part[part["unit"] != unit]) if (part["unit"] != unit).any() else {"used": False}
-            for key, part in parts.items()
-            if (part["unit"] == unit).any()
-        }
-        draws.append(_through([changed.get(key, row) for key, row in minima.items()]))
-    if any(x is None for x in draws):
-        return through_all, None, count
-    values = np.array(draws, dtype=float)[:, 1:]
-    error = np.sqrt((len(units) - 1) / len(units) * ((values - values.mean(0)) ** 2).sum(0))
-    return through_all, t_quantile(level, len(units) - 1) * error, count
+def influence(part: pd.DataFrame) -> pd.DataFrame:
+    """What each run adds to the error of the best N and D of a budget, in ln N and ln D, by run.
+
+    The vertex v = centre - slope / (2 bend) is followed to first order in the residuals, each over sqrt(1 - leverage):
+    their squares then add up to the variance without bias, where leaving runs out one by one, over 1 - leverage, is
+    twice too wide for a parabola through five sizes (HC2 against HC3: MacKinnon and White 1985, J. Econometrics 29).
+    """
+    part = part[part["edges"] == 0]
+    x, y = np.log(part["N"].to_numpy()), np.log(part["L"].to_numpy())
+    near = _near(x, y)
+    z, y = x[near] - x[near].mean(), y[near]
+    design = np.stack([z**2, z, np.ones_like(z)], axis=-1)
+    inverse = np.linalg.pinv(design.T @ design)
+    bend, slope, height = inverse @ design.T @ y
+    leverage = np.einsum("ni,ij,nj->n", design, inverse, design)
+    residuals = y - design @ np.array([bend, slope, height])
+    moved = design @ inverse * (residuals / np.sqrt(np.maximum(1 - leverage, 1e-6)))[:, None]
+    vertex = -moved[:, 1] / (2 * bend) + slope * moved[:, 0] / (2 * bend**2)
+    along = np.polyfit(x, np.log(part["D"].to_numpy()), 1)[0]
+    return pd.DataFrame({"N": vertex, "D": along * vertex}).groupby(part["unit"].to_numpy()[near]).sum()
 
 
-def _through(minima: list[dict[str, object]]) -> Array | None:
-    used = pd.DataFrame([row for row in minima if row["used"]])
-    if len(used) < BUDGETS or np.ptp(np.log(used["C"].to_numpy(float))) == 0:
-        return None
-    x = np.log(used["C"].to_numpy(float))
-    a, G = np.polyfit(x, np.log(used["N_opt"].to_numpy(float)), 1)
-    b, _ = np.polyfit(x, np.log(used["D_opt"].to_numpy(float)), 1)
-    return np.array([G, a, b])
+def spare_rows(part: pd.DataFrame) -> int:
+    """Rows of a budget's parabola beyond its three coefficients."""
+    part = part[part["edges"] == 0]
+    return int(_near(np.log(part["N"].to_numpy()), np.log(part["L"].to_numpy())).sum()) - 3
+
+
+def least_on_budget(loss: Callable[[Array, Array], Array], part: pd.DataFrame) -> float:
+    """The size at which a law's loss is least along the budget of these rows, within their sizes; NaN where it is at an
+    end."""
+    x = np.log(part["N"].to_numpy())
+    if len(np.unique(x)) < SIZES:
+        return float("nan")
+    line = np.polyfit(x, np.log(part["D"].to_numpy()), 1)
+    grid = np.linspace(x.min(), x.max(), FINE)
+    best = int(np.argmin(loss(np.exp(grid), np.exp(np.polyval(line, grid)))))
+    return float(np.exp(grid[best])) if 0 < best < FINE - 1 else float("nan")

@@ -1,10 +1,11 @@
 """How an estimate would vary with other runs: the unit of every interval is the run, never the row.
 
-Jackknife: each run is left out in turn; the spread of the estimates times t(runs - 1) covers 93-97 % of the time for
-least squares, with clustered rows too. Bootstrap-t: runs are drawn with replacement and the standard deviation of the
-estimates is multiplied by t(runs - 1); where Huber's delta lies below the scatter (nearly least absolute deviations)
-the jackknife of a median-like estimate is known to fail (Efron 1982, The Jackknife, the Bootstrap), and this is used
-instead. A resample is the same problem under other weights on its rows, so all of them are one batch of the solver.
+Jackknife: each run is left out in turn; what that moves the estimates by is made unbiased (small_samples.py), and its
+spread times Student's t covers 93-97 % of the time for least squares, with clustered rows too. Bootstrap-t: runs are
+weighed at random and the standard deviation of the estimates is multiplied by Student's t; where Huber's delta lies
+below the scatter (nearly least absolute deviations) the jackknife of a median-like estimate is known to fail (Efron
+1982, The Jackknife, the Bootstrap), and this is used instead. A resample is the same problem under other weights on its
+rows, so all of them are one batch of the solver.
 
     spread = jackknife(problem, u, runs)               # runs: the number of the run that each row is of
     bounded(0.3, drawn, spread, level=0.95)   # (Estimate(value=0.3, low=0.27, high=0.33), '')
@@ -17,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.intervals.profile import noise_scale
+from isoflop.analysis.intervals.small_samples import unbiased
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.solving.descent import MAX_STEPS, expand, minimise
+from isoflop.analysis.solving.descent import MAX_STEPS, TOLERANCE, expand, minimise
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.tables.replicates import level_index
 
@@ -29,12 +32,21 @@ MOST_GROUPS = 1000
 WARM = 1e-3
 # elements of a Jacobian over all draws: beyond this, one Newton step from sums over each run stands for the search
 MOST_WORK = 200_000_000
+# times MAX_STEPS that a draw in a long valley goes on for
+LONGER = 4
 # problems solved at once: bounds the memory that their weights take
 BATCH = 2000
-# share of the draws that may go on for ten times as long
-MOST_LEFT = 0.1
+# a draw may stop this share of its objective above its minimum, times the rows: the objective is half of rows times the
+# noise, so that it is within sqrt(2e-3) of a standard error of where it would end
+NEAR_ENOUGH = 1e-3
 # sizes closer than this share are one; fewer of them than this tell nothing of their scatter
 SAME_SIZE, FEWEST_SIZES = 0.05, 8
+# draws that are made first: where so large a share of them come to no minimum there is no interval (at 95 % it bears
+# a fortieth without), and the others are spared
+PILOT, MOST_LOST = 100, 0.2
+# a draw is at its minimum when its next step would lower the objective by this share of what a standard error adds: it
+# is then within a few thousandths of a standard error, sqrt(2 NEAR), of where it would end
+NEAR = 1e-5
 # a draw this many times the estimate, or this small a share of it, is a search that ran away
 FAR = 1e6
 # an interval of one parameter is this much shorter than the region of all of them, sqrt(p F(p, dof) / F(1, dof)):
@@ -54,13 +66,13 @@ class Spread:
 
     method: str
     draws: Array
-    dof: int
+    dof: float
     units: int
 
     def error(self, values: Array) -> Array:
         """Standard error of a quantity whose value under each draw is given, along the first axis."""
         count = len(values)
-        factors = {"jackknife": (self.units - 1) / self.units, "bootstrap": 1 / (count - 1), "mixed": 1 / count}
+        factors = {"jackknife": 1.0, "bootstrap": 1 / (count - 1), "mixed": 1 / count}
         with np.errstate(over="ignore", invalid="ignore"):  # a scatter beyond the doubles is infinite
             gaps = values - values.mean(0)
             error: Array = np.sqrt(factors[self.method] * (gaps**2).sum(0))
@@ -87,29 +99,44 @@ def t_quantile(level: float, dof: float) -> float:
     return float(stdtrit(dof, 0.5 + level / 2))
 
 
-def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp]) -> Spread:
-    """Leave each run out in turn (each of at most MOST_GROUPS groups of runs); `runs` is the number of each row's
-    run."""
+def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp], *, bias: bool = False) -> Spread:
+    """Leave each run out in turn (each of at most MOST_GROUPS groups of runs); `runs` is the number of each row's run.
+
+    bias: leave the spread as far out as leaving a run out brings it, as a prediction of that run would need.
+    """
     groups = runs % min(int(runs.max()) + 1, MOST_GROUPS)
     count = int(groups.max()) + 1
-    draws = _draws(problem, u, groups, 1.0 - np.eye(count))
+    draws, dof = _draws(problem, u, groups, 1.0 - np.eye(count)), count - 1.0
+    if not bias:
+        moved, dof = unbiased(problem, u, groups, draws - u)
+        draws = np.clip(u + moved, *problem.box)
     shift = _prior_shift(problem, u)
     # what is known beforehand counts as one more measurement for each prior: a pair of draws that adds its variance
-    gaps = np.concatenate([shift, -shift]) * np.sqrt(0.5 * count / (count - 1))
+    gaps = np.concatenate([shift, -shift]) * np.sqrt(0.5)
     centre = np.where(np.isfinite(draws), draws, u).mean(0)
-    return Spread("jackknife", np.concatenate([draws, centre + gaps]), count - 1, count)
+    return Spread("jackknife", np.concatenate([draws, centre + gaps]), dof, count)
 
 
 def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int, seed: int) -> Spread:
-    """Draw as many runs (of more than MOST_GROUPS, groups of them) as there are, with replacement, `resamples` times;
-    what is known beforehand likewise."""
+    """Weigh the runs (of more than MOST_GROUPS, groups of them) at random, `resamples` times, by weights that sum to
+    their number; what is known beforehand varies likewise.
+
+    The weights are exponential (Rubin 1981, Annals of Statistics 9: the Bayesian bootstrap; Rao and Zhao 1992, Sankhya
+    A 54, for M-estimates). Their first two moments are those of runs drawn with replacement, but no run is ever left
+    out, so that few runs never degenerate into fewer than the law has parameters: drawn eight from eight, they do in
+    one resample of three, and the intervals were twice too wide.
+    """
     groups = runs % min(int(runs.max()) + 1, MOST_GROUPS)
     count = int(groups.max()) + 1
     rng = np.random.default_rng(seed)
-    counts = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
-    draws = _draws(problem, u, groups, counts)
+    weights = count * rng.dirichlet(np.ones(count), size=resamples)
+    tolerance = NEAR * noise_scale(problem, u, runs) / max(float(expand(problem, u[None], None).f[0]), 1e-300)
+    pilot = resamples if _in_one_step(resamples, count, len(groups), len(u)) else PILOT
+    draws = _draws(problem, u, groups, weights[:pilot], min(tolerance, NEAR))
+    if pilot < resamples and np.isnan(draws).any(1).mean() <= MOST_LOST:
+        draws = np.concatenate([draws, _draws(problem, u, groups, weights[pilot:], min(tolerance, NEAR))])
     shift = _prior_shift(problem, u)
-    return Spread("bootstrap", draws + rng.normal(size=(resamples, len(shift))) @ shift, count - 1, resamples)
+    return Spread("bootstrap", draws + rng.normal(size=(len(draws), len(shift))) @ shift, count - 1, len(draws))
 
 
 def _prior_shift(problem: Problem, u: Array) -> Array:
@@ -126,12 +153,12 @@ def _prior_shift(problem: Problem, u: Array) -> Array:
     return np.array(rows)
 
 
-def _draws(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array) -> Array:
+def _draws(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array, tolerance: float = TOLERANCE) -> Array:
     """The optimum under each row of counts (draws, runs): how often each run is taken."""
     if _in_one_step(counts.shape[0], counts.shape[1], len(runs), len(u)):
         return _one_step(problem, u, runs, counts)
     batches = [counts[i : i + BATCH] for i in range(0, len(counts), BATCH)]
-    return np.concatenate([_refit(problem, u, batch[:, runs]) for batch in batches])
+    return np.concatenate([_refit(problem, u, batch[:, runs], tolerance) for batch in batches])
 
 
 def _in_one_step(draws: int, units: int, rows: int, free: int) -> bool:
@@ -170,14 +197,17 @@ def _curvature(r: Array, delta: float) -> Array:
     return np.asarray((np.abs(r) <= h) * (delta / h), dtype=np.float64)
 
 
-def _refit(problem: Problem, u: Array, weights: Array) -> Array:
-    ends = minimise(problem, np.broadcast_to(u, (len(weights), len(u))).copy(), weights, lam=WARM)
-    left = np.flatnonzero(~ends.done & np.isfinite(ends.objective))
-    if 0 < len(left) <= MOST_LEFT * len(weights):  # a few slow ones go on; where many are, there is no interval anyway
-        longer = minimise(problem, ends.u[left], weights[left], steps=10 * MAX_STEPS)
-        ends.u[left], ends.done[left] = longer.u, longer.done
+def _refit(problem: Problem, u: Array, weights: Array, tolerance: float) -> Array:
+    ends = minimise(problem, np.broadcast_to(u, (len(weights), len(u))), weights, lam=WARM, tolerance=tolerance)
+    near = NEAR_ENOUGH / len(problem.target)
+    left = np.flatnonzero(~ends.done & np.isfinite(ends.objective) & ~(ends.decrement < near))
+    if len(left):
+        longer = minimise(problem, ends.u[left], weights[left], steps=LONGER * MAX_STEPS, tolerance=tolerance)
+        for mine, theirs in zip(ends, longer, strict=True):
+            mine[left] = theirs
     # a search that came to no minimum is no estimate
-    return np.where(ends.done[:, None], ends.u, np.nan)
+    sound = np.isfinite(ends.objective) & (ends.done | (ends.decrement < near))
+    return np.where(sound[:, None], ends.u, np.nan)
 
 
 def bounded(
@@ -189,22 +219,36 @@ def bounded(
     log: bool = False,
     low: float = -np.inf,
     high: float = np.inf,
+    share: bool = False,
     elsewhere: Array | None = None,
 ) -> tuple[Estimate, str]:
     """The value with its interval inside [low, high], a bound that the draws do not support being None; and in words
     why one does not exist (empty where both do).
 
+    share: of a whole, inside (0, 1); the interval is that of the odds x / (1 - x), on their logarithm.
+
     elsewhere: values of the quantity at other places that noise cannot tell from the optimum. Resamples never move
     along a flat direction, so an interval that misses one of them is far too narrow, and is none.
     """
-    interval, why = _bounded(value, drawn, spread, level, log, low, high)
-    if elsewhere is None or not len(elsewhere) or (interval.low is None and interval.high is None):
+    x, draws, places = value, drawn, elsewhere
+    if share := share and 0 < value < 1:
+        x, log, low, high = value / (1 - value), True, 0.0, np.inf
+        draws, places = (None if v is None else _odds(v) for v in (drawn, elsewhere))
+    interval, why = _bounded(x, draws, spread, level, log, low, high)
+    if places is not None and elsewhere is not None and not (interval.low is None and interval.high is None):
+        outside = elsewhere[~reaches(x, interval.low, interval.high, places, log=log)]
+        if len(outside):
+            far = outside[np.argmax(np.abs(outside - value))]
+            return Estimate(value), f"noise allows {far:.3g} as well"
+    if not share:
         return interval, why
-    outside = elsewhere[~reaches(value, interval.low, interval.high, elsewhere, log=log)]
-    if not len(outside):
-        return interval, why
-    far = outside[np.argmax(np.abs(outside - value))]
-    return Estimate(value), f"noise allows {far:.3g} as well"
+    return Estimate(value, *(None if end is None else end / (1 + end) for end in (interval.low, interval.high))), why
+
+
+def _odds(x: Array) -> Array:
+    """x / (1 - x); infinite for 1 and above."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(x < 1, x / (1 - x), np.where(np.isnan(x), np.nan, np.inf))
 
 
 def reaches(value: Any, low: Any, high: Any, elsewhere: Array, *, log: bool) -> NDArray[np.bool_]:
@@ -229,7 +273,7 @@ def _bounded(
     lost = float(np.isnan(values).mean())
     allowed = (1 - level) / 2 if spread.method == "bootstrap" else 0.0
     if lost > allowed:
-        return Estimate(value), f"{_share(lost, spread)} without a minimum"
+        return Estimate(value), f"{_share(lost, spread)} short of a minimum after {(1 + LONGER) * MAX_STEPS} steps"
     gaps = np.where(np.isnan(values), centre, values) - centre
     far = np.abs(gaps) >= (np.log(FAR) if log else np.inf)
     near = ~np.isnan(values) & ~far
@@ -272,7 +316,7 @@ def by_size(problem: Problem, u: Array) -> Spread | None:
     sizes = level_index(problem.columns[0], SAME_SIZE)
     if int(sizes.max()) + 1 < FEWEST_SIZES:
         return None
-    return jackknife(problem, u, sizes)
+    return jackknife(problem, u, sizes, bias=True)
 
 
 def new_run(value: Array, error: Array, noise: Array, spread: Spread, level: float, *, raw: bool) -> Array:

@@ -9,11 +9,11 @@ LAWS["chinchilla"].formula             # 'L(N, D) = E + A N^-alpha + B D^-beta'
 from isoflop import extensions
 
 # in the order in which the laws are listed
-from isoflop.analysis.laws import one_axis, size_and_data, repetition, architecture, training, downstream  # isort: skip
+from isoflop.analysis.laws import one_axis, size_and_data, repetition, architecture, training, schedules, downstream  # isort: skip
 from isoflop.analysis.laws.declare import LAWS, Kind, Law, get_law
 
 __all__ = ["LAWS", "TOPICS", "Kind", "Law", "get_law"]
 
-TOPICS = (one_axis, size_and_data, repetition, architecture, training, downstream)
+TOPICS = (one_axis, size_and_data, repetition, architecture, training, schedules, downstream)
 
 extensions.load("laws")

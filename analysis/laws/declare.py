@@ -35,7 +35,8 @@ class Kind:
 
     `log`: searched as its logarithm. `linear`: enters linearly given the others, so that its start is solved, not
     drawn. `unit`: the argument in whose range the starts lie, 'L' for the target. `flat`: a factor up and down; where
-    either cannot be told from the optimum, the parameter is not identified.
+    either cannot be told from the optimum, the parameter is not identified. `usual`: mean and standard deviation
+    of what is published of such parameters; it weighs only where runs are being chosen.
     """
 
     low: float = -np.inf
@@ -45,12 +46,15 @@ class Kind:
     linear: bool = False
     unit: str | None = None
     flat: float | None = None
+    usual: tuple[float, float] | None = None
 
 
 # an irreducible loss; an amplitude; a decay exponent; a term of any sign that enters linearly; a power of any sign
 Offset = Annotated[float, Kind(low=0.0, linear=True)]
 Scale = Annotated[float, Kind(low=0.0, log=True, linear=True)]
-Exponent = Annotated[float, Kind(low=0.0, high=10.0, start=(0.05, 1.2), flat=3.0)]
+# usual: exponents of the loss in size and data are .08 and .10 (Kaplan et al. 2020), .34 and .28 (Hoffmann et al.
+# 2022), .35 and .37 (Besiroglu et al. 2024), .26 and .59 (McLeish et al. 2025)
+Exponent = Annotated[float, Kind(low=0.0, high=10.0, start=(0.05, 1.2), flat=3.0, usual=(0.32, 0.16))]
 Free = Annotated[float, Kind(linear=True)]
 Power = Annotated[float, Kind(low=-10.0, high=10.0, start=(-1.0, 1.0))]
 
@@ -172,6 +176,11 @@ def get_law(text: str | Law, target: str | None = None) -> Law:
         return text.of(target) if target else text
     match = _NAME.fullmatch(text)
     name = ALIASES.get(match[2], match[2]) if match else None
+    if match is not None and match[2] == "best":
+        raise UserError(
+            "best is an average of laws and has no parameters of its own: it predicts (isoflop predict, compare); "
+            "name one law here, such as chinchilla"
+        )
     if match is None or name not in LAWS:
         raise UserError(
             f"no law is called {text!r}; choose one of {', '.join(LAWS)}, a column in brackets: power_offset(D)"
@@ -182,23 +191,29 @@ def get_law(text: str | Law, target: str | None = None) -> Law:
     return entry.of(target) if target else entry
 
 
-# halvings of the bracket: the target to the last bit of a double
-_HALVINGS = 60
+# Newton's method doubles its digits at each step; a bracket that it leaves is halved, and a double has 53 bits
+_MOST_STEPS = 60
+# of the target: Newton's error after a step is about its square, so a step this small has arrived
+_ARRIVED = 1e-8
+# logits: a share of e^-700 is near the least of the doubles, one of 1 - e^-37 is their last below 1
+_FARTHEST = (-700.0, 37.0)
 
 
 def solved(residual: Callable[..., Any], low: str, high: str) -> Callable[..., Any]:
-    """The target at which a residual that grows with it is zero, with derivatives by the implicit function theorem."""
+    """The target at which a residual that grows with it is zero, with derivatives by the implicit function theorem.
+
+    Sought as t = logit of the target's place between its ends: where a residual holds the logarithms of what is left
+    to either end, as a law of a sigmoid does, it is nearly straight in t, and Newton's method takes a few steps.
+    """
 
     def explicit(*columns: Any, **params: Any) -> Any:
         values = {k: v.value if isinstance(v, Dual) else v for k, v in params.items()}
         shape = np.broadcast_shapes(*(np.shape(x) for x in [*columns, *values.values()]))
-        below, above = np.broadcast_to(values[low], shape), np.broadcast_to(values[high], shape)
+        # a row for each set of parameters
+        table = (int(np.prod(shape[:-1])), *shape[-1:]) if shape else (1, 1)
+        sets = {k: np.broadcast_to(v, (table[0], np.shape(v)[-1] if np.ndim(v) else 1)) for k, v in values.items()}
         with np.errstate(all="ignore"):
-            for _ in range(_HALVINGS):
-                middle = 0.5 * (below + above)
-                under = residual(*columns, middle, **values) < 0
-                below, above = np.where(under, middle, below), np.where(under, above, middle)
-            root = 0.5 * (below + above)
+            root = _roots(residual, columns, sets, low, high, table).reshape(shape)
             if not any(isinstance(v, Dual) for v in params.values()):
                 return root
             # an index that no parameter has stands for the target
@@ -206,3 +221,28 @@ def solved(residual: Callable[..., Any], low: str, high: str) -> Callable[..., A
             return Dual(root, {k: -d / at.d[-1] for k, d in at.d.items() if k != -1})
 
     return explicit
+
+
+def _roots(
+    residual: Callable[..., Any], columns: Any, sets: dict[str, Any], low: str, high: str, shape: tuple[int, int]
+) -> Any:
+    """Where the residual is zero, (sets, rows): Newton's method in a bracket, for each set until it has arrived."""
+    t, below, above = np.zeros(shape), np.full(shape, _FARTHEST[0]), np.full(shape, _FARTHEST[1])
+    active = np.arange(len(t))
+    for _ in range(_MOST_STEPS):
+        some = {k: v[active] for k, v in sets.items()}
+        here, end, width = t[active], some[low], some[high] - some[low]
+        share = 1 / (1 + np.exp(-here))
+        at, slope = end + width * share, width * share * (1 - share)
+        value = residual(*columns, Dual(at, {-1: slope}), **some)
+        under = ~(value.value > 0)
+        below[active] = np.where(under, here, below[active])
+        above[active] = np.where(under, above[active], here)
+        to = here - value.value / value.d[-1]
+        inside = (to >= below[active]) & (to <= above[active])
+        t[active] = to = np.where(inside, to, 0.5 * (below[active] + above[active]))
+        left = (np.abs(to - here) * slope > _ARRIVED * np.abs(at)).any(-1)
+        active = active[left]
+        if not len(active):
+            break
+    return sets[low] + (sets[high] - sets[low]) / (1 + np.exp(-t))

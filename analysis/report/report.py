@@ -24,6 +24,7 @@ from isoflop.analysis.report.sentences import amount, decided_first, interval, s
 from isoflop.analysis.report.view import REASON, View, look
 from isoflop.analysis.tables.read import as_floats
 from isoflop.analysis.tables.rows import finished
+from isoflop.analysis.testing.predictability import predictability
 from isoflop.errors import UserError
 from isoflop.files import write_text
 from isoflop.wording import count, cut, number, printable
@@ -50,14 +51,15 @@ LEDGER = (
 )
 
 
-def write_report(runs: pd.DataFrame, out: Path, claims: Any = None) -> Path:
+def write_report(runs: pd.DataFrame, out: Path, claims: Any = None, forecast: Path | None = None) -> Path:
     """Judge, fit, draw, and write the page and its figures; returns the path of the page.
 
     runs    a table of runs, as read_runs gives it
     out     the folder of the report
     claims  a folder of claims, one yaml, or a list of claims; default those that ship
+    forecast  a file of `isoflop forecast`, to be scored by the runs made since
     """
-    view = look(runs, claims)
+    view = look(runs, claims, forecast)
     figures = list(draw_all(view))
     page = out / "index.html"
     try:
@@ -110,6 +112,9 @@ def render(view: View, figures: list[tuple[str, "Figure | str"]]) -> str:
         most_families=MOST_FAMILIES if len(view.families) > MOST_FAMILIES else 0,
         figures=[figure for _, figure in figures if figure is not headline],
         parameters=_parameters(view),
+        local=_local(view),
+        unidentified=any(law.unidentified for law in view.laws.values()),
+        forecast=view.forecast,
         laws=view.laws,
         refused=view.refused,
         noise=[(name, noise) for name, noise in view.noise.items()],
@@ -128,7 +133,7 @@ def _verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
     """What the table shows of one claim."""
     claim = verdict.claim
     assert claim is not None, "judge gives every verdict its claim"
-    changed, provenance = changed_since(claim, view.runs)
+    changed, provenance = changed_since(claim.file, view.runs)
     # the claim's reason says what runs are missing, family by family
     untested = all(s.verdict is VerdictKind.UNTESTED for s in verdict.subjects)
     subjects = () if untested else verdict.subjects
@@ -180,9 +185,19 @@ def _parameters(view: View) -> dict[str, Any]:
         cells = {name: _estimate(e) for name, e in {**fitted.params, **fitted.derived}.items()}
         names |= dict.fromkeys(cells)
         starts = f"{fitted.starts.at_optimum} of {fitted.starts.tried}"
-        rows.append(
-            {"family": family, "cells": cells, "status": fitted.status, "starts": starts, "runs": fitted.n_runs}
-        )
+        verdict = predictability(fitted)
+        row = {"family": family, "cells": cells, "status": fitted.status, "starts": starts, "runs": fitted.n_runs}
+        rows.append(row | {"predicts": f"predicts: {verdict.predicts}", "why": verdict.reason})
+    return {"names": list(names), "rows": rows}
+
+
+def _local(view: View) -> dict[str, Any]:
+    """What the laws are among the runs, as a table: a row for each family, a column for each local quantity."""
+    names = dict.fromkeys(name for local in view.local.values() for name in local.estimates)
+    rows = [
+        {"family": family, "place": local.place, "cells": {name: _estimate(e) for name, e in local.estimates.items()}}
+        for family, local in view.local.items()
+    ]
     return {"names": list(names), "rows": rows}
 
 

@@ -12,10 +12,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from isoflop.analysis.claims.claim import Claim
+from isoflop.analysis.claims.forecasts import JudgedForecast
 from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
+from isoflop.analysis.fitting.local import EXPONENT
+from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.report.view import View
-from isoflop.wording import number, percent
+from isoflop.wording import listed, number, percent
 
 # columns of the terminal's table [characters]
 INDENT, LABEL = 15, 9
@@ -38,7 +41,9 @@ def interval(verdict: Verdict, claim: Claim) -> str:
 
 def summary(view: View) -> list[str]:
     """What was trained and what came of it, a sentence or two each, for a newcomer."""
-    sentences = [_trained(view)] if view.rows.empty else [_trained(view), _loss(view)]
+    sentences = [_trained(view)] if view.rows.empty else [_trained(view), _loss(view), *_local(view)]
+    if view.forecast is not None:
+        sentences.append(_forecast(view.forecast))
     for verdict in decided_first(view.verdicts):
         text = verdict.claim.claim.rstrip(".") if verdict.claim else verdict.id
         sentences.append(f"{verdict.verdict.lead} “{text}”{_gist(verdict)}.")
@@ -94,6 +99,42 @@ def _loss(view: View) -> str:
     )
     bits = pd.to_numeric(view.rows["L_bpb"], errors="coerce").min() if "L_bpb" in view.rows else math.nan
     return f"{sentence}{'' if math.isnan(bits) else f' ({bits:.3g} bits per byte)'}."
+
+
+def _local(view: View) -> list[str]:
+    """What the runs tell of a law whose parameters they do not tell, for each family that has one."""
+    sentences = []
+    for family, local in view.local.items():
+        if not view.laws[family].unidentified:
+            continue
+        falls = [
+            f"by {_halving(estimate)} for each doubling of {name.removeprefix(EXPONENT)}"
+            for name, estimate in local.estimates.items()
+            if name.startswith(EXPONENT) and estimate.low is not None and estimate.high is not None
+        ]
+        place = ", ".join(f"{name}={number(value)}" for name, value in local.at.items())
+        tells = f"at {place} the loss falls {listed(falls)}" if falls else "no slope at all"
+        sentences.append(f"The runs of {family} do not tell the parameters of its law apart; what they tell: {tells}.")
+    return sentences
+
+
+def _halving(estimate: Estimate) -> str:
+    """An exponent as the share by which the loss falls when its column doubles, with its interval."""
+    value, low, high = (
+        percent(1 - 2.0**-exponent, 2) for exponent in (estimate.value or 0, estimate.low or 0, estimate.high or 0)
+    )
+    return f"{value} ({low} to {high})"
+
+
+def _forecast(judged: JudgedForecast) -> str:
+    """How a forecast came out."""
+    figures = judged.score.summary
+    error, line = (percent(float(figures[name] or 0), 2) for name in ("rmsle", "rmsle_line"))
+    came = "was added or changed after these runs" if judged.first is False else "stood before these runs"
+    came = "may or may not have stood before these runs" if judged.first is None else came
+    return (
+        f"A forecast that {came} was off by {error} on {_plural(len(judged.score.rows), 'run')} (straight line {line})."
+    )
 
 
 def _plural(count: int, noun: str, several: str = "") -> str:

@@ -14,9 +14,11 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.analysis.claims.claim import Claim, load_claims
+from isoflop.analysis.claims.forecasts import JudgedForecast, judge_forecast
 from isoflop.analysis.claims.judge import Verdict, judge, of_families, sound_table
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.tables.replicates import SeedNoise, level_index, seed_noise
 from isoflop.analysis.tables.rows import finished, usable
@@ -46,6 +48,10 @@ class View:
     """For each family the law on all its rows."""
     held: Mapping[str, Fold] = field(default_factory=dict)
     """For each family the same law with the largest C held out."""
+    local: Mapping[str, Local] = field(default_factory=dict)
+    """For each family slopes, loss and best split of its law at a point among its runs."""
+    forecast: JudgedForecast | None = None
+    """A forecast that was made before some of the runs, and what came of it."""
     noise: Mapping[str, SeedNoise] = field(default_factory=dict)
     """For each family the scatter of ln L over seeds."""
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -62,10 +68,11 @@ class View:
         return record.loss_unit(self.rows)
 
 
-def look(runs: pd.DataFrame, claims: Any = None) -> View:
+def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None) -> View:
     """Judge the claims and fit a law to each family; a family that cannot be fitted is in `refused` with the reason.
 
-    claims  a folder of claims, one yaml, or a list of claims; default those that ship
+    claims    a folder of claims, one yaml, or a list of claims; default those that ship
+    forecast  a file of `isoflop forecast`
     """
     runs = named_for_page(runs)
     if "L" in runs and not finished(runs).any():
@@ -88,7 +95,9 @@ def look(runs: pd.DataFrame, claims: Any = None) -> View:
         except FitError as error:
             refused[family] = str(error)
     noise = {family: seed_noise(part) for family, part in parts.items()}
-    return View(runs, rows, families, verdicts, laws, held, noise, refused)
+    local = {family: law.local() for family, law in laws.items()}
+    judged = None if forecast is None else judge_forecast(forecast, runs)
+    return View(runs, rows, families, verdicts, laws, held, local, judged, noise, refused)
 
 
 def named_for_page(runs: pd.DataFrame) -> pd.DataFrame:
@@ -129,8 +138,9 @@ def _largest_out(rows: pd.DataFrame, law: str) -> Fold:
     index = level_index(rows["C"])
     if index.max() < 2:
         raise FitError(f"{int(index.max()) + 1} different C: nothing can be held out, 3 are needed")
+    held = rows.assign(held=index == index.max())
     with np.errstate(all="ignore"):  # a naive guess far away may leave the doubles: it is infinitely wrong
-        fold = hold_out(rows[index < index.max()], rows.assign(held=index == index.max()), law, axis="C")
+        fold = hold_out(rows[index < index.max()], held, law, axis="C", rivals=True)
     if fold.status == "refused":
         raise FitError(fold.reason)
     return fold

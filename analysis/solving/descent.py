@@ -30,6 +30,12 @@ TOLERANCE = 1e-13
 # at all
 EXACT = 1e-28
 MAX_STEPS = 200
+# steps after which the problems that still move are few enough to be gathered
+EARLY = 12
+# ... and pieces may be this much larger, since most of their problems soon end
+TOGETHER = 4
+# the damping of a step too small to lower the objective in doubles
+STUCK = 1e12
 # a coordinate is at its bound where the box leaves it less than this share of its step (Bertsekas's epsilon)
 JAMMED = 1e-2
 # starts that go on where none has arrived by then
@@ -93,18 +99,36 @@ def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
 
 
 def minimise(
-    problem: Problem, u0: Array, weights: Array | None = None, *, lam: float = 1.0, steps: int = MAX_STEPS
+    problem: Problem,
+    u0: Array,
+    weights: Array | None = None,
+    *,
+    lam: float = 1.0,
+    steps: int = MAX_STEPS,
+    tolerance: float = TOLERANCE,
 ) -> Solution:
-    """Minimise from every row of u0 (problems, free), under weights (problems, rows) or (1, rows) or none."""
-    size = max(1, CHUNK // max(1, u0.shape[1] * len(problem.target)))
-    parts: list[Solution] = []
+    """Minimise from every row of u0 (problems, free), under weights (problems, rows) or (1, rows) or none.
+
+    tolerance: a problem is done when a full step would lower its objective by less than this share of it.
+    """
+    count = len(u0)
+    u, damping, active = np.array(u0, dtype=float), np.full(count, float(lam)), np.arange(count)
+    end = Solution(u, np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, dtype=bool))
     with np.errstate(all="ignore"):
-        for first in range(0, len(u0), size):
-            rows = slice(first, first + size)
-            given = None if weights is None else weights if len(weights) == 1 else weights[rows]
-            parts.append(_descend(problem, u0[rows], given, lam, steps))
-    u, objective, decrement = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    return Solution(u, objective, decrement, np.concatenate([part.done for part in parts]))
+        # in pieces that fit a core's cache for as long as many move, then those that are left together
+        for most in (min(EARLY, steps), steps - EARLY):
+            if most <= 0 or not len(active):
+                break
+            most_elements = CHUNK if most <= EARLY else TOGETHER * CHUNK
+            size = max(1, most_elements // max(1, u0.shape[1] * len(problem.target)))
+            pieces = [active[first : first + size] for first in range(0, len(active), size)]
+            for piece in pieces:
+                given = None if weights is None else weights if len(weights) == 1 else weights[piece]
+                part, damping[piece] = _descend(problem, u[piece], given, damping[piece], most, tolerance)
+                for mine, theirs in zip(end, part, strict=True):
+                    mine[piece] = theirs
+            active = active[~end.done[active] & np.isfinite(end.objective[active]) & (damping[active] <= STUCK)]
+    return end
 
 
 def search(problem: Problem, u0: Array) -> Solution:
@@ -119,7 +143,10 @@ def search(problem: Problem, u0: Array) -> Solution:
     return first
 
 
-def _descend(problem: Problem, u0: Array, weights: Array | None, lam0: float, steps: int) -> Solution:
+def _descend(
+    problem: Problem, u0: Array, weights: Array | None, lam0: Array, steps: int, tolerance: float
+) -> tuple[Solution, Array]:
+    """Where each problem stands after these steps, and its damping."""
     low, high = problem.box
     u = np.clip(u0, low, high)
     count = len(u)
@@ -127,15 +154,15 @@ def _descend(problem: Problem, u0: Array, weights: Array | None, lam0: float, st
         weights = np.broadcast_to(weights, (count, weights.shape[1]))
     total = np.full(count, float(len(problem.target))) if weights is None else weights.sum(-1)
     here = expand(problem, u, weights)
-    lam, decrement, done = np.full(count, float(lam0)), np.full(count, np.inf), np.zeros(count, dtype=bool)
-    active = np.flatnonzero(np.isfinite(here.f))
+    lam, decrement, done = lam0.copy(), np.full(count, np.inf), np.zeros(count, dtype=bool)
+    grow, active = np.full(count, 4.0), np.flatnonzero(np.isfinite(here.f))
     for _ in range(steps):
         if not len(active):
             break
         now = here.take(active)
         step, decrease = _step(now, u[active], lam[active], low, high)
         decrement[active] = decrease
-        over = decrease <= TOLERANCE * now.f + EXACT * total[active]
+        over = decrease <= tolerance * now.f + EXACT * total[active]
         done[active[over]] = True
         at = np.clip(u[active] + step, low, high)
         trial = expand(problem, at, None if weights is None else weights[active])
@@ -144,21 +171,24 @@ def _descend(problem: Problem, u0: Array, weights: Array | None, lam0: float, st
         gain = now.f - trial.f
         better = gain > 0
         ratio = gain / np.where(foreseen > 0, foreseen, np.inf)
-        lam[active] = _damping(lam[active], ratio, better)
+        lam[active], grow[active] = _damping(lam[active], grow[active], ratio, better)
         # a step too small to lower the objective in doubles ends the search where it stands
-        over |= lam[active] > 1e12
+        over |= lam[active] > STUCK
         u[active[better]] = at[better]
         here.put(active[better], trial, better)
         active = active[~over]
     share = decrement / np.maximum(here.f, 1e-300)
     done |= share < 1e-8
-    return Solution(u, here.f, share, done)
+    return Solution(u, here.f, share, done), lam
 
 
-def _damping(lam: Array, ratio: Array, better: NDArray[np.bool_]) -> Array:
-    # Marquardt's rule with the thresholds of Nocedal and Wright, Numerical Optimization (2006), algorithm 4.1
-    grown = np.where(ratio < 0.25, lam * 2, np.where(ratio > 0.75, lam * 0.1, lam * 0.5))
-    return np.clip(np.where(better, grown, np.maximum(lam * 8, 1e-6)), 1e-12, None)
+def _damping(lam: Array, grow: Array, ratio: Array, better: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """The damping after a step that gained this ratio of what was foreseen, and its growth at the next refusal: Nielsen
+    1999, Damping parameter in Marquardt's method, eq. 2.4. The usual tenth after every good step is refused at once in
+    a bent valley, and half of all steps are lost."""
+    shrunk = lam * np.maximum(0.2, 1 - (2 * np.clip(ratio, 0.0, 1.0) - 1) ** 3)
+    grown = np.maximum(lam * grow, 1e-6)
+    return np.clip(np.where(better, shrunk, grown), 1e-12, None), np.where(better, 4.0, 2 * grow)
 
 
 def _step(now: _Local, u: Array, lam: Array, low: Array, high: Array) -> tuple[Array, Array]:

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.tables.best_settings import best_settings, is_sweep
 from isoflop.analysis.tables.read import as_floats, where_is
+from isoflop.analysis.tables.runs import is_circumstance, recognise_runs
 from isoflop.errors import CellError, FitError
 from isoflop.wording import MOST_SHOWN, cell, cut, printable
 
 # columns that, where they differ inside one group, make it a mixture
-_MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
+MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
 # N D in these units is that many times too small
 _UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions"}
 
@@ -65,11 +67,21 @@ class Prepared:
 
 
 def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
-    """Check the columns that `law` needs, leave out failed runs, number the runs."""
-    rows, values, excluded = checked(runs, [*law.columns, law.target], law.name)
+    """Check the columns that `law` needs, leave out failed runs, number the runs; of a sweep over the very setting that
+    the law predicts, the best of each cell."""
+    needed = [*law.columns, law.target]
+    sweep = is_sweep(runs, law.columns, law.target)
+    rows, values, excluded = checked(runs, [*needed, "L"] if sweep else needed, law.name)
+    if sweep:
+        best, sentence = best_settings(rows.assign(**values), law.columns, law.target)
+        best.attrs = rows.attrs | {"notes": [*rows.attrs.get("notes", ()), sentence]}
+        rows, values = best, {c: best[c].to_numpy(float) for c in needed}
     codes, n_runs = number_runs(rows, run)
     columns = tuple(values[c] for c in law.columns)
-    return Prepared(rows, columns, values[law.target], codes, n_runs, excluded, _notes(rows))
+    notes = [*map(str, rows.attrs.get("notes", ())), *mixtures(rows), *units(rows)]
+    if run is None and "run_id" not in rows and n_runs < len(rows):
+        notes.append(recognise_runs(rows).note)
+    return Prepared(rows, columns, values[law.target], codes, n_runs, excluded, notes)
 
 
 def checked(
@@ -152,7 +164,8 @@ def split_usable(runs: pd.DataFrame, columns: Sequence[str] = ()) -> tuple[pd.Da
     again = ~empty & named
     again[again] = _repeated(runs.loc[again, key])
     exact = ~empty & ~named
-    exact[exact] = _repeated(runs[exact])
+    # when and where a row was made does not make it another run
+    exact[exact] = _repeated(runs.loc[exact, [c for c in runs if not is_circumstance(c)]])
     reasons = (
         (empty, f"no value of {' or '.join(columns)}"),
         (again, "repeats a point of the same run"),
@@ -242,32 +255,36 @@ def _positive(rows: pd.DataFrame, name: str, *, blank: bool = False) -> Array:
 
 
 def number_runs(rows: pd.DataFrame, run: str | None) -> tuple[NDArray[np.intp], int]:
-    """The number of each row's run, and how many there are; every row is a run where no column tells."""
+    """The number of each row's run, and how many there are; where no column tells and none are recognised, every row is
+    a run."""
     if run is not None and run not in rows:
         raise FitError(f"{_source(rows)} has no column {run!r} to tell runs apart; it has {_columns(rows)}")
     name = run or "run_id"
     if name not in rows:
-        return np.arange(len(rows)), len(rows)
+        recognised = recognise_runs(rows)
+        return recognised.codes, recognised.count
     codes, names = pd.factorize(rows[name])
     unnamed = codes < 0
     codes[unnamed] = len(names) + np.arange(unnamed.sum())
     return codes.astype(np.intp), len(names) + int(unnamed.sum())
 
 
-def _notes(rows: pd.DataFrame) -> list[str]:
-    notes = [*map(str, rows.attrs.get("notes", ()))]
-    for name in _MIXTURES:
-        if name in rows and rows[name].nunique() > 1:
-            notes.append(f"{name} mixes {', '.join(map(str, rows[name].unique()[:4]))}: group by it")
-    if {"N", "D", "C"} <= set(rows.columns):
-        N, D, C = (pd.to_numeric(rows[name], errors="coerce") for name in ("N", "D", "C"))
-        ratio = float((C / N / D).median())
-        # attention and lookup move C/(N D) from 6 by less than this
-        if not 0.1 < ratio < 1000:
-            notes.append(
-                f"C/(N D) is {ratio:.3g} where about {TRAIN:g} is expected: a column is in another unit{_unit(ratio)}"
-            )
-    return notes
+def mixtures(rows: pd.DataFrame) -> list[str]:
+    """A sentence for each column that makes the rows a mixture."""
+    names = [name for name in MIXTURES if name in rows and rows[name].nunique() > 1]
+    return [f"{name} mixes {', '.join(map(str, rows[name].unique()[:4]))}: group by it" for name in names]
+
+
+def units(rows: pd.DataFrame) -> list[str]:
+    """A sentence where C is not what N and D take, whatever they count."""
+    if not {"N", "D", "C"} <= set(rows.columns):
+        return []
+    N, D, C = (pd.to_numeric(rows[name], errors="coerce") for name in ("N", "D", "C"))
+    ratio = float((C / N / D).median())
+    # attention and lookup move C/(N D) from 6 by less than this
+    if 0.1 < ratio < 1000:
+        return []
+    return [f"C/(N D) is {ratio:.3g} where about {TRAIN:g} is expected: a column is in another unit{_unit(ratio)}"]
 
 
 def _unit(ratio: float) -> str:

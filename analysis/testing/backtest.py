@@ -18,13 +18,17 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.tables.replicates import level_index
 from isoflop.analysis.tables.rows import usable
+from isoflop.analysis.testing.average import average_laws, law_of, names_average
+from isoflop.analysis.testing.bands import bands
 from isoflop.errors import FitError
 
 # distances that are looked at at once
 MOST_PAIRS = 2_000_000
+# draws behind the standard error of a hold-out's prediction, where the caller does not say: known to 5 % by then
+RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -106,18 +110,32 @@ def last_value(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], 
 
 
 def hold_out(
-    train: pd.DataFrame, test: pd.DataFrame, law: str, *, axis: str, level: float = 0.9, **options: Any
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    law: str,
+    *,
+    axis: str,
+    level: float = 0.9,
+    rivals: bool = False,
+    **options: Any,
 ) -> Fold:
-    """Fit `law` on `train`, predict `test`: predicted, low, high, the baselines, and each one's error in ln L."""
+    """Fit `law` on `train`, predict `test`: predicted, low, high, the baselines, and each one's error in ln L.
+
+    The bands hold noise, parameters and the error of the form that hold-outs within `train` tell; with `rivals` also
+    what other laws say, which takes their fits.
+    """
     cut = float(train[axis].max())
-    columns = get_law(law).columns
+    columns = declare(law, train).columns
     out = test.assign(cut=cut, reach=test[axis] / cut)
     out["line"] = log_line(train, test, columns)
     out["last"] = last_value(train, test, columns, axis)
     try:
-        fitted = fit(train, law, **options)
-        band = fitted.predict_interval(test, level=level)
-        status, reason, n_runs = fitted.status, fitted.reason, fitted.n_runs
+        if names_average(law):
+            made: Any = average_laws(train, law, **options)
+        else:
+            made = fit(train, law, **({"resamples": RESAMPLES} | options))
+        band = bands(made, test, level, rivals=rivals)
+        status, reason, n_runs = made.status, made.reason, made.n_runs
         out["predicted"], out["low"], out["high"] = (np.asarray(band[c], dtype=float) for c in ("value", "low", "high"))
     except FitError as error:
         status, reason, n_runs = FitStatus.REFUSED, str(error), len(train)
@@ -127,8 +145,14 @@ def hold_out(
     return Fold(cut, n_runs, status, reason, out.reset_index(drop=True))
 
 
+def declare(law: str, runs: pd.DataFrame) -> Law:
+    """The law that a text names; of the average of laws, the one without parameters that stands for it on these
+    runs."""
+    return law_of(runs, law) if names_average(law) else get_law(law)
+
+
 def backtest(
-    runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, level: float = 0.9, **options: Any
+    runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, level: float = 0.9, rivals: bool = False, **options: Any
 ) -> Backtest:
     """Roll the hold-out along `axis` (D, N or C): at most `folds` cuts over its larger half, the last before the top.
 
@@ -144,11 +168,13 @@ def backtest(
             f"a rolling hold-out along {axis} needs at least 3 different {axis}, "
             f"and these {len(rows)} rows have {top + 1}; add runs at other {axis}"
         )
-    declared = get_law(law)
+    declared = declare(law, rows)
     enough = [
         k for k in range(top) if len(rows[index <= k][list(declared.columns)].drop_duplicates()) > len(declared.params)
     ]
     first = max((top - 1) // 2, min([*enough, top - 1]))
     cuts = sorted({round(k) for k in np.linspace(first, top - 1, min(folds, top - first))})
-    done = tuple(hold_out(rows[index <= k], rows[index > k], law, axis=axis, level=level, **options) for k in cuts)
+    done = tuple(
+        hold_out(rows[index <= k], rows[index > k], law, axis=axis, level=level, rivals=rivals, **options) for k in cuts
+    )
     return Backtest(law, axis, level, done)

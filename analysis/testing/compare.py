@@ -4,8 +4,8 @@ Every law is fitted to the smaller runs and predicts the larger ones, at several
 given; so do the straight line through the logarithms and the last value seen. In-sample error plays no part in
 the order; where runs are replicated, lack of fit is tested beside it.
 
-    comparison = compare(runs, ["power", "chinchilla", "bnsl"], axis="C")
-    comparison.table[["law", "rmsle", "coverage"]]       # best first
+    comparison = compare(runs, ["power", "chinchilla", "best"], axis="C")
+    comparison.table[["law", "rmsle", "coverage", "predicts"]]       # best first
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,16 @@ import pandas as pd
 
 from isoflop.analysis.arguments import describe
 from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.tables.read import select
 from isoflop.analysis.tables.replicates import seed_noise
 from isoflop.analysis.tables.rows import usable_numbers
-from isoflop.analysis.testing.backtest import Fold, backtest, hold_out
+from isoflop.analysis.testing.average import default_laws, names_average
+from isoflop.analysis.testing.backtest import Fold, backtest, declare, hold_out
 from isoflop.analysis.testing.lack_of_fit import LackOfFit, lack_of_fit
+from isoflop.analysis.testing.predictability import LAST, LINE, judge
 from isoflop.errors import FitError
 from isoflop.files import records
 
@@ -36,7 +40,8 @@ class Comparison:
 
     axis      the column along which the larger runs were held out
     table     a row for each law and baseline, best first: law, rmsle (root mean square of ln(predicted / observed)),
-              bias, worst, coverage of 90 % bands, reach (times the largest fitted), held_out rows, folds, status
+              bias, worst, coverage of 90 % bands, reach (times the largest fitted), held_out rows, folds, status,
+              predicts (yes, no or unknown, by these hold-outs)
     seed_sd   standard deviation of ln L over seeds; None without replicates
     refused   law -> why it could not be fitted
     lack      law -> the test of its form against replicates
@@ -66,7 +71,10 @@ class Comparison:
             coverage=self.table["coverage"].map(lambda x: "-" if pd.isna(x) else f"{x:.0%}"),
             reach=self.table["reach"].map("{:.3g}x".format),
         )
-        lines = [shown.to_string(index=False), f"held out along {self.axis}; coverage of 90 % bands"]
+        lines = [
+            shown.to_string(index=False),
+            f"held out along {self.axis}; coverage of 90 % bands: noise + parameters + form",
+        ]
         noise = (
             "no replicated cell tells the noise of seeds"
             if self.seed_sd is None
@@ -86,61 +94,77 @@ class Comparison:
 
 @describe("runs", "laws", "axis", "holdout", "folds", options="those of `fit`")
 def compare(
-    runs: pd.DataFrame, laws: Sequence[str], *, axis: str = "C", holdout: str = "", folds: int = 6, **options: Any
+    runs: pd.DataFrame, laws: Sequence[str] = (), *, axis: str = "C", holdout: str = "", folds: int = 6, **options: Any
 ) -> Comparison:
     """Compare laws by a rolling hold-out along an axis, or by one cut.
 
     A law that cannot be fitted at any cut is in `refused` with the reason; FitError where none can be.
     """
-    runs = _rows(runs, laws, axis)
-    rows, refused = [], {}
-    baselines: dict[str, pd.DataFrame] = {}
-    for law in laws:
-        name, target = get_law(law).name, get_law(law).target
-        if target != "L":
-            refused[name] = f"it predicts {target}, and a comparison holds out L"
+    runs = _with_axis(runs, axis)
+    declared = {law.name: (text, law) for text in laws or default_laws(runs) for law in [declare(text, runs)]}
+    runs = _rows(runs, [law for _, law in declared.values()], axis)
+    refused: dict[str, str] = {}
+    tested: dict[str, pd.DataFrame] = {}
+    fitted: dict[str, list[Fold]] = {}
+    for name, (text, law) in declared.items():
+        if law.target != "L":
+            refused[name] = f"it predicts {law.target}, and a comparison holds out L"
             continue
         try:
             with np.errstate(all="ignore"):  # a naive guess far away may leave the doubles: it is infinitely wrong
-                tested = _folds(runs, law, axis, holdout, folds, options)
+                done = _folds(runs, text, law, axis, holdout, folds, options)
         except FitError as error:
             refused[name] = str(error)
             continue
-        errors = pd.concat([f.errors for f in tested], ignore_index=True)
-        fitted = [f for f in tested if f.status != FitStatus.REFUSED]
-        if not fitted:
-            refused[name] = tested[-1].reason
+        fits = [f for f in done if f.status != FitStatus.REFUSED]
+        if not fits:
+            refused[name] = done[-1].reason
             continue
-        rows.append(_row(name, errors, "error", len(fitted), fitted[-1].status))
-        baselines.setdefault(",".join(get_law(law).columns), errors)
-    for names, errors in baselines.items():
-        rows += [
-            _row(f"{label} ({names})", errors, key, errors["cut"].nunique(), "-") for key, label in BASELINES.items()
-        ]
-    if not rows:
+        tested[name], fitted[name] = pd.concat([f.errors for f in done], ignore_index=True), fits
+    if not tested:
         raise FitError("; ".join(f"{law}: {reason}" for law, reason in refused.items()))
+    noise = seed_noise(runs).sd
+    rows = [
+        _row(n, e, "error", len(fitted[n]), fitted[n][-1].status, _predicts(n, tested, noise))
+        for n, e in tested.items()
+    ]
+    for names, errors in {",".join(declared[n][1].columns): e for n, e in reversed(tested.items())}.items():
+        cuts = errors["cut"].nunique()
+        rows += [_row(f"{label} ({names})", errors, key, cuts, "-", "-") for key, label in BASELINES.items()]
     table = pd.DataFrame(rows).sort_values("rmsle", ignore_index=True)
-    lack = {get_law(law).name: lack_of_fit(runs, law, **options) for law in laws if get_law(law).name not in refused}
-    return Comparison(axis, table, seed_noise(runs).sd, refused, lack, tuple(runs.attrs.get("notes", ())))
+    lack = {n: lack_of_fit(runs, declared[n][0], **options) for n in tested if not names_average(declared[n][0])}
+    return Comparison(axis, table, noise, refused, lack, tuple(runs.attrs.get("notes", ())))
 
 
-def _rows(runs: pd.DataFrame, laws: Sequence[str], axis: str) -> pd.DataFrame:
+def _with_axis(runs: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """The runs with the axis: C = 6 N D where it is compute, and the table has sizes and data without it."""
+    if axis == "C" and "C" not in runs and {"N", "D"} <= set(runs.columns):
+        N, D = (pd.to_numeric(runs[name], errors="coerce") for name in ("N", "D"))
+        with_C = runs.assign(C=TRAIN * N * D)
+        with_C.attrs = runs.attrs | {
+            "notes": [*runs.attrs.get("notes", ()), "C is 6 N D, which the table does not have"]
+        }
+        return with_C
+    return runs
+
+
+def _rows(runs: pd.DataFrame, laws: Sequence[Law], axis: str) -> pd.DataFrame:
     """The usable rows, with the axis, the loss and the columns of the laws as numbers above 0."""
     if axis not in runs:
         raise FitError(f"no column {axis!r} to hold out along; choose --axis from {', '.join(map(str, runs.columns))}")
     if "L" not in runs:
         raise FitError("a comparison needs the column L; name it, as in --columns L=its_name")
-    return usable_numbers(runs, [axis, "L", *(c for law in laws for c in get_law(law).columns if c in runs)])
+    return usable_numbers(runs, [axis, "L", *(c for law in laws for c in law.columns if c in runs)])
 
 
 def _folds(
-    runs: pd.DataFrame, law: str, axis: str, holdout: str, folds: int, options: dict[str, Any]
+    runs: pd.DataFrame, text: str, law: Law, axis: str, holdout: str, folds: int, options: dict[str, Any]
 ) -> tuple[Fold, ...]:
-    missing = [c for c in get_law(law).columns if c not in runs]
+    missing = [c for c in law.columns if c not in runs]
     if missing:
-        raise FitError(f"it needs the columns {', '.join(get_law(law).columns)}, and there is no {', '.join(missing)}")
+        raise FitError(f"it needs the columns {', '.join(law.columns)}, and there is no {', '.join(missing)}")
     if not holdout:
-        return backtest(runs, law, axis=axis, folds=folds, **options).folds
+        return backtest(runs, text, axis=axis, folds=folds, rivals=True, **options).folds
     test = select(runs, holdout)
     train = runs.drop(index=test.index)
     if test.empty or train.empty:
@@ -148,10 +172,23 @@ def _folds(
         raise FitError(
             f"--holdout {holdout!r} takes {part} of the {len(runs)} rows; it must leave some to fit and some to test"
         )
-    return (hold_out(train, test, law, axis=axis, **options),)
+    return (hold_out(train, test, text, axis=axis, rivals=True, **options),)
 
 
-def _row(name: str, errors: pd.DataFrame, key: str, folds: int, status: str) -> dict[str, Any]:
+def _predicts(name: str, tested: dict[str, pd.DataFrame], noise: float | None) -> str:
+    """Whether a law predicts, by the hold-outs of the comparison."""
+    cuts = tested[name]["cut"].unique()
+
+    def squares(errors: pd.DataFrame, key: str) -> Array:
+        by_cut = errors.groupby("cut")[key].apply(lambda e: float(np.mean(np.square(e.astype(float)))))
+        return np.asarray(by_cut.reindex(cuts), dtype=float)
+
+    laws = {other: squares(errors, "error") for other, errors in tested.items() if other != name}
+    naive = {LAST: squares(tested[name], "error_last"), LINE: squares(tested[name], "error_line")}
+    return judge(squares(tested[name], "error"), laws, naive, np.inf if noise is None else noise).predicts
+
+
+def _row(name: str, errors: pd.DataFrame, key: str, folds: int, status: str, predicts: str) -> dict[str, Any]:
     size = np.asarray(errors[key].dropna(), dtype=float)
     covered = float("nan")
     if key == "error":
@@ -170,4 +207,5 @@ def _row(name: str, errors: pd.DataFrame, key: str, folds: int, status: str) -> 
         "held_out": len(size),
         "folds": folds,
         "status": status,
+        "predicts": predicts,
     }

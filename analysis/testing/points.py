@@ -1,6 +1,6 @@
 """Predictions at a table of points, and how good they were where the outcome is known.
 
-table = predict_points([fit(rows, "chinchilla")], rows)     # the same rows with value, low, high, status, reason
+table = predict_points([fit(rows, "chinchilla")], rows)     # the same rows with value, low, high, ...
 print(score(table, "L", level=0.9))                         # RMSLE and coverage
 """
 
@@ -12,10 +12,13 @@ import pandas as pd
 
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import check_level
+from isoflop.analysis.testing.average import Average
+from isoflop.analysis.testing.bands import bands
+from isoflop.analysis.testing.predictability import predictability
 from isoflop.errors import FitError
 
 # what is written beside every point
-COLUMNS = ("value", "low", "high", "status", "reason")
+COLUMNS = ("value", "low", "high", "band", "predicts", "status", "reason")
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,10 @@ class Score:
 
 
 def predict_points(
-    fits: Sequence[Fit], points: pd.DataFrame, by: Sequence[str] = (), level: float = 0.9
+    fits: Sequence[Fit | Average], points: pd.DataFrame, by: Sequence[str] = (), level: float = 0.9
 ) -> pd.DataFrame:
-    """The rows of `points` with the law's value, the band of a new run, and the status of the fit that they rest on.
+    """The rows of `points` with the law's value, the band of a new run and what it contains, whether the law predicts
+    by its hold-outs, and the status of the fit that they rest on.
 
     fits     of `fit_groups`, one for each group
     points   the columns of the law for every point, and those of `by`
@@ -52,25 +56,32 @@ def predict_points(
     FitError where a column of the law or of `by` is missing.
     """
     check_level(level)
-    law = fits[0].law
-    if missing := [c for c in (*law.columns, *by) if c not in points]:
+    if missing := [c for c in (*_needed(fits), *by) if c not in points]:
         source, there = points.attrs.get("source", "the points"), ", ".join(map(str, points.columns[:30]))
-        raise FitError(
-            f"{source}: {law.name} predicts from {', '.join((*law.columns, *by))}; there is no {missing[0]} ({there})"
-        )
-    columns = points[list(law.columns)].apply(pd.to_numeric, errors="coerce").astype(float)
-    sound = (np.isfinite(columns) & (columns > 0)).all(axis=1).to_numpy()
-    out = points.assign(value=np.nan, low=np.nan, high=np.nan, status="", reason="no runs of this group were fitted")
+        needed = ", ".join((*_needed(fits), *by))
+        raise FitError(f"{source}: {fits[0].law.name} predicts from {needed}; there is no {missing[0]} ({there})")
+    reason = "no runs of this group were fitted"
+    out = points.assign(value=np.nan, low=np.nan, high=np.nan, band="", predicts="", status="", reason=reason)
     for fit in fits:
         mine = np.ones(len(points), dtype=bool)
         for name, label in fit.by.items():
             mine &= (points[name].isna() if pd.isna(label) else points[name] == label).to_numpy()
-        out.loc[mine, ["status", "reason"]] = str(fit.status), str(fit.reason)
+        if not mine.any():
+            continue
+        columns = points[list(fit.law.columns)].apply(pd.to_numeric, errors="coerce").astype(float)
+        sound = (np.isfinite(columns) & (columns > 0)).all(axis=1).to_numpy()
+        verdict = predictability(fit)
+        out.loc[mine, ["predicts", "status", "reason"]] = str(verdict.predicts), str(fit.status), str(fit.reason)
         if fit.objective is not None and (rows := mine & sound).any():
-            band = fit.predict_interval(columns[rows], level)
-            out.loc[rows, ["value", "low", "high"]] = band[["value", "low", "high"]].to_numpy()
-        out.loc[mine & ~sound, "reason"] = f"{', '.join(law.columns)} must be numbers above 0"
+            band = bands(fit, columns[rows], level)
+            out.loc[rows, ["value", "low", "high", "band"]] = band[["value", "low", "high", "band"]].to_numpy()
+        out.loc[mine & ~sound, "reason"] = f"{', '.join(fit.law.columns)} must be numbers above 0"
     return out
+
+
+def _needed(fits: Sequence[Fit | Average]) -> list[str]:
+    """The columns that any of the laws predicts from, in order."""
+    return list(dict.fromkeys(c for fit in fits for c in fit.law.columns))
 
 
 def score(predictions: pd.DataFrame, target: str, level: float) -> Score | None:

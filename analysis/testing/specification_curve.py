@@ -17,10 +17,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.groups import Group, Groups
+from isoflop.analysis.fitting.pipeline import fit_together
 from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.fitting.status import FitStatus
+from isoflop.analysis.fitting.weights import weighted
 from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.replicates import level_index
+from isoflop.analysis.tables.rows import prepare
 from isoflop.errors import FitError
 from isoflop.files import records
 
@@ -30,6 +36,11 @@ DELTAS = (1e-4, 1e-2)
 COUNTS = ("n_body", "n_total", "n_active")
 # shares of the rows of largest residual that are left out
 TRIMS = (0.02, 0.05)
+# resamples behind the interval of a choice that is not the default: the standard error of a standard error from n of
+# them is its 1 / sqrt(2 n)th part, 5 %
+RESAMPLES = 200
+# places beside the optimum from which the search of another choice begins too
+MOST_PLACES = 3
 # levels of an axis from which one can be spared; as many as this, or one as wide as this factor, are no grid
 LEVELS, GRID, WIDE = 4, 16, 1.5
 
@@ -39,10 +50,12 @@ def specification(
 ) -> pd.DataFrame:
     """A row for each choice: parameters and derived quantities with low and high, status, rows; the default first.
 
-    `options` go to every fit. A choice that cannot be fitted keeps its row, with the reason.
+    `options` go to every fit. A choice that cannot be fitted keeps its row, with the reason. The search of every other
+    choice begins where that of the default ended and from a few fresh starts, and its interval is of RESAMPLES at most.
     """
     base = fit(runs, law, **options)
     rows = [_row("default", base)]
+    options |= {"resamples": min(options.get("resamples", RESAMPLES), RESAMPLES), "near": _near(base)}
     rows += [_try(f"loss {loss}", runs, law, options | {"loss": loss}) for loss in LOSSES if loss != base.loss]
     if base.delta is not None:
         rows += [
@@ -94,9 +107,21 @@ def to_json(choices: pd.DataFrame) -> list[dict[str, Any]]:
     return records(choices)
 
 
+def _near(base: Fit) -> Array | None:
+    """Where the search of another choice may begin: the optimum, and what noise could not tell from it."""
+    if base.optimum is None:
+        return None
+    return np.concatenate([base.optimum.u[None], base.optimum.alternatives[:MOST_PLACES]])
+
+
 def _try(choice: str, runs: pd.DataFrame, law: str, options: dict[str, Any]) -> dict[str, Any]:
+    near, by = options["near"], options.get("by") or {}
+    settings = Settings(**{name: value for name, value in options.items() if name not in ("near", "by")})
     try:
-        return _row(choice, fit(runs, law, **options))
+        declared = get_law(law)
+        with np.errstate(all="ignore"):  # as in a fit
+            rows = weighted(prepare(runs, declared, settings.run), declared, settings.weights)
+            return _row(choice, fit_together(Groups(declared, (), (Group(by, rows),)), settings, near)[0])
     except FitError as error:
         return {"choice": choice, "status": FitStatus.REFUSED, "reason": str(error)}
 

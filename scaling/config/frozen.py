@@ -23,6 +23,7 @@ from isoflop.folder import RunFolder
 from isoflop.record import DIALS
 from isoflop.scaling.config import choices, identity, provenance
 from isoflop.scaling.config.provenance import Code
+from isoflop.scaling.data.corpus.listing import WORDS
 from isoflop.scaling.recipe.budget import Budget
 
 GROUPS = ("family", "data", "recipe", "budget", "trainer", "logger", "names")
@@ -366,7 +367,9 @@ def rung(cfg: DictConfig, keys: Iterable[str]) -> str:
 
 
 def register_resolvers() -> None:
-    """Teach OmegaConf the three words that conf/ uses: run_id, basename, interpreter."""
+    """Teach OmegaConf the words that conf/ uses: run_id, basename, interpreter, and those of corpora."""
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: folder_name(_root_), replace=True)
     OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.abspath(str(path))), replace=True)
     OmegaConf.register_new_resolver("interpreter", platform.python_version, replace=True)
+    for word, function in WORDS.items():
+        OmegaConf.register_new_resolver(word, function, replace=True)

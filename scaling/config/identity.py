@@ -5,6 +5,7 @@ are no part of it: classes may move, and a knob that stands at the value it had 
 says which those are:
 
     _added_: {dropout: 0.0}         # the value at which a run is the one it was before there was such a knob
+    _place_: [path]                 # knobs that say where something lies, and not what it is
 
     run_id(config)                  # '0f3a9c2b7d11'
 """
@@ -77,9 +78,9 @@ def name_in(out: Path, config: Config) -> tuple[str, int]:
 
 
 def knobs(node: Config) -> dict[str, Any]:
-    """The knobs of a choice, but for those at the value at which they were added."""
-    added = node.get("_added_") or {}
-    own = {key: value for key, value in node.items() if not key.startswith("_")}
+    """The knobs of a choice, but for those at the value at which they were added, and those of places."""
+    added, places = node.get("_added_") or {}, node.get("_place_") or ()
+    own = {key: value for key, value in node.items() if not key.startswith("_") and key not in places}
     return {key: value for key, value in own.items() if key not in added or value != added[key]}
 
 

@@ -24,7 +24,8 @@ ROOM = Path(__file__).resolve().parents[1]  # scaling/, not by isoflop's link to
 PACKAGE = "isoflop.scaling"
 # folders of which a run uses the files of its choices, and what those import
 CHOSEN = ("families", "data")
-IMPORT = re.compile(rf"^from ({re.escape(PACKAGE)}\.(?:{'|'.join(CHOSEN)})\.[\w.]+) import", re.MULTILINE)
+FROM = rf"^from ({re.escape(PACKAGE)}\.(?:{'|'.join(CHOSEN)})[\w.]*) import"
+IMPORT = re.compile(rf"{FROM} (?:\(([^)]*)\)|(.*)$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _sources(classes: tuple[str, ...], extensions: tuple[str, ...]) -> str:
     files += [_file(module) for module in modules if not module.startswith(f"{PACKAGE}.")]
     files = list(dict.fromkeys(files))
     always = [ROOM / name for name in tree() if name.split("/")[0] not in CHOSEN]
-    imported = [module for path in (*always, *files) for module in IMPORT.findall(path.read_text(encoding="utf-8"))]
+    imported = [module for path in (*always, *files) for module in _imports(path)]
     used = _used((*(module for module in modules if module.startswith(f"{PACKAGE}.")), *imported))
     parts = [(name, digest) for name, digest in tree().items() if name.split("/")[0] not in CHOSEN or name in used]
     parts += [(path.name, _hash(path)) for path in files]
@@ -111,8 +112,17 @@ def _used(modules: tuple[str, ...]) -> frozenset[str]:
         name = left.pop().removeprefix(f"{PACKAGE}.").replace(".", "/") + ".py"
         if name in tree() and name not in used:
             used.add(name)
-            left += IMPORT.findall((ROOM / name).read_text(encoding="utf-8"))
+            left += _imports(ROOM / name)
     return frozenset(used)
+
+
+def _imports(path: Path) -> list[str]:
+    """The modules of the folders of choices that a file imports from, and what of them, which may be modules too."""
+    modules = []
+    for module, several, names in IMPORT.findall(path.read_text(encoding="utf-8")):
+        words = (name.split(" as ")[0].strip() for name in (several or names).split("#")[0].split(","))
+        modules += [module, *(f"{module}.{word}" for word in words if word)]
+    return modules
 
 
 def _file(module: str) -> Path:

@@ -9,7 +9,7 @@ so that a run resumes anywhere and every family sees the same data in the same o
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -37,6 +37,28 @@ class Examples(Protocol):
 
     def to(self, device: torch.device) -> "Examples":
         """The same examples on a device."""
+        ...
+
+
+@runtime_checkable
+class Several(Protocol):
+    """Examples with further held-out sets by name, the losses L.NAME."""
+
+    def other_sets(self) -> list[str]:
+        """Their names."""
+        ...
+
+    def held_out(self, batch: int, name: str = "") -> list[tuple[Tensor, Tensor]]:
+        """A fixed held-out set in batches of at most `batch` examples; that of L has no name."""
+        ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """Data that refuse a batch of more examples than there are."""
+
+    def refuse(self, batch: int) -> None:
+        """Raise UserError where a batch of so many examples cannot be had, or anything else that a run needs."""
         ...
 
 

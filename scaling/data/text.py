@@ -4,26 +4,31 @@ Every file is whole on one side: about one in twenty is held out, chosen by a ha
 laid end to end, cut into blocks and shuffled once for all, so that a smaller `size` is a prefix of a larger one.
 
     examples = Text(size=100_000, seq_len=64).load()
-    x, y = examples.take(torch.arange(16))                   # (16, 64) bytes and the bytes that follow
+    x, y = examples.held_out(16)[0]                          # (16, 64) bytes and the bytes that follow
 """
 
-import contextlib
+import atexit
 import hashlib
 import os
+import shutil
 import sysconfig
+import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from isoflop import files
-from isoflop.checks import whole_number
 from isoflop.errors import UserError
+from isoflop.scaling.data.corpus import documents, store
+from isoflop.scaling.data.corpus.listing import home
+from isoflop.scaling.data.corpus.parts import BLOCK as COMPARED
+from isoflop.scaling.data.corpus.parts import block_hashes
+from isoflop.scaling.data.corpus.store import HELD_OUT as HELD_OUT_SIDE
+from isoflop.scaling.data.corpus.store import TRAIN, Prepared
+from isoflop.scaling.data.tokens import EVAL_SIZE, Tokens, hold_out
 from isoflop.scaling.task import Task
 
 BLOCK = 1024  # bytes that stay together in the shuffle
@@ -42,85 +47,32 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Tokens):
     """size: distinct training targets [bytes], None for all. seq_len: bytes per example. eval_size: held-out targets.
 
     version: which corpus, the interpreter's version; part of what determines a result.
     """
 
-    size: int | None = None
-    seq_len: int = 64
-    eval_size: int = 65536
+    eval_size: int | None = EVAL_SIZE
     version: str = ""
-
-    def __post_init__(self) -> None:
-        whole_number("data.seq_len", self.seq_len)
-        whole_number("data.eval_size", self.eval_size)
-        if self.eval_size < (two := 2 * self.seq_len):  # of one example there is no standard error
-            least = f"data.eval_size={self.eval_size} is not a whole number of at least {two}"
-            raise UserError(f"{least}, two examples of data.seq_len={self.seq_len}; give more, or shorter examples")
-        if self.size is not None:
-            whole_number("data.size", self.size, self.seq_len)
 
     @property
     def task(self) -> Task:
         return Task("tokens", d_in=256, d_out=256, seq_len=self.seq_len, targets=self.seq_len, bytes_per_target=1.0)
 
-    @property
-    def unique(self) -> int:
-        return self.bytes_used // self.seq_len * self.seq_len
+    def prepare(self, workers: int | None = None) -> Prepared:
+        return prepared_library()
 
-    @property
-    def bytes_used(self) -> int:
-        """Training bytes that bear a loss: `size`, or all that have a byte before them."""
-        corpus = standard_library()
-        most, held = len(corpus.train) - 1, len(corpus.held_out) - 1
-        if self.eval_size > held:
-            raise UserError(f"data.eval_size={self.eval_size} is more than the {held} held-out bytes there are")
-        if self.size is not None and self.size > most:
-            raise UserError(
-                f"data.size={self.size} is more than the {most} training bytes there are; give at most that"
-            )
-        return self.size or most
+    def prepare_held_out(self, tokenizer: str) -> Prepared:
+        if tokenizer == "bytes":
+            return self.prepare()
+        root, names = sources()
+        held = tuple(str(root / name) for name in names if is_held_out(name))
+        source = documents.Files(str(root), encoding=None, names=held)
+        return hold_out(source, self.prepare().content, tokenizer)
 
-    def load(self) -> "Windows":
-        corpus = standard_library()
-        facts: dict[str, str | int | float] = {"data.content": corpus.content, "data.train_bytes": len(corpus.train)}
-        stream = torch.from_numpy(corpus.train[: self.bytes_used + 1])
-        return Windows(stream, corpus.held_out, self.seq_len, self.eval_size, facts)
-
-
-class Windows:
-    """Windows of seq_len bytes, side by side, on a stream of bytes."""
-
-    def __init__(
-        self,
-        stream: Tensor,
-        held_out: NDArray[np.uint8],
-        seq_len: int,
-        eval_size: int,
-        facts: dict[str, str | int | float],
-    ) -> None:
-        self.stream, self.seq_len, self.facts = stream, seq_len, facts
-        self.n = (len(stream) - 1) // seq_len
-        self.offsets = torch.arange(seq_len + 1, device=stream.device)
-        self._held_out, self._eval_size = held_out, eval_size
-
-    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Windows by index: (batch, seq) bytes and the bytes that follow each."""
-        rows = self.stream[indices[:, None] * self.seq_len + self.offsets].long()
-        return rows[:, :-1], rows[:, 1:]
-
-    def held_out(self, batch: int) -> list[tuple[Tensor, Tensor]]:
-        """The same windows every time, spread evenly over the held-out files."""
-        there, wanted = (len(self._held_out) - 1) // self.seq_len, self._eval_size // self.seq_len
-        starts = np.linspace(0, there - 1, wanted).astype(np.int64) * self.seq_len
-        rows = torch.from_numpy(self._held_out[starts[:, None] + np.arange(self.seq_len + 1)]).long()
-        rows = rows.to(self.stream.device)
-        return [(part[:, :-1], part[:, 1:]) for part in rows.split(batch)]
-
-    def to(self, device: torch.device) -> "Windows":
-        return Windows(self.stream.to(device), self._held_out, self.seq_len, self._eval_size, self.facts)
+    def facts(self, prepared: Prepared) -> dict[str, str | int | float]:
+        return {"data.content": prepared.content, "data.train_bytes": prepared.tokens(TRAIN)}
 
 
 def sources() -> tuple[Path, list[str]]:
@@ -138,20 +90,32 @@ def sources() -> tuple[Path, list[str]]:
 
 
 @lru_cache(maxsize=1)
-def standard_library() -> Corpus:
-    """The corpus, read once per machine and kept in the user's cache, under a key that changes when any file does."""
+def prepared_library() -> Prepared:
+    """The corpus, read once per machine and kept with the prepared ones; its key changes when any file does."""
     root, files = sources()
     stats = [(name, is_held_out(name), (root / name).stat()) for name in files]
     listing = repr([BLOCK, *((name, out, stat.st_size, stat.st_mtime_ns) for name, out, stat in stats)])
     key = hashlib.sha256(listing.encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / f"text-{key}.npz"
+    folder = home() / f"text-{key}"
     try:
-        with cache.open("rb") as file, np.load(file) as kept:
-            return Corpus(kept["train"], kept["held_out"], str(kept["content"]))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        corpus = read(root, files)
-        keep(cache, corpus)
-        return corpus
+        return store.open_prepared(folder)
+    except UserError:  # not there, or torn
+        shutil.rmtree(folder, ignore_errors=True)
+    corpus = read(root, files)
+    draft = store.Draft(key, {}, about(corpus, files), corpus.content)
+    try:
+        return store.write_arrays(folder, draft, corpus.train, corpus.held_out)
+    except OSError:  # a cache that cannot be written is done without
+        temporary = tempfile.mkdtemp(prefix="isoflop-")
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        return store.write_arrays(Path(temporary) / folder.name, draft, corpus.train, corpus.held_out)
+
+
+def standard_library() -> Corpus:
+    """The corpus as arrays."""
+    prepared = prepared_library()
+    train, held_out = (side.slice(0, side.tokens) for side in (prepared.train, prepared.held_out))
+    return Corpus(train, held_out, prepared.content)
 
 
 def is_held_out(name: str) -> bool:
@@ -173,7 +137,19 @@ def read(root: Path, files: list[str]) -> Corpus:
     return Corpus(train, held_out, content)
 
 
-def keep(cache: Path, corpus: Corpus) -> None:
-    """Store the corpus whole or not at all; a cache that cannot be written is done without."""
-    with contextlib.suppress(OSError), files.replacing(cache) as draft, draft.open("wb") as file:
-        np.savez(file, train=corpus.train, held_out=corpus.held_out, content=corpus.content)
+def about(corpus: Corpus, files: list[str]) -> dict[str, Any]:
+    """What the manifest says of the corpus."""
+    held = sum(map(is_held_out, files))
+    sizes = {TRAIN: len(corpus.train), HELD_OUT_SIDE: len(corpus.held_out)}
+    train, there = (np.frombuffer(block_hashes(side), np.uint64) for side in (corpus.train, corpus.held_out))
+    also = int(np.isin(there, train).sum())
+    return {
+        "documents": {TRAIN: len(files) - held, HELD_OUT_SIDE: held, "duplicates": 0},
+        "tokens": sizes,
+        "bytes": sizes,
+        "split": f"by file: one in {HELD_OUT} held out, by the SHA-256 of its path; none of {TRAINED}",
+        "order": f"files end to end, blocks of {BLOCK} bytes in a fixed permutation",
+        "source": {"files": len(files), "bytes": sum(sizes.values())},
+        "licence": "PSF-2.0",
+        "duplicate_blocks": {"block": COMPARED, "held_out": len(there), "also_in_train": also},
+    }

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
-from isoflop.scaling.data.base import Examples
+from isoflop.scaling.data.base import Examples, Several
 from isoflop.scaling.families.base import Model
 from isoflop.scaling.task import Task
 
@@ -34,12 +34,37 @@ def arithmetic(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+def mean_and_error(total: Tensor, count: Tensor) -> tuple[float, float]:
+    """The mean loss per target, and its standard error over examples, from each example's sum and its targets."""
+    mean = float(total.sum() / count.sum())
+    # ratio estimator over examples, Cochran 1977, eq. 2.39
+    return mean, float((total - mean * count).std() * len(total) ** 0.5 / count.sum())
+
+
+def other_sets(examples: Examples) -> list[str]:
+    """The names of held-out sets beside that of L; only data of tokens have any."""
+    return examples.other_sets() if isinstance(examples, Several) else []
+
+
+def held_out_loss(model: Model, task: Task, examples: Examples, precision: str, name: str) -> tuple[float, float]:
+    """The loss of a further held-out set and its standard error."""
+    assert isinstance(examples, Several)
+    losses, counts = [], []
+    for x, y in examples.held_out(EVAL_BATCH, name):
+        with arithmetic(x.device, precision):
+            outputs = model(x)
+        losses.append(loss_per_target(task, outputs, y).double().sum(1))
+        counts.append(loss_count(task, y))
+    return mean_and_error(torch.cat(losses), torch.cat(counts))
+
+
 @torch.no_grad()
 def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> dict[str, float]:
     """L and its standard error over held-out examples [unit of the task's loss]: sums of losses over sums of targets.
 
     And metric.*: the share of targets that the likeliest class meets, where targets are not tokens; what the
-    family's layers report, the mean over batches. The model is left in the mode that it was in.
+    family's layers report, the mean over batches; L.NAME of every further held-out set. The model is left in the mode
+    that it was in.
     """
     training = model.training
     model.eval()
@@ -52,12 +77,13 @@ def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> di
         health.append(model.health())
         if task.loss == "cross_entropy" and task.kind != "tokens":
             correct.append((outputs.argmax(-1) == y).sum())
+    others = {name: held_out_loss(model, task, examples, precision, name) for name in other_sets(examples)}
     model.train(training)
     total, count = torch.cat(losses), torch.cat(counts)
-    mean = float(total.sum() / count.sum())
-    # ratio estimator over examples, Cochran 1977, eq. 2.39
-    error = (total - mean * count).std() * len(total) ** 0.5 / count.sum()
-    results = {"L": mean, "L_se": float(error)}
+    mean, error = mean_and_error(total, count)
+    results = {"L": mean, "L_se": error}
+    for name, (loss, spread) in others.items():
+        results |= {f"L.{name}": loss, f"L_se.{name}": spread}
     if correct:
         results["metric.accuracy"] = float(torch.stack(correct).sum() / count.sum())
     means = {name: torch.stack([batch[name] for batch in health]).mean() for name in health[0]}

@@ -25,7 +25,7 @@ from isoflop.scaling.data.base import Examples, order
 from isoflop.scaling.families.base import Model
 from isoflop.scaling.families.layers.block import Block
 from isoflop.scaling.loop import trunk
-from isoflop.scaling.loop.evaluate import arithmetic, evaluate, loss_count, loss_per_target
+from isoflop.scaling.loop.evaluate import arithmetic, evaluate, loss_count, loss_per_target, other_sets
 from isoflop.scaling.probes.base import Probe, Subject
 from isoflop.scaling.probes.base import measure as measure_probes
 from isoflop.scaling.recipe.optimizers import AdamW
@@ -190,6 +190,9 @@ class ScalingModule(pl.LightningModule):
             raise DivergedError(f"{wrong[0]} was {results[wrong[0]]} after the last of {self.goal} steps")
         if self.task.bytes_per_target:
             results["L_bpb"] = results["L"] / math.log(2) / self.task.bytes_per_target
+            for name in other_sets(self.examples):
+                size = float(self.examples.facts[f"data.bytes_per_target.{name}"])
+                results[f"L_bpb.{name}"] = results[f"L.{name}"] / math.log(2) / size
         self.results[self.goal] = results | self.measure_probes()
         if self.trunk is not None:
             trunk.take_up(self.trunk, self, self.bare_optimizer())

@@ -280,13 +280,13 @@ def test_a_claim_that_changed_after_its_runs_is_told_from_one_that_did_not(tmp_p
     git("add", ".")
     git("commit", "-qm", "claims first")
     rows = demo_study().assign(git=git("rev-parse", "HEAD"))
-    assert changed_since(read_claim(file), rows)[0] is False
+    assert changed_since(file, rows)[0] is False
     file.write_text(GOOD.replace("within: 0.03", "within: 0.3"))
-    changed, sentence = changed_since(read_claim(file), rows)
+    changed, sentence = changed_since(file, rows)
     assert changed is True
     assert rows["git"].iloc[0][:12] in sentence
-    assert changed_since(read_claim(file), rows.assign(git="f" * 40))[0] is None
-    assert changed_since(read_claim(file), rows.drop(columns="git"))[0] is None
+    assert changed_since(file, rows.assign(git="f" * 40))[0] is None
+    assert changed_since(file, rows.drop(columns="git"))[0] is None
 
 
 def test_the_git_config_of_a_folder_of_claims_runs_nothing(tmp_path: Path) -> None:
@@ -312,8 +312,8 @@ def test_the_git_config_of_a_folder_of_claims_runs_nothing(tmp_path: Path) -> No
         ("protocol.ext.allow", "always"),
     ):
         git("config", key, value)
-    assert changed_since(read_claim(file), rows)[0] is False
-    assert changed_since(read_claim(file), rows.assign(git="e" * 40))[0] is None  # nor is it fetched
+    assert changed_since(file, rows)[0] is False
+    assert changed_since(file, rows.assign(git="e" * 40))[0] is None  # nor is it fetched
     assert not ran.exists()
 
 
@@ -331,6 +331,21 @@ def test_a_misspelt_column_is_untested_and_the_claim_says_which_was_meant(tmp_pa
     assert "did you mean n_total?" in verdict.reason
     (verdict,) = judge(rows, write(tmp_path, GOOD + "needs: {columns: [rnug]}\n"))
     assert "did you mean rung?" in verdict.reason
+
+
+def test_a_prediction_is_judged_where_the_parameters_are_not_identified(tmp_path: Path) -> None:
+    # D is 20 N in every row: E, A and B cannot be told apart, and the next size is predicted all the same
+    N = np.geomspace(1e6, 1e9, 10).repeat(3)
+    noise = np.exp(0.002 * np.random.default_rng(0).standard_normal(N.size))
+    L = (1.7 + 400 * N**-0.34 + 900 * (20 * N) ** -0.3) * noise
+    rows = pd.DataFrame({"N": N, "D": 20 * N, "C": 120 * N * N, "seed": [0, 1, 2] * 10, "L": L})
+    text = HOLD_OUT.replace("power_offset(D)", "chinchilla").replace("axis: D", "axis: C")
+    (verdict,) = judge(rows, write(tmp_path, text.replace("below: 0.01", "below: 0.03")))
+    assert verdict.verdict is VerdictKind.SUPPORTED
+    assert "fit not identified" in verdict.subjects[0].reason
+    assert "the band there is" in verdict.subjects[0].reason
+    (verdict,) = judge(rows, write(tmp_path, text.replace("below: 0.01", "below: 0.004")))
+    assert verdict.verdict is VerdictKind.INCONCLUSIVE
 
 
 def test_the_reason_of_a_subject_that_is_not_identified_reaches_the_claim(tmp_path: Path) -> None:
@@ -388,7 +403,11 @@ def test_every_quantity_has_a_title_and_is_refused_by_the_key_it_lacks(declared:
     assert not declared.title.endswith(".")
     assert f"{declared.name}: {declared.title}\n    subject {declared.subject}; needs" in listing()
     region = "{contrast: 0.02}" if declared.subject == "pair" else "{above: 0}"
-    keys = {"law": "chinchilla", "axis": "C", "of": "alpha" if declared.of == "parameter" else "L"}
+    keys = {
+        "law": "chinchilla",
+        "axis": "C",
+        "of": {"parameter": "alpha", "local": "local_exponent_N"}.get(declared.of, "L"),
+    }
     lines = {"id": "x", "claim": "It holds.", "quantity": declared.name, "region": region}
     lines |= {key: keys[key] for key in declared.needs}
     good = "".join(f"{key}: {value}\n" for key, value in lines.items())

@@ -9,8 +9,10 @@ import pytest
 
 from isoflop.analysis.design.assumed_law import planned
 from isoflop.analysis.design.next_runs import errors, improve
+from isoflop.analysis.design.sequence import believe, improve_table
 from isoflop.analysis.design.simulate import Truth, resolve, warnings
 from isoflop.analysis.fitting.fit import fit, fit_groups
+from isoflop.analysis.laws.catalogue import get_law
 from isoflop.errors import UserError
 
 TRUTH = Truth.given("E=1.6,A=400,alpha=.31,B=400,beta=.29")
@@ -332,3 +334,26 @@ def test_runs_that_failed_tell_nothing_and_nothing_to_choose_from_is_one_sentenc
     ):
         with pytest.raises(UserError, match=sentence):
             improve(HAVE, rows, TRUTH)
+
+
+def test_runs_chosen_one_after_another_narrow_the_target_and_cost_little() -> None:
+    rng = np.random.default_rng(0)
+    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e10, 7), np.geomspace(1e8, 1e11, 7)))
+    grid = pd.DataFrame({"N": N, "D": D, "C": 6 * N * D})
+    grid["L"] = (1.7 + 400 * N**-0.34 + 410 * D**-0.28) * np.exp(0.002 * rng.standard_normal(len(N)))
+    have, rest = grid[grid["C"] < 1e17], grid[grid["C"] >= 1e17]
+    law = get_law("chinchilla")
+    picks = improve_table(have, rest.drop(columns="L"), law, n=3)
+    assert (picks["after"] < picks["before"]).all()
+    assert (picks["before"].iloc[1:].to_numpy() == picks["after"].iloc[:-1].to_numpy()).all()
+    dearest = rest["C"].max()
+    assert picks["C"].sum() < dearest
+    # what was promised is what the runs bring, when they are made
+    made = pd.concat([have, rest.merge(picks[["N", "D"]], on=["N", "D"])])
+    target = rest[rest["C"] >= rest["C"].quantile(0.9)]
+    before, after = (np.abs(believe(rows, law, target).mean - np.log(target["L"])).mean() for rows in (have, made))
+    assert after < before
+    with pytest.raises(UserError, match="no column C"):
+        improve_table(have, rest.drop(columns=["C", "L"]), law)
+    with pytest.raises(UserError, match="too few to learn"):
+        improve_table(have.head(3), rest, law)

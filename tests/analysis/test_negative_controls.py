@@ -13,6 +13,7 @@ from isoflop.analysis.claims.judge import Verdict, judge_claim
 MATCHED = read_claim(FOLDER / "matched-C.yaml")
 PREDICTABLE = read_claim(FOLDER / "predictable-D.yaml")
 LAW = read_claim(FOLDER / "H3.yaml")
+SLOPES = read_claim(FOLDER / "H3-local.yaml")
 TWINS = {"a": TRUTH["lstm"], "b": TRUTH["lstm"]}
 
 
@@ -116,6 +117,15 @@ def test_one_exponent_under_two_names_is_not_called_two_and_two_are() -> None:
     assert twins.verdict in ("refuted", "inconclusive")
     steeper = TWINS | {"b": (*TRUTH["lstm"][:4], TRUTH["lstm"][4] + 0.08)}
     assert judge_claim(grid_study(["a", "b"], truth=steeper, noise=0.001), claim).verdict == "supported"
+
+
+def test_slopes_of_one_generator_under_two_names_are_seldom_called_different() -> None:
+    # a band of 0: what is left is the interval alone, and 5 % gives 4 of 12 with a chance of 2 in 1,000
+    bare = replace(SLOPES, region=replace(SLOPES.region, tolerance=0.0), of=("local_exponent_N",))
+    studies = [demo_study(["a", "b"], truth=TWINS, seed=s, failures=False) for s in range(12)]
+    assert [judged(study, bare).verdict for study in studies].count("supported") <= 3
+    steeper = TWINS | {"b": (TRUTH["lstm"][0], 2 * TRUTH["lstm"][1], *TRUTH["lstm"][2:])}
+    assert judge_claim(demo_study(["a", "b"], truth=steeper, failures=False), SLOPES).verdict == "supported"
 
 
 def test_a_learning_rate_at_the_edge_of_its_grid_is_not_tuned() -> None:

@@ -17,6 +17,7 @@ from isoflop.analysis.report.figures.base import Figure, draw_all, figure_files,
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.sentences import summary
 from isoflop.analysis.report.view import look
+from isoflop.analysis.testing.forecast import forecast
 from isoflop.wording import number
 
 EVIL = "<script>alert('x')</script>"
@@ -126,6 +127,30 @@ def test_a_law_that_is_not_identified_is_flagged_and_not_sold(tmp_path: Path) ->
     text = write_report(demo_study(["lstm"], truth=flat, failures=False), tmp_path).read_text()
     assert "lstm: not identified." in text
     assert "Do not read its numbers as estimates" in text
+
+
+def test_the_page_leads_with_what_the_runs_tell_where_they_do_not_tell_the_parameters(tmp_path: Path) -> None:
+    flat = {"lstm": (2.5, 2.0, 0.3, 60.0, 0.33), "mlp": TRUTH["mlp"]}
+    runs = demo_study(["lstm", "mlp"], truth=flat, failures=False)
+    view = look(runs)
+    assert view.laws["lstm"].unidentified
+    assert not view.laws["mlp"].unidentified
+    (sentence,) = [s for s in summary(view) if "do not tell the parameters" in s]
+    assert re.search(
+        r"runs of lstm .* at N=.* the loss falls by \d\.\d+ % \(.* to .*\) for each doubling of N", sentence
+    )
+    page = write_report(runs, tmp_path).read_text()
+    assert page.index("at a point among the runs, which may") < page.index("Intervals are over runs, at 95 %")
+
+
+def test_a_forecast_is_on_the_page_with_its_outcome_and_its_date(tmp_path: Path) -> None:
+    runs = grid_study(["lstm"])
+    early = runs[runs["C"] < runs["C"].max()]
+    path = forecast(early, [{"N": 1e7, "D": 1e8}], by=["family"], loss="l2").save(tmp_path / "forecast.json")
+    page = write_report(runs, tmp_path / "report", [], path).read_text()
+    assert "A forecast that may or may not have stood before these runs was off by" in page
+    assert "not committed as it is now" in page
+    assert "N=10⁷, D=10⁸" in page
 
 
 def test_looking_at_runs_imports_no_drawing_library() -> None:

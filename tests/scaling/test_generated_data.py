@@ -1,6 +1,7 @@
 """Every yaml of conf/data: its task, its examples, and what is known of the generated ones."""
 
 import math
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,12 @@ from isoflop.scaling.data.generated.copy import Copy
 from isoflop.scaling.data.generated.digits import Digits, glyphs
 from isoflop.scaling.data.generated.spectral import Spectral
 
-DATA = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/data").glob("*.yaml"))
+# those that need no files of a user's: the others are tested with files (test_corpora.py, test_hub_and_images.py)
+DATA = sorted(
+    path.stem
+    for path in (Path(__file__).parents[2] / "conf/data").glob("*.yaml")
+    if re.search(r"^_target_: isoflop\.scaling\.data\.(generated|text)\.", path.read_text(), re.MULTILINE)
+)
 GENERATED = [name for name in DATA if name != "text"]
 
 

@@ -90,10 +90,20 @@ def test_hardly_a_held_out_window_stands_in_the_training_files() -> None:
 
 
 def test_a_torn_cache_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    text.standard_library.cache_clear()
+    monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path))
+    text.prepared_library.cache_clear()
     content = text.standard_library().content
-    (cache,) = tmp_path.glob("isoflop/*.npz")
-    cache.write_bytes(cache.read_bytes()[:1000])
-    text.standard_library.cache_clear()
+    (shard,) = tmp_path.glob("text-*/train-*.tokens")
+    shard.write_bytes(shard.read_bytes()[:1000])
+    text.prepared_library.cache_clear()
     assert text.standard_library().content == content
+    text.prepared_library.cache_clear()
+
+
+def test_the_corpus_needs_no_place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = text.standard_library().content
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path / "file" / "no_folder"))
+    text.prepared_library.cache_clear()
+    assert text.standard_library().content == content
+    text.prepared_library.cache_clear()

@@ -52,7 +52,8 @@ def draw(view: View) -> Figure:
     right = alt.layer(bars, zero, dots.encode(x="off:Q", **rows)).properties(width=330, height=320)
     title, alt_text = _finding(data)
     subtitle = (
-        "Filled: held out (the largest C of each family, not seen by the fit), bands their 90 % prediction intervals. "
+        "Filled: held out (the largest C of each family, not seen by the fit), bands their 90 % bands "
+        "of noise, parameters and form. "
         "Hollow: the runs that were fitted."
     )
     return Figure(NAME, title, subtitle, alt_text, alt.concat(left, right, columns=2), data)

@@ -1,0 +1,110 @@
+"""The quantities that are read off a law at a point: slopes, loss and best split among the runs, and the speed-up.
+
+QUANTITIES["local_exponent_D"](Sample(runs, law="power(D)", point={"D": 1e5})).value
+"""
+
+import math
+from dataclasses import replace
+from functools import lru_cache
+
+import pandas as pd
+
+from isoflop import record
+from isoflop.analysis.claims.declare import QUANTITIES, Contrast, Measured, NotIdentified, Sample, Untested, quantity
+from isoflop.analysis.claims.pairs import paired_contrast, paired_fits
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.local import EXPONENT, LOSS, SPLIT, Local, Space, centre
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.tables.rows import usable
+from isoflop.analysis.testing.speedup import speedup
+from isoflop.wording import number
+
+__all__ = ["QUANTITIES"]
+
+
+@quantity(needs=("law",), takes=("point",))
+def local_exponent_N(sample: Sample) -> Measured:
+    """-∂ ln L / ∂ ln N of the fitted law at a point among the runs"""
+    return _local(sample, "N")
+
+
+@quantity(needs=("law",), takes=("point",))
+def local_exponent_D(sample: Sample) -> Measured:
+    """-∂ ln L / ∂ ln D of the fitted law at a point among the runs"""
+    return _local(sample, "D")
+
+
+@quantity(needs=("law",), takes=("point",))
+def local_exponent_C(sample: Sample) -> Measured:
+    """-d ln L / d ln C at a point among the runs, along the optimum or the runs' D/N"""
+    return _local(sample, "C")
+
+
+@quantity(needs=("law",), takes=("point",))
+def local_loss(sample: Sample) -> Measured:
+    """loss of the fitted law at a point among the runs"""
+    measured = _local(sample, "local_loss")
+    return replace(measured, unit=record.loss_unit(usable(sample.runs)))
+
+
+@quantity(needs=("law",), takes=("point",))
+def best_D_per_N(sample: Sample) -> Measured:
+    """best D/N by the fitted law at the compute of a point among the runs"""
+    return _local(sample, "best_D_per_N")
+
+
+@quantity(needs=("law",), takes=("point",), subject="pair", of="local")
+def local_contrast(sample: Sample, name: str) -> Contrast:
+    """difference of a local quantity of the law between two families at one point among their runs
+
+    Runs and interval as in law_contrast; it needs no parameter to be identified.
+    """
+    fits, local, point = _at_one_point(sample)
+    law, place = fits[0].law, next((each.place for each in local if not each.inside), local[0].place)
+    for each, family in zip(local, sample.pair, strict=True):
+        if name in each.missing:
+            raise NotIdentified(f"{family}: the runs tell no {name} at {place}: {each.missing[name]}")
+    along = "ray" if "ray" in {each.along for each in local} else local[0].along
+    function = Space(law, pd.concat([each.rows for each in fits])).quantity(name, point, along)
+    contrast = paired_contrast(fits, function, name)
+    return replace(contrast, reason=f"{contrast.reason} at {place}")
+
+
+@quantity(needs=("law",), takes=("point",), subject="pair", unit="times")
+def effective_speedup(sample: Sample) -> Contrast:
+    """ln of the compute that one family needs over that of another for the same loss
+
+    By default at the largest compute that both have; point: {C: 1e20} or {L: 2.1} states another.
+    """
+    rows = usable(sample.runs)
+    one, two = (fit(rows[rows["family"] == name], sample.law, by={"family": name}) for name in sample.pair)
+    ratio = speedup(two, one, sample.point or None, sample.level)
+    if ratio.error is None or ratio.estimate.value is None:
+        raise NotIdentified(ratio.reason)
+    spent = f"{number(ratio.compute[1])} and {number(ratio.compute[0])} for a loss of {ratio.loss:.4g}"
+    return Contrast(math.log(ratio.estimate.value), ratio.error, ratio.dof, reason="; ".join([spent, *ratio.notes]))
+
+
+def _local(sample: Sample, name: str) -> Measured:
+    """A local quantity of the law on the runs of one family; an exponent by its column."""
+    fitted = fit(usable(sample.runs), sample.law, level=sample.level)
+    local = fitted.local(sample.point)
+    name = name if name in (LOSS, SPLIT) else f"{EXPONENT}{name}"
+    if name not in local.estimates:
+        raise Untested(f"law {sample.law} has no {name}; it has {', '.join(local.estimates)}")
+    estimate = local.estimates[name]
+    if estimate.value is None or (estimate.low is None and estimate.high is None):
+        raise NotIdentified(f"the runs tell no {name} at {local.place}: {local.missing.get(name, fitted.reason)}")
+    along = f" along the {local.along}" if name == f"{EXPONENT}C" and local.along else ""
+    reason = f"{sample.law} on {fitted.n_runs} runs at {local.place}{along}"
+    return Measured(estimate.value, estimate.low, estimate.high, reason=reason)
+
+
+@lru_cache(maxsize=1)
+def _at_one_point(sample: Sample) -> tuple[tuple[Fit, Fit], tuple[Local, Local], dict[str, float]]:
+    """The law on both families, what it is at one point of both, and the point."""
+    fits = paired_fits(sample)
+    law = fits[0].law
+    point = centre(law, pd.concat([each.rows for each in fits])) | dict(sample.point)
+    one, two = (each.local(point) for each in fits)
+    return fits, (one, two), point

@@ -1,0 +1,100 @@
+"""Runs of two families in pairs: what differs between them, and how surely.
+
+table = paired(runs, Pair("lstm", "transformer"))
+table["delta"].mean()          # mean difference of ln L at matched compute
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from isoflop.analysis.claims.declare import Contrast, NotIdentified, Pair, Part, Sample, require_columns
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.tables.rows import usable
+
+# budgets are rounded up to whole steps: compute is matched where it differs by no more than this
+MATCHED = 0.05
+# by which runs are paired, and the mark where runs have several
+KEY = ("data", "seed", "rung")
+# what pairs a run -> its L and C
+Cells = dict[tuple[Any, ...], tuple[float, float]]
+
+
+def paired(runs: pd.DataFrame, pair: Pair) -> pd.DataFrame:
+    """Runs of two families joined on (data, seed, rung), C matched: delta = ln L of the first less the second."""
+    one, two = (cells(Part(runs[runs["family"] == name])) for name in pair)
+    names = [*KEY, *(["mark"] if any(len(key) > len(KEY) for key in one) else [])]
+    rows = [(*key, *one[key], *two[key]) for key in one if key in two and _is_matched(one[key][1], two[key][1])]
+    both = pd.DataFrame(rows, columns=[*names, "L_one", "C_one", "L_two", "C_two"])
+    return both.assign(delta=np.log(both["L_one"]) - np.log(both["L_two"]), C=np.sqrt(both["C_one"] * both["C_two"]))
+
+
+@lru_cache(maxsize=1024)  # a family is in a pair with every other
+def cells(part: Part) -> Cells:
+    """Mean L and C of the runs of a family by what pairs them, sorted."""
+    require_columns(part.runs, [*KEY, "C"], ", by which runs are paired")
+    rows = usable(part.runs)
+    key = [*KEY, *(["mark"] if "mark" in rows and rows["mark"].notna().any() else [])]
+    means = rows.groupby(key).agg(L=("L", "mean"), C=("C", "mean"))
+    return dict(zip(means.index, zip(means["L"], means["C"], strict=True), strict=True))
+
+
+def _is_matched(one: float, two: float) -> bool:
+    """Whether two C count as equal."""
+    return one > 0 and two > 0 and abs(math.log(one / two)) <= math.log1p(MATCHED)
+
+
+def matched(one: Cells, two: Cells) -> tuple[NDArray[np.float64], NDArray[np.float64], list[Any]]:
+    """C, difference of ln L, and rung of each matched pair of runs."""
+    keys = [key for key in one if key in two and _is_matched(one[key][1], two[key][1])]
+    L = np.array([(one[key][0], two[key][0]) for key in keys]).reshape(-1, 2)
+    C = np.array([one[key][1] * two[key][1] for key in keys])
+    return np.sqrt(C), np.log(L[:, 0]) - np.log(L[:, 1]), [key[KEY.index("rung")] for key in keys]
+
+
+def mean_of_rungs(
+    C: NDArray[np.float64], delta: NDArray[np.float64], rung: list[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """C and mean difference of each rung, (rungs,), by ascending C."""
+    place = {name: at for at, name in enumerate(dict.fromkeys(rung))}
+    at = np.array([place[name] for name in rung], dtype=np.intp)
+    _, first = np.unique(at, return_index=True)
+    means = np.bincount(at, weights=delta, minlength=len(place)) / np.bincount(at, minlength=len(place))
+    order = np.argsort(C[first], kind="stable")
+    return C[first][order], means[order]
+
+
+def paired_fits(sample: Sample) -> tuple[Fit, Fit]:
+    """The law on the runs of each family that have a partner; the draws of both leave out the same pairs, in order."""
+    key = ["data", "seed", "rung"]
+    keys = pd.MultiIndex.from_frame(paired(sample.runs, sample.pair)[key])
+    rows = usable(sample.runs)
+    rows = rows[pd.MultiIndex.from_frame(rows[key]).isin(keys)].sort_values(key, kind="stable")
+    rows = rows.assign(pair=rows.groupby(key, sort=True).ngroup())
+    one, two = (
+        fit(rows[rows["family"] == name], sample.law, run="pair", interval="jackknife", by={"family": name})
+        for name in sample.pair
+    )
+    return one, two
+
+
+def paired_contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Contrast:
+    """Difference of a function of the parameters between two paired fits, with its delete-one-pair standard error."""
+    values, draws = [], []
+    for each in fits:
+        if each.optimum is None or each.optimum.spread is None:
+            raise NotIdentified(f"{each.by['family']}: {each.no_interval or each.reason}")
+        spread, drawn = each.optimum.spread, each.optimum.draws
+        with np.errstate(all="ignore"):
+            values.append(float(value(**{k: np.float64(v) for k, v in each.values.items()})))
+            draws.append(np.broadcast_to(np.asarray(value(**drawn or {}), dtype=float), len(spread.draws)))
+    se = float(spread.error(draws[0] - draws[1]))
+    if not math.isfinite(values[0] - values[1] + se):
+        raise NotIdentified(f"the law gives no {name} for one of the two, with or without each pair")
+    return Contrast(values[0] - values[1], se, spread.dof, reason=f"{fits[0].n_runs} pairs of runs")

@@ -1,0 +1,250 @@
+"""What runs tell of a law where they do not tell its parameters apart: its slopes, its loss and its best split at a
+point among them.
+
+E trades against the exponents, and alpha against A, along directions in which the law hardly moves where the runs are.
+The local exponents -d ln L / d ln N and their like at such a point do not move either, so that they have an interval
+where E and alpha have none, by the same resampling.
+
+    from isoflop.analysis.fitting.fit import fit
+
+    local = fit(runs, "chinchilla").local()
+    local.at                                     # the geometric centre of the runs, such as N=1e8, D=2e9
+    local.estimates["local_exponent_N"]          # Estimate(...): by how much ln L falls for each e-fold of N
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.fitting.diagnose import LEAST_SLOPE, locked
+from isoflop.analysis.fitting.optimum import Optimum
+from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.tables.replicates import SAME_LEVEL
+from isoflop.errors import FitError
+
+# step of ln x of a central difference, at which rounding and curvature err alike (Press et al., Numerical Recipes, 5.7)
+STEP = float(np.finfo(float).eps ** (1 / 3))
+# a size as a law's argument, the first that it has; with D it makes a compute of TRAIN N D
+SIZES = ("N", "n_active")
+EXPONENT, LOSS, SPLIT = "local_exponent_", "local_loss", "best_D_per_N"
+# how far beyond the fitted ratios D/N the best one is looked for, in ln; and halvings of that bracket, to 1e-8
+FAR, HALVINGS = float(np.log(1e6)), 32
+
+
+@dataclass(frozen=True)
+class Local:
+    """Quantities of a fitted law at one point.
+
+    at          the columns of the law there, and C = 6 N D where the law is of a size and of data
+    along       what local_exponent_C follows: the optimum, where that lies among the fitted ratios D/N, or the ray of
+                the point's own D/N; empty where there is no C
+    inside      whether the point lies in the fitted range of every column
+    estimates   local_exponent_X for each column X and for C: by how much ln L falls for each e-fold of X; local_loss;
+                and best_D_per_N at that C
+    missing     for each quantity without a bound, why
+    """
+
+    at: dict[str, float]
+    along: str
+    inside: bool
+    estimates: dict[str, Estimate]
+    missing: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry `local` in the JSON of `isoflop fit --json`."""
+        estimates = {name: vars(e) for name, e in self.estimates.items()}
+        return {"at": self.at, "along": self.along, "inside": self.inside, "estimates": estimates} | {
+            "missing": self.missing
+        }
+
+    @property
+    def place(self) -> str:
+        """The point in words."""
+        where = ", ".join(f"{name}={value:.4g}" for name, value in self.at.items())
+        return where if self.inside else f"{where}, outside the fitted range"
+
+    def __str__(self) -> str:
+        width = max(map(len, self.estimates))
+        lines = [f"  {name:<{width}} {e}" for name, e in self.estimates.items()]
+        reasons: dict[str, list[str]] = {}
+        for name, why in self.missing.items():
+            reasons.setdefault(why, []).append(name)
+        along = f" (C along the {self.along})" if self.along else ""
+        split = self.estimates.get(SPLIT, Estimate(None)).value
+        if self.along == "ray" and split is not None:
+            lines.append(f"  note       {SPLIT} lies outside the fitted ratios")
+        gaps = [f"  note       no interval for {', '.join(names)}: {why}" for why, names in reasons.items()]
+        return "\n".join([f"  locally    at {self.place}{along}", *lines, *gaps])
+
+
+def local_names(law: Law) -> tuple[str, ...]:
+    """The local quantities that a law has."""
+    both = size_and_data(law)
+    columns = [*law.columns, *(["C"] if both and "C" not in law.columns else [])]
+    return (*(f"{EXPONENT}{column}" for column in columns), LOSS, *([SPLIT] if both else []))
+
+
+def size_and_data(law: Law) -> tuple[str, str] | None:
+    """The columns that stand for N and D in a law; None where it lacks one."""
+    columns = dict(zip(law.arguments, law.columns, strict=True))
+    size = next((columns[name] for name in SIZES if name in columns), None)
+    return (size, columns["D"]) if size and "D" in columns else None
+
+
+def centre(law: Law, rows: pd.DataFrame) -> dict[str, float]:
+    """The geometric mean of each column of the law over the rows."""
+    return {c: float(np.exp(np.log(rows[c].astype(float)).mean())) for c in law.columns}
+
+
+def local_quantities(
+    law: Law, rows: pd.DataFrame, optimum: Optimum | None, at: Mapping[str, float] | None, level: float
+) -> Local:
+    """The local quantities of a law that was fitted to rows, with intervals by the method of the fit.
+
+    at      columns of the law and numbers above 0; a column that is not given as at the geometric centre of the rows
+    level   coverage of the intervals
+
+    FitError where the law has no such column, or a number cannot be.
+    """
+    rows = rows[list(law.columns)].astype(float)
+    point = centre(law, rows) | dict(at or {})
+    for name, value in point.items():
+        if name not in law.columns:
+            raise FitError(f"{law.name} has no column {name}; a point of it gives {', '.join(law.columns)}")
+        if not 0 < value < np.inf:
+            raise FitError(f"{name}={value:g} is not above 0; a point is such as {name}=1e9")
+    space, along = Space(law, rows), ""
+    estimates, missing = dict.fromkeys(local_names(law), Estimate(None)), {}
+    if optimum is not None:
+        along = space.along(point, optimum.problem.params(optimum.u))
+        for name in estimates:
+            if cause := space.unvaried(name, along):
+                missing[name] = cause
+                continue
+            quantity, log = space.quantity(name, point, along), name in (LOSS, SPLIT)
+            estimates[name], why = optimum.measure(quantity, level, log=log)
+            why = why or ("the fit has none" if optimum.spread is None else "")
+            missing |= {name: why} if why else {}
+    inside = all(rows[c].min() * (1 - STEP) <= x <= rows[c].max() * (1 + STEP) for c, x in point.items())
+    both = size_and_data(law)
+    compute = {"C": TRAIN * point[both[0]] * point[both[1]]} if both and "C" not in point else {}
+    return Local(point | compute, along, inside, estimates, missing)
+
+
+class Space:
+    """The logarithms of a law's columns: which way its rows vary, and slopes of the law at a point.
+
+    law    the law
+    rows   the fitted rows, numbers above 0
+    """
+
+    def __init__(self, law: Law, rows: pd.DataFrame) -> None:
+        self.law = law
+        self.logs = np.log(rows[list(law.columns)].to_numpy(float))
+        both = size_and_data(law)
+        self.pair = [law.columns.index(column) for column in both] if both else []
+
+    def along(self, point: Mapping[str, float], params: Mapping[str, Any]) -> str:
+        """What an exponent of C follows: the optimum where it lies among the fitted ratios, else the ray."""
+        if not self.pair or "C" in self.law.columns:
+            return ""
+        low, high = self._ratios()
+        with np.errstate(all="ignore"):
+            best = float(self.best_ratio(self._place(point), {k: np.float64(v) for k, v in params.items()}))
+        return "optimum" if not self.unvaried(SPLIT, "") and low <= best <= high else "ray"
+
+    def quantity(self, name: str, point: Mapping[str, float], along: str) -> Callable[..., Any]:
+        """A local quantity at a point as a function of the law's parameters, numbers or arrays of draws."""
+        x = self._place(point)
+        if name == LOSS:
+            return lambda **params: self.law(*np.exp(x), **params)
+        if name == SPLIT:
+            return lambda **params: np.exp(self.best_ratio(x, params))
+        direction = self._direction(name)
+        if name != f"{EXPONENT}C" or along != "optimum":
+            return lambda **params: self.exponent(x, direction, params)
+        # along the optimum ln L falls with ln C as it does along any split of C there, the split being stationary
+        return lambda **params: self.exponent(self.at_ratio(x, self.best_ratio(x, params)), direction, params)
+
+    def exponent(self, x: Any, direction: Array, params: Mapping[str, Any]) -> Any:
+        """-d ln L along a direction (columns,) at x, the logarithms of the columns, each a number or an array."""
+        ahead, behind = (
+            self.law(*(np.exp(a + step * d) for a, d in zip(x, direction, strict=True)), **params)
+            for step in (STEP, -STEP)
+        )
+        return (np.log(behind) - np.log(ahead)) / (2 * STEP)
+
+    def at_ratio(self, x: Any, ratio: Any) -> list[Any]:
+        """The logarithms at the same N D with another ln(D/N)."""
+        place, (size, data) = list(x), self.pair
+        product = x[size] + x[data]
+        place[size], place[data] = (product - ratio) / 2, (product + ratio) / 2
+        return place
+
+    def best_ratio(self, x: Any, params: Mapping[str, Any]) -> Any:
+        """The ln(D/N) of the least loss at the N D of x; infinite where it is further than FAR from the fitted ones."""
+        if {"N_opt", "D_opt"} <= set(self.law.curves):
+            C = TRAIN * np.exp(x[self.pair[0]] + x[self.pair[1]])
+            return np.log(self.law.curve("D_opt", C, params)) - np.log(self.law.curve("N_opt", C, params))
+        towards_data = np.zeros(self.logs.shape[1])
+        towards_data[self.pair] = -0.5, 0.5
+
+        def gain(ratio: Any) -> Any:
+            return self.exponent(self.at_ratio(x, ratio), towards_data, params)
+
+        low, high = (end + side * FAR for end, side in zip(self._ratios(), (-1, 1), strict=True))
+        shape = np.shape(gain(low))
+        below, above = np.full(shape, low), np.full(shape, high)
+        for _ in range(HALVINGS):
+            middle = (below + above) / 2
+            more = gain(middle) > 0
+            below, above = np.where(more, middle, below), np.where(more, above, middle)
+        edge = np.where(below == low, -np.inf, np.where(above == high, np.inf, (below + above) / 2))
+        return np.where(np.isfinite(gain(middle)), edge, np.nan)
+
+    def unvaried(self, name: str, along: str) -> str:
+        """Why the rows cannot tell a local quantity, whatever their losses: they do not vary in its direction."""
+        if name == LOSS:
+            return ""
+        needed = [self._direction(name)] if name != SPLIT else list(np.eye(self.logs.shape[1])[self.pair])
+        centred = self.logs - self.logs.mean(0)
+        axes = np.linalg.svd(centred, full_matrices=True)[2]
+        fixed = axes[np.ptp(centred @ axes.T, axis=0) <= np.log1p(SAME_LEVEL)]
+        # the share of a direction that lies across what varies, as of an exponent between two columns
+        if all(np.linalg.norm(fixed @ d) <= LEAST_SLOPE * np.linalg.norm(d) for d in needed):
+            return ""
+        columns, spans = self.law.columns, np.ptp(self.logs, axis=0)
+        single = [c for c, span in zip(columns, spans, strict=True) if span <= np.log1p(SAME_LEVEL)]
+        if single:
+            return f"{' and '.join(single)} {'has' if len(single) == 1 else 'have'} a single value"
+        for one, other in itertools.combinations(range(len(columns)), 2):
+            x, y = np.exp(self.logs[:, [one, other]].T)
+            if cause := locked(columns[one], columns[other], x, y):
+                return cause
+        return f"{', '.join(columns)} vary along fewer directions than they are"
+
+    def _direction(self, name: str) -> Array:
+        """The direction in which an exponent is taken, (columns,): of C both N and D grow, each by half."""
+        column = name.removeprefix(EXPONENT)
+        direction = np.zeros(self.logs.shape[1])
+        direction[self.pair if column not in self.law.columns else self.law.columns.index(column)] = (
+            0.5 if column not in self.law.columns else 1.0
+        )
+        return direction
+
+    def _ratios(self) -> tuple[float, float]:
+        """The least and greatest fitted ln(D/N)."""
+        size, data = self.pair
+        ratios = self.logs[:, data] - self.logs[:, size]
+        return float(ratios.min()), float(ratios.max())
+
+    def _place(self, point: Mapping[str, float]) -> Array:
+        """The logarithms of a point, (columns,)."""
+        return np.log([point[column] for column in self.law.columns])

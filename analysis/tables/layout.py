@@ -1,0 +1,105 @@
+"""The layout of a table of runs: isoFLOP budgets, a grid, a ladder, one axis, marks along curves, or scattered places.
+
+Which laws a table can tell apart follows from where its runs stand, whatever their losses; a report and `isoflop check`
+say it first.
+
+    rows = pd.DataFrame({"N": [1e6, 2e6, 4e6], "D": [2e7, 4e7, 8e7]})
+    layout(rows).kind      # 'ladder'
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.tables.replicates import LEVELS, SAME_LEVEL, level_index
+
+# what each kind is, and what it can tell
+KINDS = {
+    "isoflop": "several sizes at each of several budgets of compute: the best size and its exponent",
+    "grid": "sizes crossed with amounts of data: a law of both",
+    "ladder": "one ratio of D to N at growing size: a law of compute, not one of N and D",
+    "axis": "one column varies: a law of that column",
+    "marks": "several amounts of data along each of few runs: a law of D well, one of N as far as runs go",
+    "scattered": "no two runs share a size, an amount of data or a budget: a law of both where they span enough",
+    "single": "no column varies enough for a law",
+}
+# decades that an axis of size, data or compute should span: at 0.5 % noise a 6 x 6 grid of 1.5 decades an axis gives
+# alpha to 0.02, one of 2.5 decades to 0.008
+SPAN = 1.5
+# a budget is level where this share of the rows stands in budgets of at least LEVELS sizes
+_MOST = 0.6
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the runs of a table stand.
+
+    kind      isoflop, grid, ladder, axis, marks, scattered or single
+    levels    distinct values of each of N, D and C
+    decades   what each of them spans
+    ratio     D/N of a ladder; None of any other
+    axis      the column that varies, of an axis
+    """
+
+    kind: str
+    levels: dict[str, int]
+    decades: dict[str, float]
+    ratio: float | None = None
+    axis: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The layout in words."""
+        counts = ", ".join(f"{n} {name} over {self.decades[name]:.1f} decades" for name, n in self.levels.items())
+        detail = f" at D = {self.ratio:.3g} N" if self.ratio else f" of {self.axis}" if self.axis else ""
+        return f"{self.kind}{detail} ({counts}): {KINDS[self.kind]}"
+
+
+def layout(rows: pd.DataFrame, runs: NDArray[np.intp] | None = None) -> Layout:
+    """The layout of usable rows with positive numbers in N, D and C, as far as they have these columns.
+
+    runs    the number of each row's run, (rows,), where several rows are of one
+    """
+    columns = {c: rows[c].to_numpy(float) for c in ("N", "D", "C") if c in rows and rows[c].notna().all()}
+    if {"N", "D"} <= set(columns) and "C" not in columns:
+        columns["C"] = TRAIN * columns["N"] * columns["D"]
+    index = {c: level_index(x) for c, x in columns.items()}
+    levels = {c: int(i.max(initial=-1)) + 1 for c, i in index.items()}
+    decades = {c: float(np.log10(x.max() / x.min())) for c, x in columns.items()}
+    kind, ratio, axis = _kind(columns, index, levels, runs)
+    return Layout(kind, levels, decades, ratio, axis)
+
+
+def _kind(
+    columns: dict[str, NDArray[np.float64]],
+    index: dict[str, NDArray[np.int64]],
+    levels: dict[str, int],
+    runs: NDArray[np.intp] | None,
+) -> tuple[str, float | None, str]:
+    varies = [c for c in ("N", "D") if levels.get(c, 0) >= LEVELS]
+    if not varies:
+        return ("axis", None, "C") if levels.get("C", 0) >= LEVELS and "N" not in levels else ("single", None, "")
+    if len(varies) == 1:
+        other = levels.get("D" if varies == ["N"] else "N", 1)
+        return ("grid", None, "") if other > 1 else ("axis", None, varies[0])
+    ratio = columns["D"] / columns["N"]
+    if np.ptp(np.log(ratio)) <= 2 * np.log1p(SAME_LEVEL):
+        return "ladder", float(np.exp(np.log(ratio).mean())), ""
+    if runs is not None and int(runs.max()) + 1 < len(runs):
+        return "marks", None, ""
+    # a budget holds sizes that differ; a grid repeats both its sizes and its amounts of data
+    iso = _share(index["C"], index["N"])
+    crossed = _share(index["N"], index["D"]), _share(index["D"], index["N"])
+    if iso >= _MOST and iso > min(crossed) and levels["C"] < len(ratio) / 2:
+        return "isoflop", None, ""
+    return ("grid" if max(crossed) >= _MOST else "scattered"), None, ""
+
+
+def _share(level: ArrayLike, inner: ArrayLike) -> float:
+    """The share of rows that stand at a level with at least LEVELS values of the inner column."""
+    table = pd.DataFrame({"level": level, "inner": inner})
+    counts = table.groupby("level")["inner"].transform("nunique")
+    return float((counts >= LEVELS).mean())

@@ -1,0 +1,156 @@
+"""Which rows are of one run where no column says so: by a column that names runs, by names that end in a step, by
+points logged at equal intervals.
+
+An interval whose unit is the row is far too narrow where the rows are points of few curves. What is recognised is said
+in a note; rows that only look alike (equal knobs at several D: one curve, or separate runs of a grid) are left to the
+residuals, which say whether neighbours along D are independent (analysis/intervals/dependence.py).
+
+    rows = pd.DataFrame({"run_name": ["a", "a", "b", "b"], "N": [1, 1, 2, 2], "D": [1, 2, 1, 2], "L": [3.0, 2, 3, 2]})
+    recognise_runs(rows).count      # 2
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+# columns that name a run where their values repeat and no size changes within one
+_NAMES = re.compile(
+    r"(run|exp|experiment|trial|job|curve|trajectory|wandb|hyper|sweep_run)([_. -]?(id|name|uid|number|nr|hash|path))?"
+    r"|uid|uuid",
+    re.IGNORECASE,
+)
+# the end of the name of a checkpoint: 70M-seed1-step3000
+_STEP = re.compile(r"[-_./ ]*(step|steps|ckpt|checkpoint|iter|iteration|it|epoch|ep|tokens?|mark)[-_=]?\d[\w.]*$", re.I)
+# columns that say when and where a row was made and nothing of what
+_CIRCUMSTANCE = re.compile(
+    r"_?(time|timestamp|date|datetime|wall_?(s|time|clock)?|(created|started|finished|ended|logged|updated)(_?at|_time)?"
+    r"|runtime|elapsed|duration|seconds?_per_step|host|hostname|node|device|gpu|pid|user|git|commit|dirty)(_s|_sec|_utc)?",
+    re.IGNORECASE,
+)
+# columns that are measured, or grow with the data, whatever their names say besides
+_MEASURED = re.compile(
+    r"L|L_.*|C|C_.*|D|D_.*|.*(loss|flop|perplexity|ppl|accuracy|acc|bpb|metric|probe|grad_?norm|throughput|mfu|memory).*"
+    r"|mark|status|reason|epochs?|steps?|iter(ation)?s?|tokens?|targets_per_s",
+    re.IGNORECASE,
+)
+# points at equal intervals that make a curve: a grid of separate runs is spaced by factors
+_LOGGED, _EVEN = 6, 0.02
+# share of the intervals that are equal: the first and the last may not be
+_MOST = 0.9
+# a column with more values than this share of the rows is measured, and no knob
+_KNOB = 0.5
+# cells of a table whose every column is looked at, and the knobs of a larger one
+_MOST_CELLS, _KNOBS = 1_000_000, ("N", "family", "data", "width", "depth", "lr", "batch", "seed")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs that rows belong to.
+
+    codes    number of each row's run, (rows,)
+    count    how many runs there are
+    note     what was recognised, and by what; empty where every row is a run
+    """
+
+    codes: NDArray[np.intp]
+    count: int
+    note: str = ""
+
+
+def recognise_runs(rows: pd.DataFrame) -> Runs:
+    """The runs of a table that has no run_id; every row is one where nothing tells."""
+    for codes, what in _readings(rows):
+        count = int(codes.max()) + 1
+        if 1 < count < len(rows):
+            note = f"{what} are taken as one run ({count} runs of {len(rows)} rows); --run names another column"
+            return Runs(codes, count, note)
+    return Runs(np.arange(len(rows)), len(rows))
+
+
+def _readings(rows: pd.DataFrame) -> Iterator[tuple[NDArray[np.intp], str]]:
+    """Each way in which the rows may be told apart, the surest first, with words for it."""
+    texts = [c for c in rows if not pd.api.types.is_numeric_dtype(rows[c])]
+    for name in rows:
+        if _NAMES.fullmatch(str(name)) and _names_runs(rows, rows[name]):
+            yield _numbered(rows[name]), f"rows of equal {name}"
+    for name in texts:
+        stems = rows[name].astype(str).str.replace(_STEP, "", regex=True)
+        if (stems != rows[name].astype(str)).mean() > _KNOB and _names_runs(rows, stems):
+            yield _numbered(stems), f"rows whose {name} differs in the step alone"
+    codes = equal_knobs(rows)
+    if codes is not None and _logged(rows, codes):
+        yield codes, "rows of equal knobs at equal intervals of D"
+
+
+def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
+    """The number of each row's set of equal knobs, along which D may vary; None where no two rows have equal ones.
+
+    A knob is a column that is not measured, has few values, and does not merely follow D.
+    """
+    if "D" not in rows or rows["D"].isna().any():
+        return None
+    knobs = [c for c in rows if not is_circumstance(c) and not _MEASURED.fullmatch(str(c))]
+    if rows.size > _MOST_CELLS:  # a table that takes a second to look through: only what is a knob by its name
+        knobs = [c for c in knobs if c in _KNOBS]
+    knobs = [c for c in knobs if c == "N" or 1 < _countable(rows[c]).nunique() <= max(_KNOB * len(rows), 2)]
+    size = rows["N"] if "N" in rows else pd.Series(0, index=rows.index)
+    few = pd.DataFrame({c: _countable(rows[c]) for c in knobs if c == "N" or not _follows(rows[c], rows["D"], size)})
+    codes = np.zeros(len(rows), dtype=np.intp)
+    if len(few.columns):
+        codes = few.groupby(list(few.columns), dropna=False, sort=False).ngroup().to_numpy().astype(np.intp)
+    return None if int(codes.max()) + 1 == len(rows) else codes
+
+
+def is_circumstance(column: object) -> bool:
+    """Whether a column says when and where a row was made, and nothing of what."""
+    return bool(_CIRCUMSTANCE.fullmatch(str(column)))
+
+
+def _names_runs(rows: pd.DataFrame, names: pd.Series) -> bool:
+    """Whether equal names can be one run: they repeat, their size is one, and no D comes twice within a name."""
+    if names.isna().any() or not 1 < names.nunique() < len(rows):
+        return False
+    grouped = rows.groupby(names.astype(str).to_numpy())
+    if "N" in rows and grouped["N"].nunique().max() > 1:
+        return False
+    return "D" not in rows or not pd.DataFrame({"n": names.astype(str), "D": rows["D"]}).duplicated().any()
+
+
+def _numbered(values: pd.Series) -> NDArray[np.intp]:
+    return pd.factorize(values.astype(str))[0].astype(np.intp)
+
+
+def _countable(column: pd.Series) -> pd.Series:
+    """The column with lists and the like as text, so that equal values can be counted."""
+    return column if pd.api.types.is_numeric_dtype(column) else column.astype(str)
+
+
+def _follows(column: pd.Series, D: pd.Series, size: pd.Series) -> bool:
+    """Whether a column grows, or falls, with D at every size, as a count of steps does."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    if numbers.isna().any() or numbers.nunique() < 3:
+        return False
+    ends = pd.DataFrame({"x": numbers, "D": D, "size": size}).groupby(["size", "D"])["x"].agg(["min", "max"])
+    if (ends["min"] != ends["max"]).any():
+        return False
+    sizes = ends.index.get_level_values("size").to_numpy()
+    steps = np.diff(ends["min"].to_numpy())[sizes[1:] == sizes[:-1]]
+    return len(steps) > 1 and bool((steps > 0).all() or (steps < 0).all())
+
+
+def _logged(rows: pd.DataFrame, codes: NDArray[np.intp]) -> bool:
+    """Whether most rows stand at equal intervals of D within their set of equal knobs, as points that a run logs do."""
+    if "N" not in rows or rows["N"].nunique() < 2:  # sizes of data sets that separate runs were trained on
+        return False
+    even = 0
+    for _, D in rows["D"].groupby(codes):
+        steps = np.diff(np.sort(D.to_numpy(float)))
+        if len(steps) + 1 < _LOGGED:
+            continue
+        middle = float(np.median(steps))
+        even += len(D) * (np.quantile(np.abs(steps - middle), _MOST) < _EVEN * middle)
+    return even > _KNOB * len(rows)

@@ -1,0 +1,184 @@
+"""How few runs a choice of runs needs: the protocol of ScaleBench (arXiv:2604.22753), on five of its tasks.
+
+    ISOFLOP_REFERENCE_DATA=... python benchmarks/choose_runs.py [--only TASK] [--share 0.1] [--seeds 5]
+
+Of each task a tenth of what all training rows cost may be spent, row by row, each row being looked at before the next
+batch is chosen; the law is then fitted to what was bought and predicts the held-out rows. Beside our choice: all rows,
+rows at random (mean of some seeds), the cheapest first, and greedy D- and V-optimal designs about the current optimum.
+Every choice begins with the same few rows. A row is the root mean square of the log error in percent.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.design.sequence import Ensemble, believe, choose, first_runs, together
+from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.tables.read import read_runs
+from isoflop.errors import UserError
+
+# the ensemble is made anew each time that what was spent has grown by this share
+GROWTH = 0.25
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task, its law, how its rows are grouped, and what a row costs in proportion to."""
+
+    name: str
+    law: str
+    cost: tuple[str, ...]
+    by: str | None = None
+
+
+TASKS = (
+    Task("farseer", "multiplicative", ("N", "D")),
+    Task("data_constrained", "repetition_penalty", ("N", "D")),
+    Task("parallel", "parscale", ("N", "streams"), by="group"),
+    Task("sparsity", "sparse", ("n_active", "D2"), by="group"),
+    Task("lr_bsz", "rate_and_batch", ("N", "D")),
+)
+
+# the runs made, all rows, open candidates, targets, cost, money -> rows to make next
+Choice = Callable[[Ensemble, np.ndarray, np.ndarray, np.ndarray, float], list[int]]
+
+
+def ours(ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float) -> list[int]:
+    """The choice of `plan --improve`."""
+    return choose(ensemble, open_, targets, cost, budget)
+
+
+def cheapest(ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float) -> list[int]:
+    """The cheapest first."""
+    return _until(open_[np.argsort(cost[open_], kind="stable")], cost, budget)
+
+
+def at_random(seed: int) -> Choice:
+    """Rows in random order."""
+
+    def choice(
+        ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float
+    ) -> list[int]:
+        return _until(np.random.default_rng(seed).permutation(open_), cost, budget)
+
+    return choice
+
+
+def d_optimal(ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float) -> list[int]:
+    """The row whose own loss is least known, which adds most to the determinant of the information."""
+    return _greedy(ensemble, open_, cost, budget, lambda e: (e.factors**2).sum(1))
+
+
+def v_optimal(ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float) -> list[int]:
+    """The row that takes most off the variance at the targets, whatever it costs."""
+    return _greedy(ensemble, open_, cost, budget, lambda e: e.gains(targets))
+
+
+def _until(order: np.ndarray, cost: np.ndarray, budget: float) -> list[int]:
+    picks = []
+    for row in order:
+        if cost[row] <= budget:
+            picks.append(int(row))
+            budget -= cost[row]
+    return picks
+
+
+def _greedy(
+    ensemble: Ensemble, open_: np.ndarray, cost: np.ndarray, budget: float, score: Callable[[Ensemble], np.ndarray]
+) -> list[int]:
+    left, picks = np.zeros(len(cost), dtype=bool), list[int]()
+    left[open_] = True
+    while (fits := left & (cost <= budget)).any():
+        best = int(np.where(fits, score(ensemble), -np.inf).argmax())
+        ensemble, budget, left[best] = ensemble.after(best), budget - cost[best], False
+        picks.append(best)
+    return picks
+
+
+def spend(
+    task: Task, parts: list[tuple[pd.DataFrame, pd.DataFrame]], share: float, choice: Choice | None
+) -> np.ndarray:
+    """Log errors (rows,) on the held-out rows of all groups after this share of the cost; None: of all rows."""
+    law = get_law(task.law)
+    cost = [train[list(task.cost)].prod(axis=1).to_numpy(float) for train, _ in parts]
+    budget, spent = share * sum(c.sum() for c in cost), 0.0
+    made = [np.arange(len(train)) for train, _ in parts]
+    if choice is not None:
+        # the groups' rows one after another: those to choose among, then those to predict
+        rows = [pd.concat(part, ignore_index=True) for part in parts]
+        first = np.cumsum([0, *map(len, rows)])
+        prices = np.concatenate(
+            [np.append(c, np.full(len(test), np.inf)) for c, (_, test) in zip(cost, parts, strict=True)]
+        )
+        targets = np.flatnonzero(np.isinf(prices))
+        made = [
+            np.array(first_runs(train, law, c, budget / len(parts))) for c, (train, _) in zip(cost, parts, strict=True)
+        ]
+        spent = sum(c[m].sum() for c, m in zip(cost, made, strict=True))
+        while spent < budget:
+            ensemble = together([believe(r.iloc[m], law, r, t) for r, m, (_, t) in zip(rows, made, parts, strict=True)])
+            open_ = np.setdiff1d(
+                np.flatnonzero(np.isfinite(prices)), np.concatenate([m + f for m, f in zip(made, first, strict=False)])
+            )
+            picks = np.array(choice(ensemble, open_, targets, prices, budget - spent), dtype=int)
+            if not len(picks):
+                break
+            # as many as raise what was spent by a quarter
+            bought = picks[: max(1, int((np.cumsum(prices[picks]) <= GROWTH * spent).sum()))]
+            made = [
+                np.append(m, bought[(bought >= f) & (bought < f + len(r))] - f)
+                for m, f, r in zip(made, first, rows, strict=False)
+            ]
+            spent += prices[bought].sum()
+    errors = [
+        believe(train.iloc[m], law, test, test).mean - np.log(test[law.target].to_numpy(float))
+        for m, (train, test) in zip(made, parts, strict=True)
+    ]
+    return np.concatenate(errors)
+
+
+def measure(task: Task, share: float, seeds: int) -> dict[str, object]:
+    """A line of the table."""
+    folder = os.environ.get("ISOFLOP_REFERENCE_DATA")
+    if not folder:
+        raise UserError("ISOFLOP_REFERENCE_DATA names no folder; set it to where PlanarG__active-sl lies")
+    train, test = (read_runs(f"{folder}/PlanarG__active-sl/{task.name}_{part}.csv") for part in ("train", "test"))
+    groups = [(train, test)]
+    if task.by:
+        names = train[task.by].unique()
+        groups = [(train[train[task.by] == name], test[test[task.by] == name]) for name in names]
+
+    def error(choice: Choice | None) -> float:
+        return 100 * float(np.sqrt((spend(task, groups, share, choice) ** 2).mean()))
+
+    begun = time.process_time()
+    line = {"task": task.name, "law": task.law, "all rows": error(None), "ours": error(ours)}
+    line |= {"cheapest": error(cheapest), "D-optimal": error(d_optimal), "V-optimal": error(v_optimal)}
+    line |= {"random": float(np.mean([error(at_random(seed)) for seed in range(seeds)]))}
+    return line | {"CPU s": time.process_time() - begun}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="a part of a task's name")
+    parser.add_argument("--share", type=float, default=0.1, help="of the cost of all training rows")
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
+    lines = []
+    for task in TASKS:
+        if options.only in task.name:
+            lines.append(measure(task, options.share, options.seeds))
+            print(lines[-1], flush=True)
+    table = pd.DataFrame(lines)
+    print(table.to_string(index=False, float_format="{:.3f}".format))
+    print("mean of the tasks:", table.drop(columns=["task", "law", "CPU s"]).mean().round(3).to_dict())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""A corpus is tokenised once: in parallel, in constant memory, and taken up where it was stopped (no torch).
+
+    Path("corpus").mkdir()
+    Path("corpus/notes.md").write_text("a line of text\n" * 20_000)
+    prepared = prepare(Files("corpus"), Plan(version="0"))
+    prepared.manifest["documents"]["held_out"] > 0                  # True
+
+1. A byte-pair tokeniser, where one is to be learned, from documents of the training side alone.
+2. Every unit of the source becomes a part: the tokens of its documents, and for each document a hash of its text.
+3. Documents are laid end to end in the order of their hashes, which is one fixed permutation; those whose hash is low
+   are the held-out side. The same text is on one side wherever it stands in the source, and once.
+
+Parts and shards are files that are there whole or not at all, so that a process that is killed loses the units at work.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop import files
+from isoflop.checks import number, whole_number
+from isoflop.errors import UserError
+from isoflop.scaling.data.corpus import store, tokenizer
+from isoflop.scaling.data.corpus.documents import Files, Source
+from isoflop.scaling.data.corpus.layout import duplicates, refuse_empty, shards_of, split, write_shard
+from isoflop.scaling.data.corpus.listing import ENVIRONMENT, hash_file, home
+from isoflop.scaling.data.corpus.parts import (
+    BLOCK,
+    Part,
+    fraction,
+    hash_of,
+    is_held_out,
+    part_file,
+    read_part,
+    tokenise,
+)
+from isoflop.scaling.data.corpus.store import HELD_OUT, SIDES, TRAIN, Prepared
+from isoflop.scaling.data.corpus.streams import Unit
+from isoflop.scaling.data.corpus.workers import pool
+from isoflop.wording import count
+
+__all__ = ["Files", "Plan", "prepare"]
+
+# text from which byte-pair encoding is learned [bytes]: some seconds, and a sample of words that any corpus repeats
+LEARNED_FROM = 2**24
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a source becomes tokens.
+
+    version: a hash of what is in the source. tokenizer: bytes, bpe (learned, vocab_size tokens) or the path of a file.
+    held_share: of the documents, held out; 1 holds all out. licence: what the manifest says of it.
+    """
+
+    version: str
+    tokenizer: str = "bytes"
+    vocab_size: int = 4096
+    held_share: float = 0.05
+    licence: Any = None
+
+    def __post_init__(self) -> None:
+        whole_number("data.vocab_size", self.vocab_size, 257)
+        number("data.held_share", self.held_share)
+        if not 0 < self.held_share <= 1:
+            raise UserError(f"data.held_share={self.held_share} is not a number above 0 and up to 1")
+
+    @property
+    def tokenizer_file(self) -> Path | None:
+        """The file of a tokeniser that is given; None where it is bytes or to be learned."""
+        return None if self.tokenizer in ("bytes", "bpe") else Path(self.tokenizer)
+
+    def key(self, source: Source) -> str:
+        """A hash of what decides the result, 16 hex digits."""
+        given = self.tokenizer_file
+        if given is not None and not given.is_file():
+            tokenizer.load(given)  # says so
+        named = f"{self.tokenizer} {self.vocab_size}" if self.tokenizer == "bpe" else self.tokenizer
+        parts = [store.FORMAT, self.version, hash_file(given) if given else named, self.held_share]
+        knobs = {name: value for name, value in vars(source).items() if name in ("field", "encoding", "piece")}
+        return hashlib.sha256(repr([*parts, sorted(knobs.items())]).encode()).hexdigest()[:16]
+
+
+def folder_of(key: str) -> Path:
+    """Where a prepared corpus of this key is kept."""
+    return home() / key
+
+
+def prepare(
+    source: Source, plan: Plan, workers: int | None = None, verify: Callable[[], None] | None = None
+) -> Prepared:
+    """The prepared corpus of a source: what there is, or made now, which it says on stderr; UserError where it cannot.
+
+    workers: processes; by default one a core. verify: refuses a source that is not the plan's, before it is read.
+    """
+    key = plan.key(source)
+    folder = folder_of(key)
+    if (folder / store.MANIFEST).is_file():
+        return store.open_prepared(folder)
+    work = folder.with_name(f".{key}.work")
+    try:
+        (work / "parts").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{home()} cannot be written ({error.strerror}); name a folder by {ENVIRONMENT}=") from None
+    with sole(work.with_suffix(".lock")):
+        if (folder / store.MANIFEST).is_file():  # another process has made it meanwhile
+            return store.open_prepared(folder)
+        if verify is not None:
+            verify()
+        (work / "parts").mkdir(parents=True, exist_ok=True)
+        prepared = make(source, plan, key, work, folder, workers)
+    with contextlib.suppress(OSError):
+        work.with_suffix(".lock").unlink()
+    return prepared
+
+
+@contextlib.contextmanager
+def sole(path: Path) -> Iterator[None]:
+    """One process at a time prepares a corpus; the others wait for it."""
+    with path.open("a") as lock:
+        with contextlib.suppress(OSError):  # a file system without locks: the work is done twice, to the same end
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def make(source: Source, plan: Plan, key: str, work: Path, folder: Path, workers: int | None) -> Prepared:
+    """Tokenise, split and write; `work` holds what is done already."""
+    units = source.units()
+    size = sum(unit.size for unit in units)
+    say(f"preparing {f'{count(size)}B of ' if size else ''}text, once, in {folder}")
+    name = learned(source, plan, units, work)
+    with pool(workers, len(units)) as run:
+        left = [(number, unit) for number, unit in enumerate(units) if not part_file(work, number).is_file()]
+        tasks = [partial(tokenise, source, unit, number, work, name) for number, unit in left]
+        run("tokenising", tasks, [unit.size or 1 for _, unit in left])
+        parts = [read_part(work, number) for number in range(len(units))]
+        order, removed = split(parts, plan.held_share)
+        refuse_empty(order, plan.held_share)
+        encoder = tokenizer.load(work / name if name else None)
+        kind = np.dtype(tokenizer.dtype(encoder.vocab_size)).str
+        np.savez(work / "order.npz", train=order[TRAIN], held_out=order[HELD_OUT])
+        shares = [(side, number) for side in SIDES for number in range(shards_of(parts, order[side]))]
+        writes = [partial(write_shard, work, side, number, kind) for side, number in shares]
+        shards = run("writing", writes, [1] * len(writes))
+    about = description(source, plan, parts, order, removed)
+    about |= {"duplicate_blocks": duplicates(parts, order)}
+    if (lengths := encoder.lengths()) is not None:
+        np.save(work / store.LENGTHS, lengths)
+    named = {key: getattr(encoder, key) for key in ("name", "vocab_size", "content", "end")} | {"file": name}
+    shutil.rmtree(work / "parts")
+    for leftover in (work / "order.npz", *work.glob(".*")):  # drafts of processes that were killed
+        leftover.unlink()
+    prepared = store.finish(work, folder, store.Draft(key, named, about), kind, shards)
+    say(sentence(prepared))
+    return prepared
+
+
+def learned(source: Source, plan: Plan, units: Sequence[Unit], work: Path) -> str | None:
+    """The file of the tokeniser in the work folder, learned or copied there; None for bytes."""
+    if plan.tokenizer == "bytes":
+        return None
+    given = plan.tokenizer_file
+    path = work / f"tokenizer{'.tiktoken' if given is None else given.suffix}"
+    if not path.is_file():
+        with files.replacing(path) as draft:
+            if given is not None:
+                tokenizer.load(given)  # says so where it is none
+                draft.write_bytes(given.read_bytes())
+            else:
+                say(f"learning {plan.vocab_size} tokens from the training side")
+                tokenizer.learn(sample(source, units, plan.held_share), plan.vocab_size, draft)
+    return path.name
+
+
+def sample(source: Source, units: Sequence[Unit], held_share: float) -> Iterator[bytes]:
+    """Documents of the training side, chosen by their hash, about LEARNED_FROM bytes of them."""
+    size, taken = sum(unit.size for unit in units), 0
+    share = min(1.0, LEARNED_FROM / size) if size else 1.0
+    for unit in units:
+        for document in source.read(unit):
+            digest = hash_of(document)
+            if not is_held_out(digest, held_share) and fraction(digest[8:]) < share:
+                yield document
+                taken += len(document)
+                if taken > 2 * LEARNED_FROM:  # of a source that is packed or does not say how large it is
+                    return
+
+
+def description(
+    source: Source,
+    plan: Plan,
+    parts: Sequence[Part],
+    order: Mapping[str, NDArray[np.int64]],
+    removed: Mapping[str, int],
+) -> dict[str, Any]:
+    """What the manifest says of documents, tokens, split and licence."""
+    lengths = np.concatenate([part.lengths for part in parts])
+    sizes = np.concatenate([part.sizes for part in parts])
+    rule = f"by document: held out where the first 8 bytes of its text's SHA-256, over 2^64, are < {plan.held_share}"
+    return {
+        "documents": {side: len(order[side]) for side in SIDES} | dict(removed),
+        "tokens": {side: int(lengths[order[side]].sum()) for side in SIDES},
+        "bytes": {side: int(sizes[order[side]].sum()) for side in SIDES},
+        "split": rule if plan.held_share < 1 else "all held out",
+        "order": "documents by the SHA-256 of their text, end to end",
+        "source": dict(source.about),
+        "licence": plan.licence,
+    }
+
+
+def sentence(prepared: Prepared) -> str:
+    """What was prepared, in a line."""
+    about = prepared.manifest
+    documents, tokens, blocks = about["documents"], about["tokens"], about["duplicate_blocks"]
+    held = f"{documents[HELD_OUT]} documents held out, {tokens[HELD_OUT]:.4g} tokens"
+    copies = f"{documents['duplicates']} duplicate{'s' * (documents['duplicates'] != 1)} left out"
+    if not documents[TRAIN]:
+        return f"prepared {held}; {copies}"
+    sizes = f"prepared {documents[TRAIN]} documents to train on, {tokens[TRAIN]:.4g} tokens"
+    share = f"{100 * blocks['also_in_train'] / max(1, blocks['held_out']):.2g} % of held-out blocks of {BLOCK} tokens"
+    return f"{sizes}; {held}; {copies}; {share} stand in the training side too"
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr, flush=True)

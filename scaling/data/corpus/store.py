@@ -1,0 +1,249 @@
+"""Tokens on disk: shards that are mapped into memory, a manifest, and the hashes by which both are checked (no torch).
+
+    write_arrays(Path("prepared"), Draft("key", {}, {}), np.zeros(5000, np.uint8), np.ones(500, np.uint8))
+    open_prepared(Path("prepared")).train.rows(np.array([0, 1]), 4)         # (2, 4) tokens: 0 ... 3 and 1 ... 4
+
+A folder of a prepared corpus holds `train-00000.tokens` ..., `held_out-00000.tokens` ..., `manifest.json`, and where
+there is one the tokeniser. Shards are plain little-endian numbers, all of a side but the last SHARD tokens long, which
+is the index: token i is in shard i // SHARD. Copied elsewhere, the folder is the same corpus: `data=shards data.path=`.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop import files
+from isoflop.errors import UserError
+from isoflop.scaling.data.corpus.listing import hash_file
+
+FORMAT = 1
+MANIFEST, STAMP, LENGTHS = "manifest.json", "verified.json", "lengths.npy"
+TRAIN, HELD_OUT = SIDES = ("train", "held_out")
+# tokens of a shard: half a gigabyte at most, a unit of work and of checking
+SHARD = 2**27
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of tokens."""
+
+    name: str
+    side: str
+    tokens: int
+    sha256: str
+    largest: int
+    """The largest token in it."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a manifest says beside its shards."""
+
+    key: str
+    """A hash of what decided the result: the source, the tokeniser, the split."""
+    tokenizer: Mapping[str, Any]
+    about: Mapping[str, Any]
+    content: str = ""
+    """A hash of the result; made from the shards' where it is empty."""
+
+
+class Side:
+    """The tokens of one side, shards mapped into memory."""
+
+    def __init__(self, shards: list[NDArray[Any]]) -> None:
+        self.shards, self.tokens = shards, sum(map(len, shards))
+        self.size = len(shards[0]) if shards else 0
+
+    def rows(self, starts: NDArray[np.int64], length: int) -> NDArray[Any]:
+        """The tokens from each start on, (starts, length)."""
+        if len(self.shards) == 1:
+            return windows(self.shards[0], length)[starts]
+        which = starts // self.size
+        rows = np.empty((len(starts), length), self.shards[0].dtype)
+        across = starts % self.size + length > self.size
+        for number in np.unique(which[~across]):
+            here = (which == number) & ~across
+            rows[here] = windows(self.shards[number], length)[starts[here] - number * self.size]
+        for row in np.flatnonzero(across):
+            rows[row] = self.slice(int(starts[row]), length)
+        return rows
+
+    def slice(self, start: int, length: int) -> NDArray[Any]:
+        """The tokens from one start on, over as many shards as it takes."""
+        parts, at = [], start
+        while at < start + length:
+            number, within = divmod(at, self.size)
+            parts.append(self.shards[number][within : within + start + length - at])
+            at += len(parts[-1])
+        return np.concatenate(parts) if parts else self.shards[0][:0]
+
+
+def windows(tokens: NDArray[Any], length: int) -> NDArray[Any]:
+    """All windows of a length, without a copy."""
+    shape, step = (len(tokens) - length + 1, length), tokens.strides[0]
+    return np.lib.stride_tricks.as_strided(tokens, shape, (step, step), writeable=False)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared corpus."""
+
+    folder: Path
+    manifest: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def content(self) -> str:
+        """The hash of the tokens of both sides and of the tokeniser."""
+        return str(self.manifest["content"])
+
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens there are."""
+        return int(self.manifest["tokenizer"]["vocab_size"])
+
+    @property
+    def shards(self) -> list[Shard]:
+        """Its files of tokens."""
+        return [Shard(**shard) for shard in self.manifest["shards"]]
+
+    @property
+    def tokenizer_file(self) -> Path | None:
+        """The file of its tokeniser; None for bytes."""
+        name = self.manifest["tokenizer"].get("file")
+        return self.folder / name if name else None
+
+    def tokens(self, side: str) -> int:
+        """How many tokens a side has."""
+        return sum(shard.tokens for shard in self.shards if shard.side == side)
+
+    @cached_property
+    def train(self) -> Side:
+        """The training side."""
+        return self._side(TRAIN)
+
+    @cached_property
+    def held_out(self) -> Side:
+        """The held-out side."""
+        return self._side(HELD_OUT)
+
+    @cached_property
+    def lengths(self) -> NDArray[np.uint16] | None:
+        """Bytes of text of each token; None where they are not fixed."""
+        path = self.folder / LENGTHS
+        return np.load(path) if path.is_file() else None
+
+    def bytes_per_token(self, tokens: NDArray[Any]) -> float:
+        """Mean bytes of text that held-out tokens stand for: of these, or where lengths are not fixed of all."""
+        if self.lengths is not None:
+            return float(self.lengths[tokens].mean(dtype=np.float64))
+        return float(self.manifest["bytes"][HELD_OUT] / self.tokens(HELD_OUT))
+
+    def _side(self, side: str) -> Side:
+        kind = np.dtype(self.manifest["dtype"])
+        names = [shard.name for shard in self.shards if shard.side == side]
+        return Side([np.memmap(self.folder / name, kind, "r").view(np.ndarray) for name in names])
+
+    def verify(self) -> None:
+        """Read every shard and compare its hash; UserError where one has changed."""
+        for shard in self.shards:
+            if hash_file(self.folder / shard.name) != shard.sha256:
+                raise altered(self.folder / shard.name, "is not what was written")
+        if self.tokenizer_file and hash_file(self.tokenizer_file)[:16] != self.manifest["tokenizer"]["content"]:
+            raise UserError(f"{self.tokenizer_file} does not fit the shards beside it, which another tokeniser made")
+
+
+def altered(path: Path, what: str) -> UserError:
+    """The refusal of a file that has changed."""
+    return UserError(f"{path} {what}; delete its folder, and the same command prepares it again")
+
+
+def open_prepared(folder: Path) -> Prepared:
+    """A prepared corpus; UserError where it is not whole, was altered, or its tokeniser is another.
+
+    Hashes are compared when a file's time or size is not that of the last comparison, as after a copy.
+    """
+    manifest = files.read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise UserError(f"{folder} is not a prepared corpus: it has no whole {MANIFEST}; see isoflop prepare --help")
+    prepared = Prepared(folder, manifest)
+    width = np.dtype(manifest["dtype"]).itemsize
+    for shard in prepared.shards:
+        path = folder / shard.name
+        size = path.stat().st_size if path.is_file() else -1
+        if size != shard.tokens * width:
+            what = "is missing" if size < 0 else f"has {size} bytes, but {shard.tokens * width} were written"
+            raise altered(path, what)
+        if shard.largest >= prepared.vocab_size:
+            what = f"holds token {shard.largest}, but its tokeniser has {prepared.vocab_size}"
+            raise UserError(f"{path} {what}; the tokeniser does not fit the shards")
+    if prepared.tokenizer_file and not prepared.tokenizer_file.is_file():
+        raise altered(prepared.tokenizer_file, "is missing")
+    if files.read_json(folder / STAMP) != (stamp := _stamp(prepared)):
+        prepared.verify()
+        write_stamp(folder, stamp)
+    return prepared
+
+
+def write_stamp(folder: Path, stamp: Any) -> None:
+    """Remember that the files, as they now are, were compared; a folder that cannot be written is done without."""
+    try:
+        files.write_json(folder / STAMP, stamp)
+    except OSError:
+        return
+
+
+def _stamp(prepared: Prepared) -> list[Any]:
+    names = [shard.name for shard in prepared.shards]
+    names += [prepared.tokenizer_file.name] if prepared.tokenizer_file else []
+    stats = [(prepared.folder / name).stat() for name in names]
+    sizes = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in zip(names, stats, strict=True)]
+    return [prepared.content, *sizes]
+
+
+def finish(work: Path, folder: Path, draft: Draft, kind: str, shards: list[Shard]) -> Prepared:
+    """Write the manifest of a folder of shards and put it in its place."""
+    parts = [*(shard.sha256 for shard in shards), str(draft.tokenizer.get("content"))]
+    content = draft.content or hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    named = [vars(shard) for shard in shards]
+    whole = {"format": FORMAT, "key": draft.key, "content": content, **draft.about, "tokenizer": dict(draft.tokenizer)}
+    manifest = {**whole, "dtype": np.dtype(kind).newbyteorder("<").str, "shards": named}
+    files.write_text(work / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    prepared = Prepared(work, manifest)
+    write_stamp(work, _stamp(prepared))
+    try:
+        os.replace(work, folder)
+    except OSError:  # another process was first
+        if not (folder / MANIFEST).is_file():
+            raise
+    return Prepared(folder, manifest)
+
+
+def write_arrays(folder: Path, draft: Draft, train: NDArray[Any], held_out: NDArray[Any]) -> Prepared:
+    """Keep tokens that are in memory as a prepared corpus."""
+    import tempfile
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    shards = []
+    for side, tokens in zip(SIDES, (train, held_out), strict=True):
+        for number, start in enumerate(range(0, len(tokens), SHARD)):
+            part = tokens[start : start + SHARD]
+            name = shard_name(side, number)
+            (work / name).write_bytes(part.tobytes())
+            shards.append(Shard(name, side, len(part), hash_file(work / name), int(part.max())))
+    tokenizer = {"name": "bytes", "vocab_size": 256, "content": "bytes", **draft.tokenizer}
+    draft = Draft(draft.key, tokenizer, draft.about, draft.content)
+    return finish(work, folder, draft, train.dtype.str, shards)
+
+
+def shard_name(side: str, number: int) -> str:
+    """The file of a shard."""
+    return f"{side}-{number:05d}.tokens"

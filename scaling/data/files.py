@@ -1,0 +1,73 @@
+"""Your own corpus: text files and folders of them, rows of JSON or Parquet, packed or not (no torch).
+
+    isoflop prepare data=files data.path=corpus
+    isoflop train data=files data.path=corpus.jsonl.gz data.field=body data.tokenizer=bpe data.vocab_size=4096
+
+About one document in twenty is held out, by a hash of its text; the others are trained on in an order that is a fixed
+permutation of them. The files are only read.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from isoflop import files
+from isoflop.checks import whole_number
+from isoflop.errors import UserError
+from isoflop.scaling.data.corpus import documents
+from isoflop.scaling.data.corpus.listing import LICENCES, fingerprint
+from isoflop.scaling.data.corpus.prepare import Plan, prepare
+from isoflop.scaling.data.corpus.store import Prepared
+from isoflop.scaling.data.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Files(Tokens):
+    """path: a file or folder. field: the text's name in rows of JSON and Parquet. suffixes: further endings of plain
+    text. encoding: of plain text, None for bytes as they are. piece: bytes into which plain files are cut, None for
+    only those that must be.
+
+    tokenizer: bytes, bpe (learned from the training side) or the path of a tokenizer.json or .tiktoken.
+    vocab_size: tokens that bpe learns. held_share: of the documents, held out. licence: for the manifest.
+    version: a hash of what is in the files, part of what determines a result; None to read it off them.
+    """
+
+    path: str | None = None
+    field: str = "text"
+    suffixes: tuple[str, ...] | list[str] = ()
+    encoding: str | None = "utf-8"
+    piece: int | None = None
+    tokenizer: str = "bytes"
+    vocab_size: int = 4096
+    held_share: float = 0.05
+    licence: str | None = None
+    version: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.path:
+            raise UserError("data=files needs a file or a folder: give data.path=corpus, say")
+        if self.piece is not None:
+            whole_number("data.piece", self.piece)
+
+    @property
+    def source(self) -> documents.Files:
+        """Where its documents come from."""
+        return documents.Files(str(self.path), self.field, tuple(self.suffixes), self.encoding, self.piece)
+
+    def plan(self, tokenizer: str) -> Plan:
+        """How they become tokens."""
+        version = self.version or str(fingerprint(self.path, self.suffixes, self.tokenizer))
+        licence = self.licence or files.read_json(Path(str(self.path)) / LICENCES)
+        return Plan(version, tokenizer, self.vocab_size, self.held_share, licence)
+
+    def prepare(self, workers: int | None = None) -> Prepared:
+        return prepare(self.source, self.plan(self.tokenizer), workers, verify=self.refuse_changed)
+
+    def prepare_held_out(self, tokenizer: str) -> Prepared:
+        return prepare(self.source, self.plan(tokenizer), verify=self.refuse_changed)
+
+    def refuse_changed(self) -> None:
+        """Refuse files that are not those for which the run was frozen."""
+        if self.version and self.version != (now := fingerprint(self.path, self.suffixes, self.tokenizer)):
+            changed = f"data.path={self.path} has changed (data.version={self.version}, but it is {now})"
+            raise UserError(f"{changed}; rerun the command that froze the run")

@@ -1,0 +1,173 @@
+"""Datasets of Hugging Face, read as a stream: from the hub, or from a folder in one of its formats (no torch).
+
+    isoflop prepare data=hf data.name=roneneldan/TinyStories data.documents=100000
+    isoflop train data=hf data.name=./saved data.tokenizer=bpe
+
+Nothing is downloaded whole: documents are tokenised as they come, and kept as tokens. Of which documents are held out,
+the split is ours: by a hash of the text, as for files.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from isoflop.checks import whole_number
+from isoflop.errors import UserError
+from isoflop.scaling.data.corpus.listing import folder_fingerprint
+from isoflop.scaling.data.corpus.prepare import Plan, prepare
+from isoflop.scaling.data.corpus.rows import encoded, lacking
+from isoflop.scaling.data.corpus.store import Prepared
+from isoflop.scaling.data.corpus.streams import UNIT, Unit, library
+from isoflop.scaling.data.tokens import Tokens
+
+# errors of the network and of what is not on the hub, by the names of their classes
+UNREACHABLE = ("ConnectionError", "OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "ConnectTimeout")
+NOT_THERE = ("DatasetNotFoundError", "RepositoryNotFoundError", "DataFilesNotFoundError", "EmptyDatasetError")
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A dataset of the hub, or a folder that `datasets` reads: of save_to_disk, or of data files.
+
+    config: which of several. split: of its rows. field: the text's name. revision: a commit, branch or tag.
+    documents: the first so many, None for all.
+    """
+
+    name: str
+    config: str | None = None
+    split: str = "train"
+    field: str = "text"
+    revision: str | None = None
+    documents: int | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a manifest says of it."""
+        return self.__getstate__()
+
+    @cached_property
+    def stream(self) -> Any:
+        """The rows, none of them read yet; UserError where there is no such dataset, or no network to it."""
+        datasets = library("datasets", f"data=hf data.name={self.name} is a dataset of Hugging Face")
+        try:
+            return self.open(datasets)
+        except Exception as error:
+            raise refusal(self, error) from None
+
+    def open(self, datasets: Any) -> Any:
+        """The rows, as the library `datasets` gives them."""
+        if any((Path(self.name) / name).is_file() for name in ("state.json", "dataset_dict.json")):
+            saved = datasets.load_from_disk(self.name)
+            rows = saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
+            return rows.to_iterable_dataset(num_shards=max(1, min(len(rows), 1 + rows.data.nbytes // UNIT)))
+        if not Path(self.name).exists() and not hub_is_reachable():
+            raise ConnectionError("no address of the hub")
+        return datasets.load_dataset(self.name, self.config, split=self.split, revision=self.revision, streaming=True)
+
+    def units(self) -> list[Unit]:
+        """A unit for each shard of the dataset; where only the first documents are wanted, one."""
+        shards = 1 if self.documents is not None else self.stream.num_shards
+        return [Unit((), number, shards) for number in range(shards)]
+
+    def read(self, unit: Unit) -> Iterator[bytes]:
+        """The documents of a shard."""
+        rows = self.stream
+        if unit.stop is not None and unit.stop > 1:
+            rows = rows.shard(num_shards=unit.stop, index=unit.start)
+        rows = rows if self.documents is None else rows.take(self.documents)
+        try:
+            for number, row in enumerate(rows, start=1):
+                place = partial("data.name={}, row {} of shard {},".format, self.name, number, unit.start + 1)
+                if not isinstance(text := row.get(self.field), str):
+                    raise UserError(f"{place()} {lacking(row, self.field)}; give data.field=")
+                if text:
+                    yield encoded(text, place)
+        except UserError:
+            raise
+        except Exception as error:
+            raise refusal(self, error) from None
+
+    def __getstate__(self) -> dict[str, Any]:  # a stream is opened anew in another process
+        return {name: value for name, value in vars(self).items() if name != "stream"}
+
+
+def hub_is_reachable() -> bool:
+    """Whether the hub has an address here; its library would try for half a minute. A proxy may know what we do not."""
+    from huggingface_hub import constants
+
+    if any(os.environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")):
+        return True
+    url = urlsplit(constants.ENDPOINT)
+    try:
+        return bool(socket.getaddrinfo(url.hostname, url.port or 443))
+    except OSError:
+        return False
+
+
+def refusal(hub: Hub, error: Exception) -> Exception:
+    """What an error of `datasets` means; itself where it is none of the user's."""
+    if isinstance(error, UserError):
+        return error
+    named = f"data=hf data.name={hub.name}"
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    names = {kind.__name__ for link in chain for kind in type(link).__mro__}
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if names & set(UNREACHABLE):
+        return UserError(f"{named} needs the network, which cannot be reached; give a folder that lies here")
+    if names & set(NOT_THERE) or isinstance(error, FileNotFoundError):
+        return UserError(f"{named} is neither on the hub nor a folder of data here ({first})")
+    if isinstance(error, ValueError | KeyError):
+        return UserError(f"{named} data.split={hub.split}: {first}")
+    return error
+
+
+@dataclass(frozen=True)
+class HuggingFace(Tokens):
+    """name: on the hub, or a folder. config: which of several. split: of its rows. field: the text's name.
+    revision: a commit, branch or tag. documents: the first so many, None for all.
+
+    tokenizer, vocab_size, held_share, licence: as of data=files. version: of a folder, a hash of what is in it.
+    """
+
+    name: str | None = None
+    config: str | None = None
+    split: str = "train"
+    field: str = "text"
+    revision: str | None = None
+    documents: int | None = None
+    tokenizer: str = "bytes"
+    vocab_size: int = 4096
+    held_share: float = 0.05
+    licence: str | None = None
+    version: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.name:
+            raise UserError("data=hf needs the name of a dataset: give data.name=roneneldan/TinyStories, say")
+        if self.documents is not None:
+            whole_number("data.documents", self.documents)
+
+    @property
+    def source(self) -> Hub:
+        """Where its documents come from."""
+        return Hub(str(self.name), self.config, self.split, self.field, self.revision, self.documents)
+
+    def plan(self, tokenizer: str) -> Plan:
+        """How they become tokens."""
+        here = self.version or folder_fingerprint(self.name)
+        version = repr((here or self.name, self.config, self.split, self.revision, self.documents))
+        return Plan(version, tokenizer, self.vocab_size, self.held_share, self.licence)
+
+    def prepare(self, workers: int | None = None) -> Prepared:
+        return prepare(self.source, self.plan(self.tokenizer), workers)
+
+    def prepare_held_out(self, tokenizer: str) -> Prepared:
+        return prepare(self.source, self.plan(tokenizer))

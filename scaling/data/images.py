@@ -1,0 +1,219 @@
+"""Real images: idx files as of MNIST and Fashion-MNIST, CIFAR by torchvision, the digits of scikit-learn.
+
+    Path("idx").mkdir()
+    for name, n in (("train", 128), ("t10k", 16)):
+        write_idx(Path("idx", f"{name}-images-idx3-ubyte"), np.zeros((n, 8, 8), np.uint8))
+        write_idx(Path("idx", f"{name}-labels-idx1-ubyte"), np.arange(n, dtype=np.uint8) % 10)
+    x, y = Idx(path="idx", size=64, eval_size=16).load().take(torch.arange(4))         # (4, 1, 8, 8), (4,)
+
+Training images come in a fixed order in which the classes take turns, so that a smaller size is a prefix of a larger
+one and every size has as many of each class, within one, while they last. The held-out images are the test set's, or
+where there is none the last in that order.
+"""
+
+import gzip
+import hashlib
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from isoflop.checks import one_of, whole_number
+from isoflop.errors import UserError
+from isoflop.scaling.data.base import RULES, TRAIN, Table, stream
+from isoflop.scaling.data.corpus.streams import library
+from isoflop.scaling.task import Task
+
+# the third byte of an idx file's magic number says that its numbers are unsigned bytes, the fourth how many dimensions
+UBYTE = 0x08  # http://yann.lecun.com/exdb/mnist, "The IDX file format"
+# where Debian's dataset-fashion-mnist lies
+FASHION = "/usr/share/datasets/fashion-mnist"
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A set of images, (n, channels, side, side) bytes, and their classes, (n,)."""
+
+    images: NDArray[np.uint8]
+    classes: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Images:
+    """size: distinct training images, None for all. eval_size: held-out images, None for all.
+
+    permuted: whether one fixed permutation is applied to the pixels of every image. version: of the order, the subsets
+    and the permutation; a seed.
+    """
+
+    size: int | None = None
+    eval_size: int | None = None
+    permuted: bool = False
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("size", "eval_size"):
+            if getattr(self, name) is not None:
+                whole_number(f"data.{name}", getattr(self, name), 2 if name == "eval_size" else 1)
+        one_of("data.permuted", self.permuted, (True, False))
+        whole_number("data.version", self.version, 0)
+
+    def read(self) -> tuple[Pixels, Pixels]:
+        """The training and the test set."""
+        raise NotImplementedError
+
+    @property
+    def task(self) -> Task:
+        train = self.read()[0]
+        _, channels, side, _ = train.images.shape
+        return Task("images", d_in=channels, d_out=int(train.classes.max()) + 1, seq_len=side, targets=1)
+
+    @property
+    def unique(self) -> int:
+        train, held_out = self.read()
+        for name, most in (("size", len(train.classes)), ("eval_size", len(held_out.classes))):
+            if (given := getattr(self, name)) is not None and given > most:
+                raise UserError(f"data.{name}={given} is more than the {most} images there are; give at most that")
+        return self.size or len(train.classes)
+
+    def load(self) -> Table:
+        train, held_out = self.read()
+        chosen = take_turns(train.classes, self.version)[: self.unique]
+        there = take_turns(held_out.classes, self.version)[: self.eval_size]
+        # pixels of mean 0 and variance 1 over the whole training set, whatever the size
+        mean, deviation = float(train.images.mean()), float(train.images.std()) or 1.0
+
+        def taken(pixels: Pixels, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+            images = (torch.from_numpy(pixels.images[rows]).float() - mean) / deviation
+            return self.permute(images), torch.from_numpy(pixels.classes[rows])
+
+        raw = (array.tobytes() for pixels in (train, held_out) for array in (pixels.images, pixels.classes))
+        facts = {"data.content": hashlib.sha256(b"".join(raw)).hexdigest()[:16]}
+        return Table(*taken(train, chosen), *taken(held_out, there), facts)
+
+    def permute(self, images: Tensor) -> Tensor:
+        """The images with their places permuted, all channels and images alike, where that is asked for."""
+        if not self.permuted:
+            return images
+        places = torch.from_numpy(stream(self.version, RULES).permutation(images.shape[2] * images.shape[3]))
+        return images.flatten(2)[:, :, places].view(images.shape)
+
+
+def take_turns(classes: NDArray[np.int64], version: int) -> NDArray[np.int64]:
+    """An order of images in which the classes take turns: the first of each, the second of each, and so on."""
+    shuffled = stream(version, TRAIN).permutation(len(classes))
+    of_class = classes[shuffled]
+    by_class = np.argsort(of_class, kind="stable")
+    starts = np.searchsorted(of_class[by_class], of_class[by_class])
+    turn = np.empty(len(classes), np.int64)
+    turn[by_class] = np.arange(len(classes)) - starts
+    return shuffled[np.lexsort((of_class, turn))]
+
+
+@dataclass(frozen=True)
+class Idx(Images):
+    """path: the folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and those of t10k, also as .gz."""
+
+    path: str = FASHION
+
+    def read(self) -> tuple[Pixels, Pixels]:
+        if not (folder := Path(self.path)).is_dir():
+            hint = "on Debian, apt-get install dataset-fashion-mnist" if self.path == FASHION else "name a folder"
+            raise UserError(f"data.path={self.path} is not there; {hint}")
+        return read_idx_set(folder, "train"), read_idx_set(folder, "t10k")
+
+
+@lru_cache(maxsize=4)
+def read_idx_set(folder: Path, name: str) -> Pixels:
+    """The images and the classes of one set."""
+    images, classes = (read_idx(folder / f"{name}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
+    if images.ndim != 3 or images.shape[1] != images.shape[2] or classes.shape != images.shape[:1]:
+        shapes = f"{images.shape} and {classes.shape}"
+        raise UserError(
+            f"{folder}/{name}-*: images and labels of shapes {shapes} are not square images with a class each"
+        )
+    return Pixels(images[:, None], classes.astype(np.int64))
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """The array of an idx file of unsigned bytes, packed or not; UserError where it is none."""
+    packed = path.with_name(path.name + ".gz")
+    if not path.is_file() and not packed.is_file():
+        raise UserError(f"{path} is not there, nor with .gz; an idx set has images and labels, of train and of t10k")
+    try:
+        raw = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
+    except (OSError, EOFError) as error:
+        raise UserError(f"{packed} cannot be read ({error}); mend it") from None
+    if raw[:3] != bytes((0, 0, UBYTE)) or len(raw) < 4 + 4 * raw[3]:
+        raise UserError(
+            f"{path} begins with {raw[:4].hex(' ')}, but an idx file of bytes with 00 00 08 and its dimensions"
+        )
+    shape = struct.unpack(f">{raw[3]}I", raw[4 : 4 + 4 * raw[3]])
+    if len(raw) - 4 - 4 * raw[3] != np.prod(shape, dtype=np.int64):
+        size = f"{len(raw) - 4 - 4 * raw[3]} bytes after its head, which speaks of {shape}"
+        raise UserError(f"{path} has {size}; it is not whole")
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+
+
+def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
+    """Write an array as an idx file."""
+    head = bytes((0, 0, UBYTE, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
+    path.write_bytes(head + array.tobytes())
+
+
+@dataclass(frozen=True)
+class Cifar(Images):
+    """path: the folder in which torchvision has cifar-10-batches-py or cifar-100-python; nothing is downloaded.
+
+    classes: 10 or 100.
+    """
+
+    path: str | None = None
+    classes: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("data.classes", self.classes, (10, 100))
+
+    def read(self) -> tuple[Pixels, Pixels]:
+        if not self.path:
+            raise UserError("data=cifar needs the folder of torchvision's files: give data.path=FOLDER")
+        return read_cifar(self.path, self.classes)
+
+
+@lru_cache(maxsize=2)
+def read_cifar(path: str, classes: int) -> tuple[Pixels, Pixels]:
+    """Both sets of CIFAR-10 or CIFAR-100."""
+    datasets = library("torchvision.datasets", f"data=cifar data.path={path} is read by torchvision", "images")
+    try:
+        sets = [getattr(datasets, f"CIFAR{classes}")(path, train=train, download=False) for train in (True, False)]
+    except (RuntimeError, OSError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"data.path={path} does not hold CIFAR-{classes} as torchvision keeps it ({first})") from None
+    pixels = [Pixels(one.data.transpose(0, 3, 1, 2), np.array(one.targets, np.int64)) for one in sets]
+    return pixels[0], pixels[1]
+
+
+@dataclass(frozen=True)
+class SklearnDigits(Images):
+    """1,797 handwritten digits of 8 by 8 pixels (Alpaydin and Kaynak 1998); one in six is held out."""
+
+    def read(self) -> tuple[Pixels, Pixels]:
+        return read_sklearn_digits()
+
+
+@lru_cache(maxsize=1)
+def read_sklearn_digits() -> tuple[Pixels, Pixels]:
+    """The digits, in two."""
+    loaded: Any = library("sklearn.datasets", "data=sklearn_digits comes with scikit-learn", "images").load_digits()
+    images, classes = loaded.images.astype(np.uint8)[:, None], loaded.target.astype(np.int64)
+    order = take_turns(classes, 0)
+    parts = order[: len(order) * 5 // 6], order[len(order) * 5 // 6 :]
+    train, held_out = (Pixels(images[rows], classes[rows]) for rows in parts)
+    return train, held_out

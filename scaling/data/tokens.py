@@ -1,0 +1,207 @@
+"""What all data of tokens from a corpus share: what is trained on, what is held out, in which windows (no torch).
+
+A corpus is prepared once (corpus/prepare.py); a dataset is a prepared corpus and a view of it. A smaller size is a
+prefix of a larger one, and the held-out windows depend on neither.
+
+    from isoflop.scaling.data.text import Text
+    Text(size=100_000).task.d_out            # 256
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.checks import whole_number
+from isoflop.errors import UserError
+from isoflop.scaling.config import choices
+from isoflop.scaling.data.corpus import store
+from isoflop.scaling.data.corpus.documents import Files, Source
+from isoflop.scaling.data.corpus.listing import fingerprint
+from isoflop.scaling.data.corpus.prepare import Plan, prepare
+from isoflop.scaling.data.corpus.store import HELD_OUT, TRAIN, Prepared
+from isoflop.scaling.task import Task
+
+if TYPE_CHECKING:
+    from isoflop.scaling.data.windows import Windows
+
+# held-out targets where no number of them is given, or all that there are
+EVAL_SIZE = 2**16
+
+Sets = Sequence[str] | Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """size: distinct training targets [tokens], None for all. seq_len: tokens per example. eval_size: held-out targets.
+
+    held_out: further held-out sets, whose losses are L.NAME: names of data, or paths of files, folders and prepared
+    corpora, or names of one's own with a path each.
+    """
+
+    size: int | None = None
+    seq_len: int = 64
+    eval_size: int | None = None
+    held_out: Sets = None
+
+    def __post_init__(self) -> None:
+        whole_number("data.seq_len", self.seq_len)
+        if self.eval_size is not None:
+            whole_number("data.eval_size", self.eval_size)
+            if self.eval_size < (two := 2 * self.seq_len):  # of one example there is no standard error
+                least = f"data.eval_size={self.eval_size} is not a whole number of at least {two}"
+                raise UserError(f"{least}, two examples of data.seq_len={self.seq_len}; give more, or shorter examples")
+        if self.size is not None:
+            whole_number("data.size", self.size, self.seq_len)
+
+    def prepare(self, workers: int | None = None) -> Prepared:
+        """The corpus: what there is, or prepared now."""
+        raise NotImplementedError
+
+    def prepare_held_out(self, tokenizer: str) -> Prepared:
+        """Its held-out side for another dataset, in that one's tokens."""
+        raise NotImplementedError
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """The corpus, prepared where it was not."""
+        prepared = self.prepare()
+        refuse_small(prepared, self.seq_len, self.eval_size)
+        return prepared
+
+    @property
+    def task(self) -> Task:
+        vocab_size, windows = self.prepared.vocab_size, self.windows(self.prepared)
+        # of the targets that L is a mean over
+        size = self.prepared.bytes_per_token(windows[:, 1:])
+        return Task("tokens", vocab_size, vocab_size, self.seq_len, targets=self.seq_len, bytes_per_target=size)
+
+    @property
+    def unique(self) -> int:
+        return self.used // self.seq_len * self.seq_len
+
+    @property
+    def used(self) -> int:
+        """Training tokens that bear a loss: `size`, or all that have a token before them."""
+        most = self.prepared.tokens(TRAIN) - 1
+        if self.size is not None and self.size > most:
+            unit = "bytes" if self.prepared.tokenizer_file is None else "tokens"
+            raise UserError(
+                f"data.size={self.size} is more than the {most} training {unit} there are; give at most that"
+            )
+        return self.size or most
+
+    def refuse(self, batch: int) -> None:
+        """Refuse a batch of more examples than there are, and held-out sets that cannot be had."""
+        for name, prepared in self.others.items():
+            self.windows(prepared, name)
+        if batch > (n := self.used // self.seq_len):
+            there = f"recipe.batch={batch} is more than the {n} examples of data.seq_len={self.seq_len} there are"
+            raise UserError(f"{there}; give a smaller batch, shorter examples or more text")
+
+    def windows(self, prepared: Prepared, name: str = "") -> NDArray[Any]:
+        """The same windows every time, spread evenly over a held-out side, (windows, seq_len + 1)."""
+        there = (prepared.tokens(HELD_OUT) - 1) // self.seq_len
+        if there < 2:
+            raise UserError(f"the held-out set {name} has {prepared.tokens(HELD_OUT)} tokens, less than two examples")
+        wanted = min(there, (self.eval_size or EVAL_SIZE) // self.seq_len)
+        starts = np.linspace(0, there - 1, wanted).astype(np.int64) * self.seq_len
+        return prepared.held_out.rows(starts, self.seq_len + 1)
+
+    def load(self) -> "Windows":
+        from isoflop.scaling.data.windows import Windows
+
+        prepared, used = self.prepared, self.used
+        held_out, facts = {"": self.windows(prepared)}, self.facts(prepared)
+        for name, other in self.others.items():
+            held_out[name] = self.windows(other, name)
+            facts[f"data.content.{name}"] = other.content
+            facts[f"data.bytes_per_target.{name}"] = other.bytes_per_token(held_out[name][:, 1:])
+        return Windows(prepared.train, used // self.seq_len, self.seq_len, held_out, facts)
+
+    def facts(self, prepared: Prepared) -> dict[str, str | int | float]:
+        """What the record says of the corpus."""
+        about = prepared.manifest
+        facts: dict[str, str | int | float] = {
+            "data.content": prepared.content,
+            "data.train_tokens": prepared.tokens(TRAIN),
+            "data.train_documents": about["documents"][TRAIN],
+            "data.tokenizer_content": about["tokenizer"]["content"],
+        }
+        if held := about["duplicate_blocks"]["held_out"]:
+            facts["data.duplicate_blocks"] = about["duplicate_blocks"]["also_in_train"] / held
+        return facts
+
+    @cached_property
+    def others(self) -> dict[str, Prepared]:
+        """The further held-out sets, in this one's tokens; UserError where one is not there."""
+        given = self.held_out or {}
+        named = given if isinstance(given, Mapping) else {set_name(place): place for place in given}
+        if len(named) < len(given):
+            raise UserError(f"data.held_out={list(given)} names two sets alike; give names: data.held_out={{a:PATH}}")
+        path = self.prepared.tokenizer_file
+        return {name: other_set(str(place), str(path) if path else "bytes") for name, place in named.items()}
+
+
+def set_name(place: str) -> str:
+    """What a held-out set is called: the name of the data, or of the file or folder without its ending."""
+    return place if place in choices.names("data") else Path(place).name.split(".")[0]
+
+
+def other_set(place: str, tokenizer: str) -> Prepared:
+    """A held-out set: that of a dataset by name, of a prepared corpus, or all of some files."""
+    if place in choices.names("data"):
+        dataset = build(place)
+        if not isinstance(dataset, Tokens):
+            raise UserError(f"data.held_out={place} is no text; name a corpus, or a path")
+        return dataset.prepare_held_out(tokenizer)
+    if (Path(place) / store.MANIFEST).is_file():
+        prepared = store.open_prepared(Path(place))
+        return refuse_tokenizer(prepared, tokenizer)
+    if not Path(place).exists():
+        raise UserError(f"data.held_out={place} is neither there nor one of {', '.join(choices.names('data'))}")
+    return hold_out(Files(place), str(fingerprint(place)), tokenizer)
+
+
+def hold_out(source: Source, version: str, tokenizer: str) -> Prepared:
+    """All of a source as a held-out set; version: a hash of what is in it."""
+    return prepare(source, Plan(version, tokenizer, held_share=1))
+
+
+def refuse_tokenizer(prepared: Prepared, tokenizer: str) -> Prepared:
+    """Refuse shards that another tokeniser made."""
+    from isoflop.scaling.data.corpus.tokenizer import load
+
+    given = load(None if tokenizer == "bytes" else Path(tokenizer))
+    if given.content != prepared.manifest["tokenizer"]["content"]:
+        theirs = prepared.manifest["tokenizer"]["name"]
+        raise UserError(f"data.tokenizer={tokenizer} does not fit the shards of {prepared.folder}, made by {theirs}")
+    return prepared
+
+
+def refuse_small(prepared: Prepared, seq_len: int, eval_size: int | None) -> None:
+    """Refuse a corpus of which a side is too small for the examples that are asked for."""
+    train, held = (prepared.tokens(side) - 1 for side in (TRAIN, HELD_OUT))
+    if train < seq_len:
+        raise UserError(f"the corpus has {train + 1} training tokens, less than an example of data.seq_len={seq_len}")
+    if held < 2 * seq_len:
+        few = f"the corpus has {held + 1} held-out tokens, less than two examples of data.seq_len={seq_len}"
+        raise UserError(f"{few}; give more text, shorter examples, or a larger data.held_share")
+    if eval_size is not None and eval_size > held:
+        unit = "bytes" if prepared.tokenizer_file is None else "tokens"
+        raise UserError(f"data.eval_size={eval_size} is more than the {held} held-out {unit} there are")
+
+
+def build(name: str, **knobs: Any) -> Any:
+    """A dataset by the name of its yaml, with these knobs."""
+    from hydra.utils import get_class
+
+    from isoflop.scaling.config.frozen import register_resolvers
+
+    register_resolvers()
+    choices.importable()
+    return get_class(choices.target("data", name, choices.declared()))(**choices.knobs("data", name) | knobs)

@@ -1,0 +1,100 @@
+"""The verb of scaling beside train: prepare.
+
+isoflop prepare data=files data.path=corpus data.tokenizer=bpe
+
+It prepares what a run of the same overrides would prepare first, so that a sweep need not.
+"""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from isoflop.errors import UserError
+from isoflop.exits import run
+from isoflop.extensions import take
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+)
+
+# what is no option is an override for Hydra
+EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.callback()
+def verbs() -> None:
+    """What is done before runs."""
+
+
+@app.command("prepare", context_settings=EXTRA)
+def prepare_command(
+    context: typer.Context,
+    workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.", min=1)] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Read what is there and compare every hash.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The manifest on stdout and nothing else.")] = False,
+) -> None:
+    """Tokenise a corpus once, into shards that runs map into memory; a run prepares what is missing by itself.
+
+    Takes the `data` overrides of `isoflop train`. The source is only read. What is prepared lies in the folder that the
+    environment variable ISOFLOP_DATA names, else in the user's cache: tokens, tokeniser, and a manifest with documents,
+    tokens, split, hashes and licence. Killed, the same command goes on from where it was.
+
+    Example:  isoflop prepare data=files data.path=corpus data.tokenizer=bpe data.vocab_size=4096
+
+    Example:  isoflop prepare data=hf data.name=roneneldan/TinyStories data.documents=100000
+    """
+    from isoflop.scaling.data.tokens import Tokens
+
+    if unknown := [word for word in context.args if word.startswith("-")]:
+        raise UserError(f"{unknown[0]} is not an option of prepare; see isoflop prepare --help")
+    name, dataset = composed(take(context.args))
+    if not isinstance(dataset, Tokens):
+        raise UserError(f"data={name} is made as it is needed, there is nothing to prepare; text, files and hf are")
+    prepared = dataset.prepare(workers)
+    for other in dataset.others.values() if dataset.held_out else ():
+        print(f"{other.folder}: held out", file=sys.stderr)
+    if verify:
+        prepared.verify()
+    if as_json:
+        print(json.dumps(prepared.manifest))
+        return
+    tokens = prepared.manifest["tokens"]
+    sizes = f"{tokens['train']} tokens to train on, {tokens['held_out']} held out"
+    print(f"{prepared.folder}: {sizes}, content {prepared.content}", file=sys.stderr)
+
+
+def composed(overrides: list[str]) -> tuple[str, object]:
+    """The dataset that overrides choose, and its name."""
+    from hydra import compose, initialize_config_module
+    from hydra.utils import get_class
+    from omegaconf import OmegaConf
+
+    from isoflop.scaling.config import choices
+    from isoflop.scaling.config.frozen import register_resolvers, whole_as_int
+    from isoflop.scaling.limits import refuse_words
+
+    refuse_words(overrides)
+    if wrong := [word for word in overrides if not word.lstrip("+~").startswith(("data=", "data."))]:
+        raise UserError(f"{wrong[0]} is no override of data; prepare takes data=NAME and data.KNOB=VALUE")
+    register_resolvers()
+    with initialize_config_module("isoflop.conf", version_base="1.3"):
+        cfg = compose("train", overrides, return_hydra_config=True)
+    name = str(cfg.hydra.runtime.choices["data"])
+    node = whole_as_int(OmegaConf.to_container(cfg.data, resolve=True))
+    choices.importable()
+    target = get_class(choices.target("data", name, choices.declared()))
+    try:
+        return name, target(**{key: value for key, value in node.items() if not key.startswith("_")})
+    except TypeError as error:
+        raise UserError(f"data={name} does not fit its class: {error}") from None
+
+
+def main(arguments: list[str]) -> int:
+    """Run a verb and return its exit code; bad input is one sentence and 2."""
+    return run(app, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

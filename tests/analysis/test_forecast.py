@@ -1,0 +1,222 @@
+"""A forecast is written once, before the runs, and scored by those that were made since."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import integrate, stats
+from studies import grid_study
+
+import isoflop as iso
+from isoflop.analysis import options as o
+from isoflop.analysis.claims.forecasts import judge_forecast
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.testing.forecast import Forecast, digest, forecast, load_forecast
+from isoflop.analysis.testing.outcome import crps, interval_score, score_forecast
+from isoflop.analysis.verbs import main
+from isoflop.errors import FitError, UserError
+
+LARGEST = {"N": 1e7, "D": 1e8}
+
+
+@pytest.fixture(scope="module")
+def runs() -> pd.DataFrame:
+    return grid_study(("lstm", "mlp"))
+
+
+@pytest.fixture(scope="module")
+def small(runs: pd.DataFrame) -> pd.DataFrame:
+    """All but the runs of the three largest budgets."""
+    return runs[runs["C"] < np.sort(runs["C"].unique())[-3]]
+
+
+@pytest.fixture(scope="module")
+def dated(small: pd.DataFrame) -> Forecast:
+    return forecast(small, [LARGEST, {"C": 6e15}], by=["family"], loss="l2")
+
+
+def test_it_predicts_what_predict_predicts(dated: Forecast, small: pd.DataFrame) -> None:
+    lstm = fit(small[small["family"] == "lstm"], loss="l2")
+    first = dated.points[0]
+    estimate = iso.predict(lstm, LARGEST)["L"]
+    assert first["by"] == {"family": "lstm"}
+    assert first["L"] == pytest.approx(vars(estimate))
+    assert len(dated.to_frame()) == 4
+
+
+def test_it_is_scored_beside_naive_lines_by_the_runs_made_since(dated: Forecast, runs: pd.DataFrame) -> None:
+    score = score_forecast(dated, runs)
+    assert (len(score.rows), score.seen, score.open) == (12, 72, ())
+    assert score.summary["rmsle"] < 0.005
+    assert score.summary["crps"] < 0.1 * score.summary["crps_line"]
+    assert score.summary["crps_line"] < score.summary["crps_last"]
+    assert 0.5 <= (score.summary["coverage"] or 0) <= 1
+    assert "straight line" in str(score)
+
+
+def test_the_rows_that_were_fitted_are_no_outcome(small: pd.DataFrame) -> None:
+    place = {"N": float(small["N"].iloc[-1]), "D": float(small["D"].iloc[-1])}
+    dated = forecast(small, [place], by=["family"], loss="l2")
+    with pytest.raises(FitError, match=r"no new run stands at a point .*; 72 rows were fitted by the forecast itself"):
+        score_forecast(dated, small)
+    # a run that was fitted is not new for having been measured again
+    with pytest.raises(FitError, match="no new run"):
+        score_forecast(dated, small.assign(L=small["L"] * 1.001))
+    # ... and a table without names of runs is known by its numbers
+    nameless = small.drop(columns="run_id")
+    with pytest.raises(FitError, match="no new run"):
+        score_forecast(forecast(nameless, [place], by=["family"], loss="l2"), nameless)
+
+
+def test_a_run_near_a_point_is_set_against_the_law_where_it_stands() -> None:
+    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e6, 1e8, 6), np.geomspace(1e7, 1e9, 6)))
+
+    def loss(n: float, d: float) -> float:
+        return float(1.6 + 400 * n**-0.31 + 400 * d**-0.29)
+
+    table = pd.DataFrame({"N": N, "D": D, "L": [loss(*x) for x in zip(N, D, strict=True)]})
+    dated = forecast(table, [{"N": 1e9, "D": 1e10}], loss="l2")
+    here = pd.DataFrame({"N": [1.05e9], "D": [0.95e10], "L": [loss(1.05e9, 0.95e10)]})
+    assert score_forecast(dated, here).rows["error"][0] == pytest.approx(0, abs=1e-4)
+    with pytest.raises(FitError, match="no new run"):
+        score_forecast(dated, here.assign(N=1.2e9))
+
+
+def test_at_a_compute_the_best_size_counts_with_all_its_seeds(dated: Forecast, runs: pd.DataFrame) -> None:
+    lstm = runs[(runs["family"] == "lstm") & (runs["C"] == runs["C"].max())]
+    worse = lstm.assign(N=lstm["N"] * 2, D=lstm["D"] / 2, L=lstm["L"] * 1.1, run_id=lstm["run_id"] + "w")
+    rows = score_forecast(dated, pd.concat([lstm, worse])).rows
+    at_compute = rows[rows["at"].str.startswith("C=")]
+    assert sorted(at_compute["observed"]) == pytest.approx(sorted(lstm["L"]))
+
+
+def test_a_group_without_a_fit_keeps_its_place_and_the_reason(small: pd.DataFrame, runs: pd.DataFrame) -> None:
+    few = pd.concat([small[small["family"] == "lstm"], small[small["family"] == "mlp"].iloc[:3]])
+    dated = forecast(few, [LARGEST], by=["family"], loss="l2")
+    lstm, mlp = dated.points
+    assert mlp["L"] is None
+    assert "3 rows are too few" in mlp["reason"]
+    assert score_forecast(dated, runs).open == ("mlp, N=10⁷, D=10⁸",)
+    assert lstm["L"]["value"] > 0
+
+
+def test_a_file_is_strict_json_that_reads_back_and_is_written_once(dated: Forecast, tmp_path: Path) -> None:
+    path = dated.save(tmp_path / "forecast.json")
+    document = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert document["format"] == "isoflop forecast 1"
+    assert document["digest"] == dated.digest == digest({k: v for k, v in document.items() if k != "digest"})
+    assert load_forecast(path).to_json() == dated.to_json()
+    assert document["rows"]["count"] == len(document["rows"]["points"]) == 72
+    with pytest.raises(UserError, match="exists, and a forecast is written once"):
+        dated.save(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda text: text.replace('"level": 0.9', '"level": 0.5'), "was changed after it was written"),
+        (lambda text: text[: len(text) // 2], "is not a forecast, or was cut"),
+        (lambda text: text.replace("forecast 1", "forecast 9"), "is of the format 'isoflop forecast 9'"),
+        (lambda text: "[1, 2]", "is not a forecast, or was cut"),
+        (lambda text: "[" * 100_000, "is not a forecast, or was cut"),
+        (lambda text: json.dumps({"format": "isoflop forecast 1", "digest": ""}), "was changed after it was written"),
+    ],
+    ids=["edited", "cut", "another format", "no mapping", "nested", "empty"],
+)
+def test_a_damaged_file_is_one_sentence(
+    damage: object,
+    sentence: str,
+    dated: Forecast,
+    runs: pd.DataFrame,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = dated.save(tmp_path / "forecast.json")
+    path.write_text(damage(path.read_text()))  # type: ignore[operator]
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    assert main(["judge", str(tmp_path / "runs.csv"), "--forecast", str(path)]) == 2
+    stderr = capsys.readouterr().err
+    assert sentence in stderr
+    assert stderr.count("\n") == 1
+
+
+def test_git_tells_whether_a_forecast_came_first(dated: Forecast, runs: pd.DataFrame, tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=x", "-c", "user.email=x@x.x"]
+        done = subprocess.run(["git", *who, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "before")
+    before = git("rev-parse", "HEAD")
+    path = dated.save(tmp_path / "forecast.json")
+    assert "not committed as it is now" in judge_forecast(path, runs).provenance
+    git("add", ".")
+    git("commit", "-qm", "forecast")
+    made = judge_forecast(path, runs.assign(git=git("rev-parse", "HEAD")))
+    assert made.first is True
+    assert "this forecast is unchanged since the commit of its runs; it is committed in" in made.provenance
+    assert judge_forecast(path, runs.assign(git=before)).first is False
+    # only the runs that it is scored by count: those that it was fitted to are earlier
+    mixed = runs.assign(git=np.where(runs["C"] < runs["C"].max() / 3, before, git("rev-parse", "HEAD")))
+    assert judge_forecast(path, mixed).first is True
+    assert judge_forecast(path, runs.drop(columns="git")).first is None
+
+
+def test_forecast_and_judge_are_two_commands(
+    small: pd.DataFrame, runs: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"N": "params", "D": "tokens", "L": "loss"}
+    for name, table in (("before.csv", small), ("after.csv", runs)):
+        table[["family", *names]].rename(columns=names).to_csv(tmp_path / name, index=False)
+    before, after, out = (str(tmp_path / name) for name in ("before.csv", "after.csv", "f.json"))
+    mapping = ",".join(f"{ours}={theirs}" for ours, theirs in names.items())
+    words = ["--at", "N=1e7,D=1e8", "--by", "family", "--columns", mapping, "--loss", "l2", "-o", out]
+    assert main(["forecast", before, *words]) == 0
+    assert "commit it before the runs are made" in capsys.readouterr().out
+    # the columns of the foreign table are known from the forecast
+    assert main(["judge", after, "--forecast", out, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["summary"]["coverage"] > 0
+    assert document["first"] is None
+    assert document["fitted_rows_left_out"] == 72
+    assert main(["judge", before, "--forecast", out]) == 2
+    assert "no new run stands at a point" in capsys.readouterr().err
+    assert main(["forecast", before, *words]) == 2
+    assert "written once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("texts", "points"),
+    [
+        (["C=1e13,1e14"], [{"C": 1e13}, {"C": 1e14}]),
+        (["N=1e9,D=2e10"], [{"N": 1e9, "D": 2e10}]),
+        (["N=1e9,2e9,D=2e10", "C=1e13"], [{"N": 1e9, "D": 2e10}, {"N": 2e9, "D": 2e10}, {"C": 1e13}]),
+    ],
+)
+def test_points_are_written_as_lists_of_values(texts: list[str], points: list[dict[str, float]]) -> None:
+    assert o.places(texts) == points
+
+
+@pytest.mark.parametrize("text", ["1e13", "C=1e13,many", "C="])
+def test_a_point_that_is_none_is_one_sentence(text: str) -> None:
+    with pytest.raises(UserError, match="--at"):
+        o.places([text])
+
+
+@pytest.mark.parametrize("x", [-1.0, 0.3, 2.5])
+def test_scores_are_those_of_gneiting_and_raftery(x: float) -> None:
+    centre, sd = np.array([0.2]), 0.7
+    half = sd * stats.norm.ppf(0.95)
+    low, high, at = centre - half, centre + half, np.array([x])
+    expected = (high - low) + 20 * (max(low[0] - x, 0) + max(x - high[0], 0))
+    assert interval_score(at, low, high, 0.9) == pytest.approx(expected)
+    # the score is the integral of the squared gap between the forecast's distribution and the outcome's step
+    below = integrate.quad(lambda t: stats.norm.cdf(t, 0.2, sd) ** 2, -10, x)[0]
+    above = integrate.quad(lambda t: stats.norm.sf(t, 0.2, sd) ** 2, x, 10)[0]
+    assert crps(at, centre, low, high, 0.9) == pytest.approx(below + above, rel=1e-6)
+    none = np.array([np.nan])
+    assert crps(at, centre, none, none, 0.9) == pytest.approx(abs(x - 0.2))

@@ -1,0 +1,265 @@
+"""Rows that no column assigns to runs, searched knobs, outliers, and the report on the quality of a table."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.intervals.dependence import RARE, moran
+from isoflop.analysis.tables.layout import layout
+from isoflop.analysis.tables.quality import check
+from isoflop.analysis.tables.rows import prepare, split_usable
+from isoflop.analysis.tables.runs import recognise_runs
+from isoflop.analysis.tables.tune import best_of_cells, searched_notes
+from isoflop.analysis.verbs import main
+from isoflop.errors import UserError
+
+SIZES = np.geomspace(1e7, 3e9, 6)
+VERBS = [["fit"], ["predict", "--at", "C=1e21"], ["compare", "--laws", "power,chinchilla"], ["frontier"]]
+
+
+def loss(N: np.ndarray, D: np.ndarray) -> np.ndarray:
+    return 1.6 + 400 * N**-0.31 + 400 * D**-0.29
+
+
+def grid(points: int = 6, *, shared: float = 0.0, noise: float = 0.002, seed: int = 0) -> pd.DataFrame:
+    """Six sizes by `points` amounts of data; `shared` is the sd of what the rows of a size have in common."""
+    rng = np.random.default_rng(seed)
+    N, D = np.repeat(SIZES, points), np.tile(np.geomspace(1e8, 3e10, points), 6)
+    common = np.repeat(rng.normal(0, shared, 6), points)
+    L = loss(N, D) * np.exp(common + rng.normal(0, noise, len(N)))
+    return pd.DataFrame({"N": N, "D": D, "C": 6 * N * D, "L": L})
+
+
+def searched(best: float = 3e-3) -> pd.DataFrame:
+    """Seven learning rates at each of 6 x 6 places, the loss least at `best`."""
+    rows = grid(noise=0.0005)
+    rates = (1e-3, 1.5e-3, 2e-3, 3e-3, 4.5e-3, 6e-3, 9e-3)
+    parts = [rows.assign(lr=lr, L=rows["L"] * (1 + 0.02 * np.log(lr / best) ** 2)) for lr in rates]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_points_of_curves_are_no_runs_though_no_column_says_so() -> None:
+    rows = grid(40, shared=0.004)
+    result = fit(rows, loss="l2")
+    named = fit(rows.assign(run_id=np.repeat(np.arange(6), 40)), loss="l2")
+    assert result.params == named.params
+    assert result.params["alpha"].low < 0.31 < result.params["alpha"].high
+    assert any("the rows of each of 6 sets of equal knobs are one unit" in note for note in result.notes)
+
+
+def test_two_seeds_of_a_curve_without_a_column_for_them_are_no_independent_rows_either() -> None:
+    rows = pd.concat([grid(20, shared=0.004, seed=s) for s in (1, 2)], ignore_index=True)
+    assert any("6 sets of equal knobs are one unit" in note for note in fit(rows, loss="l2").notes)
+    named = pd.concat([grid(20, shared=0.004, seed=s).assign(seed=s) for s in (1, 2)], ignore_index=True)
+    assert any("12 sets of equal knobs are one unit" in note for note in fit(named, loss="l2").notes)
+
+
+def test_separate_runs_of_a_grid_stay_separate() -> None:
+    for seed in range(5):
+        rows = grid(seed=seed)
+        result = fit(rows, loss="l2")
+        assert result.params == fit(rows.assign(run_id=range(36)), loss="l2").params
+        assert not any("equal knobs" in note for note in result.notes)
+
+
+def test_one_curve_has_blocks_for_units_and_a_wider_interval() -> None:
+    rng, D = np.random.default_rng(0), np.geomspace(1e6, 1e10, 60)
+    walk = np.zeros(60)
+    for i in range(1, 60):
+        walk[i] = 0.8 * walk[i - 1] + rng.normal(0, 0.003)
+    rows = pd.DataFrame({"D": D, "L": (1.6 + 60 * D**-0.25) * np.exp(walk)})
+    joined, separate = (fit(r, "power_offset(D)", loss="l2") for r in (rows, rows.assign(run_id=range(60))))
+    widths = [f.params["alpha"].high - f.params["alpha"].low for f in (joined, separate)]
+    assert widths[0] > 1.3 * widths[1]
+    assert any("blocks of rows along D" in note for note in joined.notes)
+
+
+def test_moran_counts_independent_residuals_as_dependent_as_rarely_as_it_says() -> None:
+    rng, sets, along = np.random.default_rng(0), np.repeat(np.arange(6), 8), np.tile(np.arange(8.0), 6)
+    jacobian = np.stack([np.ones(48), np.repeat(np.arange(6.0), 8), along])
+    z = np.array([moran(rng.standard_t(3, 48), jacobian, sets, along)[0] for _ in range(400)])
+    assert abs(z.mean()) < 0.15
+    assert abs(z.std() - 1) < 0.15
+    assert (z > RARE).mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "what"),
+    [
+        ("run_name", [f"run {i}" for i in range(6) for _ in range(5)], "rows of equal run_name"),
+        ("model", [f"70M-s{i}-step{k}000" for i in range(6) for k in range(5)], "rows whose model differs in the step"),
+    ],
+)
+def test_a_column_that_names_runs_is_recognised_and_said(column: str, values: list[str], what: str) -> None:
+    rows = grid(5).assign(**{column: values})
+    prepared = prepare(rows, fit(grid(), interval="none").law)
+    assert prepared.n_runs == 6
+    assert sum(what in note for note in prepared.notes) == 1
+
+
+def test_points_at_equal_intervals_are_a_curve_and_a_name_of_a_size_is_no_run() -> None:
+    D = np.tile(np.arange(1, 11) * 1e9, 6)
+    rows = pd.DataFrame({"N": np.repeat(SIZES, 10), "D": D, "step": D / 1e6})
+    assert recognise_runs(rows).count == 6
+    assert "equal intervals of D" in recognise_runs(rows).note
+    assert recognise_runs(grid().assign(family="mlp", step=lambda t: t["D"] / 1e6)).count == 36
+    # names under which sizes differ, or one amount of data comes twice, are no runs
+    assert recognise_runs(grid().assign(experiment=["a", "b"] * 18)).note == ""
+
+
+def test_a_repeat_that_differs_in_its_time_alone_is_one_run() -> None:
+    rows = grid().assign(timestamp=range(36), wall_s=1.0)
+    again = rows.assign(timestamp=lambda t: t["timestamp"] + 100, wall_s=1.1)
+    usable, excluded = split_usable(pd.concat([rows, again], ignore_index=True))
+    assert len(usable) == 36
+    assert excluded == [("repeats another row exactly", 36)]
+    assert len(split_usable(pd.concat([rows, again.assign(L=again["L"] * 1.001)]))[0]) == 72
+
+
+def test_a_searched_knob_is_said_and_tune_takes_its_best() -> None:
+    rows = searched()
+    assert searched_notes(rows) == ["lr takes up to 7 values at one N and D: --tune lr takes the best of each"]
+    assert searched_notes(grid().assign(lr=np.tile(np.geomspace(1e-3, 6e-3, 6), 6))) == []
+    assert any("--tune lr" in note for note in fit(rows, interval="none").notes)
+    best = best_of_cells(rows, ["lr"])
+    assert set(best["lr"]) == {3e-3}
+    assert len(best) == 36
+    assert best.attrs["notes"] == ["the best lr of each of 36 cells (36 searched): 36 rows"]
+    assert fit(best, interval="none").params["alpha"].value == pytest.approx(0.31, abs=0.01)
+
+
+def test_the_best_is_that_of_each_group() -> None:
+    worse = searched(best=6e-3).assign(model="cnn", L=lambda t: 1.5 * t["L"])
+    rows = pd.concat([searched().assign(model="lstm"), worse], ignore_index=True)
+    best = best_of_cells(rows, ["lr"], by=["model"])
+    assert best.groupby("model")["lr"].unique().map(list).to_dict() == {"cnn": [6e-3], "lstm": [3e-3]}
+
+
+def test_a_best_value_on_the_edge_is_flagged() -> None:
+    notes = best_of_cells(searched(best=1e-4), ["lr"]).attrs["notes"]
+    assert "in 36 of 36 searched cells the best lies on the edge" in notes[1]
+    assert "N=1e+07, D=1e+08: lr" in notes[1]
+
+
+def test_tune_of_what_was_not_searched_is_a_sentence() -> None:
+    with pytest.raises(UserError, match="no size at one D has several values"):
+        best_of_cells(grid().assign(lr=3e-3), ["lr"])
+    with pytest.raises(UserError, match="--tune rate: no such column"):
+        best_of_cells(grid(), ["rate"])
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda v: v[0])
+def test_every_verb_takes_the_best_of_each_cell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: list[str]
+) -> None:
+    rows = searched()
+    rows.to_csv(tmp_path / "all.csv", index=False)
+    rows[rows["lr"] == 3e-3].to_csv(tmp_path / "best.csv", index=False)
+    name, *options = verb
+    outputs = []
+    for file, tune in (("all.csv", ["--tune", "lr"]), ("best.csv", [])):
+        assert main([name, str(tmp_path / file), *options, *tune, "--json"]) == 0
+        outputs.append(json.loads(capsys.readouterr().out))
+    numbers = [json.dumps(_numbers(document)) for document in outputs]
+    assert numbers[0] == numbers[1]
+
+
+def _numbers(document: object) -> object:
+    """The document without its words, and without what only the search itself says."""
+    if isinstance(document, dict):
+        words = ("notes", "reason", "cells")
+        return {k: _numbers(v) for k, v in document.items() if k not in words and not isinstance(v, str)}
+    return [_numbers(v) for v in document] if isinstance(document, list) else document
+
+
+def test_judge_and_report_take_the_best_of_each_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    searched().assign(family="mlp", data="text").to_csv(tmp_path / "runs.csv", index=False)
+    for verb in ("judge", "report"):
+        assert main([verb, str(tmp_path / "runs.csv"), "--tune", "rate"]) == 2
+        assert "--tune rate: no such column" in capsys.readouterr().err
+    assert main(["judge", str(tmp_path / "runs.csv"), "--tune", "lr"]) == 0
+
+
+def test_one_outlier_is_named_by_its_row_and_none_in_sound_runs() -> None:
+    rows = grid()
+    assert not any("lies" in note for note in fit(rows, loss="l2").notes)
+    rows.loc[5, "L"] *= 1.03
+    (note,) = [note for note in fit(rows, loss="l2").notes if "sd above the law" in note]
+    assert note.startswith("row 5 lies ")
+    assert "moves" in note
+    assert "leave it out with --where" in note
+
+
+def test_a_sound_table_has_nothing_odd() -> None:
+    quality = check(grid())
+    assert quality.findings == ()
+    assert (quality.n_rows, quality.n_usable, quality.n_runs) == (36, 36, 36)
+    assert str(quality).endswith("nothing odd")
+
+
+def test_what_is_odd_about_a_table_is_said_with_its_rows() -> None:
+    rows = pd.concat([grid(), grid().iloc[[0]]], ignore_index=True).assign(tokenizer=["a"] * 20 + ["b"] * 17)
+    rows.loc[7, "L"] *= 1.2
+    rows.loc[12, "C"] *= 10
+    rows.loc[20, "L"] = -1
+    rows.loc[36, "tokenizer"] = "a"
+    findings = {f.kind: f for f in check(rows).findings}
+    assert set(findings) == {"duplicates", "numbers", "mixture", "compute", "outlier"}
+    assert findings["outlier"].rows == (7,)
+    assert findings["compute"].rows == (12,)
+    assert findings["numbers"].rows == (20,)
+    assert "L is -1" in findings["numbers"].sentence
+    assert "tokenizer mixes a, b" in findings["mixture"].sentence
+
+
+def test_an_outlier_is_seen_among_its_own_kind() -> None:
+    one, other = grid(seed=1).assign(model="lstm"), grid(seed=2).assign(model="cnn", L=lambda t: 2 * t["L"])
+    rows = pd.concat([one, other], ignore_index=True)
+    rows.loc[40, "L"] *= 1.1
+    findings = {f.kind: f for f in check(rows).findings}
+    assert set(findings) == {"mixture", "outlier"}
+    assert "model mixes lstm, cnn at one size" in findings["mixture"].sentence
+    assert findings["outlier"].rows == (40,)
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        (grid(), "grid"),
+        (pd.DataFrame({"N": SIZES, "D": 20 * SIZES}), "ladder"),
+        (pd.DataFrame({"N": 1e8, "D": SIZES}), "axis"),
+        (pd.DataFrame({"C": SIZES}), "axis"),
+        (pd.DataFrame({"N": [1e8] * 3, "D": [1e9] * 3}), "single"),
+        (pd.DataFrame({"N": SIZES, "D": SIZES[[3, 0, 5, 1, 4, 2]] * 20}), "scattered"),
+    ],
+)
+def test_layouts_are_recognised(rows: pd.DataFrame, kind: str) -> None:
+    assert layout(rows).kind == kind
+
+
+def test_budgets_and_curves_are_recognised_as_layouts() -> None:
+    C, off = (x.ravel() for x in np.meshgrid(np.geomspace(1e17, 1e20, 5), np.geomspace(1 / 5, 5, 7)))
+    N = 0.1 * C**0.48 * off
+    assert layout(pd.DataFrame({"N": N, "D": C / 6 / N, "C": C})).kind == "isoflop"
+    assert layout(grid(), np.repeat(np.arange(6), 6)).kind == "marks"
+
+
+def test_check_exits_0_with_notes_and_2_where_no_row_can_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "theirs.csv"
+    grid().assign(lr=1e-3).to_csv(path, index=False)
+    assert main(["check", str(path), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["layout"]["kind"] == "grid"
+    assert document["usable"] == 36
+    grid().assign(status="failed").to_csv(path, index=False)
+    assert main(["check", str(path)]) == 2
+    assert "has no rows to fit" in capsys.readouterr().err
+    grid().drop(columns="L").to_csv(path, index=False)
+    assert main(["check", str(path)]) == 2
+    assert "needs a loss L" in capsys.readouterr().err

@@ -1,0 +1,56 @@
+"""Loss curves under any schedule of the rate."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.tables.schedules import add_schedule, read_curves
+from isoflop.errors import UserError
+
+FOLDER = os.environ.get("ISOFLOP_REFERENCE_DATA", "")
+TRUTH = {"E": 3.0, "A": 0.5, "alpha": 0.5, "B": 400.0, "C": 2.0, "beta": 0.5, "gamma": 0.6}
+
+
+def test_a_fall_of_the_rate_lowers_the_loss_as_the_formula_says() -> None:
+    step = np.arange(1000.0, 4000.0, 100.0)
+    rows = add_schedule(pd.DataFrame({"step": step, "lr": np.where(step < 2000, 3e-4, 3e-5)}))
+    S1 = rows["S1"].to_numpy()
+    assert S1[0] == pytest.approx(1000 * 3e-4 / 2)
+    assert S1[11] == pytest.approx(S1[0] + 1000 * 3e-4 + 100 * 3e-5)
+    L = get_law("multi_power")(*(rows[c].to_numpy(float) for c in ("curve", "S1", "lr")), **TRUTH)
+    since = np.maximum(S1 - S1[10], 0.0)
+    gone = 400 * 2.7e-4 * (1 - (1 + 2 * 3e-5**-0.6 * since) ** -0.5)
+    assert pytest.approx(3 + 0.5 * S1**-0.5 - gone, rel=1e-12) == L
+
+
+def test_curves_do_not_see_each_other() -> None:
+    parts = [pd.DataFrame({"step": np.arange(1, 9) * 1e3, "lr": lr, "run_id": str(lr)}) for lr in (3e-4, 1e-4)]
+    rows = add_schedule(pd.concat(parts, ignore_index=True))
+    L = get_law("multi_power")(*(rows[c].to_numpy(float) for c in ("curve", "S1", "lr")), **TRUTH)
+    assert pytest.approx(3 + 0.5 * rows["S1"].to_numpy() ** -0.5) == L
+
+
+def test_a_table_without_a_rate_is_no_curve() -> None:
+    with pytest.raises(UserError, match="no lr"):
+        add_schedule(pd.DataFrame({"step": [1.0], "L": [2.0]}))
+
+
+@pytest.mark.skipif(not Path(FOLDER or "missing").is_dir(), reason="ISOFLOP_REFERENCE_DATA names no folder")
+def test_three_schedules_predict_six_others() -> None:
+    train, test = (
+        read_curves([f"{FOLDER}/thu-yao-01-luo__MultiPowerLaw/csv_25/{name}.csv" for name in names])
+        for names in (
+            ("constant_24000", "cosine_24000", "wsdcon_9"),
+            ("constant_72000", "cosine_72000", "wsd_20000_24000", "wsdld_20000_24000", "wsdcon_3", "wsdcon_18"),
+        )
+    )
+    # a weak prior, since three curves leave these open
+    law = fit(train, "multi_power", interval="none", prior={"beta": (0.5, 0.2), "gamma": (0.6, 0.2)})
+    assert law.status == "not_identified"
+    gaps = law.predict(test) - test["L"].to_numpy(float)
+    assert 1 - (gaps**2).sum() / ((test["L"] - test["L"].mean()) ** 2).sum() >= 0.997
