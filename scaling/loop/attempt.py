@@ -134,6 +134,8 @@ class Attempt:
             keep_trunk=run.several,
             micro_batch=self.config.trainer.micro_batch,
             probes=run.probes,
+            data=run.data,
+            rebuild=run.rebuild,
         )
 
     def trainer(self, callbacks: "list[pl.Callback]", logger: Any) -> "pl.Trainer":
