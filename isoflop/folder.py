@@ -160,7 +160,7 @@ class RunFolder:
     def read_probes(self) -> list[tuple[Any, ...]]:
         """The points of the profiles that probes measured (PROBES); none where there are none, or not whole."""
         points = files.read_json(self.probes)
-        sound = isinstance(points, list) and all(isinstance(p, list) and len(p) == len(self.PROBES) for p in points)
+        sound = isinstance(points, list) and all(isinstance(p, list) and _is_point(p) for p in points)
         return [tuple(point) for point in points] if sound else []
 
     def write_probes(self, points: list[tuple[Any, ...]]) -> None:
@@ -195,6 +195,15 @@ def _is_beat(beat: dict[str, Any]) -> bool:
     every_s = beat.get("every_s")
     # the longest is SLOW_S (scaling/process/heartbeat.py); who waits for three beats must not wait for ever
     return numbers and isinstance(beat.get("host"), str) and is_number(every_s) and 0 < every_s <= 60  # type: ignore[operator]
+
+
+def _is_point(point: list[Any]) -> bool:
+    """Whether these are the members of a point of a profile (RunFolder.PROBES); what is not finite is null."""
+    if len(point) != len(RunFolder.PROBES):
+        return False
+    D, *names, index, value, se = point
+    numbers = all(number is None or is_number(number) for number in (value, se))
+    return is_number(D) and is_number(index) and numbers and all(isinstance(name, str) for name in names)
 
 
 def _is_balance(spent: dict[str, Any]) -> bool:
