@@ -5,9 +5,10 @@
 
 A run's folder holds `frozen.json` from the moment it is planned; `lock`, `claim.1` and `heartbeat.json` while a process
 is at work in it; `cancel` where a person asked it to stop; `curve.csv` of its training loss; `checkpoint.ckpt` while it
-is not finished, `trunk.ckpt` after a run of several marks; `log.txt` of what its process printed; `records.json` once
-it has ended; `spent.json`, what all steps of a run of several marks cost; and `probes.json`, the profiles that probes
-measured. Each is written whole, by one owner, so that any number of processes on a shared file system may read them.
+is not finished, `trunk.ckpt` after a run of several marks, `weights.D.ckpt` of each mark where they are kept; `log.txt`
+of what its process printed; `records.json` once it has ended; `spent.json`, what all steps of a run of several marks
+cost; and `probes.json`, the profiles that probes measured. Each is written whole, by one owner, so that any number of
+processes on a shared file system may read them.
 """
 
 import contextlib
@@ -89,6 +90,10 @@ class RunFolder:
     def trunk(self) -> Path:
         """The state that a further mark goes on from."""
         return self.path / "trunk.ckpt"
+
+    def weights(self, D: int) -> Path:
+        """The weights of the mark at D, where trainer.keep=marks asked for them."""
+        return self.path / f"weights.{D}.ckpt"
 
     @property
     def spent(self) -> Path:
@@ -176,8 +181,9 @@ class RunFolder:
 
     def remove_drafts(self) -> None:
         """Remove what a killed process was about to write; for who holds the folder alone."""
-        for path in (self.checkpoint, self.trunk, self.records, self.spent, self.curve, self.heartbeat):
-            for draft in self.path.glob(f".{path.name}.*"):
+        written = (self.checkpoint, self.trunk, self.records, self.spent, self.curve, self.heartbeat)
+        for pattern in (*(f".{path.name}.*" for path in written), ".weights.*.ckpt.*"):
+            for draft in self.path.glob(pattern):
                 draft.unlink(missing_ok=True)
 
     def remove_unstarted(self) -> None:

@@ -84,9 +84,11 @@ class Assembled:
         return self.step_C * self.steps_made
 
     def rebuild(self, task: Task) -> Model:
-        """The family's model for another task; UserError where it cannot learn it."""
+        """The model as it is trained, for this or another task; UserError where the family cannot learn it."""
         self.family.refuse(task)
-        return self.family.build(task)
+        model = self.family.build(task)
+        self.recipe.multipliers(model, self.family, task)  # sets the scale of residual branches
+        return model
 
     def columns(self, mark: Mark) -> dict[str, Any]:
         """The columns of a record that say how large the run is at a mark."""

@@ -50,7 +50,8 @@ class ScalingModule(pl.LightningModule):
 
     marks: steps at which a cooled-down model is measured, ascending. first: steps of the first mark that the run ever
     had, of which the warm-up is a share. keep_trunk: set it aside before every cooldown. micro_batch: examples at a
-    time, None for the whole batch. data, rebuild: for the probes (probes/base.py, Subject).
+    time, None for the whole batch. keep: called with the steps of a mark that was measured and the
+    model. data, rebuild: for the probes (probes/base.py, Subject).
     position counts finished steps, made those of abandoned cooldowns too; since and tail hold [sum, count] of the
     training loss since the last read and over the last twentieth of the steps; results holds for every measured mark
     the columns L, L_se, L_train, L_bpb, metric.* and probe.*; profiles, by mark, the points of the probes' profiles
@@ -73,6 +74,7 @@ class ScalingModule(pl.LightningModule):
         keep_trunk: bool = False,
         micro_batch: int | None = None,
         probes: Mapping[str, Probe] | None = None,
+        keep: Callable[[int, Model], None] | None = None,
         data: Data | None = None,
         rebuild: Callable[[Task], Model] | None = None,
     ) -> None:
@@ -86,7 +88,7 @@ class ScalingModule(pl.LightningModule):
         self.trunk: trunk.State | None = None  # what was set aside, at the position left_at
         self.results: dict[int, dict[str, Any]] = {}
         self.probes, self.probe_s = probes or {}, 0.0
-        self.data, self.rebuild = data, rebuild
+        self.keep, self.data, self.rebuild = keep, data, rebuild
         self.profiles: dict[int, list[tuple[Any, ...]]] = {}
         self.last_loss: float | None = None  # mean training loss when it was last read
         self.register_buffer("since", torch.zeros(2))
@@ -196,6 +198,8 @@ class ScalingModule(pl.LightningModule):
             for name in other_sets(self.examples):
                 size = float(self.examples.facts[f"data.bytes_per_target.{name}"])
                 results[f"L_bpb.{name}"] = results[f"L.{name}"] / math.log(2) / size
+        if self.keep is not None:
+            self.keep(self.goal, self.model)
         self.results[self.goal] = results | self.measure_probes()
         if self.trunk is not None:
             trunk.take_up(self.trunk, self, self.bare_optimizer())

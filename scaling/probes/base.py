@@ -43,7 +43,7 @@ class Subject:
     data: Data | None = None
     """What the examples were loaded from, for those of another length."""
     rebuild: Callable[[Task], Model] | None = None
-    """Build the family anew for another task; UserError where it cannot learn it."""
+    """Build the model anew for another task, scaled as the recipe has it; UserError where it cannot learn it."""
 
     @property
     def device(self) -> torch.device:

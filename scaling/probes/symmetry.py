@@ -39,7 +39,7 @@ class Symmetry:
     positions: the first so many, of the pairs. symbols: the commonest tokens that are told apart, all others are one.
     """
 
-    orders: int = 8
+    orders: int = 2
     examples: int = 512
     positions: int = 64
     symbols: int = 256
