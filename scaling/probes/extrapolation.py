@@ -25,7 +25,7 @@ class Extrapolation:
     """times: lengths, in trained ones. examples: held-out examples of the trained length; fewer of longer ones."""
 
     times: tuple[int, ...] = (2, 4, 8)
-    examples: int = 512
+    examples: int = 256
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
     version: ClassVar[int] = 1
