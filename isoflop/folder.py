@@ -5,9 +5,10 @@
 
 A run's folder holds `frozen.json` from the moment it is planned; `lock`, `claim.1` and `heartbeat.json` while a process
 is at work in it; `cancel` where a person asked it to stop; `curve.csv` of its training loss; `checkpoint.ckpt` while it
-is not finished, `trunk.ckpt` after a run of several marks; `log.txt` of what its process printed; `records.json` once
-it has ended; `spent.json`, what all steps of a run of several marks cost; and `probes.json`, the profiles that probes
-measured. Each is written whole, by one owner, so that any number of processes on a shared file system may read them.
+is not finished, `trunk.ckpt` after a run of several marks, `weights.D.ckpt` of each mark where they are kept; `log.txt`
+of what its process printed; `records.json` once it has ended; `spent.json`, what all steps of a run of several marks
+cost; and `probes.json`, the profiles that probes measured. Each is written whole, by one owner, so that any number of
+processes on a shared file system may read them.
 """
 
 import contextlib
@@ -90,6 +91,10 @@ class RunFolder:
         """The state that a further mark goes on from."""
         return self.path / "trunk.ckpt"
 
+    def weights(self, D: int) -> Path:
+        """The weights of the mark at D, where trainer.keep=marks asked for them."""
+        return self.path / f"weights.{D}.ckpt"
+
     @property
     def spent(self) -> Path:
         """What all steps of a run of several marks cost."""
@@ -160,7 +165,7 @@ class RunFolder:
     def read_probes(self) -> list[tuple[Any, ...]]:
         """The points of the profiles that probes measured (PROBES); none where there are none, or not whole."""
         points = files.read_json(self.probes)
-        sound = isinstance(points, list) and all(isinstance(p, list) and len(p) == len(self.PROBES) for p in points)
+        sound = isinstance(points, list) and all(isinstance(p, list) and _is_point(p) for p in points)
         return [tuple(point) for point in points] if sound else []
 
     def write_probes(self, points: list[tuple[Any, ...]]) -> None:
@@ -176,8 +181,9 @@ class RunFolder:
 
     def remove_drafts(self) -> None:
         """Remove what a killed process was about to write; for who holds the folder alone."""
-        for path in (self.checkpoint, self.trunk, self.records, self.spent, self.curve, self.heartbeat):
-            for draft in self.path.glob(f".{path.name}.*"):
+        written = (self.checkpoint, self.trunk, self.records, self.spent, self.curve, self.heartbeat)
+        for pattern in (*(f".{path.name}.*" for path in written), ".weights.*.ckpt.*"):
+            for draft in self.path.glob(pattern):
                 draft.unlink(missing_ok=True)
 
     def remove_unstarted(self) -> None:
@@ -195,6 +201,15 @@ def _is_beat(beat: dict[str, Any]) -> bool:
     every_s = beat.get("every_s")
     # the longest is SLOW_S (scaling/process/heartbeat.py); who waits for three beats must not wait for ever
     return numbers and isinstance(beat.get("host"), str) and is_number(every_s) and 0 < every_s <= 60  # type: ignore[operator]
+
+
+def _is_point(point: list[Any]) -> bool:
+    """Whether these are the members of a point of a profile (RunFolder.PROBES); what is not finite is null."""
+    if len(point) != len(RunFolder.PROBES):
+        return False
+    D, *names, index, value, se = point
+    numbers = all(number is None or is_number(number) for number in (value, se))
+    return is_number(D) and is_number(index) and numbers and all(isinstance(name, str) for name in names)
 
 
 def _is_balance(spent: dict[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from isoflop.scaling.config import choices
 from isoflop.scaling.config.frozen import FrozenConfig, Knobs
 from isoflop.scaling.cost import Cost, count
 from isoflop.scaling.data.base import Bounded, Data
-from isoflop.scaling.families.base import Family
+from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.probes import base as probing
 from isoflop.scaling.probes.base import Probe
 from isoflop.scaling.recipe import rules
@@ -82,6 +82,13 @@ class Assembled:
     def C_spent(self) -> float:
         """Training FLOPs of all steps made."""
         return self.step_C * self.steps_made
+
+    def rebuild(self, task: Task) -> Model:
+        """The model as it is trained, for this or another task; UserError where the family cannot learn it."""
+        self.family.refuse(task)
+        model = self.family.build(task)
+        self.recipe.multipliers(model, self.family, task)  # sets the scale of residual branches
+        return model
 
     def columns(self, mark: Mark) -> dict[str, Any]:
         """The columns of a record that say how large the run is at a mark."""

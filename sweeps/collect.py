@@ -1,5 +1,7 @@
 """From run folders to one table: runs.csv, sorted and in the order of the schema, so that two of them can be diffed.
 
+Profiles that probes measured go beside it into a second, probes.csv, a row for each point.
+
 collect(Path("runs"), Path("runs.csv"))
 """
 
@@ -8,14 +10,19 @@ import stat
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from isoflop import files, record
 from isoflop import wording as words
 from isoflop.errors import UserError
+from isoflop.folder import RunFolder
 from isoflop.sweeps.ledger import Entry, entries
 
 # damaged runs that are named one by one
 MOST_NAMED = 3
+
+# of the table of profiles: a point of a run's mark
+PROBES = ("run_id", "mark", *RunFolder.PROBES[1:])
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class Collected:
 
     states: Counter[str]
     damaged: list[str]
+    probes: Path | None = None
+    """The table of profiles; None where no run has any."""
 
 
 def rows(folder: Path) -> list[record.Row]:
@@ -47,15 +56,64 @@ def sort_key(row: record.Row) -> tuple[str | int | float, ...]:
 
 
 def collect(folder: Path, out: Path) -> Collected:
-    """Write the table, whole or not at all; UserError where it cannot be written there, or would lack a result."""
+    """Write the table, whole or not at all; UserError where it cannot be written there, or would lack a result.
+
+    Beside it the table of profiles, where there are any; an earlier one is not left beside a table that has none.
+    """
     refuse_place(out)
     runs = list(entries(folder))
     table = rows_of(runs)
     states = Counter(entry.state for entry in runs)
     if not table:
         raise UserError(f"{folder} holds no finished run yet ({words.states(states)}); train them first")
+    points, probes = profiles(runs, table), probes_table(out)
+    if points:
+        refuse_other(probes)
     files.write_text(out, csv_text(table))
-    return Collected(states, [entry.problem for entry in runs if entry.state == "broken"])
+    if points:
+        files.write_text(probes, points_text(points))
+    elif is_of_profiles(probes):
+        probes.unlink()
+    damaged = [entry.problem for entry in runs if entry.state == "broken"]
+    return Collected(states, damaged, probes if points else None)
+
+
+def probes_table(out: Path) -> Path:
+    """Where the profiles of a table go: probes.csv beside runs.csv, NAME.probes.csv beside any other."""
+    return out.with_name("probes.csv" if out.name == "runs.csv" else f"{out.stem}.probes.csv")
+
+
+def refuse_other(probes: Path) -> None:
+    """Refuse to write profiles over what is no table of profiles."""
+    if os.path.lexists(probes) and not is_of_profiles(probes):
+        raise UserError(f"{probes}, where the profiles of probes go, is another file; move it, or name another -o")
+
+
+def is_of_profiles(path: Path) -> bool:
+    """Whether there is a regular file with the header of a table of profiles."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    header = ",".join(PROBES).encode()
+    with path.open("rb") as file:
+        return file.read(len(header)) == header
+
+
+def profiles(runs: list[Entry], table: list[record.Row]) -> list[tuple[Any, ...]]:
+    """The points that probes measured at marks that have a row (PROBES), in the order of the table's rows."""
+    points: list[tuple[Any, ...]] = []
+    at_D = {entry.run_id: _points_by_D(entry) for entry in runs if entry.good}
+    for row in table:
+        measured = at_D.get(str(row["run_id"]), {}).get(row["D"], [])
+        points += [(row["run_id"], row["mark"], *point[1:]) for point in measured]
+    return points
+
+
+def _points_by_D(entry: Entry) -> dict[Any, list[tuple[Any, ...]]]:
+    """The points of a run by the D of their mark."""
+    by_D: dict[Any, list[tuple[Any, ...]]] = {}
+    for point in entry.files.read_probes():
+        by_D.setdefault(point[0], []).append(point)
+    return by_D
 
 
 def refuse_place(out: Path) -> None:
@@ -70,6 +128,15 @@ def refuse_place(out: Path) -> None:
         raise UserError(f"-o {out} is a link to {os.readlink(out)}; name the file itself, or a new one")
     if not stat.S_ISREG(mode):
         raise UserError(f"-o {out} is no regular file, and a table is written whole or not at all; name a file")
+
+
+def points_text(points: list[tuple[Any, ...]]) -> str:
+    """Points as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(PROBES)
+    writer.writerows(points)
+    return text.getvalue()
 
 
 def csv_text(table: list[record.Row]) -> str:

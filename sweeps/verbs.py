@@ -38,6 +38,9 @@ def collect_command(
 ) -> int:
     """Join the records of a folder into one table, a row for every run and mark, failures with their reason.
 
+    Profiles that probes measured, such as the loss at every position, go into probes.csv beside runs.csv, into
+    NAME.probes.csv beside NAME.csv: a row for each point.
+
     A damaged record is refused (exit code 2), since the table would lack what it holds: the command that made the run
     makes it again. A run whose config is damaged before it has a record is named, and the exit code is 1.
 
@@ -48,6 +51,8 @@ def collect_command(
 
     collected = collect(folder, out)
     print(f"{out}: {states(collected.states)}", file=sys.stderr)
+    if collected.probes:
+        print(f"{collected.probes}: the profiles that probes measured", file=sys.stderr)
     for sentence in collected.damaged:
         print(f"  {one_line(sentence)}", file=sys.stderr)
     return 1 if collected.damaged else 0

@@ -31,6 +31,7 @@ CALLS_ALONE = {
     "isoflop.scaling.loop.trunk",
     "isoflop.scaling.loop.checkpoints",
     "isoflop.scaling.loop.curve",
+    "isoflop.scaling.loop.kept_weights",
     "isoflop.scaling.loop.progress",
     "isoflop.sweeps.compose",
     "isoflop.sweeps.plan.costs",
@@ -276,6 +277,24 @@ class Props:
         return importlib.import_module("isoflop.scaling.data.text").Text(size=10_000, seq_len=16, eval_size=256).load()
 
     @property
+    def subject(self) -> Any:
+        """What a probe sees of tokens."""
+        Subject = importlib.import_module("isoflop.scaling.probes.base").Subject
+        data = self.Text(size=10_000, seq_len=16, eval_size=256)
+        return Subject(self.model, self.task, self.examples, "fp32", 0, data, self.family.build)
+
+    @property
+    def subject_of_vectors(self) -> Any:
+        Subject = importlib.import_module("isoflop.scaling.probes.base").Subject
+        data = importlib.import_module("isoflop.scaling.data.generated.spectral").Spectral(size=64, eval_size=512)
+        family = importlib.import_module("isoflop.scaling.families.linear").Linear(width=16, depth=1, lr=0.02)
+        return Subject(family.build(data.task), data.task, data.load(), "fp32", 0, data, family.build)
+
+    @property
+    def Positions(self) -> Any:
+        return importlib.import_module("isoflop.scaling.probes.positions").Positions
+
+    @property
     def Trainer(self) -> Any:
         import pytorch_lightning as pl
 
@@ -330,6 +349,8 @@ ELSEWHERE: dict[str, dict[str, Callable[[Props], Any]]] = {
     "isoflop.scaling.process.claim": {"folder": lambda p: p.run_folder},
     "isoflop.scaling.process.heartbeat": {"folder": lambda p: p.run_folder},
     "isoflop.scaling.process.lock": {"folder": lambda p: p.run_folder},
+    "isoflop.scaling.probes.eigenfunctions": {"subject": lambda p: p.subject_of_vectors},
+    "isoflop.scaling.probes.information": {"subject": lambda p: p.subject_of_vectors},
     "isoflop.scaling.families.layers.scan": {
         "x": lambda p: p.scanned(4, 16),
         "log_decay": lambda p: -p.scanned(4),

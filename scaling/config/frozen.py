@@ -34,6 +34,7 @@ PLACE = (*(f"family.{dial}" for dial in DIALS), "data.size")
 LARGEST_SEED = 2**42
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 STRATEGIES = ("ddp", "fsdp")
+KEEP = ("nothing", "marks")
 
 Knobs = Mapping[str, Any]
 Section = TypeVar("Section")
@@ -65,10 +66,13 @@ class Trainer:
     """Examples at a time on a device; None for all at once."""
     checkpoint_every_s: float = 300
     """Time between checkpoints [s]."""
+    keep: str = "nothing"
+    """What stays of a finished run besides its record: nothing, or the weights of its marks."""
 
     def __post_init__(self) -> None:
         one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
         one_of("trainer.strategy", self.strategy, STRATEGIES)
+        one_of("trainer.keep", self.keep, KEEP)
         whole_number("trainer.devices", self.devices)
         if self.strategy == "fsdp" and self.devices == 1:
             raise UserError("trainer.strategy=fsdp shards over several devices; give trainer.devices=2, say")

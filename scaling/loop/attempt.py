@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from isoflop.scaling.assemble import Assembled, Mark
+    from isoflop.scaling.families.base import Model
     from isoflop.scaling.loop.module import ScalingModule
 
 # Lightning's advice that does not apply here: we own the data order, steps and checkpoints
@@ -68,6 +70,7 @@ class Attempt:
         from isoflop.scaling.hardware import threads
         from isoflop.scaling.loop.checkpoints import Checkpoints, Resume
         from isoflop.scaling.loop.curve import Curve
+        from isoflop.scaling.loop.kept_weights import measure_again
         from isoflop.scaling.loop.progress import Progress
         from isoflop.scaling.loop.wandb import close_logger, open_logger
 
@@ -77,6 +80,8 @@ class Attempt:
         marks = [mark for mark in run.marks if mark.value in self.values]
         for mark in marks:
             self.refuse_size(run, mark)
+        if self.config.trainer.devices == 1 and (rows := measure_again(self.config, self.folder, run, self.values)):
+            return rows
         module = self.build_module(run, [mark.steps for mark in marks])
         result: dict[str, Any] = {"status": record.RunStatus.FAILED}
         logger = open_logger(self.config, self.folder)
@@ -135,7 +140,24 @@ class Attempt:
             keep_trunk=run.several,
             micro_batch=self.config.trainer.micro_batch,
             probes=run.probes,
+            keep=self.keep_weights(run) if self.config.trainer.keep == "marks" else None,
+            data=run.data,
+            rebuild=run.rebuild,
         )
+
+    def keep_weights(self, run: "Assembled") -> "Callable[[int, Model], None]":
+        """What keeps the weights of a mark, given its steps; all ranks call it, and the first one writes."""
+        from isoflop.scaling.loop import kept_weights
+
+        D = {mark.steps: mark.D for mark in run.marks}
+        first = os.environ.get("LOCAL_RANK", "0") == "0"
+
+        def keep(steps: int, model: "Model") -> None:
+            weights = kept_weights.whole(model)
+            if first and not self.heart.lost():
+                kept_weights.write(self.folder, D[steps], weights, self.config.code)
+
+        return keep
 
     def trainer(self, callbacks: "list[pl.Callback]", logger: Any) -> "pl.Trainer":
         """Lightning's trainer, placed as the config says."""

@@ -10,7 +10,7 @@ begins, the trunk is set aside, the cooldown made and measured, and the trunk ta
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader, IterableDataset
 
-from isoflop.scaling.data.base import Examples, order
+from isoflop.scaling.data.base import Data, Examples, order
 from isoflop.scaling.families.base import Model
 from isoflop.scaling.families.layers.block import Block
 from isoflop.scaling.loop import trunk
@@ -50,7 +50,8 @@ class ScalingModule(pl.LightningModule):
 
     marks: steps at which a cooled-down model is measured, ascending. first: steps of the first mark that the run ever
     had, of which the warm-up is a share. keep_trunk: set it aside before every cooldown. micro_batch: examples at a
-    time, None for the whole batch.
+    time, None for the whole batch. keep: called with the steps of a mark that was measured and the
+    model. data, rebuild: for the probes (probes/base.py, Subject).
     position counts finished steps, made those of abandoned cooldowns too; since and tail hold [sum, count] of the
     training loss since the last read and over the last twentieth of the steps; results holds for every measured mark
     the columns L, L_se, L_train, L_bpb, metric.* and probe.*; profiles, by mark, the points of the probes' profiles
@@ -73,6 +74,9 @@ class ScalingModule(pl.LightningModule):
         keep_trunk: bool = False,
         micro_batch: int | None = None,
         probes: Mapping[str, Probe] | None = None,
+        keep: Callable[[int, Model], None] | None = None,
+        data: Data | None = None,
+        rebuild: Callable[[Task], Model] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -84,6 +88,7 @@ class ScalingModule(pl.LightningModule):
         self.trunk: trunk.State | None = None  # what was set aside, at the position left_at
         self.results: dict[int, dict[str, Any]] = {}
         self.probes, self.probe_s = probes or {}, 0.0
+        self.keep, self.data, self.rebuild = keep, data, rebuild
         self.profiles: dict[int, list[tuple[Any, ...]]] = {}
         self.last_loss: float | None = None  # mean training loss when it was last read
         self.register_buffer("since", torch.zeros(2))
@@ -193,6 +198,8 @@ class ScalingModule(pl.LightningModule):
             for name in other_sets(self.examples):
                 size = float(self.examples.facts[f"data.bytes_per_target.{name}"])
                 results[f"L_bpb.{name}"] = results[f"L.{name}"] / math.log(2) / size
+        if self.keep is not None:
+            self.keep(self.goal, self.model)
         self.results[self.goal] = results | self.measure_probes()
         if self.trunk is not None:
             trunk.take_up(self.trunk, self, self.bare_optimizer())
@@ -204,7 +211,9 @@ class ScalingModule(pl.LightningModule):
         """The columns of the probes at this mark; their profiles are kept beside the results."""
         if not self.probes:
             return {}
-        subject = Subject(self.model, self.task, self.examples, self.recipe.precision, self.seed)
+        subject = Subject(
+            self.model, self.task, self.examples, self.recipe.precision, self.seed, self.data, self.rebuild
+        )
         columns, points = measure_probes(self.probes, subject)
         self.profiles[self.goal] = [(name, *astuple(point)) for name, point in points]
         self.probe_s += sum(columns[f"probe.{name}.wall_s"] for name in self.probes)

@@ -10,8 +10,8 @@ where a mark is, beside the loss; its scalars are columns probe.NAME.KEY of the 
 import contextlib
 import random
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import Examples
+from isoflop.scaling.data.base import Data, Examples
 from isoflop.scaling.families.base import Model
 from isoflop.scaling.loop.evaluate import arithmetic
 from isoflop.scaling.task import Task, listed
@@ -40,6 +40,44 @@ class Subject:
     """fp32 or bf16, of the products in training."""
     seed: int
     """Of the run; what is random in a probe follows it."""
+    data: Data | None = None
+    """What the examples were loaded from, for those of another length."""
+    rebuild: Callable[[Task], Model] | None = None
+    """Build the model anew for another task, scaled as the recipe has it; UserError where it cannot learn it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next((t.device for t in (*self.model.parameters(), *self.model.buffers())), torch.device("cpu"))
+
+    def at_length(self, times: int, examples: int) -> "Subject | None":
+        """The same data in sequences so many times as long, and the trained model made ready for them.
+
+        Loaded and built when it is called: at least so many held-out examples, and of training examples as few as
+        there can be. None where the data has no seq_len, or the model has no weights for later positions.
+        """
+        if self.data is None or self.rebuild is None or not _has(self.data, "seq_len"):
+            return None
+        seq_len = times * self.task.seq_len
+        knobs = {"seq_len": seq_len, "size": seq_len, "eval_size": max(2, examples) * seq_len}
+        data: Data = replace(self.data, **{k: v for k, v in knobs.items() if _has(self.data, k)})  # type: ignore[type-var]
+        model = self.at_task(data.task)
+        if model is None:
+            return None
+        return replace(self, model=model, task=data.task, examples=data.load().to(self.device), data=data)
+
+    def at_task(self, task: Task) -> Model | None:
+        """The trained weights in a model that is built for another task; None where they do not fit it."""
+        assert self.rebuild is not None
+        try:
+            model = self.rebuild(task).to(self.device)
+        except UserError:
+            return None
+        trained = self.model.state_dict()
+        if {k: t.shape for k, t in model.state_dict().items()} != {k: t.shape for k, t in trained.items()}:
+            return None
+        model.load_state_dict(trained)
+        return model.eval()
 
     def held_out(self, examples: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of held-out inputs and targets, the first so many examples in all."""
@@ -148,6 +186,11 @@ def untouched(model: Model) -> Iterator[None]:
             p.requires_grad_(required)
         for module, training in modes:
             module.training = training
+
+
+def _has(data: Data, knob: str) -> bool:
+    """Whether a dataset has such a knob."""
+    return is_dataclass(data) and knob in {f.name for f in fields(data)}
 
 
 def _devices(tensors: list[Tensor]) -> list[int]:

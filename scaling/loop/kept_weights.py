@@ -1,0 +1,102 @@
+"""The weights of each mark, kept where `trainer.keep=marks` asks for them, so that a further probe only measures.
+
+write(folder, D, whole(model), code)
+rows = measure_again(config, folder, assemble(config), values)        # None: the run has to be made again
+
+What was kept counts only where it still gives the loss of the record: a model whose code has changed since does not,
+and is trained again.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from isoflop import record
+from isoflop.folder import RunFolder
+from isoflop.scaling.config import resume
+from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.config.provenance import Code
+from isoflop.scaling.data.base import Examples
+from isoflop.scaling.loop import saved_state
+from isoflop.scaling.loop.evaluate import evaluate
+from isoflop.scaling.loop.trunk import full
+from isoflop.scaling.probes.base import Probe, Subject, measure
+
+if TYPE_CHECKING:
+    from isoflop.scaling.assemble import Assembled, Mark
+
+# two evaluations of the same weights differ by the order of sums in float32, whose rounding is 6e-8 each
+SAME_LOSS = 1e-5
+
+
+def write(folder: RunFolder, D: int, weights: Mapping[str, Any], code: Code) -> None:
+    """Keep the weights of the mark at D, a state_dict of whole tensors."""
+    saved_state.write(folder.weights(D), {"code": code.to_json(), "weights": dict(weights)})
+
+
+def whole(model: nn.Module) -> dict[str, Any]:
+    """The model's weights, those that are spread over ranks made whole; all of them take part."""
+    return {name: full(tensor) for name, tensor in model.state_dict().items()}
+
+
+def measure_again(
+    config: FrozenConfig, folder: RunFolder, run: "Assembled", values: Iterable[float]
+) -> list[record.Row] | None:
+    """The rows of finished marks, at these values of the budget, with the probes that they lack.
+
+    None where a mark is not finished, or its weights were not kept or do not give the loss of its row.
+    """
+    rows = {row.get(f"budget.{config.budget.name}"): row for row in resume.reusable(folder.path, config)}
+    marks = [mark for mark in run.marks if mark.value in values]
+    kept = [(mark, rows[mark.value]) for mark in marks if mark.value in rows and folder.weights(mark.D).exists()]
+    if not run.probes or len(kept) < len(marks) or any(row["status"] != record.RunStatus.OK for _, row in kept):
+        return None
+    device = torch.device("cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    examples = run.data.load().to(device)
+    measured, points = [], []
+    for mark, row in kept:
+        subject = subject_of(config, folder, run, mark, examples, device, float(row["L"]))
+        if subject is None:
+            return None
+        columns, found = measure(lacking(run.probes, row), subject)
+        measured.append(record.row(**row | columns))
+        points += [(mark.D, name, *astuple(point)) for name, point in found]
+    if points:
+        folder.write_probes(points)
+    return measured
+
+
+def lacking(probes: Mapping[str, Probe], row: Mapping[str, Any]) -> dict[str, Probe]:
+    """The probes that a row has nothing of."""
+    return {name: probe for name, probe in probes.items() if f"probe.{name}.version" not in row}
+
+
+def subject_of(
+    config: FrozenConfig,
+    folder: RunFolder,
+    run: "Assembled",
+    mark: "Mark",
+    examples: Examples,
+    device: torch.device,
+    L: float,
+) -> Subject | None:
+    """What a probe sees of a mark, from its weights; None, with a line in the log, where they give another loss."""
+    torch.manual_seed(config.seed)
+    model = run.rebuild(run.task).to(device)
+    try:
+        model.load_state_dict(saved_state.read(folder.weights(mark.D))["weights"])
+    except (saved_state.DamagedError, OSError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        problem = " ".join(str(error).split())
+        folder.append_log(f"{folder.weights(mark.D).name} {problem}: the run is made again\n")
+        return None
+    now = evaluate(model, run.task, examples, run.recipe.precision)["L"]
+    if not math.isclose(now, L, rel_tol=SAME_LOSS):
+        folder.append_log(
+            f"{folder.weights(mark.D).name} gives a loss of {now:.6g} and not {L:.6g}: the run is made again\n"
+        )
+        return None
+    return Subject(model, run.task, examples, run.recipe.precision, config.seed, run.data, run.rebuild)

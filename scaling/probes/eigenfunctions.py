@@ -1,0 +1,83 @@
+"""In which order the parts of a target are learned: those on large eigenvalues of the kernel first?
+
+Gradient descent on the squared error learns each eigenfunction of its kernel at the rate of its eigenvalue: of the
+target's coefficient c_k there is left, from a start at zero, after t steps at a rate η
+
+    left_k = |f_k - c_k| / |c_k| = (1 - η λ_k)^t
+
+exactly for a linear model (Saxe 2014, arXiv:1312.6120; Bordelon 2020, arXiv:2002.02561, for kernels). Here the kernel
+is the linear one, x · x', over held-out examples: eigenfunctions are the principal components of the inputs, which of
+`data=spectral` are its features. `rank_correlation` is Spearman's, of the eigenvalue and of what is learned,
+-left_k, over those k whose coefficient stands out of the noise that no linear function of the inputs accounts for.
+
+    Eigenfunctions().measure(subject).scalars["rank_correlation"]
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from isoflop.checks import positive, whole_number
+from isoflop.scaling.probes.base import Measurement, Point, Subject
+
+
+@dataclass(frozen=True)
+class Eigenfunctions:
+    """examples: held-out examples that are measured. clear: standard errors by which a coefficient has to stand out."""
+
+    examples: int = 4096
+    clear: float = 4.0
+
+    kinds: ClassVar[tuple[str, ...]] = ("vectors",)
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        whole_number("probe.eigenfunctions.examples", self.examples, 2)
+        positive("probe.eigenfunctions.clear", self.clear)
+
+    @torch.no_grad()
+    def measure(self, subject: Subject) -> Measurement:
+        """rank_correlation, and how many eigenfunctions it is of; null for fewer than three, or without an order."""
+        parts = [(x.double(), subject.forward(x).double(), y.double()) for x, y in subject.held_out(self.examples)]
+        x, outputs, y = (torch.cat(part) for part in zip(*parts, strict=True))
+        if subject.task.loss != "mse" or len(x) <= x.shape[1]:
+            return Measurement({"rank_correlation": None, "count": None})
+        values, functions = eigenfunctions(x)
+        target, fitted = functions.T @ y / len(x), functions.T @ outputs / len(x)  # (functions, d_out)
+        noise = (y - functions @ target).square().sum() / (len(x) - len(values)) / len(x)
+        clear = target.norm(dim=1) > self.clear * noise.sqrt()
+        left = (fitted - target).norm(dim=1)[clear] / target.norm(dim=1)[clear]
+        points = [Point("eigenvalue", "k", k, float(values[k - 1])) for k in at(clear)]
+        points += [Point("left", "k", k, float(value)) for k, value in zip(at(clear), left, strict=True)]
+        return Measurement({"rank_correlation": spearman(values[clear], -left), "count": len(left)}, points)
+
+
+def at(mask: Tensor) -> list[int]:
+    """The places that are true, from 1."""
+    return [int(k) + 1 for k in mask.nonzero()]
+
+
+def eigenfunctions(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues of the linear kernel, descending, and its functions at x: (examples, k), of mean square one."""
+    left, scales, _ = torch.linalg.svd(x, full_matrices=False)
+    # what is below is rounding (as numpy's matrix_rank has it)
+    there = scales > scales[0] * max(x.shape) * torch.finfo(x.dtype).eps
+    return scales[there].square() / len(x), left[:, there] * len(x) ** 0.5
+
+
+def spearman(a: Tensor, b: Tensor) -> float | None:
+    """The correlation of ranks, alike ones sharing theirs; null for fewer than three, or where all are alike."""
+    if len(a) < 3:
+        return None
+    ranks = torch.stack((rank(a), rank(b)))
+    spread = ranks.std(1)
+    return None if (spread == 0).any() else float(torch.corrcoef(ranks)[0, 1])
+
+
+def rank(values: Tensor) -> Tensor:
+    """The rank of each value, the mean of the ranks of alike ones."""
+    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
+    ranks: Tensor = (counts.cumsum(0) - (counts - 1) / 2)[inverse].double()
+    return ranks

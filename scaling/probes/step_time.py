@@ -1,0 +1,160 @@
+"""Time and memory against seq_len: of a training step, and of a token that is decoded.
+
+A slope is that of the logarithm on ln(seq_len), by least squares: 1 where the cost is linear in the sequence, 2 where
+it is quadratic, as the products of attention are (Vaswani 2017, arXiv:1706.03762, table 1); a Transformer of width d is
+quadratic only past seq_len of some 6 d (Kaplan 2020, arXiv:2001.08361, section 2.1). Short lengths show what is fixed.
+
+A step is the loss and its gradient for one batch of random inputs, in a model built anew at that length; the least of
+several, since all that disturbs a clock makes it slower. The families keep no cache, so a decoded token is a forward
+through all of what precedes it. Memory is the allocator's peak beyond the weights on a GPU; elsewhere, what the forward
+keeps for the gradient, which is most of it. It takes time, and more the longer the lengths.
+
+    StepTime(seq_lens=(64, 128), repeats=1).measure(subject).scalars["train_slope"]
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from isoflop.checks import whole_number
+from isoflop.errors import UserError
+from isoflop.scaling.cost import example
+from isoflop.scaling.families.base import Model
+from isoflop.scaling.loop.evaluate import arithmetic, loss_per_target
+from isoflop.scaling.probes.base import Measurement, Point, Subject
+from isoflop.scaling.task import Task
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """seq_lens: lengths that are timed, [256, 1024, 4096, 16384] where the curvature is asked for.
+
+    batch: examples of a training step. repeats: of which the least counts.
+    """
+
+    seq_lens: tuple[int, ...] = (64, 128, 256, 512)
+    batch: int = 4
+    repeats: int = 3
+
+    kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        for length in self.seq_lens:
+            whole_number("probe.step_time.seq_lens", length, 2)
+        if len(set(self.seq_lens)) < 2:
+            raise UserError(f"probe.step_time.seq_lens={list(self.seq_lens)} gives no slope; give two or more lengths")
+        whole_number("probe.step_time.batch", self.batch)
+        whole_number("probe.step_time.repeats", self.repeats)
+
+    def measure(self, subject: Subject) -> Measurement:
+        """train_slope, decode_slope, memory_slope; null where the model cannot be built for other lengths."""
+        rows: dict[str, dict[int, float]] = {"train": {}, "decode": {}, "memory": {}}
+        for length in sorted(set(self.seq_lens)) if subject.rebuild else ():
+            with contextlib.suppress(UserError):  # a length that the family refuses
+                one = timed_at(subject, length, self.batch, self.repeats)
+                for quantity, value in zip(rows, one, strict=True):
+                    rows[quantity][length] = value
+        units = {"train": "train_s", "decode": "decode_s", "memory": "memory_bytes"}
+        points = [
+            Point(units[quantity], "seq_len", n, value) for quantity, row in rows.items() for n, value in row.items()
+        ]
+        return Measurement({f"{quantity}_slope": log_slope(row) for quantity, row in rows.items()}, points)
+
+
+def timed_at(subject: Subject, length: int, batch: int, repeats: int) -> tuple[float, float, float]:
+    """Time of a training step and of a decoded token [s], memory of the step [bytes], at a seq_len."""
+    assert subject.rebuild is not None
+    task = replace(subject.task, seq_len=length, targets=length)
+    # fused recurrences on a GPU have no gradient in evaluation mode
+    model = subject.rebuild(task).to(subject.device).train()
+    x = inputs(task, batch, subject)
+
+    def step() -> None:
+        train(model, task, x, subject)
+
+    @torch.no_grad()
+    def decode() -> None:
+        with arithmetic(x.device, subject.precision):
+            model(x[:1])
+
+    seconds = least_time(step, repeats, subject.device), least_time(decode, repeats, subject.device)
+    with peak_memory(model, subject.device) as memory:
+        step()
+    return *seconds, float(memory[0])
+
+
+def inputs(task: Task, batch: int, subject: Subject) -> Tensor:
+    """Random inputs of a task."""
+    shape, generator = example(task, batch, "meta").shape, subject.generator()
+    if task.kind == "tokens":
+        return torch.randint(task.d_in, shape, generator=generator).to(subject.device)
+    return torch.randn(shape, generator=generator).to(subject.device)
+
+
+def train(model: Model, task: Task, x: Tensor, subject: Subject) -> None:
+    """The loss of random inputs, all targets alike, and its gradient."""
+    shape = (len(x), task.seq_len, task.d_out) if task.loss == "mse" else (len(x), task.seq_len)
+    y = torch.zeros(shape, dtype=torch.float32 if task.loss == "mse" else torch.long, device=x.device)
+    with arithmetic(x.device, subject.precision):
+        loss = loss_per_target(task, model(x), y).mean()
+    torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad], allow_unused=True)
+
+
+def least_time(
+    function: Callable[[], None], repeats: int, device: torch.device, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """The least of several times that a call takes [s], after one that is not counted."""
+    times = []
+    for _ in range(1 + repeats):
+        wait(device)
+        began = clock()
+        function()
+        wait(device)
+        times.append(clock() - began)
+    return min(times[1:])
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def peak_memory(model: Model, device: torch.device) -> Iterator[list[int]]:
+    """A list whose one number is, afterwards, the most that the block held beyond what there was before [bytes]."""
+    most = [0]
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield most
+        most[0] = torch.cuda.max_memory_allocated(device) - before
+        return
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    stored: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            stored[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield most
+    most[0] = sum(stored.values())
+
+
+def log_slope(values: dict[int, float]) -> float | None:
+    """By least squares, of ln(value) on ln(seq_len); null for fewer than two lengths, or a value not above 0."""
+    if len(values) < 2 or min(values.values()) <= 0:
+        return None
+    x, y = [math.log(n) for n in values], [math.log(v) for v in values.values()]
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x)

@@ -1,0 +1,172 @@
+"""How much of a learned function, and of the data's pairs of tokens, does not care for the order of positions.
+
+Of the function: f is the outputs at the last position, and inputs are held-out examples in random order. Averaging f
+over the orders of its input projects it onto the permutation-invariant functions, and
+
+    share = Var(mean over orders of f) / Var(f)
+
+is the intraclass correlation of an example's orders, estimated without bias of either variance by one-way analysis of
+variance (Fisher 1925; Searle 1992, chapter 3). It is 1 of a sum over positions, and 1 / seq_len of what sees one alone.
+
+Of tokens' pairs: C_ts is the covariance of the one-hot tokens at positions t and s, t != s. Its part that is invariant
+under a common permutation of positions is the mean over all t and s (Lavie 2024, arXiv:2402.05173), and
+
+    pairs = T (T - 1) |mean C|² / sum |C_ts|²
+
+both without the bias of noise: sum |C_ts|² from U-centred Gram matrices (Song 2012; Szekely and Rizzo 2014,
+arXiv:1310.2926), |mean C|² less its variance. There is no value where the sum is within three of its standard errors
+of 0. Two nulls: `pairs_shuffled`, the tokens of each example in random order, which is 1 in theory; and
+`pairs_stationary`, a stationary chain with the data's frequencies of one token after another, whose memory is short.
+
+    Symmetry(orders=4).measure(subject).scalars["function"]
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from isoflop.checks import whole_number
+from isoflop.scaling.probes.base import BATCH, Measurement, Subject
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """orders: of each example. examples: held-out examples that are measured, of the function and of the pairs.
+
+    positions: the first so many, of the pairs. symbols: the commonest tokens that are told apart, all others are one.
+    """
+
+    orders: int = 2
+    examples: int = 512
+    positions: int = 64
+    symbols: int = 256
+
+    kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        whole_number("probe.symmetry.orders", self.orders, 2)
+        whole_number("probe.symmetry.examples", self.examples, 2)
+        whole_number("probe.symmetry.positions", self.positions, 2)
+        whole_number("probe.symmetry.symbols", self.symbols, 2)
+
+    @torch.no_grad()
+    def measure(self, subject: Subject) -> Measurement:
+        """function, and of tokens pairs, pairs_shuffled, pairs_stationary; each null where there is no variance."""
+        generator = subject.generator()
+        scalars = {"function": share_of_function(subject, self.examples, self.orders, generator)}
+        if subject.task.kind == "tokens":
+            rows = torch.cat([x for x, _ in subject.held_out(self.examples)])[:, : self.positions]
+            tokens = commonest(rows, self.symbols)
+            shuffled = torch.stack(
+                [row[torch.randperm(len(row), generator=generator).to(row.device)] for row in tokens]
+            )
+            pairs = share_of_pairs(tokens)
+            stationary = None if pairs is None else share_of_chain(*transitions(tokens), tokens.shape[1])
+            scalars |= {"pairs": pairs, "pairs_shuffled": share_of_pairs(shuffled), "pairs_stationary": stationary}
+        return Measurement(scalars)
+
+
+def share_of_function(subject: Subject, examples: int, orders: int, generator: torch.Generator) -> float | None:
+    """The share of the variance of the last outputs over examples and orders that is of examples."""
+    rows = []
+    for x, _ in subject.held_out(examples):
+        batch = []
+        for _ in range(orders):
+            order = torch.rand(x.shape[:2], generator=generator).argsort(1).to(x.device)  # one for each example
+            at = order.view(*order.shape, *(1,) * (x.dim() - 2)).expand_as(x)
+            batch.append(subject.forward(x.gather(1, at))[:, -1].double())
+        rows.append(torch.stack(batch, dim=1))  # (batch, orders, d_out)
+    outputs = torch.cat(rows)
+    if subject.task.loss == "cross_entropy":  # what all logits share changes no prediction
+        outputs = outputs - outputs.mean(-1, keepdim=True)
+    if len(outputs) < 2:
+        return None
+    within = float(outputs.var(1).sum(-1).mean())
+    between = float(outputs.mean(1).var(0).sum()) - within / orders
+    return max(between, 0.0) / (max(between, 0.0) + within) if max(between, 0.0) + within > 0 else None
+
+
+def commonest(tokens: Tensor, symbols: int) -> Tensor:
+    """Tokens by rank of frequency, all beyond the commonest so many as one."""
+    seen, inverse, counts = tokens.unique(return_inverse=True, return_counts=True)
+    rank = torch.empty_like(seen)
+    rank[counts.argsort(descending=True, stable=True)] = torch.arange(len(seen), device=seen.device)
+    return rank[inverse].clamp(max=symbols - 1)
+
+
+def share_of_pairs(tokens: Tensor) -> float | None:
+    """pairs of tokens (examples, positions); null where there is no covariance beyond noise, or too little data."""
+    n, length = tokens.shape
+    if n < 4 or length < 2:
+        return None
+    total, se = squared_covariance(tokens)
+    return squared_mean(tokens) / (length * (length - 1)) / total if total > 3 * se else None
+
+
+def squared_covariance(tokens: Tensor) -> tuple[float, float]:
+    """The sum of |C_ts|² over t != s, and its standard error were all positions independent."""
+    n = len(tokens)
+    whole, own = torch.zeros(n, n, dtype=torch.float64, device=tokens.device), []
+    for column in tokens.unbind(1):
+        gram = u_centred((column[:, None] == column).double())
+        whole += gram
+        own.append(float(gram.square().sum()) / (n * (n - 3)))
+    total = float(whole.square().sum()) / (n * (n - 3)) - sum(own)
+    # each pair's estimate has the variance 2 a_t a_s / n², a_t = |C_tt|² (Song 2012, theorem 3), and counts twice
+    variance = 4 / n**2 * (sum(own) ** 2 - sum(a * a for a in own))
+    return total, variance**0.5
+
+
+def u_centred(gram: Tensor) -> Tensor:
+    """Off the diagonal less row and column sums over n - 2, plus all over (n - 1)(n - 2); 0 on it (Szekely 2014)."""
+    n = len(gram)
+    gram = gram.clone().fill_diagonal_(0)
+    rows = gram.sum(1)
+    centred = gram - rows[:, None] / (n - 2) - rows / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
+    return centred.fill_diagonal_(0)
+
+
+def squared_mean(tokens: Tensor) -> float:
+    """|sum of C_ts over t != s|² without the bias of noise."""
+    n, kinds = len(tokens), int(tokens.max()) + 1
+    shares = torch.stack([torch.bincount(column, minlength=kinds) for column in tokens.unbind(1)]).double() / n
+    total = torch.zeros(kinds, kinds, dtype=torch.float64, device=tokens.device)
+    squares = 0.0
+    for batch in tokens.split(BATCH):
+        u = one_hot(batch, kinds).double() - shares  # (batch, positions, kinds)
+        bag = u.sum(1)
+        total += bag.T @ bag - u.flatten(0, 1).T @ u.flatten(0, 1)
+        # |sum over t != s of u_t u_s'|² of each example
+        gram = u @ u.transpose(1, 2)
+        squares += float((bag.square().sum(1).square() - 2 * gram.sum(2).square().sum(1)).sum() + gram.square().sum())
+    # the mean of products of different examples
+    return (float(total.square().sum()) - squares) / (n * (n - 1))
+
+
+def transitions(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """The frequencies with which a token follows another, (kinds, kinds), and of tokens, by those frequencies."""
+    kinds = int(tokens.max()) + 1
+    pairs = tokens[:, :-1] * kinds + tokens[:, 1:]
+    counts = torch.bincount(pairs.flatten(), minlength=kinds**2).double().view(kinds, kinds)
+    seen = counts.sum(1, keepdim=True)
+    share = counts.sum(0) / counts.sum()
+    chances = torch.where(seen > 0, counts / seen.clamp(min=1), share)
+    for _ in range(256):  # what it settles to
+        share = share @ chances
+    return chances, share
+
+
+def share_of_chain(chances: Tensor, share: Tensor, length: int) -> float | None:
+    """pairs of a stationary chain of so many positions, in closed form: C at a lag l is diag(p) P^l - p p'."""
+    step = torch.diag(share)
+    mean, total = torch.zeros_like(step), 0.0
+    for lag in range(1, length):
+        step = step @ chances
+        covariance = step - torch.outer(share, share)
+        mean += (length - lag) * (covariance + covariance.T)
+        total += 2 * (length - lag) * float(covariance.square().sum())
+    return float(mean.square().sum()) / (length * (length - 1)) / total if total > 0 else None
