@@ -5,6 +5,8 @@ Profiles that probes measured go beside it into a second, probes.csv, a row for 
 collect(Path("runs"), Path("runs.csv"))
 """
 
+import csv
+import io
 import os
 import stat
 from collections import Counter
