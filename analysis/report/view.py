@@ -30,6 +30,8 @@ from isoflop.wording import MOST_NAMED, distinct_names
 REASON = 300
 # the law that the report draws where the runs span sizes and data, and the one for a single size
 LAWS = (("chinchilla", ("N", "D")), ("power_offset(D)", ("D",)))
+# columns, beside those of the record, of an exponent that theory gives (scaling/data/generated)
+THEORY = "data.alpha_"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None) -
     runs = sound_table(runs)
     verdicts = tuple(judge(runs, claims))
     rows = usable(of_families(runs))
-    rows = rows[[c for c in rows if c in record.COLUMNS]]  # all that a page reads
+    rows = rows[[c for c in rows if c in record.COLUMNS or str(c).startswith(THEORY)]]  # all that a page reads
     families = tuple(sorted(rows["family"].unique()))
     laws: dict[str, Fit] = {}
     held: dict[str, Fold] = {}
