@@ -80,14 +80,16 @@ class Law:
 
     def derive(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Derived quantities at these parameters (arrays give arrays)."""
-        return {name: function(**_given(function, params)) for name, function in self.derived.items()}
+        with np.errstate(all="ignore"):  # beyond the doubles, and over zero, they are infinite or no number
+            return {name: function(**_given(function, params)) for name, function in self.derived.items()}
 
     def curve(self, name: str, C: Any, params: Mapping[str, Any]) -> Any:
         """The derived curve `name` ('N_opt', 'D_opt' ...) at compute C [FLOPs]."""
         if name not in self.curves:
             raise UserError(f"law {self.name} has no {name}(C); it has {', '.join(self.curves) or 'none'}")
         function = self.curves[name]
-        return function(C, **_given(function, params))
+        with np.errstate(all="ignore"):
+            return function(C, **_given(function, params))
 
     def of(self, target: str) -> "Law":
         """The same law of another target, any column of numbers above zero."""
@@ -120,7 +122,9 @@ ALIASES: dict[str, str] = {}
 
 
 def _given(function: Scalar, params: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: params[k] for k in inspect.signature(function).parameters if k in params}
+    """The parameters that a function takes, as numbers that numpy divides by zero without an error."""
+    given = ((k, params[k]) for k in inspect.signature(function).parameters if k in params)
+    return {k: np.float64(value) if isinstance(value, int | float) else value for k, value in given}
 
 
 def law(

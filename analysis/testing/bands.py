@@ -126,6 +126,7 @@ class _Parts:
         return np.array(texts, dtype=object)
 
 
+@np.errstate(all="ignore")  # what leaves the doubles has no band
 def bands(fit: Fit | Average, frame: pd.DataFrame, level: float = 0.9, *, rivals: bool = True) -> pd.DataFrame:
     """Value, low and high for a new run at the rows of `frame`, and `band`: what they contain.
 

@@ -51,6 +51,8 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
             point |= {"D" if known == "N" else "N": at["C"] / TRAIN / at[known]}
         else:
             point |= {"N": best["N_opt"].value, "D": best["D_opt"].value}
+            if not all(value is not None and 0 < value < np.inf for value in (point["N"], point["D"])):
+                raise FitError(f"{law.name} has no best split at C={at['C']:g} within the numbers; give N or D, too")
     missing = [c for c in law.columns if c not in point]
     if missing:
         choice = " or C alone, for the best split" if law.curves else ""

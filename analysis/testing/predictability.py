@@ -54,6 +54,7 @@ class Predictability:
     cuts: int = 0
 
 
+@np.errstate(all="ignore")  # what leaves the doubles has no band
 def predictability(fit: Fit | Average) -> Predictability:
     """Whether a fitted law or an average of laws predicts; unknown where there is no fit."""
     stack: Stack | None
@@ -119,9 +120,9 @@ def naive_errors(problem: Problem, cuts: Cuts) -> dict[str, Array]:
     names = list(problem.law.columns)
     rows = pd.DataFrame(dict(zip(names, problem.columns, strict=True)) | {"L": problem.target})
     scale = sum(np.log(rows[c]) for c, size in zip(names, sizes_of(names), strict=True) if size)
-    rows["_scale"] = np.exp(scale - np.mean(scale))
     errors = {name: np.full(cuts.fitted.shape, np.nan) for name in (LAST, LINE)}
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # sizes may span more than the doubles do
+        rows["_scale"] = np.exp(scale - np.mean(scale))
         for j, fitted in enumerate(cuts.fitted):
             train, test = rows[fitted], rows[~fitted]
             guesses = {LAST: last_value(train, test, [*names, "_scale"], "_scale"), LINE: log_line(train, test, names)}
