@@ -373,6 +373,7 @@ def forecast_command(
     prior: o.Prior = [],  # noqa: B006
     share: o.Share = "",
     weights: o.Weights = "none",
+    tune: o.Tune = "",
     as_json: o.Json = False,
 ) -> None:
     """Write down what larger runs will give before they are made: predictions with bands at named points.
@@ -383,13 +384,17 @@ def forecast_command(
 
     `isoflop judge runs_later.csv --forecast forecast.json` - how it came out, beside naive lines
     """
+    from isoflop.analysis.testing.average import names_average
     from isoflop.analysis.testing.forecast import forecast
 
     options: dict[str, Any] = {"loss": loss, "delta": delta, "run": run or None, "weights": weights}
     options |= {"pin": o.pins(pin), "prior": o.priors(prior), "share": o.names(share)}
-    table, points = o.table(runs, columns, where, run), o.places(at)
-    names = o.pairs(columns)
-    dated = forecast(table, points, o.law(law, target), by=o.names(by), level=level, columns=names, **options)
+    table, points = o.table(runs, columns, where, run, tune, by), o.places(at)
+    names, average = o.pairs(columns), names_average(law)
+    if average:
+        options["target"] = target.strip() or None
+    chosen = law if average else o.law(law, target)
+    dated = forecast(table, points, chosen, by=o.names(by), level=level, columns=names, **options)
     path = dated.save(out)
     if as_json:
         _emit(dated.to_json())

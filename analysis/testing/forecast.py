@@ -27,6 +27,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.testing.average import Average, average_groups, names_average
 from isoflop.analysis.testing.backtest import last_value, log_line
 from isoflop.analysis.testing.predict import check_place, predict, to_json
 from isoflop.errors import FitError, UserError
@@ -132,13 +133,17 @@ def forecast(
         raise FitError("a forecast needs a point: --at C=1e21, or --at N=1e9,D=2e10")
     for place in at:
         check_place(place, level)
-    fits = fit_groups(runs, law, by=by, **options)
-    law = fits[0].law
+    fits: Sequence[Fit | Average]
+    if names_average(law):
+        fits = average_groups(runs, str(law), by=by, **options)
+    else:
+        fits = fit_groups(runs, law, by=by, **options)
+    of = fits[0].law
     if all(fit.objective is None for fit in fits):
         raise FitError(f"no group could be fitted: {fits[0].reason}")
     points = [_entry(fit, place, level) for fit in fits for place in at]
     run = str(options.get("run") or "run_id")
-    hashes = [row_hashes(fit.rows, fit.by, law, run) for fit in fits]
+    hashes = [row_hashes(fit.rows, fit.by, of, run) for fit in fits]
     each, named = (sorted({h for group in hashes for h in group[i] if h}) for i in (0, 1))
     together = hashlib.sha256("".join(each).encode()).hexdigest()
     rows: dict[str, Any] = {"source": str(runs.attrs.get("source", "")), "count": sum(len(f.rows) for f in fits)}
@@ -146,7 +151,7 @@ def forecast(
     settings = {k: v for k, v in options.items() if v} | ({"columns": dict(columns)} if columns else {})
     code = {"isoflop": version(), "git": _commit()}
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    about = law.name, law.formula, law.columns, law.arguments, law.target
+    about = of.name, of.formula, of.columns, of.arguments, of.target
     return Forecast(*about, level, tuple(by), settings, made, code, rows, tuple(points))
 
 
@@ -212,7 +217,7 @@ def _commit() -> str | None:
     return git(root, "rev-parse", "HEAD") or None if own else None
 
 
-def _entry(fit: Fit, place: Mapping[str, float], level: float) -> dict[str, Any]:
+def _entry(fit: Fit | Average, place: Mapping[str, float], level: float) -> dict[str, Any]:
     """What is written of one group at one point."""
     nothing: dict[str, Any] = {"at": {}, "reach": {}, fit.law.target: None}
     if fit.objective is None:
@@ -233,7 +238,7 @@ def _slope(predicted: Callable[[pd.DataFrame], Array], law: Law, at: Mapping[str
     return float(np.log(high / low) / (2 * STEP))
 
 
-def _naive(fit: Fit, at: Mapping[str, float], place: Mapping[str, float]) -> dict[str, Any]:
+def _naive(fit: Fit | Average, at: Mapping[str, float], place: Mapping[str, float]) -> dict[str, Any]:
     """What the straight line through the logarithms, and the last value, say of a point; and the slopes of the line."""
     law, both = fit.law, size_and_data(fit.law)
     train = fit.rows[[*law.columns, law.target]].astype(float).rename(columns={law.target: "L"})

@@ -47,6 +47,15 @@ def test_it_predicts_what_predict_predicts(dated: Forecast, small: pd.DataFrame)
     assert len(dated.to_frame()) == 4
 
 
+def test_the_average_of_laws_forecasts_too(small: pd.DataFrame, runs: pd.DataFrame) -> None:
+    lstm = small[small["family"] == "lstm"]
+    dated = forecast(lstm, [LARGEST], "best")
+    (point,) = dated.points
+    assert point["L"]["low"] < point["L"]["value"] < point["L"]["high"]
+    assert point["band"] == "noise + parameters + form"
+    assert score_forecast(dated, runs[runs["family"] == "lstm"]).rows["inside"].all()
+
+
 def test_it_is_scored_beside_naive_lines_by_the_runs_made_since(dated: Forecast, runs: pd.DataFrame) -> None:
     score = score_forecast(dated, runs)
     assert (len(score.rows), score.seen, score.open) == (12, 72, ())
