@@ -432,9 +432,11 @@ def judge_command(
         table = o.table(runs, columns, where) if columns or where else runs_for(forecast, runs)
         judged = judge_forecast(forecast, table)
         return _emit(judged.to_json()) if as_json else _print(str(judged))
+    from isoflop.analysis.claims.claim import load_claims
     from isoflop.analysis.claims.judge import judge
 
-    verdicts = judge(o.grouped(o.table(runs, columns, where, tune=tune, by=by), by), claims)
+    stated = load_claims(claims)  # a wrong claim is said before a long table is read
+    verdicts = judge(o.grouped(o.table(runs, columns, where, tune=tune, by=by), by), stated)
     if as_json:
         _emit([v.to_json() for v in verdicts])
     else:
