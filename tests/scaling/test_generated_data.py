@@ -35,7 +35,8 @@ def node(name: str) -> dict[str, Any]:
     register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"data={name}"], return_hydra_config=True)
-    return OmegaConf.to_container(cfg.data)  # type: ignore[return-value]
+    # what a yaml says of itself, such as which knobs came later, is no knob
+    return {str(key): value for key, value in cfg.data.items() if not str(key).startswith("_") or key == "_target_"}
 
 
 def data(name: str, **knobs: Any) -> Data:
