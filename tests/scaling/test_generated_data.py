@@ -12,7 +12,6 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from isoflop.errors import UserError
 from isoflop.scaling.config.frozen import register_resolvers, resolve
