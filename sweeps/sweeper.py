@@ -54,6 +54,8 @@ def sweep(
     todo, done = list[FrozenConfig](), list[FrozenConfig]()
     for config in configs:
         (done if resume.is_done(out / config.run_id, config) else todo).append(config)
+    with contextlib.suppress(FileNotFoundError):
+        out.stat()  # a path that cannot be a folder is said before anything else is
     head = "1 run" if len(configs) == 1 else f"{len(configs)} runs"
     say(f"{head} in {out}: {len(done)} done already, {len(todo)} to make{costs.cost_line(todo)}")
     others = sum(not resume.made_by(record.read(out / config.run_id)[0], config.code) for config in done)

@@ -10,7 +10,7 @@ are averaged over their likelihood (a few cuts tell them poorly, and the likelie
 once, since its errors go together.
 
     cuts = roll(problem.columns, sizes_of(["N", "D"]))              # masks of rows, distances beyond them
-    form_error(errors_beyond(problem, u, cuts), cuts, noise=0.004)  # FormError(edge=0.002, slope=0.004, dof=5.1)
+    form_error(errors_beyond(problem, u, cuts), cuts, noise=0.004)  # as in FormError(edge=0.002, slope=0.004, dof=5.1)
 """
 
 from collections.abc import Sequence

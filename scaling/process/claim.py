@@ -10,7 +10,7 @@ not exist succeeds for one of them there too (open(2), O_EXCL; RFC 1813, 3.3.8).
 A claim whose owner is dead is taken over by creating the next number, which again one process does. Who finds that its
 own claim is no longer the highest has been taken for dead, and stops without touching what is now another's.
 
-    claim = make(folder)           # BusyError where another process holds the folder
+    claim = make(folder)           # refused by BusyError where another process holds the folder
     claim.stands()                 # True
     claim.release()
 """
