@@ -49,7 +49,7 @@ Curve = Annotated[
 Seed = Annotated[int, _argument("seed", shown=True)]
 Json = Annotated[bool, _option("One JSON document on stdout and nothing else", "--json")]
 Target = Annotated[
-    str, _option("Column to predict, where it is not the law's own: accuracy, probe.gradients.slope", shown=False)
+    str, _option("Column to predict, where it is not the law's own: accuracy, probe.precision.delta_4", shown=False)
 ]
 Claims = Annotated[
     Path | None, _option("A folder of claims, or one yaml; default those that ship", "--claims", shown=False)
@@ -173,11 +173,14 @@ def places(texts: list[str]) -> list[dict[str, float]]:
 
 def pairs(text: str, option: str = "--columns", example: str = "N=params,D=tokens,L=loss") -> dict[str, str]:
     """The pairs of 'N=params,D=tokens'."""
-    values = {}
+    values: dict[str, str] = {}
     for part in names(text):
         ours, _, theirs = part.partition("=")
         if not (ours.strip() and theirs.strip()):
-            raise UserError(f"{option} {part!r} is not name=name; write {option} {example}")
+            what = "name=name" if option == "--columns" else "name=number"
+            raise UserError(f"{option} {part!r} is not {what}; write {option} {example}")
+        if ours.strip() in values:
+            raise UserError(f"{option} {text!r} gives {ours.strip()} twice; give it once")
         values[ours.strip()] = theirs.strip()
     return values
 

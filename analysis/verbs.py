@@ -220,6 +220,8 @@ def predict_command(
 
     if bool(at) == bool(points):
         raise UserError("give --at for one place, as in --at C=1e21, or --points for a table of them")
+    if out is not None and points is None:
+        raise UserError("-o writes the table of --points; for one place, --json prints a document to redirect")
     check_place(place := o.place(at), level)
     options: dict[str, Any] = {"loss": loss, "delta": delta, "run": run or None, "weights": weights}
     options |= {"pin": o.pins(pin), "prior": o.priors(prior), "share": o.names(share)}

@@ -37,7 +37,7 @@ from isoflop.analysis.frontier.powers import power_through
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.tables.replicates import level_index, stand_apart
-from isoflop.analysis.tables.rows import number_runs, usable_numbers
+from isoflop.analysis.tables.rows import number_runs, usable_numbers, with_compute
 from isoflop.analysis.tables.tune import tune as best_rows
 from isoflop.errors import FitError
 from isoflop.files import records
@@ -111,7 +111,8 @@ class Frontier:
         for name, x in self.approaches.items():
             reason = f"; {x.reason}" if x.reason else ""
             bias = "" if x.bias_a is None else f"; its a is off by {x.bias_a:+.2g} if the law holds"
-            lines.append(f"  {name:<11} a {x.a}   b {x.b}   {x.n_budgets} budgets{bias}{reason}")
+            counted = f"{x.n_budgets} {'rows' if name == 'parametric' else 'budgets'}"
+            lines.append(f"  {name:<11} a {x.a}   b {x.b}   {counted}{bias}{reason}")
         edges = self.cells[self.cells["edge"] != ""] if len(self.cells) else self.cells
         titled = (
             ("sizes whose best knob lies on the edge of what was tried, and that are refused", edges),
@@ -140,6 +141,7 @@ def frontier(
     lr and batch are taken at their best where they were searched, whether `tune` names them or not.
     """
     Settings(level=level, **options)  # an option that cannot be is no reason against one approach
+    runs = with_compute(runs)
     table = _table_of(runs, [*KNOBS, *tune], options.get("run"))
     tuned, cells = best_rows(table, [*KNOBS, *tune], table.groupby(["budget", "N"]).ngroup())
     law_fit, parametric = _parametric(

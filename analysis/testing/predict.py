@@ -53,10 +53,12 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
             point |= {"N": best["N_opt"].value, "D": best["D_opt"].value}
             if not all(value is not None and 0 < value < np.inf for value in (point["N"], point["D"])):
                 raise FitError(f"{law.name} has no best split at C={at['C']:g} within the numbers; give N or D, too")
+    if surplus := [name for name in at if name not in (*law.columns, *(("C",) if law.curves else ()))]:
+        raise FitError(f"{law.name} has no column {surplus[0]}; a place of it gives {', '.join(law.columns)}")
     missing = [c for c in law.columns if c not in point]
     if missing:
-        choice = " or C alone, for the best split" if law.curves else ""
-        raise FitError(f"{law.name} predicts at {', '.join(law.columns)}{choice}; {', '.join(missing)} not given")
+        choice = ", or C alone for the best split" if law.curves else ""
+        raise FitError(f"{', '.join(missing)} not given: {law.name} predicts at {' and '.join(law.columns)}{choice}")
     frame = pd.DataFrame({c: [float(point[c])] for c in law.columns})
     band = bands(fit, frame, level)
     estimates = {law.target: _one(band)} | best

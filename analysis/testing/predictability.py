@@ -90,12 +90,10 @@ def judge(
     text = f"at {cuts} hold-outs it errs by {say(error)}"
     squares = {name: float(e[np.isfinite(mine)].mean()) for name, e in naive.items()}
     last = f"{LAST} by {say(float(np.sqrt(squares[LAST])))}"
-    if (near := _nearest(mine, naive)) is not None:
+    if (near := _nearest(mine, naive | laws)) is not None:
         return Predictability(Predicts.NO, f"{text}, {near[0]} by {say(near[1])}", error, cuts)
     if HALF**2 * squares[LAST] > limit * error**2:
         return Predictability(Predicts.YES, f"{text}, {last}", error, cuts)
-    if (near := _nearest(mine, laws)) is not None:
-        return Predictability(Predicts.NO, f"{text}, {near[0]} by {say(near[1])}", error, cuts)
     if error**2 > limit * noise**2:
         scatter = f"more than half of {last}, and rows scatter by {say(noise)}"
         return Predictability(Predicts.NO, f"{text}, {scatter}", error, cuts)

@@ -102,7 +102,9 @@ def speedup(fit: Fit, reference: Fit, at: Mapping[str, float] | None = None, lev
         spent = float(one.compute(loss, fit.values)), float(other.compute(loss, reference.values))
     if wrong := [i for i, C in enumerate(spent) if not 0 < C < np.inf]:
         short = (fit, reference)[wrong[0]]
-        reason = f"{label(short)} reaches L={loss:.4g} by {short.law.name} at no compute that can be stated"
+        reason = f"{label(short)} does not reach L={loss:.4g} by {short.law.name}, however much is spent"
+        if spent[wrong[0]] <= 0:
+            reason = f"{label(short)} is below L={loss:.4g} by {short.law.name} before anything is spent"
         return Speedup(label(reference), Estimate(None), float(loss), spent, (), None, 0, reason=reason)
     outside = (*one.outside(spent[0], label(fit)), *other.outside(spent[1], label(reference)))
     estimate, error, dof, reason = _ratio(spent[1] / spent[0], parts, level)

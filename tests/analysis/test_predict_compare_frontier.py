@@ -242,9 +242,12 @@ def test_by_gives_each_group_what_it_has_alone(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["predict", "{table}", "--at", "C"], "is not name=name"),
+        (["predict", "{table}", "--at", "C"], "is not name=number"),
         (["predict", "{table}", "--at", "D=1e9"], "N not given"),
         (["predict", "{table}", "--at", "C=much"], "holds no number"),
+        (["predict", "{table}", "--at", "N=1e9,D=2e10,bogus=3"], "has no column bogus; a place of it gives N, D"),
+        (["predict", "{table}", "--at", "N=1e9,N=2e9,D=2e10"], "gives N twice; give it once"),
+        (["predict", "{table}", "--at", "N=1e9,D=2e10", "-o", "x.csv"], "-o writes the table of --points"),
         (["predict", "{table}", "--at", "C=-1"], "C=-1 is not above 0; a law predicts at numbers above 0"),
         (["predict", "{table}", "--at", "N=0,D=1e9"], "N=0 is not above 0"),
         (["predict", "{table}", "--at", "C=1e21", "--level", "2"], "level=2 is not between 0 and 1"),
@@ -265,3 +268,9 @@ def test_bad_usage_is_one_sentence(
     assert code == 2
     assert sentence in out.err
     assert len(out.err.strip().splitlines()) == 1
+
+
+def test_a_frontier_of_a_table_without_compute_takes_it_as_6nd() -> None:
+    runs = grid_study(("lstm",))[["N", "D", "L"]]
+    stated = frontier(runs.assign(C=6 * runs["N"] * runs["D"]))
+    assert frontier(runs).approaches["parametric"].a == stated.approaches["parametric"].a
