@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from isoflop.errors import BusyError, UserError
+from isoflop.extensions import CONF
 from isoflop.wording import printable
 
 if TYPE_CHECKING:
@@ -127,8 +128,10 @@ def hydra_sentence(error: BaseException) -> str:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if name in EXTRAS and group.startswith("hydra/"):
             return f"{group}={name} is not installed; in a checkout of isoflop: pip install '.[{EXTRAS[name]}]'"
-        if error.options:
-            return f"{group}={name} is not there; choose one of {', '.join(sorted(error.options))}"
+        # of a choice in a list Hydra gives no options
+        options = error.options or [path.stem for path in (CONF / group).glob("*.yaml")]
+        if options:
+            return f"{group}={name} is not there; choose one of {', '.join(sorted(options))}"
     if (resolved := RESOLVED.match(first)) is not None:  # OmegaConf keeps no cause
         return resolved[1]
     if first.startswith("Ambiguous value"):

@@ -45,6 +45,7 @@ MISTAKES = [
     ("data=bytes", ["data=bytes is not there", "text"]),
     ("logger=tensorboard", ["logger=tensorboard is not there", "none, wandb"]),
     ("study=nope", ["study=nope is not there", "demo"]),
+    ("probe=[positons]", ["probe=positons is not there", "positions"]),
     ("family.width=a=b", ["'family.width=a=b' cannot be read", "key=value"]),
     ("family.width=16,32", ["family.width=16,32 is several values", "-m"]),
     ("family.width=0", ["family.width=0 is not a whole number of at least 1"]),
