@@ -125,11 +125,11 @@ def build(config: FrozenConfig, group: str, knobs: Knobs | None = None) -> Any:
 
 def build_probes(config: FrozenConfig) -> dict[str, Probe]:
     """The probes that a config asks for, by name."""
-    found = {}
+    probes = {}
     for name, knobs in config.probe.items():
         target = choices.target("probe", name, config.extensions)
-        found[name] = cast(Probe, _built("probe", name, target, knobs))
-    return found
+        probes[name] = cast(Probe, _built("probe", name, target, knobs))
+    return probes
 
 
 def _built(group: str, name: str, target: str, knobs: Knobs) -> Any:

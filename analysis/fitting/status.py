@@ -34,7 +34,7 @@ class Predicts(StrEnum):
 
     sentence: str
 
-    YES = "yes", "at its rolling hold-outs it erred by significantly less than half of the last value's error"
+    YES = "yes", "at its hold-outs it erred by significantly less than half of the last value, and nothing came nearer"
     NO = "no", "at its rolling hold-outs another guess came significantly nearer, or it erred by more than rows scatter"
     UNKNOWN = "unknown", "there are fewer than two hold-outs, or no gain over the last value that could be told"
 

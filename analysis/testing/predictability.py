@@ -5,8 +5,9 @@ law is set beside the naive guesses (the last value, the straight line through t
 same columns, and the scatter of rows; mean squares are compared by F tests in which a cut is one degree of freedom,
 since its errors go together.
 
-yes       it errs by significantly less than half of the last value's error, and the line is not significantly nearer
-no        otherwise, where another guess is significantly nearer or its errors are more than the scatter of rows
+no        another law or a naive guess is significantly nearer
+yes       otherwise, where it errs by significantly less than half of the last value's error
+no        otherwise, where its errors are more than the scatter of rows
 unknown   fewer than two hold-outs, or no gain over the last value to tell
 
     predictability(fit(rows, "chinchilla"))     # Predictability(predicts='yes', reason='at 6 hold-outs it errs ...')

@@ -43,10 +43,10 @@ def other_marks(rows: Sequence[record.Row], config: FrozenConfig, than: Sequence
 def with_earlier_probes(rows: Sequence[record.Row], earlier: Sequence[record.Row]) -> list[record.Row]:
     """The rows, with what earlier ones of the same mark and loss have of probes that are not asked for now."""
     by_mark = {(row["D"], row["L"]): row for row in earlier if record.has_result(row)}
-    kept = [by_mark.get((row["D"], row["L"]), {}) for row in rows]
+    before = [by_mark.get((row["D"], row["L"]), {}) for row in rows]
     return [
         record.row(**{key: value for key, value in old.items() if key.startswith("probe.")} | row)
-        for row, old in zip(rows, kept, strict=True)
+        for row, old in zip(rows, before, strict=True)
     ]
 
 

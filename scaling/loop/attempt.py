@@ -104,7 +104,8 @@ class Attempt:
         result |= module.results.get(marks[-1].steps, {})
         if module.profiles and trainer.is_global_zero:
             at = {mark.steps: mark.D for mark in marks}
-            points = [(at[steps], *point) for steps, found in module.profiles.items() if steps in at for point in found]
+            measured = [(at[steps], profile) for steps, profile in module.profiles.items() if steps in at]
+            points = [(D, *point) for D, profile in measured for point in profile]
             self.folder.write_probes(points)
         if run.several and trainer.is_global_zero:
             self.account(run, module.made, resumed=resumed)

@@ -94,8 +94,8 @@ def layer_norms(subject: Subject, examples: int) -> list[float]:
     count = 0.0
     for x, y in subject.held_out(examples):
         losses = loss_per_target(subject.task, subject.forward(x), y)
-        found = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
-        total = [t if g is None else t + g for t, g in zip(total, found, strict=True)]
+        more = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
+        total = [t if g is None else t + g for t, g in zip(total, more, strict=True)]
         count += float(loss_count(subject.task, y).sum())
     squares = iter([float(t.double().square().sum()) for t in total])
     return [sum(next(squares) for _ in part) ** 0.5 / count for part in parts]
