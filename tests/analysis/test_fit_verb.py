@@ -2,9 +2,6 @@
 thinking."""
 
 import json
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -234,14 +231,3 @@ def test_where_is_read_and_never_evaluated(table: Path) -> None:
     }.items():
         with pytest.raises(UserError, match=sentence):
             select(runs, text)
-
-
-def test_a_fit_takes_two_seconds_at_most_with_all_its_imports(table: Path) -> None:
-    # of the processor, so that a busy machine does not decide
-    best = 1e9
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "analysis", "fit", str(table), *COLUMNS], check=True, capture_output=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert best <= 2
