@@ -64,6 +64,19 @@ def test_a_cell_that_cannot_be_is_the_same_sentence_of_every_verb(
         assert not UNPRINTABLE.search(said)
 
 
+@pytest.mark.parametrize("command", [["compare"], ["predict", "--law", "best", "--at", "C=1e15"]])
+def test_laws_that_are_chosen_by_what_varies_pass_over_no_cell(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb, *options = command
+    path = table(tmp_path, "N", 0)
+    assert main([verb, str(path), *options]) == 2
+    assert capsys.readouterr().err.startswith(f"isoflop: {path}, line 5: column N is 0")
+    pd.read_csv(path).assign(status="failed").to_csv(path, index=False)
+    assert main([verb, str(path), *options]) == 2
+    assert f"{path} has no rows to fit (left out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", ["judge", "report", "compare", "frontier", "predict", "fit"])
 def test_columns_where_and_by_mean_the_same_to_every_verb(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
