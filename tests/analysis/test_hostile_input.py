@@ -292,3 +292,17 @@ def test_columns_that_no_claim_reads_change_no_verdict() -> None:
     more = runs.assign(**{f"x{i}": i for i in range(30)})
     one, other = ([(v.id, v.verdict, v.reason) for v in judge(table)] for table in (runs, more))
     assert one == other
+
+
+def test_more_pairs_than_can_be_fitted_are_untested_and_say_how_many_families_can_be_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "law.yaml"
+    rule = "subject: pair\nlaw: chinchilla\nquantity: law_contrast\nof: [alpha, beta]\nregion: {contrast: 0.02}\n"
+    file.write_text(f"id: law\nclaim: Laws differ.\nexpect: unknown\n{rule}")
+    monkeypatch.setattr("isoflop.analysis.claims.judge.MOST_FITTED_PAIRS", 2)
+    monkeypatch.setattr("isoflop.analysis.claims.judge._measure", None)  # none is fitted
+    [verdict] = judge(demo_study(["lstm", "mlp", "transformer"], failures=False), file)
+    assert verdict.verdict == "untested"
+    assert "3 pairs of families" in verdict.reason
+    assert "give a table of 2 families or fewer" in verdict.reason
