@@ -11,6 +11,7 @@
 import bisect
 import difflib
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -354,7 +355,9 @@ def _judge_pairs(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> list[Verdict
 
 def too_many_pairs(many: int) -> str:
     """The sentence about pairs that are not judged, because there are too many of them."""
-    return f"{many} pairs, each of which takes dozens of fits, and at most {MOST_FITTED_PAIRS} are judged: give fewer"
+    families = (1 + math.isqrt(1 + 8 * MOST_FITTED_PAIRS)) // 2  # the largest n of n (n - 1) / 2 pairs
+    most = f"at most {MOST_FITTED_PAIRS} are judged; give a table of {families} families or fewer"
+    return f"{many} pairs of families, each of which takes dozens of fits, and {most}"
 
 
 def _of_contrast(contrast: Contrast, level: float, subject: Subject, claim: Claim) -> Verdict:
