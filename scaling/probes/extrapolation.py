@@ -4,6 +4,9 @@ L(k T) is the mean loss over the later half of the positions of sequences k time
 a model was trained on none of them. `ratio_k` is L(k T) / L(T). Sinusoids were expected to extrapolate (Vaswani 2017,
 arXiv:1706.03762, section 3.5) and do not; a penalty on distance does (Press 2022, arXiv:2108.12409, figure 1).
 
+Where targets are classes, `accuracy_k` is the share of targets at those positions that the likeliest class meets: of a
+task with a state, whether the rule was learned and not its answers up to a length (Merrill 2024, arXiv:2404.08819).
+
 Each length has about the same number of tokens. The model is built anew for each, with the trained weights: tables that
 follow from a formula, as of rotary positions, are made longer; where a table is learned there is no value.
 
@@ -37,18 +40,19 @@ class Extrapolation:
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
-        """ratio_K and its standard error ratio_K_se; null where the data or the model has no such length."""
+        """ratio_K, its standard error ratio_K_se and accuracy_K; null where data or model have no such length."""
         trained = late_loss(subject, self.examples)
         scalars: dict[str, float | None] = {}
-        points = [] if trained is None else [Point("loss", "times", 1, *trained)]
+        points = [] if trained is None else [Point("loss", "times", 1, *trained[:2])]
         for k in self.times:
             count = max(2, self.examples // k)
             longer = subject.at_length(k, count)
             loss = None if longer is None else late_loss(longer, count)
-            scalars |= {f"ratio_{k}": None, f"ratio_{k}_se": None}
+            scalars |= {f"ratio_{k}": None, f"ratio_{k}_se": None, f"accuracy_{k}": None}
             if loss is None:
                 continue
-            points.append(Point("loss", "times", k, *loss))
+            points.append(Point("loss", "times", k, *loss[:2]))
+            scalars[f"accuracy_{k}"] = loss[2]
             if trained is not None and trained[0] > 0:
                 ratio = loss[0] / trained[0]
                 # of a ratio of independent means, to first order
@@ -57,14 +61,20 @@ class Extrapolation:
         return Measurement(scalars, points)
 
 
-def late_loss(subject: Subject, examples: int) -> tuple[float, float] | None:
-    """Mean loss over the later half of the positions and its standard error; None where no target is there."""
-    sums, counts = [], []
+def late_loss(subject: Subject, examples: int) -> tuple[float, float, float | None] | None:
+    """Mean loss over the later half of the positions, its standard error, and the accuracy there; None without targets.
+
+    The accuracy is null where targets are numbers.
+    """
+    sums, counts, hits = [], [], 0
     for x, y in subject.held_out(examples):
-        losses = loss_per_target(subject.task, subject.forward(x), y).double()  # (batch, positions * outputs)
+        outputs = subject.forward(x)
+        losses = loss_per_target(subject.task, outputs, y).double()  # (batch, positions * outputs)
         losses = losses.view(len(x), y.shape[1], -1)  # (batch, positions, outputs)
         late = slice(y.shape[1] // 2, None)
         bears = (y >= 0)[:, late] if subject.task.loss == "cross_entropy" else torch.ones_like(losses[:, late])
+        if subject.task.loss == "cross_entropy":
+            hits += int((outputs.argmax(-1) == y)[:, late].sum())
         sums.append(losses[:, late].sum((1, 2)))
         counts.append(bears.flatten(1).sum(1).double())
     total, count = torch.cat(sums), torch.cat(counts)
@@ -72,4 +82,5 @@ def late_loss(subject: Subject, examples: int) -> tuple[float, float] | None:
         return None
     mean = float(total.sum() / count.sum())
     # ratio estimator over examples, Cochran 1977, eq. 2.39
-    return mean, float((total - mean * count).std() * len(total) ** 0.5 / count.sum())
+    accuracy = hits / float(count.sum()) if subject.task.loss == "cross_entropy" else None
+    return mean, float((total - mean * count).std() * len(total) ** 0.5 / count.sum()), accuracy
