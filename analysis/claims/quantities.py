@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from isoflop import extensions, record
+from isoflop import extensions
 from isoflop.analysis.claims.declare import (
     QUANTITIES,
     Check,
@@ -122,22 +122,6 @@ def law_contrast(sample: Sample, name: str) -> Contrast:
     return paired_contrast(_paired(sample), lambda **p: p[name] if name in p else law.derive(p)[name], name)
 
 
-@quantity(of="column")
-def run_mean(sample: Sample, name: str) -> Measured:
-    """mean over runs of a measured column"""
-    rows = usable(sample.runs)
-    rows = rows.assign(**{name: pd.to_numeric(rows[name], errors="coerce")})
-    values = (rows.groupby("run_id")[name].mean() if "run_id" in rows else rows[name]).dropna()
-    n = len(values)
-    if n == 0:
-        raise Untested(f"no run has a number in the column {name}")
-    mean, unit = float(values.mean()), record.unit(name, record.loss_unit(rows))
-    if n < 2:
-        return Measured(mean, None, None, reason="1 run", unit=unit)
-    half = float(stats.t.ppf((1 + sample.level) / 2, n - 1) * values.std() / math.sqrt(n))
-    return Measured(mean, mean - half, mean + half, reason=f"{n} runs", unit=unit)
-
-
 @lru_cache(maxsize=1024)
 def _noise(part: Part) -> SeedNoise:
     """The seed noise of a family."""
@@ -235,6 +219,6 @@ def _paired(sample: Sample) -> tuple[Fit, Fit]:
     return fits
 
 
-from isoflop.analysis.claims import local  # noqa: E402, F401 its quantities are listed after these
+from isoflop.analysis.claims import columns, local, reach, tuning  # noqa: E402, F401 listed after these
 
 extensions.load("quantities")

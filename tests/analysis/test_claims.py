@@ -407,6 +407,9 @@ def test_every_quantity_has_a_title_and_is_refused_by_the_key_it_lacks(declared:
         "law": "chinchilla",
         "axis": "C",
         "of": {"parameter": "alpha", "local": "local_exponent_N"}.get(declared.of, "L"),
+        "against": "width",
+        "threshold": "0.5",
+        "reach": "{L: 1.0}",
     }
     lines = {"id": "x", "claim": "It holds.", "quantity": declared.name, "region": region}
     lines |= {key: keys[key] for key in declared.needs}
