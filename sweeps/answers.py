@@ -1,7 +1,7 @@
 """The answers: docs/answers.md, written from the committed tables and verdicts of studies/ and from the claims.
 
-For every claim it gives the sentence, the verdict, the statistic with its interval, what the literature expects, what the
-runs cost, and the command that repeats them; of a claim that no study has answered, the command that would test it.
+For every claim it gives the sentence, the verdict, the statistic with its interval, what the literature expects, what
+the runs cost, and the command that repeats them; of a claim without an answer, the command that would test it.
 
     print(page(Path("studies")))
 """
@@ -23,9 +23,9 @@ OPENING = """# Answers
 
 <!-- written by `isoflop study --answers docs/answers.md` from studies/; change those and write it again -->
 
-Every claim, its verdict at a size that a laptop repeats, and the command that repeats it. A rule was committed before the
-runs that judge it ([claims](claims.md)); tables and verdicts are in `studies/NAME`. A verdict holds for these sizes and
-this data. *Inconclusive* means that the interval straddles the border of the region: more runs might decide.
+Every claim, its verdict at a size that a laptop repeats, and the command that repeats it. A rule was committed before
+the runs that judge it ([claims](claims.md)); tables and verdicts are in `studies/NAME`. A verdict holds for these sizes
+and this data. *Inconclusive* means that the interval straddles the border of the region: more runs might decide.
 """
 
 

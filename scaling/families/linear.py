@@ -57,7 +57,7 @@ class SumAndEach(nn.Module):
     """At each position the sum of the inputs so far, then each of them, zeros for those to come, scaled."""
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, seq, size = x.shape
+        seq, size = x.shape[1:]
         each = x.unsqueeze(1) * x.new_ones(seq, seq).tril()[..., None]  # (batch, seq, seq, d)
         both = torch.cat((x.cumsum(1), each.flatten(2)), dim=-1)  # (batch, seq, d + seq * d)
         return both * (2 * size * seq) ** -0.5

@@ -72,5 +72,5 @@ def test_a_remark_on_a_claim_that_a_study_has_not_is_refused(tmp_path: Path, mon
     yaml = "# @package _global_\nstudy:\n  question: Why?\n  claims: [H1]\n  remarks: {H2: Because.}\n"
     (extension / "conf" / "study" / "mine.yaml").write_text(yaml)
     monkeypatch.setenv("ISOFLOP_EXTENSIONS", str(extension))
-    with pytest.raises(UserError, match="study.remarks=.* must give a sentence for claims among its own"):
+    with pytest.raises(UserError, match=r"study\.remarks=.* must give a sentence for claims among its own"):
         study.read("mine")
