@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from isoflop import files
 from isoflop.sweeps import study as studies
 from isoflop.sweeps.study import Study
-from isoflop.wording import clock, count, listed, number
+from isoflop.wording import clock, listed, number
 
 if TYPE_CHECKING:
     from isoflop.analysis.claims.claim import Claim
@@ -97,7 +97,7 @@ def _cost(document: Mapping[str, Any], folder: Path) -> str:
     rows = read_runs(folder / "runs.csv")
     last = rows.sort_values("D").groupby("run_id").tail(1)  # its marks are on the way there
     device = listed(sorted(map(str, rows["device"].dropna().unique())))
-    return f"{len(last)} runs, {count(float(last['C'].sum()))} FLOPs, {clock(float(document['seconds']))} on {device}"
+    return f"{len(last)} runs, {number(float(last['C'].sum()))} FLOPs, {clock(float(document['seconds']))} on {device}"
 
 
 def _link(answer: Answer) -> str:
