@@ -39,7 +39,7 @@ class Claim:
     claim: str
     """The sentence that is tested."""
     quantity: str = ""
-    """The name of the quantity that is measured (claims/quantities.py); none where the claim has parts."""
+    """The name of the quantity that is measured (claims/quantities); none where the claim has parts."""
     region: Region = EVERYWHERE
     """Where the quantity lies if the claim is true."""
     source: str = ""

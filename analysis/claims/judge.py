@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 
 from isoflop import record
-from isoflop.analysis.claims.cells import DERIVED, PREFIXES, with_derived
 from isoflop.analysis.claims.claim import Claim, load_claims
-from isoflop.analysis.claims.columns import welch
 from isoflop.analysis.claims.declare import Contrast, Measured, Sample, Unmeasured
+from isoflop.analysis.claims.quantities.cells import DERIVED, PREFIXES, with_derived
+from isoflop.analysis.claims.quantities.columns import welch
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
 from isoflop.analysis.claims.subjects import (
     Comparison,

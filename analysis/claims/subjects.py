@@ -3,8 +3,8 @@
 A group is a family unless the claim's `by` names other columns; the column `family` of what a quantity sees names the
 group, or the two that are compared, whatever column they come from.
 
-    rows = scope(runs, claim)                        # `where`, `by` and `at`
-    compared(rows, claim)                            # a Comparison for each group, where the claim has `compare`
+    claim = Claim("x", "They differ.", "difference", compare={"family": ("lstm", "transformer")})
+    compared(scope(runs, claim), claim)[0].pair      # a Comparison for each group, by the claim's `compare`
 """
 
 import itertools

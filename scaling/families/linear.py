@@ -1,17 +1,11 @@
 """A linear readout of the first `width` features: the learner of the spectral theory of scaling (data/spectral.py).
 
-Of sequences, the learner of the theory of symmetry (data/permutation.py): the features at a position are the sum of all
-inputs so far, then each of them by itself, so that the kernel of the last position is that of the theory, scaled to a
-mean square of one: (sum x · sum y + sum x_a · y_a) / (2 d L). Plain gradient descent, which theory speaks of, is AdamW
-with an eps far above all gradients: recipe.eps=1e6 at a rate of 1e6 times that of descent.
-
 Linear(width=16, depth=1, lr=0.02).build(task)
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from isoflop.errors import UserError
@@ -24,7 +18,7 @@ from isoflop.scaling.task import Task
 class Linear(Family):
     """Outputs are a linear map of the first `width` features, started at zero, without a bias."""
 
-    learns: ClassVar[tuple[str, ...]] = ("vectors", "sequences")
+    learns: ClassVar[tuple[str, ...]] = ("vectors",)
     reference: ClassVar[bool] = True
 
     def build(self, task: Task) -> Model:
@@ -32,14 +26,12 @@ class Linear(Family):
         # features of falling variance do not add up as alike ones do, for which muP divides the rate by the width; and
         # a decay would leave another solution than least squares
         last.weight.fan_in_axes = ()  # type: ignore[attr-defined]
-        first = First(self.width)
-        return Model(nn.Identity(), nn.Sequential(SumAndEach(), first) if task.kind == "sequences" else first, last)
+        return Model(nn.Identity(), First(self.width), last)
 
     def refuse(self, task: Task) -> None:
         refuse_depth("linear", self.depth)
-        features = task.d_in * (1 + task.seq_len) if task.kind == "sequences" else task.d_in
-        if self.width > features:
-            raise UserError(f"family.width={self.width} is more than the {features} features there are; give fewer")
+        if self.width > task.d_in:
+            raise UserError(f"family.width={self.width} is more than the {task.d_in} features there are; give fewer")
 
 
 class First(nn.Module):
@@ -50,14 +42,4 @@ class First(nn.Module):
         self.width = width
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[..., : self.width]  # (batch, width) or (batch, seq, width)
-
-
-class SumAndEach(nn.Module):
-    """At each position the sum of the inputs so far, then each of them, zeros for those to come, scaled."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        seq, size = x.shape[1:]
-        each = x.unsqueeze(1) * x.new_ones(seq, seq).tril()[..., None]  # (batch, seq, seq, d)
-        both = torch.cat((x.cumsum(1), each.flatten(2)), dim=-1)  # (batch, seq, d + seq * d)
-        return both * (2 * size * seq) ** -0.5
+        return x[:, : self.width]  # (batch, width)

@@ -27,8 +27,8 @@ class Transformer(Family):
 
     feed_forward: gelu, or swiglu at the same number of parameters; expansion: hidden width of the former over width.
     norm: pre, post or none, of norm_kind rms or layer. qk_norm: normalise queries and keys.
-    positions: rotary, sinusoidal, learned, alibi or none; context: how many are learned, null for the data's seq_len.
-    positions_scale: what learned positions start at, in units of their usual scale; 0 starts without any.
+    positions: rotary, sinusoidal, learned, alibi or none; context: how many are learned, null for the data's seq_len;
+    positions_scale: size of the learned ones at the start, over the usual one.
     causal: null for causal on tokens and sequences and not on images. shared: all layers are one.
     patch: pixels along the side of a patch of an image.
     """
@@ -42,10 +42,10 @@ class Transformer(Family):
     qk_norm: bool = False
     positions: str = "rotary"
     context: int | None = None
-    positions_scale: float = 1.0
     causal: bool | None = None
     shared: bool = False
     patch: int = 4
+    positions_scale: float = 1.0
 
     learns: ClassVar[tuple[str, ...]] = ("tokens", "sequences", "images")
 
@@ -65,8 +65,8 @@ class Transformer(Family):
         not_negative("family.positions_scale", self.positions_scale)
         if self.positions_scale != 1 and self.positions != "learned":
             raise UserError(
-                f"family.positions_scale={self.positions_scale} is of learned positions, and family.positions is "
-                f"{self.positions}; choose learned, or leave it at 1"
+                f"family.positions_scale={self.positions_scale:g} is the size of learned positions at the start, but "
+                f"family.positions={self.positions}; give family.positions=learned, or leave the scale at 1"
             )
         if self.head_dim % 2 and self.positions == "rotary":
             raise UserError(

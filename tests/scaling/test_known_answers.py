@@ -380,12 +380,11 @@ def test_a_reference_says_what_it_cannot_do(name: str) -> None:
         type(family(name))(width=0, depth=1, lr=1.0)
 
 
-def test_of_sequences_the_linear_learner_has_the_kernel_of_the_theory() -> None:
+def test_the_features_of_the_kernel_learner_have_the_kernel_of_the_theory() -> None:
     x, _ = Permutation(seq_len=6, features=4).sample(TRAIN, 8)
     task = Permutation(seq_len=6, features=4).task
-    features = family("linear", width=4 * 7).build(task).body(torch.from_numpy(x).float())[:, -1].double().numpy()
-    # k of the theory times L / 2, which makes its mean square one
-    np.testing.assert_allclose(features @ features.T, kernel(x, x) * 6 / 2, rtol=1e-5, atol=1e-6)
+    features = family("kernel").build(task).body(torch.from_numpy(x).float())[:, -1].double().numpy()
+    np.testing.assert_allclose(features @ features.T, kernel(x, x) * 4 * 6**2, rtol=1e-5, atol=1e-5)
 
 
 def test_the_cost_of_a_reference_is_its_closed_form() -> None:

@@ -67,7 +67,7 @@ class Attention(nn.Module):
 
 
 class Positions(nn.Module):
-    """Adds to each position a row of a table: of sinusoids, or learned from a start at `scale` times the usual."""
+    """Adds to each position a row of a table: of sinusoids, or learned from a start of so many times the usual size."""
 
     sinusoids: Tensor
 
@@ -76,7 +76,7 @@ class Positions(nn.Module):
         self.learned = kind == "learned"
         if self.learned:
             self.table = nn.Embedding(length, width)
-            nn.init.normal_(self.table.weight, std=0.02 * scale)  # as GPT-2 has it (Radford 2019)
+            nn.init.normal_(self.table.weight, std=0.02 * scale)  # .02 as GPT-2 has it (Radford 2019)
             self.table.weight.role = "embed"  # type: ignore[attr-defined]  # looked up, it multiplies nothing
         else:
             turns = angles(length, width)

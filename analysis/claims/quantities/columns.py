@@ -3,7 +3,7 @@
 The run is the unit of every interval: the marks of a run make one number (key `marks`), and Student's t is over runs,
 over pairs of runs that are alike but for what is compared, or over the residuals of runs about a slope.
 
-    QUANTITIES["difference"](Sample(runs, pair=Pair("alibi", "rotary")), "probe.extrapolation.ratio_4").value
+    QUANTITIES["difference"](Sample(runs, pair=Pair("lstm", "transformer")), "L").value
 """
 
 import math
@@ -15,20 +15,21 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from isoflop import record
-from isoflop.analysis.claims.cells import cell_of, choices, of_runs, pairs
 from isoflop.analysis.claims.declare import (
     QUANTITIES,
     Contrast,
     Measured,
     NotIdentified,
+    Pair,
     Sample,
     Untested,
     quantity,
 )
+from isoflop.analysis.claims.quantities.cells import cell_of, choices, of_runs, pairs
 from isoflop.analysis.tables.rows import usable
 from isoflop.wording import number
 
-__all__ = ["QUANTITIES"]
+__all__ = ["QUANTITIES", "Pair"]
 Array = NDArray[np.float64]
 
 

@@ -4,8 +4,7 @@ A curve is the runs that are equal in all choices but the axis, one seed; the ax
 the curve first reaches the value. A curve that does not reach it bounds the price from below, one that starts beyond it
 from above, and the verdict uses no more than the bound.
 
-    sample = Sample(runs, axis="D", reach={"L": 1.7}, pair=Pair("ssm", "transformer"))
-    QUANTITIES["reach_ratio"](sample).value      # ln of the ratio of D
+    first_reach(np.array([0.0, 1.0]), np.array([4.0, 1.0]), 2.0, falls=True)      # (0.5, '')
 """
 
 import math
@@ -16,16 +15,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from isoflop.analysis.claims.cells import cell_of, choices, pairs
-from isoflop.analysis.claims.columns import (
-    Slope,
-    exponential,
-    least_squares,
-    measured_slope,
-    standard_error,
-    t_interval,
-    welch,
-)
 from isoflop.analysis.claims.declare import (
     QUANTITIES,
     Contrast,
@@ -34,6 +23,16 @@ from isoflop.analysis.claims.declare import (
     Sample,
     Untested,
     quantity,
+)
+from isoflop.analysis.claims.quantities.cells import cell_of, choices, pairs
+from isoflop.analysis.claims.quantities.columns import (
+    Slope,
+    exponential,
+    least_squares,
+    measured_slope,
+    standard_error,
+    t_interval,
+    welch,
 )
 from isoflop.analysis.tables.rows import usable
 from isoflop.wording import number

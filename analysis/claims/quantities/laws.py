@@ -1,9 +1,6 @@
-"""The quantities that a claim may name: a function each, from the usable runs of one subject to a number.
+"""Quantities of a law and of the loss: held-out errors, parameters and their differences, losses at matched compute.
 
-@quantity(needs=("law", "axis"), unit="percent")
-def holdout_error(sample: Sample) -> Measured: ...
-
-QUANTITIES["holdout_error"](Sample(runs, law="power_offset(D)", axis="D", level=0.9)).high
+QUANTITIES["law_parameter"](Sample(rows, law="chinchilla"), "alpha").value
 """
 
 import math
@@ -13,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from isoflop import extensions
 from isoflop.analysis.claims.declare import (
     QUANTITIES,
     Check,
@@ -23,10 +19,9 @@ from isoflop.analysis.claims.declare import (
     Part,
     Sample,
     Untested,
-    listing,
     quantity,
 )
-from isoflop.analysis.claims.pairs import cells, matched, mean_of_rungs, paired, paired_contrast, paired_fits
+from isoflop.analysis.claims.quantities.pairs import cells, matched, mean_of_rungs, paired_contrast, paired_fits
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
@@ -36,7 +31,7 @@ from isoflop.analysis.tables.rows import usable
 from isoflop.analysis.testing.backtest import Backtest, Fold, backtest
 from isoflop.wording import number, percent
 
-__all__ = ["QUANTITIES", "listing", "paired", "pooled"]
+__all__ = ["QUANTITIES", "pooled"]
 
 
 @quantity(needs=("law", "axis"), unit="percent", wording="the worst prediction is off by {amount}")
@@ -217,8 +212,3 @@ def _paired(sample: Sample) -> tuple[Fit, Fit]:
         except NotIdentified as outcome:
             raise NotIdentified(f"{name}: {outcome}") from None
     return fits
-
-
-from isoflop.analysis.claims import columns, local, reach, tuning  # noqa: E402, F401 listed after these
-
-extensions.load("quantities")

@@ -1,7 +1,7 @@
 """One number for each run, which runs are alike but for their seed, and which of two groups belong together.
 
-values = of_runs(sample.runs, "probe.gradients.slope", marks="last")     # a row for each run, its number in `value`
-pairs(values[values["family"] == "lstm"], values[values["family"] == "tanh_rnn"], compared=("family",))
+values = of_runs(runs, "L", marks="last")      # a row for each run, its number in `value`
+pairs(values[values["family"] == "lstm"], values[values["family"] == "transformer"], compared=("family",))
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,6 +1,6 @@
 """Quantities of how a family trains: the range of rates that do, and whether the curves of all sizes are one.
 
-QUANTITIES["rate_window"](Sample(runs)).value       # decades of lr within 1 % of the best loss
+window(np.array([-3.0, -2.0, -1.0]), np.array([1.0, 0.9, 1.0]))      # decades about the best; whether it is inside
 """
 
 import math
@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from isoflop.analysis.claims.cells import choices
-from isoflop.analysis.claims.columns import t_interval
 from isoflop.analysis.claims.declare import QUANTITIES, Measured, NotIdentified, Sample, Untested, quantity
+from isoflop.analysis.claims.quantities.cells import choices
+from isoflop.analysis.claims.quantities.columns import t_interval
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.tables.rows import usable
 from isoflop.errors import FitError
