@@ -10,12 +10,13 @@ folder then holds runs.csv, verdicts.json and report/. It resumes as a sweep doe
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoflop import files
+from isoflop.checks import is_number
 from isoflop.errors import UserError
 from isoflop.wording import quoted, version
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 # where the committed answers are, and where a study puts its own
 ROOM = Path("studies")
-KEYS = ("question", "claims", "minutes")
+KEYS = ("question", "claims", "minutes", "remarks")
 EVERY = "all"
 
 
@@ -42,6 +43,10 @@ class Study:
     """The ids of the claims that its runs are judged by; none in a ready-made sweep."""
     minutes: float
     """About how long it takes on two idle cores."""
+    runs: int = 0
+    """How many runs its grids have."""
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    """By claim, what a reader of its answer should know, such as why it differs from the literature."""
 
     def load_claims(self) -> "list[Claim]":
         """Its claims; UserError where there is no claim of such an id."""
@@ -90,7 +95,21 @@ def read(name: str) -> Study:
         raise UserError(f"{path}: study.claims={claims!r} must be a list of the ids of claims")
     if isinstance(minutes, bool) or not isinstance(minutes, int | float) or minutes < 0:
         raise UserError(f"{path}: study.minutes={minutes!r} must be a number of minutes on two idle cores")
-    return Study(name, question, tuple(claims), float(minutes))
+    remarks = node.get("remarks") or {}
+    if not isinstance(remarks, dict) or any(claim not in claims for claim in remarks):
+        raise UserError(f"{path}: study.remarks={remarks!r} must give a sentence for claims among its own")
+    texts = {key: str(text) for key, text in remarks.items()}
+    return Study(name, question, tuple(claims), float(minutes), _runs(document), texts)
+
+
+def _runs(document: dict[str, Any]) -> int:
+    """How many points the grids of a study have."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from isoflop.sweeps.compose import expanded, grids_of
+
+    sweeper = (document.get("hydra") or {}).get("sweeper") or {}
+    return len(expanded(OverridesParser.create(), grids_of(sweeper.get("params"), sweeper.get("grids")), []))
 
 
 def run(name: str, out: Path, overrides: Sequence[str] = ()) -> int:
@@ -137,15 +156,22 @@ def run_cheapest_first(hours: float, room: Path, overrides: Sequence[str] = ()) 
 
 
 def listing(room: Path) -> "Table":
-    """All studies with question, time, and the last verdicts that lie in the room."""
+    """All studies with question, runs, time, and the last verdicts that lie in the room.
+
+    The time is that which it took here, where it was made, else about that on two idle cores.
+    """
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("study", "minutes", "question", "last verdicts"):
-        shown.add_column(column, justify="right" if column == "minutes" else "left")
+    for column in ("study", "runs", "minutes", "question", "last verdicts"):
+        shown.add_column(column, justify="right" if column in ("runs", "minutes") else "left")
     for study in studies():
-        cells = (study.name, f"{study.minutes:g}", study.question, last_verdicts(room / study.name))
+        document = files.read_json(room / study.name / "verdicts.json")
+        seconds = document.get("seconds") if isinstance(document, dict) else None
+        minutes = seconds / 60 if is_number(seconds) else study.minutes  # type: ignore[operator]
+        verdicts = last_verdicts(room / study.name)
+        cells = (study.name, str(study.runs), f"{minutes:.2g}", study.question, verdicts)
         shown.add_row(*map(Text, cells))
     return shown
 

@@ -189,6 +189,9 @@ def study_command(
     ] = "",
     out: Annotated[Path | None, typer.Option(help="Its folder; studies/NAME by default.", show_default=False)] = None,
     hours: Annotated[float, typer.Option(help="With all: how long to go on, the cheapest study first.", min=0)] = 1.0,
+    answers: Annotated[
+        Path | None, typer.Option(help="Write the page of all answers there instead.", show_default=False)
+    ] = None,
 ) -> int:
     """Answer a question: make the runs of a study, judge its claims, and report; rerun it to resume.
 
@@ -199,6 +202,8 @@ def study_command(
     Example:  isoflop study known seed=0,1
 
     Example:  isoflop study all --hours 3
+
+    Example:  isoflop study --answers docs/answers.md
     """
     from rich.console import Console
 
@@ -208,6 +213,14 @@ def study_command(
 
     overrides = take(context.args)
     refuse_words(overrides)
+    if answers is not None:
+        from isoflop import files
+        from isoflop.sweeps.answers import page
+
+        if name:
+            raise UserError(f"--answers writes the page of all studies; leave out {name}, or leave out --answers")
+        files.write_text(answers, page(out or study.ROOM))
+        return 0
     if not name:
         Console(highlight=False, width=WIDE).print(study.listing(out or study.ROOM))
         return 0

@@ -31,7 +31,8 @@ def node(name: str) -> dict[str, Any]:
     register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"family={name}"], return_hydra_config=True)
-    return OmegaConf.to_container(cfg.family)  # type: ignore[return-value]
+    knobs: dict[str, Any] = OmegaConf.to_container(cfg.family)  # type: ignore[assignment]
+    return {key: value for key, value in knobs.items() if key == "_target_" or not key.startswith("_")}
 
 
 def family(name: str, **knobs: Any) -> Family:

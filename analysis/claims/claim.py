@@ -1,7 +1,8 @@
 """Claims: what we said would happen, in yaml; each names its sentence, the runs that it needs, a quantity and a region.
 
-Whatever can be checked without runs is checked when a claim is read, so that a wrong file is one sentence that names
-the file and the key.
+A claim whose rule wants several quantities has parts, `all:` or `any:` of them; what its parts do not say themselves
+they take from the claim. Whatever can be checked without runs is checked when a claim is read (claims/keys.py), so that
+a wrong file is one sentence that names the file and the key.
 
     for claim in load_claims():
         print(claim.id, claim.rule)
@@ -9,28 +10,24 @@ the file and the key.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from isoflop import extensions
-from isoflop.analysis.claims.declare import KEYS, OF_LAW, SUBJECTS, TAKES, Quantity, no_parameter, suggest
+from isoflop.analysis.claims import keys
+from isoflop.analysis.claims.declare import Quantity
 from isoflop.analysis.claims.needs import Needs
 from isoflop.analysis.claims.quantities import QUANTITIES
-from isoflop.analysis.claims.region import Region
-from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.read import conditions
-from isoflop.checks import is_number
+from isoflop.analysis.claims.region import EVERYWHERE, Region
 from isoflop.errors import UserError
-from isoflop.wording import cut, number, percent
+from isoflop.wording import cut, listed, number, percent
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "claims"
-COMBINE = ("all", "any")
-# keys that hold sentences or a condition, as they are printed
-PROSE = ("id", "claim", "source", "expect", "caveat", "where")
 # of a claim's file: a hundred times the longest that ships
 MOST_BYTES = 100_000
-PLACES = ("smallest", "middle", "largest")
+# a value of a column that is compared: a number, a word, true or false, null, or smallest or largest
+Value = str | float | bool | None
 
 
 @dataclass(frozen=True)
@@ -41,9 +38,9 @@ class Claim:
     """Its short name, its own among the claims that are judged together."""
     claim: str
     """The sentence that is tested."""
-    quantity: str
-    """The name of the quantity that is measured (claims/quantities.py)."""
-    region: Region
+    quantity: str = ""
+    """The name of the quantity that is measured (claims/quantities); none where the claim has parts."""
+    region: Region = EVERYWHERE
     """Where the quantity lies if the claim is true."""
     source: str = ""
     """Where the claim comes from."""
@@ -55,6 +52,11 @@ class Claim:
     """Which rows it is about, as in --where."""
     at: Mapping[str, str | float] = field(default_factory=dict)
     """{width: middle}: of every family only the runs at its smallest, middle or largest value, or at a number."""
+    by: tuple[str, ...] = ("family",)
+    """The columns whose values are the groups that get a verdict each."""
+    compare: Mapping[str, tuple[Value, Value]] = field(default_factory=dict)
+    """{family.positions: [alibi, rotary]}: the two values of a column that make the pair, first less second; with two
+    columns the difference of those differences."""
     subject: str = "family"
     """family or pair: what gets a verdict of its own."""
     combine: str = "all"
@@ -62,15 +64,41 @@ class Claim:
     needs: Needs = field(default_factory=Needs)
     """The runs without which it is untested."""
     law: str = ""
-    """The law to fit, where the quantity needs one."""
+    """The law to fit, where the quantity needs one; with `target`, of another column than the loss."""
     axis: str = ""
-    """The column along which the largest runs are held out, where the quantity needs one."""
+    """The column along which runs are held out or losses are compared, where the quantity needs one."""
     of: tuple[str, ...] = ("",)
     """The parameters or columns that are measured, where the quantity takes one; each is a subject of its own."""
+    against: str = ""
+    """The column against which a slope or a correlation is taken, where the quantity needs one."""
+    threshold: float | None = None
+    """The number that the runs of a share exceed, where the quantity needs one."""
+    reach: Mapping[str, float] = field(default_factory=dict)
+    """{L: 1.0}: the column and the value whose price in data is measured, where the quantity needs one."""
+    less: str = ""
+    """A column that is taken off each run's number before anything else."""
+    marks: str = ""
+    """mean, last, first, or drop (the largest less the last): how the marks of a run make its number."""
     level: float = 0.95
     """Coverage of the interval."""
     point: Mapping[str, float] = field(default_factory=dict)
     """{N: 1e8}: where a local quantity or a speed-up is measured; by default at a point among the runs."""
+    negated: bool = False
+    """Whether the claim says that the rule does not hold: supported where it would be refuted, and the reverse."""
+    effect: float | None = None
+    """The value of the quantity that the power of a study is computed for."""
+    noise: float | None = None
+    """The spread that it is computed for: between runs, of the quantity; of a law, of the logarithm of its target."""
+    untestable: str = ""
+    """Why no runs could decide it; a claim that has this has no quantity and no region."""
+    name: str = ""
+    """Of a part: what it is called beside the others."""
+    parts: tuple["Claim", ...] = ()
+    """The parts of which all, or one, must hold."""
+    together: str = "all"
+    """all or any: how the verdicts of the parts make that of the claim."""
+    given: tuple["Claim", ...] = ()
+    """What must be supported for the claim to have a meaning on these runs; else it is not identified."""
     file: Path | None = None
     """The file that it was read from."""
     sha256: str = ""
@@ -82,22 +110,56 @@ class Claim:
         return QUANTITIES[self.quantity]
 
     @property
+    def every_part(self) -> tuple["Claim", ...]:
+        """All that is measured: its parts and what is given, or the claim itself."""
+        return (*self.given, *self.parts) if self.parts else (*self.given, *([self] if self.quantity else []))
+
+    def part(self, name: str) -> "Claim":
+        """The part of that name; the claim itself where there is none."""
+        return next((part for part in (*self.parts, *self.given) if part.name == name), self)
+
+    @property
     def rule(self) -> str:
         """The rule in words."""
+        if self.untestable:
+            return f"none: {self.untestable}"
+        given = "".join(f"where it holds that {part.rule}; " for part in self.given)
+        if not self.parts:
+            return f"{given}{self._rule()}"
+        joined = " AND " if self.together == "all" else " OR "
+        return given + joined.join(f"({part.name}) {part.rule}" for part in self.parts)
+
+    def _rule(self) -> str:
+        """The rule of its own quantity."""
         with_law = f" ({self.law}{f' along {self.axis}' if self.axis else ''})" if self.law else ""
+        with_law = with_law or (f" along {self.axis}" if self.axis else "")
         names = f" [{', '.join(self.of)}]" if any(self.of) else ""
+        names += f" less {self.less}" if self.less else ""
+        names += f" against {self.against}" if self.against else ""
+        names += f", the {self.marks} of each run's marks" if self.marks else ""
+        names += "".join(f" for {column} = {number(value)}" for column, value in self.reach.items())
+        names += f" ({number(self.threshold)})" if self.threshold is not None else ""
         names += f" at {', '.join(f'{k}={number(x)}' for k, x in self.point.items())}" if self.point else ""
+        about = [f"where {self.where}"] if self.where else []
+        about += [f"{column} {one} − {two}" for column, (one, two) in self.compare.items()]
+        names += f", {', '.join(about)}" if about else ""
         interval = "" if self.region.kind == "contrast" else f", with the {percent(self.level, 0)} interval"
-        subject = "family" if self.subject == "family" else "pair of families"
+        negation = "it is NOT so that " if self.negated else ""
+        group = "family" if self.by == ("family",) else listed([*self.by])
+        subject = group if self.subject == "family" else f"pair of {'families' if group == 'family' else group}"
+        if self.compare:
+            subject = group
         supporting, refuting = ("every", "any") if self.combine == "all" else ("any", "every")
+        if not self.by:
+            return f"{negation}{self.measures.title}{names}{with_law}: {self.region.text()}{interval}"
         combined = f"supported if {supporting} {subject} supports it, refuted if {refuting} {subject} refutes it"
-        return f"{self.measures.title}{names}{with_law}: {self.region.text()}{interval}; {combined}"
+        return f"{negation}{self.measures.title}{names}{with_law}: {self.region.text()}{interval}; {combined}"
 
 
 def load_claims(path: str | Path | None = None) -> list[Claim]:
     """The claims of a folder (or of one yaml), by default ours and extensions'; UserError names file and key."""
     folder = FOLDER if path is None else Path(path)
-    files = sorted(folder.glob("*.yaml")) if folder.is_dir() else [folder]
+    files = sorted(folder.glob("*.yaml"), key=_numbered) if folder.is_dir() else [folder]
     files += extensions.claims() if path is None else []
     if not files or not files[0].exists():
         raise UserError(f"{folder} holds no claims; give a folder of yaml files, or one file")
@@ -109,31 +171,82 @@ def load_claims(path: str | Path | None = None) -> list[Claim]:
     return claims
 
 
+def _numbered(file: Path) -> tuple[str, int, str]:
+    """Where a file stands: H2 before H10."""
+    head = file.stem.rstrip("0123456789")
+    digits = file.stem[len(head) :]
+    return (head, int(digits), "") if digits and len(digits) < 10 else (file.stem.partition("-")[0], 0, file.stem)
+
+
 def read_claim(file: Path) -> Claim:
     """One claim from its yaml."""
     data, sha256 = _read_yaml(file)
-    _check_keys(data, file)
-    for key, allowed in (("quantity", tuple(QUANTITIES)), ("subject", SUBJECTS), ("combine", COMBINE)):
-        _check_choice(data, key, allowed, file)
+    keys.check_keys(data, keys.OF_CLAIM, file)
+    keys.check_texts(data, file)
+    about: dict[str, Any] = {key: data[key].strip() for key in keys.PROSE if key in data}
+    about |= {"file": file, "sha256": sha256}
+    if "untestable" in data:
+        keys.check_untestable(data, file)
+        return Claim(**about, untestable=data["untestable"].strip())
+    given = _parts(data, "given", file)
+    together = next((how for how in keys.COMBINE if isinstance(data.get(how), list)), None)
+    if together is None:
+        keys.check_whole(data, file)
+        return replace(_measured(data, file), **about, given=given)
+    parts = _parts(data, together, file)
+    keys.check_names([*parts, *given], file)
+    return Claim(**about, parts=parts, together=together, given=given, subject=parts[0].subject, needs=parts[0].needs)
+
+
+def _parts(data: Mapping[str, Any], key: str, file: Path) -> tuple[Claim, ...]:
+    """The parts under a key, each with what it takes from the claim."""
+    parts = []
+    for at, own in enumerate(keys.list_of_parts(data.get(key, []), key, file), start=1):
+        where = f"{file}: {key}[{at}]"
+        keys.check_keys(own, keys.OF_PART, where)
+        shared = {name: data[name] for name in keys.SHARED if name in data}
+        both = shared | dict(own)
+        if data.get("where") and own.get("where"):
+            both["where"] = f"{data['where']} and {own['where']}"
+        keys.check_texts(both, where)
+        keys.check_whole(both | {"id": "", "claim": ""}, where)
+        part = _measured(both, where)
+        parts.append(replace(part, id=data["id"], claim=data["claim"], name=str(own.get("name", at)), file=file))
+    return tuple(parts)
+
+
+def _measured(data: dict[str, Any], file: Path | str) -> Claim:
+    """What a claim or a part measures, each key checked."""
+    keys.check_choices(data, file)
     declared = QUANTITIES[data["quantity"]]
     data.setdefault("subject", declared.subject)
-    _check_law(data, file)
-    _check_where(data, file)
-    of = _of(data.get("of", ""), file)
-    _check_quantity(declared, data, of, file)
-    prose: dict[str, Any] = {k: data[k].strip() for k in PROSE if k in data}
-    choices: dict[str, Any] = {k: data[k] for k in ("quantity", "subject", "combine", "law", "axis") if k in data}
+    law = keys.law(data, file)
+    where = keys.where(data, file)
+    compare = keys.compare(data, declared, file)
+    of = keys.of(data.get("of", ""), file)
+    keys.check_quantity(declared, data, law, of, file)
+    texts = {
+        key: data[key] for key in ("quantity", "subject", "combine", "axis", "against", "less", "marks") if key in data
+    }
     return Claim(
-        **choices,
-        **prose,
-        region=_region(data, file),
-        at=_at(data.get("at", {}), file),
-        point=_point(data.get("point", {}), file),
-        needs=Needs.read(data.get("needs"), str(file)),
+        id=str(data.get("id", "")),
+        claim=str(data.get("claim", "")),
+        **texts,
+        law=law,
+        where=where,
+        compare=compare,
         of=of,
-        level=_level(data.get("level", 0.95), file),
-        file=file,
-        sha256=sha256,
+        by=keys.by(data, compare, file),
+        region=keys.region(data, compare, file),
+        at=keys.at(data.get("at", {}), file),
+        point=keys.point(data.get("point", {}), "point", file),
+        reach=keys.reach(data.get("reach", {}), file),
+        threshold=keys.optional_number(data, "threshold", file),
+        effect=keys.optional_number(data, "effect", file),
+        noise=keys.noise(data, file),
+        negated=keys.flag(data, "negated", file),
+        needs=Needs.read(data.get("needs"), str(file)),
+        level=keys.level(data.get("level", 0.95), file),
     )
 
 
@@ -167,103 +280,3 @@ def _refuse_aliases(text: str, file: Path) -> None:
 
     if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
         raise UserError(f"{file} refers to a part of itself (*name); write it out")
-
-
-def _check_keys(data: Mapping[str, Any], file: Path) -> None:
-    """Refuse unknown and missing keys, and texts that are none."""
-    known = [name for name in Claim.__dataclass_fields__ if name not in ("file", "sha256")]
-    for key in data:
-        if key not in known:
-            hint = suggest(key, known) or f"; it may have {', '.join(known)}"
-            raise UserError(f"{file}: a claim has no key {key!r}{hint}")
-    for key in ("id", "claim", "quantity", "region"):
-        if key not in data:
-            raise UserError(f"{file}: the key {key} is missing; a claim has at least id, claim, quantity, region")
-    for key in (*PROSE, "quantity", "law", "axis"):
-        if not isinstance(data.get(key, ""), str):
-            raise UserError(f"{file}: {key}={data[key]!r} must be a text")
-
-
-def _check_choice(data: Mapping[str, Any], key: str, allowed: tuple[str, ...], file: Path) -> None:
-    if key in data and data[key] not in allowed:
-        hint = suggest(str(data[key]), allowed)
-        raise UserError(f"{file}: {key}={data[key]!r} is not known{hint or ';'} choose one of {', '.join(allowed)}")
-
-
-def _check_law(data: Mapping[str, Any], file: Path) -> None:
-    try:
-        if data.get("law"):
-            get_law(data["law"])
-    except UserError as error:
-        raise UserError(f"{file}: law: {error}") from None
-
-
-def _check_where(data: Mapping[str, Any], file: Path) -> None:
-    try:
-        conditions(data.get("where", ""))
-    except UserError as error:
-        raise UserError(f"{file}: where: {error}") from None
-
-
-def _check_quantity(declared: Quantity, data: Mapping[str, Any], of: tuple[str, ...], file: Path) -> None:
-    """Refuse a claim that does not give its quantity what that declares."""
-    if data["subject"] != declared.subject:
-        raise UserError(
-            f"{file}: subject={data['subject']}, but quantity={declared.name} is measured on a {declared.subject}; "
-            f"write subject: {declared.subject}, or choose another quantity"
-        )
-    for key, meaning in KEYS.items():
-        if key in declared.needs and not data.get(key):
-            raise UserError(f"{file}: quantity={declared.name} needs the key {key}: {meaning}")
-        if key not in declared.needs and data.get(key):
-            needs = " and ".join(declared.needs) or "no further key"
-            raise UserError(f"{file}: quantity={declared.name} takes no {key}; leave it out (it takes {needs})")
-    for key, meaning in TAKES.items():
-        if data.get(key) and key not in declared.takes:
-            raise UserError(f"{file}: quantity={declared.name} takes no {key} ({meaning}); leave it out")
-    names = declared.names(data["law"]) if declared.of in OF_LAW else of
-    for name in of:
-        if name not in names:
-            raise UserError(f"{file}: of: {no_parameter(data['law'], name, names)}")
-
-
-def _region(data: Mapping[str, Any], file: Path) -> Region:
-    region = Region.read(data["region"], str(file))
-    if (region.kind == "contrast") != (data["subject"] == "pair"):
-        raise UserError(
-            f"{file}: region={region.kind} and subject={data['subject']} do not go together: "
-            f"a pair is judged by a contrast, and a contrast needs a pair"
-        )
-    return region
-
-
-def _at(given: Any, file: Path) -> dict[str, str | float]:
-    """Where on a dial the runs are taken."""
-    sound = isinstance(given, Mapping) and all(
-        value in PLACES or (isinstance(value, int | float) and not isinstance(value, bool)) for value in given.values()
-    )
-    if not sound:
-        raise UserError(
-            f"{file}: at={given!r} must give a column {', '.join(PLACES)} or a number, such as {{width: middle}}"
-        )
-    return dict(given)
-
-
-def _point(given: Any, file: Path) -> dict[str, float]:
-    """A point in the columns of a law."""
-    if not isinstance(given, Mapping) or not all(is_number(value) and value > 0 for value in given.values()):
-        raise UserError(f"{file}: point={given!r} must give columns numbers above 0, such as {{N: 1e8, D: 2e9}}")
-    return {str(name): float(value) for name, value in given.items()}
-
-
-def _of(given: Any, file: Path) -> tuple[str, ...]:
-    names = given if isinstance(given, list) else [given]
-    if not names or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{file}: of={given!r} must be a name or a list of names")
-    return tuple(names)
-
-
-def _level(given: Any, file: Path) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0.5 <= given < 1:
-        raise UserError(f"{file}: level={given!r} must be a number from 0.5 to below 1")
-    return float(given)

@@ -29,11 +29,18 @@ from isoflop.wording import percent as in_percent
 # keys of a claim that a quantity may need -> what they hold
 KEYS = {
     "law": "the law to fit, such as chinchilla or power_offset(D)",
-    "axis": "the column along which the largest runs are held out, such as C",
+    "axis": "the column along which runs are held out or compared, such as C",
     "of": "the name of a parameter, of a local quantity or of a column, or a list of them",
+    "against": "the column against which a slope or a correlation is taken, such as seq_len or family.experts",
+    "threshold": "the number that a run of the share exceeds",
+    "reach": "the column and the value whose price in data is measured, such as {L: 1.0}",
 }
 # keys that a quantity may take and not need
-TAKES = {"point": "columns and numbers, such as {N: 1e8, D: 2e9}; by default a point among the runs"}
+TAKES = {
+    "point": "columns and numbers, such as {N: 1e8, D: 2e9}; by default a point among the runs",
+    "less": "a column that is taken off each run's number",
+    "marks": "mean, last, first or drop: how the marks of a run make its number",
+}
 SUBJECTS = ("family", "pair")
 # what `of` may name that is known from the law
 OF_LAW = ("parameter", "local")
@@ -86,6 +93,13 @@ class Sample:
     level: float = 0.95
     region: Region | None = None
     point: Mapping[str, float] = field(default_factory=dict)
+    against: str = ""
+    threshold: float = math.nan
+    reach: Mapping[str, float] = field(default_factory=dict)
+    less: str = ""
+    marks: str = ""
+    compared: tuple[str, ...] = ("family",)
+    """The columns whose values make the pair; `family` names the two whatever they are."""
     both: tuple[Part, ...] = ()
     """The runs of each family of the pair, the same object in each of its pairs; cut out of `runs` where not given."""
 
@@ -96,9 +110,10 @@ class Sample:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that the law and the axis read."""
+        """The columns that the law, the axis and the other keys read."""
         law = get_law(self.law) if self.law else None
-        return [*((*law.columns, law.target) if law else ()), *([self.axis] if self.axis else [])]
+        named = (name for name in (self.axis, self.against, self.less, *self.reach) if name)
+        return [*((*law.columns, law.target) if law else ()), *named]
 
 
 @dataclass(frozen=True)
@@ -134,11 +149,16 @@ class Contrast:
     df: float
     seed_sd: float | None = None
     reason: str = ""
+    bound: str = ""
+    """least or most where the true difference may lie beyond the value, which then bounds it."""
 
     def interval(self, level: float) -> Interval:
         """Student's interval; (None, None) where there is none."""
         half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.se if self.df > 0 else math.nan
-        return (self.value - half, self.value + half) if math.isfinite(half) else (None, None)
+        if not math.isfinite(half):
+            return None, None
+        low, high = self.value - half, self.value + half
+        return (None if self.bound == "most" else low), (None if self.bound == "least" else high)
 
     @cached_property
     def p_value(self) -> float:
@@ -177,6 +197,18 @@ UNITS = {
         "difference of ln C",
         name="a ratio, whose logarithm the region bounds",
         relation="than",
+    ),
+    # differences of ln D
+    "data": Unit(
+        lambda value: f"{math.exp(value):.3g}×",
+        lambda value: f"needs {math.exp(abs(value)):.3g} times less data",
+        "difference of ln D",
+        name="a ratio, whose logarithm the region bounds",
+        relation="than",
+    ),
+    # a first over a second
+    "ratio": Unit(
+        lambda value: f"{value:.4g}×".replace("-", "−"), lambda value: f"{value:.3g}", "ratio", name="a ratio"
     ),
 }
 
@@ -226,6 +258,10 @@ class Quantity:
 
     def difference(self, value: float, pair: Pair, of: str = "") -> str:
         """A contrast in words: which of the two is lower, and by how much."""
+        if self.unit is UNITS["ratio"]:
+            return (
+                f"{pair.first} has {self.unit.distance(value)} times that of {pair.second}{f' in {of}' if of else ''}"
+            )
         lower, higher = pair if value < 0 else (pair.second, pair.first)
         return f"{lower} {self.unit.distance(value)} {self.unit.relation} {higher}{f' in {of}' if of else ''}"
 
@@ -244,8 +280,8 @@ def quantity(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a function under its name; with `of` it takes the sample and one name, otherwise the sample alone.
 
-    needs    keys of a claim that it needs, among law and axis
-    takes    keys that it may have beside them: point
+    needs    keys of a claim that it needs, among law, axis, against, threshold and reach
+    takes    keys that it may have beside them, among point, less and marks
     subject  family or pair: what it is measured on
     of       what the claim's key `of` names, which is then needed too: parameter, local or column
     unit     percent for a difference of ln L, otherwise the number is written as it is
@@ -255,8 +291,10 @@ def quantity(
     for value, allowed in ((subject, SUBJECTS), (of, ("", *OF_LAW, "column")), (unit, tuple(UNITS))):
         if value not in allowed:
             raise UserError(f"a quantity is declared with {value!r}; choose one of {', '.join(filter(None, allowed))}")
-    if not {*needs} <= {"law", "axis"} or (of in OF_LAW and "law" not in needs):
-        raise UserError(f"a quantity is declared with needs={needs!r}; it may need law and axis, and a parameter a law")
+    if not {*needs} <= {*KEYS} - {"of"} or (of in OF_LAW and "law" not in needs):
+        raise UserError(
+            f"a quantity is declared with needs={needs!r}; it may need {', '.join(KEYS)}, and a parameter a law"
+        )
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         keys = (*needs, *(["of"] if of else []))

@@ -2,7 +2,7 @@
 
 `judge` is pure: the same rows and the same file give the same verdict. Over subjects it is combined as the file says:
 `all` is refuted by one counter-example and supported only by every subject; `any` is supported by one subject
-(contrasts are Holm-corrected over the pairs) and refuted only by every subject.
+(contrasts are Holm-corrected over the pairs) and refuted only by every subject. Parts of a claim are combined alike.
 
     for verdict in judge(read_runs("runs.csv")):
         print(verdict.id, verdict.verdict, verdict.reason)
@@ -10,10 +10,9 @@
 
 import bisect
 import difflib
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,51 +21,34 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.analysis.claims.claim import Claim, load_claims
-from isoflop.analysis.claims.declare import (
-    Contrast,
-    Measured,
-    Pair,
-    Part,
-    Sample,
-    Unmeasured,
-    Untested,
-    require_columns,
-)
-from isoflop.analysis.claims.needs import tuned_rows
+from isoflop.analysis.claims.declare import Contrast, Measured, Sample, Unmeasured
+from isoflop.analysis.claims.quantities.cells import DERIVED, PREFIXES, with_derived
+from isoflop.analysis.claims.quantities.columns import welch
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
+from isoflop.analysis.claims.subjects import (
+    Comparison,
+    Lacks,
+    Subject,
+    compared,
+    of_families,
+    pair_samples,
+    sample_of,
+    scope,
+    usable_part,
+)
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.read import as_floats, conditions, read_runs, select
+from isoflop.analysis.tables.read import as_floats, conditions, read_runs
 from isoflop.analysis.tables.replicates import CELL
 from isoflop.analysis.tables.rows import checked, finished, usable, with_compute
-from isoflop.errors import FitError, UserError
+from isoflop.errors import FitError
 from isoflop.wording import listed, percent
+
+__all__ = ["Subject", "Verdict", "combine", "judge", "judge_claim", "of_families", "scope", "sound_table"]
 
 # pairs of families that a claim about their laws is judged for: each takes two fits and their jackknife
 MOST_FITTED_PAIRS = 200
 OPPOSITE = {"different": "equivalent", "equivalent": "different"}
-# family -> phrases that say what its runs lack
-Lacks = Mapping[str, list[str]]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What a verdict is about: a family or a pair of them, and the parameter or column where several are asked for."""
-
-    name: str | Pair
-    of: str = ""
-
-    @property
-    def pair(self) -> Pair | None:
-        """The two families of a contrast."""
-        return self.name if isinstance(self.name, Pair) else None
-
-    @property
-    def families(self) -> tuple[str, ...]:
-        """The one or two families."""
-        return tuple(self.pair or (str(self.name),))
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.of}" if self.of else str(self.name)
+NEGATED = {VerdictKind.SUPPORTED: VerdictKind.REFUTED, VerdictKind.REFUTED: VerdictKind.SUPPORTED}
 
 
 @dataclass(frozen=True)
@@ -109,7 +91,7 @@ def judge(runs: Any, claims: str | Path | Sequence[Claim] | None = None) -> list
     """
     to_judge = load_claims(claims) if claims is None or isinstance(claims, str | Path) else claims
     table = sound_table(read_runs(runs) if isinstance(runs, str | Path) else runs)
-    table = _without_others(table, to_judge)
+    table = _without_others(with_derived(table, columns_of(to_judge)), to_judge)
     with np.errstate(all="ignore"):  # a guess far away may leave the doubles: it is infinitely wrong
         return [judge_claim(table, claim) for claim in to_judge]
 
@@ -133,29 +115,71 @@ def _without_others(runs: pd.DataFrame, claims: Iterable[Claim]) -> pd.DataFrame
     """
     if "run_id" not in runs or runs["run_id"].isna().any():
         return runs
-    names = _columns_of(claims)
+    names = columns_of(claims)
     absent = names - set(runs.columns)
     near = {c for name in absent for c in difflib.get_close_matches(name, [str(c) for c in runs.columns], n=1)}
-    return runs[[c for c in runs if c in names or c in near]]
+    return runs[[c for c in runs if c in names or c in near or str(c).startswith(PREFIXES)]]
 
 
-def _columns_of(claims: Iterable[Claim]) -> set[str]:
-    """The columns that judging these claims reads."""
+def columns_of(claims: Iterable[Claim]) -> set[str]:
+    """The columns that judging these claims reads, and those that derived ones are made of."""
     names = {*record.COLUMNS, *CELL}
-    for claim in claims:
-        law = get_law(claim.law) if claim.law else None
-        names |= {*(law.columns if law else ()), *([law.target] if law else []), claim.axis, *claim.of, *claim.at}
-        names |= {condition.column for condition in conditions(claim.where)}
-        names |= claim.needs.names
-    return names
+    for part in (part for claim in claims for part in claim.every_part):
+        names |= named_columns(part) | part.needs.names
+    return names | {source for name in names if name in DERIVED for source in DERIVED[name][0]}
+
+
+def named_columns(claim: Claim) -> set[str]:
+    """The columns that a claim, or one part of it, names or that its law reads."""
+    law = get_law(claim.law) if claim.law else None
+    names = {*(law.columns if law else ()), *([law.target] if law else []), *claim.at, *claim.compare, *claim.reach}
+    names |= {claim.axis, claim.against, claim.less, *claim.by}
+    names |= {*claim.of} if claim.quantity and claim.measures.of == "column" else set()
+    return (names | {condition.column for condition in conditions(claim.where)}) - {""}
 
 
 def judge_claim(runs: pd.DataFrame, claim: Claim) -> Verdict:
     """The verdict of one claim, with those of its subjects."""
+    if claim.untestable:
+        return Verdict(claim.id, VerdictKind.UNTESTED, f"not testable as stated: {claim.untestable}", claim=claim)
+    for part in claim.given:
+        verdict = _judge_part(runs, part)
+        if verdict.verdict is not VerdictKind.SUPPORTED:
+            kind = VerdictKind.NOT_IDENTIFIED if verdict.verdict.decided else verdict.verdict
+            reason = f"it is asked only where {part.name} holds, which is {verdict.verdict.word}: {verdict.reason}"
+            return Verdict(claim.id, kind, reason, claim=claim, subjects=_of_part(verdict, part))
+    return _judge_together(runs, claim) if claim.parts else replace(_judge_part(runs, claim), claim=claim)
+
+
+def _judge_together(runs: pd.DataFrame, claim: Claim) -> Verdict:
+    """The verdict of a claim of several parts, from theirs; it carries the numbers of the clearest subject."""
+    verdicts = [_judge_part(runs, part) for part in claim.parts]
+    kind = _combined({verdict.verdict for verdict in verdicts}, claim.together)
+    subjects = [s for verdict, part in zip(verdicts, claim.parts, strict=True) for s in _of_part(verdict, part)]
+    reason = "; ".join(
+        f"{part.name}: {verdict.verdict.word}{f' ({verdict.reason})' if verdict.reason else ''}"
+        for verdict, part in zip(verdicts, claim.parts, strict=True)
+    )
+    alike = [s for s in subjects if s.verdict is kind] or subjects
+    return Verdict(claim.id, kind, reason, **_numbers(alike[0]), claim=claim, subjects=tuple(subjects))
+
+
+def _of_part(verdict: Verdict, part: Claim) -> tuple[Verdict, ...]:
+    """The verdicts of a part's subjects, named by the part; where it has none, its own."""
+    each = verdict.subjects or (replace(verdict, claim=None, subject=Subject("")),)
+    return tuple(replace(one, subject=replace(one.subject or Subject(""), part=part.name)) for one in each)
+
+
+def _judge_part(runs: pd.DataFrame, claim: Claim) -> Verdict:
+    """The verdict of what has one quantity: a claim, or a part of one."""
     try:
         rows = scope(runs, claim)
+        comparisons = compared(rows, claim) if claim.compare else []
     except Unmeasured as outcome:
         return Verdict(claim.id, outcome.kind, str(outcome), claim=claim)
+    if comparisons:
+        subjects, lacks = _judge_compared(comparisons, claim)
+        return combine(claim, subjects, lacks)
     families = sorted(rows["family"].unique())
     wanted = max(claim.needs.families, 2 if claim.subject == "pair" else 1)
     if len(families) < wanted:
@@ -166,31 +190,6 @@ def judge_claim(runs: pd.DataFrame, claim: Claim) -> Verdict:
     return combine(claim, subjects, lacks, _unfinished(rows))
 
 
-def of_families(runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows that name a family, as text; a table without families is one family, called by its file."""
-    if "family" not in runs or runs["family"].isna().all():
-        return runs.assign(family=Path(str(runs.attrs.get("source", "all runs"))).stem or "all runs")
-    rows = runs[runs["family"].notna()]
-    return rows.assign(family=rows["family"].astype(str))
-
-
-def scope(runs: pd.DataFrame, claim: Claim) -> pd.DataFrame:
-    """The rows that the claim is about: `where`, then `at` in each family; a table without families is one family."""
-    rows = of_families(runs)
-    require_columns(rows, [condition.column for condition in conditions(claim.where)])
-    if claim.where:
-        try:
-            rows = select(rows, claim.where)
-        except UserError as error:
-            raise UserError(f"{claim.file or claim.id}: where: {error}") from None
-    for column, place in claim.at.items():
-        require_columns(rows, [column])
-        rows = rows[rows[column] == rows["family"].map(_places(rows, column, place))]
-    if rows.empty:
-        raise Untested(f"no runs where {claim.where or 'a family is named'}")
-    return rows
-
-
 def combine(claim: Claim, subjects: Sequence[Verdict], lacks: Lacks | None = None, unfinished: str = "") -> Verdict:
     """The claim's verdict from those of its subjects, by `all` or `any`; it carries the clearest subject's numbers."""
     verdict = _combined({s.verdict for s in subjects}, claim.combine)
@@ -198,8 +197,12 @@ def combine(claim: Claim, subjects: Sequence[Verdict], lacks: Lacks | None = Non
     reason = _reason(subjects, lacks or {}, unfinished)
     if clearest.statistic is not None and len(subjects) > 1:
         reason += f"; the numbers are those of {clearest.subject}"
-    numbers = {name: getattr(clearest, name) for name in ("statistic", "low", "high", "limit", "unit", "subject")}
-    return Verdict(claim.id, verdict, reason, **numbers, claim=claim, subjects=tuple(subjects))
+    return Verdict(claim.id, verdict, reason, **_numbers(clearest), claim=claim, subjects=tuple(subjects))
+
+
+def _numbers(verdict: Verdict) -> dict[str, Any]:
+    """What a claim's verdict has of its clearest subject's."""
+    return {name: getattr(verdict, name) for name in ("statistic", "low", "high", "limit", "unit", "subject")}
 
 
 def _combined(kinds: set[VerdictKind], how: str) -> VerdictKind:
@@ -228,15 +231,6 @@ def _reason(subjects: Iterable[Verdict], lacks: Lacks, unfinished: str) -> str:
     )
 
 
-def _places(rows: pd.DataFrame, column: str, place: str | float) -> dict[str, float]:
-    """For each family the value of the column that `at` means; of an even number of values the lower middle."""
-    values = {str(name): sorted(part[column].dropna().unique()) for name, part in rows.groupby("family")}
-    if not isinstance(place, str):
-        return dict.fromkeys(values, float(place))
-    index = {"smallest": lambda n: 0, "middle": lambda n: (n - 1) // 2, "largest": lambda n: n - 1}[place]
-    return {name: float(levels[index(len(levels))]) if levels else float("nan") for name, levels in values.items()}
-
-
 def _grouped(lacks: Lacks) -> str:
     """What is missing, in words: what several families lack alike is said of them together."""
     by_phrase: dict[str, list[str]] = {}
@@ -255,41 +249,6 @@ def _unfinished(rows: pd.DataFrame) -> str:
     return f". Unfinished, not counted: {', '.join(f'{n} of {name}' for name, n in lost.items())}" if len(lost) else ""
 
 
-def _sample(rows: pd.DataFrame, claim: Claim) -> Sample:
-    rows = tuned_rows(usable(rows), tuple(claim.needs.tuned))
-    return Sample(rows, claim.law, claim.axis, Pair(), claim.level, claim.region, claim.point)
-
-
-def _pair_samples(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> Iterator[tuple[Pair, Sample | None]]:
-    """Every pair of families, and its runs where neither lacks any; what is of one family is done once."""
-    parts = {
-        name: Part(tuned_rows(usable(rows[rows["family"] == name]), tuple(claim.needs.tuned)))
-        for name, missing in lacks.items()
-        if not missing
-    }
-    rows = pd.concat([part.runs for part in parts.values()]) if parts else rows
-    ends = dict(zip(parts, np.cumsum([len(part.runs) for part in parts.values()]), strict=True))
-    for pair in itertools.starmap(Pair, itertools.combinations(sorted(lacks), 2)):
-        both = tuple(parts[name] for name in pair if name in parts)
-        if len(both) < len(pair):
-            yield pair, None
-        else:
-            places = [np.arange(ends[name] - len(parts[name].runs), ends[name]) for name in pair]
-            yield (
-                pair,
-                Sample(
-                    rows.take(np.concatenate(places)),
-                    claim.law,
-                    claim.axis,
-                    pair,
-                    claim.level,
-                    claim.region,
-                    claim.point,
-                    both,
-                ),
-            )
-
-
 def _measure(sample: Sample, subject: Subject, of: str, claim: Claim) -> Any:
     """The quantity, or the verdict that stands in for it."""
     try:
@@ -304,7 +263,8 @@ def _judge_families(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> list[Verd
     """The verdicts for every family, and for every parameter or column that is asked for."""
     verdicts = []
     for family in sorted(lacks):
-        sample = None if lacks[family] else _sample(rows[rows["family"] == family], claim)
+        part = rows[rows["family"] == family]
+        sample = None if lacks[family] else sample_of(usable_part(part, claim), claim)
         for of in claim.of:
             subject = Subject(family, of if len(claim.of) > 1 else "")
             if sample is None:
@@ -312,11 +272,11 @@ def _judge_families(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> list[Verd
                 verdicts.append(Verdict(claim.id, VerdictKind.UNTESTED, reason, subject=subject))
                 continue
             outcome = _measure(sample, subject, of, claim)
-            verdicts.append(outcome if isinstance(outcome, Verdict) else _of_number(outcome, subject, claim))
+            verdicts.append(outcome if isinstance(outcome, Verdict) else of_number(outcome, subject, claim))
     return verdicts
 
 
-def _of_number(measured: Measured, subject: Subject, claim: Claim) -> Verdict:
+def of_number(measured: Measured, subject: Subject, claim: Claim) -> Verdict:
     """What an interval and the checks beside it say."""
     verdict = claim.region.verdict(measured.low, measured.high, measured.seed_sd)
     held = [check.held for check in measured.checks]
@@ -324,6 +284,7 @@ def _of_number(measured: Measured, subject: Subject, claim: Claim) -> Verdict:
         verdict = VerdictKind.REFUTED
     elif None in held and verdict is VerdictKind.SUPPORTED:
         verdict = VerdictKind.INCONCLUSIVE
+    verdict = NEGATED.get(verdict, verdict) if claim.negated else verdict
     mark = {True: "", False: " (fails)", None: " (not decided)"}
     reason = "; ".join([measured.reason, *(f"{check.text}{mark[check.held]}" for check in measured.checks)])
     limit = claim.region.band(measured.seed_sd) or None
@@ -336,7 +297,7 @@ def _judge_pairs(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> list[Verdict
     outcomes: dict[Subject, Contrast | Verdict] = {}
     able = sum(not missing for missing in lacks.values())
     many = able * (able - 1) // 2 if "law" in claim.measures.needs else 0
-    for pair, sample in _pair_samples(rows, lacks, claim):
+    for pair, sample in pair_samples(rows, lacks, claim):
         for of in claim.of:
             subject = Subject(pair, of)
             if sample is None:
@@ -346,10 +307,65 @@ def _judge_pairs(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> list[Verdict
                 outcomes[subject] = Verdict(claim.id, VerdictKind.UNTESTED, too_many_pairs(many), subject=subject)
             else:
                 outcomes[subject] = _measure(sample, subject, of, claim)
+    return _of_outcomes(outcomes, claim)
+
+
+def _judge_compared(comparisons: Sequence[Comparison], claim: Claim) -> tuple[list[Verdict], Lacks]:
+    """The verdicts for the two values that are compared, in every group, and what the runs of either lack."""
+    outcomes: dict[Subject, Contrast | Verdict] = {}
+    lacks: dict[str, list[str]] = {}
+    for comparison in comparisons:
+        missing = {
+            str(name): phrases
+            for rows in comparison.rows
+            for name, part in rows.groupby("family", sort=False)
+            if (phrases := claim.needs.missing(part))
+        }
+        for of in claim.of:
+            subject = Subject(comparison.pair, of if len(claim.of) > 1 else "", comparison.group)
+            if missing:
+                reason = _grouped(missing)
+                outcomes[subject] = Verdict(claim.id, VerdictKind.UNTESTED, reason, subject=subject)
+            else:
+                outcomes[subject] = _compare(comparison, subject, of, claim)
+        lacks |= {str(comparison.pair): []}
+    return _of_outcomes(outcomes, claim), lacks
+
+
+def _compare(comparison: Comparison, subject: Subject, of: str, claim: Claim) -> Contrast | Verdict:
+    """The contrast of two values; of an interaction the difference of two, which are independent."""
+    contrasts = []
+    for rows in comparison.rows:
+        pair = type(comparison.pair)(*dict.fromkeys(rows["family"]))
+        outcome = _measure(sample_of(usable_part(rows, claim), claim, pair), subject, of, claim)
+        if isinstance(outcome, Verdict):
+            return outcome
+        contrasts.append(outcome)
+    return contrasts[0] if len(contrasts) == 1 else interaction(*contrasts)
+
+
+def interaction(one: Contrast, two: Contrast) -> Contrast:
+    """The difference of two independent contrasts."""
+    se, df = welch([(one.se, one.df), (two.se, two.df)])
+    turned = {"least": "most", "most": "least", "": ""}[two.bound]
+    bound = one.bound or turned
+    if one.bound and turned and one.bound != turned:
+        se = math.nan  # either side is open
+    noise = max((c.seed_sd for c in (one, two) if c.seed_sd is not None), default=None)
+    return Contrast(one.value - two.value, se, df, noise, f"{one.reason}; against {two.reason}", bound)
+
+
+def _of_outcomes(outcomes: Mapping[Subject, Contrast | Verdict], claim: Claim) -> list[Verdict]:
+    """The verdicts of all contrasts, corrected for their number where one of them is enough."""
     contrasts = {subject: outcome for subject, outcome in outcomes.items() if isinstance(outcome, Contrast)}
     verdicts = {subject: outcome for subject, outcome in outcomes.items() if isinstance(outcome, Verdict)}
-    for subject, level in _holm(contrasts, claim.level).items():
-        verdicts[subject] = _of_contrast(contrasts[subject], level, subject, claim)
+    if claim.region.kind == "contrast":
+        levels = _holm(contrasts, claim.level)
+    else:  # Bonferroni, where one of several is enough
+        many = len(contrasts) if claim.combine == "any" else 1
+        levels = dict.fromkeys(contrasts, 1 - (1 - claim.level) / max(many, 1))
+    for subject, level in levels.items():
+        verdicts[subject] = of_contrast(contrasts[subject], level, subject, claim)
     return [verdicts[subject] for subject in outcomes]
 
 
@@ -360,14 +376,19 @@ def too_many_pairs(many: int) -> str:
     return f"{many} pairs of families, each of which takes dozens of fits, and {most}"
 
 
-def _of_contrast(contrast: Contrast, level: float, subject: Subject, claim: Claim) -> Verdict:
+def of_contrast(contrast: Contrast, level: float, subject: Subject, claim: Claim) -> Verdict:
     """What a difference says, `level` being Holm's."""
     wide, narrow = contrast.interval(level), contrast.interval(0.90)
-    verdict = claim.region.contrast(contrast.value, wide, narrow, contrast.seed_sd)
-    expected = claim.region.expect
-    outcome = {VerdictKind.SUPPORTED: expected, VerdictKind.REFUTED: OPPOSITE[expected]}.get(verdict, "not decided")
-    reason = f"{outcome}: {contrast.reason}; interval at {percent(level)}"
-    return Verdict(claim.id, verdict, reason, contrast.value, *wide, claim.region.band(contrast.seed_sd), subject)
+    region = claim.region
+    if region.kind == "contrast":
+        verdict = region.contrast(contrast.value, wide, narrow, contrast.seed_sd)
+        outcome = {VerdictKind.SUPPORTED: region.expect, VerdictKind.REFUTED: OPPOSITE[region.expect]}
+        reason = f"{outcome.get(verdict, 'not decided')}: {contrast.reason}; interval at {percent(level)}"
+    else:
+        verdict = region.verdict(*wide, contrast.seed_sd)
+        reason = f"{contrast.reason}; interval at {percent(level)}"
+    verdict = NEGATED.get(verdict, verdict) if claim.negated else verdict
+    return Verdict(claim.id, verdict, reason, contrast.value, *wide, region.band(contrast.seed_sd), subject)
 
 
 def _holm(contrasts: Mapping[Subject, Contrast], level: float) -> dict[Subject, float]:

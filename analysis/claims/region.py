@@ -19,7 +19,7 @@ from isoflop.errors import UserError
 KINDS: Mapping[str, tuple[str, ...]] = {
     "near": ("within", "or_seed_sd"),
     "between": (),
-    "above": (),
+    "above": ("or_seed_sd",),
     "below": ("or_seed_sd",),
     "contrast": ("or_seed_sd", "expect"),
 }
@@ -86,7 +86,7 @@ class Region:
         if kind == "contrast":
             return cls(kind, 0.0, 0.0, value, seed_sd, _expect(given.get("expect", "different"), where))
         if kind == "above":
-            return cls(kind, value, math.inf)
+            return cls(kind, value, math.inf, value, seed_sd)
         return cls(kind, -math.inf, value, value, seed_sd)
 
     def band(self, seed_sd: float | None) -> float:
@@ -99,6 +99,8 @@ class Region:
             return self.low - self.band(seed_sd), self.high + self.band(seed_sd)
         if self.kind == "below" and self.or_seed_sd:
             return self.low, self.band(seed_sd)
+        if self.kind == "above" and self.or_seed_sd:
+            return self.band(seed_sd), self.high
         return self.low, self.high
 
     def verdict(self, low: float | None, high: float | None, seed_sd: float | None = None) -> VerdictKind:
@@ -124,13 +126,11 @@ class Region:
         """The rule in words."""
         if self.kind == "between":
             return f"between {self.low:g} and {self.high:g}"
-        if self.kind == "above":
-            return f"above {self.low:g}"
         tolerance = f"{self.tolerance:g}"
         if self.or_seed_sd:
             tolerance = f"the larger of {tolerance} and {self.or_seed_sd:g} σ_seed"
-        if self.kind == "below":
-            return f"below {tolerance}"
+        if self.kind in ("above", "below"):
+            return f"{self.kind} {tolerance}"
         if self.kind == "near":
             return f"within {tolerance} of {self.low:g}"
         meaning = {
@@ -138,6 +138,10 @@ class Region:
             "equivalent": f"the 90 % interval lies within ± {tolerance}",
         }
         return f"{self.expect}: {meaning[self.expect]}"
+
+
+# of a claim that has parts in the place of a quantity
+EVERYWHERE = Region("between", -math.inf, math.inf)
 
 
 def _kind(given: Any, where: str) -> str:

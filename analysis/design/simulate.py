@@ -235,7 +235,7 @@ def _at_budget(result: Fit, target_C: float | None) -> dict[str, Estimate]:
 
 def _sides(estimate: Estimate, linear: bool, status: str) -> tuple[float, float]:
     """The estimate and its half-width, of their logarithms where not linear; a fit that claims would refuse has none
-    (analysis/claims/quantities.py)."""
+    (analysis/claims/quantities/laws.py)."""
     value, low, high = (np.nan if x is None else float(x) for x in (estimate.value, estimate.low, estimate.high))
     if not linear:
         value, low, high = (np.log(x) if x > 0 else np.nan for x in (value, low, high))

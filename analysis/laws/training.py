@@ -112,3 +112,27 @@ def rate_and_batch(
 def allocation(C: Column, *, G: Scale, a: Power) -> Column:
     """N_opt(C) = G C^a"""
     return G * C**a
+
+
+@law("after McCandlish et al. 2018, arXiv:1812.06162, eq. 2.11, and Zhang et al. 2024, arXiv:2410.21676")
+def wasted_batch(
+    N: Column,
+    D: Column,
+    batch: Column,
+    *,
+    E: Offset,
+    A: Scale,
+    alpha: Exponent,
+    B: Scale,
+    beta: Exponent,
+    b: Annotated[float, Kind(low=0.0, log=True, start=(0.3, 3.0), unit="batch")],
+    p: Annotated[float, Kind(low=-10.0, high=10.0, start=(-0.3, 0.3))],
+    q: Annotated[float, Kind(low=-10.0, high=10.0, start=(0.0, 0.6))],
+) -> Column:
+    """L(N, D, batch) = E + A N^-alpha + B D'^-beta; D' = D / (1 + batch/batch*), batch* = b (N/1e6)^p (D/1e7)^q
+
+    Of D targets in batches of a size, as many count as would at a small batch in so many steps: half of them at batch*,
+    whose exponents in N and D are p and q.
+    """
+    critical = b * (N / 1e6) ** p * (D / 1e7) ** q
+    return E + A * N**-alpha + B * (D / (1 + batch / critical)) ** -beta

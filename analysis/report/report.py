@@ -173,8 +173,9 @@ def _limit(verdict: Verdict, claim: Claim) -> str:
     """What the statistic is set against, with the seed noise of these runs put in."""
     if verdict.limit is None or verdict.statistic is None:
         return ""
-    sign = "limit " if claim.region.kind == "below" else "band ±"
-    return sign + claim.measures.amount(verdict.limit, verdict.unit)
+    part = claim.part(verdict.subject.part) if verdict.subject else claim
+    sign = "limit " if part.region.kind in ("above", "below") else "band ±"
+    return sign + part.measures.amount(verdict.limit, verdict.unit)
 
 
 def _parameters(view: View) -> dict[str, Any]:

@@ -28,14 +28,20 @@ MOST_NAMES = 12
 
 def amount(verdict: Verdict, claim: Claim) -> str:
     """The statistic of a verdict with its unit."""
-    return claim.measures.amount(verdict.statistic, verdict.unit)
+    return "–" if verdict.statistic is None else _part(verdict, claim).measures.amount(verdict.statistic, verdict.unit)
+
+
+def _part(verdict: Verdict, claim: Claim) -> Claim:
+    """What the numbers of a verdict are of: the claim, or one of its parts."""
+    return claim.part(verdict.subject.part) if verdict.subject else claim
 
 
 def interval(verdict: Verdict, claim: Claim) -> str:
     """The interval in words; a bound that does not exist is `none`."""
     if verdict.low is None and verdict.high is None:
         return "" if verdict.statistic is None else "no interval"
-    low, high = ("none" if b is None else claim.measures.amount(b, verdict.unit) for b in (verdict.low, verdict.high))
+    measures = _part(verdict, claim).measures
+    low, high = ("none" if b is None else measures.amount(b, verdict.unit) for b in (verdict.low, verdict.high))
     return f"{low} to {high}"
 
 
@@ -63,9 +69,10 @@ def _gist(verdict: Verdict) -> str:
     claim, subject = verdict.claim, verdict.subject
     if claim is None or subject is None or verdict.statistic is None:
         return ""
+    measures = _part(verdict, claim).measures
     if subject.pair is not None:
-        return f": {claim.measures.difference(verdict.statistic, subject.pair, subject.of)}"
-    return f": {claim.measures.wording.format(amount=amount(verdict, claim))} ({subject})"
+        return f": {measures.difference(verdict.statistic, subject.pair, subject.of)}"
+    return f": {measures.wording.format(amount=amount(verdict, claim))} ({subject})"
 
 
 def _trained(view: View) -> str:

@@ -1,4 +1,4 @@
-"""A multilayer perceptron, residual or plain; on tokens it sees a window of the previous ones and nothing else.
+"""A multilayer perceptron, residual or plain; on tokens and sequences it sees a window of the past and nothing else.
 
 Mlp(width=64, depth=2, lr=0.01, window=16).build(task)
 Mlp(width=64, depth=20, lr=0.01, residual=False, norm=False, activation="relu").build(task)      the textbook's
@@ -28,7 +28,7 @@ GAIN = {"relu": 2**0.5, "gelu": 1.4680, "silu": 1.5588, "tanh": 5 / 3}
 class Mlp(Family):
     """A layer is two linear maps with an activation between; without the residual path, one after as well.
 
-    window: tokens seen, the present one included. embed: features per token. expansion: hidden over width.
+    window: positions seen, the present one included. embed: features per token. expansion: hidden over width.
     residual: x + f(norm(x)) or f(norm(x)). norm: whether it normalises. activation: gelu, relu, silu or tanh.
     """
 
@@ -39,7 +39,7 @@ class Mlp(Family):
     norm: bool = True
     activation: str = "gelu"
 
-    learns: ClassVar[tuple[str, ...]] = ("vectors", "images", "tokens")
+    learns: ClassVar[tuple[str, ...]] = ("vectors", "images", "tokens", "sequences")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,6 +54,8 @@ class Mlp(Family):
             embed: nn.Module = token_embedding(task.d_in, self.embed)
             see: nn.Module = Window(self.window)
             features = self.window * self.embed
+        elif task.kind == "sequences":
+            embed, see, features = nn.Identity(), Window(self.window), self.window * task.d_in
         else:
             embed = nn.Identity()
             see = nn.Flatten()

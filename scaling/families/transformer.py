@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from isoflop.checks import multiple, one_of, whole_number
+from isoflop.checks import multiple, not_negative, one_of, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.attention import POSITIONS, Attention, Positions
@@ -27,7 +27,8 @@ class Transformer(Family):
 
     feed_forward: gelu, or swiglu at the same number of parameters; expansion: hidden width of the former over width.
     norm: pre, post or none, of norm_kind rms or layer. qk_norm: normalise queries and keys.
-    positions: rotary, sinusoidal, learned, alibi or none; context: how many are learned, null for the data's seq_len.
+    positions: rotary, sinusoidal, learned, alibi or none; context: how many are learned, null for the data's seq_len;
+    positions_scale: size of the learned ones at the start, over the usual one.
     causal: null for causal on tokens and sequences and not on images. shared: all layers are one.
     patch: pixels along the side of a patch of an image.
     """
@@ -44,6 +45,7 @@ class Transformer(Family):
     causal: bool | None = None
     shared: bool = False
     patch: int = 4
+    positions_scale: float = 1.0
 
     learns: ClassVar[tuple[str, ...]] = ("tokens", "sequences", "images")
 
@@ -60,6 +62,12 @@ class Transformer(Family):
             one_of(f"family.{knob}", getattr(self, knob), (True, False))
         if self.context is not None:
             whole_number("family.context", self.context)
+        not_negative("family.positions_scale", self.positions_scale)
+        if self.positions_scale != 1 and self.positions != "learned":
+            raise UserError(
+                f"family.positions_scale={self.positions_scale:g} is the size of learned positions at the start, but "
+                f"family.positions={self.positions}; give family.positions=learned, or leave the scale at 1"
+            )
         if self.head_dim % 2 and self.positions == "rotary":
             raise UserError(
                 f"family.head_dim={self.head_dim} is odd, but rotary positions turn pairs; give an even one"
@@ -85,7 +93,7 @@ class Transformer(Family):
         embed, first = stem(task, self.width) if task.kind != "images" else (nn.Identity(), [self.patches(task)])
         length = self.length(task)
         if self.positions in ("sinusoidal", "learned"):
-            first.append(Positions(self.positions, max(length, self.context or 0), self.width))
+            first.append(Positions(self.positions, max(length, self.context or 0), self.width, self.positions_scale))
         causal = task.kind != "images" if self.causal is None else self.causal
         layers = self.layers(length, causal)
         last = [normalisation(self.norm_kind, self.width)] if self.norm == "pre" else []

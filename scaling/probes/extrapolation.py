@@ -4,6 +4,9 @@ L(k T) is the mean loss over the later half of the positions of sequences k time
 a model was trained on none of them. `ratio_k` is L(k T) / L(T). Sinusoids were expected to extrapolate (Vaswani 2017,
 arXiv:1706.03762, section 3.5) and do not; a penalty on distance does (Press 2022, arXiv:2108.12409, figure 1).
 
+`accuracy_k` is the share of those targets that the likeliest class meets, where targets are classes; `accuracy_1` that
+at the trained length. What a network cannot express at any length it may still fit at the trained one.
+
 Each length has about the same number of tokens. The model is built anew for each, with the trained weights: tables that
 follow from a formula, as of rotary positions, are made longer; where a table is learned there is no value.
 
@@ -11,7 +14,7 @@ follow from a formula, as of rotary positions, are made longer; where a table is
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 
@@ -37,39 +40,53 @@ class Extrapolation:
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
-        """ratio_K and its standard error ratio_K_se; null where the data or the model has no such length."""
+        """ratio_K, its standard error, accuracy_K; null where the data or the model has no such length."""
         trained = late_loss(subject, self.examples)
-        scalars: dict[str, float | None] = {}
-        points = [] if trained is None else [Point("loss", "times", 1, *trained)]
+        scalars: dict[str, float | None] = {"accuracy_1": trained.accuracy if trained else None}
+        points = [] if trained is None else [Point("loss", "times", 1, trained.mean, trained.se)]
         for k in self.times:
             count = max(2, self.examples // k)
             longer = subject.at_length(k, count)
             loss = None if longer is None else late_loss(longer, count)
-            scalars |= {f"ratio_{k}": None, f"ratio_{k}_se": None}
+            scalars |= {f"ratio_{k}": None, f"ratio_{k}_se": None, f"accuracy_{k}": None}
             if loss is None:
                 continue
-            points.append(Point("loss", "times", k, *loss))
-            if trained is not None and trained[0] > 0:
-                ratio = loss[0] / trained[0]
+            points.append(Point("loss", "times", k, loss.mean, loss.se))
+            scalars[f"accuracy_{k}"] = loss.accuracy
+            if trained is not None and trained.mean > 0:
+                ratio = loss.mean / trained.mean
                 # of a ratio of independent means, to first order
-                se = ((loss[1] / trained[0]) ** 2 + (ratio * trained[1] / trained[0]) ** 2) ** 0.5
+                se = ((loss.se / trained.mean) ** 2 + (ratio * trained.se / trained.mean) ** 2) ** 0.5
                 scalars |= {f"ratio_{k}": ratio, f"ratio_{k}_se": se}
         return Measurement(scalars, points)
 
 
-def late_loss(subject: Subject, examples: int) -> tuple[float, float] | None:
-    """Mean loss over the later half of the positions and its standard error; None where no target is there."""
-    sums, counts = [], []
+class Late(NamedTuple):
+    """Mean loss over the later half of the positions, its standard error, and the share of targets that are met."""
+
+    mean: float
+    se: float
+    accuracy: float | None
+
+
+def late_loss(subject: Subject, examples: int) -> Late | None:
+    """The loss over the later half of the positions; None where no target is there."""
+    sums, counts, met = [], [], 0.0
+    classes = subject.task.loss == "cross_entropy"
     for x, y in subject.held_out(examples):
-        losses = loss_per_target(subject.task, subject.forward(x), y).double()  # (batch, positions * outputs)
+        outputs = subject.forward(x)
+        losses = loss_per_target(subject.task, outputs, y).double()  # (batch, positions * outputs)
         losses = losses.view(len(x), y.shape[1], -1)  # (batch, positions, outputs)
         late = slice(y.shape[1] // 2, None)
-        bears = (y >= 0)[:, late] if subject.task.loss == "cross_entropy" else torch.ones_like(losses[:, late])
+        bears = (y >= 0)[:, late] if classes else torch.ones_like(losses[:, late])
         sums.append(losses[:, late].sum((1, 2)))
         counts.append(bears.flatten(1).sum(1).double())
+        if classes:
+            met += float(((outputs.argmax(-1) == y)[:, late] & bears).sum())
     total, count = torch.cat(sums), torch.cat(counts)
     if count.sum() == 0 or len(total) < 2:
         return None
     mean = float(total.sum() / count.sum())
     # ratio estimator over examples, Cochran 1977, eq. 2.39
-    return mean, float((total - mean * count).std() * len(total) ** 0.5 / count.sum())
+    se = float((total - mean * count).std() * len(total) ** 0.5 / count.sum())
+    return Late(mean, se, met / float(count.sum()) if classes else None)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from studies import TRUTH, demo_study, grid_study
 
 from isoflop.analysis.claims.claim import FOLDER, Claim, load_claims, read_claim
 from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Pair, Quantity, Sample, listing, quantity
@@ -17,6 +16,7 @@ from isoflop.analysis.claims.provenance import changed_since
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.analysis.tables.read import conditions
 from isoflop.errors import UserError
+from studies import TRUTH, demo_study, grid_study
 
 GOOD = """
 id: mine
@@ -407,6 +407,9 @@ def test_every_quantity_has_a_title_and_is_refused_by_the_key_it_lacks(declared:
         "law": "chinchilla",
         "axis": "C",
         "of": {"parameter": "alpha", "local": "local_exponent_N"}.get(declared.of, "L"),
+        "against": "width",
+        "threshold": "0.5",
+        "reach": "{L: 1.0}",
     }
     lines = {"id": "x", "claim": "It holds.", "quantity": declared.name, "region": region}
     lines |= {key: keys[key] for key in declared.needs}

@@ -13,6 +13,7 @@ from isoflop.errors import UserError
 from isoflop.scaling.build import build_choice
 from isoflop.scaling.cost import count, parameters_by_role
 from isoflop.scaling.data.text import Text
+from isoflop.scaling.families.transformer import Transformer
 from isoflop.scaling.task import KINDS, Task, check
 
 
@@ -136,11 +137,9 @@ def test_a_task_that_is_not_declared_is_refused_in_one_sentence(name: str, kind:
 
 
 def test_the_sentence_is_that_of_the_docs() -> None:
-    sentence = (
-        "mlp learns vectors, images and tokens, but data=copy asks for sequences; choose another family= or data="
-    )
+    sentence = "lstm learns tokens and sequences, but data=digits asks for images; choose another family= or data="
     with pytest.raises(UserError, match=f"^{sentence}$"):
-        check("mlp", family("mlp").learns, "copy", TASKS["sequences"])
+        check("lstm", family("lstm").learns, "digits", TASKS["images"])
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -218,3 +217,17 @@ def test_arithmetic_in_bf16_is_near_that_in_fp32(name: str) -> None:
         auxiliary = model.auxiliary()
     (rough.float().sum() + auxiliary).backward()
     assert (rough - exact).norm() < 0.02 * exact.norm()  # bf16 keeps 8 bits: 0.4 % a number
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 10.0])
+def test_learned_positions_start_at_their_scale(scale: float) -> None:
+    torch.manual_seed(0)
+    model = family("transformer", positions="learned", positions_scale=scale).build(TOKENS)
+    (table,) = (p for name, p in model.named_parameters() if "table" in name)
+    assert table.std().item() == pytest.approx(0.02 * scale, rel=0.1)
+
+
+def test_a_scale_of_positions_that_are_not_learned_is_refused() -> None:
+    said = r"^family\.positions_scale=10 is the size of learned positions .* give family\.positions=learned"
+    with pytest.raises(UserError, match=said):
+        Transformer(width=32, depth=1, lr=0.01, positions="rotary", positions_scale=10)

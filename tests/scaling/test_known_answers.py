@@ -371,13 +371,20 @@ def test_a_motif_at_rest_is_easier_than_one_that_moves() -> None:
 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_reference_says_what_it_cannot_do(name: str) -> None:
-    (kind,) = family(name).learns
+    kind = family(name).learns[0]
     with pytest.raises(UserError, match=rf"family\.depth=2: {name} has no layers to stack; leave family\.depth=1"):
         family(name, depth=2).refuse(TASKS[kind])
     with pytest.raises(UserError, match=r"family\.width=300 is more than the \d+ [a-z]+ there are; give fewer"):
         family(name, width=300).refuse(TASKS[kind])
     with pytest.raises(UserError, match=r"family\.width=0 is not a whole number of at least 1"):
         type(family(name))(width=0, depth=1, lr=1.0)
+
+
+def test_the_features_of_the_kernel_learner_have_the_kernel_of_the_theory() -> None:
+    x, _ = Permutation(seq_len=6, features=4).sample(TRAIN, 8)
+    task = Permutation(seq_len=6, features=4).task
+    features = family("kernel").build(task).body(torch.from_numpy(x).float())[:, -1].double().numpy()
+    np.testing.assert_allclose(features @ features.T, kernel(x, x) * 4 * 6**2, rtol=1e-5, atol=1e-5)
 
 
 def test_the_cost_of_a_reference_is_its_closed_form() -> None:

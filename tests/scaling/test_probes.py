@@ -302,6 +302,9 @@ def test_the_loss_beyond_the_trained_length_is_that_of_its_late_positions() -> N
     expected = {k: (6 * k + 0.5) / 6.5 for k in (2, 4)}
     assert found.scalars["ratio_2"] == pytest.approx(expected[2], rel=1e-5)
     assert found.scalars["ratio_4"] == pytest.approx(expected[4], rel=1e-5)
+    assert found.scalars["accuracy_4"] == 1
+    # of two classes the one is likelier as long as its loss t / 100 is below ln 2: up to t = 69 of 65 ... 128
+    assert Extrapolation(times=(16,), examples=16).measure(it(128)).scalars["accuracy_16"] == 5 / 64
     assert (found.profiles[0].index, found.profiles[0].value) == (1, pytest.approx(0.065, rel=1e-5))
 
 

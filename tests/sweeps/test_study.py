@@ -59,3 +59,18 @@ def test_a_study_trains_judges_and_reports_in_its_folder(isoflop: Isoflop, tmp_p
     page = (out / "report" / "index.html").read_text()
     assert "theory gives −0.5" in page
     assert "0 to make" in isoflop("study", "known", "--out", str(out), *small).stderr
+
+
+def test_the_listing_counts_the_runs_of_a_study() -> None:
+    assert study.read("known").runs == 12
+    assert study.read("demo").runs == 2 * 5 + 5 + 4  # the amounts of data are marks of one run
+
+
+def test_a_remark_on_a_claim_that_a_study_has_not_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extension = tmp_path / "my_lab"
+    (extension / "conf" / "study").mkdir(parents=True)
+    yaml = "# @package _global_\nstudy:\n  question: Why?\n  claims: [H1]\n  remarks: {H2: Because.}\n"
+    (extension / "conf" / "study" / "mine.yaml").write_text(yaml)
+    monkeypatch.setenv("ISOFLOP_EXTENSIONS", str(extension))
+    with pytest.raises(UserError, match=r"study\.remarks=.* must give a sentence for claims among its own"):
+        study.read("mine")

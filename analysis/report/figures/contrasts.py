@@ -48,7 +48,7 @@ def draw(view: View) -> Figure:
 
 def _data(view: View) -> tuple[pd.DataFrame, str, str]:
     """The contrasts of the first claim of pairs that has numbers, in % where it is a difference of ln L."""
-    judged = [v for v in view.verdicts if v.claim is not None and v.claim.subject == "pair"]
+    judged = [v for v in view.verdicts if v.claim is not None and v.claim.region.kind == "contrast"]
     for verdict in judged:
         claim = verdict.claim
         measured = [s for s in verdict.subjects if s.statistic is not None and _is_shown(s, view)]

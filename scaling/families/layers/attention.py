@@ -67,16 +67,16 @@ class Attention(nn.Module):
 
 
 class Positions(nn.Module):
-    """Adds to each position a row of a table: of sinusoids, or learned."""
+    """Adds to each position a row of a table: of sinusoids, or learned from a start of so many times the usual size."""
 
     sinusoids: Tensor
 
-    def __init__(self, kind: str, length: int, width: int) -> None:
+    def __init__(self, kind: str, length: int, width: int, scale: float = 1.0) -> None:
         super().__init__()
         self.learned = kind == "learned"
         if self.learned:
             self.table = nn.Embedding(length, width)
-            nn.init.normal_(self.table.weight, std=0.02)  # as GPT-2 has it (Radford 2019)
+            nn.init.normal_(self.table.weight, std=0.02 * scale)  # .02 as GPT-2 has it (Radford 2019)
             self.table.weight.role = "embed"  # type: ignore[attr-defined]  # looked up, it multiplies nothing
         else:
             turns = angles(length, width)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.analysis.claims.declare import QUANTITIES, Contrast, Measured, NotIdentified, Sample, Untested, quantity
-from isoflop.analysis.claims.pairs import paired_contrast, paired_fits
+from isoflop.analysis.claims.quantities.pairs import paired_contrast, paired_fits
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.local import EXPONENT, LOSS, SPLIT, Local, Space, centre
 from isoflop.analysis.fitting.result import Fit

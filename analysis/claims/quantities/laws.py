@@ -1,9 +1,6 @@
-"""The quantities that a claim may name: a function each, from the usable runs of one subject to a number.
+"""Quantities of a law and of the loss: held-out errors, parameters and their differences, losses at matched compute.
 
-@quantity(needs=("law", "axis"), unit="percent")
-def holdout_error(sample: Sample) -> Measured: ...
-
-QUANTITIES["holdout_error"](Sample(runs, law="power_offset(D)", axis="D", level=0.9)).high
+QUANTITIES["law_parameter"](Sample(rows, law="chinchilla"), "alpha").value
 """
 
 import math
@@ -13,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from isoflop import extensions, record
 from isoflop.analysis.claims.declare import (
     QUANTITIES,
     Check,
@@ -23,10 +19,9 @@ from isoflop.analysis.claims.declare import (
     Part,
     Sample,
     Untested,
-    listing,
     quantity,
 )
-from isoflop.analysis.claims.pairs import cells, matched, mean_of_rungs, paired, paired_contrast, paired_fits
+from isoflop.analysis.claims.quantities.pairs import cells, matched, mean_of_rungs, paired_contrast, paired_fits
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
@@ -36,7 +31,7 @@ from isoflop.analysis.tables.rows import usable
 from isoflop.analysis.testing.backtest import Backtest, Fold, backtest
 from isoflop.wording import number, percent
 
-__all__ = ["QUANTITIES", "listing", "paired", "pooled"]
+__all__ = ["QUANTITIES", "pooled"]
 
 
 @quantity(needs=("law", "axis"), unit="percent", wording="the worst prediction is off by {amount}")
@@ -120,22 +115,6 @@ def law_contrast(sample: Sample, name: str) -> Contrast:
     """
     law = get_law(sample.law)
     return paired_contrast(_paired(sample), lambda **p: p[name] if name in p else law.derive(p)[name], name)
-
-
-@quantity(of="column")
-def run_mean(sample: Sample, name: str) -> Measured:
-    """mean over runs of a measured column"""
-    rows = usable(sample.runs)
-    rows = rows.assign(**{name: pd.to_numeric(rows[name], errors="coerce")})
-    values = (rows.groupby("run_id")[name].mean() if "run_id" in rows else rows[name]).dropna()
-    n = len(values)
-    if n == 0:
-        raise Untested(f"no run has a number in the column {name}")
-    mean, unit = float(values.mean()), record.unit(name, record.loss_unit(rows))
-    if n < 2:
-        return Measured(mean, None, None, reason="1 run", unit=unit)
-    half = float(stats.t.ppf((1 + sample.level) / 2, n - 1) * values.std() / math.sqrt(n))
-    return Measured(mean, mean - half, mean + half, reason=f"{n} runs", unit=unit)
 
 
 @lru_cache(maxsize=1024)
@@ -233,8 +212,3 @@ def _paired(sample: Sample) -> tuple[Fit, Fit]:
         except NotIdentified as outcome:
             raise NotIdentified(f"{name}: {outcome}") from None
     return fits
-
-
-from isoflop.analysis.claims import local  # noqa: E402, F401 its quantities are listed after these
-
-extensions.load("quantities")

@@ -1,0 +1,30 @@
+"""The quantities that a claim may name: a function each, from the usable runs of one subject to a number.
+
+@quantity(needs=("law", "axis"), unit="percent")
+def holdout_error(sample: Sample) -> Measured: ...
+
+QUANTITIES["holdout_error"](Sample(runs, law="power_offset(D)", axis="D", level=0.9)).high
+"""
+
+from isoflop import extensions
+from isoflop.analysis.claims.declare import QUANTITIES, Measured, Sample, listing, quantity
+from isoflop.analysis.claims.quantities import columns, laws, local, reach, tuning
+from isoflop.analysis.claims.quantities.laws import pooled
+from isoflop.analysis.claims.quantities.pairs import paired
+
+__all__ = [
+    "QUANTITIES",
+    "Measured",
+    "Sample",
+    "columns",
+    "laws",
+    "listing",
+    "local",
+    "paired",
+    "pooled",
+    "quantity",
+    "reach",
+    "tuning",
+]
+
+extensions.load("quantities")

@@ -1,0 +1,255 @@
+"""Quantities of any column, a probe's or a result's: means, shares, slopes and correlations, differences and ratios.
+
+The run is the unit of every interval: the marks of a run make one number (key `marks`), and Student's t is over runs,
+over pairs of runs that are alike but for what is compared, or over the residuals of runs about a slope.
+
+    QUANTITIES["difference"](Sample(runs, pair=Pair("lstm", "transformer")), "L").value
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from isoflop import record
+from isoflop.analysis.claims.declare import (
+    QUANTITIES,
+    Contrast,
+    Measured,
+    NotIdentified,
+    Pair,
+    Sample,
+    Untested,
+    quantity,
+)
+from isoflop.analysis.claims.quantities.cells import cell_of, choices, of_runs, pairs
+from isoflop.analysis.tables.rows import usable
+from isoflop.wording import number
+
+__all__ = ["QUANTITIES", "Pair"]
+Array = NDArray[np.float64]
+
+
+@quantity(of="column", takes=("less", "marks"))
+def run_mean(sample: Sample, name: str) -> Measured:
+    """mean over runs of a measured column"""
+    values = of_runs(sample.runs, name, sample.marks, sample.less)["value"].to_numpy(float)
+    unit = record.unit(name, record.loss_unit(usable(sample.runs)))
+    mean, low, high = t_interval(values, sample.level)
+    return Measured(mean, low, high, reason=_count(len(values)), unit=unit)
+
+
+@quantity(of="column", takes=("less", "marks"))
+def geometric_mean(sample: Sample, name: str) -> Measured:
+    """geometric mean over runs of a measured column"""
+    values = of_runs(sample.runs, name, sample.marks, sample.less)["value"].to_numpy(float)
+    mean, low, high = t_interval(np.log(_positive(values, name)), sample.level)
+    unit = record.unit(name, record.loss_unit(usable(sample.runs)))
+    return Measured(math.exp(mean), exponential(low), exponential(high), reason=_count(len(values)), unit=unit)
+
+
+@quantity(needs=("threshold",), of="column", takes=("less", "marks"))
+def share_above(sample: Sample, name: str) -> Measured:
+    """share of runs whose number exceeds a threshold
+
+    With the exact binomial interval (Clopper and Pearson 1934).
+    """
+    values = of_runs(sample.runs, name, sample.marks, sample.less)["value"].to_numpy(float)
+    above = int((values > sample.threshold).sum())
+    bounds = stats.binomtest(above, len(values)).proportion_ci(sample.level, method="exact")
+    return Measured(
+        above / len(values), float(bounds.low), float(bounds.high), reason=f"{above} of {_count(len(values))}"
+    )
+
+
+@quantity(needs=("against",), of="column", takes=("less", "marks"))
+def log_slope(sample: Sample, name: str) -> Measured:
+    """slope of the logarithm of a column on the logarithm of another
+
+    By least squares over runs, within cells of runs that are equal in all other choices.
+    """
+    return measured_slope(slope_of(sample, sample.runs, name, logarithm=True), sample.level)
+
+
+@quantity(needs=("against",), of="column", takes=("less", "marks"))
+def slope(sample: Sample, name: str) -> Measured:
+    """slope of a column on the logarithm of another
+
+    By least squares over runs, within cells of runs that are equal in all other choices.
+    """
+    return measured_slope(slope_of(sample, sample.runs, name, logarithm=False), sample.level)
+
+
+@quantity(needs=("against",), of="column", takes=("less", "marks"))
+def correlation(sample: Sample, name: str) -> Measured:
+    """partial correlation over runs of a column with another, within cells of runs that are equal in all choices
+
+    With Fisher's interval, atanh r ± z / √(n − cells − 2). `marks` is of the first column; of the other the last mark
+    counts.
+    """
+    one = of_runs(sample.runs, name, sample.marks, sample.less)
+    two = of_runs(sample.runs, sample.against, "last")
+    key = ["run_id"] if "run_id" in one else [one.index.name or "index"]
+    both = one.reset_index(drop="run_id" in one).merge(
+        two.reset_index(drop="run_id" in two)[[*key, "value"]], on=key, suffixes=("", "_other")
+    )
+    cell = cell_of(both, choices(both, sample.compared))
+    x, y = (_centred(both[c].to_numpy(float), cell) for c in ("value", "value_other"))
+    free = len(both) - int(cell.nunique()) - 2
+    if free < 1 or x.std() == 0 or y.std() == 0:
+        raise Untested(
+            f"{_count(len(both))} in {cell.nunique()} cells give no correlation of {name} with {sample.against}"
+        )
+    r = float(np.clip((x @ y) / math.sqrt((x @ x) * (y @ y)), -1 + 1e-12, 1 - 1e-12))
+    half = float(stats.norm.ppf((1 + sample.level) / 2)) / math.sqrt(free)
+    low, high = (math.tanh(math.atanh(r) + side * half) for side in (-1, 1))
+    return Measured(r, low, high, reason=f"{_count(len(both))} in {cell.nunique()} cells")
+
+
+@quantity(subject="pair", of="column", takes=("less", "marks"))
+def difference(sample: Sample, name: str) -> Contrast:
+    """difference of the mean of a column between two groups
+
+    Of runs that are equal in seed and in all that both groups vary; where none are, of two independent means (Welch).
+    """
+    one, two = (of_runs(part.runs, name, sample.marks, sample.less) for part in sample.parts)
+    both = pairs(one, two, sample.compared)
+    if len(both) >= 2:
+        delta = (both["one"] - both["two"]).to_numpy(float)
+        se = float(delta.std(ddof=1) / math.sqrt(len(delta)))
+        return Contrast(float(delta.mean()), se, len(delta) - 1, reason=f"{len(delta)} pairs of runs")
+    a, b = (part["value"].to_numpy(float) for part in (one, two))
+    se, df = welch([standard_error(a), standard_error(b)])
+    return Contrast(float(a.mean() - b.mean()), se, df, reason=f"{len(a)} and {_count(len(b))}, which have no partners")
+
+
+@quantity(subject="pair", of="column", takes=("less", "marks"), unit="ratio")
+def ratio(sample: Sample, name: str) -> Contrast:
+    """ratio of the mean of a column in one group to that in another
+
+    Of paired runs as in difference; its standard error is the delete-one-pair jackknife's.
+    """
+    one, two = (of_runs(part.runs, name, sample.marks, sample.less) for part in sample.parts)
+    both = pairs(one, two, sample.compared)
+    a, b = (both[side].to_numpy(float) for side in ("one", "two"))
+    n = len(both)
+    if n < 2:
+        raise Untested(f"{' and '.join(sample.pair)} share {n} pairs of runs, and a ratio with an interval needs 2")
+    if b.mean() == 0:
+        raise NotIdentified(f"the mean of {name} is 0 for {sample.pair.second}, by which it would be divided")
+    left_out = (a.sum() - a) / (b.sum() - b)
+    se = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
+    return Contrast(float(a.mean() / b.mean()), se, n - 1, reason=f"{n} pairs of runs")
+
+
+@quantity(subject="pair", needs=("against",), of="column", takes=("less", "marks"))
+def log_slope_difference(sample: Sample, name: str) -> Contrast:
+    """difference between two groups of the slope of the logarithm of a column on that of another"""
+    one, two = (slope_of(sample, part.runs, name, logarithm=True) for part in sample.parts)
+    se, df = welch([(one.se, one.df), (two.se, two.df)])
+    return Contrast(one.value - two.value, se, df, reason=f"{number(one.value)} and {number(two.value)}")
+
+
+class Slope(NamedTuple):
+    """A slope with its standard error on `df` degrees of freedom."""
+
+    value: float
+    se: float
+    df: float
+    reason: str
+
+
+def slope_of(sample: Sample, runs: pd.DataFrame, name: str, logarithm: bool) -> Slope:
+    """The slope of a column on the logarithm of another, over runs; where that varies along a run, over each run."""
+    along = sample.against
+    rows = usable(runs)
+    if not sample.marks and "run_id" in rows and int(rows.groupby("run_id")[along].nunique().max()) > 1:
+        return _mean_slope(rows, name, along, logarithm, sample.less)
+    runs = of_runs(runs, name, sample.marks, sample.less)
+    y = np.log(_positive(runs["value"].to_numpy(float), name)) if logarithm else runs["value"].to_numpy(float)
+    x = np.log(_positive(pd.to_numeric(runs[along], errors="coerce").to_numpy(float), along))
+    return least_squares(x, y, cell_of(runs, choices(runs, (*sample.compared, along))), along)
+
+
+def least_squares(x: Array, y: Array, cell: pd.Series, along: str) -> Slope:
+    """The common slope within cells."""
+    x, y = _centred(x, cell), _centred(y, cell)
+    spread = float(x @ x)
+    if spread <= 0:
+        raise Untested(f"the runs have one value of {along} beside equal other choices, and a slope needs several")
+    value = float(x @ y) / spread
+    df = len(x) - int(cell.nunique()) - 1
+    rest = y - value * x
+    se = math.sqrt(float(rest @ rest) / df / spread) if df > 0 else math.nan
+    return Slope(value, se, df, _count(len(x)) + (f" in {cell.nunique()} cells" if cell.nunique() > 1 else ""))
+
+
+def _mean_slope(rows: pd.DataFrame, name: str, along: str, logarithm: bool, less: str) -> Slope:
+    """The mean of each run's own slope over its marks; the run is the unit."""
+    y = pd.to_numeric(rows[name], errors="coerce") - (pd.to_numeric(rows[less], errors="coerce") if less else 0.0)
+    rows = rows.assign(x=np.log(pd.to_numeric(rows[along], errors="coerce")), y=np.log(y) if logarithm else y)
+    rows = rows[np.isfinite(rows["x"]) & np.isfinite(rows["y"])]
+    parts = [part for _, part in rows.groupby("run_id") if part["x"].nunique() > 1]
+    if not parts:
+        raise Untested(f"no run has numbers in the column {name} at several {along}")
+    slopes = np.array([np.polyfit(part["x"], part["y"], 1)[0] for part in parts])
+    se = float(slopes.std(ddof=1) / math.sqrt(len(slopes))) if len(slopes) > 1 else math.nan
+    return Slope(float(slopes.mean()), se, len(slopes) - 1, f"the marks of {_count(len(slopes))}")
+
+
+def measured_slope(one: Slope, level: float) -> Measured:
+    half = float(stats.t.ppf((1 + level) / 2, one.df)) * one.se if one.df > 0 else math.nan
+    if not math.isfinite(half):
+        return Measured(one.value, None, None, reason=one.reason)
+    return Measured(one.value, one.value - half, one.value + half, reason=one.reason)
+
+
+def exponential(bound: float | None) -> float | None:
+    """A bound of a logarithm as one of the number."""
+    return None if bound is None else math.exp(bound)
+
+
+def t_interval(values: Array, level: float) -> tuple[float, float | None, float | None]:
+    """Mean and Student's interval; no bounds for a single value."""
+    n, mean = len(values), float(values.mean())
+    if n < 2:
+        return mean, None, None
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    return mean, mean - half, mean + half
+
+
+def standard_error(values: Array) -> tuple[float, float]:
+    """Of the mean, and its degrees of freedom; NaN of a single value."""
+    n = len(values)
+    return (float(values.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan), n - 1
+
+
+def welch(errors: list[tuple[float, float]]) -> tuple[float, float]:
+    """Standard error of a sum or difference of independent (se, df), and its degrees of freedom (Welch 1947)."""
+    squares = [se**2 for se, _ in errors]
+    total = sum(squares)
+    if not math.isfinite(total) or any(df <= 0 for _, df in errors):
+        return math.nan, 0.0
+    if total == 0:
+        return 0.0, min(df for _, df in errors)
+    return math.sqrt(total), total**2 / sum(s**2 / df for s, (_, df) in zip(squares, errors, strict=True))
+
+
+def _centred(values: Array, cell: pd.Series) -> Array:
+    series = pd.Series(values, index=cell.index)
+    return (series - series.groupby(cell).transform("mean")).to_numpy(float)
+
+
+def _positive(values: Array, name: str) -> Array:
+    if not (values > 0).all():
+        raise NotIdentified(
+            f"a logarithm is taken of {name}, which is not above 0 in {int((~(values > 0)).sum())} runs"
+        )
+    return values
+
+
+def _count(n: int) -> str:
+    return f"{n} run{'' if n == 1 else 's'}"

@@ -1,0 +1,208 @@
+"""Quantities of a price: the data that a loss takes, how that grows, and the loss at an equal size or compute.
+
+A curve is the runs that are equal in all choices but the axis, one seed; the axis is interpolated in logarithms where
+the curve first reaches the value. A curve that does not reach it bounds the price from below, one that starts beyond it
+from above, and the verdict uses no more than the bound.
+
+    first_reach(np.array([0.0, 1.0]), np.array([4.0, 1.0]), 2.0, falls=True)      # (0.5, '')
+"""
+
+import math
+from collections.abc import Hashable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from isoflop.analysis.claims.declare import (
+    QUANTITIES,
+    Contrast,
+    Measured,
+    NotIdentified,
+    Sample,
+    Untested,
+    quantity,
+)
+from isoflop.analysis.claims.quantities.cells import cell_of, choices, pairs
+from isoflop.analysis.claims.quantities.columns import (
+    Slope,
+    exponential,
+    least_squares,
+    measured_slope,
+    standard_error,
+    t_interval,
+    welch,
+)
+from isoflop.analysis.tables.rows import usable
+from isoflop.wording import number
+
+__all__ = ["QUANTITIES"]
+Array = NDArray[np.float64]
+LEAST, MOST = "least", "most"
+
+
+@quantity(needs=("axis", "reach"))
+def reach(sample: Sample) -> Measured:
+    """where along an axis a column first reaches a value, the geometric mean over seeds"""
+    prices = prices_of(sample, sample.runs)
+    bound = _bound(prices)
+    mean, low, high = t_interval(prices["value"].to_numpy(float), sample.level)
+    low, high = (None if bound == MOST else low), (None if bound == LEAST else high)
+    return Measured(math.exp(mean), exponential(low), exponential(high), reason=_reason(prices))
+
+
+@quantity(subject="pair", needs=("axis", "reach"), unit="data")
+def reach_ratio(sample: Sample) -> Contrast:
+    """ln of the ratio between two groups of where along an axis a column first reaches a value"""
+    one, two = (prices_of(sample, part.runs) for part in sample.parts)
+    bound = _bound_of_difference(_bound(one), _bound(two))
+    reason = f"{_reason(one)}; {_reason(two)}"
+    both = pairs(one, two, sample.compared)
+    if len(both) >= 2:
+        delta = (both["one"] - both["two"]).to_numpy(float)
+        return Contrast(float(delta.mean()), *standard_error(delta), reason=reason, bound=bound)
+    a, b = (part["value"].to_numpy(float) for part in (one, two))
+    se, df = welch([standard_error(a), standard_error(b)])
+    return Contrast(float(a.mean() - b.mean()), se, df, reason=reason, bound=bound)
+
+
+@quantity(needs=("axis", "reach", "against"))
+def reach_slope(sample: Sample) -> Measured:
+    """exponent, in another column, of where along an axis a column first reaches a value"""
+    return measured_slope(_slope(sample, sample.runs), sample.level)
+
+
+@quantity(subject="pair", needs=("axis", "reach", "against"))
+def reach_slope_difference(sample: Sample) -> Contrast:
+    """difference between two groups of the exponent of where along an axis a column first reaches a value"""
+    one, two = (_slope(sample, part.runs) for part in sample.parts)
+    se, df = welch([(one.se, one.df), (two.se, two.df)])
+    reason = f"exponents {number(one.value)} and {number(two.value)}"
+    return Contrast(one.value - two.value, se, df, reason=reason)
+
+
+@quantity(subject="pair", needs=("axis",), unit="percent")
+def loss_at_equal(sample: Sample) -> Contrast:
+    """mean Δ ln L between two groups at equal values of an axis
+
+    Along each group's curve of ln L on the logarithm of the axis, over the range that both curves of a seed share.
+    """
+    one, two = (curves_of(part.runs, sample.axis, "L", sample.compared, sizes=True) for part in sample.parts)
+    keys = [key for key in one if key in two]
+    deltas = [delta for key in keys if (delta := _between(one[key], two[key])) is not None]
+    if not deltas:
+        raise Untested(
+            f"{' and '.join(sample.pair)} share no range of {sample.axis} at one seed, with two runs of each"
+        )
+    values = np.array(deltas)
+    se, df = standard_error(values)
+    return Contrast(float(values.mean()), se, df, reason=f"{len(values)} pair{'s' * (len(values) > 1)} of curves")
+
+
+class Curve(NamedTuple):
+    """x, y: along one curve, ascending in x. first: the choices of its runs."""
+
+    x: Array
+    y: Array
+    first: pd.Series
+
+
+def curves_of(
+    runs: pd.DataFrame, axis: str, column: str, compared: tuple[str, ...], sizes: bool = False
+) -> dict[tuple[Hashable, ...], Curve]:
+    """The curves of a column along an axis, by seed and by what else was chosen.
+
+    sizes   whether runs of all sizes make one curve, as where the axis is N or C
+    """
+    rows = usable(runs)
+    values = {name: pd.to_numeric(rows[name], errors="coerce") for name in (axis, column)}
+    rows = rows.assign(_x=np.log(values[axis].where(values[axis] > 0)), _y=values[column]).dropna(subset=["_x", "_y"])
+    names = [] if sizes else choices(rows, (*compared, axis))
+    names = [c for c in names if not (axis == "D_unique" and c.startswith("budget."))]
+    cell = rows[names].astype(str).agg(" ".join, axis=1) if names else pd.Series("", index=rows.index)
+    seed = rows["seed"].astype(str) if "seed" in rows else pd.Series("", index=rows.index)
+    curves = {}
+    for key, part in rows.groupby([seed, cell], sort=True):
+        means = part.groupby("_x")["_y"].mean()
+        curves[key] = Curve(means.index.to_numpy(float), means.to_numpy(float), part.iloc[0])
+    return curves
+
+
+def prices_of(sample: Sample, runs: pd.DataFrame) -> pd.DataFrame:
+    """A row for each curve: the logarithm of the axis where it reaches the value, and whether that is a bound."""
+    ((column, goal),) = sample.reach.items()
+    curves = curves_of(runs, sample.axis, column, sample.compared)
+    many = {key: curve for key, curve in curves.items() if len(curve.x) > 1}
+    if not many:
+        raise Untested(f"no curve of {column} along {sample.axis} has two points of one seed")
+    falls = np.median([curve.y[-1] - curve.y[0] for curve in many.values()]) < 0
+    rows = []
+    for curve in many.values():
+        value, bound = first_reach(curve.x, curve.y, goal, bool(falls))
+        rows.append({**curve.first.to_dict(), "value": value, "bound": bound})
+    return pd.DataFrame(rows)
+
+
+def first_reach(x: Array, y: Array, goal: float, falls: bool) -> tuple[float, str]:
+    """Where a curve first comes to a value, interpolated, and whether it is only a bound: least or most.
+
+    x      ascending, in logarithms
+    falls  whether the value is come to from above
+    """
+    beyond = y <= goal if falls else y >= goal
+    if beyond[0]:
+        return float(x[0]), MOST
+    if not beyond.any():
+        return float(x[-1]), LEAST
+    at = int(beyond.argmax())
+    before, after, target = y[at - 1], y[at], goal
+    if min(before, after, goal) > 0:  # a power law is straight in logarithms
+        before, after, target = math.log(before), math.log(after), math.log(goal)
+    return float(x[at - 1] + (x[at] - x[at - 1]) * (target - before) / (after - before)), ""
+
+
+def _slope(sample: Sample, runs: pd.DataFrame) -> Slope:
+    """The slope of the logarithm of the price on that of another column, over curves."""
+    prices = prices_of(sample, runs)
+    if bounds := int((prices["bound"] != "").sum()):
+        raise NotIdentified(
+            f"{bounds} of {len(prices)} curves do not cross the value within their range of {sample.axis}"
+        )
+    x = np.log(pd.to_numeric(prices[sample.against], errors="coerce").to_numpy(float))
+    cell = cell_of(prices, choices(prices, (*sample.compared, sample.against, sample.axis)))
+    return least_squares(x, prices["value"].to_numpy(float), cell, sample.against)
+
+
+def _bound(prices: pd.DataFrame) -> str:
+    """Whether the mean price is only a bound; NotIdentified where some curves bound it from either side."""
+    kinds = {*prices["bound"]} - {""}
+    if len(kinds) > 1:
+        raise NotIdentified("some curves start beyond the value and some do not reach it: the runs do not span it")
+    return next(iter(kinds), "")
+
+
+def _bound_of_difference(one: str, two: str) -> str:
+    """What is known of a difference of two prices."""
+    turned = {LEAST: MOST, MOST: LEAST, "": ""}[two]
+    if one and turned and one != turned:
+        raise NotIdentified("neither group crosses the value within its range, so their ratio is not known")
+    return one or turned
+
+
+def _reason(prices: pd.DataFrame) -> str:
+    """How many curves cross the value, in words."""
+    bounds = prices["bound"].value_counts()
+    words = {LEAST: "do not reach it", MOST: "start beyond it"}
+    parts = [f"{bounds[kind]} {text}" for kind, text in words.items() if kind in bounds]
+    return f"{len(prices)} curves, about {number(math.exp(prices['value'].mean()))}{''.join(f', {p}' for p in parts)}"
+
+
+def _between(one: Curve, two: Curve) -> float | None:
+    """Mean difference of ln y of two curves over the range that they share; None where there is none."""
+    low, high = max(one.x[0], two.x[0]), min(one.x[-1], two.x[-1])
+    if min(len(one.x), len(two.x)) < 2 or high <= low:
+        return None
+    x = np.linspace(low, high, 33)  # the mean over the range, not over where the runs happen to be
+    gap = np.interp(x, one.x, np.log(one.y)) - np.interp(x, two.x, np.log(two.y))
+    return float(np.trapezoid(gap, x) / (high - low))

@@ -1,0 +1,213 @@
+"""Which runs a claim is about, and what gets a verdict of its own: groups of runs, or pairs of them.
+
+A group is a family unless the claim's `by` names other columns; the column `family` of what a quantity sees names the
+group, or the two that are compared, whatever column they come from.
+
+    claim = Claim("x", "They differ.", "difference", compare={"family": ("lstm", "transformer")})
+    compared(scope(runs, claim), claim)[0].pair      # a Comparison for each group, by the claim's `compare`
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.claims.claim import Claim, Value
+from isoflop.analysis.claims.declare import Pair, Part, Sample, Untested, require_columns
+from isoflop.analysis.claims.keys import ENDS
+from isoflop.analysis.claims.needs import tuned_rows
+from isoflop.analysis.tables.read import conditions, select
+from isoflop.analysis.tables.rows import usable
+from isoflop.errors import UserError
+
+# family or group -> phrases that say what its runs lack
+Lacks = Mapping[str, list[str]]
+# what a table without a column to group by is called
+ALL = "all runs"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a verdict is about: a family or a pair of them, and the parameter or column where several are asked for."""
+
+    name: str | Pair
+    of: str = ""
+    group: str = ""
+    """The group that both of a pair belong to."""
+    part: str = ""
+    """The part of the claim, where it has several."""
+
+    @property
+    def pair(self) -> Pair | None:
+        """The two families of a contrast."""
+        return self.name if isinstance(self.name, Pair) else None
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The one or two families."""
+        return tuple(self.pair or (str(self.name),))
+
+    def __str__(self) -> str:
+        return ": ".join(word for word in (self.part, self.group, str(self.name), self.of) if word)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of one group that are compared, `family` naming the two; of an interaction twice, to be subtracted."""
+
+    group: str
+    pair: Pair
+    rows: tuple[pd.DataFrame, ...]
+
+
+def of_families(runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows that name a family, as text; a table without families is one family, called by its file."""
+    if "family" not in runs or runs["family"].isna().all():
+        return runs.assign(family=Path(str(runs.attrs.get("source", ALL))).stem or ALL)
+    rows = runs[runs["family"].notna()]
+    return rows.assign(family=rows["family"].astype(str))
+
+
+def scope(runs: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+    """The rows that the claim is about: `where`, then `at` in each group; `family` names the group."""
+    rows = of_families(runs)
+    require_columns(rows, [condition.column for condition in conditions(claim.where)])
+    if claim.where:
+        try:
+            rows = select(rows, claim.where)
+        except UserError as error:
+            raise UserError(f"{claim.file or claim.id}: where: {error}") from None
+    rows = _grouped_by(rows, claim.by, (*claim.compare,))
+    for column, place in claim.at.items():
+        require_columns(rows, [column])
+        rows = rows[rows[column] == rows["family"].map(_places(rows, column, place))]
+    if rows.empty:
+        raise Untested(f"no runs where {claim.where or 'a family is named'}")
+    return rows
+
+
+def _grouped_by(rows: pd.DataFrame, by: tuple[str, ...], compare: tuple[str, ...]) -> pd.DataFrame:
+    """The rows with `family` as the name of their group, and the family itself as a choice of each run."""
+    if by == ("family",) or "family" in compare:
+        return rows
+    require_columns(rows, by)
+    names = rows[list(by)].astype(str).agg(", ".join, axis=1) if by else ALL
+    return rows.assign(**{"family.name": rows["family"]}).assign(family=names)
+
+
+def _places(rows: pd.DataFrame, column: str, place: str | float) -> dict[str, float]:
+    """For each family the value of the column that `at` means; of an even number of values the lower middle."""
+    values = {str(name): sorted(part[column].dropna().unique()) for name, part in rows.groupby("family")}
+    if not isinstance(place, str):
+        return dict.fromkeys(values, float(place))
+    index = {"smallest": lambda n: 0, "middle": lambda n: (n - 1) // 2, "largest": lambda n: n - 1}[place]
+    return {name: float(levels[index(len(levels))]) if levels else float("nan") for name, levels in values.items()}
+
+
+def compared(rows: pd.DataFrame, claim: Claim) -> list[Comparison]:
+    """The two values that are compared, in each group; Untested where no group has both."""
+    (column, values), *second = claim.compare.items()
+    require_columns(rows, [*claim.compare])
+    groups = rows.groupby("family", sort=True) if claim.by and "family" not in claim.compare else [("", rows)]
+    comparisons = []
+    for group, part in groups:
+        # of an interaction, the first difference at either value of the second column
+        parts = [part[_is(part, other, value)] for other, both in second for value in both] or [part]
+        labelled = [_labelled(each, column, values) for each in parts]
+        pair = Pair(*(_name(column, value) for value in values))
+        if second:
+            pair = Pair(*(f"({pair}) of {_name(second[0][0], value)}" for value in second[0][1]))
+        if all(each["family"].nunique() == 2 for each in labelled):
+            comparisons.append(Comparison(str(group), pair, tuple(labelled)))
+    if not comparisons:
+        wanted = [f"{name} = {one} and {two}" for name, (one, two) in claim.compare.items()]
+        raise Untested(
+            f"no runs{f' where {claim.where}' if claim.where else ''} have {' with '.join(wanted)} side by side"
+        )
+    return comparisons
+
+
+def _labelled(rows: pd.DataFrame, column: str, values: tuple[Value, Value]) -> pd.DataFrame:
+    """The rows with one of the two values, which `family` names; a rung no longer says which."""
+    parts = []
+    for value in values:
+        part = rows[_is(rows, column, value)]
+        if column != "family" and "rung" in part:
+            part = part.assign(rung=part["rung"].map(lambda rung: _without(rung, column)))
+        parts.append(part.assign(family=_name(column, value)))
+    return pd.concat(parts)
+
+
+def _without(rung: Any, column: str) -> Any:
+    """A place in a ladder without what is compared, so that what is alike but for that is in one place."""
+    if not isinstance(rung, str):
+        return rung
+    words = [word for word in rung.split(" ") if word.partition("=")[0].removeprefix("recipe.") != column]
+    dial = {f"family.{column}", f"data.{column}"}
+    return " ".join(word for word in words if word.partition("=")[0] not in dial)
+
+
+def _is(rows: pd.DataFrame, column: str, value: Value) -> pd.Series:
+    """Which rows have a value in a column."""
+    cells = rows[column]
+    if value is None:
+        return cells.isna()
+    if isinstance(value, bool):
+        return cells.astype(str).str.lower() == str(value).lower()
+    if isinstance(value, str) and value in ENDS:
+        numbers = pd.to_numeric(cells, errors="coerce")
+        end: float = numbers.min() if value == ENDS[0] else numbers.max()
+        return numbers.eq(end)
+    if isinstance(value, str):
+        return cells.astype(str) == value
+    return pd.Series(np.isclose(pd.to_numeric(cells, errors="coerce"), float(value)), index=rows.index)
+
+
+def _name(column: str, value: Value) -> str:
+    """What one of a pair is called."""
+    return value if isinstance(value, str) and value not in ENDS else f"{column}={value}"
+
+
+def sample_of(rows: pd.DataFrame, claim: Claim, pair: Pair | None = None, both: tuple[Part, ...] = ()) -> Sample:
+    """The runs of one subject as a quantity sees them."""
+    return Sample(
+        rows,
+        claim.law,
+        claim.axis,
+        pair or Pair(),
+        claim.level,
+        claim.region,
+        claim.point,
+        against=claim.against,
+        threshold=float("nan") if claim.threshold is None else claim.threshold,
+        reach=claim.reach,
+        less=claim.less,
+        marks=claim.marks,
+        compared=(*(claim.compare or ("family",)), "family"),
+        both=both,
+    )
+
+
+def usable_part(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+    """The rows that count; of several rates and the like, where the claim needs them tuned, the best."""
+    return tuned_rows(usable(rows), tuple(claim.needs.tuned))
+
+
+def pair_samples(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> Iterator[tuple[Pair, Sample | None]]:
+    """Every pair of families, and its runs where neither lacks any; what is of one family is done once."""
+    parts = {
+        name: Part(usable_part(rows[rows["family"] == name], claim)) for name, missing in lacks.items() if not missing
+    }
+    rows = pd.concat([part.runs for part in parts.values()]) if parts else rows
+    ends = dict(zip(parts, np.cumsum([len(part.runs) for part in parts.values()]), strict=True))
+    for pair in itertools.starmap(Pair, itertools.combinations(sorted(lacks), 2)):
+        both = tuple(parts[name] for name in pair if name in parts)
+        if len(both) < len(pair):
+            yield pair, None
+        else:
+            places = [np.arange(ends[name] - len(parts[name].runs), ends[name]) for name in pair]
+            yield pair, sample_of(rows.take(np.concatenate(places)), claim, pair, both)

@@ -1,0 +1,140 @@
+"""The answers: docs/answers.md, written from the committed tables and verdicts of studies/ and from the claims.
+
+For every claim it gives the sentence, the verdict, the statistic with its interval, what the literature expects, what
+the runs cost, and the command that repeats them; of a claim without an answer, the command that would test it.
+
+    print(page(Path("studies")))
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isoflop import files
+from isoflop.sweeps import study as studies
+from isoflop.sweeps.study import Study
+from isoflop.wording import clock, listed, number
+
+if TYPE_CHECKING:
+    from isoflop.analysis.claims.claim import Claim
+
+OPENING = """# Answers
+
+<!-- written by `isoflop study --answers docs/answers.md` from studies/; change those and write it again -->
+
+Every claim, its verdict at a size that a laptop repeats, and the command that repeats it. A rule was committed before
+the runs that judge it ([claims](claims.md)); tables and verdicts are in `studies/NAME`. A verdict holds for these sizes
+and this data. *Inconclusive* means that the interval straddles the border of the region: more runs might decide.
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A claim with what a study said of it."""
+
+    claim: "Claim"
+    study: Study | None
+    """The study whose claims name it; None where none does."""
+    verdict: Mapping[str, Any] | None
+    """As verdicts.json has it; None where the study was not made."""
+    cost: str = ""
+
+    @property
+    def word(self) -> str:
+        """The verdict in words."""
+        if self.claim.untestable:
+            return "not testable"
+        return str(self.verdict["verdict"]).replace("_", " ") if self.verdict else "untested"
+
+    @property
+    def command(self) -> str:
+        """What repeats it, or would test it."""
+        return f"isoflop study {self.study.name}" if self.study else ""
+
+
+def page(room: Path) -> str:
+    """The page as Markdown."""
+    answers = list(read(room))
+    counts = {word: sum(a.word == word for a in answers) for word in dict.fromkeys(a.word for a in answers)}
+    lines = [OPENING, f"{len(answers)} claims: {', '.join(f'{n} {word}' for word, n in counts.items())}.", ""]
+    lines += ["| claim | verdict | study |", "|---|---|---|"]
+    lines += [f"| [{a.claim.id}](#{a.claim.id.lower()}) {a.claim.claim} | {a.word} | {_link(a)} |" for a in answers]
+    for answer in answers:
+        lines += ["", *_section(answer)]
+    return "\n".join(lines) + "\n"
+
+
+def read(room: Path) -> Iterator[Answer]:
+    """Every claim with the verdict of the shortest study that was made for it, else of the shortest that would be."""
+    from isoflop.analysis.claims.claim import load_claims
+
+    asked = [study for study in studies.studies() if study.claims]
+    documents = {study.name: _document(room / study.name) for study in asked}
+    for claim in load_claims():
+        having = [study for study in asked if claim.id in study.claims]
+        made = [(study, v) for study in having if (v := _verdict(documents[study.name], claim.id))]
+        best = next((pair for pair in made if pair[1]["verdict"] != "untested"), made[0] if made else None)
+        if best:
+            yield Answer(claim, *best, _cost(documents[best[0].name], room / best[0].name))
+        else:
+            yield Answer(claim, having[0] if having else None, None)
+
+
+def _document(folder: Path) -> Mapping[str, Any]:
+    document = files.read_json(folder / "verdicts.json")
+    return document if isinstance(document, dict) else {}
+
+
+def _verdict(document: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    return next((v for v in document.get("verdicts", []) if v["id"] == name), None)
+
+
+def _cost(document: Mapping[str, Any], folder: Path) -> str:
+    """What the runs of a study took: how many, their compute, and their time on the device that made them."""
+    from isoflop.analysis.tables.read import read_runs
+
+    rows = read_runs(folder / "runs.csv")
+    last = rows.sort_values("D").groupby("run_id").tail(1)  # its marks are on the way there
+    device = listed(sorted(map(str, rows["device"].dropna().unique())))
+    return f"{len(last)} runs, {number(float(last['C'].sum()))} FLOPs, {clock(float(document['seconds']))} on {device}"
+
+
+def _link(answer: Answer) -> str:
+    if answer.study is None:
+        return ""
+    return f"[{answer.study.name}](../studies/{answer.study.name})" if answer.verdict else answer.study.name
+
+
+def _section(answer: Answer) -> list[str]:
+    """One claim at length."""
+    claim, verdict = answer.claim, answer.verdict
+    lines = [f"## {claim.id}", "", f"**{claim.claim}** {answer.word.capitalize()}.", ""]
+    if claim.untestable:
+        return [*lines, f"Why not: {claim.untestable}."]
+    if verdict:
+        lines += _numbers(verdict)
+        lines += [f"- Reason: {verdict['reason']}"] if verdict.get("reason") else []
+    lines += [f"- Rule: {claim.rule}"]
+    lines += [f"- The literature expects: {claim.expect}"] if claim.expect else []
+    lines += [f"- Caveat: {claim.caveat}"] if claim.caveat else []
+    if answer.study and claim.id in answer.study.remarks:
+        lines += [f"- Remark: {answer.study.remarks[claim.id]}"]
+    lines += [f"- Cost: {answer.cost}"] if answer.cost else []
+    if answer.command:
+        lines += [f"- {'Repeat it' if verdict else 'It would be tested by'}: `{answer.command}`"]
+    return lines
+
+
+def _numbers(verdict: Mapping[str, Any]) -> list[str]:
+    """A table of the subjects' numbers; of a claim with one subject, that of the claim."""
+    rows: Sequence[Mapping[str, Any]] = verdict.get("subjects") or [verdict]
+    measured = [row for row in rows if row.get("statistic") is not None]
+    if not measured:
+        return []
+    lines = ["| of | statistic | interval | verdict |", "|---|--:|---|---|"]
+    for row in measured:
+        low, high = ("unbounded" if row.get(end) is None else number(row[end]) for end in ("low", "high"))
+        cells = (row.get("subject") or "all runs", number(row["statistic"]), f"{low} to {high}")
+        lines.append(f"| {' | '.join(map(str, cells))} | {str(row['verdict']).replace('_', ' ')} |")
+    return [*lines, ""]

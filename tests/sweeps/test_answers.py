@@ -1,0 +1,60 @@
+"""The answers: the committed tables give the committed verdicts, and these the committed page."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Isoflop
+
+from isoflop.analysis.claims.claim import load_claims
+from isoflop.analysis.claims.judge import judge
+from isoflop.analysis.tables.read import read_runs
+from isoflop.sweeps import answers, study
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ROOM = REPOSITORY / "studies"
+MADE = sorted(folder.parent.name for folder in ROOM.glob("*/verdicts.json"))
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_the_committed_tables_give_the_committed_verdicts(name: str) -> None:
+    document = json.loads((ROOM / name / "verdicts.json").read_text(encoding="utf-8"))
+    claims = study.read(name).load_claims()
+    assert [v["id"] for v in document["verdicts"]] == [claim.id for claim in claims]
+    again = judge(read_runs(ROOM / name / "runs.csv"), claims)
+    for was, now in zip(document["verdicts"], again, strict=True):
+        assert now.verdict.value == was["verdict"], was["id"]
+        assert now.statistic == pytest.approx(was["statistic"], rel=1e-3, abs=1e-6, nan_ok=True), was["id"]
+        assert now.to_json()["sha256"] == was["sha256"], f"the rule of {was['id']} is not the one that was judged"
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_committed_tables_are_small_and_name_no_machine(name: str) -> None:
+    files = [path for path in (ROOM / name).rglob("*") if path.is_file()]
+    assert {path.name for path in files} <= {"runs.csv", "probes.csv", "verdicts.json"}
+    assert sum(path.stat().st_size for path in files) < 1_000_000
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert not any(root in text for root in ("/home/", "/root", "/tmp", "/work", "/Users/")), path
+
+
+def test_the_page_is_that_of_the_committed_answers() -> None:
+    assert (REPOSITORY / "docs" / "answers.md").read_text(encoding="utf-8") == answers.page(ROOM)
+
+
+def test_every_claim_that_can_be_tested_has_a_study() -> None:
+    asked = {claim for one in study.studies() for claim in one.claims}
+    lacking = [claim.id for claim in load_claims() if claim.id not in asked and not claim.untestable]
+    assert lacking == []
+
+
+def test_a_claim_without_an_answer_names_the_command_that_would_test_it(tmp_path: Path) -> None:
+    text = answers.page(tmp_path)
+    assert "- It would be tested by: `isoflop study exact`" in text
+    assert "## H25" in text
+
+
+def test_answers_of_one_study_alone_are_refused(isoflop: Isoflop, tmp_path: Path) -> None:
+    done = isoflop("study", "known", "--answers", str(tmp_path / "answers.md"))
+    assert done.returncode == 2
+    assert "--answers writes the page of all studies; leave out known" in done.stderr
