@@ -93,13 +93,19 @@ def write_json(path: Path, data: Any, indent: int | None = None) -> None:
 def read_bytes(path: Path | str) -> bytes:
     """The bytes of a regular file; OSError for a FIFO or a device, which would block or never end, and a huge one."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         if facts.st_size > LARGEST:
             raise OSError(errno.EFBIG, f"{facts.st_size} bytes, where at most {LARGEST} can be", str(path))
-        return file.read()
+        # one that grows meanwhile is read on; what /proc shows has no size
+        parts = [os.read(descriptor, facts.st_size + 1)]
+        while parts[-1]:
+            parts.append(os.read(descriptor, 2**20))
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def read_json(path: Path) -> Any:

@@ -31,6 +31,7 @@ class RunFolder:
 
     CONFIG: ClassVar[str] = "frozen.json"
     RECORDS: ClassVar[str] = "records.json"
+    PROFILES: ClassVar[str] = "probes.json"
     DIGEST: ClassVar[str] = "sha256"
     CLAIM: ClassVar[re.Pattern[str]] = re.compile(r"claim\.([1-9][0-9]{0,8})")
     # what a point of a profile is
@@ -103,7 +104,7 @@ class RunFolder:
     @property
     def probes(self) -> Path:
         """The profiles that probes measured."""
-        return self.path / "probes.json"
+        return self.path / self.PROFILES
 
     @property
     def log(self) -> Path:

@@ -242,8 +242,8 @@ def _problem(rows: list[Row], folder: Path | None = None, sealed: bool = False) 
     for row in rows:
         if row.get("status") not in STATUSES:
             return f"a row has no status ({', '.join(STATUSES)})"
-        if lacking := IDENTITY - row.keys():
-            return f"a row has no {min(lacking)}"
+        if not row.keys() >= IDENTITY:
+            return f"a row has no {min(IDENTITY - row.keys())}"
         if problem := CHECKER.type_problem(row) or (None if sealed else CHECKER.value_problem(row)):
             return problem
         if row["status"] == RunStatus.OK and row["L"] is None:

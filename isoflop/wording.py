@@ -9,8 +9,8 @@ printable("\x1b[2J")   # '\\x1b[2J': text of a table, which a terminal must not 
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 WIDE = 1000  # characters of a line: a terminal breaks a long one, where rich would cut its numbers short
@@ -111,13 +111,35 @@ def from_spreadsheet(value: object) -> object:
     return value[1:] if isinstance(value, str) and QUOTED_FORMULA.match(value) else value
 
 
-def csv_text(names: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+def csv_text(names: Iterable[str], rows: Iterable[Sequence[object]]) -> str:
     """A table as CSV, names first, each cell as a spreadsheet shows and does not run it."""
-    text, shown = io.StringIO(), cache(spreadsheet)  # the same few words in every row
+    text, shown = io.StringIO(), Shown()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(spreadsheet, names))
-    writer.writerows([shown(cell) if type(cell) is str else cell for cell in row] for row in rows)
+    writer.writerows(map(shown.row, rows))
     return text.getvalue()
+
+
+class Shown:
+    """Rows as a spreadsheet shows them; nearly all hold the same few words, none of them a formula."""
+
+    def __init__(self) -> None:
+        self.harmless: set[object] = set()
+        self.words_of: dict[tuple[type, ...], Callable[[Sequence[object]], tuple[object, ...]]] = {}
+
+    def row(self, row: Sequence[object]) -> Sequence[object]:
+        """The row, its formulas in quotes."""
+        types = tuple(map(type, row))
+        words = self.words_of.get(types)
+        if words is None:
+            # no column holds text: the first stands for it, twice, as of one alone itemgetter gives the bare cell
+            places = [at for at, kind in enumerate(types) if issubclass(kind, str)] or [0]
+            words = self.words_of[types] = itemgetter(*places, places[0])
+        if not self.harmless.issuperset(cells := words(row)):
+            self.harmless.update(cell for cell in cells if spreadsheet(cell) == cell)
+            if not self.harmless.issuperset(cells):
+                return [spreadsheet(cell) for cell in row]
+        return row
 
 
 def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:

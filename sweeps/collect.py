@@ -18,7 +18,7 @@ from isoflop import files, record
 from isoflop import wording as words
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.sweeps.ledger import Entry, entries
+from isoflop.sweeps.ledger import Entry, entries, no_garbage
 
 # damaged runs that are named one by one
 MOST_NAMED = 3
@@ -63,8 +63,9 @@ def collect(folder: Path, out: Path) -> Collected:
     Beside it the table of profiles, where there are any; an earlier one is not left beside a table that has none.
     """
     refuse_place(out)
-    runs = list(entries(folder))
-    table = rows_of(runs)
+    with no_garbage():
+        runs = list(entries(folder))
+        table = rows_of(runs)
     states = Counter(entry.state for entry in runs)
     if not table:
         raise UserError(f"{folder} holds no finished run yet ({words.states(states)}); train them first")
@@ -103,8 +104,8 @@ def is_of_profiles(path: Path) -> bool:
 def profiles(runs: list[Entry], table: list[record.Row]) -> list[tuple[Any, ...]]:
     """The points that probes measured at marks that have a row (PROBES), in the order of the table's rows."""
     points: list[tuple[Any, ...]] = []
-    at_D = {entry.run_id: _points_by_D(entry) for entry in runs if entry.good}
-    for row in table:
+    at_D = {entry.run_id: _points_by_D(entry) for entry in runs if entry.good and entry.has_probes}
+    for row in table if at_D else ():
         measured = at_D.get(str(row["run_id"]), {}).get(row["D"], [])
         points += [(row["run_id"], row["mark"], *point[1:]) for point in measured]
     return points
@@ -143,5 +144,6 @@ def points_text(points: list[tuple[Any, ...]]) -> str:
 
 def csv_text(table: list[record.Row]) -> str:
     """The rows as CSV, with the columns of all; read_runs gives back the same values."""
-    names = record.order({key for layout in {tuple(row) for row in table} for key in layout})
-    return words.csv_text(names, (map(row.get, names) for row in table))
+    names = record.order(set().union(*table))
+    blank = dict.fromkeys(names)
+    return words.csv_text(names, (tuple((blank | row).values()) for row in table))

@@ -7,6 +7,8 @@ isoflop/folder.py describes the files. No damage to one run hides another, and n
 `broken`, and `Entry.problem` says why.
 """
 
+import contextlib
+import gc
 import os
 import re
 from collections.abc import Iterator
@@ -79,6 +81,11 @@ class Entry:
         """The rows of its record; none where it is not finished or not whole."""
         return self.contents[0]
 
+    @property
+    def has_probes(self) -> bool:
+        """Whether probes measured profiles."""
+        return os.path.lexists(f"{self.folder}/{RunFolder.PROFILES}")
+
     @cached_property
     def problem(self) -> str:
         """Why the run is broken; empty where its record is whole, or where there is none and its config is whole."""
@@ -145,6 +152,18 @@ class Entry:
     def heartbeat(self) -> dict[str, Any]:
         """Step, steps, host, pid and time of a run at work; empty where there is none."""
         return self.files.read_heartbeat()
+
+
+@contextlib.contextmanager
+def no_garbage() -> Iterator[None]:
+    """Read many records, which hold no cycles, without Python's search for such among their millions of cells."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def entries(folder: Path) -> Iterator[Entry]:

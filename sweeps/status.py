@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.sweeps.glances import Glances
-from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries
+from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries, no_garbage
 from isoflop.wording import clock, one_line, short, states
 
 if TYPE_CHECKING:
@@ -110,9 +110,10 @@ class Overview:
 
 def overview(folder: Path) -> Overview:
     """Read a folder of runs."""
-    glances = Glances(folder)
-    seen = Overview(folder, [glances.of(entry) for entry in entries(folder)])
-    glances.keep()
+    with no_garbage():
+        glances = Glances(folder)
+        seen = Overview(folder, [glances.of(entry) for entry in entries(folder)])
+        glances.keep()
     return seen
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from isoflop.folder import RunFolder
+from isoflop.scaling.process import orphan
 from isoflop.scaling.process.signals import describe_exit
 from isoflop.sweeps.machine import cores
 
@@ -42,6 +43,7 @@ def server() -> ForkServerContext:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Python's -c puts the working directory first, where a random.py of the user's may lie
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+    os.environ[orphan.PARENT] = str(os.getpid())
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     return context
@@ -73,6 +75,7 @@ def call(function: str, *arguments: Any) -> Any:
 
 def calls(function: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
     """The same call with several arguments, as many at a time as there are cores; results in the order given."""
+    warm()  # by this thread: those of the pool end, and with the one that started it a server that still imports
     with ThreadPoolExecutor(max(1, min(cores(), len(arguments)))) as pool:
         yield from pool.map(lambda given: call(function, *given), arguments)
 

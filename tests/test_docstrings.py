@@ -33,6 +33,7 @@ CALLS_ALONE = {
     "isoflop.scaling.loop.curve",
     "isoflop.scaling.loop.kept_weights",
     "isoflop.scaling.loop.progress",
+    "isoflop.scaling.process.orphan",
     "isoflop.sweeps.compose",
     "isoflop.sweeps.plan.costs",
     "isoflop.sweeps.plan.plan",

@@ -191,6 +191,13 @@ def test_json_that_is_not_strict_is_no_record(tmp_path: Path, text: str, problem
         record.read(tmp_path)
 
 
+def test_a_row_that_lacks_what_every_row_has_is_named(tmp_path: Path) -> None:
+    row = {key: value for key, value in record.row(**SOUND).items() if key != "git"}
+    (tmp_path / RunFolder.RECORDS).write_text(json.dumps([record.row(**SOUND), row | {"mark": 2}]))
+    with pytest.raises(UserError, match="a row has no git"):
+        record.read(tmp_path)
+
+
 def test_a_record_of_a_version_without_digest_is_read(tmp_path: Path) -> None:
     rows = [record.row(**SOUND)]
     (tmp_path / RunFolder.RECORDS).write_text(json.dumps(rows, indent=1))

@@ -32,3 +32,9 @@ def test_a_time_has_its_two_largest_units(seconds: float, text: str) -> None:
 def test_a_number_is_written_for_prose_and_for_the_command_line(value: float, prose: str, command: str) -> None:
     assert wording.number(value) == prose
     assert wording.short(value) == command
+
+
+def test_a_formula_is_quoted_in_whichever_row_and_column_it_stands() -> None:
+    rows = [("a", 1.0, None), ("a", "=N()", -2), ("-3", -3.0, "a"), ([1], True, "+x"), ("'=x", 2, "b")]
+    lines = wording.csv_text(["name", "-delta", "x"], rows).splitlines()
+    assert lines == ["name,'-delta,x", "a,1.0,", "a,'=N(),-2", "-3,-3.0,a", "[1],True,'+x", "''=x,2,b"]

@@ -25,8 +25,8 @@ from typing import Any
 # what says how a run went and not what came out
 CIRCUMSTANCE = {"wall_s", "targets_per_s", "peak_memory", "mfu"}
 MARKER = "ISOFLOP_TORTURE"
-# time after the end of a launcher at which nothing that it started may be alive [s]
-OUTLIVES_S = 10.0
+# time after the end of a launcher at which nothing that it started may be alive, on a free and on any machine [s]
+OUTLIVES_S, LONGEST_S = 10.0, 120.0
 RUNS = 8
 GRID = [
     "hydra.sweeper.grids=[{family:'mlp,lstm',family.width:'8,16',budget.D:'[4e4,1e5]',seed:'0,1'}]",
@@ -134,6 +134,8 @@ class Launchers:
         self.out = out
         self.started: list[subprocess.Popen[bytes]] = []
         self.ended: dict[str, float] = {}
+        self.queued: dict[int, float] = {}
+        self.outlived: dict[int, str] = {}
 
     @property
     def at_work(self) -> list[subprocess.Popen[bytes]]:
@@ -144,24 +146,66 @@ class Launchers:
         """Start another."""
         self.started.append(launcher(self.out, len(self.started), leaping))
 
-    def outlived(self) -> list[str]:
-        """The processes that are alive so long after their launcher was seen to have ended."""
-        now = time.monotonic()
+    def look(self) -> dict[int, str]:
+        """Note the processes that live too long after their launcher; those that are alive, and the launcher of each.
+
+        The time for which one of them was ready to run and the machine was busy otherwise is not theirs.
+        """
+        now, alive = time.monotonic(), processes(self.out)
         for number, one in enumerate(self.started):
             if one.poll() is not None:
                 self.ended.setdefault(str(number), now)
-        late = {number for number, since in self.ended.items() if now - since > OUTLIVES_S}
-        return [f"process {pid} of launcher {number}" for pid, number in processes(self.out).items() if number in late]
+        orphans: dict[str, list[int]] = {}
+        for pid, number in alive.items():
+            if number in self.ended:
+                self.queued.setdefault(pid, queued_s(pid))
+                orphans.setdefault(number, []).append(pid)
+        for number, pids in orphans.items():
+            lived_s = now - self.ended[number]
+            starved_s = max(queued_s(pid) - self.queued[pid] for pid in pids)
+            if lived_s > LONGEST_S or lived_s - starved_s > OUTLIVES_S:
+                for pid in pids:
+                    after = f"{lived_s:.1f} s after launcher {number}, {starved_s:.1f} s of them starved"
+                    self.outlived.setdefault(pid, f"{after}: {describe(pid)}")
+        return alive
 
-    def wait(self) -> list[str]:
-        """Wait for all to end, and for what they started; the processes that are alive then."""
+    def watch(self, seconds: float) -> None:
+        """Look on for so long."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.look()
+            time.sleep(min(left, 0.3))
+
+    def wait(self) -> None:
+        """Wait for all to end, and for what they started."""
         for one in self.started:
             one.wait(timeout=300)
-        self.outlived()
-        until = time.monotonic() + OUTLIVES_S
-        while processes(self.out) and time.monotonic() < until + 1:
+        while self.look().keys() - self.outlived.keys():
             time.sleep(0.1)
-        return self.outlived()
+
+
+def queued_s(pid: int) -> float:
+    """How long a process was ready to run and did not, that of its threads which waited longest [s]."""
+    delays = [0.0]
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            delays.append(int(path.read_text().split()[1]) / 1e9)  # sched-stats: the second of three, in ns
+    return max(delays)
+
+
+def describe(pid: int) -> str:
+    """What a process is, what it waits for and what it has used."""
+    parts = [f"process {pid}"]
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        folder = Path(f"/proc/{pid}")
+        line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        # proc(5): fields 3 state, 4 ppid, 14 utime, 15 stime
+        state, parent, *more = (folder / "stat").read_text().rpartition(")")[2].split()
+        cpu_s = (int(more[9]) + int(more[10])) / os.sysconf("SC_CLK_TCK")
+        parts.append(f"of {parent}, state {state}, {cpu_s:.2f} CPU s, queued {queued_s(pid):.1f} s: {line[:300]}")
+        for task in sorted((folder / "task").iterdir()):
+            parts.append(f"thread in {(task / 'wchan').read_text() or '?'}")
+    return ", ".join(parts)
 
 
 def torture(out: Path, blows: int, chance: random.Random, longest_s: float = 8.0) -> Struck:
@@ -170,12 +214,12 @@ def torture(out: Path, blows: int, chance: random.Random, longest_s: float = 8.0
     while struck.counts.total() < blows and len(list(out.glob("*/records.json"))) < RUNS:
         while len(launchers.at_work) < chance.choice((1, 1, 2)):
             launchers.start(leaping=chance.random() < 0.3)
-        time.sleep(chance.uniform(0.1, longest_s))
+        launchers.watch(chance.uniform(0.1, longest_s))
         how = chance.choice(BLOWS)
         strike(how, launchers.at_work, out, chance)
         struck.counts[how] += 1
-        struck.outlived += launchers.outlived()
-    struck.outlived += launchers.wait()
+    launchers.wait()
+    struck.outlived += launchers.outlived.values()
     return struck
 
 

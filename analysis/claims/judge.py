@@ -371,7 +371,9 @@ def _of_outcomes(outcomes: Mapping[Subject, Contrast | Verdict], claim: Claim) -
 
 def too_many_pairs(many: int) -> str:
     """The sentence about pairs that are not judged, because there are too many of them."""
-    return f"{many} pairs, each of which takes dozens of fits, and at most {MOST_FITTED_PAIRS} are judged: give fewer"
+    families = (1 + math.isqrt(1 + 8 * MOST_FITTED_PAIRS)) // 2  # the largest n of n (n - 1) / 2 pairs
+    most = f"at most {MOST_FITTED_PAIRS} are judged; give a table of {families} families or fewer"
+    return f"{many} pairs of families, each of which takes dozens of fits, and {most}"
 
 
 def of_contrast(contrast: Contrast, level: float, subject: Subject, claim: Claim) -> Verdict:

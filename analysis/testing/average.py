@@ -21,7 +21,7 @@ from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.solving.problem import Objective
 from isoflop.analysis.tables.replicates import LEVELS, level_index
-from isoflop.analysis.tables.rows import groups, prepare, usable
+from isoflop.analysis.tables.rows import checked, groups, prepare
 from isoflop.analysis.testing.stacking import DEFAULTS, Stack, Table, candidates, stack_of
 from isoflop.errors import FitError, UserError
 
@@ -98,7 +98,7 @@ def _read(runs: pd.DataFrame, text: str, target: str | None) -> tuple[list[str],
     target = target or (match and match[1]) or "L"
     if match and match[2]:
         return [c.strip() for c in match[2].split(",")], target
-    return _columns(usable(runs, ()), target), target
+    return _columns(_sound(runs, target), target), target
 
 
 def default_laws(runs: pd.DataFrame) -> list[str]:
@@ -106,7 +106,7 @@ def default_laws(runs: pd.DataFrame) -> list[str]:
 
     FitError where no column of sizes, data or compute is there.
     """
-    names = _columns(usable(runs, ()), "L")
+    names = _columns(_sound(runs, "L"), "L")
     laws = [law.name for law in candidates(_arguments(names), names, len(runs))]
     return [*laws, *(["chinchilla_tied"] if len(names) > 1 else []), f"{NAME}({','.join(names)})"]
 
@@ -166,6 +166,11 @@ def _average(
     law = _law(names, arguments, target, stack)
     notes = (f"average of {shares}", *notes)
     return Average(law, label, stack, table, objective, FitStatus.CONVERGED, "", prepared.rows, prepared.n_runs, notes)
+
+
+def _sound(runs: pd.DataFrame, target: str) -> pd.DataFrame:
+    """The usable rows; CellError where a size, data or compute is no number above 0, so that none is passed over."""
+    return checked(runs, [], NAME, blank=[name for name in ("N", "D", "C") if name != target])[0]
 
 
 def _columns(rows: pd.DataFrame, target: str) -> list[str]:

@@ -68,6 +68,8 @@ class Trainer:
     """Time between checkpoints [s]."""
     keep: str = "nothing"
     """What stays of a finished run besides its record: nothing, or the weights of its marks."""
+    graph: bool = False
+    """Whether a whole step is captured as a CUDA graph and replayed."""
 
     def __post_init__(self) -> None:
         one_of("trainer.accelerator", self.accelerator, ACCELERATORS)

@@ -124,7 +124,7 @@ class Attempt:
         """The module of a run, its model initialised from the seed, for marks at these steps."""
         import torch
 
-        from isoflop.scaling.loop.module import ScalingModule
+        from isoflop.scaling.loop.module import CHUNK_S, ScalingModule
 
         examples = run.data.load()
         torch.manual_seed(self.config.seed)
@@ -144,6 +144,8 @@ class Attempt:
             keep=self.keep_weights(run) if self.config.trainer.keep == "marks" else None,
             data=run.data,
             rebuild=run.rebuild,
+            chunk_s=min(CHUNK_S, self.config.trainer.checkpoint_every_s),
+            by_graph=self.config.trainer.graph,
         )
 
     def keep_weights(self, run: "Assembled") -> "Callable[[int, Model], None]":

@@ -31,6 +31,7 @@ class Curve(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, ScalingModule)
         self.points = curve_steps(module.marks[-1])
+        module.borders |= self.points
         if trainer.is_global_zero:
             _cut(self.folder.curve, module.position)
 

@@ -10,6 +10,8 @@ begins, the trunk is set aside, the cooldown made and measured, and the trunk ta
 """
 
 import math
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
@@ -26,11 +28,15 @@ from isoflop.scaling.families.base import Model
 from isoflop.scaling.families.layers.block import Block
 from isoflop.scaling.loop import trunk
 from isoflop.scaling.loop.evaluate import arithmetic, evaluate, loss_count, loss_per_target, other_sets
+from isoflop.scaling.loop.graph import CHUNK, NotCapturedError, StepGraph, obstacle_to_graph
 from isoflop.scaling.probes.base import Probe, Subject
 from isoflop.scaling.probes.base import measure as measure_probes
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.recipe.parametrization import Multipliers
 from isoflop.scaling.task import Task
+
+# a signal, a checkpoint or the bar waits for no longer [s]; steps of 1 ms share what Lightning costs
+CHUNK_S = 0.1
 
 
 class DivergedError(Exception):
@@ -51,7 +57,9 @@ class ScalingModule(pl.LightningModule):
     marks: steps at which a cooled-down model is measured, ascending. first: steps of the first mark that the run ever
     had, of which the warm-up is a share. keep_trunk: set it aside before every cooldown. micro_batch: examples at a
     time, None for the whole batch. keep: called with the steps of a mark that was measured and the
-    model. data, rebuild: for the probes (probes/base.py, Subject).
+    model. data, rebuild: for the probes (probes/base.py, Subject). chunk_s: how long Lightning waits while several
+    steps are taken [s]; at least one is. by_graph: take them by a CUDA graph (graph.py) where that can be.
+    borders: steps at which a callback looks, and before which no chunk of steps goes on.
     position counts finished steps, made those of abandoned cooldowns too; since and tail hold [sum, count] of the
     training loss since the last read and over the last twentieth of the steps; results holds for every measured mark
     the columns L, L_se, L_train, L_bpb, metric.* and probe.*; profiles, by mark, the points of the probes' profiles
@@ -77,6 +85,8 @@ class ScalingModule(pl.LightningModule):
         keep: Callable[[int, Model], None] | None = None,
         data: Data | None = None,
         rebuild: Callable[[Task], Model] | None = None,
+        chunk_s: float = CHUNK_S,
+        by_graph: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -89,6 +99,9 @@ class ScalingModule(pl.LightningModule):
         self.results: dict[int, dict[str, Any]] = {}
         self.probes, self.probe_s = probes or {}, 0.0
         self.keep, self.data, self.rebuild = keep, data, rebuild
+        self.chunk_s, self.borders = chunk_s, set[int]()
+        self.by_graph = by_graph
+        self.graph: StepGraph | None = None
         self.profiles: dict[int, list[tuple[Any, ...]]] = {}
         self.last_loss: float | None = None  # mean training loss when it was last read
         self.register_buffer("since", torch.zeros(2))
@@ -107,6 +120,10 @@ class ScalingModule(pl.LightningModule):
     def cooldown_start(self, goal: int) -> int:
         """The position at which the cooldown of a mark leaves the trunk."""
         return math.floor(self.recipe.steps_before_cooldown(goal))
+
+    def tail_start(self, goal: int) -> int:
+        """The position from which the training loss of a mark is the mean: its last twentieth."""
+        return math.floor(0.95 * goal)
 
     def bare_optimizer(self) -> torch.optim.Optimizer:
         """The optimiser itself, without Lightning's wrapper."""
@@ -134,21 +151,70 @@ class ScalingModule(pl.LightningModule):
         self.examples = self.examples.to(self.device)
 
     def training_step(self, _: int, __: int) -> None:
+        """Take as many steps as fit in chunk_s, up to the next at which anything but training happens.
+
+        Several ranks take one at a time: their clocks differ, and they must stop at the same step.
+        """
+        until, border = time.monotonic() + self.chunk_s, self.next_border()
+        self.set_trunk_aside()
+        if self.position == self.tail_start(self.goal):
+            self.tail.zero_()
+        if self.by_graph and self.take_by_graph(border):
+            return
+        self.take_step()
+        while self.position < border and self.trainer.world_size == 1 and time.monotonic() < until:
+            self.take_step()
+
+    def next_border(self) -> int:
+        """The next step at which a mark, a cooldown, the mean of the last losses or a callback's look begins."""
+        own = (self.goal, self.tail_start(self.goal), self.cooldown_start(self.goal))
+        return min(step for step in self.borders.union(own) if step > self.position)
+
+    def set_trunk_aside(self) -> None:
+        """Where a mark's cooldown begins, keep the trunk to go on from it afterwards."""
+        if self.keep_trunk and self.trunk is None and self.position == self.cooldown_start(self.goal):
+            self.trunk, self.left_at = trunk.set_aside(self, self.bare_optimizer()), self.position
+
+    def take_by_graph(self, border: int) -> bool:
+        """Take the steps up to a border by a graph; False, said once, where there can be none."""
+        obstacle = obstacle_to_graph(self)
+        if obstacle is None:
+            try:
+                self.graph = self.graph or StepGraph(self)
+                self.graph.take(min(border - self.position, CHUNK))
+                return True
+            except NotCapturedError as error:
+                obstacle = str(error)
+        print(f"trainer.graph=true: {obstacle}; each step is taken on its own", file=sys.stderr)
+        self.by_graph, self.graph = False, None
+        return False
+
+    def take_step(self) -> None:
+        """One step of the optimiser."""
         step, goal, recipe = self.position, self.goal, self.recipe
-        if self.keep_trunk and self.trunk is None and step == self.cooldown_start(goal):
-            self.trunk, self.left_at = trunk.set_aside(self, self.bare_optimizer()), step
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step, goal, self.first) * group["scale"]
-        torch.manual_seed(self.seed * 1_000_003 + step)  # whatever is random in a model follows the step
+        self.reseed(step)
         x, y = self.examples.take(order(self.seed, step, recipe.batch, self.examples.n).to(self.device))
         optimizer.zero_grad()
         loss = self.backward_pass(x, y)
         nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         optimizer.step()
-        self.count(loss, step)
+        self.count(loss)
         self.position, self.made = step + 1, self.made + 1
+
+    def reseed(self, step: int) -> None:
+        """Let whatever is random in a model follow the step.
+
+        torch.manual_seed would do the same for every device there is; where CUDA is not in use yet, it keeps the
+        request and the stack for later, at each call.
+        """
+        seed = self.seed * 1_000_003 + step
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
 
     def backward_pass(self, x: Tensor, y: Tensor) -> Tensor:
         """Add the gradient of the batch's mean loss: each rank its share, a micro-batch at a time.
@@ -203,6 +269,8 @@ class ScalingModule(pl.LightningModule):
         self.results[self.goal] = results | self.measure_probes()
         if self.trunk is not None:
             trunk.take_up(self.trunk, self, self.bare_optimizer())
+            if not self.trunk[1]:  # the optimiser's tensors will be others
+                self.graph = None
             self.trunk, self.position = None, self.left_at
         if all(steps in self.results for steps in self.marks):
             self.trainer.should_stop = True
@@ -219,14 +287,11 @@ class ScalingModule(pl.LightningModule):
         self.probe_s += sum(columns[f"probe.{name}.wall_s"] for name in self.probes)
         return columns
 
-    def count(self, loss: Tensor, step: int) -> None:
+    def count(self, loss: Tensor) -> None:
         """Add a step's loss to the running sums, without waiting for the device."""
-        self.since += torch.stack((loss, torch.ones_like(loss)))
-        last = math.floor(0.95 * self.goal)
-        if step == last:
-            self.tail.zero_()
-        if step >= last:
-            self.tail += torch.stack((loss, torch.ones_like(loss)))
+        counted = torch.stack((loss, torch.ones_like(loss)))
+        self.since += counted
+        self.tail += counted
 
     def summed(self, losses: Tensor) -> tuple[float, float]:
         """A running sum of the loss over all ranks, and the steps in it."""

@@ -6,23 +6,21 @@ Every family and dataset is found in its folder, so that a newcomer needs no lin
 import pkgutil
 from importlib import import_module
 
-import numpy as np
-import pytorch_lightning as pl
-import torch
-from pytorch_lightning import loggers
+from isoflop.scaling.process import orphan
 
-from isoflop.scaling import app, assemble, data, estimate, families, hardware
-from isoflop.scaling.config import provenance
-from isoflop.scaling.loop import checkpoints, curve, module, progress, wandb
+LIBRARIES = ("numpy", "torch", "pytorch_lightning", "pytorch_lightning.loggers")
+OURS = (
+    "app", "assemble", "estimate", "hardware", "data", "families",
+    "loop.checkpoints", "loop.curve", "loop.module", "loop.progress", "loop.wandb",
+)  # fmt: skip
 
-__all__ = [
-    "app", "assemble", "checkpoints", "curve", "estimate", "hardware", "loggers", "module", "np", "pl", "progress",
-    "torch", "wandb",
-]  # fmt: skip
-
-# that of what is imported here: a run says whether it was frozen for it
-provenance.commit(), provenance.tree()
-
-for package in (data, families):
+orphan.end_with_parent()
+for name in (*LIBRARIES, *(f"isoflop.scaling.{ours}" for ours in OURS)):
+    import_module(name)
+for package in map(import_module, ("isoflop.scaling.data", "isoflop.scaling.families")):
     for submodule in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         import_module(submodule.name)
+# that of what was imported here: a run says whether it was frozen for it
+provenance = import_module("isoflop.scaling.config.provenance")
+provenance.commit(), provenance.tree()
+orphan.outlive()

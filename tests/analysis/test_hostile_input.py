@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from studies import demo_study, grid_study
 
 from isoflop.analysis.claims.claim import read_claim
 from isoflop.analysis.claims.judge import judge
@@ -21,6 +20,7 @@ from isoflop.analysis.tables.rows import groups, with_compute
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 from isoflop.wording import UNPRINTABLE, csv_text
+from studies import demo_study, grid_study
 
 VERBS = {
     "fit": ["--interval", "none"],
@@ -62,6 +62,19 @@ def test_a_cell_that_cannot_be_is_the_same_sentence_of_every_verb(
         assert said.count("\n") == 1
         assert len(said) < len(str(path)) + 250
         assert not UNPRINTABLE.search(said)
+
+
+@pytest.mark.parametrize("command", [["compare"], ["predict", "--law", "best", "--at", "C=1e15"]])
+def test_laws_that_are_chosen_by_what_varies_pass_over_no_cell(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb, *options = command
+    path = table(tmp_path, "N", 0)
+    assert main([verb, str(path), *options]) == 2
+    assert capsys.readouterr().err.startswith(f"isoflop: {path}, line 5: column N is 0")
+    pd.read_csv(path).assign(status="failed").to_csv(path, index=False)
+    assert main([verb, str(path), *options]) == 2
+    assert f"{path} has no rows to fit (left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["judge", "report", "compare", "frontier", "predict", "fit"])
@@ -279,3 +292,17 @@ def test_columns_that_no_claim_reads_change_no_verdict() -> None:
     more = runs.assign(**{f"x{i}": i for i in range(30)})
     one, other = ([(v.id, v.verdict, v.reason) for v in judge(table)] for table in (runs, more))
     assert one == other
+
+
+def test_more_pairs_than_can_be_fitted_are_untested_and_say_how_many_families_can_be_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "law.yaml"
+    rule = "subject: pair\nlaw: chinchilla\nquantity: law_contrast\nof: [alpha, beta]\nregion: {contrast: 0.02}\n"
+    file.write_text(f"id: law\nclaim: Laws differ.\nexpect: unknown\n{rule}")
+    monkeypatch.setattr("isoflop.analysis.claims.judge.MOST_FITTED_PAIRS", 2)
+    monkeypatch.setattr("isoflop.analysis.claims.judge._measure", None)  # none is fitted
+    [verdict] = judge(demo_study(["lstm", "mlp", "transformer"], failures=False), file)
+    assert verdict.verdict == "untested"
+    assert "3 pairs of families" in verdict.reason
+    assert "give a table of 2 families or fewer" in verdict.reason

@@ -228,6 +228,6 @@ def test_learned_positions_start_at_their_scale(scale: float) -> None:
 
 
 def test_a_scale_of_positions_that_are_not_learned_is_refused() -> None:
-    sentence = r"^family\.positions_scale=10 is the size of learned positions .* give family\.positions=learned"
-    with pytest.raises(UserError, match=sentence):
+    said = r"^family\.positions_scale=10 is the size of learned positions .* give family\.positions=learned"
+    with pytest.raises(UserError, match=said):
         Transformer(width=32, depth=1, lr=0.01, positions="rotary", positions_scale=10)

@@ -1,6 +1,7 @@
 """Marks: one trunk and a cooldown for each give what separate runs of the same schedule give, for fewer FLOPs."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,6 +15,7 @@ from isoflop import record
 from isoflop.folder import RunFolder
 from isoflop.scaling.assemble import Assembled
 from isoflop.scaling.config.frozen import freeze, register_resolvers, resolve, rung, thaw
+from isoflop.scaling.loop import graph
 from isoflop.scaling.loop.attempt import Attempt
 from isoflop.scaling.loop.checkpoints import Checkpoints
 from isoflop.scaling.process.heartbeat import Heart
@@ -47,6 +49,12 @@ def marks(*values: int) -> str:
 def result(row: record.Row) -> dict[str, Any]:
     """What of a row is a result, or says how large the run was."""
     return {k: row[k] for k in ("L", "L_se", "L_train", "L_bpb", "D", "C", "N", "status", "rung", "D_unique")}
+
+
+@pytest.fixture(autouse=True)
+def _a_step_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callbacks, by which these tests count and stop, then see every step."""
+    monkeypatch.setattr("isoflop.scaling.loop.module.CHUNK_S", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +191,65 @@ def test_a_damaged_balance_is_dropped_with_a_line(tmp_path: Path, capsys: pytest
     attempt.account(run, made=3, resumed=False)
     assert folder.read_spent()["C"] == 3.0
     assert f"{folder.spent} was damaged and is dropped" in capsys.readouterr().err
+
+
+def test_steps_taken_in_chunks_are_those_taken_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+    for chunk_s in (0.0, 1e9):
+        monkeypatch.setattr("isoflop.scaling.loop.module.CHUNK_S", chunk_s)
+        folders.append(frozen(tmp_path / f"{chunk_s}", "family=mlp", marks(*MARKS), "trainer.checkpoint_every_s=1e9"))
+    single, chunked = ([result(row) for row in run_one(folder)] for folder in folders)
+    assert single == chunked
+    curves = [RunFolder(folder).curve.read_text() for folder in folders]
+    assert curves[0] == curves[1]
+    assert len(curves[0].splitlines()) > 20
+
+
+def called(steps: graph.StepGraph) -> Callable[[], None]:
+    """What a graph replays, called: its gradients are new at every step."""
+
+    def replay() -> None:
+        steps.optimizer.zero_grad()
+        steps.step()
+
+    return replay
+
+
+@pytest.mark.parametrize("family", ["mlp", "moe"])
+def test_steps_of_a_graph_are_the_same_whatever_their_chunks_through_marks_probes_and_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    monkeypatch.setattr("isoflop.scaling.loop.module.obstacle_to_graph", lambda module: None)
+    monkeypatch.setattr(graph.StepGraph, "capture", called)
+    chosen, save = [f"family={family}", marks(*MARKS)], Checkpoints.on_train_batch_end
+
+    def interrupted(self: Checkpoints, trainer: Any, module: Any, *rest: Any) -> None:
+        save(self, trainer, module, *rest)
+        if module.made > 55:
+            self.save(trainer, module, self.folder.checkpoint)
+            raise RuntimeError("interrupted")
+
+    def made(chunk: int, cut: bool) -> list[Any]:
+        monkeypatch.setattr(graph, "CHUNK", chunk)
+        monkeypatch.setattr("isoflop.scaling.loop.module.CHUNK", chunk)
+        folder = frozen(tmp_path / f"{chunk}", *chosen, "probe=[gradients]", "trainer.graph=true")
+        if cut:
+            with monkeypatch.context() as patch:
+                patch.setattr(Checkpoints, "on_train_batch_end", interrupted)
+                assert run_one(folder)[-1]["status"] == "failed"
+        return [*map(result, run_one(folder)), (folder / "curve.csv").read_text()]
+
+    single = made(1, cut=False)
+    assert made(7, cut=True) == made(64, cut=False) == single
+    plain = run_one(frozen(tmp_path / "plain", *chosen))
+    # a rate on the device is a float32
+    assert [row["L"] for row in plain] == pytest.approx([row["L"] for row in single[:-1]], rel=1e-4)
+
+
+def test_a_graph_that_cannot_be_is_said_once_and_each_step_taken_on_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (asked,) = run_one(frozen(tmp_path / "asked", "family=mlp", "budget.D=2e3", "trainer.graph=true"))
+    (plain,) = run_one(frozen(tmp_path / "plain", "family=mlp", "budget.D=2e3"))
+    assert result(asked) == result(plain)
+    assert capsys.readouterr().err.count("trainer.graph=true: it needs a CUDA device") == 1

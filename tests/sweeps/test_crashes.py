@@ -3,6 +3,8 @@
 import os
 import random
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +42,39 @@ def test_a_worker_whose_launcher_died_ends_too() -> None:
     ours.close()
     process.join(30)
     assert process.exitcode == 1
+
+
+LAUNCHER_OF_A_SLOW_SERVER = """
+import sys, time
+from isoflop.sweeps import workers
+workers.PRELOAD[:] = ["isoflop_slow_import"]
+workers.warm()
+time.sleep(600)
+"""
+SLOW_IMPORT = """
+import os, pathlib, time
+from isoflop.scaling.process import orphan
+orphan.end_with_parent()
+pathlib.Path(os.environ["PID_FILE"]).write_text(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+def test_a_server_whose_launcher_died_imports_no_longer(tmp_path: Path) -> None:
+    (tmp_path / "isoflop_slow_import.py").write_text(SLOW_IMPORT)
+    pid_file = tmp_path / "pid"
+    env = os.environ | {"PID_FILE": str(pid_file), "PYTHONPATH": str(tmp_path)}
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER_OF_A_SLOW_SERVER], env=env)
+    while not (pid_file.exists() and pid_file.read_text()):
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    launcher.kill()
+    launcher.wait()
+    server = int(pid_file.read_text())
+    until = time.monotonic() + 100  # it would go on for 600 s
+    while Path(f"/proc/{server}").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{server}").exists()
 
 
 @pytest.fixture

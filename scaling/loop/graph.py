@@ -1,0 +1,115 @@
+"""A whole optimiser step as one CUDA graph: captured inside the fit, replayed for every step after.
+
+Small models are bound by the launches of their kernels, of which a step has hundreds; a graph is one launch. What
+changes from step to step is on the device: the examples' indices and the rates of a chunk of steps are two tables, and
+a counter says which row is next. What is between two chunks (marks, evaluation, probes, checkpoints, the curve) is as
+without.
+
+    steps = StepGraph(module)           # in the first training step: Lightning empties cuBLAS's workspaces before
+    steps.take(20)
+
+Not yet measured on a device; trainer.graph=true asks for it.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from isoflop.scaling.data.base import order
+from isoflop.scaling.recipe.optimizers import Joint
+
+if TYPE_CHECKING:
+    from isoflop.scaling.loop.module import ScalingModule
+
+CHUNK = 64  # steps whose indices and rates are sent to the device at once
+# steps made without the graph, which allocate what it then finds, as torch's notes on CUDA graphs ask for
+WARM_UP = 3
+
+
+class NotCapturedError(Exception):
+    """A step has an operation that waits for the device; no step has been lost."""
+
+
+class StepGraph:
+    """Takes the steps of a module by a graph; its parameters and its optimiser's state stay the same tensors."""
+
+    def __init__(self, module: "ScalingModule") -> None:
+        self.module, self.optimizer = module, module.bare_optimizer()
+        groups, device = self.optimizer.param_groups, module.device
+        self.indices = torch.zeros(CHUNK, module.recipe.batch, dtype=torch.long, device=device)
+        self.rates = torch.zeros(CHUNK, len(groups), device=device)
+        self.row = torch.zeros(1, dtype=torch.long, device=device)
+        self.scales = torch.tensor([group["scale"] for group in groups], device=device)
+        self.rate = torch.zeros(len(groups), device=device)
+        for group, rate in zip(groups, self.rate, strict=True):
+            group |= {"lr": rate, "capturable": True}  # a view: what is written into self.rate is the group's
+        self.replay: Callable[[], None] | None = None
+        self.taken = 0
+
+    def take(self, steps: int) -> None:
+        """Take so many steps from the module's position; none of them may be one at which anything else happens."""
+        while steps:
+            chunk = min(steps, CHUNK)
+            self.send(chunk)
+            for _ in range(chunk):
+                self.take_one()
+                self.module.position, self.module.made = self.module.position + 1, self.module.made + 1
+            steps -= chunk
+
+    def send(self, steps: int) -> None:
+        """Send the examples' indices and the rates of the next steps to the device."""
+        module, recipe, first = self.module, self.module.recipe, self.module.position
+        indices = [order(module.seed, first + k, recipe.batch, module.examples.n) for k in range(steps)]
+        rates = [recipe.rate(first + k, module.goal, module.first) for k in range(steps)]
+        self.indices[:steps].copy_(torch.stack(indices), non_blocking=True)
+        self.rates[:steps].copy_(torch.tensor(rates)[:, None] * self.scales.cpu(), non_blocking=True)
+        self.row.zero_()
+
+    def take_one(self) -> None:
+        """The next step of the chunk."""
+        if self.replay is None and self.taken >= WARM_UP:
+            self.optimizer.zero_grad()  # the graph has gradients of its own
+            try:
+                self.replay = self.capture()
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                raise NotCapturedError(str(error).splitlines()[0]) from error
+        if self.replay is not None:
+            self.replay()
+            return
+        self.optimizer.zero_grad()
+        self.step()
+        self.taken += 1
+
+    def step(self) -> None:
+        """One step, of operations on the device alone."""
+        module = self.module
+        self.rate.copy_(self.rates.index_select(0, self.row)[0])
+        x, y = module.examples.take(self.indices.index_select(0, self.row)[0])
+        loss = module.backward_pass(x, y)
+        nn.utils.clip_grad_norm_(module.model.parameters(), module.recipe.clip)
+        self.optimizer.step()
+        module.count(loss)
+        self.row += 1
+
+    def capture(self) -> Callable[[], None]:
+        """The step as a graph; RuntimeError where an operation waits for the device."""
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.step()
+        return graph.replay
+
+
+def obstacle_to_graph(module: "ScalingModule") -> str | None:
+    """Why the steps of a module cannot be taken by a graph; None where they may."""
+    if module.device.type != "cuda":
+        return "it needs a CUDA device"
+    if module.trainer.world_size > 1:
+        return "each of several devices has a share of the batch"
+    if isinstance(module.bare_optimizer(), Joint):
+        return "the rate of Muon is not a tensor of the device"
+    return None
