@@ -43,7 +43,7 @@ from isoflop.analysis.tables.rows import checked, finished, usable, with_compute
 from isoflop.errors import FitError
 from isoflop.wording import listed, percent
 
-__all__ = ["Subject", "Verdict", "combine", "judge", "judge_claim", "of_families", "scope", "sound_table"]
+__all__ = ["Subject", "Verdict", "combine", "judge", "judge_claim", "judge_part", "of_families", "scope", "sound_table"]
 
 # pairs of families that a claim about their laws is judged for: each takes two fits and their jackknife
 MOST_FITTED_PAIRS = 200
@@ -143,17 +143,17 @@ def judge_claim(runs: pd.DataFrame, claim: Claim) -> Verdict:
     if claim.untestable:
         return Verdict(claim.id, VerdictKind.UNTESTED, f"not testable as stated: {claim.untestable}", claim=claim)
     for part in claim.given:
-        verdict = _judge_part(runs, part)
+        verdict = judge_part(runs, part)
         if verdict.verdict is not VerdictKind.SUPPORTED:
             kind = VerdictKind.NOT_IDENTIFIED if verdict.verdict.decided else verdict.verdict
             reason = f"it is asked only where {part.name} holds, which is {verdict.verdict.word}: {verdict.reason}"
             return Verdict(claim.id, kind, reason, claim=claim, subjects=_of_part(verdict, part))
-    return _judge_together(runs, claim) if claim.parts else replace(_judge_part(runs, claim), claim=claim)
+    return _judge_together(runs, claim) if claim.parts else replace(judge_part(runs, claim), claim=claim)
 
 
 def _judge_together(runs: pd.DataFrame, claim: Claim) -> Verdict:
     """The verdict of a claim of several parts, from theirs; it carries the numbers of the clearest subject."""
-    verdicts = [_judge_part(runs, part) for part in claim.parts]
+    verdicts = [judge_part(runs, part) for part in claim.parts]
     kind = _combined({verdict.verdict for verdict in verdicts}, claim.together)
     subjects = [s for verdict, part in zip(verdicts, claim.parts, strict=True) for s in _of_part(verdict, part)]
     reason = "; ".join(
@@ -170,7 +170,7 @@ def _of_part(verdict: Verdict, part: Claim) -> tuple[Verdict, ...]:
     return tuple(replace(one, subject=replace(one.subject or Subject(""), part=part.name)) for one in each)
 
 
-def _judge_part(runs: pd.DataFrame, claim: Claim) -> Verdict:
+def judge_part(runs: pd.DataFrame, claim: Claim) -> Verdict:
     """The verdict of what has one quantity: a claim, or a part of one."""
     try:
         rows = scope(runs, claim)

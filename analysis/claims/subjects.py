@@ -116,7 +116,7 @@ def compared(rows: pd.DataFrame, claim: Claim) -> list[Comparison]:
     comparisons = []
     for group, part in groups:
         # of an interaction, the first difference at either value of the second column
-        parts = [part[_is(part, other, value)] for other, both in second for value in both] or [part]
+        parts = [part[is_value(part, other, value)] for other, both in second for value in both] or [part]
         labelled = [_labelled(each, column, values) for each in parts]
         pair = Pair(*(_name(column, value) for value in values))
         if second:
@@ -135,7 +135,7 @@ def _labelled(rows: pd.DataFrame, column: str, values: tuple[Value, Value]) -> p
     """The rows with one of the two values, which `family` names; a rung no longer says which."""
     parts = []
     for value in values:
-        part = rows[_is(rows, column, value)]
+        part = rows[is_value(rows, column, value)]
         if column != "family" and "rung" in part:
             part = part.assign(rung=part["rung"].map(lambda rung: _without(rung, column)))
         parts.append(part.assign(family=_name(column, value)))
@@ -151,7 +151,7 @@ def _without(rung: Any, column: str) -> Any:
     return " ".join(word for word in words if word.partition("=")[0] not in dial)
 
 
-def _is(rows: pd.DataFrame, column: str, value: Value) -> pd.Series:
+def is_value(rows: pd.DataFrame, column: str, value: Value) -> pd.Series:
     """Which rows have a value in a column."""
     cells = rows[column]
     if value is None:

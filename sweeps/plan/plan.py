@@ -33,6 +33,7 @@ from isoflop.sweeps import workers
 from isoflop.sweeps.compose import compose, grids_of
 from isoflop.sweeps.launcher import Settings
 from isoflop.sweeps.plan import costs
+from isoflop.sweeps.plan.claims import design
 from isoflop.sweeps.sweeper import check, progress
 
 if TYPE_CHECKING:
@@ -49,13 +50,17 @@ LAUNCHES_S = 0.007
 
 @dataclass(frozen=True)
 class Plan:
-    """table: a row for each run. marks: a row for each measured point of each run. slots: runs at a time here."""
+    """table: a row for each run. marks: a row for each measured point of each run. slots: runs at a time here.
+
+    design: of each measured point all columns of its record that are known before (sweeps/plan/claims.py).
+    """
 
     out: Path
     table: "pd.DataFrame"
     marks: "pd.DataFrame"
     slots: int
     speed: str
+    design: "pd.DataFrame | None" = None
 
     @property
     def wall_s(self) -> float:
@@ -104,7 +109,8 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> Plan:
         for row, run in zip(rows, plans, strict=True)
         for mark in run.marks
     ]
-    return Plan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots(grid.launcher, configs[0].trainer), speed)
+    slots_here = slots(grid.launcher, configs[0].trainer)
+    return Plan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots_here, speed, design(configs, plans))
 
 
 def by_peak(configs: list[FrozenConfig], plans: list[RunPlan], device: str, mfu: float) -> tuple[list[float], str]:

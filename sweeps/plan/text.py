@@ -3,7 +3,7 @@
 console.print(runs(plan)); console.print(totals(plan, price=2.5)); console.print(outcome(result))
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from rich.console import Console, Group, RenderableType
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isoflop import record
+from isoflop.analysis.claims.power import Power
 from isoflop.sweeps.plan.plan import OVERHEAD_S, Plan
 from isoflop.sweeps.plan.resolution import Outcome
 from isoflop.wording import WIDE, clock, gigabytes, short
@@ -91,6 +92,13 @@ def outcome(outcome: Outcome) -> RenderableType:
     if outcome.next is not None:
         parts.append(next_runs(outcome.next))
     return Group(*parts)
+
+
+def decidable(powers: Sequence[Power]) -> RenderableType:
+    """A line for each claim of a study: in how many drawn studies its runs decide it."""
+    lines = [Text("\nwhat its claims could be told by these runs", style="bold")]
+    lines += [Text(f"{'' if one.enough else '! '}{one}", style="" if one.enough else "yellow") for one in powers]
+    return Group(*lines)
 
 
 def next_runs(picks: pd.DataFrame) -> RenderableType:

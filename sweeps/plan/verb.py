@@ -6,6 +6,8 @@ say(["family=lstm", "family.width=16,32,64"], Question(), money="2.5/h")
 import json
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -13,9 +15,13 @@ from omegaconf.errors import OmegaConfBaseException
 from isoflop.errors import UserError
 from isoflop.exits import translate
 from isoflop.sweeps.plan import text as plan_text
+from isoflop.sweeps.plan.claims import powers
 from isoflop.sweeps.plan.plan import MFU, Plan, plan, price
 from isoflop.sweeps.plan.resolution import Outcome, Question, outcomes
 from isoflop.sweeps.sweeper import progress
+
+if TYPE_CHECKING:
+    from isoflop.analysis.claims.claim import Claim
 
 __all__ = ["Question", "say"]
 
@@ -43,14 +49,27 @@ def say(
         raise UserError(translate(error)[1]) from None
     with progress("simulating the design") as report:
         results = outcomes(planned.marks, question, report)
+    claims = of_study(overrides)
+    with progress("drawing studies of its claims") if claims else nullcontext():
+        decidable = [] if planned.design is None else powers(claims, planned.design)
     if as_json:
-        print(json.dumps(document(planned, results, an_hour)))
+        print(json.dumps(document(planned, results, an_hour) | {"claims": [one.to_json() for one in decidable]}))
         return
     console = plan_text.console()
     console.print(plan_text.runs(planned, everything))
     console.print(plan_text.totals(planned, an_hour))
     for one in results:
         console.print(plan_text.outcome(one), soft_wrap=True)
+    if decidable:
+        console.print(plan_text.decidable(decidable), soft_wrap=True)
+
+
+def of_study(overrides: Sequence[str]) -> "list[Claim]":
+    """The claims of the study that is planned; none where it is no study."""
+    from isoflop.sweeps.study import read
+
+    names = [text for key, _, text in (o.partition("=") for o in overrides) if key.lstrip("+") == "study"]
+    return read(names[-1]).load_claims() if names and names[-1] not in ("null", "") else []
 
 
 def document(planned: Plan, results: list[Outcome], an_hour: float | None) -> dict[str, object]:

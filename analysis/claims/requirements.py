@@ -1,0 +1,92 @@
+"""What a claim asks of the runs of a study, against those that are planned: columns, and a law that they identify.
+
+refusal(load_claims()[0], runs, probes=[])      # '' where nothing is wrong, else one sentence
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from isoflop import record
+from isoflop.analysis.claims.claim import Claim, load_claims
+from isoflop.analysis.claims.declare import Unmeasured, suggest
+from isoflop.analysis.claims.judge import named_columns
+from isoflop.analysis.claims.quantities.cells import DERIVED
+from isoflop.analysis.claims.subjects import compared, scope
+from isoflop.analysis.laws.catalogue import Law, get_law
+from isoflop.analysis.tables.replicates import level_index
+
+__all__ = ["load_claims", "refusal"]
+
+# quantities of a law that need its parameters told apart; a prediction or a slope among the runs does not
+IDENTIFY = ("law_parameter", "law_contrast")
+# columns that only results have, by what they begin with
+RESULTS = ("metric.", "L.", "L_se.", "L_bpb.")
+# least share of the spread of the logarithms in their narrowest direction: budgets are rounded up to whole steps
+LEAST_SPREAD = 0.02
+
+
+def refusal(claim: Claim, planned: pd.DataFrame, probes: Iterable[str]) -> str:
+    """The sentence about the first thing that a claim asks for and these runs cannot give; empty where they can.
+
+    planned  a row for each run, the columns that are known before it is made
+    probes   the names of the probes that the runs are asked for
+    """
+    probes = [*probes]
+    for part in claim.every_part:
+        name = f"claim {claim.id}{f' ({part.name})' if part.name else ''}"
+        for column in sorted(named_columns(part) | part.needs.names):
+            if lacking := _lacking(column, planned, probes):
+                return f"{name} names the column {column}, which its runs will not have: {lacking}"
+        if part.law and part.quantity in IDENTIFY and (sentence := _unidentified(part, planned)):
+            return f"{name} is over the law {part.law}, which its runs cannot identify: {sentence}"
+    return ""
+
+
+def _lacking(column: str, planned: pd.DataFrame, probes: list[str]) -> str:
+    """Why the runs will not have a column, and what to do; empty where they will."""
+    if column in record.COLUMNS or column in DERIVED or column in planned or column.startswith(RESULTS):
+        return ""
+    if column.startswith("probe."):
+        probe = column.split(".")[1]
+        asked = f"they ask for {', '.join(probes)}" if probes else "they ask for none"
+        return "" if probe in probes else f"it is measured by probe={probe}, and {asked}; add it to probe="
+    return f"no run has it{suggest(column, map(str, planned.columns))}"
+
+
+def _unidentified(claim: Claim, planned: pd.DataFrame) -> str:
+    """Why no group of the planned runs identifies the law; empty where each does, or where there are no such runs."""
+    try:
+        rows = scope(planned, claim)
+        tables = [rows for each in compared(rows, claim) for rows in each.rows] if claim.compare else [rows]
+    except Unmeasured:
+        return ""
+    law = get_law(claim.law)
+    for table in tables:
+        for group, part in table.groupby("family"):
+            if sentence := _flat(law, part):
+                return f"{group} has {sentence}"
+    return ""
+
+
+def _flat(law: Law, rows: pd.DataFrame) -> str:
+    """What a law's columns do not do over these rows; empty where they span it."""
+    names = [c for c in law.columns if c in rows]
+    logs = []
+    for name in names:
+        values = pd.to_numeric(rows[name], errors="coerce").to_numpy(float)
+        wanted = 1 + sum(kind.low == 0 or kind.linear for kind in law.params.values()) // max(len(names), 1)
+        levels = int(level_index(values[values > 0]).max()) + 1 if (values > 0).any() else 0
+        if levels < min(wanted, 3):
+            return f"{levels} value{'s' * (levels != 1)} of {name}, where at least {min(wanted, 3)} are needed"
+        logs.append(np.log(values))
+    if len(logs) > 1:
+        table = np.array(logs)
+        table = (table - table.mean(1, keepdims=True)) / table.std(1, keepdims=True)
+        sizes = np.linalg.svd(table, compute_uv=False)
+        if sizes[-1] < LEAST_SPREAD * sizes[0]:
+            return (
+                f"{' and '.join(names)} in proportion in all of its runs, so that their terms are one; vary them apart"
+            )
+    return ""
