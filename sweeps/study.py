@@ -126,7 +126,10 @@ def run(name: str, out: Path, overrides: Sequence[str] = ()) -> int:
     claims = study.load_claims()  # a wrong claim is refused before anything is trained
     runs, table = out / "runs", out / "runs.csv"
     print(f"{study.name}: {study.question}")
-    trained = train([f"study={name}", f"out={quoted(runs)}", f"sweep={name}", *overrides])
+    arguments = [f"study={name}", f"out={quoted(runs)}", f"sweep={name}", *overrides]
+    if claims:
+        refuse_claims(claims, arguments)
+    trained = train(arguments)
     if trained not in (0, 1):  # failed runs are rows too, and a report is due all the more
         return trained
     collect(runs, table)
@@ -141,6 +144,17 @@ def run(name: str, out: Path, overrides: Sequence[str] = ()) -> int:
     print(f"  every run as a row   {table}")
     print(f"  what they say        {page}")
     return trained
+
+
+def refuse_claims(claims: "Sequence[Claim]", arguments: list[str]) -> None:
+    """UserError where the runs of a sweep will lack a column that a claim names, or cannot identify its law."""
+    from isoflop.sweeps.plan.claims import check as check_claims
+    from isoflop.sweeps.plan.claims import design
+    from isoflop.sweeps.plan.plan import composed
+    from isoflop.sweeps.sweeper import check
+
+    configs = check(composed(arguments).configs)
+    check_claims(claims, design(configs, [config.plan for config in configs if config.plan]))
 
 
 def run_cheapest_first(hours: float, room: Path, overrides: Sequence[str] = ()) -> int:

@@ -15,6 +15,7 @@ from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.forecasts import JudgedForecast
 from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
+from isoflop.analysis.claims.studies import command
 from isoflop.analysis.fitting.local import EXPONENT
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.report.view import View
@@ -160,7 +161,8 @@ def _block(verdict: Verdict, width: int) -> list[str]:
     lines = [f"{verdict.verdict.word.upper():<{INDENT}}{verdict.id}: {claim.claim}"]
     if verdict.statistic is not None:
         lines.append(f"{'':{INDENT}}{amount(verdict, claim)} ({interval(verdict, claim)})")
-    for label, text in (("rule", claim.rule), ("because", verdict.reason)):
+    test = command(claim.id) if verdict.verdict is VerdictKind.UNTESTED and not claim.untestable else ""
+    for label, text in (("rule", claim.rule), ("because", verdict.reason), *([("test it", test)] if test else [])):
         first, *rest = textwrap.wrap(text, max(width - INDENT - LABEL, 40)) or [""]
         lines.append(f"{'':{INDENT}}{label:<{LABEL}}{first}")
         lines += [f"{'':{INDENT + LABEL}}{line}" for line in rest]

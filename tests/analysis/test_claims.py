@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from studies import TRUTH, demo_study, grid_study
 
 from isoflop.analysis.claims.claim import FOLDER, Claim, load_claims, read_claim
 from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Pair, Quantity, Sample, listing, quantity
@@ -16,7 +17,6 @@ from isoflop.analysis.claims.provenance import changed_since
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.analysis.tables.read import conditions
 from isoflop.errors import UserError
-from studies import TRUTH, demo_study, grid_study
 
 GOOD = """
 id: mine

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from studies import demo_study, grid_study
 
 from isoflop.analysis.claims.claim import read_claim
 from isoflop.analysis.claims.judge import judge
@@ -20,7 +21,6 @@ from isoflop.analysis.tables.rows import groups, with_compute
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 from isoflop.wording import UNPRINTABLE, csv_text
-from studies import demo_study, grid_study
 
 VERBS = {
     "fit": ["--interval", "none"],

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from conftest import Isoflop
+from studies import demo_study
 
 from isoflop.analysis.claims.claim import load_claims
 from isoflop.analysis.claims.judge import judge
+from isoflop.analysis.report.sentences import verdict_table
 from isoflop.analysis.tables.read import read_runs
 from isoflop.sweeps import answers, study
 
@@ -58,3 +60,9 @@ def test_answers_of_one_study_alone_are_refused(isoflop: Isoflop, tmp_path: Path
     done = isoflop("study", "known", "--answers", str(tmp_path / "answers.md"))
     assert done.returncode == 2
     assert "--answers writes the page of all studies; leave out known" in done.stderr
+
+
+def test_an_untested_verdict_ends_with_the_command_that_would_test_it() -> None:
+    claims = [claim for claim in load_claims() if claim.id == "H19"]
+    text = verdict_table(judge(demo_study(), claims))
+    assert text.rstrip().endswith("test it  isoflop study exact")

@@ -1,0 +1,31 @@
+"""Which study tests a claim: what a reader of an untested one is to do next.
+
+command("H19")          # 'isoflop study exact'
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from isoflop import extensions
+from isoflop.analysis.claims.claim import FOLDER
+
+# as they stand in a study's yaml
+CLAIMS = re.compile(r"^  claims: \[(.*)\]", re.MULTILINE)
+MINUTES = re.compile(r"^  minutes: ([\d.]+)", re.MULTILINE)
+
+
+def command(claim: str) -> str:
+    """The command that makes the shortest study that names the claim; empty where none does."""
+    naming = [(minutes, path.stem) for path, claims, minutes in _studies() if claim in claims]
+    return f"isoflop study {min(naming)[1]}" if naming else ""
+
+
+def _studies() -> Iterator[tuple[Path, list[str], float]]:
+    """The yaml of every study, the claims that it names, and its minutes."""
+    folders = [FOLDER.parent / "study", *(extension.conf / "study" for extension in extensions.all_declared())]
+    for path in sorted(path for folder in folders for path in folder.glob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        if claims := CLAIMS.search(text):
+            minutes = MINUTES.search(text)
+            yield path, [name.strip() for name in claims[1].split(",")], float(minutes[1]) if minutes else 0.0
