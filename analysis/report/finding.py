@@ -142,7 +142,7 @@ def _halving(estimate: Estimate, fit: Fit) -> str:
 
 def _lowest(view: View) -> str:
     """The lowest loss, where no law tells more."""
-    best = view.rows.loc[view.rows["L"].idxmin()]
+    best = view.rows.sort_values("L", kind="stable").iloc[0]
     reasons = "; ".join(dict.fromkeys(view.refused.values()))
     why = f" No law could be fitted: {reasons}." if reasons else " These runs do not tell how the loss falls."
     named = f" ({best['family']})" if len(view.families) > 1 else ""

@@ -16,6 +16,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def drawing_library() -> str:
     """The drawing library as one script. Bundling it takes seconds, so it is kept, by version and with its digest."""
     import vl_convert
 
-    name = f"vega-embed-{vl_convert.__version__}.js"
+    name = f"vega-embed-{version('vl-convert-python')}.js"
     kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / name
     with contextlib.suppress(OSError, ValueError):
         digest, _, text = kept.read_text(encoding="utf-8").partition("\n")

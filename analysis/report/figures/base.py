@@ -200,7 +200,7 @@ def thin(rows: list[Any]) -> list[Any]:
 def thin_table(rows: pd.DataFrame) -> pd.DataFrame:
     """The same of a table that is not yet a list of rows."""
     points = rows.index[rows["kind"] == "run"]
-    dropped = points.difference(points.to_series().sample(min(MOST_POINTS, len(points)), random_state=0))
+    dropped = points.difference(points.to_series().sample(min(MOST_POINTS, len(points)), random_state=0).index)
     return rows.drop(index=dropped)
 
 
