@@ -1,7 +1,7 @@
 """What a page says first: the question that its runs can answer, and the answer in one sentence with its interval.
 
 The question of a study is its own; any other table is asked what its layout can tell. The answer is a verdict on a
-claim where one is decided, else what the layout tells: how the best size grows, or how fast the loss falls.
+claim that was stated for these runs, else what the layout tells: how the best size grows, or how fast the loss falls.
 
     from isoflop.analysis.tables.read import read_runs
     from isoflop.analysis.report.view import look
@@ -50,17 +50,23 @@ def finding(view: View) -> str:
     """The answer in one sentence."""
     if view.rows.empty:
         return f"None of the {len(view.runs)} runs finished; the ledger has the reason of each."
+    verdict = _of_claims(view) if view.stated else ""
+    return verdict or _best_size(view) or _falls(view) or _of_claims(view) or _lowest(view)
+
+
+def _of_claims(view: View) -> str:
+    """The first claim that is decided by a number."""
     for verdict in view.verdicts:
         if verdict.verdict.decided and verdict.claim is not None and verdict.statistic is not None:
             return _of_verdict(verdict, verdict.claim)
-    return _best_size(view) or _falls(view) or _lowest(view)
+    return ""
 
 
 def word(verdict: Verdict, claim: Claim) -> str:
     """A verdict in plain words: equal families are equivalent, and not refuted."""
-    if claim.region.kind == "contrast" and verdict.verdict.decided:
-        supported = verdict.verdict is VerdictKind.SUPPORTED
-        return claim.region.expect if supported else OPPOSITE[claim.region.expect]
+    region = _part(verdict, claim).region
+    if region.kind == "contrast" and not claim.parts and verdict.verdict.decided:
+        return region.expect if verdict.verdict is VerdictKind.SUPPORTED else OPPOSITE[region.expect]
     return {VerdictKind.NOT_IDENTIFIED: "cannot be told"}.get(verdict.verdict, verdict.verdict.word)
 
 
@@ -68,14 +74,19 @@ def tone(verdict: Verdict, claim: Claim) -> str:
     """The colour of a verdict: yes, no, or open; what is equivalent is an answer like any other."""
     if not verdict.verdict.decided:
         return verdict.verdict.value
-    if claim.region.kind == "contrast":
+    if _part(verdict, claim).region.kind == "contrast" and not claim.parts:
         return "supported"
     return verdict.verdict.value
 
 
+def _part(verdict: Verdict, claim: Claim) -> Claim:
+    """What the numbers of a verdict are of: the claim, or one of its parts."""
+    return claim.part(verdict.subject.part) if verdict.subject else claim
+
+
 def _of_verdict(verdict: Verdict, claim: Claim) -> str:
     """A decided claim with its number."""
-    measures = claim.measures
+    measures = _part(verdict, claim).measures
     number = measures.amount(verdict.statistic, verdict.unit)
     bounds = [measures.amount(b, verdict.unit) for b in (verdict.low, verdict.high) if b is not None]
     within = f" ({bounds[0]} to {bounds[1]})" if len(bounds) == 2 else ""
@@ -109,7 +120,8 @@ def _best_size(view: View) -> str:
     if not powers:
         return ""
     each = _each(view, {name: _exponent(a) for name, a in powers.items()})
-    return f"The best size grows as compute to the power {each}."
+    source = "The best size grows" if minima(view) else "By the fitted law the best size grows"
+    return f"{source} as compute to the power {each}."
 
 
 def _exponent(estimate: Estimate) -> str:

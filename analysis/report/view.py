@@ -77,6 +77,8 @@ class View:
     """Where the runs stand: isoFLOP budgets, a grid, a ladder, one axis, marks; None without a run."""
     notes: tuple[str, ...] = ()
     """What is odd about the table, or was assumed of it."""
+    stated: bool = False
+    """Whether the claims were chosen for these runs, as those of a study are."""
 
     @property
     def unfinished(self) -> pd.DataFrame:
@@ -176,8 +178,9 @@ def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None, t
     local = {family: law.local() for family, law in laws.items()}
     judged = None if forecast is None else judge_forecast(forecast, runs)
     return View(
-        runs, rows, families, verdicts, laws, held, local, judged, noise, refused, searched, _layout(rows), notes
-    )
+        runs, rows, families, verdicts, laws, held, local, judged, noise, refused, searched, _layout(rows), notes,
+        claims is not None,
+    )  # fmt: skip
 
 
 def _columns_of_page(rows: pd.DataFrame) -> pd.DataFrame:
