@@ -74,6 +74,32 @@ Quantities = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _list_figures(listed: bool) -> None:
+    if listed:
+        from isoflop.analysis.report.plot import listing
+
+        typer.echo(listing())
+        raise typer.Exit
+
+
+Figures = Annotated[
+    bool,
+    typer.Option(
+        "--figures",
+        help="List the figures with what each needs, and exit",
+        is_eager=True,
+        callback=_list_figures,
+        show_default=False,
+    ),
+]
+FigureName = Annotated[str, _option("Which one, or the beginning of its name: see --figures", "--figure", "-f")]
+PlotOut = Annotated[
+    Path | None,
+    _option("The file, its ending the format; default NAME.svg", "--out", "-o", shown=False),
+]
+Full = Annotated[bool, _option("Draw figures that take many fits too: hold-outs, specification curve", "--full")]
 Out = Annotated[Path, _option("Folder of the report", "--out", "-o")]
 LawName = Annotated[str, _argument("law", shown=True)]
 At = Annotated[str, _argument("at")]

@@ -1,4 +1,4 @@
-"""The verbs that need no torch: check, fit, compare, frontier, predict, judge, report.
+"""The verbs that need no torch: check, fit, compare, frontier, predict, judge, report, plot.
 
     isoflop fit runs.csv --law chinchilla --by family
     python -m isoflop.analysis fit runs.csv --json
@@ -457,8 +457,9 @@ def report_command(
     columns: o.Columns = "",
     tune: o.Tune = "",
     forecast: o.ForecastIn = None,
+    full: o.Full = False,
 ) -> None:
-    """Write a report: the verdicts, the figures (also SVG, PNG, CSV), the laws and every run, in one page.
+    """Write a report: the finding, the verdicts, the figures (also SVG, PNG, CSV), the laws and every run, in one page.
 
     `isoflop report runs.csv -o report/` - then open report/index.html, with or without a network
 
@@ -468,8 +469,38 @@ def report_command(
     """
     from isoflop.analysis.report.report import write_report
 
-    table = o.grouped(o.table(runs, columns, where, tune=tune, by=by), by)
-    _print(f"wrote {write_report(table, out, claims, forecast)}")
+    table = o.grouped(o.table(runs, columns, where), by)
+    page = write_report(table, out, claims, forecast, tune=o.names(tune), full=full)
+    _print(f"wrote {page}")
+
+
+@app.command("plot")
+def plot_command(
+    runs: o.Runs,
+    figure: o.FigureName = "loss_vs_compute",
+    out: o.PlotOut = None,
+    by: o.By = "",
+    where: o.Where = "",
+    columns: o.Columns = "",
+    tune: o.Tune = "",
+    forecast: o.ForecastIn = None,
+    figures: o.Figures = False,
+) -> None:
+    """Draw one figure into a file: SVG, PNG or PDF, Vega-Lite as .json, or its data as .csv.
+
+    `isoflop plot runs.csv --figure isoflop_profiles -o profiles.svg` - loss against size at each budget
+
+    `isoflop plot theirs.csv --columns N=params,D=tokens,L=loss --by arch -f allocation -o split.pdf`
+
+    `isoflop plot --figures` - all of them: what each shows and needs
+    """
+    from isoflop.analysis.report.plot import named, plot
+
+    name = named(figure).NAME  # a wrong name is said before a long table is read
+    path = out or Path(f"{name}.svg")
+    table = o.grouped(o.table(runs, columns, where), by)
+    title = plot(table, name, path, tune=o.names(tune), forecast=forecast)
+    _print(f"{title}\nwrote {path}")
 
 
 def _print(text: str, *, err: bool = False) -> None:

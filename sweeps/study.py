@@ -139,7 +139,7 @@ def run(name: str, out: Path, overrides: Sequence[str] = ()) -> int:
     files.write_text(out / "verdicts.json", _answer(study, verdicts, seconds))
     if verdicts:
         print(verdict_table(verdicts))
-    page = write_report(rows, out / "report", claims)
+    page = write_report(rows, out / "report", claims, question=study.question)
     print(f"\n{name} done in {seconds:.0f} s")
     print(f"  every run as a row   {table}")
     print(f"  what they say        {page}")

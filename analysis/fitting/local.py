@@ -215,7 +215,8 @@ class Space:
             return ""
         needed = [self._direction(name)] if name != SPLIT else list(np.eye(self.logs.shape[1])[self.pair])
         centred = self.logs - self.logs.mean(0)
-        axes = np.linalg.svd(centred, full_matrices=True)[2]
+        # all axes, those without any row along them too, and not as many left vectors as there are rows
+        axes = np.linalg.svd(centred, full_matrices=len(centred) < centred.shape[1])[2]
         fixed = axes[np.ptp(centred @ axes.T, axis=0) <= np.log1p(SAME_LEVEL)]
         # the share of a direction that lies across what varies, as of an exponent between two columns
         if all(np.linalg.norm(fixed @ d) <= LEAST_SLOPE * np.linalg.norm(d) for d in needed):
