@@ -77,4 +77,5 @@ def _points(path: Path) -> pd.DataFrame:
         return pd.DataFrame({name: np.empty(0) for name in POINT})
     numbers = table.apply(pd.to_numeric, errors="coerce").astype(float)
     sound = np.isfinite(numbers).all(axis=1) & (numbers > 0).all(axis=1)
-    return numbers[sound].drop_duplicates("step", keep="last").sort_values("step", ignore_index=True)
+    points: pd.DataFrame = numbers[sound].drop_duplicates("step", keep="last").sort_values("step", ignore_index=True)
+    return points
