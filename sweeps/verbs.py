@@ -108,7 +108,9 @@ def plan_command(
     if candidates is not None:
         from isoflop.sweeps.plan.candidates import say
 
-        say(runs, candidates, law, improve, columns, where, as_json)
+        given = {"--price": price, "--target-C": target_C, "--truth": truth, "--device": device, "--all": everything}
+        surplus = [option for option, value in given.items() if value]
+        say(runs, candidates, law, improve, columns, where, as_json, [*surplus, *context.args])
         return
     from isoflop.scaling.limits import refuse_words, renamed
     from isoflop.sweeps.plan import verb as planning

@@ -69,6 +69,8 @@ def layout(rows: pd.DataFrame, runs: NDArray[np.intp] | None = None) -> Layout:
     columns = {c: rows[c].to_numpy(float) for c in ("N", "D", "C") if c in rows and rows[c].notna().all()}
     if {"N", "D"} <= set(columns) and "C" not in columns:
         columns["C"] = TRAIN * columns["N"] * columns["D"]
+    elif {"N", "C"} <= set(columns) and "D" not in columns:
+        columns["D"] = columns["C"] / TRAIN / columns["N"]
     index = {c: level_index(x) for c, x in columns.items()}
     levels = {c: int(i.max(initial=-1)) + 1 for c, i in index.items()}
     decades = {c: float(np.log10(x.max() / x.min())) for c, x in columns.items()}
