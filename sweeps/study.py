@@ -112,8 +112,8 @@ def read(name: str) -> Study:
     if not isinstance(remarks, dict) or any(claim not in claims for claim in remarks):
         raise UserError(f"{path}: study.remarks={remarks!r} must give a sentence for claims among its own")
     texts = {key: str(text) for key, text in remarks.items()}
-    oracles, known = _theory(node, path)
-    return Study(name, question, tuple(claims), float(minutes), _runs(document), texts, oracles, known)
+    oracles, answers = _theory(node, path)
+    return Study(name, question, tuple(claims), float(minutes), _runs(document), texts, oracles, answers)
 
 
 def _theory(node: dict[str, Any], path: Path) -> tuple[tuple[str, ...], tuple[Any, ...]]:

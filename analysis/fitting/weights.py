@@ -75,8 +75,7 @@ def weighted(prepared: Prepared, law: Law, weights: str) -> Prepared:
     if weights == "none":
         return prepared
     if weights == NOISE:
-        noise = usable_numbers(prepared.rows, [NOISE])[NOISE].to_numpy(float)
-        scale = 1 / noise
+        scale = 1 / usable_numbers(prepared.rows, [NOISE])[NOISE].to_numpy(float)
         return replace(prepared, scale=scale / np.exp(np.log(scale).mean()))
     name, column = law.columns[0], prepared.columns[0]
     noise = size_noise(prepared, column)
