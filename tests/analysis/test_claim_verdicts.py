@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 from isoflop import record
 from isoflop.analysis.claims.claim import FOLDER, Claim, load_claims, read_claim
 from isoflop.analysis.claims.judge import judge, named_columns
-from isoflop.analysis.claims.power import power
+from isoflop.analysis.claims.planned.power import power
+from isoflop.analysis.claims.planned.requirements import refusal
 from isoflop.analysis.claims.quantities.cells import DERIVED
 from isoflop.analysis.claims.region import Region, VerdictKind
-from isoflop.analysis.claims.requirements import refusal
 from isoflop.analysis.claims.subjects import scope
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.errors import UserError
