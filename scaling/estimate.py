@@ -12,12 +12,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from hydra.utils import get_class
 from torch import Tensor
 
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.scaling import limits
 from isoflop.scaling.assemble import Assembled, assemble
+from isoflop.scaling.config import choices
 from isoflop.scaling.config.frozen import FrozenConfig, Logger, PlannedMark, RunPlan, Trainer, freeze
 from isoflop.scaling.cost import TRAINING_OVER_FORWARD, example
 from isoflop.scaling.families.base import Family
@@ -154,3 +156,10 @@ def time_run(config: FrozenConfig, steps: int, step_targets: int) -> float:
     if not record.has_result(row):
         raise RuntimeError(f"a short run to measure speed failed: {row['reason']}")
     return spent
+
+
+def probe_keys(configs: list[FrozenConfig]) -> dict[str, list[str]]:
+    """Of each probe that these configs ask for, the keys of its scalars; of one that does not say, all (`*`)."""
+    names = {name: config for config in configs for name in config.probe}
+    classes = {name: get_class(choices.target("probe", name, config.extensions)) for name, config in names.items()}
+    return {name: list(getattr(probe, "keys", ("*",))) for name, probe in classes.items()}

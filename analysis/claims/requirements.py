@@ -1,9 +1,10 @@
 """What a claim asks of the runs of a study, against those that are planned: columns, and a law that they identify.
 
-refusal(load_claims()[0], runs, probes=[])      # '' where nothing is wrong, else one sentence
+refusal(load_claims()[0], runs, probes={})      # '' where nothing is wrong, else one sentence
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 
 import numpy as np
 import pandas as pd
@@ -27,13 +28,12 @@ RESULTS = ("metric.", "L.", "L_se.", "L_bpb.")
 LEAST_SPREAD = 0.02
 
 
-def refusal(claim: Claim, planned: pd.DataFrame, probes: Iterable[str]) -> str:
+def refusal(claim: Claim, planned: pd.DataFrame, probes: Mapping[str, Iterable[str]]) -> str:
     """The sentence about the first thing that a claim asks for and these runs cannot give; empty where they can.
 
     planned  a row for each run, the columns that are known before it is made
-    probes   the names of the probes that the runs are asked for
+    probes   the probes that the runs are asked for, each with the keys of its scalars (`ratio_*` for any ending)
     """
-    probes = [*probes]
     for part in claim.every_part:
         name = f"claim {claim.id}{f' ({part.name})' if part.name else ''}"
         for column in sorted(named_columns(part) | part.needs.names):
@@ -44,14 +44,19 @@ def refusal(claim: Claim, planned: pd.DataFrame, probes: Iterable[str]) -> str:
     return ""
 
 
-def _lacking(column: str, planned: pd.DataFrame, probes: list[str]) -> str:
+def _lacking(column: str, planned: pd.DataFrame, probes: Mapping[str, Iterable[str]]) -> str:
     """Why the runs will not have a column, and what to do; empty where they will."""
     if column in record.COLUMNS or column in DERIVED or column in planned or column.startswith(RESULTS):
         return ""
     if column.startswith("probe."):
-        probe = column.split(".")[1]
+        probe, _, key = column.removeprefix("probe.").partition(".")
         asked = f"they ask for {', '.join(probes)}" if probes else "they ask for none"
-        return "" if probe in probes else f"it is measured by probe={probe}, and {asked}; add it to probe="
+        if probe not in probes:
+            return f"it is measured by probe={probe}, and {asked}; add it to probe="
+        keys = [*probes[probe], "wall_s", "version"]
+        return (
+            "" if any(fnmatchcase(key, one) for one in keys) else f"probe={probe} measures {', '.join(probes[probe])}"
+        )
     return f"no run has it{suggest(column, map(str, planned.columns))}"
 
 

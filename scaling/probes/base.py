@@ -123,6 +123,8 @@ class Probe(Protocol):
 
     kinds: ClassVar[tuple[str, ...]]
     """The kinds of task on which it has a meaning."""
+    keys: ClassVar[tuple[str, ...]]
+    """Of its scalars, so that a claim of another is refused before the runs are made; ratio_* stands for any ending."""
     version: ClassVar[int]
     """Raised where the same name comes to measure something else."""
 

@@ -32,6 +32,7 @@ class CriticalBatch:
     batches: int = 32
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
+    keys: ClassVar[tuple[str, ...]] = ("noise_scale", "signal", "noise")
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

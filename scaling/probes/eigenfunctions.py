@@ -31,6 +31,7 @@ class Eigenfunctions:
     clear: float = 4.0
 
     kinds: ClassVar[tuple[str, ...]] = ("vectors",)
+    keys: ClassVar[tuple[str, ...]] = ("rank_correlation", "count")
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ class Equivariance:
     examples: int = 64
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
+    keys: ClassVar[tuple[str, ...]] = ("deviation",)
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

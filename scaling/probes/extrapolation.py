@@ -31,6 +31,7 @@ class Extrapolation:
     examples: int = 256
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
+    keys: ClassVar[tuple[str, ...]] = ("ratio_*", "accuracy_*")
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

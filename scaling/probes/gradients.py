@@ -36,6 +36,7 @@ class Gradients:
     factor: float = 1e3
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
+    keys: ClassVar[tuple[str, ...]] = ("first_over_last", "slope", "vanishes", "explodes")
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

@@ -42,6 +42,7 @@ class Information:
     examples: int = 1024
 
     kinds: ClassVar[tuple[str, ...]] = ("vectors", "images")
+    keys: ClassVar[tuple[str, ...]] = ("bins_xz", "bins_zy", "kde_xz", "kde_zy")
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

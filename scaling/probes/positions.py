@@ -32,6 +32,7 @@ class Positions:
     examples: int = 1024
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens",)
+    keys: ClassVar[tuple[str, ...]] = ("slope", "slope_se", "early", "late")
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ class Precision:
     examples: int = 256
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
+    keys: ClassVar[tuple[str, ...]] = ("delta_*",)
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ class RecurrenceOfPositions:
     shifts: tuple[int, ...] = (1, 4, 16)
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
+    keys: ClassVar[tuple[str, ...]] = ("residual",)
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

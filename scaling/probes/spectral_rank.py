@@ -23,6 +23,7 @@ class SpectralRank:
     """It has no knobs."""
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
+    keys: ClassVar[tuple[str, ...]] = ("stable", "effective")
     version: ClassVar[int] = 1
 
     @torch.no_grad()

@@ -43,6 +43,7 @@ class StepTime:
     repeats: int = 3
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
+    keys: ClassVar[tuple[str, ...]] = ("train_slope", "decode_slope", "memory_slope")
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

@@ -45,6 +45,7 @@ class Symmetry:
     symbols: int = 256
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
+    keys: ClassVar[tuple[str, ...]] = ("function", "pairs", "pairs_shuffled", "pairs_stationary")
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from isoflop.errors import UserError
 from isoflop.scaling.config import identity
 from isoflop.scaling.config.columns import columns, rung_of_mark
 from isoflop.scaling.config.frozen import FrozenConfig, RunPlan
+from isoflop.sweeps import workers
 from isoflop.sweeps.plan import costs
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 def design(configs: Sequence[FrozenConfig], plans: Sequence[RunPlan]) -> "pd.DataFrame":
     """A row for each mark of each planned run: the columns of its record that are known before it is made.
 
-    `attrs["probes"]` names the probes that every run has.
+    `attrs["probes"]` has the probes that a run asks for, each with the keys of its scalars.
     """
     import pandas as pd
 
     rows = [row for config, plan in zip(configs, plans, strict=True) for row in marks(config, plan)]
     table = pd.DataFrame(rows)
-    asked = [{*config.probe} for config in configs]
-    table.attrs["probes"] = sorted(set.union(*asked)) if asked else []
+    probing = list({tuple(config.probe): config for config in configs if config.probe}.values())
+    table.attrs["probes"] = workers.call("isoflop.scaling.estimate:probe_keys", probing) if probing else {}
     return table
 
 
@@ -51,7 +52,7 @@ def check(claims: "Iterable[Claim]", planned: "pd.DataFrame") -> None:
     from isoflop.analysis.claims.requirements import refusal
 
     for claim in claims:
-        if sentence := refusal(claim, planned, planned.attrs.get("probes", [])):
+        if sentence := refusal(claim, planned, planned.attrs.get("probes", {})):
             raise UserError(sentence)
 
 
