@@ -9,7 +9,7 @@ comma := ,
 READY := .venv/ready-$(subst $(comma),-,$(EXTRAS))
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test torture lint format clean
+.PHONY: help setup demo test nightly torture lint format clean
 
 help:            ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -28,6 +28,9 @@ demo: setup      ## run the demo into OUT=demo
 
 test: setup      ## run every test, the slow ones too, one process per core
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+nightly: setup   ## known exponents and floors, those that take longer too: exit code 1 where one does not agree with theory
+	$(BIN)/python benchmarks/known_exponents.py --nightly
 
 # as many as docs/safety.md speaks of, as far as HOURS go; the same command goes on where the last one stopped
 TORTURE ?= torture

@@ -46,6 +46,7 @@ Weights = Annotated[str, _argument("weights", shown=True)]
 Curve = Annotated[
     bool, _option("Instead: how the estimates move with loss, delta, exclusions, counts", "--specification")
 ]
+Trunks = Annotated[bool, _option("With a folder of runs: fit their constant-rate trunks (curve.csv) too", "--curves")]
 Seed = Annotated[int, _argument("seed", shown=True)]
 Json = Annotated[bool, _option("One JSON document on stdout and nothing else", "--json")]
 Target = Annotated[
@@ -74,6 +75,32 @@ Quantities = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _list_figures(listed: bool) -> None:
+    if listed:
+        from isoflop.analysis.report.plot import listing
+
+        typer.echo(listing())
+        raise typer.Exit
+
+
+Figures = Annotated[
+    bool,
+    typer.Option(
+        "--figures",
+        help="List the figures with what each needs, and exit",
+        is_eager=True,
+        callback=_list_figures,
+        show_default=False,
+    ),
+]
+FigureName = Annotated[str, _option("Which one, or the beginning of its name: see --figures", "--figure", "-f")]
+PlotOut = Annotated[
+    Path | None,
+    _option("The file, its ending the format; default NAME.svg", "--out", "-o", shown=False),
+]
+Full = Annotated[bool, _option("Draw figures that take many fits too: hold-outs, specification curve", "--full")]
 Out = Annotated[Path, _option("Folder of the report", "--out", "-o")]
 LawName = Annotated[str, _argument("law", shown=True)]
 At = Annotated[str, _argument("at")]
@@ -121,17 +148,17 @@ def grouped(runs: "pd.DataFrame", by: str) -> "pd.DataFrame":
 
 
 def points(path: Path, columns: str, target: str) -> "pd.DataFrame":
-    """A table of points to predict at, under our names; the target may be missing."""
+    """A table of points to predict at, under our names, be they its own or those of the runs' table; the target may be
+    missing."""
     from isoflop.analysis.tables.read import read_runs
 
-    mapping = pairs(columns)
-    try:
-        return read_runs(path, columns=mapping)
-    except UserError:
-        if target not in mapping:
-            raise
-        del mapping[target]
-        return read_runs(path, columns=mapping)
+    mapping, there = pairs(columns), set(read_runs(path).columns)
+    known = {
+        ours: theirs
+        for ours, theirs in mapping.items()
+        if theirs in there or not (ours in there or ours == target)  # a name that is in neither form is an error
+    }
+    return read_runs(path, columns=known)
 
 
 def names(text: str) -> list[str]:

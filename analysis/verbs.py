@@ -1,4 +1,4 @@
-"""The verbs that need no torch: check, fit, compare, frontier, predict, judge, report.
+"""The verbs that need no torch: check, fit, compare, frontier, predict, judge, report, plot.
 
     isoflop fit runs.csv --law chinchilla --by family
     python -m isoflop.analysis fit runs.csv --json
@@ -76,6 +76,7 @@ def fit_command(
     specification: o.Curve = False,
     local: o.Local = False,
     at: o.Point = "",
+    curves: o.Trunks = False,
     as_json: o.Json = False,
 ) -> None:
     """Fit a law to runs: parameters with intervals, and whether the data can tell them.
@@ -94,6 +95,8 @@ def fit_command(
 
     `isoflop fit runs.csv --local` - slopes, loss and best D/N among the runs, which are known where E is not
 
+    `isoflop fit runs/ --curves` - marks and the trunks that they were cut from, so that each run tells more
+
     `isoflop fit runs.csv --pin E=1.69 --interval jackknife --json` - for a script
     """
     from isoflop.analysis.fitting.fit import fit_groups
@@ -103,9 +106,17 @@ def fit_command(
     options |= {"pin": o.pins(pin), "prior": o.priors(prior)}
     table = o.table(runs, columns, where, run, tune, by)
     law = o.law(law, target)
+    if curves and (specification or share):
+        raise UserError("--curves fits each group by itself and once; leave --share and --specification out")
     if specification:
         return _specification(table, law, o.names(by), o.names(share), options, as_json)
-    fits = fit_groups(table, law, by=o.names(by), share=o.names(share), **options)
+    if curves:
+        from isoflop.analysis.fitting.trunks import fit_trunks
+        from isoflop.analysis.tables.trunks import add_trunks
+
+        fits = fit_trunks(add_trunks(table, runs), law, by=o.names(by), **options)
+    else:
+        fits = fit_groups(table, law, by=o.names(by), share=o.names(share), **options)
     shown = _local_quantities(fits, local, o.place(at))
     if as_json:
         about = {"law": fits[0].law.name, "loss": fits[0].loss, "delta": fits[0].delta, "shared": o.names(share)}
@@ -236,7 +247,8 @@ def predict_command(
         return _predict_points(fits, places, o.names(by), level, out, as_json)
     for fit in fits:
         if fit.objective is None:
-            _print(f"isoflop: not fitted {fit.by or ''}: {fit.reason}", err=True)
+            group = "".join(f" {k}={v}" for k, v in fit.by.items())
+            _print(f"isoflop: not fitted{group}: {fit.reason}", err=True)
     fits = [fit for fit in fits if fit.objective is not None]
     if not fits:
         raise typer.Exit(1)
@@ -255,7 +267,8 @@ def _predict_place(fits: Any, place: dict[str, float], level: float, as_json: bo
         needs = [least_compute(fit, place[target], level) for fit in fits]
         rows = [{"by": f.by, "at": place, "C": vars(C), "note": n} for f, (C, n) in zip(fits, needs, strict=True)]
         notes = [f"\n  note       {note}" if note else "" for _, note in needs]
-        texts = [f"{label(f)}\n  C          {C}{n}" for f, (C, _), n in zip(fits, needs, notes, strict=True)]
+        names = [label(f) if f.by else f.law.formula for f in fits]
+        texts = [f"{name}\n  C          {C}{n}" for name, (C, _), n in zip(names, needs, notes, strict=True)]
     else:
         predictions = [predict(fit, place, level) for fit in fits]
         rows = [to_json(fit, prediction) for fit, prediction in zip(fits, predictions, strict=True)]
@@ -457,8 +470,9 @@ def report_command(
     columns: o.Columns = "",
     tune: o.Tune = "",
     forecast: o.ForecastIn = None,
+    full: o.Full = False,
 ) -> None:
-    """Write a report: the verdicts, the figures (also SVG, PNG, CSV), the laws and every run, in one page.
+    """Write a report: the finding, the verdicts, the figures (also SVG, PNG, CSV), the laws and every run, in one page.
 
     `isoflop report runs.csv -o report/` - then open report/index.html, with or without a network
 
@@ -468,8 +482,38 @@ def report_command(
     """
     from isoflop.analysis.report.report import write_report
 
-    table = o.grouped(o.table(runs, columns, where, tune=tune, by=by), by)
-    _print(f"wrote {write_report(table, out, claims, forecast)}")
+    table = o.grouped(o.table(runs, columns, where), by)
+    page = write_report(table, out, claims, forecast, tune=o.names(tune), full=full)
+    _print(f"wrote {page}")
+
+
+@app.command("plot")
+def plot_command(
+    runs: o.Runs,
+    figure: o.FigureName = "loss_vs_compute",
+    out: o.PlotOut = None,
+    by: o.By = "",
+    where: o.Where = "",
+    columns: o.Columns = "",
+    tune: o.Tune = "",
+    forecast: o.ForecastIn = None,
+    figures: o.Figures = False,
+) -> None:
+    """Draw one figure into a file: SVG, PNG or PDF, Vega-Lite as .json, or its data as .csv.
+
+    `isoflop plot runs.csv --figure isoflop_profiles -o profiles.svg` - loss against size at each budget
+
+    `isoflop plot theirs.csv --columns N=params,D=tokens,L=loss --by arch -f allocation -o split.pdf`
+
+    `isoflop plot --figures` - all of them: what each shows and needs
+    """
+    from isoflop.analysis.report.plot import named, plot
+
+    name = named(figure).NAME  # a wrong name is said before a long table is read
+    path = out or Path(f"{name}.svg")
+    table = o.grouped(o.table(runs, columns, where), by)
+    title = plot(table, name, path, tune=o.names(tune), forecast=forecast)
+    _print(f"{title}\nwrote {path}")
 
 
 def _print(text: str, *, err: bool = False) -> None:

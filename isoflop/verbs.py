@@ -25,5 +25,6 @@ VERBS = {
     "frontier": ("isoflop.analysis.verbs", "compute-optimal size and data, by three approaches side by side"),
     "forecast": ("isoflop.analysis.verbs", "write predictions down before the runs are made"),
     "judge": ("isoflop.analysis.verbs", "test claims and forecasts written down beforehand"),
-    "report": ("isoflop.analysis.verbs", "one page: verdicts, figures, laws, every run"),
+    "report": ("isoflop.analysis.verbs", "one page: the finding, verdicts, figures, laws, every run"),
+    "plot": ("isoflop.analysis.verbs", "one figure into a file: SVG, PNG, PDF, Vega-Lite or its data"),
 }

@@ -47,6 +47,14 @@ class Task:
         """The unit of the task's loss, as the record and every axis name it."""
         return LOSS_UNITS[self.loss]
 
+    @property
+    def has_answers(self) -> bool:
+        """Whether a target is a class that the input determines, so that the share of right ones has a meaning.
+
+        Tokens of a text, or of a source whose entropy is not zero, have none.
+        """
+        return self.loss == "cross_entropy" and (self.kind != "tokens" or self.floor == 0)
+
 
 def listed(words: Sequence[str]) -> str:
     """Join words as prose does: 'a, b and c'."""

@@ -38,6 +38,7 @@ from isoflop.wording import clock, short
 console = Console(stderr=True)
 POLL_S = 0.25
 PARTING_S = 10.0  # for runs to end a step and keep a checkpoint when the sweep is stopped
+LINE_S = 30.0  # between two lines of progress where there is no terminal, at the least
 ROOM = 2**20  # bytes that must be free before a run is started: what it leaves without a checkpoint is less
 
 
@@ -236,12 +237,47 @@ def account(entry: Entry, code: int | None, late: str | None) -> None:
 
 @contextlib.contextmanager
 def shown(sweep: Sweep) -> Iterator[Callable[[], None]]:
-    """Show the sweep live in a terminal; elsewhere say nothing."""
+    """Show the sweep live in a terminal; elsewhere a line every so often, as a log keeps it."""
     if not console.is_terminal:
-        yield lambda: None
+        lines = Lines(sweep, time.monotonic)
+        yield lines.refresh
+        lines.last()
         return
     with Live(table(sweep), console=console, refresh_per_second=4, transient=True) as live:
         yield lambda: live.update(table(sweep))
+
+
+class Lines:
+    """Progress where nobody watches: a line after LINE_S seconds and then every tenth of the time so far, if anything
+    changed, so that a sweep of a week has some sixty."""
+
+    def __init__(self, sweep: Sweep, now: Callable[[], float]) -> None:
+        self.sweep, self.now, self.began = sweep, now, now()
+        self.due, self.shown = self.began + LINE_S, ""
+
+    def refresh(self) -> None:
+        """Write a line where one is due and has something new."""
+        if self.now() >= self.due and (text := line(self.sweep)) != self.shown:
+            self.shown = text
+            self.due = self.now() + max(LINE_S, (self.now() - self.began) / 10)
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def last(self) -> None:
+        """The last line, of a sweep that had others."""
+        if self.shown and (text := line(self.sweep)) != self.shown:
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def line(sweep: Sweep) -> str:
+    """Done, running, waiting, failed, time left and the lowest loss in one line."""
+    failed = sum(not e.finished for e in sweep.ended)
+    left = sweep.time_left_s()
+    parts = [f"{len(sweep.ended) - failed} of {sweep.count} done", f"{len(sweep.running)} running"]
+    parts += [f"{len(sweep.waiting)} waiting"] if sweep.waiting else []
+    parts += [f"{failed} failed"] if failed else []
+    parts += [f"about {clock(left)} left"] if left and (sweep.running or sweep.waiting) else []
+    losses = [row["L"] for e in sweep.ended if e.good for row in e.rows if row.get("L") is not None]
+    return ", ".join([*parts, *([f"lowest loss {min(losses):.4g}"] if losses else [])])
 
 
 def table(sweep: Sweep) -> Group:

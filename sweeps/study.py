@@ -9,6 +9,8 @@ folder then holds runs.csv, verdicts.json and report/. It resumes as a sweep doe
 """
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,17 +20,18 @@ from typing import TYPE_CHECKING, Any
 from isoflop import files
 from isoflop.checks import is_number
 from isoflop.errors import UserError
-from isoflop.wording import quoted, version
+from isoflop.wording import WIDE, quoted, version
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from isoflop.analysis.claims.claim import Claim
     from isoflop.analysis.claims.judge import Verdict
+    from isoflop.analysis.claims.known import Known, Result
 
 # where the committed answers are, and where a study puts its own
 ROOM = Path("studies")
-KEYS = ("question", "claims", "minutes", "remarks")
+KEYS = ("question", "claims", "minutes", "remarks", "oracles", "known")
 EVERY = "all"
 
 
@@ -47,6 +50,16 @@ class Study:
     """How many runs its grids have."""
     remarks: Mapping[str, str] = field(default_factory=dict)
     """By claim, what a reader of its answer should know, such as why it differs from the literature."""
+    oracles: tuple[str, ...] = ()
+    """Learners that are solved and not trained (scaling/oracles), whose runs belong to it."""
+    known: tuple[Any, ...] = ()
+    """Answers that theory gives, as the yaml has them (analysis/claims/known.py)."""
+
+    def load_known(self) -> "tuple[Known, ...]":
+        """The answers that theory gives; UserError where one is not sound."""
+        from isoflop.analysis.claims.known import read_known
+
+        return read_known(list(self.known), f"study={self.name}")
 
     def load_claims(self) -> "list[Claim]":
         """Its claims; UserError where there is no claim of such an id."""
@@ -99,7 +112,20 @@ def read(name: str) -> Study:
     if not isinstance(remarks, dict) or any(claim not in claims for claim in remarks):
         raise UserError(f"{path}: study.remarks={remarks!r} must give a sentence for claims among its own")
     texts = {key: str(text) for key, text in remarks.items()}
-    return Study(name, question, tuple(claims), float(minutes), _runs(document), texts)
+    oracles, answers = _theory(node, path)
+    return Study(name, question, tuple(claims), float(minutes), _runs(document), texts, oracles, answers)
+
+
+def _theory(node: dict[str, Any], path: Path) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """The oracles and the known answers of a study."""
+    from isoflop.scaling.oracles.make import NAMES as ORACLES
+
+    oracles, known = node.get("oracles") or [], node.get("known") or []
+    if not isinstance(oracles, list) or not isinstance(known, list):
+        raise UserError(f"{path}: study.oracles and study.known must be lists")
+    if unknown := [oracle for oracle in oracles if oracle not in ORACLES]:
+        raise UserError(f"{path}: study.oracles: {unknown[0]!r} is not one; choose among {', '.join(ORACLES)}")
+    return tuple(oracles), tuple(known)
 
 
 def _runs(document: dict[str, Any]) -> int:
@@ -114,7 +140,10 @@ def _runs(document: dict[str, Any]) -> int:
 
 def run(name: str, out: Path, overrides: Sequence[str] = ()) -> int:
     """Train, collect, judge and report one study in a folder; returns the exit code, 1 where a run failed."""
+    from rich.console import Console
+
     from isoflop.analysis.claims.judge import judge
+    from isoflop.analysis.claims.known import compare_with_theory
     from isoflop.analysis.report.report import write_report
     from isoflop.analysis.report.sentences import verdict_table
     from isoflop.analysis.tables.read import read_runs
@@ -123,7 +152,7 @@ def run(name: str, out: Path, overrides: Sequence[str] = ()) -> int:
 
     began = time.monotonic()
     study = read(name)
-    claims = study.load_claims()  # a wrong claim is refused before anything is trained
+    claims, known = study.load_claims(), study.load_known()  # a wrong one is refused before anything is trained
     runs, table = out / "runs", out / "runs.csv"
     print(f"{study.name}: {study.question}")
     arguments = [f"study={name}", f"out={quoted(runs)}", f"sweep={name}", *overrides]
@@ -132,14 +161,17 @@ def run(name: str, out: Path, overrides: Sequence[str] = ()) -> int:
     trained = train(arguments)
     if trained not in (0, 1):  # failed runs are rows too, and a report is due all the more
         return trained
+    solve(study.oracles, runs)
     collect(runs, table)
     rows = read_runs(table)
-    verdicts = judge(rows, claims)
+    verdicts, results = judge(rows, claims), list(compare_with_theory(rows, known))
     seconds = time.monotonic() - began
-    files.write_text(out / "verdicts.json", _answer(study, verdicts, seconds))
+    files.write_text(out / "verdicts.json", _answer(study, verdicts, results, seconds))
+    if results:
+        Console(highlight=False, width=WIDE).print(known_table(results))
     if verdicts:
         print(verdict_table(verdicts))
-    page = write_report(rows, out / "report", claims)
+    page = write_report(rows, out / "report", claims, question=study.question)
     print(f"\n{name} done in {seconds:.0f} s")
     print(f"  every run as a row   {table}")
     print(f"  what they say        {page}")
@@ -157,11 +189,31 @@ def refuse_claims(claims: "Sequence[Claim]", arguments: list[str]) -> None:
     check_claims(claims, design(configs, [config.plan for config in configs if config.plan]))
 
 
+def solve(oracles: Sequence[str], runs: Path) -> None:
+    """Make the runs of learners that are solved and not trained, in a process that may import torch."""
+    if oracles:
+        subprocess.run([sys.executable, "-m", "isoflop.scaling.oracles.make", str(runs), *oracles], check=True)
+
+
+def known_table(results: "Sequence[Result]") -> "Table":
+    """Theory beside estimate."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("", "known answer", "theory", "estimate", "verdict"):
+        shown.add_column(column, justify="right" if column == "theory" else "left", no_wrap=True)
+    for result in results:
+        cells = (result.known.name, result.title, f"{result.theory:.3f}", str(result.estimate), result.verdict.word)
+        shown.add_row(*map(Text, cells))
+    return shown
+
+
 def run_cheapest_first(hours: float, room: Path, overrides: Sequence[str] = ()) -> int:
     """Make all studies that have claims, the cheapest first, as long as the next fits in the time."""
     until = time.monotonic() + hours * 3600
     code = 0
-    for study in (s for s in studies() if s.claims):
+    for study in (s for s in studies() if s.claims or s.known):
         if time.monotonic() + study.minutes * 60 > until:
             print(f"{study.name} and what is longer does not fit in {hours:g} hours; rerun to go on")
             break
@@ -199,7 +251,7 @@ def last_verdicts(folder: Path) -> str:
     return ", ".join(f"{v['id']} {str(v['verdict']).replace('_', ' ')}" for v in listed if {"id", "verdict"} <= {*v})
 
 
-def _answer(study: Study, verdicts: "Sequence[Verdict]", seconds: float) -> str:
+def _answer(study: Study, verdicts: "Sequence[Verdict]", results: "Sequence[Result]", seconds: float) -> str:
     """What verdicts.json holds."""
     document = {
         "study": study.name,
@@ -207,5 +259,5 @@ def _answer(study: Study, verdicts: "Sequence[Verdict]", seconds: float) -> str:
         "seconds": round(seconds, 1),
         "isoflop": version(),
         "verdicts": [verdict.to_json() for verdict in verdicts],
-    }
+    } | ({"known": [result.to_json() for result in results]} if results else {})
     return json.dumps(files.finite(document), indent=1, allow_nan=False) + "\n"

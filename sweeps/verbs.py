@@ -108,7 +108,9 @@ def plan_command(
     if candidates is not None:
         from isoflop.sweeps.plan.candidates import say
 
-        say(runs, candidates, law, improve, columns, where, as_json)
+        given = {"--price": price, "--target-C": target_C, "--truth": truth, "--device": device, "--all": everything}
+        surplus = [option for option, value in given.items() if value]
+        say(runs, candidates, law, improve, columns, where, as_json, [*surplus, *context.args])
         return
     from isoflop.scaling.limits import refuse_words, renamed
     from isoflop.sweeps.plan import verb as planning
@@ -132,14 +134,27 @@ def status_command(
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Refresh until no run is active.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="A line for every run.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page that refreshes itself; again with -w.")
+    ] = None,
 ) -> None:
     """Show how many runs of a folder are in each state, the time left, what failed and why, and the lowest losses.
 
     Example:  isoflop status runs/first --watch
+
+    Example:  isoflop status runs/first --html status.html --watch
     """
     from isoflop.sweeps import status
 
-    if as_json:
+    if html is not None:
+        from isoflop.sweeps.status_page import watch_page, write_page
+
+        if watch:
+            watch_page(folder, html)
+        else:
+            write_page(status.overview(folder), html)
+        print(f"wrote {html}")
+    elif as_json:
         print(json.dumps(status.overview(folder).as_json()))
     elif watch:
         from rich.console import Console

@@ -108,19 +108,24 @@ def local_quantities(
 ) -> Local:
     """The local quantities of a law that was fitted to rows, with intervals by the method of the fit.
 
-    at      columns of the law and numbers above 0; a column that is not given as at the geometric centre of the rows
+    at      columns of the law and numbers above 0; a column that is not given as at the geometric centre of the rows;
+            of a law of N and D also C, at its best split where the rows tell one, else at the centre's D/N
     level   coverage of the intervals
 
     FitError where the law has no such column, or a number cannot be.
     """
     rows = rows[list(law.columns)].astype(float)
-    point = centre(law, rows) | dict(at or {})
-    for name, value in point.items():
-        if name not in law.columns:
+    both, given = size_and_data(law), dict(at or {})
+    budget = ["C"] if both and "C" not in law.columns else []
+    for name, value in given.items():
+        if name not in (*law.columns, *budget):
             raise FitError(f"{law.name} has no column {name}; a point of it gives {', '.join(law.columns)}")
         if not 0 < value < np.inf:
             raise FitError(f"{name}={value:g} is not above 0; a point is such as {name}=1e9")
     space, along = Space(law, rows), ""
+    point = centre(law, rows) | given
+    if budget and "C" in given:
+        point = space.at_budget(point, given, {} if optimum is None else optimum.problem.params(optimum.u))
     estimates, missing = dict.fromkeys(local_names(law), Estimate(None)), {}
     if optimum is not None:
         along = space.along(point, optimum.problem.params(optimum.u))
@@ -133,7 +138,6 @@ def local_quantities(
             why = why or ("the fit has none" if optimum.spread is None else "")
             missing |= {name: why} if why else {}
     inside = all(rows[c].min() * (1 - STEP) <= x <= rows[c].max() * (1 + STEP) for c, x in point.items())
-    both = size_and_data(law)
     compute = {"C": TRAIN * point[both[0]] * point[both[1]]} if both and "C" not in point else {}
     return Local(point | compute, along, inside, estimates, missing)
 
@@ -159,6 +163,26 @@ class Space:
         with np.errstate(all="ignore"):
             best = float(self.best_ratio(self._place(point), {k: np.float64(v) for k, v in params.items()}))
         return "optimum" if not self.unvaried(SPLIT, "") and low <= best <= high else "ray"
+
+    def at_budget(
+        self, point: Mapping[str, float], given: Mapping[str, float], params: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """The point moved to the compute C that is given: to the one of N and D that is not given, or to the best
+        split, or where the rows tell none along the point's own D/N."""
+        size, data = (self.law.columns[i] for i in self.pair)
+        place = {name: value for name, value in point.items() if name != "C"}
+        if size in given and data in given:
+            raise FitError(f"C follows from {size} and {data}; give two of the three")
+        if size in given or data in given:
+            known, other = (size, data) if size in given else (data, size)
+            return place | {other: point["C"] / TRAIN / place[known]}
+        scale = np.sqrt(point["C"] / TRAIN / place[size] / place[data])
+        place |= {size: place[size] * scale, data: place[data] * scale}
+        if params and self.along(place, params) == "optimum":
+            ratio = self.best_ratio(self._place(place), {k: np.float64(v) for k, v in params.items()})
+            moved = np.exp(self.at_ratio(self._place(place), float(ratio)))
+            place = dict(zip(self.law.columns, map(float, moved), strict=True))
+        return place
 
     def quantity(self, name: str, point: Mapping[str, float], along: str) -> Callable[..., Any]:
         """A local quantity at a point as a function of the law's parameters, numbers or arrays of draws."""
@@ -215,7 +239,8 @@ class Space:
             return ""
         needed = [self._direction(name)] if name != SPLIT else list(np.eye(self.logs.shape[1])[self.pair])
         centred = self.logs - self.logs.mean(0)
-        axes = np.linalg.svd(centred, full_matrices=True)[2]
+        # all axes, those without any row along them too, and not as many left vectors as there are rows
+        axes = np.linalg.svd(centred, full_matrices=len(centred) < centred.shape[1])[2]
         fixed = axes[np.ptp(centred @ axes.T, axis=0) <= np.log1p(SAME_LEVEL)]
         # the share of a direction that lies across what varies, as of an exponent between two columns
         if all(np.linalg.norm(fixed @ d) <= LEAST_SLOPE * np.linalg.norm(d) for d in needed):

@@ -62,9 +62,8 @@ def problem_of(prepared: Prepared, law: Law, settings: Settings) -> Problem:
         raise FitError(f"every parameter of {law.name} is pinned; leave one free")
     if len(prepared.target) + len(settings.prior or {}) < len(problem.free):
         need = f"{law.name} has {len(problem.free)} parameters and needs as many rows at the least"
-        raise TooFewRowsError(
-            f"{len(prepared.target)} rows are too few: {need}; add runs, pin some or choose a smaller law"
-        )
+        have = "1 row is" if len(prepared.target) == 1 else f"{len(prepared.target)} rows are"
+        raise TooFewRowsError(f"{have} too few: {need}; add runs, pin some or choose a smaller law")
     return problem
 
 

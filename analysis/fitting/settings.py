@@ -22,7 +22,7 @@ LOSSES = {
     "raw_l1": ("l1", True),
     "raw_l2": ("l2", True),
 }
-WEIGHTS = ("none", "seed")
+WEIGHTS = ("none", "seed", "noise")
 DELTA = 1e-3
 
 

@@ -17,11 +17,13 @@ from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.replicates import CELL, level_index
-from isoflop.analysis.tables.rows import Prepared
+from isoflop.analysis.tables.rows import Prepared, usable_numbers
 from isoflop.errors import TooFewRowsError
 
 # sizes at which there must be replicates, for a slope to have a residual
 SIZES = 3
+# the column of `--weights noise`
+NOISE = "noise"
 # two-sided level at which the noise counts as changing with size
 LEVEL = 0.95
 
@@ -72,6 +74,9 @@ def weighted(prepared: Prepared, law: Law, weights: str) -> Prepared:
     """The rows with the scale of their residuals, where they are to be weighed; TooFewRowsError without replicates."""
     if weights == "none":
         return prepared
+    if weights == NOISE:
+        scale = 1 / usable_numbers(prepared.rows, [NOISE])[NOISE].to_numpy(float)
+        return replace(prepared, scale=scale / np.exp(np.log(scale).mean()))
     name, column = law.columns[0], prepared.columns[0]
     noise = size_noise(prepared, column)
     if len(noise.size) < SIZES:

@@ -126,7 +126,15 @@ class Frontier:
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
 
 
-@describe("runs", "level", "target", "inference_tokens", "tune", options="those of `fit`, for the parametric approach")
+@describe(
+    "runs",
+    "level",
+    "target",
+    "inference_tokens",
+    "tune",
+    law_fit="Chinchilla's law as it was fitted to these runs; default it is fitted here",
+    options="those of `fit`, for the parametric approach",
+)
 def frontier(
     runs: pd.DataFrame,
     *,
@@ -134,6 +142,7 @@ def frontier(
     target: Sequence[float] = (),
     inference_tokens: float | None = None,
     tune: Sequence[str] = (),
+    law_fit: Fit | None = None,
     **options: Any,
 ) -> Frontier:
     """The three approaches on the runs of one group; FitError where they lack a column or are too few.
@@ -144,9 +153,8 @@ def frontier(
     runs = with_compute(runs)
     table = _table_of(runs, [*KNOBS, *tune], options.get("run"))
     tuned, cells = best_rows(table, [*KNOBS, *tune], table.groupby(["budget", "N"]).ngroup())
-    law_fit, parametric = _parametric(
-        runs.loc[tuned.index[tuned["edges"] == 0]] if len(cells) else runs, level, options
-    )
+    best = runs.loc[tuned.index[tuned["edges"] == 0]] if len(cells) else runs
+    law_fit, parametric = _parametric(best, level, options, None if len(cells) else law_fit)
     budgets = isoflop(tuned).assign(bias=np.nan)
     approaches = {
         "envelope": _envelope(tuned, level),
@@ -265,9 +273,11 @@ def _add_bias(
     return budgets.assign(bias=bias), approach
 
 
-def _parametric(runs: pd.DataFrame, level: float, options: dict[str, Any]) -> tuple[Fit | None, Approach]:
+def _parametric(
+    runs: pd.DataFrame, level: float, options: dict[str, Any], law_fit: Fit | None
+) -> tuple[Fit | None, Approach]:
     try:
-        law_fit = fit(runs, "chinchilla", level=level, **options)
+        law_fit = law_fit or fit(runs, "chinchilla", level=level, **options)
     except FitError as error:
         return None, Approach(Estimate(None), Estimate(None), None, 0, str(error))
     # N_opt(1) = G 6^-a: the coefficient of C and not of C/6

@@ -108,6 +108,18 @@ class Dual:
         raise TypeError(f"a law may not use {ufunc.__name__}: its derivative is not in analysis/laws/dual_numbers.py")
 
 
+def sum_parts(x: Number, first: NDArray[np.intp], places: NDArray[np.intp], size: int) -> Number:
+    """Sums (..., size) of consecutive parts of x (..., parts): part k begins at first[k] and its sum stands at
+    places[k]; zero elsewhere."""
+    if isinstance(x, Dual):
+        parts = {k: sum_parts(v, first, places, size) for k, v in x.d.items()}
+        return Dual(sum_parts(x.value, first, places, size), parts)
+    sums = np.zeros((*np.shape(x)[:-1], size))
+    if len(first):
+        sums[..., places] = np.add.reduceat(x, first, axis=-1)
+    return sums
+
+
 def _binary(name: str) -> Callable[[Number, Number], Any]:
     def apply(a: Number, b: Number) -> Any:
         return getattr(a, f"__{name}__")(b) if isinstance(a, Dual) else getattr(b, f"__r{name}__")(a)

@@ -1,4 +1,5 @@
-"""The report: one page that a newcomer understands in a minute and a reviewer can check, with the verdicts first.
+"""The report: one page that a newcomer understands in a minute and a reviewer can check: the question, the finding, its
+figure, the verdicts, then all else.
 
 `index.html` needs nothing beside it and no network: the drawing library is inside. Each figure also lies in figures/ as
 SVG and PNG for a paper, as its Vega-Lite spec, and as CSV.
@@ -6,9 +7,16 @@ SVG and PNG for a paper, as its Vega-Lite spec, and as CSV.
     write_report(read_runs("runs.csv"), Path("report"))     # report/index.html
 """
 
+import base64
+import contextlib
+import gzip
+import hashlib
 import json
-import math
+import os
 import re
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +25,53 @@ import pandas as pd
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.provenance import changed_since
-from isoflop.analysis.claims.region import VERDICTS, VerdictKind
-from isoflop.analysis.fitting.result import Estimate
+from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.report.commands import next_command
 from isoflop.analysis.report.figures.base import MOST_FAMILIES, MOST_REASON, Figure, draw_all, not_drawn
+from isoflop.analysis.report.finding import finding, minima, question, tone, word
 from isoflop.analysis.report.sentences import amount, decided_first, interval, summary
-from isoflop.analysis.report.view import REASON, View, look
-from isoflop.analysis.tables.read import as_floats
-from isoflop.analysis.tables.rows import finished
-from isoflop.analysis.testing.predictability import predictability
+from isoflop.analysis.report.tables import count_runs, ledger, local_quantities, parameters
+from isoflop.analysis.report.view import View, look
 from isoflop.errors import UserError
 from isoflop.files import write_text
-from isoflop.wording import count, cut, number, printable
+from isoflop.wording import cut, printable
 
-# rows of the ledger, and subjects of one claim, that a page shows: a browser takes long over more
-MOST_ROWS, MOST_SUBJECTS = 1000, 100
+# subjects of one claim that a page shows
+MOST_SUBJECTS = 100
+# layout -> the figures that show what it can tell, the first that is drawn at the head of the page
+HEADLINES = {
+    "isoflop": ("isoflop_profiles", "loss_vs_compute"),
+    "grid": ("loss_vs_compute", "loss_vs_size", "loss_vs_data"),
+    "scattered": ("loss_vs_compute",),
+    "ladder": ("loss_vs_compute",),
+    "marks": ("loss_vs_data", "loss_vs_compute"),
+    "axis": ("loss_vs_data", "loss_vs_size", "loss_vs_compute"),
+}
 TEMPLATES = Path(__file__).parent / "templates"
-# columns of the ledger, as far as the table has them
-LEDGER = (
-    "run_id",
-    "family",
-    "width",
-    "depth",
-    "seed",
-    "status",
-    "reason",
-    "N",
-    "D",
-    "C",
-    "L",
-    "L_se",
-    "wall_s",
-    "rung",
-)
 
 
-def write_report(runs: pd.DataFrame, out: Path, claims: Any = None, forecast: Path | None = None) -> Path:
+def write_report(
+    runs: pd.DataFrame,
+    out: Path,
+    claims: Any = None,
+    forecast: Path | None = None,
+    *,
+    question: str = "",
+    tune: Sequence[str] = (),
+    full: bool = False,
+) -> Path:
     """Judge, fit, draw, and write the page and its figures; returns the path of the page.
 
     runs    a table of runs, as read_runs gives it
     out     the folder of the report
     claims  a folder of claims, one yaml, or a list of claims; default those that ship
     forecast  a file of `isoflop forecast`, to be scored by the runs made since
+    question  what the runs are to answer; default what their layout can tell
+    tune      knobs that were searched; default those that take several values at one size and amount of data
+    full      whether figures that take many fits are drawn too
     """
-    view = look(runs, claims, forecast)
-    figures = list(draw_all(view))
+    view = look(runs, claims, forecast, tune)
+    figures = list(draw_all(view, full))
     page = out / "index.html"
     try:
         for at, (name, drawn) in enumerate(figures):
@@ -69,7 +80,7 @@ def write_report(runs: pd.DataFrame, out: Path, claims: Any = None, forecast: Pa
             if isinstance(figures[at][1], str):  # an earlier report in this folder may have drawn it
                 for old in (out / "figures").glob(f"{name}.*"):
                     old.unlink()
-        write_text(page, render(view, figures))
+        write_text(page, render(view, figures, question))
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); give another folder with -o") from None
     return page
@@ -89,39 +100,86 @@ def save(figure: Figure, folder: Path) -> "Figure | str":
     return figure
 
 
-def render(view: View, figures: list[tuple[str, "Figure | str"]]) -> str:
+def render(view: View, figures: list[tuple[str, "Figure | str"]], asked: str = "") -> str:
     """The page as text; every string of the table is escaped by the template engine."""
-    import vl_convert
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(TEMPLATES)
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     drawn = {name: figure for name, figure in figures if isinstance(figure, Figure)}
-    headline = next(iter(drawn.values()), None)
+    first = headline(view, drawn)
+    verdicts = [_verdict_row(view, v) for v in decided_first(view.verdicts)]
     specs = {
         name: {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
         for name, figure in drawn.items()
     }
     return jinja.get_template("report.html").render(
-        title=f"{len(view.families)} famil{'y' if len(view.families) == 1 else 'ies'}, {_n_runs(view.runs)} runs",
+        title=_title(view),
+        kicker=f"isoflop report · {_title(view)}",
+        question=asked or question(view),
+        finding=finding(view),
+        tally=_tally(verdicts),
         summary=summary(view),
-        kinds=VERDICTS,
+        notes=[printable(note) for note in view.notes],
         loss_unit=view.loss_unit,
-        verdicts=[_verdict_row(view, v) for v in decided_first(view.verdicts)],
-        headline=headline,
+        verdicts=verdicts,
+        headline=first,
         most_families=MOST_FAMILIES if len(view.families) > MOST_FAMILIES else 0,
-        figures=[figure for _, figure in figures if figure is not headline],
-        parameters=_parameters(view),
-        local=_local(view),
+        figures=[figure for _, figure in figures if figure is not first],
+        parameters=parameters(view),
+        local=local_quantities(view),
         unidentified=any(law.unidentified for law in view.laws.values()),
         forecast=view.forecast,
         laws=view.laws,
         refused=view.refused,
         noise=[(name, noise) for name, noise in view.noise.items()],
-        ledger=_ledger(view.runs),
+        ledger=ledger(view.runs),
         specs=script(json.dumps(specs, ensure_ascii=False, allow_nan=False)),
-        bundle=script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")) if specs else "",
+        bundle=packed(drawing_library()) if specs else "",
     )
+
+
+def headline(view: View, drawn: dict[str, Figure]) -> Figure | None:
+    """The figure at the head of the page: what the layout can tell, else the first."""
+    names = HEADLINES.get(view.layout.kind if view.layout else "", ())
+    fitting = [drawn[name] for name in names if name in drawn and not (name == "isoflop_profiles" and not minima(view))]
+    return next(iter([*fitting, *drawn.values()]), None)
+
+
+def _title(view: View) -> str:
+    """What was looked at, in a few words."""
+    runs = count_runs(view.runs)
+    noun = f"{runs} run{'s' if runs != 1 else ''}"
+    if len(view.families) <= 1:
+        return f"{view.families[0]}, {noun}" if view.families else noun
+    return f"{len(view.families)} families, {noun}"
+
+
+def _tally(verdicts: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
+    """How many claims came out how: words, colour and number, in the order of the table."""
+    counts = Counter((v["word"], v["tone"]) for v in verdicts)
+    return [(word, tone, n) for (word, tone), n in counts.items()]
+
+
+def packed(text: str) -> str:
+    """A script as text of a third of its length, which the page unpacks."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def drawing_library() -> str:
+    """The drawing library as one script. Bundling it takes seconds, so it is kept, by version and with its digest."""
+    import vl_convert
+
+    name = f"vega-embed-{version('vl-convert-python')}.js"
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / name
+    with contextlib.suppress(OSError, ValueError):
+        digest, _, text = kept.read_text(encoding="utf-8").partition("\n")
+        if hashlib.sha256(text.encode()).hexdigest() == digest:
+            return text
+    text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    with contextlib.suppress(OSError):  # a home that cannot be written takes the time again
+        write_text(kept, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+    return text
 
 
 def script(text: str) -> str:
@@ -144,6 +202,8 @@ def _verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
         "expect": claim.expect,
         "caveat": claim.caveat,
         **_outcome(verdict, claim),
+        "next": next_command(verdict, Path(str(view.runs.attrs["source"])) if "source" in view.runs.attrs else None),
+        "power": getattr(verdict, "power", "") or "",
         "sha256": claim.sha256[:12],
         "file": claim.file.name if claim.file else "",
         "changed": changed,
@@ -161,7 +221,9 @@ def _outcome(verdict: Verdict, claim: Claim) -> dict[str, Any]:
     """What the table shows of a claim and of each of its subjects alike."""
     return {
         "verdict": verdict.verdict.value,
-        "word": verdict.verdict.word,
+        "word": word(verdict, claim),
+        "tone": tone(verdict, claim),
+        "sentence": verdict.verdict.sentence,
         "statistic": amount(verdict, claim),
         "interval": interval(verdict, claim),
         "limit": _limit(verdict, claim),
@@ -176,77 +238,3 @@ def _limit(verdict: Verdict, claim: Claim) -> str:
     part = claim.part(verdict.subject.part) if verdict.subject else claim
     sign = "limit " if part.region.kind in ("above", "below") else "band ±"
     return sign + part.measures.amount(verdict.limit, verdict.unit)
-
-
-def _parameters(view: View) -> dict[str, Any]:
-    """The laws as a table: a row for each family, a column for each parameter and derived quantity."""
-    names: dict[str, None] = {}
-    rows = []
-    for family, fitted in view.laws.items():
-        cells = {name: _estimate(e) for name, e in {**fitted.params, **fitted.derived}.items()}
-        names |= dict.fromkeys(cells)
-        starts = f"{fitted.starts.at_optimum} of {fitted.starts.tried}"
-        verdict = predictability(fitted)
-        row = {"family": family, "cells": cells, "status": fitted.status, "starts": starts, "runs": fitted.n_runs}
-        rows.append(row | {"predicts": f"predicts: {verdict.predicts}", "why": verdict.reason})
-    return {"names": list(names), "rows": rows}
-
-
-def _local(view: View) -> dict[str, Any]:
-    """What the laws are among the runs, as a table: a row for each family, a column for each local quantity."""
-    names = dict.fromkeys(name for local in view.local.values() for name in local.estimates)
-    rows = [
-        {"family": family, "place": local.place, "cells": {name: _estimate(e) for name, e in local.estimates.items()}}
-        for family, local in view.local.items()
-    ]
-    return {"names": list(names), "rows": rows}
-
-
-def _estimate(estimate: Estimate) -> tuple[str, str]:
-    """A value and its interval as text; a bound that does not exist is `none`."""
-    value = "–" if estimate.value is None else f"{estimate.value:.4g}"
-    if estimate.low is None and estimate.high is None:
-        return value, "no interval"
-    low, high = ("none" if b is None else f"{b:.3g}" for b in (estimate.low, estimate.high))
-    return value, f"{low} to {high}"
-
-
-def _ledger(runs: pd.DataFrame) -> dict[str, Any]:
-    """Every row of the table, failures first, in short words."""
-    columns = [c for c in LEDGER if c in runs and runs[c].notna().any()]
-    extra = [c for c in ("device", "git", "dirty") if c in runs and runs[c].notna().any()]
-    ordered = runs.assign(_finished=finished(runs)).sort_values("_finished", kind="stable")
-    shown = ordered.head(MOST_ROWS)
-    rows = [[_cell(c, value) for c, value in zip([*columns, *extra], row, strict=True)]
-            for row in shown[[*columns, *extra]].itertuples(index=False)]  # fmt: skip
-    lost = [not ok for ok in shown["_finished"]]
-    hours = float(as_floats(_once(runs)["wall_s"]).sum()) / 3600 if "wall_s" in runs else 0.0
-    return {
-        "columns": [*columns, *extra],
-        "rows": list(zip(lost, rows, strict=True)),
-        "hours": f"{hours:.2f}",
-        "lost": int((~ordered["_finished"]).sum()),
-        "all": len(ordered),
-    }
-
-
-def _cell(column: str, value: Any) -> str:
-    """One value of the ledger as text."""
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if column in ("N", "D", "C") and isinstance(value, float | int) and math.isfinite(value):
-        return number(float(value)) if column == "C" else count(float(value))
-    if column == "git":
-        return str(value)[:10]
-    return f"{value:.4g}" if isinstance(value, float) else cut(printable(str(value)), REASON)
-
-
-def _once(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row for each run: its last mark."""
-    if "run_id" not in runs:
-        return runs
-    return runs.drop_duplicates("run_id", keep="last")
-
-
-def _n_runs(runs: pd.DataFrame) -> int:
-    return len(_once(runs))

@@ -52,6 +52,8 @@ def summary(view: View) -> list[str]:
     if view.forecast is not None:
         sentences.append(_forecast(view.forecast))
     for verdict in decided_first(view.verdicts):
+        if verdict.verdict is VerdictKind.UNTESTED:  # the page has them by themselves, with what is missing
+            continue
         text = verdict.claim.claim.rstrip(".") if verdict.claim else verdict.id
         sentences.append(f"{verdict.verdict.lead} “{text}”{_gist(verdict)}.")
     noise = [f"{name} {percent(n.sd)}" for name, n in view.noise.items() if n.sd is not None][:MOST_NAMES]

@@ -6,6 +6,7 @@ view.laws["lstm"].status, view.verdicts[0].verdict
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.frontier.frontier import Frontier, frontier
+from isoflop.analysis.tables.layout import Layout, layout
 from isoflop.analysis.tables.replicates import SeedNoise, level_index, seed_noise
-from isoflop.analysis.tables.rows import finished, usable
+from isoflop.analysis.tables.rows import finished, number_runs, usable, with_compute
+from isoflop.analysis.tables.tune import best_of_cells, searched_knobs
 from isoflop.analysis.testing.backtest import Fold, hold_out
-from isoflop.errors import FitError
+from isoflop.errors import FitError, UserError
 from isoflop.wording import MOST_NAMED, distinct_names
 
 # characters of a reason that the ledger shows
@@ -32,6 +36,15 @@ REASON = 300
 LAWS = (("chinchilla", ("N", "D")), ("power_offset(D)", ("D",)))
 # columns, beside those of the record, of an exponent that theory gives (scaling/data/generated)
 THEORY = "data.alpha_"
+# columns of a table of profiles (sweeps/collect)
+PROFILE = ("run_id", "mark", "probe", "quantity", "axis", "index", "value")
+# layouts in which several sizes may share a compute
+BUDGETED = ("isoflop", "grid", "scattered")
+# columns beside those of the record that figures read: measurements by probes, and theory's exponents
+MEASURED = ("probe.", THEORY)
+# rows of a family from which a hold-out is drawn: figures show no more points, and from as many runs a standard error
+# is a twentieth of the scatter of one
+MOST_HELD = 400
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,7 @@ class View:
     runs: pd.DataFrame
     """The table as it was read, unfinished runs included."""
     rows: pd.DataFrame
-    """Its usable rows that name a family."""
+    """Its usable rows that name a family; where knobs were searched, those at the best value of each size and data."""
     families: tuple[str, ...]
     """The families, sorted."""
     verdicts: tuple[Verdict, ...]
@@ -58,11 +71,73 @@ class View:
     """For each family the scatter of ln L over seeds."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """For each family that could not be fitted, why."""
+    searched: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """All usable rows, at every value of a searched knob."""
+    layout: Layout | None = None
+    """Where the runs stand: isoFLOP budgets, a grid, a ladder, one axis, marks; None without a run."""
+    notes: tuple[str, ...] = ()
+    """What is odd about the table, or was assumed of it."""
+    stated: bool = False
+    """Whether the claims were chosen for these runs, as those of a study are."""
 
     @property
     def unfinished(self) -> pd.DataFrame:
         """The rows of runs that left no result."""
         return self.runs[~finished(self.runs)]
+
+    @cached_property
+    def profiles(self) -> pd.DataFrame:
+        """What probes measured along an axis, as `isoflop collect` puts it beside the table; empty without it."""
+        table = Path(str(self.runs.attrs.get("source", "")))
+        file = (
+            table.with_name("probes.csv" if table.name == "runs.csv" else f"{table.stem}.probes.csv")
+            if table.name
+            else table
+        )
+        if not file.is_file() or "run_id" not in self.rows:
+            return pd.DataFrame()
+        try:
+            profiles = pd.read_csv(file)
+        except (OSError, ValueError):
+            return pd.DataFrame()
+        return profiles if set(PROFILE) <= set(profiles) else pd.DataFrame()
+
+    @cached_property
+    def frontiers(self) -> dict[str, Frontier]:
+        """For each family that has N, D, C and budgets, the frontier as `isoflop frontier` gives it."""
+        if self.layout is None or self.layout.kind not in BUDGETED:
+            return {}
+        results = {}
+        for family in self.families:
+            law = self.laws.get(family)
+            try:
+                results[family] = frontier(self.compared(family), law_fit=law if self.splits(family) else None)
+            except FitError:
+                continue
+        return results
+
+    @property
+    def no_frontier(self) -> str:
+        """Why no family has budgets; empty where one has."""
+        if self.frontiers:
+            return ""
+        kind = self.layout.kind if self.layout else "no"
+        return f"the runs are laid out as {kind}, without budgets of several sizes" if kind not in BUDGETED else ""
+
+    def compared(self, family: str) -> pd.DataFrame:
+        """The rows of one family, with C as 6 N D where there is none."""
+        return with_compute(self.rows[self.rows["family"] == family])
+
+    def tested(self, family: str) -> Fit:
+        """The law of a family on no more rows than a hold-out is drawn from, to be set against other laws."""
+        whole = self.laws[family]
+        if len(whole.rows) <= MOST_HELD:
+            return whole
+        return fit(whole.rows.sample(MOST_HELD, random_state=0), whole.law.name, by={"family": family})
+
+    def splits(self, family: str) -> bool:
+        """Whether the law of this family has a best size and amount of data for each compute."""
+        return family in self.laws and "a" in self.laws[family].derived
 
     @property
     def loss_unit(self) -> str:
@@ -70,19 +145,22 @@ class View:
         return record.loss_unit(self.rows)
 
 
-def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None) -> View:
+def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None, tune: Sequence[str] = ()) -> View:
     """Judge the claims and fit a law to each family; a family that cannot be fitted is in `refused` with the reason.
 
     claims    a folder of claims, one yaml, or a list of claims; default those that ship
     forecast  a file of `isoflop forecast`
+    tune      knobs that were searched; by default those that take several values at one size and amount of data
     """
     runs = named_for_page(runs)
     if "L" in runs and not finished(runs).any():
         return _without_results(runs, claims)
     runs = sound_table(runs)
-    verdicts = tuple(judge(runs, claims))
-    rows = usable(of_families(runs))
-    rows = rows[[c for c in rows if c in record.COLUMNS or str(c).startswith(THEORY)]]  # all that a page reads
+    searched = _columns_of_page(usable(of_families(runs)))
+    rows, notes = _best(searched, tune)
+    verdicts = tuple(
+        judge(runs if rows is searched else runs.loc[runs.index.isin(rows.index) | ~finished(runs)], claims)
+    )
     families = tuple(sorted(rows["family"].unique()))
     laws: dict[str, Fit] = {}
     held: dict[str, Fold] = {}
@@ -99,7 +177,35 @@ def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None) -
     noise = {family: seed_noise(part) for family, part in parts.items()}
     local = {family: law.local() for family, law in laws.items()}
     judged = None if forecast is None else judge_forecast(forecast, runs)
-    return View(runs, rows, families, verdicts, laws, held, local, judged, noise, refused)
+    return View(
+        runs, rows, families, verdicts, laws, held, local, judged, noise, refused, searched, _layout(rows), notes,
+        claims is not None,
+    )  # fmt: skip
+
+
+def _columns_of_page(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with all that a page reads, or that tells one run from another."""
+    names = [c for c in rows if record.column(str(c)) is not None or str(c).startswith(MEASURED)]
+    return rows[names]
+
+
+def _best(rows: pd.DataFrame, tune: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows at the best value of every searched knob, and the notes of the table."""
+    knobs = list(tune) or list(searched_knobs(rows))
+    try:
+        best = best_of_cells(rows, knobs) if knobs else rows
+    except UserError:
+        if tune:
+            raise
+        best = rows
+    return best, tuple(dict.fromkeys(map(str, best.attrs.get("notes", ()))))
+
+
+def _layout(rows: pd.DataFrame) -> Layout | None:
+    """Where the runs of all families stand together."""
+    if rows.empty or not any(c in rows and rows[c].notna().all() for c in ("N", "D", "C")):
+        return None
+    return layout(rows, number_runs(rows, None)[0])
 
 
 def named_for_page(runs: pd.DataFrame) -> pd.DataFrame:
@@ -120,7 +226,8 @@ def _without_results(runs: pd.DataFrame, claims: Any) -> View:
     to_judge: Sequence[Claim] = load_claims(claims) if claims is None or isinstance(claims, str | Path) else claims
     verdicts = tuple(Verdict(c.id, VerdictKind.UNTESTED, "no run finished", claim=c) for c in to_judge)
     families = tuple(sorted(of_families(runs)["family"].unique()))
-    return View(runs, of_families(runs).iloc[:0], families, verdicts)
+    notes = tuple(map(str, runs.attrs.get("notes", ())))
+    return View(runs, of_families(runs).iloc[:0], families, verdicts, notes=notes)
 
 
 def _law(rows: pd.DataFrame) -> str:
@@ -137,6 +244,8 @@ def _levels(values: Sequence[float] | pd.Series) -> int:
 
 def _largest_out(rows: pd.DataFrame, law: str) -> Fold:
     """The law fitted without the largest C, at every run; `held` marks those it has not seen."""
+    if len(rows) > MOST_HELD:
+        rows = rows.sample(MOST_HELD, random_state=0)
     index = level_index(rows["C"])
     if index.max() < 2:
         raise FitError(f"{int(index.max()) + 1} different C: nothing can be held out, 3 are needed")

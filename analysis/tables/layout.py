@@ -31,6 +31,9 @@ KINDS = {
 SPAN = 1.5
 # a budget is level where this share of the rows stands in budgets of at least LEVELS sizes
 _MOST = 0.6
+# values that repeat but for rounding: sizes and data that grow by one factor repeat their products as well as
+# themselves, and only those of a grid repeat so closely
+_EXACT = 0.003
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,17 @@ def layout(rows: pd.DataFrame, runs: NDArray[np.intp] | None = None) -> Layout:
     columns = {c: rows[c].to_numpy(float) for c in ("N", "D", "C") if c in rows and rows[c].notna().all()}
     if {"N", "D"} <= set(columns) and "C" not in columns:
         columns["C"] = TRAIN * columns["N"] * columns["D"]
+    elif {"N", "C"} <= set(columns) and "D" not in columns:
+        columns["D"] = columns["C"] / TRAIN / columns["N"]
     index = {c: level_index(x) for c, x in columns.items()}
     levels = {c: int(i.max(initial=-1)) + 1 for c, i in index.items()}
     decades = {c: float(np.log10(x.max() / x.min())) for c, x in columns.items()}
-    kind, ratio, axis = _kind(columns, index, levels, runs)
+    kind, ratio, axis = _kind(columns, levels, runs)
     return Layout(kind, levels, decades, ratio, axis)
 
 
 def _kind(
     columns: dict[str, NDArray[np.float64]],
-    index: dict[str, NDArray[np.int64]],
     levels: dict[str, int],
     runs: NDArray[np.intp] | None,
 ) -> tuple[str, float | None, str]:
@@ -90,12 +94,29 @@ def _kind(
         return "ladder", float(np.exp(np.log(ratio).mean())), ""
     if runs is not None and int(runs.max()) + 1 < len(runs):
         return "marks", None, ""
+    return _repeated(columns), None, ""
+
+
+def _repeated(columns: dict[str, NDArray[np.float64]]) -> str:
+    """What repeats: budgets (isoflop), sizes and amounts of data (grid), or nothing (scattered); what repeats but for
+    rounding before what is near."""
+    budgets, crossed, few = _shares(columns, _EXACT)
+    if min(crossed) >= _MOST:
+        return "grid"
+    if not (budgets >= _MOST and few):
+        budgets, crossed, few = _shares(columns, SAME_LEVEL)
     # a budget holds sizes that differ; a grid repeats both its sizes and its amounts of data
-    iso = _share(index["C"], index["N"])
+    if budgets >= _MOST and budgets > min(crossed) and few:
+        return "isoflop"
+    return "grid" if max(crossed) >= _MOST else "scattered"
+
+
+def _shares(columns: dict[str, NDArray[np.float64]], tolerance: float) -> tuple[float, tuple[float, float], bool]:
+    """The shares of the rows in budgets of several sizes, in sizes of several data and the reverse, and whether the
+    budgets are few."""
+    index = {c: level_index(x, tolerance) for c, x in columns.items()}
     crossed = _share(index["N"], index["D"]), _share(index["D"], index["N"])
-    if iso >= _MOST and iso > min(crossed) and levels["C"] < len(ratio) / 2:
-        return "isoflop", None, ""
-    return ("grid" if max(crossed) >= _MOST else "scattered"), None, ""
+    return _share(index["C"], index["N"]), crossed, bool(index["C"].max() + 1 < len(index["C"]) / 2)
 
 
 def _share(level: ArrayLike, inner: ArrayLike) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.laws.schedules import is_gradual
 from isoflop.analysis.tables.read import read_runs
 from isoflop.errors import UserError
 
@@ -16,8 +17,8 @@ LABELS = ("curve", "run_id")
 
 
 def add_schedule(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `curve` (1, 2, ...) and `S1`: the rate of a row is that of the steps up to the next, and
-    before the first lies a straight warmup from zero.
+    """The table with `curve` (1, 2, ...) and `S1`: the rate of a row is that of the steps up to the next, or where it
+    changes from row to row moves evenly to that of the next; before the first lies a straight warmup from zero.
 
     Curves are told apart by `curve` or run_id; a table without either is one. UserError without step or lr.
     """
@@ -30,7 +31,9 @@ def add_schedule(table: pd.DataFrame) -> pd.DataFrame:
     for code in np.unique(codes):
         rows = np.flatnonzero(codes == code)
         rows = rows[np.argsort(step[rows], kind="stable")]
-        parts = np.diff(step[rows]) * lr[rows][:-1]
+        rate = lr[rows]
+        rate = np.where(is_gradual(rate), (rate[:-1] + rate[1:]) / 2, rate[:-1])
+        parts = np.diff(step[rows]) * rate
         total[rows] = step[rows[0]] * lr[rows[0]] / 2 + np.concatenate([[0.0], np.cumsum(parts)])
     names = codes + 1 if label is None else table[label]
     return table.assign(run_id=names, curve=codes + 1.0, S1=total)

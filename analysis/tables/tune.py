@@ -10,6 +10,7 @@ there is, and the cell is flagged.
     cells[["N", "D", "lr", "tried", "edge"]]      # the best lr, 0.02, of 3 at each N and D
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,10 +31,16 @@ CELL = ("family", "data", "width", "depth", "rung", "mark", "D_unique", "n_exper
 TRIED = 3
 
 
-def cells_of(rows: pd.DataFrame, by: Sequence[str] = ()) -> pd.Series:
-    """The number of each row's cell, (rows,): equal N, D of one level, equal in `by` and in all else that names it."""
+def cells_of(rows: pd.DataFrame, by: Sequence[str] = (), knobs: Sequence[str] = ()) -> pd.Series:
+    """The number of each row's cell, (rows,): equal N, D of one level, equal in `by` and in all else that names it.
+
+    The knobs that are searched within a cell are no part of its rung.
+    """
     key = [c for c in dict.fromkeys(("N", *CELL, *by)) if c in rows]
     parts = rows[key].astype(str)
+    if knobs and "rung" in parts:
+        searched = "|".join(re.escape(knob.removeprefix("recipe.")) for knob in knobs)
+        parts["rung"] = parts["rung"].str.replace(rf"(?:^| )(?:recipe|family)\.(?:{searched})=\S+", "", regex=True)
     if "D" in rows and rows["D"].notna().all() and len(rows) and (rows["D"] > 0).all():
         parts = parts.assign(_level=level_index(rows["D"]))
     return parts.groupby(list(parts.columns), sort=False).ngroup() if len(parts.columns) else pd.Series(0, rows.index)
@@ -44,7 +51,7 @@ def searched_knobs(rows: pd.DataFrame) -> dict[str, int]:
     names = [c for c in SEARCHED if c in rows and rows[c].nunique() >= TRIED]
     if not names or "N" not in rows:
         return {}
-    cells, values = cells_of(rows), rows[names].T.drop_duplicates().index
+    cells, values = cells_of(rows, knobs=SEARCHED), rows[names].T.drop_duplicates().index
     most = {str(c): int(rows[c].groupby(cells).nunique().max()) for c in values}
     return {c: k for c, k in most.items() if k >= TRIED}
 
@@ -67,7 +74,7 @@ def tune(rows: pd.DataFrame, knobs: Sequence[str], cells: pd.Series | None = Non
     Each cell has N, its mean D and C, the best values, the loss there, how many were tried, and the names of the knobs
     that lie on the edge.
     """
-    cells = cells_of(rows) if cells is None else cells
+    cells = cells_of(rows, knobs=knobs) if cells is None else cells
     searched = [k for k in knobs if k in rows and rows[k].groupby(cells).nunique().max() > 1]
     if not searched:
         return rows.assign(edges=0), pd.DataFrame()
@@ -112,7 +119,7 @@ def best_of_cells(runs: pd.DataFrame, knobs: Sequence[str], by: Sequence[str] = 
     for column in ("N", "L"):
         if column not in rows:
             raise UserError(f"--tune needs the column {column}; name it, as in --columns {column}=its_name")
-    best, cells = tune(rows, knobs, cells_of(rows, by))
+    best, cells = tune(rows, knobs, cells_of(rows, by, knobs))
     if cells.empty:
         raise UserError(
             f"--tune {','.join(knobs)}: no size at one D has several values of it; leave --tune out, or mend --where"

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import Law, get_law
+from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.replicates import level_index
 from isoflop.analysis.tables.rows import usable
 from isoflop.analysis.testing.average import average_laws, law_of, names_average
 from isoflop.analysis.testing.bands import bands
+from isoflop.analysis.testing.rolling import ROUNDED, cut_levels
 from isoflop.errors import FitError
 
 # distances that are looked at at once
@@ -145,6 +147,11 @@ def hold_out(
     return Fold(cut, n_runs, status, reason, out.reset_index(drop=True))
 
 
+def _levels(places: pd.DataFrame, along: Array, folds: int) -> Array:
+    """Where to cut, a little above the levels of a coordinate, whose last decimals are rounded."""
+    return cut_levels(np.log(places.to_numpy(float)), along, folds) + 10.0**-ROUNDED
+
+
 def declare(law: str, runs: pd.DataFrame) -> Law:
     """The law that a text names; of the average of laws, the one without parameters that stands for it on these
     runs."""
@@ -154,7 +161,8 @@ def declare(law: str, runs: pd.DataFrame) -> Law:
 def backtest(
     runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, level: float = 0.9, rivals: bool = False, **options: Any
 ) -> Backtest:
-    """Roll the hold-out along `axis` (D, N or C): at most `folds` cuts over its larger half, the last before the top.
+    """Roll the hold-out along `axis` (D, N or C): at most `folds` cuts, where the bands of a prediction have theirs
+    (rolling.py), the last before the top.
 
     `runs` are those of one group; `options` go to `fit`. A cut leaves more different points to fit than the law has
     parameters, since a curve through all its points says nothing of the next; only the last cut is always made.
@@ -169,11 +177,12 @@ def backtest(
             f"and these {len(rows)} rows have {top + 1}; add runs at other {axis}"
         )
     declared = declare(law, rows)
-    enough = [
-        k for k in range(top) if len(rows[index <= k][list(declared.columns)].drop_duplicates()) > len(declared.params)
-    ]
-    first = max((top - 1) // 2, min([*enough, top - 1]))
-    cuts = sorted({round(k) for k in np.linspace(first, top - 1, min(folds, top - first))})
+    places = rows[list(declared.columns)]
+    x = np.log(rows[axis].to_numpy(float))
+    along = (np.bincount(index, weights=x) / np.bincount(index))[index]
+    last = [np.searchsorted(np.unique(along), level, side="right") - 1 for level in _levels(places, along, folds)]
+    enough = [k for k in last if len(places[index <= k].drop_duplicates()) > len(declared.params)]
+    cuts = sorted({*map(int, enough), top - 1})
     done = tuple(
         hold_out(rows[index <= k], rows[index > k], law, axis=axis, level=level, rivals=rivals, **options) for k in cuts
     )

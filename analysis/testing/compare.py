@@ -46,6 +46,7 @@ class Comparison:
     refused   law -> why it could not be fitted
     lack      law -> the test of its form against replicates
     notes     what was noted on reading
+    repeats   what differs between replicates: seeds where there is such a column
     """
 
     axis: str
@@ -54,6 +55,7 @@ class Comparison:
     refused: dict[str, str]
     lack: dict[str, LackOfFit] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    repeats: str = "seeds"
 
     def to_json(self) -> dict[str, Any]:
         """The document of `isoflop compare --json`."""
@@ -78,7 +80,7 @@ class Comparison:
         noise = (
             "no replicated cell tells the noise of seeds"
             if self.seed_sd is None
-            else f"seeds differ by {self.seed_sd:.2%}"
+            else f"{self.repeats} differ by {self.seed_sd:.2%}"
         )
         lines += [noise, *self._forms()]
         lines += [f"{law} refused: {reason}" for law, reason in self.refused.items()]
@@ -133,7 +135,8 @@ def compare(
         rows += [_row(f"{label} ({names})", errors, key, cuts, "-", "-") for key, label in BASELINES.items()]
     table = pd.DataFrame(rows).sort_values("rmsle", ignore_index=True)
     lack = {n: lack_of_fit(runs, declared[n][0], **options) for n in tested if not names_average(declared[n][0])}
-    return Comparison(axis, table, noise, refused, lack, tuple(runs.attrs.get("notes", ())))
+    repeats = "seeds" if "seed" in runs else "repeats"
+    return Comparison(axis, table, noise, refused, lack, tuple(runs.attrs.get("notes", ())), repeats)
 
 
 def _with_axis(runs: pd.DataFrame, axis: str) -> pd.DataFrame:

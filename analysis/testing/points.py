@@ -75,7 +75,7 @@ def predict_points(
         if fit.objective is not None and (rows := mine & sound).any():
             band = bands(fit, columns[rows], level)
             out.loc[rows, ["value", "low", "high", "band"]] = band[["value", "low", "high", "band"]].to_numpy()
-        out.loc[mine & ~sound, "reason"] = f"{', '.join(fit.law.columns)} must be numbers above 0"
+        out.loc[mine & ~sound, ["predicts", "reason"]] = "", f"{', '.join(fit.law.columns)} must be numbers above 0"
     return out
 
 

@@ -111,10 +111,10 @@ def as_text(fit: Fit | Average, prediction: Mapping[str, Any], level: float) -> 
     lines += [f"  {name:<10} {value}" for name, value in prediction.items() if isinstance(value, Estimate)]
     lines.append(f"  band       {level:.0%}: {describe_band(prediction['band'])}")
     lines.append(f"  predicts   {prediction['predicts']}: {prediction['why']}")
-    lines.append(f"  fit        {fit.status}" + (f": {fit.explanation}" if fit.explanation else ""))
+    lines.append(f"  fit        {fit.status}" + (f": {fit.reason}" if fit.reason else ""))
     far = [f"{c} is {x:.3g} times the largest fitted" for c, x in prediction["reach"].items() if x > 1]
     far += [f"{c} is {x:.3g} times below the smallest fitted" for c, x in prediction["below"].items() if x > 1]
-    return "\n".join(lines + [f"  note       {f}" for f in far])
+    return "\n".join(lines + [f"  note       {note}" for note in (*far, *fit.notes)])
 
 
 def describe_band(contents: str) -> str:

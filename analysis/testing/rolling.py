@@ -120,6 +120,13 @@ def roll(columns: Sequence[Array], sizes: Sequence[bool], sign: int = 1) -> Cuts
 
 def _masks(z: Array, along: Array, most: int) -> NDArray[np.bool_]:
     """The fitted rows (cuts, rows) of cuts along a coordinate of the rows z (rows, columns)."""
+    masks: NDArray[np.bool_] = np.round(along, ROUNDED)[None, :] <= cut_levels(z, along, most)[:, None]
+    return masks
+
+
+def cut_levels(z: Array, along: Array, most: int) -> Array:
+    """The values (cuts,) of a coordinate (rows,), a logarithm, up to which rows z (rows, columns) are fitted, from the
+    deepest cut: evenly over the last factor DEEPEST, each leaving FEWEST places or more."""
     along = np.round(along, ROUNDED)
     levels = np.unique(along)
     # what is level with the last is held out with it
@@ -130,12 +137,11 @@ def _masks(z: Array, along: Array, most: int) -> NDArray[np.bool_]:
     places = new.cumsum()[np.searchsorted(along[order], levels, side="right") - 1]
     levels = levels[places >= FEWEST]
     if not len(levels):
-        return np.zeros((0, len(z)), dtype=bool)
+        return np.empty(0)
     first = max(levels[0], min(along.max() - np.log(DEEPEST), levels[-min(WANTED, most, len(levels))]))
     wanted = np.linspace(first, levels[-1], most)
-    chosen = np.unique([np.abs(levels - level).argmin() for level in wanted])
-    masks: NDArray[np.bool_] = along[None, :] <= levels[chosen][:, None]
-    return masks
+    chosen: Array = levels[np.unique([np.abs(levels - level).argmin() for level in wanted])]
+    return chosen
 
 
 def _beyond(columns: Sequence[Array], fitted: NDArray[np.bool_], sign: int) -> NDArray[np.bool_]:

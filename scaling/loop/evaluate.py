@@ -62,9 +62,9 @@ def held_out_loss(model: Model, task: Task, examples: Examples, precision: str, 
 def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> dict[str, float]:
     """L and its standard error over held-out examples [unit of the task's loss]: sums of losses over sums of targets.
 
-    And metric.*: the share of targets that the likeliest class meets, where targets are not tokens; what the
-    family's layers report, the mean over batches; L.NAME of every further held-out set. The model is left in the mode
-    that it was in.
+    And metric.*: accuracy, the share of targets that the likeliest class meets, where they are answers
+    (Task.has_answers), and accuracy_se, its standard error over examples; what the family's layers report, the mean
+    over batches; L.NAME of every further held-out set. The model is left in the mode that it was in.
     """
     training = model.training
     model.eval()
@@ -75,8 +75,8 @@ def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> di
         losses.append(loss_per_target(task, outputs, y).double().sum(1))
         counts.append(loss_count(task, y))
         health.append(model.health())
-        if task.loss == "cross_entropy" and task.kind != "tokens":
-            correct.append((outputs.argmax(-1) == y).sum())
+        if task.has_answers:
+            correct.append((outputs.argmax(-1) == y).view(len(y), -1).sum(1))
     others = {name: held_out_loss(model, task, examples, precision, name) for name in other_sets(examples)}
     model.train(training)
     total, count = torch.cat(losses), torch.cat(counts)
@@ -85,6 +85,7 @@ def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> di
     for name, (loss, spread) in others.items():
         results |= {f"L.{name}": loss, f"L_se.{name}": spread}
     if correct:
-        results["metric.accuracy"] = float(torch.stack(correct).sum() / count.sum())
+        share, spread = mean_and_error(torch.cat(correct).double(), count)
+        results |= {"metric.accuracy": share, "metric.accuracy_se": spread}
     means = {name: torch.stack([batch[name] for batch in health]).mean() for name in health[0]}
     return results | {f"metric.{name}": float(value) for name, value in means.items()}

@@ -12,20 +12,45 @@ Not yet measured on a device; trainer.graph=true asks for it.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from isoflop.scaling.data.base import order
-from isoflop.scaling.recipe.optimizers import Joint
-
-if TYPE_CHECKING:
-    from isoflop.scaling.loop.module import ScalingModule
+from isoflop.scaling.data.base import Examples, order
+from isoflop.scaling.families.base import Model
+from isoflop.scaling.recipe.optimizers import AdamW, Joint
 
 CHUNK = 64  # steps whose indices and rates are sent to the device at once
 # steps made without the graph, which allocate what it then finds, as torch's notes on CUDA graphs ask for
 WARM_UP = 3
+
+
+class Training(Protocol):
+    """What of a module in training (module.py) its steps need."""
+
+    model: Model
+    examples: Examples
+    recipe: AdamW
+    seed: int
+    first: int
+    position: int
+    made: int
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def trainer(self) -> Any: ...
+
+    @property
+    def goal(self) -> int: ...
+
+    def bare_optimizer(self) -> torch.optim.Optimizer: ...
+
+    def backward_pass(self, x: Tensor, y: Tensor) -> Tensor: ...
+
+    def count(self, loss: Tensor) -> None: ...
 
 
 class NotCapturedError(Exception):
@@ -35,7 +60,7 @@ class NotCapturedError(Exception):
 class StepGraph:
     """Takes the steps of a module by a graph; its parameters and its optimiser's state stay the same tensors."""
 
-    def __init__(self, module: "ScalingModule") -> None:
+    def __init__(self, module: Training) -> None:
         self.module, self.optimizer = module, module.bare_optimizer()
         groups, device = self.optimizer.param_groups, module.device
         self.indices = torch.zeros(CHUNK, module.recipe.batch, dtype=torch.long, device=device)
@@ -104,7 +129,7 @@ class StepGraph:
         return graph.replay
 
 
-def obstacle_to_graph(module: "ScalingModule") -> str | None:
+def obstacle_to_graph(module: Training) -> str | None:
     """Why the steps of a module cannot be taken by a graph; None where they may."""
     if module.device.type != "cuda":
         return "it needs a CUDA device"

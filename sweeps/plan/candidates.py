@@ -6,6 +6,7 @@ say(Path("runs.csv"), Path("runs.csv"), law="chinchilla", n=2)     # the candida
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from isoflop.analysis.design.sequence import improve_table
@@ -28,8 +29,14 @@ def say(
     columns: str = "",
     where: str = "",
     as_json: bool = False,
+    surplus: Sequence[str] = (),
 ) -> None:
-    """Print the runs to make next; UserError where a table or a column is missing."""
+    """Print the runs to make next; UserError where a table or a column is missing, or where there are options (surplus)
+    that speak of a sweep."""
+    if surplus:
+        raise UserError(
+            f"{surplus[0]} speaks of a sweep that is composed, and --candidates composes none; leave it out"
+        )
     if runs is None:
         raise UserError("--candidates chooses by what is known already: give the runs that are there with --runs")
     have, grid = table(runs, columns, where), read_runs(candidates)

@@ -1,12 +1,15 @@
 """A rolling hold-out fits the smaller runs and is judged on the larger ones alone."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from studies import demo_study, grid_study
 
+from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.tables.replicates import choose_law, level_index, seed_noise
 from isoflop.analysis.tables.rows import usable
 from isoflop.analysis.testing.backtest import backtest, hold_out
+from isoflop.analysis.testing.bands import learn
 from isoflop.errors import FitError
 
 
@@ -79,3 +82,15 @@ def test_a_law_is_chosen_by_what_varies_at_three_levels() -> None:
     # budgets are rounded up to whole steps: a size that differs by a few per cent is the same
     assert choose_law(one_size.assign(N=one_size["N"] * np.linspace(1, 1.05, len(one_size)))) == "power_offset(D)"
     assert choose_law(one_size.head(1)) is None
+
+
+def test_a_comparison_cuts_where_the_bands_of_a_prediction_do() -> None:
+    N, D = (x.ravel() for x in np.meshgrid(1e6 * 4.0 ** np.arange(5), 1e8 * 4.0 ** np.arange(5)))
+    noise = np.random.default_rng(0).normal(0, 0.003, len(N))
+    rows = pd.DataFrame({"N": N, "D": D, "C": 6 * N * D, "L": (1.6 + 60 * N**-0.3 + 90 * D**-0.3) * np.exp(noise)})
+    optimum = fit(rows, "chinchilla", interval="none").optimum
+    assert optimum is not None
+    mine = {frozenset(np.flatnonzero(fitted)) for fitted in learn(optimum).cuts.fitted}
+    theirs = [frozenset(np.flatnonzero(rows["C"] <= f.cut)) for f in backtest(rows, "chinchilla", axis="C").folds]
+    assert len(theirs) >= 3
+    assert set(theirs) <= mine

@@ -204,3 +204,14 @@ def test_a_slope_that_the_runs_do_not_tell_is_not_identified_in_a_contrast(tmp_p
 def test_a_wrong_claim_of_a_local_quantity_is_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=sentence):
         read_claim(write(tmp_path, text))
+
+
+def test_a_point_may_be_a_compute() -> None:
+    fitted = fit(runs(0, noise=1e-9), loss="l2")
+    local = fitted.local({"C": 1e18})
+    best = fitted.law.curve("N_opt", 1e18, fitted.values)
+    assert local.at["N"] == pytest.approx(best, rel=1e-6)
+    assert 6 * local.at["N"] * local.at["D"] == pytest.approx(1e18)
+    assert fitted.local({"C": 1e18, "N": 1e8}).at["D"] == pytest.approx(1e18 / 6e8)
+    with pytest.raises(FitError, match="give two of the three"):
+        fitted.local({"C": 1e18, "N": 1e8, "D": 1e9})

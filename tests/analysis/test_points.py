@@ -10,6 +10,7 @@ from conftest import Isoflop
 
 from isoflop import FitError, fit_groups
 from isoflop.analysis.testing.points import predict_points, score
+from isoflop.analysis.verbs import main
 
 
 def runs(seed: int = 0) -> pd.DataFrame:
@@ -35,6 +36,8 @@ def test_every_point_is_predicted_by_the_law_of_its_group() -> None:
     assert table["reason"][2] == "no runs of this group were fitted"
     assert np.isnan(table["value"][3])
     assert table["reason"][3] == "N, D must be numbers above 0"
+    assert list(table["predicts"][:2]) == ["yes", "yes"]
+    assert table["predicts"][3] == ""
 
 
 def test_a_missing_column_is_one_sentence() -> None:
@@ -79,3 +82,23 @@ def test_one_place_or_a_table_of_them(isoflop: Isoflop, tmp_path: Path) -> None:
         done = isoflop("predict", tmp_path / "runs.csv", *options)
         assert done.returncode == 2
         assert "give --at for one place" in done.stderr
+
+
+@pytest.mark.parametrize("names", [["params", "tokens"], ["N", "D"]])
+def test_points_may_bear_the_names_of_the_runs_or_ours(names: list[str], tmp_path: Path) -> None:
+    foreign = {"N": "params", "D": "tokens", "L": "loss"}
+    runs().rename(columns=foreign).to_csv(tmp_path / "runs.csv", index=False)
+    pd.DataFrame([[1e10, 2e11]], columns=names).to_csv(tmp_path / "points.csv", index=False)
+    columns = ",".join(f"{ours}={theirs}" for ours, theirs in foreign.items())
+    arguments = ["--columns", columns, "--where", "family = 'a'", "--points", str(tmp_path / "points.csv"), "--json"]
+    assert main(["predict", str(tmp_path / "runs.csv"), *arguments]) == 0
+
+
+def test_points_that_lack_a_column_under_either_name_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs().rename(columns={"N": "params"}).to_csv(tmp_path / "runs.csv", index=False)
+    pd.DataFrame({"D": [2e11]}).to_csv(tmp_path / "points.csv", index=False)
+    arguments = ["--columns", "N=params", "--points", str(tmp_path / "points.csv")]
+    assert main(["predict", str(tmp_path / "runs.csv"), *arguments]) == 2
+    assert "no column 'params' for N" in capsys.readouterr().err

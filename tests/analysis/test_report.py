@@ -13,7 +13,7 @@ from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Quantity, Sample
 from isoflop.analysis.claims.region import Region
 from isoflop.analysis.report import report as report_module
-from isoflop.analysis.report.figures.base import Figure, draw_all, figure_files, log_axis, nice_ticks
+from isoflop.analysis.report.figures.base import Figure, draw_all, log_axis, nice_ticks
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.sentences import summary
 from isoflop.analysis.report.view import look
@@ -57,9 +57,21 @@ def test_the_page_loads_nothing_from_elsewhere(report: Path) -> None:
     assert page.bare == []
 
 
-def test_the_verdicts_come_before_every_figure_and_say_what_is_missing(report: Path) -> None:
+def test_the_page_goes_from_question_and_finding_to_one_figure_verdicts_and_the_other_figures(report: Path) -> None:
     text = (report / "index.html").read_text()
-    assert text.index("<caption>What we predicted") < text.index("<figure")
+    order = [
+        "<h1>",
+        'id="finding"',
+        "<figure",
+        "<caption>What we predicted",
+        'id="figures-h"',
+        'id="laws-h"',
+        'id="ledger-h"',
+    ]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    assert text.index('id="figures-h"') - text[: text.index('id="figures-h"')].rindex("<figure") > 0
+    assert text.count("<figure", 0, places[3]) == 1
     for word in ("untested", "18 runs missing", "Size, data and compute give predictable gains"):
         assert word in text
     assert text.index("At the same training compute") < text.index("Size, data and compute")
@@ -79,7 +91,7 @@ def test_a_family_that_is_called_like_markup_stays_text(tmp_path: Path) -> None:
 
 def test_every_figure_is_a_picture_a_spec_and_its_data(report: Path) -> None:
     names = {f.stem for f in (report / "figures").iterdir()}
-    assert {"loss_vs_compute", "loss_vs_data", "loss_vs_size", "observed_vs_predicted", "contrasts"} <= names
+    assert {"loss_vs_compute", "loss_vs_data", "isoflop_profiles", "observed_vs_predicted", "contrasts"} <= names
     for name in names:
         svg = (report / "figures" / f"{name}.svg").read_text()
         assert svg.startswith("<svg")
@@ -103,17 +115,6 @@ def test_a_figure_whose_needs_are_unmet_is_a_line_that_says_what_is_missing(tmp_
     assert "no run has a C" in lacking["loss_vs_compute"]
     text = write_report(runs, tmp_path).read_text()
     assert "no run has a C" in text
-
-
-def test_every_figure_names_itself_after_its_file_and_says_a_finding() -> None:
-    drawings = dict(draw_all(look(demo_study())))
-    of_theory = look(demo_study().assign(floor=0.0, **{"data.alpha_D": 0.5}))
-    for file in figure_files():
-        drawn = drawings[file.NAME] if file.NAME != "known_exponents" else file.draw(of_theory)
-        assert file.__name__.endswith(f".{file.NAME}")
-        assert isinstance(drawn, Figure), drawn
-        assert " vs " not in drawn.title
-        assert len(drawn.alt) > 20
 
 
 def test_numbers_and_ticks_read_as_in_print() -> None:

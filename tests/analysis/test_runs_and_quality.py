@@ -245,6 +245,7 @@ def test_budgets_and_curves_are_recognised_as_layouts() -> None:
     C, off = (x.ravel() for x in np.meshgrid(np.geomspace(1e17, 1e20, 5), np.geomspace(1 / 5, 5, 7)))
     N = 0.1 * C**0.48 * off
     assert layout(pd.DataFrame({"N": N, "D": C / 6 / N, "C": C})).kind == "isoflop"
+    assert layout(pd.DataFrame({"N": N, "C": C})).kind == "isoflop"
     assert layout(grid(), np.repeat(np.arange(6), 6)).kind == "marks"
 
 

@@ -1,8 +1,10 @@
 """Evaluation: a pure function of the model and the examples, that leaves the model as it was."""
 
+import pytest
 import torch
 from families import TASKS, family
 
+from isoflop.scaling.data import tokens
 from isoflop.scaling.data.base import Table
 from isoflop.scaling.loop.evaluate import evaluate
 
@@ -33,3 +35,23 @@ def test_the_loss_of_evaluation_is_the_mean_over_all_targets() -> None:
     result = evaluate(family("mlp", width=8).build(task), task, Table(x, y, x, y), "fp32")
     # the readout starts at zero, and the batches of 64 are not alike
     assert abs(result["L"] - float((y**2).mean())) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["recall", "tracking", "parity", "hierarchy"])
+def test_the_accuracy_of_tokens_with_answers_is_of_the_positions_that_bear_a_loss(name: str) -> None:
+    data = tokens.build(name, size=512, eval_size=256)
+    task, examples = data.task, data.load()
+    answers = torch.cat([y for _, y in examples.held_out(64)])
+    model = family("table", width=min(8, task.d_in)).build(task)
+    results = evaluate(model, task, examples, "fp32")
+    # the readout starts at zero: its likeliest class is the first
+    right, asked = (answers == 0).sum(), (answers >= 0).sum()
+    assert results["metric.accuracy"] == pytest.approx(float(right / asked))
+    assert results["metric.accuracy_se"] >= 0
+
+
+@pytest.mark.parametrize("name", ["markov", "hmm"])
+def test_tokens_without_answers_have_no_accuracy(name: str) -> None:
+    data = tokens.build(name, size=512, eval_size=256)
+    model = family("table", width=4).build(data.task)
+    assert "metric.accuracy" not in evaluate(model, data.task, data.load(), "fp32")

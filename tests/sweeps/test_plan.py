@@ -18,6 +18,7 @@ from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.plan import costs
 from isoflop.sweeps.plan.plan import LAUNCHES_S, Plan, composed, plan
 from isoflop.sweeps.plan.resolution import Question, outcomes
+from isoflop.sweeps.verbs import main as verbs
 
 STUDIES = sorted((Path(__file__).parents[2] / "conf/study").glob("*.yaml"))
 # times of a GPU by its peak: nothing is measured
@@ -251,3 +252,13 @@ def test_a_device_is_known_by_its_whole_name() -> None:
     assert peak("NVIDIA H100 80GB HBM3", "bf16") == 989e12
     assert peak("NVIDIA L40", "bf16") is None
     assert peak("NVIDIA RTX A1000 Laptop GPU", "bf16") is None
+
+
+@pytest.mark.parametrize("surplus", [["--price", "2/h"], ["--target-C", "1e18"], ["family=mlp"]])
+def test_options_of_a_sweep_are_refused_where_candidates_are_chosen_from_a_table(
+    surplus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs.csv").write_text("N,D,L\n1e6,1e7,3\n")
+    table = str(tmp_path / "runs.csv")
+    assert verbs(["plan", "--runs", table, "--candidates", table, *surplus]) == 2
+    assert f"{surplus[0]} speaks of a sweep" in capsys.readouterr().err

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.report.figures._panels import panels
 from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.loss._panels import panels
 from isoflop.analysis.report.view import View
 from isoflop.wording import percent
 

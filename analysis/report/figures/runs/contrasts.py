@@ -93,4 +93,4 @@ def _row(verdict: Verdict, claim: Claim) -> dict[str, object]:
 def _colours(view: View) -> dict[str, str]:
     """The colour of each family."""
     colour, _ = family_scales(view.families)
-    return dict(zip(view.families, colour.range, strict=True))
+    return dict(zip(view.families, colour["range"], strict=True))

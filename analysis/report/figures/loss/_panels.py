@@ -13,7 +13,7 @@ from isoflop.wording import count, number
 
 SOUND = "converged"
 # curves of a family, evenly taken of more
-MOST_CURVES = 12
+MOST_CURVES = 8
 
 
 def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) -> Figure:
@@ -40,7 +40,7 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     dots = dots.encode(shape=alt.Shape("family:N", scale=shape, legend=None), tooltip=tooltip)
     ends = base.transform_filter("datum.kind == 'label'").mark_text(fontSize=10.5, **side)
     chart = alt.layer(line, dots, ends.encode(text="label:N")).properties(width=262, height=260)
-    chart = chart.facet(alt.Facet("family:N", title=None), columns=3)
+    chart = chart.facet(alt.Facet("family:N", title=None), columns=min(3, len(view.families)))
     return Figure(name, title, _subtitle(view, each), alt_text, chart, data, width=300 * min(3, len(view.families)))
 
 
@@ -63,7 +63,7 @@ def _curves(view: View, runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
         shown = levels[np.unique(np.linspace(0, len(levels) - 1, MOST_CURVES).round().astype(int))]
         for _, part in rows[rows["level"].isin(shown)].groupby("level"):
             if part[x].nunique() > 1 and set(fitted.law.columns) <= {"N", "D"}:
-                grid = np.geomspace(part[x].min(), part[x].max(), 40)
+                grid = np.geomspace(part[x].min(), part[x].max(), 20)
                 frame = pd.DataFrame({x: grid, each: part[each].mean()})
                 if each == "C":
                     frame["D"] = frame["C"] / _interpolate(grid, rows["N"], rows["C"] / rows["D"])

@@ -1,0 +1,181 @@
+"""One visual grammar for all figures: runs are points, laws are lines, intervals are bands or bars, dashed is a guide
+or goes beyond the runs; a family has one colour and one shape everywhere.
+
+A figure is one table whose column `kind` says what each row is; a layer draws the rows of one kind. It is Vega-Lite as
+a dictionary: https://vega.github.io/vega-lite/docs.
+
+    import pandas as pd
+
+    rows = pd.DataFrame({"kind": ["run", "run"], "family": ["mlp", "mlp"], "C": [1e10, 1e11], "L": [2.0, 1.5]})
+    spec = single([layer("point", "run", x=log("C", rows), y=log("L", rows), color=hue(["mlp"]))], height=300)
+    sorted(spec)          # ['data', 'height', 'layer', 'width']
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isoflop import record
+from isoflop.analysis.report.figures.base import NEUTRAL, family_scales, log_axis
+from isoflop.wording import cut
+
+Spec = dict[str, Any]
+MARKS: dict[str, Spec] = {
+    "point": {"filled": True, "size": 36, "opacity": 0.6},
+    "hollow": {"type": "point", "filled": False, "size": 40, "strokeWidth": 1.4, "opacity": 0.9},
+    "best": {"type": "point", "filled": True, "size": 110, "opacity": 1, "stroke": "white", "strokeWidth": 1.2},
+    "line": {"strokeWidth": 2.2},
+    "thin": {"type": "line", "strokeWidth": 1.2, "opacity": 0.75},
+    "beyond": {"type": "line", "strokeWidth": 2, "strokeDash": [2, 3]},
+    "guide": {"type": "line", "strokeWidth": 1.4, "strokeDash": [6, 4], "color": NEUTRAL},
+    "area": {"opacity": 0.16, "clip": True},
+    "bar": {"type": "rule", "strokeWidth": 3, "opacity": 0.75},
+    "whisker": {"type": "rule", "strokeWidth": 1.2, "opacity": 0.6, "clip": True},
+    "text": {"align": "right", "dx": -4, "dy": -9, "fontSize": 12, "fontWeight": 600},
+    "note": {"type": "text", "align": "left", "dx": 6, "fontSize": 10.5},
+    "zero": {"type": "rule", "strokeDash": [4, 4], "color": NEUTRAL},
+}
+# families that stand beside their lines; more are told by a legend
+DIRECT = 6
+# parts of a sentence that a title names
+MOST_IN_TITLE = 4
+# shift and drag move a single view, shift and wheel zoom it, a double click brings it back
+ZOOM: Spec = {
+    "name": "zoom",
+    "bind": "scales",
+    "select": {
+        "type": "interval",
+        "zoom": "wheel![event.shiftKey]",
+        "translate": "[pointerdown[event.shiftKey], window:pointerup] > window:pointermove!",
+    },
+}
+
+
+def layer(mark: str, kinds: str | Sequence[str], /, *, where: str = "", **encoding: Any) -> Spec:
+    """One sort of mark for the rows of one or several kinds; `where` is a further condition in Vega's words."""
+    kinds = [kinds] if isinstance(kinds, str) else list(kinds)
+    condition = " || ".join(f"datum.kind === '{kind}'" for kind in kinds)
+    style = {"type": mark} | MARKS.get(mark, {})
+    drawn = {name: {"field": v, "type": "nominal"} if isinstance(v, str) else v for name, v in encoding.items() if v}
+    return {
+        "mark": style,
+        "transform": [{"filter": f"({condition})" + (f" && ({where})" if where else "")}],
+        "encoding": drawn,
+    }
+
+
+def log(
+    column: str, rows: pd.DataFrame, title: str | None = None, *, unit: str = record.NATS, pad: float = 1.0
+) -> Spec:
+    """A logarithmic axis over a column, `pad` times further at its upper end for what is written there."""
+    values = _positive(rows[column])
+    axis = log_axis(column, [*values, float(values.max()) * pad], title, loss_unit=unit)
+    return {"field": column, "type": "quantitative"} | axis
+
+
+def linear(column: str, title: str | None, *, zero: bool = False, **more: Any) -> Spec:
+    """A linear axis."""
+    return {"field": column, "type": "quantitative", "title": title, "scale": {"zero": zero, "nice": True}} | more
+
+
+def text(column: str, title: str | None = None, **more: Any) -> Spec:
+    """An axis of names, in the order of the rows."""
+    axis = {"labelLimit": 260, "labelFontSize": 12, "grid": False}
+    return {"field": column, "type": "nominal", "title": title, "sort": None, "axis": axis} | more
+
+
+def hue(families: Sequence[str], *, legend: bool = False) -> Spec:
+    """The colour of a family."""
+    shown = {"title": None, "orient": "top"} if legend else None
+    return {"field": "family", "type": "nominal", "scale": family_scales(families)[0], "legend": shown}
+
+
+def shape(families: Sequence[str], *, legend: bool = False) -> Spec:
+    """The shape of a family's points."""
+    shown = {"title": None, "orient": "top"} if legend else None
+    return {"field": "family", "type": "nominal", "scale": family_scales(families)[1], "legend": shown}
+
+
+def tooltip(columns: Iterable[str], rows: pd.DataFrame, unit: str = record.NATS) -> list[Spec]:
+    """What a point says of itself: the columns that the rows have, numbers rounded and with their unit."""
+    shown = []
+    for name in columns:
+        if name in rows and rows[name].notna().any():
+            measured = record.unit(name, unit)
+            numeric = pd.api.types.is_numeric_dtype(rows[name])
+            kind = {"type": "quantitative", "format": ".4~g"} if numeric else {"type": "nominal"}
+            shown.append({"field": name, "title": f"{name} [{measured}]" if measured else name} | kind)
+    return shown
+
+
+def chosen(families: Sequence[str]) -> tuple[list[Spec], Spec | None]:
+    """The parameters by which a legend selects a family and a drag moves the view, and the opacity that shows it."""
+    if len(families) <= 1:
+        return [ZOOM], None
+    select = {"name": "chosen", "select": {"type": "point", "fields": ["family"]}, "bind": "legend"}
+    return [select, ZOOM], {"condition": {"param": "chosen", "value": 0.85}, "value": 0.1}
+
+
+def single(layers: list[Spec], *, width: int = 680, height: int = 380, params: list[Spec] | None = None) -> Spec:
+    """One view; `params` belong to its last layer."""
+    layers = [*layers[:-1], layers[-1] | ({"params": params} if params else {})]
+    return {"data": {"name": "rows"}, "width": width, "height": height, "layer": layers}
+
+
+def faceted(
+    layers: list[Spec], by: str = "family", *, panels: int = 3, columns: int = 3, width: int = 262, height: int = 260
+) -> Spec:
+    """A panel for each value of a column, side by side, of `panels` values at most so many columns."""
+    return {
+        "data": {"name": "rows"},
+        "facet": {"field": by, "type": "nominal", "title": None, "sort": None},
+        "columns": max(1, min(columns, panels)),
+        "spec": {"width": width, "height": height, "layer": layers},
+    }
+
+
+def beside(views: Sequence[list[Spec]], *, columns: int = 3, width: int = 262, height: int = 260) -> Spec:
+    """Several views of the same rows with axes of their own, side by side."""
+    concat = [{"width": width, "height": height, "layer": layers} for layers in views]
+    lines = [{"hconcat": concat[i : i + columns]} for i in range(0, len(concat), columns)]
+    return {"data": {"name": "rows"}, "vconcat": lines}
+
+
+def labels(ends: pd.DataFrame, x: str, y: str, *, height: int = 380, gap: int = 14) -> pd.DataFrame:
+    """The name of each family at the end of its line, moved apart where lines end close together.
+
+    ends     a row for each family: where its line ends
+    height   of the view, and `gap` between two names [pixels]
+    """
+    rows = ends.sort_values(y).assign(
+        kind="label", label=[cut(str(name), 24) for name in ends.sort_values(y)["family"]]
+    )
+    logs = np.log(rows[y].to_numpy(float))
+    span = max(float(np.ptp(logs)), 0.3)
+    step = 1.6 * span * gap / height
+    for i in range(1, len(logs)):
+        logs[i] = max(logs[i], logs[i - 1] + step)
+    return rows.assign(**{y: np.exp(logs)})
+
+
+def some(parts: Sequence[str], most: int = MOST_IN_TITLE) -> str:
+    """Parts of a title, of more than `most` as many and how many more there are."""
+    return ", ".join(parts[:most]) + (f" and {len(parts) - most} more" if len(parts) > most else "")
+
+
+def interval(value: float | None, low: float | None, high: float | None, digits: str = ".2f") -> str:
+    """'0.48 (0.47 to 0.49)'; without its interval where it has none."""
+    if value is None or not math.isfinite(value):
+        return "unknown"
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return f"{value:{digits}} (no interval)"
+    return f"{value:{digits}} ({low:{digits}} to {high:{digits}})"
+
+
+def _positive(column: pd.Series) -> pd.Series:
+    values = pd.to_numeric(column, errors="coerce")
+    values = values[np.isfinite(values) & (values > 0)]
+    return values if len(values) else pd.Series([1.0, 10.0])

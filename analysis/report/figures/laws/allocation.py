@@ -1,0 +1,113 @@
+"""How compute should be split: N_opt, D_opt and D/N against C, by isoFLOP minima and by the law, with reference slopes.
+
+Half of the growth in each (a = b = 1/2) and 20 targets for each parameter are Hoffmann et al. 2022, arXiv:2203.15556.
+"""
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.view import View
+from isoflop.wording import count
+
+NAME = "allocation"
+ORDER = 3
+NEEDS = "isoFLOP minima at three budgets, or a law of N and D whose parameters are identified"
+PANELS = {"N": "best size, N_opt", "D": "best amount of data, D_opt", "D/N": "targets for each parameter, D/N"}
+# the power that is drawn for reference, and targets for each parameter (Hoffmann et al. 2022)
+HALF, TWENTY = 0.5, 20.0
+
+
+def draw(view: View) -> Figure:
+    """Three views side by side against C."""
+    data = _data(view)
+    hue = g.hue(view.families, legend=len(view.families) > 1)
+    views = []
+    for quantity, title in PANELS.items():
+        rows = data[data["quantity"] == quantity]
+        x, y = g.log("C", data), g.log("value", rows, title)
+        here, place = f"datum.quantity === '{quantity}'", {"x": x, "y": y}
+        tips = g.tooltip(("family", "C", "value", "low", "high"), data)
+        views.append(
+            [
+                g.layer("guide", "guide", where=here, **place),
+                g.layer("area", "law", where=here, x=x, y=y | {"field": "low"}, y2={"field": "high"}, color=hue),
+                g.layer("line", "law", where=here, **place, color=hue),
+                g.layer(
+                    "best",
+                    "minimum",
+                    where=here,
+                    **place,
+                    color=hue,
+                    shape=g.shape(view.families, legend=len(view.families) > 1),
+                    tooltip=tips,
+                ),
+                g.layer("note", "label", where=here, **place, text="label"),
+            ]
+        )
+    title = _title(data)
+    subtitle = (
+        "Points are isoFLOP minima, lines and 95 % bands the law; dashed: growth as C^½, 20 targets for each parameter."
+    )
+    return Figure(
+        NAME, title, subtitle, f"Best size, data and ratio against compute. {title}.", g.beside(views), data, 900
+    )
+
+
+def _data(view: View) -> pd.DataFrame:
+    """Minima and the curves of converged laws, long: a row for each quantity at each C."""
+    parts = []
+    for family, result in view.frontiers.items():
+        used = result.budgets[result.budgets["used"].astype(bool)]
+        for quantity, column in (("N", "N_opt"), ("D", "D_opt"), ("D/N", "D_per_N")):
+            about = {"family": family, "quantity": quantity, "kind": "minimum"}
+            parts.append(pd.DataFrame({"C": used["C"], "value": used[column]}).assign(**about))
+    parts += [
+        _curves(view, family) for family, fit in view.laws.items() if view.splits(family) and fit.status == "converged"
+    ]
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        raise Unmet(view.no_frontier or "no minimum lies between the sizes tried, and no law of N and D is identified")
+    data = pd.concat(parts, ignore_index=True)
+    return pd.concat([data, *_guides(data)], ignore_index=True)
+
+
+def _curves(view: View, family: str) -> pd.DataFrame:
+    """N_opt, D_opt and their ratio by the law over the compute of the family's runs."""
+    fit, runs = view.laws[family], view.compared(family)
+    C = np.geomspace(runs["C"].min(), runs["C"].max(), 15)
+    parts = [fit.curve(name, C).assign(quantity=quantity) for name, quantity in (("N_opt", "N"), ("D_opt", "D"))]
+    points = [
+        fit.quantity(lambda c=c, **p: fit.law.curve("D_opt", c, p) / fit.law.curve("N_opt", c, p), log=True) for c in C
+    ]
+    ratio = {side: [getattr(e, side) for e in points] for side in ("value", "low", "high")}
+    parts.append(pd.DataFrame({"C": C, "quantity": "D/N"} | ratio))
+    curves = pd.concat(parts, ignore_index=True).assign(family=family, kind="law")
+    return curves[np.isfinite(curves["value"].astype(float)) & (curves["value"].astype(float) > 0)]
+
+
+def _guides(data: pd.DataFrame) -> list[pd.DataFrame]:
+    """The reference slopes through the middle of what is drawn."""
+    ends = np.array([data["C"].min(), data["C"].max()])
+    guides = []
+    for quantity in ("N", "D"):
+        rows = data[data["quantity"] == quantity]
+        middle = [float(np.exp(np.log(rows[c].astype(float)).mean())) for c in ("C", "value")]
+        line = pd.DataFrame({"C": ends, "value": middle[1] * (ends / middle[0]) ** HALF, "quantity": quantity})
+        guides.append(line.assign(kind="guide"))
+    twenty = pd.DataFrame({"C": ends, "value": TWENTY, "quantity": "D/N", "kind": "guide"})
+    return [*guides, twenty, twenty.head(1).assign(kind="label", label="20")]
+
+
+def _title(data: pd.DataFrame) -> str:
+    """The split at the largest compute, by the law where there is one, else by the last minimum."""
+    splits = []
+    for family, rows in data[data["family"].notna()].groupby("family"):
+        kind = "law" if (rows["kind"] == "law").any() else "minimum"
+        top = rows[rows["kind"] == kind]
+        top = top[top["C"] == top["C"].max()].set_index("quantity")["value"]
+        splits.append(
+            f"{family} N {count(float(top['N']))} on D {count(float(top['D']))}, {float(top['D/N']):.2g} for each"
+        )
+    return f"The best split of the largest compute: {g.some(splits)}"

@@ -1,0 +1,39 @@
+"""A forecast beside its outcome: the band that was written down, and the loss that came."""
+
+from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.view import View
+from isoflop.wording import percent
+
+NAME = "forecast_outcome"
+ORDER = 4
+NEEDS = "a forecast (--forecast) and runs at its points"
+
+
+def draw(view: View) -> Figure:
+    """A row for each point: its band, the prediction and what was observed."""
+    if view.forecast is None:
+        raise Unmet("no forecast was given")
+    rows = view.forecast.score.rows
+    if rows.empty:
+        raise Unmet("no run was made at a point of the forecast")
+    by = [c for c in view.forecast.forecast.by if c in rows]
+    named = rows[by].astype(str).agg(", ".join, axis=1) + " " if by else ""
+    data = rows.assign(point=named + rows["at"].astype(str), kind="point").reset_index(drop=True)
+    y, colour = g.text("point"), {"value": "#0072B2"}
+    x = {"type": "quantitative", "title": f"loss [{view.loss_unit}]", "scale": {"zero": False}}
+    tips = g.tooltip(("point", "observed", "predicted", "low", "high", "error"), data, view.loss_unit)
+    layers = [
+        g.layer(
+            "bar", "point", where="isValid(datum.low)", x=x | {"field": "low"}, x2={"field": "high"}, y=y, color=colour
+        ),
+        g.layer("hollow", "point", x=x | {"field": "predicted"}, y=y, color=colour, tooltip=tips),
+        g.layer("best", "point", x=x | {"field": "observed"}, y=y, color={"value": "#D55E00"}, tooltip=tips),
+    ]
+    known = data[data["low"].notna() & data["high"].notna()]
+    inside = int(((known["low"] <= known["observed"]) & (known["observed"] <= known["high"])).sum())
+    level = percent(view.forecast.score.level, 0)
+    title = f"{inside} of {len(known)} losses fell inside the {level} bands that were written down"
+    subtitle = "Hollow: predicted, with its band; filled: observed."
+    chart = g.single(layers, height=max(60, 26 * len(data)))
+    return Figure(NAME, title, subtitle, f"Forecast against outcome. {title}.", chart, data)

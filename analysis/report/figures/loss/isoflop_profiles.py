@@ -1,0 +1,133 @@
+"""IsoFLOP profiles: L against N at each budget of compute, with the parabola's minimum, or why there is none.
+
+The budgets, parabolas and minima are those of `isoflop frontier` (Hoffmann et al. 2022, arXiv:2203.15556, approach 2).
+"""
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.frontier.isoflop_minima import NEAR, SIZES
+from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.view import View
+from isoflop.analysis.tables.replicates import LEVELS, level_index
+from isoflop.wording import number
+
+NAME = "isoflop_profiles"
+ORDER = 2
+NEEDS = f"budgets of compute with {LEVELS} sizes each, {SIZES} for a minimum"
+# budgets that are named beside their minima, and points of a parabola
+MOST_LABELS, POINTS = 6, 15
+# budgets of a family that are drawn, evenly taken of more
+MOST_BUDGETS = 12
+
+
+def draw(view: View) -> Figure:
+    """A panel for each family, a parabola for each budget; darker is more compute."""
+    data = _data(view)
+    unit, hue = view.loss_unit, g.hue(view.families)
+    x, y = g.log("N", data, pad=3.0), g.log("L", data, unit=unit)
+    shade = {"field": "shade", "type": "quantitative", "scale": {"domain": [0, 1], "range": [0.45, 1]}, "legend": None}
+    tips = g.tooltip(("family", "C", "N", "D", "L", "reason"), data, unit)
+    place = {"x": x, "y": y, "color": hue}
+    layers = [
+        g.layer("thin", "refused", **place, detail="budget", opacity={"value": 0.3}),
+        g.layer("line", "parabola", **place, detail="budget", opacity=shade),
+        g.layer("point", "run", **place, opacity=shade, shape=g.shape(view.families), tooltip=tips),
+        g.layer("best", "minimum", **place, tooltip=tips),
+        g.layer("note", "label", x=x, y=y, text="label"),
+    ]
+    used = data[data["kind"] == "minimum"]
+    title = _title(view, used)
+    seen = "; ".join(
+        f"{family}: " + ", ".join(f"at C {number(r.C)} N {number(r.N)}" for r in part.itertuples())
+        for family, part in used.groupby("family")
+    )
+    subtitle = (
+        "Points are runs, curves the parabola of ln L in ln N at one budget; a large dot is a minimum that lies "
+        f"between sizes that were run, labels give C in FLOPs.{_refused(view)}"
+    )
+    alt = f"Loss against size at each budget. {title}. Minima: {seen or 'none'}."
+    return Figure(
+        NAME,
+        title,
+        subtitle,
+        alt,
+        g.faceted(layers, panels=data["family"].nunique()),
+        data,
+        300 * min(3, len(view.families)),
+    )
+
+
+def _data(view: View) -> pd.DataFrame:
+    """Runs, parabolas, minima, and the labels of budgets."""
+    if not view.frontiers:
+        raise Unmet(view.no_frontier or "no family has budgets")
+    parts = [_of_family(view, family) for family in view.frontiers]
+    data = pd.concat(parts, ignore_index=True)
+    if not (data["kind"] == "budget").any():
+        raise Unmet(f"no budget has {LEVELS} sizes")
+    return data[data["kind"] != "budget"].reset_index(drop=True)
+
+
+def _of_family(view: View, family: str) -> pd.DataFrame:
+    """The rows of one panel."""
+    runs = view.compared(family)
+    budgets = view.frontiers[family].budgets.reset_index(drop=True)
+    level = level_index(runs["C"])
+    shade = level / max(int(level.max()), 1)
+    runs = runs.reindex(columns=["N", "D", "C", "L", "seed"]).assign(kind="run", budget=level, shade=shade)
+    parts = [runs]
+    enough = budgets[budgets["sizes"] >= LEVELS]
+    step = -(-len(enough) // MOST_BUDGETS) if len(enough) else 1
+    enough = enough.iloc[::step]
+    if len(enough):
+        parts = [runs := runs[runs["budget"].isin(enough.index) | (step == 1)]]
+    for i, row in enough.iterrows():
+        about = {"budget": int(str(i)), "C": row["C"], "shade": int(str(i)) / max(len(budgets) - 1, 1)}
+        sizes = runs.loc[runs["budget"] == i, "N"]
+        parts.append(pd.DataFrame([about | {"kind": "budget"}]))
+        if not row["used"]:
+            means = runs[runs["budget"] == i].groupby("N")["L"].mean().reset_index()
+            parts.append(means.assign(kind="refused", **about))
+            continue
+        least, most = (np.clip(row["N_opt"] * f, sizes.min(), sizes.max()) for f in (1 / NEAR, NEAR))
+        N = np.geomspace(least, most, POINTS)
+        L = row["L_opt"] * np.exp(row["bend"] * np.log(N / row["N_opt"]) ** 2)
+        parts.append(pd.DataFrame({"N": N, "L": L, "kind": "parabola"} | about))
+        minimum = {"N": row["N_opt"], "D": row["D_opt"], "L": row["L_opt"], "kind": "minimum", "reason": row["reason"]}
+        parts.append(pd.DataFrame([about | minimum]))
+    table = pd.concat(parts, ignore_index=True).assign(family=family)
+    return pd.concat([table, _labels(table)], ignore_index=True)
+
+
+def _labels(table: pd.DataFrame) -> pd.DataFrame:
+    """The compute of a budget where its parabola ends, of many budgets of a few."""
+    ends = table[table["kind"] == "parabola"].groupby("budget").tail(1)
+    if ends.empty:
+        return ends
+    shown = np.unique(np.linspace(0, len(ends) - 1, MOST_LABELS).round().astype(int))
+    ends = ends.iloc[shown]
+    return ends.assign(kind="label", label=[number(C) for C in ends["C"]])
+
+
+def _title(view: View, used: pd.DataFrame) -> str:
+    """The exponents of the best size, or how many budgets have a minimum."""
+    known = {name: f.approaches["isoflop"].a for name, f in view.frontiers.items()}
+    powers = [f"{name} {g.interval(a.value, a.low, a.high)}" for name, a in known.items() if a.value is not None]
+    if powers:
+        return f"The best size grows as C to the power: {g.some(powers)}"
+    if used.empty:
+        return "No budget has its minimum between the sizes that were tried"
+    return f"{len(used)} budgets have a minimum between the sizes tried: too few for a power of compute"
+
+
+def _refused(view: View) -> str:
+    """How many budgets have no minimum, and the reason of most of them."""
+    budgets = pd.concat([f.budgets for f in view.frontiers.values()])
+    reasons = budgets.loc[~budgets["used"].astype(bool), "reason"].value_counts()
+    if reasons.empty:
+        return ""
+    first = f"{reasons.index[0]} ({reasons.iloc[0]})"
+    more = ", ..." if len(reasons) > 1 else ""
+    return f" {int(reasons.sum())} of {len(budgets)} budgets have no minimum: {first}{more}."

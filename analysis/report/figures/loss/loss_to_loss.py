@@ -1,0 +1,73 @@
+"""Loss on other held-out data against the loss on the training distribution: whether a gain carries over.
+
+Over runs of one family the two are related by a shifted power law whatever their size (Brandfonbrener et al. 2024,
+arXiv:2411.12925); families that lie on one line differ in compute alone.
+"""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.view import View
+
+NAME = "loss_to_loss"
+ORDER = 40
+NEEDS = "losses on other held-out data, columns L.NAME"
+MOST = 6
+# what would be a path to Vega in the name of a column
+PATH = re.compile(r"[.\[\]\\]")
+
+
+def draw(view: View) -> Figure:
+    """A panel for each other data set."""
+    others = [str(c) for c in view.rows if str(c).startswith("L.") and view.rows[c].notna().sum() >= 3]
+    if not others:
+        raise Unmet("the runs have no loss on other data")
+    rows = (
+        view.rows[["family", "N", "D", "L", *others]]
+        if {"N", "D"} <= set(view.rows)
+        else view.rows[["family", "L", *others]]
+    )
+    data = rows.assign(kind="run").reset_index(drop=True)
+    hue = g.hue(view.families, legend=len(view.families) > 1)
+    views = []
+    for name in others[:MOST]:
+        tips = g.tooltip(("family", "N", "D", "L", name), data, view.loss_unit)
+        # a dot in a name would be a path in Vega
+        field = {"field": PATH.sub(r"\\\g<0>", name), "type": "quantitative"}
+        y = field | {k: v for k, v in g.log(name, data, f"loss on {name.removeprefix('L.')}").items() if k != "field"}
+        x = g.log("L", data, unit=view.loss_unit)
+        views.append(
+            [
+                g.layer(
+                    "point",
+                    "run",
+                    x=x,
+                    y=y,
+                    color=hue,
+                    shape=g.shape(view.families, legend=len(view.families) > 1),
+                    tooltip=[t for t in tips if t["field"] != name],
+                )
+            ]
+        )
+    slopes = [f"{name.removeprefix('L.')} {_slope(data, name):.2f}" for name in others[:MOST]]
+    title = f"When the training loss falls by 1 %, the loss elsewhere falls by about: {g.some(slopes)} %"
+    return Figure(
+        NAME,
+        title,
+        "Both axes are logarithmic; a point is a run.",
+        f"Loss on other data against held-out loss. {title}.",
+        g.beside(views),
+        data,
+        900,
+    )
+
+
+def _slope(data: pd.DataFrame, name: str) -> float:
+    """Slope of ln L.name on ln L."""
+    rows = data[["L", name]].dropna()
+    x, y = np.log(rows["L"].to_numpy(float)), np.log(rows[name].to_numpy(float))
+    return float(np.polyfit(x, y, 1)[0]) if np.ptp(x) > 0 else float("nan")

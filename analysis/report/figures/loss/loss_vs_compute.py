@@ -1,0 +1,113 @@
+"""Loss against compute with each family's envelope and its law beyond the runs: what a budget buys."""
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.view import View
+from isoflop.analysis.tables.replicates import level_index
+from isoflop.wording import number
+
+NAME = "loss_vs_compute"
+ORDER = 1
+NEEDS = "finished runs with C and L at two or more C"
+# the law is drawn so many times beyond the largest compute, and at so many points
+BEYOND, POINTS = 10.0, 20
+# a difference in loss counts from .5 % or two seed standard deviations, as in the claims
+LEAST = 0.005
+
+
+def draw(view: View) -> Figure:
+    """Points are runs, the line of a family joins its best size at each C, dashed is its law at the best split."""
+    data = _data(view)
+    direct = len(view.families) <= g.DIRECT
+    families, unit = view.families, view.loss_unit
+    params, seen = g.chosen(families)
+    x, y = g.log("C", data, unit=unit), g.log("L", data, unit=unit)
+    hue, place = g.hue(families, legend=not direct), {"x": x, "y": y}
+    band = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": hue}
+    tips = g.tooltip(("family", "N", "D", "C", "L", "seed", "rung"), data, unit)
+    layers = [
+        g.layer("area", "law", **band),
+        g.layer("beyond", "law", **place, color=hue, opacity=seen),
+        g.layer("line", "envelope", **place, color=hue, opacity=seen),
+        g.layer("text", "label", **place, color=hue, text="label"),
+        g.layer(
+            "point", "run", **place, color=hue, shape=g.shape(families, legend=not direct), opacity=seen, tooltip=tips
+        ),
+    ]
+    sds = [noise.sd for noise in view.noise.values() if noise.sd is not None]
+    title, alt = _finding(data, max(LEAST, 2 * max(sds, default=0.0)), unit)
+    lawful = " Dashed: the law at the best split of each C, with its 90 % band for a new run." if "low" in data else ""
+    subtitle = f"A point is a run; the line joins each family's best size at each C.{lawful}"
+    return Figure(NAME, title, subtitle, alt, g.single(layers, params=params), data)
+
+
+def _data(view: View) -> pd.DataFrame:
+    """Runs, envelopes, laws beyond them, and the names at the ends."""
+    if "C" not in view.rows or view.rows["C"].isna().all():
+        raise Unmet("no run has a C")
+    rows = view.rows[view.rows["C"].notna()]
+    rows = rows.assign(level=level_index(rows["C"]), kind="run")
+    if rows["level"].nunique() < 2:
+        raise Unmet("all runs have the same C")
+    size = "N" if "N" in rows else "C"
+    means = rows.groupby(["family", "level", size])[["C", "L"]].mean().reset_index() if size != "C" else rows
+    best = means.loc[means.groupby(["family", "level"])["L"].idxmin()].assign(kind="envelope")
+    columns = [c for c in ("kind", "family", "C", "L", "N", "D", "seed", "rung") if c in rows]
+    parts = [rows[columns], best.reindex(columns=columns), *_laws(view)]
+    data = pd.concat(parts, ignore_index=True)
+    if len(view.families) <= g.DIRECT:
+        lines = data[data["kind"].isin(["envelope", "law"])]
+        ends = lines.loc[lines.groupby("family")["C"].idxmax(), ["family", "C", "L"]]
+        data = pd.concat([data, g.labels(ends, "C", "L")], ignore_index=True)
+    return data
+
+
+def _laws(view: View) -> list[pd.DataFrame]:
+    """The loss of each identified law at its best split, within the compute of its runs and BEYOND times further."""
+    parts = []
+    for family, fit in view.laws.items():
+        if not view.splits(family) or fit.status != "converged":
+            continue
+        C = view.compared(family)["C"]
+        grid = np.geomspace(C.min(), BEYOND * C.max(), POINTS)
+        N = np.array([float(fit.law.curve("N_opt", c, fit.values)) for c in grid])
+        place = pd.DataFrame({"N": N, "D": grid / TRAIN / N})
+        sound = np.isfinite(N) & (N > 0)
+        band = fit.predict_interval(place[sound])
+        about = {"family": family, "kind": "law", "C": grid[sound], "L": band["value"]}
+        parts.append(pd.DataFrame(about | {"low": band["low"], "high": band["high"]}))
+    return parts
+
+
+def _finding(data: pd.DataFrame, tolerance: float, unit: str) -> tuple[str, str]:
+    """Who is lowest at the smallest and the largest compute that all families share, and what is seen."""
+    best = data[data["kind"] == "envelope"].assign(level=lambda d: level_index(d["C"]))
+    families = best["family"].nunique()
+    shared = best.groupby("level").filter(lambda g: g["family"].nunique() == families)
+    spans = [
+        f"{name} from {part['L'].iloc[0]:.3g} to {part['L'].iloc[-1]:.3g}" for name, part in best.groupby("family")
+    ]
+    falls = [bool(part["L"].iloc[-1] < part["L"].iloc[0]) for _, part in best.groupby("family")]
+    lead = "Loss falls with compute" if all(falls) else "The loss does not fall with compute everywhere"
+    seen = f"{lead}: {'; '.join(spans)} {unit}."
+    if families == 1:
+        span = spans[0].removeprefix(f"{best['family'].iloc[0]} ")
+        return f"The lowest loss goes {span} {unit} as compute grows", seen
+    if shared.empty:
+        return lead, seen
+    ends = [shared[shared["level"] == end].sort_values("L") for end in (shared["level"].min(), shared["level"].max())]
+    first, last = (_lead(end, tolerance, unit) for end in ends)
+    lead = first if shared["level"].nunique() == 1 else f"{first}; {last}"
+    return lead[0].upper() + lead[1:], seen
+
+
+def _lead(cell: pd.DataFrame, tolerance: float, unit: str) -> str:
+    """Who is lowest at one C; families within the tolerance of the lowest are level with it."""
+    lowest = float(cell["L"].iloc[0])
+    level = [str(name) for name, L in zip(cell["family"], cell["L"], strict=True) if np.log(L / lowest) <= tolerance]
+    at = number(float(np.exp(np.log(cell["C"]).mean())))
+    return f"at {at} FLOPs {g.some(level)} {'are level' if level[1:] else 'is lowest'} ({lowest:.3g} {unit})"

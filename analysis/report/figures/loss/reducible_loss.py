@@ -1,0 +1,74 @@
+"""L - E, logarithmic, with the uncertainty of E: a power law is a straight line only with the right E."""
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.view import View
+
+NAME = "reducible_loss"
+ORDER = 6
+NEEDS = "a family whose E is identified, with an interval"
+
+
+def draw(view: View) -> Figure:
+    """Points are L - E at the estimate, bars reach to the ends of E's interval."""
+    data = _data(view)
+    families, unit = view.families, view.loss_unit
+    params, seen = g.chosen(families)
+    title_x = None if data["axis"].iloc[0] != "C" else "training compute, C [FLOPs]"
+    x = g.log("x", data, title_x or f"{data['axis'].iloc[0]}")
+    y = g.log("excess", data, f"loss above E [{unit}]")
+    hue = g.hue(families, legend=len(families) > 1)
+    tips = g.tooltip(("family", "x", "L", "excess", "low", "high"), data, unit)
+    layers = [
+        g.layer("whisker", "run", x=x, y=y | {"field": "low"}, y2={"field": "high"}, color=hue, opacity=seen),
+        g.layer(
+            "point",
+            "run",
+            x=x,
+            y=y,
+            color=hue,
+            shape=g.shape(families, legend=len(families) > 1),
+            opacity=seen,
+            tooltip=tips,
+        ),
+    ]
+    known = [
+        f"{name} {g.interval(e.value, e.low, e.high)}" for name, fit in view.laws.items()
+        if name in set(data["family"]) and (e := fit.params["E"])
+    ]  # fmt: skip
+    title = f"What is left to gain lies above E: {g.some(known)} {unit}"
+    subtitle = (
+        "Points are runs less the fitted E; bars reach to the ends of E's 95 % interval, and grow where L nears E."
+    )
+    return Figure(
+        NAME,
+        title,
+        subtitle,
+        f"Loss above E against {data['axis'].iloc[0]}. {title}.",
+        g.single(layers, params=params),
+        data,
+    )
+
+
+def _data(view: View) -> pd.DataFrame:
+    """Runs of families whose E has both bounds, where L is above E."""
+    parts = []
+    for family, fit in view.laws.items():
+        E = fit.params.get("E")
+        if E is None or fit.status != "converged" or None in (E.value, E.low, E.high):
+            continue
+        rows = view.compared(family)
+        axis = "C" if "C" in rows and rows["C"].notna().all() else fit.law.columns[0]
+        table = pd.DataFrame({"x": rows[axis], "L": rows["L"], "family": family, "axis": axis, "kind": "run"})
+        table["excess"] = table["L"] - E.value
+        # an E above the loss has no logarithm: the bar ends at the axis
+        floor = float(table["excess"].where(table["excess"] > 0).min())
+        table["low"] = np.maximum(table["L"] - E.high, floor / 10)
+        table["high"] = table["L"] - E.low
+        parts.append(table[table["excess"] > 0])
+    if not parts:
+        raise Unmet("no family's E is identified with an interval")
+    return pd.concat(parts, ignore_index=True)

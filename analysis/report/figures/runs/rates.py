@@ -1,0 +1,81 @@
+"""Loss against the learning rate at each size: whether the best rate lies inside what was tried, and how it moves."""
+
+import pandas as pd
+
+from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.view import View
+from isoflop.analysis.tables.replicates import level_index
+from isoflop.wording import count
+
+NAME = "rates"
+ORDER = 30
+NEEDS = "three or more learning rates at one size and amount of data"
+TRIED, MOST = 3, 8
+
+
+def draw(view: View) -> Figure:
+    """A panel for each family, a line for each size at its largest amount of data; a triangle is on an edge."""
+    data = _data(view)
+    unit = view.loss_unit
+    x, y = g.log("lr", data), g.log("L", data, unit=unit)
+    colour = {
+        "field": "N", "type": "quantitative", "scale": {"type": "log", "scheme": "viridis"},
+        "legend": {"title": "N", "orient": "top", "format": ".1~s"},
+    }  # fmt: skip
+    tips = g.tooltip(("family", "N", "D", "lr", "batch", "L"), data, unit)
+    edge = {"condition": {"test": "datum.edge", "value": "triangle-up"}, "value": "circle"}
+    layers = [
+        g.layer("thin", "tried", x=x, y=y, color=colour, detail="place"),
+        g.layer("point", "tried", x=x, y=y, color=colour, tooltip=tips),
+        g.layer("best", "best", x=x, y=y, color=colour, shape=edge, tooltip=tips),
+        g.layer("note", "best", x=x, y=y, text="label"),
+    ]
+    best = data[data["kind"] == "best"]
+    edges = int(best["edge"].sum())
+    inside = f"inside the rates tried at {len(best) - edges} of {len(best)} sizes"
+    title = f"The best learning rate lies {inside}"
+    subtitle = (
+        "Mean loss at the best batch for each rate; a triangle marks a best rate on the edge of what was tried, which "
+        "may not be the best."
+    )
+    alt = f"Loss against learning rate for each size. {title}."
+    return Figure(
+        NAME,
+        title,
+        subtitle,
+        alt,
+        g.faceted(layers, panels=data["family"].nunique()),
+        data,
+        300 * min(3, data["family"].nunique()),
+    )
+
+
+def _data(view: View) -> pd.DataFrame:
+    """Mean losses by rate at each size's largest amount of data with a search, evenly taken of many sizes."""
+    rows = view.searched
+    if not {"lr", "N", "D"} <= set(rows) or rows["lr"].isna().all():
+        raise Unmet("no run has a learning rate, a size and an amount of data")
+    parts = []
+    for family, part in rows.dropna(subset=["lr", "N", "D"]).groupby("family"):
+        places = part.groupby(["N", level_index(part["D"])])
+        tried = {place: cell for place, cell in places if cell["lr"].nunique() >= TRIED}
+        largest = dict(sorted({N: cell for (N, _), cell in tried.items()}.items()))
+        step = max(1, -(-len(largest) // MOST))
+        for N in sorted(largest, reverse=True)[::step]:
+            parts.append(_of_size(largest[N]).assign(family=family))
+    if not parts:
+        raise Unmet(f"no size has {TRIED} learning rates at one amount of data")
+    return pd.concat(parts, ignore_index=True)
+
+
+def _of_size(cell: pd.DataFrame) -> pd.DataFrame:
+    """One size: the mean loss at each rate, at the best batch where that was searched, and the best rate."""
+    keys = [c for c in ("lr", "batch") if c in cell and cell[c].notna().any()]
+    means = cell.groupby(keys)["L"].mean().reset_index()
+    means = means.loc[means.groupby("lr")["L"].idxmin()].sort_values("lr")
+    N, D = float(cell["N"].iloc[0]), float(cell["D"].mean())
+    table = means.assign(N=N, D=D, kind="tried", place=f"{N:g} {D:g}")
+    best = table[table["L"] == table["L"].min()].head(1)
+    on_edge = bool(best["lr"].iloc[0] in (table["lr"].min(), table["lr"].max()))
+    return pd.concat([table, best.assign(kind="best", edge=on_edge, label=f"N {count(N)}")], ignore_index=True)

@@ -1,0 +1,170 @@
+"""What a page says first: the question that its runs can answer, and the answer in one sentence with its interval.
+
+The question of a study is its own; any other table is asked what its layout can tell. The answer is a verdict on a
+claim that was stated for these runs, else what the layout tells: how the best size grows, or how fast the loss falls.
+
+    from isoflop.analysis.tables.read import read_runs
+    from isoflop.analysis.report.view import look
+
+    view = look(read_runs("runs.csv"))
+    question(view), finding(view)
+"""
+
+from isoflop.analysis.claims.claim import Claim
+from isoflop.analysis.claims.judge import OPPOSITE, Verdict
+from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.fitting.local import EXPONENT
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.report.view import View
+from isoflop.wording import listed, percent
+
+# layout -> what its runs can tell
+QUESTIONS = {
+    "isoflop": "How large should a model be for its compute?",
+    "grid": "How does the loss fall with size and data?",
+    "scattered": "How does the loss fall with size and data?",
+    "ladder": "How does the loss fall with compute?",
+    "marks": "How does the loss fall along training?",
+    "single": "What did these runs reach?",
+}
+AXES = {"N": "size", "D": "data", "C": "compute"}
+# families that a finding names
+MOST = 3
+
+
+def question(view: View) -> str:
+    """What the runs can tell, by their layout."""
+    if view.rows.empty:
+        return "Why did no run finish?"
+    if view.layout is None:
+        return "What did these runs reach?"
+    if view.layout.kind == "isoflop" and not _best_size(view):
+        return "How does the loss fall with compute?"
+    if view.layout.kind == "axis":
+        return f"How does the loss fall with {AXES.get(view.layout.axis, 'compute')}?"
+    return QUESTIONS[view.layout.kind]
+
+
+def finding(view: View) -> str:
+    """The answer in one sentence."""
+    if view.rows.empty:
+        return f"None of the {len(view.runs)} runs finished; the ledger has the reason of each."
+    verdict = _of_claims(view) if view.stated else ""
+    return verdict or _best_size(view) or _falls(view) or _of_claims(view) or _lowest(view)
+
+
+def _of_claims(view: View) -> str:
+    """The first claim that is decided by a number."""
+    for verdict in view.verdicts:
+        if verdict.verdict.decided and verdict.claim is not None and verdict.statistic is not None:
+            return _of_verdict(verdict, verdict.claim)
+    return ""
+
+
+def word(verdict: Verdict, claim: Claim) -> str:
+    """A verdict in plain words: equal families are equivalent, and not refuted."""
+    region = _part(verdict, claim).region
+    if region.kind == "contrast" and not claim.parts and verdict.verdict.decided:
+        return region.expect if verdict.verdict is VerdictKind.SUPPORTED else OPPOSITE[region.expect]
+    return {VerdictKind.NOT_IDENTIFIED: "cannot be told"}.get(verdict.verdict, verdict.verdict.word)
+
+
+def tone(verdict: Verdict, claim: Claim) -> str:
+    """The colour of a verdict: yes, no, or open; what is equivalent is an answer like any other."""
+    if not verdict.verdict.decided:
+        return verdict.verdict.value
+    if _part(verdict, claim).region.kind == "contrast" and not claim.parts:
+        return "supported"
+    return verdict.verdict.value
+
+
+def _part(verdict: Verdict, claim: Claim) -> Claim:
+    """What the numbers of a verdict are of: the claim, or one of its parts."""
+    return claim.part(verdict.subject.part) if verdict.subject else claim
+
+
+def _of_verdict(verdict: Verdict, claim: Claim) -> str:
+    """A decided claim with its number."""
+    measures = _part(verdict, claim).measures
+    number = measures.amount(verdict.statistic, verdict.unit)
+    bounds = [measures.amount(b, verdict.unit) for b in (verdict.low, verdict.high) if b is not None]
+    within = f" ({bounds[0]} to {bounds[1]})" if len(bounds) == 2 else ""
+    subject = verdict.subject
+    if subject is not None and subject.pair is not None:
+        text = measures.difference(verdict.statistic or 0.0, subject.pair, subject.of)
+        number = f"{text[0].upper()}{text[1:]}"
+        return f"{number}{within}: {word(verdict, claim)}, where the claim was “{claim.claim.rstrip('.')}”."
+    sentence = measures.wording.format(amount=f"{number}{within}")
+    about = f" ({subject})" if subject is not None else ""
+    return f"{verdict.verdict.lead} “{claim.claim.rstrip('.')}”: {sentence}{about}."
+
+
+def minima(view: View) -> bool:
+    """Whether some family's budgets have minima enough for a power."""
+    return any(result.approaches["isoflop"].a.value is not None for result in view.frontiers.values())
+
+
+def _best_size(view: View) -> str:
+    """How the best size grows with compute, by isoFLOP minima, else by an identified law of runs laid out for it."""
+    if view.layout is None or view.layout.kind != "isoflop":
+        return ""
+    powers = {}
+    for family in view.families:
+        result = view.frontiers.get(family)
+        a = result.approaches["isoflop"].a if result else Estimate(None)
+        if a.value is None and view.splits(family) and view.laws[family].status == "converged":
+            a = view.laws[family].derived["a"]
+        if a.value is not None:
+            powers[family] = a
+    if not powers:
+        return ""
+    each = _each(view, {name: _exponent(a) for name, a in powers.items()})
+    source = "The best size grows" if minima(view) else "By the fitted law the best size grows"
+    return f"{source} as compute to the power {each}."
+
+
+def _exponent(estimate: Estimate) -> str:
+    """An exponent with its interval."""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.2f} (no interval)"
+    return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def _falls(view: View) -> str:
+    """By how much a doubling of what varies lowers the loss, where the runs tell it."""
+    texts: dict[str, dict[str, str]] = {}
+    for family, fit in view.laws.items():
+        for name, estimate in view.local[family].estimates.items():
+            axis = name.removeprefix(EXPONENT)
+            if name.startswith(EXPONENT) and axis in AXES and estimate.low is not None and estimate.high is not None:
+                texts.setdefault(axis, {})[family] = _halving(estimate, fit)
+    for axis in ("C", "D", "N"):
+        if axis in texts:
+            each = _each(view, texts[axis])
+            return f"Among these runs each doubling of {AXES[axis]} lowers the loss by {each}."
+    return ""
+
+
+def _halving(estimate: Estimate, fit: Fit) -> str:
+    """An exponent as the share by which the loss falls when its column doubles."""
+    value, low, high = (percent(1 - 2.0 ** -(x or 0.0), 1) for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({percent(fit.level, 0)} interval {low} to {high})"
+
+
+def _lowest(view: View) -> str:
+    """The lowest loss, where no law tells more."""
+    best = view.rows.sort_values("L", kind="stable").iloc[0]
+    reasons = "; ".join(dict.fromkeys(view.refused.values()))
+    why = f" No law could be fitted: {reasons}." if reasons else " These runs do not tell how the loss falls."
+    named = f" ({best['family']})" if len(view.families) > 1 else ""
+    return f"The lowest loss is {best['L']:.4g} {view.loss_unit}{named}.{why}"
+
+
+def _each(view: View, texts: dict[str, str]) -> str:
+    """The same of several families, of many a few and how many more."""
+    if len(view.families) == 1:
+        return next(iter(texts.values()))
+    parts = [f"{text} for {name}" for name, text in list(texts.items())[:MOST]]
+    more = len(view.families) - len(parts)
+    return listed(parts) + (f"; the other {more} families are below" if more > 0 else "")

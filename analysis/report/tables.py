@@ -1,0 +1,111 @@
+"""The tables of the page as rows of text: the laws, what they are among the runs, and the ledger of every run.
+
+parameters(view)["rows"][0]["cells"]["alpha"]     # ('0.34', '0.32 to 0.36')
+"""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from isoflop.analysis.fitting.result import Estimate
+from isoflop.analysis.report.view import REASON, View
+from isoflop.analysis.tables.read import as_floats
+from isoflop.analysis.tables.rows import finished
+from isoflop.analysis.testing.predictability import predictability
+from isoflop.wording import count, cut, number, printable
+
+# rows of the ledger that a page shows: a browser takes long over more
+MOST_ROWS = 500
+# columns of the ledger, as far as the table has them
+LEDGER = (
+    "run_id",
+    "family",
+    "width",
+    "depth",
+    "seed",
+    "status",
+    "reason",
+    "N",
+    "D",
+    "C",
+    "L",
+    "L_se",
+    "wall_s",
+    "rung",
+)
+
+
+def parameters(view: View) -> dict[str, Any]:
+    """The laws as a table: a row for each family, a column for each parameter and derived quantity."""
+    names: dict[str, None] = {}
+    rows = []
+    for family, fitted in view.laws.items():
+        cells = {name: _estimate(e) for name, e in {**fitted.params, **fitted.derived}.items()}
+        names |= dict.fromkeys(cells)
+        starts = f"{fitted.starts.at_optimum} of {fitted.starts.tried}"
+        verdict = predictability(view.tested(family))
+        row = {"family": family, "cells": cells, "status": fitted.status, "starts": starts, "runs": fitted.n_runs}
+        rows.append(row | {"predicts": f"predicts: {verdict.predicts}", "why": verdict.reason})
+    return {"names": list(names), "rows": rows}
+
+
+def local_quantities(view: View) -> dict[str, Any]:
+    """What the laws are among the runs, as a table: a row for each family, a column for each local quantity."""
+    names = dict.fromkeys(name for local in view.local.values() for name in local.estimates)
+    rows = [
+        {"family": family, "place": local.place, "cells": {name: _estimate(e) for name, e in local.estimates.items()}}
+        for family, local in view.local.items()
+    ]
+    return {"names": list(names), "rows": rows}
+
+
+def _estimate(estimate: Estimate) -> tuple[str, str]:
+    """A value and its interval as text; a bound that does not exist is `none`."""
+    value = "–" if estimate.value is None else f"{estimate.value:.4g}"
+    if estimate.low is None and estimate.high is None:
+        return value, "no interval"
+    low, high = ("none" if b is None else f"{b:.3g}" for b in (estimate.low, estimate.high))
+    return value, f"{low} to {high}"
+
+
+def ledger(runs: pd.DataFrame) -> dict[str, Any]:
+    """Every row of the table, failures first, in short words."""
+    columns = [c for c in LEDGER if c in runs and runs[c].notna().any()]
+    extra = [c for c in ("device", "git", "dirty") if c in runs and runs[c].notna().any()]
+    ordered = runs.assign(_finished=finished(runs)).sort_values("_finished", kind="stable")
+    shown = ordered.head(MOST_ROWS)
+    rows = [[_cell(c, value) for c, value in zip([*columns, *extra], row, strict=True)]
+            for row in shown[[*columns, *extra]].itertuples(index=False)]  # fmt: skip
+    lost = [not ok for ok in shown["_finished"]]
+    hours = float(as_floats(once(runs)["wall_s"]).sum()) / 3600 if "wall_s" in runs else 0.0
+    return {
+        "columns": [*columns, *extra],
+        "rows": list(zip(lost, rows, strict=True)),
+        "hours": f"{hours:.2f}",
+        "lost": int((~ordered["_finished"]).sum()),
+        "all": len(ordered),
+    }
+
+
+def _cell(column: str, value: Any) -> str:
+    """One value of the ledger as text."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if column in ("N", "D", "C") and isinstance(value, float | int) and math.isfinite(value):
+        return number(float(value)) if column == "C" else count(float(value))
+    if column == "git":
+        return str(value)[:10]
+    return f"{value:.4g}" if isinstance(value, float) else cut(printable(str(value)), REASON)
+
+
+def once(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row for each run: its last mark."""
+    if "run_id" not in runs:
+        return runs
+    return runs.drop_duplicates("run_id", keep="last")
+
+
+def count_runs(runs: pd.DataFrame) -> int:
+    """How many runs a table has."""
+    return len(once(runs))

@@ -1,0 +1,57 @@
+"""Runs of learners that are solved and not trained, kept as records like any other.
+
+A study names its oracles; each is a function here that gives curves, and a curve becomes the rows of one run. What is
+on disk already is not made again.
+
+    python -m isoflop.scaling.oracles.make runs/known zipf spectral
+
+    curve = Curve("unseen_mass", "zipf", {"data.exponent": 2.0}, [{"D": 1000, "L": 0.02}, {"D": 2000, "L": 0.014}])
+    [row["mark"] for row in curve.rows()]        # [1, 2]
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isoflop import record
+from isoflop.folder import RunFolder
+from isoflop.scaling.config.provenance import commit
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The losses of one learner on one draw of data, a point for each amount of data, size or compute."""
+
+    learner: str
+    """Its name, in the record's column `family`."""
+    data: str
+    """The data that it is a learner of."""
+    knobs: Mapping[str, Any]
+    """What else decides the result, as dotted columns of the record."""
+    points: Sequence[Mapping[str, Any]]
+    """Of each point L and, where they have a meaning, N, D, C, floor and oracle.* (isoflop/record.py)."""
+    seed: int = 0
+    """Of the data."""
+
+    @property
+    def run_id(self) -> str:
+        """The hash of what decides the result."""
+        science = [self.learner, self.data, dict(self.knobs), self.seed, [point.get("N") for point in self.points]]
+        return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:12]
+
+    def rows(self) -> list[record.Row]:
+        """The rows of a record."""
+        who = {"run_id": self.run_id, "seed": self.seed, "family": self.learner, "data": self.data}
+        how = {"sweep": "oracles", "status": record.RunStatus.OK, "width": 1, "depth": 1, **commit(), **self.knobs}
+        return [record.row(mark=n, **who, **how, **point) for n, point in enumerate(self.points, start=1)]
+
+
+def write(runs: Path, curves: Iterator[Curve]) -> None:
+    """Leave each curve in a folder of its own among the runs."""
+    for curve in curves:
+        folder = RunFolder(runs / curve.run_id)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        record.write(folder.path, curve.rows())

@@ -1,0 +1,182 @@
+"""Every figure is drawn where its data exist, agrees with the verb of the same number, and names what it lacks."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from studies import TRUTH, demo_study, grid_study
+
+from isoflop.analysis.frontier.frontier import frontier
+from isoflop.analysis.report.figures.base import MOST_POINTS, Figure, Unmet, draw, figure_files
+from isoflop.analysis.report.figures.runs.cost import front
+from isoflop.analysis.report.plot import named
+from isoflop.analysis.report.view import View, look
+from isoflop.analysis.testing.forecast import forecast
+from isoflop.analysis.verbs import main
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*imag.*")
+
+
+def isoflop_table(families: tuple[str, ...] = ("lstm", "transformer"), noise: float = 0.002) -> pd.DataFrame:
+    """6 budgets × 7 sizes for each family, as in docs/fitting.md."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for family in families:
+        E, A, alpha, B, beta = TRUTH[family]
+        for C in np.geomspace(1e12, 1e15, 6):
+            best = (alpha * A / (beta * B)) ** (1 / (alpha + beta)) * (C / 6) ** (beta / (alpha + beta))
+            for N in np.round(best * np.geomspace(0.15, 6, 7)):
+                L = (E + A * N**-alpha + B * (C / 6 / N) ** -beta) * np.exp(noise * rng.standard_normal())
+                rows.append({"family": family, "N": N, "D": C / 6 / N, "C": C, "L": L})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def profiles() -> View:
+    return look(isoflop_table(), [])
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> View:
+    """A grid with searched rates, two shapes, other losses, times, theory, profiles of probes and a forecast."""
+    folder = tmp_path_factory.mktemp("all")
+    grid = grid_study(["lstm", "mlp"]).assign(
+        **{"floor": 0.0, "data.alpha_D": 0.33, "L.books": lambda d: 1.1 * d["L"] ** 0.9},
+        peak_memory=lambda d: 16 * d["N"], wall_s=lambda d: d["C"] / 1e12, depth=lambda d: 2 + 2 * (d["seed"] % 2),
+    )  # fmt: skip
+    rates = [grid.assign(lr=lr, L=grid["L"] * (1 + 0.02 * np.log(lr / 3e-3) ** 2)) for lr in (1e-3, 3e-3, 9e-3)]
+    rates = [rows.assign(run_id=rows["run_id"] + f"-{i}") for i, rows in enumerate(rates)]
+    rows = pd.concat(rates, ignore_index=True)
+    # shapes beside one another at one amount of data
+    shapes = [rates[1].iloc[[40]].assign(run_id=f"s{w}{d}", seed=0, width=w, depth=d) for w in (16, 32) for d in (2, 4)]
+    runs = pd.concat([rows, *shapes], ignore_index=True)
+    runs.to_csv(folder / "runs.csv", index=False)
+    runs.attrs["source"] = str(folder / "runs.csv")
+    points = [
+        {"run_id": name, "mark": 1, "probe": "positions", "quantity": "loss", "axis": "position", "index": i + 1,
+         "value": 3 / (i + 1), "se": 0.1}
+        for name in rates[1]["run_id"].iloc[[0, 50]] for i in range(5)
+    ]  # fmt: skip
+    pd.DataFrame(points).to_csv(folder / "probes.csv", index=False)
+    best = rates[1]
+    early = best[best["C"] < best["C"].max()]
+    at = [{"N": float(best["N"].max()), "D": float(best["D"].max())}]
+    path = forecast(early, at, by=["family"], loss="l2").save(folder / "forecast.json")
+    return look(runs, None, path)
+
+
+def test_every_figure_is_drawn_where_its_data_exist(everything: View, profiles: View) -> None:
+    drawn = {}
+    for file in figure_files():
+        view = profiles if file.NAME in ("isoflop_profiles", "reducible_loss") else everything
+        view = look(demo_study(["lstm", "mlp"])) if file.NAME in ("contrasts", "specification") else view
+        try:
+            drawn[file.NAME] = draw(file, view)
+        except Unmet as lack:
+            pytest.fail(f"{file.NAME}: {lack}")
+        assert file.__name__.endswith(f".{file.NAME}")
+    for name, figure in drawn.items():
+        text = json.dumps(figure.spec(), allow_nan=False)
+        assert " vs " not in figure.title, name
+        assert len(figure.alt) > 20, name
+        assert figure.spec()["description"] == figure.alt
+        assert len(text) < 250_000, name
+
+
+def test_the_minima_of_the_profiles_are_those_of_the_frontier(profiles: View) -> None:
+    assert profiles.layout is not None
+    assert profiles.layout.kind == "isoflop"
+    figure = draw(named("isoflop_profiles"), profiles)
+    runs = isoflop_table()
+    for family, rows in runs.groupby("family"):
+        budgets = frontier(rows).budgets
+        minima = figure.data[(figure.data["kind"] == "minimum") & (figure.data["family"] == family)]
+        assert len(minima) == 6
+        np.testing.assert_allclose(minima["N"], budgets["N_opt"], rtol=1e-6)
+        at = rows.groupby("C")["N"].agg(["min", "max"])
+        assert (minima["N"].to_numpy() > at["min"].to_numpy()).all()
+        assert (minima["N"].to_numpy() < at["max"].to_numpy()).all()
+
+
+def test_the_law_that_a_report_has_fitted_is_not_fitted_again_by_its_frontier(profiles: View) -> None:
+    again = frontier(profiles.compared("lstm"))
+    assert profiles.frontiers["lstm"].approaches["parametric"].a == again.approaches["parametric"].a
+    assert profiles.frontiers["lstm"].approaches["isoflop"].a == again.approaches["isoflop"].a
+
+
+def test_a_budget_without_a_minimum_is_said_with_its_reason() -> None:
+    runs = isoflop_table(("lstm",))
+    centre = runs.groupby("C")["N"].transform("median")
+    small = runs[(runs["C"] < runs["C"].max()) | (runs["N"] < centre)]
+    figure = draw(named("isoflop_profiles"), look(pd.concat([small, runs[runs["N"] <= 0]]), []))
+    assert "1 of 6 budgets have no minimum" in figure.subtitle
+
+
+def test_a_long_table_is_thinned_and_its_lines_are_whole() -> None:
+    runs = pd.concat([isoflop_table(("lstm",), noise) for noise in np.linspace(0.001, 0.003, 40)], ignore_index=True)
+    runs["run_id"] = [f"r{i}" for i in range(len(runs))]
+    figure = draw(named("residuals"), look(runs, []))
+    rows = figure.spec()["datasets"]["rows"]
+    assert sum(row["kind"] == "run" for row in rows) == MOST_POINTS
+    assert sum(row["kind"] == "zero" for row in rows) == 1
+    assert len(figure.data) > len(rows)
+
+
+def test_searched_rates_are_shown_and_the_laws_stand_on_the_best(everything: View) -> None:
+    figure = draw(named("rates"), everything)
+    best = figure.data[figure.data["kind"] == "best"]
+    assert set(best["lr"]) == {3e-3}
+    assert not best["edge"].any()
+    assert set(everything.rows["lr"]) == {3e-3}
+    assert set(everything.searched["lr"]) == {1e-3, 3e-3, 9e-3}
+    assert any("the best lr of each" in note for note in everything.notes)
+
+
+def test_the_front_has_the_runs_that_none_beats() -> None:
+    rows = pd.DataFrame({"wall_s": [1.0, 2.0, 2.0, 3.0, 4.0], "L": [3.0, 2.5, 2.6, 2.7, 2.0]})
+    assert front(rows, "wall_s")["L"].tolist() == [3.0, 2.5, 2.0]
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "pdf", "json", "csv"])
+def test_one_figure_is_written_in_the_format_of_its_file(tmp_path: Path, suffix: str) -> None:
+    table = (
+        isoflop_table(("lstm",))
+        .rename(columns={"N": "params", "D": "tokens", "L": "val/loss"})
+        .drop(columns=["C", "family"])
+    )
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    out = tmp_path / f"x.{suffix}"
+    named_columns = "N=params,D=tokens,L=val/loss"
+    assert main(["plot", str(tmp_path / "mine.csv"), "--columns", named_columns, "-f", "isoflop", "-o", str(out)]) == 0
+    start = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF", "json": b"{", "csv": b"N,D,C,L"}[suffix]
+    assert out.read_bytes().startswith(start)
+
+
+def test_a_figure_that_is_none_or_cannot_be_drawn_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    isoflop_table(("lstm",)).to_csv(tmp_path / "r.csv", index=False)
+    for arguments, sentence in (
+        (["-f", "isoflops"], "did you mean isoflop_profiles?"),
+        (["-f", "rates"], "rates cannot be drawn: no run has a learning rate"),
+        (["-f", "cost", "-o", str(tmp_path / "x.gif")], "a figure is written as .svg, .png"),
+    ):
+        assert main(["plot", str(tmp_path / "r.csv"), *arguments]) == 2
+        assert sentence in capsys.readouterr().err
+    assert main(["plot", "--figures"]) == 0
+    listing = capsys.readouterr().out
+    assert all(file.NAME in listing for file in figure_files())
+
+
+def test_figures_say_nothing_twice(profiles: View) -> None:
+    titles = [figure.title for file in figure_files() if isinstance(figure := _drawn(file, profiles), Figure)]
+    assert len(set(titles)) == len(titles)
+
+
+def _drawn(file: object, view: View) -> Figure | None:
+    try:
+        return draw(file, view)  # type: ignore[arg-type]
+    except Unmet:
+        return None
