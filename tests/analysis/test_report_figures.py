@@ -13,6 +13,7 @@ from isoflop.analysis.report.figures.base import MOST_POINTS, Figure, Unmet, dra
 from isoflop.analysis.report.figures.runs.cost import front
 from isoflop.analysis.report.plot import named
 from isoflop.analysis.report.view import View, look
+from isoflop.analysis.tables.layout import layout
 from isoflop.analysis.testing.forecast import forecast
 from isoflop.analysis.verbs import main
 from studies import demo_study, grid_study, isoflop_study
@@ -169,3 +170,25 @@ def _drawn(file: object, view: View) -> Figure | None:
         return draw(file, view)  # type: ignore[arg-type]
     except Unmet:
         return None
+
+
+def test_runs_that_a_fit_recognises_are_the_runs_of_a_page() -> None:
+    marks = pd.DataFrame(
+        [
+            {"run_name": f"w{N:g}", "N": N, "D": D, "L": 1 + 400 * N**-0.34 + 300 * D**-0.3 * (1 + 0.001 * (i % 3))}
+            for i, (N, D) in enumerate((N, D) for N in (1e5, 3e5, 1e6, 3e6) for D in np.geomspace(1e6, 1e8, 6))
+        ]
+    )
+    view = look(marks, [])
+    (law,) = view.laws.values()
+    assert law.n_runs == 4
+    assert view.layout is not None
+    assert view.layout.kind == "marks"
+    assert any("run_name are taken as one run" in note for note in view.notes)
+
+
+def test_a_grid_whose_products_repeat_is_a_grid_and_budgets_are_budgets() -> None:
+    steps = 2.0 ** np.arange(0, 8, 0.5)
+    grid = pd.DataFrame([{"N": 1e6 * n, "D": 1e8 * d} for n in steps for d in steps])
+    assert layout(grid).kind == "grid"
+    assert layout(isoflop_study(["lstm"])).kind == "isoflop"
