@@ -55,7 +55,7 @@ def draw(view: View) -> Figure:
         alt,
         g.faceted(layers, panels=data["family"].nunique()),
         data,
-        300 * min(3, len(view.families)),
+        max(600, 300 * min(3, len(view.families))),
     )
 
 
@@ -114,20 +114,25 @@ def _labels(table: pd.DataFrame) -> pd.DataFrame:
 def _title(view: View, used: pd.DataFrame) -> str:
     """The exponents of the best size, or how many budgets have a minimum."""
     known = {name: f.approaches["isoflop"].a for name, f in view.frontiers.items()}
-    powers = [f"{name} {g.interval(a.value, a.low, a.high)}" for name, a in known.items() if a.value is not None]
+    powers = {name: g.interval(a.value, a.low, a.high) for name, a in known.items() if a.value is not None}
     if powers:
-        return f"The best size grows as C to the power: {g.some(powers)}"
+        return f"The best size grows as C to the power: {g.of_each(view.families, powers)}"
     if used.empty:
-        return "No budget has its minimum between the sizes that were tried"
+        return f"No budget has a minimum that these runs could tell: {_reasons(view).index[0]}"
     return f"{len(used)} budgets have a minimum between the sizes tried: too few for a power of compute"
 
 
 def _refused(view: View) -> str:
     """How many budgets have no minimum, and the reason of most of them."""
-    budgets = pd.concat([f.budgets for f in view.frontiers.values()])
-    reasons = budgets.loc[~budgets["used"].astype(bool), "reason"].value_counts()
+    reasons, budgets = _reasons(view), sum(len(f.budgets) for f in view.frontiers.values())
     if reasons.empty:
         return ""
     first = f"{reasons.index[0]} ({reasons.iloc[0]})"
     more = ", ..." if len(reasons) > 1 else ""
-    return f" {int(reasons.sum())} of {len(budgets)} budgets have no minimum: {first}{more}."
+    return f" {int(reasons.sum())} of {budgets} budgets have no minimum: {first}{more}."
+
+
+def _reasons(view: View) -> pd.Series:
+    """How many budgets have no minimum for each reason, the most frequent first."""
+    budgets = pd.concat([f.budgets for f in view.frontiers.values()])
+    return budgets.loc[~budgets["used"].astype(bool), "reason"].value_counts()

@@ -35,11 +35,9 @@ def draw(view: View) -> Figure:
             tooltip=tips,
         ),
     ]
-    known = [
-        f"{name} {g.interval(e.value, e.low, e.high)}" for name, fit in view.laws.items()
-        if name in set(data["family"]) and (e := fit.params["E"])
-    ]  # fmt: skip
-    title = f"What is left to gain lies above E: {g.some(known)} {unit}"
+    E = {name: fit.params["E"] for name, fit in view.laws.items() if name in set(data["family"])}
+    known = {name: g.interval(e.value, e.low, e.high) for name, e in E.items()}
+    title = f"What is left to gain lies above E: {g.of_each(families, known)} {unit}"
     subtitle = (
         "Points are runs less the fitted E; bars reach to the ends of E's 95 % interval, and grow where L nears E."
     )

@@ -21,7 +21,7 @@ def draw(view: View) -> Figure:
     x, y = g.log("lr", data), g.log("L", data, unit=unit)
     colour = {
         "field": "N", "type": "quantitative", "scale": {"type": "log", "scheme": "viridis"},
-        "legend": {"title": "N", "orient": "top", "format": ".1~s"},
+        "legend": None,
     }  # fmt: skip
     tips = g.tooltip(("family", "N", "D", "lr", "batch", "L"), data, unit)
     edge = {"condition": {"test": "datum.edge", "value": "triangle-up"}, "value": "circle"}
@@ -47,7 +47,7 @@ def draw(view: View) -> Figure:
         alt,
         g.faceted(layers, panels=data["family"].nunique()),
         data,
-        300 * min(3, data["family"].nunique()),
+        max(600, 300 * min(3, data["family"].nunique())),
     )
 
 
