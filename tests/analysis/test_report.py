@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from studies import TRUTH, demo_study, grid_study
 
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Quantity, Sample
@@ -18,7 +19,6 @@ from isoflop.analysis.report.sentences import summary
 from isoflop.analysis.report.view import look
 from isoflop.analysis.testing.forecast import forecast
 from isoflop.wording import number
-from studies import TRUTH, demo_study, grid_study
 
 EVIL = "<script>alert('x')</script>"
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from studies import demo_study, isoflop_study
 
 from isoflop.analysis.report.report import write_report
-from studies import demo_study, isoflop_study
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")

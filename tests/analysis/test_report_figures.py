@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from studies import demo_study, grid_study, isoflop_study
 
 from isoflop.analysis.claims.claim import load_claims
 from isoflop.analysis.frontier.frontier import frontier
@@ -16,7 +17,6 @@ from isoflop.analysis.report.view import View, look
 from isoflop.analysis.tables.layout import layout
 from isoflop.analysis.testing.forecast import forecast
 from isoflop.analysis.verbs import main
-from studies import demo_study, grid_study, isoflop_study
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*imag.*")
 
