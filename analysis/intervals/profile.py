@@ -61,7 +61,9 @@ def held_optima(
     problem: Problem, u: Array, held: Sequence[tuple[str, float]], others: int = PROFILE_STARTS
 ) -> list[tuple[float, Array]]:
     """For each parameter held at a value the least objective, and the u (free,) at which it is reached; all at once."""
-    begin, low, high = [], [], []
+    begin: list[Array] = []
+    low: list[Array] = []
+    high: list[Array] = []
     for name, value in held:
         i = problem.free.index(name)
         at = np.log(max(value, 1e-300)) if problem.logs[i] else value

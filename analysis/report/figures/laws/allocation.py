@@ -108,7 +108,7 @@ def _title(view: View, data: pd.DataFrame) -> str:
         part = rows[rows["kind"] == ("law" if lawful else "minimum")]
         if part.empty:
             continue
-        top = part.loc[part["C"].astype(float).idxmax()]
+        top = part.iloc[int(part["C"].astype(float).argmax())]
         within = f" ({top['low']:.2g} to {top['high']:.2g})" if lawful and top["low"] == top["low"] else ""
         ratios[str(family)] = f"{top['value']:.2g}{within}"
     if not ratios:

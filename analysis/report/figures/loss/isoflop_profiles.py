@@ -3,6 +3,8 @@
 The budgets, parabolas and minima are those of `isoflop frontier` (Hoffmann et al. 2022, arXiv:2203.15556, approach 2).
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -29,7 +31,7 @@ def draw(view: View) -> Figure:
     x, y = g.log("N", data, pad=3.0), g.log("L", data, unit=unit)
     shade = {"field": "shade", "type": "quantitative", "scale": {"domain": [0, 1], "range": [0.45, 1]}, "legend": None}
     tips = g.tooltip(("family", "C", "N", "D", "L", "reason"), data, unit)
-    place = {"x": x, "y": y, "color": hue}
+    place: dict[str, Any] = {"x": x, "y": y, "color": hue}
     layers = [
         g.layer("thin", "refused", **place, detail="budget", opacity={"value": 0.3}),
         g.layer("line", "parabola", **place, detail="budget", opacity=shade),
@@ -40,7 +42,7 @@ def draw(view: View) -> Figure:
     used = data[data["kind"] == "minimum"]
     title = _title(view, used)
     seen = "; ".join(
-        f"{family}: " + ", ".join(f"at C {number(r.C)} N {number(r.N)}" for r in part.itertuples())
+        f"{family}: " + ", ".join(f"at C {number(C)} N {number(N)}" for C, N in zip(part["C"], part["N"], strict=True))
         for family, part in used.groupby("family")
     )
     subtitle = (

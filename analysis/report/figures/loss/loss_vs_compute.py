@@ -1,5 +1,7 @@
 """Loss against compute with each family's envelope and its law beyond the runs: what a budget buys."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -26,8 +28,9 @@ def draw(view: View) -> Figure:
     families, unit = view.families, view.loss_unit
     params, seen = g.chosen(families)
     x, y = g.log("C", data, unit=unit), g.log("L", data, unit=unit)
-    hue, place = g.hue(families, legend=not direct), {"x": x, "y": y}
-    band = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": hue}
+    hue = g.hue(families, legend=not direct)
+    place: dict[str, Any] = {"x": x, "y": y}
+    band: dict[str, Any] = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": hue}
     tips = g.tooltip(("family", "N", "D", "C", "L", "seed", "rung"), data, unit)
     layers = [
         g.layer("area", "law", **band),

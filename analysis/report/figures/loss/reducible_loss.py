@@ -56,7 +56,7 @@ def _data(view: View) -> pd.DataFrame:
     parts = []
     for family, fit in view.laws.items():
         E = fit.params.get("E")
-        if E is None or fit.status != "converged" or None in (E.value, E.low, E.high):
+        if E is None or fit.status != "converged" or E.value is None or E.low is None or E.high is None:
             continue
         rows = view.compared(family)
         axis = "C" if "C" in rows and rows["C"].notna().all() else fit.law.columns[0]
