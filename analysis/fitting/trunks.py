@@ -3,8 +3,8 @@
     hot = runs.assign(heat=1.0, L=1.02 * runs["L"])
     print(fit_trunks(pd.concat([runs.assign(heat=1e-9), hot], ignore_index=True), "power(D)", by=["family"])[0])
 
-The rows of trunks are made by analysis/tables/trunks.py. What is fitted is the law of cooled models and, on the trunk, a
-gap (analysis/laws/trunk.py); the result predicts cooled models. Marks and trunks are of different noise, which the
+The rows of trunks are made by analysis/tables/trunks.py. What is fitted is the law of cooled models and, on the trunk,
+a gap (analysis/laws/trunk.py); the result predicts cooled models. Marks and trunks are of different noise, which the
 residuals of a first fit tell.
 """
 
