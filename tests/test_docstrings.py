@@ -38,6 +38,7 @@ CALLS_ALONE = {
     "isoflop.sweeps.plan.costs",
     "isoflop.sweeps.plan.plan",
     "isoflop.sweeps.plan.resolution",
+    "isoflop.sweeps.plan.claims",
     "isoflop.sweeps.plan.text",
     "isoflop.sweeps.plan.verb",
     "isoflop.sweeps.workers",

@@ -189,7 +189,7 @@ def read_claim(file: Path) -> Claim:
         keys.check_untestable(data, file)
         return Claim(**about, untestable=data["untestable"].strip())
     given = _parts(data, "given", file)
-    together = next((how for how in keys.COMBINE if isinstance(data.get(how), list)), None)
+    together = keys.together(data, file)
     if together is None:
         keys.check_whole(data, file)
         return replace(_measured(data, file), **about, given=given)
@@ -201,7 +201,7 @@ def read_claim(file: Path) -> Claim:
 def _parts(data: Mapping[str, Any], key: str, file: Path) -> tuple[Claim, ...]:
     """The parts under a key, each with what it takes from the claim."""
     parts = []
-    for at, own in enumerate(keys.list_of_parts(data.get(key, []), key, file), start=1):
+    for at, own in enumerate(keys.list_of_parts(data[key], key, file) if key in data else [], start=1):
         where = f"{file}: {key}[{at}]"
         keys.check_keys(own, keys.OF_PART, where)
         shared = {name: data[name] for name in keys.SHARED if name in data}

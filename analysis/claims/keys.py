@@ -83,9 +83,17 @@ def check_choices(data: Mapping[str, Any], file: File) -> None:
             raise UserError(f"{file}: {key}={data[key]!r} is not known{hint or ';'} choose one of {', '.join(allowed)}")
 
 
+def together(data: Mapping[str, Any], file: File) -> str | None:
+    """How the parts are combined, all or any; None where the claim has none."""
+    given = [how for how in COMBINE if how in data]
+    if len(given) > 1:
+        raise UserError(f"{file}: all and any are both given; a claim has its parts under one of them")
+    return given[0] if given else None
+
+
 def list_of_parts(given: Any, key: str, file: File) -> list[Mapping[str, Any]]:
     """The parts under all, any or given."""
-    if not isinstance(given, list) or not all(isinstance(part, Mapping) for part in given):
+    if not isinstance(given, list) or not given or not all(isinstance(part, Mapping) for part in given):
         raise UserError(f"{file}: {key}={given!r} must be a list of parts, each with its quantity and region")
     return given
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from isoflop.analysis.claims.claim import Claim
-    from isoflop.analysis.claims.power import Power
+    from isoflop.analysis.claims.planned.power import Power
 
 
 def design(configs: Sequence[FrozenConfig], plans: Sequence[RunPlan]) -> "pd.DataFrame":
@@ -49,7 +49,7 @@ def marks(config: FrozenConfig, plan: RunPlan) -> list[dict[str, Any]]:
 
 def check(claims: "Iterable[Claim]", planned: "pd.DataFrame") -> None:
     """Refuse a claim that names a column which the runs will not have, or a law that their design cannot identify."""
-    from isoflop.analysis.claims.requirements import refusal
+    from isoflop.analysis.claims.planned.requirements import refusal
 
     for claim in claims:
         if sentence := refusal(claim, planned, planned.attrs.get("probes", {})):
@@ -58,7 +58,7 @@ def check(claims: "Iterable[Claim]", planned: "pd.DataFrame") -> None:
 
 def powers(claims: "Iterable[Claim]", planned: "pd.DataFrame") -> "list[Power]":
     """The power of every claim on the planned runs, remembered."""
-    from isoflop.analysis.claims.power import Power, power
+    from isoflop.analysis.claims.planned.power import Power, power
 
     results, shown = list[Power](), planned.drop(columns=["git", "dirty", "sources", "sweep"], errors="ignore")
     known, design = costs.remembered("powers.json"), identity.digest(shown.to_csv(index=False))

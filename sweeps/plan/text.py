@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isoflop import record
-from isoflop.analysis.claims.power import Power
+from isoflop.analysis.claims.planned.power import Power
 from isoflop.sweeps.plan.plan import OVERHEAD_S, Plan
 from isoflop.sweeps.plan.resolution import Outcome
 from isoflop.wording import WIDE, clock, gigabytes, short

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.claims.claim import Claim
-from isoflop.analysis.claims.draws import drawn
 from isoflop.analysis.claims.judge import judge_part, sound_table
+from isoflop.analysis.claims.planned.draws import drawn
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.errors import FitError, UserError
 from isoflop.wording import number, percent

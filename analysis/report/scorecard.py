@@ -1,0 +1,261 @@
+"""The scorecard: four criteria of each family, measured: expressivity, learnability, scalability, efficiency.
+
+No single number: a row for each measure, family and kind of data, with an interval whose unit is the run or the seed,
+and the families that no other beats in two measures at once.
+
+    card = scorecard(runs)                                   # criterion, measure, data, family, value, low, high, ...
+    front(card, "loss_at_C", "exponent_C")                   # the Pareto front of a pair of measures
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from isoflop import record
+from isoflop.analysis.claims.declare import QUANTITIES, Measured, NotIdentified, Sample, Unmeasured, Untested
+from isoflop.analysis.claims.judge import sound_table
+from isoflop.analysis.claims.quantities.cells import cell_of, choices, of_runs, with_derived
+from isoflop.analysis.claims.quantities.columns import exponential, t_interval
+from isoflop.analysis.claims.quantities.reach import first_reach
+from isoflop.analysis.claims.subjects import of_families
+from isoflop.analysis.tables.replicates import choose_law
+from isoflop.analysis.tables.rows import finished, usable
+from isoflop.errors import FitError
+
+Array = NDArray[np.float64]
+CRITERIA = ("expressivity", "learnability", "scalability", "efficiency")
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all families of one kind of data are set against.
+
+    C      the largest compute that each of them has [FLOPs]
+    loss   the largest of their lowest losses, which each of them reaches
+    """
+
+    C: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure: a title with its unit, which end is better, and how it is taken from a family's rows."""
+
+    criterion: str
+    title: str
+    better: str
+    """lower or higher."""
+    take: Callable[[pd.DataFrame, Shared], Measured]
+
+
+def scorecard(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row for each measure, kind of data and family of a table; value None, with the reason, where it has none.
+
+    Columns: criterion, measure, title, better, data, family, value, low, high, runs, reason. A measure that no family
+    has on a kind of data is left out.
+    """
+    table = with_derived(sound_table(of_families(runs)), ["excess"])
+    table = table.assign(data="") if "data" not in table else table
+    rows = []
+    for data, part in table.groupby("data", sort=True):
+        shared = _shared(usable(part))
+        for name, measure in MEASURES.items():
+            cells = [_cell(measure, own, shared) | {"family": family} for family, own in part.groupby("family")]
+            if any(cell["value"] is not None for cell in cells):
+                about = {"criterion": measure.criterion, "measure": name, "title": measure.title}
+                rows += [about | {"better": measure.better, "data": data} | cell for cell in cells]
+    columns = ["criterion", "measure", "title", "better", "data", "family", "value", "low", "high", "runs", "reason"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def front(card: pd.DataFrame, one: str, two: str, data: str | None = None) -> list[str]:
+    """The families that no other family surely beats in both measures at once, where both have a value.
+
+    Surely better in a measure is an interval wholly beyond the other's; without an interval no family is surely better.
+    """
+    part = card if data is None else card[card["data"] == data]
+    sides = [
+        {row["family"]: row for row in part[(part["measure"] == name) & part["value"].notna()].to_dict("records")}
+        for name in (one, two)
+    ]
+    families = [family for family in sides[0] if family in sides[1]]
+
+    def beats(a: str, b: str) -> bool:
+        return all(_surely_better(side[a], side[b]) for side in sides)
+
+    return [family for family in families if not any(beats(other, family) for other in families if other != family)]
+
+
+def _surely_better(a: Mapping[Hashable, Any], b: Mapping[Hashable, Any]) -> bool:
+    """Whether the interval of one lies wholly on the better side of that of another."""
+    near, far = ("high", "low") if a["better"] == "lower" else ("low", "high")
+    if pd.isna(a[near]) or pd.isna(b[far]):
+        return False
+    return bool(a[near] < b[far] if a["better"] == "lower" else a[near] > b[far])
+
+
+def _cell(measure: Measure, rows: pd.DataFrame, shared: Shared) -> dict[str, object]:
+    """A measure of one family's rows, or why it has none."""
+    count = int(usable(rows)["run_id"].nunique()) if "run_id" in rows else len(usable(rows))
+    try:
+        with np.errstate(all="ignore"):
+            one = measure.take(rows, shared)
+    except (Unmeasured, FitError, KeyError) as outcome:
+        return {"value": None, "low": None, "high": None, "runs": count, "reason": str(outcome)}
+    return {"value": one.value, "low": one.low, "high": one.high, "runs": count, "reason": one.reason}
+
+
+def _shared(rows: pd.DataFrame) -> Shared:
+    """The compute and the loss at which all families of a table are set side by side."""
+    if rows.empty or "C" not in rows:
+        return Shared(math.nan, math.nan)
+    by_family = rows.groupby("family")
+    best = max(float(_best_cell(part)["L"].mean()) for _, part in by_family)
+    return Shared(float(by_family["C"].max().min()), best)
+
+
+def _best_cell(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of a family's runs those of the setting, seeds aside, with the lowest mean loss."""
+    cell = cell_of(rows, [*choices(rows), *(c for c in ("lr", "mark") if c in rows)])
+    return rows[cell == rows["L"].groupby(cell).mean().idxmin()]
+
+
+def _excess(rows: pd.DataFrame, shared: Shared) -> Measured:
+    """The loss above the floor at the best setting."""
+    rows = usable(rows)
+    if "excess" not in rows or rows["excess"].isna().all():
+        raise Untested("the floor of this data is not known")
+    values = _best_cell(rows)["excess"].to_numpy(float)
+    return _mean(values, record.loss_unit(rows))
+
+
+def _share_trained(rows: pd.DataFrame, shared: Shared) -> Measured:
+    """The share of runs that came to a loss, with the exact binomial interval."""
+    runs = rows.assign(trained=finished(rows) & rows["L"].notna())
+    each = runs.groupby("run_id")["trained"].all() if "run_id" in runs else runs["trained"]
+    trained, n = int(each.sum()), len(each)
+    bounds = stats.binomtest(trained, n).proportion_ci(LEVEL, method="exact")
+    return Measured(trained / n, float(bounds.low), float(bounds.high), reason=f"{trained} of {n} runs")
+
+
+def _loss_at_C(rows: pd.DataFrame, shared: Shared) -> Measured:
+    """The lowest loss that each seed's runs give at the shared compute, interpolated along their envelope."""
+    losses = []
+    for curve in _by_seed(usable(rows), "C"):
+        x, y = np.log(curve["C"].to_numpy(float)), np.log(curve["L"].cummin().to_numpy(float))
+        if x[0] <= math.log(shared.C) <= x[-1] + 1e-9:
+            losses.append(math.exp(float(np.interp(math.log(shared.C), x, y))))
+    if not losses:
+        raise Untested("no seed has runs about the compute that all families share")
+    return _mean(np.array(losses), record.loss_unit(rows))
+
+
+def _price_of_loss(column: str) -> Callable[[pd.DataFrame, Shared], Measured]:
+    """How much of a column each seed's runs take to the loss that every family reaches, the geometric mean."""
+
+    def take(rows: pd.DataFrame, shared: Shared) -> Measured:
+        rows = usable(rows)
+        if column not in rows or pd.to_numeric(rows[column], errors="coerce").isna().all():
+            raise Untested(f"the runs have no {column}")
+        prices, bounded = [], ""
+        for curve in _by_seed(rows, column):
+            x = np.log(pd.to_numeric(curve[column], errors="coerce").to_numpy(float))
+            price, bound = first_reach(x, curve["L"].cummin().to_numpy(float), shared.loss, falls=True)
+            if bound != "least":
+                prices.append(price)
+                bounded = bounded or bound
+        if not prices:
+            raise NotIdentified("no seed's runs reach the loss that all families reach on the average")
+        mean, low, high = t_interval(np.array(prices), LEVEL)
+        reason = f"{len(prices)} seeds, to a loss of {shared.loss:.4g}" + (", at most" if bounded else "")
+        return Measured(math.exp(mean), None if bounded else exponential(low), exponential(high), reason=reason)
+
+    return take
+
+
+def _by_seed(rows: pd.DataFrame, column: str) -> Iterator[pd.DataFrame]:
+    """The rows of each seed that have a number above 0 in a column, in its order."""
+    numbers = pd.to_numeric(rows[column], errors="coerce")
+    rows = rows[numbers > 0]
+    for _, part in rows.groupby("seed") if "seed" in rows else [(0, rows)]:
+        yield part.sort_values(column, kind="stable")
+
+
+def _of_quantity(name: str, of: str = "", marks: str = "") -> Callable[[pd.DataFrame, Shared], Measured]:
+    """A quantity of claims, of one family."""
+
+    def take(rows: pd.DataFrame, shared: Shared) -> Measured:
+        one = QUANTITIES[name](Sample(rows, level=LEVEL, marks=marks), of)
+        assert isinstance(one, Measured)
+        return one
+
+    return take
+
+
+def _of_law(name: str) -> Callable[[pd.DataFrame, Shared], Measured]:
+    """A quantity of the law that suits what varies."""
+
+    def take(rows: pd.DataFrame, shared: Shared) -> Measured:
+        law = choose_law(usable(rows))
+        if law is None:
+            raise Untested("no law stands over these runs: N or D has too few values")
+        axis = "C" if law == "chinchilla" else law.rpartition("(")[2].rstrip(")")
+        one = QUANTITIES[name](
+            Sample(rows, law=law, level=LEVEL, axis=axis if "axis" in QUANTITIES[name].needs else "")
+        )
+        assert isinstance(one, Measured)
+        return replace(one, reason=f"{law}: {one.reason}")
+
+    return take
+
+
+def _slope_from_flat(rows: pd.DataFrame, shared: Shared) -> Measured:
+    """How far from 0 the slope of the gradients through time is."""
+    values = of_runs(rows, "probe.gradients.slope", "last")["value"].abs().to_numpy(float)
+    return _mean(values, "")
+
+
+def _mean(values: Array, unit: str) -> Measured:
+    """Mean and Student's interval."""
+    mean, low, high = t_interval(values, LEVEL)
+    return Measured(mean, low, high, reason=f"{len(values)} run{'s' * (len(values) != 1)}", unit=unit)
+
+
+MEASURES: dict[str, Measure] = {
+    "excess": Measure("expressivity", "loss above the floor, at the best setting", "lower", _excess),
+    "accuracy_4": Measure(
+        "expressivity",
+        "accuracy at four times the trained length",
+        "higher",
+        _of_quantity("run_mean", "probe.extrapolation.accuracy_4", marks="last"),
+    ),
+    "rate_window": Measure(
+        "learnability", "decades of learning rate within 1 % of the best", "higher", _of_quantity("rate_window")
+    ),
+    "gradient_slope": Measure(
+        "learnability", "distance from 0 of the slope of ln |gradient| per position", "lower", _slope_from_flat
+    ),
+    "share_trained": Measure("learnability", "share of runs that train", "higher", _share_trained),
+    "holdout_error": Measure(
+        "scalability", "error of prediction at the held-out largest size, in ln L", "lower", _of_law("holdout_error")
+    ),
+    "exponent_C": Measure("scalability", "-d ln L / d ln C among the runs", "higher", _of_law("local_exponent_C")),
+    "loss_at_C": Measure("efficiency", "loss at the largest compute that all have", "lower", _loss_at_C),
+    "C_to_loss": Measure("efficiency", "FLOPs to the loss that all reach", "lower", _price_of_loss("C")),
+    "time_to_loss": Measure("efficiency", "seconds to the loss that all reach", "lower", _price_of_loss("wall_s")),
+    "memory_to_loss": Measure("efficiency", "bytes to the loss that all reach", "lower", _price_of_loss("peak_memory")),
+    "decode_slope": Measure(
+        "efficiency",
+        "exponent of a decoded token's time in the length",
+        "lower",
+        _of_quantity("run_mean", "probe.step_time.decode_slope", marks="last"),
+    ),
+}
