@@ -6,6 +6,7 @@ the runs cost, and the command that repeats them; of a claim without an answer, 
     print(page(Path("studies")))
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,14 +149,19 @@ def _numbers(verdict: Mapping[str, Any]) -> list[str]:
         return []
     lines = ["| of | statistic | interval | verdict |", "|---|--:|---|---|"]
     for row in measured:
-        low, high = ("unbounded" if row.get(end) is None else number(row[end]) for end in ("low", "high"))
-        cells = (row.get("subject") or "all runs", number(row["statistic"]), f"{low} to {high}")
+        cells = (row.get("subject") or "all runs", number(row["statistic"]), _interval(row.get("low"), row.get("high")))
         lines.append(f"| {' | '.join(map(str, cells))} | {str(row['verdict']).replace('_', ' ')} |")
     return [*lines, ""]
 
 
+def _interval(low: float | None, high: float | None) -> str:
+    """An interval; a bound that does not exist is unbounded, and of none there is no interval."""
+    bounds = ["unbounded" if end is None or math.isnan(end) else number(end) for end in (low, high)]
+    return "no interval" if bounds == ["unbounded"] * 2 else " to ".join(bounds)
+
+
 def _scorecard(room: Path) -> list[str]:
-    """The four criteria of each family that the studies set side by side, and the Pareto fronts of pairs of measures."""
+    """The four criteria of the families that studies set side by side, and Pareto fronts of pairs of measures."""
     import pandas as pd
 
     from isoflop.analysis.report.scorecard import front, scorecard
@@ -171,9 +177,8 @@ def _scorecard(room: Path) -> list[str]:
     order = list(dict.fromkeys(rows["criterion"]))
     rows = rows.sort_values(["criterion", "measure"], key=lambda c: c.map(order.index) if c.name == "criterion" else c)
     for row in rows.to_dict("records"):
-        low, high = ("unbounded" if pd.isna(row[end]) else number(row[end]) for end in ("low", "high"))
         cells = (row["criterion"], row["title"], row["better"], row["data"], row["family"], number(row["value"]))
-        lines.append(f"| {' | '.join(map(str, cells))} | {low} to {high} |")
+        lines.append(f"| {' | '.join(map(str, cells))} | {_interval(row['low'], row['high'])} |")
     lines += ["", "Families that no other surely beats in both of two measures (their Pareto fronts):", ""]
     for card in cards.values():
         for data in sorted(card["data"].unique()):
