@@ -82,3 +82,17 @@ def grid_study(
                     L = loss(family, N, D, truth) * broken * np.exp(noise * draw.standard_normal())
                     rows.append(record(family, N, D, L, seed=run_seed, rung=f"N{i} D{j}", width=16 * 2**i))
     return pd.DataFrame(rows)
+
+
+def isoflop_study(families: Sequence[str] = ("lstm", "transformer"), noise: float = 0.002) -> pd.DataFrame:
+    """6 budgets × 7 sizes about the best one for each family, as in docs/fitting.md, without run_id."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for family in families:
+        E, A, alpha, B, beta = TRUTH[family]
+        for C in np.geomspace(1e12, 1e15, 6):
+            best = (alpha * A / (beta * B)) ** (1 / (alpha + beta)) * (C / 6) ** (beta / (alpha + beta))
+            for N in np.round(best * np.geomspace(0.15, 6, 7)):
+                L = (E + A * N**-alpha + B * (C / 6 / N) ** -beta) * np.exp(noise * rng.standard_normal())
+                rows.append({"family": family, "N": N, "D": C / 6 / N, "C": C, "L": L})
+    return pd.DataFrame(rows)

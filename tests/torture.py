@@ -27,6 +27,8 @@ CIRCUMSTANCE = {"wall_s", "targets_per_s", "peak_memory", "mfu"}
 MARKER = "ISOFLOP_TORTURE"
 # time after the end of a launcher at which nothing that it started may be alive, on a free and on any machine [s]
 OUTLIVES_S, LONGEST_S = 10.0, 120.0
+# time without a step of any run at which a sweep hangs, on a machine so busy that an import takes minutes [s]
+HANGS_S = 600.0
 RUNS = 8
 GRID = [
     "hydra.sweeper.grids=[{family:'mlp,lstm',family.width:'8,16',budget.D:'[4e4,1e5]',seed:'0,1'}]",
@@ -97,6 +99,15 @@ def runs_at_work(out: Path) -> list[int]:
         with contextlib.suppress(OSError, ValueError):
             found.append(int(json.loads(path.read_text())["pid"]))
     return found
+
+
+def progress(out: Path) -> list[tuple[str, int]]:
+    """How far each run is: its step while it is at work, none once it has ended."""
+    steps = [(path.parent.name, -1) for path in out.glob("*/records.json")]
+    for path in out.glob("*/heartbeat.json"):
+        with contextlib.suppress(OSError, ValueError):
+            steps.append((path.parent.name, int(json.loads(path.read_text())["step"])))
+    return sorted(steps)
 
 
 def strike(how: str, at_work: list[subprocess.Popen[bytes]], out: Path, chance: random.Random) -> None:
@@ -177,9 +188,13 @@ class Launchers:
             time.sleep(min(left, 0.3))
 
     def wait(self) -> None:
-        """Wait for all to end, and for what they started."""
-        for one in self.started:
-            one.wait(timeout=300)
+        """Wait for all to end, and for what they started; AssertionError where they hang."""
+        since, seen = time.monotonic(), progress(self.out)
+        while self.at_work:
+            self.watch(1.0)
+            if (now := progress(self.out)) != seen:
+                since, seen = time.monotonic(), now
+            assert time.monotonic() - since < HANGS_S, f"{len(self.at_work)} launchers at work, no step made: {seen}"
         while self.look().keys() - self.outlived.keys():
             time.sleep(0.1)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.intervals.profile import held_optimum
+from isoflop.analysis.intervals.profile import held_optima
 from isoflop.analysis.laws.catalogue import Kind
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import Solution, expand
@@ -182,10 +182,13 @@ def flat_profiles(
 ) -> tuple[Array, frozenset[str], list[str]]:
     """Places (k, free) far from u that noise allows, the parameters whose profile is flat, and a sentence for each."""
     places, flat, sentences = [np.zeros((0, len(u)))], set(), []
-    for i, name in enumerate(problem.free):
+    distant = {
+        name: _distant_values(problem, name, problem.law.params[name], u[i]) for i, name in enumerate(problem.free)
+    }
+    optima = iter(held_optima(problem, u, [(name, end) for name, ends in distant.items() for end in ends]))
+    for name, ends in distant.items():
         kind = problem.law.params[name]
-        ends = _distant_values(problem, name, kind, u[i])
-        held = [held_optimum(problem, u, name, end) for end in ends]
+        held = [next(optima) for _ in ends]
         rises = [2 * (objective - best) / kappa for objective, _ in held]
         places += [place[None] for rise, (_, place) in zip(rises, held, strict=True) if rise < limit]
         if ends and (min(rises) < limit if kind.flat else max(rises) < limit):

@@ -9,7 +9,7 @@ derived quantity is its least and greatest value below the same ceiling.
     profile_intervals(problem, u, 0.95)["alpha"]  # Estimate(value=0.347, low=0.32, high=0.38)
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,28 +54,39 @@ def noise_scale(problem: Problem, u: Array, runs: NDArray[np.intp]) -> float:
 
 def profile(problem: Problem, u: Array, name: str, value: float, others: int = PROFILE_STARTS) -> float:
     """The least objective with one parameter held at a value, from the optimum and from `others` fresh starts."""
-    return held_optimum(problem, u, name, value, others)[0]
+    return held_optima(problem, u, [(name, value)], others)[0][0]
 
 
-def held_optimum(
-    problem: Problem, u: Array, name: str, value: float, others: int = PROFILE_STARTS
-) -> tuple[float, Array]:
-    """The least objective with one parameter held at a value, and the u (free,) at which it is reached."""
-    index = problem.free.index(name)
-    held = replace(
-        problem,
-        fixed=dict(problem.fixed) | {name: value},
-        priors={k: v for k, v in problem.priors.items() if k != name},
-    )
-    u0 = np.delete(u, index)[None]
-    if others and len(problem.free) <= MOST_FREE:
-        u0 = np.concatenate([u0, starts(held, others)])
-    solution = minimise(held, u0, steps=60)
-    best = int(solution.objective.argmin())
-    place = np.insert(solution.u[best], index, np.log(max(value, 1e-300)) if problem.logs[index] else value)
-    prior = problem.priors.get(name)
-    penalty = prior.weight * (value - prior.mean) ** 2 / 2 if prior else 0.0
-    return float(solution.objective[best]) + penalty, place
+def held_optima(
+    problem: Problem, u: Array, held: Sequence[tuple[str, float]], others: int = PROFILE_STARTS
+) -> list[tuple[float, Array]]:
+    """For each parameter held at a value the least objective, and the u (free,) at which it is reached; all at once."""
+    begin: list[Array] = []
+    low: list[Array] = []
+    high: list[Array] = []
+    for name, value in held:
+        i = problem.free.index(name)
+        at = np.log(max(value, 1e-300)) if problem.logs[i] else value
+        rest = replace(
+            problem,
+            fixed=dict(problem.fixed) | {name: value},
+            priors={k: v for k, v in problem.priors.items() if k != name},
+        )
+        u0 = np.delete(u, i)[None]
+        if others and 1 < len(problem.free) <= MOST_FREE:
+            u0 = np.concatenate([u0, starts(rest, others)])
+        begin.append(np.insert(u0, i, at, axis=1))
+        for ends, bound in zip((low, high), problem.box, strict=True):
+            ends.append(np.tile(np.where(np.arange(len(u)) == i, at, bound), (len(u0), 1)))
+    if not held:
+        return []
+    box = np.concatenate(low), np.concatenate(high)
+    solution = minimise(problem, np.concatenate(begin), steps=60, box=box)
+    optima = []
+    for part in np.split(np.arange(len(solution.u)), np.cumsum([len(x) for x in begin])[:-1]):
+        best = part[solution.objective[part].argmin()]
+        optima.append((float(solution.objective[best]), solution.u[best]))
+    return optima
 
 
 def profile_intervals(problem: Problem, u: Array, level: float) -> dict[str, Estimate]:

@@ -24,8 +24,9 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import Frontier, frontier
 from isoflop.analysis.tables.layout import Layout, layout
 from isoflop.analysis.tables.replicates import SeedNoise, level_index, seed_noise
-from isoflop.analysis.tables.rows import finished, number_runs, usable, with_compute
-from isoflop.analysis.tables.tune import best_of_cells, searched_knobs
+from isoflop.analysis.tables.rows import MIXTURES, finished, mixtures, number_runs, units, usable, with_compute
+from isoflop.analysis.tables.runs import recognise_runs
+from isoflop.analysis.tables.tune import CELL, SEARCHED, best_of_cells, searched_knobs
 from isoflop.analysis.testing.backtest import Fold, hold_out
 from isoflop.errors import FitError, UserError
 from isoflop.wording import MOST_NAMED, distinct_names
@@ -156,7 +157,7 @@ def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None, t
     if "L" in runs and not finished(runs).any():
         return _without_results(runs, claims)
     runs = sound_table(runs)
-    searched = _columns_of_page(usable(of_families(runs)))
+    searched = _columns_of_page(_with_runs(usable(of_families(runs))), tune)
     rows, notes = _best(searched, tune)
     verdicts = tuple(
         judge(runs if rows is searched else runs.loc[runs.index.isin(rows.index) | ~finished(runs)], claims)
@@ -183,9 +184,20 @@ def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None, t
     )  # fmt: skip
 
 
-def _columns_of_page(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with all that a page reads, or that tells one run from another."""
-    names = [c for c in rows if record.column(str(c)) is not None or str(c).startswith(MEASURED)]
+def _with_runs(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a run_id where runs are recognised by another column, as a fit recognises them."""
+    recognised = None if "run_id" in rows else recognise_runs(rows)
+    if recognised is None or not recognised.note:
+        return rows
+    named = rows.assign(run_id=recognised.codes.astype(str))
+    named.attrs = rows.attrs | {"notes": [*rows.attrs.get("notes", ()), recognised.note]}
+    return named
+
+
+def _columns_of_page(rows: pd.DataFrame, tune: Sequence[str]) -> pd.DataFrame:
+    """The rows with all that a page reads, or that tells one cell from another."""
+    knobs = {*SEARCHED, *CELL, *MIXTURES, *tune}
+    names = [c for c in rows if record.column(str(c)) is not None or str(c).startswith(MEASURED) or c in knobs]
     return rows[names]
 
 
@@ -198,7 +210,8 @@ def _best(rows: pd.DataFrame, tune: Sequence[str]) -> tuple[pd.DataFrame, tuple[
         if tune:
             raise
         best = rows
-    return best, tuple(dict.fromkeys(map(str, best.attrs.get("notes", ()))))
+    odd = [note for _, part in best.groupby("family") for note in (*units(part), *mixtures(part))]
+    return best, tuple(dict.fromkeys(map(str, (*best.attrs.get("notes", ()), *odd))))
 
 
 def _layout(rows: pd.DataFrame) -> Layout | None:

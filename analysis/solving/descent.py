@@ -106,12 +106,16 @@ def minimise(
     lam: float = 1.0,
     steps: int = MAX_STEPS,
     tolerance: float = TOLERANCE,
+    box: tuple[Array, Array] | None = None,
 ) -> Solution:
     """Minimise from every row of u0 (problems, free), under weights (problems, rows) or (1, rows) or none.
 
     tolerance: a problem is done when a full step would lower its objective by less than this share of it.
+    box: the lowest and highest u of each problem, (problems, free) each; by default those of the law. Where they are
+    one number, that coordinate is held.
     """
     count = len(u0)
+    low, high = (np.broadcast_to(ends, u0.shape) for ends in box or problem.box)
     u, damping, active = np.array(u0, dtype=float), np.full(count, float(lam)), np.arange(count)
     end = Solution(u, np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, dtype=bool))
     with np.errstate(all="ignore"):
@@ -124,7 +128,8 @@ def minimise(
             pieces = [active[first : first + size] for first in range(0, len(active), size)]
             for piece in pieces:
                 given = None if weights is None else weights if len(weights) == 1 else weights[piece]
-                part, damping[piece] = _descend(problem, u[piece], given, damping[piece], most, tolerance)
+                inside = low[piece], high[piece]
+                part, damping[piece] = _descend(problem, u[piece], given, damping[piece], most, tolerance, inside)
                 for mine, theirs in zip(end, part, strict=True):
                     mine[piece] = theirs
             active = active[~end.done[active] & np.isfinite(end.objective[active]) & (damping[active] <= STUCK)]
@@ -144,10 +149,16 @@ def search(problem: Problem, u0: Array) -> Solution:
 
 
 def _descend(
-    problem: Problem, u0: Array, weights: Array | None, lam0: Array, steps: int, tolerance: float
+    problem: Problem,
+    u0: Array,
+    weights: Array | None,
+    lam0: Array,
+    steps: int,
+    tolerance: float,
+    box: tuple[Array, Array],
 ) -> tuple[Solution, Array]:
     """Where each problem stands after these steps, and its damping."""
-    low, high = problem.box
+    low, high = box
     u = np.clip(u0, low, high)
     count = len(u)
     if weights is not None:
@@ -160,11 +171,12 @@ def _descend(
         if not len(active):
             break
         now = here.take(active)
-        step, decrease = _step(now, u[active], lam[active], low, high)
+        least, most = low[active], high[active]
+        step, decrease = _step(now, u[active], lam[active], least, most)
         decrement[active] = decrease
         over = decrease <= tolerance * now.f + EXACT * total[active]
         done[active[over]] = True
-        at = np.clip(u[active] + step, low, high)
+        at = np.clip(u[active] + step, least, most)
         trial = expand(problem, at, None if weights is None else weights[active])
         step = at - u[active]
         foreseen = -(now.g * step).sum(-1) - 0.5 * (step[:, None, :] @ now.newton @ step[:, :, None])[:, 0, 0]

@@ -7,6 +7,7 @@ prefix of a larger one, and the held-out windows depend on neither.
     Text(size=100_000).task.d_out            # 256
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,8 @@ from isoflop.scaling.config import choices
 from isoflop.scaling.data.corpus import store
 from isoflop.scaling.data.corpus.documents import Files, Source
 from isoflop.scaling.data.corpus.listing import fingerprint
+from isoflop.scaling.data.corpus.overlap import overlap
+from isoflop.scaling.data.corpus.parts import BLOCK
 from isoflop.scaling.data.corpus.prepare import Plan, prepare
 from isoflop.scaling.data.corpus.store import HELD_OUT, TRAIN, Prepared
 from isoflop.scaling.task import Task
@@ -99,6 +102,7 @@ class Tokens:
         """Refuse a batch of more examples than there are, and held-out sets that cannot be had."""
         for name, prepared in self.others.items():
             self.windows(prepared, name)
+            warn_of_overlap(name, overlap(self.prepared, prepared))
         if batch > (n := self.used // self.seq_len):
             there = f"recipe.batch={batch} is more than the {n} examples of data.seq_len={self.seq_len} there are"
             raise UserError(f"{there}; give a smaller batch, shorter examples or more text")
@@ -121,6 +125,8 @@ class Tokens:
             held_out[name] = self.windows(other, name)
             facts[f"data.content.{name}"] = other.content
             facts[f"data.bytes_per_target.{name}"] = other.bytes_per_token(held_out[name][:, 1:])
+            if (shared := overlap(prepared, other)) is not None:
+                facts[f"data.duplicate_blocks.{name}"] = shared
         return Windows(prepared.train, used // self.seq_len, self.seq_len, held_out, facts)
 
     def facts(self, prepared: Prepared) -> dict[str, str | int | float]:
@@ -145,6 +151,13 @@ class Tokens:
             raise UserError(f"data.held_out={list(given)} names two sets alike; give names: data.held_out={{a:PATH}}")
         path = self.prepared.tokenizer_file
         return {name: other_set(str(place), str(path) if path else "bytes") for name, place in named.items()}
+
+
+def warn_of_overlap(name: str, share: float | None) -> None:
+    """A line on stderr where a held-out set is not held out."""
+    if share:
+        there = f"{100 * share:.2g} % of its blocks of {BLOCK} tokens stand in the training side too"
+        print(f"data.held_out: {name}: {there}", file=sys.stderr, flush=True)
 
 
 def set_name(place: str) -> str:

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies import demo_study
-from test_report_figures import isoflop_table
+from studies import demo_study, isoflop_study
 
 from isoflop.analysis.report.report import write_report
 
@@ -144,7 +143,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     demo = write_report(demo_study(), folder / "demo")
-    return {"demo": demo, "isoflop": write_report(isoflop_table(), folder / "isoflop")}
+    return {"demo": demo, "isoflop": write_report(isoflop_study(), folder / "isoflop")}
 
 
 @pytest.mark.parametrize(("width", "height", "screens"), [(1400, 900, 1), (768, 1024, 1), (390, 844, 2)])

@@ -6,36 +6,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from studies import TRUTH, demo_study, grid_study
+from studies import demo_study, grid_study, isoflop_study
 
+from isoflop.analysis.claims.claim import load_claims
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.report.figures.base import MOST_POINTS, Figure, Unmet, draw, figure_files
 from isoflop.analysis.report.figures.runs.cost import front
 from isoflop.analysis.report.plot import named
 from isoflop.analysis.report.view import View, look
+from isoflop.analysis.tables.layout import layout
 from isoflop.analysis.testing.forecast import forecast
 from isoflop.analysis.verbs import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*imag.*")
 
 
-def isoflop_table(families: tuple[str, ...] = ("lstm", "transformer"), noise: float = 0.002) -> pd.DataFrame:
-    """6 budgets × 7 sizes for each family, as in docs/fitting.md."""
-    rng = np.random.default_rng(1)
-    rows = []
-    for family in families:
-        E, A, alpha, B, beta = TRUTH[family]
-        for C in np.geomspace(1e12, 1e15, 6):
-            best = (alpha * A / (beta * B)) ** (1 / (alpha + beta)) * (C / 6) ** (beta / (alpha + beta))
-            for N in np.round(best * np.geomspace(0.15, 6, 7)):
-                L = (E + A * N**-alpha + B * (C / 6 / N) ** -beta) * np.exp(noise * rng.standard_normal())
-                rows.append({"family": family, "N": N, "D": C / 6 / N, "C": C, "L": L})
-    return pd.DataFrame(rows)
-
-
 @pytest.fixture(scope="module")
 def profiles() -> View:
-    return look(isoflop_table(), [])
+    return look(isoflop_study(), [])
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +52,15 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> View:
     early = best[best["C"] < best["C"].max()]
     at = [{"N": float(best["N"].max()), "D": float(best["D"].max())}]
     path = forecast(early, at, by=["family"], loss="l2").save(folder / "forecast.json")
-    return look(runs, None, path)
+    return look(runs, [], path)
 
 
 def test_every_figure_is_drawn_where_its_data_exist(everything: View, profiles: View) -> None:
     drawn = {}
+    judged = look(demo_study(["lstm", "mlp"]), [claim for claim in load_claims() if claim.id == "matched-C"])
     for file in figure_files():
         view = profiles if file.NAME in ("isoflop_profiles", "reducible_loss") else everything
-        view = look(demo_study(["lstm", "mlp"])) if file.NAME in ("contrasts", "specification") else view
+        view = judged if file.NAME in ("contrasts", "specification") else view
         try:
             drawn[file.NAME] = draw(file, view)
         except Unmet as lack:
@@ -89,7 +78,7 @@ def test_the_minima_of_the_profiles_are_those_of_the_frontier(profiles: View) ->
     assert profiles.layout is not None
     assert profiles.layout.kind == "isoflop"
     figure = draw(named("isoflop_profiles"), profiles)
-    runs = isoflop_table()
+    runs = isoflop_study()
     for family, rows in runs.groupby("family"):
         budgets = frontier(rows).budgets
         minima = figure.data[(figure.data["kind"] == "minimum") & (figure.data["family"] == family)]
@@ -107,7 +96,7 @@ def test_the_law_that_a_report_has_fitted_is_not_fitted_again_by_its_frontier(pr
 
 
 def test_a_budget_without_a_minimum_is_said_with_its_reason() -> None:
-    runs = isoflop_table(("lstm",))
+    runs = isoflop_study(("lstm",))
     centre = runs.groupby("C")["N"].transform("median")
     small = runs[(runs["C"] < runs["C"].max()) | (runs["N"] < centre)]
     figure = draw(named("isoflop_profiles"), look(pd.concat([small, runs[runs["N"] <= 0]]), []))
@@ -115,7 +104,7 @@ def test_a_budget_without_a_minimum_is_said_with_its_reason() -> None:
 
 
 def test_a_long_table_is_thinned_and_its_lines_are_whole() -> None:
-    runs = pd.concat([isoflop_table(("lstm",), noise) for noise in np.linspace(0.001, 0.003, 40)], ignore_index=True)
+    runs = pd.concat([isoflop_study(("lstm",), noise) for noise in np.linspace(0.001, 0.003, 40)], ignore_index=True)
     runs["run_id"] = [f"r{i}" for i in range(len(runs))]
     figure = draw(named("residuals"), look(runs, []))
     rows = figure.spec()["datasets"]["rows"]
@@ -142,7 +131,7 @@ def test_the_front_has_the_runs_that_none_beats() -> None:
 @pytest.mark.parametrize("suffix", ["svg", "png", "pdf", "json", "csv"])
 def test_one_figure_is_written_in_the_format_of_its_file(tmp_path: Path, suffix: str) -> None:
     table = (
-        isoflop_table(("lstm",))
+        isoflop_study(("lstm",))
         .rename(columns={"N": "params", "D": "tokens", "L": "val/loss"})
         .drop(columns=["C", "family"])
     )
@@ -157,7 +146,7 @@ def test_one_figure_is_written_in_the_format_of_its_file(tmp_path: Path, suffix:
 def test_a_figure_that_is_none_or_cannot_be_drawn_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    isoflop_table(("lstm",)).to_csv(tmp_path / "r.csv", index=False)
+    isoflop_study(("lstm",)).to_csv(tmp_path / "r.csv", index=False)
     for arguments, sentence in (
         (["-f", "isoflops"], "did you mean isoflop_profiles?"),
         (["-f", "rates"], "rates cannot be drawn: no run has a learning rate"),
@@ -171,7 +160,8 @@ def test_a_figure_that_is_none_or_cannot_be_drawn_is_one_sentence(
 
 
 def test_figures_say_nothing_twice(profiles: View) -> None:
-    titles = [figure.title for file in figure_files() if isinstance(figure := _drawn(file, profiles), Figure)]
+    files = [file for file in figure_files() if not getattr(file, "COSTLY", False)]
+    titles = [figure.title for file in files if isinstance(figure := _drawn(file, profiles), Figure)]
     assert len(set(titles)) == len(titles)
 
 
@@ -180,3 +170,25 @@ def _drawn(file: object, view: View) -> Figure | None:
         return draw(file, view)  # type: ignore[arg-type]
     except Unmet:
         return None
+
+
+def test_runs_that_a_fit_recognises_are_the_runs_of_a_page() -> None:
+    marks = pd.DataFrame(
+        [
+            {"run_name": f"w{N:g}", "N": N, "D": D, "L": 1 + 400 * N**-0.34 + 300 * D**-0.3 * (1 + 0.001 * (i % 3))}
+            for i, (N, D) in enumerate((N, D) for N in (1e5, 3e5, 1e6, 3e6) for D in np.geomspace(1e6, 1e8, 6))
+        ]
+    )
+    view = look(marks, [])
+    (law,) = view.laws.values()
+    assert law.n_runs == 4
+    assert view.layout is not None
+    assert view.layout.kind == "marks"
+    assert any("run_name are taken as one run" in note for note in view.notes)
+
+
+def test_a_grid_whose_products_repeat_is_a_grid_and_budgets_are_budgets() -> None:
+    steps = 2.0 ** np.arange(0, 8, 0.5)
+    grid = pd.DataFrame([{"N": 1e6 * n, "D": 1e8 * d} for n in steps for d in steps])
+    assert layout(grid).kind == "grid"
+    assert layout(isoflop_study(["lstm"])).kind == "isoflop"

@@ -12,7 +12,7 @@ a dictionary: https://vega.github.io/vega-lite/docs.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ MARKS: dict[str, Spec] = {
     "bar": {"type": "rule", "strokeWidth": 3, "opacity": 0.75},
     "whisker": {"type": "rule", "strokeWidth": 1.2, "opacity": 0.6, "clip": True},
     "text": {"align": "right", "dx": -4, "dy": -9, "fontSize": 12, "fontWeight": 600},
-    "note": {"type": "text", "align": "left", "dx": 6, "fontSize": 10.5},
+    "note": {"type": "text", "align": "left", "dx": 6, "dy": -8, "fontSize": 10.5},
     "zero": {"type": "rule", "strokeDash": [4, 4], "color": NEUTRAL},
 }
 # families that stand beside their lines; more are told by a legend
@@ -129,6 +129,7 @@ def faceted(
     layers: list[Spec], by: str = "family", *, panels: int = 3, columns: int = 3, width: int = 262, height: int = 260
 ) -> Spec:
     """A panel for each value of a column, side by side, of `panels` values at most so many columns."""
+    width = 2 * width if panels == 1 else width
     return {
         "data": {"name": "rows"},
         "facet": {"field": by, "type": "nominal", "title": None, "sort": None},
@@ -164,6 +165,11 @@ def labels(ends: pd.DataFrame, x: str, y: str, *, height: int = 380, gap: int = 
 def some(parts: Sequence[str], most: int = MOST_IN_TITLE) -> str:
     """Parts of a title, of more than `most` as many and how many more there are."""
     return ", ".join(parts[:most]) + (f" and {len(parts) - most} more" if len(parts) > most else "")
+
+
+def of_each(families: Sequence[str], texts: Mapping[str, str]) -> str:
+    """The same of several families, each by its name; of a table with one family just what is said of it."""
+    return next(iter(texts.values()), "") if len(families) == 1 else some([f"{k} {text}" for k, text in texts.items()])
 
 
 def interval(value: float | None, low: float | None, high: float | None, digits: str = ".2f") -> str:

@@ -99,13 +99,14 @@ class Files:
 
     def units(self) -> list[Unit]:
         """Small files together, a large one in parts where it can be entered in the middle."""
-        units, together = list[Unit](), list[File]()
+        units, together, size = list[Unit](), list[File](), 0
         for file in self.files:
             if file.size <= UNIT or not self.can_be_entered(file):
                 together.append(file)
-                if sum(member.size for member in together) >= UNIT:
+                size += file.size
+                if size >= UNIT:
                     units.append(grouped(together))
-                    together = []
+                    together, size = [], 0
             elif file.kind == PARQUET:
                 units += row_groups(file)
             else:

@@ -10,7 +10,7 @@ It is remembered for as long as no file changes its size or its time.
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ LICENCES = "LICENCES.json"
 PACKED = (".gz", ".zst")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a corpus may have a million
 class File:
     """A file of a corpus."""
 
@@ -106,9 +106,10 @@ def hash_file(path: Path | str) -> str:
 
 def _contents(path: Path, suffixes: Sequence[str]) -> str:
     listed = list_files(path, suffixes)
-    stats = [(file.path, file.size, file.changed_ns) for file in listed]
-    listing = hashlib.sha256(repr((os.path.abspath(path), stats)).encode()).hexdigest()[:16]
-    remembered = home() / "fingerprints" / f"{listing}.json"
+    listing = hashlib.sha256(os.path.abspath(path).encode())
+    for file in listed:
+        listing.update(repr((file.path, file.size, file.changed_ns)).encode())
+    remembered = home() / "fingerprints" / f"{listing.hexdigest()[:16]}.json"
     if isinstance(digest := files.read_json(remembered), str):
         return digest
     digests = sorted(f"{file.kind}{file.packing} {hash_file(file.path)}" for file in listed)
@@ -117,9 +118,9 @@ def _contents(path: Path, suffixes: Sequence[str]) -> str:
     return digest
 
 
-def _walk(folder: str) -> list[os.DirEntry[str]]:
+def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
     """The entries of a folder and of those in it."""
-    entries, left = list[os.DirEntry[str]](), [folder]
+    left = [folder]
     while left:
         with os.scandir(left.pop()) as inside:
             for entry in inside:
@@ -128,8 +129,7 @@ def _walk(folder: str) -> list[os.DirEntry[str]]:
                 if entry.is_dir(follow_symlinks=False):
                     left.append(entry.path)
                 else:
-                    entries.append(entry)
-    return entries
+                    yield entry
 
 
 def _file(path: str, suffixes: Sequence[str]) -> File | None:

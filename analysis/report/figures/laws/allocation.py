@@ -9,7 +9,6 @@ import pandas as pd
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.wording import count
 
 NAME = "allocation"
 ORDER = 3
@@ -46,7 +45,7 @@ def draw(view: View) -> Figure:
                 g.layer("note", "label", where=here, **place, text="label"),
             ]
         )
-    title = _title(data)
+    title = _title(view, data)
     subtitle = (
         "Points are isoFLOP minima, lines and 95 % bands the law; dashed: growth as C^½, 20 targets for each parameter."
     )
@@ -100,14 +99,18 @@ def _guides(data: pd.DataFrame) -> list[pd.DataFrame]:
     return [*guides, twenty, twenty.head(1).assign(kind="label", label="20")]
 
 
-def _title(data: pd.DataFrame) -> str:
-    """The split at the largest compute, by the law where there is one, else by the last minimum."""
-    splits = []
-    for family, rows in data[data["family"].notna()].groupby("family"):
-        kind = "law" if (rows["kind"] == "law").any() else "minimum"
-        top = rows[rows["kind"] == kind]
-        top = top[top["C"] == top["C"].max()].set_index("quantity")["value"]
-        splits.append(
-            f"{family} N {count(float(top['N']))} on D {count(float(top['D']))}, {float(top['D/N']):.2g} for each"
-        )
-    return f"The best split of the largest compute: {g.some(splits)}"
+def _title(view: View, data: pd.DataFrame) -> str:
+    """The ratio at the largest compute, by the minima where these make a power, else by the law, with its interval."""
+    ratios = {}
+    for family, rows in data[data["quantity"].eq("D/N") & data["family"].notna()].groupby("family"):
+        frontier = view.frontiers.get(str(family))
+        lawful = frontier is None or frontier.approaches["isoflop"].a.value is None
+        part = rows[rows["kind"] == ("law" if lawful else "minimum")]
+        if part.empty:
+            continue
+        top = part.iloc[int(part["C"].astype(float).argmax())]
+        within = f" ({top['low']:.2g} to {top['high']:.2g})" if lawful and top["low"] == top["low"] else ""
+        ratios[str(family)] = f"{top['value']:.2g}{within}"
+    if not ratios:
+        return "Too few budgets have a minimum for a best split"
+    return f"At the largest compute the best split has D/N of about {g.of_each(view.families, ratios)}"

@@ -32,7 +32,9 @@ def draw(view: View) -> Figure:
         g.layer("best", "fold", x=x, y=y, color=colours, tooltip=tips),
     ]
     far = data[(data["guess"] == "law")].sort_values("reach").groupby("family").tail(1)
-    errors = g.some([f"{r.family} {r.rmsle:.2g} % at {r.reach:.2g} times" for r in far.itertuples()])
+    errors = g.of_each(
+        view.families, {str(r.family): f"{r.rmsle:.2g} % at {r.reach:.2g} times" for r in far.itertuples()}
+    )
     title = f"Held out furthest, the law is off by: {errors} the fitted compute"
     covered = f"{inside} of {known} held-out losses lie inside their 90 % bands" if known else "no bands"
     subtitle = (
@@ -46,7 +48,7 @@ def draw(view: View) -> Figure:
         alt,
         g.faceted(layers, panels=data["family"].nunique()),
         data,
-        300 * min(3, data["family"].nunique()),
+        max(600, 300 * min(3, data["family"].nunique())),
     )
 
 

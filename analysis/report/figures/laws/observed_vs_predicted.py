@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from isoflop import record
+from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, family_scales, log_axis
 from isoflop.analysis.report.view import View
 from isoflop.wording import number, percent
@@ -77,7 +78,7 @@ def _data(view: View) -> pd.DataFrame:
 def _finding(data: pd.DataFrame) -> tuple[str, str]:
     held = data[data["part"] == "held out"]
     worst = held.groupby("family")["off"].apply(lambda off: off.abs().max() / 100)
-    words = ", ".join(f"{name} {percent(np.expm1(value))}" for name, value in worst.items())
+    words = g.of_each([*worst.index], {str(name): percent(np.expm1(value)) for name, value in worst.items()})
     known = held[held["low"].notna() & held["high"].notna()]
     inside = int(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).sum())
     wide = float(((known["off_high"] - known["off_low"]) / 200).median()) if len(known) else 0.0

@@ -47,7 +47,7 @@ def draw(view: View) -> Figure:
         )
         views.append([g.layer("zero", "zero", y=y), point])
     spread = runs.groupby("family")["off"].apply(lambda off: float(np.sqrt((off**2).mean())) / 100)
-    each = g.some([f"{name} {percent(value, 2)}" for name, value in spread.items()])
+    each = g.of_each(view.families, {str(name): percent(value, 2) for name, value in spread.items()})
     title = f"Runs scatter about their law by {each} (root mean square)"
     subtitle = "A trend along an axis would say that the form of the law is wrong there."
     alt = f"Residuals of the law against {', '.join(axes)}. {title}."

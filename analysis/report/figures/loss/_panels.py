@@ -39,9 +39,13 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     tooltip = [c for c in ("family", "N", "D", "C", "L", "seed") if c in data]
     dots = dots.encode(shape=alt.Shape("family:N", scale=shape, legend=None), tooltip=tooltip)
     ends = base.transform_filter("datum.kind == 'label'").mark_text(fontSize=10.5, **side)
-    chart = alt.layer(line, dots, ends.encode(text="label:N")).properties(width=262, height=260)
+    chart = alt.layer(line, dots, ends.encode(text="label:N")).properties(
+        width=262 if len(view.families) > 1 else 524, height=260
+    )
     chart = chart.facet(alt.Facet("family:N", title=None), columns=min(3, len(view.families)))
-    return Figure(name, title, _subtitle(view, each), alt_text, chart, data, width=300 * min(3, len(view.families)))
+    return Figure(
+        name, title, _subtitle(view, each), alt_text, chart, data, width=max(600, 300 * min(3, len(view.families)))
+    )
 
 
 def points_of(view: View, each: str) -> pd.DataFrame:

@@ -3,6 +3,8 @@
 The budgets, parabolas and minima are those of `isoflop frontier` (Hoffmann et al. 2022, arXiv:2203.15556, approach 2).
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -29,7 +31,7 @@ def draw(view: View) -> Figure:
     x, y = g.log("N", data, pad=3.0), g.log("L", data, unit=unit)
     shade = {"field": "shade", "type": "quantitative", "scale": {"domain": [0, 1], "range": [0.45, 1]}, "legend": None}
     tips = g.tooltip(("family", "C", "N", "D", "L", "reason"), data, unit)
-    place = {"x": x, "y": y, "color": hue}
+    place: dict[str, Any] = {"x": x, "y": y, "color": hue}
     layers = [
         g.layer("thin", "refused", **place, detail="budget", opacity={"value": 0.3}),
         g.layer("line", "parabola", **place, detail="budget", opacity=shade),
@@ -40,7 +42,7 @@ def draw(view: View) -> Figure:
     used = data[data["kind"] == "minimum"]
     title = _title(view, used)
     seen = "; ".join(
-        f"{family}: " + ", ".join(f"at C {number(r.C)} N {number(r.N)}" for r in part.itertuples())
+        f"{family}: " + ", ".join(f"at C {number(C)} N {number(N)}" for C, N in zip(part["C"], part["N"], strict=True))
         for family, part in used.groupby("family")
     )
     subtitle = (
@@ -55,7 +57,7 @@ def draw(view: View) -> Figure:
         alt,
         g.faceted(layers, panels=data["family"].nunique()),
         data,
-        300 * min(3, len(view.families)),
+        max(600, 300 * min(3, len(view.families))),
     )
 
 
@@ -114,20 +116,25 @@ def _labels(table: pd.DataFrame) -> pd.DataFrame:
 def _title(view: View, used: pd.DataFrame) -> str:
     """The exponents of the best size, or how many budgets have a minimum."""
     known = {name: f.approaches["isoflop"].a for name, f in view.frontiers.items()}
-    powers = [f"{name} {g.interval(a.value, a.low, a.high)}" for name, a in known.items() if a.value is not None]
+    powers = {name: g.interval(a.value, a.low, a.high) for name, a in known.items() if a.value is not None}
     if powers:
-        return f"The best size grows as C to the power: {g.some(powers)}"
+        return f"The best size grows as C to the power: {g.of_each(view.families, powers)}"
     if used.empty:
-        return "No budget has its minimum between the sizes that were tried"
+        return f"No budget has a minimum that these runs could tell: {_reasons(view).index[0]}"
     return f"{len(used)} budgets have a minimum between the sizes tried: too few for a power of compute"
 
 
 def _refused(view: View) -> str:
     """How many budgets have no minimum, and the reason of most of them."""
-    budgets = pd.concat([f.budgets for f in view.frontiers.values()])
-    reasons = budgets.loc[~budgets["used"].astype(bool), "reason"].value_counts()
+    reasons, budgets = _reasons(view), sum(len(f.budgets) for f in view.frontiers.values())
     if reasons.empty:
         return ""
     first = f"{reasons.index[0]} ({reasons.iloc[0]})"
     more = ", ..." if len(reasons) > 1 else ""
-    return f" {int(reasons.sum())} of {len(budgets)} budgets have no minimum: {first}{more}."
+    return f" {int(reasons.sum())} of {budgets} budgets have no minimum: {first}{more}."
+
+
+def _reasons(view: View) -> pd.Series:
+    """How many budgets have no minimum for each reason, the most frequent first."""
+    budgets = pd.concat([f.budgets for f in view.frontiers.values()])
+    return budgets.loc[~budgets["used"].astype(bool), "reason"].value_counts()

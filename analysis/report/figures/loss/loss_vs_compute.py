@@ -1,5 +1,7 @@
 """Loss against compute with each family's envelope and its law beyond the runs: what a budget buys."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -20,14 +22,15 @@ LEAST = 0.005
 
 
 def draw(view: View) -> Figure:
-    """Points are runs, the line of a family joins its best size at each C, dashed is its law at the best split."""
+    """Points are runs, the line of a family is its envelope, dashed is its law at the best split."""
     data = _data(view)
     direct = len(view.families) <= g.DIRECT
     families, unit = view.families, view.loss_unit
     params, seen = g.chosen(families)
     x, y = g.log("C", data, unit=unit), g.log("L", data, unit=unit)
-    hue, place = g.hue(families, legend=not direct), {"x": x, "y": y}
-    band = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": hue}
+    hue = g.hue(families, legend=not direct)
+    place: dict[str, Any] = {"x": x, "y": y}
+    band: dict[str, Any] = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": hue}
     tips = g.tooltip(("family", "N", "D", "C", "L", "seed", "rung"), data, unit)
     layers = [
         g.layer("area", "law", **band),
@@ -39,9 +42,9 @@ def draw(view: View) -> Figure:
         ),
     ]
     sds = [noise.sd for noise in view.noise.values() if noise.sd is not None]
-    title, alt = _finding(data, max(LEAST, 2 * max(sds, default=0.0)), unit)
+    title, alt = _finding(data.attrs["best"], max(LEAST, 2 * max(sds, default=0.0)), unit)
     lawful = " Dashed: the law at the best split of each C, with its 90 % band for a new run." if "low" in data else ""
-    subtitle = f"A point is a run; the line joins each family's best size at each C.{lawful}"
+    subtitle = f"A point is a run; the line joins the best sizes, each better than all with less compute.{lawful}"
     return Figure(NAME, title, subtitle, alt, g.single(layers, params=params), data)
 
 
@@ -56,13 +59,16 @@ def _data(view: View) -> pd.DataFrame:
     size = "N" if "N" in rows else "C"
     means = rows.groupby(["family", "level", size])[["C", "L"]].mean().reset_index() if size != "C" else rows
     best = means.loc[means.groupby(["family", "level"])["L"].idxmin()].assign(kind="envelope")
+    # noise, and budgets of other sizes, make a best run that less compute had beaten: it is not on the envelope
+    beaten = best.groupby("family")["L"].transform(lambda L: L.cummin().shift(fill_value=np.inf)) <= best["L"]
     columns = [c for c in ("kind", "family", "C", "L", "N", "D", "seed", "rung") if c in rows]
-    parts = [rows[columns], best.reindex(columns=columns), *_laws(view)]
+    parts = [rows[columns], best[~beaten].reindex(columns=columns), *_laws(view)]
     data = pd.concat(parts, ignore_index=True)
-    if len(view.families) <= g.DIRECT:
+    if 1 < len(view.families) <= g.DIRECT:
         lines = data[data["kind"].isin(["envelope", "law"])]
         ends = lines.loc[lines.groupby("family")["C"].idxmax(), ["family", "C", "L"]]
         data = pd.concat([data, g.labels(ends, "C", "L")], ignore_index=True)
+    data.attrs["best"] = best
     return data
 
 
@@ -85,7 +91,7 @@ def _laws(view: View) -> list[pd.DataFrame]:
 
 def _finding(data: pd.DataFrame, tolerance: float, unit: str) -> tuple[str, str]:
     """Who is lowest at the smallest and the largest compute that all families share, and what is seen."""
-    best = data[data["kind"] == "envelope"].assign(level=lambda d: level_index(d["C"]))
+    best = data.assign(level=level_index(data["C"]))
     families = best["family"].nunique()
     shared = best.groupby("level").filter(lambda g: g["family"].nunique() == families)
     spans = [

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.figures.loss._panels import panels
 from isoflop.analysis.report.view import View
@@ -18,8 +19,8 @@ def draw(view: View) -> Figure:
     if not {"N", "D"} <= set(view.rows) or view.rows.groupby(["family", "N"])["D"].nunique().max() < 3:
         raise Unmet("no size has three different D")
     falls = {str(family): _falls(part) for family, part in view.rows.groupby("family")}
-    each = ", ".join(f"{name} {percent(-np.expm1(-np.mean(fall)))}" for name, fall in falls.items() if fall)
-    steady = min(min(fall) for fall in falls.values() if fall) > 0
+    each = g.of_each(view.families, {name: percent(-np.expm1(-np.mean(fall))) for name, fall in falls.items() if fall})
+    steady = min((min(fall) for fall in falls.values() if fall), default=0) > 0
     title = f"Each doubling of the data lowers the loss at every size: {each} on average"
     if not steady:
         title = f"A doubling of the data changes the loss by {each} on average, and not always down"

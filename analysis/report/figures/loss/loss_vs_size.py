@@ -25,7 +25,7 @@ def draw(view: View) -> Figure:
     falls = {name: fall for name, fall in falls.items() if fall}
     if not falls:
         raise Unmet("no three N share a D")
-    each = g.some([f"{name} {percent(-np.expm1(-np.mean(fall)))}" for name, fall in falls.items()])
+    each = g.of_each(view.families, {name: percent(-np.expm1(-np.mean(fall))) for name, fall in falls.items()})
     title = f"Each doubling of the size lowers the loss at the same data: {each} on average"
     if min(min(fall) for fall in falls.values()) <= 0:
         title = f"A doubling of the size changes the loss by {each} on average, and not always down"

@@ -35,11 +35,9 @@ def draw(view: View) -> Figure:
             tooltip=tips,
         ),
     ]
-    known = [
-        f"{name} {g.interval(e.value, e.low, e.high)}" for name, fit in view.laws.items()
-        if name in set(data["family"]) and (e := fit.params["E"])
-    ]  # fmt: skip
-    title = f"What is left to gain lies above E: {g.some(known)} {unit}"
+    E = {name: fit.params["E"] for name, fit in view.laws.items() if name in set(data["family"])}
+    known = {name: g.interval(e.value, e.low, e.high) for name, e in E.items()}
+    title = f"What is left to gain lies above E: {g.of_each(families, known)} {unit}"
     subtitle = (
         "Points are runs less the fitted E; bars reach to the ends of E's 95 % interval, and grow where L nears E."
     )
@@ -58,7 +56,7 @@ def _data(view: View) -> pd.DataFrame:
     parts = []
     for family, fit in view.laws.items():
         E = fit.params.get("E")
-        if E is None or fit.status != "converged" or None in (E.value, E.low, E.high):
+        if E is None or fit.status != "converged" or E.value is None or E.low is None or E.high is None:
             continue
         rows = view.compared(family)
         axis = "C" if "C" in rows and rows["C"].notna().all() else fit.law.columns[0]

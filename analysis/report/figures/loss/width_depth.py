@@ -28,8 +28,8 @@ def draw(view: View) -> Figure:
         g.layer("note", "cell", x=x, y=y, text={"field": "L", "type": "quantitative", "format": ".3~g"}),
     ]
     best = data.loc[data.groupby("family")["L"].idxmin()]
-    shapes = [f"{r.family} {r.width:g} wide and {r.depth:g} deep" for r in best.itertuples()]
-    title = f"Lowest loss at the same data: {g.some(shapes)}"
+    shapes = {str(r.family): f"{r.width:g} wide and {r.depth:g} deep" for r in best.itertuples()}
+    title = f"Lowest loss at the same data: {g.of_each(view.families, shapes)}"
     spread = percent(float(data["above"].max()) / 100)
     at = count(float(data["D"].mean()))
     subtitle = f"Mean loss of each shape at D near {at}; shapes differ by up to {spread}, sizes included."
@@ -40,7 +40,7 @@ def draw(view: View) -> Figure:
         f"Loss over width and depth. {title}.",
         g.faceted(layers, panels=data["family"].nunique()),
         data,
-        300 * min(3, data["family"].nunique()),
+        max(600, 300 * min(3, data["family"].nunique())),
     )
 
 
@@ -61,5 +61,7 @@ def _data(view: View) -> pd.DataFrame:
             parts.append(cells[cells["level"] == top].assign(family=family, kind="cell"))
     if not parts:
         raise Unmet("no amount of data has two depths and two widths")
-    data = pd.concat(parts, ignore_index=True)
-    return data.assign(above=100 * (data["L"] / data.groupby("family")["L"].transform("min") - 1))
+    data: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    least = data.groupby("family")["L"].transform("min")
+    data["above"] = 100 * (data["L"] / least - 1)
+    return data

@@ -21,7 +21,7 @@ def draw(view: View) -> Figure:
     x, y = g.log("lr", data), g.log("L", data, unit=unit)
     colour = {
         "field": "N", "type": "quantitative", "scale": {"type": "log", "scheme": "viridis"},
-        "legend": {"title": "N", "orient": "top", "format": ".1~s"},
+        "legend": None,
     }  # fmt: skip
     tips = g.tooltip(("family", "N", "D", "lr", "batch", "L"), data, unit)
     edge = {"condition": {"test": "datum.edge", "value": "triangle-up"}, "value": "circle"}
@@ -47,7 +47,7 @@ def draw(view: View) -> Figure:
         alt,
         g.faceted(layers, panels=data["family"].nunique()),
         data,
-        300 * min(3, data["family"].nunique()),
+        max(600, 300 * min(3, data["family"].nunique())),
     )
 
 
@@ -60,7 +60,7 @@ def _data(view: View) -> pd.DataFrame:
     for family, part in rows.dropna(subset=["lr", "N", "D"]).groupby("family"):
         places = part.groupby(["N", level_index(part["D"])])
         tried = {place: cell for place, cell in places if cell["lr"].nunique() >= TRIED}
-        largest = dict(sorted({N: cell for (N, _), cell in tried.items()}.items()))
+        largest = {float(cell["N"].iloc[0]): cell for cell in tried.values()}
         step = max(1, -(-len(largest) // MOST))
         for N in sorted(largest, reverse=True)[::step]:
             parts.append(_of_size(largest[N]).assign(family=family))
@@ -78,4 +78,6 @@ def _of_size(cell: pd.DataFrame) -> pd.DataFrame:
     table = means.assign(N=N, D=D, kind="tried", place=f"{N:g} {D:g}")
     best = table[table["L"] == table["L"].min()].head(1)
     on_edge = bool(best["lr"].iloc[0] in (table["lr"].min(), table["lr"].max()))
-    return pd.concat([table, best.assign(kind="best", edge=on_edge, label=f"N {count(N)}")], ignore_index=True)
+    chosen = best.assign(kind="best", edge=on_edge, label=f"N {count(N)}")
+    joined: pd.DataFrame = pd.concat([table, chosen], ignore_index=True)
+    return joined

@@ -38,8 +38,8 @@ def draw(view: View) -> Figure:
             tooltip=tips,
         ),
     ]
-    pooled = [f"{name} {percent(n.sd, 2)}" for name, n in view.noise.items() if n.sd]
-    title = f"Runs that differ only in their seed scatter by {g.some(pooled)}"
+    pooled = {name: percent(n.sd, 2) for name, n in view.noise.items() if n.sd}
+    title = f"Runs that differ only in their seed scatter by {g.of_each(view.families, pooled)}"
     subtitle = (
         "Bars are 95 % intervals of a standard deviation from so few seeds; dashed: pooled over the configurations."
     )
