@@ -6,6 +6,7 @@ the runs cost, and the command that repeats them; of a claim without an answer, 
     print(page(Path("studies")))
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from isoflop.sweeps.study import Study
 from isoflop.wording import clock, listed, number
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from isoflop.analysis.claims.claim import Claim
 
 OPENING = """# Answers
@@ -27,6 +30,17 @@ Every claim, its verdict at a size that a laptop repeats, and the command that r
 the runs that judge it ([claims](claims.md)); tables and verdicts are in `studies/NAME`. A verdict holds for these sizes
 and this data. *Inconclusive* means that the interval straddles the border of the region: more runs might decide.
 """
+
+
+# studies that set families side by side, from which the scorecard is made
+SCORED = ("laws", "tasks", "two_texts", "tracking")
+# pairs of measures, each of another criterion, whose Pareto fronts are listed
+PAIRS = (
+    ("loss_at_C", "share_trained"),
+    ("excess", "C_to_loss"),
+    ("loss_at_C", "exponent_C"),
+    ("loss_at_C", "time_to_loss"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,7 @@ def page(room: Path) -> str:
     lines += [f"| [{a.claim.id}](#{a.claim.id.lower()}) {a.claim.claim} | {a.word} | {_link(a)} |" for a in answers]
     for answer in answers:
         lines += ["", *_section(answer)]
+    lines += ["", *_scorecard(room)]
     return "\n".join(lines) + "\n"
 
 
@@ -134,7 +149,44 @@ def _numbers(verdict: Mapping[str, Any]) -> list[str]:
         return []
     lines = ["| of | statistic | interval | verdict |", "|---|--:|---|---|"]
     for row in measured:
-        low, high = ("unbounded" if row.get(end) is None else number(row[end]) for end in ("low", "high"))
-        cells = (row.get("subject") or "all runs", number(row["statistic"]), f"{low} to {high}")
+        cells = (row.get("subject") or "all runs", number(row["statistic"]), _interval(row.get("low"), row.get("high")))
         lines.append(f"| {' | '.join(map(str, cells))} | {str(row['verdict']).replace('_', ' ')} |")
     return [*lines, ""]
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    """An interval; a bound that does not exist is unbounded, and of none there is no interval."""
+    bounds = ["unbounded" if end is None or math.isnan(end) else number(end) for end in (low, high)]
+    return "no interval" if bounds == ["unbounded"] * 2 else " to ".join(bounds)
+
+
+def _scorecard(room: Path) -> list[str]:
+    """The four criteria of the families that studies set side by side, and Pareto fronts of pairs of measures."""
+    import pandas as pd
+
+    from isoflop.analysis.report.scorecard import front, scorecard
+    from isoflop.analysis.tables.read import read_runs
+
+    made = [name for name in SCORED if (room / name / "runs.csv").exists()]
+    if not made:
+        return []
+    cards = {name: scorecard(read_runs(room / name / "runs.csv")) for name in made}
+    lines = ["## Scorecard", "", "Four criteria of each family, with 95 % intervals; there is no single number.", ""]
+    lines += ["| criterion | measure | better | data | family | value | interval |", "|---|---|---|---|---|--:|---|"]
+    rows = pd.concat(list(cards.values())).dropna(subset=["value"])
+    order = list(dict.fromkeys(rows["criterion"]))
+    rows = rows.sort_values(["criterion", "measure"], key=lambda c: c.map(order.index) if c.name == "criterion" else c)
+    for row in rows.to_dict("records"):
+        cells = (row["criterion"], row["title"], row["better"], row["data"], row["family"], number(row["value"]))
+        lines.append(f"| {' | '.join(map(str, cells))} | {_interval(row['low'], row['high'])} |")
+    lines += ["", "Families that no other surely beats in both of two measures (their Pareto fronts):", ""]
+    for card in cards.values():
+        for data in sorted(card["data"].unique()):
+            for one, two in PAIRS:
+                if families := front(card, one, two, data):
+                    lines.append(f"- {data}, {_title(card, one)} and {_title(card, two)}: {listed(families)}")
+    return lines
+
+
+def _title(card: "pd.DataFrame", measure: str) -> str:
+    return str(card.loc[card["measure"] == measure, "title"].iloc[0])
