@@ -70,13 +70,13 @@ def reach_ratio(sample: Sample) -> Contrast:
 
 @quantity(needs=("axis", "reach", "against"))
 def reach_slope(sample: Sample) -> Measured:
-    """exponent, in another column, of where along an axis a column first reaches a value"""
+    """exponent in another of where along an axis a column first reaches a value"""
     return measured_slope(_slope(sample, sample.runs), sample.level)
 
 
 @quantity(subject="pair", needs=("axis", "reach", "against"))
 def reach_slope_difference(sample: Sample) -> Contrast:
-    """difference between two groups of the exponent of where along an axis a column first reaches a value"""
+    """difference between two groups of the exponent in another of where along an axis a column first reaches a value"""
     one, two = (_slope(sample, part.runs) for part in sample.parts)
     se, df = welch([(one.se, one.df), (two.se, two.df)])
     reason = f"exponents {number(one.value)} and {number(two.value)}"
