@@ -28,11 +28,11 @@ from isoflop.analysis.claims.planned.power import power
 from isoflop.analysis.claims.provenance import changed_since
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.report.commands import next_command
-from isoflop.analysis.report.figures.base import MOST_FAMILIES, MOST_REASON, Figure, draw_all, not_drawn
+from isoflop.analysis.report.figures.base import MOST_REASON, Figure, draw_all, not_drawn
 from isoflop.analysis.report.finding import finding, minima, question, tone, word
 from isoflop.analysis.report.sentences import amount, decided_first, interval, summary
 from isoflop.analysis.report.tables import count_runs, ledger, local_quantities, parameters
-from isoflop.analysis.report.view import View, look
+from isoflop.analysis.report.view import MOST_FAMILIES, View, look
 from isoflop.errors import UserError
 from isoflop.files import write_text
 from isoflop.wording import cut, printable
