@@ -96,7 +96,8 @@ def runs_of(part: Part) -> dict[tuple[Any, ...], str]:
         return {}
     rows = usable(part.runs)
     key = [*KEY, *(["mark"] if "mark" in rows and rows["mark"].notna().any() else [])]
-    return rows.groupby(key)["run_id"].first().astype(str).to_dict()
+    runs: dict[Any, str] = rows.groupby(key)["run_id"].first().astype(str).to_dict()
+    return runs
 
 
 def paired_fits(sample: Sample) -> tuple[Fit, Fit]:
