@@ -60,7 +60,7 @@ def test_every_figure_is_drawn_where_its_data_exist(everything: View, profiles: 
     judged = look(demo_study(["lstm", "mlp"]), [claim for claim in load_claims() if claim.id == "matched-C"])
     for file in figure_files():
         view = profiles if file.NAME in ("isoflop_profiles", "reducible_loss") else everything
-        view = judged if file.NAME in ("contrasts", "specification") else view
+        view = judged if file.NAME in ("contrasts", "specification", "scorecard") else view
         try:
             drawn[file.NAME] = draw(file, view)
         except Unmet as lack:
