@@ -16,7 +16,7 @@ from isoflop.analysis.testing.predictability import predictability
 from isoflop.wording import count, cut, number, printable
 
 # rows of the ledger that a page shows: a browser takes long over more
-MOST_ROWS = 500
+MOST_ROWS = 400
 # columns of the ledger, as far as the table has them
 LEDGER = (
     "run_id",

