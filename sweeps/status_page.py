@@ -2,7 +2,9 @@
 
 No server: `isoflop status FOLDER --html FILE` writes it once, `--watch` writes it again until no run is active.
 
-write_page(overview(Path("runs")), Path("status.html"))
+    from isoflop.sweeps.status import overview
+
+    write_page(overview(Path("runs")), Path("status.html"))
 """
 
 import contextlib
