@@ -100,7 +100,9 @@ PlotOut = Annotated[
     Path | None,
     _option("The file, its ending the format; default NAME.svg", "--out", "-o", shown=False),
 ]
-Full = Annotated[bool, _option("Draw figures that take many fits too: hold-outs, specification curve", "--full")]
+Full = Annotated[
+    bool, _option("What takes many fits too: hold-outs, specification curve, power of open claims", "--full")
+]
 Out = Annotated[Path, _option("Folder of the report", "--out", "-o")]
 LawName = Annotated[str, _argument("law", shown=True)]
 At = Annotated[str, _argument("at")]

@@ -112,9 +112,11 @@ def fit_command(
         return _specification(table, law, o.names(by), o.names(share), options, as_json)
     if curves:
         from isoflop.analysis.fitting.trunks import fit_trunks
+        from isoflop.analysis.tables.read import select
         from isoflop.analysis.tables.trunks import add_trunks
 
-        fits = fit_trunks(add_trunks(table, runs), law, by=o.names(by), **options)
+        table = add_trunks(table, runs)
+        fits = fit_trunks(select(table, where) if where else table, law, by=o.names(by), **options)
     else:
         fits = fit_groups(table, law, by=o.names(by), share=o.names(share), **options)
     shown = _local_quantities(fits, local, o.place(at))

@@ -23,6 +23,7 @@ CASES = {
     "fit --by family": (["fit", "{}", "--by", "family", "--json"], 15),
     "judge": (["judge", "{}", "--json"], 30),
     "frontier": (["frontier", "{}", "--json"], 20),
+    "frontier --by family": (["frontier", "{}", "--by", "family", "--json"], 20),
 }
 
 
@@ -87,7 +88,7 @@ def main() -> None:
                     continue
                 seconds, memory, ended = measure([a.format(path) for a in arguments], checkout, given.cap)
                 print(
-                    f"{checkout.name:8} {name:16} {seconds:6.1f} CPU s (asked {asked}) {memory:6.0f} MB  {ended}",
+                    f"{checkout.name:8} {name:20} {seconds:6.1f} CPU s (asked {asked}) {memory:6.0f} MB  {ended}",
                     flush=True,
                 )
 

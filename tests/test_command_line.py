@@ -35,6 +35,7 @@ VERBS = [
     "forecast",
     "judge",
     "report",
+    "plot",
 ]
 
 # what is given, and what the sentence must say: what was wrong and what is allowed

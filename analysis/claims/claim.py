@@ -131,29 +131,38 @@ class Claim:
 
     def _rule(self) -> str:
         """The rule of its own quantity."""
-        with_law = f" ({self.law}{f' along {self.axis}' if self.axis else ''})" if self.law else ""
-        with_law = with_law or (f" along {self.axis}" if self.axis else "")
-        names = f" [{', '.join(self.of)}]" if any(self.of) else ""
-        names += f" less {self.less}" if self.less else ""
-        names += f" against {self.against}" if self.against else ""
-        names += f", the {self.marks} of each run's marks" if self.marks else ""
-        names += "".join(f" for {column} = {number(value)}" for column, value in self.reach.items())
-        names += f" ({number(self.threshold)})" if self.threshold is not None else ""
-        names += f" at {', '.join(f'{k}={number(x)}' for k, x in self.point.items())}" if self.point else ""
+        law = f" ({self.law}{f' along {self.axis}' if self.axis else ''})" if self.law else ""
         about = [f"where {self.where}"] if self.where else []
+        about += [f"at {column}={place}" for column, place in self.at.items()]
         about += [f"{column} {one} − {two}" for column, (one, two) in self.compare.items()]
-        names += f", {', '.join(about)}" if about else ""
+        about += [f"the {self.marks} of each run's marks"] if self.marks else []
+        details = f", {', '.join(about)}" if about else ""
         interval = "" if self.region.kind == "contrast" else f", with the {percent(self.level, 0)} interval"
         negation = "it is NOT so that " if self.negated else ""
+        return f"{negation}{self._measured()}{law}{details}: {self.region.text()}{interval}{self._combined()}"
+
+    def _measured(self) -> str:
+        """The title of its quantity, with the names that the claim gives for what the title leaves open."""
+        text, names = self.measures.title, ", ".join(self.of)
+        ((column, value),) = self.reach.items() or [(names, 0.0)]
+        column += f" less {self.less}" if self.less else ""
+        if self.measures.of == "column" or self.reach:
+            text = text.replace("a column", column).replace("a value", number(value))
+        elif names:
+            text += f" [{names}]"
+        text = text.replace("another", self.against) if self.against else text
+        text = text.replace("an axis", self.axis) if self.axis else text
+        text = text.replace("a threshold", number(self.threshold)) if self.threshold is not None else text
+        return text + (f" at {', '.join(f'{k}={number(x)}' for k, x in self.point.items())}" if self.point else "")
+
+    def _combined(self) -> str:
+        """How the verdicts of its subjects make one; empty where there is one subject."""
+        if not self.by or (self.by == ("family",) and "family = '" in self.where):
+            return ""
         group = "family" if self.by == ("family",) else listed([*self.by])
-        subject = group if self.subject == "family" else f"pair of {'families' if group == 'family' else group}"
-        if self.compare:
-            subject = group
+        subject = group if self.subject == "family" or self.compare else "pair of families"
         supporting, refuting = ("every", "any") if self.combine == "all" else ("any", "every")
-        if not self.by:
-            return f"{negation}{self.measures.title}{names}{with_law}: {self.region.text()}{interval}"
-        combined = f"supported if {supporting} {subject} supports it, refuted if {refuting} {subject} refutes it"
-        return f"{negation}{self.measures.title}{names}{with_law}: {self.region.text()}{interval}; {combined}"
+        return f"; supported if {supporting} {subject} supports it, refuted if {refuting} {subject} refutes it"
 
 
 def load_claims(path: str | Path | None = None) -> list[Claim]:

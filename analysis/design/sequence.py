@@ -102,9 +102,12 @@ def believe(have: pd.DataFrame, law: Law, rows: pd.DataFrame, targets: pd.DataFr
             scale=noise / np.sqrt(noise**2 + form**2) + np.zeros(len(target)),
         )
         ends = minimise(problem, starts(problem, STARTS))
-        gaps = problem.residuals(ends.u[int(ends.objective.argmin())][None])[0]
+        best = ends.u[int(ends.objective.argmin())]
+        gaps = problem.residuals(best[None])[0]
         typical = (1.4826 * np.median(np.abs(gaps))) ** 2 * len(gaps)
-        noise = float(np.sqrt((typical + PRIOR_DOF * NOISE**2) / (max(len(gaps) - len(problem.free), 0) + PRIOR_DOF)))
+        # MacKay 1992, Bayesian interpolation, eq. 4.10: parameters that the rows do not tell take nothing off residuals
+        spare = max(len(gaps) - _told(problem, best, noise), 0.0)
+        noise = float(np.sqrt((typical + PRIOR_DOF * NOISE**2) / (spare + PRIOR_DOF)))
     order = np.argsort(ends.objective)
     order = order[np.isfinite(ends.objective[order])]
     at = replace(
@@ -133,15 +136,26 @@ def form_error(rows: pd.DataFrame, law: Law, targets: pd.DataFrame) -> Array:
     return errors
 
 
-def _inside(problem: Problem, at: Problem, u: Array, noise: float) -> Array:
-    """Factors (rows, free) of the covariance of ln L at other rows, from the normal distribution about u (free,)."""
+def _left(problem: Problem, u: Array, noise: float) -> tuple[Array, Array]:
+    """What is known beforehand of each parameter, a standard deviation (free,), and the covariance (free, free) that
+    the rows leave of it, in its unit, about u (free,)."""
     values = np.abs(np.where(problem.logs, 1.0, u))
     wide = np.where(problem.logs, WIDE, np.where(values > 0, values, 1.0))
     for name, prior in problem.priors.items():
         wide[problem.free.index(name)] = prior.error
     slopes = problem.linearise(u[None])[1][0] * wide[:, None] / noise
-    roots = np.linalg.cholesky(np.linalg.inv(np.eye(len(u)) + slopes @ slopes.T))
-    factors: Array = (at.linearise(u[None])[1][0] * wide[:, None]).T @ roots
+    return wide, np.linalg.inv(np.eye(len(u)) + slopes @ slopes.T)
+
+
+def _told(problem: Problem, u: Array, noise: float) -> float:
+    """How many parameters the rows tell, rather than what is known beforehand."""
+    return len(u) - float(np.trace(_left(problem, u, noise)[1]))
+
+
+def _inside(problem: Problem, at: Problem, u: Array, noise: float) -> Array:
+    """Factors (rows, free) of the covariance of ln L at other rows, from the normal distribution about u (free,)."""
+    wide, left = _left(problem, u, noise)
+    factors: Array = (at.linearise(u[None])[1][0] * wide[:, None]).T @ np.linalg.cholesky(left)
     return factors
 
 

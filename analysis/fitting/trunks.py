@@ -1,11 +1,11 @@
 """Fit cooled marks and the trunks that they were cut from together, so that a run tells more for the same compute.
 
-    from isoflop.analysis.tables.trunks import add_trunks
+    hot = runs.assign(heat=1.0, L=1.02 * runs["L"])
+    print(fit_trunks(pd.concat([runs.assign(heat=1e-9), hot], ignore_index=True), "power(D)", by=["family"])[0])
 
-    fit_trunks(add_trunks(read_runs("sweep/"), Path("sweep/")), "chinchilla", by=["family"])
-
-What is fitted is the law of cooled models and, on the trunk, a gap (analysis/laws/trunk.py); the result predicts cooled
-models. Marks and trunks are of different noise, which the residuals of a first fit tell.
+The rows of trunks are made by analysis/tables/trunks.py. What is fitted is the law of cooled models and, on the trunk,
+a gap (analysis/laws/trunk.py); the result predicts cooled models. Marks and trunks are of different noise, which the
+residuals of a first fit tell.
 """
 
 from collections.abc import Sequence

@@ -49,7 +49,8 @@ def question(view: View) -> str:
 def finding(view: View) -> str:
     """The answer in one sentence."""
     if view.rows.empty:
-        return f"None of the {len(view.runs)} runs finished; the ledger has the reason of each."
+        runs = f"None of the {len(view.runs)} runs finished" if len(view.runs) > 1 else "The run did not finish"
+        return f"{runs}; the ledger says why."
     verdict = _of_claims(view) if view.stated else ""
     return verdict or _best_size(view) or _falls(view) or _of_claims(view) or _lowest(view)
 

@@ -15,7 +15,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,21 @@ import pandas as pd
 
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.judge import Verdict
+from isoflop.analysis.claims.planned.power import power
 from isoflop.analysis.claims.provenance import changed_since
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.report.commands import next_command
-from isoflop.analysis.report.figures.base import MOST_FAMILIES, MOST_REASON, Figure, draw_all, not_drawn
+from isoflop.analysis.report.figures.base import MOST_REASON, Figure, draw_all, not_drawn
 from isoflop.analysis.report.finding import finding, minima, question, tone, word
 from isoflop.analysis.report.sentences import amount, decided_first, interval, summary
 from isoflop.analysis.report.tables import count_runs, ledger, local_quantities, parameters
-from isoflop.analysis.report.view import View, look
+from isoflop.analysis.report.view import MOST_FAMILIES, View, look
 from isoflop.errors import UserError
 from isoflop.files import write_text
 from isoflop.wording import cut, printable
 
+# time for the drawn studies of one claim [s]
+POWER_S = 2.0
 # subjects of one claim that a page shows
 MOST_SUBJECTS = 100
 # layout -> the figures that show what it can tell, the first that is drawn at the head of the page
@@ -68,7 +71,7 @@ def write_report(
     forecast  a file of `isoflop forecast`, to be scored by the runs made since
     question  what the runs are to answer; default what their layout can tell
     tune      knobs that were searched; default those that take several values at one size and amount of data
-    full      whether figures that take many fits are drawn too
+    full      whether what takes many fits is there too: hold-outs, the specification curve, the power of open claims
     """
     view = look(runs, claims, forecast, tune)
     figures = list(draw_all(view, full))
@@ -80,7 +83,7 @@ def write_report(
             if isinstance(figures[at][1], str):  # an earlier report in this folder may have drawn it
                 for old in (out / "figures").glob(f"{name}.*"):
                     old.unlink()
-        write_text(page, render(view, figures, question))
+        write_text(page, render(view, figures, question, powers_of(view) if full else {}))
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); give another folder with -o") from None
     return page
@@ -100,7 +103,18 @@ def save(figure: Figure, folder: Path) -> "Figure | str":
     return figure
 
 
-def render(view: View, figures: list[tuple[str, "Figure | str"]], asked: str = "") -> str:
+def powers_of(view: View) -> dict[str, str]:
+    """For each claim that the runs test and do not decide, whether such runs could, by drawn studies."""
+    powers = {}
+    for verdict in view.verdicts:
+        if verdict.claim is not None and not verdict.verdict.decided and verdict.verdict is not VerdictKind.UNTESTED:
+            powers[verdict.id] = "; ".join(str(one) for one in power(view.runs, verdict.claim, POWER_S))
+    return powers
+
+
+def render(
+    view: View, figures: list[tuple[str, "Figure | str"]], asked: str = "", powers: Mapping[str, str] | None = None
+) -> str:
     """The page as text; every string of the table is escaped by the template engine."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -108,7 +122,7 @@ def render(view: View, figures: list[tuple[str, "Figure | str"]], asked: str = "
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     drawn = {name: figure for name, figure in figures if isinstance(figure, Figure)}
     first = headline(view, drawn)
-    verdicts = [_verdict_row(view, v) for v in decided_first(view.verdicts)]
+    verdicts = [_verdict_row(view, v) | {"power": (powers or {}).get(v.id, "")} for v in decided_first(view.verdicts)]
     specs = {
         name: {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
         for name, figure in drawn.items()
@@ -203,7 +217,6 @@ def _verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
         "caveat": claim.caveat,
         **_outcome(verdict, claim),
         "next": next_command(verdict, Path(str(view.runs.attrs["source"])) if "source" in view.runs.attrs else None),
-        "power": getattr(verdict, "power", "") or "",
         "sha256": claim.sha256[:12],
         "file": claim.file.name if claim.file else "",
         "changed": changed,

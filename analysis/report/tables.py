@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from isoflop.analysis.fitting.result import Estimate
-from isoflop.analysis.report.view import REASON, View
+from isoflop.analysis.report.view import REASON, View, most_runs
 from isoflop.analysis.tables.read import as_floats
 from isoflop.analysis.tables.rows import finished
 from isoflop.analysis.testing.predictability import predictability
@@ -40,13 +40,16 @@ def parameters(view: View) -> dict[str, Any]:
     """The laws as a table: a row for each family, a column for each parameter and derived quantity."""
     names: dict[str, None] = {}
     rows = []
+    shown = most_runs(view.rows)
     for family, fitted in view.laws.items():
         cells = {name: _estimate(e) for name, e in {**fitted.params, **fitted.derived}.items()}
         names |= dict.fromkeys(cells)
         starts = f"{fitted.starts.at_optimum} of {fitted.starts.tried}"
-        verdict = predictability(view.tested(family))
         row = {"family": family, "cells": cells, "status": fitted.status, "starts": starts, "runs": fitted.n_runs}
-        rows.append(row | {"predicts": f"predicts: {verdict.predicts}", "why": verdict.reason})
+        if family in shown:
+            verdict = predictability(view.tested(family))
+            row |= {"predicts": f"predicts: {verdict.predicts}", "why": verdict.reason}
+        rows.append({"predicts": "", "why": ""} | row)
     return {"names": list(names), "rows": rows}
 
 

@@ -39,6 +39,8 @@ LAWS = (("chinchilla", ("N", "D")), ("power_offset(D)", ("D",)))
 THEORY = "data.alpha_"
 # columns of a table of profiles (sweeps/collect)
 PROFILE = ("run_id", "mark", "probe", "quantity", "axis", "index", "value")
+# panels that a figure has at the most; all families are in the tables
+MOST_FAMILIES = 24
 # layouts in which several sizes may share a compute
 BUDGETED = ("isoflop", "grid", "scattered")
 # columns beside those of the record that figures read: measurements by probes, and theory's exponents
@@ -63,7 +65,7 @@ class View:
     laws: Mapping[str, Fit] = field(default_factory=dict)
     """For each family the law on all its rows."""
     held: Mapping[str, Fold] = field(default_factory=dict)
-    """For each family the same law with the largest C held out."""
+    """For each family that figures show, the same law with the largest C held out."""
     local: Mapping[str, Local] = field(default_factory=dict)
     """For each family slopes, loss and best split of its law at a point among its runs."""
     forecast: JudgedForecast | None = None
@@ -167,11 +169,12 @@ def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None, t
     held: dict[str, Fold] = {}
     refused: dict[str, str] = {}
     parts = {str(family): part for family, part in rows.groupby("family", sort=True)}
+    shown = most_runs(rows)
     for family, part in parts.items():
         law = _law(part)
         try:
             laws[family] = fit(part, law, by={"family": family})
-            if "C" in part and part["C"].notna().all():
+            if family in shown and "C" in part and part["C"].notna().all():
                 held[family] = _largest_out(part, law)
         except FitError as error:
             refused[family] = str(error)
@@ -182,6 +185,11 @@ def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None, t
         runs, rows, families, verdicts, laws, held, local, judged, noise, refused, searched, _layout(rows), notes,
         claims is not None,
     )  # fmt: skip
+
+
+def most_runs(rows: pd.DataFrame) -> set[str]:
+    """The families that figures show: of more than MOST_FAMILIES those with the most rows."""
+    return set(rows["family"].value_counts(sort=True).index[:MOST_FAMILIES])
 
 
 def _with_runs(rows: pd.DataFrame) -> pd.DataFrame:

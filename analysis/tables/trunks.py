@@ -5,9 +5,9 @@ is seen twice: a measurement that costs nothing. Such a row has `heat` 1, a cool
 the curve is the mean since the point before, so it counts for the middle of the two. The law is asked for from the
 first mark of any run on, and earlier steps follow none.
 
-    from pathlib import Path
+    from isoflop.analysis.tables.read import read_runs
 
-    add_trunks(read_runs("sweep/"), Path("sweep/"))["heat"]     # 1 of rows on a trunk
+    add_trunks(read_runs("theirs.csv"), Path("theirs.csv"))     # UserError: a table has no curves; give the folder
 """
 
 from pathlib import Path

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from isoflop.analysis.fitting.local import FAR, HALVINGS, SPLIT, Space
+from isoflop.analysis.fitting.local import FAR, HALVINGS, SPLIT, STEP, Space
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.testing.bands import form_variance, learn, table_of
 from isoflop.errors import FitError
 
 
@@ -97,7 +98,6 @@ def speedup(fit: Fit, reference: Fit, at: Mapping[str, float] | None = None, lev
         # at a stated compute the loss is what moves with the reference's law, at a stated loss the compute
         return 1 / one.compute(other.loss(C, params), fit.values) if target is None else other.compute(loss, params)
 
-    parts = [(fit, of_fit), (reference, of_reference)]
     with np.errstate(all="ignore"):
         spent = float(one.compute(loss, fit.values)), float(other.compute(loss, reference.values))
     if wrong := [i for i, C in enumerate(spent) if not 0 < C < np.inf]:
@@ -107,6 +107,8 @@ def speedup(fit: Fit, reference: Fit, at: Mapping[str, float] | None = None, lev
             reason = f"{label(short)} is below L={loss:.4g} by {short.law.name} before anything is spent"
         return Speedup(label(reference), Estimate(None), float(loss), spent, (), None, 0, reason=reason)
     outside = (*one.outside(spent[0], label(fit)), *other.outside(spent[1], label(reference)))
+    forms = [route.form(C, level) for route, C in zip((one, other), spent, strict=True)]
+    parts = [(fit, of_fit, forms[0]), (reference, of_reference, forms[1])]
     estimate, error, dof, reason = _ratio(spent[1] / spent[0], parts, level)
     envelope = one.envelope(float(loss)), other.envelope(float(loss))
     ratio = None if None in envelope else float(envelope[1] / envelope[0])  # type: ignore[operator]
@@ -163,7 +165,7 @@ class Route:
         law, rows = fit.law, fit.rows
         if fit.objective is None:
             raise FitError(f"{label(fit)} has no fit, so no speed-up: {fit.reason}")
-        self.law = law
+        self.fit, self.law = fit, law
         self.space = Space(law, rows[list(law.columns)].astype(float))
         self.centre = self.space.logs.mean(0)
         self.best = False
@@ -219,6 +221,25 @@ class Route:
             phrases.append(f"the {what} of {name}, {C:.3g}, lies outside its runs' {low:.3g} to {high:.3g}")
         return phrases
 
+    def form(self, C: float, level: float) -> float:
+        """Half-width of ln C that the error of the law's form makes outside the runs, by its rolling hold-outs; 0 where
+        they tell none."""
+        optimum, params = self.fit.optimum, self.fit.values
+        if optimum is None or not self.outside(C, ""):
+            return 0.0
+        ahead, here, behind = (self._place(np.log(C) + step, params) for step in (STEP, 0.0, -STEP))
+        columns = [np.array([np.exp(x)]) for x in here]
+        value = np.asarray(self.law(*columns, **params), dtype=float)
+        variance, dof = form_variance(
+            table_of(optimum), lambda sign: learn(optimum, sign, rivals=False), value, columns
+        )
+        if not np.isfinite(variance[0]):
+            return 0.0
+        error = float(np.sqrt(variance[0])) / (float(value[0]) if optimum.problem.objective.raw else 1.0)
+        losses = [float(self.law(*np.exp(x), **params)) for x in (ahead, behind)]
+        slope = float(np.log(losses[1] / losses[0])) / (2 * STEP)
+        return t_quantile(level, max(float(dof[0]), 1.0)) * error / max(slope, 1e-300)
+
     def _place(self, log_C: Any, params: Mapping[str, Any]) -> list[Any] | Array:
         """The logarithms of the columns at a compute, the others as at the centre of the runs."""
         x: list[Any] = list(self.centre)
@@ -232,18 +253,19 @@ class Route:
 
 
 def _ratio(
-    value: float, parts: Sequence[tuple[Fit, Callable[..., Any]]], level: float
+    value: float, parts: Sequence[tuple[Fit, Callable[..., Any], float]], level: float
 ) -> tuple[Estimate, float | None, float, str]:
-    """A ratio that two independent fits make, from what each does to it alone: variances of its logarithm add."""
+    """A ratio that two independent fits make, from what each does to it alone: variances of its logarithm add. What
+    the error of the form makes of each holds what its parameters do, as in bands.py: the larger counts."""
     lows, highs, errors, dofs = [], [], [], []
-    for fit, function in parts:
+    for fit, function, form in parts:
         if fit.optimum is None or fit.optimum.spread is None:
             return Estimate(value), None, 0, f"{label(fit)}: {fit.no_interval or 'its fit has no resamples'}"
         alone, why = fit.optimum.measure(function, level, log=True)
         if alone.value is None or alone.low is None or alone.high is None:
             return Estimate(value), None, 0, f"{label(fit)}: {why}"
-        lows.append(np.log(alone.value / alone.low))
-        highs.append(np.log(alone.high / alone.value))
+        lows.append(max(np.log(alone.value / alone.low), form))
+        highs.append(max(np.log(alone.high / alone.value), form))
         dofs.append(fit.optimum.spread.dof)
         errors.append((lows[-1] + highs[-1]) / 2 / t_quantile(level, dofs[-1]))
     # the half-widths that each would give alone, added as variances are: Welch 1947, with each part's own t

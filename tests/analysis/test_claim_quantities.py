@@ -256,3 +256,32 @@ def test_derived_columns_are_functions_of_their_sources() -> None:
     assert list(more["reuse"]) == [1.0, 10.0]
     assert list(more["D_per_N"]) == [10.0, 10.0]
     assert "nothing" not in more
+
+
+def test_losses_at_equal_compute_are_those_of_the_envelope_where_data_vary_too() -> None:
+    rows = []
+    for family, shift in (("lstm", 0.1), ("mlp", 0.0)):
+        for seed in range(2):
+            for N in (1e3, 1e4):
+                for D in (1e4, 1e5, 1e6):
+                    # the larger size wastes half of its compute at little data: it lies above the envelope
+                    L = 2 * (6 * N * D) ** -0.1 * math.exp(shift + (0.5 if (N, D) == (1e4, 1e4) else 0.0))
+                    rows.append({"family": family, "seed": seed, "N": N, "width": N, "D": D, "C": 6 * N * D, "L": L})
+    frame = pd.DataFrame(rows).assign(run_id=[f"r{i}" for i in range(len(rows))], status="ok")
+    one = measure("loss_at_equal", frame, axis="C")
+    assert one.value == pytest.approx(0.1)
+    worse = frame["L"].where((frame["family"] == "mlp") | (frame["N"] < 1e4) | (frame["D"] > 1e4), frame["L"] * 3)
+    assert measure("loss_at_equal", frame.assign(L=worse), axis="C").value == pytest.approx(0.1, abs=0.05)
+
+
+def test_losses_at_equal_size_are_of_one_amount_of_data_each() -> None:
+    rows = []
+    for family, shift in (("lstm", 0.1), ("mlp", 0.0)):
+        for seed in range(2):
+            for N in (1e3, 1e4, 1e5):
+                for D in (1e5, 1e6) if family == "mlp" or N > 2e3 else (1e6,):
+                    L = 2 * N**-0.1 * D**-0.2 * math.exp(shift)
+                    rows.append({"family": family, "seed": seed, "N": N, "width": N, "D": D, "budget.D": D, "L": L})
+    frame = pd.DataFrame(rows).assign(run_id=[f"r{i}" for i in range(len(rows))], status="ok")
+    one = measure("loss_at_equal", frame, axis="N")
+    assert (one.value, one.df) == (pytest.approx(0.1), 1)  # the seed is the unit, not each of its curves

@@ -12,9 +12,9 @@ from studies import demo_study, grid_study
 
 from isoflop.analysis.claims.claim import read_claim
 from isoflop.analysis.claims.judge import judge
-from isoflop.analysis.report.figures.base import MOST_FAMILIES, MOST_POINTS, few_families, json_ready, thin, wrap
+from isoflop.analysis.report.figures.base import MOST_POINTS, few_families, json_ready, thin, wrap
 from isoflop.analysis.report.report import write_report
-from isoflop.analysis.report.view import look, named_for_page
+from isoflop.analysis.report.view import MOST_FAMILIES, look, named_for_page
 from isoflop.analysis.tables import measure
 from isoflop.analysis.tables.read import read_runs
 from isoflop.analysis.tables.rows import groups, with_compute

@@ -85,7 +85,7 @@ def test_what_a_table_holds_cannot_become_markup(report: Path) -> None:
 
 def test_a_family_that_is_called_like_markup_stays_text(tmp_path: Path) -> None:
     truth = {EVIL: (0.9, 15.0, 0.3, 60.0, 0.33)}
-    page = write_report(demo_study([EVIL], truth=truth, failures=False), tmp_path)
+    page = write_report(demo_study([EVIL], truth=truth, failures=False), tmp_path, [])
     assert EVIL not in page.read_text()
 
 
@@ -110,10 +110,10 @@ def test_the_ledger_holds_the_runs_that_failed(report: Path) -> None:
 
 def test_a_figure_whose_needs_are_unmet_is_a_line_that_says_what_is_missing(tmp_path: Path) -> None:
     runs = grid_study(["lstm"])[["run_id", "seed", "status", "family", "D", "L"]]
-    drawn = dict(draw_all(look(runs)))
+    drawn = dict(draw_all(look(runs, [])))
     lacking = {name: said for name, said in drawn.items() if isinstance(said, str)}
     assert "no run has a C" in lacking["loss_vs_compute"]
-    text = write_report(runs, tmp_path).read_text()
+    text = write_report(runs, tmp_path, []).read_text()
     assert "no run has a C" in text
 
 
@@ -126,7 +126,7 @@ def test_numbers_and_ticks_read_as_in_print() -> None:
 
 def test_a_law_that_is_not_identified_is_flagged_and_not_sold(tmp_path: Path) -> None:
     flat = {"lstm": (2.0, 0.0, 0.3, 0.05, 0.3)}
-    text = write_report(demo_study(["lstm"], truth=flat, failures=False), tmp_path).read_text()
+    text = write_report(demo_study(["lstm"], truth=flat, failures=False), tmp_path, []).read_text()
     assert "lstm: not identified." in text
     assert "Do not read its numbers as estimates" in text
 
@@ -134,14 +134,14 @@ def test_a_law_that_is_not_identified_is_flagged_and_not_sold(tmp_path: Path) ->
 def test_the_page_leads_with_what_the_runs_tell_where_they_do_not_tell_the_parameters(tmp_path: Path) -> None:
     flat = {"lstm": (2.5, 2.0, 0.3, 60.0, 0.33), "mlp": TRUTH["mlp"]}
     runs = demo_study(["lstm", "mlp"], truth=flat, failures=False)
-    view = look(runs)
+    view = look(runs, [])
     assert view.laws["lstm"].unidentified
     assert not view.laws["mlp"].unidentified
     (sentence,) = [s for s in summary(view) if "do not tell the parameters" in s]
     assert re.search(
         r"runs of lstm .* at N=.* the loss falls by \d\.\d+ % \(.* to .*\) for each doubling of N", sentence
     )
-    page = write_report(runs, tmp_path).read_text()
+    page = write_report(runs, tmp_path, []).read_text()
     assert page.index("at a point among the runs, which may") < page.index("Intervals are over runs, at 95 %")
 
 
@@ -168,11 +168,11 @@ def test_axes_take_title_and_unit_from_the_record_and_from_the_loss_of_the_runs(
     assert log_axis("wall_s", [1.0, 10.0])["title"] == "time of training and evaluation, wall_s [s]"
     assert log_axis("probe.slope", [1.0, 10.0])["title"] == "probe.slope"
     runs = demo_study(["lstm"], failures=False).assign(loss_unit="squared error")
-    drawn = dict(draw_all(look(runs)))
+    drawn = dict(draw_all(look(runs, [])))
     texts = [json.dumps(figure.spec()) for figure in drawn.values() if isinstance(figure, Figure)]
     assert len(texts) >= 3
     assert any("held-out loss, L [squared error]" in text for text in texts)
-    page = write_report(runs, tmp_path).read_text()
+    page = write_report(runs, tmp_path, []).read_text()
     assert "in squared error; lower is better" in page
     assert "nats" not in "".join([*texts, page[: page.index("<script")]])
 

@@ -15,7 +15,7 @@ from isoflop.analysis.claims.judge import judge
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.analysis.laws.catalogue import LAWS
-from isoflop.analysis.testing.speedup import least_compute, speedup, speedups
+from isoflop.analysis.testing.speedup import Route, least_compute, speedup, speedups
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError
 
@@ -158,3 +158,16 @@ def test_warm_up_and_decay_of_porian_et_al_are_worth_what_their_runs_say() -> No
         assert faster.estimate.low is not None
         assert faster.estimate.low > 1.3
         assert faster.estimate.value == pytest.approx(faster.envelope, rel=0.15)
+
+
+def test_outside_the_runs_the_interval_holds_the_error_of_the_form() -> None:
+    rows = recipes(0.001)
+    # a form that the law has not: the loss bends in the compute
+    bend = 1 + 0.002 * np.log(rows["N"] * rows["D"] / 1e15) ** 2
+    fits = fit_groups(rows.assign(L=rows["L"] * bend), "chinchilla", by=["recipe"], loss="l2")
+    inside, beyond = (Route(fits[0]).form(C, 0.95) for C in (1e18, 1e21))
+    assert inside == 0
+    assert beyond > 0.05
+    faster = speedup(fits[0], fits[1], {"C": 1e21})
+    assert faster.estimate.low is not None
+    assert np.log(faster.estimate.value / faster.estimate.low) > beyond  # type: ignore[operator]

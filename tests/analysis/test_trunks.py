@@ -1,5 +1,6 @@
 """Cooled marks and the trunks that they were cut from, fitted together."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,10 @@ def test_the_verb_reads_curves_of_a_folder_alone(
 ) -> None:
     assert main(["fit", str(sweep), "--curves", "--interval", "none"]) == 0
     assert "on a trunk + gap D^gap_D" in capsys.readouterr().out
+    assert main(["fit", str(sweep), "--curves", "--interval", "none", "--where", "D <= 1e6", "--json"]) == 0
+    (some,) = json.loads(capsys.readouterr().out)["fits"]
+    trunk = add_trunks(read_runs(sweep), sweep)
+    assert some["n_rows"] == (trunk["D"] <= 1e6).sum()
     read_runs(sweep).to_csv(tmp_path / "runs.csv", index=False)
     assert main(["fit", str(tmp_path / "runs.csv"), "--curves"]) == 2
     assert "give the folder" in capsys.readouterr().err

@@ -122,6 +122,23 @@ def test_pieces_of_a_line_without_end_are_cut_between_characters(tmp_path: Path)
     assert [character_end("a€".encode()[:n]) for n in range(1, 5)] == [1, 1, 1, 4]
 
 
+def test_the_size_of_each_of_many_small_files_is_looked_at_a_few_times() -> None:
+    looks = itertools.count()
+
+    class Small:
+        path, kind, packing = "a.txt", ".txt", ""
+
+        @property
+        def size(self) -> int:
+            next(looks)
+            return 10
+
+    source = documents.Files("corpus")
+    vars(source)["files"] = [Small() for _ in range(2000)]
+    assert [len(unit.files) for unit in source.units()] == [2000]
+    assert next(looks) < 10 * 2000
+
+
 def test_ranges_of_a_large_file_have_every_line_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [json.dumps({"text": text_of(number, 1 + number % 50)}) for number in range(300)]
     (tmp_path / "rows.jsonl").write_text("\n".join(rows))

@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,28 @@ def test_cifar_is_read_as_torchvision_keeps_it(monkeypatch: pytest.MonkeyPatch) 
     assert len(set(examples.x[0, 0].flatten().tolist())) == 1  # a channel is a plane
     with pytest.raises(UserError, match=r"data\.path=nowhere does not hold CIFAR-10 as torchvision keeps it"):
         Cifar(path="nowhere").load()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "raise RuntimeError('operator torchvision::nms does not exist')",
+        "import torch; torch.library.no_such_name",
+        "raise OSError('libc10.so: cannot open shared object file')",
+        "import a_module_that_is_not_there",
+    ],
+)
+def test_a_torchvision_that_does_not_fit_torch_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    said = r"by torchvision, but torchvision is installed and cannot be imported \(.+\); install one of a version"
+    with pytest.raises(UserError, match=said):
+        Cifar(path=str(tmp_path)).load()
 
 
 @pytest.mark.parametrize(

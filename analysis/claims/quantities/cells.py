@@ -19,9 +19,9 @@ CHOICES = ("data", "width", "depth", "seq_len", "batch")
 PREFIXES = ("family.", "data.", "recipe.", "budget.")
 # columns that follow from others: within equal values of those they do not vary
 FOLLOWS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("N", "n_body", "n_total", "n_active"), ("width", "depth", "family.")),
+    **dict.fromkeys(("N", "n_body", "n_total", "n_active"), ("width", "depth")),
     **dict.fromkeys(("D", "D_unique", "epochs"), ("budget.", "data.size")),
-    **dict.fromkeys(("C", "C_6nd", "D_per_N"), ("width", "depth", "family.", "budget.", "data.size")),
+    **dict.fromkeys(("C", "C_6nd", "D_per_N"), ("width", "depth", "budget.", "data.size")),
 }
 # names for simple functions of columns, for a claim to use as columns: sources, function, meaning
 DERIVED: Mapping[str, tuple[tuple[str, ...], Callable[..., Any], str]] = {
@@ -114,7 +114,7 @@ def pairs(one: Frame, two: Frame, compared: Iterable[str]) -> Frame:
     A choice pairs where its values are mostly the same in both groups; runs that are equal in all of that are averaged.
     Without a partner there is no row.
     """
-    names = [c for c in choices(pd.concat([one, two]), compared) if _shared(one, two, c)]
+    names = shared_choices(one, two, compared)
     names += ["seed"] if "seed" in one and {*one["seed"]} & {*two["seed"]} else []
     if not names:
         one, two = one.assign(_all=0), two.assign(_all=0)
@@ -123,6 +123,11 @@ def pairs(one: Frame, two: Frame, compared: Iterable[str]) -> Frame:
         part.assign(**{c: part[c].astype(str) for c in names}).groupby(names)["value"].mean() for part in (one, two)
     ]
     return pd.concat(means, axis=1, keys=["one", "two"], join="inner").reset_index()
+
+
+def shared_choices(one: Frame, two: Frame, without: Iterable[str]) -> list[str]:
+    """The choices that vary in two groups, most of their values alike in both."""
+    return [c for c in choices(pd.concat([one, two]), without) if _shared(one, two, c)]
 
 
 def _shared(one: Frame, two: Frame, name: str) -> bool:

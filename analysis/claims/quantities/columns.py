@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 @quantity(of="column", takes=("less", "marks"))
 def run_mean(sample: Sample, name: str) -> Measured:
-    """mean over runs of a measured column"""
+    """mean over runs of a column"""
     values = of_runs(sample.runs, name, sample.marks, sample.less)["value"].to_numpy(float)
     unit = record.unit(name, record.loss_unit(usable(sample.runs)))
     mean, low, high = t_interval(values, sample.level)
@@ -44,7 +44,7 @@ def run_mean(sample: Sample, name: str) -> Measured:
 
 @quantity(of="column", takes=("less", "marks"))
 def geometric_mean(sample: Sample, name: str) -> Measured:
-    """geometric mean over runs of a measured column"""
+    """geometric mean over runs of a column"""
     values = of_runs(sample.runs, name, sample.marks, sample.less)["value"].to_numpy(float)
     mean, low, high = t_interval(np.log(_positive(values, name)), sample.level)
     unit = record.unit(name, record.loss_unit(usable(sample.runs)))
@@ -53,7 +53,7 @@ def geometric_mean(sample: Sample, name: str) -> Measured:
 
 @quantity(needs=("threshold",), of="column", takes=("less", "marks"))
 def share_above(sample: Sample, name: str) -> Measured:
-    """share of runs whose number exceeds a threshold
+    """share of runs above a threshold in a column
 
     With the exact binomial interval (Clopper and Pearson 1934).
     """
@@ -128,7 +128,7 @@ def difference(sample: Sample, name: str) -> Contrast:
 
 @quantity(subject="pair", of="column", takes=("less", "marks"), unit="ratio")
 def ratio(sample: Sample, name: str) -> Contrast:
-    """ratio of the mean of a column in one group to that in another
+    """ratio of the mean of a column between two groups
 
     Of paired runs as in difference; its standard error is the delete-one-pair jackknife's.
     """
@@ -147,7 +147,7 @@ def ratio(sample: Sample, name: str) -> Contrast:
 
 @quantity(subject="pair", needs=("against",), of="column", takes=("less", "marks"))
 def log_slope_difference(sample: Sample, name: str) -> Contrast:
-    """difference between two groups of the slope of the logarithm of a column on that of another"""
+    """difference between two groups of the slope of the logarithm of a column on the logarithm of another"""
     one, two = (slope_of(sample, part.runs, name, logarithm=True) for part in sample.parts)
     se, df = welch([(one.se, one.df), (two.se, two.df)])
     return Contrast(one.value - two.value, se, df, reason=f"{number(one.value)} and {number(two.value)}")

@@ -21,7 +21,14 @@ from isoflop.analysis.claims.declare import (
     Untested,
     quantity,
 )
-from isoflop.analysis.claims.quantities.pairs import cells, matched, mean_of_rungs, paired_contrast, paired_fits
+from isoflop.analysis.claims.quantities.pairs import (
+    cells,
+    error_between_runs,
+    matched,
+    mean_of_rungs,
+    paired_contrast,
+    paired_fits,
+)
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
@@ -80,7 +87,8 @@ def loss_contrast(sample: Sample) -> Contrast:
     """mean Δ ln L between two families at matched compute
 
     Pairs of runs with equal (data, seed, rung); a rung counts once, as the mean over its seeds, and the t interval is
-    over rungs: it speaks of ladders like this one and is as wide as the difference varies along it.
+    over rungs: it speaks of ladders like this one and is as wide as the difference varies along it. Where rungs are
+    marks of one run it is over runs, if that is wider.
     """
     C, delta, rung = matched(*map(cells, sample.parts))
     C, by_rung = mean_of_rungs(C, delta, rung)
@@ -93,8 +101,10 @@ def loss_contrast(sample: Sample) -> Contrast:
     first, last = (percent(math.expm1(by_rung[level == end].mean()), signed=True) for end in (0, level[-1]))
     reason = f"{first} at the smallest C, {last} at the largest ({len(delta)} pairs on {n} rungs"
     reason += ")" if sd is None else f", seed noise {percent(sd, 2)})"
-    se = float(by_rung.std(ddof=1) / math.sqrt(n))
-    return Contrast(float(by_rung.mean()), se, n - 1, sd, reason)
+    # the wider of the two, at their own quantile of t
+    errors = (float(by_rung.std(ddof=1) / math.sqrt(n)), n - 1), error_between_runs(sample)
+    se, dof = max(errors, key=lambda error: error[0] * stats.t.ppf(0.975, error[1]) if error[1] else 0.0)
+    return Contrast(float(by_rung.mean()), se, dof, sd, reason)
 
 
 @quantity(needs=("law",), of="parameter")

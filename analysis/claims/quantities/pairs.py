@@ -70,18 +70,59 @@ def mean_of_rungs(
     return C[first][order], means[order]
 
 
+def error_between_runs(sample: Sample) -> tuple[float, int]:
+    """Standard error of the mean difference over rungs between runs, and its degrees of freedom; (0, 0) if not known.
+
+    The marks of a run are not independent: the unit is the pair of runs, whose deviations from the means of their rungs
+    are summed (the cluster-robust variance of a mean; Cameron and Miller 2015, J. Human Resources 50, eq. 11).
+    """
+    one, two = map(cells, sample.parts)
+    _, delta, rung = matched(one, two)
+    run, keys = runs_of(sample.parts[0]), [key for key in one if key in two and _is_matched(one[key][1], two[key][1])]
+    table = pd.DataFrame({"rung": rung, "delta": delta, "run": [run.get(key) for key in keys]})
+    if table["run"].isna().any() or table["run"].nunique() == len(table):  # no marks: each pair is a run
+        return 0.0, 0
+    by_rung = table.groupby("rung")["delta"]
+    parts = (table["delta"] - by_rung.transform("mean")) / by_rung.transform("size") / table["rung"].nunique()
+    sums = parts.groupby(table["run"]).sum()
+    n = len(sums)
+    return (math.sqrt(float((sums**2).sum()) * n / (n - 1)), n - 1) if n > 1 else (0.0, 0)
+
+
+@lru_cache(maxsize=1024)
+def runs_of(part: Part) -> dict[tuple[Any, ...], str]:
+    """The run of each of the cells of a family; none where the table does not name runs."""
+    if "run_id" not in part.runs:
+        return {}
+    rows = usable(part.runs)
+    key = [*KEY, *(["mark"] if "mark" in rows and rows["mark"].notna().any() else [])]
+    runs: dict[Any, str] = rows.groupby(key)["run_id"].first().astype(str).to_dict()
+    return runs
+
+
 def paired_fits(sample: Sample) -> tuple[Fit, Fit]:
     """The law on the runs of each family that have a partner; the draws of both leave out the same pairs, in order."""
     key = ["data", "seed", "rung"]
     keys = pd.MultiIndex.from_frame(paired(sample.runs, sample.pair)[key])
     rows = usable(sample.runs)
     rows = rows[pd.MultiIndex.from_frame(rows[key]).isin(keys)].sort_values(key, kind="stable")
-    rows = rows.assign(pair=rows.groupby(key, sort=True).ngroup())
+    rows = rows.assign(pair=pair_of_runs(rows, sample.pair[0], key))
     one, two = (
         fit(rows[rows["family"] == name], sample.law, run="pair", interval="jackknife", by={"family": name})
         for name in sample.pair
     )
     return one, two
+
+
+def pair_of_runs(rows: pd.DataFrame, first: str, key: list[str]) -> pd.Series:
+    """The number of the pair of runs that each row is of, (rows,): of marks of one run it is the same."""
+    one = rows[rows["family"] == first]
+    if "run_id" not in rows or one["run_id"].isna().any():
+        return rows.groupby(key, sort=True).ngroup()
+    run = one.groupby(key)["run_id"].first()
+    return pd.Series(
+        pd.factorize(run.reindex(pd.MultiIndex.from_frame(rows[key])).to_numpy(), sort=True)[0], rows.index
+    )
 
 
 def paired_contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Contrast:

@@ -24,7 +24,7 @@ from isoflop.analysis.claims.declare import (
     Untested,
     quantity,
 )
-from isoflop.analysis.claims.quantities.cells import cell_of, choices, pairs
+from isoflop.analysis.claims.quantities.cells import cell_of, choices, pairs, shared_choices
 from isoflop.analysis.claims.quantities.columns import (
     Slope,
     exponential,
@@ -34,6 +34,7 @@ from isoflop.analysis.claims.quantities.columns import (
     t_interval,
     welch,
 )
+from isoflop.analysis.tables.replicates import level_index
 from isoflop.analysis.tables.rows import usable
 from isoflop.wording import number
 
@@ -69,13 +70,13 @@ def reach_ratio(sample: Sample) -> Contrast:
 
 @quantity(needs=("axis", "reach", "against"))
 def reach_slope(sample: Sample) -> Measured:
-    """exponent, in another column, of where along an axis a column first reaches a value"""
+    """exponent in another of where along an axis a column first reaches a value"""
     return measured_slope(_slope(sample, sample.runs), sample.level)
 
 
 @quantity(subject="pair", needs=("axis", "reach", "against"))
 def reach_slope_difference(sample: Sample) -> Contrast:
-    """difference between two groups of the exponent of where along an axis a column first reaches a value"""
+    """difference between two groups of the exponent in another of where along an axis a column first reaches a value"""
     one, two = (_slope(sample, part.runs) for part in sample.parts)
     se, df = welch([(one.se, one.df), (two.se, two.df)])
     reason = f"exponents {number(one.value)} and {number(two.value)}"
@@ -86,11 +87,19 @@ def reach_slope_difference(sample: Sample) -> Contrast:
 def loss_at_equal(sample: Sample) -> Contrast:
     """mean Δ ln L between two groups at equal values of an axis
 
-    Along each group's curve of ln L on the logarithm of the axis, over the range that both curves of a seed share.
+    Along each group's curve of ln L on the logarithm of the axis, over the range that both curves share; along C, where
+    the amount of data varies besides, along the lower envelope. The seed is the unit.
     """
-    one, two = (curves_of(part.runs, sample.axis, "L", sample.compared, sizes=True) for part in sample.parts)
-    keys = [key for key in one if key in two]
-    deltas = [delta for key in keys if (delta := _between(one[key], two[key])) is not None]
+    a, b = (usable(part.runs) for part in sample.parts)
+    names = shared_choices(a, b, (*sample.compared, sample.axis))
+    envelope = sample.axis == "C" and any(len(set(level_index(rows["D"]))) > 1 for rows in (a, b) if "D" in rows)
+    one, two = (curves_of(rows, sample.axis, "L", names) for rows in (a, b))
+    pairs_of = {key: _between(one[key], two[key], envelope) for key in one if key in two}
+    by_seed: dict[Hashable, list[float]] = {}
+    for key, delta in pairs_of.items():
+        if delta is not None:
+            by_seed.setdefault(key[0], []).append(delta)
+    deltas = [float(np.mean(each)) for each in by_seed.values()]
     if not deltas:
         raise Untested(
             f"{' and '.join(sample.pair)} share no range of {sample.axis} at one seed, with two runs of each"
@@ -108,18 +117,11 @@ class Curve(NamedTuple):
     first: pd.Series
 
 
-def curves_of(
-    runs: pd.DataFrame, axis: str, column: str, compared: tuple[str, ...], sizes: bool = False
-) -> dict[tuple[Hashable, ...], Curve]:
-    """The curves of a column along an axis, by seed and by what else was chosen.
-
-    sizes   whether runs of all sizes make one curve, as where the axis is N or C
-    """
+def curves_of(runs: pd.DataFrame, axis: str, column: str, names: list[str]) -> dict[tuple[Hashable, ...], Curve]:
+    """The curves of a column along an axis, by seed and by the values of the named columns."""
     rows = usable(runs)
     values = {name: pd.to_numeric(rows[name], errors="coerce") for name in (axis, column)}
     rows = rows.assign(_x=np.log(values[axis].where(values[axis] > 0)), _y=values[column]).dropna(subset=["_x", "_y"])
-    names = [] if sizes else choices(rows, (*compared, axis))
-    names = [c for c in names if not (axis == "D_unique" and c.startswith("budget."))]
     cell = rows[names].astype(str).agg(" ".join, axis=1) if names else pd.Series("", index=rows.index)
     seed = rows["seed"].astype(str) if "seed" in rows else pd.Series("", index=rows.index)
     curves = {}
@@ -132,7 +134,7 @@ def curves_of(
 def prices_of(sample: Sample, runs: pd.DataFrame) -> pd.DataFrame:
     """A row for each curve: the logarithm of the axis where it reaches the value, and whether that is a bound."""
     ((column, goal),) = sample.reach.items()
-    curves = curves_of(runs, sample.axis, column, sample.compared)
+    curves = curves_of(runs, sample.axis, column, choices(usable(runs), (*sample.compared, sample.axis)))
     many = {key: curve for key, curve in curves.items() if len(curve.x) > 1}
     if not many:
         raise Untested(f"no curve of {column} along {sample.axis} has two points of one seed")
@@ -198,11 +200,13 @@ def _reason(prices: pd.DataFrame) -> str:
     return f"{len(prices)} curves, about {number(math.exp(prices['value'].mean()))}{''.join(f', {p}' for p in parts)}"
 
 
-def _between(one: Curve, two: Curve) -> float | None:
-    """Mean difference of ln y of two curves over the range that they share; None where there is none."""
+def _between(one: Curve, two: Curve, envelope: bool) -> float | None:
+    """Mean difference of ln y of two curves, or of their lower envelopes, over the range that they share; None where
+    there is none."""
     low, high = max(one.x[0], two.x[0]), min(one.x[-1], two.x[-1])
     if min(len(one.x), len(two.x)) < 2 or high <= low:
         return None
     x = np.linspace(low, high, 33)  # the mean over the range, not over where the runs happen to be
-    gap = np.interp(x, one.x, np.log(one.y)) - np.interp(x, two.x, np.log(two.y))
+    a, b = (np.log(np.minimum.accumulate(curve.y) if envelope else curve.y) for curve in (one, two))
+    gap = np.interp(x, one.x, a) - np.interp(x, two.x, b)
     return float(np.trapezoid(gap, x) / (high - low))

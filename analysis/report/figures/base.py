@@ -27,7 +27,7 @@ from typing import Any, Protocol, cast
 import pandas as pd
 
 from isoflop import extensions, record
-from isoflop.analysis.report.view import View
+from isoflop.analysis.report.view import MOST_FAMILIES, View, most_runs
 from isoflop.files import make_folder, write_text
 from isoflop.wording import MOST_SHOWN, cut, number, printable, spreadsheet
 
@@ -41,8 +41,8 @@ POWER = re.compile("10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
 FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/System/Library/Fonts", "C:/Windows/Fonts")
 
 
-# points, panels and lines of text that a figure has at the most: the data are in its CSV, all families in the tables
-MOST_POINTS, MOST_FAMILIES, MOST_LINES = 500, 24, 6
+# points and lines of text that a figure has at the most: the data are in its CSV
+MOST_POINTS, MOST_LINES = 500, 6
 # characters of a reason on the page
 MOST_REASON = 1500
 # digits of a number in a picture: a line of 1000 points moves by less than a thousandth of one
@@ -179,7 +179,7 @@ def few_families(view: View) -> View:
     """The view as figures show it: of more than MOST_FAMILIES families, those with the most runs."""
     if len(view.families) <= MOST_FAMILIES:
         return view
-    names = set(view.rows["family"].value_counts().index[:MOST_FAMILIES])
+    names = most_runs(view.rows)
     rows = view.rows[view.rows["family"].isin(names)]
     searched = view.searched[view.searched["family"].isin(names)]
     families = tuple(name for name in view.families if name in names)

@@ -130,10 +130,16 @@ def check_text(document: bytes, file: File) -> None:
 
 
 def library(name: str, why: str, extra: str = "data") -> Any:
-    """Import a library that only some corpora need; UserError, with what to install, where it is not there."""
+    """Import a library that only some corpora need; UserError, with what to do, where it is not there or is broken."""
+    package = name.split(".")[0]
     try:
         return importlib.import_module(name)
-    except (ImportError, RuntimeError) as error:  # torchvision, built for another torch, is a RuntimeError
-        package = name.split(".")[0]
-        reason = "" if isinstance(error, ModuleNotFoundError) else f" ({str(error).splitlines()[0]})"
-        raise UserError(f"{why}, which needs {package}{reason}: pip install 'isoflop[{extra}]'") from None
+    except ModuleNotFoundError as error:
+        if error.name == package:
+            raise UserError(f"{why}, which needs {package}: pip install 'isoflop[{extra}]'") from None
+        broken: Exception = error
+    except Exception as error:  # torchvision built for another torch: RuntimeError, AttributeError, OSError, by version
+        broken = error
+    reason = (str(broken).strip().splitlines() or [type(broken).__name__])[0]
+    fits = " of a version that fits torch" if package.startswith("torch") else ""
+    raise UserError(f"{why}, but {package} is installed and cannot be imported ({reason}); install one{fits}") from None

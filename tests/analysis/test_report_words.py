@@ -1,0 +1,102 @@
+"""What a page says in words: the question of a layout, a finding with its interval, verdicts that a newcomer reads."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from studies import demo_study, isoflop_study
+
+from isoflop.analysis.claims.claim import Claim
+from isoflop.analysis.claims.declare import Pair
+from isoflop.analysis.claims.judge import Verdict
+from isoflop.analysis.claims.region import Region, VerdictKind
+from isoflop.analysis.claims.subjects import Subject
+from isoflop.analysis.report.commands import next_command
+from isoflop.analysis.report.finding import finding, question, tone, word
+from isoflop.analysis.report.report import powers_of
+from isoflop.analysis.report.view import look
+
+
+def claim(**region: Any) -> Claim:
+    kind = Region.read(region, "x")
+    return Claim("x", "They differ.", "loss_contrast", kind, subject="pair", combine="any")
+
+
+@pytest.mark.parametrize(
+    ("expect", "verdict", "said"),
+    [
+        ("different", VerdictKind.SUPPORTED, "different"),
+        ("different", VerdictKind.REFUTED, "equivalent"),
+        ("equivalent", VerdictKind.SUPPORTED, "equivalent"),
+        ("equivalent", VerdictKind.REFUTED, "different"),
+        ("different", VerdictKind.NOT_IDENTIFIED, "cannot be told"),
+        ("different", VerdictKind.INCONCLUSIVE, "inconclusive"),
+    ],
+)
+def test_a_contrast_is_different_or_equivalent_and_never_refuted(expect: str, verdict: VerdictKind, said: str) -> None:
+    stated = claim(contrast=0.01, expect=expect)
+    subject = Subject(Pair("a", "b"))
+    outcome = Verdict("x", verdict, "why", -0.02, -0.03, -0.01, claim=stated, subject=subject)
+    assert word(outcome, stated) == said
+    assert tone(outcome, stated) != "refuted"
+
+
+def test_the_finding_of_budgets_is_the_exponent_of_the_best_size_with_its_interval() -> None:
+    view = look(isoflop_study(["lstm"]), [])
+    assert question(view) == "How large should a model be for its compute?"
+    a = view.frontiers["lstm"].approaches["isoflop"].a
+    expected = f"The best size grows as compute to the power {a.value:.2f} (95 % interval {a.low:.2f} to {a.high:.2f})."
+    assert finding(view) == expected
+
+
+def test_one_axis_is_asked_how_the_loss_falls_along_it() -> None:
+    D = np.geomspace(1e6, 1e9, 12)
+    noise = np.random.default_rng(0).normal(0, 0.002, 12)
+    view = look(pd.DataFrame({"D": D, "L": (2 + 60 * D**-0.3) * np.exp(noise)}), [])
+    assert question(view) == "How does the loss fall with data?"
+    assert finding(view).startswith("Among these runs each doubling of data lowers the loss by ")
+    assert "95 % interval" in finding(view)
+
+
+def test_runs_that_tell_nothing_are_not_sold() -> None:
+    one = look(pd.DataFrame({"N": [1e6], "D": [1e8], "L": [3.0]}), [])
+    assert question(one) == "What did these runs reach?"
+    assert finding(one).startswith("The lowest loss is 3 nats per target.")
+    lost = look(pd.DataFrame({"run_id": ["a"], "status": ["failed"], "N": [1e6], "D": [1e8], "L": [np.nan]}), [])
+    assert finding(lost) == "The run did not finish; the ledger says why."
+
+
+def test_a_claim_that_was_stated_for_the_runs_is_the_finding() -> None:
+    runs = demo_study(["lstm", "mlp"], failures=False)
+    view = look(runs, [claim(contrast=0.005)])
+    (verdict,) = view.verdicts
+    assert verdict.verdict is VerdictKind.SUPPORTED
+    assert finding(view).endswith(": different, where the claim was “They differ”.")
+    assert "below" in finding(view)
+
+
+def test_an_open_claim_has_the_command_that_would_decide_it() -> None:
+    stated = claim(contrast=0.01)
+    untested = Verdict("H1", VerdictKind.UNTESTED, "", claim=stated)
+    assert next_command(untested, None).startswith("isoflop study ")
+    assert next_command(Verdict("x", VerdictKind.SUPPORTED, "", claim=stated), None) == ""
+    fitted = Claim(
+        "x", "E.", "law_parameter", Region.read({"near": 1, "within": 0.1}, "x"), law="chinchilla", of=("E",)
+    )
+    command = next_command(Verdict("x", VerdictKind.INCONCLUSIVE, "", claim=fitted), Path("my runs.csv"))
+    assert command == "isoflop plan --improve 5 --runs 'my runs.csv' --law chinchilla -m ..."
+
+
+def test_the_power_of_an_open_claim_is_that_of_drawn_studies() -> None:
+    region = Region.read({"above": 0}, "x")
+    stated = Claim("x", "It is above 0.", "run_mean", region, of=("L",), effect=1.0, noise=0.1)
+    runs = demo_study(["lstm"], failures=False)
+    open_claim = Verdict("x", VerdictKind.INCONCLUSIVE, "", claim=stated)
+    decided = Verdict("y", VerdictKind.SUPPORTED, "", claim=stated)
+    view: Any = SimpleNamespace(runs=runs, verdicts=(open_claim, decided))
+    powers = powers_of(view)
+    assert set(powers) == {"x"}
+    assert "drawn studies" in powers["x"]
