@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.config.frozen import RunPlan, Trainer
+from isoflop.scaling.config.frozen import RunPlan, Trainer, container, whole_as_int
+from isoflop.scaling.recipe import values
 from isoflop.wording import gigabytes
 
 # parameters of a body of width² · depth, the least that a family with a square map in each layer has. With gradients
@@ -83,6 +84,8 @@ def overrides(arguments: Sequence[str]) -> Iterator[str]:
 
 def refuse_values(cfg: DictConfig) -> None:
     """Refuse a composed config for what can be told without torch, wherever the run is to be made."""
+    recipe = whole_as_int(container(OmegaConf.select(cfg, "recipe")))
+    values.refuse(recipe if isinstance(recipe, dict) else {})
     width, depth = (whole(cfg, f"family.{dial}") for dial in ("width", "depth"))
     if width**2 * depth > MOST_PARAMETERS:
         size = f"at least {width**2 * depth:.2g} parameters"

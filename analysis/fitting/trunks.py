@@ -1,7 +1,7 @@
 """Fit cooled marks and the trunks that they were cut from together, so that a run tells more for the same compute.
 
-    hot = runs.assign(heat=1.0, L=1.02 * runs["L"])
-    print(fit_trunks(pd.concat([runs.assign(heat=1e-9), hot], ignore_index=True), "power(D)", by=["family"])[0])
+    trunk = runs.assign(heat=1.0, D=0.8 * runs["D"], L=1.02 * runs["L"])
+    print(fit_trunks(pd.concat([runs.assign(heat=1e-9), trunk], ignore_index=True), "power(D)", by=["family"])[0])
 
 The rows of trunks are made by analysis/tables/trunks.py. What is fitted is the law of cooled models and, on the trunk,
 a gap (analysis/laws/trunk.py); the result predicts cooled models. Marks and trunks are of different noise, which the

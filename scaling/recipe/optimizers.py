@@ -12,15 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from isoflop.checks import not_negative, one_of, positive, share, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Family, Model
+from isoflop.scaling.recipe import values
 from isoflop.scaling.recipe.parametrization import Multipliers, parametrize, standard
 from isoflop.scaling.task import Task
-
-PRECISIONS = ("fp32", "bf16")
-PARAMETRIZATIONS = ("mup", "standard")
-SCHEDULES = ("cooldown", "cosine")
 
 
 @dataclass(frozen=True)
@@ -49,21 +45,7 @@ class AdamW:
     base_depth: int = 2
 
     def __post_init__(self) -> None:
-        whole_number("recipe.batch", self.batch)
-        for name in ("lr", "eps", "clip"):
-            positive(f"recipe.{name}", getattr(self, name))
-        for name in ("beta1", "beta2", "warmup", "cooldown"):
-            share(f"recipe.{name}", getattr(self, name))
-        if self.warmup + self.cooldown > 1:
-            raise UserError(
-                f"recipe.warmup={self.warmup} and recipe.cooldown={self.cooldown} exceed the run; lower one"
-            )
-        not_negative("recipe.weight_decay", self.weight_decay)
-        one_of("recipe.precision", self.precision, PRECISIONS)
-        one_of("recipe.parametrization", self.parametrization, PARAMETRIZATIONS)
-        one_of("recipe.schedule", self.schedule, SCHEDULES)
-        whole_number("recipe.base_width", self.base_width)
-        whole_number("recipe.base_depth", self.base_depth)
+        values.refuse(vars(self))
 
     def rate(self, step: int, steps: int, first: int | None = None) -> float:
         """Learning rate of a step (from 0) of `steps`: warm-up, constant, then 1 - sqrt (arXiv:2405.18392).
@@ -126,7 +108,6 @@ class Muon(AdamW):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("recipe.muon_lr", self.muon_lr)
         if not hasattr(torch.optim, "Muon"):
             raise UserError(
                 f"recipe=muon needs torch 2.9 or newer, this is {torch.__version__}; upgrade, or choose recipe=adamw"

@@ -343,6 +343,20 @@ def test_drawn_studies_of_a_claim_have_its_effect(name: str, groups: list[tuple]
         assert one.decided >= 0.8, one
 
 
+def test_the_spread_of_a_ratio_is_its_own_and_derived_columns_are_there() -> None:
+    by_id = {claim.id: claim for claim in SHIPPED}
+    names = ("family", "width", "N", "D")
+    sizes = [(family, width, width**2, D) for family in ("cnn", "mlp") for width in (8, 16, 32) for D in (1e4, 1e6)]
+    rows = runs(dict.fromkeys(sizes, 0.0), names, "x", seeds=3).assign(flops_per_target=6e5)
+    planned = rows.drop(columns=["L", "status", "x"])
+    (one,) = power(planned, by_id["H13"], seconds=0.5)
+    assert one.decided == 1.0
+    assert one.outcomes == {"supported": one.studies}
+    damage = power(planned, by_id["H9"], seconds=0.5)[2]
+    assert damage.part == "damage grows with the data"
+    assert damage.studies > 0, damage
+
+
 def test_a_study_is_held_against_the_columns_that_its_claims_name() -> None:
     by_id = {claim.id: claim for claim in SHIPPED}
     planned = by_family(0.0, 0.0).drop(columns="probe.x.slope")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isoflop.analysis.design.assumed_law import planned
+from isoflop.analysis.design.assumed_law import NOISE, planned
 from isoflop.analysis.design.next_runs import errors, improve
 from isoflop.analysis.design.sequence import believe, improve_table
 from isoflop.analysis.design.simulate import Truth, resolve, warnings
@@ -357,3 +357,11 @@ def test_runs_chosen_one_after_another_narrow_the_target_and_cost_little() -> No
         improve_table(have, rest.drop(columns=["C", "L"]), law)
     with pytest.raises(UserError, match="too few to learn"):
         improve_table(have.head(3), rest, law)
+
+
+def test_what_is_known_beforehand_takes_nothing_off_the_residuals_that_tell_the_noise() -> None:
+    law = get_law("chinchilla")
+    rows = pd.DataFrame({"N": [1e7, 1e8, 1e9, 1e7, 1e9], "D": [1e9, 1e9, 1e9, 1e11, 1e11]})
+    rows["L"] = law(rows["N"].to_numpy(), rows["D"].to_numpy(), E=1.6, A=400.0, alpha=0.31, B=400.0, beta=0.29)
+    # five rows that fit exactly, five parameters, and two of these known before: the noise is less than was expected
+    assert believe(rows, law, rows).noise.max() < 0.95 * NOISE

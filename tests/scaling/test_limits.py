@@ -1,5 +1,7 @@
 """What is refused before a run starts."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -43,3 +45,20 @@ def test_two_ranks_can_be_tried_on_any_machine(monkeypatch: pytest.MonkeyPatch) 
 
 def test_values_of_options_are_no_overrides() -> None:
     limits.refuse_words(["--cfg", "job", "-m", "--config-dir", "my conf", "family=mlp", "~logger"])
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("recipe.lr=-1", "recipe.lr=-1 is not a number above 0"),
+        ("recipe.batch=2.5", "recipe.batch=2.5 is not a whole number of at least 1"),
+        ("recipe.warmup=0.9", "recipe.warmup=0.9 and recipe.cooldown=0.2 exceed the run; lower one"),
+    ],
+)
+def test_a_wrong_value_of_a_recipe_is_refused_before_torch_is_imported(word: str, sentence: str) -> None:
+    code = (
+        f"import sys; from isoflop.scaling.app import main; sys.exit(main([{word!r}]) + 10 * ('torch' in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"isoflop: {sentence}"

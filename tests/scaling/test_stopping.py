@@ -42,7 +42,7 @@ def test_ctrl_c_keeps_a_checkpoint_that_the_same_command_resumes_from(tmp_path: 
     run = start(tmp_path)
     stopped_after = step_reached(tmp_path, 1)
     run.send_signal(signal.SIGINT)
-    _, message = run.communicate(timeout=60)
+    _, message = run.communicate(timeout=280)
     assert run.returncode == 130, message
     (folder,) = (RunFolder(path) for path in tmp_path.iterdir())
     assert folder.checkpoint.exists()
@@ -51,7 +51,7 @@ def test_ctrl_c_keeps_a_checkpoint_that_the_same_command_resumes_from(tmp_path: 
     resumed = start(tmp_path)
     first = step_reached(tmp_path, 1)
     resumed.send_signal(signal.SIGINT)
-    resumed.communicate(timeout=60)
+    resumed.communicate(timeout=280)
     assert first > stopped_after
 
 

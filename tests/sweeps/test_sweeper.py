@@ -176,7 +176,7 @@ def test_two_launchers_share_one_sweep(isoflop: Isoflop, small_sweep: Path, tmp_
     command.remove("budget.D=2e3")
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for one in both:
-        _, said = one.communicate(timeout=120)
+        _, said = one.communicate(timeout=280)
         assert one.returncode == 0, said
     assert [row["status"] for row in rows(tmp_path)] == ["ok"] * 4
 
@@ -196,7 +196,7 @@ def test_a_signal_is_never_a_success(tmp_path: Path, how: signal.Signals, code: 
     run = subprocess.Popen([*command, f"out={tmp_path}"], stderr=subprocess.PIPE, text=True)
     worker(tmp_path)
     run.send_signal(how)
-    _, said = run.communicate(timeout=60)
+    _, said = run.communicate(timeout=280)
     assert run.returncode == code, said
     assert "stopped; rerun the same command to resume" in said
     assert not list(tmp_path.glob("*/records.json"))

@@ -82,9 +82,9 @@ def factor(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Genera
 
 
 def ratio(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:
-    """The effect in the first of a pair and 1 in its second, the spread relative."""
-    values = np.where(first > 0, claim.effect or 0.0, 1.0)
-    return _column(claim, rows, values * (1 + _by_run(rows, rng, claim.noise or 0.0)))
+    """The effect in the first of a pair, with the spread, and 1 in its second."""
+    about = (claim.effect or 0.0) + _by_run(rows, rng, claim.noise or 0.0)
+    return _column(claim, rows, np.where(first > 0, about, 1.0))
 
 
 def share(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.claims.claim import Claim
-from isoflop.analysis.claims.judge import judge_part, sound_table
+from isoflop.analysis.claims.judge import columns_of, judge_part, sound_table
 from isoflop.analysis.claims.planned.draws import drawn
+from isoflop.analysis.claims.quantities.cells import with_derived
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.errors import FitError, UserError
 from isoflop.wording import number, percent
@@ -109,7 +110,7 @@ def _of_part(rows: pd.DataFrame, claim: Claim, seconds: float) -> Power:
         if (study >= FEWEST and spent_s > seconds) or (study >= LEAST and spent_s > PATIENCE * seconds):
             break
         try:
-            table = sound_table(drawn(rows, claim, rng))
+            table = with_derived(sound_table(drawn(rows, claim, rng)), columns_of([claim]))
             with np.errstate(all="ignore"):
                 verdict = judge_part(table, claim)
         except (UserError, FitError) as error:

@@ -1,0 +1,35 @@
+"""What the numbers of a recipe may be: checked before torch is imported, and again where a recipe is built (no torch).
+
+refuse({"batch": 16, "lr": 0.01, "warmup": 0.05})             # silent; one sentence where one cannot be
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from isoflop.checks import not_negative, one_of, positive, share, whole_number
+from isoflop.errors import UserError
+
+PRECISIONS = ("fp32", "bf16")
+PARAMETRIZATIONS = ("mup", "standard")
+SCHEDULES = ("cooldown", "cosine")
+CHOICES = {"precision": PRECISIONS, "parametrization": PARAMETRIZATIONS, "schedule": SCHEDULES}
+
+
+def refuse(recipe: Mapping[str, Any]) -> None:
+    """UserError where a value of a recipe cannot be; rules in place of numbers, and other keys, are passed over."""
+    given = {name: value for name, value in recipe.items() if not isinstance(value, Mapping)}
+    for check, names in (
+        (whole_number, ("batch", "base_width", "base_depth")),
+        (positive, ("lr", "eps", "clip", "muon_lr")),
+        (share, ("beta1", "beta2", "warmup", "cooldown")),
+        (not_negative, ("weight_decay",)),
+    ):
+        for name in names:
+            if name in given:
+                check(f"recipe.{name}", given[name])
+    for name, allowed in CHOICES.items():
+        if name in given:
+            one_of(f"recipe.{name}", given[name], allowed)
+    warmup, cooldown = given.get("warmup", 0), given.get("cooldown", 0)
+    if warmup + cooldown > 1:
+        raise UserError(f"recipe.warmup={warmup} and recipe.cooldown={cooldown} exceed the run; lower one")
