@@ -314,11 +314,12 @@ def _judge_compared(comparisons: Sequence[Comparison], claim: Claim) -> tuple[li
     """The verdicts for the two values that are compared, in every group, and what the runs of either lack."""
     outcomes: dict[Subject, Contrast | Verdict] = {}
     lacks: dict[str, list[str]] = {}
+    both = bool(claim.needs.names & {*claim.compare})  # one side has one value of what is compared
     for comparison in comparisons:
         missing = {
             str(name): phrases
             for rows in comparison.rows
-            for name, part in rows.groupby("family", sort=False)
+            for name, part in ([(comparison.pair, rows)] if both else rows.groupby("family", sort=False))
             if (phrases := claim.needs.missing(part))
         }
         for of in claim.of:

@@ -147,6 +147,15 @@ def test_two_values_of_a_column_are_compared_in_their_order(
     assert str(one.subject) == "transformer: alibi − rotary"
 
 
+def test_needs_of_the_compared_column_are_asked_of_both_sides_together(tmp_path: Path) -> None:
+    rows = runs({(56,): -1.0, (20,): 0.0}, ("depth",), "probe.x.slope")
+    claim = PAIR.replace("family.positions: [alibi, rotary]", "depth: [56, 20]")
+    (one,) = judge(rows, write(tmp_path, claim + "needs: {seeds: {count: 2, at: {depth: 2}}}\n"))
+    assert one.verdict == "supported"
+    (lacking,) = judge(rows, write(tmp_path, claim + "needs: {seeds: {count: 2, at: {depth: 3}}}\n"))
+    assert lacking.verdict == "untested"
+
+
 @pytest.mark.parametrize(
     ("values", "cells"),
     [
