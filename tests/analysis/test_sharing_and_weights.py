@@ -109,7 +109,7 @@ def test_a_group_of_too_few_rows_does_not_spoil_the_others() -> None:
     [
         (["--share", "E"], "add --by family"),
         (["--share", "Z", "--by", "family"], "no parameter 'Z' to share"),
-        (["--weights", "noise"], "not one of none, seed"),
+        (["--weights", "noisy"], "not one of none, seed, noise"),
     ],
 )
 def test_bad_usage_is_one_sentence(
