@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from studies import grid_study
 
 from isoflop.analysis.claims.declare import QUANTITIES, NotIdentified, Pair, Sample, Untested
 from isoflop.analysis.claims.quantities.cells import of_runs, pairs, with_derived
@@ -285,3 +286,15 @@ def test_losses_at_equal_size_are_of_one_amount_of_data_each() -> None:
     frame = pd.DataFrame(rows).assign(run_id=[f"r{i}" for i in range(len(rows))], status="ok")
     one = measure("loss_at_equal", frame, axis="N")
     assert (one.value, one.df) == (pytest.approx(0.1), 1)  # the seed is the unit, not each of its curves
+
+
+def test_laws_of_two_families_are_compared_at_equal_data_whatever_their_compute() -> None:
+    table = grid_study(("lstm", "transformer"))
+    dearer = table["family"] == "transformer"
+    table.loc[dearer, ["flops_per_target", "C"]] *= 3
+    sample = Sample(table, "chinchilla", pair=Pair("lstm", "transformer"))
+    contrast = QUANTITIES["law_contrast"](sample, "E")
+    assert contrast.value == pytest.approx(0.1, abs=0.03)  # E is .9 and .8
+    other = Sample(table.assign(rung=table["rung"] + table["family"]), "chinchilla", pair=Pair("lstm", "transformer"))
+    with pytest.raises(NotIdentified, match="no run of lstm has the data, seed and rung of one of transformer"):
+        QUANTITIES["law_contrast"](other, "E")

@@ -102,16 +102,21 @@ def runs_of(part: Part) -> dict[tuple[Any, ...], str]:
 
 def paired_fits(sample: Sample) -> tuple[Fit, Fit]:
     """The law on the runs of each family that have a partner; the draws of both leave out the same pairs, in order."""
-    key = ["data", "seed", "rung"]
-    keys = pd.MultiIndex.from_frame(paired(sample.runs, sample.pair)[key])
+    key = [*KEY]
+    one, two = (cells(Part(sample.runs[sample.runs["family"] == name])) for name in sample.pair)
+    # a law stands over N and D, so that the compute of partners need not be the same
+    partners = [each[: len(KEY)] for each in one if each in two]
+    if not partners:
+        raise NotIdentified(f"no run of {sample.pair.first} has the data, seed and rung of one of {sample.pair.second}")
+    keys = pd.MultiIndex.from_tuples(partners, names=key)
     rows = usable(sample.runs)
     rows = rows[pd.MultiIndex.from_frame(rows[key]).isin(keys)].sort_values(key, kind="stable")
     rows = rows.assign(pair=pair_of_runs(rows, sample.pair[0], key))
-    one, two = (
+    first, second = (
         fit(rows[rows["family"] == name], sample.law, run="pair", interval="jackknife", by={"family": name})
         for name in sample.pair
     )
-    return one, two
+    return first, second
 
 
 def pair_of_runs(rows: pd.DataFrame, first: str, key: list[str]) -> pd.Series:
