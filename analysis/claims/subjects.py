@@ -21,7 +21,7 @@ from isoflop.analysis.claims.declare import Pair, Part, Sample, Untested, requir
 from isoflop.analysis.claims.keys import ENDS
 from isoflop.analysis.claims.needs import tuned_rows
 from isoflop.analysis.tables.read import conditions, select
-from isoflop.analysis.tables.rows import usable
+from isoflop.analysis.tables.rows import joined, usable
 from isoflop.errors import UserError
 
 # family or group -> phrases that say what its runs lack
@@ -95,7 +95,7 @@ def _grouped_by(rows: pd.DataFrame, by: tuple[str, ...], compare: tuple[str, ...
     if by == ("family",) or "family" in compare:
         return rows
     require_columns(rows, by)
-    names = rows[list(by)].astype(str).agg(", ".join, axis=1) if by else ALL
+    names = joined(rows, by, ", ") if by else ALL
     return rows.assign(**{"family.name": rows["family"]}).assign(family=names)
 
 

@@ -297,3 +297,10 @@ def _unit(ratio: float) -> str:
             if one <= other and 0.3 < ratio / TRAIN / one / other < 3:
                 return f", such as N in {first} and D in {second}"
     return ""
+
+
+def joined(rows: pd.DataFrame, columns: Sequence[str], between: str = " ") -> pd.Series:
+    """Each row's values of some columns as one text, `none` where there is no value."""
+    cells = rows[list(columns)].astype(object)
+    cells = cells.where(cells.notna(), "none")
+    return pd.Series([between.join(map(str, row)) for row in cells.itertuples(index=False)], rows.index, dtype=object)

@@ -17,7 +17,7 @@ from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.view import MOST_FAMILIES, look, named_for_page
 from isoflop.analysis.tables import measure
 from isoflop.analysis.tables.read import read_runs
-from isoflop.analysis.tables.rows import groups, with_compute
+from isoflop.analysis.tables.rows import groups, joined, with_compute
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 from isoflop.wording import UNPRINTABLE, csv_text
@@ -306,3 +306,10 @@ def test_more_pairs_than_can_be_fitted_are_untested_and_say_how_many_families_ca
     assert verdict.verdict == "untested"
     assert "3 pairs of families" in verdict.reason
     assert "give a table of 2 families or fewer" in verdict.reason
+
+
+def test_a_value_that_is_missing_has_a_name_among_joined_ones() -> None:
+    rows = pd.DataFrame({"a": ["x", None, "y"], "b": [1.0, 2.0, float("nan")]}, index=[3, 5, 7])
+    assert joined(rows, ["a", "b"], ", ").to_dict() == {3: "x, 1.0", 5: "none, 2.0", 7: "y, none"}
+    assert joined(rows, []).to_dict() == {3: "", 5: "", 7: ""}
+    assert len(joined(rows[:0], ["a"])) == 0

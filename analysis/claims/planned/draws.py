@@ -23,7 +23,7 @@ from isoflop.analysis.claims.quantities.tuning import AS_GOOD
 from isoflop.analysis.claims.subjects import is_value
 from isoflop.analysis.design.assumed_law import Truth
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.rows import number_runs
+from isoflop.analysis.tables.rows import joined, number_runs
 from isoflop.errors import UserError
 
 Array = NDArray[np.float64]
@@ -125,7 +125,7 @@ def price(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generat
     middle = (x.min() + x.max()) / 2 + shift - (shift.min() + shift.max()) / 2
     # the curve of a seed moves as one
     key = [c for c in ("seed", *claim.compare, claim.against) if c in rows]
-    curve = rows[key].astype(str).agg(" ".join, axis=1) if key else pd.Series("", index=rows.index)
+    curve = joined(rows, key)
     codes, names = pd.factorize(curve)
     late = middle + rng.normal(0, claim.noise or 0.0, len(names))[codes]
     return {column: goal * np.exp(-(x - late)), **({"floor": 1.0} if column in DERIVED else {})}

@@ -35,7 +35,7 @@ from isoflop.analysis.claims.quantities.columns import (
     welch,
 )
 from isoflop.analysis.tables.replicates import level_index
-from isoflop.analysis.tables.rows import usable
+from isoflop.analysis.tables.rows import joined, usable
 from isoflop.wording import number
 
 __all__ = ["QUANTITIES"]
@@ -122,7 +122,7 @@ def curves_of(runs: pd.DataFrame, axis: str, column: str, names: list[str]) -> d
     rows = usable(runs)
     values = {name: pd.to_numeric(rows[name], errors="coerce") for name in (axis, column)}
     rows = rows.assign(_x=np.log(values[axis].where(values[axis] > 0)), _y=values[column]).dropna(subset=["_x", "_y"])
-    cell = rows[names].astype(str).agg(" ".join, axis=1) if names else pd.Series("", index=rows.index)
+    cell = joined(rows, names)
     seed = rows["seed"].astype(str) if "seed" in rows else pd.Series("", index=rows.index)
     curves = {}
     for key, part in rows.groupby([seed, cell], sort=True):

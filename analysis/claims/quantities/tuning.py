@@ -14,7 +14,7 @@ from isoflop.analysis.claims.declare import QUANTITIES, Measured, NotIdentified,
 from isoflop.analysis.claims.quantities.cells import choices
 from isoflop.analysis.claims.quantities.columns import t_interval
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.tables.rows import usable
+from isoflop.analysis.tables.rows import joined, usable
 from isoflop.errors import FitError
 from isoflop.wording import number, percent
 
@@ -35,7 +35,7 @@ def rate_window(sample: Sample) -> Measured:
     """
     rows = usable(sample.runs)
     names = [c for c in choices(rows, ("lr", *sample.compared)) if not c.startswith("recipe.lr")]
-    cell = rows[names].astype(str).agg(" ".join, axis=1) if names else pd.Series("", index=rows.index)
+    cell = joined(rows, names)
     seed = rows["seed"].astype(str) if "seed" in rows else pd.Series("", index=rows.index)
     widths, open_ends = [], 0
     for _, part in rows.groupby([seed, cell, *([rows["mark"]] if "mark" in rows else [])]):

@@ -3,6 +3,7 @@
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
+from isoflop.analysis.tables.rows import joined
 from isoflop.wording import percent
 
 NAME = "forecast_outcome"
@@ -18,7 +19,7 @@ def draw(view: View) -> Figure:
     if rows.empty:
         raise Unmet("no run was made at a point of the forecast")
     by = [c for c in view.forecast.forecast.by if c in rows]
-    named = rows[by].astype(str).agg(", ".join, axis=1) + " " if by else ""
+    named = joined(rows, by, ", ") + " " if by else ""
     data = rows.assign(point=named + rows["at"].astype(str), kind="point").reset_index(drop=True)
     y, colour = g.text("point"), {"value": "#0072B2"}
     x = {"type": "quantitative", "title": f"loss [{view.loss_unit}]", "scale": {"zero": False}}
