@@ -43,7 +43,9 @@ def node(name: str) -> dict[str, Any]:
     register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"family={name}"], return_hydra_config=True)
-    return OmegaConf.to_container(cfg.family)  # type: ignore[return-value]
+    family = OmegaConf.to_container(cfg.family)
+    # the words for identity.py alone are no knobs
+    return {k: v for k, v in family.items() if k == "_target_" or not k.startswith("_")}  # type: ignore[union-attr]
 
 
 def at(name: str, width: int, deeper: int = 0) -> Family:
