@@ -28,6 +28,7 @@ CALLS_ALONE = {
     "isoflop.scaling.hardware",
     "isoflop.scaling.loop.attempt",
     "isoflop.scaling.loop.ranks",
+    "isoflop.scaling.loop.graph",
     "isoflop.scaling.loop.trunk",
     "isoflop.scaling.loop.checkpoints",
     "isoflop.scaling.loop.curve",

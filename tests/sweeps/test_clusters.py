@@ -82,7 +82,7 @@ def test_an_array_of_slurm_jobs_gives_the_same_bits(cluster: dict[str, str], sma
     assert "1 failed, 3 ok" in said
     kept = {k: v for k, v in results(small_sweep).items() if k != broken}
     assert {k: v for k, v in results(tmp_path).items() if k != broken} == kept
-    assert "IsADirectoryError" in Entry(tmp_path / broken).rows[0]["reason"]
+    assert "not a regular file" in Entry(tmp_path / broken).rows[0]["reason"]
     (script,) = tmp_path.glob(".submitit/*/*.sh")
     assert "#SBATCH --array=0-3%2" in script.read_text()
     (tmp_path / broken / "curve.csv").rmdir()
