@@ -86,17 +86,16 @@ def test_of_hosts_that_start_at_once_without_locks_one_trains(
     assert set(together) == {1}
 
 
-def test_a_claim_of_a_process_that_died_is_taken_over_at_once(tmp_path: Path) -> None:
+def test_a_claim_of_a_process_that_died_is_taken_over_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim, "beats", lambda *_, **__: pytest.fail("its heart was watched, which takes seconds"))
     folder = RunFolder(tmp_path)
     process = multiprocessing.get_context("fork").Process(target=claim.make, args=(folder,))
     process.start()
     process.join()
     assert folder.claims() == [1]
     assert not claim.is_claimed(folder)
-    began = time.monotonic()
     with sole_writer(folder) as mine:
         assert (mine.number, folder.claims()) == (2, [2])
-    assert time.monotonic() - began < 1.0
 
 
 def test_a_living_process_keeps_its_claim_where_there_are_no_locks(tmp_path: Path, no_locks: None) -> None:
