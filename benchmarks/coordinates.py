@@ -40,7 +40,9 @@ def family(name: str, width: int, depth: int) -> Family:
     register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"family={name}", f"family.width={width}", f"family.depth={depth}"])
-    made = instantiate(cfg.family)
+    # the words for identity.py alone are no knobs
+    knobs = {key: value for key, value in cfg.family.items() if key == "_target_" or not key.startswith("_")}
+    made = instantiate(knobs)
     assert isinstance(made, Family)
     return made
 

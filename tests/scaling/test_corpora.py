@@ -502,6 +502,28 @@ def test_killed_at_random_it_ends_at_the_same_hash(tmp_path: Path) -> None:
     assert not list((tmp_path / "killed").rglob(".*")), "what was under way is left behind"
 
 
+def test_a_kill_among_parts_that_are_thrown_away_leaves_none_without_its_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = rows_file(tmp_path / "rows.jsonl", 100)
+    monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path / "home"))
+    remove = shutil.rmtree
+
+    def struck(folder: Path, *_: object, **__: object) -> None:
+        tokens = sorted(folder.glob("*.tokens"))
+        if tokens:
+            tokens[0].unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", struck)
+    with pytest.raises(KeyboardInterrupt):
+        Files(path=str(path), seq_len=16).prepare(workers=1)
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    made = Files(path=str(path), seq_len=16).prepare(workers=1)
+    monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path / "other"))
+    assert Files(path=str(path), seq_len=16).prepare(workers=1).content == made.content
+
+
 def test_two_processes_prepare_once(tmp_path: Path) -> None:
     path = rows_file(tmp_path / "rows.jsonl", 300)
     both = [start(path, tmp_path / "home") for _ in range(2)]

@@ -157,7 +157,10 @@ def make(source: Source, plan: Plan, key: str, work: Path, folder: Path, workers
     if (lengths := encoder.lengths()) is not None:
         np.save(work / store.LENGTHS, lengths)
     named = {key: getattr(encoder, key) for key in ("name", "vocab_size", "content", "end")} | {"file": name}
-    shutil.rmtree(work / "parts")
+    done = work / ".parts"  # at once: an index whose tokens are gone already would pass for a part
+    shutil.rmtree(done, ignore_errors=True)
+    (work / "parts").rename(done)
+    shutil.rmtree(done)
     for leftover in (work / "order.npz", *work.glob(".*")):  # drafts of processes that were killed
         leftover.unlink()
     prepared = store.finish(work, folder, store.Draft(key, named, about), kind, shards)
