@@ -10,12 +10,13 @@ hooks, monitors, transports. So git is never run in it: it is asked about its ob
 own that has no config but git's defaults.
 """
 
+import contextlib
 import hashlib
 import os
 import re
 import subprocess
 import tempfile
-from functools import lru_cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,25 +118,24 @@ def _head(own: Path, common: Path) -> str:
     return head if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", head) else ""
 
 
-@lru_cache(maxsize=1)
-def _empty() -> "tempfile.TemporaryDirectory[str]":
-    """A bare repository without objects, config or hooks; it goes with this process."""
-    folder = tempfile.TemporaryDirectory(prefix="isoflop-git-")
-    for name in ("objects", "refs"):
-        Path(folder.name, name).mkdir()
-    Path(folder.name, "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
-    return folder
+@contextlib.contextmanager
+def _empty() -> Iterator[str]:
+    """A bare repository without objects, config or hooks, for one call of git."""
+    with tempfile.TemporaryDirectory(prefix="isoflop-git-") as folder:
+        for name in ("objects", "refs"):
+            Path(folder, name).mkdir()
+        Path(folder, "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
+        yield folder
 
 
 def _git(objects: Path, *words: str) -> str:
     """The output of git, run in our empty repository on another's objects; empty where git fails."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    store = {"GIT_DIR": _empty().name, "GIT_OBJECT_DIRECTORY": str(objects)}
     try:
-        command = ["git", *words]
-        done = subprocess.run(
-            command, cwd=_empty().name, env=ours | ALONE | store, capture_output=True, text=True, timeout=20
-        )
+        with _empty() as folder:
+            store = {"GIT_DIR": folder, "GIT_OBJECT_DIRECTORY": str(objects)}
+            env = ours | ALONE | store
+            done = subprocess.run(["git", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=20)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
