@@ -10,6 +10,7 @@ workers in another order. Asked for: 50 million tokens/s; the data of a run on a
 """
 
 import argparse
+import importlib.util
 import os
 import shutil
 import sys
@@ -33,6 +34,8 @@ SEQ_LEN, BATCH = 256, 64
 TOGETHER = 1000  # windows that litdata is handed at a time
 # a measurement lasts at least so long [s]
 LASTS_S = 4.0
+# the ways that need a library of their own
+RIVALS = {"litdata": "litdata", "arrow": "datasets"}
 
 
 def corpus(folder: Path, size: int) -> Path:
@@ -168,6 +171,9 @@ def main() -> int:
         reference: list[Tensor] = []
         for name in [*given.ways.split(","), *(["gpu"] if given.gpu else [])]:
             title, batches = ways[name]
+            if (library := RIVALS.get(name)) and not importlib.util.find_spec(library):
+                print(f"{title:>32}: not installed: pip install {library}", flush=True)
+                continue
             per_wall, per_cpu, first = rate(batches())
             reference = reference or first
             same = all(torch.equal(a, b) for a, b in zip(first, reference, strict=True))

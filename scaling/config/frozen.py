@@ -75,6 +75,8 @@ class Trainer:
         one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
         one_of("trainer.strategy", self.strategy, STRATEGIES)
         one_of("trainer.keep", self.keep, KEEP)
+        if not isinstance(self.graph, bool):
+            raise UserError(f"trainer.graph={self.graph} is neither true nor false")
         whole_number("trainer.devices", self.devices)
         if self.strategy == "fsdp" and self.devices == 1:
             raise UserError("trainer.strategy=fsdp shards over several devices; give trainer.devices=2, say")

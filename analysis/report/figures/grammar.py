@@ -127,6 +127,11 @@ def single(layers: list[Spec], *, width: int = 680, height: int = 380, params: l
     return {"data": {"name": "rows"}, "width": width, "height": height, "layer": layers}
 
 
+def panel_width(panels: int) -> int:
+    """The width of a figure of so many panels, at most three of them side by side [px]."""
+    return max(600, 300 * min(3, panels))
+
+
 def faceted(
     layers: list[Spec], by: str = "family", *, panels: int = 3, columns: int = 3, width: int = 262, height: int = 260
 ) -> Spec:

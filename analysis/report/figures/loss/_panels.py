@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, family_scales, log_axis
 from isoflop.analysis.report.view import View
 from isoflop.analysis.tables.replicates import level_index
@@ -23,9 +24,9 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     runs = points_of(view, each)
     data = pd.concat([runs, _curves(view, runs, x, each), _labels(runs, x, each)], ignore_index=True)
     colour, shape = family_scales(view.families)
-    # air for the labels: sizes are named where their curve begins, budgets where it ends
-    side: dict[str, Any] = {"align": "left", "dx": 7, "dy": -9 if each == "N" else 0}
-    room = [data[x].min(), data[x].max() * (data[x].max() / data[x].min()) ** (0.05 if each == "N" else 0.3)]
+    # air for the labels, which stand where a curve ends: there the levels lie farthest apart
+    side: dict[str, Any] = {"align": "left", "dx": 7}
+    room = [data[x].min(), data[x].max() * (data[x].max() / data[x].min()) ** 0.3]
     base = alt.Chart(data).encode(
         x=alt.X(f"{x}:Q", **log_axis(x, room, loss_unit=view.loss_unit)),
         y=alt.Y("L:Q", **log_axis("L", data["L"], loss_unit=view.loss_unit)),
@@ -43,9 +44,7 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
         width=262 if len(view.families) > 1 else 524, height=260
     )
     chart = chart.facet(alt.Facet("family:N", title=None), columns=min(3, len(view.families)))
-    return Figure(
-        name, title, _subtitle(view, each), alt_text, chart, data, width=max(600, 300 * min(3, len(view.families)))
-    )
+    return Figure(name, title, _subtitle(view, each), alt_text, chart, data, width=g.panel_width(len(view.families)))
 
 
 def points_of(view: View, each: str) -> pd.DataFrame:
@@ -86,7 +85,7 @@ def _interpolate(at: Sequence[float] | np.ndarray, x: pd.Series, y: pd.Series) -
 def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
     """What stands at the end of each level, thinned to at most four a family."""
     by_level = runs.groupby(["family", "level"])[x]
-    ends: pd.DataFrame = runs.loc[by_level.idxmin() if each == "N" else by_level.idxmax()]
+    ends: pd.DataFrame = runs.loc[by_level.idxmax()]
     top = ends.groupby("family")["level"].transform("max")
     ends = ends[(ends["level"] % np.ceil((top + 1) / 4).astype(int)) == top % np.ceil((top + 1) / 4).astype(int)]
     words = [count(v) if each == "N" else number(v) for v in ends[each]]
@@ -97,7 +96,8 @@ def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
 def _subtitle(view: View, each: str) -> str:
     if not view.laws:
         return f"A curve for each {each}; no law could be fitted."
-    formula = next(iter(view.laws.values())).law.formula.replace("alpha", "α").replace("beta", "β")
+    laws = dict.fromkeys(fitted.law.formula for fitted in view.laws.values())
+    formula = " or ".join(laws).replace("alpha", "α").replace("beta", "β")
     doubtful = [
         f"{name} {fitted.status.replace('_', ' ')}" for name, fitted in view.laws.items() if fitted.status != SOUND
     ]

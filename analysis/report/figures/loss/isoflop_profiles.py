@@ -57,7 +57,7 @@ def draw(view: View) -> Figure:
         alt,
         g.faceted(layers, panels=data["family"].nunique()),
         data,
-        max(600, 300 * min(3, len(view.families))),
+        g.panel_width(len(view.families)),
     )
 
 

@@ -47,7 +47,7 @@ def draw(view: View) -> Figure:
         alt,
         g.faceted(layers, panels=data["family"].nunique()),
         data,
-        max(600, 300 * min(3, data["family"].nunique())),
+        g.panel_width(data["family"].nunique()),
     )
 
 
