@@ -36,6 +36,8 @@ MARKS: dict[str, Spec] = {
     "whisker": {"type": "rule", "strokeWidth": 1.2, "opacity": 0.6, "clip": True},
     "text": {"align": "right", "dx": -4, "dy": -9, "fontSize": 12, "fontWeight": 600},
     "note": {"type": "text", "align": "left", "dx": 6, "dy": -8, "fontSize": 10.5},
+    "cell": {"type": "text", "align": "center", "dy": -5, "fontSize": 11, "fontWeight": 600},
+    "cell_note": {"type": "text", "align": "center", "dy": 8, "fontSize": 9.5},
     "zero": {"type": "rule", "strokeDash": [4, 4], "color": NEUTRAL},
 }
 # families that stand beside their lines; more are told by a legend
