@@ -187,9 +187,9 @@ def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None, t
     )  # fmt: skip
 
 
-def most_runs(rows: pd.DataFrame) -> set[str]:
-    """The families that figures show: of more than MOST_FAMILIES those with the most rows."""
-    return set(rows["family"].value_counts(sort=True).index[:MOST_FAMILIES])
+def most_runs(rows: pd.DataFrame, most: int = MOST_FAMILIES) -> set[str]:
+    """The families that figures show: of more than `most` those with the most rows."""
+    return set(rows["family"].value_counts(sort=True).index[:most])
 
 
 def _with_runs(rows: pd.DataFrame) -> pd.DataFrame:

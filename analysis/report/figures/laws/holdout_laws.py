@@ -28,7 +28,7 @@ def draw(view: View) -> Figure:
     y = g.text("law")
     colour = {
         "field": "rmsle", "type": "quantitative", "title": "root mean square error, ln L [%]",
-        "scale": {"type": "log", "scheme": "oranges"}, "legend": {"orient": "top", "gradientLength": 160},
+        "scale": {"type": "log", "scheme": {"name": "oranges", "extent": [0, 0.6]}}, "legend": {"orient": "top", "gradientLength": 160},
     }  # fmt: skip
     number = {"field": "rmsle", "type": "quantitative", "format": ".2~g"}
     tips = g.tooltip(("family", "law", "reach", "cut", "runs", "rmsle", "covered"), data)
@@ -39,11 +39,11 @@ def draw(view: View) -> Figure:
     ]
     deepest = data.loc[data.groupby("family")["reach"].transform("max") == data["reach"]]
     best = deepest.loc[deepest.groupby("family")["rmsle"].idxmin()]
-    nearest = {str(r.family): f"{r.law} ({r.rmsle:.2g} % at {r.reach:.2g} times)" for r in best.itertuples()}
-    title = f"Held out deepest, the least error is that of {g.of_each(view.families, nearest)} the fitted compute"
+    nearest = {str(r.family): f"{r.law} ({r.rmsle:.2g} % at {r.reach:.2g}× the fitted compute)" for r in best.itertuples()}
+    title = f"Least error at the deepest hold-out: {g.of_each(view.families, nearest)}"
     subtitle = (
-        "Error of the runs above each cut, and how many lie inside the law's 90 % bands. Straight line: no E. Last "
-        "value: no progress."
+        "Error of the runs above each cut [%], and how many of them lie inside the law's 90 % bands. Straight line: "
+        "no E. Last value: no progress."
     )
     panels = data["family"].nunique()
     spec = g.faceted(layers, panels=panels) | {"resolve": {"scale": {"x": "independent"}}}
@@ -77,7 +77,8 @@ def _of_law(test: Backtest) -> Iterator[dict[str, object]]:
         low, high, L = (fold.errors[c].to_numpy(float) for c in ("low", "high", "L"))
         known = np.isfinite(low) & np.isfinite(high)
         inside = int((known & (low <= L) & (high >= L)).sum())
-        yield from _cell(fold.errors, "error", test.law, f"{inside} of {int(known.sum())} inside")
+        covered = f"{inside} of {int(known.sum())}" if known.any() else "no bands"
+        yield from _cell(fold.errors, "error", test.law, covered)
 
 
 def _naive(test: Backtest) -> Iterator[dict[str, object]]:

@@ -18,7 +18,7 @@ NEEDS = "three or more widths, depths and amounts of data of a family"
 LAW = "shape"
 SHAPE = ["width", "depth", "D"]
 # contours of a panel, and points of each
-CONTOURS, POINTS = 6, 60
+CONTOURS, POINTS = 6, 120
 
 
 def draw(view: View) -> Figure:
@@ -33,7 +33,7 @@ def draw(view: View) -> Figure:
         g.layer("point", "run", x=x, y=y, color=colour, tooltip=tips),
         g.layer("note", "end", x=x, y=y, text={"field": "L", "type": "quantitative", "format": ".3~g"}),
     ]
-    at = g.some([f"{family} {count(float(part['D'].iloc[0]))}" for family, part in data.groupby("family")])
+    at = g.of_each(view.families, {str(name): count(float(part["D"].iloc[0])) for name, part in data.groupby("family")})
     title = f"Shapes of equal loss: {g.of_each(view.families, formulas)}"
     subtitle = f"Lines join shapes of one loss by the law {LAW}, at D = {at}; points are the runs there."
     panels = data["family"].nunique()
