@@ -28,7 +28,8 @@ def draw(view: View) -> Figure:
     y = g.text("law")
     colour = {
         "field": "rmsle", "type": "quantitative", "title": "root mean square error, ln L [%]",
-        "scale": {"type": "log", "scheme": {"name": "oranges", "extent": [0, 0.6]}}, "legend": {"orient": "top", "gradientLength": 160},
+        "scale": {"type": "log", "scheme": {"name": "oranges", "extent": [0, 0.6]}},
+        "legend": {"orient": "top", "gradientLength": 160},
     }  # fmt: skip
     number = {"field": "rmsle", "type": "quantitative", "format": ".2~g"}
     tips = g.tooltip(("family", "law", "reach", "cut", "runs", "rmsle", "covered"), data)
@@ -39,7 +40,9 @@ def draw(view: View) -> Figure:
     ]
     deepest = data.loc[data.groupby("family")["reach"].transform("max") == data["reach"]]
     best = deepest.loc[deepest.groupby("family")["rmsle"].idxmin()]
-    nearest = {str(r.family): f"{r.law} ({r.rmsle:.2g} % at {r.reach:.2g}× the fitted compute)" for r in best.itertuples()}
+    nearest = {
+        str(r.family): f"{r.law} ({r.rmsle:.2g} % at {r.reach:.2g}× the fitted compute)" for r in best.itertuples()
+    }
     title = f"Least error at the deepest hold-out: {g.of_each(view.families, nearest)}"
     subtitle = (
         "Error of the runs above each cut [%], and how many of them lie inside the law's 90 % bands. Straight line: "
