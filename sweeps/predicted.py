@@ -4,13 +4,12 @@ A law of what varies among the finished runs (of N and D, or of one of them) is 
 run holds noise, parameters and the error of its form at hold-outs. Where it has no such band the loss is unknown. The
 run's own curve has no say: what training at a high rate will still gain by cooling is not told by one curve.
 
-    from isoflop.sweeps.status import overview
-
-    predictor = Predictor()
-    str(predictor.of(overview(Path("runs")))["0f3a9c2b7d11"])      # '1.312 (1.281 to 1.344)'
+    runs = list(entries(Path("runs")))
+    running, finished = ([run for run in runs if run.state == state] for state in ("running", "ok"))
+    str(Predictor().of(running, finished)["0f3a9c2b7d11"])      # '1.312 (1.281 to 1.344)'
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,6 @@ from isoflop.sweeps.ledger import Entry
 
 if TYPE_CHECKING:
     from isoflop.analysis.fitting.result import Fit
-    from isoflop.sweeps.status import Overview
 
 # coverage of the interval
 LEVEL = 0.9
@@ -50,14 +48,13 @@ class Predictor:
     def __init__(self) -> None:
         self.fits: dict[Hashable, tuple[int, Fit | str]] = {}
 
-    def of(self, seen: "Overview") -> dict[str, Prediction]:
-        """A prediction for every run at work, by its run_id."""
-        finished: dict[Hashable, list[record.Row]] = {}
-        if seen.running:
-            for entry in seen.by_state.get("ok", []):
-                for row in entry.rows:
-                    finished.setdefault((row["family"], row["data"]), []).append(row)
-        return {entry.run_id: self._of_run(entry, finished) for entry in seen.running}
+    def of(self, running: Sequence[Entry], finished: Iterable[Entry]) -> dict[str, Prediction]:
+        """A prediction for every run at work by the finished ones, by its run_id."""
+        rows: dict[Hashable, list[record.Row]] = {}
+        for entry in finished if running else ():
+            for row in entry.rows:
+                rows.setdefault((row["family"], row["data"]), []).append(row)
+        return {entry.run_id: self._of_run(entry, rows) for entry in running}
 
     def _of_run(self, entry: Entry, finished: dict[Hashable, list[record.Row]]) -> Prediction:
         try:

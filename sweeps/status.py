@@ -121,7 +121,7 @@ def overview(folder: Path, predictor: Predictor | None = None) -> Overview:
         seen = Overview(folder, [glances.of(entry) for entry in entries(folder)])
         glances.keep()
     if predictor is not None:
-        seen.predicted = predictor.of(seen)
+        seen.predicted = predictor.of(seen.running, seen.by_state.get("ok", []))
     return seen
 
 
