@@ -44,7 +44,7 @@ def draw(view: View) -> Figure:
 
 def _data(view: View) -> tuple[pd.DataFrame, list[str]]:
     """Mean change by family, activation and width, at the depth that most widths share, and each slope in words."""
-    columns = [c for c in view.searched if str(c).startswith(PREFIX)]
+    columns = [str(c) for c in view.searched if str(c).startswith(PREFIX)]
     if not columns or "width" not in view.searched:
         raise Unmet(f"no run has a width and a column {PREFIX}NAME")
     parts, slopes = [], []
@@ -57,7 +57,7 @@ def _data(view: View) -> tuple[pd.DataFrame, list[str]]:
             means = part.groupby("width")[name].mean()
             if len(means) < WIDTHS:
                 continue
-            activation = str(name).removeprefix(PREFIX)
+            activation = name.removeprefix(PREFIX)
             table = pd.DataFrame({"width": means.index.astype(float), "change": means.to_numpy(float)})
             parts.append(table.assign(family=family, activation=activation, kind="change"))
             slopes.append(f"{activation} of {family} {_slope(table)}")
