@@ -4,9 +4,13 @@ A law of what varies among the finished runs (of N and D, or of one of them) is 
 run holds noise, parameters and the error of its form at hold-outs. Where it has no such band the loss is unknown. The
 run's own curve has no say: what training at a high rate will still gain by cooling is not told by one curve.
 
+    from pathlib import Path
+
+    from isoflop.sweeps.ledger import entries
+
     runs = list(entries(Path("runs")))
     running, finished = ([run for run in runs if run.state == state] for state in ("running", "ok"))
-    str(Predictor().of(running, finished)["0f3a9c2b7d11"])      # '1.312 (1.281 to 1.344)'
+    Predictor().of(running, finished)      # a Prediction for each run at work, by its run_id
 """
 
 from collections.abc import Hashable, Iterable, Sequence
