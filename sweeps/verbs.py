@@ -269,15 +269,18 @@ def demo_command(
 def import_wandb_command(
     source: Annotated[str, typer.Argument(help="ENTITY/PROJECT, or a folder of offline runs.", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--out", help="The table to write.")] = Path("runs.csv"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table where it is there.")] = False,
 ) -> None:
     """Make a table of the runs that Weights & Biases has, and say what could not be read.
+
+    Of runs that logger=wandb mirrored it is the table that isoflop collect makes of their folders.
 
     Example:  isoflop import-wandb me/project -o runs.csv
     """
     from isoflop.sweeps.import_wandb import import_wandb, write
 
     imported = import_wandb(source)
-    write(imported, out)
+    write(imported, out, overwrite)
     print(f"{out}: {imported}", file=sys.stderr)
 
 
