@@ -122,7 +122,7 @@ def render(
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     drawn = {name: figure for name, figure in figures if isinstance(figure, Figure)}
     first = headline(view, drawn)
-    verdicts = [_verdict_row(view, v) | {"power": (powers or {}).get(v.id, "")} for v in decided_first(view.verdicts)]
+    verdicts = [verdict_row(view, v) | {"power": (powers or {}).get(v.id, "")} for v in decided_first(view.verdicts)]
     specs = {
         name: {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
         for name, figure in drawn.items()
@@ -201,7 +201,7 @@ def script(text: str) -> str:
     return re.sub(r"<(?=/script|!--|script)", r"\\u003c", text, flags=re.IGNORECASE)
 
 
-def _verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
+def verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
     """What the table shows of one claim."""
     claim = verdict.claim
     assert claim is not None, "judge gives every verdict its claim"

@@ -26,7 +26,7 @@ class WandbRun:
 
         wanted = config.logger
         settings = wandb.Settings(silent=True, console="off")
-        offline = wanted.offline or wandb.setup(settings=settings).settings.mode != "online"
+        offline = wanted.offline or not is_online()
         # the agent of a W&B sweep has settled where a run goes and what it is called
         where = {"project": wanted.project, "entity": wanted.entity, "id": config.run_id}
         known = {name: value for name, value in columns.items() if value is not None}
@@ -77,18 +77,28 @@ def name_of(config: FrozenConfig, columns: record.Row) -> str:
     return f"{config.names.family}-w{config.width}-d{config.depth}-{length}{rate}-s{config.seed}"
 
 
-def login_problem() -> str:
-    """Why runs cannot be sent to W&B from here, as a sentence; empty where they can, or are to stay offline."""
+def is_online() -> bool:
+    """Whether W&B sends what it is given, by its settings and the environment."""
     import wandb
 
     silent: Any = wandb.setup(settings=wandb.Settings(silent=True))
-    if silent.settings.mode != "online":
+    return bool(silent.settings.mode == "online")
+
+
+def login_problem(what: str = "logger=wandb", instead: str = "logger.offline=true") -> str:
+    """Why W&B cannot be reached by a login from here, as a sentence; empty where it can, or is to stay offline.
+
+    what: that which needs the login. instead: that which needs none.
+    """
+    import wandb
+
+    if not is_online():
         return ""
-    instead = "; logger.offline=true needs no login"
+    instead = f"; {instead} needs no login"
     try:
         if wandb.login(prompt=False, verify=True):
             return ""
     except Exception as error:  # of the network, of the server, of wandb
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        return f"logger=wandb cannot log in: {first}{instead}"
-    return f"logger=wandb needs a login: run `wandb login`, or set WANDB_API_KEY{instead}"
+        return f"{what} cannot log in: {first}{instead}"
+    return f"{what} needs a login: run `wandb login`, or set WANDB_API_KEY{instead}"
