@@ -121,7 +121,9 @@ def _online(source: str, api: Any) -> Iterator[Any]:
         api = wandb.Api(timeout=60)
     for run in api.runs(source):
         # a run of a listing may be bare: config and summary are asked for one by one, so that one failure is one run's
-        yield run.id, run.name, run.state, lambda run=run: dict(run.config), lambda run=run: dict(run.summary)
+        address = {"url": getattr(run, "url", None)}
+        summary = lambda run=run, address=address: address | dict(run.summary)  # noqa: E731
+        yield run.id, run.name, run.state, lambda run=run: dict(run.config), summary
 
 
 def _offline(folder: Path, imported: Imported) -> Iterator[Any]:

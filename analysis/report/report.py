@@ -83,7 +83,7 @@ def write_report(
             if isinstance(figures[at][1], str):  # an earlier report in this folder may have drawn it
                 for old in (out / "figures").glob(f"{name}.*"):
                     old.unlink()
-        write_text(page, render(view, figures, question, powers_of(view) if full else {}))
+        write_text(page, render(view, figures, question, powers_of(view) if full else {}, out))
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); give another folder with -o") from None
     return page
@@ -113,9 +113,13 @@ def powers_of(view: View) -> dict[str, str]:
 
 
 def render(
-    view: View, figures: list[tuple[str, "Figure | str"]], asked: str = "", powers: Mapping[str, str] | None = None
+    view: View,
+    figures: list[tuple[str, "Figure | str"]],
+    asked: str = "",
+    powers: Mapping[str, str] | None = None,
+    out: Path | None = None,
 ) -> str:
-    """The page as text; every string of the table is escaped by the template engine."""
+    """The page for the folder `out`, as text; every string of the table is escaped by the template engine."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(TEMPLATES)
@@ -147,7 +151,7 @@ def render(
         laws=view.laws,
         refused=view.refused,
         noise=[(name, noise) for name, noise in view.noise.items()],
-        ledger=ledger(view.runs),
+        ledger=ledger(view.runs, out),
         specs=script(json.dumps(specs, ensure_ascii=False, allow_nan=False)),
         bundle=packed(drawing_library()) if specs else "",
     )
