@@ -4,7 +4,6 @@ refuse_words(["family=[mlp,lstm]"])           # UserError: a list is no choice; 
 refuse_values(cfg)                            # by the composed config, anywhere
 refuse_place(trainer)                         # by what this machine has
 refuse_size(plan, trainer, available)         # by what estimate.plan says of the run
-refuse_logger(logger, call)                   # by whether what it needs is here, W&B's login for one
 """
 
 import os

@@ -1,6 +1,6 @@
 """Where a run of a table is: its folder, and its mirror online, as far as they are known.
 
-links(row, Path("runs.csv"), Path("report"))   # {'folder': '../runs/0f3a9c2b7d11/', 'W&B': 'https://wandb.ai/...'}
+links({"run_id": "0f3a9c2b7d11", "url": "https://wandb.ai/me/p"}, Path("runs.csv"), Path("report"))
 """
 
 import os

@@ -28,7 +28,7 @@ class WandbRun:
         settings = wandb.Settings(silent=True, console="off")
         offline = wanted.offline or not is_online()
         # the agent of a W&B sweep has settled where a run goes and what it is called
-        where = {"project": wanted.project, "entity": wanted.entity, "id": config.run_id}
+        where: dict[str, Any] = {"project": wanted.project, "entity": wanted.entity, "id": config.run_id}
         known = {name: value for name, value in columns.items() if value is not None}
         self.run = wandb.init(
             **({} if "WANDB_SWEEP_ID" in os.environ else where),
