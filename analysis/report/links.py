@@ -16,7 +16,7 @@ from isoflop.folder import RunFolder
 URL = "url"
 
 
-def links(row: Mapping[str, Any], source: Path, out: Path) -> dict[str, str]:
+def links(row: Mapping[Any, Any], source: Path, out: Path) -> dict[str, str]:
     """The addresses of a run by what is there; those of files as seen from a page in `out`.
 
     row: of the table. source: the table's file, beside which the runs are looked for.
@@ -31,7 +31,7 @@ def links(row: Mapping[str, Any], source: Path, out: Path) -> dict[str, str]:
     return found
 
 
-def folder_of(row: Mapping[str, Any], source: Path) -> RunFolder | None:
+def folder_of(row: Mapping[Any, Any], source: Path) -> RunFolder | None:
     """The folder of a run, beside its table or in runs/ there, or in a folder of its sweep's name in either."""
     run_id, sweep = str(row.get("run_id")), str(row.get("sweep"))
     if not record.RUN_ID.fullmatch(run_id):
