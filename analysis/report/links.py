@@ -21,14 +21,14 @@ def links(row: Mapping[Any, Any], source: Path, out: Path) -> dict[str, str]:
 
     row: of the table. source: the table's file, beside which the runs are looked for.
     """
-    found = {}
+    addresses = {}
     folder = folder_of(row, source)
     if folder is not None:
-        found["folder"] = quote(os.path.relpath(folder.path, out)) + "/"
+        addresses["folder"] = quote(os.path.relpath(folder.path, out)) + "/"
     online = (folder and folder.read_mirror()) or row.get(URL)
     if isinstance(online, str) and is_web(online):
-        found["W&B" if "wandb" in (urlsplit(online).hostname or "") else "online"] = online
-    return found
+        addresses["W&B" if "wandb" in (urlsplit(online).hostname or "") else "online"] = online
+    return addresses
 
 
 def folder_of(row: Mapping[Any, Any], source: Path) -> RunFolder | None:

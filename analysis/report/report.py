@@ -50,6 +50,8 @@ HEADLINES = {
     "marks": ("loss_vs_data", "loss_vs_compute"),
     "axis": ("loss_vs_data", "loss_vs_size", "loss_vs_compute"),
 }
+# every figure by name, or why it is not drawn
+Drawn = list[tuple[str, "Figure | str"]]
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -113,11 +115,7 @@ def powers_of(view: View) -> dict[str, str]:
 
 
 def render(
-    view: View,
-    figures: list[tuple[str, "Figure | str"]],
-    asked: str = "",
-    powers: Mapping[str, str] | None = None,
-    out: Path | None = None,
+    view: View, figures: Drawn, asked: str = "", powers: Mapping[str, str] | None = None, out: Path | None = None
 ) -> str:
     """The page for the folder `out`, as text; every string of the table is escaped by the template engine."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

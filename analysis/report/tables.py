@@ -83,13 +83,13 @@ def ledger(runs: pd.DataFrame, out: Path | None = None) -> dict[str, Any]:
     rows = [[_cell(c, value) for c, value in zip([*columns, *extra], row, strict=True)]
             for row in shown[[*columns, *extra]].itertuples(index=False)]  # fmt: skip
     source = runs.attrs.get("source")
-    found = [links(row, Path(source), out) if source and out else {} for row in shown.to_dict("records")]
+    addresses = [links(row, Path(source), out) if source and out else {} for row in shown.to_dict("records")]
     lost = [not ok for ok in shown["_finished"]]
     hours = float(as_floats(once(runs)["wall_s"]).sum()) / 3600 if "wall_s" in runs else 0.0
     return {
         "columns": [*columns, *extra],
-        "rows": list(zip(lost, rows, found, strict=True)),
-        "linked": any(found),
+        "rows": list(zip(lost, rows, addresses, strict=True)),
+        "linked": any(addresses),
         "hours": f"{hours:.2f}",
         "lost": int((~ordered["_finished"]).sum()),
         "all": len(ordered),

@@ -9,7 +9,8 @@ What goes wrong there is said once and costs no result: the record is what is on
 """
 
 import importlib.util
-import logging
+import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,8 +27,6 @@ from isoflop.scaling.loop.module import ScalingModule
 
 if TYPE_CHECKING:
     from isoflop.scaling.assemble import Mark
-
-log = logging.getLogger(__name__)
 
 
 class Place(Protocol):
@@ -108,12 +107,14 @@ class Mirror(pl.Callback):
         return [failure(self.config, *status_and_reason(error))]
 
     def _try(self, action: Callable[[], None]) -> None:
-        """Act; where that fails, say so and leave the mirror alone from then on."""
+        """Act; where that fails, say so and leave the mirror alone from then on. The trace goes into the run's log."""
         try:
             action()
-        except Exception:
+        except Exception as error:
             self.place = None
-            log.exception(f"{self.config.logger.name}: the run goes on without this mirror")
+            self.folder.append_log(traceback.format_exc())
+            name, first = self.config.logger.name, (str(error).splitlines() or [""])[0]
+            print(f"logger={name}: {type(error).__name__}: {first}; the run goes on without it", file=sys.stderr)
 
 
 class Lightning:

@@ -103,8 +103,8 @@ def table(names: list[str], rows: list[list[str]]) -> str:
 
 def text(value: str) -> str:
     """Text in Markdown that is shown as it stands."""
-    plain = printable(value).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
-    return "".join(f"\\{character}" if character in r"\`*_[]|#~" else character for character in plain)
+    safe = printable(value).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
+    return "".join(f"\\{character}" if character in r"\`*_[]|#~" else character for character in safe)
 
 
 def colours(view: View) -> dict[str, str]:

@@ -157,7 +157,9 @@ def test_a_run_that_goes_on_has_one_id_and_one_record(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("where", ["init", "Run.log", "Run.finish"])
-def test_wandb_going_away_costs_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_wandb_going_away_costs_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
     import wandb
 
     def gone(*_: Any, **__: Any) -> None:
@@ -168,6 +170,7 @@ def test_wandb_going_away_costs_no_result(tmp_path: Path, monkeypatch: pytest.Mo
         (row,) = train(tmp_path, *OFFLINE)
     assert row["status"] == "ok"
     assert record.read(tmp_path / row["run_id"])[0]["L"] == row["L"]
+    assert capsys.readouterr().err.count("RuntimeError: server went away; the run goes on without it") == 1
     wandb.finish()
 
 
