@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # where the committed answers are, and where a study puts its own
 ROOM = Path("studies")
 KEYS = ("question", "claims", "minutes", "remarks", "forecast", "oracles", "known")
+TABLE = "runs.csv"
 # written before the larger runs of a study are made
 FORECAST = "forecast.json"
 # without the runs that are forecast
@@ -168,7 +169,7 @@ def run(name: str, out: Path, overrides: Sequence[str] = (), pause: bool = False
     began = time.monotonic()
     study = read(name)
     claims, known = study.load_claims(), study.load_known()  # a wrong one is refused before anything is trained
-    runs, table = out / "runs", out / "runs.csv"
+    runs, table = out / "runs", out / TABLE
     print(f"{study.name}: {study.question}")
     arguments = [f"study={name}", f"out={quoted(runs)}", f"sweep={name}", *overrides]
     if claims:
@@ -222,6 +223,7 @@ def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Pat
     planned = design(later, [config.plan for config in later if config.plan])
     points = planned[["family", "N", "D"]].drop_duplicates().to_dict("records")
     fitted = well_tuned(usable(rows[rows["run_id"].isin(first)]))
+    fitted.attrs["source"] = TABLE  # beside the forecast, wherever the two are
     made = forecast(fitted, points, study.forecast, by=["family"])
     made.save(path)
     print(f"{made}\n\n  what larger runs will give   {path}")
