@@ -204,13 +204,17 @@ def study_command(
     ] = "",
     out: Annotated[Path | None, typer.Option(help="Its folder; studies/NAME by default.", show_default=False)] = None,
     hours: Annotated[float, typer.Option(help="With all: how long to go on, the cheapest study first.", min=0)] = 1.0,
+    pause: Annotated[
+        bool, typer.Option("--pause", help="Stop once a forecast is written, to commit it before the larger runs.")
+    ] = False,
     answers: Annotated[
         Path | None, typer.Option(help="Write the page of all answers there instead.", show_default=False)
     ] = None,
 ) -> int:
     """Answer a question: make the runs of a study, judge its claims, and report; rerun it to resume.
 
-    Further arguments override its runs, as in `isoflop train`. The folder gets runs.csv, verdicts.json and report/.
+    Further arguments override its runs, as in `isoflop train`. The folder gets runs.csv, verdicts.json and report/; of
+    a study with larger runs also forecast.json, what the smaller ones say of them, written before they are made.
 
     Example:  isoflop study
 
@@ -241,7 +245,7 @@ def study_command(
         return 0
     if name == study.EVERY:
         return study.run_cheapest_first(hours, out or study.ROOM, overrides)
-    return study.run(name, out or study.ROOM / name, overrides)
+    return study.run(name, out or study.ROOM / name, overrides, pause)
 
 
 @app.command("demo")
