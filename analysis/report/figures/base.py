@@ -6,7 +6,7 @@ the loss), laws (what is fitted and how far it holds), runs (what else was measu
 COSTLY = True, and is drawn where it is asked for.
 
     for name, drawn in draw_all(view):
-        if isinstance(drawn, Figure): drawn.save(folder)
+        if isinstance(drawn, Figure): drawn.save(folder, pictures=False)
 
 A figure is an Altair chart, or Vega-Lite as a dictionary (grammar.py). Altair is imported when a figure is drawn and
 not before: `analysis` must start fast.
