@@ -79,12 +79,14 @@ def grids_of(params: Any, grids: Any, larger: Any = ()) -> list[dict[str, Any]]:
 def expanded(parser: OverridesParser, grids: Sequence[dict[str, Any]], arguments: list[str]) -> list[list[str]]:
     """The overrides of every point; an argument of the command line replaces what a grid says of the same key.
 
-    Grids of several families or datasets are chosen among: family=lstm leaves those that have it, where any has.
+    Grids of several families or datasets are chosen among: family=lstm leaves the lstm of those that have it.
     """
     given = parser.parse_overrides(arguments)
+    grids, given = chosen(grids, given)
+    arguments = [str(o.input_line) for o in given]
     keys = {o.get_key_element() for o in given}
     points: list[list[str]] = []
-    for grid in having(grids, given):
+    for grid in grids:
         lines = [f"{key}={value}" for key, value in grid.items() if key not in keys]
         overrides = parser.parse_overrides([*lines, *arguments])
         swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
@@ -97,18 +99,23 @@ def expanded(parser: OverridesParser, grids: Sequence[dict[str, Any]], arguments
     return points
 
 
-def having(grids: Sequence[dict[str, Any]], given: Sequence[Override]) -> Sequence[dict[str, Any]]:
-    """The grids that have the family and the data that are asked for, where one has; else all of them."""
+def chosen(grids: Sequence[dict[str, Any]], given: list[Override]) -> tuple[Sequence[dict[str, Any]], list[Override]]:
+    """The grids with no other family and data than are asked for, where any has those; and what is left to override."""
+    left = []
     for override in given:
         key, asked = override.get_key_element(), words(override.input_line)
-        if key in CHOSEN and any(asked & words(grid.get(key)) for grid in grids):
-            grids = [grid for grid in grids if key not in grid or asked & words(grid[key])]
-    return grids
+        having = [[word for word in words(grid.get(key)) if word in asked] for grid in grids]
+        if key in CHOSEN and any(having):
+            both = zip(grids, having, strict=True)
+            grids = [grid | ({key: ",".join(some)} if some else {}) for grid, some in both if some or key not in grid]
+        else:
+            left.append(override)
+    return grids, left
 
 
-def words(text: Any) -> set[str]:
+def words(text: Any) -> list[str]:
     """The values of `family=mlp,lstm`, or of what a grid says of it."""
-    return {word.strip() for word in str(text or "").rpartition("=")[2].split(",")} - {""}
+    return [word for part in str(text or "").rpartition("=")[2].split(",") if (word := part.strip())]
 
 
 class Choice:

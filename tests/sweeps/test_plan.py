@@ -138,7 +138,7 @@ def test_every_study_is_a_plan_that_says_what_it_is_for(path: Path) -> None:
     assert second.startswith("# ")
     study = OmegaConf.load(path)
     assert study.study.minutes > 0
-    grids = study.hydra.sweeper.grids
+    grids = [*study.hydra.sweeper.grids, *(study.hydra.sweeper.get("larger") or ())]
     made = plan([f"study={path.stem}"], device="H100").table
     assert len(made) >= len(grids)
     of_all = OmegaConf.select(study, "family.width")

@@ -136,7 +136,9 @@ def test_a_forecast_and_the_larger_runs_belong_together(tmp_path: Path, monkeypa
 def test_a_family_on_the_command_line_chooses_among_the_grids_of_a_study() -> None:
     widths = {c.family["width"] for c in composed(["study=scaling", "family=lstm", study.SMALLER]).configs}
     assert widths == {8, 16, 24, 40, 56}
-    families = {c.names["family"] for c in composed(["study=scaling", "family=lstm,s4d"]).configs}
-    assert families == {"lstm", "s4d"}
+    two = {
+        (c.names.family, c.family["width"]) for c in composed(["study=scaling", "family=lstm,s4d", "seed=0"]).configs
+    }
+    assert two == {("lstm", w) for w in (8, 16, 24, 40, 56, 80, 96)} | {("s4d", w) for w in (8, 16, 32, 56, 88, 136)}
     # one that no grid has takes the place of them all
-    assert {c.names["family"] for c in composed(["study=collapse", "family=lstm"]).configs} == {"lstm"}
+    assert {c.names.family for c in composed(["study=collapse", "family=lstm"]).configs} == {"lstm"}
