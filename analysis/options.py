@@ -101,7 +101,8 @@ PlotOut = Annotated[
     _option("The file, its ending the format; default NAME.svg", "--out", "-o", shown=False),
 ]
 Full = Annotated[
-    bool, _option("What takes many fits too: hold-outs, specification curve, power of open claims", "--full")
+    bool,
+    _option("What takes long too: hold-outs, specification curve, power of open claims, SVG and PNG", "--full"),
 ]
 Out = Annotated[Path, _option("Folder of the report", "--out", "-o")]
 LawName = Annotated[str, _argument("law", shown=True)]

@@ -474,7 +474,7 @@ def report_command(
     forecast: o.ForecastIn = None,
     full: o.Full = False,
 ) -> None:
-    """Write a report: the finding, the verdicts, the figures (also SVG, PNG, CSV), the laws and every run, in one page.
+    """Write a report: the finding, the verdicts, the figures (and their data), the laws and every run, in one page.
 
     `isoflop report runs.csv -o report/` - then open report/index.html, with or without a network
 

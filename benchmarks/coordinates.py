@@ -7,11 +7,14 @@ one another by chance, and the more random positions there are the less is a bes
 
     python benchmarks/coordinates.py
     python benchmarks/coordinates.py --families transformer --parametrizations standard
+    python benchmarks/coordinates.py --csv changes.csv
+    isoflop plot changes.csv --by family,parametrization --where "dial = 'width'" --figure coordinate_check
 
 Source: muP, arXiv:2203.03466, appendix D.1.
 """
 
 import argparse
+import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,6 +76,14 @@ def change(
     return {key: float((outs[-1] - outs[0]).square().mean().sqrt()) for key, outs in seen.items()}
 
 
+def write(path: Path, rows: Sequence[dict[str, object]]) -> None:
+    """The changes as a table that isoflop reads; L, which it asks of every table, is the change of the logits."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+
+
 def slope(sizes: Sequence[int], changes: Sequence[float]) -> float:
     """Least-squares slope of log change against log size."""
     x, y = [math.log(s) for s in sizes], [math.log(c) for c in changes]
@@ -85,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--parametrizations", default="mup,standard")
+    parser.add_argument("--csv", type=Path, help="a file for the change at every size")
     given = parser.parse_args()
     torch.set_num_threads(1)
     widths, depths = [*WIDTHS, 1024], [*DEPTHS, 128]
@@ -94,6 +106,7 @@ def main() -> None:
         for key in WATCHED
     ]
     print(f"| family | parametrization | {' | '.join(heads)} |\n|---|---|{'--:|' * len(heads)}")
+    rows: list[dict[str, object]] = []
     for parametrization in given.parametrizations.split(","):
         for name in given.families.split(","):
             by_width = [change(family(name, width, 2), parametrization, **BY_WIDTH) for width in widths]
@@ -104,6 +117,14 @@ def main() -> None:
                 for key in WATCHED
             ]
             print(f"| `{name}` | {parametrization} | {' | '.join(f'{s:+.2f}' for s in slopes)} |", flush=True)
+            for dial, sizes, by in (("width", widths, by_width), ("depth", depths, by_depth)):
+                for size, found in zip(sizes, by, strict=True):
+                    shape = {"width": 32, "depth": 2} | {dial: size}
+                    who = {"family": name, "parametrization": parametrization, "dial": dial}
+                    changes = {f"probe.coordinates.{key}": value for key, value in found.items()}
+                    rows.append(who | shape | changes | {"L": found["logits"]})
+    if given.csv:
+        write(given.csv, rows)
 
 
 if __name__ == "__main__":

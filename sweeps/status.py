@@ -15,7 +15,8 @@ from isoflop import record
 from isoflop.errors import UserError
 from isoflop.sweeps.glances import Glances
 from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries, no_garbage
-from isoflop.wording import clock, one_line, short, states
+from isoflop.sweeps.predicted import LEVEL, Prediction, Predictor
+from isoflop.wording import clock, one_line, percent, short, states
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +29,7 @@ class Overview:
     """The runs of a folder: how many in each state, those at work, those without a result, the lowest losses.
 
     spent: FLOPs and seconds of the rows with a result, by family. best: the row of the lowest loss of every family on
-    every dataset, the lowest first.
+    every dataset, the lowest first. predicted: the final loss of runs at work, where it was asked for.
     """
 
     folder: Path
@@ -37,6 +38,7 @@ class Overview:
     by_state: dict[str, list[Entry]] = field(default_factory=dict)
     spent: dict[str, list[float]] = field(default_factory=dict)
     best: list[record.Row] = field(default_factory=list)
+    predicted: dict[str, Prediction] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lowest: dict[tuple[str, str], record.Row] = {}
@@ -103,17 +105,23 @@ class Overview:
                 more = len(members) - SHOWN
                 title = f"{state} ({more} more: --all)" if more > 0 and not everything else state
                 parts += ["", heading(title, bold), *listed(members if everything else members[:SHOWN])]
+        if self.predicted:
+            cells = [(run_id, one_line(loss)) for run_id, loss in self.predicted.items()]
+            names = ("run", f"L at the end, {percent(LEVEL, 0)} interval")
+            parts += ["", heading("predicted", bold), *columns(names, cells if everything else cells[:SHOWN], names)]
         if self.best:
             parts += ["", heading("lowest loss so far", bold), *bests(self.best)]
         return "\n".join(parts)
 
 
-def overview(folder: Path) -> Overview:
-    """Read a folder of runs."""
+def overview(folder: Path, predictor: Predictor | None = None) -> Overview:
+    """Read a folder of runs; with a predictor, predict the final loss of those at work."""
     with no_garbage():
         glances = Glances(folder)
         seen = Overview(folder, [glances.of(entry) for entry in entries(folder)])
         glances.keep()
+    if predictor is not None:
+        seen.predicted = predictor.of(seen.running, seen.by_state.get("ok", []))
     return seen
 
 
@@ -184,9 +192,10 @@ def watch(folder: Path, everything: bool, console: "Console", every_s: float = 2
     from rich.live import Live
     from rich.text import Text
 
+    predictor = Predictor()
     with Live(console=console, refresh_per_second=1) as live:
         while True:
-            now = overview(folder)
+            now = overview(folder, predictor)
             live.update(Text(now.text(everything)), refresh=True)
             if not now.running:
                 return

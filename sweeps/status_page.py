@@ -10,13 +10,15 @@ No server: `isoflop status FOLDER --html FILE` writes it once, `--watch` writes 
 import contextlib
 import math
 import time
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoflop import record
 from isoflop.files import write_text
-from isoflop.wording import clock, one_line, short
+from isoflop.sweeps.predicted import LEVEL, Prediction, Predictor
+from isoflop.wording import clock, one_line, percent, short
 
 if TYPE_CHECKING:
     from isoflop.sweeps.status import Overview
@@ -55,7 +57,11 @@ def page(seen: "Overview", now: str) -> str:
         f'<p><progress value="{done}" max="{max(len(seen.runs), 1)}" aria-label="runs with a result"></progress></p>',
         f"<p>{done} of {len(seen.runs)} runs have a result: {escape(states)}.",
         f" About {clock(left)} left at this pace.</p>" if left and seen.running else "</p>",
-        _table("At work", ("run", *record.WHO, "step", "training loss"), [_working(entry) for entry in seen.running]),
+        _table(
+            "At work",
+            ("run", *record.WHO, "step", "training loss", f"L at the end, {percent(LEVEL, 0)} interval"),
+            [_working(entry, seen.predicted) for entry in seen.running],
+        ),
         _table("Lowest loss so far", ("data", "family", "N", "D", "L"), [_best(row) for row in seen.best]),
         _table("Ended without a result", ("run", *record.WHO, "state", "reason"), _lost(seen)),
         f'<p class="fine">Written {now}; this page reads itself again every {REFRESH_S} seconds.</p>',
@@ -82,13 +88,19 @@ def _table(title: str, names: tuple[str, ...], rows: list[list[str]]) -> str:
     )
 
 
-def _working(entry: Any) -> list[str]:
-    """One run at work: who it is, how far it is, its curve so far."""
+def _working(entry: Any, predicted: "Mapping[str, Prediction]") -> list[str]:
+    """One run at work: who it is, how far it is, its curve so far, the loss that it may end at."""
     from isoflop.sweeps.status import line
 
     run = line(entry)
     step = f"{run['step']} of {run['steps']}" if run.get("steps") else "–"
-    return [_text(entry.run_id), *(_text(run[key]) for key in record.WHO), step, _curve(entry)]
+    return [
+        _text(entry.run_id),
+        *(_text(run[key]) for key in record.WHO),
+        step,
+        _curve(entry),
+        _text(predicted.get(entry.run_id, "")),
+    ]
 
 
 def _best(row: record.Row) -> list[str]:
@@ -121,8 +133,9 @@ def watch_page(folder: Path, path: Path) -> None:
     """Write the page anew until nothing is at work."""
     from isoflop.sweeps.status import overview
 
+    predictor = Predictor()
     while True:
-        seen = overview(folder)
+        seen = overview(folder, predictor)
         write_page(seen, path)
         if not seen.running:
             return

@@ -147,12 +147,13 @@ def status_command(
     from isoflop.sweeps import status
 
     if html is not None:
+        from isoflop.sweeps.predicted import Predictor
         from isoflop.sweeps.status_page import watch_page, write_page
 
         if watch:
             watch_page(folder, html)
         else:
-            write_page(status.overview(folder), html)
+            write_page(status.overview(folder, Predictor()), html)
         print(f"wrote {html}")
     elif as_json:
         print(json.dumps(status.overview(folder).as_json()))

@@ -284,8 +284,9 @@ def _read_yaml(file: Path) -> tuple[dict[str, Any], str]:
 
 
 def _refuse_aliases(text: str, file: Path) -> None:
-    """UserError where yaml repeats a part by its name: a few lines of that can stand for more than memory holds."""
+    """UserError where yaml repeats a part by its name: a few lines of that can stand for more than memory holds.
+    Without an anchor (&) there is none."""
     import yaml  # type: ignore[import-untyped]
 
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+    if "&" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
         raise UserError(f"{file} refers to a part of itself (*name); write it out")

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from isoflop.analysis.claims.region import Interval, Region, VerdictKind
 from isoflop.analysis.fitting.local import local_names
@@ -154,7 +154,7 @@ class Contrast:
 
     def interval(self, level: float) -> Interval:
         """Student's interval; (None, None) where there is none."""
-        half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.se if self.df > 0 else math.nan
+        half = float(stdtrit(self.df, (1 + level) / 2)) * self.se if self.df > 0 else math.nan
         if not math.isfinite(half):
             return None, None
         low, high = self.value - half, self.value + half
@@ -165,7 +165,7 @@ class Contrast:
         """Student's two-sided p of no difference: the interval at 1 − p touches 0; 1 without an interval."""
         if self.df <= 0 or not math.isfinite(self.se) or self.value == 0:
             return 1.0
-        return float(2 * stats.t.sf(abs(self.value) / self.se, self.df)) if self.se > 0 else 0.0
+        return float(2 * stdtr(self.df, -abs(self.value) / self.se)) if self.se > 0 else 0.0
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ __all__ = ["Subject", "Verdict", "combine", "judge", "judge_claim", "judge_part"
 
 # pairs of families that a claim about their laws is judged for: each takes two fits and their jackknife
 MOST_FITTED_PAIRS = 200
+# families that a claim about their laws is judged for: each takes the fits of its hold-outs
+MOST_FITTED_FAMILIES = 40
 OPPOSITE = {"different": "equivalent", "equivalent": "different"}
 NEGATED = {VerdictKind.SUPPORTED: VerdictKind.REFUTED, VerdictKind.REFUTED: VerdictKind.SUPPORTED}
 
@@ -262,6 +264,10 @@ def _measure(sample: Sample, subject: Subject, of: str, claim: Claim) -> Any:
 def _judge_families(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> list[Verdict]:
     """The verdicts for every family, and for every parameter or column that is asked for."""
     verdicts = []
+    able = sum(not missing for missing in lacks.values())
+    if "law" in claim.measures.needs and able > MOST_FITTED_FAMILIES:
+        reason = too_many_families(able)
+        return [Verdict(claim.id, VerdictKind.UNTESTED, reason, subject=Subject(family)) for family in sorted(lacks)]
     for family in sorted(lacks):
         part = rows[rows["family"] == family]
         sample = None if lacks[family] else sample_of(usable_part(part, claim), claim)
@@ -368,6 +374,12 @@ def _of_outcomes(outcomes: Mapping[Subject, Contrast | Verdict], claim: Claim) -
     for subject, level in levels.items():
         verdicts[subject] = of_contrast(contrasts[subject], level, subject, claim)
     return [verdicts[subject] for subject in outcomes]
+
+
+def too_many_families(many: int) -> str:
+    """The sentence about families that are not judged, because there are too many of them."""
+    most = f"at most {MOST_FITTED_FAMILIES} are judged; choose some with --where"
+    return f"{many} families, each of which takes several fits, and {most}"
 
 
 def too_many_pairs(many: int) -> str:

@@ -1,8 +1,8 @@
 """The report: one page that a newcomer understands in a minute and a reviewer can check: the question, the finding, its
 figure, the verdicts, then all else.
 
-`index.html` needs nothing beside it and no network: the drawing library is inside. Each figure also lies in figures/ as
-SVG and PNG for a paper, as its Vega-Lite spec, and as CSV.
+`index.html` needs nothing beside it and no network: the drawing library is inside, and gives each figure as SVG or PNG.
+Each also lies in figures/ as its Vega-Lite spec and as CSV, and with `full` as SVG and PNG, which take seconds.
 
     write_report(read_runs("runs.csv"), Path("report"))     # report/index.html
 """
@@ -13,7 +13,6 @@ import gzip
 import hashlib
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -73,7 +72,8 @@ def write_report(
     forecast  a file of `isoflop forecast`, to be scored by the runs made since
     question  what the runs are to answer; default what their layout can tell
     tune      knobs that were searched; default those that take several values at one size and amount of data
-    full      whether what takes many fits is there too: hold-outs, the specification curve, the power of open claims
+    full      whether what takes long is there too: hold-outs, the specification curve, the power of open claims, and
+              each figure as SVG and PNG
     """
     view = look(runs, claims, forecast, tune)
     figures = list(draw_all(view, full))
@@ -81,7 +81,7 @@ def write_report(
     try:
         for at, (name, drawn) in enumerate(figures):
             if isinstance(drawn, Figure):
-                figures[at] = name, save(drawn, out / "figures")
+                figures[at] = name, save(drawn, out / "figures", pictures=full)
             if isinstance(figures[at][1], str):  # an earlier report in this folder may have drawn it
                 for old in (out / "figures").glob(f"{name}.*"):
                     old.unlink()
@@ -91,10 +91,10 @@ def write_report(
     return page
 
 
-def save(figure: Figure, folder: Path) -> "Figure | str":
+def save(figure: Figure, folder: Path, pictures: bool) -> "Figure | str":
     """The figure, once its files are written, or a line that says why the drawing library could not draw it."""
     try:
-        figure.save(folder)
+        figure.save(folder, pictures)
     except OSError:
         raise
     except BaseException as error:
@@ -150,7 +150,7 @@ def render(
         refused=view.refused,
         noise=[(name, noise) for name, noise in view.noise.items()],
         ledger=ledger(view.runs, out),
-        specs=script(json.dumps(specs, ensure_ascii=False, allow_nan=False)),
+        specs=packed(json.dumps(specs, ensure_ascii=False, allow_nan=False)),
         bundle=packed(drawing_library()) if specs else "",
     )
 
@@ -178,7 +178,7 @@ def _tally(verdicts: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
 
 
 def packed(text: str) -> str:
-    """A script as text of a third of its length, which the page unpacks."""
+    """Text as base64 of gzip, a third of its length or less, which the page unpacks."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
@@ -196,11 +196,6 @@ def drawing_library() -> str:
     with contextlib.suppress(OSError):  # a home that cannot be written takes the time again
         write_text(kept, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
     return text
-
-
-def script(text: str) -> str:
-    """Text that may stand inside a script element: nothing in it can end the element."""
-    return re.sub(r"<(?=/script|!--|script)", r"\\u003c", text, flags=re.IGNORECASE)
 
 
 def verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from isoflop import record
 from isoflop.analysis.claims.declare import QUANTITIES, Measured, NotIdentified, Sample, Unmeasured, Untested
 from isoflop.analysis.claims.judge import sound_table
 from isoflop.analysis.claims.quantities.cells import cell_of, choices, of_runs, with_derived
-from isoflop.analysis.claims.quantities.columns import exponential, t_interval
+from isoflop.analysis.claims.quantities.columns import exponential, share_interval, t_interval
 from isoflop.analysis.claims.quantities.reach import first_reach
 from isoflop.analysis.claims.subjects import of_families
 from isoflop.analysis.tables.replicates import choose_law
@@ -142,8 +141,7 @@ def _share_trained(rows: pd.DataFrame, shared: Shared) -> Measured:
     runs = rows.assign(trained=finished(rows) & rows["L"].notna())
     each = runs.groupby("run_id")["trained"].all() if "run_id" in runs else runs["trained"]
     trained, n = int(each.sum()), len(each)
-    bounds = stats.binomtest(trained, n).proportion_ci(LEVEL, method="exact")
-    return Measured(trained / n, float(bounds.low), float(bounds.high), reason=f"{trained} of {n} runs")
+    return Measured(trained / n, *share_interval(trained, n, LEVEL), reason=f"{trained} of {n} runs")
 
 
 def _loss_at_C(rows: pd.DataFrame, shared: Shared) -> Measured:

@@ -17,6 +17,8 @@ from isoflop.analysis.tables.rows import finished
 from isoflop.analysis.testing.predictability import predictability
 from isoflop.wording import count, cut, number, printable
 
+# families whose law is set beside other laws at hold-outs: that takes dozens of fits each
+MOST_RIVALLED = 8
 # rows of the ledger that a page shows: a browser takes long over more
 MOST_ROWS = 400
 # columns of the ledger, as far as the table has them
@@ -42,7 +44,7 @@ def parameters(view: View) -> dict[str, Any]:
     """The laws as a table: a row for each family, a column for each parameter and derived quantity."""
     names: dict[str, None] = {}
     rows = []
-    shown = most_runs(view.rows)
+    shown = most_runs(view.rows, MOST_RIVALLED)
     for family, fitted in view.laws.items():
         cells = {name: _estimate(e) for name, e in {**fitted.params, **fitted.derived}.items()}
         names |= dict.fromkeys(cells)
@@ -52,7 +54,7 @@ def parameters(view: View) -> dict[str, Any]:
             verdict = predictability(view.tested(family))
             row |= {"predicts": f"predicts: {verdict.predicts}", "why": verdict.reason}
         rows.append({"predicts": "", "why": ""} | row)
-    return {"names": list(names), "rows": rows}
+    return {"names": list(names), "rows": rows, "rivalled": MOST_RIVALLED if len(rows) > MOST_RIVALLED else 0}
 
 
 def local_quantities(view: View) -> dict[str, Any]:

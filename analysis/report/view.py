@@ -46,8 +46,8 @@ BUDGETED = ("isoflop", "grid", "scattered")
 # columns beside those of the record that figures read: measurements by probes, and theory's exponents
 MEASURED = ("probe.", THEORY)
 # rows of a family from which a hold-out is drawn: figures show no more points, and from as many runs a standard error
-# is a twentieth of the scatter of one
-MOST_HELD = 400
+# is a fourteenth of the scatter of one
+MOST_HELD = 200
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,9 @@ def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None, t
     )  # fmt: skip
 
 
-def most_runs(rows: pd.DataFrame) -> set[str]:
-    """The families that figures show: of more than MOST_FAMILIES those with the most rows."""
-    return set(rows["family"].value_counts(sort=True).index[:MOST_FAMILIES])
+def most_runs(rows: pd.DataFrame, most: int = MOST_FAMILIES) -> set[str]:
+    """The families that figures show: of more than `most` those with the most rows."""
+    return set(rows["family"].value_counts(sort=True).index[:most])
 
 
 def _with_runs(rows: pd.DataFrame) -> pd.DataFrame:
@@ -272,7 +272,7 @@ def _largest_out(rows: pd.DataFrame, law: str) -> Fold:
         raise FitError(f"{int(index.max()) + 1} different C: nothing can be held out, 3 are needed")
     held = rows.assign(held=index == index.max())
     with np.errstate(all="ignore"):  # a naive guess far away may leave the doubles: it is infinitely wrong
-        fold = hold_out(rows[index < index.max()], held, law, axis="C", rivals=True)
+        fold = hold_out(rows[index < index.max()], held, law, axis="C")
     if fold.status == "refused":
         raise FitError(fold.reason)
     return fold

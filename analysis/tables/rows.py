@@ -155,24 +155,29 @@ def split_usable(runs: pd.DataFrame, columns: Sequence[str] = ()) -> tuple[pd.Da
         ok = finished(runs)
         statuses = runs["status"][~ok].astype(str).value_counts().sort_index()
         excluded += [(f"status is {status}", int(count)) for status, count in statuses.items()]
-        runs = runs[ok]
-    empty = runs[list(columns)].isna().any(axis=1).to_numpy()
+        runs = runs if ok.all() else runs[ok]
+    empty = np.zeros(len(runs), dtype=bool)
+    for name in columns:
+        empty |= runs[name].isna().to_numpy()
     named = np.zeros(len(runs), dtype=bool)
     if "run_id" in runs and {"mark", "D"} & set(runs.columns):
         named = runs["run_id"].notna().to_numpy()
     key = [c for c in ("run_id", "mark", "N", "D") if c in runs]
     again = ~empty & named
-    again[again] = _repeated(runs.loc[again, key])
+    if again.any():
+        again[again] = _repeated(runs.loc[again, key])
     exact = ~empty & ~named
     # when and where a row was made does not make it another run
-    exact[exact] = _repeated(runs.loc[exact, [c for c in runs if not is_circumstance(c)]])
+    if exact.any():
+        exact[exact] = _repeated(runs.loc[exact, [c for c in runs if not is_circumstance(c)]])
     reasons = (
         (empty, f"no value of {' or '.join(columns)}"),
         (again, "repeats a point of the same run"),
         (exact, "repeats another row exactly"),
     )
     excluded += [(reason, int(rows.sum())) for rows, reason in reasons if rows.any()]
-    return runs[~(empty | again | exact)], excluded
+    left_out = empty | again | exact
+    return runs[~left_out] if left_out.any() else runs.copy(deep=False), excluded
 
 
 def _repeated(rows: pd.DataFrame) -> NDArray[np.bool_]:

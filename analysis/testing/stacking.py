@@ -27,6 +27,7 @@ from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Objective, Problem
+from isoflop.analysis.solving.starts import starts
 from isoflop.analysis.testing.rolling import Cuts, FormError, errors_beyond, form_error, left_out_scores, roll, sizes_of
 from isoflop.errors import FitError
 
@@ -43,6 +44,9 @@ LEFT_OUT = {"D_unique"}
 ROWS_NEEDED = {"farseer": 90}
 # rows of a longer table on which laws are searched and held out; the best start is then fitted to all
 MOST_ROWS = 500
+# starts of a law of an average: on public tables as many find the optimum that a fit's 64 find, and nobody is told
+# the share of them that did
+STARTS = 24
 # averages remembered: one table is asked for many times
 REMEMBERED = 32
 
@@ -201,7 +205,8 @@ def _member(table: Table, law: Law, objective: Objective, cuts: Cuts) -> Member 
     settings = Settings(loss=("raw_" if objective.raw else "") + objective.loss, delta=objective.delta, interval="none")
     try:
         with np.errstate(all="ignore"):
-            u = search_optimum(problem, np.arange(len(problem.target)), settings).u
+            runs = np.arange(len(problem.target))
+            u = search_optimum(problem, runs, settings, starts(problem, STARTS, settings.seed)).u
             every = table.problem(law, objective, thin=False)
             if len(every.target) > len(problem.target):
                 u = minimise(every, u[None], lam=WARM).u[0]

@@ -305,6 +305,19 @@ def test_more_pairs_than_can_be_fitted_are_untested_and_say_how_many_families_ca
     assert "give a table of 2 families or fewer" in verdict.reason
 
 
+def test_more_families_than_can_be_fitted_are_untested_and_say_how_many_are_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "law.yaml"
+    rule = "law: chinchilla\nquantity: law_parameter\nof: alpha\nregion: {above: 0.1}\n"
+    file.write_text(f"id: law\nclaim: It falls.\nexpect: unknown\n{rule}")
+    monkeypatch.setattr("isoflop.analysis.claims.judge.MOST_FITTED_FAMILIES", 2)
+    monkeypatch.setattr("isoflop.analysis.claims.judge._measure", None)  # none is fitted
+    [verdict] = judge(demo_study(["lstm", "mlp", "transformer"], failures=False), file)
+    assert verdict.verdict == "untested"
+    assert "3 families, each of which takes several fits, and at most 2 are judged" in verdict.reason
+
+
 def test_a_value_that_is_missing_has_a_name_among_joined_ones() -> None:
     rows = pd.DataFrame({"a": ["x", None, "y"], "b": [1.0, 2.0, float("nan")]}, index=[3, 5, 7])
     assert joined(rows, ["a", "b"], ", ").to_dict() == {3: "x, 1.0", 5: "none, 2.0", 7: "y, none"}

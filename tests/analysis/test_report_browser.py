@@ -170,6 +170,17 @@ def test_a_figure_is_told_to_a_screen_reader_in_words(browser: Browser, pages: d
         assert chart["box"] is None
 
 
+def test_a_figure_is_saved_as_a_picture_from_the_page(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.measure(pages["demo"], 1400, 900)
+    for suffix, head in (("svg", "blob:"), ("png", "data:image/png")):
+        saved = browser._evaluate(
+            "new Promise((saved) => { HTMLAnchorElement.prototype.click = function () { saved([this.download, "
+            f"this.href.slice(0, 20)]); }}; document.querySelector('[data-format={suffix}]').click(); }})"
+        )
+        assert saved[0].endswith(f".{suffix}")
+        assert saved[1].startswith(head), saved
+
+
 @pytest.mark.skipif(not axe_core(), reason="axe-core is not installed: npm install --global axe-core")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser: Browser, pages: dict[str, Path], scheme: str) -> None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from isoflop.sweeps import status
+from isoflop.sweeps.predicted import Prediction
 from isoflop.sweeps.status_page import curve, page, write_page
 
 EVIL = "<script>alert(1)</script>"
@@ -28,6 +29,7 @@ def overview(folder: Path, monkeypatch: Any) -> Any:
     best = [{"data": "text", "family": "mlp", "N": 1e5, "D": 1e6, "L": 1.25}]
     return SimpleNamespace(
         folder=folder, runs=[working, lost], running=[working], best=best, left_s=75.0,
+        predicted={"work": Prediction("", 1.5, 1.4, 1.6)},
         counts=Counter({"running": 1, "failed": 1}), by_state={"running": [working], "failed": [lost]},
     )  # fmt: skip
 
@@ -41,6 +43,7 @@ def test_the_page_shows_states_time_left_curves_and_reasons_and_reads_itself_aga
     assert "0 of 2 runs have a result: 1 running, 1 failed. About 1 min 15 s left" in text.replace("\n", "")
     assert "training loss from 3.5 to 2.5" in text
     assert "3 of 9" in text
+    assert "<td>1.5 (1.4 to 1.6)</td>" in text
     assert "1.2500" in text
     assert 'http-equiv="refresh"' in text
     assert "//" not in text.replace("<!doctype", "")

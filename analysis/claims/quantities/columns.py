@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from isoflop import record
 from isoflop.analysis.claims.declare import (
@@ -55,14 +55,12 @@ def geometric_mean(sample: Sample, name: str) -> Measured:
 def share_above(sample: Sample, name: str) -> Measured:
     """share of runs above a threshold in a column
 
-    With the exact binomial interval (Clopper and Pearson 1934).
+    With the exact binomial interval.
     """
     values = of_runs(sample.runs, name, sample.marks, sample.less)["value"].to_numpy(float)
     above = int((values > sample.threshold).sum())
-    bounds = stats.binomtest(above, len(values)).proportion_ci(sample.level, method="exact")
-    return Measured(
-        above / len(values), float(bounds.low), float(bounds.high), reason=f"{above} of {_count(len(values))}"
-    )
+    low, high = share_interval(above, len(values), sample.level)
+    return Measured(above / len(values), low, high, reason=f"{above} of {_count(len(values))}")
 
 
 @quantity(needs=("against",), of="column", takes=("less", "marks"))
@@ -104,7 +102,7 @@ def correlation(sample: Sample, name: str) -> Measured:
             f"{_count(len(both))} in {cell.nunique()} cells give no correlation of {name} with {sample.against}"
         )
     r = float(np.clip((x @ y) / math.sqrt((x @ x) * (y @ y)), -1 + 1e-12, 1 - 1e-12))
-    half = float(stats.norm.ppf((1 + sample.level) / 2)) / math.sqrt(free)
+    half = float(ndtri((1 + sample.level) / 2)) / math.sqrt(free)
     low, high = (math.tanh(math.atanh(r) + side * half) for side in (-1, 1))
     return Measured(r, low, high, reason=f"{_count(len(both))} in {cell.nunique()} cells")
 
@@ -201,7 +199,7 @@ def _mean_slope(rows: pd.DataFrame, name: str, along: str, logarithm: bool, less
 
 
 def measured_slope(one: Slope, level: float) -> Measured:
-    half = float(stats.t.ppf((1 + level) / 2, one.df)) * one.se if one.df > 0 else math.nan
+    half = float(stdtrit(one.df, (1 + level) / 2)) * one.se if one.df > 0 else math.nan
     if not math.isfinite(half):
         return Measured(one.value, None, None, reason=one.reason)
     return Measured(one.value, one.value - half, one.value + half, reason=one.reason)
@@ -217,8 +215,14 @@ def t_interval(values: Array, level: float) -> tuple[float, float | None, float 
     n, mean = len(values), float(values.mean())
     if n < 2:
         return mean, None, None
-    half = float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    half = float(stdtrit(n - 1, (1 + level) / 2) * values.std(ddof=1) / math.sqrt(n))
     return mean, mean - half, mean + half
+
+
+def share_interval(many: int, n: int, level: float) -> tuple[float, float]:
+    """The exact interval of a share that `many` of `n` were counted for (Clopper and Pearson 1934)."""
+    low = float(betaincinv(many, n - many + 1, (1 - level) / 2)) if many else 0.0
+    return low, float(betaincinv(many + 1, n - many, (1 + level) / 2)) if many < n else 1.0
 
 
 def standard_error(values: Array) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import bdtr, stdtrit
 
 from isoflop.analysis.claims.declare import (
     QUANTITIES,
@@ -62,7 +62,7 @@ def holdout_error(sample: Sample) -> Measured:
     if last.status == "refused":
         raise NotIdentified(last.reason)
     cells = _cell_errors(last, "error")
-    half = stats.t.ppf(1 - (1 - sample.level) / 2 / len(cells), noise.df) * noise.sd / np.sqrt(cells["n"])
+    half = stdtrit(noise.df, 1 - (1 - sample.level) / 2 / len(cells)) * noise.sd / np.sqrt(cells["n"])
     size = cells["error"].abs()
     place = int(size.to_numpy().argmax())
     worst = cells.iloc[place]
@@ -103,7 +103,7 @@ def loss_contrast(sample: Sample) -> Contrast:
     reason += ")" if sd is None else f", seed noise {percent(sd, 2)})"
     # the wider of the two, at their own quantile of t
     errors = (float(by_rung.std(ddof=1) / math.sqrt(n)), n - 1), error_between_runs(sample)
-    se, dof = max(errors, key=lambda error: error[0] * stats.t.ppf(0.975, error[1]) if error[1] else 0.0)
+    se, dof = max(errors, key=lambda error: error[0] * stdtrit(error[1], 0.975) if error[1] else 0.0)
     return Contrast(float(by_rung.mean()), se, dof, sd, reason)
 
 
@@ -179,7 +179,7 @@ def _covers(test: Backtest) -> Check:
         return Check(True, text)
     rows = test.rows.assign(hit=lambda r: (r["low"] <= r["L"]) & (r["L"] <= r["high"]))
     shares = rows[rows["low"].notna() & rows["high"].notna()].groupby("cut")["hit"].mean()
-    chance = float(stats.binom.cdf((shares >= 0.8).sum(), len(shares), test.level))
+    chance = float(bdtr((shares >= 0.8).sum(), len(shares), test.level))
     return Check(False if chance < 0.05 else None, f"{text} (80 % are required)")
 
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import chdtri
 
 from isoflop.analysis.claims.declare import QUANTITIES, Measured, NotIdentified, Sample, Untested, quantity
 from isoflop.analysis.claims.quantities.cells import choices
@@ -95,7 +95,7 @@ def collapse(sample: Sample) -> Measured:
     within = replicated - replicated.groupby(level=0).transform("mean")
     seed_sd = float(np.sqrt((within**2).sum().mean() / (len(within) - within.index.nunique())))
     half = (1 - sample.level) / 2
-    low, high = (spread * math.sqrt((sizes - 1) / stats.chi2.ppf(p, sizes - 1)) for p in (1 - half, half))
+    low, high = (spread * math.sqrt((sizes - 1) / chdtri(sizes - 1, p)) for p in (half, 1 - half))
     reason = f"{len(curves)} runs of {sizes} sizes, E {number(curves.attrs['E'])}, seed noise {percent(seed_sd, 2)}"
     return Measured(spread, low, high, seed_sd, reason=reason)
 

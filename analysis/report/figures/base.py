@@ -6,7 +6,7 @@ the loss), laws (what is fitted and how far it holds), runs (what else was measu
 COSTLY = True, and is drawn where it is asked for.
 
     for name, drawn in draw_all(view):
-        if isinstance(drawn, Figure): drawn.save(folder)
+        if isinstance(drawn, Figure): drawn.save(folder, pictures=False)
 
 A figure is an Altair chart, or Vega-Lite as a dictionary (grammar.py). Altair is imported when a figure is drawn and
 not before: `analysis` must start fast.
@@ -92,15 +92,16 @@ class Figure:
             }
         return spec
 
-    def save(self, folder: Path) -> None:
-        """Write NAME.json, .svg, .png and .csv into the folder."""
-        for suffix in (".json", ".svg", ".png", ".csv"):
+    def save(self, folder: Path, pictures: bool) -> None:
+        """Write NAME.json and .csv into the folder, and NAME.svg and .png with `pictures`; none of an earlier page."""
+        for suffix in (".json", ".csv"):
             self.write(folder / f"{self.name}{suffix}")
+        for suffix in (".svg", ".png"):
+            path = folder / f"{self.name}{suffix}"
+            self.write(path) if pictures else path.unlink(missing_ok=True)
 
     def write(self, path: Path) -> None:
         """Write the figure into a file, its ending the format: .svg, .png, .pdf, .json (Vega-Lite) or .csv (data)."""
-        import vl_convert
-
         if path.suffix == ".csv":
             write_text(path, self.data.map(spreadsheet).rename(columns=spreadsheet).to_csv(index=False))
         elif path.suffix == ".json":
@@ -108,6 +109,8 @@ class Figure:
         elif path.suffix == ".svg":
             write_text(path, self._svg)
         else:
+            import vl_convert
+
             # a picture is drawn with this machine's fonts, and the one in vl-convert lacks most superscripts
             svg = self._svg if _has_fonts() else POWER.sub(lambda m: "10^" + m[1].translate(DIGITS), self._svg)
             picture = vl_convert.svg_to_pdf(svg) if path.suffix == ".pdf" else vl_convert.svg_to_png(svg, scale=2)

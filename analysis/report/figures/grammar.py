@@ -23,6 +23,8 @@ from isoflop.analysis.report.figures.base import NEUTRAL, family_scales, log_axi
 from isoflop.wording import cut
 
 Spec = dict[str, Any]
+# of words on a coloured cell, which is as light on a dark page
+INK = "#1d2127"
 MARKS: dict[str, Spec] = {
     "point": {"filled": True, "size": 36, "opacity": 0.6},
     "hollow": {"type": "point", "filled": False, "size": 40, "strokeWidth": 1.4, "opacity": 0.9},
@@ -36,6 +38,8 @@ MARKS: dict[str, Spec] = {
     "whisker": {"type": "rule", "strokeWidth": 1.2, "opacity": 0.6, "clip": True},
     "text": {"align": "right", "dx": -4, "dy": -9, "fontSize": 12, "fontWeight": 600},
     "note": {"type": "text", "align": "left", "dx": 6, "dy": -8, "fontSize": 10.5},
+    "cell": {"type": "text", "align": "center", "dy": -5, "fontSize": 11, "fontWeight": 600, "color": INK},
+    "cell_note": {"type": "text", "align": "center", "dy": 8, "fontSize": 9.5, "color": INK},
     "zero": {"type": "rule", "strokeDash": [4, 4], "color": NEUTRAL},
 }
 # families that stand beside their lines; more are told by a legend

@@ -55,7 +55,7 @@ def draw(view: View) -> Figure:
 
 def _data(view: View) -> pd.DataFrame:
     """Configurations with several seeds, and each family's pooled value over their span."""
-    from scipy import stats
+    from scipy.special import chdtri
 
     parts = []
     for family, noise in view.noise.items():
@@ -67,7 +67,7 @@ def _data(view: View) -> pd.DataFrame:
         )
         df = cells["n"] - 1
         # the interval of a standard deviation of normal residuals, by chi squared
-        low, high = (100 * cells["sd"] * np.sqrt(df / stats.chi2.ppf(p, df)) for p in (0.975, 0.025))
+        low, high = (100 * cells["sd"] * np.sqrt(df / chdtri(df, p)) for p in (0.025, 0.975))
         cells = cells.assign(sd=100 * cells["sd"], low=low, high=high, kind="cell", axis="C", family=family)
         ends = pd.DataFrame({"x": [cells["x"].min() / 1.3, cells["x"].max() * 1.3], "sd": 100 * noise.sd})
         parts += [cells, ends.assign(kind="pooled", family=family, axis="C")]

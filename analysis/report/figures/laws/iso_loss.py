@@ -1,0 +1,93 @@
+"""Iso-loss contours over width and depth at one amount of data: which shapes reach the same loss by the fitted law."""
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.view import View
+from isoflop.analysis.tables.replicates import level_index
+from isoflop.errors import FitError
+from isoflop.wording import count
+
+NAME = "iso_loss"
+ORDER = 8
+NEEDS = "three or more widths, depths and amounts of data of a family"
+LAW = "shape"
+SHAPE = ["width", "depth", "D"]
+# contours of a panel, and points of each
+CONTOURS, POINTS = 6, 120
+
+
+def draw(view: View) -> Figure:
+    """A panel for each family: contours of the law among the shapes that were run, which are points."""
+    data, formulas = _data(view)
+    unit = view.loss_unit
+    x, y = g.log("width", data, "width"), g.log("depth", data, "depth")
+    colour = {"field": "L", "type": "quantitative", "scale": {"type": "log", "scheme": "viridis"}, "legend": None}
+    tips = g.tooltip(("family", "width", "depth", "D", "L"), data, unit)
+    layers = [
+        g.layer("line", "contour", x=x, y=y, color=colour, detail="place", tooltip=tips),
+        g.layer("point", "run", x=x, y=y, color=colour, tooltip=tips),
+        g.layer("note", "end", x=x, y=y, text={"field": "L", "type": "quantitative", "format": ".3~g"}),
+    ]
+    at = g.of_each(view.families, {str(name): count(float(part["D"].iloc[0])) for name, part in data.groupby("family")})
+    title = f"Shapes of equal loss: {g.of_each(view.families, formulas)}"
+    subtitle = f"Lines join shapes of one loss by the law {LAW}, at D = {at}; points are the runs there."
+    panels = data["family"].nunique()
+    spec = g.faceted(layers, panels=panels)
+    alt = f"Contours of equal loss over width and depth. {title}."
+    return Figure(NAME, title, subtitle, alt, spec, data, g.panel_width(panels))
+
+
+def _data(view: View) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Contours, their ends and the runs beside them, and for each family its exponents in words."""
+    if not set(SHAPE) <= set(view.rows):
+        raise Unmet("no run has a width, a depth and an amount of data")
+    parts, exponents, reasons = [], {}, []
+    for family, rows in view.rows.dropna(subset=SHAPE).groupby("family"):
+        few = [c for c in SHAPE if rows[c].nunique() < 3]
+        if few:
+            reasons.append(f"{family} has fewer than three {', '.join(few)}")
+            continue
+        try:
+            fitted = fit(rows, LAW)
+        except FitError as error:
+            reasons.append(f"{family}: {error}")
+            continue
+        level = level_index(rows["D"])
+        shapes = rows.assign(level=level).groupby("level")[["width", "depth"]].apply(lambda d: len(d.drop_duplicates()))
+        top = rows[level == shapes[shapes == shapes.max()].index.max()]
+        drawn = _contours(fitted, top)
+        parts += [part.assign(family=family) for part in (drawn, top[["width", "depth", "D", "L"]].assign(kind="run"))]
+        exponents[str(family)] = _exponents(fitted)
+    if not parts:
+        raise Unmet("; ".join(reasons) or "no run has a width, a depth and an amount of data")
+    return pd.concat(parts, ignore_index=True), exponents
+
+
+def _contours(fitted: Fit, rows: pd.DataFrame) -> pd.DataFrame:
+    """Lines of equal loss by the law within the span of these runs' shapes; `end` where a line is labelled."""
+    D = float(np.exp(np.log(rows["D"].astype(float)).mean()))
+    width, depth = (np.geomspace(rows[c].min(), rows[c].max(), POINTS) for c in ("width", "depth"))
+    places = pd.DataFrame({"width": np.repeat(width, POINTS), "depth": np.tile(depth, POINTS), "D": D})
+    loss = np.asarray(fitted.predict(places), dtype=float).reshape(POINTS, POINTS)
+    lines = []
+    for level in np.geomspace(loss.min(), loss.max(), CONTOURS + 2)[1:-1]:
+        # the loss falls with the depth, so at a width it passes a level once
+        reached = (loss[:, -1] <= level) & (level <= loss[:, 0])
+        at = [np.interp(level, loss[i, ::-1], depth[::-1]) for i in np.flatnonzero(reached)]
+        line = pd.DataFrame({"width": width[reached], "depth": at, "D": D, "L": level, "place": f"{level:.6g}"})
+        lines += [line.assign(kind="contour"), line.tail(1).assign(kind="end")]
+    return pd.concat(lines, ignore_index=True)
+
+
+def _exponents(fitted: Fit) -> str:
+    """The exponents of width and depth with their intervals, where the runs tell them."""
+    words = []
+    for name, axis in (("alpha", "width"), ("gamma", "depth")):
+        estimate = fitted.params[name]
+        words.append(f"{axis}^-{g.interval(estimate.value, estimate.low, estimate.high)}")
+    return f"the loss falls as {' and '.join(words)}"
