@@ -27,6 +27,7 @@ CALLS_ALONE = {
     "isoflop.extensions",
     "isoflop.scaling.hardware",
     "isoflop.scaling.loop.attempt",
+    "isoflop.scaling.loop.compiled",
     "isoflop.scaling.loop.ranks",
     "isoflop.scaling.loop.graph",
     "isoflop.scaling.loop.trunk",

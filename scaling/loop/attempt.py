@@ -13,7 +13,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from isoflop import record
@@ -21,6 +21,7 @@ from isoflop.exits import Stopped
 from isoflop.folder import RunFolder
 from isoflop.scaling.config.columns import columns, rung_of_mark
 from isoflop.scaling.config.frozen import FrozenConfig, Logger
+from isoflop.scaling.config.identity import digest
 from isoflop.scaling.loop.ranks import placement, train_ranks
 from isoflop.scaling.process.heartbeat import Heart
 from isoflop.scaling.process.signals import Deferred, between_steps
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from isoflop.scaling.assemble import Assembled, Mark
     from isoflop.scaling.families.base import Model
+    from isoflop.scaling.loop.compiled import Compiler
     from isoflop.scaling.loop.module import ScalingModule
 
 # Lightning's advice that does not apply here: we own the data order, steps and checkpoints
@@ -100,7 +102,7 @@ class Attempt:
         finally:
             progress.close()
             checkpoints.close()
-        rows = self.rows(run, marks, module, trainer, checkpoints.wall_s - module.probe_s, dict(result))
+        rows = self.rows(run, marks, module, trainer, checkpoints.wall_s, dict(result))
         result |= module.results.get(marks[-1].steps, {})
         if module.profiles and trainer.is_global_zero:
             at = {mark.steps: mark.D for mark in marks}
@@ -146,7 +148,21 @@ class Attempt:
             rebuild=run.rebuild,
             chunk_s=min(CHUNK_S, self.config.trainer.checkpoint_every_s),
             by_graph=self.config.trainer.graph,
+            compiler=self.compiler(),
         )
+
+    def compiler(self) -> "Compiler | None":
+        """What compiles the model's passes; None where the config asks for none."""
+        from isoflop.scaling.loop.compiled import Compiler
+
+        config = self.config
+        if config.trainer.compile is False:
+            return None
+        knobs = {name: value for name, value in config.family.items() if name not in (*record.DIALS, "lr")}
+        kind = [config.target("family"), knobs, config.recipe["precision"]]
+        data = {name: value for name, value in config.data.items() if name != "size"}
+        shape = [config.width, config.depth, config.names.data, data, config.recipe["batch"], asdict(config.trainer)]
+        return Compiler(config.trainer.compile, digest(kind)[:16], digest([kind, shape])[:16])
 
     def keep_weights(self, run: "Assembled") -> "Callable[[int, Model], None]":
         """What keeps the weights of a mark, given its steps; all ranks call it, and the first one writes."""
@@ -190,6 +206,7 @@ class Attempt:
         from isoflop.scaling.hardware import measure
 
         rows = []
+        wall_s -= module.probe_s + module.compile_s
         for mark in marks:
             result = (
                 {"status": record.RunStatus.OK} | module.results[mark.steps]
@@ -198,6 +215,7 @@ class Attempt:
             )
             share_s = wall_s * mark.steps / module.made  # of all time the share that the steps have
             speed = measure(trainer, mark.C, mark.D, share_s, run.recipe.precision)
+            speed["compile_s"] = module.compile_s if module.is_compiled else None
             rows.append(record.row(**self.size(run, mark) | module.examples.facts | speed | result))
         return rows
 

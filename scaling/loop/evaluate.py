@@ -34,6 +34,12 @@ def arithmetic(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+def batch_loss(model: Model, task: Task, precision: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | float]:
+    """The sum of a batch's losses [task.loss_unit], and what the layers ask to have added to their mean."""
+    with arithmetic(x.device, precision):
+        return loss_per_target(task, model(x), y).sum(), model.auxiliary()
+
+
 def mean_and_error(total: Tensor, count: Tensor) -> tuple[float, float]:
     """The mean loss per target, and its standard error over examples, from each example's sum and its targets."""
     mean = float(total.sum() / count.sum())
