@@ -16,9 +16,10 @@ from isoflop.checks import one_of
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.block import Block
 from isoflop.scaling.families.layers.embedding import stem
+from isoflop.scaling.families.layers.gru import gru
 from isoflop.scaling.families.layers.linear import linear, readout
 from isoflop.scaling.families.layers.norms import normalisation, wide
-from isoflop.scaling.families.layers.scan import doubling_scan
+from isoflop.scaling.families.layers.scan import linear_scan
 from isoflop.scaling.task import Task
 
 FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {
@@ -80,6 +81,9 @@ class Cell(nn.Module):
         if x.device.type != "cpu":
             return self.rnn(x)[0]  # type: ignore[no-any-return]
         with torch.autocast("cpu", enabled=False):  # torch's LSTM has no bf16 on a CPU without AVX-512
+            if isinstance(self.rnn, nn.GRU):
+                rnn = self.rnn
+                return gru(wide(x), rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
             return self.rnn(wide(x))[0]  # type: ignore[no-any-return]
 
 
@@ -98,4 +102,4 @@ class MinGru(nn.Module):
         gate, candidate = wide(self.gate_candidate(x)).chunk(2, dim=-1)  # (batch, seq, width) each
         open_ = gate.sigmoid()
         new = torch.where(candidate >= 0, candidate + 0.5, candidate.sigmoid())
-        return self.out(doubling_scan(1 - open_, open_ * new))  # type: ignore[no-any-return]
+        return self.out(linear_scan(1 - open_, open_ * new))  # type: ignore[no-any-return]
