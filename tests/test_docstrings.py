@@ -28,6 +28,7 @@ CALLS_ALONE = {
     "isoflop.scaling.families.layers.gru",
     "isoflop.scaling.hardware",
     "isoflop.scaling.loop.attempt",
+    "isoflop.scaling.loop.chunked_loss",
     "isoflop.scaling.loop.compiled",
     "isoflop.scaling.loop.ranks",
     "isoflop.scaling.loop.graph",

@@ -71,6 +71,8 @@ class ScalingModule(pl.LightningModule):
 
     since: Tensor
     tail: Tensor
+    graph: StepGraph | None
+    is_compiled: bool | None
 
     def __init__(
         self,
@@ -104,10 +106,8 @@ class ScalingModule(pl.LightningModule):
         self.probes, self.probe_s = probes or {}, 0.0
         self.keep, self.data, self.rebuild = keep, data, rebuild
         self.chunk_s, self.borders = chunk_s, set[int]()
-        self.by_graph = by_graph
-        self.graph: StepGraph | None = None
-        self.compiler, self.compile_s = compiler, 0.0
-        self.is_compiled: bool | None = None
+        self.by_graph, self.graph = by_graph, None
+        self.compiler, self.is_compiled, self.compile_s = compiler, None, 0.0
         self.objective: Objective = partial(batch_loss, model, task, recipe.precision)
         self.profiles: dict[int, list[tuple[Any, ...]]] = {}
         self.last_loss: float | None = None  # mean training loss when it was last read
