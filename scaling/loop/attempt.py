@@ -69,7 +69,7 @@ class Attempt:
         import torch
 
         from isoflop.scaling.assemble import assemble
-        from isoflop.scaling.hardware import threads
+        from isoflop.scaling.hardware import keep_freed_memory, threads
         from isoflop.scaling.loop.checkpoints import Checkpoints, Resume
         from isoflop.scaling.loop.curve import Curve
         from isoflop.scaling.loop.kept_weights import measure_again
@@ -78,6 +78,7 @@ class Attempt:
 
         silence_advice()
         torch.set_num_threads(threads())
+        keep_freed_memory()
         run = assemble(self.config)
         marks = [mark for mark in run.marks if mark.value in self.values]
         for mark in marks:
