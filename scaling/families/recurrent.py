@@ -27,6 +27,8 @@ FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {
     "gru": partial(nn.GRU, batch_first=True),
     "tanh": partial(nn.RNN, batch_first=True),
 }
+# what a GRU of torch calls its parameters, in the order of layers/gru.py
+GRU = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 CELLS = (*FUSED, "mingru")
 
 
@@ -82,8 +84,7 @@ class Cell(nn.Module):
             return self.rnn(x)[0]  # type: ignore[no-any-return]
         with torch.autocast("cpu", enabled=False):  # torch's LSTM has no bf16 on a CPU without AVX-512
             if isinstance(self.rnn, nn.GRU):
-                rnn = self.rnn
-                return gru(wide(x), rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
+                return gru(wide(x), *(self.rnn.get_parameter(f"{name}_l0") for name in GRU))
             return self.rnn(wide(x))[0]  # type: ignore[no-any-return]
 
 

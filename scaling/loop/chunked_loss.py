@@ -57,6 +57,6 @@ class _Chunks(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         of_features, of_weight = ctx.saved_tensors
         return of_features * gradient.to(of_features.dtype), of_weight * gradient, None, None
