@@ -114,6 +114,7 @@ COLUMNS: dict[str, Column] = {
     "floor": Column("irreducible loss where it is known", LOSS),
     "loss_unit": Column("unit of L, L_se, L_train and floor", note="; nats per target where empty", range=TEXT),
     "wall_s": Column("time of training and evaluation", "s"),
+    "compile_s": Column("time of compilation before training", "s", note="; empty where the model was not compiled"),
     "targets_per_s": Column("training throughput", "targets/s"),
     "mfu": Column("model FLOPs utilisation of the device's dense peak", note="; empty where the peak is unknown"),
     "peak_memory": Column("largest memory held", "bytes", range=COUNT),

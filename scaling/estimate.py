@@ -123,11 +123,12 @@ def saved(model: torch.nn.Module, x: Tensor, task: Task, parameters: set[int]) -
 
 
 def time_step(config: FrozenConfig) -> dict[str, float]:
-    """Seconds of a step and of all else in a run, by making short runs of it here as they would be made."""
+    """Seconds of a step and of all else in a run, by making short runs of it here, not compiled."""
     run = assemble(config)
     recipe, step_targets = run.recipe, run.step_targets  # rules are settled: one of D would see that of the short runs
     numbers = {name: getattr(recipe, name) for name in ("lr", "batch", "weight_decay")}
-    config = replace(config, recipe={**config.recipe, **numbers})
+    trainer = replace(config.trainer, compile=False)
+    config = replace(config, recipe={**config.recipe, **numbers}, trainer=trainer)
     held_out = config.data.get("eval_size") or 0
     if held_out > FEW_HELD_OUT:  # evaluation is a forward pass, a third of a step
         config = replace(config, data={**config.data, "eval_size": FEW_HELD_OUT})

@@ -6,6 +6,7 @@
 torch stays out of the imports above the functions: plans look up peaks without it.
 """
 
+import ctypes
 import os
 import platform
 import re
@@ -31,6 +32,9 @@ PEAKS = {
     "V100": 125e12,
 }
 
+# numbers of mallopt(3), as glibc's malloc.h has them
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
 
 def peak(name: str, precision: str) -> float | None:
     """Dense peak of a device [FLOP/s]; None where it is not in the table or the precision is not bf16."""
@@ -43,6 +47,19 @@ def threads() -> int:
     """Torch threads of a process: OMP_NUM_THREADS where it is a number, else one."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, int(given)) if given.isdecimal() else 1
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees: a step's tensors are then not asked of the system again, page by page.
+
+    Only of glibc (mallopt(3)), and where no MALLOC_ variable says otherwise.
+    """
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            mallopt(parameter, 2**30)
 
 
 def device_name(device: "torch.device") -> str:

@@ -15,8 +15,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from isoflop.checks import whole_number
+from isoflop.checks import is_number, whole_number
 from isoflop.errors import UserError
+from isoflop.scaling.config import choices
 from isoflop.scaling.config.frozen import Logger, RunPlan, Trainer, container, whole_as_int
 from isoflop.scaling.recipe import values
 from isoflop.wording import gigabytes
@@ -91,6 +92,19 @@ def refuse_values(cfg: DictConfig) -> None:
     if width**2 * depth > MOST_PARAMETERS:
         size = f"at least {width**2 * depth:.2g} parameters"
         raise UserError(f"family.width={width:g} and family.depth={depth:g} make {size}, more than any machine holds")
+    for group in ("family", "data"):
+        refuse_words_for_numbers(cfg, group)
+
+
+def refuse_words_for_numbers(cfg: DictConfig, group: str) -> None:
+    """Refuse a knob that is no number, or neither true nor false, where that of the choice's yaml is one."""
+    name, given = OmegaConf.select(cfg, f"names.{group}"), container(OmegaConf.select(cfg, group))
+    for knob, default in choices.defaults(group, name).items():
+        value = given.get(knob)
+        if isinstance(default, bool) and not isinstance(value, bool | None):
+            raise UserError(f"{group}.{knob}={value!r} is neither true nor false")
+        if is_number(default) and value is not None and not is_number(value):
+            raise UserError(f"{group}.{knob}={value!r} is not a number; {name} has {default}")
 
 
 def whole(cfg: DictConfig, key: str) -> float:

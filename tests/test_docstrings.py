@@ -25,8 +25,11 @@ from isoflop import record
 # what starts processes or needs a trainer at work: every call is bound to the signature of what it calls, not made
 CALLS_ALONE = {
     "isoflop.extensions",
+    "isoflop.scaling.families.layers.gru",
     "isoflop.scaling.hardware",
     "isoflop.scaling.loop.attempt",
+    "isoflop.scaling.loop.chunked_loss",
+    "isoflop.scaling.loop.compiled",
     "isoflop.scaling.loop.ranks",
     "isoflop.scaling.loop.graph",
     "isoflop.scaling.loop.trunk",

@@ -52,6 +52,7 @@ COLUMNS = [
     "floor",
     "loss_unit",
     "wall_s",
+    "compile_s",
     "targets_per_s",
     "mfu",
     "peak_memory",

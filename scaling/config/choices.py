@@ -70,6 +70,13 @@ def knobs(group: str, name: str) -> dict[str, Any]:
     return {str(key): value for key, value in node.items() if not str(key).startswith("_")}
 
 
+@lru_cache(maxsize=256)
+def defaults(group: str, name: str) -> dict[str, Any]:
+    """The knobs of a choice as its yaml spells them, references unresolved; read once, not to be changed."""
+    node: Any = OmegaConf.to_container(_node(group, name), resolve=False)
+    return {str(key): value for key, value in node.items() if not str(key).startswith("_")}
+
+
 def _node(group: str, name: str) -> DictConfig:
     """The yaml of a choice over those that its `defaults` name."""
     node = OmegaConf.load(yaml_of(group, name, declared()))

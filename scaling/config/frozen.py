@@ -35,6 +35,7 @@ LARGEST_SEED = 2**42
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 STRATEGIES = ("ddp", "fsdp")
 KEEP = ("nothing", "marks")
+COMPILE = (True, False, "auto")
 LOGGERS = ("none", "wandb", "tensorboard", "csv")
 # characters of a tag, as W&B takes them
 LONGEST_TAG = 64
@@ -73,6 +74,8 @@ class Trainer:
     """What stays of a finished run besides its record: nothing, or the weights of its marks."""
     graph: bool = False
     """Whether a whole step is captured as a CUDA graph and replayed."""
+    compile: bool | str = False
+    """Whether the model's passes are compiled; auto for where that saves time."""
 
     def __post_init__(self) -> None:
         one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
@@ -80,6 +83,7 @@ class Trainer:
         one_of("trainer.keep", self.keep, KEEP)
         if not isinstance(self.graph, bool):
             raise UserError(f"trainer.graph={self.graph} is neither true nor false")
+        one_of("trainer.compile", self.compile, COMPILE)
         whole_number("trainer.devices", self.devices)
         if self.strategy == "fsdp" and self.devices == 1:
             raise UserError("trainer.strategy=fsdp shards over several devices; give trainer.devices=2, say")

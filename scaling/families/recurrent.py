@@ -16,9 +16,10 @@ from isoflop.checks import one_of
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.block import Block
 from isoflop.scaling.families.layers.embedding import stem
+from isoflop.scaling.families.layers.gru import gru
 from isoflop.scaling.families.layers.linear import linear, readout
 from isoflop.scaling.families.layers.norms import normalisation, wide
-from isoflop.scaling.families.layers.scan import doubling_scan
+from isoflop.scaling.families.layers.scan import linear_scan
 from isoflop.scaling.task import Task
 
 FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {
@@ -26,6 +27,8 @@ FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {
     "gru": partial(nn.GRU, batch_first=True),
     "tanh": partial(nn.RNN, batch_first=True),
 }
+# what a GRU of torch calls its parameters, in the order of layers/gru.py
+GRU = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 CELLS = (*FUSED, "mingru")
 
 
@@ -80,6 +83,8 @@ class Cell(nn.Module):
         if x.device.type != "cpu":
             return self.rnn(x)[0]  # type: ignore[no-any-return]
         with torch.autocast("cpu", enabled=False):  # torch's LSTM has no bf16 on a CPU without AVX-512
+            if isinstance(self.rnn, nn.GRU):
+                return gru(wide(x), *(self.rnn.get_parameter(f"{name}_l0") for name in GRU))
             return self.rnn(wide(x))[0]  # type: ignore[no-any-return]
 
 
@@ -98,4 +103,4 @@ class MinGru(nn.Module):
         gate, candidate = wide(self.gate_candidate(x)).chunk(2, dim=-1)  # (batch, seq, width) each
         open_ = gate.sigmoid()
         new = torch.where(candidate >= 0, candidate + 0.5, candidate.sigmoid())
-        return self.out(doubling_scan(1 - open_, open_ * new))  # type: ignore[no-any-return]
+        return self.out(linear_scan(1 - open_, open_ * new))  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from isoflop import record
@@ -22,6 +22,7 @@ from isoflop.folder import RunFolder
 from isoflop.scaling.config import resume
 from isoflop.scaling.config.columns import columns, rung_of_mark
 from isoflop.scaling.config.frozen import FrozenConfig, Logger
+from isoflop.scaling.config.identity import digest
 from isoflop.scaling.loop.ranks import placement, train_ranks
 from isoflop.scaling.process.heartbeat import Heart
 from isoflop.scaling.process.signals import Deferred, between_steps
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from isoflop.scaling.assemble import Assembled, Mark
     from isoflop.scaling.families.base import Model
+    from isoflop.scaling.loop.compiled import Compiler
     from isoflop.scaling.loop.mirror import Mirror
     from isoflop.scaling.loop.module import ScalingModule
 
@@ -69,13 +71,14 @@ class Attempt:
         import torch
 
         from isoflop.scaling.assemble import assemble
-        from isoflop.scaling.hardware import threads
+        from isoflop.scaling.hardware import keep_freed_memory, threads
         from isoflop.scaling.loop.kept_weights import measure_again
         from isoflop.scaling.loop.mirror import Mirror
 
         silence_advice()
         mirror = afterwards.enter_context(Mirror(self.config, self.folder))
         torch.set_num_threads(threads())
+        keep_freed_memory()
         run = assemble(self.config)
         marks = [mark for mark in run.marks if mark.value in self.values]
         for mark in marks:
@@ -109,7 +112,7 @@ class Attempt:
         finally:
             progress.close()
             checkpoints.close()
-        rows = self.rows(run, marks, module, trainer, checkpoints.wall_s - module.probe_s, result)
+        rows = self.rows(run, marks, module, trainer, checkpoints.wall_s, result)
         if module.profiles and trainer.is_global_zero:
             measured = [(mark.D, module.profiles.get(mark.steps, [])) for mark in marks]
             self.folder.write_probes([(D, *point) for D, profile in measured for point in profile])
@@ -152,7 +155,21 @@ class Attempt:
             rebuild=run.rebuild,
             chunk_s=min(CHUNK_S, self.config.trainer.checkpoint_every_s),
             by_graph=self.config.trainer.graph,
+            compiler=self.compiler(),
         )
+
+    def compiler(self) -> "Compiler | None":
+        """What compiles the model's passes; None where the config asks for none."""
+        from isoflop.scaling.loop.compiled import Compiler
+
+        config = self.config
+        if config.trainer.compile is False:
+            return None
+        knobs = {name: value for name, value in config.family.items() if name not in (*record.DIALS, "lr")}
+        kind = [config.target("family"), knobs, config.recipe["precision"]]
+        data = {name: value for name, value in config.data.items() if name != "size"}
+        shape = [config.width, config.depth, config.names.data, data, config.recipe["batch"], asdict(config.trainer)]
+        return Compiler(config.trainer.compile, digest(kind)[:16], digest([kind, shape])[:16])
 
     def keep_weights(self, run: "Assembled") -> "Callable[[int, Model], None]":
         """What keeps the weights of a mark, given its steps; all ranks call it, and the first one writes."""
@@ -196,6 +213,7 @@ class Attempt:
         from isoflop.scaling.hardware import measure
 
         rows = []
+        wall_s -= module.probe_s + module.compile_s
         for mark in marks:
             result = (
                 {"status": record.RunStatus.OK} | module.results[mark.steps]
@@ -204,6 +222,7 @@ class Attempt:
             )
             share_s = wall_s * mark.steps / module.made  # of all time the share that the steps have
             speed = measure(trainer, mark.C, mark.D, share_s, run.recipe.precision)
+            speed["compile_s"] = module.compile_s if module.is_compiled else None
             rows.append(record.row(**self.size(run, mark) | module.examples.facts | speed | result))
         return rows
 

@@ -9,9 +9,10 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from isoflop.scaling.data.base import Examples, Several
 from isoflop.scaling.families.base import Model
+from isoflop.scaling.loop.chunked_loss import LARGEST, chunked_cross_entropy, is_large
 from isoflop.scaling.task import Task
 
-EVAL_BATCH = 64  # examples at a time
+EVAL_BATCH = 64  # examples at a time, where their logits are not too many
 
 
 def loss_per_target(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -34,6 +35,22 @@ def arithmetic(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+def batch_loss(model: Model, task: Task, precision: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | float]:
+    """The sum of a batch's losses [task.loss_unit], and what the layers ask to have added to their mean."""
+    with arithmetic(x.device, precision):
+        if is_large(model, task, y):
+            features = model.body(model.embed(x))
+            total = chunked_cross_entropy(features, model.readout.weight, y, LARGEST)  # type: ignore[arg-type]
+        else:
+            total = loss_per_target(task, model(x), y).sum()
+        return total, model.auxiliary()
+
+
+def held_out_batch(task: Task) -> int:
+    """Examples at a time, so many that their logits can be held."""
+    return max(1, min(EVAL_BATCH, LARGEST // (task.targets * task.d_out)))
+
+
 def mean_and_error(total: Tensor, count: Tensor) -> tuple[float, float]:
     """The mean loss per target, and its standard error over examples, from each example's sum and its targets."""
     mean = float(total.sum() / count.sum())
@@ -50,7 +67,7 @@ def held_out_loss(model: Model, task: Task, examples: Examples, precision: str, 
     """The loss of a further held-out set and its standard error."""
     assert isinstance(examples, Several)
     losses, counts = [], []
-    for x, y in examples.held_out(EVAL_BATCH, name):
+    for x, y in examples.held_out(held_out_batch(task), name):
         with arithmetic(x.device, precision):
             outputs = model(x)
         losses.append(loss_per_target(task, outputs, y).double().sum(1))
@@ -69,7 +86,7 @@ def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> di
     training = model.training
     model.eval()
     losses, counts, correct, health = [], [], [], []
-    for x, y in examples.held_out(EVAL_BATCH):
+    for x, y in examples.held_out(held_out_batch(task)):
         with arithmetic(x.device, precision):
             outputs = model(x)
         losses.append(loss_per_target(task, outputs, y).double().sum(1))

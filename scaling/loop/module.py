@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -27,7 +28,8 @@ from isoflop.scaling.data.base import Data, Examples, order
 from isoflop.scaling.families.base import Model
 from isoflop.scaling.families.layers.block import Block
 from isoflop.scaling.loop import trunk
-from isoflop.scaling.loop.evaluate import arithmetic, evaluate, loss_count, loss_per_target, other_sets
+from isoflop.scaling.loop.compiled import Compiler, Objective
+from isoflop.scaling.loop.evaluate import batch_loss, evaluate, loss_count, other_sets
 from isoflop.scaling.loop.graph import CHUNK, NotCapturedError, StepGraph, obstacle_to_graph
 from isoflop.scaling.probes.base import Probe, Subject
 from isoflop.scaling.probes.base import measure as measure_probes
@@ -59,6 +61,7 @@ class ScalingModule(pl.LightningModule):
     time, None for the whole batch. keep: called with the steps of a mark that was measured and the
     model. data, rebuild: for the probes (probes/base.py, Subject). chunk_s: how long Lightning waits while several
     steps are taken [s]; at least one is. by_graph: take them by a CUDA graph (graph.py) where that can be.
+    compiler: compiles the model's passes (compiled.py), None for none; is_compiled: whether it did, None before.
     borders: steps at which a callback looks, and before which no chunk of steps goes on.
     position counts finished steps, made those of abandoned cooldowns too; since and tail hold [sum, count] of the
     training loss since the last read and over the last twentieth of the steps; results holds for every measured mark
@@ -68,6 +71,8 @@ class ScalingModule(pl.LightningModule):
 
     since: Tensor
     tail: Tensor
+    graph: StepGraph | None
+    is_compiled: bool | None
 
     def __init__(
         self,
@@ -87,6 +92,7 @@ class ScalingModule(pl.LightningModule):
         rebuild: Callable[[Task], Model] | None = None,
         chunk_s: float = CHUNK_S,
         by_graph: bool = False,
+        compiler: Compiler | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -100,8 +106,9 @@ class ScalingModule(pl.LightningModule):
         self.probes, self.probe_s = probes or {}, 0.0
         self.keep, self.data, self.rebuild = keep, data, rebuild
         self.chunk_s, self.borders = chunk_s, set[int]()
-        self.by_graph = by_graph
-        self.graph: StepGraph | None = None
+        self.by_graph, self.graph = by_graph, None
+        self.compiler, self.is_compiled, self.compile_s = compiler, None, 0.0
+        self.objective: Objective = partial(batch_loss, model, task, recipe.precision)
         self.profiles: dict[int, list[tuple[Any, ...]]] = {}
         self.last_loss: float | None = None  # mean training loss when it was last read
         self.register_buffer("since", torch.zeros(2))
@@ -149,6 +156,26 @@ class ScalingModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         self.examples = self.examples.to(self.device)
+        if self.compiler is not None and self.position < self.marks[-1]:
+            self.compile_passes(self.compiler)
+
+    def compile_passes(self, compiler: Compiler) -> None:
+        """Let the passes of a batch be compiled, where one device makes them."""
+        if self.trainer.world_size > 1:
+            print(
+                f"trainer.compile={str(compiler.asked).lower()}: only the passes of one device are compiled",
+                file=sys.stderr,
+            )
+            return
+        x, y = self.examples.take(order(self.seed, 0, self.recipe.batch, self.examples.n).to(self.device))
+        parts = list(zip(x.split(self.micro_batch), y.split(self.micro_batch), strict=True))
+        sizes = {len(part): (part, targets) for part, targets in reversed(parts)}
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        passes = (self.marks[-1] - self.position) * len(parts)
+        compiled = compiler.compile(self.objective, parameters, list(sizes.values())[::-1], passes, self.is_compiled)
+        self.is_compiled = compiled is not None
+        self.objective = compiled or self.objective
+        self.compile_s += compiler.compile_s or 0.0
 
     def training_step(self, _: int, __: int) -> None:
         """Take as many steps as fit in chunk_s, up to the next at which anything but training happens.
@@ -226,10 +253,8 @@ class ScalingModule(pl.LightningModule):
         parts = list(zip(*mine, strict=True))
         total = torch.zeros((), device=self.device)
         for part_x, part_y in parts:
-            with arithmetic(self.device, self.recipe.precision):
-                losses = loss_per_target(self.task, self.model(part_x), part_y)
-                auxiliary = self.model.auxiliary()
-            loss = losses.sum() / count
+            losses, auxiliary = self.objective(part_x, part_y)
+            loss = losses / count
             # the ranks' gradients are averaged, so each is made that of the mean loss times the ranks
             self.add_gradient((loss + auxiliary * (len(part_x) / len(x))) * ranks, last=part_x is parts[-1][0])
             total += loss.detach()
@@ -312,12 +337,14 @@ class ScalingModule(pl.LightningModule):
         copy = None if self.trunk is None else trunk.unsharded(self.trunk)
         checkpoint |= {"trunk": copy, "left_at": self.left_at, "results": self.results}
         checkpoint |= {"profiles": self.profiles, "probe_s": self.probe_s}
+        checkpoint |= {"is_compiled": self.is_compiled, "compile_s": self.compile_s}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.position, self.made = checkpoint["position"], checkpoint["made"]
         self.trunk, self.left_at = checkpoint["trunk"], checkpoint["left_at"]
         self.results = checkpoint["results"]
         self.profiles, self.probe_s = checkpoint.get("profiles", {}), checkpoint.get("probe_s", 0.0)
+        self.is_compiled, self.compile_s = checkpoint.get("is_compiled"), checkpoint.get("compile_s", 0.0)
 
     def reaches(self, checkpoint: Mapping[str, Any]) -> bool:
         """Whether a checkpoint lies on the way to the first mark that it has not measured."""

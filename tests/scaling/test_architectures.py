@@ -9,7 +9,8 @@ from families import TASKS, TOKENS, batch, family
 from torch import Tensor, nn
 
 from isoflop.scaling.families.layers.attention import Attention, Positions, angles
-from isoflop.scaling.families.layers.scan import chunked_scan
+from isoflop.scaling.families.layers.gru import gru
+from isoflop.scaling.families.layers.scan import chunked_scan, linear_scan
 from isoflop.scaling.families.moe import Experts
 from isoflop.scaling.families.recurrent import Cell, MinGru
 from isoflop.scaling.families.ssm import Diagonal, Selective
@@ -53,6 +54,41 @@ def test_the_chunked_scan_carries_a_state_that_hardly_decays_and_forgets_one_tha
     assert never[0, -1, 0, 0] == pytest.approx(4096)
     at_once = chunked_scan(x, -1e4 * one, one, one, one, 64)
     assert torch.equal(at_once, x)
+
+
+def gradients(y: Tensor, inputs: list[Tensor]) -> list[Tensor]:
+    """Of a sum in which every number of y has a weight of its own."""
+    weights = torch.arange(y.numel(), dtype=y.dtype).view(y.shape).sin()
+    return list(torch.autograd.grad((y * weights).sum(), inputs))
+
+
+def agree(a: Tensor, b: Tensor, inputs: list[Tensor]) -> bool:
+    pairs = zip((a, *gradients(a, inputs)), (b, *gradients(b, inputs)), strict=True)
+    return all(torch.allclose(one, other, rtol=1e-9, atol=1e-12) for one, other in pairs)
+
+
+@pytest.mark.parametrize("seq", [1, 2, 16, 37])
+def test_the_linear_scan_is_the_recurrence_and_so_is_its_gradient(seq: int) -> None:
+    keep, new = normal(2, seq, 3).sigmoid().requires_grad_(), normal(2, seq, 3).requires_grad_()
+    states = [new[:, 0]]
+    for t in range(1, seq):
+        states.append(keep[:, t] * states[-1] + new[:, t])
+    if seq == 1:  # nothing is kept of a zero state
+        states[0] = states[0] + 0 * keep[:, 0]
+    assert agree(linear_scan(keep, new), torch.stack(states, dim=1), [keep, new])
+
+
+def test_the_gru_for_cpus_is_that_of_torch_and_so_is_its_gradient() -> None:
+    rnn, x = nn.GRU(5, 5, batch_first=True).double(), normal(3, 7, 5).requires_grad_()
+    ours = gru(x, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
+    assert agree(ours, rnn(x)[0], [x, *rnn.parameters()])
+
+
+def test_the_linear_scan_is_one_operation_to_a_compiler() -> None:
+    layer, x = MinGru(8).double(), normal(2, 9, 8)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    assert agree(compiled(x), layer(x), list(layer.parameters()))
+    torch._dynamo.reset()
 
 
 def test_a_selective_layer_does_not_depend_on_its_chunk() -> None:

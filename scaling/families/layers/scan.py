@@ -5,6 +5,8 @@ h_t = exp(log_decay_t) h_{t-1} + gain_t write_t x_t' and y_t = read_t' h_t, in c
     y = chunked_scan(x, log_decay, gain, write, read, chunk=64)
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -58,23 +60,66 @@ def carried(gains: Tensor, decays: Tensor) -> Tensor:
     return torch.stack(states, dim=1)
 
 
-def doubling_scan(keep: Tensor, new: Tensor, chunk: int = 32) -> Tensor:
+def linear_scan(keep: Tensor, new: Tensor) -> Tensor:
     """h_t = keep_t h_{t-1} + new_t over dim 1 of (batch, seq, width) from a zero state, with keep from 0 to 1.
 
-    Within a chunk each of log2(chunk) steps doubles how far back a position has looked (Hillis and Steele 1986), and a
-    state goes from chunk to chunk. Nothing is multiplied but by numbers up to one, so that nothing overflows.
+    In about sqrt(seq) chunks: position by position in all of them at once, then the state from chunk to chunk; few
+    passes over memory. Nothing is multiplied but by numbers up to one, so that nothing overflows. To torch.compile it
+    is one operation, and no loop to unroll.
     """
-    seq = keep.shape[1]
-    size = min(chunk, seq)
-    keep, h = fold(keep, size), fold(new, size)  # (batch, chunks, size, width)
-    back = 1
-    while back < size:
-        h = torch.cat((h[:, :, :back], h[:, :, back:] + keep[:, :, back:] * h[:, :, :-back]), dim=2)
-        keep = torch.cat((keep[:, :, :back], keep[:, :, back:] * keep[:, :, :-back]), dim=2)
-        back *= 2
-    state, states = torch.zeros_like(h[:, 0, 0]), []
-    for decay, gained in zip(keep[:, :, -1].unbind(1), h[:, :, -1].unbind(1), strict=True):
-        states.append(state)
-        state = state * decay + gained
-    h = h + keep * torch.stack(states, dim=1)[:, :, None]
-    return h.flatten(1, 2)[:, :seq]
+    return _scanned(keep, new)  # type: ignore[no-any-return]
+
+
+@torch.library.custom_op("isoflop::linear_scan", mutates_args=())
+def _scanned(keep: Tensor, new: Tensor) -> Tensor:
+    seq, size = keep.shape[1], chunk_size(keep.shape[1])
+    through, h = owned(fold(keep, size), keep), owned(fold(new, size), new)  # (batch, chunks, size, width)
+    for at in range(1, size):
+        h[:, :, at].addcmul_(through[:, :, at], h[:, :, at - 1])
+        through[:, :, at].mul_(through[:, :, at - 1])  # how much is kept since the chunk's start
+    for chunk in range(1, h.shape[1]):
+        h[:, chunk].addcmul_(through[:, chunk], h[:, chunk - 1, -1:])
+    return h.flatten(1, 2)[:, :seq].contiguous()
+
+
+@torch.library.custom_op("isoflop::linear_scan_back", mutates_args=())
+def _scanned_back(keep: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of new: g_t = gradient_t + keep_{t+1} g_{t+1}, the same from the end."""
+    seq, size = keep.shape[1], chunk_size(keep.shape[1])
+    through, g = fold(pad(keep[:, 1:], (0, 0, 0, 1)), size), owned(fold(gradient, size), gradient)
+    for at in range(size - 2, -1, -1):
+        g[:, :, at].addcmul_(through[:, :, at], g[:, :, at + 1])
+        through[:, :, at].mul_(through[:, :, at + 1])
+    for chunk in range(g.shape[1] - 2, -1, -1):
+        g[:, chunk].addcmul_(through[:, chunk], g[:, chunk + 1, :1])
+    return g.flatten(1, 2)[:, :seq].contiguous()
+
+
+def chunk_size(seq: int) -> int:
+    """A power of two about the root of seq, which divides the lengths that are powers of two."""
+    return 1 << (seq.bit_length() // 2)
+
+
+def owned(folded: Tensor, of: Tensor) -> Tensor:
+    """A tensor that may be written into: a copy, unless folding has made one."""
+    return folded.clone() if folded.untyped_storage().data_ptr() == of.untyped_storage().data_ptr() else folded
+
+
+@_scanned.register_fake
+@_scanned_back.register_fake
+def _(keep: Tensor, new: Tensor) -> Tensor:
+    return torch.empty_like(new, memory_format=torch.contiguous_format)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[0], output)
+
+
+def _gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """What a state gets is what the new of its position gets; keep_t gets that times the state before."""
+    keep, h = ctx.saved_tensors
+    of_new = _scanned_back(keep, gradient)
+    return pad(of_new[:, 1:] * h[:, :-1], (0, 0, 1, 0)), of_new
+
+
+_scanned.register_autograd(_gradient, setup_context=_save)
