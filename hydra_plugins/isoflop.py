@@ -20,9 +20,13 @@ class ContentSweeper(Sweeper):
     """Makes the grid's runs that are missing, each frozen before anything starts; or, to retry, those of a folder."""
 
     def __init__(
-        self, params: dict[str, Any] | None = None, grids: list[dict[str, Any]] | None = None, retry: bool = False
+        self,
+        params: dict[str, Any] | None = None,
+        grids: list[dict[str, Any]] | None = None,
+        larger: list[dict[str, Any]] | None = None,
+        retry: bool = False,
     ) -> None:
-        self.params, self.grids, self.again = params, grids, retry
+        self.grids, self.again = (params, grids, larger), retry
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.given = (hydra_context, task_function, config)
@@ -34,7 +38,7 @@ class ContentSweeper(Sweeper):
         if self.again:
             retry(*self.given, arguments)
         else:
-            sweep(*self.given, grids_of(self.params, self.grids), arguments)
+            sweep(*self.given, grids_of(*self.grids), arguments)
 
 
 class LocalLauncher(Launcher):

@@ -7,8 +7,8 @@ A run's folder holds `frozen.json` from the moment it is planned; `lock`, `claim
 is at work in it; `cancel` where a person asked it to stop; `curve.csv` of its training loss; `checkpoint.ckpt` while it
 is not finished, `trunk.ckpt` after a run of several marks, `weights.D.ckpt` of each mark where they are kept; `log.txt`
 of what its process printed; `records.json` once it has ended; `spent.json`, what all steps of a run of several marks
-cost; and `probes.json`, the profiles that probes measured. Each is written whole, by one owner, so that any number of
-processes on a shared file system may read them.
+cost; `probes.json`, the profiles that probes measured; and `mirror.json`, where it is seen online. Each is written
+whole, by one owner, so that any number of processes on a shared file system may read them.
 """
 
 import contextlib
@@ -107,6 +107,11 @@ class RunFolder:
         return self.path / self.PROFILES
 
     @property
+    def mirror(self) -> Path:
+        """Where the run is mirrored online."""
+        return self.path / "mirror.json"
+
+    @property
     def log(self) -> Path:
         """What the run's process printed."""
         return self.path / "log.txt"
@@ -174,6 +179,16 @@ class RunFolder:
         new = {point[:2] for point in points}
         earlier = [point for point in self.read_probes() if point[:2] not in new]
         files.write_json(self.probes, files.finite([list(point) for point in earlier + points]))
+
+    def read_mirror(self) -> str | None:
+        """The address of the run's mirror; None where none is known."""
+        mirror = files.read_json(self.mirror)
+        url = mirror.get("url") if isinstance(mirror, dict) else None
+        return url if isinstance(url, str) else None
+
+    def write_mirror(self, url: str) -> None:
+        """Write the address of the run's mirror."""
+        files.write_json(self.mirror, {"url": url})
 
     def append_log(self, text: str) -> None:
         """Append to the log; a disk that is full must not hide what is being logged."""

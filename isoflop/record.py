@@ -181,12 +181,24 @@ def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     ValueError where they are not rows of a record; nothing is written then.
     """
-    text = json.dumps(list(rows), indent=1, allow_nan=False) + "\n"
-    if problem := _problem(json.loads(text)):
+    files.write_text(RunFolder(folder).records, text(rows))
+
+
+def text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of one run as a record holds them; ValueError where they are not rows of a record."""
+    bare = json.dumps(list(rows), indent=1, allow_nan=False) + "\n"
+    if problem := _problem(json.loads(bare)):
         raise ValueError(f"not the rows of a record: {problem}")
-    body = text[text.index('"') :]
-    head = f'[\n {{\n  "{DIGEST}": "{hashlib.sha256(body.encode()).hexdigest()}",\n  '
-    files.write_text(RunFolder(folder).records, head + body)
+    body = bare[bare.index('"') :]
+    return f'[\n {{\n  "{DIGEST}": "{hashlib.sha256(body.encode()).hexdigest()}",\n  ' + body
+
+
+def parse(content: str) -> list[Row]:
+    """The rows of one run from the text of a record that is elsewhere; ValueError where it is not whole."""
+    rows, sealed = _rows(content.encode())
+    if problem := _problem(rows, sealed=sealed):
+        raise ValueError(problem)
+    return rows
 
 
 def has_result(row: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ VERBS = {
     "cancel": ("isoflop.sweeps.verbs", "stop the runs of a folder, wherever they run"),
     "collect": ("isoflop.sweeps.verbs", "join a folder's records into a runs.csv"),
     "import-wandb": ("isoflop.sweeps.verbs", "make a table of the runs that Weights & Biases has"),
+    "dashboard": ("isoflop.sweeps.verbs", "a W&B workspace and report of mirrored runs, made by code"),
     "check": ("isoflop.analysis.verbs", "examine a table of runs: odd rows, units, runs recognised, layout"),
     "fit": ("isoflop.analysis.verbs", "fit a law to a CSV of losses, with intervals"),
     "predict": ("isoflop.analysis.verbs", "what a law says at another size, with an interval"),

@@ -13,6 +13,7 @@ import math
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -149,9 +150,16 @@ def prepare(cfg: DictConfig, folder: Path, here: bool = False) -> bool:
         return False
     if here:
         limits.refuse_place(config.trainer)
+        limits.refuse_logger(config.logger, call)
         announce(config)
     freeze(config, folder)
     return True
+
+
+def call(function: str, *arguments: Any) -> Any:
+    """Call a function, named "module:name" and imported when it is needed."""
+    module, name = function.split(":")
+    return getattr(importlib.import_module(module), name)(*arguments)
 
 
 def summary(row: record.Row) -> str:

@@ -31,6 +31,8 @@ how long: give one of these; without any, a run is one epoch
 
 where it goes
   out=runs           the folder of the run or sweep; a run's own folder there is named by a hash of what determines it
+  logger=NAME        where it is mirrored too: {logger}; docs/wandb.md
+  tags=[pilot]       words to find it by there
   rung=...           a run's place in a sweep, the same for every family and seed; a sweep fills it in
 
 sweeps
@@ -53,4 +55,6 @@ sweep would take; `isoflop status DIR` shows a folder of runs, `isoflop collect 
 
 def text() -> str:
     """The help."""
-    return TEXT.format(**{group: ", ".join(names(group)) for group in ("family", "data", "recipe", "probe", "study")})
+    return TEXT.format(
+        **{group: ", ".join(names(group)) for group in ("family", "data", "recipe", "probe", "logger", "study")}
+    )

@@ -9,14 +9,15 @@ refuse_size(plan, trainer, available)         # by what estimate.plan says of th
 import os
 import platform
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.config.frozen import RunPlan, Trainer, container, whole_as_int
+from isoflop.scaling.config.frozen import Logger, RunPlan, Trainer, container, whole_as_int
 from isoflop.scaling.recipe import values
 from isoflop.wording import gigabytes
 
@@ -113,6 +114,13 @@ def refuse_place(trainer: Trainer) -> None:
     if on_cpu and devices > most:
         have = f"{cores()} core{'s' * (cores() > 1)}"
         raise UserError(f"trainer.devices={devices} is more than this machine's {have}; give at most {most}")
+
+
+def refuse_logger(logger: Logger, call: Callable[..., Any]) -> None:
+    """Refuse a logger that cannot be used here; call: calls a function named "module:name", here or elsewhere."""
+    asks = logger.name not in ("none", "csv") and not logger.offline
+    if sentence := asks and call("isoflop.scaling.loop.mirror:problem", logger.name):
+        raise UserError(sentence)
 
 
 def refuse_size(plan: RunPlan, trainer: Trainer, available: int) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from isoflop import files, record
 from isoflop.errors import BusyError, UserError
-from isoflop.exits import FULL, Stopped
+from isoflop.exits import Stopped
 from isoflop.folder import RunFolder
 from isoflop.scaling.config import resume
-from isoflop.scaling.config.columns import failure
+from isoflop.scaling.config.columns import failure, status_and_reason
 from isoflop.scaling.config.frozen import FrozenConfig, thaw
 from isoflop.scaling.loop.attempt import Attempt
 from isoflop.scaling.process.claim import Claim
@@ -81,14 +81,10 @@ def train(config: FrozenConfig, folder: RunFolder, claim: Claim, heart: Heart, b
     The record is on disk before the checkpoint goes: whatever happens in between, one of them is there.
     """
     values = resume.missing(resume.reusable(folder.path, config), config)
-    earlier = record.read(folder.path) if record.finished(folder.path) else []
     while True:
         try:
             with contextlib.ExitStack() as afterwards:
                 rows = Attempt(config, folder, values, heart, bar).train(afterwards)
-                rows = resume.with_earlier_probes(rows, earlier)
-                rows += resume.other_marks(earlier, config, than=values)
-                rows = [row | {"mark": n} for n, row in enumerate(sorted(rows, key=lambda row: row["D"]), start=1)]
                 claim.refuse_loss()
                 record.write(folder.path, rows)
                 folder.checkpoint.unlink(missing_ok=True)
@@ -100,15 +96,6 @@ def train(config: FrozenConfig, folder: RunFolder, claim: Claim, heart: Heart, b
         config = smaller
         folder.append_log(f"out of memory: again with trainer.micro_batch={config.trainer.micro_batch}\n")
         release_memory()
-
-
-def status_and_reason(error: Exception) -> tuple[str, str]:
-    """The status and reason of a run that an error ended."""
-    name, first = type(error).__name__, (str(error).strip().splitlines() or [""])[0]
-    if name == "UncompletedJobError":  # submitit's, after the last time limit
-        return record.RunStatus.TIMEOUT, first
-    again = "; make room and rerun the command to resume" if isinstance(error, OSError) and error.errno in FULL else ""
-    return record.RunStatus.FAILED, f"{name}: {first}{again}"
 
 
 def halve_micro_batch(config: FrozenConfig) -> FrozenConfig | None:

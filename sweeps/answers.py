@@ -33,7 +33,7 @@ and this data. *Inconclusive* means that the interval straddles the border of th
 
 
 # studies that set families side by side, from which the scorecard is made
-SCORED = ("laws", "tasks", "two_texts", "tracking")
+SCORED = ("scaling", "laws", "tasks", "two_texts", "tracking")
 # pairs of measures, each of another criterion, whose Pareto fronts are listed
 PAIRS = (
     ("loss_at_C", "share_trained"),
@@ -81,29 +81,47 @@ def page(room: Path) -> str:
     lines += [f"| [{a.claim.id}](#{a.claim.id.lower()}) {a.claim.claim} | {a.word} | {_link(a)} |" for a in answers]
     for answer in answers:
         lines += ["", *_section(answer)]
-    lines += ["", *_again(answers, room), *_scorecard(room)]
+    lines += ["", *_forecasts(documents(room)), *_again(answers, room), *_scorecard(room)]
     return "\n".join(lines) + "\n"
 
 
 def read(room: Path) -> Iterator[Answer]:
-    """Every claim with the verdict of the shortest study that was made for it, else of the shortest that would be."""
+    """Every claim with the verdict of the longest study that was made for it, else of the shortest that would be."""
     from isoflop.analysis.claims.claim import load_claims
 
     asked = [study for study in studies.studies() if study.claims]
-    documents = {study.name: _document(room / study.name) for study in asked}
+    written = documents(room)
     for claim in load_claims():
         having = [study for study in asked if claim.id in study.claims]
-        made = [(study, v) for study in having if (v := _verdict(documents[study.name], claim.id))]
-        best = next((pair for pair in made if pair[1]["verdict"] != "untested"), made[0] if made else None)
+        made = [(study, v) for study in having if (v := _verdict(written.get(study.name, {}), claim.id))]
+        tested = [pair for pair in made if pair[1]["verdict"] != "untested"]
+        best = next(reversed(tested or made), None)
         if best:
-            yield Answer(claim, *best, _cost(documents[best[0].name], room / best[0].name))
+            yield Answer(claim, *best, _cost(written[best[0].name], room / best[0].name))
         else:
             yield Answer(claim, having[0] if having else None, None)
 
 
-def _document(folder: Path) -> Mapping[str, Any]:
-    document = files.read_json(folder / "verdicts.json")
-    return document if isinstance(document, dict) else {}
+def documents(room: Path, folder: str = "") -> dict[str, Mapping[str, Any]]:
+    """By study, what the verdicts.json of a room says; with a folder, that of so called folders of the studies."""
+    found = {study.name: files.read_json(study / folder / "verdicts.json") for study in sorted(room.glob("*"))}
+    return {name: document for name, document in found.items() if isinstance(document, dict)}
+
+
+def _forecasts(written: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What larger runs gave beside what was forecast of them."""
+    made = {name: document["forecast"] for name, document in written.items() if document.get("forecast")}
+    if made:
+        yield from ("## Forecasts", "", "What larger runs would give, written down before they were made.", "")
+        yield "| study | made | runs and marks | error | of a straight line | inside the 90 % band | by git |"
+        yield "|---|---|--:|--:|--:|--:|---|"
+    for name, one in made.items():
+        s = one["summary"]
+        figures = [f"{100 * s[key]:.2g} %" for key in ("rmsle", "rmsle_line", "coverage")]
+        cells = (f"[{name}](../studies/{name})", one["made"][:10], len(one["rows"]), *figures, one["provenance"])
+        yield f"| {' | '.join(map(str, cells))} |"
+    if made:
+        yield ""
 
 
 def _verdict(document: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
@@ -167,11 +185,12 @@ def _interval(low: float | None, high: float | None) -> str:
 
 def _again(answers: Sequence[Answer], room: Path) -> list[str]:
     """Verdicts of studies that were made twice, with the second's seeds; how many turned into their opposite."""
+    written = documents(room, AGAIN)
     twice = [
         (answer, answer.verdict, second)
         for answer in answers
         if answer.study and answer.verdict
-        if (second := _verdict(_document(room / answer.study.name / AGAIN), answer.claim.id))
+        if (second := _verdict(written.get(answer.study.name, {}), answer.claim.id))
     ]
     if not twice:
         return []

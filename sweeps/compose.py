@@ -30,6 +30,8 @@ from isoflop.scaling.limits import refuse_values
 
 # where the runs of a sweep go and how they are made: the same for all of them
 ONE = ("out", "sweep", "study", "redo_other_code", "round_up", "trainer", "logger", "names", "rung", "tags")
+# what a command line chooses among the grids of a study, rather than putting another in its place
+CHOSEN = ("family", "data")
 
 console = Console(stderr=True)
 
@@ -63,22 +65,26 @@ def compose(
     return list(configs.values())
 
 
-def grids_of(params: Any, grids: Any) -> list[dict[str, Any]]:
+def grids_of(params: Any, grids: Any, larger: Any = ()) -> list[dict[str, Any]]:
     """The grids of a sweeper's node, which are its params where it lists none; UserError where they are no grids."""
-    listed = grids or [params or {}]
-    bare = isinstance(listed, str) or not isinstance(listed, Sequence)
-    if wrong := [listed] if bare else [grid for grid in listed if not isinstance(grid, Mapping)]:
-        example = "hydra.sweeper.grids=[{family:'mlp,lstm',family.width:'16,32'}]"
-        raise UserError(f"hydra.sweeper.grids holds {wrong[0]!r}, which is not a grid; write {example}")
-    return [{str(key): value for key, value in grid.items()} for grid in listed]
+    both = {"grids": grids or [params or {}], "larger": larger or []}
+    for name, listed in both.items():
+        bare = isinstance(listed, str) or not isinstance(listed, Sequence)
+        if wrong := [listed] if bare else [grid for grid in listed if not isinstance(grid, Mapping)]:
+            example = f"hydra.sweeper.{name}=[{{family:'mlp,lstm',family.width:'16,32'}}]"
+            raise UserError(f"hydra.sweeper.{name} holds {wrong[0]!r}, which is not a grid; write {example}")
+    return [{str(key): value for key, value in grid.items()} for listed in both.values() for grid in listed]
 
 
 def expanded(parser: OverridesParser, grids: Sequence[dict[str, Any]], arguments: list[str]) -> list[list[str]]:
-    """The overrides of every point; an argument of the command line replaces what a grid says of the same key."""
+    """The overrides of every point; an argument of the command line replaces what a grid says of the same key.
+
+    Grids of several families or datasets are chosen among: family=lstm leaves those that have it, where any has.
+    """
     given = parser.parse_overrides(arguments)
     keys = {o.get_key_element() for o in given}
     points: list[list[str]] = []
-    for grid in grids:
+    for grid in having(grids, given):
         lines = [f"{key}={value}" for key, value in grid.items() if key not in keys]
         overrides = parser.parse_overrides([*lines, *arguments])
         swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
@@ -89,6 +95,20 @@ def expanded(parser: OverridesParser, grids: Sequence[dict[str, Any]], arguments
         empty = [o.input_line for o in given if o.is_sweep_override() and not list(o.sweep_string_iterator())]
         raise UserError(f"the grid holds no run: {' '.join(map(str, empty)) or 'it has no point'}; give it a value")
     return points
+
+
+def having(grids: Sequence[dict[str, Any]], given: Sequence[Override]) -> Sequence[dict[str, Any]]:
+    """The grids that have the family and the data that are asked for, where one has; else all of them."""
+    for override in given:
+        key, asked = override.get_key_element(), words(override.input_line)
+        if key in CHOSEN and any(asked & words(grid.get(key)) for grid in grids):
+            grids = [grid for grid in grids if key not in grid or asked & words(grid[key])]
+    return grids
+
+
+def words(text: Any) -> set[str]:
+    """The values of `family=mlp,lstm`, or of what a grid says of it."""
+    return {word.strip() for word in str(text or "").rpartition("=")[2].split(",")} - {""}
 
 
 class Choice:

@@ -3,8 +3,10 @@
     isoflop import-wandb ENTITY/PROJECT -o runs.csv
     isoflop import-wandb ./wandb -o runs.csv
 
-A row for each run: its config and its summary (the last values logged), nested names joined by dots, and its state.
-This is a convenience, and no record: W&B shows a run that failed as finished where the exit code was zero, and a
+Runs that `logger=wandb` mirrored give the table that `isoflop collect` gives: each sent its record.
+
+Of any other run it is a row: its config and its summary (the last values logged), nested names joined by dots, and its
+state. This is a convenience, and no record: W&B shows a run that failed as finished where the exit code was zero, and a
 summary is what was logged last, be it training loss or validation. What could not be read is said.
 """
 
@@ -16,33 +18,50 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from isoflop import files
+from isoflop import files, record
 from isoflop.errors import UserError
-from isoflop.sweeps.collect import refuse_place
+from isoflop.scaling.config.columns import failure
+from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.sweeps import collect
+from isoflop.sweeps.dashboard import MARK
 from isoflop.wording import csv_text
 
 # what W&B calls the end of a run -> what a record does; any other is a failure under its own name
 STATES = {"finished": "ok", "crashed": "failed", "failed": "failed", "killed": "failed"}
+# runs that have not ended yet
+OPEN = ("running", "pending", "preempting")
 # seconds to read one offline run
 PATIENCE = 120
+# runs at work that are named one by one
+MOST_NAMED = 5
 
 
 @dataclass
 class Imported:
-    """The rows, the runs that could not be read with the reason, and the columns that hold no number or word."""
+    """What was read of the runs."""
 
+    records: dict[str, list[record.Row]] = field(default_factory=dict)
+    """The records of runs of ours, by run_id."""
     rows: list[dict[str, Any]] = field(default_factory=list)
+    """A row for each other run."""
     unread: dict[str, str] = field(default_factory=dict)
+    """Runs that could not be read, with the reason."""
+    unfinished: list[str] = field(default_factory=list)
+    """Runs of ours that are at work, which have no row before they end."""
     left_out: set[str] = field(default_factory=set)
+    """Columns that hold no number or word."""
 
     def __str__(self) -> str:
         lost = [f"could not read {name}: {reason}" for name, reason in self.unread.items()]
         columns = (
             f"left out {len(self.left_out)} columns that hold no number or word: {', '.join(sorted(self.left_out))}"
         )
-        open_runs = sum(row["status"] != "ok" for row in self.rows)
-        state = f" ({open_runs} not finished, which fits leave out)" if open_runs else ""
-        return "\n".join([f"{len(self.rows)} runs{state}", *lost, *([columns] if self.left_out else [])])
+        ends = [row["status"] for row in self.rows] + [rows[-1]["status"] for rows in self.records.values()]
+        lost_runs = sum(status != "ok" for status in ends)
+        state = f" ({lost_runs} not finished, which fits leave out)" if lost_runs else ""
+        work = f"left out {len(self.unfinished)} that are at work: {', '.join(self.unfinished[:MOST_NAMED])}"
+        more = [*lost, *([columns] if self.left_out else []), *([work] if self.unfinished else [])]
+        return "\n".join([f"{len(ends)} runs{state}", *more])
 
 
 def import_wandb(source: str, api: Any = None) -> Imported:
@@ -52,15 +71,32 @@ def import_wandb(source: str, api: Any = None) -> Imported:
     runs = _offline(folder, imported) if folder.is_dir() else _online(source, api)
     for run_id, name, state, config, summary in _safely(runs, source):
         try:
-            imported.rows.append(_row(run_id, name, state, config(), summary(), imported.left_out))
+            _take(imported, run_id, name, state, config(), summary())
         except Exception as error:  # of one run: network, rights, a summary that is no mapping
             imported.unread[f"{run_id} ({name})"] = f"{type(error).__name__}: {error}"
-    if not imported.rows:
+    if not (imported.rows or imported.records):
         why = "; ".join(f"{name}: {reason}" for name, reason in imported.unread.items())
         raise UserError(
             f"{source} has no run that can be read{': ' + why if why else ''}; name ENTITY/PROJECT or a folder"
         )
     return imported
+
+
+def _take(
+    imported: Imported, run_id: str, name: str, state: str, config: Mapping[str, Any], summary: Mapping[str, Any]
+) -> None:
+    """Add one run: the record that a run of ours sent, or its failure where it ended without one; else a row."""
+    if config.get(MARK):  # carries the figures of a dashboard
+        return
+    if isinstance(text := summary.get("record"), str):
+        imported.records[run_id] = record.parse(text)
+    elif not isinstance(config.get("frozen"), Mapping):
+        imported.rows.append(_row(run_id, name, state, config, summary, imported.left_out))
+    elif state in OPEN:
+        imported.unfinished.append(run_id)
+    elif run_id not in imported.records:  # of an earlier attempt
+        frozen = FrozenConfig.from_json({**config["frozen"], "run_id": run_id})
+        imported.records[run_id] = [failure(frozen, record.RunStatus.FAILED, _reason(state))]
 
 
 def _safely(runs: Iterable[Any], source: str) -> Iterator[Any]:
@@ -85,12 +121,15 @@ def _online(source: str, api: Any) -> Iterator[Any]:
         api = wandb.Api(timeout=60)
     for run in api.runs(source):
         # a run of a listing may be bare: config and summary are asked for one by one, so that one failure is one run's
-        yield run.id, run.name, run.state, lambda run=run: dict(run.config), lambda run=run: dict(run.summary)
+        address = {"url": getattr(run, "url", None)}
+        summary = lambda run=run, address=address: address | dict(run.summary)  # noqa: E731
+        yield run.id, run.name, run.state, lambda run=run: dict(run.config), summary
 
 
 def _offline(folder: Path, imported: Imported) -> Iterator[Any]:
     """The runs of a folder, by `wandb leet inspect`."""
-    logs = sorted(folder.rglob("*.wandb"))
+    # by the time in the name of the folder: a later attempt at a run comes later
+    logs = sorted(folder.rglob("*.wandb"), key=lambda log: log.parent.name.removeprefix("offline-"))
     if not logs:
         raise UserError(
             f"{folder} holds no *.wandb file of a run; give the folder that `wandb` wrote, or ENTITY/PROJECT"
@@ -119,11 +158,16 @@ def _row(
     """One run: what a column of the config and of the summary share by name is the config's under `config.`."""
     status = STATES.get(state, "failed")
     row: dict[str, Any] = {"run_id": run_id, "name": name, "status": status}
-    row["reason"] = "" if status == "ok" else f"W&B says {state or 'nothing of how it ended'}"
+    row["reason"] = "" if status == "ok" else _reason(state)
     results = dict(_flat(summary, left_out))
     for key, value in _flat(config, left_out):
         row[f"config.{key}" if key in results or key in row else key] = value
     return row | {f"summary.{k}" if k in ("run_id", "name", "status", "reason") else k: v for k, v in results.items()}
+
+
+def _reason(state: str) -> str:
+    """Why a run has no result, as far as W&B knows."""
+    return f"W&B says {state or 'nothing of how it ended'}"
 
 
 def _flat(tree: Mapping[str, Any], left_out: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -140,10 +184,16 @@ def _flat(tree: Mapping[str, Any], left_out: set[str], prefix: str = "") -> Iter
             left_out.add(name)
 
 
-def write(imported: Imported, out: Path) -> None:
-    """Write the table, whole or not at all; UserError where it cannot be written there."""
-    refuse_place(out)
+def write(imported: Imported, out: Path, overwrite: bool = False) -> None:
+    """Write the table, whole or not at all; UserError where it cannot be written there, or another file is there."""
+    collect.refuse_place(out)
+    if out.exists() and not overwrite:
+        raise UserError(f"-o {out} is there already; name another file, or give --overwrite to replace it")
+    ours = sorted((row for rows in imported.records.values() for row in rows), key=collect.sort_key)
+    if not imported.rows:
+        files.write_text(out, collect.csv_text(ours))
+        return
     first = ["run_id", "name", "status", "reason"]
-    names = [*first, *sorted({key for row in imported.rows for key in row} - set(first))]
-    rows = sorted(imported.rows, key=lambda row: str(row["run_id"]))
+    rows = [*ours, *sorted(imported.rows, key=lambda row: str(row["run_id"]))]
+    names = [*first, *sorted({key for row in rows for key in row} - set(first))]
     files.write_text(out, csv_text(names, [[row.get(name, "") for name in names] for row in rows]))

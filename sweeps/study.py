@@ -23,15 +23,22 @@ from isoflop.errors import UserError
 from isoflop.wording import WIDE, quoted, version
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.table import Table
 
     from isoflop.analysis.claims.claim import Claim
+    from isoflop.analysis.claims.forecasts import JudgedForecast
     from isoflop.analysis.claims.judge import Verdict
     from isoflop.analysis.claims.known import Known, Result
 
 # where the committed answers are, and where a study puts its own
 ROOM = Path("studies")
-KEYS = ("question", "claims", "minutes", "remarks", "oracles", "known")
+KEYS = ("question", "claims", "minutes", "remarks", "forecast", "oracles", "known")
+TABLE = "runs.csv"
+# written before the larger runs of a study are made
+FORECAST = "forecast.json"
+# without the runs that are forecast
+SMALLER = "hydra.sweeper.larger=[]"
 EVERY = "all"
 
 
@@ -50,6 +57,8 @@ class Study:
     """How many runs its grids have."""
     remarks: Mapping[str, str] = field(default_factory=dict)
     """By claim, what a reader of its answer should know, such as why it differs from the literature."""
+    forecast: str = ""
+    """The law by which its larger runs (`hydra.sweeper.larger`) are forecast from the others; empty without such."""
     oracles: tuple[str, ...] = ()
     """Learners that are solved and not trained (scaling/oracles), whose runs belong to it."""
     known: tuple[Any, ...] = ()
@@ -112,8 +121,11 @@ def read(name: str) -> Study:
     if not isinstance(remarks, dict) or any(claim not in claims for claim in remarks):
         raise UserError(f"{path}: study.remarks={remarks!r} must give a sentence for claims among its own")
     texts = {key: str(text) for key, text in remarks.items()}
-    oracles, answers = _theory(node, path)
-    return Study(name, question, tuple(claims), float(minutes), _runs(document), texts, oracles, answers)
+    sweeper = (document.get("hydra") or {}).get("sweeper") or {}
+    law = node.get("forecast") or ""
+    if not isinstance(law, str) or bool(law) != bool(sweeper.get("larger")):
+        raise UserError(f"{path}: study.forecast={law!r} must be a law where hydra.sweeper.larger has runs")
+    return Study(name, question, tuple(claims), float(minutes), _runs(sweeper), texts, law, *_theory(node, path))
 
 
 def _theory(node: dict[str, Any], path: Path) -> tuple[tuple[str, ...], tuple[Any, ...]]:
@@ -128,20 +140,24 @@ def _theory(node: dict[str, Any], path: Path) -> tuple[tuple[str, ...], tuple[An
     return tuple(oracles), tuple(known)
 
 
-def _runs(document: dict[str, Any]) -> int:
+def _runs(sweeper: dict[str, Any]) -> int:
     """How many points the grids of a study have."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from isoflop.sweeps.compose import expanded, grids_of
 
-    sweeper = (document.get("hydra") or {}).get("sweeper") or {}
-    return len(expanded(OverridesParser.create(), grids_of(sweeper.get("params"), sweeper.get("grids")), []))
+    grids = grids_of(sweeper.get("params"), sweeper.get("grids"), sweeper.get("larger"))
+    return len(expanded(OverridesParser.create(), grids, []))
 
 
-def run(name: str, out: Path, overrides: Sequence[str] = ()) -> int:
-    """Train, collect, judge and report one study in a folder; returns the exit code, 1 where a run failed."""
+def run(name: str, out: Path, overrides: Sequence[str] = (), pause: bool = False) -> int:
+    """Train, collect, judge and report one study in a folder; returns the exit code, 1 where a run failed.
+
+    pause   stop once a forecast is written, so that it can be committed before the larger runs are made
+    """
     from rich.console import Console
 
+    from isoflop.analysis.claims.forecasts import judge_forecast
     from isoflop.analysis.claims.judge import judge
     from isoflop.analysis.claims.known import compare_with_theory
     from isoflop.analysis.report.report import write_report
@@ -153,11 +169,21 @@ def run(name: str, out: Path, overrides: Sequence[str] = ()) -> int:
     began = time.monotonic()
     study = read(name)
     claims, known = study.load_claims(), study.load_known()  # a wrong one is refused before anything is trained
-    runs, table = out / "runs", out / "runs.csv"
+    runs, table = out / "runs", out / TABLE
     print(f"{study.name}: {study.question}")
     arguments = [f"study={name}", f"out={quoted(runs)}", f"sweep={name}", *overrides]
     if claims:
         refuse_claims(claims, arguments)
+    dated = out / FORECAST if study.forecast else None
+    if dated and not dated.exists():
+        first = train([*arguments, SMALLER])
+        if first not in (0, 1):
+            return first
+        collect(runs, table)
+        register(study, arguments, read_runs(table), dated)
+        if pause:
+            print(f"  commit {dated} and give the command again: it makes the larger runs, and scores it")
+            return first
     trained = train(arguments)
     if trained not in (0, 1):  # failed runs are rows too, and a report is due all the more
         return trained
@@ -166,16 +192,41 @@ def run(name: str, out: Path, overrides: Sequence[str] = ()) -> int:
     rows = read_runs(table)
     verdicts, results = judge(rows, claims), list(compare_with_theory(rows, known))
     seconds = time.monotonic() - began
-    files.write_text(out / "verdicts.json", _answer(study, verdicts, results, seconds))
+    scored = judge_forecast(dated, rows) if dated else None
+    files.write_text(out / "verdicts.json", answer(study, verdicts, results, seconds, scored))
     if results:
         Console(highlight=False, width=WIDE).print(known_table(results))
     if verdicts:
         print(verdict_table(verdicts))
-    page = write_report(rows, out / "report", claims, question=study.question)
+    page = write_report(rows, out / "report", claims, dated, question=study.question)
     print(f"\n{name} done in {seconds:.0f} s")
     print(f"  every run as a row   {table}")
     print(f"  what they say        {page}")
     return trained
+
+
+def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Path) -> None:
+    """Write down what the larger runs of a study will give, from those that are made; by family, at each of their D.
+
+    rows   the runs made so far; any that is among the larger ones is left out
+    path   the file to write, which must not exist
+    """
+    from isoflop.analysis.tables.rows import usable
+    from isoflop.analysis.tables.tune import well_tuned
+    from isoflop.analysis.testing.forecast import forecast
+    from isoflop.sweeps.plan.claims import design
+    from isoflop.sweeps.plan.plan import composed
+    from isoflop.sweeps.sweeper import check
+
+    first = {config.run_id for config in composed([*arguments, SMALLER]).configs}
+    later = [config for config in check(composed(arguments).configs) if config.run_id not in first]
+    planned = design(later, [config.plan for config in later if config.plan])
+    points = planned[["family", "N", "D"]].drop_duplicates().to_dict("records")
+    fitted = well_tuned(usable(rows[rows["run_id"].isin(first)]))
+    fitted.attrs["source"] = TABLE  # beside the forecast, wherever the two are
+    made = forecast(fitted, points, study.forecast, by=["family"])
+    made.save(path)
+    print(f"{made}\n\n  what larger runs will give   {path}")
 
 
 def refuse_claims(claims: "Sequence[Claim]", arguments: list[str]) -> None:
@@ -251,7 +302,13 @@ def last_verdicts(folder: Path) -> str:
     return ", ".join(f"{v['id']} {str(v['verdict']).replace('_', ' ')}" for v in listed if {"id", "verdict"} <= {*v})
 
 
-def _answer(study: Study, verdicts: "Sequence[Verdict]", results: "Sequence[Result]", seconds: float) -> str:
+def answer(
+    study: Study,
+    verdicts: "Sequence[Verdict]",
+    results: "Sequence[Result]",
+    seconds: float,
+    scored: "JudgedForecast | None" = None,
+) -> str:
     """What verdicts.json holds."""
     document = {
         "study": study.name,
@@ -260,4 +317,5 @@ def _answer(study: Study, verdicts: "Sequence[Verdict]", results: "Sequence[Resu
         "isoflop": version(),
         "verdicts": [verdict.to_json() for verdict in verdicts],
     } | ({"known": [result.to_json() for result in results]} if results else {})
+    document |= {"forecast": scored.to_json() | {"file": scored.file.name}} if scored else {}
     return json.dumps(files.finite(document), indent=1, allow_nan=False) + "\n"

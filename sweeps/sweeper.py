@@ -33,7 +33,8 @@ from isoflop.exits import RunFailedError
 from isoflop.scaling import limits
 from isoflop.scaling.app import NOTED, objective
 from isoflop.scaling.config import resume
-from isoflop.scaling.config.frozen import FrozenConfig, freeze, resolve, rung, thaw
+from isoflop.scaling.config.frozen import FrozenConfig, Logger, freeze, resolve, rung, thaw
+from isoflop.sweeps import workers
 from isoflop.sweeps.compose import compose
 from isoflop.sweeps.ledger import UNMADE, Entry, entries
 from isoflop.sweeps.plan import costs
@@ -43,6 +44,7 @@ ID = "hydra.sweep.subdir"
 ROUNDS = 3
 MOST_LINES = 10  # of runs that are named one by one
 console = Console(stderr=True)
+ANSWERED = set[Logger]()  # loggers that can be used here
 
 
 def sweep(
@@ -101,6 +103,7 @@ def make(
     out = Path(cfg.hydra.sweep.dir)
     loader = FrozenLoader(context.config_loader.config_search_path)  # type: ignore[attr-defined]
     handing = HydraContext(config_loader=loader, callbacks=context.callbacks)
+    refuse_loggers(todo)
     if todo:
         refuse_launcher(str(cfg.hydra.launcher.get("_target_")), todo)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=handing, task_function=task, config=cfg)
@@ -124,6 +127,13 @@ def refuse_launcher(target: str, todo: list[FrozenConfig]) -> None:
             # a GPU's memory is known to torch alone; there the run says it, and is tried with smaller micro-batches
             if config.plan:
                 limits.refuse_size(config.plan, config.trainer, 0 if limits.has_gpu() else limits.host_memory())
+
+
+def refuse_loggers(todo: list[FrozenConfig]) -> None:
+    """Refuse runs whose logger cannot be used here: asked once for a sweep, in a process of its own."""
+    for logger in {config.logger for config in todo} - ANSWERED:
+        limits.refuse_logger(logger, workers.call)
+        ANSWERED.add(logger)
 
 
 def rounding_note(configs: list[FrozenConfig]) -> str:
@@ -175,7 +185,9 @@ def freeze_points(context: HydraContext, cfg: DictConfig, points: Sequence[Seque
             configs.append(resolve(job, keys))
             name = configs[-1].run_id
         names.append(name)
-    for config in check([config for config in configs if not resume.is_done(out / config.run_id, config)]):
+    missing = check([config for config in configs if not resume.is_done(out / config.run_id, config)])
+    refuse_loggers(missing)
+    for config in missing:
         freeze(config, out / config.run_id)
     return [Entry(out / name) for name in names]
 

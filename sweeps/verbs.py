@@ -204,13 +204,17 @@ def study_command(
     ] = "",
     out: Annotated[Path | None, typer.Option(help="Its folder; studies/NAME by default.", show_default=False)] = None,
     hours: Annotated[float, typer.Option(help="With all: how long to go on, the cheapest study first.", min=0)] = 1.0,
+    pause: Annotated[
+        bool, typer.Option("--pause", help="Stop once a forecast is written, to commit it before the larger runs.")
+    ] = False,
     answers: Annotated[
         Path | None, typer.Option(help="Write the page of all answers there instead.", show_default=False)
     ] = None,
 ) -> int:
     """Answer a question: make the runs of a study, judge its claims, and report; rerun it to resume.
 
-    Further arguments override its runs, as in `isoflop train`. The folder gets runs.csv, verdicts.json and report/.
+    Further arguments override its runs, as in `isoflop train`. The folder gets runs.csv, verdicts.json and report/; of
+    a study with larger runs also forecast.json, what the smaller ones say of them, written before they are made.
 
     Example:  isoflop study
 
@@ -241,7 +245,7 @@ def study_command(
         return 0
     if name == study.EVERY:
         return study.run_cheapest_first(hours, out or study.ROOM, overrides)
-    return study.run(name, out or study.ROOM / name, overrides)
+    return study.run(name, out or study.ROOM / name, overrides, pause)
 
 
 @app.command("demo")
@@ -269,16 +273,55 @@ def demo_command(
 def import_wandb_command(
     source: Annotated[str, typer.Argument(help="ENTITY/PROJECT, or a folder of offline runs.", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--out", help="The table to write.")] = Path("runs.csv"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table where it is there.")] = False,
 ) -> None:
     """Make a table of the runs that Weights & Biases has, and say what could not be read.
+
+    Of runs that logger=wandb mirrored it is the table that isoflop collect makes of their folders.
 
     Example:  isoflop import-wandb me/project -o runs.csv
     """
     from isoflop.sweeps.import_wandb import import_wandb, write
 
     imported = import_wandb(source)
-    write(imported, out)
+    write(imported, out, overwrite)
     print(f"{out}: {imported}", file=sys.stderr)
+
+
+@app.command("dashboard")
+def dashboard_command(
+    runs: Annotated[Path, typer.Argument(help="A runs.csv of runs that logger=wandb mirrored.", show_default=False)],
+    project: Annotated[str, typer.Option(help="Where they are in W&B: ENTITY/PROJECT.", show_default=False)],
+    claims: Annotated[
+        Path | None, typer.Option(help="A folder of claims, or one yaml; default those that ship.", show_default=False)
+    ] = None,
+    where: Annotated[str, typer.Option(help="Rows to keep, as for fit", show_default=False)] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be saved, as JSON; needs no login.")
+    ] = False,
+) -> None:
+    """Save a W&B workspace and a report of runs: loss, isoFLOP, rates, throughput, failures; verdicts, laws, figures.
+
+    Each call saves new ones. It needs wandb-workspaces: pip install 'isoflop[dashboard]'.
+
+    Example:  isoflop dashboard runs.csv --project me/isoflop
+
+    Example:  isoflop dashboard runs.csv --project me/isoflop --dry-run
+    """
+    from isoflop.analysis.options import table
+    from isoflop.analysis.report.view import look
+    from isoflop.sweeps.dashboard.dashboard import build, refuse_library, save
+
+    entity, slash, name = project.partition("/")
+    if not (entity and slash and name) or "/" in name:
+        raise UserError(f"--project {project} is not ENTITY/PROJECT; write --project me/isoflop")
+    refuse_library()
+    dashboard = build(look(table(runs, "", where), claims), entity, name)
+    if dry_run:
+        print(json.dumps(dashboard.as_json(), indent=1, allow_nan=False))
+        return
+    for url in save(dashboard):
+        print(url)
 
 
 def main(arguments: list[str]) -> int:

@@ -20,8 +20,10 @@ from isoflop.analysis.claims.claim import Claim, Value
 from isoflop.analysis.claims.declare import Pair, Part, Sample, Untested, require_columns
 from isoflop.analysis.claims.keys import ENDS
 from isoflop.analysis.claims.needs import tuned_rows
+from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.tables.read import conditions, select
 from isoflop.analysis.tables.rows import joined, usable
+from isoflop.analysis.tables.tune import well_tuned
 from isoflop.errors import UserError
 
 # family or group -> phrases that say what its runs lack
@@ -193,8 +195,9 @@ def sample_of(rows: pd.DataFrame, claim: Claim, pair: Pair | None = None, both: 
 
 
 def usable_part(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
-    """The rows that count; of several rates and the like, where the claim needs them tuned, the best."""
-    return tuned_rows(usable(rows), tuple(claim.needs.tuned))
+    """The rows that count; of several rates and the like the best, for a law or where the claim needs them tuned."""
+    rows = tuned_rows(usable(rows), tuple(claim.needs.tuned))
+    return well_tuned(rows, get_law(claim.law).columns) if claim.law else rows
 
 
 def pair_samples(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> Iterator[tuple[Pair, Sample | None]]:

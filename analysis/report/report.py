@@ -50,6 +50,8 @@ HEADLINES = {
     "marks": ("loss_vs_data", "loss_vs_compute"),
     "axis": ("loss_vs_data", "loss_vs_size", "loss_vs_compute"),
 }
+# every figure by name, or why it is not drawn
+Drawn = list[tuple[str, "Figure | str"]]
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -83,7 +85,7 @@ def write_report(
             if isinstance(figures[at][1], str):  # an earlier report in this folder may have drawn it
                 for old in (out / "figures").glob(f"{name}.*"):
                     old.unlink()
-        write_text(page, render(view, figures, question, powers_of(view) if full else {}))
+        write_text(page, render(view, figures, question, powers_of(view) if full else {}, out))
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); give another folder with -o") from None
     return page
@@ -113,16 +115,16 @@ def powers_of(view: View) -> dict[str, str]:
 
 
 def render(
-    view: View, figures: list[tuple[str, "Figure | str"]], asked: str = "", powers: Mapping[str, str] | None = None
+    view: View, figures: Drawn, asked: str = "", powers: Mapping[str, str] | None = None, out: Path | None = None
 ) -> str:
-    """The page as text; every string of the table is escaped by the template engine."""
+    """The page for the folder `out`, as text; every string of the table is escaped by the template engine."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(TEMPLATES)
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     drawn = {name: figure for name, figure in figures if isinstance(figure, Figure)}
     first = headline(view, drawn)
-    verdicts = [_verdict_row(view, v) | {"power": (powers or {}).get(v.id, "")} for v in decided_first(view.verdicts)]
+    verdicts = [verdict_row(view, v) | {"power": (powers or {}).get(v.id, "")} for v in decided_first(view.verdicts)]
     specs = {
         name: {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
         for name, figure in drawn.items()
@@ -147,7 +149,7 @@ def render(
         laws=view.laws,
         refused=view.refused,
         noise=[(name, noise) for name, noise in view.noise.items()],
-        ledger=ledger(view.runs),
+        ledger=ledger(view.runs, out),
         specs=script(json.dumps(specs, ensure_ascii=False, allow_nan=False)),
         bundle=packed(drawing_library()) if specs else "",
     )
@@ -201,7 +203,7 @@ def script(text: str) -> str:
     return re.sub(r"<(?=/script|!--|script)", r"\\u003c", text, flags=re.IGNORECASE)
 
 
-def _verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
+def verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
     """What the table shows of one claim."""
     claim = verdict.claim
     assert claim is not None, "judge gives every verdict its claim"

@@ -4,11 +4,13 @@ parameters(view)["rows"][0]["cells"]["alpha"]     # ('0.34', '0.32 to 0.36')
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from isoflop.analysis.fitting.result import Estimate
+from isoflop.analysis.report.links import links
 from isoflop.analysis.report.view import REASON, View, most_runs
 from isoflop.analysis.tables.read import as_floats
 from isoflop.analysis.tables.rows import finished
@@ -72,19 +74,22 @@ def _estimate(estimate: Estimate) -> tuple[str, str]:
     return value, f"{low} to {high}"
 
 
-def ledger(runs: pd.DataFrame) -> dict[str, Any]:
-    """Every row of the table, failures first, in short words."""
+def ledger(runs: pd.DataFrame, out: Path | None = None) -> dict[str, Any]:
+    """Every row of the table, failures first, in short words; out: the folder of a page that links to each run."""
     columns = [c for c in LEDGER if c in runs and runs[c].notna().any()]
     extra = [c for c in ("device", "git", "dirty") if c in runs and runs[c].notna().any()]
     ordered = runs.assign(_finished=finished(runs)).sort_values("_finished", kind="stable")
     shown = ordered.head(MOST_ROWS)
     rows = [[_cell(c, value) for c, value in zip([*columns, *extra], row, strict=True)]
             for row in shown[[*columns, *extra]].itertuples(index=False)]  # fmt: skip
+    source = runs.attrs.get("source")
+    addresses = [links(row, Path(source), out) if source and out else {} for row in shown.to_dict("records")]
     lost = [not ok for ok in shown["_finished"]]
     hours = float(as_floats(once(runs)["wall_s"]).sum()) / 3600 if "wall_s" in runs else 0.0
     return {
         "columns": [*columns, *extra],
-        "rows": list(zip(lost, rows, strict=True)),
+        "rows": list(zip(lost, rows, addresses, strict=True)),
+        "linked": any(addresses),
         "hours": f"{hours:.2f}",
         "lost": int((~ordered["_finished"]).sum()),
         "all": len(ordered),

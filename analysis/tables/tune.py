@@ -89,6 +89,12 @@ def tune(rows: pd.DataFrame, knobs: Sequence[str], cells: pd.Series | None = Non
     return pd.concat(best_rows), pd.DataFrame(summary)
 
 
+def well_tuned(rows: pd.DataFrame, besides: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows without those of searched knobs that were not at their best; those in `besides` are left as they are."""
+    knobs = [knob for knob in searched_knobs(rows) if knob not in besides]
+    return tune(rows, knobs)[0].drop(columns="edges") if knobs else rows
+
+
 def _where(cell: pd.DataFrame, values: dict[str, object]) -> pd.DataFrame:
     """The rows of a cell with these values."""
     keep = np.ones(len(cell), dtype=bool)

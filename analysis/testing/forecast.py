@@ -114,10 +114,16 @@ class Forecast:
         return "\n".join([*lines, *dict.fromkeys(notes)])
 
 
-@describe("runs", "law", "by", at="points, {'C': 1e21} or {'N': 1e9, 'D': 2e10} each", level="coverage of the bands")
+@describe(
+    "runs",
+    "law",
+    "by",
+    at="points, {'C': 1e21}, or of one group {'family': 'mlp', 'N': 1e9}",
+    level="coverage of the bands",
+)
 def forecast(
     runs: pd.DataFrame,
-    at: Sequence[Mapping[str, float]],
+    at: Sequence[Mapping[str, Any]],
     law: str | Law = "chinchilla",
     *,
     by: Sequence[str] = (),
@@ -127,11 +133,13 @@ def forecast(
 ) -> Forecast:
     """Predictions at named points for each group, by the fits of these runs; `options` go to the fits.
 
-    A group that cannot be fitted has entries without values, and the reason. FitError where none can be.
+    A point that names columns of `by` is of the group with those values alone. A group that cannot be fitted has
+    entries without values, and the reason. FitError where none can be, or where a point is of no group.
     """
     if not at:
         raise FitError("a forecast needs a point: --at C=1e21, or --at N=1e9,D=2e10")
-    for place in at:
+    places = [_place(point, by) for point in at]
+    for _, place in places:
         check_place(place, level)
     fits: Sequence[Fit | Average]
     if names_average(law):
@@ -141,7 +149,10 @@ def forecast(
     of = fits[0].law
     if all(fit.objective is None for fit in fits):
         raise FitError(f"no group could be fitted: {fits[0].reason}")
-    points = [_entry(fit, place, level) for fit in fits for place in at]
+    for own, _ in places:
+        if not any(own.items() <= fit.by.items() for fit in fits):
+            raise FitError(f"a point of the forecast is of {', '.join(map(str, own.values()))}, which has no runs")
+    points = [_entry(fit, place, level) for fit in fits for own, place in places if own.items() <= fit.by.items()]
     run = str(options.get("run") or "run_id")
     hashes = [row_hashes(fit.rows, fit.by, of, run) for fit in fits]
     each, named = (sorted({h for group in hashes for h in group[i] if h}) for i in (0, 1))
@@ -208,6 +219,12 @@ def _hash(values: Sequence[Any]) -> str:
     """A hash of texts and numbers; numbers to twelve digits, which any table keeps."""
     text = json.dumps([f"{x:.11e}" if isinstance(x, float) else x for x in values])
     return hashlib.sha256(text.encode()).hexdigest()[:HEX]
+
+
+def _place(point: Mapping[str, Any], by: Sequence[str]) -> tuple[dict[str, Any], dict[str, float]]:
+    """The columns of a point that say of which group it is, and those where the law is placed."""
+    own = {name: value for name, value in point.items() if name in by}
+    return own, {name: float(value) for name, value in point.items() if name not in by}
 
 
 def _commit() -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from isoflop import record
+from isoflop.exits import FULL
 from isoflop.scaling.config import identity
 from isoflop.scaling.config.frozen import FrozenConfig, Knobs
 
@@ -63,6 +64,15 @@ def failure(config: FrozenConfig, status: str, reason: str) -> record.Row:
     budget = config.budget
     value = {} if budget.several else {f"budget.{budget.name}": budget.values[0]}
     return record.row(**columns(config), **value, status=status, reason=reason)
+
+
+def status_and_reason(error: Exception) -> tuple[str, str]:
+    """The status and reason of a run that an error ended."""
+    name, first = type(error).__name__, (str(error).strip().splitlines() or [""])[0]
+    if name == "UncompletedJobError":  # submitit's, after the last time limit
+        return record.RunStatus.TIMEOUT, first
+    again = "; make room and rerun the command to resume" if isinstance(error, OSError) and error.errno in FULL else ""
+    return record.RunStatus.FAILED, f"{name}: {first}{again}"
 
 
 def rounded(row: record.Row) -> float:

@@ -35,6 +35,9 @@ LARGEST_SEED = 2**42
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 STRATEGIES = ("ddp", "fsdp")
 KEEP = ("nothing", "marks")
+LOGGERS = ("none", "wandb", "tensorboard", "csv")
+# characters of a tag, as W&B takes them
+LONGEST_TAG = 64
 
 Knobs = Mapping[str, Any]
 Section = TypeVar("Section")
@@ -91,12 +94,19 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Logger:
-    """Where the curve is mirrored: nowhere, or in W&B."""
+    """Where a run is mirrored: nowhere, in W&B, or for TensorBoard or as a CSV in its folder."""
 
     name: str = "none"
     project: str = "isoflop"
+    """Of W&B; as is entity, whose project it is, the one of the login by default."""
     entity: str | None = None
     offline: bool = False
+    """Whether W&B writes into the run's folder alone."""
+
+    def __post_init__(self) -> None:
+        one_of("logger.name", self.name, LOGGERS)
+        if not isinstance(self.offline, bool):
+            raise UserError(f"logger.offline={self.offline} is neither true nor false")
 
 
 @dataclass(frozen=True)
@@ -223,6 +233,7 @@ class FrozenConfig:
         for group in identity.CHOICES:
             values[group] = _without_meta(values[group])
         values["probe"] = _probes(data.get("probe"))
+        values["tags"] = _tags(data["tags"])
         values |= {"code": Code.of(data["code"]), "plan": _plan(data.get("plan"))}
         return cls(**values, rest={name: value for name, value in data.items() if name not in own})
 
@@ -261,6 +272,16 @@ def _probes(given: Any) -> dict[str, Knobs]:
     if not isinstance(given, Mapping) or not all(isinstance(knobs, Mapping) for knobs in given.values()):
         raise UserError(f"probe={given} is not a list of probes; write probe=[positions], say")
     return {str(name): _without_meta(knobs) for name, knobs in given.items()}
+
+
+def _tags(given: Any) -> list[str]:
+    """Tags as a list, whether a word or several were given; UserError for what is no tag."""
+    tags = [] if given is None else given if isinstance(given, list) else [given]
+    wrong = [tag for tag in tags if isinstance(tag, bool) or not isinstance(tag, str | int | float)]
+    wrong += [tag for tag in tags if not 0 < len(str(tag)) <= LONGEST_TAG]
+    if wrong:
+        raise UserError(f"tags={given}: {wrong[0]!r} is no word of at most {LONGEST_TAG} letters; write tags=[pilot]")
+    return [str(tag) for tag in tags]
 
 
 def _plan(data: Any) -> RunPlan | None:

@@ -50,6 +50,13 @@ def with_earlier_probes(rows: Sequence[record.Row], earlier: Sequence[record.Row
     ]
 
 
+def whole(rows: Sequence[record.Row], folder: Path, config: FrozenConfig, values: Sequence[float]) -> list[record.Row]:
+    """The rows of a record: those just made, at these values of the budget, and what stands of an earlier one."""
+    earlier = record.read(folder) if record.finished(folder) else []
+    joined = [*with_earlier_probes(rows, earlier), *other_marks(earlier, config, than=values)]
+    return [row | {"mark": n} for n, row in enumerate(sorted(joined, key=lambda row: row["D"]), start=1)]
+
+
 def made_by(row: record.Row, code: Code) -> bool:
     """Whether a row was made by the same sources as these."""
     return Code.of(row).same(code)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from isoflop import record
 from isoflop.exits import Stopped
 from isoflop.folder import RunFolder
+from isoflop.scaling.config import resume
 from isoflop.scaling.config.columns import columns, rung_of_mark
 from isoflop.scaling.config.frozen import FrozenConfig, Logger
 from isoflop.scaling.loop.ranks import placement, train_ranks
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from isoflop.scaling.assemble import Assembled, Mark
     from isoflop.scaling.families.base import Model
+    from isoflop.scaling.loop.mirror import Mirror
     from isoflop.scaling.loop.module import ScalingModule
 
 # Lightning's advice that does not apply here: we own the data order, steps and checkpoints
@@ -63,36 +65,43 @@ class Attempt:
         return self.train_here(afterwards)
 
     def train_here(self, afterwards: contextlib.ExitStack) -> list[record.Row]:
-        """Train in this process."""
+        """Train in this process; marks whose weights were kept are only measured."""
         import torch
 
         from isoflop.scaling.assemble import assemble
         from isoflop.scaling.hardware import threads
-        from isoflop.scaling.loop.checkpoints import Checkpoints, Resume
-        from isoflop.scaling.loop.curve import Curve
         from isoflop.scaling.loop.kept_weights import measure_again
-        from isoflop.scaling.loop.progress import Progress
-        from isoflop.scaling.loop.wandb import close_logger, open_logger
+        from isoflop.scaling.loop.mirror import Mirror
 
         silence_advice()
+        mirror = afterwards.enter_context(Mirror(self.config, self.folder))
         torch.set_num_threads(threads())
         run = assemble(self.config)
         marks = [mark for mark in run.marks if mark.value in self.values]
         for mark in marks:
             self.refuse_size(run, mark)
-        if self.config.trainer.devices == 1 and (rows := measure_again(self.config, self.folder, run, self.values)):
-            return rows
+        mirror.open(self.size(run, marks[-1]), {mark.steps: mark for mark in marks})
+        alone = self.config.trainer.devices == 1
+        rows = measure_again(self.config, self.folder, run, self.values) if alone else None
+        rows = rows or self.train_marks(run, marks, mirror)
+        mirror.rows = resume.whole(rows, self.folder.path, self.config, self.values)
+        return [*mirror.rows]
+
+    def train_marks(self, run: "Assembled", marks: "list[Mark]", mirror: "Mirror") -> list[record.Row]:
+        """The rows of the missing marks, by training."""
+        from isoflop.scaling.loop.checkpoints import Checkpoints, Resume
+        from isoflop.scaling.loop.curve import Curve
+        from isoflop.scaling.loop.progress import Progress
+
         module = self.build_module(run, [mark.steps for mark in marks])
         result: dict[str, Any] = {"status": record.RunStatus.FAILED}
-        logger = open_logger(self.config, self.folder)
-        afterwards.callback(close_logger, logger, result)
         deferred = Deferred(signal.SIGUSR1, signal.SIGUSR2)
         progress = Progress(self.heart, run.steps_made, self.bar)
         every_s = self.config.trainer.checkpoint_every_s
         checkpoints = Checkpoints(self.folder, self.config.code, every_s, deferred, self.heart.lost)
         state = checkpoints.find(module)
-        resumed, curve = state is not None, Curve(self.folder, run.cost.flops_per_target)
-        trainer = self.trainer([Resume(state), curve, progress, checkpoints], logger)
+        resumed, curve = state is not None, Curve(self.folder, run.cost.flops_per_target, mirror)
+        trainer = self.trainer([Resume(state), curve, mirror, progress, checkpoints])
         del state
         try:
             with deferred, between_steps():
@@ -100,13 +109,10 @@ class Attempt:
         finally:
             progress.close()
             checkpoints.close()
-        rows = self.rows(run, marks, module, trainer, checkpoints.wall_s - module.probe_s, dict(result))
-        result |= module.results.get(marks[-1].steps, {})
+        rows = self.rows(run, marks, module, trainer, checkpoints.wall_s - module.probe_s, result)
         if module.profiles and trainer.is_global_zero:
-            at = {mark.steps: mark.D for mark in marks}
-            measured = [(at[steps], profile) for steps, profile in module.profiles.items() if steps in at]
-            points = [(D, *point) for D, profile in measured for point in profile]
-            self.folder.write_probes(points)
+            measured = [(mark.D, module.profiles.get(mark.steps, [])) for mark in marks]
+            self.folder.write_probes([(D, *point) for D, profile in measured for point in profile])
         if run.several and trainer.is_global_zero:
             self.account(run, module.made, resumed=resumed)
         return rows
@@ -162,14 +168,14 @@ class Attempt:
 
         return keep
 
-    def trainer(self, callbacks: "list[pl.Callback]", logger: Any) -> "pl.Trainer":
+    def trainer(self, callbacks: "list[pl.Callback]") -> "pl.Trainer":
         """Lightning's trainer, placed as the config says."""
         import pytorch_lightning as pl
 
         return pl.Trainer(
             **placement(self.config.trainer),
             max_epochs=-1,  # without end: the module stops when every mark is measured
-            logger=logger or False,
+            logger=False,
             callbacks=callbacks,
             default_root_dir=self.folder.path.absolute(),  # a path, and no address
             enable_checkpointing=False,

@@ -1,4 +1,4 @@
-"""The training curve: curve.csv, append-only, with points evenly spaced in log(step); a logger mirrors it."""
+"""The training curve: curve.csv, append-only, with points evenly spaced in log(step); it is mirrored (mirror.py)."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 
 from isoflop import files
 from isoflop.folder import RunFolder
+from isoflop.scaling.loop.mirror import Mirror
 from isoflop.scaling.loop.module import ScalingModule
 
 COLUMNS = ("step", "D", "C", "lr", "L_train")
@@ -25,8 +26,8 @@ def curve_steps(steps: int, ratio: float = 1.15) -> set[int]:
 class Curve(pl.Callback):
     """Writes the curve of the trunk and of the last cooldown."""
 
-    def __init__(self, folder: RunFolder, flops_per_target: float) -> None:
-        self.folder, self.flops_per_target = folder, flops_per_target
+    def __init__(self, folder: RunFolder, flops_per_target: float, mirror: Mirror) -> None:
+        self.folder, self.flops_per_target, self.mirror = folder, flops_per_target, mirror
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, ScalingModule)
@@ -50,8 +51,7 @@ class Curve(pl.Callback):
             return
         with files.naming(self.folder.curve), self.folder.curve.open("a") as file:
             file.write(",".join(map(str, (step, *point.values()))) + "\n")
-        if trainer.logger:
-            trainer.logger.log_metrics(point, step=module.made)
+        self.mirror.send({"step": step} | point)
 
 
 def _cut(path: Path, position: int) -> None:

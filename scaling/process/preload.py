@@ -11,7 +11,7 @@ from isoflop.scaling.process import orphan
 LIBRARIES = ("numpy", "torch", "pytorch_lightning", "pytorch_lightning.loggers")
 OURS = (
     "app", "assemble", "estimate", "hardware", "data", "families",
-    "loop.checkpoints", "loop.curve", "loop.module", "loop.progress", "loop.wandb",
+    "loop.checkpoints", "loop.curve", "loop.module", "loop.mirror", "loop.progress", "loop.wandb",
 )  # fmt: skip
 
 orphan.end_with_parent()

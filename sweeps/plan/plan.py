@@ -153,7 +153,7 @@ def composed(overrides: list[str]) -> Grid:
         cfg = loader.load_configuration("train", overrides, RunMode.MULTIRUN)
         HydraConfig.instance().set_config(cfg)
         sweeper = cfg.hydra.sweeper
-        grids = grids_of(sweeper.params, sweeper.grids)
+        grids = grids_of(sweeper.params, sweeper.grids, sweeper.get("larger"))
         context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
         configs = compose(context, cfg, grids, list(cfg.hydra.overrides.task))
         launcher = OmegaConf.to_container(cfg.hydra.launcher)

@@ -47,6 +47,13 @@ def test_it_predicts_what_predict_predicts(dated: Forecast, small: pd.DataFrame)
     assert len(dated.to_frame()) == 4
 
 
+def test_a_point_may_be_of_one_group_alone(small: pd.DataFrame) -> None:
+    dated = forecast(small, [LARGEST | {"family": "mlp"}, {"C": 6e15}], by=["family"], loss="l2")
+    assert [(p["by"]["family"], *p["place"]) for p in dated.points] == [("lstm", "C"), ("mlp", "N", "D"), ("mlp", "C")]
+    with pytest.raises(FitError, match="a point of the forecast is of gru, which has no runs"):
+        forecast(small, [LARGEST | {"family": "gru"}], by=["family"], loss="l2")
+
+
 def test_the_average_of_laws_forecasts_too(small: pd.DataFrame, runs: pd.DataFrame) -> None:
     lstm = small[small["family"] == "lstm"]
     dated = forecast(lstm, [LARGEST], "best")

@@ -14,10 +14,13 @@ from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Quantit
 from isoflop.analysis.claims.region import Region
 from isoflop.analysis.report import report as report_module
 from isoflop.analysis.report.figures.base import Figure, draw_all, log_axis, nice_ticks
+from isoflop.analysis.report.links import folder_of
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.sentences import summary
 from isoflop.analysis.report.view import look
+from isoflop.analysis.tables.read import read_runs
 from isoflop.analysis.testing.forecast import forecast
+from isoflop.folder import RunFolder
 from isoflop.wording import number
 
 EVIL = "<script>alert('x')</script>"
@@ -212,3 +215,24 @@ def test_no_sentence_and_no_figure_knows_a_quantity_by_name() -> None:
         text = file.read_text()
         # a name of one word, such as difference, is a word of the language too
         assert not [name for name in QUANTITIES if "_" in name and name in text], file
+
+
+def test_the_ledger_leads_to_the_folder_and_the_mirror_of_a_run(tmp_path: Path) -> None:
+    ids = [f"a{n:011x}" for n in range(4)]
+    for run_id in ids[:2]:
+        folder = RunFolder(tmp_path / "runs/a sweep" / run_id)
+        folder.path.mkdir(parents=True)
+        folder.write_config({"family": "lstm"})
+    folder.write_mirror("https://wandb.ai/me/isoflop/runs/1")
+    runs = pd.DataFrame(
+        {"run_id": ids, "family": "lstm", "N": 1e4, "D": [1e5, 2e5, 3e5, 4e5], "L": [3.0, 2.8, 2.7, 2.6]}
+    )
+    runs = runs.assign(sweep="a sweep", url=[None, None, "https://my.lab/3", "javascript:alert(1)"])
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    page = write_report(read_runs(tmp_path / "runs.csv"), tmp_path / "out/report", [])
+    hrefs = re.findall(r'<a href="([^"]*)">(folder|W&amp;B|online)</a>', page.read_text())
+    folders = [f"../../runs/a%20sweep/{run_id}/" for run_id in ids[:2]]
+    mirror = ("https://wandb.ai/me/isoflop/runs/1", "W&amp;B")
+    assert hrefs == [(folders[0], "folder"), (folders[1], "folder"), mirror, ("https://my.lab/3", "online")]
+    assert (page.parent / hrefs[0][0].replace("%20", " ")).is_dir()
+    assert folder_of({"run_id": "../../etc", "sweep": ".."}, tmp_path / "runs.csv") is None

@@ -258,20 +258,6 @@ def test_where_a_checkpoint_is_damaged_the_trunk_of_the_marks_before_is_gone_on_
     assert "checkpoint.ckpt is damaged" in folder.log.read_text()
 
 
-def test_wandb_going_away_costs_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import wandb
-
-    def gone(*_: Any, **__: Any) -> None:
-        raise RuntimeError("server went away")
-
-    monkeypatch.setattr(wandb.Run, "finish", gone)
-    (row,) = run_one(frozen(tmp_path, "logger=wandb", "logger.offline=true"))
-    assert row["status"] == "ok"
-    assert record.read(tmp_path)[0]["L"] == row["L"]
-    monkeypatch.undo()
-    wandb.finish()
-
-
 def test_a_run_without_result_keeps_its_checkpoint_and_a_finished_one_does_not(tmp_path: Path) -> None:
     run_one(frozen(tmp_path, "trainer.checkpoint_every_s=0"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["curve.csv", "frozen.json", "lock", "records.json"]
@@ -317,21 +303,3 @@ def test_a_config_that_cannot_be_run_leaves_no_record(tmp_path: Path, overrides:
     with pytest.raises(ValueError, match=said):
         run_one(frozen(tmp_path, *overrides))
     assert not RunFolder(tmp_path).records.exists()
-
-
-def test_the_mirror_in_wandb_says_how_a_run_ended(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    wandb = ["logger=wandb", "logger.offline=true"]
-    for name, extra, state in [("good", [], 0), ("bad", ["recipe.lr=1e36", "recipe.clip=1e30", "family=mlp"], 1)]:
-        (row,) = run_one(frozen(tmp_path / name, *wandb, *extra))
-        assert row["status"] == ("diverged" if state else "ok")
-        (log,) = (tmp_path / name).glob("wandb/offline-run-*/*.wandb")
-        command = [Path(sys.executable).with_name("wandb"), "leet", "inspect", "--summary", "--json", log]
-        said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        assert said["exit_code"] == state
-        assert said["tags"] == [row["family"]]
-        if not state:
-            assert said["summary"]["L"] == row["L"]
-            assert {"D", "C", "lr", "L_train"} <= said["summary"].keys()

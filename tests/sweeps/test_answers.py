@@ -35,7 +35,7 @@ def test_the_committed_tables_give_the_committed_verdicts(name: str) -> None:
 @pytest.mark.parametrize("name", MADE)
 def test_committed_tables_are_small_and_name_no_machine(name: str) -> None:
     files = [path for path in (ROOM / name).rglob("*") if path.is_file()]
-    assert {path.name for path in files} <= {"runs.csv", "probes.csv", "verdicts.json"}
+    assert {path.name for path in files} <= {"runs.csv", "probes.csv", "verdicts.json", "forecast.json"}
     assert sum(path.stat().st_size for path in files) < 1_000_000
     for path in files:
         text = path.read_text(encoding="utf-8")

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from conftest import Isoflop
 
+from isoflop.analysis.tables.read import read_runs
 from isoflop.errors import UserError
 from isoflop.sweeps import study
+from isoflop.sweeps.plan.plan import composed
 
 
 @pytest.mark.parametrize("name", study.names())
@@ -74,3 +76,67 @@ def test_a_remark_on_a_claim_that_a_study_has_not_is_refused(tmp_path: Path, mon
     monkeypatch.setenv("ISOFLOP_EXTENSIONS", str(extension))
     with pytest.raises(UserError, match=r"study\.remarks=.* must give a sentence for claims among its own"):
         study.read("mine")
+
+
+LARGER = """# @package _global_
+study:
+  question: What do larger runs give?
+  claims: []
+  forecast: chinchilla
+family: {depth: 1}
+data: {eval_size: 4096, seq_len: 16}
+budget: {D: [1e3, 2e3, 4e3]}
+hydra:
+  sweeper:
+    grids:
+      - family: mlp,lstm
+        family.width: 4,8
+    larger:
+      - family: mlp,lstm
+        family.width: 16
+"""
+
+
+@pytest.mark.slow
+def test_larger_runs_are_forecast_before_they_are_made_and_then_scored(
+    isoflop: Isoflop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = tmp_path / "my_lab"
+    (lab / "conf" / "study").mkdir(parents=True)
+    (lab / "conf" / "study" / "mine.yaml").write_text(LARGER)
+    monkeypatch.setenv("ISOFLOP_EXTENSIONS", str(lab))
+    out = tmp_path / "mine"
+    command = ("study", "mine", "--out", str(out), "family=mlp")
+    paused = isoflop(*command, "--pause")
+    assert paused.returncode == 0, paused.stderr
+    assert "commit" in paused.stdout
+    assert read_runs(out / "runs.csv")["width"].max() == 8
+    written = (out / "forecast.json").read_text()
+    assert [point["by"]["family"] for point in json.loads(written)["points"]] == ["mlp"] * 3
+    assert not (out / "verdicts.json").exists()
+
+    whole = isoflop(*command)
+    assert whole.returncode == 0, whole.stderr
+    assert (out / "forecast.json").read_text() == written
+    score = json.loads((out / "verdicts.json").read_text())["forecast"]
+    assert len(score["rows"]) == 3
+    assert score["open"] == []
+    assert score["fitted_rows_left_out"] == 2 * 3
+
+
+def test_a_forecast_and_the_larger_runs_belong_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = tmp_path / "my_lab"
+    (lab / "conf" / "study").mkdir(parents=True)
+    (lab / "conf" / "study" / "mine.yaml").write_text(LARGER.replace("  forecast: chinchilla\n", ""))
+    monkeypatch.setenv("ISOFLOP_EXTENSIONS", str(lab))
+    with pytest.raises(UserError, match=r"study\.forecast='' must be a law where hydra\.sweeper\.larger has runs"):
+        study.read("mine")
+
+
+def test_a_family_on_the_command_line_chooses_among_the_grids_of_a_study() -> None:
+    widths = {c.family["width"] for c in composed(["study=scaling", "family=lstm", study.SMALLER]).configs}
+    assert widths == {8, 16, 24, 40, 56}
+    families = {c.names["family"] for c in composed(["study=scaling", "family=lstm,s4d"]).configs}
+    assert families == {"lstm", "s4d"}
+    # one that no grid has takes the place of them all
+    assert {c.names["family"] for c in composed(["study=collapse", "family=lstm"]).configs} == {"lstm"}

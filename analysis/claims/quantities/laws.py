@@ -22,12 +22,12 @@ from isoflop.analysis.claims.declare import (
     quantity,
 )
 from isoflop.analysis.claims.quantities.pairs import (
+    both_fits,
     cells,
+    contrast,
     error_between_runs,
     matched,
     mean_of_rungs,
-    paired_contrast,
-    paired_fits,
 )
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
@@ -121,10 +121,11 @@ def law_parameter(sample: Sample, name: str) -> Measured:
 def law_contrast(sample: Sample, name: str) -> Contrast:
     """difference of a parameter of the law between two families
 
-    Runs paired on (data, seed, rung); the interval is the delete-one-pair jackknife with t on pairs − 1.
+    Runs paired on (data, seed, rung), the interval by the delete-one-pair jackknife with t on pairs − 1; where fewer
+    than half of the runs have a partner, as at other widths, the families are independent (Welch).
     """
     law = get_law(sample.law)
-    return paired_contrast(_paired(sample), lambda **p: p[name] if name in p else law.derive(p)[name], name)
+    return contrast(_paired(sample), lambda **p: p[name] if name in p else law.derive(p)[name], name)
 
 
 @lru_cache(maxsize=1024)
@@ -215,7 +216,7 @@ def _fitted(sample: Sample) -> Fit:
 @lru_cache(maxsize=1)
 def _paired(sample: Sample) -> tuple[Fit, Fit]:
     """The law on both families, where it is identified."""
-    fits = paired_fits(sample)
+    fits = both_fits(sample)
     for name, fitted in zip(sample.pair, fits, strict=True):
         try:
             _identified(fitted)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.analysis.claims.declare import QUANTITIES, Contrast, Measured, NotIdentified, Sample, Untested, quantity
-from isoflop.analysis.claims.quantities.pairs import paired_contrast, paired_fits
+from isoflop.analysis.claims.quantities.pairs import both_fits, contrast
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.local import EXPONENT, LOSS, SPLIT, Local, Space, centre
 from isoflop.analysis.fitting.result import Fit
@@ -66,8 +66,8 @@ def local_contrast(sample: Sample, name: str) -> Contrast:
             raise NotIdentified(f"{family}: the runs tell no {name} at {place}: {each.missing[name]}")
     along = "ray" if "ray" in {each.along for each in local} else local[0].along
     function = Space(law, pd.concat([each.rows for each in fits])).quantity(name, point, along)
-    contrast = paired_contrast(fits, function, name)
-    return replace(contrast, reason=f"{contrast.reason} at {place}")
+    found = contrast(fits, function, name)
+    return replace(found, reason=f"{found.reason} at {place}")
 
 
 @quantity(needs=("law",), takes=("point",), subject="pair", unit="times")
@@ -103,7 +103,7 @@ def _local(sample: Sample, name: str) -> Measured:
 @lru_cache(maxsize=1)
 def _at_one_point(sample: Sample) -> tuple[tuple[Fit, Fit], tuple[Local, Local], dict[str, float]]:
     """The law on both families, what it is at one point of both, and the point."""
-    fits = paired_fits(sample)
+    fits = both_fits(sample)
     law = fits[0].law
     point = centre(law, pd.concat([each.rows for each in fits])) | dict(sample.point)
     one, two = (each.local(point) for each in fits)

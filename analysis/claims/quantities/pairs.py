@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from isoflop.analysis.claims.declare import Contrast, NotIdentified, Pair, Part, Sample, require_columns
+from isoflop.analysis.claims.quantities.columns import welch
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.tables.rows import usable
@@ -22,6 +23,8 @@ from isoflop.analysis.tables.rows import usable
 MATCHED = 0.05
 # by which runs are paired, and the mark where runs have several
 KEY = ("data", "seed", "rung")
+# share of the runs of both families that must have a partner for the two to be compared in pairs
+SHARED = 0.5
 # what pairs a run -> its L and C
 Cells = dict[tuple[Any, ...], tuple[float, float]]
 
@@ -100,16 +103,20 @@ def runs_of(part: Part) -> dict[tuple[Any, ...], str]:
     return runs
 
 
-def paired_fits(sample: Sample) -> tuple[Fit, Fit]:
-    """The law on the runs of each family that have a partner; the draws of both leave out the same pairs, in order."""
-    key = [*KEY]
-    one, two = (cells(Part(sample.runs[sample.runs["family"] == name])) for name in sample.pair)
+def both_fits(sample: Sample) -> tuple[Fit, Fit]:
+    """The law on the runs of each of two families.
+
+    Where half of the runs of either or more have a partner, it is fitted to those that have, and the draws of both
+    leave out the same pairs, in order. Else it is fitted to all runs of each, and the two are independent.
+    """
+    one, two = map(cells, sample.parts)
     # a law stands over N and D, so that the compute of partners need not be the same
     partners = [each[: len(KEY)] for each in one if each in two]
-    if not partners:
-        raise NotIdentified(f"no run of {sample.pair.first} has the data, seed and rung of one of {sample.pair.second}")
+    if len(partners) < SHARED * max(len(one), len(two)):
+        alone, other = (own_fit(part, sample.law) for part in sample.parts)
+        return alone, other
+    key, rows = [*KEY], usable(sample.runs)
     keys = pd.MultiIndex.from_tuples(partners, names=key)
-    rows = usable(sample.runs)
     rows = rows[pd.MultiIndex.from_frame(rows[key]).isin(keys)].sort_values(key, kind="stable")
     rows = rows.assign(pair=pair_of_runs(rows, sample.pair[0], key))
     first, second = (
@@ -117,6 +124,12 @@ def paired_fits(sample: Sample) -> tuple[Fit, Fit]:
         for name in sample.pair
     )
     return first, second
+
+
+@lru_cache(maxsize=256)  # a family is in a pair with every other
+def own_fit(part: Part, law: str) -> Fit:
+    """The law on all runs of one family."""
+    return fit(usable(part.runs), law, interval="jackknife", by={"family": part.runs["family"].iloc[0]})
 
 
 def pair_of_runs(rows: pd.DataFrame, first: str, key: list[str]) -> pd.Series:
@@ -130,8 +143,11 @@ def pair_of_runs(rows: pd.DataFrame, first: str, key: list[str]) -> pd.Series:
     )
 
 
-def paired_contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Contrast:
-    """Difference of a function of the parameters between two paired fits, with its delete-one-pair standard error."""
+def contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Contrast:
+    """Difference of a function of the parameters between two fits, with its delete-one standard error.
+
+    Of paired fits the error is that of the difference over pairs; of independent ones the two are added in quadrature.
+    """
     values, draws = [], []
     for each in fits:
         if each.optimum is None or each.optimum.spread is None:
@@ -140,7 +156,13 @@ def paired_contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str)
         with np.errstate(all="ignore"):
             values.append(float(value(**{k: np.float64(v) for k, v in each.values.items()})))
             draws.append(np.broadcast_to(np.asarray(value(**drawn or {}), dtype=float), len(spread.draws)))
-    se = float(spread.error(draws[0] - draws[1]))
+    spreads = [each.optimum.spread for each in fits if each.optimum and each.optimum.spread]
+    if all("pair" in each.rows for each in fits):
+        se, dof = float(spreads[0].error(draws[0] - draws[1])), float(spreads[0].dof)
+        reason, left = f"{fits[0].n_runs} pairs of runs", "with or without each pair"
+    else:
+        se, dof = welch([(float(s.error(d)), s.dof) for s, d in zip(spreads, draws, strict=True)])
+        reason, left = f"{fits[0].n_runs} and {fits[1].n_runs} runs, unpaired", "with or without each run"
     if not math.isfinite(values[0] - values[1] + se):
-        raise NotIdentified(f"the law gives no {name} for one of the two, with or without each pair")
-    return Contrast(values[0] - values[1], se, spread.dof, reason=f"{fits[0].n_runs} pairs of runs")
+        raise NotIdentified(f"the law gives no {name} for one of the two, {left}")
+    return Contrast(values[0] - values[1], se, dof, reason=reason)

@@ -1,0 +1,202 @@
+"""What the study `scaling` found: writes docs/scaling.md and docs/finding.svg from studies/scaling.
+
+    python benchmarks/scaling_page.py
+
+Nothing is trained: runs.csv, forecast.json and verdicts.json of the study are read.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isoflop import fit_groups, judge, read_runs
+from isoflop.analysis.claims.forecasts import judge_forecast
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.report.plot import plot
+from isoflop.analysis.tables.rows import usable
+from isoflop.analysis.tables.tune import well_tuned
+from isoflop.analysis.testing.compare import compare
+from isoflop.analysis.testing.speedup import speedup
+from isoflop.errors import FitError
+from isoflop.sweeps import study
+from isoflop.wording import number
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "studies/scaling"
+LAWS = ("chinchilla", "chinchilla_tied", "kaplan", "multiplicative", "best")
+REFERENCE = "transformer"
+INTRO = """\
+# Do these architectures scale predictably?
+
+<!-- written by benchmarks/scaling_page.py from studies/scaling; change those and write it again -->
+"""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in Markdown; all but the first column to the right."""
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+
+
+def estimate(one: Estimate, digits: int = 3) -> str:
+    """A value with its interval."""
+    if one.value is None:
+        return "none"
+    if one.low is None or one.high is None:
+        return f"{one.value:.{digits}f}, no interval"
+    return f"{one.value:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"
+
+
+def percent(x: float, digits: int = 1) -> str:
+    """A share as per cent."""
+    return f"{100 * x:.{digits}f} %"
+
+
+def price(rows: pd.DataFrame) -> str:
+    """What the runs took."""
+    last = rows.sort_values("D").groupby("run_id").tail(1)
+    hours = float(last["wall_s"].sum()) / 3600
+    return f"{len(last)} runs, {number(float(last['C'].sum()))} FLOPs, {hours:.1f} hours of one core"
+
+
+def predictable(document: dict[str, Any]) -> str:
+    """The verdict of H1 for each family."""
+    (h1,) = [v for v in document["verdicts"] if v["id"] == "H1"]
+    rows = [
+        (one["subject"], percent(one["statistic"]), f"{percent(one['low'])} to {percent(one['high'])}", _word(one))
+        if one["statistic"] is not None
+        else (one["subject"], "", "", _word(one))
+        for one in h1["subjects"]
+    ]
+    return table(("family", "error at the largest compute", "interval", "by the rule of H1"), rows)
+
+
+def _word(verdict: dict[str, Any]) -> str:
+    return str(verdict["verdict"]).replace("_", " ")
+
+
+def slopes(fits: Sequence[Fit]) -> str:
+    """Local exponents at the middle of each family's runs."""
+    rows = []
+    for fit in fits:
+        local = fit.local()
+        rows.append([fit.by["family"], *(estimate(local.estimates[f"local_exponent_{x}"]) for x in "NDC")])
+    return table(("family", "in N", "in D", "in C"), rows)
+
+
+def parameters(fits: Sequence[Fit]) -> str:
+    """The parameters of Chinchilla's law and the status of each fit."""
+    rows = [
+        [
+            fit.by["family"],
+            str(fit.status).replace("_", " "),
+            *(estimate(fit.params[x]) for x in ("E", "alpha", "beta")),
+        ]
+        for fit in fits
+    ]
+    return table(("family", "status", "E", "α", "β"), rows)
+
+
+def laws(rows: pd.DataFrame) -> str:
+    """The error of each law on runs that it did not see, for each family; the lowest in bold."""
+    lines, found = [], {}
+    for name, part in rows.groupby("family"):
+        found[name] = compare(part, LAWS).table.set_index("law")["rmsle"]
+    shown = [law for law in next(iter(found.values())).index if not law.startswith("last")]
+    for name, errors in found.items():
+        least = errors[shown].min()
+        cells = (percent(errors[law]) for law in shown)
+        lines.append([name, *(f"**{c}**" if errors[law] == least else c for law, c in zip(shown, cells, strict=True))])
+    return table(("family", *shown), lines)
+
+
+def speedups(fits: Sequence[Fit]) -> str:
+    """How many times less compute each family needs than the reference at the largest compute of both."""
+    (reference,) = [fit for fit in fits if fit.by["family"] == REFERENCE]
+    lines = []
+    for fit in fits:
+        if fit is reference:
+            continue
+        try:
+            found = speedup(fit, reference)
+        except FitError as error:
+            lines.append([fit.by["family"], str(error), "", ""])
+            continue
+        by_runs = "" if found.envelope is None else f"{found.envelope:.2f}"
+        lines.append([fit.by["family"], estimate(found.estimate, 2), by_runs, f"{found.loss:.3f}"])
+    return table(("family", f"times less compute than the {REFERENCE}", "by the runs alone", "at the loss"), lines)
+
+
+def outcomes(path: Path, rows: pd.DataFrame) -> Iterator[str]:
+    """How the forecast came out: by family, and by how far beyond the fitted compute."""
+    judged = judge_forecast(path, rows)
+    scored = judged.score.rows.assign(
+        C=judged.score.runs["C"].to_numpy(float), family=judged.score.runs["family"].to_numpy()
+    )
+    fitted = rows[~rows["run_id"].isin(judged.score.runs["run_id"])].groupby("family")["C"].max()
+    scored["beyond"] = scored["C"] / scored["family"].map(fitted)
+    bins = {"within the fitted compute": (0, 1), "1 to 4 times": (1, 4), "4 to 10 times": (4, 10)}
+    groups = {name: scored[(scored["beyond"] > a) & (scored["beyond"] <= b)] for name, (a, b) in bins.items()}
+    groups |= {str(name): part for name, part in scored.groupby("family")}
+    lines = [
+        [
+            name,
+            len(part),
+            percent(part["error"].abs().median(), 2),
+            percent(part["error"].abs().max(), 2),
+            percent(part["inside"].astype(float).mean(), 0),
+            percent(part["error_line"].abs().median(), 2),
+        ]
+        for name, part in groups.items()
+        if len(part)
+    ]
+    head = ("runs and marks", "count", "median error", "worst", "inside the 90 % band", "median error of a line")
+    yield table(head, lines)
+    yield f"{judged.provenance[0].upper()}{judged.provenance[1:]}. {str(judged.score).splitlines()[-2]}.\n"
+
+
+def seeds(rows: pd.DataFrame, document: dict[str, Any]) -> str:
+    """The verdicts that one seed less changes."""
+    claims = study.read("scaling").load_claims()
+    whole = {(v["id"], s["subject"]): _word(s) for v in document["verdicts"] for s in v["subjects"]}
+    lines = []
+    for seed in sorted(rows["seed"].unique()):
+        if seed == 0:
+            continue  # all sizes have this one
+        for verdict in judge(rows[rows["seed"] != seed], claims):
+            for one in verdict.to_json()["subjects"]:
+                before, after = whole.get((verdict.id, one["subject"])), _word(one)
+                if before != after and "untested" not in (before, after):
+                    lines.append((verdict.id, one["subject"], seed, before, after))
+    return table(("claim", "of", "without seed", "was", "is"), lines) if lines else "None.\n"
+
+
+def page() -> str:
+    """The page as Markdown."""
+    rows = read_runs(FOLDER / "runs.csv")
+    document = json.loads((FOLDER / "verdicts.json").read_text(encoding="utf-8"))
+    best = well_tuned(usable(rows))
+    additive, product = (fit_groups(best, law, by=["family"]) for law in ("chinchilla", "multiplicative"))
+    parts = [INTRO, f"{price(rows)}.\n", "## Predictable\n", predictable(document)]
+    parts += ["## The forecast\n", *outcomes(FOLDER / study.FORECAST, rows)]
+    parts += ["## Which law\n", laws(best), "## How fast the loss falls\n", slopes(product)]
+    parts += ["## Chinchilla's parameters\n", parameters(additive), "## Compute for the same loss\n", speedups(product)]
+    parts += ["## What one seed changes\n", seeds(rows, document)]
+    return "\n".join(parts)
+
+
+def main() -> None:
+    """Write the page and the figure."""
+    (ROOT / "docs/scaling.md").write_text(page(), encoding="utf-8")
+    print(plot(read_runs(FOLDER / "runs.csv"), "loss_vs_compute", ROOT / "docs/finding.svg"), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    np.seterr(all="ignore")
+    main()
