@@ -1,10 +1,12 @@
-"""What a run costs beyond its training, by launcher; and how long plan, status and collect take on many runs.
+"""What a run costs beyond its training, by launcher and by probe; how long plan, status and collect take on many runs.
 
     python benchmarks/overhead.py launchers --runs 50     ours, Hydra's basic and joblib, a cold process each
     python benchmarks/overhead.py verbs                   plan of 1,000 runs, status and collect of 10,000
+    python benchmarks/overhead.py probes --seconds 60     every probe once, beside runs of about so long
 
 Overhead of a run: from the moment that the one before it left its record to the moment that it leaves its own, less its
-own time of training and evaluation; one run at a time.
+own time of training and evaluation; one run at a time. That of a probe is its time in a run with one mark, over the
+training and evaluation of that run; both slow down alike where others use the machine.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from isoflop import record
 from isoflop.scaling.config.frozen import freeze, thaw
@@ -30,6 +33,17 @@ LAUNCHERS = {
     "isoflop, a fresh process each": ["hydra.launcher.n_jobs=1"],
     "Hydra's basic, all in one process": ["hydra/launcher=basic"],
     "joblib, all in one worker": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"],
+}
+
+# data -> a family that learns it, targets of a pilot that tells how fast it is, the probes that it takes
+PROBED = {
+    "text": (
+        "transformer",
+        100_000,
+        "positions gradients equivariance recurrence_of_positions precision extrapolation symmetry step_time "
+        "critical_batch spectral_rank",
+    ),
+    "spectral": ("mlp", 100_000, "information eigenfunctions gradients precision"),
 }
 
 
@@ -99,6 +113,29 @@ def line(what: str, seconds: list[float]) -> None:
     print(f"| {what} | {statistics.median(seconds):.2f} | {min(seconds):.2f} | {max(seconds):.2f} |", flush=True)
 
 
+def probes(seconds: float) -> None:
+    """Print what each probe adds to a run with one mark, on text and on vectors."""
+    print("| data | family | run [s] | probe | its time [s] | share |")
+    print("|---|---|--:|---|--:|--:|")
+    for data, (family, targets, names) in PROBED.items():
+        run = ["train", f"data={data}", f"family={family}"]
+        with tempfile.TemporaryDirectory() as folder:
+            isoflop(*run, f"budget.D={targets}", f"out={folder}/pilot")
+            again = round(targets * seconds / row_of(folder, "pilot")["wall_s"])
+            isoflop(*run, f"budget.D={again}", f"probe=[{names.replace(' ', ',')}]", f"out={folder}/probed")
+            row = row_of(folder, "probed")
+        for name in sorted(names.split(), key=lambda name: -row[f"probe.{name}.wall_s"]):
+            spent = row[f"probe.{name}.wall_s"]
+            share = spent / row["wall_s"]
+            print(f"| {data} | {family} | {row['wall_s']:.0f} | `{name}` | {spent:.2f} | {share:.1%} |", flush=True)
+
+
+def row_of(folder: str, name: str) -> dict[str, Any]:
+    """The record of the only run in a folder."""
+    row: dict[str, Any] = record.read(next(Path(folder, name).glob("*/records.json")).parent)[0]
+    return row
+
+
 def many(out: Path, runs: int) -> None:
     """Folders of so many runs, copies of one that was made; one in twenty is planned only."""
     isoflop("train", *TINY, f"out={out}/source")
@@ -115,13 +152,20 @@ def many(out: Path, runs: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["launchers", "verbs"])
+    parser.add_argument("what", choices=["launchers", "verbs", "probes"])
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--cold", type=int, default=5, help="runs in a cold process each")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=60, help="about how long the runs with probes are to train")
     given = parser.parse_args()
     print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg()}))
-    launchers(given.runs, given.cold) if given.what == "launchers" else verbs(given.repeats)
+    match given.what:
+        case "launchers":
+            launchers(given.runs, given.cold)
+        case "verbs":
+            verbs(given.repeats)
+        case _:
+            probes(given.seconds)
 
 
 if __name__ == "__main__":

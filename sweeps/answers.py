@@ -43,6 +43,11 @@ PAIRS = (
 )
 
 
+# in the folder of a study, the same study made once more with seeds that the first did not have
+AGAIN = "other_seeds"
+OPPOSITE = {"supported": "refuted", "refuted": "supported"}
+
+
 @dataclass(frozen=True)
 class Answer:
     """A claim with what a study said of it."""
@@ -76,7 +81,7 @@ def page(room: Path) -> str:
     lines += [f"| [{a.claim.id}](#{a.claim.id.lower()}) {a.claim.claim} | {a.word} | {_link(a)} |" for a in answers]
     for answer in answers:
         lines += ["", *_section(answer)]
-    lines += ["", *_forecasts(documents(room)), *_scorecard(room)]
+    lines += ["", *_forecasts(documents(room)), *_again(answers, room), *_scorecard(room)]
     return "\n".join(lines) + "\n"
 
 
@@ -97,9 +102,9 @@ def read(room: Path) -> Iterator[Answer]:
             yield Answer(claim, having[0] if having else None, None)
 
 
-def documents(room: Path) -> dict[str, Mapping[str, Any]]:
-    """By study, what the verdicts.json of a room says."""
-    found = {folder.parent.name: files.read_json(folder) for folder in sorted(room.glob("*/verdicts.json"))}
+def documents(room: Path, folder: str = "") -> dict[str, Mapping[str, Any]]:
+    """By study, what the verdicts.json of a room says; with a folder, that of so called folders of the studies."""
+    found = {study.name: files.read_json(study / folder / "verdicts.json") for study in sorted(room.glob("*"))}
     return {name: document for name, document in found.items() if isinstance(document, dict)}
 
 
@@ -176,6 +181,37 @@ def _interval(low: float | None, high: float | None) -> str:
     """An interval; a bound that does not exist is unbounded, and of none there is no interval."""
     bounds = ["unbounded" if end is None or math.isnan(end) else number(end) for end in (low, high)]
     return "no interval" if bounds == ["unbounded"] * 2 else " to ".join(bounds)
+
+
+def _again(answers: Sequence[Answer], room: Path) -> list[str]:
+    """Verdicts of studies that were made twice, with the second's seeds; how many turned into their opposite."""
+    written = documents(room, AGAIN)
+    twice = [
+        (answer, answer.verdict, second)
+        for answer in answers
+        if answer.study and answer.verdict
+        if (second := _verdict(written.get(answer.study.name, {}), answer.claim.id))
+    ]
+    if not twice:
+        return []
+    decided = [(one["verdict"], two["verdict"]) for _, one, two in twice if one["verdict"] in OPPOSITE]
+    turned = sum(two == OPPOSITE[one] for one, two in decided)
+    lines = ["## Other seeds", ""]
+    lines += [f"Cheap studies, made once more: of {len(decided)} decided verdicts {turned} became the opposite."]
+    lines += ["Tables are in `studies/NAME/other_seeds`; the statistic is that of a claim's first subject.", ""]
+    lines += ["| claim | study | verdict | statistic | with other seeds | statistic |", "|---|---|---|---|---|---|"]
+    for answer, *both in twice:
+        cells = [cell for verdict in both for cell in (str(verdict["verdict"]).replace("_", " "), _first(verdict))]
+        lines.append(f"| [{answer.claim.id}](#{answer.claim.id.lower()}) | {_link(answer)} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _first(verdict: Mapping[str, Any]) -> str:
+    """Statistic and interval of the first subject of a verdict."""
+    row = (verdict.get("subjects") or [verdict])[0]
+    if row.get("statistic") is None:
+        return ""
+    return f"{number(row['statistic'])} ({_interval(row.get('low'), row.get('high'))})"
 
 
 def _scorecard(room: Path) -> list[str]:

@@ -187,7 +187,8 @@ def judge_part(runs: pd.DataFrame, claim: Claim) -> Verdict:
     if len(families) < wanted:
         reason = f"needs {wanted} families, and the runs have {len(families)}: {', '.join(families) or 'none'}"
         return Verdict(claim.id, VerdictKind.UNTESTED, reason, claim=claim)
-    lacks = {str(name): claim.needs.missing(part) for name, part in rows.groupby("family", sort=True)}
+    whole = scope(runs, replace(claim, at={})) if claim.needs.names & {*claim.at} else rows  # `at` leaves one value
+    lacks = {str(name): claim.needs.missing(part) for name, part in whole.groupby("family", sort=True)}
     subjects = (_judge_families if claim.subject == "family" else _judge_pairs)(rows, lacks, claim)
     return combine(claim, subjects, lacks, _unfinished(rows))
 

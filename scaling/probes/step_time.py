@@ -5,9 +5,11 @@ it is quadratic, as the products of attention are (Vaswani 2017, arXiv:1706.0376
 quadratic only past seq_len of some 6 d (Kaplan 2020, arXiv:2001.08361, section 2.1). Short lengths show what is fixed.
 
 A step is the loss and its gradient for one batch of random inputs, in a model built anew at that length; the least of
-several, since all that disturbs a clock makes it slower. The families keep no cache, so a decoded token is a forward
-through all of what precedes it. Memory is the allocator's peak beyond the weights on a GPU; elsewhere, what the forward
-keeps for the gradient, which is most of it. It takes time, and more the longer the lengths.
+several, since all that disturbs a clock makes it slower. On a CPU the clock is that of the process, over all of its
+threads, which stands still while the core is another's; on a GPU it is that of the wall. The families keep no cache, so
+a decoded token is a forward through all of what precedes it. Memory is the allocator's peak beyond the weights on a
+GPU; elsewhere, what the forward keeps for the gradient, which is most of it. It takes time, and more the longer the
+lengths.
 
     StepTime(seq_lens=(64, 128), repeats=1).measure(subject).scalars["train_slope"]
 """
@@ -44,7 +46,7 @@ class StepTime:
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
     keys: ClassVar[tuple[str, ...]] = ("train_slope", "decode_slope", "memory_slope")
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         for length in self.seq_lens:
@@ -109,9 +111,13 @@ def train(model: Model, task: Task, x: Tensor, subject: Subject) -> None:
 
 
 def least_time(
-    function: Callable[[], None], repeats: int, device: torch.device, clock: Callable[[], float] = time.perf_counter
+    function: Callable[[], None], repeats: int, device: torch.device, clock: Callable[[], float] | None = None
 ) -> float:
-    """The least of several times that a call takes [s], after one that is not counted."""
+    """The least of several times that a call takes [s], after one that is not counted.
+
+    clock   of what; of the process on a CPU, else of the wall
+    """
+    clock = clock or (time.process_time if device.type == "cpu" else time.perf_counter)
     times = []
     for _ in range(1 + repeats):
         wait(device)

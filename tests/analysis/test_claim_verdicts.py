@@ -127,6 +127,16 @@ def test_a_claim_is_not_identified_where_what_is_given_does_not_hold(tmp_path: P
     assert "asked only where falls holds, which is refuted" in one.reason
 
 
+def test_what_a_claim_needs_along_the_column_of_at_is_asked_of_all_its_values(tmp_path: Path) -> None:
+    text = MEAN + "at: {depth: 56}\nneeds: {seeds: {count: 3, at: {depth: 2}}}\n"
+    rows = pd.concat([by_family(side, side).assign(depth=depth) for depth, side in ((20, -1.0), (56, 1.0))])
+    rows = rows.assign(run_id=[f"{n:03}" for n in range(len(rows))])
+    (one,) = judge(rows, write(tmp_path, text))
+    assert one.verdict is VerdictKind.SUPPORTED, one.reason
+    (lacking,) = judge(rows[rows["depth"] == 56], tmp_path)
+    assert lacking.verdict is VerdictKind.UNTESTED
+
+
 def test_a_negated_rule_is_supported_where_it_would_be_refuted(tmp_path: Path) -> None:
     text = MEAN.replace("{above: 0}", "{below: -0.5}") + "negated: true\n"
     rows = by_family(0.0, 0.0)

@@ -449,6 +449,13 @@ def test_ranks_of_alike_values_are_shared() -> None:
     assert spearman(torch.tensor([1.0, 2.0, 3.0]), torch.ones(3)) is None
 
 
+def test_the_clock_of_a_step_is_the_process_on_a_cpu_and_the_wall_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_time, "wait", lambda device: None)
+    monkeypatch.setattr(step_time.time, "process_time", iter([0.0, 1.0, 1.0, 3.0]).__next__)
+    monkeypatch.setattr(step_time.time, "perf_counter", iter([0.0, 1.0, 1.0, 6.0]).__next__)
+    assert [least_time(lambda: None, 1, torch.device(kind)) for kind in ("cpu", "cuda")] == [2.0, 5.0]
+
+
 def test_the_time_of_a_step_is_the_least_on_a_clock_and_its_slope_a_power() -> None:
     ticks = iter([0.0, 9.0, 10.0, 13.0, 20.0, 22.0, 30.0, 35.0])  # 9 to warm up, then 3, 2 and 5
     assert least_time(lambda: None, 3, torch.device("cpu"), clock=lambda: next(ticks)) == 2.0

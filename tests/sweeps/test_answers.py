@@ -15,13 +15,13 @@ from isoflop.sweeps import answers, study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROOM = REPOSITORY / "studies"
-MADE = sorted(folder.parent.name for folder in ROOM.glob("*/verdicts.json"))
+MADE = sorted(file.parent.relative_to(ROOM).as_posix() for file in ROOM.glob("**/verdicts.json"))
 
 
 @pytest.mark.parametrize("name", MADE)
 def test_the_committed_tables_give_the_committed_verdicts(name: str) -> None:
     document = json.loads((ROOM / name / "verdicts.json").read_text(encoding="utf-8"))
-    claims = study.read(name).load_claims()
+    claims = study.read(name.partition("/")[0]).load_claims()
     assert [v["id"] for v in document["verdicts"]] == [claim.id for claim in claims]
     again = judge(read_runs(ROOM / name / "runs.csv"), claims)
     for was, now in zip(document["verdicts"], again, strict=True):
@@ -40,6 +40,15 @@ def test_committed_tables_are_small_and_name_no_machine(name: str) -> None:
     for path in files:
         text = path.read_text(encoding="utf-8")
         assert not any(root in text for root in ("/home/", "/root", "/tmp", "/work", "/Users/")), path
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if "/" in name])
+def test_a_decided_verdict_is_not_the_opposite_with_other_seeds(name: str) -> None:
+    first, again = (read_runs(ROOM / folder / "runs.csv") for folder in (name.partition("/")[0], name))
+    assert not {*first["seed"]} & {*again["seed"]}
+    claims = study.read(name.partition("/")[0]).load_claims()
+    for one, two in zip(judge(first, claims), judge(again, claims), strict=True):
+        assert two.verdict.value != answers.OPPOSITE.get(one.verdict.value), one.id
 
 
 def test_the_page_is_that_of_the_committed_answers() -> None:
