@@ -95,9 +95,9 @@ def read(room: Path) -> Iterator[Answer]:
         having = [study for study in asked if claim.id in study.claims]
         made = [(study, v) for study in having if (v := _verdict(written.get(study.name, {}), claim.id))]
         tested = [pair for pair in made if pair[1]["verdict"] != "untested"]
-        best = next(reversed(tested or made), None)
-        if best:
-            yield Answer(claim, *best, _cost(written[best[0].name], room / best[0].name))
+        if made:
+            study, verdict = (tested or made)[-1]
+            yield Answer(claim, study, verdict, _cost(written[study.name], room / study.name))
         else:
             yield Answer(claim, having[0] if having else None, None)
 

@@ -37,6 +37,8 @@ KEYS = ("question", "claims", "minutes", "remarks", "forecast", "oracles", "know
 TABLE = "runs.csv"
 # written before the larger runs of a study are made
 FORECAST = "forecast.json"
+# of a folder's name, which file systems bound by 255 bytes
+MOST_CHARACTERS = 120
 # without the runs that are forecast
 SMALLER = "hydra.sweeper.larger=[]"
 EVERY = "all"
@@ -150,11 +152,58 @@ def _runs(sweeper: dict[str, Any]) -> int:
     return len(expanded(OverridesParser.create(), grids, []))
 
 
+def folder(name: str, overrides: Sequence[str]) -> Path:
+    """Where a study goes by default: studies/NAME, and with other runs than its own a folder there that says which."""
+    others = ",".join(word for word in overrides if not word.startswith("hydra")).replace("/", "_")
+    if len(others) > MOST_CHARACTERS:
+        raise UserError(f"{len(others)} characters of overrides are too long for a folder's name; name one with --out")
+    return ROOM / name / others if others else ROOM / name
+
+
 def run(name: str, out: Path, overrides: Sequence[str] = (), pause: bool = False) -> int:
     """Train, collect, judge and report one study in a folder; returns the exit code, 1 where a run failed.
 
     pause   stop once a forecast is written, so that it can be committed before the larger runs are made
     """
+    began = time.monotonic()
+    study = read(name)
+    study.load_claims(), study.load_known()  # a wrong one is refused before anything is trained
+    print(f"{study.name}: {study.question}")
+    trained, whole = make(study, out, overrides, pause)
+    if whole:
+        conclude(study, out, began)
+    return trained
+
+
+def make(study: Study, out: Path, overrides: Sequence[str], pause: bool) -> tuple[int, bool]:
+    """Make the runs and their table, a forecast of the larger ones first; the exit code, and whether all were tried."""
+    from isoflop.analysis.tables.read import read_runs
+    from isoflop.scaling.app import main as train
+    from isoflop.sweeps.collect import collect
+
+    runs, table, dated = out / "runs", out / TABLE, out / FORECAST
+    arguments = [f"study={study.name}", f"out={quoted(runs)}", f"sweep={study.name}", *overrides]
+    if study.claims:
+        refuse_claims(study.load_claims(), arguments)
+    if study.forecast and not dated.exists():
+        first = train([*arguments, SMALLER])
+        if first not in (0, 1):
+            return first, False
+        collect(runs, table)
+        register(study, arguments, read_runs(table), dated)
+        if pause:
+            print(f"  commit {dated} and give the command again: it makes the larger runs, and scores it")
+            return first, False
+    trained = train(arguments)
+    if trained not in (0, 1):  # failed runs are rows too, and a report is due all the more
+        return trained, False
+    solve(study.oracles, runs)
+    collect(runs, table)
+    return trained, True
+
+
+def conclude(study: Study, out: Path, began: float) -> None:
+    """Judge the runs of a study's table, score its forecast, and report."""
     from rich.console import Console
 
     from isoflop.analysis.claims.forecasts import judge_forecast
@@ -163,46 +212,22 @@ def run(name: str, out: Path, overrides: Sequence[str] = (), pause: bool = False
     from isoflop.analysis.report.report import write_report
     from isoflop.analysis.report.sentences import verdict_table
     from isoflop.analysis.tables.read import read_runs
-    from isoflop.scaling.app import main as train
-    from isoflop.sweeps.collect import collect
 
-    began = time.monotonic()
-    study = read(name)
-    claims, known = study.load_claims(), study.load_known()  # a wrong one is refused before anything is trained
-    runs, table = out / "runs", out / TABLE
-    print(f"{study.name}: {study.question}")
-    arguments = [f"study={name}", f"out={quoted(runs)}", f"sweep={name}", *overrides]
-    if claims:
-        refuse_claims(claims, arguments)
-    dated = out / FORECAST if study.forecast else None
-    if dated and not dated.exists():
-        first = train([*arguments, SMALLER])
-        if first not in (0, 1):
-            return first
-        collect(runs, table)
-        register(study, arguments, read_runs(table), dated)
-        if pause:
-            print(f"  commit {dated} and give the command again: it makes the larger runs, and scores it")
-            return first
-    trained = train(arguments)
-    if trained not in (0, 1):  # failed runs are rows too, and a report is due all the more
-        return trained
-    solve(study.oracles, runs)
-    collect(runs, table)
-    rows = read_runs(table)
-    verdicts, results = judge(rows, claims), list(compare_with_theory(rows, known))
-    seconds = time.monotonic() - began
+    rows, claims, dated = read_runs(out / TABLE), study.load_claims(), out / FORECAST if study.forecast else None
+    verdicts, results = judge(rows, claims), list(compare_with_theory(rows, study.load_known()))
     scored = judge_forecast(dated, rows) if dated else None
+    seconds = time.monotonic() - began
     files.write_text(out / "verdicts.json", answer(study, verdicts, results, seconds, scored))
     if results:
         Console(highlight=False, width=WIDE).print(known_table(results))
     if verdicts:
         print(verdict_table(verdicts))
+    if scored:
+        print(f"\n{str(scored.score).splitlines()[-2]}")
     page = write_report(rows, out / "report", claims, dated, question=study.question)
-    print(f"\n{name} done in {seconds:.0f} s")
-    print(f"  every run as a row   {table}")
+    print(f"\n{study.name} done in {seconds:.0f} s")
+    print(f"  every run as a row   {out / TABLE}")
     print(f"  what they say        {page}")
-    return trained
 
 
 def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Path) -> None:
@@ -221,7 +246,7 @@ def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Pat
     first = {config.run_id for config in composed([*arguments, SMALLER]).configs}
     later = [config for config in check(composed(arguments).configs) if config.run_id not in first]
     planned = design(later, [config.plan for config in later if config.plan])
-    points = planned[["family", "N", "D"]].drop_duplicates().to_dict("records")
+    points = files.records(planned[["family", "N", "D"]].drop_duplicates())
     fitted = well_tuned(usable(rows[rows["run_id"].isin(first)]))
     fitted.attrs["source"] = TABLE  # beside the forecast, wherever the two are
     made = forecast(fitted, points, study.forecast, by=["family"])

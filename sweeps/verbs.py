@@ -203,7 +203,10 @@ def study_command(
     name: Annotated[
         str, typer.Argument(help="A study, or all; without a name they are listed.", show_default=False)
     ] = "",
-    out: Annotated[Path | None, typer.Option(help="Its folder; studies/NAME by default.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Its folder; studies/NAME by default, studies/NAME/OVERRIDES with any.", show_default=False),
+    ] = None,
     hours: Annotated[float, typer.Option(help="With all: how long to go on, the cheapest study first.", min=0)] = 1.0,
     pause: Annotated[
         bool, typer.Option("--pause", help="Stop once a forecast is written, to commit it before the larger runs.")
@@ -246,7 +249,7 @@ def study_command(
         return 0
     if name == study.EVERY:
         return study.run_cheapest_first(hours, out or study.ROOM, overrides)
-    return study.run(name, out or study.ROOM / name, overrides, pause)
+    return study.run(name, out or study.folder(name, overrides), overrides, pause)
 
 
 @app.command("demo")

@@ -124,6 +124,14 @@ def test_larger_runs_are_forecast_before_they_are_made_and_then_scored(
     assert score["fitted_rows_left_out"] == 2 * 3
 
 
+def test_other_runs_than_its_own_go_to_a_folder_of_their_own() -> None:
+    assert study.folder("laws", []) == Path("studies/laws")
+    assert study.folder("laws", ["hydra.launcher.n_jobs=2"]) == Path("studies/laws")
+    assert study.folder("laws", ["family=lstm", "seed=0,1"]) == Path("studies/laws/family=lstm,seed=0,1")
+    with pytest.raises(UserError, match="name one with --out"):
+        study.folder("laws", ["seed=" + ",".join(map(str, range(99)))])
+
+
 def test_a_forecast_and_the_larger_runs_belong_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = tmp_path / "my_lab"
     (lab / "conf" / "study").mkdir(parents=True)
