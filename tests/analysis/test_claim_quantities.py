@@ -299,7 +299,7 @@ def test_laws_of_two_families_are_compared_at_equal_data_whatever_their_compute(
     other = Sample(table.assign(rung=table["rung"] + table["family"]), "chinchilla", pair=Pair("lstm", "transformer"))
     alone = QUANTITIES["law_contrast"](other, "E")
     assert alone.value == pytest.approx(contrast.value, rel=1e-6)
-    one, two = (fit(table[table["family"] == name], interval="jackknife").optimum for name in ("lstm", "transformer"))
+    one, two = (fit(table[table["family"] == name]).optimum for name in ("lstm", "transformer"))
     errors = [float(each.spread.error(each.draws["E"])) for each in (one, two)]
     assert alone.se == pytest.approx(math.hypot(*errors), rel=1e-3)
     assert "unpaired" in alone.reason

@@ -122,7 +122,7 @@ def law_contrast(sample: Sample, name: str) -> Contrast:
     """difference of a parameter of the law between two families
 
     Runs paired on (data, seed, rung), the interval by the delete-one-pair jackknife with t on pairs − 1; where fewer
-    than half of the runs have a partner, as at other widths, the families are independent (Welch).
+    than four in five runs have a partner, as at other widths, the families are independent (Welch).
     """
     law = get_law(sample.law)
     return contrast(_paired(sample), lambda **p: p[name] if name in p else law.derive(p)[name], name)

@@ -24,7 +24,7 @@ MATCHED = 0.05
 # by which runs are paired, and the mark where runs have several
 KEY = ("data", "seed", "rung")
 # share of the runs of both families that must have a partner for the two to be compared in pairs
-SHARED = 0.5
+SHARED = 0.8
 # what pairs a run -> its L and C
 Cells = dict[tuple[Any, ...], tuple[float, float]]
 
@@ -106,7 +106,7 @@ def runs_of(part: Part) -> dict[tuple[Any, ...], str]:
 def both_fits(sample: Sample) -> tuple[Fit, Fit]:
     """The law on the runs of each of two families.
 
-    Where half of the runs of either or more have a partner, it is fitted to those that have, and the draws of both
+    Where most runs of either have a partner (SHARED), it is fitted to those that have, and the draws of both
     leave out the same pairs, in order. Else it is fitted to all runs of each, and the two are independent.
     """
     one, two = map(cells, sample.parts)
@@ -129,7 +129,7 @@ def both_fits(sample: Sample) -> tuple[Fit, Fit]:
 @lru_cache(maxsize=256)  # a family is in a pair with every other
 def own_fit(part: Part, law: str) -> Fit:
     """The law on all runs of one family."""
-    return fit(usable(part.runs), law, interval="jackknife", by={"family": part.runs["family"].iloc[0]})
+    return fit(usable(part.runs), law, by={"family": part.runs["family"].iloc[0]})
 
 
 def pair_of_runs(rows: pd.DataFrame, first: str, key: list[str]) -> pd.Series:
@@ -144,9 +144,10 @@ def pair_of_runs(rows: pd.DataFrame, first: str, key: list[str]) -> pd.Series:
 
 
 def contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Contrast:
-    """Difference of a function of the parameters between two fits, with its delete-one standard error.
+    """Difference of a function of the parameters between two fits, with its standard error.
 
-    Of paired fits the error is that of the difference over pairs; of independent ones the two are added in quadrature.
+    Of paired fits the error is the delete-one-pair jackknife's; of independent ones each has that of its own fit, and
+    the two are added in quadrature.
     """
     values, draws = [], []
     for each in fits:
