@@ -36,6 +36,42 @@ INTRO = """\
 
 <!-- written by benchmarks/scaling_page.py from studies/scaling; change those and write it again -->
 """
+DESIGN = """\
+Eleven families on bytes of Python's standard library, each at six sizes over 1.5 decades of N and six amounts of data
+over 1.5 decades of D, three seeds at three sizes; a trunk with a cooldown at every D, rates carried by muP. Four
+families were also trained at four to five times the compute of what was fitted. {price}.
+
+```bash
+isoflop study scaling                    # all of it
+isoflop study scaling family=lstm        # one family
+```
+"""
+FORECAST = """\
+From the five smaller sizes the average of laws that each family's own hold-outs choose wrote down the losses of the
+largest size and of the runs beyond, with 90 % bands, before they were made (`studies/scaling/forecast.json`).
+"""
+RULE = """\
+The rule was written before: Chinchilla's law, fitted to all but the largest compute, predicts the loss there to 1 % or
+two standard deviations of the seeds, with bands that cover, and no worse than a straight line.
+"""
+HOLDOUTS = """\
+Root mean square of ln(predicted / observed) over rolling hold-outs along C, each cut predicting what lies beyond it, up
+to 16 times as far; the lowest of a row in bold.
+"""
+SLOPES = """\
+Local exponents, −∂ ln L / ∂ ln N and so on, at the middle of each family's runs, by the law `multiplicative`, with 95 %
+intervals; they need no floor and no parameter to be identified.
+"""
+SPEED = """\
+At the largest compute that both have runs of, by the law `multiplicative`, and by the lower envelopes of the runs
+alone; below 1 it needs more.
+"""
+SEEDS = """\
+Verdicts of subjects that change where the runs of one seed are left out.
+"""
+RATES = """\
+Tried in steps of two at the smallest size and at the largest but one (`isoflop study scaling_rates`), one seed.
+"""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -63,6 +99,18 @@ def price(rows: pd.DataFrame) -> str:
     last = rows.sort_values("D").groupby("run_id").tail(1)
     hours = float(last["wall_s"].sum()) / 3600
     return f"{len(last)} runs, {number(float(last['C'].sum()))} FLOPs, {hours:.1f} hours of one core"
+
+
+def rates() -> str:
+    """The best of the rates that were tried at the smallest size and at the largest but one."""
+    rows = read_runs(ROOT / "studies/scaling_rates/runs.csv")
+    lines = []
+    for (family, width), part in usable(rows).groupby(["family", "width"]):
+        loss = part.groupby("lr")["L"].mean().sort_index()
+        best = int(loss.to_numpy().argmin())
+        edge = ", an edge" if best in (0, len(loss) - 1) else ""
+        lines.append((family, width, f"{loss.index[0]:g} to {loss.index[-1]:g}", f"{loss.index[best]:g}{edge}"))
+    return table(("family", "width", "tried", "best at D = 3.2·10⁵"), lines)
 
 
 def predictable(document: dict[str, Any]) -> str:
@@ -183,12 +231,25 @@ def page() -> str:
     document = json.loads((FOLDER / "verdicts.json").read_text(encoding="utf-8"))
     best = well_tuned(usable(rows))
     additive, product = (fit_groups(best, law, by=["family"]) for law in ("chinchilla", "multiplicative"))
-    parts = [INTRO, f"{price(rows)}.\n", "## Predictable\n", predictable(document)]
-    parts += ["## The forecast\n", *outcomes(FOLDER / study.FORECAST, rows)]
-    parts += ["## Which law\n", laws(best), "## How fast the loss falls\n", slopes(product)]
-    parts += ["## Chinchilla's parameters\n", parameters(additive), "## Compute for the same loss\n", speedups(product)]
-    parts += ["## What one seed changes\n", seeds(rows, document)]
+    parts = [INTRO, DESIGN.format(price=price(rows))]
+    parts += ["## The forecast\n", FORECAST, *outcomes(FOLDER / study.FORECAST, rows)]
+    parts += ["## By the rule of H1\n", RULE, predictable(document), "## Which law predicts\n", HOLDOUTS, laws(best)]
+    parts += [
+        "## How fast the loss falls\n",
+        SLOPES,
+        slopes(product),
+        "## Chinchilla's parameters\n",
+        parameters(additive),
+    ]
+    parts += ["## Compute for the same loss\n", SPEED, speedups(product), "## The other claims\n", others(document)]
+    parts += ["## What one seed changes\n", SEEDS, seeds(rows, document), "## Rates\n", RATES, rates()]
     return "\n".join(parts)
+
+
+def others(document: dict[str, Any]) -> str:
+    """The verdicts of the claims that are not H1."""
+    rows = [(v["id"], v["claim"], _word(v)) for v in document["verdicts"] if v["id"] != "H1"]
+    return table(("claim", "sentence", "verdict"), rows) + "\nNumbers, rules and reasons: [answers](answers.md).\n"
 
 
 def main() -> None:
