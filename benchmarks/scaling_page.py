@@ -6,19 +6,20 @@ Nothing is trained: runs.csv, forecast.json and verdicts.json of the study are r
 """
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import numpy as np
 import pandas as pd
 
 from isoflop import fit_groups, judge, read_runs
+from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.forecasts import judge_forecast
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.report.plot import plot
 from isoflop.analysis.tables.rows import usable
 from isoflop.analysis.tables.tune import well_tuned
 from isoflop.analysis.testing.compare import compare
@@ -31,6 +32,10 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "studies/scaling"
 LAWS = ("chinchilla", "chinchilla_tied", "kaplan", "multiplicative", "best")
 REFERENCE = "transformer"
+# data above which the runs were at more than the fitted compute by design
+BEYOND = 3e6
+# of Okabe and Ito's palette, told apart by the colour-blind
+BLUE, ORANGE = "#0072b2", "#d55e00"
 INTRO = """\
 # Do these architectures scale predictably?
 
@@ -109,7 +114,7 @@ def rates() -> str:
         loss = part.groupby("lr")["L"].mean().sort_index()
         best = int(loss.to_numpy().argmin())
         edge = ", an edge" if best in (0, len(loss) - 1) else ""
-        lines.append((family, width, f"{loss.index[0]:g} to {loss.index[-1]:g}", f"{loss.index[best]:g}{edge}"))
+        lines.append((family, f"{width:g}", f"{loss.index[0]:g} to {loss.index[-1]:g}", f"{loss.index[best]:g}{edge}"))
     return table(("family", "width", "tried", "best at D = 3.2·10⁵"), lines)
 
 
@@ -206,12 +211,13 @@ def outcomes(path: Path, rows: pd.DataFrame) -> Iterator[str]:
     ]
     head = ("runs and marks", "count", "median error", "worst", "inside the 90 % band", "median error of a line")
     yield table(head, lines)
-    yield f"{judged.provenance[0].upper()}{judged.provenance[1:]}. {str(judged.score).splitlines()[-2]}.\n"
+    summary = next(line for line in str(judged.score).splitlines() if line.startswith("law:"))
+    yield f"Over all: {summary.removeprefix('law: ')}. {judged.provenance[0].upper()}{judged.provenance[1:]}.\n"
 
 
 def seeds(rows: pd.DataFrame, document: dict[str, Any]) -> str:
     """The verdicts that one seed less changes."""
-    claims = study.read("scaling").load_claims()
+    claims = [needing_no_seeds(claim) for claim in study.read("scaling").load_claims()]
     whole = {(v["id"], s["subject"]): _word(s) for v in document["verdicts"] for s in v["subjects"]}
     lines = []
     for seed in sorted(rows["seed"].unique()):
@@ -223,6 +229,12 @@ def seeds(rows: pd.DataFrame, document: dict[str, Any]) -> str:
                 if before != after and "untested" not in (before, after):
                     lines.append((verdict.id, one["subject"], seed, before, after))
     return table(("claim", "of", "without seed", "was", "is"), lines) if lines else "None.\n"
+
+
+def needing_no_seeds(claim: Claim) -> Claim:
+    """A claim that asks for as many seeds as there are."""
+    parts, given = (tuple(map(needing_no_seeds, some)) for some in (claim.parts, claim.given))
+    return replace(claim, needs=replace(claim.needs, seeds=None), parts=parts, given=given)
 
 
 def page() -> str:
@@ -252,10 +264,35 @@ def others(document: dict[str, Any]) -> str:
     return table(("claim", "sentence", "verdict"), rows) + "\nNumbers, rules and reasons: [answers](answers.md).\n"
 
 
+def picture(path: Path, rows: pd.DataFrame) -> alt.FacetChart:
+    """For each family the band that was written down for its largest size, and the losses that came."""
+    judged = judge_forecast(path, rows)
+    said = pd.DataFrame([point["by"] | point["place"] | point["L"] for point in judged.forecast.points])
+    came = judged.score.runs[["family", "N", "D", "L"]].assign(value=np.nan, low=np.nan, high=np.nan)
+    both = pd.concat([said.assign(L=np.nan), came])
+    both["beyond"] = both["D"] > BEYOND
+    log = alt.Scale(type="log", nice=False)
+    x = alt.X("D:Q", title="training data, D [bytes]", scale=log, axis=alt.Axis(values=[1e5, 1e6], format="~s"))
+    y_axis = alt.Axis(values=[1.2, 1.5, 2, 2.5, 3])
+    y = alt.Y(
+        "low:Q", title="loss [nats per byte]", scale=alt.Scale(type="log", nice=False, domain=[1.15, 3]), axis=y_axis
+    )
+    near, far = "!datum.beyond && datum.value > 0", "datum.beyond && datum.value > 0"
+    chart = alt.Chart(both)
+    band = chart.transform_filter(near).mark_area(opacity=0.25, color=BLUE).encode(x, y, alt.Y2("high:Q"))
+    line = chart.transform_filter(near).mark_line(color=BLUE, strokeWidth=1.5).encode(x, alt.Y("value:Q"))
+    rule = chart.transform_filter(far).mark_rule(color=BLUE, opacity=0.4, strokeWidth=5).encode(x, y, alt.Y2("high:Q"))
+    dots = chart.transform_filter("datum.L > 0").mark_point(color=ORANGE, size=18, filled=True, opacity=1)
+    layers = alt.layer(band, line, rule, dots.encode(x, alt.Y("L:Q"))).properties(width=150, height=130)
+    facets = layers.facet(alt.Facet("family:N", title=None, header=alt.Header(labelFontWeight="bold")), columns=4)
+    return facets.properties(title="Blue: forecast, with 90 % band, before the runs; orange: the runs")
+
+
 def main() -> None:
     """Write the page and the figure."""
     (ROOT / "docs/scaling.md").write_text(page(), encoding="utf-8")
-    print(plot(read_runs(FOLDER / "runs.csv"), "loss_vs_compute", ROOT / "docs/finding.svg"), file=sys.stderr)
+    rows, forecast = read_runs(FOLDER / "runs.csv"), FOLDER / study.FORECAST
+    picture(forecast, rows).save(ROOT / "docs/finding.svg")
 
 
 if __name__ == "__main__":
