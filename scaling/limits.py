@@ -99,6 +99,8 @@ def refuse_values(cfg: DictConfig) -> None:
 def refuse_words_for_numbers(cfg: DictConfig, group: str) -> None:
     """Refuse a knob that is no number, or neither true nor false, where that of the choice's yaml is one."""
     name, given = OmegaConf.select(cfg, f"names.{group}"), container(OmegaConf.select(cfg, group))
+    if name not in choices.names(group):  # which is said where names are checked
+        return
     for knob, default in choices.defaults(group, name).items():
         value = given.get(knob)
         if isinstance(default, bool) and not isinstance(value, bool | None):

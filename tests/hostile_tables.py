@@ -124,7 +124,7 @@ def check_answer(verb: str, content: str, folder: Path) -> None:
     where = ["-o", str(path.parent / "report")] if verb == "report" else []
     out, err = io.StringIO(), io.StringIO()
     # a drawing library that ends the process would end this one: what it is given is looked at instead
-    drawing = mock.patch.object(Figure, "save", lambda figure, folder: check_drawing(figure))
+    drawing = mock.patch.object(Figure, "save", lambda figure, folder, *_: check_drawing(figure))
     with drawing, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([verb, str(path), *VERBS[verb], *where])
     assert code in (0, 1, 2)

@@ -191,7 +191,7 @@ def in_process(cache: Path) -> Iterator[None]:
         mock.patch.object(workers, "warm", return_value=None),
         mock.patch.object(sweeper, "launch", return_value=None),
         # a second for each picture
-        mock.patch.object(Figure, "save", lambda figure, folder: figure.spec() and None),
+        mock.patch.object(Figure, "save", lambda figure, folder, *_: figure.spec() and None),
     )
     with contextlib.ExitStack() as stack:
         for patch in patches:

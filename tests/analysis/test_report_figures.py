@@ -187,7 +187,7 @@ def test_a_figure_that_is_none_or_cannot_be_drawn_is_one_sentence(
 ) -> None:
     isoflop_study(("lstm",)).to_csv(tmp_path / "r.csv", index=False)
     for arguments, sentence in (
-        (["-f", "isoflops"], "did you mean isoflop_profiles?"),
+        (["-f", "isoflop_profilse"], "did you mean isoflop_profiles?"),
         (["-f", "rates"], "rates cannot be drawn: no run has a learning rate"),
         (["-f", "cost", "-o", str(tmp_path / "x.gif")], "a figure is written as .svg, .png"),
     ):
