@@ -72,7 +72,7 @@ At the largest compute that both have runs of, by the law `multiplicative`, and 
 alone; below 1 it needs more.
 """
 SEEDS = """\
-Verdicts of subjects that change where the runs of one seed are left out.
+Decided verdicts that are lost or won where the runs of one seed are left out.
 """
 RATES = """\
 Tried in steps of two at the smallest size and at the largest but one (`isoflop study scaling_rates`), one seed.
@@ -103,7 +103,7 @@ def price(rows: pd.DataFrame) -> str:
     """What the runs took."""
     last = rows.sort_values("D").groupby("run_id").tail(1)
     hours = float(last["wall_s"].sum()) / 3600
-    return f"{len(last)} runs, {number(float(last['C'].sum()))} FLOPs, {hours:.1f} hours of one core"
+    return f"{len(last)} runs, {number(float(last['C'].sum()))} FLOPs, {hours:.1f} hours of training on one core"
 
 
 def rates() -> str:
@@ -226,8 +226,8 @@ def seeds(rows: pd.DataFrame, document: dict[str, Any]) -> str:
         for verdict in judge(rows[rows["seed"] != seed], claims):
             for one in verdict.to_json()["subjects"]:
                 before, after = whole.get((verdict.id, one["subject"])), _word(one)
-                if before != after and "untested" not in (before, after):
-                    lines.append((verdict.id, one["subject"], seed, before, after))
+                if before != after and {before, after} & {"supported", "refuted"}:
+                    lines.append((verdict.id, one["subject"], f"{seed:g}", before, after))
     return table(("claim", "of", "without seed", "was", "is"), lines) if lines else "None.\n"
 
 
