@@ -36,7 +36,8 @@ def test_the_committed_tables_give_the_committed_verdicts(name: str) -> None:
 def test_committed_tables_are_small_and_name_no_machine(name: str) -> None:
     files = [path for path in (ROOM / name).rglob("*") if path.is_file()]
     assert {path.name for path in files} <= {"runs.csv", "probes.csv", "verdicts.json", "forecast.json"}
-    assert sum(path.stat().st_size for path in files) < 1_000_000
+    # the largest study has a thousand rows of a hundred columns, and 55 pairs of families in its verdicts
+    assert sum(path.stat().st_size for path in files) < 1_500_000
     for path in files:
         text = path.read_text(encoding="utf-8")
         assert not any(root in text for root in ("/home/", "/root", "/tmp", "/work", "/Users/")), path
