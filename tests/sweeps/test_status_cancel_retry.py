@@ -33,7 +33,7 @@ from isoflop.sweeps.status import overview
 # "isoflop" is the program that starts at once
 pytestmark = pytest.mark.usefixtures("program")
 
-GRID = ["family=mlp", "family.width=8,16", "family.depth=1", "budget.D=6e4", "trainer.checkpoint_every_s=0.2"]
+GRID = ["family=mlp", "family.width=8,16", "family.depth=1", "budget.D=2.4e5", "trainer.checkpoint_every_s=0.2"]
 
 
 def command(out: Path, *overrides: str) -> list[str]:
@@ -193,7 +193,7 @@ def test_a_file_system_without_locks_leaves_it_to_the_hearts(tmp_path: Path, mon
         assert folder.read_heartbeat()["host"] == socket.gethostname()
 
 
-def frozen(folder: Path, undisturbed: Path, D: float = 6e4, **trainer: Any) -> dict[str, Any]:
+def frozen(folder: Path, undisturbed: Path, D: float = 2.4e5, **trainer: Any) -> dict[str, Any]:
     """The smaller run of the sweep, frozen anew in a folder; its row."""
     source = min(entries(undisturbed), key=lambda entry: entry.config.width)
     config = replace(source.config, trainer=replace(source.config.trainer, **trainer), budget=Budget(D=D))
