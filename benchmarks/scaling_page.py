@@ -211,8 +211,7 @@ def outcomes(path: Path, rows: pd.DataFrame) -> Iterator[str]:
     ]
     head = ("runs and marks", "count", "median error", "worst", "inside the 90 % band", "median error of a line")
     yield table(head, lines)
-    summary = next(line for line in str(judged.score).splitlines() if line.startswith("law:"))
-    yield f"Over all: {summary.removeprefix('law: ')}. {judged.provenance[0].upper()}{judged.provenance[1:]}.\n"
+    yield f"Over all: {judged.score.headline}. {judged.provenance[0].upper()}{judged.provenance[1:]}.\n"
 
 
 def seeds(rows: pd.DataFrame, document: dict[str, Any]) -> str:

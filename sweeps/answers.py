@@ -117,7 +117,7 @@ def _forecasts(written: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield "|---|---|--:|--:|--:|--:|---|"
     for name, one in made.items():
         s = one["summary"]
-        figures = [f"{100 * s[key]:.2g} %" for key in ("rmsle", "rmsle_line", "coverage")]
+        figures = ["none" if s[k] is None else f"{100 * s[k]:.2g} %" for k in ("rmsle", "rmsle_line", "coverage")]
         cells = (f"[{name}](../studies/{name})", one["made"][:10], len(one["rows"]), *figures, one["provenance"])
         yield f"| {' | '.join(map(str, cells))} |"
     if made:

@@ -100,16 +100,16 @@ def expanded(parser: OverridesParser, grids: Sequence[dict[str, Any]], arguments
 
 
 def chosen(grids: Sequence[dict[str, Any]], given: list[Override]) -> tuple[Sequence[dict[str, Any]], list[Override]]:
-    """The grids with no other family and data than are asked for, where any has those; and what is left to override."""
+    """The grids with no other family and data than are asked for, where grids have all of those; what else is given."""
     left = []
     for override in given:
         key, asked = override.get_key_element(), words(override.input_line)
-        having = [[word for word in words(grid.get(key)) if word in asked] for grid in grids]
-        if key in CHOSEN and any(having):
-            both = zip(grids, having, strict=True)
-            grids = [grid | ({key: ",".join(some)} if some else {}) for grid, some in both if some or key not in grid]
-        else:
+        if key not in CHOSEN or not {*asked} <= {word for grid in grids for word in words(grid.get(key))}:
             left.append(override)
+            continue
+        # a grid that says nothing of it is of all that are asked for
+        having = [[word for word in words(grid.get(key, ",".join(asked))) if word in asked] for grid in grids]
+        grids = [grid | {key: ",".join(some)} for grid, some in zip(grids, having, strict=True) if some]
     return grids, left
 
 

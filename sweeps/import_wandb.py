@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,12 @@ def _online(source: str, api: Any) -> Iterator[Any]:
         api = wandb.Api(timeout=60)
     for run in api.runs(source):
         # a run of a listing may be bare: config and summary are asked for one by one, so that one failure is one run's
-        address = {"url": getattr(run, "url", None)}
-        summary = lambda run=run, address=address: address | dict(run.summary)  # noqa: E731
-        yield run.id, run.name, run.state, lambda run=run: dict(run.config), summary
+        yield run.id, run.name, run.state, lambda run=run: dict(run.config), partial(_summary, run)
+
+
+def _summary(run: Any) -> dict[str, Any]:
+    """What an online run ended with, and its address."""
+    return {"url": getattr(run, "url", None)} | dict(run.summary)
 
 
 def _offline(folder: Path, imported: Imported) -> Iterator[Any]:

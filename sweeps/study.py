@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoflop import files
 from isoflop.checks import is_number
-from isoflop.errors import UserError
+from isoflop.errors import FitError, UserError
 from isoflop.wording import WIDE, quoted, version
 
 if TYPE_CHECKING:
@@ -167,7 +167,10 @@ def run(name: str, out: Path, overrides: Sequence[str] = (), pause: bool = False
     """
     began = time.monotonic()
     study = read(name)
-    study.load_claims(), study.load_known()  # a wrong one is refused before anything is trained
+    study.load_claims()  # a wrong one is refused before anything is trained
+    study.load_known()
+    if pause and not study.forecast:
+        raise UserError(f"study={name} forecasts no larger runs, so there is nothing to pause for; leave out --pause")
     print(f"{study.name}: {study.question}")
     trained, whole = make(study, out, overrides, pause)
     if whole:
@@ -215,7 +218,11 @@ def conclude(study: Study, out: Path, began: float) -> None:
 
     rows, claims, dated = read_runs(out / TABLE), study.load_claims(), out / FORECAST if study.forecast else None
     verdicts, results = judge(rows, claims), list(compare_with_theory(rows, study.load_known()))
-    scored = judge_forecast(dated, rows) if dated else None
+    try:
+        scored = judge_forecast(dated, rows) if dated else None
+    except FitError as error:  # none of the larger runs has a result
+        scored = dated = None
+        print(f"{FORECAST} is not scored: {error}")
     seconds = time.monotonic() - began
     files.write_text(out / "verdicts.json", answer(study, verdicts, results, seconds, scored))
     if results:
@@ -223,7 +230,7 @@ def conclude(study: Study, out: Path, began: float) -> None:
     if verdicts:
         print(verdict_table(verdicts))
     if scored:
-        print(f"\n{str(scored.score).splitlines()[-2]}")
+        print(f"\nthe forecast came out with {scored.score.headline}")
     page = write_report(rows, out / "report", claims, dated, question=study.question)
     print(f"\n{study.name} done in {seconds:.0f} s")
     print(f"  every run as a row   {out / TABLE}")

@@ -66,6 +66,15 @@ class ForecastScore:
             figures |= {f"rmsle_{line}": _rms(error), f"crps_{line}": float(error.abs().mean())}
         return figures
 
+    @property
+    def headline(self) -> str:
+        """How the law came out, in one line."""
+        s = self.summary
+        count = f"{len(self.rows)} run{'s' if len(self.rows) > 1 else ''}"
+        covered = "no bands" if s["coverage"] is None else f"{s['coverage']:.0%} inside their {self.level:.0%} band"
+        score = "" if s["interval_score"] is None else f", interval score {s['interval_score']:.3g}"
+        return f"RMSLE {s['rmsle']:.3%} on {count}, {covered}; CRPS {s['crps']:.3g}{score}"
+
     def to_json(self) -> dict[str, Any]:
         """The document of `isoflop judge --forecast --json`, less what git says."""
         return {"target": self.target, "level": self.level, "summary": self.summary, "rows": records(self.rows)} | {
@@ -78,10 +87,7 @@ class ForecastScore:
         percents = dict.fromkeys(("error", *(f"error_{line}" for line in LINES)), "{:+.2%}".format)
         lines = [shown.to_string(index=False, na_rep="-", float_format="{:.5g}".format, formatters=percents)]
         s = self.summary
-        count = f"{len(self.rows)} run{'s' if len(self.rows) > 1 else ''}"
-        covered = "no bands" if s["coverage"] is None else f"{s['coverage']:.0%} inside their {self.level:.0%} band"
-        score = "" if s["interval_score"] is None else f", interval score {s['interval_score']:.3g}"
-        lines.append(f"law: RMSLE {s['rmsle']:.3%} on {count}, {covered}; CRPS {s['crps']:.3g}{score}")
+        lines.append(f"law: {self.headline}")
         lines += [f"{name}: RMSLE {s[f'rmsle_{k}']:.3%}; CRPS {s[f'crps_{k}']:.3g}" for k, name in LINES.items()]
         lines += [f"left out: {self.seen} rows to which the forecast was fitted"] if self.seen else []
         lines += [f"no run yet at {listed(list(self.open))}"] if self.open else []

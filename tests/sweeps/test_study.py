@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 from conftest import Isoflop
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from isoflop.analysis.tables.read import read_runs
 from isoflop.errors import UserError
 from isoflop.sweeps import study
+from isoflop.sweeps.compose import expanded
 from isoflop.sweeps.plan.plan import composed
 
 
@@ -112,6 +114,10 @@ def test_larger_runs_are_forecast_before_they_are_made_and_then_scored(
     assert "commit" in paused.stdout
     assert read_runs(out / "runs.csv")["width"].max() == 8
     written = (out / "forecast.json").read_text()
+    without = isoflop(*command, study.SMALLER)
+    assert without.returncode == 0, without.stderr
+    assert "forecast.json is not scored: no new run stands at a point of the forecast" in without.stdout
+    (out / "verdicts.json").unlink()
     assert [point["by"]["family"] for point in json.loads(written)["points"]] == ["mlp"] * 3
     assert not (out / "verdicts.json").exists()
 
@@ -148,5 +154,16 @@ def test_a_family_on_the_command_line_chooses_among_the_grids_of_a_study() -> No
         (c.names.family, c.family["width"]) for c in composed(["study=scaling", "family=lstm,s4d", "seed=0"]).configs
     }
     assert two == {("lstm", w) for w in (8, 16, 24, 40, 56, 80, 96)} | {("s4d", w) for w in (8, 16, 32, 56, 88, 136)}
+    # a grid that says nothing of the data is of that which is asked for
+    grids = [{"family": "mlp", "data": "hmm,zipf"}, {"family": "lstm"}]
+    parser = OverridesParser.create()
+    assert expanded(parser, grids, ["data=zipf"]) == [["family=mlp", "data=zipf"], ["family=lstm", "data=zipf"]]
     # one that no grid has takes the place of them all
+    assert len(expanded(parser, grids, ["data=zipf,text"])) == 2 * 2
     assert {c.names.family for c in composed(["study=collapse", "family=lstm"]).configs} == {"lstm"}
+
+
+def test_there_is_nothing_to_pause_for_without_a_forecast(isoflop: Isoflop) -> None:
+    done = isoflop("study", "known", "--pause")
+    assert done.returncode == 2
+    assert "study=known forecasts no larger runs, so there is nothing to pause for; leave out --pause" in done.stderr
