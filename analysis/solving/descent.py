@@ -113,7 +113,11 @@ def minimise(
     tolerance: a problem is done when a full step would lower its objective by less than this share of it.
     box: the lowest and highest u of each problem, (problems, free) each; by default those of the law. Where they are
     one number, that coordinate is held.
+
+    A law that names straight coordinates is followed along those, where it has its own box.
     """
+    if box is None and problem.straightened is not None:
+        return _along_straight(problem, u0, weights, lam=lam, steps=steps, tolerance=tolerance)
     count = len(u0)
     low, high = (np.broadcast_to(ends, u0.shape) for ends in box or problem.box)
     u, damping, active = np.array(u0, dtype=float), np.full(count, float(lam)), np.arange(count)
@@ -133,6 +137,22 @@ def minimise(
                 for mine, theirs in zip(end, part, strict=True):
                     mine[piece] = theirs
             active = active[~end.done[active] & np.isfinite(end.objective[active]) & (damping[active] <= STUCK)]
+    return end
+
+
+def _along_straight(problem: Problem, u0: Array, weights: Array | None, **options: Any) -> Solution:
+    """Minimise in the law's straight coordinates, which know no bounds; what leaves the box goes on from its side."""
+    assert problem.straightened is not None
+    with np.errstate(all="ignore"):
+        end = minimise(problem.straightened, problem.coordinates(u0), weights, **options)
+        end = end._replace(u=problem.coordinates(end.u, back=True))
+    low, high = problem.box
+    out = np.flatnonzero(~end.done | ((end.u < low) | (end.u > high)).any(-1))
+    if len(out):
+        given = weights if weights is None or len(weights) == 1 else weights[out]
+        inside = minimise(problem, np.clip(end.u[out], low, high), given, box=problem.box, **options)
+        for mine, theirs in zip(end, inside, strict=True):
+            mine[out] = theirs
     return end
 
 

@@ -9,13 +9,14 @@ otherwise, in a box. Residuals are log f - log L (or f - L), the loss is Huber's
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.catalogue import Kind, Law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 
 
@@ -68,21 +69,31 @@ class Problem:
     priors: Mapping[str, Prior] = field(default_factory=dict)
     scale: Array | None = None  # of each row's residual: 1 / its noise, in units of the typical noise
 
-    @property
+    @cached_property
     def free(self) -> list[str]:
         return [name for name in self.law.params if name not in self.fixed]
 
-    @property
+    @cached_property
     def logs(self) -> NDArray[np.bool_]:
         return np.array([self.law.params[name].log for name in self.free], dtype=bool)
 
-    @property
+    @cached_property
     def box(self) -> tuple[Array, Array]:
         """Lowest and highest u, (free,) each."""
         kinds = [self.law.params[name] for name in self.free]
         low = [_log(k.low) if k.log else k.low for k in kinds]
         high = [_log(k.high) if k.log else k.high for k in kinds]
         return np.array(low), np.array(high)
+
+    @cached_property
+    def centre(self) -> list[float]:
+        """The mean of each column, of logarithms."""
+        return [float(np.exp(np.log(column).mean())) for column in self.columns]
+
+    @cached_property
+    def log_target(self) -> Array:
+        """Logarithms of the target, (rows,)."""
+        return np.asarray(np.log(self.target))
 
     def params(self, u: Array) -> dict[str, Any]:
         """Parameters by name at u (..., free): arrays (...) for the free ones, floats for the pinned."""
@@ -101,7 +112,7 @@ class Problem:
     def residuals(self, u: Array) -> Array:
         """Residuals (problems, rows) at u (problems, free)."""
         f = self.predict(u)
-        r = f - self.target if self.objective.raw else np.log(f) - np.log(self.target)
+        r = f - self.target if self.objective.raw else np.log(f) - self.log_target
         return r if self.scale is None else r * self.scale
 
     def linearise(self, u: Array) -> tuple[Array, Array]:
@@ -118,8 +129,35 @@ class Problem:
         scale = each if self.objective.raw else each / value
         for i, part in f.d.items():
             np.multiply(part, scale, out=jacobian[:, i])
-        r = value - self.target if self.objective.raw else np.log(value) - np.log(self.target)
-        return r * each, jacobian
+        r = value - self.target if self.objective.raw else np.log(value) - self.log_target
+        return r if self.scale is None else r * each, jacobian
+
+    @cached_property
+    def straightened(self) -> "Problem | None":
+        """The same problem in the law's straight coordinates, without bounds; None where the law names none, or where a
+        parameter is pinned or known beforehand."""
+        law, straight = self.law, self.law.straight
+        if straight is None or self.fixed or self.priors:
+            return None
+
+        def function(*columns: Any, **p: Any) -> Any:
+            return law(*columns, **p | straight.back(*self.centre, **p))
+
+        kinds = dict(law.params) | dict.fromkeys(straight.names, Kind())
+        return replace(self, law=replace(law, function=function, params=kinds, straight=None))
+
+    def coordinates(self, u: Array, *, back: bool = False) -> Array:
+        """The straight coordinates of u (problems, free), or with `back` the u of straight coordinates."""
+        straight, other = self.law.straight, self.straightened
+        assert straight is not None
+        assert other is not None
+        values = (other if back else self).params(u)
+        new = (straight.back if back else straight.to)(*self.centre, **values)
+        at = u.copy()
+        for name, value in new.items():
+            i = self.free.index(name)
+            at[:, i] = np.log(value) if back and self.logs[i] else value
+        return at
 
 
 def _log(x: float) -> float:
