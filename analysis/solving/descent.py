@@ -70,19 +70,21 @@ class _Local(NamedTuple):
 
 def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
     """Value, gradient and both matrices of the objective at u; infinite where the law is not defined there."""
-    r, jacobian = problem.linearise(u)
-    rho, psi, inside, major = problem.objective.terms(r)
+    value, jacobian = problem.slopes(u)
+    rho, psi, inside, major = problem.objective.terms(problem.errors(value))
     if weights is not None:
         rho, psi = rho * weights, psi * weights
     f = rho.sum(-1)
-    g = (jacobian @ psi[:, :, None])[:, :, 0]
+    g = (jacobian @ problem.at_places(psi, 1)[:, :, None])[:, :, 0]
     turned = jacobian.transpose(0, 2, 1)
     if inside is None or major is None:
-        newton = (jacobian if weights is None else jacobian * weights[:, None, :]) @ turned
+        each = np.ones((1, len(problem.target))) if weights is None else weights
+        newton = (jacobian * problem.at_places(each, 2)[:, None, :]) @ turned
         above = newton.copy()
     else:
-        newton = (jacobian * (inside if weights is None else inside * weights)[:, None, :]) @ turned
-        above = (jacobian * (major if weights is None else major * weights)[:, None, :]) @ turned
+        inside, major = (x if weights is None else x * weights for x in (inside, major))
+        newton = (jacobian * problem.at_places(inside, 2)[:, None, :]) @ turned
+        above = (jacobian * problem.at_places(major, 2)[:, None, :]) @ turned
     for name, prior in problem.priors.items():
         i = problem.free.index(name)
         slope = np.exp(u[:, i]) if problem.logs[i] else np.ones(len(u))
@@ -118,6 +120,9 @@ def minimise(
     """
     if box is None and problem.straightened is not None:
         return _along_straight(problem, u0, weights, lam=lam, steps=steps, tolerance=tolerance)
+    if problem.places is None and problem.by_place is not None:
+        problem, order = problem.by_place
+        weights = None if weights is None else weights[:, order]
     count = len(u0)
     low, high = (np.broadcast_to(ends, u0.shape) for ends in box or problem.box)
     u, damping, active = np.array(u0, dtype=float), np.full(count, float(lam)), np.arange(count)

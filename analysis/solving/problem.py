@@ -20,6 +20,10 @@ from isoflop.analysis.laws.catalogue import Kind, Law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 
 
+# rows at one place, in the mean, from which evaluating a law once for all of them pays
+REPEATS = 2
+
+
 @dataclass(frozen=True)
 class Objective:
     """Huber's loss inside and outside delta, or half the square; of log residuals, or of raw ones."""
@@ -33,12 +37,11 @@ class Objective:
         if self.loss == "l2":
             return 0.5 * r * r, r, None, None
         size = np.abs(r)
-        inside = size <= self.delta
         clipped = np.minimum(size, self.delta)
         return (
             clipped * (size - 0.5 * clipped),
             np.copysign(clipped, r),
-            inside.astype(float),
+            (size <= self.delta).astype(float),
             self.delta / np.maximum(size, self.delta),
         )
 
@@ -47,6 +50,19 @@ class Objective:
         rho = np.abs(r) if self.loss == "l1" else self.terms(r)[0]
         total: Array = (weights * rho).sum(-1)
         return total
+
+
+class Places(NamedTuple):
+    """Where rows stand that are sorted by it: a law is the same for all rows of a place.
+
+    columns   of each place, (places,) each
+    first     the first row of each place, (places,)
+    of        the place of each row, (rows,)
+    """
+
+    columns: tuple[Array, ...]
+    first: NDArray[np.intp]
+    of: NDArray[np.intp]
 
 
 class Prior(NamedTuple):
@@ -68,6 +84,7 @@ class Problem:
     fixed: Mapping[str, float] = field(default_factory=dict)
     priors: Mapping[str, Prior] = field(default_factory=dict)
     scale: Array | None = None  # of each row's residual: 1 / its noise, in units of the typical noise
+    places: Places | None = None  # where the rows are sorted by place
 
     @cached_property
     def free(self) -> list[str]:
@@ -109,28 +126,58 @@ class Problem:
         params = {k: v[:, None] if np.ndim(v) else v for k, v in self.params(u).items()}
         return np.broadcast_to(self.law(*columns, **params), (len(u), len(columns[0])))
 
+    @cached_property
+    def by_place(self) -> "tuple[Problem, NDArray[np.intp]] | None":
+        """The problem with its rows sorted by place, and their order; None where few rows share a place."""
+        places, of = np.unique(np.stack(self.columns), axis=1, return_inverse=True)
+        if REPEATS * places.shape[1] > len(of):
+            return None
+        order = np.argsort(of.reshape(-1), kind="stable")
+        of = of.reshape(-1)[order]
+        standing = Places(tuple(places), np.flatnonzero(np.diff(of, prepend=-1)), of)
+        rows = replace(
+            self, columns=tuple(c[order] for c in self.columns), target=self.target[order], places=standing,
+            scale=None if self.scale is None else self.scale[order],
+        )  # fmt: skip
+        return rows, order
+
     def residuals(self, u: Array) -> Array:
         """Residuals (problems, rows) at u (problems, free)."""
-        f = self.predict(u)
-        r = f - self.target if self.objective.raw else np.log(f) - self.log_target
+        return self.errors(self.predict(u))
+
+    def errors(self, f: Array) -> Array:
+        """Residuals (problems, rows) of predictions at the rows or, where those are sorted, at their places."""
+        f = f if self.objective.raw else np.log(f)
+        f = f if self.places is None or f.shape[1] == len(self.target) else f[:, self.places.of]
+        r: Array = f - (self.target if self.objective.raw else self.log_target)
         return r if self.scale is None else r * self.scale
 
-    def linearise(self, u: Array) -> tuple[Array, Array]:
-        """Residuals (problems, rows) and their Jacobian (problems, free, rows) at u."""
+    def slopes(self, u: Array) -> tuple[Array, Array]:
+        """Predictions (problems, rows) at u (problems, free), and the Jacobian (problems, free, rows) of residuals of
+        scale 1; where rows are sorted by place, at the places."""
+        columns = self.columns if self.places is None else self.places.columns
         duals: dict[str, Any] = dict(self.fixed)
         for i, name in enumerate(self.free):
             value = np.exp(u[:, i : i + 1]) if self.logs[i] else u[:, i : i + 1]
             duals[name] = Dual(value, {i: value if self.logs[i] else np.ones_like(value)})
-        f = self.law(*self.columns, **duals)
-        shape = (len(u), len(self.target))
-        value = np.broadcast_to(f.value, shape)
-        jacobian = np.zeros((len(u), len(self.free), len(self.target)))
-        each = 1.0 if self.scale is None else self.scale
-        scale = each if self.objective.raw else each / value
+        f = self.law(*columns, **duals)
+        value = np.broadcast_to(f.value, (len(u), len(columns[0])))
+        jacobian = np.zeros((len(u), len(self.free), len(columns[0])))
+        scale = 1.0 if self.objective.raw else 1.0 / value
         for i, part in f.d.items():
             np.multiply(part, scale, out=jacobian[:, i])
-        r = value - self.target if self.objective.raw else np.log(value) - self.log_target
-        return r if self.scale is None else r * each, jacobian
+        return value, jacobian
+
+    def linearise(self, u: Array) -> tuple[Array, Array]:
+        """Residuals (problems, rows) and their Jacobian (problems, free, rows) at u (problems, free)."""
+        value, jacobian = self.slopes(u)
+        jacobian = jacobian if self.places is None else jacobian[:, :, self.places.of]
+        return self.errors(value), jacobian if self.scale is None else jacobian * self.scale
+
+    def at_places(self, x: Array, power: int) -> Array:
+        """What rows (problems, rows) add to each place, each times a power of its scale; rows not sorted stand alone."""
+        x = x if self.scale is None else x * self.scale**power
+        return x if self.places is None else np.add.reduceat(x, self.places.first, axis=1)
 
     @cached_property
     def straightened(self) -> "Problem | None":
