@@ -17,6 +17,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,9 +58,13 @@ def changed_since(file: Path | None, runs: pd.DataFrame, what: str = "claim") ->
     for commit in commits:
         short = commit[:12]
         sound = re.fullmatch(r"[0-9a-f]{7,64}", commit) and repository
-        if not now or not sound or not repository or not _git(repository.objects, "cat-file", "-t", commit):
+        try:
+            if not now or not sound or not repository:
+                raise LookupError
+            then = _folder_at(repository.objects, commit, os.path.dirname(name))
+        except LookupError:
             return None, f"git does not know the runs' commit {short}, {unknown}"
-        if _git(repository.objects, "rev-parse", "--verify", "--quiet", f"{commit}:{name}") not in now:
+        if then.get(os.path.basename(name), "") not in now:
             unclean = "dirty" in runs and runs["dirty"].astype(str).eq("True").any()
             perhaps = ", perhaps before the runs, which were made from uncommitted code" if unclean else ""
             return True, f"this {what} was added or changed after the runs' commit {short}{perhaps}"
@@ -74,6 +79,16 @@ def committed(file: Path) -> str:
     same = _git(repository.objects, "rev-parse", "--verify", "--quiet", f"{repository.head}:{name}") in _blobs(file)
     last = _git(repository.objects, "log", "-1", "--format=%h of %cI", repository.head, "--", name) if same else ""
     return f"committed in {last}" if last else ""
+
+
+@lru_cache(maxsize=64)  # the claims of a folder are asked for one after the other, and a commit does not change
+def _folder_at(objects: Path, commit: str, folder: str) -> dict[str, str]:
+    """What git calls the content of each file of a folder at a commit; LookupError where it does not know the
+    commit."""
+    if not _git(objects, "cat-file", "-t", commit):
+        raise LookupError
+    entries = (entry.split("\t", 1) for entry in _git(objects, "ls-tree", "-z", f"{commit}:{folder}").split("\0"))
+    return {entry[1]: entry[0].split()[-1] for entry in entries if len(entry) == 2}
 
 
 def _blobs(file: Path) -> set[str]:

@@ -120,7 +120,7 @@ _CURVES = (("a1", "b1", "alpha"), ("a2", "b2", "beta"), ("a3", "b3", "gamma"))
 
 
 def _values_and_slopes(N: float, D: float, **p: Any) -> dict[str, Any]:
-    n, out = N / 1e9, {}
+    n, out = N / 1e9, dict[str, Any]()
     for a, b, power in _CURVES:
         rise = p[a] * n ** p[power]
         out |= {a: rise * p[power], b: rise + p[b]}
@@ -128,7 +128,7 @@ def _values_and_slopes(N: float, D: float, **p: Any) -> dict[str, Any]:
 
 
 def _amplitudes(N: float, D: float, **p: Any) -> dict[str, Any]:
-    n, out = N / 1e9, {}
+    n, out = N / 1e9, dict[str, Any]()
     for a, b, power in _CURVES:
         rise = p[a] / p[power]
         out |= {a: rise / n ** p[power], b: p[b] - rise}

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from isoflop.analysis.laws.catalogue import Kind, Law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 
-
 # rows at one place, in the mean, from which evaluating a law once for all of them pays
 REPEATS = 2
 
@@ -175,7 +174,7 @@ class Problem:
         return self.errors(value), jacobian if self.scale is None else jacobian * self.scale
 
     def at_places(self, x: Array, power: int) -> Array:
-        """What rows (problems, rows) add to each place, each times a power of its scale; rows not sorted stand alone."""
+        """What rows (problems, rows) add to each place, times a power of their scale; rows not sorted stand alone."""
         x = x if self.scale is None else x * self.scale**power
         return x if self.places is None else np.add.reduceat(x, self.places.first, axis=1)
 
