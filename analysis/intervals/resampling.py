@@ -136,7 +136,8 @@ def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int
     rng = np.random.default_rng(seed)
     weights = count * rng.dirichlet(np.ones(count), size=resamples)
     tolerance = NEAR * noise_scale(problem, u, runs) / max(float(expand(problem, u[None], None).f[0]), 1e-300)
-    pilot = resamples if _in_one_step(resamples, count, len(groups), len(u)) else PILOT
+    at_once = resamples <= 2 * PILOT or _in_one_step(resamples, count, len(groups), len(u))
+    pilot = resamples if at_once else PILOT
     draws = _draws(problem, u, groups, weights[:pilot], min(tolerance, NEAR))
     if pilot < resamples and np.isnan(draws).any(1).mean() <= MOST_LOST:
         draws = np.concatenate([draws, _draws(problem, u, groups, weights[pilot:], min(tolerance, NEAR))])
