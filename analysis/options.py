@@ -200,8 +200,9 @@ def places(texts: list[str], by: Sequence[str] = ()) -> list[dict[str, float | s
             name = name.strip() if equals else next(reversed(values), "")
             if not name:
                 raise UserError(f"--at {text!r} names no column; write {example} or --at N=1e9,D=2e10")
-            own = value.strip() if name in by else number(value, f"--at {text}", example)
-            values.setdefault(name, []).append(own)
+            given = value.strip()
+            is_text = name in by and not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", given, re.IGNORECASE)
+            values.setdefault(name, []).append(given if is_text else number(given, f"--at {text}", example))
         points += [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values()) if values]
     return points
 
