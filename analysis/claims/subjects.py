@@ -98,7 +98,8 @@ def _of_one_text(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     content = f"data.content.{target.removeprefix('L.')}"
     if not target.startswith("L.") or content not in rows or rows[content].nunique() < 2:
         return rows
-    return rows[rows[content] == rows[content].mode()[0]]
+    kept: pd.DataFrame = rows[rows[content] == rows[content].mode()[0]]
+    return kept
 
 
 def _grouped_by(rows: pd.DataFrame, by: tuple[str, ...], compare: tuple[str, ...]) -> pd.DataFrame:
