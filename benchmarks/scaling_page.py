@@ -64,8 +64,8 @@ By the amount of data, ln(predicted / observed) of the forecast of the largest s
 """
 EARLY = """\
 A step has 1,024 bytes, so that the first marks, at 64 and 128 kB, are losses after 62 and 125 steps. These are laws
-fitted afterwards to the same smaller sizes with and without such marks: the median and the mean error on the larger runs
-of D ≥ 256 kB, by how far beyond the fitted compute they are.
+fitted afterwards to the same smaller sizes with and without such marks: the median and the mean error on the larger
+runs of D ≥ 256 kB, by how far beyond the fitted compute they are.
 """
 AGAIN = """\
 So Chinchilla's law was fitted to the runs of N ≤ 10⁵ and D ≥ 256 kB alone, and forecast four runs of about eight times
