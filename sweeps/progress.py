@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -18,9 +18,9 @@ from rich.text import Text
 
 from isoflop import record
 from isoflop.scaling.config.columns import columns
-from isoflop.sweeps.predicted import Prediction, Predictor
+from isoflop.sweeps.predicted import LEVEL, Prediction, Predictor
 from isoflop.sweeps.status_page import curve
-from isoflop.wording import clock, one_line, short
+from isoflop.wording import clock, one_line, percent, short
 
 if TYPE_CHECKING:
     from isoflop.sweeps.launcher import Job, Sweep
@@ -90,8 +90,10 @@ class View:
         if self.now() - self.made >= TABLE_S:
             self.made = self.now()
             predicted = self.ends.of([job.entry for job in self.sweep.running.values()], self.sweep.ended)
-            parts = [self.head(), self.working(predicted)]
-            self.last = Group(*parts, *([self.finished()] if self.sweep.ended else []))
+            parts: list[RenderableType] = [self.head(), self.working(predicted)]
+            if self.sweep.ended:
+                parts += [Text("\nended last", "dim"), self.finished()]
+            self.last = Group(*parts)
         return self.last
 
     def head(self) -> Table:
@@ -111,7 +113,7 @@ class View:
 
     def working(self, predicted: Mapping[str, Prediction]) -> Table:
         """The runs at work: how far, how fast, the training loss so far, and the held-out loss that they may end at."""
-        rows = _empty(*record.WHO, "N", "D", "C", "step", "steps/s", "L_train", "L at the end")
+        rows = _empty(*record.WHO, "N", "D", "C", "step", "steps/s", "L_train", f"L at the end, {percent(LEVEL, 0)}")
         for job in sorted(self.sweep.running.values(), key=lambda job: job.entry.run_id):
             beat, plan = job.entry.heartbeat(), job.entry.config.plan
             step = f"{beat['step']}/{beat['steps']}" if beat.get("steps") else f"–/{plan.steps if plan else '?'}"
