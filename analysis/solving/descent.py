@@ -93,7 +93,7 @@ def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
         g[:, i] += prior.weight * gap * slope
         newton[:, i, i] += prior.weight * slope**2
         above[:, i, i] += prior.weight * slope**2
-    bad = ~(np.isfinite(f) & np.isfinite(g).all(-1) & np.isfinite(above).all((-1, -2)))
+    bad = ~np.isfinite(f + g.sum(-1) + above.sum((-1, -2)))
     if bad.any():
         f = np.where(bad, np.inf, f)
         g[bad], newton[bad], above[bad] = 0.0, 0.0, np.eye(g.shape[1])
@@ -201,7 +201,7 @@ def _descend(
         decrement[active] = decrease
         over = decrease <= tolerance * now.f + EXACT * total[active]
         done[active[over]] = True
-        at = np.clip(u[active] + step, least, most)
+        at = np.minimum(np.maximum(u[active] + step, least), most)
         trial = expand(problem, at, None if weights is None else weights[active])
         step = at - u[active]
         foreseen = -(now.g * step).sum(-1) - 0.5 * (step[:, None, :] @ now.newton @ step[:, :, None])[:, 0, 0]
@@ -223,21 +223,23 @@ def _damping(lam: Array, grow: Array, ratio: Array, better: NDArray[np.bool_]) -
     """The damping after a step that gained this ratio of what was foreseen, and its growth at the next refusal: Nielsen
     1999, Damping parameter in Marquardt's method, eq. 2.4. The usual tenth after every good step is refused at once in
     a bent valley, and half of all steps are lost."""
-    shrunk = lam * np.maximum(0.2, 1 - (2 * np.clip(ratio, 0.0, 1.0) - 1) ** 3)
+    bent = 2 * np.minimum(np.maximum(ratio, 0.0), 1.0) - 1
+    shrunk = lam * np.maximum(0.2, 1 - bent * bent * bent)
     grown = np.maximum(lam * grow, 1e-6)
-    return np.clip(np.where(better, shrunk, grown), 1e-12, None), np.where(better, 4.0, 2 * grow)
+    return np.maximum(np.where(better, shrunk, grown), 1e-12), np.where(better, 4.0, 2 * grow)
 
 
 def _step(now: _Local, u: Array, lam: Array, low: Array, high: Array) -> tuple[Array, Array]:
     """The step of each problem, and by how much a step under the majorant would lower the objective."""
-    g, eye = now.g, np.eye(now.g.shape[1])
+    g = now.g
     held = ((u <= low) & (g > 0)) | ((u >= high) & (g < 0))
-    ridge = np.einsum("sii->si", now.major) * (1e-13 + 1e-4 * np.minimum(lam, 1e4))[:, None]
-    matrix = now.newton + lam[:, None, None] * now.major + ridge[:, :, None] * eye
-    matrix += (np.einsum("sii->si", matrix) == 0)[:, :, None] * eye
+    matrix = now.newton + lam[:, None, None] * now.major
+    diagonal = _diagonal(matrix)
+    diagonal += _diagonal(now.major) * (1e-13 + 1e-4 * np.minimum(lam, 1e4))[:, None]
+    diagonal[diagonal == 0] = 1.0
     step = _held_step(matrix, g, held, np.zeros_like(g))
     # a step that the box cuts short at once is no descent for the others: they are solved with it at its bound
-    target = np.clip(u + step, low, high) - u
+    target = np.minimum(np.maximum(u + step, low), high) - u
     jammed = np.abs(target) < JAMMED * np.abs(step)
     out = (jammed & ~held).any(-1)
     if out.any():
@@ -252,10 +254,17 @@ def _held_step(matrix: Array, g: Array, held: NDArray[np.bool_], given: Array) -
         g = np.where(held, -given, g + (matrix @ given[:, :, None])[:, :, 0])
         matrix = np.where(held[:, :, None] | held[:, None, :], 0.0, matrix) + held[:, :, None] * np.eye(g.shape[1])
     # in units of each parameter's curvature, so that a solve is as exact as doubles allow
-    unit = 1 / np.sqrt(np.einsum("sii->si", matrix))
-    scaled = matrix * unit[:, :, None] * unit[:, None, :] + 1e-15 * np.eye(g.shape[1])
+    unit = 1 / np.sqrt(_diagonal(matrix))
+    scaled = matrix * unit[:, :, None] * unit[:, None, :]
+    _diagonal(scaled)[:] += 1e-15
     step: Array = np.where(held, given, -_solve(scaled, g * unit) * unit)
     return step
+
+
+def _diagonal(matrices: Array) -> Array:
+    """The diagonals (problems, free) of matrices, a view of them."""
+    count, size, _ = matrices.shape
+    return matrices.reshape(count, size * size)[:, :: size + 1]
 
 
 def _solve(matrix: Array, right: Array) -> Array:
