@@ -189,7 +189,7 @@ def _compute(rows: pd.DataFrame) -> Iterator[Finding]:
     if len(off):
         at = f"{where_is(rows, off[0])}: C/(N D) is {ratio.loc[off[0]]:.3g}, {middle:.3g} in the middle of the table"
         yield Finding("compute", f"{at} ({_rows(len(off))} so far from it): look at C, N and D there", tuple(off))
-    elif abs(middle / TRAIN - 1) > OFF - 1:
+    elif abs(middle / TRAIN - 1) > OFF - 1 and not units(rows):
         yield Finding("compute", f"C/(N D) is {middle:.3g} in the middle where {TRAIN:g} is usual: which N is it?")
 
 
