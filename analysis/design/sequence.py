@@ -48,7 +48,7 @@ DELTA = 1.345
 # places whose predictions are all within this share of the noise are one
 SAME = 0.1
 # of ln of the target, for each e-fold of scale below what is asked for: a law that holds exactly at a run errs by so
-# much there. The median slope of rolling hold-outs (analysis/testing/rolling.py) of two laws on 15 published tables;
+# much there. The median slope of rolling hold-outs (analysis/testing/rolling.py) of two laws on 20 published tables;
 # none of them is a task of benchmarks/choose_runs.py, where the choice is measured. `benchmarks/band_coverage.py
 # --slopes` measures it again.
 FORM = 0.011
