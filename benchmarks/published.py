@@ -255,8 +255,8 @@ def of_schedules() -> str:
         f"parameters and {two[1]:.4f} for that of 100 M, the mean absolute error {one[2]:.4f} and {two[2]:.4f} nats. "
         f"Of the sum of squares {cosine[0]} and {cosine[1]} are of one schedule, a cosine three times as long as any "
         "that was fitted, whose loss is predicted too low, by more and more towards its end; the early steps are not "
-        f"to blame. The objective on the three is {objectives[0]} and {objectives[1]}; it is .000291 and .000281 at the "
-        "printed parameters, which fit the three curves less well and predict the six better. That is the limit of "
+        f"to blame. The objective on the three is {objectives[0]} and {objectives[1]}; it is .000291 and .000281 at "
+        "the printed parameters, which fit the three curves less well and predict the six better. That is the limit of "
         "three schedules and not of the search: they leave B, C, β and γ open, and the fit is "
         f"{status}.\n"
     )
