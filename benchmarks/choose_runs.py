@@ -42,7 +42,8 @@ class Task:
 
     def price(self, rows: pd.DataFrame) -> np.ndarray:
         """What each row costs, (rows,), in a unit of the task."""
-        return np.sum([rows[list(product)].prod(axis=1).to_numpy(float) for product in self.cost], axis=0)
+        parts = [rows[list(product)].prod(axis=1).to_numpy(float) for product in self.cost]
+        return np.asarray(np.sum(parts, axis=0))
 
 
 TASKS = (

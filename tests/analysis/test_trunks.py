@@ -87,6 +87,7 @@ def test_trunks_narrow_what_few_marks_leave_open(sweep: Path) -> None:
 def test_weights_that_differ_along_a_run_add_no_degrees_of_freedom(sweep: Path) -> None:
     both = fit_trunks(add_trunks(read_runs(sweep), sweep), "chinchilla")[0]
     assert both.optimum is not None
+    assert both.optimum.problem.scale is not None
     assert np.ptp(both.optimum.problem.scale) > 0
     # six runs, of which E, A and alpha take three, whatever the marks and the trunks weigh
     assert both.optimum.spread is not None
