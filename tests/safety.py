@@ -111,7 +111,7 @@ def folders(place: Path, out: Path, seed: int) -> dict[str, Any]:
 
     from isoflop.sweeps.collect import csv_text, rows
 
-    whole = {(row["run_id"], row["mark"]): row for row in csv.DictReader(csv_text(rows(out / "small")).splitlines())}
+    whole = cells(csv_text(rows(out / "small")))
     cache = place / "cache"
     counts, wrong = Counter[str](), {name: list[str]() for name in WRONG}
     last = -1
@@ -126,11 +126,16 @@ def folders(place: Path, out: Path, seed: int) -> dict[str, Any]:
     return {"counts": counts} | wrong
 
 
+def cells(table: str) -> dict[tuple[str, str], dict[str, str]]:
+    """What the cells of a table hold, by run and mark; a column that the others do not have is one of blanks."""
+    rows = csv.DictReader(table.splitlines())
+    return {(row["run_id"], row["mark"]): {name: cell for name, cell in row.items() if cell} for row in rows}
+
+
 def changes(done: Any, whole: dict[tuple[str, str], dict[str, str]]) -> list[str]:
     """The rows of a collected table that differ, and those that are missing without a word."""
     table = done.folder.parent / "runs.csv"
-    with table.open(newline="") as file:
-        rows = {(row["run_id"], row["mark"]): row for row in csv.DictReader(file)}
+    rows = cells(table.read_text())
     changed = [f"{done}: {key} is {row}" for key, row in rows.items() if row != whole.get(key)]
     lost = {run for run, _ in whole.keys() - rows.keys()}
     said = (

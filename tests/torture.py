@@ -151,7 +151,9 @@ def strike(how: str, launchers: "Launchers", chance: random.Random) -> bool:
     return False
 
 
-BLOWS = ("kill a run", "end a run", "kill a launcher", "end a launcher", "kill everything")
+# blows to a run, which one has to be at work for, and others
+AT_RUNS = ("kill a run", "end a run")
+BLOWS = (*AT_RUNS, "kill a launcher", "end a launcher", "kill everything")
 
 
 @dataclass
@@ -220,6 +222,11 @@ class Launchers:
             self.look()
             time.sleep(min(left, 0.3))
 
+    def watch_until_a_run(self) -> None:
+        """Look on until a run is at work, or there is no launcher that could start one."""
+        while self.at_work and not runs_at_work(self.out):
+            self.watch(0.1)
+
     def wait(self) -> None:
         """Wait for all to end, and for what they started; AssertionError where they hang."""
         since, seen = time.monotonic(), progress(self.out)
@@ -262,8 +269,10 @@ def torture(out: Path, blows: int, chance: random.Random, longest_s: float = 8.0
     while struck.counts.total() < blows and len(list(out.glob("*/records.json"))) < RUNS:
         while len(launchers.at_work) < chance.choice((1, 1, 2)):
             launchers.start()
-        launchers.watch(chance.uniform(0.1, longest_s))
         how = chance.choice(BLOWS)
+        if how in AT_RUNS:
+            launchers.watch_until_a_run()
+        launchers.watch(chance.uniform(0.0 if how in AT_RUNS else 0.1, longest_s))
         struck.counts[how] += strike(how, launchers, chance)
     launchers.wait()
     struck.outlived += launchers.outlived.values()
