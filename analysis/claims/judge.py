@@ -247,8 +247,10 @@ def _grouped(lacks: Lacks) -> str:
 
 
 def _unfinished(rows: pd.DataFrame) -> str:
-    """How many rows did not finish, in words; empty where all did."""
-    lost = rows[~finished(rows)].groupby("family").size()
+    """How many runs did not finish, in words, each once whatever its marks; empty where all did."""
+    ended = rows[~finished(rows)]
+    named = "run_id" in ended and ended["run_id"].notna().all()
+    lost = (ended.drop_duplicates("run_id") if named else ended).groupby("family").size()
     return f". Unfinished, not counted: {', '.join(f'{n} of {name}' for name, n in lost.items())}" if len(lost) else ""
 
 

@@ -16,6 +16,7 @@ from isoflop.analysis.claims.needs import Needs
 from isoflop.analysis.claims.provenance import changed_since
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.analysis.tables.read import conditions
+from isoflop.analysis.tables.replicates import level_index
 from isoflop.errors import UserError
 
 GOOD = """
@@ -164,6 +165,24 @@ def test_needs_count_what_is_missing_for_each_axis() -> None:
     assert needs.missing(rows[rows["seed"] == 0]) == ["3 seeds at 0 of 3 N (6 runs missing)"]
     assert needs.missing(rows.drop(columns="N")) == ["no values in the column N"]
     assert needs.missing(rows.assign(status="failed", L=np.nan)) == ["no finished runs, needs 6 N × 6 D"]
+
+
+def test_marks_that_one_run_may_have_are_not_counted_as_so_many_runs() -> None:
+    needs = Needs.read({"grid": {"N": 6, "D": 6}, "seeds": {"count": 3, "at": {"D": 3}}}, "x")
+    rows = grid_study(["lstm"])
+    sizes, amounts = level_index(rows["N"]), level_index(rows["D"])
+    marks = rows.assign(mark=amounts + 1, run_id=[f"{n}-{seed}" for n, seed in zip(sizes, rows["seed"], strict=True)])
+    assert needs.missing(marks) == []
+    few = marks[(amounts < 4) & (sizes < 5) & (marks["seed"] == 0)]
+    assert needs.missing(few) == [
+        "0 of 6 N with at least 6 D each (16 marks missing, of 6 runs or more)",
+        "3 seeds at 0 of 3 D (6 marks missing, of 2 runs or more)",
+    ]
+    ended = marks.assign(status=np.where(sizes < 3, "ok", "failed"))
+    claim = Claim("x", "", "run_mean", Region.read({"above": 0}, "x"), of=("L",), needs=needs)
+    lost = ended[ended["status"] == "failed"]
+    assert (runs := lost["run_id"].nunique()) < len(lost)
+    assert f"Unfinished, not counted: {runs} of lstm" in judge(ended, [claim])[0].reason
 
 
 def test_one_verdict_a_claim_as_plain_data() -> None:
