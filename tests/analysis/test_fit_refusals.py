@@ -271,5 +271,5 @@ def test_every_resample_that_ends_on_a_bound_reaches_it() -> None:
 
 def test_a_target_below_0_is_refused_with_what_would_do() -> None:
     runs = pd.DataFrame({"N": [1e6, 2e6, 4e6, 8e6], "L": 2.0, "score": [-1.0, -0.5, -0.3, -0.2]})
-    with pytest.raises(FitError, match=r"score is -1.0 \(and 3 more\), and .* of logarithms.*such as best - score"):
+    with pytest.raises(FitError, match=r"score is -1 \(and 3 more\), and .* of logarithms.*such as best - score"):
         fit(runs, get_law("power(N)", "score"))
