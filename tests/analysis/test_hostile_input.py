@@ -10,7 +10,8 @@ import pytest
 from studies import demo_study, grid_study
 
 from isoflop.analysis.claims.claim import read_claim
-from isoflop.analysis.claims.judge import judge
+from isoflop.analysis.claims.declare import Contrast
+from isoflop.analysis.claims.judge import Subject, judge
 from isoflop.analysis.fitting.saved import load_fit
 from isoflop.analysis.report.figures.base import (
     MOST_POINTS,
@@ -341,18 +342,30 @@ def test_columns_that_no_claim_reads_change_no_verdict() -> None:
     assert one == other
 
 
-def test_more_pairs_than_can_be_fitted_are_untested_and_say_how_many_families_can_be_judged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("combine", "region", "verdict"), [
+    ("all", "{contrast: 0.02}", "untested"), ("all", "{near: 0, within: 0.1}", "refuted"), ("any", "{contrast: 0.02}", "supported"),
+])  # fmt: skip
+def test_of_more_pairs_than_can_be_fitted_those_with_the_most_runs_are_judged(
+    combine: str, region: str, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    measured: list[str] = []
+
+    def measure(sample: object, subject: Subject, *_: object) -> Contrast:
+        measured.append(str(subject))
+        return Contrast(1.0, 0.01, 10)
+
     file = tmp_path / "law.yaml"
-    rule = "subject: pair\nlaw: chinchilla\nquantity: law_contrast\nof: [alpha, beta]\nregion: {contrast: 0.02}\n"
+    rule = f"subject: pair\nlaw: chinchilla\nquantity: law_contrast\nof: alpha\ncombine: {combine}\nregion: {region}\n"
     file.write_text(f"id: law\nclaim: Laws differ.\nexpect: unknown\n{rule}")
     monkeypatch.setattr("isoflop.analysis.claims.judge.MOST_FITTED_PAIRS", 2)
-    monkeypatch.setattr("isoflop.analysis.claims.judge._measure", None)  # none is fitted
-    [verdict] = judge(demo_study(["lstm", "mlp", "transformer"], failures=False), file)
-    assert verdict.verdict == "untested"
-    assert "3 pairs of families" in verdict.reason
-    assert "give a table of 2 families or fewer" in verdict.reason
+    monkeypatch.setattr("isoflop.analysis.claims.judge._measure", measure)
+    runs = demo_study(["lstm", "mlp", "transformer"], failures=False)
+    [judged] = judge(runs.drop(runs.index[runs["family"] == "lstm"][0]), file)
+    assert len(measured) == 1
+    assert "lstm" not in measured[0]
+    assert judged.verdict == verdict
+    assert "of 3 pairs of families" in judged.reason
+    assert "those of the 2 families with the most runs are judged" in judged.reason
 
 
 def test_more_families_than_can_be_fitted_are_untested_and_say_how_many_are_judged(
