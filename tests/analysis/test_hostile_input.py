@@ -343,7 +343,8 @@ def test_columns_that_no_claim_reads_change_no_verdict() -> None:
 
 
 @pytest.mark.parametrize(("combine", "region", "verdict"), [
-    ("all", "{contrast: 0.02}", "untested"), ("all", "{near: 0, within: 0.1}", "refuted"), ("any", "{contrast: 0.02}", "supported"),
+    ("all", "{contrast: 0.02}", "untested"), ("all", "{near: 0, within: 0.1}", "refuted"),
+    ("any", "{contrast: 0.02}", "supported"),
 ])  # fmt: skip
 def test_of_more_pairs_than_can_be_fitted_those_with_the_most_runs_are_judged(
     combine: str, region: str, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
