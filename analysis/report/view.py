@@ -59,7 +59,8 @@ def sound_profiles(profiles: pd.DataFrame) -> pd.DataFrame:
     texts = {name: profiles[name].astype(str) for name in ("run_id", *NAMED)}
     texts |= {name: texts[name].map(distinct_names(texts[name].unique())) for name in NAMED}
     profiles = profiles.assign(**numbers, **texts)
-    return profiles[np.isfinite(profiles[list(POINT)]).all(axis=1)]
+    points: pd.DataFrame = profiles.loc[np.isfinite(profiles[list(POINT)].to_numpy()).all(axis=1)]
+    return points
 
 
 @dataclass(frozen=True)
