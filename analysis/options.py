@@ -7,6 +7,7 @@ pairs("N=params,L=loss")   # {'N': 'params', 'L': 'loss'}
 
 import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -186,17 +187,22 @@ def place(text: str) -> dict[str, float]:
     return {name: number(value, f"--at {text}", "--at C=1e21") for name, value in pairs(text, "--at", "C=1e21").items()}
 
 
-def places(texts: list[str]) -> list[dict[str, float]]:
-    """The points of 'C=1e21,1e22': a value without a name is of the name before it, and each combination is a point."""
-    points = []
+def places(texts: list[str], by: Sequence[str] = ()) -> list[dict[str, float | str]]:
+    """The points of 'C=1e21,1e22': a value without a name is of the name before it, and each combination is a point.
+
+    by: the columns that groups are told apart by, whose values may be text: 'family=cnn,N=1e9,D=2e10'.
+    """
+    example, points = "--at C=1e21,1e22", list[dict[str, float | str]]()
     for text in texts:
-        values: dict[str, list[float]] = {}
+        values: dict[str, list[float | str]] = {}
         for part in names(text):
             name, equals, value = part.rpartition("=")
             name = name.strip() if equals else next(reversed(values), "")
             if not name:
-                raise UserError(f"--at {text!r} names no column; write --at C=1e21,1e22 or --at N=1e9,D=2e10")
-            values.setdefault(name, []).append(number(value, f"--at {text}", "--at C=1e21,1e22"))
+                raise UserError(f"--at {text!r} names no column; write {example} or --at N=1e9,D=2e10")
+            given = value.strip()
+            is_text = name in by and not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", given, re.IGNORECASE)
+            values.setdefault(name, []).append(given if is_text else number(given, f"--at {text}", example))
         points += [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values()) if values]
     return points
 

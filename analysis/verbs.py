@@ -399,6 +399,8 @@ def forecast_command(
 
     `isoflop forecast runs.csv --at N=1e9,D=2e10 -o one_run.json` - one run, by its size and data
 
+    `isoflop forecast runs.csv --by family --at family=cnn,C=1e13` - of one group alone
+
     `isoflop judge runs_later.csv --forecast forecast.json` - how it came out, beside naive lines
     """
     from isoflop.analysis.testing.average import names_average
@@ -406,7 +408,7 @@ def forecast_command(
 
     options: dict[str, Any] = {"loss": loss, "delta": delta, "run": run or None, "weights": weights}
     options |= {"pin": o.pins(pin), "prior": o.priors(prior), "share": o.names(share)}
-    table, points = o.table(runs, columns, where, run, tune, by), o.places(at)
+    table, points = o.table(runs, columns, where, run, tune, by), o.places(at, o.names(by))
     names, average = o.pairs(columns), names_average(law)
     if average:
         options["target"] = target.strip() or None

@@ -15,7 +15,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from isoflop import fit_groups, judge, read_runs
+from isoflop import fit as fit_law
+from isoflop import fit_groups, judge, read_runs, select
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.forecasts import judge_forecast
 from isoflop.analysis.fitting.result import Fit
@@ -30,6 +31,9 @@ from isoflop.wording import number
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "studies/scaling"
+FURTHER = ROOT / "studies/scaling_further"
+# D from which marks are fitted, [bytes]; a step has 1,024
+FROM = (0.0, 1.2e5, 2.5e5)
 LAWS = ("chinchilla", "chinchilla_tied", "kaplan", "multiplicative", "best")
 REFERENCE = "transformer"
 # data above which the runs were at more than the fitted compute by design
@@ -54,6 +58,18 @@ isoflop study scaling family=lstm        # one family
 FORECAST = """\
 From the five smaller sizes the average of laws that each family's own hold-outs choose wrote down the losses of the
 largest size and of the runs beyond, with 90 % bands, before they were made (`studies/scaling/forecast.json`).
+"""
+WHY = """\
+By the amount of data, ln(predicted / observed) of the forecast of the largest sizes, mean over families and seeds:
+"""
+EARLY = """\
+A step has 1,024 bytes, so that the first marks, at 64 and 128 kB, are losses after 62 and 125 steps. These are laws
+fitted afterwards to the same smaller sizes with and without such marks: the median and the mean error on the larger
+runs of D ≥ 256 kB, by how far beyond the fitted compute they are.
+"""
+AGAIN = """\
+So Chinchilla's law was fitted to the runs of N ≤ 10⁵ and D ≥ 256 kB alone, and forecast four runs of about eight times
+their compute before those were made (`isoflop study scaling_further`, `studies/scaling_further/forecast.json`).
 """
 RULE = """\
 The rule was written before: Chinchilla's law, fitted to all but the largest compute, predicts the loss there to 1 % or
@@ -186,17 +202,28 @@ def speedups(fits: Sequence[Fit]) -> str:
     return table(("family", f"times less compute than the {REFERENCE}", "by the runs alone", "at the loss"), lines)
 
 
-def outcomes(path: Path, rows: pd.DataFrame) -> Iterator[str]:
-    """How the forecast came out: by family, and by how far beyond the fitted compute."""
+REACH = {"within the fitted compute": (0, 1), "1 to 4 times": (1, 4), "4 to 10 times": (4, 10)}
+
+
+def scored_runs(path: Path, rows: pd.DataFrame, fitted: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The runs that a forecast is scored by, with how far beyond the compute of `fitted` they are; what it came to."""
     judged = judge_forecast(path, rows)
-    scored = judged.score.rows.assign(
-        C=judged.score.runs["C"].to_numpy(float), family=judged.score.runs["family"].to_numpy()
+    score = judged.score.rows.assign(
+        **{name: judged.score.runs[name].to_numpy() for name in ("run_id", "family", "C", "D")}
     )
-    fitted = rows[~rows["run_id"].isin(judged.score.runs["run_id"])].groupby("family")["C"].max()
-    scored["beyond"] = scored["C"] / scored["family"].map(fitted)
-    bins = {"within the fitted compute": (0, 1), "1 to 4 times": (1, 4), "4 to 10 times": (4, 10)}
-    groups = {name: scored[(scored["beyond"] > a) & (scored["beyond"] <= b)] for name, (a, b) in bins.items()}
-    groups |= {str(name): part for name, part in scored.groupby("family")}
+    score["beyond"] = score["C"] / score["family"].map(fitted.groupby("family")["C"].max())
+    return score, f"{judged.score.headline}. {judged.provenance[0].upper()}{judged.provenance[1:]}.\n"
+
+
+def by_reach(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The runs by how far beyond the fitted compute they are."""
+    parts = {name: rows[(rows["beyond"] > low) & (rows["beyond"] <= high)] for name, (low, high) in REACH.items()}
+    return {name: part for name, part in parts.items() if len(part)}
+
+
+def outcomes(scored: pd.DataFrame, headline: str) -> Iterator[str]:
+    """How a forecast came out: by family, and by how far beyond the fitted compute."""
+    groups = by_reach(scored) | {str(name): part for name, part in scored.groupby("family")}
     lines = [
         [
             name,
@@ -207,11 +234,41 @@ def outcomes(path: Path, rows: pd.DataFrame) -> Iterator[str]:
             percent(part["error_line"].abs().median(), 2),
         ]
         for name, part in groups.items()
-        if len(part)
     ]
     head = ("runs and marks", "count", "median error", "worst", "inside the 90 % band", "median error of a line")
     yield table(head, lines)
-    yield f"Over all: {judged.score.headline}. {judged.provenance[0].upper()}{judged.provenance[1:]}.\n"
+    yield f"Over all: {headline}"
+
+
+def by_data(scored: pd.DataFrame) -> str:
+    """The mean error of the forecast at each amount of data."""
+    means = scored.groupby(scored["D"].map(lambda D: f"{D / 1000:,.0f} kB"), sort=False)["error"].mean()
+    return table(("D", *means.index), [("mean error", *(f"{100 * e:+.1f} %" for e in means))])
+
+
+def without_first_marks(rows: pd.DataFrame, larger: pd.DataFrame) -> str:
+    """The errors on the larger runs of laws fitted to the smaller ones, from one mark on and from another."""
+    smaller, lines = rows[~rows["run_id"].isin(larger["run_id"])], []
+    later = rows[rows["run_id"].isin(larger["run_id"]) & (rows["D"] >= FROM[-1])]
+    for law in ("chinchilla", "multiplicative", "kaplan"):
+        for least in FROM:
+            errors = []
+            for name, part in smaller[smaller["D"] >= least].groupby("family"):
+                there = later[later["family"] == name]
+                found = np.log(fit_law(part, law, interval="none").predict(there) / there["L"])
+                errors.append(pd.DataFrame({"error": found, "beyond": there["C"] / part["C"].max()}))
+            cells = [
+                f"{percent(part['error'].abs().median())} ({100 * part['error'].mean():+.1f} %)"
+                for part in by_reach(pd.concat(errors)).values()
+            ]
+            lines.append((law, "all" if not least else f"D ≥ {least / 1000:.0f} kB", *cells))
+    return table(("law", "marks fitted", *REACH), lines)
+
+
+def further(rows: pd.DataFrame) -> Iterator[str]:
+    """How the forecast that was made without the first marks came out."""
+    fitted = select(rows, "D >= 2.5e5 and N <= 1e5")
+    yield from outcomes(*scored_runs(FURTHER / study.FORECAST, read_runs(FURTHER / "runs.csv"), fitted))
 
 
 def seeds(rows: pd.DataFrame, document: dict[str, Any]) -> str:
@@ -227,7 +284,11 @@ def seeds(rows: pd.DataFrame, document: dict[str, Any]) -> str:
                 before, after = whole.get((verdict.id, one["subject"])), _word(one)
                 if before != after and {before, after} & {"supported", "refuted"}:
                     lines.append((verdict.id, one["subject"], f"{seed:g}", before, after))
-    return table(("claim", "of", "without seed", "was", "is"), lines) if lines else "None.\n"
+    if not lines:
+        return "None.\n"
+    changes = pd.DataFrame(lines, columns=["claim", "of", "without seed", "was", "is"])
+    together = changes.groupby(["claim", "without seed", "was", "is"], sort=False)["of"].agg(", ".join).reset_index()
+    return table([*map(str, together)], together.to_numpy().tolist())
 
 
 def needing_no_seeds(claim: Claim) -> Claim:
@@ -243,7 +304,11 @@ def page() -> str:
     best = well_tuned(usable(rows))
     additive, product = (fit_groups(best, law, by=["family"]) for law in ("chinchilla", "multiplicative"))
     parts = [INTRO, DESIGN.format(price=price(rows))]
-    parts += ["## The forecast\n", FORECAST, *outcomes(FOLDER / study.FORECAST, rows)]
+    smaller = rows[~rows["run_id"].isin(judge_forecast(FOLDER / study.FORECAST, rows).score.runs["run_id"])]
+    scored, headline = scored_runs(FOLDER / study.FORECAST, rows, smaller)
+    parts += ["## The forecast\n", FORECAST, *outcomes(scored, headline)]
+    parts += ["## Where it is off, and why\n", WHY, by_data(scored), EARLY, without_first_marks(best, scored)]
+    parts += [AGAIN, *further(rows)]
     parts += ["## By the rule of H1\n", RULE, predictable(document), "## Which law predicts\n", HOLDOUTS, laws(best)]
     parts += [
         "## How fast the loss falls\n",

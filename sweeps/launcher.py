@@ -9,36 +9,27 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
-
 from isoflop import record
 from isoflop.checks import positive, whole_number
 from isoflop.errors import BusyError, UserError
 from isoflop.exits import Stopped
-from isoflop.scaling.config.columns import columns, failure
+from isoflop.scaling.config.columns import failure
 from isoflop.scaling.config.frozen import Trainer, freeze
 from isoflop.scaling.hardware import threads
 from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.process.signals import Terminated, describe_exit, terminable
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.machine import cores, gpus
+from isoflop.sweeps.progress import shown
 from isoflop.sweeps.workers import BUSY, Lifeline, Run
-from isoflop.wording import clock, short
 
-console = Console(stderr=True)
 POLL_S = 0.25
 PARTING_S = 10.0  # for runs to end a step and keep a checkpoint when the sweep is stopped
-LINE_S = 30.0  # between two lines of progress where there is no terminal, at the least
 ROOM = 2**20  # bytes that must be free before a run is started: what it leaves without a checkpoint is less
 
 
@@ -233,72 +224,3 @@ def account(entry: Entry, code: int | None, late: str | None) -> None:
     with contextlib.suppress(OSError, ValueError, BusyError), sole_writer(entry.files):
         if not entry.files.records.exists() and not entry.files.cancelled:
             record.write(entry.folder, [failure(entry.config, status, reason)])
-
-
-@contextlib.contextmanager
-def shown(sweep: Sweep) -> Iterator[Callable[[], None]]:
-    """Show the sweep live in a terminal; elsewhere a line every so often, as a log keeps it."""
-    if not console.is_terminal:
-        lines = Lines(sweep, time.monotonic)
-        yield lines.refresh
-        lines.last()
-        return
-    with Live(table(sweep), console=console, refresh_per_second=4, transient=True) as live:
-        yield lambda: live.update(table(sweep))
-
-
-class Lines:
-    """Progress where nobody watches: a line after LINE_S seconds and then every tenth of the time so far, if anything
-    changed, so that a sweep of a week has some sixty."""
-
-    def __init__(self, sweep: Sweep, now: Callable[[], float]) -> None:
-        self.sweep, self.now, self.began = sweep, now, now()
-        self.due, self.shown = self.began + LINE_S, ""
-
-    def refresh(self) -> None:
-        """Write a line where one is due and has something new."""
-        if self.now() >= self.due and (text := line(self.sweep)) != self.shown:
-            self.shown = text
-            self.due = self.now() + max(LINE_S, (self.now() - self.began) / 10)
-            console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    def last(self) -> None:
-        """The last line, of a sweep that had others."""
-        if self.shown and (text := line(self.sweep)) != self.shown:
-            console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def line(sweep: Sweep) -> str:
-    """Done, running, waiting, failed, time left and the lowest loss in one line."""
-    failed = sum(not e.finished for e in sweep.ended)
-    left = sweep.time_left_s()
-    parts = [f"{len(sweep.ended) - failed} of {sweep.count} done", f"{len(sweep.running)} running"]
-    parts += [f"{len(sweep.waiting)} waiting"] if sweep.waiting else []
-    parts += [f"{failed} failed"] if failed else []
-    parts += [f"about {clock(left)} left"] if left and (sweep.running or sweep.waiting) else []
-    losses = [row["L"] for e in sweep.ended if e.good for row in e.rows if row.get("L") is not None]
-    return ", ".join([*parts, *([f"lowest loss {min(losses):.4g}"] if losses else [])])
-
-
-def table(sweep: Sweep) -> Group:
-    """Done, running, failed, time left; then a line for every running run."""
-    failed = sum(not e.finished for e in sweep.ended)
-    left = sweep.time_left_s()
-    head = Table.grid(padding=(0, 2))
-    head.add_row(
-        ProgressBar(total=sweep.count, completed=len(sweep.ended), width=24),
-        Text(f"{len(sweep.ended) - failed} of {sweep.count} done", "green"),
-        f"{len(sweep.running)} running",
-        f"{len(sweep.waiting)} waiting",
-        Text(f"{failed} failed", "bold red" if failed else "dim"),
-        f"{clock(left)} left" if left is not None else "",
-    )
-    rows = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
-    for name in (*record.WHO, "N", "D", "C", "step"):
-        rows.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
-    for job in sorted(sweep.running.values(), key=lambda job: job.entry.run_id):
-        known, plan, beat = columns(job.entry.config), job.entry.config.plan, job.entry.heartbeat()
-        sizes = [short(size) for size in (plan.N, plan.D, plan.C)] if plan else ["", "", ""]
-        step = f"{beat['step']}/{beat['steps']}" if beat.get("steps") else f"–/{plan.steps if plan else '?'}"
-        rows.add_row(*(str(known[key]) for key in record.WHO), *sizes, step)
-    return Group(head, rows)

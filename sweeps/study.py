@@ -216,12 +216,12 @@ def conclude(study: Study, out: Path, began: float) -> None:
     from isoflop.analysis.report.sentences import verdict_table
     from isoflop.analysis.tables.read import read_runs
 
-    rows, claims, dated = read_runs(out / TABLE), study.load_claims(), out / FORECAST if study.forecast else None
+    rows, claims, dated = read_runs(out / TABLE), study.load_claims(), out / FORECAST
     verdicts, results = judge(rows, claims), list(compare_with_theory(rows, study.load_known()))
     try:
-        scored = judge_forecast(dated, rows) if dated else None
+        scored = judge_forecast(dated, rows) if dated.exists() else None
     except FitError as error:  # none of the larger runs has a result
-        scored = dated = None
+        scored = None
         print(f"{FORECAST} is not scored: {error}")
     seconds = time.monotonic() - began
     files.write_text(out / "verdicts.json", answer(study, verdicts, results, seconds, scored))
@@ -231,7 +231,7 @@ def conclude(study: Study, out: Path, began: float) -> None:
         print(verdict_table(verdicts))
     if scored:
         print(f"\nthe forecast came out with {scored.score.headline}")
-    page = write_report(rows, out / "report", claims, dated, question=study.question)
+    page = write_report(rows, out / "report", claims, dated if scored else None, question=study.question)
     print(f"\n{study.name} done in {seconds:.0f} s")
     print(f"  every run as a row   {out / TABLE}")
     print(f"  what they say        {page}")

@@ -83,13 +83,23 @@ def scope(runs: pd.DataFrame, claim: Claim) -> pd.DataFrame:
             rows = select(rows, claim.where)
         except UserError as error:
             raise UserError(f"{claim.file or claim.id}: where: {error}") from None
-    rows = _grouped_by(rows, claim.by, (*claim.compare,))
+    rows = _grouped_by(_of_one_text(rows, claim), claim.by, (*claim.compare,))
     for column, place in claim.at.items():
         require_columns(rows, [column])
         rows = rows[rows[column] == rows["family"].map(_places(rows, column, place))]
     if rows.empty:
         raise Untested(f"no runs where {claim.where or 'a family is named'}")
     return rows
+
+
+def _of_one_text(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+    """Of losses on a further held-out set, L.NAME, those on the text that most rows have, where it was changed."""
+    target = get_law(claim.law).target if claim.law else ""
+    content = f"data.content.{target.removeprefix('L.')}"
+    if not target.startswith("L.") or content not in rows or rows[content].nunique() < 2:
+        return rows
+    kept: pd.DataFrame = rows[rows[content] == rows[content].mode()[0]]
+    return kept
 
 
 def _grouped_by(rows: pd.DataFrame, by: tuple[str, ...], compare: tuple[str, ...]) -> pd.DataFrame:

@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 from studies import grid_study
 
+from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.declare import QUANTITIES, NotIdentified, Pair, Sample, Untested
 from isoflop.analysis.claims.quantities.cells import of_runs, pairs, with_derived
 from isoflop.analysis.claims.quantities.columns import welch
 from isoflop.analysis.claims.quantities.reach import first_reach
 from isoflop.analysis.claims.quantities.tuning import window
+from isoflop.analysis.claims.subjects import scope
 from isoflop.analysis.fitting.fit import fit
 
 COLUMN = "probe.x.y"
@@ -303,3 +305,9 @@ def test_laws_of_two_families_are_compared_at_equal_data_whatever_their_compute(
     errors = [float(each.spread.error(each.draws["E"])) for each in (one, two)]
     assert alone.se == pytest.approx(math.hypot(*errors), rel=1e-3)
     assert "unpaired" in alone.reason
+
+
+def test_a_loss_on_another_held_out_set_is_read_on_one_text() -> None:
+    rows = table(**{"L.docs": [1.0, 1.1, 9.0], "data.content.docs": ["a", "a", "b"]})
+    assert list(scope(rows, Claim("X", "Y.", law="L.docs ~ loss_to_loss"))["L.docs"]) == [1.0, 1.1]
+    assert len(scope(rows, Claim("X", "Y.", law="chinchilla"))) == 3

@@ -217,6 +217,13 @@ def test_points_are_written_as_lists_of_values(texts: list[str], points: list[di
     assert o.places(texts) == points
 
 
+def test_a_point_may_name_its_group() -> None:
+    points = [{"family": "cnn", "C": 1e13}, {"family": "cnn", "C": 1e14}, {"width": 16, "C": 1e13}]
+    assert o.places(["family=cnn,C=1e13,1e14", "width=16,C=1e13"], by=["family", "width"]) == points
+    with pytest.raises(UserError, match="--at family=cnn"):
+        o.places(["family=cnn"])
+
+
 @pytest.mark.parametrize("text", ["1e13", "C=1e13,many", "C="])
 def test_a_point_that_is_none_is_one_sentence(text: str) -> None:
     with pytest.raises(UserError, match="--at"):

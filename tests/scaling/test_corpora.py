@@ -408,13 +408,13 @@ def test_tokens_that_a_device_holds_are_those_of_the_map(kind: Any) -> None:
 def test_a_corpus_of_an_extension_has_a_name(isoflop: Isoflop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, other = corpus(tmp_path / "corpus"), corpus(tmp_path / "other", n=60)
     (tmp_path / "lab" / "conf" / "data").mkdir(parents=True)
-    (tmp_path / "lab" / "conf" / "data" / "docs.yaml").write_text(
+    (tmp_path / "lab" / "conf" / "data" / "mine.yaml").write_text(
         f"defaults: [files]\npath: {other}\nheld_share: 0.2\n"
     )
     monkeypatch.setenv("ISOFLOP_EXTENSIONS", str(tmp_path / "lab"))
-    docs = files(folder, held_out=["docs"]).others["docs"]
+    docs = files(folder, held_out=["mine"]).others["mine"]
     assert docs.content == files(other).prepared.content
-    done = isoflop("prepare", "data=docs", f"data.held_out=[{folder}]", "data.seq_len=16")
+    done = isoflop("prepare", "data=mine", f"data.held_out=[{folder}]", "data.seq_len=16")
     assert done.returncode == 0, done.stderr
     assert f"{docs.folder}: {docs.tokens('train')} tokens to train on" in done.stderr
 

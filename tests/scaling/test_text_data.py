@@ -107,3 +107,12 @@ def test_the_corpus_needs_no_place_of_its_own(tmp_path: Path, monkeypatch: pytes
     text.prepared_library.cache_clear()
     assert text.standard_library().content == content
     text.prepared_library.cache_clear()
+
+
+def test_the_held_out_prose_is_the_same_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "other.md").write_text("another text\n" * 500)
+    monkeypatch.chdir(tmp_path)
+    prose = text.Text(held_out=["docs"]).others["docs"]
+    # the content of the rows of studies/scaling
+    assert (prose.content, prose.tokens("held_out")) == ("f0ad3db8874983ad", 219_521)

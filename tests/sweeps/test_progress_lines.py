@@ -1,19 +1,23 @@
-"""Progress without a terminal: a line every so often, and none of a sweep that is over at once."""
+"""Progress: a live table in a terminal; else a line every so often, and none of a sweep that is over at once."""
 
 import io
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from isoflop.sweeps import launcher
+from isoflop import record
+from isoflop.sweeps import progress
+from isoflop.sweeps.predicted import Prediction
 
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     text = io.StringIO()
-    monkeypatch.setattr(launcher, "console", Console(file=text, force_terminal=False))
+    monkeypatch.setattr(progress, "console", Console(file=text, force_terminal=False))
     return text
 
 
@@ -26,14 +30,14 @@ def sweep(done: int, failed: int = 0, running: int = 1, waiting: int = 1, left: 
 
 
 def test_a_line_says_what_is_done_what_failed_the_time_left_and_the_lowest_loss() -> None:
-    text = launcher.line(sweep(3, failed=1))
+    text = progress.line(sweep(3, failed=1))
     assert text == "3 of 10 done, 1 running, 1 waiting, 1 failed, about 1 min 30 s left, lowest loss 1.8"
 
 
 def test_lines_come_when_they_are_due_and_only_with_something_new(log: io.StringIO) -> None:
     now = [0.0]
     state = sweep(0)
-    lines = launcher.Lines(state, lambda: now[0])
+    lines = progress.Lines(state, lambda: now[0])
     for second in range(0, 200):
         now[0] = float(second)
         state.ended = sweep(second // 50).ended
@@ -43,7 +47,39 @@ def test_lines_come_when_they_are_due_and_only_with_something_new(log: io.String
 
 
 def test_a_sweep_that_is_over_before_the_first_line_says_nothing(log: io.StringIO) -> None:
-    lines = launcher.Lines(sweep(2), lambda: 0.0)
+    lines = progress.Lines(sweep(2), lambda: 0.0)
     lines.refresh()
     lines.last()
     assert log.getvalue() == ""
+
+
+def test_the_table_shows_speed_loss_what_ended_and_where_those_at_work_may_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def entry(run_id: str, **more: Any) -> Any:
+        (tmp_path / run_id).write_text("step,D,C,lr,L_train\n1,1,1,.1,3.5\n2,2,2,.1,3.25\n")
+        plan = SimpleNamespace(N=1e4, D=2e5, C=1e10, steps=100)
+        files = SimpleNamespace(curve=tmp_path / run_id)
+        known = {"good": True, "finished": True, "config": SimpleNamespace(plan=plan), "files": files}
+        return SimpleNamespace(run_id=run_id, **known | more)
+
+    class Known:
+        def of(self, running: list[Any], good: list[Any]) -> dict[str, Prediction]:
+            return {one.run_id: Prediction("", 2.0, 1.75, 2.25) for one in running if len(good) == 4}
+
+    monkeypatch.setattr(progress, "columns", lambda config: dict.fromkeys(record.WHO, "x"))
+    now, beats = [0.0], [{"step": 10, "steps": 100, "time": 50.0}, {"step": 30, "steps": 100, "time": 60.0}]
+    job = SimpleNamespace(entry=entry("r0", heartbeat=lambda: beats[now[0] > 0]))
+    ended = [entry(f"e{i}", rows=[{"L": 2.5 + i}]) for i in range(4)]
+    ended.append(entry("e4", good=False, finished=False, state="failed", rows=[{"reason": "no room"}]))
+    state: Any = SimpleNamespace(ended=ended, running={1: job}, waiting=[], count=9, time_left_s=lambda: 5.0)
+    view, text = progress.View(state, lambda: now[0]), io.StringIO()
+    view.ends.predictor = Known()  # type: ignore[assignment]
+    view.table()
+    assert view.ends.worker is not None
+    view.ends.worker.join()
+    now[0] = 2.0
+    Console(file=text, width=200).print(view.table())
+    first, last = text.getvalue().split("no room")
+    assert re.search(r"30/100 +2 +3\.25 +2 \(1\.75 to 2\.25\)", first)  # 20 steps in 10 s
+    assert re.findall(r"\d\.5000", last) == ["5.5000", "4.5000"]

@@ -129,6 +129,13 @@ def test_larger_runs_are_forecast_before_they_are_made_and_then_scored(
     assert score["open"] == []
     assert score["fitted_rows_left_out"] == 2 * 3
 
+    # a forecast that was made by hand is scored too where it lies in the folder of a study
+    by_hand = LARGER.replace("  forecast: chinchilla\n", "").replace("    larger:\n", "")
+    (lab / "conf" / "study" / "mine.yaml").write_text(by_hand)
+    again = isoflop(*command)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((out / "verdicts.json").read_text())["forecast"]["rows"] == score["rows"]
+
 
 def test_other_runs_than_its_own_go_to_a_folder_of_their_own() -> None:
     assert study.folder("laws", []) == Path("studies/laws")

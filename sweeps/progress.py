@@ -1,0 +1,190 @@
+"""How far a sweep is: a live table in a terminal, elsewhere a line every so often, as a log keeps it.
+
+with shown(sweep) as refresh:        # a Sweep of the launcher, or what has its counts
+    refresh()
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from isoflop import record
+from isoflop.scaling.config.columns import columns
+from isoflop.sweeps.predicted import LEVEL, Prediction, Predictor
+from isoflop.sweeps.status_page import curve
+from isoflop.wording import clock, one_line, percent, short
+
+if TYPE_CHECKING:
+    from isoflop.sweeps.launcher import Job, Sweep
+    from isoflop.sweeps.ledger import Entry
+
+console = Console(stderr=True)
+LINE_S = 30.0  # between two lines of progress where there is no terminal, at the least
+TABLE_S = 1.0  # between two tables, each of which reads the curves of the runs at work
+LAST = 3  # finished runs that are shown
+
+
+@contextlib.contextmanager
+def shown(sweep: "Sweep") -> Iterator[Callable[[], None]]:
+    """Show the sweep live in a terminal; elsewhere a line every so often."""
+    if not console.is_terminal:
+        lines = Lines(sweep, time.monotonic)
+        yield lines.refresh
+        lines.last()
+        return
+    view = View(sweep, time.monotonic)
+    with Live(view.table(), console=console, refresh_per_second=4, transient=True) as live:
+        yield lambda: live.update(view.table())
+
+
+class Lines:
+    """Progress where nobody watches: a line after LINE_S seconds and then every tenth of the time so far, if anything
+    changed, so that a sweep of a week has some sixty."""
+
+    def __init__(self, sweep: "Sweep", now: Callable[[], float]) -> None:
+        self.sweep, self.now, self.began = sweep, now, now()
+        self.due, self.shown = self.began + LINE_S, ""
+
+    def refresh(self) -> None:
+        """Write a line where one is due and has something new."""
+        if self.now() >= self.due and (text := line(self.sweep)) != self.shown:
+            self.shown = text
+            self.due = self.now() + max(LINE_S, (self.now() - self.began) / 10)
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def last(self) -> None:
+        """The last line, of a sweep that had others."""
+        if self.shown and (text := line(self.sweep)) != self.shown:
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def line(sweep: "Sweep") -> str:
+    """Done, running, waiting, failed, time left and the lowest loss in one line."""
+    failed = sum(not e.finished for e in sweep.ended)
+    left = sweep.time_left_s()
+    parts = [f"{len(sweep.ended) - failed} of {sweep.count} done", f"{len(sweep.running)} running"]
+    parts += [f"{len(sweep.waiting)} waiting"] if sweep.waiting else []
+    parts += [f"{failed} failed"] if failed else []
+    parts += [f"about {clock(left)} left"] if left and (sweep.running or sweep.waiting) else []
+    losses = [row["L"] for e in sweep.ended if e.good for row in e.rows if row.get("L") is not None]
+    return ", ".join([*parts, *([f"lowest loss {min(losses):.4g}"] if losses else [])])
+
+
+class View:
+    """The live table of a sweep; made anew once a second at most."""
+
+    def __init__(self, sweep: "Sweep", now: Callable[[], float]) -> None:
+        self.sweep, self.now, self.speeds, self.ends = sweep, now, Speeds(), Ends()
+        self.made, self.last = -TABLE_S, Group()
+
+    def table(self) -> Group:
+        """Done, running, failed, time left; a line for every run at work; the runs that ended last."""
+        if self.now() - self.made >= TABLE_S:
+            self.made = self.now()
+            predicted = self.ends.of([job.entry for job in self.sweep.running.values()], self.sweep.ended)
+            parts: list[RenderableType] = [self.head(), self.working(predicted)]
+            if self.sweep.ended:
+                parts += [Text("\nended last", "dim"), self.finished()]
+            self.last = Group(*parts)
+        return self.last
+
+    def head(self) -> Table:
+        """The bar and the counts."""
+        failed = sum(not e.finished for e in self.sweep.ended)
+        left = self.sweep.time_left_s()
+        head = Table.grid(padding=(0, 2))
+        head.add_row(
+            ProgressBar(total=self.sweep.count, completed=len(self.sweep.ended), width=24),
+            Text(f"{len(self.sweep.ended) - failed} of {self.sweep.count} done", "green"),
+            f"{len(self.sweep.running)} running",
+            f"{len(self.sweep.waiting)} waiting",
+            Text(f"{failed} failed", "bold red" if failed else "dim"),
+            f"{clock(left)} left" if left is not None else "",
+        )
+        return head
+
+    def working(self, predicted: Mapping[str, Prediction]) -> Table:
+        """The runs at work: how far, how fast, the training loss so far, and the held-out loss that they may end at."""
+        rows = _empty(*record.WHO, "N", "D", "C", "step", "steps/s", "L_train", f"L at the end, {percent(LEVEL, 0)}")
+        for job in sorted(self.sweep.running.values(), key=lambda job: job.entry.run_id):
+            beat, plan = job.entry.heartbeat(), job.entry.config.plan
+            step = f"{beat['step']}/{beat['steps']}" if beat.get("steps") else f"–/{plan.steps if plan else '?'}"
+            speed, losses = self.speeds.of(job, beat), curve(job.entry.files.curve)
+            progress = step, f"{speed:.3g}" if speed else "", f"{losses[-1]:.4g}" if losses else ""
+            end = predicted.get(job.entry.run_id)
+            rows.add_row(*_who(job.entry), *progress, str(end) if end and end.value is not None else "")
+        return rows
+
+    def finished(self) -> Table:
+        """The runs that ended last, with their loss, or what became of them."""
+        rows = _empty(*record.WHO, "N", "D", "C", "L")
+        for entry in self.sweep.ended[: -LAST - 1 : -1]:
+            last = entry.rows[-1] if entry.rows else {}
+            loss = f"{last['L']:.4f}" if entry.good and last.get("L") is not None else ""
+            rows.add_row(*_who(entry), loss or Text(one_line(last.get("reason") or entry.state), "red"))
+        return rows
+
+
+def _empty(*names: str) -> Table:
+    """A table of these columns without rows."""
+    rows = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
+    for name in names:
+        rows.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
+    return rows
+
+
+def _who(entry: "Entry") -> list[str]:
+    """What a run is, and its sizes."""
+    known, plan = columns(entry.config), entry.config.plan
+    sizes = [short(size) for size in (plan.N, plan.D, plan.C)] if plan else ["", "", ""]
+    return [*(str(known[key]) for key in record.WHO), *sizes]
+
+
+class Speeds:
+    """Optimiser steps per second of each run, between its last two heartbeats that were seen."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, tuple[float, float, float | None]] = {}
+
+    def of(self, job: "Job", beat: Mapping[str, float]) -> float | None:
+        """Of this run; None before its second heartbeat."""
+        step, at, speed = self.seen.get(job.entry.run_id, (0.0, 0.0, None))
+        if not beat.get("time"):
+            return None
+        if beat["time"] > at:
+            speed = (beat["step"] - step) / (beat["time"] - at) if at and beat["step"] > step else speed
+            self.seen[job.entry.run_id] = beat["step"], beat["time"], speed
+        return speed
+
+
+class Ends:
+    """The losses that runs at work may end at, found in the background, since a law is fitted for them."""
+
+    def __init__(self) -> None:
+        self.predictor, self.known = Predictor(), dict[str, Prediction]()
+        self.asked: tuple[tuple[str, ...], int] = (), 0
+        self.worker: threading.Thread | None = None
+
+    def of(self, running: "Sequence[Entry]", ended: "Sequence[Entry]") -> Mapping[str, Prediction]:
+        """What is known by now; it is asked again where a run began or ended."""
+        asked = tuple(entry.run_id for entry in running), len(ended)
+        if asked != self.asked and not (self.worker and self.worker.is_alive()):
+            self.asked = asked
+            good = [entry for entry in ended if entry.good]
+            self.worker = threading.Thread(target=self._ask, args=(list(running), good), daemon=True)
+            self.worker.start()
+        return self.known
+
+    def _ask(self, running: "list[Entry]", good: "list[Entry]") -> None:
+        try:
+            self.known = self.predictor.of(running, good)
+        except Exception as error:  # a look at a sweep stops no run of it
+            self.known = {entry.run_id: Prediction(str(error)) for entry in running}
