@@ -269,7 +269,8 @@ class Process:
     """A way in a process of its own, which takes a turn when asked; cache: the folder of what is compiled there."""
 
     def __init__(self, way: str, setting: Setting, cache: str) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")  # what all import is imported once
+        context.set_forkserver_preload(["isoflop.scaling.loop.module"])
         self.pipe, end = context.Pipe()
         self.process = context.Process(target=serve, args=(end, way, setting, cache), daemon=True)
         self.process.start()
