@@ -176,12 +176,13 @@ def _parsed(source: Callable[[], Path | io.BytesIO]) -> pd.DataFrame:
     column is of one kind in one piece and of another in the next."""
     options: dict[str, Any] = {"index_col": False, "low_memory": False, "skip_blank_lines": False}
     with pd.read_csv(source(), chunksize=PIECE, **options) as pieces:
-        first = next(pieces)
+        first: pd.DataFrame = next(pieces)
         if len(first) < PIECE:
             return first
         parts = [first, *pieces]
     kinds = {tuple("number" if kind.kind in "if" else str(kind) for kind in part.dtypes) for part in parts}
-    return pd.concat(parts, ignore_index=True) if len(kinds) == 1 else pd.read_csv(source(), **options)
+    whole: pd.DataFrame = pd.concat(parts, ignore_index=True) if len(kinds) == 1 else pd.read_csv(source(), **options)
+    return whole
 
 
 def _as_it_was(table: pd.DataFrame) -> pd.DataFrame:
