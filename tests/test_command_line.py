@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY, Isoflop
 
+from isoflop import cli
 from isoflop.exits import translate
 
 ROOT = Path(__file__).parents[1]
@@ -193,7 +194,13 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_by_its_words_is_refused_without_torch(tmp_path: Path) -> None:
-    for wrong in ("seed=12345678901234567890123", "family.depth=two", "family=[mlp]", "trainer.accelerator=gpu"):
+    for wrong in (
+        "seed=12345678901234567890123",
+        "family.depth=two",
+        "family.norm=foo",
+        "family=[mlp]",
+        "trainer.accelerator=gpu",
+    ):
         code = (
             f"import sys; from isoflop.scaling.app import main; code = main(['{wrong}', 'out={tmp_path}/runs']); "
             "print(code, 'torch' in sys.modules)"
@@ -309,3 +316,17 @@ def test_completion_for_another_shell_is_one_sentence(isoflop: Isoflop) -> None:
     done = isoflop("--completion", "tcsh")
     assert done.returncode == 2
     assert "give one of bash, zsh, fish" in sentence(done)
+
+
+def test_an_interrupt_while_a_verb_is_imported_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    for name in ("open_streams", "leave_working_directory"):
+        monkeypatch.setattr(cli, name, lambda: None)
+    monkeypatch.setattr(cli, "call", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        cli.main()
+    assert capsys.readouterr().err == "isoflop: stopped\n"

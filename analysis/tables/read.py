@@ -56,13 +56,38 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
     run       the column whose equal values are one run; it must be there
     """
     path = Path(path)
-    table, note = (_load(path), "") if columns else recognise(_load(path))
+    table, note = (read_table(path), "") if columns else recognise(read_table(path))
     table = _rename(table, dict(columns or {}), path)
     if run is not None and run not in table:
         raise UserError(f"{path} has no column {run!r} to tell runs apart; it has {_list(table.columns)}")
     for name in table.columns.intersection(list(NUMERIC)):
         table[name] = _numbers(table[name], path, strict=name in _CORE)
     table.attrs |= {"source": str(path)} | ({"notes": [note]} if note else {})
+    return table
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Any table as it stands in its file, whatever its columns; UserError where that is no sound table, or no file.
+
+    Every table that is read, be it beside another, is read here: a pipe or a cell of a gigabyte is refused.
+    """
+    if path.is_dir():
+        return _folder(path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give the path of a CSV file of runs")
+    try:
+        check_file(path)
+        table = _csv(path, unpack(path)) if path.suffix in PACKED else _READERS.get(path.suffix, _csv)(path)
+    except pd.errors.EmptyDataError:
+        raise UserError(f"{path} is empty; it needs a header line and a row for each run") from None
+    except pd.errors.ParserError as error:
+        raise UserError(f"{path} is not a sound CSV: {_message(error)}; mend that line") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or _message(error)}") from None
+    if table.empty:
+        raise UserError(f"{path} has a header and no rows; it needs a row for each run")
     return table
 
 
@@ -128,27 +153,6 @@ def _compare(column: pd.Series, condition: Condition) -> pd.Series:
         )
     result: pd.Series = _OPERATORS[sign](column if numeric else column.astype(str), value)
     return result
-
-
-def _load(path: Path) -> pd.DataFrame:
-    if path.is_dir():
-        return _folder(path)
-    if not path.exists():
-        raise UserError(f"{path} does not exist; give the path of a CSV file of runs")
-    try:
-        check_file(path)
-        table = _csv(path, unpack(path)) if path.suffix in PACKED else _READERS.get(path.suffix, _csv)(path)
-    except pd.errors.EmptyDataError:
-        raise UserError(f"{path} is empty; it needs a header line and a row for each run") from None
-    except pd.errors.ParserError as error:
-        raise UserError(f"{path} is not a sound CSV: {_message(error)}; mend that line") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or _message(error)}") from None
-    if table.empty:
-        raise UserError(f"{path} has a header and no rows; it needs a row for each run")
-    return table
 
 
 def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
