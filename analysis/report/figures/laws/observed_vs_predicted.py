@@ -78,7 +78,8 @@ def _data(view: View) -> pd.DataFrame:
 def _off(bound: pd.Series, L: pd.Series) -> pd.Series:
     """How far off a bound is [%]; missing where it is so wide that it has left the floats."""
     bound = bound.astype(float)
-    return 100 * (np.log(bound.where((bound > 0) & (bound < np.inf))) - np.log(L.astype(float)))
+    inside = bound.where((bound > 0) & (bound < np.inf))
+    return pd.Series(100 * (np.log(inside) - np.log(L.astype(float))))
 
 
 def _finding(data: pd.DataFrame) -> tuple[str, str]:
