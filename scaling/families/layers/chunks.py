@@ -82,7 +82,7 @@ def _worked_back(
     of_through[:, :-1, :, -1] += (of_gains[:, :-1] * states[:, 1:]).sum((2, 4))
     of_gained = (v * of_v).sum(3).neg_().transpose(1, 2).contiguous()
     gradients = (of_v, of_through, of_gained, of_write, of_read)
-    return tuple(t.view(shape) for t, shape in zip(gradients, shapes, strict=True))  # type: ignore[return-value]
+    return tuple(t.view(shape) for t, shape in zip(gradients, shapes, strict=True))
 
 
 def within_back(of_y: Tensor, match: Tensor, decays: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

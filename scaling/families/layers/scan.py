@@ -48,7 +48,7 @@ def products(values: Tensor, through: Tensor, gained: Tensor, write: Tensor, rea
     gains = write.transpose(2, 3) @ (values * left[..., None]).transpose(2, 3).flatten(3)  # (.., state, heads * head)
     states = carried(gains.unflatten(3, (heads, head)), through[..., -1].exp())  # (.., state, heads, head)
     taken = (read @ states.flatten(3)).unflatten(3, (heads, head)).transpose(2, 3)  # (.., heads, size, head)
-    return (within + taken * through.exp()[..., None]).transpose(2, 3)
+    return (within + taken * through.exp()[..., None]).transpose(2, 3)  # type: ignore[no-any-return]
 
 
 def fold(t: Tensor, size: int) -> Tensor:
