@@ -101,6 +101,10 @@ def main() -> None:
         from isoflop.exits import report
 
         code = report(2, str(error))
+    except KeyboardInterrupt:  # while a verb is imported
+        from isoflop.exits import report
+
+        code = report(130, "stopped")
     except (BrokenPipeError, SystemExit) as error:
         # the reader has seen enough, as in `| head`; Typer and rich say so by an exit of their own
         if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoflop import record
-from isoflop.files import write_text
+from isoflop.files import read_bytes, write_text
 from isoflop.sweeps.predicted import LEVEL, Prediction, Predictor
 from isoflop.wording import clock, one_line, percent, short
 
@@ -122,7 +122,7 @@ def curve(file: Path) -> list[float]:
     """The training losses of a curve.csv, without lines that are torn."""
     losses = []
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        for text in file.read_text(encoding="utf-8").splitlines():
+        for text in read_bytes(file).decode().splitlines():
             *before, last = text.split(",")
             with contextlib.suppress(ValueError):
                 losses += [loss] if len(before) == CURVE - 1 and math.isfinite(loss := float(last)) else []

@@ -7,6 +7,7 @@ nothing of the file that a terminal, a page or a drawing library would obey.
 """
 
 import contextlib
+import functools
 import io
 import json
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import pandas as pd
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 
+from isoflop.analysis.claims import claim
 from isoflop.analysis.fitting import groups, search
 from isoflop.analysis.report.figures.base import Figure
 from isoflop.analysis.verbs import main
@@ -40,8 +42,9 @@ BAD = st.sampled_from([float("nan"), 0.0, -1.0, float("inf"), None, "x", ""])
 
 @contextlib.contextmanager
 def few_starts() -> Iterator[None]:
-    """Searches from a few starts, which take a tenth of the time."""
+    """Searches from a few starts, which take a tenth of the time, and claims that are read from their yaml once."""
     with (
+        mock.patch.object(claim, "read_claim", functools.cache(claim.read_claim)),
         mock.patch.object(search, "STARTS", FEW_STARTS),
         mock.patch.object(groups, "ALONE", FEW_STARTS),
         mock.patch.object(groups, "JOINT", FEW_STARTS),

@@ -11,6 +11,7 @@ character, or leave a run out without a word.
 import argparse
 import contextlib
 import copy
+import functools
 import io
 import json
 import os
@@ -42,6 +43,8 @@ BEAT = {"step": 3, "steps": 9, "host": "elsewhere", "pid": 1, "beat": 4, "every_
 VERBS = ("status", "status --all", "status --json", "collect", "report", "plan", "retry", "train", "cancel")
 # half a second each: they go through Hydra, or fit
 SLOW_VERBS = ("plan", "retry", "train", "report")
+# the share of mutations after which each of them is called
+SLOW_SHARE = 0.2
 # time that a verb may take on a busy machine, by the clock: one that waits for ever uses none of the processor [s]
 PATIENCE_S = 60
 # what a verb prints besides text: line ends
@@ -172,9 +175,18 @@ def arguments(verb: str, sweep: Path, grid: list[str]) -> list[str]:
     return [name, str(sweep), *options]
 
 
+@functools.cache
+def read_claim_once() -> Callable[..., Any]:
+    """A claim from its yaml, read the first time that it is asked for."""
+    from isoflop.analysis.claims import claim
+
+    return functools.cache(claim.read_claim)
+
+
 @contextlib.contextmanager
 def in_process(cache: Path) -> Iterator[None]:
     """Let the verbs of sweeps run here: no run is started, and what a run costs is asked in this process."""
+    from isoflop.analysis.claims import claim
     from isoflop.analysis.report.figures.base import Figure
     from isoflop.sweeps import sweeper, workers
     from isoflop.sweeps.plan import costs
@@ -190,6 +202,8 @@ def in_process(cache: Path) -> Iterator[None]:
         mock.patch.object(workers, "calls", calls),
         mock.patch.object(workers, "warm", return_value=None),
         mock.patch.object(sweeper, "launch", return_value=None),
+        # half a second for those that ship, which nothing here changes
+        mock.patch.object(claim, "read_claim", read_claim_once()),
         # a second for each picture
         mock.patch.object(Figure, "save", lambda figure, folder, *_: figure.spec() and None),
     )
@@ -265,13 +279,16 @@ def rounds(
                 for verb in verbs:
                     if verb == "report" and not (copied.parent / "runs.csv").exists():
                         continue
-                    if verb not in SLOW_VERBS or done.file == "grid.json" or chance.random() < 0.3:
+                    if verb not in SLOW_VERBS or done.file == "grid.json" or chance.random() < SLOW_SHARE:
                         yield call(verb, copied, grid, copy.copy(done))
 
 
 def prepare(sweep: Path, cache: Path, grid: list[str]) -> None:
-    """Let plan remember what it does of the sweep."""
+    """Let plan remember what it does of the sweep, and report its drawing library."""
+    from isoflop.analysis.report.report import drawing_library
+
     with in_process(cache):
+        drawing_library()
         done = call("plan", sweep, grid, Mutation("nothing", "nothing"), patience_s=120)  # it imports torch
     assert done.code == 0, done
 

@@ -28,10 +28,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import util
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 LIBRARIES = (
@@ -122,7 +122,7 @@ class Server:
         request = json.loads(connection.makefile().readline())
         process = os.fork()
         if process == 0:
-            become(request, streams)
+            become(lambda: isoflop(request["arguments"]), request["environment"], request["folder"], streams)
         for stream in streams:
             os.close(stream)
         self.forks[process] = connection
@@ -148,20 +148,66 @@ class Server:
                 connection.close()
 
 
-def become(request: dict[str, Any], streams: Sequence[int]) -> None:
-    """Make of a fork the process that `python -m isoflop.cli` would be, run it and exit."""
+class Fork:
+    """A process forked from this one, which has imported the libraries; asked and ended as a subprocess.Popen is.
+
+    run: what it calls, with an environment, a working directory and standard streams of its own, in its own session.
+    """
+
+    def __init__(
+        self, run: Callable[[], Any], environment: Mapping[str, str], folder: Path, streams: Sequence[int] = (0, 1, 2)
+    ) -> None:
+        self.returncode: int | None = None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()
+            become(run, environment, str(folder), streams)
+
+    def poll(self) -> int | None:
+        """Its exit code, that of a signal as a negative number; None while it is at work."""
+        return self._wait(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        """Its exit code, once it has ended."""
+        return self._wait(0)
+
+    def _wait(self, how: int) -> int | None:
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, how)
+            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+
+def load() -> None:
+    """Import the libraries, for forks of this process."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    gc.freeze()
+
+
+def become(run: Callable[[], Any], environment: Mapping[str, str], folder: str, streams: Sequence[int]) -> NoReturn:
+    """Make of a fork the process that a new interpreter would be, call something in it and exit."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     as_after_exec()
+    # a copy: what was given may be os.environ itself
+    environment = dict(environment)
     os.environ.clear()
-    os.environ.update(request["environment"])
-    os.chdir(request["folder"])
-    sys.path[0] = request["folder"]
-    sys.argv = ["isoflop", *request["arguments"]]
-    util.spawnv_passfds = Spawner().spawn  # type: ignore[attr-defined]
+    os.environ.update(environment)
+    os.chdir(folder)
     try:
-        runpy.run_module("isoflop.cli", run_name="__main__", alter_sys=True)
-        code: Any = 0
+        code: Any = run() or 0
     except SystemExit as end:
         code = end.code or 0
     except BaseException:
@@ -173,6 +219,14 @@ def become(request: dict[str, Any], streams: Sequence[int]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def isoflop(arguments: Sequence[str]) -> None:
+    """What `python -m isoflop.cli` does, in the process that a fork has become."""
+    sys.path[0] = os.getcwd()
+    sys.argv = ["isoflop", *arguments]
+    util.spawnv_passfds = Spawner().spawn  # type: ignore[attr-defined]
+    runpy.run_module("isoflop.cli", run_name="__main__", alter_sys=True)
 
 
 def as_after_exec(keep: Sequence[int] = ()) -> None:
@@ -237,9 +291,7 @@ def main() -> None:
     what, address, *arguments = sys.argv[1:]
     if what == "call":
         call(address, arguments)
-    for name in LIBRARIES:
-        importlib.import_module(name)
-    gc.freeze()
+    load()
     Server(address).run()
 
 

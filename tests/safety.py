@@ -11,11 +11,11 @@ prints a line as it goes and a summary, and exits with 0 where nothing went wron
 
 import argparse
 import csv
+import importlib
 import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import time
 import traceback
@@ -24,29 +24,45 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import prefork
+import torture
+
 # what goes wrong, as the issue of a part counts it
 WRONG = ("tracebacks", "otherwise wrong", "results changed", "files outside", "processes alive")
 KINDS = ("blows", "folders", "tables")
 # how many a part has: a minute's work or so
-SIZE = {"blows": 12, "folders": 20, "tables": 60}
+SIZE = {"blows": 20, "folders": 50, "tables": 180}
 # time for a part, beyond which it counts as hung [s]
 PATIENCE_S = 1800
-GRID = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3"]
+GRID = ["family=mlp,lstm", "family.width=8", "family.depth=1", "budget.D=2e3"]
 TINY = ["data.seq_len=16", "data.eval_size=256", "recipe.batch=4", "trainer.accelerator=cpu"]
+# the longest time between two blows, by sweep [s]; the share of launchers that are forks, not interpreters
+LONGEST_S, FORKED = (0.5, 1.0, 3.0), 0.9
+# the folder of what plan and report remember
+REMEMBERED = "remembered"
 # what a part may write, beside what it was told to: the cache, where the environment says it is
 OWN = ("runs", "runs.csv", "complaints.txt", "clock", "cache", "table", "problems.txt")
 
 
 def prepare(out: Path) -> None:
-    """Make what the parts damage: a small finished sweep, and the table of one that nothing happens to."""
-    import torture
-
+    """Make what the parts damage: a small finished sweep, what is remembered of it, and an undisturbed table."""
     if not (out / "expected.json").exists():
-        (out / "expected.json").write_text(json.dumps(torture.undisturbed(out)))
+        (out / "expected.json").write_text(json.dumps(torture.undisturbed(out, forked=True)))
     if not (out / "small.done").exists():
-        command = [sys.executable, "-m", "isoflop.cli", "train", "-m", *GRID, *TINY, f"out={out / 'small'}"]
-        subprocess.run(command, check=True, capture_output=True)
+        for path in (out / "small", out / REMEMBERED):
+            shutil.rmtree(path, ignore_errors=True)
+        make = ["train", "-m", *GRID, *TINY, f"out={out / 'small'}"]
+        code = torture.start(make, out / "small", forked=True).wait()
+        assert code == 0, torture.complaints(out / "small").read_text()
+        assert prefork.Fork(lambda: remember(out), os.environ, out).wait() == 0, "what plan remembers was not made"
         (out / "small.done").touch()
+
+
+def remember(out: Path) -> None:
+    """Let plan and report remember what they do."""
+    import mutate
+
+    mutate.prepare(out / "small", out / REMEMBERED, [*GRID, *TINY])
 
 
 def sandbox(out: Path, kind: str, seed: int) -> dict[str, str]:
@@ -56,6 +72,8 @@ def sandbox(out: Path, kind: str, seed: int) -> dict[str, str]:
     shutil.rmtree(place, ignore_errors=True)
     for name in ("home", "tmp", "here", "cache"):
         (place / name).mkdir(parents=True)
+    if kind != "blows":
+        shutil.copytree(out / REMEMBERED, place / "cache", dirs_exist_ok=True)
     own = {
         "HOME": "home",
         "TMPDIR": "tmp",
@@ -63,9 +81,7 @@ def sandbox(out: Path, kind: str, seed: int) -> dict[str, str]:
         "XDG_CONFIG_HOME": "home",
         "XDG_DATA_HOME": "home",
     }
-    checkout = str(Path(__file__).parents[1])
-    path = os.pathsep.join(filter(None, [checkout, os.environ.get("PYTHONPATH")]))
-    return {name: str(place / folder) for name, folder in own.items()} | {"PYTHONPATH": path}
+    return {name: str(place / folder) for name, folder in own.items()}
 
 
 def outside(place: Path) -> list[str]:
@@ -77,15 +93,14 @@ def outside(place: Path) -> list[str]:
 
 def blows(place: Path, out: Path, seed: int) -> dict[str, Any]:
     """Strike one sweep, finish it, and compare its table."""
-    import torture
-
     chance, runs = random.Random(seed), place / "runs"
     expected = json.loads((out / "expected.json").read_text())
-    struck = torture.torture(runs, SIZE["blows"], chance, longest_s=chance.choice((1.0, 3.0, 6.0)))
-    torture.finish(runs)
+    struck = torture.torture(runs, SIZE["blows"], chance, chance.choice(LONGEST_S), FORKED)
+    torture.finish(runs, forked=True)
     texts = [torture.complaints(runs), *runs.glob("*/log.txt")]
     tracebacks = [f"{path}: {path.read_text()[-3000:]}" for path in texts if "Traceback" in path.read_text()]
-    changed = [] if torture.table(runs) == expected else ["the table is another than that of an undisturbed sweep"]
+    same = torture.table(runs, forked=True) == expected
+    changed = [] if same else ["the table is another than that of an undisturbed sweep"]
     wrong = {"tracebacks": tracebacks, "results changed": changed, "processes alive": struck.outlived}
     return {"counts": struck.counts} | wrong
 
@@ -96,9 +111,8 @@ def folders(place: Path, out: Path, seed: int) -> dict[str, Any]:
 
     from isoflop.sweeps.collect import csv_text, rows
 
-    whole = {(row["run_id"], row["mark"]): row for row in csv.DictReader(csv_text(rows(out / "small")).splitlines())}
+    whole = cells(csv_text(rows(out / "small")))
     cache = place / "cache"
-    mutate.prepare(out / "small", cache, [*GRID, *TINY])
     counts, wrong = Counter[str](), {name: list[str]() for name in WRONG}
     last = -1
     for done in mutate.rounds(out / "small", cache, [*GRID, *TINY], SIZE["folders"], seed):
@@ -112,11 +126,16 @@ def folders(place: Path, out: Path, seed: int) -> dict[str, Any]:
     return {"counts": counts} | wrong
 
 
+def cells(table: str) -> dict[tuple[str, str], dict[str, str]]:
+    """What the cells of a table hold, by run and mark; a column that the others do not have is one of blanks."""
+    rows = csv.DictReader(table.splitlines())
+    return {(row["run_id"], row["mark"]): {name: cell for name, cell in row.items() if cell} for row in rows}
+
+
 def changes(done: Any, whole: dict[tuple[str, str], dict[str, str]]) -> list[str]:
     """The rows of a collected table that differ, and those that are missing without a word."""
     table = done.folder.parent / "runs.csv"
-    with table.open(newline="") as file:
-        rows = {(row["run_id"], row["mark"]): row for row in csv.DictReader(file)}
+    rows = cells(table.read_text())
     changed = [f"{done}: {key} is {row}" for key, row in rows.items() if row != whole.get(key)]
     lost = {run for run, _ in whole.keys() - rows.keys()}
     said = (
@@ -190,7 +209,7 @@ class Safety:
         self.log = out / "parts.jsonl"
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         self.parts: list[dict[str, Any]] = [json.loads(line) for line in lines]
-        self.at_work: dict[subprocess.Popen[bytes], tuple[str, int, float]] = {}
+        self.at_work: dict[prefork.Fork, tuple[str, int, float]] = {}
 
     def next(self) -> tuple[str, int] | None:
         """The kind that is furthest from its goal, and a seed that it has not had; None where all are reached."""
@@ -209,8 +228,8 @@ class Safety:
     def start(self, kind: str, seed: int) -> None:
         """Start a part in a process of its own."""
         env = os.environ | sandbox(self.out, kind, seed) | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, __file__, "--out", str(self.out), "--part", kind, str(seed)]
-        self.at_work[subprocess.Popen(command, env=env, start_new_session=True)] = kind, seed, time.monotonic()
+        one = prefork.Fork(lambda: part(kind, seed, self.out), env, self.out)
+        self.at_work[one] = kind, seed, time.monotonic()
 
     def gather(self) -> None:
         """Take in the parts that have ended, or that hang."""
@@ -279,6 +298,9 @@ def main() -> None:
     parser.add_argument("--part", nargs=2, metavar=("KIND", "SEED"), help="do one part in this process")
     given = parser.parse_args()
     out = given.out.resolve()
+    sys.path.insert(1, torture.CHECKOUT)
+    prefork.load()
+    importlib.import_module("hypothesis")
     if given.part:
         part(given.part[0], int(given.part[1]), out)
         return

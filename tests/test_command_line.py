@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY, Isoflop
 
+from isoflop import cli
 from isoflop.exits import translate
 
 ROOT = Path(__file__).parents[1]
@@ -315,3 +316,17 @@ def test_completion_for_another_shell_is_one_sentence(isoflop: Isoflop) -> None:
     done = isoflop("--completion", "tcsh")
     assert done.returncode == 2
     assert "give one of bash, zsh, fish" in sentence(done)
+
+
+def test_an_interrupt_while_a_verb_is_imported_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    for name in ("open_streams", "leave_working_directory"):
+        monkeypatch.setattr(cli, name, lambda: None)
+    monkeypatch.setattr(cli, "call", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        cli.main()
+    assert capsys.readouterr().err == "isoflop: stopped\n"

@@ -22,22 +22,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import prefork
+
 # what says how a run went and not what came out
 CIRCUMSTANCE = {"wall_s", "targets_per_s", "peak_memory", "mfu"}
-MARKER = "ISOFLOP_TORTURE"
+CHECKOUT = str(Path(__file__).parents[1])
 # time after the end of a launcher at which nothing that it started may be alive, on a free and on any machine [s]
 OUTLIVES_S, LONGEST_S = 10.0, 120.0
 # time without a step of any run at which a sweep hangs, on a machine so busy that an import takes minutes [s]
 HANGS_S = 600.0
-RUNS = 8
+RUNS = 4
 GRID = [
-    "hydra.sweeper.grids=[{family:'mlp,lstm',family.width:'8,16',budget.D:'[4e4,1e5]',seed:'0,1'}]",
+    "hydra.sweeper.grids=[{family:'mlp,lstm',family.width:'8,16',budget.D:'[2e3,6e3]'}]",
     "family.depth=1",
     "data.seq_len=16",
     "data.eval_size=256",
     "recipe.batch=4",
     "trainer.accelerator=cpu",
-    "trainer.checkpoint_every_s=0.1",
+    "trainer.checkpoint_every_s=0.03",
     "sweep=torture",
 ]
 # makes time.time() of a process leap to and fro by days
@@ -48,22 +50,35 @@ time.time = lambda: _time() + _leap.choice((-86400.0, 0.0, 86400.0, 3e7))
 """
 
 
+Launcher = subprocess.Popen[bytes] | prefork.Fork
+
+
 def command(out: Path) -> list[str]:
-    return [sys.executable, "-m", "isoflop.cli", "train", "-m", *GRID, f"out={out}"]
+    """The arguments of the command that makes the sweep."""
+    return ["train", "-m", *GRID, f"out={out}"]
 
 
-def environment(out: Path, number: int | str) -> dict[str, str]:
-    """The environment of a launcher, by which its processes are found."""
-    return os.environ | {MARKER: f"{out}#{number}", "OMP_NUM_THREADS": "1"}
+def start(arguments: list[str], out: Path, leaping: bool = False, forked: bool = False) -> Launcher:
+    """Start a command in a session of its own; what it complains of is appended to `complaints` beside the sweep.
+
+    forked: as a fork of this process, which has loaded the libraries, rather than as a new interpreter.
+    """
+    path = [str(clock(out)) if leaping else "", CHECKOUT, os.environ.get("PYTHONPATH", "")]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, path))}
+    with complaints(out).open("ab") as errors, open(os.devnull, "r+b") as nothing:
+        if not forked:
+            line = [sys.executable, "-m", "isoflop.cli", *arguments]
+            return subprocess.Popen(line, env=env, stdout=nothing, stderr=errors, start_new_session=True)
+        streams = (nothing.fileno(), nothing.fileno(), errors.fileno())
+        return prefork.Fork(lambda: run(arguments, leaping), env, Path.cwd(), streams)
 
 
-def launcher(out: Path, number: int, leaping: bool = False) -> subprocess.Popen[bytes]:
-    """Start the command; what it complains of is appended to `complaints` beside the sweep."""
-    env = environment(out, number)
+def run(arguments: list[str], leaping: bool) -> None:
+    """What a fork does that is to be a launcher."""
     if leaping:
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(clock(out)), env.get("PYTHONPATH")]))
-    with complaints(out).open("ab") as errors:
-        return subprocess.Popen(command(out), env=env, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True)
+        exec(LEAPS, {})
+    sys.path.insert(1, CHECKOUT)
+    prefork.isoflop(arguments)
 
 
 def complaints(out: Path) -> Path:
@@ -80,16 +95,21 @@ def clock(out: Path) -> Path:
     return folder
 
 
-def processes(out: Path) -> dict[int, str]:
-    """All processes of the sweep, launchers, servers and runs, and the number of the launcher of each."""
-    marker = f"{MARKER}={out}#".encode()
-    alive = {}
-    for path in Path("/proc").glob("[0-9]*/environ"):
+def sessions() -> dict[int, int]:
+    """Every process that has not ended, and the session that it belongs to."""
+    found = {}
+    for name in filter(str.isdecimal, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            for variable in path.read_bytes().split(b"\0"):
-                if variable.startswith(marker):
-                    alive[int(path.parent.name)] = variable.removeprefix(marker).decode()
-    return alive
+            found[int(name)] = os.getsid(int(name))
+    return found
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended, be it that nobody has asked how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"  # proc(5): its state
+    except OSError:
+        return True
 
 
 def runs_at_work(out: Path) -> list[int]:
@@ -110,10 +130,10 @@ def progress(out: Path) -> list[tuple[str, int]]:
     return sorted(steps)
 
 
-def strike(how: str, at_work: list[subprocess.Popen[bytes]], out: Path, chance: random.Random) -> None:
-    """One blow."""
-    alive = processes(out)
-    runs = [pid for pid in runs_at_work(out) if pid in alive]
+def strike(how: str, launchers: "Launchers", chance: random.Random) -> bool:
+    """One blow; whether there was anything that it could fall on."""
+    alive, at_work = launchers.alive(), launchers.at_work
+    runs = [pid for pid in runs_at_work(launchers.out) if pid in alive]
     with contextlib.suppress(ProcessLookupError):
         if how in ("kill a run", "end a run") and runs:
             os.kill(chance.choice(runs), signal.SIGKILL if how == "kill a run" else signal.SIGTERM)
@@ -121,13 +141,19 @@ def strike(how: str, at_work: list[subprocess.Popen[bytes]], out: Path, chance: 
             chance.choice(at_work).kill()
         elif how == "end a launcher" and at_work:
             chance.choice(at_work).send_signal(chance.choice((signal.SIGTERM, signal.SIGINT)))
-        elif how == "kill everything":
+        elif how == "kill everything" and alive:
             for pid in alive:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+        else:
+            return False
+        return True
+    return False
 
 
-BLOWS = ("kill a run", "end a run", "kill a launcher", "end a launcher", "kill everything")
+# blows to a run, which one has to be at work for, and others
+AT_RUNS = ("kill a run", "end a run")
+BLOWS = (*AT_RUNS, "kill a launcher", "end a launcher", "kill everything")
 
 
 @dataclass
@@ -139,34 +165,43 @@ class Struck:
 
 
 class Launchers:
-    """The launchers of one sweep, numbered, and what of them is alive."""
+    """The launchers of one sweep, numbered, and what of them is alive; by session, which all that they start inherits.
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.started: list[subprocess.Popen[bytes]] = []
-        self.ended: dict[str, float] = {}
+    forked: the share of launchers that are forks of this process.
+    """
+
+    def __init__(self, out: Path, chance: random.Random, forked: float) -> None:
+        self.out, self.chance, self.forked = out, chance, forked
+        self.started: list[Launcher] = []
+        self.ended: dict[int, float] = {}
         self.queued: dict[int, float] = {}
         self.outlived: dict[int, str] = {}
 
     @property
-    def at_work(self) -> list[subprocess.Popen[bytes]]:
+    def at_work(self) -> list[Launcher]:
         """Those that have not ended."""
         return [one for one in self.started if one.poll() is None]
 
-    def start(self, leaping: bool) -> None:
-        """Start another."""
-        self.started.append(launcher(self.out, len(self.started), leaping))
+    def start(self) -> None:
+        """Start another; of three in ten the clock leaps."""
+        leaping, forked = self.chance.random() < 0.3, self.chance.random() < self.forked
+        self.started.append(start(command(self.out), self.out, leaping, forked))
 
-    def look(self) -> dict[int, str]:
+    def alive(self) -> dict[int, int]:
+        """All processes of the sweep, launchers, servers and runs, and the number of the launcher of each."""
+        ours = {one.pid: number for number, one in enumerate(self.started)}
+        return {pid: ours[of] for pid, of in sessions().items() if of in ours and not has_ended(pid)}
+
+    def look(self) -> dict[int, int]:
         """Note the processes that live too long after their launcher; those that are alive, and the launcher of each.
 
         The time for which one of them was ready to run and the machine was busy otherwise is not theirs.
         """
-        now, alive = time.monotonic(), processes(self.out)
+        now, alive = time.monotonic(), self.alive()
         for number, one in enumerate(self.started):
             if one.poll() is not None:
-                self.ended.setdefault(str(number), now)
-        orphans: dict[str, list[int]] = {}
+                self.ended.setdefault(number, now)
+        orphans: dict[int, list[int]] = {}
         for pid, number in alive.items():
             if number in self.ended:
                 self.queued.setdefault(pid, queued_s(pid))
@@ -186,6 +221,11 @@ class Launchers:
         while (left := until - time.monotonic()) > 0:
             self.look()
             time.sleep(min(left, 0.3))
+
+    def watch_until_a_run(self) -> None:
+        """Look on until a run is at work, or there is no launcher that could start one."""
+        while self.at_work and not runs_at_work(self.out):
+            self.watch(0.1)
 
     def wait(self) -> None:
         """Wait for all to end, and for what they started; AssertionError where they hang."""
@@ -223,44 +263,44 @@ def describe(pid: int) -> str:
     return ", ".join(parts)
 
 
-def torture(out: Path, blows: int, chance: random.Random, longest_s: float = 8.0) -> Struck:
+def torture(out: Path, blows: int, chance: random.Random, longest_s: float = 8.0, forked: float = 0.0) -> Struck:
     """Strike a sweep so many times while it is made, fewer where it is done before."""
-    struck, launchers = Struck(), Launchers(out)
+    struck, launchers = Struck(), Launchers(out, chance, forked)
     while struck.counts.total() < blows and len(list(out.glob("*/records.json"))) < RUNS:
         while len(launchers.at_work) < chance.choice((1, 1, 2)):
-            launchers.start(leaping=chance.random() < 0.3)
-        launchers.watch(chance.uniform(0.1, longest_s))
+            launchers.start()
         how = chance.choice(BLOWS)
-        strike(how, launchers.at_work, out, chance)
-        struck.counts[how] += 1
+        if how in AT_RUNS:
+            launchers.watch_until_a_run()
+        launchers.watch(chance.uniform(0.0 if how in AT_RUNS else 0.1, longest_s))
+        struck.counts[how] += strike(how, launchers, chance)
     launchers.wait()
     struck.outlived += launchers.outlived.values()
     return struck
 
 
-def finish(out: Path, tries: int = 10) -> None:
+def finish(out: Path, tries: int = 10, forked: bool = False) -> None:
     """Give the same command until it is done."""
     for _ in range(tries):
-        env = environment(out, "last")
-        done = subprocess.run(command(out), env=env, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
+        if start(command(out), out, forked=forked).wait() == 0:
             return
-    raise AssertionError(f"not done after {tries} tries: {done.stderr}")
+    raise AssertionError(f"not done after {tries} tries: {complaints(out).read_text()[-3000:]}")
 
 
-def table(out: Path) -> list[dict[str, Any]]:
+def table(out: Path, forked: bool = False) -> list[dict[str, Any]]:
     """runs.csv as it comes, without what is not a result."""
-    collect = [sys.executable, "-m", "isoflop.cli", "collect", str(out), "-o", str(out.parent / "runs.csv")]
-    subprocess.run(collect, check=True, capture_output=True)
-    with (out.parent / "runs.csv").open() as file:
+    to = out.parent / "runs.csv"
+    code = start(["collect", str(out), "-o", str(to)], out, forked=forked).wait()
+    assert code == 0, complaints(out).read_text()[-3000:]
+    with to.open() as file:
         return [{k: v for k, v in row.items() if k not in CIRCUMSTANCE} for row in csv.DictReader(file)]
 
 
-def undisturbed(folder: Path) -> list[dict[str, Any]]:
+def undisturbed(folder: Path, forked: bool = False) -> list[dict[str, Any]]:
     """The table of the sweep where nothing happens to it."""
     out = folder / "undisturbed" / "runs"
-    finish(out, tries=1)
-    return table(out)
+    finish(out, 1, forked)
+    return table(out, forked)
 
 
 def main() -> None:

@@ -247,8 +247,10 @@ def _grouped(lacks: Lacks) -> str:
 
 
 def _unfinished(rows: pd.DataFrame) -> str:
-    """How many rows did not finish, in words; empty where all did."""
-    lost = rows[~finished(rows)].groupby("family").size()
+    """How many runs did not finish, in words, each once whatever its marks; empty where all did."""
+    ended = rows[~finished(rows)]
+    named = "run_id" in ended and ended["run_id"].notna().all()
+    lost = (ended.drop_duplicates("run_id") if named else ended).groupby("family").size()
     return f". Unfinished, not counted: {', '.join(f'{n} of {name}' for name, n in lost.items())}" if len(lost) else ""
 
 
@@ -302,16 +304,17 @@ def of_number(measured: Measured, subject: Subject, claim: Claim) -> Verdict:
 def _judge_pairs(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> list[Verdict]:
     """The verdicts for all pairs of families, Holm-corrected together; every contrast is measured once."""
     outcomes: dict[Subject, Contrast | Verdict] = {}
-    able = sum(not missing for missing in lacks.values())
-    many = able * (able - 1) // 2 if "law" in claim.measures.needs else 0
+    able = [name for name, missing in lacks.items() if not missing]
+    fitted = most_runs(rows, able) if "law" in claim.measures.needs else able
     for pair, sample in pair_samples(rows, lacks, claim):
         for of in claim.of:
             subject = Subject(pair, of)
             if sample is None:
                 missing = _grouped({name: lacks[name] for name in pair})
                 outcomes[subject] = Verdict(claim.id, VerdictKind.UNTESTED, missing, subject=subject)
-            elif many > MOST_FITTED_PAIRS:
-                outcomes[subject] = Verdict(claim.id, VerdictKind.UNTESTED, too_many_pairs(many), subject=subject)
+            elif not {*pair} <= {*fitted}:
+                reason = too_many_pairs(len(able), len(fitted))
+                outcomes[subject] = Verdict(claim.id, VerdictKind.UNTESTED, reason, subject=subject)
             else:
                 outcomes[subject] = _measure(sample, subject, of, claim)
     return _of_outcomes(outcomes, claim)
@@ -383,11 +386,21 @@ def too_many_families(many: int) -> str:
     return f"{many} families, each of which takes several fits, and {most}"
 
 
-def too_many_pairs(many: int) -> str:
+def most_runs(rows: pd.DataFrame, families: Sequence[str]) -> list[str]:
+    """The families with the most finished runs, as many as have no more than MOST_FITTED_PAIRS pairs.
+
+    What they are has nothing to do with how their losses compare, so their pairs are a fair share of all.
+    """
+    most = (1 + math.isqrt(1 + 8 * MOST_FITTED_PAIRS)) // 2  # the largest n of n (n - 1) / 2 pairs
+    counts = usable(rows).groupby("family").size()
+    return sorted(families, key=lambda name: (-counts[name], name))[:most]
+
+
+def too_many_pairs(able: int, fitted: int) -> str:
     """The sentence about pairs that are not judged, because there are too many of them."""
-    families = (1 + math.isqrt(1 + 8 * MOST_FITTED_PAIRS)) // 2  # the largest n of n (n - 1) / 2 pairs
-    most = f"at most {MOST_FITTED_PAIRS} are judged; give a table of {families} families or fewer"
-    return f"{many} pairs of families, each of which takes dozens of fits, and {most}"
+    many = able * (able - 1) // 2
+    most = f"those of the {fitted} families with the most runs are judged; choose others with --where"
+    return f"of {many} pairs of families, each of which takes dozens of fits, {most}"
 
 
 def of_contrast(contrast: Contrast, level: float, subject: Subject, claim: Claim) -> Verdict:

@@ -14,10 +14,12 @@ import pandas as pd
 
 from isoflop.analysis.claims.declare import suggest
 from isoflop.analysis.tables.replicates import level_index, seeds_by_level
-from isoflop.analysis.tables.rows import usable
+from isoflop.analysis.tables.rows import number_runs, usable
 from isoflop.errors import UserError
 
 AXES = ("N", "D", "C", "D_unique", "width", "depth", "seq_len")
+# what grows along a run, from mark to mark
+ALONG = ("D", "C")
 KEYS = ("families", "grid", "seeds", "span", "tuned", "columns")
 
 
@@ -104,15 +106,19 @@ def _lacks_grid(rows: pd.DataFrame, grid: Mapping[str, int]) -> str:
     inner_level = level_index(rows[inner])
     if not outer:
         have = int(inner_level.max()) + 1
-        return "" if have >= count else f"{have} of {count} {inner} ({_runs(count - have)} missing)"
+        return "" if have >= count else f"{have} of {count} {inner} ({_lacking(rows, count - have, 1, inner)})"
     axis, wanted = outer[0]
     per_level = pd.Series(inner_level).groupby(level_index(rows[axis])).nunique().sort_values(ascending=False)
     full = int((per_level >= count).sum())
     if full >= wanted:
         return ""
     top = [min(int(n), count) for n in per_level.iloc[:wanted]]
-    short = sum(count - n for n in top) + (wanted - len(top)) * count
-    return f"{full} of {wanted} {axis} with at least {count} {inner} each ({_runs(short)} missing)"
+    short = [count - n for n in top] + [count] * (wanted - len(top))
+    # marks of a run are at one size: each size takes a run, or each amount of data as many as there are sizes
+    fewest = sum(n > 0 for n in short) if inner in ALONG else max(short)
+    along = inner if inner in ALONG else axis
+    missing = _lacking(rows, sum(short), fewest, along)
+    return f"{full} of {wanted} {axis} with at least {count} {inner} each ({missing})"
 
 
 def _lacks_seeds(rows: pd.DataFrame, seeds: tuple[int, str, int] | None) -> str:
@@ -125,8 +131,8 @@ def _lacks_seeds(rows: pd.DataFrame, seeds: tuple[int, str, int] | None) -> str:
     if full >= wanted:
         return ""
     top = [min(int(n), count) for n in best.iloc[:wanted]]
-    short = sum(count - n for n in top) + (wanted - len(top)) * count
-    return f"{count} seeds at {full} of {wanted} {axis} ({_runs(short)} missing)"
+    short = [count - n for n in top] + [count] * (wanted - len(top))
+    return f"{count} seeds at {full} of {wanted} {axis} ({_lacking(rows, sum(short), max(short), axis)})"
 
 
 def _lacks_span(rows: pd.DataFrame, axis: str, decades: float) -> str:
@@ -146,8 +152,18 @@ def _lacks_tuning(rows: pd.DataFrame, knob: str, count: int) -> str:
     return f"{most} of {count} {knob} tried at one N (the best must lie inside)"
 
 
-def _runs(count: int) -> str:
-    return f"{count} run{'' if count == 1 else 's'}"
+def _lacking(rows: pd.DataFrame, points: int, fewest: int, along: str) -> str:
+    """How much is missing: runs, or marks and the fewest runs that have so many, where runs have several marks.
+
+    along   the axis along which one run may have several of the points
+    """
+    if along in ALONG and "run_id" in rows and number_runs(rows, None)[1] < len(rows):
+        return f"{_count_of(points, 'mark')} missing, of {_count_of(fewest, 'run')} or more"
+    return f"{_count_of(points, 'run')} missing"
+
+
+def _count_of(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _mapping(given: Any, where: str, key: str) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,13 +58,37 @@ def changed_since(file: Path | None, runs: pd.DataFrame, what: str = "claim") ->
     for commit in commits:
         short = commit[:12]
         sound = re.fullmatch(r"[0-9a-f]{7,64}", commit) and repository
-        if not now or not sound or not repository or not _git(repository.objects, "cat-file", "-t", commit):
+        if not now or not sound or not repository or (then := _folder_at(repository.objects, commit, name)) is None:
             return None, f"git does not know the runs' commit {short}, {unknown}"
-        if _git(repository.objects, "rev-parse", "--verify", "--quiet", f"{commit}:{name}") not in now:
+        if then.get(name) not in now:
             unclean = "dirty" in runs and runs["dirty"].astype(str).eq("True").any()
             perhaps = ", perhaps before the runs, which were made from uncommitted code" if unclean else ""
             return True, f"this {what} was added or changed after the runs' commit {short}{perhaps}"
     return False, f"this {what} is unchanged since the commit of its runs"
+
+
+def _folder_at(objects: Path, commit: str, name: str) -> dict[str, str] | None:
+    """The files of a commit in the folder of `name`, with the objects that they are; None where git has no such commit.
+
+    A report asks for every claim of a folder.
+    """
+    try:
+        return _listed(objects, commit, name.rpartition("/")[0])
+    except LookupError:
+        return None
+
+
+@lru_cache(maxsize=64)
+def _listed(objects: Path, commit: str, folder: str) -> dict[str, str]:
+    """What a commit holds in a folder, which never changes; LookupError, not remembered, where git has none."""
+    if _git(objects, "cat-file", "-t", commit) != "commit":
+        raise LookupError(commit)
+    listing = _git(objects, "ls-tree", "-z", commit, *(["--", f"{folder}/"] if folder else []))
+    if listing is None:
+        raise LookupError(commit)
+    # git-ls-tree(1): mode, type and object, a tab, the path
+    split = (line.partition("\t") for line in listing.split("\0") if line)
+    return {path: about.split()[2] for about, _, path in split}
 
 
 def committed(file: Path) -> str:
@@ -128,14 +153,14 @@ def _empty() -> Iterator[str]:
         yield folder
 
 
-def _git(objects: Path, *words: str) -> str:
-    """The output of git, run in our empty repository on another's objects; empty where git fails."""
+def _git(objects: Path, *words: str) -> str | None:
+    """The output of git, run in our empty repository on another's objects; None where git fails."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         with _empty() as folder:
             store = {"GIT_DIR": folder, "GIT_OBJECT_DIRECTORY": str(objects)}
             env = ours | ALONE | store
-            done = subprocess.run(["git", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=20)
+            done = subprocess.run(["git", *words], cwd=folder, env=env, capture_output=True, timeout=20)
     except (OSError, ValueError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return None
+    return os.fsdecode(done.stdout).strip() if done.returncode == 0 else None

@@ -21,6 +21,7 @@ from isoflop.analysis.intervals.scatter import Noise
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.solving.problem import Objective, Prior, Problem
 from isoflop.errors import UserError
+from isoflop.files import read_bytes
 
 
 def load_fit(path: str | Path) -> Fit:
@@ -29,10 +30,10 @@ def load_fit(path: str | Path) -> Fit:
     path   the JSON file; UserError in one sentence where it is another file
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(read_bytes(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise UserError(f"{path} is not a fit that was saved; give a file that Fit.save wrote")

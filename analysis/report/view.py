@@ -4,6 +4,7 @@ view = look(read_runs("runs.csv"))
 view.laws["lstm"].status, view.verdicts[0].verdict
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,7 @@ from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import Frontier, frontier
 from isoflop.analysis.tables.layout import Layout, layout
+from isoflop.analysis.tables.read import read_table
 from isoflop.analysis.tables.replicates import SeedNoise, level_index, seed_noise
 from isoflop.analysis.tables.rows import MIXTURES, finished, mixtures, number_runs, units, usable, with_compute
 from isoflop.analysis.tables.runs import recognise_runs
@@ -38,7 +40,8 @@ LAWS = (("chinchilla", ("N", "D")), ("power_offset(D)", ("D",)))
 # columns, beside those of the record, of an exponent that theory gives (scaling/data/generated)
 THEORY = "data.alpha_"
 # columns of a table of profiles (sweeps/collect)
-PROFILE = ("run_id", "mark", "probe", "quantity", "axis", "index", "value")
+NAMED, POINT = ("probe", "quantity", "axis"), ("mark", "index", "value")
+PROFILE = ("run_id", *NAMED, *POINT)
 # panels that a figure has at the most; all families are in the tables
 MOST_FAMILIES = 24
 # layouts in which several sizes may share a compute
@@ -48,6 +51,16 @@ MEASURED = ("probe.", THEORY)
 # rows of a family from which a hold-out is drawn: figures show no more points, and from as many runs a standard error
 # is a fourteenth of the scatter of one
 MOST_HELD = 200
+
+
+def sound_profiles(profiles: pd.DataFrame) -> pd.DataFrame:
+    """The points of profiles whose numbers are numbers, their names as a page can bear them."""
+    numbers = {name: pd.to_numeric(profiles[name], errors="coerce").astype(float) for name in POINT}
+    texts = {name: profiles[name].astype(str) for name in ("run_id", *NAMED)}
+    texts |= {name: texts[name].map(distinct_names(texts[name].unique())) for name in NAMED}
+    profiles = profiles.assign(**numbers, **texts)
+    points: pd.DataFrame = profiles.loc[np.isfinite(profiles[list(POINT)].to_numpy()).all(axis=1)]
+    return points
 
 
 @dataclass(frozen=True)
@@ -90,20 +103,21 @@ class View:
 
     @cached_property
     def profiles(self) -> pd.DataFrame:
-        """What probes measured along an axis, as `isoflop collect` puts it beside the table; empty without it."""
-        table = Path(str(self.runs.attrs.get("source", "")))
-        file = (
-            table.with_name("probes.csv" if table.name == "runs.csv" else f"{table.stem}.probes.csv")
-            if table.name
-            else table
-        )
-        if not file.is_file() or "run_id" not in self.rows:
+        """What probes measured along an axis, as `isoflop collect` puts it beside the table; empty without it.
+
+        UserError where what lies there is no table of profiles.
+        """
+        source = self.runs.attrs.get("source")
+        if not source or "run_id" not in self.rows:
             return pd.DataFrame()
-        try:
-            profiles = pd.read_csv(file)
-        except (OSError, ValueError):
+        table = Path(str(source))
+        file = table.with_name("probes.csv" if table.name == "runs.csv" else f"{table.stem}.probes.csv")
+        if not os.path.lexists(file):
             return pd.DataFrame()
-        return profiles if set(PROFILE) <= set(profiles) else pd.DataFrame()
+        profiles = read_table(file)
+        if missing := [name for name in PROFILE if name not in profiles]:
+            raise UserError(f"{file} is no table of profiles: it has no column {missing[0]}; collect the runs again")
+        return sound_profiles(profiles[list(PROFILE)])
 
     @cached_property
     def frontiers(self) -> dict[str, Frontier]:
@@ -175,7 +189,7 @@ def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None, t
         try:
             laws[family] = fit(part, law, by={"family": family})
             if family in shown and "C" in part and part["C"].notna().all():
-                held[family] = _largest_out(part, law)
+                held[family] = _largest_out(part, law, laws[family])
         except FitError as error:
             refused[family] = str(error)
     noise = {family: seed_noise(part) for family, part in parts.items()}
@@ -263,8 +277,9 @@ def _levels(values: Sequence[float] | pd.Series) -> int:
     return int(level_index(values).max(initial=-1)) + 1
 
 
-def _largest_out(rows: pd.DataFrame, law: str) -> Fold:
-    """The law fitted without the largest C, at every run; `held` marks those it has not seen."""
+def _largest_out(rows: pd.DataFrame, law: str, whole: Fit) -> Fold:
+    """The law fitted without the largest C, at every run; `held` marks those it has not seen. `whole` is its
+    fit to all runs."""
     if len(rows) > MOST_HELD:
         rows = rows.sample(MOST_HELD, random_state=0)
     index = level_index(rows["C"])
@@ -272,7 +287,7 @@ def _largest_out(rows: pd.DataFrame, law: str) -> Fold:
         raise FitError(f"{int(index.max()) + 1} different C: nothing can be held out, 3 are needed")
     held = rows.assign(held=index == index.max())
     with np.errstate(all="ignore"):  # a naive guess far away may leave the doubles: it is infinitely wrong
-        fold = hold_out(rows[index < index.max()], held, law, axis="C")
+        fold = hold_out(rows[index < index.max()], held, law, axis="C", near=whole)
     if fold.status == "refused":
         raise FitError(fold.reason)
     return fold

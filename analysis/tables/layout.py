@@ -29,6 +29,8 @@ KINDS = {
 # decades that an axis of size, data or compute should span: at 0.5 % noise a 6 x 6 grid of 1.5 decades an axis gives
 # alpha to 0.02, one of 2.5 decades to 0.008
 SPAN = 1.5
+# what a number may be, of a table that nobody measured
+FINITE = (np.finfo(float).tiny, np.finfo(float).max)
 # a budget is level where this share of the rows stands in budgets of at least LEVELS sizes
 _MOST = 0.6
 # values that repeat but for rounding: sizes and data that grow by one factor repeat their products as well as
@@ -67,13 +69,14 @@ def layout(rows: pd.DataFrame, runs: NDArray[np.intp] | None = None) -> Layout:
     runs    the number of each row's run, (rows,), where several rows are of one
     """
     columns = {c: rows[c].to_numpy(float) for c in ("N", "D", "C") if c in rows and rows[c].notna().all()}
-    if {"N", "D"} <= set(columns) and "C" not in columns:
-        columns["C"] = TRAIN * columns["N"] * columns["D"]
-    elif {"N", "C"} <= set(columns) and "D" not in columns:
-        columns["D"] = columns["C"] / TRAIN / columns["N"]
+    with np.errstate(over="ignore", under="ignore"):  # of a foreign table's 1e300 FLOPs and 1e-300 parameters
+        if {"N", "D"} <= set(columns) and "C" not in columns:
+            columns["C"] = np.clip(TRAIN * columns["N"] * columns["D"], *FINITE)
+        elif {"N", "C"} <= set(columns) and "D" not in columns:
+            columns["D"] = np.clip(columns["C"] / TRAIN / columns["N"], *FINITE)
     index = {c: level_index(x) for c, x in columns.items()}
     levels = {c: int(i.max(initial=-1)) + 1 for c, i in index.items()}
-    decades = {c: float(np.log10(x.max() / x.min())) for c, x in columns.items()}
+    decades = {c: float(np.log10(x.max()) - np.log10(x.min())) for c, x in columns.items()}
     kind, ratio, axis = _kind(columns, levels, runs)
     return Layout(kind, levels, decades, ratio, axis)
 
@@ -89,9 +92,9 @@ def _kind(
     if len(varies) == 1:
         other = levels.get("D" if varies == ["N"] else "N", 1)
         return ("grid", None, "") if other > 1 else ("axis", None, varies[0])
-    ratio = columns["D"] / columns["N"]
-    if np.ptp(np.log(ratio)) <= 2 * np.log1p(SAME_LEVEL):
-        return "ladder", float(np.exp(np.log(ratio).mean())), ""
+    log_ratio = np.log(columns["D"]) - np.log(columns["N"])
+    if np.ptp(log_ratio) <= 2 * np.log1p(SAME_LEVEL):
+        return "ladder", float(np.exp(np.clip(log_ratio.mean(), *np.log(FINITE)))), ""
     if runs is not None and int(runs.max()) + 1 < len(runs):
         return "marks", None, ""
     return _repeated(columns), None, ""

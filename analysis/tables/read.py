@@ -28,6 +28,8 @@ from isoflop.wording import MOST_SHOWN, cell, cut, from_spreadsheet, printable
 NUMERIC = tuple(name for name, column in record.COLUMNS.items() if not column.text)
 # numbers that every law stands on: text in one of them is an error at once, in the others where a law asks for them
 _CORE = ("N", "D", "C", "L")
+# rows of a long CSV that are read at a time
+PIECE = 20_000
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le,
@@ -54,13 +56,38 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
     run       the column whose equal values are one run; it must be there
     """
     path = Path(path)
-    table, note = (_load(path), "") if columns else recognise(_load(path))
+    table, note = (read_table(path), "") if columns else recognise(read_table(path))
     table = _rename(table, dict(columns or {}), path)
     if run is not None and run not in table:
         raise UserError(f"{path} has no column {run!r} to tell runs apart; it has {_list(table.columns)}")
     for name in table.columns.intersection(list(NUMERIC)):
         table[name] = _numbers(table[name], path, strict=name in _CORE)
     table.attrs |= {"source": str(path)} | ({"notes": [note]} if note else {})
+    return table
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Any table as it stands in its file, whatever its columns; UserError where that is no sound table, or no file.
+
+    Every table that is read, be it beside another, is read here: a pipe or a cell of a gigabyte is refused.
+    """
+    if path.is_dir():
+        return _folder(path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give the path of a CSV file of runs")
+    try:
+        check_file(path)
+        table = _csv(path, unpack(path)) if path.suffix in PACKED else _READERS.get(path.suffix, _csv)(path)
+    except pd.errors.EmptyDataError:
+        raise UserError(f"{path} is empty; it needs a header line and a row for each run") from None
+    except pd.errors.ParserError as error:
+        raise UserError(f"{path} is not a sound CSV: {_message(error)}; mend that line") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or _message(error)}") from None
+    if table.empty:
+        raise UserError(f"{path} has a header and no rows; it needs a row for each run")
     return table
 
 
@@ -128,27 +155,6 @@ def _compare(column: pd.Series, condition: Condition) -> pd.Series:
     return result
 
 
-def _load(path: Path) -> pd.DataFrame:
-    if path.is_dir():
-        return _folder(path)
-    if not path.exists():
-        raise UserError(f"{path} does not exist; give the path of a CSV file of runs")
-    try:
-        check_file(path)
-        table = _csv(path, unpack(path)) if path.suffix in PACKED else _READERS.get(path.suffix, _csv)(path)
-    except pd.errors.EmptyDataError:
-        raise UserError(f"{path} is empty; it needs a header line and a row for each run") from None
-    except pd.errors.ParserError as error:
-        raise UserError(f"{path} is not a sound CSV: {_message(error)}; mend that line") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or _message(error)}") from None
-    if table.empty:
-        raise UserError(f"{path} has a header and no rows; it needs a row for each run")
-    return table
-
-
 def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
     # a short row is filled with NaN, a long one is an error; "inf" and "nan" are read as numbers and judged where they
     # are used
@@ -159,13 +165,27 @@ def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            table = pd.read_csv(source(), index_col=False, low_memory=False, skip_blank_lines=False)
+            table = _parsed(source)
         except pd.errors.ParserWarning:
             raise UserError(
                 f"{path} has rows of more fields than its header names; mend the header or the rows"
             ) from None
     table.index = pd.RangeIndex(2, len(table) + 2, name="line")
-    return _as_it_was(table.dropna(how="all"))
+    blank = table.isna().all(axis=1)
+    return _as_it_was(table[~blank] if blank.any() else table)
+
+
+def _parsed(source: Callable[[], Path | io.BytesIO]) -> pd.DataFrame:
+    """The table of a CSV; a long one is read in pieces, since its text takes more memory than its numbers, unless a
+    column is of one kind in one piece and of another in the next."""
+    options: dict[str, Any] = {"index_col": False, "low_memory": False, "skip_blank_lines": False}
+    with pd.read_csv(source(), chunksize=PIECE, **options) as pieces:
+        first = next(pieces)
+        if len(first) < PIECE:
+            return first
+        parts = [first, *pieces]
+    kinds = {tuple("number" if kind.kind in "if" else str(kind) for kind in part.dtypes) for part in parts}
+    return pd.concat(parts, ignore_index=True) if len(kinds) == 1 else pd.read_csv(source(), **options)
 
 
 def _as_it_was(table: pd.DataFrame) -> pd.DataFrame:

@@ -255,6 +255,11 @@ def _positive(rows: pd.DataFrame, name: str, *, blank: bool = False) -> Array:
         place, value = where_is(rows, rows.index[bad[0]]), column.iloc[bad[0]]
         shown = "empty" if pd.api.types.is_scalar(value) and pd.isna(value) else cell(value)
         need = "a law needs a number above 0; mend it or leave the row out with --where"
+        if name not in ("N", "D", "C", "L") and numbers[bad[0]] < 0:  # a score, say, that has another bound than 0
+            need = (
+                "a law is of logarithms, so of numbers above 0; put its distance from a bound into a column, such as "
+                "best - score, and give that as the target"
+            )
         raise CellError(f"{place}: column {cut(printable(name), MOST_SHOWN)} is {shown}{more}, and {need}")
     return numbers
 

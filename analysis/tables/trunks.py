@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.laws.trunk import HEAT
+from isoflop.analysis.tables.measure import check_file
 from isoflop.analysis.tables.rows import usable
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
@@ -72,8 +73,9 @@ def _trunk(marks: pd.DataFrame, folder: Path, first: float) -> pd.DataFrame:
 def _points(path: Path) -> pd.DataFrame:
     """The sound points of a curve, by step; none where there is no file."""
     try:
+        check_file(path)
         table = pd.read_csv(path, usecols=list(POINT), on_bad_lines="skip")
-    except (OSError, ValueError, UnicodeDecodeError):  # a curve that is damaged tells nothing
+    except (OSError, ValueError):  # a curve that is damaged tells nothing
         return pd.DataFrame({name: np.empty(0) for name in POINT})
     numbers = table.apply(pd.to_numeric, errors="coerce").astype(float)
     sound = np.isfinite(numbers).all(axis=1) & (numbers > 0).all(axis=1)

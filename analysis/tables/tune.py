@@ -43,7 +43,10 @@ def cells_of(rows: pd.DataFrame, by: Sequence[str] = (), knobs: Sequence[str] = 
         parts["rung"] = parts["rung"].str.replace(rf"(?:^| )(?:recipe|family)\.(?:{searched})=\S+", "", regex=True)
     if "D" in rows and rows["D"].notna().all() and len(rows) and (rows["D"] > 0).all():
         parts = parts.assign(_level=level_index(rows["D"]))
-    return parts.groupby(list(parts.columns), sort=False).ngroup() if len(parts.columns) else pd.Series(0, rows.index)
+    if not len(parts.columns):
+        return pd.Series(0, rows.index)
+    # what is blank, as in a foreign table, is a value like another
+    return parts.groupby(list(parts.columns), sort=False, dropna=False).ngroup()
 
 
 def searched_knobs(rows: pd.DataFrame) -> dict[str, int]:

@@ -31,7 +31,7 @@ from isoflop.analysis.testing.average import Average, average_groups, names_aver
 from isoflop.analysis.testing.backtest import last_value, log_line
 from isoflop.analysis.testing.predict import check_place, predict, to_json
 from isoflop.errors import FitError, UserError
-from isoflop.files import finite, write_text
+from isoflop.files import finite, read_bytes, write_text
 from isoflop.git import git
 from isoflop.wording import number, version
 
@@ -169,7 +169,7 @@ def forecast(
 def load_forecast(path: str | Path) -> Forecast:
     """The forecast in a file; UserError in one sentence where it is another file, or was changed."""
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(read_bytes(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from studies import TRUTH, demo_study, grid_study
 
+from isoflop.analysis.claims import provenance
 from isoflop.analysis.claims.claim import FOLDER, Claim, load_claims, read_claim
 from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Pair, Quantity, Sample, listing, quantity
 from isoflop.analysis.claims.judge import Subject, Verdict, combine, judge
@@ -16,6 +17,7 @@ from isoflop.analysis.claims.needs import Needs
 from isoflop.analysis.claims.provenance import changed_since
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.analysis.tables.read import conditions
+from isoflop.analysis.tables.replicates import level_index
 from isoflop.errors import UserError
 
 GOOD = """
@@ -166,6 +168,24 @@ def test_needs_count_what_is_missing_for_each_axis() -> None:
     assert needs.missing(rows.assign(status="failed", L=np.nan)) == ["no finished runs, needs 6 N × 6 D"]
 
 
+def test_marks_that_one_run_may_have_are_not_counted_as_so_many_runs() -> None:
+    needs = Needs.read({"grid": {"N": 6, "D": 6}, "seeds": {"count": 3, "at": {"D": 3}}}, "x")
+    rows = grid_study(["lstm"])
+    sizes, amounts = level_index(rows["N"]), level_index(rows["D"])
+    marks = rows.assign(mark=amounts + 1, run_id=[f"{n}-{seed}" for n, seed in zip(sizes, rows["seed"], strict=True)])
+    assert needs.missing(marks) == []
+    few = marks[(amounts < 4) & (sizes < 5) & (marks["seed"] == 0)]
+    assert needs.missing(few) == [
+        "0 of 6 N with at least 6 D each (16 marks missing, of 6 runs or more)",
+        "3 seeds at 0 of 3 D (6 marks missing, of 2 runs or more)",
+    ]
+    ended = marks.assign(status=np.where(sizes < 3, "ok", "failed"))
+    claim = Claim("x", "", "run_mean", Region.read({"above": 0}, "x"), of=("L",), needs=needs)
+    lost = ended[ended["status"] == "failed"]
+    assert (runs := lost["run_id"].nunique()) < len(lost)
+    assert f"Unfinished, not counted: {runs} of lstm" in judge(ended, [claim])[0].reason
+
+
 def test_one_verdict_a_claim_as_plain_data() -> None:
     plain = json.loads(json.dumps([v.to_json() for v in judge(demo_study())], allow_nan=False))
     assert len({p["id"] for p in plain}) == len(plain)
@@ -268,18 +288,19 @@ def test_a_probe_column_is_judged_by_its_mean_over_runs(tmp_path: Path) -> None:
     assert judge(rows, tmp_path)[0].verdict == "supported"
 
 
-def test_a_claim_that_changed_after_its_runs_is_told_from_one_that_did_not(tmp_path: Path) -> None:
-    def git(*words: str) -> str:
-        who = ["-c", "user.name=x", "-c", "user.email=x@x.x"]
-        done = subprocess.run(["git", *who, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+def git(folder: Path, *words: str) -> str:
+    """What git says in a folder."""
+    who = ["-c", "user.name=x", "-c", "user.email=x@x.x"]
+    return subprocess.run(["git", *who, *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
+
+def test_a_claim_that_changed_after_its_runs_is_told_from_one_that_did_not(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(GOOD)
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-qm", "claims first")
-    rows = demo_study().assign(git=git("rev-parse", "HEAD"))
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "claims first")
+    rows = demo_study().assign(git=git(tmp_path, "rev-parse", "HEAD"))
     assert changed_since(file, rows)[0] is False
     file.write_text(GOOD.replace("within: 0.03", "within: 0.3"))
     changed, sentence = changed_since(file, rows)
@@ -289,29 +310,41 @@ def test_a_claim_that_changed_after_its_runs_is_told_from_one_that_did_not(tmp_p
     assert changed_since(file, rows.drop(columns="git"))[0] is None
 
 
-def test_the_git_config_of_a_folder_of_claims_runs_nothing(tmp_path: Path) -> None:
-    def git(*words: str) -> str:
-        who = ["-c", "user.name=x", "-c", "user.email=x@x.x"]
-        done = subprocess.run(["git", *who, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+def test_git_is_asked_once_for_the_claims_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "our claims" / "é"
+    folder.mkdir(parents=True)
+    files = [folder / f"{name}.yaml" for name in ("a", "b b", "ü", "later")]
+    for file in files[:-1]:
+        file.write_text(f"id: {file.stem}")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "claims first")
+    rows = demo_study().assign(git=git(tmp_path, "rev-parse", "HEAD"))
+    files[-1].write_text("id: later")
+    asked, ask = list[str](), provenance._git
+    monkeypatch.setattr(provenance, "_git", lambda objects, *words: asked.append(words[0]) or ask(objects, *words))
+    assert [changed_since(file, rows)[0] for file in files] == [False, False, False, True]
+    assert asked == ["cat-file", "ls-tree"]
 
+
+def test_the_git_config_of_a_folder_of_claims_runs_nothing(tmp_path: Path) -> None:
     file, ran = tmp_path / "mine.yaml", tmp_path / "ran"
     file.write_text(GOOD)
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-qm", "claims first")
-    rows = demo_study().assign(git=git("rev-parse", "HEAD"))
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "claims first")
+    rows = demo_study().assign(git=git(tmp_path, "rev-parse", "HEAD"))
     (tmp_path / ".gitattributes").write_text("* filter=evil\n")
     command = f"touch {ran}; cat"
     for key in ("filter.evil.clean", "core.fsmonitor", "core.sshCommand", "remote.origin.uploadpack"):
-        git("config", key, command)
+        git(tmp_path, "config", key, command)
     for key, value in (
         ("extensions.partialClone", "origin"),
         ("remote.origin.promisor", "true"),
         ("remote.origin.url", f"ext::sh -c 'touch {ran}'"),
         ("protocol.ext.allow", "always"),
     ):
-        git("config", key, value)
+        git(tmp_path, "config", key, value)
     assert changed_since(file, rows)[0] is False
     assert changed_since(file, rows.assign(git="e" * 40))[0] is None  # nor is it fetched
     assert not ran.exists()

@@ -9,6 +9,7 @@ from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.analysis.intervals.resampling import Spread, bounded
+from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.tables.rows import usable
 from isoflop.errors import FitError
@@ -266,3 +267,9 @@ def test_every_resample_that_ends_on_a_bound_reaches_it() -> None:
     assert (answer.optimum.spread.draws[:, 0] == 0).mean() > 0.5
     assert answer.starts.at_optimum >= 0.9 * answer.starts.tried
     assert (answer.status, answer.params["E"].low) == ("at_bound", 0.0)
+
+
+def test_a_target_below_0_is_refused_with_what_would_do() -> None:
+    runs = pd.DataFrame({"N": [1e6, 2e6, 4e6, 8e6], "L": 2.0, "score": [-1.0, -0.5, -0.3, -0.2]})
+    with pytest.raises(FitError, match=r"score is -1 \(and 3 more\), and .* of logarithms.*such as best - score"):
+        fit(runs, get_law("power(N)", "score"))

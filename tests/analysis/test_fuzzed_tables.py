@@ -12,10 +12,16 @@ import pytest
 from hostile_tables import FUZZ, VERBS, check_answer, few_starts, files, tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from studies import demo_study
 
 from isoflop.analysis.fitting.fit import fit_groups
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier.frontier import frontier
+from isoflop.analysis.report.figures.laws import allocation, observed_vs_predicted
+from isoflop.analysis.report.figures.runs import cost
+from isoflop.analysis.report.view import look
+from isoflop.analysis.tables.layout import layout
+from isoflop.analysis.tables.tune import cells_of, searched_knobs
 from isoflop.analysis.testing.compare import compare
 from isoflop.errors import UserError
 
@@ -99,3 +105,25 @@ def test_every_verb_answers_any_file_or_says_one_sentence(verb: str, tmp_path_fa
         check_answer(verb, content, tmp_path_factory.mktemp("table"))
 
     answer()
+
+
+def test_numbers_at_the_ends_of_the_floats_have_a_layout() -> None:
+    rows = pd.DataFrame({"N": [1e-300, 1e300, 1e300], "D": [1e300, 1e300, 1e-300]})
+    assert layout(rows).decades == pytest.approx({"N": 600, "D": 600, "C": 307.5}, abs=0.1)
+    assert layout(pd.DataFrame({"N": [1e-300, 1e300, 1e300], "C": [1e300, 1e-300, 1.0]})).decades["D"] > 600
+
+
+def test_rows_with_a_blank_where_others_have_a_rung_are_a_cell_too() -> None:
+    rows = pd.DataFrame({"N": 1e6, "D": 1e8, "rung": [None, None, None, "a"], "lr": [1.0, 2.0, 3.0, 3.0]})
+    assert cells_of(rows).tolist() == [0, 0, 0, 1]
+    assert searched_knobs(rows) == {"lr": 3}
+
+
+def test_figures_pass_over_costs_that_are_text_and_bands_that_have_no_ends() -> None:
+    assert cost.measured(pd.Series(["7", "x", None, "-1", "inf"])).tolist()[:1] == [7.0]
+    assert cost.measured(pd.Series(["7", "x", None, "-1", "inf"])).count() == 1
+    off = observed_vs_predicted._off(pd.Series([0.0, 1e-300, math.inf, math.e]), pd.Series([1.0, 1e300, 1.0, 1.0]))
+    assert off.tolist() == pytest.approx([math.nan, -100 * 600 * math.log(10), math.nan, 100], nan_ok=True)
+    view = look(demo_study(["lstm"], failures=False), [])
+    about = {"family": "lstm", "quantity": "D/N", "kind": "law", "C": 1.0, "value": 20.0, "high": None}
+    assert "about 20" in allocation._title(view, pd.DataFrame([about | {"low": None}]).astype(object))

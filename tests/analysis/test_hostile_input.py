@@ -10,15 +10,28 @@ import pytest
 from studies import demo_study, grid_study
 
 from isoflop.analysis.claims.claim import read_claim
-from isoflop.analysis.claims.judge import judge
-from isoflop.analysis.report.figures.base import MOST_POINTS, few_families, json_ready, thin, wrap
+from isoflop.analysis.claims.declare import Contrast
+from isoflop.analysis.claims.judge import Subject, judge
+from isoflop.analysis.fitting.saved import load_fit
+from isoflop.analysis.report.figures.base import (
+    MOST_POINTS,
+    Figure,
+    draw_all,
+    few_families,
+    json_ready,
+    thin,
+    wrap,
+)
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.view import MOST_FAMILIES, look, named_for_page
-from isoflop.analysis.tables import measure
+from isoflop.analysis.tables import measure, trunks
 from isoflop.analysis.tables.read import read_runs
 from isoflop.analysis.tables.rows import groups, joined, with_compute
+from isoflop.analysis.testing.forecast import load_forecast
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
+from isoflop.sweeps.collect import PROBES
+from isoflop.sweeps.status_page import curve
 from isoflop.wording import UNPRINTABLE, csv_text
 
 VERBS = {
@@ -144,6 +157,44 @@ def test_a_pipe_a_device_and_an_endless_line_are_refused_at_once(
     os.mkfifo(tmp_path / "claim.yaml")
     with pytest.raises(UserError, match="is no file"):
         read_claim(tmp_path / "claim.yaml")
+
+
+@pytest.mark.parametrize("holds", [None, "run_id,mark\nx,1\n", "run_id," + "x" * 3 * 2**20])
+def test_profiles_beside_a_table_are_read_as_it_is_and_a_page_says_why_not(
+    holds: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "LONGEST_LINE", 2**20)
+    demo_study(["lstm"], failures=False).to_csv(tmp_path / "runs.csv", index=False)
+    if holds is None:
+        os.mkfifo(tmp_path / "probes.csv")
+    else:
+        (tmp_path / "probes.csv").write_text(holds)
+    view = look(read_runs(tmp_path / "runs.csv"), [])
+    with pytest.raises(UserError, match=r"is a pipe or a device|no column probe|has a line of more than"):
+        _ = view.profiles
+    assert "not drawn, " in dict(draw_all(view))["probe_profiles"]
+
+
+def test_cells_of_profiles_that_are_no_numbers_and_hostile_names_do_no_harm(tmp_path: Path) -> None:
+    runs = demo_study(["lstm"], failures=False)
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    points = [(runs["run_id"][0], 1, "positions", EVIL, "position", k, value) for k, value in enumerate("12x4")]
+    pd.DataFrame(points, columns=PROBES[:-1]).to_csv(tmp_path / "probes.csv", index=False)
+    view = look(read_runs(tmp_path / "runs.csv"), [])
+    assert list(view.profiles["value"]) == [1, 2, 4]
+    drawn = dict(draw_all(view))["probe_profiles"]
+    assert isinstance(drawn, Figure)
+    assert not UNPRINTABLE.search(json.dumps(drawn.spec(), ensure_ascii=False))
+
+
+def test_a_pipe_in_the_place_of_a_forecast_a_fit_or_a_curve_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "curve.csv"
+    os.mkfifo(pipe)
+    for load in (load_forecast, load_fit):
+        with pytest.raises(UserError, match="not a regular file"):
+            load(pipe)
+    assert trunks._points(pipe).empty
+    assert curve(pipe) == []
 
 
 def test_a_yaml_that_repeats_itself_is_refused(tmp_path: Path) -> None:
@@ -291,18 +342,31 @@ def test_columns_that_no_claim_reads_change_no_verdict() -> None:
     assert one == other
 
 
-def test_more_pairs_than_can_be_fitted_are_untested_and_say_how_many_families_can_be_judged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("combine", "region", "verdict"), [
+    ("all", "{contrast: 0.02}", "untested"), ("all", "{near: 0, within: 0.1}", "refuted"),
+    ("any", "{contrast: 0.02}", "supported"),
+])  # fmt: skip
+def test_of_more_pairs_than_can_be_fitted_those_with_the_most_runs_are_judged(
+    combine: str, region: str, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    measured: list[str] = []
+
+    def measure(sample: object, subject: Subject, *_: object) -> Contrast:
+        measured.append(str(subject))
+        return Contrast(1.0, 0.01, 10)
+
     file = tmp_path / "law.yaml"
-    rule = "subject: pair\nlaw: chinchilla\nquantity: law_contrast\nof: [alpha, beta]\nregion: {contrast: 0.02}\n"
+    rule = f"subject: pair\nlaw: chinchilla\nquantity: law_contrast\nof: alpha\ncombine: {combine}\nregion: {region}\n"
     file.write_text(f"id: law\nclaim: Laws differ.\nexpect: unknown\n{rule}")
     monkeypatch.setattr("isoflop.analysis.claims.judge.MOST_FITTED_PAIRS", 2)
-    monkeypatch.setattr("isoflop.analysis.claims.judge._measure", None)  # none is fitted
-    [verdict] = judge(demo_study(["lstm", "mlp", "transformer"], failures=False), file)
-    assert verdict.verdict == "untested"
-    assert "3 pairs of families" in verdict.reason
-    assert "give a table of 2 families or fewer" in verdict.reason
+    monkeypatch.setattr("isoflop.analysis.claims.judge._measure", measure)
+    runs = demo_study(["lstm", "mlp", "transformer"], failures=False)
+    [judged] = judge(runs.drop(runs.index[runs["family"] == "lstm"][0]), file)
+    assert len(measured) == 1
+    assert "lstm" not in measured[0]
+    assert judged.verdict == verdict
+    assert "of 3 pairs of families" in judged.reason
+    assert "those of the 2 families with the most runs are judged" in judged.reason
 
 
 def test_more_families_than_can_be_fitted_are_untested_and_say_how_many_are_judged(

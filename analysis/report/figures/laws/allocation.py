@@ -109,7 +109,8 @@ def _title(view: View, data: pd.DataFrame) -> str:
         if part.empty:
             continue
         top = part.iloc[int(part["C"].astype(float).argmax())]
-        within = f" ({top['low']:.2g} to {top['high']:.2g})" if lawful and top["low"] == top["low"] else ""
+        bounded = lawful and top[["low", "high"]].notna().all()
+        within = f" ({top['low']:.2g} to {top['high']:.2g})" if bounded else ""
         ratios[str(family)] = f"{top['value']:.2g}{within}"
     if not ratios:
         return "Too few budgets have a minimum for a best split"

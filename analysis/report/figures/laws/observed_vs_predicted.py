@@ -69,10 +69,16 @@ def _data(view: View) -> pd.DataFrame:
     rows = rows.assign(
         part=np.where(rows["held"].astype(bool), "held out", "fitted"),
         off=100 * rows["error"],
-        off_low=100 * np.log(rows["low"] / rows["L"]),
-        off_high=100 * np.log(rows["high"] / rows["L"]),
+        off_low=_off(rows["low"], rows["L"]),
+        off_high=_off(rows["high"], rows["L"]),
     )
     return rows[[c for c in (*TOOLTIP, "off_low", "off_high") if c in rows]]
+
+
+def _off(bound: pd.Series, L: pd.Series) -> pd.Series:
+    """How far off a bound is [%]; missing where it is so wide that it has left the floats."""
+    bound = bound.astype(float)
+    return 100 * (np.log(bound.where((bound > 0) & (bound < np.inf))) - np.log(L.astype(float)))
 
 
 def _finding(data: pd.DataFrame) -> tuple[str, str]:

@@ -18,10 +18,12 @@ COSTS = {
 
 def draw(view: View) -> Figure:
     """A view for each cost; the line is the Pareto front over all families."""
-    costs = [c for c in COSTS if c in view.rows and (view.rows[c] > 0).sum() >= 3 and view.rows[c].nunique() >= 3]
+    known = {c: measured(view.rows[c]) for c in COSTS if c in view.rows}
+    costs = [c for c, values in known.items() if values.count() >= 3 and values.nunique() >= 3]
     if not costs:
         raise Unmet("the runs have neither time nor memory")
     rows = view.rows[[c for c in ("family", "N", "D", "C", "L", "device", *costs) if c in view.rows]]
+    rows = rows.assign(**{c: known[c] for c in costs})
     fronts = {c: front(rows, c) for c in costs}
     lines = [table.assign(kind=f"front {c}") for c, table in fronts.items()]
     data = pd.concat([rows.assign(kind="run"), *lines], ignore_index=True)
@@ -43,7 +45,13 @@ def draw(view: View) -> Figure:
     return Figure(NAME, title, subtitle, f"Loss against cost. {title}.", g.beside(views), data, 900)
 
 
+def measured(column: pd.Series) -> pd.Series:
+    """A column's positive numbers; what else stands there, a foreign table's text too, is missing."""
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    return numbers.where((numbers > 0) & (numbers < float("inf")))
+
+
 def front(rows: pd.DataFrame, cost: str) -> pd.DataFrame:
     """The runs that none beats in both cost and loss, cheapest first."""
-    ordered = rows[rows[cost] > 0].sort_values([cost, "L"])
+    ordered = rows[rows[cost].notna()].sort_values([cost, "L"])
     return ordered[ordered["L"] < ordered["L"].cummin().shift(fill_value=float("inf"))]

@@ -7,6 +7,7 @@ import pandas as pd
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
+from isoflop.errors import UserError
 
 NAME = "probe_profiles"
 ORDER = 42
@@ -41,14 +42,18 @@ def draw(view: View) -> Figure:
 
 def _data(view: View) -> pd.DataFrame:
     """Mean of each profile over a family's runs, thinned along its axis."""
-    if view.profiles.empty:
+    try:
+        profiles = view.profiles
+    except UserError as error:
+        raise Unmet(str(error)) from None
+    if profiles.empty:
         raise Unmet("no profiles lie beside the table")
-    names = view.rows[["run_id", "family"]].drop_duplicates("run_id")
-    rows = view.profiles.merge(names, on="run_id")
+    names = view.rows[["run_id", "family"]].astype({"run_id": str}).drop_duplicates("run_id")
+    rows = profiles.merge(names, on="run_id")
     if rows.empty:
         raise Unmet("the profiles beside the table are of other runs")
     rows = rows[rows["mark"] == rows.groupby("run_id")["mark"].transform("max")]
-    rows = rows.assign(profile=rows["probe"].astype(str) + ", " + rows["quantity"].astype(str))
+    rows = rows.assign(profile=rows["probe"] + ", " + rows["quantity"])
     order = sorted(rows["profile"].unique(), key=lambda name: (not name.startswith("positions"), name))[:MOST]
     means = (
         rows[rows["profile"].isin(order)].groupby(["profile", "axis", "family", "index"])["value"].mean().reset_index()
