@@ -47,8 +47,8 @@ class Optimum:
     ) -> tuple[Estimate, str]:
         """A function of the parameters with its interval, and in words why a bound does not exist; `share`: inside
         (0, 1)."""
-        draws = self.draws
         with np.errstate(all="ignore"):  # numpy's numbers: one divided by zero is inf and no exception
+            draws = self.draws
             value = float(function(**{k: np.float64(v) for k, v in self.problem.params(self.u).items()}))
             drawn = None if draws is None else np.asarray(function(**draws), dtype=float)
             elsewhere = None

@@ -6,6 +6,7 @@ The verbs are called in this process, on tables as files, with what people and a
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from studies import demo_study
 from isoflop.analysis.fitting.fit import fit_groups
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier.frontier import frontier
+from isoflop.analysis.report.figures.base import draw_all
 from isoflop.analysis.report.figures.laws import allocation, observed_vs_predicted
 from isoflop.analysis.report.figures.runs import cost
 from isoflop.analysis.report.view import look
@@ -127,3 +129,18 @@ def test_figures_pass_over_costs_that_are_text_and_bands_that_have_no_ends() -> 
     view = look(demo_study(["lstm"], failures=False), [])
     about = {"family": "lstm", "quantity": "D/N", "kind": "law", "C": 1.0, "value": 20.0, "high": None}
     assert "about 20" in allocation._title(view, pd.DataFrame([about | {"low": None}]).astype(object))
+
+
+def test_runs_without_the_column_of_a_curve_are_none_of_it() -> None:
+    rows = demo_study(["lstm"], failures=False).assign(N=math.nan, width=math.nan)
+    assert "not drawn, no finished run has N" in dict(draw_all(look(rows, [])))["loss_vs_data"]
+
+
+def test_resamples_that_leave_the_floats_raise_no_warning() -> None:
+    rows = demo_study(["lstm"], failures=False)
+    fitted = fit_groups(rows, "power_offset(D)", interval="bootstrap", resamples=20)[0]
+    spread = fitted.optimum.spread
+    assert spread is not None
+    far = replace(fitted.optimum, spread=replace(spread, draws=spread.draws + 1e4))
+    estimate, _ = far.measure(lambda **p: next(iter(p.values())), 0.9)
+    assert math.isfinite(estimate.value or math.nan)

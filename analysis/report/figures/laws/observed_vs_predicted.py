@@ -78,8 +78,8 @@ def _data(view: View) -> pd.DataFrame:
 def _off(bound: pd.Series, L: pd.Series) -> pd.Series:
     """How far off a bound is [%]; missing where it is so wide that it has left the floats."""
     bound = bound.astype(float)
-    inside = bound.where((bound > 0) & (bound < np.inf))
-    return pd.Series(100 * (np.log(inside) - np.log(L.astype(float))))
+    positive = bound.where((bound > 0) & (bound < np.inf)).to_numpy()
+    return pd.Series(100 * (np.log(positive) - np.log(L.to_numpy(float))), bound.index)
 
 
 def _finding(data: pd.DataFrame) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
-from isoflop.analysis.report.figures.base import Figure, family_scales, log_axis
+from isoflop.analysis.report.figures.base import Figure, Unmet, family_scales, log_axis
 from isoflop.analysis.report.view import View
 from isoflop.analysis.tables.replicates import level_index
 from isoflop.wording import count, number
@@ -53,6 +53,8 @@ def points_of(view: View, each: str) -> pd.DataFrame:
     for _, part in view.rows[view.rows[each].notna()].groupby("family"):
         level = level_index(part[each])
         parts.append(part.assign(level=level, shade=level / max(int(level.max()), 1)))
+    if not parts:
+        raise Unmet(f"no finished run has {each}")
     columns = ["family", "N", "D", "C", "L", "seed", "level", "shade"]
     return pd.concat(parts, ignore_index=True).reindex(columns=columns).assign(kind="run")
 
