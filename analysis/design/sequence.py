@@ -17,7 +17,7 @@ loss at x, so that a batch of runs can be chosen at once.
     from isoflop.analysis.laws.catalogue import get_law
 
     runs = pd.DataFrame({"N": [1e7, 1e8, 1e9] * 2, "D": [1e9] * 3 + [1e10] * 3, "L": [5.0, 4.2, 3.9, 4.6, 3.6, 3.1]})
-    grid = runs.assign(C=6 * runs["N"] * runs["D"])
+    grid = pd.DataFrame({"N": [3e7, 3e8, 3e9], "D": [3e9, 3e10, 1e11]}).assign(C=lambda runs: 6 * runs["N"] * runs["D"])
     picks = improve_table(runs, grid, get_law("chinchilla"), n=2)     # rows of the grid, best first
 """
 
