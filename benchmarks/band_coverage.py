@@ -5,7 +5,8 @@
 Every table (learning curves, isoFLOP grids) is cut at a quarter and at a sixteenth of its largest compute (of its
 largest x, for a curve); laws are fitted to what lies below and predict the rows up to four times beyond. Before: noise
 and parameters, as `Fit.predict_interval` gives them. After: `bands`, with the error of the form. `--thin 3` takes every
-third curve of the tables that have many.
+third curve of the tables that have many. `--slopes` prints instead how fast two laws err beyond their own hold-outs on
+the tables that benchmarks/choose_runs.py does not use: FORM of analysis/design/sequence.py is the median.
 """
 
 import argparse
@@ -20,13 +21,15 @@ import pandas as pd
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.testing.average import average_laws
-from isoflop.analysis.testing.bands import bands
+from isoflop.analysis.testing.bands import bands, learn
 from isoflop.errors import FitError, UserError
 
 # single laws beside the average
 CURVE_LAWS, GRID_LAWS = ("power_offset(D)", "bnsl(D)"), ("chinchilla", "multiplicative")
 DEPTHS, BEYOND, FEWEST = (4.0, 16.0), 4.0, 6
 RESAMPLES = 200
+# tables whose rows benchmarks/choose_runs.py chooses among
+CHOSEN_FROM = ("Farseer", "ScaleBench repeated", "Step Law")
 
 
 def folder() -> Path:
@@ -217,6 +220,22 @@ def summarise(lines: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=index)
 
 
+def slopes() -> None:
+    """Print the slope of the form's error for each grid and law, and the median."""
+    found = []
+    for name, read in TABLES.items():
+        if name in CHOSEN_FROM:
+            continue
+        tables = [rows for rows in read() if "N" in rows][:: 6 if name == "Porian" else 1]
+        for number, (rows, law) in enumerate((rows, law) for rows in tables for law in GRID_LAWS):
+            optimum = fit(rows, law, interval="none").optimum
+            if optimum is None or not (form := learn(optimum, rivals=False).form).dof:
+                continue
+            found.append(form.slope)
+            print(f"{name} {number // len(GRID_LAWS)}, {law}: {form.slope:.4f} for each e-fold, {form.dof:.1f} dof")
+    print(f"median of {len(found)}: {np.median(found):.4f}, quartiles {np.quantile(found, [0.25, 0.75]).round(4)}")
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -224,7 +243,11 @@ def main() -> None:
     parser.add_argument("--thin", type=int, default=1, help="every so many curves of a table that has several")
     parser.add_argument("--laws", default="all", help="all, or best alone")
     parser.add_argument("--out", default="", help="a CSV of every cut")
+    parser.add_argument("--slopes", action="store_true", help="how fast laws err beyond what they were fitted to")
     options = parser.parse_args()
+    if options.slopes:
+        slopes()
+        return
     lines: list[dict[str, Any]] = []
     for name, read in TABLES.items():
         if not any(part in name for part in options.only.split(",")):

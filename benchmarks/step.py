@@ -1,24 +1,35 @@
 """What a training step costs: stock Lightning, a bare torch loop, the same through torch.compile, and isoflop.
 
     python benchmarks/step.py                                    families at N of about 1e5 and 1e4, on one core
-    python benchmarks/step.py --families ssm,mingru --sizes 1e5
+    python benchmarks/step.py --families ssm,mingru --sizes 1e5 --into rows.jsonl
     python benchmarks/step.py --no-compile                       leaves out what takes minutes to compile
     python benchmarks/step.py --device cuda                      Transformers of five sizes, bf16, and by a CUDA graph
 
-One run: the same model, batches and optimiser for every way, a few steps of each in turn, several times over. On a CPU
-times are processor seconds of this process, on one thread, so that what else runs there counts little; on a GPU they
-are those of the clock. Ratios are medians over the rounds, each of two ways that ran one after the other. The last
-column is how far isoflop's loss of the last step lies, compiled, from that which is not, in ratio.
+The same model, batches and optimiser for every way, a few steps of each in turn, several times over; each way in a
+process of its own, as runs are. On a CPU times are processor seconds of that process, on one thread, so that what else
+runs there counts little; on a GPU they are those of the clock. Ratios are medians over the rounds, each of two turns
+that followed one another closely. A model's row is added to --into when it is done, and not made again by a repeat.
+
+Compiling is timed apart: with an empty cache, and with what that left there; in processor seconds, those of the C++
+compiler included. What it makes of five minutes of stock Lightning is computed from that and the ratio of the steps.
 """
 
 import argparse
+import json
 import logging
+import multiprocessing
+import os
+import resource
 import statistics
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -29,28 +40,44 @@ from torch.utils.data import DataLoader, Dataset
 
 from isoflop.scaling.data.base import Table, order
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.loop.compiled import Compiler
+from isoflop.scaling.hardware import keep_freed_memory
+from isoflop.scaling.loop.compiled import Compiler, Objective, compile_for
 from isoflop.scaling.loop.evaluate import batch_loss
 from isoflop.scaling.loop.module import ScalingModule
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task
 
-FAMILIES = "transformer,ssm,hybrid,s4d,mingru,gru,lstm,moe,cnn,mlp"
+FAMILIES = "transformer,ssm,hybrid,s4d,mingru,gru,lstm,tanh_rnn,moe,cnn,mlp"
 # width x depth of the Transformers that are timed on a GPU
 SHAPES = ((64, 4), (128, 4), (256, 6), (512, 8), (1024, 12))
 WARM = 3  # steps of each turn that are not counted
+RUN_S = 300.0  # what a run takes through stock Lightning, for which the gain after compiling is computed
 
 
-@dataclass
+@dataclass(frozen=True)
 class Setting:
-    """What all ways have in common."""
+    """What all ways have in common; steps of each turn."""
 
+    name: str
     family: Family
-    task: Task
-    recipe: AdamW
-    device: torch.device
-    examples: Table
+    device: str
     steps: int
+
+    @property
+    def task(self) -> Task:
+        vocabulary, seq_len = (8192, 256) if self.device == "cuda" else (256, 128)
+        return Task("tokens", d_in=vocabulary, d_out=vocabulary, seq_len=seq_len, targets=seq_len)
+
+    @property
+    def recipe(self) -> AdamW:
+        batch, precision = (32, "bf16") if self.device == "cuda" else (16, "fp32")
+        return AdamW(lr=1e-3, batch=batch, precision=precision, parametrization="standard")
+
+    @cached_property
+    def examples(self) -> Table:
+        of = torch.Generator().manual_seed(0)
+        x = torch.randint(self.task.d_in, (1024, self.task.seq_len + 1), generator=of)
+        return Table(x[:, :-1], x[:, 1:], x[:64, :-1], x[:64, 1:])
 
     def model(self) -> Model:
         torch.manual_seed(0)
@@ -60,7 +87,7 @@ class Setting:
 
     def clock(self) -> float:
         """Seconds: of this process's processor, or of the wall where a GPU has done all that it was given."""
-        if self.device.type == "cpu":
+        if self.device == "cpu":
             return time.process_time()
         torch.cuda.synchronize()
         return time.perf_counter()
@@ -68,14 +95,11 @@ class Setting:
 
 @dataclass
 class Turn:
-    """The clock at every step of one turn, and the last loss."""
+    """Time of a step and of compiling before the turn [s], and the loss of the last step."""
 
-    stamps: list[float] = field(default_factory=list)
-    loss: float = float("nan")
-
-    @property
-    def step_s(self) -> float:
-        return (self.stamps[-1] - self.stamps[WARM]) / (len(self.stamps) - 1 - WARM)
+    step_s: float
+    loss: float
+    compile_s: float = 0.0
 
 
 class Rows(Dataset[Any]):
@@ -96,9 +120,10 @@ class Rows(Dataset[Any]):
 class Stock(pl.LightningModule):
     """A model as Lightning's documentation has it: automatic optimisation, a rate that is scheduled, a loss logged."""
 
-    def __init__(self, setting: Setting, turn: Turn) -> None:
+    def __init__(self, setting: Setting) -> None:
         super().__init__()
-        self.setting, self.turn, self.model = setting, turn, setting.model()
+        self.setting, self.model = setting, setting.model()
+        self.stamps: list[float] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         x, y = batch
@@ -108,9 +133,9 @@ class Stock(pl.LightningModule):
         return loss
 
     def on_train_batch_end(self, outputs: Any, *_: Any) -> None:
-        self.turn.stamps.append(self.setting.clock())
-        if len(self.turn.stamps) == self.setting.steps:
-            self.turn.loss = float(outputs["loss"])
+        self.stamps.append(self.setting.clock())
+        if len(self.stamps) == self.setting.steps:
+            self.loss = float(outputs["loss"])
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.parameters(), lr=1e-3, betas=(0.9, 0.95))
@@ -118,138 +143,241 @@ class Stock(pl.LightningModule):
 
 
 def trainer(setting: Setting, **more: Any) -> pl.Trainer:
-    place = {"accelerator": "cpu" if setting.device.type == "cpu" else "gpu", "devices": 1, "logger": False}
+    place = {"accelerator": "cpu" if setting.device == "cpu" else "gpu", "devices": 1, "logger": False}
     quiet = {f"enable_{what}": False for what in ("checkpointing", "progress_bar", "model_summary")}
     return pl.Trainer(**place, **quiet, **more)
 
 
+def step_s(stamps: list[float]) -> float:
+    return (stamps[-1] - stamps[WARM]) / (len(stamps) - 1 - WARM)
+
+
 def stock(setting: Setting) -> Turn:
-    turn = Turn()
-    loader = DataLoader(Rows(setting), setting.recipe.batch)
-    clip = setting.recipe.clip
-    trainer(setting, max_steps=setting.steps, gradient_clip_val=clip).fit(Stock(setting, turn), loader)
-    return turn
+    module, loader = Stock(setting), DataLoader(Rows(setting), setting.recipe.batch)
+    trainer(setting, max_steps=setting.steps, gradient_clip_val=setting.recipe.clip).fit(module, loader)
+    return Turn(step_s(module.stamps), module.loss)
 
 
-def loop(setting: Setting, compiled: Callable[..., Any] | None = None, model: Model | None = None) -> Turn:
-    """A bare loop over examples on the device."""
-    turn, recipe = Turn(), setting.recipe
-    model = model or setting.model().to(setting.device)
-    loss_of = compiled or (lambda x, y: batch_loss(model, setting.task, recipe.precision, x, y))
-    examples = setting.examples.to(setting.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95))
-    for step in range(setting.steps):
-        x, y = examples.take(order(0, step, recipe.batch, examples.n).to(setting.device))
-        optimizer.zero_grad()
-        losses, auxiliary = loss_of(x, y)
-        loss = losses / y.numel() + auxiliary
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-        optimizer.step()
-        turn.stamps.append(setting.clock())
-    turn.loss = float(loss.detach())
-    return turn
+class Loop:
+    """A bare loop over examples on the device; compiled, with one model that is set back before each turn."""
 
+    def __init__(self, compiles: bool = False) -> None:
+        self.compiles, self.objective = compiles, None
 
-class CompiledLoop:
-    """The bare loop through torch.compile; one model, set back before each turn, for one compilation."""
-
-    def __init__(self, setting: Setting) -> None:
+    def prepare(self, setting: Setting) -> None:
         self.model = setting.model().to(setting.device)
         self.start = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.compiled = torch.compile(self.loss_of, dynamic=False)
-        self.setting = setting
+        self.examples = setting.examples.to(torch.device(setting.device))
+        self.objective = self.loss_of(setting)
+        if self.compiles:
+            batch = [self.examples.take(torch.arange(setting.recipe.batch, device=setting.device))]
+            self.objective = compile_for(self.objective, list(self.model.parameters()), batch)
 
-    def loss_of(self, x: Tensor, y: Tensor) -> Any:
-        return batch_loss(self.model, self.setting.task, self.setting.recipe.precision, x, y)
+    def loss_of(self, setting: Setting) -> Objective:
+        return lambda x, y: batch_loss(self.model, setting.task, setting.recipe.precision, x, y)
 
     def __call__(self, setting: Setting) -> Turn:
+        if self.objective is None:
+            self.prepare(setting)
         self.model.load_state_dict(self.start)
-        return loop(setting, self.compiled, self.model)
+        stamps, recipe = [], setting.recipe
+        optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, betas=(0.9, 0.95))
+        for step in range(setting.steps):
+            x, y = self.examples.take(order(0, step, recipe.batch, self.examples.n).to(setting.device))
+            optimizer.zero_grad()
+            losses, auxiliary = self.objective(x, y)
+            loss = losses / y.numel() + auxiliary
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+            optimizer.step()
+            stamps.append(setting.clock())
+        return Turn(step_s(stamps), float(loss.detach()))
 
 
 class Timed(ScalingModule):
     """Notes the clock at every step, and the loss of the last."""
 
-    def note(self, setting: Setting) -> Turn:
-        self.setting, self.turn = setting, Turn()
-        return self.turn
+    def begin(self, setting: Setting) -> None:
+        self.setting, self.stamps, self.compile_cpu_s = setting, list[float](), 0.0
 
     def count(self, loss: Tensor) -> None:
         super().count(loss)
-        self.turn.stamps.append(self.setting.clock())
+        self.stamps.append(self.setting.clock())
         self.last = loss
 
     def measure(self) -> None:
-        if self.position == self.goal:
-            self.turn.loss = float(self.last)
-            self.trainer.should_stop = True
+        self.trainer.should_stop = self.position == self.goal
+
+    def compile_passes(self, compiler: Compiler) -> None:
+        began = processor_s()
+        super().compile_passes(compiler)
+        self.compile_cpu_s = processor_s() - began
 
 
-def isoflop(setting: Setting, compiler: Compiler | None = None, by_graph: bool = False) -> Turn:
-    """As a run is trained, without its evaluation; by a graph no step has a time of its own, but its replays' mean."""
-    model = setting.model()
-    multipliers = setting.recipe.multipliers(model, setting.family, setting.task)
-    of_run = {"compiler": compiler, "by_graph": by_graph, "chunk_s": 1e9 if by_graph else 0.1}
-    module = Timed(model, multipliers, setting.task, setting.examples, setting.recipe, [setting.steps], 0, **of_run)
-    turn = module.note(setting)
-    began = setting.clock()
-    trainer(setting, max_epochs=-1).fit(module)
-    if by_graph:  # a captured step notes its clock but once
-        turn.stamps = [began + (setting.clock() - began) * k / setting.steps for k in range(setting.steps + 1)]
-    return turn
+def processor_s() -> float:
+    """Processor seconds of this process and of those that it has ended."""
+    used = [resource.getrusage(of) for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def ways(setting: Setting, compiles: bool) -> dict[str, Callable[[Setting], Turn]]:
-    chosen: dict[str, Callable[[Setting], Turn]] = {"Lightning": stock, "loop": loop, "isoflop": isoflop}
+class Isoflop:
+    """As a run is trained, without its evaluation; by a graph no step has a time of its own, but their mean."""
+
+    def __init__(self, compiles: bool = False, by_graph: bool = False) -> None:
+        self.compiles, self.by_graph = compiles, by_graph
+        self.model: Model | None = None
+        self.objective: Objective | None = None  # compiled, of this model
+
+    def __call__(self, setting: Setting) -> Turn:
+        if self.model is None:
+            keep_freed_memory()
+        if self.objective is None:
+            self.model = setting.model()
+            self.start = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.start)
+        multipliers = setting.recipe.multipliers(self.model, setting.family, setting.task)
+        compiler = Compiler(True, "benchmark", "benchmark") if self.compiles and self.objective is None else None
+        chunk_s = 1e9 if self.by_graph else 0.1
+        of_run = {"compiler": compiler, "by_graph": self.by_graph, "chunk_s": chunk_s}
+        module = Timed(
+            self.model, multipliers, setting.task, setting.examples, setting.recipe, [setting.steps], 0, **of_run
+        )
+        if self.objective is not None:
+            module.objective = self.objective
+        module.begin(setting)
+        began = setting.clock()
+        trainer(setting, max_epochs=-1).fit(module)
+        if self.compiles:
+            self.objective = module.objective
+        stamps = module.stamps
+        if self.by_graph:  # a captured step notes its clock but once
+            stamps = [began + (setting.clock() - began) * k / setting.steps for k in range(setting.steps + 1)]
+        return Turn(step_s(stamps), float(module.last), module.compile_cpu_s)
+
+
+WAYS: dict[str, Callable[[], Callable[[Setting], Turn]]] = {
+    "Lightning": lambda: stock,
+    "loop": Loop,
+    "isoflop": Isoflop,
+    "loop compiled": lambda: Loop(compiles=True),
+    "isoflop compiled": lambda: Isoflop(compiles=True),
+    "isoflop by graph": lambda: Isoflop(by_graph=True),
+}
+
+
+class Process:
+    """A way in a process of its own, which takes a turn when asked; cache: the folder of what is compiled there."""
+
+    def __init__(self, way: str, setting: Setting, cache: str) -> None:
+        context = multiprocessing.get_context("forkserver")  # what all import is imported once
+        context.set_forkserver_preload(["isoflop.scaling.loop.module"])
+        self.pipe, end = context.Pipe()
+        self.process = context.Process(target=serve, args=(end, way, setting, cache), daemon=True)
+        self.process.start()
+        end.close()
+
+    def turn(self) -> Turn:
+        self.pipe.send(True)
+        turn: Turn = self.pipe.recv()
+        return turn
+
+    def stop(self) -> None:
+        self.pipe.send(False)
+        self.process.join()
+
+
+def serve(pipe: Connection, way: str, setting: Setting, cache: str) -> None:
+    """Take turns until told otherwise."""
+    os.environ["XDG_CACHE_HOME"] = cache
+    torch.set_num_threads(1)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*|.*LeafSpec.*")
+    train = WAYS[way]()
+    while pipe.recv():
+        pipe.send(train(setting))
+
+
+def measure(setting: Setting, rounds: int, compiles: bool) -> dict[str, Any]:
+    """The row of a model: of each way the steps' times in each round [s], and what compiling took and changed."""
+    chosen = [way for way in WAYS if compiles or "compiled" not in way]
+    if setting.device == "cpu":
+        chosen.remove("isoflop by graph")
+    with tempfile.TemporaryDirectory() as cache:
+        cold = 0.0
+        if compiles:
+            first = Process("isoflop compiled", setting, cache)
+            cold = first.turn().compile_s
+            first.stop()
+        processes = {way: Process(way, setting, cache) for way in chosen}
+        first_turns = {way: process.turn() for way, process in processes.items()}  # warms up, and is not counted
+        turns = [{way: process.turn() for way, process in processes.items()} for _ in range(rounds)]
+        for process in processes.values():
+            process.stop()
+    row = {"family": setting.name, "width": setting.family.width, "depth": setting.family.depth}
+    row |= {"N": size(setting.family), "device": setting.device, "load": os.getloadavg()[0], "rounds": rounds}
+    row |= {"targets": setting.recipe.batch * setting.task.targets}
+    row |= {"step_s": {way: [turn[way].step_s for turn in turns] for way in chosen}}
     if compiles:
-        chosen["loop compiled"] = CompiledLoop(setting)
-        chosen["isoflop compiled"] = lambda of: isoflop(of, Compiler(True, str(of.family), f"{of.family} {of.task}"))
-    if setting.device.type == "cuda":
-        chosen["isoflop by graph"] = lambda of: isoflop(of, by_graph=True)
-    return chosen
+        row |= {"cold_s": cold, "warm_s": first_turns["isoflop compiled"].compile_s}
+        row |= {"loss_off": abs(turns[-1]["isoflop compiled"].loss / turns[-1]["isoflop"].loss - 1)}
+    return row
 
 
-def row(name: str, setting: Setting, rounds: int, compiles: bool) -> str:
-    """A line of the table: tokens a second of each way, and how many times as fast as Lightning's it is."""
-    chosen = ways(setting, compiles)
-    turns: dict[str, list[Turn]] = {way: [] for way in chosen}
-    for _ in range(rounds):
-        for way, train in chosen.items():
-            turns[way].append(train(setting))
-    targets = setting.recipe.batch * setting.task.targets
-    cells = [f"`{name}` {setting.family.width}x{setting.family.depth}", f"{size(setting.family):,}"]
-    for way, made in turns.items():
-        speed = targets / statistics.median(turn.step_s for turn in made)
-        ratio = statistics.median(a.step_s / b.step_s for a, b in zip(turns["Lightning"], made, strict=True))
-        cells.append(f"{speed:,.0f}" + (f" ({ratio:.2f}×)" if way != "Lightning" else ""))
-    if compiles:
-        plain, fast = turns["isoflop"][-1].loss, turns["isoflop compiled"][-1].loss
-        cells.append(f"{abs(fast / plain - 1):.0e}")
-    return "| " + " | ".join(cells) + " |"
+def ratios(row: dict[str, Any], way: str) -> list[float]:
+    """How many times as fast as stock Lightning a way was, in each round."""
+    return [a / b for a, b in zip(row["step_s"]["Lightning"], row["step_s"][way], strict=True)]
 
 
-def settings(given: argparse.Namespace) -> list[tuple[str, Setting]]:
+def over_a_run(ratio: float, compile_s: float) -> float:
+    """How many times as fast a run of RUN_S is, with the time of compiling."""
+    return RUN_S / (compile_s + RUN_S / ratio)
+
+
+def line(row: dict[str, Any]) -> str:
+    """A line of the table: steps, and a run of five minutes with what compiling takes."""
+    cells = [f"`{row['family']}` {row['width']}×{row['depth']}", f"{row['N']:,}"]
+    cells.append(f"{row['targets'] / statistics.median(row['step_s']['Lightning']):,.0f}")
+    for way in list(row["step_s"])[1:]:
+        of = ratios(row, way)
+        cells.append(f"{statistics.median(of):.2f} ({min(of):.2f} to {max(of):.2f})")
+    if "cold_s" in row:
+        ratio = statistics.median(ratios(row, "isoflop compiled"))
+        cells += [f"{row[name]:.0f}" for name in ("cold_s", "warm_s")]
+        cells += [f"{over_a_run(ratio, row[name]):.2f}" for name in ("cold_s", "warm_s")]
+        cells.append(f"{row['loss_off']:.0e}")
+    return "| " + " | ".join([*cells, f"{row['load']:.1f}"]) + " |"
+
+
+def head(row: dict[str, Any]) -> str:
+    """The heads of the columns of a row."""
+    names = ["family, width × depth", "N", "Lightning [tokens/s]", *(f"{way} [×]" for way in list(row["step_s"])[1:])]
+    if "cold_s" in row:
+        names += ["compiling, cold [s]", "warm [s]", "five minutes, cold [×]", "warm [×]", "loss off by"]
+    names.append("load")
+    return "| " + " | ".join(names) + " |\n|---" + "|--:" * (len(names) - 1) + "|"
+
+
+def settings(given: argparse.Namespace) -> list[Setting]:
     """The models that are timed."""
-    device, gpu = torch.device(given.device), given.device == "cuda"
-    seq_len, batch, vocabulary = (256, 32, 8192) if gpu else (128, 16, 256)
-    task = Task("tokens", d_in=vocabulary, d_out=vocabulary, seq_len=seq_len, targets=seq_len)
-    recipe = AdamW(lr=1e-3, batch=batch, precision="bf16" if gpu else "fp32", parametrization="standard")
-    x = torch.randint(vocabulary, (1024, seq_len + 1), generator=torch.Generator().manual_seed(0))
-    examples = Table(x[:, :-1], x[:, 1:], x[:64, :-1], x[:64, 1:])
-    if gpu and not given.families:
+    if given.device == "cuda" and not given.families:
         models = [("transformer", at("transformer", *shape_of("transformer", shape))) for shape in SHAPES]
     else:
         names = (given.families or FAMILIES).split(",")
         goals = map(float, given.sizes.split(","))
         models = [(name, nearest(name, goal, size)) for goal in goals for name in names]
-    return [(name, Setting(made, task, recipe, device, examples, given.steps)) for name, made in models]
+    return [Setting(name, made, given.device, given.steps) for name, made in models]
 
 
 def shape_of(name: str, shape: tuple[int, int]) -> tuple[int, int]:
     """Width, and layers beyond those of the yaml, of a width and depth."""
     width, depth = shape
     return width, depth - at(name, width).depth
+
+
+def read_rows(path: Path | None) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The rows that are there already, by model."""
+    rows = [json.loads(text) for text in path.read_text().splitlines()] if path and path.exists() else []
+    return {tuple(row[name] for name in ("family", "width", "depth", "device")): row for row in rows}
 
 
 def main() -> int:
@@ -259,27 +387,26 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--steps", type=int, default=20, help="of each way in each round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--into", type=Path, help="file of rows (JSON lines); models that it has are not timed")
     parser.add_argument("--no-compile", dest="compiles", action="store_false")
     given = parser.parse_args()
     if given.device == "cuda" and not torch.cuda.is_available():
         print("--device cuda: torch sees no GPU here; leave it out for a CPU", file=sys.stderr)
         return 2
-    torch.set_num_threads(1)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*|.*LeafSpec.*")
-    head = ["family", "N", *ways_named(given)]
-    print("| " + " | ".join(head) + " |\n|---" + "|--:" * (len(head) - 1) + "|")
-    for name, setting in settings(given):
-        print(row(name, setting, given.rounds, given.compiles), flush=True)
-        torch._dynamo.reset()
+    rows = read_rows(given.into)
+    shown = ""
+    for setting in settings(given):
+        key = (setting.name, setting.family.width, setting.family.depth, setting.device)
+        if key not in rows:
+            rows[key] = measure(setting, given.rounds, given.compiles)
+            if given.into:
+                with given.into.open("a") as file:
+                    file.write(json.dumps(rows[key]) + "\n")
+        if head(rows[key]) != shown:
+            shown = head(rows[key])
+            print(shown)
+        print(line(rows[key]), flush=True)
     return 0
-
-
-def ways_named(given: argparse.Namespace) -> list[str]:
-    """The heads of the columns of ways [tokens/s]."""
-    compiled = ["loop compiled", "isoflop compiled"] * given.compiles
-    graph = ["isoflop by graph"] * (given.device == "cuda")
-    return ["Lightning [tokens/s]", "loop", "isoflop", *compiled, *graph, *["compiled loss off by"] * given.compiles]
 
 
 if __name__ == "__main__":

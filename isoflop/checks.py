@@ -48,7 +48,14 @@ def whole_number(name: str, value: object, least: int = 1) -> None:
 def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
     """Refuse what is not among the allowed; 0 and 1 are not false and true."""
     if not any(value == good and isinstance(value, bool) == isinstance(good, bool) for good in allowed):
-        raise UserError(f"{name}={value!r} is not one of {', '.join(map(str, allowed))}")
+        raise UserError(f"{name}={value!r} is not one of {', '.join(map(_typed, allowed))}")
+
+
+def _typed(value: object) -> str:
+    """A value as it is typed on a command line."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def multiple(name: str, value: int, of: str, unit: int) -> None:

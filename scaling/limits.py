@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from isoflop.checks import is_number, whole_number
+from isoflop.checks import is_number, one_of, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.config import choices
 from isoflop.scaling.config.frozen import Logger, RunPlan, Trainer, container, whole_as_int
@@ -93,14 +93,16 @@ def refuse_values(cfg: DictConfig) -> None:
         size = f"at least {width**2 * depth:.2g} parameters"
         raise UserError(f"family.width={width:g} and family.depth={depth:g} make {size}, more than any machine holds")
     for group in ("family", "data"):
-        refuse_words_for_numbers(cfg, group)
+        refuse_knobs(cfg, group)
 
 
-def refuse_words_for_numbers(cfg: DictConfig, group: str) -> None:
-    """Refuse a knob that is no number, or neither true nor false, where that of the choice's yaml is one."""
+def refuse_knobs(cfg: DictConfig, group: str) -> None:
+    """Refuse a knob that is not of the values that the choice's yaml allows, or not of the kind that it has there."""
     name, given = OmegaConf.select(cfg, f"names.{group}"), container(OmegaConf.select(cfg, group))
     if name not in choices.names(group):  # which is said where names are checked
         return
+    for knob, values_allowed in choices.allowed(group, name).items():
+        one_of(f"{group}.{knob}", given.get(knob), values_allowed)
     for knob, default in choices.defaults(group, name).items():
         value = given.get(knob)
         if isinstance(default, bool) and not isinstance(value, bool | None):

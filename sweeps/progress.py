@@ -8,7 +8,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -23,7 +23,6 @@ from isoflop.sweeps.status_page import curve
 from isoflop.wording import clock, one_line, percent, short
 
 if TYPE_CHECKING:
-    from isoflop.sweeps.launcher import Job, Sweep
     from isoflop.sweeps.ledger import Entry
 
 console = Console(stderr=True)
@@ -32,8 +31,29 @@ TABLE_S = 1.0  # between two tables, each of which reads the curves of the runs 
 LAST = 3  # finished runs that are shown
 
 
+class Job(Protocol):
+    """A run at work."""
+
+    entry: "Entry"
+
+
+class Sweep(Protocol):
+    """What is shown of a sweep: how many runs it has, and which wait, are at work by a key each, and have ended."""
+
+    count: int
+    waiting: "list[Entry]"
+    ended: "list[Entry]"
+
+    @property
+    def running(self) -> Mapping[int, Job]: ...
+
+    def time_left_s(self) -> float | None:
+        """How long the rest takes [s]; None where nothing tells."""
+        ...
+
+
 @contextlib.contextmanager
-def shown(sweep: "Sweep") -> Iterator[Callable[[], None]]:
+def shown(sweep: Sweep) -> Iterator[Callable[[], None]]:
     """Show the sweep live in a terminal; elsewhere a line every so often."""
     if not console.is_terminal:
         lines = Lines(sweep, time.monotonic)
@@ -49,7 +69,7 @@ class Lines:
     """Progress where nobody watches: a line after LINE_S seconds and then every tenth of the time so far, if anything
     changed, so that a sweep of a week has some sixty."""
 
-    def __init__(self, sweep: "Sweep", now: Callable[[], float]) -> None:
+    def __init__(self, sweep: Sweep, now: Callable[[], float]) -> None:
         self.sweep, self.now, self.began = sweep, now, now()
         self.due, self.shown = self.began + LINE_S, ""
 
@@ -66,7 +86,7 @@ class Lines:
             console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def line(sweep: "Sweep") -> str:
+def line(sweep: Sweep) -> str:
     """Done, running, waiting, failed, time left and the lowest loss in one line."""
     failed = sum(not e.finished for e in sweep.ended)
     left = sweep.time_left_s()
@@ -81,7 +101,7 @@ def line(sweep: "Sweep") -> str:
 class View:
     """The live table of a sweep; made anew once a second at most."""
 
-    def __init__(self, sweep: "Sweep", now: Callable[[], float]) -> None:
+    def __init__(self, sweep: Sweep, now: Callable[[], float]) -> None:
         self.sweep, self.now, self.speeds, self.ends = sweep, now, Speeds(), Ends()
         self.made, self.last = -TABLE_S, Group()
 
@@ -154,7 +174,7 @@ class Speeds:
     def __init__(self) -> None:
         self.seen: dict[str, tuple[float, float, float | None]] = {}
 
-    def of(self, job: "Job", beat: Mapping[str, float]) -> float | None:
+    def of(self, job: Job, beat: Mapping[str, float]) -> float | None:
         """Of this run; None before its second heartbeat."""
         step, at, speed = self.seen.get(job.entry.run_id, (0.0, 0.0, None))
         if not beat.get("time"):

@@ -194,7 +194,13 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_by_its_words_is_refused_without_torch(tmp_path: Path) -> None:
-    for wrong in ("seed=12345678901234567890123", "family.depth=two", "family=[mlp]", "trainer.accelerator=gpu"):
+    for wrong in (
+        "seed=12345678901234567890123",
+        "family.depth=two",
+        "family.norm=foo",
+        "family=[mlp]",
+        "trainer.accelerator=gpu",
+    ):
         code = (
             f"import sys; from isoflop.scaling.app import main; code = main(['{wrong}', 'out={tmp_path}/runs']); "
             "print(code, 'torch' in sys.modules)"

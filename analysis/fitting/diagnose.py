@@ -100,6 +100,8 @@ def runs_needed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
     """
     _, jacobian = problem.linearise(u[None])
     slope = jacobian[0] if problem.objective.raw else jacobian[0] * problem.predict(u[None])[0]
+    if problem.scale is not None:  # rows of a run that count differently differ in their weight alone
+        slope = slope / problem.scale
     slope = slope / np.maximum(np.abs(slope).max(-1, keepdims=True), 1e-300)  # so that its square is a number
     count = np.bincount(runs)
     means = np.stack([np.bincount(runs, weights=row) for row in slope]) / count

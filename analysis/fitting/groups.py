@@ -75,8 +75,9 @@ class Groups:
         kinds = {self.joint_name(p, group): kind for group in groups for p, kind in law.params.items()}
         columns, arguments = (*law.columns, "group"), (*law.arguments, "group")
         return replace(
-            law, function=function, columns=columns, arguments=arguments, params=kinds, derived={}, curves={}
-        )
+            law, function=function, columns=columns, arguments=arguments, params=kinds, derived={}, curves={},
+            straight=None,
+        )  # fmt: skip
 
     def joint_settings(self, settings: Settings) -> Settings:
         """The settings with pins and priors under their joint names."""

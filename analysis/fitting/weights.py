@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.special import polygamma, psi
 
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.catalogue import Law
@@ -38,6 +37,8 @@ class SizeNoise:
 
     def power(self) -> tuple[float, float]:
         """The exponent of the noise in the size, and its standard error."""
+        from scipy.special import polygamma, psi
+
         # ln s^2 = ln sigma^2 + psi(dof / 2) - ln(dof / 2), with variance psi'(dof / 2)
         half = self.dof / 2
         x, y = np.log(self.size), 2 * np.log(self.sd) - psi(half) + np.log(half)

@@ -59,9 +59,11 @@ def influential(problem: Problem, u: Array, runs: NDArray[np.intp]) -> list[Case
     r = problem.residuals(u[None])[0]
     limit = float(stdtrit(spare, 1 - RARE / 2 / n))
     far = np.argsort(-np.abs(r))[: MOST + 1]
+    others = runs[None, :] != runs[far][:, None]
+    without = minimise(problem, np.tile(u, (len(far), 1)), others.astype(float), lam=WARM)
     cases = []
-    for row in far:
-        case = _without(problem, u, runs, int(row))
+    for k in np.flatnonzero(without.done):
+        case = _case(problem, u, int(far[k]), others[k], without.u[k])
         if case is not None and abs(case.sds) > limit:
             cases.append(case)
     moving = [x for x in cases if abs(x.moved) > MOVED or x.wider > WIDE]
@@ -84,12 +86,10 @@ def influence_notes(problem: Problem, u: Array, rows: Prepared) -> list[str]:
     return notes
 
 
-def _without(problem: Problem, u: Array, runs: NDArray[np.intp], row: int) -> Case | None:
-    """What the run of a row does to the fit, by a fit without it; None where there is none."""
-    others = runs != runs[row]
-    solution = minimise(problem, u[None].copy(), others[None].astype(float), lam=WARM)
-    at, spare = solution.u[0], int(others.sum()) - len(u)
-    if not solution.done[0] or spare < 1:
+def _case(problem: Problem, u: Array, row: int, others: NDArray[np.bool_], at: Array) -> Case | None:
+    """What the run of a row does to the fit, from the optimum `at` without it; None where that tells no scatter."""
+    spare = int(others.sum()) - len(u)
+    if spare < 1:
         return None
     r, jacobian = problem.linearise(at[None])
     r, jacobian = r[0], jacobian[0]

@@ -62,12 +62,15 @@ class Spread:
     draws    the optimum under each resample, u (draws, free)
     dof      degrees of freedom of Student's t
     units    runs left out, or resamples
+    bounded  whether a parameter stands on its bound, at the optimum or without one of the runs; where one does, leaving
+             a run out moves the others by jumps, whose sum of squares is no variance
     """
 
     method: str
     draws: Array
     dof: float
     units: int
+    bounded: bool = False
 
     def error(self, values: Array) -> Array:
         """Standard error of a quantity whose value under each draw is given, along the first axis."""
@@ -107,6 +110,8 @@ def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp], *, bias: bool 
     groups = runs % min(int(runs.max()) + 1, MOST_GROUPS)
     count = int(groups.max()) + 1
     draws, dof = _draws(problem, u, groups, 1.0 - np.eye(count)), count - 1.0
+    low, high = problem.box
+    on_bound = bool(((draws <= low) | (draws >= high) | (u <= low) | (u >= high)).any())
     if not bias:
         moved, dof = unbiased(problem, u, groups, draws - u)
         draws = np.clip(u + moved, *problem.box)
@@ -114,7 +119,7 @@ def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp], *, bias: bool 
     # what is known beforehand counts as one more measurement for each prior: a pair of draws that adds its variance
     gaps = np.concatenate([shift, -shift]) * np.sqrt(0.5)
     centre = np.where(np.isfinite(draws), draws, u).mean(0)
-    return Spread("jackknife", np.concatenate([draws, centre + gaps]), dof, count)
+    return Spread("jackknife", np.concatenate([draws, centre + gaps]), dof, count, on_bound)
 
 
 def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int, seed: int) -> Spread:
@@ -131,7 +136,8 @@ def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int
     rng = np.random.default_rng(seed)
     weights = count * rng.dirichlet(np.ones(count), size=resamples)
     tolerance = NEAR * noise_scale(problem, u, runs) / max(float(expand(problem, u[None], None).f[0]), 1e-300)
-    pilot = resamples if _in_one_step(resamples, count, len(groups), len(u)) else PILOT
+    at_once = resamples <= 2 * PILOT or _in_one_step(resamples, count, len(groups), len(u))
+    pilot = resamples if at_once else PILOT
     draws = _draws(problem, u, groups, weights[:pilot], min(tolerance, NEAR))
     if pilot < resamples and np.isnan(draws).any(1).mean() <= MOST_LOST:
         draws = np.concatenate([draws, _draws(problem, u, groups, weights[pilot:], min(tolerance, NEAR))])

@@ -17,11 +17,10 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import numpy as np
 
-from isoflop.analysis.laws.dual_numbers import Dual
 from isoflop.errors import UserError
 
 # a column of numbers, an array of them for each start, or a Dual: a law runs on all three
@@ -59,6 +58,19 @@ Free = Annotated[float, Kind(linear=True)]
 Power = Annotated[float, Kind(low=-10.0, high=10.0, start=(-1.0, 1.0))]
 
 
+class Straight(NamedTuple):
+    """Coordinates in which a law is nearly straight, where its parameters trade in a bent valley.
+
+    names  the parameters that they stand for, one each
+    to     the coordinates by those names, from the columns' means (of logarithms) and all parameters
+    back   the parameters, from the means, the coordinates and the other parameters
+    """
+
+    names: tuple[str, ...]
+    to: Callable[..., dict[str, Any]]
+    back: Callable[..., dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Law:
     """A formula, its columns and its parameters; call it with the columns in order and the parameters by name."""
@@ -74,6 +86,7 @@ class Law:
     target: str = "L"
     arguments: tuple[str, ...] = ()  # the names of the columns in the formula
     log_linear: bool = False  # the linear parameters enter the logarithm of the law linearly
+    straight: Straight | None = None  # where a search takes its steps
 
     def __call__(self, *columns: Any, **params: Any) -> Any:
         return self.function(*columns, **params)
@@ -135,15 +148,13 @@ def law(
     aliases: tuple[str, ...] = (),
     curves: Mapping[str, Scalar] | None = None,
     log_linear: bool = False,
-    implicit: tuple[str, str] | None = None,
+    straight: Straight | None = None,
     **derived: Scalar,
 ) -> Callable[..., Any]:
     """Enter a function in the catalogue: its source, and derived quantities as functions of parameters by name.
 
     `columns`: the columns of the runs that the arguments stand for, where they have other names; `aliases`: other names
-    of the law, understood but not listed.
-    `implicit`: the function is a residual that grows with its last column, the target, and is zero at the law; the two
-    parameters named are the ends between which the target lies.
+    of the law, understood but not listed; `straight`: the coordinates along which a search steps.
     """
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -151,15 +162,12 @@ def law(
         signature = inspect.signature(function).parameters.values()
         names = tuple(p.name for p in signature if p.kind is not p.KEYWORD_ONLY)
         params = {p.name: hints[p.name].__metadata__[0] for p in signature if p.kind is p.KEYWORD_ONLY}
-        if implicit:
-            names = names[:-1]
         formula = " ".join(inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].split())
         # a law of one column stands over compute unless another is given
         over = columns or (("C",) if names == ("x",) else names)
         name = function.__name__
-        explicit = solved(function, *implicit) if implicit else function
         LAWS[name] = Law(
-            name, explicit, over, params, formula, source, derived, curves or {}, target, names, log_linear
+            name, function, over, params, formula, source, derived, curves or {}, target, names, log_linear, straight
         )
         ALIASES.update(dict.fromkeys(aliases, name))
         return function
@@ -193,60 +201,3 @@ def get_law(text: str | Law, target: str | None = None) -> Law:
     entry = entry.over(*(entry.columns if match[3] is None else (c.strip() for c in match[3].split(","))))
     target = target or match[1]
     return entry.of(target) if target else entry
-
-
-# Newton's method doubles its digits at each step; a bracket that it leaves is halved, and a double has 53 bits
-_MOST_STEPS = 60
-# of the target: Newton's error after a step is about its square, so a step this small has arrived
-_ARRIVED = 1e-8
-# logits: a share of e^-700 is near the least of the doubles, one of 1 - e^-37 is their last below 1
-_FARTHEST = (-700.0, 37.0)
-
-
-def solved(residual: Callable[..., Any], low: str, high: str) -> Callable[..., Any]:
-    """The target at which a residual that grows with it is zero, with derivatives by the implicit function theorem.
-
-    Sought as t = logit of the target's place between its ends: where a residual holds the logarithms of what is left
-    to either end, as a law of a sigmoid does, it is nearly straight in t, and Newton's method takes a few steps.
-    """
-
-    def explicit(*columns: Any, **params: Any) -> Any:
-        values = {k: v.value if isinstance(v, Dual) else v for k, v in params.items()}
-        shape = np.broadcast_shapes(*(np.shape(x) for x in [*columns, *values.values()]))
-        # a row for each set of parameters
-        table = (int(np.prod(shape[:-1])), *shape[-1:]) if shape else (1, 1)
-        sets = {k: np.broadcast_to(v, (table[0], np.shape(v)[-1] if np.ndim(v) else 1)) for k, v in values.items()}
-        with np.errstate(all="ignore"):
-            root = _roots(residual, columns, sets, low, high, table).reshape(shape)
-            if not any(isinstance(v, Dual) for v in params.values()):
-                return root
-            # an index that no parameter has stands for the target
-            at = residual(*columns, Dual(root, {-1: np.ones(shape)}), **params)
-            return Dual(root, {k: -d / at.d[-1] for k, d in at.d.items() if k != -1})
-
-    return explicit
-
-
-def _roots(
-    residual: Callable[..., Any], columns: Any, sets: dict[str, Any], low: str, high: str, shape: tuple[int, int]
-) -> Any:
-    """Where the residual is zero, (sets, rows): Newton's method in a bracket, for each set until it has arrived."""
-    t, below, above = np.zeros(shape), np.full(shape, _FARTHEST[0]), np.full(shape, _FARTHEST[1])
-    active = np.arange(len(t))
-    for _ in range(_MOST_STEPS):
-        some = {k: v[active] for k, v in sets.items()}
-        here, end, width = t[active], some[low], some[high] - some[low]
-        share = 1 / (1 + np.exp(-here))
-        at, slope = end + width * share, width * share * (1 - share)
-        value = residual(*columns, Dual(at, {-1: slope}), **some)
-        under = ~(value.value > 0)
-        below[active] = np.where(under, here, below[active])
-        above[active] = np.where(under, above[active], here)
-        to = here - value.value / value.d[-1]
-        inside = (to >= below[active]) & (to <= above[active])
-        t[active] = to = np.where(inside, to, 0.5 * (below[active] + above[active]))
-        left = (np.abs(to - here) * slope > _ARRIVED * np.abs(at)).any(-1)
-        active = active[left]
-        if not len(active):
-            break
-    return sets[low] + (sets[high] - sets[low]) / (1 + np.exp(-t))

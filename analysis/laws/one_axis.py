@@ -5,11 +5,12 @@ from isoflop.analysis.laws.catalogue import get_law
 get_law("power_offset(D)")(1e9, E=1.7, A=400.0, alpha=0.3)
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
-from isoflop.analysis.laws.declare import Column, Exponent, Kind, Offset, Scale, law
+from isoflop.analysis.laws.declare import Column, Exponent, Kind, Offset, Scale, Straight, law
+from isoflop.analysis.laws.dual_numbers import Dual
 
 
 @law("Hestness et al. 2017, arXiv:1712.00409")
@@ -42,10 +43,21 @@ def m3(
     return A * (1 / x + 1 / x_s) ** c
 
 
-@law("Alabdulmohsin et al. 2022, arXiv:2209.06640 (M4)", implicit=("E", "L0"))
+def _m4_level(E: Any, L0: Any, alpha: Any) -> Any:
+    return (1 - alpha) * np.log(L0 - E)
+
+
+@law(
+    "Alabdulmohsin et al. 2022, arXiv:2209.06640 (M4)",
+    # beta / (L0 - E)^(1 - alpha): where along x the share of the way falls, whatever the way's length
+    straight=Straight(
+        ("beta",),
+        lambda x, E, L0, alpha, beta, c: {"beta": np.log(beta) - _m4_level(E, L0, alpha)},
+        lambda x, E, L0, alpha, beta, c: {"beta": np.exp(beta + _m4_level(E, L0, alpha))},
+    ),
+)
 def m4(
     x: Column,
-    L: Column,
     *,
     E: Annotated[float, Kind(low=0.0, start=(0.3, 0.99), unit="L")],
     L0: Annotated[float, Kind(low=0.0, log=True, start=(1.05, 3.0), unit="L")],
@@ -54,7 +66,50 @@ def m4(
     c: Exponent,
 ) -> Column:
     """(L - E) / (L0 - L)^alpha = beta x^-c"""
-    return np.log(L - E) - alpha * np.log(L0 - L) - np.log(beta) + c * np.log(x)
+    return E + (L0 - E) * _way(np.log(beta) - c * np.log(x) - _m4_level(E, L0, alpha), alpha)
+
+
+# logits: a share of e^-700 is near the least of the doubles, one of 1 - e^-37 is their last below 1
+_FARTHEST = (-700.0, 37.0)
+# of a logit: Halley's method triples its digits at each step, so a step this small has arrived
+_ARRIVED, _MOST_STEPS = 1e-5, 60
+
+
+def _way(k: Column, alpha: Column) -> Column:
+    """The share s, between 0 and 1, at which log s - alpha log(1 - s) = k, with its derivatives.
+
+    Sought as its logit t by Halley's method: k then goes from t (s near 0) to alpha t (s near 1), and is convex or
+    concave between, so that where those lines meet k is a start from which each step comes nearer.
+    """
+    values = [v.value if isinstance(v, Dual) else v for v in (k, alpha)]
+    want, bend = (v.ravel() for v in np.broadcast_arrays(*values))
+    with np.errstate(all="ignore"):
+        root = np.clip(np.where(want < 0, want, want / bend), *_FARTHEST)
+        left = np.arange(len(root))
+        for _ in range(_MOST_STEPS):
+            t, a = root[left], bend[left]
+            share, rest = _shares(t)
+            slope = rest + a * share
+            newton = (a * t - (a - 1) * np.log(share) - want[left]) / slope
+            step = newton / np.maximum(1 - newton * (a - 1) * share * rest / slope / 2, 0.5)
+            root[left] = np.clip(t - step, *_FARTHEST)
+            left = left[np.abs(root[left] - t) > _ARRIVED]
+            if not len(left):
+                break
+        t = root.reshape(np.broadcast_shapes(*map(np.shape, values)))
+        share, rest = _shares(t)
+        if not any(isinstance(v, Dual) for v in (k, alpha)):
+            return share
+        # by the implicit function theorem: dt = (dk + log(1 - s) dalpha) / slope
+        rate = share * rest / (rest + values[1] * share)
+        return Dual(share, (k * rate - alpha * (rate * np.logaddexp(0.0, t))).d)
+
+
+def _shares(t: Any) -> tuple[Any, Any]:
+    """The share of a logit, and what is left of the whole."""
+    odds = np.exp(-t)
+    share = 1 / (1 + odds)
+    return share, odds * share
 
 
 @law("Caballero et al. 2022, arXiv:2210.14891, eq. 1, one break")

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from isoflop.analysis.laws.declare import Column, Exponent, Kind, Offset, Scale, law
+from isoflop.analysis.laws.declare import Column, Exponent, Kind, Offset, Scale, Straight, law
 
 
 def share(alpha: Any, beta: Any) -> Any:
@@ -114,7 +114,31 @@ _Loss = Annotated[float, Kind(low=-200.0, high=200.0, start=(-1.0, 2.0))]
 _Decay = Annotated[float, Kind(low=-200.0, high=20.0, start=(-2.0, 0.0))]
 
 
-@law("Farseer, Li et al. 2025, arXiv:2506.10972, with N in billions")
+# a n^alpha + b nears a straight line in log n as alpha nears 0, where a and b alone have no end: its value and slope at
+# the mean size, as in Box and Cox 1964, do not care
+_CURVES = (("a1", "b1", "alpha"), ("a2", "b2", "beta"), ("a3", "b3", "gamma"))
+
+
+def _values_and_slopes(N: float, D: float, **p: Any) -> dict[str, Any]:
+    n, out = N / 1e9, dict[str, Any]()
+    for a, b, power in _CURVES:
+        rise = p[a] * n ** p[power]
+        out |= {a: rise * p[power], b: rise + p[b]}
+    return out
+
+
+def _amplitudes(N: float, D: float, **p: Any) -> dict[str, Any]:
+    n, out = N / 1e9, dict[str, Any]()
+    for a, b, power in _CURVES:
+        rise = p[a] / p[power]
+        out |= {a: rise / n ** p[power], b: p[b] - rise}
+    return out
+
+
+@law(
+    "Farseer, Li et al. 2025, arXiv:2506.10972, with N in billions",
+    straight=Straight(("a1", "b1", "a2", "b2", "a3", "b3"), _values_and_slopes, _amplitudes),
+)
 def farseer(
     N: Column,
     D: Column,

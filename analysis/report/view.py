@@ -189,7 +189,7 @@ def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None, t
         try:
             laws[family] = fit(part, law, by={"family": family})
             if family in shown and "C" in part and part["C"].notna().all():
-                held[family] = _largest_out(part, law)
+                held[family] = _largest_out(part, law, laws[family])
         except FitError as error:
             refused[family] = str(error)
     noise = {family: seed_noise(part) for family, part in parts.items()}
@@ -277,8 +277,9 @@ def _levels(values: Sequence[float] | pd.Series) -> int:
     return int(level_index(values).max(initial=-1)) + 1
 
 
-def _largest_out(rows: pd.DataFrame, law: str) -> Fold:
-    """The law fitted without the largest C, at every run; `held` marks those it has not seen."""
+def _largest_out(rows: pd.DataFrame, law: str, whole: Fit) -> Fold:
+    """The law fitted without the largest C, at every run; `held` marks those it has not seen. `whole` is its
+    fit to all runs."""
     if len(rows) > MOST_HELD:
         rows = rows.sample(MOST_HELD, random_state=0)
     index = level_index(rows["C"])
@@ -286,7 +287,7 @@ def _largest_out(rows: pd.DataFrame, law: str) -> Fold:
         raise FitError(f"{int(index.max()) + 1} different C: nothing can be held out, 3 are needed")
     held = rows.assign(held=index == index.max())
     with np.errstate(all="ignore"):  # a naive guess far away may leave the doubles: it is infinitely wrong
-        fold = hold_out(rows[index < index.max()], held, law, axis="C")
+        fold = hold_out(rows[index < index.max()], held, law, axis="C", near=whole)
     if fold.status == "refused":
         raise FitError(fold.reason)
     return fold

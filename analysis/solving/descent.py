@@ -70,19 +70,21 @@ class _Local(NamedTuple):
 
 def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
     """Value, gradient and both matrices of the objective at u; infinite where the law is not defined there."""
-    r, jacobian = problem.linearise(u)
-    rho, psi, inside, major = problem.objective.terms(r)
+    value, jacobian = problem.slopes(u)
+    rho, psi, inside, major = problem.objective.terms(problem.errors(value))
     if weights is not None:
         rho, psi = rho * weights, psi * weights
     f = rho.sum(-1)
-    g = (jacobian @ psi[:, :, None])[:, :, 0]
+    g = (jacobian @ problem.at_places(psi, 1)[:, :, None])[:, :, 0]
     turned = jacobian.transpose(0, 2, 1)
     if inside is None or major is None:
-        newton = (jacobian if weights is None else jacobian * weights[:, None, :]) @ turned
+        each = np.ones((1, len(problem.target))) if weights is None else weights
+        newton = (jacobian * problem.at_places(each, 2)[:, None, :]) @ turned
         above = newton.copy()
     else:
-        newton = (jacobian * (inside if weights is None else inside * weights)[:, None, :]) @ turned
-        above = (jacobian * (major if weights is None else major * weights)[:, None, :]) @ turned
+        inside, major = (x if weights is None else x * weights for x in (inside, major))
+        newton = (jacobian * problem.at_places(inside, 2)[:, None, :]) @ turned
+        above = (jacobian * problem.at_places(major, 2)[:, None, :]) @ turned
     for name, prior in problem.priors.items():
         i = problem.free.index(name)
         slope = np.exp(u[:, i]) if problem.logs[i] else np.ones(len(u))
@@ -91,7 +93,7 @@ def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
         g[:, i] += prior.weight * gap * slope
         newton[:, i, i] += prior.weight * slope**2
         above[:, i, i] += prior.weight * slope**2
-    bad = ~(np.isfinite(f) & np.isfinite(g).all(-1) & np.isfinite(above).all((-1, -2)))
+    bad = ~np.isfinite(f + g.sum(-1) + above.sum((-1, -2)))
     if bad.any():
         f = np.where(bad, np.inf, f)
         g[bad], newton[bad], above[bad] = 0.0, 0.0, np.eye(g.shape[1])
@@ -113,7 +115,14 @@ def minimise(
     tolerance: a problem is done when a full step would lower its objective by less than this share of it.
     box: the lowest and highest u of each problem, (problems, free) each; by default those of the law. Where they are
     one number, that coordinate is held.
+
+    A law that names straight coordinates is followed along those, where it has its own box.
     """
+    if box is None and problem.straightened is not None:
+        return _along_straight(problem, u0, weights, lam=lam, steps=steps, tolerance=tolerance)
+    if problem.places is None and problem.by_place is not None:
+        problem, order = problem.by_place
+        weights = None if weights is None else weights[:, order]
     count = len(u0)
     low, high = (np.broadcast_to(ends, u0.shape) for ends in box or problem.box)
     u, damping, active = np.array(u0, dtype=float), np.full(count, float(lam)), np.arange(count)
@@ -133,6 +142,22 @@ def minimise(
                 for mine, theirs in zip(end, part, strict=True):
                     mine[piece] = theirs
             active = active[~end.done[active] & np.isfinite(end.objective[active]) & (damping[active] <= STUCK)]
+    return end
+
+
+def _along_straight(problem: Problem, u0: Array, weights: Array | None, **options: Any) -> Solution:
+    """Minimise in the law's straight coordinates, which know no bounds; what leaves the box goes on from its side."""
+    assert problem.straightened is not None
+    with np.errstate(all="ignore"):
+        end = minimise(problem.straightened, problem.coordinates(u0), weights, **options)
+        end = end._replace(u=problem.coordinates(end.u, back=True))
+    low, high = problem.box
+    out = np.flatnonzero(~end.done | ((end.u < low) | (end.u > high)).any(-1))
+    if len(out):
+        given = weights if weights is None or len(weights) == 1 else weights[out]
+        inside = minimise(problem, np.clip(end.u[out], low, high), given, box=problem.box, **options)
+        for mine, theirs in zip(end, inside, strict=True):
+            mine[out] = theirs
     return end
 
 
@@ -176,7 +201,7 @@ def _descend(
         decrement[active] = decrease
         over = decrease <= tolerance * now.f + EXACT * total[active]
         done[active[over]] = True
-        at = np.clip(u[active] + step, least, most)
+        at = np.minimum(np.maximum(u[active] + step, least), most)
         trial = expand(problem, at, None if weights is None else weights[active])
         step = at - u[active]
         foreseen = -(now.g * step).sum(-1) - 0.5 * (step[:, None, :] @ now.newton @ step[:, :, None])[:, 0, 0]
@@ -198,21 +223,23 @@ def _damping(lam: Array, grow: Array, ratio: Array, better: NDArray[np.bool_]) -
     """The damping after a step that gained this ratio of what was foreseen, and its growth at the next refusal: Nielsen
     1999, Damping parameter in Marquardt's method, eq. 2.4. The usual tenth after every good step is refused at once in
     a bent valley, and half of all steps are lost."""
-    shrunk = lam * np.maximum(0.2, 1 - (2 * np.clip(ratio, 0.0, 1.0) - 1) ** 3)
+    bent = 2 * np.minimum(np.maximum(ratio, 0.0), 1.0) - 1
+    shrunk = lam * np.maximum(0.2, 1 - bent * bent * bent)
     grown = np.maximum(lam * grow, 1e-6)
-    return np.clip(np.where(better, shrunk, grown), 1e-12, None), np.where(better, 4.0, 2 * grow)
+    return np.maximum(np.where(better, shrunk, grown), 1e-12), np.where(better, 4.0, 2 * grow)
 
 
 def _step(now: _Local, u: Array, lam: Array, low: Array, high: Array) -> tuple[Array, Array]:
     """The step of each problem, and by how much a step under the majorant would lower the objective."""
-    g, eye = now.g, np.eye(now.g.shape[1])
+    g = now.g
     held = ((u <= low) & (g > 0)) | ((u >= high) & (g < 0))
-    ridge = np.einsum("sii->si", now.major) * (1e-13 + 1e-4 * np.minimum(lam, 1e4))[:, None]
-    matrix = now.newton + lam[:, None, None] * now.major + ridge[:, :, None] * eye
-    matrix += (np.einsum("sii->si", matrix) == 0)[:, :, None] * eye
+    matrix = now.newton + lam[:, None, None] * now.major
+    diagonal = _diagonal(matrix)
+    diagonal += _diagonal(now.major) * (1e-13 + 1e-4 * np.minimum(lam, 1e4))[:, None]
+    diagonal[diagonal == 0] = 1.0
     step = _held_step(matrix, g, held, np.zeros_like(g))
     # a step that the box cuts short at once is no descent for the others: they are solved with it at its bound
-    target = np.clip(u + step, low, high) - u
+    target = np.minimum(np.maximum(u + step, low), high) - u
     jammed = np.abs(target) < JAMMED * np.abs(step)
     out = (jammed & ~held).any(-1)
     if out.any():
@@ -227,10 +254,17 @@ def _held_step(matrix: Array, g: Array, held: NDArray[np.bool_], given: Array) -
         g = np.where(held, -given, g + (matrix @ given[:, :, None])[:, :, 0])
         matrix = np.where(held[:, :, None] | held[:, None, :], 0.0, matrix) + held[:, :, None] * np.eye(g.shape[1])
     # in units of each parameter's curvature, so that a solve is as exact as doubles allow
-    unit = 1 / np.sqrt(np.einsum("sii->si", matrix))
-    scaled = matrix * unit[:, :, None] * unit[:, None, :] + 1e-15 * np.eye(g.shape[1])
+    unit = 1 / np.sqrt(_diagonal(matrix))
+    scaled = matrix * unit[:, :, None] * unit[:, None, :]
+    _diagonal(scaled)[:] += 1e-15
     step: Array = np.where(held, given, -_solve(scaled, g * unit) * unit)
     return step
+
+
+def _diagonal(matrices: Array) -> Array:
+    """The diagonals (problems, free) of matrices, a view of them."""
+    count, size, _ = matrices.shape
+    return matrices.reshape(count, size * size)[:, :: size + 1]
 
 
 def _solve(matrix: Array, right: Array) -> Array:

@@ -9,14 +9,18 @@ otherwise, in a box. Residuals are log f - log L (or f - L), the loss is Huber's
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.catalogue import Kind, Law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
+
+# rows at one place, in the mean, from which evaluating a law once for all of them pays
+REPEATS = 2
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,11 @@ class Objective:
         if self.loss == "l2":
             return 0.5 * r * r, r, None, None
         size = np.abs(r)
-        inside = size <= self.delta
         clipped = np.minimum(size, self.delta)
         return (
             clipped * (size - 0.5 * clipped),
             np.copysign(clipped, r),
-            inside.astype(float),
+            (size <= self.delta).astype(float),
             self.delta / np.maximum(size, self.delta),
         )
 
@@ -46,6 +49,19 @@ class Objective:
         rho = np.abs(r) if self.loss == "l1" else self.terms(r)[0]
         total: Array = (weights * rho).sum(-1)
         return total
+
+
+class Places(NamedTuple):
+    """Where rows stand that are sorted by it: a law is the same for all rows of a place.
+
+    columns   of each place, (places,) each
+    first     the first row of each place, (places,)
+    of        the place of each row, (rows,)
+    """
+
+    columns: tuple[Array, ...]
+    first: NDArray[np.intp]
+    of: NDArray[np.intp]
 
 
 class Prior(NamedTuple):
@@ -67,22 +83,33 @@ class Problem:
     fixed: Mapping[str, float] = field(default_factory=dict)
     priors: Mapping[str, Prior] = field(default_factory=dict)
     scale: Array | None = None  # of each row's residual: 1 / its noise, in units of the typical noise
+    places: Places | None = None  # where the rows are sorted by place
 
-    @property
+    @cached_property
     def free(self) -> list[str]:
         return [name for name in self.law.params if name not in self.fixed]
 
-    @property
+    @cached_property
     def logs(self) -> NDArray[np.bool_]:
         return np.array([self.law.params[name].log for name in self.free], dtype=bool)
 
-    @property
+    @cached_property
     def box(self) -> tuple[Array, Array]:
         """Lowest and highest u, (free,) each."""
         kinds = [self.law.params[name] for name in self.free]
         low = [_log(k.low) if k.log else k.low for k in kinds]
         high = [_log(k.high) if k.log else k.high for k in kinds]
         return np.array(low), np.array(high)
+
+    @cached_property
+    def centre(self) -> list[float]:
+        """The mean of each column, of logarithms."""
+        return [float(np.exp(np.log(column).mean())) for column in self.columns]
+
+    @cached_property
+    def log_target(self) -> Array:
+        """Logarithms of the target, (rows,)."""
+        return np.asarray(np.log(self.target))
 
     def params(self, u: Array) -> dict[str, Any]:
         """Parameters by name at u (..., free): arrays (...) for the free ones, floats for the pinned."""
@@ -98,28 +125,85 @@ class Problem:
         params = {k: v[:, None] if np.ndim(v) else v for k, v in self.params(u).items()}
         return np.broadcast_to(self.law(*columns, **params), (len(u), len(columns[0])))
 
+    @cached_property
+    def by_place(self) -> "tuple[Problem, NDArray[np.intp]] | None":
+        """The problem with its rows sorted by place, and their order; None where few rows share a place."""
+        places, of = np.unique(np.stack(self.columns), axis=1, return_inverse=True)
+        if REPEATS * places.shape[1] > len(of):
+            return None
+        order = np.argsort(of.reshape(-1), kind="stable")
+        of = of.reshape(-1)[order]
+        standing = Places(tuple(places), np.flatnonzero(np.diff(of, prepend=-1)), of)
+        rows = replace(
+            self, columns=tuple(c[order] for c in self.columns), target=self.target[order], places=standing,
+            scale=None if self.scale is None else self.scale[order],
+        )  # fmt: skip
+        return rows, order
+
     def residuals(self, u: Array) -> Array:
         """Residuals (problems, rows) at u (problems, free)."""
-        f = self.predict(u)
-        r = f - self.target if self.objective.raw else np.log(f) - np.log(self.target)
+        return self.errors(self.predict(u))
+
+    def errors(self, f: Array) -> Array:
+        """Residuals (problems, rows) of predictions at the rows or, where those are sorted, at their places."""
+        f = f if self.objective.raw else np.log(f)
+        f = f if self.places is None or f.shape[1] == len(self.target) else f[:, self.places.of]
+        r: Array = f - (self.target if self.objective.raw else self.log_target)
         return r if self.scale is None else r * self.scale
 
-    def linearise(self, u: Array) -> tuple[Array, Array]:
-        """Residuals (problems, rows) and their Jacobian (problems, free, rows) at u."""
+    def slopes(self, u: Array) -> tuple[Array, Array]:
+        """Predictions (problems, rows) at u (problems, free), and the Jacobian (problems, free, rows) of residuals of
+        scale 1; where rows are sorted by place, at the places."""
+        columns = self.columns if self.places is None else self.places.columns
         duals: dict[str, Any] = dict(self.fixed)
         for i, name in enumerate(self.free):
             value = np.exp(u[:, i : i + 1]) if self.logs[i] else u[:, i : i + 1]
             duals[name] = Dual(value, {i: value if self.logs[i] else np.ones_like(value)})
-        f = self.law(*self.columns, **duals)
-        shape = (len(u), len(self.target))
-        value = np.broadcast_to(f.value, shape)
-        jacobian = np.zeros((len(u), len(self.free), len(self.target)))
-        each = 1.0 if self.scale is None else self.scale
-        scale = each if self.objective.raw else each / value
+        f = self.law(*columns, **duals)
+        value = np.broadcast_to(f.value, (len(u), len(columns[0])))
+        jacobian = np.zeros((len(u), len(self.free), len(columns[0])))
+        scale = 1.0 if self.objective.raw else 1.0 / value
         for i, part in f.d.items():
             np.multiply(part, scale, out=jacobian[:, i])
-        r = value - self.target if self.objective.raw else np.log(value) - np.log(self.target)
-        return r * each, jacobian
+        return value, jacobian
+
+    def linearise(self, u: Array) -> tuple[Array, Array]:
+        """Residuals (problems, rows) and their Jacobian (problems, free, rows) at u (problems, free)."""
+        value, jacobian = self.slopes(u)
+        jacobian = jacobian if self.places is None else jacobian[:, :, self.places.of]
+        return self.errors(value), jacobian if self.scale is None else jacobian * self.scale
+
+    def at_places(self, x: Array, power: int) -> Array:
+        """What rows (problems, rows) add to each place, times a power of their scale; rows not sorted stand alone."""
+        x = x if self.scale is None else x * self.scale**power
+        return x if self.places is None else np.add.reduceat(x, self.places.first, axis=1)
+
+    @cached_property
+    def straightened(self) -> "Problem | None":
+        """The same problem in the law's straight coordinates, without bounds; None where the law names none, or where a
+        parameter is pinned or known beforehand."""
+        law, straight = self.law, self.law.straight
+        if straight is None or self.fixed or self.priors:
+            return None
+
+        def function(*columns: Any, **p: Any) -> Any:
+            return law(*columns, **p | straight.back(*self.centre, **p))
+
+        kinds = dict(law.params) | dict.fromkeys(straight.names, Kind())
+        return replace(self, law=replace(law, function=function, params=kinds, straight=None))
+
+    def coordinates(self, u: Array, *, back: bool = False) -> Array:
+        """The straight coordinates of u (problems, free), or with `back` the u of straight coordinates."""
+        straight, other = self.law.straight, self.straightened
+        assert straight is not None
+        assert other is not None
+        values = (other if back else self).params(u)
+        new = (straight.back if back else straight.to)(*self.centre, **values)
+        at = u.copy()
+        for name, value in new.items():
+            i = self.free.index(name)
+            at[:, i] = np.log(value) if back and self.logs[i] else value
+        return at
 
 
 def _log(x: float) -> float:

@@ -5,6 +5,7 @@ layout can tell.
     quality.layout.kind, [finding.sentence for finding in quality.findings]
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,9 +98,12 @@ def check(runs: pd.DataFrame, run: str | None = None) -> Quality:
     """
     columns = [c for c in CORE if c in runs]
     if "L" not in columns or len(columns) < 2:
+        needed = [] if "L" in columns else ["a loss L"]
+        needed += [] if set(columns) - {"L"} else ["one of N, D and C"]
         raise FitError(
-            f"{runs.attrs.get('source', 'the table')} needs a loss L and one of N, D and C; it has "
+            f"{runs.attrs.get('source', 'the table')} needs {' and '.join(needed)}; it has "
             f"{', '.join(map(str, list(runs.columns)[:30]))}: name them, as in --columns N=params,D=tokens,L=loss"
+            f"{_wide(runs) if 'L' not in columns else ''}"
         )
     runs = runs if runs.index.is_unique else runs.reset_index(drop=True)  # findings name rows by their labels
     rows, excluded = split_usable(runs)
@@ -113,6 +117,17 @@ def check(runs: pd.DataFrame, run: str | None = None) -> Quality:
     place = layout(good, codes if n_runs < len(good) else None)
     findings = [*_unusable(rows, numbers, sound, excluded), *_odd(good, run), *_spans(place)]
     return Quality(str(runs.attrs.get("source", "the table")), len(runs), len(good), n_runs, place, tuple(findings))
+
+
+def _wide(runs: pd.DataFrame) -> str:
+    """What to do about a table whose columns are losses at several sizes or amounts of data; empty of any other."""
+    stems = pd.Series([re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "#", str(c), flags=re.I) for c in runs.columns])
+    alike = stems[stems.str.contains("#")].value_counts()
+    if not len(alike) or alike.iloc[0] < LEVELS:
+        return ""
+    first = runs.columns[int((stems == alike.index[0]).to_numpy().argmax())]
+    others = alike.iloc[0] - 1
+    return f"; where {first} and the {others} columns like it are losses, write a row for each, its number a column"
 
 
 def _unusable(
@@ -189,7 +204,7 @@ def _compute(rows: pd.DataFrame) -> Iterator[Finding]:
     if len(off):
         at = f"{where_is(rows, off[0])}: C/(N D) is {ratio.loc[off[0]]:.3g}, {middle:.3g} in the middle of the table"
         yield Finding("compute", f"{at} ({_rows(len(off))} so far from it): look at C, N and D there", tuple(off))
-    elif abs(middle / TRAIN - 1) > OFF - 1:
+    elif abs(middle / TRAIN - 1) > OFF - 1 and not units(rows):
         yield Finding("compute", f"C/(N D) is {middle:.3g} in the middle where {TRAIN:g} is usual: which N is it?")
 
 

@@ -28,6 +28,8 @@ from isoflop.wording import MOST_SHOWN, cell, cut, from_spreadsheet, printable
 NUMERIC = tuple(name for name, column in record.COLUMNS.items() if not column.text)
 # numbers that every law stands on: text in one of them is an error at once, in the others where a law asks for them
 _CORE = ("N", "D", "C", "L")
+# rows of a long CSV that are read at a time
+PIECE = 20_000
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le,
@@ -163,13 +165,28 @@ def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            table = pd.read_csv(source(), index_col=False, low_memory=False, skip_blank_lines=False)
+            table = _parsed(source)
         except pd.errors.ParserWarning:
             raise UserError(
                 f"{path} has rows of more fields than its header names; mend the header or the rows"
             ) from None
     table.index = pd.RangeIndex(2, len(table) + 2, name="line")
-    return _as_it_was(table.dropna(how="all"))
+    blank = table.isna().all(axis=1)
+    return _as_it_was(table[~blank] if blank.any() else table)
+
+
+def _parsed(source: Callable[[], Path | io.BytesIO]) -> pd.DataFrame:
+    """The table of a CSV; a long one is read in pieces, since its text takes more memory than its numbers, unless a
+    column is of one kind in one piece and of another in the next."""
+    options: dict[str, Any] = {"index_col": False, "low_memory": False, "skip_blank_lines": False}
+    with pd.read_csv(source(), chunksize=PIECE, **options) as pieces:
+        first: pd.DataFrame = next(pieces)
+        if len(first) < PIECE:
+            return first
+        parts = [first, *pieces]
+    kinds = {tuple("number" if kind.kind in "if" else str(kind) for kind in part.dtypes) for part in parts}
+    whole: pd.DataFrame = pd.concat(parts, ignore_index=True) if len(kinds) == 1 else pd.read_csv(source(), **options)
+    return whole
 
 
 def _as_it_was(table: pd.DataFrame) -> pd.DataFrame:

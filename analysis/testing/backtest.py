@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.fit import fit, fit_near
+from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.replicates import level_index
 from isoflop.analysis.tables.rows import usable
-from isoflop.analysis.testing.average import average_laws, law_of, names_average
+from isoflop.analysis.testing.average import Average, average_laws, law_of, names_average
 from isoflop.analysis.testing.bands import bands
 from isoflop.analysis.testing.rolling import ROUNDED, cut_levels
 from isoflop.errors import FitError
@@ -43,6 +44,7 @@ class Fold:
     reason   why the status; empty where it is converged
     errors   a row for each held-out row: predicted, low, high, the baselines line and last, and the error of each in
              ln L (NaN where there is no fit)
+    fit      the law on the fitted runs; None where it was refused
     """
 
     cut: float
@@ -50,6 +52,7 @@ class Fold:
     status: FitStatus
     reason: str
     errors: pd.DataFrame
+    fit: Fit | Average | None = None
 
 
 @dataclass(frozen=True)
@@ -119,23 +122,27 @@ def hold_out(
     axis: str,
     level: float = 0.9,
     rivals: bool = False,
+    near: Fit | None = None,
     **options: Any,
 ) -> Fold:
     """Fit `law` on `train`, predict `test`: predicted, low, high, the baselines, and each one's error in ln L.
 
     The bands hold noise, parameters and the error of the form that hold-outs within `train` tell; with `rivals` also
-    what other laws say, which takes their fits.
+    what other laws say, which takes their fits. `near` is a fit of the law to almost the same rows, where the search
+    may begin.
     """
     cut = float(train[axis].max())
     columns = declare(law, train).columns
     out = test.assign(cut=cut, reach=test[axis] / cut)
     out["line"] = log_line(train, test, columns)
     out["last"] = last_value(train, test, columns, axis)
+    made: Any = None
     try:
         if names_average(law):
-            made: Any = average_laws(train, law, **options)
+            made = average_laws(train, law, **options)
         else:
-            made = fit(train, law, **({"resamples": RESAMPLES} | options))
+            options = {"resamples": RESAMPLES} | options
+            made = fit(train, law, **options) if near is None else fit_near(train, law, near, **options)
         band = bands(made, test, level, rivals=rivals)
         status, reason, n_runs = made.status, made.reason, made.n_runs
         out["predicted"], out["low"], out["high"] = (np.asarray(band[c], dtype=float) for c in ("value", "low", "high"))
@@ -144,7 +151,7 @@ def hold_out(
         out["predicted"] = out["low"] = out["high"] = np.nan
     for guess, name in (("predicted", "error"), ("line", "error_line"), ("last", "error_last")):
         out[name] = np.log(out[guess].astype(float)) - np.log(out["L"].astype(float))
-    return Fold(cut, n_runs, status, reason, out.reset_index(drop=True))
+    return Fold(cut, n_runs, status, reason, out.reset_index(drop=True), made)
 
 
 def _levels(places: pd.DataFrame, along: Array, folds: int) -> Array:
@@ -183,7 +190,9 @@ def backtest(
     last = [np.searchsorted(np.unique(along), level, side="right") - 1 for level in _levels(places, along, folds)]
     enough = [k for k in last if len(places[index <= k].drop_duplicates()) > len(declared.params)]
     cuts = sorted({*map(int, enough), top - 1})
-    done = tuple(
-        hold_out(rows[index <= k], rows[index > k], law, axis=axis, level=level, rivals=rivals, **options) for k in cuts
-    )
-    return Backtest(law, axis, level, done)
+    done: list[Fold] = []
+    for k in reversed(cuts):  # from the most runs to the fewest, each beginning where the one before ended
+        near = done[-1].fit if done and isinstance(done[-1].fit, Fit) else None
+        train, test = rows[index <= k], rows[index > k]
+        done.append(hold_out(train, test, law, axis=axis, level=level, rivals=rivals, near=near, **options))
+    return Backtest(law, axis, level, tuple(reversed(done)))

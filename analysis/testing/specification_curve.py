@@ -16,17 +16,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.groups import Group, Groups
-from isoflop.analysis.fitting.pipeline import fit_together
+from isoflop.analysis.fitting.fit import fit, fit_near
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.fitting.weights import weighted
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.replicates import level_index
-from isoflop.analysis.tables.rows import prepare
 from isoflop.errors import FitError
 from isoflop.files import records
 
@@ -39,8 +33,6 @@ TRIMS = (0.02, 0.05)
 # resamples behind the interval of a choice that is not the default: the standard error of a standard error from n of
 # them is its 1 / sqrt(2 n)th part, 5 %
 RESAMPLES = 200
-# places beside the optimum from which the search of another choice begins too
-MOST_PLACES = 3
 # levels of an axis from which one can be spared; as many as this, or one as wide as this factor, are no grid
 LEVELS, GRID, WIDE = 4, 16, 1.5
 
@@ -55,23 +47,25 @@ def specification(
     """
     base = fit(runs, law, **options)
     rows = [_row("default", base)]
-    options |= {"resamples": min(options.get("resamples", RESAMPLES), RESAMPLES), "near": _near(base)}
-    rows += [_try(f"loss {loss}", runs, law, options | {"loss": loss}) for loss in LOSSES if loss != base.loss]
+    options |= {"resamples": min(options.get("resamples", RESAMPLES), RESAMPLES)}
+    rows += [_try(f"loss {loss}", runs, law, base, options | {"loss": loss}) for loss in LOSSES if loss != base.loss]
     if base.delta is not None:
         rows += [
-            _try(f"delta {delta:g}", runs, law, options | {"delta": delta}) for delta in DELTAS if delta != base.delta
+            _try(f"delta {delta:g}", runs, law, base, options | {"delta": delta})
+            for delta in DELTAS
+            if delta != base.delta
         ]
     size = np.abs(np.log(base.predict(base.rows) / base.rows[base.law.target].to_numpy(float)))
     for share in TRIMS:
         smaller = base.rows[size <= np.quantile(size, 1 - share)]
-        rows.append(_try(f"without the {share:.0%} of largest residual", smaller, law, options))
+        rows.append(_try(f"without the {share:.0%} of largest residual", smaller, law, base, options))
     columns = get_law(law).columns
     for column in columns:
-        rows += [_try(choice, base.rows[part], law, options) for choice, part in _ends(base.rows[column])]
+        rows += [_try(choice, base.rows[part], law, base, options) for choice, part in _ends(base.rows[column])]
     for count in counts:
         if "N" in columns and count in runs and runs[count].notna().all():
             other = f"{get_law(law).name}({','.join(count if c == 'N' else c for c in columns)})"
-            rows.append(_try(f"N counted as {count}", runs, other, options))
+            rows.append(_try(f"N counted as {count}", runs, other, base, options))
     return pd.DataFrame(rows)
 
 
@@ -107,21 +101,9 @@ def to_json(choices: pd.DataFrame) -> list[dict[str, Any]]:
     return records(choices)
 
 
-def _near(base: Fit) -> Array | None:
-    """Where the search of another choice may begin: the optimum, and what noise could not tell from it."""
-    if base.optimum is None:
-        return None
-    return np.concatenate([base.optimum.u[None], base.optimum.alternatives[:MOST_PLACES]])
-
-
-def _try(choice: str, runs: pd.DataFrame, law: str, options: dict[str, Any]) -> dict[str, Any]:
-    near, by = options["near"], options.get("by") or {}
-    settings = Settings(**{name: value for name, value in options.items() if name not in ("near", "by")})
+def _try(choice: str, runs: pd.DataFrame, law: str, base: Fit, options: dict[str, Any]) -> dict[str, Any]:
     try:
-        declared = get_law(law)
-        with np.errstate(all="ignore"):  # as in a fit
-            rows = weighted(prepare(runs, declared, settings.run), declared, settings.weights)
-            return _row(choice, fit_together(Groups(declared, (), (Group(by, rows),)), settings, near)[0])
+        return _row(choice, fit_near(runs, law, base, **options))
     except FitError as error:
         return {"choice": choice, "status": FitStatus.REFUSED, "reason": str(error)}
 

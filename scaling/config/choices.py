@@ -77,6 +77,13 @@ def defaults(group: str, name: str) -> dict[str, Any]:
     return {str(key): value for key, value in node.items() if not str(key).startswith("_")}
 
 
+@lru_cache(maxsize=256)
+def allowed(group: str, name: str) -> dict[str, list[Any]]:
+    """The values that knobs of a choice may have, where its yaml lists them (`_allowed_`)."""
+    node: Any = OmegaConf.to_container(_node(group, name), resolve=False)
+    return dict(node.get("_allowed_", {}))
+
+
 def _node(group: str, name: str) -> DictConfig:
     """The yaml of a choice over those that its `defaults` name."""
     node = OmegaConf.load(yaml_of(group, name, declared()))

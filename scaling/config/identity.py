@@ -6,6 +6,7 @@ says which those are:
 
     _added_: {dropout: 0.0}         # the value at which a run is the one it was before there was such a knob
     _place_: [path]                 # knobs that say where something lies, and not what it is
+    _allowed_: {norm: [pre, post]}  # the values that a knob may have; no part of the identity
 
     run_id(config)                  # '0f3a9c2b7d11'
 """

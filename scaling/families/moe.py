@@ -35,10 +35,10 @@ class Moe(Transformer):
     balance: float = 0.01
 
     def __post_init__(self) -> None:
+        one_of("family.feed_forward", self.feed_forward, ("gelu",))
         super().__post_init__()
         whole_number("family.experts", self.experts)
         whole_number("family.top_k", self.top_k)
-        one_of("family.feed_forward", self.feed_forward, ("gelu",))
         if self.experts < self.top_k:
             raise UserError(
                 f"family.experts={self.experts} is fewer than family.top_k={self.top_k}; give at least as many"

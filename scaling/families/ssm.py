@@ -11,11 +11,12 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, pad, silu, softplus
+from torch.nn.functional import silu, softplus
 
 from isoflop.checks import multiple, one_of, whole_number
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.block import Block
+from isoflop.scaling.families.layers.convolution import causal
 from isoflop.scaling.families.layers.embedding import stem
 from isoflop.scaling.families.layers.linear import linear, readout
 from isoflop.scaling.families.layers.norms import RmsNorm, normalisation, wide
@@ -130,16 +131,12 @@ class ShortConvolution(nn.Module):
 
     def __init__(self, features: int, kernel: int) -> None:
         super().__init__()
-        self.reach = kernel - 1
         self.convolve = nn.Conv1d(features, features, kernel, groups=features)
         nn.init.normal_(self.convolve.weight, std=kernel**-0.5)
         nn.init.zeros_(self.convolve.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        # as a 2-D convolution of one row, whose kernels for features-last memory take half the time of the 1-D one
-        row = pad(x, (0, 0, self.reach, 0)).transpose(1, 2)[:, :, None]  # (batch, features, 1, reach + seq)
-        weight, bias = self.convolve.weight[:, :, None], self.convolve.bias
-        return silu(conv2d(row, weight, bias, groups=row.shape[1])[:, :, 0].transpose(1, 2))
+        return silu(causal(x, self.convolve.weight, self.convolve.bias))  # type: ignore[arg-type]
 
 
 class Diagonal(nn.Module):
@@ -164,15 +161,18 @@ class Diagonal(nn.Module):
         exp(turn t) at t = rows * fine + rest is a product of two far smaller tables, so that the sum over modes is one
         product of real matrices, kept in full precision.
         """
+        step = self.log_step.exp()[:, None]
         pole = torch.complex(-self.log_decay.exp(), self.frequency)  # (width, state)
-        turn = pole * self.log_step.exp()[:, None]
+        turn = pole * step
         weight = torch.complex(self.read[0], self.read[1]) * torch.expm1(turn) / pole
         fine = math.isqrt(seq - 1) + 1
-        at = torch.arange(fine, device=turn.device, dtype=self.log_step.dtype)
-        rest = torch.exp(turn[..., None] * at)  # (width, state, fine)
-        rows = torch.exp(turn[:, None] * (at * fine)[:, None]) * weight[:, None]  # (width, fine, state)
+        at = torch.arange(fine, device=turn.device, dtype=step.dtype)
+        real, imaginary = powers(turn[..., None], at)  # (width, state, fine) each
+        rows, across = powers(turn[:, None], (at * fine)[:, None])  # (width, fine, state) each
+        of_real, of_imaginary = weight.real[:, None], weight.imag[:, None]
+        rows, across = rows * of_real - across * of_imaginary, rows * of_imaginary + across * of_real
         with torch.autocast("cuda" if turn.is_cuda else "cpu", enabled=False):
-            modes = torch.cat((rows.real, -rows.imag), dim=2) @ torch.cat((rest.real, rest.imag), dim=1)
+            modes = torch.cat((rows, -across), dim=2) @ torch.cat((real, imaginary), dim=1)
         return 2 * modes.flatten(1)[:, :seq]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -180,8 +180,15 @@ class Diagonal(nn.Module):
         u = wide(x).transpose(1, 2)  # (batch, width, seq); no FFT in bf16
         spectrum = torch.fft.rfft(u, n=2 * seq) * torch.fft.rfft(self.kernel(seq), n=2 * seq)
         y = torch.fft.irfft(spectrum, n=2 * seq)[..., :seq] + self.skip[:, None] * u
-        a, b = self.out(nn.functional.gelu(y.transpose(1, 2))).chunk(2, dim=-1)
+        # in the order of memory of its gradient, without which its backward pass takes several times as long
+        a, b = self.out(nn.functional.gelu(y.transpose(1, 2).contiguous())).chunk(2, dim=-1)
         return a * b.sigmoid()  # type: ignore[no-any-return]
+
+
+def powers(turn: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(turn t), its real and imaginary part: for complex numbers torch takes it one by one."""
+    size, angle = torch.exp(turn.real * t), turn.imag * t
+    return size * angle.cos(), size * angle.sin()
 
 
 def table(values: Tensor) -> nn.Parameter:

@@ -29,6 +29,7 @@ SAVES = 0.2
 COLD_S, WARM_S = 120.0, 15.0
 TIMED = 3  # passes, of which the least counts
 BACKEND = "inductor"
+CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch's variable for the folder of compiled code
 
 
 def cache() -> Path:
@@ -97,8 +98,11 @@ def compile_for(
 ) -> Objective:
     """The objective compiled, forward and backward, for batches of these sizes."""
     from torch._inductor import config
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache() / "code"))
+    # torch names its own folder there when it is imported, one that does not outlive the machine's start
+    if os.environ.get(CACHE, default_cache_dir()) == default_cache_dir():
+        os.environ[CACHE] = str(cache() / "code")
     config.compile_threads = 1  # a sweep has a process on every core
     torch._dynamo.reset()  # its budget of recompilations is that of a process
     compiled: Objective = torch.compile(objective, dynamic=False, backend=BACKEND)

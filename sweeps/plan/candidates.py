@@ -14,6 +14,7 @@ from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.options import table
 from isoflop.analysis.tables.read import read_runs
 from isoflop.analysis.tables.replicates import choose_law
+from isoflop.analysis.tables.rows import mixtures
 from isoflop.errors import UserError
 from isoflop.files import records
 
@@ -54,3 +55,5 @@ def say(
     shown = [*declared.columns, *(c for c in ("run_id", "C") if c in picks), "before", "after", "gain_per_FLOP"]
     print(picks[shown].to_string(index=False, float_format="{:.3g}".format))
     print("  before, after: standard error of ln L there, of the law's parameters alone")
+    for note in [*have.attrs.get("notes", ()), *mixtures(have)]:
+        print(f"  note: {note}")

@@ -353,6 +353,14 @@ def test_runs_chosen_one_after_another_narrow_the_target_and_cost_little() -> No
     target = rest[rest["C"] >= rest["C"].quantile(0.9)]
     before, after = (np.abs(believe(rows, law, target).mean - np.log(target["L"])).mean() for rows in (have, made))
     assert after < before
+    # no place twice, and none where a run is already
+    again = pd.concat([rest, have, rest]).drop(columns="L")
+    pd.testing.assert_frame_equal(
+        improve_table(have, again, law, n=3, targets=target),
+        improve_table(have, rest.drop(columns="L"), law, n=3, targets=target),
+    )
+    with pytest.raises(UserError, match="every candidate is there already, by its N, D"):
+        improve_table(have, have.drop(columns="L"), law)
     with pytest.raises(UserError, match="no column C"):
         improve_table(have, rest.drop(columns=["C", "L"]), law)
     with pytest.raises(UserError, match="too few to learn"):

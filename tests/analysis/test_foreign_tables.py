@@ -63,6 +63,42 @@ def test_what_was_recognised_is_said_and_what_is_named_wins(tmp_path: Path) -> N
     assert "notes" not in named.attrs
 
 
+@pytest.mark.parametrize(
+    ("columns", "note", "values"),
+    [
+        (["params", "tokens", "final_loss"], "N=params, D=tokens, L=final_loss", (2.0, 2.0, None, 2.0)),
+        (
+            ["params (M)", "Tokens [B]", "flops_1e18", "loss (bits)"],
+            "N=1e+06 params (M), D=1e+09 Tokens [B], C=1e+18 flops_1e18, L=loss (bits)",
+            (2e6, 2e9, 2e18, 2.0),
+        ),
+        (["params_in_millions", "loss", "val_loss"], "N=1e+06 params_in_millions, L=val_loss", (2e6, None, None, 2.0)),
+        (["N", "D", "loss", "params"], "L=loss", (2.0, 2.0, None, 2.0)),
+        # two sizes, a unit that nobody knows: not taken, and a law that needs them says so
+        (["params", "num_params", "tokens", "loss"], "D=tokens, L=loss", (None, 2.0, None, 2.0)),
+        (["params (dozens)", "tokens", "loss"], "D=tokens, L=loss", (None, 2.0, None, 2.0)),
+        (["tokens", "train_loss"], "", (None, None, None, None)),
+        (["N", "D", "C", "L", "params", "loss"], "", (2.0, 2.0, 2.0, 2.0)),
+    ],
+)
+def test_usual_names_are_taken_in_their_units_and_said(
+    columns: list[str], note: str, values: tuple[float | None, ...], tmp_path: Path
+) -> None:
+    pd.DataFrame([[2.0] * len(columns)], columns=columns).to_csv(tmp_path / "theirs.csv", index=False)
+    table = read_runs(tmp_path / "theirs.csv")
+    assert [table[c].iloc[0] if c in table else None for c in "NDCL"] == list(values)
+    expected = [f"columns by their usual names: {note}; --columns takes others"] if note else []
+    assert table.attrs.get("notes", []) == expected
+    # who names a column names all
+    assert "notes" not in read_runs(tmp_path / "theirs.csv", columns={"L": columns[-1]}).attrs
+
+
+def test_text_in_a_column_of_a_usual_name_is_an_error_that_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "theirs.csv").write_text("params,tokens,loss\n1e6,1e8,3.1\n2e6,many,3.0\n")
+    with pytest.raises(UserError, match="line 3: column D is 'many', not a number"):
+        read_runs(tmp_path / "theirs.csv")
+
+
 @pytest.mark.skipif(not Path(FOLDER or "missing").is_dir(), reason="ISOFLOP_REFERENCE_DATA names no folder")
 @pytest.mark.parametrize(
     ("path", "columns"),

@@ -1,13 +1,17 @@
 """Every law of the catalogue: exact derivatives, recovery from noiseless rows, one answer whatever the units of the
 objective."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from synthetic_laws import noiseless, seeded
 
+from isoflop.analysis.fitting.diagnose import at_optimum
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.catalogue import LAWS, get_law
-from isoflop.analysis.solving.descent import minimise, search
+from isoflop.analysis.laws.one_axis import _way
+from isoflop.analysis.solving.descent import expand, minimise, search
 from isoflop.analysis.solving.problem import Objective, Problem
 from isoflop.analysis.solving.starts import starts
 from isoflop.errors import UserError
@@ -106,3 +110,54 @@ def test_derived_quantities_follow_from_the_parameters() -> None:
     optimum = answer.curve("N_opt", [1e18])["value"][0]
     losses = [answer.law(N, 1e18 / 6 / N, **answer.values) for N in (0.99 * optimum, optimum, 1.01 * optimum)]
     assert losses[1] == min(losses)
+
+
+STRAIGHT = sorted(name for name, law in LAWS.items() if law.straight)
+
+
+@pytest.mark.parametrize("name", STRAIGHT)
+def test_straight_coordinates_are_another_name_of_the_same_places(name: str) -> None:
+    problem, u = problem_of(name, Objective("l2"))
+    places = u + 0.1 * np.random.default_rng(0).normal(size=(20, len(u)))
+    there = problem.coordinates(places)
+    assert problem.straightened is not None
+    np.testing.assert_allclose(problem.straightened.predict(there), problem.predict(places), rtol=1e-9)
+    np.testing.assert_allclose(problem.coordinates(there, back=True), places, rtol=1e-8, atol=1e-8)
+
+
+def test_searches_along_straight_coordinates_agree_where_those_along_the_parameters_do_not() -> None:
+    problem, _ = problem_of("farseer", Objective("huber"))
+    noisy = problem.target * np.exp(0.01 * np.random.default_rng(0).normal(size=len(problem.target)))
+    problem = replace(problem, target=noisy)
+    u0 = starts(problem, 24)
+    straight, bent = (
+        search(one, u0).objective for one in (problem, replace(problem, law=replace(problem.law, straight=None)))
+    )
+    assert straight.min() <= bent.min() * (1 + 1e-9)
+    assert at_optimum(straight, len(noisy)) >= 6 > at_optimum(bent, len(noisy))
+
+
+def test_a_share_of_the_way_is_where_its_equation_holds() -> None:
+    alpha = np.array([0.0, 0.01, 0.5, 1.0, 3.0, 10.0])[:, None]
+    k = np.linspace(-20, 20, 81) + np.zeros((6, 1))
+    k[0] = -np.abs(k[0]) - 1e-3  # without a bend there is no share above one
+    share = _way(k, alpha)
+    inside = (share > 1e-9) & (share < 1 - 1e-9)
+    assert inside.mean() > 0.5
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose((np.log(share) - alpha * np.log1p(-share))[inside], k[inside], atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_rows_of_one_place_count_as_if_each_stood_alone(scale: bool) -> None:
+    rng = np.random.default_rng(0)
+    N, D = rng.choice([1e6, 1e7, 1e8], 60), rng.choice([1e8, 1e9], 60)
+    L = (1.7 + 400 * N**-0.34 + 410 * D**-0.28) * np.exp(0.01 * rng.normal(size=60))
+    noise = rng.uniform(0.5, 2, 60) if scale else None
+    problem = Problem(get_law("chinchilla"), (N, D), L, Objective("huber", 0.01), scale=noise)
+    assert problem.by_place is not None
+    placed, order = problem.by_place
+    u, weights = starts(problem, 5), rng.exponential(size=(5, 60))
+    assert len(placed.slopes(u)[0][0]) == 6
+    for one, two in zip(expand(problem, u, weights), expand(placed, u, weights[:, order]), strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-9, atol=1e-12)

@@ -15,7 +15,7 @@ from isoflop.analysis.tables.rows import prepare, split_usable
 from isoflop.analysis.tables.runs import recognise_runs
 from isoflop.analysis.tables.tune import best_of_cells, searched_notes
 from isoflop.analysis.verbs import main
-from isoflop.errors import UserError
+from isoflop.errors import FitError, UserError
 
 SIZES = np.geomspace(1e7, 3e9, 6)
 VERBS = [["fit"], ["predict", "--at", "C=1e21"], ["compare", "--laws", "power,chinchilla"], ["frontier"]]
@@ -264,3 +264,29 @@ def test_check_exits_0_with_notes_and_2_where_no_row_can_be_used(
     grid().drop(columns="L").to_csv(path, index=False)
     assert main(["check", str(path)]) == 2
     assert "needs a loss L" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        (
+            ["size", "loss_at_1e8", "loss_at_1e9", "loss_at_1e10"],
+            "where loss_at_1e8 and the 2 columns like it are losses",
+        ),
+        (["step", "lr", "L"], "needs one of N, D and C; it has step, lr, L"),
+        (
+            ["N", "D", "score"],
+            "needs a loss L; it has N, D, score: name them, as in --columns N=params,D=tokens,L=loss$",
+        ),
+    ],
+)
+def test_a_table_that_lacks_a_loss_or_a_size_is_told_which(columns: list[str], sentence: str) -> None:
+    with pytest.raises(FitError, match=sentence):
+        check(pd.DataFrame([[1.0] * len(columns)] * 2, columns=columns))
+
+
+def test_units_that_explain_the_compute_are_said_once() -> None:
+    rows = grid().assign(C=lambda t: 6 * t["N"] * t["D"] / 1e18)
+    kinds = [finding.kind for finding in check(rows).findings]
+    assert kinds.count("units") == 1
+    assert "compute" not in kinds

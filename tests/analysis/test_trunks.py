@@ -84,6 +84,16 @@ def test_trunks_narrow_what_few_marks_leave_open(sweep: Path) -> None:
         assert wide.low is None or narrow.high - narrow.low < 0.75 * (wide.high - wide.low)  # type: ignore[operator]
 
 
+def test_weights_that_differ_along_a_run_add_no_degrees_of_freedom(sweep: Path) -> None:
+    both = fit_trunks(add_trunks(read_runs(sweep), sweep), "chinchilla")[0]
+    assert both.optimum is not None
+    assert both.optimum.problem.scale is not None
+    assert np.ptp(both.optimum.problem.scale) > 0
+    # six runs, of which E, A and alpha take three, whatever the marks and the trunks weigh
+    assert both.optimum.spread is not None
+    assert both.optimum.spread.dof == 3
+
+
 def test_a_fit_of_trunks_predicts_cooled_models(sweep: Path) -> None:
     both = fit_trunks(add_trunks(read_runs(sweep), sweep), "chinchilla")[0]
     places = pd.DataFrame({"N": [1e5, 1e6], "D": [1e7, 1e8]})

@@ -7,8 +7,11 @@ import pytest
 import torch
 from families import TASKS, TOKENS, batch, family
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
+from isoflop.scaling.families.layers import scan
 from isoflop.scaling.families.layers.attention import Attention, Positions, angles
+from isoflop.scaling.families.layers.convolution import causal
 from isoflop.scaling.families.layers.gru import gru
 from isoflop.scaling.families.layers.scan import chunked_scan, linear_scan
 from isoflop.scaling.families.moe import Experts
@@ -56,6 +59,24 @@ def test_the_chunked_scan_carries_a_state_that_hardly_decays_and_forgets_one_tha
     assert torch.equal(at_once, x)
 
 
+@pytest.mark.parametrize("seq", [1, 3, 9])
+def test_the_short_convolution_is_that_of_torch_and_so_is_its_gradient(seq: int) -> None:
+    of, x = nn.Conv1d(5, 5, 4, groups=5).double(), normal(2, seq, 5).requires_grad_()
+    plain = of(pad(x, (0, 0, 3, 0)).transpose(1, 2)).transpose(1, 2)
+    assert agree(causal(x, of.weight, of.bias), plain, [x, *of.parameters()])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_the_gradient_of_the_chunks_on_a_cpu_is_that_of_what_they_are(
+    monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    scan_of = (normal(2, 50, 3, 4), -2 * normal(2, 50, 3).abs(), normal(2, 50, 3).exp())
+    inputs = [t.requires_grad_() for t in (*scan_of, normal(2, 50, 5), normal(2, 50, 5))]
+    fast = chunked_scan(*inputs, chunk)
+    monkeypatch.setattr(scan, "worked", scan.products)
+    assert agree(fast, chunked_scan(*inputs, chunk), inputs)
+
+
 def gradients(y: Tensor, inputs: list[Tensor]) -> list[Tensor]:
     """Of a sum in which every number of y has a weight of its own."""
     weights = torch.arange(y.numel(), dtype=y.dtype).view(y.shape).sin()
@@ -84,8 +105,9 @@ def test_the_gru_for_cpus_is_that_of_torch_and_so_is_its_gradient() -> None:
     assert agree(ours, rnn(x)[0], [x, *rnn.parameters()])
 
 
-def test_the_linear_scan_is_one_operation_to_a_compiler() -> None:
-    layer, x = MinGru(8).double(), normal(2, 9, 8)
+@pytest.mark.parametrize("layer", [MinGru(8), Selective(8, 16, 4, 8, 4, chunk=4)])
+def test_a_scan_is_one_operation_to_a_compiler(layer: nn.Module) -> None:
+    layer, x = layer.double(), normal(2, 9, 8)
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     assert agree(compiled(x), layer(x), list(layer.parameters()))
     torch._dynamo.reset()

@@ -3,6 +3,7 @@
 The compiler of these tests is torch's tracer without code of its own, so that none takes a minute.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from conftest import TINY
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from torch import Tensor
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from isoflop.scaling.config.frozen import FrozenConfig, freeze, register_resolvers, resolve
 from isoflop.scaling.loop import compiled
@@ -45,6 +47,7 @@ def losses(rows: list[dict[str, Any]]) -> list[float]:
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(compiled.CACHE, default_cache_dir())  # as torch does when it is imported
     monkeypatch.setattr(compiled, "BACKEND", "eager")
 
 
@@ -55,6 +58,16 @@ def test_a_compiled_run_has_the_losses_and_the_name_of_one_that_is_not(tmp_path:
     assert losses(fast) == pytest.approx(losses(plain), rel=1e-5)
     assert [row["compile_s"] for row in plain] == [None, None]
     assert all(row["compile_s"] > 0 for row in fast)
+
+
+def test_compiled_code_lies_in_the_cache_of_the_user_or_where_the_user_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(tmp_path / "one", "family=mlp", "trainer.compile=true")
+    assert os.environ[compiled.CACHE] == str(tmp_path / "cache/isoflop/compiled/code")
+    monkeypatch.setenv(compiled.CACHE, str(tmp_path / "mine"))
+    trained(tmp_path / "two", "family=mlp", "trainer.compile=true")
+    assert os.environ[compiled.CACHE] == str(tmp_path / "mine")
 
 
 def test_where_nothing_can_be_compiled_a_line_says_so_and_the_bits_are_the_same(

@@ -9,8 +9,10 @@ from families import CASES, FAMILIES, TASKS, TOKENS, batch, family
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from isoflop.checks import one_of
 from isoflop.errors import UserError
 from isoflop.scaling.build import build_choice
+from isoflop.scaling.config.choices import allowed, names
 from isoflop.scaling.cost import count, parameters_by_role
 from isoflop.scaling.data.text import Text
 from isoflop.scaling.families.transformer import Transformer
@@ -161,11 +163,11 @@ def test_a_dial_that_is_no_size_is_refused(name: str, dial: str, value: object) 
         ("moe", {"capacity": 0}, r"family\.capacity=0 is not a number above 0; give 1\.25, or null"),
         ("moe", {"capacity": math.inf}, r"family\.capacity=inf is not a number above 0; give 1\.25, or null"),
         ("moe", {"balance": math.inf}, r"family\.balance=inf is not a number of at least 0"),
-        ("transformer", {"causal": 0}, r"family\.causal=0 is not one of None, True, False"),
+        ("transformer", {"causal": 0}, r"family\.causal=0 is not one of null, true, false"),
         ("lstm", {"cell": "gruu"}, r"family\.cell='gruu' is not one of lstm, gru, tanh, mingru"),
         ("ssm", {"width": 24}, r"family\.width=24 is not a multiple of family\.head_dim/expansion=16; give 16, 32"),
         ("hybrid", {"attention_every": 0}, r"family\.attention_every=0 is not a whole number of at least 1"),
-        ("resnet", {"residual": "maybe"}, r"family\.residual='maybe' is not one of True, False"),
+        ("resnet", {"residual": "maybe"}, r"family\.residual='maybe' is not one of true, false"),
     ],
 )
 def test_a_knob_that_cannot_be_is_refused_in_one_sentence(name: str, knobs: dict[str, Any], said: str) -> None:
@@ -191,6 +193,18 @@ def test_a_knob_that_cannot_be_is_refused_in_one_sentence(name: str, knobs: dict
 def test_a_task_that_the_knobs_cannot_do_is_refused(name: str, knobs: dict[str, Any], task: Task, said: str) -> None:
     with pytest.raises(UserError, match=said):
         family(name, **knobs).refuse(task)
+
+
+LISTED = [(group, name, knob) for group in ("family", "data") for name in names(group) for knob in allowed(group, name)]
+
+
+@pytest.mark.parametrize(("group", "name", "knob"), LISTED)
+def test_the_values_that_a_yaml_lists_are_those_that_its_class_allows(group: str, name: str, knob: str) -> None:
+    with pytest.raises(UserError) as by_yaml:
+        one_of(f"{group}.{knob}", "foo", allowed(group, name)[knob])
+    with pytest.raises(UserError) as by_class:
+        build_choice(group, name, {knob: "foo"})
+    assert str(by_class.value) == str(by_yaml.value)
 
 
 def refused(name: str, **knobs: Any) -> None:

@@ -121,7 +121,8 @@ def law_parameter(sample: Sample, name: str) -> Measured:
 def law_contrast(sample: Sample, name: str) -> Contrast:
     """difference of a parameter of the law between two families
 
-    Runs paired on (data, seed, rung), the interval by the delete-one-pair jackknife with t on pairs − 1; where fewer
+    Runs paired on (data, seed, rung), the interval by the delete-one-pair jackknife with t on pairs − 1 (where a
+    parameter reaches its bound without a pair: by weighing the pairs at random); where fewer
     than four in five runs have a partner, as at other widths, the families are independent (Welch).
     """
     law = get_law(sample.law)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.claims.declare import Contrast, NotIdentified, Pair, Part, Sample, require_columns
 from isoflop.analysis.claims.quantities.columns import welch
-from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.fit import fit, fit_near
 from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.intervals.resampling import Spread
 from isoflop.analysis.tables.rows import usable
 
 # budgets are rounded up to whole steps: compute is matched where it differs by no more than this
@@ -25,6 +26,8 @@ MATCHED = 0.05
 KEY = ("data", "seed", "rung")
 # share of the runs of both families that must have a partner for the two to be compared in pairs
 SHARED = 0.8
+# share of the resamples of a difference that may come to no minimum, as of a parameter's at 95 %
+MOST_LOST = 0.025
 # what pairs a run -> its L and C
 Cells = dict[tuple[Any, ...], tuple[float, float]]
 
@@ -107,7 +110,8 @@ def both_fits(sample: Sample) -> tuple[Fit, Fit]:
     """The law on the runs of each of two families.
 
     Where most runs of either have a partner (SHARED), it is fitted to those that have, and the draws of both
-    leave out the same pairs, in order. Else it is fitted to all runs of each, and the two are independent.
+    leave out the same pairs, in order, or, where a parameter reaches its bound without one of them, weigh the same
+    pairs at random alike. Else it is fitted to all runs of each, and the two are independent.
     """
     one, two = map(cells, sample.parts)
     # a law stands over N and D, so that the compute of partners need not be the same
@@ -119,11 +123,17 @@ def both_fits(sample: Sample) -> tuple[Fit, Fit]:
     keys = pd.MultiIndex.from_tuples(partners, names=key)
     rows = rows[pd.MultiIndex.from_frame(rows[key]).isin(keys)].sort_values(key, kind="stable")
     rows = rows.assign(pair=pair_of_runs(rows, sample.pair[0], key))
-    first, second = (
-        fit(rows[rows["family"] == name], sample.law, run="pair", interval="jackknife", by={"family": name})
-        for name in sample.pair
-    )
-    return first, second
+    parts = [rows[rows["family"] == name] for name in sample.pair]
+    fits = [
+        fit(part, sample.law, run="pair", interval="jackknife", by={"family": name})
+        for part, name in zip(parts, sample.pair, strict=True)
+    ]
+    if any(each.optimum and each.optimum.spread and each.optimum.spread.bounded for each in fits):
+        fits = [
+            fit_near(part, sample.law, each, run="pair", interval="bootstrap", by=each.by)
+            for part, each in zip(parts, fits, strict=True)
+        ]
+    return fits[0], fits[1]
 
 
 @lru_cache(maxsize=256)  # a family is in a pair with every other
@@ -146,8 +156,8 @@ def pair_of_runs(rows: pd.DataFrame, first: str, key: list[str]) -> pd.Series:
 def contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Contrast:
     """Difference of a function of the parameters between two fits, with its standard error.
 
-    Of paired fits the error is the delete-one-pair jackknife's; of independent ones each has that of its own fit, and
-    the two are added in quadrature.
+    Of paired fits the error is that of the difference over their common draws; of independent ones each has that of its
+    own fit, and the two are added in quadrature.
     """
     values, draws = [], []
     for each in fits:
@@ -159,11 +169,22 @@ def contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Con
             draws.append(np.broadcast_to(np.asarray(value(**drawn or {}), dtype=float), len(spread.draws)))
     spreads = [each.optimum.spread for each in fits if each.optimum and each.optimum.spread]
     if all("pair" in each.rows for each in fits):
-        se, dof = float(spreads[0].error(draws[0] - draws[1])), float(spreads[0].dof)
+        se, dof = _paired_error(spreads[0], draws), float(spreads[0].dof)
         reason, left = f"{fits[0].n_runs} pairs of runs", "with or without each pair"
+        if spreads[0].method == "bootstrap":
+            reason += ", weighed at random as a parameter reaches its bound"
     else:
         se, dof = welch([(float(s.error(d)), s.dof) for s, d in zip(spreads, draws, strict=True)])
         reason, left = f"{fits[0].n_runs} and {fits[1].n_runs} runs, unpaired", "with or without each run"
     if not math.isfinite(values[0] - values[1] + se):
         raise NotIdentified(f"the law gives no {name} for one of the two, {left}")
     return Contrast(values[0] - values[1], se, dof, reason=reason)
+
+
+def _paired_error(spread: Spread, draws: list[NDArray[np.float64]]) -> float:
+    """Standard error of the difference of two draws of the same pairs; infinite where too many of them are lost."""
+    count = min(map(len, draws))
+    apart = draws[0][:count] - draws[1][:count]
+    sound = np.isfinite(apart)
+    lost = 0.0 if spread.method == "jackknife" else MOST_LOST
+    return float(spread.error(apart[sound])) if 1 - sound.mean() <= lost else math.inf

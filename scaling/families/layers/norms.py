@@ -9,6 +9,11 @@ def wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def plain_on_cpu(x: Tensor, other: Tensor) -> bool:
+    """Whether two tensors lie on a CPU in one precision, in which autocast leaves them."""
+    return x.device.type == "cpu" and x.dtype == other.dtype and not torch.is_autocast_enabled("cpu")
+
+
 class RmsNorm(nn.RMSNorm):
     """Root-mean-square normalisation, in float32 at least, as autocast does it for layer normalisation."""
 

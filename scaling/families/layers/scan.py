@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from isoflop.scaling.families.layers.chunks import worked
+from isoflop.scaling.families.layers.norms import plain_on_cpu
+
 
 def chunked_scan(x: Tensor, log_decay: Tensor, gain: Tensor, write: Tensor, read: Tensor, chunk: int) -> Tensor:
     """The state-space duality of Mamba-2 (arXiv:2405.21060, sec. 6): products within chunks, states between them.
@@ -18,28 +21,34 @@ def chunked_scan(x: Tensor, log_decay: Tensor, gain: Tensor, write: Tensor, read
     x: (batch, seq, heads, head). log_decay, at most 0, and gain, above 0: (batch, seq, heads). write, read:
     (batch, seq, state), shared by the heads. Returns (batch, seq, heads, head). Linear in seq.
     """
-    _, seq, heads, head = x.shape
+    seq = x.shape[1]
     size = min(chunk, seq)
     # (batch, chunks, size, ...)
     log_gain = gain.clamp_min(torch.finfo(gain.dtype).tiny).log()
     x, log_decay, log_gain, write, read = (fold(t, size) for t in (x, log_decay, log_gain, write, read))
     through = log_decay.cumsum(2).transpose(2, 3)  # (batch, chunks, heads, size), log of the decay since its start
-    values = x.transpose(2, 3)  # (batch, chunks, heads, size, head)
+    gained = through - log_gain.transpose(2, 3)
+    of_chunks = worked if plain_on_cpu(x, through) else products
+    return of_chunks(x, through, gained, write, read).flatten(1, 2)[:, :seq]
+
+
+def products(values: Tensor, through: Tensor, gained: Tensor, write: Tensor, read: Tensor) -> Tensor:
+    """What chunks.worked does on a CPU, anywhere and in any precision."""
+    *_, size, heads, head = values.shape
+    values = values.transpose(2, 3)  # (batch, chunks, heads, size, head)
 
     # within: position i takes from j <= i what has not decayed since
-    gained = through - log_gain.transpose(2, 3)
     since = through[..., :, None] - gained[..., None, :]  # (batch, chunks, heads, size, size)
-    future = torch.ones(size, size, dtype=torch.bool, device=x.device).triu(1)
+    future = torch.full((size, size), float("-inf"), dtype=since.dtype, device=since.device).triu(1)
     match = (read @ write.transpose(2, 3))[:, :, None]  # (batch, chunks, 1, size, size)
-    within = (match * since.masked_fill(future, float("-inf")).exp()) @ values
+    within = (match * (since + future).exp()) @ values
 
     # between: what each chunk leaves, carried on from chunk to chunk, and what each position takes of what was carried
     left = (through[..., -1:] - gained).exp()  # (batch, chunks, heads, size)
     gains = write.transpose(2, 3) @ (values * left[..., None]).transpose(2, 3).flatten(3)  # (.., state, heads * head)
     states = carried(gains.unflatten(3, (heads, head)), through[..., -1].exp())  # (.., state, heads, head)
-    taken = (read @ states.flatten(3)).unflatten(3, (heads, head)).transpose(2, 3)  # (.., heads, size, head)
-    y = within + taken * through.exp()[..., None]
-    return y.transpose(2, 3).flatten(1, 2)[:, :seq]  # type: ignore[no-any-return]
+    taken: Tensor = (read @ states.flatten(3)).unflatten(3, (heads, head)).transpose(2, 3)  # (.., heads, size, head)
+    return (within + taken * through.exp()[..., None]).transpose(2, 3)
 
 
 def fold(t: Tensor, size: int) -> Tensor:
