@@ -47,8 +47,8 @@ def products(values: Tensor, through: Tensor, gained: Tensor, write: Tensor, rea
     left = (through[..., -1:] - gained).exp()  # (batch, chunks, heads, size)
     gains = write.transpose(2, 3) @ (values * left[..., None]).transpose(2, 3).flatten(3)  # (.., state, heads * head)
     states = carried(gains.unflatten(3, (heads, head)), through[..., -1].exp())  # (.., state, heads, head)
-    taken: Tensor = (read @ states.flatten(3)).unflatten(3, (heads, head)).transpose(2, 3)  # (.., heads, size, head)
-    return (within + taken * through.exp()[..., None]).transpose(2, 3)
+    taken = (read @ states.flatten(3)).unflatten(3, (heads, head)).transpose(2, 3)  # (.., heads, size, head)
+    return (within + taken * through.exp()[..., None]).transpose(2, 3)  # type: ignore[no-any-return]
 
 
 def fold(t: Tensor, size: int) -> Tensor:
