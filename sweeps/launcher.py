@@ -25,7 +25,7 @@ from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.process.signals import Terminated, describe_exit, terminable
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.machine import cores, gpus
-from isoflop.sweeps.progress import shown
+from isoflop.sweeps.watch.progress import shown
 from isoflop.sweeps.workers import BUSY, Lifeline, Run
 
 POLL_S = 0.25

@@ -144,11 +144,11 @@ def status_command(
 
     Example:  isoflop status runs/first --html status.html --watch
     """
-    from isoflop.sweeps import status
+    from isoflop.sweeps.watch import status
 
     if html is not None:
-        from isoflop.sweeps.predicted import Predictor
-        from isoflop.sweeps.status_page import watch_page, write_page
+        from isoflop.sweeps.watch.predicted import Predictor
+        from isoflop.sweeps.watch.status_page import watch_page, write_page
 
         if watch:
             watch_page(folder, html)

@@ -31,7 +31,7 @@ from isoflop.analysis.testing.forecast import load_forecast
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 from isoflop.sweeps.collect import PROBES
-from isoflop.sweeps.status_page import curve
+from isoflop.sweeps.watch.status_page import curve
 from isoflop.wording import UNPRINTABLE, csv_text
 
 VERBS = {

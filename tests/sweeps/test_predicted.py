@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from studies import grid_study, loss
 
-from isoflop.sweeps import predicted
-from isoflop.sweeps.predicted import Predictor
+from isoflop.sweeps.watch import predicted
+from isoflop.sweeps.watch.predicted import Predictor
 
 
 def entry(run_id: str, N: float, D: float, family: str = "lstm", data: str = "text") -> Any:

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from isoflop import record
-from isoflop.sweeps import progress
-from isoflop.sweeps.predicted import Prediction
+from isoflop.sweeps.watch import progress
+from isoflop.sweeps.watch.predicted import Prediction
 
 
 @pytest.fixture

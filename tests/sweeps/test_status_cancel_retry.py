@@ -28,7 +28,7 @@ from isoflop.scaling.recipe.budget import Budget
 from isoflop.sweeps import launcher
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
-from isoflop.sweeps.status import overview
+from isoflop.sweeps.watch.status import overview
 
 # "isoflop" is the program that starts at once
 pytestmark = pytest.mark.usefixtures("program")

@@ -5,9 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from isoflop.sweeps import status
-from isoflop.sweeps.predicted import Prediction
-from isoflop.sweeps.status_page import curve, page, write_page
+from isoflop.sweeps.watch import status
+from isoflop.sweeps.watch.predicted import Prediction
+from isoflop.sweeps.watch.status_page import curve, page, write_page
 
 EVIL = "<script>alert(1)</script>"
 

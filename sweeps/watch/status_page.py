@@ -2,7 +2,7 @@
 
 No server: `isoflop status FOLDER --html FILE` writes it once, `--watch` writes it again until no run is active.
 
-    from isoflop.sweeps.status import overview
+    from isoflop.sweeps.watch.status import overview
 
     write_page(overview(Path("runs")), Path("status.html"))
 """
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from isoflop import record
 from isoflop.files import read_bytes, write_text
-from isoflop.sweeps.predicted import LEVEL, Prediction, Predictor
+from isoflop.sweeps.watch.predicted import LEVEL, Prediction, Predictor
 from isoflop.wording import clock, one_line, percent, short
 
 if TYPE_CHECKING:
-    from isoflop.sweeps.status import Overview
+    from isoflop.sweeps.watch.status import Overview
 
 # seconds between two readings of the page by the browser, and between two writings of it
 REFRESH_S = 10
@@ -90,7 +90,7 @@ def _table(title: str, names: tuple[str, ...], rows: list[list[str]]) -> str:
 
 def _working(entry: Any, predicted: "Mapping[str, Prediction]") -> list[str]:
     """One run at work: who it is, how far it is, its curve so far, the loss that it may end at."""
-    from isoflop.sweeps.status import line
+    from isoflop.sweeps.watch.status import line
 
     run = line(entry)
     step = f"{run['step']} of {run['steps']}" if run.get("steps") else "–"
@@ -110,7 +110,7 @@ def _best(row: record.Row) -> list[str]:
 
 def _lost(seen: "Overview") -> list[list[str]]:
     """Runs that ended without a result, with the reason."""
-    from isoflop.sweeps.status import line
+    from isoflop.sweeps.watch.status import line
 
     states = [state for state in seen.by_state if state not in ("ok", "running", "planned")]
     runs = [line(entry) for state in states for entry in seen.by_state[state]]
@@ -131,7 +131,7 @@ def curve(file: Path) -> list[float]:
 
 def watch_page(folder: Path, path: Path) -> None:
     """Write the page anew until nothing is at work."""
-    from isoflop.sweeps.status import overview
+    from isoflop.sweeps.watch.status import overview
 
     predictor = Predictor()
     while True:

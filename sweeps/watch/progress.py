@@ -18,8 +18,8 @@ from rich.text import Text
 
 from isoflop import record
 from isoflop.scaling.config.columns import columns
-from isoflop.sweeps.predicted import LEVEL, Prediction, Predictor
-from isoflop.sweeps.status_page import curve
+from isoflop.sweeps.watch.predicted import LEVEL, Prediction, Predictor
+from isoflop.sweeps.watch.status_page import curve
 from isoflop.wording import clock, one_line, percent, short
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from isoflop import record
 from isoflop.errors import UserError
-from isoflop.sweeps.glances import Glances
 from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries, no_garbage
-from isoflop.sweeps.predicted import LEVEL, Prediction, Predictor
+from isoflop.sweeps.watch.glances import Glances
+from isoflop.sweeps.watch.predicted import LEVEL, Prediction, Predictor
 from isoflop.wording import clock, one_line, percent, short, states
 
 if TYPE_CHECKING:

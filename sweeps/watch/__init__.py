@@ -1,0 +1,1 @@
+"""What people see of a sweep: its state, live progress, the loss that runs at work may end at."""
