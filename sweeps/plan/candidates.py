@@ -1,8 +1,9 @@
 """`isoflop plan --runs theirs.csv --candidates grid.csv`: which rows of a table to make next, whoever makes them.
 
-from pathlib import Path
+    read_runs("runs.csv").assign(D=lambda runs: 4 * runs["D"]).to_csv("grid.csv")
+    say(Path("runs.csv"), Path("grid.csv"), law="chinchilla", n=2)
 
-say(Path("runs.csv"), Path("runs.csv"), law="chinchilla", n=2)     # the candidates are a table of their own
+A candidate that is made already, by the columns of the law, is not offered.
 """
 
 import json

@@ -1,7 +1,11 @@
 """How far a sweep is: a live table in a terminal, elsewhere a line every so often, as a log keeps it.
 
-with shown(sweep) as refresh:        # a Sweep of the launcher, or what has its counts
-    refresh()
+    from types import SimpleNamespace
+
+    sweep = SimpleNamespace(count=3, waiting=[], running={}, ended=[], time_left_s=lambda: None)
+    line(sweep)        # '0 of 3 done, 0 running'
+
+Nothing that is shown takes part in a run.
 """
 
 import contextlib

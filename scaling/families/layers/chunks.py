@@ -4,7 +4,9 @@ scan.chunked_scan says what is worked out. Its gradient needs the decays between
 of a decay since the start of a chunk gets is what its position's output has in common with the gradient of that, and
 what has been lost before a position gets is what its value has in common with the gradient of the value.
 
-    y = worked(values, through, gained, write, read)
+    values, write, read = torch.ones(1, 2, 8, 3, 4), torch.ones(1, 2, 8, 5), torch.ones(1, 2, 8, 5)
+    through = torch.zeros(1, 2, 3, 8)                       # no decay
+    y = worked(values, through, through, write, read)       # (1, 2, 8, 3, 4)
 """
 
 import math

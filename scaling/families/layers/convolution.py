@@ -1,6 +1,8 @@
 """A causal convolution of each feature for itself, over a few positions; for CPUs by one pass for each of them.
 
-y = causal(x, weight, bias)         # y_t = bias + sum_k weight_k x_{t - reach + k}, with x zero before the start
+y_t = bias + sum_k weight_k x_{t - reach + k}, with x zero before the start
+
+    y = causal(torch.ones(2, 9, 4), torch.ones(4, 1, 3), torch.zeros(4))        # (2, 9, 4)
 """
 
 from typing import Any
