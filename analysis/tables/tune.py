@@ -93,9 +93,22 @@ def tune(rows: pd.DataFrame, knobs: Sequence[str], cells: pd.Series | None = Non
 
 
 def well_tuned(rows: pd.DataFrame, besides: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows without those of searched knobs that were not at their best; those in `besides` are left as they are."""
+    """The rows without those of searched knobs that were not at their best; those in `besides` are left as they are.
+
+    They are those of `tune`, cell after cell, found for all cells at once.
+    """
     knobs = [knob for knob in searched_knobs(rows) if knob not in besides]
-    return tune(rows, knobs)[0].drop(columns="edges") if knobs else rows
+    cells = cells_of(rows, knobs=knobs) if knobs else pd.Series(0, rows.index)
+    searched = [knob for knob in knobs if rows[knob].groupby(cells).nunique().max() > 1]
+    if not searched:
+        return rows
+    tried = rows.groupby([cells, *(rows[knob] for knob in searched)], dropna=False)
+    means, values = tried["L"].transform("mean"), tried.ngroup()
+    values = values.where(means == means.groupby(cells).transform("min"))  # of equals the least value is taken
+    best = (values == values.groupby(cells).transform("min")).to_numpy()
+    order = np.argsort(cells.to_numpy()[best], kind="stable")
+    kept: pd.DataFrame = rows[best].iloc[order]
+    return kept
 
 
 def _where(cell: pd.DataFrame, values: dict[str, object]) -> pd.DataFrame:
