@@ -138,4 +138,6 @@ def _result(rows: pd.DataFrame, known: Known, subject: str) -> Result:
         fitted = fit(table, known.law)
     except FitError as error:
         return Result(known, subject, theory, Estimate(None), str(error))
+    if fitted.unidentified:  # several values fit alike, and which of them a search ends at says nothing
+        return Result(known, subject, theory, Estimate(None), fitted.reason)
     return Result(known, subject, theory, (fitted.params | fitted.derived)[known.of], fitted.reason)

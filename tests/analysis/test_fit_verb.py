@@ -84,7 +84,7 @@ def test_the_same_command_prints_the_same_answer(table: Path, capsys: pytest.Cap
     ("arguments", "sentence"),
     [
         (["fit", "missing.csv"], "missing.csv does not exist"),
-        (["fit", "{table}"], "has no N and no D and no L"),
+        (["fit", "{unnamed}"], "has no N and no D and no L"),
         (["fit", "{table}", "--columns", "N=parms"], "no column 'parms' for N"),
         (["fit", "{table}", "--columns", "N"], "is not name=name"),
         (["fit", "{table}", *COLUMNS, "--where", "N>1e20"], "keeps none"),
@@ -104,7 +104,9 @@ def test_the_same_command_prints_the_same_answer(table: Path, capsys: pytest.Cap
 def test_bad_usage_is_one_sentence_and_exit_code_2(
     table: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
 ) -> None:
-    assert main([a.replace("{table}", str(table)) for a in arguments]) == 2
+    unnamed = table.with_name("unnamed.csv")
+    unnamed.write_text("a,b\n1,2\n3,4\n")
+    assert main([a.format(table=table, unnamed=unnamed) for a in arguments]) == 2
     out = capsys.readouterr()
     assert out.out == ""
     assert sentence in out.err
