@@ -117,7 +117,7 @@ def jobs(env: dict[str, str]) -> dict[str, dict[str, str]]:
 def test_a_job_that_is_preempted_goes_on_to_the_same_bits_with_one_owner_of_its_requeue(
     cluster: dict[str, str], tmp_path: Path
 ) -> None:
-    grid = ["-m", "family=mlp", "family.width=8,16", "family.depth=1", "budget.D=1.5e5", *TINY]
+    grid = ["-m", "family=mlp", "family.width=8,16", "family.depth=1", "budget.D=6e5", *TINY]
     before = set(jobs(cluster))
     out = tmp_path / "slurm"
     sweep = start(cluster, *grid, *CLUSTER, f"out={out}")
