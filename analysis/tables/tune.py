@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from isoflop.analysis.tables.replicates import level_index
 from isoflop.analysis.tables.rows import usable
@@ -78,37 +79,40 @@ def tune(rows: pd.DataFrame, knobs: Sequence[str], cells: pd.Series | None = Non
     that lie on the edge.
     """
     cells = cells_of(rows, knobs=knobs) if cells is None else cells
-    searched = [k for k in knobs if k in rows and rows[k].groupby(cells).nunique().max() > 1]
+    searched = [k for k in dict.fromkeys(knobs) if k in rows and rows[k].groupby(cells).nunique().max() > 1]
     if not searched:
         return rows.assign(edges=0), pd.DataFrame()
-    best_rows, summary = [], []
-    for _, cell in rows.groupby(cells, sort=False):
-        means = cell.groupby(searched, dropna=False)["L"].mean()
-        best = dict(zip(searched, np.atleast_1d(np.array(means.idxmin(), dtype=object)), strict=True))
-        edge = [knob for knob in searched if _on_edge(cell, knob, best)]
-        best_rows.append(_where(cell, best).assign(edges=len(edge)))
+    at = _best(rows, searched, cells)
+    kept, of = rows.iloc[at], cells.to_numpy()[at]
+    chosen = kept.groupby(of, sort=False)
+    best, summary, edges = chosen[searched].first(), [], {}
+    losses = dict(zip(best.index, chosen["L"].mean().to_numpy(float), strict=True))
+    for number, cell in rows.groupby(cells, sort=False):
+        values: dict[str, object] = {knob: best.at[number, knob] for knob in searched}
+        edge = [knob for knob in searched if _on_edge(cell, knob, values)]
+        edges[number] = len(edge)
         row = {"N": cell["N"].iloc[0]} | {c: float(cell[c].mean()) for c in ("D", "C") if c in cell}
-        summary.append(row | best | {"L": float(means.min()), "tried": len(means), "edge": ", ".join(edge)})
-    return pd.concat(best_rows), pd.DataFrame(summary)
+        tried = len(cell[searched].drop_duplicates())
+        summary.append(row | values | {"L": float(losses[number]), "tried": tried, "edge": ", ".join(edge)})
+    return kept.assign(edges=[edges[number] for number in of]), pd.DataFrame(summary)
 
 
 def well_tuned(rows: pd.DataFrame, besides: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows without those of searched knobs that were not at their best; those in `besides` are left as they are.
-
-    They are those of `tune`, cell after cell, found for all cells at once.
-    """
+    """The rows without those of searched knobs that were not at their best; those in `besides` are left as they are."""
     knobs = [knob for knob in searched_knobs(rows) if knob not in besides]
     cells = cells_of(rows, knobs=knobs) if knobs else pd.Series(0, rows.index)
     searched = [knob for knob in knobs if rows[knob].groupby(cells).nunique().max() > 1]
-    if not searched:
-        return rows
+    return rows.iloc[_best(rows, searched, cells)] if searched else rows
+
+
+def _best(rows: pd.DataFrame, searched: Sequence[str], cells: pd.Series) -> NDArray[np.intp]:
+    """Where the rows are that have the values of the lowest mean loss in their cell, of equal means the least values;
+    cell after cell as they first come."""
     tried = rows.groupby([cells, *(rows[knob] for knob in searched)], dropna=False)
     means, values = tried["L"].transform("mean"), tried.ngroup()
-    values = values.where(means == means.groupby(cells).transform("min"))  # of equals the least value is taken
-    best = (values == values.groupby(cells).transform("min")).to_numpy()
-    order = np.argsort(cells.to_numpy()[best], kind="stable")
-    kept: pd.DataFrame = rows[best].iloc[order]
-    return kept
+    values = values.where(means == means.groupby(cells).transform("min"))
+    best = np.flatnonzero(values == values.groupby(cells).transform("min"))
+    return best[np.argsort(pd.factorize(cells)[0][best], kind="stable")]
 
 
 def _where(cell: pd.DataFrame, values: dict[str, object]) -> pd.DataFrame:
