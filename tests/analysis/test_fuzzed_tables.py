@@ -20,6 +20,7 @@ from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.report.figures.base import draw_all
 from isoflop.analysis.report.figures.laws import allocation, observed_vs_predicted
+from isoflop.analysis.report.figures.loss._panels import falls
 from isoflop.analysis.report.figures.runs import cost
 from isoflop.analysis.report.view import look
 from isoflop.analysis.tables.layout import layout
@@ -119,6 +120,11 @@ def test_rows_with_a_blank_where_others_have_a_rung_are_a_cell_too() -> None:
     rows = pd.DataFrame({"N": 1e6, "D": 1e8, "rung": [None, None, None, "a"], "lr": [1.0, 2.0, 3.0, 3.0]})
     assert cells_of(rows).tolist() == [0, 0, 0, 1]
     assert searched_knobs(rows) == {"lr": 3}
+
+
+def test_what_a_doubling_gains_is_told_whatever_the_sizes() -> None:
+    means = pd.DataFrame({"level": [0, 0, 1], "N": [1e-300, 1e300, 1.0], "L": [4.0, 2.0, 1.0]})
+    assert falls(means, "N", "level", 2) == [pytest.approx(math.log(2) / (600 * math.log2(10)))]
 
 
 def test_figures_pass_over_costs_that_are_text_and_bands_that_have_no_ends() -> None:

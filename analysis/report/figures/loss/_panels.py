@@ -17,6 +17,18 @@ SOUND = "converged"
 MOST_CURVES = 8
 
 
+def falls(means: pd.DataFrame, along: str, at: str, least: int) -> list[float]:
+    """Fall of ln L for each doubling of `along`, between the ends of every level of `at` that has at least so many.
+
+    means: a row for each `at` and `along`, sorted by the latter, with L.
+    """
+    # differences of logarithms do not leave the floats
+    logs = pd.DataFrame({name: np.log(means[name]) for name in ("L", along)}).groupby(means[at])
+    first, last = logs.first()[logs.size() >= least], logs.last()[logs.size() >= least]
+    fall = (first["L"] - last["L"]) / (last[along] - first[along]) * np.log(2)
+    return [float(each) for each in fall]
+
+
 def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) -> Figure:
     """L against `x`, one curve for each level of `each`, one panel for each family; darker is larger."""
     import altair as alt
@@ -26,7 +38,8 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     colour, shape = family_scales(view.families)
     # air for the labels, which stand where a curve ends: there the levels lie farthest apart
     side: dict[str, Any] = {"align": "left", "dx": 7}
-    room = [data[x].min(), data[x].max() * (data[x].max() / data[x].min()) ** 0.3]
+    low, high = np.log([data[x].min(), data[x].max()])
+    room = [data[x].min(), np.exp(min(high + 0.3 * (high - low), np.log(np.finfo(float).max)))]
     base = alt.Chart(data).encode(
         x=alt.X(f"{x}:Q", **log_axis(x, room, loss_unit=view.loss_unit)),
         y=alt.Y("L:Q", **log_axis("L", data["L"], loss_unit=view.loss_unit)),

@@ -5,7 +5,7 @@ import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
-from isoflop.analysis.report.figures.loss._panels import panels
+from isoflop.analysis.report.figures.loss._panels import falls, panels
 from isoflop.analysis.report.view import View
 from isoflop.wording import percent
 
@@ -18,9 +18,11 @@ def draw(view: View) -> Figure:
     """A panel for each family, a curve for each size."""
     if not {"N", "D"} <= set(view.rows) or view.rows.groupby(["family", "N"])["D"].nunique().max() < 3:
         raise Unmet("no size has three different D")
-    falls = {str(family): _falls(part) for family, part in view.rows.groupby("family")}
-    each = g.of_each(view.families, {name: percent(-np.expm1(-np.mean(fall))) for name, fall in falls.items() if fall})
-    steady = min((min(fall) for fall in falls.values() if fall), default=0) > 0
+    each_fall = {str(family): _falls(part) for family, part in view.rows.groupby("family")}
+    each = g.of_each(
+        view.families, {name: percent(-np.expm1(-np.mean(fall))) for name, fall in each_fall.items() if fall}
+    )
+    steady = min((min(fall) for fall in each_fall.values() if fall), default=0) > 0
     title = f"Each doubling of the data lowers the loss at every size: {each} on average"
     if not steady:
         title = f"A doubling of the data changes the loss by {each} on average, and not always down"
@@ -30,5 +32,4 @@ def draw(view: View) -> Figure:
 def _falls(rows: pd.DataFrame) -> list[float]:
     """Fall of ln L for each doubling of D, from the least to the most data of every size."""
     means = rows.groupby(["N", "D"])["L"].mean().reset_index().sort_values("D")
-    ends = [(size.iloc[0], size.iloc[-1]) for _, size in means.groupby("N") if len(size) > 1]
-    return [float(np.log(a["L"] / b["L"]) / np.log2(b["D"] / a["D"])) for a, b in ends]
+    return falls(means, "D", "N", 2)

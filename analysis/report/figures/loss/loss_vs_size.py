@@ -5,7 +5,7 @@ import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
-from isoflop.analysis.report.figures.loss._panels import panels
+from isoflop.analysis.report.figures.loss._panels import falls, panels
 from isoflop.analysis.report.view import View
 from isoflop.analysis.tables.replicates import LEVELS, level_index
 from isoflop.wording import percent
@@ -21,13 +21,13 @@ def draw(view: View) -> Figure:
         raise Unmet("not every run has an N and a D")
     if view.layout and view.layout.kind == "isoflop":
         raise Unmet("the runs share budgets and not amounts of data: see the isoFLOP profiles")
-    falls = {str(family): _falls(part) for family, part in view.rows.groupby("family")}
-    falls = {name: fall for name, fall in falls.items() if fall}
-    if not falls:
+    each_fall = {str(family): _falls(part) for family, part in view.rows.groupby("family")}
+    each_fall = {name: fall for name, fall in each_fall.items() if fall}
+    if not each_fall:
         raise Unmet("no three N share a D")
-    each = g.of_each(view.families, {name: percent(-np.expm1(-np.mean(fall))) for name, fall in falls.items()})
+    each = g.of_each(view.families, {name: percent(-np.expm1(-np.mean(fall))) for name, fall in each_fall.items()})
     title = f"Each doubling of the size lowers the loss at the same data: {each} on average"
-    if min(min(fall) for fall in falls.values()) <= 0:
+    if min(min(fall) for fall in each_fall.values()) <= 0:
         title = f"A doubling of the size changes the loss by {each} on average, and not always down"
     return panels(view, NAME, "N", "D", title, f"Loss against size, a panel for each family. {title}.")
 
@@ -35,5 +35,4 @@ def draw(view: View) -> Figure:
 def _falls(rows: pd.DataFrame) -> list[float]:
     """Fall of ln L for each doubling of N, from the smallest to the largest size of every amount of data."""
     means = rows.assign(level=level_index(rows["D"])).groupby(["level", "N"])["L"].mean().reset_index()
-    ends = [(part.iloc[0], part.iloc[-1]) for _, part in means.groupby("level") if len(part) >= LEVELS]
-    return [float(np.log(a["L"] / b["L"]) / np.log2(b["N"] / a["N"])) for a, b in ends]
+    return falls(means, "N", "level", LEVELS)
