@@ -295,17 +295,20 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=1e6, help="no part is begun after these")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parts at a time")
     parser.add_argument("--seed", type=int, default=0, help="of the first part of each kind")
-    parser.add_argument("--part", nargs=2, metavar=("KIND", "SEED"), help="do one part in this process")
+    parser.add_argument("--part", nargs=2, metavar=("KIND", "SEED"), help="do one part")
     given = parser.parse_args()
     out = given.out.resolve()
     sys.path.insert(1, torture.CHECKOUT)
     prefork.load()
     importlib.import_module("hypothesis")
-    if given.part:
-        part(given.part[0], int(given.part[1]), out)
-        return
     out.mkdir(parents=True, exist_ok=True)
     prepare(out)
+    if given.part:
+        kind, seed = given.part
+        safety = Safety(out, {other: int(other == kind) for other in KINDS}, 0)
+        safety.start(kind, int(seed))
+        safety.run(0, 0.0)
+        sys.exit(safety.summary())
     safety = Safety(out, {kind: getattr(given, kind) for kind in KINDS}, given.seed)
     safety.run(given.jobs, time.monotonic() + 3600 * given.hours)
     sys.exit(safety.summary())
