@@ -202,7 +202,7 @@ def places(texts: list[str], by: Sequence[str] = ()) -> list[dict[str, float | s
                 raise UserError(f"--at {text!r} names no column; write {example} or --at N=1e9,D=2e10")
             given = value.strip()
             is_text = name in by and not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", given, re.IGNORECASE)
-            how = example if not equals or name in "NDC" else f"{example}, or give --by {name} if that names a group"
+            how = example if name in ("N", "D", "C") else f"{example}, or give --by {name} if that names a group"
             values.setdefault(name, []).append(given if is_text else number(given, f"--at {text}", how))
         points += [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values()) if values]
     return points

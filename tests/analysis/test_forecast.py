@@ -220,7 +220,7 @@ def test_points_are_written_as_lists_of_values(texts: list[str], points: list[di
 def test_a_point_may_name_its_group() -> None:
     points = [{"family": "cnn", "C": 1e13}, {"family": "cnn", "C": 1e14}, {"width": 16, "C": 1e13}]
     assert o.places(["family=cnn,C=1e13,1e14", "width=16,C=1e13"], by=["family", "width"]) == points
-    with pytest.raises(UserError, match="--at family=cnn.* give --by family if that names a group"):
+    with pytest.raises(UserError, match=r"--at family=cnn.* give --by family if that names a group"):
         o.places(["family=cnn"])
 
 
