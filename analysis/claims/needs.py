@@ -130,7 +130,7 @@ def _lacks_seeds(rows: pd.DataFrame, seeds: tuple[int, str, int] | None) -> str:
     full = int((best >= count).sum())
     if full >= wanted:
         return ""
-    top = [min(int(n), count) for n in best.iloc[:wanted]]
+    top = [min(int(n), count) for n in best[:wanted]]
     short = [count - n for n in top] + [count] * (wanted - len(top))
     return f"{count} seeds at {full} of {wanted} {axis} ({_lacking(rows, sum(short), max(short), axis)})"
 

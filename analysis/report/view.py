@@ -220,7 +220,7 @@ def _columns_of_page(rows: pd.DataFrame, tune: Sequence[str]) -> pd.DataFrame:
     """The rows with all that a page reads, or that tells one cell from another."""
     knobs = {*SEARCHED, *CELL, *MIXTURES, *tune}
     names = [c for c in rows if record.column(str(c)) is not None or str(c).startswith(MEASURED) or c in knobs]
-    return rows[names]
+    return rows[names].copy()
 
 
 def _best(rows: pd.DataFrame, tune: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
