@@ -150,7 +150,8 @@ class View:
         whole = self.laws[family]
         if len(whole.rows) <= MOST_HELD:
             return whole
-        return fit(whole.rows.sample(MOST_HELD, random_state=0), whole.law.name, by={"family": family})
+        rows = whole.rows.sample(MOST_HELD, random_state=0)
+        return fit(rows, whole.law.name, by={"family": family}, interval="none")
 
     def splits(self, family: str) -> bool:
         """Whether the law of this family has a best size and amount of data for each compute."""
