@@ -189,7 +189,10 @@ def judge_part(runs: pd.DataFrame, claim: Claim) -> Verdict:
         reason = f"needs {wanted} families, and the runs have {len(families)}: {', '.join(families) or 'none'}"
         return Verdict(claim.id, VerdictKind.UNTESTED, reason, claim=claim)
     whole = scope(runs, replace(claim, at={})) if claim.needs.names & {*claim.at} else rows  # `at` leaves one value
-    lacks = {str(name): claim.needs.missing(part) for name, part in whole.groupby("family", sort=True)}
+    counted = usable(whole)
+    parts = dict(iter(counted.groupby("family")))
+    names = sorted(whole["family"].unique())
+    lacks = {str(name): claim.needs.lacking(parts.get(name, counted.iloc[:0])) for name in names}
     subjects = (_judge_families if claim.subject == "family" else _judge_pairs)(rows, lacks, claim)
     return combine(claim, subjects, lacks, _unfinished(rows))
 
