@@ -1,7 +1,5 @@
 """Small multiples by family: L against one axis at several levels of another, with the fitted law; for two figures."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -74,22 +72,18 @@ def _curves(view: View, runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
         rows = runs[runs["family"] == family]
         levels = np.unique(rows["level"])
         shown = levels[np.unique(np.linspace(0, len(levels) - 1, MOST_CURVES).round().astype(int))]
-        for _, part in rows[rows["level"].isin(shown)].groupby("level"):
-            if part[x].nunique() > 1 and set(fitted.law.columns) <= {"N", "D"}:
-                grid = np.geomspace(part[x].min(), part[x].max(), 20)
-                frame = pd.DataFrame({x: grid, each: part[each].mean()})
-                if each == "C":
-                    frame["D"] = frame["C"] / _interpolate(grid, rows["N"], rows["C"] / rows["D"])
-                sound = "sound" if fitted.status == SOUND else "guide"
-                about = {"family": family, "kind": "law", "level": part["level"].iloc[0], "fit": sound}
-                parts.append(frame.assign(L=fitted.predict(frame), shade=part["shade"].iloc[0], **about))
+        curves = [
+            pd.DataFrame({x: np.geomspace(part[x].min(), part[x].max(), 20), each: part[each].mean()}).assign(
+                level=level, shade=part["shade"].iloc[0]
+            )
+            for level, part in rows[rows["level"].isin(shown)].groupby("level")
+            if part[x].nunique() > 1 and set(fitted.law.columns) <= {"N", "D"}
+        ]
+        if curves:
+            frame = pd.concat(curves, ignore_index=True)
+            sound = "sound" if fitted.status == SOUND else "guide"
+            parts.append(frame.assign(L=fitted.predict(frame), family=family, kind="law", fit=sound))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def _interpolate(at: Sequence[float] | np.ndarray, x: pd.Series, y: pd.Series) -> np.ndarray:
-    """y at `at`, between the means at the known x, in logarithms."""
-    known = y.groupby(x).mean().sort_index()
-    return np.asarray(np.exp(np.interp(np.log(at), np.log(known.index.to_numpy(float)), np.log(known.to_numpy()))))
 
 
 def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
