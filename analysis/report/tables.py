@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from isoflop.analysis.fitting.result import Estimate
@@ -84,21 +85,22 @@ def ledger(runs: pd.DataFrame, out: Path | None = None) -> dict[str, Any]:
     """Every row of the table, failures first, in short words; out: the folder of a page that links to each run."""
     columns = [c for c in LEDGER if c in runs and runs[c].notna().any()]
     extra = [c for c in ("device", "git", "dirty") if c in runs and runs[c].notna().any()]
-    ordered = runs.assign(_finished=finished(runs)).sort_values("_finished", kind="stable")
-    shown = ordered.head(MOST_ROWS)
+    done = finished(runs)
+    order = np.argsort(done, kind="stable")[:MOST_ROWS]
+    shown = runs.iloc[order]
     rows = [[_cell(c, value) for c, value in zip([*columns, *extra], row, strict=True)]
             for row in shown[[*columns, *extra]].itertuples(index=False)]  # fmt: skip
     source = runs.attrs.get("source")
     addresses = [links(row, Path(source), out) if source and out else {} for row in shown.to_dict("records")]
-    lost = [not ok for ok in shown["_finished"]]
+    lost = [not ok for ok in done[order]]
     hours = float(as_floats(once(runs)["wall_s"]).sum()) / 3600 if "wall_s" in runs else 0.0
     return {
         "columns": [*columns, *extra],
         "rows": list(zip(lost, rows, addresses, strict=True)),
         "linked": any(addresses),
         "hours": f"{hours:.2f}",
-        "lost": int((~ordered["_finished"]).sum()),
-        "all": len(ordered),
+        "lost": int((~done).sum()),
+        "all": len(runs),
     }
 
 
