@@ -27,10 +27,10 @@ def draw(view: View) -> Figure:
     # an interval may be far wider than what is seen: the axis shows the points, and the band is cut off at its ends
     reach = 2 * float(runs["off"].abs().max()) or 1.0
     off = g.linear("off", "predicted less observed, ln L [%]") | {"scale": {"domain": [-reach, reach]}}
-    rows = {"y": g.text("family"), "yOffset": "part"}
+    rows: g.Spec = {"y": g.text("family"), "yOffset": "part"}
     several = len(view.families) > 1
     hue, shape = g.hue(view.families, legend=several), g.shape(view.families, legend=several)
-    marks = {"color": hue, "shape": shape, "tooltip": g.tooltip(TOOLTIP, runs, view.loss_unit)}
+    marks: g.Spec = {"color": hue, "shape": shape, "tooltip": g.tooltip(TOOLTIP, runs, view.loss_unit)}
     left = [g.layer("guide", "diagonal", x=loss, y=predicted), *_dots(x=loss, y=predicted, **marks)]
     bands = g.layer("bar", "run", where=HELD, x=off | {"field": "off_low"}, x2={"field": "off_high"}, color=hue, **rows)
     bands["mark"] |= {"strokeWidth": 6, "opacity": 0.15, "clip": True}

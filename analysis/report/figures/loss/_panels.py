@@ -35,7 +35,7 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     data = pd.concat([runs, _curves(view, runs, x, each), _labels(runs, x, each)], ignore_index=True)
     # air for the labels, which stand where a curve ends: there the levels lie farthest apart
     room = float(np.exp(0.3 * np.ptp(np.log(data[x].to_numpy(float)))))
-    marks = {
+    marks: g.Spec = {
         "x": g.log(x, data, unit=view.loss_unit, pad=room),
         "y": g.log("L", data, unit=view.loss_unit),
         "color": g.hue(view.families),
