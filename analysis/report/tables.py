@@ -93,12 +93,13 @@ def ledger(runs: pd.DataFrame, out: Path | None = None) -> dict[str, Any]:
     source = runs.attrs.get("source")
     addresses = [links(row, Path(source), out) if source and out else {} for row in shown.to_dict("records")]
     lost = [not ok for ok in done[order]]
-    hours = float(as_floats(once(runs)["wall_s"]).sum()) / 3600 if "wall_s" in runs else 0.0
+    timed = "wall_s" in runs and runs["wall_s"].notna().any()
+    hours = f"{float(as_floats(once(runs)['wall_s']).sum()) / 3600:.2f}" if timed else ""
     return {
         "columns": [*columns, *extra],
         "rows": list(zip(lost, rows, addresses, strict=True)),
         "linked": any(addresses),
-        "hours": f"{hours:.2f}",
+        "hours": hours,
         "lost": int((~done).sum()),
         "all": len(runs),
     }
