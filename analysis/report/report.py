@@ -41,6 +41,8 @@ from isoflop.wording import cut, printable
 POWER_S = 2.0
 # subjects of one claim that a page shows
 MOST_SUBJECTS = 100
+# ... and from which on they are folded: the claim's own row says how many came out how
+MOST_OPEN = 12
 # layout -> the figures that show what it can tell, the first that is drawn at the head of the page
 HEADLINES = {
     "isoflop": ("isoflop_profiles", "loss_vs_compute"),
@@ -150,6 +152,7 @@ def render(view: View, figures: Drawn, asked: str = "", out: Path | None = None,
         doubtful={name: law for name, law in view.laws.items() if law.status != FitStatus.CONVERGED},
         refused=view.refused,
         most_rows=MOST_FAMILIES,
+        most_subjects=MOST_OPEN,
         noise=seed_noise(view),
         ledger=ledger(view.runs, out),
         specs=packed(json.dumps(specs, ensure_ascii=False, allow_nan=False)),

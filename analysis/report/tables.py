@@ -74,11 +74,17 @@ def local_quantities(view: View) -> dict[str, Any]:
 
 def _estimate(estimate: Estimate) -> tuple[str, str]:
     """A value and its interval as text; a bound that does not exist is `none`."""
-    value = "–" if estimate.value is None else f"{estimate.value:.4g}"
+    value = "–" if estimate.value is None else _digits(estimate.value, 4)
     if estimate.low is None and estimate.high is None:
         return value, "no interval"
-    low, high = ("none" if b is None else f"{b:.3g}" for b in (estimate.low, estimate.high))
+    low, high = ("none" if b is None else _digits(b, 3) for b in (estimate.low, estimate.high))
     return value, f"{low} to {high}"
+
+
+def _digits(value: float, digits: int) -> str:
+    """A number to so many digits, without the e of a computer: 1.234, 4680, 4.7·10⁵."""
+    text = f"{value:.{digits}g}"
+    return number(value) if "e" in text else text
 
 
 def ledger(runs: pd.DataFrame, out: Path | None = None) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def text(column: str, title: str | None = None, **more: Any) -> Spec:
 def _legend(families: Sequence[str]) -> Spec:
     """The families above a figure, in as many columns as its width has room for."""
     longest = min(MOST_LETTERS, max(map(len, families), default=0))
-    columns = max(1, min(len(families), LEGEND_WIDTH // (LETTER * longest + SYMBOL)))
+    columns = max(1, LEGEND_WIDTH // (LETTER * longest + SYMBOL))
     return {"title": None, "orient": "top", "columns": columns, "labelLimit": LETTER * MOST_LETTERS, "symbolOpacity": 1}
 
 

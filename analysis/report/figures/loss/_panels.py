@@ -45,7 +45,8 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     tips = g.tooltip(("family", "N", "D", "C", "L", "seed"), runs, view.loss_unit)
     layers = [
         g.layer("line", "law", detail="level", strokeDash=dash, **marks),
-        g.layer("point", "run", shape=g.shape(view.families), tooltip=tips, **marks),
+        # the run of a label is drawn whichever others are left out of many
+        g.layer("point", ["run", "label"], shape=g.shape(view.families), tooltip=tips, **marks),
         g.layer("end", "label", text="label", **marks),
     ]
     layers[0]["mark"]["strokeWidth"] = 1.8
@@ -102,8 +103,6 @@ def _subtitle(view: View, each: str) -> str:
         return f"A curve for each {each}; no law could be fitted."
     laws = dict.fromkeys(fitted.law.formula for fitted in view.laws.values())
     formula = " or ".join(laws).replace("alpha", "α").replace("beta", "β")
-    doubtful = [
-        f"{name} {fitted.status.replace('_', ' ')}" for name, fitted in view.laws.items() if fitted.status != SOUND
-    ]
-    guide = f" Dashed: a guide only ({', '.join(doubtful)})." if doubtful else ""
+    doubtful = [name for name, fitted in view.laws.items() if fitted.status != SOUND]
+    guide = f" Dashed: a guide only, since the fit of {g.some(doubtful)} did not determine the law." if doubtful else ""
     return f"Points are runs, curves {formula}, fitted to each family; labels give {each}.{guide}"
