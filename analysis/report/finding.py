@@ -80,9 +80,8 @@ def of_many(verdict: Verdict, claim: Claim) -> str:
         names.setdefault(word(subject, claim), []).append(str(subject.subject))
     count = len(verdict.subjects)
     if len(names) == 1:
-        return (
-            f"{next(iter(names))} for all {count}, as for {verdict.subjects[0].subject}: {verdict.subjects[0].reason}"
-        )
+        first = verdict.subjects[0]
+        return f"{word(first, claim)} for all {count}, as for {first.subject}: {first.reason}"
     return "; ".join(
         f"{how} for {listed(who) if len(who) <= FEW else f'{len(who)} of {count}'}" for how, who in names.items()
     )

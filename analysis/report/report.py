@@ -218,7 +218,7 @@ def verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
         "expect": claim.expect,
         "caveat": claim.caveat,
         **_outcome(verdict, claim),
-        **({"reason": of_many(verdict, claim)} if len(subjects) > MOST_OPEN else {}),
+        **({"reason": cut(printable(of_many(verdict, claim)), MOST_REASON)} if len(subjects) > MOST_OPEN else {}),
         "next": next_command(verdict, Path(str(view.runs.attrs["source"])) if "source" in view.runs.attrs else None),
         "sha256": claim.sha256[:12],
         "file": claim.file.name if claim.file else "",
