@@ -101,7 +101,8 @@ class Reading(NamedTuple):
             return column if self.factor == 1 else column * self.factor
         with np.errstate(all="ignore"):
             numbers = pd.to_numeric(column, errors="coerce").astype(float)
-            return self.factor * 10.0**numbers if self.kind == "log10" else np.log(numbers)
+            values: pd.Series = self.factor * 10.0**numbers if self.kind == "log10" else numbers.map(np.log)
+        return values
 
     def __str__(self) -> str:
         name = cut(printable(self.column), MOST_SHOWN)
@@ -231,7 +232,7 @@ _FORMED = (
 
 def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The table with N and D from other columns where it lacks them, and a note for each."""
-    notes = []
+    notes: list[str] = []
     if "L" not in table and not {"N", "D", "C"} & set(table.columns):
         return table, notes
     if "N" not in table and (size := next((c for c in SIZES if c in table and is_numeric_dtype(table[c])), None)):

@@ -16,8 +16,8 @@ import pandas as pd
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.tables.layout import SPAN, Layout, layout
+from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.analysis.tables.read import where_is
-from isoflop.analysis.tables.replicates import LEVELS, level_index
 from isoflop.analysis.tables.rows import MIXTURES, mixtures, no_rows, number_runs, split_usable, units
 from isoflop.analysis.tables.runs import is_circumstance, recognise_runs
 from isoflop.analysis.tables.tune import cells_of, searched_knobs, searched_notes, tune
@@ -329,7 +329,7 @@ def _least_absolute(design: Array, y: Array) -> tuple[Array, float]:
     weights = np.ones(len(y))
     for _ in range(ROUNDS):
         root = np.sqrt(weights)[:, None]
-        coefficients = np.linalg.lstsq(design * root, y * root[:, 0], rcond=None)[0]
+        coefficients = np.asarray(np.linalg.lstsq(design * root, y * root[:, 0], rcond=None)[0], dtype=float)
         r = y - design @ coefficients
         weights = 1 / np.maximum(np.abs(r), 1e-3 * np.median(np.abs(r)) + 1e-12)
     # least absolute deviations pass through as many rows as there are terms: these say nothing of the scatter; 1.4826

@@ -10,7 +10,7 @@ residuals, which say whether neighbours along D are independent (analysis/interv
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,7 +150,7 @@ def _follows(column: pd.Series, D: pd.Series, size: pd.Series) -> bool:
     return len(steps) > 1 and bool((steps > 0).all() or (steps < 0).all())
 
 
-def _along(rows: pd.DataFrame, column: str, codes: NDArray[np.intp]) -> bool:
+def _along(rows: pd.DataFrame, column: Hashable, codes: NDArray[np.intp]) -> bool:
     """Whether a column of steps grows with D within most sets of equal knobs, and takes several values there."""
     steps = pd.to_numeric(rows[column], errors="coerce")
     if steps.isna().any():

@@ -21,9 +21,8 @@ def melted(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     The columns of losses are those whose names are alike but for one size: 70M, 160M or `loss (1.4B)`.
     """
     named = {str(c): SIZE.findall(str(c).replace("_", " ")) for c in table.columns if is_numeric_dtype(table[c])}
-    sizes = pd.Series(
-        {c: float(found[0][0]) * _UNITS[found[0][1].lower()] for c, found in named.items() if len(found) == 1}
-    )
+    one = {c: matches[0] for c, matches in named.items() if len(matches) == 1}
+    sizes = pd.Series({c: float(number) * _UNITS[unit.lower()] for c, (number, unit) in one.items()}, dtype=float)
     stems = pd.Series({c: SIZE.sub("#", c.replace("_", " ")) for c in sizes.index}, dtype=object)
     if not len(stems) or (most := stems.value_counts()).iloc[0] < FEWEST or {"N", "L"} & set(table.columns):
         return table, ""
