@@ -10,6 +10,7 @@ from families import TASKS, TOKENS, batch, family
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from isoflop.scaling.families.layers import attention as attention_layer
 from isoflop.scaling.families.layers import scan
 from isoflop.scaling.families.layers.attention import Attention, Positions, angles
 from isoflop.scaling.families.layers.cells import gru, tanh
@@ -212,6 +213,14 @@ def test_all_that_rotary_attention_knows_of_positions_is_their_distance() -> Non
     here, later = layer(x), angles(31, 16)[7:]
     layer.cos, layer.sin = later.cos(), later.sin()
     assert (layer(x) - here).abs().max() < 1e-5  # the rotary table is kept in float32
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_rotation_by_rows_is_that_by_heads_and_so_is_its_gradient(monkeypatch: pytest.MonkeyPatch, group: int) -> None:
+    layer, x = Attention(32, 8, group, 9, True, "rotary", False).double(), normal(2, 7, 32).requires_grad_()
+    by_rows = layer(x)
+    monkeypatch.setattr(attention_layer, "fused_here", lambda *_: False)
+    assert agree(by_rows, layer(x), [x, *layer.parameters()])
 
 
 def test_bidirectional_attention_without_positions_is_permutation_equivariant() -> None:
