@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.analysis.tables.rows import usable
