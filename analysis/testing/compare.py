@@ -102,7 +102,7 @@ def compare(
 
     A law that cannot be fitted at any cut is in `refused` with the reason; FitError where none can be.
     """
-    runs = _with_axis(runs, axis)
+    runs, axis = _with_axis(runs, axis)
     declared = {law.name: (text, law) for text in laws or default_laws(runs) for law in [declare(text, runs)]}
     runs = _rows(runs, [law for _, law in declared.values()], axis)
     refused: dict[str, str] = {}
@@ -139,16 +139,19 @@ def compare(
     return Comparison(axis, table, noise, refused, lack, tuple(runs.attrs.get("notes", ())), repeats)
 
 
-def _with_axis(runs: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """The runs with the axis: C = 6 N D where it is compute, and the table has sizes and data without it."""
-    if axis == "C" and "C" not in runs and {"N", "D"} <= set(runs.columns):
+def _with_axis(runs: pd.DataFrame, axis: str) -> tuple[pd.DataFrame, str]:
+    """The runs and the axis; in the place of compute that the table lacks 6 N D, or the one of D and N that it has."""
+    if axis != "C" or "C" in runs or not (there := [c for c in ("D", "N") if c in runs]):
+        return runs, axis
+    if len(there) == 1:
+        axis, note = there[0], f"the larger {there[0]} are held out, for the table has no compute"
+        with_axis = runs.copy(deep=False)
+    else:
+        note = "C is 6 N D, which the table does not have"
         N, D = (pd.to_numeric(runs[name], errors="coerce") for name in ("N", "D"))
-        with_C = runs.assign(C=TRAIN * N * D)
-        with_C.attrs = runs.attrs | {
-            "notes": [*runs.attrs.get("notes", ()), "C is 6 N D, which the table does not have"]
-        }
-        return with_C
-    return runs
+        with_axis = runs.assign(C=TRAIN * N * D)
+    with_axis.attrs = runs.attrs | {"notes": [*runs.attrs.get("notes", ()), note]}
+    return with_axis, axis
 
 
 def _rows(runs: pd.DataFrame, laws: Sequence[Law], axis: str) -> pd.DataFrame:
