@@ -26,7 +26,7 @@ from isoflop.analysis.tables.rows import usable_numbers
 from isoflop.analysis.testing.average import default_laws, names_average
 from isoflop.analysis.testing.backtest import Fold, backtest, declare, hold_out
 from isoflop.analysis.testing.lack_of_fit import LackOfFit, lack_of_fit
-from isoflop.analysis.testing.predictability import LAST, LINE, judge
+from isoflop.analysis.testing.predictability import LAST, LINE, judge, scatter
 from isoflop.errors import FitError
 from isoflop.files import records
 
@@ -127,7 +127,7 @@ def compare(
         raise FitError("; ".join(f"{law}: {reason}" for law, reason in refused.items()))
     noise = seed_noise(runs).sd
     rows = [
-        _row(n, e, "error", len(fitted[n]), fitted[n][-1].status, _predicts(n, tested, noise))
+        _row(n, e, "error", len(fitted[n]), fitted[n][-1].status, _predicts(n, tested, fitted[n]))
         for n, e in tested.items()
     ]
     for names, errors in {",".join(declared[n][1].columns): e for n, e in reversed(tested.items())}.items():
@@ -181,8 +181,8 @@ def _folds(
     return (hold_out(train, test, text, axis=axis, rivals=True, **options),)
 
 
-def _predicts(name: str, tested: dict[str, pd.DataFrame], noise: float | None) -> str:
-    """Whether a law predicts, by the hold-outs of the comparison."""
+def _predicts(name: str, tested: dict[str, pd.DataFrame], folds: list[Fold]) -> str:
+    """Whether a law predicts, by the hold-outs of the comparison and the scatter of rows at the last of them."""
     cuts = tested[name]["cut"].unique()
 
     def squares(errors: pd.DataFrame, key: str) -> Array:
@@ -191,7 +191,8 @@ def _predicts(name: str, tested: dict[str, pd.DataFrame], noise: float | None) -
 
     laws = {other: squares(errors, "error") for other, errors in tested.items() if other != name}
     naive = {LAST: squares(tested[name], "error_last"), LINE: squares(tested[name], "error_line")}
-    return judge(squares(tested[name], "error"), laws, naive, np.inf if noise is None else noise).predicts
+    noise = scatter(folds[-1].fit) if folds[-1].fit is not None else np.inf
+    return judge(squares(tested[name], "error"), laws, naive, noise).predicts
 
 
 def _row(name: str, errors: pd.DataFrame, key: str, folds: int, status: str, predicts: str) -> dict[str, Any]:
