@@ -129,11 +129,11 @@ def _seeds(rows: pd.DataFrame) -> list[str]:
     if "N" not in rows or not {"run_id", "seed"} & set(rows.columns):
         return []
     unit = rows["seed"] if "seed" in rows else rows["run_id"]
-    most = seeds_by_level(rows.assign(seed=unit), "N").clip(upper=SEEDS)
+    most = seeds_by_level(rows.assign(seed=unit), "N").clip(max=SEEDS)
     sizes = int((most == SEEDS).sum())
     if sizes >= AT_SIZES:
         return []
-    short = SEEDS * AT_SIZES - int(most.iloc[:AT_SIZES].sum())
+    short = SEEDS * AT_SIZES - int(most[:AT_SIZES].sum())
     need = f"claims need {SEEDS} seeds at {AT_SIZES} sizes, of one amount of data each"
     if unit.groupby([rows[c] for c in CELL if c in rows], dropna=False).nunique().max() < 2:
         return [f"every run has one seed, so the noise between seeds cannot be estimated: {need}"]

@@ -151,7 +151,8 @@ class View:
         whole = self.laws[family]
         if len(whole.rows) <= MOST_HELD:
             return whole
-        return fit(whole.rows.sample(MOST_HELD, random_state=0), whole.law.name, by={"family": family})
+        rows = whole.rows.sample(MOST_HELD, random_state=0)
+        return fit(rows, whole.law.name, by={"family": family}, interval="none")
 
     def splits(self, family: str) -> bool:
         """Whether the law of this family has a best size and amount of data for each compute."""
@@ -221,7 +222,7 @@ def _columns_of_page(rows: pd.DataFrame, tune: Sequence[str]) -> pd.DataFrame:
     """The rows with all that a page reads, or that tells one cell from another."""
     knobs = {*SEARCHED, *CELL, *MIXTURES, *tune}
     names = [c for c in rows if record.column(str(c)) is not None or str(c).startswith(MEASURED) or c in knobs]
-    return rows[names]
+    return rows[names].copy()
 
 
 def _best(rows: pd.DataFrame, tune: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:

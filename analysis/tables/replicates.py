@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.analysis.tables.rows import usable
@@ -43,12 +44,25 @@ def seed_noise(runs: pd.DataFrame) -> SeedNoise:
     return SeedNoise(float(np.sqrt(((cells["n"] - 1) * cells["sd"] ** 2).sum() / df)), df, cells)
 
 
-def seeds_by_level(rows: pd.DataFrame, axis: str) -> pd.Series:
-    """The most seeds that one cell has at each level of the axis, greatest first."""
+def seeds_by_level(rows: pd.DataFrame, axis: str) -> NDArray[np.int64]:
+    """The most seeds that one cell has at each level of the axis, (levels,), greatest first."""
     key = [c for c in CELL if c in rows]
-    unit = "seed" if "seed" in rows else key[0]
-    cells = rows.assign(_level=level_index(rows[axis])).groupby([*key, "_level"], dropna=False)[unit].nunique()
-    return cells.groupby("_level").max().sort_values(ascending=False)
+    level = level_index(rows[axis])
+    cell = level
+    for name in key:
+        cell = _together(cell, pd.factorize(rows[name])[0])
+    seed = pd.factorize(rows["seed" if "seed" in rows else key[0]])[0]
+    known = seed >= 0
+    first = np.unique(_together(cell[known], seed[known]), return_index=True)[1]
+    count = np.bincount(cell[known][first], minlength=int(cell.max(initial=-1)) + 1)[cell]
+    most = np.zeros(int(level.max(initial=-1)) + 1, dtype=np.int64)
+    np.maximum.at(most, level, count)
+    return np.sort(most)[::-1]
+
+
+def _together(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The number of each pair of codes, from 0; -1 is a code too."""
+    return np.asarray(np.unique(first * (second.max(initial=-1) + 2) + second + 1, return_inverse=True)[1])
 
 
 def choose_law(rows: pd.DataFrame) -> str | None:
