@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,8 @@ def write_report(
     forecast  a file of `isoflop forecast`, to be scored by the runs made since
     question  what the runs are to answer; default what their layout can tell
     tune      knobs that were searched; default those that take several values at one size and amount of data
-    full      whether what takes long is there too: hold-outs, the specification curve, the power of open claims, and
-              each figure as SVG and PNG
+    full      whether what takes long is there too: hold-outs, the specification curve, whether each law predicts as
+              well as others, the power of open claims, and each figure as SVG and PNG
     """
     view = look(runs, claims, forecast, tune)
     figures = list(draw_all(view, full))
@@ -85,7 +85,7 @@ def write_report(
             if isinstance(figures[at][1], str):  # an earlier report in this folder may have drawn it
                 for old in (out / "figures").glob(f"{name}.*"):
                     old.unlink()
-        write_text(page, render(view, figures, question, powers_of(view) if full else {}, out))
+        write_text(page, render(view, figures, question, out, full=full))
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); give another folder with -o") from None
     return page
@@ -114,9 +114,7 @@ def powers_of(view: View) -> dict[str, str]:
     return powers
 
 
-def render(
-    view: View, figures: Drawn, asked: str = "", powers: Mapping[str, str] | None = None, out: Path | None = None
-) -> str:
+def render(view: View, figures: Drawn, asked: str = "", out: Path | None = None, *, full: bool = False) -> str:
     """The page for the folder `out`, as text; every string of the table is escaped by the template engine."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -124,7 +122,8 @@ def render(
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     drawn = {name: figure for name, figure in figures if isinstance(figure, Figure)}
     first = headline(view, drawn)
-    verdicts = [verdict_row(view, v) | {"power": (powers or {}).get(v.id, "")} for v in decided_first(view.verdicts)]
+    powers = powers_of(view) if full else {}
+    verdicts = [verdict_row(view, v) | {"power": powers.get(v.id, "")} for v in decided_first(view.verdicts)]
     specs = {
         name: {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
         for name, figure in drawn.items()
@@ -142,7 +141,7 @@ def render(
         headline=first,
         most_families=MOST_FAMILIES if len(view.families) > MOST_FAMILIES else 0,
         figures=[figure for _, figure in figures if figure is not first],
-        parameters=parameters(view),
+        parameters=parameters(view, rivals=full),
         local=local_quantities(view),
         unidentified=any(law.unidentified for law in view.laws.values()),
         forecast=view.forecast,

@@ -40,11 +40,14 @@ LEDGER = (
 )
 
 
-def parameters(view: View) -> dict[str, Any]:
-    """The laws as a table: a row for each family, a column for each parameter and derived quantity."""
+def parameters(view: View, *, rivals: bool = False) -> dict[str, Any]:
+    """The laws as a table: a row for each family, a column for each parameter and derived quantity.
+
+    rivals  whether each law is set beside other laws at hold-outs, which says whether it predicts
+    """
     names: dict[str, None] = {}
     rows = []
-    shown = most_runs(view.rows, MOST_RIVALLED)
+    shown = most_runs(view.rows, MOST_RIVALLED) if rivals else set()
     for family, fitted in view.laws.items():
         cells = {name: _estimate(e) for name, e in {**fitted.params, **fitted.derived}.items()}
         names |= dict.fromkeys(cells)
@@ -54,7 +57,8 @@ def parameters(view: View) -> dict[str, Any]:
             verdict = predictability(view.tested(family))
             row |= {"predicts": f"predicts: {verdict.predicts}", "why": verdict.reason}
         rows.append({"predicts": "", "why": ""} | row)
-    return {"names": list(names), "rows": rows, "rivalled": MOST_RIVALLED if len(rows) > MOST_RIVALLED else 0}
+    most = MOST_RIVALLED if rivals and len(rows) > MOST_RIVALLED else 0
+    return {"names": list(names), "rows": rows, "rivals": rivals, "most_rivalled": most}
 
 
 def local_quantities(view: View) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.starts import starts
-from isoflop.analysis.tables.replicates import SAME_LEVEL
+from isoflop.analysis.tables.levels import SAME_LEVEL
 
 # columns that say how large a run is; how much distinct data there was says nothing of how much was used
 SIZES, NOT_SIZES = ("N", "n_", "D", "C"), ("D_unique",)

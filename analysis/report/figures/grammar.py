@@ -28,6 +28,7 @@ INK = "#1d2127"
 MARKS: dict[str, Spec] = {
     "point": {"filled": True, "size": 36, "opacity": 0.6},
     "hollow": {"type": "point", "filled": False, "size": 40, "strokeWidth": 1.4, "opacity": 0.9},
+    "solid": {"type": "point", "filled": True, "size": 70, "opacity": 1},
     "best": {"type": "point", "filled": True, "size": 110, "opacity": 1, "stroke": "white", "strokeWidth": 1.2},
     "line": {"strokeWidth": 2.2},
     "thin": {"type": "line", "strokeWidth": 1.2, "opacity": 0.75},
@@ -38,9 +39,11 @@ MARKS: dict[str, Spec] = {
     "whisker": {"type": "rule", "strokeWidth": 1.2, "opacity": 0.6, "clip": True},
     "text": {"align": "right", "dx": -4, "dy": -9, "fontSize": 12, "fontWeight": 600},
     "note": {"type": "text", "align": "left", "dx": 6, "dy": -8, "fontSize": 10.5},
+    "end": {"type": "text", "align": "left", "dx": 7, "fontSize": 10.5},
     "cell": {"type": "text", "align": "center", "dy": -5, "fontSize": 11, "fontWeight": 600, "color": INK},
     "cell_note": {"type": "text", "align": "center", "dy": 8, "fontSize": 9.5, "color": INK},
     "zero": {"type": "rule", "strokeDash": [4, 4], "color": NEUTRAL},
+    "band": {"type": "rect", "style": "band"},
 }
 # families that stand beside their lines; more are told by a legend
 DIRECT = 6
@@ -80,9 +83,9 @@ def log(
     return {"field": column, "type": "quantitative"} | axis
 
 
-def linear(column: str, title: str | None, *, zero: bool = False, **more: Any) -> Spec:
-    """A linear axis."""
-    axis = {"format": ".3~g", "labelOverlap": "greedy"}
+def linear(column: str, title: str | None, *, zero: bool = False, ticks: int | None = None, **more: Any) -> Spec:
+    """A linear axis, of about so many ticks where it matters."""
+    axis = {"format": ".3~g", "labelOverlap": "greedy"} | ({"tickCount": ticks} if ticks else {})
     scale = {"zero": zero, "nice": True}
     return {"field": column, "type": "quantitative", "title": title, "scale": scale, "axis": axis} | more
 

@@ -1,20 +1,22 @@
 """Small multiples by family: L against one axis at several levels of another, with the fitted law; for two figures."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
-from isoflop.analysis.report.figures.base import Figure, Unmet, family_scales, log_axis
+from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.analysis.tables.replicates import level_index
+from isoflop.analysis.tables.levels import level_index
 from isoflop.wording import count, number
 
 SOUND = "converged"
 # curves of a family, evenly taken of more
 MOST_CURVES = 8
+# a larger level is darker, and the curve of a law that is no more than a guide is dashed
+SHADES: g.Spec = {"scale": {"domain": [0, 1], "range": [0.6, 1.0]}}
+DASHES: g.Spec = {"scale": {"domain": ["sound", "guide"], "range": [[1, 0], [5, 4]]}}
 
 
 def falls(means: pd.DataFrame, along: str, at: str, least: int) -> list[float]:
@@ -31,32 +33,25 @@ def falls(means: pd.DataFrame, along: str, at: str, least: int) -> list[float]:
 
 def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) -> Figure:
     """L against `x`, one curve for each level of `each`, one panel for each family; darker is larger."""
-    import altair as alt
-
     runs = points_of(view, each)
     data = pd.concat([runs, _curves(view, runs, x, each), _labels(runs, x, each)], ignore_index=True)
-    colour, shape = family_scales(view.families)
     # air for the labels, which stand where a curve ends: there the levels lie farthest apart
-    side: dict[str, Any] = {"align": "left", "dx": 7}
-    low, high = np.log([data[x].min(), data[x].max()])
-    room = [data[x].min(), np.exp(min(high + 0.3 * (high - low), np.log(np.finfo(float).max)))]
-    base = alt.Chart(data).encode(
-        x=alt.X(f"{x}:Q", **log_axis(x, room, loss_unit=view.loss_unit)),
-        y=alt.Y("L:Q", **log_axis("L", data["L"], loss_unit=view.loss_unit)),
-        color=alt.Color("family:N", scale=colour, legend=None),
-        opacity=alt.Opacity("shade:Q", scale=alt.Scale(domain=[0, 1], range=[0.6, 1.0]), legend=None),
-    )
-    dash = alt.StrokeDash("fit:N", scale=alt.Scale(domain=["sound", "guide"], range=[[1, 0], [5, 4]]), legend=None)
-    line = base.transform_filter("datum.kind == 'law'").mark_line(strokeWidth=1.8)
-    line = line.encode(detail="level:N", strokeDash=dash)
-    dots = base.transform_filter("datum.kind == 'run'").mark_point(filled=True, size=34)
-    tooltip = [c for c in ("family", "N", "D", "C", "L", "seed") if c in data]
-    dots = dots.encode(shape=alt.Shape("family:N", scale=shape, legend=None), tooltip=tooltip)
-    ends = base.transform_filter("datum.kind == 'label'").mark_text(fontSize=10.5, **side)
-    chart = alt.layer(line, dots, ends.encode(text="label:N")).properties(
-        width=262 if len(view.families) > 1 else 524, height=260
-    )
-    chart = chart.facet(alt.Facet("family:N", title=None), columns=min(3, len(view.families)))
+    room = float(np.exp(0.3 * np.ptp(np.log(data[x].to_numpy(float)))))
+    marks = {
+        "x": g.log(x, data, unit=view.loss_unit, pad=room),
+        "y": g.log("L", data, unit=view.loss_unit),
+        "color": g.hue(view.families),
+        "opacity": {"field": "shade", "type": "quantitative", "legend": None} | SHADES,
+    }
+    dash = {"field": "fit", "type": "nominal", "legend": None} | DASHES
+    tips = g.tooltip(("family", "N", "D", "C", "L", "seed"), runs, view.loss_unit)
+    layers = [
+        g.layer("line", "law", detail="level", strokeDash=dash, **marks),
+        g.layer("point", "run", shape=g.shape(view.families), tooltip=tips, **marks),
+        g.layer("end", "label", text="label", **marks),
+    ]
+    layers[0]["mark"]["strokeWidth"] = 1.8
+    chart = g.faceted(layers, panels=len(view.families))
     return Figure(name, title, _subtitle(view, each), alt_text, chart, data, width=g.panel_width(len(view.families)))
 
 
