@@ -74,7 +74,7 @@ class Installed:
         pip = [self.python, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps", "--no-index"]
         how = ["--no-build-isolation", "--ignore-installed", "--no-compile", "--quiet"]
         self.clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "ISOFLOP"))}
-        self.clean |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": "1"}
+        self.clean |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         run(*pip, *how, *(["-e"] if form == "editable" else []), source, cwd=folder, env=self.clean)
         for name in FOLDERS:
             (self.work / name).mkdir(parents=True)
