@@ -1,6 +1,7 @@
 """The answers: the committed tables give the committed verdicts, and these the committed page."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,8 @@ def test_the_page_is_that_of_the_committed_answers(monkeypatch: pytest.MonkeyPat
     assert now[0] == committed[0]
     scores = now[2].splitlines()
     assert len(scores) > 50
-    assert [line for line in committed[2].splitlines() if line in {*scores}] == scores
+    # the order of the axes is that in which studies bring them
+    assert Counter(scores) <= Counter(committed[2].splitlines())
 
 
 def test_every_claim_that_can_be_tested_has_a_study() -> None:
