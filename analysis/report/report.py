@@ -29,7 +29,7 @@ from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.report.commands import next_command
 from isoflop.analysis.report.figures.base import MOST_REASON, Figure, draw_all, not_drawn
-from isoflop.analysis.report.finding import finding, minima, question, tone, word
+from isoflop.analysis.report.finding import finding, minima, of_many, question, tone, word
 from isoflop.analysis.report.sentences import amount, decided_first, interval, seed_noise, summary
 from isoflop.analysis.report.tables import count_runs, ledger, local_quantities, parameters
 from isoflop.analysis.report.view import MOST_FAMILIES, View, look
@@ -218,6 +218,7 @@ def verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
         "expect": claim.expect,
         "caveat": claim.caveat,
         **_outcome(verdict, claim),
+        **({"reason": cut(printable(of_many(verdict, claim)), MOST_REASON)} if len(subjects) > MOST_OPEN else {}),
         "next": next_command(verdict, Path(str(view.runs.attrs["source"])) if "source" in view.runs.attrs else None),
         "sha256": claim.sha256[:12],
         "file": claim.file.name if claim.file else "",

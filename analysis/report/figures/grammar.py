@@ -200,8 +200,8 @@ def interval(value: float | None, low: float | None, high: float | None, digits:
     if value is None or not math.isfinite(value):
         return "unknown"
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
-        return f"{value:{digits}} (no interval)"
-    return f"{value:{digits}} ({low:{digits}} to {high:{digits}})"
+        return f"{value:{digits}} (no interval)".replace("-", "−")
+    return f"{value:{digits}} ({low:{digits}} to {high:{digits}})".replace("-", "−")
 
 
 def _positive(column: pd.Series) -> pd.Series:
