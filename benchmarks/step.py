@@ -12,7 +12,7 @@ runs there counts little; on a GPU they are those of the clock. Ratios are media
 that followed one another closely. A model's row is added to --into when it is done, and not made again by a repeat.
 
 The first way has the layers as torch's own operations make them, in place of those that isoflop works out by hand for
-CPUs (layers/cells.py, scan.py, chunks.py, convolution.py, norms.py and attention.py); all others have isoflop's layers.
+CPUs (ssm.py; layers/cells.py, scan.py, chunks.py, convolution.py, norms.py, attention.py); all others have isoflop's.
 
 Compiling is timed apart, in processor seconds, those of the C++ compiler included: a shape's first time on a machine
 that has compiled before, and again with what that left in the cache. The first time on a machine takes as much more as
