@@ -94,7 +94,7 @@ def judge(runs: Any, claims: str | Path | Sequence[Claim] | None = None) -> list
     to_judge = load_claims(claims) if claims is None or isinstance(claims, str | Path) else claims
     table = sound_table(read_runs(runs) if isinstance(runs, str | Path) else runs)
     # a copy has the columns of one kind in one block, from which rows are taken much faster
-    table = _without_others(with_derived(table, columns_of(to_judge)), to_judge).copy()
+    table = with_derived(_without_others(table, to_judge).copy(), columns_of(to_judge))
     with np.errstate(all="ignore"):  # a guess far away may leave the doubles: it is infinitely wrong
         return [judge_claim(table, claim) for claim in to_judge]
 

@@ -149,6 +149,7 @@ def _odd(rows: pd.DataFrame, run: str | None, curves: bool) -> Iterator[Finding]
     """What is odd about rows that can be used, several of which may be points of one curve."""
     for note in rows.attrs.get("notes", ()):
         yield Finding("columns", str(note))
+    yield from _unnamed(rows)
     kinds = _mixed_texts(rows)
     for note in [*mixtures(rows), *kinds.values()]:
         yield Finding("mixture", note)
@@ -165,6 +166,19 @@ def _odd(rows: pd.DataFrame, run: str | None, curves: bool) -> Iterator[Finding]
     for part in parts:
         yield from _edge_budgets(part)
     yield from _outliers(best, parts, curves)
+
+
+def _unnamed(rows: pd.DataFrame) -> Iterator[Finding]:
+    """A size or an amount of data that no column is taken for, and the columns of numbers that may be it."""
+    ranks = {c: rows[c].rank(method="dense") for c in rows if pd.api.types.is_numeric_dtype(rows[c])}
+    known = [ranks[c] for c in CORE if c in ranks]
+    # what grows just as a known column does is that one in another unit
+    other = [c for c, rank in ranks.items() if rank.nunique() > 1 and not any(rank.equals(one) for one in known)]
+    shown = [str(c) for c in other if not is_circumstance(c)][:MOST]
+    for name, what in (("N", "the size"), ("D", "the amount of data")):
+        if name not in rows and shown:
+            choice = f"{' or '.join(shown)} is it, name it, as in --columns {name}={shown[0]}"
+            yield Finding("columns", f"no column is taken for {name}, {what}: where {choice}")
 
 
 def _mixed_texts(rows: pd.DataFrame) -> dict[str, str]:

@@ -65,8 +65,10 @@ def _data(view: View) -> tuple[pd.DataFrame, str, str]:
         rows = [_row(s, claim) for s in measured if claim is not None]
         if rows and claim is not None:
             different = sum(r["lower"] != NO_DIFFERENCE for r in rows)
-            noun = "pairs of families" if len(rows) > 1 else "pair of families"
-            title = f"{claim.claim.rstrip('.')}: {different} of {len(rows)} {noun} differ"
+            found = f"{different} of {len(rows)} pairs of families are found to differ"
+            if len(rows) == 1:
+                found = f"{rows[0]['subject']} is{'' if different else ' not'} found to differ from 0"
+            title = f"{claim.claim.rstrip('.')}: {found}"
             return _largest(pd.DataFrame(rows)), title, claim.measures.unit.axis
     raise Unmet("; ".join(f"{v.id} is {v.verdict}" for v in judged) or "no claim speaks of pairs")
 
