@@ -3,6 +3,8 @@
     python benchmarks/step.py                                    families at N of about 1e5 and 1e4, on one core
     python benchmarks/step.py --families ssm,mingru --sizes 1e5 --into rows.jsonl
     python benchmarks/step.py --no-compile                       leaves out what takes minutes to compile
+    python benchmarks/step.py --whole 300 --families mingru      whole runs, compiling among it, for as many steps
+    python benchmarks/step.py --pair --families transformer      two processes at once beside one
     python benchmarks/step.py --device cuda                      Transformers of five sizes, bf16, and by a CUDA graph
 
 The same model, batches and optimiser for every way, a few steps of each in turn, several times over; each way in a
@@ -10,8 +12,13 @@ process of its own, as runs are. On a CPU times are processor seconds of that pr
 runs there counts little; on a GPU they are those of the clock. Ratios are medians over the rounds, each of two turns
 that followed one another closely. A model's row is added to --into when it is done, and not made again by a repeat.
 
-Compiling is timed apart: with an empty cache, and with what that left there; in processor seconds, those of the C++
-compiler included. What it makes of five minutes of stock Lightning is computed from that and the ratio of the steps.
+The first way has the layers as torch's own operations make them, in place of those that isoflop works out by hand for
+CPUs (ssm.py; layers/cells.py, scan.py, chunks.py, convolution.py, norms.py, attention.py); all others have isoflop's.
+
+Compiling is timed apart, in processor seconds, those of the C++ compiler included: a shape's first time on a machine
+that has compiled before, and again with what that left in the cache. The first time on a machine takes as much more as
+the headers take that all share; it is timed once. What compiling makes of five minutes of stock Lightning is computed
+from that and the ratio of the steps; --whole makes such runs.
 """
 
 import argparse
@@ -19,250 +26,24 @@ import json
 import logging
 import multiprocessing
 import os
-import resource
+import shutil
 import statistics
 import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from families import at, nearest, size
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-
-from isoflop.scaling.data.base import Table, order
-from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.hardware import keep_freed_memory
-from isoflop.scaling.loop.compiled import Compiler, Objective, compile_for
-from isoflop.scaling.loop.evaluate import batch_loss
-from isoflop.scaling.loop.module import ScalingModule
-from isoflop.scaling.recipe.optimizers import AdamW
-from isoflop.scaling.task import Task
+from ways import PLAIN, WARM, WAYS, Setting, Turn, processor_s
 
 FAMILIES = "transformer,ssm,hybrid,s4d,mingru,gru,lstm,tanh_rnn,moe,cnn,mlp"
 # width x depth of the Transformers that are timed on a GPU
 SHAPES = ((64, 4), (128, 4), (256, 6), (512, 8), (1024, 12))
-WARM = 3  # steps of each turn that are not counted
 RUN_S = 300.0  # what a run takes through stock Lightning, for which the gain after compiling is computed
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all ways have in common; steps of each turn."""
-
-    name: str
-    family: Family
-    device: str
-    steps: int
-
-    @property
-    def task(self) -> Task:
-        vocabulary, seq_len = (8192, 256) if self.device == "cuda" else (256, 128)
-        return Task("tokens", d_in=vocabulary, d_out=vocabulary, seq_len=seq_len, targets=seq_len)
-
-    @property
-    def recipe(self) -> AdamW:
-        batch, precision = (32, "bf16") if self.device == "cuda" else (16, "fp32")
-        return AdamW(lr=1e-3, batch=batch, precision=precision, parametrization="standard")
-
-    @cached_property
-    def examples(self) -> Table:
-        of = torch.Generator().manual_seed(0)
-        x = torch.randint(self.task.d_in, (1024, self.task.seq_len + 1), generator=of)
-        return Table(x[:, :-1], x[:, 1:], x[:64, :-1], x[:64, 1:])
-
-    def model(self) -> Model:
-        torch.manual_seed(0)
-        model = self.family.build(self.task)
-        self.recipe.multipliers(model, self.family, self.task)
-        return model
-
-    def clock(self) -> float:
-        """Seconds: of this process's processor, or of the wall where a GPU has done all that it was given."""
-        if self.device == "cpu":
-            return time.process_time()
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-
-@dataclass
-class Turn:
-    """Time of a step and of compiling before the turn [s], and the loss of the last step."""
-
-    step_s: float
-    loss: float
-    compile_s: float = 0.0
-
-
-class Rows(Dataset[Any]):
-    """The examples in the order of the run, one by one."""
-
-    def __init__(self, setting: Setting) -> None:
-        batches = [order(0, step, setting.recipe.batch, setting.examples.n) for step in range(setting.steps)]
-        self.x, self.y = setting.examples.x, setting.examples.y
-        self.indices = torch.cat(batches).tolist()
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, at: int) -> tuple[Tensor, Tensor]:
-        return self.x[self.indices[at]], self.y[self.indices[at]]
-
-
-class Stock(pl.LightningModule):
-    """A model as Lightning's documentation has it: automatic optimisation, a rate that is scheduled, a loss logged."""
-
-    def __init__(self, setting: Setting) -> None:
-        super().__init__()
-        self.setting, self.model = setting, setting.model()
-        self.stamps: list[float] = []
-
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        x, y = batch
-        losses, auxiliary = batch_loss(self.model, self.setting.task, self.setting.recipe.precision, x, y)
-        loss = losses / y.numel() + auxiliary
-        self.log("loss", loss)
-        return loss
-
-    def on_train_batch_end(self, outputs: Any, *_: Any) -> None:
-        self.stamps.append(self.setting.clock())
-        if len(self.stamps) == self.setting.steps:
-            self.loss = float(outputs["loss"])
-
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=1e-3, betas=(0.9, 0.95))
-        return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)}
-
-
-def trainer(setting: Setting, **more: Any) -> pl.Trainer:
-    place = {"accelerator": "cpu" if setting.device == "cpu" else "gpu", "devices": 1, "logger": False}
-    quiet = {f"enable_{what}": False for what in ("checkpointing", "progress_bar", "model_summary")}
-    return pl.Trainer(**place, **quiet, **more)
-
-
-def step_s(stamps: list[float]) -> float:
-    return (stamps[-1] - stamps[WARM]) / (len(stamps) - 1 - WARM)
-
-
-def stock(setting: Setting) -> Turn:
-    module, loader = Stock(setting), DataLoader(Rows(setting), setting.recipe.batch)
-    trainer(setting, max_steps=setting.steps, gradient_clip_val=setting.recipe.clip).fit(module, loader)
-    return Turn(step_s(module.stamps), module.loss)
-
-
-class Loop:
-    """A bare loop over examples on the device; compiled, with one model that is set back before each turn."""
-
-    def __init__(self, compiles: bool = False) -> None:
-        self.compiles, self.objective = compiles, None
-
-    def prepare(self, setting: Setting) -> None:
-        self.model = setting.model().to(setting.device)
-        self.start = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.examples = setting.examples.to(torch.device(setting.device))
-        self.objective = self.loss_of(setting)
-        if self.compiles:
-            batch = [self.examples.take(torch.arange(setting.recipe.batch, device=setting.device))]
-            self.objective = compile_for(self.objective, list(self.model.parameters()), batch)
-
-    def loss_of(self, setting: Setting) -> Objective:
-        return lambda x, y: batch_loss(self.model, setting.task, setting.recipe.precision, x, y)
-
-    def __call__(self, setting: Setting) -> Turn:
-        if self.objective is None:
-            self.prepare(setting)
-        self.model.load_state_dict(self.start)
-        stamps, recipe = [], setting.recipe
-        optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, betas=(0.9, 0.95))
-        for step in range(setting.steps):
-            x, y = self.examples.take(order(0, step, recipe.batch, self.examples.n).to(setting.device))
-            optimizer.zero_grad()
-            losses, auxiliary = self.objective(x, y)
-            loss = losses / y.numel() + auxiliary
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
-            optimizer.step()
-            stamps.append(setting.clock())
-        return Turn(step_s(stamps), float(loss.detach()))
-
-
-class Timed(ScalingModule):
-    """Notes the clock at every step, and the loss of the last."""
-
-    def begin(self, setting: Setting) -> None:
-        self.setting, self.stamps, self.compile_cpu_s = setting, list[float](), 0.0
-
-    def count(self, loss: Tensor) -> None:
-        super().count(loss)
-        self.stamps.append(self.setting.clock())
-        self.last = loss
-
-    def measure(self) -> None:
-        self.trainer.should_stop = self.position == self.goal
-
-    def compile_passes(self, compiler: Compiler) -> None:
-        began = processor_s()
-        super().compile_passes(compiler)
-        self.compile_cpu_s = processor_s() - began
-
-
-def processor_s() -> float:
-    """Processor seconds of this process and of those that it has ended."""
-    used = [resource.getrusage(of) for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
-
-
-class Isoflop:
-    """As a run is trained, without its evaluation; by a graph no step has a time of its own, but their mean."""
-
-    def __init__(self, compiles: bool = False, by_graph: bool = False) -> None:
-        self.compiles, self.by_graph = compiles, by_graph
-        self.model: Model | None = None
-        self.objective: Objective | None = None  # compiled, of this model
-
-    def __call__(self, setting: Setting) -> Turn:
-        if self.model is None:
-            keep_freed_memory()
-        if self.objective is None:
-            self.model = setting.model()
-            self.start = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.start)
-        multipliers = setting.recipe.multipliers(self.model, setting.family, setting.task)
-        compiler = Compiler(True, "benchmark", "benchmark") if self.compiles and self.objective is None else None
-        chunk_s = 1e9 if self.by_graph else 0.1
-        of_run = {"compiler": compiler, "by_graph": self.by_graph, "chunk_s": chunk_s}
-        module = Timed(
-            self.model, multipliers, setting.task, setting.examples, setting.recipe, [setting.steps], 0, **of_run
-        )
-        if self.objective is not None:
-            module.objective = self.objective
-        module.begin(setting)
-        began = setting.clock()
-        trainer(setting, max_epochs=-1).fit(module)
-        if self.compiles:
-            self.objective = module.objective
-        stamps = module.stamps
-        if self.by_graph:  # a captured step notes its clock but once
-            stamps = [began + (setting.clock() - began) * k / setting.steps for k in range(setting.steps + 1)]
-        return Turn(step_s(stamps), float(module.last), module.compile_cpu_s)
-
-
-WAYS: dict[str, Callable[[], Callable[[Setting], Turn]]] = {
-    "Lightning": lambda: stock,
-    "loop": Loop,
-    "isoflop": Isoflop,
-    "loop compiled": lambda: Loop(compiles=True),
-    "isoflop compiled": lambda: Isoflop(compiles=True),
-    "isoflop by graph": lambda: Isoflop(by_graph=True),
-}
 
 
 class Process:
@@ -294,16 +75,31 @@ def serve(pipe: Connection, way: str, setting: Setting, cache: str) -> None:
     warnings.filterwarnings("ignore", ".*does not have many workers.*|.*LeafSpec.*")
     train = WAYS[way]()
     while pipe.recv():
-        pipe.send(train(setting))
+        began = processor_s()
+        turn = train(setting)
+        turn.whole_s = processor_s() - began
+        pipe.send(turn)
 
 
-def measure(setting: Setting, rounds: int, compiles: bool) -> dict[str, Any]:
-    """The row of a model: of each way the steps' times in each round [s], and what compiling took and changed."""
+def prepare_compiler(cache: str) -> float:
+    """Let what all compiled code shares be made in a folder; what that took [s]."""
+    tiny = Setting("mlp", at("mlp", 16), "cpu", WARM + 2)
+    process = Process("isoflop compiled", tiny, cache)
+    taken = process.turn().compile_s
+    process.stop()
+    return taken
+
+
+def measure(setting: Setting, rounds: int, compiles: bool, prepared: str) -> dict[str, Any]:
+    """The row of a model: of each way the steps' times in each round [s], and what compiling took and changed.
+
+    prepared: a folder of compiled code, with what all of it shares.
+    """
     chosen = [way for way in WAYS if compiles or "compiled" not in way]
-    if setting.device == "cpu":
-        chosen.remove("isoflop by graph")
+    chosen.remove("isoflop by graph" if setting.device == "cpu" else PLAIN)
     with tempfile.TemporaryDirectory() as cache:
         cold = 0.0
+        shutil.copytree(prepared, cache, dirs_exist_ok=True)
         if compiles:
             first = Process("isoflop compiled", setting, cache)
             cold = first.turn().compile_s
@@ -324,8 +120,9 @@ def measure(setting: Setting, rounds: int, compiles: bool) -> dict[str, Any]:
 
 
 def ratios(row: dict[str, Any], way: str) -> list[float]:
-    """How many times as fast as stock Lightning a way was, in each round."""
-    return [a / b for a, b in zip(row["step_s"]["Lightning"], row["step_s"][way], strict=True)]
+    """How many times as fast as the first way, stock Lightning, a way was, in each round."""
+    first, *_ = row["step_s"].values()
+    return [a / b for a, b in zip(first, row["step_s"][way], strict=True)]
 
 
 def over_a_run(ratio: float, compile_s: float) -> float:
@@ -336,7 +133,7 @@ def over_a_run(ratio: float, compile_s: float) -> float:
 def line(row: dict[str, Any]) -> str:
     """A line of the table: steps, and a run of five minutes with what compiling takes."""
     cells = [f"`{row['family']}` {row['width']}×{row['depth']}", f"{row['N']:,}"]
-    cells.append(f"{row['targets'] / statistics.median(row['step_s']['Lightning']):,.0f}")
+    cells.append(f"{row['targets'] / statistics.median(next(iter(row['step_s'].values()))):,.0f}")
     for way in list(row["step_s"])[1:]:
         of = ratios(row, way)
         cells.append(f"{statistics.median(of):.2f} ({min(of):.2f} to {max(of):.2f})")
@@ -350,9 +147,14 @@ def line(row: dict[str, Any]) -> str:
 
 def head(row: dict[str, Any]) -> str:
     """The heads of the columns of a row."""
-    names = ["family, width × depth", "N", "Lightning [tokens/s]", *(f"{way} [×]" for way in list(row["step_s"])[1:])]
+    names = [
+        "family, width × depth",
+        "N",
+        f"{next(iter(row['step_s']))} [tokens/s]",
+        *(f"{way} [×]" for way in list(row["step_s"])[1:]),
+    ]
     if "cold_s" in row:
-        names += ["compiling, cold [s]", "warm [s]", "five minutes, cold [×]", "warm [×]", "loss off by"]
+        names += ["compiling, first [s]", "again [s]", "five minutes, first [×]", "again [×]", "loss off by"]
     names.append("load")
     return "| " + " | ".join(names) + " |\n|---" + "|--:" * (len(names) - 1) + "|"
 
@@ -380,8 +182,52 @@ def read_rows(path: Path | None) -> dict[tuple[Any, ...], dict[str, Any]]:
     return {tuple(row[name] for name in ("family", "width", "depth", "device")): row for row in rows}
 
 
+def whole_runs(setting: Setting, seconds: float, prepared: str) -> str:
+    """A line: what runs of as many steps take, by stock Lightning so many seconds, from a model to its last step."""
+    first = Process(PLAIN, setting, prepared)
+    steps = round(seconds / first.turn().step_s)
+    first.stop()
+    spent = {}
+    for way in (PLAIN, "isoflop compiled"):
+        with tempfile.TemporaryDirectory() as cache:
+            shutil.copytree(prepared, cache, dirs_exist_ok=True)
+            process = Process(way, replace(setting, steps=steps), cache)
+            spent[way] = process.turn()
+            process.stop()
+    stock_s, ours_s = (turn.whole_s for turn in spent.values())
+    losses = " and ".join(f"{turn.loss:.4f}" for turn in spent.values())
+    compiling = spent["isoflop compiled"].compile_s
+    cells = (
+        setting.name,
+        f"{steps:,}",
+        f"{stock_s:.0f}",
+        f"{ours_s:.0f}",
+        f"{compiling:.0f}",
+        f"{stock_s / ours_s:.2f}",
+    )
+    return f"| {' | '.join(cells)} | {losses} | {os.getloadavg()[0]:.1f} |"
+
+
+def pair(setting: Setting, rounds: int) -> str:
+    """A line: steps of two processes at once over those of one, in turn; in processor seconds, a core for each."""
+    with tempfile.TemporaryDirectory() as cache:
+        both = [Process("isoflop", setting, cache) for _ in range(2)]
+        for process in both:
+            process.turn()
+        gains = []
+        for _ in range(rounds):
+            alone = both[0].turn().step_s
+            for process in both:
+                process.pipe.send(True)
+            gains.append(sum(alone / process.pipe.recv().step_s for process in both))
+        for process in both:
+            process.stop()
+    found = f"{statistics.median(gains):.2f} | {min(gains):.2f} to {max(gains):.2f}"
+    return f"| `{setting.name}` | {found} | {rounds} | {os.getloadavg()[0]:.1f} |"
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description="What a training step costs, by four ways.")
+    parser = argparse.ArgumentParser(description="What a training step costs, by several ways.")
     parser.add_argument("--families", help=f"by default {FAMILIES}, on a GPU Transformers of five sizes")
     parser.add_argument("--sizes", default="1e5,1e4", help="N of the families")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
@@ -389,16 +235,37 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--into", type=Path, help="file of rows (JSON lines); models that it has are not timed")
     parser.add_argument("--no-compile", dest="compiles", action="store_false")
+    parser.add_argument("--pair", action="store_true", help="time two processes at once")
+    parser.add_argument("--whole", type=float, help="make runs that take stock Lightning so many seconds")
     given = parser.parse_args()
     if given.device == "cuda" and not torch.cuda.is_available():
         print("--device cuda: torch sees no GPU here; leave it out for a CPU", file=sys.stderr)
         return 2
+    if given.pair:
+        print("| family | steps of two over those of one | least to most | rounds | load |")
+        for setting in settings(given):
+            print(pair(setting, given.rounds), flush=True)
+        return 0
+    with tempfile.TemporaryDirectory() as prepared:
+        if given.compiles and given.device == "cpu":
+            print(f"What all compiled code shares took {prepare_compiler(prepared):.0f} s.", flush=True)
+        if given.whole:
+            print("| family | steps | stock [s] | compiled [s] | compiling [s] | times as fast | last losses | load |")
+            for setting in settings(given):
+                print(whole_runs(setting, given.whole, prepared), flush=True)
+        else:
+            print_rows(given, prepared)
+    return 0
+
+
+def print_rows(given: argparse.Namespace, prepared: str) -> None:
+    """A line for each model, timed where --into does not have it."""
     rows = read_rows(given.into)
     shown = ""
     for setting in settings(given):
         key = (setting.name, setting.family.width, setting.family.depth, setting.device)
         if key not in rows:
-            rows[key] = measure(setting, given.rounds, given.compiles)
+            rows[key] = measure(setting, given.rounds, given.compiles, prepared)
             if given.into:
                 with given.into.open("a") as file:
                     file.write(json.dumps(rows[key]) + "\n")
@@ -406,7 +273,6 @@ def main() -> int:
             shown = head(rows[key])
             print(shown)
         print(line(rows[key]), flush=True)
-    return 0
 
 
 if __name__ == "__main__":

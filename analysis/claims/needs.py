@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from isoflop.analysis.claims.declare import suggest
-from isoflop.analysis.tables.replicates import level_index, seeds_by_level
+from isoflop.analysis.tables.levels import level_index
+from isoflop.analysis.tables.replicates import seeds_by_level
 from isoflop.analysis.tables.rows import number_runs, usable
 from isoflop.errors import UserError
 

@@ -14,7 +14,8 @@ from isoflop.analysis.frontier.isoflop_minima import SIZES
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.layout import SPAN
-from isoflop.analysis.tables.replicates import CELL, SAME_LEVEL, level_index, seeds_by_level
+from isoflop.analysis.tables.levels import SAME_LEVEL, level_index
+from isoflop.analysis.tables.replicates import CELL, seeds_by_level
 from isoflop.analysis.tables.rows import number_runs
 from isoflop.wording import count, listed, number
 

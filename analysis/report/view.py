@@ -24,8 +24,9 @@ from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import Frontier, frontier
 from isoflop.analysis.tables.layout import Layout, layout
+from isoflop.analysis.tables.levels import level_index
 from isoflop.analysis.tables.read import read_table
-from isoflop.analysis.tables.replicates import SeedNoise, level_index, seed_noise
+from isoflop.analysis.tables.replicates import SeedNoise, seed_noise
 from isoflop.analysis.tables.rows import MIXTURES, finished, mixtures, number_runs, units, usable, with_compute
 from isoflop.analysis.tables.runs import recognise_runs
 from isoflop.analysis.tables.tune import CELL, SEARCHED, best_of_cells, searched_knobs

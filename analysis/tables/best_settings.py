@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.tables.levels import level_index
 from isoflop.errors import UserError
 
 KNOBS = ("lr", "batch", "weight_decay")
@@ -32,7 +33,10 @@ def best_settings(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> tupl
     rows, edges, few = [], 0, 0
     # a law of D alone is of cells of N and D all the same: the largest N would speak for each D
     columns = list(dict.fromkeys([*columns, *(c for c in ("N", "D") if c in runs and c != knob)]))
-    for cell, part in runs.groupby(columns):
+    # whole steps of several batches make amounts of data that differ in the last digits, and are one cell
+    levels = pd.DataFrame({c: level_index(runs[c]) if c == "D" else runs[c] for c in columns})
+    for _, part in runs.groupby([levels[c] for c in columns]):
+        cell = [float(np.exp(np.log(part[c].astype(float)).mean())) for c in columns]
         least = part.groupby(knob)["L"].min()
         x, L = np.log(least.index.to_numpy(float)), least.to_numpy(float)
         at = int(L.argmin())

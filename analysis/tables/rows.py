@@ -102,13 +102,20 @@ def checked(
         names = f"column{'s' * (len(needed) > 1)} {', '.join(needed)}"
         raise FitError(
             f"{what} needs the {names}; {_source(runs)} has no {' and no '.join(missing)}: "
-            f"name it, as in --columns {missing[0]}=its_name (there are {_columns(runs)})"
+            f"name it, as in --columns {missing[0]}=its_name (there are {_columns(runs)}){_one_axis(runs, missing)}"
         )
     rows, excluded = split_usable(runs)
     if rows.empty:
         raise FitError(no_rows(runs, excluded))
     values = {c: _positive(rows, c) for c in dict.fromkeys(needed)}
     return rows, values | {c: _positive(rows, c, blank=True) for c in blank if c in rows}, excluded
+
+
+def _one_axis(runs: pd.DataFrame, missing: Sequence[str]) -> str:
+    """What else can be fitted where a size, an amount of data or compute is all that a table has beside its loss."""
+    there = [c for c in ("D", "N", "C") if c in runs and "L" in runs]
+    hint = f"; a law of {there[0]} alone is fitted by --law 'power_offset({there[0]})'" if len(there) == 1 else ""
+    return hint if {"N", "D"} & set(missing) else ""
 
 
 def with_compute(runs: pd.DataFrame) -> pd.DataFrame:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from isoflop.checks import one_of
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.block import Block
+from isoflop.scaling.families.layers.cells import gru, tanh
 from isoflop.scaling.families.layers.embedding import stem
-from isoflop.scaling.families.layers.gru import gru
 from isoflop.scaling.families.layers.linear import linear, readout
-from isoflop.scaling.families.layers.norms import normalisation, wide
-from isoflop.scaling.families.layers.scan import linear_scan
+from isoflop.scaling.families.layers.norms import fused_here, normalisation, wide
+from isoflop.scaling.families.layers.scan import gated_scan, linear_scan
 from isoflop.scaling.task import Task
 
 FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {
@@ -27,8 +27,9 @@ FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {
     "gru": partial(nn.GRU, batch_first=True),
     "tanh": partial(nn.RNN, batch_first=True),
 }
-# what a GRU of torch calls its parameters, in the order of layers/gru.py
-GRU = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+# what torch takes longer for on a CPU than layers/cells.py; and what torch calls their parameters, in its order
+BY_HAND: dict[str, Callable[..., Tensor]] = {"GRU": gru, "RNN_TANH": tanh}
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 CELLS = (*FUSED, "mingru")
 
 
@@ -83,8 +84,8 @@ class Cell(nn.Module):
         if x.device.type != "cpu":
             return self.rnn(x)[0]  # type: ignore[no-any-return]
         with torch.autocast("cpu", enabled=False):  # torch's LSTM has no bf16 on a CPU without AVX-512
-            if isinstance(self.rnn, nn.GRU):
-                return gru(wide(x), *(self.rnn.get_parameter(f"{name}_l0") for name in GRU))
+            if self.rnn.mode in BY_HAND:
+                return BY_HAND[self.rnn.mode](wide(x), *(self.rnn.get_parameter(f"{name}_l0") for name in PARAMETERS))
             return self.rnn(wide(x))[0]  # type: ignore[no-any-return]
 
 
@@ -100,7 +101,13 @@ class MinGru(nn.Module):
         self.gate_candidate, self.out = linear(width, 2 * width), linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, candidate = wide(self.gate_candidate(x)).chunk(2, dim=-1)  # (batch, seq, width) each
-        open_ = gate.sigmoid()
-        new = torch.where(candidate >= 0, candidate + 0.5, candidate.sigmoid())
-        return self.out(linear_scan(1 - open_, open_ * new))  # type: ignore[no-any-return]
+        both = wide(self.gate_candidate(x))
+        return self.out(gated_scan(both) if fused_here(both, both) else gated(both))  # type: ignore[no-any-return]
+
+
+def gated(both: Tensor) -> Tensor:
+    """States (batch, seq, width) of gates and candidates side by side, (batch, seq, 2 width)."""
+    gate, candidate = both.chunk(2, dim=-1)
+    open_ = gate.sigmoid()
+    new = torch.where(candidate >= 0, candidate + 0.5, candidate.sigmoid())
+    return linear_scan(1 - open_, open_ * new)

@@ -1,6 +1,7 @@
 """The mechanisms inside the families, each against its definition worked out the plain way."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,13 +10,15 @@ from families import TASKS, TOKENS, batch, family
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from isoflop.scaling.families.layers import attention as attention_layer
 from isoflop.scaling.families.layers import scan
 from isoflop.scaling.families.layers.attention import Attention, Positions, angles
+from isoflop.scaling.families.layers.cells import gru, tanh
 from isoflop.scaling.families.layers.convolution import causal
-from isoflop.scaling.families.layers.gru import gru
-from isoflop.scaling.families.layers.scan import chunked_scan, linear_scan
+from isoflop.scaling.families.layers.norms import RmsNorm
+from isoflop.scaling.families.layers.scan import chunked_scan, gated_scan, linear_scan
 from isoflop.scaling.families.moe import Experts
-from isoflop.scaling.families.recurrent import Cell, MinGru
+from isoflop.scaling.families.recurrent import Cell, MinGru, gated
 from isoflop.scaling.families.ssm import Diagonal, Selective
 from isoflop.scaling.families.transformer import Transformer
 from isoflop.scaling.task import Task
@@ -99,10 +102,24 @@ def test_the_linear_scan_is_the_recurrence_and_so_is_its_gradient(seq: int) -> N
     assert agree(linear_scan(keep, new), torch.stack(states, dim=1), [keep, new])
 
 
-def test_the_gru_for_cpus_is_that_of_torch_and_so_is_its_gradient() -> None:
-    rnn, x = nn.GRU(5, 5, batch_first=True).double(), normal(3, 7, 5).requires_grad_()
-    ours = gru(x, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
-    assert agree(ours, rnn(x)[0], [x, *rnn.parameters()])
+@pytest.mark.parametrize(("ours", "torchs"), [(gru, nn.GRU), (tanh, nn.RNN)])
+def test_a_cell_for_cpus_is_that_of_torch_and_so_is_its_gradient(
+    ours: Callable[..., Tensor], torchs: type[nn.RNNBase]
+) -> None:
+    rnn, x = torchs(5, 5, batch_first=True).double(), normal(3, 7, 5).requires_grad_()
+    h = ours(x, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
+    assert agree(h, rnn(x)[0], [x, *rnn.parameters()])
+
+
+def test_the_gated_scan_for_cpus_is_that_of_the_gates_and_so_is_its_gradient() -> None:
+    both = normal(2, 37, 6).requires_grad_()
+    assert agree(gated_scan(both), gated(both), [both])
+
+
+def test_the_normalisation_for_cpus_is_that_of_torch_and_so_is_its_gradient() -> None:
+    norm, x = RmsNorm(6).double(), (3 * normal(2, 5, 6)).requires_grad_()
+    nn.init.normal_(norm.weight)
+    assert agree(norm(x), nn.RMSNorm.forward(norm, x), [x, norm.weight])
 
 
 @pytest.mark.parametrize("layer", [MinGru(8), Selective(8, 16, 4, 8, 4, chunk=4)])
@@ -196,6 +213,14 @@ def test_all_that_rotary_attention_knows_of_positions_is_their_distance() -> Non
     here, later = layer(x), angles(31, 16)[7:]
     layer.cos, layer.sin = later.cos(), later.sin()
     assert (layer(x) - here).abs().max() < 1e-5  # the rotary table is kept in float32
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_rotation_by_rows_is_that_by_heads_and_so_is_its_gradient(monkeypatch: pytest.MonkeyPatch, group: int) -> None:
+    layer, x = Attention(32, 8, group, 9, True, "rotary", False).double(), normal(2, 7, 32).requires_grad_()
+    by_rows = layer(x)
+    monkeypatch.setattr(attention_layer, "fused_here", lambda *_: False)
+    assert agree(by_rows, layer(x), [x, *layer.parameters()])
 
 
 def test_bidirectional_attention_without_positions_is_permutation_equivariant() -> None:

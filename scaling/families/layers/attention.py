@@ -3,12 +3,14 @@
 Attention(width=64, head_dim=16, heads_per_kv=1, length=128, causal=True, positions="rotary", qk_norm=False)(x)
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from isoflop.scaling.families.layers.linear import linear
-from isoflop.scaling.families.layers.norms import RmsNorm
+from isoflop.scaling.families.layers.norms import RmsNorm, fused_here
 
 POSITIONS = ("rotary", "sinusoidal", "learned", "alibi", "none")
 
@@ -46,11 +48,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, seq, width = x.shape
-        parts = self.qkv(x).split((width, self.kv_width, self.kv_width), dim=-1)
+        qkv, turns = self.qkv(x), self.positions == "rotary"
+        if turns and isinstance(self.query_norm, nn.Identity) and fused_here(qkv, self.cos):
+            qkv, turns = rotate_rows(qkv, self.cos[:seq], self.sin[:seq], width + self.kv_width), False
+        parts = qkv.split((width, self.kv_width, self.kv_width), dim=-1)
         # (batch, heads, seq, head), of k and v fewer heads where they are grouped
         q, k, v = (part.view(batch, seq, -1, self.head_dim).transpose(1, 2) for part in parts)
         q, k = self.query_norm(q), self.key_norm(k)
-        if self.positions == "rotary":
+        if turns:
             cos, sin = self.cos[:seq].to(q.dtype), self.sin[:seq].to(q.dtype)
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         bias = self.bias(seq).to(q.dtype) if self.positions == "alibi" else None
@@ -98,3 +103,38 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn pairs of features by their position's angle (arXiv:2104.09864); x is (batch, heads, seq, head_dim)."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
+
+
+def rotate_rows(x: Tensor, cos: Tensor, sin: Tensor, features: int) -> Tensor:
+    """rotate() for the heads that lie side by side in the first features of (batch, seq, all), in passes over all rows.
+
+    cos, sin: (seq, head_dim / 2).
+    """
+    half = cos.shape[1]
+    kept = pad(cos.repeat(1, features // half), (0, x.shape[2] - features), value=1.0)  # (seq, all)
+    crossed = torch.cat((-sin, sin), dim=1).repeat(1, features // half // 2)  # (seq, features)
+    partner = torch.arange(features).view(-1, 2, half).flip(1).flatten()
+    y: Tensor = _Rotated.apply(x, kept, crossed, partner)
+    return y
+
+
+class _Rotated(torch.autograd.Function):
+    """The gradient is turned back: by the same angle the other way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kept: Tensor, crossed: Tensor, partner: Tensor) -> Tensor:
+        ctx.save_for_backward(kept, crossed, partner)
+        return _rotated(x, kept, crossed, partner)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        kept, crossed, partner = ctx.saved_tensors
+        return _rotated(gradient, kept, -crossed, partner), None, None, None
+
+
+def _rotated(x: Tensor, kept: Tensor, crossed: Tensor, partner: Tensor) -> Tensor:
+    y = x * kept
+    partners = x.flatten(0, 1).index_select(1, partner).unflatten(0, x.shape[:2])
+    y[..., : len(partner)].addcmul_(partners, crossed)
+    return y

@@ -79,8 +79,8 @@ def linear_scan(keep: Tensor, new: Tensor) -> Tensor:
     return _scanned(keep, new)  # type: ignore[no-any-return]
 
 
-@torch.library.custom_op("isoflop::linear_scan", mutates_args=())
-def _scanned(keep: Tensor, new: Tensor) -> Tensor:
+def scanned(keep: Tensor, new: Tensor) -> Tensor:
+    """linear_scan without a gradient."""
     seq, size = keep.shape[1], chunk_size(keep.shape[1])
     through, h = owned(fold(keep, size), keep), owned(fold(new, size), new)  # (batch, chunks, size, width)
     for at in range(1, size):
@@ -91,8 +91,7 @@ def _scanned(keep: Tensor, new: Tensor) -> Tensor:
     return h.flatten(1, 2)[:, :seq].contiguous()
 
 
-@torch.library.custom_op("isoflop::linear_scan_back", mutates_args=())
-def _scanned_back(keep: Tensor, gradient: Tensor) -> Tensor:
+def scanned_back(keep: Tensor, gradient: Tensor) -> Tensor:
     """The gradient of new: g_t = gradient_t + keep_{t+1} g_{t+1}, the same from the end."""
     seq, size = keep.shape[1], chunk_size(keep.shape[1])
     through, g = fold(pad(keep[:, 1:], (0, 0, 0, 1)), size), owned(fold(gradient, size), gradient)
@@ -114,6 +113,10 @@ def owned(folded: Tensor, of: Tensor) -> Tensor:
     return folded.clone() if folded.untyped_storage().data_ptr() == of.untyped_storage().data_ptr() else folded
 
 
+_scanned = torch.library.custom_op("isoflop::linear_scan", scanned, mutates_args=())
+_scanned_back = torch.library.custom_op("isoflop::linear_scan_back", scanned_back, mutates_args=())
+
+
 @_scanned.register_fake
 @_scanned_back.register_fake
 def _(keep: Tensor, new: Tensor) -> Tensor:
@@ -132,3 +135,40 @@ def _gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 
 _scanned.register_autograd(_gradient, setup_context=_save)
+
+
+def gated_scan(both: Tensor) -> Tensor:
+    """h_t = (1 - z_t) h_{t-1} + z_t g(c_t), z the sigmoid of gates, g(c) = c + 1/2 above 0 and sigmoid(c) below.
+
+    both: gates and c side by side, (batch, seq, 2 width). Returns (batch, seq, width). torch.where, which decides one
+    by one, takes longer than all of this.
+    """
+    h: Tensor = _Gated.apply(both)
+    return h
+
+
+class _Gated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, both: Tensor) -> Tensor:
+        gate, candidate = both.chunk(2, dim=-1)
+        open_, low = gate.sigmoid(), candidate.clamp_max(0).sigmoid_()
+        new = candidate.clamp_min(0).add_(low)
+        h: Tensor = scanned(1 - open_, open_ * new)
+        ctx.save_for_backward(candidate, open_, low, new, h)
+        return h
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        candidate, open_, low, new, h = ctx.saved_tensors
+        of_both: Tensor = h.new_empty(*h.shape[:-1], 2 * h.shape[-1])
+        keep = 1 - open_
+        of_gate, of_candidate = of_both.chunk(2, dim=-1)
+        of_new = scanned_back(keep, gradient).mul_(open_)
+        gained = new.clone()
+        gained[:, 1:] -= h[:, :-1]
+        torch.mul(of_new, keep, out=of_gate).mul_(gained)
+        # the slope is that of the sigmoid, a quarter above 0, and three quarters more there
+        torch.ops.aten.sigmoid_backward(of_new, low, grad_input=of_candidate)
+        of_candidate.add_(torch.ops.aten.threshold_backward(of_new, candidate, 0), alpha=0.75)
+        return of_both

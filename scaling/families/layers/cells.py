@@ -1,9 +1,10 @@
-"""A GRU's recurrence for CPUs, where torch's own takes some forty small operations a position.
+"""Recurrences of a GRU and of a tanh network for CPUs, where torch's own take dozens of small operations a position.
 
-Here a position takes seven forward and four backward; all else, the weights' gradient among it, is one product or one
-pass for the whole sequence.
+Here a position of a GRU takes seven forward and four backward, one of a tanh network two and two; all else, the
+weights' gradient among it, is one product or one pass for the whole sequence.
 
     h = gru(x, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)      # rnn(x)[0]
+    h = tanh(x, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
 """
 
 from typing import Any
@@ -84,3 +85,53 @@ def _gradient(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tens
 
 
 _states.register_autograd(_gradient, setup_context=_save)
+
+
+def tanh(x: Tensor, weight_in: Tensor, weight: Tensor, bias_in: Tensor, bias: Tensor) -> Tensor:
+    """States of torch.nn.RNN, h = tanh(x's share + W h + b), from a zero state, (batch, seq, width) to the same."""
+    return _tanh_states(linear(x, weight_in, bias_in + bias), weight).transpose(0, 1)  # type: ignore[no-any-return]
+
+
+@torch.library.custom_op("isoflop::tanh_rnn", mutates_args=())
+def _tanh_states(inputs: Tensor, weight: Tensor) -> Tensor:
+    """States (seq, batch, width)."""
+    states, maps = inputs.transpose(0, 1).clone(memory_format=torch.contiguous_format), weight.t()
+    h, *rest = states.unbind(0)
+    h.tanh_()
+    for state in rest:
+        h = state.addmm_(h, maps).tanh_()
+    return states
+
+
+@torch.library.custom_op("isoflop::tanh_rnn_back", mutates_args=())
+def _tanh_back(gradient: Tensor, states: Tensor, weight: Tensor) -> Tensor:
+    """Gradient of what tanh is taken of, (seq, batch, width)."""
+    slopes, total = (1 - states.square()).unbind(0), gradient.clone(memory_format=torch.contiguous_format)
+    *rest, later = total.unbind(0)
+    later.mul_(slopes[-1])
+    for here, slope in zip(reversed(rest), reversed(slopes[:-1]), strict=True):
+        later = here.addmm_(later, weight).mul_(slope)
+    return total
+
+
+@_tanh_states.register_fake
+def _(inputs: Tensor, weight: Tensor) -> Tensor:
+    return inputs.new_empty(inputs.shape[1], inputs.shape[0], inputs.shape[2])
+
+
+@_tanh_back.register_fake
+def _(gradient: Tensor, states: Tensor, weight: Tensor) -> Tensor:
+    return torch.empty_like(states)
+
+
+def _save_tanh(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(output, inputs[1])
+
+
+def _gradient_tanh(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    states, weight = ctx.saved_tensors
+    total = _tanh_back(gradient, states, weight)
+    return total.transpose(0, 1), total[1:].flatten(0, 1).t() @ states[:-1].flatten(0, 1)
+
+
+_tanh_states.register_autograd(_gradient_tanh, setup_context=_save_tanh)
