@@ -1,5 +1,6 @@
 """Interval plot of the fitted laws' parameters by family; values that are not identified are hollow."""
 
+import numpy as np
 import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
@@ -17,13 +18,14 @@ def draw(view: View) -> Figure:
     """A panel for each parameter, an interval for each family; hollow where the fit is not converged."""
     data = _data(view)
     rows: g.Spec = {"y": g.text("family"), "color": g.hue(view.families)}
+    kinds = list(data["kind"].unique())
     x = g.linear("value", None, ticks=5)
     tips = g.tooltip(("family", "parameter", "value", "low", "high", "status"), data)
     marks: g.Spec = rows | {"x": x, "shape": g.shape(view.families), "tooltip": tips}
     layers = [
-        g.layer("bar", "estimate", x=x | {"field": "low"}, x2={"field": "high"}, **rows),
-        g.layer("solid", "estimate", where="datum.status === 'converged'", **marks),
-        g.layer("hollow", "estimate", where="datum.status !== 'converged'", **marks),
+        g.layer("bar", kinds, x=x | {"field": "low"}, x2={"field": "high"}, **rows),
+        # a layer without a row would have no extent
+        *(g.layer(mark, kind, **marks) for mark, kind in (("solid", "sound"), ("hollow", "doubtful")) if kind in kinds),
     ]
     chart = g.faceted(layers, "parameter", width=225, height=34 * data["family"].nunique())
     chart |= {"resolve": {"scale": {"x": "independent"}}}
@@ -47,7 +49,9 @@ def _data(view: View) -> pd.DataFrame:
     ]
     if not any(r["low"] is not None and r["high"] is not None for r in rows):
         raise Unmet("no parameter has an interval")
-    return pd.DataFrame(rows).assign(kind="estimate").sort_values("parameter", key=_place, kind="stable")
+    data = pd.DataFrame(rows)
+    data["kind"] = np.where(data["status"] == "converged", "sound", "doubtful")
+    return data.sort_values("parameter", key=_place, kind="stable")
 
 
 def _place(names: pd.Series) -> pd.Series:
