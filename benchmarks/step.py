@@ -4,6 +4,7 @@
     python benchmarks/step.py --families ssm,mingru --sizes 1e5 --into rows.jsonl
     python benchmarks/step.py --no-compile                       leaves out what takes minutes to compile
     python benchmarks/step.py --whole 300 --families mingru      whole runs, compiling among it, for as many steps
+    python benchmarks/step.py --pair --families transformer      two processes at once beside one
     python benchmarks/step.py --device cuda                      Transformers of five sizes, bf16, and by a CUDA graph
 
 The same model, batches and optimiser for every way, a few steps of each in turn, several times over; each way in a
@@ -12,7 +13,7 @@ runs there counts little; on a GPU they are those of the clock. Ratios are media
 that followed one another closely. A model's row is added to --into when it is done, and not made again by a repeat.
 
 The first way has the layers as torch's own operations make them, in place of those that isoflop works out by hand for
-CPUs (layers/cells.py, scan.py, chunks.py, convolution.py, norms.py and attention.py); all others have isoflop's layers.
+CPUs (ssm.py; layers/cells.py, scan.py, chunks.py, convolution.py, norms.py, attention.py); all others have isoflop's.
 
 Compiling is timed apart, in processor seconds, those of the C++ compiler included: a shape's first time on a machine
 that has compiled before, and again with what that left in the cache. The first time on a machine takes as much more as
@@ -207,6 +208,24 @@ def whole_runs(setting: Setting, seconds: float, prepared: str) -> str:
     return f"| {' | '.join(cells)} | {losses} | {os.getloadavg()[0]:.1f} |"
 
 
+def pair(setting: Setting, rounds: int) -> str:
+    """A line: steps of two processes at once over those of one, in turn; in processor seconds, a core for each."""
+    with tempfile.TemporaryDirectory() as cache:
+        both = [Process("isoflop", setting, cache) for _ in range(2)]
+        for process in both:
+            process.turn()
+        gains = []
+        for _ in range(rounds):
+            alone = both[0].turn().step_s
+            for process in both:
+                process.pipe.send(True)
+            gains.append(sum(alone / process.pipe.recv().step_s for process in both))
+        for process in both:
+            process.stop()
+    found = f"{statistics.median(gains):.2f} | {min(gains):.2f} to {max(gains):.2f}"
+    return f"| `{setting.name}` | {found} | {rounds} | {os.getloadavg()[0]:.1f} |"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="What a training step costs, by several ways.")
     parser.add_argument("--families", help=f"by default {FAMILIES}, on a GPU Transformers of five sizes")
@@ -216,11 +235,17 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--into", type=Path, help="file of rows (JSON lines); models that it has are not timed")
     parser.add_argument("--no-compile", dest="compiles", action="store_false")
+    parser.add_argument("--pair", action="store_true", help="time two processes at once")
     parser.add_argument("--whole", type=float, help="make runs that take stock Lightning so many seconds")
     given = parser.parse_args()
     if given.device == "cuda" and not torch.cuda.is_available():
         print("--device cuda: torch sees no GPU here; leave it out for a CPU", file=sys.stderr)
         return 2
+    if given.pair:
+        print("| family | steps of two over those of one | least to most | rounds | load |")
+        for setting in settings(given):
+            print(pair(setting, given.rounds), flush=True)
+        return 0
     with tempfile.TemporaryDirectory() as prepared:
         if given.compiles and given.device == "cpu":
             print(f"What all compiled code shares took {prepare_compiler(prepared):.0f} s.", flush=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from isoflop.scaling.data.base import Table, order
-from isoflop.scaling.families import recurrent
+from isoflop.scaling.families import recurrent, ssm
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers import attention, convolution, norms, scan
 from isoflop.scaling.hardware import keep_freed_memory
@@ -143,11 +143,18 @@ def plain(setting: Setting) -> Turn:
         module.plain_on_cpu = never  # type: ignore[attr-defined]
     recurrent.BY_HAND.clear()
     recurrent.linear_scan = doubling
+    ssm.powers = complex_powers
     return stock(setting)
 
 
 def never(*_: Tensor) -> bool:
     return False
+
+
+def complex_powers(turn: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """ssm.powers by exponentials of complex numbers."""
+    power = torch.exp(turn * t)
+    return power.real, power.imag
 
 
 def doubling(keep: Tensor, new: Tensor) -> Tensor:

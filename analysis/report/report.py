@@ -26,10 +26,11 @@ from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.planned.power import power
 from isoflop.analysis.claims.provenance import changed_since
 from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.report.commands import next_command
 from isoflop.analysis.report.figures.base import MOST_REASON, Figure, draw_all, not_drawn
-from isoflop.analysis.report.finding import finding, minima, question, tone, word
-from isoflop.analysis.report.sentences import amount, decided_first, interval, summary
+from isoflop.analysis.report.finding import finding, minima, of_many, question, tone, word
+from isoflop.analysis.report.sentences import amount, decided_first, interval, seed_noise, summary
 from isoflop.analysis.report.tables import count_runs, ledger, local_quantities, parameters
 from isoflop.analysis.report.view import MOST_FAMILIES, View, look
 from isoflop.errors import UserError
@@ -40,6 +41,8 @@ from isoflop.wording import cut, printable
 POWER_S = 2.0
 # subjects of one claim that a page shows
 MOST_SUBJECTS = 100
+# ... and from which on they are folded: the claim's own row says how many came out how
+MOST_OPEN = 12
 # layout -> the figures that show what it can tell, the first that is drawn at the head of the page
 HEADLINES = {
     "isoflop": ("isoflop_profiles", "loss_vs_compute"),
@@ -146,8 +149,11 @@ def render(view: View, figures: Drawn, asked: str = "", out: Path | None = None,
         unidentified=any(law.unidentified for law in view.laws.values()),
         forecast=view.forecast,
         laws=view.laws,
+        doubtful={name: law for name, law in view.laws.items() if law.status != FitStatus.CONVERGED},
         refused=view.refused,
-        noise=[(name, noise) for name, noise in view.noise.items()],
+        most_rows=MOST_FAMILIES,
+        most_subjects=MOST_OPEN,
+        noise=seed_noise(view),
         ledger=ledger(view.runs, out),
         specs=packed(json.dumps(specs, ensure_ascii=False, allow_nan=False)),
         bundle=packed(drawing_library()) if specs else "",
@@ -212,6 +218,7 @@ def verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
         "expect": claim.expect,
         "caveat": claim.caveat,
         **_outcome(verdict, claim),
+        **({"reason": cut(printable(of_many(verdict, claim)), MOST_REASON)} if len(subjects) > MOST_OPEN else {}),
         "next": next_command(verdict, Path(str(view.runs.attrs["source"])) if "source" in view.runs.attrs else None),
         "sha256": claim.sha256[:12],
         "file": claim.file.name if claim.file else "",

@@ -80,7 +80,8 @@ class _Moving(NamedTuple):
     weights: Array | None
 
     def take(self, at: Any) -> "_Moving":
-        return _Moving(*(None if x is None else x[at] for x in self))
+        u, lam, grow, total, low, high = (x[at] for x in (self.u, self.lam, self.grow, self.total, self.low, self.high))
+        return _Moving(u, lam, grow, total, low, high, None if self.weights is None else self.weights[at])
 
 
 def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:

@@ -122,7 +122,7 @@ class Selective(nn.Module):
         write, read = self.short_read_write(self.read_write(x)).chunk(2, dim=-1)  # (batch, seq, state) each
         step = softplus(wide(self.step(x)) + self.step_bias)  # (batch, seq, heads)
         y = chunked_scan(inner, -self.log_decay.exp() * step, step, write, read, self.chunk)
-        y = y + self.skip[:, None] * inner
+        y = torch.addcmul(y, self.skip[:, None], inner)
         return self.out(self.norm(y.flatten(2) * silu(gate)))  # type: ignore[no-any-return]
 
 

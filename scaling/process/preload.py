@@ -1,10 +1,16 @@
 """What a run imports, imported once by the server whose forks the runs are (sweeps/workers.py).
 
-Every family and dataset is found in its folder, so that a newcomer needs no line here.
+Every family and dataset is found in its folder, so that a newcomer needs no line here. The collector of garbage waits
+meanwhile, and never looks at what was imported: it would at every import, and again in every fork.
 """
 
+import gc
 import pkgutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from types import ModuleType
 
 from isoflop.scaling.process import orphan
 
@@ -14,9 +20,25 @@ OURS = (
     "loop.checkpoints", "loop.curve", "loop.module", "loop.mirror", "loop.progress", "loop.wandb",
 )  # fmt: skip
 
+
+@contextmanager
+def without_signals() -> Iterator[None]:
+    """An empty module for scipy.signal, a fifth of all that is imported, in which torchmetrics but asks for a name."""
+    if "scipy.signal" in sys.modules:
+        yield
+        return
+    empty = ModuleType("scipy.signal")
+    empty.hamming = None  # type: ignore[attr-defined]
+    sys.modules["scipy.signal"] = empty
+    yield
+    del sys.modules["scipy.signal"]  # whoever needs it gets the real one
+
+
 orphan.end_with_parent()
-for name in (*LIBRARIES, *(f"isoflop.scaling.{ours}" for ours in OURS)):
-    import_module(name)
+gc.disable()
+with without_signals():
+    for name in (*LIBRARIES, *(f"isoflop.scaling.{ours}" for ours in OURS)):
+        import_module(name)
 for package in map(import_module, ("isoflop.scaling.data", "isoflop.scaling.families")):
     for submodule in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         import_module(submodule.name)
@@ -24,3 +46,5 @@ for package in map(import_module, ("isoflop.scaling.data", "isoflop.scaling.fami
 provenance = import_module("isoflop.scaling.config.provenance")
 provenance.commit(), provenance.tree()
 orphan.outlive()
+gc.freeze()
+gc.enable()

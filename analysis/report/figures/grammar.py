@@ -47,6 +47,8 @@ MARKS: dict[str, Spec] = {
 }
 # families that stand beside their lines; more are told by a legend
 DIRECT = 6
+# of a legend, which knows nothing of the width that it stands in: room for it, of a letter and a symbol [px]
+LEGEND_WIDTH, LETTER, SYMBOL, MOST_LETTERS = 640, 7, 36, 30
 # parts of a sentence that a title names
 MOST_IN_TITLE = 4
 # shift and drag move a single view, shift and wheel zoom it, a double click brings it back
@@ -96,15 +98,22 @@ def text(column: str, title: str | None = None, **more: Any) -> Spec:
     return {"field": column, "type": "nominal", "title": title, "sort": None, "axis": axis} | more
 
 
+def _legend(families: Sequence[str]) -> Spec:
+    """The families above a figure, in as many columns as its width has room for."""
+    longest = min(MOST_LETTERS, max(map(len, families), default=0))
+    columns = max(1, LEGEND_WIDTH // (LETTER * longest + SYMBOL))
+    return {"title": None, "orient": "top", "columns": columns, "labelLimit": LETTER * MOST_LETTERS, "symbolOpacity": 1}
+
+
 def hue(families: Sequence[str], *, legend: bool = False) -> Spec:
     """The colour of a family."""
-    shown = {"title": None, "orient": "top"} if legend else None
+    shown = _legend(families) if legend else None
     return {"field": "family", "type": "nominal", "scale": family_scales(families)[0], "legend": shown}
 
 
 def shape(families: Sequence[str], *, legend: bool = False) -> Spec:
     """The shape of a family's points."""
-    shown = {"title": None, "orient": "top"} if legend else None
+    shown = _legend(families) if legend else None
     return {"field": "family", "type": "nominal", "scale": family_scales(families)[1], "legend": shown}
 
 
@@ -191,8 +200,8 @@ def interval(value: float | None, low: float | None, high: float | None, digits:
     if value is None or not math.isfinite(value):
         return "unknown"
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
-        return f"{value:{digits}} (no interval)"
-    return f"{value:{digits}} ({low:{digits}} to {high:{digits}})"
+        return f"{value:{digits}} (no interval)".replace("-", "−")
+    return f"{value:{digits}} ({low:{digits}} to {high:{digits}})".replace("-", "−")
 
 
 def _positive(column: pd.Series) -> pd.Series:

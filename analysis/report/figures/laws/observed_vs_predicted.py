@@ -15,27 +15,28 @@ ORDER = 4
 NEEDS = "a family that can be fitted without its largest C"
 
 TOOLTIP = ("family", "part", "N", "D", "C", "L", "predicted", "low", "high", "off", "seed")
-FITTED, HELD = "datum.part === 'fitted'", "datum.part === 'held out'"
 
 
 def draw(view: View) -> Figure:
     """Left: the law's loss against the measured one. Right: how far off, against compute."""
     data = _data(view)
-    runs = data[data["kind"] == "run"]
+    runs = data[data["part"].notna()]
     loss = g.log("L", data, unit=view.loss_unit)
     predicted = loss | {"field": "predicted", "title": f"predicted {loss['title']}"}
     # an interval may be far wider than what is seen: the axis shows the points, and the band is cut off at its ends
     reach = 2 * float(runs["off"].abs().max()) or 1.0
     off = g.linear("off", "predicted less observed, ln L [%]") | {"scale": {"domain": [-reach, reach]}}
-    rows = {"y": g.text("family"), "yOffset": "part"}
+    y = g.text("family") | {"sort": list(view.families)}
+    y["axis"] |= {"labelLimit": 110}
+    rows: g.Spec = {"y": y, "yOffset": "part"}
     several = len(view.families) > 1
     hue, shape = g.hue(view.families, legend=several), g.shape(view.families, legend=several)
-    marks = {"color": hue, "shape": shape, "tooltip": g.tooltip(TOOLTIP, runs, view.loss_unit)}
+    marks: g.Spec = {"color": hue, "shape": shape, "tooltip": g.tooltip(TOOLTIP, runs, view.loss_unit)}
     left = [g.layer("guide", "diagonal", x=loss, y=predicted), *_dots(x=loss, y=predicted, **marks)]
-    bands = g.layer("bar", "run", where=HELD, x=off | {"field": "off_low"}, x2={"field": "off_high"}, color=hue, **rows)
+    bands = g.layer("bar", "held out", x=off | {"field": "off_low"}, x2={"field": "off_high"}, color=hue, **rows)
     bands["mark"] |= {"strokeWidth": 6, "opacity": 0.15, "clip": True}
     right = [bands, g.layer("zero", "zero", x=off), *_dots(x=off, **rows, **marks)]
-    chart = g.beside([left, right], width=330, height=320)
+    chart = g.beside([left, right], width=330, height=max(320, 24 * len(view.families)))
     title, alt_text = _finding(runs)
     subtitle = (
         "Filled: held out (the largest C of each family, not seen by the fit), bands their 90 % bands "
@@ -47,7 +48,7 @@ def draw(view: View) -> Figure:
 
 def _dots(**encoding: Any) -> list[g.Spec]:
     """The runs that were fitted, hollow, and those that were held out, filled."""
-    return [g.layer("hollow", "run", where=FITTED, **encoding), g.layer("solid", "run", where=HELD, **encoding)]
+    return [g.layer("hollow", "run", **encoding), g.layer("solid", "held out", **encoding)]
 
 
 def _data(view: View) -> pd.DataFrame:
@@ -62,7 +63,8 @@ def _data(view: View) -> pd.DataFrame:
         off_low=_off(rows["low"], rows["L"]),
         off_high=_off(rows["high"], rows["L"]),
     )
-    rows = rows[[c for c in (*TOOLTIP, "off_low", "off_high") if c in rows]].assign(kind="run")
+    rows = rows[[c for c in (*TOOLTIP, "off_low", "off_high") if c in rows]]
+    rows = rows.assign(kind=rows["part"].where(rows["part"] != "fitted", "run"))
     both = rows[["L", "predicted"]].to_numpy(float)
     ends = [{"kind": "diagonal", "L": end, "predicted": end} for end in (np.nanmin(both), np.nanmax(both))]
     return pd.concat([rows, pd.DataFrame([*ends, {"kind": "zero", "off": 0.0}])], ignore_index=True)

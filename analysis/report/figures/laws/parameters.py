@@ -16,10 +16,10 @@ SHOWN = ("E", "alpha", "beta")
 def draw(view: View) -> Figure:
     """A panel for each parameter, an interval for each family; hollow where the fit is not converged."""
     data = _data(view)
-    rows = {"y": g.text("family"), "color": g.hue(view.families)}
+    rows: g.Spec = {"y": g.text("family"), "color": g.hue(view.families)}
     x = g.linear("value", None, ticks=5)
     tips = g.tooltip(("family", "parameter", "value", "low", "high", "status"), data)
-    marks = rows | {"x": x, "shape": g.shape(view.families), "tooltip": tips}
+    marks: g.Spec = rows | {"x": x, "shape": g.shape(view.families), "tooltip": tips}
     layers = [
         g.layer("bar", "estimate", x=x | {"field": "low"}, x2={"field": "high"}, **rows),
         g.layer("solid", "estimate", where="datum.status === 'converged'", **marks),

@@ -1,7 +1,5 @@
 """Small multiples by family: L against one axis at several levels of another, with the fitted law; for two figures."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -37,7 +35,7 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     data = pd.concat([runs, _curves(view, runs, x, each), _labels(runs, x, each)], ignore_index=True)
     # air for the labels, which stand where a curve ends: there the levels lie farthest apart
     room = float(np.exp(0.3 * np.ptp(np.log(data[x].to_numpy(float)))))
-    marks = {
+    marks: g.Spec = {
         "x": g.log(x, data, unit=view.loss_unit, pad=room),
         "y": g.log("L", data, unit=view.loss_unit),
         "color": g.hue(view.families),
@@ -47,7 +45,8 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     tips = g.tooltip(("family", "N", "D", "C", "L", "seed"), runs, view.loss_unit)
     layers = [
         g.layer("line", "law", detail="level", strokeDash=dash, **marks),
-        g.layer("point", "run", shape=g.shape(view.families), tooltip=tips, **marks),
+        # the run of a label is drawn whichever others are left out of many
+        g.layer("point", ["run", "label"], shape=g.shape(view.families), tooltip=tips, **marks),
         g.layer("end", "label", text="label", **marks),
     ]
     layers[0]["mark"]["strokeWidth"] = 1.8
@@ -74,22 +73,18 @@ def _curves(view: View, runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
         rows = runs[runs["family"] == family]
         levels = np.unique(rows["level"])
         shown = levels[np.unique(np.linspace(0, len(levels) - 1, MOST_CURVES).round().astype(int))]
-        for _, part in rows[rows["level"].isin(shown)].groupby("level"):
-            if part[x].nunique() > 1 and set(fitted.law.columns) <= {"N", "D"}:
-                grid = np.geomspace(part[x].min(), part[x].max(), 20)
-                frame = pd.DataFrame({x: grid, each: part[each].mean()})
-                if each == "C":
-                    frame["D"] = frame["C"] / _interpolate(grid, rows["N"], rows["C"] / rows["D"])
-                sound = "sound" if fitted.status == SOUND else "guide"
-                about = {"family": family, "kind": "law", "level": part["level"].iloc[0], "fit": sound}
-                parts.append(frame.assign(L=fitted.predict(frame), shade=part["shade"].iloc[0], **about))
+        curves = [
+            pd.DataFrame({x: np.geomspace(part[x].min(), part[x].max(), 20), each: part[each].mean()}).assign(
+                level=level, shade=part["shade"].iloc[0]
+            )
+            for level, part in rows[rows["level"].isin(shown)].groupby("level")
+            if part[x].nunique() > 1 and set(fitted.law.columns) <= {"N", "D"}
+        ]
+        if curves:
+            frame = pd.concat(curves, ignore_index=True)
+            sound = "sound" if fitted.status == SOUND else "guide"
+            parts.append(frame.assign(L=fitted.predict(frame), family=family, kind="law", fit=sound))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def _interpolate(at: Sequence[float] | np.ndarray, x: pd.Series, y: pd.Series) -> np.ndarray:
-    """y at `at`, between the means at the known x, in logarithms."""
-    known = y.groupby(x).mean().sort_index()
-    return np.asarray(np.exp(np.interp(np.log(at), np.log(known.index.to_numpy(float)), np.log(known.to_numpy()))))
 
 
 def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
@@ -108,8 +103,6 @@ def _subtitle(view: View, each: str) -> str:
         return f"A curve for each {each}; no law could be fitted."
     laws = dict.fromkeys(fitted.law.formula for fitted in view.laws.values())
     formula = " or ".join(laws).replace("alpha", "α").replace("beta", "β")
-    doubtful = [
-        f"{name} {fitted.status.replace('_', ' ')}" for name, fitted in view.laws.items() if fitted.status != SOUND
-    ]
-    guide = f" Dashed: a guide only ({', '.join(doubtful)})." if doubtful else ""
+    doubtful = [name for name, fitted in view.laws.items() if fitted.status != SOUND]
+    guide = f" Dashed: a guide only, since the fit of {g.some(doubtful)} did not determine the law." if doubtful else ""
     return f"Points are runs, curves {formula}, fitted to each family; labels give {each}.{guide}"

@@ -25,7 +25,7 @@ def draw(view: View) -> Figure:
     except FitError as error:
         raise Unmet(f"power({x}) could not be fitted to {family}: {error}") from None
     data = _data(rows, x, theory, alpha)
-    axes = {"x": g.log(x, data, unit=view.loss_unit), "y": g.log("L", data, unit=view.loss_unit)}
+    axes: g.Spec = {"x": g.log(x, data, unit=view.loss_unit), "y": g.log("L", data, unit=view.loss_unit)}
     hue, tips = g.hue(view.families), g.tooltip(("family", "N", "D", "L", "seed"), data, view.loss_unit)
     layers = [
         g.layer("guide", "theory", **axes),

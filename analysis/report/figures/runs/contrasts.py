@@ -14,6 +14,8 @@ ORDER = 5
 NEEDS = "a judged claim about pairs of families"
 # rows that a picture of readable height has
 MOST_PAIRS = 40
+# height of a row, and where there are more than a few [px]
+ROW, LOW_ROW, FEW = 46, 32, 12
 NO_DIFFERENCE = "equivalent or undecided"
 # words stand on the side of their point that is nearer to zero
 SIDES = (("datum.value < 0", "left"), ("datum.value >= 0", "right"))
@@ -41,7 +43,7 @@ def draw(view: View) -> Figure:
         g.layer("solid", "contrast", x=x, y=y, color=hue, tooltip=tips),
         *(_words(where, align, x=x, y=y) for where, align in SIDES),
     ]
-    chart = g.single(layers, width=620, height=46 * len(data))
+    chart = g.single(layers, width=620, height=(ROW if len(data) <= FEW else LOW_ROW) * len(data))
     subtitle = "Point and interval of each difference; one inside the grey band is too small to count."
     seen = "; ".join(
         f"{r['subject']} {r['value']:+.3g} ({r['low']:+.3g} to {r['high']:+.3g})" for _, r in data.iterrows()
@@ -65,8 +67,10 @@ def _data(view: View) -> tuple[pd.DataFrame, str, str]:
         rows = [_row(s, claim) for s in measured if claim is not None]
         if rows and claim is not None:
             different = sum(r["lower"] != NO_DIFFERENCE for r in rows)
-            noun = "pairs of families" if len(rows) > 1 else "pair of families"
-            title = f"{claim.claim.rstrip('.')}: {different} of {len(rows)} {noun} differ"
+            found = f"{different} of {len(rows)} pairs of families are found to differ"
+            if len(rows) == 1:
+                found = f"{rows[0]['subject']} is{'' if different else ' not'} found to differ from 0"
+            title = f"{claim.claim.rstrip('.')}: {found}"
             return _largest(pd.DataFrame(rows)), title, claim.measures.unit.axis
     raise Unmet("; ".join(f"{v.id} is {v.verdict}" for v in judged) or "no claim speaks of pairs")
 
