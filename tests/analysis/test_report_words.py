@@ -15,8 +15,11 @@ from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.analysis.claims.subjects import Subject
 from isoflop.analysis.report.commands import next_command
-from isoflop.analysis.report.finding import finding, question, tone, word
+from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.finding import finding, of_many, question, tone, word
 from isoflop.analysis.report.report import powers_of
+from isoflop.analysis.report.sentences import seed_noise
+from isoflop.analysis.report.tables import ledger
 from isoflop.analysis.report.view import look
 
 
@@ -100,3 +103,35 @@ def test_the_power_of_an_open_claim_is_that_of_drawn_studies() -> None:
     powers = powers_of(view)
     assert set(powers) == {"x"}
     assert "drawn studies" in powers["x"]
+
+
+def test_many_subjects_of_a_claim_are_counted_and_few_are_named() -> None:
+    stated = claim(contrast=0.01, expect="different")
+    kinds = [VerdictKind.INCONCLUSIVE] * 9 + [VerdictKind.SUPPORTED] * 2
+    each = [Verdict("x", kind, "why", subject=Subject(Pair("a", str(i)))) for i, kind in enumerate(kinds)]
+    outcome = Verdict("x", VerdictKind.SUPPORTED, "", claim=stated, subjects=tuple(each))
+    assert of_many(outcome, stated) == "different for a − 9 and a − 10; inconclusive for 9 of 11"
+    alike = Verdict("x", VerdictKind.INCONCLUSIVE, "", claim=stated, subjects=tuple(each[:9]))
+    assert of_many(alike, stated) == "inconclusive for all 9, as for a − 0: why"
+
+
+def test_seed_noise_of_many_families_is_one_sentence() -> None:
+    noise = {f"f{i}": SimpleNamespace(sd=None, df=0) for i in range(140)}
+    view: Any = SimpleNamespace(noise=noise)
+    assert seed_noise(view).endswith("unknown for 140 families, where no configuration has two seeds.")
+    view = SimpleNamespace(noise={f"f{i}": SimpleNamespace(sd=0.01 + i / 1000, df=3) for i in range(20)})
+    assert seed_noise(view).endswith("1.00 % to 2.90 % for 20 families.")
+
+
+def test_a_ledger_without_times_tells_no_hours() -> None:
+    runs = pd.DataFrame({"run_id": ["a", "b"], "N": [1e4, 2e4], "L": [2.0, 1.9], "status": ["ok", "failed"]})
+    table = ledger(runs)
+    assert table["hours"] == ""
+    assert [lost for lost, _, _ in table["rows"]] == [True, False]
+    assert ledger(runs.assign(wall_s=1800.0))["hours"] == "1.00"
+
+
+def test_a_legend_has_columns_for_the_length_of_its_names() -> None:
+    short, long = (g.hue([name * k for name in "abcdef"], legend=True)["legend"] for k in (2, 25))
+    assert short["columns"] >= 6
+    assert long["columns"] == 3

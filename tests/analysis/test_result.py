@@ -153,3 +153,13 @@ def test_a_law_over_one_column_says_which() -> None:
     assert get_law("power").formula == "L(C) = A C^-alpha"
     assert get_law("chinchilla(n_total, D)").formula == "L(n_total, D) = E + A n_total^-alpha + B D^-beta"
     assert get_law("chinchilla").formula == LAWS["chinchilla"].formula
+
+
+def test_the_same_fit_asked_for_twice_has_the_rows_and_label_of_its_caller() -> None:
+    runs = grid_study()
+    first, again = fit(runs, by={"family": "one"}), fit(runs.assign(note="x"), by={"family": "two"})
+    assert (first.by, again.by) == ({"family": "one"}, {"family": "two"})
+    assert again.params == first.params
+    assert "note" in again.rows
+    assert len(first.rows) == len(runs)
+    assert fit(runs.assign(L=runs["L"] * 1.01)).params != first.params
