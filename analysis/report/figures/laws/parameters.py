@@ -5,7 +5,7 @@ import pandas as pd
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.wording import percent
+from isoflop.wording import listed, percent
 
 NAME = "parameters"
 ORDER = 6
@@ -56,8 +56,11 @@ def _place(names: pd.Series) -> pd.Series:
 
 
 def _finding(data: pd.DataFrame) -> str:
-    """Which parameters the intervals tell apart."""
+    """Which parameters the intervals tell apart; of one family what they are."""
     bounded = data[data["low"].notna() & data["high"].notna() & (data["status"] == "converged")]
+    if data["family"].nunique() == 1 and len(bounded):
+        known = [f"{r['parameter']} {g.interval(r['value'], r['low'], r['high'])}" for _, r in bounded.iterrows()]
+        return f"These runs give {listed(known)}"
     if bounded["family"].nunique() < 2:
         return "These runs do not pin down the law's parameters: read the intervals, not the points"
     apart = [p for p in SHOWN if (part := bounded[bounded["parameter"] == p])["low"].max() > part["high"].min()]
