@@ -54,9 +54,7 @@ def say(
         grid = grid.assign(C=TRAIN * grid["N"] * grid["D"])
     parts, documents = names(by), []
     for label, rows in groups(have, parts):
-        open_ = grid
-        for column in (c for c in parts if c in grid):
-            open_ = open_[open_[column].astype(str) == str(label[column])]
+        open_ = _of_group(grid, label)
         picks = improve_table(rows, open_, declared, n=n or SUGGESTED)
         documents.append({"law": declared.name, "improve": records(picks)} | ({"by": label} if parts else {}))
         if not as_json:
@@ -67,6 +65,13 @@ def say(
     print("  before, after: standard error of ln L there, of the law's parameters alone")
     for note in [*have.attrs.get("notes", ()), *([] if parts else mixtures(have))]:
         print(f"  note: {note}")
+
+
+def _of_group(grid: pd.DataFrame, label: Mapping[str, Any]) -> pd.DataFrame:
+    """The candidates of a group; all of them where they have none of its columns."""
+    for column in (c for c in label if c in grid):
+        grid = grid[grid[column].astype(str) == str(label[column])]
+    return grid
 
 
 def _show(law: Law, label: Mapping[str, Any], picks: pd.DataFrame, offered: int) -> None:
