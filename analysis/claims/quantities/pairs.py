@@ -28,8 +28,8 @@ KEY = ("data", "seed", "rung")
 SHARED = 0.8
 # share of the resamples of a difference that may come to no minimum, as of a parameter's at 95 %
 MOST_LOST = 0.025
-# degrees of freedom from which on Student's t has a variance: below, an error hangs on one run or pair of runs
-LEAST_DOF = 2.0
+# degrees of freedom (Satterthwaite's) that an error needs more of: with one or fewer it hangs on one run or pair of runs
+LEAST_DOF = 1.0
 # what pairs a run -> its L and C
 Cells = dict[tuple[Any, ...], tuple[float, float]]
 
@@ -180,10 +180,10 @@ def contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Con
         reason, left = f"{fits[0].n_runs} and {fits[1].n_runs} runs, unpaired", "with or without each run"
     if not math.isfinite(values[0] - values[1] + se):
         raise NotIdentified(f"the law gives no {name} for one of the two, {left}")
-    if dof < LEAST_DOF:
+    if dof <= LEAST_DOF:
         raise NotIdentified(
-            f"how far {name} is known hangs on too few of {reason}: their scatter has fewer than "
-            f"{LEAST_DOF:g} degrees of freedom; add runs of both"
+            f"how far {name} is known hangs on one of {reason}: their scatter has no more than one degree of freedom; "
+            "add runs of both"
         )
     return Contrast(values[0] - values[1], se, dof, reason=reason)
 
