@@ -103,7 +103,9 @@ PlotOut = Annotated[
 ]
 Full = Annotated[
     bool,
-    _option("What takes long too: hold-outs, specification curve, power of open claims, SVG and PNG", "--full"),
+    _option(
+        "What takes long too: hold-outs, specification curve, rival laws, power of open claims, SVG and PNG", "--full"
+    ),
 ]
 Out = Annotated[Path, _option("Folder of the report", "--out", "-o")]
 LawName = Annotated[str, _argument("law", shown=True)]

@@ -45,11 +45,12 @@ TRUTH = {"E": 1.2, "A": 30.0, "alpha": 0.4, "B": 60.0, "beta": 0.4}
 
 
 def schedules() -> None:
-    """Print a line for each size, without and with weak priors."""
+    """Print a line for each size, without and with weak priors, and by other objectives."""
+    ways = ("", {}, "huber"), ("with priors, ", PRIOR, "huber"), ("least squares, ", {}, "l2"), ("l1, ", {}, "l1")
     for size, printed in PRINTED.items():
-        for words, prior in (("", {}), ("with priors, ", PRIOR)):
+        for words, prior, loss in ways:
             begun = time.process_time()
-            law, r2, error, shares = predicted(size, prior)
+            law, r2, error, shares = predicted(size, prior, loss)
             print(
                 f"{size}M, {words}R2 {r2:.5f} (printed {printed}), MAE {error:.5f}, "
                 f"objective {law.objective:.6g}, {law.starts.at_optimum} of {law.starts.tried} starts, "
@@ -59,7 +60,9 @@ def schedules() -> None:
             print("  shares of the squares: " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items()))
 
 
-def predicted(size: str, prior: Mapping[str, tuple[float, float]]) -> tuple[Fit, float, float, dict[str, float]]:
+def predicted(
+    size: str, prior: Mapping[str, tuple[float, float]], loss: str = "huber"
+) -> tuple[Fit, float, float, dict[str, float]]:
     """The law fitted to three schedules of a model of so many million parameters; on six R2, the mean absolute error,
     and the share of each in the sum of squares."""
     folder = os.environ.get("ISOFLOP_REFERENCE_DATA")
@@ -69,7 +72,7 @@ def predicted(size: str, prior: Mapping[str, tuple[float, float]]) -> tuple[Fit,
         read_curves([f"{folder}/thu-yao-01-luo__MultiPowerLaw/csv_{size}/{name}.csv" for name in names])
         for names in (TRAIN, TEST)
     )
-    law = fit(train, "multi_power", interval="none", prior=prior)
+    law = fit(train, "multi_power", interval="none", prior=prior, loss=loss)
     L = test["L"].to_numpy(float)
     gaps = law.predict(test) - L
     squares = pd.Series(gaps**2).groupby(test["curve"].to_numpy(), sort=False).sum()

@@ -3,9 +3,11 @@
     python benchmarks/long_tables.py                             # this checkout
     python benchmarks/long_tables.py --only report --rows 10000 --columns 12
     python benchmarks/long_tables.py --against /path/to/another  # and another checkout, in the same run
+    python benchmarks/long_tables.py --only report --table studies/demo/runs.csv
 
 Asked for on two cores: fit --by family 15 s, judge 30 s, frontier 20 s and 800 MB; of 10,000 rows report 5 s. A process
-is stopped at --cap seconds of CPU time.
+is stopped at --cap seconds of CPU time. With --repeats a first call, which compiles
+the modules, does not count.
 """
 
 import argparse
@@ -56,6 +58,7 @@ def measure(arguments: Sequence[str], checkout: Path, cap: int) -> tuple[float, 
         resource.setrlimit(resource.RLIMIT_CPU, (cap, cap))
 
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(checkout), "PYTHONWARNINGS": "ignore"}
+    env |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": tempfile.gettempdir() + "/isoflop-compiled"}
     command = [sys.executable, "-m", "isoflop.analysis", *arguments]
     process = subprocess.Popen(
         command, env=env, cwd=checkout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=limit
@@ -72,6 +75,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--columns", type=int, default=200)
     parser.add_argument("--families", type=int, default=8)
+    parser.add_argument("--table", type=Path, help="a CSV in the place of a table that is made")
+    parser.add_argument("--repeats", type=int, default=1, help="calls of each, after a first one; the median counts")
     parser.add_argument("--anywhere", action="store_true", help="sizes and data everywhere instead of on a grid")
     parser.add_argument("--cap", type=int, default=120)
     parser.add_argument("--against", type=Path)
@@ -80,15 +85,17 @@ def main() -> None:
     here = Path(__file__).resolve().parents[1]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "runs.csv"
-        long_table(given.rows, given.columns, given.families, grid=not given.anywhere).to_csv(path, index=False)
-        print(
-            f"{given.rows} rows, {given.columns} columns, {given.families} families, {path.stat().st_size / 1e6:.0f} MB"
-        )
+        made = long_table(given.rows, given.columns, given.families, grid=not given.anywhere)
+        table = made if given.table is None else pd.read_csv(given.table)
+        table.to_csv(path, index=False)
+        print(f"{len(table)} rows, {len(table.columns)} columns, {path.stat().st_size / 1e6:.1f} MB")
         for checkout in filter(None, [here, given.against]):
             for name, (arguments, asked) in CASES.items():
                 if given.only not in name:
                     continue
-                seconds, memory, ended = measure([a.format(path) for a in arguments], checkout, given.cap)
+                words = [a.format(path) for a in arguments]
+                calls = [measure(words, checkout, given.cap) for _ in range(given.repeats + (given.repeats > 1))]
+                seconds, memory, ended = sorted(calls[-given.repeats :])[given.repeats // 2]
                 print(
                     f"{checkout.name:8} {name:20} {seconds:6.1f} CPU s (asked {asked}) {memory:6.0f} MB  {ended}",
                     flush=True,

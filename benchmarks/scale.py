@@ -31,6 +31,7 @@ FAMILIES, SIZES = "family=mlp,lstm,transformer,cnn,ssm", "family.width=16,32,48,
 def cpu_seconds(*arguments: object, cache: Path) -> float:
     """Call the command line; the CPU seconds of it and its children."""
     env = os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cache)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # else our modules are compiled in every call
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([*ISOFLOP, *map(str, arguments)], check=True, capture_output=True, env=env)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -74,12 +75,14 @@ def main() -> None:
         if given.runs:
             if not out.exists():
                 many(out, given.runs, cache)
+            first = [cpu_seconds("status", out, cache=Path(folder, f"new{n}")) for n in range(given.repeats)]
+            line(f"status of {given.runs} runs, the first time", first, 1.0)
             for verb, limit in (
                 (("status",), 1.0),
                 (("status", "--all"), 2.0),
                 (("collect", "-o", f"{folder}/r.csv"), 1.5),
             ):
-                seconds = [cpu_seconds(verb[0], out, *verb[1:], cache=cache) for _ in range(given.repeats)]
+                seconds = [cpu_seconds(verb[0], out, *verb[1:], cache=cache) for _ in range(given.repeats + 1)][1:]
                 line(f"{' '.join(verb[:2]).removesuffix(' -o')} of {given.runs} runs", seconds, limit)
         if given.points:
             seeds = ",".join(map(str, range(given.points // 100)))

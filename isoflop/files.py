@@ -1,5 +1,5 @@
 """Files that are written whole or not at all, JSON that is read or is not there, and values as JSON can hold them
-(standard library only).
+(standard library only, but for the parser of what a digest vouches for).
 
 write_text(Path("runs.csv"), text)
 read_json(Path("costs.json"))           # None where it is missing or torn
@@ -126,6 +126,16 @@ def parse_json(text: str | bytes) -> Any:
         )
     except RecursionError:
         raise ValueError("lists or objects lie too deep in one another") from None
+
+
+def parse_sealed(content: bytes) -> Any:
+    """As parse_json in half the time, of what a digest vouches for: a key that is there twice is not refused."""
+    from pydantic_core import from_json
+
+    try:
+        return from_json(content, allow_inf_nan=False)
+    except ValueError:  # half of a surrogate pair, as in a path that is no text, is JSON to Python alone
+        return parse_json(content)
 
 
 def digest(data: Any) -> str:

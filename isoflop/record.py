@@ -1,4 +1,4 @@
-"""The record: one tidy row per (run, mark), the table at which training and analysis meet (standard library only).
+"""The record: one tidy row per (run, mark), the table at which training and analysis meet (no torch, no pandas).
 
 A run writes its rows to its folder (folder.py), all at once or not at all; `isoflop.sweeps.collect` joins the
 folders into runs.csv. Knobs are further columns named as the override that sets them (`family.n_heads`,
@@ -238,7 +238,7 @@ def _rows(content: bytes) -> tuple[list[Row], bool]:
     if head := HEAD.match(content):
         if hashlib.sha256(content[head.end() :]).hexdigest() != head[1].decode():
             raise ValueError("its digest is another")
-        rows: list[Row] = json.loads(content)
+        rows: list[Row] = files.parse_sealed(content)
         del rows[0][DIGEST]
         return rows, True
     rows = files.parse_json(content)

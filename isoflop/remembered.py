@@ -58,5 +58,5 @@ def unsealed(content: bytes) -> dict[str, Any]:
     seal = SEAL.match(content)
     if not seal or sha256(content[seal.end() :]).hexdigest() != seal[1].decode():
         raise ValueError("not as it was written")
-    data: dict[str, Any] = json.loads(content)["data"]
+    data: dict[str, Any] = files.parse_sealed(content)["data"]
     return data

@@ -23,6 +23,10 @@ UNPRINTABLE = re.compile(
 # text that a spreadsheet takes for a formula by its beginning (OWASP, CSV injection), quoted already or not
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 QUOTED_FORMULA = re.compile(r"'+[=+\-@\t\r]")
+# text that CSV puts in quotes (RFC 4180, 2.6)
+QUOTES = re.compile('[,"\r\n]')
+# what gives the cells of a row that hold words
+Words = Callable[[tuple[object, ...]], tuple[object, ...]]
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -111,35 +115,51 @@ def from_spreadsheet(value: object) -> object:
     return value[1:] if isinstance(value, str) and QUOTED_FORMULA.match(value) else value
 
 
-def csv_text(names: Iterable[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table as CSV, names first, each cell as a spreadsheet shows and does not run it."""
-    text, shown = io.StringIO(), Shown()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(spreadsheet, names))
-    writer.writerows(map(shown.row, rows))
-    return text.getvalue()
+def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """A table as CSV, names first, each cell as a spreadsheet shows and does not run it; blank where a row has none."""
+    lines = Lines(names)
+    for row in rows:
+        lines.add(row)
+    return lines.text.getvalue()
 
 
-class Shown:
-    """Rows as a spreadsheet shows them; nearly all hold the same few words, none of them a formula."""
+class Lines:
+    """Rows as lines of CSV; rows with the same names and types have one form, and nearly all hold the same few words.
 
-    def __init__(self) -> None:
-        self.harmless: set[object] = set()
-        self.words_of: dict[tuple[type, ...], Callable[[Sequence[object]], tuple[object, ...]]] = {}
+    A row of numbers, blanks and words that were found to need no quotes is put into its form; any other is left to
+    Python's csv, which writes the same.
+    """
 
-    def row(self, row: Sequence[object]) -> Sequence[object]:
-        """The row, its formulas in quotes."""
-        types = tuple(map(type, row))
-        words = self.words_of.get(types)
-        if words is None:
-            # no column holds text: the first stands for it, twice, as of one alone itemgetter gives the bare cell
-            places = [at for at, kind in enumerate(types) if issubclass(kind, str)] or [0]
-            words = self.words_of[types] = itemgetter(*places, places[0])
-        if not self.harmless.issuperset(cells := words(row)):
-            self.harmless.update(cell for cell in cells if spreadsheet(cell) == cell)
-            if not self.harmless.issuperset(cells):
-                return [spreadsheet(cell) for cell in row]
-        return row
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names, self.text = names, io.StringIO()
+        self.writer = csv.writer(self.text, lineterminator="\n")
+        self.writer.writerow(map(spreadsheet, names))
+        self.bare: set[object] = set()
+        self.forms: dict[tuple[tuple[str, ...], tuple[type, ...]], tuple[str, Words]] = {}
+
+    def add(self, row: Mapping[str, object]) -> None:
+        """Write a row."""
+        values = tuple(row.values())
+        layout = (tuple(row), tuple(map(type, values)))
+        form, words = self.forms.get(layout) or self.forms.setdefault(layout, self._form(*layout))
+        if form and not self.bare.issuperset(cells := words(values)):
+            new = set(cells) - self.bare
+            self.bare.update(cell for cell in new if not QUOTES.search(str(cell)) and spreadsheet(cell) == cell)
+            form = form if self.bare.issuperset(cells) else ""
+        if form:
+            self.text.write(form % values)
+        else:
+            self.writer.writerow([spreadsheet(row.get(name)) for name in self.names])
+
+    def _form(self, has: tuple[str, ...], types: tuple[type, ...]) -> tuple[str, Words]:
+        """The form of rows of these names and types, and what gives their words; empty where it takes Python's csv."""
+        simple = {*types} <= {str, int, float, bool, type(None)}
+        if not simple or not has or len(self.names) < 2 or [n for n in self.names if n in has] != list(has):
+            return "", tuple
+        signs = {name: "%.0s" if kind is type(None) else "%s" for name, kind in zip(has, types, strict=True)}
+        # of one place alone itemgetter gives the bare cell, so the first is there twice; without words any cell is one
+        places = [at for at, kind in enumerate(types) if kind is str] or [0]
+        return ",".join(signs.get(name, "") for name in self.names) + "\n", itemgetter(*places, places[0])
 
 
 def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:

@@ -66,17 +66,17 @@ def collect(folder: Path, out: Path) -> Collected:
     with no_garbage():
         runs = list(entries(folder))
         table = rows_of(runs)
-    states = Counter(entry.state for entry in runs)
-    if not table:
-        raise UserError(f"{folder} holds no finished run yet ({words.states(states)}); train them first")
-    points, probes = profiles(runs, table), probes_table(out)
-    if points:
-        refuse_other(probes)
-    files.write_text(out, csv_text(table))
-    if points:
-        files.write_text(probes, points_text(points))
-    elif is_of_profiles(probes):
-        probes.unlink()
+        states = Counter(entry.state for entry in runs)
+        if not table:
+            raise UserError(f"{folder} holds no finished run yet ({words.states(states)}); train them first")
+        points, probes = profiles(runs, table), probes_table(out)
+        if points:
+            refuse_other(probes)
+        files.write_text(out, csv_text(table))
+        if points:
+            files.write_text(probes, points_text(points))
+        elif is_of_profiles(probes):
+            probes.unlink()
     damaged = [entry.problem for entry in runs if entry.state == "broken"]
     return Collected(states, damaged, probes if points else None)
 
@@ -103,6 +103,8 @@ def is_of_profiles(path: Path) -> bool:
 
 def profiles(runs: list[Entry], table: list[record.Row]) -> list[tuple[Any, ...]]:
     """The points that probes measured at marks that have a row (PROBES), in the order of the table's rows."""
+    if not any(name.startswith("probe.") for name in columns(table)):  # a run that was probed says so in its rows
+        return []
     points: list[tuple[Any, ...]] = []
     at_D = {entry.run_id: _points_by_D(entry) for entry in runs if entry.good and entry.has_probes}
     for row in table if at_D else ():
@@ -144,6 +146,9 @@ def points_text(points: list[tuple[Any, ...]]) -> str:
 
 def csv_text(table: list[record.Row]) -> str:
     """The rows as CSV, with the columns of all; read_runs gives back the same values."""
-    names = record.order(set().union(*table))
-    blank = dict.fromkeys(names)
-    return words.csv_text(names, (tuple((blank | row).values()) for row in table))
+    return words.csv_text(columns(table), table)
+
+
+def columns(table: list[record.Row]) -> list[str]:
+    """The columns that any row has, in the order of the schema."""
+    return record.order(name for layout in set(map(tuple, table)) for name in layout)

@@ -200,4 +200,4 @@ def write(imported: Imported, out: Path, overwrite: bool = False) -> None:
     first = ["run_id", "name", "status", "reason"]
     rows = [*ours, *sorted(imported.rows, key=lambda row: str(row["run_id"]))]
     names = [*first, *sorted({key for row in rows for key in row} - set(first))]
-    files.write_text(out, csv_text(names, [[row.get(name, "") for name in names] for row in rows]))
+    files.write_text(out, csv_text(names, rows))

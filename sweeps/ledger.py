@@ -117,15 +117,18 @@ class Entry:
             return str(self.rows[0]["status"])
         return "stale" if self.heartbeat() else "planned"
 
+    @cached_property
+    def record_facts(self) -> os.stat_result | None:
+        """What the system says of its record; None where there is none."""
+        return _facts(f"{self.folder}/{RunFolder.RECORDS}")
+
     @property
     def asked_for_more(self) -> bool:
         """Whether it was frozen anew after its record was written, and asks for what that lacks: a mark, other code."""
-        try:
-            names = (RunFolder.CONFIG, RunFolder.RECORDS)
-            frozen, made = (os.stat(f"{self.folder}/{name}").st_mtime_ns for name in names)
-        except OSError:
+        made, frozen = self.record_facts, _facts(f"{self.folder}/{RunFolder.CONFIG}")
+        if made is None or frozen is None:
             return False
-        return frozen > made and not self.finished
+        return frozen.st_mtime_ns > made.st_mtime_ns and not self.finished
 
     @property
     def held(self) -> bool:
@@ -177,6 +180,14 @@ def entries(folder: Path) -> Iterator[Entry]:
     if not names:
         raise UserError(f"{folder} holds no run (no */{RunFolder.CONFIG}); give the out= of a sweep, or train first")
     return (Entry(folder / name) for name in names)
+
+
+def _facts(path: str) -> os.stat_result | None:
+    """What the system says of a file; None where it cannot."""
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
 
 
 def is_run(place: "os.DirEntry[str]") -> bool:

@@ -71,6 +71,9 @@ def plan_command(
         str, typer.Option(help="Names in that table, as for fit: N=params,D=tokens,L=loss", show_default=False)
     ] = "",
     where: Annotated[str, typer.Option(help="Rows of it to keep, as for fit", show_default=False)] = "",
+    by: Annotated[
+        str, typer.Option(help="With --candidates: groups with a law each, as for fit", show_default=False)
+    ] = "",
     candidates: Annotated[
         Path | None,
         typer.Option(
@@ -110,7 +113,7 @@ def plan_command(
 
         given = {"--price": price, "--target-C": target_C, "--truth": truth, "--device": device, "--all": everything}
         surplus = [option for option, value in given.items() if value]
-        say(runs, candidates, law, improve, columns, where, as_json, [*surplus, *context.args])
+        say(runs, candidates, law, improve, columns, where, by, as_json, [*surplus, *context.args])
         return
     from isoflop.scaling.limits import refuse_words, renamed
     from isoflop.sweeps.plan import verb as planning
@@ -122,6 +125,8 @@ def plan_command(
     if unknown := [argument for argument in overrides if argument.startswith("-")]:
         raise UserError(f"{unknown[0]} is not an option of plan; see isoflop plan --help")
     refuse_words(overrides)
+    if by:
+        raise UserError("--by is of the groups of a table: give --runs and --candidates too")
     if (columns or where) and runs is None:
         raise UserError("--columns and --where speak of the table that --runs names; give --runs too")
     question = planning.Question(law, truth, noise, target_C, improve, runs, pairs(columns), where)

@@ -13,6 +13,8 @@ from prefork import serve
 
 # one torch thread per process: beside another busy process, more are slower (set before torch is imported)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# else each of a thousand calls of the command line compiles what it imports, a quarter of a second
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 Isoflop = Callable[..., subprocess.CompletedProcess[str]]
 

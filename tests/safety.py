@@ -31,6 +31,7 @@ import torture
 WRONG = ("tracebacks", "otherwise wrong", "results changed", "files outside", "processes alive")
 KINDS = ("blows", "folders", "tables")
 # how many a part has: a minute's work or so
+# how many a part makes, where so many are asked for
 SIZE = {"blows": 20, "folders": 50, "tables": 180}
 # time for a part, beyond which it counts as hung [s]
 PATIENCE_S = 1800
@@ -309,7 +310,9 @@ def main() -> None:
         safety.start(kind, int(seed))
         safety.run(0, 0.0)
         sys.exit(safety.summary())
-    safety = Safety(out, {kind: getattr(given, kind) for kind in KINDS}, given.seed)
+    asked = {kind: getattr(given, kind) for kind in KINDS}
+    SIZE.update({kind: min(SIZE[kind], most) for kind, most in asked.items() if most})
+    safety = Safety(out, asked, given.seed)
     safety.run(given.jobs, time.monotonic() + 3600 * given.hours)
     sys.exit(safety.summary())
 

@@ -79,9 +79,14 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
     rows = [
         record.row(run_id="a", status="ok", L=0.1 + 0.2, mark=1),
         record.row(run_id="a", status="ok", L=1e-300, mark=2),
+        # a count beyond 64 bits, and a path that is no text as Python reads it
+        record.row(run_id="a", status="failed", C_6nd=10**21 + 1, reason="/\udcff", mark=3),
     ]
     record.write(tmp_path, rows)
     assert record.read(tmp_path) == rows
+    assert [type(cell) for row in record.read(tmp_path) for cell in row.values()] == [
+        type(cell) for row in rows for cell in row.values()
+    ]
 
 
 def test_a_writer_that_dies_leaves_the_old_record(tmp_path: Path) -> None:

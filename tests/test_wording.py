@@ -1,6 +1,11 @@
 """Numbers as people read them."""
 
+import csv
+import io
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from isoflop import wording
 
@@ -35,6 +40,19 @@ def test_a_number_is_written_for_prose_and_for_the_command_line(value: float, pr
 
 
 def test_a_formula_is_quoted_in_whichever_row_and_column_it_stands() -> None:
+    names = ["name", "-delta", "x"]
     rows = [("a", 1.0, None), ("a", "=N()", -2), ("-3", -3.0, "a"), ([1], True, "+x"), ("'=x", 2, "b")]
-    lines = wording.csv_text(["name", "-delta", "x"], rows).splitlines()
+    lines = wording.csv_text(names, [dict(zip(names, row, strict=True)) for row in rows]).splitlines()
     assert lines == ["name,'-delta,x", "a,1.0,", "a,'=N(),-2", "-3,-3.0,a", "[1],True,'+x", "''=x,2,b"]
+
+
+cells = st.none() | st.booleans() | st.integers() | st.floats() | st.text("a,=-'\"\r\n 1", max_size=3)
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from("abcd"), cells | st.lists(st.integers(), max_size=2)), max_size=8))
+def test_a_row_has_the_text_that_csv_gives_it(rows: list[dict[str, object]]) -> None:
+    names, text = sorted({name for row in rows for name in row}), io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([names, *([wording.spreadsheet(row.get(name)) for name in names] for row in rows)])
+    assert wording.csv_text(names, rows) == text.getvalue()

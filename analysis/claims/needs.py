@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from isoflop.analysis.claims.declare import suggest
-from isoflop.analysis.tables.replicates import level_index, seeds_by_level
+from isoflop.analysis.tables.levels import level_index
+from isoflop.analysis.tables.replicates import seeds_by_level
 from isoflop.analysis.tables.rows import number_runs, usable
 from isoflop.errors import UserError
 
@@ -74,10 +75,13 @@ class Needs:
 
     def missing(self, runs: pd.DataFrame) -> list[str]:
         """What one family's runs lack, a phrase each with the number of runs; empty where nothing."""
-        rows = usable(runs)
+        return self.lacking(usable(runs))
+
+    def lacking(self, rows: pd.DataFrame) -> list[str]:
+        """The same of rows that are known to be usable."""
         absent = sorted(c for c in self.names if c not in rows or not rows[c].notna().any())
         if absent and len(rows):
-            hint = "".join(suggest(c, map(str, runs.columns)) for c in absent if c not in runs)
+            hint = "".join(suggest(c, map(str, rows.columns)) for c in absent if c not in rows)
             return [f"no values in the column{'s' if len(absent) > 1 else ''} {', '.join(absent)}{hint}"]
         if rows.empty:
             grid = " × ".join(f"{count} {axis}" for axis, count in self.grid.items()) or "any"
@@ -130,7 +134,7 @@ def _lacks_seeds(rows: pd.DataFrame, seeds: tuple[int, str, int] | None) -> str:
     full = int((best >= count).sum())
     if full >= wanted:
         return ""
-    top = [min(int(n), count) for n in best.iloc[:wanted]]
+    top = [min(int(n), count) for n in best[:wanted]]
     short = [count - n for n in top] + [count] * (wanted - len(top))
     return f"{count} seeds at {full} of {wanted} {axis} ({_lacking(rows, sum(short), max(short), axis)})"
 

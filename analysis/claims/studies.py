@@ -5,6 +5,7 @@ command("H19")          # 'isoflop study exact'
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from isoflop import extensions
@@ -25,7 +26,15 @@ def _studies() -> Iterator[tuple[Path, list[str], float]]:
     """The yaml of every study, the claims that it names, and its minutes."""
     folders = [FOLDER.parent / "study", *(extension.conf / "study" for extension in extensions.all_declared())]
     for path in sorted(path for folder in folders for path in folder.glob("*.yaml")):
-        text = path.read_text(encoding="utf-8")
-        if claims := CLAIMS.search(text):
-            minutes = MINUTES.search(text)
-            yield path, [name.strip() for name in claims[1].split(",")], float(minutes[1]) if minutes else 0.0
+        claims, minutes = _named(path, path.stat().st_mtime_ns)
+        if claims:
+            yield path, claims, minutes
+
+
+@lru_cache(maxsize=256)
+def _named(path: Path, changed: int) -> tuple[list[str], float]:
+    """The claims of a study and its minutes, read again where the file has changed since."""
+    text = path.read_text(encoding="utf-8")
+    claims, minutes = CLAIMS.search(text), MINUTES.search(text)
+    names = [name.strip() for name in claims[1].split(",")] if claims else []
+    return names, float(minutes[1]) if minutes else 0.0

@@ -70,7 +70,10 @@ def of_families(runs: pd.DataFrame) -> pd.DataFrame:
     """The rows that name a family, as text; a table without families is one family, called by its file."""
     if "family" not in runs or runs["family"].isna().all():
         return runs.assign(family=Path(str(runs.attrs.get("source", ALL))).stem or ALL)
-    rows = runs[runs["family"].notna()]
+    named = runs["family"].notna()
+    if named.all() and isinstance(runs["family"].dtype, pd.StringDtype):
+        return runs
+    rows = runs[named]
     return rows.assign(family=rows["family"].astype(str))
 
 
@@ -149,7 +152,8 @@ def _labelled(rows: pd.DataFrame, column: str, values: tuple[Value, Value]) -> p
     for value in values:
         part = rows[is_value(rows, column, value)]
         if column != "family" and "rung" in part:
-            part = part.assign(rung=part["rung"].map(lambda rung: _without(rung, column)))
+            short = {rung: _without(rung, column) for rung in part["rung"].unique()}
+            part = part.assign(rung=part["rung"].map(short))
         parts.append(part.assign(family=_name(column, value)))
     return pd.concat(parts)
 

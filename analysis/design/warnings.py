@@ -14,7 +14,8 @@ from isoflop.analysis.frontier.isoflop_minima import SIZES
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.layout import SPAN
-from isoflop.analysis.tables.replicates import CELL, SAME_LEVEL, level_index, seeds_by_level
+from isoflop.analysis.tables.levels import SAME_LEVEL, level_index
+from isoflop.analysis.tables.replicates import CELL, seeds_by_level
 from isoflop.analysis.tables.rows import number_runs
 from isoflop.wording import count, listed, number
 
@@ -128,11 +129,11 @@ def _seeds(rows: pd.DataFrame) -> list[str]:
     if "N" not in rows or not {"run_id", "seed"} & set(rows.columns):
         return []
     unit = rows["seed"] if "seed" in rows else rows["run_id"]
-    most = seeds_by_level(rows.assign(seed=unit), "N").clip(upper=SEEDS)
+    most = seeds_by_level(rows.assign(seed=unit), "N").clip(max=SEEDS)
     sizes = int((most == SEEDS).sum())
     if sizes >= AT_SIZES:
         return []
-    short = SEEDS * AT_SIZES - int(most.iloc[:AT_SIZES].sum())
+    short = SEEDS * AT_SIZES - int(most[:AT_SIZES].sum())
     need = f"claims need {SEEDS} seeds at {AT_SIZES} sizes, of one amount of data each"
     if unit.groupby([rows[c] for c in CELL if c in rows], dropna=False).nunique().max() < 2:
         return [f"every run has one seed, so the noise between seeds cannot be estimated: {need}"]

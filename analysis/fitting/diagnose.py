@@ -22,7 +22,7 @@ from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import Solution, expand
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.tables.layout import SPAN
-from isoflop.analysis.tables.replicates import SAME_LEVEL
+from isoflop.analysis.tables.levels import SAME_LEVEL
 
 # of the starts, at least this share must reach the best objective
 AGREE = 0.05

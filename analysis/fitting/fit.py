@@ -6,7 +6,9 @@ for each in fit_groups(runs, "power_offset(D)", by=["family"]): print(each)
 fit_groups(runs, "chinchilla", by=["family"], share=["E"])     # one E for all families
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,15 @@ from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.fitting.weights import weighted
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.tables.rows import groups, prepare
+from isoflop.analysis.tables.rows import Prepared, groups, prepare
+from isoflop.analysis.tables.tune import searched_notes
 from isoflop.errors import FitError, TooFewRowsError
 
 __all__ = ["Fit", "FitError", "fit", "fit_groups", "fit_near"]
 
+# fits remembered, without their rows: claims, tables and figures ask for the same
+REMEMBERED = 64
+_KNOWN: dict[tuple[Hashable, ...], Fit] = {}
 # places beside the optimum of another fit at which a search near it begins too
 MOST_PLACES = 3
 OPTIONS = ("loss", "delta", "interval", "level", "resamples", "run", "pin", "prior", "seed", "weights")
@@ -77,7 +83,26 @@ def _fit(
     rows = prepare(runs, law, settings.run)
     with np.errstate(all="ignore"):  # a search may wander where a law overflows; what it brings back is finite
         rows = weighted(rows, law, settings.weights)
-        return fit_together(Groups(law, (), (Group(by or {}, rows),)), settings, near)[0]
+        key = _key(law, rows, settings, near)
+        if key is None or key not in _KNOWN:
+            result = fit_together(Groups(law, (), (Group(by or {}, rows),)), settings, near)[0]
+            if key is None:
+                return result
+            while len(_KNOWN) >= REMEMBERED:
+                _KNOWN.pop(next(iter(_KNOWN)))
+            _KNOWN[key] = replace(result, rows=rows.rows.iloc[:0])
+    return replace(_KNOWN[key], by=by or {}, rows=rows.rows)
+
+
+def _key(law: Law, rows: Prepared, settings: Settings, near: Array | None) -> tuple[Hashable, ...] | None:
+    """What a fit depends on; None where no run_id tells runs apart, since any other column may have a say then."""
+    if near is not None or "run_id" not in rows.rows:
+        return None
+    digest = hashlib.sha256()
+    for part in (*rows.columns, rows.target, rows.runs, *([] if rows.scale is None else [rows.scale])):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    said = repr((settings, rows.n_runs, rows.excluded, rows.notes, searched_notes(rows.rows)))
+    return law.name, law.function, law.source, said, digest.hexdigest()
 
 
 @describe("runs", "law", "by", "share", options="those of `fit`: " + ", ".join(OPTIONS))

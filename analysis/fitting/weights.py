@@ -15,7 +15,8 @@ import pandas as pd
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.tables.replicates import CELL, level_index
+from isoflop.analysis.tables.levels import level_index
+from isoflop.analysis.tables.replicates import CELL
 from isoflop.analysis.tables.rows import Prepared, usable_numbers
 from isoflop.errors import TooFewRowsError
 

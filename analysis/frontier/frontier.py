@@ -36,7 +36,7 @@ from isoflop.analysis.frontier.isoflop_minima import (
 from isoflop.analysis.frontier.powers import power_through
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.flops import TRAIN
-from isoflop.analysis.tables.replicates import level_index, stand_apart
+from isoflop.analysis.tables.levels import level_index, stand_apart
 from isoflop.analysis.tables.rows import number_runs, usable_numbers, with_compute
 from isoflop.analysis.tables.tune import tune as best_rows
 from isoflop.errors import FitError

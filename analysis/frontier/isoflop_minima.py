@@ -42,7 +42,7 @@ def parabola(part: pd.DataFrame) -> dict[str, object]:
     if not apart:
         return row | {"reason": "C runs on to its neighbours without a gap: no budget"}
     if sizes < SIZES:
-        return row | {"reason": f"{left_out}{sizes} sizes, a parabola needs {SIZES}"}
+        return row | {"reason": f"{left_out}{sizes} size{'s' * (sizes != 1)}, a parabola needs {SIZES}"}
     x, y = np.log(part["N"].to_numpy()), np.log(part["L"].to_numpy())
     near = _near(x, y)
     centre = x[near].mean()

@@ -12,7 +12,7 @@ claim that was stated for these runs, else what the layout tells: how the best s
 
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.judge import OPPOSITE, Verdict
-from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.claims.region import VERDICTS, VerdictKind
 from isoflop.analysis.fitting.local import EXPONENT
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.intervals.estimate import Estimate
@@ -31,6 +31,8 @@ QUESTIONS = {
 AXES = {"N": "size", "D": "data", "C": "compute"}
 # families that a finding names
 MOST = 3
+# subjects of a claim that are named, of those that came out alike
+FEW = 4
 
 
 def question(view: View) -> str:
@@ -69,6 +71,20 @@ def word(verdict: Verdict, claim: Claim) -> str:
     if region.kind == "contrast" and not claim.parts and verdict.verdict.decided:
         return region.expect if verdict.verdict is VerdictKind.SUPPORTED else OPPOSITE[region.expect]
     return {VerdictKind.NOT_IDENTIFIED: "cannot be told"}.get(verdict.verdict, verdict.verdict.word)
+
+
+def of_many(verdict: Verdict, claim: Claim) -> str:
+    """How many of a claim's subjects came out how, a few of them by name."""
+    names: dict[str, list[str]] = {}
+    for subject in sorted(verdict.subjects, key=lambda s: VERDICTS.index(s.verdict)):
+        names.setdefault(word(subject, claim), []).append(str(subject.subject))
+    count = len(verdict.subjects)
+    if len(names) == 1:
+        first = verdict.subjects[0]
+        return f"{word(first, claim)} for all {count}, as for {first.subject}: {first.reason}"
+    return "; ".join(
+        f"{how} for {listed(who) if len(who) <= FEW else f'{len(who)} of {count}'}" for how, who in names.items()
+    )
 
 
 def tone(verdict: Verdict, claim: Claim) -> str:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.planned.power import power
 from isoflop.analysis.claims.provenance import changed_since
 from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.report.commands import next_command
 from isoflop.analysis.report.figures.base import MOST_REASON, Figure, draw_all, not_drawn
-from isoflop.analysis.report.finding import finding, minima, question, tone, word
-from isoflop.analysis.report.sentences import amount, decided_first, interval, summary
+from isoflop.analysis.report.finding import finding, minima, of_many, question, tone, word
+from isoflop.analysis.report.sentences import amount, decided_first, interval, seed_noise, summary
 from isoflop.analysis.report.tables import count_runs, ledger, local_quantities, parameters
 from isoflop.analysis.report.view import MOST_FAMILIES, View, look
 from isoflop.errors import UserError
@@ -40,6 +41,8 @@ from isoflop.wording import cut, printable
 POWER_S = 2.0
 # subjects of one claim that a page shows
 MOST_SUBJECTS = 100
+# ... and from which on they are folded: the claim's own row says how many came out how
+MOST_OPEN = 12
 # layout -> the figures that show what it can tell, the first that is drawn at the head of the page
 HEADLINES = {
     "isoflop": ("isoflop_profiles", "loss_vs_compute"),
@@ -72,8 +75,8 @@ def write_report(
     forecast  a file of `isoflop forecast`, to be scored by the runs made since
     question  what the runs are to answer; default what their layout can tell
     tune      knobs that were searched; default those that take several values at one size and amount of data
-    full      whether what takes long is there too: hold-outs, the specification curve, the power of open claims, and
-              each figure as SVG and PNG
+    full      whether what takes long is there too: hold-outs, the specification curve, whether each law predicts as
+              well as others, the power of open claims, and each figure as SVG and PNG
     """
     view = look(runs, claims, forecast, tune)
     figures = list(draw_all(view, full))
@@ -85,7 +88,7 @@ def write_report(
             if isinstance(figures[at][1], str):  # an earlier report in this folder may have drawn it
                 for old in (out / "figures").glob(f"{name}.*"):
                     old.unlink()
-        write_text(page, render(view, figures, question, powers_of(view) if full else {}, out))
+        write_text(page, render(view, figures, question, out, full=full))
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); give another folder with -o") from None
     return page
@@ -114,9 +117,7 @@ def powers_of(view: View) -> dict[str, str]:
     return powers
 
 
-def render(
-    view: View, figures: Drawn, asked: str = "", powers: Mapping[str, str] | None = None, out: Path | None = None
-) -> str:
+def render(view: View, figures: Drawn, asked: str = "", out: Path | None = None, *, full: bool = False) -> str:
     """The page for the folder `out`, as text; every string of the table is escaped by the template engine."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -124,7 +125,8 @@ def render(
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     drawn = {name: figure for name, figure in figures if isinstance(figure, Figure)}
     first = headline(view, drawn)
-    verdicts = [verdict_row(view, v) | {"power": (powers or {}).get(v.id, "")} for v in decided_first(view.verdicts)]
+    powers = powers_of(view) if full else {}
+    verdicts = [verdict_row(view, v) | {"power": powers.get(v.id, "")} for v in decided_first(view.verdicts)]
     specs = {
         name: {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
         for name, figure in drawn.items()
@@ -142,13 +144,16 @@ def render(
         headline=first,
         most_families=MOST_FAMILIES if len(view.families) > MOST_FAMILIES else 0,
         figures=[figure for _, figure in figures if figure is not first],
-        parameters=parameters(view),
+        parameters=parameters(view, rivals=full),
         local=local_quantities(view),
         unidentified=any(law.unidentified for law in view.laws.values()),
         forecast=view.forecast,
         laws=view.laws,
+        doubtful={name: law for name, law in view.laws.items() if law.status != FitStatus.CONVERGED},
         refused=view.refused,
-        noise=[(name, noise) for name, noise in view.noise.items()],
+        most_rows=MOST_FAMILIES,
+        most_subjects=MOST_OPEN,
+        noise=seed_noise(view),
         ledger=ledger(view.runs, out),
         specs=packed(json.dumps(specs, ensure_ascii=False, allow_nan=False)),
         bundle=packed(drawing_library()) if specs else "",
@@ -213,6 +218,7 @@ def verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
         "expect": claim.expect,
         "caveat": claim.caveat,
         **_outcome(verdict, claim),
+        **({"reason": cut(printable(of_many(verdict, claim)), MOST_REASON)} if len(subjects) > MOST_OPEN else {}),
         "next": next_command(verdict, Path(str(view.runs.attrs["source"])) if "source" in view.runs.attrs else None),
         "sha256": claim.sha256[:12],
         "file": claim.file.name if claim.file else "",

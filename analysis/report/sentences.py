@@ -62,6 +62,18 @@ def summary(view: View) -> list[str]:
     return sentences
 
 
+def seed_noise(view: View) -> str:
+    """How much seeds alone make of the loss of each family, and of which it is not known."""
+    sd = {name: n.sd for name, n in view.noise.items() if n.sd is not None}
+    known = [f"{name} {percent(sd[name], 2)} on {view.noise[name].df} degrees of freedom" for name in sd]
+    if len(known) > MOST_NAMES:
+        known = [f"{percent(min(sd.values()), 2)} to {percent(max(sd.values()), 2)} for {len(known)} families"]
+    unknown = [name for name in view.noise if name not in sd]
+    who = listed(unknown) if len(unknown) <= MOST_NAMES else f"{len(unknown)} families"
+    parts = [*known, *([f"unknown for {who}, where no configuration has two seeds"] if unknown else [])]
+    return f"Seed noise (standard deviation of ln L over seeds): {'; '.join(parts)}." if parts else ""
+
+
 def decided_first(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """Supported and refuted alike before what is open, and that before what is untested."""
     return sorted(verdicts, key=lambda v: 0 if v.verdict.decided else VERDICTS.index(v.verdict))
@@ -97,6 +109,8 @@ def _trained(view: View) -> str:
         low, high = float(rows["C"].min()), float(rows["C"].max())
         decades = f" ({math.log10(high / low):.1f} decades)" if high > low else ""
         sentence += f", with {number(low)}{f' to {number(high)}' if decades else ''} FLOPs each{decades}"
+    if "run_id" in rows and (others := view.searched["run_id"].nunique() - runs) > 0:
+        sentence += f"; {others} more tried other values of what was searched, and do not count"
     unfinished = len(view.unfinished)
     return sentence + (f"; {unfinished} more did not finish (see the ledger)." if unfinished else "; all finished.")
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from isoflop.analysis.fitting.result import Estimate
@@ -40,11 +41,14 @@ LEDGER = (
 )
 
 
-def parameters(view: View) -> dict[str, Any]:
-    """The laws as a table: a row for each family, a column for each parameter and derived quantity."""
+def parameters(view: View, *, rivals: bool = False) -> dict[str, Any]:
+    """The laws as a table: a row for each family, a column for each parameter and derived quantity.
+
+    rivals  whether each law is set beside other laws at hold-outs, which says whether it predicts
+    """
     names: dict[str, None] = {}
     rows = []
-    shown = most_runs(view.rows, MOST_RIVALLED)
+    shown = most_runs(view.rows, MOST_RIVALLED) if rivals else set()
     for family, fitted in view.laws.items():
         cells = {name: _estimate(e) for name, e in {**fitted.params, **fitted.derived}.items()}
         names |= dict.fromkeys(cells)
@@ -54,7 +58,8 @@ def parameters(view: View) -> dict[str, Any]:
             verdict = predictability(view.tested(family))
             row |= {"predicts": f"predicts: {verdict.predicts}", "why": verdict.reason}
         rows.append({"predicts": "", "why": ""} | row)
-    return {"names": list(names), "rows": rows, "rivalled": MOST_RIVALLED if len(rows) > MOST_RIVALLED else 0}
+    most = MOST_RIVALLED if rivals and len(rows) > MOST_RIVALLED else 0
+    return {"names": list(names), "rows": rows, "rivals": rivals, "most_rivalled": most}
 
 
 def local_quantities(view: View) -> dict[str, Any]:
@@ -69,32 +74,40 @@ def local_quantities(view: View) -> dict[str, Any]:
 
 def _estimate(estimate: Estimate) -> tuple[str, str]:
     """A value and its interval as text; a bound that does not exist is `none`."""
-    value = "–" if estimate.value is None else f"{estimate.value:.4g}"
+    value = "–" if estimate.value is None else _digits(estimate.value, 4)
     if estimate.low is None and estimate.high is None:
         return value, "no interval"
-    low, high = ("none" if b is None else f"{b:.3g}" for b in (estimate.low, estimate.high))
+    low, high = ("none" if b is None else _digits(b, 3) for b in (estimate.low, estimate.high))
     return value, f"{low} to {high}"
+
+
+def _digits(value: float, digits: int) -> str:
+    """A number to so many digits, without the e of a computer: 1.234, 4680, 4.7·10⁵."""
+    text = f"{value:.{digits}g}"
+    return number(value) if "e" in text else text
 
 
 def ledger(runs: pd.DataFrame, out: Path | None = None) -> dict[str, Any]:
     """Every row of the table, failures first, in short words; out: the folder of a page that links to each run."""
     columns = [c for c in LEDGER if c in runs and runs[c].notna().any()]
     extra = [c for c in ("device", "git", "dirty") if c in runs and runs[c].notna().any()]
-    ordered = runs.assign(_finished=finished(runs)).sort_values("_finished", kind="stable")
-    shown = ordered.head(MOST_ROWS)
+    done = finished(runs)
+    order = np.argsort(done, kind="stable")[:MOST_ROWS]
+    shown = runs.iloc[order]
     rows = [[_cell(c, value) for c, value in zip([*columns, *extra], row, strict=True)]
             for row in shown[[*columns, *extra]].itertuples(index=False)]  # fmt: skip
     source = runs.attrs.get("source")
     addresses = [links(row, Path(source), out) if source and out else {} for row in shown.to_dict("records")]
-    lost = [not ok for ok in shown["_finished"]]
-    hours = float(as_floats(once(runs)["wall_s"]).sum()) / 3600 if "wall_s" in runs else 0.0
+    lost = [not ok for ok in done[order]]
+    timed = "wall_s" in runs and runs["wall_s"].notna().any()
+    hours = f"{float(as_floats(once(runs)['wall_s']).sum()) / 3600:.2f}" if timed else ""
     return {
         "columns": [*columns, *extra],
         "rows": list(zip(lost, rows, addresses, strict=True)),
         "linked": any(addresses),
-        "hours": f"{hours:.2f}",
-        "lost": int((~ordered["_finished"]).sum()),
-        "all": len(ordered),
+        "hours": hours,
+        "lost": int((~done).sum()),
+        "all": len(runs),
     }
 
 

@@ -24,8 +24,9 @@ from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import Frontier, frontier
 from isoflop.analysis.tables.layout import Layout, layout
+from isoflop.analysis.tables.levels import level_index
 from isoflop.analysis.tables.read import read_table
-from isoflop.analysis.tables.replicates import SeedNoise, level_index, seed_noise
+from isoflop.analysis.tables.replicates import SeedNoise, seed_noise
 from isoflop.analysis.tables.rows import MIXTURES, finished, mixtures, number_runs, units, usable, with_compute
 from isoflop.analysis.tables.runs import recognise_runs
 from isoflop.analysis.tables.tune import CELL, SEARCHED, best_of_cells, searched_knobs
@@ -150,7 +151,8 @@ class View:
         whole = self.laws[family]
         if len(whole.rows) <= MOST_HELD:
             return whole
-        return fit(whole.rows.sample(MOST_HELD, random_state=0), whole.law.name, by={"family": family})
+        rows = whole.rows.sample(MOST_HELD, random_state=0)
+        return fit(rows, whole.law.name, by={"family": family}, interval="none")
 
     def splits(self, family: str) -> bool:
         """Whether the law of this family has a best size and amount of data for each compute."""
@@ -220,7 +222,7 @@ def _columns_of_page(rows: pd.DataFrame, tune: Sequence[str]) -> pd.DataFrame:
     """The rows with all that a page reads, or that tells one cell from another."""
     knobs = {*SEARCHED, *CELL, *MIXTURES, *tune}
     names = [c for c in rows if record.column(str(c)) is not None or str(c).startswith(MEASURED) or c in knobs]
-    return rows[names]
+    return rows[names].copy()
 
 
 def _best(rows: pd.DataFrame, tune: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:

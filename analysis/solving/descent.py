@@ -68,6 +68,22 @@ class _Local(NamedTuple):
         return _Local(*(x[at] for x in self))
 
 
+class _Moving(NamedTuple):
+    """Problems that still move: where they are, damping and its growth, sum of weights, box, weights of rows."""
+
+    u: Array
+    lam: Array
+    grow: Array
+    total: Array
+    low: Array
+    high: Array
+    weights: Array | None
+
+    def take(self, at: Any) -> "_Moving":
+        u, lam, grow, total, low, high = (x[at] for x in (self.u, self.lam, self.grow, self.total, self.low, self.high))
+        return _Moving(u, lam, grow, total, low, high, None if self.weights is None else self.weights[at])
+
+
 def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
     """Value, gradient and both matrices of the objective at u; infinite where the law is not defined there."""
     value, jacobian = problem.slopes(u)
@@ -182,41 +198,57 @@ def _descend(
     tolerance: float,
     box: tuple[Array, Array],
 ) -> tuple[Solution, Array]:
-    """Where each problem stands after these steps, and its damping."""
-    low, high = box
-    u = np.clip(u0, low, high)
+    """Where each problem stands after these steps, and its damping.
+
+    Those that still move are kept side by side, so that a step gathers nothing; one that ends is written to its place.
+    """
+    u = np.clip(u0, *box)
     count = len(u)
+    total = np.full(count, float(len(problem.target)))
     if weights is not None:
         weights = np.broadcast_to(weights, (count, weights.shape[1]))
-    total = np.full(count, float(len(problem.target))) if weights is None else weights.sum(-1)
+        total = weights.sum(-1)
     here = expand(problem, u, weights)
-    lam, decrement, done = lam0.copy(), np.full(count, np.inf), np.zeros(count, dtype=bool)
-    grow, active = np.full(count, 4.0), np.flatnonzero(np.isfinite(here.f))
+    f, lam, decrement, done = here.f.copy(), lam0.copy(), np.full(count, np.inf), np.zeros(count, dtype=bool)
+    active = np.arange(count)
+    state = _Moving(u, lam, np.full(count, 4.0), total, *box, weights)
+    if not (sound := np.isfinite(f)).all():
+        active, here, state = active[sound], here.take(sound), state.take(sound)
     for _ in range(steps):
         if not len(active):
             break
-        now = here.take(active)
-        least, most = low[active], high[active]
-        step, decrease = _step(now, u[active], lam[active], least, most)
-        decrement[active] = decrease
-        over = decrease <= tolerance * now.f + EXACT * total[active]
-        done[active[over]] = True
-        at = np.minimum(np.maximum(u[active] + step, least), most)
-        trial = expand(problem, at, None if weights is None else weights[active])
-        step = at - u[active]
-        foreseen = -(now.g * step).sum(-1) - 0.5 * (step[:, None, :] @ now.newton @ step[:, :, None])[:, 0, 0]
-        gain = now.f - trial.f
-        better = gain > 0
-        ratio = gain / np.where(foreseen > 0, foreseen, np.inf)
-        lam[active], grow[active] = _damping(lam[active], grow[active], ratio, better)
+        here, state, decrement[active], done[active] = _advance(problem, here, state, tolerance)
         # a step too small to lower the objective in doubles ends the search where it stands
-        over |= lam[active] > STUCK
-        u[active[better]] = at[better]
-        here.put(active[better], trial, better)
-        active = active[~over]
-    share = decrement / np.maximum(here.f, 1e-300)
+        over = done[active] | (state.lam > STUCK)
+        if over.any():
+            ended = active[over]
+            u[ended], f[ended], lam[ended] = state.u[over], here.f[over], state.lam[over]
+            active, here, state = active[~over], here.take(~over), state.take(~over)
+    u[active], f[active], lam[active] = state.u, here.f, state.lam
+    share = decrement / np.maximum(f, 1e-300)
     done |= share < 1e-8
-    return Solution(u, here.f, share, done), lam
+    return Solution(u, f, share, done), lam
+
+
+def _advance(
+    problem: Problem, here: _Local, state: _Moving, tolerance: float
+) -> tuple[_Local, _Moving, Array, NDArray[np.bool_]]:
+    """One step of every problem: where each is then, what a full step would gain, and whether that is nothing."""
+    step, decrease = _step(here, state.u, state.lam, state.low, state.high)
+    arrived = decrease <= tolerance * here.f + EXACT * state.total
+    at = np.minimum(np.maximum(state.u + step, state.low), state.high)
+    trial = expand(problem, at, state.weights)
+    step = at - state.u
+    foreseen = -(here.g * step).sum(-1) - 0.5 * (step[:, None, :] @ here.newton @ step[:, :, None])[:, 0, 0]
+    gain = here.f - trial.f
+    better = gain > 0
+    lam, grow = _damping(state.lam, state.grow, gain / np.where(foreseen > 0, foreseen, np.inf), better)
+    if better.all():
+        here = trial
+    else:
+        at = np.where(better[:, None], at, state.u)
+        here.put(better, trial, better)
+    return here, state._replace(u=at, lam=lam, grow=grow), decrease, arrived
 
 
 def _damping(lam: Array, grow: Array, ratio: Array, better: NDArray[np.bool_]) -> tuple[Array, Array]:

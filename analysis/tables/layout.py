@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from isoflop.analysis.laws.flops import TRAIN
-from isoflop.analysis.tables.replicates import LEVELS, SAME_LEVEL, level_index
+from isoflop.analysis.tables.levels import LEVELS, SAME_LEVEL, level_index
 
 # what each kind is, and what it can tell
 KINDS = {

@@ -16,8 +16,8 @@ import pandas as pd
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.tables.layout import SPAN, Layout, layout
+from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.analysis.tables.read import where_is
-from isoflop.analysis.tables.replicates import LEVELS, level_index
 from isoflop.analysis.tables.rows import MIXTURES, mixtures, no_rows, number_runs, split_usable, units
 from isoflop.analysis.tables.runs import is_circumstance, recognise_runs
 from isoflop.analysis.tables.tune import cells_of, searched_knobs, searched_notes, tune
@@ -115,7 +115,7 @@ def check(runs: pd.DataFrame, run: str | None = None) -> Quality:
     good.attrs = runs.attrs
     codes, n_runs = number_runs(good, run)
     place = layout(good, codes if n_runs < len(good) else None)
-    findings = [*_unusable(rows, numbers, sound, excluded), *_odd(good, run), *_spans(place)]
+    findings = [*_unusable(rows, numbers, sound, excluded), *_odd(good, run, n_runs < len(good)), *_spans(place)]
     return Quality(str(runs.attrs.get("source", "the table")), len(runs), len(good), n_runs, place, tuple(findings))
 
 
@@ -145,10 +145,11 @@ def _unusable(
             yield Finding("numbers", f"{place}: {name} is {shown}{more}; a law needs a number above 0", tuple(wrong))
 
 
-def _odd(rows: pd.DataFrame, run: str | None) -> Iterator[Finding]:
-    """What is odd about rows that can be used."""
+def _odd(rows: pd.DataFrame, run: str | None, curves: bool) -> Iterator[Finding]:
+    """What is odd about rows that can be used, several of which may be points of one curve."""
     for note in rows.attrs.get("notes", ()):
         yield Finding("columns", str(note))
+    yield from _unnamed(rows)
     kinds = _mixed_texts(rows)
     for note in [*mixtures(rows), *kinds.values()]:
         yield Finding("mixture", note)
@@ -164,7 +165,20 @@ def _odd(rows: pd.DataFrame, run: str | None) -> Iterator[Finding]:
     parts = [part for _, part in best.groupby(list(kinds), dropna=False, sort=False)] if kinds else [best]
     for part in parts:
         yield from _edge_budgets(part)
-    yield from _outliers(best, parts)
+    yield from _outliers(best, parts, curves)
+
+
+def _unnamed(rows: pd.DataFrame) -> Iterator[Finding]:
+    """A size or an amount of data that no column is taken for, and the columns of numbers that may be it."""
+    ranks = {c: rows[c].rank(method="dense") for c in rows if pd.api.types.is_numeric_dtype(rows[c])}
+    known = [ranks[c] for c in CORE if c in ranks]
+    # what grows just as a known column does is that one in another unit
+    other = [c for c, rank in ranks.items() if rank.nunique() > 1 and not any(rank.equals(one) for one in known)]
+    shown = [str(c) for c in other if not is_circumstance(c)][:MOST]
+    for name, what in (("N", "the size"), ("D", "the amount of data")):
+        if name not in rows and shown:
+            choice = f"{' or '.join(shown)} is it, name it, as in --columns {name}={shown[0]}"
+            yield Finding("columns", f"no column is taken for {name}, {what}: where {choice}")
 
 
 def _mixed_texts(rows: pd.DataFrame) -> dict[str, str]:
@@ -256,9 +270,9 @@ def _edge_budgets(rows: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-def _outliers(rows: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> Iterator[Finding]:
+def _outliers(rows: pd.DataFrame, parts: Sequence[pd.DataFrame], curves: bool) -> Iterator[Finding]:
     """Rows far from what runs of like size and data of their own kind have, the farthest first."""
-    far = pd.concat([_distances(part) for part in parts])
+    far = pd.concat([_distances(part, curves) for part in parts])
     far = far[far != 0].sort_values(key=np.abs, ascending=False)
     for label, distance in far.head(MOST).items():
         row, side = rows.loc[label], "above" if distance > 0 else "below"
@@ -274,7 +288,7 @@ def _outliers(rows: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> Iterator[Fin
         yield Finding("outlier", f"{_rows(len(rest))} more lie that far from runs of like size and data", rest)
 
 
-def _distances(rows: pd.DataFrame) -> pd.Series:
+def _distances(rows: pd.DataFrame, curves: bool) -> pd.Series:
     """By how many standard deviations each row lies off a quadratic surface of the logarithms; 0 for no outlier."""
     axes = [c for c in ("N", "D", "D_unique") if c in rows and rows[c].nunique() >= LEVELS and (rows[c] > 0).all()]
     if "D" not in rows:  # points along a curve without its axis are no repeats
@@ -282,14 +296,16 @@ def _distances(rows: pd.DataFrame) -> pd.Series:
     if not axes:
         return pd.Series(0.0, index=rows.index)
     x, y = np.log(rows[axes].to_numpy(float)), np.log(rows["L"].to_numpy(float))
-    return pd.Series(outlying(x, y), index=rows.index)
+    return pd.Series(outlying(x, y, curves=curves or len(axes) == 1), index=rows.index)
 
 
-def outlying(x: Array, y: Array) -> Array:
+def outlying(x: Array, y: Array, *, curves: bool = False) -> Array:
     """By how many standard deviations each row is an outlier, (rows,), signed; 0 for those that are none.
 
     x   (rows, axes) logarithms of size and data
     y   (rows,) logarithm of the loss
+    curves   whether rows are points of curves, whose beginnings lie together off any quadratic; an outlier is off what
+             its neighbours say, too
     """
     from scipy.special import stdtrit
 
@@ -301,17 +317,38 @@ def outlying(x: Array, y: Array) -> Array:
     spare = len(y) - design.shape[1]
     if spare < design.shape[1]:
         return np.zeros(len(y))
+    surface, sd = _least_absolute(design, y)
+    limit = max(FAR, float(stdtrit(spare, 1 - RARE / 2 / len(y))))
+    far: Array = (y - design @ surface) / max(sd, 1e-9)
+    for row in np.flatnonzero(np.abs(far) > limit) if curves else ():
+        expected, scatter = _by_neighbours(z, far, int(row))
+        alone = (far[row] - expected) / max(scatter, 1.0)
+        far[row] = far[row] if abs(alone) > limit and alone * far[row] > 0 else 0.0
+    return np.where(np.abs(far) > limit, far, 0.0)
+
+
+def _by_neighbours(z: Array, values: Array, row: int) -> tuple[float, float]:
+    """What the rows of like size and data say of a row's value, by a plane through them, and how they scatter about
+    it."""
+    count = min(ROWS_PER_TERM * (z.shape[1] + 1), len(z) - 1)
+    near = np.argpartition(((z - z[row]) ** 2).sum(1), count)[: count + 1]
+    near = near[near != row]
+    plane, sd = _least_absolute(np.column_stack([np.ones(len(near)), z[near] - z[row]]), values[near])
+    return float(plane[0]), sd
+
+
+def _least_absolute(design: Array, y: Array) -> tuple[Array, float]:
+    """The coefficients (terms,) of least absolute deviations of y (rows,), and the sd of a Gaussian that scatters like
+    the rows about them."""
     weights = np.ones(len(y))
     for _ in range(ROUNDS):
         root = np.sqrt(weights)[:, None]
-        r = y - design @ np.linalg.lstsq(design * root, y * root[:, 0], rcond=None)[0]
+        coefficients = np.asarray(np.linalg.lstsq(design * root, y * root[:, 0], rcond=None)[0], dtype=float)
+        r = y - design @ coefficients
         weights = 1 / np.maximum(np.abs(r), 1e-3 * np.median(np.abs(r)) + 1e-12)
     # least absolute deviations pass through as many rows as there are terms: these say nothing of the scatter; 1.4826
     # makes the median size of the others the sd of a Gaussian
-    sd = 1.4826 * float(np.median(np.sort(np.abs(r))[design.shape[1] :]))
-    limit = max(FAR, float(stdtrit(spare, 1 - RARE / 2 / len(y))))
-    far: Array = r / max(sd, 1e-9)
-    return np.where(np.abs(far) > limit, far, 0.0)
+    return coefficients, 1.4826 * float(np.median(np.sort(np.abs(r))[design.shape[1] :]))
 
 
 def _spans(place: Layout) -> Iterator[Finding]:

@@ -20,7 +20,9 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.analysis.tables.measure import PACKED, check_file, unpack
-from isoflop.analysis.tables.presets import recognise
+from isoflop.analysis.tables.names import by_usual_names, completed
+from isoflop.analysis.tables.presets import preset_of
+from isoflop.analysis.tables.wide import melted
 from isoflop.errors import CellError, UserError
 from isoflop.folder import RunFolder
 from isoflop.wording import MOST_SHOWN, cell, cut, from_spreadsheet, printable
@@ -41,6 +43,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
 }
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_DECIMAL_COMMA = r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*"
 # `and` outside of quotes and backticks
 _AND = re.compile(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)(?=(?:[^`]*`[^`]*`)*[^`]*$)", re.IGNORECASE)
 # a name of letters, digits, dots and underscores stands bare, any other in backticks: `val loss`
@@ -50,20 +53,31 @@ _CLAUSE = re.compile(rf"\s*(?:`([^`]+)`|([\w.]+))\s*(<=|>=|!=|==|=|<|>)\s*(?:'([
 def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run: str | None = None) -> pd.DataFrame:
     """Read a table of runs; UserError names the file, the line and the column.
 
-    path      a CSV (commas between fields), JSON lines or Parquet file, or a folder of run folders
-    columns   our name -> the file's name, {"N": "params"}; without it, public tables are recognised by their columns,
-              and a note says so
+    path      a CSV (commas, semicolons or tabs between fields), JSON lines or Parquet file, or a folder of run folders
+    columns   our name -> the file's name, {"N": "params"}; without it, public tables are recognised by their columns.
+              What is not named is taken by its usual name, and a note says so
     run       the column whose equal values are one run; it must be there
     """
     path = Path(path)
-    table, note = (read_table(path), "") if columns else recognise(read_table(path))
-    table = _rename(table, dict(columns or {}), path)
+    table, notes = _under_our_names(read_table(path), dict(columns or {}), path)
     if run is not None and run not in table:
         raise UserError(f"{path} has no column {run!r} to tell runs apart; it has {_list(table.columns)}")
     for name in table.columns.intersection(list(NUMERIC)):
         table[name] = _numbers(table[name], path, strict=name in _CORE)
-    table.attrs |= {"source": str(path)} | ({"notes": [note]} if note else {})
+    table.attrs |= {"source": str(path)} | ({"notes": notes} if notes else {})
     return table
+
+
+def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The table with the columns that the user named, and the others by what they are usually called, with notes."""
+    if not columns and (known := preset_of(table)):
+        table, notes = known[0], [known[1]]
+    else:
+        table, note = (table, "") if columns else melted(table)
+        table, notes = by_usual_names(_rename(table, columns, path), set(columns.values()))
+        notes = [note, *notes] if note else notes
+    table, formed = completed(table)
+    return table, [*notes, *formed]
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -161,24 +175,25 @@ def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
     def source() -> Path | io.BytesIO:
         return path if content is None else io.BytesIO(content)
 
-    _check_separator(path, source())
+    separator = _separator(source())
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            table = _parsed(source)
+            table = _parsed(source, separator)
         except pd.errors.ParserWarning:
             raise UserError(
                 f"{path} has rows of more fields than its header names; mend the header or the rows"
             ) from None
     table.index = pd.RangeIndex(2, len(table) + 2, name="line")
+    table = table if separator == "," else _with_points(table)
     blank = table.isna().all(axis=1)
     return _as_it_was(table[~blank] if blank.any() else table)
 
 
-def _parsed(source: Callable[[], Path | io.BytesIO]) -> pd.DataFrame:
+def _parsed(source: Callable[[], Path | io.BytesIO], separator: str) -> pd.DataFrame:
     """The table of a CSV; a long one is read in pieces, since its text takes more memory than its numbers, unless a
     column is of one kind in one piece and of another in the next."""
-    options: dict[str, Any] = {"index_col": False, "low_memory": False, "skip_blank_lines": False}
+    options: dict[str, Any] = {"index_col": False, "low_memory": False, "skip_blank_lines": False, "sep": separator}
     with pd.read_csv(source(), chunksize=PIECE, **options) as pieces:
         first: pd.DataFrame = next(pieces)
         if len(first) < PIECE:
@@ -201,14 +216,24 @@ def _as_it_was(table: pd.DataFrame) -> pd.DataFrame:
     return table.set_axis(names, axis=1) if len(set(names)) == len(names) else table
 
 
-def _check_separator(path: Path, source: Path | io.BytesIO) -> None:
-    """UserError where the header has no comma and another separator: numbers there may have decimal commas too."""
+def _separator(source: Path | io.BytesIO) -> str:
+    """What stands between fields: commas, unless the header has none and semicolons or tabs instead."""
     header, *more = pd.read_csv(source, index_col=False, nrows=0).columns
-    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
-        if sign in header and not more:
-            raise UserError(
-                f"{path} has {name} between its fields; save it with commas between fields and points in numbers"
-            )
+    return next((sign for sign in (";", "\t") if sign in header and not more), ",")
+
+
+def _with_points(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose fields no comma parts, with points for the commas in its numbers."""
+    texts = table.columns[~table.dtypes.map(pd.api.types.is_numeric_dtype)]
+    pointed = {}
+    for name in texts:
+        column = table[name].astype(object)
+        cells = column.where(
+            ~column.astype(str).str.fullmatch(_DECIMAL_COMMA), column.astype(str).str.replace(",", ".")
+        )
+        numbers = pd.to_numeric(cells, errors="coerce")
+        pointed[name] = cells if (numbers.isna() & cells.notna()).any() else numbers
+    return table.assign(**pointed)
 
 
 def _folder(path: Path) -> pd.DataFrame:

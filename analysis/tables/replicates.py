@@ -1,24 +1,19 @@
-"""Cells: which rows are replicates of one another, which values are one level of an axis, and what seeds make of L.
+"""Cells: which rows are replicates of one another, and what seeds make of L.
 
-level_index([1.00e10, 1.01e10, 2e10])     # [0, 0, 1]
 seed_noise(runs).sd                       # standard deviation of ln L over seeds, pooled over replicated cells
 """
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.analysis.tables.rows import usable
 
 # what makes two runs replicates of one another: all of these equal, the seed not
 CELL = ("family", "data", "width", "depth", "batch", "lr", "rung", "N", "D", "mark")
-# budgets are rounded up to whole steps: values closer than this are one level of an axis
-SAME_LEVEL = 0.1
-# levels of a column from which a law over it is worth fitting
-LEVELS = 3
 
 
 @dataclass(frozen=True)
@@ -35,41 +30,6 @@ class SeedNoise:
     cells: pd.DataFrame
 
 
-def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.int64]:
-    """The place of each positive value among the distinct ones, from 0; values within `tolerance` are one level.
-
-    No level is wider than the tolerance to either side of its middle: a chain of near values that runs on is cut at its
-    widest gaps, so that values without any levels give many narrow ones and never a wide one.
-    """
-    x = np.log(np.asarray(values, dtype=float))
-    order = np.argsort(x, kind="stable")
-    step, x = np.log1p(tolerance), x[order]
-    steps = np.diff(x, prepend=x[:1])
-    starts = steps > step
-    starts[:1] = True
-    edges = [*np.flatnonzero(starts), len(x)]
-    chains = list(itertools.pairwise(edges))
-    while chains:
-        first, last = chains.pop()
-        if x[last - 1] - x[first] > 2 * step * (1 + 1e-9):
-            cut = first + 1 + int(steps[first + 1 : last].argmax())
-            starts[cut] = True
-            chains += [(first, cut), (cut, last)]
-    index = np.empty(len(x), dtype=np.int64)
-    index[order] = np.cumsum(starts) - 1
-    return index
-
-
-def stand_apart(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.bool_]:
-    """Whether the level of each value is told from its neighbours by a gap wider than the tolerance, (rows,)."""
-    x, index = np.log(np.asarray(values, dtype=float)), level_index(values, tolerance)
-    ends = pd.Series(x).groupby(index).agg(["min", "max"])
-    gap = ends["min"].to_numpy()[1:] - ends["max"].to_numpy()[:-1] > np.log1p(tolerance)
-    apart = np.r_[True, gap] & np.r_[gap, True]
-    alone: NDArray[np.bool_] = apart[index]
-    return alone
-
-
 def seed_noise(runs: pd.DataFrame) -> SeedNoise:
     """Standard deviation of ln L over seeds, pooled over the cells that have at least two runs."""
     rows = usable(runs)
@@ -84,12 +44,25 @@ def seed_noise(runs: pd.DataFrame) -> SeedNoise:
     return SeedNoise(float(np.sqrt(((cells["n"] - 1) * cells["sd"] ** 2).sum() / df)), df, cells)
 
 
-def seeds_by_level(rows: pd.DataFrame, axis: str) -> pd.Series:
-    """The most seeds that one cell has at each level of the axis, greatest first."""
+def seeds_by_level(rows: pd.DataFrame, axis: str) -> NDArray[np.int64]:
+    """The most seeds that one cell has at each level of the axis, (levels,), greatest first."""
     key = [c for c in CELL if c in rows]
-    unit = "seed" if "seed" in rows else key[0]
-    cells = rows.assign(_level=level_index(rows[axis])).groupby([*key, "_level"], dropna=False)[unit].nunique()
-    return cells.groupby("_level").max().sort_values(ascending=False)
+    level = level_index(rows[axis])
+    cell = level
+    for name in key:
+        cell = _together(cell, pd.factorize(rows[name])[0])
+    seed = pd.factorize(rows["seed" if "seed" in rows else key[0]])[0]
+    known = seed >= 0
+    first = np.unique(_together(cell[known], seed[known]), return_index=True)[1]
+    count = np.bincount(cell[known][first], minlength=int(cell.max(initial=-1)) + 1)[cell]
+    most = np.zeros(int(level.max(initial=-1)) + 1, dtype=np.int64)
+    np.maximum.at(most, level, count)
+    return np.sort(most)[::-1]
+
+
+def _together(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The number of each pair of codes, from 0; -1 is a code too."""
+    return np.asarray(np.unique(first * (second.max(initial=-1) + 2) + second + 1, return_inverse=True)[1])
 
 
 def choose_law(rows: pd.DataFrame) -> str | None:

@@ -102,13 +102,20 @@ def checked(
         names = f"column{'s' * (len(needed) > 1)} {', '.join(needed)}"
         raise FitError(
             f"{what} needs the {names}; {_source(runs)} has no {' and no '.join(missing)}: "
-            f"name it, as in --columns {missing[0]}=its_name (there are {_columns(runs)})"
+            f"name it, as in --columns {missing[0]}=its_name (there are {_columns(runs)}){_one_axis(runs, missing)}"
         )
     rows, excluded = split_usable(runs)
     if rows.empty:
         raise FitError(no_rows(runs, excluded))
     values = {c: _positive(rows, c) for c in dict.fromkeys(needed)}
     return rows, values | {c: _positive(rows, c, blank=True) for c in blank if c in rows}, excluded
+
+
+def _one_axis(runs: pd.DataFrame, missing: Sequence[str]) -> str:
+    """What else can be fitted where a size, an amount of data or compute is all that a table has beside its loss."""
+    there = [c for c in ("D", "N", "C") if c in runs and "L" in runs]
+    hint = f"; a law of {there[0]} alone is fitted by --law 'power_offset({there[0]})'" if len(there) == 1 else ""
+    return hint if {"N", "D"} & set(missing) else ""
 
 
 def with_compute(runs: pd.DataFrame) -> pd.DataFrame:
@@ -132,8 +139,12 @@ def finished(runs: pd.DataFrame) -> NDArray[np.bool_]:
     """Whether each row is of a run that left a result, (rows,): its status is ok, or blank as in a foreign table."""
     if "status" not in runs:
         return np.ones(len(runs), dtype=bool)
-    status = runs["status"].where(runs["status"].notna(), "ok").astype(str).str.strip()
-    return np.asarray(status.isin(["", "ok"]), dtype=bool)
+    ok = (runs["status"] == "ok").to_numpy(dtype=bool, na_value=False).copy()
+    if not ok.all():
+        others = runs["status"][~ok]
+        words = others.where(others.notna(), "ok").astype(str).str.strip()
+        ok[~ok] = words.isin(["", "ok"]).to_numpy()
+    return ok
 
 
 def usable(runs: pd.DataFrame, columns: Sequence[str] = ("L",)) -> pd.DataFrame:
@@ -153,9 +164,10 @@ def split_usable(runs: pd.DataFrame, columns: Sequence[str] = ()) -> tuple[pd.Da
     excluded = []
     if "status" in runs:
         ok = finished(runs)
-        statuses = runs["status"][~ok].astype(str).value_counts().sort_index()
-        excluded += [(f"status is {status}", int(count)) for status, count in statuses.items()]
-        runs = runs if ok.all() else runs[ok]
+        if not ok.all():
+            statuses = runs["status"][~ok].astype(str).value_counts().sort_index()
+            excluded += [(f"status is {status}", int(count)) for status, count in statuses.items()]
+            runs = runs[ok]
     empty = np.zeros(len(runs), dtype=bool)
     for name in columns:
         empty |= runs[name].isna().to_numpy()
@@ -165,7 +177,7 @@ def split_usable(runs: pd.DataFrame, columns: Sequence[str] = ()) -> tuple[pd.Da
     key = [c for c in ("run_id", "mark", "N", "D") if c in runs]
     again = ~empty & named
     if again.any():
-        again[again] = _repeated(runs.loc[again, key])
+        again[again] = _repeated(runs[key] if again.all() else runs.loc[again, key])
     exact = ~empty & ~named
     # when and where a row was made does not make it another run
     if exact.any():

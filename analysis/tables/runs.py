@@ -1,5 +1,5 @@
 """Which rows are of one run where no column says so: by a column that names runs, by names that end in a step, by
-points logged at equal intervals.
+a column of steps, by points logged at equal intervals.
 
 An interval whose unit is the row is far too narrow where the rows are points of few curves. What is recognised is said
 in a note; rows that only look alike (equal knobs at several D: one curve, or separate runs of a grid) are left to the
@@ -10,7 +10,7 @@ residuals, which say whether neighbours along D are independent (analysis/interv
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ _NAMES = re.compile(
 )
 # the end of the name of a checkpoint: 70M-seed1-step3000
 _STEP = re.compile(r"[-_./ ]*(step|steps|ckpt|checkpoint|iter|iteration|it|epoch|ep|tokens?|mark)[-_=]?\d[\w.]*$", re.I)
+# columns that say how far along its training a row was measured; `steps` is what a run took in all
+_ALONG = re.compile(r"((global|train|training|optimi[sz]er)[_ ]?)?step|iter(ation)?|checkpoint|ckpt", re.IGNORECASE)
 # columns that say when and where a row was made and nothing of what
 _CIRCUMSTANCE = re.compile(
     r"_?(time|timestamp|date|datetime|wall_?(s|time|clock)?|(created|started|finished|ended|logged|updated)(_?at|_time)?"
@@ -39,6 +41,8 @@ _MEASURED = re.compile(
 )
 # points at equal intervals that make a curve: a grid of separate runs is spaced by factors
 _LOGGED, _EVEN = 6, 0.02
+# different steps that make a curve
+_POINTS = 3
 # share of the intervals that are equal: the first and the last may not be
 _MOST = 0.9
 # a column with more values than this share of the rows is measured, and no knob
@@ -82,6 +86,10 @@ def _readings(rows: pd.DataFrame) -> Iterator[tuple[NDArray[np.intp], str]]:
         if (stems != rows[name].astype(str)).mean() > _KNOB and _names_runs(rows, stems):
             yield _numbered(stems), f"rows whose {name} differs in the step alone"
     codes = equal_knobs(rows)
+    if codes is not None and (
+        step := next((c for c in rows if _ALONG.fullmatch(str(c)) and _along(rows, c, codes)), "")
+    ):
+        yield codes, f"rows of equal knobs at several values of {step}"
     if codes is not None and _logged(rows, codes):
         yield codes, "rows of equal knobs at equal intervals of D"
 
@@ -140,6 +148,16 @@ def _follows(column: pd.Series, D: pd.Series, size: pd.Series) -> bool:
     sizes = ends.index.get_level_values("size").to_numpy()
     steps = np.diff(ends["min"].to_numpy())[sizes[1:] == sizes[:-1]]
     return len(steps) > 1 and bool((steps > 0).all() or (steps < 0).all())
+
+
+def _along(rows: pd.DataFrame, column: Hashable, codes: NDArray[np.intp]) -> bool:
+    """Whether a column of steps grows with D within most sets of equal knobs, and takes several values there."""
+    steps = pd.to_numeric(rows[column], errors="coerce")
+    if steps.isna().any():
+        return False
+    ranks = pd.DataFrame({"D": rows["D"], "step": steps}).groupby(codes).rank(method="dense")
+    several = steps.groupby(codes).transform("nunique") >= _POINTS
+    return bool((several & (ranks["D"] == ranks["step"])).mean() > _KNOB)
 
 
 def _logged(rows: pd.DataFrame, codes: NDArray[np.intp]) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from isoflop.analysis.tables.replicates import level_index
+from isoflop.analysis.tables.levels import level_index
 from isoflop.analysis.tables.rows import usable
 from isoflop.errors import UserError
 

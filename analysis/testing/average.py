@@ -20,7 +20,7 @@ from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.solving.problem import Objective
-from isoflop.analysis.tables.replicates import LEVELS, level_index
+from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.analysis.tables.rows import checked, groups, prepare
 from isoflop.analysis.testing.stacking import DEFAULTS, Stack, Table, candidates, stack_of
 from isoflop.errors import FitError, UserError

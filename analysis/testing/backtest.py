@@ -21,7 +21,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.tables.replicates import level_index
+from isoflop.analysis.tables.levels import level_index
 from isoflop.analysis.tables.rows import usable
 from isoflop.analysis.testing.average import Average, average_laws, law_of, names_average
 from isoflop.analysis.testing.bands import bands

@@ -26,7 +26,7 @@ from isoflop.analysis.tables.rows import usable_numbers
 from isoflop.analysis.testing.average import default_laws, names_average
 from isoflop.analysis.testing.backtest import Fold, backtest, declare, hold_out
 from isoflop.analysis.testing.lack_of_fit import LackOfFit, lack_of_fit
-from isoflop.analysis.testing.predictability import LAST, LINE, judge
+from isoflop.analysis.testing.predictability import LAST, LINE, judge, scatter
 from isoflop.errors import FitError
 from isoflop.files import records
 
@@ -102,7 +102,7 @@ def compare(
 
     A law that cannot be fitted at any cut is in `refused` with the reason; FitError where none can be.
     """
-    runs = _with_axis(runs, axis)
+    runs, axis = _with_axis(runs, axis)
     declared = {law.name: (text, law) for text in laws or default_laws(runs) for law in [declare(text, runs)]}
     runs = _rows(runs, [law for _, law in declared.values()], axis)
     refused: dict[str, str] = {}
@@ -127,7 +127,7 @@ def compare(
         raise FitError("; ".join(f"{law}: {reason}" for law, reason in refused.items()))
     noise = seed_noise(runs).sd
     rows = [
-        _row(n, e, "error", len(fitted[n]), fitted[n][-1].status, _predicts(n, tested, noise))
+        _row(n, e, "error", len(fitted[n]), fitted[n][-1].status, _predicts(n, tested, fitted[n]))
         for n, e in tested.items()
     ]
     for names, errors in {",".join(declared[n][1].columns): e for n, e in reversed(tested.items())}.items():
@@ -139,16 +139,19 @@ def compare(
     return Comparison(axis, table, noise, refused, lack, tuple(runs.attrs.get("notes", ())), repeats)
 
 
-def _with_axis(runs: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """The runs with the axis: C = 6 N D where it is compute, and the table has sizes and data without it."""
-    if axis == "C" and "C" not in runs and {"N", "D"} <= set(runs.columns):
+def _with_axis(runs: pd.DataFrame, axis: str) -> tuple[pd.DataFrame, str]:
+    """The runs and the axis; in the place of compute that the table lacks 6 N D, or the one of D and N that it has."""
+    if axis != "C" or "C" in runs or not (there := [c for c in ("D", "N") if c in runs]):
+        return runs, axis
+    if len(there) == 1:
+        axis, note = there[0], f"the larger {there[0]} are held out, for the table has no compute"
+        with_axis = runs.copy(deep=False)
+    else:
+        note = "C is 6 N D, which the table does not have"
         N, D = (pd.to_numeric(runs[name], errors="coerce") for name in ("N", "D"))
-        with_C = runs.assign(C=TRAIN * N * D)
-        with_C.attrs = runs.attrs | {
-            "notes": [*runs.attrs.get("notes", ()), "C is 6 N D, which the table does not have"]
-        }
-        return with_C
-    return runs
+        with_axis = runs.assign(C=TRAIN * N * D)
+    with_axis.attrs = runs.attrs | {"notes": [*runs.attrs.get("notes", ()), note]}
+    return with_axis, axis
 
 
 def _rows(runs: pd.DataFrame, laws: Sequence[Law], axis: str) -> pd.DataFrame:
@@ -178,8 +181,8 @@ def _folds(
     return (hold_out(train, test, text, axis=axis, rivals=True, **options),)
 
 
-def _predicts(name: str, tested: dict[str, pd.DataFrame], noise: float | None) -> str:
-    """Whether a law predicts, by the hold-outs of the comparison."""
+def _predicts(name: str, tested: dict[str, pd.DataFrame], folds: list[Fold]) -> str:
+    """Whether a law predicts, by the hold-outs of the comparison and the scatter of rows at the last of them."""
     cuts = tested[name]["cut"].unique()
 
     def squares(errors: pd.DataFrame, key: str) -> Array:
@@ -188,7 +191,8 @@ def _predicts(name: str, tested: dict[str, pd.DataFrame], noise: float | None) -
 
     laws = {other: squares(errors, "error") for other, errors in tested.items() if other != name}
     naive = {LAST: squares(tested[name], "error_last"), LINE: squares(tested[name], "error_line")}
-    return judge(squares(tested[name], "error"), laws, naive, np.inf if noise is None else noise).predicts
+    noise = scatter(folds[-1].fit) if folds[-1].fit is not None else np.inf
+    return judge(squares(tested[name], "error"), laws, naive, noise).predicts
 
 
 def _row(name: str, errors: pd.DataFrame, key: str, folds: int, status: str, predicts: str) -> dict[str, Any]:

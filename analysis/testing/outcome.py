@@ -21,7 +21,7 @@ from isoflop.analysis.fitting.local import size_and_data
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
-from isoflop.analysis.tables.replicates import SAME_LEVEL, level_index
+from isoflop.analysis.tables.levels import SAME_LEVEL, level_index
 from isoflop.analysis.tables.rows import usable_numbers
 from isoflop.analysis.testing.forecast import Forecast, name_of, row_hashes
 from isoflop.errors import FitError

@@ -17,7 +17,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import check_level
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.flops import TRAIN
-from isoflop.analysis.tables.replicates import SAME_LEVEL
+from isoflop.analysis.tables.levels import SAME_LEVEL
 from isoflop.analysis.testing.average import Average
 from isoflop.analysis.testing.bands import FORM, bands
 from isoflop.analysis.testing.predictability import predictability

@@ -62,17 +62,27 @@ def predictability(fit: Fit | Average) -> Predictability:
     if isinstance(fit, Average):
         if fit.stack is None:
             return Predictability(Predicts.UNKNOWN, fit.reason)
-        stack, noise = fit.stack, fit.stack.noise
+        stack, noise = fit.stack, scatter(fit)
         cuts, errors, problem = stack.cuts, stack.errors, stack.members[0].problem
     else:
         if fit.optimum is None:
             return Predictability(Predicts.UNKNOWN, fit.reason)
-        hindsight, noise = learn(fit.optimum), fit.optimum.noise.pooled
+        hindsight, noise = learn(fit.optimum), scatter(fit)
         stack, cuts, errors, problem = hindsight.stack, hindsight.cuts, hindsight.errors, hindsight.problem
-    rivals = {m.law.name: m.errors for m in stack.members if m.law.name != fit.law.name} if stack else {}
+    # cuts along one column hold out what is larger there, be the run as large as those that were fitted: they count
+    # where the scale of a run, as in a table of one budget, has too few
+    first = cuts.scale if cuts.scale >= FEWEST_CUTS else len(cuts)
+    rivals = {m.law.name: m.errors[:first] for m in stack.members if m.law.name != fit.law.name} if stack else {}
     squares = {name: mean_squares(e) for name, e in rivals.items()}
-    naive = {name: mean_squares(e) for name, e in naive_errors(problem, cuts).items()}
-    return judge(mean_squares(errors), squares, naive, noise, raw=problem.objective.raw)
+    naive = {name: mean_squares(e[:first]) for name, e in naive_errors(problem, cuts).items()}
+    return judge(mean_squares(errors[:first]), squares, naive, noise, raw=problem.objective.raw)
+
+
+def scatter(fit: Fit | Average) -> float:
+    """The scatter of a row about a fitted law or an average of laws, an infinity where there is no fit."""
+    if isinstance(fit, Average):
+        return fit.stack.noise if fit.stack else float("inf")
+    return fit.optimum.noise.pooled if fit.optimum else float("inf")
 
 
 def judge(

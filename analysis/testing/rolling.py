@@ -24,7 +24,7 @@ from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.starts import starts
-from isoflop.analysis.tables.replicates import SAME_LEVEL
+from isoflop.analysis.tables.levels import SAME_LEVEL
 
 # columns that say how large a run is; how much distinct data there was says nothing of how much was used
 SIZES, NOT_SIZES = ("N", "n_", "D", "C"), ("D_unique",)
@@ -55,6 +55,8 @@ class Cuts:
     """(cuts, rows): how far beyond the fitted rows it lies, a natural logarithm; 0 where fitted."""
     beyond: NDArray[np.bool_]
     """(columns,): in which columns any cut holds out rows beyond the fitted ones."""
+    scale: int = 0
+    """How many of the cuts, the first, are along the scale of a run; the others are each along one column."""
 
     def __len__(self) -> int:
         return len(self.fitted)
@@ -109,13 +111,13 @@ def roll(columns: Sequence[Array], sizes: Sequence[bool], sign: int = 1) -> Cuts
     """
     z = sign * np.log(np.stack(columns, axis=-1))
     fitted = _masks(z, z[:, np.asarray(sizes)].sum(-1), MOST_CUTS)
-    beyond = _beyond(columns, fitted, sign)
+    beyond, scale = _beyond(columns, fitted, sign), len(fitted)
     for i in np.flatnonzero(np.asarray(sizes) & ~beyond):
         fitted = np.concatenate([fitted, _masks(z, z[:, i], COLUMN_CUTS)])
     if not len(fitted):
-        return Cuts(fitted, np.zeros(fitted.shape), beyond)
+        return Cuts(fitted, np.zeros(fitted.shape), beyond, scale)
     far = np.stack([distance(columns, [c[mask] for c in columns], sizes, sign) for mask in fitted])
-    return Cuts(fitted, np.where(fitted, 0.0, far), _beyond(columns, fitted, sign))
+    return Cuts(fitted, np.where(fitted, 0.0, far), _beyond(columns, fitted, sign), scale)
 
 
 def _masks(z: Array, along: Array, most: int) -> NDArray[np.bool_]:

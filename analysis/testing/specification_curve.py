@@ -20,7 +20,7 @@ from isoflop.analysis.fitting.fit import fit, fit_near
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.replicates import level_index
+from isoflop.analysis.tables.levels import level_index
 from isoflop.errors import FitError
 from isoflop.files import records
 

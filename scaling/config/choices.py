@@ -13,12 +13,13 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING, Any
 
 from isoflop.errors import UserError
 from isoflop.extensions import CONF, ENVIRONMENT, all_declared, conf_of, declared, get, importable
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 __all__ = ["declared", "importable", "knobs", "names", "target", "yaml_of"]
 
@@ -66,26 +67,38 @@ def knobs(group: str, name: str) -> dict[str, Any]:
     """The knobs of a choice at the values of its yaml; UserError, with what there is, where there is no such choice."""
     if name not in names(group):
         raise UserError(f"{group}={name} is not there; choose one of {', '.join(names(group))}")
-    node: Any = OmegaConf.to_container(_node(group, name), resolve=True)
-    return {str(key): value for key, value in node.items() if not str(key).startswith("_")}
+    return _without_meta(_plain(group, name, resolve=True))
 
 
 @lru_cache(maxsize=256)
 def defaults(group: str, name: str) -> dict[str, Any]:
     """The knobs of a choice as its yaml spells them, references unresolved; read once, not to be changed."""
-    node: Any = OmegaConf.to_container(_node(group, name), resolve=False)
-    return {str(key): value for key, value in node.items() if not str(key).startswith("_")}
+    return _without_meta(_plain(group, name, resolve=False))
 
 
 @lru_cache(maxsize=256)
 def allowed(group: str, name: str) -> dict[str, list[Any]]:
     """The values that knobs of a choice may have, where its yaml lists them (`_allowed_`)."""
-    node: Any = OmegaConf.to_container(_node(group, name), resolve=False)
-    return dict(node.get("_allowed_", {}))
+    return dict(_plain(group, name, resolve=False).get("_allowed_", {}))
 
 
-def _node(group: str, name: str) -> DictConfig:
+def _without_meta(choice: dict[str, Any]) -> dict[str, Any]:
+    """The knobs of a choice, without what its yaml says of itself."""
+    return {key: value for key, value in choice.items() if not key.startswith("_")}
+
+
+def _plain(group: str, name: str, resolve: bool) -> dict[str, Any]:
+    """The yaml of a choice over those that its `defaults` name, as plain data."""
+    from omegaconf import OmegaConf
+
+    node: Any = OmegaConf.to_container(_node(group, name), resolve=resolve)
+    return {str(key): value for key, value in node.items()}
+
+
+def _node(group: str, name: str) -> "DictConfig":
     """The yaml of a choice over those that its `defaults` name."""
+    from omegaconf import DictConfig, OmegaConf  # a twentieth of a second, which reading frozen configs need not take
+
     node = OmegaConf.load(yaml_of(group, name, declared()))
     assert isinstance(node, DictConfig)
     bases = [base for base in node.pop("defaults", []) if isinstance(base, str) and base != "_self_"]
@@ -104,6 +117,8 @@ def _is_there(module: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _target(group: str, name: str, extensions: tuple[str, ...]) -> str:
+    from omegaconf import OmegaConf
+
     path = yaml_of(group, name, extensions)
     node: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     if isinstance(node, dict):

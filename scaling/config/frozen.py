@@ -13,9 +13,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
-
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from isoflop.checks import not_negative, one_of, positive, whole_number
 from isoflop.errors import UserError
@@ -25,6 +23,9 @@ from isoflop.scaling.config import choices, identity, provenance
 from isoflop.scaling.config.provenance import Code
 from isoflop.scaling.data.corpus.listing import WORDS
 from isoflop.scaling.recipe.budget import Budget
+
+if TYPE_CHECKING:  # a twentieth of a second, which reading frozen configs need not take
+    from omegaconf import DictConfig
 
 GROUPS = ("family", "data", "recipe", "budget", "trainer", "logger", "names")
 # what places a run in its ladder, whether or not it was overridden
@@ -339,7 +340,7 @@ def refuse_types(config: FrozenConfig) -> None:
             not_negative("plan.marks", mark.C)
 
 
-def resolve(cfg: DictConfig, keys: Iterable[str] = ()) -> FrozenConfig:
+def resolve(cfg: "DictConfig", keys: Iterable[str] = ()) -> FrozenConfig:
     """The frozen config of what Hydra composed: references resolved, whole numbers as int, with its identity.
 
     keys: what was overridden. UserError where a part is missing or a value cannot be.
@@ -353,8 +354,10 @@ def resolve(cfg: DictConfig, keys: Iterable[str] = ()) -> FrozenConfig:
     return replace(config, code=config.present_code())
 
 
-def check(cfg: DictConfig, keys: Iterable[str]) -> None:
+def check(cfg: "DictConfig", keys: Iterable[str]) -> None:
     """Refuse a composed config that lacks a part, or whose bookkeeping is wrong; `keys` are what was overridden."""
+    from omegaconf import OmegaConf
+
     for group in GROUPS:
         if not OmegaConf.is_dict(cfg.get(group)):
             raise UserError(f"{group}={cfg.get(group)} is not a choice of {group}; leave it out for the default")
@@ -376,18 +379,22 @@ def whole_as_int(value: Any) -> Any:
 
 def container(node: Any) -> Any:
     """A config node as plain Python."""
+    from omegaconf import OmegaConf
+
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def folder_name(cfg: DictConfig) -> str:
+def folder_name(cfg: "DictConfig") -> str:
     """The name of a composed run's folder; UserError where a group is not one."""
     check(cfg, ())
     parts = (*identity.SCIENCE, "names")
     return identity.name_in(Path(str(cfg.out)), {key: whole_as_int(container(cfg[key])) for key in parts})[0]
 
 
-def rung(cfg: DictConfig, keys: Iterable[str]) -> str:
+def rung(cfg: "DictConfig", keys: Iterable[str]) -> str:
     """A run's place in its ladder: its size, data and budget and what was chosen besides, but for family and seed."""
+    from omegaconf import OmegaConf
+
     parts = []
     budgets = {f"budget.{name}" for name in cfg.budget} if OmegaConf.is_dict(cfg.get("budget")) else set()
     for key in sorted({*keys, *PLACE, *budgets} - {"family", "seed"}):
@@ -401,6 +408,8 @@ def rung(cfg: DictConfig, keys: Iterable[str]) -> str:
 
 def register_resolvers() -> None:
     """Teach OmegaConf the words that conf/ uses: run_id, basename, interpreter, and those of corpora."""
+    from omegaconf import OmegaConf
+
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: folder_name(_root_), replace=True)
     OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.abspath(str(path))), replace=True)
     OmegaConf.register_new_resolver("interpreter", platform.python_version, replace=True)

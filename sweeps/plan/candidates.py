@@ -7,15 +7,18 @@ A candidate that is made already, by the columns of the law, is not offered.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from isoflop.analysis.design.sequence import improve_table
-from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.options import table
-from isoflop.analysis.tables.read import read_runs
+from isoflop.analysis.laws.catalogue import Law, get_law
+from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.options import names, points, table
 from isoflop.analysis.tables.replicates import choose_law
-from isoflop.analysis.tables.rows import mixtures
+from isoflop.analysis.tables.rows import groups, mixtures
 from isoflop.errors import UserError
 from isoflop.files import records
 
@@ -30,31 +33,45 @@ def say(
     n: int = 0,
     columns: str = "",
     where: str = "",
+    by: str = "",
     as_json: bool = False,
     surplus: Sequence[str] = (),
 ) -> None:
-    """Print the runs to make next; UserError where a table or a column is missing, or where there are options (surplus)
-    that speak of a sweep."""
+    """Print the runs to make next, of each group of equal `by` (all candidates, where these have no such column);
+    UserError where a table or a column is missing, or where there are options (surplus) that speak of a sweep."""
     if surplus:
         raise UserError(
             f"{surplus[0]} speaks of a sweep that is composed, and --candidates composes none; leave it out"
         )
     if runs is None:
         raise UserError("--candidates chooses by what is known already: give the runs that are there with --runs")
-    have, grid = table(runs, columns, where), read_runs(candidates)
+    have, grid = table(runs, columns, where), points(candidates, columns, "L")
     name = law or choose_law(have)
     if name is None:
         raise UserError(f"no law suits what varies in {runs}; name one with --law")
     declared = get_law(name)
     if "C" not in grid and {"N", "D"} <= set(grid.columns):
-        grid = grid.assign(C=6 * grid["N"] * grid["D"])
-    picks = improve_table(have, grid, declared, n=n or SUGGESTED)
+        grid = grid.assign(C=TRAIN * grid["N"] * grid["D"])
+    parts, documents = names(by), []
+    for label, rows in groups(have, parts):
+        open_ = grid
+        for column in (c for c in parts if c in grid):
+            open_ = open_[open_[column].astype(str) == str(label[column])]
+        picks = improve_table(rows, open_, declared, n=n or SUGGESTED)
+        documents.append({"law": declared.name, "improve": records(picks)} | ({"by": label} if parts else {}))
+        if not as_json:
+            _show(declared, label, picks, len(open_))
     if as_json:
-        print(json.dumps({"law": declared.name, "improve": records(picks)}))
+        print(json.dumps({"groups": documents} if parts else documents[0]))
         return
-    print(f"{declared.formula}\n  which of the {len(grid)} candidates to make next, for the loss of the dearest tenth:")
-    shown = [*declared.columns, *(c for c in ("run_id", "C") if c in picks), "before", "after", "gain_per_FLOP"]
-    print(picks[shown].to_string(index=False, float_format="{:.3g}".format))
     print("  before, after: standard error of ln L there, of the law's parameters alone")
-    for note in [*have.attrs.get("notes", ()), *mixtures(have)]:
+    for note in [*have.attrs.get("notes", ()), *([] if parts else mixtures(have))]:
         print(f"  note: {note}")
+
+
+def _show(law: Law, label: Mapping[str, Any], picks: pd.DataFrame, offered: int) -> None:
+    """Print the runs to make next for one group."""
+    print("  ".join([law.formula, *(f"{k}={v}" for k, v in label.items())]))
+    print(f"  which of the {offered} candidates to make next, for the loss of the dearest tenth:")
+    shown = [*law.columns, *(c for c in ("run_id", "C") if c in picks), "before", "after", "gain_per_FLOP"]
+    print(picks[shown].to_string(index=False, float_format="{:.3g}".format))

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from isoflop import record, record_checks, remembered
-from isoflop.folder import RunFolder
 from isoflop.sweeps.ledger import Entry
 
 # the columns that are shown or summed up
@@ -42,9 +41,7 @@ class Glances:
 
     def of(self, entry: Entry) -> Entry:
         """The run, with what is remembered of its record where that has not changed, else with what was read now."""
-        try:
-            facts = os.stat(f"{entry.folder}/{RunFolder.RECORDS}")
-        except OSError:
+        if (facts := entry.record_facts) is None:
             return entry
         sign = [facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
         known = self.known.get(entry.run_id)

@@ -113,6 +113,21 @@ def test_parameters_that_nothing_identifies_may_predict_and_a_converged_law_may_
     assert "hold-outs it errs by" in verdict.reason
 
 
+def test_a_verdict_is_by_hold_outs_of_larger_runs_as_a_comparison_is() -> None:
+    # budgets of like sizes, whose cuts along the scale leave no size: the columns have cuts of their own for the band
+    C = np.repeat(np.geomspace(1e16, 1e19, 7), 7)
+    N = np.tile(np.geomspace(1e7, 1e9, 7), 7)
+    D = C / 6 / N
+    noise = np.exp(0.002 * np.random.default_rng(0).standard_normal(len(C)))
+    rows = pd.DataFrame({"run_id": range(len(C)), "N": N, "D": D, "C": C, "L": loss(N, D) * noise})
+    law = fit(rows, "chinchilla", interval="none")
+    cuts = learn(law.optimum).cuts
+    assert len(cuts) > cuts.scale >= 2
+    assert predictability(law).cuts == cuts.scale
+    table = compare(rows, ["chinchilla", "multiplicative"], interval="none").table.set_index("law")
+    assert table.loc["chinchilla", "predicts"] == predictability(law).predicts == "no"
+
+
 def test_every_verdict_has_its_sentence() -> None:
     assert all(member.sentence for member in Predicts)
     squares = np.full(6, 0.01**2)

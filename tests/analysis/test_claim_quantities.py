@@ -1,6 +1,7 @@
 """Each quantity of a column, of a price and of tuning, on tables of which it is known exactly."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.declare import QUANTITIES, NotIdentified, Pair, Sample, Untested
 from isoflop.analysis.claims.quantities.cells import of_runs, pairs, with_derived
 from isoflop.analysis.claims.quantities.columns import welch
+from isoflop.analysis.claims.quantities.pairs import both_fits, contrast
 from isoflop.analysis.claims.quantities.reach import first_reach
 from isoflop.analysis.claims.quantities.tuning import window
 from isoflop.analysis.claims.subjects import scope
@@ -305,6 +307,15 @@ def test_laws_of_two_families_are_compared_at_equal_data_whatever_their_compute(
     errors = [float(each.spread.error(each.draws["E"])) for each in (one, two)]
     assert alone.se == pytest.approx(math.hypot(*errors), rel=1e-3)
     assert "unpaired" in alone.reason
+
+
+def test_a_contrast_whose_error_hangs_on_one_pair_of_runs_is_not_identified() -> None:
+    table = grid_study(("lstm", "transformer"))
+    one, two = both_fits(Sample(table, "chinchilla", pair=Pair("lstm", "transformer")))
+    assert contrast((one, two), lambda **p: p["alpha"], "alpha").df > 2
+    hanging = replace(two, optimum=replace(two.optimum, spread=replace(two.optimum.spread, dof=1.2)))
+    with pytest.raises(NotIdentified, match=r"alpha is known hangs on too few of .* pairs of runs.*add runs of both"):
+        contrast((one, hanging), lambda **p: p["alpha"], "alpha")
 
 
 def test_laws_at_a_bound_differ_by_no_more_than_their_pairs_do() -> None:

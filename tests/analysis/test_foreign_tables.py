@@ -7,11 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.tables.names import by_usual_names
 from isoflop.analysis.tables.presets import PRESETS
 from isoflop.analysis.tables.read import read_runs, select
 from isoflop.analysis.verbs import main
@@ -77,7 +79,7 @@ def test_what_was_recognised_is_said_and_what_is_named_wins(tmp_path: Path) -> N
         # two sizes, a unit that nobody knows: not taken, and a law that needs them says so
         (["params", "num_params", "tokens", "loss"], "D=tokens, L=loss", (None, 2.0, None, 2.0)),
         (["params (dozens)", "tokens", "loss"], "D=tokens, L=loss", (None, 2.0, None, 2.0)),
-        (["tokens", "train_loss"], "", (None, None, None, None)),
+        (["tokens", "train_loss"], "D=tokens, L=train_loss", (None, 2.0, None, 2.0)),
         (["N", "D", "C", "L", "params", "loss"], "", (2.0, 2.0, 2.0, 2.0)),
     ],
 )
@@ -89,8 +91,93 @@ def test_usual_names_are_taken_in_their_units_and_said(
     assert [table[c].iloc[0] if c in table else None for c in "NDCL"] == list(values)
     expected = [f"columns by their usual names: {note}; --columns takes others"] if note else []
     assert table.attrs.get("notes", []) == expected
-    # who names a column names all
-    assert "notes" not in read_runs(tmp_path / "theirs.csv", columns={"L": columns[-1]}).attrs
+    # what the user names wins, and is nothing else
+    named = read_runs(
+        tmp_path / "theirs.csv", columns={"N": columns[0], "D": columns[0], "C": columns[0], "L": columns[-1]}
+    )
+    assert named["L"].iloc[0] == 2.0
+    assert not any("=" in note for note in named.attrs.get("notes", ()))
+
+
+DISGUISES = {
+    "logarithms": (lambda t: {"log10_params": np.log10(t["N"]), "log10(D)": np.log10(t["D"]), "loss": t["L"]}, ""),
+    "steps": (
+        lambda t: {"params_b": t["N"] / 1e9, "step": t["D"] / 2**19, "batch_size": 256, "seq_len": 2048, "bpb": t["L"]},
+        "D is step x batch_size x seq_len",
+    ),
+    "targets of a step": (
+        lambda t: {"params": t["N"], "iteration": t["D"] / 2**19, "tokens_per_batch": 2**19, "eval/nll": t["L"]},
+        "D is iteration x tokens_per_batch",
+    ),
+    "a ratio": (
+        lambda t: {"N (millions)": t["N"] / 1e6, "Tokens per parameter": t["D"] / t["N"], "C4 val loss": t["L"]},
+        "D is Tokens per parameter x N",
+    ),
+    "compute": (
+        lambda t: {"n_active": t["N"], "compute_exaflops": 6e-18 * t["N"] * t["D"], "validation/loss": t["L"]},
+        "D is C/(6 N)",
+    ),
+    "no size": (
+        lambda t: {"tokens (B)": t["D"] / 1e9, "flops": 6 * t["N"] * t["D"], "perplexity": np.exp(t["L"])},
+        "N is C/(6 D)",
+    ),
+    "names of models": (
+        lambda t: {"model": [f"gpt-{n / 1e6!r}M-v2" for n in t["N"]], "trainTokens": t["D"], "test_loss": t["L"]},
+        "N is what the names in model say",
+    ),
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_a_table_gives_the_same_fit_under_other_names(disguise: str, tmp_path: Path) -> None:
+    rows, (theirs, note) = seeded("chinchilla"), DISGUISES[disguise]
+    pd.DataFrame(theirs(rows)).to_csv(tmp_path / "theirs.csv", index=False)
+    disguised, plain = fit(read_runs(tmp_path / "theirs.csv"), interval="none"), fit(rows, interval="none")
+    assert disguised.objective == pytest.approx(plain.objective, rel=1e-6)
+    assert disguised.derived["a"].value == pytest.approx(plain.derived["a"].value, rel=1e-6)
+    assert note in disguised.explanation
+
+
+def test_a_column_of_losses_for_each_size_is_a_row_for_each_loss(tmp_path: Path) -> None:
+    rows = seeded("chinchilla")
+    rows["N"] = rows["N"].map("{:.3g}".format).astype(float)
+    wide = rows.pivot_table(index="D", columns="N", values="L")
+    wide.columns = [f"loss_{n / 1e6:g}M" for n in wide.columns]
+    wide.reset_index(names="tokens").to_csv(tmp_path / "wide.csv", index=False)
+    table = read_runs(tmp_path / "wide.csv")
+    expected = rows.groupby(["N", "D"])["L"].mean()
+    assert table.set_index(["N", "D"])["L"].sort_index().to_numpy() == pytest.approx(expected.to_numpy())
+    assert "are taken as L, a row each, at the N of their names" in table.attrs["notes"][0]
+    # columns of one size each that are no losses, for a loss is there
+    other = pd.DataFrame({"N": [1e6], "D": [1e8], "L": [3.0], "gpus_1M": 1.0, "gpus_2M": 2.0, "gpus_3M": 3.0})
+    other.to_csv(tmp_path / "other.csv", index=False)
+    assert len(read_runs(tmp_path / "other.csv")) == 1
+
+
+def test_semicolons_tabs_and_decimal_commas_are_read(tmp_path: Path) -> None:
+    rows = seeded("chinchilla")[["N", "D", "L"]]
+    rows.to_csv(tmp_path / "semicolons.csv", index=False, sep=";", decimal=",")
+    rows.to_csv(tmp_path / "tabs.tsv", index=False, sep="\t")
+    for name in ("semicolons.csv", "tabs.tsv"):
+        assert read_runs(tmp_path / name).to_numpy() == pytest.approx(rows.to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("columns", "loss"),
+    [
+        (["loss", "smooth loss", "val_loss_se"], "loss"),
+        (["train/loss", "final_loss", "eval/loss/c4"], "eval/loss/c4"),
+        (["val_bpb", "val_loss"], None),  # as good as each other: nobody can say which
+        (["aux_loss", "loss_std", "loss_unit"], None),
+        (["log10(loss)"], "10^log10(loss)"),
+        (["perplexity", "train_loss"], "train_loss"),
+        (["val_ppl"], "ln val_ppl"),
+    ],
+)
+def test_of_several_losses_the_surest_is_taken(columns: list[str], loss: str | None) -> None:
+    table, notes = by_usual_names(pd.DataFrame([[1e6, *([2.0] * len(columns))]], columns=["params", *columns]))
+    assert ("L" in table) == (loss is not None)
+    assert loss is None or f"L={loss};" in notes[0]
 
 
 def test_text_in_a_column_of_a_usual_name_is_an_error_that_names_the_line(tmp_path: Path) -> None:
@@ -138,7 +225,7 @@ def test_a_table_in_another_unit_is_read_in_ours(tmp_path: Path) -> None:
 def test_a_curve_with_more_columns_is_not_taken_for_a_published_one(tmp_path: Path) -> None:
     theirs = pd.DataFrame({"step": [1.0], "lr": [0.1], "loss": [2.7], "epoch": [1]})
     theirs.to_csv(tmp_path / "theirs.csv", index=False)
-    assert "notes" not in read_runs(tmp_path / "theirs.csv").attrs
+    assert not any("columns as in" in note for note in read_runs(tmp_path / "theirs.csv").attrs["notes"])
 
 
 def test_units_and_mixtures_are_noted() -> None:

@@ -323,7 +323,7 @@ WORDS = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\tx", "'=quoted", "'
 
 
 def test_words_that_a_spreadsheet_would_run_come_back_as_they_were(tmp_path: Path) -> None:
-    rows = [[word, 1.0, -2.5] for word in WORDS]
+    rows = [{"family": word, "=N()": 1.0, "delta": -2.5} for word in WORDS]
     (tmp_path / "runs.csv").write_text(csv_text(["family", "=N()", "delta"], rows), newline="")
     with (tmp_path / "runs.csv").open(newline="") as file:
         header, *cells = csv.reader(file)

@@ -15,7 +15,7 @@ from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Objective, Problem
-from isoflop.analysis.tables.replicates import level_index, stand_apart
+from isoflop.analysis.tables.levels import level_index, stand_apart
 from isoflop.errors import FitError
 
 

@@ -25,14 +25,14 @@ def judged(runs: pd.DataFrame, claim: Claim) -> Verdict:
 
 @pytest.mark.slow
 def test_two_names_for_one_generator_are_seldom_called_different() -> None:
-    # a band of 0: what is left is the interval alone, and 16 of 200 is what 5 % may give by chance
+    # a band of 0: what is left is the interval alone. 5 % of 100 give more than 9 with a chance of 3 %, 15 % with 94 %
     bare = replace(MATCHED, region=replace(MATCHED.region, tolerance=0.0, or_seed_sd=0.0))
     strict = replace(MATCHED, region=replace(MATCHED.region, tolerance=0.0))
-    found = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), bare).verdict for s in range(200)]
-    assert found.count("supported") <= 16
-    ruled = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), strict).verdict for s in range(50)]
+    found = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), bare).verdict for s in range(100)]
+    assert found.count("supported") <= 9
+    ruled = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), strict).verdict for s in range(25)]
     assert ruled.count("supported") == 0
-    assert ruled.count("refuted") >= 45  # and the twins are found to be equivalent
+    assert ruled.count("refuted") >= 22  # and the twins are found to be equivalent
 
 
 @pytest.mark.slow
@@ -56,9 +56,9 @@ def test_families_that_differ_are_told_apart() -> None:
 
 
 def test_a_true_law_is_found_predictable_more_often_than_not_and_seldom_refuted() -> None:
-    found = [judged(demo_study(["lstm"], seed=s, failures=False), PREDICTABLE).verdict for s in range(40)]
-    assert found.count("supported") >= 24
-    assert found.count("refuted") <= 4
+    found = [judged(demo_study(["lstm"], seed=s, failures=False), PREDICTABLE).verdict for s in range(20)]
+    assert found.count("supported") >= 12
+    assert found.count("refuted") <= 2
 
 
 @pytest.mark.parametrize("jump", [-0.05, 0.05])

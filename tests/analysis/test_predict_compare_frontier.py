@@ -274,3 +274,15 @@ def test_a_frontier_of_a_table_without_compute_takes_it_as_6nd() -> None:
     runs = grid_study(("lstm",))[["N", "D", "L"]]
     stated = frontier(runs.assign(C=6 * runs["N"] * runs["D"]))
     assert frontier(runs).approaches["parametric"].a == stated.approaches["parametric"].a
+
+
+def test_a_table_without_compute_is_held_out_along_the_axis_that_it_has(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    D = np.geomspace(1e6, 1e9, 12)
+    pd.DataFrame({"samples": D, "loss": 1.5 + 40 * D**-0.3}).to_csv(tmp_path / "runs.csv", index=False)
+    assert main(["compare", str(tmp_path / "runs.csv"), "--laws", "power_offset(D)"]) == 0
+    assert "held out along D" in capsys.readouterr().out
+    # and a law of two columns says which law there is of one
+    assert main(["fit", str(tmp_path / "runs.csv")]) == 2
+    assert "fitted by --law 'power_offset(D)'" in capsys.readouterr().err

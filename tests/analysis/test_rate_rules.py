@@ -59,3 +59,10 @@ def test_the_time_scale_gives_the_weight_decay() -> None:
     N, D, lr, batch = 1e8, 2e9, 1e-3, 5e5
     decay = get_law("timescale_rule")(N, D, lr, batch, c=2.0, m=0.5)
     assert batch / (lr * decay * D) == pytest.approx(0.5 * (D / N) ** -0.5)
+
+
+def test_the_best_batch_of_each_size_and_amount_of_data_is_no_sweep_though_sizes_differ_at_one_amount() -> None:
+    N, D = (x.ravel() for x in np.meshgrid([1e7, 1e8, 1e9], np.geomspace(1e9, 1e11, 5)))
+    batch = 0.6 * D**0.5 * (1 + 0.05 * np.log10(N / 1e8))
+    made = fit(pd.DataFrame({"N": N, "D": D, "batch": batch, "L": 3.0}), "batch_rule", interval="none")
+    assert made.n_rows == 15

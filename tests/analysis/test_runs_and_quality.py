@@ -103,10 +103,10 @@ def test_a_column_that_names_runs_is_recognised_and_said(column: str, values: li
 
 def test_points_at_equal_intervals_are_a_curve_and_a_name_of_a_size_is_no_run() -> None:
     D = np.tile(np.arange(1, 11) * 1e9, 6)
-    rows = pd.DataFrame({"N": np.repeat(SIZES, 10), "D": D, "step": D / 1e6})
+    rows = pd.DataFrame({"N": np.repeat(SIZES, 10), "D": D, "epoch": D / 1e9})
     assert recognise_runs(rows).count == 6
     assert "equal intervals of D" in recognise_runs(rows).note
-    assert recognise_runs(grid().assign(family="mlp", step=lambda t: t["D"] / 1e6)).count == 36
+    assert recognise_runs(grid().assign(family="mlp", steps=lambda t: t["D"] / 1e6)).count == 36
     # names under which sizes differ, or one amount of data comes twice, are no runs
     assert recognise_runs(grid().assign(experiment=["a", "b"] * 18)).note == ""
 
@@ -290,3 +290,32 @@ def test_units_that_explain_the_compute_are_said_once() -> None:
     kinds = [finding.kind for finding in check(rows).findings]
     assert kinds.count("units") == 1
     assert "compute" not in kinds
+
+
+def test_points_at_growing_steps_are_a_curve_where_a_column_counts_the_steps() -> None:
+    D = np.tile(np.geomspace(1e8, 3e10, 6), 6)
+    rows = pd.DataFrame(
+        {"N": np.repeat(SIZES, 6), "D": D, "global_step": D / 1e6, "lr": np.tile([1, 2, 3, 2, 1, 3], 6)}
+    )
+    assert recognise_runs(rows).count == 36  # a knob that changes along D makes separate runs
+    curves = recognise_runs(rows.drop(columns="lr"))
+    assert curves.count == 6
+    assert "at several values of global_step" in curves.note
+    # the steps that runs of one batch took in all, and of other batches
+    assert recognise_runs(rows.drop(columns="lr").rename(columns={"global_step": "train_steps"})).count == 36
+    assert recognise_runs(rows.assign(lr=1.0, global_step=1000)).count == 36
+
+
+def test_the_beginning_of_a_curve_is_no_outlier_where_all_of_it_lies_off_a_quadratic() -> None:
+    D = np.geomspace(1e6, 1e10, 200)
+    rows = pd.DataFrame({"N": 1e8, "D": D, "L": 1.0 + 4e5 * D**-1.0 + 2e-4 * np.sin(np.arange(200.0))})
+    assert not [f for f in check(rows).findings if f.kind == "outlier"]
+    rows.loc[90, "L"] *= 1.5
+    assert [f.rows for f in check(rows).findings if f.kind == "outlier"] == [(90,)]
+
+
+def test_a_table_without_a_size_is_asked_for_it() -> None:
+    rows = grid().drop(columns="C").rename(columns={"N": "hidden"}).assign(tokens_b=lambda t: t["D"] / 1e9)
+    sentences = [f.sentence for f in check(rows).findings]
+    assert "no column is taken for N, the size: where hidden is it, name it, as in --columns N=hidden" in sentences
+    assert not any("no column" in f.sentence for f in check(grid()).findings)

@@ -223,16 +223,16 @@ def controls(isoflop: Isoflop, tmp_path_factory: pytest.TempPathFactory) -> pd.D
 def test_one_learner_under_two_names_is_seldom_called_different(controls: pd.DataFrame) -> None:
     rows = controls[(controls["family"] == "table") & (controls["width"] == 2000)]
     matched = read_claim(FOLDER / "matched-C.yaml")
-    # a band of 0: what is left is the interval alone, and 16 of 200 is what 5 % may give by chance
+    # a band of 0: what is left is the interval alone. 5 % of 60 give more than 6 with a chance of 3 %, 15 % with 81 %
     bare = replace(matched, region=replace(matched.region, tolerance=0.0, or_seed_sd=0.0))
     numbers, verdicts = np.random.default_rng(0), []
-    for _ in range(100):
+    for _ in range(60):
         seeds = numbers.permutation(10)
         names = {seed: ("a", place) if place < 5 else ("b", place - 5) for place, seed in enumerate(seeds)}
         family, seed = zip(*rows["seed"].map(names), strict=True)
         verdicts.append(judge_claim(rows.assign(family=family, seed=seed), bare).verdict)
     assert set(verdicts) <= {"supported", "refuted", "inconclusive"}
-    assert verdicts.count("supported") <= 8
+    assert verdicts.count("supported") <= 6
 
 
 @pytest.mark.slow

@@ -50,14 +50,16 @@ def short() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def cluster(short: str) -> Iterator[dict[str, str]]:
+def cluster(short: str, program: Path) -> Iterator[dict[str, str]]:
     """The environment of a Slurm of one node with two slots."""
+    assert str(program.parent) in os.environ["PATH"]  # so that what starts a sweep is the forked command line
     with slurm(Path(short)) as env:
         yield env | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
-def start(env: dict[str, str], *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "isoflop.cli", "train", *map(str, arguments)]
+def start(env: dict[str, str], *arguments: object, program: str = "isoflop") -> subprocess.Popen[str]:
+    """Start a sweep, by the forked command line (conftest.py) unless another program is named."""
+    command = [*program.split(), "train", *map(str, arguments)]
     return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
@@ -154,8 +156,9 @@ def test_a_cancelled_sweep_leaves_the_queue_and_keeps_its_checkpoints(cluster: d
     grid = ["-m", "family=mlp", "family.width=8", "family.depth=1", "seed=0,1,2", "budget.D=1e9", *TINY]
     sweep = start(cluster, *grid, *CLUSTER, f"out={tmp_path}")
     wait_until(lambda: sum(steps(path) > 0 for path in tmp_path.glob("*")) == 2, 60)
-    cancel = [sys.executable, "-m", "isoflop.cli", "cancel", str(tmp_path)]
-    asked = subprocess.run(cancel, env=cluster, capture_output=True, text=True, check=True)
+    asked = subprocess.run(
+        ["isoflop", "cancel", str(tmp_path)], env=cluster, capture_output=True, text=True, check=True
+    )
     assert "stopping 2 running and 1 queued runs" in asked.stdout + asked.stderr
     wait_until(lambda: not output(cluster, "squeue", "-h"), 20)
     said = ended(sweep)
@@ -230,7 +233,8 @@ def test_ray_on_loopback_gives_the_same_bits(small_sweep: Path, tmp_path: Path, 
     env |= {"RAY_worker_niceness": "0"}  # else the workers starve beside the tests of another process
     out = tmp_path / "out"
     local = ["hydra/launcher=ray_local", "hydra.launcher.ray.init.num_cpus=2"]
-    sweep = start(env, "-m", *GRID, *TINY, *local, f"out={out}")
+    # an interpreter of its own: of a fork the kernel does not say whose HOME it has
+    sweep = start(env, "-m", *GRID, *TINY, *local, f"out={out}", program=f"{sys.executable} -m isoflop.cli")
     heard: set[str] = set()
 
     def look() -> bool:
@@ -238,7 +242,7 @@ def test_ray_on_loopback_gives_the_same_bits(small_sweep: Path, tmp_path: Path, 
         return sweep.poll() is not None
 
     try:
-        wait_until(look, 100)
+        wait_until(look, 240)  # 40 s on two idle cores, 90 where eight processes want them
     finally:
         said = ended(sweep)
     assert sweep.returncode == 0, said

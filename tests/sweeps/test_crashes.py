@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Isoflop
 from torture import command, finish, table, torture, undisturbed
 
 from isoflop.sweeps import workers
@@ -98,24 +99,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_a_full_disk_is_a_clear_stop_and_room_is_all_that_is_wanted(
-    whole: list[dict[str, str]], small_disk: Path
+    whole: list[dict[str, str]], small_disk: Path, isoflop: Isoflop
 ) -> None:
     out, filler = small_disk / "runs", small_disk / "filler"
     filler.write_bytes(bytes(1_900_000))  # what is left is just enough to start with
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-
-    def again() -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "isoflop.cli", *command(out)]
-        return subprocess.run(line, env=env, capture_output=True, text=True, check=False)
-
-    full = again()
+    full = isoflop(*command(out))
     assert full.returncode != 0
     assert "make room and rerun the command to resume" in full.stderr, full.stderr
     assert "Traceback" not in full.stderr
     done_before = [entry.files.records for entry in entries(out) if entry.finished]
     texts = [path.read_text() for path in done_before]
     filler.unlink()
-    last = again()
+    last = isoflop(*command(out))
     assert last.returncode == 0, last.stderr
     assert [path.read_text() for path in done_before] == texts  # what was done was not made again
     assert table(out) == whole

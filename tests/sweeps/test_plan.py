@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import TINY, Isoflop
 from omegaconf import OmegaConf
@@ -255,6 +257,37 @@ def test_a_device_is_known_by_its_whole_name() -> None:
     assert peak("NVIDIA H100 80GB HBM3", "bf16") == 989e12
     assert peak("NVIDIA L40", "bf16") is None
     assert peak("NVIDIA RTX A1000 Laptop GPU", "bf16") is None
+
+
+def test_candidates_are_chosen_for_each_group_by_its_own_law(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e8, 1e10, 5)))
+    parts = [
+        pd.DataFrame({"corpus": name, "params_m": N / 1e6, "tokens": D, "loss": E + 400 * N**-0.31 + 400 * D**-0.29})
+        for name, E in (("pile", 1.7), ("stack", 0.9))
+    ]
+    pd.concat(parts).to_csv(tmp_path / "runs.csv", index=False)
+    grid = pd.DataFrame(
+        {"corpus": ["pile", "stack"] * 3, "params_m": [2000.0] * 6, "tokens": np.geomspace(1e10, 1e12, 6)}
+    )
+    grid.to_csv(tmp_path / "grid.csv", index=False)
+    command = [
+        "plan",
+        "--runs",
+        str(tmp_path / "runs.csv"),
+        "--candidates",
+        str(tmp_path / "grid.csv"),
+        "--improve",
+        "1",
+    ]
+    assert verbs([*command, "--by", "corpus", "--json"]) == 0
+    groups = json.loads(capsys.readouterr().out)["groups"]
+    assert [group["by"] for group in groups] == [{"corpus": "pile"}, {"corpus": "stack"}]
+    assert [group["improve"][0]["corpus"] for group in groups] == ["pile", "stack"]
+    assert groups[0]["improve"][0]["N"] == 2e9
+    assert verbs(["plan", "--by", "corpus"]) == 2
+    assert "give --runs and --candidates too" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("surplus", [["--price", "2/h"], ["--target-C", "1e18"], ["family=mlp"]])

@@ -28,6 +28,8 @@ KEY = ("data", "seed", "rung")
 SHARED = 0.8
 # share of the resamples of a difference that may come to no minimum, as of a parameter's at 95 %
 MOST_LOST = 0.025
+# degrees of freedom from which on Student's t has a variance: below, an error hangs on one run or pair of runs
+LEAST_DOF = 2.0
 # what pairs a run -> its L and C
 Cells = dict[tuple[Any, ...], tuple[float, float]]
 
@@ -169,7 +171,7 @@ def contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Con
             draws.append(np.broadcast_to(np.asarray(value(**drawn or {}), dtype=float), len(spread.draws)))
     spreads = [each.optimum.spread for each in fits if each.optimum and each.optimum.spread]
     if all("pair" in each.rows for each in fits):
-        se, dof = _paired_error(spreads[0], draws), float(spreads[0].dof)
+        se, dof = _paired_error(spreads[0], draws), min(float(spread.dof) for spread in spreads)
         reason, left = f"{fits[0].n_runs} pairs of runs", "with or without each pair"
         if spreads[0].method == "bootstrap":
             reason += ", weighed at random as a parameter reaches its bound"
@@ -178,6 +180,11 @@ def contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Con
         reason, left = f"{fits[0].n_runs} and {fits[1].n_runs} runs, unpaired", "with or without each run"
     if not math.isfinite(values[0] - values[1] + se):
         raise NotIdentified(f"the law gives no {name} for one of the two, {left}")
+    if dof < LEAST_DOF:
+        raise NotIdentified(
+            f"how far {name} is known hangs on too few of {reason}: their scatter has fewer than "
+            f"{LEAST_DOF:g} degrees of freedom; add runs of both"
+        )
     return Contrast(values[0] - values[1], se, dof, reason=reason)
 
 

@@ -34,7 +34,7 @@ from isoflop.analysis.claims.quantities.columns import (
     t_interval,
     welch,
 )
-from isoflop.analysis.tables.replicates import level_index
+from isoflop.analysis.tables.levels import level_index
 from isoflop.analysis.tables.rows import joined, usable
 from isoflop.wording import number
 

@@ -103,7 +103,8 @@ class Figure:
     def write(self, path: Path) -> None:
         """Write the figure into a file, its ending the format: .svg, .png, .pdf, .json (Vega-Lite) or .csv (data)."""
         if path.suffix == ".csv":
-            write_text(path, self.data.map(spreadsheet).rename(columns=spreadsheet).to_csv(index=False))
+            words = self.data.select_dtypes(exclude="number").map(spreadsheet)
+            write_text(path, self.data.assign(**words).rename(columns=spreadsheet).to_csv(index=False))
         elif path.suffix == ".json":
             write_text(path, self._text + "\n")
         elif path.suffix == ".svg":

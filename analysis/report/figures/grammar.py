@@ -28,6 +28,7 @@ INK = "#1d2127"
 MARKS: dict[str, Spec] = {
     "point": {"filled": True, "size": 36, "opacity": 0.6},
     "hollow": {"type": "point", "filled": False, "size": 40, "strokeWidth": 1.4, "opacity": 0.9},
+    "solid": {"type": "point", "filled": True, "size": 70, "opacity": 1},
     "best": {"type": "point", "filled": True, "size": 110, "opacity": 1, "stroke": "white", "strokeWidth": 1.2},
     "line": {"strokeWidth": 2.2},
     "thin": {"type": "line", "strokeWidth": 1.2, "opacity": 0.75},
@@ -38,12 +39,16 @@ MARKS: dict[str, Spec] = {
     "whisker": {"type": "rule", "strokeWidth": 1.2, "opacity": 0.6, "clip": True},
     "text": {"align": "right", "dx": -4, "dy": -9, "fontSize": 12, "fontWeight": 600},
     "note": {"type": "text", "align": "left", "dx": 6, "dy": -8, "fontSize": 10.5},
+    "end": {"type": "text", "align": "left", "dx": 7, "fontSize": 10.5},
     "cell": {"type": "text", "align": "center", "dy": -5, "fontSize": 11, "fontWeight": 600, "color": INK},
     "cell_note": {"type": "text", "align": "center", "dy": 8, "fontSize": 9.5, "color": INK},
     "zero": {"type": "rule", "strokeDash": [4, 4], "color": NEUTRAL},
+    "band": {"type": "rect", "style": "band"},
 }
 # families that stand beside their lines; more are told by a legend
 DIRECT = 6
+# of a legend, which knows nothing of the width that it stands in: room for it, of a letter and a symbol [px]
+LEGEND_WIDTH, LETTER, SYMBOL, MOST_LETTERS = 640, 7, 36, 30
 # parts of a sentence that a title names
 MOST_IN_TITLE = 4
 # shift and drag move a single view, shift and wheel zoom it, a double click brings it back
@@ -80,9 +85,9 @@ def log(
     return {"field": column, "type": "quantitative"} | axis
 
 
-def linear(column: str, title: str | None, *, zero: bool = False, **more: Any) -> Spec:
-    """A linear axis."""
-    axis = {"format": ".3~g", "labelOverlap": "greedy"}
+def linear(column: str, title: str | None, *, zero: bool = False, ticks: int | None = None, **more: Any) -> Spec:
+    """A linear axis, of about so many ticks where it matters."""
+    axis = {"format": ".3~g", "labelOverlap": "greedy"} | ({"tickCount": ticks} if ticks else {})
     scale = {"zero": zero, "nice": True}
     return {"field": column, "type": "quantitative", "title": title, "scale": scale, "axis": axis} | more
 
@@ -93,15 +98,22 @@ def text(column: str, title: str | None = None, **more: Any) -> Spec:
     return {"field": column, "type": "nominal", "title": title, "sort": None, "axis": axis} | more
 
 
+def _legend(families: Sequence[str]) -> Spec:
+    """The families above a figure, in as many columns as its width has room for."""
+    longest = min(MOST_LETTERS, max(map(len, families), default=0))
+    columns = max(1, LEGEND_WIDTH // (LETTER * longest + SYMBOL))
+    return {"title": None, "orient": "top", "columns": columns, "labelLimit": LETTER * MOST_LETTERS, "symbolOpacity": 1}
+
+
 def hue(families: Sequence[str], *, legend: bool = False) -> Spec:
     """The colour of a family."""
-    shown = {"title": None, "orient": "top"} if legend else None
+    shown = _legend(families) if legend else None
     return {"field": "family", "type": "nominal", "scale": family_scales(families)[0], "legend": shown}
 
 
 def shape(families: Sequence[str], *, legend: bool = False) -> Spec:
     """The shape of a family's points."""
-    shown = {"title": None, "orient": "top"} if legend else None
+    shown = _legend(families) if legend else None
     return {"field": "family", "type": "nominal", "scale": family_scales(families)[1], "legend": shown}
 
 
@@ -188,8 +200,8 @@ def interval(value: float | None, low: float | None, high: float | None, digits:
     if value is None or not math.isfinite(value):
         return "unknown"
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
-        return f"{value:{digits}} (no interval)"
-    return f"{value:{digits}} ({low:{digits}} to {high:{digits}})"
+        return f"{value:{digits}} (no interval)".replace("-", "−")
+    return f"{value:{digits}} ({low:{digits}} to {high:{digits}})".replace("-", "−")
 
 
 def _positive(column: pd.Series) -> pd.Series:

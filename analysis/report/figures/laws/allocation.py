@@ -9,6 +9,7 @@ import pandas as pd
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
+from isoflop.wording import number
 
 NAME = "allocation"
 ORDER = 3
@@ -110,8 +111,13 @@ def _title(view: View, data: pd.DataFrame) -> str:
             continue
         top = part.iloc[int(part["C"].astype(float).argmax())]
         bounded = lawful and top[["low", "high"]].notna().all()
-        within = f" ({top['low']:.2g} to {top['high']:.2g})" if bounded else ""
-        ratios[str(family)] = f"{top['value']:.2g}{within}"
+        within = f" ({_two(top['low'])} to {_two(top['high'])})" if bounded else ""
+        ratios[str(family)] = f"{_two(top['value'])}{within}"
     if not ratios:
         return "Too few budgets have a minimum for a best split"
     return f"At the largest compute the best split has D/N of about {g.of_each(view.families, ratios)}"
+
+
+def _two(value: float) -> str:
+    """A number to two digits: 4.6, 110."""
+    return number(float(f"{value:.2g}"))

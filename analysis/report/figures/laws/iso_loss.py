@@ -8,7 +8,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.analysis.tables.replicates import level_index
+from isoflop.analysis.tables.levels import level_index
 from isoflop.errors import FitError
 from isoflop.wording import count
 
@@ -34,7 +34,7 @@ def draw(view: View) -> Figure:
         g.layer("note", "end", x=x, y=y, text={"field": "L", "type": "quantitative", "format": ".3~g"}),
     ]
     at = g.of_each(view.families, {str(name): count(float(part["D"].iloc[0])) for name, part in data.groupby("family")})
-    title = f"Shapes of equal loss: {g.of_each(view.families, formulas)}"
+    title = f"How the loss falls with the shape: {g.of_each(view.families, formulas)}"
     subtitle = f"Lines join shapes of one loss by the law {LAW}, at D = {at}; points are the runs there."
     panels = data["family"].nunique()
     spec = g.faceted(layers, panels=panels)
@@ -89,5 +89,5 @@ def _exponents(fitted: Fit) -> str:
     words = []
     for name, axis in (("alpha", "width"), ("gamma", "depth")):
         estimate = fitted.params[name]
-        words.append(f"{axis}^-{g.interval(estimate.value, estimate.low, estimate.high)}")
-    return f"the loss falls as {' and '.join(words)}"
+        words.append(f"{g.interval(estimate.value, estimate.low, estimate.high)} in {axis}")
+    return f"exponents {' and '.join(words)}"

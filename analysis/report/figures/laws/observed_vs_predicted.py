@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop import record
 from isoflop.analysis.report.figures import grammar as g
-from isoflop.analysis.report.figures.base import Figure, Unmet, family_scales, log_axis
+from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
 from isoflop.wording import number, percent
 
@@ -20,44 +19,36 @@ TOOLTIP = ("family", "part", "N", "D", "C", "L", "predicted", "low", "high", "of
 
 def draw(view: View) -> Figure:
     """Left: the law's loss against the measured one. Right: how far off, against compute."""
-    import altair as alt
-
     data = _data(view)
-    colour, shape = family_scales(view.families)
-    both = [*data["L"], *data["predicted"]]
-    legend = alt.Legend(title=None, orient="top")
-    hue = alt.Color("family:N", scale=colour, legend=legend)
-    marks: dict[str, Any] = {
-        "shape": alt.Shape("family:N", scale=shape, legend=legend),
-        "tooltip": [c for c in TOOLTIP if c in data],
-    }
-    base = alt.Chart(data).encode(color=hue)
-    fitted = base.transform_filter("datum.part == 'fitted'").mark_point(size=40, strokeWidth=1.3)
-    unseen = base.transform_filter("datum.part == 'held out'").mark_point(size=48, filled=True, opacity=1)
-    dots = alt.layer(fitted.encode(**marks), unseen.encode(**marks))
-    ends = pd.DataFrame([{"low": min(both), "high": max(both)}])
-    diagonal = alt.Chart(ends).mark_rule(style="guide").encode(x="low:Q", x2="high:Q", y="low:Q", y2="high:Q")
-    x = alt.X("L:Q", **log_axis("L", both, loss_unit=view.loss_unit))
-    y = alt.Y("predicted:Q", **log_axis("L", both, f"predicted {record.title('L', view.loss_unit)}"))
-    left = alt.layer(diagonal, dots.encode(x=x, y=y)).properties(width=330, height=320)
-    zero = alt.Chart(pd.DataFrame({"off": [0.0]})).mark_rule(style="guide").encode(x="off:Q")
-    rows: dict[str, Any] = {
-        "y": alt.Y("family:N", title=None, axis=alt.Axis(labelFontSize=12)),
-        "yOffset": alt.YOffset("part:N"),
-    }
+    runs = data[data["part"].notna()]
+    loss = g.log("L", data, unit=view.loss_unit)
+    predicted = loss | {"field": "predicted", "title": f"predicted {loss['title']}"}
     # an interval may be far wider than what is seen: the axis shows the points, and the band is cut off at its ends
-    reach = 2 * float(data["off"].abs().max()) or 1.0
-    bars = base.transform_filter("datum.part == 'held out'").mark_rule(strokeWidth=6, opacity=0.15, clip=True)
-    x_off = alt.X("off_low:Q", title="predicted less observed, ln L [%]", scale=alt.Scale(domain=[-reach, reach]))
-    bars = bars.encode(x=x_off, x2="off_high:Q", **rows)
-    right = alt.layer(bars, zero, dots.encode(x="off:Q", **rows)).properties(width=330, height=320)
-    title, alt_text = _finding(data)
+    reach = 2 * float(runs["off"].abs().max()) or 1.0
+    off = g.linear("off", "predicted less observed, ln L [%]") | {"scale": {"domain": [-reach, reach]}}
+    y = g.text("family") | {"sort": list(view.families)}
+    y["axis"] |= {"labelLimit": 110}
+    rows: g.Spec = {"y": y, "yOffset": "part"}
+    several = len(view.families) > 1
+    hue, shape = g.hue(view.families, legend=several), g.shape(view.families, legend=several)
+    marks: g.Spec = {"color": hue, "shape": shape, "tooltip": g.tooltip(TOOLTIP, runs, view.loss_unit)}
+    left = [g.layer("guide", "diagonal", x=loss, y=predicted), *_dots(x=loss, y=predicted, **marks)]
+    bands = g.layer("bar", "held out", x=off | {"field": "off_low"}, x2={"field": "off_high"}, color=hue, **rows)
+    bands["mark"] |= {"strokeWidth": 6, "opacity": 0.15, "clip": True}
+    right = [bands, g.layer("zero", "zero", x=off), *_dots(x=off, **rows, **marks)]
+    chart = g.beside([left, right], width=330, height=max(320, 24 * len(view.families)))
+    title, alt_text = _finding(runs)
     subtitle = (
         "Filled: held out (the largest C of each family, not seen by the fit), bands their 90 % bands "
         "of noise, parameters and form. "
         "Hollow: the runs that were fitted."
     )
-    return Figure(NAME, title, subtitle, alt_text, alt.concat(left, right, columns=2), data)
+    return Figure(NAME, title, subtitle, alt_text, chart, data)
+
+
+def _dots(**encoding: Any) -> list[g.Spec]:
+    """The runs that were fitted, hollow, and those that were held out, filled."""
+    return [g.layer("hollow", "run", **encoding), g.layer("solid", "held out", **encoding)]
 
 
 def _data(view: View) -> pd.DataFrame:
@@ -72,7 +63,11 @@ def _data(view: View) -> pd.DataFrame:
         off_low=_off(rows["low"], rows["L"]),
         off_high=_off(rows["high"], rows["L"]),
     )
-    return rows[[c for c in (*TOOLTIP, "off_low", "off_high") if c in rows]]
+    rows = rows[[c for c in (*TOOLTIP, "off_low", "off_high") if c in rows]]
+    rows = rows.assign(kind=rows["part"].where(rows["part"] != "fitted", "run"))
+    both = rows[["L", "predicted"]].to_numpy(float)
+    ends = [{"kind": "diagonal", "L": end, "predicted": end} for end in (np.nanmin(both), np.nanmax(both))]
+    return pd.concat([rows, pd.DataFrame([*ends, {"kind": "zero", "off": 0.0}])], ignore_index=True)
 
 
 def _off(bound: pd.Series, L: pd.Series) -> pd.Series:

@@ -1,12 +1,11 @@
 """Interval plot of the fitted laws' parameters by family; values that are not identified are hollow."""
 
-from typing import Any
-
 import pandas as pd
 
-from isoflop.analysis.report.figures.base import Figure, Unmet, family_scales
+from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.wording import percent
+from isoflop.wording import listed, percent
 
 NAME = "parameters"
 ORDER = 6
@@ -16,31 +15,18 @@ SHOWN = ("E", "alpha", "beta")
 
 def draw(view: View) -> Figure:
     """A panel for each parameter, an interval for each family; hollow where the fit is not converged."""
-    import altair as alt
-
     data = _data(view)
-    colour, shape = family_scales(view.families)
-    y = alt.Y("family:N", title=None, axis=alt.Axis(grid=False, labelFontSize=12))
-    hue = alt.Color("family:N", scale=colour, legend=None)
-    base = alt.Chart(data).encode(y=y, color=hue)
-    bars = base.mark_rule(strokeWidth=3, opacity=0.7).encode(
-        x=alt.X("low:Q", title=None, axis=alt.Axis(tickCount=5)), x2="high:Q"
-    )
-    marks: dict[str, Any] = {
-        "x": alt.X("value:Q", scale=alt.Scale(zero=False)),
-        "shape": alt.Shape("family:N", scale=shape, legend=None),
-        "tooltip": ["family", "parameter", "value", "low", "high", "status"],
-    }
-    layers = [bars]
-    if (data["status"] == "converged").any():
-        sound = base.transform_filter("datum.status == 'converged'").mark_point(size=90, filled=True, opacity=1)
-        layers.append(sound.encode(**marks))
-    if (data["status"] != "converged").any():
-        hollow = base.transform_filter("datum.status != 'converged'").mark_point(size=90, strokeWidth=2, opacity=1)
-        layers.append(hollow.encode(**marks))
-    chart = alt.layer(*layers).properties(width=225, height=34 * data["family"].nunique())
-    chart = chart.facet(alt.Facet("parameter:N", title=None, sort=list(SHOWN)), columns=3)
-    chart = chart.resolve_scale(x="independent")
+    rows: g.Spec = {"y": g.text("family"), "color": g.hue(view.families)}
+    x = g.linear("value", None, ticks=5)
+    tips = g.tooltip(("family", "parameter", "value", "low", "high", "status"), data)
+    marks: g.Spec = rows | {"x": x, "shape": g.shape(view.families), "tooltip": tips}
+    layers = [
+        g.layer("bar", "estimate", x=x | {"field": "low"}, x2={"field": "high"}, **rows),
+        g.layer("solid", "estimate", where="datum.status === 'converged'", **marks),
+        g.layer("hollow", "estimate", where="datum.status !== 'converged'", **marks),
+    ]
+    chart = g.faceted(layers, "parameter", width=225, height=34 * data["family"].nunique())
+    chart |= {"resolve": {"scale": {"x": "independent"}}}
     doubtful = [
         f"{name} is {fit.status.replace('_', ' ')}" for name, fit in view.laws.items() if fit.status != "converged"
     ]
@@ -61,12 +47,20 @@ def _data(view: View) -> pd.DataFrame:
     ]
     if not any(r["low"] is not None and r["high"] is not None for r in rows):
         raise Unmet("no parameter has an interval")
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(kind="estimate").sort_values("parameter", key=_place, kind="stable")
+
+
+def _place(names: pd.Series) -> pd.Series:
+    """Where each parameter stands among those that are shown."""
+    return names.map(SHOWN.index)
 
 
 def _finding(data: pd.DataFrame) -> str:
-    """Which parameters the intervals tell apart."""
+    """Which parameters the intervals tell apart; of one family what they are."""
     bounded = data[data["low"].notna() & data["high"].notna() & (data["status"] == "converged")]
+    if data["family"].nunique() == 1 and len(bounded):
+        known = [f"{r['parameter']} {g.interval(r['value'], r['low'], r['high'])}" for _, r in bounded.iterrows()]
+        return f"These runs give {listed(known)}"
     if bounded["family"].nunique() < 2:
         return "These runs do not pin down the law's parameters: read the intervals, not the points"
     apart = [p for p in SHOWN if (part := bounded[bounded["parameter"] == p])["low"].max() > part["high"].min()]

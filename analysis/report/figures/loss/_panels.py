@@ -1,20 +1,20 @@
 """Small multiples by family: L against one axis at several levels of another, with the fitted law; for two figures."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
-from isoflop.analysis.report.figures.base import Figure, Unmet, family_scales, log_axis
+from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.analysis.tables.replicates import level_index
+from isoflop.analysis.tables.levels import level_index
 from isoflop.wording import count, number
 
 SOUND = "converged"
 # curves of a family, evenly taken of more
 MOST_CURVES = 8
+# a larger level is darker, and the curve of a law that is no more than a guide is dashed
+SHADES: g.Spec = {"scale": {"domain": [0, 1], "range": [0.6, 1.0]}}
+DASHES: g.Spec = {"scale": {"domain": ["sound", "guide"], "range": [[1, 0], [5, 4]]}}
 
 
 def falls(means: pd.DataFrame, along: str, at: str, least: int) -> list[float]:
@@ -31,32 +31,26 @@ def falls(means: pd.DataFrame, along: str, at: str, least: int) -> list[float]:
 
 def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) -> Figure:
     """L against `x`, one curve for each level of `each`, one panel for each family; darker is larger."""
-    import altair as alt
-
     runs = points_of(view, each)
     data = pd.concat([runs, _curves(view, runs, x, each), _labels(runs, x, each)], ignore_index=True)
-    colour, shape = family_scales(view.families)
     # air for the labels, which stand where a curve ends: there the levels lie farthest apart
-    side: dict[str, Any] = {"align": "left", "dx": 7}
-    low, high = np.log([data[x].min(), data[x].max()])
-    room = [data[x].min(), np.exp(min(high + 0.3 * (high - low), np.log(np.finfo(float).max)))]
-    base = alt.Chart(data).encode(
-        x=alt.X(f"{x}:Q", **log_axis(x, room, loss_unit=view.loss_unit)),
-        y=alt.Y("L:Q", **log_axis("L", data["L"], loss_unit=view.loss_unit)),
-        color=alt.Color("family:N", scale=colour, legend=None),
-        opacity=alt.Opacity("shade:Q", scale=alt.Scale(domain=[0, 1], range=[0.6, 1.0]), legend=None),
-    )
-    dash = alt.StrokeDash("fit:N", scale=alt.Scale(domain=["sound", "guide"], range=[[1, 0], [5, 4]]), legend=None)
-    line = base.transform_filter("datum.kind == 'law'").mark_line(strokeWidth=1.8)
-    line = line.encode(detail="level:N", strokeDash=dash)
-    dots = base.transform_filter("datum.kind == 'run'").mark_point(filled=True, size=34)
-    tooltip = [c for c in ("family", "N", "D", "C", "L", "seed") if c in data]
-    dots = dots.encode(shape=alt.Shape("family:N", scale=shape, legend=None), tooltip=tooltip)
-    ends = base.transform_filter("datum.kind == 'label'").mark_text(fontSize=10.5, **side)
-    chart = alt.layer(line, dots, ends.encode(text="label:N")).properties(
-        width=262 if len(view.families) > 1 else 524, height=260
-    )
-    chart = chart.facet(alt.Facet("family:N", title=None), columns=min(3, len(view.families)))
+    room = float(np.exp(0.3 * np.ptp(np.log(data[x].to_numpy(float)))))
+    marks: g.Spec = {
+        "x": g.log(x, data, unit=view.loss_unit, pad=room),
+        "y": g.log("L", data, unit=view.loss_unit),
+        "color": g.hue(view.families),
+        "opacity": {"field": "shade", "type": "quantitative", "legend": None} | SHADES,
+    }
+    dash = {"field": "fit", "type": "nominal", "legend": None} | DASHES
+    tips = g.tooltip(("family", "N", "D", "C", "L", "seed"), runs, view.loss_unit)
+    layers = [
+        g.layer("line", "law", detail="level", strokeDash=dash, **marks),
+        # the run of a label is drawn whichever others are left out of many
+        g.layer("point", ["run", "label"], shape=g.shape(view.families), tooltip=tips, **marks),
+        g.layer("end", "label", text="label", **marks),
+    ]
+    layers[0]["mark"]["strokeWidth"] = 1.8
+    chart = g.faceted(layers, panels=len(view.families))
     return Figure(name, title, _subtitle(view, each), alt_text, chart, data, width=g.panel_width(len(view.families)))
 
 
@@ -79,22 +73,18 @@ def _curves(view: View, runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
         rows = runs[runs["family"] == family]
         levels = np.unique(rows["level"])
         shown = levels[np.unique(np.linspace(0, len(levels) - 1, MOST_CURVES).round().astype(int))]
-        for _, part in rows[rows["level"].isin(shown)].groupby("level"):
-            if part[x].nunique() > 1 and set(fitted.law.columns) <= {"N", "D"}:
-                grid = np.geomspace(part[x].min(), part[x].max(), 20)
-                frame = pd.DataFrame({x: grid, each: part[each].mean()})
-                if each == "C":
-                    frame["D"] = frame["C"] / _interpolate(grid, rows["N"], rows["C"] / rows["D"])
-                sound = "sound" if fitted.status == SOUND else "guide"
-                about = {"family": family, "kind": "law", "level": part["level"].iloc[0], "fit": sound}
-                parts.append(frame.assign(L=fitted.predict(frame), shade=part["shade"].iloc[0], **about))
+        curves = [
+            pd.DataFrame({x: np.geomspace(part[x].min(), part[x].max(), 20), each: part[each].mean()}).assign(
+                level=level, shade=part["shade"].iloc[0]
+            )
+            for level, part in rows[rows["level"].isin(shown)].groupby("level")
+            if part[x].nunique() > 1 and set(fitted.law.columns) <= {"N", "D"}
+        ]
+        if curves:
+            frame = pd.concat(curves, ignore_index=True)
+            sound = "sound" if fitted.status == SOUND else "guide"
+            parts.append(frame.assign(L=fitted.predict(frame), family=family, kind="law", fit=sound))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def _interpolate(at: Sequence[float] | np.ndarray, x: pd.Series, y: pd.Series) -> np.ndarray:
-    """y at `at`, between the means at the known x, in logarithms."""
-    known = y.groupby(x).mean().sort_index()
-    return np.asarray(np.exp(np.interp(np.log(at), np.log(known.index.to_numpy(float)), np.log(known.to_numpy()))))
 
 
 def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
@@ -113,8 +103,6 @@ def _subtitle(view: View, each: str) -> str:
         return f"A curve for each {each}; no law could be fitted."
     laws = dict.fromkeys(fitted.law.formula for fitted in view.laws.values())
     formula = " or ".join(laws).replace("alpha", "α").replace("beta", "β")
-    doubtful = [
-        f"{name} {fitted.status.replace('_', ' ')}" for name, fitted in view.laws.items() if fitted.status != SOUND
-    ]
-    guide = f" Dashed: a guide only ({', '.join(doubtful)})." if doubtful else ""
+    doubtful = [name for name, fitted in view.laws.items() if fitted.status != SOUND]
+    guide = f" Dashed: a guide only, since the fit of {g.some(doubtful)} did not determine the law." if doubtful else ""
     return f"Points are runs, curves {formula}, fitted to each family; labels give {each}.{guide}"

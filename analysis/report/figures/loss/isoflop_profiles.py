@@ -12,7 +12,7 @@ from isoflop.analysis.frontier.isoflop_minima import NEAR, SIZES
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.analysis.tables.replicates import LEVELS, level_index
+from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.wording import number
 
 NAME = "isoflop_profiles"
@@ -121,7 +121,8 @@ def _title(view: View, used: pd.DataFrame) -> str:
         return f"The best size grows as C to the power: {g.of_each(view.families, powers)}"
     if used.empty:
         return f"No budget has a minimum that these runs could tell: {_reasons(view).index[0]}"
-    return f"{len(used)} budgets have a minimum between the sizes tried: too few for a power of compute"
+    some = "1 budget has" if len(used) == 1 else f"{len(used)} budgets have"
+    return f"{some} a minimum between the sizes tried: too few for a power of compute"
 
 
 def _refused(view: View) -> str:

@@ -1,13 +1,12 @@
 """L against the axis whose exponent theory gives: the runs, the fitted power and the line of theory."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Estimate
-from isoflop.analysis.report.figures.base import NEUTRAL, Figure, Unmet, family_scales, log_axis
+from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.figures.base import NEUTRAL, Figure, Unmet
 from isoflop.analysis.report.view import View
 from isoflop.errors import FitError
 
@@ -20,28 +19,21 @@ KNOWN = {"D": "data.alpha_D", "N": "data.alpha_N"}
 
 def draw(view: View) -> Figure:
     """The first family and axis with a known exponent that the runs span."""
-    import altair as alt
-
     family, x, theory, rows = _subject(view)
     try:
         alpha = fit(rows, f"power({x})").params["alpha"]
     except FitError as error:
         raise Unmet(f"power({x}) could not be fitted to {family}: {error}") from None
     data = _data(rows, x, theory, alpha)
-    colour, shape = family_scales(view.families)
-    axes: dict[str, Any] = {
-        "x": alt.X(f"{x}:Q", **log_axis(x, data[x], loss_unit=view.loss_unit)),
-        "y": alt.Y("L:Q", **log_axis("L", data["L"], loss_unit=view.loss_unit)),
-    }
-    base = alt.Chart(data).encode(**axes)
-    theory_line = base.transform_filter("datum.kind == 'theory'").mark_line(color=NEUTRAL, strokeDash=[6, 4])
-    hue = alt.Color("family:N", scale=colour, legend=None)
-    fitted = base.transform_filter("datum.kind == 'fit'").mark_line(strokeWidth=2.2).encode(color=hue)
-    dots = base.transform_filter("datum.kind == 'run'").mark_point(filled=True, size=38, opacity=0.6)
-    tooltip = [c for c in ("family", "N", "D", "L", "seed") if c in data]
-    dots = dots.encode(color=hue, shape=alt.Shape("family:N", scale=shape, legend=None), tooltip=tooltip)
-    label = base.transform_filter("datum.kind == 'label'").mark_text(align="left", dx=6, color=NEUTRAL)
-    chart = (theory_line + fitted + dots + label.encode(text="label:N")).properties(width=680, height=360)
+    axes: g.Spec = {"x": g.log(x, data, unit=view.loss_unit), "y": g.log("L", data, unit=view.loss_unit)}
+    hue, tips = g.hue(view.families), g.tooltip(("family", "N", "D", "L", "seed"), data, view.loss_unit)
+    layers = [
+        g.layer("guide", "theory", **axes),
+        g.layer("line", "fit", color=hue, **axes),
+        g.layer("point", "run", color=hue, shape=g.shape(view.families), tooltip=tips, **axes),
+        g.layer("end", "label", text="label", color={"value": NEUTRAL}, **axes),
+    ]
+    chart = g.single(layers, height=360)
     interval = "" if alpha.low is None or alpha.high is None else f" ({alpha.low:.2f} to {alpha.high:.2f})"
     power = "an unknown power" if alpha.value is None else f"the power −{alpha.value:.2f}{interval}"
     title = f"{family}: the loss falls as {power} of {x}; theory gives −{theory:.3g}"

@@ -9,7 +9,7 @@ from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.analysis.tables.replicates import level_index
+from isoflop.analysis.tables.levels import level_index
 from isoflop.wording import number
 
 NAME = "loss_vs_compute"

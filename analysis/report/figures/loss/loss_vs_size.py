@@ -7,7 +7,7 @@ from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.figures.loss._panels import falls, panels
 from isoflop.analysis.report.view import View
-from isoflop.analysis.tables.replicates import LEVELS, level_index
+from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.wording import percent
 
 NAME = "loss_vs_size"

@@ -5,6 +5,7 @@ import pandas as pd
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import NEUTRAL, Figure, Unmet, family_scales
 from isoflop.analysis.report.view import View
 
@@ -13,37 +14,48 @@ ORDER = 5
 NEEDS = "a judged claim about pairs of families"
 # rows that a picture of readable height has
 MOST_PAIRS = 40
+# height of a row, and where there are more than a few [px]
+ROW, LOW_ROW, FEW = 46, 32, 12
 NO_DIFFERENCE = "equivalent or undecided"
+# words stand on the side of their point that is nearer to zero
+SIDES = (("datum.value < 0", "left"), ("datum.value >= 0", "right"))
 
 
 def draw(view: View) -> Figure:
     """An interval for each pair; the band is where a difference would be called equivalence."""
-    import altair as alt
-
     data, title, axis = _data(view)
-    y = alt.Y("subject:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, labelFontSize=12, grid=False))
-    base = alt.Chart(data).encode(y=y)
     colours = {NO_DIFFERENCE: NEUTRAL, **_colours(view)}
-    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     shown = [name for name in colours if name in set(data["lower"])]
-    hue = alt.Color("lower:N", scale=scale, legend=alt.Legend(title="lower:", orient="top", values=shown))
-    band = base.mark_rect(style="band").encode(x="band_low:Q", x2="band_high:Q")
-    zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(style="guide").encode(x="zero:Q")
-    reach = 1.1 * max(abs(v) for v in (*data["low"], *data["high"], *data["band_high"]) if v is not None)
-    x = alt.X("low:Q", title=axis, scale=alt.Scale(domain=[-reach, reach], nice=False), axis=alt.Axis(tickCount=8))
-    bars = base.mark_rule(strokeWidth=3).encode(x=x, x2="high:Q", color=hue)
-    below = base.transform_filter("datum.value < 0").mark_text(dy=-14, fontSize=11, align="left")
-    above = base.transform_filter("datum.value >= 0").mark_text(dy=-14, fontSize=11, align="right")
-    labels = [text.encode(x="value:Q", text="words:N") for text in (below, above)]
-    dots = base.mark_point(filled=True, size=90, opacity=1).encode(
-        x="value:Q", color=hue, tooltip=["subject", "value", "low", "high", "verdict", "reason"]
-    )
-    chart = alt.layer(band, zero, bars, dots, *labels).properties(width=620, height=46 * len(data))
+    hue = {
+        "field": "lower",
+        "type": "nominal",
+        "scale": {"domain": list(colours), "range": list(colours.values())},
+        "legend": {"title": "lower:", "orient": "top", "values": shown},
+    }
+    reach = 1.1 * float(data[["low", "high", "band_high"]].abs().max().max())
+    x = g.linear("value", axis, ticks=8) | {"scale": {"domain": [-reach, reach], "nice": False}}
+    y = g.text("subject")
+    tips = g.tooltip(("subject", "value", "low", "high", "verdict", "reason"), data)
+    layers = [
+        g.layer("band", "contrast", x=x | {"field": "band_low"}, x2={"field": "band_high"}, y=y),
+        g.layer("zero", "contrast", x={"datum": 0.0}),
+        g.layer("bar", "contrast", x=x | {"field": "low"}, x2={"field": "high"}, y=y, color=hue),
+        g.layer("solid", "contrast", x=x, y=y, color=hue, tooltip=tips),
+        *(_words(where, align, x=x, y=y) for where, align in SIDES),
+    ]
+    chart = g.single(layers, width=620, height=(ROW if len(data) <= FEW else LOW_ROW) * len(data))
     subtitle = "Point and interval of each difference; one inside the grey band is too small to count."
     seen = "; ".join(
         f"{r['subject']} {r['value']:+.3g} ({r['low']:+.3g} to {r['high']:+.3g})" for _, r in data.iterrows()
     )
     return Figure(NAME, title, subtitle, f"Interval plot of differences: {seen}.", chart, data)
+
+
+def _words(where: str, align: str, **encoding: g.Spec) -> g.Spec:
+    """What a difference is in words, above its point."""
+    words = g.layer("text", "contrast", where=where, text="words", **encoding)
+    words["mark"] |= {"align": align, "dx": 0, "dy": -14, "fontSize": 11, "fontWeight": 400}
+    return words
 
 
 def _data(view: View) -> tuple[pd.DataFrame, str, str]:
@@ -55,8 +67,10 @@ def _data(view: View) -> tuple[pd.DataFrame, str, str]:
         rows = [_row(s, claim) for s in measured if claim is not None]
         if rows and claim is not None:
             different = sum(r["lower"] != NO_DIFFERENCE for r in rows)
-            noun = "pairs of families" if len(rows) > 1 else "pair of families"
-            title = f"{claim.claim.rstrip('.')}: {different} of {len(rows)} {noun} differ"
+            found = f"{different} of {len(rows)} pairs of families are found to differ"
+            if len(rows) == 1:
+                found = f"{rows[0]['subject']} is{'' if different else ' not'} found to differ from 0"
+            title = f"{claim.claim.rstrip('.')}: {found}"
             return _largest(pd.DataFrame(rows)), title, claim.measures.unit.axis
     raise Unmet("; ".join(f"{v.id} is {v.verdict}" for v in judged) or "no claim speaks of pairs")
 
@@ -68,6 +82,7 @@ def _is_shown(verdict: Verdict, view: View) -> bool:
 
 def _largest(data: pd.DataFrame) -> pd.DataFrame:
     """The rows in their order, of more than MOST_PAIRS those with the largest differences."""
+    data = data.astype(dict.fromkeys(("value", "low", "high", "band_high"), float)).assign(kind="contrast")
     return data.loc[data["value"].abs().nlargest(MOST_PAIRS).index.sort_values()]
 
 

@@ -38,7 +38,8 @@ def draw(view: View) -> Figure:
             g.layer("point", "run", x=x, y=y, color=hue, shape=shape, tooltip=tips),
         ])  # fmt: skip
     on = fronts[costs[0]]["family"].value_counts()
-    title = f"On the front of loss against {costs[0]}: {g.some([f'{name} ({n})' for name, n in on.items()])}"
+    cost = COSTS[costs[0]].partition(" [")[0].partition(",")[0]
+    title = f"On the front of loss against {cost}: {g.some([f'{name} ({n})' for name, n in on.items()])}"
     several = rows["device"].nunique() > 1 if "device" in rows else False
     devices = " Runs are of several devices, whose times do not compare." if several else ""
     subtitle = f"A run is on the front, dashed, where none costs less at a lower loss.{devices}"

@@ -1,0 +1,283 @@
+"""Columns of any table under our names, by what they are usually called.
+
+A column that we call N, D, C or L and that is not there is the one of a usual name (`params`, `tokens (B)`,
+`flops_1e18`, `log10_params`, `val_loss`), in the unit that the name states; where two columns bear usual names of one,
+neither is taken. What is still missing follows from others where their names leave no doubt (D from step, batch and
+seq_len). What was taken for what is a note of every result, and `--columns` wins.
+
+    table, notes = by_usual_names(pd.DataFrame({"params_m": [70.0], "step": [100], "batch_tokens": [2**20]}))
+    table, more = completed(table)
+    table["N"][0], table["D"][0]      # (7e7, 1.05e8)
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from isoflop.analysis.laws.flops import TRAIN
+from isoflop.wording import MOST_SHOWN, cut, printable
+
+# what our columns are usually called, in small letters with _ between words
+USUAL = {
+    "N": (
+        "n_params", "num_params", "params", "parameters", "n_parameters", "num_parameters", "param_count",
+        "parameter_count", "params_count", "model_size", "model_params", "total_params", "trainable_params",
+        "non_embedding_params", "nonembedding_params", "params_non_embedding", "n_non_embedding",
+        "non_embedding_parameters", "n_params_non_embedding", "active_params", "n_active_params", "params_active",
+        "activated_params", "active_parameters",
+    ),
+    "D": (
+        "tokens", "n_tokens", "num_tokens", "train_tokens", "training_tokens", "tokens_seen", "total_tokens",
+        "token_count", "consumed_tokens", "n_train_tokens", "dataset_size", "data_size", "n_samples", "num_samples",
+        "samples", "samples_seen", "examples", "n_examples", "training_examples", "images_seen", "n_train",
+    ),
+    "C": (
+        "flops", "flop", "train_flops", "training_flops", "training_flop", "total_flops", "compute",
+        "training_compute", "train_compute", "compute_budget",
+    ),
+    "D_unique": ("unique_tokens", "n_unique_tokens", "unique_data", "tokens_unique"),
+    "lr": ("learning_rate", "max_lr", "peak_lr", "max_learning_rate", "peak_learning_rate"),
+    "batch": ("batch_size", "global_batch_size", "train_batch_size", "bsz"),
+}  # fmt: skip
+CORE = ("N", "D", "C", "L")
+# what takes part in forming N or D, and is no column of ours
+PARTS = {
+    "step": ("step", "steps", "train_steps", "training_steps", "num_steps", "n_steps", "global_step", "iteration",
+             "iterations", "iters", "iter", "num_iterations", "total_steps"),
+    "examples": ("batch", *USUAL["batch"], "bs"),
+    "length": ("seq_len", "seq_length", "sequence_length", "context_length", "context_len", "block_size", "ctx_len",
+               "max_seq_len", "n_ctx"),
+    "per_step": ("tokens_per_batch", "tokens_per_step", "batch_size_tokens", "batch_tokens", "tokens_per_iter",
+                 "batch_size_in_tokens", "global_batch_size_tokens"),
+    "per_parameter": ("tokens_per_param", "tokens_per_parameter", "d_per_n", "token_param_ratio"),
+    "epochs": ("epochs", "n_epochs", "num_epochs"),
+}  # fmt: skip
+# columns of ours that are a size where there is no N: what multiplies for a target first
+SIZES = ("n_active", "n_body", "n_total")
+_COUNTS = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+# floating-point operations: a petaflop/s-day is 10^15 x 86,400 of them (Kaplan et al. 2020, arXiv:2001.08361)
+_FLOPS = {
+    "petaflop": 1e15, "exaflop": 1e18, "zettaflop": 1e21, "yottaflop": 1e24, "pf_day": 8.64e19, "pfs_day": 8.64e19,
+    "petaflop_day": 8.64e19, "pflop_s_day": 8.64e19, "petaflop_s_day": 8.64e19,
+}  # fmt: skip
+# `params (M)`, `tokens [billions]`
+_BRACKETS = re.compile(r"(?P<name>.+?)[\s_]*[(\[]\s*(?P<unit>[^)\]]*?)\s*[)\]]")
+_LOG10 = re.compile(r"log_?10[\s_]*[(\[]?\s*(?P<name>.*?)\s*[)\]]?", re.IGNORECASE)
+# words of a loss; what it was measured on, the surest first; and what is about a loss and none itself
+_LOSS = {"loss", "nll", "bpb", "cross_entropy", "crossentropy", "bits_per_byte", "bits_per_character", "ce", "xent"}
+_MEASURED_ON = (
+    {"val", "valid", "validation", "eval", "test", "heldout", "held", "dev"},
+    {"final"},
+    set[str](),
+    {"train", "training"},
+)
+_ABOUT = {
+    "se", "std", "sd", "stderr", "var", "err", "error", "ci", "lower", "upper", "min", "max", "unit", "type", "fn",
+    "name", "scale", "delta", "diff", "ratio", "aux", "z", "balance", "router", "floor", "rel", "relative", "predicted",
+    "pred", "weight", "n", "count", "spike", "spikes",
+}  # fmt: skip
+_PERPLEXITY = {"perplexity", "ppl"}
+# a size in the name of a model or of a column: 70M, 1.4b
+SIZE = re.compile(r"(?<![\w.])(?P<number>\d+(?:\.\d+)?)\s?(?P<unit>[kKmMbB])(?![A-Za-z0-9])")
+
+
+class Reading(NamedTuple):
+    """How a column becomes one of ours."""
+
+    column: str
+    factor: float = 1.0
+    """Its unit in ours."""
+    kind: str = ""
+    """log10 where it holds logarithms, ln where ours is the logarithm of it (a perplexity)."""
+
+    def of(self, table: pd.DataFrame) -> pd.Series:
+        """The column in our unit."""
+        column = table[self.column]
+        if not self.kind:
+            return column if self.factor == 1 else column * self.factor
+        with np.errstate(all="ignore"):
+            numbers = pd.to_numeric(column, errors="coerce").astype(float)
+            values: pd.Series = self.factor * 10.0**numbers if self.kind == "log10" else numbers.map(np.log)
+        return values
+
+    def __str__(self) -> str:
+        name = cut(printable(self.column), MOST_SHOWN)
+        named = {"log10": f"10^{name}", "ln": f"ln {name}"}.get(self.kind, name)
+        return named if self.factor == 1 else f"{self.factor:g} {named}"
+
+
+def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
+    """The table with the columns of ours that it lacks, as far as its names tell, and a note where any were taken.
+
+    taken   columns that the user has given another name, and that are nothing else
+    """
+    readings, free = {}, table[[c for c in table if c not in taken]]
+    for ours, names in USUAL.items():
+        if ours not in table and len(matches := _readings(free, (*names, *_letter(ours)))) == 1:
+            readings[ours] = matches[0]
+    if "L" not in table and (loss := _loss(free)):
+        readings["L"] = loss
+    if not {*readings, *table.columns} & set(CORE):
+        return table, []
+    words = [f"{ours}={reading}" for ours, reading in readings.items()]
+    notes = [f"columns by their usual names: {', '.join(words)}; --columns takes others"] if words else []
+    return table.assign(**{ours: reading.of(table) for ours, reading in readings.items()}), notes
+
+
+def _letter(ours: str) -> tuple[str, ...]:
+    """Our own letter, which counts where a unit or a logarithm stands beside it: `N (millions)`, `log10(N)`."""
+    return (ours,) if ours in CORE else ()
+
+
+def _readings(table: pd.DataFrame, names: Collection[str]) -> list[Reading]:
+    """The columns that bear one of these names."""
+    readings = [_reading(str(column), names) for column in table.columns]
+    return [r for r in readings if r and (r == Reading(r.column) or is_numeric_dtype(table[r.column]))]
+
+
+def _reading(column: str, names: Collection[str]) -> Reading | None:
+    """What a column of one of these names counts in; None for any other column, or a unit that is not known."""
+    kind, name = "", column.strip()
+    if logs := _LOG10.fullmatch(name):
+        kind, name = "log10", logs["name"]
+    unit, bare = "", name
+    if brackets := _BRACKETS.fullmatch(name):
+        bare, unit = brackets["name"], brackets["unit"]
+        if _plain(unit) == "log10":
+            kind, unit = "log10", ""
+    for split, suffix in _splits(bare) if not unit else [(bare, unit)]:
+        factor = _factor(suffix) if suffix else 1.0
+        if factor is not None and (_plain(split) in names or (split in names and (kind or factor != 1))):
+            return Reading(column, factor, kind)
+    # `exaflops` is an amount of compute by its unit alone
+    if "flops" in names and (factor := _FLOPS.get(_plain(name).removesuffix("s"))):
+        return Reading(column, factor, kind)
+    return None
+
+
+def _splits(name: str) -> Iterator[tuple[str, str]]:
+    """A name, and what may be the unit at its end: `params_in_millions`, `flops_1e18`, `compute pf days`."""
+    yield name, ""
+    words = re.split(r"[\s_]+", name)
+    for place in range(len(words) - 1, 0, -1):
+        yield "_".join(words[: place - (words[place - 1].lower() == "in" and place > 1)]), "_".join(words[place:])
+
+
+def _factor(unit: str) -> float | None:
+    """What a unit is in ours; None where it is not known."""
+    word = _plain(unit)
+    if power := re.fullmatch(r"(?:1?e|10\^)(\d{1,2})", unit.lower()):
+        return float(10.0 ** int(power[1]))
+    known = _COUNTS | _FLOPS
+    return known.get(word) or known.get(word.removesuffix("s"))
+
+
+def _loss(table: pd.DataFrame) -> Reading | None:
+    """The column that is the loss: of those on held-out data the one of the fewest words, else of the others; None
+    where there is none, or several are as good."""
+    ranked = []
+    for column in map(str, table.columns):
+        kind, name = "", re.sub(r"[(\[][^)\]]*[)\]]$", "", column.strip())
+        if (logs := _LOG10.fullmatch(column.strip())) and (logs["name"] == "L" or _plain(logs["name"]) in _LOSS):
+            kind, name = "log10", "loss"
+        text = _plain(name)
+        words = set(text.split("_"))
+        is_loss = any(term in words or ("_" in term and term in text) for term in _LOSS)
+        if words & _PERPLEXITY and not is_loss:
+            kind, is_loss = "ln", True
+        if not is_loss or words & _ABOUT or not (kind == "" or is_numeric_dtype(table[column])):
+            continue
+        rank = next(i for i, on in enumerate(_MEASURED_ON) if not on or on & words)
+        rank = len(_MEASURED_ON) - 1 if words & _MEASURED_ON[-1] and rank else rank
+        ranked.append((kind == "ln", rank, len(words), Reading(column, 1.0, kind)))
+    ranked.sort(key=lambda one: one[:3])
+    alone = len(ranked) == 1 or (len(ranked) > 1 and ranked[0][:3] != ranked[1][:3])
+    return ranked[0][3] if alone else None
+
+
+class Formed(NamedTuple):
+    """A way to form a column of ours from others, which must all be there."""
+
+    ours: str
+    parts: tuple[str, ...]
+    value: Callable[..., Any]
+    words: str
+
+
+_OTHER = ", for the table has no other"
+# the first whose parts are there is taken
+_FORMED = (
+    # training takes 6 FLOPs for each parameter and target (Kaplan et al. 2020, section 2.1)
+    Formed("N", ("C", "D"), lambda C, D: C / TRAIN / D, "N is C/(6 D)" + _OTHER),
+    Formed("D", ("step", "per_step"), lambda step, targets: step * targets, "D is {step} x {per_step}" + _OTHER),
+    Formed(
+        "D", ("step", "examples", "length"), lambda step, batch, length: step * batch * length,
+        "D is {step} x {examples} x {length}" + _OTHER,
+    ),
+    Formed("D", ("per_parameter", "N"), lambda ratio, N: ratio * N, "D is {per_parameter} x N" + _OTHER),
+    Formed("D", ("epochs", "D_unique"), lambda epochs, U: epochs * U, "D is {epochs} x D_unique" + _OTHER),
+    Formed("D", ("C", "N"), lambda C, N: C / TRAIN / N, "D is C/(6 N)" + _OTHER),
+    # targets of one length: the exponents are the same in any unit
+    Formed(
+        "D", ("step", "examples"), lambda step, batch: step * batch,
+        "D is {step} x {examples}, in examples, for no column says how many targets one holds",
+    ),
+    Formed("D", ("step",), lambda step: step, "D is {step}, in steps, for no column says how many targets one takes"),
+)  # fmt: skip
+
+
+def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The table with N and D from other columns where it lacks them, and a note for each."""
+    notes: list[str] = []
+    if "L" not in table and not {"N", "D", "C"} & set(table.columns):
+        return table, notes
+    if "N" not in table and (size := next((c for c in SIZES if c in table and is_numeric_dtype(table[c])), None)):
+        table, notes = table.assign(N=table[size]), [f"N is {size}, for there is no other size"]
+    for formed in _FORMED:
+        if formed.ours not in table and (values := _formed(table, formed)) is not None:
+            table, notes = table.assign(**{formed.ours: values[0]}), [*notes, values[1]]
+    if "N" not in table and (named := _sizes_in_names(table)) is not None:
+        table, notes = table.assign(N=named), [*notes, f"N is what the names in {named.name} say"]
+    return table, notes
+
+
+def _formed(table: pd.DataFrame, formed: Formed) -> tuple[pd.Series, str] | None:
+    """What a way gives, and how in words; None where a part is not there, or nothing that varies comes out."""
+    readings = {part: _part(table, part) for part in formed.parts}
+    if any(reading is None for reading in readings.values()):
+        return None
+    with np.errstate(all="ignore"):
+        values = formed.value(*(pd.to_numeric(r.of(table), errors="coerce") for r in readings.values() if r))
+    if len(formed.parts) == 1 and values.nunique() < 2:
+        return None
+    return values, formed.words.format(**readings)
+
+
+def _part(table: pd.DataFrame, part: str) -> Reading | None:
+    """The one column of numbers that is this part."""
+    if part not in PARTS:
+        return Reading(part) if part in table and is_numeric_dtype(table[part]) else None
+    # a column that bears one of our names is there under its own as well: once is enough
+    readings = [r for r in _readings(table, PARTS[part]) if is_numeric_dtype(table[r.column])]
+    columns: Mapping[bytes, Reading] = {r.of(table).to_numpy(float).tobytes(): r for r in reversed(readings)}
+    return next(iter(columns.values())) if len(columns) == 1 else None
+
+
+def _sizes_in_names(table: pd.DataFrame) -> pd.Series | None:
+    """The sizes in a column of names, each of which holds one, as in pythia-160m; None where no column is such."""
+    for name in table.columns[~table.dtypes.map(is_numeric_dtype)]:
+        texts = table[name].astype(str)
+        sizes = {text: SIZE.findall(text.replace("_", " ")) for text in texts.unique()}
+        if len(sizes) > 1 and all(len(matches) == 1 for matches in sizes.values()):
+            return texts.map({text: float(n) * _COUNTS[u.lower()] for text, [(n, u)] in sizes.items()}).rename(name)
+    return None
+
+
+def _plain(name: str) -> str:
+    """A name in small letters with _ between words; nParams is n_params."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
