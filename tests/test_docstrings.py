@@ -25,7 +25,7 @@ from isoflop import record
 # what starts processes or needs a trainer at work: every call is bound to the signature of what it calls, not made
 CALLS_ALONE = {
     "isoflop.extensions",
-    "isoflop.scaling.families.layers.gru",
+    "isoflop.scaling.families.layers.cells",
     "isoflop.scaling.hardware",
     "isoflop.scaling.loop.attempt",
     "isoflop.scaling.loop.chunked_loss",
