@@ -224,8 +224,8 @@ def pair(setting: Setting, rounds: int) -> str:
             gains.append(sum(alone / process.pipe.recv().step_s for process in both))
         for process in both:
             process.stop()
-    found = f"{statistics.median(gains):.2f} | {min(gains):.2f} to {max(gains):.2f}"
-    return f"| `{setting.name}` | {found} | {rounds} | {os.getloadavg()[0]:.1f} |"
+    columns = f"{statistics.median(gains):.2f} | {min(gains):.2f} to {max(gains):.2f}"
+    return f"| `{setting.name}` | {columns} | {rounds} | {os.getloadavg()[0]:.1f} |"
 
 
 def main() -> int:
