@@ -81,26 +81,28 @@ def serve(pipe: Connection, way: str, setting: Setting, cache: str) -> None:
         pipe.send(turn)
 
 
-def prepare_compiler(cache: str) -> float:
-    """Let what all compiled code shares be made in a folder; what that took [s]."""
+def prepare_compiler(cache: str) -> None:
+    """Let what all compiled code shares be made in a folder, where it is not there yet; print what that took."""
+    if any(Path(cache).iterdir()):
+        return
     tiny = Setting("mlp", at("mlp", 16), "cpu", WARM + 2)
     process = Process("isoflop compiled", tiny, cache)
-    taken = process.turn().compile_s
+    print(f"What all compiled code shares took {process.turn().compile_s:.0f} s.", flush=True)
     process.stop()
-    return taken
 
 
 def measure(setting: Setting, rounds: int, compiles: bool, prepared: str) -> dict[str, Any]:
     """The row of a model: of each way the steps' times in each round [s], and what compiling took and changed.
 
-    prepared: a folder of compiled code, with what all of it shares.
+    prepared: a folder for what all compiled code shares.
     """
     chosen = [way for way in WAYS if compiles or "compiled" not in way]
     chosen.remove("isoflop by graph" if setting.device == "cpu" else PLAIN)
     with tempfile.TemporaryDirectory() as cache:
         cold = 0.0
-        shutil.copytree(prepared, cache, dirs_exist_ok=True)
         if compiles:
+            prepare_compiler(prepared)
+            shutil.copytree(prepared, cache, dirs_exist_ok=True)
             first = Process("isoflop compiled", setting, cache)
             cold = first.turn().compile_s
             first.stop()
@@ -184,6 +186,7 @@ def read_rows(path: Path | None) -> dict[tuple[Any, ...], dict[str, Any]]:
 
 def whole_runs(setting: Setting, seconds: float, prepared: str) -> str:
     """A line: what runs of as many steps take, by stock Lightning so many seconds, from a model to its last step."""
+    prepare_compiler(prepared)
     first = Process(PLAIN, setting, prepared)
     steps = round(seconds / first.turn().step_s)
     first.stop()
@@ -195,7 +198,6 @@ def whole_runs(setting: Setting, seconds: float, prepared: str) -> str:
             spent[way] = process.turn()
             process.stop()
     stock_s, ours_s = (turn.whole_s for turn in spent.values())
-    losses = " and ".join(f"{turn.loss:.4f}" for turn in spent.values())
     compiling = spent["isoflop compiled"].compile_s
     cells = (
         setting.name,
@@ -205,7 +207,7 @@ def whole_runs(setting: Setting, seconds: float, prepared: str) -> str:
         f"{compiling:.0f}",
         f"{stock_s / ours_s:.2f}",
     )
-    return f"| {' | '.join(cells)} | {losses} | {os.getloadavg()[0]:.1f} |"
+    return f"| {' | '.join(cells)} | {os.getloadavg()[0]:.1f} |"
 
 
 def pair(setting: Setting, rounds: int) -> str:
@@ -222,8 +224,8 @@ def pair(setting: Setting, rounds: int) -> str:
             gains.append(sum(alone / process.pipe.recv().step_s for process in both))
         for process in both:
             process.stop()
-    found = f"{statistics.median(gains):.2f} | {min(gains):.2f} to {max(gains):.2f}"
-    return f"| `{setting.name}` | {found} | {rounds} | {os.getloadavg()[0]:.1f} |"
+    columns = f"{statistics.median(gains):.2f} | {min(gains):.2f} to {max(gains):.2f}"
+    return f"| `{setting.name}` | {columns} | {rounds} | {os.getloadavg()[0]:.1f} |"
 
 
 def main() -> int:
@@ -247,10 +249,8 @@ def main() -> int:
             print(pair(setting, given.rounds), flush=True)
         return 0
     with tempfile.TemporaryDirectory() as prepared:
-        if given.compiles and given.device == "cpu":
-            print(f"What all compiled code shares took {prepare_compiler(prepared):.0f} s.", flush=True)
         if given.whole:
-            print("| family | steps | stock [s] | compiled [s] | compiling [s] | times as fast | last losses | load |")
+            print("| family | steps | stock [s] | compiled [s] | of it compiling [s] | times as fast | load |")
             for setting in settings(given):
                 print(whole_runs(setting, given.whole, prepared), flush=True)
         else:
