@@ -28,7 +28,7 @@ KEY = ("data", "seed", "rung")
 SHARED = 0.8
 # share of the resamples of a difference that may come to no minimum, as of a parameter's at 95 %
 MOST_LOST = 0.025
-# degrees of freedom (Satterthwaite's) that an error needs more of: with one or fewer it hangs on one run or pair of runs
+# degrees of freedom (Satterthwaite's) that an error needs more of: with one it hangs on one run or pair of runs
 LEAST_DOF = 1.0
 # what pairs a run -> its L and C
 Cells = dict[tuple[Any, ...], tuple[float, float]]
