@@ -103,8 +103,6 @@ def is_of_profiles(path: Path) -> bool:
 
 def profiles(runs: list[Entry], table: list[record.Row]) -> list[tuple[Any, ...]]:
     """The points that probes measured at marks that have a row (PROBES), in the order of the table's rows."""
-    if not any(name.startswith("probe.") for name in columns(table)):  # a run that was probed says so in its rows
-        return []
     points: list[tuple[Any, ...]] = []
     at_D = {entry.run_id: _points_by_D(entry) for entry in runs if entry.good and entry.has_probes}
     for row in table if at_D else ():

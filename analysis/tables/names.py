@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from isoflop import record
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.wording import MOST_SHOWN, cut, printable
 
@@ -181,6 +182,8 @@ def _loss(table: pd.DataFrame) -> Reading | None:
     where there is none, or several are as good."""
     ranked = []
     for column in map(str, table.columns):
+        if column in record.COLUMNS:  # ours have a meaning of their own, as L_bpb does
+            continue
         kind, name = "", re.sub(r"[(\[][^)\]]*[)\]]$", "", column.strip())
         if (logs := _LOG10.fullmatch(column.strip())) and (logs["name"] == "L" or _plain(logs["name"]) in _LOSS):
             kind, name = "log10", "loss"
