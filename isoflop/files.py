@@ -1,5 +1,5 @@
 """Files that are written whole or not at all, JSON that is read or is not there, and values as JSON can hold them
-(standard library only, but for the parser of what a digest vouches for).
+(standard library only, but for the parser of content whose digest was checked).
 
 write_text(Path("runs.csv"), text)
 read_json(Path("costs.json"))           # None where it is missing or torn
@@ -129,7 +129,8 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_sealed(content: bytes) -> Any:
-    """As parse_json in half the time, of what a digest vouches for: a key that is there twice is not refused."""
+    """As parse_json in half the time, of bytes whose digest was checked: it refuses neither duplicate keys nor numbers
+    beyond the floats."""
     from pydantic_core import from_json
 
     try:

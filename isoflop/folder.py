@@ -124,15 +124,12 @@ class RunFolder:
     def read_config(self) -> dict[str, Any] | None:
         """The frozen config as plain data; None where it is not whole. FileNotFoundError where there is none."""
         try:
-            content = files.read_bytes(self.config)
-            data = files.parse_sealed(content)
-            if isinstance(data, dict) and data.get(self.DIGEST) is None:  # earlier versions wrote none
-                data = files.parse_json(content)
+            data = files.parse_json(files.read_bytes(self.config))
         except ValueError:
             return None
         if not isinstance(data, dict):
             return None
-        digest = data.pop(self.DIGEST, None)
+        digest = data.pop(self.DIGEST, None)  # earlier versions wrote none
         return data if digest in (None, files.digest(data)) else None
 
     def write_config(self, data: dict[str, Any]) -> None:

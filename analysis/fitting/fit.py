@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_integer_dtype
 
 from isoflop.analysis.arguments import describe
 from isoflop.analysis.fitting.groups import Group, Groups, check_own_rows, check_share
@@ -91,18 +92,21 @@ def _fit(
             while len(_KNOWN) >= REMEMBERED:
                 _KNOWN.pop(next(iter(_KNOWN)))
             _KNOWN[key] = replace(result, rows=rows.rows.iloc[:0])
-    return replace(_KNOWN[key], by=by or {}, rows=rows.rows)
+    known = _KNOWN[key]
+    return replace(known, by=by or {}, rows=rows.rows, params=dict(known.params), derived=dict(known.derived))
 
 
 def _key(law: Law, rows: Prepared, settings: Settings, near: Array | None) -> tuple[Hashable, ...] | None:
     """What a fit depends on; None where no run_id tells runs apart, since any other column may have a say then."""
-    if near is not None or "run_id" not in rows.rows:
+    if near is not None or "run_id" not in rows.rows or not is_integer_dtype(rows.rows.index):
         return None
     digest = hashlib.sha256()
     for part in (*rows.columns, rows.target, rows.runs, *([] if rows.scale is None else [rows.scale])):
         digest.update(np.ascontiguousarray(part).tobytes())
-    said = repr((settings, rows.n_runs, rows.excluded, rows.notes, searched_notes(rows.rows)))
-    return law.name, law.function, law.source, said, digest.hexdigest()
+    digest.update(np.ascontiguousarray(rows.rows.index.to_numpy(np.int64)).tobytes())  # notes name rows by their line
+    where = rows.rows.attrs.get("source")
+    words = repr((settings, rows.n_runs, rows.excluded, rows.notes, searched_notes(rows.rows), where))
+    return law.name, law.function, law.source, words, digest.hexdigest()
 
 
 @describe("runs", "law", "by", "share", options="those of `fit`: " + ", ".join(OPTIONS))

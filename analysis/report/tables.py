@@ -16,7 +16,7 @@ from isoflop.analysis.report.view import REASON, View, most_runs
 from isoflop.analysis.tables.read import as_floats
 from isoflop.analysis.tables.rows import finished
 from isoflop.analysis.testing.predictability import predictability
-from isoflop.wording import count, cut, number, printable
+from isoflop.wording import SUPERSCRIPT, count, cut, number, printable
 
 # families whose law is set beside other laws at hold-outs: that takes dozens of fits each
 MOST_RIVALLED = 8
@@ -82,9 +82,15 @@ def _estimate(estimate: Estimate) -> tuple[str, str]:
 
 
 def _digits(value: float, digits: int) -> str:
-    """A number to so many digits, without the e of a computer: 1.234, 4680, 4.7·10⁵."""
+    """A number to so many digits, without the e of a computer: 1.234, 4680, 46,800, 4.68·10⁷."""
     text = f"{value:.{digits}g}"
-    return number(value) if "e" in text else text
+    if "e" not in text:
+        return text
+    if 1e3 <= abs(value) < 1e6:
+        return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.0f}"
+    mantissa, exponent = text.split("e")
+    power = "10" + str(int(exponent)).translate(SUPERSCRIPT)
+    return power if mantissa == "1" else f"{mantissa}·{power}"
 
 
 def ledger(runs: pd.DataFrame, out: Path | None = None) -> dict[str, Any]:

@@ -25,17 +25,15 @@ def is_sweep(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> bool:
     """Whether a table tries several values of a knob in a cell, with a loss for each."""
     if knob not in KNOBS or not {knob, "L", *columns} <= set(runs.columns):
         return False
-    return bool((runs.groupby(_cell(runs, columns, knob))[knob].nunique() > 1).any())
+    return bool((runs.groupby(_levels(runs, _cell(runs, columns, knob)))[knob].nunique() > 1).any())
 
 
 def best_settings(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> tuple[pd.DataFrame, str]:
     """A row for each cell that has a minimum, and what was done in a sentence; UserError where none has."""
     rows, edges, few = [], 0, 0
     columns = _cell(runs, columns, knob)
-    # whole steps of several batches make amounts of data that differ in the last digits, and are one cell
-    levels = pd.DataFrame({c: level_index(runs[c]) if c == "D" else runs[c] for c in columns})
-    for _, part in runs.groupby([levels[c] for c in columns]):
-        cell = [float(np.exp(np.log(part[c].astype(float)).mean())) for c in columns]
+    for _, part in runs.groupby(_levels(runs, columns)):
+        cell = [float(part[c].iloc[0] if part[c].nunique() == 1 else np.exp(np.log(part[c]).mean())) for c in columns]
         least = part.groupby(knob)["L"].min()
         x, L = np.log(least.index.to_numpy(float)), least.to_numpy(float)
         at = int(L.argmin())
@@ -59,6 +57,12 @@ def best_settings(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> tupl
     left = f"; left out: {edges} cells at an edge, {few} of fewer than {FEWEST} values" if edges or few else ""
     sentence = f"{knob} is the best of each cell of {', '.join(columns)}, by a parabola, in {len(rows)} cells{left}"
     return pd.DataFrame(rows), sentence
+
+
+def _levels(runs: pd.DataFrame, columns: Sequence[str]) -> list[pd.Series]:
+    """What rows of one cell have in common: whole steps of several batches make amounts of data that differ in the last
+    digits, and are one."""
+    return [pd.Series(level_index(runs[c]), runs.index) if c == "D" else runs[c] for c in columns]
 
 
 def _cell(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> list[str]:

@@ -45,6 +45,10 @@ USUAL = {
     "batch": ("batch_size", "global_batch_size", "train_batch_size", "bsz"),
 }  # fmt: skip
 CORE = ("N", "D", "C", "L")
+# words of names that say less than all of a size, or count something else than tokens
+_OF_A_PART = {
+    "embedding", "nonembedding", "active", "activated", "trainable", "samples", "examples", "images", "unique",
+}  # fmt: skip
 # what takes part in forming N or D, and is no column of ours
 PARTS = {
     "step": ("step", "steps", "train_steps", "training_steps", "num_steps", "n_steps", "global_step", "iteration",
@@ -79,9 +83,12 @@ _MEASURED_ON = (
 _ABOUT = {
     "se", "std", "sd", "stderr", "var", "err", "error", "ci", "lower", "upper", "min", "max", "unit", "type", "fn",
     "name", "scale", "delta", "diff", "ratio", "aux", "z", "balance", "router", "floor", "rel", "relative", "predicted",
-    "pred", "weight", "n", "count", "spike", "spikes",
+    "pred", "weight", "n", "count", "spike", "spikes", "kl", "gap", "time", "reduction", "function", "term",
+    "balancing", "auxiliary", "grad", "norm", "mask", "penalty", "curve", "step", "tokens", "ln", "log",
 }  # fmt: skip
 _PERPLEXITY = {"perplexity", "ppl"}
+# words of a column that names models
+_MODEL = {"model", "models", "name", "arch", "architecture", "size", "sizes", "checkpoint", "config"}
 # a size in the name of a model or of a column: 70M, 1.4b
 SIZE = re.compile(r"(?<![\w.])(?P<number>\d+(?:\.\d+)?)\s?(?P<unit>[kKmMbB])(?![A-Za-z0-9])")
 
@@ -112,14 +119,14 @@ class Reading(NamedTuple):
 
 
 def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
-    """The table with the columns of ours that it lacks, as far as its names tell, and a note where any were taken.
+    """The table with the columns of ours that it lacks and whose names are clear, and a note where any were taken.
 
     taken   columns that the user has given another name, and that are nothing else
     """
     readings, free = {}, table[[c for c in table if c not in taken]]
     for ours, names in USUAL.items():
-        if ours not in table and len(matches := _readings(free, (*names, *_letter(ours)))) == 1:
-            readings[ours] = matches[0]
+        if ours not in table and (match := _surest(free, (*names, *_letter(ours)))):
+            readings[ours] = match
     if "L" not in table and (loss := _loss(free)):
         readings["L"] = loss
     if not {*readings, *table.columns} & set(CORE):
@@ -127,6 +134,15 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
     words = [f"{ours}={reading}" for ours, reading in readings.items()]
     notes = [f"columns by their usual names: {', '.join(words)}; --columns takes others"] if words else []
     return table.assign(**{ours: reading.of(table) for ours, reading in readings.items()}), notes
+
+
+def _surest(table: pd.DataFrame, names: Collection[str]) -> Reading | None:
+    """The one column that bears one of these names, a plain name before one of a part (`params` before
+    `active_params`, `tokens` before `samples`); None where there is none, or several are as good."""
+    matches = _readings(table, names)
+    plain = [r for r in matches if not _OF_A_PART & set(_plain(r.column).split("_"))]
+    best = plain or matches
+    return best[0] if len(best) == 1 else None
 
 
 def _letter(ours: str) -> tuple[str, ...]:
@@ -152,12 +168,26 @@ def _reading(column: str, names: Collection[str]) -> Reading | None:
             kind, unit = "log10", ""
     for split, suffix in _splits(bare) if not unit else [(bare, unit)]:
         factor = _factor(suffix) if suffix else 1.0
-        if factor is not None and (_plain(split) in names or (split in names and (kind or factor != 1))):
+        # `D_m` is the width of a model, `D (M)` and `D_millions` are amounts of data
+        sure = kind or brackets or len(suffix) > 1
+        if factor is not None and (_plain(split) in names or (split in names and sure and (kind or factor != 1))):
             return Reading(column, factor, kind)
     # `exaflops` is an amount of compute by its unit alone
     if "flops" in names and (factor := _FLOPS.get(_plain(name).removesuffix("s"))):
         return Reading(column, factor, kind)
     return None
+
+
+def has_size_or_loss(table: pd.DataFrame) -> bool:
+    """Whether a table has a column for N or L, under our name or a usual one; a size in the name does not count."""
+    plain = table[[c for c in table if not SIZE.search(str(c).replace("_", " "))]]
+    return bool({"N", "L"} & set(table.columns) or _readings(plain, USUAL["N"]) or _loss(plain))
+
+
+def is_of_losses(stem: str) -> bool:
+    """Whether a column may hold the losses of one size, by its name without the size: `#`, `loss (#)`, `model #`."""
+    words = set(_plain(stem).split("_")) - {""}
+    return words <= {"model", "params", "parameters", "size", "n"} or bool(words & _LOSS and not words & _ABOUT)
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
@@ -178,21 +208,24 @@ def _factor(unit: str) -> float | None:
 
 
 def _loss(table: pd.DataFrame) -> Reading | None:
-    """The column that is the loss: of those on held-out data the one of the fewest words, else of the others; None
-    where there is none, or several are as good."""
+    """The column that is the loss: of those on held-out data the one whose name has the fewest words, else of the
+    others; None where there is none, or several are as good."""
     ranked = []
     for column in map(str, table.columns):
-        if column in record.COLUMNS:  # ours have a meaning of their own, as L_bpb does
+        # ours have a meaning of their own, as L_bpb does; a loss is a number
+        if column in record.COLUMNS or not is_numeric_dtype(table[column]):
             continue
-        kind, name = "", re.sub(r"[(\[][^)\]]*[)\]]$", "", column.strip())
-        if (logs := _LOG10.fullmatch(column.strip())) and (logs["name"] == "L" or _plain(logs["name"]) in _LOSS):
-            kind, name = "log10", "loss"
-        text = _plain(name)
-        words = set(text.split("_"))
-        is_loss = any(term in words or ("_" in term and term in text) for term in _LOSS)
+        kind, name = "", column.strip()
+        if logs := _LOG10.fullmatch(name):
+            kind, name = "log10", logs["name"]
+        elif (brackets := _BRACKETS.fullmatch(name)) and not _plain(brackets["unit"]).startswith(("ln", "log")):
+            name = brackets["name"]
+        words = set(_plain(name).split("_"))
+        is_loss = bool(words & _LOSS) or any("_" in term and term in _plain(name) for term in _LOSS)
         if words & _PERPLEXITY and not is_loss:
-            kind, is_loss = "ln", True
-        if not is_loss or words & _ABOUT or not (kind == "" or is_numeric_dtype(table[column])):
+            kind, is_loss = "ln" if kind == "" else "both", True
+        is_loss |= kind == "log10" and name == "L"
+        if not is_loss or kind == "both" or words & _ABOUT:
             continue
         rank = next(i for i, on in enumerate(_MEASURED_ON) if not on or on & words)
         rank = len(_MEASURED_ON) - 1 if words & _MEASURED_ON[-1] and rank else rank
@@ -209,9 +242,11 @@ class Formed(NamedTuple):
     parts: tuple[str, ...]
     value: Callable[..., Any]
     words: str
+    without: tuple[str, ...] = ()
+    """Parts of which no column may be there."""
 
 
-_OTHER = ", for the table has no other"
+_OTHER = " (no such column in the table)"
 # the first whose parts are there is taken
 _FORMED = (
     # training takes 6 FLOPs for each parameter and target (Kaplan et al. 2020, section 2.1)
@@ -227,9 +262,12 @@ _FORMED = (
     # targets of one length: the exponents are the same in any unit
     Formed(
         "D", ("step", "examples"), lambda step, batch: step * batch,
-        "D is {step} x {examples}, in examples, for no column says how many targets one holds",
+        "D is {step} x {examples}, counted in examples: no column gives the sequence length", ("length",),
     ),
-    Formed("D", ("step",), lambda step: step, "D is {step}, in steps, for no column says how many targets one takes"),
+    Formed(
+        "D", ("step",), lambda step: step, "D is {step}, counted in steps: no column gives the batch",
+        ("examples", "per_step"),
+    ),
 )  # fmt: skip
 
 
@@ -241,17 +279,29 @@ def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if "N" not in table and (size := next((c for c in SIZES if c in table and is_numeric_dtype(table[c])), None)):
         table, notes = table.assign(N=table[size]), [f"N is {size}, for there is no other size"]
     for formed in _FORMED:
-        if formed.ours not in table and (values := _formed(table, formed)) is not None:
+        if formed.ours in table:
+            continue
+        if several := _readings(table, USUAL[formed.ours]):
+            if (note := _doubt(formed.ours, several)) not in notes and len(several) > 1:
+                notes = [*notes, note]
+        elif (values := _formed(table, formed)) is not None:
             table, notes = table.assign(**{formed.ours: values[0]}), [*notes, values[1]]
     if "N" not in table and (named := _sizes_in_names(table)) is not None:
         table, notes = table.assign(N=named), [*notes, f"N is what the names in {named.name} say"]
     return table, notes
 
 
+def _doubt(ours: str, named: list[Reading]) -> str:
+    """A note where several columns may be one of ours."""
+    names = ", ".join(cut(printable(r.column), MOST_SHOWN) for r in named)
+    return f"{ours} may be any of {names}; say which, as in --columns {ours}={named[0].column}"
+
+
 def _formed(table: pd.DataFrame, formed: Formed) -> tuple[pd.Series, str] | None:
     """What a way gives, and how in words; None where a part is not there, or nothing that varies comes out."""
     readings = {part: _part(table, part) for part in formed.parts}
-    if any(reading is None for reading in readings.values()):
+    unsure = any(_readings(table, PARTS[part]) for part in formed.without)
+    if unsure or any(reading is None for reading in readings.values()):
         return None
     with np.errstate(all="ignore"):
         values = formed.value(*(pd.to_numeric(r.of(table), errors="coerce") for r in readings.values() if r))
@@ -273,6 +323,8 @@ def _part(table: pd.DataFrame, part: str) -> Reading | None:
 def _sizes_in_names(table: pd.DataFrame) -> pd.Series | None:
     """The sizes in a column of names, each of which holds one, as in pythia-160m; None where no column is such."""
     for name in table.columns[~table.dtypes.map(is_numeric_dtype)]:
+        if not _MODEL & set(_plain(str(name)).split("_")):
+            continue
         texts = table[name].astype(str)
         sizes = {text: SIZE.findall(text.replace("_", " ")) for text in texts.unique()}
         if len(sizes) > 1 and all(len(matches) == 1 for matches in sizes.values()):

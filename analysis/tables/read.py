@@ -44,6 +44,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 }
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _DECIMAL_COMMA = r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*"
+_THOUSANDS = r"\s*[-+]?[1-9]\d{0,2},\d{3}\s*"
 # `and` outside of quotes and backticks
 _AND = re.compile(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)(?=(?:[^`]*`[^`]*`)*[^`]*$)", re.IGNORECASE)
 # a name of letters, digits, dots and underscores stands bare, any other in backticks: `val loss`
@@ -185,7 +186,7 @@ def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
                 f"{path} has rows of more fields than its header names; mend the header or the rows"
             ) from None
     table.index = pd.RangeIndex(2, len(table) + 2, name="line")
-    table = table if separator == "," else _with_points(table)
+    table = table if separator == "," else _with_points(table, separator)
     blank = table.isna().all(axis=1)
     return _as_it_was(table[~blank] if blank.any() else table)
 
@@ -222,17 +223,21 @@ def _separator(source: Path | io.BytesIO) -> str:
     return next((sign for sign in (";", "\t") if sign in header and not more), ",")
 
 
-def _with_points(table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose fields no comma parts, with points for the commas in its numbers."""
-    texts = table.columns[~table.dtypes.map(pd.api.types.is_numeric_dtype)]
+def _with_points(table: pd.DataFrame, separator: str) -> pd.DataFrame:
+    """A table whose fields no comma parts, with points for the decimal commas of its columns of numbers; between tabs,
+    where 70,000 may be seventy thousand, only of columns in which some comma can part no thousands."""
     pointed = {}
-    for name in texts:
+    for name in table.columns[~table.dtypes.map(pd.api.types.is_numeric_dtype)]:
         column = table[name].astype(object)
-        cells = column.where(
-            ~column.astype(str).str.fullmatch(_DECIMAL_COMMA), column.astype(str).str.replace(",", ".")
-        )
+        texts = column.astype(str)
+        commas = texts.str.fullmatch(_DECIMAL_COMMA)
+        cells = column.where(~commas, texts.str.replace(",", "."))
         numbers = pd.to_numeric(cells, errors="coerce")
-        pointed[name] = cells if (numbers.isna() & cells.notna()).any() else numbers
+        others = numbers.isna() & column.notna()
+        sure = separator == ";" or not texts[commas].str.fullmatch(_THOUSANDS).all()
+        # a cell without a digit makes it a column of words; any other is a number that cannot be read
+        if sure and texts[others].str.contains(r"\d").all():
+            pointed[name] = cells if others.any() else numbers
     return table.assign(**pointed)
 
 

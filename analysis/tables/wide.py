@@ -8,7 +8,7 @@ melted(pd.DataFrame({"tokens": [1e9, 2e9], "70M": [3.4, 3.2], "160M": [3.1, 2.9]
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from isoflop.analysis.tables.names import SIZE
+from isoflop.analysis.tables.names import SIZE, has_size_or_loss, is_of_losses
 
 # columns of losses from which a table is wide
 FEWEST = 3
@@ -24,11 +24,12 @@ def melted(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     one = {c: matches[0] for c, matches in named.items() if len(matches) == 1}
     sizes = pd.Series({c: float(number) * _UNITS[unit.lower()] for c, (number, unit) in one.items()}, dtype=float)
     stems = pd.Series({c: SIZE.sub("#", c.replace("_", " ")) for c in sizes.index}, dtype=object)
-    if not len(stems) or (most := stems.value_counts()).iloc[0] < FEWEST or {"N", "L"} & set(table.columns):
+    stems = stems[stems.map(is_of_losses)]
+    if not len(stems) or (most := stems.value_counts()).iloc[0] < FEWEST or has_size_or_loss(table):
         return table, ""
     columns = list(stems.index[stems == most.index[0]])
     long = table.melt(id_vars=[c for c in table if c not in columns], var_name="column", value_name="L")
     long["N"] = long.pop("column").map(sizes)
     alike = f"{columns[0]} and the {len(columns) - 1} columns like it"
-    note = f"{alike} are taken as L, a row each, at the N of their names"
+    note = f"{alike} hold the losses of the sizes in their names: each becomes a row, with N and L"
     return long.dropna(subset=["L"], ignore_index=True), note

@@ -13,7 +13,7 @@ import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.tables.names import by_usual_names
+from isoflop.analysis.tables.names import by_usual_names, completed
 from isoflop.analysis.tables.presets import PRESETS
 from isoflop.analysis.tables.read import read_runs, select
 from isoflop.analysis.verbs import main
@@ -79,6 +79,27 @@ def test_what_was_recognised_is_said_and_what_is_named_wins(tmp_path: Path) -> N
         # two sizes, a unit that nobody knows: not taken, and a law that needs them says so
         (["params", "num_params", "tokens", "loss"], "D=tokens, L=loss", (None, 2.0, None, 2.0)),
         (["params (dozens)", "tokens", "loss"], "D=tokens, L=loss", (None, 2.0, None, 2.0)),
+        # the plain name before one of a part; a letter with a letter beside it is no unit
+        (
+            ["params", "non_embedding_params", "tokens", "samples", "loss"],
+            "N=params, D=tokens, L=loss",
+            (2.0, 2.0, None, 2.0),
+        ),
+        (["params", "D_m", "tokens", "loss"], "N=params, D=tokens, L=loss", (2.0, 2.0, None, 2.0)),
+        # what is called a loss and is none of the model's on text, or a logarithm of unknown base
+        (
+            ["params", "tokens", "train_loss", "load_balancing_loss", "kl_loss"],
+            "N=params, D=tokens, L=train_loss",
+            (2.0, 2.0, None, 2.0),
+        ),
+        (["params", "tokens", "log_perplexity"], "N=params, D=tokens", (2.0, 2.0, None, None)),
+        (["params", "tokens", "log10(val_loss)"], "N=params, D=tokens, L=10^log10(val_loss)", (2.0, 2.0, None, 100.0)),
+        # columns of other scores for each size or length beside the size itself
+        (
+            ["params", "tokens", "val_loss", "ppl_1k", "ppl_2k", "ppl_4k"],
+            "N=params, D=tokens, L=val_loss",
+            (2.0, 2.0, None, 2.0),
+        ),
         (["tokens", "train_loss"], "D=tokens, L=train_loss", (None, 2.0, None, 2.0)),
         (["N", "D", "C", "L", "params", "loss"], "", (2.0, 2.0, 2.0, 2.0)),
     ],
@@ -90,7 +111,8 @@ def test_usual_names_are_taken_in_their_units_and_said(
     table = read_runs(tmp_path / "theirs.csv")
     assert [table[c].iloc[0] if c in table else None for c in "NDCL"] == list(values)
     expected = [f"columns by their usual names: {note}; --columns takes others"] if note else []
-    assert table.attrs.get("notes", []) == expected
+    several = "N may be any of params, num_params; say which, as in --columns N=params"
+    assert table.attrs.get("notes", []) == [*expected, *([several] if "num_params" in columns else [])]
     # what the user names wins, and is nothing else
     named = read_runs(
         tmp_path / "theirs.csv", columns={"N": columns[0], "D": columns[0], "C": columns[0], "L": columns[-1]}
@@ -147,7 +169,7 @@ def test_a_column_of_losses_for_each_size_is_a_row_for_each_loss(tmp_path: Path)
     table = read_runs(tmp_path / "wide.csv")
     expected = rows.groupby(["N", "D"])["L"].mean()
     assert table.set_index(["N", "D"])["L"].sort_index().to_numpy() == pytest.approx(expected.to_numpy())
-    assert "are taken as L, a row each, at the N of their names" in table.attrs["notes"][0]
+    assert "hold the losses of the sizes in their names" in table.attrs["notes"][0]
     # columns of one size each that are no losses, for a loss is there
     other = pd.DataFrame({"N": [1e6], "D": [1e8], "L": [3.0], "gpus_1M": 1.0, "gpus_2M": 2.0, "gpus_3M": 3.0})
     other.to_csv(tmp_path / "other.csv", index=False)
@@ -318,3 +340,27 @@ def test_offline_runs_are_read_too(tmp_path: Path, isoflop: Any) -> None:
     done = isoflop("import-wandb", tmp_path / "none")
     assert done.returncode == 2
     assert "holds no *.wandb file" in done.stderr
+
+
+def test_a_tables_thousands_are_no_decimals_and_text_stays_as_it_is(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.csv"
+    theirs.write_text("params\ttokens\tloss\n70,000\t1e6\t3.2\n160,000\t1e6\t3.1\n")
+    with pytest.raises(UserError, match="line 2: column N is '70,000', not a number"):
+        read_runs(theirs)
+    theirs.write_text('params;tokens;loss;tag\n70;1e6;3,214;"1,2"\n160;1e6;3,125;x\n')
+    table = read_runs(theirs)
+    assert table["L"].tolist() == [3.214, 3.125]
+    assert table["tag"].tolist() == ["1,2", "x"]
+
+
+def test_sizes_are_read_from_names_of_models_alone(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.csv"
+    theirs.write_text("tokenizer,model,tokens,loss\nbpe-32k,pythia-70m,1e9,3\nbpe-50k,pythia-160m,2e9,2.8\n")
+    assert read_runs(theirs)["N"].tolist() == [7e7, 1.6e8]
+
+
+def test_of_two_batches_steps_alone_tell_no_amount_of_data() -> None:
+    columns = {"params": [1.0, 2.0], "step": [3.0, 4.0], "batch_size": [5.0, 6.0], "global_batch_size": [7.0, 8.0]}
+    table, notes = completed(by_usual_names(pd.DataFrame(columns | {"loss": [2.0, 1.9]}))[0])
+    assert "D" not in table
+    assert not notes

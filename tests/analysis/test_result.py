@@ -163,3 +163,14 @@ def test_the_same_fit_asked_for_twice_has_the_rows_and_label_of_its_caller() -> 
     assert "note" in again.rows
     assert len(first.rows) == len(runs)
     assert fit(runs.assign(L=runs["L"] * 1.01)).params != first.params
+
+
+def test_equal_rows_of_two_tables_are_each_named_by_their_own_lines(rows: pd.DataFrame) -> None:
+    rows = rows.assign(L=rows["L"].where(np.arange(len(rows)) != 4, rows["L"] * 1.2))
+    other = rows.set_axis(rows.index + 100, axis=0)
+    one, two = fit(rows, "chinchilla", resamples=100), fit(other, "chinchilla", resamples=100)
+    assert one.params == two.params
+    assert any("104" in note for note in two.notes)
+    assert not any("104" in note for note in one.notes)
+    two.params.clear()
+    assert fit(rows, "chinchilla", resamples=100).params == one.params
