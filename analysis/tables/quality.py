@@ -177,8 +177,8 @@ def _unnamed(rows: pd.DataFrame) -> Iterator[Finding]:
     shown = [str(c) for c in other if not is_circumstance(c)][:MOST]
     for name, what in (("N", "the size"), ("D", "the amount of data")):
         if name not in rows and shown:
-            choice = f"{' or '.join(shown)} is it, name it, as in --columns {name}={shown[0]}"
-            yield Finding("columns", f"no column is taken for {name}, {what}: where {choice}")
+            choice = f"if it is {' or '.join(shown)}, say so, as in --columns {name}={shown[0]}"
+            yield Finding("columns", f"no column is taken for {name}, {what}: {choice}")
 
 
 def _mixed_texts(rows: pd.DataFrame) -> dict[str, str]:

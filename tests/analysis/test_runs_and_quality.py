@@ -317,5 +317,5 @@ def test_the_beginning_of_a_curve_is_no_outlier_where_all_of_it_lies_off_a_quadr
 def test_a_table_without_a_size_is_asked_for_it() -> None:
     rows = grid().drop(columns="C").rename(columns={"N": "hidden"}).assign(tokens_b=lambda t: t["D"] / 1e9)
     sentences = [f.sentence for f in check(rows).findings]
-    assert "no column is taken for N, the size: where hidden is it, name it, as in --columns N=hidden" in sentences
+    assert "no column is taken for N, the size: if it is hidden, say so, as in --columns N=hidden" in sentences
     assert not any("no column" in f.sentence for f in check(grid()).findings)
