@@ -279,22 +279,15 @@ def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if "N" not in table and (size := next((c for c in SIZES if c in table and is_numeric_dtype(table[c])), None)):
         table, notes = table.assign(N=table[size]), [f"N is {size}, for there is no other size"]
     for formed in _FORMED:
-        if formed.ours in table:
+        # where several columns bear its usual names one of them is meant
+        if formed.ours in table or _readings(table, USUAL[formed.ours]):
             continue
-        if several := _readings(table, USUAL[formed.ours]):
-            if (note := _doubt(formed.ours, several)) not in notes and len(several) > 1:
-                notes = [*notes, note]
-        elif (values := _formed(table, formed)) is not None:
+        if (values := _formed(table, formed)) is not None:
             table, notes = table.assign(**{formed.ours: values[0]}), [*notes, values[1]]
-    if "N" not in table and (named := _sizes_in_names(table)) is not None:
+    unnamed = "N" not in table and not _readings(table, USUAL["N"])
+    if unnamed and (named := _sizes_in_names(table)) is not None:
         table, notes = table.assign(N=named), [*notes, f"N is what the names in {named.name} say"]
     return table, notes
-
-
-def _doubt(ours: str, named: list[Reading]) -> str:
-    """A note where several columns may be one of ours."""
-    names = ", ".join(cut(printable(r.column), MOST_SHOWN) for r in named)
-    return f"{ours} may be any of {names}; say which, as in --columns {ours}={named[0].column}"
 
 
 def _formed(table: pd.DataFrame, formed: Formed) -> tuple[pd.Series, str] | None:

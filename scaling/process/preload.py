@@ -30,8 +30,10 @@ def without_signals() -> Iterator[None]:
     empty = ModuleType("scipy.signal")
     empty.hamming = None  # type: ignore[attr-defined]
     sys.modules["scipy.signal"] = empty
-    yield
-    del sys.modules["scipy.signal"]  # whoever needs it gets the real one
+    try:
+        yield
+    finally:
+        del sys.modules["scipy.signal"]  # whoever needs it gets the real one
 
 
 orphan.end_with_parent()

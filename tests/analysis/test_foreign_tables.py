@@ -111,8 +111,7 @@ def test_usual_names_are_taken_in_their_units_and_said(
     table = read_runs(tmp_path / "theirs.csv")
     assert [table[c].iloc[0] if c in table else None for c in "NDCL"] == list(values)
     expected = [f"columns by their usual names: {note}; --columns takes others"] if note else []
-    several = "N may be any of params, num_params; say which, as in --columns N=params"
-    assert table.attrs.get("notes", []) == [*expected, *([several] if "num_params" in columns else [])]
+    assert table.attrs.get("notes", []) == expected
     # what the user names wins, and is nothing else
     named = read_runs(
         tmp_path / "theirs.csv", columns={"N": columns[0], "D": columns[0], "C": columns[0], "L": columns[-1]}
