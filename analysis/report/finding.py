@@ -110,8 +110,7 @@ def _of_verdict(verdict: Verdict, claim: Claim) -> str:
     subject = verdict.subject
     if subject is not None and subject.pair is not None:
         text = measures.difference(verdict.statistic or 0.0, subject.pair, subject.of)
-        number = f"{text[0].upper()}{text[1:]}"
-        return f"{number}{within}: {word(verdict, claim)}, where the claim was “{claim.claim.rstrip('.')}”."
+        return f"{text}{within}: {word(verdict, claim)}, where the claim was “{claim.claim.rstrip('.')}”."
     sentence = measures.wording.format(amount=f"{number}{within}")
     about = f" ({subject})" if subject is not None else ""
     return f"{verdict.verdict.lead} “{claim.claim.rstrip('.')}”: {sentence}{about}."

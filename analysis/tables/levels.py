@@ -44,8 +44,8 @@ def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.
 
 
 def stand_apart(values: ArrayLike, sizes: ArrayLike | None = None, tolerance: float = SAME_LEVEL) -> NDArray[np.bool_]:
-    """Whether the level of each value is told from its neighbours, (rows,): by a gap wider than the tolerance, or by how
-    closely values crowd there.
+    """Whether the level of each value is told from its neighbours, (rows,): by a gap wider than the tolerance, or by
+    how closely values crowd there.
 
     Values crowd at a level where the half of the tolerance to either side of its median holds more of them than chance
     would put there from the two stretches of that width beside it. Of values without levels a few seem to crowd, so
@@ -66,7 +66,7 @@ def stand_apart(values: ArrayLike, sizes: ArrayLike | None = None, tolerance: fl
 
 
 def _crowded(x: NDArray[np.float64], index: NDArray[np.int64], half: float) -> NDArray[np.bool_]:
-    """Whether values crowd at each level, (levels,): binomially, for a core that is a third of the stretch around it."""
+    """Whether values crowd at each level, (levels,): by a binomial test of its core, a third of what is around it."""
     x_sorted, middles = np.sort(x), pd.Series(x).groupby(index).median().to_numpy()
 
     def count(reach: float) -> NDArray[np.intp]:

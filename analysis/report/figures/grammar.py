@@ -12,7 +12,7 @@ a dictionary: https://vega.github.io/vega-lite/docs.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ def log(
 
 def linear(column: str, title: str | None, *, zero: bool = False, ticks: int | None = None, **more: Any) -> Spec:
     """A linear axis, of about so many ticks where it matters."""
-    axis = {"format": ".3~g", "labelOverlap": "greedy"} | ({"tickCount": ticks} if ticks else {})
+    axis = {"format": ".3~g", "labelOverlap": "greedy", "labelFlush": False} | ({"tickCount": ticks} if ticks else {})
     scale = {"zero": zero, "nice": True}
     return {"field": column, "type": "quantitative", "title": title, "scale": scale, "axis": axis} | more
 
@@ -151,14 +151,21 @@ def panel_width(panels: int) -> int:
 def faceted(
     layers: list[Spec], by: str = "family", *, panels: int = 3, columns: int = 3, width: int = 262, height: int = 260
 ) -> Spec:
-    """A panel for each value of a column, side by side, of `panels` values at most so many columns."""
-    width = 2 * width if panels == 1 else width
+    """A panel for each value of a column, side by side, of `panels` values at most so many columns; a single family
+    needs no panel."""
+    if panels == 1 and by == "family":
+        return single(layers, height=380)
     return {
         "data": {"name": "rows"},
         "facet": {"field": by, "type": "nominal", "title": None, "sort": None},
         "columns": max(1, min(columns, panels)),
         "spec": {"width": width, "height": height, "layer": layers},
     }
+
+
+def panelled(families: Collection[str]) -> str:
+    """What a description says of the panels of several families."""
+    return ", a panel for each family" if len(families) > 1 else ""
 
 
 def beside(views: Sequence[list[Spec]], *, columns: int = 3, width: int = 262, height: int = 260) -> Spec:

@@ -86,6 +86,9 @@ def _finding(data: pd.DataFrame) -> tuple[str, str]:
     wide = float(((known["off_high"] - known["off_low"]) / 200).median()) if len(known) else 0.0
     covered = f"; {inside} of {len(known)} lie inside 90 % intervals of about ±{percent(wide)}" if len(known) else ""
     title = f"Held-out losses at the largest C are at most this far off: {words}{covered}"
+    if len(held) == 1:
+        within = f", {'inside' if inside else 'outside'} its 90 % interval of ±{percent(wide)}" if len(known) else ""
+        title = f"The held-out loss at the largest C is {words} off{within}"
     largest = number(float(held["C"].max()))
     return (
         title,

@@ -54,6 +54,13 @@ def _data(view: View) -> pd.DataFrame:
     return data.sort_values("parameter", key=_place, kind="stable")
 
 
+def _ends(part: pd.DataFrame) -> str:
+    """The families with the smallest and the largest value of a parameter."""
+    rows = part.sort_values("value").to_dict("records")
+    ends = (rows[0], rows[-1])
+    return " to ".join(f"{g.interval(end['value'], end['low'], end['high'])} for {end['family']}" for end in ends)
+
+
 def _place(names: pd.Series) -> pd.Series:
     """Where each parameter stands among those that are shown."""
     return names.map(SHOWN.index)
@@ -67,7 +74,8 @@ def _finding(data: pd.DataFrame) -> str:
         return f"These runs give {listed(known)}"
     if bounded["family"].nunique() < 2:
         return "These runs do not pin down the law's parameters: read the intervals, not the points"
-    apart = [p for p in SHOWN if (part := bounded[bounded["parameter"] == p])["low"].max() > part["high"].min()]
+    parts = {p: bounded[bounded["parameter"] == p] for p in SHOWN}
+    apart = [f"{p} from {_ends(part)}" for p, part in parts.items() if part["low"].max() > part["high"].min()]
     if apart:
-        return f"The intervals of {', '.join(apart)} do not overlap for some families"
+        return f"Families differ in {listed(apart)}"
     return "The intervals overlap: these runs do not tell the families' laws apart"
