@@ -47,9 +47,11 @@ def _data(view: View) -> pd.DataFrame:
         for p, e in fitted.params.items()
         if p in SHOWN and e.value is not None
     ]
-    if not any(r["low"] is not None and r["high"] is not None for r in rows):
+    bounded = {r["parameter"] for r in rows if r["low"] is not None and r["high"] is not None}
+    if not bounded:
         raise Unmet("no parameter has an interval")
-    data = pd.DataFrame(rows)
+    # of a parameter without any interval there is nothing to see
+    data = pd.DataFrame([r for r in rows if r["parameter"] in bounded])
     data["kind"] = np.where(data["status"] == "converged", "sound", "doubtful")
     return data.sort_values("parameter", key=_place, kind="stable")
 

@@ -13,6 +13,8 @@ from isoflop.wording import count, number
 SOUND = "converged"
 # curves of a family, evenly taken of more
 MOST_CURVES = 8
+# labels of a family, and the share of the axis that one takes
+MOST_LABELS, NEAR = 4, 0.045
 # a larger level is darker, and the curve of a law that is no more than a guide is dashed
 SHADES: g.Spec = {"scale": {"domain": [0, 1], "range": [0.6, 1.0]}}
 DASHES: g.Spec = {"scale": {"domain": ["sound", "guide"], "range": [[1, 0], [5, 4]]}}
@@ -98,11 +100,19 @@ def _curves(view: View, runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
 
 
 def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
-    """What stands at the end of each level, thinned to at most four a family."""
+    """What stands at the end of each level, of a family at most four that do not run into each other."""
     by_level = runs.groupby(["family", "level"])[x]
-    ends: pd.DataFrame = runs.loc[by_level.idxmax()]
-    top = ends.groupby("family")["level"].transform("max")
-    ends = ends[(ends["level"] % np.ceil((top + 1) / 4).astype(int)) == top % np.ceil((top + 1) / 4).astype(int)]
+    ends: pd.DataFrame = runs.loc[by_level.idxmax()].sort_values(["family", "level"], ascending=[True, False])
+    apart = NEAR * float(np.ptp(np.log(runs["L"].to_numpy(float))))
+    shown = list[int]()
+    for _, part in ends.groupby("family"):
+        heights, step = np.log(part["L"].to_numpy(float)), -(-len(part) // MOST_LABELS)
+        written = list[int]()
+        for i in range(0, len(part), step):
+            if all(abs(heights[i] - heights[j]) >= apart for j in written):
+                written.append(i)
+        shown += [int(label) for label in part.index[written]]
+    ends = ends.loc[shown]
     words = [count(v) if each == "N" else number(v) for v in ends[each]]
     labelled: pd.DataFrame = ends.assign(kind="label", label=words)
     return labelled

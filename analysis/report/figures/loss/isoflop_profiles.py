@@ -69,6 +69,8 @@ def _data(view: View) -> pd.DataFrame:
     data = pd.concat(parts, ignore_index=True)
     if not (data["kind"] == "budget").any():
         raise Unmet(f"no budget has {LEVELS} sizes")
+    if not (data["kind"] == "minimum").any() and not (view.layout and view.layout.kind == "isoflop"):
+        raise Unmet(f"of runs that were not laid out by budgets none has a minimum: {_reasons(view).index[0]}")
     return data[data["kind"] != "budget"].reset_index(drop=True)
 
 
@@ -131,9 +133,10 @@ def _refused(view: View) -> str:
     reasons, budgets = _reasons(view), sum(len(f.budgets) for f in view.frontiers.values())
     if reasons.empty:
         return ""
-    others = f"; {int(reasons.iloc[1:].sum())}: other reasons" if len(reasons) > 1 else ""
-    lead = f" {int(reasons.sum())} of {budgets} levels of C have no minimum"
-    return f"{lead} ({reasons.iloc[0]}: {reasons.index[0]}{others})."
+    lead = f" {int(reasons.sum())} of {budgets} levels of C {'has' if reasons.sum() == 1 else 'have'} no minimum"
+    if len(reasons) == 1:
+        return f"{lead}: {reasons.index[0]}."
+    return f"{lead} ({reasons.iloc[0]}: {reasons.index[0]}; {int(reasons.iloc[1:].sum())}: other reasons)."
 
 
 def _reasons(view: View) -> pd.Series:
