@@ -98,6 +98,12 @@ def text(column: str, title: str | None = None, **more: Any) -> Spec:
     return {"field": column, "type": "nominal", "title": title, "sort": None, "axis": axis} | more
 
 
+def family_names(families: Collection[str]) -> Spec:
+    """An axis of families' names, long ones cut; a single family needs none."""
+    names = text("family") | {"sort": list(families)}
+    return names | {"axis": names["axis"] | {"labelLimit": 110} if len(families) > 1 else None}
+
+
 def _legend(families: Sequence[str]) -> Spec:
     """The families above a figure, in as many columns as its width has room for."""
     longest = min(MOST_LETTERS, max(map(len, families), default=0))

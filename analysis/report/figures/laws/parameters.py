@@ -17,7 +17,7 @@ SHOWN = ("E", "alpha", "beta")
 def draw(view: View) -> Figure:
     """A panel for each parameter, an interval for each family; hollow where the fit is not converged."""
     data = _data(view)
-    rows: g.Spec = {"y": g.text("family"), "color": g.hue(view.families)}
+    rows: g.Spec = {"y": g.family_names(view.families), "color": g.hue(view.families)}
     kinds = list(data["kind"].unique())
     x = g.linear("value", None, ticks=5)
     tips = g.tooltip(("family", "parameter", "value", "low", "high", "status"), data)
