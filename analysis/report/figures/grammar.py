@@ -151,7 +151,7 @@ def single(layers: list[Spec], *, width: int = 680, height: int = 380, params: l
 
 def panel_width(panels: int) -> int:
     """The width of a figure of so many panels, at most three of them side by side [px]."""
-    return max(600, 300 * min(3, panels))
+    return 760 if panels == 1 else 300 * min(3, panels)
 
 
 def faceted(
