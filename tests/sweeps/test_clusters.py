@@ -242,7 +242,8 @@ def test_ray_on_loopback_gives_the_same_bits(small_sweep: Path, tmp_path: Path, 
         return sweep.poll() is not None
 
     try:
-        wait_until(look, 240)  # 40 s on two idle cores, 90 where eight processes want them
+        # 40 s on two idle cores, 90 where eight processes want them; a look at all files of all processes has its cost
+        wait_until(look, 240, every_s=0.5)
     finally:
         said = ended(sweep)
     assert sweep.returncode == 0, said
