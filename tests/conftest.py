@@ -23,8 +23,16 @@ Isoflop = Callable[..., subprocess.CompletedProcess[str]]
 TINY = ["data.seq_len=16", "data.eval_size=256", "recipe.batch=4", "trainer.accelerator=cpu"]
 
 
-# the files that take longest, many of them waiting for other processes
-LONGEST = ("test_clusters", "test_calibration", "test_docs", "test_study", "test_crashes", "test_status_cancel_retry")
+# the longest files: on the left they wait for other processes much of their time, on the right others compute meanwhile
+LONGEST = (
+    "test_clusters", "test_probes",
+    "test_calibration", "test_parametrization",
+    "test_docs", "test_claim_verdicts",
+    "test_package", "test_hostile_input",
+    "test_study", "test_sharing_and_weights",
+    "test_crashes", "test_negative_controls",
+    "test_status_cancel_retry", "test_interval_coverage",
+)  # fmt: skip
 PROGRAM = pytest.StashKey[Path]()
 
 
