@@ -16,9 +16,10 @@ CLAIMS = re.compile(r"^  claims: \[(.*)\]", re.MULTILINE)
 MINUTES = re.compile(r"^  minutes: ([\d.]+)", re.MULTILINE)
 
 
-def command(claim: str) -> str:
-    """The command that makes the shortest study that names the claim; empty where none does."""
-    naming = [(minutes, path.stem) for path, claims, minutes in _studies() if claim in claims]
+def command(claim: str, minutes: float = 0.0) -> str:
+    """The command that makes the shortest study that names the claim and takes no fewer minutes than these; empty
+    where none does."""
+    naming = [(takes, path.stem) for path, claims, takes in _studies() if claim in claims and takes >= minutes]
     return f"isoflop study {min(naming)[1]}" if naming else ""
 
 

@@ -219,5 +219,5 @@ def spans(problem: Problem) -> list[str]:
             continue
         decades = float(np.log10(x.max() / x.min()))
         if decades < SPAN:
-            notes.append(f"{name} spans {decades:.1f} decades, an exponent needs {SPAN}")
+            notes.append(f"{name} spans {decades:.3g} decades, an exponent needs {SPAN}")
     return notes

@@ -204,7 +204,7 @@ def _add_budgets(
 
 def _table_of(runs: pd.DataFrame, knobs: Sequence[str], run: str | None) -> pd.DataFrame:
     """N, D, C, L and the searched knobs of the finished runs, with the number of the run and of the budget, and whether
-    that budget stands apart from its neighbours."""
+    that budget is told from its neighbours."""
     missing = [c for c in ("N", "D", "C", "L") if c not in runs]
     if missing:
         raise FitError(
@@ -221,7 +221,7 @@ def _table_of(runs: pd.DataFrame, knobs: Sequence[str], run: str | None) -> pd.D
     knobs = [k for k in dict.fromkeys(knobs) if k in rows and rows[k].notna().all()]
     knobs = [k for k in knobs if pd.api.types.is_numeric_dtype(rows[k])]
     table = rows[["N", "D", "C", "L", *knobs]].astype(float).assign(unit=number_runs(rows, run)[0])
-    return table.assign(budget=level_index(table["C"]), apart=stand_apart(table["C"]))
+    return table.assign(budget=level_index(table["C"]), apart=stand_apart(table["C"], table["N"]))
 
 
 def _envelope(table: pd.DataFrame, level: float) -> Approach:

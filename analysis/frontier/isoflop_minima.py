@@ -1,9 +1,10 @@
 """Where the loss is least at each budget: isoFLOP parabolas and the envelope.
 
-A budget is a level of C that stands apart from its neighbours. Where a knob such as the learning rate was searched, a
-cell (a size at a budget) counts with its best value, and not at all if that lies on the edge of what was tried. The
-minimum of a budget is the vertex of a parabola of ln L in ln N over the sizes near the best one, and counts only where
-the parabola opens upward and the vertex lies between sizes that were run. What fails stays with the reason.
+A budget is a level of C that is told from its neighbours, by a gap or by how closely runs crowd there. Where a knob
+such as the learning rate was searched, a cell (a size at a budget) counts with its best value, and not at all if that
+lies on the edge of what was tried. The minimum of a budget is the vertex of a parabola of ln L in ln N over the sizes
+near the best one, and counts only where the parabola opens upward and the vertex lies between sizes that were run. What
+fails stays with the reason.
 
     isoflop(table.assign(edges=0))[["C", "N_opt", "used", "reason"]]
 """

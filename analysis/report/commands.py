@@ -16,11 +16,14 @@ from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.region import VerdictKind
 
 
-def next_command(verdict: Verdict, table: Path | None) -> str:
-    """The command that would decide an open claim; empty where it is decided, or where none is known."""
+def next_command(verdict: Verdict, table: Path | None, minutes: float = 0.0) -> str:
+    """The command that would decide an open claim; empty where it is decided, or where none is known.
+
+    minutes  what these runs took: a study that takes less than twice as long leaves open what they do
+    """
     if verdict.verdict.decided:
         return ""
-    if study := studies.command(verdict.id):
+    if study := studies.command(verdict.id, 0.0 if verdict.verdict is VerdictKind.UNTESTED else 2 * minutes):
         return study
     if verdict.verdict is VerdictKind.UNTESTED or verdict.claim is None or not verdict.claim.law or table is None:
         return ""

@@ -29,6 +29,8 @@ QUESTIONS = {
     "single": "What did these runs reach?",
 }
 AXES = {"N": "size", "D": "data", "C": "compute"}
+# layout -> the axes that its question asks about; of the others, and of several families on a plane, compute
+ASKED = {"marks": ("D",), "grid": ("N", "D"), "scattered": ("N", "D")}
 # families that a finding names
 MOST = 3
 # subjects of a claim that are named, of those that came out alike
@@ -110,8 +112,7 @@ def _of_verdict(verdict: Verdict, claim: Claim) -> str:
     subject = verdict.subject
     if subject is not None and subject.pair is not None:
         text = measures.difference(verdict.statistic or 0.0, subject.pair, subject.of)
-        number = f"{text[0].upper()}{text[1:]}"
-        return f"{number}{within}: {word(verdict, claim)}, where the claim was “{claim.claim.rstrip('.')}”."
+        return f"{text}{within}: {word(verdict, claim)}, where the claim was “{claim.claim.rstrip('.')}”."
     sentence = measures.wording.format(amount=f"{number}{within}")
     about = f" ({subject})" if subject is not None else ""
     return f"{verdict.verdict.lead} “{claim.claim.rstrip('.')}”: {sentence}{about}."
@@ -156,10 +157,14 @@ def _falls(view: View) -> str:
             axis = name.removeprefix(EXPONENT)
             if name.startswith(EXPONENT) and axis in AXES and estimate.low is not None and estimate.high is not None:
                 texts.setdefault(axis, {})[family] = _halving(estimate, fit)
-    for axis in ("C", "D", "N"):
+    axes = ASKED.get(view.layout.kind if view.layout else "", ())
+    if len(axes) > 1 and len(view.families) == 1 and set(axes) <= set(texts):
+        both = [f"each doubling of {AXES[axis]} by {_each(view, texts[axis])}" for axis in axes]
+        return f"In the middle of these runs the loss falls with {listed(both)}."
+    for axis in (*(axes if len(axes) == 1 else ()), "C", "D", "N"):
         if axis in texts:
             each = _each(view, texts[axis])
-            return f"Among these runs each doubling of {AXES[axis]} lowers the loss by {each}."
+            return f"In the middle of these runs each doubling of {AXES[axis]} lowers the loss by {each}."
     return ""
 
 

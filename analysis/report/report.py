@@ -31,7 +31,7 @@ from isoflop.analysis.report.commands import next_command
 from isoflop.analysis.report.figures.base import MOST_REASON, Figure, draw_all, not_drawn
 from isoflop.analysis.report.finding import finding, minima, of_many, question, tone, word
 from isoflop.analysis.report.sentences import amount, decided_first, interval, seed_noise, summary
-from isoflop.analysis.report.tables import count_runs, ledger, local_quantities, parameters
+from isoflop.analysis.report.tables import count_runs, ledger, local_quantities, parameters, training_hours
 from isoflop.analysis.report.view import MOST_FAMILIES, View, look
 from isoflop.errors import UserError
 from isoflop.files import write_text
@@ -151,6 +151,7 @@ def render(view: View, figures: Drawn, asked: str = "", out: Path | None = None,
         laws=view.laws,
         doubtful={name: law for name, law in view.laws.items() if law.status != FitStatus.CONVERGED},
         refused=view.refused,
+        law_notes=[(name, note) for name, law in view.laws.items() for note in law.notes if note not in view.notes],
         most_rows=MOST_FAMILIES,
         most_subjects=MOST_OPEN,
         noise=seed_noise(view),
@@ -177,8 +178,9 @@ def _title(view: View) -> str:
 
 
 def _tally(verdicts: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
-    """How many claims came out how: words, colour and number, in the order of the table."""
-    counts = Counter((v["word"], v["tone"]) for v in verdicts)
+    """How many claims that the runs test came out how: words, colour and number, in the order of the table."""
+    tested = [v for v in verdicts if v["verdict"] != VerdictKind.UNTESTED]
+    counts = Counter((v["word"], v["tone"]) for v in tested)
     return [(word, tone, n) for (word, tone), n in counts.items()]
 
 
@@ -192,14 +194,14 @@ def drawing_library() -> str:
     import vl_convert
 
     name = f"vega-embed-{version('vl-convert-python')}.js"
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / name
+    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / name
     with contextlib.suppress(OSError, ValueError):
-        digest, _, text = kept.read_text(encoding="utf-8").partition("\n")
+        digest, _, text = cached.read_text(encoding="utf-8").partition("\n")
         if hashlib.sha256(text.encode()).hexdigest() == digest:
             return text
     text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     with contextlib.suppress(OSError):  # a home that cannot be written takes the time again
-        write_text(kept, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+        write_text(cached, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
     return text
 
 
@@ -211,6 +213,7 @@ def verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
     # the claim's reason says what runs are missing, family by family
     untested = all(s.verdict is VerdictKind.UNTESTED for s in verdict.subjects)
     subjects = () if untested else verdict.subjects
+    source = str(view.runs.attrs.get("source", ""))
     return {
         "id": verdict.id,
         "claim": claim.claim,
@@ -219,7 +222,7 @@ def verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
         "caveat": claim.caveat,
         **_outcome(verdict, claim),
         **({"reason": cut(printable(of_many(verdict, claim)), MOST_REASON)} if len(subjects) > MOST_OPEN else {}),
-        "next": next_command(verdict, Path(str(view.runs.attrs["source"])) if "source" in view.runs.attrs else None),
+        "next": next_command(verdict, Path(source) if source else None, 60 * training_hours(view.runs)),
         "sha256": claim.sha256[:12],
         "file": claim.file.name if claim.file else "",
         "changed": changed,

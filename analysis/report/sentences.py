@@ -96,7 +96,8 @@ def _trained(view: View) -> str:
     if rows.empty:
         return f"No run finished; {_plural(len(view.runs), 'row')} of runs that failed are in the ledger."
     runs = rows["run_id"].nunique() if "run_id" in rows else len(rows)
-    sentence = f"{_plural(runs, 'model')} of {_plural(len(view.families), 'family', 'families')}"
+    several = f" of {len(view.families)} families" if len(view.families) > 1 else ""
+    sentence = f"{_plural(runs, 'model')}{several}"
     named = [
         *view.families[:MOST_NAMES],
         *([f"{len(view.families) - MOST_NAMES} more"] if len(view.families) > MOST_NAMES else []),

@@ -8,11 +8,14 @@ import itertools
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtrc
 
 # budgets are rounded up to whole steps: values closer than this are one level of an axis
 SAME_LEVEL = 0.1
 # levels of a column from which a law over it is worth fitting
 LEVELS = 3
+# how rarely chance may make values crowd at one level: the usual one in twenty (Fisher 1925)
+CHANCE = 0.05
 
 
 def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.int64]:
@@ -40,11 +43,36 @@ def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.
     return index
 
 
-def stand_apart(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.bool_]:
-    """Whether the level of each value is told from its neighbours by a gap wider than the tolerance, (rows,)."""
+def stand_apart(values: ArrayLike, sizes: ArrayLike | None = None, tolerance: float = SAME_LEVEL) -> NDArray[np.bool_]:
+    """Whether the level of each value is told from its neighbours, (rows,): by a gap wider than the tolerance, or by
+    how closely values crowd there.
+
+    Values crowd at a level where the half of the tolerance to either side of its median holds more of them than chance
+    would put there from the two stretches of that width beside it. Of values without levels a few seem to crowd, so
+    that crowding counts only where most values do. `sizes`, (rows,), are what repeats are told by: rows equal in both
+    count once.
+    """
     x, index = np.log(np.asarray(values, dtype=float)), level_index(values, tolerance)
     ends = pd.Series(x).groupby(index).agg(["min", "max"])
     gap = ends["min"].to_numpy()[1:] - ends["max"].to_numpy()[:-1] > np.log1p(tolerance)
     apart = np.r_[True, gap] & np.r_[gap, True]
-    alone: NDArray[np.bool_] = apart[index]
-    return alone
+    places = pd.DataFrame({"x": x, "index": index, "size": 0.0 if sizes is None else np.asarray(sizes, dtype=float)})
+    places = places.drop_duplicates(["x", "size"])
+    crowded = _crowded(places["x"].to_numpy(), places["index"].to_numpy(), np.log1p(tolerance) / 2)
+    if crowded[places["index"]].mean() > 0.5:
+        apart |= crowded
+    by_row: NDArray[np.bool_] = apart[index]
+    return by_row
+
+
+def _crowded(x: NDArray[np.float64], index: NDArray[np.int64], half: float) -> NDArray[np.bool_]:
+    """Whether values crowd at each level, (levels,): by a binomial test of its core, a third of what is around it."""
+    x_sorted, middles = np.sort(x), pd.Series(x).groupby(index).median().to_numpy()
+
+    def count(reach: float) -> NDArray[np.intp]:
+        ends = (middles - reach * (1 + 1e-9), middles + reach * (1 + 1e-9))
+        return x_sorted.searchsorted(ends[1], "right") - x_sorted.searchsorted(ends[0], "left")
+
+    core = count(half)
+    crowded: NDArray[np.bool_] = (core > 0) & (bdtrc(np.maximum(core - 1, 0), count(3 * half), 1 / 3) <= CHANCE)
+    return crowded

@@ -355,7 +355,7 @@ def _spans(place: Layout) -> Iterator[Finding]:
     """Axes that vary, but too little to tell an exponent."""
     for name, decades in place.decades.items():
         if 0 < decades < SPAN and place.levels[name] >= LEVELS:
-            yield Finding("span", f"{name} spans {decades:.1f} decades; an exponent needs {SPAN}")
+            yield Finding("span", f"{name} spans {decades:.3g} decades; an exponent needs {SPAN}")
 
 
 def _rows(count: int) -> str:

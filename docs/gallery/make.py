@@ -94,6 +94,8 @@ def section(entry: Entry, data: Path) -> str:
     ]
     if view.layout:
         lines += [f"Layout: {view.layout.sentence}.", ""]
+    for old in HERE.glob(f"{entry.name}_*.svg"):
+        old.unlink()
     for figure in pictures:
         path = HERE / f"{entry.name}_{figure.name}.svg"
         figure.write(path)

@@ -74,6 +74,17 @@ def test_chinchilla_with_all_points() -> None:
     assert answer.objective == pytest.approx(0.001826010523, rel=1e-9)
 
 
+def test_chinchilla_has_the_isoflop_minima_of_its_budgets() -> None:
+    # nine budgets, among curves of other lengths; the published power of N by isoFLOP profiles is .49 (.462 to .534)
+    result = frontier(chinchilla(keep=False))
+    used = result.budgets[result.budgets["used"].astype(bool)]
+    for budget in (6e18, 1e19, 3e19, 6e19, 1e20, 3e20, 6e20, 1e21, 3e21):
+        assert np.abs(np.log(used["C"] / budget)).min() < 0.1
+    a = result.approaches["isoflop"].a
+    assert a.low < 0.49 < a.high
+    assert a.high - a.low < 0.15
+
+
 def test_chinchilla_predicts_the_larger_runs_better_than_least_squares() -> None:
     runs = chinchilla()
     small, large = runs[runs["C"] < 1e20], runs[runs["C"] >= 1e20]

@@ -107,6 +107,24 @@ def test_no_level_is_wider_than_the_tolerance_to_either_side() -> None:
     assert stand_apart([1e18, 1.05e18, 3e18]).all()
 
 
+def test_runs_crowd_at_a_budget_among_others_that_have_none() -> None:
+    # digitised points: budgets scatter by some per cent, and curves of other lengths lie between them
+    rng = np.random.default_rng(0)
+    budgets = np.geomspace(1e18, 1e21, 7)
+    C = np.concatenate([np.repeat(budgets, 16) * np.exp(rng.normal(0, 0.02, 112)), 10 ** rng.uniform(18, 21, 100)])
+    N = np.sqrt(C / 120) * np.exp(rng.uniform(-1.5, 1.5, len(C)))
+    D = C / 6 / N
+    rows = pd.DataFrame({"N": N, "D": D, "C": C, "L": loss(N, D) * np.exp(rng.normal(0, 0.002, len(C)))})
+    apart = stand_apart(C, N)
+    assert apart[:112].mean() > 0.9
+    assert apart[112:].mean() < 0.7
+    a = frontier(rows, interval="none").approaches["isoflop"].a.value
+    assert a == pytest.approx(0.46, abs=0.08)
+    # five runs of each of many places, seeds of one setting, are no crowd
+    places = np.tile(10 ** np.random.default_rng(0).uniform(18, 20, 300), 5)
+    assert not stand_apart(places, places).any()
+
+
 def test_random_runs_have_no_budgets() -> None:
     rng = np.random.default_rng(0)
     N, C = 10 ** rng.uniform(7, 9, 100), 10 ** rng.uniform(18, 19, 100)

@@ -13,13 +13,17 @@ import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import pytest
 from studies import demo_study, isoflop_study
 
+from isoflop.analysis import options
 from isoflop.analysis.report.report import write_report
 
+GALLERY = run_path(str(Path(__file__).parents[2] / "docs" / "gallery" / "make.py"))["ENTRIES"]
+DATA = os.environ.get("ISOFLOP_REFERENCE_DATA")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")
 # what is measured in the page, once its figures are drawn
@@ -34,7 +38,10 @@ PROBE = """
     name: box.dataset.figure, width: svg.getBoundingClientRect().width, room: box.clientWidth,
     label: svg.getAttribute("aria-label"), box: box.getAttribute("aria-label"),
   });
+  const tables = [...document.querySelectorAll(".scroll:not(:has(.ledger))")];
+  const cut = tables.filter((box) => box.scrollWidth > box.clientWidth + 1);
   return {
+    cut: cut.map((box) => box.textContent.trim().slice(0, 100)),
     width, scroll: document.documentElement.scrollWidth, over: over.map((e) => `${e.tagName}.${e.className}`),
     first: boxes[0] ? boxes[0].getBoundingClientRect().top + scrollY : null,
     charts: boxes.map((box) => chart(box, box.querySelector("svg"))),
@@ -159,6 +166,19 @@ def test_a_page_is_laid_out_for_its_window(
     assert page["first"] < screens * height - 200
     assert page["over"] == []
     assert page["scroll"] <= width
+    for chart in page["charts"]:
+        assert 150 < chart["width"] <= chart["room"] + 1, chart
+
+
+@pytest.mark.skipif(not DATA, reason="ISOFLOP_REFERENCE_DATA names no folder of public tables")
+@pytest.mark.parametrize("entry", GALLERY, ids=lambda entry: entry.name)
+def test_a_page_of_a_public_table_is_whole(browser: Browser, tmp_path: Path, entry: Any) -> None:
+    table = options.grouped(options.table(Path(str(DATA)) / entry.path, where=entry.where), entry.by)
+    page = browser.measure(write_report(table, tmp_path), 1400, 900)
+    assert page["console"] == []
+    assert page["over"] == []
+    assert page["cut"] == []
+    assert page["charts"]
     for chart in page["charts"]:
         assert 150 < chart["width"] <= chart["room"] + 1, chart
 

@@ -139,7 +139,7 @@ def test_a_budget_without_a_minimum_is_said_with_its_reason() -> None:
     centre = runs.groupby("C")["N"].transform("median")
     small = runs[(runs["C"] < runs["C"].max()) | (runs["N"] < centre)]
     figure = draw(named("isoflop_profiles"), look(pd.concat([small, runs[runs["N"] <= 0]]), []))
-    assert "1 of 6 budgets have no minimum" in figure.subtitle
+    assert "1 of 6 levels of C has no minimum: 3 sizes, a parabola needs 4." in figure.subtitle
 
 
 def test_a_long_table_is_thinned_and_its_lines_are_whole() -> None:

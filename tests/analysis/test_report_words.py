@@ -60,7 +60,7 @@ def test_one_axis_is_asked_how_the_loss_falls_along_it() -> None:
     noise = np.random.default_rng(0).normal(0, 0.002, 12)
     view = look(pd.DataFrame({"D": D, "L": (2 + 60 * D**-0.3) * np.exp(noise)}), [])
     assert question(view) == "How does the loss fall with data?"
-    assert finding(view).startswith("Among these runs each doubling of data lowers the loss by ")
+    assert finding(view).startswith("In the middle of these runs each doubling of data lowers the loss by ")
     assert "95 % interval" in finding(view)
 
 

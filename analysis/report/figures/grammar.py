@@ -12,7 +12,7 @@ a dictionary: https://vega.github.io/vega-lite/docs.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ def log(
 
 def linear(column: str, title: str | None, *, zero: bool = False, ticks: int | None = None, **more: Any) -> Spec:
     """A linear axis, of about so many ticks where it matters."""
-    axis = {"format": ".3~g", "labelOverlap": "greedy"} | ({"tickCount": ticks} if ticks else {})
+    axis = {"format": ".3~g", "labelOverlap": "greedy", "labelFlush": False} | ({"tickCount": ticks} if ticks else {})
     scale = {"zero": zero, "nice": True}
     return {"field": column, "type": "quantitative", "title": title, "scale": scale, "axis": axis} | more
 
@@ -96,6 +96,12 @@ def text(column: str, title: str | None = None, **more: Any) -> Spec:
     """An axis of names, in the order of the rows."""
     axis = {"labelLimit": 260, "labelFontSize": 12, "grid": False}
     return {"field": column, "type": "nominal", "title": title, "sort": None, "axis": axis} | more
+
+
+def family_names(families: Collection[str]) -> Spec:
+    """An axis of families' names, long ones cut; a single family needs none."""
+    names = text("family") | {"sort": list(families)}
+    return names | {"axis": names["axis"] | {"labelLimit": 110} if len(families) > 1 else None}
 
 
 def _legend(families: Sequence[str]) -> Spec:
@@ -145,20 +151,27 @@ def single(layers: list[Spec], *, width: int = 680, height: int = 380, params: l
 
 def panel_width(panels: int) -> int:
     """The width of a figure of so many panels, at most three of them side by side [px]."""
-    return max(600, 300 * min(3, panels))
+    return 760 if panels == 1 else 300 * min(3, panels)
 
 
 def faceted(
     layers: list[Spec], by: str = "family", *, panels: int = 3, columns: int = 3, width: int = 262, height: int = 260
 ) -> Spec:
-    """A panel for each value of a column, side by side, of `panels` values at most so many columns."""
-    width = 2 * width if panels == 1 else width
+    """A panel for each value of a column, side by side, of `panels` values at most so many columns; a single family
+    needs no panel."""
+    if panels == 1 and by == "family":
+        return single(layers, height=380)
     return {
         "data": {"name": "rows"},
         "facet": {"field": by, "type": "nominal", "title": None, "sort": None},
         "columns": max(1, min(columns, panels)),
         "spec": {"width": width, "height": height, "layer": layers},
     }
+
+
+def panelled(families: Collection[str]) -> str:
+    """What a description says of the panels of several families."""
+    return ", a panel for each family" if len(families) > 1 else ""
 
 
 def beside(views: Sequence[list[Spec]], *, columns: int = 3, width: int = 262, height: int = 260) -> Spec:

@@ -22,7 +22,11 @@ HALF, TWENTY = 0.5, 20.0
 def draw(view: View) -> Figure:
     """Three views side by side against C."""
     data = _data(view)
-    hue = g.hue(view.families, legend=len(view.families) > 1)
+    named = len(view.families) > 1
+    hue, shape = g.hue(view.families, legend=named), g.shape(view.families, legend=named)
+    drawn = [name for name in view.families if name in set(data["family"])]
+    for spec in (hue, shape) if named else ():
+        spec["legend"] |= {"values": drawn}
     views = []
     for quantity, title in PANELS.items():
         rows = data[data["quantity"] == quantity]
@@ -40,16 +44,16 @@ def draw(view: View) -> Figure:
                     where=here,
                     **place,
                     color=hue,
-                    shape=g.shape(view.families, legend=len(view.families) > 1),
+                    shape=shape,
                     tooltip=tips,
                 ),
                 g.layer("note", "label", where=here, **place, text="label"),
             ]
         )
     title = _title(view, data)
-    subtitle = (
-        "Points are isoFLOP minima, lines and 95 % bands the law; dashed: growth as C^½, 20 targets for each parameter."
-    )
+    kinds = {"minimum": "points are isoFLOP minima", "law": "lines and 95 % bands the law"}
+    seen = ", ".join(words for kind, words in kinds.items() if kind in set(data["kind"]))
+    subtitle = f"{seen[0].upper()}{seen[1:]}; dashed: growth as C^½, 20 targets for each parameter."
     return Figure(
         NAME, title, subtitle, f"Best size, data and ratio against compute. {title}.", g.beside(views), data, 900
     )

@@ -26,9 +26,7 @@ def draw(view: View) -> Figure:
     # an interval may be far wider than what is seen: the axis shows the points, and the band is cut off at its ends
     reach = 2 * float(runs["off"].abs().max()) or 1.0
     off = g.linear("off", "predicted less observed, ln L [%]") | {"scale": {"domain": [-reach, reach]}}
-    y = g.text("family") | {"sort": list(view.families)}
-    y["axis"] |= {"labelLimit": 110}
-    rows: g.Spec = {"y": y, "yOffset": "part"}
+    rows: g.Spec = {"y": g.family_names(view.families), "yOffset": "part"}
     several = len(view.families) > 1
     hue, shape = g.hue(view.families, legend=several), g.shape(view.families, legend=several)
     marks: g.Spec = {"color": hue, "shape": shape, "tooltip": g.tooltip(TOOLTIP, runs, view.loss_unit)}
@@ -86,6 +84,9 @@ def _finding(data: pd.DataFrame) -> tuple[str, str]:
     wide = float(((known["off_high"] - known["off_low"]) / 200).median()) if len(known) else 0.0
     covered = f"; {inside} of {len(known)} lie inside 90 % intervals of about ±{percent(wide)}" if len(known) else ""
     title = f"Held-out losses at the largest C are at most this far off: {words}{covered}"
+    if len(held) == 1:
+        within = f", {'inside' if inside else 'outside'} its 90 % interval of ±{percent(wide)}" if len(known) else ""
+        title = f"The held-out loss at the largest C is {words} off{within}"
     largest = number(float(held["C"].max()))
     return (
         title,

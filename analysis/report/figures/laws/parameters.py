@@ -17,7 +17,7 @@ SHOWN = ("E", "alpha", "beta")
 def draw(view: View) -> Figure:
     """A panel for each parameter, an interval for each family; hollow where the fit is not converged."""
     data = _data(view)
-    rows: g.Spec = {"y": g.text("family"), "color": g.hue(view.families)}
+    rows: g.Spec = {"y": g.family_names(view.families), "color": g.hue(view.families)}
     kinds = list(data["kind"].unique())
     x = g.linear("value", None, ticks=5)
     tips = g.tooltip(("family", "parameter", "value", "low", "high", "status"), data)
@@ -47,11 +47,20 @@ def _data(view: View) -> pd.DataFrame:
         for p, e in fitted.params.items()
         if p in SHOWN and e.value is not None
     ]
-    if not any(r["low"] is not None and r["high"] is not None for r in rows):
+    bounded = {r["parameter"] for r in rows if r["low"] is not None and r["high"] is not None}
+    if not bounded:
         raise Unmet("no parameter has an interval")
-    data = pd.DataFrame(rows)
+    # of a parameter without any interval there is nothing to see
+    data = pd.DataFrame([r for r in rows if r["parameter"] in bounded])
     data["kind"] = np.where(data["status"] == "converged", "sound", "doubtful")
     return data.sort_values("parameter", key=_place, kind="stable")
+
+
+def _ends(part: pd.DataFrame) -> str:
+    """The families with the smallest and the largest value of a parameter."""
+    rows = part.sort_values("value").to_dict("records")
+    ends = (rows[0], rows[-1])
+    return " to ".join(f"{g.interval(end['value'], end['low'], end['high'])} for {end['family']}" for end in ends)
 
 
 def _place(names: pd.Series) -> pd.Series:
@@ -67,7 +76,8 @@ def _finding(data: pd.DataFrame) -> str:
         return f"These runs give {listed(known)}"
     if bounded["family"].nunique() < 2:
         return "These runs do not pin down the law's parameters: read the intervals, not the points"
-    apart = [p for p in SHOWN if (part := bounded[bounded["parameter"] == p])["low"].max() > part["high"].min()]
+    parts = {p: bounded[bounded["parameter"] == p] for p in SHOWN}
+    apart = [f"{p} from {_ends(part)}" for p, part in parts.items() if part["low"].max() > part["high"].min()]
     if apart:
-        return f"The intervals of {', '.join(apart)} do not overlap for some families"
+        return f"Families differ in {listed(apart)}"
     return "The intervals overlap: these runs do not tell the families' laws apart"

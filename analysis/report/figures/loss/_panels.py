@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
@@ -12,26 +13,34 @@ from isoflop.wording import count, number
 SOUND = "converged"
 # curves of a family, evenly taken of more
 MOST_CURVES = 8
+# labels of a family, and the share of the axis that one takes
+MOST_LABELS, NEAR = 4, 0.045
 # a larger level is darker, and the curve of a law that is no more than a guide is dashed
 SHADES: g.Spec = {"scale": {"domain": [0, 1], "range": [0.6, 1.0]}}
 DASHES: g.Spec = {"scale": {"domain": ["sound", "guide"], "range": [[1, 0], [5, 4]]}}
 
 
 def falls(means: pd.DataFrame, along: str, at: str, least: int) -> list[float]:
-    """Fall of ln L for each doubling of `along`, between the ends of every level of `at` that has at least so many.
+    """Fall of ln L for each doubling of `along`, between the ends of every level of `at` that has at least so many and
+    spans a doubling.
 
     means: a row for each `at` and `along`, sorted by the latter, with L.
     """
     # differences of logarithms do not leave the floats
     logs = pd.DataFrame({name: np.log(means[name]) for name in ("L", along)}).groupby(means[at])
-    first, last = logs.first()[logs.size() >= least], logs.last()[logs.size() >= least]
+    first, last = logs.first(), logs.last()
+    wide = (logs.size() >= least) & (last[along] - first[along] >= np.log(2))
+    first, last = first[wide], last[wide]
     fall = (first["L"] - last["L"]) / (last[along] - first[along]) * np.log(2)
     return [float(each) for each in fall]
 
 
 def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) -> Figure:
-    """L against `x`, one curve for each level of `each`, one panel for each family; darker is larger."""
+    """L against `x`, one curve for each level of `each`, a panel for each family that has several; darker is larger."""
     runs = points_of(view, each)
+    along = runs.groupby("family")[x].transform(lambda values: level_index(values).max() > 0)
+    runs = runs[along.astype(bool)]
+    families = [name for name in view.families if name in set(runs["family"])]
     data = pd.concat([runs, _curves(view, runs, x, each), _labels(runs, x, each)], ignore_index=True)
     # air for the labels, which stand where a curve ends: there the levels lie farthest apart
     room = float(np.exp(0.3 * np.ptp(np.log(data[x].to_numpy(float)))))
@@ -50,8 +59,9 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
         g.layer("end", "label", text="label", **marks),
     ]
     layers[0]["mark"]["strokeWidth"] = 1.8
-    chart = g.faceted(layers, panels=len(view.families))
-    return Figure(name, title, _subtitle(view, each), alt_text, chart, data, width=g.panel_width(len(view.families)))
+    chart = g.faceted(layers, panels=len(families))
+    subtitle = _subtitle({name: view.laws[name] for name in families if name in view.laws}, each)
+    return Figure(name, title, subtitle, alt_text, chart, data, width=g.panel_width(len(families)))
 
 
 def points_of(view: View, each: str) -> pd.DataFrame:
@@ -71,6 +81,8 @@ def _curves(view: View, runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
     parts = []
     for family, fitted in view.laws.items():
         rows = runs[runs["family"] == family]
+        if rows.empty:
+            continue
         levels = np.unique(rows["level"])
         shown = levels[np.unique(np.linspace(0, len(levels) - 1, MOST_CURVES).round().astype(int))]
         curves = [
@@ -88,21 +100,30 @@ def _curves(view: View, runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
 
 
 def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
-    """What stands at the end of each level, thinned to at most four a family."""
+    """What stands at the end of each level, of a family at most four that do not run into each other."""
     by_level = runs.groupby(["family", "level"])[x]
-    ends: pd.DataFrame = runs.loc[by_level.idxmax()]
-    top = ends.groupby("family")["level"].transform("max")
-    ends = ends[(ends["level"] % np.ceil((top + 1) / 4).astype(int)) == top % np.ceil((top + 1) / 4).astype(int)]
+    ends: pd.DataFrame = runs.loc[by_level.idxmax()].sort_values(["family", "level"], ascending=[True, False])
+    apart = NEAR * float(np.ptp(np.log(runs["L"].to_numpy(float))))
+    shown = list[int]()
+    for _, part in ends.groupby("family"):
+        heights, step = np.log(part["L"].to_numpy(float)), -(-len(part) // MOST_LABELS)
+        written = list[int]()
+        for i in range(0, len(part), step):
+            if all(abs(heights[i] - heights[j]) >= apart for j in written):
+                written.append(i)
+        shown += [int(label) for label in part.index[written]]
+    ends = ends.loc[shown]
     words = [count(v) if each == "N" else number(v) for v in ends[each]]
     labelled: pd.DataFrame = ends.assign(kind="label", label=words)
     return labelled
 
 
-def _subtitle(view: View, each: str) -> str:
-    if not view.laws:
+def _subtitle(laws: dict[str, Fit], each: str) -> str:
+    if not laws:
         return f"A curve for each {each}; no law could be fitted."
-    laws = dict.fromkeys(fitted.law.formula for fitted in view.laws.values())
-    formula = " or ".join(laws).replace("alpha", "α").replace("beta", "β")
-    doubtful = [name for name, fitted in view.laws.items() if fitted.status != SOUND]
+    formulas = dict.fromkeys(fitted.law.formula for fitted in laws.values())
+    formula = " or ".join(formulas).replace("alpha", "α").replace("beta", "β")
+    doubtful = [name for name, fitted in laws.items() if fitted.status != SOUND]
     guide = f" Dashed: a guide only, since the fit of {g.some(doubtful)} did not determine the law." if doubtful else ""
-    return f"Points are runs, curves {formula}, fitted to each family; labels give {each}.{guide}"
+    whose = ", fitted to each family" if len(laws) > 1 else ""
+    return f"Points are runs, curves {formula}{whose}; labels give {each}.{guide}"

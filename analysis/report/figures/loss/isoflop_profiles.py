@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.frontier.isoflop_minima import NEAR, SIZES
+from isoflop.analysis.frontier.isoflop_minima import BUDGETS, NEAR, SIZES
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
@@ -20,7 +20,7 @@ ORDER = 2
 NEEDS = f"budgets of compute with {LEVELS} sizes each, {SIZES} for a minimum"
 # budgets that are named beside their minima, and points of a parabola
 MOST_LABELS, POINTS = 6, 15
-# budgets of a family that are drawn, evenly taken of more
+# budgets of a family that are drawn: of more those that have a minimum, and of these evenly
 MOST_BUDGETS = 12
 
 
@@ -69,6 +69,8 @@ def _data(view: View) -> pd.DataFrame:
     data = pd.concat(parts, ignore_index=True)
     if not (data["kind"] == "budget").any():
         raise Unmet(f"no budget has {LEVELS} sizes")
+    if not (data["kind"] == "minimum").any() and not (view.layout and view.layout.kind == "isoflop"):
+        raise Unmet(f"of runs that were not laid out by budgets none has a minimum: {_reasons(view).index[0]}")
     return data[data["kind"] != "budget"].reset_index(drop=True)
 
 
@@ -81,10 +83,11 @@ def _of_family(view: View, family: str) -> pd.DataFrame:
     runs = runs.reindex(columns=["N", "D", "C", "L", "seed"]).assign(kind="run", budget=level, shade=shade)
     parts = [runs]
     enough = budgets[budgets["sizes"] >= LEVELS]
-    step = -(-len(enough) // MOST_BUDGETS) if len(enough) else 1
-    enough = enough.iloc[::step]
-    if len(enough):
-        parts = [runs := runs[runs["budget"].isin(enough.index) | (step == 1)]]
+    if len(enough) > MOST_BUDGETS:
+        used = enough[enough["used"].astype(bool)]
+        enough = used if len(used) >= BUDGETS else enough
+        enough = enough.iloc[:: -(-len(enough) // MOST_BUDGETS)]
+        parts = [runs := runs[runs["budget"].isin(enough.index)]]
     for i, row in enough.iterrows():
         about = {"budget": int(str(i)), "C": row["C"], "shade": int(str(i)) / max(len(budgets) - 1, 1)}
         sizes = runs.loc[runs["budget"] == i, "N"]
@@ -130,9 +133,10 @@ def _refused(view: View) -> str:
     reasons, budgets = _reasons(view), sum(len(f.budgets) for f in view.frontiers.values())
     if reasons.empty:
         return ""
-    first = f"{reasons.index[0]} ({reasons.iloc[0]})"
-    more = ", ..." if len(reasons) > 1 else ""
-    return f" {int(reasons.sum())} of {budgets} budgets have no minimum: {first}{more}."
+    lead = f" {int(reasons.sum())} of {budgets} levels of C {'has' if reasons.sum() == 1 else 'have'} no minimum"
+    if len(reasons) == 1:
+        return f"{lead}: {reasons.index[0]}."
+    return f"{lead} ({reasons.iloc[0]}: {reasons.index[0]}; {int(reasons.iloc[1:].sum())}: other reasons)."
 
 
 def _reasons(view: View) -> pd.Series:

@@ -22,7 +22,7 @@ LEAST = 0.005
 
 
 def draw(view: View) -> Figure:
-    """Points are runs, the line of a family is its envelope, dashed is its law at the best split."""
+    """Points are runs, the line of a family is its envelope, dotted is its law at the best split."""
     data = _data(view)
     direct = len(view.families) <= g.DIRECT
     families, unit = view.families, view.loss_unit
@@ -43,7 +43,7 @@ def draw(view: View) -> Figure:
     ]
     sds = [noise.sd for noise in view.noise.values() if noise.sd is not None]
     title, alt = _finding(data.attrs["best"], max(LEAST, 2 * max(sds, default=0.0)), unit)
-    lawful = " Dashed: the law at the best split of each C, with its 90 % band for a new run." if "low" in data else ""
+    lawful = " Dotted: the law at the best split of each C, with its 90 % band for a new run." if "low" in data else ""
     subtitle = f"A point is a run; the line joins the best sizes, each better than all with less compute.{lawful}"
     return Figure(NAME, title, subtitle, alt, g.single(layers, params=params), data)
 

@@ -7,6 +7,7 @@ from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.figures.loss._panels import falls, panels
 from isoflop.analysis.report.view import View
+from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.wording import percent
 
 NAME = "loss_vs_data"
@@ -16,9 +17,10 @@ NEEDS = "finished runs with N and three or more D at one N"
 
 def draw(view: View) -> Figure:
     """A panel for each family, a curve for each size."""
-    if not {"N", "D"} <= set(view.rows) or view.rows.groupby(["family", "N"])["D"].nunique().max() < 3:
+    rows = view.rows.dropna(subset=["N", "D"]) if {"N", "D"} <= set(view.rows) else view.rows.iloc[:0]
+    if rows.empty or rows.groupby(["family", level_index(rows["N"])])["D"].nunique().max() < LEVELS:
         raise Unmet("no size has three different D")
-    each_fall = {str(family): _falls(part) for family, part in view.rows.groupby("family")}
+    each_fall = {str(family): _falls(part) for family, part in rows.groupby("family")}
     each = g.of_each(
         view.families, {name: percent(-np.expm1(-np.mean(fall))) for name, fall in each_fall.items() if fall}
     )
@@ -26,10 +28,10 @@ def draw(view: View) -> Figure:
     title = f"Each doubling of the data lowers the loss at every size: {each} on average"
     if not steady:
         title = f"A doubling of the data changes the loss by {each} on average, and not always down"
-    return panels(view, NAME, "D", "N", title, f"Loss against data, a panel for each family. {title}.")
+    return panels(view, NAME, "D", "N", title, f"Loss against data{g.panelled(each_fall)}. {title}.")
 
 
 def _falls(rows: pd.DataFrame) -> list[float]:
     """Fall of ln L for each doubling of D, from the least to the most data of every size."""
-    means = rows.groupby(["N", "D"])["L"].mean().reset_index().sort_values("D")
-    return falls(means, "D", "N", 2)
+    means = rows.assign(level=level_index(rows["N"])).groupby(["level", "D"])["L"].mean().reset_index()
+    return falls(means.sort_values("D"), "D", "level", 2)

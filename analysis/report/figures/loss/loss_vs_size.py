@@ -29,7 +29,7 @@ def draw(view: View) -> Figure:
     title = f"Each doubling of the size lowers the loss at the same data: {each} on average"
     if min(min(fall) for fall in each_fall.values()) <= 0:
         title = f"A doubling of the size changes the loss by {each} on average, and not always down"
-    return panels(view, NAME, "N", "D", title, f"Loss against size, a panel for each family. {title}.")
+    return panels(view, NAME, "N", "D", title, f"Loss against size{g.panelled(each_fall)}. {title}.")
 
 
 def _falls(rows: pd.DataFrame) -> list[float]:

@@ -10,6 +10,8 @@ from isoflop.analysis.report.view import View
 NAME = "reducible_loss"
 ORDER = 6
 NEEDS = "a family whose E is identified, with an interval"
+# runs of a family that have a bar
+MOST_BARS = 40
 
 
 def draw(view: View) -> Figure:
@@ -22,25 +24,18 @@ def draw(view: View) -> Figure:
     y = g.log("excess", data, f"loss above E [{unit}]")
     hue = g.hue(families, legend=len(families) > 1)
     tips = g.tooltip(("family", "x", "L", "excess", "low", "high"), data, unit)
+    shape = g.shape(families, legend=len(families) > 1)
+    ends: g.Spec = {"y": y | {"field": "low"}, "y2": {"field": "high"}}
     layers = [
-        g.layer("whisker", "run", x=x, y=y | {"field": "low"}, y2={"field": "high"}, color=hue, opacity=seen),
-        g.layer(
-            "point",
-            "run",
-            x=x,
-            y=y,
-            color=hue,
-            shape=g.shape(families, legend=len(families) > 1),
-            opacity=seen,
-            tooltip=tips,
-        ),
+        g.layer("whisker", "run", where="isValid(datum.low)", x=x, color=hue, opacity=seen, **ends),
+        g.layer("point", "run", x=x, y=y, color=hue, shape=shape, opacity=seen, tooltip=tips),
     ]
     E = {name: fit.params["E"] for name, fit in view.laws.items() if name in set(data["family"])}
     known = {name: g.interval(e.value, e.low, e.high) for name, e in E.items()}
     title = f"What is left to gain lies above E: {g.of_each(families, known)} {unit}"
-    subtitle = (
-        "Points are runs less the fitted E; bars reach to the ends of E's 95 % interval, and grow where L nears E."
-    )
+    some = " of some" if data["low"].isna().any() else ""
+    reach = "reach to the ends of E's 95 % interval, and grow where L nears E"
+    subtitle = f"Points are runs less the fitted E; bars{some} {reach}."
     return Figure(
         NAME,
         title,
@@ -66,7 +61,10 @@ def _data(view: View) -> pd.DataFrame:
         floor = float(table["excess"].where(table["excess"] > 0).min())
         table["low"] = np.maximum(table["L"] - E.high, floor / 10)
         table["high"] = table["L"] - E.low
-        parts.append(table[table["excess"] > 0])
+        table = table[table["excess"] > 0].sort_values("x")
+        # bars side by side are a band that hides the points: of many runs some have one
+        table.loc[np.arange(len(table)) % -(-len(table) // MOST_BARS) > 0, ["low", "high"]] = np.nan
+        parts.append(table)
     if not parts:
         raise Unmet("no family's E is identified with an interval")
     return pd.concat(parts, ignore_index=True)

@@ -1,13 +1,16 @@
 """Forest plot of the contrasts between families that the claims ask for, with the band of equivalence."""
 
+from collections import Counter
+
 import pandas as pd
 
 from isoflop.analysis.claims.claim import Claim
-from isoflop.analysis.claims.judge import Verdict
+from isoflop.analysis.claims.judge import OPPOSITE, Verdict
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import NEUTRAL, Figure, Unmet, family_scales
 from isoflop.analysis.report.view import View
+from isoflop.wording import listed
 
 NAME = "contrasts"
 ORDER = 5
@@ -23,7 +26,7 @@ SIDES = (("datum.value < 0", "left"), ("datum.value >= 0", "right"))
 
 def draw(view: View) -> Figure:
     """An interval for each pair; the band is where a difference would be called equivalence."""
-    data, title, axis = _data(view)
+    data, title, about, axis = _data(view)
     colours = {NO_DIFFERENCE: NEUTRAL, **_colours(view)}
     shown = [name for name in colours if name in set(data["lower"])]
     hue = {
@@ -44,7 +47,7 @@ def draw(view: View) -> Figure:
         *(_words(where, align, x=x, y=y) for where, align in SIDES),
     ]
     chart = g.single(layers, width=620, height=(ROW if len(data) <= FEW else LOW_ROW) * len(data))
-    subtitle = "Point and interval of each difference; one inside the grey band is too small to count."
+    subtitle = f"{about} Point and interval of each difference; one inside the grey band is too small to count."
     seen = "; ".join(
         f"{r['subject']} {r['value']:+.3g} ({r['low']:+.3g} to {r['high']:+.3g})" for _, r in data.iterrows()
     )
@@ -58,20 +61,20 @@ def _words(where: str, align: str, **encoding: g.Spec) -> g.Spec:
     return words
 
 
-def _data(view: View) -> tuple[pd.DataFrame, str, str]:
-    """The contrasts of the first claim of pairs that has numbers, in % where it is a difference of ln L."""
+def _data(view: View) -> tuple[pd.DataFrame, str, str, str]:
+    """The contrasts of the first claim of pairs that has numbers, in % where it is a difference of ln L; the finding,
+    the claim, the title of the axis."""
     judged = [v for v in view.verdicts if v.claim is not None and v.claim.region.kind == "contrast"]
     for verdict in judged:
         claim = verdict.claim
         measured = [s for s in verdict.subjects if s.statistic is not None and _is_shown(s, view)]
         rows = [_row(s, claim) for s in measured if claim is not None]
         if rows and claim is not None:
-            different = sum(r["lower"] != NO_DIFFERENCE for r in rows)
-            found = f"{different} of {len(rows)} pairs of families are found to differ"
+            counts = Counter(str(r["outcome"]) for r in rows)
+            title = "Pairs of families: " + listed([f"{n} {outcome}" for outcome, n in counts.most_common()])
             if len(rows) == 1:
-                found = f"{rows[0]['subject']} is{'' if different else ' not'} found to differ from 0"
-            title = f"{claim.claim.rstrip('.')}: {found}"
-            return _largest(pd.DataFrame(rows)), title, claim.measures.unit.axis
+                title = f"{rows[0]['words']}: {rows[0]['outcome']}"
+            return _largest(pd.DataFrame(rows)), title, f"Of the claim “{claim.claim}”", claim.measures.unit.axis
     raise Unmet("; ".join(f"{v.id} is {v.verdict}" for v in judged) or "no claim speaks of pairs")
 
 
@@ -93,16 +96,24 @@ def _row(verdict: Verdict, claim: Claim) -> dict[str, object]:
     value = verdict.statistic or 0.0
     numbers = {"value": verdict.statistic, "low": verdict.low, "high": verdict.high, "band_high": verdict.limit}
     row: dict[str, object] = {k: None if v is None else v * scale for k, v in numbers.items()}
-    agrees = (verdict.verdict is VerdictKind.SUPPORTED) == (claim.region.expect == "different")
     lower = subject.pair.first if value < 0 else subject.pair.second
     return row | {
         "subject": str(subject),
         "band_low": -(verdict.limit or 0.0) * scale,
         "verdict": verdict.verdict.value,
-        "lower": lower if agrees and verdict.verdict.decided else NO_DIFFERENCE,
+        "lower": lower if _outcome(verdict, claim) == "different" else NO_DIFFERENCE,
         "words": claim.measures.difference(value, subject.pair, subject.of),
         "reason": verdict.reason,
+        "outcome": _outcome(verdict, claim),
     }
+
+
+def _outcome(verdict: Verdict, claim: Claim) -> str:
+    """Whether the two of a pair differ, in a word."""
+    if not verdict.verdict.decided:
+        return "undecided"
+    as_expected = verdict.verdict is VerdictKind.SUPPORTED
+    return claim.region.expect if as_expected else OPPOSITE[claim.region.expect]
 
 
 def _colours(view: View) -> dict[str, str]:
