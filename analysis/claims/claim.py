@@ -8,7 +8,6 @@ a wrong file is one sentence that names the file and the key.
         print(claim.id, claim.rule)
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,12 +19,11 @@ from isoflop.analysis.claims.declare import Quantity
 from isoflop.analysis.claims.needs import Needs
 from isoflop.analysis.claims.quantities import QUANTITIES
 from isoflop.analysis.claims.region import EVERYWHERE, Region
+from isoflop.analysis.claims.text import read_yaml
 from isoflop.errors import UserError
-from isoflop.wording import cut, listed, number, percent
+from isoflop.wording import listed, number, percent
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "claims"
-# of a claim's file: a hundred times the longest that ships
-MOST_BYTES = 100_000
 # a value of a column that is compared: a number, a word, true or false, null, or smallest or largest
 Value = str | float | bool | None
 
@@ -189,7 +187,7 @@ def _numbered(file: Path) -> tuple[str, int, str]:
 
 def read_claim(file: Path) -> Claim:
     """One claim from its yaml."""
-    data, sha256 = _read_yaml(file)
+    data, sha256 = read_yaml(file)
     keys.check_keys(data, keys.OF_CLAIM, file)
     keys.check_texts(data, file)
     about: dict[str, Any] = {key: data[key].strip() for key in keys.PROSE if key in data}
@@ -257,36 +255,3 @@ def _measured(data: dict[str, Any], file: Path | str) -> Claim:
         needs=Needs.read(data.get("needs"), str(file)),
         level=keys.level(data.get("level", 0.95), file),
     )
-
-
-def _read_yaml(file: Path) -> tuple[dict[str, Any], str]:
-    """The mapping in a yaml file and the hash of its bytes."""
-    from omegaconf import OmegaConf
-
-    try:
-        if not file.is_file():
-            raise UserError(f"{file} is no file; a claim is one yaml file")
-        if file.stat().st_size > MOST_BYTES:
-            raise UserError(f"{file} has more than {MOST_BYTES // 1000} kB, so it is no claim; give another file")
-        raw = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
-    try:
-        _refuse_aliases(raw.decode(), file)
-        data = OmegaConf.to_container(OmegaConf.create(raw.decode()), resolve=False)
-    except UserError:
-        raise
-    except Exception as error:  # the parser has many, and each means that the text is not sound
-        raise UserError(f"{file} is not sound yaml: {cut(' '.join(str(error).split()), 300)}") from None
-    if not isinstance(data, dict) or not all(isinstance(k, str) for k in data) or not data:
-        raise UserError(f"{file} is not a mapping of keys; a claim has at least id, claim, quantity, region")
-    return {str(k): v for k, v in data.items()}, hashlib.sha256(raw).hexdigest()
-
-
-def _refuse_aliases(text: str, file: Path) -> None:
-    """UserError where yaml repeats a part by its name: a few lines of that can stand for more than memory holds.
-    Without an anchor (&) there is none."""
-    import yaml  # type: ignore[import-untyped]
-
-    if "&" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-        raise UserError(f"{file} refers to a part of itself (*name); write it out")

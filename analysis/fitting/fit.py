@@ -80,14 +80,16 @@ def fit_near(runs: pd.DataFrame, law: str | Law, near: Fit, *, by: dict[str, Any
 def _fit(
     runs: pd.DataFrame, law: str | Law, settings: Settings, by: dict[str, Any] | None, near: Array | None = None
 ) -> Fit:
+    """A fit that is remembered, or else one from fresh starts, which is remembered, or one from places `near`, which is
+    not."""
     law = get_law(law)
     rows = prepare(runs, law, settings.run)
     with np.errstate(all="ignore"):  # a search may wander where a law overflows; what it brings back is finite
         rows = weighted(rows, law, settings.weights)
-        key = _key(law, rows, settings, near)
+        key = _key(law, rows, settings)
         if key is None or key not in _KNOWN:
             result = fit_together(Groups(law, (), (Group(by or {}, rows),)), settings, near)[0]
-            if key is None:
+            if key is None or near is not None:
                 return result
             while len(_KNOWN) >= REMEMBERED:
                 _KNOWN.pop(next(iter(_KNOWN)))
@@ -96,9 +98,9 @@ def _fit(
     return replace(known, by=by or {}, rows=rows.rows, params=dict(known.params), derived=dict(known.derived))
 
 
-def _key(law: Law, rows: Prepared, settings: Settings, near: Array | None) -> tuple[Hashable, ...] | None:
+def _key(law: Law, rows: Prepared, settings: Settings) -> tuple[Hashable, ...] | None:
     """What a fit depends on; None where no run_id tells runs apart, since any other column may have a say then."""
-    if near is not None or "run_id" not in rows.rows or not is_integer_dtype(rows.rows.index):
+    if "run_id" not in rows.rows or not is_integer_dtype(rows.rows.index):
         return None
     digest = hashlib.sha256()
     for part in (*rows.columns, rows.target, rows.runs, *([] if rows.scale is None else [rows.scale])):

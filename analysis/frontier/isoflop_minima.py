@@ -10,6 +10,7 @@ fails stays with the reason.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,38 +29,57 @@ BINS = 4
 FINE = 1001
 
 
-def parabola(part: pd.DataFrame) -> dict[str, object]:
+class _Runs(NamedTuple):
+    """The runs of one budget, (runs,) each: size, data, compute, loss, on how many edges of what was tried the best
+    knobs lie, whether the budget stands apart."""
+
+    N: Array
+    D: Array
+    C: Array
+    L: Array
+    edges: Array
+    apart: Array
+
+
+def _parabola(runs: _Runs) -> dict[str, object]:
     """The minimum of one budget: its vertex, whether it counts, and why not."""
-    apart = bool(part["apart"].all()) if "apart" in part else True
-    edges = int(part.loc[part["edges"] > 0, "N"].nunique())
+    edges = len(np.unique(runs.N[runs.edges > 0]))
     left_out = f"{edges} sizes have their best knob on the edge of what was tried; " if edges else ""
-    C = float(np.exp(np.log(part["C"]).mean()))
-    part = part[part["edges"] == 0]
-    sizes = part["N"].nunique()
+    C, inside = float(np.exp(np.log(runs.C).mean())), runs.edges == 0
+    x, y, d = np.log(runs.N[inside]), np.log(runs.L[inside]), np.log(runs.D[inside])
+    sizes = len(np.unique(x))
     row: dict[str, object] = {
         "C": C, "sizes": sizes, "N_opt": np.nan, "D_opt": np.nan, "D_per_N": np.nan, "L_opt": np.nan,
         "bend": np.nan, "used": False, "reason": "",
     }  # fmt: skip
-    if not apart:
+    if not runs.apart.all():
         return row | {"reason": "C runs on to its neighbours without a gap: no budget"}
     if sizes < SIZES:
         return row | {"reason": f"{left_out}{sizes} size{'s' * (sizes != 1)}, a parabola needs {SIZES}"}
-    x, y = np.log(part["N"].to_numpy()), np.log(part["L"].to_numpy())
     near = _near(x, y)
     centre = x[near].mean()
-    bend, slope, height = np.polyfit(x[near] - centre, y[near], 2)
+    height, slope, bend = _polynomial(x[near] - centre, y[near], 2)
     if bend <= 0:
         return row | {"reason": f"{left_out}the parabola opens downward: no minimum"}
     vertex = centre - slope / (2 * bend)
     if abs(vertex - centre) > np.ptp(x):  # an extrapolation by more than all sizes is no number to show
         vertex = centre + np.copysign(np.ptp(x), vertex - centre)
-    D = float(np.exp(np.polyval(np.polyfit(x, np.log(part["D"].to_numpy()), 1), vertex)))
+    start, along = _polynomial(x - centre, d, 1)
+    D = float(np.exp(start + along * (vertex - centre)))
     N, L = float(np.exp(vertex)), float(np.exp(height + slope * (vertex - centre) + bend * (vertex - centre) ** 2))
     row |= {"N_opt": N, "D_opt": D, "D_per_N": D / N, "L_opt": L, "bend": bend}
     if not x.min() < vertex < x.max():
         side = "smaller than the smallest" if vertex <= x.min() else "larger than the largest"
         return row | {"reason": f"{left_out}the minimum is {side} size that was run"}
     return row | {"used": True, "reason": left_out.removesuffix("; ")}
+
+
+def _polynomial(x: Array, y: Array, degree: int) -> Array:
+    """Coefficients (degree + 1,) of the least-squares polynomial, the constant first; x is centred."""
+    powers = x[:, None] ** np.arange(degree + 1)
+    size = np.sqrt((powers**2).sum(0))
+    size[size == 0] = 1.0
+    return np.asarray(np.linalg.lstsq(powers / size, y, rcond=len(x) * np.finfo(float).eps)[0] / size)
 
 
 def _near(x: Array, y: Array) -> Array:
@@ -74,19 +94,26 @@ def _near(x: Array, y: Array) -> Array:
 def best_run(part: pd.DataFrame) -> dict[str, object]:
     """The best run of one bin of C; it counts where its size is neither the smallest nor the largest of the bin. `step`
     is ln of the factor between the sizes next to it."""
-    part = part[part["edges"] == 0]
-    if part.empty:
+    inside = part["edges"].to_numpy() == 0
+    if not inside.any():
         return {"C": np.nan, "N_opt": np.nan, "D_opt": np.nan, "step": np.nan, "used": False}
-    best = part.sort_values("L", kind="stable").iloc[0]
-    smaller, larger = part["N"][part["N"] < best["N"]].max(), part["N"][part["N"] > best["N"]].min()
-    inside = bool(np.isfinite(smaller) and np.isfinite(larger))
-    step = float(np.log(larger / smaller))
-    return {"C": best["C"], "N_opt": best["N"], "D_opt": best["D"], "step": step, "used": inside}
+    N, D, C, L = (part[name].to_numpy(float)[inside] for name in ("N", "D", "C", "L"))
+    best = int(L.argmin())
+    size = N[best]
+    smaller, larger = N[size > N].max(initial=0.0), N[size < N].min(initial=np.inf)
+    counts = bool(smaller > 0 and np.isfinite(larger))
+    step = float(np.log(larger / smaller)) if counts else np.nan
+    return {"C": C[best], "N_opt": size, "D_opt": D[best], "step": step, "used": counts}
 
 
 def isoflop(table: pd.DataFrame) -> pd.DataFrame:
     """A row for each budget."""
-    return pd.DataFrame([parabola(part) for _, part in table.groupby("budget")])
+    apart = table["apart"].to_numpy(bool) if "apart" in table else np.ones(len(table), dtype=bool)
+    names, budget = ("N", "D", "C", "L", "edges"), table["budget"].to_numpy()
+    columns = [*(table[name].to_numpy(float) for name in names), apart]
+    order = np.argsort(budget, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(budget[order])) + 1)
+    return pd.DataFrame([_parabola(_Runs._make(column[part] for column in columns)) for part in parts])
 
 
 def influence(part: pd.DataFrame) -> pd.DataFrame:

@@ -35,12 +35,14 @@ from isoflop.analysis.testing.rolling import (
     roll,
     sizes_of,
 )
-from isoflop.analysis.testing.stacking import REMEMBERED, Keyed, Stack, Table, stack_of
+from isoflop.analysis.testing.stacking import REMEMBERED, Keyed, Member, Stack, Table, stack_of
 
 # what a band may contain, in the order in which it is written
 NOISE, PARAMETERS, FORM = "noise", "parameters", "form"
 # of an average of laws, where no row can be held out
 LAWS = "how far the laws lie apart"
+# optima closer than this are one that two searches came to
+SAME_PLACE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +77,22 @@ def _learn(question: Keyed) -> Hindsight:
     problem, table = optimum.problem, table_of(optimum)
     few = table.problem(problem.law, problem.objective, fixed=problem.fixed, priors=problem.priors)
     cuts = roll(few.columns, sizes_of(problem.law.columns), sign)
-    errors = errors_beyond(few, optimum.u, cuts)
+    plain = plain_objective(problem.objective)
+    stack = stack_of(table, plain, sign) if rivals and len(cuts) else None
+    own = _member_of(stack, optimum) if plain == problem.objective else None
+    errors = errors_beyond(few, optimum.u, cuts) if own is None else own.errors
     form = form_error(errors, cuts, optimum.noise.pooled)
-    stack = stack_of(table, plain_objective(problem.objective), sign) if rivals and form.dof else None
+    stack = stack if form.dof else None
     return Hindsight(cuts, form, stack, errors, few)
+
+
+def _member_of(stack: Stack | None, optimum: Optimum) -> Member | None:
+    """The law itself among those of the stack, where it ended at the same place: its hold-outs are the same then."""
+    problem = optimum.problem
+    if stack is None or problem.fixed or problem.priors:
+        return None
+    same = (m for m in stack.members if m.law.name == problem.law.name)
+    return next((m for m in same if np.allclose(m.u, optimum.u, rtol=SAME_PLACE, atol=SAME_PLACE)), None)
 
 
 def plain_objective(objective: Objective) -> Objective:

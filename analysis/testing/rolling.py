@@ -214,8 +214,10 @@ def _likelihoods(errors: Array, cuts: Cuts, noise: float) -> _Likelihoods | None
     edges, slopes = _GRID[:, None] * largest, _GRID[None, :] * steepest
     scores = np.zeros((len(held), len(_GRID), len(_GRID)))
     for i, (e, d) in enumerate(held):
-        variance = floor**2 + edges[:, :, None] ** 2 + (slopes[:, :, None] * d) ** 2
-        scores[i] = -0.5 * (np.log(variance) + e**2 / variance).mean(-1)
+        far, of = np.unique(d, return_inverse=True)  # of a grid many rows lie equally far
+        count, squares = np.bincount(of) / len(d), np.bincount(of, weights=e**2) / len(d)
+        variance = floor**2 + edges[:, :, None] ** 2 + (slopes[:, :, None] * far) ** 2
+        scores[i] = -0.5 * (np.log(variance) @ count + (1 / variance) @ squares)
     return _Likelihoods(numbers, edges, slopes, scores, held, floor)
 
 

@@ -88,13 +88,14 @@ def _of_family(view: View, family: str) -> pd.DataFrame:
         enough = used if len(used) >= BUDGETS else enough
         enough = enough.iloc[:: -(-len(enough) // MOST_BUDGETS)]
         parts = [runs := runs[runs["budget"].isin(enough.index)]]
+    means = runs.groupby(["budget", "N"], as_index=False)["L"].mean()
+    levels, N_of, L_of = (means[name].to_numpy() for name in ("budget", "N", "L"))
     for i, row in enough.iterrows():
         about = {"budget": int(str(i)), "C": row["C"], "shade": int(str(i)) / max(len(budgets) - 1, 1)}
-        sizes = runs.loc[runs["budget"] == i, "N"]
+        sizes, losses = N_of[levels == i], L_of[levels == i]
         parts.append(pd.DataFrame([about | {"kind": "budget"}]))
         if not row["used"]:
-            means = runs[runs["budget"] == i].groupby("N")["L"].mean().reset_index()
-            parts.append(means.assign(kind="refused", **about))
+            parts.append(pd.DataFrame({"N": sizes, "L": losses, "kind": "refused"} | about))
             continue
         least, most = (np.clip(row["N_opt"] * f, sizes.min(), sizes.max()) for f in (1 / NEAR, NEAR))
         N = np.geomspace(least, most, POINTS)
