@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from synthetic_laws import seeded
 
+from isoflop import record
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.tables.names import by_usual_names, completed
 from isoflop.analysis.tables.presets import PRESETS
@@ -363,3 +364,22 @@ def test_of_two_batches_steps_alone_tell_no_amount_of_data() -> None:
     table, notes = completed(by_usual_names(pd.DataFrame(columns | {"loss": [2.0, 1.9]}))[0])
     assert "D" not in table
     assert not notes
+
+
+@pytest.mark.parametrize(
+    ("column", "unit"),
+    [
+        ("val_bpb", "bits per byte"),
+        ("Bits per character", "bits per character"),
+        ("loss (bits)", "bits per target"),
+        ("accuracy", "units of accuracy"),
+        ("val/loss", "nats per target"),
+        ("perplexity", "nats per target"),
+    ],
+)
+def test_a_loss_is_shown_in_the_unit_that_its_name_states(column: str, unit: str, tmp_path: Path) -> None:
+    pd.DataFrame([[2.0, 2.0, 2.0]], columns=["params", "tokens", column]).to_csv(tmp_path / "theirs.csv", index=False)
+    if column != "accuracy":
+        assert record.loss_unit(read_runs(tmp_path / "theirs.csv")) == unit
+    if column != "perplexity":
+        assert record.loss_unit(read_runs(tmp_path / "theirs.csv", columns={"L": column})) == unit
