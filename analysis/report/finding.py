@@ -178,7 +178,7 @@ def _lowest(view: View) -> str:
     """The lowest loss, where no law tells more."""
     best = view.rows.sort_values("L", kind="stable").iloc[0]
     reasons = "; ".join(dict.fromkeys(view.refused.values()))
-    why = f" No law could be fitted: {reasons}." if reasons else " These runs do not tell how the loss falls."
+    why = f" No law could be fitted: {reasons}." if reasons else " These runs do not tell how fast the loss falls."
     named = f" ({best['family']})" if len(view.families) > 1 else ""
     return f"The lowest loss is {best['L']:.4g} {view.loss_unit}{named}.{why}"
 
@@ -189,4 +189,5 @@ def _each(view: View, texts: dict[str, str]) -> str:
         return next(iter(texts.values()))
     parts = [f"{text} for {name}" for name, text in list(texts.items())[:MOST]]
     more = len(view.families) - len(parts)
-    return listed(parts) + (f"; the other {more} families are below" if more > 0 else "")
+    others = "the other family is" if more == 1 else f"the other {more} families are"
+    return listed(parts) + (f"; {others} below" if more > 0 else "")

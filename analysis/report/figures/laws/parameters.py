@@ -71,13 +71,17 @@ def _place(names: pd.Series) -> pd.Series:
 def _finding(data: pd.DataFrame) -> str:
     """Which parameters the intervals tell apart; of one family what they are."""
     bounded = data[data["low"].notna() & data["high"].notna() & (data["status"] == "converged")]
-    if data["family"].nunique() == 1 and len(bounded):
-        known = [f"{r['parameter']} {g.interval(r['value'], r['low'], r['high'])}" for _, r in bounded.iterrows()]
+    known = [f"{r['parameter']} {g.interval(r['value'], r['low'], r['high'])}" for _, r in bounded.iterrows()]
+    if known and data["family"].nunique() == 1:
         return f"These runs give {listed(known)}"
-    if bounded["family"].nunique() < 2:
+    if known and bounded["family"].nunique() == 1:
+        return f"The runs of {bounded['family'].iloc[0]} alone give a law: {listed(known)}"
+    if not known:
         return "These runs do not pin down the law's parameters: read the intervals, not the points"
     parts = {p: bounded[bounded["parameter"] == p] for p in SHOWN}
     apart = [f"{p} from {_ends(part)}" for p, part in parts.items() if part["low"].max() > part["high"].min()]
     if apart:
         return f"Families differ in {listed(apart)}"
-    return "The intervals overlap: these runs do not tell the families' laws apart"
+    # laws whose parameters trade against one another may differ all the same: see their losses
+    compared = [p for p, part in parts.items() if part["family"].nunique() > 1]
+    return f"The families' intervals of {listed(compared)} overlap" if compared else "No two families have an interval"

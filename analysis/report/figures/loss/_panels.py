@@ -60,15 +60,18 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     ]
     layers[0]["mark"]["strokeWidth"] = 1.8
     chart = g.faceted(layers, panels=len(families))
-    subtitle = _subtitle({name: view.laws[name] for name in families if name in view.laws}, each)
+    laws = {name: view.laws[name] for name in families if name in view.laws}
+    subtitle = _subtitle(laws, each if runs[each].notna().any() else "")
     return Figure(name, title, subtitle, alt_text, chart, data, width=g.panel_width(len(families)))
 
 
 def points_of(view: View, each: str) -> pd.DataFrame:
-    """The finished runs, their level of `each` within the family, and its shade from 0 (smallest) to 1."""
+    """The finished runs, their level of `each` within the family, and its shade from 0 (smallest) to 1; all are of one
+    level where the table has no such column."""
     parts = []
-    for _, part in view.rows[view.rows[each].notna()].groupby("family"):
-        level = level_index(part[each])
+    rows = view.rows if each not in view.rows else view.rows[view.rows[each].notna()]
+    for _, part in rows.groupby("family"):
+        level = level_index(part[each]) if each in part else np.zeros(len(part), dtype=int)
         parts.append(part.assign(level=level, shade=level / max(int(level.max()), 1)))
     if not parts:
         raise Unmet(f"no finished run has {each}")
@@ -101,6 +104,8 @@ def _curves(view: View, runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
 
 def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
     """What stands at the end of each level, of a family at most four that do not run into each other."""
+    if runs[each].isna().all():
+        return pd.DataFrame()
     by_level = runs.groupby(["family", "level"])[x]
     ends: pd.DataFrame = runs.loc[by_level.idxmax()].sort_values(["family", "level"], ascending=[True, False])
     apart = NEAR * float(np.ptp(np.log(runs["L"].to_numpy(float))))
@@ -119,11 +124,12 @@ def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
 
 
 def _subtitle(laws: dict[str, Fit], each: str) -> str:
+    labels = f"; labels give {each}" if each else ""
     if not laws:
-        return f"A curve for each {each}; no law could be fitted."
+        return f"Points are runs{labels}; no law could be fitted."
     formulas = dict.fromkeys(fitted.law.formula for fitted in laws.values())
     formula = " or ".join(formulas).replace("alpha", "α").replace("beta", "β")
     doubtful = [name for name, fitted in laws.items() if fitted.status != SOUND]
     guide = f" Dashed: a guide only, since the fit of {g.some(doubtful)} did not determine the law." if doubtful else ""
     whose = ", fitted to each family" if len(laws) > 1 else ""
-    return f"Points are runs, curves {formula}{whose}; labels give {each}.{guide}"
+    return f"Points are runs, curves {formula}{whose}{labels}.{guide}"

@@ -12,12 +12,13 @@ from isoflop.wording import percent
 
 NAME = "loss_vs_size"
 ORDER = 5
-NEEDS = "finished runs at three or more N that share a D"
+NEEDS = "finished runs at three or more N, which share a D where they have a D"
 
 
 def draw(view: View) -> Figure:
     """A panel for each family, a curve for each level of D."""
-    if not {"N", "D"} <= set(view.rows) or view.rows[["N", "D"]].isna().any().any():
+    named = [c for c in ("N", "D") if c in view.rows]
+    if "N" not in named or view.rows[named].isna().any().any():
         raise Unmet("not every run has an N and a D")
     if view.layout and view.layout.kind == "isoflop":
         raise Unmet("the runs share budgets and not amounts of data: see the isoFLOP profiles")
@@ -26,7 +27,8 @@ def draw(view: View) -> Figure:
     if not each_fall:
         raise Unmet("no three N share a D")
     each = g.of_each(view.families, {name: percent(-np.expm1(-np.mean(fall))) for name, fall in each_fall.items()})
-    title = f"Each doubling of the size lowers the loss at the same data: {each} on average"
+    where = " at the same data" if "D" in named else ""
+    title = f"Each doubling of the size lowers the loss{where}: {each} on average"
     if min(min(fall) for fall in each_fall.values()) <= 0:
         title = f"A doubling of the size changes the loss by {each} on average, and not always down"
     return panels(view, NAME, "N", "D", title, f"Loss against size{g.panelled(each_fall)}. {title}.")
@@ -34,5 +36,6 @@ def draw(view: View) -> Figure:
 
 def _falls(rows: pd.DataFrame) -> list[float]:
     """Fall of ln L for each doubling of N, from the smallest to the largest size of every amount of data."""
-    means = rows.assign(level=level_index(rows["D"])).groupby(["level", "N"])["L"].mean().reset_index()
+    rows = rows.assign(level=level_index(rows["D"]) if "D" in rows else 0)
+    means = rows.groupby(["level", "N"])["L"].mean().reset_index()
     return falls(means, "N", "level", LEVELS)
