@@ -146,7 +146,8 @@ def _exponent(estimate: Estimate) -> str:
     """An exponent with its interval."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.2f} (no interval)"
-    return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f})"
+    unsure = ", so that it may not grow at all" if estimate.low <= 0 else ""
+    return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f}{unsure})".replace("-", "−")
 
 
 def _falls(view: View) -> str:
@@ -171,7 +172,8 @@ def _falls(view: View) -> str:
 def _halving(estimate: Estimate, fit: Fit) -> str:
     """An exponent as the share by which the loss falls when its column doubles."""
     value, low, high = (percent(1 - 2.0 ** -(x or 0.0), 1) for x in (estimate.value, estimate.low, estimate.high))
-    return f"{value} ({percent(fit.level, 0)} interval {low} to {high})"
+    unsure = ", so that it may not fall at all" if (estimate.low or 0.0) <= 0 else ""
+    return f"{value} ({percent(fit.level, 0)} interval {low} to {high}{unsure})"
 
 
 def _lowest(view: View) -> str:

@@ -28,7 +28,7 @@ from isoflop.analysis.frontier.frontier import Frontier, frontier
 from isoflop.analysis.tables.layout import Layout, layout
 from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.analysis.tables.read import read_table
-from isoflop.analysis.tables.replicates import SeedNoise, seed_noise
+from isoflop.analysis.tables.replicates import SeedNoise, cell_columns, seed_noise
 from isoflop.analysis.tables.rows import MIXTURES, finished, mixtures, number_runs, units, usable, with_compute
 from isoflop.analysis.tables.runs import recognise_runs
 from isoflop.analysis.tables.tune import CELL, SEARCHED, best_of_cells, searched_knobs
@@ -228,6 +228,7 @@ def _with_runs(rows: pd.DataFrame) -> pd.DataFrame:
 def _columns_of_page(rows: pd.DataFrame, tune: Sequence[str]) -> pd.DataFrame:
     """The rows with all that a page reads, or that tells one cell from another."""
     knobs = {*SEARCHED, *CELL, *MIXTURES, *tune}
+    knobs |= set(cell_columns(rows))
     names = [c for c in rows if record.column(str(c)) is not None or str(c).startswith(MEASURED) or c in knobs]
     return rows[names].copy()
 

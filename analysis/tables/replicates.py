@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from isoflop.analysis.tables import tune
 from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.analysis.tables.rows import usable
+from isoflop.analysis.tables.runs import is_setting
 
 # what makes two runs replicates of one another: all of these equal, the seed not
 CELL = tuple(dict.fromkeys((*tune.CELL, "N", "D", *tune.SEARCHED)))
 
 
 def cell_columns(rows: pd.DataFrame) -> list[str]:
-    """The columns of CELL that a table has, and its compute where that alone tells its runs apart."""
-    return [c for c in CELL if c in rows] + (["C"] if "C" in rows and not {"N", "D"} <= set(rows) else [])
+    """The columns of CELL that a table has; its compute where that alone tells its runs apart; and of a foreign table,
+    which has no rung to name all that was set, every other setting."""
+    known = [c for c in CELL if c in rows] + (["C"] if "C" in rows and not {"N", "D"} <= set(rows) else [])
+    return known if "rung" in rows else [*known, *(str(c) for c in rows if c not in known and is_setting(rows, c))]
 
 
 @dataclass(frozen=True)

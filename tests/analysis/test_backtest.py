@@ -69,7 +69,11 @@ def test_runs_that_differ_in_what_was_set_are_no_replicates() -> None:
     assert seed_noise(rows).sd is None
     assert seed_noise(rows.assign(D_unique=1e10, weight_decay=[0.0, 0.1, 0.2])).sd is None
     assert seed_noise(pd.DataFrame({"C": [1e18, 1e19, 1e20], "L": [3.0, 2.6, 2.5]})).sd is None
-    assert seed_noise(rows.assign(D_unique=1e10)).df == 2
+    seeds = rows.assign(D_unique=1e10)
+    assert seed_noise(seeds).df == 2
+    assert seed_noise(seeds.assign(router=["hash", "hash", "top"])).df == 1
+    # what was measured, and where, tells nothing apart
+    assert seed_noise(seeds.assign(val_loss=[1, 1, 2], host=["a", "a", "b"])).df == 2
 
 
 def test_values_that_differ_by_rounding_are_one_level() -> None:

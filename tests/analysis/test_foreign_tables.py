@@ -16,6 +16,7 @@ from isoflop import record
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.tables.names import by_usual_names, completed
 from isoflop.analysis.tables.presets import PRESETS
+from isoflop.analysis.tables.quality import check
 from isoflop.analysis.tables.read import read_runs, select
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
@@ -282,6 +283,16 @@ def fake() -> SimpleNamespace:
         Broken(),
     ]
     return SimpleNamespace(runs=lambda path: runs)
+
+
+def test_data_that_are_seen_again_and_again_are_noted_where_the_law_takes_them_for_new() -> None:
+    rows = pd.DataFrame({"N": 1e8, "D": np.geomspace(1e8, 1e11, 8), "D_unique": 1e9})
+    rows["L"] = 2 + 1000 * rows["D"] ** -0.3
+    note = "in 4 of 8 rows targets are seen more than 4 times, up to 100: "
+    assert any(text.startswith(note) for text in fit(rows, "power_offset(D)", interval="none").notes)
+    assert any(finding.sentence.startswith(note) for finding in check(rows).findings)
+    unseen = rows.assign(D_unique=rows["D"])
+    assert not any("are seen" in text for text in fit(unseen, "power_offset(D)", interval="none").notes)
 
 
 def test_runs_of_wandb_become_a_table_and_what_is_lost_is_said(tmp_path: Path) -> None:

@@ -121,7 +121,9 @@ def _title(view: View, used: pd.DataFrame) -> str:
     known = {name: f.approaches["isoflop"].a for name, f in view.frontiers.items()}
     powers = {name: g.interval(a.value, a.low, a.high) for name, a in known.items() if a.value is not None}
     if powers:
-        return f"The best size grows as C to the power: {g.of_each(view.families, powers)}"
+        flat = any((low := known[name].low) is not None and low <= 0 for name in powers)
+        lead = "The best size goes as C to a power that may be 0" if flat else "The best size grows as C to the power"
+        return f"{lead}: {g.of_each(view.families, powers)}"
     if used.empty:
         return f"No budget has a minimum that these runs could tell: {_reasons(view).index[0]}"
     some = "1 budget has" if len(used) == 1 else f"{len(used)} budgets have"

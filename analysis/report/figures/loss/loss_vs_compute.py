@@ -60,7 +60,7 @@ def _data(view: View) -> pd.DataFrame:
     if rows["level"].nunique() < 2:
         raise Unmet("all runs have the same C")
     # a compute and a size are an amount of data; of what else was set the best counts, and of seeds the mean
-    alike = [c for c in cell_columns(rows) if c not in ("family", "C", "D")]
+    alike = [c for c in cell_columns(view.rows) if c not in ("family", "C", "D")]
     means = rows.groupby(["family", "level", *alike], dropna=False)[["C", "L"]].mean().reset_index()
     best = means.loc[means.groupby(["family", "level"])["L"].idxmin()].assign(kind="envelope")
     # noise, and budgets of other sizes, make a best run that less compute had beaten: it is not on the envelope
