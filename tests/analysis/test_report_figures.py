@@ -299,6 +299,10 @@ def test_a_loss_that_rises_is_not_said_to_fall() -> None:
     view = look(rising, [])
     assert drawn("loss_vs_compute", view).title.startswith("The loss does not fall with compute: the lowest goes from ")
     assert "lowers the loss" not in finding(view)
+    assert (
+        " changes the loss by +0.7 % on average"
+        in drawn("loss_vs_data", look(grid().assign(L=lambda t: t["D"] ** 0.01), [])).title
+    )
 
 
 def test_titles_of_families_claim_no_more_than_their_runs_tell() -> None:
@@ -308,8 +312,16 @@ def test_titles_of_families_claim_no_more_than_their_runs_tell() -> None:
     title = drawn("loss_vs_compute", view).title
     assert title.startswith("At 1.2·10¹⁶ and at 1.2·10²⁰ FLOPs a is lowest (")
     few = look(pd.concat([two[two["family"] == "a"], two[two["family"] == "b"].head(3)]), [])
-    assert drawn("parameters", few).title.startswith("The runs of a alone give a law: E 1.")
+    assert drawn("parameters", few).title.startswith("The runs of a give E 1.")
     assert "; the other family is below." in finding(few)
+
+
+def test_a_doubling_is_told_of_the_sizes_that_tell_it() -> None:
+    assert " at every size: " in drawn("loss_vs_data", look(grid(), [])).title
+    single = pd.concat([grid(), table([3e6, 4e9], [1e10, 1e10])])
+    figure = drawn("loss_vs_data", look(single, []))
+    assert " at the sizes with several amounts of it: " in figure.title
+    assert not {"3M", "4B"} & set(figure.data["label"].dropna())
 
 
 def test_as_many_runs_as_parameters_are_a_law_and_no_scatter() -> None:

@@ -1,5 +1,7 @@
 """Small multiples by family: L against one axis at several levels of another, with the fitted law; for two figures."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -8,7 +10,7 @@ from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
 from isoflop.analysis.tables.levels import level_index
-from isoflop.wording import count, number
+from isoflop.wording import count, number, percent
 
 SOUND = "converged"
 # curves of a family, evenly taken of more
@@ -35,6 +37,15 @@ def falls(means: pd.DataFrame, along: str, at: str, least: int) -> list[float]:
     return [float(each) for each in fall]
 
 
+def per_doubling(families: Sequence[str], each_fall: Mapping[str, list[float]]) -> tuple[bool, str]:
+    """Whether every fall of ln L is one, and their mean for each family as a share of the loss: how much lower it gets,
+    or where it also rises, by how much it changes (−5.1 %)."""
+    steady = min((min(fall) for fall in each_fall.values() if fall), default=0) > 0
+    changes = {name: float(np.expm1(-np.mean(fall))) for name, fall in each_fall.items() if fall}
+    texts = {name: percent(-change) if steady else percent(change, signed=True) for name, change in changes.items()}
+    return steady, g.of_each(families, texts)
+
+
 def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) -> Figure:
     """L against `x`, one curve for each level of `each`, a panel for each family that has several; darker is larger."""
     runs = points_of(view, each)
@@ -43,7 +54,8 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     families = [name for name in view.families if name in set(runs["family"])]
     data = pd.concat([runs, _curves(view, runs, x, each), _labels(runs, x, each)], ignore_index=True)
     # air for the labels, which stand where a curve ends: there the levels lie farthest apart
-    room = float(np.exp(0.3 * np.ptp(np.log(data[x].to_numpy(float)))))
+    labelled = 0.3 if data["kind"].eq("label").any() else 0.0
+    room = float(np.exp(labelled * np.ptp(np.log(data[x].to_numpy(float)))))
     marks: g.Spec = {
         "x": g.log(x, data, unit=view.loss_unit, pad=room),
         "y": g.log("L", data, unit=view.loss_unit),
@@ -106,6 +118,8 @@ def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
     """What stands at the end of each level, of a family at most four that do not run into each other."""
     if runs[each].isna().all():
         return pd.DataFrame()
+    several = runs.groupby(["family", "level"])[x].transform("nunique") > 1
+    runs = runs[several] if several.any() else runs  # a level of one point has no curve
     by_level = runs.groupby(["family", "level"])[x]
     ends: pd.DataFrame = runs.loc[by_level.idxmax()].sort_values(["family", "level"], ascending=[True, False])
     apart = NEAR * float(np.ptp(np.log(runs["L"].to_numpy(float))))

@@ -1,14 +1,12 @@
 """L(N) at several D: what a larger model buys at one amount of data."""
 
-import numpy as np
 import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
-from isoflop.analysis.report.figures.loss._panels import falls, panels
+from isoflop.analysis.report.figures.loss._panels import falls, panels, per_doubling
 from isoflop.analysis.report.view import View
 from isoflop.analysis.tables.levels import LEVELS, level_index
-from isoflop.wording import percent
 
 NAME = "loss_vs_size"
 ORDER = 5
@@ -26,10 +24,10 @@ def draw(view: View) -> Figure:
     each_fall = {name: fall for name, fall in each_fall.items() if fall}
     if not each_fall:
         raise Unmet("no three N share a D")
-    each = g.of_each(view.families, {name: percent(-np.expm1(-np.mean(fall))) for name, fall in each_fall.items()})
+    steady, each = per_doubling(view.families, each_fall)
     where = " at the same data" if "D" in named else ""
     title = f"Each doubling of the size lowers the loss{where}: {each} on average"
-    if min(min(fall) for fall in each_fall.values()) <= 0:
+    if not steady:
         title = f"A doubling of the size changes the loss by {each} on average, and not always down"
     return panels(view, NAME, "N", "D", title, f"Loss against size{g.panelled(each_fall)}. {title}.")
 
