@@ -249,6 +249,15 @@ def test_budgets_and_curves_are_recognised_as_layouts() -> None:
     assert layout(grid(), np.repeat(np.arange(6), 6)).kind == "marks"
 
 
+def test_places_all_over_the_plane_are_no_grid() -> None:
+    rng = np.random.default_rng(0)
+    N, D = np.exp(rng.uniform(np.log(1e7), np.log(1e9), 60)), np.exp(rng.uniform(np.log(2e8), np.log(2e10), 60))
+    assert layout(pd.DataFrame({"N": N, "D": D})).kind == "scattered"
+    # sizes of several families differ, their amounts of data are the same
+    sizes, data = (x.ravel() for x in np.meshgrid(N[:20], 2e8 * 4.0 ** np.arange(4)))
+    assert layout(pd.DataFrame({"N": sizes, "D": data})).kind == "grid"
+
+
 def test_check_exits_0_with_notes_and_2_where_no_row_can_be_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
