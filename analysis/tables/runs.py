@@ -39,7 +39,7 @@ _CIRCUMSTANCE = re.compile(
 )
 # columns that are measured, or grow with the data, whatever their names say besides
 _MEASURED = re.compile(
-    r"L|L_.*|C|C_.*|D|D_.*|.*(loss|flop|perplexity|ppl|accuracy|acc|bpb|metric|probe|grad_?norm|throughput|mfu|memory).*"
+    r"L|L_.*|C|C_.*|D|D_(?!unique$).*|.*(loss|flop|perplexity|ppl|accuracy|acc|bpb|metric|probe|grad_?norm|throughput|mfu|memory).*"
     r"|mark|status|reason|epochs?|steps?|iter(ation)?s?|tokens?|targets_per_s",
     re.IGNORECASE,
 )
