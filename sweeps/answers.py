@@ -79,8 +79,8 @@ def page(room: Path) -> str:
     lines = [OPENING, f"{len(answers)} claims: {', '.join(f'{n} {word}' for word, n in counts.items())}.", ""]
     lines += ["| claim | verdict | study |", "|---|---|---|"]
     lines += [f"| [{a.claim.id}](#{a.claim.id.lower()}) {a.claim.claim} | {a.word} | {_link(a)} |" for a in answers]
-    for answer in answers:
-        lines += ["", *_section(answer)]
+    for entry in answers:
+        lines += ["", *_section(entry)]
     lines += ["", *_forecasts(documents(room)), *_again(answers, room), *_scorecard(room)]
     return "\n".join(lines) + "\n"
 
@@ -89,10 +89,10 @@ def read(room: Path) -> Iterator[Answer]:
     """Every claim with the verdict of the longest study that was made for it, else of the shortest that would be."""
     from isoflop.analysis.claims.claim import load_claims
 
-    asked = [study for study in studies.studies() if study.claims]
+    with_claims = [study for study in studies.studies() if study.claims]
     written = documents(room)
     for claim in load_claims():
-        having = [study for study in asked if claim.id in study.claims]
+        having = [study for study in with_claims if claim.id in study.claims]
         made = [(study, v) for study in having if (v := _verdict(written.get(study.name, {}), claim.id))]
         tested = [pair for pair in made if pair[1]["verdict"] != "untested"]
         if made:
@@ -104,8 +104,8 @@ def read(room: Path) -> Iterator[Answer]:
 
 def documents(room: Path, folder: str = "") -> dict[str, Mapping[str, Any]]:
     """By study, what the verdicts.json of a room says; with a folder, that of so called folders of the studies."""
-    found = {study.name: files.read_json(study / folder / "verdicts.json") for study in sorted(room.glob("*"))}
-    return {name: document for name, document in found.items() if isinstance(document, dict)}
+    by_study = {study.name: files.read_json(study / folder / "verdicts.json") for study in sorted(room.glob("*"))}
+    return {name: document for name, document in by_study.items() if isinstance(document, dict)}
 
 
 def _forecasts(written: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -187,10 +187,10 @@ def _again(answers: Sequence[Answer], room: Path) -> list[str]:
     """Verdicts of studies that were made twice, with the second's seeds; how many turned into their opposite."""
     written = documents(room, AGAIN)
     twice = [
-        (answer, answer.verdict, second)
-        for answer in answers
-        if answer.study and answer.verdict
-        if (second := _verdict(written.get(answer.study.name, {}), answer.claim.id))
+        (entry, entry.verdict, second)
+        for entry in answers
+        if entry.study and entry.verdict
+        if (second := _verdict(written.get(entry.study.name, {}), entry.claim.id))
     ]
     if not twice:
         return []
@@ -200,9 +200,9 @@ def _again(answers: Sequence[Answer], room: Path) -> list[str]:
     lines += [f"Cheap studies, made once more: of {len(decided)} decided verdicts {turned} became the opposite."]
     lines += ["Tables are in `studies/NAME/other_seeds`; the statistic is that of a claim's first subject.", ""]
     lines += ["| claim | study | verdict | statistic | with other seeds | statistic |", "|---|---|---|---|---|---|"]
-    for answer, *both in twice:
+    for entry, *both in twice:
         cells = [cell for verdict in both for cell in (str(verdict["verdict"]).replace("_", " "), _first(verdict))]
-        lines.append(f"| [{answer.claim.id}](#{answer.claim.id.lower()}) | {_link(answer)} | {' | '.join(cells)} |")
+        lines.append(f"| [{entry.claim.id}](#{entry.claim.id.lower()}) | {_link(entry)} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 

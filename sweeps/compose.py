@@ -103,12 +103,12 @@ def chosen(grids: Sequence[dict[str, Any]], given: list[Override]) -> tuple[Sequ
     """The grids with no other family and data than are asked for, where grids have all of those; what else is given."""
     left = []
     for override in given:
-        key, asked = override.get_key_element(), words(override.input_line)
-        if key not in CHOSEN or not {*asked} <= {word for grid in grids for word in words(grid.get(key))}:
+        key, requested = override.get_key_element(), words(override.input_line)
+        if key not in CHOSEN or not {*requested} <= {word for grid in grids for word in words(grid.get(key))}:
             left.append(override)
             continue
         # a grid that says nothing of it is of all that are asked for
-        having = [[word for word in words(grid.get(key, ",".join(asked))) if word in asked] for grid in grids]
+        having = [[word for word in words(grid.get(key, ",".join(requested))) if word in requested] for grid in grids]
         grids = [grid | {key: ",".join(some)} for grid, some in zip(grids, having, strict=True) if some]
     return grids, left
 

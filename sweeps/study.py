@@ -172,8 +172,8 @@ def run(name: str, out: Path, overrides: Sequence[str] = (), pause: bool = False
     if pause and not study.forecast:
         raise UserError(f"study={name} forecasts no larger runs, so there is nothing to pause for; leave out --pause")
     print(f"{study.name}: {study.question}")
-    trained, whole = make(study, out, overrides, pause)
-    if whole:
+    trained, complete = make(study, out, overrides, pause)
+    if complete:
         conclude(study, out, began)
     return trained
 

@@ -101,8 +101,8 @@ def _of_one_text(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     content = f"data.content.{target.removeprefix('L.')}"
     if not target.startswith("L.") or content not in rows or rows[content].nunique() < 2:
         return rows
-    kept: pd.DataFrame = rows[rows[content] == rows[content].mode()[0]]
-    return kept
+    of_one_content: pd.DataFrame = rows[rows[content] == rows[content].mode()[0]]
+    return of_one_content
 
 
 def _grouped_by(rows: pd.DataFrame, by: tuple[str, ...], compare: tuple[str, ...]) -> pd.DataFrame:

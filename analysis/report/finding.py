@@ -158,11 +158,11 @@ def _falls(view: View) -> str:
             axis = name.removeprefix(EXPONENT)
             if name.startswith(EXPONENT) and axis in AXES and estimate.low is not None and estimate.high is not None:
                 texts.setdefault(axis, {})[family] = _halving(estimate, fit)
-    asked = ASKED.get(view.layout.kind if view.layout else "", ())
-    if len(asked) > 1 and len(view.families) == 1 and set(asked) <= set(texts):
-        both = [f"each doubling of {AXES[axis]} by {_each(view, texts[axis])}" for axis in asked]
+    axes = ASKED.get(view.layout.kind if view.layout else "", ())
+    if len(axes) > 1 and len(view.families) == 1 and set(axes) <= set(texts):
+        both = [f"each doubling of {AXES[axis]} by {_each(view, texts[axis])}" for axis in axes]
         return f"In the middle of these runs the loss falls with {listed(both)}."
-    for axis in (*(asked if len(asked) == 1 else ()), "C", "D", "N"):
+    for axis in (*(axes if len(axes) == 1 else ()), "C", "D", "N"):
         if axis in texts:
             each = _each(view, texts[axis])
             return f"In the middle of these runs each doubling of {AXES[axis]} lowers the loss by {each}."

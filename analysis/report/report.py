@@ -194,14 +194,14 @@ def drawing_library() -> str:
     import vl_convert
 
     name = f"vega-embed-{version('vl-convert-python')}.js"
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / name
+    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / name
     with contextlib.suppress(OSError, ValueError):
-        digest, _, text = kept.read_text(encoding="utf-8").partition("\n")
+        digest, _, text = cached.read_text(encoding="utf-8").partition("\n")
         if hashlib.sha256(text.encode()).hexdigest() == digest:
             return text
     text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     with contextlib.suppress(OSError):  # a home that cannot be written takes the time again
-        write_text(kept, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+        write_text(cached, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
     return text
 
 

@@ -150,11 +150,11 @@ class View:
 
     def tested(self, family: str) -> Fit:
         """The law of a family on no more rows than a hold-out is drawn from, to be set against other laws."""
-        whole = self.laws[family]
-        if len(whole.rows) <= MOST_HELD:
-            return whole
-        rows = whole.rows.sample(MOST_HELD, random_state=0)
-        return fit(rows, whole.law.name, by={"family": family}, interval="none")
+        law = self.laws[family]
+        if len(law.rows) <= MOST_HELD:
+            return law
+        rows = law.rows.sample(MOST_HELD, random_state=0)
+        return fit(rows, law.law.name, by={"family": family}, interval="none")
 
     def splits(self, family: str) -> bool:
         """Whether the law of this family has a best size and amount of data for each compute."""

@@ -61,8 +61,8 @@ def stand_apart(values: ArrayLike, sizes: ArrayLike | None = None, tolerance: fl
     crowded = _crowded(places["x"].to_numpy(), places["index"].to_numpy(), np.log1p(tolerance) / 2)
     if crowded[places["index"]].mean() > 0.5:
         apart |= crowded
-    told: NDArray[np.bool_] = apart[index]
-    return told
+    by_row: NDArray[np.bool_] = apart[index]
+    return by_row
 
 
 def _crowded(x: NDArray[np.float64], index: NDArray[np.int64], half: float) -> NDArray[np.bool_]:

@@ -158,8 +158,8 @@ def _surest(table: pd.DataFrame, names: Collection[str]) -> Reading | None:
     """The one column that bears one of these names, a plain name before one of a part (`params` before
     `active_params`, `tokens` before `samples`); None where there is none, or several are as good."""
     matches = _readings(table, names)
-    plain = [r for r in matches if not _OF_A_PART & set(_plain(r.column).split("_"))]
-    best = plain or matches
+    simple = [r for r in matches if not _OF_A_PART & set(_plain(r.column).split("_"))]
+    best = simple or matches
     return best[0] if len(best) == 1 else None
 
 
@@ -198,8 +198,8 @@ def _reading(column: str, names: Collection[str]) -> Reading | None:
 
 def has_size_or_loss(table: pd.DataFrame) -> bool:
     """Whether a table has a column for N or L, under our name or a usual one; a size in the name does not count."""
-    plain = table[[c for c in table if not SIZE.search(str(c).replace("_", " "))]]
-    return bool({"N", "L"} & set(table.columns) or _readings(plain, USUAL["N"]) or _loss(plain))
+    unsized = table[[c for c in table if not SIZE.search(str(c).replace("_", " "))]]
+    return bool({"N", "L"} & set(table.columns) or _readings(unsized, USUAL["N"]) or _loss(unsized))
 
 
 def is_of_losses(stem: str) -> bool:

@@ -202,8 +202,8 @@ def _parsed(source: Callable[[], Path | io.BytesIO], separator: str) -> pd.DataF
             return first
         parts = [first, *pieces]
     kinds = {tuple("number" if kind.kind in "if" else str(kind) for kind in part.dtypes) for part in parts}
-    whole: pd.DataFrame = pd.concat(parts, ignore_index=True) if len(kinds) == 1 else pd.read_csv(source(), **options)
-    return whole
+    table: pd.DataFrame = pd.concat(parts, ignore_index=True) if len(kinds) == 1 else pd.read_csv(source(), **options)
+    return table
 
 
 def _as_it_was(table: pd.DataFrame) -> pd.DataFrame:

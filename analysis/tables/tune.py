@@ -85,8 +85,8 @@ def tune(rows: pd.DataFrame, knobs: Sequence[str], cells: pd.Series | None = Non
     if not searched:
         return rows.assign(edges=0), pd.DataFrame()
     at = _best(rows, searched, cells)
-    kept, of = rows.iloc[at], cells.to_numpy()[at]
-    chosen = kept.groupby(of, sort=False)
+    best_rows, of = rows.iloc[at], cells.to_numpy()[at]
+    chosen = best_rows.groupby(of, sort=False)
     best, summary, edges = chosen[searched].first(), [], {}
     losses = dict(zip(best.index, chosen["L"].mean().to_numpy(float), strict=True))
     for number, cell in rows.groupby(cells, sort=False):
@@ -96,7 +96,7 @@ def tune(rows: pd.DataFrame, knobs: Sequence[str], cells: pd.Series | None = Non
         row = {"N": cell["N"].iloc[0]} | {c: float(cell[c].mean()) for c in ("D", "C") if c in cell}
         tried = len(cell[searched].drop_duplicates())
         summary.append(row | values | {"L": float(losses[number]), "tried": tried, "edge": ", ".join(edge)})
-    return kept.assign(edges=[edges[number] for number in of]), pd.DataFrame(summary)
+    return best_rows.assign(edges=[edges[number] for number in of]), pd.DataFrame(summary)
 
 
 def well_tuned(rows: pd.DataFrame, besides: Sequence[str] = ()) -> pd.DataFrame:

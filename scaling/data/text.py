@@ -78,15 +78,15 @@ class Text(Tokens):
 def sources() -> tuple[Path, list[str]]:
     """The folder of the standard library and its source files, without tests, in a fixed order."""
     root = Path(sysconfig.get_paths()["stdlib"])
-    found = []
+    names_of_sources = []
     for folder, names, inside in os.walk(root):
         names[:] = sorted(set(names) - SKIPPED)
-        found += [Path(folder, f).relative_to(root).as_posix() for f in inside if f.endswith(".py")]
-    if not found:
+        names_of_sources += [Path(folder, f).relative_to(root).as_posix() for f in inside if f.endswith(".py")]
+    if not names_of_sources:
         raise UserError(
             f"no standard library sources (*.py) in {root}; install Python with its sources, or choose data="
         )
-    return root, sorted(found)
+    return root, sorted(names_of_sources)
 
 
 @lru_cache(maxsize=1)

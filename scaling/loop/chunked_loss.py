@@ -23,8 +23,8 @@ LARGEST = 2**24  # logits at a time: 64 MiB in float32
 def is_large(model: Model, task: Task, targets: Tensor) -> bool:
     """Whether a batch's logits are too many to be held, and the readout is one whose gradient is known here."""
     known = type(model.readout) is nn.Linear and model.readout.bias is None
-    whole = known and not isinstance(model.readout.weight, DTensor)
-    return task.kind == "tokens" and whole and targets.numel() * task.d_out > LARGEST
+    supported = known and not isinstance(model.readout.weight, DTensor)
+    return task.kind == "tokens" and supported and targets.numel() * task.d_out > LARGEST
 
 
 def chunked_cross_entropy(features: Tensor, weight: Tensor, targets: Tensor, largest: int) -> Tensor:

@@ -52,19 +52,19 @@ def measure_again(
     """
     rows = {row.get(f"budget.{config.budget.name}"): row for row in resume.reusable(folder.path, config)}
     marks = [mark for mark in run.marks if mark.value in values]
-    kept = [(mark, rows[mark.value]) for mark in marks if mark.value in rows and folder.weights(mark.D).exists()]
-    if not run.probes or len(kept) < len(marks) or any(row["status"] != record.RunStatus.OK for _, row in kept):
+    finished = [(mark, rows[mark.value]) for mark in marks if mark.value in rows and folder.weights(mark.D).exists()]
+    if not run.probes or len(finished) < len(marks) or any(row["status"] != record.RunStatus.OK for _, row in finished):
         return None
     device = torch.device("cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     examples = run.data.load().to(device)
     measured, points = [], []
-    for mark, row in kept:
+    for mark, row in finished:
         subject = subject_of(config, folder, run, mark, examples, device, float(row["L"]))
         if subject is None:
             return None
-        columns, found = measure(lacking(run.probes, row), subject)
+        columns, profiles = measure(lacking(run.probes, row), subject)
         measured.append(record.row(**row | columns))
-        points += [(mark.D, name, *astuple(point)) for name, point in found]
+        points += [(mark.D, name, *astuple(point)) for name, point in profiles]
     if points:
         folder.write_probes(points)
     return measured

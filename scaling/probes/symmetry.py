@@ -111,12 +111,12 @@ def share_of_pairs(tokens: Tensor) -> float | None:
 def squared_covariance(tokens: Tensor) -> tuple[float, float]:
     """The sum of |C_ts|² over t != s, and its standard error were all positions independent."""
     n = len(tokens)
-    whole, own = torch.zeros(n, n, dtype=torch.float64, device=tokens.device), []
+    gram_sum, own = torch.zeros(n, n, dtype=torch.float64, device=tokens.device), []
     for column in tokens.unbind(1):
         gram = u_centred((column[:, None] == column).double())
-        whole += gram
+        gram_sum += gram
         own.append(float(gram.square().sum()) / (n * (n - 3)))
-    total = float(whole.square().sum()) / (n * (n - 3)) - sum(own)
+    total = float(gram_sum.square().sum()) / (n * (n - 3)) - sum(own)
     # each pair's estimate has the variance 2 a_t a_s / n², a_t = |C_tt|² (Song 2012, theorem 3), and counts twice
     variance = 4 / n**2 * (sum(own) ** 2 - sum(a * a for a in own))
     return total, variance**0.5

@@ -199,9 +199,9 @@ class Ends:
 
     def of(self, running: "Sequence[Entry]", ended: "Sequence[Entry]") -> Mapping[str, Prediction]:
         """What is known by now; it is asked again where a run began or ended."""
-        asked = tuple(entry.run_id for entry in running), len(ended)
-        if asked != self.asked and not (self.worker and self.worker.is_alive()):
-            self.asked = asked
+        state = tuple(entry.run_id for entry in running), len(ended)
+        if state != self.asked and not (self.worker and self.worker.is_alive()):
+            self.asked = state
             good = [entry for entry in ended if entry.good]
             self.worker = threading.Thread(target=self._ask, args=(list(running), good), daemon=True)
             self.worker.start()

@@ -50,9 +50,9 @@ def _lacking(column: str, planned: pd.DataFrame, probes: Mapping[str, Iterable[s
         return ""
     if column.startswith("probe."):
         probe, _, key = column.removeprefix("probe.").partition(".")
-        asked = f"they ask for {', '.join(probes)}" if probes else "they ask for none"
+        requested = f"they ask for {', '.join(probes)}" if probes else "they ask for none"
         if probe not in probes:
-            return f"it is measured by probe={probe}, and {asked}; add it to probe="
+            return f"it is measured by probe={probe}, and {requested}; add it to probe="
         keys = [*probes[probe], "wall_s", "version"]
         return (
             "" if any(fnmatchcase(key, one) for one in keys) else f"probe={probe} measures {', '.join(probes[probe])}"

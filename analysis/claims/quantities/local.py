@@ -66,8 +66,8 @@ def local_contrast(sample: Sample, name: str) -> Contrast:
             raise NotIdentified(f"{family}: the runs tell no {name} at {place}: {each.missing[name]}")
     along = "ray" if "ray" in {each.along for each in local} else local[0].along
     function = Space(law, pd.concat([each.rows for each in fits])).quantity(name, point, along)
-    found = contrast(fits, function, name)
-    return replace(found, reason=f"{found.reason} at {place}")
+    difference = contrast(fits, function, name)
+    return replace(difference, reason=f"{difference.reason} at {place}")
 
 
 @quantity(needs=("law",), takes=("point",), subject="pair", unit="times")

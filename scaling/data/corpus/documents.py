@@ -70,8 +70,8 @@ class Files:
     @cached_property
     def too_few(self) -> bool:
         """Whether these are too few plain files to hold some out."""
-        plain = sum(file.kind in PLAIN for file in self.files)
-        return not self.names and plain == len(self.files) < FEWEST
+        plain_files = sum(file.kind in PLAIN for file in self.files)
+        return not self.names and plain_files == len(self.files) < FEWEST
 
     @cached_property
     def size(self) -> int:

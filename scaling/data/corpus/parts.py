@@ -101,8 +101,8 @@ def batches(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
 def block_hashes(tokens: NDArray[Any]) -> bytes:
     """Eight bytes of hash for every whole block of a document."""
     raw, step = tokens.tobytes(), BLOCK * tokens.itemsize
-    whole = len(raw) // step * step
-    return b"".join(hashlib.blake2b(raw[at : at + step], digest_size=8).digest() for at in range(0, whole, step))
+    end = len(raw) // step * step
+    return b"".join(hashlib.blake2b(raw[at : at + step], digest_size=8).digest() for at in range(0, end, step))
 
 
 def part_file(work: Path, number: int) -> Path:

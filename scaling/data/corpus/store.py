@@ -213,8 +213,8 @@ def finish(work: Path, folder: Path, draft: Draft, kind: str, shards: list[Shard
     parts = [*(shard.sha256 for shard in shards), str(draft.tokenizer.get("content"))]
     content = draft.content or hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     named = [vars(shard) for shard in shards]
-    whole = {"format": FORMAT, "key": draft.key, "content": content, **draft.about, "tokenizer": dict(draft.tokenizer)}
-    manifest = {**whole, "dtype": np.dtype(kind).newbyteorder("<").str, "shards": named}
+    head = {"format": FORMAT, "key": draft.key, "content": content, **draft.about, "tokenizer": dict(draft.tokenizer)}
+    manifest = {**head, "dtype": np.dtype(kind).newbyteorder("<").str, "shards": named}
     files.write_text(work / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     prepared = Prepared(work, manifest)
     write_stamp(work, _stamp(prepared))

@@ -75,8 +75,8 @@ class Recall:
         # the largest of ln p + Gumbel noise are a draw without replacement (Vieira 2014)
         chances = (self.gap_power - 1) * np.log(np.arange(1, places + 1))
         order = (chances - np.log(-np.log(gaps))).argsort(axis=1)[:, ::-1]
-        asked = 2 * pairs + 2 * order[:, :pairs]
+        queries = 2 * pairs + 2 * order[:, :pairs]
         y = np.full_like(x, -1)
-        np.put_along_axis(x, asked, keys, axis=1)
-        np.put_along_axis(y, asked, values, axis=1)
+        np.put_along_axis(x, queries, keys, axis=1)
+        np.put_along_axis(y, queries, values, axis=1)
         return torch.from_numpy(x), torch.from_numpy(y)

@@ -111,10 +111,10 @@ def rotate_rows(x: Tensor, cos: Tensor, sin: Tensor, features: int) -> Tensor:
     cos, sin: (seq, head_dim / 2).
     """
     half = cos.shape[1]
-    kept = pad(cos.repeat(1, features // half), (0, x.shape[2] - features), value=1.0)  # (seq, all)
+    cosines = pad(cos.repeat(1, features // half), (0, x.shape[2] - features), value=1.0)  # (seq, all)
     crossed = torch.cat((-sin, sin), dim=1).repeat(1, features // half // 2)  # (seq, features)
     partner = torch.arange(features).view(-1, 2, half).flip(1).flatten()
-    y: Tensor = _Rotated.apply(x, kept, crossed, partner)
+    y: Tensor = _Rotated.apply(x, cosines, crossed, partner)
     return y
 
 
@@ -122,19 +122,19 @@ class _Rotated(torch.autograd.Function):
     """The gradient is turned back: by the same angle the other way."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kept: Tensor, crossed: Tensor, partner: Tensor) -> Tensor:
-        ctx.save_for_backward(kept, crossed, partner)
-        return _rotated(x, kept, crossed, partner)
+    def forward(ctx: Any, x: Tensor, cosines: Tensor, crossed: Tensor, partner: Tensor) -> Tensor:
+        ctx.save_for_backward(cosines, crossed, partner)
+        return _rotated(x, cosines, crossed, partner)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        kept, crossed, partner = ctx.saved_tensors
-        return _rotated(gradient, kept, -crossed, partner), None, None, None
+        cosines, crossed, partner = ctx.saved_tensors
+        return _rotated(gradient, cosines, -crossed, partner), None, None, None
 
 
-def _rotated(x: Tensor, kept: Tensor, crossed: Tensor, partner: Tensor) -> Tensor:
-    y = x * kept
+def _rotated(x: Tensor, cosines: Tensor, crossed: Tensor, partner: Tensor) -> Tensor:
+    y = x * cosines
     partners = x.flatten(0, 1).index_select(1, partner).unflatten(0, x.shape[:2])
     y[..., : len(partner)].addcmul_(partners, crossed)
     return y

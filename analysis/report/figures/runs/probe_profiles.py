@@ -58,9 +58,9 @@ def _data(view: View) -> pd.DataFrame:
     means = (
         rows[rows["profile"].isin(order)].groupby(["profile", "axis", "family", "index"])["value"].mean().reset_index()
     )
-    kept = means.groupby(["profile", "family"]).cumcount()
+    place = means.groupby(["profile", "family"]).cumcount()
     size = means.groupby(["profile", "family"])["index"].transform("size")
-    means = means[kept % (size // POINTS + 1) == 0]
+    means = means[place % (size // POINTS + 1) == 0]
     means["profile"] = pd.Categorical(means["profile"], order, ordered=True)
     return (
         means.sort_values(["profile", "family", "index"])
