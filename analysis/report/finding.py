@@ -43,7 +43,8 @@ def question(view: View) -> str:
         return "Why did no run finish?"
     if view.layout is None:
         return "What did these runs reach?"
-    if view.layout.kind == "isoflop" and not _best_size(view):
+    along_compute = bool(view.laws) and all(law.law.columns == ("C",) for law in view.laws.values())
+    if along_compute or (view.layout.kind == "isoflop" and not _best_size(view)):
         return "How does the loss fall with compute?"
     if view.layout.kind == "axis":
         return f"How does the loss fall with {AXES.get(view.layout.axis, 'compute')}?"

@@ -112,7 +112,8 @@ def _trained(view: View) -> str:
     if "C" in rows and rows["C"].notna().any():
         low, high = float(rows["C"].min()), float(rows["C"].max())
         decades = f" ({math.log10(high / low):.1f} decades)" if high > low else ""
-        sentence += f", with {number(low)}{f' to {number(high)}' if decades else ''} FLOPs each{decades}"
+        each = " each" if runs > 1 else ""
+        sentence += f", with {number(low)}{f' to {number(high)}' if decades else ''} FLOPs{each}{decades}"
     if "run_id" in rows and (others := view.searched["run_id"].nunique() - runs) > 0:
         sentence += f"; {others} more tried other values of what was searched, and do not count"
     unfinished = len(view.unfinished)

@@ -72,7 +72,7 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     ]
     layers[0]["mark"]["strokeWidth"] = 1.8
     chart = g.faceted(layers, panels=len(families))
-    laws = {name: view.laws[name] for name in families if name in view.laws}
+    laws = {name: law for name, law in view.laws.items() if name in families and set(law.law.columns) <= {"N", "D"}}
     subtitle = _subtitle(laws, each if runs[each].notna().any() else "")
     return Figure(name, title, subtitle, alt_text, chart, data, width=g.panel_width(len(families)))
 
@@ -140,7 +140,7 @@ def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
 def _subtitle(laws: dict[str, Fit], each: str) -> str:
     labels = f"; labels give {each}" if each else ""
     if not laws:
-        return f"Points are runs{labels}; no law could be fitted."
+        return f"Points are runs{labels}; no law of N or D could be fitted."
     formulas = dict.fromkeys(fitted.law.formula for fitted in laws.values())
     formula = " or ".join(formulas).replace("alpha", "α").replace("beta", "β")
     doubtful = [name for name, fitted in laws.items() if fitted.status != SOUND]
