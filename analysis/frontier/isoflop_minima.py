@@ -20,6 +20,8 @@ from isoflop.analysis.laws.dual_numbers import Array
 SIZES = 4
 # sizes this many times smaller or larger than the best one belong to its parabola: ln L is no parabola far from it
 NEAR = 4.0
+# losses closer than this are equal but for rounding, in ln L
+EQUAL = 1e-12
 # budgets that a power of C needs, one more than its coefficients
 BUDGETS = 3
 # bins of the envelope per decade of C
@@ -46,6 +48,8 @@ def parabola(part: pd.DataFrame) -> dict[str, object]:
         return row | {"reason": f"{left_out}{sizes} size{'s' * (sizes != 1)}, a parabola needs {SIZES}"}
     x, y = np.log(part["N"].to_numpy()), np.log(part["L"].to_numpy())
     near = _near(x, y)
+    if np.ptp(y[near]) <= EQUAL:
+        return row | {"reason": f"{left_out}all losses are equal: no minimum"}
     centre = x[near].mean()
     bend, slope, height = np.polyfit(x[near] - centre, y[near], 2)
     if bend <= 0:
