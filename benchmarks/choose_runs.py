@@ -1,12 +1,15 @@
 """How few runs a choice of runs needs: the protocol of ScaleBench (arXiv:2604.22753) and its prices, on five tasks.
 
-    ISOFLOP_REFERENCE_DATA=... python benchmarks/choose_runs.py [--only TASK] [--share 0.1] [--seeds 5]
+    ISOFLOP_REFERENCE_DATA=... python benchmarks/choose_runs.py [--only TASK] [--share 0.1] [--seeds 5] [--variants 5]
 
 Of each task a tenth of what all training rows cost may be spent, row by row, each row being looked at before the next
 batch is chosen; the law is then fitted to what was bought and predicts the held-out rows. Beside our choice: all rows,
 as `isoflop fit` fits them and as the choice itself does (rows far below the targets count less), rows at random (mean
 of some seeds), the cheapest first, and greedy D- and V-optimal designs about the current optimum. Every choice begins
 with the same few rows. A row is the root mean square of the log error in percent.
+
+One path of choices says little of the next: with --variants each figure is the median over as many tables of which a
+random part of the training rows is left out, for all methods alike.
 """
 
 import argparse
@@ -26,6 +29,10 @@ from isoflop.errors import UserError
 
 # the ensemble is made anew each time that what was spent has grown by this share
 GROWTH = 0.25
+# of the training rows, in each of the variants of a task
+LEFT_OUT = 0.15
+
+Parts = list[tuple[pd.DataFrame, pd.DataFrame]]
 
 
 @dataclass(frozen=True)
@@ -110,9 +117,7 @@ def _greedy(
     return picks
 
 
-def spend(
-    task: Task, parts: list[tuple[pd.DataFrame, pd.DataFrame]], share: float, choice: Choice | None
-) -> np.ndarray:
+def spend(task: Task, parts: Parts, share: float, choice: Choice | None) -> np.ndarray:
     """Log errors (rows,) on the held-out rows of all groups after this share of the cost; None: of all rows."""
     law = get_law(task.law)
     cost = [task.price(train) for train, _ in parts]
@@ -152,24 +157,33 @@ def spend(
     return np.concatenate(errors)
 
 
-def measure(task: Task, share: float, seeds: int) -> dict[str, object]:
-    """A line of the table."""
+def read(task: Task) -> Parts:
+    """The rows to choose among and those to predict, of each group."""
     folder = os.environ.get("ISOFLOP_REFERENCE_DATA")
     if not folder:
         raise UserError("ISOFLOP_REFERENCE_DATA names no folder; set it to where PlanarG__active-sl lies")
     train, test = (read_runs(f"{folder}/PlanarG__active-sl/{task.name}_{part}.csv") for part in ("train", "test"))
-    groups = [(train, test)]
-    if task.by:
-        names = train[task.by].unique()
-        groups = [(train[train[task.by] == name], test[test[task.by] == name]) for name in names]
+    if not task.by:
+        return [(train, test)]
+    names = train[task.by].unique()
+    return [(train[train[task.by] == name], test[test[task.by] == name]) for name in names]
+
+
+def thinned(parts: Parts, seed: int) -> Parts:
+    """The same with a random part of the rows to choose among left out of each group."""
+    rng = np.random.default_rng(seed)
+    return [(train.sample(frac=1 - LEFT_OUT, random_state=rng).sort_index(), test) for train, test in parts]
+
+
+def measure(task: Task, parts: Parts, share: float, seeds: int) -> dict[str, object]:
+    """A line of the table."""
 
     def error(choice: Choice | None) -> float:
-        return _percent(spend(task, groups, share, choice))
+        return _percent(spend(task, parts, share, choice))
 
     begun = time.process_time()
     plain = [
-        np.log(fit(train, task.law, interval="none").predict(test) / test["L"].to_numpy(float))
-        for train, test in groups
+        np.log(fit(train, task.law, interval="none").predict(test) / test["L"].to_numpy(float)) for train, test in parts
     ]
     line = {"task": task.name, "law": task.law, "fit of all rows": _percent(np.concatenate(plain))}
     line |= {"all rows": error(None), "ours": error(ours)}
@@ -188,13 +202,18 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a part of a task's name")
     parser.add_argument("--share", type=float, default=0.1, help="of the cost of all training rows")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--variants", type=int, default=0, help="tables with rows left out; 0: the table itself")
     options = parser.parse_args()
     lines = []
     for task in TASKS:
-        if options.only in task.name:
-            lines.append(measure(task, options.share, options.seeds))
+        if options.only not in task.name:
+            continue
+        parts = read(task)
+        tables = [thinned(parts, seed) for seed in range(options.variants)] or [parts]
+        for each in tables:
+            lines.append(measure(task, each, options.share, options.seeds))
             print(lines[-1], flush=True)
-    table = pd.DataFrame(lines)
+    table = pd.DataFrame(lines).groupby(["task", "law"], sort=False, as_index=False).median()
     print(table.to_string(index=False, float_format="{:.3f}".format))
     print("mean of the tasks:", table.drop(columns=["task", "law", "CPU s"]).mean().round(3).to_dict())
 

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from isoflop.analysis.laws.declare import Column, Exponent, Kind, Offset, Scale, law
 from isoflop.analysis.laws.dual_numbers import Array, sum_parts
 
-# changes of the rate that are told apart in a curve; of more, neighbours are taken together, where they are on average
-MOST_FALLS = 64
-# parts of the warmup before the first row: its rise is a straight one, and later rows feel its sum alone
+# changes of the rate that are told apart in a curve; of more, neighbours are taken together, where they are on average.
+# ln L errs by 4e-5 at most on the published curves of Luo et al. 2025, whose rows scatter by 3e-4 and more
+MOST_FALLS = 128
+# places of the warmup before the first row, those of Gauss and Legendre: equal parts err by 1.4e-4 in ln L, where the
+# rise begins and where it ends
 WARMUP = 16
 
 
@@ -84,8 +86,9 @@ def changes(S1: Array, lr: Array) -> tuple[Array, Array, Array, NDArray[np.intp]
     if len(S1) == 1:
         return -lr, np.zeros(1), lr, np.zeros(1, np.intp)
     # in the warmup the rate rises as the step, its sum as the step's square
-    part = (np.arange(WARMUP) + 0.5) / WARMUP
-    by, place, to = np.full(WARMUP, -lr[0] / WARMUP), S1[0] * part**2, lr[0] * part
+    nodes, weights = np.polynomial.legendre.leggauss(WARMUP)
+    part = (1 + nodes) / 2
+    by, place, to = -lr[0] * weights / 2, S1[0] * part**2, lr[0] * part
     fall = -np.diff(lr)
     at = np.flatnonzero(fall)
     beside = is_gradual(lr)[at]
