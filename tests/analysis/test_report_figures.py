@@ -336,3 +336,11 @@ def test_as_many_runs_as_parameters_are_a_law_and_no_scatter() -> None:
 def test_a_band_that_tells_nothing_is_said_to() -> None:
     assert _wide(0.05) == "±5.1 %"
     assert _wide(3.0) == "a factor of 20 either way, which tells nothing"
+
+
+def test_a_family_without_levels_has_no_panel() -> None:
+    N = np.geomspace(1e7, 1e9, 6)
+    view = look(pd.concat([grid().assign(family="grid"), table(N, 20 * N).assign(family="ladder")]), [])
+    for name in ("loss_vs_size", "loss_vs_data", "isoflop_profiles"):
+        assert set(drawn(name, view).data["family"].dropna()) == {"grid"}, name
+    assert ", at the best split where it has one, " in drawn("loss_vs_compute", view).subtitle

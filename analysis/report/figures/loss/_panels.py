@@ -47,10 +47,11 @@ def per_doubling(families: Sequence[str], each_fall: Mapping[str, list[float]]) 
 
 
 def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) -> Figure:
-    """L against `x`, one curve for each level of `each`, a panel for each family that has several; darker is larger."""
+    """L against `x`, one curve for each level of `each`, a panel for each family that has several along
+    one; darker is larger."""
     runs = points_of(view, each)
-    along = runs.groupby("family")[x].transform(lambda values: level_index(values).max() > 0)
-    runs = runs[along.astype(bool)]
+    along = runs.groupby(["family", "level"])[x].transform(lambda values: level_index(values).max() > 0)
+    runs = runs[runs["family"].isin(runs.loc[along.astype(bool), "family"])]
     families = [name for name in view.families if name in set(runs["family"])]
     data = pd.concat([runs, _curves(view, runs, x, each), _labels(runs, x, each)], ignore_index=True)
     # air for the labels, which stand where a curve ends: there the levels lie farthest apart
