@@ -124,9 +124,9 @@ def is_circumstance(column: object) -> bool:
 
 def is_setting(rows: pd.DataFrame, column: Hashable) -> bool:
     """Whether a foreign column says what was made: it names no run, measures nothing, tells no circumstance, and has
-    few values."""
+    few values; none of a table that takes a second to look through."""
     about = (_NAMES, _MEASURED, _CIRCUMSTANCE, _ANY_NAME)
-    if column in record.COLUMNS or any(one.fullmatch(str(column)) for one in about):
+    if rows.size > _MOST_CELLS or column in record.COLUMNS or any(one.fullmatch(str(column)) for one in about):
         return False
     return 1 < int(_countable(rows[column]).nunique()) <= max(_KNOB * len(rows), 2)
 
