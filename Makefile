@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 demo: setup      ## run the demo into OUT=demo
 	$(BIN)/isoflop demo --out $(OUT) $(DEMO)
 
-test: setup      ## run every test, the slow ones too, one process per core
+test: setup      ## run every test, the slow ones too, two processes more than there are cores
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 nightly: setup   ## known exponents and floors, those that take longer too: exit code 1 where one does not agree with theory

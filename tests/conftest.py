@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefork import serve
@@ -22,10 +23,49 @@ Isoflop = Callable[..., subprocess.CompletedProcess[str]]
 TINY = ["data.seq_len=16", "data.eval_size=256", "recipe.batch=4", "trainer.accelerator=cpu"]
 
 
+# the longest files: on the left they wait for other processes much of their time, on the right others compute meanwhile
+LONGEST = (
+    "test_clusters", "test_probes",
+    "test_calibration", "test_parametrization",
+    "test_docs", "test_claim_verdicts",
+    "test_package", "test_hostile_input",
+    "test_study", "test_sharing_and_weights",
+    "test_crashes", "test_negative_controls",
+    "test_status_cancel_retry", "test_interval_coverage",
+)  # fmt: skip
+PROGRAM = pytest.StashKey[Path]()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files with slow tests first, so that no worker is left alone with one at the end."""
+    """Put the longest files first, then others with slow tests, so that no worker is left alone with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (rank.get(item.path.stem, len(LONGEST)), item.path not in slow))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For -n auto, two more than there are cores: at most times two of them wait for Slurm, Ray or a sweep."""
+    return len(os.sched_getaffinity(0)) + 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Start one server of the command line for all workers; it imports the libraries while they collect."""
+    config: pytest.Config = node.config
+    if PROGRAM not in config.stash:
+        server = contextlib.ExitStack()
+        config.add_cleanup(server.close)
+        config.stash[PROGRAM] = server.enter_context(command_line())
+    node.workerinput["program"] = str(config.stash[PROGRAM])
+
+
+@contextlib.contextmanager
+def command_line() -> Iterator[Path]:
+    """The program `isoflop` of prefork.py."""
+    # a short path: that of a socket has 107 bytes
+    with tempfile.TemporaryDirectory(prefix="isoflop") as folder, serve(Path(folder)) as path:
+        yield path
 
 
 @pytest.fixture(autouse=True)
@@ -37,18 +77,15 @@ def _same_folder() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def program() -> Iterator[Path]:
+def program(pytestconfig: pytest.Config) -> Iterator[Path]:
     """The program `isoflop`, first on PATH: each call is a process, forked where the libraries are imported already.
 
     A test of what an interpreter does as it starts runs `sys.executable -m isoflop.cli` instead.
     """
-    # a short path: that of a socket has 107 bytes
-    with (
-        tempfile.TemporaryDirectory(prefix="isoflop") as folder,
-        serve(Path(folder)) as path,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("PATH", folder, prepend=os.pathsep)
+    with contextlib.ExitStack() as stack:
+        given = getattr(pytestconfig, "workerinput", {}).get("program")
+        path = Path(given) if given else stack.enter_context(command_line())
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("PATH", str(path.parent), prepend=os.pathsep)
         yield path
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_module
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -15,7 +15,8 @@ from isoflop.scaling.cost import example
 from isoflop.scaling.families.base import Family
 from isoflop.scaling.task import Task
 
-YAMLS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))
+CONF = Path(__file__).parents[1] / "conf/family"
+YAMLS = sorted(path.stem for path in CONF.glob("*.yaml"))
 TOKENS = Task("tokens", d_in=256, d_out=256, seq_len=32, targets=32)
 TASKS = {
     "tokens": TOKENS,
@@ -35,6 +36,12 @@ def node(name: str) -> dict[str, Any]:
     return {key: value for key, value in knobs.items() if key == "_target_" or not key.startswith("_")}
 
 
+def class_of(name: str) -> type[Family]:
+    """The class that a family's yaml names, or the yaml that it builds on: every worker asks, and need not compose."""
+    said: Any = OmegaConf.load(CONF / f"{name}.yaml")
+    return get_class(said["_target_"]) if "_target_" in said else class_of(said["defaults"][0])
+
+
 def family(name: str, **knobs: Any) -> Family:
     """A family as its yaml has it, but for the knobs given."""
     return instantiate(node(name) | knobs)
@@ -47,7 +54,7 @@ def batch(task: Task, n: int) -> Tensor:
 
 
 # architectures at any size, and the learners of a theory, which have no layers
-FAMILIES = [name for name in YAMLS if not family(name).reference]
-REFERENCES = [name for name in YAMLS if family(name).reference]
+FAMILIES = [name for name in YAMLS if not class_of(name).reference]
+REFERENCES = [name for name in YAMLS if class_of(name).reference]
 # every family with every kind of task that it declares
-CASES = [(name, kind) for name in YAMLS for kind in family(name).learns]
+CASES = [(name, kind) for name in YAMLS for kind in class_of(name).learns]

@@ -51,7 +51,7 @@ LIBRARIES = (
 
 @contextlib.contextmanager
 def serve(folder: Path) -> Iterator[Path]:
-    """Start a server that ends with this process; gives the program that asks it."""
+    """Start a server that ends with this process; gives the program that asks it, which waits until it is ready."""
     address, program = folder / "socket", folder / "isoflop"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -ISW ignore {__file__} call {address} "$@"\n')
     program.chmod(0o755)
@@ -61,7 +61,7 @@ def serve(folder: Path) -> Iterator[Path]:
         while not address.exists():
             if server.poll() is not None:
                 raise RuntimeError(f"the server of the command line ended with {server.returncode}")
-            time.sleep(0.05)
+            time.sleep(0.01)
         yield program
     finally:
         server.kill()
@@ -291,8 +291,9 @@ def main() -> None:
     what, address, *arguments = sys.argv[1:]
     if what == "call":
         call(address, arguments)
+    server = Server(address)  # who asks already waits at the door
     load()
-    Server(address).run()
+    server.run()
 
 
 if __name__ == "__main__":

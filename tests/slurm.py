@@ -146,13 +146,15 @@ def output(env: dict[str, str], *command: str) -> str:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=20).stdout.strip()
 
 
-def wait_until(condition: Callable[[], object], seconds: float, said: Callable[[], str] = str) -> None:
+def wait_until(
+    condition: Callable[[], object], seconds: float, said: Callable[[], str] = str, every_s: float = 0.1
+) -> None:
     """Ask until it is so; TimeoutError where it does not come."""
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
             raise TimeoutError(f"not within {seconds:g} s {said()}")
-        time.sleep(0.1)
+        time.sleep(every_s)
 
 
 def logs(folder: Path) -> str:

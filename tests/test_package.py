@@ -138,6 +138,7 @@ def test_a_sweep_runs_beside_folders_of_the_same_names(installed: Installed) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute by itself
 def test_the_demo_and_every_verb_run_from_a_wheel(built: dict[str, Path], tmp_path: Path) -> None:
     use = Installed(tmp_path, "wheel", built["wheel"])
     # it trains, collects, judges and reports, as those verbs do

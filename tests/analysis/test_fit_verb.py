@@ -185,7 +185,7 @@ def test_no_table_makes_a_traceback(tmp_path: Path, rows: list[list[str]], law: 
 POSITIVE = st.floats(min_value=1e-6, max_value=1e15)
 
 
-@settings(max_examples=60, **FUZZ)
+@settings(max_examples=30, **FUZZ)
 @given(rows=st.lists(st.tuples(POSITIVE, POSITIVE, POSITIVE), min_size=5, max_size=14))
 def test_any_positive_numbers_have_an_answer(tmp_path: Path, rows: list[tuple[float, float, float]]) -> None:
     path = tmp_path / "positive.csv"

@@ -3,13 +3,14 @@
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from studies import demo_study, grid_study
 
-from isoflop.analysis.claims.claim import read_claim
+from isoflop.analysis.claims.claim import FOLDER, read_claim
 from isoflop.analysis.claims.declare import Contrast
 from isoflop.analysis.claims.judge import Subject, judge
 from isoflop.analysis.fitting.saved import load_fit
@@ -112,7 +113,11 @@ def test_groups_are_judged_in_the_place_of_families(tmp_path: Path, capsys: pyte
     runs = grid_study(["lstm"]).drop(columns="family")
     both = pd.concat([runs.assign(kind=1, run_id=runs["run_id"] + "b"), runs.assign(kind=2)])
     both.to_csv(tmp_path / "runs.csv", index=False)
-    assert main(["judge", str(tmp_path / "runs.csv"), "--by", "kind", "--json"]) == 0
+    (tmp_path / "claims").mkdir()
+    for name in ("H1", "matched-C"):  # of groups, and of pairs of them
+        shutil.copy(FOLDER / f"{name}.yaml", tmp_path / "claims")
+    judging = ["judge", str(tmp_path / "runs.csv"), "--claims", str(tmp_path / "claims")]
+    assert main([*judging, "--by", "kind", "--json"]) == 0
     subjects = {s["subject"] for v in json.loads(capsys.readouterr().out) for s in v["subjects"]}
     assert {"1", "2"} <= subjects
 

@@ -65,9 +65,9 @@ def test_groups_that_differ_are_said_to() -> None:
     differ = families(noise=0.005)
     differ.loc[differ["family"] == "mlp", "L"] += 0.3
     assert "E may not be one for all" in fit_groups(differ, by=["family"], share=["E"], interval="none")[0].explanation
-    same = [families(noise=0.005, seed=s) for s in range(20)]
+    same = [families(noise=0.005, seed=s) for s in range(12)]
     said = ["may not" in fit_groups(f, by=["family"], share=["E"], interval="none")[0].explanation for f in same]
-    assert sum(said) <= 2
+    assert sum(said) <= 1  # 1 % of 12 give more with a chance of 1 in 160, 15 % with 56 %
 
 
 @pytest.mark.slow

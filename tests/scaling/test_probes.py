@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +47,18 @@ YAMLS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/probe").
 QUICK: dict[str, dict[str, object]] = {"step_time": {"seq_lens": (8, 16), "repeats": 1}}
 
 
-def probe(name: str, **knobs: object) -> base.Probe:
-    """A probe as its yaml has it, but for the knobs given."""
+@cache
+def node(name: str) -> dict[str, object]:
+    """The yaml of a probe, composed once for all families."""
     register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"probe=[{name}]"], return_hydra_config=True)
-    return instantiate(OmegaConf.to_container(cfg.probe[name]) | knobs)
+    return OmegaConf.to_container(cfg.probe[name])  # type: ignore[return-value]
+
+
+def probe(name: str, **knobs: object) -> base.Probe:
+    """A probe as its yaml has it, but for the knobs given."""
+    return instantiate(node(name) | knobs)
 
 
 def subject(name: str, kind: str, n: int = 8) -> Subject:

@@ -53,9 +53,11 @@ def test_the_calibration_agrees_with_theory_in_every_known_answer(isoflop: Isofl
     assert {"table", "linear", "unseen_mass", "descent", "nearest_neighbour", "least_squares"} <= families
 
 
-@pytest.mark.parametrize("name", [one.name for one in study.studies() if one.known])
-def test_the_known_answers_of_every_study_can_be_read(name: str) -> None:
-    assert study.read(name).load_known()
+def test_the_known_answers_of_every_study_can_be_read() -> None:
+    studies = [one for one in study.studies() if one.known]
+    assert {"calibration", "calibration_long"} <= {one.name for one in studies}
+    for one in studies:
+        assert one.load_known(), one.name
 
 
 def test_the_exponents_of_samples_in_the_calibration_are_those_of_their_theory() -> None:
