@@ -26,6 +26,7 @@ from isoflop.analysis.claims.quantities.cells import DERIVED, PREFIXES, with_der
 from isoflop.analysis.claims.quantities.columns import welch
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
 from isoflop.analysis.claims.subjects import (
+    ALL,
     Comparison,
     Lacks,
     Subject,
@@ -249,7 +250,8 @@ def _grouped(lacks: Lacks) -> str:
             by_phrase.setdefault(phrase, []).append(name)
     by_names: dict[str, list[str]] = {}
     for phrase, names in by_phrase.items():
-        by_names.setdefault(f"{listed(names)}{' each have' if names[1:] else ' has'}", []).append(phrase)
+        verb = "each have" if names[1:] else "have" if names == [ALL] else "has"
+        by_names.setdefault(f"{listed(names)} {verb}", []).append(phrase)
     return ". ".join(f"{who} {'; '.join(phrases)}" for who, phrases in by_names.items())
 
 

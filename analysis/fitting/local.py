@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.diagnose import LEAST_SLOPE, locked
+from isoflop.analysis.fitting.diagnose import LEAST_SLOPE, VANISHED, locked
 from isoflop.analysis.fitting.optimum import Optimum
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import Law
@@ -136,6 +136,9 @@ def local_quantities(
             quantity, log = space.quantity(name, point, along), name in (LOSS, SPLIT)
             estimates[name], why = optimum.measure(quantity, level, log=log)
             why = why or ("the fit has none" if optimum.spread is None else "")
+            if name.startswith(EXPONENT) and abs(estimates[name].value or 0.0) < VANISHED:
+                # every resample is as flat, whatever the runs do: no interval of how they fall
+                estimates[name], why = Estimate(estimates[name].value), space.flat(name, optimum.problem.target)
             missing |= {name: why} if why else {}
     inside = all(rows[c].min() * (1 - STEP) <= x <= rows[c].max() * (1 + STEP) for c, x in point.items())
     compute = {"C": TRAIN * point[both[0]] * point[both[1]]} if both and "C" not in point else {}
@@ -254,6 +257,19 @@ class Space:
             if cause := locked(columns[one], columns[other], x, y):
                 return cause
         return f"{', '.join(columns)} vary along fewer directions than they are"
+
+    def flat(self, name: str, target: Array) -> str:
+        """Why a law that does not move in the direction of an exponent does not tell it; target: what was observed,
+        (rows,)."""
+        column, direction = name.removeprefix(EXPONENT), self._direction(name)
+        centred, logs = self.logs - self.logs.mean(0), np.log(target)
+        slope, *_ = np.linalg.lstsq(centred, logs - logs.mean(), rcond=None)
+        rest, spare = logs - logs.mean() - centred @ slope, len(logs) - len(slope) - 1
+        variance = direction @ np.linalg.pinv(centred.T @ centred) @ direction * (rest @ rest) / max(spare, 1)
+        # two standard errors above zero, which chance alone is once in forty
+        if spare > 0 and slope @ direction > 2 * np.sqrt(max(variance, 0.0)):
+            return f"{self.law.target} rises with {column}, which the law does not follow"
+        return f"no term of {column} is left in the law"
 
     def _direction(self, name: str) -> Array:
         """The direction in which an exponent is taken, (columns,): of C both N and D grow, each by half."""

@@ -16,7 +16,7 @@ from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.levels import level_index
-from isoflop.analysis.tables.replicates import CELL
+from isoflop.analysis.tables.replicates import cell_columns
 from isoflop.analysis.tables.rows import Prepared, usable_numbers
 from isoflop.errors import TooFewRowsError
 
@@ -51,7 +51,7 @@ class SizeNoise:
 
 def size_noise(prepared: Prepared, column: Array) -> SizeNoise:
     """The scatter between replicates at each value of a column, the run as the unit."""
-    key = [c for c in CELL if c in prepared.rows]
+    key = cell_columns(prepared.rows)
     cells = prepared.rows.groupby(key, dropna=False, sort=False).ngroup().to_numpy() if key else column
     table = pd.DataFrame({"cell": cells, "run": prepared.runs, "L": np.log(prepared.target)})
     table["size"], table["level"] = column, level_index(column)

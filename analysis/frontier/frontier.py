@@ -111,7 +111,8 @@ class Frontier:
         for name, x in self.approaches.items():
             reason = f"; {x.reason}" if x.reason else ""
             bias = "" if x.bias_a is None else f"; its a is off by {x.bias_a:+.2g} if the law holds"
-            counted = f"{x.n_budgets} {'rows' if name == 'parametric' else 'budgets'}"
+            noun = "value" if name == "parametric" else "budget"
+            counted = f"{x.n_budgets} {noun}{'' if x.n_budgets == 1 else 's'}{' of C' * (name == 'parametric')}"
             lines.append(f"  {name:<11} a {x.a}   b {x.b}   {counted}{bias}{reason}")
         edges = self.cells[self.cells["edge"] != ""] if len(self.cells) else self.cells
         titled = (
@@ -243,7 +244,8 @@ def _approach(minima: pd.DataFrame, influences: list[pd.DataFrame] | None, spare
     none = Estimate(None)
     if power is None:
         count = len(minima)
-        return Approach(none, none, None, count, f"{count} budgets have an interior minimum, a power needs {BUDGETS}")
+        have = "budget has" if count == 1 else "budgets have"
+        return Approach(none, none, None, count, f"{count} {have} an interior minimum, a power needs {BUDGETS}")
     G, count = float(np.exp(power.ln_g)), len(minima)
     if power.half_a is None or power.half_b is None:
         few = "every parabola goes through all its points, so no interval"

@@ -21,6 +21,8 @@ from isoflop.analysis.laws.dual_numbers import Array
 SIZES = 4
 # sizes this many times smaller or larger than the best one belong to its parabola: ln L is no parabola far from it
 NEAR = 4.0
+# losses closer than this are equal but for rounding, in ln L
+EQUAL = 1e-12
 # budgets that a power of C needs, one more than its coefficients
 BUDGETS = 3
 # bins of the envelope per decade of C
@@ -57,6 +59,8 @@ def _parabola(runs: _Runs) -> dict[str, object]:
     if sizes < SIZES:
         return row | {"reason": f"{left_out}{sizes} size{'s' * (sizes != 1)}, a parabola needs {SIZES}"}
     near = _near(x, y)
+    if np.ptp(y[near]) <= EQUAL:
+        return row | {"reason": f"{left_out}all losses are equal: no minimum"}
     centre = x[near].mean()
     height, slope, bend = _polynomial(x[near] - centre, y[near], 2)
     if bend <= 0:

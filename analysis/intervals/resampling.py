@@ -245,7 +245,8 @@ def bounded(
         outside = elsewhere[~reaches(x, interval.low, interval.high, places, log=log)]
         if len(outside):
             far = outside[np.argmax(np.abs(outside - value))]
-            return Estimate(value), f"noise allows {far:.3g} as well"
+            allowed = f"{far:.3g}" if np.isfinite(far) else "places where it has no value"
+            return Estimate(value), f"noise allows {allowed} as well"
     if not share:
         return interval, why
     return Estimate(value, *(None if end is None else end / (1 + end) for end in (interval.low, interval.high))), why

@@ -43,7 +43,8 @@ def question(view: View) -> str:
         return "Why did no run finish?"
     if view.layout is None:
         return "What did these runs reach?"
-    if view.layout.kind == "isoflop" and not _best_size(view):
+    along_compute = bool(view.laws) and all(law.law.columns == ("C",) for law in view.laws.values())
+    if along_compute or (view.layout.kind == "isoflop" and not _best_size(view)):
         return "How does the loss fall with compute?"
     if view.layout.kind == "axis":
         return f"How does the loss fall with {AXES.get(view.layout.axis, 'compute')}?"
@@ -146,7 +147,8 @@ def _exponent(estimate: Estimate) -> str:
     """An exponent with its interval."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.2f} (no interval)"
-    return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f})"
+    unsure = ", so that it may not grow at all" if estimate.low <= 0 else ""
+    return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f}{unsure})".replace("-", "−")
 
 
 def _falls(view: View) -> str:
@@ -171,14 +173,15 @@ def _falls(view: View) -> str:
 def _halving(estimate: Estimate, fit: Fit) -> str:
     """An exponent as the share by which the loss falls when its column doubles."""
     value, low, high = (percent(1 - 2.0 ** -(x or 0.0), 1) for x in (estimate.value, estimate.low, estimate.high))
-    return f"{value} ({percent(fit.level, 0)} interval {low} to {high})"
+    unsure = ", so that it may not fall at all" if (estimate.low or 0.0) <= 0 else ""
+    return f"{value} ({percent(fit.level, 0)} interval {low} to {high}{unsure})"
 
 
 def _lowest(view: View) -> str:
     """The lowest loss, where no law tells more."""
     best = view.rows.sort_values("L", kind="stable").iloc[0]
     reasons = "; ".join(dict.fromkeys(view.refused.values()))
-    why = f" No law could be fitted: {reasons}." if reasons else " These runs do not tell how the loss falls."
+    why = f" No law could be fitted: {reasons}." if reasons else " These runs do not tell how fast the loss falls."
     named = f" ({best['family']})" if len(view.families) > 1 else ""
     return f"The lowest loss is {best['L']:.4g} {view.loss_unit}{named}.{why}"
 
@@ -189,4 +192,5 @@ def _each(view: View, texts: dict[str, str]) -> str:
         return next(iter(texts.values()))
     parts = [f"{text} for {name}" for name, text in list(texts.items())[:MOST]]
     more = len(view.families) - len(parts)
-    return listed(parts) + (f"; the other {more} families are below" if more > 0 else "")
+    others = "the other family is" if more == 1 else f"the other {more} families are"
+    return listed(parts) + (f"; {others} below" if more > 0 else "")

@@ -56,16 +56,19 @@ def summary(view: View) -> list[str]:
             continue
         text = verdict.claim.claim.rstrip(".") if verdict.claim else verdict.id
         sentences.append(f"{verdict.verdict.lead} “{text}”{_gist(verdict)}.")
-    noise = [f"{name} {percent(n.sd)}" for name, n in view.noise.items() if n.sd is not None][:MOST_NAMES]
+    name_of = "{} {}" if len(view.families) > 1 else "{1}"
+    noise = [name_of.format(name, percent(n.sd)) for name, n in view.noise.items() if n.sd is not None]
     if noise:
-        sentences.append(f"Losses of runs that differ only in their seed vary by about {', '.join(noise)}.")
+        sentences.append(
+            f"Losses of runs that differ only in their seed vary by about {', '.join(noise[:MOST_NAMES])}."
+        )
     return sentences
 
 
 def seed_noise(view: View) -> str:
     """How much seeds alone make of the loss of each family, and of which it is not known."""
     sd = {name: n.sd for name, n in view.noise.items() if n.sd is not None}
-    known = [f"{name} {percent(sd[name], 2)} on {view.noise[name].df} degrees of freedom" for name in sd]
+    known = [f"{name} {percent(sd[name], 2)} on {_plural(view.noise[name].df, 'degree')} of freedom" for name in sd]
     if len(known) > MOST_NAMES:
         known = [f"{percent(min(sd.values()), 2)} to {percent(max(sd.values()), 2)} for {len(known)} families"]
     unknown = [name for name in view.noise if name not in sd]
@@ -109,7 +112,8 @@ def _trained(view: View) -> str:
     if "C" in rows and rows["C"].notna().any():
         low, high = float(rows["C"].min()), float(rows["C"].max())
         decades = f" ({math.log10(high / low):.1f} decades)" if high > low else ""
-        sentence += f", with {number(low)}{f' to {number(high)}' if decades else ''} FLOPs each{decades}"
+        each = " each" if runs > 1 else ""
+        sentence += f", with {number(low)}{f' to {number(high)}' if decades else ''} FLOPs{each}{decades}"
     if "run_id" in rows and (others := view.searched["run_id"].nunique() - runs) > 0:
         sentence += f"; {others} more tried other values of what was searched, and do not count"
     unfinished = len(view.unfinished)
@@ -138,8 +142,10 @@ def _local(view: View) -> list[str]:
             if name.startswith(EXPONENT) and estimate.low is not None and estimate.high is not None
         ]
         place = ", ".join(f"{name}={number(value)}" for name, value in local.at.items())
-        tells = f"at {place} the loss falls {listed(falls)}" if falls else "no slope at all"
-        sentences.append(f"The runs of {family} do not tell the parameters of its law apart; what they tell: {tells}.")
+        tells = (
+            f"; what they tell: at {place} the loss falls {listed(falls)}" if falls else ", nor how fast the loss falls"
+        )
+        sentences.append(f"The runs of {family} do not tell the parameters of its law apart{tells}.")
     return sentences
 
 

@@ -13,20 +13,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from isoflop import record
 from isoflop.analysis.claims.claim import Claim, load_claims
 from isoflop.analysis.claims.forecasts import JudgedForecast, judge_forecast
 from isoflop.analysis.claims.judge import Verdict, judge, of_families, sound_table
 from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.fitting.diagnose import locked
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import Frontier, frontier
 from isoflop.analysis.tables.layout import Layout, layout
-from isoflop.analysis.tables.levels import level_index
+from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.analysis.tables.read import read_table
-from isoflop.analysis.tables.replicates import SeedNoise, seed_noise
+from isoflop.analysis.tables.replicates import SeedNoise, cell_columns, seed_noise
 from isoflop.analysis.tables.rows import MIXTURES, finished, mixtures, number_runs, units, usable, with_compute
 from isoflop.analysis.tables.runs import recognise_runs
 from isoflop.analysis.tables.tune import CELL, SEARCHED, best_of_cells, searched_knobs
@@ -36,8 +38,6 @@ from isoflop.wording import MOST_NAMED, distinct_names
 
 # characters of a reason that the ledger shows
 REASON = 300
-# the law that the report draws where the runs span sizes and data, and the one for a single size
-LAWS = (("chinchilla", ("N", "D")), ("power_offset(D)", ("D",)))
 # columns, beside those of the record, of an exponent that theory gives (scaling/data/generated)
 THEORY = "data.alpha_"
 # columns of a table of profiles (sweeps/collect)
@@ -88,6 +88,8 @@ class View:
     """For each family the scatter of ln L over seeds."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """For each family that could not be fitted, why."""
+    unheld: Mapping[str, str] = field(default_factory=dict)
+    """For each family that was fitted and of which nothing could be held out, why."""
     searched: pd.DataFrame = field(default_factory=pd.DataFrame)
     """All usable rows, at every value of a searched knob."""
     layout: Layout | None = None
@@ -184,22 +186,27 @@ def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None, t
     laws: dict[str, Fit] = {}
     held: dict[str, Fold] = {}
     refused: dict[str, str] = {}
+    unheld: dict[str, str] = {}
     parts = {str(family): part for family, part in rows.groupby("family", sort=True)}
     shown = most_runs(rows)
     for family, part in parts.items():
         law = _law(part)
         try:
             laws[family] = fit(part, law, by={"family": family})
-            if family in shown and "C" in part and part["C"].notna().all():
-                held[family] = _largest_out(part, law, laws[family])
         except FitError as error:
             refused[family] = str(error)
+            continue
+        if family in shown and "C" in part and part["C"].notna().all():
+            try:
+                held[family] = _largest_out(part, law, laws[family])
+            except FitError as error:
+                unheld[family] = str(error)
     noise = {family: seed_noise(part) for family, part in parts.items()}
     local = {family: law.local() for family, law in laws.items()}
     judged = None if forecast is None else judge_forecast(forecast, runs)
     return View(
-        runs, rows, families, verdicts, laws, held, local, judged, noise, refused, searched, _layout(rows), notes,
-        claims is not None,
+        runs, rows, families, verdicts, laws, held, local, judged, noise, refused, unheld, searched, _layout(rows),
+        notes, claims is not None,
     )  # fmt: skip
 
 
@@ -221,6 +228,7 @@ def _with_runs(rows: pd.DataFrame) -> pd.DataFrame:
 def _columns_of_page(rows: pd.DataFrame, tune: Sequence[str]) -> pd.DataFrame:
     """The rows with all that a page reads, or that tells one cell from another."""
     knobs = {*SEARCHED, *CELL, *MIXTURES, *tune}
+    knobs |= set(cell_columns(rows))
     names = [c for c in rows if record.column(str(c)) is not None or str(c).startswith(MEASURED) or c in knobs]
     return rows[names].copy()
 
@@ -268,14 +276,16 @@ def _without_results(runs: pd.DataFrame, claims: Any) -> View:
 
 
 def _law(rows: pd.DataFrame) -> str:
-    """The largest law whose columns the runs vary at three or more levels."""
-    for law, columns in LAWS:
-        if all(c in rows and rows[c].notna().all() and _levels(rows[c]) >= 3 for c in columns):
-            return law
-    return LAWS[-1][0]
+    """The law of what the runs vary: of size and data, of compute where one of these follows the other, or of one."""
+    columns = {c: rows[c].to_numpy(float) for c in ("N", "D", "C") if c in rows and rows[c].notna().all()}
+    varied = [c for c, x in columns.items() if _levels(x) > 1]
+    if {"N", "D"} <= set(varied):
+        one_axis = layout(rows).kind == "ladder" or locked("N", "D", columns["N"], columns["D"])
+        return "power_offset(C)" if one_axis and _levels(columns.get("C", [])) >= LEVELS else "chinchilla"
+    return f"power_offset({varied[0]})" if varied else "power_offset(D)"
 
 
-def _levels(values: Sequence[float] | pd.Series) -> int:
+def _levels(values: ArrayLike) -> int:
     return int(level_index(values).max(initial=-1)) + 1
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from isoflop.analysis.laws.flops import TRAIN
-from isoflop.analysis.tables.levels import LEVELS, SAME_LEVEL, level_index
+from isoflop.analysis.tables.levels import LEVELS, SAME_LEVEL, level_index, stand_apart
 
 # what each kind is, and what it can tell
 KINDS = {
@@ -111,7 +111,11 @@ def _repeated(columns: dict[str, NDArray[np.float64]]) -> str:
     # a budget holds sizes that differ; a grid repeats both its sizes and its amounts of data
     if budgets >= _MOST and budgets > min(crossed) and few:
         return "isoflop"
-    return "grid" if max(crossed) >= _MOST else "scattered"
+    # places all over a plane come near one another too: sizes or amounts of data are levels where they stand apart
+    for share, (axis, other) in zip(crossed, (("N", "D"), ("D", "N")), strict=True):
+        if share >= _MOST and stand_apart(columns[axis], columns[other]).mean() >= _MOST:
+            return "grid"
+    return "scattered"
 
 
 def _shares(columns: dict[str, NDArray[np.float64]], tolerance: float) -> tuple[float, tuple[float, float], bool]:

@@ -87,6 +87,12 @@ _ABOUT = {
     "balancing", "auxiliary", "grad", "norm", "mask", "penalty", "curve", "step", "tokens", "ln", "log",
 }  # fmt: skip
 _PERPLEXITY = {"perplexity", "ppl"}
+# words of what is not counted in nats, and its unit
+_UNITS_OF_LOSS = {
+    "bits per byte": {"bpb", "bits_per_byte"}, "bits per character": {"bpc", "bits_per_character"},
+    "bits per target": {"bit", "bits"}, "squared error": {"mse", "squared_error"},
+    "units of accuracy": {"accuracy", "acc"}, "units of error": {"error", "err"},
+}  # fmt: skip
 # words of a column that names models
 _MODEL = {"model", "models", "name", "arch", "architecture", "size", "sizes", "checkpoint", "config"}
 # a size in the name of a model or of a column: 70M, 1.4b
@@ -133,7 +139,19 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
         return table, []
     words = [f"{ours}={reading}" for ours, reading in readings.items()]
     notes = [f"columns by their usual names: {', '.join(words)}; --columns takes others"] if words else []
-    return table.assign(**{ours: reading.of(table) for ours, reading in readings.items()}), notes
+    table = table.assign(**{ours: reading.of(table) for ours, reading in readings.items()})
+    return in_its_unit(table, readings["L"].column if "L" in readings else ""), notes
+
+
+def in_its_unit(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The table with the unit of L, where the name of the column that L was tells another than nats."""
+    words = set(_plain(name).split("_"))
+    units = [
+        unit
+        for unit, terms in _UNITS_OF_LOSS.items()
+        if words & terms or any("_" in t and t in _plain(name) for t in terms)
+    ]
+    return table.assign(**{record.LOSS: units[0]}) if units and record.LOSS not in table else table
 
 
 def _surest(table: pd.DataFrame, names: Collection[str]) -> Reading | None:

@@ -18,7 +18,7 @@ from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.tables.layout import SPAN, Layout, layout
 from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.analysis.tables.read import where_is
-from isoflop.analysis.tables.rows import MIXTURES, mixtures, no_rows, number_runs, split_usable, units
+from isoflop.analysis.tables.rows import MIXTURES, mixtures, no_rows, number_runs, repeated, split_usable, units
 from isoflop.analysis.tables.runs import is_circumstance, recognise_runs
 from isoflop.analysis.tables.tune import cells_of, searched_knobs, searched_notes, tune
 from isoflop.errors import FitError
@@ -154,6 +154,8 @@ def _odd(rows: pd.DataFrame, run: str | None, curves: bool) -> Iterator[Finding]
     for note in [*mixtures(rows), *kinds.values()]:
         yield Finding("mixture", note)
     kinds |= {c: "" for c in MIXTURES if c in rows and rows[c].nunique() > 1}
+    for note in repeated(rows):
+        yield Finding("epochs", note)
     yield from _units(rows)
     yield from _compute(rows)
     if run is None and "run_id" not in rows and (note := recognise_runs(rows).note):

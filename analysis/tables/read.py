@@ -20,7 +20,7 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.analysis.tables.measure import PACKED, check_file, unpack
-from isoflop.analysis.tables.names import by_usual_names, completed
+from isoflop.analysis.tables.names import by_usual_names, completed, in_its_unit
 from isoflop.analysis.tables.presets import preset_of
 from isoflop.analysis.tables.wide import melted
 from isoflop.errors import CellError, UserError
@@ -76,6 +76,7 @@ def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -
     else:
         table, note = (table, "") if columns else melted(table)
         table, notes = by_usual_names(_rename(table, columns, path), set(columns.values()))
+        table = in_its_unit(table, columns.get("L", ""))
         notes = [note, *notes] if note else notes
     table, formed = completed(table)
     return table, [*notes, *formed]

@@ -9,11 +9,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from isoflop.analysis.tables import tune
 from isoflop.analysis.tables.levels import LEVELS, level_index
 from isoflop.analysis.tables.rows import usable
+from isoflop.analysis.tables.runs import is_setting
 
 # what makes two runs replicates of one another: all of these equal, the seed not
-CELL = ("family", "data", "width", "depth", "batch", "lr", "rung", "N", "D", "mark")
+CELL = tuple(dict.fromkeys((*tune.CELL, "N", "D", *tune.SEARCHED)))
+
+
+def cell_columns(rows: pd.DataFrame) -> list[str]:
+    """The columns of CELL that a table has; its compute where that alone tells its runs apart; and of a foreign table,
+    which has no rung to name all that was set, every other setting."""
+    known = [c for c in CELL if c in rows] + (["C"] if "C" in rows and not {"N", "D"} <= set(rows) else [])
+    return known if "rung" in rows else [*known, *(str(c) for c in rows if c not in known and is_setting(rows, c))]
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class SeedNoise:
 def seed_noise(runs: pd.DataFrame) -> SeedNoise:
     """Standard deviation of ln L over seeds, pooled over the cells that have at least two runs."""
     rows = usable(runs)
-    key = [c for c in CELL if c in rows]
+    key = cell_columns(rows)
     rows = rows.assign(ln_L=np.log(rows["L"].astype(float)))
     grouped = rows.groupby(key, dropna=False)["ln_L"]
     cells = grouped.agg(n="count", sd="std").reset_index()
@@ -46,7 +55,7 @@ def seed_noise(runs: pd.DataFrame) -> SeedNoise:
 
 def seeds_by_level(rows: pd.DataFrame, axis: str) -> NDArray[np.int64]:
     """The most seeds that one cell has at each level of the axis, (levels,), greatest first."""
-    key = [c for c in CELL if c in rows]
+    key = cell_columns(rows)
     level = level_index(rows[axis])
     cell = level
     for name in key:

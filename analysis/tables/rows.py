@@ -28,6 +28,8 @@ from isoflop.wording import MOST_SHOWN, cell, cut, printable
 
 # columns that, where they differ inside one group, make it a mixture
 MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
+# repeating data up to so many times is nearly as good as new data (Muennighoff et al. 2023, arXiv:2305.16264)
+REPEATED = 4
 # N D in these units is that many times too small
 _UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions"}
 
@@ -79,6 +81,7 @@ def prepare(runs: pd.DataFrame, law: Law, run: str | None = None) -> Prepared:
     codes, n_runs = number_runs(rows, run)
     columns = tuple(values[c] for c in law.columns)
     notes = [*map(str, rows.attrs.get("notes", ())), *mixtures(rows), *units(rows)]
+    notes += [] if "D_unique" in law.columns or "D" not in law.columns else repeated(rows)
     if run is None and "run_id" not in rows and n_runs < len(rows):
         notes.append(recognise_runs(rows).note)
     return Prepared(rows, columns, values[law.target], codes, n_runs, excluded, notes)
@@ -295,6 +298,20 @@ def mixtures(rows: pd.DataFrame) -> list[str]:
     """A sentence for each column that makes the rows a mixture."""
     names = [name for name in MIXTURES if name in rows and rows[name].nunique() > 1]
     return [f"{name} mixes {', '.join(map(str, rows[name].unique()[:4]))}: group by it" for name in names]
+
+
+def repeated(rows: pd.DataFrame) -> list[str]:
+    """A sentence where targets are seen so often that a law which takes all of them for new ones is off."""
+    if not {"D", "D_unique"} <= set(rows.columns):
+        return []
+    epochs = pd.to_numeric(rows["D"], errors="coerce") / pd.to_numeric(rows["D_unique"], errors="coerce")
+    often = int((epochs > REPEATED).sum())
+    if not often:
+        return []
+    return [
+        f"in {often} of {len(rows)} rows targets are seen more than {REPEATED} times, up to {epochs.max():.3g}: a law "
+        "without D_unique takes them for new ones, --law data_constrained does not"
+    ]
 
 
 def units(rows: pd.DataFrame) -> list[str]:

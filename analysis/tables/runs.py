@@ -17,12 +17,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from isoflop import record
+
 # columns that name a run where their values repeat and no size changes within one
 _NAMES = re.compile(
     r"(run|exp|experiment|trial|job|curve|trajectory|wandb|hyper|sweep_run)([_. -]?(id|name|uid|number|nr|hash|path))?"
     r"|uid|uuid",
     re.IGNORECASE,
 )
+# a column that may name anything
+_ANY_NAME = re.compile(r"name|id|index|label", re.IGNORECASE)
 # the end of the name of a checkpoint: 70M-seed1-step3000
 _STEP = re.compile(r"[-_./ ]*(step|steps|ckpt|checkpoint|iter|iteration|it|epoch|ep|tokens?|mark)[-_=]?\d[\w.]*$", re.I)
 # columns that say how far along its training a row was measured; `steps` is what a run took in all
@@ -35,7 +39,7 @@ _CIRCUMSTANCE = re.compile(
 )
 # columns that are measured, or grow with the data, whatever their names say besides
 _MEASURED = re.compile(
-    r"L|L_.*|C|C_.*|D|D_.*|.*(loss|flop|perplexity|ppl|accuracy|acc|bpb|metric|probe|grad_?norm|throughput|mfu|memory).*"
+    r"L|L_.*|C|C_.*|D|D_(?!unique$).*|.*(loss|flop|perplexity|ppl|accuracy|acc|bpb|metric|probe|grad_?norm|throughput|mfu|memory).*"
     r"|mark|status|reason|epochs?|steps?|iter(ation)?s?|tokens?|targets_per_s",
     re.IGNORECASE,
 )
@@ -116,6 +120,15 @@ def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
 def is_circumstance(column: object) -> bool:
     """Whether a column says when and where a row was made, and nothing of what."""
     return bool(_CIRCUMSTANCE.fullmatch(str(column)))
+
+
+def is_setting(rows: pd.DataFrame, column: Hashable) -> bool:
+    """Whether a foreign column says what was made: it names no run, measures nothing, tells no circumstance, and has
+    few values; none of a table that takes a second to look through."""
+    about = (_NAMES, _MEASURED, _CIRCUMSTANCE, _ANY_NAME)
+    if rows.size > _MOST_CELLS or column in record.COLUMNS or any(one.fullmatch(str(column)) for one in about):
+        return False
+    return 1 < int(_countable(rows[column]).nunique()) <= max(_KNOB * len(rows), 2)
 
 
 def _names_runs(rows: pd.DataFrame, names: pd.Series) -> bool:

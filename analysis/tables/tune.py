@@ -27,7 +27,9 @@ SEARCHED = (
     "beta1", "beta2", "momentum", "recipe.weight_decay", "recipe.warmup", "recipe.beta2",
 )  # fmt: skip
 # what makes a cell, beside N and D: runs that differ in these were never meant to be compared
-CELL = ("family", "data", "width", "depth", "rung", "mark", "D_unique", "n_experts", "dataset", "hparams")
+CELL = (
+    "family", "data", "width", "depth", "rung", "mark", "D_unique", "n_active", "n_experts", "dataset", "hparams",
+)  # fmt: skip
 # values of a knob in one cell that make a search: two may be a repeat by another rule
 TRIED = 3
 

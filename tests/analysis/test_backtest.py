@@ -64,6 +64,18 @@ def test_seed_noise_is_pooled_over_the_replicated_cells() -> None:
     assert seed_noise(one_seed[one_seed["seed"] == 0]).sd is None
 
 
+def test_runs_that_differ_in_what_was_set_are_no_replicates() -> None:
+    rows = pd.DataFrame({"N": 1e8, "D": 1e10, "D_unique": [1e8, 1e9, 1e10], "L": [3.0, 2.6, 2.5]})
+    assert seed_noise(rows).sd is None
+    assert seed_noise(rows.assign(D_unique=1e10, weight_decay=[0.0, 0.1, 0.2])).sd is None
+    assert seed_noise(pd.DataFrame({"C": [1e18, 1e19, 1e20], "L": [3.0, 2.6, 2.5]})).sd is None
+    seeds = rows.assign(D_unique=1e10)
+    assert seed_noise(seeds).df == 2
+    assert seed_noise(seeds.assign(router=["hash", "hash", "top"])).df == 1
+    # what was measured, and where, tells nothing apart
+    assert seed_noise(seeds.assign(val_loss=[1, 1, 2], host=["a", "a", "b"])).df == 2
+
+
 def test_values_that_differ_by_rounding_are_one_level() -> None:
     assert list(level_index([1.0e10, 2.0e10, 1.03e10, 8e10, 1.99e10])) == [0, 1, 0, 2, 1]
 

@@ -340,3 +340,13 @@ def test_a_loss_on_another_held_out_set_is_read_on_one_text() -> None:
     rows = table(**{"L.docs": [1.0, 1.1, 9.0], "data.content.docs": ["a", "a", "b"]})
     assert list(scope(rows, Claim("X", "Y.", law="L.docs ~ loss_to_loss"))["L.docs"]) == [1.0, 1.1]
     assert len(scope(rows, Claim("X", "Y.", law="chinchilla"))) == 3
+
+
+def test_a_law_of_data_alone_is_not_judged_on_several_sizes() -> None:
+    rows = grid_study(["lstm"])
+    with pytest.raises(Untested, match=r"the runs stand at \d N, which power_offset\(D\) does not tell apart"):
+        measure("law_parameter", rows, "alpha", law="power_offset(D)")
+    one_size = rows[rows["N"] == rows["N"].max()]
+    assert measure("law_parameter", one_size, "alpha", law="power_offset(D)").value is not None
+    ladder = rows.assign(D=20 * rows["N"], L=1.5 + 50 * rows["N"] ** -0.3)
+    assert measure("law_parameter", ladder, "alpha", law="power_offset(D)").value == pytest.approx(0.3, abs=0.01)

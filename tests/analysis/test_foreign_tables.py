@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 from synthetic_laws import seeded
 
+from isoflop import record
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.tables.names import by_usual_names, completed
 from isoflop.analysis.tables.presets import PRESETS
+from isoflop.analysis.tables.quality import check
 from isoflop.analysis.tables.read import read_runs, select
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
@@ -283,6 +285,16 @@ def fake() -> SimpleNamespace:
     return SimpleNamespace(runs=lambda path: runs)
 
 
+def test_data_that_are_seen_again_and_again_are_noted_where_the_law_takes_them_for_new() -> None:
+    rows = pd.DataFrame({"N": 1e8, "D": np.geomspace(1e8, 1e11, 8), "D_unique": 1e9})
+    rows["L"] = 2 + 1000 * rows["D"] ** -0.3
+    note = "in 4 of 8 rows targets are seen more than 4 times, up to 100: "
+    assert any(text.startswith(note) for text in fit(rows, "power_offset(D)", interval="none").notes)
+    assert any(finding.sentence.startswith(note) for finding in check(rows).findings)
+    unseen = rows.assign(D_unique=rows["D"])
+    assert not any("are seen" in text for text in fit(unseen, "power_offset(D)", interval="none").notes)
+
+
 def test_runs_of_wandb_become_a_table_and_what_is_lost_is_said(tmp_path: Path) -> None:
     found = import_wandb("me/project", fake())
     write(found, tmp_path / "runs.csv")
@@ -363,3 +375,22 @@ def test_of_two_batches_steps_alone_tell_no_amount_of_data() -> None:
     table, notes = completed(by_usual_names(pd.DataFrame(columns | {"loss": [2.0, 1.9]}))[0])
     assert "D" not in table
     assert not notes
+
+
+@pytest.mark.parametrize(
+    ("column", "unit"),
+    [
+        ("val_bpb", "bits per byte"),
+        ("Bits per character", "bits per character"),
+        ("loss (bits)", "bits per target"),
+        ("accuracy", "units of accuracy"),
+        ("val/loss", "nats per target"),
+        ("perplexity", "nats per target"),
+    ],
+)
+def test_a_loss_is_shown_in_the_unit_that_its_name_states(column: str, unit: str, tmp_path: Path) -> None:
+    pd.DataFrame([[2.0, 2.0, 2.0]], columns=["params", "tokens", column]).to_csv(tmp_path / "theirs.csv", index=False)
+    if column != "accuracy":
+        assert record.loss_unit(read_runs(tmp_path / "theirs.csv")) == unit
+    if column != "perplexity":
+        assert record.loss_unit(read_runs(tmp_path / "theirs.csv", columns={"L": column})) == unit

@@ -122,6 +122,16 @@ def test_a_column_of_a_single_value_has_no_slope() -> None:
     assert local.missing["local_exponent_N"] == "N has a single value"
 
 
+def test_a_law_that_does_not_move_has_no_interval_of_how_the_loss_falls() -> None:
+    rising = runs(0).assign(L=lambda t: 3 * t["N"] ** 0.03 * np.exp(0.003 * np.random.default_rng(0).normal(size=36)))
+    local = fit(rising, interval="bootstrap").local()
+    assert local.estimates["local_exponent_N"].low is None
+    assert local.missing["local_exponent_N"] == "L rises with N, which the law does not follow"
+    equal = fit(rising.assign(L=2.5)).local()
+    assert equal.estimates["local_exponent_D"].high is None
+    assert equal.missing["local_exponent_D"] == "no term of D is left in the law"
+
+
 def test_a_point_is_named_checked_and_said_to_lie_outside() -> None:
     fitted = fit(runs(0), loss="l2")
     assert fitted.local({"N": 1e8}).at["N"] == 1e8

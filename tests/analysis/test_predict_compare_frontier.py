@@ -175,6 +175,13 @@ def test_few_budgets_leave_no_exponent_and_say_so() -> None:
     assert "2 budgets have an interior minimum, a power needs 3" in found.reason
 
 
+def test_equal_losses_have_no_minimum() -> None:
+    result = frontier(study().assign(L=2.5), loss="l2", interval="none")
+    assert set(result.budgets["reason"]) == {"all losses are equal: no minimum"}
+    assert "parametric  a" in str(result)
+    assert " values of C" in str(result)
+
+
 def test_a_law_that_cannot_be_compared_is_refused_with_the_reason() -> None:
     found = compare(study(), ["chinchilla", "power(width)"], interval="none")
     assert "there is no width" in found.refused["power(width)"]

@@ -10,9 +10,12 @@ from studies import demo_study, grid_study, isoflop_study
 
 from isoflop.analysis.claims.claim import load_claims
 from isoflop.analysis.frontier.frontier import frontier
-from isoflop.analysis.report.figures.base import MOST_POINTS, Figure, Unmet, draw, figure_files
+from isoflop.analysis.report.figures.base import MOST_POINTS, Figure, Unmet, draw, draw_all, figure_files
+from isoflop.analysis.report.figures.laws.observed_vs_predicted import _wide
 from isoflop.analysis.report.figures.runs.cost import front
+from isoflop.analysis.report.finding import finding
 from isoflop.analysis.report.plot import named
+from isoflop.analysis.report.report import headline
 from isoflop.analysis.report.view import View, look
 from isoflop.analysis.tables.layout import layout
 from isoflop.analysis.testing.forecast import forecast
@@ -231,3 +234,113 @@ def test_a_grid_whose_products_repeat_is_a_grid_and_budgets_are_budgets() -> Non
     grid = pd.DataFrame([{"N": 1e6 * n, "D": 1e8 * d} for n in steps for d in steps])
     assert layout(grid).kind == "grid"
     assert layout(isoflop_study(["lstm"])).kind == "isoflop"
+
+
+def table(N: object, D: object, seed: int = 0, **more: object) -> pd.DataFrame:
+    """Runs at these sizes and amounts of data by Chinchilla's law, with .3 % of noise."""
+    rows = pd.DataFrame({"N": N, "D": D} | more).astype({"N": float, "D": float})
+    noise = np.exp(0.003 * np.random.default_rng(seed).standard_normal(len(rows)))
+    return rows.assign(L=(1.7 + 400 * rows["N"] ** -0.34 + 1200 * rows["D"] ** -0.32) * noise)
+
+
+def drawn(name: str, view: View) -> Figure:
+    """A figure by its name."""
+    return draw(named(name), view)
+
+
+def grid(sizes: int = 5) -> pd.DataFrame:
+    N, D = np.meshgrid(np.geomspace(1e7, 1e9, sizes), np.geomspace(2e8, 2e10, 5))
+    return table(N.ravel(), D.ravel())
+
+
+def test_a_ladder_of_one_ratio_has_a_law_of_compute() -> None:
+    N = np.geomspace(1e7, 3e9, 8)
+    view = look(table(N, 20 * N, C=120 * N**2), [])
+    (law,) = view.laws.values()
+    assert law.law.columns == ("C",)
+    assert law.status == "converged"
+    assert law.params["E"].low < 1.7 < law.params["E"].high
+    curve = drawn("loss_vs_compute", view)
+    assert "Dotted: the law, with its 90 % band" in curve.subtitle
+    assert curve.data["kind"].eq("law").sum() > 5
+
+
+def test_a_law_of_two_sizes_goes_through_the_runs_of_each() -> None:
+    N, D = np.meshgrid([1e7, 1e8], np.geomspace(2e8, 6e10, 8))
+    view = look(table(N.ravel(), D.ravel()), [])
+    (law,) = view.laws.values()
+    assert law.law.columns == ("N", "D")
+    off = np.log(law.rows["L"] / law.predict(law.rows))
+    assert off.abs().max() < 0.02
+
+
+@pytest.mark.parametrize(("axis", "name"), [("N", "loss_vs_size"), ("D", "loss_vs_data")])
+def test_a_table_of_one_column_is_headed_by_the_loss_against_it(axis: str, name: str) -> None:
+    x = np.geomspace(1e7, 1e10, 8)
+    view = look(table(x, x)[[axis, "L"]], [])
+    figures = {file: figure for file, figure in draw_all(view) if isinstance(figure, Figure)}
+    head = headline(view, figures)
+    assert head is figures[name]
+    assert head.title.startswith("Each doubling of the ")
+    assert "at every" not in head.title
+    assert set(head.data["kind"]) == {"run", "law"}
+
+
+def test_runs_of_other_data_are_not_averaged_into_the_lowest_loss() -> None:
+    rows = pd.concat([grid(3).assign(D_unique=U) for U in (1e8, 1e11)])
+    rows["L"] = np.where(rows["D"] > rows["D_unique"], rows["L"] * 1.3, rows["L"])
+    title = drawn("loss_vs_compute", look(rows, [])).title
+    assert f"to {rows['L'].min():.3g} nats" in title
+
+
+def test_a_loss_that_rises_is_not_said_to_fall() -> None:
+    N = np.geomspace(1e7, 1e9, 6)
+    rising = table(N, 20 * N).assign(L=3 * N**0.02)
+    view = look(rising, [])
+    assert drawn("loss_vs_compute", view).title.startswith("The loss does not fall with compute: the lowest goes from ")
+    assert "lowers the loss" not in finding(view)
+    assert (
+        " changes the loss by +0.7 % on average"
+        in drawn("loss_vs_data", look(grid().assign(L=lambda t: t["D"] ** 0.01), [])).title
+    )
+
+
+def test_titles_of_families_claim_no_more_than_their_runs_tell() -> None:
+    two = pd.concat([grid().assign(family="a"), grid().assign(family="b", L=lambda t: 1.02 * t["L"])])
+    view = look(two, [])
+    assert drawn("parameters", view).title == "The families' intervals of E, alpha and beta overlap"
+    title = drawn("loss_vs_compute", view).title
+    assert title.startswith("At 1.2·10¹⁶ and at 1.2·10²⁰ FLOPs a is lowest (")
+    few = look(pd.concat([two[two["family"] == "a"], two[two["family"] == "b"].head(3)]), [])
+    assert drawn("parameters", few).title.startswith("The runs of a give E 1.")
+    assert "; the other family is below." in finding(few)
+
+
+def test_a_doubling_is_told_of_the_sizes_that_tell_it() -> None:
+    assert " at every size: " in drawn("loss_vs_data", look(grid(), [])).title
+    single = pd.concat([grid(), table([3e6, 4e9], [1e10, 1e10])])
+    figure = drawn("loss_vs_data", look(single, []))
+    assert " at the sizes with several amounts of it: " in figure.title
+    assert not {"3M", "4B"} & set(figure.data["label"].dropna())
+
+
+def test_as_many_runs_as_parameters_are_a_law_and_no_scatter() -> None:
+    view = look(grid().sample(5, random_state=1), [])
+    assert not view.refused
+    assert view.unheld
+    assert "No law could be fitted" not in finding(view)
+    with pytest.raises(Unmet, match="more runs than it has parameters"):
+        drawn("residuals", view)
+
+
+def test_a_band_that_tells_nothing_is_said_to() -> None:
+    assert _wide(0.05) == "±5.1 %"
+    assert _wide(3.0) == "a factor of 20 either way, which tells nothing"
+
+
+def test_a_family_without_levels_has_no_panel() -> None:
+    N = np.geomspace(1e7, 1e9, 6)
+    view = look(pd.concat([grid().assign(family="grid"), table(N, 20 * N).assign(family="ladder")]), [])
+    for name in ("loss_vs_size", "loss_vs_data", "isoflop_profiles"):
+        assert set(drawn(name, view).data["family"].dropna()) == {"grid"}, name
+    assert ", at the best split where it has one, " in drawn("loss_vs_compute", view).subtitle

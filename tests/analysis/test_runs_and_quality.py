@@ -12,7 +12,7 @@ from isoflop.analysis.intervals.dependence import RARE, moran
 from isoflop.analysis.tables.layout import layout
 from isoflop.analysis.tables.quality import check
 from isoflop.analysis.tables.rows import prepare, split_usable
-from isoflop.analysis.tables.runs import recognise_runs
+from isoflop.analysis.tables.runs import equal_knobs, recognise_runs
 from isoflop.analysis.tables.tune import best_of_cells, searched_notes
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError, UserError
@@ -247,6 +247,23 @@ def test_budgets_and_curves_are_recognised_as_layouts() -> None:
     assert layout(pd.DataFrame({"N": N, "D": C / 6 / N, "C": C})).kind == "isoflop"
     assert layout(pd.DataFrame({"N": N, "C": C})).kind == "isoflop"
     assert layout(grid(), np.repeat(np.arange(6), 6)).kind == "marks"
+
+
+def test_distinct_data_are_a_knob_where_they_do_not_grow_with_the_data() -> None:
+    N, D = (x.ravel() for x in np.meshgrid([1e7, 1e8, 1e9], 1e9 * 2.0 ** np.arange(6)))
+    rows = pd.DataFrame({"N": N, "D": D})
+    both = pd.concat([rows.assign(D_unique=1e8), rows.assign(D_unique=1e9)], ignore_index=True)
+    assert equal_knobs(both).max() + 1 == 6
+    assert equal_knobs(rows.assign(D_unique=rows["D"])).max() + 1 == 3
+
+
+def test_places_all_over_the_plane_are_no_grid() -> None:
+    rng = np.random.default_rng(0)
+    N, D = np.exp(rng.uniform(np.log(1e7), np.log(1e9), 60)), np.exp(rng.uniform(np.log(2e8), np.log(2e10), 60))
+    assert layout(pd.DataFrame({"N": N, "D": D})).kind == "scattered"
+    # sizes of several families differ, their amounts of data are the same
+    sizes, data = (x.ravel() for x in np.meshgrid(N[:20], 2e8 * 4.0 ** np.arange(4)))
+    assert layout(pd.DataFrame({"N": sizes, "D": data})).kind == "grid"
 
 
 def test_check_exits_0_with_notes_and_2_where_no_row_can_be_used(

@@ -29,6 +29,7 @@ from isoflop.analysis.claims.quantities.pairs import (
     matched,
     mean_of_rungs,
 )
+from isoflop.analysis.fitting.diagnose import locked
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
@@ -212,7 +213,21 @@ def _identified(fitted: Fit) -> Fit:
 @lru_cache(maxsize=1)  # for the parameters of one subject, which are measured one after the other
 def _fitted(sample: Sample) -> Fit:
     """The law on the runs of one family, where it is identified."""
-    return _identified(fit(usable(sample.runs), sample.law, level=sample.level))
+    rows = usable(sample.runs)
+    _of_one_axis(rows, sample.law)
+    return _identified(fit(rows, sample.law, level=sample.level))
+
+
+def _of_one_axis(rows: pd.DataFrame, law: str) -> None:
+    """Untested where a law of data alone would mix sizes, or one of size amounts of data, that do not follow it."""
+    axis = ",".join(get_law(law).columns)
+    other = {"D": "N", "N": "D"}.get(axis)
+    if other is None or other not in rows or rows[other].isna().any():
+        return
+    x, y = (rows[c].to_numpy(float) for c in (axis, other))
+    levels = int(level_index(y).max()) + 1
+    if levels > 1 and not locked(axis, other, x, y):
+        raise Untested(f"the runs stand at {levels} {other}, which {law} does not tell apart")
 
 
 @lru_cache(maxsize=1)

@@ -86,6 +86,8 @@ def _contours(fitted: Fit, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _exponents(fitted: Fit) -> str:
     """The exponents of width and depth with their intervals, where the runs tell them."""
+    if all(fitted.params[name].low is None and fitted.params[name].high is None for name in ("alpha", "gamma")):
+        return "exponents that these runs do not tell"
     words = []
     for name, axis in (("alpha", "width"), ("gamma", "depth")):
         estimate = fitted.params[name]

@@ -51,7 +51,7 @@ def _dots(**encoding: Any) -> list[g.Spec]:
 
 def _data(view: View) -> pd.DataFrame:
     if not view.held:
-        reasons = "; ".join(f"{name}: {why}" for name, why in view.refused.items())
+        reasons = "; ".join(f"{name}: {why}" for name, why in {**view.refused, **view.unheld}.items())
         raise Unmet(reasons or "no family has three C")
     rows = pd.concat([fold.errors for fold in view.held.values()], ignore_index=True)
     # the interval is that of a new loss; set against the observed one it runs from low/L to high/L
@@ -81,14 +81,21 @@ def _finding(data: pd.DataFrame) -> tuple[str, str]:
     words = g.of_each([*worst.index], {str(name): percent(np.expm1(value)) for name, value in worst.items()})
     known = held[held["low"].notna() & held["high"].notna()]
     inside = int(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).sum())
-    wide = float(((known["off_high"] - known["off_low"]) / 200).median()) if len(known) else 0.0
-    covered = f"; {inside} of {len(known)} lie inside 90 % intervals of about ±{percent(wide)}" if len(known) else ""
+    wide = _wide(float(((known["off_high"] - known["off_low"]) / 200).median())) if len(known) else ""
+    covered = f"; {inside} of {len(known)} lie inside 90 % intervals of about {wide}" if len(known) else ""
     title = f"Held-out losses at the largest C are at most this far off: {words}{covered}"
     if len(held) == 1:
-        within = f", {'inside' if inside else 'outside'} its 90 % interval of ±{percent(wide)}" if len(known) else ""
+        within = f", {'inside' if inside else 'outside'} its 90 % interval of {wide}" if len(known) else ""
         title = f"The held-out loss at the largest C is {words} off{within}"
     largest = number(float(held["C"].max()))
     return (
         title,
         f"Predicted against observed loss, close to the diagonal where right. Held out: C near {largest}. {title}.",
     )
+
+
+def _wide(half: float) -> str:
+    """Half the width of an interval of ln L, in per cent; one that holds twice the loss and half of it, as a factor."""
+    if half < np.log(2):
+        return f"±{percent(np.expm1(half))}"
+    return f"a factor of {np.exp(half):.2g} either way, which tells nothing"

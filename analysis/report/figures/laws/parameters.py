@@ -30,9 +30,11 @@ def draw(view: View) -> Figure:
     chart = g.faceted(layers, "parameter", width=225, height=34 * data["family"].nunique())
     chart |= {"resolve": {"scale": {"x": "independent"}}}
     doubtful = [
-        f"{name} is {fit.status.replace('_', ' ')}" for name, fit in view.laws.items() if fit.status != "converged"
+        f"{name} is {fit.status.replace('_', ' ')}"
+        for name, fit in view.laws.items()
+        if fit.status != "converged" and name in set(data["family"])
     ]
-    title = _finding(data)
+    title = _finding(data, len(view.families) == 1)
     about = f" Hollow: {', '.join(doubtful)}; no estimate." if doubtful else ""
     level = next(iter(view.laws.values())).level
     seen = "; ".join(f"{r['family']} {r['parameter']} {r['value']:.3g}" for _, r in data.iterrows())
@@ -41,11 +43,14 @@ def draw(view: View) -> Figure:
 
 
 def _data(view: View) -> pd.DataFrame:
+    # alpha of a law of D is another than alpha of a law of N and D: of several laws the one of most families
+    laws = pd.Series({name: fitted.law.name for name, fitted in view.laws.items()}, dtype=object)
+    common = laws.mode().iloc[0] if len(laws) else ""
     rows = [
         {"family": name, "parameter": p, "value": e.value, "low": e.low, "high": e.high, "status": fitted.status}
         for name, fitted in view.laws.items()
         for p, e in fitted.params.items()
-        if p in SHOWN and e.value is not None
+        if p in SHOWN and e.value is not None and fitted.law.name == common
     ]
     bounded = {r["parameter"] for r in rows if r["low"] is not None and r["high"] is not None}
     if not bounded:
@@ -68,16 +73,20 @@ def _place(names: pd.Series) -> pd.Series:
     return names.map(SHOWN.index)
 
 
-def _finding(data: pd.DataFrame) -> str:
+def _finding(data: pd.DataFrame, of_one: bool) -> str:
     """Which parameters the intervals tell apart; of one family what they are."""
     bounded = data[data["low"].notna() & data["high"].notna() & (data["status"] == "converged")]
-    if data["family"].nunique() == 1 and len(bounded):
-        known = [f"{r['parameter']} {g.interval(r['value'], r['low'], r['high'])}" for _, r in bounded.iterrows()]
+    known = [f"{r['parameter']} {g.interval(r['value'], r['low'], r['high'])}" for _, r in bounded.iterrows()]
+    if known and of_one:
         return f"These runs give {listed(known)}"
-    if bounded["family"].nunique() < 2:
+    if known and bounded["family"].nunique() == 1:
+        return f"The runs of {bounded['family'].iloc[0]} give {listed(known)}"
+    if not known:
         return "These runs do not pin down the law's parameters: read the intervals, not the points"
     parts = {p: bounded[bounded["parameter"] == p] for p in SHOWN}
     apart = [f"{p} from {_ends(part)}" for p, part in parts.items() if part["low"].max() > part["high"].min()]
     if apart:
         return f"Families differ in {listed(apart)}"
-    return "The intervals overlap: these runs do not tell the families' laws apart"
+    # laws whose parameters trade against one another may differ all the same: see their losses
+    compared = [p for p, part in parts.items() if part["family"].nunique() > 1]
+    return f"The families' intervals of {listed(compared)} overlap" if compared else "No two families have an interval"

@@ -10,7 +10,7 @@ from isoflop.wording import percent
 
 NAME = "residuals"
 ORDER = 21
-NEEDS = "a fitted law and runs that vary in N, D or C"
+NEEDS = "a fitted law, more runs than it has parameters, and runs that vary in N, D or C"
 
 
 def draw(view: View) -> Figure:
@@ -19,10 +19,12 @@ def draw(view: View) -> Figure:
 
     parts = []
     for family, fit in view.laws.items():
+        if fit.n_rows <= len(fit.params):  # the law goes through every run
+            continue
         rows = fit.rows.assign(family=family, off=100 * np.log(fit.rows["L"] / fit.predict(fit.rows)), kind="run")
         parts.append(rows[[c for c in ("family", "kind", "N", "D", "C", "L", "off", "seed") if c in rows]])
     if not parts:
-        raise Unmet("no law could be fitted")
+        raise Unmet("no law could be fitted to more runs than it has parameters")
     data = pd.concat(parts, ignore_index=True)
     data = pd.concat([data, pd.DataFrame([{"kind": "zero", "off": 0.0}])], ignore_index=True)
     runs = data[data["kind"] == "run"]

@@ -1,5 +1,7 @@
 """Small multiples by family: L against one axis at several levels of another, with the fitted law; for two figures."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -8,7 +10,7 @@ from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
 from isoflop.analysis.tables.levels import level_index
-from isoflop.wording import count, number
+from isoflop.wording import count, number, percent
 
 SOUND = "converged"
 # curves of a family, evenly taken of more
@@ -35,15 +37,26 @@ def falls(means: pd.DataFrame, along: str, at: str, least: int) -> list[float]:
     return [float(each) for each in fall]
 
 
+def per_doubling(families: Sequence[str], each_fall: Mapping[str, list[float]]) -> tuple[bool, str]:
+    """Whether every fall of ln L is one, and their mean for each family as a share of the loss: how much lower it gets,
+    or where it also rises, by how much it changes (−5.1 %)."""
+    steady = min((min(fall) for fall in each_fall.values() if fall), default=0) > 0
+    changes = {name: float(np.expm1(-np.mean(fall))) for name, fall in each_fall.items() if fall}
+    texts = {name: percent(-change) if steady else percent(change, signed=True) for name, change in changes.items()}
+    return steady, g.of_each(families, texts)
+
+
 def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) -> Figure:
-    """L against `x`, one curve for each level of `each`, a panel for each family that has several; darker is larger."""
+    """L against `x`, one curve for each level of `each`, a panel for each family that has several along
+    one; darker is larger."""
     runs = points_of(view, each)
-    along = runs.groupby("family")[x].transform(lambda values: level_index(values).max() > 0)
-    runs = runs[along.astype(bool)]
+    along = runs.groupby(["family", "level"])[x].transform(lambda values: level_index(values).max() > 0)
+    runs = runs[runs["family"].isin(runs.loc[along.astype(bool), "family"])]
     families = [name for name in view.families if name in set(runs["family"])]
     data = pd.concat([runs, _curves(view, runs, x, each), _labels(runs, x, each)], ignore_index=True)
     # air for the labels, which stand where a curve ends: there the levels lie farthest apart
-    room = float(np.exp(0.3 * np.ptp(np.log(data[x].to_numpy(float)))))
+    labelled = 0.3 if data["kind"].eq("label").any() else 0.0
+    room = float(np.exp(labelled * np.ptp(np.log(data[x].to_numpy(float)))))
     marks: g.Spec = {
         "x": g.log(x, data, unit=view.loss_unit, pad=room),
         "y": g.log("L", data, unit=view.loss_unit),
@@ -60,15 +73,18 @@ def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) 
     ]
     layers[0]["mark"]["strokeWidth"] = 1.8
     chart = g.faceted(layers, panels=len(families))
-    subtitle = _subtitle({name: view.laws[name] for name in families if name in view.laws}, each)
+    laws = {name: law for name, law in view.laws.items() if name in families and set(law.law.columns) <= {"N", "D"}}
+    subtitle = _subtitle(laws, each if runs[each].notna().any() else "")
     return Figure(name, title, subtitle, alt_text, chart, data, width=g.panel_width(len(families)))
 
 
 def points_of(view: View, each: str) -> pd.DataFrame:
-    """The finished runs, their level of `each` within the family, and its shade from 0 (smallest) to 1."""
+    """The finished runs, their level of `each` within the family, and its shade from 0 (smallest) to 1; all are of one
+    level where the table has no such column."""
     parts = []
-    for _, part in view.rows[view.rows[each].notna()].groupby("family"):
-        level = level_index(part[each])
+    rows = view.rows if each not in view.rows else view.rows[view.rows[each].notna()]
+    for _, part in rows.groupby("family"):
+        level = level_index(part[each]) if each in part else np.zeros(len(part), dtype=int)
         parts.append(part.assign(level=level, shade=level / max(int(level.max()), 1)))
     if not parts:
         raise Unmet(f"no finished run has {each}")
@@ -101,6 +117,10 @@ def _curves(view: View, runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
 
 def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
     """What stands at the end of each level, of a family at most four that do not run into each other."""
+    if runs[each].isna().all():
+        return pd.DataFrame()
+    several = runs.groupby(["family", "level"])[x].transform("nunique") > 1
+    runs = runs[several] if several.any() else runs  # a level of one point has no curve
     by_level = runs.groupby(["family", "level"])[x]
     ends: pd.DataFrame = runs.loc[by_level.idxmax()].sort_values(["family", "level"], ascending=[True, False])
     apart = NEAR * float(np.ptp(np.log(runs["L"].to_numpy(float))))
@@ -119,11 +139,12 @@ def _labels(runs: pd.DataFrame, x: str, each: str) -> pd.DataFrame:
 
 
 def _subtitle(laws: dict[str, Fit], each: str) -> str:
+    labels = f"; labels give {each}" if each else ""
     if not laws:
-        return f"A curve for each {each}; no law could be fitted."
+        return f"Points are runs{labels}; no law of N or D could be fitted."
     formulas = dict.fromkeys(fitted.law.formula for fitted in laws.values())
     formula = " or ".join(formulas).replace("alpha", "α").replace("beta", "β")
     doubtful = [name for name, fitted in laws.items() if fitted.status != SOUND]
     guide = f" Dashed: a guide only, since the fit of {g.some(doubtful)} did not determine the law." if doubtful else ""
     whose = ", fitted to each family" if len(laws) > 1 else ""
-    return f"Points are runs, curves {formula}{whose}; labels give {each}.{guide}"
+    return f"Points are runs, curves {formula}{whose}{labels}.{guide}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.frontier.frontier import Frontier
 from isoflop.analysis.frontier.isoflop_minima import BUDGETS, NEAR, SIZES
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
@@ -57,7 +58,7 @@ def draw(view: View) -> Figure:
         alt,
         g.faceted(layers, panels=data["family"].nunique()),
         data,
-        g.panel_width(len(view.families)),
+        g.panel_width(data["family"].nunique()),
     )
 
 
@@ -65,13 +66,18 @@ def _data(view: View) -> pd.DataFrame:
     """Runs, parabolas, minima, and the labels of budgets."""
     if not view.frontiers:
         raise Unmet(view.no_frontier or "no family has budgets")
-    parts = [_of_family(view, family) for family in view.frontiers]
-    data = pd.concat(parts, ignore_index=True)
-    if not (data["kind"] == "budget").any():
+    parts = [_of_family(view, family) for family in _budgeted(view)]
+    if not parts:
         raise Unmet(f"no budget has {LEVELS} sizes")
+    data = pd.concat(parts, ignore_index=True)
     if not (data["kind"] == "minimum").any() and not (view.layout and view.layout.kind == "isoflop"):
         raise Unmet(f"of runs that were not laid out by budgets none has a minimum: {_reasons(view).index[0]}")
-    return data[data["kind"] != "budget"].reset_index(drop=True)
+    return data
+
+
+def _budgeted(view: View) -> dict[str, Frontier]:
+    """The families that have a budget of several sizes."""
+    return {name: f for name, f in view.frontiers.items() if (f.budgets["sizes"] >= LEVELS).any()}
 
 
 def _of_family(view: View, family: str) -> pd.DataFrame:
@@ -93,7 +99,6 @@ def _of_family(view: View, family: str) -> pd.DataFrame:
     for i, row in enough.iterrows():
         about = {"budget": int(str(i)), "C": row["C"], "shade": int(str(i)) / max(len(budgets) - 1, 1)}
         sizes, losses = N_of[levels == i], L_of[levels == i]
-        parts.append(pd.DataFrame([about | {"kind": "budget"}]))
         if not row["used"]:
             parts.append(pd.DataFrame({"N": sizes, "L": losses, "kind": "refused"} | about))
             continue
@@ -122,7 +127,9 @@ def _title(view: View, used: pd.DataFrame) -> str:
     known = {name: f.approaches["isoflop"].a for name, f in view.frontiers.items()}
     powers = {name: g.interval(a.value, a.low, a.high) for name, a in known.items() if a.value is not None}
     if powers:
-        return f"The best size grows as C to the power: {g.of_each(view.families, powers)}"
+        flat = any((low := known[name].low) is not None and low <= 0 for name in powers)
+        lead = "The best size goes as C to a power that may be 0" if flat else "The best size grows as C to the power"
+        return f"{lead}: {g.of_each(view.families, powers)}"
     if used.empty:
         return f"No budget has a minimum that these runs could tell: {_reasons(view).index[0]}"
     some = "1 budget has" if len(used) == 1 else f"{len(used)} budgets have"
@@ -131,7 +138,7 @@ def _title(view: View, used: pd.DataFrame) -> str:
 
 def _refused(view: View) -> str:
     """How many budgets have no minimum, and the reason of most of them."""
-    reasons, budgets = _reasons(view), sum(len(f.budgets) for f in view.frontiers.values())
+    reasons, budgets = _reasons(view), sum(len(f.budgets) for f in _budgeted(view).values())
     if reasons.empty:
         return ""
     lead = f" {int(reasons.sum())} of {budgets} levels of C {'has' if reasons.sum() == 1 else 'have'} no minimum"
@@ -142,5 +149,5 @@ def _refused(view: View) -> str:
 
 def _reasons(view: View) -> pd.Series:
     """How many budgets have no minimum for each reason, the most frequent first."""
-    budgets = pd.concat([f.budgets for f in view.frontiers.values()])
+    budgets = pd.concat([f.budgets for f in _budgeted(view).values()])
     return budgets.loc[~budgets["used"].astype(bool), "reason"].value_counts()

@@ -1,6 +1,6 @@
 """Loss against compute with each family's envelope and its law beyond the runs: what a budget buys."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,8 @@ from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
 from isoflop.analysis.tables.levels import level_index
-from isoflop.wording import number
+from isoflop.analysis.tables.replicates import cell_columns
+from isoflop.wording import listed, number
 
 NAME = "loss_vs_compute"
 ORDER = 1
@@ -43,8 +44,17 @@ def draw(view: View) -> Figure:
     ]
     sds = [noise.sd for noise in view.noise.values() if noise.sd is not None]
     title, alt = _finding(data.attrs["best"], max(LEAST, 2 * max(sds, default=0.0)), unit)
-    lawful = " Dotted: the law at the best split of each C, with its 90 % band for a new run." if "low" in data else ""
-    subtitle = f"A point is a run; the line joins the best sizes, each better than all with less compute.{lawful}"
+    drawn = [view.splits(str(family)) for family in data.loc[data["kind"] == "law", "family"].unique()]
+    at = (
+        ""
+        if not any(drawn)
+        else " at the best split of each C"
+        if all(drawn)
+        else ", at the best split where it has one"
+    )
+    lawful = f" Dotted: the law{at}, with its 90 % band for a new run." if drawn else ""
+    best = "best runs, seeds by their mean" if sds else "best runs"
+    subtitle = f"A point is a run; the line joins the {best}, each better than all with less compute.{lawful}"
     return Figure(NAME, title, subtitle, alt, g.single(layers, params=params), data)
 
 
@@ -56,8 +66,9 @@ def _data(view: View) -> pd.DataFrame:
     rows = rows.assign(level=level_index(rows["C"]), kind="run")
     if rows["level"].nunique() < 2:
         raise Unmet("all runs have the same C")
-    size = "N" if "N" in rows else "C"
-    means = rows.groupby(["family", "level", size])[["C", "L"]].mean().reset_index() if size != "C" else rows
+    # a compute and a size are an amount of data; of what else was set the best counts, and of seeds the mean
+    alike = [c for c in cell_columns(view.rows) if c not in ("family", "C", "D")]
+    means = rows.groupby(["family", "level", *alike], dropna=False)[["C", "L"]].mean().reset_index()
     best = means.loc[means.groupby(["family", "level"])["L"].idxmin()].assign(kind="envelope")
     # noise, and budgets of other sizes, make a best run that less compute had beaten: it is not on the envelope
     beaten = best.groupby("family")["L"].transform(lambda L: L.cummin().shift(fill_value=np.inf)) <= best["L"]
@@ -73,18 +84,19 @@ def _data(view: View) -> pd.DataFrame:
 
 
 def _laws(view: View) -> list[pd.DataFrame]:
-    """The loss of each identified law at its best split, within the compute of its runs and BEYOND times further."""
+    """The loss of each identified law of compute, or at its best split, within the compute of its runs and BEYOND times
+    further."""
     parts = []
     for family, fit in view.laws.items():
-        if not view.splits(family) or fit.status != "converged":
+        if not (view.splits(family) or fit.law.columns == ("C",)) or fit.status != "converged":
             continue
         C = view.compared(family)["C"]
-        grid = np.geomspace(C.min(), BEYOND * C.max(), POINTS)
-        N = np.array([float(fit.law.curve("N_opt", c, fit.values)) for c in grid])
-        place = pd.DataFrame({"N": N, "D": grid / TRAIN / N})
-        sound = np.isfinite(N) & (N > 0)
-        band = fit.predict_interval(place[sound])
-        about = {"family": family, "kind": "law", "C": grid[sound], "L": band["value"]}
+        place = pd.DataFrame({"C": np.geomspace(C.min(), BEYOND * C.max(), POINTS)})
+        if view.splits(family):
+            N = np.array([float(fit.law.curve("N_opt", c, fit.values)) for c in place["C"]])
+            place = place.assign(N=N, D=place["C"] / TRAIN / N)[np.isfinite(N) & (N > 0)]
+        band = fit.predict_interval(place)
+        about = {"family": family, "kind": "law", "C": place["C"], "L": band["value"]}
         parts.append(pd.DataFrame(about | {"low": band["low"], "high": band["high"]}))
     return parts
 
@@ -99,21 +111,35 @@ def _finding(data: pd.DataFrame, tolerance: float, unit: str) -> tuple[str, str]
     ]
     falls = [bool(part["L"].iloc[-1] < part["L"].iloc[0]) for _, part in best.groupby("family")]
     lead = "Loss falls with compute" if all(falls) else "The loss does not fall with compute everywhere"
-    seen = f"{lead}: {'; '.join(spans)} {unit}."
     if families == 1:
         span = spans[0].removeprefix(f"{best['family'].iloc[0]} ")
-        return f"The lowest loss goes {span} {unit} as compute grows", seen
+        title = "The lowest loss goes" if all(falls) else "The loss does not fall with compute: the lowest goes"
+        lead = lead.removesuffix(" everywhere")
+        return f"{title} {span} {unit} as compute grows", f"{lead}: {spans[0]} {unit}."
+    seen = f"{lead}: {'; '.join(spans)} {unit}."
     if shared.empty:
         return lead, seen
-    ends = [shared[shared["level"] == end].sort_values("L") for end in (shared["level"].min(), shared["level"].max())]
-    first, last = (_lead(end, tolerance, unit) for end in ends)
-    lead = first if shared["level"].nunique() == 1 else f"{first}; {last}"
-    return lead[0].upper() + lead[1:], seen
+    ends = [shared[shared["level"] == end] for end in sorted({shared["level"].min(), shared["level"].max()})]
+    first, *rest = (_lead(end, tolerance) for end in ends)
+    if rest and rest[0].who == first.who:
+        return f"At {first.at} and at {rest[0].at} FLOPs {first.who} ({first.L} and {rest[0].L} {unit})", seen
+    return "A" + "; ".join(f"at {one.at} FLOPs {one.who} ({one.L} {unit})" for one in (first, *rest))[1:], seen
 
 
-def _lead(cell: pd.DataFrame, tolerance: float, unit: str) -> str:
+class _Lead(NamedTuple):
+    """Who is lowest at a compute, in words, and how low that is."""
+
+    at: str
+    who: str
+    L: str
+
+
+def _lead(cell: pd.DataFrame, tolerance: float) -> _Lead:
     """Who is lowest at one C; families within the tolerance of the lowest are level with it."""
-    lowest = float(cell["L"].iloc[0])
-    level = [str(name) for name, L in zip(cell["family"], cell["L"], strict=True) if np.log(L / lowest) <= tolerance]
-    at = number(float(np.exp(np.log(cell["C"]).mean())))
-    return f"at {at} FLOPs {g.some(level)} {'are level' if level[1:] else 'is lowest'} ({lowest:.3g} {unit})"
+    lowest = float(cell["L"].min())
+    level = sorted(
+        str(name) for name, L in zip(cell["family"], cell["L"], strict=True) if np.log(L / lowest) <= tolerance
+    )
+    names = listed(level) if len(level) <= g.MOST_IN_TITLE else g.some(level)
+    who = f"{names} {'are level' if level[1:] else 'is lowest'}"
+    return _Lead(number(float(np.exp(np.log(cell["C"]).mean()))), who, f"{lowest:.3g}")

@@ -35,7 +35,10 @@ def draw(view: View) -> Figure:
     title = f"What is left to gain lies above E: {g.of_each(families, known)} {unit}"
     some = " of some" if data["low"].isna().any() else ""
     reach = "reach to the ends of E's 95 % interval, and grow where L nears E"
-    subtitle = f"Points are runs less the fitted E; bars{some} {reach}."
+    held = {("D",): "its size", ("N",): "its amount of data"}
+    at = {n: held[law.law.columns] for n, law in view.laws.items() if n in E and law.law.columns in held}
+    kept = "".join(f" E of {name} holds what {what} costs." for name, what in list(at.items())[: g.MOST_IN_TITLE])
+    subtitle = f"Points are runs less the fitted E; bars{some} {reach}.{kept}"
     return Figure(
         NAME,
         title,
