@@ -71,6 +71,13 @@ def leave_working_directory() -> None:
         del sys.path[0]
 
 
+def one_thread() -> None:
+    """One thread for numpy's matrices, unless OMP_NUM_THREADS says how many: those of a fit are small, and the threads
+    that wait for the next one take another core all the while (a report: half as much CPU time again, no sooner)."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def open_streams() -> None:
     """Give to nobody what is printed to a stream that was closed before, and escape what a terminal cannot show.
 
@@ -94,6 +101,7 @@ def main() -> None:
     """Hand the rest of the command line to the verb's module and exit with its code."""
     open_streams()
     leave_working_directory()
+    one_thread()
     try:
         code = call(sys.argv[1:])
         sys.stdout.flush()
