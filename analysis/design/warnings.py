@@ -15,7 +15,7 @@ from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.tables.layout import SPAN
 from isoflop.analysis.tables.levels import SAME_LEVEL, level_index
-from isoflop.analysis.tables.replicates import CELL, seeds_by_level
+from isoflop.analysis.tables.replicates import cell_columns, seeds_by_level
 from isoflop.analysis.tables.rows import number_runs
 from isoflop.wording import count, listed, number
 
@@ -135,7 +135,7 @@ def _seeds(rows: pd.DataFrame) -> list[str]:
         return []
     short = SEEDS * AT_SIZES - int(most[:AT_SIZES].sum())
     need = f"claims need {SEEDS} seeds at {AT_SIZES} sizes, of one amount of data each"
-    if unit.groupby([rows[c] for c in CELL if c in rows], dropna=False).nunique().max() < 2:
+    if unit.groupby([rows[c] for c in cell_columns(rows)], dropna=False).nunique().max() < 2:
         return [f"every run has one seed, so the noise between seeds cannot be estimated: {need}"]
     runs = f"{short} run{'' if short == 1 else 's'}"
     return [f"there are {SEEDS} seeds at {sizes} of {AT_SIZES} N ({runs} missing): {need}"]

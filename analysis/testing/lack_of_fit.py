@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from isoflop.analysis.fitting.diagnose import runs_needed
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.tables.replicates import CELL
+from isoflop.analysis.tables.replicates import cell_columns
 from isoflop.analysis.tables.rows import number_runs
 from isoflop.errors import FitError
 
@@ -80,7 +80,7 @@ def lack_of_fit(runs: pd.DataFrame, law: str, *, run: str | None = None, **optio
 
 def _cells(rows: pd.DataFrame) -> NDArray[np.intp]:
     """The number of each row's cell: all that can be set equal, the seed not."""
-    key = [c for c in CELL if c in rows]
+    key = cell_columns(rows)
     return np.asarray(rows.groupby(key, dropna=False, sort=False).ngroup(), dtype=np.intp)
 
 

@@ -68,7 +68,9 @@ class Speedup:
         return document | {"envelope": self.envelope, "extrapolated": list(self.extrapolated), "reason": self.reason}
 
     def __str__(self) -> str:
-        text = f"{self.estimate} times less compute than {self.over} for a loss of {self.loss:.4g}"
+        of = f"for a loss of {self.loss:.4g}"
+        known = f"{self.estimate} times less compute than {self.over} {of}"
+        text = known if self.estimate.value is not None else f"no speed-up over {self.over} is known {of}"
         return "; ".join([text, *self.notes])
 
 
