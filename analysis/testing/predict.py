@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.fitting.diagnose import locked
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import check_level
 from isoflop.analysis.intervals.estimate import Estimate
@@ -50,6 +51,8 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
             known = "N" if "N" in at else "D"
             point |= {"D" if known == "N" else "N": at["C"] / TRAIN / at[known]}
         else:
+            if reason := _one_split(fit):
+                raise FitError(f"these runs tell no best split, {reason}; or give N or D, too")
             point |= {"N": best["N_opt"].value, "D": best["D_opt"].value}
             if not all(value is not None and 0 < value < np.inf for value in (point["N"], point["D"])):
                 raise FitError(f"{law.name} has no best split at C={at['C']:g} within the numbers; give N or D, too")
@@ -85,6 +88,14 @@ def to_json(fit: Fit | Average, prediction: Mapping[str, Any]) -> dict[str, Any]
     """One entry of `predictions` in the JSON of `isoflop predict --json`: estimates as value, low and high."""
     values = {k: vars(v) if isinstance(v, Estimate) else v for k, v in prediction.items()}
     return {"by": fit.by, "status": str(fit.status), "reason": fit.explanation} | values
+
+
+def _one_split(fit: Fit | Average) -> str:
+    """Why runs of growing compute say nothing of its best split: each has the only one that was tried for it."""
+    if not {"N", "D"} <= set(fit.rows):
+        return ""
+    N, D = (fit.rows[name].to_numpy(float) for name in ("N", "D"))
+    return locked("N", "D", N, D) if np.ptp(np.log(N * D)) > np.log1p(SAME_LEVEL) else ""
 
 
 def _one(frame: pd.DataFrame) -> Estimate:

@@ -12,9 +12,11 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.intervals.scatter import scatter
 from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.testing.average import average_laws
 from isoflop.analysis.testing.compare import compare
 from isoflop.analysis.testing.predict import predict
 from isoflop.analysis.verbs import main
+from isoflop.errors import FitError
 
 TRUTH = {"E": 1.6, "A": 400.0, "alpha": 0.34, "B": 400.0, "beta": 0.28}
 
@@ -293,3 +295,11 @@ def test_a_table_without_compute_is_held_out_along_the_axis_that_it_has(
     # and a law of two columns says which law there is of one
     assert main(["fit", str(tmp_path / "runs.csv")]) == 2
     assert "fitted by --law 'power_offset(D)'" in capsys.readouterr().err
+
+
+def test_a_ladder_tells_no_best_split() -> None:
+    N = np.geomspace(1e6, 1e9, 8)
+    runs = pd.DataFrame({"N": N, "D": 20 * N, "L": 1.7 + 400 * N**-0.34 + 410 * (20 * N) ** -0.28})
+    with pytest.raises(FitError, match="tell no best split, D is 20 N in every row"):
+        predict(average_laws(runs), {"C": 1e20})
+    assert predict(average_laws(runs), {"C": 1e20, "N": 1e9})["L"].value > 1.7
