@@ -3,7 +3,9 @@
 It is read by the parser in C where yaml was built with it, ten times as fast, with the numbers and the refusals that
 OmegaConf has: 1e18 is a number, a date is a text, no key stands twice.
 
-    read_yaml(Path("conf/claims/H1.yaml"))      # ({'id': 'H1', ...}, 'b5bb9d8014a0...')
+    from isoflop.analysis.claims.claim import FOLDER
+
+    read_yaml(FOLDER / "H1.yaml")      # ({'id': 'H1', ...}, its sha256)
 """
 
 import hashlib

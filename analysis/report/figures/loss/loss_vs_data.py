@@ -15,7 +15,10 @@ NEEDS = "finished runs with three or more D, at one N where they have an N"
 
 def draw(view: View) -> Figure:
     """A panel for each family, a curve for each size."""
-    rows = view.rows.dropna(subset=[c for c in ("N", "D") if c in view.rows])
+    named = [c for c in ("N", "D") if c in view.rows]
+    if unknown := [c for c in named if view.rows[c].isna().all()]:
+        raise Unmet(f"no finished run has {unknown[0]}")
+    rows = view.rows.dropna(subset=named)
     rows = rows.assign(level=level_index(rows["N"]) if "N" in rows else 0)
     if "D" not in rows or rows.empty or rows.groupby(["family", "level"])["D"].nunique().max() < LEVELS:
         raise Unmet("no size has three different D")
