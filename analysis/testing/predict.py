@@ -95,7 +95,7 @@ def _one_split(fit: Fit | Average) -> str:
     if not {"N", "D"} <= set(fit.rows):
         return ""
     N, D = (fit.rows[name].to_numpy(float) for name in ("N", "D"))
-    return locked("N", "D", N, D) if np.ptp(np.log(N * D)) > np.log1p(SAME_LEVEL) else ""
+    return locked("N", "D", N, D) if np.ptp(np.log(N) + np.log(D)) > np.log1p(SAME_LEVEL) else ""
 
 
 def _one(frame: pd.DataFrame) -> Estimate:
