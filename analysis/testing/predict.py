@@ -40,22 +40,10 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
     """
     check_place(at, level)
     law = fit.law
-    point: dict[str, Any] = dict(at)
     best: dict[str, Estimate] = {}
     if "C" in at and "C" not in law.columns and law.curves:
         best = {name: _one(fit.curve(name, at["C"], level)) for name in law.curves}
-        if {"N", "D"} <= set(at) and abs(np.log(at["C"] / TRAIN / at["N"] / at["D"])) > np.log1p(SAME_LEVEL):
-            implied = TRAIN * at["N"] * at["D"]
-            raise FitError(f"C={at['C']:g} is not {TRAIN:g} N D = {implied:.4g} at that N and D; give two of the three")
-        if "N" in at or "D" in at:
-            known = "N" if "N" in at else "D"
-            point |= {"D" if known == "N" else "N": at["C"] / TRAIN / at[known]}
-        else:
-            if reason := _one_split(fit):
-                raise FitError(f"these runs tell no best split, {reason}; or give N or D, too")
-            point |= {"N": best["N_opt"].value, "D": best["D_opt"].value}
-            if not all(value is not None and 0 < value < np.inf for value in (point["N"], point["D"])):
-                raise FitError(f"{law.name} has no best split at C={at['C']:g} within the numbers; give N or D, too")
+    point = _split(fit, at, best) if best else dict(at)
     if surplus := [name for name in at if name not in (*law.columns, *(("C",) if law.curves else ()))]:
         raise FitError(f"{law.name} has no column {surplus[0]}; a place of it gives {', '.join(law.columns)}")
     missing = [c for c in law.columns if c not in point]
@@ -74,6 +62,22 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
     verdict = predictability(fit)
     about = {"band": str(band["band"].iloc[0]), "predicts": verdict.predicts, "why": verdict.reason}
     return {"at": place, "reach": reach, "below": below, **about, **estimates}
+
+
+def _split(fit: Fit | Average, at: Mapping[str, float], best: Mapping[str, Estimate]) -> dict[str, Any]:
+    """The place of a budget: the split that is given, else the best one."""
+    if {"N", "D"} <= set(at) and abs(np.log(at["C"] / TRAIN / at["N"] / at["D"])) > np.log1p(SAME_LEVEL):
+        implied = TRAIN * at["N"] * at["D"]
+        raise FitError(f"C={at['C']:g} is not {TRAIN:g} N D = {implied:.4g} at that N and D; give two of the three")
+    if "N" in at or "D" in at:
+        known, other = ("N", "D") if "N" in at else ("D", "N")
+        return dict(at) | {other: at["C"] / TRAIN / at[known]}
+    if reason := _one_split(fit):
+        raise FitError(f"these runs tell no best split, {reason}; or give N or D, too")
+    N, D = best["N_opt"].value, best["D_opt"].value
+    if not all(value is not None and 0 < value < np.inf for value in (N, D)):
+        raise FitError(f"{fit.law.name} has no best split at C={at['C']:g} within the numbers; give N or D, too")
+    return dict(at) | {"N": N, "D": D}
 
 
 def check_place(at: Mapping[str, float], level: float) -> None:

@@ -23,17 +23,7 @@ def draw(view: View) -> Figure:
         raise Unmet("no family's law is identified")
     rows = specification(view.compared(family), fit.law.name)
     names = [p for p in ("alpha", "beta", "E", "a") if p in rows and rows[p].notna().any()]
-    parts = [
-        pd.DataFrame(
-            {"choice": rows["choice"], "parameter": p, "value": rows[p],
-             "low": rows.get(f"{p}_low"), "high": rows.get(f"{p}_high"),
-             "status": rows["status"], "kind": "choice"}
-        ) for p in names
-    ]  # fmt: skip
-    data = pd.concat(parts, ignore_index=True)
-    data = data[data["value"].notna()]
-    first = data[data["choice"] == "default"].assign(kind="default")
-    data = pd.concat([data, first], ignore_index=True)
+    data = _long(rows, names)
     views = []
     for p in names:
         here = f"datum.parameter === '{p}'"
@@ -59,3 +49,17 @@ def draw(view: View) -> Figure:
     subtitle = "Each row is one other choice with its 95 % interval; the dashed line is the default."
     chart = g.beside(views, columns=len(views), width=150, height=18 * len(rows))
     return Figure(NAME, title, subtitle, f"Specification curve. {title}.", chart, data, 900)
+
+
+def _long(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """A row for each choice and parameter, the default once more by itself."""
+    parts = [
+        pd.DataFrame(
+            {"choice": rows["choice"], "parameter": p, "value": rows[p],
+             "low": rows.get(f"{p}_low"), "high": rows.get(f"{p}_high"),
+             "status": rows["status"], "kind": "choice"}
+        ) for p in names
+    ]  # fmt: skip
+    data = pd.concat(parts, ignore_index=True)
+    data = data[data["value"].notna()]
+    return pd.concat([data, data[data["choice"] == "default"].assign(kind="default")], ignore_index=True)

@@ -26,33 +26,18 @@ def draw(view: View) -> Figure:
     others = [str(c) for c in view.rows if str(c).startswith("L.") and view.rows[c].notna().sum() >= 3]
     if not others:
         raise Unmet("the runs have no loss on other data")
-    rows = (
-        view.rows[["family", "N", "D", "L", *others]]
-        if {"N", "D"} <= set(view.rows)
-        else view.rows[["family", "L", *others]]
-    )
-    data = rows.assign(kind="run").reset_index(drop=True)
-    hue = g.hue(view.families, legend=len(view.families) > 1)
+    places = ["N", "D"] if {"N", "D"} <= set(view.rows) else []
+    data = view.rows[["family", *places, "L", *others]].assign(kind="run").reset_index(drop=True)
+    several = len(view.families) > 1
+    hue, shape = g.hue(view.families, legend=several), g.shape(view.families, legend=several)
     views = []
     for name in others[:MOST]:
-        tips = g.tooltip(("family", "N", "D", "L", name), data, view.loss_unit)
+        tips = g.tooltip(("family", "N", "D", "L"), data, view.loss_unit)
         # a dot in a name would be a path in Vega
         field = {"field": PATH.sub(r"\\\g<0>", name), "type": "quantitative"}
         y = field | {k: v for k, v in g.log(name, data, f"loss on {name.removeprefix('L.')}").items() if k != "field"}
         x = g.log("L", data, unit=view.loss_unit)
-        views.append(
-            [
-                g.layer(
-                    "point",
-                    "run",
-                    x=x,
-                    y=y,
-                    color=hue,
-                    shape=g.shape(view.families, legend=len(view.families) > 1),
-                    tooltip=[t for t in tips if t["field"] != name],
-                )
-            ]
-        )
+        views.append([g.layer("point", "run", x=x, y=y, color=hue, shape=shape, tooltip=tips)])
     slopes = [f"{name.removeprefix('L.')} {_slope(data, name):.2f}" for name in others[:MOST]]
     title = f"When the training loss falls by 1 %, the loss elsewhere falls by about: {g.some(slopes)} %"
     return Figure(
