@@ -21,8 +21,10 @@ from isoflop.wording import cut
 # of a claim's file: a hundred times the longest that ships
 MOST_BYTES = 100_000
 FLOAT, TIMESTAMP, MERGED = (f"tag:yaml.org,2002:{kind}" for kind in ("float", "timestamp", "merge"))
-# yaml 1.1 asks a number in powers of ten for a dot and a sign: 1.0e+18
-NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$")
+# with a dot or an exponent; yaml 1.1 asks a number in powers of ten for a dot and a sign, too: 1.0e+18
+NUMBER = re.compile(
+    r"[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$|[-+]?\d[\d_]*[eE][-+]?\d+$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

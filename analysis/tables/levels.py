@@ -8,7 +8,6 @@ import itertools
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtrc
 
 # budgets are rounded up to whole steps: values closer than this are one level of an axis
 SAME_LEVEL = 0.1
@@ -67,6 +66,8 @@ def stand_apart(values: ArrayLike, sizes: ArrayLike | None = None, tolerance: fl
 
 def _crowded(x: NDArray[np.float64], index: NDArray[np.int64], half: float) -> NDArray[np.bool_]:
     """Whether values crowd at each level, (levels,): by a binomial test of its core, a third of what is around it."""
+    from scipy.special import bdtrc
+
     x_sorted, middles = np.sort(x), pd.Series(x).groupby(index).median().to_numpy()
 
     def count(reach: float) -> NDArray[np.intp]:

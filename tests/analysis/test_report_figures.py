@@ -137,6 +137,12 @@ def test_the_law_that_a_report_has_fitted_is_not_fitted_again_by_its_frontier(pr
     assert profiles.frontiers["lstm"].approaches["isoflop"].a == again.approaches["isoflop"].a
 
 
+def test_data_that_span_no_doubling_have_no_slope() -> None:
+    N, D = (x.ravel() for x in np.meshgrid([1e6, 2e6, 4e6], [1e8, 1.2e8, 1.5e8]))
+    runs = pd.DataFrame({"N": N, "D": D, "C": 6 * N * D, "L": 2 + 100 * N**-0.3 + 100 * D**-0.3})
+    assert draw(named("loss_vs_data"), look(runs, [])).title == "At no size do the data span a doubling"
+
+
 def test_a_budget_without_a_minimum_is_said_with_its_reason() -> None:
     runs = isoflop_study(("lstm",))
     centre = runs.groupby("C")["N"].transform("median")

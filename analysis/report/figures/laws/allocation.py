@@ -106,7 +106,7 @@ def _guides(data: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _title(view: View, data: pd.DataFrame) -> str:
     """The ratio at the largest compute, by the minima where these make a power, else by the law, with its interval."""
-    ratios, where = {}, "compute"
+    ratios, by_minima = {}, True
     for family, rows in data[data["quantity"].eq("D/N") & data["family"].notna()].groupby("family"):
         frontier = view.frontiers.get(str(family))
         lawful = frontier is None or frontier.approaches["isoflop"].a.value is None
@@ -114,12 +114,13 @@ def _title(view: View, data: pd.DataFrame) -> str:
         if part.empty:
             continue
         top = part.iloc[int(part["C"].astype(float).argmax())]
-        where = where if lawful else "budget with a minimum"
+        by_minima &= not lawful
         bounded = lawful and top[["low", "high"]].notna().all()
         within = f" ({_two(top['low'])} to {_two(top['high'])})" if bounded else ""
         ratios[str(family)] = f"{_two(top['value'])}{within}"
     if not ratios:
         return "Too few budgets have a minimum for a best split"
+    where = "budget with a minimum" if by_minima else "compute"
     return f"At the largest {where} the best split has D/N of about {g.of_each(view.families, ratios)}"
 
 

@@ -47,8 +47,10 @@ def per_doubling(families: Sequence[str], each_fall: Mapping[str, list[float]]) 
 
 
 def panels(view: View, name: str, x: str, each: str, title: str, alt_text: str) -> Figure:
-    """L against `x`, one curve for each level of `each`, a panel for each family that has several along
-    one; darker is larger."""
+    """L against `x`, a panel for each family, a curve for each level of `each`; darker is larger.
+
+    A family is left out where none of its levels has several `x`.
+    """
     runs = points_of(view, each)
     along = runs.groupby(["family", "level"])[x].transform(lambda values: level_index(values).max() > 0)
     runs = runs[runs["family"].isin(runs.loc[along.astype(bool), "family"])]

@@ -45,14 +45,8 @@ def draw(view: View) -> Figure:
     sds = [noise.sd for noise in view.noise.values() if noise.sd is not None]
     title, alt = _finding(data.attrs["best"], max(LEAST, 2 * max(sds, default=0.0)), unit)
     drawn = [view.splits(str(family)) for family in data.loc[data["kind"] == "law", "family"].unique()]
-    at = (
-        ""
-        if not any(drawn)
-        else " at the best split of each C"
-        if all(drawn)
-        else ", at the best split where it has one"
-    )
-    lawful = f" Dotted: the law{at}, with its 90 % band for a new run." if drawn else ""
+    split = " at the best split of each C" if all(drawn) else ", at the best split where it has one"
+    lawful = f" Dotted: the law{split if any(drawn) else ''}, with its 90 % band for a new run." if drawn else ""
     best = "best runs, seeds by their mean" if sds else "best runs"
     subtitle = f"A point is a run; the line joins the {best}, each better than all with less compute.{lawful}"
     return Figure(NAME, title, subtitle, alt, g.single(layers, params=params), data)

@@ -31,7 +31,9 @@ def draw(view: View) -> Figure:
     where = " at every size" if told else " at the sizes with several amounts of it"
     where = where if max(levels.values(), default=1) > 1 else ""
     title = f"Each doubling of the data lowers the loss{where}: {each} on average"
-    if not steady:
+    if not each:
+        title = "At no size do the data span a doubling"
+    elif not steady:
         title = f"A doubling of the data changes the loss by {each} on average, and not always down"
     return panels(view, NAME, "D", "N", title, f"Loss against data{g.panelled(each_fall)}. {title}.")
 

@@ -23,7 +23,7 @@ def draw(view: View) -> Figure:
     each_fall = {str(family): _falls(part) for family, part in view.rows.groupby("family")}
     each_fall = {name: fall for name, fall in each_fall.items() if fall}
     if not each_fall:
-        raise Unmet("no three N share a D")
+        raise Unmet("no three N that share a D span a doubling")
     steady, each = per_doubling(view.families, each_fall)
     where = " at the same data" if "D" in named else ""
     title = f"Each doubling of the size lowers the loss{where}: {each} on average"
