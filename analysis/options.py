@@ -138,8 +138,8 @@ def table(
     """The runs that a verb works on, with the best of the knobs in `tune` for each group of equal `by`."""
     import pandas as pd
 
-    from isoflop.analysis.tables.read import read_runs, select
-    from isoflop.analysis.tables.tune import best_of_cells
+    from isoflop.analysis.runs.read import read_runs, select
+    from isoflop.analysis.runs.tune import best_of_cells
 
     # texts of a table of runs are few: as Python's own they take a tenth of a report's time off, and of its memory
     pd.set_option("mode.string_storage", "python")
@@ -152,7 +152,7 @@ def table(
 
 def grouped(runs: "pd.DataFrame", by: str) -> "pd.DataFrame":
     """The runs of `judge` and `report`, their families being the groups of --by where it is given."""
-    from isoflop.analysis.tables.rows import as_families
+    from isoflop.analysis.runs.rows import as_families
 
     return as_families(runs, names(by)) if by else runs
 
@@ -160,7 +160,7 @@ def grouped(runs: "pd.DataFrame", by: str) -> "pd.DataFrame":
 def points(path: Path, columns: str, target: str) -> "pd.DataFrame":
     """A table of points to predict at, under our names, be they its own or those of the runs' table; the target may be
     missing."""
-    from isoflop.analysis.tables.read import read_runs
+    from isoflop.analysis.runs.read import read_runs
 
     mapping, there = pairs(columns), set(read_runs(path).columns)
     known = {

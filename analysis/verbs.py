@@ -47,7 +47,7 @@ def check_command(
 
     `isoflop check runs.csv --json` - for a script; exit code 2 where no row can be used
     """
-    from isoflop.analysis.tables.quality import check
+    from isoflop.analysis.runs.quality import check
 
     quality = check(o.table(runs, columns, where, run), run or None)
     _emit(quality.to_json()) if as_json else typer.echo(str(quality))
@@ -112,8 +112,8 @@ def fit_command(
         return _specification(table, law, o.names(by), o.names(share), options, as_json)
     if curves:
         from isoflop.analysis.fitting.trunks import fit_trunks
-        from isoflop.analysis.tables.read import select
-        from isoflop.analysis.tables.trunks import add_trunks
+        from isoflop.analysis.runs.read import select
+        from isoflop.analysis.runs.trunks import add_trunks
 
         table = add_trunks(table, runs)
         fits = fit_trunks(select(table, where) if where else table, law, by=o.names(by), **options)
@@ -142,8 +142,8 @@ def _specification(
     table: Any, law: str, by: list[str], share: list[str], options: dict[str, Any], as_json: bool
 ) -> None:
     """The specification curve of each group."""
-    from isoflop.analysis.tables.rows import groups
-    from isoflop.analysis.testing.specification_curve import as_text, specification, to_json
+    from isoflop.analysis.holdout.specification_curve import as_text, specification, to_json
+    from isoflop.analysis.runs.rows import groups
 
     if share:
         raise UserError("--specification looks at each group alone; leave --share out")
@@ -158,7 +158,7 @@ def _specification(
 def _each_group(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) -> None:
     """Print what `work` makes of each group; a group that cannot be worked on is named with the reason, and where none
     can the exit code is 1. Without groups it is an error like any other."""
-    from isoflop.analysis.tables.rows import groups
+    from isoflop.analysis.runs.rows import groups
 
     if not by:
         result = work(table)
@@ -228,8 +228,8 @@ def predict_command(
     out tell it; `predicts` says whether the law came nearer to them than other laws and naive guesses.
     """
     from isoflop.analysis.fitting.fit import fit_groups
-    from isoflop.analysis.testing.average import average_groups, names_average
-    from isoflop.analysis.testing.predict import check_place
+    from isoflop.analysis.holdout.average import average_groups, names_average
+    from isoflop.analysis.holdout.predict import check_place
 
     if bool(at) == bool(points):
         raise UserError("give --at for one place, as in --at C=1e21, or --points for a table of them")
@@ -259,8 +259,8 @@ def predict_command(
 
 def _predict_place(fits: Any, place: dict[str, float], level: float, as_json: bool) -> None:
     """Print what each fit predicts at a place; of several at a compute or a loss, their speed-up too."""
-    from isoflop.analysis.testing.predict import as_text, predict, to_json
-    from isoflop.analysis.testing.speedup import label, least_compute, speedups
+    from isoflop.analysis.holdout.predict import as_text, predict, to_json
+    from isoflop.analysis.holdout.speedup import label, least_compute, speedups
 
     target, average = fits[0].law.target, not fits[0].law.params
     if list(place) == [target] and average:
@@ -287,7 +287,7 @@ def _predict_place(fits: Any, place: dict[str, float], level: float, as_json: bo
 
 def _predict_points(fits: Any, points: Any, by: list[str], level: float, out: Path | None, as_json: bool) -> None:
     """Write a table of predictions, or print it, and say how good they were where the target is known."""
-    from isoflop.analysis.testing.points import predict_points, score
+    from isoflop.analysis.holdout.points import predict_points, score
 
     table = predict_points(fits, points, by, level)
     result = score(table, fits[0].law.target, level)
@@ -330,7 +330,7 @@ def compare_command(
 
     `isoflop compare runs.csv --by family` - for each family
     """
-    from isoflop.analysis.testing.compare import compare
+    from isoflop.analysis.holdout.compare import compare
 
     def work(rows: Any) -> Any:
         return compare(rows, o.laws(laws), axis=axis, holdout=holdout, loss=loss, delta=delta, run=run or None)
@@ -403,8 +403,8 @@ def forecast_command(
 
     `isoflop judge runs_later.csv --forecast forecast.json` - how it came out, beside naive lines
     """
-    from isoflop.analysis.testing.average import names_average
-    from isoflop.analysis.testing.forecast import forecast
+    from isoflop.analysis.holdout.average import names_average
+    from isoflop.analysis.holdout.forecast import forecast
 
     options: dict[str, Any] = {"loss": loss, "delta": delta, "run": run or None, "weights": weights}
     options |= {"pin": o.pins(pin), "prior": o.priors(prior), "share": o.names(share)}

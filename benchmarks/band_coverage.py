@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.testing.average import average_laws
-from isoflop.analysis.testing.bands import bands, learn
+from isoflop.analysis.holdout.average import average_laws
+from isoflop.analysis.holdout.bands import bands, learn
 from isoflop.errors import FitError, UserError
 
 # single laws beside the average

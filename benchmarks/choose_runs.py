@@ -24,7 +24,7 @@ import pandas as pd
 from isoflop.analysis.design.sequence import Ensemble, believe, choose, first_runs, together
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.read import read_runs
+from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
 
 # the ensemble is made anew each time that what was spent has grown by this share

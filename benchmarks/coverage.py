@@ -23,9 +23,9 @@ from isoflop.analysis.fitting.units import join_dependent
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.intervals.resampling import bounded
 from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.runs.rows import prepare
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Objective
-from isoflop.analysis.tables.rows import prepare
 
 TRUTH = {"E": 1.6, "A": 400.0, "alpha": 0.31, "B": 400.0, "beta": 0.29}
 SIZES = np.geomspace(1e7, 10**9.5, 6)

@@ -26,7 +26,7 @@ from torch import nn
 from isoflop.scaling.config.frozen import register_resolvers
 from isoflop.scaling.cost import count, forward_flops, inference, parameters_by_role
 from isoflop.scaling.data.base import order
-from isoflop.scaling.data.generated.digits import Digits
+from isoflop.scaling.data.synthetic.digits import Digits
 from isoflop.scaling.families.base import Family
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task

@@ -38,10 +38,10 @@ import pandas as pd
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.intervals.resampling import bootstrap
 from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.solving.descent import minimise, search
 from isoflop.analysis.solving.problem import Objective, Problem
 from isoflop.analysis.solving.starts import starts
-from isoflop.analysis.tables.read import read_runs
 
 DELTA = 1e-3
 # absolute, as scipy has it below an objective of one: 1e-12 of this one, which takes every search to its optimum

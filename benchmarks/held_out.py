@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.fitting.fit import Fit, fit
-from isoflop.analysis.tables.read import read_runs
-from isoflop.analysis.testing.average import Average, average_laws
+from isoflop.analysis.holdout.average import Average, average_laws
+from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
 
 

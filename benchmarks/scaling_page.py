@@ -20,11 +20,11 @@ from isoflop import fit_groups, judge, read_runs, select
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.forecasts import judge_forecast
 from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.holdout.compare import compare
+from isoflop.analysis.holdout.speedup import speedup
 from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.tables.rows import usable
-from isoflop.analysis.tables.tune import well_tuned
-from isoflop.analysis.testing.compare import compare
-from isoflop.analysis.testing.speedup import speedup
+from isoflop.analysis.runs.rows import usable
+from isoflop.analysis.runs.tune import well_tuned
 from isoflop.errors import FitError
 from isoflop.sweeps import study
 from isoflop.wording import number

@@ -58,7 +58,7 @@ class RunFolder:
         return self.path / "lock"
 
     def claim(self, number: int) -> Path:
-        """Who may work here, the one of the highest number (scaling/process/claim.py)."""
+        """Who may work here, the one of the highest number (scaling/process/lease.py)."""
         return self.path / f"claim.{number}"
 
     def claims(self) -> list[int]:

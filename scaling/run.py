@@ -19,8 +19,8 @@ from isoflop.scaling.config import resume
 from isoflop.scaling.config.columns import failure, status_and_reason
 from isoflop.scaling.config.frozen import FrozenConfig, thaw
 from isoflop.scaling.loop.attempt import Attempt
-from isoflop.scaling.process.claim import Claim
 from isoflop.scaling.process.heartbeat import Heart
+from isoflop.scaling.process.lease import Lease
 from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.process.signals import Terminated, terminable
 
@@ -58,7 +58,7 @@ def run_one(folder: Path, bar: bool = False, patience_s: float = 1.0) -> list[re
             raise Stopped(stop.exit_code) from None
 
 
-def train_or_fail(config: FrozenConfig, folder: RunFolder, claim: Claim, heart: Heart, bar: bool) -> list[record.Row]:
+def train_or_fail(config: FrozenConfig, folder: RunFolder, claim: Lease, heart: Heart, bar: bool) -> list[record.Row]:
     """Train and leave the record; where that fails, a record with the reason."""
     try:
         resume.refuse_other_code(config)
@@ -75,7 +75,7 @@ def train_or_fail(config: FrozenConfig, folder: RunFolder, claim: Claim, heart: 
         return rows
 
 
-def train(config: FrozenConfig, folder: RunFolder, claim: Claim, heart: Heart, bar: bool) -> list[record.Row]:
+def train(config: FrozenConfig, folder: RunFolder, claim: Lease, heart: Heart, bar: bool) -> list[record.Row]:
     """Make the marks that are missing and write the record; where memory is short, again with smaller micro-batches.
 
     The record is on disk before the checkpoint goes: whatever happens in between, one of them is there.

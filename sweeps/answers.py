@@ -130,7 +130,7 @@ def _verdict(document: Mapping[str, Any], name: str) -> Mapping[str, Any] | None
 
 def _cost(document: Mapping[str, Any], folder: Path) -> str:
     """What the runs of a study took: how many, their compute, and their time on the device that made them."""
-    from isoflop.analysis.tables.read import read_runs
+    from isoflop.analysis.runs.read import read_runs
 
     rows = read_runs(folder / "runs.csv")
     last = rows.sort_values("D").groupby("run_id").tail(1)  # its marks are on the way there
@@ -219,7 +219,7 @@ def _scorecard(room: Path) -> list[str]:
     import pandas as pd
 
     from isoflop.analysis.report.scorecard import front, scorecard
-    from isoflop.analysis.tables.read import read_runs
+    from isoflop.analysis.runs.read import read_runs
 
     made = [name for name in SCORED if (room / name / "runs.csv").exists()]
     if not made:

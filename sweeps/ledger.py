@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.scaling.process.claim import is_claimed
 from isoflop.scaling.process.heartbeat import is_fresh
+from isoflop.scaling.process.lease import is_claimed
 from isoflop.scaling.process.lock import held
 
 if TYPE_CHECKING:

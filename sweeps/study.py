@@ -180,7 +180,7 @@ def run(name: str, out: Path, overrides: Sequence[str] = (), pause: bool = False
 
 def make(study: Study, out: Path, overrides: Sequence[str], pause: bool) -> tuple[int, bool]:
     """Make the runs and their table, a forecast of the larger ones first; the exit code, and whether all were tried."""
-    from isoflop.analysis.tables.read import read_runs
+    from isoflop.analysis.runs.read import read_runs
     from isoflop.scaling.app import main as train
     from isoflop.sweeps.collect import collect
 
@@ -214,7 +214,7 @@ def conclude(study: Study, out: Path, began: float) -> None:
     from isoflop.analysis.claims.known import compare_with_theory
     from isoflop.analysis.report.report import write_report
     from isoflop.analysis.report.sentences import verdict_table
-    from isoflop.analysis.tables.read import read_runs
+    from isoflop.analysis.runs.read import read_runs
 
     rows, claims, dated = read_runs(out / TABLE), study.load_claims(), out / FORECAST
     verdicts, results = judge(rows, claims), list(compare_with_theory(rows, study.load_known()))
@@ -243,9 +243,9 @@ def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Pat
     rows   the runs made so far; any that is among the larger ones is left out
     path   the file to write, which must not exist
     """
-    from isoflop.analysis.tables.rows import usable
-    from isoflop.analysis.tables.tune import well_tuned
-    from isoflop.analysis.testing.forecast import forecast
+    from isoflop.analysis.holdout.forecast import forecast
+    from isoflop.analysis.runs.rows import usable
+    from isoflop.analysis.runs.tune import well_tuned
     from isoflop.sweeps.plan.claims import design
     from isoflop.sweeps.plan.plan import composed
     from isoflop.sweeps.sweeper import check

@@ -88,7 +88,7 @@ class Props:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        from isoflop.analysis.tables.read import read_runs
+        from isoflop.analysis.runs.read import read_runs
 
         return read_runs("runs.csv")
 
@@ -102,7 +102,7 @@ class Props:
 
     @property
     def read_runs(self) -> Any:
-        return importlib.import_module("isoflop.analysis.tables.read").read_runs
+        return importlib.import_module("isoflop.analysis.runs.read").read_runs
 
     @property
     def get_law(self) -> Any:
@@ -139,11 +139,11 @@ class Props:
 
     @cached_property
     def prepared(self) -> Any:
-        return importlib.import_module("isoflop.analysis.tables.rows").prepare(self.rows, self.law)
+        return importlib.import_module("isoflop.analysis.runs.rows").prepare(self.rows, self.law)
 
     def family_rows(self, family: str) -> Any:
         rows = self.runs[self.runs["family"] == family]
-        return importlib.import_module("isoflop.analysis.tables.rows").prepare(rows, self.law)
+        return importlib.import_module("isoflop.analysis.runs.rows").prepare(rows, self.law)
 
     @property
     def load_fit(self) -> Any:
@@ -295,7 +295,7 @@ class Props:
     @property
     def subject_of_vectors(self) -> Any:
         Subject = importlib.import_module("isoflop.scaling.probes.base").Subject
-        data = importlib.import_module("isoflop.scaling.data.generated.spectral").Spectral(size=64, eval_size=512)
+        data = importlib.import_module("isoflop.scaling.data.synthetic.spectral").Spectral(size=64, eval_size=512)
         family = importlib.import_module("isoflop.scaling.families.linear").Linear(width=16, depth=1, lr=0.02)
         return Subject(family.build(data.task), data.task, data.load(), "fp32", 0, data, family.build)
 
@@ -353,9 +353,9 @@ ELSEWHERE: dict[str, dict[str, Callable[[Props], Any]]] = {
     "isoflop.analysis.intervals.mixed_model": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.resampling": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.scatter": {"runs": lambda p: p.run_numbers},
-    "isoflop.analysis.tables.presets": {"table": lambda p: p.hoffmann},
+    "isoflop.analysis.runs.presets": {"table": lambda p: p.hoffmann},
     "isoflop.record": {"folder": lambda p: p.folder.with_name("scratch")},
-    "isoflop.scaling.process.claim": {"folder": lambda p: p.run_folder},
+    "isoflop.scaling.process.lease": {"folder": lambda p: p.run_folder},
     "isoflop.scaling.process.heartbeat": {"folder": lambda p: p.run_folder},
     "isoflop.scaling.process.lock": {"folder": lambda p: p.run_folder},
     "isoflop.scaling.probes.eigenfunctions": {"subject": lambda p: p.subject_of_vectors},

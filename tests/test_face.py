@@ -26,7 +26,7 @@ def test_importing_the_package_imports_nothing_else() -> None:
 def test_every_name_is_documented_and_no_module(name: str) -> None:
     import isoflop.analysis.fitting.fit
     import isoflop.analysis.frontier.frontier
-    import isoflop.analysis.testing.compare  # noqa: F401
+    import isoflop.analysis.holdout.compare  # noqa: F401
 
     thing = getattr(iso, name)
     assert not inspect.ismodule(thing)

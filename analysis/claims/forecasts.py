@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from isoflop.analysis.claims.provenance import changed_since, committed
-from isoflop.analysis.tables.read import read_runs
-from isoflop.analysis.testing.forecast import Forecast, load_forecast
-from isoflop.analysis.testing.outcome import ForecastScore, score_forecast
+from isoflop.analysis.holdout.forecast import Forecast, load_forecast
+from isoflop.analysis.holdout.outcome import ForecastScore, score_forecast
+from isoflop.analysis.runs.read import read_runs
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,9 @@ from isoflop.analysis.claims.subjects import (
     usable_part,
 )
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.read import as_floats, conditions, read_runs
-from isoflop.analysis.tables.replicates import CELL
-from isoflop.analysis.tables.rows import checked, finished, usable, with_compute
+from isoflop.analysis.runs.read import as_floats, conditions, read_runs
+from isoflop.analysis.runs.replicates import CELL
+from isoflop.analysis.runs.rows import checked, finished, usable, with_compute
 from isoflop.errors import FitError
 from isoflop.wording import listed, percent
 

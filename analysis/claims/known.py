@@ -18,7 +18,7 @@ from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.read import conditions, select
+from isoflop.analysis.runs.read import conditions, select
 from isoflop.checks import is_number
 from isoflop.errors import FitError, UserError
 

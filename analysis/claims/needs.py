@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from isoflop.analysis.claims.declare import suggest
-from isoflop.analysis.tables.levels import level_index
-from isoflop.analysis.tables.replicates import seeds_by_level
-from isoflop.analysis.tables.rows import number_runs, usable
+from isoflop.analysis.runs.levels import level_index
+from isoflop.analysis.runs.replicates import seeds_by_level
+from isoflop.analysis.runs.rows import number_runs, usable
 from isoflop.errors import UserError
 
 AXES = ("N", "D", "C", "D_unique", "width", "depth", "seq_len")

@@ -21,9 +21,9 @@ from isoflop.analysis.claims.declare import Pair, Part, Sample, Untested, requir
 from isoflop.analysis.claims.keys import ENDS
 from isoflop.analysis.claims.needs import tuned_rows
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.read import conditions, select
-from isoflop.analysis.tables.rows import joined, usable
-from isoflop.analysis.tables.tune import well_tuned
+from isoflop.analysis.runs.read import conditions, select
+from isoflop.analysis.runs.rows import joined, usable
+from isoflop.analysis.runs.tune import well_tuned
 from isoflop.errors import UserError
 
 # family or group -> phrases that say what its runs lack

@@ -20,7 +20,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
-from isoflop.analysis.tables.rows import number_runs
+from isoflop.analysis.runs.rows import number_runs
 from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
 

@@ -22,8 +22,8 @@ from isoflop.analysis.design.assumed_law import Truth, best_split, planned
 from isoflop.analysis.fitting.settings import LOSSES
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.rows import number_runs, usable
 from isoflop.analysis.solving.problem import Objective, Problem
-from isoflop.analysis.tables.rows import number_runs, usable
 from isoflop.errors import UserError
 
 # standard deviation of ln of what a law is searched in the logarithm of, an amplitude: it is a value at N = 1, so many

@@ -30,13 +30,13 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.design.assumed_law import NOISE
 from isoflop.analysis.design.next_runs import LEAST, WIDE
+from isoflop.analysis.holdout.cuts import distance, sizes_of
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.rows import usable_numbers
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Objective, Prior, Problem
 from isoflop.analysis.solving.starts import starts
-from isoflop.analysis.tables.rows import usable_numbers
-from isoflop.analysis.testing.rolling import distance, sizes_of
 from isoflop.errors import UserError
 
 # starts of the search, and places beside the best that are weighed
@@ -48,7 +48,7 @@ DELTA = 1.345
 # places whose predictions are all within this share of the noise are one
 SAME = 0.1
 # of ln of the target, for each e-fold of scale below what is asked for: a law that holds exactly at a run errs by so
-# much there. The median slope of rolling hold-outs (analysis/testing/rolling.py) of two laws on 20 published tables;
+# much there. The median slope of rolling hold-outs (analysis/holdout/cuts.py) of two laws on 20 published tables;
 # none of them is a task of benchmarks/choose_runs.py, where the choice is measured. `benchmarks/band_coverage.py
 # --slopes` measures it again.
 FORM = 0.011

@@ -30,7 +30,7 @@ from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import Law
-from isoflop.analysis.tables.rows import number_runs
+from isoflop.analysis.runs.rows import number_runs
 from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
 

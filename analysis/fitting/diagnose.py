@@ -19,10 +19,10 @@ from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.intervals.profile import held_optima
 from isoflop.analysis.laws.catalogue import Kind
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.layout import SPAN
+from isoflop.analysis.runs.levels import SAME_LEVEL
 from isoflop.analysis.solving.descent import Solution, expand
 from isoflop.analysis.solving.problem import Problem
-from isoflop.analysis.tables.layout import SPAN
-from isoflop.analysis.tables.levels import SAME_LEVEL
 
 # of the starts, at least this share must reach the best objective
 AGREE = 0.05

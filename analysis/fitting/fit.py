@@ -24,8 +24,8 @@ from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.fitting.weights import weighted
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.tables.rows import Prepared, groups, prepare
-from isoflop.analysis.tables.tune import searched_notes
+from isoflop.analysis.runs.rows import Prepared, groups, prepare
+from isoflop.analysis.runs.tune import searched_notes
 from isoflop.errors import FitError, TooFewRowsError
 
 __all__ = ["Fit", "FitError", "fit", "fit_groups", "fit_near"]

@@ -19,10 +19,10 @@ from isoflop.analysis.fitting.search import MOST_ROWS, Search, problem_of
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.rows import Prepared, number_runs
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.starts import halton, starts
-from isoflop.analysis.tables.rows import Prepared, number_runs
 from isoflop.errors import FitError, TooFewRowsError
 
 # starts of each group alone, and of the joint problem

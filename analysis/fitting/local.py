@@ -26,7 +26,7 @@ from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
-from isoflop.analysis.tables.levels import SAME_LEVEL
+from isoflop.analysis.runs.levels import SAME_LEVEL
 from isoflop.errors import FitError
 
 # step of ln x of a central difference, at which rounding and curvature err alike (Press et al., Numerical Recipes, 5.7)

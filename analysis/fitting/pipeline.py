@@ -42,10 +42,10 @@ from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded, ja
 from isoflop.analysis.intervals.scatter import scatter
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.rows import Prepared
+from isoflop.analysis.runs.tune import searched_notes
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
-from isoflop.analysis.tables.rows import Prepared
-from isoflop.analysis.tables.tune import searched_notes
 
 # why a number has no interval, whatever the resamples say
 UNIDENTIFIED = "the data do not determine them"

@@ -14,10 +14,10 @@ from isoflop.analysis.intervals.profile import noise_scale
 from isoflop.analysis.intervals.resampling import WARM
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.rows import Prepared
 from isoflop.analysis.solving.descent import Solution, minimise, search
 from isoflop.analysis.solving.problem import Objective, Prior, Problem
 from isoflop.analysis.solving.starts import starts
-from isoflop.analysis.tables.rows import Prepared
 from isoflop.errors import FitError, TooFewRowsError
 
 STARTS = 64

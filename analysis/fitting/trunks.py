@@ -3,7 +3,7 @@
     trunk = runs.assign(heat=1.0, D=0.8 * runs["D"], L=1.02 * runs["L"])
     print(fit_trunks(pd.concat([runs.assign(heat=1e-9), trunk], ignore_index=True), "power(D)", by=["family"])[0])
 
-The rows of trunks are made by analysis/tables/trunks.py. What is fitted is the law of cooled models and, on the trunk,
+The rows of trunks are made by analysis/runs/trunks.py. What is fitted is the law of cooled models and, on the trunk,
 a gap (analysis/laws/trunk.py); the result predicts cooled models. Marks and trunks are of different noise, which the
 residuals of a first fit tell.
 """
@@ -22,7 +22,7 @@ from isoflop.analysis.fitting.search import spread_of
 from isoflop.analysis.fitting.weights import NOISE
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.trunk import HEAT, on_trunks
-from isoflop.analysis.tables.rows import groups
+from isoflop.analysis.runs.rows import groups
 from isoflop.errors import TooFewRowsError, UserError
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from isoflop.analysis.fitting.diagnose import runs_needed
 from isoflop.analysis.intervals.dependence import RARE, blocks, moran
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.recognise import equal_knobs
+from isoflop.analysis.runs.rows import Prepared
 from isoflop.analysis.solving.problem import Problem
-from isoflop.analysis.tables.rows import Prepared
-from isoflop.analysis.tables.runs import equal_knobs
 
 
 def join_dependent(problem: Problem, u: Array, rows: Prepared, run: str | None) -> tuple[Prepared, list[str]]:

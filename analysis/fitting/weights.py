@@ -15,9 +15,9 @@ import pandas as pd
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.tables.levels import level_index
-from isoflop.analysis.tables.replicates import cell_columns
-from isoflop.analysis.tables.rows import Prepared, usable_numbers
+from isoflop.analysis.runs.levels import level_index
+from isoflop.analysis.runs.replicates import cell_columns
+from isoflop.analysis.runs.rows import Prepared, usable_numbers
 from isoflop.errors import TooFewRowsError
 
 # sizes at which there must be replicates, for a slope to have a residual

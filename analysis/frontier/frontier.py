@@ -36,9 +36,9 @@ from isoflop.analysis.frontier.isoflop_minima import (
 from isoflop.analysis.frontier.powers import power_through
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.flops import TRAIN
-from isoflop.analysis.tables.levels import level_index, stand_apart
-from isoflop.analysis.tables.rows import number_runs, usable_numbers, with_compute
-from isoflop.analysis.tables.tune import tune as best_rows
+from isoflop.analysis.runs.levels import level_index, stand_apart
+from isoflop.analysis.runs.rows import number_runs, usable_numbers, with_compute
+from isoflop.analysis.runs.tune import tune as best_rows
 from isoflop.errors import FitError
 from isoflop.files import records
 

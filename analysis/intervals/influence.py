@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.intervals.resampling import WARM
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.read import where_is
+from isoflop.analysis.runs.rows import Prepared
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
-from isoflop.analysis.tables.read import where_is
-from isoflop.analysis.tables.rows import Prepared
 
 # level of the outlier test, for all rows together
 RARE = 0.01

@@ -21,9 +21,9 @@ from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.intervals.profile import noise_scale
 from isoflop.analysis.intervals.small_samples import unbiased
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.solving.descent import MAX_STEPS, TOLERANCE, expand, minimise
 from isoflop.analysis.solving.problem import Problem
-from isoflop.analysis.tables.levels import level_index
 
 METHODS = ("auto", "jackknife", "bootstrap", "mixed", "profile", "none")
 # groups of runs left out at a time where there are more runs than this; t is then on the number of groups

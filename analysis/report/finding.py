@@ -3,7 +3,7 @@
 The question of a study is its own; any other table is asked what its layout can tell. The answer is a verdict on a
 claim that was stated for these runs, else what the layout tells: how the best size grows, or how fast the loss falls.
 
-    from isoflop.analysis.tables.read import read_runs
+    from isoflop.analysis.runs.read import read_runs
     from isoflop.analysis.report.view import look
 
     view = look(read_runs("runs.csv"))

@@ -1,6 +1,6 @@
 """One figure by itself: as SVG, PNG or PDF for a paper, as Vega-Lite, or its data as CSV.
 
-from isoflop.analysis.tables.read import read_runs
+from isoflop.analysis.runs.read import read_runs
 
 plot(read_runs("runs.csv"), "isoflop_profiles", Path("profiles.pdf"))
 """

@@ -25,20 +25,20 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import Frontier, frontier
-from isoflop.analysis.tables.layout import Layout, layout
-from isoflop.analysis.tables.levels import LEVELS, level_index
-from isoflop.analysis.tables.read import read_table
-from isoflop.analysis.tables.replicates import SeedNoise, cell_columns, seed_noise
-from isoflop.analysis.tables.rows import MIXTURES, finished, mixtures, number_runs, units, usable, with_compute
-from isoflop.analysis.tables.runs import recognise_runs
-from isoflop.analysis.tables.tune import CELL, SEARCHED, best_of_cells, searched_knobs
-from isoflop.analysis.testing.backtest import Fold, hold_out
+from isoflop.analysis.holdout.backtest import Fold, hold_out
+from isoflop.analysis.runs.layout import Layout, layout
+from isoflop.analysis.runs.levels import LEVELS, level_index
+from isoflop.analysis.runs.read import read_table
+from isoflop.analysis.runs.recognise import recognise_runs
+from isoflop.analysis.runs.replicates import SeedNoise, cell_columns, seed_noise
+from isoflop.analysis.runs.rows import MIXTURES, finished, mixtures, number_runs, units, usable, with_compute
+from isoflop.analysis.runs.tune import CELL, SEARCHED, best_of_cells, searched_knobs
 from isoflop.errors import FitError, UserError
 from isoflop.wording import MOST_NAMED, distinct_names
 
 # characters of a reason that the ledger shows
 REASON = 300
-# columns, beside those of the record, of an exponent that theory gives (scaling/data/generated)
+# columns, beside those of the record, of an exponent that theory gives (scaling/data/synthetic)
 THEORY = "data.alpha_"
 # columns of a table of profiles (sweeps/collect)
 NAMED, POINT = ("probe", "quantity", "axis"), ("mark", "index", "value")

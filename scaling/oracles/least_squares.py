@@ -1,6 +1,6 @@
 """Least squares with noise (G12): N features and D examples leave σ² + σ² N / (D - N - 1) in the mean over samples.
 
-The source stands at the head of scaling/data/generated/spectral.py. `oracle.degrees` is D - N - 1, whose power theory
+The source stands at the head of scaling/data/synthetic/spectral.py. `oracle.degrees` is D - N - 1, whose power theory
 gives.
 
     next(curves()).points[0]["oracle.degrees"]        # 7
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from isoflop.scaling.data.base import TRAIN
-from isoflop.scaling.data.generated.spectral import Spectral
+from isoflop.scaling.data.synthetic.spectral import Spectral
 from isoflop.scaling.oracles.base import Curve
 
 N, SIGMA = 16, 0.5

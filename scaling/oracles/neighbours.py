@@ -1,7 +1,7 @@
 """Neighbours on a manifold of known dimension (G6): squared errors of exponent 2/d for the nearest, 4/d for a plane.
 
 The prediction is the nearest example's, or that of the plane through the 2 (d + 1) nearest; theory and source stand
-at the head of scaling/data/generated/manifold.py. The level is a function's own, so that a point is the geometric mean
+at the head of scaling/data/synthetic/manifold.py. The level is a function's own, so that a point is the geometric mean
 over some functions.
 
     curve = next(curves())
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from isoflop.scaling.data.base import HELD_OUT, TRAIN
-from isoflop.scaling.data.generated.manifold import Manifold
+from isoflop.scaling.data.synthetic.manifold import Manifold
 from isoflop.scaling.oracles.base import Curve
 
 Array = NDArray[np.float64]

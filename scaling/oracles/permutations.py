@@ -1,6 +1,6 @@
 """Kernel regression on two irreps of the permutations (G11): the samples that halve the error, and the eigenvalues.
 
-Theory, formula and source stand at the head of scaling/data/generated/permutation.py. A point is a length: N the
+Theory, formula and source stand at the head of scaling/data/synthetic/permutation.py. A point is a length: N the
 dimension (L - 1) d of the standard irrep, D the samples, `oracle.per_sample` their inverse and `oracle.theory` that of
 theory, so that a falling law can be fitted to either; `oracle.ratio` is that of the eigenvalues and
 `oracle.inverse_ratio` its inverse.
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from isoflop.scaling.data.base import HELD_OUT, TRAIN
-from isoflop.scaling.data.generated.permutation import IRREPS, Permutation, kernel, samples_to_halve
+from isoflop.scaling.data.synthetic.permutation import IRREPS, Permutation, kernel, samples_to_halve
 from isoflop.scaling.oracles.base import Curve
 from isoflop.scaling.oracles.neighbours import Array
 

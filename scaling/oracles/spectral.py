@@ -1,6 +1,6 @@
 """The spectral model in closed form (G3): what gradient descent on the population leaves, by size, steps and compute.
 
-Theory, formula and source stand at the head of scaling/data/generated/spectral.py. `oracle.axis` says what a curve
+Theory, formula and source stand at the head of scaling/data/synthetic/spectral.py. `oracle.axis` says what a curve
 runs along; along compute each point is that of the best size, in the column N.
 
     {curve.knobs["oracle.axis"] for curve in curves()}        # {'size', 'steps', 'compute'}
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from isoflop.scaling.data.generated.spectral import left_by_descent
+from isoflop.scaling.data.synthetic.spectral import left_by_descent
 from isoflop.scaling.oracles.base import Curve
 
 # (a, b) of science.md's table for which each exponent is reached at these sizes

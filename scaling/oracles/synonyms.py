@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from isoflop.scaling.data.base import TRAIN
-from isoflop.scaling.data.generated.hierarchy import Hierarchy
+from isoflop.scaling.data.synthetic.hierarchy import Hierarchy
 from isoflop.scaling.oracles.base import Curve
 from isoflop.scaling.oracles.neighbours import Array
 

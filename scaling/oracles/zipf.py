@@ -1,6 +1,6 @@
 """The memory of Zipfian facts in closed form (G1): the chance that a token was not seen, of exponent α / (1 + α) in D.
 
-Theory, formula and source stand at the head of scaling/data/generated/zipf.py.
+Theory, formula and source stand at the head of scaling/data/synthetic/zipf.py.
 
     [curve.knobs["data.exponent"] for curve in curves()]        # [1.5, 2.0, 3.0]
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from isoflop.scaling.data.generated.zipf import unseen_mass
+from isoflop.scaling.data.synthetic.zipf import unseen_mass
 from isoflop.scaling.oracles.base import Curve
 
 VOCAB_SIZE = 2_000_000

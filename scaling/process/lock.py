@@ -1,9 +1,9 @@
 """One process at a time is at work in a run's folder, by a lock that ends with it (standard library only).
 
 The lock (flock) is the kernel's: it ends with the process, whatever the clocks say. Where hosts share a file system
-whose locks are each host's own, or that has none, the claim (claim.py) tells, with the heartbeat as its proof of life.
+whose locks are each host's own, or that has none, the lease (lease.py) decides; its heartbeat is the proof of life.
 
-    with sole_writer(folder) as claim, Heart(folder, stands=claim.stands) as heart:
+    with sole_writer(folder) as lease, Heart(folder, stands=lease.stands) as heart:
         heart.at(step=120, steps=400)
 """
 
@@ -17,8 +17,8 @@ from typing import IO
 
 from isoflop.errors import BusyError
 from isoflop.folder import RunFolder
-from isoflop.scaling.process.claim import Claim, busy, make
 from isoflop.scaling.process.heartbeat import beats_elsewhere
+from isoflop.scaling.process.lease import Lease, busy, make
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -39,7 +39,7 @@ def _locked(file: IO[str], how: int) -> bool:
 
 
 @contextlib.contextmanager
-def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[Claim]:
+def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[Lease]:
     """Hold the run's folder for a with-block, or until the process ends; BusyError where another process holds it."""
     with open(folder.lock, "a", opener=_without_waiting) as file:
         until = time.monotonic() + patience_s  # who only looks holds it for an instant
@@ -55,8 +55,8 @@ def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[Claim]:
             claim.release()
 
 
-def _claim(folder: RunFolder, until: float) -> Claim:
-    """Claim the folder, as soon as the one whose claim it is has ended; BusyError where that is too late."""
+def _claim(folder: RunFolder, until: float) -> Lease:
+    """Lease the folder as soon as its holder has ended; BusyError where that is too late."""
     while True:
         try:
             return make(folder)

@@ -17,8 +17,8 @@ from isoflop.analysis.design.sequence import improve_table
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.options import names, points, table
-from isoflop.analysis.tables.replicates import choose_law
-from isoflop.analysis.tables.rows import groups, mixtures
+from isoflop.analysis.runs.replicates import choose_law
+from isoflop.analysis.runs.rows import groups, mixtures
 from isoflop.errors import UserError
 from isoflop.files import records
 

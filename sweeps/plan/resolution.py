@@ -16,10 +16,10 @@ from isoflop import record
 from isoflop.analysis.design.next_runs import improve
 from isoflop.analysis.design.simulate import Resolution, Truth, resolve, warnings
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.tables.levels import LEVELS
-from isoflop.analysis.tables.read import read_runs, select
-from isoflop.analysis.tables.replicates import choose_law
-from isoflop.analysis.tables.rows import checked, usable
+from isoflop.analysis.runs.levels import LEVELS
+from isoflop.analysis.runs.read import read_runs, select
+from isoflop.analysis.runs.replicates import choose_law
+from isoflop.analysis.runs.rows import checked, usable
 from isoflop.errors import FitError, UserError
 from isoflop.scaling.config import identity
 from isoflop.sweeps.plan import costs

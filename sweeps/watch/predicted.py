@@ -85,9 +85,9 @@ def fit_law(rows: list[record.Row]) -> "Fit | str":
     import pandas as pd
 
     from isoflop.analysis.fitting.fit import fit
-    from isoflop.analysis.tables.replicates import choose_law
-    from isoflop.analysis.tables.rows import usable
-    from isoflop.analysis.tables.tune import searched_knobs
+    from isoflop.analysis.runs.replicates import choose_law
+    from isoflop.analysis.runs.rows import usable
+    from isoflop.analysis.runs.tune import searched_knobs
 
     if not rows:
         return "no run of its family and data has finished"
@@ -107,7 +107,7 @@ def _predict(fitted: "Fit", N: float, D: float) -> Prediction:
     """What a law says of a run of this size and data, where hold-outs tell the error of its form."""
     import pandas as pd
 
-    from isoflop.analysis.testing.bands import FORM, bands
+    from isoflop.analysis.holdout.bands import FORM, bands
 
     place = {"N": float(N), "D": float(D)}
     for name in set(place) - set(fitted.law.columns):  # a law of D speaks of the one size that was run

@@ -10,13 +10,13 @@ from conftest import Isoflop
 
 from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.analysis.fitting.status import Predicts
-from isoflop.analysis.testing.average import average_groups, average_laws, default_laws
-from isoflop.analysis.testing.bands import bands, learn
-from isoflop.analysis.testing.compare import compare
-from isoflop.analysis.testing.points import predict_points
-from isoflop.analysis.testing.predict import as_text, predict, to_json
-from isoflop.analysis.testing.predictability import LAST, LINE, judge, predictability
-from isoflop.analysis.testing.rolling import distance, form_error, roll
+from isoflop.analysis.holdout.average import average_groups, average_laws, default_laws
+from isoflop.analysis.holdout.bands import bands, learn
+from isoflop.analysis.holdout.compare import compare
+from isoflop.analysis.holdout.cuts import distance, form_error, roll
+from isoflop.analysis.holdout.points import predict_points
+from isoflop.analysis.holdout.predict import as_text, predict, to_json
+from isoflop.analysis.holdout.predictability import LAST, LINE, judge, predictability
 from isoflop.errors import FitError, UserError
 
 # a law that chinchilla is not: both terms under one power

@@ -13,7 +13,7 @@ import pytest
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import frontier
-from isoflop.analysis.tables.read import read_runs
+from isoflop.analysis.runs.read import read_runs
 
 FOLDER = os.environ.get("ISOFLOP_REFERENCE_DATA", "")
 pytestmark = pytest.mark.skipif(

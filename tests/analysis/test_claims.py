@@ -16,8 +16,8 @@ from isoflop.analysis.claims.judge import Subject, Verdict, combine, judge
 from isoflop.analysis.claims.needs import Needs
 from isoflop.analysis.claims.provenance import changed_since
 from isoflop.analysis.claims.region import Region, VerdictKind
-from isoflop.analysis.tables.levels import level_index
-from isoflop.analysis.tables.read import conditions
+from isoflop.analysis.runs.levels import level_index
+from isoflop.analysis.runs.read import conditions
 from isoflop.errors import UserError
 
 GOOD = """

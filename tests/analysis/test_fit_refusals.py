@@ -10,8 +10,8 @@ from synthetic_laws import seeded
 from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.analysis.intervals.resampling import Spread, bounded
 from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.runs.rows import usable
 from isoflop.analysis.solving.problem import Problem
-from isoflop.analysis.tables.rows import usable
 from isoflop.errors import FitError
 
 

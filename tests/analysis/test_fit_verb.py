@@ -12,8 +12,8 @@ from synthetic_laws import seeded
 
 from isoflop import record
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.tables.read import read_runs, select
-from isoflop.analysis.testing.specification_curve import specification
+from isoflop.analysis.holdout.specification_curve import specification
+from isoflop.analysis.runs.read import read_runs, select
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 

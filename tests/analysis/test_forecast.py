@@ -14,8 +14,8 @@ import isoflop as iso
 from isoflop.analysis import options as o
 from isoflop.analysis.claims.forecasts import judge_forecast
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.testing.forecast import Forecast, digest, forecast, load_forecast
-from isoflop.analysis.testing.outcome import crps, interval_score, score_forecast
+from isoflop.analysis.holdout.forecast import Forecast, digest, forecast, load_forecast
+from isoflop.analysis.holdout.outcome import crps, interval_score, score_forecast
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError, UserError
 

@@ -14,10 +14,10 @@ from synthetic_laws import seeded
 
 from isoflop import record
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.tables.names import by_usual_names, completed
-from isoflop.analysis.tables.presets import PRESETS
-from isoflop.analysis.tables.quality import check
-from isoflop.analysis.tables.read import read_runs, select
+from isoflop.analysis.runs.names import by_usual_names, completed
+from isoflop.analysis.runs.presets import PRESETS
+from isoflop.analysis.runs.quality import check
+from isoflop.analysis.runs.read import read_runs, select
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 from isoflop.sweeps.import_wandb import import_wandb, write

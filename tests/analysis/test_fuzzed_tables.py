@@ -18,14 +18,14 @@ from studies import demo_study
 from isoflop.analysis.fitting.fit import fit_groups
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier.frontier import frontier
+from isoflop.analysis.holdout.compare import compare
 from isoflop.analysis.report.figures.base import draw_all
 from isoflop.analysis.report.figures.laws import allocation, observed_vs_predicted
 from isoflop.analysis.report.figures.loss._panels import falls
 from isoflop.analysis.report.figures.runs import cost
 from isoflop.analysis.report.view import look
-from isoflop.analysis.tables.layout import layout
-from isoflop.analysis.tables.tune import cells_of, searched_knobs
-from isoflop.analysis.testing.compare import compare
+from isoflop.analysis.runs.layout import layout
+from isoflop.analysis.runs.tune import cells_of, searched_knobs
 from isoflop.errors import UserError
 
 SAME_EVERY_TIME = FUZZ | {"derandomize": True}

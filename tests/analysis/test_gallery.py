@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from isoflop.analysis import options
-from isoflop.analysis.tables.layout import layout
-from isoflop.analysis.tables.rows import number_runs, usable, with_compute
+from isoflop.analysis.runs.layout import layout
+from isoflop.analysis.runs.rows import number_runs, usable, with_compute
 
 DOCS = Path(__file__).parents[2] / "docs"
 DATA = os.environ.get("ISOFLOP_REFERENCE_DATA")

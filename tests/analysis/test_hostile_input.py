@@ -14,6 +14,7 @@ from isoflop.analysis.claims.claim import FOLDER, read_claim
 from isoflop.analysis.claims.declare import Contrast
 from isoflop.analysis.claims.judge import Subject, judge
 from isoflop.analysis.fitting.saved import load_fit
+from isoflop.analysis.holdout.forecast import load_forecast
 from isoflop.analysis.report.figures.base import (
     MOST_POINTS,
     Figure,
@@ -25,10 +26,9 @@ from isoflop.analysis.report.figures.base import (
 )
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.view import MOST_FAMILIES, look, named_for_page
-from isoflop.analysis.tables import measure, trunks
-from isoflop.analysis.tables.read import read_runs
-from isoflop.analysis.tables.rows import groups, joined, with_compute
-from isoflop.analysis.testing.forecast import load_forecast
+from isoflop.analysis.runs import measure, trunks
+from isoflop.analysis.runs.read import read_runs
+from isoflop.analysis.runs.rows import groups, joined, with_compute
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 from isoflop.sweeps.collect import PROBES

@@ -13,9 +13,9 @@ from isoflop.analysis.frontier.powers import Power, power_through
 from isoflop.analysis.intervals import resampling
 from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded
 from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.runs.levels import level_index, stand_apart
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Objective, Problem
-from isoflop.analysis.tables.levels import level_index, stand_apart
 from isoflop.errors import FitError
 
 
@@ -154,7 +154,7 @@ def test_the_bias_of_the_parabola_is_printed_beside_its_column() -> None:
 
 
 def test_a_budget_that_is_not_six_N_D_is_a_sentence() -> None:
-    from isoflop.analysis.testing.predict import predict
+    from isoflop.analysis.holdout.predict import predict
 
     result = fit(budgets(0.001, 0), interval="none")
     with pytest.raises(FitError, match=r"C=1e\+21 is not 6 N D = 6e\+19 at that N and D; give two of the three"):

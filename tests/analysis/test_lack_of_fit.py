@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from benchmarks.coverage import DATA, SIZES, TRUTH, marks
+from isoflop.analysis.holdout.compare import compare
+from isoflop.analysis.holdout.lack_of_fit import lack_of_fit
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.testing.compare import compare
-from isoflop.analysis.testing.lack_of_fit import lack_of_fit
 from isoflop.analysis.verbs import main
 
 

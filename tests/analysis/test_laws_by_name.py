@@ -8,9 +8,9 @@ import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.holdout.compare import compare
 from isoflop.analysis.laws.catalogue import LAWS, get_law
 from isoflop.analysis.laws.listing import page
-from isoflop.analysis.testing.compare import compare
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 

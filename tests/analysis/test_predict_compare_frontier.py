@@ -10,11 +10,11 @@ from studies import grid_study
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.frontier.frontier import frontier
+from isoflop.analysis.holdout.average import average_laws
+from isoflop.analysis.holdout.compare import compare
+from isoflop.analysis.holdout.predict import predict
 from isoflop.analysis.intervals.scatter import scatter
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.testing.average import average_laws
-from isoflop.analysis.testing.compare import compare
-from isoflop.analysis.testing.predict import predict
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError
 

@@ -12,14 +12,14 @@ from studies import TRUTH, demo_study, grid_study
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Quantity, Sample
 from isoflop.analysis.claims.region import Region
+from isoflop.analysis.holdout.forecast import forecast
 from isoflop.analysis.report import report as report_module
 from isoflop.analysis.report.figures.base import Figure, draw_all, log_axis, nice_ticks
 from isoflop.analysis.report.links import folder_of
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.sentences import summary
 from isoflop.analysis.report.view import look
-from isoflop.analysis.tables.read import read_runs
-from isoflop.analysis.testing.forecast import forecast
+from isoflop.analysis.runs.read import read_runs
 from isoflop.folder import RunFolder
 from isoflop.wording import number
 

@@ -10,6 +10,7 @@ from studies import demo_study, grid_study, isoflop_study
 
 from isoflop.analysis.claims.claim import load_claims
 from isoflop.analysis.frontier.frontier import frontier
+from isoflop.analysis.holdout.forecast import forecast
 from isoflop.analysis.report.figures.base import MOST_POINTS, Figure, Unmet, draw, draw_all, figure_files
 from isoflop.analysis.report.figures.laws.observed_vs_predicted import _wide
 from isoflop.analysis.report.figures.runs.cost import front
@@ -17,8 +18,7 @@ from isoflop.analysis.report.finding import finding
 from isoflop.analysis.report.plot import named
 from isoflop.analysis.report.report import headline
 from isoflop.analysis.report.view import View, look
-from isoflop.analysis.tables.layout import layout
-from isoflop.analysis.testing.forecast import forecast
+from isoflop.analysis.runs.layout import layout
 from isoflop.analysis.verbs import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*imag.*")

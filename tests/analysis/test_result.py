@@ -19,14 +19,14 @@ from isoflop.analysis.fitting.result import Fit, Starts
 from isoflop.analysis.fitting.saved import load_fit
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier.frontier import Approach, Frontier, frontier
+from isoflop.analysis.holdout.backtest import Backtest, Fold
+from isoflop.analysis.holdout.compare import Comparison, compare
+from isoflop.analysis.holdout.lack_of_fit import LackOfFit
+from isoflop.analysis.holdout.predict import predict
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import LAWS, get_law
-from isoflop.analysis.tables.read import read_runs
-from isoflop.analysis.tables.replicates import SeedNoise
-from isoflop.analysis.testing.backtest import Backtest, Fold
-from isoflop.analysis.testing.compare import Comparison, compare
-from isoflop.analysis.testing.lack_of_fit import LackOfFit
-from isoflop.analysis.testing.predict import predict
+from isoflop.analysis.runs.read import read_runs
+from isoflop.analysis.runs.replicates import SeedNoise
 from isoflop.errors import UserError
 
 

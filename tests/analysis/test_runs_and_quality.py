@@ -9,11 +9,11 @@ import pytest
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.intervals.dependence import RARE, moran
-from isoflop.analysis.tables.layout import layout
-from isoflop.analysis.tables.quality import check
-from isoflop.analysis.tables.rows import prepare, split_usable
-from isoflop.analysis.tables.runs import equal_knobs, recognise_runs
-from isoflop.analysis.tables.tune import best_of_cells, searched_notes
+from isoflop.analysis.runs.layout import layout
+from isoflop.analysis.runs.quality import check
+from isoflop.analysis.runs.recognise import equal_knobs, recognise_runs
+from isoflop.analysis.runs.rows import prepare, split_usable
+from isoflop.analysis.runs.tune import best_of_cells, searched_notes
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError, UserError
 

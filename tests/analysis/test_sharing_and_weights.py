@@ -10,7 +10,7 @@ import pytest
 from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.analysis.fitting.weights import size_noise
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.rows import prepare
+from isoflop.analysis.runs.rows import prepare
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError
 

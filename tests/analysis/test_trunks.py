@@ -12,8 +12,8 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.trunks import fit_trunks
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.laws.trunk import on_trunks
-from isoflop.analysis.tables.read import read_runs
-from isoflop.analysis.tables.trunks import add_trunks
+from isoflop.analysis.runs.read import read_runs
+from isoflop.analysis.runs.trunks import add_trunks
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 

@@ -13,19 +13,19 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.errors import UserError
 from isoflop.scaling.cost import count, parameters_by_role
 from isoflop.scaling.data.base import HELD_OUT, TRAIN
-from isoflop.scaling.data.generated import filtering, hmm, markov, motif
-from isoflop.scaling.data.generated.filtering import Filtering
-from isoflop.scaling.data.generated.hierarchy import Hierarchy
-from isoflop.scaling.data.generated.hmm import HiddenMarkov
-from isoflop.scaling.data.generated.manifold import Manifold
-from isoflop.scaling.data.generated.markov import Markov
-from isoflop.scaling.data.generated.motif import Motif
-from isoflop.scaling.data.generated.parity import Parity
-from isoflop.scaling.data.generated.permutation import Permutation, kernel, samples_to_halve
-from isoflop.scaling.data.generated.recall import Recall
-from isoflop.scaling.data.generated.spectral import Spectral, left_by_descent
-from isoflop.scaling.data.generated.tracking import Tracking, products
-from isoflop.scaling.data.generated.zipf import Zipf, frequencies, unseen_mass
+from isoflop.scaling.data.synthetic import filtering, hmm, markov, motif
+from isoflop.scaling.data.synthetic.filtering import Filtering
+from isoflop.scaling.data.synthetic.hierarchy import Hierarchy
+from isoflop.scaling.data.synthetic.hmm import HiddenMarkov
+from isoflop.scaling.data.synthetic.manifold import Manifold
+from isoflop.scaling.data.synthetic.markov import Markov
+from isoflop.scaling.data.synthetic.motif import Motif
+from isoflop.scaling.data.synthetic.parity import Parity
+from isoflop.scaling.data.synthetic.permutation import Permutation, kernel, samples_to_halve
+from isoflop.scaling.data.synthetic.recall import Recall
+from isoflop.scaling.data.synthetic.spectral import Spectral, left_by_descent
+from isoflop.scaling.data.synthetic.tracking import Tracking, products
+from isoflop.scaling.data.synthetic.zipf import Zipf, frequencies, unseen_mass
 from isoflop.scaling.families.linear import Linear
 from isoflop.scaling.families.table import Table
 from isoflop.scaling.recipe.optimizers import AdamW

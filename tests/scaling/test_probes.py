@@ -20,9 +20,9 @@ from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.scaling.config.frozen import register_resolvers
 from isoflop.scaling.data.base import Table
-from isoflop.scaling.data.generated.copy import Copy
-from isoflop.scaling.data.generated.markov import Markov, chain
-from isoflop.scaling.data.generated.spectral import Spectral
+from isoflop.scaling.data.synthetic.copy import Copy
+from isoflop.scaling.data.synthetic.markov import Markov, chain
+from isoflop.scaling.data.synthetic.spectral import Spectral
 from isoflop.scaling.families.base import Model
 from isoflop.scaling.probes import base, step_time
 from isoflop.scaling.probes.base import Measurement, Subject, measure

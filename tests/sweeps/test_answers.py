@@ -11,7 +11,7 @@ from studies import demo_study
 from isoflop.analysis.claims.claim import load_claims
 from isoflop.analysis.claims.judge import judge
 from isoflop.analysis.report.sentences import verdict_table
-from isoflop.analysis.tables.read import read_runs
+from isoflop.analysis.runs.read import read_runs
 from isoflop.sweeps import answers, study
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import pytest
 from conftest import Isoflop
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from isoflop.analysis.tables.read import read_runs
+from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
 from isoflop.sweeps import study
 from isoflop.sweeps.compose import expanded

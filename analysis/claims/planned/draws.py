@@ -23,7 +23,7 @@ from isoflop.analysis.claims.quantities.tuning import AS_GOOD
 from isoflop.analysis.claims.subjects import is_value
 from isoflop.analysis.design.assumed_law import Truth
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.rows import joined, number_runs
+from isoflop.analysis.runs.rows import joined, number_runs
 from isoflop.errors import UserError
 
 Array = NDArray[np.float64]

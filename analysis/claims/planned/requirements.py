@@ -16,7 +16,7 @@ from isoflop.analysis.claims.judge import named_columns
 from isoflop.analysis.claims.quantities.cells import DERIVED
 from isoflop.analysis.claims.subjects import compared, scope
 from isoflop.analysis.laws.catalogue import Law, get_law
-from isoflop.analysis.tables.levels import level_index
+from isoflop.analysis.runs.levels import level_index
 
 __all__ = ["load_claims", "refusal"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.claims.declare import Untested, require_columns
-from isoflop.analysis.tables.rows import usable
+from isoflop.analysis.runs.rows import usable
 
 Frame = pd.DataFrame
 # columns that name a choice of a run and not a result

@@ -26,7 +26,7 @@ from isoflop.analysis.claims.declare import (
     quantity,
 )
 from isoflop.analysis.claims.quantities.cells import cell_of, choices, of_runs, pairs
-from isoflop.analysis.tables.rows import usable
+from isoflop.analysis.runs.rows import usable
 from isoflop.wording import number
 
 __all__ = ["QUANTITIES", "Pair"]

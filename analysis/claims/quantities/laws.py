@@ -33,11 +33,11 @@ from isoflop.analysis.fitting.diagnose import locked
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
+from isoflop.analysis.holdout.backtest import Backtest, Fold, backtest
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.tables.levels import level_index
-from isoflop.analysis.tables.replicates import SeedNoise, seed_noise
-from isoflop.analysis.tables.rows import usable
-from isoflop.analysis.testing.backtest import Backtest, Fold, backtest
+from isoflop.analysis.runs.levels import level_index
+from isoflop.analysis.runs.replicates import SeedNoise, seed_noise
+from isoflop.analysis.runs.rows import usable
 from isoflop.wording import number, percent
 
 __all__ = ["QUANTITIES", "pooled"]

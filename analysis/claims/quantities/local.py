@@ -15,8 +15,8 @@ from isoflop.analysis.claims.quantities.pairs import both_fits, contrast
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.local import EXPONENT, LOSS, SPLIT, Local, Space, centre
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.tables.rows import usable
-from isoflop.analysis.testing.speedup import speedup
+from isoflop.analysis.holdout.speedup import speedup
+from isoflop.analysis.runs.rows import usable
 from isoflop.wording import number
 
 __all__ = ["QUANTITIES"]

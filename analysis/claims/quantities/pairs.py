@@ -18,7 +18,7 @@ from isoflop.analysis.claims.quantities.columns import welch
 from isoflop.analysis.fitting.fit import fit, fit_near
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.intervals.resampling import Spread
-from isoflop.analysis.tables.rows import usable
+from isoflop.analysis.runs.rows import usable
 
 # budgets are rounded up to whole steps: compute is matched where it differs by no more than this
 MATCHED = 0.05

@@ -34,8 +34,8 @@ from isoflop.analysis.claims.quantities.columns import (
     t_interval,
     welch,
 )
-from isoflop.analysis.tables.levels import level_index
-from isoflop.analysis.tables.rows import joined, usable
+from isoflop.analysis.runs.levels import level_index
+from isoflop.analysis.runs.rows import joined, usable
 from isoflop.wording import number
 
 __all__ = ["QUANTITIES"]

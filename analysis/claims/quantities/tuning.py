@@ -14,7 +14,7 @@ from isoflop.analysis.claims.declare import QUANTITIES, Measured, NotIdentified,
 from isoflop.analysis.claims.quantities.cells import choices
 from isoflop.analysis.claims.quantities.columns import t_interval
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.tables.rows import joined, usable
+from isoflop.analysis.runs.rows import joined, usable
 from isoflop.errors import FitError
 from isoflop.wording import number, percent
 

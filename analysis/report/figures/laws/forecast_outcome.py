@@ -3,7 +3,7 @@
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.analysis.tables.rows import joined
+from isoflop.analysis.runs.rows import joined
 from isoflop.wording import percent
 
 NAME = "forecast_outcome"

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.holdout.backtest import Backtest, backtest
+from isoflop.analysis.holdout.stacking import candidates
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import MOST_HELD, View
-from isoflop.analysis.testing.backtest import Backtest, backtest
-from isoflop.analysis.testing.stacking import candidates
 from isoflop.errors import FitError
 
 NAME = "holdout_laws"

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.holdout.backtest import backtest
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import MOST_HELD, View
-from isoflop.analysis.testing.backtest import backtest
 from isoflop.errors import FitError
 
 NAME = "holdouts"

@@ -6,7 +6,7 @@ import pandas as pd
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.analysis.tables.levels import LEVELS, level_index
+from isoflop.analysis.runs.levels import LEVELS, level_index
 from isoflop.wording import percent
 
 NAME = "residuals"

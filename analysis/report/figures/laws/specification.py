@@ -5,10 +5,10 @@ Simonsohn, Simmons and Nelson 2020, Nature Human Behaviour 4; the choices are th
 
 import pandas as pd
 
+from isoflop.analysis.holdout.specification_curve import specification
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import NEUTRAL, Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.analysis.testing.specification_curve import specification
 
 NAME = "specification"
 ORDER = 24

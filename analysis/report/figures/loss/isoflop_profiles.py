@@ -13,7 +13,7 @@ from isoflop.analysis.frontier.isoflop_minima import BUDGETS, NEAR, SIZES
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.analysis.tables.levels import LEVELS, level_index
+from isoflop.analysis.runs.levels import LEVELS, level_index
 from isoflop.wording import number
 
 NAME = "isoflop_profiles"

@@ -13,7 +13,7 @@ from isoflop.errors import FitError
 NAME = "known_exponents"
 ORDER = 0
 NEEDS = "runs on data whose exponent theory gives, at three or more D or N, with floor 0"
-# an axis -> the column that a generator records of it (scaling/data/generated)
+# an axis -> the column that a generator records of it (scaling/data/synthetic)
 KNOWN = {"D": "data.alpha_D", "N": "data.alpha_N"}
 
 

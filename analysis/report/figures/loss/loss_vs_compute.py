@@ -9,8 +9,8 @@ from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.analysis.tables.levels import level_index
-from isoflop.analysis.tables.replicates import cell_columns
+from isoflop.analysis.runs.levels import level_index
+from isoflop.analysis.runs.replicates import cell_columns
 from isoflop.wording import listed, number
 
 NAME = "loss_vs_compute"

@@ -5,7 +5,7 @@ import pandas as pd
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.view import View
-from isoflop.analysis.tables.levels import level_index
+from isoflop.analysis.runs.levels import level_index
 from isoflop.wording import count
 
 NAME = "rates"

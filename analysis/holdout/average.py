@@ -1,0 +1,231 @@
+"""`--law best`: not one law but the average of those that suit the columns, weighed by their rolling hold-outs.
+
+average = average_laws(rows, "best")           # or "best(D)", "best(n_total,D)"
+average.stack.weights                          # {'multiplicative': 0.71, 'farseer': 0.24, ...}
+average.predict(pd.DataFrame({"N": [1e9], "D": [2e10]}))
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.fitting.settings import DELTA, LOSSES, Settings
+from isoflop.analysis.fitting.status import FitStatus
+from isoflop.analysis.holdout.stacking import DEFAULTS, Stack, Table, candidates, stack_of
+from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.runs.levels import LEVELS, level_index
+from isoflop.analysis.runs.rows import checked, groups, prepare
+from isoflop.analysis.solving.problem import Objective
+from isoflop.errors import FitError, UserError
+
+NAME = "best"
+_CALL = re.compile(r"\s*(?:([^~]*[^~\s])\s*~\s*)?best\s*(?:\(([^()]*)\))?\s*")
+# sizes tried for the best split of a budget, over the range of the rows and this factor beyond it on both sides
+SIZES_TRIED, FARTHER = 2001, 1e3
+
+
+@dataclass(frozen=True, eq=False)
+class Average:
+    """An average of laws, with what the verbs ask of a Fit; it has no parameters of its own.
+
+    law        its columns, target and formula, as a law without parameters
+    by         the label of the group
+    stack      the laws and their weights; None where there is no fit
+    table      the rows
+    objective  the objective under which each law was fitted; None without a fit
+    rows       the usable rows themselves
+    n_runs     how many runs they are of
+    """
+
+    law: Law
+    by: dict[str, Any]
+    stack: Stack | None
+    table: Table | None
+    loss: Objective
+    status: FitStatus
+    reason: str
+    rows: pd.DataFrame
+    n_runs: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def objective(self) -> float | None:
+        """1 where there is a fit; an average has no objective of its own."""
+        return None if self.stack is None else 1.0
+
+    @property
+    def explanation(self) -> str:
+        """The reason of the status and the notes, as one text."""
+        return "; ".join(filter(None, [self.reason, *self.notes]))
+
+    def predict(self, frame: pd.DataFrame) -> Array:
+        """The average at the rows of `frame`, in the units of the target."""
+        if self.stack is None:
+            raise FitError(f"{self.law.name} could not be fitted ({self.explanation}), so it predicts nothing")
+        return self.stack.predict({c: frame[c].to_numpy(float) for c in self.law.columns})
+
+    def quantity(self, function: Any, *, level: float | None = None, log: bool = False) -> Estimate:
+        """A function of no parameters: a number without an interval."""
+        return Estimate(float(np.squeeze(function())))
+
+    def curve(self, name: str, C: Any, level: float | None = None) -> pd.DataFrame:
+        """N_opt or D_opt at compute C [FLOPs], without an interval."""
+        value = np.atleast_1d(self.law.curve(name, np.asarray(C, dtype=float), {}))
+        return pd.DataFrame({"C": np.atleast_1d(C), "value": value, "low": np.nan, "high": np.nan}, dtype=float)
+
+
+def names_average(law: Any) -> bool:
+    """Whether a text names the average of laws."""
+    return isinstance(law, str) and _CALL.fullmatch(law) is not None
+
+
+def law_of(runs: pd.DataFrame, text: str = NAME) -> Law:
+    """The columns and the target of an average on these runs, as a law without parameters."""
+    names, target = _read(runs, text, None)
+    return _law(names, _arguments(names), target, None)
+
+
+def _read(runs: pd.DataFrame, text: str, target: str | None) -> tuple[list[str], str]:
+    """Columns and target of a text such as 'accuracy ~ best(C)'."""
+    match = _CALL.fullmatch(text)
+    target = target or (match and match[1]) or "L"
+    if match and match[2]:
+        return [c.strip() for c in match[2].split(",")], target
+    return _columns(_sound(runs, target), target), target
+
+
+def default_laws(runs: pd.DataFrame) -> list[str]:
+    """The laws that `compare` sets side by side where none are named: those that suit the columns, and their average.
+
+    FitError where no column of sizes, data or compute is there.
+    """
+    names = _columns(_sound(runs, "L"), "L")
+    laws = [law.name for law in candidates(_arguments(names), names, len(runs))]
+    return [*laws, *(["chinchilla_tied"] if len(names) > 1 else []), f"{NAME}({','.join(names)})"]
+
+
+def average_groups(
+    runs: pd.DataFrame, law: str = NAME, *, by: Sequence[str] = (), loss: str = "huber", delta: float = DELTA,
+    run: str | None = None, target: str | None = None, **others: Any,
+) -> list[Average]:  # fmt: skip
+    """An Average for each group of equal `by`; FitError for options that only one law can have."""
+    for name in ("pin", "prior", "share"):
+        if others.get(name):
+            raise FitError(f"{NAME} averages laws of different parameters, so it takes no --{name}; name one law")
+    averages: dict[int, Average] = {}
+    refused: dict[int, tuple[dict[str, Any], pd.DataFrame, FitError]] = {}
+    for number, (label, rows) in enumerate(groups(runs, by)):
+        try:
+            averages[number] = _average(rows, law, label, loss, delta, run, target)
+        except FitError as error:
+            refused[number] = label, rows, error
+    if not averages:
+        raise next(iter(refused.values()))[2]
+    some = next(iter(averages.values()))
+    for number, (label, rows, reason) in refused.items():
+        averages[number] = replace(
+            some, by=label, stack=None, table=None, status=FitStatus.REFUSED, reason=str(reason), rows=rows, n_runs=0
+        )
+    return [averages[number] for number in sorted(averages)]
+
+
+def average_laws(runs: pd.DataFrame, law: str = NAME, **options: Any) -> Average:
+    """The average of the default laws on these runs; FitError where none of them can be fitted."""
+    average = average_groups(runs, law, **options)[0]
+    if average.stack is None:
+        raise FitError(average.reason)
+    return average
+
+
+def _average(
+    runs: pd.DataFrame, text: str, label: dict[str, Any], loss: str, delta: float, run: str | None, target: str | None
+) -> Average:
+    settings = Settings(loss, delta, interval="none", run=run)
+    names, target = _read(runs, text, target)
+    arguments = _arguments(names)
+    law = _law(names, arguments, target, None)
+    prepared = prepare(runs, law, settings.run)
+    kind, raw = LOSSES[settings.loss]
+    objective = Objective("huber" if kind == "l1" else kind, settings.delta, raw)
+    table = Table(arguments, tuple(names), prepared.columns, prepared.target)
+    stack = stack_of(table, objective, laws=[c.of(target) for c in candidates(arguments, names, len(prepared.target))])
+    notes = tuple(prepared.notes)
+    if stack is None:
+        reason = f"{len(prepared.target)} rows are too few for any of {', '.join(DEFAULTS[arguments])}; add runs"
+        return Average(
+            law, label, None, table, objective, FitStatus.NOT_IDENTIFIED, reason, prepared.rows, prepared.n_runs, notes
+        )
+    shares = ", ".join(f"{name} {weight:.0%}" for name, weight in stack.weights.items() if weight >= 0.005)
+    law = _law(names, arguments, target, stack)
+    notes = (f"average of {shares}", *notes)
+    return Average(law, label, stack, table, objective, FitStatus.CONVERGED, "", prepared.rows, prepared.n_runs, notes)
+
+
+def _sound(runs: pd.DataFrame, target: str) -> pd.DataFrame:
+    """The usable rows; CellError where a size, data or compute is no number above 0, so that none is passed over."""
+    return checked(runs, [], NAME, blank=[name for name in ("N", "D", "C") if name != target])[0]
+
+
+def _columns(rows: pd.DataFrame, target: str) -> list[str]:
+    """What the losses follow: N and D where both vary, D_unique where data repeat, else the one column that varies."""
+    levels = {}
+    for name in ("N", "D", "C"):
+        if name in rows and name != target:
+            values = pd.to_numeric(rows[name], errors="coerce").to_numpy(float)
+            if len(values) and (values > 0).all():
+                levels[name] = len(set(level_index(values)))
+    if min(levels.get("N", 0), levels.get("D", 0)) >= LEVELS:
+        unique = pd.to_numeric(rows["D_unique"], errors="coerce") if "D_unique" in rows else None
+        repeats = unique is not None and (unique > 0).all() and (unique < 0.99 * rows["D"].astype(float)).any()
+        return ["N", "D", "D_unique"] if repeats else ["N", "D"]
+    if not levels:
+        raise FitError(f"{NAME} needs a column N, D or C of numbers above 0; name one, as in --law 'best(step)'")
+    return [max(levels, key=lambda name: levels[name])]
+
+
+def _arguments(names: Sequence[str]) -> tuple[str, ...]:
+    for arguments in DEFAULTS:
+        if len(arguments) == len(names):
+            return arguments
+    raise UserError(
+        f"{NAME} stands over one to three columns, best(D), best(N,D), best(N,D,D_unique), not {len(names)}"
+    )
+
+
+def _law(names: Sequence[str], arguments: tuple[str, ...], target: str, stack: Stack | None) -> Law:
+    """The average as a law without parameters."""
+
+    def mean(*columns: Any) -> Any:
+        shape = np.broadcast(*columns).shape
+        places = {
+            n: np.atleast_1d(np.broadcast_to(c, shape)).astype(float) for n, c in zip(names, columns, strict=True)
+        }
+        assert stack is not None
+        return stack.predict(places).reshape(shape)
+
+    def N_opt(C: Any) -> Any:
+        return np.vectorize(lambda c: _best_size(mean, stack, c))(C)
+
+    def D_opt(C: Any) -> Any:
+        return C / TRAIN / N_opt(C)
+
+    curves: Mapping[str, Any] = {"N_opt": N_opt, "D_opt": D_opt} if stack and arguments == ("N", "D") else {}
+    name = f"{NAME}({','.join(names)})"
+    formula = f"{target}({', '.join(names)}) = average of {', '.join(stack.weights) if stack else 'laws'}"
+    source = "Yao et al. 2018, arXiv:1704.02030"
+    return Law(name, mean, tuple(names), {}, formula, source, {}, curves, target, tuple(arguments))
+
+
+def _best_size(mean: Any, stack: Stack | None, C: float) -> float:
+    """The N at which the average is least for C = 6 N D, by trying them all."""
+    assert stack is not None
+    N = stack.members[0].problem.columns[0]
+    sizes = np.geomspace(N.min() / FARTHER, N.max() * FARTHER, SIZES_TRIED)
+    return float(sizes[int(np.nanargmin(mean(sizes, C / TRAIN / sizes)))])

@@ -1,0 +1,236 @@
+"""Bands for runs that have not been made: noise, parameters and the error of the law's form, and what each contains.
+
+The error of the form is learnt twice, and the larger counts: from the law's own rolling hold-outs, scaled to the
+distance asked for (analysis/holdout/cuts.py), and from how far the laws that did well at theirs lie from it
+(analysis/holdout/stacking.py). Hold-outs are fits of fewer rows, so what they err by holds the uncertainty of
+parameters too: the standard error is a floor under it and is not added. The variances are added to that of a single
+run, and Student's t has the degrees of freedom of their sum (Satterthwaite 1946), of which a few cuts leave few.
+
+    bands(fit(rows, "chinchilla"), pd.DataFrame({"N": [1e9], "D": [2e10]}))
+    #        value    low   high  band
+    #        2.580  2.551  2.610  noise + parameters + form
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from isoflop.analysis.fitting.optimum import Optimum
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.holdout.average import Average
+from isoflop.analysis.holdout.cuts import (
+    Cuts,
+    FormError,
+    distance,
+    errors_beyond,
+    form_error,
+    outside,
+    roll,
+    sizes_of,
+)
+from isoflop.analysis.holdout.stacking import REMEMBERED, Keyed, Member, Stack, Table, stack_of
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.solving.problem import Objective, Problem
+
+# what a band may contain, in the order in which it is written
+NOISE, PARAMETERS, FORM = "noise", "parameters", "form"
+# of an average of laws, where no row can be held out
+LAWS = "how far the laws lie apart"
+# optima closer than this are one that two searches came to
+SAME_PLACE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Hindsight:
+    """What hold-outs in one direction tell of a law or an average.
+
+    cuts      the hold-outs
+    form      how fast errors grow beyond them
+    stack     the laws that suit the columns, weighed by theirs; None where there are none
+    errors    (cuts, rows) of the law; NaN where fitted
+    problem   the law on the rows of the hold-outs
+    """
+
+    cuts: Cuts
+    form: FormError
+    stack: Stack | None
+    errors: Array
+    problem: Problem
+
+
+def learn(optimum: Optimum, sign: int = 1, *, rivals: bool = True) -> Hindsight:
+    """The hold-outs of a fitted law above its rows (below them with sign -1); remembered for the last few fits."""
+    table = table_of(optimum)
+    problem = optimum.problem
+    held = repr((problem.law.name, problem.objective, problem.fixed, problem.priors))
+    return _learn(Keyed((table.key, held, optimum.u.tobytes(), sign, rivals), (optimum, sign, rivals)))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _learn(question: Keyed) -> Hindsight:
+    optimum, sign, rivals = question.parts
+    problem, table = optimum.problem, table_of(optimum)
+    few = table.problem(problem.law, problem.objective, fixed=problem.fixed, priors=problem.priors)
+    cuts = roll(few.columns, sizes_of(problem.law.columns), sign)
+    plain = plain_objective(problem.objective)
+    stack = stack_of(table, plain, sign) if rivals and len(cuts) else None
+    own = _member_of(stack, optimum) if plain == problem.objective else None
+    errors = errors_beyond(few, optimum.u, cuts) if own is None else own.errors
+    form = form_error(errors, cuts, optimum.noise.pooled)
+    stack = stack if form.dof else None
+    return Hindsight(cuts, form, stack, errors, few)
+
+
+def _member_of(stack: Stack | None, optimum: Optimum) -> Member | None:
+    """The law itself among those of the stack, where it ended at the same place: its hold-outs are the same then."""
+    problem = optimum.problem
+    if stack is None or problem.fixed or problem.priors:
+        return None
+    same = (m for m in stack.members if m.law.name == problem.law.name)
+    return next((m for m in same if np.allclose(m.u, optimum.u, rtol=SAME_PLACE, atol=SAME_PLACE)), None)
+
+
+def plain_objective(objective: Objective) -> Objective:
+    """The objective under which other laws are fitted beside one: of least absolute deviations, Huber's by default."""
+    return Objective("huber", 1e-3, objective.raw) if objective.loss == "l1" else objective
+
+
+def table_of(optimum: Optimum) -> Table:
+    """The rows of a fit as other laws see them."""
+    problem = optimum.problem
+    return Table(problem.law.arguments, problem.law.columns, problem.columns, problem.target, problem.scale)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Variances of a band at some places, and their degrees of freedom; those of the form NaN where none was learnt."""
+
+    noise: Array
+    noise_dof: float
+    parameters: Array
+    parameters_dof: float
+    form: Array
+    form_dof: Array
+    name: str = PARAMETERS
+
+    def half(self, level: float) -> Array:
+        """Half the width on the scale of the residuals; NaN where neither parameters nor form are known."""
+        parameters, form = np.nan_to_num(self.parameters), np.nan_to_num(self.form)
+        law, dof = np.maximum(parameters, form), np.full(len(form), float(self.parameters_dof))
+        larger = ~np.isnan(self.form) & (form >= parameters)
+        dof[larger] = np.broadcast_to(self.form_dof, form.shape)[larger]
+        total = self.noise + law
+        with np.errstate(all="ignore"):  # without any scatter there is no share of it
+            joint = total**2 / (self.noise**2 / self.noise_dof + law**2 / dof)
+        joint = np.where(np.isfinite(joint), np.maximum(joint, 1.0), self.noise_dof)
+        half = stdtrit(joint, 0.5 + level / 2) * np.sqrt(total)
+        return np.where(np.isnan(self.parameters) & np.isnan(self.form), np.nan, half)
+
+    def contents(self) -> NDArray[np.object_]:
+        """What each band contains, in words; empty where there is none."""
+        texts = [
+            "" if not (p or f) else " + ".join([NOISE, PARAMETERS, FORM] if f else [NOISE, self.name])
+            for p, f in zip(~np.isnan(self.parameters), ~np.isnan(self.form), strict=True)
+        ]
+        return np.array(texts, dtype=object)
+
+
+@np.errstate(all="ignore")  # what leaves the doubles has no band
+def bands(fit: Fit | Average, frame: pd.DataFrame, level: float = 0.9, *, rivals: bool = True) -> pd.DataFrame:
+    """Value, low and high for a new run at the rows of `frame`, and `band`: what they contain.
+
+    rivals   whether the error of the form is learnt from what other laws say, too, which takes their fits
+
+    NaN bounds where there are neither resamples nor hold-outs, and where they would miss what the data allow as well.
+    """
+    value = fit.predict(frame)
+    columns = [frame[c].to_numpy(float) for c in fit.law.columns]
+    optimum = None if isinstance(fit, Average) else fit.optimum
+    if isinstance(fit, Average):
+        parts, raw = _parts_of_average(fit, value, columns), fit.loss.raw
+    elif optimum is None:
+        return _frame(value, np.full((2, len(frame)), np.nan), np.full(len(frame), "", dtype=object), frame)
+    else:
+        parts = _parts(optimum, value, columns, by_run=fit.n_runs == fit.n_rows, rivals=rivals)
+        raw = optimum.problem.objective.raw
+    half = parts.half(level)
+    with np.errstate(all="ignore"):
+        bounds = np.stack([value - half, value + half] if raw else [value * np.exp(-half), value * np.exp(half)])
+    if optimum is not None:
+        bounds[:, optimum.missed(value, columns, bounds)] = np.nan
+    return _frame(value, bounds, parts.contents(), frame)
+
+
+def _frame(value: Array, bounds: Array, contents: NDArray[np.object_], frame: pd.DataFrame) -> pd.DataFrame:
+    contents = np.where(np.isnan(bounds).any(0), "", contents)
+    return pd.DataFrame({"value": value, "low": bounds[0], "high": bounds[1], "band": contents}, index=frame.index)
+
+
+def _parts(optimum: Optimum, value: Array, columns: list[Array], *, by_run: bool, rivals: bool) -> _Parts:
+    spread = optimum.spread
+    error = optimum.error(columns, by_run=by_run)
+    form, dof = form_variance(table_of(optimum), lambda sign: learn(optimum, sign, rivals=rivals), value, columns)
+    return _Parts(
+        noise=optimum.noise.at(columns) ** 2,
+        noise_dof=max(len(optimum.problem.target) - len(optimum.u), 1),
+        parameters=error**2,
+        parameters_dof=1.0 if spread is None else spread.dof,
+        form=form,
+        form_dof=dof,
+    )
+
+
+def _parts_of_average(average: Average, value: Array, columns: list[Array]) -> _Parts:
+    """The hold-outs of an average hold the uncertainty of its laws' parameters; it has no resamples beside them."""
+    table, stack = average.table, average.stack
+    assert table is not None  # or it would have predicted nothing
+    assert stack is not None
+    laws = [m.law for m in stack.members]
+
+    def weighed(sign: int) -> Hindsight:
+        # below the smallest rows the laws are the same, weighed as they are: only their hold-outs are others
+        other = (stack if sign == 1 else stack_of(table, average.loss, sign, laws)) or stack
+        return Hindsight(other.cuts, other.form, stack, other.errors, stack.members[0].problem)
+
+    form, dof = form_variance(table, weighed, value, columns)
+    apart = stack.disagreement(dict(zip(table.names, columns, strict=True)), value)
+    count = len(stack.members)
+    return _Parts(
+        noise=np.full(len(value), stack.noise**2),
+        noise_dof=max(len(table.target) - count, 1),
+        parameters=np.where(np.isnan(form), apart, np.nan),
+        parameters_dof=max(count - 1, 1),
+        form=form,
+        form_dof=dof,
+        name=LAWS,
+    )
+
+
+def form_variance(
+    table: Table, hindsight: Callable[[int], Hindsight], value: Array, columns: list[Array]
+) -> tuple[Array, Array]:
+    """Variance of the form at places (rows,) and its degrees of freedom; NaN where no hold-out tells it.
+
+    hindsight   what hold-outs tell above the rows (1) and below them (-1), asked for where it is needed
+    """
+    sizes = sizes_of(table.names)
+    far = {sign: distance(columns, table.columns, sizes, sign) for sign in (1, -1)}
+    new = outside(columns, table.columns, 1) | outside(columns, table.columns, -1)
+    variance, dof = np.full(len(value), np.nan), np.zeros(len(value))
+    for sign, mine in ((1, far[1] >= far[-1]), (-1, far[1] < far[-1])):
+        if not mine.any():
+            continue
+        learnt = hindsight(sign)
+        # a column that no hold-out leaves says nothing of what lies beyond it
+        known = mine & (learnt.form.dof > 0) & ~(new & ~learnt.cuts.beyond).any(1)
+        own = learnt.form.variance(far[sign])
+        if learnt.stack is not None:
+            places = dict(zip(table.names, columns, strict=True))
+            own = np.fmax(own, learnt.stack.disagreement(places, value))
+        variance[known], dof[known] = own[known], learnt.form.dof
+    return variance, dof

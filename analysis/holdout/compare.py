@@ -1,0 +1,218 @@
+"""Laws compared by what they say of runs they have not seen, beside naive guesses and the noise of seeds.
+
+Every law is fitted to the smaller runs and predicts the larger ones, at several cuts along an axis or at one that is
+given; so do the straight line through the logarithms and the last value seen. In-sample error plays no part in
+the order; where runs are replicated, lack of fit is tested beside it.
+
+    comparison = compare(runs, ["power", "chinchilla", "best"], axis="C")
+    comparison.table[["law", "rmsle", "coverage", "predicts"]]       # best first
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.arguments import describe
+from isoflop.analysis.fitting.status import FitStatus
+from isoflop.analysis.holdout.average import default_laws, names_average
+from isoflop.analysis.holdout.backtest import Fold, backtest, declare, hold_out
+from isoflop.analysis.holdout.lack_of_fit import LackOfFit, lack_of_fit
+from isoflop.analysis.holdout.predictability import LAST, LINE, judge, scatter
+from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.runs.read import select
+from isoflop.analysis.runs.replicates import seed_noise
+from isoflop.analysis.runs.rows import usable_numbers
+from isoflop.errors import FitError
+from isoflop.files import records
+
+# the guesses that a law has to beat
+BASELINES = {"error_line": "line without E", "error_last": "last value"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Laws by how well they predict held-out runs.
+
+    axis      the column along which the larger runs were held out
+    table     a row for each law and baseline, best first: law, rmsle (root mean square of ln(predicted / observed)),
+              bias, worst, coverage of 90 % bands, reach (times the largest fitted), held_out rows, folds, status,
+              predicts (yes, no or unknown, by these hold-outs)
+    seed_sd   standard deviation of ln L over seeds; None without replicates
+    refused   law -> why it could not be fitted
+    lack      law -> the test of its form against replicates
+    notes     what was noted on reading
+    repeats   what differs between replicates: seeds where there is such a column
+    """
+
+    axis: str
+    table: pd.DataFrame
+    seed_sd: float | None
+    refused: dict[str, str]
+    lack: dict[str, LackOfFit] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    repeats: str = "seeds"
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `isoflop compare --json`."""
+        rows = records(self.table)
+        refused = [{"law": law, "reason": reason} for law, reason in self.refused.items()]
+        for row in rows:
+            if row["law"] in self.lack:
+                row["lack_of_fit"] = self.lack[row["law"]].to_json()
+        return {"axis": self.axis, "seed_sd": self.seed_sd, "laws": rows, "refused": refused, "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        shown = self.table.assign(
+            rmsle=self.table["rmsle"].map("{:.4%}".format),
+            worst=self.table["worst"].map("{:.2%}".format),
+            coverage=self.table["coverage"].map(lambda x: "-" if pd.isna(x) else f"{x:.0%}"),
+            reach=self.table["reach"].map("{:.3g}x".format),
+        )
+        lines = [
+            shown.to_string(index=False),
+            f"held out along {self.axis}; coverage of 90 % bands: noise + parameters + form",
+        ]
+        noise = (
+            "no replicated cell tells the noise of seeds"
+            if self.seed_sd is None
+            else f"{self.repeats} differ by {self.seed_sd:.2%}"
+        )
+        lines += [noise, *self._forms()]
+        lines += [f"{law} refused: {reason}" for law, reason in self.refused.items()]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def _forms(self) -> list[str]:
+        """The tests of form, as one line where none could be made."""
+        texts = {name: str(test) for name, test in self.lack.items()}
+        if len(set(texts.values())) == 1 and len(texts) > 1:
+            return [f"lack of fit: {next(iter(texts.values()))}"]
+        return [f"lack of fit of {name}: {text}" for name, text in texts.items()]
+
+
+@describe("runs", "laws", "axis", "holdout", "folds", options="those of `fit`")
+def compare(
+    runs: pd.DataFrame, laws: Sequence[str] = (), *, axis: str = "C", holdout: str = "", folds: int = 6, **options: Any
+) -> Comparison:
+    """Compare laws by a rolling hold-out along an axis, or by one cut.
+
+    A law that cannot be fitted at any cut is in `refused` with the reason; FitError where none can be.
+    """
+    runs, axis = _with_axis(runs, axis)
+    declared = {law.name: (text, law) for text in laws or default_laws(runs) for law in [declare(text, runs)]}
+    runs = _rows(runs, [law for _, law in declared.values()], axis)
+    refused: dict[str, str] = {}
+    tested: dict[str, pd.DataFrame] = {}
+    fitted: dict[str, list[Fold]] = {}
+    for name, (text, law) in declared.items():
+        if law.target != "L":
+            refused[name] = f"it predicts {law.target}, and a comparison holds out L"
+            continue
+        try:
+            with np.errstate(all="ignore"):  # a naive guess far away may leave the doubles: it is infinitely wrong
+                done = _folds(runs, text, law, axis, holdout, folds, options)
+        except FitError as error:
+            refused[name] = str(error)
+            continue
+        fits = [f for f in done if f.status != FitStatus.REFUSED]
+        if not fits:
+            refused[name] = done[-1].reason
+            continue
+        tested[name], fitted[name] = pd.concat([f.errors for f in done], ignore_index=True), fits
+    if not tested:
+        raise FitError("; ".join(f"{law}: {reason}" for law, reason in refused.items()))
+    noise = seed_noise(runs).sd
+    rows = [
+        _row(n, e, "error", len(fitted[n]), fitted[n][-1].status, _predicts(n, tested, fitted[n]))
+        for n, e in tested.items()
+    ]
+    for names, errors in {",".join(declared[n][1].columns): e for n, e in reversed(tested.items())}.items():
+        cuts = errors["cut"].nunique()
+        rows += [_row(f"{label} ({names})", errors, key, cuts, "-", "-") for key, label in BASELINES.items()]
+    table = pd.DataFrame(rows).sort_values("rmsle", ignore_index=True)
+    lack = {n: lack_of_fit(runs, declared[n][0], **options) for n in tested if not names_average(declared[n][0])}
+    repeats = "seeds" if "seed" in runs else "repeats"
+    return Comparison(axis, table, noise, refused, lack, tuple(runs.attrs.get("notes", ())), repeats)
+
+
+def _with_axis(runs: pd.DataFrame, axis: str) -> tuple[pd.DataFrame, str]:
+    """The runs and the axis; in the place of compute that the table lacks 6 N D, or the one of D and N that it has."""
+    if axis != "C" or "C" in runs or not (there := [c for c in ("D", "N") if c in runs]):
+        return runs, axis
+    if len(there) == 1:
+        axis, note = there[0], f"the larger {there[0]} are held out, for the table has no compute"
+        with_axis = runs.copy(deep=False)
+    else:
+        note = "C is 6 N D, which the table does not have"
+        N, D = (pd.to_numeric(runs[name], errors="coerce") for name in ("N", "D"))
+        with_axis = runs.assign(C=TRAIN * N * D)
+    with_axis.attrs = runs.attrs | {"notes": [*runs.attrs.get("notes", ()), note]}
+    return with_axis, axis
+
+
+def _rows(runs: pd.DataFrame, laws: Sequence[Law], axis: str) -> pd.DataFrame:
+    """The usable rows, with the axis, the loss and the columns of the laws as numbers above 0."""
+    if axis not in runs:
+        raise FitError(f"no column {axis!r} to hold out along; choose --axis from {', '.join(map(str, runs.columns))}")
+    if "L" not in runs:
+        raise FitError("a comparison needs the column L; name it, as in --columns L=its_name")
+    return usable_numbers(runs, [axis, "L", *(c for law in laws for c in law.columns if c in runs)])
+
+
+def _folds(
+    runs: pd.DataFrame, text: str, law: Law, axis: str, holdout: str, folds: int, options: dict[str, Any]
+) -> tuple[Fold, ...]:
+    missing = [c for c in law.columns if c not in runs]
+    if missing:
+        raise FitError(f"it needs the columns {', '.join(law.columns)}, and there is no {', '.join(missing)}")
+    if not holdout:
+        return backtest(runs, text, axis=axis, folds=folds, rivals=True, **options).folds
+    test = select(runs, holdout)
+    train = runs.drop(index=test.index)
+    if test.empty or train.empty:
+        part = "none" if test.empty else "all"
+        raise FitError(
+            f"--holdout {holdout!r} takes {part} of the {len(runs)} rows; it must leave some to fit and some to test"
+        )
+    return (hold_out(train, test, text, axis=axis, rivals=True, **options),)
+
+
+def _predicts(name: str, tested: dict[str, pd.DataFrame], folds: list[Fold]) -> str:
+    """Whether a law predicts, by the hold-outs of the comparison and the scatter of rows at the last of them."""
+    cuts = tested[name]["cut"].unique()
+
+    def squares(errors: pd.DataFrame, key: str) -> Array:
+        by_cut = errors.groupby("cut")[key].apply(lambda e: float(np.mean(np.square(e.astype(float)))))
+        return np.asarray(by_cut.reindex(cuts), dtype=float)
+
+    laws = {other: squares(errors, "error") for other, errors in tested.items() if other != name}
+    naive = {LAST: squares(tested[name], "error_last"), LINE: squares(tested[name], "error_line")}
+    noise = scatter(folds[-1].fit) if folds[-1].fit is not None else np.inf
+    return judge(squares(tested[name], "error"), laws, naive, noise).predicts
+
+
+def _row(name: str, errors: pd.DataFrame, key: str, folds: int, status: str, predicts: str) -> dict[str, Any]:
+    size = np.asarray(errors[key].dropna(), dtype=float)
+    covered = float("nan")
+    if key == "error":
+        known = errors.dropna(subset=["low", "high"])
+        covered = (
+            float(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).mean()) if len(known) else covered
+        )
+    return {
+        "law": name,
+        "rmsle": float(np.sqrt((size**2).mean())),
+        # predictions may be off without bound both ways; then there is no mean
+        "bias": float(size.mean()) if np.isfinite(size).all() else float("nan"),
+        "worst": float(np.abs(size).max()),
+        "coverage": covered,
+        "reach": float(errors["reach"].max()),
+        "held_out": len(size),
+        "folds": folds,
+        "status": status,
+        "predicts": predicts,
+    }

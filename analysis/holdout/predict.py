@@ -1,0 +1,139 @@
+"""Predictions of a fitted law for a run that has not been made: its loss with a band, the best size for a budget.
+
+result = fit(runs, "chinchilla")
+predict(result, {"C": 1e21})["N_opt"]               # Estimate(...)
+predict(result, {"N": 1e9, "D": 2e10})["L"]
+predict(result, {"C": 1e21, "N": 1e9})["excess"]    # what another size than the best one costs
+predict(result, {"N": 1e9, "D": 2e10})["predicts"]  # 'yes': what its hold-outs say, whatever its parameters
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.fitting.diagnose import locked
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.settings import check_level
+from isoflop.analysis.holdout.average import Average
+from isoflop.analysis.holdout.bands import FORM, bands
+from isoflop.analysis.holdout.predictability import predictability
+from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.runs.levels import SAME_LEVEL
+from isoflop.errors import FitError
+
+
+def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> dict[str, Any]:
+    """Estimates at one place: the target for a new run; with C alone, the best N and D for it too.
+
+    fit     a fitted law, from `fit` or `load_fit`, or an average of laws
+    at      columns of the law and numbers above 0, {"N": 1e9, "D": 2e10}; or {"C": 1e21} for the best split; or C and
+            one of N and D, for what another split costs
+    level   coverage of the band of a new run
+
+    Gives `at` (the columns of the law), `reach` (how many times each lies beyond the largest fitted) and `below` (how
+    many times below the smallest), the target by its name, and for a budget N_opt, D_opt and the `excess` over the best
+    split, Estimates all; `band`, what the band of the target contains; `predicts` and `why`, what the hold-outs say of
+    the law. FitError where the law needs other columns, or a number cannot be.
+    """
+    check_place(at, level)
+    law = fit.law
+    best: dict[str, Estimate] = {}
+    if "C" in at and "C" not in law.columns and law.curves:
+        best = {name: _one(fit.curve(name, at["C"], level)) for name in law.curves}
+    point = _split(fit, at, best) if best else dict(at)
+    if surplus := [name for name in at if name not in (*law.columns, *(("C",) if law.curves else ()))]:
+        raise FitError(f"{law.name} has no column {surplus[0]}; a place of it gives {', '.join(law.columns)}")
+    missing = [c for c in law.columns if c not in point]
+    if missing:
+        choice = ", or C alone for the best split" if law.curves else ""
+        raise FitError(f"{', '.join(missing)} not given: {law.name} predicts at {' and '.join(law.columns)}{choice}")
+    frame = pd.DataFrame({c: [float(point[c])] for c in law.columns})
+    band = bands(fit, frame, level)
+    estimates = {law.target: _one(band)} | best
+    if best and set(at) != {"C"}:
+        estimates["excess"] = _excess(fit, at["C"], point, level)
+    place = {c: float(frame[c][0]) for c in law.columns}
+    rows = {c: fit.rows[c].astype(float) for c in law.columns}
+    reach = {c: float(x / rows[c].max()) for c, x in place.items()}
+    below = {c: float(rows[c].min() / x) for c, x in place.items()}
+    verdict = predictability(fit)
+    about = {"band": str(band["band"].iloc[0]), "predicts": verdict.predicts, "why": verdict.reason}
+    return {"at": place, "reach": reach, "below": below, **about, **estimates}
+
+
+def _split(fit: Fit | Average, at: Mapping[str, float], best: Mapping[str, Estimate]) -> dict[str, Any]:
+    """The place of a budget: the split that is given, else the best one."""
+    if {"N", "D"} <= set(at) and abs(np.log(at["C"] / TRAIN / at["N"] / at["D"])) > np.log1p(SAME_LEVEL):
+        implied = TRAIN * at["N"] * at["D"]
+        raise FitError(f"C={at['C']:g} is not {TRAIN:g} N D = {implied:.4g} at that N and D; give two of the three")
+    if "N" in at or "D" in at:
+        known, other = ("N", "D") if "N" in at else ("D", "N")
+        return dict(at) | {other: at["C"] / TRAIN / at[known]}
+    if reason := _one_split(fit):
+        raise FitError(f"these runs tell no best split, {reason}; or give N or D, too")
+    N, D = best["N_opt"].value, best["D_opt"].value
+    if not all(value is not None and 0 < value < np.inf for value in (N, D)):
+        raise FitError(f"{fit.law.name} has no best split at C={at['C']:g} within the numbers; give N or D, too")
+    return dict(at) | {"N": N, "D": D}
+
+
+def check_place(at: Mapping[str, float], level: float) -> None:
+    """FitError where nothing can be predicted at a place, whatever the law, or no band has this coverage."""
+    check_level(level)
+    for name, value in at.items():
+        if not 0 < value < np.inf:
+            raise FitError(f"{name}={value:g} is not above 0; a law predicts at numbers above 0, such as {name}=1e9")
+
+
+def to_json(fit: Fit | Average, prediction: Mapping[str, Any]) -> dict[str, Any]:
+    """One entry of `predictions` in the JSON of `isoflop predict --json`: estimates as value, low and high."""
+    values = {k: vars(v) if isinstance(v, Estimate) else v for k, v in prediction.items()}
+    return {"by": fit.by, "status": str(fit.status), "reason": fit.explanation} | values
+
+
+def _one_split(fit: Fit | Average) -> str:
+    """Why runs of growing compute say nothing of its best split: each has the only one that was tried for it."""
+    if not {"N", "D"} <= set(fit.rows):
+        return ""
+    N, D = (fit.rows[name].to_numpy(float) for name in ("N", "D"))
+    return locked("N", "D", N, D) if np.ptp(np.log(N) + np.log(D)) > np.log1p(SAME_LEVEL) else ""
+
+
+def _one(frame: pd.DataFrame) -> Estimate:
+    value, low, high = (float(frame[c].iloc[0]) for c in ("value", "low", "high"))
+    return Estimate(value, *(x if np.isfinite(x) else None for x in (low, high)))
+
+
+def _excess(fit: Fit | Average, C: float, point: Mapping[str, float], level: float) -> Estimate:
+    """Relative loss above that of the best split of the same C."""
+    law = fit.law
+
+    def above(**params: Any) -> Any:
+        best = law(law.curve("N_opt", C, params), law.curve("D_opt", C, params), **params)
+        return law(*(point[c] for c in law.columns), **params) / best - 1
+
+    return fit.quantity(above, level=level)
+
+
+def as_text(fit: Fit | Average, prediction: Mapping[str, Any], level: float) -> str:
+    """Lines for a terminal."""
+    where = ", ".join(f"{k}={v:.4g}" for k, v in prediction["at"].items())
+    group = "".join(f"  {k}={v}" for k, v in fit.by.items())
+    lines = [f"{fit.law.formula}{group}", f"  at         {where}"]
+    lines += [f"  {name:<10} {value}" for name, value in prediction.items() if isinstance(value, Estimate)]
+    lines.append(f"  band       {level:.0%}: {describe_band(prediction['band'])}")
+    lines.append(f"  predicts   {prediction['predicts']}: {prediction['why']}")
+    lines.append(f"  fit        {fit.status}" + (f": {fit.reason}" if fit.reason else ""))
+    far = [f"{c} is {x:.3g} times the largest fitted" for c, x in prediction["reach"].items() if x > 1]
+    far += [f"{c} is {x:.3g} times below the smallest fitted" for c, x in prediction["below"].items() if x > 1]
+    return "\n".join(lines + [f"  note       {note}" for note in (*far, *fit.notes)])
+
+
+def describe_band(contents: str) -> str:
+    """What a band contains, and what it lacks, in words."""
+    if not contents:
+        return "none: the data allow other values as well, or there are too few runs"
+    return contents if FORM in contents else f"{contents}; not the error of the form, too few rows to hold out"

@@ -1,0 +1,150 @@
+"""Whether a law predicts: what its rolling hold-outs say, whatever the status of its parameters.
+
+A law whose parameters trade against one another may predict well, and one that converged may not. At its hold-outs a
+law is set beside the naive guesses (the last value, the straight line through the logarithms), the laws that suit the
+same columns, and the scatter of rows; mean squares are compared by F tests in which a cut is one degree of freedom,
+since its errors go together.
+
+no        another law or a naive guess is significantly nearer
+yes       otherwise, where it errs by significantly less than half of the last value's error
+no        otherwise, where its errors are more than the scatter of rows
+unknown   fewer than two hold-outs, or no gain over the last value to tell
+
+    predictability(fit(rows, "chinchilla"))     # Predictability(predicts='yes', reason='at 6 hold-outs it errs ...')
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import fdtri
+
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.status import Predicts
+from isoflop.analysis.holdout.average import Average
+from isoflop.analysis.holdout.backtest import last_value, log_line
+from isoflop.analysis.holdout.bands import learn
+from isoflop.analysis.holdout.cuts import Cuts, sizes_of
+from isoflop.analysis.holdout.stacking import Stack
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.solving.problem import Problem
+from isoflop.wording import number, percent
+
+# hold-outs that a verdict needs: with one, F(1, 1) tells nothing
+FEWEST_CUTS = 2
+# one-sided level of the test that another guess came nearer
+RARE = 0.05
+# of the last value's error: a law that does not take half of it away tells little that the last value does not
+HALF = 0.5
+LAST, LINE = "the last value", "the straight line"
+
+
+@dataclass(frozen=True)
+class Predictability:
+    """Whether a law predicts, and why.
+
+    predicts   yes, no or unknown
+    reason     why, with what it erred by
+    error      root mean square of its errors at the hold-outs, each cut alike; None without any
+    cuts       how many hold-outs there were
+    """
+
+    predicts: Predicts
+    reason: str
+    error: float | None = None
+    cuts: int = 0
+
+
+@np.errstate(all="ignore")  # what leaves the doubles has no band
+def predictability(fit: Fit | Average) -> Predictability:
+    """Whether a fitted law or an average of laws predicts; unknown where there is no fit."""
+    stack: Stack | None
+    if isinstance(fit, Average):
+        if fit.stack is None:
+            return Predictability(Predicts.UNKNOWN, fit.reason)
+        stack, noise = fit.stack, scatter(fit)
+        cuts, errors, problem = stack.cuts, stack.errors, stack.members[0].problem
+    else:
+        if fit.optimum is None:
+            return Predictability(Predicts.UNKNOWN, fit.reason)
+        hindsight, noise = learn(fit.optimum), scatter(fit)
+        stack, cuts, errors, problem = hindsight.stack, hindsight.cuts, hindsight.errors, hindsight.problem
+    # cuts along one column hold out what is larger there, be the run as large as those that were fitted: they count
+    # where the scale of a run, as in a table of one budget, has too few
+    first = cuts.scale if cuts.scale >= FEWEST_CUTS else len(cuts)
+    rivals = {m.law.name: m.errors[:first] for m in stack.members if m.law.name != fit.law.name} if stack else {}
+    squares = {name: mean_squares(e) for name, e in rivals.items()}
+    naive = {name: mean_squares(e[:first]) for name, e in naive_errors(problem, cuts).items()}
+    return judge(mean_squares(errors[:first]), squares, naive, noise, raw=problem.objective.raw)
+
+
+def scatter(fit: Fit | Average) -> float:
+    """The scatter of a row about a fitted law or an average of laws, an infinity where there is no fit."""
+    if isinstance(fit, Average):
+        return fit.stack.noise if fit.stack else float("inf")
+    return fit.optimum.noise.pooled if fit.optimum else float("inf")
+
+
+def judge(
+    mine: Array, laws: dict[str, Array], naive: dict[str, Array], noise: float, *, raw: bool = False
+) -> Predictability:
+    """The verdict from mean squares (cuts,) of the errors of a law, of other laws and of the naive guesses.
+
+    NaN where a cut was not fitted; `noise` is the scatter of a row.
+    """
+    cuts = int(np.isfinite(mine).sum())
+    if cuts < FEWEST_CUTS:
+        few = "one hold-out alone tells nothing" if cuts else "no row could be held out"
+        return Predictability(Predicts.UNKNOWN, f"{few}: add runs at other sizes or amounts of data", None, cuts)
+    error, limit = float(np.sqrt(np.nanmean(mine))), float(fdtri(cuts, cuts, 1 - RARE))
+    say = number if raw else lambda x: percent(x, 2)
+    text = f"at {cuts} hold-outs it errs by {say(error)}"
+    squares = {name: float(e[np.isfinite(mine)].mean()) for name, e in naive.items()}
+    last = f"{LAST} by {say(float(np.sqrt(squares[LAST])))}"
+    if (near := _nearest(mine, naive | laws)) is not None:
+        return Predictability(Predicts.NO, f"{text}, {near[0]} by {say(near[1])}", error, cuts)
+    if HALF**2 * squares[LAST] > limit * error**2:
+        return Predictability(Predicts.YES, f"{text}, {last}", error, cuts)
+    if error**2 > limit * noise**2:
+        scatter = f"more than half of {last}, and rows scatter by {say(noise)}"
+        return Predictability(Predicts.NO, f"{text}, {scatter}", error, cuts)
+    return Predictability(Predicts.UNKNOWN, f"{text}, {last}: no gain that could be told", error, cuts)
+
+
+def _nearest(mine: Array, others: dict[str, Array]) -> tuple[str, float] | None:
+    """The guess that errs by significantly less, by the F test, and by how much; None where none does."""
+    best = None
+    for name, theirs in others.items():
+        both = np.isfinite(mine) & np.isfinite(theirs)
+        if (count := int(both.sum())) < FEWEST_CUTS:
+            continue
+        square = float(theirs[both].mean())
+        if mine[both].mean() > square * fdtri(count, count, 1 - RARE) and (best is None or square < best[1]):
+            best = name, square
+    return best and (best[0], float(np.sqrt(best[1])))
+
+
+def naive_errors(problem: Problem, cuts: Cuts) -> dict[str, Array]:
+    """Errors (cuts, rows) of the last value and of the straight line through the logarithms."""
+    names = list(problem.law.columns)
+    rows = pd.DataFrame(dict(zip(names, problem.columns, strict=True)) | {"L": problem.target})
+    scale = sum(np.log(rows[c]) for c, size in zip(names, sizes_of(names), strict=True) if size)
+    errors = {name: np.full(cuts.fitted.shape, np.nan) for name in (LAST, LINE)}
+    with np.errstate(all="ignore"):  # sizes may span more than the doubles do
+        rows["_scale"] = np.exp(scale - np.mean(scale))
+        for j, fitted in enumerate(cuts.fitted):
+            train, test = rows[fitted], rows[~fitted]
+            guesses = {LAST: last_value(train, test, [*names, "_scale"], "_scale"), LINE: log_line(train, test, names)}
+            for name, guess in guesses.items():
+                observed = problem.target[~fitted]
+                gap = guess - observed if problem.objective.raw else np.log(guess) - np.log(observed)
+                errors[name][j, ~fitted] = gap
+    return errors
+
+
+def mean_squares(errors: Array) -> Array:
+    """Mean square of each cut (cuts,); NaN where a cut was not fitted."""
+    known = ~np.isnan(errors)
+    with np.errstate(all="ignore"):
+        total: Array = (np.where(known, errors, 0.0) ** 2).sum(1) / known.sum(1)
+    return total

@@ -1,0 +1,275 @@
+"""Effective speed-up: how many times less compute one family, recipe or data set needs than another for the same loss.
+
+Each group has a law of its own. The compute of a loss is the least that reaches it by that law: along the best split of
+size and data where the runs tell one, else at the D/N of the runs; of a law over C, or over a single column, that
+column itself. A place is a loss, or a compute that the slower of the two spends.
+
+    from isoflop.analysis.fitting.fit import fit_groups
+
+    fits = fit_groups(runs, "power(D)", by=["family"])
+    faster = speedup(fits[0], fits[1], {"L": 2.6})
+    faster.estimate, faster.extrapolated      # Estimate(...), and what lies outside the fitted range, in words
+
+The measure is that of Hernandez and Brown 2020, arXiv:2005.04305, and of Ho et al. 2024, arXiv:2403.05812.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from isoflop.analysis.fitting.local import FAR, HALVINGS, SPLIT, STEP, Space
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.holdout.bands import form_variance, learn, table_of
+from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.intervals.resampling import t_quantile
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.laws.flops import TRAIN
+from isoflop.errors import FitError
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """How many times less compute one fit needs than another for one loss.
+
+    over          the reference, by the label of its group
+    estimate      C of the reference over C of the fit, with its interval
+    loss          the loss at which they are compared
+    compute       the compute of the fit and that of the reference [FLOPs, or the unit of the law's only column]
+    extrapolated  in words what lies outside the fitted range; empty where nothing does
+    error         standard error of ln of the estimate; None where there is no interval
+    dof           its degrees of freedom
+    envelope      the same ratio by the lower envelopes of the runs alone, without any law; None outside their range
+    reason        why a bound does not exist
+    """
+
+    over: str
+    estimate: Estimate
+    loss: float
+    compute: tuple[float, float]
+    extrapolated: tuple[str, ...]
+    error: float | None
+    dof: float
+    envelope: float | None = None
+    reason: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What should be known beside the number."""
+        notes = [f"extrapolated: {'; '.join(self.extrapolated)}"] if self.extrapolated else []
+        if self.envelope is not None:
+            notes.append(f"{self.envelope:.3g} by the lower envelopes of the runs alone")
+        return (*notes, *filter(None, [self.reason]))
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry `speedup` of a prediction."""
+        document = vars(self.estimate) | {"over": self.over, "loss": self.loss, "compute": list(self.compute)}
+        return document | {"envelope": self.envelope, "extrapolated": list(self.extrapolated), "reason": self.reason}
+
+    def __str__(self) -> str:
+        of = f"for a loss of {self.loss:.4g}"
+        known = f"{self.estimate} times less compute than {self.over} {of}"
+        text = known if self.estimate.value is not None else f"no speed-up over {self.over} is known {of}"
+        return "; ".join([text, *self.notes])
+
+
+def speedup(fit: Fit, reference: Fit, at: Mapping[str, float] | None = None, level: float | None = None) -> Speedup:
+    """How many times less compute `fit` needs than `reference` for the same loss; below 1 where it needs more.
+
+    fit, reference   fits of one law to two groups, with no parameter in common
+    at               {"L": 2.1}, a loss (the law's target); or {"C": 1e20}, a compute that the reference spends; by
+                     default the largest compute that both groups have runs of
+    level            coverage of the interval; that of `fit` by default
+
+    FitError where a fit has no values, the law has no compute, or a place is another.
+    """
+    level = level or fit.level
+    one, other = Route(fit), Route(reference)
+    place = dict(at or {"C": min(one.largest, other.largest)})
+    name = fit.law.target
+    if list(place) not in ([name], ["C"]) or not all(0 < x < np.inf for x in place.values()):
+        raise FitError(f"a speed-up is at a loss or a compute above 0, {name}=2.1 or C=1e20, not at {place}")
+    target, C = place.get(name), place.get("C", np.nan)
+    loss = other.loss(C, reference.values) if target is None else target
+
+    def of_fit(**params: Any) -> Any:
+        return 1 / one.compute(loss, params)
+
+    def of_reference(**params: Any) -> Any:
+        # at a stated compute the loss is what moves with the reference's law, at a stated loss the compute
+        return 1 / one.compute(other.loss(C, params), fit.values) if target is None else other.compute(loss, params)
+
+    with np.errstate(all="ignore"):
+        spent = float(one.compute(loss, fit.values)), float(other.compute(loss, reference.values))
+    if wrong := [i for i, C in enumerate(spent) if not 0 < C < np.inf]:
+        short = (fit, reference)[wrong[0]]
+        reason = f"{label(short)} does not reach L={loss:.4g} by {short.law.name}, however much is spent"
+        if spent[wrong[0]] <= 0:
+            reason = f"{label(short)} is below L={loss:.4g} by {short.law.name} before anything is spent"
+        return Speedup(label(reference), Estimate(None), float(loss), spent, (), None, 0, reason=reason)
+    outside = (*one.outside(spent[0], label(fit)), *other.outside(spent[1], label(reference)))
+    forms = [route.form(C, level) for route, C in zip((one, other), spent, strict=True)]
+    parts = [(fit, of_fit, forms[0]), (reference, of_reference, forms[1])]
+    estimate, error, dof, reason = _ratio(spent[1] / spent[0], parts, level)
+    envelope = one.envelope(float(loss)), other.envelope(float(loss))
+    ratio = None if None in envelope else float(envelope[1] / envelope[0])  # type: ignore[operator]
+    return Speedup(label(reference), estimate, float(loss), spent, outside, error, dof, ratio, reason)
+
+
+@np.errstate(all="ignore")  # a law may leave the doubles far from its rows, and then has no value there
+def speedups(fits: Sequence[Fit], at: Mapping[str, float], level: float) -> list[Speedup | None]:
+    """For each fit its speed-up over the slowest at this place; None for the slowest and where there is no fit.
+
+    At a compute the slowest is the fit of the greatest loss there, at a loss that which needs the most compute.
+    """
+    able = [i for i, fit in enumerate(fits) if fit.objective is not None]
+    if len(able) < 2:
+        return [None] * len(fits)
+    routes = {i: Route(fits[i]) for i in able}
+    (place,) = at.values()
+    with np.errstate(all="ignore"):
+        cost = {
+            i: float(r.loss(place, fits[i].values) if "C" in at else r.compute(place, fits[i].values))
+            for i, r in routes.items()
+        }
+    slowest = max((i for i in able if np.isfinite(cost[i])), key=lambda i: cost[i], default=able[0])
+    return [
+        None if i == slowest or i not in routes else speedup(fit, fits[slowest], at, level)
+        for i, fit in enumerate(fits)
+    ]
+
+
+def least_compute(fit: Fit, loss: float, level: float | None = None) -> tuple[Estimate, str]:
+    """The least compute that reaches a loss by a fit, with its interval, and in words what is lacking or beyond."""
+    route = Route(fit)
+    with np.errstate(all="ignore"):
+        spent = float(route.compute(loss, fit.values))
+    if fit.optimum is None or not 0 < spent < np.inf:
+        return Estimate(None), f"{fit.law.name} does not reach it within {np.exp(FAR):.0g} times the fitted range"
+    outside = "; ".join(route.outside(spent, label(fit)))
+    estimate, why = fit.optimum.measure(lambda **p: route.compute(loss, p), level or fit.level, log=True)
+    return estimate, "; ".join(filter(None, [f"extrapolated: {outside}" if outside else "", why]))
+
+
+def label(fit: Fit) -> str:
+    """What a group is called in a sentence."""
+    return ", ".join(f"{k}={v}" for k, v in fit.by.items()) or "the fit"
+
+
+class Route:
+    """Compute and loss of a law along the best split, or where none can be told along the rays of the runs.
+
+    fit   a fitted law of a size and of data, of C, or of one column that stands for it
+    """
+
+    def __init__(self, fit: Fit) -> None:
+        law, rows = fit.law, fit.rows
+        if fit.objective is None:
+            raise FitError(f"{label(fit)} has no fit, so no speed-up: {fit.reason}")
+        self.fit, self.law = fit, law
+        self.space = Space(law, rows[list(law.columns)].astype(float))
+        self.centre = self.space.logs.mean(0)
+        self.best = False
+        if self.space.pair and "C" not in law.columns:
+            self.best = not self.space.unvaried(SPLIT, "")
+            self.unit = np.log(TRAIN)
+            spent = self.space.logs[:, self.space.pair].sum(1) + self.unit
+        elif len(law.columns) == 1 or "C" in law.columns:
+            self.column = law.columns.index("C") if "C" in law.columns else 0
+            self.unit = 0.0
+            spent = self.space.logs[:, self.column]
+        else:
+            raise FitError(f"{law.name} has no compute: a speed-up needs a law of N and D, of C, or of one column")
+        self.range = float(spent.min()), float(spent.max())
+        losses = rows[law.target].to_numpy(float)
+        order = np.lexsort((losses, spent.round(2)))  # of runs of one budget the best first: the others are no step
+        self.spent, self.least = spent[order], np.minimum.accumulate(losses[order])
+
+    @property
+    def largest(self) -> float:
+        """The largest compute of the runs."""
+        return float(np.exp(self.range[1]))
+
+    def loss(self, C: Any, params: Mapping[str, Any]) -> Any:
+        """The loss at a compute."""
+        return self.law(*(np.exp(x) for x in self._place(np.log(C), params)), **params)
+
+    def compute(self, loss: Any, params: Mapping[str, Any]) -> Any:
+        """The least compute of a loss; infinite where the law does not reach it within FAR of the fitted range."""
+        low, high = self.range[0] - FAR, self.range[1] + FAR
+        shape = np.broadcast_shapes(np.shape(loss), np.shape(self.loss(np.exp(low), params)))
+        below, above = np.full(shape, low), np.full(shape, high)
+        for _ in range(HALVINGS):
+            middle = (below + above) / 2
+            more = self.loss(np.exp(middle), params) > loss
+            below, above = np.where(more, middle, below), np.where(more, above, middle)
+        return np.where(above == high, np.inf, np.where(below == low, 0.0, np.exp((below + above) / 2)))
+
+    def envelope(self, loss: float) -> float | None:
+        """The compute at which the lowest loss of the runs so far falls to this one, ln L over ln C between runs."""
+        first = np.concatenate([[True], np.diff(self.least) < 0])
+        at, least = self.spent[first], self.least[first]
+        if not least[-1] <= loss <= least[0]:
+            return None
+        return float(np.exp(np.interp(-np.log(loss), -np.log(least), at)))
+
+    def outside(self, C: float, name: str) -> list[str]:
+        """What lies outside the fitted range at a compute, a phrase each."""
+        what = "C" if self.unit or self.law.columns[self.column] == "C" else self.law.columns[self.column]
+        phrases = []
+        if not self.range[0] - 1e-9 <= np.log(C) <= self.range[1] + 1e-9:
+            low, high = np.exp(self.range)
+            phrases.append(f"the {what} of {name}, {C:.3g}, lies outside its runs' {low:.3g} to {high:.3g}")
+        return phrases
+
+    def form(self, C: float, level: float) -> float:
+        """Half-width of ln C that the error of the law's form makes outside the runs, by its rolling hold-outs; 0 where
+        they tell none."""
+        optimum, params = self.fit.optimum, self.fit.values
+        if optimum is None or not self.outside(C, ""):
+            return 0.0
+        ahead, here, behind = (self._place(np.log(C) + step, params) for step in (STEP, 0.0, -STEP))
+        columns = [np.array([np.exp(x)]) for x in here]
+        value = np.asarray(self.law(*columns, **params), dtype=float)
+        variance, dof = form_variance(
+            table_of(optimum), lambda sign: learn(optimum, sign, rivals=False), value, columns
+        )
+        if not np.isfinite(variance[0]):
+            return 0.0
+        error = float(np.sqrt(variance[0])) / (float(value[0]) if optimum.problem.objective.raw else 1.0)
+        losses = [float(self.law(*np.exp(x), **params)) for x in (ahead, behind)]
+        slope = float(np.log(losses[1] / losses[0])) / (2 * STEP)
+        return t_quantile(level, max(float(dof[0]), 1.0)) * error / max(slope, 1e-300)
+
+    def _place(self, log_C: Any, params: Mapping[str, Any]) -> list[Any] | Array:
+        """The logarithms of the columns at a compute, the others as at the centre of the runs."""
+        x: list[Any] = list(self.centre)
+        if not self.unit:
+            x[self.column] = log_C
+            return x
+        size, data = self.space.pair
+        move = (log_C - self.unit - x[size] - x[data]) / 2
+        x[size], x[data] = x[size] + move, x[data] + move
+        return self.space.at_ratio(x, self.space.best_ratio(x, params)) if self.best else x
+
+
+def _ratio(
+    value: float, parts: Sequence[tuple[Fit, Callable[..., Any], float]], level: float
+) -> tuple[Estimate, float | None, float, str]:
+    """A ratio that two independent fits make, from what each does to it alone: variances of its logarithm add. What
+    the error of the form makes of each holds what its parameters do, as in bands.py: the larger counts."""
+    lows, highs, errors, dofs = [], [], [], []
+    for fit, function, form in parts:
+        if fit.optimum is None or fit.optimum.spread is None:
+            return Estimate(value), None, 0, f"{label(fit)}: {fit.no_interval or 'its fit has no resamples'}"
+        alone, why = fit.optimum.measure(function, level, log=True)
+        if alone.value is None or alone.low is None or alone.high is None:
+            return Estimate(value), None, 0, f"{label(fit)}: {why}"
+        lows.append(max(np.log(alone.value / alone.low), form))
+        highs.append(max(np.log(alone.high / alone.value), form))
+        dofs.append(fit.optimum.spread.dof)
+        errors.append((lows[-1] + highs[-1]) / 2 / t_quantile(level, dofs[-1]))
+    # the half-widths that each would give alone, added as variances are: Welch 1947, with each part's own t
+    low, high = (value * np.exp(side * np.sqrt(np.square(ends).sum())) for side, ends in ((-1, lows), (1, highs)))
+    return Estimate(value, float(low), float(high)), float(np.sqrt(np.square(errors).sum())), min(dofs), ""

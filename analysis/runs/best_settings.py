@@ -1,0 +1,71 @@
+"""The best value of a knob (rate, batch, weight decay) in each cell of a sweep, for laws whose target is that knob.
+
+In each cell of the law's columns the least loss over all other knobs is taken for each value of this one; a parabola in
+its logarithm through the values about the least gives the best. A cell whose least lies at the edge of what was tried
+has no minimum and is left out.
+
+    sweep = pd.DataFrame({"N": 1e8, "D": 1e9, "lr": [1e-3, 2e-3, 4e-3], "L": [3.1, 3.0, 3.2]})
+    best_settings(sweep, ("N", "D"), "lr")     # (a row for each cell: N, D, lr, L; the sentence that says so)
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.runs.levels import level_index
+from isoflop.errors import UserError
+
+KNOBS = ("lr", "batch", "weight_decay")
+# values on either side of the least that the parabola sees, and how many values a cell needs
+SIDE, FEWEST = 2, 3
+
+
+def is_sweep(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> bool:
+    """Whether a table tries several values of a knob in a cell, with a loss for each."""
+    if knob not in KNOBS or not {knob, "L", *columns} <= set(runs.columns):
+        return False
+    return bool((runs.groupby(_levels(runs, _cell(runs, columns, knob)))[knob].nunique() > 1).any())
+
+
+def best_settings(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> tuple[pd.DataFrame, str]:
+    """A row for each cell that has a minimum, and what was done in a sentence; UserError where none has."""
+    rows, edges, few = [], 0, 0
+    columns = _cell(runs, columns, knob)
+    for _, part in runs.groupby(_levels(runs, columns)):
+        cell = [float(part[c].iloc[0] if part[c].nunique() == 1 else np.exp(np.log(part[c]).mean())) for c in columns]
+        least = part.groupby(knob)["L"].min()
+        x, L = np.log(least.index.to_numpy(float)), least.to_numpy(float)
+        at = int(L.argmin())
+        if len(x) < FEWEST:
+            few += 1
+        elif at in (0, len(x) - 1):
+            edges += 1
+        else:
+            near = slice(max(at - SIDE, 0), at + SIDE + 1)
+            curve, slope, height = np.polyfit(x[near] - x[at], L[near], 2)
+            # outside its neighbours a vertex is noise
+            vertex = -slope / (2 * curve) if curve > 0 else 0.0
+            vertex = float(np.clip(vertex, x[at - 1] - x[at], x[at + 1] - x[at]))
+            values = np.exp(x[at] + vertex), height + slope * vertex + curve * vertex**2
+            rows.append(dict(zip(columns, cell, strict=True)) | dict(zip((knob, "L"), values, strict=True)))
+    if not rows:
+        raise UserError(
+            f"no cell of {', '.join(columns)} has a least loss between two other values of {knob} "
+            f"({edges} have it at an edge, {few} have fewer than {FEWEST} values); add values of {knob}"
+        )
+    left = f"; left out: {edges} cells at an edge, {few} of fewer than {FEWEST} values" if edges or few else ""
+    sentence = f"{knob} is the best of each cell of {', '.join(columns)}, by a parabola, in {len(rows)} cells{left}"
+    return pd.DataFrame(rows), sentence
+
+
+def _levels(runs: pd.DataFrame, columns: Sequence[str]) -> list[pd.Series]:
+    """What rows of one cell have in common: whole steps of several batches make amounts of data that differ in the last
+    digits, and are one."""
+    return [pd.Series(level_index(runs[c]), runs.index) if c == "D" else runs[c] for c in columns]
+
+
+def _cell(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> list[str]:
+    """What makes a cell: a law of D alone is of cells of N and D all the same, or the largest N would speak for each
+    D."""
+    return list(dict.fromkeys([*columns, *(c for c in ("N", "D") if c in runs and c != knob)]))

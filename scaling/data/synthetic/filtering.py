@@ -1,0 +1,128 @@
+"""Noisy readings of an autoregression, the next one to be predicted: the Kalman filter says how well it can be.
+
+Theory. s_t = a_1 s_{t-1} + ... + a_p s_{t-p} + w_t has variance one, its poles lie within `radius`; what is seen is
+x_t = s_t + sigma v_t, all Gaussian. The best prediction of x_{t+1} from x_1 ... x_t is linear, the Kalman filter's,
+and its squared error the innovation variance S_{t+1}, from the Riccati recursion
+
+    P' = F (P - P h h^T P / S) F^T + Q,        S = h^T P h + sigma²
+
+started at the stationary covariance. The floor is the mean of S_2 ... S_{seq_len + 1}. Without noise S is the
+variance of w from position p + 1 on. Source: Kalman 1960; Anderson and Moore 1979, ch. 4-5. Regime: any learner with
+a linear state of p numbers, or a window of all that is in view, can reach it; seq_len above 1 / (1 - radius) fills
+its memory.
+
+    x, y = Filtering(size=10_000).load().take(torch.arange(16))       # (16, 64, 1) readings and those that follow
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isoflop.checks import not_negative, positive, whole_number
+from isoflop.errors import UserError
+from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
+from isoflop.scaling.data.synthetic.markov import Array
+from isoflop.scaling.task import Task
+
+MOST_ORDER = 16  # the stationary covariance is solved for in order² unknowns
+
+
+@dataclass(frozen=True)
+class Filtering:
+    """size: distinct training targets. order: p of the autoregression. radius: of the poles farthest out, below 1.
+
+    sigma: of the readings' noise, where the signal has variance one. seq_len: readings per example. eval_size: held-out
+    targets. version: of the generator, a seed.
+    """
+
+    size: int = 1_000_000
+    order: int = 4
+    radius: float = 0.95
+    sigma: float = 0.3
+    seq_len: int = 64
+    eval_size: int = 65536
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        whole_number("data.order", self.order)
+        if self.order > MOST_ORDER:
+            raise UserError(f"data.order={self.order} is more than {MOST_ORDER}; give fewer")
+        positive("data.radius", self.radius)
+        if self.radius >= 1:
+            raise UserError(f"data.radius={self.radius} makes no stationary process; give a number below 1")
+        not_negative("data.sigma", self.sigma)
+        whole_number("data.seq_len", self.seq_len)
+        whole_number("data.size", self.size, self.seq_len)
+        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
+        whole_number("data.version", self.version, 0)
+
+    @property
+    def task(self) -> Task:
+        variances = innovations(self.order, self.radius, self.sigma, self.version, self.seq_len + 1)
+        floor = float(variances[1:].mean())
+        return Task("sequences", 1, 1, self.seq_len, targets=self.seq_len, loss="mse", floor=floor)
+
+    @property
+    def unique(self) -> int:
+        return self.size // self.seq_len * self.seq_len
+
+    def load(self) -> Table:
+        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
+
+    def draw(self, which: int, targets: int) -> tuple[Tensor, Tensor]:
+        """Readings of one stream and those that follow, both (targets / seq_len, seq_len, 1)."""
+        rows, order = targets // self.seq_len, self.order
+        forward, drive, start = process(order, self.radius, self.version)
+        numbers = stream(self.version, which).standard_normal((rows, order + 2 * (self.seq_len + 1)))
+        state = numbers[:, :order] @ root(start).T
+        shocks, noise = np.split(numbers[:, order:], 2, axis=1)
+        readings = np.empty(noise.shape)
+        for t in range(self.seq_len + 1):
+            readings[:, t] = state[:, 0] + self.sigma * noise[:, t]
+            state = state @ forward.T
+            state[:, 0] += drive**0.5 * shocks[:, t]
+        both = torch.from_numpy(readings).float()[..., None]
+        return both[:, :-1].clone(), both[:, 1:].clone()
+
+
+@lru_cache(maxsize=8)
+def process(order: int, radius: float, version: int) -> tuple[Array, float, Array]:
+    """The companion matrix F, the variance of w, and the stationary covariance of (s_t ... s_{t-p+1}).
+
+    Poles are conjugate pairs at random angles, the first at the radius, further ones within; an odd one is real.
+    """
+    numbers = stream(version, RULES)
+    pairs = order // 2
+    moduli = radius * np.append(1.0, numbers.uniform(0.3, 1.0, size=pairs))
+    upper = moduli[:pairs] * np.exp(1j * np.pi * numbers.random(pairs))
+    poles = np.concatenate((upper, upper.conj(), moduli[pairs:] if order % 2 else []))
+    forward = np.eye(order, k=-1)
+    forward[0] = -np.poly(poles).real[1:]
+    drive = np.zeros((order, order))
+    drive[0, 0] = 1.0
+    # P = F P F^T + Q, linear in P: (I - F ⊗ F) vec P = vec Q
+    flat = np.linalg.solve(np.eye(order**2) - np.kron(forward, forward), drive.ravel())
+    start = flat.reshape(order, order) / flat[0]
+    return forward, float(1 / flat[0]), (start + start.T) / 2
+
+
+def root(covariance: Array) -> Array:
+    """A square root of a covariance, which may be singular to rounding."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(values.clip(0.0)))
+
+
+def innovations(order: int, radius: float, sigma: float, version: int, steps: int) -> Array:
+    """Variance of each reading given those before it, (steps,), the first given none."""
+    forward, drive, predicted = process(order, radius, version)
+    shocks = np.zeros_like(predicted)
+    shocks[0, 0] = drive
+    variances = np.empty(steps)
+    for t in range(steps):
+        variances[t] = predicted[0, 0] + sigma**2
+        gain = predicted[:, 0] / variances[t]
+        predicted = forward @ (predicted - np.outer(gain, predicted[0])) @ forward.T + shocks
+    return variances

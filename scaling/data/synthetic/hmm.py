@@ -1,0 +1,129 @@
+"""Symbols of a hidden Markov chain: what is past matters at any distance, and the entropy rate is still known.
+
+Theory. A hidden state walks by a random table and emits a symbol by another. The best prediction is the forward
+filter
+
+    α_t(s) ∝ P(x_t | s) Σ_r T(r → s) α_{t-1}(r),    p(x_{t+1} | x_1 ... x_t) = Σ_s P(x_{t+1} | s) Σ_r T(r → s) α_t(r)
+
+and the floor is the mean of -ln p over the positions that a learner sees [nats]: estimated by the filter on 16,384
+sequences of its own, from the stationary start that the data have (standard error in `data.floor_se`). It falls to
+the entropy rate as the sequence grows, at the rate at which the filter forgets its start. Source: Rabiner 1989, sec.
+III.A; Ephraim and Merhav 2002. Regime: a learner with a state of `states` numbers can reach it; one with a window of
+symbols is left with what lies beyond it.
+
+    x, y = HiddenMarkov(size=10_000).load().take(torch.arange(16))    # (16, 64) symbols and those that follow
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isoflop.checks import not_negative, share, whole_number
+from isoflop.scaling.data.base import HELD_OUT, RULES, THEORY, TRAIN, Table, stream
+from isoflop.scaling.data.synthetic.markov import Array, inverse, random_rows
+from isoflop.scaling.task import Task
+
+FILTERED = 16384  # sequences from which the floor is estimated
+
+
+@dataclass(frozen=True)
+class HiddenMarkov:
+    """size: distinct training targets. symbols, states: how many kinds. sharpness: standard deviation of the logits.
+
+    stay: chance that the hidden state is left as it is, beside what its table says; the larger, the longer the memory.
+    seq_len: symbols per example. eval_size: held-out targets. version: of the generator, a seed.
+    """
+
+    size: int = 1_000_000
+    symbols: int = 16
+    states: int = 8
+    sharpness: float = 2.0
+    stay: float = 0.5
+    seq_len: int = 64
+    eval_size: int = 65536
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        whole_number("data.symbols", self.symbols, 2)
+        whole_number("data.states", self.states, 2)
+        not_negative("data.sharpness", self.sharpness)
+        share("data.stay", self.stay)
+        whole_number("data.seq_len", self.seq_len)
+        whole_number("data.size", self.size, self.seq_len)
+        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
+        whole_number("data.version", self.version, 0)
+
+    @property
+    def law(self) -> tuple[int, int, float, float, int]:
+        """What determines the source."""
+        return self.symbols, self.states, self.sharpness, self.stay, self.version
+
+    @property
+    def task(self) -> Task:
+        floor, _ = entropy(*self.law, self.seq_len)
+        return Task("tokens", self.symbols, self.symbols, self.seq_len, targets=self.seq_len, floor=floor)
+
+    @property
+    def unique(self) -> int:
+        return self.size // self.seq_len * self.seq_len
+
+    def load(self) -> Table:
+        facts = {"data.floor_se": entropy(*self.law, self.seq_len)[1]}
+        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size), facts)
+
+    def draw(self, which: int, targets: int) -> tuple[Tensor, Tensor]:
+        """Symbols of one stream and those that follow, both (targets / seq_len, seq_len)."""
+        rows = emit(*self.law, self.seq_len + 1, targets // self.seq_len, which)
+        return torch.from_numpy(rows[:, :-1].copy()), torch.from_numpy(rows[:, 1:].copy())
+
+
+@lru_cache(maxsize=8)
+def source(symbols: int, states: int, sharpness: float, stay: float, version: int) -> tuple[Array, Array, Array]:
+    """Transitions (states, states), emissions (states, symbols), and the stationary distribution (states,)."""
+    numbers = stream(version, RULES)
+    moves = random_rows(numbers, states, states, sharpness)
+    transitions = stay * np.eye(states) + (1 - stay) * moves
+    emissions = random_rows(numbers, states, symbols, sharpness)
+    # π T = π and Σ π = 1, by least squares
+    equations = np.vstack((moves.T - np.eye(states), np.ones(states)))
+    stationary = np.linalg.lstsq(equations, np.append(np.zeros(states), 1.0), rcond=None)[0]
+    return transitions, emissions, stationary / stationary.sum()
+
+
+def emit(
+    symbols: int, states: int, sharpness: float, stay: float, version: int, length: int, rows: int, which: int
+) -> np.ndarray:
+    """Symbols of so many sequences of one stream, (rows, length)."""
+    transitions, emissions, stationary = source(symbols, states, sharpness, stay, version)
+    numbers = stream(version, which).random((rows, length, 2))
+    moves, shows = transitions.cumsum(axis=1), emissions.cumsum(axis=1)
+    state = inverse(stationary.cumsum(), numbers[:, 0, 0])
+    out = np.empty((rows, length), dtype=np.int64)
+    out[:, 0] = inverse(shows[state], numbers[:, 0, 1])
+    for t in range(1, length):
+        state = inverse(moves[state], numbers[:, t, 0])
+        out[:, t] = inverse(shows[state], numbers[:, t, 1])
+    return out
+
+
+def filtered(transitions: Array, emissions: Array, stationary: Array, rows: np.ndarray) -> Array:
+    """-ln p of every symbol but the first, given those before it, (rows, length - 1), by the forward filter."""
+    belief = stationary * emissions[:, rows[:, 0]].T
+    losses = np.empty((len(rows), rows.shape[1] - 1))
+    for t in range(1, rows.shape[1]):
+        belief = belief / belief.sum(axis=1, keepdims=True) @ transitions * emissions[:, rows[:, t]].T
+        losses[:, t - 1] = -np.log(belief.sum(axis=1))
+    return losses
+
+
+@lru_cache(maxsize=64)
+def entropy(
+    symbols: int, states: int, sharpness: float, stay: float, version: int, seq_len: int
+) -> tuple[float, float]:
+    """The floor and its standard error [nats per target]."""
+    law = symbols, states, sharpness, stay, version
+    losses = filtered(*source(*law), emit(*law, seq_len + 1, FILTERED, THEORY)).mean(axis=1)
+    return float(losses.mean()), float(losses.std() / len(losses) ** 0.5)

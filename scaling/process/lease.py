@@ -1,0 +1,125 @@
+"""The claim on a run's folder: a file created exclusively, as one of any number of hosts can (standard library only).
+
+Where hosts share a file system but not its locks, the lock (lock.py) is given to all of them. Creating a file that must
+not exist succeeds for one of them there too (open(2), O_EXCL; RFC 1813, 3.3.8). A claim is good while its owner lives:
+
+    a process of this machine      lives while the system has it, with the same start
+    of another                     while its heartbeat goes on: it is watched for three beats, which are 3 s of a run in
+                                   its first minute, and 15 s later on or where it has not beaten yet; no clock is asked
+
+A claim whose owner is dead is taken over by creating the next number, which again one process does. Who finds that its
+own claim is no longer the highest has been taken for dead, and stops without touching what is now another's.
+
+    claim = make(folder)           # refused by BusyError where another process holds the folder
+    claim.stands()                 # True
+    claim.release()
+"""
+
+import contextlib
+import json
+import os
+import socket
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from isoflop import files
+from isoflop.errors import BusyError
+from isoflop.folder import RunFolder
+from isoflop.scaling.process.heartbeat import beats
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A folder that this process may work in."""
+
+    folder: RunFolder
+    number: int
+
+    def stands(self) -> bool:
+        """Whether nobody has taken the folder over."""
+        return self.folder.claims()[-1:] == [self.number]
+
+    def refuse_loss(self) -> None:
+        """BusyError where somebody has taken the folder over, so that what lies in it is theirs."""
+        if not self.stands():
+            raise BusyError(f"another process has taken over {self.folder.path}, as this one did not answer")
+
+    def release(self) -> None:
+        """Leave the folder to others."""
+        self.folder.claim(self.number).unlink(missing_ok=True)
+
+
+def make(folder: RunFolder) -> Lease:
+    """Lease the folder; BusyError where a living process has, or two do at once."""
+    earlier = folder.claims()
+    if any(_is_alive(folder, number) for number in earlier):
+        raise busy(folder)
+    mine = max(earlier, default=0) + 1
+    try:
+        _create(folder.claim(mine))
+    except FileExistsError:
+        raise busy(folder) from None
+    # of two that saw different files, the one that came second sees the other's
+    if set(folder.claims()) - {*earlier, mine}:
+        folder.claim(mine).unlink(missing_ok=True)
+        raise busy(folder)
+    for number in earlier:
+        folder.claim(number).unlink(missing_ok=True)
+    return Lease(folder, mine)
+
+
+def is_claimed(folder: RunFolder) -> bool:
+    """Whether a process of this machine has a claim on the folder."""
+    with contextlib.suppress(OSError):
+        return any(_lives_here(files.read_json(folder.claim(number))) for number in folder.claims())
+    return False
+
+
+def busy(folder: RunFolder) -> BusyError:
+    """What there is to say where another process holds the folder."""
+    return BusyError(f"another process is working in {folder.path}; wait for it or stop it")
+
+
+@cache
+def machine() -> str:
+    """Where a process number means something: the host, what it started as, and the processes that are seen here."""
+    marks = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        marks += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+    return " ".join(marks)
+
+
+def _create(path: Path) -> None:
+    owner = {"machine": machine(), "pid": os.getpid(), "started": _started(os.getpid())}
+    with path.open("x") as file:
+        try:
+            file.write(json.dumps(owner))
+            file.flush()
+        except OSError:  # no room: nobody else is kept out for it
+            path.unlink(missing_ok=True)
+            raise
+
+
+def _is_alive(folder: RunFolder, number: int) -> bool:
+    owner = files.read_json(folder.claim(number))
+    if isinstance(owner, dict) and owner.get("machine") == machine():
+        return _lives_here(owner)
+    return beats(folder, while_there=folder.claim(number))
+
+
+def _lives_here(owner: Any) -> bool:
+    """Whether the owner of a claim is a process of this machine that has not ended; without /proc, the lock tells."""
+    if not isinstance(owner, dict) or owner.get("machine") != machine() or not isinstance(owner.get("pid"), int):
+        return False
+    return owner.get("started") is not None and _started(owner["pid"]) == owner["started"]
+
+
+def _started(pid: int) -> int | None:
+    """When a process began [clock ticks since the machine did]; None where there is none that has not ended."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # proc(5): the name, in parentheses, may hold anything; state is field 3, starttime field 22
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else int(fields[19])
+    return None
