@@ -93,10 +93,12 @@ def digest(data: Any) -> str:
 def _trunk(budget: Config, recipe: Config) -> dict[str, Any]:
     """What of a budget determines a run: of several marks the first, which the warm-up follows, for others extend it.
 
-    Where a rule of the recipe follows D, which is the largest, all of them.
+    Where a rule of the recipe follows D, which is the largest, all of them; where the warm-up is given in steps, none.
     """
     follows = any(isinstance(value, dict) and value.get("D") for value in recipe.values())
+    by_steps = recipe.get("warmup_steps") is not None
     numbers = {
         n: v for n, v in budget.items() if isinstance(v, list) and v and all(isinstance(x, int | float) for x in v)
     }
-    return dict(budget) | ({} if follows else {name: {"first": min(value)} for name, value in numbers.items()})
+    first = {name: {"first": None if by_steps else min(marks)} for name, marks in numbers.items()}
+    return dict(budget) | ({} if follows else first)

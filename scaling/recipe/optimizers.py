@@ -24,8 +24,13 @@ class AdamW:
     """AdamW (arXiv:1711.05101) at a constant rate between a linear warm-up and a cooldown.
 
     lr: peak rate; that at base_width and base_depth where parametrization is mup, as it is where it is standard.
-    batch: examples per step. warmup, cooldown: shares of the steps. clip: largest norm of the gradient.
+    batch: examples per step. clip: largest norm of the gradient.
+    warmup: share of the first mark's steps. warmup_steps: steps of the warm-up in its place, whatever marks there are.
+    cooldown: share of a mark's steps.
     schedule: cooldown, or cosine from the warm-up down to zero at the end (arXiv:1608.03983).
+    horizon_power, horizon_steps: after horizon_steps the rate falls as (horizon_steps / step)^horizon_power, so that a
+    trunk passes through the rate of every horizon; each cooldown starts from the rate reached. 0 keeps it constant;
+    0.5 is the reciprocal square root of Zhai et al. 2022 (arXiv:2106.04560).
     precision: fp32, or bf16 for the arithmetic with fp32 parameters.
     """
 
@@ -36,8 +41,11 @@ class AdamW:
     eps: float = 1e-8
     weight_decay: float = 0.1
     warmup: float = 0.05
+    warmup_steps: int | None = None
     cooldown: float = 0.2
     schedule: str = "cooldown"
+    horizon_power: float = 0.0
+    horizon_steps: int = 512
     clip: float = 1.0
     precision: str = "fp32"
     parametrization: str = "mup"
@@ -48,18 +56,23 @@ class AdamW:
         values.refuse(vars(self))
 
     def rate(self, step: int, steps: int, first: int | None = None) -> float:
-        """Learning rate of a step (from 0) of `steps`: warm-up, constant, then 1 - sqrt (arXiv:2405.18392).
+        """Return the learning rate of a step (from 0) of `steps`: warm-up, trunk, then 1 - sqrt (arXiv:2405.18392).
 
         first: steps of the run's first mark, of which the warm-up is a share; all steps where there is one mark.
         """
-        warm = self.warmup * (first or steps)
+        warm = self.warmup * (first or steps) if self.warmup_steps is None else float(self.warmup_steps)
         rising = min(1.0, (step + 1) / warm) if warm >= 1 else 1.0
         if self.schedule == "cosine":
             falling = (1 + math.cos(math.pi * max(0.0, (step + 1 - warm) / (steps - warm + 1)))) / 2
         else:
             start = self.steps_before_cooldown(steps)
             falling = 1.0 - ((step + 1 - start) / (steps - start + 1)) ** 0.5 if step + 1 > start else 1.0
+            falling *= self._trunk(min(step + 1, start))
         return self.lr * rising * falling
+
+    def _trunk(self, step: float) -> float:
+        """Return the trunk's rate after `step` steps as a share of the peak."""
+        return (self.horizon_steps / max(step, self.horizon_steps)) ** self.horizon_power
 
     def steps_before_cooldown(self, steps: int) -> float:
         """Steps before the cooldown; the whole ones are shared with every longer run."""

@@ -19,10 +19,10 @@ def refuse(recipe: Mapping[str, Any]) -> None:
     """UserError where a value of a recipe cannot be; rules in place of numbers, and other keys, are passed over."""
     given = {name: value for name, value in recipe.items() if not isinstance(value, Mapping)}
     for check, names in (
-        (whole_number, ("batch", "base_width", "base_depth")),
+        (whole_number, ("batch", "base_width", "base_depth", "horizon_steps")),
         (positive, ("lr", "eps", "clip", "muon_lr")),
         (share, ("beta1", "beta2", "warmup", "cooldown")),
-        (not_negative, ("weight_decay",)),
+        (not_negative, ("weight_decay", "horizon_power")),
     ):
         for name in names:
             if name in given:
@@ -30,6 +30,13 @@ def refuse(recipe: Mapping[str, Any]) -> None:
     for name, allowed in CHOICES.items():
         if name in given:
             one_of(f"recipe.{name}", given[name], allowed)
+    if given.get("warmup_steps") is not None:
+        whole_number("recipe.warmup_steps", given["warmup_steps"], least=0)
+    if given.get("horizon_power") and given.get("schedule") == "cosine":
+        raise UserError(
+            f"recipe.horizon_power={given['horizon_power']} shapes the trunk of schedule=cooldown, and this is cosine; "
+            "give recipe.schedule=cooldown, or recipe.horizon_power=0"
+        )
     warmup, cooldown = given.get("warmup", 0), given.get("cooldown", 0)
     if warmup + cooldown > 1:
         raise UserError(f"recipe.warmup={warmup} and recipe.cooldown={cooldown} exceed the run; lower one")

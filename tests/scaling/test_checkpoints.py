@@ -290,11 +290,32 @@ def test_the_rate_warms_up_stays_and_cools_down() -> None:
     assert AdamW(lr=1.0).rate(0, 1) > 0
 
 
+def test_a_warm_up_in_steps_is_the_same_for_every_list_of_marks() -> None:
+    recipe = AdamW(lr=1.0, warmup_steps=4)
+    assert [recipe.rate(step, 100, first=20) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert [recipe.rate(step, 800) for step in range(5)] == [recipe.rate(step, 100, first=20) for step in range(5)]
+
+
+def test_a_falling_trunk_is_shared_by_all_marks_and_meets_each_horizon_at_its_rate() -> None:
+    recipe = AdamW(lr=1.0, warmup_steps=10, horizon_power=0.3, horizon_steps=40)
+    short, long = ([recipe.rate(step, steps) for step in range(steps)] for steps in (100, 400))
+    assert short[:80] == long[:80]
+    assert short[10:40] == [1.0] * 30
+    for steps in (100, 400):
+        assert recipe.rate(int(0.8 * steps) - 1, steps) == pytest.approx((40 / (0.8 * steps)) ** 0.3)
+    assert short[80:] == sorted(short[80:], reverse=True)
+    # the shape of the cooldown is that of a constant trunk
+    level = [AdamW(lr=1.0, warmup_steps=10).rate(step, 100) for step in range(80, 100)]
+    assert short[80:] == pytest.approx([rate * short[79] for rate in level])
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
         (["recipe.lr=-1"], "recipe.lr=-1 is not a number above 0"),
         (["recipe.warmup=0.9", "recipe.cooldown=0.9"], "exceed the run"),
+        (["recipe.warmup_steps=2.5"], "recipe.warmup_steps=2.5 is not a whole number of at least 0"),
+        (["recipe.horizon_power=0.3", "recipe.schedule=cosine"], "shapes the trunk of schedule=cooldown"),
         (["recipe.precision=fp64"], "not one of fp32, bf16"),
         (["budget.C=1e9"], "two budgets at once"),
     ],

@@ -77,6 +77,13 @@ def test_every_knob_and_seed_and_budget_tells_runs_apart() -> None:
         assert identity.run_id(composed("family=mlp", same)) == identity.run_id(whole)
 
 
+def test_a_warm_up_in_steps_frees_a_trunk_from_its_first_mark() -> None:
+    marks = ("family=mlp", "budget.D=[2e5,4e5]"), ("family=mlp", "budget.D=[1e5,2e5,4e5]")
+    by_share = {identity.run_id(composed(*given)) for given in marks}
+    by_steps = {identity.run_id(composed(*given, "recipe.warmup_steps=100")) for given in marks}
+    assert (len(by_share), len(by_steps), len(by_share | by_steps)) == (2, 1, 3)
+
+
 def test_a_folder_of_the_first_rule_is_found_as_done_and_retried(
     isoflop: Isoflop, small_sweep: Path, tmp_path: Path
 ) -> None:
@@ -85,7 +92,8 @@ def test_a_folder_of_the_first_rule_is_found_as_done_and_retried(
     (made,) = [f for f in small_sweep.iterdir() if (config := thaw(f)).names.family == "mlp"
                and config.width == 8]  # fmt: skip
     frozen, (row,) = thaw(made).to_json(), record.read(made)
-    frozen["data"] = {knob: value for knob, value in frozen["data"].items() if knob != "held_out"}  # it came later
+    later = {"data": ("held_out",), "recipe": ("warmup_steps", "horizon_power", "horizon_steps")}
+    frozen |= {group: {k: v for k, v in frozen[group].items() if k not in added} for group, added in later.items()}
     # as the first version wrote it: classes spelled out, no rule, no sources
     old = {k: v for k, v in frozen.items() if k not in ("classes", "extensions", "run_id_rule", "plan")}
     spelled = {"family": "scaling.families.mlp.Mlp", "data": "scaling.data.text.Text", "recipe": "scaling.recipe.AdamW"}
