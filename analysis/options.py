@@ -1,4 +1,4 @@
-"""The options that the verbs share, and what their texts mean.
+"""The options that verbs share, in groups, and how their texts are read.
 
 isoflop fit runs.csv --columns N=params,L=loss --pin E=1.69 --prior E=1.7:0.1
 
@@ -7,7 +7,8 @@ pairs("N=params,L=loss")   # {'N': 'params', 'L': 'loss'}
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,115 +22,95 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def _option(text: str, *names: str, shown: bool = True) -> Any:
-    return typer.Option(*names, help=text, show_default=shown)
+@dataclass(frozen=True)
+class TableOptions:
+    """Runs."""
+
+    runs: Annotated[Path, typer.Argument(help="A CSV or JSONL file with a row for each run", show_default=False)]
+    columns: Annotated[str, ARGUMENTS["columns"]] = ""
+    where: Annotated[str, ARGUMENTS["where"]] = ""
+
+    def read(self, run: str = "", tune: str = "", by: str = "") -> "pd.DataFrame":
+        """Return the rows that --where keeps, as `table` does."""
+        return table(self.runs, self.columns, self.where, run, tune, by)
 
 
-def _argument(name: str, *, shown: bool = False) -> Any:
-    """The option of an argument that functions have too."""
-    return _option(ARGUMENTS[name], shown=shown)
+@dataclass(frozen=True)
+class GroupOptions(TableOptions):
+    """Runs."""
+
+    by: Annotated[str, ARGUMENTS["by"]] = ""
+    tune: Annotated[str, ARGUMENTS["tune"]] = ""
 
 
-Runs = Annotated[Path, typer.Argument(help="A CSV or JSONL file with a row for each run", show_default=False)]
-Columns = Annotated[str, _argument("columns")]
-Where = Annotated[str, _argument("where")]
-By = Annotated[str, _argument("by")]
-Loss = Annotated[str, _argument("loss", shown=True)]
-Delta = Annotated[float, _argument("delta", shown=True)]
-Interval = Annotated[str, _argument("interval", shown=True)]
-Level = Annotated[float, _argument("level", shown=True)]
-Resamples = Annotated[int, _argument("resamples", shown=True)]
-Run = Annotated[str, _argument("run")]
-Pin = Annotated[list[str], _argument("pin")]
-Prior = Annotated[list[str], _argument("prior")]
-Share = Annotated[str, _argument("share")]
-Weights = Annotated[str, _argument("weights", shown=True)]
-Curve = Annotated[
-    bool, _option("Instead: how the estimates move with loss, delta, exclusions, counts", "--specification")
-]
-Trunks = Annotated[bool, _option("With a folder of runs: fit their constant-rate trunks (curve.csv) too", "--curves")]
-Seed = Annotated[int, _argument("seed", shown=True)]
-Json = Annotated[bool, _option("One JSON document on stdout and nothing else", "--json")]
-Target = Annotated[
-    str, _option("Column to predict, where it is not the law's own: accuracy, probe.precision.delta_4", shown=False)
-]
-Claims = Annotated[
-    Path | None, _option("A folder of claims, or one yaml; default those that ship", "--claims", shown=False)
-]
+@dataclass(frozen=True)
+class RunOptions(GroupOptions):
+    """Runs."""
+
+    run: Annotated[str, ARGUMENTS["run"]] = ""
+
+    def tuned(self) -> "pd.DataFrame":
+        """Return the rows that --where keeps, of the searched knobs the best."""
+        return self.read(self.run, self.tune, self.by)
 
 
-def _list_quantities(listed: bool) -> None:
-    if listed:
-        from isoflop.analysis.claims.quantities import listing
+@dataclass(frozen=True)
+class LossOptions:
+    """Fit."""
 
-        typer.echo(listing())
-        raise typer.Exit
-
-
-Quantities = Annotated[
-    bool,
-    typer.Option(
-        "--quantities",
-        help="List the quantities that a claim may name, and exit",
-        is_eager=True,
-        callback=_list_quantities,
-        show_default=False,
-    ),
-]
+    loss: Annotated[str, ARGUMENTS["loss"]] = "huber"
+    delta: Annotated[float, ARGUMENTS["delta"]] = 1e-3
 
 
-def _list_figures(listed: bool) -> None:
-    if listed:
-        from isoflop.analysis.report.plot import listing
+@dataclass(frozen=True)
+class LawOptions(LossOptions):
+    """Fit."""
 
-        typer.echo(listing())
-        raise typer.Exit
+    law: Annotated[str, ARGUMENTS["law"]] = "chinchilla"
+    target: Annotated[
+        str, "Column to predict instead of the law's own target: accuracy, probe.precision.delta_4", "--target"
+    ] = ""
+    pin: Annotated[list[str], ARGUMENTS["pin"]] = field(default_factory=list)
+    prior: Annotated[list[str], ARGUMENTS["prior"]] = field(default_factory=list)
+    share: Annotated[str, ARGUMENTS["share"]] = ""
+    weights: Annotated[str, ARGUMENTS["weights"]] = "none"
+
+    def settings(self, run: str) -> dict[str, Any]:
+        """Return the keywords of `fit`, all but `share`."""
+        values = {"loss": self.loss, "delta": self.delta, "weights": self.weights, "run": run or None}
+        return values | {"pin": pins(self.pin), "prior": priors(self.prior)}
 
 
-Figures = Annotated[
-    bool,
-    typer.Option(
-        "--figures",
-        help="List the figures with what each needs, and exit",
-        is_eager=True,
-        callback=_list_figures,
-        show_default=False,
-    ),
-]
-FigureName = Annotated[str, _option("Which one, or the beginning of its name: see --figures", "--figure", "-f")]
-PlotOut = Annotated[
-    Path | None,
-    _option("The file, its ending the format; default NAME.svg", "--out", "-o", shown=False),
-]
-Full = Annotated[
-    bool,
-    _option(
-        "What takes long too: hold-outs, specification curve, rival laws, power of open claims, SVG and PNG", "--full"
-    ),
-]
-Out = Annotated[Path, _option("Folder of the report", "--out", "-o")]
-LawName = Annotated[str, _argument("law", shown=True)]
-At = Annotated[str, _argument("at")]
-Points = Annotated[
-    Path | None,
-    _option("Instead: a table of points, with the columns of the law, and the target where known", shown=False),
-]
-PointsOut = Annotated[Path | None, _option("With --points: the table to write", "--out", "-o", shown=False)]
-Local = Annotated[bool, _option("Slopes, loss and best split at a point among the runs, identified or not", "--local")]
-Point = Annotated[str, _option(ARGUMENTS["point"], "--at", shown=False)]
-Places = Annotated[list[str], _option(ARGUMENTS["places"], "--at", shown=False)]
-ForecastOut = Annotated[Path, _option("The file to write, which must not exist", "--out", "-o")]
-ForecastIn = Annotated[
-    Path | None,
-    _option("A file of isoflop forecast, to score by the runs since", "--forecast", shown=False),
-]
-Band = Annotated[float, _argument("band", shown=True)]
-Laws = Annotated[str, _argument("laws")]
-TargetC = Annotated[str, _option(ARGUMENTS["target"], "--target-C", shown=False)]
-Tune = Annotated[str, _argument("tune")]
-Served = Annotated[str, _argument("inference_tokens")]
-Axis = Annotated[str, _argument("axis", shown=True)]
-HoldOut = Annotated[str, _argument("holdout")]
+@dataclass(frozen=True)
+class FitOptions(LawOptions):
+    """Fit."""
+
+    interval: Annotated[str, ARGUMENTS["interval"]] = "auto"
+    level: Annotated[float, ARGUMENTS["level"]] = 0.95
+    resamples: Annotated[int, ARGUMENTS["resamples"]] = 1000
+    seed: Annotated[int, ARGUMENTS["seed"]] = 0
+
+    def settings(self, run: str) -> dict[str, Any]:
+        """Return the keywords of `fit`, all but `share`."""
+        values = {"interval": self.interval, "level": self.level, "resamples": self.resamples, "seed": self.seed}
+        return super().settings(run) | values
+
+
+Json = Annotated[bool, "Print one JSON document on stdout and nothing else", "--json"]
+Band = Annotated[float, ARGUMENTS["band"]]
+Claims = Annotated[Path | None, "A folder of claims, or one yaml; by default the claims that ship"]
+Forecast = Annotated[Path | None, "A file that isoflop forecast wrote, scored by the runs made since"]
+
+
+def listing(help_text: str, name: str, print_list: Callable[[], str]) -> Any:
+    """Return an option that prints a list and ends the command."""
+
+    def show(listed: bool) -> None:
+        if listed:
+            typer.echo(print_list())
+            raise typer.Exit
+
+    return typer.Option(name, help=help_text, is_eager=True, callback=show, show_default=False)
 
 
 def table(

@@ -1,4 +1,4 @@
-"""The verbs that need no torch: check, fit, compare, frontier, predict, judge, report, plot.
+"""The verbs that need no torch: check, fit, predict, compare, frontier, forecast, judge, report, plot.
 
     isoflop fit runs.csv --law chinchilla --by family
     python -m isoflop.analysis fit runs.csv --json
@@ -11,21 +11,23 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from isoflop import files
 from isoflop.analysis import options as o
+from isoflop.analysis.arguments import ARGUMENTS
 from isoflop.errors import CellError, FitError, UserError
 from isoflop.exits import run
+from isoflop.option_groups import expand
 from isoflop.wording import printable, spreadsheet
 
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="From runs to laws and verdicts: any CSV with a size, an amount of data and a loss will do.",
+    help="From runs to laws and verdicts, on any CSV with a size, an amount of data and a loss.",
 )
 
 
@@ -36,50 +38,33 @@ def _verbs(context: typer.Context) -> None:
 
 
 @app.command("check")
-def check_command(
-    runs: o.Runs, where: o.Where = "", columns: o.Columns = "", run: o.Run = "", as_json: o.Json = False
-) -> None:
-    """Examine a table of runs before a law is fitted: what is odd, and what its layout can tell.
+@expand
+def check_command(rows: o.TableOptions, run: Annotated[str, ARGUMENTS["run"]] = "", as_json: o.Json = False) -> None:
+    """Examine a table of runs before you fit a law: what looks odd, and what its layout can identify.
 
     `isoflop check runs.csv` - duplicates, units, mixtures, C against 6 N D, outliers, searched knobs, spans
 
     `isoflop check wandb.csv --columns N=params,D=tokens,L=val/loss` - a table that another tool logged
 
-    `isoflop check runs.csv --json` - for a script; exit code 2 where no row can be used
+    `isoflop check runs.csv --json` - for a script; the exit code is 2 if no row is usable
     """
     from isoflop.analysis.runs.quality import check
 
-    quality = check(o.table(runs, columns, where, run), run or None)
-    _emit(quality.to_json()) if as_json else typer.echo(str(quality))
+    _show(check(rows.read(run), run or None), as_json)
 
 
 @app.command("fit")
+@expand
 def fit_command(
-    runs: o.Runs,
-    law: o.LawName = "chinchilla",
-    target: o.Target = "",
-    by: o.By = "",
-    where: o.Where = "",
-    columns: o.Columns = "",
-    loss: o.Loss = "huber",
-    delta: o.Delta = 1e-3,
-    interval: o.Interval = "auto",
-    level: o.Level = 0.95,
-    resamples: o.Resamples = 1000,
-    run: o.Run = "",
-    tune: o.Tune = "",
-    pin: o.Pin = [],  # noqa: B006 - Typer reads the default and never changes it
-    prior: o.Prior = [],  # noqa: B006
-    share: o.Share = "",
-    weights: o.Weights = "none",
-    seed: o.Seed = 0,
-    specification: o.Curve = False,
-    local: o.Local = False,
-    at: o.Point = "",
-    curves: o.Trunks = False,
+    rows: o.RunOptions,
+    fitting: o.FitOptions,
+    specification: Annotated[bool, "Instead: how the estimates move with loss, delta, exclusions and counts"] = False,
+    local: Annotated[bool, "Also: slopes, loss and best split at a point among the runs, identified or not"] = False,
+    at: Annotated[str, ARGUMENTS["point"]] = "",
+    curves: Annotated[bool, "Given a folder of runs: fit their constant-rate trunks (curve.csv) too"] = False,
     as_json: o.Json = False,
 ) -> None:
-    """Fit a law to runs: parameters with intervals, and whether the data can tell them.
+    """Fit a law to runs: parameters with intervals, and whether the data identify them.
 
     `isoflop fit runs.csv --by family` - Chinchilla's law for each family
 
@@ -87,61 +72,62 @@ def fit_command(
 
     `isoflop fit runs.csv --law 'power_offset(D)' --where "N=1e6"` - one axis at one size
 
-    `isoflop fit runs.csv --law 'sigmoid(L)' --target metric.accuracy` - any column of numbers above 0
+    `isoflop fit runs.csv --law 'sigmoid(L)' --target metric.accuracy` - any column of positive numbers
 
     `isoflop fit runs.csv --by family --share E` - one irreducible loss for all families
 
-    `isoflop fit runs.csv --specification` - how far the estimates hang on choices that the data do not make
+    `isoflop fit runs.csv --specification` - sensitivity of the estimates to analysis choices
 
-    `isoflop fit runs.csv --local` - slopes, loss and best D/N among the runs, which are known where E is not
+    `isoflop fit runs.csv --local` - slopes, loss and best D/N among the runs, identified even when E is not
 
-    `isoflop fit runs/ --curves` - marks and the trunks that they were cut from, so that each run tells more
+    `isoflop fit runs/ --curves` - fit the marks and the constant-rate trunks that they branch from jointly
 
     `isoflop fit runs.csv --pin E=1.69 --interval jackknife --json` - for a script
     """
-    from isoflop.analysis.fitting.fit import fit_groups
-
-    options: dict[str, Any] = {"loss": loss, "delta": delta, "interval": interval, "level": level}
-    options |= {"resamples": resamples, "seed": seed, "weights": weights, "run": run or None}
-    options |= {"pin": o.pins(pin), "prior": o.priors(prior)}
-    table = o.table(runs, columns, where, run, tune, by)
-    law = o.law(law, target)
+    by, share = o.names(rows.by), o.names(fitting.share)
+    table, law, options = rows.tuned(), o.law(fitting.law, fitting.target), fitting.settings(rows.run)
     if curves and (specification or share):
         raise UserError("--curves fits each group by itself and once; leave --share and --specification out")
     if specification:
-        return _specification(table, law, o.names(by), o.names(share), options, as_json)
+        return _specification(table, law, by, share, options, as_json)
     if curves:
         from isoflop.analysis.fitting.trunks import fit_trunks
         from isoflop.analysis.runs.read import select
         from isoflop.analysis.runs.trunks import add_trunks
 
-        table = add_trunks(table, runs)
-        fits = fit_trunks(select(table, where) if where else table, law, by=o.names(by), **options)
+        table = add_trunks(table, rows.runs)
+        fits = fit_trunks(select(table, rows.where) if rows.where else table, law, by=by, **options)
     else:
-        fits = fit_groups(table, law, by=o.names(by), share=o.names(share), **options)
-    shown = _local_quantities(fits, local, o.place(at))
+        from isoflop.analysis.fitting.fit import fit_groups
+
+        fits = fit_groups(table, law, by=by, share=share, **options)
+    _show_fits(fits, _local_quantities(fits, local, o.place(at)), share, as_json)
+
+
+def _local_quantities(fits: Any, local: bool, at: dict[str, float]) -> list[Any]:
+    """Return for each fit its local quantities, or None where nobody asked or the fit shows them by itself."""
+    wanted = [fit.objective is not None and (bool(at) or (local and not fit.unidentified)) for fit in fits]
+    return [fit.local(at) if is_wanted else None for fit, is_wanted in zip(fits, wanted, strict=True)]
+
+
+def _show_fits(fits: Any, quantities: list[Any], share: list[str], as_json: bool) -> None:
+    """Print fits with their local quantities; exit with 1 if no group could be fitted."""
     if as_json:
-        about = {"law": fits[0].law.name, "loss": fits[0].loss, "delta": fits[0].delta, "shared": o.names(share)}
-        extra = [{} if quantities is None else {"local": quantities.to_json()} for quantities in shown]
+        about = {"law": fits[0].law.name, "loss": fits[0].loss, "delta": fits[0].delta, "shared": share}
+        extra = [{} if q is None else {"local": q.to_json()} for q in quantities]
         _emit(about | {"fits": [fit.to_json() | more for fit, more in zip(fits, extra, strict=True)]})
     else:
-        texts = [str(fit) if q is None else f"{fit}\n{q}" for fit, q in zip(fits, shown, strict=True)]
+        texts = [str(fit) if q is None else f"{fit}\n{q}" for fit, q in zip(fits, quantities, strict=True)]
         _print("\n\n".join(texts))
     if all(fit.objective is None for fit in fits):
         _print(f"isoflop: no group could be fitted: {fits[0].reason}", err=True)
         raise typer.Exit(1)
 
 
-def _local_quantities(fits: Any, local: bool, at: dict[str, float]) -> list[Any]:
-    """For each fit its local quantities, where they are asked for and the fit does not show them by itself."""
-    wanted = [fit.objective is not None and (bool(at) or (local and not fit.unidentified)) for fit in fits]
-    return [fit.local(at) if one else None for fit, one in zip(fits, wanted, strict=True)]
-
-
 def _specification(
     table: Any, law: str, by: list[str], share: list[str], options: dict[str, Any], as_json: bool
 ) -> None:
-    """The specification curve of each group."""
+    """Print the specification curve of each group."""
     from isoflop.analysis.holdout.specification_curve import as_text, specification, to_json
     from isoflop.analysis.runs.rows import groups
 
@@ -156,13 +142,14 @@ def _specification(
 
 
 def _each_group(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) -> None:
-    """Print what `work` makes of each group; a group that cannot be worked on is named with the reason, and where none
-    can the exit code is 1. Without groups it is an error like any other."""
+    """Print the result of `work` for each group; name the groups that are refused, and exit with 1 if all are.
+
+    Without groups, a refusal is an error like any other.
+    """
     from isoflop.analysis.runs.rows import groups
 
     if not by:
-        result = work(table)
-        return _emit(result.to_json()) if as_json else _print(str(result))
+        return _show(work(table), as_json)
     results, refused = [], []
     for label, rows in groups(table, o.names(by)):
         try:
@@ -172,7 +159,7 @@ def _each_group(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) 
         except FitError as error:
             refused.append((label, str(error)))
     reasons = {reason for _, reason in refused}
-    if not results and len(reasons) == 1:  # what no group can have is not the groups' fault
+    if not results and len(reasons) == 1:  # the request is at fault, not the groups
         raise FitError(reasons.pop())
     if as_json:
         documents = [{"by": label} | result.to_json() for label, result in results]
@@ -187,36 +174,25 @@ def _each_group(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) 
 
 
 @app.command("predict")
+@expand
 def predict_command(
-    runs: o.Runs,
-    at: o.At = "",
-    points: o.Points = None,
-    out: o.PointsOut = None,
-    law: o.LawName = "chinchilla",
-    target: o.Target = "",
-    by: o.By = "",
-    where: o.Where = "",
-    columns: o.Columns = "",
-    loss: o.Loss = "huber",
-    delta: o.Delta = 1e-3,
+    rows: o.RunOptions,
+    fitting: o.LawOptions,
+    at: Annotated[str, ARGUMENTS["at"]] = "",
+    points: Annotated[Path | None, "Instead of --at: a table of points, with the law's columns, and L if known"] = None,
+    out: Annotated[Path | None, "With --points: the table to write", "--out", "-o"] = None,
     level: o.Band = 0.9,
-    run: o.Run = "",
-    tune: o.Tune = "",
-    pin: o.Pin = [],  # noqa: B006
-    prior: o.Prior = [],  # noqa: B006
-    share: o.Share = "",
-    weights: o.Weights = "none",
     as_json: o.Json = False,
 ) -> None:
-    """Predict a run not yet made: its loss with a band, the best size and data for a budget.
+    """Predict a run before you make it: its loss with a band, or the best size and data for a budget.
 
     `isoflop predict runs.csv --at C=1e21` - the best N and D for that compute, and the loss there
 
     `isoflop predict runs.csv --at N=1e9,D=2e10` - the loss of one run
 
-    `isoflop predict runs.csv --at C=1e21,N=1e9` - and what that size costs above the best one
+    `isoflop predict runs.csv --at C=1e21,N=1e9` - what that size costs above the best one
 
-    `isoflop predict runs.csv --by family --at C=1e21` - and how many times less compute each needs than the slowest
+    `isoflop predict runs.csv --by family --at C=1e21` - how many times less compute each needs than the slowest
 
     `isoflop predict runs.csv --by family --at L=2.1` - the same at a loss
 
@@ -224,11 +200,9 @@ def predict_command(
 
     `isoflop predict runs.csv --law best --at N=1e9,D=2e10` - the average of the laws that predict held-out runs best
 
-    A band holds the noise of a run, the uncertainty of parameters and the error of the law's form, as far as rows held
-    out tell it; `predicts` says whether the law came nearer to them than other laws and naive guesses.
+    A band covers the noise of a run, the uncertainty of the parameters and the error of the law's form, as far as
+    held-out rows show it; `predicts` says whether the law came nearer to them than other laws and naive guesses.
     """
-    from isoflop.analysis.fitting.fit import fit_groups
-    from isoflop.analysis.holdout.average import average_groups, names_average
     from isoflop.analysis.holdout.predict import check_place
 
     if bool(at) == bool(points):
@@ -236,17 +210,10 @@ def predict_command(
     if out is not None and points is None:
         raise UserError("-o writes the table of --points; for one place, --json prints a document to redirect")
     check_place(place := o.place(at), level)
-    options: dict[str, Any] = {"loss": loss, "delta": delta, "run": run or None, "weights": weights}
-    options |= {"pin": o.pins(pin), "prior": o.priors(prior), "share": o.names(share)}
-    table = o.table(runs, columns, where, run, tune, by)
-    fits: Any
-    if names_average(law):
-        fits = average_groups(table, law, by=o.names(by), target=target.strip() or None, **options)
-    else:
-        fits = fit_groups(table, o.law(law, target), by=o.names(by), **options)
+    fits = _fits(rows, fitting)
     if points is not None:
-        places = o.points(points, columns, fits[0].law.target)
-        return _predict_points(fits, places, o.names(by), level, out, as_json)
+        table = o.points(points, rows.columns, fits[0].law.target)
+        return _predict_points(fits, table, o.names(rows.by), level, out, as_json)
     for fit in fits:
         if fit.objective is None:
             group = "".join(f" {k}={v}" for k, v in fit.by.items())
@@ -257,8 +224,20 @@ def predict_command(
     _predict_place(fits, place, level, as_json)
 
 
+def _fits(rows: o.RunOptions, fitting: o.LawOptions) -> Any:
+    """Return a fit for each group, of one law or of the average of laws."""
+    from isoflop.analysis.fitting.fit import fit_groups
+    from isoflop.analysis.holdout.average import average_groups, names_average
+
+    options = fitting.settings(rows.run) | {"by": o.names(rows.by), "share": o.names(fitting.share)}
+    if names_average(fitting.law):
+        return average_groups(rows.tuned(), fitting.law, target=fitting.target.strip() or None, **options)
+    table = rows.tuned()
+    return fit_groups(table, o.law(fitting.law, fitting.target), **options)
+
+
 def _predict_place(fits: Any, place: dict[str, float], level: float, as_json: bool) -> None:
-    """Print what each fit predicts at a place; of several at a compute or a loss, their speed-up too."""
+    """Print the prediction of each fit at a place; at a compute or a loss, also the speed-ups between fits."""
     from isoflop.analysis.holdout.predict import as_text, predict, to_json
     from isoflop.analysis.holdout.speedup import label, least_compute, speedups
 
@@ -277,8 +256,8 @@ def _predict_place(fits: Any, place: dict[str, float], level: float, as_json: bo
         texts = [as_text(fit, prediction, level) for fit, prediction in zip(fits, predictions, strict=True)]
     if len(fits) > 1 and not average and list(place) in ([target], ["C"]):
         ratios = speedups(fits, place, level)
-        rows = [row | {"speedup": one and one.to_json()} for row, one in zip(rows, ratios, strict=True)]
-        texts = [f"{text}\n  speedup    {one or 'the slowest'}" for text, one in zip(texts, ratios, strict=True)]
+        rows = [row | {"speedup": ratio and ratio.to_json()} for row, ratio in zip(rows, ratios, strict=True)]
+        texts = [f"{text}\n  speedup    {ratio or 'the slowest'}" for text, ratio in zip(texts, ratios, strict=True)]
     if as_json:
         _emit({"law": fits[0].law.name, "level": level, "predictions": rows})
     else:
@@ -286,7 +265,7 @@ def _predict_place(fits: Any, place: dict[str, float], level: float, as_json: bo
 
 
 def _predict_points(fits: Any, points: Any, by: list[str], level: float, out: Path | None, as_json: bool) -> None:
-    """Write a table of predictions, or print it, and say how good they were where the target is known."""
+    """Write or print a table of predictions, and score them where the target is known."""
     from isoflop.analysis.holdout.points import predict_points, score
 
     table = predict_points(fits, points, by, level)
@@ -304,21 +283,16 @@ def _predict_points(fits: Any, points: Any, by: list[str], level: float, out: Pa
 
 
 @app.command("compare")
+@expand
 def compare_command(
-    runs: o.Runs,
-    laws: o.Laws = "",
-    axis: o.Axis = "C",
-    holdout: o.HoldOut = "",
-    by: o.By = "",
-    where: o.Where = "",
-    columns: o.Columns = "",
-    loss: o.Loss = "huber",
-    delta: o.Delta = 1e-3,
-    run: o.Run = "",
-    tune: o.Tune = "",
+    rows: o.RunOptions,
+    fitting: o.LossOptions,
+    laws: Annotated[str, ARGUMENTS["laws"]] = "",
+    axis: Annotated[str, ARGUMENTS["axis"]] = "C",
+    holdout: Annotated[str, ARGUMENTS["holdout"]] = "",
     as_json: o.Json = False,
 ) -> None:
-    """Compare laws by what they predict of larger runs that they have not seen, beside naive guesses.
+    """Compare laws by how well they predict larger runs that were held out, beside naive guesses.
 
     `isoflop compare runs.csv` - the laws that suit the columns and their average, by a rolling hold-out along C
 
@@ -332,30 +306,26 @@ def compare_command(
     """
     from isoflop.analysis.holdout.compare import compare
 
-    def work(rows: Any) -> Any:
-        return compare(rows, o.laws(laws), axis=axis, holdout=holdout, loss=loss, delta=delta, run=run or None)
+    def work(table: Any) -> Any:
+        options = {"axis": axis, "holdout": holdout, "run": rows.run or None}
+        return compare(table, o.laws(laws), loss=fitting.loss, delta=fitting.delta, **options)
 
-    _each_group(o.table(runs, columns, where, run, tune, by), by, work, as_json)
+    _each_group(rows.tuned(), rows.by, work, as_json)
 
 
 @app.command("frontier")
+@expand
 def frontier_command(
-    runs: o.Runs,
-    target: o.TargetC = "",
-    inference_tokens: o.Served = "",
-    by: o.By = "",
-    where: o.Where = "",
-    columns: o.Columns = "",
-    loss: o.Loss = "huber",
-    delta: o.Delta = 1e-3,
-    level: o.Level = 0.95,
-    run: o.Run = "",
-    tune: o.Tune = "",
+    rows: o.RunOptions,
+    fitting: o.LossOptions,
+    target: Annotated[str, ARGUMENTS["target"], "--target-C"] = "",
+    inference_tokens: Annotated[str, ARGUMENTS["inference_tokens"]] = "",
+    level: Annotated[float, ARGUMENTS["level"]] = 0.95,
     as_json: o.Json = False,
 ) -> None:
-    """The best size and data for each compute, by three approaches side by side.
+    """Find the best size and data for each compute, by three approaches side by side.
 
-    `isoflop frontier runs.csv` - isoFLOP minima, envelope and parametric fit, refused budgets with the reason
+    `isoflop frontier runs.csv` - isoFLOP minima, envelope and parametric fit; refused budgets with the reason
 
     `isoflop frontier runs.csv --target-C 1e21 --inference-tokens 1e12` - a budget, and what serving it changes
 
@@ -365,32 +335,21 @@ def frontier_command(
     """
     from isoflop.analysis.frontier.frontier import frontier
 
-    options: dict[str, Any] = {"level": level, "loss": loss, "delta": delta, "run": run or None}
-    options["tune"] = o.names(tune)
+    options: dict[str, Any] = {"level": level, "loss": fitting.loss, "delta": fitting.delta, "run": rows.run or None}
+    options["tune"] = o.names(rows.tune)
     options["target"] = o.numbers(target, "--target-C", "1e20,1e21")
     options["inference_tokens"] = next(iter(o.numbers(inference_tokens, "--inference-tokens", "1e12")), None)
-    _each_group(o.table(runs, columns, where, run), by, lambda rows: frontier(rows, **options), as_json)
+    _each_group(rows.read(rows.run), rows.by, lambda table: frontier(table, **options), as_json)
 
 
 @app.command("forecast")
+@expand
 def forecast_command(
-    runs: o.Runs,
-    at: o.Places,
-    out: o.ForecastOut = Path("forecast.json"),
-    law: o.LawName = "chinchilla",
-    target: o.Target = "",
-    by: o.By = "",
-    where: o.Where = "",
-    columns: o.Columns = "",
-    loss: o.Loss = "huber",
-    delta: o.Delta = 1e-3,
+    rows: o.RunOptions,
+    fitting: o.LawOptions,
+    at: Annotated[list[str], ARGUMENTS["places"]],
+    out: Annotated[Path, "The file to write, which must not exist", "--out", "-o"] = Path("forecast.json"),
     level: o.Band = 0.9,
-    run: o.Run = "",
-    pin: o.Pin = [],  # noqa: B006
-    prior: o.Prior = [],  # noqa: B006
-    share: o.Share = "",
-    weights: o.Weights = "none",
-    tune: o.Tune = "",
     as_json: o.Json = False,
 ) -> None:
     """Write down what larger runs will give before they are made: predictions with bands at named points.
@@ -399,39 +358,43 @@ def forecast_command(
 
     `isoflop forecast runs.csv --at N=1e9,D=2e10 -o one_run.json` - one run, by its size and data
 
-    `isoflop forecast runs.csv --by family --at family=cnn,C=1e13` - of one group alone
+    `isoflop forecast runs.csv --by family --at family=cnn,C=1e13` - one group alone
 
-    `isoflop judge runs_later.csv --forecast forecast.json` - how it came out, beside naive lines
+    `isoflop judge runs_later.csv --forecast forecast.json` - how it came out, beside naive guesses
     """
     from isoflop.analysis.holdout.average import names_average
     from isoflop.analysis.holdout.forecast import forecast
 
-    options: dict[str, Any] = {"loss": loss, "delta": delta, "run": run or None, "weights": weights}
-    options |= {"pin": o.pins(pin), "prior": o.priors(prior), "share": o.names(share)}
-    table, points = o.table(runs, columns, where, run, tune, by), o.places(at, o.names(by))
-    names, average = o.pairs(columns), names_average(law)
-    if average:
-        options["target"] = target.strip() or None
-    chosen = law if average else o.law(law, target)
-    dated = forecast(table, points, chosen, by=o.names(by), level=level, columns=names, **options)
-    path = dated.save(out)
-    if as_json:
-        _emit(dated.to_json())
+    by = o.names(rows.by)
+    options = fitting.settings(rows.run) | {"by": by, "share": o.names(fitting.share), "level": level}
+    table, points = rows.tuned(), o.places(at, by)
+    names, law = o.pairs(rows.columns), fitting.law
+    if names_average(law):
+        options["target"] = fitting.target.strip() or None
     else:
-        _print(f"{dated}\nwrote {path}: commit it before the runs are made, then isoflop judge --forecast {path}")
+        law = o.law(law, fitting.target)
+    dated = forecast(table, points, law, columns=names, **options)
+    path = dated.save(out)
+    text = f"{dated}\nwrote {path}: commit it before the runs are made, then isoflop judge --forecast {path}"
+    _emit(dated.to_json()) if as_json else _print(text)
+
+
+def _quantities() -> str:
+    from isoflop.analysis.claims.quantities import listing
+
+    return listing()
 
 
 @app.command("judge")
+@expand
 def judge_command(
-    runs: o.Runs,
+    rows: o.GroupOptions,
     claims: o.Claims = None,
-    forecast: o.ForecastIn = None,
-    by: o.By = "",
-    where: o.Where = "",
-    columns: o.Columns = "",
-    tune: o.Tune = "",
+    forecast: o.Forecast = None,
     as_json: o.Json = False,
-    quantities: o.Quantities = False,
+    quantities: Annotated[
+        bool, o.listing("List the quantities that a claim may name, and exit", "--quantities", _quantities)
+    ] = False,
 ) -> None:
     """Judge claims by runs: supported, refuted, inconclusive, not identified or untested, each with its reason.
 
@@ -439,23 +402,22 @@ def judge_command(
 
     `isoflop judge runs.csv --claims my_claims/ --json` - your own yaml files, for a script
 
-    `isoflop judge theirs.csv --columns N=params,D=tokens,L=loss --by arch` - groups in the place of families
+    `isoflop judge theirs.csv --columns N=params,D=tokens,L=loss --by arch` - use --by groups instead of families
 
     `isoflop judge --quantities` - what a claim can be about
 
-    `isoflop judge runs.csv --forecast forecast.json` - a forecast by the runs made since
+    `isoflop judge runs.csv --forecast forecast.json` - a forecast, by the runs made since
     """
     if forecast is not None:
         from isoflop.analysis.claims.forecasts import judge_forecast, runs_for
 
-        table = o.table(runs, columns, where) if columns or where else runs_for(forecast, runs)
-        judged = judge_forecast(forecast, table)
-        return _emit(judged.to_json()) if as_json else _print(str(judged))
+        table = rows.read() if rows.columns or rows.where else runs_for(forecast, rows.runs)
+        return _show(judge_forecast(forecast, table), as_json)
     from isoflop.analysis.claims.claim import load_claims
     from isoflop.analysis.claims.judge import judge
 
-    stated = load_claims(claims)  # a wrong claim is said before a long table is read
-    verdicts = judge(o.grouped(o.table(runs, columns, where, tune=tune, by=by), by), stated)
+    stated = load_claims(claims)  # report a wrong claim before a long table is read
+    verdicts = judge(o.grouped(rows.read(tune=rows.tune, by=rows.by), rows.by), stated)
     if as_json:
         _emit([v.to_json() for v in verdicts])
     else:
@@ -465,43 +427,47 @@ def judge_command(
 
 
 @app.command("report")
+@expand
 def report_command(
-    runs: o.Runs,
-    out: o.Out = Path("report"),
+    rows: o.GroupOptions,
+    out: Annotated[Path, "Folder of the report", "--out", "-o"] = Path("report"),
     claims: o.Claims = None,
-    by: o.By = "",
-    where: o.Where = "",
-    columns: o.Columns = "",
-    tune: o.Tune = "",
-    forecast: o.ForecastIn = None,
-    full: o.Full = False,
+    forecast: o.Forecast = None,
+    full: Annotated[bool, ARGUMENTS["full"]] = False,
 ) -> None:
     """Write a report: the finding, the verdicts, the figures (and their data), the laws and every run, in one page.
 
     `isoflop report runs.csv -o report/` - then open report/index.html, with or without a network
 
-    `isoflop report theirs.csv --columns N=params,D=tokens,L=loss --by arch` - groups in the place of families
+    `isoflop report theirs.csv --columns N=params,D=tokens,L=loss --by arch` - use --by groups instead of families
 
     `isoflop report runs.csv --forecast forecast.json` - with a forecast, scored by the runs made since
     """
     from isoflop.analysis.report.report import write_report
 
-    table = o.grouped(o.table(runs, columns, where), by)
-    page = write_report(table, out, claims, forecast, tune=o.names(tune), full=full)
+    table = o.grouped(rows.read(), rows.by)
+    page = write_report(table, out, claims, forecast, tune=o.names(rows.tune), full=full)
     _print(f"wrote {page}")
 
 
+def _figures() -> str:
+    from isoflop.analysis.report.plot import listing
+
+    return listing()
+
+
 @app.command("plot")
+@expand
 def plot_command(
-    runs: o.Runs,
-    figure: o.FigureName = "loss_vs_compute",
-    out: o.PlotOut = None,
-    by: o.By = "",
-    where: o.Where = "",
-    columns: o.Columns = "",
-    tune: o.Tune = "",
-    forecast: o.ForecastIn = None,
-    figures: o.Figures = False,
+    rows: o.GroupOptions,
+    figure: Annotated[str, "The figure, or the beginning of its name: see --figures", "--figure", "-f"] = (
+        "loss_vs_compute"
+    ),
+    out: Annotated[Path | None, "The file; its ending is the format; default NAME.svg", "--out", "-o"] = None,
+    forecast: o.Forecast = None,
+    figures: Annotated[
+        bool, o.listing("List the figures with what each needs, and exit", "--figures", _figures)
+    ] = False,
 ) -> None:
     """Draw one figure into a file: SVG, PNG or PDF, Vega-Lite as .json, or its data as .csv.
 
@@ -509,19 +475,19 @@ def plot_command(
 
     `isoflop plot theirs.csv --columns N=params,D=tokens,L=loss --by arch -f allocation -o split.pdf`
 
-    `isoflop plot --figures` - all of them: what each shows and needs
+    `isoflop plot --figures` - all of them, with what each shows and needs
     """
     from isoflop.analysis.report.plot import named, plot
 
-    name = named(figure).NAME  # a wrong name is said before a long table is read
+    name = named(figure).NAME  # report a wrong name before a long table is read
     path = out or Path(f"{name}.svg")
-    table = o.grouped(o.table(runs, columns, where), by)
-    title = plot(table, name, path, tune=o.names(tune), forecast=forecast)
+    table = o.grouped(rows.read(), rows.by)
+    title = plot(table, name, path, tune=o.names(rows.tune), forecast=forecast)
     _print(f"{title}\nwrote {path}")
 
 
 def _print(text: str, *, err: bool = False) -> None:
-    """Print text, control characters of a table written out: a terminal would obey them."""
+    """Print text, with the control characters of a table written out: a terminal would obey them."""
     typer.echo(printable(text), err=err)
 
 
@@ -529,8 +495,13 @@ def _emit(document: Any) -> None:
     sys.stdout.write(json.dumps(files.finite(document), indent=1, allow_nan=False, default=str) + "\n")
 
 
+def _show(result: Any, as_json: bool) -> None:
+    """Print a result as text or as its document."""
+    _emit(result.to_json()) if as_json else _print(str(result))
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run a verb with its arguments; the exit code: 0 done, 1 the work failed, 2 bad usage or bad input."""
+    """Run a verb with its arguments and return the exit code: 0 done, 1 the work failed, 2 bad usage or bad input."""
     return run(app, argv)
 
 
