@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoflop import files
+from isoflop.errors import UserError
 from isoflop.sweeps import study as studies
 from isoflop.sweeps.study import Study
 from isoflop.wording import clock, listed, number
@@ -29,6 +30,7 @@ OPENING = """# Answers
 Every claim, its verdict at a size that a laptop repeats, and the command that repeats it. A rule was committed before
 the runs that judge it ([claims](claims.md)); tables and verdicts are in `studies/NAME`. A verdict holds for these sizes
 and this data. *Inconclusive* means that the interval straddles the border of the region: more runs might decide.
+*Withdrawn* means that the verdict followed from the rule but does not stand: [Superseded](#superseded) says why.
 """
 
 
@@ -46,6 +48,8 @@ PAIRS = (
 # in the folder of a study, the same study made once more with seeds that the first did not have
 AGAIN = "other_seeds"
 OPPOSITE = {"supported": "refuted", "refuted": "supported"}
+# in the folder of all studies, the verdicts that are withdrawn: the id of a claim and the reason
+SUPERSEDED = "superseded.yaml"
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,18 @@ class Answer:
     verdict: Mapping[str, Any] | None
     """As verdicts.json has it; None where the study was not made."""
     cost: str = ""
+    """What the runs of the study took."""
+    withdrawn: str = ""
+    """Why the verdict does not stand; empty where it does."""
 
     @property
     def word(self) -> str:
-        """The verdict in words."""
+        """Return the verdict in words; a withdrawn one counts as that alone."""
+        return "withdrawn" if self.withdrawn else self.judged
+
+    @property
+    def judged(self) -> str:
+        """Return the verdict of the rule in words, withdrawn or not."""
         if self.claim.untestable:
             return "not testable"
         return str(self.verdict["verdict"]).replace("_", " ") if self.verdict else "untested"
@@ -79,9 +91,10 @@ def page(room: Path) -> str:
     lines = [OPENING, f"{len(answers)} claims: {', '.join(f'{n} {word}' for word, n in counts.items())}.", ""]
     lines += ["| claim | verdict | study |", "|---|---|---|"]
     lines += [f"| [{a.claim.id}](#{a.claim.id.lower()}) {a.claim.claim} | {a.word} | {_link(a)} |" for a in answers]
+    lines += ["", *_superseded(answers)]
     for entry in answers:
-        lines += ["", *_section(entry)]
-    lines += ["", *_forecasts(documents(room)), *_again(answers, room), *_scorecard(room)]
+        lines += [*_section(entry), ""]
+    lines += [*_forecasts(documents(room)), *_again(answers, room), *_scorecard(room)]
     return "\n".join(lines) + "\n"
 
 
@@ -89,6 +102,7 @@ def read(room: Path) -> Iterator[Answer]:
     """Every claim with the verdict of the longest study that was made for it, else of the shortest that would be."""
     from isoflop.analysis.claims.claim import load_claims
 
+    reasons = superseded(room)
     with_claims = [study for study in studies.studies() if study.claims]
     written = documents(room)
     for claim in load_claims():
@@ -97,15 +111,48 @@ def read(room: Path) -> Iterator[Answer]:
         tested = [pair for pair in made if pair[1]["verdict"] != "untested"]
         if made:
             study, verdict = (tested or made)[-1]
-            yield Answer(claim, study, verdict, _cost(written[study.name], room / study.name))
+            cost = _cost(written[study.name], room / study.name)
+            yield Answer(claim, study, verdict, cost, reasons.get(claim.id, ""))
         else:
             yield Answer(claim, having[0] if having else None, None)
+
+
+def superseded(room: Path) -> dict[str, str]:
+    """Return the reason of every withdrawn verdict of a room, by the id of its claim.
+
+    Raises a UserError where an id is unknown or a reason is missing.
+    """
+    from omegaconf import OmegaConf
+
+    from isoflop.analysis.claims.claim import load_claims
+
+    file = room / SUPERSEDED
+    if not file.exists():
+        return {}
+    reasons = OmegaConf.to_container(OmegaConf.load(file))
+    known = {claim.id for claim in load_claims()}
+    for name, reason in reasons.items() if isinstance(reasons, dict) else ():
+        if name not in known:
+            raise UserError(f"{file}: unknown claim '{name}'; choose one of {', '.join(sorted(known))}")
+        if not isinstance(reason, str) or not reason.strip():
+            raise UserError(f"{file}: {name} gives no reason; write why its verdict does not stand")
+    return {str(name): str(reason) for name, reason in dict(reasons).items()}
 
 
 def documents(room: Path, folder: str = "") -> dict[str, Mapping[str, Any]]:
     """By study, what the verdicts.json of a room says; with a folder, that of so called folders of the studies."""
     by_study = {study.name: files.read_json(study / folder / "verdicts.json") for study in sorted(room.glob("*"))}
     return {name: document for name, document in by_study.items() if isinstance(document, dict)}
+
+
+def _superseded(answers: Sequence[Answer]) -> Iterator[str]:
+    """Yield the table of verdicts that are withdrawn."""
+    if withdrawn := [entry for entry in answers if entry.withdrawn]:
+        yield from ("## Superseded", "", "Verdicts that followed from their rule and runs but do not stand.", "")
+        yield from ("| claim | verdict | why it is withdrawn |", "|---|---|---|")
+        for a in withdrawn:
+            yield f"| [{a.claim.id}](#{a.claim.id.lower()}) | {a.judged} | {a.withdrawn} |"
+        yield ""
 
 
 def _forecasts(written: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -148,6 +195,8 @@ def _section(answer: Answer) -> list[str]:
     """One claim at length."""
     claim, verdict = answer.claim, answer.verdict
     lines = [f"## {claim.id}", "", f"**{claim.claim}** {answer.word.capitalize()}.", ""]
+    if answer.withdrawn:
+        lines += [f"By its rule it was {answer.judged}. {answer.withdrawn}", ""]
     if claim.untestable:
         return [*lines, f"Why not: {claim.untestable}."]
     if verdict:
@@ -189,7 +238,7 @@ def _again(answers: Sequence[Answer], room: Path) -> list[str]:
     twice = [
         (entry, entry.verdict, second)
         for entry in answers
-        if entry.study and entry.verdict
+        if entry.study and entry.verdict and not entry.withdrawn
         if (second := _verdict(written.get(entry.study.name, {}), entry.claim.id))
     ]
     if not twice:

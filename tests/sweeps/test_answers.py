@@ -1,6 +1,7 @@
 """The answers: the committed tables give the committed verdicts, and these the committed page."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from isoflop.analysis.claims.claim import load_claims
 from isoflop.analysis.claims.judge import judge
 from isoflop.analysis.report.sentences import verdict_table
 from isoflop.analysis.runs.read import read_runs
+from isoflop.errors import UserError
 from isoflop.sweeps import answers, study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -92,3 +94,24 @@ def test_an_untested_verdict_ends_with_the_command_that_would_test_it() -> None:
     claims = [claim for claim in load_claims() if claim.id == "H19"]
     text = verdict_table(judge(demo_study(), claims))
     assert text.rstrip().endswith("test it  isoflop study exact")
+
+
+def test_a_withdrawn_verdict_is_listed_with_its_reason_and_not_counted_among_the_decided() -> None:
+    reasons = answers.superseded(ROOM)
+    assert {"H2", "H3", "H24", "H37", "matched-C"} <= set(reasons)
+    entries = {entry.claim.id: entry for entry in answers.read(ROOM)}
+    for name, reason in reasons.items():
+        assert entries[name].word == "withdrawn"
+        assert entries[name].judged in answers.OPPOSITE
+        assert entries[name].withdrawn == reason
+    assert entries["H3-local"].word == "supported"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("H99: no such claim", "unknown claim 'H99'; choose one of H1"), ("H3: ''", "H3 gives no reason")],
+)
+def test_an_unknown_claim_or_a_missing_reason_is_refused(text: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / answers.SUPERSEDED).write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        answers.superseded(tmp_path)
