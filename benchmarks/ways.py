@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from isoflop.scaling.data.base import Table, order
+from isoflop.scaling.evaluate import batch_loss
 from isoflop.scaling.families import recurrent, ssm
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers import attention, convolution, norms, scan
 from isoflop.scaling.hardware import keep_freed_memory
 from isoflop.scaling.loop.compiled import Compiler, Objective, compile_for
-from isoflop.scaling.loop.evaluate import batch_loss
 from isoflop.scaling.loop.module import ScalingModule
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task

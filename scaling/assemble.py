@@ -18,11 +18,10 @@ from isoflop.scaling.config.frozen import FrozenConfig, Knobs
 from isoflop.scaling.cost import Cost, count
 from isoflop.scaling.data.base import Bounded, Data
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.probes import base as probing
-from isoflop.scaling.probes.base import Probe
 from isoflop.scaling.recipe import rules
 from isoflop.scaling.recipe.budget import steps, targets
 from isoflop.scaling.recipe.optimizers import AdamW
+from isoflop.scaling.subject import Probe, refuse_probe
 from isoflop.scaling.task import Task, check
 
 # a budget that whole steps exceed by more than this factor is another budget
@@ -154,7 +153,7 @@ def assemble(config: FrozenConfig) -> Assembled:
     family.refuse(task)
     probes = build_probes(config)
     for probe, built in probes.items():
-        probing.check(probe, built, config.names.data, task)
+        refuse_probe(probe, built, config.names.data, task)
     if probes and config.trainer.strategy == "fsdp":
         raise UserError("probe= measures a whole model, and trainer.strategy=fsdp shards it; give ddp, or no probe")
     cost = count(family, task)

@@ -22,8 +22,8 @@ from isoflop.scaling.assemble import Assembled, assemble
 from isoflop.scaling.config import choices
 from isoflop.scaling.config.frozen import FrozenConfig, Logger, PlannedMark, RunPlan, Trainer, freeze
 from isoflop.scaling.cost import TRAINING_OVER_FORWARD, example
+from isoflop.scaling.evaluate import loss_per_target
 from isoflop.scaling.families.base import Family
-from isoflop.scaling.loop.evaluate import loss_per_target
 from isoflop.scaling.recipe.budget import Budget
 from isoflop.scaling.recipe.optimizers import Muon
 from isoflop.scaling.task import Task

@@ -28,7 +28,6 @@ CALLS_ALONE = {
     "isoflop.scaling.families.layers.cells",
     "isoflop.scaling.hardware",
     "isoflop.scaling.loop.attempt",
-    "isoflop.scaling.loop.chunked_loss",
     "isoflop.scaling.loop.compiled",
     "isoflop.scaling.loop.ranks",
     "isoflop.scaling.loop.graph",
@@ -288,13 +287,13 @@ class Props:
     @property
     def subject(self) -> Any:
         """What a probe sees of tokens."""
-        Subject = importlib.import_module("isoflop.scaling.probes.base").Subject
+        Subject = importlib.import_module("isoflop.scaling.subject").Subject
         data = self.Text(size=10_000, seq_len=16, eval_size=256)
         return Subject(self.model, self.task, self.examples, "fp32", 0, data, self.family.build)
 
     @property
     def subject_of_vectors(self) -> Any:
-        Subject = importlib.import_module("isoflop.scaling.probes.base").Subject
+        Subject = importlib.import_module("isoflop.scaling.subject").Subject
         data = importlib.import_module("isoflop.scaling.data.synthetic.spectral").Spectral(size=64, eval_size=512)
         family = importlib.import_module("isoflop.scaling.families.linear").Linear(width=16, depth=1, lr=0.02)
         return Subject(family.build(data.task), data.task, data.load(), "fp32", 0, data, family.build)

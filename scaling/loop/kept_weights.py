@@ -21,10 +21,10 @@ from isoflop.scaling.config import resume
 from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.config.provenance import Code
 from isoflop.scaling.data.base import Examples
+from isoflop.scaling.evaluate import evaluate
 from isoflop.scaling.loop import saved_state
-from isoflop.scaling.loop.evaluate import evaluate
 from isoflop.scaling.loop.trunk import full
-from isoflop.scaling.probes.base import Probe, Subject, measure
+from isoflop.scaling.subject import Probe, Subject, measure
 
 if TYPE_CHECKING:
     from isoflop.scaling.assemble import Assembled, Mark

@@ -25,16 +25,16 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader, IterableDataset
 
 from isoflop.scaling.data.base import Data, Examples, order
+from isoflop.scaling.evaluate import batch_loss, evaluate, loss_count, other_sets
 from isoflop.scaling.families.base import Model
 from isoflop.scaling.families.layers.block import Block
 from isoflop.scaling.loop import trunk
 from isoflop.scaling.loop.compiled import Compiler, Objective
-from isoflop.scaling.loop.evaluate import batch_loss, evaluate, loss_count, other_sets
 from isoflop.scaling.loop.graph import CHUNK, NotCapturedError, StepGraph, obstacle_to_graph
-from isoflop.scaling.probes.base import Probe, Subject
-from isoflop.scaling.probes.base import measure as measure_probes
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.recipe.parametrization import Multipliers
+from isoflop.scaling.subject import Probe, Subject
+from isoflop.scaling.subject import measure as measure_probes
 from isoflop.scaling.task import Task
 
 # a signal, a checkpoint or the bar waits for no longer [s]; steps of 1 ms share what Lightning costs
@@ -59,7 +59,7 @@ class ScalingModule(pl.LightningModule):
     marks: steps at which a cooled-down model is measured, ascending. first: steps of the first mark that the run ever
     had, of which the warm-up is a share. keep_trunk: set it aside before every cooldown. micro_batch: examples at a
     time, None for the whole batch. keep: called with the steps of a mark that was measured and the
-    model. data, rebuild: for the probes (probes/base.py, Subject). chunk_s: how long Lightning waits while several
+    model. data, rebuild: for the probes (subject.py, Subject). chunk_s: how long Lightning waits while several
     steps are taken [s]; at least one is. by_graph: take them by a CUDA graph (graph.py) where that can be.
     compiler: compiles the model's passes (compiled.py), None for none; is_compiled: whether it did, None before.
     borders: steps at which a callback looks, and before which no chunk of steps goes on.

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from isoflop.checks import whole_number
-from isoflop.scaling.loop.evaluate import loss_count, loss_per_target
-from isoflop.scaling.probes.base import Measurement, Subject
+from isoflop.scaling.evaluate import loss_count, loss_per_target
+from isoflop.scaling.subject import Measurement, Subject
 from isoflop.scaling.task import KINDS
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from isoflop.checks import positive, whole_number
-from isoflop.scaling.probes.base import Measurement, Point, Subject
+from isoflop.scaling.subject import Measurement, Point, Subject
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 
 from isoflop.checks import whole_number
-from isoflop.scaling.probes.base import Measurement, Subject
+from isoflop.scaling.subject import Measurement, Subject
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from isoflop.checks import whole_number
-from isoflop.scaling.loop.evaluate import loss_per_target
-from isoflop.scaling.probes.base import Measurement, Point, Subject
+from isoflop.scaling.evaluate import loss_per_target
+from isoflop.scaling.subject import Measurement, Point, Subject
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from isoflop.checks import positive, whole_number
-from isoflop.scaling.loop.evaluate import arithmetic, loss_count, loss_per_target
-from isoflop.scaling.probes.base import Measurement, Point, Subject
+from isoflop.scaling.evaluate import arithmetic, loss_count, loss_per_target
+from isoflop.scaling.subject import Measurement, Point, Subject
 from isoflop.scaling.task import KINDS
 
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from isoflop.checks import positive, whole_number
-from isoflop.scaling.probes.base import Measurement, Point, Subject
+from isoflop.scaling.subject import Measurement, Point, Subject
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from isoflop.checks import whole_number
-from isoflop.scaling.loop.evaluate import loss_per_target
-from isoflop.scaling.probes.base import Measurement, Point, Subject
+from isoflop.scaling.evaluate import loss_per_target
+from isoflop.scaling.subject import Measurement, Point, Subject
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from isoflop.checks import whole_number
 from isoflop.scaling.families.layers.attention import Positions
-from isoflop.scaling.probes.base import Measurement, Point, Subject
+from isoflop.scaling.subject import Measurement, Point, Subject
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from isoflop.scaling.probes.base import Measurement, Point, Subject
+from isoflop.scaling.subject import Measurement, Point, Subject
 from isoflop.scaling.task import KINDS
 
 

@@ -27,9 +27,9 @@ from torch import Tensor
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.cost import example
+from isoflop.scaling.evaluate import arithmetic, loss_per_target
 from isoflop.scaling.families.base import Model
-from isoflop.scaling.loop.evaluate import arithmetic, loss_per_target
-from isoflop.scaling.probes.base import Measurement, Point, Subject
+from isoflop.scaling.subject import Measurement, Point, Subject
 from isoflop.scaling.task import Task
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from isoflop.checks import whole_number
-from isoflop.scaling.probes.base import BATCH, Measurement, Subject
+from isoflop.scaling.subject import BATCH, Measurement, Subject
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from isoflop.folder import RunFolder
 from isoflop.scaling.assemble import Assembled
 from isoflop.scaling.config.frozen import FrozenConfig, freeze, register_resolvers, resolve, thaw
 from isoflop.scaling.config.provenance import Code
+from isoflop.scaling.evaluate import loss_per_target
 from isoflop.scaling.loop.checkpoints import Checkpoints
-from isoflop.scaling.loop.evaluate import loss_per_target
 from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.run import run_one

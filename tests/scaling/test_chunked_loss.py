@@ -9,9 +9,8 @@ from families import TOKENS, batch, family
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from isoflop.scaling.evaluate import batch_loss, held_out_batch
 from isoflop.scaling.families.base import Model
-from isoflop.scaling.loop import chunked_loss
-from isoflop.scaling.loop.evaluate import batch_loss, held_out_batch
 
 TASK = replace(TOKENS, d_in=500, d_out=500)
 EXAMPLES = 4
@@ -48,8 +47,8 @@ def test_a_loss_in_chunks_is_the_plain_one_and_no_tensor_holds_all_logits(
     y = x.roll(1, 1).masked_fill(torch.rand(x.shape) < 0.1, -1)  # some bear no loss
     plain, most = loss_and_gradient(model, x, y, precision)
     assert most == EXAMPLES * TASK.targets * TASK.d_out
-    monkeypatch.setattr(chunked_loss, "LARGEST", 9000)
-    monkeypatch.setattr("isoflop.scaling.loop.evaluate.LARGEST", 9000)
+
+    monkeypatch.setattr("isoflop.scaling.evaluate.LARGEST", 9000)
     chunked, least = loss_and_gradient(model, x, y, precision)
     assert least <= 9000
     for a, b in zip(chunked, plain, strict=True):

@@ -6,7 +6,7 @@ from families import TASKS, family
 
 from isoflop.scaling.data import tokens
 from isoflop.scaling.data.base import Table
-from isoflop.scaling.loop.evaluate import evaluate
+from isoflop.scaling.evaluate import evaluate
 
 
 def test_evaluation_changes_nothing_and_gives_the_same_twice() -> None:

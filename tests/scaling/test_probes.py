@@ -24,8 +24,7 @@ from isoflop.scaling.data.synthetic.copy import Copy
 from isoflop.scaling.data.synthetic.markov import Markov, chain
 from isoflop.scaling.data.synthetic.spectral import Spectral
 from isoflop.scaling.families.base import Model
-from isoflop.scaling.probes import base, step_time
-from isoflop.scaling.probes.base import Measurement, Subject, measure
+from isoflop.scaling.probes import step_time
 from isoflop.scaling.probes.critical_batch import CriticalBatch
 from isoflop.scaling.probes.eigenfunctions import Eigenfunctions, rank, spearman
 from isoflop.scaling.probes.equivariance import Equivariance
@@ -38,6 +37,7 @@ from isoflop.scaling.probes.recurrence_of_positions import RecurrenceOfPositions
 from isoflop.scaling.probes.spectral_rank import shares
 from isoflop.scaling.probes.step_time import StepTime, least_time, log_slope
 from isoflop.scaling.probes.symmetry import Symmetry, share_of_chain, share_of_pairs
+from isoflop.scaling.subject import Measurement, Probe, Subject, measure, refuse_probe
 from isoflop.scaling.task import Task
 
 YAMLS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/probe").glob("*.yaml"))
@@ -56,7 +56,7 @@ def node(name: str) -> dict[str, object]:
     return OmegaConf.to_container(cfg.probe[name])  # type: ignore[return-value]
 
 
-def probe(name: str, **knobs: object) -> base.Probe:
+def probe(name: str, **knobs: object) -> Probe:
     """A probe as its yaml has it, but for the knobs given."""
     return instantiate(node(name) | knobs)
 
@@ -139,7 +139,7 @@ def test_an_error_in_a_probe_is_a_null_with_its_reason() -> None:
 
 def test_a_probe_without_meaning_on_a_task_is_refused_before_anything_runs() -> None:
     with pytest.raises(UserError, match="probe=positions measures tokens, but data=spectral asks for vectors"):
-        base.check("positions", Positions(), "spectral", TASKS["vectors"])
+        refuse_probe("positions", Positions(), "spectral", TASKS["vectors"])
 
 
 class Stated(nn.Module):

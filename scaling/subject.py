@@ -20,8 +20,8 @@ from torch import Tensor
 
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import Data, Examples
+from isoflop.scaling.evaluate import arithmetic
 from isoflop.scaling.families.base import Model
-from isoflop.scaling.loop.evaluate import arithmetic
 from isoflop.scaling.task import Task, listed
 
 # examples at a time, as in evaluation
@@ -133,7 +133,7 @@ class Probe(Protocol):
         ...
 
 
-def check(name: str, probe: Probe, data: str, task: Task) -> None:
+def refuse_probe(name: str, probe: Probe, data: str, task: Task) -> None:
     """Refuse a probe of a task on which it has no meaning."""
     if task.kind not in probe.kinds:
         raise UserError(

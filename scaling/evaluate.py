@@ -1,17 +1,24 @@
-"""The held-out loss of a model: a pure function of the model, its task, the examples and the precision.
+"""The loss of a model, in training and held out: pure functions of the model, its task, the examples and the precision.
 
 evaluate(model, task, examples, "fp32")["L"]
+
+The logits of a large vocabulary outweigh the model, so they are never held all at once. The gradient of a chunk of
+logits is known as soon as they are computed; it is passed on to the features and the weight, and the chunk is dropped
+(as in Liger Kernel, arXiv:2410.10989, section 3.2). The products are the same; only the order of the sums differs.
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.functional import cross_entropy, mse_loss
 
 from isoflop.scaling.data.base import Examples, Several
 from isoflop.scaling.families.base import Model
-from isoflop.scaling.loop.chunked_loss import LARGEST, chunked_cross_entropy, is_large
 from isoflop.scaling.task import Task
 
+LARGEST = 2**24  # logits at a time: 64 MiB in float32
 EVAL_BATCH = 64  # examples at a time, where their logits are not too many
 
 
@@ -106,3 +113,45 @@ def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> di
         results |= {"metric.accuracy": share, "metric.accuracy_se": spread}
     means = {name: torch.stack([batch[name] for batch in health]).mean() for name in health[0]}
     return results | {f"metric.{name}": float(value) for name, value in means.items()}
+
+
+def is_large(model: Model, task: Task, targets: Tensor) -> bool:
+    """Whether a batch's logits are too many to be held, and the readout is one whose gradient is known here."""
+    known = type(model.readout) is nn.Linear and model.readout.bias is None
+    supported = known and not isinstance(model.readout.weight, DTensor)
+    return task.kind == "tokens" and supported and targets.numel() * task.d_out > LARGEST
+
+
+def chunked_cross_entropy(features: Tensor, weight: Tensor, targets: Tensor, largest: int) -> Tensor:
+    """Sum over targets of -ln softmax(weight features), in at most so many logits at a time.
+
+    features: (batch, seq, width). weight: (classes, width). targets: (batch, seq), below 0 where they bear no loss.
+    """
+    device = features.device.type
+    narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
+    rows = max(1, largest // len(weight))
+    total: Tensor = _Chunks.apply(features.flatten(0, 1).to(narrow), weight, targets.flatten(), rows)
+    return total
+
+
+class _Chunks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, targets: Tensor, rows: int) -> Tensor:
+        narrow = weight.to(features.dtype)
+        of_features, of_weight = torch.empty_like(features), torch.zeros_like(weight)
+        total = torch.zeros((), device=features.device)
+        for x, y, of_x in zip(features.split(rows), targets.split(rows), of_features.split(rows), strict=True):
+            logits = (x @ narrow.t()).float()  # (rows, classes)
+            total += cross_entropy(logits, y, reduction="sum", ignore_index=-1)
+            of_logits = logits.softmax(-1)
+            of_logits.scatter_add_(1, y.clamp_min(0)[:, None], -torch.ones_like(of_logits[:, :1]))
+            of_logits = of_logits.mul_((y >= 0)[:, None]).to(x.dtype)
+            of_x.copy_(of_logits @ narrow)
+            of_weight += of_logits.t() @ x
+        ctx.save_for_backward(of_features, of_weight)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        of_features, of_weight = ctx.saved_tensors
+        return of_features * gradient.to(of_features.dtype), of_weight * gradient, None, None
