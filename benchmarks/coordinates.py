@@ -25,7 +25,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from isoflop.scaling.config.frozen import register_resolvers
+from isoflop.scaling.config.composed import register_resolvers
 from isoflop.scaling.families.base import Family
 from isoflop.scaling.recipe.optimizers import AdamW, Muon
 from isoflop.scaling.task import Task

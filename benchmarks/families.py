@@ -23,7 +23,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from isoflop.scaling.config.frozen import register_resolvers
+from isoflop.scaling.config.composed import register_resolvers
 from isoflop.scaling.cost import count, forward_flops, inference, parameters_by_role
 from isoflop.scaling.data.base import order
 from isoflop.scaling.data.synthetic.digits import Digits

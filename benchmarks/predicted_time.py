@@ -19,7 +19,8 @@ from typing import Any
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
-from isoflop.scaling.config.frozen import FrozenConfig, freeze, register_resolvers, resolve
+from isoflop.scaling.config.composed import register_resolvers, resolve
+from isoflop.scaling.config.frozen import FrozenConfig, freeze
 from isoflop.scaling.recipe.budget import Budget
 from isoflop.sweeps import workers
 

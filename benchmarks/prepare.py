@@ -24,7 +24,7 @@ from pathlib import Path
 PREPARE = """
 import json, resource, sys, time
 from isoflop.scaling.data.corpus import prepare, tokenizer
-from isoflop.scaling.data.corpus.listing import fingerprint
+from isoflop.scaling.config.contents import fingerprint
 from isoflop.scaling.data.files import Files
 path, suffixes, kind = sys.argv[1], [s for s in sys.argv[2].split(",") if s], sys.argv[3]
 learn, spent = tokenizer.learn, [0.0]

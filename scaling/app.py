@@ -27,7 +27,8 @@ from isoflop.folder import RunFolder
 from isoflop.scaling import help, limits
 from isoflop.scaling.config import resume
 from isoflop.scaling.config.columns import rounded
-from isoflop.scaling.config.frozen import FrozenConfig, freeze, register_resolvers, resolve, rung
+from isoflop.scaling.config.composed import register_resolvers, resolve, rung
+from isoflop.scaling.config.frozen import FrozenConfig, freeze
 from isoflop.scaling.process.lock import held
 from isoflop.scaling.run import run_one
 from isoflop.wording import gigabytes, short, version

@@ -14,7 +14,8 @@ from hydra.utils import get_class
 
 from isoflop.errors import UserError
 from isoflop.scaling.config import choices
-from isoflop.scaling.config.frozen import FrozenConfig, Knobs
+from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.config.sections import Knobs
 from isoflop.scaling.cost import Cost, count
 from isoflop.scaling.data.base import Bounded, Data
 from isoflop.scaling.families.base import Family, Model

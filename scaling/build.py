@@ -13,7 +13,7 @@ from hydra.utils import get_class
 
 from isoflop.errors import UserError
 from isoflop.scaling.config import choices
-from isoflop.scaling.config.frozen import register_resolvers
+from isoflop.scaling.config.composed import register_resolvers
 from isoflop.scaling.cost import Cost, count
 from isoflop.scaling.data.base import Data
 from isoflop.scaling.families.base import Family, Model

@@ -20,7 +20,8 @@ from isoflop.errors import UserError
 from isoflop.scaling import limits
 from isoflop.scaling.assemble import Assembled, assemble
 from isoflop.scaling.config import choices
-from isoflop.scaling.config.frozen import FrozenConfig, Logger, PlannedMark, RunPlan, Trainer, freeze
+from isoflop.scaling.config.frozen import FrozenConfig, freeze
+from isoflop.scaling.config.sections import Logger, PlannedMark, RunPlan, Trainer
 from isoflop.scaling.cost import TRAINING_OVER_FORWARD, example
 from isoflop.scaling.evaluate import loss_per_target
 from isoflop.scaling.families.base import Family

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from isoflop.checks import is_number, one_of, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.config import choices
-from isoflop.scaling.config.frozen import Logger, RunPlan, Trainer, container, whole_as_int
+from isoflop.scaling.config.composed import container, whole_as_int
+from isoflop.scaling.config.sections import Logger, RunPlan, Trainer
 from isoflop.scaling.recipe import values
 from isoflop.wording import gigabytes
 

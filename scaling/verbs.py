@@ -72,7 +72,7 @@ def composed(overrides: list[str]) -> tuple[str, object]:
     from omegaconf import OmegaConf
 
     from isoflop.scaling.config import choices
-    from isoflop.scaling.config.frozen import register_resolvers, whole_as_int
+    from isoflop.scaling.config.composed import register_resolvers, whole_as_int
     from isoflop.scaling.limits import refuse_words
 
     refuse_words(overrides)

@@ -25,7 +25,8 @@ from rich.progress import track
 from isoflop.errors import UserError
 from isoflop.exits import hydra_sentence
 from isoflop.scaling.config import identity
-from isoflop.scaling.config.frozen import FrozenConfig, container, resolve, rung, whole_as_int
+from isoflop.scaling.config.composed import container, resolve, rung, whole_as_int
+from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.limits import refuse_values
 
 # where the runs of a sweep go and how they are made: the same for all of them

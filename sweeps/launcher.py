@@ -19,7 +19,8 @@ from isoflop.checks import positive, whole_number
 from isoflop.errors import BusyError, UserError
 from isoflop.exits import Stopped
 from isoflop.scaling.config.columns import failure
-from isoflop.scaling.config.frozen import Trainer, freeze
+from isoflop.scaling.config.frozen import freeze
+from isoflop.scaling.config.sections import Trainer
 from isoflop.scaling.hardware import threads
 from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.process.signals import Terminated, describe_exit, terminable

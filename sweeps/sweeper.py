@@ -33,7 +33,9 @@ from isoflop.exits import RunFailedError
 from isoflop.scaling import limits
 from isoflop.scaling.app import NOTED, objective
 from isoflop.scaling.config import resume
-from isoflop.scaling.config.frozen import FrozenConfig, Logger, freeze, resolve, rung, thaw
+from isoflop.scaling.config.composed import resolve, rung
+from isoflop.scaling.config.frozen import FrozenConfig, freeze, thaw
+from isoflop.scaling.config.sections import Logger
 from isoflop.sweeps import workers
 from isoflop.sweeps.compose import compose
 from isoflop.sweeps.ledger import UNMADE, Entry, entries

@@ -10,7 +10,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from isoflop.scaling.config.frozen import register_resolvers
+from isoflop.scaling.config.composed import register_resolvers
 from isoflop.scaling.cost import example
 from isoflop.scaling.families.base import Family
 from isoflop.scaling.task import Task

@@ -245,7 +245,7 @@ class Props:
         from hydra import compose, initialize_config_module
         from omegaconf import open_dict
 
-        importlib.import_module("isoflop.scaling.config.frozen").register_resolvers()
+        importlib.import_module("isoflop.scaling.config.composed").register_resolvers()
         with initialize_config_module("isoflop.conf", version_base="1.3"):
             cfg = compose("train", [], return_hydra_config=True)
             with open_dict(cfg):

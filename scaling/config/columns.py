@@ -10,7 +10,8 @@ from typing import Any
 from isoflop import record
 from isoflop.exits import FULL
 from isoflop.scaling.config import identity
-from isoflop.scaling.config.frozen import FrozenConfig, Knobs
+from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.config.sections import Knobs
 
 # knobs that have a column of their own; the family's rate is the recipe's unless that says otherwise
 OWN = {*(f"family.{dial}" for dial in (*record.DIALS, "lr")), "data.seq_len", "recipe.batch", "recipe.lr"}

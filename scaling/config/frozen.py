@@ -1,159 +1,32 @@
 """A frozen config: all that a run is, resolved once, in the file that every launcher is handed (no torch).
 
-A run is its frozen config. `resolve` turns what Hydra composed into it, `freeze` writes it when the run is planned, and
-nothing is composed again when the run starts.
+A run is its frozen config. `resolve` (composed.py) makes it of what Hydra composed, `freeze` writes it when the run is
+planned, and nothing is composed again when the run starts.
 
-    config = resolve(cfg)
     freeze(config, Path("runs") / config.run_id)       # runs/<run_id>/frozen.json
     thaw(Path("runs") / config.run_id).trainer.devices
 """
 
-import os
-import platform
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from isoflop.checks import not_negative, one_of, positive, whole_number
+from isoflop.checks import not_negative, positive, whole_number
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.record import DIALS
 from isoflop.scaling.config import choices, identity, provenance
 from isoflop.scaling.config.provenance import Code
-from isoflop.scaling.data.corpus.listing import WORDS
+from isoflop.scaling.config.sections import Knobs, Logger, Names, RunPlan, Trainer
 from isoflop.scaling.recipe.budget import Budget
 
-if TYPE_CHECKING:  # a twentieth of a second, which reading frozen configs need not take
-    from omegaconf import DictConfig
-
-GROUPS = ("family", "data", "recipe", "budget", "trainer", "logger", "names")
-# what places a run in its ladder, whether or not it was overridden
-PLACE = (*(f"family.{dial}" for dial in DIALS), "data.size")
-
-# times a million plus the step it still fits the 64 bits of a torch.Generator (loop/module.py, data/base.py)
+# seed times a million plus the step still fits the 64 bits of a torch.Generator (loop/module.py, data/base.py)
 LARGEST_SEED = 2**42
-ACCELERATORS = ("auto", "cpu", "gpu", "mps")
-STRATEGIES = ("ddp", "fsdp")
-KEEP = ("nothing", "marks")
-COMPILE = (True, False, "auto")
-LOGGERS = ("none", "wandb", "tensorboard", "csv")
 # characters of a tag, as W&B takes them
 LONGEST_TAG = 64
 
-Knobs = Mapping[str, Any]
 Section = TypeVar("Section")
-
-
-@dataclass(frozen=True)
-class Names:
-    """The yamls that were chosen."""
-
-    family: str
-    data: str
-    recipe: str
-
-    def of(self, group: str) -> str:
-        """The name of the choice of a group."""
-        return str(getattr(self, group))
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """Where and how a run is placed; nothing here changes a result but by the order of sums."""
-
-    accelerator: str = "auto"
-    devices: int = 1
-    """Devices of one run, each with its share of every batch."""
-    strategy: str = "ddp"
-    """Of several devices: ddp, each holds the model; fsdp, each holds a part of it."""
-    micro_batch: int | None = None
-    """Examples at a time on a device; None for all at once."""
-    checkpoint_every_s: float = 300
-    """Time between checkpoints [s]."""
-    keep: str = "nothing"
-    """What stays of a finished run besides its record: nothing, or the weights of its marks."""
-    graph: bool = False
-    """Whether a whole step is captured as a CUDA graph and replayed."""
-    compile: bool | str = False
-    """Whether the model's passes are compiled; auto for where that saves time."""
-
-    def __post_init__(self) -> None:
-        one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
-        one_of("trainer.strategy", self.strategy, STRATEGIES)
-        one_of("trainer.keep", self.keep, KEEP)
-        if not isinstance(self.graph, bool):
-            raise UserError(f"trainer.graph={self.graph} is neither true nor false")
-        one_of("trainer.compile", self.compile, COMPILE)
-        whole_number("trainer.devices", self.devices)
-        if self.strategy == "fsdp" and self.devices == 1:
-            raise UserError("trainer.strategy=fsdp shards over several devices; give trainer.devices=2, say")
-        not_negative("trainer.checkpoint_every_s", self.checkpoint_every_s, " [s]")
-        if self.micro_batch is not None:
-            whole_number("trainer.micro_batch", self.micro_batch)
-
-    def halved_micro_batch(self, batch: int) -> int | None:
-        """The next smaller micro-batch of a run whose batch is this [examples]; None below one."""
-        return (self.micro_batch or -(-batch // self.devices)) // 2 or None
-
-
-@dataclass(frozen=True)
-class Logger:
-    """Where a run is mirrored: nowhere, in W&B, or for TensorBoard or as a CSV in its folder."""
-
-    name: str = "none"
-    project: str = "isoflop"
-    """Of W&B; as is entity, whose project it is, the one of the login by default."""
-    entity: str | None = None
-    offline: bool = False
-    """Whether W&B writes into the run's folder alone."""
-
-    def __post_init__(self) -> None:
-        one_of("logger.name", self.name, LOGGERS)
-        if not isinstance(self.offline, bool):
-            raise UserError(f"logger.offline={self.offline} is neither true nor false")
-
-
-@dataclass(frozen=True)
-class PlannedMark:
-    """A mark of a run that is planned: the value of its budget, and the D and C of the equivalent separate run."""
-
-    value: float
-    D: int
-    C: float
-
-
-@dataclass(frozen=True)
-class RunPlan:
-    """What a run will be: what the left side says of it before it is made (estimate.py)."""
-
-    N: int
-    """Parameters that multiply."""
-    D: int
-    """Training targets of the last mark."""
-    C: float
-    """Training FLOPs of all steps."""
-    steps: int
-    """Optimiser steps of all marks."""
-    step_C: float  # noqa: N815
-    """Training FLOPs of a step."""
-    lr: float
-    batch: int
-    memory: int
-    """Most that training will hold [bytes], of the device where there is one, else of the process."""
-    marks: tuple[PlannedMark, ...]
-    """Ascending."""
-    rounded: float = 1.0
-    """D made over D asked for, the largest of the marks: a run takes whole steps."""
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "RunPlan":
-        """From plain data; KeyError or TypeError where they are not those of a plan."""
-        return cls(**{**data, "marks": tuple(PlannedMark(**mark) for mark in data["marks"])})
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -338,80 +211,3 @@ def refuse_types(config: FrozenConfig) -> None:
             not_negative(f"plan.{name}", getattr(config.plan, name))
         for mark in config.plan.marks:
             not_negative("plan.marks", mark.C)
-
-
-def resolve(cfg: "DictConfig", keys: Iterable[str] = ()) -> FrozenConfig:
-    """The frozen config of what Hydra composed: references resolved, whole numbers as int, with its identity.
-
-    keys: what was overridden. UserError where a part is missing or a value cannot be.
-    """
-    check(cfg, keys)
-    composed = {str(key): whole_as_int(container(cfg[key])) for key in cfg if key not in ("hydra", "study")}
-    name, rule = identity.name_in(Path(composed["out"]), composed)
-    classes = {group: composed[group].get("_target_") for group in identity.CHOICES}
-    composed |= {"run_id": name, "run_id_rule": rule, "extensions": list(choices.declared()), "classes": classes}
-    config = FrozenConfig.from_json(composed | {"code": {}})
-    return replace(config, code=config.present_code())
-
-
-def check(cfg: "DictConfig", keys: Iterable[str]) -> None:
-    """Refuse a composed config that lacks a part, or whose bookkeeping is wrong; `keys` are what was overridden."""
-    from omegaconf import OmegaConf
-
-    for group in GROUPS:
-        if not OmegaConf.is_dict(cfg.get(group)):
-            raise UserError(f"{group}={cfg.get(group)} is not a choice of {group}; leave it out for the default")
-    named = [key for key in keys if key.split(".")[0] == "names"]
-    if named:
-        raise UserError(f"{named[0]} follows from the choice of groups; choose one by {named[0].split('.')[-1]}=")
-    if not str("" if cfg.out is None else cfg.out).strip():
-        raise UserError("out= names no folder; give out=runs, say")
-
-
-def whole_as_int(value: Any) -> Any:
-    """Numbers that are whole as int, at any depth: 1e5, 100000.0 and 100000 are one choice."""
-    if isinstance(value, dict):
-        return {k: whole_as_int(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [whole_as_int(v) for v in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def container(node: Any) -> Any:
-    """A config node as plain Python."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-
-
-def folder_name(cfg: "DictConfig") -> str:
-    """The name of a composed run's folder; UserError where a group is not one."""
-    check(cfg, ())
-    parts = (*identity.SCIENCE, "names")
-    return identity.name_in(Path(str(cfg.out)), {key: whole_as_int(container(cfg[key])) for key in parts})[0]
-
-
-def rung(cfg: "DictConfig", keys: Iterable[str]) -> str:
-    """A run's place in its ladder: its size, data and budget and what was chosen besides, but for family and seed."""
-    from omegaconf import OmegaConf
-
-    parts = []
-    budgets = {f"budget.{name}" for name in cfg.budget} if OmegaConf.is_dict(cfg.get("budget")) else set()
-    for key in sorted({*keys, *PLACE, *budgets} - {"family", "seed"}):
-        value = cfg.names[key] if key in cfg.names else whole_as_int(container(OmegaConf.select(cfg, key)))
-        if isinstance(value, list) and key in budgets:
-            continue  # each mark has its own
-        if key.split(".")[0] in identity.SCIENCE and value is not None:
-            parts.append(f"{key}={value:.12g}" if isinstance(value, (int, float)) else f"{key}={value}")
-    return " ".join(parts)
-
-
-def register_resolvers() -> None:
-    """Teach OmegaConf the words that conf/ uses: run_id, basename, interpreter, and those of corpora."""
-    from omegaconf import OmegaConf
-
-    OmegaConf.register_new_resolver("run_id", lambda *, _root_: folder_name(_root_), replace=True)
-    OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.abspath(str(path))), replace=True)
-    OmegaConf.register_new_resolver("interpreter", platform.python_version, replace=True)
-    for word, function in WORDS.items():
-        OmegaConf.register_new_resolver(word, function, replace=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 from isoflop import files
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
+from isoflop.scaling.config.contents import LICENCES, fingerprint
 from isoflop.scaling.data.corpus import documents
-from isoflop.scaling.data.corpus.listing import LICENCES, fingerprint
 from isoflop.scaling.data.corpus.prepare import Plan, prepare
 from isoflop.scaling.data.corpus.store import Prepared
 from isoflop.scaling.data.tokens import Tokens

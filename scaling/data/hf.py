@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.corpus.listing import folder_fingerprint
+from isoflop.scaling.config.contents import folder_fingerprint
 from isoflop.scaling.data.corpus.prepare import Plan, prepare
 from isoflop.scaling.data.corpus.rows import encoded, lacking
 from isoflop.scaling.data.corpus.store import Prepared

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.errors import UserError
+from isoflop.scaling.config.contents import home
 from isoflop.scaling.data.corpus import documents, store
-from isoflop.scaling.data.corpus.listing import home
 from isoflop.scaling.data.corpus.parts import BLOCK as COMPARED
 from isoflop.scaling.data.corpus.parts import block_hashes
 from isoflop.scaling.data.corpus.store import HELD_OUT as HELD_OUT_SIDE

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.config import choices
+from isoflop.scaling.config.contents import fingerprint
 from isoflop.scaling.data.corpus import store
 from isoflop.scaling.data.corpus.documents import Files, Source
-from isoflop.scaling.data.corpus.listing import fingerprint
 from isoflop.scaling.data.corpus.overlap import overlap
 from isoflop.scaling.data.corpus.parts import BLOCK
 from isoflop.scaling.data.corpus.prepare import Plan, prepare
@@ -213,7 +213,7 @@ def build(name: str, **knobs: Any) -> Any:
     """A dataset by the name of its yaml, with these knobs."""
     from hydra.utils import get_class
 
-    from isoflop.scaling.config.frozen import register_resolvers
+    from isoflop.scaling.config.composed import register_resolvers
 
     register_resolvers()
     choices.importable()

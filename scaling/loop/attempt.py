@@ -21,8 +21,9 @@ from isoflop.exits import Stopped
 from isoflop.folder import RunFolder
 from isoflop.scaling.config import resume
 from isoflop.scaling.config.columns import columns, rung_of_mark
-from isoflop.scaling.config.frozen import FrozenConfig, Logger
+from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.config.identity import digest
+from isoflop.scaling.config.sections import Logger
 from isoflop.scaling.loop.ranks import placement, train_ranks
 from isoflop.scaling.process.heartbeat import Heart
 from isoflop.scaling.process.signals import Deferred, between_steps

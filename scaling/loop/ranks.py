@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from isoflop.errors import UserError
-from isoflop.scaling.config.frozen import Trainer
+from isoflop.scaling.config.sections import Trainer
 from isoflop.scaling.process.signals import describe_exit
 
 LOCALHOST = "127.0.0.1"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from isoflop.errors import UserError
 from isoflop.scaling.config import identity
 from isoflop.scaling.config.columns import columns, rung_of_mark
-from isoflop.scaling.config.frozen import FrozenConfig, RunPlan
+from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.config.sections import RunPlan
 from isoflop.sweeps import workers
 from isoflop.sweeps.plan import costs
 

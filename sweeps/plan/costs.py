@@ -21,7 +21,8 @@ from isoflop import record
 from isoflop.errors import UserError
 from isoflop.remembered import home, keep, recall
 from isoflop.scaling.config import frozen, identity
-from isoflop.scaling.config.frozen import FrozenConfig, RunPlan
+from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.config.sections import RunPlan
 from isoflop.scaling.hardware import threads
 from isoflop.sweeps import workers
 from isoflop.sweeps.machine import gpus

@@ -27,7 +27,9 @@ from isoflop.errors import UserError
 from isoflop.extensions import all_declared
 from isoflop.scaling.config import identity, resume
 from isoflop.scaling.config.columns import columns
-from isoflop.scaling.config.frozen import FrozenConfig, RunPlan, Trainer, register_resolvers
+from isoflop.scaling.config.composed import register_resolvers
+from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.config.sections import RunPlan, Trainer
 from isoflop.scaling.hardware import PEAKS, peak
 from isoflop.sweeps import workers
 from isoflop.sweeps.compose import compose, grids_of

@@ -20,7 +20,8 @@ from hydra.core.hydra_config import HydraConfig
 from isoflop import record
 from isoflop.folder import RunFolder
 from isoflop.scaling.assemble import Assembled
-from isoflop.scaling.config.frozen import FrozenConfig, freeze, register_resolvers, resolve, thaw
+from isoflop.scaling.config.composed import register_resolvers, resolve
+from isoflop.scaling.config.frozen import FrozenConfig, freeze, thaw
 from isoflop.scaling.config.provenance import Code
 from isoflop.scaling.evaluate import loss_per_target
 from isoflop.scaling.loop.checkpoints import Checkpoints

@@ -15,7 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from torch import Tensor
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-from isoflop.scaling.config.frozen import FrozenConfig, freeze, register_resolvers, resolve
+from isoflop.scaling.config.composed import register_resolvers, resolve
+from isoflop.scaling.config.frozen import FrozenConfig, freeze
 from isoflop.scaling.loop import compiled
 from isoflop.scaling.loop.checkpoints import Checkpoints
 from isoflop.scaling.loop.compiled import Compiler

@@ -27,11 +27,11 @@ from hydra.core.hydra_config import HydraConfig
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.scaling.config import identity, provenance
-from isoflop.scaling.config.frozen import container, register_resolvers, whole_as_int
+from isoflop.scaling.config.composed import container, register_resolvers, whole_as_int
+from isoflop.scaling.config.contents import fingerprint
 from isoflop.scaling.data import text
 from isoflop.scaling.data.base import order
 from isoflop.scaling.data.corpus import documents, overlap, parts, prepare, store, tokenizer
-from isoflop.scaling.data.corpus.listing import fingerprint
 from isoflop.scaling.data.corpus.streams import Unit, character_end, pieces
 from isoflop.scaling.data.files import Files
 from isoflop.scaling.data.shards import Shards

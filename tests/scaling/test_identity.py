@@ -15,7 +15,8 @@ from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.scaling.assemble import assemble
 from isoflop.scaling.config import choices, identity, provenance, resume
-from isoflop.scaling.config.frozen import FrozenConfig, container, freeze, register_resolvers, thaw, whole_as_int
+from isoflop.scaling.config.composed import container, register_resolvers, whole_as_int
+from isoflop.scaling.config.frozen import FrozenConfig, freeze, thaw
 
 # overrides -> the id by the present rule, and that by rule 1; written down when the rules were made, never to change
 GOLDEN = [

@@ -11,7 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.scaling.config.frozen import Trainer, freeze, register_resolvers, resolve
+from isoflop.scaling.config.composed import register_resolvers, resolve
+from isoflop.scaling.config.frozen import freeze
+from isoflop.scaling.config.sections import Trainer
 from isoflop.scaling.loop import saved_state
 from isoflop.scaling.loop.attempt import Attempt
 from isoflop.scaling.run import run_one

@@ -8,7 +8,7 @@ import pytest
 
 from isoflop.errors import UserError
 from isoflop.scaling import limits
-from isoflop.scaling.config.frozen import RunPlan, Trainer
+from isoflop.scaling.config.sections import RunPlan, Trainer
 
 TRAINER = Trainer(accelerator="cpu")
 SMALL = RunPlan(N=10_000, D=10_000, C=1e9, steps=100, step_C=1e7, lr=0.01, batch=4, memory=10**6, marks=())

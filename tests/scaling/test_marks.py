@@ -14,7 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from isoflop import record
 from isoflop.folder import RunFolder
 from isoflop.scaling.assemble import Assembled
-from isoflop.scaling.config.frozen import freeze, register_resolvers, resolve, rung, thaw
+from isoflop.scaling.config.composed import register_resolvers, resolve, rung
+from isoflop.scaling.config.frozen import freeze, thaw
 from isoflop.scaling.loop import graph
 from isoflop.scaling.loop.attempt import Attempt
 from isoflop.scaling.loop.checkpoints import Checkpoints

@@ -19,7 +19,9 @@ from isoflop import record
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.scaling import limits
-from isoflop.scaling.config.frozen import FrozenConfig, Logger, freeze, register_resolvers, resolve
+from isoflop.scaling.config.composed import register_resolvers, resolve
+from isoflop.scaling.config.frozen import FrozenConfig, freeze
+from isoflop.scaling.config.sections import Logger
 from isoflop.scaling.loop import wandb as mirror_in_wandb
 from isoflop.scaling.loop.checkpoints import Checkpoints
 from isoflop.scaling.run import run_one

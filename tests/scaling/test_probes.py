@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.scaling.config.frozen import register_resolvers
+from isoflop.scaling.config.composed import register_resolvers
 from isoflop.scaling.data.base import Table
 from isoflop.scaling.data.synthetic.copy import Copy
 from isoflop.scaling.data.synthetic.markov import Markov, chain

@@ -9,7 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from isoflop.errors import UserError
 from isoflop.scaling.assemble import assemble
-from isoflop.scaling.config.frozen import FrozenConfig, register_resolvers, resolve
+from isoflop.scaling.config.composed import register_resolvers, resolve
+from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.recipe.rules import settle
 

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 
 from isoflop.errors import UserError
-from isoflop.scaling.config.frozen import register_resolvers, resolve
+from isoflop.scaling.config.composed import register_resolvers, resolve
 from isoflop.scaling.data.base import Data
 from isoflop.scaling.data.synthetic.copy import Copy
 from isoflop.scaling.data.synthetic.digits import Digits, glyphs

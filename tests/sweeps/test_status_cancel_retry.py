@@ -21,7 +21,8 @@ from isoflop.folder import RunFolder
 from isoflop.scaling import run
 from isoflop.scaling.config import provenance
 from isoflop.scaling.config.columns import failure
-from isoflop.scaling.config.frozen import Trainer, freeze, thaw
+from isoflop.scaling.config.frozen import freeze, thaw
+from isoflop.scaling.config.sections import Trainer
 from isoflop.scaling.process import lock
 from isoflop.scaling.process.heartbeat import Heart, is_fresh
 from isoflop.scaling.recipe.budget import Budget

@@ -15,7 +15,7 @@ from conftest import TINY, Isoflop
 
 from isoflop import record
 from isoflop.scaling.config import provenance
-from isoflop.scaling.config.frozen import register_resolvers, resolve
+from isoflop.scaling.config.composed import register_resolvers, resolve
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
 from isoflop.sweeps.sweeper import rounding_note

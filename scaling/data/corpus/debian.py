@@ -29,7 +29,7 @@ from pathlib import Path
 
 from isoflop import files
 from isoflop.errors import UserError
-from isoflop.scaling.data.corpus.listing import LICENCES
+from isoflop.scaling.config.contents import LICENCES
 
 # tags whose contents are no prose, classes and ids that are navigation (Sphinx, DocBook, LibreOffice)
 SKIPPED_TAGS = {"script", "style", "nav", "header", "footer", "head", "svg", "button", "form", "aside", "iframe"}

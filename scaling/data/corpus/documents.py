@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from isoflop.scaling.data.corpus.listing import JSONL, PARQUET, PLAIN, File, list_files
+from isoflop.scaling.config.contents import JSONL, PARQUET, PLAIN, File, list_files
 from isoflop.scaling.data.corpus.rows import read_jsonl, read_parquet, row_groups
 from isoflop.scaling.data.corpus.streams import UNIT, Unit, check_text, opened, pieces
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop import files
-from isoflop.scaling.data.corpus.listing import home
+from isoflop.scaling.config.contents import home
 from isoflop.scaling.data.corpus.parts import BLOCK
 from isoflop.scaling.data.corpus.store import Prepared, Side, windows
 

@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from isoflop import files
 from isoflop.checks import number, whole_number
 from isoflop.errors import UserError
+from isoflop.scaling.config.contents import ENVIRONMENT, hash_file, home
 from isoflop.scaling.data.corpus import store, tokenizer
 from isoflop.scaling.data.corpus.documents import Files, Source
 from isoflop.scaling.data.corpus.layout import duplicates, refuse_empty, shards_of, split, write_shard
-from isoflop.scaling.data.corpus.listing import ENVIRONMENT, hash_file, home
 from isoflop.scaling.data.corpus.parts import (
     BLOCK,
     Part,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from isoflop.errors import UserError
-from isoflop.scaling.data.corpus.listing import File
+from isoflop.scaling.config.contents import File
 from isoflop.scaling.data.corpus.streams import UNIT, Unit, library, lines, opened
 
 __all__ = ["Path", "read_jsonl"]

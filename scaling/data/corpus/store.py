@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from isoflop import files
 from isoflop.errors import UserError
-from isoflop.scaling.data.corpus.listing import hash_file
+from isoflop.scaling.config.contents import hash_file
 
 FORMAT = 1
 MANIFEST, STAMP, LENGTHS = "manifest.json", "verified.json", "lengths.npy"

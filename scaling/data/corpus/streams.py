@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from isoflop.errors import UserError
-from isoflop.scaling.data.corpus.listing import File
+from isoflop.scaling.config.contents import File
 
 __all__ = ["File", "Path", "Unit"]
 

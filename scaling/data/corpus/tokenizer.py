@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.errors import UserError
-from isoflop.scaling.data.corpus.listing import hash_file
+from isoflop.scaling.config.contents import hash_file
 from isoflop.scaling.data.corpus.streams import library
 
 END = "<|endoftext|>"
