@@ -4,8 +4,8 @@ optimum = fit(runs, "chinchilla").optimum
 optimum.measure(lambda alpha, beta, **_: beta / (alpha + beta), level=0.95)     # (Estimate(...), '')
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class Optimum:
     noise          the scatter of one row's residual
     spread         how the optimum varies from one set of runs to another; None where the interval is profile or none
     alternatives   other places u (k, free) that noise cannot tell from the optimum
+    remembered     what was worked out from it at some cost, such as its hold-outs, by a key of whoever did
     """
 
     problem: Problem
@@ -33,6 +34,7 @@ class Optimum:
     noise: Noise
     spread: Spread | None
     alternatives: Array
+    remembered: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def draws(self) -> dict[str, Array] | None:

@@ -8,14 +8,15 @@ average.predict(pd.DataFrame({"N": [1e9], "D": [2e10]}))
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.settings import DELTA, LOSSES, Settings
+from isoflop.analysis.fitting.settings import LOSSES, Settings
 from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.holdout.stacking import DEFAULTS, Stack, Table, candidates, stack_of
+from isoflop.analysis.holdout.stacking import DEFAULTS, HoldoutTable, Stack, Stacks, candidates
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
@@ -47,7 +48,7 @@ class Average:
     law: Law
     by: dict[str, Any]
     stack: Stack | None
-    table: Table | None
+    table: HoldoutTable | None
     loss: Objective
     status: FitStatus
     reason: str
@@ -59,6 +60,13 @@ class Average:
     def objective(self) -> float | None:
         """1 where there is a fit; an average has no objective of its own."""
         return None if self.stack is None else 1.0
+
+    @cached_property
+    def below(self) -> Stack | None:
+        """The same laws weighed by the smallest rows held out; None where there is no fit."""
+        if self.stack is None or self.table is None:
+            return None
+        return Stacks().of(self.table, self.loss, -1, [member.law for member in self.stack.members])
 
     @property
     def explanation(self) -> str:
@@ -112,18 +120,24 @@ def default_laws(runs: pd.DataFrame) -> list[str]:
 
 
 def average_groups(
-    runs: pd.DataFrame, law: str = NAME, *, by: Sequence[str] = (), loss: str = "huber", delta: float = DELTA,
-    run: str | None = None, target: str | None = None, **others: Any,
+    runs: pd.DataFrame, law: str = NAME, *, by: Sequence[str] = (), target: str | None = None,
+    stacks: Stacks | None = None, **options: Any,
 ) -> list[Average]:  # fmt: skip
-    """An Average for each group of equal `by`; FitError for options that only one law can have."""
+    """Average the default laws on each group of equal `by`.
+
+    target    the column to predict; that of the text by default
+    stacks    averages that were made already
+    options   loss, delta and run, as of `fit`; FitError for those that only one law can have, the others do not matter
+    """
     for name in ("pin", "prior", "share"):
-        if others.get(name):
+        if options.get(name):
             raise FitError(f"{NAME} averages laws of different parameters, so it takes no --{name}; name one law")
+    settings = Settings(interval="none", **{k: options[k] for k in ("loss", "delta", "run") if k in options})
     averages: dict[int, Average] = {}
     refused: dict[int, tuple[dict[str, Any], pd.DataFrame, FitError]] = {}
     for number, (label, rows) in enumerate(groups(runs, by)):
         try:
-            averages[number] = _average(rows, law, label, loss, delta, run, target)
+            averages[number] = _average(rows, law, label, settings, target, stacks or Stacks())
         except FitError as error:
             refused[number] = label, rows, error
     if not averages:
@@ -137,7 +151,7 @@ def average_groups(
 
 
 def average_laws(runs: pd.DataFrame, law: str = NAME, **options: Any) -> Average:
-    """The average of the default laws on these runs; FitError where none of them can be fitted."""
+    """Average the default laws on these runs; FitError where none of them can be fitted."""
     average = average_groups(runs, law, **options)[0]
     if average.stack is None:
         raise FitError(average.reason)
@@ -145,27 +159,26 @@ def average_laws(runs: pd.DataFrame, law: str = NAME, **options: Any) -> Average
 
 
 def _average(
-    runs: pd.DataFrame, text: str, label: dict[str, Any], loss: str, delta: float, run: str | None, target: str | None
+    runs: pd.DataFrame, text: str, label: dict[str, Any], settings: Settings, target: str | None, stacks: Stacks
 ) -> Average:
-    settings = Settings(loss, delta, interval="none", run=run)
     names, target = _read(runs, text, target)
     arguments = _arguments(names)
     law = _law(names, arguments, target, None)
     prepared = prepare(runs, law, settings.run)
     kind, raw = LOSSES[settings.loss]
     objective = Objective("huber" if kind == "l1" else kind, settings.delta, raw)
-    table = Table(arguments, tuple(names), prepared.columns, prepared.target)
-    stack = stack_of(table, objective, laws=[c.of(target) for c in candidates(arguments, names, len(prepared.target))])
+    table = HoldoutTable(arguments, tuple(names), prepared.columns, prepared.target)
+    laws = [c.of(target) for c in candidates(arguments, names, len(prepared.target))]
+    stack = stacks.of(table, objective, laws=laws)
     notes = tuple(prepared.notes)
     if stack is None:
         reason = f"{len(prepared.target)} rows are too few for any of {', '.join(DEFAULTS[arguments])}; add runs"
-        return Average(
-            law, label, None, table, objective, FitStatus.NOT_IDENTIFIED, reason, prepared.rows, prepared.n_runs, notes
-        )
-    shares = ", ".join(f"{name} {weight:.0%}" for name, weight in stack.weights.items() if weight >= 0.005)
-    law = _law(names, arguments, target, stack)
-    notes = (f"average of {shares}", *notes)
-    return Average(law, label, stack, table, objective, FitStatus.CONVERGED, "", prepared.rows, prepared.n_runs, notes)
+        status = FitStatus.NOT_IDENTIFIED
+    else:
+        shares = ", ".join(f"{name} {weight:.0%}" for name, weight in stack.weights.items() if weight >= 0.005)
+        law, notes = _law(names, arguments, target, stack), (f"average of {shares}", *notes)
+        status, reason = FitStatus.CONVERGED, ""
+    return Average(law, label, stack, table, objective, status, reason, prepared.rows, prepared.n_runs, notes)
 
 
 def _sound(runs: pd.DataFrame, target: str) -> pd.DataFrame:

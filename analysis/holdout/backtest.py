@@ -1,7 +1,8 @@
-"""Rolling hold-outs: fit the smaller runs, predict the larger ones, and compare with naive guesses and with seed noise.
+"""Rolling hold-outs: fit the smaller runs, predict the larger ones, and compare with naive guesses and seed noise.
 
 Quality of fit within the range is no evidence (Chinchilla's points: the training order of three objectives is the
-reverse of their order on the 104 held-out ones), so a law is judged by what it says of runs that it has not seen.
+reverse of their order on the 104 held-out ones), so a law is judged by what it says of runs that it has not
+seen.
 
     test = backtest(runs, "power_offset(D)", axis="D")
     test.last.errors          # ln(predicted / observed) of the largest size, one row per run
@@ -21,27 +22,29 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.holdout.average import Average, average_laws, law_of, names_average
 from isoflop.analysis.holdout.bands import bands
-from isoflop.analysis.holdout.cuts import ROUNDED, cut_levels
+from isoflop.analysis.holdout.cuts import ROUNDED, Fold, cut_levels
+from isoflop.analysis.holdout.stacking import Stacks
 from isoflop.analysis.laws.catalogue import Law, get_law
-from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.rows import usable
 from isoflop.errors import FitError
 
-# distances that are looked at at once
+# distances that are computed at once
 MOST_PAIRS = 2_000_000
 # draws behind the standard error of a hold-out's prediction, where the caller does not say: known to 5 % by then
 RESAMPLES = 200
+# coverage of the bands
+LEVEL = 0.9
+# what is predicted -> the column of its error
+GUESSES = {"predicted": "error", "line": "error_line", "last": "error_last"}
 
 
-@dataclass(frozen=True)
-class Fold:
-    """One hold-out.
+@dataclass(frozen=True, eq=False)
+class HeldOut(Fold):
+    """A Fold whose refit was made in full, with a status and with bands for the rows that were held out.
 
     cut      the largest fitted value of the axis
     n_runs   runs that were fitted
-    status   of the fit; refused where there is none
-    reason   why the status; empty where it is converged
     errors   a row for each held-out row: predicted, low, high, the baselines line and last, and the error of each in
              ln L (NaN where there is no fit)
     fit      the law on the fitted runs; None where it was refused
@@ -49,13 +52,11 @@ class Fold:
 
     cut: float
     n_runs: int
-    status: FitStatus
-    reason: str
     errors: pd.DataFrame
     fit: Fit | Average | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Backtest:
     """A rolling hold-out.
 
@@ -68,10 +69,10 @@ class Backtest:
     law: str
     axis: str
     level: float
-    folds: tuple[Fold, ...]
+    folds: tuple[HeldOut, ...]
 
     @property
-    def last(self) -> Fold:
+    def last(self) -> HeldOut:
         """The fold that leaves only the largest level of the axis out."""
         return self.folds[-1]
 
@@ -84,13 +85,17 @@ class Backtest:
     @property
     def coverage(self) -> tuple[int, int]:
         """How many held-out losses lie inside their prediction interval, of how many that have one."""
-        rows = self.rows
-        known = rows[rows["low"].notna() & rows["high"].notna()]
-        return int(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).sum()), len(known)
+        return coverage(self.rows)
+
+
+def coverage(rows: pd.DataFrame) -> tuple[int, int]:
+    """Return how many losses lie inside their band, low to high, of how many that have one."""
+    known = rows[rows["low"].notna() & rows["high"].notna()]
+    return int(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).sum()), len(known)
 
 
 def log_line(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
-    """The straight line through ln L against the logarithms of `columns`, that is the law without E, at `test`."""
+    """Predict by the straight line through ln L against the logarithms of `columns`, the law without E."""
 
     def design(frame: pd.DataFrame) -> NDArray[np.float64]:
         return np.column_stack([np.ones(len(frame)), *(np.log(frame[c].to_numpy(float)) for c in columns)])
@@ -100,7 +105,8 @@ def log_line(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str]) ->
 
 
 def last_value(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], axis: str) -> NDArray[np.float64]:
-    """The loss at the largest fitted level of the axis, at the nearest place on the other columns: no progress."""
+    """Predict no progress: the loss at the largest fitted level of the axis, at the nearest place on the other
+    columns."""
     top = train[level_index(train[axis]) == level_index(train[axis]).max()]
     others = [c for c in columns if c != axis]
     if not others:
@@ -115,84 +121,83 @@ def last_value(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], 
 
 
 def hold_out(
-    train: pd.DataFrame,
-    test: pd.DataFrame,
-    law: str,
-    *,
-    axis: str,
-    level: float = 0.9,
-    rivals: bool = False,
-    near: Fit | None = None,
-    **options: Any,
-) -> Fold:
+    train: pd.DataFrame, test: pd.DataFrame, law: str, *, axis: str, near: Fit | None = None,
+    stacks: Stacks | None = None, **options: Any,
+) -> HeldOut:  # fmt: skip
     """Fit `law` on `train`, predict `test`: predicted, low, high, the baselines, and each one's error in ln L.
 
-    The bands hold noise, parameters and the error of the form that hold-outs within `train` tell; with `rivals` also
-    what other laws say, which takes their fits. `near` is a fit of the law to almost the same rows, where the search
-    may begin.
+    near      a fit of the law to almost the same rows, where the search may begin
+    stacks    averages of laws made so far: the bands then hold what other laws say too, which takes their fits
+    options   those of `fit`
+
+    The bands, at LEVEL, hold noise, parameters and the error of the form that hold-outs within `train` say. A row of
+    `test` that is also one of `train` is predicted, and is not held out.
     """
     cut = float(train[axis].max())
     columns = declare(law, train).columns
     out = test.assign(cut=cut, reach=test[axis] / cut)
     out["line"] = log_line(train, test, columns)
     out["last"] = last_value(train, test, columns, axis)
-    made: Any = None
+    made: Fit | Average | None = None
     try:
         if names_average(law):
-            made = average_laws(train, law, **options)
+            made = average_laws(train, law, stacks=stacks, **options)
         else:
             options = {"resamples": RESAMPLES} | options
             made = fit(train, law, **options) if near is None else fit_near(train, law, near, **options)
-        band = bands(made, test, level, rivals=rivals)
+        band = bands(made, test, LEVEL, rivals=stacks is not None, stacks=stacks)
         status, reason, n_runs = made.status, made.reason, made.n_runs
         out["predicted"], out["low"], out["high"] = (np.asarray(band[c], dtype=float) for c in ("value", "low", "high"))
     except FitError as error:
         status, reason, n_runs = FitStatus.REFUSED, str(error), len(train)
         out["predicted"] = out["low"] = out["high"] = np.nan
-    for guess, name in (("predicted", "error"), ("line", "error_line"), ("last", "error_last")):
+    for guess, name in GUESSES.items():
         out[name] = np.log(out[guess].astype(float)) - np.log(out["L"].astype(float))
-    return Fold(cut, n_runs, status, reason, out.reset_index(drop=True), made)
-
-
-def _levels(places: pd.DataFrame, along: Array, folds: int) -> Array:
-    """Where to cut, a little above the levels of a coordinate, whose last decimals are rounded."""
-    return cut_levels(np.log(places.to_numpy(float)), along, folds) + 10.0**-ROUNDED
+    fitted = np.asarray(test.index.isin(train.index))
+    residuals = np.where(fitted, np.nan, out["error"].to_numpy(float))
+    far = np.where(fitted, 0.0, np.maximum(np.log(out["reach"].to_numpy(float)), 0.0))
+    return HeldOut(fitted, far, status, reason, residuals, cut, n_runs, out.reset_index(drop=True), made)
 
 
 def declare(law: str, runs: pd.DataFrame) -> Law:
-    """The law that a text names; of the average of laws, the one without parameters that stands for it on these
+    """Return the law that a text names; of the average of laws, the law without parameters that stands for it on these
     runs."""
     return law_of(runs, law) if names_average(law) else get_law(law)
 
 
 def backtest(
-    runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, level: float = 0.9, rivals: bool = False, **options: Any
+    runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, stacks: Stacks | None = None, **options: Any
 ) -> Backtest:
-    """Roll the hold-out along `axis` (D, N or C): at most `folds` cuts, where the bands of a prediction have theirs
-    (rolling.py), the last before the top.
+    """Roll the hold-out along `axis` (D, N or C), at most `folds` times, with cuts where a prediction's bands have them
+    (cuts.py), the last before the top.
 
-    `runs` are those of one group; `options` go to `fit`. A cut leaves more different points to fit than the law has
-    parameters, since a curve through all its points says nothing of the next; only the last cut is always made.
-    FitError where the axis has fewer than three levels.
+    `runs` are those of one group; `stacks` and `options` are those of `hold_out`. A cut leaves more different points to
+    fit than the law has parameters, since a curve through all its points says nothing of the next; only the last cut is
+    always made. FitError where the axis has fewer than three levels.
     """
     rows = usable(runs)
     index = level_index(rows[axis]) if len(rows) else np.zeros(0, dtype=np.int64)
-    top = int(index.max(initial=-1))
-    if top < 2:
+    if (top := int(index.max(initial=-1))) < 2:
         raise FitError(
             f"a rolling hold-out along {axis} needs at least 3 different {axis}, "
             f"and these {len(rows)} rows have {top + 1}; add runs at other {axis}"
         )
-    declared = declare(law, rows)
-    places = rows[list(declared.columns)]
+    done: list[HeldOut] = []
+    for level in reversed(_last_levels(rows, declare(law, rows), axis, index, folds)):
+        # from the most runs to the fewest, each beginning where the one before ended
+        near = done[-1].fit if done and isinstance(done[-1].fit, Fit) else None
+        train, test = rows[index <= level], rows[index > level]
+        done.append(hold_out(train, test, law, axis=axis, near=near, stacks=stacks, **options))
+    return Backtest(law, axis, LEVEL, tuple(reversed(done)))
+
+
+def _last_levels(rows: pd.DataFrame, law: Law, axis: str, index: NDArray[np.int64], folds: int) -> list[int]:
+    """Return the last fitted level of the axis at each cut, ascending; `index` is the level of each row."""
+    places = rows[list(law.columns)]
     x = np.log(rows[axis].to_numpy(float))
     along = (np.bincount(index, weights=x) / np.bincount(index))[index]
-    last = [np.searchsorted(np.unique(along), level, side="right") - 1 for level in _levels(places, along, folds)]
-    enough = [k for k in last if len(places[index <= k].drop_duplicates()) > len(declared.params)]
-    cuts = sorted({*map(int, enough), top - 1})
-    done: list[Fold] = []
-    for k in reversed(cuts):  # from the most runs to the fewest, each beginning where the one before ended
-        near = done[-1].fit if done and isinstance(done[-1].fit, Fit) else None
-        train, test = rows[index <= k], rows[index > k]
-        done.append(hold_out(train, test, law, axis=axis, level=level, rivals=rivals, near=near, **options))
-    return Backtest(law, axis, level, tuple(reversed(done)))
+    # a little above the levels, whose last decimals are rounded
+    cuts = cut_levels(np.log(places.to_numpy(float)), along, folds) + 10.0**-ROUNDED
+    last = np.searchsorted(np.unique(along), cuts, side="right") - 1
+    enough = {int(k) for k in last if len(places[index <= k].drop_duplicates()) > len(law.params)}
+    return sorted({*enough, int(index.max()) - 1})

@@ -13,7 +13,6 @@ run, and Student's t has the degrees of freedom of their sum (Satterthwaite 1946
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -23,17 +22,9 @@ from scipy.special import stdtrit
 from isoflop.analysis.fitting.optimum import Optimum
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.average import Average
-from isoflop.analysis.holdout.cuts import (
-    Cuts,
-    FormError,
-    distance,
-    errors_beyond,
-    form_error,
-    outside,
-    roll,
-    sizes_of,
-)
-from isoflop.analysis.holdout.stacking import REMEMBERED, Keyed, Member, Stack, Table, stack_of
+from isoflop.analysis.holdout.cuts import Cuts, Fold, distance, outside, refit_folds, roll, sizes_of
+from isoflop.analysis.holdout.form_error import FormError, form_error
+from isoflop.analysis.holdout.stacking import HoldoutTable, Member, Stack, Stacks
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.problem import Objective, Problem
 
@@ -47,47 +38,49 @@ SAME_PLACE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Hindsight:
-    """What hold-outs in one direction tell of a law or an average.
+    """What hold-outs in one direction say of a law or an average.
 
     cuts      the hold-outs
     form      how fast errors grow beyond them
     stack     the laws that suit the columns, weighed by theirs; None where there are none
-    errors    (cuts, rows) of the law; NaN where fitted
+    folds     what the law said at each cut
     problem   the law on the rows of the hold-outs
     """
 
     cuts: Cuts
     form: FormError
     stack: Stack | None
-    errors: Array
+    folds: list[Fold]
     problem: Problem
 
 
-def learn(optimum: Optimum, sign: int = 1, *, rivals: bool = True) -> Hindsight:
-    """The hold-outs of a fitted law above its rows (below them with sign -1); remembered for the last few fits."""
-    table = table_of(optimum)
-    problem = optimum.problem
-    held = repr((problem.law.name, problem.objective, problem.fixed, problem.priors))
-    return _learn(Keyed((table.key, held, optimum.u.tobytes(), sign, rivals), (optimum, sign, rivals)))
+def learn(optimum: Optimum, sign: int = 1, *, rivals: bool = True, stacks: Stacks | None = None) -> Hindsight:
+    """Hold rows out of a fitted law above its rows (below them with sign -1); the optimum remembers the answer.
+
+    rivals   whether other laws are held out beside it
+    stacks   averages of laws that were made already, and where a new one is kept
+    """
+    if (sign, rivals) not in optimum.remembered:
+        optimum.remembered[sign, rivals] = _learn(optimum, sign, (stacks or Stacks()) if rivals else None)
+    known: Hindsight = optimum.remembered[sign, rivals]
+    return known
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _learn(question: Keyed) -> Hindsight:
-    optimum, sign, rivals = question.parts
+def _learn(optimum: Optimum, sign: int, stacks: Stacks | None) -> Hindsight:
+    """Hold rows out of a law, and of those that suit its columns where there are stacks."""
     problem, table = optimum.problem, table_of(optimum)
     few = table.problem(problem.law, problem.objective, fixed=problem.fixed, priors=problem.priors)
     cuts = roll(few.columns, sizes_of(problem.law.columns), sign)
     plain = plain_objective(problem.objective)
-    stack = stack_of(table, plain, sign) if rivals and len(cuts) else None
-    own = _member_of(stack, optimum) if plain == problem.objective else None
-    errors = errors_beyond(few, optimum.u, cuts) if own is None else own.errors
-    form = form_error(errors, cuts, optimum.noise.pooled)
-    stack = stack if form.dof else None
-    return Hindsight(cuts, form, stack, errors, few)
+    stack = None if stacks is None or not len(cuts) else stacks.of(table, plain, sign)
+    member = _member_of(stack, optimum) if plain == problem.objective else None
+    folds = refit_folds(few, optimum.u, cuts) if member is None else member.folds
+    form = form_error(folds, optimum.noise.pooled)
+    return Hindsight(cuts, form, stack if form.dof else None, folds, few)
 
 
 def _member_of(stack: Stack | None, optimum: Optimum) -> Member | None:
-    """The law itself among those of the stack, where it ended at the same place: its hold-outs are the same then."""
+    """Return the law itself among those of the stack, where it ended at the same place: its hold-outs are the same."""
     problem = optimum.problem
     if stack is None or problem.fixed or problem.priors:
         return None
@@ -96,18 +89,18 @@ def _member_of(stack: Stack | None, optimum: Optimum) -> Member | None:
 
 
 def plain_objective(objective: Objective) -> Objective:
-    """The objective under which other laws are fitted beside one: of least absolute deviations, Huber's by default."""
+    """Return the objective for other laws beside one: Huber's default in place of least absolute deviations."""
     return Objective("huber", 1e-3, objective.raw) if objective.loss == "l1" else objective
 
 
-def table_of(optimum: Optimum) -> Table:
-    """The rows of a fit as other laws see them."""
+def table_of(optimum: Optimum) -> HoldoutTable:
+    """Return the rows of a fit as other laws see them."""
     problem = optimum.problem
-    return Table(problem.law.arguments, problem.law.columns, problem.columns, problem.target, problem.scale)
+    return HoldoutTable(problem.law.arguments, problem.law.columns, problem.columns, problem.target, problem.scale)
 
 
 @dataclass(frozen=True)
-class _Parts:
+class _Variances:
     """Variances of a band at some places, and their degrees of freedom; those of the form NaN where none was learnt."""
 
     noise: Array
@@ -140,11 +133,14 @@ class _Parts:
         return np.array(texts, dtype=object)
 
 
-@np.errstate(all="ignore")  # what leaves the doubles has no band
-def bands(fit: Fit | Average, frame: pd.DataFrame, level: float = 0.9, *, rivals: bool = True) -> pd.DataFrame:
-    """Value, low and high for a new run at the rows of `frame`, and `band`: what they contain.
+@np.errstate(all="ignore")  # a value that overflows has no band
+def bands(
+    fit: Fit | Average, frame: pd.DataFrame, level: float = 0.9, *, rivals: bool = True, stacks: Stacks | None = None
+) -> pd.DataFrame:
+    """Return value, low and high for a new run at the rows of `frame`, and `band`: what they contain.
 
-    rivals   whether the error of the form is learnt from what other laws say, too, which takes their fits
+    rivals   whether the error of the form is learnt from other laws too, which takes their fits
+    stacks   averages of laws that were made already
 
     NaN bounds where there are neither resamples nor hold-outs, and where they would miss what the data allow as well.
     """
@@ -152,18 +148,22 @@ def bands(fit: Fit | Average, frame: pd.DataFrame, level: float = 0.9, *, rivals
     columns = [frame[c].to_numpy(float) for c in fit.law.columns]
     optimum = None if isinstance(fit, Average) else fit.optimum
     if isinstance(fit, Average):
-        parts, raw = _parts_of_average(fit, value, columns), fit.loss.raw
+        variances, raw = _of_average(fit, value, columns), fit.loss.raw
     elif optimum is None:
         return _frame(value, np.full((2, len(frame)), np.nan), np.full(len(frame), "", dtype=object), frame)
     else:
-        parts = _parts(optimum, value, columns, by_run=fit.n_runs == fit.n_rows, rivals=rivals)
+
+        def hindsight(sign: int) -> Hindsight:
+            return learn(optimum, sign, rivals=rivals, stacks=stacks)
+
+        variances = _of_law(optimum, value, columns, hindsight, by_run=fit.n_runs == fit.n_rows)
         raw = optimum.problem.objective.raw
-    half = parts.half(level)
+    half = variances.half(level)
     with np.errstate(all="ignore"):
         bounds = np.stack([value - half, value + half] if raw else [value * np.exp(-half), value * np.exp(half)])
     if optimum is not None:
         bounds[:, optimum.missed(value, columns, bounds)] = np.nan
-    return _frame(value, bounds, parts.contents(), frame)
+    return _frame(value, bounds, variances.contents(), frame)
 
 
 def _frame(value: Array, bounds: Array, contents: NDArray[np.object_], frame: pd.DataFrame) -> pd.DataFrame:
@@ -171,36 +171,37 @@ def _frame(value: Array, bounds: Array, contents: NDArray[np.object_], frame: pd
     return pd.DataFrame({"value": value, "low": bounds[0], "high": bounds[1], "band": contents}, index=frame.index)
 
 
-def _parts(optimum: Optimum, value: Array, columns: list[Array], *, by_run: bool, rivals: bool) -> _Parts:
+def _of_law(
+    optimum: Optimum, value: Array, columns: list[Array], hindsight: Callable[[int], Hindsight], *, by_run: bool
+) -> _Variances:
+    """Return the variances of a law at some places."""
     spread = optimum.spread
-    error = optimum.error(columns, by_run=by_run)
-    form, dof = form_variance(table_of(optimum), lambda sign: learn(optimum, sign, rivals=rivals), value, columns)
-    return _Parts(
+    form, dof = form_variance(table_of(optimum), hindsight, value, columns)
+    return _Variances(
         noise=optimum.noise.at(columns) ** 2,
         noise_dof=max(len(optimum.problem.target) - len(optimum.u), 1),
-        parameters=error**2,
+        parameters=optimum.error(columns, by_run=by_run) ** 2,
         parameters_dof=1.0 if spread is None else spread.dof,
         form=form,
         form_dof=dof,
     )
 
 
-def _parts_of_average(average: Average, value: Array, columns: list[Array]) -> _Parts:
-    """The hold-outs of an average hold the uncertainty of its laws' parameters; it has no resamples beside them."""
+def _of_average(average: Average, value: Array, columns: list[Array]) -> _Variances:
+    """Return the variances of an average: its hold-outs contain the uncertainty of its laws' parameters."""
     table, stack = average.table, average.stack
     assert table is not None  # or it would have predicted nothing
     assert stack is not None
-    laws = [m.law for m in stack.members]
 
-    def weighed(sign: int) -> Hindsight:
-        # below the smallest rows the laws are the same, weighed as they are: only their hold-outs are others
-        other = (stack if sign == 1 else stack_of(table, average.loss, sign, laws)) or stack
-        return Hindsight(other.cuts, other.form, stack, other.errors, stack.members[0].problem)
+    def hindsight(sign: int) -> Hindsight:
+        # below the smallest rows the laws and their weights are the same, only the hold-outs differ
+        other = (stack if sign == 1 else average.below) or stack
+        return Hindsight(other.cuts, other.form, stack, other.folds, stack.members[0].problem)
 
-    form, dof = form_variance(table, weighed, value, columns)
+    form, dof = form_variance(table, hindsight, value, columns)
     apart = stack.disagreement(dict(zip(table.names, columns, strict=True)), value)
     count = len(stack.members)
-    return _Parts(
+    return _Variances(
         noise=np.full(len(value), stack.noise**2),
         noise_dof=max(len(table.target) - count, 1),
         parameters=np.where(np.isnan(form), apart, np.nan),
@@ -212,25 +213,25 @@ def _parts_of_average(average: Average, value: Array, columns: list[Array]) -> _
 
 
 def form_variance(
-    table: Table, hindsight: Callable[[int], Hindsight], value: Array, columns: list[Array]
+    table: HoldoutTable, hindsight: Callable[[int], Hindsight], value: Array, columns: list[Array]
 ) -> tuple[Array, Array]:
-    """Variance of the form at places (rows,) and its degrees of freedom; NaN where no hold-out tells it.
+    """Return the variance of the form at places (rows,) and its degrees of freedom; NaN where no hold-out reaches.
 
-    hindsight   what hold-outs tell above the rows (1) and below them (-1), asked for where it is needed
+    hindsight   what hold-outs say above the rows (1) and below them (-1), asked for where it is needed
     """
     sizes = sizes_of(table.names)
     far = {sign: distance(columns, table.columns, sizes, sign) for sign in (1, -1)}
     new = outside(columns, table.columns, 1) | outside(columns, table.columns, -1)
     variance, dof = np.full(len(value), np.nan), np.zeros(len(value))
-    for sign, mine in ((1, far[1] >= far[-1]), (-1, far[1] < far[-1])):
-        if not mine.any():
+    for sign, here in ((1, far[1] >= far[-1]), (-1, far[1] < far[-1])):
+        if not here.any():
             continue
         learnt = hindsight(sign)
-        # a column that no hold-out leaves says nothing of what lies beyond it
-        known = mine & (learnt.form.dof > 0) & ~(new & ~learnt.cuts.beyond).any(1)
-        own = learnt.form.variance(far[sign])
+        # in a column that no hold-out leaves, nothing is known of what lies beyond
+        known = here & (learnt.form.dof > 0) & ~(new & ~learnt.cuts.beyond).any(1)
+        form = learnt.form.variance(far[sign])
         if learnt.stack is not None:
             places = dict(zip(table.names, columns, strict=True))
-            own = np.fmax(own, learnt.stack.disagreement(places, value))
-        variance[known], dof[known] = own[known], learnt.form.dof
+            form = np.fmax(form, learnt.stack.disagreement(places, value))
+        variance[known], dof[known] = form[known], learnt.form.dof
     return variance, dof

@@ -1,35 +1,31 @@
-"""What a law says of rows that it was not fitted to: refits at rolling cuts, and how fast their errors grow.
+"""The hold-out engine: cut some rows, refit the law to one side of each cut, and read its errors on the other side.
 
 Rows are cut along the scale of a run, the sum of the logarithms of its size, data or compute. The law is fitted to what
 lies on one side of each cut and predicts the other (leave-future-out; Buerkner, Gabry and Vehtari 2020,
-arXiv:1902.06281). A held-out row is one of weight zero, so all cuts are one batch of the solver.
+arXiv:1902.06281). A row that is held out weighs 0, so all refits are one batch of the solver.
 
-To first order, the error of a form is an offset and a slope: it grows in proportion to the distance d beyond the
-fitted rows, a logarithm. So a hold-out errs by a Gaussian of variance noise^2 + edge^2 + slope^2 d^2. Edge and slope
-are averaged over their likelihood (a few cuts tell them poorly, and the likeliest is often none), where each cut counts
-once, since its errors go together.
-
-    cuts = roll(problem.columns, sizes_of(["N", "D"]))              # masks of rows, distances beyond them
-    form_error(errors_beyond(problem, u, cuts), cuts, noise=0.004)  # as in FormError(edge=0.002, slope=0.004, dof=5.1)
+    cuts = roll(problem.columns, sizes_of(["N", "D"]))       # masks of rows, and distances beyond them
+    folds = refit_folds(problem, u, cuts)                    # one Fold for each cut
+    [fold.mean_square for fold in folds]
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import SAME_LEVEL
-from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
+from isoflop.analysis.solving.refit import refit
 from isoflop.analysis.solving.starts import starts
 
-# columns that say how large a run is; how much distinct data there was says nothing of how much was used
+# columns that measure the size of a run; the amount of distinct data does not measure how much of it was used
 SIZES, NOT_SIZES = ("N", "n_", "D", "C"), ("D_unique",)
 MOST_CUTS, COLUMN_CUTS = 6, 3
-# the deepest cut lies this factor of scale inside the last row, and deeper where that leaves fewer than four of them:
+# the deepest cut lies this factor of scale inside the last row, and deeper where that leaves fewer than four cuts:
 # Student's t of four degrees of freedom is 2.1 for a band of 90 %, of two 2.9, of one 6.3
 DEEPEST, WANTED = 16.0, 4
 # fewest different places that any cut leaves to fit
@@ -40,52 +36,98 @@ ROUNDED = 6
 STEPS = 60
 # starts of a refit beside that optimum
 FRESH = 3
-# edges and slopes over which the likelihood is averaged, as shares of the largest that an error could mean: their
-# order of magnitude is unknown beforehand, so they are even in the logarithm (Jeffreys 1946)
-_GRID = np.concatenate([[0.0], np.geomspace(1e-3, 1.0, 40)])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cuts:
-    """Rolling cuts of some rows."""
+    """Rolling cuts of some rows.
+
+    fitted     (cuts, rows) whether a row is on the fitted side, from the deepest cut
+    distance   (cuts, rows) how far beyond the fitted rows it lies, a natural logarithm; 0 where fitted
+    beyond     (columns,) in which columns any cut holds out rows beyond the fitted ones
+    scale      how many of the cuts, the first, are along the scale of a run; the others are each along one column
+    """
 
     fitted: NDArray[np.bool_]
-    """(cuts, rows): whether a row is on the fitted side, from the deepest cut."""
     distance: Array
-    """(cuts, rows): how far beyond the fitted rows it lies, a natural logarithm; 0 where fitted."""
     beyond: NDArray[np.bool_]
-    """(columns,): in which columns any cut holds out rows beyond the fitted ones."""
     scale: int = 0
-    """How many of the cuts, the first, are along the scale of a run; the others are each along one column."""
 
     def __len__(self) -> int:
         return len(self.fitted)
 
 
-@dataclass(frozen=True)
-class FormError:
-    """How fast the error of a law's form grows beyond the rows that it was fitted to."""
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One cut: what was held out, the refit to the other rows, its status, and its errors.
 
-    edge: float
-    """Standard error of what lies just beyond, besides the scatter of a row: the form is off there too."""
-    slope: float
-    """Standard error added for each e-fold beyond; of ln of the target, or of the target for a raw loss."""
-    dof: float
-    """How many cuts it was learnt from, each counting as much as it tells; 0 where there was none."""
+    fitted      (rows,) whether each row was fitted
+    distance    (rows,) how far beyond the fitted rows each lies, a natural logarithm; 0 where fitted
+    status      of the refit; REFUSED where there is none
+    reason      why the status; empty where the refit is sound
+    residuals   (rows,) predicted less observed, on the scale of the fit's residuals; NaN where fitted or refused
+    """
 
-    def variance(self, far: Array) -> Array:
-        """Of the form at distances beyond the fitted rows (0 inside, where the scatter of rows holds it)."""
-        return np.where(far > 0, self.edge**2, 0.0) + (self.slope * far) ** 2
+    fitted: NDArray[np.bool_]
+    distance: Array
+    status: FitStatus
+    reason: str
+    residuals: Array
+
+    @property
+    def counts(self) -> bool:
+        """Whether the refit says anything of the rows that were held out."""
+        return self.status is not FitStatus.REFUSED
+
+    @property
+    def mean_square(self) -> float:
+        """Mean square of the errors; NaN where the refit does not count."""
+        return mean_square(self.residuals) if self.counts else float("nan")
+
+
+def mean_square(errors: Array) -> float:
+    """Return the mean square of the errors that are known; NaN where none is."""
+    known = errors[~np.isnan(errors)]
+    with np.errstate(over="ignore"):  # a distant guess may be off without bound
+        return float((known**2).mean()) if len(known) else float("nan")
+
+
+def refit_folds(problem: Problem, u: Array, cuts: Cuts) -> list[Fold]:
+    """Refit a law whose optimum on all rows is u (free,) at every cut, and return a Fold for each."""
+    stated = [_refusal(problem, fitted) for fitted in cuts.fitted]
+    residuals = np.full(cuts.fitted.shape, np.nan)
+    if (open_ := np.array([not reason for reason in stated], dtype=bool)).any():
+        fitted = cuts.fitted[open_]
+        with np.errstate(all="ignore"):
+            begin = np.concatenate([u[None], starts(problem, FRESH, seed=1)])
+            found = problem.residuals(refit(problem, begin, fitted, steps=STEPS).u)
+        residuals[open_] = np.where(fitted, np.nan, found if problem.scale is None else found / problem.scale)
+    return [_fold(*each) for each in zip(cuts.fitted, cuts.distance, stated, residuals, strict=True)]
+
+
+def _refusal(problem: Problem, fitted: NDArray[np.bool_]) -> str:
+    """Return why a refit to these rows (rows,) would say nothing; empty where it counts."""
+    places = len(np.unique(np.stack(problem.columns, -1)[fitted], axis=0))
+    few = places <= len(problem.free)
+    return f"{places} places are too few for the {len(problem.free)} parameters of {problem.law.name}" if few else ""
+
+
+def _fold(fitted: NDArray[np.bool_], distance: Array, reason: str, residuals: Array) -> Fold:
+    """Return the Fold of a refit, refused where it is not defined at every row that was held out."""
+    if not reason and not np.isfinite(residuals[~fitted]).all():
+        reason, residuals = "the refit is not defined at every row beyond its cut", np.full(len(fitted), np.nan)
+    status = FitStatus.REFUSED if reason else FitStatus.CONVERGED
+    return Fold(fitted, distance, status, reason, residuals)
 
 
 def sizes_of(columns: Sequence[str]) -> list[bool]:
-    """Which columns add up to the scale of a run; all of them where none is a size."""
+    """Return which columns add up to the scale of a run; all of them where none is a size."""
     sizes = [c.startswith(SIZES) and c not in NOT_SIZES for c in columns]
     return sizes if any(sizes) else [True] * len(sizes)
 
 
 def distance(columns: Sequence[Array], rows: Sequence[Array], sizes: Sequence[bool], sign: int = 1) -> Array:
-    """How far places lie beyond the largest rows (with sign -1 below the smallest), in scale or in any one column.
+    """Return how far places lie beyond the largest rows (with sign -1 below the smallest), in scale or in one column.
 
     A natural logarithm, 0 for what lies inside.
     """
@@ -97,14 +139,14 @@ def distance(columns: Sequence[Array], rows: Sequence[Array], sizes: Sequence[bo
 
 
 def outside(columns: Sequence[Array], rows: Sequence[Array], sign: int = 1) -> NDArray[np.bool_]:
-    """(places, columns): whether each lies beyond the rows in a column, by more than the rounding of budgets."""
+    """Return (places, columns) whether each lies beyond the rows in a column, by more than the rounding of budgets."""
     x, z = (sign * np.log(np.stack(part, axis=-1)) for part in (columns, rows))
     far: NDArray[np.bool_] = x > z.max(0) + np.log1p(SAME_LEVEL)
     return far
 
 
 def roll(columns: Sequence[Array], sizes: Sequence[bool], sign: int = 1) -> Cuts:
-    """At most MOST_CUTS cuts, evenly over the last factor DEEPEST of scale; with sign -1 the smallest are held out.
+    """Cut at most MOST_CUTS times, evenly over the last factor DEEPEST of scale; sign -1 holds the smallest rows out.
 
     A size that grows beyond the fitted rows at none of them, as where all sizes were run at small budgets too, has
     COLUMN_CUTS cuts of its own.
@@ -121,14 +163,16 @@ def roll(columns: Sequence[Array], sizes: Sequence[bool], sign: int = 1) -> Cuts
 
 
 def _masks(z: Array, along: Array, most: int) -> NDArray[np.bool_]:
-    """The fitted rows (cuts, rows) of cuts along a coordinate of the rows z (rows, columns)."""
+    """Return the fitted rows (cuts, rows) of cuts along a coordinate of the rows z (rows, columns)."""
     masks: NDArray[np.bool_] = np.round(along, ROUNDED)[None, :] <= cut_levels(z, along, most)[:, None]
     return masks
 
 
 def cut_levels(z: Array, along: Array, most: int) -> Array:
-    """The values (cuts,) of a coordinate (rows,), a logarithm, up to which rows z (rows, columns) are fitted, from the
-    deepest cut: evenly over the last factor DEEPEST, each leaving FEWEST places or more."""
+    """Return the values (cuts,) of a coordinate (rows,), a logarithm, up to which rows z (rows, columns) are fitted.
+
+    From the deepest cut, evenly over the last factor DEEPEST, each leaving FEWEST places or more.
+    """
     along = np.round(along, ROUNDED)
     levels = np.unique(along)
     # what is level with the last is held out with it
@@ -147,104 +191,6 @@ def cut_levels(z: Array, along: Array, most: int) -> Array:
 
 
 def _beyond(columns: Sequence[Array], fitted: NDArray[np.bool_], sign: int) -> NDArray[np.bool_]:
-    """In which columns (columns,) any cut holds out rows beyond the fitted ones."""
+    """Return in which columns (columns,) any cut holds out rows beyond the fitted ones."""
     far = [outside(columns, [c[mask] for c in columns], sign).any(0) for mask in fitted]
     return np.asarray(np.stack(far).any(0)) if far else np.zeros(len(columns), dtype=bool)
-
-
-def errors_beyond(problem: Problem, u: Array, cuts: Cuts) -> Array:
-    """Errors (cuts, rows) of the law fitted on one side of each cut, predicted less observed, on the scale of the
-    residuals; NaN for the fitted rows, and for a cut that leaves the law no more places than parameters."""
-    errors = np.full(cuts.fitted.shape, np.nan)
-    places = [len(np.unique(np.stack(problem.columns, -1)[mask], axis=0)) for mask in cuts.fitted]
-    enough = np.flatnonzero(np.array(places, dtype=int) > len(u))
-    if not len(enough):
-        return errors
-    with np.errstate(all="ignore"):
-        begin = np.concatenate([u[None], starts(problem, FRESH, seed=1)])
-        weights = cuts.fitted[enough].astype(float)
-        ends = minimise(problem, np.repeat(begin, len(enough), axis=0), np.tile(weights, (len(begin), 1)), steps=STEPS)
-        height = np.where(np.isfinite(ends.objective), ends.objective, np.inf).reshape(len(begin), len(enough))
-        best = ends.u.reshape(len(begin), len(enough), len(u))[height.argmin(0), np.arange(len(enough))]
-        residuals = problem.residuals(best)
-        residuals = residuals if problem.scale is None else residuals / problem.scale
-    errors[enough] = np.where(cuts.fitted[enough], np.nan, residuals)
-    # a refit that is not defined beyond its cut has said nothing there
-    errors[~np.isfinite(np.where(cuts.fitted, 0.0, errors)).all(1)] = np.nan
-    return errors
-
-
-class _Likelihoods(NamedTuple):
-    """Log-likelihoods of the hold-outs of each cut over a grid of edges and slopes."""
-
-    numbers: list[int]
-    """The cuts that hold rows out."""
-    edges: Array
-    """(edges, 1)."""
-    slopes: Array
-    """(1, slopes)."""
-    scores: Array
-    """(cuts, edges, slopes): the mean over the rows of a cut, so that each counts as one row."""
-    held: list[tuple[Array, Array]]
-    """Errors and distances of each cut."""
-    floor: float
-    """The scatter of a row, or a millionth of the largest error where there is none."""
-
-    def weigh(self, scores: Array) -> Array:
-        """The grid's weights (edges, slopes) under the sum of these scores, even beforehand."""
-        total = scores.sum(0) if len(scores) else np.zeros(self.scores.shape[1:])
-        weights: Array = np.exp(total - total.max())
-        return np.asarray(weights / weights.sum())
-
-
-def _likelihoods(errors: Array, cuts: Cuts, noise: float) -> _Likelihoods | None:
-    """None where no row is held out, or every prediction is exact."""
-    held, numbers = [], []
-    for number, (error, far) in enumerate(zip(errors, cuts.distance, strict=True)):
-        known = ~np.isnan(error) & (far > 0)
-        if known.any():
-            held.append((error[known], far[known]))
-            numbers.append(number)
-    largest = max((float(np.abs(e).max()) for e, _ in held), default=0.0)
-    if largest == 0:
-        return None
-    # what lies level with the fitted rows tells no slope
-    steepest = max(float((np.abs(e) / np.maximum(d, np.log1p(SAME_LEVEL))).max()) for e, d in held)
-    floor = max(noise, 1e-6 * largest)
-    edges, slopes = _GRID[:, None] * largest, _GRID[None, :] * steepest
-    scores = np.zeros((len(held), len(_GRID), len(_GRID)))
-    for i, (e, d) in enumerate(held):
-        far, of = np.unique(d, return_inverse=True)  # of a grid many rows lie equally far
-        count, squares = np.bincount(of) / len(d), np.bincount(of, weights=e**2) / len(d)
-        variance = floor**2 + edges[:, :, None] ** 2 + (slopes[:, :, None] * far) ** 2
-        scores[i] = -0.5 * (np.log(variance) @ count + (1 / variance) @ squares)
-    return _Likelihoods(numbers, edges, slopes, scores, held, floor)
-
-
-def form_error(errors: Array, cuts: Cuts, noise: float) -> FormError:
-    """Edge and slope, as root mean squares over their likelihood, from errors (cuts, rows) of hold-outs and the scatter
-    of one row."""
-    like = _likelihoods(errors, cuts, noise)
-    if like is None:
-        return FormError(0.0, 0.0, float((~np.isnan(errors)).any(1).sum()))
-    weights = like.weigh(like.scores)
-    form = FormError(
-        float(np.sqrt((weights * like.edges**2).sum())), float(np.sqrt((weights * like.slopes**2).sum())), 0
-    )
-    # what a cut tells of the size of the error: Fisher's information, near 0 where the noise hides it
-    told = np.array([((v := form.variance(d)) ** 2 / (like.floor**2 + v) ** 2).mean() for _, d in like.held])
-    return replace(form, dof=float(told.sum() / told.max()))
-
-
-def left_out_scores(errors: Array, cuts: Cuts, noise: float) -> Array:
-    """Log predictive density of the hold-outs of each cut (cuts,), edge and slope being learnt from the other cuts; NaN
-    where a cut was not fitted, or is the only one."""
-    out = np.full(len(cuts), np.nan)
-    like = _likelihoods(errors, cuts, noise)
-    if like is None or len(like.numbers) < 2:
-        return out
-    for i, number in enumerate(like.numbers):
-        weights = like.weigh(np.delete(like.scores, i, axis=0))
-        best = like.scores[i].max()
-        out[number] = best + np.log((weights * np.exp(like.scores[i] - best)).sum())
-    return out

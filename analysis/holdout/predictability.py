@@ -13,6 +13,7 @@ unknown   fewer than two hold-outs, or no gain over the last value to tell
     predictability(fit(rows, "chinchilla"))     # Predictability(predicts='yes', reason='at 6 hold-outs it errs ...')
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,8 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import Predicts
 from isoflop.analysis.holdout.average import Average
 from isoflop.analysis.holdout.backtest import last_value, log_line
-from isoflop.analysis.holdout.bands import learn
-from isoflop.analysis.holdout.cuts import Cuts, sizes_of
+from isoflop.analysis.holdout.bands import Hindsight, learn
+from isoflop.analysis.holdout.cuts import Fold, mean_square, sizes_of
 from isoflop.analysis.holdout.stacking import Stack
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.problem import Problem
@@ -55,31 +56,32 @@ class Predictability:
     cuts: int = 0
 
 
-@np.errstate(all="ignore")  # what leaves the doubles has no band
+@np.errstate(all="ignore")  # a distant guess may overflow
 def predictability(fit: Fit | Average) -> Predictability:
-    """Whether a fitted law or an average of laws predicts; unknown where there is no fit."""
+    """Return whether a fitted law or an average of laws predicts; unknown where there is no fit."""
+    known: Stack | Hindsight
     stack: Stack | None
     if isinstance(fit, Average):
         if fit.stack is None:
             return Predictability(Predicts.UNKNOWN, fit.reason)
-        stack, noise = fit.stack, scatter(fit)
-        cuts, errors, problem = stack.cuts, stack.errors, stack.members[0].problem
+        known = stack = fit.stack
+        problem = fit.stack.members[0].problem
     else:
         if fit.optimum is None:
             return Predictability(Predicts.UNKNOWN, fit.reason)
-        hindsight, noise = learn(fit.optimum), scatter(fit)
-        stack, cuts, errors, problem = hindsight.stack, hindsight.cuts, hindsight.errors, hindsight.problem
+        known = learn(fit.optimum)
+        stack, problem = known.stack, known.problem
     # cuts along one column hold out what is larger there, be the run as large as those that were fitted: they count
     # where the scale of a run, as in a table of one budget, has too few
-    first = cuts.scale if cuts.scale >= FEWEST_CUTS else len(cuts)
-    rivals = {m.law.name: m.errors[:first] for m in stack.members if m.law.name != fit.law.name} if stack else {}
-    squares = {name: mean_squares(e) for name, e in rivals.items()}
-    naive = {name: mean_squares(e[:first]) for name, e in naive_errors(problem, cuts).items()}
-    return judge(mean_squares(errors[:first]), squares, naive, noise, raw=problem.objective.raw)
+    first = known.cuts.scale if known.cuts.scale >= FEWEST_CUTS else len(known.cuts)
+    rivals = {m.law.name: mean_squares(m.folds[:first]) for m in (stack.members if stack else ())}
+    rivals.pop(fit.law.name, None)
+    naive = naive_squares(problem, known.folds[:first])
+    return judge(mean_squares(known.folds[:first]), rivals, naive, scatter(fit), raw=problem.objective.raw)
 
 
 def scatter(fit: Fit | Average) -> float:
-    """The scatter of a row about a fitted law or an average of laws, an infinity where there is no fit."""
+    """Return the scatter of a row about a fitted law or an average of laws, an infinity where there is no fit."""
     if isinstance(fit, Average):
         return fit.stack.noise if fit.stack else float("inf")
     return fit.optimum.noise.pooled if fit.optimum else float("inf")
@@ -124,27 +126,24 @@ def _nearest(mine: Array, others: dict[str, Array]) -> tuple[str, float] | None:
     return best and (best[0], float(np.sqrt(best[1])))
 
 
-def naive_errors(problem: Problem, cuts: Cuts) -> dict[str, Array]:
-    """Errors (cuts, rows) of the last value and of the straight line through the logarithms."""
+def naive_squares(problem: Problem, folds: Sequence[Fold]) -> dict[str, Array]:
+    """Return mean squares (cuts,) of the errors of the last value and of the straight line through the logarithms."""
     names = list(problem.law.columns)
     rows = pd.DataFrame(dict(zip(names, problem.columns, strict=True)) | {"L": problem.target})
     scale = sum(np.log(rows[c]) for c, size in zip(names, sizes_of(names), strict=True) if size)
-    errors = {name: np.full(cuts.fitted.shape, np.nan) for name in (LAST, LINE)}
+    squares: dict[str, list[float]] = {LAST: [], LINE: []}
     with np.errstate(all="ignore"):  # sizes may span more than the doubles do
         rows["_scale"] = np.exp(scale - np.mean(scale))
-        for j, fitted in enumerate(cuts.fitted):
-            train, test = rows[fitted], rows[~fitted]
+        for fold in folds:
+            train, test = rows[fold.fitted], rows[~fold.fitted]
             guesses = {LAST: last_value(train, test, [*names, "_scale"], "_scale"), LINE: log_line(train, test, names)}
             for name, guess in guesses.items():
-                observed = problem.target[~fitted]
+                observed = problem.target[~fold.fitted]
                 gap = guess - observed if problem.objective.raw else np.log(guess) - np.log(observed)
-                errors[name][j, ~fitted] = gap
-    return errors
+                squares[name].append(mean_square(gap))
+    return {name: np.array(values) for name, values in squares.items()}
 
 
-def mean_squares(errors: Array) -> Array:
-    """Mean square of each cut (cuts,); NaN where a cut was not fitted."""
-    known = ~np.isnan(errors)
-    with np.errstate(all="ignore"):
-        total: Array = (np.where(known, errors, 0.0) ** 2).sum(1) / known.sum(1)
-    return total
+def mean_squares(folds: Sequence[Fold]) -> Array:
+    """Return the mean square of the errors of each cut (cuts,); NaN where a cut was not fitted."""
+    return np.array([fold.mean_square for fold in folds])

@@ -25,7 +25,7 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import Frontier, frontier
-from isoflop.analysis.holdout.backtest import Fold, hold_out
+from isoflop.analysis.holdout.backtest import HeldOut, hold_out
 from isoflop.analysis.runs.layout import Layout, layout
 from isoflop.analysis.runs.levels import LEVELS, level_index
 from isoflop.analysis.runs.read import read_table
@@ -78,7 +78,7 @@ class View:
     """A verdict for each claim."""
     laws: Mapping[str, Fit] = field(default_factory=dict)
     """For each family the law on all its rows."""
-    held: Mapping[str, Fold] = field(default_factory=dict)
+    held: Mapping[str, HeldOut] = field(default_factory=dict)
     """For each family that figures show, the same law with the largest C held out."""
     local: Mapping[str, Local] = field(default_factory=dict)
     """For each family slopes, loss and best split of its law at a point among its runs."""
@@ -184,7 +184,7 @@ def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None, t
     )
     families = tuple(sorted(rows["family"].unique()))
     laws: dict[str, Fit] = {}
-    held: dict[str, Fold] = {}
+    held: dict[str, HeldOut] = {}
     refused: dict[str, str] = {}
     unheld: dict[str, str] = {}
     parts = {str(family): part for family, part in rows.groupby("family", sort=True)}
@@ -289,7 +289,7 @@ def _levels(values: ArrayLike) -> int:
     return int(level_index(values).max(initial=-1)) + 1
 
 
-def _largest_out(rows: pd.DataFrame, law: str, whole: Fit) -> Fold:
+def _largest_out(rows: pd.DataFrame, law: str, whole: Fit) -> HeldOut:
     """The law fitted without the largest C, at every run; `held` marks those it has not seen. `whole` is its
     fit to all runs."""
     if len(rows) > MOST_HELD:

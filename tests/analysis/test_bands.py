@@ -9,11 +9,12 @@ import pytest
 from conftest import Isoflop
 
 from isoflop.analysis.fitting.fit import fit, fit_groups
-from isoflop.analysis.fitting.status import Predicts
+from isoflop.analysis.fitting.status import FitStatus, Predicts
 from isoflop.analysis.holdout.average import average_groups, average_laws, default_laws
 from isoflop.analysis.holdout.bands import bands, learn
 from isoflop.analysis.holdout.compare import compare
-from isoflop.analysis.holdout.cuts import distance, form_error, roll
+from isoflop.analysis.holdout.cuts import Fold, distance, roll
+from isoflop.analysis.holdout.form_error import form_error
 from isoflop.analysis.holdout.points import predict_points
 from isoflop.analysis.holdout.predict import as_text, predict, to_json
 from isoflop.analysis.holdout.predictability import LAST, LINE, judge, predictability
@@ -148,12 +149,14 @@ def test_a_slope_is_learnt_from_errors_that_grow() -> None:
     assert 3 <= len(cuts) <= 6
     assert (cuts.distance[cuts.fitted] == 0).all()
     errors = np.where(cuts.fitted, np.nan, 0.02 * cuts.distance)
-    form = form_error(errors, cuts, noise=1e-4)
+    sides = list(zip(cuts.fitted, cuts.distance, errors, strict=True))
+    form = form_error([Fold(fitted, far, FitStatus.CONVERGED, "", off) for fitted, far, off in sides], noise=1e-4)
     # edge and slope share it, since they are averaged over their likelihood
     assert np.sqrt(form.variance(np.array([1.0, 2.5]))) == pytest.approx([0.02, 0.05], rel=0.25)
     assert form.slope > 2 * form.edge
     assert form.variance(np.array([0.0, 2.0]))[0] == 0
-    assert form_error(np.full_like(errors, np.nan), cuts, 1e-4).dof == 0
+    none = [Fold(fitted, far, FitStatus.REFUSED, "too few", np.full_like(off, np.nan)) for fitted, far, off in sides]
+    assert form_error(none, 1e-4).dof == 0
 
 
 def test_distance_is_beyond_the_rows_in_scale_or_in_any_column_and_below_them_too() -> None:

@@ -33,7 +33,7 @@ from isoflop.analysis.fitting.diagnose import locked
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.holdout.backtest import Backtest, Fold, backtest
+from isoflop.analysis.holdout.backtest import Backtest, HeldOut, backtest
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.replicates import SeedNoise, seed_noise
@@ -148,7 +148,7 @@ def pooled_sd(noises: list[SeedNoise]) -> tuple[float | None, int]:
     return (math.sqrt(sum(n.df * n.sd**2 for n in noises if n.sd is not None) / df) if df else None), df
 
 
-def _cell_errors(fold: Fold, column: str) -> pd.DataFrame:
+def _cell_errors(fold: HeldOut, column: str) -> pd.DataFrame:
     """Mean error of each held-out cell (one N and D), and its number of runs."""
     key = [c for c in ("N", "D", "C") if c in fold.errors] or ["reach"]
     grouped = fold.errors.groupby(key)[column]
@@ -186,7 +186,7 @@ def _covers(test: Backtest) -> Check:
     return Check(False if chance < 0.05 else None, f"{text} (80 % are required)")
 
 
-def _sharp(fold: Fold, tolerance: float) -> Check:
+def _sharp(fold: HeldOut, tolerance: float) -> Check:
     """Whether the band at the largest size is no wider than the tolerance."""
     low, high = (fold.errors[side].to_numpy(float) for side in ("low", "high"))
     half = np.log(high / low) / 2
@@ -196,7 +196,7 @@ def _sharp(fold: Fold, tolerance: float) -> Check:
     return Check(True if wide <= tolerance else None, f"the band there is ±{percent(wide, 2)}")
 
 
-def _no_better_line(fold: Fold, noise: SeedNoise) -> Check:
+def _no_better_line(fold: HeldOut, noise: SeedNoise) -> Check:
     """The law predicts no worse than the straight line without E by more than two seed standard deviations."""
     law, line = (float(_cell_errors(fold, c)["error"].abs().max()) for c in ("error", "error_line"))
     held = law - line <= 2 * (noise.sd or 0.0)
