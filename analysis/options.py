@@ -119,13 +119,14 @@ def table(
     """The runs that a verb works on, with the best of the knobs in `tune` for each group of equal `by`."""
     import pandas as pd
 
-    from isoflop.analysis.runs.read import read_runs, select
+    from isoflop.analysis.runs.read import read_runs
     from isoflop.analysis.runs.tune import best_of_cells
+    from isoflop.analysis.runs.where import filtered
 
     # texts of a table of runs are few: as Python's own they take a tenth of a report's time off, and of its memory
     pd.set_option("mode.string_storage", "python")
-    runs = read_runs(path, columns=pairs(columns), run=run or None)
-    selected = select(runs, where) if where else runs
+    runs = read_runs(path, columns=pairs(columns), run=run or None).frame
+    selected = filtered(runs, where) if where else runs
     if selected.empty:
         raise UserError(f"--where {where!r} keeps none of the {len(runs)} rows of {path}; loosen it")
     return best_of_cells(selected, names(tune), names(by)) if tune else selected
@@ -143,13 +144,13 @@ def points(path: Path, columns: str, target: str) -> "pd.DataFrame":
     missing."""
     from isoflop.analysis.runs.read import read_runs
 
-    mapping, there = pairs(columns), set(read_runs(path).columns)
+    mapping, there = pairs(columns), set(read_runs(path).frame.columns)
     known = {
         ours: theirs
         for ours, theirs in mapping.items()
         if theirs in there or not (ours in there or ours == target)  # a name that is in neither form is an error
     }
-    return read_runs(path, columns=known)
+    return read_runs(path, columns=known).frame
 
 
 def names(text: str) -> list[str]:

@@ -92,11 +92,11 @@ def fit_command(
         return _specification(table, law, by, share, options, as_json)
     if curves:
         from isoflop.analysis.fitting.trunks import fit_trunks
-        from isoflop.analysis.runs.read import select
         from isoflop.analysis.runs.trunks import add_trunks
+        from isoflop.analysis.runs.where import filtered
 
         table = add_trunks(table, rows.runs)
-        fits = fit_trunks(select(table, rows.where) if rows.where else table, law, by=by, **options)
+        fits = fit_trunks(filtered(table, rows.where) if rows.where else table, law, by=by, **options)
     else:
         from isoflop.analysis.fitting.fit import fit_groups
 

@@ -162,7 +162,7 @@ def read(task: Task) -> Parts:
     folder = os.environ.get("ISOFLOP_REFERENCE_DATA")
     if not folder:
         raise UserError("ISOFLOP_REFERENCE_DATA names no folder; set it to where PlanarG__active-sl lies")
-    train, test = (read_runs(f"{folder}/PlanarG__active-sl/{task.name}_{part}.csv") for part in ("train", "test"))
+    train, test = (read_runs(f"{folder}/PlanarG__active-sl/{task.name}_{part}.csv").frame for part in ("train", "test"))
     if not task.by:
         return [(train, test)]
     names = train[task.by].unique()

@@ -95,7 +95,7 @@ def predicted(size: str, prior: Mapping[str, tuple[float, float]], loss: str = "
 
 def trunks(folder: Path, law: str) -> None:
     """Print a line for each choice of marks, without and with the trunks."""
-    runs = usable(read_runs(folder))
+    runs = usable(read_runs(folder).frame)
     marks = sorted(runs["D"].unique())
     if len(marks) < 4:
         raise UserError(f"{folder} has {len(marks)} marks; four at least tell an early part from one beyond")

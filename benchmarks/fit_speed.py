@@ -53,7 +53,7 @@ def points() -> pd.DataFrame:
     folder = os.environ.get("ISOFLOP_REFERENCE_DATA", "")
     path = Path(folder) / "epoch-research__analyzing-chinchilla" / "svg_extracted_data.csv"
     if folder and path.exists():
-        runs = read_runs(path, columns={"N": "Model Size", "C": "Training FLOP", "L": "loss"})
+        runs = read_runs(path, columns={"N": "Model Size", "C": "Training FLOP", "L": "loss"}).frame
         runs["D"] = runs["C"] / (6 * runs["N"])
         return runs[runs["L"] < np.sort(runs["L"])[-5]]
     rng = np.random.default_rng(0)

@@ -70,7 +70,7 @@ def rows_of(task: Task, part: str) -> pd.DataFrame:
     folder = os.environ.get("ISOFLOP_REFERENCE_DATA")
     if not folder:
         raise UserError("ISOFLOP_REFERENCE_DATA names no folder; set it to where PlanarG__active-sl lies")
-    rows = read_runs(f"{folder}/PlanarG__active-sl/{task.name}_{part}.csv")
+    rows = read_runs(f"{folder}/PlanarG__active-sl/{task.name}_{part}.csv").frame
     return rows.loc[rows.groupby(list(task.best_of))["L"].idxmin()] if task.best_of else rows
 
 

@@ -151,7 +151,7 @@ def price(rows: pd.DataFrame) -> str:
 
 def rates() -> str:
     """The best of the rates that were tried at the smallest size and at the largest but one."""
-    rows = read_runs(ROOT / "studies/scaling_rates/runs.csv")
+    rows = read_runs(ROOT / "studies/scaling_rates/runs.csv").frame
     lines = []
     for (family, width), part in usable(rows).groupby(["family", "width"]):
         loss = part.groupby("lr")["L"].mean().sort_index()
@@ -341,7 +341,7 @@ def needing_no_seeds(claim: Claim) -> Claim:
 
 def page() -> str:
     """The page as Markdown."""
-    rows = read_runs(FOLDER / "runs.csv")
+    rows = read_runs(FOLDER / "runs.csv").frame
     document = json.loads((FOLDER / "verdicts.json").read_text(encoding="utf-8"))
     best = well_tuned(usable(rows))
     additive, product = (fit_groups(best, law, by=["family"]) for law in ("chinchilla", "multiplicative"))
@@ -406,7 +406,7 @@ def picture(path: Path, rows: pd.DataFrame) -> alt.FacetChart:
 def main() -> None:
     """Write the page and the figure."""
     (ROOT / "docs/scaling.md").write_text(page(), encoding="utf-8")
-    rows, forecast = read_runs(FOLDER / "runs.csv"), FOLDER / study.FORECAST
+    rows, forecast = read_runs(FOLDER / "runs.csv").frame, FOLDER / study.FORECAST
     picture(forecast, rows).save(ROOT / "docs/finding.svg")
 
 

@@ -58,7 +58,7 @@ _FACE = {
     "predict": "isoflop.analysis.holdout.predict:predict",
     "read_runs": "isoflop.analysis.runs.read:read_runs",
     "report": "isoflop.analysis.report.report:write_report",
-    "select": "isoflop.analysis.runs.read:select",
+    "select": "isoflop.analysis.runs.runs:select",
 }
 
 __all__ = sorted(_FACE)

@@ -179,7 +179,7 @@ def _cost(document: Mapping[str, Any], folder: Path) -> str:
     """What the runs of a study took: how many, their compute, and their time on the device that made them."""
     from isoflop.analysis.runs.read import read_runs
 
-    rows = read_runs(folder / "runs.csv")
+    rows = read_runs(folder / "runs.csv").frame
     last = rows.sort_values("D").groupby("run_id").tail(1)  # its marks are on the way there
     device = listed(sorted(map(str, rows["device"].dropna().unique())))
     return f"{len(last)} runs, {number(float(last['C'].sum()))} FLOPs, {clock(float(document['seconds']))} on {device}"

@@ -193,7 +193,7 @@ def make(study: Study, out: Path, overrides: Sequence[str], pause: bool) -> tupl
         if first not in (0, 1):
             return first, False
         collect(runs, table)
-        register(study, arguments, read_runs(table), dated)
+        register(study, arguments, read_runs(table).frame, dated)
         if pause:
             print(f"  commit {dated} and give the command again: it makes the larger runs, and scores it")
             return first, False
@@ -216,7 +216,7 @@ def conclude(study: Study, out: Path, began: float) -> None:
     from isoflop.analysis.report.sentences import verdict_table
     from isoflop.analysis.runs.read import read_runs
 
-    rows, claims, dated = read_runs(out / TABLE), study.load_claims(), out / FORECAST
+    rows, claims, dated = read_runs(out / TABLE).frame, study.load_claims(), out / FORECAST
     verdicts, results = judge(rows, claims), list(compare_with_theory(rows, study.load_known()))
     try:
         scored = judge_forecast(dated, rows) if dated.exists() else None

@@ -89,7 +89,7 @@ class Props:
     def runs(self) -> pd.DataFrame:
         from isoflop.analysis.runs.read import read_runs
 
-        return read_runs("runs.csv")
+        return read_runs("runs.csv").frame
 
     @cached_property
     def rows(self) -> pd.DataFrame:

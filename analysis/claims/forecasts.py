@@ -13,6 +13,7 @@ from isoflop.analysis.claims.provenance import changed_since, committed
 from isoflop.analysis.holdout.forecast import Forecast, load_forecast
 from isoflop.analysis.holdout.outcome import ForecastScore, score_forecast
 from isoflop.analysis.runs.read import read_runs
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,12 @@ class JudgedForecast:
 def runs_for(path: str | Path, runs: str | Path) -> pd.DataFrame:
     """A table of runs, its columns named as in the table that the forecast was made from."""
     names = load_forecast(path).settings.get("columns", {})
-    return read_runs(runs, columns=names or None)
+    return read_runs(runs, columns=names or None).frame
 
 
-def judge_forecast(path: str | Path, runs: pd.DataFrame) -> JudgedForecast:
+def judge_forecast(path: str | Path, runs: RunsLike) -> JudgedForecast:
     """The forecast of a file set against the runs at its points; UserError where there are none, or it was changed."""
+    runs = as_runs(runs).frame
     path = Path(path)
     forecast = load_forecast(path)
     score = score_forecast(forecast, runs)

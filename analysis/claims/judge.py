@@ -38,9 +38,11 @@ from isoflop.analysis.claims.subjects import (
     usable_part,
 )
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.runs.read import as_floats, conditions, read_runs
+from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.replicates import CELL
-from isoflop.analysis.runs.rows import checked, finished, usable, with_compute
+from isoflop.analysis.runs.rows import as_floats, checked, finished, usable, with_compute
+from isoflop.analysis.runs.runs import as_runs
+from isoflop.analysis.runs.where import conditions
 from isoflop.errors import FitError
 from isoflop.wording import listed, percent
 
@@ -93,7 +95,7 @@ def judge(runs: Any, claims: str | Path | Sequence[Claim] | None = None) -> list
     claims  a folder of claims, one yaml, or a list of claims; default those that ship
     """
     to_judge = load_claims(claims) if claims is None or isinstance(claims, str | Path) else claims
-    table = sound_table(read_runs(runs) if isinstance(runs, str | Path) else runs)
+    table = sound_table(as_runs(read_runs(runs) if isinstance(runs, str | Path) else runs).frame)
     # a copy has the columns of one kind in one block, from which rows are taken much faster
     table = with_derived(_without_others(table, to_judge).copy(), columns_of(to_judge))
     with np.errstate(all="ignore"):  # a guess far away may leave the doubles: it is infinitely wrong

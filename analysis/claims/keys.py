@@ -11,7 +11,7 @@ from isoflop.analysis.claims.declare import KEYS, OF_LAW, SUBJECTS, TAKES, Quant
 from isoflop.analysis.claims.quantities import QUANTITIES
 from isoflop.analysis.claims.region import Region
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.runs.read import conditions
+from isoflop.analysis.runs.where import conditions
 from isoflop.checks import is_number
 from isoflop.errors import UserError
 

@@ -18,7 +18,8 @@ from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.runs.read import conditions, select
+from isoflop.analysis.runs.runs import RunsLike, as_runs
+from isoflop.analysis.runs.where import conditions, filtered
 from isoflop.checks import is_number
 from isoflop.errors import FitError, UserError
 
@@ -120,10 +121,11 @@ def _read(given: Mapping[Any, Any], where: str) -> Known:
     return Known(**{**given, "columns": dict(columns), "relative": bool(given.get("relative", False))})
 
 
-def compare_with_theory(runs: pd.DataFrame, known: Sequence[Known]) -> Iterator[Result]:
+def compare_with_theory(runs: RunsLike, known: Sequence[Known]) -> Iterator[Result]:
     """Theory beside estimate, a result for each known answer, or for each value of its column `by`."""
+    runs = as_runs(runs).frame
     for one in known:
-        rows = select(runs, one.where) if one.where else runs
+        rows = filtered(runs, one.where) if one.where else runs
         if not one.by:
             yield _result(rows, one, "")
             continue

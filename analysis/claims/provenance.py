@@ -21,7 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 
 # git reads no config but that of our empty repository, and fetches nothing that an object store lacks
 ALONE = {
@@ -45,11 +45,12 @@ class Repository(NamedTuple):
     head: str
 
 
-def changed_since(file: Path | None, runs: pd.DataFrame, what: str = "claim") -> tuple[bool | None, str]:
+def changed_since(file: Path | None, runs: RunsLike, what: str = "claim") -> tuple[bool | None, str]:
     """Whether a file differs from that at the commits of its runs (None: not known), and in words.
 
     what   what the file holds: claim, forecast
     """
+    runs = as_runs(runs).frame
     commits = sorted({str(c) for c in runs["git"].dropna()}) if "git" in runs else []
     unknown = f"so whether the {what} came first is not known"
     if file is None or not commits:

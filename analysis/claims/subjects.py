@@ -21,9 +21,9 @@ from isoflop.analysis.claims.declare import Pair, Part, Sample, Untested, requir
 from isoflop.analysis.claims.keys import ENDS
 from isoflop.analysis.claims.needs import tuned_rows
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.runs.read import conditions, select
 from isoflop.analysis.runs.rows import joined, usable
 from isoflop.analysis.runs.tune import well_tuned
+from isoflop.analysis.runs.where import conditions, filtered
 from isoflop.errors import UserError
 
 # family or group -> phrases that say what its runs lack
@@ -83,7 +83,7 @@ def scope(runs: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     require_columns(rows, [condition.column for condition in conditions(claim.where)])
     if claim.where:
         try:
-            rows = select(rows, claim.where)
+            rows = filtered(rows, claim.where)
         except UserError as error:
             raise UserError(f"{claim.file or claim.id}: where: {error}") from None
     rows = _grouped_by(_of_one_text(rows, claim), claim.by, (*claim.compare,))

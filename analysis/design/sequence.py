@@ -34,6 +34,7 @@ from isoflop.analysis.holdout.cuts import distance, sizes_of
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.rows import usable_numbers
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Objective, Prior, Problem
 from isoflop.analysis.solving.starts import starts
@@ -89,8 +90,9 @@ def usual(law: Law) -> dict[str, tuple[float, float]]:
     return known
 
 
-def believe(have: pd.DataFrame, law: Law, rows: pd.DataFrame, targets: pd.DataFrame | None = None) -> Ensemble:
+def believe(have: RunsLike, law: Law, rows: pd.DataFrame, targets: pd.DataFrame | None = None) -> Ensemble:
     """What the runs that are there say of `rows`, (rows,)."""
+    have = as_runs(have).frame
     columns = tuple(have[c].to_numpy(float) for c in law.columns)
     target = have[law.target].to_numpy(float)
     form, form_rows = (0.0, 0.0) if targets is None else (form_error(x, law, targets) for x in (have, rows))

@@ -25,6 +25,7 @@ from isoflop.analysis.fitting.weights import weighted
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.rows import Prepared, groups, prepare
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.analysis.runs.tune import searched_notes
 from isoflop.errors import FitError, TooFewRowsError
 
@@ -40,7 +41,7 @@ OPTIONS = ("loss", "delta", "interval", "level", "resamples", "run", "pin", "pri
 
 @describe("runs", "law", *OPTIONS, by="the label of the Fit, such as {'family': 'mlp'}; selects no rows")
 def fit(
-    runs: pd.DataFrame,
+    runs: RunsLike,
     law: str | Law = "chinchilla",
     *,
     loss: str = "huber",
@@ -60,15 +61,17 @@ def fit(
     FitError where that has no meaning (an option that cannot be, a column that is missing, fewer rows than parameters);
     a status and notes where the result is weak.
     """
+    runs = as_runs(runs).frame
     return _fit(runs, law, Settings(loss, delta, interval, level, resamples, run, pin, prior, seed, weights), by)
 
 
-def fit_near(runs: pd.DataFrame, law: str | Law, near: Fit, *, by: dict[str, Any] | None = None, **options: Any) -> Fit:
+def fit_near(runs: RunsLike, law: str | Law, near: Fit, *, by: dict[str, Any] | None = None, **options: Any) -> Fit:
     """`fit` to almost the same rows or with almost the same `options` as another fit of the law, in less time.
 
     The search begins where that of `near` ended, at what noise could not tell from it and at a few fresh starts; in
     full where these disagree.
     """
+    runs = as_runs(runs).frame
     settings = Settings(**options)
     if near.optimum is None:
         return _fit(runs, law, settings, by)
@@ -113,7 +116,7 @@ def _key(law: Law, rows: Prepared, settings: Settings) -> tuple[Hashable, ...] |
 
 @describe("runs", "law", "by", "share", options="those of `fit`: " + ", ".join(OPTIONS))
 def fit_groups(
-    runs: pd.DataFrame,
+    runs: RunsLike,
     law: str | Law = "chinchilla",
     *,
     by: Sequence[str] = (),
@@ -124,6 +127,7 @@ def fit_groups(
 
     A group of too few rows has a Fit without values, and the reason. Parameters in `share` are fitted together.
     """
+    runs = as_runs(runs).frame
     settings, law = Settings(**options), get_law(law)
     settings.check_names(law)
     check_share(law, by, share)

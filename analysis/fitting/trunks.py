@@ -23,14 +23,14 @@ from isoflop.analysis.fitting.weights import NOISE
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.trunk import HEAT, on_trunks
 from isoflop.analysis.runs.rows import groups
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import TooFewRowsError, UserError
 
 
 @describe("runs", "law", "by", options="those of `fit`: " + ", ".join(OPTIONS))
-def fit_trunks(
-    runs: pd.DataFrame, law: str | Law = "chinchilla", *, by: Sequence[str] = (), **options: Any
-) -> list[Fit]:
+def fit_trunks(runs: RunsLike, law: str | Law = "chinchilla", *, by: Sequence[str] = (), **options: Any) -> list[Fit]:
     """A Fit of `law` for each group of equal `by`, by its marks and its trunks, which `heat` tells apart."""
+    runs = as_runs(runs).frame
     if options.get("weights", "none") != "none":
         raise UserError("--curves weighs marks and trunks by their noise; leave --weights out")
     cooled = get_law(law)

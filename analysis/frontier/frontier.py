@@ -38,6 +38,7 @@ from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.levels import level_index, stand_apart
 from isoflop.analysis.runs.rows import number_runs, usable_numbers, with_compute
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.analysis.runs.tune import tune as best_rows
 from isoflop.errors import FitError
 from isoflop.files import records
@@ -137,7 +138,7 @@ class Frontier:
     options="those of `fit`, for the parametric approach",
 )
 def frontier(
-    runs: pd.DataFrame,
+    runs: RunsLike,
     *,
     level: float = 0.95,
     target: Sequence[float] = (),
@@ -150,6 +151,7 @@ def frontier(
 
     lr and batch are taken at their best where they were searched, whether `tune` names them or not.
     """
+    runs = as_runs(runs).frame
     Settings(level=level, **options)  # an option that cannot be is no reason against one approach
     runs = with_compute(runs)
     table = _table_of(runs, [*KNOBS, *tune], options.get("run"))

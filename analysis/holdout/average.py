@@ -23,6 +23,7 @@ from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.levels import LEVELS, level_index
 from isoflop.analysis.runs.rows import checked, groups, prepare
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.analysis.solving.problem import Objective
 from isoflop.errors import FitError, UserError
 
@@ -94,8 +95,9 @@ def names_average(law: Any) -> bool:
     return isinstance(law, str) and _CALL.fullmatch(law) is not None
 
 
-def law_of(runs: pd.DataFrame, text: str = NAME) -> Law:
+def law_of(runs: RunsLike, text: str = NAME) -> Law:
     """The columns and the target of an average on these runs, as a law without parameters."""
+    runs = as_runs(runs).frame
     names, target = _read(runs, text, None)
     return _law(names, _arguments(names), target, None)
 
@@ -120,7 +122,7 @@ def default_laws(runs: pd.DataFrame) -> list[str]:
 
 
 def average_groups(
-    runs: pd.DataFrame, law: str = NAME, *, by: Sequence[str] = (), target: str | None = None,
+    runs: RunsLike, law: str = NAME, *, by: Sequence[str] = (), target: str | None = None,
     stacks: Stacks | None = None, **options: Any,
 ) -> list[Average]:  # fmt: skip
     """Average the default laws on each group of equal `by`.
@@ -129,6 +131,7 @@ def average_groups(
     stacks    averages that were made already
     options   loss, delta and run, as of `fit`; FitError for those that only one law can have, the others do not matter
     """
+    runs = as_runs(runs).frame
     for name in ("pin", "prior", "share"):
         if options.get(name):
             raise FitError(f"{NAME} averages laws of different parameters, so it takes no --{name}; name one law")
@@ -150,8 +153,9 @@ def average_groups(
     return [averages[number] for number in sorted(averages)]
 
 
-def average_laws(runs: pd.DataFrame, law: str = NAME, **options: Any) -> Average:
+def average_laws(runs: RunsLike, law: str = NAME, **options: Any) -> Average:
     """Average the default laws on these runs; FitError where none of them can be fitted."""
+    runs = as_runs(runs).frame
     average = average_groups(runs, law, **options)[0]
     if average.stack is None:
         raise FitError(average.reason)

@@ -27,6 +27,7 @@ from isoflop.analysis.holdout.stacking import Stacks
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.rows import usable
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 
 # distances that are computed at once
@@ -166,7 +167,7 @@ def declare(law: str, runs: pd.DataFrame) -> Law:
 
 
 def backtest(
-    runs: pd.DataFrame, law: str, *, axis: str, folds: int = 6, stacks: Stacks | None = None, **options: Any
+    runs: RunsLike, law: str, *, axis: str, folds: int = 6, stacks: Stacks | None = None, **options: Any
 ) -> Backtest:
     """Roll the hold-out along `axis` (D, N or C), at most `folds` times, with cuts where a prediction's bands have them
     (cuts.py), the last before the top.
@@ -175,6 +176,7 @@ def backtest(
     fit than the law has parameters, since a curve through all its points says nothing of the next; only the last cut is
     always made. FitError where the axis has fewer than three levels.
     """
+    runs = as_runs(runs).frame
     rows = usable(runs)
     index = level_index(rows[axis]) if len(rows) else np.zeros(0, dtype=np.int64)
     if (top := int(index.max(initial=-1))) < 2:

@@ -25,9 +25,10 @@ from isoflop.analysis.holdout.stacking import Stacks
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
-from isoflop.analysis.runs.read import select
 from isoflop.analysis.runs.replicates import seed_noise
 from isoflop.analysis.runs.rows import usable_numbers
+from isoflop.analysis.runs.runs import RunsLike, as_runs
+from isoflop.analysis.runs.where import filtered
 from isoflop.errors import FitError
 from isoflop.files import records
 
@@ -97,12 +98,13 @@ class Comparison:
 
 @describe("runs", "laws", "axis", "holdout", "folds", options="those of `fit`")
 def compare(
-    runs: pd.DataFrame, laws: Sequence[str] = (), *, axis: str = "C", holdout: str = "", folds: int = 6, **options: Any
+    runs: RunsLike, laws: Sequence[str] = (), *, axis: str = "C", holdout: str = "", folds: int = 6, **options: Any
 ) -> Comparison:
     """Compare laws by a rolling hold-out along an axis, or by one cut.
 
     A law that cannot be fitted at any cut is in `refused` with the reason; FitError where none can be.
     """
+    runs = as_runs(runs).frame
     runs, axis = _with_axis(runs, axis)
     declared = {law.name: (text, law) for text in laws or default_laws(runs) for law in [declare(text, runs)]}
     runs = _rows(runs, [law for _, law in declared.values()], axis)
@@ -162,7 +164,7 @@ def _folds(
     if missing:
         raise FitError(f"it needs the columns {', '.join(law.columns)}, and there is no {', '.join(missing)}")
     if holdout:
-        test = select(runs, holdout)
+        test = filtered(runs, holdout)
         train = runs.drop(index=test.index)
         if test.empty or train.empty:
             share = "none" if test.empty else "all"

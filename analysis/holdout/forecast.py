@@ -30,6 +30,7 @@ from isoflop.analysis.holdout.predict import check_place, predict, to_json
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError, UserError
 from isoflop.files import finite, read_bytes, write_text
 from isoflop.git import git
@@ -122,7 +123,7 @@ class Forecast:
     level="coverage of the bands",
 )
 def forecast(
-    runs: pd.DataFrame,
+    runs: RunsLike,
     at: Sequence[Mapping[str, Any]],
     law: str | Law = "chinchilla",
     *,
@@ -136,6 +137,7 @@ def forecast(
     A point that names columns of `by` is of the group with those values alone. A group that cannot be fitted has
     entries without values, and the reason. FitError where none can be, or where a point is of no group.
     """
+    runs = as_runs(runs).frame
     if not at:
         raise FitError("a forecast needs a point: --at C=1e21, or --at N=1e9,D=2e10")
     places = [_place(point, by) for point in at]

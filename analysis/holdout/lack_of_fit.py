@@ -22,6 +22,7 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.replicates import cell_columns
 from isoflop.analysis.runs.rows import number_runs
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 
 # a law does not fit where p of its test is below this
@@ -54,11 +55,12 @@ class LackOfFit:
         return {"p": self.p, "strata": strata, "reason": str(self)}
 
 
-def lack_of_fit(runs: pd.DataFrame, law: str, *, run: str | None = None, **options: Any) -> LackOfFit:
+def lack_of_fit(runs: RunsLike, law: str, *, run: str | None = None, **options: Any) -> LackOfFit:
     """Fit `law` by least squares of log residuals and set its error against that of replicates.
 
     `options` go to fit; what they say of the loss does not count here.
     """
+    runs = as_runs(runs).frame
     from scipy.special import fdtrc
 
     try:

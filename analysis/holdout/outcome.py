@@ -24,6 +24,7 @@ from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.levels import SAME_LEVEL, level_index
 from isoflop.analysis.runs.rows import usable_numbers
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
 from isoflop.wording import listed
@@ -94,13 +95,14 @@ class ForecastScore:
         return "\n".join(lines)
 
 
-def score_forecast(forecast: Forecast, runs: pd.DataFrame) -> ForecastScore:
+def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
     """Set the runs at each point of a forecast against it.
 
     A run is one of a point where it differs from the place that was named by at most SAME_LEVEL; the prediction is
     moved to where it stands by the slopes of the law. At a compute, the best size there counts, with all its seeds.
     FitError where no new run stands at any point.
     """
+    runs = as_runs(runs).frame
     law = forecast.axes
     if missing := [c for c in (*forecast.by, *law.columns, law.target) if c not in runs]:
         raise FitError(f"the forecast is of {law.name}, and the runs have no column {listed(missing)}; see --columns")

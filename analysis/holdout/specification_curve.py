@@ -21,6 +21,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.levels import level_index
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
 
@@ -38,13 +39,14 @@ LEVELS, GRID, WIDE = 4, 16, 1.5
 
 
 def specification(
-    runs: pd.DataFrame, law: str = "chinchilla", *, counts: Sequence[str] = COUNTS, **options: Any
+    runs: RunsLike, law: str = "chinchilla", *, counts: Sequence[str] = COUNTS, **options: Any
 ) -> pd.DataFrame:
     """A row for each choice: parameters and derived quantities with low and high, status, rows; the default first.
 
     `options` go to every fit. A choice that cannot be fitted keeps its row, with the reason. The search of every other
     choice begins where that of the default ended and from a few fresh starts, and its interval is of RESAMPLES at most.
     """
+    runs = as_runs(runs).frame
     base = fit(runs, law, **options)
     rows = [_row("default", base)]
     options |= {"resamples": min(options.get("resamples", RESAMPLES), RESAMPLES)}

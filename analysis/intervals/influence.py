@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.intervals.resampling import WARM
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.read import where_is
-from isoflop.analysis.runs.rows import Prepared
+from isoflop.analysis.runs.rows import Prepared, where_is
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
 

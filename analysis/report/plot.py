@@ -8,17 +8,16 @@ plot(read_runs("runs.csv"), "isoflop_profiles", Path("profiles.pdf"))
 import difflib
 from pathlib import Path
 
-import pandas as pd
-
 from isoflop.analysis.report.figures.base import FigureFile, Unmet, draw, figure_files
 from isoflop.analysis.report.view import View, look
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError, UserError
 
 # endings of the files that a figure can be
 FORMATS = (".svg", ".png", ".pdf", ".json", ".csv")
 
 
-def plot(runs: pd.DataFrame, name: str, out: Path, **options: object) -> str:
+def plot(runs: RunsLike, name: str, out: Path, **options: object) -> str:
     """Draw one figure of these runs into a file, its ending the format; returns the figure's title.
 
     runs     a table of runs, as read_runs gives it
@@ -28,6 +27,7 @@ def plot(runs: pd.DataFrame, name: str, out: Path, **options: object) -> str:
 
     FitError where the runs lack what the figure needs.
     """
+    runs = as_runs(runs).frame
     file = named(name)
     if out.suffix not in FORMATS:
         raise UserError(f"{out} ends in {out.suffix or 'nothing'}; a figure is written as {', '.join(FORMATS)}")

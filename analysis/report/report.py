@@ -19,8 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.planned.power import power
@@ -33,6 +31,7 @@ from isoflop.analysis.report.finding import finding, minima, of_many, question, 
 from isoflop.analysis.report.sentences import amount, decided_first, interval, seed_noise, summary
 from isoflop.analysis.report.tables import count_runs, ledger, local_quantities, parameters, training_hours
 from isoflop.analysis.report.view import MOST_FAMILIES, View, look
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import UserError
 from isoflop.files import write_text
 from isoflop.wording import cut, printable
@@ -58,7 +57,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(
-    runs: pd.DataFrame,
+    runs: RunsLike,
     out: Path,
     claims: Any = None,
     forecast: Path | None = None,
@@ -78,6 +77,7 @@ def write_report(
     full      whether what takes long is there too: hold-outs, the specification curve, whether each law predicts as
               well as others, the power of open claims, and each figure as SVG and PNG
     """
+    runs = as_runs(runs).frame
     view = look(runs, claims, forecast, tune)
     figures = list(draw_all(view, full))
     page = out / "index.html"

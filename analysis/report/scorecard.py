@@ -25,6 +25,7 @@ from isoflop.analysis.claims.quantities.reach import first_reach
 from isoflop.analysis.claims.subjects import of_families
 from isoflop.analysis.runs.replicates import choose_law
 from isoflop.analysis.runs.rows import finished, usable
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 
 Array = NDArray[np.float64]
@@ -55,12 +56,13 @@ class Measure:
     take: Callable[[pd.DataFrame, Shared], Measured]
 
 
-def scorecard(runs: pd.DataFrame) -> pd.DataFrame:
+def scorecard(runs: RunsLike) -> pd.DataFrame:
     """A row for each measure, kind of data and family of a table; value None, with the reason, where it has none.
 
     Columns: criterion, measure, title, better, data, family, value, low, high, runs, reason. A measure that no family
     has on a kind of data is left out.
     """
+    runs = as_runs(runs).frame
     table = with_derived(sound_table(of_families(runs)), ["excess"])
     table = table.assign(data="") if "data" not in table else table
     rows = []

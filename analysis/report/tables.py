@@ -14,8 +14,7 @@ from isoflop.analysis.fitting.result import Estimate
 from isoflop.analysis.holdout.predictability import predictability
 from isoflop.analysis.report.links import links
 from isoflop.analysis.report.view import REASON, View, most_runs
-from isoflop.analysis.runs.read import as_floats
-from isoflop.analysis.runs.rows import finished
+from isoflop.analysis.runs.rows import as_floats, finished
 from isoflop.wording import SUPERSCRIPT, count, cut, number, printable
 
 # families whose law is set beside other laws at hold-outs: that takes dozens of fits each

@@ -32,6 +32,7 @@ from isoflop.analysis.runs.read import read_table
 from isoflop.analysis.runs.recognise import recognise_runs
 from isoflop.analysis.runs.replicates import SeedNoise, cell_columns, seed_noise
 from isoflop.analysis.runs.rows import MIXTURES, finished, mixtures, number_runs, units, usable, with_compute
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.analysis.runs.tune import CELL, SEARCHED, best_of_cells, searched_knobs
 from isoflop.errors import FitError, UserError
 from isoflop.wording import MOST_NAMED, distinct_names
@@ -166,13 +167,14 @@ class View:
         return record.loss_unit(self.rows)
 
 
-def look(runs: pd.DataFrame, claims: Any = None, forecast: Path | None = None, tune: Sequence[str] = ()) -> View:
+def look(runs: RunsLike, claims: Any = None, forecast: Path | None = None, tune: Sequence[str] = ()) -> View:
     """Judge the claims and fit a law to each family; a family that cannot be fitted is in `refused` with the reason.
 
     claims    a folder of claims, one yaml, or a list of claims; default those that ship
     forecast  a file of `isoflop forecast`
     tune      knobs that were searched; by default those that take several values at one size and amount of data
     """
+    runs = as_runs(runs).frame
     runs = named_for_page(runs)
     if "L" in runs and not finished(runs).any():
         return _without_results(runs, claims)

@@ -17,9 +17,9 @@ from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.layout import SPAN, Layout, layout
 from isoflop.analysis.runs.levels import LEVELS, level_index
-from isoflop.analysis.runs.read import where_is
 from isoflop.analysis.runs.recognise import is_circumstance, recognise_runs
-from isoflop.analysis.runs.rows import MIXTURES, mixtures, no_rows, number_runs, repeated, split_usable, units
+from isoflop.analysis.runs.rows import MIXTURES, mixtures, no_rows, number_runs, repeated, split_usable, units, where_is
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.analysis.runs.tune import cells_of, searched_knobs, searched_notes, tune
 from isoflop.errors import FitError
 
@@ -90,12 +90,13 @@ class Quality:
         return "\n".join(lines + ([f"{f.kind}: {f.sentence}" for f in self.findings] or ["nothing odd"]))
 
 
-def check(runs: pd.DataFrame, run: str | None = None) -> Quality:
+def check(runs: RunsLike, run: str | None = None) -> Quality:
     """Examine a table of runs; FitError where no row can be used, or it has no loss and no size, data or compute.
 
     runs   a table, as read_runs gives it
     run    the column whose equal values are one run, where it is not run_id
     """
+    runs = as_runs(runs).frame
     columns = [c for c in CORE if c in runs]
     if "L" not in columns or len(columns) < 2:
         needed = [] if "L" in columns else ["a loss L"]

@@ -2,19 +2,17 @@
 column.
 
     runs = read_runs("theirs.csv", columns={"N": "params", "D": "tokens", "L": "loss"})
-    runs = select(runs, "family = 'mlp' and C < 1e20")
+    runs = runs.select("family = 'mlp' and C < 1e20")
 
 The index of the table is the line of the file, so that a later complaint can still name it.
 """
 
 import io
 import json
-import operator
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -22,6 +20,9 @@ from isoflop import record
 from isoflop.analysis.runs.measure import PACKED, check_file, unpack
 from isoflop.analysis.runs.names import by_usual_names, completed, in_its_unit
 from isoflop.analysis.runs.presets import preset_of
+from isoflop.analysis.runs.rows import as_floats
+from isoflop.analysis.runs.runs import Runs
+from isoflop.analysis.runs.where import listed_columns
 from isoflop.analysis.runs.wide import melted
 from isoflop.errors import CellError, UserError
 from isoflop.folder import RunFolder
@@ -33,25 +34,11 @@ _CORE = ("N", "D", "C", "L")
 # rows of a long CSV that are read at a time
 PIECE = 20_000
 
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "!=": operator.ne,
-    "==": operator.eq,
-    "=": operator.eq,
-    "<": operator.lt,
-    ">": operator.gt,
-}
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _DECIMAL_COMMA = r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*"
 _THOUSANDS = r"\s*[-+]?[1-9]\d{0,2},\d{3}\s*"
-# `and` outside of quotes and backticks
-_AND = re.compile(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)(?=(?:[^`]*`[^`]*`)*[^`]*$)", re.IGNORECASE)
-# a name of letters, digits, dots and underscores stands bare, any other in backticks: `val loss`
-_CLAUSE = re.compile(rf"\s*(?:`([^`]+)`|([\w.]+))\s*(<=|>=|!=|==|=|<|>)\s*(?:'([^']*)'|\"([^\"]*)\"|({_NUMBER}))\s*")
 
 
-def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run: str | None = None) -> pd.DataFrame:
+def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run: str | None = None) -> Runs:
     """Read a table of runs; UserError names the file, the line and the column.
 
     path      a CSV (commas, semicolons or tabs between fields), JSON lines or Parquet file, or a folder of run folders
@@ -62,11 +49,10 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
     path = Path(path)
     table, notes = _under_our_names(read_table(path), dict(columns or {}), path)
     if run is not None and run not in table:
-        raise UserError(f"{path} has no column {run!r} to tell runs apart; it has {_list(table.columns)}")
+        raise UserError(f"{path} has no column {run!r} to tell runs apart; it has {listed_columns(table.columns)}")
     for name in table.columns.intersection(list(NUMERIC)):
         table[name] = _numbers(table[name], path, strict=name in _CORE)
-    table.attrs |= {"source": str(path)} | ({"notes": notes} if notes else {})
-    return table
+    return Runs(table, str(path), tuple(notes), table.index.name == "line", run)
 
 
 def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -105,70 +91,6 @@ def read_table(path: Path) -> pd.DataFrame:
     if table.empty:
         raise UserError(f"{path} has a header and no rows; it needs a row for each run")
     return table
-
-
-class Condition(NamedTuple):
-    """One clause of `where`: a column, a comparison, and a number or a text."""
-
-    column: str
-    sign: str
-    value: float | str
-    shown: str  # the value as it was written
-
-
-def conditions(where: str) -> list[Condition]:
-    """The clauses of `where`, which are joined by `and`; none of an empty text. UserError where one is not sound."""
-    clauses = _AND.split(where.strip())
-    return [_condition(clause) for clause in clauses if where.strip()]
-
-
-def select(runs: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The rows that meet every clause of `where`.
-
-    runs    a table with a row for each run, or for each mark of a run
-    where   clauses joined by `and`: column, comparison (= != < <= > >=), number or 'text'; a column whose name holds
-            more than letters, digits, dots and underscores stands in backticks; never evaluated as code
-    """
-    keep = pd.Series(True, index=runs.index)
-    for condition in conditions(where) or [_condition(where)]:
-        if condition.column not in runs:
-            raise UserError(f"no column {condition.column!r} to select on; the columns are {_list(runs.columns)}")
-        keep &= _compare(runs[condition.column], condition)
-    return runs[keep]
-
-
-def where_is(runs: pd.DataFrame, label: Any) -> str:
-    """Words for one row: 'runs.csv, line 7' where the table came from a file, else 'row 7'."""
-    source = runs.attrs.get("source")
-    return f"{source}, line {label}" if source and runs.index.name == "line" else f"row {label}"
-
-
-def _condition(clause: str) -> Condition:
-    match = _CLAUSE.fullmatch(clause)
-    if match is None:
-        raise UserError(
-            f"{clause!r} is not a condition; write column, comparison, number or 'text': family = 'mlp' and C<1e20, "
-            "a column's name with spaces in backticks"
-        )
-    quoted, bare, sign, single, double, number = match.groups()
-    name = quoted or bare
-    text = single if single is not None else double
-    return Condition(name, sign, float(number), number) if text is None else Condition(name, sign, text, text)
-
-
-def _compare(column: pd.Series, condition: Condition) -> pd.Series:
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    _, sign, value, shown = condition
-    if isinstance(value, str) and numeric:
-        raise UserError(
-            f"column {column.name!r} holds numbers, not the text {shown!r}; write the number without quotes"
-        )
-    if not isinstance(value, str) and not numeric:
-        raise UserError(
-            f"column {column.name!r} holds text, not the number {shown}; put it in quotes: {column.name} = '{shown}'"
-        )
-    result: pd.Series = _OPERATORS[sign](column if numeric else column.astype(str), value)
-    return result
 
 
 def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
@@ -305,7 +227,7 @@ _READERS = {".jsonl": _lines, ".ndjson": _lines, ".parquet": _parquet, ".pq": _p
 def _rename(table: pd.DataFrame, columns: dict[str, str], path: Path) -> pd.DataFrame:
     for ours, theirs in columns.items():
         if theirs not in table:
-            raise UserError(f"{path} has no column {theirs!r} for {ours}; it has {_list(table.columns)}")
+            raise UserError(f"{path} has no column {theirs!r} for {ours}; it has {listed_columns(table.columns)}")
     taken = {ours: theirs for ours, theirs in columns.items() if ours != theirs}
     # a column that already bears one of our names gives way to the column that was named
     table = table.drop(columns=[ours for ours in taken if ours in table and ours not in taken.values()])
@@ -324,29 +246,6 @@ def _numbers(column: pd.Series, path: Path, *, strict: bool) -> pd.Series:
         value = cell(column.loc[bad[0]])
         raise CellError(f"{path}, line {bad[0]}: column {column.name} is {value}, not a number; mend or drop the row")
     return numbers
-
-
-def as_floats(column: pd.Series) -> pd.Series:
-    """A column as doubles: NaN for what is no number, an infinity for what is too large for a double."""
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return column.astype(float)
-    return column.map(_as_float, na_action="ignore").astype(float)
-
-
-def _as_float(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return float("nan")
-    try:
-        return float(value)
-    except OverflowError:
-        return float("inf")
-    except ValueError:
-        return float("nan")
-
-
-def _list(names: Any, most: int = 30) -> str:
-    names = [cut(printable(str(n)), MOST_SHOWN) for n in names]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _message(error: Exception) -> str:

@@ -56,7 +56,7 @@ _MOST_CELLS, _KNOBS = 1_000_000, ("N", "family", "data", "width", "depth", "lr",
 
 
 @dataclass(frozen=True)
-class Runs:
+class RunCodes:
     """The runs that rows belong to.
 
     codes    number of each row's run, (rows,)
@@ -69,14 +69,14 @@ class Runs:
     note: str = ""
 
 
-def recognise_runs(rows: pd.DataFrame) -> Runs:
+def recognise_runs(rows: pd.DataFrame) -> RunCodes:
     """The runs of a table that has no run_id; every row is one where nothing tells."""
     for codes, what in _readings(rows):
         count = int(codes.max()) + 1
         if 1 < count < len(rows):
             note = f"{what} are taken as one run ({count} runs of {len(rows)} rows); --run names another column"
-            return Runs(codes, count, note)
-    return Runs(np.arange(len(rows)), len(rows))
+            return RunCodes(codes, count, note)
+    return RunCodes(np.arange(len(rows)), len(rows))
 
 
 def _readings(rows: pd.DataFrame) -> Iterator[tuple[NDArray[np.intp], str]]:

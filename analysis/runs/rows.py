@@ -4,8 +4,8 @@ Which rows are usable is decided here, once, for fits, claims, frontiers, plans 
 left out with its reason; a number that cannot be (a loss of zero, a missing size) in any other row of a fit is an error
 that names the file, the line and the column, for a fit must not choose its data in silence.
 
-    rows = usable(read_runs("runs.csv"))                # finished, with a loss, each measured point once
-    prepared = prepare(read_runs("runs.csv"), get_law("chinchilla"))
+    rows = usable(read_runs("runs.csv").frame)                # finished, with a loss, each measured point once
+    prepared = prepare(read_runs("runs.csv").frame, get_law("chinchilla"))
     prepared.excluded     # [('status is diverged', 2)]
 """
 
@@ -21,8 +21,7 @@ from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.best_settings import best_settings, is_sweep
-from isoflop.analysis.runs.read import as_floats, where_is
-from isoflop.analysis.runs.recognise import is_circumstance, recognise_runs
+from isoflop.analysis.runs.recognise import RunCodes, is_circumstance, recognise_runs
 from isoflop.errors import CellError, FitError
 from isoflop.wording import MOST_SHOWN, cell, cut, printable
 
@@ -259,6 +258,12 @@ def _columns(runs: pd.DataFrame) -> str:
     return ", ".join(cut(printable(str(name)), MOST_SHOWN) for name in list(runs.columns)[:30])
 
 
+def where_is(runs: pd.DataFrame, label: Any) -> str:
+    """Words for one row: 'runs.csv, line 7' where the table came from a file, else 'row 7'."""
+    source = runs.attrs.get("source")
+    return f"{source}, line {label}" if source and runs.index.name == "line" else f"row {label}"
+
+
 def _positive(rows: pd.DataFrame, name: str, *, blank: bool = False) -> Array:
     """A column as numbers above 0, NaN for a blank where it may be; CellError that names the first that is none."""
     column = rows[name]
@@ -279,19 +284,23 @@ def _positive(rows: pd.DataFrame, name: str, *, blank: bool = False) -> Array:
     return numbers
 
 
-def number_runs(rows: pd.DataFrame, run: str | None) -> tuple[NDArray[np.intp], int]:
-    """The number of each row's run, and how many there are; where no column tells and none are recognised, every row is
-    a run."""
+def recognised(rows: pd.DataFrame, run: str | None) -> RunCodes:
+    """Return the run of each row: by the column `run`, else by run_id, else by what is recognised."""
     if run is not None and run not in rows:
         raise FitError(f"{_source(rows)} has no column {run!r} to tell runs apart; it has {_columns(rows)}")
     name = run or "run_id"
     if name not in rows:
-        recognised = recognise_runs(rows)
-        return recognised.codes, recognised.count
+        return recognise_runs(rows)
     codes, names = pd.factorize(rows[name])
     unnamed = codes < 0
     codes[unnamed] = len(names) + np.arange(unnamed.sum())
-    return codes.astype(np.intp), len(names) + int(unnamed.sum())
+    return RunCodes(codes.astype(np.intp), len(names) + int(unnamed.sum()))
+
+
+def number_runs(rows: pd.DataFrame, run: str | None) -> tuple[NDArray[np.intp], int]:
+    """Return the number of each row's run, and how many there are."""
+    runs = recognised(rows, run)
+    return runs.codes, runs.count
 
 
 def mixtures(rows: pd.DataFrame) -> list[str]:
@@ -343,3 +352,21 @@ def joined(rows: pd.DataFrame, columns: Sequence[str], between: str = " ") -> pd
     cells = rows[list(columns)].astype(object)
     cells = cells.where(cells.notna(), "none")
     return pd.Series([between.join(map(str, row)) for row in cells.itertuples(index=False)], rows.index, dtype=object)
+
+
+def as_floats(column: pd.Series) -> pd.Series:
+    """A column as doubles: NaN for what is no number, an infinity for what is too large for a double."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.astype(float)
+    return column.map(_as_float, na_action="ignore").astype(float)
+
+
+def _as_float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return float("nan")
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
+    except ValueError:
+        return float("nan")

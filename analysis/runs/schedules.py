@@ -41,5 +41,5 @@ def add_schedule(table: pd.DataFrame) -> pd.DataFrame:
 
 def read_curves(paths: Sequence[str | Path]) -> pd.DataFrame:
     """Files of (step, lr, L), a curve each, as one table; run_id is the name of the file."""
-    parts = [read_runs(path).assign(run_id=Path(path).stem) for path in paths]
+    parts = [read_runs(path).frame.assign(run_id=Path(path).stem) for path in paths]
     return add_schedule(pd.concat([part.drop(columns="curve", errors="ignore") for part in parts], ignore_index=True))

@@ -18,6 +18,7 @@ import pandas as pd
 from isoflop.analysis.laws.trunk import HEAT
 from isoflop.analysis.runs.measure import check_file
 from isoflop.analysis.runs.rows import usable
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 
@@ -28,11 +29,12 @@ SAME_RATE = 1e-6
 POINT = ("step", "D", "C", "lr", "L_train")
 
 
-def add_trunks(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def add_trunks(runs: RunsLike, folder: Path) -> pd.DataFrame:
     """The rows of `runs` (of a folder of runs), heat COOLED, and those of their trunks from the first mark on, heat 1.
 
     UserError where no run has a trunk beyond the first mark.
     """
+    runs = as_runs(runs).frame
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder of runs, and --curves reads the curve.csv of each run; give the folder")
     files = {file.parent.name: file.parent for file in sorted(folder.rglob(RunFolder.RECORDS))}

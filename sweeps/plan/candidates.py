@@ -1,6 +1,6 @@
 """`isoflop plan --runs theirs.csv --candidates grid.csv`: which rows of a table to make next, whoever makes them.
 
-    read_runs("runs.csv").assign(D=lambda runs: 4 * runs["D"]).to_csv("grid.csv")
+    read_runs("runs.csv").frame.assign(D=lambda runs: 4 * runs["D"]).to_csv("grid.csv")
     say(Path("runs.csv"), Path("grid.csv"), law="chinchilla", n=2)
 
 A candidate that is made already, by the columns of the law, is not offered.

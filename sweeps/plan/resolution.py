@@ -17,9 +17,10 @@ from isoflop.analysis.design.next_runs import improve
 from isoflop.analysis.design.simulate import Resolution, Truth, resolve, warnings
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.runs.levels import LEVELS
-from isoflop.analysis.runs.read import read_runs, select
+from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.replicates import choose_law
 from isoflop.analysis.runs.rows import checked, usable
+from isoflop.analysis.runs.where import filtered
 from isoflop.errors import FitError, UserError
 from isoflop.scaling.config import identity
 from isoflop.sweeps.plan import costs
@@ -84,8 +85,8 @@ def outcomes(
 
 def existing(path: Path, columns: dict[str, str], where: str) -> pd.DataFrame:
     """The runs that are there; the error of a fit where their N, D or L is no number above 0."""
-    table = read_runs(path, columns=columns)
-    table = select(table, where) if where else table
+    table = read_runs(path, columns=columns).frame
+    table = filtered(table, where) if where else table
     checked(table, ["N", "D", "L"], "a plan")
     return table
 

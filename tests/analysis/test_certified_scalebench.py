@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 def scalebench(task: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of a task to fit, and those to predict."""
-    train, test = (read_runs(f"{FOLDER}/PlanarG__active-sl/{task}_{part}.csv") for part in ("train", "test"))
+    train, test = (read_runs(f"{FOLDER}/PlanarG__active-sl/{task}_{part}.csv").frame for part in ("train", "test"))
     return train, test
 
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 def chinchilla(keep: bool = True) -> pd.DataFrame:
     """The points digitised from Hoffmann et al. 2022, figure 4 (Besiroglu et al. 2024); `keep`: their 240 of 245."""
     path = Path(FOLDER) / "epoch-research__analyzing-chinchilla" / "svg_extracted_data.csv"
-    runs = read_runs(path, columns={"N": "Model Size", "C": "Training FLOP", "L": "loss"})
+    runs = read_runs(path, columns={"N": "Model Size", "C": "Training FLOP", "L": "loss"}).frame
     runs["D"] = runs["C"] / (6 * runs["N"])
     return runs[runs["L"] < np.sort(runs["L"])[-5]] if keep else runs
 
@@ -126,7 +126,7 @@ def gemstones(part: str) -> pd.DataFrame:
     """Runs of McLeish et al. 2025."""
     return read_runs(
         f"{FOLDER}/{GEMSTONES}{part}.jsonl", columns={"N": "params_active_precise", "D": "tokens", "L": "final_loss"}
-    )
+    ).frame
 
 
 def test_gemstones_over_size_and_data() -> None:
@@ -157,7 +157,7 @@ OVERTRAINED = {
 @pytest.mark.parametrize("data", sorted(OVERTRAINED))
 def test_overtraining_law_of_five_points(data: str) -> None:
     columns = {"N": "params", "D": "tokens", "L": "loss"}
-    runs = read_runs(f"{FOLDER}/mlfoundations__scaling/loss_evals.csv", columns=columns)
+    runs = read_runs(f"{FOLDER}/mlfoundations__scaling/loss_evals.csv", columns=columns).frame
     runs = runs[(runs["dataset"] == data) & (runs["val_dataset"] == "c4_val")]
     # Gadre et al. 2024: four sizes at M = 20, the smallest also at M = 320
     small = np.isclose(runs["chinchilla_multiplier"], 1) & (runs["N"] < 5e8)
@@ -217,7 +217,7 @@ def test_exponents_of_the_optimal_size_along_the_chain_of_conventions(which: tup
 
 def test_raw_points_give_the_tuned_exponent_within_its_interval() -> None:
     columns = {"N": "params", "D": "tokens", "C": "flops", "L": "loss"}
-    runs = read_runs(f"{FOLDER}/formll__resolving-scaling-law-discrepancies/isoflop_points.csv", columns=columns)
+    runs = read_runs(f"{FOLDER}/formll__resolving-scaling-law-discrepancies/isoflop_points.csv", columns=columns).frame
     which = ("rw", "tuned", "short", "const", "standard", "val")
     for name, value in zip(("dataset", "hparams", "warmup", "decay", "param_count", "val"), which, strict=True):
         runs = runs[runs[name] == value]

@@ -17,7 +17,7 @@ from isoflop.analysis.claims.needs import Needs
 from isoflop.analysis.claims.provenance import changed_since
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.analysis.runs.levels import level_index
-from isoflop.analysis.runs.read import conditions
+from isoflop.analysis.runs.where import conditions
 from isoflop.errors import UserError
 
 GOOD = """

@@ -13,7 +13,8 @@ from synthetic_laws import seeded
 from isoflop import record
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.holdout.specification_curve import specification
-from isoflop.analysis.runs.read import read_runs, select
+from isoflop.analysis.runs.read import read_runs
+from isoflop.analysis.runs.runs import select
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 
@@ -216,10 +217,10 @@ def test_where_is_read_and_never_evaluated(table: Path) -> None:
     assert rows["N"].max() < 1e8
     assert rows["D"].min() >= 1e9
     assert len(select(runs, "family != 'mlp'")) == 36
-    spaced = runs.assign(**{"val loss": runs["L"], "set (and split)": "a and b"})
+    spaced = runs.with_columns(**{"val loss": runs["L"], "set (and split)": "a and b"})
     limit = float(runs["L"].median())
-    assert list(select(spaced, f"`val loss`<={limit} and `N` < 1e8").index) == list(
-        select(runs, f"L <= {limit} and N < 1e8").index
+    assert list(select(spaced, f"`val loss`<={limit} and `N` < 1e8").frame.index) == list(
+        select(runs, f"L <= {limit} and N < 1e8").frame.index
     )
     assert len(select(spaced, "`set (and split)` = 'a and b'")) == len(runs)
     for text, sentence in {

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from synthetic_laws import seeded
 
-from isoflop import record
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.runs.names import by_usual_names, completed
 from isoflop.analysis.runs.presets import PRESETS
 from isoflop.analysis.runs.quality import check
-from isoflop.analysis.runs.read import read_runs, select
+from isoflop.analysis.runs.read import read_runs
+from isoflop.analysis.runs.runs import select
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 from isoflop.sweeps.import_wandb import import_wandb, write
@@ -52,8 +52,8 @@ def test_a_public_table_is_known_by_its_columns(tmp_path: Path, preset: Any) -> 
     names = {*preset.columns.values(), *preset.also, *preset.ours}
     pd.DataFrame({name: [1e6, 2e6] for name in names}).to_csv(tmp_path / "theirs.csv", index=False)
     table = read_runs(tmp_path / "theirs.csv")
-    assert set(preset.columns) <= set(table.columns)
-    assert f"columns as in {preset.what}" in select(table, "L > 0").attrs["notes"][0]
+    assert set(preset.columns) <= set(table.frame.columns)
+    assert f"columns as in {preset.what}" in select(table, "L > 0").notes[0]
 
 
 def test_what_was_recognised_is_said_and_what_is_named_wins(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_what_was_recognised_is_said_and_what_is_named_wins(tmp_path: Path) -> N
     assert answer.objective == pytest.approx(fit(rows, interval="none").objective)
     assert "N=Model Size, C=Training FLOP, L=loss, D=C/(6 N)" in answer.explanation
     named = read_runs(tmp_path / "theirs.csv", columns={"N": "Model Size", "D": "Training FLOP", "L": "loss"})
-    assert "notes" not in named.attrs
+    assert not named.notes
 
 
 @pytest.mark.parametrize(
@@ -113,13 +113,13 @@ def test_usual_names_are_taken_in_their_units_and_said(
     table = read_runs(tmp_path / "theirs.csv")
     assert [table[c].iloc[0] if c in table else None for c in "NDCL"] == list(values)
     expected = [f"columns by their usual names: {note}; --columns takes others"] if note else []
-    assert table.attrs.get("notes", []) == expected
+    assert list(table.notes) == expected
     # what the user names wins, and is nothing else
     named = read_runs(
         tmp_path / "theirs.csv", columns={"N": columns[0], "D": columns[0], "C": columns[0], "L": columns[-1]}
     )
     assert named["L"].iloc[0] == 2.0
-    assert not any("=" in note for note in named.attrs.get("notes", ()))
+    assert not any("=" in note for note in named.notes)
 
 
 DISGUISES = {
@@ -169,8 +169,8 @@ def test_a_column_of_losses_for_each_size_is_a_row_for_each_loss(tmp_path: Path)
     wide.reset_index(names="tokens").to_csv(tmp_path / "wide.csv", index=False)
     table = read_runs(tmp_path / "wide.csv")
     expected = rows.groupby(["N", "D"])["L"].mean()
-    assert table.set_index(["N", "D"])["L"].sort_index().to_numpy() == pytest.approx(expected.to_numpy())
-    assert "hold the losses of the sizes in their names" in table.attrs["notes"][0]
+    assert table.frame.set_index(["N", "D"])["L"].sort_index().to_numpy() == pytest.approx(expected.to_numpy())
+    assert "hold the losses of the sizes in their names" in table.notes[0]
     # columns of one size each that are no losses, for a loss is there
     other = pd.DataFrame({"N": [1e6], "D": [1e8], "L": [3.0], "gpus_1M": 1.0, "gpus_2M": 2.0, "gpus_3M": 3.0})
     other.to_csv(tmp_path / "other.csv", index=False)
@@ -182,7 +182,7 @@ def test_semicolons_tabs_and_decimal_commas_are_read(tmp_path: Path) -> None:
     rows.to_csv(tmp_path / "semicolons.csv", index=False, sep=";", decimal=",")
     rows.to_csv(tmp_path / "tabs.tsv", index=False, sep="\t")
     for name in ("semicolons.csv", "tabs.tsv"):
-        assert read_runs(tmp_path / name).to_numpy() == pytest.approx(rows.to_numpy())
+        assert read_runs(tmp_path / name).frame.to_numpy() == pytest.approx(rows.to_numpy())
 
 
 @pytest.mark.parametrize(
@@ -233,8 +233,8 @@ def test_text_in_a_column_of_a_usual_name_is_an_error_that_names_the_line(tmp_pa
 )
 def test_the_published_files_are_known(path: str, columns: str) -> None:
     table = read_runs(Path(FOLDER) / path)
-    assert set(columns) <= set(table.columns)
-    assert table.attrs["notes"]
+    assert set(columns) <= set(table.frame.columns)
+    assert table.notes
 
 
 def test_a_table_in_another_unit_is_read_in_ours(tmp_path: Path) -> None:
@@ -242,13 +242,13 @@ def test_a_table_in_another_unit_is_read_in_ours(tmp_path: Path) -> None:
     theirs.to_csv(tmp_path / "theirs.csv", index=False)
     table = read_runs(tmp_path / "theirs.csv")
     assert table["n_active"].tolist() == [4e8]
-    assert "n_active=1e+09 N_active" in table.attrs["notes"][0]
+    assert "n_active=1e+09 N_active" in table.notes[0]
 
 
 def test_a_curve_with_more_columns_is_not_taken_for_a_published_one(tmp_path: Path) -> None:
     theirs = pd.DataFrame({"step": [1.0], "lr": [0.1], "loss": [2.7], "epoch": [1]})
     theirs.to_csv(tmp_path / "theirs.csv", index=False)
-    assert not any("columns as in" in note for note in read_runs(tmp_path / "theirs.csv").attrs["notes"])
+    assert not any("columns as in" in note for note in read_runs(tmp_path / "theirs.csv").notes)
 
 
 def test_units_and_mixtures_are_noted() -> None:
@@ -391,6 +391,6 @@ def test_of_two_batches_steps_alone_tell_no_amount_of_data() -> None:
 def test_a_loss_is_shown_in_the_unit_that_its_name_states(column: str, unit: str, tmp_path: Path) -> None:
     pd.DataFrame([[2.0, 2.0, 2.0]], columns=["params", "tokens", column]).to_csv(tmp_path / "theirs.csv", index=False)
     if column != "accuracy":
-        assert record.loss_unit(read_runs(tmp_path / "theirs.csv")) == unit
+        assert read_runs(tmp_path / "theirs.csv").loss_unit == unit
     if column != "perplexity":
-        assert record.loss_unit(read_runs(tmp_path / "theirs.csv", columns={"L": column})) == unit
+        assert read_runs(tmp_path / "theirs.csv", columns={"L": column}).loss_unit == unit

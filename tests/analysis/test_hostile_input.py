@@ -226,7 +226,7 @@ def test_json_beyond_all_measure_is_a_sentence(tmp_path: Path, line: str, says: 
 def test_a_column_of_lists_and_half_a_character_are_read_as_text(tmp_path: Path) -> None:
     rows = [{"N": 1e6, "D": 1e7, "L": 3.0, "family": ["a", 1], "tags": {"b": [None]}, "data": "\ud800"}]
     (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    table = read_runs(tmp_path / "runs.jsonl")
+    table = read_runs(tmp_path / "runs.jsonl").frame
     assert table.loc[1, ["family", "tags", "data"]].tolist() == ['["a", 1]', '{"b": [null]}', "\\ud800"]
 
 

@@ -110,7 +110,7 @@ def test_runs_whose_rate_is_never_constant_are_refused(sweep: Path) -> None:
 
 
 def test_targets_seen_again_are_no_new_measurement(sweep: Path) -> None:
-    runs = read_runs(sweep)
+    runs = read_runs(sweep).frame
     runs["D_unique"] = runs["D"].clip(upper=1e6)
     rows = add_trunks(runs, sweep)
     assert rows.loc[rows["heat"] == 1, "D"].max() <= 1e6
@@ -125,6 +125,6 @@ def test_the_verb_reads_curves_of_a_folder_alone(
     (some,) = json.loads(capsys.readouterr().out)["fits"]
     trunk = add_trunks(read_runs(sweep), sweep)
     assert some["n_rows"] == (trunk["D"] <= 1e6).sum()
-    read_runs(sweep).to_csv(tmp_path / "runs.csv", index=False)
+    read_runs(sweep).frame.to_csv(tmp_path / "runs.csv", index=False)
     assert main(["fit", str(tmp_path / "runs.csv"), "--curves"]) == 2
     assert "give the folder" in capsys.readouterr().err

@@ -217,7 +217,7 @@ def controls(isoflop: Isoflop, tmp_path_factory: pytest.TempPathFactory) -> pd.D
     done = isoflop("train", lab, "study=controls", f"out={folder / 'runs'}")
     assert done.returncode == 0, done.stderr
     assert isoflop("collect", folder / "runs", "-o", folder / "runs.csv").returncode == 0
-    return read_runs(folder / "runs.csv")
+    return read_runs(folder / "runs.csv").frame
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.fixture(scope="module")
 def view() -> View:
     """Runs of two families at several rates, one of which failed."""
-    runs = isoflop.read_runs(RUNS)
+    runs = isoflop.read_runs(RUNS).frame
     runs["lr"] = 1 / runs["width"]
     lost = runs.head(1).assign(run_id="lost", status="failed", reason=HOSTILE)
     runs = pd.concat([runs.assign(reason=""), lost], ignore_index=True)

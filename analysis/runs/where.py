@@ -1,0 +1,95 @@
+"""Select rows by a text: clauses joined by `and`, each a column, a comparison, and a number or a 'text'.
+
+conditions("family = 'mlp' and C < 1e20")[1].column      # 'C'
+"""
+
+import operator
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from isoflop.errors import UserError
+from isoflop.wording import MOST_SHOWN, cut, printable
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "==": operator.eq,
+    "=": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+# `and` outside of quotes and backticks
+_AND = re.compile(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)(?=(?:[^`]*`[^`]*`)*[^`]*$)", re.IGNORECASE)
+# a name of letters, digits, dots and underscores stands bare, any other in backticks: `val loss`
+_CLAUSE = re.compile(rf"\s*(?:`([^`]+)`|([\w.]+))\s*(<=|>=|!=|==|=|<|>)\s*(?:'([^']*)'|\"([^\"]*)\"|({_NUMBER}))\s*")
+
+
+class Condition(NamedTuple):
+    """One clause of `where`: a column, a comparison, and a number or a text."""
+
+    column: str
+    sign: str
+    value: float | str
+    shown: str  # the value as it was written
+
+
+def conditions(where: str) -> list[Condition]:
+    """The clauses of `where`, which are joined by `and`; none of an empty text. UserError where one is not sound."""
+    clauses = _AND.split(where.strip())
+    return [_condition(clause) for clause in clauses if where.strip()]
+
+
+def filtered(runs: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The rows that meet every clause of `where`.
+
+    runs    a table with a row for each run, or for each mark of a run
+    where   clauses joined by `and`: column, comparison (= != < <= > >=), number or 'text'; a column whose name holds
+            more than letters, digits, dots and underscores stands in backticks; never evaluated as code
+    """
+    keep = pd.Series(True, index=runs.index)
+    for condition in conditions(where) or [_condition(where)]:
+        if condition.column not in runs:
+            raise UserError(
+                f"no column {condition.column!r} to select on; the columns are {listed_columns(runs.columns)}"
+            )
+        keep &= _compare(runs[condition.column], condition)
+    return runs[keep]
+
+
+def _condition(clause: str) -> Condition:
+    match = _CLAUSE.fullmatch(clause)
+    if match is None:
+        raise UserError(
+            f"{clause!r} is not a condition; write column, comparison, number or 'text': family = 'mlp' and C<1e20, "
+            "a column's name with spaces in backticks"
+        )
+    quoted, bare, sign, single, double, number = match.groups()
+    name = quoted or bare
+    text = single if single is not None else double
+    return Condition(name, sign, float(number), number) if text is None else Condition(name, sign, text, text)
+
+
+def _compare(column: pd.Series, condition: Condition) -> pd.Series:
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    _, sign, value, shown = condition
+    if isinstance(value, str) and numeric:
+        raise UserError(
+            f"column {column.name!r} holds numbers, not the text {shown!r}; write the number without quotes"
+        )
+    if not isinstance(value, str) and not numeric:
+        raise UserError(
+            f"column {column.name!r} holds text, not the number {shown}; put it in quotes: {column.name} = '{shown}'"
+        )
+    result: pd.Series = _OPERATORS[sign](column if numeric else column.astype(str), value)
+    return result
+
+
+def listed_columns(names: Any, most: int = 30) -> str:
+    """Return the names of columns for an error, the first `most` of them."""
+    names = [cut(printable(str(n)), MOST_SHOWN) for n in names]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
