@@ -23,9 +23,8 @@ from isoflop.analysis.fitting.settings import DELTA, Settings
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.fitting.weights import weighted
 from isoflop.analysis.laws.catalogue import Law, get_law
-from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.rows import Prepared, groups, prepare
-from isoflop.analysis.runs.runs import RunsLike, as_runs
+from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.analysis.runs.tune import searched_notes
 from isoflop.errors import FitError, TooFewRowsError
 
@@ -66,37 +65,46 @@ def fit(
 
 
 def fit_near(runs: RunsLike, law: str | Law, near: Fit, *, by: dict[str, Any] | None = None, **options: Any) -> Fit:
-    """`fit` to almost the same rows or with almost the same `options` as another fit of the law, in less time.
+    """Fit almost the same rows or with almost the same `options` as another fit of the law, in less time.
 
     The search begins where that of `near` ended, at what noise could not tell from it and at a few fresh starts; in
     full where these disagree.
     """
-    runs = as_runs(runs).frame
-    settings = Settings(**options)
-    if near.optimum is None:
-        return _fit(runs, law, settings, by)
-    places = np.concatenate([near.optimum.u[None], near.optimum.alternatives[:MOST_PLACES]])
-    result = _fit(runs, law, settings, by, places)
-    return _fit(runs, law, settings, by) if result.status == FitStatus.STARTS_DISAGREE else result
+    return _fit(as_runs(runs).frame, law, Settings(**options), by, near)
+
+
+def observed(runs: Runs, law: Law, settings: Settings) -> Prepared:
+    """Return the rows that a fit stands on, weighed as the settings say; FitError where there are none."""
+    with np.errstate(all="ignore"):
+        return weighted(prepare(runs.frame, law, settings.run), law, settings.weights)
+
+
+def fit_rows(law: Law, rows: Prepared, settings: Settings, by: dict[str, Any], near: Fit | None = None) -> Fit:
+    """Fit a law to prepared rows: from fresh starts, or beside the optimum of another fit as in `fit_near`."""
+    groups = Groups(law, (), (Group(by, rows),))
+    with np.errstate(all="ignore"):  # a search may wander where a law overflows; what it brings back is finite
+        if near is not None and near.optimum is not None:
+            places = np.concatenate([near.optimum.u[None], near.optimum.alternatives[:MOST_PLACES]])
+            result = fit_together(groups, settings, places)[0]
+            if result.status != FitStatus.STARTS_DISAGREE:
+                return result
+        return fit_together(groups, settings)[0]
 
 
 def _fit(
-    runs: pd.DataFrame, law: str | Law, settings: Settings, by: dict[str, Any] | None, near: Array | None = None
+    runs: pd.DataFrame, law: str | Law, settings: Settings, by: dict[str, Any] | None, near: Fit | None = None
 ) -> Fit:
-    """A fit that is remembered, or else one from fresh starts, which is remembered, or one from places `near`, which is
-    not."""
+    """Return a fit that is remembered, or else a new one, which is remembered where no other fit is near."""
     law = get_law(law)
-    rows = prepare(runs, law, settings.run)
-    with np.errstate(all="ignore"):  # a search may wander where a law overflows; what it brings back is finite
-        rows = weighted(rows, law, settings.weights)
-        key = _key(law, rows, settings)
-        if key is None or key not in _KNOWN:
-            result = fit_together(Groups(law, (), (Group(by or {}, rows),)), settings, near)[0]
-            if key is None or near is not None:
-                return result
-            while len(_KNOWN) >= REMEMBERED:
-                _KNOWN.pop(next(iter(_KNOWN)))
-            _KNOWN[key] = replace(result, rows=rows.rows.iloc[:0])
+    rows = observed(as_runs(runs), law, settings)
+    key = _key(law, rows, settings)
+    if key is None or key not in _KNOWN:
+        result = fit_rows(law, rows, settings, by or {}, near)
+        if key is None or near is not None:
+            return result
+        while len(_KNOWN) >= REMEMBERED:
+            _KNOWN.pop(next(iter(_KNOWN)))
+        _KNOWN[key] = replace(result, rows=rows.rows.iloc[:0])
     known = _KNOWN[key]
     return replace(known, by=by or {}, rows=rows.rows, params=dict(known.params), derived=dict(known.derived))
 
