@@ -1,11 +1,10 @@
-"""A claim's yaml as text: one small file, sound, without references to itself.
+"""Read a yaml file that a person wrote: one small sound mapping, without references to itself.
 
-It is read by the parser in C where yaml was built with it, ten times as fast, with the numbers and the refusals that
-OmegaConf has: 1e18 is a number, a date is a text, no key stands twice.
+Numbers and refusals are those of OmegaConf: 1e18 is a number, a date is a text, no key stands twice.
 
     from isoflop.analysis.claims.claim import FOLDER
 
-    read_yaml(FOLDER / "H1.yaml")      # ({'id': 'H1', ...}, its sha256)
+    read_yaml(FOLDER / "H1.yaml", "claim")      # ({'id': 'H1', ...}, its sha256)
 """
 
 import hashlib
@@ -18,7 +17,7 @@ import yaml  # type: ignore[import-untyped]
 from isoflop.errors import UserError
 from isoflop.wording import cut
 
-# of a claim's file: a hundred times the longest that ships
+# bytes of a file: a hundred times the longest that ships
 MOST_BYTES = 100_000
 FLOAT, TIMESTAMP, MERGED = (f"tag:yaml.org,2002:{kind}" for kind in ("float", "timestamp", "merge"))
 # with a dot or an exponent; yaml 1.1 asks a number in powers of ten for a dot and a sign, too: 1.0e+18
@@ -28,7 +27,7 @@ NUMBER = re.compile(
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Numbers with an exponent, no dates, and no key twice."""
+    """The parser in C, where yaml was built with it: ten times as fast."""
 
     yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag not in (TIMESTAMP, FLOAT)]
@@ -46,13 +45,16 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 _Loader.add_implicit_resolver(FLOAT, NUMBER, list("-+0123456789."))
 
 
-def read_yaml(file: Path) -> tuple[dict[str, Any], str]:
-    """The mapping in a yaml file and the hash of its bytes."""
+def read_yaml(file: Path, what: str) -> tuple[dict[str, Any], str]:
+    """Return the mapping in a yaml file and the SHA-256 of its bytes; UserError where it is not one small sound file.
+
+    what   what the file holds, such as claim
+    """
     try:
         if not file.is_file():
-            raise UserError(f"{file} is no file; a claim is one yaml file")
+            raise UserError(f"{file} is not a file; a {what} is one yaml file")
         if file.stat().st_size > MOST_BYTES:
-            raise UserError(f"{file} has more than {MOST_BYTES // 1000} kB, so it is no claim; give another file")
+            raise UserError(f"{file} has more than {MOST_BYTES // 1000} kB, too much for a {what}; give another file")
         raw = file.read_bytes()
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
@@ -61,15 +63,15 @@ def read_yaml(file: Path) -> tuple[dict[str, Any], str]:
         data = yaml.load(raw.decode(), Loader=_Loader)
     except UserError:
         raise
-    except Exception as error:  # the parser has many, and each means that the text is not sound
-        raise UserError(f"{file} is not sound yaml: {cut(' '.join(str(error).split()), 300)}") from None
-    if not isinstance(data, dict) or not all(isinstance(k, str) for k in data) or not data:
-        raise UserError(f"{file} is not a mapping of keys; a claim has at least id, claim, quantity, region")
-    return {str(k): v for k, v in data.items()}, hashlib.sha256(raw).hexdigest()
+    except Exception as error:  # the parser raises many types, and each means that the text is not sound
+        raise UserError(f"{file} is not valid yaml: {cut(' '.join(str(error).split()), 300)}") from None
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data) or not data:
+        raise UserError(f"{file} is not a mapping of keys; a {what} is written as key: value")
+    return data, hashlib.sha256(raw).hexdigest()
 
 
 def _refuse_aliases(text: str, file: Path) -> None:
-    """UserError where yaml repeats a part by its name: a few lines of that can stand for more than memory holds.
-    Without an anchor (&) there is none."""
+    """Refuse yaml that repeats a part by its name: a few lines of that can stand for more than memory holds."""
+    # without an anchor (&) there is no alias
     if "&" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-        raise UserError(f"{file} refers to a part of itself (*name); write it out")
+        raise UserError(f"{file} refers to another place in itself (*name); write it out")
