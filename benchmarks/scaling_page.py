@@ -17,8 +17,9 @@ import pandas as pd
 
 from isoflop import fit as fit_law
 from isoflop import fit_groups, judge, read_runs, select
-from isoflop.analysis.claims.claim import Claim
+from isoflop.analysis.claims.claim import AllOf, Claim
 from isoflop.analysis.claims.forecasts import judge_forecast
+from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.compare import compare
 from isoflop.analysis.holdout.speedup import speedup
@@ -335,8 +336,16 @@ def _few(names: pd.Series) -> str:
 
 def needing_no_seeds(claim: Claim) -> Claim:
     """A claim that asks for as many seeds as there are."""
-    parts, given = (tuple(map(needing_no_seeds, some)) for some in (claim.parts, claim.given))
-    return replace(claim, needs=replace(claim.needs, seeds=None), parts=parts, given=given)
+    rule = claim.rule
+    if isinstance(rule, AllOf):
+        rule = replace(rule, rules=tuple(map(_needing_no_seeds, rule.rules)))
+    elif rule is not None:
+        rule = _needing_no_seeds(rule)
+    return replace(claim, rule=rule, given=tuple(map(_needing_no_seeds, claim.given)))
+
+
+def _needing_no_seeds(rule: Rule) -> Rule:
+    return replace(rule, needs=replace(rule.needs, seeds=None))
 
 
 def page() -> str:

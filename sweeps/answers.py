@@ -202,7 +202,7 @@ def _section(answer: Answer) -> list[str]:
     if verdict:
         lines += _numbers(verdict)
         lines += [f"- Reason: {verdict['reason']}"] if verdict.get("reason") else []
-    lines += [f"- Rule: {claim.rule}"]
+    lines += [f"- Rule: {claim.in_words}"]
     lines += [f"- The literature expects: {claim.expect}"] if claim.expect else []
     lines += [f"- Caveat: {claim.caveat}"] if claim.caveat else []
     if answer.study and claim.id in answer.study.remarks:

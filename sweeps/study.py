@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from isoflop.analysis.claims.claim import Claim
     from isoflop.analysis.claims.forecasts import JudgedForecast
-    from isoflop.analysis.claims.judge import Verdict
-    from isoflop.analysis.claims.known import Known, Result
+    from isoflop.analysis.claims.known import KnownAnswer, KnownAnswerResult
+    from isoflop.analysis.claims.verdict import ClaimVerdict
 
 # where the committed answers are, and where a study puts its own
 ROOM = Path("studies")
@@ -66,7 +66,7 @@ class Study:
     known: tuple[Any, ...] = ()
     """Answers that theory gives, as the yaml has them (analysis/claims/known.py)."""
 
-    def load_known(self) -> "tuple[Known, ...]":
+    def load_known(self) -> "tuple[KnownAnswer, ...]":
         """The answers that theory gives; UserError where one is not sound."""
         from isoflop.analysis.claims.known import read_known
 
@@ -278,7 +278,7 @@ def solve(oracles: Sequence[str], runs: Path) -> None:
         subprocess.run([sys.executable, "-m", "isoflop.scaling.oracles.make", str(runs), *oracles], check=True)
 
 
-def known_table(results: "Sequence[Result]") -> "Table":
+def known_table(results: "Sequence[KnownAnswerResult]") -> "Table":
     """Theory beside estimate."""
     from rich.table import Table
     from rich.text import Text
@@ -336,8 +336,8 @@ def last_verdicts(folder: Path) -> str:
 
 def answer(
     study: Study,
-    verdicts: "Sequence[Verdict]",
-    results: "Sequence[Result]",
+    verdicts: "Sequence[ClaimVerdict]",
+    results: "Sequence[KnownAnswerResult]",
     seconds: float,
     scored: "JudgedForecast | None" = None,
 ) -> str:

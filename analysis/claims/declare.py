@@ -10,7 +10,6 @@ The first line of its docstring is what the rule of a claim and the listing of `
 it declares is checked when a claim is read; the columns that it reads, when the claim is judged.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from isoflop.analysis.claims.region import Interval, Region, VerdictKind
 from isoflop.analysis.fitting.local import local_names
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.errors import UserError
+from isoflop.schema import suggest
 from isoflop.wording import percent as in_percent
 
 # keys of a claim that a quantity may need -> what they hold
@@ -169,7 +169,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Unit:
+class NumberStyle:
     """How the number of a quantity is written: alone, as a distance below another, and on an axis."""
 
     amount: Callable[[float], str]
@@ -181,9 +181,9 @@ class Unit:
 
 
 UNITS = {
-    "": Unit(lambda value: f"{value:.4g}".replace("-", "−"), lambda value: f"{abs(value):.3g}", "difference"),
+    "": NumberStyle(lambda value: f"{value:.4g}".replace("-", "−"), lambda value: f"{abs(value):.3g}", "difference"),
     # differences of ln L
-    "percent": Unit(
+    "percent": NumberStyle(
         lambda value: in_percent(value, 2),
         lambda value: in_percent(-math.expm1(-abs(value))),
         "difference of ln L [%]",
@@ -191,7 +191,7 @@ UNITS = {
         "per cent",
     ),
     # differences of ln C
-    "times": Unit(
+    "times": NumberStyle(
         lambda value: f"{math.exp(value):.3g}×",
         lambda value: f"needs {math.exp(abs(value)):.3g} times less compute",
         "difference of ln C",
@@ -199,7 +199,7 @@ UNITS = {
         relation="than",
     ),
     # differences of ln D
-    "data": Unit(
+    "data": NumberStyle(
         lambda value: f"{math.exp(value):.3g}×",
         lambda value: f"needs {math.exp(abs(value)):.3g} times less data",
         "difference of ln D",
@@ -207,7 +207,7 @@ UNITS = {
         relation="than",
     ),
     # a first over a second
-    "ratio": Unit(
+    "ratio": NumberStyle(
         lambda value: f"{value:.4g}×".replace("-", "−"), lambda value: f"{value:.3g}", "ratio", name="a ratio"
     ),
 }
@@ -225,7 +225,7 @@ class Quantity:
     """`family` (gives a Measured) or `pair` (gives a Contrast)."""
     of: str
     """What `of` names: a `parameter` of the law, a `local` quantity of it, a `column`, or nothing."""
-    unit: Unit
+    unit: NumberStyle
     wording: str
     """The number in a sentence: '{amount}' stands for it."""
     takes: tuple[str, ...] = ()
@@ -330,9 +330,3 @@ def no_parameter(law: str, name: str, known: Iterable[str]) -> str:
     """The sentence about a parameter that the law does not have."""
     known = list(known)
     return f"law {law} has no {name}{suggest(name, known) or ';'} it has {', '.join(known)}"
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """'; did you mean alpha?' where a known name is close, otherwise nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""

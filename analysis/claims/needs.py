@@ -1,6 +1,6 @@
 """Needs: which runs a claim asks for, and in words which of them are missing.
 
-needs = Needs.read({"grid": {"N": 6, "D": 6}, "seeds": {"count": 3, "at": {"N": 3}}}, where="H1.yaml")
+needs = Needs(grid={"N": 6, "D": 6}, seeds=Seeds(3, {"N": 3}))
 needs.missing(runs_of_one_family)
 # ["3 of 6 N with at least 6 D each (18 runs missing)", "3 seeds at 1 of 3 N (4 runs missing)"]
 """
@@ -8,70 +8,52 @@ needs.missing(runs_of_one_family)
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Literal
 
 import pandas as pd
 
-from isoflop.analysis.claims.declare import suggest
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.replicates import seeds_by_level
 from isoflop.analysis.runs.rows import number_runs, usable
-from isoflop.errors import UserError
+from isoflop.schema import Bound, Example, suggest
 
-AXES = ("N", "D", "C", "D_unique", "width", "depth", "seq_len")
+Axis = Literal["N", "D", "C", "D_unique", "width", "depth", "seq_len"]
+Count = Annotated[int, Bound(least=1)]
 # what grows along a run, from mark to mark
 ALONG = ("D", "C")
-KEYS = ("families", "grid", "seeds", "span", "tuned", "columns")
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """How many seeds a claim needs of one configuration, and at how many levels of an axis."""
+
+    count: Count
+    """How many seeds."""
+    at: Annotated[Mapping[Axis, Count], Bound(least=1, most=1), Example("{D: 2}")]
+    """The axis, and the number of its levels with so many seeds."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What there must be: families (of the claim); grid, seeds, span, tuned, columns (of every family).
+    """The runs without which a claim is untested: families of the whole table, and the rest of every family."""
 
-    grid    {N: 6, D: 6}: at least 6 N with at least 6 D each; with one axis, that many levels of it
-    seeds   {count: 3, at: {D: 2}}: at least 3 seeds of one cell at no fewer than 2 D
-    span    {D: 1.5}: at least 1.5 decades
-    tuned   {lr: 3}: at some size at least 3 lr, the best of them neither the smallest nor the largest
-    columns [lr]: columns that must have values
-    """
-
-    families: int = 1
-    grid: Mapping[str, int] = field(default_factory=dict)
-    seeds: tuple[int, str, int] | None = None
-    span: Mapping[str, float] = field(default_factory=dict)
-    tuned: Mapping[str, int] = field(default_factory=dict)
-    columns: tuple[str, ...] = ()
+    families: Count = 1
+    """At least so many families."""
+    grid: Annotated[Mapping[Axis, Count], Bound(most=2), Example("{N: 6, D: 6}")] = field(default_factory=dict)
+    """At least 6 N with at least 6 D each; with one axis, that many levels of it."""
+    seeds: Annotated[Seeds | None, Example("{count: 3, at: {D: 2}}")] = None
+    """At least 3 seeds of one configuration at 2 D or more."""
+    span: Annotated[Mapping[Axis, Annotated[float, Bound(above=0)]], Example("{D: 1.5}")] = field(default_factory=dict)
+    """At least 1.5 decades of an axis."""
+    tuned: Annotated[Mapping[str, Count], Example("{lr: 3}")] = field(default_factory=dict)
+    """At some size at least 3 values of a setting, the best of them neither the smallest nor the largest."""
+    columns: Annotated[tuple[str, ...], Example("[lr]")] = ()
+    """Columns that must have values."""
 
     @property
     def names(self) -> set[str]:
         """The columns that it looks at."""
-        return {*self.grid, *self.span, *self.tuned, *self.columns, *([self.seeds[1]] if self.seeds else [])}
-
-    @classmethod
-    def read(cls, given: Any, where: str) -> "Needs":
-        """The needs of a claim's yaml; UserError naming `where` and the key."""
-        data = _mapping(given or {}, where, "needs")
-        unknown = sorted(str(k) for k in data if k not in KEYS)
-        if unknown:
-            raise UserError(f"{where}: needs has no key {', '.join(unknown)}; it may have {', '.join(KEYS)}")
-        grid = _counts(data.get("grid", {}), where, "needs.grid", AXES)
-        if len(grid) > 2:
-            raise UserError(f"{where}: needs.grid names {len(grid)} axes; give one or two, such as {{N: 6, D: 6}}")
-        span = _mapping(data.get("span", {}), where, "needs.span")
-        for axis, decades in span.items():
-            if axis not in AXES or isinstance(decades, bool) or not isinstance(decades, int | float) or decades <= 0:
-                raise UserError(f"{where}: needs.span={dict(span)!r} must give decades above 0 for {', '.join(AXES)}")
-        columns = data.get("columns", [])
-        if not isinstance(columns, list) or not all(isinstance(c, str) for c in columns):
-            raise UserError(f"{where}: needs.columns={columns!r} must be a list of names of columns")
-        return cls(
-            families=_count(data.get("families", 1), where, "needs.families"),
-            grid=grid,
-            seeds=_seeds(data["seeds"], where) if "seeds" in data else None,
-            span={axis: float(decades) for axis, decades in span.items()},
-            tuned=_counts(data.get("tuned", {}), where, "needs.tuned", None),
-            columns=tuple(columns),
-        )
+        return {*self.grid, *self.span, *self.tuned, *self.columns, *(self.seeds.at if self.seeds else [])}
 
     def missing(self, runs: pd.DataFrame) -> list[str]:
         """What one family's runs lack, a phrase each with the number of runs; empty where nothing."""
@@ -102,7 +84,7 @@ def tuned_rows(rows: pd.DataFrame, knobs: tuple[str, ...]) -> pd.DataFrame:
     return rows
 
 
-def _lacks_grid(rows: pd.DataFrame, grid: Mapping[str, int]) -> str:
+def _lacks_grid(rows: pd.DataFrame, grid: Mapping[Axis, int]) -> str:
     """Which levels of the grid are not there."""
     if not grid:
         return ""
@@ -125,11 +107,11 @@ def _lacks_grid(rows: pd.DataFrame, grid: Mapping[str, int]) -> str:
     return f"{full} of {wanted} {axis} with at least {count} {inner} each ({missing})"
 
 
-def _lacks_seeds(rows: pd.DataFrame, seeds: tuple[int, str, int] | None) -> str:
+def _lacks_seeds(rows: pd.DataFrame, seeds: Seeds | None) -> str:
     """At how many levels there are too few seeds."""
     if seeds is None:
         return ""
-    count, axis, wanted = seeds
+    count, ((axis, wanted),) = seeds.count, seeds.at.items()
     best = seeds_by_level(rows, axis)
     full = int((best >= count).sum())
     if full >= wanted:
@@ -168,32 +150,3 @@ def _lacking(rows: pd.DataFrame, points: int, fewest: int, along: str) -> str:
 
 def _count_of(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _mapping(given: Any, where: str, key: str) -> Mapping[str, Any]:
-    if not isinstance(given, Mapping):
-        raise UserError(f"{where}: {key}={given!r} must be a mapping")
-    return given
-
-
-def _count(given: Any, where: str, key: str) -> int:
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise UserError(f"{where}: {key}={given!r} must be a whole number of at least 1")
-    return given
-
-
-def _counts(given: Any, where: str, key: str, allowed: tuple[str, ...] | None) -> dict[str, int]:
-    """A mapping of columns to counts."""
-    for axis in _mapping(given, where, key):
-        if allowed and axis not in allowed:
-            raise UserError(f"{where}: {key} names {axis!r}; an axis is one of {', '.join(allowed)}")
-    return {axis: _count(count, where, f"{key}.{axis}") for axis, count in given.items()}
-
-
-def _seeds(given: Any, where: str) -> tuple[int, str, int]:
-    """The need for seeds: how many, on which axis, at how many of its levels."""
-    data = _mapping(given, where, "needs.seeds")
-    if set(data) != {"count", "at"} or not isinstance(data["at"], Mapping) or len(data["at"]) != 1:
-        raise UserError(f"{where}: needs.seeds={dict(data)!r} must look like {{count: 3, at: {{D: 2}}}}")
-    (axis, levels), *_ = _counts(data["at"], where, "needs.seeds.at", AXES).items()
-    return _count(data["count"], where, "needs.seeds.count"), axis, levels

@@ -3,17 +3,18 @@
 An interval inside the region supports the claim, one outside refutes it, one that straddles the border decides nothing.
 "Not significantly different" never reads as "equal": equality needs the whole interval inside the band.
 
-    region = Region.read({"below": 0.01, "or_seed_sd": 2}, where="predictable.yaml")
+    region = Region(below=0.01, or_seed_sd=2)
     region.verdict(0.001, 0.007, seed_sd=0.002)     # supported
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Literal
 
 from isoflop.errors import UserError
+from isoflop.schema import Bound, Example
 
 # kind of region -> the keys that it may have beside its own
 KINDS: Mapping[str, tuple[str, ...]] = {
@@ -29,11 +30,13 @@ Interval = tuple[float | None, float | None]
 class VerdictKind(StrEnum):
     """The outcome of a claim, or of one of its subjects; in the order in which they are listed."""
 
-    sentence: str  # when it is given
-    lead: str  # how a sentence that ends in the claim begins
+    sentence: str
+    """When it is given."""
+    lead: str
+    """How a sentence that ends in the claim begins."""
 
     def __new__(cls, value: str, sentence: str, lead: str) -> "VerdictKind":
-        """A member is its name as text, with its two sentences."""
+        """Return a member that equals its name as text, with its two sentences."""
         kind = str.__new__(cls, value)
         kind._value_, kind.sentence, kind.lead = value, sentence, lead
         return kind
@@ -50,7 +53,7 @@ class VerdictKind(StrEnum):
 
     @property
     def word(self) -> str:
-        """The verdict as prose has it."""
+        """The verdict as a word in prose."""
         return self.value.replace("_", " ")
 
     @property
@@ -64,55 +67,85 @@ VERDICTS = tuple(VerdictKind)
 
 @dataclass(frozen=True)
 class Region:
-    """One of near/within, between, above, below, or a contrast; `or_seed_sd` widens a tolerance to that many σ_seed."""
+    """Where a claim says that its quantity lies: one of near, between, above, below and contrast."""
 
-    kind: str
-    low: float
-    high: float
-    tolerance: float = 0.0
-    or_seed_sd: float = 0.0
-    expect: str = "different"
+    near: float | None = None
+    """Around this value, by at most `within`."""
+    within: Annotated[float, Bound(least=0)] | None = None
+    """The tolerance about `near`."""
+    between: Annotated[tuple[float, float], Example("[0.2, 0.4]")] | None = None
+    """Between two numbers, the lower first."""
+    above: float | None = None
+    """Above this number."""
+    below: float | None = None
+    """Below this number."""
+    contrast: Annotated[float, Bound(least=0)] | None = None
+    """The smallest difference that counts."""
+    or_seed_sd: Annotated[float, Bound(least=0)] = 0.0
+    """A number of seed standard deviations, which replaces the tolerance, the bound or the band where it is larger."""
+    expect: Literal["different", "equivalent"] | None = None
+    """What a contrast is expected to be: different (the default) or equivalent."""
 
-    @classmethod
-    def read(cls, given: Any, where: str) -> "Region":
-        """The region of a claim's yaml; UserError naming `where` and the key."""
-        kind = _kind(given, where)
-        if kind == "between":
-            return cls(kind, *_two_numbers(given[kind], where))
-        value = _number(given[kind], where, kind, least=0 if kind == "contrast" else -math.inf)
-        seed_sd = _number(given.get("or_seed_sd", 0), where, "or_seed_sd", least=0)
-        if kind == "near":
-            return cls(kind, value, value, _number(given.get("within"), where, "within", least=0), seed_sd)
-        if kind == "contrast":
-            return cls(kind, 0.0, 0.0, value, seed_sd, _expect(given.get("expect", "different"), where))
-        if kind == "above":
-            return cls(kind, value, math.inf, value, seed_sd)
-        return cls(kind, -math.inf, value, value, seed_sd)
+    def __post_init__(self) -> None:
+        """Refuse a region of several kinds or none, and a key that its kind does not have."""
+        given = {field.name for field in fields(self) if getattr(self, field.name) not in (None, 0.0)}
+        given |= {name for name in KINDS if getattr(self, name) is not None}
+        kinds = [name for name in KINDS if name in given]
+        if len(kinds) != 1:
+            names = " and ".join(kinds) or "no kind"
+            raise UserError(f"region has {names}; it must have exactly one of {', '.join(KINDS)}")
+        allowed = (kinds[0], *KINDS[kinds[0]])
+        if unknown := sorted(given - {*allowed}):
+            more = ", ".join(allowed[1:]) or "nothing else"
+            raise UserError(f"region has {', '.join(unknown)}; with {kinds[0]} it may have {more}")
+        if self.near is not None and self.within is None:
+            raise UserError("region.within is missing; near needs the tolerance too, such as {near: 0.5, within: 0.03}")
+        if self.between is not None and not self.between[0] < self.between[1]:
+            raise UserError(
+                f"region.between={[*self.between]} must be two numbers, the lower first, such as [0.2, 0.4]"
+            )
+
+    @property
+    def kind(self) -> str:
+        """Which kind of region it is."""
+        return next(name for name in KINDS if getattr(self, name) is not None)
+
+    @property
+    def tolerance(self) -> float:
+        """The half-width, the bound or the band, without seed noise."""
+        return next((x for x in (self.within, self.above, self.below, self.contrast) if x is not None), 0.0)
+
+    @property
+    def expected(self) -> str:
+        """What a contrast is expected to be."""
+        return self.expect or "different"
 
     def band(self, seed_sd: float | None) -> float:
-        """The tolerance, or that many seed standard deviations where this is more."""
+        """Return the tolerance, or that many seed standard deviations where these are more."""
         return max(self.tolerance, self.or_seed_sd * (seed_sd or 0.0))
 
     def bounds(self, seed_sd: float | None = None) -> tuple[float, float]:
-        """The region as (low, high); for a contrast the band of equivalence."""
-        if self.kind in ("near", "contrast"):
-            return self.low - self.band(seed_sd), self.high + self.band(seed_sd)
-        if self.kind == "below" and self.or_seed_sd:
-            return self.low, self.band(seed_sd)
-        if self.kind == "above" and self.or_seed_sd:
-            return self.band(seed_sd), self.high
-        return self.low, self.high
+        """Return the region as (low, high); for a contrast the band of equivalence."""
+        if self.between is not None:
+            return self.between
+        band = self.band(seed_sd)
+        if self.near is not None or self.contrast is not None:
+            return (self.near or 0.0) - band, (self.near or 0.0) + band
+        border = band if self.or_seed_sd else self.tolerance
+        return (border, math.inf) if self.above is not None else (-math.inf, border)
 
     def verdict(self, low: float | None, high: float | None, seed_sd: float | None = None) -> VerdictKind:
-        """What the interval [low, high] says; a bound that does not exist (None, NaN) is no bound at all."""
+        """Return what the interval [low, high] says; a bound that is None or NaN is infinite."""
         inner, outer = self.bounds(seed_sd)
         bottom, top = _open(low, -math.inf), _open(high, math.inf)
         if inner <= bottom and top <= outer:
             return VerdictKind.SUPPORTED
         return VerdictKind.REFUTED if top < inner or bottom > outer else VerdictKind.INCONCLUSIVE
 
-    def contrast(self, value: float, wide: Interval, narrow: Interval, seed_sd: float | None = None) -> VerdictKind:
-        """What a difference says: `wide` is its interval at 95 % (or Holm's level), `narrow` the one at 90 %.
+    def verdict_on_difference(
+        self, value: float, wide: Interval, narrow: Interval, seed_sd: float | None = None
+    ) -> VerdictKind:
+        """Return what a difference says: `wide` is its interval at 95 % (or Holm's level), `narrow` the one at 90 %.
 
         Different: `wide` excludes 0 and the size is at least the band. Equivalent: all of `narrow` is inside the band.
         """
@@ -120,66 +153,26 @@ class Region:
         equivalent = self.verdict(*narrow, seed_sd) is VerdictKind.SUPPORTED
         if different == equivalent:
             return VerdictKind.INCONCLUSIVE
-        return VerdictKind.SUPPORTED if different == (self.expect == "different") else VerdictKind.REFUTED
+        return VerdictKind.SUPPORTED if different == (self.expected == "different") else VerdictKind.REFUTED
 
     def text(self) -> str:
-        """The rule in words."""
-        if self.kind == "between":
-            return f"between {self.low:g} and {self.high:g}"
+        """Return the rule in words."""
+        if self.between is not None:
+            return f"between {self.between[0]:g} and {self.between[1]:g}"
         tolerance = f"{self.tolerance:g}"
         if self.or_seed_sd:
             tolerance = f"the larger of {tolerance} and {self.or_seed_sd:g} σ_seed"
         if self.kind in ("above", "below"):
             return f"{self.kind} {tolerance}"
         if self.kind == "near":
-            return f"within {tolerance} of {self.low:g}"
+            return f"within {tolerance} of {self.near:g}"
         meaning = {
             "different": f"the 95 % interval (Holm over the pairs) excludes 0 and the size is at least {tolerance}",
             "equivalent": f"the 90 % interval lies within ± {tolerance}",
         }
-        return f"{self.expect}: {meaning[self.expect]}"
-
-
-# of a claim that has parts in the place of a quantity
-EVERYWHERE = Region("between", -math.inf, math.inf)
-
-
-def _kind(given: Any, where: str) -> str:
-    """Which kind of region a mapping is; UserError where it is none, or has keys that its kind does not have."""
-    kinds = [k for k in given if k in KINDS] if isinstance(given, Mapping) else []
-    if len(kinds) != 1:
-        raise UserError(f"{where}: region={given!r} must be a mapping with exactly one of {', '.join(KINDS)}")
-    allowed = (kinds[0], *KINDS[kinds[0]])
-    unknown = sorted(str(k) for k in given if k not in allowed)
-    if unknown:
-        raise UserError(f"{where}: region has {', '.join(unknown)}; with {kinds[0]} it may have {', '.join(allowed)}")
-    return str(kinds[0])
-
-
-def _two_numbers(given: Any, where: str) -> tuple[float, float]:
-    """The bounds of a region between two numbers."""
-    low, high = given if isinstance(given, list) and len(given) == 2 else (0.0, 0.0)
-    bounds = _number(low, where, "between"), _number(high, where, "between")
-    if not bounds[0] < bounds[1]:
-        raise UserError(f"{where}: region.between={given!r} must be two numbers, the lower first: [0.2, 0.4]")
-    return bounds
-
-
-def _expect(given: Any, where: str) -> str:
-    """What a contrast is expected to be."""
-    if given not in ("different", "equivalent"):
-        raise UserError(f"{where}: region.expect={given!r} must be different or equivalent")
-    return str(given)
-
-
-def _number(given: Any, where: str, key: str, least: float = -math.inf) -> float:
-    """A finite number from yaml; UserError naming the key."""
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given) or given < least:
-        at_least = f" of at least {least:g}" if math.isfinite(least) else ""
-        raise UserError(f"{where}: region.{key}={given!r} must be a number{at_least}")
-    return float(given)
+        return f"{self.expected}: {meaning[self.expected]}"
 
 
 def _open(bound: float | None, limit: float) -> float:
-    """The bound, or the limit where there is none."""
+    """Return the bound, or the limit where there is none."""
     return limit if bound is None or math.isnan(bound) else bound

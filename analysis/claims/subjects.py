@@ -1,69 +1,31 @@
-"""Which runs a claim is about, and what gets a verdict of its own: groups of runs, or pairs of them.
+"""Which runs a rule is about, in groups, and the two values of a column that it compares.
 
-A group is a family unless the claim's `by` names other columns; the column `family` of what a quantity sees names the
+A group is a family unless the rule's `by` names other columns; the column `family` of what a quantity sees names the
 group, or the two that are compared, whatever column they come from.
 
-    claim = Claim("x", "They differ.", "difference", compare={"family": ("lstm", "transformer")})
-    compared(scope(runs, claim), claim)[0].pair      # a Comparison for each group, by the claim's `compare`
+    rule = Rule("difference", Region(above=0), of=("L",), compare={"family": ("lstm", "transformer")})
+    compared(scope(runs, rule), rule)      # of each group its name, the pair, and the runs of both
 """
 
-import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.claims.claim import Claim, Value
 from isoflop.analysis.claims.declare import Pair, Part, Sample, Untested, require_columns
-from isoflop.analysis.claims.keys import ENDS
 from isoflop.analysis.claims.needs import tuned_rows
+from isoflop.analysis.claims.rule import ENDS, Rule, Value
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.rows import joined, usable
 from isoflop.analysis.runs.tune import well_tuned
 from isoflop.analysis.runs.where import conditions, filtered
 from isoflop.errors import UserError
 
-# family or group -> phrases that say what its runs lack
-Lacks = Mapping[str, list[str]]
 # what a table without a column to group by is called
 ALL = "all runs"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What a verdict is about: a family or a pair of them, and the parameter or column where several are asked for."""
-
-    name: str | Pair
-    of: str = ""
-    group: str = ""
-    """The group that both of a pair belong to."""
-    part: str = ""
-    """The part of the claim, where it has several."""
-
-    @property
-    def pair(self) -> Pair | None:
-        """The two families of a contrast."""
-        return self.name if isinstance(self.name, Pair) else None
-
-    @property
-    def families(self) -> tuple[str, ...]:
-        """The one or two families."""
-        return tuple(self.pair or (str(self.name),))
-
-    def __str__(self) -> str:
-        return ": ".join(word for word in (self.part, self.group, str(self.name), self.of) if word)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The runs of one group that are compared, `family` naming the two; of an interaction twice, to be subtracted."""
-
-    group: str
-    pair: Pair
-    rows: tuple[pd.DataFrame, ...]
+# a group, the two of it that are compared, and their runs; of an interaction twice, to be subtracted
+Comparison = tuple[str, Pair, tuple[pd.DataFrame, ...]]
 
 
 def of_families(runs: pd.DataFrame) -> pd.DataFrame:
@@ -77,27 +39,27 @@ def of_families(runs: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(family=rows["family"].astype(str))
 
 
-def scope(runs: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+def scope(runs: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     """The rows that the claim is about: `where`, then `at` in each group; `family` names the group."""
     rows = of_families(runs)
-    require_columns(rows, [condition.column for condition in conditions(claim.where)])
-    if claim.where:
+    require_columns(rows, [condition.column for condition in conditions(rule.where)])
+    if rule.where:
         try:
-            rows = filtered(rows, claim.where)
+            rows = filtered(rows, rule.where)
         except UserError as error:
-            raise UserError(f"{claim.file or claim.id}: where: {error}") from None
-    rows = _grouped_by(_of_one_text(rows, claim), claim.by, (*claim.compare,))
-    for column, place in claim.at.items():
+            raise UserError(f"where: {error}") from None
+    rows = _grouped_by(_of_one_text(rows, rule), rule.by, (*rule.compare,))
+    for column, place in rule.at.items():
         require_columns(rows, [column])
         rows = rows[rows[column] == rows["family"].map(_places(rows, column, place))]
     if rows.empty:
-        raise Untested(f"no runs where {claim.where or 'a family is named'}")
+        raise Untested(f"no runs where {rule.where or 'a family is named'}")
     return rows
 
 
-def _of_one_text(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+def _of_one_text(rows: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     """Of losses on a further held-out set, L.NAME, those on the text that most rows have, where it was changed."""
-    target = get_law(claim.law).target if claim.law else ""
+    target = get_law(rule.formula).target if rule.law else ""
     content = f"data.content.{target.removeprefix('L.')}"
     if not target.startswith("L.") or content not in rows or rows[content].nunique() < 2:
         return rows
@@ -123,25 +85,25 @@ def _places(rows: pd.DataFrame, column: str, place: str | float) -> dict[str, fl
     return {name: float(levels[index(len(levels))]) if levels else float("nan") for name, levels in values.items()}
 
 
-def compared(rows: pd.DataFrame, claim: Claim) -> list[Comparison]:
-    """The two values that are compared, in each group; Untested where no group has both."""
-    (column, values), *second = claim.compare.items()
-    require_columns(rows, [*claim.compare])
-    groups = rows.groupby("family", sort=True) if claim.by and "family" not in claim.compare else [("", rows)]
+def compared(rows: pd.DataFrame, rule: Rule) -> list[Comparison]:
+    """Return the two values that are compared, in each group; Untested where no group has both."""
+    (column, values), *second = rule.compare.items()
+    require_columns(rows, [*rule.compare])
+    groups = rows.groupby("family", sort=True) if rule.by and "family" not in rule.compare else [("", rows)]
     comparisons = []
-    for group, part in groups:
+    for group, members in groups:
         # of an interaction, the first difference at either value of the second column
-        parts = [part[is_value(part, other, value)] for other, both in second for value in both] or [part]
-        labelled = [_labelled(each, column, values) for each in parts]
+        tables = [members[is_value(members, other, value)] for other, both in second for value in both] or [members]
+        labelled = [_labelled(table, column, values) for table in tables]
         pair = Pair(*(_name(column, value) for value in values))
         if second:
             pair = Pair(*(f"({pair}) of {_name(second[0][0], value)}" for value in second[0][1]))
-        if all(each["family"].nunique() == 2 for each in labelled):
-            comparisons.append(Comparison(str(group), pair, tuple(labelled)))
+        if all(table["family"].nunique() == 2 for table in labelled):
+            comparisons.append((str(group), pair, tuple(labelled)))
     if not comparisons:
-        wanted = [f"{name} = {one} and {two}" for name, (one, two) in claim.compare.items()]
+        wanted = [f"{name} = {first} and {other}" for name, (first, other) in rule.compare.items()]
         raise Untested(
-            f"no runs{f' where {claim.where}' if claim.where else ''} have {' with '.join(wanted)} side by side"
+            f"no runs{f' where {rule.where}' if rule.where else ''} have {' with '.join(wanted)} side by side"
         )
     return comparisons
 
@@ -188,43 +150,27 @@ def _name(column: str, value: Value) -> str:
     return value if isinstance(value, str) and value not in ENDS else f"{column}={value}"
 
 
-def sample_of(rows: pd.DataFrame, claim: Claim, pair: Pair | None = None, both: tuple[Part, ...] = ()) -> Sample:
+def sample_of(rows: pd.DataFrame, rule: Rule, pair: Pair | None = None, both: tuple[Part, ...] = ()) -> Sample:
     """The runs of one subject as a quantity sees them."""
     return Sample(
         rows,
-        claim.law,
-        claim.axis,
+        rule.formula,
+        rule.axis,
         pair or Pair(),
-        claim.level,
-        claim.region,
-        claim.point,
-        against=claim.against,
-        threshold=float("nan") if claim.threshold is None else claim.threshold,
-        reach=claim.reach,
-        less=claim.less,
-        marks=claim.marks,
-        compared=(*(claim.compare or ("family",)), "family"),
+        rule.level,
+        rule.region,
+        rule.point,
+        against=rule.against,
+        threshold=float("nan") if rule.threshold is None else rule.threshold,
+        reach=rule.reach,
+        less=rule.less,
+        marks=rule.marks or "",
+        compared=(*(rule.compare or ("family",)), "family"),
         both=both,
     )
 
 
-def usable_part(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+def usable_part(rows: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     """The rows that count; of several rates and the like the best, for a law or where the claim needs them tuned."""
-    rows = tuned_rows(usable(rows), tuple(claim.needs.tuned))
-    return well_tuned(rows, get_law(claim.law).columns) if claim.law else rows
-
-
-def pair_samples(rows: pd.DataFrame, lacks: Lacks, claim: Claim) -> Iterator[tuple[Pair, Sample | None]]:
-    """Every pair of families, and its runs where neither lacks any; what is of one family is done once."""
-    parts = {
-        name: Part(usable_part(rows[rows["family"] == name], claim)) for name, missing in lacks.items() if not missing
-    }
-    rows = pd.concat([part.runs for part in parts.values()]) if parts else rows
-    ends = dict(zip(parts, np.cumsum([len(part.runs) for part in parts.values()]), strict=True))
-    for pair in itertools.starmap(Pair, itertools.combinations(sorted(lacks), 2)):
-        both = tuple(parts[name] for name in pair if name in parts)
-        if len(both) < len(pair):
-            yield pair, None
-        else:
-            places = [np.arange(ends[name] - len(parts[name].runs), ends[name]) for name in pair]
-            yield pair, sample_of(rows.take(np.concatenate(places)), claim, pair, both)
+    rows = tuned_rows(usable(rows), tuple(rule.needs.tuned))
+    return well_tuned(rows, get_law(rule.formula).columns) if rule.law else rows

@@ -1,22 +1,22 @@
 """The command that would decide a claim: the study that was laid out for it, or a plan for further runs.
 
 from isoflop.analysis.claims.claim import load_claims
-from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.claims.verdict import ClaimVerdict
 
 claim = next(claim for claim in load_claims() if claim.id == "known-exponent")
-next_command(Verdict(claim.id, VerdictKind.UNTESTED, "no runs", claim=claim), Path("runs.csv"))
+next_command(ClaimVerdict(VerdictKind.UNTESTED, "no runs", claim=claim), Path("runs.csv"))
 """
 
 import shlex
 from pathlib import Path
 
 from isoflop.analysis.claims import studies
-from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.claims.verdict import ClaimVerdict
 
 
-def next_command(verdict: Verdict, table: Path | None, minutes: float = 0.0) -> str:
+def next_command(verdict: ClaimVerdict, table: Path | None, minutes: float = 0.0) -> str:
     """The command that would decide an open claim; empty where it is decided, or where none is known.
 
     minutes  what these runs took: a study that takes less than twice as long leaves open what they do
@@ -25,6 +25,7 @@ def next_command(verdict: Verdict, table: Path | None, minutes: float = 0.0) -> 
         return ""
     if study := studies.command(verdict.id, 0.0 if verdict.verdict is VerdictKind.UNTESTED else 2 * minutes):
         return study
-    if verdict.verdict is VerdictKind.UNTESTED or verdict.claim is None or not verdict.claim.law or table is None:
+    law = verdict.claim.only.formula if verdict.claim.only else ""
+    if verdict.verdict is VerdictKind.UNTESTED or not law or table is None:
         return ""
-    return f"isoflop plan --improve 5 --runs {shlex.quote(str(table))} --law {shlex.quote(verdict.claim.law)} -m ..."
+    return f"isoflop plan --improve 5 --runs {shlex.quote(str(table))} --law {shlex.quote(law)} -m ..."

@@ -11,8 +11,8 @@ claim that was stated for these runs, else what the layout tells: how the best s
 """
 
 from isoflop.analysis.claims.claim import Claim
-from isoflop.analysis.claims.judge import OPPOSITE, Verdict
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
+from isoflop.analysis.claims.verdict import OPPOSITE, ClaimVerdict, Verdict
 from isoflop.analysis.fitting.local import EXPONENT
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.intervals.estimate import Estimate
@@ -63,20 +63,20 @@ def finding(view: View) -> str:
 def _of_claims(view: View) -> str:
     """The first claim that is decided by a number."""
     for verdict in view.verdicts:
-        if verdict.verdict.decided and verdict.claim is not None and verdict.statistic is not None:
+        if verdict.verdict.decided and verdict.statistic is not None:
             return _of_verdict(verdict, verdict.claim)
     return ""
 
 
 def word(verdict: Verdict, claim: Claim) -> str:
     """A verdict in plain words: equal families are equivalent, and not refuted."""
-    region = _part(verdict, claim).region
-    if region.kind == "contrast" and not claim.parts and verdict.verdict.decided:
-        return region.expect if verdict.verdict is VerdictKind.SUPPORTED else OPPOSITE[region.expect]
+    region = claim.only.region if claim.only else None
+    if region and region.kind == "contrast" and verdict.verdict.decided:
+        return region.expected if verdict.verdict is VerdictKind.SUPPORTED else OPPOSITE[region.expected]
     return {VerdictKind.NOT_IDENTIFIED: "cannot be told"}.get(verdict.verdict, verdict.verdict.word)
 
 
-def of_many(verdict: Verdict, claim: Claim) -> str:
+def of_many(verdict: ClaimVerdict, claim: Claim) -> str:
     """How many of a claim's subjects came out how, a few of them by name."""
     names: dict[str, list[str]] = {}
     for subject in sorted(verdict.subjects, key=lambda s: VERDICTS.index(s.verdict)):
@@ -94,19 +94,14 @@ def tone(verdict: Verdict, claim: Claim) -> str:
     """The colour of a verdict: yes, no, or open; what is equivalent is an answer like any other."""
     if not verdict.verdict.decided:
         return verdict.verdict.value
-    if _part(verdict, claim).region.kind == "contrast" and not claim.parts:
+    if claim.only and claim.only.region.kind == "contrast":
         return "supported"
     return verdict.verdict.value
 
 
-def _part(verdict: Verdict, claim: Claim) -> Claim:
-    """What the numbers of a verdict are of: the claim, or one of its parts."""
-    return claim.part(verdict.subject.part) if verdict.subject else claim
-
-
-def _of_verdict(verdict: Verdict, claim: Claim) -> str:
+def _of_verdict(verdict: ClaimVerdict, claim: Claim) -> str:
     """A decided claim with its number."""
-    measures = _part(verdict, claim).measures
+    measures = verdict.rule.measures
     number = measures.amount(verdict.statistic, verdict.unit)
     bounds = [measures.amount(b, verdict.unit) for b in (verdict.low, verdict.high) if b is not None]
     within = f" ({bounds[0]} to {bounds[1]})" if len(bounds) == 2 else ""

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from isoflop.analysis.claims.claim import Claim
-from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.planned.power import power
 from isoflop.analysis.claims.provenance import changed_since
 from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.claims.verdict import ClaimVerdict, Verdict
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.report.commands import next_command
 from isoflop.analysis.report.figures.base import MOST_REASON, Figure, draw_all, not_drawn
@@ -112,7 +112,7 @@ def powers_of(view: View) -> dict[str, str]:
     """For each claim that the runs test and do not decide, whether such runs could, by drawn studies."""
     powers = {}
     for verdict in view.verdicts:
-        if verdict.claim is not None and not verdict.verdict.decided and verdict.verdict is not VerdictKind.UNTESTED:
+        if not verdict.verdict.decided and verdict.verdict is not VerdictKind.UNTESTED:
             powers[verdict.id] = "; ".join(str(one) for one in power(view.runs, verdict.claim, POWER_S))
     return powers
 
@@ -205,10 +205,9 @@ def drawing_library() -> str:
     return text
 
 
-def verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
+def verdict_row(view: View, verdict: ClaimVerdict) -> dict[str, Any]:
     """What the table shows of one claim."""
     claim = verdict.claim
-    assert claim is not None, "judge gives every verdict its claim"
     changed, provenance = changed_since(claim.file, view.runs)
     # the claim's reason says what runs are missing, family by family
     untested = all(s.verdict is VerdictKind.UNTESTED for s in verdict.subjects)
@@ -217,7 +216,7 @@ def verdict_row(view: View, verdict: Verdict) -> dict[str, Any]:
     return {
         "id": verdict.id,
         "claim": claim.claim,
-        "rule": claim.rule,
+        "rule": claim.in_words,
         "expect": claim.expect,
         "caveat": claim.caveat,
         **_outcome(verdict, claim),
@@ -243,17 +242,16 @@ def _outcome(verdict: Verdict, claim: Claim) -> dict[str, Any]:
         "word": word(verdict, claim),
         "tone": tone(verdict, claim),
         "sentence": verdict.verdict.sentence,
-        "statistic": amount(verdict, claim),
-        "interval": interval(verdict, claim),
-        "limit": _limit(verdict, claim),
+        "statistic": amount(verdict),
+        "interval": interval(verdict),
+        "limit": _limit(verdict),
         "reason": cut(printable(verdict.reason), MOST_REASON),
     }
 
 
-def _limit(verdict: Verdict, claim: Claim) -> str:
+def _limit(verdict: Verdict) -> str:
     """What the statistic is set against, with the seed noise of these runs put in."""
     if verdict.limit is None or verdict.statistic is None:
         return ""
-    part = claim.part(verdict.subject.part) if verdict.subject else claim
-    sign = "limit " if part.region.kind in ("above", "below") else "band ±"
-    return sign + part.measures.amount(verdict.limit, verdict.unit)
+    sign = "limit " if verdict.rule.region.kind in ("above", "below") else "band ±"
+    return sign + verdict.rule.measures.amount(verdict.limit, verdict.unit)

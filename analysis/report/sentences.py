@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.forecasts import JudgedForecast
-from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
 from isoflop.analysis.claims.studies import command
+from isoflop.analysis.claims.verdict import ClaimVerdict, Verdict
 from isoflop.analysis.fitting.local import EXPONENT
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.report.view import View
@@ -27,21 +26,16 @@ INDENT, LABEL = 15, 9
 MOST_NAMES = 12
 
 
-def amount(verdict: Verdict, claim: Claim) -> str:
-    """The statistic of a verdict with its unit."""
-    return "–" if verdict.statistic is None else _part(verdict, claim).measures.amount(verdict.statistic, verdict.unit)
+def amount(verdict: Verdict) -> str:
+    """Return the statistic of a verdict with its unit."""
+    return "–" if verdict.statistic is None else verdict.rule.measures.amount(verdict.statistic, verdict.unit)
 
 
-def _part(verdict: Verdict, claim: Claim) -> Claim:
-    """What the numbers of a verdict are of: the claim, or one of its parts."""
-    return claim.part(verdict.subject.part) if verdict.subject else claim
-
-
-def interval(verdict: Verdict, claim: Claim) -> str:
-    """The interval in words; a bound that does not exist is `none`."""
+def interval(verdict: Verdict) -> str:
+    """Return the interval in words; a bound that does not exist is `none`."""
     if verdict.low is None and verdict.high is None:
         return "" if verdict.statistic is None else "no interval"
-    measures = _part(verdict, claim).measures
+    measures = verdict.rule.measures
     low, high = ("none" if b is None else measures.amount(b, verdict.unit) for b in (verdict.low, verdict.high))
     return f"{low} to {high}"
 
@@ -54,7 +48,7 @@ def summary(view: View) -> list[str]:
     for verdict in decided_first(view.verdicts):
         if verdict.verdict is VerdictKind.UNTESTED:  # the page has them by themselves, with what is missing
             continue
-        text = verdict.claim.claim.rstrip(".") if verdict.claim else verdict.id
+        text = verdict.claim.claim.rstrip(".")
         sentences.append(f"{verdict.verdict.lead} “{text}”{_gist(verdict)}.")
     name_of = "{} {}" if len(view.families) > 1 else "{1}"
     noise = [name_of.format(name, percent(n.sd)) for name, n in view.noise.items() if n.sd is not None]
@@ -77,20 +71,20 @@ def seed_noise(view: View) -> str:
     return f"Seed noise (standard deviation of ln L over seeds): {'; '.join(parts)}." if parts else ""
 
 
-def decided_first(verdicts: Sequence[Verdict]) -> list[Verdict]:
+def decided_first(verdicts: Sequence[ClaimVerdict]) -> list[ClaimVerdict]:
     """Supported and refuted alike before what is open, and that before what is untested."""
     return sorted(verdicts, key=lambda v: 0 if v.verdict.decided else VERDICTS.index(v.verdict))
 
 
-def _gist(verdict: Verdict) -> str:
+def _gist(verdict: ClaimVerdict) -> str:
     """The number of a verdict in words, for a claim that has one."""
-    claim, subject = verdict.claim, verdict.subject
-    if claim is None or subject is None or verdict.statistic is None:
+    subject = verdict.subject
+    if subject is None or verdict.statistic is None:
         return ""
-    measures = _part(verdict, claim).measures
+    measures = verdict.rule.measures
     if subject.pair is not None:
         return f": {measures.difference(verdict.statistic, subject.pair, subject.of)}"
-    return f": {measures.wording.format(amount=amount(verdict, claim))} ({subject})"
+    return f": {measures.wording.format(amount=amount(verdict))} ({subject})"
 
 
 def _trained(view: View) -> str:
@@ -172,26 +166,25 @@ def _plural(count: int, noun: str, several: str = "") -> str:
     return f"{count} {noun if count == 1 else several or f'{noun}s'}"
 
 
-def verdict_table(verdicts: Sequence[Verdict], width: int = 100) -> str:
+def verdict_table(verdicts: Sequence[ClaimVerdict], width: int = 100) -> str:
     """The verdicts for a terminal: claim, statistic and interval, rule and reason, then a line for each subject."""
     return "\n\n".join("\n".join(_block(verdict, width)) for verdict in decided_first(verdicts))
 
 
-def _block(verdict: Verdict, width: int) -> list[str]:
+def _block(verdict: ClaimVerdict, width: int) -> list[str]:
     """The lines of one claim."""
     claim = verdict.claim
-    assert claim is not None, "judge gives every verdict its claim"
     lines = [f"{verdict.verdict.word.upper():<{INDENT}}{verdict.id}: {claim.claim}"]
     if verdict.statistic is not None:
-        lines.append(f"{'':{INDENT}}{amount(verdict, claim)} ({interval(verdict, claim)})")
+        lines.append(f"{'':{INDENT}}{amount(verdict)} ({interval(verdict)})")
     test = command(claim.id) if verdict.verdict is VerdictKind.UNTESTED and not claim.untestable else ""
-    for label, text in (("rule", claim.rule), ("because", verdict.reason), *([("test it", test)] if test else [])):
+    for label, text in (("rule", claim.in_words), ("because", verdict.reason), *([("test it", test)] if test else [])):
         first, *rest = textwrap.wrap(text, max(width - INDENT - LABEL, 40)) or [""]
         lines.append(f"{'':{INDENT}}{label:<{LABEL}}{first}")
         lines += [f"{'':{INDENT + LABEL}}{line}" for line in rest]
     if len(verdict.subjects) > 1 and any(s.verdict is not VerdictKind.UNTESTED for s in verdict.subjects):
         size = max(len(str(s.subject)) for s in verdict.subjects)
         for s in verdict.subjects:
-            numbers = f"{amount(s, claim)} ({interval(s, claim)})" if s.statistic is not None else ""
+            numbers = f"{amount(s)} ({interval(s)})" if s.statistic is not None else ""
             lines.append(f"{'':{INDENT}}{s.subject!s:<{size}}  {s.verdict.word:<14} {numbers}")
     return lines

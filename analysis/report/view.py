@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike
 from isoflop import record
 from isoflop.analysis.claims.claim import Claim, load_claims
 from isoflop.analysis.claims.forecasts import JudgedForecast, judge_forecast
-from isoflop.analysis.claims.judge import Verdict, judge, of_families, sound_table
+from isoflop.analysis.claims.judge import judge, of_families, sound_table
 from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.claims.verdict import ClaimVerdict
 from isoflop.analysis.fitting.diagnose import locked
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.local import Local
@@ -75,7 +76,7 @@ class View:
     """Its usable rows that name a family; where knobs were searched, those at the best value of each size and data."""
     families: tuple[str, ...]
     """The families, sorted."""
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[ClaimVerdict, ...]
     """A verdict for each claim."""
     laws: Mapping[str, Fit] = field(default_factory=dict)
     """For each family the law on all its rows."""
@@ -271,7 +272,7 @@ def named_for_page(runs: pd.DataFrame) -> pd.DataFrame:
 def _without_results(runs: pd.DataFrame, claims: Any) -> View:
     """The view of a table none of whose runs finished: a ledger, and claims that are not tested."""
     to_judge: Sequence[Claim] = load_claims(claims) if claims is None or isinstance(claims, str | Path) else claims
-    verdicts = tuple(Verdict(c.id, VerdictKind.UNTESTED, "no run finished", claim=c) for c in to_judge)
+    verdicts = tuple(ClaimVerdict(VerdictKind.UNTESTED, "no run finished", claim=c) for c in to_judge)
     families = tuple(sorted(of_families(runs)["family"].unique()))
     notes = tuple(map(str, runs.attrs.get("notes", ())))
     return View(runs, of_families(runs).iloc[:0], families, verdicts, notes=notes)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from isoflop.analysis.claims.claim import Claim
-    from isoflop.analysis.claims.planned.power import Power
+    from isoflop.analysis.claims.planned.power import ClaimPower
 
 
 def design(configs: Sequence[FrozenConfig], plans: Sequence[RunPlan]) -> "pd.DataFrame":
@@ -57,16 +57,16 @@ def check(claims: "Iterable[Claim]", planned: "pd.DataFrame") -> None:
             raise UserError(sentence)
 
 
-def powers(claims: "Iterable[Claim]", planned: "pd.DataFrame") -> "list[Power]":
+def powers(claims: "Iterable[Claim]", planned: "pd.DataFrame") -> "list[ClaimPower]":
     """The power of every claim on the planned runs, remembered."""
-    from isoflop.analysis.claims.planned.power import Power, power
+    from isoflop.analysis.claims.planned.power import ClaimPower, power
 
-    results, shown = list[Power](), planned.drop(columns=["git", "dirty", "sources", "sweep"], errors="ignore")
+    results, shown = list[ClaimPower](), planned.drop(columns=["git", "dirty", "sources", "sweep"], errors="ignore")
     known, design = costs.remembered("powers.json"), identity.digest(shown.to_csv(index=False))
     for claim in claims:
         key = identity.digest([design, claim.sha256])[:16]
         if key not in known:
             known[key] = [vars(one) for one in power(planned, claim)]
             costs.remember("powers.json", {key: known[key]})
-        results += [Power(**one) for one in known[key]]
+        results += [ClaimPower(**one) for one in known[key]]
     return results

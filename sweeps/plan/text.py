@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isoflop import record
-from isoflop.analysis.claims.planned.power import Power
+from isoflop.analysis.claims.planned.power import ClaimPower
 from isoflop.sweeps.plan.plan import OVERHEAD_S, Plan
 from isoflop.sweeps.plan.resolution import Outcome
 from isoflop.wording import WIDE, clock, gigabytes, short
@@ -94,7 +94,7 @@ def outcome(outcome: Outcome) -> RenderableType:
     return Group(*parts)
 
 
-def decidable(powers: Sequence[Power]) -> RenderableType:
+def decidable(powers: Sequence[ClaimPower]) -> RenderableType:
     """A line for each claim of a study: in how many drawn studies its runs decide it."""
     lines = [Text("\nwhat its claims could be told by these runs", style="bold")]
     lines += [Text(f"{'' if one.enough else '! '}{one}", style="" if one.enough else "yellow") for one in powers]

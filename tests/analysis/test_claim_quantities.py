@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 from studies import grid_study
 
-from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.declare import QUANTITIES, NotIdentified, Pair, Sample, Untested
 from isoflop.analysis.claims.quantities.cells import of_runs, pairs, with_derived
 from isoflop.analysis.claims.quantities.columns import welch
 from isoflop.analysis.claims.quantities.pairs import both_fits, contrast
 from isoflop.analysis.claims.quantities.reach import first_reach
 from isoflop.analysis.claims.quantities.tuning import window
+from isoflop.analysis.claims.region import Region
+from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.subjects import scope
 from isoflop.analysis.fitting.fit import fit
 
@@ -338,8 +339,9 @@ def test_laws_at_a_bound_differ_by_no_more_than_their_pairs_do() -> None:
 
 def test_a_loss_on_another_held_out_set_is_read_on_one_text() -> None:
     rows = table(**{"L.docs": [1.0, 1.1, 9.0], "data.content.docs": ["a", "a", "b"]})
-    assert list(scope(rows, Claim("X", "Y.", law="L.docs ~ loss_to_loss"))["L.docs"]) == [1.0, 1.1]
-    assert len(scope(rows, Claim("X", "Y.", law="chinchilla"))) == 3
+    rule = Rule("law_parameter", Region(above=0), of=("alpha",))
+    assert list(scope(rows, replace(rule, law="loss_to_loss", target="L.docs"))["L.docs"]) == [1.0, 1.1]
+    assert len(scope(rows, replace(rule, law="chinchilla"))) == 3
 
 
 def test_a_law_of_data_alone_is_not_judged_on_several_sizes() -> None:

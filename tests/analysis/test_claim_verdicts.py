@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from isoflop.analysis.claims.planned.power import power
 from isoflop.analysis.claims.planned.requirements import refusal
 from isoflop.analysis.claims.quantities.cells import DERIVED
 from isoflop.analysis.claims.region import Region, VerdictKind
+from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.subjects import scope
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.errors import UserError
@@ -142,7 +144,7 @@ def test_a_negated_rule_is_supported_where_it_would_be_refuted(tmp_path: Path) -
     rows = by_family(0.0, 0.0)
     assert judge(rows, write(tmp_path, text))[0].verdict is VerdictKind.SUPPORTED
     assert judge(by_family(-1.0, 0.0), tmp_path)[0].verdict is VerdictKind.REFUTED
-    assert "NOT so" in read_claim(tmp_path / "mine.yaml").rule
+    assert "NOT so" in str(read_claim(tmp_path / "mine.yaml").rule)
 
 
 @pytest.mark.parametrize(
@@ -242,20 +244,26 @@ def test_a_claim_that_no_runs_can_decide_says_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (BOTH.replace("quantity: run_mean", "quantity: run_men", 1), "all[1]: quantity='run_men'"),
-        (BOTH.replace("name: is flat", "name: falls"), "two parts are called falls"),
+        (
+            BOTH.replace("quantity: run_mean", "quantity: run_men", 1),
+            "all[1]: unknown quantity 'run_men'; did you mean run_mean?",
+        ),
+        (BOTH.replace("name: is flat", "name: falls"), "two rules are called falls"),
         (BOTH.replace("    region: {below: -0.5}\n", ""), "all[1]: the key region is missing"),
         (BOTH.replace("all:\n", "all: 3\nany:\n"), "all and any are both given"),
-        (BOTH.replace("all:", "given: 3\nall:"), "given=3 must be a list of parts"),
+        (BOTH.replace("all:", "given: 3\nall:"), "given=3 must be a list of rules"),
         (BOTH.replace("    where: family = 'lstm'", "    were: family = 'lstm'"), "did you mean where?"),
-        (PAIR.replace("[alibi, rotary]", "[alibi]"), "compare="),
-        (PAIR.replace("[alibi, rotary]", "[alibi, alibi]"), "compare="),
+        (PAIR.replace("[alibi, rotary]", "[alibi]"), "compare.family.positions=['alibi'] must be a list of 2, each"),
+        (PAIR.replace("[alibi, rotary]", "[alibi, alibi]"), "must be two different values"),
         (PAIR.replace("quantity: difference", "quantity: run_mean"), "compare needs a quantity of a pair"),
-        (PAIR.replace("compare: {family.positions: [alibi, rotary]}\n", ""), "which of the two is taken off"),
+        (
+            PAIR.replace("compare: {family.positions: [alibi, rotary]}\n", ""),
+            "which of the two is subtracted from the other",
+        ),
         (PAIR + "by: [family.positions]\n", "by and compare both name family.positions"),
-        (PAIR + "marks: lowest\n", "marks='lowest' is not known"),
+        (PAIR + "marks: lowest\n", "unknown marks 'lowest'; did you mean last? choose one of mean, last, first, drop"),
         (PAIR + "target: probe.x\n", "give the law too"),
-        (PAIR + "noise: -1\n", "noise=-1 is a standard deviation"),
+        (PAIR + "noise: -1\n", "noise=-1 must be a number of at least 0"),
         (PAIR + "effect: large\n", "effect='large' must be a number"),
         (PAIR + "negated: perhaps\n", "negated='perhaps' must be true or false"),
         (PAIR.replace("quantity: difference", "quantity: log_slope_difference"), "needs the key against"),
@@ -298,8 +306,8 @@ def probe_keys() -> dict[str, tuple[str, ...]]:
 @pytest.mark.parametrize("claim", SHIPPED, ids=lambda claim: claim.id)
 def test_a_claim_that_ships_names_columns_that_runs_can_have(claim: Claim) -> None:
     known, keys = {*record.COLUMNS, *DERIVED, *knobs(), "metric.accuracy"}, probe_keys()
-    for part in claim.every_part:
-        for column in named_columns(part) | part.needs.names:
+    for rule in claim.rules:
+        for column in named_columns(rule) | rule.needs.names:
             if column.startswith("probe."):
                 _, probe, key = column.split(".")
                 assert any(fnmatchcase(key, one) for one in keys[probe]), column
@@ -313,21 +321,22 @@ def test_h1_to_h37_ship_with_a_rule_each_and_say_what_is_expected() -> None:
     for claim in SHIPPED:
         assert claim.expect, claim.id
         assert bool(claim.untestable) == (claim.id == "H25")
-        for part in claim.every_part:
-            assert part.effect is not None, part.name
-            assert part.noise is not None or part.quantity in ("share_above", "correlation"), part.name
-            if part.law:
-                get_law(part.law)
+        for rule in claim.rules:
+            assert rule.effect is not None, rule.name
+            assert rule.noise is not None or rule.quantity in ("share_above", "correlation"), rule.name
+            if rule.law:
+                get_law(rule.formula)
 
 
 def test_power_is_the_share_of_drawn_studies_that_decide() -> None:
-    claim = Claim("x", "Above 0.", "run_mean", Region.read({"above": 0}, "x"), of=("probe.x.y",), effect=1.0, noise=0.1)
+    rule = Rule("run_mean", Region(above=0), of=("probe.x.y",), effect=1.0, noise=0.1)
+    claim = Claim("x", "Above 0.", rule=rule)
     rows = by_family(0.0, 0.0).drop(columns=["L", "status"])
     (sure,) = power(rows, claim, seconds=math.inf)
     assert sure.decided == 1.0
     assert sure.enough
     assert sure.outcomes == {"supported": sure.studies}
-    (vague,) = power(rows, Claim(**(vars(claim) | {"effect": 0.0})), seconds=math.inf)
+    (vague,) = power(rows, replace(claim, rule=replace(rule, effect=0.0)), seconds=math.inf)
     assert vague.decided == pytest.approx(0.05, abs=0.12)  # at no effect an interval of 95 % misses it as often
     assert not vague.enough
     assert "below 80 %" in str(vague)
@@ -339,7 +348,7 @@ def test_power_says_what_planned_runs_lack() -> None:
     (one,) = power(rows, by_id["H1"])
     assert one.decided is None
     assert "do not test it: lstm and transformer each have" in str(one)
-    (mine,) = power(rows, Claim("x", "y.", "run_mean", Region.read({"above": 0}, "x"), of=("L",)))
+    (mine,) = power(rows, Claim("x", "y.", rule=Rule("run_mean", Region(above=0), of=("L",))))
     assert "states no effect:" in str(mine)
 
 
@@ -380,7 +389,7 @@ def test_the_spread_of_a_ratio_is_its_own_and_derived_columns_are_there() -> Non
     (one,) = power(planned, by_id["H13"], seconds=math.inf)
     assert one.decided == 1.0
     assert one.outcomes == {"supported": one.studies}
-    (damage,) = power(planned, by_id["H9"].every_part[2], seconds=math.inf)
+    (damage,) = power(planned, replace(by_id["H9"], rule=by_id["H9"].rules[2]), seconds=math.inf)
     assert damage.part == "damage grows with the data"
     assert damage.studies > 0, damage
 
@@ -400,18 +409,16 @@ def test_a_study_is_held_against_the_columns_that_its_claims_name() -> None:
 def test_a_law_that_the_design_cannot_identify_is_refused_before_it_is_trained() -> None:
     N = np.geomspace(1e5, 1e7, 6)
     rows = pd.DataFrame({"N": N, "D": 20 * N, "C": 120 * N * N, "family": "lstm", "seed": 0, "lr": 0.1})
-    claim = Claim(
-        "x", "y.", "law_parameter", Region.read({"near": 0.3, "within": 0.1}, "x"), law="chinchilla", of=("alpha",)
-    )
+    rule = Rule("law_parameter", Region(near=0.3, within=0.1), law="chinchilla", of=("alpha",))
+    claim = Claim("x", "y.", rule=rule)
     assert "N and D in proportion in all of its runs" in refusal(claim, rows, {})
     grid = pd.concat([rows, rows.assign(D=rows["D"] * 10)])
     assert refusal(claim, grid, {}) == ""
-    one = Claim("x", "y.", "law_parameter", claim.region, law="power_offset(D)", of=("alpha",))
-    assert "1 value of D" in refusal(one, rows.assign(D=1e6), {})
+    of_data = replace(claim, rule=replace(rule, law="power_offset(D)"))
+    assert "1 value of D" in refusal(of_data, rows.assign(D=1e6), {})
 
 
 def test_the_scope_of_a_group_keeps_the_family_as_a_choice() -> None:
-    claim = Claim("x", "y.", "run_mean", Region.read({"above": 0}, "x"), of=("L",), by=())
-    rows = scope(by_family(0.0, 0.0), claim)
+    rows = scope(by_family(0.0, 0.0), Rule("run_mean", Region(above=0), of=("L",), by=()))
     assert {*rows["family"]} == {"all runs"}
     assert {*rows["family.name"]} == {"lstm", "transformer"}

@@ -12,13 +12,16 @@ from studies import TRUTH, demo_study, grid_study
 from isoflop.analysis.claims import provenance
 from isoflop.analysis.claims.claim import FOLDER, Claim, load_claims, read_claim
 from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Pair, Quantity, Sample, listing, quantity
-from isoflop.analysis.claims.judge import Subject, Verdict, combine, judge
-from isoflop.analysis.claims.needs import Needs
+from isoflop.analysis.claims.judge import judge
+from isoflop.analysis.claims.needs import Needs, Seeds
 from isoflop.analysis.claims.provenance import changed_since
 from isoflop.analysis.claims.region import Region, VerdictKind
+from isoflop.analysis.claims.rule import Rule
+from isoflop.analysis.claims.verdict import ClaimSubject, SubjectVerdict, of_subjects
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.where import conditions
 from isoflop.errors import UserError
+from isoflop.schema import read
 
 GOOD = """
 id: mine
@@ -82,11 +85,11 @@ def write(folder: Path, text: str) -> Path:
 def test_an_interval_inside_supports_outside_refutes_and_across_decides_nothing(
     region: dict, low: float | None, high: float | None, verdict: str
 ) -> None:
-    assert Region.read(region, "x.yaml").verdict(low, high) == verdict
+    assert read(Region, region, "x.yaml").verdict(low, high) == verdict
 
 
 def test_a_tolerance_grows_with_the_seed_noise() -> None:
-    region = Region.read({"below": 0.01, "or_seed_sd": 2}, "x.yaml")
+    region = Region(below=0.01, or_seed_sd=2)
     assert region.verdict(0.0, 0.015, seed_sd=0.002) == "inconclusive"
     assert region.verdict(0.0, 0.015, seed_sd=0.008) == "supported"
 
@@ -104,10 +107,11 @@ def test_a_tolerance_grows_with_the_seed_noise() -> None:
 def test_different_needs_size_and_significance_and_equivalent_the_whole_interval(
     value: float, wide: tuple, narrow: tuple, verdict: str
 ) -> None:
-    region = Region.read({"contrast": 0.02}, "x.yaml")
-    assert region.contrast(value, wide, narrow) == verdict
+    region = Region(contrast=0.02)
+    assert region.verdict_on_difference(value, wide, narrow) == verdict
+    equivalent = Region(contrast=0.02, expect="equivalent")
     turned = {"supported": "refuted", "refuted": "supported"}.get(verdict, verdict)
-    assert Region.read({"contrast": 0.02, "expect": "equivalent"}, "x.yaml").contrast(value, wide, narrow) == turned
+    assert equivalent.verdict_on_difference(value, wide, narrow) == turned
 
 
 @pytest.mark.parametrize(
@@ -123,9 +127,9 @@ def test_different_needs_size_and_significance_and_equivalent_the_whole_interval
     ],
 )
 def test_all_falls_to_one_counter_example_and_any_stands_on_one(how: str, subjects: list[str], verdict: str) -> None:
-    claim = Claim("x", "", "run_mean", Region.read({"above": 0}, "x"), combine=how)
-    each = [Verdict("x", VerdictKind(v), "", 1.0, subject=Subject(str(i))) for i, v in enumerate(subjects)]
-    assert combine(claim, each).verdict == verdict
+    rule = Rule("run_mean", Region(above=0), combine=how)
+    each = [SubjectVerdict(rule, ClaimSubject(str(i)), VerdictKind(v), "", 1.0) for i, v in enumerate(subjects)]
+    assert of_subjects(rule, each).verdict == verdict
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
@@ -133,7 +137,7 @@ def test_every_claim_that_ships_is_read_and_says_its_rule(file: Path) -> None:
     claim = read_claim(file)
     assert claim.id == file.stem
     assert claim.claim.endswith(".")
-    assert len(claim.rule) > 40
+    assert len(claim.in_words) > 40
     assert len(claim.sha256) == 64
 
 
@@ -158,7 +162,7 @@ def test_the_grid_that_h1_asks_for_meets_its_needs() -> None:
 
 
 def test_needs_count_what_is_missing_for_each_axis() -> None:
-    needs = Needs.read({"grid": {"N": 6, "D": 6}, "seeds": {"count": 3, "at": {"N": 3}}, "span": {"D": 2}}, "x")
+    needs = Needs(grid={"N": 6, "D": 6}, seeds=Seeds(3, {"N": 3}), span={"D": 2})
     rows = grid_study(["lstm"])
     assert needs.missing(rows) == []
     first = rows["rung"].str.startswith("N0")
@@ -169,7 +173,7 @@ def test_needs_count_what_is_missing_for_each_axis() -> None:
 
 
 def test_marks_that_one_run_may_have_are_not_counted_as_so_many_runs() -> None:
-    needs = Needs.read({"grid": {"N": 6, "D": 6}, "seeds": {"count": 3, "at": {"D": 3}}}, "x")
+    needs = Needs(grid={"N": 6, "D": 6}, seeds=Seeds(3, {"D": 3}))
     rows = grid_study(["lstm"])
     sizes, amounts = level_index(rows["N"]), level_index(rows["D"])
     marks = rows.assign(mark=amounts + 1, run_id=[f"{n}-{seed}" for n, seed in zip(sizes, rows["seed"], strict=True)])
@@ -180,7 +184,7 @@ def test_marks_that_one_run_may_have_are_not_counted_as_so_many_runs() -> None:
         "3 seeds at 0 of 3 D (6 marks missing, of 2 runs or more)",
     ]
     ended = marks.assign(status=np.where(sizes < 3, "ok", "failed"))
-    claim = Claim("x", "", "run_mean", Region.read({"above": 0}, "x"), of=("L",), needs=needs)
+    claim = Claim("x", "", rule=Rule("run_mean", Region(above=0), of=("L",), needs=needs))
     lost = ended[ended["status"] == "failed"]
     assert (runs := lost["run_id"].nunique()) < len(lost)
     assert f"Unfinished, not counted: {runs} of lstm" in judge(ended, [claim])[0].reason
@@ -207,9 +211,9 @@ def test_the_same_rows_in_another_order_give_the_same_verdicts() -> None:
     ("text", "says"),
     [
         (GOOD + "quantiy: x\n", "quantiy"),
-        (GOOD.replace("law_parameter", "law_parmeter"), "quantity"),
+        (GOOD.replace("law_parameter", "law_parmeter"), "unknown quantity 'law_parmeter'; did you mean law_parameter?"),
         (GOOD.replace("region: {near: 0.5, within: 0.03}", ""), "region"),
-        (GOOD.replace("within: 0.03", "withn: 0.03"), "withn"),
+        (GOOD.replace("within: 0.03", "withn: 0.03"), "region has no key 'withn'; did you mean within?"),
         (GOOD.replace("within: 0.03", "within: small"), "within"),
         (GOOD.replace("{near: 0.5, within: 0.03}", "{between: [0.4, 0.2]}"), "between"),
         (GOOD.replace("{near: 0.5, within: 0.03}", "{contrast: 0.02}"), "pair"),
@@ -225,11 +229,14 @@ def test_the_same_rows_in_another_order_give_the_same_verdicts() -> None:
         (CONTRAST.replace("subject: pair", "subject: family"), "quantity=loss_contrast is measured on a pair"),
         (CONTRAST + "law: chinchilla\n", "quantity=loss_contrast takes no law"),
         (GOOD + "where: family is mlp\n", "where: 'family is mlp' is not a condition"),
-        (GOOD + "needs: {grid: {D: six}}\n", "needs.grid.D"),
-        (GOOD + "needs: {seeds: 3}\n", "needs.seeds"),
+        (GOOD + "needs: {grid: {D: six}}\n", "needs.grid.D='six' must be a whole number of at least 1"),
+        (GOOD + "needs: {seeds: 3}\n", "needs.seeds=3 must be a mapping with the keys count, at; an example is"),
         (GOOD + "needs: {girds: {D: 6}}\n", "girds"),
-        (GOOD + "level: 95\n", "level"),
-        (GOOD + "at: {width: center}\n", "at="),
+        (GOOD + "level: 95\n", "level=95 must be a number of at least 0.5 and below 1"),
+        (
+            GOOD + "at: {width: center}\n",
+            "at.width='center' must be smallest, middle or largest or a number; an example is",
+        ),
         (GOOD + "claim: twice\n", "yaml"),
         ("id: [\n", "yaml"),
         ("- a list\n", "mapping"),
@@ -249,7 +256,7 @@ def test_a_bad_claim_is_one_sentence_that_names_the_file_and_the_key(text: str, 
 def test_a_number_such_as_1e18_in_a_claim_is_a_number(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(GOOD.replace("near: 0.5, within: 0.03", "above: 1e18"))
-    assert read_claim(file).region.low == 1e18
+    assert read_claim(file).only.region.above == 1e18
 
 
 def test_two_claims_of_one_name_and_a_folder_of_none_are_refused(tmp_path: Path) -> None:
@@ -408,11 +415,11 @@ def test_every_contrast_is_measured_once_whatever_the_number_of_pairs(monkeypatc
         return Contrast(0.01 * len(measured), 0.002, 10)
 
     monkeypatch.setitem(QUANTITIES, "counted", Quantity("counted", counted, (), "pair", "", UNITS[""], "{amount}"))
-    claim = Claim("x", "They differ.", "counted", Region.read({"contrast": 0}, "x"), subject="pair", combine="any")
+    claim = Claim("x", "They differ.", rule=Rule("counted", Region(contrast=0), combine="any"))
     (verdict,) = judge(demo_study(), [claim])
     pairs = [Pair("lstm", "mlp"), Pair("lstm", "transformer"), Pair("mlp", "transformer")]
     assert measured == pairs
-    assert [s.subject for s in verdict.subjects] == [Subject(pair) for pair in pairs]
+    assert [s.subject for s in verdict.subjects] == [ClaimSubject(pair) for pair in pairs]
 
 
 def test_holm_judges_the_smallest_difference_at_the_uncorrected_level(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,7 +430,7 @@ def test_holm_judges_the_smallest_difference_at_the_uncorrected_level(monkeypatc
         return Contrast(next(sizes), 0.01, 1000)
 
     monkeypatch.setitem(QUANTITIES, "given", Quantity("given", given, (), "pair", "", UNITS[""], "{amount}"))
-    claim = Claim("x", "They differ.", "given", Region.read({"contrast": 0}, "x"), subject="pair", combine="any")
+    claim = Claim("x", "They differ.", rule=Rule("given", Region(contrast=0), combine="any"))
     (verdict,) = judge(demo_study(), [claim])
     levels = [s.reason.rpartition(" at ")[2] for s in verdict.subjects]
     assert levels == ["98.3 %", "95.0 %", "98.3 %"]
@@ -447,7 +454,7 @@ def test_every_quantity_has_a_title_and_is_refused_by_the_key_it_lacks(declared:
     lines = {"id": "x", "claim": "It holds.", "quantity": declared.name, "region": region}
     lines |= {key: keys[key] for key in declared.needs}
     good = "".join(f"{key}: {value}\n" for key, value in lines.items())
-    assert read_claim(write(tmp_path, good)).subject == declared.subject
+    assert read_claim(write(tmp_path, good)).only.quantity == declared.name
     for key in declared.needs:
         with pytest.raises(UserError, match=f"quantity={declared.name} needs the key {key}"):
             read_claim(write(tmp_path, good.replace(f"{key}: {keys[key]}\n", "")))

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +12,8 @@ import pytest
 from studies import demo_study, grid_study
 
 from isoflop.analysis.claims.claim import FOLDER, read_claim
-from isoflop.analysis.claims.declare import Contrast
-from isoflop.analysis.claims.judge import Subject, judge
+from isoflop.analysis.claims.declare import QUANTITIES, Contrast, Sample
+from isoflop.analysis.claims.judge import judge
 from isoflop.analysis.fitting.saved import load_fit
 from isoflop.analysis.holdout.forecast import load_forecast
 from isoflop.analysis.report.figures.base import (
@@ -356,15 +357,15 @@ def test_of_more_pairs_than_can_be_fitted_those_with_the_most_runs_are_judged(
 ) -> None:
     measured: list[str] = []
 
-    def measure(sample: object, subject: Subject, *_: object) -> Contrast:
-        measured.append(str(subject))
+    def measure(sample: Sample, name: str) -> Contrast:
+        measured.append(f"{sample.pair}: {name}")
         return Contrast(1.0, 0.01, 10)
 
     file = tmp_path / "law.yaml"
     rule = f"subject: pair\nlaw: chinchilla\nquantity: law_contrast\nof: alpha\ncombine: {combine}\nregion: {region}\n"
     file.write_text(f"id: law\nclaim: Laws differ.\nexpect: unknown\n{rule}")
-    monkeypatch.setattr("isoflop.analysis.claims.judge.MOST_FITTED_PAIRS", 2)
-    monkeypatch.setattr("isoflop.analysis.claims.judge._measure", measure)
+    monkeypatch.setattr("isoflop.analysis.claims.cases.MOST_FITTED_PAIRS", 2)
+    monkeypatch.setitem(QUANTITIES, "law_contrast", replace(QUANTITIES["law_contrast"], measure=measure))
     runs = demo_study(["lstm", "mlp", "transformer"], failures=False)
     [judged] = judge(runs.drop(runs.index[runs["family"] == "lstm"][0]), file)
     assert len(measured) == 1
@@ -380,8 +381,10 @@ def test_more_families_than_can_be_fitted_are_untested_and_say_how_many_are_judg
     file = tmp_path / "law.yaml"
     rule = "law: chinchilla\nquantity: law_parameter\nof: alpha\nregion: {above: 0.1}\n"
     file.write_text(f"id: law\nclaim: It falls.\nexpect: unknown\n{rule}")
-    monkeypatch.setattr("isoflop.analysis.claims.judge.MOST_FITTED_FAMILIES", 2)
-    monkeypatch.setattr("isoflop.analysis.claims.judge._measure", None)  # none is fitted
+    monkeypatch.setattr("isoflop.analysis.claims.cases.MOST_FITTED_FAMILIES", 2)
+    monkeypatch.setitem(
+        QUANTITIES, "law_parameter", replace(QUANTITIES["law_parameter"], measure=None)
+    )  # none is fitted
     [verdict] = judge(demo_study(["lstm", "mlp", "transformer"], failures=False), file)
     assert verdict.verdict == "untested"
     assert "3 families, each of which takes several fits, and at most 2 are judged" in verdict.reason

@@ -205,7 +205,7 @@ def test_a_slope_that_the_runs_do_not_tell_is_not_identified_in_a_contrast(tmp_p
     [
         (
             "quantity: local_exponent_N\npoint: {N: -1}\nregion: {above: 0}",
-            "point=.* must give columns numbers",
+            "point.N=-1 must be a number above 0; an example is point: {N: 1e8, D: 2e9}",
         ),
         ("quantity: law_parameter\nof: alpha\npoint: {N: 1}\nregion: {above: 0}", "law_parameter takes no point"),
         ("quantity: local_contrast\nof: alpha\nregion: {contrast: 0}", "law chinchilla has no alpha; it has local_exp"),

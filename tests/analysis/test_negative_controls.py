@@ -1,6 +1,7 @@
 """Negative controls: what must not be found is not found, and what is there is."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,10 @@ import pytest
 from studies import TRUTH, demo_study, grid_study
 
 from isoflop.analysis.claims.claim import FOLDER, Claim, read_claim
-from isoflop.analysis.claims.judge import Verdict, judge_claim
+from isoflop.analysis.claims.judge import judge_claim
+from isoflop.analysis.claims.region import Region
+from isoflop.analysis.claims.rule import Rule
+from isoflop.analysis.claims.verdict import SubjectVerdict
 
 MATCHED = read_claim(FOLDER / "matched-C.yaml")
 PREDICTABLE = read_claim(FOLDER / "predictable-D.yaml")
@@ -17,17 +21,23 @@ SLOPES = read_claim(FOLDER / "H3-local.yaml")
 TWINS = {"a": TRUTH["lstm"], "b": TRUTH["lstm"]}
 
 
-def judged(runs: pd.DataFrame, claim: Claim) -> Verdict:
+def judged(runs: pd.DataFrame, claim: Claim) -> SubjectVerdict:
     """The verdict on one family, or one pair."""
     (subject,) = judge_claim(runs, claim).subjects
     return subject
 
 
+def changed(claim: Claim, contrast: float | None = None, **changes: Any) -> Claim:
+    """The claim with other keys of its rule, and another band of a contrast."""
+    region = claim.only.region if contrast is None else replace(claim.only.region, contrast=contrast, or_seed_sd=0.0)
+    return replace(claim, rule=replace(claim.only, **({"region": region} | changes)))
+
+
 @pytest.mark.slow
 def test_two_names_for_one_generator_are_seldom_called_different() -> None:
     # a band of 0: what is left is the interval alone. 5 % of 100 give more than 9 with a chance of 3 %, 15 % with 94 %
-    bare = replace(MATCHED, region=replace(MATCHED.region, tolerance=0.0, or_seed_sd=0.0))
-    strict = replace(MATCHED, region=replace(MATCHED.region, tolerance=0.0))
+    bare = changed(MATCHED, contrast=0.0)
+    strict = changed(MATCHED, region=replace(MATCHED.only.region, contrast=0.0))
     found = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), bare).verdict for s in range(100)]
     assert found.count("supported") <= 9
     ruled = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), strict).verdict for s in range(25)]
@@ -37,7 +47,7 @@ def test_two_names_for_one_generator_are_seldom_called_different() -> None:
 
 @pytest.mark.slow
 def test_three_names_for_one_generator_are_corrected_for_three_looks() -> None:
-    bare = replace(MATCHED, region=replace(MATCHED.region, tolerance=0.0, or_seed_sd=0.0))
+    bare = changed(MATCHED, contrast=0.0)
     triplets = TWINS | {"c": TRUTH["lstm"]}
     found = 0
     for s in range(60):
@@ -83,10 +93,8 @@ def test_a_loss_that_hardly_falls_is_not_identified_and_not_called_predictable()
 
 
 def test_a_parameter_is_not_identified_where_the_reducible_part_drowns_in_noise() -> None:
-    claim = Claim(
-        "x", "", "law_parameter", replace(PREDICTABLE.region, kind="near", low=0.3, high=0.3), law="power_offset(D)"
-    )
-    claim = replace(claim, of=("alpha",), at={"width": "middle"})
+    region, at = Region(near=0.3, within=0.01, or_seed_sd=2), {"width": "middle"}
+    claim = Claim("x", "", rule=Rule("law_parameter", region, law="power_offset(D)", of=("alpha",), at=at))
     flat = {"lstm": (2.0, 0.0, 0.3, 0.05, 0.3)}
     assert judged(demo_study(["lstm"], truth=flat, failures=False), claim).verdict == "not_identified"
 
@@ -103,7 +111,7 @@ def test_copied_rows_of_a_run_do_not_narrow_an_interval(claim: Claim) -> None:
 def test_marks_of_one_run_do_not_count_as_runs() -> None:
     runs = demo_study(["lstm"], failures=False)
     marks = pd.concat([runs, runs.assign(mark=2, D=runs["D"] * 1.001, C=runs["C"] * 1.001)])
-    once, often = (judged(r, replace(PREDICTABLE, level=0.9)) for r in (runs, marks))
+    once, often = (judged(r, changed(PREDICTABLE, level=0.9)) for r in (runs, marks))
     assert often.high is not None
     assert once.high is not None
     assert often.high - (often.statistic or 0) > 0.5 * (once.high - (once.statistic or 0))
@@ -111,8 +119,7 @@ def test_marks_of_one_run_do_not_count_as_runs() -> None:
 
 @pytest.mark.slow
 def test_one_exponent_under_two_names_is_not_called_two_and_two_are() -> None:
-    needs = replace(LAW.needs, tuned={})
-    claim = replace(LAW, needs=needs, of=("beta",))
+    claim = changed(LAW, needs=replace(LAW.only.needs, tuned={}), of=("beta",))
     twins = judge_claim(grid_study(["a", "b"], truth=TWINS), claim)
     assert twins.verdict in ("refuted", "inconclusive")
     steeper = TWINS | {"b": (*TRUTH["lstm"][:4], TRUTH["lstm"][4] + 0.08)}
@@ -121,7 +128,7 @@ def test_one_exponent_under_two_names_is_not_called_two_and_two_are() -> None:
 
 def test_slopes_of_one_generator_under_two_names_are_seldom_called_different() -> None:
     # a band of 0: what is left is the interval alone, and 5 % gives 4 of 12 with a chance of 2 in 1,000
-    bare = replace(SLOPES, region=replace(SLOPES.region, tolerance=0.0), of=("local_exponent_N",))
+    bare = changed(SLOPES, region=replace(SLOPES.only.region, contrast=0.0), of=("local_exponent_N",))
     studies = [demo_study(["a", "b"], truth=TWINS, seed=s, failures=False) for s in range(12)]
     assert [judged(study, bare).verdict for study in studies].count("supported") <= 3
     steeper = TWINS | {"b": (TRUTH["lstm"][0], 2 * TRUTH["lstm"][1], *TRUTH["lstm"][2:])}
@@ -136,7 +143,7 @@ def test_a_learning_rate_at_the_edge_of_its_grid_is_not_tuned() -> None:
         tries = [
             first.assign(lr=lr, L=first["L"] * k, run_id=f"lr{lr}") for lr, k in zip((1e-3, 9e-3), losses, strict=True)
         ]
-        return LAW.needs.missing(pd.concat([rows, *tries]))
+        return LAW.only.needs.missing(pd.concat([rows, *tries]))
 
     assert searched((1.1, 1.1)) == []
     assert searched((0.9, 1.1)) == ["3 of 3 lr tried at one N (the best must lie inside)"]

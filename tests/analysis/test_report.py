@@ -12,6 +12,7 @@ from studies import TRUTH, demo_study, grid_study
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Quantity, Sample
 from isoflop.analysis.claims.region import Region
+from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.holdout.forecast import forecast
 from isoflop.analysis.report import report as report_module
 from isoflop.analysis.report.figures.base import Figure, draw_all, log_axis, nice_ticks
@@ -203,8 +204,8 @@ def test_a_quantity_is_worded_by_its_declaration(monkeypatch: pytest.MonkeyPatch
 
     declared = Quantity("slope_contrast", slope_contrast, ("of",), "pair", "column", UNITS[""], "{amount}")
     monkeypatch.setitem(QUANTITIES, "slope_contrast", declared)
-    region = Region.read({"contrast": 0.1}, "x")
-    claim = Claim("x", "Slopes differ.", "slope_contrast", region, subject="pair", combine="any", of=("wall_s",))
+    rule = Rule("slope_contrast", Region(contrast=0.1), combine="any", of=("wall_s",))
+    claim = Claim("x", "Slopes differ.", rule=rule)
     # a family may be called as a pair is written
     view = look(demo_study(["a − b", "lstm"], truth={"a − b": TRUTH["mlp"], **TRUTH}, failures=False), [claim])
     assert any(sentence.endswith(": a − b 0.25 below lstm in wall_s.") for sentence in summary(view))

@@ -1,5 +1,6 @@
 """What a page says in words: the question of a layout, a finding with its interval, verdicts that a newcomer reads."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,9 @@ from studies import demo_study, isoflop_study
 
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.declare import Pair
-from isoflop.analysis.claims.judge import Verdict
 from isoflop.analysis.claims.region import Region, VerdictKind
-from isoflop.analysis.claims.subjects import Subject
+from isoflop.analysis.claims.rule import Rule
+from isoflop.analysis.claims.verdict import ClaimSubject, ClaimVerdict, SubjectVerdict
 from isoflop.analysis.report.commands import next_command
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.finding import finding, of_many, question, tone, word
@@ -24,8 +25,7 @@ from isoflop.analysis.report.view import look
 
 
 def claim(**region: Any) -> Claim:
-    kind = Region.read(region, "x")
-    return Claim("x", "They differ.", "loss_contrast", kind, subject="pair", combine="any")
+    return Claim("x", "They differ.", rule=Rule("loss_contrast", Region(**region), combine="any"))
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,9 @@ def claim(**region: Any) -> Claim:
 )
 def test_a_contrast_is_different_or_equivalent_and_never_refuted(expect: str, verdict: VerdictKind, said: str) -> None:
     stated = claim(contrast=0.01, expect=expect)
-    subject = Subject(Pair("a", "b"))
-    outcome = Verdict("x", verdict, "why", -0.02, -0.03, -0.01, claim=stated, subject=subject)
+    subject = ClaimSubject(Pair("a", "b"))
+    numbers = SubjectVerdict(stated.only, subject, verdict, "why", -0.02, -0.03, -0.01)
+    outcome = ClaimVerdict(verdict, "why", (numbers,), numbers, claim=stated)
     assert word(outcome, stated) == said
     assert tone(outcome, stated) != "refuted"
 
@@ -83,22 +84,22 @@ def test_a_claim_that_was_stated_for_the_runs_is_the_finding() -> None:
 
 def test_an_open_claim_has_the_command_that_would_decide_it() -> None:
     stated = claim(contrast=0.01)
-    untested = Verdict("H1", VerdictKind.UNTESTED, "", claim=stated)
+    untested = ClaimVerdict(VerdictKind.UNTESTED, "", claim=replace(stated, id="H1"))
     assert next_command(untested, None).startswith("isoflop study ")
-    assert next_command(Verdict("x", VerdictKind.SUPPORTED, "", claim=stated), None) == ""
-    fitted = Claim(
-        "x", "E.", "law_parameter", Region.read({"near": 1, "within": 0.1}, "x"), law="chinchilla", of=("E",)
+    assert next_command(ClaimVerdict(VerdictKind.SUPPORTED, "", claim=stated), None) == ""
+    rule = Rule("law_parameter", Region(near=1, within=0.1), law="chinchilla", of=("E",))
+    command = next_command(
+        ClaimVerdict(VerdictKind.INCONCLUSIVE, "", claim=Claim("x", "E.", rule=rule)), Path("my runs.csv")
     )
-    command = next_command(Verdict("x", VerdictKind.INCONCLUSIVE, "", claim=fitted), Path("my runs.csv"))
     assert command == "isoflop plan --improve 5 --runs 'my runs.csv' --law chinchilla -m ..."
 
 
 def test_the_power_of_an_open_claim_is_that_of_drawn_studies() -> None:
-    region = Region.read({"above": 0}, "x")
-    stated = Claim("x", "It is above 0.", "run_mean", region, of=("L",), effect=1.0, noise=0.1)
+    rule = Rule("run_mean", Region(above=0), of=("L",), effect=1.0, noise=0.1)
+    stated = Claim("x", "It is above 0.", rule=rule)
     runs = demo_study(["lstm"], failures=False)
-    open_claim = Verdict("x", VerdictKind.INCONCLUSIVE, "", claim=stated)
-    decided = Verdict("y", VerdictKind.SUPPORTED, "", claim=stated)
+    open_claim = ClaimVerdict(VerdictKind.INCONCLUSIVE, "", claim=stated)
+    decided = ClaimVerdict(VerdictKind.SUPPORTED, "", claim=replace(stated, id="y"))
     view: Any = SimpleNamespace(runs=runs, verdicts=(open_claim, decided))
     powers = powers_of(view)
     assert set(powers) == {"x"}
@@ -108,10 +109,10 @@ def test_the_power_of_an_open_claim_is_that_of_drawn_studies() -> None:
 def test_many_subjects_of_a_claim_are_counted_and_few_are_named() -> None:
     stated = claim(contrast=0.01, expect="different")
     kinds = [VerdictKind.INCONCLUSIVE] * 9 + [VerdictKind.SUPPORTED] * 2
-    each = [Verdict("x", kind, "why", subject=Subject(Pair("a", str(i)))) for i, kind in enumerate(kinds)]
-    outcome = Verdict("x", VerdictKind.SUPPORTED, "", claim=stated, subjects=tuple(each))
+    each = [SubjectVerdict(stated.only, ClaimSubject(Pair("a", str(i))), kind, "why") for i, kind in enumerate(kinds)]
+    outcome = ClaimVerdict(VerdictKind.SUPPORTED, "", tuple(each), claim=stated)
     assert of_many(outcome, stated) == "different for a − 9 and a − 10; inconclusive for 9 of 11"
-    alike = Verdict("x", VerdictKind.INCONCLUSIVE, "", claim=stated, subjects=tuple(each[:9]))
+    alike = ClaimVerdict(VerdictKind.INCONCLUSIVE, "", tuple(each[:9]), claim=stated)
     assert of_many(alike, stated) == "inconclusive for all 9, as for a − 0: why"
 
 

@@ -15,7 +15,7 @@ from conftest import Isoflop
 from isoflop import record
 from isoflop.analysis.claims.claim import FOLDER, read_claim
 from isoflop.analysis.claims.judge import judge_claim
-from isoflop.analysis.claims.known import Known, Result, compare_with_theory, read_known
+from isoflop.analysis.claims.known import KnownAnswer, KnownAnswerResult, compare_with_theory, read_known
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.runs.read import read_runs
@@ -84,7 +84,7 @@ def test_an_estimate_agrees_with_theory_where_it_is_near_or_its_interval_is_narr
     estimate: Estimate, verdict: str
 ) -> None:
     (known,) = read_known([HALF], "a.yaml")
-    assert Result(known, "", 0.5, estimate).verdict == verdict
+    assert KnownAnswerResult(known, "", 0.5, estimate).verdict == verdict
 
 
 def test_known_answers_are_fitted_by_group_on_columns_of_ones_choice() -> None:
@@ -100,19 +100,22 @@ def test_known_answers_are_fitted_by_group_on_columns_of_ones_choice() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"theory": True}, r"theory=True must be a number, or the column that holds it"),
+        ({"theory": True}, r"theory=True must be a number or text"),
         ({"of": "beta"}, r"of='beta' is not a parameter of power\(D\); it has A, alpha"),
         ({"law": "pwer"}, r"pwer"),
         ({"near": 0}, r"near=0 must be a number above 0"),
-        ({"tolerance": 1}, r"has no key 'tolerance'; it may have name, title"),
+        ({"tolerance": 1}, r"a known answer has no key 'tolerance'; it may have name, title"),
         ({"where": "D ~ 3"}, r"D ~ 3"),
-        ({"columns": ["D"]}, r"columns=\['D'\] must name columns of the table"),
+        (
+            {"columns": ["D"]},
+            r"columns=\['D'\] must be a mapping from text to text; an example is columns: \{D: oracle.degrees\}",
+        ),
     ],
 )
 def test_a_known_answer_that_cannot_be_is_one_sentence(change: Mapping[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         read_known([HALF | change], "a.yaml")
-    with pytest.raises(UserError, match=r"study\.known\[0\]: the key theory is missing"):
+    with pytest.raises(UserError, match=r"study\.known\[1\]: the key theory is missing"):
         read_known([{k: v for k, v in HALF.items() if k != "theory"}], "a.yaml")
 
 
@@ -226,7 +229,8 @@ def test_one_learner_under_two_names_is_seldom_called_different(controls: pd.Dat
     rows = controls[(controls["family"] == "table") & (controls["width"] == 2000)]
     matched = read_claim(FOLDER / "matched-C.yaml")
     # a band of 0: what is left is the interval alone. 5 % of 60 give more than 6 with a chance of 3 %, 15 % with 81 %
-    bare = replace(matched, region=replace(matched.region, tolerance=0.0, or_seed_sd=0.0))
+    region = replace(matched.only.region, contrast=0.0, or_seed_sd=0.0)
+    bare = replace(matched, rule=replace(matched.only, region=region))
     numbers, verdicts = np.random.default_rng(0), []
     for _ in range(60):
         seeds = numbers.permutation(10)
@@ -263,7 +267,7 @@ def test_an_exponent_is_not_identified_where_the_floor_drowns_what_can_be_learne
     answer = fit(rows, "power_offset(N)")
     assert answer.status == "not_identified"
     assert answer.params["alpha"].low is None
-    known = Known("d", "size", "power_offset(N)", "alpha", theory=0.5)
+    known = KnownAnswer("d", "size", "power_offset(N)", "alpha", theory=0.5)
     (result,) = compare_with_theory(rows, [known])
     assert result.verdict != "supported"
 

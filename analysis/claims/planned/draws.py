@@ -4,8 +4,8 @@ A drawer fills in the columns that a quantity reads, as it would find them: `eff
 then has in the mean, `noise` the standard deviation between runs. What no drawer is known for has no power computed.
 
     rng = np.random.default_rng(0)
-    claim = Claim("x", "It is above 0.", "run_mean", of=("probe.x",), effect=1.0, noise=0.1)
-    drawn(runs, claim, rng)["probe.x"].mean()      # about 1
+    rule = Rule("run_mean", Region(above=0), of=("probe.x",), effect=1.0, noise=0.1)
+    drawn(runs, rule, rng)["probe.x"].mean()      # about 1
 """
 
 import math
@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.quantities.cells import DERIVED
 from isoflop.analysis.claims.quantities.tuning import AS_GOOD
+from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.subjects import is_value
 from isoflop.analysis.design.assumed_law import Truth
 from isoflop.analysis.laws.catalogue import get_law
@@ -28,24 +28,24 @@ from isoflop.errors import UserError
 
 Array = NDArray[np.float64]
 Columns = Mapping[str, Any]
-Drawer = Callable[[pd.DataFrame, Claim, Array, np.random.Generator], Columns]
+Drawer = Callable[[pd.DataFrame, Rule, Array, np.random.Generator], Columns]
 # the range of a column over which a slope's values are laid
 LOSS, FLOOR, EXPONENT = 3.0, 1.5, 0.1
 
 
-def drawn(rows: pd.DataFrame, claim: Claim, rng: np.random.Generator) -> pd.DataFrame:
+def drawn(rows: pd.DataFrame, rule: Rule, rng: np.random.Generator) -> pd.DataFrame:
     """Planned rows with results in which the quantity has the claim's effect; UserError where it cannot be drawn."""
-    if claim.effect is None:
+    if rule.effect is None:
         raise UserError("it states no effect:, the value of its quantity that power is computed for")
-    if claim.quantity not in DRAWERS:
-        raise UserError(f"no studies are drawn for quantity={claim.quantity}")
+    if rule.quantity not in DRAWERS:
+        raise UserError(f"no studies are drawn for quantity={rule.quantity}")
     first = np.ones(len(rows))
-    for column, (one, _) in claim.compare.items():
+    for column, (one, _) in rule.compare.items():
         if column not in rows:
             raise UserError(f"its runs have no column {column}")
         first = first * is_value(rows, column, one).to_numpy(float)
     results: dict[str, Any] = {"status": "ok", "L": LOSS}
-    results |= DRAWERS[claim.quantity](rows, claim, first, rng)
+    results |= DRAWERS[rule.quantity](rows, rule, first, rng)
     return rows.assign(**results)
 
 
@@ -55,109 +55,109 @@ def _by_run(rows: pd.DataFrame, rng: np.random.Generator, noise: float) -> Array
     return np.asarray(rng.normal(0, noise, count)[runs])
 
 
-def _column(claim: Claim, rows: pd.DataFrame, values: Array) -> Columns:
+def _column(rule: Rule, rows: pd.DataFrame, values: Array) -> Columns:
     """The columns that are measured, with these values; at the first mark alone where their drop is."""
-    if claim.marks == "drop" and "mark" in rows:
+    if rule.marks == "drop" and "mark" in rows:
         start = rows["mark"] == rows.groupby("run_id")["mark"].transform("min")
         values = np.where(start, np.maximum(values, 0.0), 0.0)
-    less = {claim.less: 0.0} if claim.less else {}
-    return {**dict.fromkeys(claim.of, values), **less, **_sources(claim)}
+    less = {rule.less: 0.0} if rule.less else {}
+    return {**dict.fromkeys(rule.of, values), **less, **_sources(rule)}
 
 
-def _sources(claim: Claim) -> Columns:
+def _sources(rule: Rule) -> Columns:
     """What derived columns are made of, so that they are not looked for."""
-    return {source: 1.0 for name in claim.of if name in DERIVED for source in DERIVED[name][0] if source == "floor"}
+    return {source: 1.0 for name in rule.of if name in DERIVED for source in DERIVED[name][0] if source == "floor"}
 
 
-def mean(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:
+def mean(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
     """Numbers about the effect; of a pair, about 0 in its second."""
-    effect = claim.effect or 0.0
-    return _column(claim, rows, effect * first + _by_run(rows, rng, claim.noise or 0.0))
+    effect = rule.effect or 0.0
+    return _column(rule, rows, effect * first + _by_run(rows, rng, rule.noise or 0.0))
 
 
-def factor(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:
+def factor(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
     """Positive numbers about the effect, the spread being of their logarithm; of a pair, about 1 in its second."""
-    effect = math.log(claim.effect or 1.0) if (claim.effect or 0.0) > 0 else 0.0
-    return _column(claim, rows, np.exp(effect * first + _by_run(rows, rng, claim.noise or 0.0)))
+    effect = math.log(rule.effect or 1.0) if (rule.effect or 0.0) > 0 else 0.0
+    return _column(rule, rows, np.exp(effect * first + _by_run(rows, rng, rule.noise or 0.0)))
 
 
-def ratio(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:
+def ratio(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
     """The effect in the first of a pair, with the spread, and 1 in its second."""
-    about = (claim.effect or 0.0) + _by_run(rows, rng, claim.noise or 0.0)
-    return _column(claim, rows, np.where(first > 0, about, 1.0))
+    about = (rule.effect or 0.0) + _by_run(rows, rng, rule.noise or 0.0)
+    return _column(rule, rows, np.where(first > 0, about, 1.0))
 
 
-def share(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:
+def share(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
     """Runs of which the share `effect` exceeds the threshold."""
     runs, count = number_runs(rows, None)
-    above = rng.random(count)[runs] < (claim.effect or 0.0)
-    return _column(claim, rows, (claim.threshold or 0.0) + np.where(above, 1.0, -1.0))
+    above = rng.random(count)[runs] < (rule.effect or 0.0)
+    return _column(rule, rows, (rule.threshold or 0.0) + np.where(above, 1.0, -1.0))
 
 
 def sloped(logarithm: bool) -> Drawer:
     """A column of a slope on the logarithm of another; in logarithms of its own, or as it is."""
 
-    def draw(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:
-        x = _positive(rows, claim.against)
-        y = (claim.effect or 0.0) * first * x + _by_run(rows, rng, claim.noise or 0.0)
-        return _column(claim, rows, np.exp(y) if logarithm else y)
+    def draw(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
+        x = _positive(rows, rule.against)
+        y = (rule.effect or 0.0) * first * x + _by_run(rows, rng, rule.noise or 0.0)
+        return _column(rule, rows, np.exp(y) if logarithm else y)
 
     return draw
 
 
-def correlated(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:
+def correlated(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
     """Two columns of that correlation."""
-    r = claim.effect or 0.0
+    r = rule.effect or 0.0
     one, two = _by_run(rows, rng, 1.0), _by_run(rows, rng, 1.0)
     # well above 0, so that a drop is what was drawn
-    return {**_column(claim, rows, 10 + one), claim.against: r * one + math.sqrt(1 - r * r) * two}
+    return {**_column(rule, rows, 10 + one), rule.against: r * one + math.sqrt(1 - r * r) * two}
 
 
-def price(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:
+def price(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
     """A column that falls along the axis to the value at its middle, sooner or later by the effect."""
-    ((column, goal),) = claim.reach.items()
-    x = _positive(rows, claim.axis)
-    shift = (claim.effect or 0.0) * first
-    if claim.against:
-        shift = shift * _positive(rows, claim.against)
-    elif claim.compare:
-        shift = shift - (claim.effect or 0.0) / 2  # half before the middle and half behind it
+    ((column, goal),) = rule.reach.items()
+    x = _positive(rows, rule.axis)
+    shift = (rule.effect or 0.0) * first
+    if rule.against:
+        shift = shift * _positive(rows, rule.against)
+    elif rule.compare:
+        shift = shift - (rule.effect or 0.0) / 2  # half before the middle and half behind it
     middle = (x.min() + x.max()) / 2 + shift - (shift.min() + shift.max()) / 2
     # the curve of a seed moves as one
-    key = [c for c in ("seed", *claim.compare, claim.against) if c in rows]
+    key = [c for c in ("seed", *rule.compare, rule.against) if c in rows]
     curve = joined(rows, key)
     codes, names = pd.factorize(curve)
-    late = middle + rng.normal(0, claim.noise or 0.0, len(names))[codes]
+    late = middle + rng.normal(0, rule.noise or 0.0, len(names))[codes]
     return {column: goal * np.exp(-(x - late)), **({"floor": 1.0} if column in DERIVED else {})}
 
 
-def equal(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:
+def equal(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
     """Losses along an axis, those of the first apart by the effect."""
-    x = _positive(rows, claim.axis)
-    noise = _by_run(rows, rng, claim.noise or 0.0)
-    return {"L": LOSS * np.exp(-EXPONENT * (x - x.mean()) + (claim.effect or 0.0) * first + noise)}
+    x = _positive(rows, rule.axis)
+    noise = _by_run(rows, rng, rule.noise or 0.0)
+    return {"L": LOSS * np.exp(-EXPONENT * (x - x.mean()) + (rule.effect or 0.0) * first + noise)}
 
 
-def matched(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:
+def matched(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
     """Losses along C, those of the first family by the alphabet apart by the effect from all others."""
-    one = first if claim.compare else (rows["family"] == rows["family"].min()).to_numpy(float)
-    return equal(rows, replace(claim, axis="C"), one, rng)
+    one = first if rule.compare else (rows["family"] == rows["family"].min()).to_numpy(float)
+    return equal(rows, replace(rule, axis="C"), one, rng)
 
 
-def curves(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:
+def curves(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
     """Curves of runs over their marks that differ between sizes by the effect and between seeds by the noise."""
     sizes, codes = np.unique(rows["N"].to_numpy(float), return_inverse=True)
-    off = rng.normal(0, claim.effect or 0.0, len(sizes))[codes] + _by_run(rows, rng, claim.noise or 0.0)
+    off = rng.normal(0, rule.effect or 0.0, len(sizes))[codes] + _by_run(rows, rng, rule.noise or 0.0)
     C = rows["C"].to_numpy(float)
     end = rows.groupby("run_id")["C"].transform("max").to_numpy(float)
     return {"L": FLOOR + (C / C.max()) ** -EXPONENT * np.exp(np.where(end > C, off, 0.0)), "floor": FLOOR}
 
 
-def window(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:
+def window(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
     """Losses that are a parabola of log lr, as wide as the effect at 1 % above its foot."""
     x = np.log10(rows["lr"].to_numpy(float))
     foot = (x.min() + x.max()) / 2 + _by_run(rows, rng, 0.0)
-    wide = max((claim.effect or 1.0) * (1 + rng.normal(0, claim.noise or 0.0)), 1e-3)
+    wide = max((rule.effect or 1.0) * (1 + rng.normal(0, rule.noise or 0.0)), 1e-3)
     return {"L": LOSS * np.exp(AS_GOOD * ((x - foot) / (wide / 2)) ** 2)}
 
 
@@ -168,31 +168,31 @@ TRUTHS: Mapping[str, Mapping[str, float]] = {
 }
 
 
-def from_law(rows: pd.DataFrame, claim: Claim, first: Array, rng: np.random.Generator) -> Columns:
+def from_law(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
     """Targets that follow the law, a parameter at the effect; of a pair, apart by it."""
-    law, noise = get_law(claim.law), claim.noise or 0.0
-    one = first if claim.compare else (rows["family"] == rows["family"].min()).to_numpy(float)
+    law, noise = get_law(rule.formula), rule.noise or 0.0
+    one = first if rule.compare else (rows["family"] == rows["family"].min()).to_numpy(float)
     loss = LOSS * np.exp(-EXPONENT * (_positive(rows, "D") - _positive(rows, "D").min()) / 4)
     columns = [loss if c == "L" else rows[c].to_numpy(float) for c in law.columns]
-    params: dict[str, Any] = _truth(rows, claim)
-    for name in claim.of if claim.quantity in ("law_parameter", "law_contrast") else ():
+    params: dict[str, Any] = _truth(rows, rule)
+    for name in rule.of if rule.quantity in ("law_parameter", "law_contrast") else ():
         if name not in params:
             raise UserError(f"no studies are drawn for {name}, which is no parameter of {law.name} itself")
-        moved = (claim.effect or 0.0) * one
-        params[name] = (claim.effect or 0.0) if claim.subject == "family" else params[name] + moved
-    if claim.quantity == "local_contrast":
-        params |= {name: params[name] + (claim.effect or 0.0) * one for name in ("alpha", "beta") if name in params}
+        moved = (rule.effect or 0.0) * one
+        params[name] = (rule.effect or 0.0) if rule.measures.subject == "family" else params[name] + moved
+    if rule.quantity == "local_contrast":
+        params |= {name: params[name] + (rule.effect or 0.0) * one for name in ("alpha", "beta") if name in params}
     y = np.asarray(law(*columns, **params), dtype=float)
-    if claim.quantity == "effective_speedup":  # so much compute more for the first
-        y = y * np.exp(EXPONENT * (claim.effect or 0.0) * one)
+    if rule.quantity == "effective_speedup":  # so much compute more for the first
+        y = y * np.exp(EXPONENT * (rule.effect or 0.0) * one)
     if not np.isfinite(y).all() or (y <= 0).any():
-        raise UserError(f"no loss follows {law.name} with {claim.of[0]} at {claim.effect:g} on these runs")
+        raise UserError(f"no loss follows {law.name} with {rule.of[0]} at {rule.effect:g} on these runs")
     return {"L": loss, law.target: y * np.exp(_by_run(rows, rng, noise))}
 
 
-def _truth(rows: pd.DataFrame, claim: Claim) -> dict[str, Any]:
+def _truth(rows: pd.DataFrame, rule: Rule) -> dict[str, Any]:
     """Parameters of the law that suit the runs."""
-    law = get_law(claim.law)
+    law = get_law(rule.formula)
     given = TRUTHS.get(law.name.partition("(")[0], {})
     if "kappa" in given:
         return dict(given)

@@ -3,8 +3,8 @@
 Studies are drawn in which the claim's quantity has the value that its yaml states (`effect:`) with the spread that it
 states (`noise:`), and judged as the real one would be. Where the runs lack what the claim needs, that is said instead.
 
-    claim = Claim("x", "It is above 0.", "run_mean", Region.read({"above": 0}, "x"), of=("L",), effect=1.0, noise=0.1)
-    power(runs, claim)[0].decided          # share of the drawn studies that decide it
+    rule = Rule("run_mean", Region(above=0), of=("L",), effect=1.0, noise=0.1)
+    power(runs, Claim("x", "It is above 0.", rule=rule))[0].decided          # share of the drawn studies that decide it
 """
 
 import time
@@ -17,18 +17,19 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.claims.claim import Claim
-from isoflop.analysis.claims.judge import columns_of, judge_part, sound_table
+from isoflop.analysis.claims.judge import columns_of, judge_rule, sound_table
 from isoflop.analysis.claims.planned.draws import drawn
 from isoflop.analysis.claims.quantities.cells import with_derived
 from isoflop.analysis.claims.region import Region, VerdictKind
+from isoflop.analysis.claims.rule import Rule
 from isoflop.errors import FitError, UserError
 from isoflop.wording import number, percent
 
-__all__ = ["POWER", "Power", "Region", "power", "powers"]
+__all__ = ["POWER", "ClaimPower", "Region", "Rule", "power", "powers"]
 
-# studies at the most, and the fewest that are drawn whatever time they take: a share of 20 is known to .1
+# studies at most, and the fewest that are drawn however long they take: a share of 20 is known to .1
 STUDIES, FEWEST = 60, 8
-# where a study takes so long that FEWEST would take PATIENCE times as long, so many
+# studies where FEWEST of them would take more than PATIENCE times SECONDS
 LEAST, PATIENCE = 3, 5
 # the time after which no more are begun, for each part of a claim [s]
 SECONDS = 3.0
@@ -37,15 +38,17 @@ POWER = 0.8
 
 
 @dataclass(frozen=True)
-class Power:
-    """What drawn studies make of a claim, or of one part of it."""
+class ClaimPower:
+    """How often drawn studies decide a claim, or one rule of it."""
 
     id: str
     """The claim's id."""
     part: str
-    """The part, where it has several."""
+    """The name of the rule, where it has several."""
     effect: float | None
+    """The value of the quantity in the drawn studies."""
     noise: float | None
+    """Its spread."""
     studies: int
     """How many were drawn; 0 where the runs cannot test it, or it states no effect."""
     outcomes: dict[str, int]
@@ -66,7 +69,7 @@ class Power:
         return (self.decided or 0.0) >= POWER
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "id": self.id,
             "part": self.part,
@@ -89,20 +92,21 @@ class Power:
         return f"{name}: decided in {percent(self.decided, 0)} of {self.studies} drawn studies ({at}; {kinds}){short}"
 
 
-def powers(rows: pd.DataFrame, claims: Iterable[Claim]) -> list[Power]:
-    """The power of every claim, its parts one by one, on planned rows (columns of a record that are known before)."""
-    return [one for claim in claims for one in power(rows, claim)]
+def powers(rows: pd.DataFrame, claims: Iterable[Claim]) -> list[ClaimPower]:
+    """Return the power of every claim, rule by rule, on planned rows (columns of a record that are known before)."""
+    return [each for claim in claims for each in power(rows, claim)]
 
 
-def power(rows: pd.DataFrame, claim: Claim, seconds: float = SECONDS) -> list[Power]:
-    """The power of one claim, of each of its parts."""
+def power(rows: pd.DataFrame, claim: Claim, seconds: float = SECONDS) -> list[ClaimPower]:
+    """Return the power of one claim, of each of its rules."""
     if claim.untestable:
-        return [Power(claim.id, "", None, None, 0, {}, f"not testable as stated: {claim.untestable}")]
-    return [_of_part(rows, part, seconds) for part in claim.every_part]
+        return [ClaimPower(claim.id, "", None, None, 0, {}, f"not testable as stated: {claim.untestable}")]
+    return [_of_rule(rows, claim.id, rule, seconds) for rule in claim.rules]
 
 
-def _of_part(rows: pd.DataFrame, claim: Claim, seconds: float) -> Power:
-    """The power of what has one quantity."""
+def _of_rule(rows: pd.DataFrame, id: str, rule: Rule, seconds: float) -> ClaimPower:
+    """Return the power of one rule."""
+    stated = id, rule.name, rule.effect, rule.noise
     outcomes, reasons = Counter[str](), Counter[str]()
     began, rng = time.monotonic(), np.random.default_rng(0)
     for study in range(STUDIES):
@@ -110,16 +114,15 @@ def _of_part(rows: pd.DataFrame, claim: Claim, seconds: float) -> Power:
         if (study >= FEWEST and spent_s > seconds) or (study >= LEAST and spent_s > PATIENCE * seconds):
             break
         try:
-            table = with_derived(sound_table(drawn(rows, claim, rng)), columns_of([claim]))
+            table = with_derived(sound_table(drawn(rows, rule, rng)), columns_of([rule]))
             with np.errstate(all="ignore"):
-                verdict = judge_part(table, claim)
+                verdict = judge_rule(table, rule)
         except (UserError, FitError) as error:
-            return Power(claim.id, claim.name, claim.effect, claim.noise, 0, {}, f"no study can be drawn: {error}")
-        if verdict.verdict is VerdictKind.UNTESTED:  # as it would be whatever came out
-            reason = f"these runs do not test it: {verdict.reason}"
-            return Power(claim.id, claim.name, claim.effect, claim.noise, 0, {}, reason)
+            return ClaimPower(*stated, 0, {}, f"no study can be drawn: {error}")
+        if verdict.verdict is VerdictKind.UNTESTED:  # it does not depend on the results
+            return ClaimPower(*stated, 0, {}, f"these runs do not test it: {verdict.reason}")
         outcomes[verdict.verdict.value] += 1
         if verdict.verdict is VerdictKind.NOT_IDENTIFIED:
             reasons[verdict.reason] += 1
     most = reasons.most_common(1)[0][0] if reasons else ""
-    return Power(claim.id, claim.name, claim.effect, claim.noise, outcomes.total(), dict(outcomes), most)
+    return ClaimPower(*stated, outcomes.total(), dict(outcomes), most)

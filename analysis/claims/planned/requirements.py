@@ -11,12 +11,14 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.analysis.claims.claim import Claim, load_claims
-from isoflop.analysis.claims.declare import Unmeasured, suggest
+from isoflop.analysis.claims.declare import Unmeasured
 from isoflop.analysis.claims.judge import named_columns
 from isoflop.analysis.claims.quantities.cells import DERIVED
+from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.subjects import compared, scope
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.runs.levels import level_index
+from isoflop.schema import suggest
 
 __all__ = ["load_claims", "refusal"]
 
@@ -34,13 +36,13 @@ def refusal(claim: Claim, planned: pd.DataFrame, probes: Mapping[str, Iterable[s
     planned  a row for each run, the columns that are known before it is made
     probes   the probes that the runs are asked for, each with the keys of its scalars (`ratio_*` for any ending)
     """
-    for part in claim.every_part:
-        name = f"claim {claim.id}{f' ({part.name})' if part.name else ''}"
-        for column in sorted(named_columns(part) | part.needs.names):
+    for rule in claim.rules:
+        name = f"claim {claim.id}{f' ({rule.name})' if rule.name else ''}"
+        for column in sorted(named_columns(rule) | rule.needs.names):
             if lacking := _lacking(column, planned, probes):
                 return f"{name} names the column {column}, which its runs will not have: {lacking}"
-        if part.law and part.quantity in IDENTIFY and (sentence := _unidentified(part, planned)):
-            return f"{name} is over the law {part.law}, which its runs cannot identify: {sentence}"
+        if rule.law and rule.quantity in IDENTIFY and (sentence := _unidentified(rule, planned)):
+            return f"{name} is over the law {rule.formula}, which its runs cannot identify: {sentence}"
     return ""
 
 
@@ -60,14 +62,14 @@ def _lacking(column: str, planned: pd.DataFrame, probes: Mapping[str, Iterable[s
     return f"no run has it{suggest(column, map(str, planned.columns))}"
 
 
-def _unidentified(claim: Claim, planned: pd.DataFrame) -> str:
+def _unidentified(rule: Rule, planned: pd.DataFrame) -> str:
     """Why no group of the planned runs identifies the law; empty where each does, or where there are no such runs."""
     try:
-        rows = scope(planned, claim)
-        tables = [rows for each in compared(rows, claim) for rows in each.rows] if claim.compare else [rows]
+        rows = scope(planned, rule)
+        tables = [rows for _, _, both in compared(rows, rule) for rows in both] if rule.compare else [rows]
     except Unmeasured:
         return ""
-    law = get_law(claim.law)
+    law = get_law(rule.formula)
     for table in tables:
         for group, part in table.groupby("family"):
             if sentence := _flat(law, part):

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pandas as pd
 
-from isoflop.analysis.claims.claim import Claim
-from isoflop.analysis.claims.judge import OPPOSITE, Verdict
 from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.claims.rule import Rule
+from isoflop.analysis.claims.verdict import OPPOSITE, SubjectVerdict
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import NEUTRAL, Figure, Unmet, family_scales
 from isoflop.analysis.report.view import View
@@ -64,23 +64,28 @@ def _words(where: str, align: str, **encoding: g.Spec) -> g.Spec:
 def _data(view: View) -> tuple[pd.DataFrame, str, str, str]:
     """The contrasts of the first claim of pairs that has numbers, in % where it is a difference of ln L; the finding,
     the claim, the title of the axis."""
-    judged = [v for v in view.verdicts if v.claim is not None and v.claim.region.kind == "contrast"]
+    judged = [v for v in view.verdicts if v.claim.only and v.claim.only.region.kind == "contrast"]
     for verdict in judged:
         claim = verdict.claim
         measured = [s for s in verdict.subjects if s.statistic is not None and _is_shown(s, view)]
-        rows = [_row(s, claim) for s in measured if claim is not None]
-        if rows and claim is not None:
+        rows = [_row(s, s.rule) for s in measured]
+        if rows:
             counts = Counter(str(r["outcome"]) for r in rows)
             title = "Pairs of families: " + listed([f"{n} {outcome}" for outcome, n in counts.most_common()])
             if len(rows) == 1:
                 title = f"{rows[0]['words']}: {rows[0]['outcome']}"
-            return _largest(pd.DataFrame(rows)), title, f"Of the claim “{claim.claim}”", claim.measures.unit.axis
+            return (
+                _largest(pd.DataFrame(rows)),
+                title,
+                f"Of the claim “{claim.claim}”",
+                measured[0].rule.measures.unit.axis,
+            )
     raise Unmet("; ".join(f"{v.id} is {v.verdict}" for v in judged) or "no claim speaks of pairs")
 
 
-def _is_shown(verdict: Verdict, view: View) -> bool:
+def _is_shown(verdict: SubjectVerdict, view: View) -> bool:
     """Whether both families of a contrast are among those of the figures."""
-    return verdict.subject is not None and set(verdict.subject.families) <= set(view.families)
+    return set(verdict.subject.families) <= set(view.families)
 
 
 def _largest(data: pd.DataFrame) -> pd.DataFrame:
@@ -89,10 +94,10 @@ def _largest(data: pd.DataFrame) -> pd.DataFrame:
     return data.loc[data["value"].abs().nlargest(MOST_PAIRS).index.sort_values()]
 
 
-def _row(verdict: Verdict, claim: Claim) -> dict[str, object]:
+def _row(verdict: SubjectVerdict, rule: Rule) -> dict[str, object]:
     """One contrast as a row of the figure's data."""
-    subject, scale = verdict.subject, claim.measures.unit.scale
-    assert subject is not None and subject.pair is not None, "a contrast is of a pair"  # noqa: PT018
+    subject, scale = verdict.subject, rule.measures.unit.scale
+    assert subject.pair is not None, "a contrast is of a pair"
     value = verdict.statistic or 0.0
     numbers = {"value": verdict.statistic, "low": verdict.low, "high": verdict.high, "band_high": verdict.limit}
     row: dict[str, object] = {k: None if v is None else v * scale for k, v in numbers.items()}
@@ -101,19 +106,19 @@ def _row(verdict: Verdict, claim: Claim) -> dict[str, object]:
         "subject": str(subject),
         "band_low": -(verdict.limit or 0.0) * scale,
         "verdict": verdict.verdict.value,
-        "lower": lower if _outcome(verdict, claim) == "different" else NO_DIFFERENCE,
-        "words": claim.measures.difference(value, subject.pair, subject.of),
+        "lower": lower if _outcome(verdict, rule) == "different" else NO_DIFFERENCE,
+        "words": rule.measures.difference(value, subject.pair, subject.of),
         "reason": verdict.reason,
-        "outcome": _outcome(verdict, claim),
+        "outcome": _outcome(verdict, rule),
     }
 
 
-def _outcome(verdict: Verdict, claim: Claim) -> str:
+def _outcome(verdict: SubjectVerdict, rule: Rule) -> str:
     """Whether the two of a pair differ, in a word."""
     if not verdict.verdict.decided:
         return "undecided"
     as_expected = verdict.verdict is VerdictKind.SUPPORTED
-    return claim.region.expect if as_expected else OPPOSITE[claim.region.expect]
+    return rule.region.expected if as_expected else OPPOSITE[rule.region.expected]
 
 
 def _colours(view: View) -> dict[str, str]:

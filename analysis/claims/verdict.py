@@ -1,0 +1,214 @@
+"""Verdicts: what the runs say of each subject of a rule, and of the whole claim.
+
+The verdict of a rule follows from those of its subjects as the claim says: `all` is refuted by one counter-example and
+supported only by every subject; `any` is supported by one subject and refuted only by every subject. Several rules of a
+claim are combined alike.
+
+    for verdict in judge(read_runs("runs.csv")):
+        print(verdict.id, verdict.verdict, [str(subject.subject) for subject in verdict.subjects])
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isoflop.analysis.claims.claim import Claim
+from isoflop.analysis.claims.declare import Pair
+from isoflop.analysis.claims.region import VERDICTS, VerdictKind
+from isoflop.analysis.claims.rule import Rule
+from isoflop.analysis.claims.subjects import ALL
+from isoflop.wording import listed
+
+# family or group -> phrases that say what its runs lack
+Lacks = Mapping[str, list[str]]
+OPPOSITE = {"different": "equivalent", "equivalent": "different"}
+NUMBERS = ("statistic", "low", "high", "limit")
+
+
+@dataclass(frozen=True)
+class ClaimSubject:
+    """What a verdict is about: a family or a pair of them, and the parameter or column where several are asked for."""
+
+    name: str | Pair
+    """The family, or the two that are compared."""
+    of: str = ""
+    """The parameter or column, where several are measured."""
+    group: str = ""
+    """The group that both of a pair belong to."""
+    part: str = ""
+    """The name of the rule, where the claim has several."""
+
+    @property
+    def pair(self) -> Pair | None:
+        """The two families of a contrast."""
+        return self.name if isinstance(self.name, Pair) else None
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The one or two families."""
+        return tuple(self.pair or (str(self.name),))
+
+    @property
+    def within_rule(self) -> str:
+        """What it is called among the subjects of its rule."""
+        return ": ".join(word for word in (self.group, str(self.name), self.of) if word)
+
+    def __str__(self) -> str:
+        return ": ".join(word for word in (self.part, self.within_rule) if word)
+
+
+@dataclass(frozen=True)
+class SubjectVerdict:
+    """What the runs say of one subject of a rule; numbers without a value are None."""
+
+    rule: Rule
+    """The rule by which it is judged."""
+    subject: ClaimSubject
+    """What it is about."""
+    verdict: VerdictKind
+    """The outcome."""
+    reason: str
+    """Why, in words."""
+    statistic: float | None = None
+    """The quantity."""
+    low: float | None = None
+    """The lower bound of its interval."""
+    high: float | None = None
+    """The upper bound of its interval."""
+    limit: float | None = None
+    """The tolerance or half-width of the band that the statistic was set against, seed noise included."""
+    unit: str = ""
+    """The unit of a statistic that is the mean of a column."""
+
+    def to_json(self, id: str) -> dict[str, Any]:
+        """Return the verdict as JSON holds it, with the id of the claim."""
+        return _document(id, self) | {"subject": str(self.subject)}
+
+
+@dataclass(frozen=True)
+class RuleVerdict:
+    """What the runs say of a rule."""
+
+    verdict: VerdictKind
+    """The outcome."""
+    reason: str
+    """Why, in words."""
+    subjects: tuple[SubjectVerdict, ...] = ()
+    """The verdicts of its subjects."""
+    clearest: SubjectVerdict | None = None
+    """The subject whose numbers are shown for the whole; None where none was measured."""
+
+    @property
+    def statistic(self) -> float | None:
+        """The quantity of the clearest subject."""
+        return self.clearest.statistic if self.clearest else None
+
+    @property
+    def low(self) -> float | None:
+        """The lower bound of its interval."""
+        return self.clearest.low if self.clearest else None
+
+    @property
+    def high(self) -> float | None:
+        """The upper bound of its interval."""
+        return self.clearest.high if self.clearest else None
+
+    @property
+    def limit(self) -> float | None:
+        """The tolerance or half-width of the band that the statistic was set against."""
+        return self.clearest.limit if self.clearest else None
+
+    @property
+    def unit(self) -> str:
+        """The unit of a statistic that is the mean of a column."""
+        return self.clearest.unit if self.clearest else ""
+
+    @property
+    def subject(self) -> ClaimSubject | None:
+        """The subject that the numbers are of."""
+        return self.clearest.subject if self.clearest else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimVerdict(RuleVerdict):
+    """What the runs say of a claim."""
+
+    claim: Claim
+    """The claim."""
+
+    @property
+    def id(self) -> str:
+        """The claim's id."""
+        return self.claim.id
+
+    @property
+    def rule(self) -> Rule:
+        """The rule that the numbers are judged by; without numbers the first of the claim, which may have none."""
+        return self.clearest.rule if self.clearest else self.claim.rules[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as JSON holds it, with those of its subjects."""
+        about = {"claim": self.claim.claim, "rule": self.claim.in_words, "caveat": self.claim.caveat}
+        subjects = [subject.to_json(self.id) for subject in self.subjects]
+        return _document(self.id, self) | about | {"sha256": self.claim.sha256, "subjects": subjects}
+
+
+# of a claim, or of one of its subjects
+Verdict = SubjectVerdict | ClaimVerdict
+
+
+def _document(id: str, verdict: Verdict) -> dict[str, Any]:
+    numbers = {name: getattr(verdict, name) for name in NUMBERS}
+    return {"id": id, "verdict": verdict.verdict.value, **numbers, "reason": verdict.reason}
+
+
+def combined(kinds: set[VerdictKind], how: str) -> VerdictKind:
+    """Return one verdict for several: decided by one of them or by every one, else the most that is missing."""
+    one, every = VerdictKind.REFUTED, VerdictKind.SUPPORTED
+    if how == "any":
+        one, every = every, one
+    if one in kinds:
+        return one
+    return every if kinds == {every} else next(kind for kind in reversed(VERDICTS) if kind in kinds)
+
+
+def of_subjects(
+    rule: Rule, subjects: Sequence[SubjectVerdict], lacks: Lacks | None = None, unfinished: str = ""
+) -> RuleVerdict:
+    """Return the verdict of a rule from those of its subjects, with the numbers of the clearest.
+
+    lacks        what the runs of each family lack
+    unfinished   how many runs did not finish, in words
+    """
+    verdict = combined({subject.verdict for subject in subjects}, rule.combine)
+    clearest = max((s for s in subjects if s.verdict == verdict), key=lambda s: abs(s.statistic or 0.0))
+    return RuleVerdict(verdict, _reason(subjects, lacks or {}, unfinished), tuple(subjects), clearest)
+
+
+def _reason(subjects: Iterable[SubjectVerdict], lacks: Lacks, unfinished: str) -> str:
+    """Return which subjects have which verdict, and why the undecided have theirs; what families lack is said once."""
+    lacking = f"{lacking_in_words(lacks)}{unfinished}"
+    groups: dict[tuple[VerdictKind, str], list[str]] = {}
+    for verdict in sorted(subjects, key=lambda s: VERDICTS.index(s.verdict)):
+        missing = any(lacks.get(name) for name in verdict.subject.families)
+        measured = verdict.statistic is not None or not verdict.reason
+        why = lacking if missing else "" if measured else verdict.reason
+        groups.setdefault((verdict.verdict, why), []).append(verdict.subject.within_rule)
+    if [why for _, why in groups] == [lacking] and lacking:
+        return lacking
+    return "; ".join(
+        f"{kind.word} for {', '.join(names)}{f': {why}' if why else ''}" for (kind, why), names in groups.items()
+    )
+
+
+def lacking_in_words(lacks: Lacks) -> str:
+    """Return what is missing, in words: what several families lack alike is said of them together."""
+    by_phrase: dict[str, list[str]] = {}
+    for name, phrases in lacks.items():
+        for phrase in phrases:
+            by_phrase.setdefault(phrase, []).append(name)
+    by_names: dict[str, list[str]] = {}
+    for phrase, names in by_phrase.items():
+        verb = "each have" if names[1:] else "have" if names == [ALL] else "has"
+        by_names.setdefault(f"{listed(names)} {verb}", []).append(phrase)
+    return ". ".join(f"{who} {'; '.join(phrases)}" for who, phrases in by_names.items())
