@@ -232,7 +232,7 @@ def describe(kind: Any, notes: tuple[Any, ...] = ()) -> str:
     notes = (*notes, *more)
     origin, items = typing.get_origin(kind), typing.get_args(kind)
     bounds = [note for note in notes if isinstance(note, Bound)]
-    length = "".join(f", with {bound.entries()}" for bound in bounds)
+    length = "".join(f", with {bound.entries()}" for bound in bounds if origin in (tuple, Mapping))
     if origin in UNIONS:
         words = [describe(item) for item in items if item is not type(None)]
         return _or([word for word in words if word != "a whole number" or "a number" not in words])

@@ -161,7 +161,7 @@ def test_a_pipe_a_device_and_an_endless_line_are_refused_at_once(
     with pytest.raises(UserError, match="is a pipe or a device"):
         read_runs(tmp_path / "runs")
     os.mkfifo(tmp_path / "claim.yaml")
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="is not a file"):
         read_claim(tmp_path / "claim.yaml")
 
 
@@ -207,7 +207,7 @@ def test_a_yaml_that_repeats_itself_is_refused(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10)]
     (tmp_path / "laughs.yaml").write_text("\n".join(lines))
-    with pytest.raises(UserError, match="refers to a part of itself"):
+    with pytest.raises(UserError, match="refers to another place in itself"):
         read_claim(tmp_path / "laughs.yaml")
     (tmp_path / "large.yaml").write_text("a: " + "x" * 200_000)
     with pytest.raises(UserError, match="has more than 100 kB"):
