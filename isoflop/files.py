@@ -1,5 +1,4 @@
-"""Files that are written whole or not at all, JSON that is read or is not there, and values as JSON can hold them
-(standard library only, but for the parser of content whose digest was checked).
+"""Write files whole or not at all, read JSON strictly, and turn values into what JSON can hold (standard library only).
 
 write_text(Path("runs.csv"), text)
 read_json(Path("costs.json"))           # None where it is missing or torn
@@ -126,17 +125,6 @@ def parse_json(text: str | bytes) -> Any:
         )
     except RecursionError:
         raise ValueError("lists or objects lie too deep in one another") from None
-
-
-def parse_sealed(content: bytes) -> Any:
-    """As parse_json in half the time, of bytes whose digest was checked: it refuses neither duplicate keys nor numbers
-    beyond the floats."""
-    from pydantic_core import from_json
-
-    try:
-        return from_json(content, allow_inf_nan=False)
-    except ValueError:  # half of a surrogate pair, as in a path that is no text, is JSON to Python alone
-        return parse_json(content)
 
 
 def digest(data: Any) -> str:

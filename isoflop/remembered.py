@@ -1,7 +1,7 @@
-"""What a command learnt and may learn again, kept in the user's cache: sealed, so that any damage to it is noticed.
+"""Results that a command may reuse, kept in the user's cache with a digest, so that damage is noticed.
 
     keep(Path("speeds.json"), {"speed": 3.0})
-    recall(Path("speeds.json"))         # {'speed': 3.0}; {} where it is not there, or not as it was written
+    recall(Path("speeds.json"))         # {'speed': 3.0}; {} if the file is missing or damaged
 
 The cache is a folder of small files; deleting it costs nothing but time.
 """
@@ -9,7 +9,6 @@ The cache is a folder of small files; deleting it costs nothing but time.
 import contextlib
 import json
 import os
-import re
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -17,46 +16,36 @@ from typing import Any
 
 from isoflop import files
 
-# how such a file begins; its digest is that of all bytes that follow
-SEAL = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "data": ')
-
 
 def home() -> Path:
-    """The folder of what is remembered (XDG Base Directory Specification, XDG_CACHE_HOME)."""
+    """Return the folder of the cache (XDG Base Directory Specification, XDG_CACHE_HOME)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop"
 
 
 def recall(path: Path) -> dict[str, Any]:
-    """What a file of the cache holds; nothing where it is not there. One that is damaged is thrown away with a line."""
+    """Return what a file of the cache holds, {} if there is none; delete a damaged file, with a line on stderr."""
     try:
-        return unsealed(files.read_bytes(path))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        print(f"isoflop: {path}: {error.strerror or error}; what it held is made anew", file=sys.stderr)
-    except ValueError as error:
-        print(f"isoflop: {path} is {error}; it is thrown away, and what it held is made anew", file=sys.stderr)
+        digest, _, body = files.read_bytes(path).partition(b",\n")
+        if digest == _digest(body):
+            data: dict[str, Any] = json.loads(body[:-1])
+            return data
+        print(f"isoflop: {path} is damaged; it is deleted and will be recomputed", file=sys.stderr)
         with contextlib.suppress(OSError):
             path.unlink()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        print(f"isoflop: {path}: {error.strerror or error}; it will be recomputed", file=sys.stderr)
     return {}
 
 
 def keep(path: Path, data: dict[str, Any]) -> None:
-    """Write a file of the cache; one that cannot be written is no harm."""
+    """Write a file of the cache, a list of digest and data; failures to write are ignored."""
+    body = json.dumps(data, allow_nan=False) + "]"
     with contextlib.suppress(OSError):
-        files.write_text(path, sealed(data))
+        files.write_text(path, f"{_digest(body.encode()).decode()},\n{body}")
 
 
-def sealed(data: dict[str, Any]) -> str:
-    """Plain data as JSON that carries the SHA-256 of its own text."""
-    body = json.dumps(data, allow_nan=False) + "}\n"
-    return f'{{"sha256": "{sha256(body.encode()).hexdigest()}", "data": {body}'
-
-
-def unsealed(content: bytes) -> dict[str, Any]:
-    """The data of a sealed text; ValueError where it is not as it was written."""
-    seal = SEAL.match(content)
-    if not seal or sha256(content[seal.end() :]).hexdigest() != seal[1].decode():
-        raise ValueError("not as it was written")
-    data: dict[str, Any] = files.parse_sealed(content)["data"]
-    return data
+def _digest(body: bytes) -> bytes:
+    """Return how a file begins: the digest of the bytes that follow the first comma and newline."""
+    return f'["{sha256(body).hexdigest()}"'.encode()

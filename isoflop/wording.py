@@ -9,8 +9,7 @@ printable("\x1b[2J")   # '\\x1b[2J': text of a table, which a terminal must not 
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 WIDE = 1000  # characters of a line: a terminal breaks a long one, where rich would cut its numbers short
@@ -23,10 +22,6 @@ UNPRINTABLE = re.compile(
 # text that a spreadsheet takes for a formula by its beginning (OWASP, CSV injection), quoted already or not
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 QUOTED_FORMULA = re.compile(r"'+[=+\-@\t\r]")
-# text that CSV puts in quotes (RFC 4180, 2.6)
-QUOTES = re.compile('[,"\r\n]')
-# what gives the cells of a row that hold words
-Words = Callable[[tuple[object, ...]], tuple[object, ...]]
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -116,50 +111,12 @@ def from_spreadsheet(value: object) -> object:
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
-    """A table as CSV, names first, each cell as a spreadsheet shows and does not run it; blank where a row has none."""
-    lines = Lines(names)
-    for row in rows:
-        lines.add(row)
-    return lines.text.getvalue()
-
-
-class Lines:
-    """Rows as lines of CSV; rows with the same names and types have one form, and nearly all hold the same few words.
-
-    A row of numbers, blanks and words that were found to need no quotes is put into its form; any other is left to
-    Python's csv, which writes the same.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names, self.text = names, io.StringIO()
-        self.writer = csv.writer(self.text, lineterminator="\n")
-        self.writer.writerow(map(spreadsheet, names))
-        self.bare: set[object] = set()
-        self.forms: dict[tuple[tuple[str, ...], tuple[type, ...]], tuple[str, Words]] = {}
-
-    def add(self, row: Mapping[str, object]) -> None:
-        """Write a row."""
-        values = tuple(row.values())
-        layout = (tuple(row), tuple(map(type, values)))
-        form, words = self.forms.get(layout) or self.forms.setdefault(layout, self._form(*layout))
-        if form and not self.bare.issuperset(cells := words(values)):
-            new = set(cells) - self.bare
-            self.bare.update(cell for cell in new if not QUOTES.search(str(cell)) and spreadsheet(cell) == cell)
-            form = form if self.bare.issuperset(cells) else ""
-        if form:
-            self.text.write(form % values)
-        else:
-            self.writer.writerow([spreadsheet(row.get(name)) for name in self.names])
-
-    def _form(self, has: tuple[str, ...], types: tuple[type, ...]) -> tuple[str, Words]:
-        """The form of rows of these names and types, and what gives their words; empty where it takes Python's csv."""
-        simple = {*types} <= {str, int, float, bool, type(None)}
-        if not simple or not has or len(self.names) < 2 or [n for n in self.names if n in has] != list(has):
-            return "", tuple
-        signs = {name: "%.0s" if kind is type(None) else "%s" for name, kind in zip(has, types, strict=True)}
-        # of one place alone itemgetter gives the bare cell, so the first is there twice; without words any cell is one
-        places = [at for at, kind in enumerate(types) if kind is str] or [0]
-        return ",".join(signs.get(name, "") for name in self.names) + "\n", itemgetter(*places, places[0])
+    """Return a table as CSV, names first; formulas are quoted as by `spreadsheet`, and missing cells are blank."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(spreadsheet, names))
+    writer.writerows([spreadsheet(row.get(name)) for name in names] for row in rows)
+    return text.getvalue()
 
 
 def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:

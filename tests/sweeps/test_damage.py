@@ -201,7 +201,7 @@ def test_what_was_remembered_and_is_damaged_is_thrown_away_with_a_line(
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"1.0", b"1.1") if damage is None else damage)
     assert remembered.recall(path) == {}
-    assert f"{path} is not as it was written; it is thrown away" in capsys.readouterr().err
+    assert f"{path} is damaged; it is deleted" in capsys.readouterr().err
     assert not path.exists()
 
 
