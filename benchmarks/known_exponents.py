@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.sweeps import study
+from isoflop.sweeps import study_run
 
 DOC = Path(__file__).parents[1] / "docs/data.md"
 BEGIN, END = "<!-- by benchmarks/known_exponents.py: begin -->", "<!-- end -->"
@@ -45,7 +45,7 @@ def main() -> int:
     given = parser.parse_args()
     results: list[dict[str, Any]] = []
     for name in ("calibration", *(["calibration_long"] if given.nightly else [])):
-        if study.run(name, given.out / name):
+        if study_run.run(name, given.out / name):
             return 1
         results += json.loads((given.out / name / "verdicts.json").read_text())["known"]
     table = "\n".join([*HEAD, *map(line, results)])

@@ -45,9 +45,9 @@ class LocalLauncher(Launcher):
     """A fresh process for every run, as many at a time as there are GPUs or cores."""
 
     def __init__(self, **settings: Any) -> None:
-        from isoflop.sweeps.launcher import Settings
+        from isoflop.sweeps.launcher import LaunchSettings
 
-        self.settings = Settings(**settings)
+        self.settings = LaunchSettings(**settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config

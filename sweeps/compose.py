@@ -5,8 +5,10 @@
 Hydra composes once for every choice of groups; what is left are scalars, set on a copy. A test holds the two equal.
 """
 
+import contextlib
 import copy
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 
 from isoflop.errors import UserError
 from isoflop.exits import hydra_sentence
@@ -28,6 +30,7 @@ from isoflop.scaling.config import identity
 from isoflop.scaling.config.composed import container, resolve, rung, whole_as_int
 from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.limits import refuse_values
+from isoflop.sweeps import costs
 
 # where the runs of a sweep go and how they are made: the same for all of them
 ONE = ("out", "sweep", "study", "redo_other_code", "round_up", "trainer", "logger", "names", "rung", "tags")
@@ -64,6 +67,27 @@ def compose(
         config = chosen[groups].config([words[word][0] for word in point if words[word][1]], keys)
         configs.setdefault(config.run_id, config)
     return list(configs.values())
+
+
+def check(configs: list[FrozenConfig]) -> list[FrozenConfig]:
+    """The same with their plans, asked of the left side; UserError where one cannot be run, before anything starts."""
+    with progress("counting parameters and FLOPs") as report:
+        plans = costs.describe(configs, report)
+    errors = Counter(str(plan) for plan in plans if isinstance(plan, UserError))
+    if errors:
+        (sentence, times), more = errors.most_common(1)[0], len(errors) - 1
+        rest = f"; {more} other mistakes" if more else ""
+        raise UserError(f"{sentence} ({times} of {len(configs)} runs{rest}; nothing was started)")
+    pairs = zip(configs, plans, strict=True)
+    return [replace(config, plan=plan) for config, plan in pairs if not isinstance(plan, UserError)]
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar in the terminal, moved by calls with the share that is done; elsewhere nothing."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
 
 
 def grids_of(params: Any, grids: Any, larger: Any = ()) -> list[dict[str, Any]]:

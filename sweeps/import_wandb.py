@@ -24,7 +24,6 @@ from isoflop.errors import UserError
 from isoflop.scaling.config.columns import failure
 from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.sweeps import collect
-from isoflop.sweeps.dashboard import MARK
 from isoflop.wording import csv_text
 
 # what W&B calls the end of a run -> what a record does; any other is a failure under its own name
@@ -87,7 +86,7 @@ def _take(
     imported: Imported, run_id: str, name: str, state: str, config: Mapping[str, Any], summary: Mapping[str, Any]
 ) -> None:
     """Add one run: the record that a run of ours sent, or its failure where it ended without one; else a row."""
-    if config.get(MARK):  # carries the figures of a dashboard
+    if config.get(record.REPORT_MARK):  # carries the figures of a dashboard
         return
     if isinstance(text := summary.get("record"), str):
         imported.records[run_id] = record.parse(text)

@@ -35,7 +35,7 @@ ROOM = 2**20  # bytes that must be free before a run is started: what it leaves 
 
 
 @dataclass(frozen=True)
-class Settings:
+class LaunchSettings:
     """How runs are launched: so many at a time, or on each GPU; seconds that one may take; attempts after the first."""
 
     n_jobs: int | None = None
@@ -67,7 +67,7 @@ class Settings:
         return [places[at % len(places)] for at in range(self.n_jobs)] if self.n_jobs else places
 
 
-def launch(entries: list[Entry], settings: Settings) -> None:
+def launch(entries: list[Entry], settings: LaunchSettings) -> None:
     """Make every run, those that are placed alike together; what became of them is on disk."""
     alike: dict[tuple[Any, Any], list[Entry]] = {}
     for entry in entries:
@@ -94,7 +94,7 @@ class Job:
 class Sweep:
     """Runs waiting, running and ended; the largest start first, so that none is left alone at the end."""
 
-    def __init__(self, entries: list[Entry], slots: list[str | None], settings: Settings) -> None:
+    def __init__(self, entries: list[Entry], slots: list[str | None], settings: LaunchSettings) -> None:
         self.waiting = sorted(entries, key=planned_C)
         self.free, self.settings = list(slots), settings
         self.running: dict[int, Job] = {}

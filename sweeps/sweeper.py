@@ -11,7 +11,7 @@ import copy
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from rich.console import Console
-from rich.progress import Progress
 
 from isoflop import record
 from isoflop.errors import UserError
@@ -36,10 +35,9 @@ from isoflop.scaling.config import resume
 from isoflop.scaling.config.composed import resolve, rung
 from isoflop.scaling.config.frozen import FrozenConfig, freeze, thaw
 from isoflop.scaling.config.sections import Logger
-from isoflop.sweeps import workers
-from isoflop.sweeps.compose import compose
+from isoflop.sweeps import costs, workers
+from isoflop.sweeps.compose import check, compose
 from isoflop.sweeps.ledger import UNMADE, Entry, entries
-from isoflop.sweeps.plan import costs
 from isoflop.wording import one_line
 
 ID = "hydra.sweep.subdir"
@@ -151,27 +149,6 @@ def missing_marks(entry: Entry, config: FrozenConfig) -> list[float]:
     """The marks that a run with good results, which nobody is at work on, lacks all the same."""
     refrozen = not entry.held and entry.good and entry.config.budget != config.budget
     return resume.missing(entry.rows, config) if refrozen else []
-
-
-def check(configs: list[FrozenConfig]) -> list[FrozenConfig]:
-    """The same with their plans, asked of the left side; UserError where one cannot be run, before anything starts."""
-    with progress("counting parameters and FLOPs") as report:
-        plans = costs.describe(configs, report)
-    errors = Counter(str(plan) for plan in plans if isinstance(plan, UserError))
-    if errors:
-        (sentence, times), more = errors.most_common(1)[0], len(errors) - 1
-        rest = f"; {more} other mistakes" if more else ""
-        raise UserError(f"{sentence} ({times} of {len(configs)} runs{rest}; nothing was started)")
-    pairs = zip(configs, plans, strict=True)
-    return [replace(config, plan=plan) for config, plan in pairs if not isinstance(plan, UserError)]
-
-
-@contextlib.contextmanager
-def progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar in the terminal, moved by calls with the share that is done; elsewhere nothing."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=1.0)
-        yield lambda share: bar.update(task, completed=share)
 
 
 def freeze_points(context: HydraContext, cfg: DictConfig, points: Sequence[Sequence[str]]) -> list[Entry]:

@@ -236,7 +236,7 @@ def study_command(
     from rich.console import Console
 
     from isoflop.scaling.limits import refuse_words
-    from isoflop.sweeps import study
+    from isoflop.sweeps import study, study_run
     from isoflop.wording import WIDE
 
     overrides = take(context.args)
@@ -250,11 +250,11 @@ def study_command(
         files.write_text(answers, page(out or study.ROOM))
         return 0
     if not name:
-        Console(highlight=False, width=WIDE).print(study.listing(out or study.ROOM))
+        Console(highlight=False, width=WIDE).print(study_run.listing(out or study.ROOM))
         return 0
     if name == study.EVERY:
-        return study.run_cheapest_first(hours, out or study.ROOM, overrides)
-    return study.run(name, out or study.folder(name, overrides), overrides, pause)
+        return study_run.run_cheapest_first(hours, out or study.ROOM, overrides)
+    return study_run.run(name, out or study.folder(name, overrides), overrides, pause)
 
 
 @app.command("demo")
@@ -271,11 +271,11 @@ def demo_command(
 
     Example:  isoflop demo --out demo
     """
-    from isoflop.sweeps import study
+    from isoflop.sweeps.study_run import run
 
     if quick:
-        return study.run("demo_quick", out)
-    return max(study.run("known", out / "known"), study.run("demo", out))
+        return run("demo_quick", out)
+    return max(run("known", out / "known"), run("demo", out))
 
 
 @app.command("import-wandb")

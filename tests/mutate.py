@@ -188,8 +188,7 @@ def in_process(cache: Path) -> Iterator[None]:
     """Let the verbs of sweeps run here: no run is started, and what a run costs is asked in this process."""
     from isoflop.analysis.claims import claim
     from isoflop.analysis.report.figures.base import Figure
-    from isoflop.sweeps import sweeper, workers
-    from isoflop.sweeps.plan import costs
+    from isoflop.sweeps import costs, sweeper, workers
 
     def calls(function: str, given: Any) -> Iterator[Any]:
         from isoflop.scaling import estimate  # torch

@@ -41,7 +41,7 @@ CALLS_ALONE = {
     "isoflop.sweeps.compose",
     "isoflop.sweeps.dashboard",
     "isoflop.sweeps.dashboard.panels",
-    "isoflop.sweeps.plan.costs",
+    "isoflop.sweeps.costs",
     "isoflop.sweeps.plan.plan",
     "isoflop.sweeps.plan.resolution",
     "isoflop.sweeps.plan.claims",

@@ -4,6 +4,3 @@ dashboard = build(look(read_runs("runs.csv")), "me", "isoflop")
 dashboard.as_json()     # what would be saved
 save(dashboard)         # the addresses of the workspace and the report
 """
-
-# in the config of the run that carries our figures, which tells it from those that are mirrored
-MARK = "isoflop_report"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isoflop import record
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.report.figures.base import Figure, draw_all
 from isoflop.analysis.report.finding import finding, question
@@ -17,7 +18,7 @@ from isoflop.analysis.report.sentences import decided_first
 from isoflop.analysis.report.tables import count_runs, parameters
 from isoflop.analysis.report.view import View
 from isoflop.errors import UserError
-from isoflop.sweeps.dashboard import MARK, panels
+from isoflop.sweeps.dashboard import panels
 from isoflop.wording import cut, printable
 
 # columns of the verdicts, as verdict_row names them
@@ -180,7 +181,7 @@ def _send(dashboard: Dashboard) -> None:
             resume="allow",
             name=dashboard.workspace.name,
             job_type="report",
-            config={MARK: True},
+            config={record.REPORT_MARK: True},
             dir=folder,
             settings=wandb.Settings(silent=True, console="off"),
         )

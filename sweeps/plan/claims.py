@@ -12,8 +12,7 @@ from isoflop.scaling.config import identity
 from isoflop.scaling.config.columns import columns, rung_of_mark
 from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.config.sections import RunPlan
-from isoflop.sweeps import workers
-from isoflop.sweeps.plan import costs
+from isoflop.sweeps import costs, workers
 
 if TYPE_CHECKING:
     import pandas as pd

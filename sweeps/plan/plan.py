@@ -31,12 +31,10 @@ from isoflop.scaling.config.composed import register_resolvers
 from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.config.sections import RunPlan, Trainer
 from isoflop.scaling.hardware import PEAKS, peak
-from isoflop.sweeps import workers
-from isoflop.sweeps.compose import compose, grids_of
-from isoflop.sweeps.launcher import Settings
-from isoflop.sweeps.plan import costs
+from isoflop.sweeps import costs, workers
+from isoflop.sweeps.compose import check, compose, grids_of, progress
+from isoflop.sweeps.launcher import LaunchSettings
 from isoflop.sweeps.plan.claims import design
-from isoflop.sweeps.sweeper import check, progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +49,7 @@ LAUNCHES_S = 0.007
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """table: a row for each run. marks: a row for each measured point of each run. slots: runs at a time here.
 
     design: of each measured point all columns of its record that are known before (sweeps/plan/claims.py).
@@ -86,7 +84,7 @@ class Plan:
         return sums | {"wall_hours": self.wall_s / 3600, "money": money}
 
 
-def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> Plan:
+def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> SweepPlan:
     """Compose a sweep and ask what each of its runs would be; UserError where one cannot be run.
 
     device: a name in the table of peaks, to predict times there by `mfu` of its peak; '' measures this machine.
@@ -112,7 +110,7 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> Plan:
         for mark in run.marks
     ]
     slots_here = slots(grid.launcher, configs[0].trainer)
-    return Plan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots_here, speed, design(configs, plans))
+    return SweepPlan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots_here, speed, design(configs, plans))
 
 
 def by_peak(configs: list[FrozenConfig], plans: list[RunPlan], device: str, mfu: float) -> tuple[list[float], str]:
@@ -184,7 +182,7 @@ def slots(launcher: dict[str, Any], trainer: Trainer) -> int:
     """Runs at a time: on this machine by the settings of the local launcher, elsewhere as many as the launcher says."""
     settings = {key: value for key, value in launcher.items() if key != "_target_"}
     if str(launcher.get("_target_", "")).endswith("LocalLauncher"):
-        return len(Settings(**settings).slots(trainer))
+        return len(LaunchSettings(**settings).slots(trainer))
     at_a_time = settings.get("array_parallelism") or settings.get("n_jobs")
     return at_a_time if isinstance(at_a_time, int) and at_a_time > 0 else 1
 

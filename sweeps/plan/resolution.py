@@ -23,7 +23,7 @@ from isoflop.analysis.runs.rows import checked, usable
 from isoflop.analysis.runs.where import filtered
 from isoflop.errors import FitError, UserError
 from isoflop.scaling.config import identity
-from isoflop.sweeps.plan import costs
+from isoflop.sweeps import costs
 
 # families whose designs are simulated at most, and the time for all of them, where the first does not take it [s]
 SIMULATED, SECONDS = 3, 5.0

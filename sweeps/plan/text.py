@@ -12,7 +12,7 @@ from rich.text import Text
 
 from isoflop import record
 from isoflop.analysis.claims.planned.power import ClaimPower
-from isoflop.sweeps.plan.plan import OVERHEAD_S, Plan
+from isoflop.sweeps.plan.plan import OVERHEAD_S, SweepPlan
 from isoflop.sweeps.plan.resolution import Outcome
 from isoflop.wording import WIDE, clock, gigabytes, short
 
@@ -25,7 +25,7 @@ def console() -> Console:
     return Console(highlight=False, width=WIDE)
 
 
-def runs(plan: Plan, everything: bool = False) -> RenderableType:
+def runs(plan: SweepPlan, everything: bool = False) -> RenderableType:
     """A line for each run, or for each family where they are many."""
     table = plan.table
     done = int(table["done"].sum())
@@ -56,7 +56,7 @@ def by_family(table: pd.DataFrame) -> RenderableType:
     return Group(shown, Text("memory: the most of a run; --all shows a line for every run", style="dim"))
 
 
-def totals(plan: Plan, price: float | None) -> RenderableType:
+def totals(plan: SweepPlan, price: float | None) -> RenderableType:
     """What all that is to be made comes to, and how its time was predicted."""
     sums, rest = plan.totals(price), plan.to_make
     if rest.empty:

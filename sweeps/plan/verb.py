@@ -14,11 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from isoflop.errors import UserError
 from isoflop.exits import translate
+from isoflop.sweeps.compose import progress
 from isoflop.sweeps.plan import text as plan_text
 from isoflop.sweeps.plan.claims import powers
-from isoflop.sweeps.plan.plan import MFU, Plan, plan, price
+from isoflop.sweeps.plan.plan import MFU, SweepPlan, plan, price
 from isoflop.sweeps.plan.resolution import Outcome, Question, outcomes
-from isoflop.sweeps.sweeper import progress
+from isoflop.sweeps.study import read
 
 if TYPE_CHECKING:
     from isoflop.analysis.claims.claim import Claim
@@ -66,13 +67,11 @@ def say(
 
 def of_study(overrides: Sequence[str]) -> "list[Claim]":
     """The claims of the study that is planned; none where it is no study."""
-    from isoflop.sweeps.study import read
-
     names = [text for key, _, text in (o.partition("=") for o in overrides) if key.lstrip("+") == "study"]
     return read(names[-1]).load_claims() if names and names[-1] not in ("null", "") else []
 
 
-def document(planned: Plan, results: list[Outcome], an_hour: float | None) -> dict[str, object]:
+def document(planned: SweepPlan, results: list[Outcome], an_hour: float | None) -> dict[str, object]:
     """All of it as plain data."""
     runs = json.loads(planned.table.to_json(orient="records"))
     totals = planned.totals(an_hour) | {"slots": planned.slots, "speed": planned.speed}

@@ -35,13 +35,13 @@ TABLE_S = 1.0  # between two tables, each of which reads the curves of the runs 
 LAST = 3  # finished runs that are shown
 
 
-class Job(Protocol):
+class WatchedRun(Protocol):
     """A run at work."""
 
     entry: "Entry"
 
 
-class Sweep(Protocol):
+class WatchedSweep(Protocol):
     """What is shown of a sweep: how many runs it has, and which wait, are at work by a key each, and have ended."""
 
     count: int
@@ -49,7 +49,7 @@ class Sweep(Protocol):
     ended: "list[Entry]"
 
     @property
-    def running(self) -> Mapping[int, Job]: ...
+    def running(self) -> Mapping[int, WatchedRun]: ...
 
     def time_left_s(self) -> float | None:
         """How long the rest takes [s]; None where nothing tells."""
@@ -57,14 +57,14 @@ class Sweep(Protocol):
 
 
 @contextlib.contextmanager
-def shown(sweep: Sweep) -> Iterator[Callable[[], None]]:
+def shown(sweep: WatchedSweep) -> Iterator[Callable[[], None]]:
     """Show the sweep live in a terminal; elsewhere a line every so often."""
     if not console.is_terminal:
         lines = Lines(sweep, time.monotonic)
         yield lines.refresh
         lines.last()
         return
-    view = View(sweep, time.monotonic)
+    view = LiveTable(sweep, time.monotonic)
     with Live(view.table(), console=console, refresh_per_second=4, transient=True) as live:
         yield lambda: live.update(view.table())
 
@@ -73,7 +73,7 @@ class Lines:
     """Progress where nobody watches: a line after LINE_S seconds and then every tenth of the time so far, if anything
     changed, so that a sweep of a week has some sixty."""
 
-    def __init__(self, sweep: Sweep, now: Callable[[], float]) -> None:
+    def __init__(self, sweep: WatchedSweep, now: Callable[[], float]) -> None:
         self.sweep, self.now, self.began = sweep, now, now()
         self.due, self.shown = self.began + LINE_S, ""
 
@@ -90,7 +90,7 @@ class Lines:
             console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def line(sweep: Sweep) -> str:
+def line(sweep: WatchedSweep) -> str:
     """Done, running, waiting, failed, time left and the lowest loss in one line."""
     failed = sum(not e.finished for e in sweep.ended)
     left = sweep.time_left_s()
@@ -102,10 +102,10 @@ def line(sweep: Sweep) -> str:
     return ", ".join([*parts, *([f"lowest loss {min(losses):.4g}"] if losses else [])])
 
 
-class View:
+class LiveTable:
     """The live table of a sweep; made anew once a second at most."""
 
-    def __init__(self, sweep: Sweep, now: Callable[[], float]) -> None:
+    def __init__(self, sweep: WatchedSweep, now: Callable[[], float]) -> None:
         self.sweep, self.now, self.speeds, self.ends = sweep, now, Speeds(), Ends()
         self.made, self.last = -TABLE_S, Group()
 
@@ -178,7 +178,7 @@ class Speeds:
     def __init__(self) -> None:
         self.seen: dict[str, tuple[float, float, float | None]] = {}
 
-    def of(self, job: Job, beat: Mapping[str, float]) -> float | None:
+    def of(self, job: WatchedRun, beat: Mapping[str, float]) -> float | None:
         """Of this run; None before its second heartbeat."""
         step, at, speed = self.seen.get(job.entry.run_id, (0.0, 0.0, None))
         if not beat.get("time"):

@@ -11,9 +11,10 @@ import pytest
 from conftest import Isoflop
 
 import isoflop
+from isoflop import record
 from isoflop.analysis.report.view import View, look
 from isoflop.errors import UserError
-from isoflop.sweeps.dashboard import MARK, panels
+from isoflop.sweeps.dashboard import panels
 from isoflop.sweeps.dashboard.dashboard import Dashboard, build, save
 from isoflop.sweeps.import_wandb import import_wandb
 
@@ -113,10 +114,14 @@ def test_saving_sends_the_figures_once_and_returns_both_addresses(
     monkeypatch.setattr(Workspace, "save", lambda self: SimpleNamespace(url="the workspace"))
     monkeypatch.setattr(Report, "save", lambda self: SimpleNamespace(url="the report"))
     assert save(dashboard) == ["the workspace", "the report"]
-    assert (given["id"], given["job_type"], given["config"]) == (dashboard.media_run, "report", {MARK: True})
+    assert (given["id"], given["job_type"], given["config"]) == (
+        dashboard.media_run,
+        "report",
+        {record.REPORT_MARK: True},
+    )
     assert given["loss_vs_compute"].format == "png"
     # and the run that carries them is no run of a sweep
-    runs = [SimpleNamespace(id="x", name="x", state="finished", config={MARK: True}, summary={"a": 1})]
+    runs = [SimpleNamespace(id="x", name="x", state="finished", config={record.REPORT_MARK: True}, summary={"a": 1})]
     with pytest.raises(UserError, match="has no run that can be read"):
         import_wandb("me/isoflop", SimpleNamespace(runs=lambda path: runs))
 

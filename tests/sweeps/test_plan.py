@@ -15,10 +15,10 @@ from conftest import TINY, Isoflop
 from omegaconf import OmegaConf
 
 from isoflop.scaling.config.frozen import freeze
+from isoflop.sweeps import costs
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry
-from isoflop.sweeps.plan import costs
-from isoflop.sweeps.plan.plan import LAUNCHES_S, Plan, composed, plan
+from isoflop.sweeps.plan.plan import LAUNCHES_S, SweepPlan, composed, plan
 from isoflop.sweeps.plan.resolution import Question, outcomes
 from isoflop.sweeps.verbs import main as verbs
 
@@ -114,7 +114,7 @@ def test_wall_time_is_that_of_the_fullest_slot() -> None:
     import pandas as pd
 
     table = pd.DataFrame({"seconds": [4.0, 3.0, 3.0, 2.0], "done": False, "devices": 1, "C": 1.0})
-    made = Plan(Path("x"), table, table, slots=2, speed="")
+    made = SweepPlan(Path("x"), table, table, slots=2, speed="")
     assert made.wall_s == pytest.approx(6.0 + 2 * 0.3)
     assert made.totals(price=3600.0)["money"] == pytest.approx(12.0)
 

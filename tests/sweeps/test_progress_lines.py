@@ -73,7 +73,7 @@ def test_the_table_shows_speed_loss_what_ended_and_where_those_at_work_may_end(
     ended = [entry(f"e{i}", rows=[{"L": 2.5 + i}]) for i in range(4)]
     ended.append(entry("e4", good=False, finished=False, state="failed", rows=[{"reason": "no room"}]))
     state: Any = SimpleNamespace(ended=ended, running={1: job}, waiting=[], count=9, time_left_s=lambda: 5.0)
-    view, text = progress.View(state, lambda: now[0]), io.StringIO()
+    view, text = progress.LiveTable(state, lambda: now[0]), io.StringIO()
     view.ends.predictor = Known()  # type: ignore[assignment]
     view.table()
     assert view.ends.worker is not None

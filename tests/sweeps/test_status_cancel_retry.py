@@ -379,14 +379,14 @@ def test_runs_are_shared_out_over_gpus_and_cores(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(launcher, "gpus", lambda: ["0", "1", "2", "3"])
     monkeypatch.setattr(launcher, "cores", lambda: 6)
     one, two = (Trainer(devices=devices) for devices in (1, 2))
-    assert launcher.Settings().slots(one) == ["0", "1", "2", "3"]
-    assert launcher.Settings(n_per_gpu=2).slots(one) == ["0", "1", "2", "3"] * 2
-    assert launcher.Settings(n_jobs=6).slots(one) == ["0", "1", "2", "3", "0", "1"]
-    assert launcher.Settings().slots(two) == ["0,1", "2,3"]
+    assert launcher.LaunchSettings().slots(one) == ["0", "1", "2", "3"]
+    assert launcher.LaunchSettings(n_per_gpu=2).slots(one) == ["0", "1", "2", "3"] * 2
+    assert launcher.LaunchSettings(n_jobs=6).slots(one) == ["0", "1", "2", "3", "0", "1"]
+    assert launcher.LaunchSettings().slots(two) == ["0,1", "2,3"]
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert launcher.Settings().slots(replace(one, accelerator="cpu")) == [None] * 3
+    assert launcher.LaunchSettings().slots(replace(one, accelerator="cpu")) == [None] * 3
     monkeypatch.setattr(launcher, "gpus", list)
-    assert launcher.Settings(n_per_gpu=2).slots(two) == [None]  # two processes of two threads each
+    assert launcher.LaunchSettings(n_per_gpu=2).slots(two) == [None]  # two processes of two threads each
 
 
 def test_a_run_that_the_kernel_ended_for_want_of_memory_is_made_in_smaller_parts(

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
-from isoflop.sweeps import study
+from isoflop.sweeps import study, study_run
 from isoflop.sweeps.compose import expanded
 from isoflop.sweeps.plan.plan import composed
 
@@ -45,7 +45,7 @@ def test_a_study_of_an_unknown_claim_is_refused_before_it_runs(tmp_path: Path, m
     monkeypatch.setenv("ISOFLOP_EXTENSIONS", str(extension))
     assert "mine" in study.names()
     with pytest.raises(UserError, match="claims: H99 is not a claim"):
-        study.run("mine", tmp_path / "out")
+        study_run.run("mine", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -1,0 +1,224 @@
+"""Carrying out a study: make its runs, collect, judge and report; and the list of all studies with their last verdicts.
+
+    run("known", Path("studies/known"))        # runs.csv, verdicts.json and report/ in that folder
+
+A study resumes as a sweep does: give the command again.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isoflop import files
+from isoflop.checks import is_number
+from isoflop.errors import FitError, UserError
+from isoflop.sweeps.study import FORECAST, SMALLER, Study, read, studies
+from isoflop.wording import WIDE, quoted, version
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from isoflop.analysis.claims.claim import Claim
+    from isoflop.analysis.claims.forecasts import JudgedForecast
+    from isoflop.analysis.claims.known import KnownAnswerResult
+    from isoflop.analysis.claims.verdict import ClaimVerdict
+
+TABLE = "runs.csv"
+
+
+def run(name: str, out: Path, overrides: Sequence[str] = (), pause: bool = False) -> int:
+    """Train, collect, judge and report one study in a folder; returns the exit code, 1 where a run failed.
+
+    pause   stop once a forecast is written, so that it can be committed before the larger runs are made
+    """
+    began = time.monotonic()
+    study = read(name)
+    study.load_claims()  # a wrong one is refused before anything is trained
+    study.load_known()
+    if pause and not study.forecast:
+        raise UserError(f"study={name} forecasts no larger runs, so there is nothing to pause for; leave out --pause")
+    print(f"{study.name}: {study.question}")
+    trained, complete = make(study, out, overrides, pause)
+    if complete:
+        conclude(study, out, began)
+    return trained
+
+
+def make(study: Study, out: Path, overrides: Sequence[str], pause: bool) -> tuple[int, bool]:
+    """Make the runs and their table, a forecast of the larger ones first; the exit code, and whether all were tried."""
+    from isoflop.analysis.runs.read import read_runs
+    from isoflop.scaling.app import main as train
+    from isoflop.sweeps.collect import collect
+
+    runs, table, dated = out / "runs", out / TABLE, out / FORECAST
+    arguments = [f"study={study.name}", f"out={quoted(runs)}", f"sweep={study.name}", *overrides]
+    if study.claims:
+        refuse_claims(study.load_claims(), arguments)
+    if study.forecast and not dated.exists():
+        first = train([*arguments, SMALLER])
+        if first not in (0, 1):
+            return first, False
+        collect(runs, table)
+        register(study, arguments, read_runs(table).frame, dated)
+        if pause:
+            print(f"  commit {dated} and give the command again: it makes the larger runs, and scores it")
+            return first, False
+    trained = train(arguments)
+    if trained not in (0, 1):  # failed runs are rows too, and a report is due all the more
+        return trained, False
+    solve(study.oracles, runs)
+    collect(runs, table)
+    return trained, True
+
+
+def conclude(study: Study, out: Path, began: float) -> None:
+    """Judge the runs of a study's table, score its forecast, and report."""
+    from rich.console import Console
+
+    from isoflop.analysis.claims.forecasts import judge_forecast
+    from isoflop.analysis.claims.judge import judge
+    from isoflop.analysis.claims.known import compare_with_theory
+    from isoflop.analysis.report.report import write_report
+    from isoflop.analysis.report.sentences import verdict_table
+    from isoflop.analysis.runs.read import read_runs
+
+    rows, claims, dated = read_runs(out / TABLE).frame, study.load_claims(), out / FORECAST
+    verdicts, results = judge(rows, claims), list(compare_with_theory(rows, study.load_known()))
+    try:
+        scored = judge_forecast(dated, rows) if dated.exists() else None
+    except FitError as error:  # none of the larger runs has a result
+        scored = None
+        print(f"{FORECAST} is not scored: {error}")
+    seconds = time.monotonic() - began
+    files.write_text(out / "verdicts.json", answer(study, verdicts, results, seconds, scored))
+    if results:
+        Console(highlight=False, width=WIDE).print(known_table(results))
+    if verdicts:
+        print(verdict_table(verdicts))
+    if scored:
+        print(f"\nthe forecast came out with {scored.score.headline}")
+    page = write_report(rows, out / "report", claims, dated if scored else None, question=study.question)
+    print(f"\n{study.name} done in {seconds:.0f} s")
+    print(f"  every run as a row   {out / TABLE}")
+    print(f"  what they say        {page}")
+
+
+def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Path) -> None:
+    """Write down what the larger runs of a study will give, from those that are made; by family, at each of their D.
+
+    rows   the runs made so far; any that is among the larger ones is left out
+    path   the file to write, which must not exist
+    """
+    from isoflop.analysis.holdout.forecast import forecast
+    from isoflop.analysis.runs.rows import usable
+    from isoflop.analysis.runs.tune import well_tuned
+    from isoflop.sweeps.compose import check
+    from isoflop.sweeps.plan.claims import design
+    from isoflop.sweeps.plan.plan import composed
+
+    first = {config.run_id for config in composed([*arguments, SMALLER]).configs}
+    later = [config for config in check(composed(arguments).configs) if config.run_id not in first]
+    planned = design(later, [config.plan for config in later if config.plan])
+    points = files.records(planned[["family", "N", "D"]].drop_duplicates())
+    fitted = well_tuned(usable(rows[rows["run_id"].isin(first)]))
+    fitted.attrs["source"] = TABLE  # beside the forecast, wherever the two are
+    made = forecast(fitted, points, study.forecast, by=["family"])
+    made.save(path)
+    print(f"{made}\n\n  what larger runs will give   {path}")
+
+
+def refuse_claims(claims: "Sequence[Claim]", arguments: list[str]) -> None:
+    """UserError where the runs of a sweep will lack a column that a claim names, or cannot identify its law."""
+    from isoflop.sweeps.compose import check
+    from isoflop.sweeps.plan.claims import check as check_claims
+    from isoflop.sweeps.plan.claims import design
+    from isoflop.sweeps.plan.plan import composed
+
+    configs = check(composed(arguments).configs)
+    check_claims(claims, design(configs, [config.plan for config in configs if config.plan]))
+
+
+def solve(oracles: Sequence[str], runs: Path) -> None:
+    """Make the runs of learners that are solved and not trained, in a process that may import torch."""
+    if oracles:
+        subprocess.run([sys.executable, "-m", "isoflop.scaling.oracles.make", str(runs), *oracles], check=True)
+
+
+def known_table(results: "Sequence[KnownAnswerResult]") -> "Table":
+    """Theory beside estimate."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("", "known answer", "theory", "estimate", "verdict"):
+        shown.add_column(column, justify="right" if column == "theory" else "left", no_wrap=True)
+    for result in results:
+        cells = (result.known.name, result.title, f"{result.theory:.3f}", str(result.estimate), result.verdict.word)
+        shown.add_row(*map(Text, cells))
+    return shown
+
+
+def run_cheapest_first(hours: float, room: Path, overrides: Sequence[str] = ()) -> int:
+    """Make all studies that have claims, the cheapest first, as long as the next fits in the time."""
+    until = time.monotonic() + hours * 3600
+    code = 0
+    for study in (s for s in studies() if s.claims or s.known):
+        if time.monotonic() + study.minutes * 60 > until:
+            print(f"{study.name} and what is longer does not fit in {hours:g} hours; rerun to go on")
+            break
+        code = max(code, run(study.name, room / study.name, overrides))
+    return code
+
+
+def listing(room: Path) -> "Table":
+    """All studies with question, runs, time, and the last verdicts that lie in the room.
+
+    The time is that which it took here, where it was made, else about that on two idle cores.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("study", "runs", "minutes", "question", "last verdicts"):
+        shown.add_column(column, justify="right" if column in ("runs", "minutes") else "left")
+    for study in studies():
+        document = files.read_json(room / study.name / "verdicts.json")
+        seconds = document.get("seconds") if isinstance(document, dict) else None
+        minutes = seconds / 60 if is_number(seconds) else study.minutes  # type: ignore[operator]
+        verdicts = last_verdicts(room / study.name)
+        cells = (study.name, str(study.runs), f"{minutes:.2g}", study.question, verdicts)
+        shown.add_row(*map(Text, cells))
+    return shown
+
+
+def last_verdicts(folder: Path) -> str:
+    """The verdicts of a study that was made, such as `H1 supported, H3 refuted`; empty where there are none."""
+    document = files.read_json(folder / "verdicts.json")
+    listed = document.get("verdicts") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        return ""
+    return ", ".join(f"{v['id']} {str(v['verdict']).replace('_', ' ')}" for v in listed if {"id", "verdict"} <= {*v})
+
+
+def answer(
+    study: Study,
+    verdicts: "Sequence[ClaimVerdict]",
+    results: "Sequence[KnownAnswerResult]",
+    seconds: float,
+    scored: "JudgedForecast | None" = None,
+) -> str:
+    """What verdicts.json holds."""
+    document = {
+        "study": study.name,
+        "question": study.question,
+        "seconds": round(seconds, 1),
+        "isoflop": version(),
+        "verdicts": [verdict.to_json() for verdict in verdicts],
+    } | ({"known": [result.to_json() for result in results]} if results else {})
+    document |= {"forecast": scored.to_json() | {"file": scored.file.name}} if scored else {}
+    return json.dumps(files.finite(document), indent=1, allow_nan=False) + "\n"
