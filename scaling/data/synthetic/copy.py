@@ -7,42 +7,40 @@ the third position on, so that a model must look back as far as half the sequenc
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import HELD_OUT, TRAIN, stream
+from isoflop.scaling.data.base import stream
+from isoflop.scaling.data.synthetic.base import Synthetic
 from isoflop.scaling.task import Task
 
 
 @dataclass(frozen=True)
-class Copy:
-    """size: distinct training targets. seq_len: even, half of it symbols. symbols: how many kinds. eval_size: targets.
-
-    version: of the generator, a seed.
-    """
+class Copy(Synthetic):
+    """Knobs of the copying task; size and eval_size count the symbols to be said again."""
 
     size: int = 1_000_000
-    seq_len: int = 64
-    symbols: int = 16
     eval_size: int = 32768
-    version: int = 0
+    seq_len: int = 64
+    """Positions of an example, an even number: half of them are symbols to copy."""
+    symbols: int = 16
+    """Kinds of symbol."""
 
-    def __post_init__(self) -> None:
+    granule: ClassVar[str] = "length"
+
+    def check(self) -> None:
         whole_number("data.seq_len", self.seq_len, 2)
         whole_number("data.symbols", self.symbols, 2)
         if self.seq_len % 2:
             raise UserError(f"data.seq_len={self.seq_len} is odd, but half of it is copied; give an even one")
         if self.symbols > 256:
             raise UserError(f"data.symbols={self.symbols} is more than the 256 that a byte tells apart; give fewer")
-        whole_number("data.size", self.size, self.length)
-        whole_number("data.eval_size", self.eval_size, 2 * self.length)  # of one example there is no standard error
-        whole_number("data.version", self.version, 0)
 
     @property
     def length(self) -> int:
@@ -53,18 +51,13 @@ class Copy:
     def task(self) -> Task:
         return Task("sequences", self.symbols + 1, self.symbols, self.seq_len, targets=self.length, floor=0.0)
 
-    @property
-    def unique(self) -> int:
-        return self.size // self.length * self.length
-
     def load(self) -> "Copies":
-        train, held_out = self.draw(TRAIN, self.size), self.draw(HELD_OUT, self.eval_size)
-        return Copies(torch.from_numpy(train), torch.from_numpy(held_out), self.symbols)
+        return Copies(*(self.rows(*which) for which in self.sets()), self.symbols)
 
-    def draw(self, which: int, targets: int) -> NDArray[np.uint8]:
-        """Rows of symbols from one stream, (targets / length, length)."""
-        rows = targets // self.length
-        return stream(self.version, which).integers(self.symbols, size=(rows, self.length)).astype(np.uint8)
+    def rows(self, which: int, n: int) -> Tensor:
+        """Draw n rows of symbols from a stream, (n, length), a byte each."""
+        drawn = stream(self.version, which).integers(self.symbols, size=(n, self.length))
+        return torch.from_numpy(drawn.astype(np.uint8))
 
 
 class Copies:

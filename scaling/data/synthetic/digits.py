@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from isoflop.checks import not_negative, whole_number
-from isoflop.scaling.data.base import HELD_OUT, TRAIN, Table, stream
+from isoflop.scaling.data.base import stream
+from isoflop.scaling.data.synthetic.base import Synthetic
 from isoflop.scaling.task import Task
 
 # 5 columns by 7 rows each, as on a character display of that size (Hitachi HD44780, 1987, font A00)
@@ -30,38 +31,26 @@ TURN, SHEAR, STRETCH, MOVE = 0.35, 0.3, 0.25, 0.25  # largest: radians, slope, s
 
 
 @dataclass(frozen=True)
-class Digits:
-    """size: distinct training images. side: pixels. noise: its standard deviation, where ink is one.
-
-    eval_size: held-out images. version: of the generator, a seed.
-    """
+class Digits(Synthetic):
+    """Knobs of the images; size and eval_size count images."""
 
     size: int = 20_000
-    side: int = 16
-    noise: float = 0.3
     eval_size: int = 4096
-    version: int = 0
+    side: int = 16
+    """Pixels along a side."""
+    noise: float = 0.3
+    """Standard deviation of the noise, where ink is 1."""
 
-    def __post_init__(self) -> None:
-        whole_number("data.size", self.size)
+    def check(self) -> None:
         whole_number("data.side", self.side, 8)
-        whole_number("data.eval_size", self.eval_size, 2)  # of one there is no standard error
-        whole_number("data.version", self.version, 0)
         not_negative("data.noise", self.noise)
 
     @property
     def task(self) -> Task:
         return Task("images", d_in=1, d_out=10, seq_len=self.side, targets=1)
 
-    @property
-    def unique(self) -> int:
-        return self.size
-
-    def load(self) -> Table:
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
-
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
-        """Images of one stream, (n, 1, side, side), and their classes, (n,); each takes its numbers in turn."""
+        """Draw images, (n, 1, side, side), and their classes, (n,)."""
         numbers = stream(self.version, which).random((n, 7 + self.side**2), dtype=np.float32)
         classes = torch.from_numpy((numbers[:, 0] * 10).astype(np.int64))
         maps = affine_grid(placed(torch.from_numpy(numbers[:, 1:7]) * 2 - 1), [n, 1, self.side, self.side], False)

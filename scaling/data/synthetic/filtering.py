@@ -16,6 +16,7 @@ its memory.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,30 +24,31 @@ from torch import Tensor
 
 from isoflop.checks import not_negative, positive, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
-from isoflop.scaling.data.synthetic.markov import Array
+from isoflop.scaling.data.base import RULES, stream
+from isoflop.scaling.data.synthetic.base import Array, Synthetic
 from isoflop.scaling.task import Task
 
 MOST_ORDER = 16  # the stationary covariance is solved for in order² unknowns
 
 
 @dataclass(frozen=True)
-class Filtering:
-    """size: distinct training targets. order: p of the autoregression. radius: of the poles farthest out, below 1.
-
-    sigma: of the readings' noise, where the signal has variance one. seq_len: readings per example. eval_size: held-out
-    targets. version: of the generator, a seed.
-    """
+class Filtering(Synthetic):
+    """Knobs of the process and of its readings."""
 
     size: int = 1_000_000
-    order: int = 4
-    radius: float = 0.95
-    sigma: float = 0.3
-    seq_len: int = 64
     eval_size: int = 65536
-    version: int = 0
+    order: int = 4
+    """Order p of the autoregression."""
+    radius: float = 0.95
+    """Modulus of the outermost poles, below 1."""
+    sigma: float = 0.3
+    """Standard deviation of the readings' noise, where that of the signal is 1."""
+    seq_len: int = 64
+    """Readings per example."""
 
-    def __post_init__(self) -> None:
+    granule: ClassVar[str] = "seq_len"
+
+    def check(self) -> None:
         whole_number("data.order", self.order)
         if self.order > MOST_ORDER:
             raise UserError(f"data.order={self.order} is more than {MOST_ORDER}; give fewer")
@@ -55,9 +57,6 @@ class Filtering:
             raise UserError(f"data.radius={self.radius} makes no stationary process; give a number below 1")
         not_negative("data.sigma", self.sigma)
         whole_number("data.seq_len", self.seq_len)
-        whole_number("data.size", self.size, self.seq_len)
-        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
-        whole_number("data.version", self.version, 0)
 
     @property
     def task(self) -> Task:
@@ -65,18 +64,11 @@ class Filtering:
         floor = float(variances[1:].mean())
         return Task("sequences", 1, 1, self.seq_len, targets=self.seq_len, loss="mse", floor=floor)
 
-    @property
-    def unique(self) -> int:
-        return self.size // self.seq_len * self.seq_len
-
-    def load(self) -> Table:
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
-
-    def draw(self, which: int, targets: int) -> tuple[Tensor, Tensor]:
-        """Readings of one stream and those that follow, both (targets / seq_len, seq_len, 1)."""
-        rows, order = targets // self.seq_len, self.order
+    def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
+        """Draw readings and those that follow them, both (n, seq_len, 1)."""
+        order = self.order
         forward, drive, start = process(order, self.radius, self.version)
-        numbers = stream(self.version, which).standard_normal((rows, order + 2 * (self.seq_len + 1)))
+        numbers = stream(self.version, which).standard_normal((n, order + 2 * (self.seq_len + 1)))
         state = numbers[:, :order] @ root(start).T
         shocks, noise = np.split(numbers[:, order:], 2, axis=1)
         readings = np.empty(noise.shape)

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
+from isoflop.scaling.data.base import RULES, stream
+from isoflop.scaling.data.synthetic.base import Synthetic
 from isoflop.scaling.task import Task
 
 MOST_SYMBOLS = 4096
@@ -31,25 +32,24 @@ MOST_TUPLES = 2**20
 
 
 @dataclass(frozen=True)
-class Hierarchy:
-    """size: training examples drawn. classes; symbols: v features of every level. synonyms: m. branch: s. levels: L.
+class Hierarchy(Synthetic):
+    """Knobs of the grammar; size and eval_size count examples, all drawn from the same finite set of sentences."""
 
-    eval_size: held-out examples, of the same finite set of data. version: of the generator, a seed.
-    """
-
-    size: int = 100_000
     classes: int = 8
+    """Classes to be told apart, features of the top level."""
     symbols: int = 8
+    """Features v of every level below the top."""
     synonyms: int = 4
+    """Ways m to write a feature."""
     branch: int = 2
+    """Features s of the level below that write one feature."""
     levels: int = 3
-    eval_size: int = 16384
-    version: int = 0
+    """Levels L of the grammar."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         for knob in ("classes", "symbols", "branch"):
             whole_number(f"data.{knob}", getattr(self, knob), 2)
-        for knob in ("size", "synonyms", "levels"):
+        for knob in ("synonyms", "levels"):
             whole_number(f"data.{knob}", getattr(self, knob))
         if self.levels > 12 or self.branch**self.levels > MOST_SYMBOLS:
             raise UserError(
@@ -66,8 +66,6 @@ class Hierarchy:
                 f"data.synonyms={self.synonyms} for each feature are more tuples of data.branch={self.branch} than "
                 f"data.symbols={self.symbols} can write; give fewer"
             )
-        whole_number("data.eval_size", self.eval_size, 2)  # of one there is no standard error
-        whole_number("data.version", self.version, 0)
 
     @property
     def seq_len(self) -> int:
@@ -83,16 +81,11 @@ class Hierarchy:
     def task(self) -> Task:
         return Task("tokens", self.symbols, self.classes, self.seq_len, targets=1, floor=0.0)
 
-    @property
-    def unique(self) -> int:
-        return self.size
-
-    def load(self) -> Table:
-        facts = {"data.needed": self.needed}
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size), facts)
+    def facts(self) -> dict[str, str | int | float]:
+        return {"data.needed": self.needed}
 
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
-        """Symbols of one stream, (n, seq_len), and the class, (n, seq_len), asked at the last."""
+        """Draw symbols, (n, seq_len), and the class, asked at the last of them, (n, seq_len)."""
         inner = (self.seq_len - 1) // (self.branch - 1)  # features that are written out
         numbers = stream(self.version, which).random((n, 1 + inner))
         classes = (numbers[:, 0] * self.classes).astype(np.int64)

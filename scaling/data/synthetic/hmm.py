@@ -16,49 +16,52 @@ symbols is left with what lies beyond it.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from isoflop.checks import not_negative, share, whole_number
-from isoflop.scaling.data.base import HELD_OUT, RULES, THEORY, TRAIN, Table, stream
-from isoflop.scaling.data.synthetic.markov import Array, inverse, random_rows
+from isoflop.scaling.data.base import RULES, THEORY, stream
+from isoflop.scaling.data.synthetic.base import Array, Synthetic, followed
+from isoflop.scaling.data.synthetic.markov import inverse, random_rows
 from isoflop.scaling.task import Task
 
 FILTERED = 16384  # sequences from which the floor is estimated
+# symbols, states, sharpness, stay, version
+Law = tuple[int, int, float, float, int]
 
 
 @dataclass(frozen=True)
-class HiddenMarkov:
-    """size: distinct training targets. symbols, states: how many kinds. sharpness: standard deviation of the logits.
-
-    stay: chance that the hidden state is left as it is, beside what its table says; the larger, the longer the memory.
-    seq_len: symbols per example. eval_size: held-out targets. version: of the generator, a seed.
-    """
+class HiddenMarkov(Synthetic):
+    """Knobs of the source and of its sequences."""
 
     size: int = 1_000_000
-    symbols: int = 16
-    states: int = 8
-    sharpness: float = 2.0
-    stay: float = 0.5
-    seq_len: int = 64
     eval_size: int = 65536
-    version: int = 0
+    symbols: int = 16
+    """Kinds of symbol."""
+    states: int = 8
+    """Hidden states."""
+    sharpness: float = 2.0
+    """Standard deviation of the logits of both tables."""
+    stay: float = 0.5
+    """Chance that the hidden state stays, whatever its table says: the larger, the longer the memory."""
+    seq_len: int = 64
+    """Symbols per example."""
 
-    def __post_init__(self) -> None:
+    granule: ClassVar[str] = "seq_len"
+
+    def check(self) -> None:
         whole_number("data.symbols", self.symbols, 2)
         whole_number("data.states", self.states, 2)
         not_negative("data.sharpness", self.sharpness)
         share("data.stay", self.stay)
         whole_number("data.seq_len", self.seq_len)
-        whole_number("data.size", self.size, self.seq_len)
-        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
-        whole_number("data.version", self.version, 0)
 
     @property
-    def law(self) -> tuple[int, int, float, float, int]:
-        """What determines the source."""
+    def law(self) -> Law:
+        """The knobs that determine the source."""
         return self.symbols, self.states, self.sharpness, self.stay, self.version
 
     @property
@@ -66,18 +69,12 @@ class HiddenMarkov:
         floor, _ = entropy(*self.law, self.seq_len)
         return Task("tokens", self.symbols, self.symbols, self.seq_len, targets=self.seq_len, floor=floor)
 
-    @property
-    def unique(self) -> int:
-        return self.size // self.seq_len * self.seq_len
+    def facts(self) -> dict[str, str | int | float]:
+        return {"data.floor_se": entropy(*self.law, self.seq_len)[1]}
 
-    def load(self) -> Table:
-        facts = {"data.floor_se": entropy(*self.law, self.seq_len)[1]}
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size), facts)
-
-    def draw(self, which: int, targets: int) -> tuple[Tensor, Tensor]:
-        """Symbols of one stream and those that follow, both (targets / seq_len, seq_len)."""
-        rows = emit(*self.law, self.seq_len + 1, targets // self.seq_len, which)
-        return torch.from_numpy(rows[:, :-1].copy()), torch.from_numpy(rows[:, 1:].copy())
+    def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
+        """Draw symbols and those that follow them, both (n, seq_len)."""
+        return followed(emit(self.law, which, (n, self.seq_len + 1)))
 
 
 @lru_cache(maxsize=8)
@@ -93,23 +90,21 @@ def source(symbols: int, states: int, sharpness: float, stay: float, version: in
     return transitions, emissions, stationary / stationary.sum()
 
 
-def emit(
-    symbols: int, states: int, sharpness: float, stay: float, version: int, length: int, rows: int, which: int
-) -> np.ndarray:
-    """Symbols of so many sequences of one stream, (rows, length)."""
-    transitions, emissions, stationary = source(symbols, states, sharpness, stay, version)
-    numbers = stream(version, which).random((rows, length, 2))
+def emit(law: Law, which: int, shape: tuple[int, int]) -> NDArray[np.int64]:
+    """Draw sequences of symbols from a stream, (rows, length)."""
+    transitions, emissions, stationary = source(*law)
+    numbers = stream(law[-1], which).random((*shape, 2))
     moves, shows = transitions.cumsum(axis=1), emissions.cumsum(axis=1)
     state = inverse(stationary.cumsum(), numbers[:, 0, 0])
-    out = np.empty((rows, length), dtype=np.int64)
+    out = np.empty(shape, dtype=np.int64)
     out[:, 0] = inverse(shows[state], numbers[:, 0, 1])
-    for t in range(1, length):
+    for t in range(1, shape[1]):
         state = inverse(moves[state], numbers[:, t, 0])
         out[:, t] = inverse(shows[state], numbers[:, t, 1])
     return out
 
 
-def filtered(transitions: Array, emissions: Array, stationary: Array, rows: np.ndarray) -> Array:
+def filtered(transitions: Array, emissions: Array, stationary: Array, rows: NDArray[np.int64]) -> Array:
     """-ln p of every symbol but the first, given those before it, (rows, length - 1), by the forward filter."""
     belief = stationary * emissions[:, rows[:, 0]].T
     losses = np.empty((len(rows), rows.shape[1] - 1))
@@ -125,5 +120,5 @@ def entropy(
 ) -> tuple[float, float]:
     """The floor and its standard error [nats per target]."""
     law = symbols, states, sharpness, stay, version
-    losses = filtered(*source(*law), emit(*law, seq_len + 1, FILTERED, THEORY)).mean(axis=1)
+    losses = filtered(*source(*law), emit(law, THEORY, (FILTERED, seq_len + 1))).mean(axis=1)
     return float(losses.mean()), float(losses.std() / len(losses) ** 0.5)

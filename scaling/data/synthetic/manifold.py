@@ -21,50 +21,38 @@ from torch import Tensor
 
 from isoflop.checks import not_negative, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
+from isoflop.scaling.data.base import RULES, stream
+from isoflop.scaling.data.synthetic.base import Synthetic
 from isoflop.scaling.task import Task
 
 WAVES = 16  # of which f is made, at most
 
 
 @dataclass(frozen=True)
-class Manifold:
-    """size: distinct training examples. dimension: of the manifold. features: of a vector, at least twice that.
+class Manifold(Synthetic):
+    """Knobs of the torus and of the function on it; size and eval_size count examples."""
 
-    sigma: noise. eval_size: held-out examples. version: of the generator, a seed.
-    """
-
-    size: int = 100_000
     dimension: int = 4
+    """Dimension d of the manifold."""
     features: int = 16
+    """Numbers of an input vector, at least 2 d."""
     sigma: float = 0.0
-    eval_size: int = 16384
-    version: int = 0
+    """Standard deviation of the noise on y."""
 
-    def __post_init__(self) -> None:
-        for knob in ("size", "dimension"):
-            whole_number(f"data.{knob}", getattr(self, knob))
+    def check(self) -> None:
+        whole_number("data.dimension", self.dimension)
         whole_number("data.features", self.features)
         if self.features < 2 * self.dimension:
             needed = f"a torus of data.dimension={self.dimension} needs {2 * self.dimension}"
             raise UserError(f"data.features={self.features} are too few: {needed}; give more")
-        whole_number("data.eval_size", self.eval_size, 2)  # of one there is no standard error
-        whole_number("data.version", self.version, 0)
         not_negative("data.sigma", self.sigma)
 
     @property
     def task(self) -> Task:
         return Task("vectors", self.features, 1, seq_len=1, targets=1, loss="mse", floor=float(self.sigma**2))
 
-    @property
-    def unique(self) -> int:
-        return self.size
-
-    def load(self) -> Table:
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
-
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
-        """Examples of one stream: (n, features) and (n, 1)."""
+        """Draw examples: (n, features) and (n, 1)."""
         turn, waves, phases, heights = self.rules()
         numbers = stream(self.version, which).standard_normal((n, 2 * self.dimension + 1))
         # the angle of two independent normal numbers is uniform

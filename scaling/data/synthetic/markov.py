@@ -16,38 +16,39 @@ excess falls as that over 2 D once D is far above it (Rissanen 1984).
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from isoflop.checks import not_negative, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
+from isoflop.scaling.data.base import RULES, stream
+from isoflop.scaling.data.synthetic.base import Array, Synthetic, followed
 from isoflop.scaling.task import Task
 
-Array = NDArray[np.float64]
 MOST_CONTEXTS = 65536
 
 
 @dataclass(frozen=True)
-class Markov:
-    """size: distinct training targets. symbols: how many kinds. order: symbols that the next one depends on.
-
-    sharpness: standard deviation of the logits, 0 for uniform. seq_len: symbols per example. eval_size: held-out
-    targets. version: of the generator, a seed.
-    """
+class Markov(Synthetic):
+    """Knobs of the chain and of its sequences."""
 
     size: int = 1_000_000
-    symbols: int = 16
-    order: int = 1
-    sharpness: float = 2.0
-    seq_len: int = 64
     eval_size: int = 65536
-    version: int = 0
+    symbols: int = 16
+    """Kinds of symbol."""
+    order: int = 1
+    """Symbols on which the next one depends."""
+    sharpness: float = 2.0
+    """Standard deviation of the logits; 0 for uniform chances."""
+    seq_len: int = 64
+    """Symbols per example."""
 
-    def __post_init__(self) -> None:
+    granule: ClassVar[str] = "seq_len"
+
+    def check(self) -> None:
         whole_number("data.symbols", self.symbols, 2)
         whole_number("data.order", self.order)
         if self.order > 16 or self.symbols**self.order > MOST_CONTEXTS:
@@ -57,25 +58,15 @@ class Markov:
             )
         not_negative("data.sharpness", self.sharpness)
         whole_number("data.seq_len", self.seq_len, self.order)
-        whole_number("data.size", self.size, self.seq_len)
-        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
-        whole_number("data.version", self.version, 0)
 
     @property
     def task(self) -> Task:
         floor = entropy(self.symbols, self.order, self.sharpness, self.version, self.seq_len)
         return Task("tokens", self.symbols, self.symbols, self.seq_len, targets=self.seq_len, floor=floor)
 
-    @property
-    def unique(self) -> int:
-        return self.size // self.seq_len * self.seq_len
-
-    def load(self) -> Table:
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
-
-    def draw(self, which: int, targets: int) -> tuple[Tensor, Tensor]:
-        """Symbols of one stream and those that follow, both (targets / seq_len, seq_len)."""
-        numbers = stream(self.version, which).random((targets // self.seq_len, self.seq_len + 1))
+    def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
+        """Draw symbols and those that follow them, both (n, seq_len)."""
+        numbers = stream(self.version, which).random((n, self.seq_len + 1))
         chances, stationary = chain(self.symbols, self.order, self.sharpness, self.version)
         contexts = inverse(stationary.cumsum(), numbers[:, 0])
         digits = self.symbols ** np.arange(self.order - 1, -1, -1)
@@ -85,7 +76,7 @@ class Markov:
         for t in range(self.order, self.seq_len + 1):
             rows[:, t] = inverse(bounds[contexts], numbers[:, t])
             contexts = (contexts * self.symbols + rows[:, t]) % len(chances)
-        return torch.from_numpy(rows[:, :-1].copy()), torch.from_numpy(rows[:, 1:].copy())
+        return followed(rows)
 
 
 def inverse(bounds: Array, numbers: Array) -> NDArray[np.int64]:

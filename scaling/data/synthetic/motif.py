@@ -24,31 +24,34 @@ from torch.nn.functional import conv2d, cross_entropy
 
 from isoflop.checks import one_of, positive, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import HELD_OUT, RULES, THEORY, TRAIN, Table, stream
+from isoflop.scaling.data.base import RULES, THEORY, stream
+from isoflop.scaling.data.synthetic.base import Synthetic
 from isoflop.scaling.task import Task
 
 SAMPLES = 8192  # images from which the floor is estimated
+# side, motif, classes, sigma, moved, version
+Law = tuple[int, int, int, float, bool, int]
 
 
 @dataclass(frozen=True)
-class Motif:
-    """size: distinct training images. side: pixels. motif: pixels along its side. classes: how many motifs.
-
-    sigma: of the noise, where a motif's pixels are ±1. moved: anywhere, or in the middle. eval_size: held-out images.
-    version: of the generator, a seed.
-    """
+class Motif(Synthetic):
+    """Knobs of the images; size and eval_size count images."""
 
     size: int = 20_000
-    side: int = 16
-    motif: int = 5
-    classes: int = 10
-    sigma: float = 1.0
-    moved: bool = True
     eval_size: int = 4096
-    version: int = 0
+    side: int = 16
+    """Pixels along a side of the image."""
+    motif: int = 5
+    """Pixels along a side of a motif."""
+    classes: int = 10
+    """Motifs."""
+    sigma: float = 1.0
+    """Standard deviation of the noise, where a motif's pixels are ±1."""
+    moved: bool = True
+    """Whether the motif is anywhere, or always in the middle."""
 
-    def __post_init__(self) -> None:
-        for knob in ("size", "side", "motif"):
+    def check(self) -> None:
+        for knob in ("side", "motif"):
             whole_number(f"data.{knob}", getattr(self, knob))
         if self.motif > self.side:
             raise UserError(f"data.motif={self.motif} does not fit into data.side={self.side}; give a smaller one")
@@ -57,26 +60,21 @@ class Motif:
             raise UserError(f"data.classes={self.classes} are more than there are motifs; give fewer")
         positive("data.sigma", self.sigma)
         one_of("data.moved", self.moved, (True, False))
-        whole_number("data.eval_size", self.eval_size, 2)  # of one there is no standard error
-        whole_number("data.version", self.version, 0)
 
     @property
-    def law(self) -> tuple[int, int, int, float, bool, int]:
-        """What determines the distribution."""
+    def law(self) -> Law:
+        """The knobs that determine the distribution."""
         return self.side, self.motif, self.classes, self.sigma, self.moved, self.version
 
     @property
     def task(self) -> Task:
         return Task("images", d_in=1, d_out=self.classes, seq_len=self.side, targets=1, floor=entropy(*self.law)[0])
 
-    @property
-    def unique(self) -> int:
-        return self.size
+    def facts(self) -> dict[str, str | int | float]:
+        return {"data.floor_se": entropy(*self.law)[1]}
 
-    def load(self) -> Table:
-        facts = {"data.floor_se": entropy(*self.law)[1]}
-        train, held_out = (draw(*self.law, which, n) for which, n in ((TRAIN, self.size), (HELD_OUT, self.eval_size)))
-        return Table(*train, *held_out, facts)
+    def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
+        return draw(self.law, which, n)
 
 
 @lru_cache(maxsize=8)
@@ -89,10 +87,9 @@ def patterns(motif: int, classes: int, version: int) -> Tensor:
     return torch.from_numpy(np.stack(list(drawn.values()))).float()
 
 
-def draw(
-    side: int, motif: int, classes: int, sigma: float, moved: bool, version: int, which: int, n: int
-) -> tuple[Tensor, Tensor]:
-    """Images of one stream, (n, 1, side, side), and their classes, (n,)."""
+def draw(law: Law, which: int, n: int) -> tuple[Tensor, Tensor]:
+    """Draw images, (n, 1, side, side), and their classes, (n,)."""
+    side, motif, classes, sigma, moved, version = law
     numbers = torch.from_numpy(stream(version, which).standard_normal((n, side**2 + 6)))
     # the angle of two independent normal numbers is uniform
     kind, down, right = (torch.atan2(numbers[:, :3], numbers[:, 3:6]) / (2 * torch.pi) + 0.5).unbind(1)
@@ -121,7 +118,7 @@ def log_posterior(images: Tensor, motif: int, classes: int, sigma: float, moved:
 @lru_cache(maxsize=64)
 def entropy(side: int, motif: int, classes: int, sigma: float, moved: bool, version: int) -> tuple[float, float]:
     """The floor and its standard error [nats per target]."""
-    images, labels = draw(side, motif, classes, sigma, moved, version, THEORY, SAMPLES)
+    images, labels = draw((side, motif, classes, sigma, moved, version), THEORY, SAMPLES)
     parts = zip(images.split(1024), labels.split(1024), strict=True)
     losses = torch.cat(
         [cross_entropy(log_posterior(x, motif, classes, sigma, moved, version), y, reduction="none") for x, y in parts]

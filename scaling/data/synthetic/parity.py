@@ -12,6 +12,7 @@ scatter widely between seeds.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,32 +20,28 @@ from torch import Tensor
 
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
+from isoflop.scaling.data.base import RULES, stream
+from isoflop.scaling.data.synthetic.base import Synthetic
 from isoflop.scaling.task import Task
 
 
 @dataclass(frozen=True)
-class Parity:
-    """size: distinct training targets. seq_len: bits per example. relevant: how many bits count, null for all so far.
+class Parity(Synthetic):
+    """Knobs of the bits."""
 
-    eval_size: held-out targets. version: of the generator, a seed.
-    """
-
-    size: int = 100_000
     seq_len: int = 32
+    """Bits per example."""
     relevant: int | None = None
-    eval_size: int = 16384
-    version: int = 0
+    """Bits that count; None for all so far."""
 
-    def __post_init__(self) -> None:
+    granule: ClassVar[str] = "targets"
+
+    def check(self) -> None:
         whole_number("data.seq_len", self.seq_len)
         if self.relevant is not None:
             whole_number("data.relevant", self.relevant)
             if self.relevant > self.seq_len:
                 raise UserError(f"data.relevant={self.relevant} is more than data.seq_len={self.seq_len}; give fewer")
-        whole_number("data.size", self.size, self.targets)
-        whole_number("data.eval_size", self.eval_size, 2 * self.targets)  # of one example there is no standard error
-        whole_number("data.version", self.version, 0)
 
     @property
     def targets(self) -> int:
@@ -55,16 +52,9 @@ class Parity:
     def task(self) -> Task:
         return Task("tokens", 2, 2, self.seq_len, targets=self.targets, floor=0.0)
 
-    @property
-    def unique(self) -> int:
-        return self.size // self.targets * self.targets
-
-    def load(self) -> Table:
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
-
-    def draw(self, which: int, targets: int) -> tuple[Tensor, Tensor]:
-        """Bits of one stream and the parities that are asked, both (targets / targets per example, seq_len)."""
-        numbers = stream(self.version, which).random((targets // self.targets, self.seq_len))
+    def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
+        """Draw bits and the parities that are asked, both (n, seq_len)."""
+        numbers = stream(self.version, which).random((n, self.seq_len))
         bits = (numbers < 0.5).astype(np.int64)
         if self.relevant is None:
             return torch.from_numpy(bits), torch.from_numpy(bits.cumsum(axis=1) % 2)

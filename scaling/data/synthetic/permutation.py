@@ -22,55 +22,42 @@ import torch
 from torch import Tensor
 
 from isoflop.checks import one_of, whole_number
-from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
-from isoflop.scaling.data.synthetic.markov import Array
+from isoflop.scaling.data.base import RULES, stream
+from isoflop.scaling.data.synthetic.base import Array, Synthetic
 from isoflop.scaling.task import Task
 
 IRREPS = ("trivial", "standard")
 
 
 @dataclass(frozen=True)
-class Permutation:
-    """size: distinct training examples. seq_len: L, vectors per example. features: d of each. irrep: of the target.
+class Permutation(Synthetic):
+    """Knobs of the sequences; size and eval_size count examples."""
 
-    eval_size: held-out examples. version: of the generator, a seed.
-    """
-
-    size: int = 100_000
     seq_len: int = 8
+    """Vectors L per example."""
     features: int = 4
+    """Numbers d of a vector."""
     irrep: str = "trivial"
-    eval_size: int = 16384
-    version: int = 0
+    """Irrep of the target: trivial or standard."""
 
-    def __post_init__(self) -> None:
-        for knob in ("size", "features"):
-            whole_number(f"data.{knob}", getattr(self, knob))
+    def check(self) -> None:
+        whole_number("data.features", self.features)
         whole_number("data.seq_len", self.seq_len, 2)
         one_of("data.irrep", self.irrep, IRREPS)
-        whole_number("data.eval_size", self.eval_size, 2)  # of one there is no standard error
-        whole_number("data.version", self.version, 0)
 
     @property
     def task(self) -> Task:
         return Task("sequences", self.features, 2, self.seq_len, targets=1, floor=0.0)
 
-    @property
-    def unique(self) -> int:
-        return self.size
-
-    def load(self) -> Table:
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
-
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
-        """Sequences of one stream, (n, seq_len, features), and the class that is asked at the last, (n, seq_len)."""
+        """Draw sequences, (n, seq_len, features), and the class, asked at the last position, (n, seq_len)."""
         x, f = self.sample(which, n)
         y = np.full(x.shape[:2], -1, dtype=np.int64)
         y[:, -1] = f > 0
         return torch.from_numpy(x).float(), torch.from_numpy(y)
 
     def sample(self, which: int, n: int) -> tuple[Array, Array]:
-        """Sequences of one stream, (n, seq_len, features), and f of them, (n,), of variance one."""
+        """Draw sequences, (n, seq_len, features), and f of them, (n,), of variance one."""
         numbers = stream(self.version, RULES)
         w, c = numbers.standard_normal(self.features), numbers.standard_normal(self.seq_len)
         c = np.ones(self.seq_len) if self.irrep == "trivial" else c - c.mean()

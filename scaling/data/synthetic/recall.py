@@ -13,6 +13,7 @@ pairs.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,53 +21,44 @@ from torch import Tensor
 
 from isoflop.checks import positive, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import HELD_OUT, TRAIN, Table, stream
+from isoflop.scaling.data.base import stream
+from isoflop.scaling.data.synthetic.base import Synthetic
 from isoflop.scaling.task import Task
 
 
 @dataclass(frozen=True)
-class Recall:
-    """size: distinct training targets. pairs: of key and value, each asked once. seq_len: at least 4 per pair.
-
-    vocab_size: even, half of it keys. gap_power: exponent of the gaps, 1 for uniform. eval_size: held-out targets.
-    version: of the generator, a seed.
-    """
+class Recall(Synthetic):
+    """Knobs of the pairs and their queries."""
 
     size: int = 500_000
     pairs: int = 8
+    """Pairs of key and value, each asked once."""
     seq_len: int = 64
+    """Positions per example, at least 4 per pair."""
     vocab_size: int = 64
+    """Symbols, an even number: half of them are keys."""
     gap_power: float = 0.01
-    eval_size: int = 16384
-    version: int = 0
+    """Exponent of the gaps; 1 for uniform ones."""
 
-    def __post_init__(self) -> None:
+    granule: ClassVar[str] = "pairs"
+
+    def check(self) -> None:
         whole_number("data.pairs", self.pairs)
         whole_number("data.seq_len", self.seq_len, 4 * self.pairs)
         whole_number("data.vocab_size", self.vocab_size, 2 * self.pairs)
         if self.vocab_size % 2:
             raise UserError(f"data.vocab_size={self.vocab_size} is odd, but half of it are keys; give an even one")
         positive("data.gap_power", self.gap_power)
-        whole_number("data.size", self.size, self.pairs)
-        whole_number("data.eval_size", self.eval_size, 2 * self.pairs)  # of one example there is no standard error
-        whole_number("data.version", self.version, 0)
 
     @property
     def task(self) -> Task:
         return Task("tokens", self.vocab_size, self.vocab_size, self.seq_len, targets=self.pairs, floor=0.0)
 
-    @property
-    def unique(self) -> int:
-        return self.size // self.pairs * self.pairs
-
-    def load(self) -> Table:
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
-
-    def draw(self, which: int, targets: int) -> tuple[Tensor, Tensor]:
-        """Symbols of one stream and the values that are asked, both (targets / pairs, seq_len)."""
-        rows, half, pairs = targets // self.pairs, self.vocab_size // 2, self.pairs
+    def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
+        """Draw symbols and the values that are asked, both (n, seq_len)."""
+        half, pairs = self.vocab_size // 2, self.pairs
         places = (self.seq_len - 2 * pairs) // 2
-        numbers = stream(self.version, which).random((rows, 2 * half + places + self.seq_len))
+        numbers = stream(self.version, which).random((n, 2 * half + places + self.seq_len))
         first, second, gaps, filler = np.split(numbers, np.cumsum([half, half, places]), axis=1)
         keys = first.argsort(axis=1)[:, :pairs]
         values = second.argsort(axis=1)[:, :pairs] + half

@@ -22,36 +22,30 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from isoflop.checks import not_negative, whole_number
-from isoflop.scaling.data.base import HELD_OUT, TRAIN, Table, stream
+from isoflop.scaling.data.base import stream
+from isoflop.scaling.data.synthetic.base import Array, Synthetic
 from isoflop.scaling.task import Task
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Spectral:
-    """size: distinct training examples. features: of a vector. a, b: exponents of target and features, sigma: noise.
+class Spectral(Synthetic):
+    """Knobs of the spectrum; size and eval_size count examples."""
 
-    eval_size: held-out examples. version: of the generator, a seed.
-    """
-
-    size: int = 100_000
     features: int = 64
+    """Numbers of an input vector."""
     a: float = 1.5
+    """Exponent of the target's energy."""
     b: float = 1.0
+    """Exponent of the features' variances."""
     sigma: float = 0.1
-    eval_size: int = 16384
-    version: int = 0
+    """Standard deviation of the noise on y."""
 
-    def __post_init__(self) -> None:
-        for knob in ("size", "features"):
-            whole_number(f"data.{knob}", getattr(self, knob))
-        whole_number("data.eval_size", self.eval_size, 2)  # of one there is no standard error
-        whole_number("data.version", self.version, 0)
+    def check(self) -> None:
+        whole_number("data.features", self.features)
         for knob in ("a", "b", "sigma"):
             not_negative(f"data.{knob}", getattr(self, knob))
 
@@ -59,16 +53,11 @@ class Spectral:
     def task(self) -> Task:
         return Task("vectors", self.features, 1, seq_len=1, targets=1, loss="mse", floor=float(self.sigma**2))
 
-    @property
-    def unique(self) -> int:
-        return self.size
-
-    def load(self) -> Table:
-        facts = {"data.alpha_N": self.a - 1} if self.a > 1 else {}
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size), facts)
+    def facts(self) -> dict[str, str | int | float]:
+        return {"data.alpha_N": self.a - 1} if self.a > 1 else {}
 
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
-        """Examples of one stream: (n, features) and (n, 1)."""
+        """Draw examples: (n, features) and (n, 1)."""
         k = np.arange(1, self.features + 1, dtype=np.float64)
         energy = k**-self.a / (k**-self.a).sum()
         numbers = stream(self.version, which).standard_normal((n, self.features + 1))

@@ -13,6 +13,7 @@ import itertools
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ from torch import Tensor
 
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import HELD_OUT, TRAIN, Table, stream
+from isoflop.scaling.data.base import stream
+from isoflop.scaling.data.synthetic.base import Synthetic
 from isoflop.scaling.task import Task
 
 MOST_ELEMENTS = 720
@@ -29,44 +31,34 @@ GROUP = re.compile(r"([SAZ])(\d{1,3})")
 
 
 @dataclass(frozen=True)
-class Tracking:
-    """size: distinct training targets. group: S3 ... S6, A3 ... A6 or Z2 ... Z720. seq_len: elements per example.
-
-    eval_size: held-out targets. version: of the generator, a seed.
-    """
+class Tracking(Synthetic):
+    """Knobs of the words."""
 
     size: int = 1_000_000
-    group: str = "S5"
-    seq_len: int = 16
     eval_size: int = 32768
-    version: int = 0
+    group: str = "S5"
+    """S3 ... S6, A3 ... A6 or Z2 ... Z720."""
+    seq_len: int = 16
+    """Elements per example."""
 
-    def __post_init__(self) -> None:
+    granule: ClassVar[str] = "seq_len"
+
+    def check(self) -> None:
         match = GROUP.fullmatch(str(self.group))
         n = int(match[2]) if match else 0
         if not match or not (2 <= n <= MOST_ELEMENTS if match[1] == "Z" else 3 <= n <= 6):
             raise UserError(f"data.group={self.group!r} is not one of S3 to S6, A3 to A6 and Z2 to Z{MOST_ELEMENTS}")
         whole_number("data.seq_len", self.seq_len)
-        whole_number("data.size", self.size, self.seq_len)
-        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
-        whole_number("data.version", self.version, 0)
 
     @property
     def task(self) -> Task:
         elements = len(products(self.group))
         return Task("tokens", elements, elements, self.seq_len, targets=self.seq_len, floor=0.0)
 
-    @property
-    def unique(self) -> int:
-        return self.size // self.seq_len * self.seq_len
-
-    def load(self) -> Table:
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size))
-
-    def draw(self, which: int, targets: int) -> tuple[Tensor, Tensor]:
-        """Elements of one stream and their running products, both (targets / seq_len, seq_len)."""
+    def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
+        """Draw elements and their running products, both (n, seq_len)."""
         table = products(self.group)
-        numbers = stream(self.version, which).random((targets // self.seq_len, self.seq_len))
+        numbers = stream(self.version, which).random((n, self.seq_len))
         x = (numbers * len(table)).astype(np.int64)
         y = x.copy()
         for t in range(1, self.seq_len):

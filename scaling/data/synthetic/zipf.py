@@ -13,6 +13,7 @@ beyond A of about 2 a small held-out set has too few tokens that were never seen
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,50 +22,45 @@ from torch import Tensor
 
 from isoflop.checks import positive, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import HELD_OUT, RULES, TRAIN, Table, stream
+from isoflop.scaling.data.base import RULES, stream
+from isoflop.scaling.data.synthetic.base import Synthetic
 from isoflop.scaling.task import Task
 
 
 @dataclass(frozen=True)
-class Zipf:
-    """size: distinct training targets. exponent: A of the frequencies. classes: that a token may have.
-
-    seq_len: tokens per example, independent of one another. eval_size: held-out targets. version: of the generator.
-    """
+class Zipf(Synthetic):
+    """Knobs of the tokens and their classes."""
 
     size: int = 1_000_000
-    exponent: float = 1.5
-    vocab_size: int = 20_000
-    classes: int = 10
-    seq_len: int = 64
     eval_size: int = 65536
-    version: int = 0
+    exponent: float = 1.5
+    """Exponent A of the frequencies."""
+    vocab_size: int = 20_000
+    """Kinds of token."""
+    classes: int = 10
+    """Classes of which each token has one."""
+    seq_len: int = 64
+    """Tokens per example, independent of one another."""
 
-    def __post_init__(self) -> None:
+    granule: ClassVar[str] = "seq_len"
+
+    def check(self) -> None:
         positive("data.exponent", self.exponent)
         whole_number("data.vocab_size", self.vocab_size, 2)
         whole_number("data.classes", self.classes, 2)
         whole_number("data.seq_len", self.seq_len)
-        whole_number("data.size", self.size, self.seq_len)
-        whole_number("data.eval_size", self.eval_size, 2 * self.seq_len)  # of one example there is no standard error
-        whole_number("data.version", self.version, 0)
 
     @property
     def task(self) -> Task:
         return Task("tokens", self.vocab_size, self.classes, self.seq_len, targets=self.seq_len, floor=0.0)
 
-    @property
-    def unique(self) -> int:
-        return self.size // self.seq_len * self.seq_len
+    def facts(self) -> dict[str, str | int | float]:
+        A = self.exponent
+        return {"data.alpha_D": 1 - 1 / A, "data.alpha_N": A - 1} if A > 1 else {}
 
-    def load(self) -> Table:
-        theory = {"data.alpha_D": 1 - 1 / self.exponent, "data.alpha_N": self.exponent - 1}
-        facts = theory if self.exponent > 1 else {}
-        return Table(*self.draw(TRAIN, self.size), *self.draw(HELD_OUT, self.eval_size), facts)
-
-    def draw(self, which: int, targets: int) -> tuple[Tensor, Tensor]:
-        """Tokens of one stream and their classes, both (targets / seq_len, seq_len)."""
-        numbers = stream(self.version, which).random((targets // self.seq_len, self.seq_len))
+    def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
+        """Draw tokens and their classes, both (n, seq_len)."""
+        numbers = stream(self.version, which).random((n, self.seq_len))
         bounds = frequencies(self.exponent, self.vocab_size).cumsum()[:-1]
         tokens = np.searchsorted(bounds, numbers, side="right")
         classes = stream(self.version, RULES).integers(self.classes, size=self.vocab_size)
