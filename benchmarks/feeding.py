@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from isoflop.scaling.data.base import order
 from isoflop.scaling.data.corpus import store
-from isoflop.scaling.data.shards import Shards
+from isoflop.scaling.data.files import Shards
 
 SEQ_LEN, BATCH = 256, 64
 TOGETHER = 1000  # windows that litdata is handed at a time

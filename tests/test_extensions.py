@@ -68,12 +68,12 @@ def test_a_declared_law_is_in_the_catalogue(tmp_path: Path) -> None:
 
 def test_a_declared_family_is_a_choice_and_can_be_built(tmp_path: Path) -> None:
     import isoflop as iso
-    from isoflop.scaling import help
+    from isoflop.scaling.app import help_text
     from isoflop.scaling.config import choices
 
     extensions.declare(str(lab(tmp_path, "lab_c")))
     assert "lab_c_mine" in choices.names("family")
-    assert "lab_c_mine" in help.text()
+    assert "lab_c_mine" in help_text()
     assert type(iso.family("lab_c_mine", width=4).family).__module__ == "lab_c.families"
 
 

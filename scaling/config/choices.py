@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoflop.errors import UserError
 from isoflop.extensions import CONF, ENVIRONMENT, all_declared, conf_of, declared, get, importable
+from isoflop.scaling.moved import present
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -53,6 +54,7 @@ def target(group: str, name: str, extensions: Sequence[str] = (), frozen: str | 
 
     UserError where it belongs to one of these extensions, and that is not declared.
     """
+    frozen = present(frozen) if frozen else None
     if frozen and frozen.startswith(ROOMS) and _is_there(frozen.rpartition(".")[0]):
         return frozen
     for extension in extensions:
@@ -123,6 +125,7 @@ def _target(group: str, name: str, extensions: tuple[str, ...]) -> str:
     node: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     if isinstance(node, dict):
         if isinstance(named := node.get("_target_"), str):
+            named = present(named)
             if not _is_there(named.rpartition(".")[0]):
                 raise UserError(f"{group}={name}: its _target_, {named}, is in no module that can be imported ({path})")
             return named

@@ -2,6 +2,7 @@
 
     isoflop prepare data=files data.path=corpus
     isoflop train data=files data.path=corpus.jsonl.gz data.field=body data.tokenizer=bpe data.vocab_size=4096
+    isoflop train data=shards data.path=prepared
 
 About one document in twenty is held out, by a hash of its text; the others are trained on in an order that is a fixed
 permutation of them. The files are only read.
@@ -16,8 +17,8 @@ from isoflop.errors import UserError
 from isoflop.scaling.config.contents import LICENCES, fingerprint
 from isoflop.scaling.data.corpus import documents
 from isoflop.scaling.data.corpus.prepare import Plan, prepare
-from isoflop.scaling.data.corpus.store import Prepared
-from isoflop.scaling.data.tokens import Tokens
+from isoflop.scaling.data.corpus.store import Prepared, open_prepared
+from isoflop.scaling.data.tokens import Tokens, refuse_tokenizer
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,29 @@ class Files(Tokens):
         if self.version and self.version != (now := fingerprint(self.path, self.suffixes, self.tokenizer)):
             changed = f"data.path={self.path} has changed (data.version={self.version}, but it is {now})"
             raise UserError(f"{changed}; rerun the command that froze the run")
+
+
+@dataclass(frozen=True)
+class Shards(Tokens):
+    """A folder of shards that was prepared elsewhere, with its manifest; the source is not needed."""
+
+    path: str | None = None
+    """The folder."""
+    tokenizer: str | None = None
+    """`bytes` or a file, refused where another tokeniser made the shards; None to accept theirs."""
+    version: str | None = None
+    """The hash of the tokens, part of what determines a result; None to read it from the manifest."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.path:
+            raise UserError("data=shards needs a folder that isoflop prepare made: give data.path=prepared, say")
+
+    def prepare(self, workers: int | None = None) -> Prepared:
+        prepared = open_prepared(Path(str(self.path)))
+        if self.version not in (None, prepared.content):
+            raise UserError(f"data.path={self.path} holds {prepared.content}, but the run is of {self.version}")
+        return refuse_tokenizer(prepared, self.tokenizer) if self.tokenizer else prepared
+
+    def prepare_held_out(self, tokenizer: str) -> Prepared:
+        return refuse_tokenizer(self.prepare(), tokenizer)

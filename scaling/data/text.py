@@ -26,11 +26,13 @@ from isoflop.scaling.config.contents import home
 from isoflop.scaling.data.corpus import documents, store
 from isoflop.scaling.data.corpus.parts import BLOCK as COMPARED
 from isoflop.scaling.data.corpus.parts import block_hashes
+from isoflop.scaling.data.corpus.prepare import Plan, prepare
 from isoflop.scaling.data.corpus.store import HELD_OUT as HELD_OUT_SIDE
 from isoflop.scaling.data.corpus.store import TRAIN, Prepared
 from isoflop.scaling.data.tokens import EVAL_SIZE, Tokens, hold_out
 from isoflop.scaling.task import Task
 
+DOCS = Path(__file__).with_name("docs.jsonl.gz")
 BLOCK = 1024  # bytes that stay together in the shuffle
 SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "_bundled"}
 HELD_OUT = 20  # one file in so many
@@ -73,6 +75,30 @@ class Text(Tokens):
 
     def facts(self, prepared: Prepared) -> dict[str, str | int | float]:
         return {"data.content": prepared.content, "data.train_bytes": prepared.tokens(TRAIN)}
+
+
+@dataclass(frozen=True)
+class Docs(Tokens):
+    """Documentation in English: 219 kB of Markdown on scaling laws, the same held-out prose on every machine.
+
+    It is the text of isoflop's own docs/ as it was when the study `scaling` began, cut at line ends into the rows of
+    docs.jsonl.gz: fixed, so that a loss on it stays comparable. `data.held_out=[docs]` gives L.docs beside L.
+    """
+
+    version: int = 1
+    """The edition of the text; part of what determines a result."""
+
+    @property
+    def source(self) -> documents.Files:
+        """The documents."""
+        return documents.Files(str(DOCS))
+
+    def prepare(self, workers: int | None = None) -> Prepared:
+        return prepare(self.source, Plan(str(self.version), "bytes"), workers)
+
+    def prepare_held_out(self, tokenizer: str) -> Prepared:
+        """Hold out all of it: whoever measures on it has trained on something else."""
+        return hold_out(self.source, str(self.version), tokenizer)
 
 
 def sources() -> tuple[Path, list[str]]:

@@ -14,9 +14,7 @@ from torch.nn.functional import pad
 from isoflop.checks import one_of, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.families.layers.block import Block
-from isoflop.scaling.families.layers.embedding import Pool, refuse_patch, stem
-from isoflop.scaling.families.layers.linear import linear, readout
+from isoflop.scaling.families.layers.basic import Block, Pool, linear, readout, refuse_patch, stem
 from isoflop.scaling.families.layers.norms import normalisation
 from isoflop.scaling.task import Task
 

@@ -13,10 +13,7 @@ from torch import nn
 from isoflop.checks import multiple, whole_number
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.attention import Attention
-from isoflop.scaling.families.layers.block import Block
-from isoflop.scaling.families.layers.embedding import stem
-from isoflop.scaling.families.layers.feed_forward import feed_forward
-from isoflop.scaling.families.layers.linear import readout
+from isoflop.scaling.families.layers.basic import Block, feed_forward, readout, stem
 from isoflop.scaling.families.layers.norms import normalisation
 from isoflop.scaling.families.ssm import Ssm, unit
 from isoflop.scaling.task import Task

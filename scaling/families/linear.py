@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Family, Model, refuse_depth
-from isoflop.scaling.families.layers.linear import readout
+from isoflop.scaling.families.layers.basic import readout
 from isoflop.scaling.task import Task
 
 

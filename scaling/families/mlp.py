@@ -12,10 +12,7 @@ from torch.nn.functional import pad
 
 from isoflop.checks import one_of, whole_number
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.families.layers.block import Block
-from isoflop.scaling.families.layers.embedding import token_embedding
-from isoflop.scaling.families.layers.feed_forward import ACTIVATIONS, feed_forward
-from isoflop.scaling.families.layers.linear import linear, readout
+from isoflop.scaling.families.layers.basic import ACTIVATIONS, Block, feed_forward, linear, readout, token_embedding
 from isoflop.scaling.families.layers.norms import normalisation
 from isoflop.scaling.task import Task
 

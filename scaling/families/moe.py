@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from isoflop.checks import not_negative, one_of, positive, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Reporting
-from isoflop.scaling.families.layers.linear import linear
+from isoflop.scaling.families.layers.basic import linear
 from isoflop.scaling.families.layers.norms import wide
 from isoflop.scaling.families.transformer import Transformer
 

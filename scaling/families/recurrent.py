@@ -14,10 +14,8 @@ from torch import Tensor, nn
 
 from isoflop.checks import one_of
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.families.layers.block import Block
+from isoflop.scaling.families.layers.basic import Block, linear, readout, stem
 from isoflop.scaling.families.layers.cells import gru, tanh
-from isoflop.scaling.families.layers.embedding import stem
-from isoflop.scaling.families.layers.linear import linear, readout
 from isoflop.scaling.families.layers.norms import fused_here, normalisation, wide
 from isoflop.scaling.families.layers.scan import gated_scan, linear_scan
 from isoflop.scaling.task import Task

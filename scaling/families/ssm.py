@@ -15,10 +15,8 @@ from torch.nn.functional import silu, softplus
 
 from isoflop.checks import multiple, one_of, whole_number
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.families.layers.block import Block
+from isoflop.scaling.families.layers.basic import Block, linear, readout, stem
 from isoflop.scaling.families.layers.convolution import causal
-from isoflop.scaling.families.layers.embedding import stem
-from isoflop.scaling.families.layers.linear import linear, readout
 from isoflop.scaling.families.layers.norms import RmsNorm, normalisation, wide
 from isoflop.scaling.families.layers.scan import chunked_scan
 from isoflop.scaling.task import Task

@@ -13,10 +13,7 @@ from isoflop.checks import multiple, not_negative, one_of, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.attention import POSITIONS, Attention, Positions
-from isoflop.scaling.families.layers.block import Block
-from isoflop.scaling.families.layers.embedding import Pool, refuse_patch, stem
-from isoflop.scaling.families.layers.feed_forward import feed_forward
-from isoflop.scaling.families.layers.linear import linear, readout
+from isoflop.scaling.families.layers.basic import Block, Pool, feed_forward, linear, readout, refuse_patch, stem
 from isoflop.scaling.families.layers.norms import normalisation
 from isoflop.scaling.task import Task
 

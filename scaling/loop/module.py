@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from isoflop.scaling.data.base import Data, Examples, order
 from isoflop.scaling.evaluate import batch_loss, evaluate, loss_count, other_sets
 from isoflop.scaling.families.base import Model
-from isoflop.scaling.families.layers.block import Block
+from isoflop.scaling.families.layers.basic import Block
 from isoflop.scaling.loop import trunk
 from isoflop.scaling.loop.compiled import Compiler, Objective
 from isoflop.scaling.loop.graph import CHUNK, NotCapturedError, StepGraph, obstacle_to_graph

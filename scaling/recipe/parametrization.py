@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.families.layers.block import Block
+from isoflop.scaling.families.layers.basic import Block
 from isoflop.scaling.task import Task
 
 # module -> the axes of its weight that a product sums over; an embedding's rows are looked up, not summed

@@ -33,8 +33,7 @@ from isoflop.scaling.data import text
 from isoflop.scaling.data.base import order
 from isoflop.scaling.data.corpus import documents, overlap, parts, prepare, store, tokenizer
 from isoflop.scaling.data.corpus.streams import Unit, character_end, pieces
-from isoflop.scaling.data.files import Files
-from isoflop.scaling.data.shards import Shards
+from isoflop.scaling.data.files import Files, Shards
 from isoflop.scaling.data.tokens import Tokens
 from isoflop.scaling.data.windows import Windows
 

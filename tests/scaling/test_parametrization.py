@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.coordinates import BY_DEPTH, BY_WIDTH, DEPTHS, TASK, WIDTHS, change, slope
-from isoflop.scaling.families.layers.block import Block
+from isoflop.scaling.families.layers.basic import Block
 from isoflop.scaling.recipe.optimizers import AdamW, Muon
 from isoflop.scaling.recipe.parametrization import UnclassifiedError, fan_in, parametrize, standard
 

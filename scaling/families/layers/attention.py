@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from isoflop.scaling.families.layers.linear import linear
+from isoflop.scaling.families.layers.basic import linear
 from isoflop.scaling.families.layers.norms import RmsNorm, fused_here
 
 POSITIONS = ("rotary", "sinusoidal", "learned", "alibi", "none")
