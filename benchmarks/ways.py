@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from isoflop.scaling.data.base import Table, order
+from isoflop.scaling.data.base import InMemory, order
 from isoflop.scaling.evaluate import batch_loss
 from isoflop.scaling.families import recurrent, ssm
 from isoflop.scaling.families.base import Family, Model
@@ -50,10 +50,10 @@ class Setting:
         return AdamW(lr=1e-3, batch=batch, precision=precision, parametrization="standard")
 
     @cached_property
-    def examples(self) -> Table:
+    def examples(self) -> InMemory:
         of = torch.Generator().manual_seed(0)
         x = torch.randint(self.task.d_in, (1024, self.task.seq_len + 1), generator=of)
-        return Table(x[:, :-1], x[:, 1:], x[:64, :-1], x[:64, 1:])
+        return InMemory(x[:, :-1], x[:, 1:], x[:64, :-1], x[:64, 1:])
 
     def model(self) -> Model:
         torch.manual_seed(0)

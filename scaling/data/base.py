@@ -100,7 +100,7 @@ def stream(seed: int, which: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, which))))
 
 
-class Table:
+class InMemory:
     """Training examples and held-out ones, whole in memory."""
 
     def __init__(
@@ -117,6 +117,10 @@ class Table:
         """The held-out examples in their order."""
         return list(zip(self.held_x.split(batch), self.held_y.split(batch), strict=True))
 
-    def to(self, device: torch.device) -> "Table":
+    def to(self, device: torch.device) -> "InMemory":
         x, y, held_x, held_y = (t.to(device) for t in (self.x, self.y, self.held_x, self.held_y))
-        return Table(x, y, held_x, held_y, self.facts)
+        return InMemory(x, y, held_x, held_y, self.facts)
+
+
+# its earlier name, by which datasets of extensions import it
+Table = InMemory

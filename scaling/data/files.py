@@ -16,8 +16,8 @@ from isoflop.checks import whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.config.contents import LICENCES, fingerprint
 from isoflop.scaling.data.corpus import documents
-from isoflop.scaling.data.corpus.prepare import Plan, prepare
-from isoflop.scaling.data.corpus.store import Prepared, open_prepared
+from isoflop.scaling.data.corpus.prepare import Preparation, prepare
+from isoflop.scaling.data.corpus.store import PreparedCorpus, open_prepared
 from isoflop.scaling.data.tokens import Tokens, refuse_tokenizer
 
 
@@ -51,20 +51,20 @@ class Files(Tokens):
             whole_number("data.piece", self.piece)
 
     @property
-    def source(self) -> documents.Files:
+    def source(self) -> documents.FileSource:
         """Where its documents come from."""
-        return documents.Files(str(self.path), self.field, tuple(self.suffixes), self.encoding, self.piece)
+        return documents.FileSource(str(self.path), self.field, tuple(self.suffixes), self.encoding, self.piece)
 
-    def plan(self, tokenizer: str) -> Plan:
+    def plan(self, tokenizer: str) -> Preparation:
         """How they become tokens."""
         version = self.version or str(fingerprint(self.path, self.suffixes, self.tokenizer))
         licence = self.licence or files.read_json(Path(str(self.path)) / LICENCES)
-        return Plan(version, tokenizer, self.vocab_size, self.held_share, licence)
+        return Preparation(version, tokenizer, self.vocab_size, self.held_share, licence)
 
-    def prepare(self, workers: int | None = None) -> Prepared:
+    def prepare(self, workers: int | None = None) -> PreparedCorpus:
         return prepare(self.source, self.plan(self.tokenizer), workers, verify=self.refuse_changed)
 
-    def prepare_held_out(self, tokenizer: str) -> Prepared:
+    def prepare_held_out(self, tokenizer: str) -> PreparedCorpus:
         return prepare(self.source, self.plan(tokenizer), verify=self.refuse_changed)
 
     def refuse_changed(self) -> None:
@@ -90,11 +90,11 @@ class Shards(Tokens):
         if not self.path:
             raise UserError("data=shards needs a folder that isoflop prepare made: give data.path=prepared, say")
 
-    def prepare(self, workers: int | None = None) -> Prepared:
+    def prepare(self, workers: int | None = None) -> PreparedCorpus:
         prepared = open_prepared(Path(str(self.path)))
         if self.version not in (None, prepared.content):
             raise UserError(f"data.path={self.path} holds {prepared.content}, but the run is of {self.version}")
         return refuse_tokenizer(prepared, self.tokenizer) if self.tokenizer else prepared
 
-    def prepare_held_out(self, tokenizer: str) -> Prepared:
+    def prepare_held_out(self, tokenizer: str) -> PreparedCorpus:
         return refuse_tokenizer(self.prepare(), tokenizer)

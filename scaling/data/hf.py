@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.config.contents import folder_fingerprint
-from isoflop.scaling.data.corpus.prepare import Plan, prepare
+from isoflop.scaling.data.corpus.prepare import Preparation, prepare
 from isoflop.scaling.data.corpus.rows import encoded, lacking
-from isoflop.scaling.data.corpus.store import Prepared
-from isoflop.scaling.data.corpus.streams import UNIT, Unit, library
+from isoflop.scaling.data.corpus.store import PreparedCorpus
+from isoflop.scaling.data.corpus.streams import UNIT, SourceUnit, library
 from isoflop.scaling.data.tokens import Tokens
 
 # errors of the network and of what is not on the hub, by the names of their classes
@@ -69,12 +69,12 @@ class Hub:
             raise ConnectionError("no address of the hub")
         return datasets.load_dataset(self.name, self.config, split=self.split, revision=self.revision, streaming=True)
 
-    def units(self) -> list[Unit]:
+    def units(self) -> list[SourceUnit]:
         """A unit for each shard of the dataset; where only the first documents are wanted, one."""
         shards = 1 if self.documents is not None else self.stream.num_shards
-        return [Unit((), number, shards) for number in range(shards)]
+        return [SourceUnit((), number, shards) for number in range(shards)]
 
-    def read(self, unit: Unit) -> Iterator[bytes]:
+    def read(self, unit: SourceUnit) -> Iterator[bytes]:
         """The documents of a shard."""
         rows = self.stream
         if unit.stop is not None and unit.stop > 1:
@@ -160,14 +160,14 @@ class HuggingFace(Tokens):
         """Where its documents come from."""
         return Hub(str(self.name), self.config, self.split, self.field, self.revision, self.documents)
 
-    def plan(self, tokenizer: str) -> Plan:
+    def plan(self, tokenizer: str) -> Preparation:
         """How they become tokens."""
         here = self.version or folder_fingerprint(self.name)
         version = repr((here or self.name, self.config, self.split, self.revision, self.documents))
-        return Plan(version, tokenizer, self.vocab_size, self.held_share, self.licence)
+        return Preparation(version, tokenizer, self.vocab_size, self.held_share, self.licence)
 
-    def prepare(self, workers: int | None = None) -> Prepared:
+    def prepare(self, workers: int | None = None) -> PreparedCorpus:
         return prepare(self.source, self.plan(self.tokenizer), workers)
 
-    def prepare_held_out(self, tokenizer: str) -> Prepared:
+    def prepare_held_out(self, tokenizer: str) -> PreparedCorpus:
         return prepare(self.source, self.plan(tokenizer))

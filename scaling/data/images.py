@@ -26,7 +26,7 @@ from torch import Tensor
 
 from isoflop.checks import one_of, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import RULES, TRAIN, Table, stream
+from isoflop.scaling.data.base import RULES, TRAIN, InMemory, stream
 from isoflop.scaling.data.corpus.streams import library
 from isoflop.scaling.task import Task
 
@@ -82,7 +82,7 @@ class Images:
                 raise UserError(f"data.{name}={given} is more than the {most} images there are; give at most that")
         return self.size or len(train.classes)
 
-    def load(self) -> Table:
+    def load(self) -> InMemory:
         train, held_out = self.read()
         chosen = take_turns(train.classes, self.version)[: self.unique]
         there = take_turns(held_out.classes, self.version)[: self.eval_size]
@@ -95,7 +95,7 @@ class Images:
 
         raw = (array.tobytes() for pixels in (train, held_out) for array in (pixels.images, pixels.classes))
         facts = {"data.content": hashlib.sha256(b"".join(raw)).hexdigest()[:16]}
-        return Table(*taken(train, chosen), *taken(held_out, there), facts)
+        return InMemory(*taken(train, chosen), *taken(held_out, there), facts)
 
     def permute(self, images: Tensor) -> Tensor:
         """The images with their places permuted, all channels and images alike, where that is asked for."""

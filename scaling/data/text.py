@@ -26,9 +26,9 @@ from isoflop.scaling.config.contents import home
 from isoflop.scaling.data.corpus import documents, store
 from isoflop.scaling.data.corpus.parts import BLOCK as COMPARED
 from isoflop.scaling.data.corpus.parts import block_hashes
-from isoflop.scaling.data.corpus.prepare import Plan, prepare
+from isoflop.scaling.data.corpus.prepare import Preparation, prepare
 from isoflop.scaling.data.corpus.store import HELD_OUT as HELD_OUT_SIDE
-from isoflop.scaling.data.corpus.store import TRAIN, Prepared
+from isoflop.scaling.data.corpus.store import TRAIN, PreparedCorpus
 from isoflop.scaling.data.tokens import EVAL_SIZE, Tokens, hold_out
 from isoflop.scaling.task import Task
 
@@ -62,18 +62,18 @@ class Text(Tokens):
     def task(self) -> Task:
         return Task("tokens", d_in=256, d_out=256, seq_len=self.seq_len, targets=self.seq_len, bytes_per_target=1.0)
 
-    def prepare(self, workers: int | None = None) -> Prepared:
+    def prepare(self, workers: int | None = None) -> PreparedCorpus:
         return prepared_library()
 
-    def prepare_held_out(self, tokenizer: str) -> Prepared:
+    def prepare_held_out(self, tokenizer: str) -> PreparedCorpus:
         if tokenizer == "bytes":
             return self.prepare()
         root, names = sources()
         held = tuple(str(root / name) for name in names if is_held_out(name))
-        source = documents.Files(str(root), encoding=None, names=held)
+        source = documents.FileSource(str(root), encoding=None, names=held)
         return hold_out(source, self.prepare().content, tokenizer)
 
-    def facts(self, prepared: Prepared) -> dict[str, str | int | float]:
+    def facts(self, prepared: PreparedCorpus) -> dict[str, str | int | float]:
         return {"data.content": prepared.content, "data.train_bytes": prepared.tokens(TRAIN)}
 
 
@@ -89,14 +89,14 @@ class Docs(Tokens):
     """The edition of the text; part of what determines a result."""
 
     @property
-    def source(self) -> documents.Files:
+    def source(self) -> documents.FileSource:
         """The documents."""
-        return documents.Files(str(DOCS))
+        return documents.FileSource(str(DOCS))
 
-    def prepare(self, workers: int | None = None) -> Prepared:
-        return prepare(self.source, Plan(str(self.version), "bytes"), workers)
+    def prepare(self, workers: int | None = None) -> PreparedCorpus:
+        return prepare(self.source, Preparation(str(self.version), "bytes"), workers)
 
-    def prepare_held_out(self, tokenizer: str) -> Prepared:
+    def prepare_held_out(self, tokenizer: str) -> PreparedCorpus:
         """Hold out all of it: whoever measures on it has trained on something else."""
         return hold_out(self.source, str(self.version), tokenizer)
 
@@ -116,7 +116,7 @@ def sources() -> tuple[Path, list[str]]:
 
 
 @lru_cache(maxsize=1)
-def prepared_library() -> Prepared:
+def prepared_library() -> PreparedCorpus:
     """The corpus, read once per machine and kept with the prepared ones; its key changes when any file does."""
     root, files = sources()
     stats = [(name, is_held_out(name), (root / name).stat()) for name in files]

@@ -22,11 +22,11 @@ from isoflop.errors import UserError
 from isoflop.scaling.config import choices
 from isoflop.scaling.config.contents import fingerprint
 from isoflop.scaling.data.corpus import store
-from isoflop.scaling.data.corpus.documents import Files, Source
+from isoflop.scaling.data.corpus.documents import FileSource, Source
 from isoflop.scaling.data.corpus.overlap import overlap
 from isoflop.scaling.data.corpus.parts import BLOCK
-from isoflop.scaling.data.corpus.prepare import Plan, prepare
-from isoflop.scaling.data.corpus.store import HELD_OUT, TRAIN, Prepared
+from isoflop.scaling.data.corpus.prepare import Preparation, prepare
+from isoflop.scaling.data.corpus.store import HELD_OUT, TRAIN, PreparedCorpus
 from isoflop.scaling.task import Task
 
 if TYPE_CHECKING:
@@ -61,16 +61,16 @@ class Tokens:
         if self.size is not None:
             whole_number("data.size", self.size, self.seq_len)
 
-    def prepare(self, workers: int | None = None) -> Prepared:
+    def prepare(self, workers: int | None = None) -> PreparedCorpus:
         """The corpus: what there is, or prepared now."""
         raise NotImplementedError
 
-    def prepare_held_out(self, tokenizer: str) -> Prepared:
+    def prepare_held_out(self, tokenizer: str) -> PreparedCorpus:
         """Its held-out side for another dataset, in that one's tokens."""
         raise NotImplementedError
 
     @cached_property
-    def prepared(self) -> Prepared:
+    def prepared(self) -> PreparedCorpus:
         """The corpus, prepared where it was not."""
         prepared = self.prepare()
         refuse_small(prepared, self.seq_len, self.eval_size)
@@ -107,7 +107,7 @@ class Tokens:
             there = f"recipe.batch={batch} is more than the {n} examples of data.seq_len={self.seq_len} there are"
             raise UserError(f"{there}; give a smaller batch, shorter examples or more text")
 
-    def windows(self, prepared: Prepared, name: str = "") -> NDArray[Any]:
+    def windows(self, prepared: PreparedCorpus, name: str = "") -> NDArray[Any]:
         """The same windows every time, spread evenly over a held-out side, (windows, seq_len + 1)."""
         there = (prepared.tokens(HELD_OUT) - 1) // self.seq_len
         if there < 2:
@@ -129,7 +129,7 @@ class Tokens:
                 facts[f"data.duplicate_blocks.{name}"] = shared
         return Windows(prepared.train, used // self.seq_len, self.seq_len, held_out, facts)
 
-    def facts(self, prepared: Prepared) -> dict[str, str | int | float]:
+    def facts(self, prepared: PreparedCorpus) -> dict[str, str | int | float]:
         """What the record says of the corpus."""
         about = prepared.manifest
         facts: dict[str, str | int | float] = {
@@ -143,7 +143,7 @@ class Tokens:
         return facts
 
     @cached_property
-    def others(self) -> dict[str, Prepared]:
+    def others(self) -> dict[str, PreparedCorpus]:
         """The further held-out sets, in this one's tokens; UserError where one is not there."""
         given = self.held_out or {}
         named = given if isinstance(given, Mapping) else {set_name(place): place for place in given}
@@ -165,7 +165,7 @@ def set_name(place: str) -> str:
     return place if place in choices.names("data") else Path(place).name.split(".")[0]
 
 
-def other_set(place: str, tokenizer: str) -> Prepared:
+def other_set(place: str, tokenizer: str) -> PreparedCorpus:
     """A held-out set: that of a dataset by name, of a prepared corpus, or all of some files."""
     if place in choices.names("data"):
         dataset = build(place)
@@ -177,15 +177,15 @@ def other_set(place: str, tokenizer: str) -> Prepared:
         return refuse_tokenizer(prepared, tokenizer)
     if not Path(place).exists():
         raise UserError(f"data.held_out={place} is neither there nor one of {', '.join(choices.names('data'))}")
-    return hold_out(Files(place), str(fingerprint(place)), tokenizer)
+    return hold_out(FileSource(place), str(fingerprint(place)), tokenizer)
 
 
-def hold_out(source: Source, version: str, tokenizer: str) -> Prepared:
+def hold_out(source: Source, version: str, tokenizer: str) -> PreparedCorpus:
     """All of a source as a held-out set; version: a hash of what is in it."""
-    return prepare(source, Plan(version, tokenizer, held_share=1))
+    return prepare(source, Preparation(version, tokenizer, held_share=1))
 
 
-def refuse_tokenizer(prepared: Prepared, tokenizer: str) -> Prepared:
+def refuse_tokenizer(prepared: PreparedCorpus, tokenizer: str) -> PreparedCorpus:
     """Refuse shards that another tokeniser made."""
     from isoflop.scaling.data.corpus.tokenizer import load
 
@@ -196,7 +196,7 @@ def refuse_tokenizer(prepared: Prepared, tokenizer: str) -> Prepared:
     return prepared
 
 
-def refuse_small(prepared: Prepared, seq_len: int, eval_size: int | None) -> None:
+def refuse_small(prepared: PreparedCorpus, seq_len: int, eval_size: int | None) -> None:
     """Refuse a corpus of which a side is too small for the examples that are asked for."""
     train, held = (prepared.tokens(side) - 1 for side in (TRAIN, HELD_OUT))
     if train < seq_len:

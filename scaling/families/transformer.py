@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from isoflop.checks import multiple, not_negative, one_of, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.families.layers.attention import POSITIONS, Attention, Positions
+from isoflop.scaling.families.layers.attention import POSITIONS, AddPositions, Attention
 from isoflop.scaling.families.layers.basic import Block, Pool, feed_forward, linear, readout, refuse_patch, stem
 from isoflop.scaling.families.layers.norms import normalisation
 from isoflop.scaling.task import Task
@@ -90,7 +90,7 @@ class Transformer(Family):
         embed, first = stem(task, self.width) if task.kind != "images" else (nn.Identity(), [self.patches(task)])
         length = self.length(task)
         if self.positions in ("sinusoidal", "learned"):
-            first.append(Positions(self.positions, max(length, self.context or 0), self.width, self.positions_scale))
+            first.append(AddPositions(self.positions, max(length, self.context or 0), self.width, self.positions_scale))
         causal = task.kind != "images" if self.causal is None else self.causal
         layers = self.layers(length, causal)
         last = [normalisation(self.norm_kind, self.width)] if self.norm == "pre" else []

@@ -94,7 +94,7 @@ class Attempt:
     def train_marks(self, run: "Assembled", marks: "list[Mark]", mirror: "Mirror") -> list[record.Row]:
         """The rows of the missing marks, by training."""
         from isoflop.scaling.loop.checkpoints import Checkpoints, Resume
-        from isoflop.scaling.loop.curve import Curve
+        from isoflop.scaling.loop.curve import CurveWriter
         from isoflop.scaling.loop.progress import Progress
 
         module = self.build_module(run, [mark.steps for mark in marks])
@@ -104,7 +104,7 @@ class Attempt:
         every_s = self.config.trainer.checkpoint_every_s
         checkpoints = Checkpoints(self.folder, self.config.code, every_s, deferred, self.heart.lost)
         state = checkpoints.find(module)
-        resumed, curve = state is not None, Curve(self.folder, run.cost.flops_per_target, mirror)
+        resumed, curve = state is not None, CurveWriter(self.folder, run.cost.flops_per_target, mirror)
         trainer = self.trainer([Resume(state), curve, mirror, progress, checkpoints])
         del state
         try:

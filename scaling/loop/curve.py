@@ -23,7 +23,7 @@ def curve_steps(steps: int, ratio: float = 1.15) -> set[int]:
     return points
 
 
-class Curve(pl.Callback):
+class CurveWriter(pl.Callback):
     """Writes the curve of the trunk and of the last cooldown."""
 
     def __init__(self, folder: RunFolder, flops_per_target: float, mirror: Mirror) -> None:

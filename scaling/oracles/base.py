@@ -5,7 +5,7 @@ on disk already is not made again.
 
     python -m isoflop.scaling.oracles.make runs/known zipf spectral
 
-    curve = Curve("unseen_mass", "zipf", {"data.exponent": 2.0}, [{"D": 1000, "L": 0.02}, {"D": 2000, "L": 0.014}])
+    curve = SolvedCurve("unseen_mass", "zipf", {"data.exponent": 2.0}, [{"D": 10, "L": 0.2}, {"D": 20, "L": 0.1}])
     [row["mark"] for row in curve.rows()]        # [1, 2]
 """
 
@@ -22,7 +22,7 @@ from isoflop.scaling.config.provenance import commit
 
 
 @dataclass(frozen=True)
-class Curve:
+class SolvedCurve:
     """The losses of one learner on one draw of data, a point for each amount of data, size or compute."""
 
     learner: str
@@ -49,7 +49,7 @@ class Curve:
         return [record.row(mark=n, **who, **how, **point) for n, point in enumerate(self.points, start=1)]
 
 
-def write(runs: Path, curves: Iterator[Curve]) -> None:
+def write(runs: Path, curves: Iterator[SolvedCurve]) -> None:
     """Leave each curve in a folder of its own among the runs."""
     for curve in curves:
         folder = RunFolder(runs / curve.run_id)

@@ -13,7 +13,7 @@ import numpy as np
 
 from isoflop.scaling.data.base import TRAIN
 from isoflop.scaling.data.synthetic.spectral import Spectral
-from isoflop.scaling.oracles.base import Curve
+from isoflop.scaling.oracles.base import SolvedCurve
 
 N, SIGMA = 16, 0.5
 SIZES = (24, 32, 48, 64, 96, 128, 192, 256)
@@ -21,11 +21,11 @@ SIZES = (24, 32, 48, 64, 96, 128, 192, 256)
 VERSIONS, SAMPLES = 4, 1000
 
 
-def curves() -> Iterator[Curve]:
+def curves() -> Iterator[SolvedCurve]:
     """A curve in D for each draw of data."""
     for version in range(VERSIONS):
         points = [point(D, version * len(SIZES) + index) for index, D in enumerate(SIZES)]
-        yield Curve("least_squares", "spectral", {"data.sigma": SIGMA, "data.features": N}, points, seed=version)
+        yield SolvedCurve("least_squares", "spectral", {"data.sigma": SIGMA, "data.features": N}, points, seed=version)
 
 
 def point(D: int, version: int) -> dict[str, Any]:

@@ -13,17 +13,17 @@ from pathlib import Path
 
 from isoflop import files
 from isoflop.errors import UserError
-from isoflop.scaling.oracles.base import Curve, write
+from isoflop.scaling.oracles.base import SolvedCurve, write
 
 # the name of an oracle is that of its file
 NAMES = ("zipf", "spectral", "neighbours", "permutations", "least_squares", "random_features", "synonyms")
 
 
-def curves(name: str) -> Callable[[], Iterator[Curve]]:
+def curves(name: str) -> Callable[[], Iterator[SolvedCurve]]:
     """What an oracle computes; UserError where there is none of that name."""
     if name not in NAMES:
         raise UserError(f"{name!r} is not an oracle; choose among {', '.join(NAMES)}")
-    function: Callable[[], Iterator[Curve]] = import_module(f"isoflop.scaling.oracles.{name}").curves
+    function: Callable[[], Iterator[SolvedCurve]] = import_module(f"isoflop.scaling.oracles.{name}").curves
     return function
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from isoflop.scaling.data.base import HELD_OUT, TRAIN
 from isoflop.scaling.data.synthetic.manifold import Manifold
-from isoflop.scaling.oracles.base import Curve
+from isoflop.scaling.oracles.base import SolvedCurve
 
 Array = NDArray[np.float64]
 # in four dimensions fewer points have no near ones
@@ -29,14 +29,14 @@ BLOCK = 2**13
 LEARNERS = ("nearest_neighbour", "local_plane")
 
 
-def curves() -> Iterator[Curve]:
+def curves() -> Iterator[SolvedCurve]:
     """Two learners in each dimension."""
     for dimension in DIMENSIONS:
         logs = np.log([errors(dimension, version) for version in range(FUNCTIONS)]).mean(axis=0)  # (learners, D)
         for learner, means in zip(LEARNERS, np.exp(logs), strict=True):
             points = [{"D": d, "L": float(loss), "floor": 0.0} for d, loss in zip(D, means, strict=True)]
             knobs = {"data.dimension": dimension, "data.features": 2 * dimension}
-            yield Curve(learner, "manifold", knobs, [point | {"loss_unit": "squared error"} for point in points])
+            yield SolvedCurve(learner, "manifold", knobs, [point | {"loss_unit": "squared error"} for point in points])
 
 
 def errors(dimension: int, version: int) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 
 from isoflop.scaling.data.base import HELD_OUT, TRAIN
 from isoflop.scaling.data.synthetic.permutation import IRREPS, Permutation, kernel, samples_to_halve
-from isoflop.scaling.oracles.base import Curve
+from isoflop.scaling.oracles.base import SolvedCurve
 from isoflop.scaling.oracles.neighbours import Array
 
 LENGTHS = (4, 8, 16, 32)
@@ -24,13 +24,13 @@ FEATURES = 16
 GROUPS, TARGETS = 2, 6
 
 
-def curves() -> Iterator[Curve]:
+def curves() -> Iterator[SolvedCurve]:
     """A curve over the lengths for each irrep and group of targets."""
     for irrep in IRREPS:
         for group in range(GROUPS):
             points = [point(length, irrep, group) for length in LENGTHS]
             knobs = {"data.irrep": irrep, "data.features": FEATURES}
-            yield Curve("permutation_kernel", "permutation", knobs, points, seed=group)
+            yield SolvedCurve("permutation_kernel", "permutation", knobs, points, seed=group)
 
 
 def point(length: int, irrep: str, group: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from itertools import product
 
 import numpy as np
 
-from isoflop.scaling.oracles.base import Curve
+from isoflop.scaling.oracles.base import SolvedCurve
 from isoflop.scaling.oracles.neighbours import Array
 
 # of the spectrum of G4: so many directions, exponents, and sizes
@@ -30,7 +30,7 @@ STEPS, SEEDS, RATE = 10**6, 6, 0.5
 NEAR = 4
 
 
-def curves() -> Iterator[Curve]:
+def curves() -> Iterator[SolvedCurve]:
     """G4 by size and by data, then G5 by compute."""
     for alpha in ALPHAS:
         spectrum = np.arange(1, DIRECTIONS + 1, dtype=float) ** -(1 + alpha)
@@ -41,8 +41,8 @@ def curves() -> Iterator[Curve]:
             points = [
                 {column: n, "L": least(spectrum, numbers.standard_normal((n, DIRECTIONS)), beyond)} for n in SIZES
             ]
-            yield Curve("random_features", "spectral", {"data.alpha": alpha, "oracle.axis": axis}, points, seed)
-    yield Curve("descent_on_features", "spectral", {"oracle.axis": "compute"}, envelope())
+            yield SolvedCurve("random_features", "spectral", {"data.alpha": alpha, "oracle.axis": axis}, points, seed)
+    yield SolvedCurve("descent_on_features", "spectral", {"oracle.axis": "compute"}, envelope())
 
 
 def least(spectrum: Array, draws: Array, beyond: float = 0.0) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from isoflop.scaling.data.synthetic.spectral import left_by_descent
-from isoflop.scaling.oracles.base import Curve
+from isoflop.scaling.oracles.base import SolvedCurve
 
 # (a, b) of science.md's table for which each exponent is reached at these sizes
 SPECTRA = (1.5, 1.25), (2.0, 1.5)
@@ -19,11 +19,11 @@ SPECTRA = (1.5, 1.25), (2.0, 1.5)
 FOREVER = 10**15
 
 
-def curves() -> Iterator[Curve]:
+def curves() -> Iterator[SolvedCurve]:
     """Three curves for each spectrum."""
     for a, b in SPECTRA:
         for axis, points in (("size", by_size(a, b)), ("steps", by_steps(a, b)), ("compute", by_compute(a, b))):
-            yield Curve("descent", "spectral", {"data.a": a, "data.b": b, "oracle.axis": axis}, points)
+            yield SolvedCurve("descent", "spectral", {"data.a": a, "data.b": b, "oracle.axis": axis}, points)
 
 
 def by_size(a: float, b: float) -> list[dict[str, float]]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from isoflop.scaling.data.base import TRAIN
 from isoflop.scaling.data.synthetic.hierarchy import Hierarchy
-from isoflop.scaling.oracles.base import Curve
+from isoflop.scaling.oracles.base import SolvedCurve
 from isoflop.scaling.oracles.neighbours import Array
 
 LEVELS, BRANCH, SYMBOLS, VERSIONS = 2, 2, 16, 6
@@ -25,12 +25,12 @@ SYNONYMS, VOCABULARIES = (3, 4, 6, 8, 11, 15), (6, 8, 11, 16, 22)
 EXAMPLES = tuple(int(n) for n in np.geomspace(2**6, 2**19, 40))
 
 
-def curves() -> Iterator[Curve]:
+def curves() -> Iterator[SolvedCurve]:
     """Over synonyms at fixed symbols, and over symbols where all three are alike."""
     points = [point(SYMBOLS, synonyms) | {"oracle.synonyms": synonyms} for synonyms in SYNONYMS]
-    yield Curve("synonyms", "hierarchy", {"oracle.axis": "synonyms"}, points)
+    yield SolvedCurve("synonyms", "hierarchy", {"oracle.axis": "synonyms"}, points)
     points = [point(symbols, symbols) | {"oracle.synonyms": symbols} for symbols in VOCABULARIES]
-    yield Curve("synonyms", "hierarchy", {"oracle.axis": "symbols"}, points)
+    yield SolvedCurve("synonyms", "hierarchy", {"oracle.axis": "symbols"}, points)
 
 
 def point(symbols: int, synonyms: int) -> dict[str, Any]:

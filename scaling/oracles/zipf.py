@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from isoflop.scaling.data.synthetic.zipf import unseen_mass
-from isoflop.scaling.oracles.base import Curve
+from isoflop.scaling.oracles.base import SolvedCurve
 
 VOCAB_SIZE = 2_000_000
 
 
-def curves() -> Iterator[Curve]:
+def curves() -> Iterator[SolvedCurve]:
     """A curve in D for each exponent."""
     D = np.geomspace(1e2, 1e4, 9).round().astype(int)
     for exponent in (1.5, 2.0, 3.0):
         points = [{"D": int(d), "L": unseen_mass(d, exponent, VOCAB_SIZE), "floor": 0.0} for d in D]
-        yield Curve("unseen_mass", "zipf", {"data.exponent": exponent, "data.vocab_size": VOCAB_SIZE}, points)
+        yield SolvedCurve("unseen_mass", "zipf", {"data.exponent": exponent, "data.vocab_size": VOCAB_SIZE}, points)

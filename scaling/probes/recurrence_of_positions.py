@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from isoflop.checks import whole_number
-from isoflop.scaling.families.layers.attention import Positions
+from isoflop.scaling.families.layers.attention import AddPositions
 from isoflop.scaling.subject import Measurement, Point, Subject
 
 
@@ -39,7 +39,7 @@ class RecurrenceOfPositions:
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
         """residual: the largest over the shifts; null for a model that adds no table of positions."""
-        table = next((table_of(m) for m in subject.model.modules() if isinstance(m, Positions)), None)
+        table = next((table_of(m) for m in subject.model.modules() if isinstance(m, AddPositions)), None)
         if table is None:
             return Measurement({"residual": None})
         rows = table.double()
@@ -52,6 +52,6 @@ class RecurrenceOfPositions:
         return Measurement({"residual": max((p.value for p in points), default=None)}, points)
 
 
-def table_of(positions: Positions) -> Tensor:
+def table_of(positions: AddPositions) -> Tensor:
     """The rows that are added, (positions, width)."""
     return positions.table.weight if positions.learned else positions.sinusoids

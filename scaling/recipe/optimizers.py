@@ -72,7 +72,7 @@ class AdamW:
 
     def _trunk(self, step: float) -> float:
         """Return the trunk's rate after `step` steps as a share of the peak."""
-        return (self.horizon_steps / max(step, self.horizon_steps)) ** self.horizon_power
+        return float((self.horizon_steps / max(step, self.horizon_steps)) ** self.horizon_power)
 
     def steps_before_cooldown(self, steps: int) -> float:
         """Steps before the cooldown; the whole ones are shared with every longer run."""

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from isoflop.scaling.families.layers import attention as attention_layer
 from isoflop.scaling.families.layers import scan
-from isoflop.scaling.families.layers.attention import Attention, Positions, angles
+from isoflop.scaling.families.layers.attention import AddPositions, Attention, angles
 from isoflop.scaling.families.layers.cells import gru, tanh
 from isoflop.scaling.families.layers.convolution import causal
 from isoflop.scaling.families.layers.norms import RmsNorm
@@ -235,7 +235,7 @@ def test_bidirectional_attention_without_positions_is_permutation_equivariant() 
 
 
 def test_sinusoids_of_a_shift_are_a_rotation() -> None:
-    table = Positions("sinusoidal", 64, 32).sinusoids.double()
+    table = AddPositions("sinusoidal", 64, 32).sinusoids.double()
     now, later = table[:-5], table[5:]
     turned = now @ torch.linalg.lstsq(now, later).solution
     assert (turned - later).abs().max() < 1e-5  # float32 angles up to 64

@@ -32,7 +32,7 @@ from isoflop.scaling.config.contents import fingerprint
 from isoflop.scaling.data import text
 from isoflop.scaling.data.base import order
 from isoflop.scaling.data.corpus import documents, overlap, parts, prepare, store, tokenizer
-from isoflop.scaling.data.corpus.streams import Unit, character_end, pieces
+from isoflop.scaling.data.corpus.streams import SourceUnit, character_end, pieces
 from isoflop.scaling.data.files import Files, Shards
 from isoflop.scaling.data.tokens import Tokens
 from isoflop.scaling.data.windows import Windows
@@ -116,7 +116,7 @@ def test_pieces_of_a_line_without_end_are_cut_between_characters(tmp_path: Path)
     text = "añ€😀" * 1000
     (tmp_path / "line.txt").write_bytes(text.encode())
     with (tmp_path / "line.txt").open("rb") as stream:
-        cut = list(pieces(stream, Unit(()), 1001))
+        cut = list(pieces(stream, SourceUnit(()), 1001))
     assert "".join(part.decode() for part in cut) == text
     assert [character_end("a€".encode()[:n]) for n in range(1, 5)] == [1, 1, 1, 4]
 
@@ -132,7 +132,7 @@ def test_the_size_of_each_of_many_small_files_is_looked_at_a_few_times() -> None
             next(looks)
             return 10
 
-    source = documents.Files("corpus")
+    source = documents.FileSource("corpus")
     vars(source)["files"] = [Small() for _ in range(2000)]
     assert [len(unit.files) for unit in source.units()] == [2000]
     assert next(looks) < 10 * 2000
@@ -141,7 +141,7 @@ def test_the_size_of_each_of_many_small_files_is_looked_at_a_few_times() -> None
 def test_ranges_of_a_large_file_have_every_line_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [json.dumps({"text": text_of(number, 1 + number % 50)}) for number in range(300)]
     (tmp_path / "rows.jsonl").write_text("\n".join(rows))
-    source = documents.Files(str(tmp_path / "rows.jsonl"))
+    source = documents.FileSource(str(tmp_path / "rows.jsonl"))
     whole = [document for unit in source.units() for document in source.read(unit)]
     for size in (97, 1000, 4096):
         monkeypatch.setattr(documents, "UNIT", size)
@@ -152,7 +152,7 @@ def test_ranges_of_a_large_file_have_every_line_once(tmp_path: Path, monkeypatch
 
 def test_a_source_in_another_process_cuts_files_alike_without_their_list(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("".join(text_of(number, 20) for number in range(400)))
-    source = documents.Files(str(tmp_path / "book.txt"))
+    source = documents.FileSource(str(tmp_path / "book.txt"))
     (unit,) = source.units()
     sent = pickle.loads(pickle.dumps(source))
     assert "files" not in vars(sent)
@@ -167,7 +167,7 @@ def test_a_bad_row_is_named_by_its_line_in_whichever_range_it_is(
     rows[line - 1] = "{half"
     (tmp_path / "rows.jsonl").write_text("\n".join(rows))
     monkeypatch.setattr(documents, "UNIT", 1000)
-    source = documents.Files(str(tmp_path / "rows.jsonl"))
+    source = documents.FileSource(str(tmp_path / "rows.jsonl"))
     with pytest.raises(UserError, match=rf"rows\.jsonl, line {line}, is not JSON"):
         list(itertools.chain.from_iterable(map(source.read, source.units())))
 
@@ -746,10 +746,10 @@ def test_an_edit_of_how_a_corpus_is_prepared_is_other_code_for_corpora_alone() -
     def used(module: str) -> frozenset[str]:
         return provenance._used((f"isoflop.scaling.data.{module}",))
 
-    for module in ("text", "files", "hf", "shards"):
+    for module in ("text", "files", "hf"):
         assert {"data/tokens.py", "data/corpus/store.py", "data/corpus/prepare.py"} <= used(module)
     assert {"data/corpus/rows.py", "data/corpus/tokenizer.py"} <= used("files")
-    assert "data/corpus/prepare.py" not in used("generated.digits")
+    assert "data/corpus/prepare.py" not in used("synthetic.digits")
     always = [*provenance.ROOM.glob("*.py"), *provenance.ROOM.glob("loop/*.py")]
     imported = {module for path in always for module in provenance._imports(path)}
     assert "isoflop.scaling.data.base" in imported

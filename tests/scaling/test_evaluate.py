@@ -5,7 +5,7 @@ import torch
 from families import TASKS, family
 
 from isoflop.scaling.data import tokens
-from isoflop.scaling.data.base import Table
+from isoflop.scaling.data.base import InMemory
 from isoflop.scaling.evaluate import evaluate
 
 
@@ -13,7 +13,7 @@ def test_evaluation_changes_nothing_and_gives_the_same_twice() -> None:
     task = TASKS["vectors"]
     torch.manual_seed(0)
     x, y = torch.randn(130, task.d_in), torch.randn(130, task.d_out)
-    examples = Table(x, y, x, y)
+    examples = InMemory(x, y, x, y)
     model = family("mlp", width=8).build(task)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     random = torch.get_rng_state()
@@ -32,7 +32,7 @@ def test_the_loss_of_evaluation_is_the_mean_over_all_targets() -> None:
     task = TASKS["vectors"]
     y = torch.arange(390.0).view(130, 3) / 100
     x = torch.zeros(130, task.d_in)
-    result = evaluate(family("mlp", width=8).build(task), task, Table(x, y, x, y), "fp32")
+    result = evaluate(family("mlp", width=8).build(task), task, InMemory(x, y, x, y), "fp32")
     # the readout starts at zero, and the batches of 64 are not alike
     assert abs(result["L"] - float((y**2).mean())) < 1e-5
 

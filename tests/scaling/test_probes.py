@@ -19,7 +19,7 @@ from isoflop import record
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.scaling.config.composed import register_resolvers
-from isoflop.scaling.data.base import Table
+from isoflop.scaling.data.base import InMemory
 from isoflop.scaling.data.synthetic.copy import Copy
 from isoflop.scaling.data.synthetic.markov import Markov, chain
 from isoflop.scaling.data.synthetic.spectral import Spectral
@@ -73,7 +73,7 @@ def subject(name: str, kind: str, n: int = 8) -> Subject:
     y = y.squeeze(1) if kind == "images" else y
     data = Random(kind, task.seq_len) if kind in ("tokens", "sequences") else None
     rebuild = family(name, width=16, depth=1).build
-    return Subject(model, task, Table(x, y, x, y), "fp32", seed=0, data=data, rebuild=rebuild)
+    return Subject(model, task, InMemory(x, y, x, y), "fp32", seed=0, data=data, rebuild=rebuild)
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ class Random:
     def unique(self) -> int:
         return self.eval_size
 
-    def load(self) -> Table:
+    def load(self) -> InMemory:
         x = batch(self.task, min(8, self.eval_size // self.seq_len))
         y = torch.randint(self.task.d_out, x.shape[:2])
-        return Table(x, y, x, y)
+        return InMemory(x, y, x, y)
 
 
 def test_every_probe_is_a_yaml_that_builds() -> None:
@@ -157,7 +157,7 @@ class Stated(nn.Module):
 def stated(losses: Tensor) -> Subject:
     x = torch.zeros(8, len(losses), dtype=torch.long)
     task = Task("tokens", 2, 2, len(losses), targets=len(losses))
-    return Subject(Stated(losses), task, Table(x, x, x, x), "fp32", seed=0)  # type: ignore[arg-type]
+    return Subject(Stated(losses), task, InMemory(x, x, x, x), "fp32", seed=0)  # type: ignore[arg-type]
 
 
 def test_the_loss_by_position_has_the_slope_that_the_model_has() -> None:
@@ -190,7 +190,9 @@ def test_the_gradient_of_a_linear_recurrence_decays_by_its_radius(rho: float) ->
     model = Model(nn.Embedding(5, 8), nn.Sequential(Recurrence(rho, 8)), nn.Linear(8, 5))
     task = Task("tokens", 5, 5, 32, targets=32)
     x = torch.randint(5, (64, 32))
-    found = Gradients(factor=30, examples=64, directions=64).measure(Subject(model, task, Table(x, x, x, x), "fp32", 0))
+    found = Gradients(factor=30, examples=64, directions=64).measure(
+        Subject(model, task, InMemory(x, x, x, x), "fp32", 0)
+    )
     assert found.scalars["slope"] == pytest.approx(math.log(rho), rel=0.01, abs=1e-3)
     assert found.scalars["vanishes"] == (1.0 if rho < 1 else 0.0)
     assert found.scalars["explodes"] == (1.0 if rho > 1 else 0.0)
@@ -217,7 +219,7 @@ def test_sinusoids_turn_by_a_fixed_map_and_random_rows_do_not() -> None:
         torch.manual_seed(0)
         model = family("transformer", width=32, depth=1, positions=positions).build(task)
         x = torch.randint(16, (2, 128))
-        it = Subject(model, task, Table(x, x, x, x), "fp32", seed=0)
+        it = Subject(model, task, InMemory(x, x, x, x), "fp32", seed=0)
         return RecurrenceOfPositions().measure(it).scalars["residual"]
 
     assert residual("sinusoidal") < 1e-6  # type: ignore[operator]
@@ -249,7 +251,7 @@ def test_the_noise_scale_of_a_constant_that_is_fitted_to_noise() -> None:
     # the gradient of one example is 2 (c - y), so that B = var(y) / (c - mean(y))²
     y = torch.randn(4096, 1, generator=torch.Generator().manual_seed(1))
     task = Task("vectors", 1, 1, 1, targets=1, loss="mse")
-    it = Subject(Constant(), task, Table(y, y, y, y), "fp32", seed=0)  # type: ignore[arg-type]
+    it = Subject(Constant(), task, InMemory(y, y, y, y), "fp32", seed=0)  # type: ignore[arg-type]
     scale = CriticalBatch(small=1, batches=4096).measure(it).scalars["noise_scale"]
     assert scale == pytest.approx(float(y.var() / (0.5 - y.mean()) ** 2), rel=0.1)
 
@@ -287,11 +289,11 @@ class Zeros:
     def unique(self) -> int:
         return self.size
 
-    def load(self) -> Table:
+    def load(self) -> InMemory:
         self.loads.append(self.seq_len)
         assert self.size == self.seq_len  # no more training examples than there have to be
         x = torch.zeros(self.eval_size // self.seq_len, self.seq_len, dtype=torch.long)
-        return Table(x[:1], x[:1], x, x)
+        return InMemory(x[:1], x[:1], x, x)
 
 
 def test_the_loss_beyond_the_trained_length_is_that_of_its_late_positions() -> None:
@@ -300,7 +302,7 @@ def test_the_loss_beyond_the_trained_length_is_that_of_its_late_positions() -> N
 
     def it(table: int) -> Subject:
         rebuild = lambda task: Fading(table if table else task.seq_len)  # noqa: E731
-        return Subject(rebuild(data.task), data.task, Table(x, x, x, x), "fp32", 0, data, rebuild)  # type: ignore[arg-type,return-value]
+        return Subject(rebuild(data.task), data.task, InMemory(x, x, x, x), "fp32", 0, data, rebuild)  # type: ignore[arg-type,return-value]
 
     assert data.loads == []
     found = Extrapolation(times=(2, 4), examples=16).measure(it(64))
@@ -362,7 +364,7 @@ def test_the_information_of_a_known_channel() -> None:
     y = ((x[:, 0] >= 4) ^ flip).long()
     task = Task("vectors", 1, 2, 1, targets=1)
     model = Model(nn.Identity(), nn.Sequential(Halved()), nn.Linear(1, 2))
-    scalars = Information().measure(Subject(model, task, Table(x, y, x, y), "fp32", seed=0)).scalars
+    scalars = Information().measure(Subject(model, task, InMemory(x, y, x, y), "fp32", seed=0)).scalars
     capacity = 1 + 0.11 * math.log2(0.11) + 0.89 * math.log2(0.89)
     for name in ("bins", "kde"):
         assert scalars[f"{name}_xz"] == pytest.approx(2, abs=0.05)
@@ -372,7 +374,7 @@ def test_the_information_of_a_known_channel() -> None:
 def test_what_the_bins_and_the_noise_hide_is_no_information() -> None:
     x = 1e-3 * torch.arange(64.0)[:, None]
     model = Model(nn.Identity(), nn.Sequential(nn.Identity()), nn.Linear(1, 1))
-    it = Subject(model, Task("vectors", 1, 1, 1, targets=1, loss="mse"), Table(x, x, x, x), "fp32", seed=0)
+    it = Subject(model, Task("vectors", 1, 1, 1, targets=1, loss="mse"), InMemory(x, x, x, x), "fp32", seed=0)
     scalars = Information(bins=4).measure(it).scalars
     assert scalars["bins_xz"] == pytest.approx(2)  # four bins, each as full
     assert scalars["kde_xz"] == pytest.approx(0, abs=0.01)
@@ -396,7 +398,7 @@ def test_the_invariant_share_of_a_linear_function_is_that_of_its_mean_weight(wei
     w = torch.tensor(weights)
     x = torch.randn(4096, 4, 1, generator=torch.Generator().manual_seed(0))
     task = Task("sequences", 1, 1, 4, targets=4, loss="mse")
-    it = Subject(Weighted(w), task, Table(x, x, x, x), "fp32", seed=0)  # type: ignore[arg-type]
+    it = Subject(Weighted(w), task, InMemory(x, x, x, x), "fp32", seed=0)  # type: ignore[arg-type]
     share = Symmetry(examples=4096, orders=8).measure(it).scalars["function"]
     # of independent inputs of one variance: T (mean w)² / sum w²
     assert share == pytest.approx(float(4 * w.mean() ** 2 / w.square().sum()), abs=0.02)

@@ -24,9 +24,10 @@ from isoflop.scaling.data.synthetic.spectral import Spectral
 DATA = sorted(
     path.stem
     for path in (Path(__file__).parents[2] / "conf/data").glob("*.yaml")
-    if re.search(r"^_target_: isoflop\.scaling\.data\.(generated|text)\.", path.read_text(), re.MULTILINE)
+    if re.search(r"^_target_: isoflop\.scaling\.data\.(synthetic\.|text\.Text$)", path.read_text(), re.MULTILINE)
 )
 GENERATED = [name for name in DATA if name != "text"]
+assert len(GENERATED) >= 14, "the yamls of generated data are found by their _target_"
 
 
 @lru_cache(maxsize=16)

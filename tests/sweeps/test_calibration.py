@@ -23,7 +23,7 @@ from isoflop.analysis.runs.tune import tune
 from isoflop.errors import UserError
 from isoflop.scaling.data.synthetic.permutation import IRREPS, samples_to_halve
 from isoflop.scaling.oracles import make, permutations, random_features
-from isoflop.scaling.oracles.base import Curve, write
+from isoflop.scaling.oracles.base import SolvedCurve, write
 from isoflop.scaling.oracles.neighbours import nearest, smallest
 from isoflop.sweeps import study
 
@@ -141,7 +141,7 @@ def test_an_oracle_is_made_once_and_its_rows_are_records(tmp_path: Path, capsys:
 
 def test_curves_that_differ_in_what_decides_them_are_different_runs(tmp_path: Path) -> None:
     point = {"D": 10, "L": 0.5}
-    curves = [Curve("a", "b", {"k.x": x}, [point], seed) for x in (1, 2) for seed in (0, 1)]
+    curves = [SolvedCurve("a", "b", {"k.x": x}, [point], seed) for x in (1, 2) for seed in (0, 1)]
     write(tmp_path, iter(curves))
     assert len({curve.run_id for curve in curves}) == 4 == len(list(tmp_path.iterdir()))
 

@@ -249,7 +249,7 @@ def whole(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> record
 def test_a_signal_finds_a_checkpoint_of_the_last_step(
     undisturbed: Path, whole: record.Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    from isoflop.scaling.loop.curve import Curve
+    from isoflop.scaling.loop.curve import CurveWriter
 
     frozen(tmp_path, undisturbed, D=400 * 64, checkpoint_every_s=1000)
     handled: list[int] = []
@@ -259,15 +259,15 @@ def test_a_signal_finds_a_checkpoint_of_the_last_step(
         raise SystemExit(-1)
 
     before = signal.signal(signal.SIGUSR2, requeue)
-    ends, steps = Curve.on_train_batch_end, []
+    ends, steps = CurveWriter.on_train_batch_end, []
 
-    def told(self: Curve, trainer: Any, module: Any, *rest: Any) -> None:
+    def told(self: CurveWriter, trainer: Any, module: Any, *rest: Any) -> None:
         steps.append(module.position)
         if len(steps) == 300:
             os.kill(os.getpid(), number)
         ends(self, trainer, module, *rest)
 
-    monkeypatch.setattr(Curve, "on_train_batch_end", told)
+    monkeypatch.setattr(CurveWriter, "on_train_batch_end", told)
     monkeypatch.setattr("isoflop.scaling.loop.module.CHUNK_S", 0.0)  # so that it sees every step
     try:
         with pytest.raises((KeyboardInterrupt, SystemExit)):

@@ -1,7 +1,7 @@
 """Documents read from files: plain text, rows of JSON or Parquet, packed or not (no torch).
 
     Path("corpus.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
-    source = Files("corpus.jsonl", field="text")
+    source = FileSource("corpus.jsonl", field="text")
     [list(source.read(unit)) for unit in source.units()]            # [[b'one', b'two']]
 
 A plain file is a document. Where there are too few of them to hold some out, or one is a collection rather than a
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from isoflop.scaling.config.contents import JSONL, PARQUET, PLAIN, File, list_files
 from isoflop.scaling.data.corpus.rows import read_jsonl, read_parquet, row_groups
-from isoflop.scaling.data.corpus.streams import UNIT, Unit, check_text, opened, pieces
+from isoflop.scaling.data.corpus.streams import UNIT, SourceUnit, check_text, opened, pieces
 
 # documents that a held-out share can be taken from: at a share of a twentieth, two
 FEWEST = 40
@@ -35,17 +35,17 @@ class Source(Protocol):
         """What a manifest says of it."""
         ...
 
-    def units(self) -> list[Unit]:
+    def units(self) -> list[SourceUnit]:
         """All of it, in a fixed order; UserError where there is nothing."""
         ...
 
-    def read(self, unit: Unit) -> Iterator[bytes]:
+    def read(self, unit: SourceUnit) -> Iterator[bytes]:
         """The documents of a unit as UTF-8; UserError says where one cannot be read."""
         ...
 
 
 @dataclass(frozen=True)
-class Files:
+class FileSource:
     """Files and folders.
 
     path: one of them. field: the text's name in rows. suffixes: further endings of plain text. encoding: of plain text,
@@ -97,9 +97,9 @@ class Files:
             return self.piece
         return min(PIECE, max(SHORTEST, self.size // PIECES))
 
-    def units(self) -> list[Unit]:
+    def units(self) -> list[SourceUnit]:
         """Small files together, a large one in parts where it can be entered in the middle."""
-        units, together, size = list[Unit](), list[File](), 0
+        units, together, size = list[SourceUnit](), list[File](), 0
         for file in self.files:
             if file.size <= UNIT or not self.can_be_entered(file):
                 together.append(file)
@@ -111,7 +111,7 @@ class Files:
                 units += row_groups(file)
             else:
                 starts = range(0, file.size, UNIT)
-                units += [Unit((file,), at, at + UNIT, min(UNIT, file.size - at)) for at in starts]
+                units += [SourceUnit((file,), at, at + UNIT, min(UNIT, file.size - at)) for at in starts]
         return [*units, *([grouped(together)] if together else [])]
 
     def can_be_entered(self, file: File) -> bool:
@@ -121,7 +121,7 @@ class Files:
         in_utf8 = self.encoding is None or self.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
         return file.kind == JSONL or (self.piece_of(file) is not None and in_utf8)
 
-    def read(self, unit: Unit) -> Iterator[bytes]:
+    def read(self, unit: SourceUnit) -> Iterator[bytes]:
         """The documents of a unit; those with nothing in them are left out."""
         for file in unit.files:
             if file.kind == PARQUET:
@@ -132,7 +132,7 @@ class Files:
                 documents = self.read_plain(file, unit)
             yield from filter(None, documents)
 
-    def read_plain(self, file: File, unit: Unit) -> Iterator[bytes]:
+    def read_plain(self, file: File, unit: SourceUnit) -> Iterator[bytes]:
         """A plain file, whole or in pieces."""
         piece = self.piece_of(file)
         with opened(file, self.encoding) as stream:
@@ -143,6 +143,6 @@ class Files:
                 yield document
 
 
-def grouped(files: list[File]) -> Unit:
+def grouped(files: list[File]) -> SourceUnit:
     """Files that are read one after the other."""
-    return Unit(tuple(files), size=sum(file.size for file in files))
+    return SourceUnit(tuple(files), size=sum(file.size for file in files))

@@ -1,7 +1,7 @@
 """From parts to shards: which documents are on which side, in which order, and how they are laid end to end (no torch).
 
     hashes, lengths = np.frombuffer(bytes(range(32)), "V16"), np.array([300, 20])
-    part = Part(hashes, lengths, sizes=lengths - 1)
+    part = CorpusPart(hashes, lengths, sizes=lengths - 1)
     split([part], held_share=0.05)[0]["held_out"]           # array([0]): the hash of the first is low
 
 The order of documents is that of their hashes: one fixed permutation, whatever the order of the source.
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from isoflop import files
 from isoflop.errors import UserError
 from isoflop.scaling.data.corpus import store
-from isoflop.scaling.data.corpus.parts import BLOCK, HASH, Part, read_part, tokens_file
+from isoflop.scaling.data.corpus.parts import BLOCK, HASH, CorpusPart, read_part, tokens_file
 from isoflop.scaling.data.corpus.store import HELD_OUT, SIDES, TRAIN, Shard
 
 
-def split(parts: Sequence[Part], held_share: float) -> tuple[dict[str, NDArray[np.int64]], Mapping[str, int]]:
+def split(parts: Sequence[CorpusPart], held_share: float) -> tuple[dict[str, NDArray[np.int64]], Mapping[str, int]]:
     """For each side the numbers of its documents, counted over all parts, in order; and how many were duplicates."""
     hashes = np.concatenate([part.hashes for part in parts]) if parts else np.zeros(0, f"V{HASH}")
     words = np.frombuffer(hashes.tobytes(), ">u8").reshape(-1, 2).astype(np.uint64)
@@ -49,7 +49,7 @@ def refuse_empty(order: Mapping[str, NDArray[np.int64]], held_share: float) -> N
         raise UserError(f"{what}; give more documents, another share, or cut them smaller, as in data.piece=4096")
 
 
-def shards_of(parts: Sequence[Part], order: NDArray[np.int64]) -> int:
+def shards_of(parts: Sequence[CorpusPart], order: NDArray[np.int64]) -> int:
     """How many shards the documents of a side fill."""
     lengths = np.concatenate([part.lengths for part in parts])
     return -(-int(lengths[order].sum()) // store.SHARD)
@@ -102,7 +102,7 @@ class Opened(contextlib.ExitStack):
         return os.pread(self.files[number].fileno(), size, offset)
 
 
-def duplicates(parts: Sequence[Part], order: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
+def duplicates(parts: Sequence[CorpusPart], order: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
     """Of the held-out side's whole blocks, how many stand in the training side as well."""
     counts = np.concatenate([part.lengths for part in parts]) // BLOCK
     side = np.zeros(len(counts), np.int8)  # 0: left out as a duplicate

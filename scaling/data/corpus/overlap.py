@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from isoflop import files
 from isoflop.scaling.config.contents import home
 from isoflop.scaling.data.corpus.parts import BLOCK
-from isoflop.scaling.data.corpus.store import Prepared, Side, windows
+from isoflop.scaling.data.corpus.store import PreparedCorpus, Side, windows
 
 # of so many positions one begins a block
 SAMPLED = 256
@@ -31,7 +31,7 @@ CHUNK = 2**20
 ODD = np.random.default_rng(0).integers(2**63, size=BLOCK + 1, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
-def overlap(train: Prepared, other: Prepared) -> float | None:
+def overlap(train: PreparedCorpus, other: PreparedCorpus) -> float | None:
     """The share of the blocks of one corpus's held-out side that stand in another's training side; None without any."""
     path = home() / "overlaps" / f"{train.content}-{other.content}.json"
     remembered = files.read_json(path)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from isoflop import files
 from isoflop.scaling.data.corpus import tokenizer
 from isoflop.scaling.data.corpus.documents import Source
-from isoflop.scaling.data.corpus.streams import Unit
+from isoflop.scaling.data.corpus.streams import SourceUnit
 
 # documents that are tokenised together [bytes]
 TOGETHER = 2**20
@@ -28,7 +28,7 @@ HASH = 16  # bytes of a document's hash
 
 
 @dataclass(frozen=True)
-class Part:
+class CorpusPart:
     """What a unit became: the index of its documents."""
 
     hashes: NDArray[np.void]
@@ -63,7 +63,7 @@ def is_held_out(digest: bytes, held_share: float) -> bool:
     return held_share == 1 or fraction(digest) < held_share
 
 
-def tokenise(source: Source, unit: Unit, number: int, work: Path, name: str | None) -> None:
+def tokenise(source: Source, unit: SourceUnit, number: int, work: Path, name: str | None) -> None:
     """Make the part of a unit: a file of tokens, and an index that is written last."""
     encoder = tokenizer.load(work / name if name else None)
     hashes, lengths, sizes, blocks = list[bytes](), list[int](), list[int](), list[bytes]()
@@ -115,7 +115,7 @@ def tokens_file(work: Path, number: int) -> Path:
     return work / "parts" / f"{number:06d}.tokens"
 
 
-def read_part(work: Path, number: int) -> Part:
+def read_part(work: Path, number: int) -> CorpusPart:
     """The index of a part."""
     with np.load(part_file(work, number)) as index:
-        return Part(index["hashes"], index["lengths"], index["sizes"], part_file(work, number))
+        return CorpusPart(index["hashes"], index["lengths"], index["sizes"], part_file(work, number))

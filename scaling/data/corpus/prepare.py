@@ -2,7 +2,7 @@
 
     Path("corpus").mkdir()
     Path("corpus/notes.md").write_text("a line of text\n" * 20_000)
-    prepared = prepare(Files("corpus"), Plan(version="0"))
+    prepared = prepare(FileSource("corpus"), Preparation(version="0"))
     prepared.manifest["documents"]["held_out"] > 0                  # True
 
 1. A byte-pair tokeniser, where one is to be learned, from documents of the training side alone.
@@ -32,11 +32,11 @@ from isoflop.checks import number, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.config.contents import ENVIRONMENT, hash_file, home
 from isoflop.scaling.data.corpus import store, tokenizer
-from isoflop.scaling.data.corpus.documents import Files, Source
+from isoflop.scaling.data.corpus.documents import FileSource, Source
 from isoflop.scaling.data.corpus.layout import duplicates, refuse_empty, shards_of, split, write_shard
 from isoflop.scaling.data.corpus.parts import (
     BLOCK,
-    Part,
+    CorpusPart,
     fraction,
     hash_of,
     is_held_out,
@@ -44,19 +44,19 @@ from isoflop.scaling.data.corpus.parts import (
     read_part,
     tokenise,
 )
-from isoflop.scaling.data.corpus.store import HELD_OUT, SIDES, TRAIN, Prepared
-from isoflop.scaling.data.corpus.streams import Unit
+from isoflop.scaling.data.corpus.store import HELD_OUT, SIDES, TRAIN, PreparedCorpus
+from isoflop.scaling.data.corpus.streams import SourceUnit
 from isoflop.scaling.data.corpus.workers import pool
 from isoflop.wording import count
 
-__all__ = ["Files", "Plan", "prepare"]
+__all__ = ["FileSource", "Preparation", "prepare"]
 
 # text from which byte-pair encoding is learned [bytes]: some seconds, and a sample of words that any corpus repeats
 LEARNED_FROM = 2**24
 
 
 @dataclass(frozen=True)
-class Plan:
+class Preparation:
     """How a source becomes tokens.
 
     version: a hash of what is in the source. tokenizer: bytes, bpe (learned, vocab_size tokens) or the path of a file.
@@ -97,8 +97,8 @@ def folder_of(key: str) -> Path:
 
 
 def prepare(
-    source: Source, plan: Plan, workers: int | None = None, verify: Callable[[], None] | None = None
-) -> Prepared:
+    source: Source, plan: Preparation, workers: int | None = None, verify: Callable[[], None] | None = None
+) -> PreparedCorpus:
     """The prepared corpus of a source: what there is, or made now, which it says on stderr; UserError where it cannot.
 
     workers: processes; by default one a core. verify: refuses a source that is not the plan's, before it is read.
@@ -133,7 +133,7 @@ def sole(path: Path) -> Iterator[None]:
         yield
 
 
-def make(source: Source, plan: Plan, key: str, work: Path, folder: Path, workers: int | None) -> Prepared:
+def make(source: Source, plan: Preparation, key: str, work: Path, folder: Path, workers: int | None) -> PreparedCorpus:
     """Tokenise, split and write; `work` holds what is done already."""
     units = source.units()
     size = sum(unit.size for unit in units)
@@ -168,7 +168,7 @@ def make(source: Source, plan: Plan, key: str, work: Path, folder: Path, workers
     return prepared
 
 
-def learned(source: Source, plan: Plan, units: Sequence[Unit], work: Path) -> str | None:
+def learned(source: Source, plan: Preparation, units: Sequence[SourceUnit], work: Path) -> str | None:
     """The file of the tokeniser in the work folder, learned or copied there; None for bytes."""
     if plan.tokenizer == "bytes":
         return None
@@ -185,7 +185,7 @@ def learned(source: Source, plan: Plan, units: Sequence[Unit], work: Path) -> st
     return path.name
 
 
-def sample(source: Source, units: Sequence[Unit], held_share: float) -> Iterator[bytes]:
+def sample(source: Source, units: Sequence[SourceUnit], held_share: float) -> Iterator[bytes]:
     """Documents of the training side, chosen by their hash, about LEARNED_FROM bytes of them."""
     size, taken = sum(unit.size for unit in units), 0
     share = min(1.0, LEARNED_FROM / size) if size else 1.0
@@ -201,8 +201,8 @@ def sample(source: Source, units: Sequence[Unit], held_share: float) -> Iterator
 
 def description(
     source: Source,
-    plan: Plan,
-    parts: Sequence[Part],
+    plan: Preparation,
+    parts: Sequence[CorpusPart],
     order: Mapping[str, NDArray[np.int64]],
     removed: Mapping[str, int],
 ) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def description(
     }
 
 
-def sentence(prepared: Prepared) -> str:
+def sentence(prepared: PreparedCorpus) -> str:
     """What was prepared, in a line."""
     about = prepared.manifest
     documents, tokens, blocks = about["documents"], about["tokens"], about["duplicate_blocks"]

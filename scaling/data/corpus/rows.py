@@ -1,7 +1,7 @@
 """Documents that are rows: of JSON lines and of Parquet files (no torch).
 
 Path("rows.jsonl").write_text('{"body": "one"}\\n')
-list(read_jsonl(File("rows.jsonl", ".jsonl", "", 16), "body", Unit(())))           # [b'one']
+list(read_jsonl(File("rows.jsonl", ".jsonl", "", 16), "body", SourceUnit(())))           # [b'one']
 """
 
 import contextlib
@@ -13,21 +13,21 @@ from typing import Any
 
 from isoflop.errors import UserError
 from isoflop.scaling.config.contents import File
-from isoflop.scaling.data.corpus.streams import UNIT, Unit, library, lines, opened
+from isoflop.scaling.data.corpus.streams import UNIT, SourceUnit, library, lines, opened
 
 __all__ = ["Path", "read_jsonl"]
 
 
-def row_groups(file: File) -> list[Unit]:
+def row_groups(file: File) -> list[SourceUnit]:
     """The row groups of a Parquet file, so many together that they make a unit."""
     with parquet(file) as table:
         groups = table.num_row_groups
     together = max(1, round(groups * UNIT / file.size))
     starts = range(0, groups, together)
-    return [Unit((file,), at, at + together, file.size // len(starts)) for at in starts]
+    return [SourceUnit((file,), at, at + together, file.size // len(starts)) for at in starts]
 
 
-def read_jsonl(file: File, field: str, unit: Unit) -> Iterator[bytes]:
+def read_jsonl(file: File, field: str, unit: SourceUnit) -> Iterator[bytes]:
     """The texts of the rows of a file."""
     with opened(file) as stream:
         for number, line in enumerate(lines(stream, unit), start=1):
@@ -50,7 +50,7 @@ def encoded(text: str, place: Callable[[], str]) -> bytes:
         raise UserError(f"{place()} has a character that UTF-8 cannot say ({error.reason}); mend it") from None
 
 
-def where(file: File, unit: Unit, number: int) -> str:
+def where(file: File, unit: SourceUnit, number: int) -> str:
     """A row's file and line, counted from the top of the file; number: in the unit."""
     if unit.start:
         with open(file.path, "rb") as stream:
@@ -81,7 +81,7 @@ def parquet(file: File) -> Iterator[Any]:
         raise UserError(f"{file.path} is not a Parquet file ({str(error).splitlines()[0]}); mend it") from None
 
 
-def read_parquet(file: File, field: str, unit: Unit) -> Iterator[bytes]:
+def read_parquet(file: File, field: str, unit: SourceUnit) -> Iterator[bytes]:
     """The texts of the rows of a file, or of some of its row groups."""
     with parquet(file) as table:
         if field not in table.schema_arrow.names:

@@ -93,7 +93,7 @@ def windows(tokens: NDArray[Any], length: int) -> NDArray[Any]:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedCorpus:
     """A prepared corpus."""
 
     folder: Path
@@ -165,7 +165,7 @@ def altered(path: Path, what: str) -> UserError:
     return UserError(f"{path} {what}; delete its folder, and the same command prepares it again")
 
 
-def open_prepared(folder: Path) -> Prepared:
+def open_prepared(folder: Path) -> PreparedCorpus:
     """A prepared corpus; UserError where it is not whole, was altered, or its tokeniser is another.
 
     Hashes are compared when a file's time or size is not that of the last comparison, as after a copy.
@@ -173,7 +173,7 @@ def open_prepared(folder: Path) -> Prepared:
     manifest = files.read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{folder} is not a prepared corpus: it has no whole {MANIFEST}; see isoflop prepare --help")
-    prepared = Prepared(folder, manifest)
+    prepared = PreparedCorpus(folder, manifest)
     width = np.dtype(manifest["dtype"]).itemsize
     for shard in prepared.shards:
         path = folder / shard.name
@@ -200,7 +200,7 @@ def write_stamp(folder: Path, stamp: Any) -> None:
         return
 
 
-def _stamp(prepared: Prepared) -> list[Any]:
+def _stamp(prepared: PreparedCorpus) -> list[Any]:
     names = [shard.name for shard in prepared.shards]
     names += [prepared.tokenizer_file.name] if prepared.tokenizer_file else []
     stats = [(prepared.folder / name).stat() for name in names]
@@ -208,7 +208,7 @@ def _stamp(prepared: Prepared) -> list[Any]:
     return [prepared.content, *sizes]
 
 
-def finish(work: Path, folder: Path, draft: Draft, kind: str, shards: list[Shard]) -> Prepared:
+def finish(work: Path, folder: Path, draft: Draft, kind: str, shards: list[Shard]) -> PreparedCorpus:
     """Write the manifest of a folder of shards and put it in its place."""
     parts = [*(shard.sha256 for shard in shards), str(draft.tokenizer.get("content"))]
     content = draft.content or hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -216,17 +216,17 @@ def finish(work: Path, folder: Path, draft: Draft, kind: str, shards: list[Shard
     head = {"format": FORMAT, "key": draft.key, "content": content, **draft.about, "tokenizer": dict(draft.tokenizer)}
     manifest = {**head, "dtype": np.dtype(kind).newbyteorder("<").str, "shards": named}
     files.write_text(work / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-    prepared = Prepared(work, manifest)
+    prepared = PreparedCorpus(work, manifest)
     write_stamp(work, _stamp(prepared))
     try:
         os.replace(work, folder)
     except OSError:  # another process was first
         if not (folder / MANIFEST).is_file():
             raise
-    return Prepared(folder, manifest)
+    return PreparedCorpus(folder, manifest)
 
 
-def write_arrays(folder: Path, draft: Draft, train: NDArray[Any], held_out: NDArray[Any]) -> Prepared:
+def write_arrays(folder: Path, draft: Draft, train: NDArray[Any], held_out: NDArray[Any]) -> PreparedCorpus:
     """Keep tokens that are in memory as a prepared corpus."""
     import tempfile
 

@@ -2,7 +2,7 @@
 
 Path("a.txt").write_text("one\\ntwo\\nthree\\n")
 with opened(File("a.txt", ".txt", "", 14)) as stream:
-    list(lines(stream, Unit((), start=2, stop=6)))           # [b'two\\n'], begun in 2 <= position < 6
+    list(lines(stream, SourceUnit((), start=2, stop=6)))           # [b'two\\n'], begun in 2 <= position < 6
 """
 
 import contextlib
@@ -18,14 +18,14 @@ from typing import IO, Any
 from isoflop.errors import UserError
 from isoflop.scaling.config.contents import File
 
-__all__ = ["File", "Path", "Unit"]
+__all__ = ["File", "Path", "SourceUnit"]
 
 # what one process reads at a time: a unit of work that is done again after a kill [bytes]
 UNIT = 2**24
 
 
 @dataclass(frozen=True)
-class Unit:
+class SourceUnit:
     """What one process reads at a time: files, or of one file what begins in start <= position < stop.
 
     A position is a byte, in Parquet a row group.
@@ -78,7 +78,7 @@ class Recoded(io.RawIOBase):
         return n
 
 
-def lines(stream: IO[bytes], unit: Unit, longest: int = -1) -> Iterator[bytes]:
+def lines(stream: IO[bytes], unit: SourceUnit, longest: int = -1) -> Iterator[bytes]:
     """The lines that begin in a unit's range; one that is longer than `longest` comes in parts."""
     position = 0
     if unit.start:  # the line in which it begins belongs to the range before
@@ -94,7 +94,7 @@ def lines(stream: IO[bytes], unit: Unit, longest: int = -1) -> Iterator[bytes]:
         within = not part.endswith(b"\n") or unit.stop is None or position < unit.stop
 
 
-def pieces(stream: IO[bytes], unit: Unit, size: int) -> Iterator[bytes]:
+def pieces(stream: IO[bytes], unit: SourceUnit, size: int) -> Iterator[bytes]:
     """Pieces of about `size` bytes that end with a line, or where a line is longer with a character."""
     piece = b""
     for part in lines(stream, unit, size):

@@ -81,7 +81,7 @@ class Bytes:
         return lengths
 
 
-class HuggingFace:
+class JsonTokenizer:
     """A tokenizer.json of the library `tokenizers`."""
 
     def __init__(self, path: Path) -> None:
@@ -151,7 +151,7 @@ def load(path: Path | None) -> Tokenizer:
         return Bytes()
     if not path.is_file():
         raise UserError(f"data.tokenizer={path} is not there; give bytes, bpe, or a tokenizer.json or .tiktoken file")
-    return HuggingFace(path) if path.suffix == ".json" else Tiktoken(path)
+    return JsonTokenizer(path) if path.suffix == ".json" else Tiktoken(path)
 
 
 def learn(documents: Iterable[bytes], vocab_size: int, path: Path) -> None:

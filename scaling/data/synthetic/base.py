@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isoflop.checks import whole_number
-from isoflop.scaling.data.base import HELD_OUT, TRAIN, Examples, Table
+from isoflop.scaling.data.base import HELD_OUT, TRAIN, Examples, InMemory
 from isoflop.scaling.task import Task
 
 Array = NDArray[np.float64]
@@ -62,7 +62,7 @@ class Synthetic:
 
     def load(self) -> Examples:
         train, held_out = (self.draw(*which) for which in self.sets())
-        return Table(*train, *held_out, self.facts())
+        return InMemory(*train, *held_out, self.facts())
 
     def sets(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the stream and the number of examples of the training and the held-out set."""

@@ -52,7 +52,8 @@ class Copy(Synthetic):
         return Task("sequences", self.symbols + 1, self.symbols, self.seq_len, targets=self.length, floor=0.0)
 
     def load(self) -> "Copies":
-        return Copies(*(self.rows(*which) for which in self.sets()), self.symbols)
+        train, held_out = (self.rows(*which) for which in self.sets())
+        return Copies(train, held_out, self.symbols)
 
     def rows(self, which: int, n: int) -> Tensor:
         """Draw n rows of symbols from a stream, (n, length), a byte each."""

@@ -71,7 +71,7 @@ class Attention(nn.Module):
         return bias.masked_fill(ahead > 0, float("-inf")) if self.causal else bias
 
 
-class Positions(nn.Module):
+class AddPositions(nn.Module):
     """Adds to each position a row of a table: of sinusoids, or learned from a start of so many times the usual size."""
 
     sinusoids: Tensor
