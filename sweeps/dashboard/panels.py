@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from isoflop import record
-from isoflop.analysis.report.figures.base import PALETTE
+from isoflop.analysis.report.figures.style import PALETTE
 from isoflop.analysis.report.tables import once
 from isoflop.analysis.report.view import REASON, View
 from isoflop.wording import cut, printable

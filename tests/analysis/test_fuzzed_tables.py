@@ -20,8 +20,7 @@ from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.holdout.compare import compare
 from isoflop.analysis.report.figures.base import draw_all
-from isoflop.analysis.report.figures.laws import allocation, observed_vs_predicted
-from isoflop.analysis.report.figures.loss._panels import falls
+from isoflop.analysis.report.figures.laws import observed_vs_predicted
 from isoflop.analysis.report.figures.runs import cost
 from isoflop.analysis.report.view import look
 from isoflop.analysis.runs.layout import layout
@@ -122,19 +121,11 @@ def test_rows_with_a_blank_where_others_have_a_rung_are_a_cell_too() -> None:
     assert searched_knobs(rows) == {"lr": 3}
 
 
-def test_what_a_doubling_gains_is_told_whatever_the_sizes() -> None:
-    means = pd.DataFrame({"level": [0, 0, 1], "N": [1e-300, 1e300, 1.0], "L": [4.0, 2.0, 1.0]})
-    assert falls(means, "N", "level", 2) == [pytest.approx(math.log(2) / (600 * math.log2(10)))]
-
-
 def test_figures_pass_over_costs_that_are_text_and_bands_that_have_no_ends() -> None:
     assert cost.measured(pd.Series(["7", "x", None, "-1", "inf"])).tolist()[:1] == [7.0]
     assert cost.measured(pd.Series(["7", "x", None, "-1", "inf"])).count() == 1
     off = observed_vs_predicted._off(pd.Series([0.0, 1e-300, math.inf, math.e]), pd.Series([1.0, 1e300, 1.0, 1.0]))
     assert off.tolist() == pytest.approx([math.nan, -100 * 600 * math.log(10), math.nan, 100], nan_ok=True)
-    view = look(demo_study(["lstm"], failures=False), [])
-    about = {"family": "lstm", "quantity": "D/N", "kind": "law", "C": 1.0, "value": 20.0, "high": None}
-    assert "about 20" in allocation._title(view, pd.DataFrame([about | {"low": None}]).astype(object))
 
 
 def test_runs_without_the_column_of_a_curve_are_none_of_it() -> None:

@@ -23,8 +23,8 @@ from isoflop.analysis.report.figures.base import (
     few_families,
     json_ready,
     thin,
-    wrap,
 )
+from isoflop.analysis.report.figures.style import wrap
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.view import MOST_FAMILIES, look, named_for_page
 from isoflop.analysis.runs import measure, trunks

@@ -15,7 +15,8 @@ from isoflop.analysis.claims.region import Region
 from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.holdout.forecast import forecast
 from isoflop.analysis.report import report as report_module
-from isoflop.analysis.report.figures.base import Figure, draw_all, log_axis, nice_ticks
+from isoflop.analysis.report.figures.base import Figure, draw_all
+from isoflop.analysis.report.figures.style import log_axis, nice_ticks
 from isoflop.analysis.report.links import folder_of
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.sentences import summary

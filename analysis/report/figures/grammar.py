@@ -1,8 +1,10 @@
 """One visual grammar for all figures: runs are points, laws are lines, intervals are bands or bars, dashed is a guide
 or goes beyond the runs; a family has one colour and one shape everywhere.
 
-A figure is one table whose column `kind` says what each row is; a layer draws the rows of one kind. It is Vega-Lite as
-a dictionary: https://vega.github.io/vega-lite/docs.
+A figure is one table whose column `kind` says what each row is. A layer draws the rows of one kind with a mark of MARKS
+along axes (log, linear, text) in a family's colour and shape (hue, shape); `single`, `faceted` and `beside` put layers
+into one view, a panel for each family, or several views. The result is Vega-Lite as a dictionary:
+https://vega.github.io/vega-lite/docs.
 
     import pandas as pd
 
@@ -11,19 +13,18 @@ a dictionary: https://vega.github.io/vega-lite/docs.
     sorted(spec)          # ['data', 'height', 'layer', 'width']
 """
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from isoflop import record
-from isoflop.analysis.report.figures.base import NEUTRAL, family_scales, log_axis
+from isoflop.analysis.report.figures.style import NEUTRAL, family_scales, log_axis
 from isoflop.wording import cut
 
 Spec = dict[str, Any]
-# of words on a coloured cell, which is as light on a dark page
+# colour of text on a coloured cell, which is the same on a light and a dark page
 INK = "#1d2127"
 MARKS: dict[str, Spec] = {
     "point": {"filled": True, "size": 36, "opacity": 0.6},
@@ -45,13 +46,11 @@ MARKS: dict[str, Spec] = {
     "zero": {"type": "rule", "strokeDash": [4, 4], "color": NEUTRAL},
     "band": {"type": "rect", "style": "band"},
 }
-# families that stand beside their lines; more are told by a legend
+# families that are named beside their lines; more have a legend
 DIRECT = 6
-# of a legend, which knows nothing of the width that it stands in: room for it, of a letter and a symbol [px]
+# room for a legend, for a letter and for a symbol [px], since a legend does not wrap; letters of a name
 LEGEND_WIDTH, LETTER, SYMBOL, MOST_LETTERS = 640, 7, 36, 30
-# parts of a sentence that a title names
-MOST_IN_TITLE = 4
-# shift and drag move a single view, shift and wheel zoom it, a double click brings it back
+# shift and drag move a single view, shift and wheel zoom it, a double click resets it
 ZOOM: Spec = {
     "name": "zoom",
     "bind": "scales",
@@ -64,7 +63,11 @@ ZOOM: Spec = {
 
 
 def layer(mark: str, kinds: str | Sequence[str], /, *, where: str = "", **encoding: Any) -> Spec:
-    """One sort of mark for the rows of one or several kinds; `where` is a further condition in Vega's words."""
+    """Draw one sort of mark for the rows of one or several kinds.
+
+    where     a further condition, as a Vega expression
+    encoding  channels: an axis, a colour, or the name of a column of words
+    """
     kinds = [kinds] if isinstance(kinds, str) else list(kinds)
     condition = " || ".join(f"datum.kind === '{kind}'" for kind in kinds)
     style = {"type": mark} | MARKS.get(mark, {})
@@ -79,52 +82,55 @@ def layer(mark: str, kinds: str | Sequence[str], /, *, where: str = "", **encodi
 def log(
     column: str, rows: pd.DataFrame, title: str | None = None, *, unit: str = record.NATS, pad: float = 1.0
 ) -> Spec:
-    """A logarithmic axis over a column, `pad` times further at its upper end for what is written there."""
+    """Return a logarithmic axis over a column, `pad` times longer at its upper end for what is written there."""
     values = _positive(rows[column])
     axis = log_axis(column, [*values, float(values.max()) * pad], title, loss_unit=unit)
     return {"field": column, "type": "quantitative"} | axis
 
 
 def linear(column: str, title: str | None, *, zero: bool = False, ticks: int | None = None, **more: Any) -> Spec:
-    """A linear axis, of about so many ticks where it matters."""
+    """Return a linear axis with about `ticks` ticks."""
     axis = {"format": ".3~g", "labelOverlap": "greedy", "labelFlush": False} | ({"tickCount": ticks} if ticks else {})
     scale = {"zero": zero, "nice": True}
     return {"field": column, "type": "quantitative", "title": title, "scale": scale, "axis": axis} | more
 
 
 def text(column: str, title: str | None = None, **more: Any) -> Spec:
-    """An axis of names, in the order of the rows."""
+    """Return an axis of names, in the order of the rows."""
     axis = {"labelLimit": 260, "labelFontSize": 12, "grid": False}
     return {"field": column, "type": "nominal", "title": title, "sort": None, "axis": axis} | more
 
 
 def family_names(families: Collection[str]) -> Spec:
-    """An axis of families' names, long ones cut; a single family needs none."""
+    """Return an axis of families' names, long ones cut; a single family needs none."""
     names = text("family") | {"sort": list(families)}
     return names | {"axis": names["axis"] | {"labelLimit": 110} if len(families) > 1 else None}
 
 
 def _legend(families: Sequence[str]) -> Spec:
-    """The families above a figure, in as many columns as its width has room for."""
+    """List the families above a figure, in as many columns as its width has room for."""
     longest = min(MOST_LETTERS, max(map(len, families), default=0))
     columns = max(1, LEGEND_WIDTH // (LETTER * longest + SYMBOL))
     return {"title": None, "orient": "top", "columns": columns, "labelLimit": LETTER * MOST_LETTERS, "symbolOpacity": 1}
 
 
 def hue(families: Sequence[str], *, legend: bool = False) -> Spec:
-    """The colour of a family."""
-    shown = _legend(families) if legend else None
-    return {"field": "family", "type": "nominal", "scale": family_scales(families)[0], "legend": shown}
+    """Return the colour of a family, with a legend on request where there are several."""
+    return _channel(families, 0, legend)
 
 
 def shape(families: Sequence[str], *, legend: bool = False) -> Spec:
-    """The shape of a family's points."""
-    shown = _legend(families) if legend else None
-    return {"field": "family", "type": "nominal", "scale": family_scales(families)[1], "legend": shown}
+    """Return the shape of a family's points, with a legend on request where there are several."""
+    return _channel(families, 1, legend)
+
+
+def _channel(families: Sequence[str], which: int, legend: bool) -> Spec:
+    shown = _legend(families) if legend and len(families) > 1 else None
+    return {"field": "family", "type": "nominal", "scale": family_scales(families)[which], "legend": shown}
 
 
 def tooltip(columns: Iterable[str], rows: pd.DataFrame, unit: str = record.NATS) -> list[Spec]:
-    """What a point says of itself: the columns that the rows have, numbers rounded and with their unit."""
+    """Return what a point shows when pointed at: the columns that the rows have, numbers rounded, with their unit."""
     shown = []
     for name in columns:
         if name in rows and rows[name].notna().any():
@@ -136,7 +142,7 @@ def tooltip(columns: Iterable[str], rows: pd.DataFrame, unit: str = record.NATS)
 
 
 def chosen(families: Sequence[str]) -> tuple[list[Spec], Spec | None]:
-    """The parameters by which a legend selects a family and a drag moves the view, and the opacity that shows it."""
+    """Return parameters with which a legend selects a family and a drag moves the view, and the opacity to use."""
     if len(families) <= 1:
         return [ZOOM], None
     select = {"name": "chosen", "select": {"type": "point", "fields": ["family"]}, "bind": "legend"}
@@ -144,21 +150,16 @@ def chosen(families: Sequence[str]) -> tuple[list[Spec], Spec | None]:
 
 
 def single(layers: list[Spec], *, width: int = 680, height: int = 380, params: list[Spec] | None = None) -> Spec:
-    """One view; `params` belong to its last layer."""
+    """Put layers into one view; `params` belong to its last layer."""
     layers = [*layers[:-1], layers[-1] | ({"params": params} if params else {})]
     return {"data": {"name": "rows"}, "width": width, "height": height, "layer": layers}
 
 
-def panel_width(panels: int) -> int:
-    """The width of a figure of so many panels, at most three of them side by side [px]."""
-    return 760 if panels == 1 else 300 * min(3, panels)
-
-
 def faceted(
-    layers: list[Spec], by: str = "family", *, panels: int = 3, columns: int = 3, width: int = 262, height: int = 260
+    layers: list[Spec], rows: pd.DataFrame, by: str = "family", *, columns: int = 3, width: int = 262, height: int = 260
 ) -> Spec:
-    """A panel for each value of a column, side by side, of `panels` values at most so many columns; a single family
-    needs no panel."""
+    """Put layers into a panel for each value of a column, at most `columns` side by side; one family needs no panel."""
+    panels = rows[by].nunique()
     if panels == 1 and by == "family":
         return single(layers, height=380)
     return {
@@ -169,20 +170,15 @@ def faceted(
     }
 
 
-def panelled(families: Collection[str]) -> str:
-    """What a description says of the panels of several families."""
-    return ", a panel for each family" if len(families) > 1 else ""
-
-
 def beside(views: Sequence[list[Spec]], *, columns: int = 3, width: int = 262, height: int = 260) -> Spec:
-    """Several views of the same rows with axes of their own, side by side."""
+    """Put several views of the same rows, with axes of their own, side by side."""
     concat = [{"width": width, "height": height, "layer": layers} for layers in views]
     lines = [{"hconcat": concat[i : i + columns]} for i in range(0, len(concat), columns)]
     return {"data": {"name": "rows"}, "vconcat": lines}
 
 
 def labels(ends: pd.DataFrame, x: str, y: str, *, height: int = 380, gap: int = 14) -> pd.DataFrame:
-    """The name of each family at the end of its line, moved apart where lines end close together.
+    """Return the name of each family at the end of its line, moved apart where lines end close together.
 
     ends     a row for each family: where its line ends
     height   of the view, and `gap` between two names [pixels]
@@ -196,25 +192,6 @@ def labels(ends: pd.DataFrame, x: str, y: str, *, height: int = 380, gap: int = 
     for i in range(1, len(logs)):
         logs[i] = max(logs[i], logs[i - 1] + step)
     return rows.assign(**{y: np.exp(logs)})
-
-
-def some(parts: Sequence[str], most: int = MOST_IN_TITLE) -> str:
-    """Parts of a title, of more than `most` as many and how many more there are."""
-    return ", ".join(parts[:most]) + (f" and {len(parts) - most} more" if len(parts) > most else "")
-
-
-def of_each(families: Sequence[str], texts: Mapping[str, str]) -> str:
-    """The same of several families, each by its name; of a table with one family just what is said of it."""
-    return next(iter(texts.values()), "") if len(families) == 1 else some([f"{k} {text}" for k, text in texts.items()])
-
-
-def interval(value: float | None, low: float | None, high: float | None, digits: str = ".2f") -> str:
-    """'0.48 (0.47 to 0.49)'; without its interval where it has none."""
-    if value is None or not math.isfinite(value):
-        return "unknown"
-    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
-        return f"{value:{digits}} (no interval)".replace("-", "−")
-    return f"{value:{digits}} ({low:{digits}} to {high:{digits}})".replace("-", "−")
 
 
 def _positive(column: pd.Series) -> pd.Series:

@@ -2,6 +2,7 @@
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.words import values
 from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.rows import joined
 from isoflop.wording import percent
@@ -12,7 +13,7 @@ NEEDS = "a forecast (--forecast) and runs at its points"
 
 
 def draw(view: View) -> Figure:
-    """A row for each point: its band, the prediction and what was observed."""
+    """Draw a row for each point: its band, the prediction and what was observed."""
     if view.forecast is None:
         raise Unmet("no forecast was given")
     rows = view.forecast.score.rows
@@ -24,17 +25,15 @@ def draw(view: View) -> Figure:
     y, colour = g.text("point"), {"value": "#0072B2"}
     x = {"type": "quantitative", "title": f"loss [{view.loss_unit}]", "scale": {"zero": False}}
     tips = g.tooltip(("point", "observed", "predicted", "low", "high", "error"), data, view.loss_unit)
+    band = {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y, "color": colour}
     layers = [
-        g.layer(
-            "bar", "point", where="isValid(datum.low)", x=x | {"field": "low"}, x2={"field": "high"}, y=y, color=colour
-        ),
+        g.layer("bar", "point", where="isValid(datum.low)", **band),
         g.layer("hollow", "point", x=x | {"field": "predicted"}, y=y, color=colour, tooltip=tips),
         g.layer("best", "point", x=x | {"field": "observed"}, y=y, color={"value": "#D55E00"}, tooltip=tips),
     ]
-    known = data[data["low"].notna() & data["high"].notna()]
-    inside = int(((known["low"] <= known["observed"]) & (known["observed"] <= known["high"])).sum())
     level = percent(view.forecast.score.level, 0)
-    title = f"{inside} of {len(known)} losses fell inside the {level} bands that were written down"
-    subtitle = "Hollow: predicted, with its band; filled: observed."
-    chart = g.single(layers, height=max(60, 26 * len(data)))
-    return Figure(NAME, title, subtitle, f"Forecast against outcome. {title}.", chart, data)
+    title = "Forecast and outcome"
+    subtitle = f"Hollow: predicted, with its {level} band; filled: observed."
+    predicted = data.assign(value=data["predicted"])
+    alt = values(f"{title}: predicted losses with their {level} bands", predicted, "point")
+    return Figure(NAME, title, subtitle, alt, g.single(layers, height=max(60, 26 * len(data))), data)

@@ -1,5 +1,5 @@
-"""Which law sees furthest: error and coverage of each law that suits the runs, by how much was held out, beside naive
-lines."""
+"""How far each law predicts: error and coverage of the laws that suit the runs, by how much was held out, beside naive
+guesses."""
 
 from collections.abc import Iterator
 
@@ -10,6 +10,7 @@ from isoflop.analysis.holdout.backtest import Backtest, backtest
 from isoflop.analysis.holdout.stacking import candidates
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.words import MOST_READ, shortened
 from isoflop.analysis.report.view import MOST_HELD, View
 from isoflop.errors import FitError
 
@@ -18,11 +19,12 @@ ORDER = 23
 NEEDS = "a law, and runs at four or more C"
 COSTLY = True
 FOLDS = 4
+TIPS = ("family", "law", "reach", "cut", "runs", "rmsle", "covered")
 NAIVE = {"error_line": "straight line", "error_last": "last value"}
 
 
 def draw(view: View) -> Figure:
-    """A table for each family: laws down, depths of hold-out across; the darker, the larger the error."""
+    """Draw a table for each family: laws down, depths of hold-out across; the darker, the larger the error."""
     data = _data(view)
     x = g.text("depth", "largest held-out C over largest fitted C", axis={"labelAngle": 0, "grid": False})
     y = g.text("law")
@@ -31,31 +33,25 @@ def draw(view: View) -> Figure:
         "scale": {"type": "log", "scheme": {"name": "oranges", "extent": [0, 0.6]}},
         "legend": {"orient": "top", "gradientLength": 160},
     }  # fmt: skip
-    number = {"field": "rmsle", "type": "quantitative", "format": ".2~g"}
-    tips = g.tooltip(("family", "law", "reach", "cut", "runs", "rmsle", "covered"), data)
     layers = [
-        g.layer("rect", "cell", x=x, y=y, color=colour, tooltip=tips),
-        g.layer("cell", "cell", x=x, y=y, text=number),
+        g.layer("rect", "cell", x=x, y=y, color=colour, tooltip=g.tooltip(TIPS, data)),
+        g.layer("cell", "cell", x=x, y=y, text={"field": "rmsle", "type": "quantitative", "format": ".2~g"}),
         g.layer("cell_note", "cell", x=x, y=y, text="covered"),
     ]
-    deepest = data.loc[data.groupby("family")["reach"].transform("max") == data["reach"]]
-    best = deepest.loc[deepest.groupby("family")["rmsle"].idxmin()]
-    nearest = {
-        str(r.family): f"{r.law} ({r.rmsle:.2g} % at {r.reach:.2g}× the fitted compute)" for r in best.itertuples()
-    }
-    title = f"Least error at the deepest hold-out: {g.of_each(view.families, nearest)}"
+    deepest = data[data.groupby("family")["reach"].transform("max") == data["reach"]]
+    errors = [f"{r.family}, {r.law} {r.rmsle:.2g} %" for r in deepest.itertuples()]
+    title = "Hold-out error, by law and depth of the hold-out"
     subtitle = (
-        "Error of the runs above each cut [%], and how many of them lie inside the law's 90 % bands. Straight line: "
-        "no E. Last value: no progress."
+        "Error of the runs above each cut [%], and how many of them lie inside the law's 90 % bands. "
+        "Straight line: a power law without E. Last value: no progress."
     )
-    panels = data["family"].nunique()
-    spec = g.faceted(layers, panels=panels) | {"resolve": {"scale": {"x": "independent"}}}
-    alt = f"A table of laws by depth of hold-out: error and coverage. {title}."
-    return Figure(NAME, title, subtitle, alt, spec, data, g.panel_width(panels))
+    spec = g.faceted(layers, data) | {"resolve": {"scale": {"x": "independent"}}}
+    alt = f"{title}. Errors at the deepest: {shortened(errors, MOST_READ, '; ')}."
+    return Figure(NAME, title, subtitle, alt, spec, data)
 
 
 def _data(view: View) -> pd.DataFrame:
-    """A row for each family, law or naive guess, and cut."""
+    """Return a row for each family, law or naive guess, and cut."""
     rows, reasons = [], []
     for family, fitted in view.laws.items():
         part = view.compared(family)
@@ -75,7 +71,7 @@ def _data(view: View) -> pd.DataFrame:
 
 
 def _of_law(test: Backtest) -> Iterator[dict[str, object]]:
-    """Each cut of one law: its error, and how many of the held-out losses lie inside their bands."""
+    """Yield each cut of one law: its error, and how many of the held-out losses lie inside their bands."""
     for fold in test.folds:
         low, high, L = (fold.errors[c].to_numpy(float) for c in ("low", "high", "L"))
         known = np.isfinite(low) & np.isfinite(high)
@@ -85,14 +81,14 @@ def _of_law(test: Backtest) -> Iterator[dict[str, object]]:
 
 
 def _naive(test: Backtest) -> Iterator[dict[str, object]]:
-    """Each cut of the naive guesses, which have no bands."""
+    """Yield each cut of the naive guesses, which have no bands."""
     for fold in test.folds:
         for column, guess in NAIVE.items():
             yield from _cell(fold.errors, column, guess, "")
 
 
 def _cell(errors: pd.DataFrame, column: str, law: str, covered: str) -> Iterator[dict[str, object]]:
-    """One cell of the table; none where nothing was predicted."""
+    """Yield one cell of the table, or none where nothing was predicted."""
     off = errors[column].to_numpy(float)
     if len(off) and np.isfinite(off).all():
         rmsle = 100 * float(np.sqrt((off**2).mean()))

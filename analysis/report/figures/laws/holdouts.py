@@ -1,4 +1,4 @@
-"""How far a law sees ahead: its error on held-out larger runs by how much was held out, beside naive lines."""
+"""How far a law predicts: its error on held-out larger runs by how much was held out, beside naive guesses."""
 
 import numpy as np
 import pandas as pd
@@ -6,6 +6,7 @@ import pandas as pd
 from isoflop.analysis.holdout.backtest import backtest
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.words import along
 from isoflop.analysis.report.view import MOST_HELD, View
 from isoflop.errors import FitError
 
@@ -18,42 +19,29 @@ GUESSES = {"error": "law", "error_line": "straight line", "error_last": "last va
 
 
 def draw(view: View) -> Figure:
-    """A panel for each family: root mean square error against how far beyond the fitted runs."""
+    """Draw a panel for each family: root mean square error against how far beyond the fitted runs."""
     data, inside, known = _data(view)
     colours = {"field": "guess", "type": "nominal", "legend": {"title": None, "orient": "top"}, "scale": {
         "domain": list(GUESSES.values()), "range": ["#0072B2", "#D55E00", "#8a8f98"]}}  # fmt: skip
-    x, y = (
-        g.log("reach", data, "largest held-out C over largest fitted C"),
-        g.log("rmsle", data, "root mean square error, ln L [%]"),
-    )
+    x = g.log("reach", data, "largest held-out C over largest fitted C")
+    y = g.log("rmsle", data, "root mean square error, ln L [%]")
     tips = g.tooltip(("family", "guess", "cut", "reach", "rmsle", "runs"), data)
     layers = [
         g.layer("line", "fold", x=x, y=y, color=colours),
         g.layer("best", "fold", x=x, y=y, color=colours, tooltip=tips),
     ]
-    far = data[(data["guess"] == "law")].sort_values("reach").groupby("family").tail(1)
-    errors = g.of_each(
-        view.families, {str(r.family): f"{r.rmsle:.2g} % at {r.reach:.2g} times" for r in far.itertuples()}
-    )
-    title = f"Held out furthest, the law is off by: {errors} the fitted compute"
     covered = f"{inside} of {known} held-out losses lie inside their 90 % bands" if known else "no bands"
+    title = "Hold-out error of the law and of naive guesses"
     subtitle = (
-        f"Each point leaves out all runs above a compute; {covered}. Straight line: no E. Last value: no progress."
+        f"Each point leaves out all runs above a compute; {covered}. Straight line: a power law without E. "
+        "Last value: no progress."
     )
-    alt = f"Error on held-out runs against how far beyond the fitted ones they are. {title}."
-    return Figure(
-        NAME,
-        title,
-        subtitle,
-        alt,
-        g.faceted(layers, panels=data["family"].nunique()),
-        data,
-        g.panel_width(data["family"].nunique()),
-    )
+    alt = along(title, data.assign(group=data["family"] + ", " + data["guess"]), x, y, by="group")
+    return Figure(NAME, title, subtitle, alt, g.faceted(layers, data), data)
 
 
 def _data(view: View) -> tuple[pd.DataFrame, int, int]:
-    """A row for each family, fold and guess, and how many bands hold."""
+    """Return a row for each family, fold and guess, how many losses lie inside their bands, and of how many."""
     parts, inside, known, reasons = [], 0, 0, []
     for family, fit in view.laws.items():
         rows = view.compared(family)
@@ -70,9 +58,8 @@ def _data(view: View) -> tuple[pd.DataFrame, int, int]:
                 off = fold.errors[column].to_numpy(float)
                 if np.isfinite(off).all() and len(off):
                     row = {"cut": fold.cut, "reach": float(fold.errors["reach"].max()), "runs": len(off)}
-                    parts.append(
-                        row | {"family": family, "guess": guess, "rmsle": 100 * float(np.sqrt((off**2).mean()))}
-                    )
+                    row |= {"family": family, "guess": guess, "rmsle": 100 * float(np.sqrt((off**2).mean()))}
+                    parts.append(row)
     if not parts:
         raise Unmet("; ".join(reasons) or "no law could be fitted")
     return pd.DataFrame(parts).assign(kind="fold"), inside, known

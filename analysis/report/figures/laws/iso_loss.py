@@ -7,6 +7,7 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.words import interval, shortened
 from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.levels import level_index
 from isoflop.errors import FitError
@@ -22,8 +23,8 @@ CONTOURS, POINTS = 6, 120
 
 
 def draw(view: View) -> Figure:
-    """A panel for each family: contours of the law among the shapes that were run, which are points."""
-    data, formulas = _data(view)
+    """Draw a panel for each family: contours of the law among the shapes that were run, which are points."""
+    data, exponents = _data(view)
     unit = view.loss_unit
     x, y = g.log("width", data, "width"), g.log("depth", data, "depth")
     colour = {"field": "L", "type": "quantitative", "scale": {"type": "log", "scheme": "viridis"}, "legend": None}
@@ -33,20 +34,20 @@ def draw(view: View) -> Figure:
         g.layer("point", "run", x=x, y=y, color=colour, tooltip=tips),
         g.layer("note", "end", x=x, y=y, text={"field": "L", "type": "quantitative", "format": ".3~g"}),
     ]
-    at = g.of_each(view.families, {str(name): count(float(part["D"].iloc[0])) for name, part in data.groupby("family")})
-    title = f"How the loss falls with the shape: {g.of_each(view.families, formulas)}"
-    subtitle = f"Lines join shapes of one loss by the law {LAW}, at D = {at}; points are the runs there."
-    panels = data["family"].nunique()
-    spec = g.faceted(layers, panels=panels)
-    alt = f"Contours of equal loss over width and depth. {title}."
-    return Figure(NAME, title, subtitle, alt, spec, data, g.panel_width(panels))
+    each = [f"{name} at D = {count(float(part['D'].iloc[0]))}" for name, part in data.groupby("family")]
+    title = "Contours of equal loss over width and depth"
+    subtitle = (
+        f"Lines join shapes of equal loss by the law {LAW}, points are runs: {shortened(each)}. "
+        f"Exponents of the loss: {shortened(exponents, between='; ')}."
+    )
+    return Figure(NAME, title, subtitle, f"{title}. {subtitle}", g.faceted(layers, data), data)
 
 
-def _data(view: View) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Contours, their ends and the runs beside them, and for each family its exponents in words."""
+def _data(view: View) -> tuple[pd.DataFrame, list[str]]:
+    """Return contours, their ends and the runs beside them, and the exponents of each family in words."""
     if not set(SHAPE) <= set(view.rows):
         raise Unmet("no run has a width, a depth and an amount of data")
-    parts, exponents, reasons = [], {}, []
+    parts, exponents, reasons = [], [], []
     for family, rows in view.rows.dropna(subset=SHAPE).groupby("family"):
         few = [c for c in SHAPE if rows[c].nunique() < 3]
         if few:
@@ -62,14 +63,14 @@ def _data(view: View) -> tuple[pd.DataFrame, dict[str, str]]:
         top = rows[level == shapes[shapes == shapes.max()].index.max()]
         drawn = _contours(fitted, top)
         parts += [part.assign(family=family) for part in (drawn, top[["width", "depth", "D", "L"]].assign(kind="run"))]
-        exponents[str(family)] = _exponents(fitted)
+        exponents.append(f"{family} {_exponents(fitted)}")
     if not parts:
         raise Unmet("; ".join(reasons) or "no run has a width, a depth and an amount of data")
     return pd.concat(parts, ignore_index=True), exponents
 
 
 def _contours(fitted: Fit, rows: pd.DataFrame) -> pd.DataFrame:
-    """Lines of equal loss by the law within the span of these runs' shapes; `end` where a line is labelled."""
+    """Return lines of equal loss by the law within the span of these runs' shapes; `end` where a line is labelled."""
     D = float(np.exp(np.log(rows["D"].astype(float)).mean()))
     width, depth = (np.geomspace(rows[c].min(), rows[c].max(), POINTS) for c in ("width", "depth"))
     places = pd.DataFrame({"width": np.repeat(width, POINTS), "depth": np.tile(depth, POINTS), "D": D})
@@ -78,18 +79,15 @@ def _contours(fitted: Fit, rows: pd.DataFrame) -> pd.DataFrame:
     for level in np.geomspace(loss.min(), loss.max(), CONTOURS + 2)[1:-1]:
         # the loss falls with the depth, so at a width it passes a level once
         reached = (loss[:, -1] <= level) & (level <= loss[:, 0])
-        at = [np.interp(level, loss[i, ::-1], depth[::-1]) for i in np.flatnonzero(reached)]
-        line = pd.DataFrame({"width": width[reached], "depth": at, "D": D, "L": level, "place": f"{level:.6g}"})
+        depths = [np.interp(level, loss[i, ::-1], depth[::-1]) for i in np.flatnonzero(reached)]
+        line = pd.DataFrame({"width": width[reached], "depth": depths, "D": D, "L": level, "place": f"{level:.6g}"})
         lines += [line.assign(kind="contour"), line.tail(1).assign(kind="end")]
     return pd.concat(lines, ignore_index=True)
 
 
 def _exponents(fitted: Fit) -> str:
-    """The exponents of width and depth with their intervals, where the runs tell them."""
-    if all(fitted.params[name].low is None and fitted.params[name].high is None for name in ("alpha", "gamma")):
-        return "exponents that these runs do not tell"
-    words = []
-    for name, axis in (("alpha", "width"), ("gamma", "depth")):
-        estimate = fitted.params[name]
-        words.append(f"{g.interval(estimate.value, estimate.low, estimate.high)} in {axis}")
-    return f"exponents {' and '.join(words)}"
+    """Write the exponents of width and depth with their intervals, where they are identified."""
+    both = [(axis, fitted.params[name]) for name, axis in (("alpha", "width"), ("gamma", "depth"))]
+    if all(e.low is None and e.high is None for _, e in both):
+        return "not identified"
+    return " and ".join(f"{interval(e.value, e.low, e.high)} in {axis}" for axis, e in both)

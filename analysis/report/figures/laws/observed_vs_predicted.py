@@ -1,4 +1,4 @@
-"""Observed against predicted, the held-out points apart, and the residuals: whether a law sees ahead."""
+"""Predicted against observed loss, held-out runs apart, and the residuals: whether a law predicts."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.words import values
 from isoflop.analysis.report.view import View
-from isoflop.wording import number, percent
 
 NAME = "observed_vs_predicted"
 ORDER = 4
@@ -18,43 +18,44 @@ TOOLTIP = ("family", "part", "N", "D", "C", "L", "predicted", "low", "high", "of
 
 
 def draw(view: View) -> Figure:
-    """Left: the law's loss against the measured one. Right: how far off, against compute."""
+    """Draw the law's loss against the measured one, and beside it how far off it is for each family."""
     data = _data(view)
     runs = data[data["part"].notna()]
     loss = g.log("L", data, unit=view.loss_unit)
     predicted = loss | {"field": "predicted", "title": f"predicted {loss['title']}"}
-    # an interval may be far wider than what is seen: the axis shows the points, and the band is cut off at its ends
+    # a band may be far wider than the points spread: the axis fits the points and cuts the band off
     reach = 2 * float(runs["off"].abs().max()) or 1.0
     off = g.linear("off", "predicted less observed, ln L [%]") | {"scale": {"domain": [-reach, reach]}}
     rows: g.Spec = {"y": g.family_names(view.families), "yOffset": "part"}
-    several = len(view.families) > 1
-    hue, shape = g.hue(view.families, legend=several), g.shape(view.families, legend=several)
+    hue, shape = g.hue(view.families, legend=True), g.shape(view.families, legend=True)
     marks: g.Spec = {"color": hue, "shape": shape, "tooltip": g.tooltip(TOOLTIP, runs, view.loss_unit)}
     left = [g.layer("guide", "diagonal", x=loss, y=predicted), *_dots(x=loss, y=predicted, **marks)]
     bands = g.layer("bar", "held out", x=off | {"field": "off_low"}, x2={"field": "off_high"}, color=hue, **rows)
     bands["mark"] |= {"strokeWidth": 6, "opacity": 0.15, "clip": True}
     right = [bands, g.layer("zero", "zero", x=off), *_dots(x=off, **rows, **marks)]
     chart = g.beside([left, right], width=330, height=max(320, 24 * len(view.families)))
-    title, alt_text = _finding(runs)
+    title = "Predicted loss against observed loss, largest C held out"
     subtitle = (
-        "Filled: held out (the largest C of each family, not seen by the fit), bands their 90 % bands "
-        "of noise, parameters and form. "
-        "Hollow: the runs that were fitted."
+        "Filled: held out (the largest C of each family, not seen by the fit), with 90 % bands of noise, parameters "
+        "and form. Hollow: the runs that were fitted."
     )
-    return Figure(NAME, title, subtitle, alt_text, chart, data)
+    held = runs[runs["part"] == "held out"].assign(value=runs["off"], low=runs["off_low"], high=runs["off_high"])
+    alt = values(f"{title}. Predicted less observed, ln L [%]", held, "family")
+    return Figure(NAME, title, subtitle, alt, chart, data)
 
 
 def _dots(**encoding: Any) -> list[g.Spec]:
-    """The runs that were fitted, hollow, and those that were held out, filled."""
+    """Draw the runs that were fitted, hollow, and those that were held out, filled."""
     return [g.layer("hollow", "run", **encoding), g.layer("solid", "held out", **encoding)]
 
 
 def _data(view: View) -> pd.DataFrame:
+    """Return all runs with their prediction, and the two guides."""
     if not view.held:
         reasons = "; ".join(f"{name}: {why}" for name, why in {**view.refused, **view.unheld}.items())
         raise Unmet(reasons or "no family has three C")
     rows = pd.concat([fold.errors for fold in view.held.values()], ignore_index=True)
-    # the interval is that of a new loss; set against the observed one it runs from low/L to high/L
+    # the band is that of a new loss; relative to the observed one it runs from low/L to high/L
     rows = rows.assign(
         part=np.where(rows["held"].astype(bool), "held out", "fitted"),
         off=100 * rows["error"],
@@ -69,33 +70,7 @@ def _data(view: View) -> pd.DataFrame:
 
 
 def _off(bound: pd.Series, L: pd.Series) -> pd.Series:
-    """How far off a bound is [%]; missing where it is so wide that it has left the floats."""
+    """Return how far off a bound is [%]; missing where it overflowed."""
     bound = bound.astype(float)
     positive = bound.where((bound > 0) & (bound < np.inf)).to_numpy()
     return pd.Series(100 * (np.log(positive) - np.log(L.to_numpy(float))), bound.index)
-
-
-def _finding(data: pd.DataFrame) -> tuple[str, str]:
-    held = data[data["part"] == "held out"]
-    worst = held.groupby("family")["off"].apply(lambda off: off.abs().max() / 100)
-    words = g.of_each([*worst.index], {str(name): percent(np.expm1(value)) for name, value in worst.items()})
-    known = held[held["low"].notna() & held["high"].notna()]
-    inside = int(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).sum())
-    wide = _wide(float(((known["off_high"] - known["off_low"]) / 200).median())) if len(known) else ""
-    covered = f"; {inside} of {len(known)} lie inside 90 % intervals of about {wide}" if len(known) else ""
-    title = f"Held-out losses at the largest C are at most this far off: {words}{covered}"
-    if len(held) == 1:
-        within = f", {'inside' if inside else 'outside'} its 90 % interval of {wide}" if len(known) else ""
-        title = f"The held-out loss at the largest C is {words} off{within}"
-    largest = number(float(held["C"].max()))
-    return (
-        title,
-        f"Predicted against observed loss, close to the diagonal where right. Held out: C near {largest}. {title}.",
-    )
-
-
-def _wide(half: float) -> str:
-    """Half the width of an interval of ln L, in per cent; one that holds twice the loss and half of it, as a factor."""
-    if half < np.log(2):
-        return f"±{percent(np.expm1(half))}"
-    return f"a factor of {np.exp(half):.2g} either way, which tells nothing"

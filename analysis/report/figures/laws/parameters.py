@@ -5,8 +5,9 @@ import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.words import values
 from isoflop.analysis.report.view import View
-from isoflop.wording import listed, percent
+from isoflop.wording import percent
 
 NAME = "parameters"
 ORDER = 6
@@ -15,7 +16,7 @@ SHOWN = ("E", "alpha", "beta")
 
 
 def draw(view: View) -> Figure:
-    """A panel for each parameter, an interval for each family; hollow where the fit is not converged."""
+    """Draw a panel for each parameter, an interval for each family; hollow where the fit has not converged."""
     data = _data(view)
     rows: g.Spec = {"y": g.family_names(view.families), "color": g.hue(view.families)}
     kinds = list(data["kind"].unique())
@@ -27,23 +28,20 @@ def draw(view: View) -> Figure:
         # a layer without a row would have no extent
         *(g.layer(mark, kind, **marks) for mark, kind in (("solid", "sound"), ("hollow", "doubtful")) if kind in kinds),
     ]
-    chart = g.faceted(layers, "parameter", width=225, height=34 * data["family"].nunique())
+    chart = g.faceted(layers, data, "parameter", width=225, height=34 * data["family"].nunique())
     chart |= {"resolve": {"scale": {"x": "independent"}}}
-    doubtful = [
-        f"{name} is {fit.status.replace('_', ' ')}"
-        for name, fit in view.laws.items()
-        if fit.status != "converged" and name in set(data["family"])
-    ]
-    title = _finding(data, len(view.families) == 1)
-    about = f" Hollow: {', '.join(doubtful)}; no estimate." if doubtful else ""
-    level = next(iter(view.laws.values())).level
-    seen = "; ".join(f"{r['family']} {r['parameter']} {r['value']:.3g}" for _, r in data.iterrows())
-    subtitle = f"Point and {percent(level, 0)} interval over runs; a missing bar is a bound that does not exist.{about}"
-    return Figure(NAME, title, subtitle, f"Interval plot of parameters: {seen}.", chart, data)
+    doubtful = dict(zip(data["family"], data["status"], strict=True))
+    open_fits = [f"{name} is {status.replace('_', ' ')}" for name, status in doubtful.items() if status != "converged"]
+    hollow = f" Hollow: {', '.join(open_fits)}; not an estimate." if open_fits else ""
+    level = percent(next(iter(view.laws.values())).level, 0)
+    title = "Parameters of the laws, by family" if len(view.families) > 1 else "Parameters of the law"
+    subtitle = f"Point and {level} interval over runs; a missing bar is a bound that does not exist.{hollow}"
+    return Figure(NAME, title, subtitle, values(title, data, ["family", "parameter"]), chart, data)
 
 
 def _data(view: View) -> pd.DataFrame:
-    # alpha of a law of D is another than alpha of a law of N and D: of several laws the one of most families
+    """Return a row for each family and parameter of the law that most families have."""
+    # alpha of a law of D is not comparable with alpha of a law of N and D
     laws = pd.Series({name: fitted.law.name for name, fitted in view.laws.items()}, dtype=object)
     common = laws.mode().iloc[0] if len(laws) else ""
     rows = [
@@ -55,38 +53,11 @@ def _data(view: View) -> pd.DataFrame:
     bounded = {r["parameter"] for r in rows if r["low"] is not None and r["high"] is not None}
     if not bounded:
         raise Unmet("no parameter has an interval")
-    # of a parameter without any interval there is nothing to see
     data = pd.DataFrame([r for r in rows if r["parameter"] in bounded])
     data["kind"] = np.where(data["status"] == "converged", "sound", "doubtful")
-    return data.sort_values("parameter", key=_place, kind="stable")
+    return data.sort_values("parameter", key=_position, kind="stable")
 
 
-def _ends(part: pd.DataFrame) -> str:
-    """The families with the smallest and the largest value of a parameter."""
-    rows = part.sort_values("value").to_dict("records")
-    ends = (rows[0], rows[-1])
-    return " to ".join(f"{g.interval(end['value'], end['low'], end['high'])} for {end['family']}" for end in ends)
-
-
-def _place(names: pd.Series) -> pd.Series:
-    """Where each parameter stands among those that are shown."""
+def _position(names: pd.Series) -> pd.Series:
+    """Return the place of each parameter in SHOWN."""
     return names.map(SHOWN.index)
-
-
-def _finding(data: pd.DataFrame, of_one: bool) -> str:
-    """Which parameters the intervals tell apart; of one family what they are."""
-    bounded = data[data["low"].notna() & data["high"].notna() & (data["status"] == "converged")]
-    known = [f"{r['parameter']} {g.interval(r['value'], r['low'], r['high'])}" for _, r in bounded.iterrows()]
-    if known and of_one:
-        return f"These runs give {listed(known)}"
-    if known and bounded["family"].nunique() == 1:
-        return f"The runs of {bounded['family'].iloc[0]} give {listed(known)}"
-    if not known:
-        return "These runs do not pin down the law's parameters: read the intervals, not the points"
-    parts = {p: bounded[bounded["parameter"] == p] for p in SHOWN}
-    apart = [f"{p} from {_ends(part)}" for p, part in parts.items() if part["low"].max() > part["high"].min()]
-    if apart:
-        return f"Families differ in {listed(apart)}"
-    # laws whose parameters trade against one another may differ all the same: see their losses
-    compared = [p for p, part in parts.items() if part["family"].nunique() > 1]
-    return f"The families' intervals of {listed(compared)} overlap" if compared else "No two families have an interval"

@@ -5,9 +5,10 @@ import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.words import shortened
 from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.levels import LEVELS, level_index
-from isoflop.wording import percent
+from isoflop.wording import listed, percent
 
 NAME = "residuals"
 ORDER = 21
@@ -15,7 +16,7 @@ NEEDS = "a fitted law, more runs than it has parameters, and runs that vary in N
 
 
 def draw(view: View) -> Figure:
-    """A view for each axis; the dashed line is the law."""
+    """Draw a view for each axis; the dashed line is the law."""
     data = _data(view)
     runs = data[data["kind"] == "run"]
     axes = [
@@ -23,8 +24,7 @@ def draw(view: View) -> Figure:
     ]
     if not axes:
         raise Unmet("neither N nor D nor C takes three values")
-    several = len(view.families) > 1
-    hue, shape = g.hue(view.families, legend=several), g.shape(view.families, legend=several)
+    hue, shape = g.hue(view.families, legend=True), g.shape(view.families, legend=True)
     tips = g.tooltip(("family", "N", "D", "C", "L", "off", "seed"), runs, view.loss_unit)
     views = []
     for axis in axes:
@@ -32,15 +32,14 @@ def draw(view: View) -> Figure:
         point = g.layer("point", "run", x=g.log(axis, runs), y=y, color=hue, shape=shape, tooltip=tips)
         views.append([g.layer("zero", "zero", y=y), point])
     spread = runs.groupby("family")["off"].apply(lambda off: float(np.sqrt((off**2).mean())) / 100)
-    each = g.of_each(view.families, {str(name): percent(value, 2) for name, value in spread.items()})
-    title = f"Runs scatter about their law by {each} (root mean square)"
-    subtitle = "A trend along an axis would say that the form of the law is wrong there."
-    alt = f"Residuals of the law against {', '.join(axes)}. {title}."
-    return Figure(NAME, title, subtitle, alt, g.beside(views, height=220), data, 900)
+    scatter = [f"{name} {percent(value, 2)}" for name, value in spread.items()]
+    title = f"Residuals of the law{'s' if len(spread) > 1 else ''} against {listed(axes)}"
+    subtitle = f"Root mean square: {shortened(scatter)}. A trend along an axis means a wrong form of the law."
+    return Figure(NAME, title, subtitle, f"{title}. {subtitle}", g.beside(views, height=220), data)
 
 
 def _data(view: View) -> pd.DataFrame:
-    """How far the runs of each family lie above its law [%], and where that is nothing."""
+    """Return how far the runs of each family lie above its law [%], and the line of 0."""
     parts = []
     for family, fit in view.laws.items():
         if fit.n_rows <= len(fit.params):  # the law goes through every run

@@ -21,12 +21,12 @@ ORDER = 2
 NEEDS = f"budgets of compute with {LEVELS} sizes each, {SIZES} for a minimum"
 # budgets that are named beside their minima, and points of a parabola
 MOST_LABELS, POINTS = 6, 15
-# budgets of a family that are drawn: of more those that have a minimum, and of these evenly
+# budgets of a family that are drawn: of more, those with a minimum, evenly spaced
 MOST_BUDGETS = 12
 
 
 def draw(view: View) -> Figure:
-    """A panel for each family, a parabola for each budget; darker is more compute."""
+    """Draw a panel for each family, a parabola for each budget; darker is more compute."""
     data = _data(view)
     unit, hue = view.loss_unit, g.hue(view.families)
     x, y = g.log("N", data, pad=3.0), g.log("L", data, unit=unit)
@@ -40,30 +40,26 @@ def draw(view: View) -> Figure:
         g.layer("best", "minimum", **place, tooltip=tips),
         g.layer("note", "label", x=x, y=y, text="label"),
     ]
-    used = data[data["kind"] == "minimum"]
-    title = _title(view, used)
-    seen = "; ".join(
-        f"{family}: " + ", ".join(f"at C {number(C)} N {number(N)}" for C, N in zip(part["C"], part["N"], strict=True))
-        for family, part in used.groupby("family")
-    )
     subtitle = (
-        "Points are runs, curves the parabola of ln L in ln N at one budget; a large dot is a minimum that lies "
-        f"between sizes that were run, labels give C in FLOPs.{_refused(view)}"
+        "Points are runs, curves the parabola of ln L in ln N at one budget; a large dot is a minimum between sizes "
+        f"that were run, labels give C in FLOPs.{_refused(view)}"
     )
-    alt = f"Loss against size at each budget. {title}. Minima: {seen or 'none'}."
-    return Figure(
-        NAME,
-        title,
-        subtitle,
-        alt,
-        g.faceted(layers, panels=data["family"].nunique()),
-        data,
-        g.panel_width(data["family"].nunique()),
-    )
+    title = "IsoFLOP profiles: loss against size, by compute"
+    alt = f"{title}. Minima of the loss: {_minima(data[data['kind'] == 'minimum'])}."
+    return Figure(NAME, title, subtitle, alt, g.faceted(layers, data), data)
+
+
+def _minima(used: pd.DataFrame) -> str:
+    """Say where each family's minima are."""
+    each = [
+        f"{family}, " + ", ".join(f"N {number(N)} at C {number(C)}" for C, N in zip(part["C"], part["N"], strict=True))
+        for family, part in used.groupby("family")
+    ]
+    return "; ".join(each) or "none"
 
 
 def _data(view: View) -> pd.DataFrame:
-    """Runs, parabolas, minima, and the labels of budgets."""
+    """Return runs, parabolas, minima, and the labels of budgets."""
     if not view.frontiers:
         raise Unmet(view.no_frontier or "no family has budgets")
     parts = [_of_family(view, family) for family in _budgeted(view)]
@@ -71,17 +67,17 @@ def _data(view: View) -> pd.DataFrame:
         raise Unmet(f"no budget has {LEVELS} sizes")
     data = pd.concat(parts, ignore_index=True)
     if not (data["kind"] == "minimum").any() and not (view.layout and view.layout.kind == "isoflop"):
-        raise Unmet(f"of runs that were not laid out by budgets none has a minimum: {_reasons(view).index[0]}")
+        raise Unmet(f"the runs are not laid out by budgets, and no C has a minimum: {_reasons(view).index[0]}")
     return data
 
 
 def _budgeted(view: View) -> dict[str, Frontier]:
-    """The families that have a budget of several sizes."""
+    """Return the families that have a budget of several sizes."""
     return {name: f for name, f in view.frontiers.items() if (f.budgets["sizes"] >= LEVELS).any()}
 
 
 def _of_family(view: View, family: str) -> pd.DataFrame:
-    """The rows of one panel."""
+    """Return the rows of one panel."""
     runs = view.compared(family)
     budgets = view.frontiers[family].budgets.reset_index(drop=True)
     level = level_index(runs["C"])
@@ -113,41 +109,25 @@ def _of_family(view: View, family: str) -> pd.DataFrame:
 
 
 def _labels(table: pd.DataFrame) -> pd.DataFrame:
-    """The compute of a budget where its parabola ends, of many budgets of a few."""
+    """Label the ends of at most MOST_LABELS parabolas with their compute."""
     ends = table[table["kind"] == "parabola"].groupby("budget").tail(1)
     if ends.empty:
         return ends
-    shown = np.unique(np.linspace(0, len(ends) - 1, MOST_LABELS).round().astype(int))
-    ends = ends.iloc[shown]
+    ends = ends.iloc[np.unique(np.linspace(0, len(ends) - 1, MOST_LABELS).round().astype(int))]
     return ends.assign(kind="label", label=[number(C) for C in ends["C"]])
 
 
-def _title(view: View, used: pd.DataFrame) -> str:
-    """The exponents of the best size, or how many budgets have a minimum."""
-    known = {name: f.approaches["isoflop"].a for name, f in view.frontiers.items()}
-    powers = {name: g.interval(a.value, a.low, a.high) for name, a in known.items() if a.value is not None}
-    if powers:
-        flat = any((low := known[name].low) is not None and low <= 0 for name in powers)
-        lead = "The best size goes as C to a power that may be 0" if flat else "The best size grows as C to the power"
-        return f"{lead}: {g.of_each(view.families, powers)}"
-    if used.empty:
-        return f"No budget has a minimum that these runs could tell: {_reasons(view).index[0]}"
-    some = "1 budget has" if len(used) == 1 else f"{len(used)} budgets have"
-    return f"{some} a minimum between the sizes tried: too few for a power of compute"
-
-
 def _refused(view: View) -> str:
-    """How many budgets have no minimum, and the reason of most of them."""
+    """Say how many budgets have no minimum, and the most frequent reason."""
     reasons, budgets = _reasons(view), sum(len(f.budgets) for f in _budgeted(view).values())
     if reasons.empty:
         return ""
     lead = f" {int(reasons.sum())} of {budgets} levels of C {'has' if reasons.sum() == 1 else 'have'} no minimum"
-    if len(reasons) == 1:
-        return f"{lead}: {reasons.index[0]}."
-    return f"{lead} ({reasons.iloc[0]}: {reasons.index[0]}; {int(reasons.iloc[1:].sum())}: other reasons)."
+    others = f"; {int(reasons.iloc[1:].sum())} for other reasons" if len(reasons) > 1 else ""
+    return f"{lead}: {reasons.index[0]}{others}."
 
 
 def _reasons(view: View) -> pd.Series:
-    """How many budgets have no minimum for each reason, the most frequent first."""
+    """Count the budgets without a minimum by reason, the most frequent first."""
     budgets = pd.concat([f.budgets for f in _budgeted(view).values()])
     return budgets.loc[~budgets["used"].astype(bool), "reason"].value_counts()

@@ -6,19 +6,21 @@ import pandas as pd
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Estimate
 from isoflop.analysis.report.figures import grammar as g
-from isoflop.analysis.report.figures.base import NEUTRAL, Figure, Unmet
+from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.style import NEUTRAL
+from isoflop.analysis.report.figures.words import interval
 from isoflop.analysis.report.view import View
 from isoflop.errors import FitError
 
 NAME = "known_exponents"
 ORDER = 0
 NEEDS = "runs on data whose exponent theory gives, at three or more D or N, with floor 0"
-# an axis -> the column that a generator records of it (scaling/data/synthetic)
+# an axis -> the column in which a generator records its exponent (scaling/data/synthetic)
 KNOWN = {"D": "data.alpha_D", "N": "data.alpha_N"}
 
 
 def draw(view: View) -> Figure:
-    """The first family and axis with a known exponent that the runs span."""
+    """Draw the first family and axis with a known exponent that the runs span."""
     family, x, theory, rows = _subject(view)
     try:
         alpha = fit(rows, f"power({x})").params["alpha"]
@@ -33,18 +35,14 @@ def draw(view: View) -> Figure:
         g.layer("point", "run", color=hue, shape=g.shape(view.families), tooltip=tips, **axes),
         g.layer("end", "label", text="label", color={"value": NEUTRAL}, **axes),
     ]
-    chart = g.single(layers, height=360)
-    interval = "" if alpha.low is None or alpha.high is None else f" ({alpha.low:.2f} to {alpha.high:.2f})"
-    power = "an unknown power" if alpha.value is None else f"the power −{alpha.value:.2f}{interval}"
-    title = f"{family}: the loss falls as {power} of {x}; theory gives −{theory:.3g}"
-    subtitle = (
-        f"Points are runs, the line is the fitted power of {x}, dashed is the slope of theory through their middle."
-    )
-    return Figure(NAME, title, subtitle, f"{title}. Loss against {x}, both logarithmic.", chart, data)
+    title = f"Loss of {family} against {x}, with the exponent that theory gives"
+    lines = f"the line is the fitted power, −{interval(alpha.value, alpha.low, alpha.high)}"
+    subtitle = f"Points are runs, {lines}; dashed is the slope of theory, −{theory:.3g}, through their middle."
+    return Figure(NAME, title, subtitle, f"{title}. {subtitle}", g.single(layers, height=360), data)
 
 
 def _subject(view: View) -> tuple[str, str, float, pd.DataFrame]:
-    """A family, an axis, its exponent by theory, and the rows of that exponent at one value of the other axis."""
+    """Return a family, an axis, its exponent by theory, and rows of that exponent at one value of the other axis."""
     for x, column in KNOWN.items():
         if not {x, column} <= set(view.rows):
             continue
@@ -57,7 +55,7 @@ def _subject(view: View) -> tuple[str, str, float, pd.DataFrame]:
 
 
 def _data(rows: pd.DataFrame, x: str, theory: float, alpha: Estimate) -> pd.DataFrame:
-    """Runs, and two lines through their geometric mean."""
+    """Return runs, and two lines through their geometric mean."""
     middle = np.exp(np.log(rows[x]).mean()), np.exp(np.log(rows["L"]).mean())
     ends = np.array([rows[x].min(), rows[x].max()], dtype=float)
     lines = [

@@ -17,42 +17,33 @@ NAME = "loss_to_loss"
 ORDER = 40
 NEEDS = "losses on other held-out data, columns L.NAME"
 MOST = 6
-# what would be a path to Vega in the name of a column
+# characters that make a column's name a path in Vega
 PATH = re.compile(r"[.\[\]\\]")
 
 
 def draw(view: View) -> Figure:
-    """A panel for each other data set."""
+    """Draw a view for each other data set."""
     others = [str(c) for c in view.rows if str(c).startswith("L.") and view.rows[c].notna().sum() >= 3]
     if not others:
         raise Unmet("the runs have no loss on other data")
     places = ["N", "D"] if {"N", "D"} <= set(view.rows) else []
     data = view.rows[["family", *places, "L", *others]].assign(kind="run").reset_index(drop=True)
-    several = len(view.families) > 1
-    hue, shape = g.hue(view.families, legend=several), g.shape(view.families, legend=several)
+    hue, shape = g.hue(view.families, legend=True), g.shape(view.families, legend=True)
     views = []
     for name in others[:MOST]:
         tips = g.tooltip(("family", "N", "D", "L"), data, view.loss_unit)
-        # a dot in a name would be a path in Vega
         field = {"field": PATH.sub(r"\\\g<0>", name), "type": "quantitative"}
         y = field | {k: v for k, v in g.log(name, data, f"loss on {name.removeprefix('L.')}").items() if k != "field"}
         x = g.log("L", data, unit=view.loss_unit)
         views.append([g.layer("point", "run", x=x, y=y, color=hue, shape=shape, tooltip=tips)])
     slopes = [f"{name.removeprefix('L.')} {_slope(data, name):.2f}" for name in others[:MOST]]
-    title = f"When the training loss falls by 1 %, the loss elsewhere falls by about: {g.some(slopes)} %"
-    return Figure(
-        NAME,
-        title,
-        "Both axes are logarithmic; a point is a run.",
-        f"Loss on other data against held-out loss. {title}.",
-        g.beside(views),
-        data,
-        900,
-    )
+    title = "Loss on other data against the held-out loss"
+    subtitle = f"A point is a run; both axes are logarithmic. Slopes over all runs: {', '.join(slopes)}."
+    return Figure(NAME, title, subtitle, f"{title}. {subtitle}", g.beside(views), data)
 
 
 def _slope(data: pd.DataFrame, name: str) -> float:
-    """Slope of ln L.name on ln L."""
+    """Return the slope of ln L.name on ln L."""
     rows = data[["L", name]].dropna()
     x, y = np.log(rows["L"].to_numpy(float)), np.log(rows[name].to_numpy(float))
     return float(np.polyfit(x, y, 1)[0]) if np.ptp(x) > 0 else float("nan")

@@ -4,6 +4,7 @@ import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.words import shortened
 from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.levels import level_index
 from isoflop.wording import count, percent
@@ -14,7 +15,7 @@ NEEDS = "two or more depths and widths at one amount of data"
 
 
 def draw(view: View) -> Figure:
-    """A panel for each family; the darker, the lower the loss."""
+    """Draw a panel for each family; the darker, the lower the loss."""
     data = _data(view)
     x = g.log("width", data, "width")
     y = g.log("depth", data, "depth")
@@ -24,28 +25,20 @@ def draw(view: View) -> Figure:
     }  # fmt: skip
     tips = g.tooltip(("family", "width", "depth", "N", "D", "L", "above"), data, view.loss_unit)
     layers = [
-        {**g.layer("best", "cell", x=x, y=y, color=colour, tooltip=tips)},
+        g.layer("best", "cell", x=x, y=y, color=colour, tooltip=tips),
         g.layer("note", "cell", x=x, y=y, text={"field": "L", "type": "quantitative", "format": ".3~g"}),
     ]
     best = data.loc[data.groupby("family")["L"].idxmin()]
-    shapes = {str(r.family): f"{r.width:g} wide and {r.depth:g} deep" for r in best.itertuples()}
-    title = f"Lowest loss at the same data: {g.of_each(view.families, shapes)}"
-    spread = percent(float(data["above"].max()) / 100)
-    at = count(float(data["D"].mean()))
-    subtitle = f"Mean loss of each shape at D near {at}; shapes differ by up to {spread}, sizes included."
-    return Figure(
-        NAME,
-        title,
-        subtitle,
-        f"Loss over width and depth. {title}.",
-        g.faceted(layers, panels=data["family"].nunique()),
-        data,
-        g.panel_width(data["family"].nunique()),
-    )
+    lowest = [f"{r.family} {r.L:.3g} at width {r.width:g} and depth {r.depth:g}" for r in best.itertuples()]
+    title = "Loss by width and depth"
+    spread, D = percent(float(data["above"].max()) / 100), count(float(data["D"].mean()))
+    subtitle = f"Mean loss of each shape at D near {D}; shapes differ by up to {spread}, partly because sizes differ."
+    alt = f"{title}. Lowest loss: {shortened(lowest, between='; ')}."
+    return Figure(NAME, title, subtitle, alt, g.faceted(layers, data), data)
 
 
 def _data(view: View) -> pd.DataFrame:
-    """Mean loss of each shape at the amount of data that most shapes share, for each family."""
+    """Return the mean loss of each shape at the amount of data that most shapes share, for each family."""
     if not {"width", "depth", "D"} <= set(view.rows) or view.rows[["width", "depth"]].isna().all().any():
         raise Unmet("no run has a width and a depth")
     parts = []

@@ -1,5 +1,6 @@
-"""Coordinate check: how much a step changes the activations against the width, which a right parametrization makes one
-at every width.
+"""Coordinate check: how much a step changes the activations against the width.
+
+With a right parametrization the change is the same at every width.
 
 Columns probe.coordinates.NAME hold the root mean square change of an activation; benchmarks/coordinates.py --csv writes
 such a table. Source: muP, arXiv:2203.03466, appendix D.1.
@@ -13,37 +14,38 @@ from scipy.special import stdtrit
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.words import interval, shortened
 from isoflop.analysis.report.view import View
 
 NAME = "coordinate_check"
 ORDER = 32
 NEEDS = "columns probe.coordinates.NAME, the change of an activation, at three or more widths"
 PREFIX = "probe.coordinates."
-# widths that a slope takes at the least
+# least number of widths for a slope
 WIDTHS = 3
 
 
 def draw(view: View) -> Figure:
-    """A panel for each activation, a line for each family; its slope is 0 where steps change it alike."""
+    """Draw a panel for each activation, a line for each family; its slope is 0 under a right parametrization."""
     data, slopes = _data(view)
     families = [str(name) for name in data["family"].unique()]
-    many = len(families) > 1
+    hue = g.hue(families, legend=True)
     x, y = g.log("width", data, "width"), g.log("change", data, "root mean square change of the activation")
     tips = g.tooltip(("family", "activation", "width", "depth", "change"), data)
     layers = [
-        g.layer("thin", "change", x=x, y=y, color=g.hue(families, legend=many)),
-        g.layer("point", "change", x=x, y=y, color=g.hue(families, legend=many), tooltip=tips),
+        g.layer("thin", "change", x=x, y=y, color=hue),
+        g.layer("point", "change", x=x, y=y, color=hue, tooltip=tips),
     ]
-    title = f"Slope of the change against width: {g.some(slopes)}"
-    subtitle = "Logarithm on logarithm, with 95 % intervals of the line. 0: a step changes the activation alike."
-    panels = data["activation"].nunique()
-    spec = g.faceted(layers, "activation", panels=panels)
-    alt = f"Change of activations in the first steps against width. {title}."
-    return Figure(NAME, title, subtitle, alt, spec, data, g.panel_width(panels))
+    title = "Change of activations in the first steps against width"
+    subtitle = (
+        f"Slopes of logarithm on logarithm, with 95 % intervals: {shortened(slopes)}. "
+        "0: a step changes the activation equally at every width."
+    )
+    return Figure(NAME, title, subtitle, f"{title}. {subtitle}", g.faceted(layers, data, "activation"), data)
 
 
 def _data(view: View) -> tuple[pd.DataFrame, list[str]]:
-    """Mean change by family, activation and width, at the depth that most widths share, and each slope in words."""
+    """Return the mean change by family, activation and width, at the depth that most widths share, and each slope."""
     columns = [str(c) for c in view.searched if str(c).startswith(PREFIX)]
     if not columns or "width" not in view.searched:
         raise Unmet(f"no run has a width and a column {PREFIX}NAME")
@@ -67,10 +69,10 @@ def _data(view: View) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _slope(table: pd.DataFrame) -> str:
-    """The least-squares slope of ln change on ln width, with Student's interval."""
+    """Return the least-squares slope of ln change on ln width, with Student's interval."""
     x, y = (np.log(table[c].to_numpy(float)) for c in ("width", "change"))
     x, y = x - x.mean(), y - y.mean()
     slope = float(x @ y / (x @ x))
     free = len(x) - 2
     half = float(stdtrit(free, 0.975)) * math.sqrt(float(((y - slope * x) ** 2).sum()) / free / float(x @ x))
-    return g.interval(slope, slope - half, slope + half, "+.2f")
+    return interval(slope, slope - half, slope + half, "+.2f")

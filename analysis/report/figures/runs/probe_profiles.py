@@ -1,4 +1,4 @@
-"""Profiles of probes: the loss by position and whatever else was measured along an axis (docs/probes.md)."""
+"""Profiles of probes: the loss by position, and other measurements along an axis (docs/probes.md)."""
 
 import json
 
@@ -6,6 +6,7 @@ import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.words import along, shortened
 from isoflop.analysis.report.view import View
 from isoflop.errors import UserError
 
@@ -17,37 +18,34 @@ MOST, POINTS = 6, 120
 
 
 def draw(view: View) -> Figure:
-    """A view for each profile: the mean over the runs of a family at their last mark."""
+    """Draw a view for each profile: the mean over the runs of a family at their last mark."""
     data = _data(view)
-    names = list(dict.fromkeys(data["profile"]))
-    hue = g.hue(view.families, legend=len(view.families) > 1)
+    names, hue = list(dict.fromkeys(data["profile"])), g.hue(view.families, legend=True)
     views = []
     for name in names:
         rows, here = data[data["profile"] == name], f"datum.profile === {json.dumps(name)}"
         axis = str(rows["axis"].iloc[0])
-        positive = bool((rows["index"] > 0).all())
-        x = g.log("index", rows, axis) if positive else g.linear("index", axis)
-        y = g.linear("value", name)
-        tips = g.tooltip(("family", "index", "value"), rows)
-        views.append(
-            [
-                g.layer("line", "mean", where=here, x=x, y=y, color=hue),
-                g.layer("point", "mean", where=here, x=x, y=y, color=hue, tooltip=tips),
-            ]
-        )
-    title = f"Measured along the models: {g.some(names, MOST)}"
+        x = g.log("index", rows, axis) if (rows["index"] > 0).all() else g.linear("index", axis)
+        y, tips = g.linear("value", name), g.tooltip(("family", "index", "value"), rows)
+        views.append([
+            g.layer("line", "mean", where=here, x=x, y=y, color=hue),
+            g.layer("point", "mean", where=here, x=x, y=y, color=hue, tooltip=tips),
+        ])  # fmt: skip
+    title = f"Profiles of probes: {shortened(names, MOST)}"
     subtitle = "Mean over the runs of a family at their last mark."
-    return Figure(NAME, title, subtitle, f"Profiles of probes. {title}.", g.beside(views, height=220), data, 900)
+    first = data[data["profile"] == names[0]]
+    alt = along(title, first, {"field": "index", "title": first["axis"].iloc[0]}, {"field": "value", "title": names[0]})
+    return Figure(NAME, title, subtitle, alt, g.beside(views, height=220), data)
 
 
 def _data(view: View) -> pd.DataFrame:
-    """Mean of each profile over a family's runs, thinned along its axis."""
+    """Return the mean of each profile over a family's runs, thinned along its axis."""
     try:
         profiles = view.profiles
     except UserError as error:
         raise Unmet(str(error)) from None
     if profiles.empty:
-        raise Unmet("no profiles lie beside the table")
+        raise Unmet("there is no probes.csv beside the table")
     names = view.rows[["run_id", "family"]].astype({"run_id": str}).drop_duplicates("run_id")
     rows = profiles.merge(names, on="run_id")
     if rows.empty:
@@ -58,13 +56,9 @@ def _data(view: View) -> pd.DataFrame:
     means = (
         rows[rows["profile"].isin(order)].groupby(["profile", "axis", "family", "index"])["value"].mean().reset_index()
     )
-    place = means.groupby(["profile", "family"]).cumcount()
+    position = means.groupby(["profile", "family"]).cumcount()
     size = means.groupby(["profile", "family"])["index"].transform("size")
-    means = means[place % (size // POINTS + 1) == 0]
+    means = means[position % (size // POINTS + 1) == 0]
     means["profile"] = pd.Categorical(means["profile"], order, ordered=True)
-    return (
-        means.sort_values(["profile", "family", "index"])
-        .astype({"profile": str})
-        .assign(kind="mean")
-        .reset_index(drop=True)
-    )
+    means = means.sort_values(["profile", "family", "index"]).astype({"profile": str})
+    return means.assign(kind="mean").reset_index(drop=True)

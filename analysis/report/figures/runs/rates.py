@@ -4,6 +4,7 @@ import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.words import MOST_READ, shortened
 from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.levels import level_index
 from isoflop.wording import count
@@ -15,7 +16,7 @@ TRIED, MOST = 3, 8
 
 
 def draw(view: View) -> Figure:
-    """A panel for each family, a line for each size at its largest amount of data; a triangle is on an edge."""
+    """Draw a panel for each family, a line for each size at its largest amount of data; a triangle is on an edge."""
     data = _data(view)
     unit = view.loss_unit
     x, y = g.log("lr", data), g.log("L", data, unit=unit)
@@ -32,27 +33,18 @@ def draw(view: View) -> Figure:
         g.layer("note", "best", x=x, y=y, text="label"),
     ]
     best = data[data["kind"] == "best"]
-    edges = int(best["edge"].sum())
-    inside = f"inside the rates tried at {len(best) - edges} of {len(best)} sizes"
-    title = f"The best learning rate lies {inside}"
+    chosen = [f"{r.family}, N {count(r.N)}: lr {r.lr:.3g}{' (edge)' * bool(r.edge)}" for r in best.itertuples()]
+    title = "Loss against learning rate, by size"
     subtitle = (
-        "Mean loss at the best batch for each rate; a triangle marks a best rate on the edge of what was tried, which "
-        "may not be the best."
+        "Mean loss at the best batch for each rate. A triangle marks a best rate on the edge of those tried: a better "
+        "one may lie beyond."
     )
-    alt = f"Loss against learning rate for each size. {title}."
-    return Figure(
-        NAME,
-        title,
-        subtitle,
-        alt,
-        g.faceted(layers, panels=data["family"].nunique()),
-        data,
-        g.panel_width(data["family"].nunique()),
-    )
+    alt = f"{title}. Best rates: {shortened(chosen, MOST_READ, '; ')}."
+    return Figure(NAME, title, subtitle, alt, g.faceted(layers, data), data)
 
 
 def _data(view: View) -> pd.DataFrame:
-    """Mean losses by rate at each size's largest amount of data with a search, evenly taken of many sizes."""
+    """Return mean losses by rate of at most MOST sizes, at the largest amount of data that was searched."""
     rows = view.searched
     if not {"lr", "N", "D"} <= set(rows) or rows["lr"].isna().all():
         raise Unmet("no run has a learning rate, a size and an amount of data")
@@ -70,7 +62,7 @@ def _data(view: View) -> pd.DataFrame:
 
 
 def _of_size(cell: pd.DataFrame) -> pd.DataFrame:
-    """One size: the mean loss at each rate, at the best batch where that was searched, and the best rate."""
+    """Return the mean loss of one size at each rate, at the best batch where that was searched, and the best rate."""
     keys = [c for c in ("lr", "batch") if c in cell and cell[c].notna().any()]
     means = cell.groupby(keys)["L"].mean().reset_index()
     means = means.loc[means.groupby("lr")["L"].idxmin()].sort_values("lr")
@@ -79,5 +71,4 @@ def _of_size(cell: pd.DataFrame) -> pd.DataFrame:
     best = table[table["L"] == table["L"].min()].head(1)
     on_edge = bool(best["lr"].iloc[0] in (table["lr"].min(), table["lr"].max()))
     chosen = best.assign(kind="best", edge=on_edge, label=f"N {count(N)}")
-    joined: pd.DataFrame = pd.concat([table, chosen], ignore_index=True)
-    return joined
+    return pd.concat([table, chosen], ignore_index=True)

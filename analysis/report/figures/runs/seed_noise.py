@@ -5,6 +5,7 @@ import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.words import MOST_READ, shortened
 from isoflop.analysis.report.view import View
 from isoflop.wording import percent
 
@@ -14,47 +15,29 @@ NEEDS = "two or more seeds of one configuration"
 
 
 def draw(view: View) -> Figure:
-    """A point is a configuration with several seeds; the dashed line is the pooled value of a family."""
+    """Draw a point for each configuration with several seeds, and the pooled value of a family, dashed."""
     data = _data(view)
     params, seen = g.chosen(view.families)
     axis = str(data["axis"].iloc[0])
-    x, y = (
-        g.log("x", data, "training compute, C = 6 N D [FLOPs]" if axis == "C" else axis),
-        g.log("sd", data, "standard deviation of ln L over seeds [%]"),
-    )
-    hue = g.hue(view.families, legend=len(view.families) > 1)
+    x = g.log("x", data, "training compute, C = 6 N D [FLOPs]" if axis == "C" else axis)
+    y = g.log("sd", data, "standard deviation of ln L over seeds [%]")
+    hue, shape = g.hue(view.families, legend=True), g.shape(view.families, legend=True)
     tips = g.tooltip(("family", "N", "D", "n", "sd", "low", "high"), data)
+    ends: g.Spec = {"y": y | {"field": "low"}, "y2": {"field": "high"}}
     layers = [
-        g.layer("whisker", "cell", x=x, y=y | {"field": "low"}, y2={"field": "high"}, color=hue, opacity=seen),
+        g.layer("whisker", "cell", x=x, color=hue, opacity=seen, **ends),
         g.layer("guide", "pooled", x=x, y=y, color=hue),
-        g.layer(
-            "best",
-            "cell",
-            x=x,
-            y=y,
-            color=hue,
-            shape=g.shape(view.families, legend=len(view.families) > 1),
-            opacity=seen,
-            tooltip=tips,
-        ),
+        g.layer("best", "cell", x=x, y=y, color=hue, shape=shape, opacity=seen, tooltip=tips),
     ]
-    pooled = {name: percent(n.sd, 2) for name, n in view.noise.items() if n.sd}
-    title = f"Runs that differ only in their seed scatter by {g.of_each(view.families, pooled)}"
-    subtitle = (
-        "Bars are 95 % intervals of a standard deviation from so few seeds; dashed: pooled over the configurations."
-    )
-    return Figure(
-        NAME,
-        title,
-        subtitle,
-        f"Scatter over seeds at each scale. {title}.",
-        g.single(layers, height=300, params=params),
-        data,
-    )
+    pooled = [f"{name} {percent(n.sd, 2)}" for name, n in view.noise.items() if n.sd]
+    title = "Scatter of the loss over seeds, against compute"
+    subtitle = "Bars are 95 % intervals of a standard deviation from few seeds; dashed: pooled over the configurations."
+    alt = f"{title}. Pooled standard deviation of ln L: {shortened(pooled, MOST_READ)}."
+    return Figure(NAME, title, subtitle, alt, g.single(layers, height=300, params=params), data)
 
 
 def _data(view: View) -> pd.DataFrame:
-    """Configurations with several seeds, and each family's pooled value over their span."""
+    """Return configurations with several seeds, and each family's pooled value over their span."""
     from scipy.special import chdtri
 
     parts = []
@@ -62,9 +45,7 @@ def _data(view: View) -> pd.DataFrame:
         cells = noise.cells[noise.cells["sd"] > 0] if len(noise.cells) else noise.cells
         if not noise.sd or cells.empty or "N" not in cells or "D" not in cells:
             continue
-        cells = (
-            cells[["N", "D", "n", "sd"]].astype(float).assign(x=6 * cells["N"].astype(float) * cells["D"].astype(float))
-        )
+        cells = cells[["N", "D", "n", "sd"]].astype(float).assign(x=lambda c: 6 * c["N"] * c["D"])
         df = cells["n"] - 1
         # the interval of a standard deviation of normal residuals, by chi squared
         low, high = (100 * cells["sd"] * np.sqrt(df / chdtri(df, p)) for p in (0.025, 0.975))
