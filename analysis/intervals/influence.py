@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from isoflop.analysis.intervals.resampling import WARM
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.rows import Prepared, where_is
-from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
+from isoflop.analysis.solving.refit import refit
 
 # level of the outlier test, for all rows together
 RARE = 0.01
 # standard errors that a parameter moves by
 MOVED = 1.0
-# times that the intervals are as wide: a figure that a reader of two digits sees
+# how many times wider the intervals are: a difference that a reader of two digits sees
 WIDE = 1.25
-# outliers that are looked at, the farthest first: with more of them the law is wrong, not the rows
+# outliers that are examined, the farthest first: with more of them the law is wrong, not the rows
 MOST = 3
 
 
@@ -48,7 +48,7 @@ class Case(NamedTuple):
 
 
 def influential(problem: Problem, u: Array, runs: NDArray[np.intp]) -> list[Case]:
-    """The influential outliers, the farthest first; none where more than MOST rows are outliers."""
+    """Return the influential outliers, the farthest first; none where more than MOST rows are outliers."""
     from scipy.special import stdtrit
 
     n, free = len(problem.target), len(u)
@@ -59,7 +59,7 @@ def influential(problem: Problem, u: Array, runs: NDArray[np.intp]) -> list[Case
     limit = float(stdtrit(spare, 1 - RARE / 2 / n))
     far = np.argsort(-np.abs(r))[: MOST + 1]
     others = runs[None, :] != runs[far][:, None]
-    without = minimise(problem, np.tile(u, (len(far), 1)), others.astype(float), lam=WARM)
+    without = refit(problem, u[None], others, lam=WARM)
     cases = []
     for k in np.flatnonzero(without.done):
         case = _case(problem, u, int(far[k]), others[k], without.u[k])
@@ -70,7 +70,7 @@ def influential(problem: Problem, u: Array, runs: NDArray[np.intp]) -> list[Case
 
 
 def influence_notes(problem: Problem, u: Array, rows: Prepared) -> list[str]:
-    """A sentence for each influential outlier, that names its row."""
+    """Return a sentence for each influential outlier, that names its row."""
     notes = []
     for case in influential(problem, u, rows.runs):
         place = where_is(rows.rows, rows.rows.index[case.row])
@@ -86,7 +86,7 @@ def influence_notes(problem: Problem, u: Array, rows: Prepared) -> list[str]:
 
 
 def _case(problem: Problem, u: Array, row: int, others: NDArray[np.bool_], at: Array) -> Case | None:
-    """What the run of a row does to the fit, from the optimum `at` without it; None where that tells no scatter."""
+    """Return what the run of a row does to the fit, from the optimum `at` without it; None without any scatter."""
     spare = int(others.sum()) - len(u)
     if spare < 1:
         return None
