@@ -6,7 +6,7 @@ Every table (learning curves, isoFLOP grids) is cut at a quarter and at a sixtee
 largest x, for a curve); laws are fitted to what lies below and predict the rows up to four times beyond. Before: noise
 and parameters, as `Fit.predict_interval` gives them. After: `bands`, with the error of the form. `--thin 3` takes every
 third curve of the tables that have many. `--slopes` prints instead how fast two laws err beyond their own hold-outs on
-the tables that benchmarks/choose_runs.py does not use: FORM of analysis/design/sequence.py is the median.
+the tables that benchmarks/choose_runs.py does not use: FORM of analysis/design/ensemble.py is the median.
 """
 
 import argparse

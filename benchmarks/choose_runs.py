@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.design.sequence import Ensemble, believe, choose, first_runs, together
+from isoflop.analysis.design.ensemble import Ensemble, believe, together
+from isoflop.analysis.design.sequence import choose, first_runs
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.read import read_runs
@@ -67,7 +68,7 @@ Choice = Callable[[Ensemble, np.ndarray, np.ndarray, np.ndarray, float], list[in
 
 def ours(ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float) -> list[int]:
     """The choice of `plan --improve`."""
-    return choose(ensemble, open_, targets, cost, budget)
+    return [int(open_[k]) for k in choose(ensemble, [np.array([k]) for k in open_], targets, cost[open_], budget)]
 
 
 def cheapest(ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float) -> list[int]:

@@ -10,6 +10,7 @@ A stated law, its parameters, and the scatter of runs about it; losses drawn fro
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import erf, exp, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ import pandas as pd
 
 from isoflop.analysis.fitting.optimum import Optimum
 from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.settings import DELTA, LOSSES
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 from isoflop.analysis.runs.rows import number_runs
+from isoflop.analysis.solving.problem import Objective, Problem
 from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
 
@@ -32,6 +35,9 @@ SHARED = 0.8
 ALPHA, BETA = 0.34, 0.37
 # along the best split of C the reducible loss falls with this power (Hoffmann et al. 2022, arXiv:2203.15556, eq. 4)
 EXPONENTS = {"N": ALPHA, "D": BETA, "C": ALPHA * BETA / (ALPHA + BETA)}
+# standard deviation of ln of an amplitude before any run: it is a value at N = 1, many factors of e away from the runs,
+# and moves by ln N where an exponent moves by one
+WIDE = 10.0
 # share of E in the loss at the middle of the design: 1.8 of about 3 nats, as on the points of Hoffmann et al. 2022
 OFFSET, MIDDLE = 0.6, 3.0
 
@@ -136,6 +142,56 @@ class Truth:
         by_row = rng.normal(0, self.noise * np.sqrt(1 - self.shared), len(rows))
         drawn: Array = self.loss(rows) * np.exp(by_run + by_row)
         return drawn
+
+
+def problem_at(truth: Truth, rows: pd.DataFrame) -> tuple[Problem, Array]:
+    """Return the law on planned rows with the losses of the truth, and the truth as a place u (free,) of the search."""
+    columns = tuple(rows[c].to_numpy(float) for c in truth.form.columns)
+    problem = Problem(truth.form, columns, truth.loss(rows), Objective("l2", 1.0))
+    values = np.array([truth.params[name] for name in problem.free])
+    return problem, np.where(problem.logs, np.log(np.where(problem.logs, values, 1.0)), values)
+
+
+def covariance(rows: pd.DataFrame, truth: Truth, loss: str = "huber") -> Array:
+    """Return the covariance (free, free) of the parameters, as the search has them, after the runs of planned `rows`.
+
+    A run adds J' J / sd^2 to what is known, J the exact Jacobian of ln L at the truth, to a weak prior: each parameter
+    known to 100 % of itself, an amplitude to WIDE. The rows of a run move together, and the fit takes rows alike, so
+    it is a sandwich (Liang and Zeger 1986).
+    """
+    problem, u = problem_at(truth, rows)
+    values = np.abs(u)
+    wide = np.where(problem.logs, WIDE, np.where(values > 0, values, 1.0))
+    if rows.empty:
+        return np.diag(wide**2)
+    runs, count = number_runs(rows, None)
+    slopes = problem.linearise(u[None])[1][0] * wide[:, None] / (truth.noise * np.sqrt(inflation(loss, truth.noise)))
+    sums = np.zeros((count, len(u)))
+    np.add.at(sums, runs, slopes.T)
+    bread = slopes @ slopes.T
+    meat = (1 - truth.shared) * bread + truth.shared * sums.T @ sums
+    left = np.linalg.inv(np.eye(len(u)) + bread)
+    known: Array = wide[:, None] * (left @ (np.eye(len(u)) + meat) @ left) * wide
+    return known
+
+
+def errors(rows: pd.DataFrame, truth: Truth, loss: str = "huber") -> dict[str, float]:
+    """Return the standard error of each parameter after the runs of `rows`, by the delta method: of ln of an
+    amplitude."""
+    variances = np.diag(covariance(planned(rows, truth.form), truth, loss))
+    return {name: float(error) for name, error in zip(truth.form.params, np.sqrt(variances), strict=True)}
+
+
+def inflation(loss: str, noise: float) -> float:
+    """Return how much more an estimate varies under a loss than under least squares, for normal noise: E psi^2 /
+    (E psi')^2 (Huber 1964, Robust estimation of a location parameter)."""
+    if LOSSES[loss][0] == "l2":
+        return 1.0
+    if LOSSES[loss][0] == "l1":
+        return pi / 2
+    cut = DELTA / noise
+    inside, height = erf(cut / sqrt(2)), exp(-(cut**2) / 2) / sqrt(2 * pi)
+    return (inside - 2 * cut * height + cut**2 * (1 - inside)) / inside**2
 
 
 def best_split(law: Law, C: float, params: Mapping[str, Any]) -> list[Any] | None:

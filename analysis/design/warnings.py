@@ -7,8 +7,7 @@ warnings(rows, Truth.assumed(rows))
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.design.assumed_law import Truth, planned
-from isoflop.analysis.design.next_runs import errors, problem_at
+from isoflop.analysis.design.assumed_law import Truth, errors, planned, problem_at
 from isoflop.analysis.fitting.diagnose import SCALES, runs_needed
 from isoflop.analysis.frontier.isoflop_minima import SIZES
 from isoflop.analysis.intervals.resampling import t_quantile

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from isoflop import record
-from isoflop.analysis.design.next_runs import improve
+from isoflop.analysis.design.sequence import improve
 from isoflop.analysis.design.simulate import Resolution, Truth, resolve, warnings
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.runs.levels import LEVELS

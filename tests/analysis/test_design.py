@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isoflop.analysis.design.assumed_law import NOISE, planned
-from isoflop.analysis.design.next_runs import errors, improve
-from isoflop.analysis.design.sequence import believe, improve_table
+from isoflop.analysis.design.assumed_law import NOISE, errors, planned
+from isoflop.analysis.design.ensemble import believe
+from isoflop.analysis.design.sequence import improve, improve_table
 from isoflop.analysis.design.simulate import Truth, resolve, warnings
 from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.analysis.laws.catalogue import get_law
@@ -363,7 +363,7 @@ def test_runs_chosen_one_after_another_narrow_the_target_and_cost_little() -> No
         improve_table(have, have.drop(columns="L"), law)
     with pytest.raises(UserError, match="no column C"):
         improve_table(have, rest.drop(columns=["C", "L"]), law)
-    with pytest.raises(UserError, match="too few to learn"):
+    with pytest.raises(UserError, match="too few to fit"):
         improve_table(have.head(3), rest, law)
 
 
