@@ -13,11 +13,21 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.claims.declare import Pair, Part, Sample, Untested
+from isoflop.analysis.claims.declare import Pair, Sample, Untested
 from isoflop.analysis.claims.rule import Rule
-from isoflop.analysis.claims.subjects import Comparison, compared, sample_of, scope, usable_part
+from isoflop.analysis.claims.subjects import (
+    Comparison,
+    Groups,
+    compared,
+    compared_names,
+    sample_of,
+    scope,
+    usable_part,
+)
 from isoflop.analysis.claims.verdict import Lacks, lacking_in_words
-from isoflop.analysis.runs.rows import finished, usable
+from isoflop.analysis.fitting.fits import Fits
+from isoflop.analysis.runs.rows import finished
+from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 
 # pairs of families that a claim about their laws is judged for: each takes two fits and their jackknife
 MOST_FITTED_PAIRS = 200
@@ -49,44 +59,43 @@ class Cases(NamedTuple):
     """How many runs did not finish, in words."""
 
 
-def cases(runs: pd.DataFrame, rule: Rule) -> Cases:
+def cases(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> Cases:
     """Return what gets a verdict under a rule; Untested where there are no such runs, or too few families."""
-    rows = scope(runs, rule)
+    runs = as_runs(runs)
+    fits, groups = fits or Fits(runs), scope(runs, rule)
     if rule.compare:
-        return Cases(_compared_cases(compared(rows, rule), rule), {}, "")
-    families, pairs = sorted(rows["family"].unique()), rule.measures.subject == "pair"
+        return Cases(_compared_cases(compared(groups, rule), rule, fits), {}, "")
+    pairs = rule.measures.subject == "pair"
     wanted = max(rule.needs.families, 2 if pairs else 1)
-    if len(families) < wanted:
-        raise Untested(f"needs {wanted} families, and the runs have {len(families)}: {', '.join(families) or 'none'}")
-    whole = scope(runs, replace(rule, at={})) if rule.needs.names & {*rule.at} else rows  # `at` leaves one value
-    counted = usable(whole)
-    parts = dict(iter(counted.groupby("family")))
-    names = sorted(whole["family"].unique())
-    lacks = {str(name): rule.needs.lacking(parts.get(name, counted.iloc[:0])) for name in names}
-    return Cases((_pairs if pairs else _families)(rows, lacks, rule), lacks, _unfinished(rows))
+    if len(groups) < wanted:
+        raise Untested(f"needs {wanted} families, and the runs have {len(groups)}: {', '.join(groups) or 'none'}")
+    whole = scope(runs, replace(rule, at={})) if rule.needs.names & {*rule.at} else groups  # `at` leaves one value
+    lacks = {name: rule.needs.missing(group) for name, group in whole.items()}
+    each = _pairs(groups, lacks, rule, fits) if pairs else _families(groups, lacks, rule, fits)
+    return Cases(each, lacks, _unfinished(groups))
 
 
-def _families(rows: pd.DataFrame, lacks: Lacks, rule: Rule) -> Iterator[Case]:
+def _families(groups: Groups, lacks: Lacks, rule: Rule, fits: Fits) -> Iterator[Case]:
     """Yield every family."""
     able = sum(not missing for missing in lacks.values())
     too_many = "law" in rule.measures.needs and able > MOST_FITTED_FAMILIES
-    for family in sorted(lacks):
+    for name in sorted(lacks):
         if too_many:
             most = f"at most {MOST_FITTED_FAMILIES} are judged; choose some with --where"
-            yield Case(family, lack=f"{able} families, each of which takes several fits, and {most}")
-        elif lacks[family]:
-            yield Case(family, lack=lacking_in_words({family: lacks[family]}))
+            yield Case(name, lack=f"{able} families, each of which takes several fits, and {most}")
+        elif lacks[name]:
+            yield Case(name, lack=lacking_in_words({name: lacks[name]}))
         else:
-            yield Case(family, (sample_of(usable_part(rows[rows["family"] == family], rule), rule),))
+            yield Case(name, (sample_of(usable_part(groups[name], rule), rule, fits),))
 
 
-def _pairs(rows: pd.DataFrame, lacks: Lacks, rule: Rule) -> Iterator[Case]:
+def _pairs(groups: Groups, lacks: Lacks, rule: Rule, fits: Fits) -> Iterator[Case]:
     """Yield every pair of families; the runs of one family are prepared once."""
     able = [name for name, missing in lacks.items() if not missing]
-    fitted = _most_runs(rows, able) if "law" in rule.measures.needs else able
-    parts = {name: Part(usable_part(rows[rows["family"] == name], rule)) for name in able}
-    rows = pd.concat([part.runs for part in parts.values()]) if parts else rows
-    ends = dict(zip(parts, np.cumsum([len(part.runs) for part in parts.values()]), strict=True))
+    fitted = _most_runs(groups, able) if "law" in rule.measures.needs else able
+    sides = {name: usable_part(groups[name], rule) for name in able}
+    ends = dict(zip(sides, np.cumsum([len(side) for side in sides.values()]), strict=True))
+    together = pd.concat([side.frame for side in sides.values()]) if sides else pd.DataFrame()
     for pair in itertools.starmap(Pair, itertools.combinations(sorted(lacks), 2)):
         if not {*pair} <= {*able}:
             yield Case(pair, lack=lacking_in_words({name: lacks[name] for name in pair}))
@@ -95,42 +104,50 @@ def _pairs(rows: pd.DataFrame, lacks: Lacks, rule: Rule) -> Iterator[Case]:
             most = f"those of the {len(fitted)} families with the most runs are judged; choose others with --where"
             yield Case(pair, lack=f"of {many} pairs of families, each of which takes dozens of fits, {most}")
         else:
-            both = tuple(parts[name] for name in pair)
-            places = [np.arange(ends[name] - len(parts[name].runs), ends[name]) for name in pair]
-            yield Case(pair, (sample_of(rows.take(np.concatenate(places)), rule, pair, both),))
+            both = sides[pair.first], sides[pair.second]
+            places = [np.arange(ends[name] - len(sides[name]), ends[name]) for name in pair]
+            runs = both[0].with_frame(together.take(np.concatenate(places)))
+            yield Case(pair, (sample_of(runs, rule, fits, pair, both),))
 
 
-def _most_runs(rows: pd.DataFrame, families: Sequence[str]) -> list[str]:
+def _most_runs(groups: Groups, names: Sequence[str]) -> list[str]:
     """Return the families with the most finished runs, as many as have no more than MOST_FITTED_PAIRS pairs.
 
     How many runs a family has does not depend on how its losses compare, so these pairs are a fair share of all.
     """
     most = (1 + math.isqrt(1 + 8 * MOST_FITTED_PAIRS)) // 2  # the largest n of n (n - 1) / 2 pairs
-    counts = usable(rows).groupby("family").size()
-    return sorted(families, key=lambda name: (-counts[name], name))[:most]
+    return sorted(names, key=lambda name: (-len(groups[name].usable), name))[:most]
 
 
-def _compared_cases(comparisons: Sequence[Comparison], rule: Rule) -> Iterator[Case]:
+def _compared_cases(comparisons: Sequence[Comparison], rule: Rule, fits: Fits) -> Iterator[Case]:
     """Yield the two values that are compared, in every group."""
     together = bool(rule.needs.names & {*rule.compare})  # one side has one value of what is compared
+    names = compared_names(rule)
     for group, pair, tables in comparisons:
-        sides = [(pair, rows) for rows in tables] if together else [x for rows in tables for x in _sides(rows)]
-        missing = {str(name): phrases for name, side in sides if (phrases := rule.needs.missing(side))}
+        both = [first.with_frame(pd.concat([first.frame, second.frame])) for first, second in tables]
+        asked = (
+            [(str(pair), runs) for runs in both]
+            if together
+            else [x for two in tables for x in zip(names, two, strict=True)]
+        )
+        missing = {name: phrases for name, side in asked if (phrases := rule.needs.missing(side))}
         if missing:
             yield Case(pair, lack=lacking_in_words(missing), group=group)
         else:
-            both = [Pair(*dict.fromkeys(rows["family"])) for rows in tables]
-            samples = (sample_of(usable_part(rows, rule), rule, two) for rows, two in zip(tables, both, strict=True))
-            yield Case(pair, tuple(samples), group=group)
+            yield Case(pair, tuple(_sample_of_two(two, names, rule, fits) for two in tables), group=group)
 
 
-def _sides(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    yield from ((str(name), side) for name, side in rows.groupby("family", sort=False))
+def _sample_of_two(two: tuple[Runs, Runs], names: Pair, rule: Rule, fits: Fits) -> Sample:
+    first, second = (usable_part(side, rule) for side in two)
+    return sample_of(first.with_frame(pd.concat([first.frame, second.frame])), rule, fits, names, (first, second))
 
 
-def _unfinished(rows: pd.DataFrame) -> str:
+def _unfinished(groups: Groups) -> str:
     """Return how many runs did not finish, in words, each once whatever its marks; empty where all did."""
-    ended = rows[~finished(rows)]
-    named = "run_id" in ended and ended["run_id"].notna().all()
-    lost = (ended.drop_duplicates("run_id") if named else ended).groupby("family").size()
-    return f". Unfinished, not counted: {', '.join(f'{n} of {name}' for name, n in lost.items())}" if len(lost) else ""
+    counts = {}
+    for name, group in groups.items():
+        ended = group.frame[~finished(group.frame)]
+        named = "run_id" in ended and ended["run_id"].notna().all()
+        counts[name] = ended["run_id"].nunique() if named else len(ended)
+    lost = [f"{count} of {name}" for name, count in counts.items() if count]
+    return f". Unfinished, not counted: {', '.join(lost)}" if lost else ""

@@ -14,18 +14,21 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 from isoflop.analysis.claims.region import Interval, Region, VerdictKind
+from isoflop.analysis.fitting.fits import Fits
 from isoflop.analysis.fitting.local import local_names
 from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.runs.runs import Runs, as_runs
 from isoflop.errors import UserError
 from isoflop.schema import suggest
 from isoflop.wording import percent as in_percent
 
+Made = TypeVar("Made")
 # keys of a claim that a quantity may need -> what they hold
 KEYS = {
     "law": "the law to fit, such as chinchilla or power_offset(D)",
@@ -75,38 +78,52 @@ class Pair(NamedTuple):
         return f"{self.first} − {self.second}"
 
 
-@dataclass(frozen=True, eq=False)  # known by identity, so that what is costly can be cached for one part
-class Part:
-    """The usable runs of one family, which is in as many pairs as there are other families."""
-
-    runs: pd.DataFrame
-
-
-@dataclass(frozen=True, eq=False)  # known by identity, so that what is costly can be cached for one sample
+@dataclass(frozen=True, eq=False)
 class Sample:
     """The usable runs of one subject (a family, or both families of a pair), and how the claim looks at them."""
 
-    runs: pd.DataFrame
+    runs: Runs
+    """The runs of the family, or of both; a DataFrame is taken too."""
     law: str = ""
+    """The law to fit, with its target."""
     axis: str = ""
+    """The column along which runs are held out or compared."""
     pair: Pair = field(default_factory=Pair)
+    """What the two of a pair are called."""
     level: float = 0.95
+    """The coverage of the interval."""
     region: Region | None = None
+    """Where the quantity lies if the claim is true."""
     point: Mapping[str, float] = field(default_factory=dict)
+    """Where a local quantity is measured."""
     against: str = ""
+    """The column against which a slope or a correlation is taken."""
     threshold: float = math.nan
+    """The number that the runs of a share exceed."""
     reach: Mapping[str, float] = field(default_factory=dict)
+    """The column and the value whose price is measured."""
     less: str = ""
+    """A column that is subtracted first."""
     marks: str = ""
+    """How the marks of a run make its number."""
     compared: tuple[str, ...] = ("family",)
-    """The columns whose values make the pair; `family` names the two whatever they are."""
-    both: tuple[Part, ...] = ()
-    """The runs of each family of the pair, the same object in each of its pairs; cut out of `runs` where not given."""
+    """The columns whose values make the pair."""
+    sides: tuple[Runs, ...] = ()
+    """The runs of each of the pair, the same object in all of its pairs; by family, as `pair` has it, if not given."""
+    fits: Fits = field(default_factory=lambda: Fits(pd.DataFrame()))
+    """The fits that were made of these runs, and what follows from them."""
 
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The runs of each family of the pair."""
-        return self.both or tuple(Part(self.runs[self.runs["family"] == name]) for name in self.pair)
+    def __post_init__(self) -> None:
+        """Take a DataFrame for runs, and cut both sides of a pair out of it."""
+        runs = as_runs(self.runs)
+        object.__setattr__(self, "runs", runs)
+        if self.pair.first and not self.sides:
+            both = tuple(runs.with_frame(runs.frame[runs["family"] == name]) for name in self.pair)
+            object.__setattr__(self, "sides", both)
+
+    def once(self, function: Callable[..., Made], *arguments: Any) -> Made:
+        """Return what a function gives for these arguments, computed once for all samples of these fits."""
+        return self.fits.once((function, *arguments), lambda: function(*arguments))
 
     @property
     def columns(self) -> list[str]:
@@ -153,7 +170,7 @@ class Contrast:
     """least or most where the true difference may lie beyond the value, which then bounds it."""
 
     def interval(self, level: float) -> Interval:
-        """Student's interval; (None, None) where there is none."""
+        """Return Student's interval; (None, None) where there is none."""
         half = float(stdtrit(self.df, (1 + level) / 2)) * self.se if self.df > 0 else math.nan
         if not math.isfinite(half):
             return None, None
@@ -240,24 +257,24 @@ class Quantity:
         """Measure a subject; Unmeasured where columns or runs are missing, or where they do not determine it."""
         if self.of in OF_LAW and of not in self.names(sample.law):
             raise Untested(no_parameter(sample.law, of, self.names(sample.law)))
-        require_columns(sample.runs, [*sample.columns, *([of] if self.of == "column" else [])])
+        require_columns(sample.runs.frame, [*sample.columns, *([of] if self.of == "column" else [])])
         return self.measure(sample, of) if self.of else self.measure(sample)
 
     def names(self, law: str) -> tuple[str, ...]:
-        """What `of` may name, where that is known before there are runs: parameters and what is derived or local."""
+        """Return what `of` may name, where the law says it: parameters and what is derived or local."""
         if self.of not in OF_LAW:
             return ()
         fitted = get_law(law)
         return local_names(fitted) if self.of == "local" else (*fitted.params, *fitted.derived)
 
     def amount(self, value: float | None, unit: str = "") -> str:
-        """The number with its unit."""
+        """Return the number with its unit."""
         if value is None or math.isnan(value):
             return "–"
         return f"{self.unit.amount(value)} {unit}".strip()
 
     def difference(self, value: float, pair: Pair, of: str = "") -> str:
-        """A contrast in words: which of the two is lower, and by how much."""
+        """Return a contrast in words: which of the two is lower, and by how much."""
         if self.unit is UNITS["ratio"]:
             return (
                 f"{pair.first} has {self.unit.distance(value)} times that of {pair.second}{f' in {of}' if of else ''}"
@@ -306,7 +323,7 @@ def quantity(
 
 
 def listing() -> str:
-    """Every quantity as text: its name and what it is, then its subject and what it needs."""
+    """Return every quantity as text: its name and what it is, then its subject and what it needs."""
     return "\n".join(f"{q.name}: {q.title}\n    {_requirements(q)}" for q in QUANTITIES.values())
 
 
@@ -318,7 +335,7 @@ def _requirements(declared: Quantity) -> str:
 
 
 def require_columns(runs: pd.DataFrame, names: Iterable[str], why: str = "") -> None:
-    """Untested, naming the first of these columns that is absent, empty or holds no numbers."""
+    """Raise Untested, naming the first of these columns that is absent or empty."""
     for name in names:
         if name not in runs:
             raise Untested(f"the runs have no column {name}{why}{suggest(name, map(str, runs.columns))}")
@@ -327,6 +344,6 @@ def require_columns(runs: pd.DataFrame, names: Iterable[str], why: str = "") -> 
 
 
 def no_parameter(law: str, name: str, known: Iterable[str]) -> str:
-    """The sentence about a parameter that the law does not have."""
+    """Return the sentence about a parameter that the law does not have."""
     known = list(known)
     return f"law {law} has no {name}{suggest(name, known) or ';'} it has {', '.join(known)}"

@@ -11,7 +11,6 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,11 +33,12 @@ from isoflop.analysis.claims.verdict import (
     combined,
     of_subjects,
 )
+from isoflop.analysis.fitting.fits import Fits
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.replicates import CELL
-from isoflop.analysis.runs.rows import as_floats, checked, finished, usable, with_compute
-from isoflop.analysis.runs.runs import as_runs
+from isoflop.analysis.runs.rows import as_floats, checked, finished, usable
+from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.analysis.runs.where import conditions
 from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
@@ -49,30 +49,34 @@ __all__ += ["of_families", "sound_table"]
 NEGATED = {VerdictKind.SUPPORTED: VerdictKind.REFUTED, VerdictKind.REFUTED: VerdictKind.SUPPORTED}
 
 
-def judge(runs: Any, claims: str | Path | Sequence[Claim] | None = None) -> list[ClaimVerdict]:
+def judge(
+    runs: str | Path | RunsLike, claims: str | Path | Sequence[Claim] | None = None, fits: Fits | None = None
+) -> list[ClaimVerdict]:
     """Return a verdict for every claim on these runs (a table, or the path of one).
 
     claims  a folder of claims, one yaml, or a list of claims; default those that ship
+    fits    where fits of these runs are kept, for whoever else needs them
     """
     to_judge = load_claims(claims) if claims is None or isinstance(claims, str | Path) else claims
-    table = sound_table(as_runs(read_runs(runs) if isinstance(runs, str | Path) else runs).frame)
-    # a copy has the columns of one kind in one block, from which rows are taken much faster
+    table = sound_table(read_runs(runs) if isinstance(runs, str | Path) else runs)
     rules = [rule for claim in to_judge for rule in claim.rules]
-    table = with_derived(_without_others(table, rules).copy(), columns_of(rules))
+    # a copy has the columns of one kind in one block, from which rows are taken much faster
+    table = with_derived(table.with_frame(_without_others(table.frame, rules).copy()), columns_of(rules))
+    fits = fits or Fits(table)
     with np.errstate(all="ignore"):  # a distant starting point may overflow; its loss is then inf
-        return [judge_claim(table, claim) for claim in to_judge]
+        return [judge_claim(table, claim, fits) for claim in to_judge]
 
 
-def sound_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with losses, sizes and budgets as numbers; FitError where one is not, or no row is usable.
+def sound_table(runs: RunsLike) -> Runs:
+    """Return the runs with losses, sizes and budgets as numbers; FitError where one is not, or no row is usable.
 
     Rows without a loss are skipped; it is an error only if every row lacks one.
     """
-    table = with_compute(runs)
+    runs = as_runs(runs).with_compute
+    table = runs.frame
     some = table.loc[table["L"].notna() | ~finished(table)] if "L" in table else table
     checked(some if "L" in some and usable(some).size else table, ["L"], "a claim", blank=("N", "D", "C"))
-    names = [name for name in ("L", "N", "D", "C") if name in table]
-    return table.assign(**{name: as_floats(table[name]) for name in names})
+    return runs.with_columns(**{name: as_floats(table[name]) for name in ("L", "N", "D", "C") if name in table})
 
 
 def _without_others(runs: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:
@@ -104,37 +108,38 @@ def named_columns(rule: Rule) -> set[str]:
     return (names | {condition.column for condition in conditions(rule.where)}) - {""}
 
 
-def judge_claim(runs: pd.DataFrame, claim: Claim) -> ClaimVerdict:
+def judge_claim(runs: RunsLike, claim: Claim, fits: Fits | None = None) -> ClaimVerdict:
     """Return the verdict of one claim, with those of its subjects; UserError naming the claim's file."""
+    runs = as_runs(runs)
     try:
-        return _judge_claim(runs, claim)
+        return _judge_claim(runs, claim, fits or Fits(runs))
     except FitError:
         raise
     except UserError as error:
         raise UserError(f"{claim.file or claim.id}: {error}") from None
 
 
-def _judge_claim(runs: pd.DataFrame, claim: Claim) -> ClaimVerdict:
+def _judge_claim(runs: Runs, claim: Claim, fits: Fits) -> ClaimVerdict:
     if claim.untestable:
         reason = f"not testable as stated: {claim.untestable}"
         return ClaimVerdict(VerdictKind.UNTESTED, reason, claim=claim)
     for rule in claim.given:
-        given = judge_rule(runs, rule)
+        given = judge_rule(runs, rule, fits)
         if given.verdict is not VerdictKind.SUPPORTED:
             kind = VerdictKind.NOT_IDENTIFIED if given.verdict.decided else given.verdict
             reason = f"it is asked only where {rule.name} holds, which is {given.verdict.word}: {given.reason}"
             return ClaimVerdict(kind, reason, _subjects(given, rule), claim=claim)
     if isinstance(claim.rule, AllOf):
-        return _judge_together(runs, claim, claim.rule)
-    verdict = judge_rule(runs, claim.rules[-1])
+        return _judge_together(runs, claim, claim.rule, fits)
+    verdict = judge_rule(runs, claim.rules[-1], fits)
     several = verdict.statistic is not None and len(verdict.subjects) > 1
     whose = f"; the numbers are those of {verdict.subject}" if several else ""
     return ClaimVerdict(verdict.verdict, verdict.reason + whose, verdict.subjects, verdict.clearest, claim=claim)
 
 
-def _judge_together(runs: pd.DataFrame, claim: Claim, several: AllOf) -> ClaimVerdict:
+def _judge_together(runs: Runs, claim: Claim, several: AllOf, fits: Fits) -> ClaimVerdict:
     """Return the verdict of a claim of several rules, from theirs; it carries the numbers of the clearest subject."""
-    verdicts = [judge_rule(runs, rule) for rule in several.rules]
+    verdicts = [judge_rule(runs, rule, fits) for rule in several.rules]
     kind = combined({verdict.verdict for verdict in verdicts}, several.how)
     pairs = [*zip(verdicts, several.rules, strict=True)]
     subjects = [subject for verdict, rule in pairs for subject in _subjects(verdict, rule)]
@@ -152,10 +157,10 @@ def _subjects(verdict: RuleVerdict, rule: Rule) -> tuple[SubjectVerdict, ...]:
     return verdict.subjects or (SubjectVerdict(rule, whole, verdict.verdict, verdict.reason),)
 
 
-def judge_rule(runs: pd.DataFrame, rule: Rule) -> RuleVerdict:
+def judge_rule(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> RuleVerdict:
     """Return the verdict of one rule: THE loop over its subjects; every one is measured once."""
     try:
-        found = cases(runs, rule)
+        found = cases(runs, rule, fits)
     except Unmeasured as outcome:
         return RuleVerdict(outcome.kind, str(outcome))
     several = len(rule.of) > 1 or (rule.measures.subject == "pair" and not rule.compare)

@@ -14,7 +14,8 @@ import pandas as pd
 
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.replicates import seeds_by_level
-from isoflop.analysis.runs.rows import number_runs, usable
+from isoflop.analysis.runs.rows import number_runs
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.schema import Bound, Example, suggest
 
 Axis = Literal["N", "D", "C", "D_unique", "width", "depth", "seq_len"]
@@ -55,12 +56,9 @@ class Needs:
         """The columns that it looks at."""
         return {*self.grid, *self.span, *self.tuned, *self.columns, *(self.seeds.at if self.seeds else [])}
 
-    def missing(self, runs: pd.DataFrame) -> list[str]:
-        """What one family's runs lack, a phrase each with the number of runs; empty where nothing."""
-        return self.lacking(usable(runs))
-
-    def lacking(self, rows: pd.DataFrame) -> list[str]:
-        """The same of rows that are known to be usable."""
+    def missing(self, runs: RunsLike) -> list[str]:
+        """Return what one family's runs lack, a phrase each with the number of runs; empty where nothing."""
+        rows = as_runs(runs).usable.frame
         absent = sorted(c for c in self.names if c not in rows or not rows[c].notna().any())
         if absent and len(rows):
             hint = "".join(suggest(c, map(str, rows.columns)) for c in absent if c not in rows)
@@ -75,7 +73,7 @@ class Needs:
 
 
 def tuned_rows(rows: pd.DataFrame, knobs: tuple[str, ...]) -> pd.DataFrame:
-    """Of every (family, N, D) only the runs at the knob's best value: the lowest mean loss over seeds."""
+    """Return of every (family, N, D) the runs at the best value of each knob: the lowest mean loss over seeds."""
     for knob in knobs:
         cell = [c for c in ("family", "data", "N", "D") if c in rows]
         means = rows.groupby([*cell, knob], dropna=False)["L"].mean().reset_index()
@@ -85,7 +83,7 @@ def tuned_rows(rows: pd.DataFrame, knobs: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _lacks_grid(rows: pd.DataFrame, grid: Mapping[Axis, int]) -> str:
-    """Which levels of the grid are not there."""
+    """Return which levels of the grid are not there."""
     if not grid:
         return ""
     *outer, (inner, count) = grid.items()
@@ -108,7 +106,7 @@ def _lacks_grid(rows: pd.DataFrame, grid: Mapping[Axis, int]) -> str:
 
 
 def _lacks_seeds(rows: pd.DataFrame, seeds: Seeds | None) -> str:
-    """At how many levels there are too few seeds."""
+    """Return at how many levels there are too few seeds."""
     if seeds is None:
         return ""
     count, ((axis, wanted),) = seeds.count, seeds.at.items()
@@ -122,14 +120,14 @@ def _lacks_seeds(rows: pd.DataFrame, seeds: Seeds | None) -> str:
 
 
 def _lacks_span(rows: pd.DataFrame, axis: str, decades: float) -> str:
-    """How much of the span is missing."""
+    """Return how much of the span is missing."""
     have = math.log10(float(rows[axis].max()) / float(rows[axis].min()))
     # budgets are rounded to whole steps, so a planned span may be a rounding short
     return "" if have >= decades - math.log10(1.05) else f"{have:.1f} of {decades:g} decades of {axis}"
 
 
 def _lacks_tuning(rows: pd.DataFrame, knob: str, count: int) -> str:
-    """Whether some size has the knob searched with the best value inside the grid."""
+    """Return what a search of the knob lacks: at some size the best value inside the grid."""
     for _, cell in rows.groupby(level_index(rows["N"])):
         loss = cell.groupby(knob)["L"].mean().sort_index()
         if len(loss) >= count and 0 < int(loss.to_numpy().argmin()) < len(loss) - 1:
@@ -139,7 +137,7 @@ def _lacks_tuning(rows: pd.DataFrame, knob: str, count: int) -> str:
 
 
 def _lacking(rows: pd.DataFrame, points: int, fewest: int, along: str) -> str:
-    """How much is missing: runs, or marks and the fewest runs that have so many, where runs have several marks.
+    """Return how much is missing: runs, or marks and the fewest runs with so many, where runs have several marks.
 
     along   the axis along which one run may have several of the points
     """

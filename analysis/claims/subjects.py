@@ -1,7 +1,6 @@
 """Which runs a rule is about, in groups, and the two values of a column that it compares.
 
-A group is a family unless the rule's `by` names other columns; the column `family` of what a quantity sees names the
-group, or the two that are compared, whatever column they come from.
+A group is a family unless the rule's `by` names other columns.
 
     rule = Rule("difference", Region(above=0), of=("L",), compare={"family": ("lstm", "transformer")})
     compared(scope(runs, rule), rule)      # of each group its name, the pair, and the runs of both
@@ -13,93 +12,102 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.claims.declare import Pair, Part, Sample, Untested, require_columns
+from isoflop.analysis.claims.declare import Pair, Sample, Untested, require_columns
 from isoflop.analysis.claims.needs import tuned_rows
 from isoflop.analysis.claims.rule import ENDS, Rule, Value
+from isoflop.analysis.fitting.fits import Fits
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.runs.rows import joined, usable
+from isoflop.analysis.runs.rows import joined
+from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.analysis.runs.tune import well_tuned
-from isoflop.analysis.runs.where import conditions, filtered
+from isoflop.analysis.runs.where import conditions
 from isoflop.errors import UserError
 
 # what a table without a column to group by is called
 ALL = "all runs"
-# a group, the two of it that are compared, and their runs; of an interaction twice, to be subtracted
-Comparison = tuple[str, Pair, tuple[pd.DataFrame, ...]]
+# the name of a group -> its runs
+Groups = dict[str, Runs]
+# a group, the two of it that are compared, and the runs of both; of an interaction twice, to be subtracted
+Comparison = tuple[str, Pair, list[tuple[Runs, Runs]]]
 
 
-def of_families(runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows that name a family, as text; a table without families is one family, called by its file."""
+def of_families(runs: RunsLike) -> Runs:
+    """Return the rows that name a family, as text; a table without families is one family, called by its file."""
+    runs = as_runs(runs)
     if "family" not in runs or runs["family"].isna().all():
-        return runs.assign(family=Path(str(runs.attrs.get("source", ALL))).stem or ALL)
+        return runs.with_columns(family=Path(runs.source).stem or ALL)
     named = runs["family"].notna()
     if named.all() and isinstance(runs["family"].dtype, pd.StringDtype):
         return runs
-    rows = runs[named]
-    return rows.assign(family=rows["family"].astype(str))
+    rows = runs.frame[named]
+    return runs.with_frame(rows.assign(family=rows["family"].astype(str)))
 
 
-def scope(runs: pd.DataFrame, rule: Rule) -> pd.DataFrame:
-    """The rows that the claim is about: `where`, then `at` in each group; `family` names the group."""
+def scope(runs: RunsLike, rule: Rule) -> Groups:
+    """Return the runs that a rule is about, by group: `where`, then `at` in each; Untested where there are none."""
     rows = of_families(runs)
-    require_columns(rows, [condition.column for condition in conditions(rule.where)])
+    require_columns(rows.frame, [condition.column for condition in conditions(rule.where)])
     if rule.where:
         try:
-            rows = filtered(rows, rule.where)
+            rows = rows.select(rule.where)
         except UserError as error:
             raise UserError(f"where: {error}") from None
-    rows = _grouped_by(_of_one_text(rows, rule), rule.by, (*rule.compare,))
+    groups = _groups(_of_one_text(rows, rule), rule)
     for column, place in rule.at.items():
-        require_columns(rows, [column])
-        rows = rows[rows[column] == rows["family"].map(_places(rows, column, place))]
-    if rows.empty:
+        require_columns(rows.frame, [column])
+        groups = {name: _at(group, column, place) for name, group in groups.items()}
+    groups = {name: group for name, group in groups.items() if len(group)}
+    if not groups:
         raise Untested(f"no runs where {rule.where or 'a family is named'}")
-    return rows
+    return groups
 
 
-def _of_one_text(rows: pd.DataFrame, rule: Rule) -> pd.DataFrame:
-    """Of losses on a further held-out set, L.NAME, those on the text that most rows have, where it was changed."""
+def _of_one_text(rows: Runs, rule: Rule) -> Runs:
+    """Return, for a law of losses on a further held-out set, L.NAME, the rows of the text that most rows have."""
     target = get_law(rule.formula).target if rule.law else ""
     content = f"data.content.{target.removeprefix('L.')}"
     if not target.startswith("L.") or content not in rows or rows[content].nunique() < 2:
         return rows
-    of_one_content: pd.DataFrame = rows[rows[content] == rows[content].mode()[0]]
-    return of_one_content
+    return rows.with_frame(rows.frame[rows[content] == rows[content].mode()[0]])
 
 
-def _grouped_by(rows: pd.DataFrame, by: tuple[str, ...], compare: tuple[str, ...]) -> pd.DataFrame:
-    """The rows with `family` as the name of their group, and the family itself as a choice of each run."""
-    if by == ("family",) or "family" in compare:
-        return rows
-    require_columns(rows, by)
-    names = joined(rows, by, ", ") if by else ALL
-    return rows.assign(**{"family.name": rows["family"]}).assign(family=names)
+def _groups(rows: Runs, rule: Rule) -> Groups:
+    """Return the runs of each group, in the order of the names."""
+    by = ("family",) if "family" in rule.compare else rule.by
+    if by != ("family",):
+        require_columns(rows.frame, by)
+    if not by:
+        return {ALL: rows}
+    names = rows["family"] if by == ("family",) else joined(rows.frame, by, ", ")
+    return {str(name): rows.with_frame(group) for name, group in rows.frame.groupby(names.to_numpy(), sort=True)}
 
 
-def _places(rows: pd.DataFrame, column: str, place: str | float) -> dict[str, float]:
-    """For each family the value of the column that `at` means; of an even number of values the lower middle."""
-    values = {str(name): sorted(part[column].dropna().unique()) for name, part in rows.groupby("family")}
-    if not isinstance(place, str):
-        return dict.fromkeys(values, float(place))
-    index = {"smallest": lambda n: 0, "middle": lambda n: (n - 1) // 2, "largest": lambda n: n - 1}[place]
-    return {name: float(levels[index(len(levels))]) if levels else float("nan") for name, levels in values.items()}
+def _at(group: Runs, column: str, place: str | float) -> Runs:
+    """Return the runs of a group where a column has the value that `at` means; of an even number the lower middle."""
+    levels = sorted(group[column].dropna().unique())
+    if isinstance(place, str):
+        index = {"smallest": 0, "middle": (len(levels) - 1) // 2, "largest": len(levels) - 1}[place]
+        place = float(levels[index]) if levels else float("nan")
+    return group.with_frame(group.frame[group[column] == float(place)])
 
 
-def compared(rows: pd.DataFrame, rule: Rule) -> list[Comparison]:
+def compared(groups: Groups, rule: Rule) -> list[Comparison]:
     """Return the two values that are compared, in each group; Untested where no group has both."""
+    whole = pd.concat([group.frame for group in groups.values()])
+    require_columns(whole, [*rule.compare])
+    if not rule.by or "family" in rule.compare:
+        groups = {"": next(iter(groups.values())).with_frame(whole)}
     (column, values), *second = rule.compare.items()
-    require_columns(rows, [*rule.compare])
-    groups = rows.groupby("family", sort=True) if rule.by and "family" not in rule.compare else [("", rows)]
-    comparisons = []
-    for group, members in groups:
+    pair = compared_names(rule)
+    if second:
+        pair = Pair(*(f"({pair}) of {_name(second[0][0], value)}" for value in second[0][1]))
+    comparisons: list[Comparison] = []
+    for name, group in groups.items():
         # of an interaction, the first difference at either value of the second column
-        tables = [members[is_value(members, other, value)] for other, both in second for value in both] or [members]
-        labelled = [_labelled(table, column, values) for table in tables]
-        pair = Pair(*(_name(column, value) for value in values))
-        if second:
-            pair = Pair(*(f"({pair}) of {_name(second[0][0], value)}" for value in second[0][1]))
-        if all(table["family"].nunique() == 2 for table in labelled):
-            comparisons.append((str(group), pair, tuple(labelled)))
+        tables = [_having(group, other, value) for other, both in second for value in both] or [group]
+        sides = [(_side(table, column, values[0]), _side(table, column, values[1])) for table in tables]
+        if all(len(side) for both in sides for side in both):
+            comparisons.append((name, pair, sides))
     if not comparisons:
         wanted = [f"{name} = {first} and {other}" for name, (first, other) in rule.compare.items()]
         raise Untested(
@@ -108,20 +116,27 @@ def compared(rows: pd.DataFrame, rule: Rule) -> list[Comparison]:
     return comparisons
 
 
-def _labelled(rows: pd.DataFrame, column: str, values: tuple[Value, Value]) -> pd.DataFrame:
-    """The rows with one of the two values, which `family` names; a rung no longer says which."""
-    parts = []
-    for value in values:
-        part = rows[is_value(rows, column, value)]
-        if column != "family" and "rung" in part:
-            short = {rung: _without(rung, column) for rung in part["rung"].unique()}
-            part = part.assign(rung=part["rung"].map(short))
-        parts.append(part.assign(family=_name(column, value)))
-    return pd.concat(parts)
+def compared_names(rule: Rule) -> Pair:
+    """Return what the two values of the first compared column are called."""
+    column, values = next(iter(rule.compare.items()))
+    return Pair(*(_name(column, value) for value in values))
+
+
+def _having(runs: Runs, column: str, value: Value) -> Runs:
+    return runs.with_frame(runs.frame[is_value(runs.frame, column, value)])
+
+
+def _side(runs: Runs, column: str, value: Value) -> Runs:
+    """Return the rows with one of the two values; their rung no longer says which."""
+    side = _having(runs, column, value)
+    if column == "family" or "rung" not in side:
+        return side
+    short = {rung: _without(rung, column) for rung in side["rung"].unique()}
+    return side.with_columns(rung=side["rung"].map(short))
 
 
 def _without(rung: Any, column: str) -> Any:
-    """A place in a ladder without what is compared, so that what is alike but for that is in one place."""
+    """Return a rung without the compared column, so that runs which differ in nothing else share it."""
     if not isinstance(rung, str):
         return rung
     words = [word for word in rung.split(" ") if word.partition("=")[0].removeprefix("recipe.") != column]
@@ -130,7 +145,7 @@ def _without(rung: Any, column: str) -> Any:
 
 
 def is_value(rows: pd.DataFrame, column: str, value: Value) -> pd.Series:
-    """Which rows have a value in a column."""
+    """Return which rows have a value in a column."""
     cells = rows[column]
     if value is None:
         return cells.isna()
@@ -146,14 +161,14 @@ def is_value(rows: pd.DataFrame, column: str, value: Value) -> pd.Series:
 
 
 def _name(column: str, value: Value) -> str:
-    """What one of a pair is called."""
+    """Return what one of a pair is called."""
     return value if isinstance(value, str) and value not in ENDS else f"{column}={value}"
 
 
-def sample_of(rows: pd.DataFrame, rule: Rule, pair: Pair | None = None, both: tuple[Part, ...] = ()) -> Sample:
-    """The runs of one subject as a quantity sees them."""
+def sample_of(runs: Runs, rule: Rule, fits: Fits, pair: Pair | None = None, sides: tuple[Runs, ...] = ()) -> Sample:
+    """Return the runs of one subject as a quantity sees them."""
     return Sample(
-        rows,
+        runs,
         rule.formula,
         rule.axis,
         pair or Pair(),
@@ -165,12 +180,13 @@ def sample_of(rows: pd.DataFrame, rule: Rule, pair: Pair | None = None, both: tu
         reach=rule.reach,
         less=rule.less,
         marks=rule.marks or "",
-        compared=(*(rule.compare or ("family",)), "family"),
-        both=both,
+        compared=tuple(rule.compare) or (rule.by if pair else ()),
+        sides=sides,
+        fits=fits,
     )
 
 
-def usable_part(rows: pd.DataFrame, rule: Rule) -> pd.DataFrame:
-    """The rows that count; of several rates and the like the best, for a law or where the claim needs them tuned."""
-    rows = tuned_rows(usable(rows), tuple(rule.needs.tuned))
-    return well_tuned(rows, get_law(rule.formula).columns) if rule.law else rows
+def usable_part(runs: Runs, rule: Rule) -> Runs:
+    """Return the rows that count; of several rates the best, for a law or where the rule needs them tuned."""
+    rows = tuned_rows(runs.usable.frame, tuple(rule.needs.tuned))
+    return runs.with_frame(well_tuned(rows, get_law(rule.formula).columns) if rule.law else rows)

@@ -63,7 +63,7 @@ def scorecard(runs: RunsLike) -> pd.DataFrame:
     has on a kind of data is left out.
     """
     runs = as_runs(runs).frame
-    table = with_derived(sound_table(of_families(runs)), ["excess"])
+    table = with_derived(sound_table(of_families(runs)), ["excess"]).frame
     table = table.assign(data="") if "data" not in table else table
     rows = []
     for data, part in table.groupby("data", sort=True):

@@ -179,8 +179,8 @@ def look(runs: RunsLike, claims: Any = None, forecast: Path | None = None, tune:
     runs = named_for_page(runs)
     if "L" in runs and not finished(runs).any():
         return _without_results(runs, claims)
-    runs = sound_table(runs)
-    searched = _columns_of_page(_with_runs(usable(of_families(runs))), tune)
+    runs = sound_table(runs).frame
+    searched = _columns_of_page(_with_runs(usable(of_families(runs).frame)), tune)
     rows, notes = _best(searched, tune)
     verdicts = tuple(
         judge(runs if rows is searched else runs.loc[runs.index.isin(rows.index) | ~finished(runs)], claims)
@@ -275,7 +275,7 @@ def _without_results(runs: pd.DataFrame, claims: Any) -> View:
     verdicts = tuple(ClaimVerdict(VerdictKind.UNTESTED, "no run finished", claim=c) for c in to_judge)
     families = tuple(sorted(of_families(runs)["family"].unique()))
     notes = tuple(map(str, runs.attrs.get("notes", ())))
-    return View(runs, of_families(runs).iloc[:0], families, verdicts, notes=notes)
+    return View(runs, of_families(runs).frame.iloc[:0], families, verdicts, notes=notes)
 
 
 def _law(rows: pd.DataFrame) -> str:

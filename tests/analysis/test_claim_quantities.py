@@ -18,6 +18,7 @@ from isoflop.analysis.claims.region import Region
 from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.subjects import scope
 from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.runs.runs import as_runs
 
 COLUMN = "probe.x.y"
 
@@ -255,7 +256,7 @@ def test_curves_collapse_where_they_are_one_up_to_their_seeds() -> None:
 
 def test_derived_columns_are_functions_of_their_sources() -> None:
     rows = table(L=[2.0, 3.0], L_train=[1.5, 2.0], floor=[1.0, 0.0], flops_per_target=[6e3, 6e4], N=1e3, D=1e4)
-    more = with_derived(rows, ["gap", "excess", "L_over_floor", "reuse", "D_per_N", "ln_L", "nothing"])
+    more = with_derived(as_runs(rows), ["gap", "excess", "L_over_floor", "reuse", "D_per_N", "ln_L", "nothing"])
     assert list(more["gap"]) == [0.5, 1.0]
     assert list(more["excess"]) == [1.0, 3.0]
     assert more["L_over_floor"].tolist()[0] == 2.0
@@ -315,7 +316,7 @@ def test_a_contrast_whose_error_hangs_on_one_pair_of_runs_is_not_identified() ->
     one, two = both_fits(Sample(table, "chinchilla", pair=Pair("lstm", "transformer")))
     assert contrast((one, two), lambda **p: p["alpha"], "alpha").df > 2
     hanging = replace(two, optimum=replace(two.optimum, spread=replace(two.optimum.spread, dof=1.0)))
-    with pytest.raises(NotIdentified, match=r"alpha is known hangs on one of .* pairs of runs.*add runs of both"):
+    with pytest.raises(NotIdentified, match=r"the error of alpha depends on one of .* pairs of runs.*add runs of both"):
         contrast((one, hanging), lambda **p: p["alpha"], "alpha")
 
 
@@ -340,13 +341,15 @@ def test_laws_at_a_bound_differ_by_no_more_than_their_pairs_do() -> None:
 def test_a_loss_on_another_held_out_set_is_read_on_one_text() -> None:
     rows = table(**{"L.docs": [1.0, 1.1, 9.0], "data.content.docs": ["a", "a", "b"]})
     rule = Rule("law_parameter", Region(above=0), of=("alpha",))
-    assert list(scope(rows, replace(rule, law="loss_to_loss", target="L.docs"))["L.docs"]) == [1.0, 1.1]
-    assert len(scope(rows, replace(rule, law="chinchilla"))) == 3
+    (docs,) = scope(rows, replace(rule, law="loss_to_loss", target="L.docs")).values()
+    assert list(docs["L.docs"]) == [1.0, 1.1]
+    (every,) = scope(rows, replace(rule, law="chinchilla")).values()
+    assert len(every) == 3
 
 
 def test_a_law_of_data_alone_is_not_judged_on_several_sizes() -> None:
     rows = grid_study(["lstm"])
-    with pytest.raises(Untested, match=r"the runs stand at \d N, which power_offset\(D\) does not tell apart"):
+    with pytest.raises(Untested, match=r"the runs stand at \d N, which power_offset\(D\) does not distinguish"):
         measure("law_parameter", rows, "alpha", law="power_offset(D)")
     one_size = rows[rows["N"] == rows["N"].max()]
     assert measure("law_parameter", one_size, "alpha", law="power_offset(D)").value is not None

@@ -15,7 +15,7 @@ from isoflop.analysis.claims.declare import Unmeasured
 from isoflop.analysis.claims.judge import named_columns
 from isoflop.analysis.claims.quantities.cells import DERIVED
 from isoflop.analysis.claims.rule import Rule
-from isoflop.analysis.claims.subjects import compared, scope
+from isoflop.analysis.claims.subjects import compared, compared_names, scope
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.runs.levels import level_index
 from isoflop.schema import suggest
@@ -31,7 +31,7 @@ LEAST_SPREAD = 0.02
 
 
 def refusal(claim: Claim, planned: pd.DataFrame, probes: Mapping[str, Iterable[str]]) -> str:
-    """The sentence about the first thing that a claim asks for and these runs cannot give; empty where they can.
+    """Return a sentence about the first thing that a claim needs and these runs cannot give; empty where they can.
 
     planned  a row for each run, the columns that are known before it is made
     probes   the probes that the runs are asked for, each with the keys of its scalars (`ratio_*` for any ending)
@@ -47,7 +47,7 @@ def refusal(claim: Claim, planned: pd.DataFrame, probes: Mapping[str, Iterable[s
 
 
 def _lacking(column: str, planned: pd.DataFrame, probes: Mapping[str, Iterable[str]]) -> str:
-    """Why the runs will not have a column, and what to do; empty where they will."""
+    """Return why the runs will not have a column, and what to do; empty where they will."""
     if column in record.COLUMNS or column in DERIVED or column in planned or column.startswith(RESULTS):
         return ""
     if column.startswith("probe."):
@@ -63,22 +63,23 @@ def _lacking(column: str, planned: pd.DataFrame, probes: Mapping[str, Iterable[s
 
 
 def _unidentified(rule: Rule, planned: pd.DataFrame) -> str:
-    """Why no group of the planned runs identifies the law; empty where each does, or where there are no such runs."""
+    """Return why a group of the planned runs does not identify the law; empty where all do, or where there are none."""
     try:
-        rows = scope(planned, rule)
-        tables = [rows for _, _, both in compared(rows, rule) for rows in both] if rule.compare else [rows]
+        groups = scope(planned, rule)
+        named = [*groups.items()]
+        if rule.compare:
+            names = compared_names(rule)
+            pairs = [two for _, _, tables in compared(groups, rule) for two in tables]
+            named = [side for two in pairs for side in zip(names, two, strict=True)]
     except Unmeasured:
         return ""
     law = get_law(rule.formula)
-    for table in tables:
-        for group, part in table.groupby("family"):
-            if sentence := _flat(law, part):
-                return f"{group} has {sentence}"
-    return ""
+    lacking = ((name, _flat(law, group.frame)) for name, group in named)
+    return next((f"{name} has {sentence}" for name, sentence in lacking if sentence), "")
 
 
 def _flat(law: Law, rows: pd.DataFrame) -> str:
-    """What a law's columns do not do over these rows; empty where they span it."""
+    """Return how these rows fail to span a law's columns; empty where they span them."""
     names = [c for c in law.columns if c in rows]
     logs = []
     for name in names:

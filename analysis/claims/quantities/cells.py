@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.claims.declare import Untested, require_columns
-from isoflop.analysis.runs.rows import usable
+from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 
 Frame = pd.DataFrame
 # columns that name a choice of a run and not a result
-CHOICES = ("data", "width", "depth", "seq_len", "batch")
+CHOICES = ("family", "data", "width", "depth", "seq_len", "batch")
 PREFIXES = ("family.", "data.", "recipe.", "budget.")
 # columns that follow from others: within equal values of those they do not vary
 FOLLOWS: Mapping[str, tuple[str, ...]] = {
@@ -35,28 +35,24 @@ DERIVED: Mapping[str, tuple[tuple[str, ...], Callable[..., Any], str]] = {
 }
 
 
-def with_derived(runs: Frame, names: Iterable[str]) -> Frame:
-    """The table with those of the derived columns that are named, absent, and can be had."""
+def with_derived(runs: Runs, names: Iterable[str]) -> Runs:
+    """Return the runs with those of the derived columns that are named, absent, and can be computed."""
     more = {}
     for name in names:
-        if name in DERIVED and name not in runs and {*DERIVED[name][0]} <= {*runs}:
+        if name in DERIVED and name not in runs and all(source in runs for source in DERIVED[name][0]):
             sources, function, _ = DERIVED[name]
             with np.errstate(all="ignore"):
                 more[name] = function(*(pd.to_numeric(runs[c], errors="coerce") for c in sources))
-    if not more:
-        return runs
-    table = runs.assign(**more)
-    table.attrs = runs.attrs
-    return table
+    return runs.with_columns(**more) if more else runs
 
 
-def of_runs(runs: Frame, name: str, marks: str = "", less: str = "") -> Frame:
-    """A row for each run that has a number, its first row with the number as `value`; Untested where none has one.
+def of_runs(runs: RunsLike, name: str, marks: str = "", less: str = "") -> Frame:
+    """Return a row for each run that has a number, its first, with the number as `value`; Untested where none has.
 
     marks   mean (also where empty), last, first, or drop: the largest of the run's marks less the last
-    less    a column that is taken off first
+    less    a column that is subtracted first
     """
-    rows = usable(runs)
+    rows = as_runs(runs).usable.frame
     require_columns(rows, [name, *([less] if less else [])])
     value = pd.to_numeric(rows[name], errors="coerce")
     if less:
@@ -73,7 +69,7 @@ def of_runs(runs: Frame, name: str, marks: str = "", less: str = "") -> Frame:
 
 
 def reduced(grouped: Any, marks: str) -> "pd.Series[float]":
-    """One number for each group of marks."""
+    """Return one number for each group of marks."""
     if marks == "drop":
         if int(grouped.size().max()) < 2:
             raise Untested("a drop along a run needs runs of several marks, as of budget.D=[1e4,2e4,4e4]")
@@ -84,9 +80,9 @@ def reduced(grouped: Any, marks: str) -> "pd.Series[float]":
 
 
 def choices(rows: Frame, without: Iterable[str] = ()) -> list[str]:
-    """The columns that name a choice which varies over these rows, but for those named and those that follow them.
+    """Return the columns that name a choice which varies over these rows, but for `without` and what follows from it.
 
-    A rate is none: where it was tuned it follows from the size.
+    A learning rate does not count: where it was tuned it follows from the size.
     """
     without = {*without}
     gone = [lead for name in without for lead in FOLLOWS.get(name, ())]
@@ -97,19 +93,19 @@ def choices(rows: Frame, without: Iterable[str] = ()) -> list[str]:
 
 
 def _follows(rows: Frame, name: str, other: str) -> bool:
-    """Whether a column has one value at each value of another."""
+    """Return whether a column has one value at each value of another."""
     return int(rows[name].astype(str).groupby(rows[other].astype(str)).nunique().max()) <= 1
 
 
 def cell_of(rows: Frame, names: list[str]) -> pd.Series:
-    """The number of each row's cell: equal where all of these columns are."""
+    """Return the number of each row's cell: equal where all of these columns are."""
     if not names:
         return pd.Series(0, index=rows.index)
     return rows[names].astype(str).groupby(names, sort=True).ngroup()
 
 
 def pairs(one: Frame, two: Frame, compared: Iterable[str]) -> Frame:
-    """The runs of two groups side by side, equal in what both vary and in the seed: columns `one` and `two`.
+    """Return the runs of two groups side by side, equal in what both vary and in the seed: columns `one` and `two`.
 
     A choice pairs where its values are mostly the same in both groups; runs that are equal in all of that are averaged.
     Without a partner there is no row.
@@ -126,11 +122,11 @@ def pairs(one: Frame, two: Frame, compared: Iterable[str]) -> Frame:
 
 
 def shared_choices(one: Frame, two: Frame, without: Iterable[str]) -> list[str]:
-    """The choices that vary in two groups, most of their values alike in both."""
+    """Return the choices that vary in two groups, most of their values alike in both."""
     return [c for c in choices(pd.concat([one, two]), without) if _shared(one, two, c)]
 
 
 def _shared(one: Frame, two: Frame, name: str) -> bool:
-    """Whether most values of a column are those of both groups."""
+    """Return whether most values of a column are those of both groups."""
     a, b = ({*part[name].astype(str)} for part in (one, two))
     return len(a & b) > len(a ^ b)

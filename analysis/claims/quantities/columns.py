@@ -26,7 +26,7 @@ from isoflop.analysis.claims.declare import (
     quantity,
 )
 from isoflop.analysis.claims.quantities.cells import cell_of, choices, of_runs, pairs
-from isoflop.analysis.runs.rows import usable
+from isoflop.analysis.runs.runs import Runs
 from isoflop.wording import number
 
 __all__ = ["QUANTITIES", "Pair"]
@@ -37,7 +37,7 @@ Array = NDArray[np.float64]
 def run_mean(sample: Sample, name: str) -> Measured:
     """mean over runs of a column"""
     values = of_runs(sample.runs, name, sample.marks, sample.less)["value"].to_numpy(float)
-    unit = record.unit(name, record.loss_unit(usable(sample.runs)))
+    unit = record.unit(name, sample.runs.usable.loss_unit)
     mean, low, high = t_interval(values, sample.level)
     return Measured(mean, low, high, reason=_count(len(values)), unit=unit)
 
@@ -47,7 +47,7 @@ def geometric_mean(sample: Sample, name: str) -> Measured:
     """geometric mean over runs of a column"""
     values = of_runs(sample.runs, name, sample.marks, sample.less)["value"].to_numpy(float)
     mean, low, high = t_interval(np.log(_positive(values, name)), sample.level)
-    unit = record.unit(name, record.loss_unit(usable(sample.runs)))
+    unit = record.unit(name, sample.runs.usable.loss_unit)
     return Measured(math.exp(mean), exponential(low), exponential(high), reason=_count(len(values)), unit=unit)
 
 
@@ -113,7 +113,7 @@ def difference(sample: Sample, name: str) -> Contrast:
 
     Of runs that are equal in seed and in all that both groups vary; where none are, of two independent means (Welch).
     """
-    one, two = (of_runs(part.runs, name, sample.marks, sample.less) for part in sample.parts)
+    one, two = (of_runs(side, name, sample.marks, sample.less) for side in sample.sides)
     both = pairs(one, two, sample.compared)
     if len(both) >= 2:
         delta = (both["one"] - both["two"]).to_numpy(float)
@@ -130,7 +130,7 @@ def ratio(sample: Sample, name: str) -> Contrast:
 
     Of paired runs as in difference; its standard error is the delete-one-pair jackknife's.
     """
-    one, two = (of_runs(part.runs, name, sample.marks, sample.less) for part in sample.parts)
+    one, two = (of_runs(side, name, sample.marks, sample.less) for side in sample.sides)
     both = pairs(one, two, sample.compared)
     a, b = (both[side].to_numpy(float) for side in ("one", "two"))
     n = len(both)
@@ -146,7 +146,7 @@ def ratio(sample: Sample, name: str) -> Contrast:
 @quantity(subject="pair", needs=("against",), of="column", takes=("less", "marks"))
 def log_slope_difference(sample: Sample, name: str) -> Contrast:
     """difference between two groups of the slope of the logarithm of a column on the logarithm of another"""
-    one, two = (slope_of(sample, part.runs, name, logarithm=True) for part in sample.parts)
+    one, two = (slope_of(sample, side, name, logarithm=True) for side in sample.sides)
     se, df = welch([(one.se, one.df), (two.se, two.df)])
     return Contrast(one.value - two.value, se, df, reason=f"{number(one.value)} and {number(two.value)}")
 
@@ -160,16 +160,16 @@ class Slope(NamedTuple):
     reason: str
 
 
-def slope_of(sample: Sample, runs: pd.DataFrame, name: str, logarithm: bool) -> Slope:
+def slope_of(sample: Sample, runs: Runs, name: str, logarithm: bool) -> Slope:
     """The slope of a column on the logarithm of another, over runs; where that varies along a run, over each run."""
     along = sample.against
-    rows = usable(runs)
+    rows = runs.usable.frame
     if not sample.marks and "run_id" in rows and int(rows.groupby("run_id")[along].nunique().max()) > 1:
         return _mean_slope(rows, name, along, logarithm, sample.less)
-    runs = of_runs(runs, name, sample.marks, sample.less)
-    y = np.log(_positive(runs["value"].to_numpy(float), name)) if logarithm else runs["value"].to_numpy(float)
-    x = np.log(_positive(pd.to_numeric(runs[along], errors="coerce").to_numpy(float), along))
-    return least_squares(x, y, cell_of(runs, choices(runs, (*sample.compared, along))), along)
+    values = of_runs(runs, name, sample.marks, sample.less)
+    y = np.log(_positive(values["value"].to_numpy(float), name)) if logarithm else values["value"].to_numpy(float)
+    x = np.log(_positive(pd.to_numeric(values[along], errors="coerce").to_numpy(float), along))
+    return least_squares(x, y, cell_of(values, choices(values, (*sample.compared, along))), along)
 
 
 def least_squares(x: Array, y: Array, cell: pd.Series, along: str) -> Slope:

@@ -4,7 +4,6 @@ QUANTITIES["law_parameter"](Sample(rows, law="chinchilla"), "alpha").value
 """
 
 import math
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,6 @@ from isoflop.analysis.claims.declare import (
     Contrast,
     Measured,
     NotIdentified,
-    Part,
     Sample,
     Untested,
     quantity,
@@ -30,14 +28,12 @@ from isoflop.analysis.claims.quantities.pairs import (
     mean_of_rungs,
 )
 from isoflop.analysis.fitting.diagnose import locked
-from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.holdout.backtest import Backtest, HeldOut, backtest
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.levels import level_index
-from isoflop.analysis.runs.replicates import SeedNoise, seed_noise
-from isoflop.analysis.runs.rows import usable
+from isoflop.analysis.runs.replicates import SeedNoise
 from isoflop.wording import number, percent
 
 __all__ = ["QUANTITIES", "pooled"]
@@ -55,11 +51,11 @@ def holdout_error(sample: Sample) -> Measured:
     cover; a line without E that does no better; and a loss that falls by more than the tolerance, since without a gain
     there is none to predict.
     """
-    noise = seed_noise(sample.runs)
+    noise = sample.runs.seed_noise
     if noise.sd is None:
         raise Untested("no cell has two seeds, so the seed noise is unknown")
     gain = _gain(sample, sample.region.band(noise.sd) if sample.region else 0.0)
-    test = backtest(sample.runs, sample.law, axis=sample.axis)
+    test = backtest(sample.runs.frame, sample.law, axis=sample.axis)
     last = test.last
     if last.status == "refused":
         raise NotIdentified(last.reason)
@@ -92,13 +88,13 @@ def loss_contrast(sample: Sample) -> Contrast:
     over rungs: it speaks of ladders like this one and is as wide as the difference varies along it. Where rungs are
     marks of one run it is over runs, if that is wider.
     """
-    C, delta, rung = matched(*map(cells, sample.parts))
+    C, delta, rung = matched(*(sample.once(cells, side) for side in sample.sides))
     C, by_rung = mean_of_rungs(C, delta, rung)
     n = len(by_rung)
     if n < 3:
         both = " and ".join(sample.pair)
         raise Untested(f"{both} share {n} rung{'' if n == 1 else 's'} at matched C, and at least 3 are needed")
-    sd, _ = pooled_sd([_noise(part) for part in sample.parts])
+    sd, _ = pooled_sd([side.seed_noise for side in sample.sides])
     level = level_index(C)
     first, last = (percent(math.expm1(by_rung[level == end].mean()), signed=True) for end in (0, level[-1]))
     reason = f"{first} at the smallest C, {last} at the largest ({len(delta)} pairs on {n} rungs"
@@ -112,7 +108,7 @@ def loss_contrast(sample: Sample) -> Contrast:
 @quantity(needs=("law",), of="parameter")
 def law_parameter(sample: Sample, name: str) -> Measured:
     """a parameter of the fitted law, or a quantity derived from it"""
-    fitted = _fitted(sample)
+    fitted = sample.once(_fitted, sample)
     estimate = {**fitted.params, **fitted.derived}[name]
     if estimate.value is None:
         raise NotIdentified(f"{sample.law} gives no {name}: {fitted.reason}")
@@ -128,36 +124,30 @@ def law_contrast(sample: Sample, name: str) -> Contrast:
     than four in five runs have a partner, as at other widths, the families are independent (Welch).
     """
     law = get_law(sample.law)
-    return contrast(_paired(sample), lambda **p: p[name] if name in p else law.derive(p)[name], name)
-
-
-@lru_cache(maxsize=1024)
-def _noise(part: Part) -> SeedNoise:
-    """The seed noise of a family."""
-    return seed_noise(part.runs)
+    return contrast(sample.once(_paired, sample), lambda **p: p[name] if name in p else law.derive(p)[name], name)
 
 
 def pooled(noises: list[SeedNoise]) -> SeedNoise:
-    """Seed noise of several groups as one, weighted by degrees of freedom."""
+    """Return the seed noise of several groups as one, weighted by degrees of freedom."""
     return SeedNoise(*pooled_sd(noises), pd.concat([n.cells for n in noises], ignore_index=True))
 
 
 def pooled_sd(noises: list[SeedNoise]) -> tuple[float | None, int]:
-    """The pooled standard deviation of several groups, None without any, and its degrees of freedom."""
+    """Return the pooled standard deviation of several groups, None without any, and its degrees of freedom."""
     df = sum(n.df for n in noises)
     return (math.sqrt(sum(n.df * n.sd**2 for n in noises if n.sd is not None) / df) if df else None), df
 
 
 def _cell_errors(fold: HeldOut, column: str) -> pd.DataFrame:
-    """Mean error of each held-out cell (one N and D), and its number of runs."""
+    """Return the mean error of each held-out cell (one N and D), and its number of runs."""
     key = [c for c in ("N", "D", "C") if c in fold.errors] or ["reach"]
     grouped = fold.errors.groupby(key)[column]
     return pd.DataFrame({"error": grouped.mean(), "n": grouped.count()}).reset_index()
 
 
 def _gain(sample: Sample, tolerance: float) -> Check:
-    """Whether the loss falls along the axis by more than the tolerance."""
-    rows = usable(sample.runs)
+    """Check that the loss falls along the axis by more than the tolerance."""
+    rows = sample.runs.usable.frame
     loss = rows.assign(ln_L=np.log(rows["L"])).groupby(sample.axis)["ln_L"].mean().sort_index()
     fall = float(loss.iloc[0] - loss.iloc[-1])
     if fall <= tolerance:
@@ -169,7 +159,7 @@ def _gain(sample: Sample, tolerance: float) -> Check:
 
 
 def _covers(test: Backtest) -> Check:
-    """At least 80 % of held-out losses inside their 90 % interval; failed only where chance (5 %) is no explanation.
+    """Check that 80 % of held-out losses lie in their 90 % interval; failed only where chance (5 %) cannot explain it.
 
     The losses of one hold-out stand on one fit and miss together, so chance counts hold-outs and not losses.
     """
@@ -187,7 +177,7 @@ def _covers(test: Backtest) -> Check:
 
 
 def _sharp(fold: HeldOut, tolerance: float) -> Check:
-    """Whether the band at the largest size is no wider than the tolerance."""
+    """Check that the band at the largest size is no wider than the tolerance."""
     low, high = (fold.errors[side].to_numpy(float) for side in ("low", "high"))
     half = np.log(high / low) / 2
     if np.isnan(half).any():
@@ -197,29 +187,27 @@ def _sharp(fold: HeldOut, tolerance: float) -> Check:
 
 
 def _no_better_line(fold: HeldOut, noise: SeedNoise) -> Check:
-    """The law predicts no worse than the straight line without E by more than two seed standard deviations."""
+    """Check that the law is not worse than the straight line without E by more than two seed standard deviations."""
     law, line = (float(_cell_errors(fold, c)["error"].abs().max()) for c in ("error", "error_line"))
     held = law - line <= 2 * (noise.sd or 0.0)
     return Check(held, f"the straight line without E is {percent(line, 2)} off")
 
 
 def _identified(fitted: Fit) -> Fit:
-    """The fit, or NotIdentified with its reason."""
+    """Return the fit, or raise NotIdentified with its reason."""
     if fitted.status in ("not_identified", "starts_disagree", "at_bound"):
         raise NotIdentified(f"the fit is {fitted.status.replace('_', ' ')}: {fitted.reason}")
     return fitted
 
 
-@lru_cache(maxsize=1)  # for the parameters of one subject, which are measured one after the other
 def _fitted(sample: Sample) -> Fit:
-    """The law on the runs of one family, where it is identified."""
-    rows = usable(sample.runs)
-    _of_one_axis(rows, sample.law)
-    return _identified(fit(rows, sample.law, level=sample.level))
+    """Return the law on the runs of one family, where it is identified."""
+    _of_one_axis(sample.runs.usable.frame, sample.law)
+    return _identified(sample.fits.law(sample.law, sample.runs.usable, level=sample.level))
 
 
 def _of_one_axis(rows: pd.DataFrame, law: str) -> None:
-    """Untested where a law of data alone would mix sizes, or one of size amounts of data, that do not follow it."""
+    """Raise Untested where a law of data alone would mix sizes, or one of size amounts of data."""
     axis = ",".join(get_law(law).columns)
     other = {"D": "N", "N": "D"}.get(axis)
     if other is None or other not in rows or rows[other].isna().any():
@@ -227,12 +215,11 @@ def _of_one_axis(rows: pd.DataFrame, law: str) -> None:
     x, y = (rows[c].to_numpy(float) for c in (axis, other))
     levels = int(level_index(y).max()) + 1
     if levels > 1 and not locked(axis, other, x, y):
-        raise Untested(f"the runs stand at {levels} {other}, which {law} does not tell apart")
+        raise Untested(f"the runs stand at {levels} {other}, which {law} does not distinguish")
 
 
-@lru_cache(maxsize=1)
 def _paired(sample: Sample) -> tuple[Fit, Fit]:
-    """The law on both families, where it is identified."""
+    """Return the law on both families, where it is identified."""
     fits = both_fits(sample)
     for name, fitted in zip(sample.pair, fits, strict=True):
         try:

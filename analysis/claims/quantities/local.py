@@ -5,18 +5,14 @@ QUANTITIES["local_exponent_D"](Sample(runs, law="power(D)", point={"D": 1e5})).v
 
 import math
 from dataclasses import replace
-from functools import lru_cache
 
 import pandas as pd
 
-from isoflop import record
 from isoflop.analysis.claims.declare import QUANTITIES, Contrast, Measured, NotIdentified, Sample, Untested, quantity
 from isoflop.analysis.claims.quantities.pairs import both_fits, contrast
-from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.local import EXPONENT, LOSS, SPLIT, Local, Space, centre
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.speedup import speedup
-from isoflop.analysis.runs.rows import usable
 from isoflop.wording import number
 
 __all__ = ["QUANTITIES"]
@@ -44,7 +40,7 @@ def local_exponent_C(sample: Sample) -> Measured:
 def local_loss(sample: Sample) -> Measured:
     """loss of the fitted law at a point among the runs"""
     measured = _local(sample, "local_loss")
-    return replace(measured, unit=record.loss_unit(usable(sample.runs)))
+    return replace(measured, unit=sample.runs.usable.loss_unit)
 
 
 @quantity(needs=("law",), takes=("point",))
@@ -59,11 +55,11 @@ def local_contrast(sample: Sample, name: str) -> Contrast:
 
     Runs and interval as in law_contrast; it needs no parameter to be identified.
     """
-    fits, local, point = _at_one_point(sample)
+    fits, local, point = sample.once(_at_one_point, sample)
     law, place = fits[0].law, next((each.place for each in local if not each.inside), local[0].place)
     for each, family in zip(local, sample.pair, strict=True):
         if name in each.missing:
-            raise NotIdentified(f"{family}: the runs tell no {name} at {place}: {each.missing[name]}")
+            raise NotIdentified(f"{family}: {name} is not identified at {place}: {each.missing[name]}")
     along = "ray" if "ray" in {each.along for each in local} else local[0].along
     function = Space(law, pd.concat([each.rows for each in fits])).quantity(name, point, along)
     difference = contrast(fits, function, name)
@@ -76,8 +72,10 @@ def effective_speedup(sample: Sample) -> Contrast:
 
     By default at the largest compute that both have; point: {C: 1e20} or {L: 2.1} states another.
     """
-    rows = usable(sample.runs)
-    one, two = (fit(rows[rows["family"] == name], sample.law, by={"family": name}) for name in sample.pair)
+    one, two = (
+        sample.fits.law(sample.law, side.usable, by={"family": name})
+        for side, name in zip(sample.sides, sample.pair, strict=True)
+    )
     ratio = speedup(two, one, sample.point or None, sample.level)
     if ratio.error is None or ratio.estimate.value is None:
         raise NotIdentified(ratio.reason)
@@ -86,23 +84,22 @@ def effective_speedup(sample: Sample) -> Contrast:
 
 
 def _local(sample: Sample, name: str) -> Measured:
-    """A local quantity of the law on the runs of one family; an exponent by its column."""
-    fitted = fit(usable(sample.runs), sample.law, level=sample.level)
+    """Return a local quantity of the law on the runs of one family; an exponent by its column."""
+    fitted = sample.fits.law(sample.law, sample.runs.usable, level=sample.level)
     local = fitted.local(sample.point)
     name = name if name in (LOSS, SPLIT) else f"{EXPONENT}{name}"
     if name not in local.estimates:
         raise Untested(f"law {sample.law} has no {name}; it has {', '.join(local.estimates)}")
     estimate = local.estimates[name]
     if estimate.value is None or (estimate.low is None and estimate.high is None):
-        raise NotIdentified(f"the runs tell no {name} at {local.place}: {local.missing.get(name, fitted.reason)}")
+        raise NotIdentified(f"{name} is not identified at {local.place}: {local.missing.get(name, fitted.reason)}")
     along = f" along the {local.along}" if name == f"{EXPONENT}C" and local.along else ""
     reason = f"{sample.law} on {fitted.n_runs} runs at {local.place}{along}"
     return Measured(estimate.value, estimate.low, estimate.high, reason=reason)
 
 
-@lru_cache(maxsize=1)
 def _at_one_point(sample: Sample) -> tuple[tuple[Fit, Fit], tuple[Local, Local], dict[str, float]]:
-    """The law on both families, what it is at one point of both, and the point."""
+    """Return the law on both families, what it is at one point of both, and the point."""
     fits = both_fits(sample)
     law = fits[0].law
     point = centre(law, pd.concat([each.rows for each in fits])) | dict(sample.point)

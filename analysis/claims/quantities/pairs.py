@@ -6,19 +6,18 @@ table["delta"].mean()          # mean difference of ln L at matched compute
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from isoflop.analysis.claims.declare import Contrast, NotIdentified, Pair, Part, Sample, require_columns
+from isoflop.analysis.claims.declare import Contrast, NotIdentified, Pair, Sample, require_columns
 from isoflop.analysis.claims.quantities.columns import welch
 from isoflop.analysis.fitting.fit import fit, fit_near
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.intervals.resampling import Spread
-from isoflop.analysis.runs.rows import usable
+from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 
 # budgets are rounded up to whole steps: compute is matched where it differs by no more than this
 MATCHED = 0.05
@@ -28,38 +27,41 @@ KEY = ("data", "seed", "rung")
 SHARED = 0.8
 # share of the resamples of a difference that may come to no minimum, as of a parameter's at 95 %
 MOST_LOST = 0.025
-# degrees of freedom (Satterthwaite's) that an error needs more of: with one it hangs on one run or pair of runs
+# degrees of freedom (Satterthwaite's) that an error needs more of: with one it depends on one run or pair of runs
 LEAST_DOF = 1.0
 # what pairs a run -> its L and C
 Cells = dict[tuple[Any, ...], tuple[float, float]]
 
 
-def paired(runs: pd.DataFrame, pair: Pair) -> pd.DataFrame:
-    """Runs of two families joined on (data, seed, rung), C matched: delta = ln L of the first less the second."""
-    one, two = (cells(Part(runs[runs["family"] == name])) for name in pair)
+def paired(runs: RunsLike, pair: Pair) -> pd.DataFrame:
+    """Return the runs of two families joined on (data, seed, rung), C matched: delta = ln L of one less the other."""
+    one, two = map(cells, Sample(as_runs(runs), pair=pair).sides)
     names = [*KEY, *(["mark"] if any(len(key) > len(KEY) for key in one) else [])]
     rows = [(*key, *one[key], *two[key]) for key in one if key in two and _is_matched(one[key][1], two[key][1])]
     both = pd.DataFrame(rows, columns=[*names, "L_one", "C_one", "L_two", "C_two"])
     return both.assign(delta=np.log(both["L_one"]) - np.log(both["L_two"]), C=np.sqrt(both["C_one"] * both["C_two"]))
 
 
-@lru_cache(maxsize=1024)  # a family is in a pair with every other
-def cells(part: Part) -> Cells:
-    """Mean L and C of the runs of a family by what pairs them, sorted."""
-    require_columns(part.runs, [*KEY, "C"], ", by which runs are paired")
-    rows = usable(part.runs)
-    key = [*KEY, *(["mark"] if "mark" in rows and rows["mark"].notna().any() else [])]
-    means = rows.groupby(key).agg(L=("L", "mean"), C=("C", "mean"))
+def cells(runs: Runs) -> Cells:
+    """Return mean L and C of the runs of a family by what pairs them, sorted."""
+    require_columns(runs.frame, [*KEY, "C"], ", by which runs are paired")
+    means = _by_pair(runs).agg(L=("L", "mean"), C=("C", "mean"))
     return dict(zip(means.index, zip(means["L"], means["C"], strict=True), strict=True))
 
 
+def _by_pair(runs: Runs) -> Any:
+    """Return the usable rows in groups of equal data, seed and rung, and mark where runs have several."""
+    rows = runs.usable.frame
+    return rows.groupby([*KEY, *(["mark"] if "mark" in rows and rows["mark"].notna().any() else [])])
+
+
 def _is_matched(one: float, two: float) -> bool:
-    """Whether two C count as equal."""
+    """Return whether two C count as equal."""
     return one > 0 and two > 0 and abs(math.log(one / two)) <= math.log1p(MATCHED)
 
 
 def matched(one: Cells, two: Cells) -> tuple[NDArray[np.float64], NDArray[np.float64], list[Any]]:
-    """C, difference of ln L, and rung of each matched pair of runs."""
+    """Return C, difference of ln L, and rung of each matched pair of runs."""
     keys = [key for key in one if key in two and _is_matched(one[key][1], two[key][1])]
     L = np.array([(one[key][0], two[key][0]) for key in keys]).reshape(-1, 2)
     C = np.array([one[key][1] * two[key][1] for key in keys])
@@ -69,24 +71,24 @@ def matched(one: Cells, two: Cells) -> tuple[NDArray[np.float64], NDArray[np.flo
 def mean_of_rungs(
     C: NDArray[np.float64], delta: NDArray[np.float64], rung: list[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """C and mean difference of each rung, (rungs,), by ascending C."""
-    place = {name: at for at, name in enumerate(dict.fromkeys(rung))}
-    at = np.array([place[name] for name in rung], dtype=np.intp)
-    _, first = np.unique(at, return_index=True)
-    means = np.bincount(at, weights=delta, minlength=len(place)) / np.bincount(at, minlength=len(place))
+    """Return C and mean difference of each rung, (rungs,), by ascending C."""
+    codes, names = pd.factorize(np.array(rung, dtype=object))
+    _, first = np.unique(codes, return_index=True)
+    means = np.bincount(codes, weights=delta, minlength=len(names)) / np.bincount(codes, minlength=len(names))
     order = np.argsort(C[first], kind="stable")
     return C[first][order], means[order]
 
 
 def error_between_runs(sample: Sample) -> tuple[float, int]:
-    """Standard error of the mean difference over rungs between runs, and its degrees of freedom; (0, 0) if not known.
+    """Return the standard error of the mean difference over rungs between runs, and its dof; (0, 0) if not known.
 
     The marks of a run are not independent: the unit is the pair of runs, whose deviations from the means of their rungs
     are summed (the cluster-robust variance of a mean; Cameron and Miller 2015, J. Human Resources 50, eq. 11).
     """
-    one, two = map(cells, sample.parts)
+    one, two = (sample.once(cells, side) for side in sample.sides)
     _, delta, rung = matched(one, two)
-    run, keys = runs_of(sample.parts[0]), [key for key in one if key in two and _is_matched(one[key][1], two[key][1])]
+    run = sample.once(runs_of, sample.sides[0])
+    keys = [key for key in one if key in two and _is_matched(one[key][1], two[key][1])]
     table = pd.DataFrame({"rung": rung, "delta": delta, "run": [run.get(key) for key in keys]})
     if table["run"].isna().any() or table["run"].nunique() == len(table):  # no marks: each pair is a run
         return 0.0, 0
@@ -97,66 +99,61 @@ def error_between_runs(sample: Sample) -> tuple[float, int]:
     return (math.sqrt(float((sums**2).sum()) * n / (n - 1)), n - 1) if n > 1 else (0.0, 0)
 
 
-@lru_cache(maxsize=1024)
-def runs_of(part: Part) -> dict[tuple[Any, ...], str]:
-    """The run of each of the cells of a family; none where the table does not name runs."""
-    if "run_id" not in part.runs:
+def runs_of(runs: Runs) -> dict[tuple[Any, ...], str]:
+    """Return the run of each of the cells of a family; none where the table does not name runs."""
+    if "run_id" not in runs:
         return {}
-    rows = usable(part.runs)
-    key = [*KEY, *(["mark"] if "mark" in rows and rows["mark"].notna().any() else [])]
-    runs: dict[Any, str] = rows.groupby(key)["run_id"].first().astype(str).to_dict()
-    return runs
+    named: dict[Any, str] = _by_pair(runs)["run_id"].first().astype(str).to_dict()
+    return named
 
 
 def both_fits(sample: Sample) -> tuple[Fit, Fit]:
-    """The law on the runs of each of two families.
+    """Return the law on the runs of each of two families.
 
     Where most runs of either have a partner (SHARED), it is fitted to those that have, and the draws of both
     leave out the same pairs, in order, or, where a parameter reaches its bound without one of them, weigh the same
     pairs at random alike. Else it is fitted to all runs of each, and the two are independent.
     """
-    one, two = map(cells, sample.parts)
+    one, two = (sample.once(cells, side) for side in sample.sides)
     # a law stands over N and D, so that the compute of partners need not be the same
-    partners = [each[: len(KEY)] for each in one if each in two]
+    partners = [key[: len(KEY)] for key in one if key in two]
+    by = [{"family": name} for name in sample.pair]
     if len(partners) < SHARED * max(len(one), len(two)):
-        alone, other = (own_fit(part, sample.law) for part in sample.parts)
-        return alone, other
-    key, rows = [*KEY], usable(sample.runs)
-    keys = pd.MultiIndex.from_tuples(partners, names=key)
-    rows = rows[pd.MultiIndex.from_frame(rows[key]).isin(keys)].sort_values(key, kind="stable")
-    rows = rows.assign(pair=pair_of_runs(rows, sample.pair[0], key))
-    parts = [rows[rows["family"] == name] for name in sample.pair]
+        alone = (sample.fits.law(sample.law, side.usable, by=name) for side, name in zip(sample.sides, by, strict=True))
+        return next(alone), next(alone)
+    sides = [_with_partner(side.usable.frame, partners) for side in sample.sides]
+    tables = [rows.assign(pair=pair_of_runs(rows, sides[0])) for rows in sides]
     fits = [
-        fit(part, sample.law, run="pair", interval="jackknife", by={"family": name})
-        for part, name in zip(parts, sample.pair, strict=True)
+        fit(rows, sample.law, run="pair", interval="jackknife", by=name) for rows, name in zip(tables, by, strict=True)
     ]
     if any(each.optimum and each.optimum.spread and each.optimum.spread.bounded for each in fits):
         fits = [
-            fit_near(part, sample.law, each, run="pair", interval="bootstrap", by=each.by)
-            for part, each in zip(parts, fits, strict=True)
+            fit_near(rows, sample.law, each, run="pair", interval="bootstrap", by=each.by)
+            for rows, each in zip(tables, fits, strict=True)
         ]
     return fits[0], fits[1]
 
 
-@lru_cache(maxsize=256)  # a family is in a pair with every other
-def own_fit(part: Part, law: str) -> Fit:
-    """The law on all runs of one family."""
-    return fit(usable(part.runs), law, by={"family": part.runs["family"].iloc[0]})
+def _with_partner(rows: pd.DataFrame, partners: list[Any]) -> pd.DataFrame:
+    """Return the rows that have a partner, in the order of what pairs them."""
+    keys = pd.MultiIndex.from_tuples(partners, names=[*KEY])
+    return rows[pd.MultiIndex.from_frame(rows[[*KEY]]).isin(keys)].sort_values([*KEY], kind="stable")
 
 
-def pair_of_runs(rows: pd.DataFrame, first: str, key: list[str]) -> pd.Series:
-    """The number of the pair of runs that each row is of, (rows,): of marks of one run it is the same."""
-    one = rows[rows["family"] == first]
-    if "run_id" not in rows or one["run_id"].isna().any():
-        return rows.groupby(key, sort=True).ngroup()
-    run = one.groupby(key)["run_id"].first()
-    return pd.Series(
-        pd.factorize(run.reindex(pd.MultiIndex.from_frame(rows[key])).to_numpy(), sort=True)[0], rows.index
-    )
+def pair_of_runs(rows: pd.DataFrame, first: pd.DataFrame) -> pd.Series:
+    """Return the number of the pair of runs that each row is of, (rows,): of marks of one run it is the same.
+
+    first   the rows of the first family, with the same pairs
+    """
+    if "run_id" not in rows or first["run_id"].isna().any():
+        return rows.groupby([*KEY], sort=True).ngroup()
+    run = first.groupby([*KEY])["run_id"].first()
+    numbers = {name: number for number, name in enumerate(sorted(set(run)))}
+    return pd.Series(run.reindex(pd.MultiIndex.from_frame(rows[[*KEY]])).map(numbers).to_numpy(), rows.index)
 
 
 def contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Contrast:
-    """Difference of a function of the parameters between two fits, with its standard error.
+    """Return the difference of a function of the parameters between two fits, with its standard error.
 
     Of paired fits the error is that of the difference over their common draws; of independent ones each has that of its
     own fit, and the two are added in quadrature.
@@ -182,14 +179,14 @@ def contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Con
         raise NotIdentified(f"the law gives no {name} for one of the two, {left}")
     if dof <= LEAST_DOF:
         raise NotIdentified(
-            f"how far {name} is known hangs on one of {reason}: their scatter has no more than one degree of freedom; "
+            f"the error of {name} depends on one of {reason}: their scatter has at most one degree of freedom; "
             "add runs of both"
         )
     return Contrast(values[0] - values[1], se, dof, reason=reason)
 
 
 def _paired_error(spread: Spread, draws: list[NDArray[np.float64]]) -> float:
-    """Standard error of the difference of two draws of the same pairs; infinite where too many of them are lost."""
+    """Return the standard error of the difference of two draws of the same pairs; infinite where too many are lost."""
     count = min(map(len, draws))
     apart = draws[0][:count] - draws[1][:count]
     sound = np.isfinite(apart)

@@ -35,7 +35,8 @@ from isoflop.analysis.claims.quantities.columns import (
     welch,
 )
 from isoflop.analysis.runs.levels import level_index
-from isoflop.analysis.runs.rows import joined, usable
+from isoflop.analysis.runs.rows import joined
+from isoflop.analysis.runs.runs import Runs
 from isoflop.wording import number
 
 __all__ = ["QUANTITIES"]
@@ -56,7 +57,7 @@ def reach(sample: Sample) -> Measured:
 @quantity(subject="pair", needs=("axis", "reach"), unit="data")
 def reach_ratio(sample: Sample) -> Contrast:
     """ln of the ratio between two groups of where along an axis a column first reaches a value"""
-    one, two = (prices_of(sample, part.runs) for part in sample.parts)
+    one, two = (prices_of(sample, side) for side in sample.sides)
     bound = _bound_of_difference(_bound(one), _bound(two))
     reason = f"{_reason(one)}; {_reason(two)}"
     both = pairs(one, two, sample.compared)
@@ -77,7 +78,7 @@ def reach_slope(sample: Sample) -> Measured:
 @quantity(subject="pair", needs=("axis", "reach", "against"))
 def reach_slope_difference(sample: Sample) -> Contrast:
     """difference between two groups of the exponent in another of where along an axis a column first reaches a value"""
-    one, two = (_slope(sample, part.runs) for part in sample.parts)
+    one, two = (_slope(sample, side) for side in sample.sides)
     se, df = welch([(one.se, one.df), (two.se, two.df)])
     reason = f"exponents {number(one.value)} and {number(two.value)}"
     return Contrast(one.value - two.value, se, df, reason=reason)
@@ -90,10 +91,10 @@ def loss_at_equal(sample: Sample) -> Contrast:
     Along each group's curve of ln L on the logarithm of the axis, over the range that both curves share; along C, where
     the amount of data varies besides, along the lower envelope. The seed is the unit.
     """
-    a, b = (usable(part.runs) for part in sample.parts)
+    a, b = (side.usable.frame for side in sample.sides)
     names = shared_choices(a, b, (*sample.compared, sample.axis))
     envelope = sample.axis == "C" and any(len(set(level_index(rows["D"]))) > 1 for rows in (a, b) if "D" in rows)
-    one, two = (curves_of(rows, sample.axis, "L", names) for rows in (a, b))
+    one, two = (curves_of(side, sample.axis, "L", names) for side in sample.sides)
     pairs_of = {key: _between(one[key], two[key], envelope) for key in one if key in two}
     by_seed: dict[Hashable, list[float]] = {}
     for key, delta in pairs_of.items():
@@ -109,7 +110,7 @@ def loss_at_equal(sample: Sample) -> Contrast:
     return Contrast(float(values.mean()), se, df, reason=f"{len(values)} pair{'s' * (len(values) > 1)} of curves")
 
 
-class Curve(NamedTuple):
+class PriceCurve(NamedTuple):
     """x, y: along one curve, ascending in x. first: the choices of its runs."""
 
     x: Array
@@ -117,9 +118,9 @@ class Curve(NamedTuple):
     first: pd.Series
 
 
-def curves_of(runs: pd.DataFrame, axis: str, column: str, names: list[str]) -> dict[tuple[Hashable, ...], Curve]:
+def curves_of(runs: Runs, axis: str, column: str, names: list[str]) -> dict[tuple[Hashable, ...], PriceCurve]:
     """The curves of a column along an axis, by seed and by the values of the named columns."""
-    rows = usable(runs)
+    rows = runs.usable.frame
     values = {name: pd.to_numeric(rows[name], errors="coerce") for name in (axis, column)}
     rows = rows.assign(_x=np.log(values[axis].where(values[axis] > 0)), _y=values[column]).dropna(subset=["_x", "_y"])
     cell = joined(rows, names)
@@ -127,14 +128,14 @@ def curves_of(runs: pd.DataFrame, axis: str, column: str, names: list[str]) -> d
     curves = {}
     for key, part in rows.groupby([seed, cell], sort=True):
         means = part.groupby("_x")["_y"].mean()
-        curves[key] = Curve(means.index.to_numpy(float), means.to_numpy(float), part.iloc[0])
+        curves[key] = PriceCurve(means.index.to_numpy(float), means.to_numpy(float), part.iloc[0])
     return curves
 
 
-def prices_of(sample: Sample, runs: pd.DataFrame) -> pd.DataFrame:
+def prices_of(sample: Sample, runs: Runs) -> pd.DataFrame:
     """A row for each curve: the logarithm of the axis where it reaches the value, and whether that is a bound."""
     ((column, goal),) = sample.reach.items()
-    curves = curves_of(runs, sample.axis, column, choices(usable(runs), (*sample.compared, sample.axis)))
+    curves = curves_of(runs, sample.axis, column, choices(runs.usable.frame, (*sample.compared, sample.axis)))
     many = {key: curve for key, curve in curves.items() if len(curve.x) > 1}
     if not many:
         raise Untested(f"no curve of {column} along {sample.axis} has two points of one seed")
@@ -164,7 +165,7 @@ def first_reach(x: Array, y: Array, goal: float, falls: bool) -> tuple[float, st
     return float(x[at - 1] + (x[at] - x[at - 1]) * (target - before) / (after - before)), ""
 
 
-def _slope(sample: Sample, runs: pd.DataFrame) -> Slope:
+def _slope(sample: Sample, runs: Runs) -> Slope:
     """The slope of the logarithm of the price on that of another column, over curves."""
     prices = prices_of(sample, runs)
     if bounds := int((prices["bound"] != "").sum()):
@@ -200,7 +201,7 @@ def _reason(prices: pd.DataFrame) -> str:
     return f"{len(prices)} curves, about {number(math.exp(prices['value'].mean()))}{''.join(f', {p}' for p in parts)}"
 
 
-def _between(one: Curve, two: Curve, envelope: bool) -> float | None:
+def _between(one: PriceCurve, two: PriceCurve, envelope: bool) -> float | None:
     """Mean difference of ln y of two curves, or of their lower envelopes, over the range that they share; None where
     there is none."""
     low, high = max(one.x[0], two.x[0]), min(one.x[-1], two.x[-1])

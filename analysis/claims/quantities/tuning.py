@@ -14,7 +14,7 @@ from isoflop.analysis.claims.declare import QUANTITIES, Measured, NotIdentified,
 from isoflop.analysis.claims.quantities.cells import choices
 from isoflop.analysis.claims.quantities.columns import t_interval
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.runs.rows import joined, usable
+from isoflop.analysis.runs.rows import joined
 from isoflop.errors import FitError
 from isoflop.wording import number, percent
 
@@ -33,7 +33,7 @@ def rate_window(sample: Sample) -> Measured:
     Interpolated between the rates that were tried, for each size and seed; where the best is among the outermost rates
     the window is at least what is seen of it.
     """
-    rows = usable(sample.runs)
+    rows = sample.runs.usable.frame
     names = [c for c in choices(rows, ("lr", *sample.compared)) if not c.startswith("recipe.lr")]
     cell = joined(rows, names)
     seed = rows["seed"].astype(str) if "seed" in rows else pd.Series("", index=rows.index)
@@ -82,7 +82,7 @@ def collapse(sample: Sample) -> Measured:
     against that over seeds of one size. E is the floor where the task has one, or is fitted to the ends of the curves;
     the interval is that of a standard deviation (χ² on sizes − 1). After Qiu et al. 2025, arXiv:2507.02119.
     """
-    curves = normalised(usable(sample.runs))  # (runs, shares), by size
+    E, curves = normalised(sample.runs.usable.frame)
     means = curves.groupby(level=0).mean()
     sizes = len(means)
     if sizes < 3:
@@ -96,14 +96,14 @@ def collapse(sample: Sample) -> Measured:
     seed_sd = float(np.sqrt((within**2).sum().mean() / (len(within) - within.index.nunique())))
     half = (1 - sample.level) / 2
     low, high = (spread * math.sqrt((sizes - 1) / chdtri(sizes - 1, p)) for p in (half, 1 - half))
-    reason = f"{len(curves)} runs of {sizes} sizes, E {number(curves.attrs['E'])}, seed noise {percent(seed_sd, 2)}"
+    reason = f"{len(curves)} runs of {sizes} sizes, E {number(E)}, seed noise {percent(seed_sd, 2)}"
     return Measured(spread, low, high, seed_sd, reason=reason)
 
 
-def normalised(rows: pd.DataFrame) -> pd.DataFrame:
-    """The logarithm of each run's curve over its end, at SHARES of its compute, (runs, shares), indexed by size.
+def normalised(rows: pd.DataFrame) -> tuple[float, pd.DataFrame]:
+    """Return E, and the logarithm of each run's curve less E over its end, (runs, shares), indexed by size.
 
-    `attrs["E"]` is the loss that is taken off.
+    A curve is read at SHARES of the compute of its run.
     """
     parts = [part.sort_values("C") for _, part in rows.groupby("run_id") if len(part) > 2]
     parts = [part for part in parts if part["C"].iloc[0] <= SHARES[0] * 1.1 * part["C"].iloc[-1]]
@@ -118,8 +118,7 @@ def normalised(rows: pd.DataFrame) -> pd.DataFrame:
         table[end["N"], end["run_id"]] = np.interp(at, np.log(part["C"]), y)
     frame = pd.DataFrame.from_dict(table, orient="index", columns=list(SHARES))
     frame.index = pd.Index([size for size, _ in table], name="N")
-    frame.attrs["E"] = E
-    return frame
+    return E, frame
 
 
 def irreducible(ends: pd.DataFrame) -> float:
