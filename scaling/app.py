@@ -94,7 +94,7 @@ class Ending(BaseException):
 
 
 def train(cfg: DictConfig) -> float | None:
-    """A Hydra job: freeze the composed config, unless a sweep has frozen it already, and go through the door.
+    """Freeze the composed config, unless a sweep has frozen it already, and run it: the Hydra job.
 
     Returns L, for a sweeper that seeks the least; infinite where the run diverged.
     """
@@ -115,12 +115,12 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def objective(row: record.Row) -> float:
-    """What a sweeper minimises: L, infinite where the run diverged."""
+    """Return what a sweeper minimises: L, infinite where the run diverged."""
     return math.inf if row["L"] is None else float(row["L"])
 
 
 def single(cfg: DictConfig, folder: Path) -> None:
-    """Make one run in this process, unless it is there; what cannot be run leaves nothing behind."""
+    """Run one config in this process unless it is done; leave nothing behind if it cannot be run."""
     new = not RunFolder(folder).config.exists()
     try:
         if not prepare(cfg, folder, here=True):
@@ -138,14 +138,14 @@ def single(cfg: DictConfig, folder: Path) -> None:
 
 
 def leave_nothing(folder: Path) -> None:
-    """Remove a run's folder that holds no record, and the sweep's where that is empty then."""
+    """Remove a run's folder that holds no record, and the sweep's folder if that is then empty."""
     RunFolder(folder).remove_unstarted()
     with contextlib.suppress(OSError):  # others may be at work there
         folder.parent.rmdir()
 
 
 def announce(config: FrozenConfig) -> None:
-    """Say what a run will be before it starts; UserError where this machine cannot hold it, or not end it."""
+    """Print what a run will be; raise UserError if this machine cannot hold or finish it."""
     from isoflop.scaling.estimate import available, plan
 
     run = plan(config)
@@ -156,7 +156,7 @@ def announce(config: FrozenConfig) -> None:
 
 
 def spent(folder: Path) -> list[str]:
-    """A line on what a run of several marks spent, where it has been counted."""
+    """Return a line on what a run of several marks spent, if that was counted."""
     total = RunFolder(folder).read_spent()
     if not total:
         return []
@@ -166,7 +166,7 @@ def spent(folder: Path) -> list[str]:
 
 
 def rounding(rows: list[record.Row]) -> list[str]:
-    """A line for every mark whose whole steps exceed its budget by more than a twentieth."""
+    """Return a line for every mark whose whole steps exceed its budget by more than a twentieth."""
     lines = []
     for row in rows:
         factor = rounded(row)
@@ -176,13 +176,13 @@ def rounding(rows: list[record.Row]) -> list[str]:
 
 
 def refuse_failure(row: record.Row) -> None:
-    """Raise where a run left no result."""
+    """Raise RunFailedError if a run left no result."""
     if not record.has_result(row):
         raise RunFailedError(f"the run failed: {row['reason']}")
 
 
 def prepare(cfg: DictConfig, folder: Path, here: bool = False) -> bool:
-    """Freeze a single run; False where it is done already and is not to be made again.
+    """Freeze a single run; return False if it is done and need not be run again.
 
     here: this process will make it, so that what this machine cannot do is refused.
     """
@@ -206,13 +206,13 @@ def prepare(cfg: DictConfig, folder: Path, here: bool = False) -> bool:
 
 
 def call(function: str, *arguments: Any) -> Any:
-    """Call a function, named "module:name" and imported when it is needed."""
+    """Import and call a function named "module:name"."""
     module, name = function.split(":")
     return getattr(importlib.import_module(module), name)(*arguments)
 
 
 def summary(row: record.Row) -> str:
-    """One line on how a run went."""
+    """Return one line on how a run went."""
     head = " ".join([row["family"], *(f"{key}={row[key]}" for key in record.WHO[1:])])
     if row["status"] != record.RunStatus.OK:
         return f"{row['status']}: {head}: {row['reason']}"
@@ -255,7 +255,7 @@ def main(arguments: list[str]) -> int:
 
 
 def modes(arguments: list[str]) -> list[str]:
-    """The command line as Hydra takes it: -m for a study too; none where the config is only shown."""
+    """Return the command line as Hydra takes it: -m for a study too, without it where the config is only shown."""
     shows = any(a.partition("=")[0] in ("--cfg", "-c", "--info", "-i", "--hydra-help") for a in arguments)
     several = {"-m", "--multirun"} & {*arguments} or any(a.lstrip("+").startswith("study=") for a in arguments)
     # a grid is composed by the sweeper; what is only shown is composed as a single run

@@ -45,7 +45,7 @@ class Mark:
 
     @property
     def rounded(self) -> float:
-        """How many times more than was asked for whole steps take."""
+        """Factor by which whole steps exceed the budget that was asked for."""
         return self.D / self.wanted
 
 
@@ -64,7 +64,7 @@ class Assembled:
 
     @property
     def steps_made(self) -> int:
-        """Optimiser steps that all marks take: the trunk up to the last, and every other's cooldown."""
+        """Optimiser steps of all marks: the trunk up to the last one, and the cooldown of every other."""
         branches = (mark.steps - math.floor(self.recipe.steps_before_cooldown(mark.steps)) for mark in self.marks[:-1])
         return self.marks[-1].steps + sum(branches)
 
@@ -84,14 +84,14 @@ class Assembled:
         return self.step_C * self.steps_made
 
     def rebuild(self, task: Task) -> Model:
-        """The model as it is trained, for this or another task; UserError where the family cannot learn it."""
+        """Build the model as it is trained, for this or another task; raise UserError if the family cannot learn it."""
         self.family.refuse(task)
         model = self.family.build(task)
         self.recipe.multipliers(model, self.family, task)  # sets the scale of residual branches
         return model
 
     def columns(self, mark: Mark) -> dict[str, Any]:
-        """The columns of a record that say how large the run is at a mark."""
+        """Return the columns of a record that say how large the run is at a mark."""
         cost, D = self.cost, mark.D
         every_position = self.task.targets == self.task.seq_len
         return {
@@ -118,13 +118,13 @@ class Assembled:
 
 
 def build(config: FrozenConfig, group: str, knobs: Knobs | None = None) -> Any:
-    """Build one choice of the config by its class and these knobs; UserError where they do not fit."""
+    """Build one choice of the config from its class and these knobs; raise UserError if they do not fit."""
     name, target = config.names.of(group), config.target(group)
     return _built(group, name, target, config.knobs(group) if knobs is None else knobs)
 
 
 def build_probes(config: FrozenConfig) -> dict[str, Probe]:
-    """The probes that a config asks for, by name."""
+    """Build the probes that a config asks for, by name."""
     probes = {}
     for name, knobs in config.probe.items():
         target = choices.target("probe", name, config.extensions)
@@ -145,7 +145,7 @@ def _built(group: str, name: str, target: str, knobs: Knobs) -> Any:
 
 
 def assemble(config: FrozenConfig) -> Assembled:
-    """Build data, family and recipe, check that they fit, count the cost, settle rules, turn the budget into marks."""
+    """Build data, family and recipe, check that they fit, count the cost, settle the rules and place the marks."""
     family = cast(Family, build(config, "family"))
     data = cast(Data, build(config, "data"))
     rules.rules(config.recipe)
@@ -188,7 +188,7 @@ def assemble(config: FrozenConfig) -> Assembled:
 
 
 def refuse_marks(knobs: Knobs, recipe: AdamW) -> None:
-    """Refuse several marks where the rate depends on D, so that runs of different D share no trunk."""
+    """Refuse several marks if the rate depends on D: runs of different D then share no trunk."""
     why = "recipe.schedule=cosine depends on D" if recipe.schedule == "cosine" else None
     if rules.rules(knobs).get("lr", {}).get("D"):
         why = "recipe.lr is a rule of D"

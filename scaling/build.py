@@ -60,7 +60,7 @@ def build_family(name: str, *, data: str = "text", **knobs: Any) -> BuiltFamily:
 
 
 def build_choice(group: str, name: str, given: dict[str, Any]) -> Any:
-    """Build one choice of a group, with these knobs in place of its yaml's; UserError where there is no such knob."""
+    """Build one choice of a group with these knobs instead of its yaml's; raise UserError for an unknown knob."""
     default = choices.knobs(group, name)
     if unknown := [knob for knob in given if knob not in default]:
         close = difflib.get_close_matches(unknown[0], default, n=1)

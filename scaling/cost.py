@@ -50,7 +50,7 @@ class Cost:
 
 
 def parameters_by_role(model: Model) -> dict[str, int]:
-    """Count parameters by the role they state, or the first word of their name; shared ones once; none is an error."""
+    """Count parameters, shared ones once, by the role they state or the first word of their name."""
     counts = dict.fromkeys(ROLES, 0)
     for name, parameter in model.named_parameters():
         role = getattr(parameter, "role", name.split(".")[0])
@@ -61,12 +61,12 @@ def parameters_by_role(model: Model) -> dict[str, int]:
 
 
 def active_parameters(model: Model) -> int:
-    """Parameters that one target uses: all, but of a layer of experts the share that it is routed to."""
+    """Count the parameters that one target uses: of a layer of experts, the share that it is routed to."""
     return round(sum(p.numel() * getattr(p, "active", 1.0) for p in model.parameters()))
 
 
 def example(task: Task, batch: int, device: str) -> torch.Tensor:
-    """An empty batch of inputs: (batch, seq) of tokens, (batch, channels, side, side) of images, or features."""
+    """Return an empty batch of inputs: (batch, seq) of tokens, (batch, channels, side, side) of images, or features."""
     if task.kind == "tokens":
         return torch.empty(batch, task.seq_len, dtype=torch.long, device=device)
     shape = {
@@ -78,7 +78,7 @@ def example(task: Task, batch: int, device: str) -> torch.Tensor:
 
 
 def counted_flops(family: Family, task: Task) -> int:
-    """Forward FLOPs of one more example, by torch's counter on the meta device, where fused kernels are visible.
+    """Count the forward FLOPs of one more example with torch's counter, on the meta device.
 
     What a batch shares, such as the making of a convolution's kernel, is not an example's.
     """
@@ -93,12 +93,12 @@ def counted_flops(family: Family, task: Task) -> int:
 
 
 def forward_flops(family: Family, task: Task) -> float:
-    """FLOPs of one example's forward pass: what torch's counter sees, and what the family says that it does not."""
+    """Return the FLOPs of an example's forward pass: those that torch's counter sees and those that it does not."""
     return counted_flops(family, task) + family.unseen_flops(task)
 
 
 def quadratic_flops(family: Family, task: Task) -> float:
-    """The part of an example's forward FLOPs that grows with seq_len², from f(T) = u T + v T² at two long lengths."""
+    """Return an example's forward FLOPs that grow as seq_len², from f(T) = u T + v T² at two lengths."""
     if family.counted_at or task.kind not in ("tokens", "sequences"):
         return 0.0
     at_long, at_longer = (counted_flops(family, replace(task, seq_len=length)) for length in (LONG, LONGER))
@@ -140,7 +140,7 @@ class Inference:
 
 
 def inference(family: Family, task: Task, bytes_per_number: int = 2) -> Inference:
-    """Count what using the model costs; a number is two bytes long in bf16."""
+    """Count what using the model costs, at two bytes a number (bf16) by default."""
     cost = count(family, task)
     positions = task.seq_len if task.kind in ("tokens", "sequences") else 1
     state = family.kept(task.seq_len) if positions > 1 else 0

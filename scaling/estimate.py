@@ -36,7 +36,7 @@ FEW_HELD_OUT = 4096  # targets that such a short run is measured on; what more t
 
 
 def describe(configs: list[FrozenConfig]) -> list[RunPlan | UserError]:
-    """What each config would run, or the error by which it is refused; costs are counted once."""
+    """Return what each config would run, or the error that refuses it; costs are counted once."""
     plans: list[RunPlan | UserError] = []
     for config in configs:
         try:
@@ -47,7 +47,7 @@ def describe(configs: list[FrozenConfig]) -> list[RunPlan | UserError]:
 
 
 def plan(config: FrozenConfig) -> RunPlan:
-    """What a config would run; UserError where it cannot."""
+    """Return what a config would run; raise UserError if it cannot."""
     run = assemble(config)
     return RunPlan(
         N=run.cost.N,
@@ -64,7 +64,7 @@ def plan(config: FrozenConfig) -> RunPlan:
 
 
 def memory(run: Assembled, trainer: Trainer) -> int:
-    """Bytes that training will hold at most: parameters, gradients, moments, the trunk set aside, activations."""
+    """Return an upper bound on the bytes of training: parameters, gradients, moments, trunk, activations."""
     ranks = trainer.devices
     examples = min(trainer.micro_batch or run.recipe.batch, -(-run.recipe.batch // ranks))
     moments = 1 if isinstance(run.recipe, Muon) else 2
@@ -76,20 +76,20 @@ def memory(run: Assembled, trainer: Trainer) -> int:
 
 
 def available(trainer: Trainer) -> int:
-    """Memory of the devices that would hold a run [bytes]: of the GPUs, or of the host; 0 where it is not known."""
+    """Return the memory of the devices that would hold a run [bytes], GPUs or host; 0 if unknown."""
     if trainer.accelerator != "cpu" and torch.cuda.is_available():
         return int(torch.cuda.get_device_properties(0).total_memory)
     return limits.host_memory()
 
 
 def base() -> int:
-    """What a process holds before it has a model [bytes]; 0 where the memory that counts is a device's."""
+    """Return what a process holds before it has a model [bytes]; 0 if the device's memory counts."""
     return 0 if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @lru_cache(maxsize=1024)
 def activations(family: Family, task: Task) -> int:
-    """Bytes that one more example holds as the backward pass begins, on the meta device.
+    """Return the bytes that one more example holds as the backward pass begins, on the meta device.
 
     The tensors that autograd saves, and thrice the outputs: themselves, their gradient and that of the softmax.
     """
@@ -105,7 +105,7 @@ def activations(family: Family, task: Task) -> int:
 
 
 def saved(model: torch.nn.Module, x: Tensor, task: Task, parameters: set[int]) -> int:
-    """Bytes of the distinct tensors that a forward pass and its loss leave for the backward, and of the outputs."""
+    """Return the bytes of the tensors that a forward pass and its loss keep for the backward, and of the outputs."""
     storages: dict[int, Tensor] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ def saved(model: torch.nn.Module, x: Tensor, task: Task, parameters: set[int]) -
 
 
 def time_step(config: FrozenConfig) -> dict[str, float]:
-    """Seconds of a step and of all else in a run, by making short runs of it here, not compiled."""
+    """Return the seconds of a step and of everything else in a run, from short runs made here, not compiled."""
     run = assemble(config)
     recipe, step_targets = run.recipe, run.step_targets  # rules are settled: one of D would see that of the short runs
     numbers = {name: getattr(recipe, name) for name in ("lr", "batch", "weight_decay")}
@@ -146,7 +146,7 @@ def time_step(config: FrozenConfig) -> dict[str, float]:
 
 
 def time_run(config: FrozenConfig, steps: int, step_targets: int) -> float:
-    """Seconds that a run of so many steps takes, start and evaluation included."""
+    """Return the seconds of a run of this many steps, start and evaluation included."""
     from isoflop.scaling.run import run_one
 
     short = replace(config, budget=Budget(D=steps * step_targets), logger=Logger(), code=config.present_code())
@@ -161,7 +161,7 @@ def time_run(config: FrozenConfig, steps: int, step_targets: int) -> float:
 
 
 def probe_keys(configs: list[FrozenConfig]) -> dict[str, list[str]]:
-    """Of each probe that these configs ask for, the keys of its scalars; of one that does not say, all (`*`)."""
+    """Return the keys of each probe's scalars; `*`, all, for a probe that does not declare them."""
     names = {name: config for config in configs for name in config.probe}
     classes = {name: get_class(choices.target("probe", name, config.extensions)) for name, config in names.items()}
     return {name: list(getattr(probe, "keys", ("*",))) for name, probe in classes.items()}

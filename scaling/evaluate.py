@@ -7,6 +7,8 @@ logits is known as soon as they are computed; it is passed on to the features an
 (as in Liger Kernel, arXiv:2410.10989, section 3.2). The products are the same; only the order of the sums differs.
 """
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,7 +25,7 @@ EVAL_BATCH = 64  # examples at a time, where their logits are not too many
 
 
 def loss_per_target(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Loss of every target, (batch, targets) [task.loss_unit]; 0 where the target is masked."""
+    """Return the loss of every target, (batch, targets) [task.loss_unit]; 0 where the target is masked."""
     if task.loss == "cross_entropy":
         flat = cross_entropy(outputs.flatten(0, -2).float(), targets.flatten(), reduction="none", ignore_index=-1)
         return flat.view(targets.shape[0], -1)
@@ -31,19 +33,19 @@ def loss_per_target(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def loss_count(task: Task, targets: Tensor) -> Tensor:
-    """Losses that each example bears, (batch,): its unmasked targets; for mse the outputs."""
+    """Return the number of losses of each example, (batch,): its unmasked targets, or for mse its outputs."""
     if task.loss == "cross_entropy":
         return (targets >= 0).view(len(targets), -1).sum(1)
     return torch.full((len(targets),), targets[0].numel(), device=targets.device)
 
 
 def arithmetic(device: torch.device, precision: str) -> torch.autocast:
-    """The precision of products; parameters stay in float32."""
+    """Set the precision of products; parameters stay in float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def batch_loss(model: Model, task: Task, precision: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | float]:
-    """The sum of a batch's losses [task.loss_unit], and what the layers ask to have added to their mean."""
+    """Return the sum of a batch's losses [task.loss_unit], and what the layers add to their mean."""
     with arithmetic(x.device, precision):
         if is_large(model, task, y):
             features = model.body(model.embed(x))
@@ -54,24 +56,24 @@ def batch_loss(model: Model, task: Task, precision: str, x: Tensor, y: Tensor) -
 
 
 def held_out_batch(task: Task) -> int:
-    """Examples at a time, so many that their logits can be held."""
+    """Return the examples at a time whose logits can be held."""
     return max(1, min(EVAL_BATCH, LARGEST // (task.targets * task.d_out)))
 
 
 def mean_and_error(total: Tensor, count: Tensor) -> tuple[float, float]:
-    """The mean loss per target, and its standard error over examples, from each example's sum and its targets."""
+    """Return the mean loss per target and its standard error over examples, from each example's sum and count."""
     mean = float(total.sum() / count.sum())
     # ratio estimator over examples, Cochran 1977, eq. 2.39
     return mean, float((total - mean * count).std() * len(total) ** 0.5 / count.sum())
 
 
 def other_sets(examples: Examples) -> list[str]:
-    """The names of held-out sets beside that of L; only data of tokens have any."""
+    """Return the names of the held-out sets beside that of L; only tokens have any."""
     return examples.other_sets() if isinstance(examples, Several) else []
 
 
 def held_out_loss(model: Model, task: Task, examples: Examples, precision: str, name: str) -> tuple[float, float]:
-    """The loss of a further held-out set and its standard error."""
+    """Return the loss of a further held-out set and its standard error."""
     assert isinstance(examples, Several)
     losses, counts = [], []
     for x, y in examples.held_out(held_out_batch(task), name):
@@ -82,9 +84,18 @@ def held_out_loss(model: Model, task: Task, examples: Examples, precision: str, 
     return mean_and_error(torch.cat(losses), torch.cat(counts))
 
 
+def bits_per_byte(results: Mapping[str, float], task: Task, examples: Examples) -> dict[str, float]:
+    """Return L_bpb of every held-out set of text; nothing where a target is not a known number of bytes."""
+    if not task.bytes_per_target:
+        return {}
+    sizes = {name: float(examples.facts[f"data.bytes_per_target.{name}"]) for name in other_sets(examples)}
+    others = {f"L_bpb.{name}": results[f"L.{name}"] / math.log(2) / size for name, size in sizes.items()}
+    return {"L_bpb": results["L"] / math.log(2) / task.bytes_per_target} | others
+
+
 @torch.no_grad()
 def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> dict[str, float]:
-    """L and its standard error over held-out examples [unit of the task's loss]: sums of losses over sums of targets.
+    """Return L and its standard error over held-out examples [unit of the task's loss], and metric.*.
 
     And metric.*: accuracy, the share of targets that the likeliest class meets, where they are answers
     (Task.has_answers), and accuracy_se, its standard error over examples; what the family's layers report, the mean
@@ -116,14 +127,14 @@ def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> di
 
 
 def is_large(model: Model, task: Task, targets: Tensor) -> bool:
-    """Whether a batch's logits are too many to be held, and the readout is one whose gradient is known here."""
+    """Return whether a batch's logits are too many to hold, and the readout's gradient is known here."""
     known = type(model.readout) is nn.Linear and model.readout.bias is None
     supported = known and not isinstance(model.readout.weight, DTensor)
     return task.kind == "tokens" and supported and targets.numel() * task.d_out > LARGEST
 
 
 def chunked_cross_entropy(features: Tensor, weight: Tensor, targets: Tensor, largest: int) -> Tensor:
-    """Sum over targets of -ln softmax(weight features), in at most so many logits at a time.
+    """Sum -ln softmax(weight features) over targets, with a bounded number of logits at a time.
 
     features: (batch, seq, width). weight: (classes, width). targets: (batch, seq), below 0 where they bear no loss.
     """

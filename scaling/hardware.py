@@ -37,20 +37,20 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def peak(name: str, precision: str) -> float | None:
-    """Dense peak of a device [FLOP/s]; None where it is not in the table or the precision is not bf16."""
+    """Return the dense peak of a device [FLOP/s]; None if it is not in the table or the precision is not bf16."""
     if precision != "bf16":
         return None
     return next((value for word, value in PEAKS.items() if re.search(rf"\b{word}\b", name)), None)
 
 
 def threads() -> int:
-    """Torch threads of a process: OMP_NUM_THREADS where it is a number, else one."""
+    """Return the torch threads of a process: OMP_NUM_THREADS if it is a number, else one."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, int(given)) if given.isdecimal() else 1
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees: a step's tensors are then not asked of the system again, page by page.
+    """Keep freed memory in this process, so that a step's tensors are not requested again page by page.
 
     Only of glibc (mallopt(3)), and where no MALLOC_ variable says otherwise.
     """
@@ -63,7 +63,7 @@ def keep_freed_memory() -> None:
 
 
 def device_name(device: "torch.device") -> str:
-    """The name of the GPU, or of the processor."""
+    """Return the name of the GPU, or of the processor."""
     import torch
 
     if device.type == "cuda":
@@ -76,7 +76,7 @@ def device_name(device: "torch.device") -> str:
 
 
 def peak_memory(device: "torch.device") -> int:
-    """Largest memory held so far [bytes]: on the GPU, or by the process."""
+    """Return the largest memory held so far [bytes]: on the GPU, or by the process."""
     import torch
 
     if device.type == "cuda":
@@ -86,7 +86,7 @@ def peak_memory(device: "torch.device") -> int:
 
 
 def measure(trainer: "pl.Trainer", flops: float, targets: float, wall_s: float, precision: str) -> dict[str, Any]:
-    """The columns of a record that say how the run went; flops and targets are those of all devices in wall_s."""
+    """Return the columns of a record that say how the run went; flops and targets are those of all devices."""
     import torch
 
     device = trainer.strategy.root_device

@@ -42,7 +42,7 @@ GROUPS = ("family", "data", "recipe", "trainer", "logger", "study", "experiment"
 
 
 def renamed(arguments: Sequence[str]) -> list[str]:
-    """The command line with study=NAME for its older spelling, ladder=NAME."""
+    """Return the command line with study=NAME in place of its older spelling, ladder=NAME."""
     return [re.sub(r"^(\+?)ladder=", r"\1study=", argument) for argument in arguments]
 
 
@@ -64,14 +64,14 @@ def refuse_words(arguments: Sequence[str]) -> None:
 
 
 def after(before: str, word: str) -> str:
-    """What to do about a word that a space has cut off from the one before it."""
+    """Return what to do about a word that a space has cut off from the one before it."""
     if before.endswith(","):
         return f"; leave out the space: {before}{word}"
     return f"; a value with a space needs quotes: '{before} {word}'" if "=" in before else ""
 
 
 def overrides(arguments: Sequence[str]) -> Iterator[str]:
-    """The overrides among the words; UserError for an option that there is not."""
+    """Yield the overrides among the words; raise UserError for an unknown option."""
     words = iter(arguments)
     for word in words:
         name = word.partition("=")[0]
@@ -86,7 +86,7 @@ def overrides(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def refuse_values(cfg: DictConfig) -> None:
-    """Refuse a composed config for what can be told without torch, wherever the run is to be made."""
+    """Refuse a composed config for what can be known without torch, wherever the run is made."""
     recipe = whole_as_int(container(OmegaConf.select(cfg, "recipe")))
     values.refuse(recipe if isinstance(recipe, dict) else {})
     width, depth = (whole(cfg, f"family.{dial}") for dial in ("width", "depth"))
@@ -98,7 +98,7 @@ def refuse_values(cfg: DictConfig) -> None:
 
 
 def refuse_knobs(cfg: DictConfig, group: str) -> None:
-    """Refuse a knob that is not of the values that the choice's yaml allows, or not of the kind that it has there."""
+    """Refuse a knob whose value or type the choice's yaml does not allow."""
     name, given = OmegaConf.select(cfg, f"names.{group}"), container(OmegaConf.select(cfg, group))
     if name not in choices.names(group):  # which is said where names are checked
         return
@@ -113,7 +113,7 @@ def refuse_knobs(cfg: DictConfig, group: str) -> None:
 
 
 def whole(cfg: DictConfig, key: str) -> float:
-    """A dial of the composed config; UserError where it is not a whole number of at least 1."""
+    """Return a dial of the composed config; raise UserError if it is not a whole number of at least 1."""
     value = OmegaConf.select(cfg, key)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -143,7 +143,7 @@ def refuse_logger(logger: Logger, call: Callable[..., Any]) -> None:
 
 
 def refuse_size(plan: RunPlan, trainer: Trainer, available: int) -> None:
-    """Refuse a run that this machine cannot hold, or not end.
+    """Refuse a run that this machine cannot hold, or cannot finish.
 
     plan: what estimate.plan says of it. available: memory of the device that counts [bytes], 0 if unknown.
     """
@@ -159,13 +159,13 @@ def refuse_size(plan: RunPlan, trainer: Trainer, available: int) -> None:
 
 
 def least_seconds(plan: RunPlan, trainer: Trainer) -> float:
-    """Time of a run at a peak that no device here exceeds [s]."""
+    """Return the time of a run at a peak that no device here exceeds [s]."""
     on_gpu = trainer.accelerator != "cpu" and has_gpu()
     return plan.C / (PEAK["gpu"] * trainer.devices if on_gpu else PEAK["cpu"] * cores())
 
 
 def has_gpu() -> bool:
-    """Whether there could be a GPU: a device file of NVIDIA's, AMD's or WSL's, or a Mac, and none is hidden."""
+    """Return whether there could be a GPU: a visible device file of NVIDIA's, AMD's or WSL's, or a Mac."""
     if os.environ.get("CUDA_VISIBLE_DEVICES", "unset").strip() in ("", "-1"):
         return False
     paths = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
@@ -173,12 +173,12 @@ def has_gpu() -> bool:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def host_memory() -> int:
-    """Memory of this machine, or of the container, with swap [bytes]; 0 where it does not say."""
+    """Return the memory of this machine, or of the container, with swap [bytes]; 0 if unknown."""
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         total = sum(int(lines[key].split()[0]) * 1024 for key in ("MemTotal", "SwapTotal"))

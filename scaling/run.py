@@ -35,7 +35,7 @@ OUT_OF_MEMORY = (
 
 
 def run_one(folder: Path, bar: bool = False, patience_s: float = 1.0) -> list[record.Row]:
-    """Build, fit, write: train what the folder's frozen config describes and leave its rows in the folder.
+    """Train what the folder's frozen config describes and leave its rows in the folder.
 
     A run that fails leaves a row with the reason, unless one that ended well is there already (other code is being run
     again). UserError: the config cannot be run at all, nothing is left. BusyError: after so many seconds another
@@ -59,7 +59,7 @@ def run_one(folder: Path, bar: bool = False, patience_s: float = 1.0) -> list[re
 
 
 def train_or_fail(config: FrozenConfig, folder: RunFolder, claim: Lease, heart: Heart, bar: bool) -> list[record.Row]:
-    """Train and leave the record; where that fails, a record with the reason."""
+    """Train and leave the record; if that fails, a record with the reason."""
     try:
         resume.refuse_other_code(config)
         with files.naming(folder.path):
@@ -76,7 +76,7 @@ def train_or_fail(config: FrozenConfig, folder: RunFolder, claim: Lease, heart: 
 
 
 def train(config: FrozenConfig, folder: RunFolder, claim: Lease, heart: Heart, bar: bool) -> list[record.Row]:
-    """Make the marks that are missing and write the record; where memory is short, again with smaller micro-batches.
+    """Make the missing marks and write the record; if memory is short, again with smaller micro-batches.
 
     The record is on disk before the checkpoint goes: whatever happens in between, one of them is there.
     """
@@ -99,7 +99,7 @@ def train(config: FrozenConfig, folder: RunFolder, claim: Lease, heart: Heart, b
 
 
 def halve_micro_batch(config: FrozenConfig) -> FrozenConfig | None:
-    """The same with half the micro-batch; None where it is one example."""
+    """Return the same with half the micro-batch; None if it is one example."""
     from isoflop.scaling.assemble import assemble
 
     smaller = config.trainer.halved_micro_batch(assemble(config).recipe.batch)
@@ -107,13 +107,13 @@ def halve_micro_batch(config: FrozenConfig) -> FrozenConfig | None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error, of this process or of a rank, says that memory was short, on a GPU or the host."""
+    """Return whether an error, of this process or of a rank, says that memory ran out, on a GPU or the host."""
     message = f"{type(error).__name__}: {error}"
     return any(words in message for words in OUT_OF_MEMORY)
 
 
 def release_memory() -> None:
-    """Give back the memory of a model that is gone."""
+    """Release the memory of a model that is gone."""
     import torch
 
     gc.collect()

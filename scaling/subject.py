@@ -51,7 +51,7 @@ class Subject:
         return next((t.device for t in (*self.model.parameters(), *self.model.buffers())), torch.device("cpu"))
 
     def at_length(self, times: int, examples: int) -> "Subject | None":
-        """The same data in sequences so many times as long, and the trained model made ready for them.
+        """Return the same data in sequences this many times as long, with the trained model ready for them.
 
         Loaded and built when it is called: at least so many held-out examples, and of training examples as few as
         there can be. None where the data has no seq_len, or the model has no weights for later positions.
@@ -67,7 +67,7 @@ class Subject:
         return replace(self, model=model, task=data.task, examples=data.load().to(self.device), data=data)
 
     def at_task(self, task: Task) -> Model | None:
-        """The trained weights in a model that is built for another task; None where they do not fit it."""
+        """Return the trained weights in a model built for another task; None if they do not fit it."""
         assert self.rebuild is not None
         try:
             model = self.rebuild(task).to(self.device)
@@ -80,7 +80,7 @@ class Subject:
         return model.eval()
 
     def held_out(self, examples: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of held-out inputs and targets, the first so many examples in all."""
+        """Yield batches of held-out inputs and targets, of the first examples."""
         left = examples
         for x, y in self.examples.held_out(BATCH):
             if left <= 0:
@@ -89,11 +89,11 @@ class Subject:
             left -= len(x)
 
     def generator(self) -> torch.Generator:
-        """Random numbers of the run's seed, on the CPU."""
+        """Return random numbers of the run's seed, on the CPU."""
         return torch.Generator().manual_seed(self.seed)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The model's outputs, in the precision of training."""
+        """Return the model's outputs, in the precision of training."""
         with arithmetic(x.device, self.precision):
             outputs: Tensor = self.model(x)
         return outputs
@@ -129,12 +129,12 @@ class Probe(Protocol):
     """Raised where the same name comes to measure something else."""
 
     def measure(self, subject: Subject) -> Measurement:
-        """Measure; what it does to gradients, buffers and random state is undone by the caller."""
+        """Return the columns of every probe, and the points of their profiles with the probe's name."""
         ...
 
 
 def refuse_probe(name: str, probe: Probe, data: str, task: Task) -> None:
-    """Refuse a probe of a task on which it has no meaning."""
+    """Refuse a probe on a task for which it has no meaning."""
     if task.kind not in probe.kinds:
         raise UserError(
             f"probe={name} measures {listed(probe.kinds)}, but data={data} asks for {task.kind}; leave it out"
@@ -142,7 +142,7 @@ def refuse_probe(name: str, probe: Probe, data: str, task: Task) -> None:
 
 
 def measure(probes: Mapping[str, Probe], subject: Subject) -> tuple[dict[str, Any], list[tuple[str, Point]]]:
-    """The columns of every probe, and the points of their profiles with the probe's name.
+    """Return the columns of every probe, and the points of their profiles with the probe's name.
 
     An error in a probe is a null with probe.NAME.reason, never the run's.
     """
@@ -164,7 +164,7 @@ def measure(probes: Mapping[str, Probe], subject: Subject) -> tuple[dict[str, An
 
 @contextlib.contextmanager
 def untouched(model: Model) -> Iterator[None]:
-    """Put everything back afterwards: mode, parameters, buffers, gradients, and the state of every random generator."""
+    """Restore everything afterwards: mode, parameters, buffers, gradients and the state of every random generator."""
     tensors = [*model.parameters(), *model.buffers()]
     copies = [t.detach().clone() for t in tensors]
     gradients = [(p, p.grad, p.requires_grad) for p in model.parameters()]
@@ -191,15 +191,15 @@ def untouched(model: Model) -> Iterator[None]:
 
 
 def _has(data: Data, knob: str) -> bool:
-    """Whether a dataset has such a knob."""
+    """Return whether a dataset has such a knob."""
     return is_dataclass(data) and knob in {f.name for f in fields(data)}
 
 
 def _devices(tensors: list[Tensor]) -> list[int]:
-    """The GPUs that hold the model."""
+    """Return the GPUs that hold the model."""
     return sorted({t.device.index for t in tensors if t.device.type == "cuda" and t.device.index is not None})
 
 
 def _number(value: float | None) -> float | None:
-    """A plain number; None for one that is not finite."""
+    """Return a plain number; None for one that is not finite."""
     return None if value is None or not np.isfinite(value) else float(value)

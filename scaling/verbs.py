@@ -25,7 +25,7 @@ EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 @app.callback()
 def verbs() -> None:
-    """What is done before runs."""
+    """Prepare what runs need."""
 
 
 @app.command("prepare", context_settings=EXTRA)
@@ -66,7 +66,7 @@ def prepare_command(
 
 
 def composed(overrides: list[str]) -> tuple[str, object]:
-    """The dataset that overrides choose, and its name."""
+    """Return the dataset that overrides choose, and its name."""
     from hydra import compose, initialize_config_module
     from hydra.utils import get_class
     from omegaconf import OmegaConf

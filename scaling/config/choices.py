@@ -30,13 +30,13 @@ NAME = re.compile(r"[\w-]+(/[\w-]+)*")
 
 
 def names(group: str) -> list[str]:
-    """The choices of a group, ours and those of declared extensions."""
+    """Return the choices of a group, ours and those of declared extensions."""
     folders = [CONF / group, *(extension.conf / group for extension in all_declared())]
     return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
 
 
 def yaml_of(group: str, name: str, extensions: Iterable[str] = ()) -> Path:
-    """The yaml of a choice; UserError where neither ours nor an extension has one."""
+    """Return the yaml of a choice; raise UserError if neither we nor an extension have one."""
     searched = [CONF]
     if NAME.fullmatch(name):
         if (path := CONF / group / f"{name}.yaml").is_file():
@@ -50,7 +50,7 @@ def yaml_of(group: str, name: str, extensions: Iterable[str] = ()) -> Path:
 
 
 def target(group: str, name: str, extensions: Sequence[str] = (), frozen: str | None = None) -> str:
-    """The dotted name of a choice's class: the frozen one where it may be built, else that of the yaml of its name.
+    """Return the dotted name of a choice's class: the frozen one if it may be built, else the one in its yaml.
 
     UserError where it belongs to one of these extensions, and that is not declared.
     """
@@ -66,7 +66,7 @@ def target(group: str, name: str, extensions: Sequence[str] = (), frozen: str | 
 
 
 def knobs(group: str, name: str) -> dict[str, Any]:
-    """The knobs of a choice at the values of its yaml; UserError, with what there is, where there is no such choice."""
+    """Return a choice's knobs with the values of its yaml; raise UserError, listing the choices, if there is none."""
     if name not in names(group):
         raise UserError(f"{group}={name} is not there; choose one of {', '.join(names(group))}")
     return _without_meta(_plain(group, name, resolve=True))
@@ -74,23 +74,23 @@ def knobs(group: str, name: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def defaults(group: str, name: str) -> dict[str, Any]:
-    """The knobs of a choice as its yaml spells them, references unresolved; read once, not to be changed."""
+    """Return a choice's knobs as its yaml spells them, references unresolved; cached, so do not change them."""
     return _without_meta(_plain(group, name, resolve=False))
 
 
 @lru_cache(maxsize=256)
 def allowed(group: str, name: str) -> dict[str, list[Any]]:
-    """The values that knobs of a choice may have, where its yaml lists them (`_allowed_`)."""
+    """Return the values that a choice's knobs may have, where its yaml lists them (`_allowed_`)."""
     return dict(_plain(group, name, resolve=False).get("_allowed_", {}))
 
 
 def _without_meta(choice: dict[str, Any]) -> dict[str, Any]:
-    """The knobs of a choice, without what its yaml says of itself."""
+    """Return the knobs of a choice without what its yaml says about itself."""
     return {key: value for key, value in choice.items() if not key.startswith("_")}
 
 
 def _plain(group: str, name: str, resolve: bool) -> dict[str, Any]:
-    """The yaml of a choice over those that its `defaults` name, as plain data."""
+    """Return the yaml of a choice, merged over those that its `defaults` name, as plain data."""
     from omegaconf import OmegaConf
 
     node: Any = OmegaConf.to_container(_node(group, name), resolve=resolve)
@@ -98,7 +98,7 @@ def _plain(group: str, name: str, resolve: bool) -> dict[str, Any]:
 
 
 def _node(group: str, name: str) -> "DictConfig":
-    """The yaml of a choice over those that its `defaults` name."""
+    """Return the yaml of a choice, merged over those that its `defaults` name."""
     from omegaconf import DictConfig, OmegaConf  # a twentieth of a second, which reading frozen configs need not take
 
     node = OmegaConf.load(yaml_of(group, name, declared()))

@@ -18,7 +18,7 @@ OWN = {*(f"family.{dial}" for dial in (*record.DIALS, "lr")), "data.seq_len", "r
 
 
 def columns(config: FrozenConfig) -> dict[str, Any]:
-    """The columns that are known before the run starts."""
+    """Return the columns that are known before the run starts."""
     return knobs(config) | {
         "run_id": config.run_id,
         "sweep": config.sweep,
@@ -38,7 +38,7 @@ def columns(config: FrozenConfig) -> dict[str, Any]:
 
 
 def knobs(config: FrozenConfig) -> dict[str, Any]:
-    """Knobs as dotted columns, named as the override that sets them; those that have a column of their own left out."""
+    """Return knobs as dotted columns, named as the override that sets them, except those with a column of their own."""
     dotted: dict[str, Any] = {}
 
     def walk(prefix: str, node: Knobs) -> None:
@@ -54,21 +54,21 @@ def knobs(config: FrozenConfig) -> dict[str, Any]:
 
 
 def rung_of_mark(config: FrozenConfig, value: float) -> dict[str, Any]:
-    """The rung of one mark of several: that of the separate run."""
+    """Return the rung of one of several marks: that of the equivalent separate run."""
     if not config.budget.several:
         return {}
     return {"rung": f"budget.{config.budget.name}={value:.12g} {config.rung}".strip()}
 
 
 def failure(config: FrozenConfig, status: str, reason: str) -> record.Row:
-    """The row of a run that left no result."""
+    """Return the row of a run that left no result."""
     budget = config.budget
     value = {} if budget.several else {f"budget.{budget.name}": budget.values[0]}
     return record.row(**columns(config), **value, status=status, reason=reason)
 
 
 def status_and_reason(error: Exception) -> tuple[str, str]:
-    """The status and reason of a run that an error ended."""
+    """Return the status and reason of a run that an error ended."""
     name, first = type(error).__name__, (str(error).strip().splitlines() or [""])[0]
     if name == "UncompletedJobError":  # submitit's, after the last time limit
         return record.RunStatus.TIMEOUT, first
@@ -77,7 +77,7 @@ def status_and_reason(error: Exception) -> tuple[str, str]:
 
 
 def rounded(row: record.Row) -> float:
-    """How many times its budget a row's whole steps take; 1 where the row does not say."""
+    """Return the factor by which a row's whole steps exceed its budget; 1 if the row does not say."""
     taken = {"D": row["D"], "C": row["C"], "epochs": row["epochs"]}
     taken["D_per_N"] = row["D"] / row["N"] if row["D"] and row["N"] else None
     ratios = [taken[n] / row[f"budget.{n}"] for n in taken if row.get(f"budget.{n}") and taken[n] is not None]
@@ -85,5 +85,5 @@ def rounded(row: record.Row) -> float:
 
 
 def _number(value: Any) -> Any:
-    """A hyperparameter; None where it is a rule, whose value is not known before the run is assembled."""
+    """Return a hyperparameter; None for a rule, whose value is not known before the run is assembled."""
     return None if isinstance(value, Mapping) else value

@@ -26,7 +26,7 @@ PLACE = (*(f"family.{dial}" for dial in DIALS), "data.size")
 
 
 def resolve(cfg: "DictConfig", keys: Iterable[str] = ()) -> FrozenConfig:
-    """The frozen config of what Hydra composed: references resolved, whole numbers as int, with its identity.
+    """Freeze what Hydra composed: references resolved, whole numbers as int, with its identity.
 
     keys: what was overridden. UserError where a part is missing or a value cannot be.
     """
@@ -40,7 +40,7 @@ def resolve(cfg: "DictConfig", keys: Iterable[str] = ()) -> FrozenConfig:
 
 
 def check(cfg: "DictConfig", keys: Iterable[str]) -> None:
-    """Refuse a composed config that lacks a part, or whose bookkeeping is wrong; `keys` are what was overridden."""
+    """Refuse a composed config that lacks a part or has wrong bookkeeping; `keys` are what was overridden."""
     from omegaconf import OmegaConf
 
     for group in GROUPS:
@@ -54,7 +54,7 @@ def check(cfg: "DictConfig", keys: Iterable[str]) -> None:
 
 
 def whole_as_int(value: Any) -> Any:
-    """Numbers that are whole as int, at any depth: 1e5, 100000.0 and 100000 are one choice."""
+    """Return whole numbers as int, at any depth: 1e5, 100000.0 and 100000 are one choice."""
     if isinstance(value, dict):
         return {k: whole_as_int(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -63,21 +63,21 @@ def whole_as_int(value: Any) -> Any:
 
 
 def container(node: Any) -> Any:
-    """A config node as plain Python."""
+    """Return a config node as plain Python."""
     from omegaconf import OmegaConf
 
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def folder_name(cfg: "DictConfig") -> str:
-    """The name of a composed run's folder; UserError where a group is not one."""
+    """Return the name of a composed run's folder; raise UserError if a group is not one."""
     check(cfg, ())
     parts = (*identity.SCIENCE, "names")
     return identity.name_in(Path(str(cfg.out)), {key: whole_as_int(container(cfg[key])) for key in parts})[0]
 
 
 def rung(cfg: "DictConfig", keys: Iterable[str]) -> str:
-    """A run's place in its ladder: its size, data and budget and what was chosen besides, but for family and seed."""
+    """Return a run's place in its ladder: size, data, budget and other choices, without family and seed."""
     from omegaconf import OmegaConf
 
     parts = []
@@ -92,7 +92,7 @@ def rung(cfg: "DictConfig", keys: Iterable[str]) -> str:
 
 
 def register_resolvers() -> None:
-    """Teach OmegaConf the words that conf/ uses: run_id, basename, interpreter, and those of corpora."""
+    """Register with OmegaConf the words that conf/ uses: run_id, basename, interpreter, and those of corpora."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: folder_name(_root_), replace=True)

@@ -45,14 +45,14 @@ class File:
 
 
 def home() -> Path:
-    """The folder in which prepared corpora are kept."""
+    """Return the folder in which prepared corpora are kept."""
     if named := os.environ.get(ENVIRONMENT):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / "data"
 
 
 def list_files(path: Path, suffixes: Sequence[str] = ()) -> list[File]:
-    """The files of a corpus, sorted by path: one file, or those of a folder whose ending can be read.
+    """List the files of a corpus, sorted by path: one file, or the readable ones of a folder.
 
     suffixes: further endings of plain text, such as `.c`. Hidden files and folders are left out. UserError where there
     is no such path, or no such file in it.
@@ -76,7 +76,7 @@ def list_files(path: Path, suffixes: Sequence[str] = ()) -> list[File]:
 
 
 def fingerprint(path: Path | str | None, suffixes: Sequence[str] = (), *beside: str) -> str | None:
-    """A hash of the contents of a corpus, 16 hex digits; None where there is no path.
+    """Hash the contents of a corpus to 16 hex digits; return None if there is no path.
 
     beside: texts that belong to it; of those that are files, their contents.
     """
@@ -88,18 +88,18 @@ def fingerprint(path: Path | str | None, suffixes: Sequence[str] = (), *beside: 
 
 
 def folder_fingerprint(name: str | None) -> str | None:
-    """The fingerprint of a folder of data files of any kind; None where the name is not that of a folder."""
+    """Hash a folder of data files of any kind; return None if the name is not that of a folder."""
     return fingerprint(name, DATA) if name and os.path.isdir(name) else None
 
 
 def content_of(path: Path | str | None) -> str | None:
-    """The hash of the tokens of a prepared folder, as its manifest has it; None where there is none."""
+    """Return the hash of a prepared folder's tokens, from its manifest; None if there is none."""
     manifest = None if path is None else files.read_json(Path(path) / "manifest.json")
     return str(manifest.get("content")) if isinstance(manifest, dict) else None
 
 
 def hash_file(path: Path | str) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -119,7 +119,7 @@ def _contents(path: Path, suffixes: Sequence[str]) -> str:
 
 
 def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
-    """The entries of a folder and of those in it."""
+    """Yield the entries of a folder and of those in it."""
     left = [folder]
     while left:
         with os.scandir(left.pop()) as inside:
@@ -133,7 +133,7 @@ def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _file(path: str, suffixes: Sequence[str]) -> File | None:
-    """A file by its name, its size not looked up; None where its ending says nothing."""
+    """Return a file by its name, its size not looked up; None if its ending is unknown."""
     bare, ending = os.path.splitext(path)
     packing = ending.lower() if ending.lower() in PACKED else ""
     kind = (os.path.splitext(bare)[1] if packing else ending).lower()

@@ -87,21 +87,21 @@ class FrozenConfig:
         return int(self.family["depth"])
 
     def knobs(self, group: str) -> Knobs:
-        """The knobs of a choice."""
+        """Return the knobs of a choice."""
         knobs: Knobs = getattr(self, group)
         return knobs
 
     def target(self, group: str) -> str:
-        """The dotted name of the class that a choice builds."""
+        """Return the dotted name of the class that a choice builds."""
         return choices.target(group, self.names.of(group), self.extensions, self.classes.get(group))
 
     def present_code(self) -> Code:
-        """The code that would make the run now."""
+        """Return the code that would make the run now."""
         return provenance.code(map(self.target, identity.CHOICES), self.extensions)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "FrozenConfig":
-        """From plain data, as frozen.json or a composed config holds them; UserError where a value cannot be."""
+        """Read plain data, as in frozen.json or a composed config; raise UserError for an impossible value."""
         own = {f.name for f in fields(cls)} - {"rest"}
         if missing := [f.name for f in _required(cls) if f.name not in data]:
             raise UserError(f"a frozen config has no {missing[0]}")
@@ -116,7 +116,7 @@ class FrozenConfig:
         return cls(**values, rest={name: value for name, value in data.items() if name not in own})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         data = asdict(self)
         rest: dict[str, Any] = data.pop("rest")
         return rest | {name: value for name, value in data.items() if name != "plan" or value is not None}
@@ -127,7 +127,7 @@ def _required(section: type) -> list[Field[Any]]:
 
 
 def _section(group: str, section: type[Section], values: Any) -> Section:
-    """A part of the config, typed; UserError for a key that it does not have."""
+    """Return a typed section of the config; raise UserError for an unknown key."""
     if not isinstance(values, Mapping):
         raise UserError(f"{group}={values} is not a choice of {group}; leave it out for the default")
     names = [f.name for f in fields(section)]  # type: ignore[arg-type]
@@ -139,12 +139,12 @@ def _section(group: str, section: type[Section], values: Any) -> Section:
 
 
 def _without_meta(choice: Any) -> Knobs:
-    """The knobs of a choice, without what its yaml says of itself: its class, which knobs were added later."""
+    """Return the knobs of a choice without what its yaml says about itself: its class, which knobs came later."""
     return {key: value for key, value in choice.items() if not key.startswith("_")}
 
 
 def _probes(given: Any) -> dict[str, Knobs]:
-    """The knobs of every probe; UserError where the config has something else there."""
+    """Return the knobs of every probe; raise UserError if the config has something else there."""
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(knobs, Mapping) for knobs in given.values()):
@@ -153,7 +153,7 @@ def _probes(given: Any) -> dict[str, Knobs]:
 
 
 def _tags(given: Any) -> list[str]:
-    """Tags as a list, whether a word or several were given; UserError for what is no tag."""
+    """Return tags as a list, whether one or several were given; raise UserError for what is not a tag."""
     tags = [] if given is None else given if isinstance(given, list) else [given]
     wrong = [tag for tag in tags if isinstance(tag, bool) or not isinstance(tag, str | int | float)]
     wrong += [tag for tag in tags if not 0 < len(str(tag)) <= LONGEST_TAG]
@@ -163,7 +163,7 @@ def _tags(given: Any) -> list[str]:
 
 
 def _plan(data: Any) -> RunPlan | None:
-    """The plan in a frozen config; None where there is none or an earlier version wrote it."""
+    """Return the plan in a frozen config; None if there is none or an earlier version wrote it."""
     try:
         return RunPlan.from_json(data)
     except (KeyError, TypeError):
@@ -171,7 +171,7 @@ def _plan(data: Any) -> RunPlan | None:
 
 
 def freeze(config: FrozenConfig, folder: Path) -> None:
-    """Write a config into the run's folder; an earlier wish for the run to stop is void."""
+    """Write a config into the run's folder; an earlier request to stop the run is withdrawn."""
     try:
         RunFolder(folder).write_config(config.to_json())
     except ValueError as error:  # JSON has no NaN, and a record would not have it either
@@ -179,7 +179,7 @@ def freeze(config: FrozenConfig, folder: Path) -> None:
 
 
 def thaw(folder: Path) -> FrozenConfig:
-    """Read a frozen config; FileNotFoundError where there is none, UserError where it is not whole."""
+    """Read a frozen config; raise FileNotFoundError if there is none, UserError if it is damaged."""
     run = RunFolder(folder)
     try:
         data = run.read_config()
@@ -194,7 +194,7 @@ def thaw(folder: Path) -> FrozenConfig:
 
 
 def refuse_types(config: FrozenConfig) -> None:
-    """Refuse a config that was damaged, or edited by hand, before a value of another type stops what reads it."""
+    """Refuse a config that was damaged or edited by hand, before a value of a wrong type breaks its reader."""
     for dial in DIALS:
         positive(f"family.{dial}", config.family[dial])
     for group in identity.CHOICES:

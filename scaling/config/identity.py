@@ -50,7 +50,7 @@ _MODULES_1 = {"family": "scaling.families", "data": "scaling.data", "recipe": "s
 
 
 def run_id(config: Config) -> str:
-    """The id of a run, 12 hex digits, from its config with the yamls' own words (`_added_`) still in it."""
+    """Return the id of a run, 12 hex digits, from its config with the yamls' own words (`_added_`) still in it."""
     science: dict[str, Any] = {group: [config["names"][group], knobs(config[group])] for group in CHOICES}
     given = {name: value for name, value in config["budget"].items() if value is not None}
     science |= {"budget": _trunk(given or {"epochs": 1}, config["recipe"]), "seed": config["seed"], "rule": RULE}
@@ -58,7 +58,7 @@ def run_id(config: Config) -> str:
 
 
 def run_id_1(config: Config) -> str:
-    """The id that rule 1 gave the same run."""
+    """Return the id that rule 1 gave the same run."""
     science: dict[str, Any] = {"seed": config["seed"], "names": config["names"]}
     for group in CHOICES:
         own = _CLASSES_1[group].get(config["names"][group])
@@ -69,7 +69,7 @@ def run_id_1(config: Config) -> str:
 
 
 def name_in(out: Path, config: Config) -> tuple[str, int]:
-    """The name of a run's folder in `out`, and the rule that gave it: an earlier one where it was made by that."""
+    """Return the name of a run's folder in `out` and the rule that gave it, which may be an earlier one."""
     name = run_id(config)
     if not (out / name).is_dir() and out.is_dir():
         earlier = run_id_1(config)
@@ -79,19 +79,19 @@ def name_in(out: Path, config: Config) -> tuple[str, int]:
 
 
 def knobs(node: Config) -> dict[str, Any]:
-    """The knobs of a choice, but for those at the value at which they were added, and those of places."""
+    """Return a choice's knobs, without those of places and those at the value at which they were added."""
     added, places = node.get("_added_") or {}, node.get("_place_") or ()
     own = {key: value for key, value in node.items() if not key.startswith("_") and key not in places}
     return {key: value for key, value in own.items() if key not in added or value != added[key]}
 
 
 def digest(data: Any) -> str:
-    """Hash of plain data, the order of keys aside."""
+    """Hash plain data, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _trunk(budget: Config, recipe: Config) -> dict[str, Any]:
-    """What of a budget determines a run: of several marks the first, which the warm-up follows, for others extend it.
+    """Return what of a budget determines a run: its first mark, which the warm-up follows; later marks extend it.
 
     Where a rule of the recipe follows D, which is the largest, all of them; where the warm-up is given in steps, none.
     """

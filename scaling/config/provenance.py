@@ -41,17 +41,17 @@ class Code:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "Code":
-        """The code that a row of a record, or other plain data, names."""
+        """Return the code that a row of a record, or other plain data, names."""
         return cls(data.get("git"), data.get("dirty"), data.get("sources"))
 
     def same(self, other: "Code") -> bool:
-        """Whether the sources are the same; the commit where one is too old to know its sources."""
+        """Return whether the sources are the same; compare commits if one is too old to have a hash of sources."""
         if self.sources and other.sources:
             return self.sources == other.sources
         return (self.git, self.dirty) == (other.git, other.dirty)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, the columns of a record."""
+        """Return plain data, the columns of a record."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -60,13 +60,13 @@ class Code:
 
 
 def code(classes: Iterable[str], extensions: Sequence[str] = ()) -> Code:
-    """The code, as it is now, that would make a run of these classes."""
+    """Return the code, as it is now, that would make a run of these classes."""
     return Code(**commit(), sources=_sources(tuple(sorted(classes)), tuple(extensions)))
 
 
 @lru_cache(maxsize=1)
 def commit() -> dict[str, Any]:
-    """The commit of this code and whether it was changed since; nothing where it is not a git checkout."""
+    """Return the commit of this code and whether it was changed since; None for each outside a git checkout."""
     root = ROOM.parent
 
     def git(*words: str) -> str:
@@ -83,7 +83,7 @@ def commit() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def tree() -> dict[str, str]:
-    """The hash of every source file of this room as it was when first asked, by its path in the room."""
+    """Return the hash of every source file of this room, by its path in the room, as it was when first asked."""
     return {str(path.relative_to(ROOM)): _hash(path) for path in sorted(ROOM.rglob("*.py"))}
 
 
@@ -105,7 +105,7 @@ def _sources(classes: tuple[str, ...], extensions: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=256)
 def _used(modules: tuple[str, ...]) -> frozenset[str]:
-    """The files of these modules of ours, and of those that they import from the folders of choices."""
+    """Return the files of these modules of ours, and of those that they import from the folders of choices."""
     used: set[str] = set()
     left = list(modules)
     while left:
@@ -117,7 +117,7 @@ def _used(modules: tuple[str, ...]) -> frozenset[str]:
 
 
 def _imports(path: Path) -> list[str]:
-    """The modules of the folders of choices that a file imports from, and what of them, which may be modules too."""
+    """Return the modules, and the names in them, that a file imports from the folders of choices."""
     modules = []
     for module, several, names in IMPORT.findall(path.read_text(encoding="utf-8")):
         words = (name.split(" as ")[0].strip() for name in (several or names).split("#")[0].split(","))
@@ -126,7 +126,7 @@ def _imports(path: Path) -> list[str]:
 
 
 def _file(module: str) -> Path:
-    """The file of a module that is not ours."""
+    """Return the file of a module that is not ours."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise UserError(f"there is no module {module}, which a yaml names as its _target_")

@@ -17,31 +17,31 @@ class OtherCodeError(Exception):
 
 
 def is_done(folder: Path, config: FrozenConfig) -> bool:
-    """Whether a folder's run need not be made: every mark finished, and not again because other code made it."""
+    """Return whether a folder's run is complete: every mark finished, and by this code if that is asked for."""
     return record.finished(folder) and not missing(reusable(folder, config), config)
 
 
 def reusable(folder: Path, config: FrozenConfig) -> list[record.Row]:
-    """The rows of a finished run that need not be made again."""
+    """Return the rows of a finished run that need not be made again."""
     if not record.finished(folder):
         return []
     return [row for row in record.read(folder) if not config.redo_other_code or made_by(row, config.code)]
 
 
 def missing(rows: Sequence[record.Row], config: FrozenConfig) -> list[float]:
-    """The values of the budget, a mark each, that no row has with every probe that is asked for."""
+    """Return the values of the budget, one a mark, for which no row has every probe that is asked for."""
     probed = [row for row in rows if all(f"probe.{name}.version" in row for name in config.probe)]
     measured = {row.get(f"budget.{config.budget.name}") for row in probed}
     return [value for value in config.budget.values if value not in measured]
 
 
 def other_marks(rows: Sequence[record.Row], config: FrozenConfig, than: Sequence[float]) -> list[record.Row]:
-    """The rows of marks at other values of the budget than these."""
+    """Return the rows of marks at other values of the budget than these."""
     return [row for row in rows if row.get(f"budget.{config.budget.name}") not in (*than, None)]
 
 
 def with_earlier_probes(rows: Sequence[record.Row], earlier: Sequence[record.Row]) -> list[record.Row]:
-    """The rows, with what earlier ones of the same mark and loss have of probes that are not asked for now."""
+    """Add to the rows the probes that earlier rows of the same mark and loss have and these were not asked for."""
     by_mark = {(row["D"], row["L"]): row for row in earlier if record.has_result(row)}
     before = [by_mark.get((row["D"], row["L"]), {}) for row in rows]
     return [
@@ -51,19 +51,19 @@ def with_earlier_probes(rows: Sequence[record.Row], earlier: Sequence[record.Row
 
 
 def whole(rows: Sequence[record.Row], folder: Path, config: FrozenConfig, values: Sequence[float]) -> list[record.Row]:
-    """The rows of a record: those just made, at these values of the budget, and what stands of an earlier one."""
+    """Return the rows of a record: the new ones, at these values of the budget, and the earlier ones that remain."""
     earlier = record.read(folder) if record.finished(folder) else []
     joined = [*with_earlier_probes(rows, earlier), *other_marks(earlier, config, than=values)]
     return [row | {"mark": n} for n, row in enumerate(sorted(joined, key=lambda row: row["D"]), start=1)]
 
 
 def made_by(row: record.Row, code: Code) -> bool:
-    """Whether a row was made by the same sources as these."""
+    """Return whether a row was made by the same sources as these."""
     return Code.of(row).same(code)
 
 
 def refuse_other_code(config: FrozenConfig) -> None:
-    """Refuse to run what was frozen for other code than this: its record would name the wrong sources."""
+    """Refuse to run what was frozen for other code: its record would name the wrong sources."""
     now = config.present_code()
     if not config.code.same(now):
         raise OtherCodeError(f"frozen for the code of commit {config.code}, but this is {now}; rerun the command")

@@ -28,7 +28,7 @@ class Names:
     recipe: str
 
     def of(self, group: str) -> str:
-        """The name of the choice of a group."""
+        """Return the name of a group's choice."""
         return str(getattr(self, group))
 
 
@@ -67,7 +67,7 @@ class Trainer:
             whole_number("trainer.micro_batch", self.micro_batch)
 
     def halved_micro_batch(self, batch: int) -> int | None:
-        """The next smaller micro-batch of a run whose batch is this [examples]; None below one."""
+        """Return the next smaller micro-batch of a run with this batch [examples]; None below one."""
         return (self.micro_batch or -(-batch // self.devices)) // 2 or None
 
 
@@ -122,9 +122,9 @@ class RunPlan:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RunPlan":
-        """From plain data; KeyError or TypeError where they are not those of a plan."""
+        """Read plain data; raise KeyError or TypeError if it is not that of a plan."""
         return cls(**{**data, "marks": tuple(PlannedMark(**mark) for mark in data["marks"])})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return asdict(self)

@@ -28,15 +28,15 @@ class Examples(Protocol):
     facts: dict[str, str | int | float]  # what to record of the data, as knobs: a content hash, sizes
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Training examples by index: inputs and targets; a target below 0 bears no loss."""
+        """Return training examples by index: inputs and targets; a target below 0 bears no loss."""
         ...
 
     def held_out(self, batch: int) -> list[tuple[Tensor, Tensor]]:
-        """The fixed held-out set in batches of at most `batch` examples."""
+        """Return the fixed held-out set in batches of at most `batch` examples."""
         ...
 
     def to(self, device: torch.device) -> "Examples":
-        """The same examples on a device."""
+        """Return the same examples on a device."""
         ...
 
 
@@ -45,11 +45,11 @@ class Several(Protocol):
     """Examples with further held-out sets by name, the losses L.NAME."""
 
     def other_sets(self) -> list[str]:
-        """Their names."""
+        """Return their names."""
         ...
 
     def held_out(self, batch: int, name: str = "") -> list[tuple[Tensor, Tensor]]:
-        """A fixed held-out set in batches of at most `batch` examples; that of L has no name."""
+        """Return a fixed held-out set in batches of at most `batch` examples; that of L has no name."""
         ...
 
 
@@ -58,7 +58,7 @@ class Bounded(Protocol):
     """Data that refuse a batch of more examples than there are."""
 
     def refuse(self, batch: int) -> None:
-        """Raise UserError where a batch of so many examples cannot be had, or anything else that a run needs."""
+        """Raise UserError if the data cannot give a batch of this size, or lack anything else that a run needs."""
         ...
 
 
@@ -78,13 +78,13 @@ class Data(Protocol):
 
 @lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, n: int) -> Tensor:
-    """The order of the n training examples in one epoch."""
+    """Return the order of the n training examples in one epoch."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return torch.randperm(n, generator=generator)
 
 
 def order(seed: int, step: int, batch: int, n: int) -> Tensor:
-    """Indices of the examples that a step sees, (batch,): epochs of all n, each in an order of its own."""
+    """Return the indices of the examples that a step sees, (batch,): epochs of all n, each in its own order."""
     first = step * batch
     parts, at = [], first
     while at < first + batch:
@@ -96,7 +96,7 @@ def order(seed: int, step: int, batch: int, n: int) -> Tensor:
 
 
 def stream(seed: int, which: int) -> np.random.Generator:
-    """Random numbers from which data are made, apart from the generators of the run; fewer are a prefix of more."""
+    """Return the random numbers that data are drawn from, apart from the run's own; fewer are a prefix of more."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, which))))
 
 
@@ -110,11 +110,11 @@ class InMemory:
         self.x, self.y, self.held_x, self.held_y = x, y, held_x, held_y
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Training examples by index."""
+        """Return training examples by index."""
         return self.x[indices], self.y[indices]
 
     def held_out(self, batch: int) -> list[tuple[Tensor, Tensor]]:
-        """The held-out examples in their order."""
+        """Return the held-out examples in their order."""
         return list(zip(self.held_x.split(batch), self.held_y.split(batch), strict=True))
 
     def to(self, device: torch.device) -> "InMemory":

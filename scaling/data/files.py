@@ -56,7 +56,7 @@ class Files(Tokens):
         return documents.FileSource(str(self.path), self.field, tuple(self.suffixes), self.encoding, self.piece)
 
     def plan(self, tokenizer: str) -> Preparation:
-        """How they become tokens."""
+        """Return how the files become tokens."""
         version = self.version or str(fingerprint(self.path, self.suffixes, self.tokenizer))
         licence = self.licence or files.read_json(Path(str(self.path)) / LICENCES)
         return Preparation(version, tokenizer, self.vocab_size, self.held_share, licence)
@@ -68,7 +68,7 @@ class Files(Tokens):
         return prepare(self.source, self.plan(tokenizer), verify=self.refuse_changed)
 
     def refuse_changed(self) -> None:
-        """Refuse files that are not those for which the run was frozen."""
+        """Refuse files other than those for which the run was frozen."""
         if self.version and self.version != (now := fingerprint(self.path, self.suffixes, self.tokenizer)):
             changed = f"data.path={self.path} has changed (data.version={self.version}, but it is {now})"
             raise UserError(f"{changed}; rerun the command that froze the run")

@@ -52,7 +52,7 @@ class Hub:
 
     @cached_property
     def stream(self) -> Any:
-        """The rows, none of them read yet; UserError where there is no such dataset, or no network to it."""
+        """The rows, none read yet; UserError if there is no such dataset or no network to reach it."""
         datasets = library("datasets", f"data=hf data.name={self.name} is a dataset of Hugging Face")
         try:
             return self.open(datasets)
@@ -60,7 +60,7 @@ class Hub:
             raise refusal(self, error) from None
 
     def open(self, datasets: Any) -> Any:
-        """The rows, as the library `datasets` gives them."""
+        """Return the rows as the library `datasets` gives them."""
         if any((Path(self.name) / name).is_file() for name in ("state.json", "dataset_dict.json")):
             saved = datasets.load_from_disk(self.name)
             rows = saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
@@ -70,12 +70,12 @@ class Hub:
         return datasets.load_dataset(self.name, self.config, split=self.split, revision=self.revision, streaming=True)
 
     def units(self) -> list[SourceUnit]:
-        """A unit for each shard of the dataset; where only the first documents are wanted, one."""
+        """Return a unit for each shard of the dataset; one unit if only the first documents are wanted."""
         shards = 1 if self.documents is not None else self.stream.num_shards
         return [SourceUnit((), number, shards) for number in range(shards)]
 
     def read(self, unit: SourceUnit) -> Iterator[bytes]:
-        """The documents of a shard."""
+        """Yield the documents of a shard."""
         rows = self.stream
         if unit.stop is not None and unit.stop > 1:
             rows = rows.shard(num_shards=unit.stop, index=unit.start)
@@ -97,7 +97,7 @@ class Hub:
 
 
 def hub_is_reachable() -> bool:
-    """Whether the hub has an address here; its library would try for half a minute. A proxy may know what we do not."""
+    """Return whether the hub has an address here; its library would try for half a minute."""
     from huggingface_hub import constants
 
     if any(os.environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")):
@@ -110,7 +110,7 @@ def hub_is_reachable() -> bool:
 
 
 def refusal(hub: Hub, error: Exception) -> Exception:
-    """What an error of `datasets` means; itself where it is none of the user's."""
+    """Return an error of `datasets` as one that the user can act on; itself if it is not the user's."""
     if isinstance(error, UserError):
         return error
     named = f"data=hf data.name={hub.name}"
@@ -161,7 +161,7 @@ class HuggingFace(Tokens):
         return Hub(str(self.name), self.config, self.split, self.field, self.revision, self.documents)
 
     def plan(self, tokenizer: str) -> Preparation:
-        """How they become tokens."""
+        """Return how the rows become tokens."""
         here = self.version or folder_fingerprint(self.name)
         version = repr((here or self.name, self.config, self.split, self.revision, self.documents))
         return Preparation(version, tokenizer, self.vocab_size, self.held_share, self.licence)

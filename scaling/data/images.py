@@ -65,7 +65,7 @@ class Images:
         whole_number("data.version", self.version, 0)
 
     def read(self) -> tuple[Pixels, Pixels]:
-        """The training and the test set."""
+        """Read the training and the test set."""
         raise NotImplementedError
 
     @property
@@ -98,7 +98,7 @@ class Images:
         return InMemory(*taken(train, chosen), *taken(held_out, there), facts)
 
     def permute(self, images: Tensor) -> Tensor:
-        """The images with their places permuted, all channels and images alike, where that is asked for."""
+        """Permute the pixels, alike in all channels and images, if that is asked for."""
         if not self.permuted:
             return images
         places = torch.from_numpy(stream(self.version, RULES).permutation(images.shape[2] * images.shape[3]))
@@ -106,7 +106,7 @@ class Images:
 
 
 def take_turns(classes: NDArray[np.int64], version: int) -> NDArray[np.int64]:
-    """An order of images in which the classes take turns: the first of each, the second of each, and so on."""
+    """Order images so that the classes take turns: the first of each, the second of each, and so on."""
     shuffled = stream(version, TRAIN).permutation(len(classes))
     of_class = classes[shuffled]
     by_class = np.argsort(of_class, kind="stable")
@@ -131,7 +131,7 @@ class Idx(Images):
 
 @lru_cache(maxsize=4)
 def read_idx_set(folder: Path, name: str) -> Pixels:
-    """The images and the classes of one set."""
+    """Read the images and the classes of one set."""
     images, classes = (read_idx(folder / f"{name}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
     if images.ndim != 3 or images.shape[1] != images.shape[2] or classes.shape != images.shape[:1]:
         shapes = f"{images.shape} and {classes.shape}"
@@ -142,7 +142,7 @@ def read_idx_set(folder: Path, name: str) -> Pixels:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """The array of an idx file of unsigned bytes, packed or not; UserError where it is none."""
+    """Read an idx file of unsigned bytes, packed or not; raise UserError if it is not one."""
     packed = path.with_name(path.name + ".gz")
     if not path.is_file() and not packed.is_file():
         raise UserError(f"{path} is not there, nor with .gz; an idx set has images and labels, of train and of t10k")
@@ -189,7 +189,7 @@ class Cifar(Images):
 
 @lru_cache(maxsize=2)
 def read_cifar(path: str, classes: int) -> tuple[Pixels, Pixels]:
-    """Both sets of CIFAR-10 or CIFAR-100."""
+    """Read both sets of CIFAR-10 or CIFAR-100."""
     datasets = library("torchvision.datasets", f"data=cifar data.path={path} is read by torchvision", "images")
     try:
         sets = [getattr(datasets, f"CIFAR{classes}")(path, train=train, download=False) for train in (True, False)]
@@ -210,7 +210,7 @@ class SklearnDigits(Images):
 
 @lru_cache(maxsize=1)
 def read_sklearn_digits() -> tuple[Pixels, Pixels]:
-    """The digits, in two."""
+    """Read the digits of scikit-learn and split them in two."""
     loaded: Any = library("sklearn.datasets", "data=sklearn_digits comes with scikit-learn", "images").load_digits()
     images, classes = loaded.images.astype(np.uint8)[:, None], loaded.target.astype(np.int64)
     order = take_turns(classes, 0)

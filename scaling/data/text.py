@@ -102,7 +102,7 @@ class Docs(Tokens):
 
 
 def sources() -> tuple[Path, list[str]]:
-    """The folder of the standard library and its source files, without tests, in a fixed order."""
+    """Return the folder of the standard library and its source files, without tests, in a fixed order."""
     root = Path(sysconfig.get_paths()["stdlib"])
     names_of_sources = []
     for folder, names, inside in os.walk(root):
@@ -117,7 +117,7 @@ def sources() -> tuple[Path, list[str]]:
 
 @lru_cache(maxsize=1)
 def prepared_library() -> PreparedCorpus:
-    """The corpus, read once per machine and kept with the prepared ones; its key changes when any file does."""
+    """Return the corpus, read once per machine and then kept; its key changes when any file does."""
     root, files = sources()
     stats = [(name, is_held_out(name), (root / name).stat()) for name in files]
     listing = repr([BLOCK, *((name, out, stat.st_size, stat.st_mtime_ns) for name, out, stat in stats)])
@@ -138,14 +138,14 @@ def prepared_library() -> PreparedCorpus:
 
 
 def standard_library() -> Corpus:
-    """The corpus as arrays."""
+    """Return the corpus as arrays."""
     prepared = prepared_library()
     train, held_out = (side.slice(0, side.tokens) for side in (prepared.train, prepared.held_out))
     return Corpus(train, held_out, prepared.content)
 
 
 def is_held_out(name: str) -> bool:
-    """Which side a file is on, by a hash of its path."""
+    """Return whether a file is held out, by a hash of its path."""
     return not name.startswith(TRAINED) and int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % HELD_OUT == 0
 
 
@@ -164,7 +164,7 @@ def read(root: Path, files: list[str]) -> Corpus:
 
 
 def about(corpus: Corpus, files: list[str]) -> dict[str, Any]:
-    """What the manifest says of the corpus."""
+    """Return what the manifest says about the corpus."""
     held = sum(map(is_held_out, files))
     sizes = {TRAIN: len(corpus.train), HELD_OUT_SIDE: len(corpus.held_out)}
     train, there = (np.frombuffer(block_hashes(side), np.uint64) for side in (corpus.train, corpus.held_out))

@@ -62,11 +62,11 @@ class Tokens:
             whole_number("data.size", self.size, self.seq_len)
 
     def prepare(self, workers: int | None = None) -> PreparedCorpus:
-        """The corpus: what there is, or prepared now."""
+        """Return the corpus, prepared now if it is not there."""
         raise NotImplementedError
 
     def prepare_held_out(self, tokenizer: str) -> PreparedCorpus:
-        """Its held-out side for another dataset, in that one's tokens."""
+        """Return its held-out side for another dataset, in that dataset's tokens."""
         raise NotImplementedError
 
     @cached_property
@@ -99,7 +99,7 @@ class Tokens:
         return self.size or most
 
     def refuse(self, batch: int) -> None:
-        """Refuse a batch of more examples than there are, and held-out sets that cannot be had."""
+        """Refuse a batch of more examples than there are, and held-out sets that are not there."""
         for name, prepared in self.others.items():
             self.windows(prepared, name)
             warn_of_overlap(name, overlap(self.prepared, prepared))
@@ -108,7 +108,7 @@ class Tokens:
             raise UserError(f"{there}; give a smaller batch, shorter examples or more text")
 
     def windows(self, prepared: PreparedCorpus, name: str = "") -> NDArray[Any]:
-        """The same windows every time, spread evenly over a held-out side, (windows, seq_len + 1)."""
+        """Return the same windows every time, spread evenly over a held-out side, (windows, seq_len + 1)."""
         there = (prepared.tokens(HELD_OUT) - 1) // self.seq_len
         if there < 2:
             raise UserError(f"the held-out set {name} has {prepared.tokens(HELD_OUT)} tokens, less than two examples")
@@ -130,7 +130,7 @@ class Tokens:
         return Windows(prepared.train, used // self.seq_len, self.seq_len, held_out, facts)
 
     def facts(self, prepared: PreparedCorpus) -> dict[str, str | int | float]:
-        """What the record says of the corpus."""
+        """Return what the record says about the corpus."""
         about = prepared.manifest
         facts: dict[str, str | int | float] = {
             "data.content": prepared.content,
@@ -154,19 +154,19 @@ class Tokens:
 
 
 def warn_of_overlap(name: str, share: float | None) -> None:
-    """A line on stderr where a held-out set is not held out."""
+    """Print a line on stderr if a held-out set is partly in the training side."""
     if share:
         there = f"{100 * share:.2g} % of its blocks of {BLOCK} tokens stand in the training side too"
         print(f"data.held_out: {name}: {there}", file=sys.stderr, flush=True)
 
 
 def set_name(place: str) -> str:
-    """What a held-out set is called: the name of the data, or of the file or folder without its ending."""
+    """Return the name of a held-out set: that of the data, or of the file or folder without its ending."""
     return place if place in choices.names("data") else Path(place).name.split(".")[0]
 
 
 def other_set(place: str, tokenizer: str) -> PreparedCorpus:
-    """A held-out set: that of a dataset by name, of a prepared corpus, or all of some files."""
+    """Return a held-out set: that of a dataset by name, of a prepared corpus, or all of some files."""
     if place in choices.names("data"):
         dataset = build(place)
         if not isinstance(dataset, Tokens):
@@ -181,7 +181,7 @@ def other_set(place: str, tokenizer: str) -> PreparedCorpus:
 
 
 def hold_out(source: Source, version: str, tokenizer: str) -> PreparedCorpus:
-    """All of a source as a held-out set; version: a hash of what is in it."""
+    """Prepare all of a source as a held-out set; version: a hash of its contents."""
     return prepare(source, Preparation(version, tokenizer, held_share=1))
 
 
@@ -197,7 +197,7 @@ def refuse_tokenizer(prepared: PreparedCorpus, tokenizer: str) -> PreparedCorpus
 
 
 def refuse_small(prepared: PreparedCorpus, seq_len: int, eval_size: int | None) -> None:
-    """Refuse a corpus of which a side is too small for the examples that are asked for."""
+    """Refuse a corpus with a side too small for the examples asked for."""
     train, held = (prepared.tokens(side) - 1 for side in (TRAIN, HELD_OUT))
     if train < seq_len:
         raise UserError(f"the corpus has {train + 1} training tokens, less than an example of data.seq_len={seq_len}")
@@ -210,7 +210,7 @@ def refuse_small(prepared: PreparedCorpus, seq_len: int, eval_size: int | None) 
 
 
 def build(name: str, **knobs: Any) -> Any:
-    """A dataset by the name of its yaml, with these knobs."""
+    """Build a dataset by the name of its yaml, with these knobs."""
     from hydra.utils import get_class
 
     from isoflop.scaling.config.composed import register_resolvers

@@ -51,14 +51,14 @@ class Windows:
         self.mask = 0xFFFF if self.stream.dtype == torch.int16 else None
 
     def fits(self) -> bool:
-        """Whether the tokens fit the device beside a model."""
+        """Return whether the tokens fit on the device beside a model."""
         size = (self.n * self.seq_len + 1) * self.train.shards[0].itemsize
         if self.device.type != "cuda":
             return True  # a Mac's device has the memory of the host
         return size < MOST_OF_DEVICE * torch.cuda.mem_get_info(self.device)[0]
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Windows by index: (batch, seq) tokens and the tokens that follow each."""
+        """Return windows by index: (batch, seq) tokens and the tokens that follow each."""
         if self.stream is not None:
             rows = self.stream[indices[:, None] * self.seq_len + self.offsets].long()
             rows = rows if self.mask is None else rows & self.mask
@@ -68,19 +68,19 @@ class Windows:
         return rows[:, :-1], rows[:, 1:]
 
     def held_out(self, batch: int, name: str = "") -> list[tuple[Tensor, Tensor]]:
-        """The same windows every time, spread evenly over a held-out set."""
+        """Return the same windows every time, spread evenly over a held-out set."""
         rows = torch.from_numpy(self.held_out_tokens[name].astype(np.int64)).to(self.device)
         return [(part[:, :-1], part[:, 1:]) for part in rows.split(batch)]
 
     def other_sets(self) -> list[str]:
-        """The names of further held-out sets."""
+        """Return the names of further held-out sets."""
         return [name for name in self.held_out_tokens if name]
 
     def to(self, device: torch.device) -> "Windows":
-        """The same examples on a device: the tokens too where they fit, else a batch at a time."""
+        """Return the same examples on a device: with the tokens if they fit, else a batch at a time."""
         return Windows(self.train, self.n, self.seq_len, self.held_out_tokens, self.facts, device)
 
 
 def signed(tokens: NDArray[Any]) -> Tensor:
-    """Tokens as a tensor of a kind that torch can index; those of 16 bits may be negative."""
+    """Return tokens as a tensor of a type that torch can index with; those of 16 bits may be negative."""
     return torch.from_numpy(np.array(tokens).view(SIGNED[tokens.dtype.name]))

@@ -46,11 +46,11 @@ class Model(nn.Module):
         return self.readout(self.body(self.embed(x)))  # type: ignore[no-any-return]
 
     def auxiliary(self) -> Tensor | float:
-        """What the layers ask to have added to the training loss, from the last forward."""
+        """Return what the layers add to the training loss, from the last forward."""
         return sum((layer.auxiliary for layer in self._reporting), start=0.0)
 
     def health(self) -> dict[str, Tensor]:
-        """What the layers have to say of the last forward, the mean over layers, by name."""
+        """Return what the layers report on the last forward, averaged over layers, by name."""
         if not self._reporting:
             return {}
         return {
@@ -88,14 +88,14 @@ class Family:
         raise NotImplementedError
 
     def refuse(self, task: Task) -> None:
-        """Raise UserError where this family, as its knobs are set, cannot do a task of a kind that it learns."""
+        """Raise UserError if this family, with its knobs, cannot do a task of a kind that it learns."""
 
     def unseen_flops(self, task: Task) -> float:
-        """Forward FLOPs of one example that torch's counter does not see, such as those of FFTs."""
+        """Return the forward FLOPs of one example that torch's counter does not see, such as those of FFTs."""
         return 0.0
 
     def kept(self, seq_len: int) -> int:
-        """Numbers kept per sequence, seq_len positions in, to produce the next position: KV cache, state, window."""
+        """Return the numbers kept per sequence after seq_len positions, for the next: KV cache, state, window."""
         return 0
 
 

@@ -53,13 +53,13 @@ class Cnn(Family):
         return Model(embed, body, readout(self.width, task.d_out))
 
     def layer(self, branch: nn.Module) -> nn.Module:
-        """A gated layer, normalised first, with or without the residual path."""
+        """Return a gated layer, normalised first, with or without the residual path."""
         if self.residual:
             return Block(self.width, branch)
         return nn.Sequential(normalisation("rms", self.width), branch)
 
     def build_for_images(self, task: Task) -> Model:
-        """The pre-activation ResNet (arXiv:1603.05027, fig. 4e) at one resolution, or the same without shortcuts."""
+        """Build the pre-activation ResNet (arXiv:1603.05027, fig. 4e) at one resolution, or without shortcuts."""
         first = convolution(task.d_in, self.width, self.patch, stride=self.patch)
         layers: list[nn.Module] = []
         for _ in range(self.depth):
@@ -76,7 +76,7 @@ class Cnn(Family):
 
 
 def convolution(d_in: int, d_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A square convolution that keeps the map's size or divides it by its stride; He 2015, eq. 10."""
+    """Return a square convolution that keeps the map's size or divides it by its stride; He 2015, eq. 10."""
     layer = nn.Conv2d(d_in, d_out, kernel, stride, padding=0 if stride > 1 else kernel // 2, bias=False)
     nn.init.normal_(layer.weight, std=(2 / (d_in * kernel**2)) ** 0.5)
     return layer

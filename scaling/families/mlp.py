@@ -66,7 +66,7 @@ class Mlp(Family):
         return "rms" if self.norm else "none"
 
     def layer(self) -> nn.Module:
-        """One residual layer, or one plain layer with weights scaled so that a deep stack starts at even variance."""
+        """Return a residual layer, or a plain one with weights scaled so that a deep stack keeps its variance."""
         branch = feed_forward(self.width, self.expansion * self.width, self.activation)
         if self.residual:
             return Block(self.width, branch, self.kind)

@@ -68,14 +68,14 @@ class Experts(Reporting):
         self.up, self.down = self.stacked(width, hidden), self.stacked(hidden, width)
 
     def stacked(self, d_in: int, d_out: int) -> nn.Parameter:
-        """One linear map per expert, (experts, d_in, d_out)."""
+        """Return one linear map per expert, (experts, d_in, d_out)."""
         maps = nn.Parameter(torch.randn(self.experts, d_in, d_out) * d_in**-0.5)
         maps.fan_in_axes = (1,)  # type: ignore[attr-defined]
         maps.active = self.top_k / self.experts  # type: ignore[attr-defined]
         return maps
 
     def places(self, seq: int) -> int:
-        """Positions of one sequence that an expert has room for."""
+        """Return the positions of one sequence that an expert has room for."""
         if self.capacity is None:
             return seq
         return min(seq, math.ceil(self.capacity * self.top_k * seq / self.experts))
@@ -92,7 +92,7 @@ class Experts(Reporting):
         return worked.unflatten(1, (seq, self.top_k)).sum(2)  # type: ignore[no-any-return]
 
     def queue(self, chosen: Tensor, places: int) -> tuple[Tensor, Tensor, Tensor]:
-        """First come, first served: each choice's slot among all experts' places, whether it has one, one-hot choices.
+        """Assign slots in order: each choice's slot among all experts' places, whether it has one, one-hot choices.
 
         What has no place goes to one more slot at the end, which is thrown away.
         """
@@ -112,7 +112,7 @@ class Experts(Reporting):
         return nn.functional.pad(back, (0, 0, 0, 1)).gather(1, at)
 
     def report(self, shares: Tensor, picked: Tensor, placed: Tensor) -> None:
-        """Keep what the trainer adds to the loss (Switch, arXiv:2101.03961, eq. 4) and what it writes down."""
+        """Keep what is added to the loss (Switch, arXiv:2101.03961, eq. 4) and what is recorded."""
         load = picked.to(shares.dtype).mean((0, 1)) * self.experts  # (experts,), 1 where even
         self.auxiliary = self.balance * (load * shares.mean((0, 1))).sum()
         entropy = -(shares * shares.clamp_min(1e-9).log()).sum(-1).mean()

@@ -104,7 +104,7 @@ class MinGru(nn.Module):
 
 
 def gated(both: Tensor) -> Tensor:
-    """States (batch, seq, width) of gates and candidates side by side, (batch, seq, 2 width)."""
+    """Return states (batch, seq, width) from gates and candidates side by side, (batch, seq, 2 width)."""
     gate, candidate = both.chunk(2, dim=-1)
     open_ = gate.sigmoid()
     new = torch.where(candidate >= 0, candidate + 0.5, candidate.sigmoid())

@@ -74,12 +74,12 @@ class Ssm(Family):
 
 
 def unit(head_dim: int, expansion: int) -> int:
-    """The width of which every width must be a multiple, that heads be whole."""
+    """Return the width of which every width must be a multiple, so that heads are whole."""
     return head_dim // math.gcd(head_dim, expansion)
 
 
 def fft_flops(channels: int, seq_len: int) -> float:
-    """FLOPs of a causal convolution of one example by FFT: two real transforms of twice the length, and a product.
+    """Return the FLOPs of one example's causal convolution by FFT: two real transforms of twice the length.
 
     A real transform of n numbers takes 2.5 n log2 n (half of Cooley and Tukey's 5 n log2 n); a product of complex
     numbers 6. The kernel and its transform are shared by the batch and not counted.
@@ -89,7 +89,7 @@ def fft_flops(channels: int, seq_len: int) -> float:
 
 
 def step_sizes(n: int) -> Tensor:
-    """Starting step sizes of n channels, even in the logarithm, in random order."""
+    """Return initial step sizes of n channels, even in the logarithm, in random order."""
     low, high = (math.log(size) for size in STEP_SIZES)
     return torch.exp(torch.rand(n) * (high - low) + low)
 
@@ -154,7 +154,7 @@ class Diagonal(nn.Module):
         self.out = linear(width, 2 * width)
 
     def kernel(self, seq: int) -> Tensor:
-        """The response to an impulse, (width, seq), by a zero-order hold.
+        """Return the response to an impulse, (width, seq), by a zero-order hold.
 
         exp(turn t) at t = rows * fine + rest is a product of two far smaller tables, so that the sum over modes is one
         product of real matrices, kept in full precision.
@@ -184,13 +184,13 @@ class Diagonal(nn.Module):
 
 
 def powers(turn: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(turn t), its real and imaginary part: for complex numbers torch takes it one by one."""
+    """Return the real and imaginary part of exp(turn t); torch computes complex numbers one by one."""
     size, angle = torch.exp(turn.real * t), turn.imag * t
     return size * angle.cos(), size * angle.sin()
 
 
 def table(values: Tensor) -> nn.Parameter:
-    """A parameter whose axes no product sums over."""
+    """Return a parameter whose axes no product sums over."""
     parameter = nn.Parameter(values)
     parameter.fan_in_axes = ()  # type: ignore[attr-defined]
     return parameter

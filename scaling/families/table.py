@@ -37,7 +37,7 @@ class Table(Family):
             raise UserError(f"family.width={self.width} is more than the {task.d_in} tokens there are; give fewer")
 
     def unseen_flops(self, task: Task) -> float:
-        """Of the product of a one-hot vector with the rows, only the row itself: a multiply-add for each output."""
+        """Count only the row itself in the product of a one-hot vector with the rows: one multiply-add an output."""
         return 2.0 * task.d_out * task.seq_len
 
 

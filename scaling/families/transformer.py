@@ -83,7 +83,7 @@ class Transformer(Family):
             )
 
     def length(self, task: Task) -> int:
-        """Positions that attention sees."""
+        """Return the positions that attention sees."""
         return (task.seq_len // self.patch) ** 2 if task.kind == "images" else task.seq_len
 
     def build(self, task: Task) -> Model:
@@ -98,7 +98,7 @@ class Transformer(Family):
         return Model(embed, nn.Sequential(*first, *layers, *last, *pool), readout(self.width, task.d_out))
 
     def layers(self, length: int, causal: bool) -> list[nn.Module]:
-        """Attention and feed-forward, `depth` times over; one pair used again and again where the layers are shared."""
+        """Build attention and feed-forward, `depth` times over, or one pair that is reused if layers are shared."""
         made: list[list[nn.Module]] = []
         for _ in range(1 if self.shared else self.depth):
             attention = Attention(
@@ -120,13 +120,13 @@ class Transformer(Family):
         return self.width // self.head_dim * round(self.expansion * self.head_dim * 2 / 3)
 
     def second(self) -> nn.Module:
-        """The branch that follows attention."""
+        """Build the branch that follows attention."""
         if self.feed_forward == "gelu":
             return feed_forward(self.width, self.hidden)
         return nn.Sequential(linear(self.width, 2 * self.hidden), Gate(), linear(self.hidden, self.width))
 
     def patches(self, task: Task) -> nn.Module:
-        """Non-overlapping patches of an image as positions (ViT, arXiv:2010.11929, eq. 1)."""
+        """Return the non-overlapping patches of an image as positions (ViT, arXiv:2010.11929, eq. 1)."""
         cut = nn.Conv2d(task.d_in, self.width, self.patch, stride=self.patch, bias=False)
         nn.init.normal_(cut.weight, std=(task.d_in * self.patch**2) ** -0.5)
         return nn.Sequential(cut, Raster())

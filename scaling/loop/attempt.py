@@ -92,7 +92,7 @@ class Attempt:
         return [*mirror.rows]
 
     def train_marks(self, run: "Assembled", marks: "list[Mark]", mirror: "Mirror") -> list[record.Row]:
-        """The rows of the missing marks, by training."""
+        """Train the missing marks and return their rows."""
         from isoflop.scaling.loop.checkpoints import Checkpoints, Resume
         from isoflop.scaling.loop.curve import CurveWriter
         from isoflop.scaling.loop.progress import Progress
@@ -122,45 +122,44 @@ class Attempt:
         return rows
 
     def refuse_size(self, run: "Assembled", mark: "Mark") -> None:
-        """Refuse what no record may hold, as a family may count it, before anything is trained: ValueError."""
+        """Raise ValueError, before anything is trained, if a family counts what no record may hold."""
         if problem := record.CHECKER.problem(self.size(run, mark)):
             raise ValueError(f"no record may hold what {self.config.names.family} counts: {problem}")
 
     def size(self, run: "Assembled", mark: "Mark") -> record.Row:
-        """The columns of a mark that are known before it is trained."""
+        """Return the columns of a mark that are known before it is trained."""
         return columns(self.config) | rung_of_mark(self.config, mark.value) | run.columns(mark)
 
     def build_module(self, run: "Assembled", steps: list[int]) -> "ScalingModule":
-        """The module of a run, its model initialised from the seed, for marks at these steps."""
+        """Build the module of a run for marks at these steps, its model initialised from the seed."""
         import torch
 
-        from isoflop.scaling.loop.module import CHUNK_S, ScalingModule
+        from isoflop.scaling.loop.module import ScalingModule
+        from isoflop.scaling.loop.spec import CHUNK_S, RunSpec
 
-        examples = run.data.load()
+        examples, trainer = run.data.load(), self.config.trainer
         torch.manual_seed(self.config.seed)
         model = run.family.build(run.task)
-        return ScalingModule(
-            model,
-            run.recipe.multipliers(model, run.family, run.task),
+        spec = RunSpec(
             run.task,
-            examples,
             run.recipe,
             steps,
             self.config.seed,
             first=run.marks[0].steps,
             keep_trunk=run.several,
-            micro_batch=self.config.trainer.micro_batch,
+            micro_batch=trainer.micro_batch,
             probes=run.probes,
-            keep=self.keep_weights(run) if self.config.trainer.keep == "marks" else None,
+            keep=self.keep_weights(run) if trainer.keep == "marks" else None,
             data=run.data,
             rebuild=run.rebuild,
-            chunk_s=min(CHUNK_S, self.config.trainer.checkpoint_every_s),
-            by_graph=self.config.trainer.graph,
+            chunk_s=min(CHUNK_S, trainer.checkpoint_every_s),
+            by_graph=trainer.graph,
             compiler=self.compiler(),
         )
+        return ScalingModule(model, run.recipe.multipliers(model, run.family, run.task), examples, spec)
 
     def compiler(self) -> "Compiler | None":
-        """What compiles the model's passes; None where the config asks for none."""
+        """Return what compiles the model's passes; None if the config does not ask for it."""
         from isoflop.scaling.loop.compiled import Compiler
 
         config = self.config
@@ -173,7 +172,7 @@ class Attempt:
         return Compiler(config.trainer.compile, digest(kind)[:16], digest([kind, shape])[:16])
 
     def keep_weights(self, run: "Assembled") -> "Callable[[int, Model], None]":
-        """What keeps the weights of a mark, given its steps; all ranks call it, and the first one writes."""
+        """Return the function that keeps a mark's weights; all ranks call it, and the first one writes."""
         from isoflop.scaling.loop import kept_weights
 
         D = {mark.steps: mark.D for mark in run.marks}
@@ -187,7 +186,7 @@ class Attempt:
         return keep
 
     def trainer(self, callbacks: "list[pl.Callback]") -> "pl.Trainer":
-        """Lightning's trainer, placed as the config says."""
+        """Return Lightning's trainer, placed as the config says."""
         import pytorch_lightning as pl
 
         return pl.Trainer(
@@ -210,7 +209,7 @@ class Attempt:
         wall_s: float,
         unreached: dict[str, Any],
     ) -> list[record.Row]:
-        """The rows of the marks; unreached: the result of one that was not reached."""
+        """Return the rows of the marks; unreached: the result of a mark that was not reached."""
         from isoflop.scaling.hardware import measure
 
         rows = []
@@ -228,7 +227,7 @@ class Attempt:
         return rows
 
     def account(self, run: "Assembled", made: int, resumed: bool) -> None:
-        """Write what all steps of a run of several marks have cost; resumed: earlier ones are among those made."""
+        """Write what all steps of a run of several marks have cost; resumed: whether earlier steps are included."""
         earlier = self.folder.read_spent()
         if not earlier and self.folder.spent.exists():
             print(f"{self.folder.spent} was damaged and is dropped: what was spent counts from here", file=sys.stderr)
@@ -238,7 +237,7 @@ class Attempt:
 
 
 def fit(trainer: "pl.Trainer", module: "ScalingModule", deferred: Deferred) -> dict[str, Any]:
-    """Train to the last mark; returns the status, with a reason where it diverged. Stopped where a signal ended it."""
+    """Train to the last mark; return the status, with a reason if it diverged. Raise Stopped after a signal."""
     from isoflop.scaling.loop.module import DivergedError
 
     try:
@@ -255,7 +254,7 @@ def fit(trainer: "pl.Trainer", module: "ScalingModule", deferred: Deferred) -> d
 
 
 def _train_rank(attempt: Attempt) -> list[record.Row]:
-    """One rank of several: as a run of its own, but that it knows the others; the first speaks for all."""
+    """Train one rank of several, as a run that knows the others; the first reports for all."""
     with contextlib.ExitStack() as afterwards:
         if os.environ["LOCAL_RANK"] != "0":
             silent = replace(attempt, config=replace(attempt.config, logger=Logger()), bar=False)

@@ -53,7 +53,7 @@ class Checkpoints(pl.Callback):
             self.save(trainer, module, self.folder.checkpoint)
 
     def is_due(self, trainer: pl.Trainer, module: ScalingModule, late: bool) -> bool:
-        """Whether a checkpoint is to be kept now; all ranks do what the first one's clock says, asked now and then."""
+        """Return whether to keep a checkpoint now; all ranks follow the clock of the first."""
         if trainer.world_size > 1:
             late = module.made % ASK_EVERY == 0 and bool(trainer.strategy.broadcast(late))
         return late and module.position < module.goal
@@ -64,7 +64,7 @@ class Checkpoints(pl.Callback):
             self.save_before_stop(trainer, module)
 
     def save_before_stop(self, trainer: pl.Trainer, module: ScalingModule) -> None:
-        """Keep what there is before a signal ends the run; of several ranks none waits for another."""
+        """Save the state before a signal ends the run; no rank waits for another."""
         if trainer.world_size == 1 and 0 < module.position < module.goal:
             self.save(trainer, module, self.folder.checkpoint)
 
@@ -74,14 +74,14 @@ class Checkpoints(pl.Callback):
             self.save(trainer, module, self.folder.trunk)
 
     def save(self, trainer: pl.Trainer, module: ScalingModule, path: Path) -> None:
-        """Keep the whole state, so that a killed or a longer run goes on from here; all ranks take part."""
+        """Save the whole state, so that a killed or a longer run resumes here; all ranks take part."""
         state = {"code": self.code.to_json(), "wall_s": self.wall_s} | state_of(module)
         if trainer.is_global_zero and not self.lost():
             saved_state.write(path, state)
         trainer.strategy.barrier()  # no rank ends while the first one writes
 
     def find(self, module: ScalingModule) -> dict[str, Any] | None:
-        """The state to go on from; a file of other code, or one that cannot be read or used, is removed."""
+        """Return the state to resume from; remove a file of other code, or one that cannot be read or used."""
         for path in (self.folder.checkpoint, self.folder.trunk):
             try:
                 state = saved_state.read(path)
@@ -98,7 +98,7 @@ class Checkpoints(pl.Callback):
         return None
 
     def problem_of(self, state: Mapping[str, Any], module: ScalingModule) -> str | None:
-        """Why a state cannot be gone on from; None where it can."""
+        """Return why a state cannot be resumed from; None if it can."""
         try:
             code = Code.of(state["code"])
             if not code.same(self.code):
@@ -128,7 +128,7 @@ class Resume(pl.Callback):
 
 
 def state_of(module: ScalingModule) -> dict[str, Any]:
-    """All that training changes, every tensor whole; all ranks take part."""
+    """Return everything that training changes, every tensor whole; all ranks take part."""
     trunk.reshard(module)
     state: dict[str, Any] = {"module": {name: trunk.full(value) for name, value in module.state_dict().items()}}
     state["optimizer"] = _mapped(module.bare_optimizer().state_dict(), trunk.full)
@@ -138,7 +138,7 @@ def state_of(module: ScalingModule) -> dict[str, Any]:
 
 @torch.no_grad()
 def take_up(state: dict[str, Any], module: ScalingModule) -> None:
-    """Give a module and its optimiser the state that `state_of` gave, spread over the ranks as they are."""
+    """Give a module and its optimiser the state from `state_of`, sharded over the ranks as they are."""
     for name, tensor in module.state_dict().items():
         tensor.copy_(trunk.sharded_as(tensor, state["module"][name]))
     optimizer, of_optimizer = module.bare_optimizer(), state["optimizer"]
@@ -153,18 +153,18 @@ def take_up(state: dict[str, Any], module: ScalingModule) -> None:
 
 
 def fits(tensors: Mapping[str, torch.Tensor], module: ScalingModule) -> bool:
-    """Whether these are the tensors of a module, by name and shape; the module is not on its ranks yet."""
+    """Return whether these are the tensors of a module, by name and shape, before it is on its ranks."""
     return {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in module.state_dict().items()}
 
 
 def _as_of(parameter: torch.Tensor, value: Any) -> Any:
-    """A part of a parameter's state in the optimiser, spread as the parameter where it has its shape."""
+    """Return a part of a parameter's optimiser state, sharded as the parameter if it has its shape."""
     is_alike = isinstance(value, torch.Tensor) and value.shape == parameter.shape
     return trunk.sharded_as(parameter, value) if is_alike else value
 
 
 def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:
-    """The same with a function of every leaf."""
+    """Apply a function to every leaf."""
     if isinstance(value, dict):
         return {key: _mapped(item, function) for key, item in value.items()}
     if isinstance(value, list | tuple):

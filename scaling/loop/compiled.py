@@ -33,7 +33,7 @@ CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch's variable for the folder of compiled
 
 
 def cache() -> Path:
-    """The folder of compiled code and of what compiling brought."""
+    """Return the folder of compiled code and of what compiling saved."""
     return home() / "compiled"
 
 
@@ -57,7 +57,7 @@ class Compiler:
         passes: int,
         again: bool | None = None,
     ) -> Objective | None:
-        """The objective compiled; None where it stays as it is, said in a line where it was to be compiled.
+        """Return the compiled objective; None, with a line if it was asked for, where it stays as it is.
 
         batches: one of each size. passes: how many the run will make. again: what `auto` came to when the run began.
         """
@@ -80,13 +80,13 @@ class Compiler:
         return compiled
 
     def is_worth(self, plain_s: float, passes: int) -> bool:
-        """Whether compiling saves more time than it takes."""
+        """Return whether compiling saves more time than it takes."""
         known = recall(cache() / "saved.json")
         saves, takes_s = known.get(self.shape) or known.get(self.kind) or (SAVES, COLD_S)
         return bool(passes * plain_s * saves > takes_s)
 
     def remember(self, saves: float, takes_s: float) -> None:
-        """Keep what compiling saved of a pass, and took; the same shape will find its code in the cache."""
+        """Keep what compiling saved and took; the same shape will find its code in the cache."""
         known = recall(cache() / "saved.json")
         entry = (saves, takes_s if self.shape in known else min(takes_s, WARM_S))
         first = {} if self.shape in known else {self.kind: (saves, takes_s)}
@@ -96,7 +96,7 @@ class Compiler:
 def compile_for(
     objective: Objective, parameters: Sequence[Tensor], batches: Sequence[tuple[Tensor, Tensor]]
 ) -> Objective:
-    """The objective compiled, forward and backward, for batches of these sizes."""
+    """Compile the objective, forward and backward, for batches of these sizes."""
     from torch._inductor import config
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
@@ -112,12 +112,12 @@ def compile_for(
 
 
 def least_pass_s(objective: Objective, parameters: Sequence[Tensor], x: Tensor, y: Tensor) -> float:
-    """The least time of a pass, forward and backward, after one that is not counted [s]."""
+    """Return the least time of a pass, forward and backward, after an uncounted one [s]."""
     return min([pass_s(objective, parameters, x, y) for _ in range(1 + TIMED)][1:])
 
 
 def pass_s(objective: Objective, parameters: Sequence[Tensor], x: Tensor, y: Tensor) -> float:
-    """Time of one pass forward and backward, whose gradient is dropped [s]."""
+    """Return the time of one pass, forward and backward, whose gradient is dropped [s]."""
     began = time.monotonic()
     loss, auxiliary = objective(x, y)
     torch.autograd.grad(loss / y.numel() + auxiliary, parameters, allow_unused=True)
@@ -127,6 +127,6 @@ def pass_s(objective: Objective, parameters: Sequence[Tensor], x: Tensor, y: Ten
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error that says something."""
+    """Return the first line of an error that is not empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

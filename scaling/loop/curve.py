@@ -15,7 +15,7 @@ COLUMNS = ("step", "D", "C", "lr", "L_train")
 
 
 def curve_steps(steps: int, ratio: float = 1.15) -> set[int]:
-    """Steps at which the curve has a point: evenly spaced in the logarithm, the last included."""
+    """Return the steps at which the curve has a point: even in the logarithm, the last included."""
     points, step = {steps}, 1.0
     while step < steps:
         points.add(round(step))
@@ -55,7 +55,7 @@ class CurveWriter(pl.Callback):
 
 
 def _cut(path: Path, position: int) -> None:
-    """Leave the points up to a step: a torn last line and what follows the checkpoint are written again.
+    """Keep the points up to a step; a torn last line and those after the checkpoint are written again.
 
     A damaged line is no point, and is left out: the curve is to be looked at, and no result follows from it.
     """
@@ -71,7 +71,7 @@ def _cut(path: Path, position: int) -> None:
 
 
 def _step(line: str) -> int | None:
-    """The step of a point of the curve; None where the line is no point."""
+    """Return the step of a point of the curve; None if the line is not a point."""
     cells = line.split(",")
     try:
         step, *values = int(cells[0]), *map(float, cells[1:])

@@ -74,7 +74,7 @@ class StepGraph:
         self.taken = 0
 
     def take(self, steps: int) -> None:
-        """Take so many steps from the module's position; none of them may be one at which anything else happens."""
+        """Take this many steps from the module's position; nothing else may happen at any of them."""
         while steps:
             chunk = min(steps, CHUNK)
             self.send(chunk)
@@ -93,7 +93,7 @@ class StepGraph:
         self.row.zero_()
 
     def take_one(self) -> None:
-        """The next step of the chunk."""
+        """Take the next step of the chunk."""
         if self.replay is None and self.taken >= WARM_UP:
             self.optimizer.zero_grad()  # the graph has gradients of its own
             try:
@@ -110,7 +110,7 @@ class StepGraph:
         self.taken += 1
 
     def step(self) -> None:
-        """One step, of operations on the device alone."""
+        """Take one step, with operations on the device alone."""
         module = self.module
         self.rate.copy_(self.rates.index_select(0, self.row)[0])
         x, y = module.examples.take(self.indices.index_select(0, self.row)[0])
@@ -121,7 +121,7 @@ class StepGraph:
         self.row += 1
 
     def capture(self) -> Callable[[], None]:
-        """The step as a graph; RuntimeError where an operation waits for the device."""
+        """Capture the step as a graph; raise RuntimeError if an operation waits for the device."""
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
@@ -130,7 +130,7 @@ class StepGraph:
 
 
 def obstacle_to_graph(module: Training) -> str | None:
-    """Why the steps of a module cannot be taken by a graph; None where they may."""
+    """Return why a graph cannot take the steps of a module; None if it can."""
     if module.device.type != "cuda":
         return "it needs a CUDA device"
     if module.trainer.world_size > 1:

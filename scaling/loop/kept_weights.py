@@ -39,14 +39,14 @@ def write(folder: RunFolder, D: int, weights: Mapping[str, Any], code: Code) -> 
 
 
 def whole(model: nn.Module) -> dict[str, Any]:
-    """The model's weights, those that are spread over ranks made whole; all of them take part."""
+    """Return the model's weights, gathered from the ranks; all of them take part."""
     return {name: full(tensor) for name, tensor in model.state_dict().items()}
 
 
 def measure_again(
     config: FrozenConfig, folder: RunFolder, run: "Assembled", values: Iterable[float]
 ) -> list[record.Row] | None:
-    """The rows of finished marks, at these values of the budget, with the probes that they lack.
+    """Measure missing probes of finished marks, at these values of the budget, and return their rows.
 
     None where a mark is not finished, or its weights were not kept or do not give the loss of its row.
     """
@@ -55,11 +55,10 @@ def measure_again(
     finished = [(mark, rows[mark.value]) for mark in marks if mark.value in rows and folder.weights(mark.D).exists()]
     if not run.probes or len(finished) < len(marks) or any(row["status"] != record.RunStatus.OK for _, row in finished):
         return None
-    device = torch.device("cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
-    examples = run.data.load().to(device)
+    examples = run.data.load().to(device_of(config))
     measured, points = [], []
     for mark, row in finished:
-        subject = subject_of(config, folder, run, mark, examples, device, float(row["L"]))
+        subject = subject_of(config, folder, run, mark, examples, float(row["L"]))
         if subject is None:
             return None
         columns, profiles = measure(lacking(run.probes, row), subject)
@@ -70,8 +69,13 @@ def measure_again(
     return measured
 
 
+def device_of(config: FrozenConfig) -> torch.device:
+    """Return the device on which one process measures a run."""
+    return torch.device("cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
 def lacking(probes: Mapping[str, Probe], row: Mapping[str, Any]) -> dict[str, Probe]:
-    """The probes that a row has nothing of."""
+    """Return the probes that a row lacks."""
     return {name: probe for name, probe in probes.items() if f"probe.{name}.version" not in row}
 
 
@@ -81,12 +85,11 @@ def subject_of(
     run: "Assembled",
     mark: "Mark",
     examples: Examples,
-    device: torch.device,
     L: float,
 ) -> Subject | None:
-    """What a probe sees of a mark, from its weights; None, with a line in the log, where they give another loss."""
+    """Return what a probe sees of a mark, from its weights; None, with a line in the log, if the loss differs."""
     torch.manual_seed(config.seed)
-    model = run.rebuild(run.task).to(device)
+    model = run.rebuild(run.task).to(device_of(config))
     try:
         model.load_state_dict(saved_state.read(folder.weights(mark.D))["weights"])
     except (saved_state.DamagedError, OSError, RuntimeError, KeyError, TypeError, AttributeError) as error:

@@ -36,7 +36,7 @@ class Place(Protocol):
         """Send values that belong to a step, with step, D and C among them."""
 
     def close(self, rows: Sequence[record.Row], ok: bool) -> None:
-        """Send how the run ended; rows: its record, empty where it has not ended."""
+        """Send how the run ended; rows: its record, empty if it has not ended."""
 
 
 class Mirror(pl.Callback):
@@ -53,7 +53,7 @@ class Mirror(pl.Callback):
         self.sent: set[int] = set()
 
     def open(self, columns: record.Row, marks: "Mapping[int, Mark]") -> None:
-        """Begin, or go on where an earlier attempt at the run has ended.
+        """Open the mirror, or continue where an earlier attempt at the run ended.
 
         columns: what is known of the run before it is trained. marks: its marks by their steps.
         """
@@ -79,7 +79,7 @@ class Mirror(pl.Callback):
         self.log_marks(module)
 
     def log_marks(self, module: ScalingModule) -> None:
-        """Send what was measured at marks since the last time; D and C are those of the equivalent separate run."""
+        """Send what was measured at marks since the last call; D and C are those of the equivalent separate run."""
         for steps in sorted(self.marks.keys() & module.results.keys() - self.sent):
             self.sent.add(steps)
             mark, results = self.marks[steps], module.results[steps]
@@ -99,7 +99,7 @@ class Mirror(pl.Callback):
         self._try(lambda: place.close(rows, ok))
 
     def _rows_after(self, error: BaseException) -> Sequence[record.Row]:
-        """What the record is after an error: an earlier one that stands, or the failure; none where the run goes on."""
+        """Return the record after an error: an earlier one that stands, or the failure; none if the run goes on."""
         if not isinstance(error, Exception) or isinstance(error, UserError | BusyError):
             return ()
         if record.finished(self.folder.path):
@@ -107,7 +107,7 @@ class Mirror(pl.Callback):
         return [failure(self.config, *status_and_reason(error))]
 
     def _try(self, action: Callable[[], None]) -> None:
-        """Act; where that fails, say so and leave the mirror alone from then on. The trace goes into the run's log."""
+        """Run an action; if it fails, say so, log the trace, and leave the mirror alone from then on."""
         try:
             action()
         except Exception as error:
@@ -131,7 +131,7 @@ class Lightning:
         self.logger.save()
 
     def close(self, rows: Sequence[record.Row], ok: bool) -> None:
-        """Write what is left; the record lies beside it."""
+        """Send how the run ended; rows: its record, empty if it has not ended."""
         self.logger.finalize("success" if ok else "failed")
 
 
@@ -153,7 +153,7 @@ def _open(config: FrozenConfig, folder: RunFolder, columns: record.Row) -> Place
 
 
 def problem(name: str) -> str:
-    """Why a logger cannot be used here, as a sentence; empty where it can. Asks W&B's server for the login."""
+    """Return why a logger cannot be used here, as a sentence; '' if it can. Checks the login at W&B's server."""
     if name == "wandb":
         from isoflop.scaling.loop.wandb import login_problem
 

@@ -4,7 +4,7 @@ Everything that changes from step to step is a pure function of the step (data p
 checkpoint resumes to the same bits. A run of several marks is one trunk at a constant rate; where a mark's cooldown
 begins, the trunk is set aside, the cooldown made and measured, and the trunk taken up again.
 
-    module = ScalingModule(model, multipliers, task, examples, recipe, marks=[100], seed=0)
+    module = ScalingModule(model, multipliers, examples, RunSpec(task, recipe, marks=[100], seed=0))
     Trainer(max_epochs=1).fit(module)
     module.results[100]["L"]
 """
@@ -12,7 +12,7 @@ begins, the trunk is set aside, the cooldown made and measured, and the trunk ta
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from functools import partial
 from typing import Any
@@ -24,21 +24,17 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader, IterableDataset
 
-from isoflop.scaling.data.base import Data, Examples, order
-from isoflop.scaling.evaluate import batch_loss, evaluate, loss_count, other_sets
+from isoflop.scaling.data.base import Examples, order
+from isoflop.scaling.evaluate import batch_loss, bits_per_byte, evaluate, loss_count
 from isoflop.scaling.families.base import Model
 from isoflop.scaling.families.layers.basic import Block
 from isoflop.scaling.loop import trunk
 from isoflop.scaling.loop.compiled import Compiler, Objective
 from isoflop.scaling.loop.graph import CHUNK, NotCapturedError, StepGraph, obstacle_to_graph
-from isoflop.scaling.recipe.optimizers import AdamW
+from isoflop.scaling.loop.spec import RunSpec
 from isoflop.scaling.recipe.parametrization import Multipliers
-from isoflop.scaling.subject import Probe, Subject
+from isoflop.scaling.subject import Subject
 from isoflop.scaling.subject import measure as measure_probes
-from isoflop.scaling.task import Task
-
-# a signal, a checkpoint or the bar waits for no longer [s]; steps of 1 ms share what Lightning costs
-CHUNK_S = 0.1
 
 
 class DivergedError(Exception):
@@ -54,62 +50,34 @@ class Steps(IterableDataset[int]):
 
 
 class ScalingModule(pl.LightningModule):
-    """Trains a model for a number of steps on examples taken in an order that is a function of the seed.
-
-    marks: steps at which a cooled-down model is measured, ascending. first: steps of the first mark that the run ever
-    had, of which the warm-up is a share. keep_trunk: set it aside before every cooldown. micro_batch: examples at a
-    time, None for the whole batch. keep: called with the steps of a mark that was measured and the
-    model. data, rebuild: for the probes (subject.py, Subject). chunk_s: how long Lightning waits while several
-    steps are taken [s]; at least one is. by_graph: take them by a CUDA graph (graph.py) where that can be.
-    compiler: compiles the model's passes (compiled.py), None for none; is_compiled: whether it did, None before.
-    borders: steps at which a callback looks, and before which no chunk of steps goes on.
-    position counts finished steps, made those of abandoned cooldowns too; since and tail hold [sum, count] of the
-    training loss since the last read and over the last twentieth of the steps; results holds for every measured mark
-    the columns L, L_se, L_train, L_bpb, metric.* and probe.*; profiles, by mark, the points of the probes' profiles
-    with the probe's name; probe_s the time that probes took.
-    """
+    """Trains a model for a number of steps on examples taken in an order that is a function of the seed."""
 
     since: Tensor
+    """Sum and count of the training loss since it was last read."""
     tail: Tensor
-    graph: StepGraph | None
-    is_compiled: bool | None
+    """Sum and count of the training loss over the last twentieth of the steps to the mark in work."""
 
-    def __init__(
-        self,
-        model: Model,
-        multipliers: Mapping[str, Multipliers],
-        task: Task,
-        examples: Examples,
-        recipe: AdamW,
-        marks: Sequence[int],
-        seed: int,
-        first: int | None = None,
-        keep_trunk: bool = False,
-        micro_batch: int | None = None,
-        probes: Mapping[str, Probe] | None = None,
-        keep: Callable[[int, Model], None] | None = None,
-        data: Data | None = None,
-        rebuild: Callable[[Task], Model] | None = None,
-        chunk_s: float = CHUNK_S,
-        by_graph: bool = False,
-        compiler: Compiler | None = None,
-    ) -> None:
+    def __init__(self, model: Model, multipliers: Mapping[str, Multipliers], examples: Examples, spec: RunSpec) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.model, self.multipliers = model, multipliers
-        self.task, self.examples, self.recipe = task, examples, recipe
-        self.marks, self.seed, self.first = list(marks), seed, first or marks[0]
-        self.keep_trunk, self.micro_batch = keep_trunk, micro_batch or recipe.batch
+        self.model, self.multipliers, self.examples, self.spec = model, multipliers, examples, spec
+        self.task, self.recipe, self.marks, self.seed = spec.task, spec.recipe, list(spec.marks), spec.seed
+        self.first, self.keep_trunk = spec.first_mark, spec.keep_trunk
+        # finished steps; with those of cooldowns that were left again; those at which the trunk was set aside
         self.position = self.made = self.left_at = 0
         self.trunk: trunk.State | None = None  # what was set aside, at the position left_at
+        # for every measured mark the columns L, L_se, L_train, L_bpb, metric.* and probe.*
         self.results: dict[int, dict[str, Any]] = {}
-        self.probes, self.probe_s = probes or {}, 0.0
-        self.keep, self.data, self.rebuild = keep, data, rebuild
-        self.chunk_s, self.borders = chunk_s, set[int]()
-        self.by_graph, self.graph = by_graph, None
-        self.compiler, self.is_compiled, self.compile_s = compiler, None, 0.0
-        self.objective: Objective = partial(batch_loss, model, task, recipe.precision)
+        # by mark, the points of the probes' profiles with the probe's name; and the time that probes took [s]
         self.profiles: dict[int, list[tuple[Any, ...]]] = {}
+        self.probe_s = 0.0
+        self.borders = set[int]()  # steps at which a callback looks, and before which no chunk of steps goes on
+        self.by_graph = spec.by_graph
+        self.graph: StepGraph | None = None
+        # whether the passes are compiled, None before that is known; and the time it took [s]
+        self.is_compiled: bool | None = None
+        self.compile_s = 0.0
+        self.objective: Objective = partial(batch_loss, model, spec.task, spec.recipe.precision)
         self.last_loss: float | None = None  # mean training loss when it was last read
         self.register_buffer("since", torch.zeros(2))
         self.register_buffer("tail", torch.zeros(2))
@@ -125,21 +93,21 @@ class ScalingModule(pl.LightningModule):
         return self.trunk is not None and self.goal != self.marks[-1]
 
     def cooldown_start(self, goal: int) -> int:
-        """The position at which the cooldown of a mark leaves the trunk."""
+        """Return the position at which the cooldown of a mark leaves the trunk."""
         return math.floor(self.recipe.steps_before_cooldown(goal))
 
     def tail_start(self, goal: int) -> int:
-        """The position from which the training loss of a mark is the mean: its last twentieth."""
+        """Return the position after which a mark's training loss is averaged: its last twentieth."""
         return math.floor(0.95 * goal)
 
     def bare_optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser itself, without Lightning's wrapper."""
+        """Return the optimiser itself, without Lightning's wrapper."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert not isinstance(optimizer, list)
         return optimizer
 
     def configure_model(self) -> None:
-        """Shard the parameters over the ranks where the strategy asks for it, each residual branch a unit."""
+        """Shard the parameters over the ranks if the strategy asks for it, each residual branch a unit."""
         if not isinstance(self.trainer.strategy, ModelParallelStrategy):
             return
         assert self.device_mesh is not None
@@ -156,11 +124,11 @@ class ScalingModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         self.examples = self.examples.to(self.device)
-        if self.compiler is not None and self.position < self.marks[-1]:
-            self.compile_passes(self.compiler)
+        if self.spec.compiler is not None and self.position < self.marks[-1]:
+            self.compile_passes(self.spec.compiler)
 
     def compile_passes(self, compiler: Compiler) -> None:
-        """Let the passes of a batch be compiled, where one device makes them."""
+        """Compile the passes of a batch, if one device makes them."""
         if self.trainer.world_size > 1:
             print(
                 f"trainer.compile={str(compiler.asked).lower()}: only the passes of one device are compiled",
@@ -168,7 +136,7 @@ class ScalingModule(pl.LightningModule):
             )
             return
         x, y = self.examples.take(order(self.seed, 0, self.recipe.batch, self.examples.n).to(self.device))
-        parts = list(zip(x.split(self.micro_batch), y.split(self.micro_batch), strict=True))
+        parts = list(zip(x.split(self.spec.examples_at_a_time), y.split(self.spec.examples_at_a_time), strict=True))
         sizes = {len(part): (part, targets) for part, targets in reversed(parts)}
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         passes = (self.marks[-1] - self.position) * len(parts)
@@ -178,11 +146,11 @@ class ScalingModule(pl.LightningModule):
         self.compile_s += compiler.compile_s or 0.0
 
     def training_step(self, _: int, __: int) -> None:
-        """Take as many steps as fit in chunk_s, up to the next at which anything but training happens.
+        """Take as many steps as fit in chunk_s, up to the next one at which anything but training happens.
 
         Several ranks take one at a time: their clocks differ, and they must stop at the same step.
         """
-        until, border = time.monotonic() + self.chunk_s, self.next_border()
+        until, border = time.monotonic() + self.spec.chunk_s, self.next_border()
         self.set_trunk_aside()
         if self.position == self.tail_start(self.goal):
             self.tail.zero_()
@@ -193,17 +161,17 @@ class ScalingModule(pl.LightningModule):
             self.take_step()
 
     def next_border(self) -> int:
-        """The next step at which a mark, a cooldown, the mean of the last losses or a callback's look begins."""
+        """Return the next step at which a mark, a cooldown, the last mean or a callback's look begins."""
         own = (self.goal, self.tail_start(self.goal), self.cooldown_start(self.goal))
         return min(step for step in self.borders.union(own) if step > self.position)
 
     def set_trunk_aside(self) -> None:
-        """Where a mark's cooldown begins, keep the trunk to go on from it afterwards."""
+        """Keep the trunk, where a mark's cooldown begins, to continue from it afterwards."""
         if self.keep_trunk and self.trunk is None and self.position == self.cooldown_start(self.goal):
             self.trunk, self.left_at = trunk.set_aside(self, self.bare_optimizer()), self.position
 
     def take_by_graph(self, border: int) -> bool:
-        """Take the steps up to a border by a graph; False, said once, where there can be none."""
+        """Take the steps up to a border by a graph; return False, said once, if there can be none."""
         obstacle = obstacle_to_graph(self)
         if obstacle is None:
             try:
@@ -217,7 +185,7 @@ class ScalingModule(pl.LightningModule):
         return False
 
     def take_step(self) -> None:
-        """One step of the optimiser."""
+        """Take one step of the optimiser."""
         step, goal, recipe = self.position, self.goal, self.recipe
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
@@ -233,7 +201,7 @@ class ScalingModule(pl.LightningModule):
         self.position, self.made = step + 1, self.made + 1
 
     def reseed(self, step: int) -> None:
-        """Let whatever is random in a model follow the step.
+        """Seed whatever is random in a model by the step.
 
         torch.manual_seed would do the same for every device there is; where CUDA is not in use yet, it keeps the
         request and the stack for later, at each call.
@@ -244,12 +212,12 @@ class ScalingModule(pl.LightningModule):
             torch.get_device_module(self.device).manual_seed(seed)
 
     def backward_pass(self, x: Tensor, y: Tensor) -> Tensor:
-        """Add the gradient of the batch's mean loss: each rank its share, a micro-batch at a time.
+        """Add the gradient of the batch's mean loss: each rank its share, one micro-batch at a time.
 
         Returns the share of the loss; the shares of all ranks sum to the loss [task.loss_unit].
         """
         ranks, count = self.trainer.world_size, loss_count(self.task, y).sum()
-        mine = (part.tensor_split(ranks)[self.global_rank].split(self.micro_batch) for part in (x, y))
+        mine = (part.tensor_split(ranks)[self.global_rank].split(self.spec.examples_at_a_time) for part in (x, y))
         parts = list(zip(*mine, strict=True))
         total = torch.zeros((), device=self.device)
         for part_x, part_y in parts:
@@ -261,7 +229,7 @@ class ScalingModule(pl.LightningModule):
         return total
 
     def add_gradient(self, loss: Tensor, last: bool) -> None:
-        """Add the gradient of a loss; the last of a step is the one at which DDP averages over the ranks."""
+        """Add the gradient of a loss; at the last one of a step DDP averages over the ranks."""
         if last or not isinstance(self.trainer.strategy, DDPStrategy):
             self.manual_backward(loss)
             return
@@ -273,7 +241,7 @@ class ScalingModule(pl.LightningModule):
         self.measure()
 
     def measure(self) -> None:
-        """Where the position is that of the mark in work: measure it, and go back to the trunk for the next.
+        """Measure the mark in work if the position has reached it, and return to the trunk for the next.
 
         L, L_se, L_train, and L_bpb where a target is a known number of bytes; DivergedError where one is not finite.
         """
@@ -284,13 +252,9 @@ class ScalingModule(pl.LightningModule):
         wrong = [name for name, value in results.items() if not math.isfinite(value)]
         if wrong:
             raise DivergedError(f"{wrong[0]} was {results[wrong[0]]} after the last of {self.goal} steps")
-        if self.task.bytes_per_target:
-            results["L_bpb"] = results["L"] / math.log(2) / self.task.bytes_per_target
-            for name in other_sets(self.examples):
-                size = float(self.examples.facts[f"data.bytes_per_target.{name}"])
-                results[f"L_bpb.{name}"] = results[f"L.{name}"] / math.log(2) / size
-        if self.keep is not None:
-            self.keep(self.goal, self.model)
+        results |= bits_per_byte(results, self.task, self.examples)
+        if self.spec.keep is not None:
+            self.spec.keep(self.goal, self.model)
         self.results[self.goal] = results | self.measure_probes()
         if self.trunk is not None:
             trunk.take_up(self.trunk, self, self.bare_optimizer())
@@ -301,15 +265,15 @@ class ScalingModule(pl.LightningModule):
             self.trainer.should_stop = True
 
     def measure_probes(self) -> dict[str, Any]:
-        """The columns of the probes at this mark; their profiles are kept beside the results."""
-        if not self.probes:
+        """Return the columns of the probes at this mark; keep their profiles beside the results."""
+        if not self.spec.probes:
             return {}
         subject = Subject(
-            self.model, self.task, self.examples, self.recipe.precision, self.seed, self.data, self.rebuild
+            self.model, self.task, self.examples, self.recipe.precision, self.seed, self.spec.data, self.spec.rebuild
         )
-        columns, points = measure_probes(self.probes, subject)
+        columns, points = measure_probes(self.spec.probes, subject)
         self.profiles[self.goal] = [(name, *astuple(point)) for name, point in points]
-        self.probe_s += sum(columns[f"probe.{name}.wall_s"] for name in self.probes)
+        self.probe_s += sum(columns[f"probe.{name}.wall_s"] for name in self.spec.probes)
         return columns
 
     def count(self, loss: Tensor) -> None:
@@ -319,12 +283,12 @@ class ScalingModule(pl.LightningModule):
         self.tail += counted
 
     def summed(self, losses: Tensor) -> tuple[float, float]:
-        """A running sum of the loss over all ranks, and the steps in it."""
+        """Return a running sum of the loss over all ranks, and the steps in it."""
         total, steps = self.trainer.strategy.reduce(losses.clone(), reduce_op="sum").tolist()
         return total, steps / self.trainer.world_size
 
     def read_loss(self) -> float:
-        """Mean training loss since the last read [task.loss_unit]; DivergedError where it is not a number."""
+        """Return the mean training loss since the last read [task.loss_unit]; raise DivergedError if not finite."""
         total, count = self.summed(self.since)
         self.since.zero_()
         if not math.isfinite(total):
@@ -347,7 +311,7 @@ class ScalingModule(pl.LightningModule):
         self.is_compiled, self.compile_s = checkpoint.get("is_compiled"), checkpoint.get("compile_s", 0.0)
 
     def reaches(self, checkpoint: Mapping[str, Any]) -> bool:
-        """Whether a checkpoint lies on the way to the first mark that it has not measured."""
+        """Return whether a checkpoint lies on the way to the first mark that it has not measured."""
         goals = [steps for steps in self.marks if steps not in checkpoint["results"]]
         if not goals:
             return False

@@ -26,7 +26,7 @@ class Progress(pl.Callback):
             self.bar.update(module.made, module.last_loss)
 
     def close(self) -> None:
-        """Take the bar down."""
+        """Remove the bar."""
         if self.bar:
             self.bar.close()
 

@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -30,18 +31,19 @@ class RankError(Exception):
 
 
 def train_ranks(ranks: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in so many processes that Lightning finds joined; returns the result of the first rank.
+    """Call a function in this many processes, which Lightning finds joined; return the first rank's result.
 
     UserError where a rank raises one; RankError with the rank and its reason where one fails or dies.
     """
     # a fork is quick and inherits what is imported; elsewhere a process begins anew
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     lifeline, hold = context.Pipe(duplex=False)
-    port, started = free_port(), []
+    address = {"MASTER_ADDR": LOCALHOST, "MASTER_PORT": str(free_port())}
+    environment, started = address | {"NODE_RANK": "0", "WORLD_SIZE": str(ranks)}, []
     try:
         for rank in range(ranks):
             ours, theirs = context.Pipe(duplex=False)
-            given = (rank, ranks, port, theirs, lifeline, hold, function, arguments)
+            given = (environment | {"LOCAL_RANK": str(rank)}, theirs, lifeline, hold, partial(function, *arguments))
             process = context.Process(target=_rank, args=given)  # type: ignore[attr-defined]
             process.start()
             theirs.close()
@@ -55,7 +57,7 @@ def train_ranks(ranks: int, function: Callable[..., Any], *arguments: Any) -> An
 
 
 def placement(trainer: Trainer) -> dict[str, Any]:
-    """What the config's trainer group is to Lightning's Trainer; of several devices the ranks exist already."""
+    """Return the config's trainer group as arguments of Lightning's Trainer; the ranks exist already."""
     from pytorch_lightning.plugins.environments import LightningEnvironment
     from pytorch_lightning.strategies import ModelParallelStrategy
 
@@ -70,7 +72,7 @@ def placement(trainer: Trainer) -> dict[str, Any]:
 
 
 def first_result(started: list[tuple[BaseProcess, Connection]]) -> Any:
-    """What the first rank sends, once every rank has ended well."""
+    """Return what the first rank sends, once every rank has ended well."""
     first, waiting = None, {pipe: (rank, process) for rank, (process, pipe) in enumerate(started)}
     while waiting:
         for pipe in wait(list(waiting)):
@@ -90,31 +92,23 @@ def first_result(started: list[tuple[BaseProcess, Connection]]) -> Any:
 
 
 def free_port() -> int:
-    """A port of this host that nothing listens on."""
+    """Return a port of this host that nothing listens on."""
     with socket.socket() as probe:
         probe.bind((LOCALHOST, 0))
         return int(probe.getsockname()[1])
 
 
 def _rank(
-    rank: int,
-    ranks: int,
-    port: int,
-    pipe: Connection,
-    lifeline: Connection,
-    hold: Connection,
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
+    environment: dict[str, str], pipe: Connection, lifeline: Connection, hold: Connection, call: Callable[[], Any]
 ) -> None:
     hold.close()  # else the lifeline would not break with the run's process
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run's process, which ends the ranks
-    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": str(ranks)}
-    os.environ |= {"MASTER_ADDR": LOCALHOST, "MASTER_PORT": str(port)}
+    os.environ |= environment
     try:
-        result = function(*arguments)
-        pipe.send((True, result if rank == 0 else None))
+        result = call()
+        pipe.send((True, result if environment["LOCAL_RANK"] == "0" else None))
     except UserError as error:
         pipe.send((False, error))
     except Exception as error:

@@ -27,7 +27,7 @@ class DamagedError(Exception):
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
-    """Write a state of plain data and tensors, flushed to disk; OSError where there is no room, and nothing is left."""
+    """Write a state of plain data and tensors, flushed to disk; raise OSError, leaving nothing, if it does not fit."""
     with files.replacing(path) as draft, draft.open("wb") as file:
         digested = _Digested(file)
         try:
@@ -38,7 +38,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a state, its tensors on the CPU; DamagedError where a byte is another, OSError where there is no file."""
+    """Read a state, its tensors on the CPU; raise DamagedError if a byte differs, OSError if there is no file."""
     with path.open("rb") as file:
         size = _size_of_archive(file)
         try:
@@ -53,7 +53,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _size_of_archive(file: IO[bytes]) -> int:
-    """The bytes before the digest, which has to be theirs."""
+    """Return the number of bytes before the digest, which has to match them."""
     size = file.seek(0, io.SEEK_END) - TAIL
     file.seek(0)
     digest, left = hashlib.sha256(), max(0, size)

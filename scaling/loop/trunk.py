@@ -20,12 +20,12 @@ State = tuple[list[Tensor], list[Tensor]]
 
 
 def parts(optimizer: torch.optim.Optimizer) -> Sequence[torch.optim.Optimizer]:
-    """The optimisers that hold the state."""
+    """Return the optimisers that hold the state."""
     return optimizer.parts if isinstance(optimizer, Joint) else (optimizer,)
 
 
 def tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
-    """All tensors that training changes, in an order that does not change."""
+    """Return all tensors that training changes, in a fixed order."""
     reshard(module)
     of_optimizer = [
         value
@@ -39,14 +39,14 @@ def tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
 
 
 def reshard(module: nn.Module) -> None:
-    """Spread over the ranks what the last forward may have left whole."""
+    """Shard over the ranks what the last forward may have left whole."""
     for part in module.modules():
         if isinstance(part, FSDPModule):
             part.reshard()
 
 
 def set_aside(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
-    """A copy of all that training changes."""
+    """Return a copy of all that training changes."""
     of_module, of_optimizer = tensors(module, optimizer)
     return [t.detach().clone() for t in of_module], [t.detach().clone() for t in of_optimizer]
 
@@ -66,18 +66,18 @@ def take_up(state: State, module: nn.Module, optimizer: torch.optim.Optimizer) -
 
 
 def unsharded(state: State) -> State:
-    """The same with every tensor whole, as a checkpoint keeps it; all ranks take part."""
+    """Return the same with every tensor whole, as a checkpoint keeps it; all ranks take part."""
     of_module, of_optimizer = ([full(t) for t in part] for part in state)
     return of_module, of_optimizer
 
 
 def full(value: Any) -> Any:
-    """A tensor whole, where it is spread over the ranks; all of them take part. What is no tensor stays as it is."""
+    """Return a tensor whole, gathered if it is sharded (all ranks take part); anything else unchanged."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def sharded_as(tensor: Tensor, copy: Tensor) -> Tensor:
-    """A copy, spread over the ranks as the tensor is."""
+    """Return a copy, sharded over the ranks as the tensor is."""
     if isinstance(tensor, DTensor) and not isinstance(copy, DTensor):
         return distribute_tensor(copy, tensor.device_mesh, tensor.placements)
     return copy

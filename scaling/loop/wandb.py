@@ -68,7 +68,7 @@ class WandbRun:
 
 
 def name_of(config: FrozenConfig, columns: record.Row) -> str:
-    """What a person reads: family, dials, budget, rate and seed; runs of a sweep differ in it."""
+    """Return a readable name: family, dials, budget, rate and seed, in which runs of a sweep differ."""
     budget = config.budget
     first, last = min(budget.values), max(budget.values)
     span = f"{first:.6g}" if first == last else f"{first:.6g}..{last:.6g}"
@@ -78,7 +78,7 @@ def name_of(config: FrozenConfig, columns: record.Row) -> str:
 
 
 def is_online() -> bool:
-    """Whether W&B sends what it is given, by its settings and the environment."""
+    """Return whether W&B sends what it is given, by its settings and the environment."""
     import wandb
 
     silent: Any = wandb.setup(settings=wandb.Settings(silent=True))
@@ -86,7 +86,7 @@ def is_online() -> bool:
 
 
 def login_problem(what: str = "logger=wandb", instead: str = "logger.offline=true") -> str:
-    """Why W&B cannot be reached by a login from here, as a sentence; empty where it can, or is to stay offline.
+    """Return why W&B cannot be reached with a login, as a sentence; '' if it can, or stays offline.
 
     what: that which needs the login. instead: that which needs none.
     """

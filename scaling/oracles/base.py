@@ -43,14 +43,14 @@ class SolvedCurve:
         return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:12]
 
     def rows(self) -> list[record.Row]:
-        """The rows of a record."""
+        """Return the rows of a record."""
         who = {"run_id": self.run_id, "seed": self.seed, "family": self.learner, "data": self.data}
         how = {"sweep": "oracles", "status": record.RunStatus.OK, "width": 1, "depth": 1, **commit(), **self.knobs}
         return [record.row(mark=n, **who, **how, **point) for n, point in enumerate(self.points, start=1)]
 
 
 def write(runs: Path, curves: Iterator[SolvedCurve]) -> None:
-    """Leave each curve in a folder of its own among the runs."""
+    """Write each curve into a folder of its own among the runs."""
     for curve in curves:
         folder = RunFolder(runs / curve.run_id)
         folder.path.mkdir(parents=True, exist_ok=True)

@@ -22,14 +22,14 @@ VERSIONS, SAMPLES = 4, 1000
 
 
 def curves() -> Iterator[SolvedCurve]:
-    """A curve in D for each draw of data."""
+    """Yield a curve in D for each draw of data."""
     for version in range(VERSIONS):
         points = [point(D, version * len(SIZES) + index) for index, D in enumerate(SIZES)]
         yield SolvedCurve("least_squares", "spectral", {"data.sigma": SIGMA, "data.features": N}, points, seed=version)
 
 
 def point(D: int, version: int) -> dict[str, Any]:
-    """The mean loss of least squares over the samples."""
+    """Return the mean loss of least squares over the samples."""
     data = Spectral(features=N, sigma=SIGMA, version=version)
     x, y = (t.double().numpy().reshape(SAMPLES, D, -1) for t in data.draw(TRAIN, SAMPLES * D))
     k = np.arange(1, N + 1)

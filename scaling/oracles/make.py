@@ -20,7 +20,7 @@ NAMES = ("zipf", "spectral", "neighbours", "permutations", "least_squares", "ran
 
 
 def curves(name: str) -> Callable[[], Iterator[SolvedCurve]]:
-    """What an oracle computes; UserError where there is none of that name."""
+    """Return what an oracle computes; raise UserError for an unknown name."""
     if name not in NAMES:
         raise UserError(f"{name!r} is not an oracle; choose among {', '.join(NAMES)}")
     function: Callable[[], Iterator[SolvedCurve]] = import_module(f"isoflop.scaling.oracles.{name}").curves
@@ -28,7 +28,7 @@ def curves(name: str) -> Callable[[], Iterator[SolvedCurve]]:
 
 
 def main(words: list[str]) -> int:
-    """Make what is missing; words: the folder of runs, then names."""
+    """Solve what is missing; words: the folder of runs, then names."""
     import torch
 
     torch.set_num_threads(1)

@@ -30,7 +30,7 @@ LEARNERS = ("nearest_neighbour", "local_plane")
 
 
 def curves() -> Iterator[SolvedCurve]:
-    """Two learners in each dimension."""
+    """Yield the curves of two learners in each dimension."""
     for dimension in DIMENSIONS:
         logs = np.log([errors(dimension, version) for version in range(FUNCTIONS)]).mean(axis=0)  # (learners, D)
         for learner, means in zip(LEARNERS, np.exp(logs), strict=True):
@@ -40,7 +40,7 @@ def curves() -> Iterator[SolvedCurve]:
 
 
 def errors(dimension: int, version: int) -> Array:
-    """Mean squared errors of both learners at each D, (learners, D), on one function."""
+    """Return mean squared errors of both learners at each D, (learners, D), on one function."""
     data = Manifold(dimension=dimension, features=2 * dimension, version=version)
     x, y = (t.double() for t in data.draw(TRAIN, D[-1]))
     held_x, held_y = (t.double() for t in data.draw(HELD_OUT, HELD))
@@ -53,7 +53,7 @@ def errors(dimension: int, version: int) -> Array:
 
 
 def nearest(x: torch.Tensor, at: torch.Tensor, k: int) -> Iterator[torch.Tensor]:
-    """For each D the indices of the k nearest of the first D examples, (points, k), the nearest first."""
+    """Yield for each D the indices of the k nearest of the first D examples, (points, k), nearest first."""
     distances, indices, start = torch.empty(len(at), 0).double(), torch.empty(len(at), 0).long(), 0
     for end in D:
         # |x - y|² less |y|², which orders alike; the best of before and of what is new
@@ -67,7 +67,7 @@ def nearest(x: torch.Tensor, at: torch.Tensor, k: int) -> Iterator[torch.Tensor]
 
 
 def smallest(values: torch.Tensor, k: int, block: int = 128) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k smallest of each row and their columns, both (rows, k); they lie in the k blocks of the least minima."""
+    """Return the k smallest of each row and their columns, (rows, k) each, from the k blocks of the least minima."""
     blocks = values.view(len(values), -1, block)
     least = blocks.amin(2).topk(k, largest=False).indices
     candidates = blocks.gather(1, least[:, :, None].expand(-1, -1, block)).flatten(1)
@@ -76,7 +76,7 @@ def smallest(values: torch.Tensor, k: int, block: int = 128) -> tuple[torch.Tens
 
 
 def planes(x: Array, y: Array, near: NDArray[np.int64], at: Array, dimension: int) -> Array:
-    """Predictions of planes through the neighbours (n, few) of each point, in the directions that they span most."""
+    """Predict by planes through each point's neighbours (n, few), in the directions that they span most."""
     around = x[near] - at[:, None]
     centre = around.mean(axis=1, keepdims=True)
     # coordinates on the manifold, (n, few, dimension): the largest directions of the neighbours

@@ -25,7 +25,7 @@ GROUPS, TARGETS = 2, 6
 
 
 def curves() -> Iterator[SolvedCurve]:
-    """A curve over the lengths for each irrep and group of targets."""
+    """Yield a curve over the lengths for each irrep and group of targets."""
     for irrep in IRREPS:
         for group in range(GROUPS):
             points = [point(length, irrep, group) for length in LENGTHS]
@@ -34,7 +34,7 @@ def curves() -> Iterator[SolvedCurve]:
 
 
 def point(length: int, irrep: str, group: int) -> dict[str, Any]:
-    """The samples by which the mean error over the targets of a group is halved."""
+    """Return the samples at which the mean error over a group's targets is halved."""
     basis = np.eye(length * FEATURES).reshape(-1, length, FEATURES)
     values = np.linalg.eigvalsh(kernel(basis, basis))[::-1]
     ratio = float(values[:FEATURES].mean() / values[FEATURES:].mean())
@@ -50,7 +50,7 @@ def point(length: int, irrep: str, group: int) -> dict[str, Any]:
 
 
 def kernel_errors(data: Permutation, sizes: Array, ridge: float) -> Array:
-    """Error of kernel regression over that of zero, by the number of samples."""
+    """Return the error of kernel regression relative to predicting zero, by the number of samples."""
     x, f = data.sample(TRAIN, int(sizes[-1]))
     held_x, held_f = data.sample(HELD_OUT, 2000)
     inner, across = kernel(x, x), kernel(held_x, x)

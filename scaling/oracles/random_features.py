@@ -31,7 +31,7 @@ NEAR = 4
 
 
 def curves() -> Iterator[SolvedCurve]:
-    """G4 by size and by data, then G5 by compute."""
+    """Yield G4 by size and by data, then G5 by compute."""
     for alpha in ALPHAS:
         spectrum = np.arange(1, DIRECTIONS + 1, dtype=float) ** -(1 + alpha)
         # what lies beyond: its integral, which acts on few draws as a ridge does
@@ -46,7 +46,7 @@ def curves() -> Iterator[SolvedCurve]:
 
 
 def least(spectrum: Array, draws: Array, beyond: float = 0.0) -> float:
-    """What is left of a target of this spectrum, (directions,), beyond the span of random draws, (n, directions).
+    """Return the loss left beyond the span of random draws, (n, directions), on a target of this spectrum.
 
     beyond: the sum of the spectrum's further directions, each of them small.
 
@@ -59,7 +59,7 @@ def least(spectrum: Array, draws: Array, beyond: float = 0.0) -> float:
 
 
 def envelope() -> list[dict[str, float]]:
-    """The best size and the least loss at each compute N t, over the widths, in the mean over seeds."""
+    """Return the best size and least loss at each compute N t, over the widths, averaged over seeds."""
     steps = np.geomspace(1, STEPS, 1200)
     logs = np.log([[descend(width, steps, seed) for width in WIDTHS] for seed in range(SEEDS)]).mean(axis=0)
     sizes, points = np.log(WIDTHS), []
@@ -75,7 +75,7 @@ def envelope() -> list[dict[str, float]]:
 
 
 def descend(width: int, steps: Array, seed: int) -> Array:
-    """Expected population losses of one pass of stochastic gradient descent, at these steps, (steps,).
+    """Return the expected population losses of one pass of SGD, at these steps, (steps,).
 
     With λ the eigenvalues of the features' covariance and m the squared errors of its modes, P = P_∞ + Σ λ m and
     dm/dt = -2 γ λ m + γ² λ P (arXiv:2405.15074, eq. 6), solved from step to step as if P were constant between them.

@@ -20,28 +20,28 @@ FOREVER = 10**15
 
 
 def curves() -> Iterator[SolvedCurve]:
-    """Three curves for each spectrum."""
+    """Yield three curves for each spectrum."""
     for a, b in SPECTRA:
         for axis, points in (("size", by_size(a, b)), ("steps", by_steps(a, b)), ("compute", by_compute(a, b))):
             yield SolvedCurve("descent", "spectral", {"data.a": a, "data.b": b, "oracle.axis": axis}, points)
 
 
 def by_size(a: float, b: float) -> list[dict[str, float]]:
-    """L(N) of a model that is trained to the end."""
+    """Return L(N) of a model trained to the end."""
     sizes = np.unique(np.geomspace(10, 1000, 9).astype(int))
     left = left_by_descent(sizes, FOREVER, a, b)
     return [{"N": int(n), "D": FOREVER, "L": float(loss)} for n, loss in zip(sizes, left, strict=True)]
 
 
 def by_steps(a: float, b: float) -> list[dict[str, float]]:
-    """L(t) of a model that has all features."""
+    """Return L(t) of a model with all features."""
     N, steps = 1_000_000, np.geomspace(1e2, 1e4, 9).round().astype(int)
     left = left_by_descent(N, steps, a, b)
     return [{"N": N, "D": int(t), "L": float(loss)} for t, loss in zip(steps, left, strict=True)]
 
 
 def by_compute(a: float, b: float) -> list[dict[str, float]]:
-    """The best size and its loss at each compute of N t, to a tenth of a per cent."""
+    """Return the best size and its loss at each compute N t, to a tenth of a per cent."""
     points = []
     for C in np.geomspace(1e4, 1e7, 10):
         around = C ** (1 / (1 + b))

@@ -26,7 +26,7 @@ EXAMPLES = tuple(int(n) for n in np.geomspace(2**6, 2**19, 40))
 
 
 def curves() -> Iterator[SolvedCurve]:
-    """Over synonyms at fixed symbols, and over symbols where all three are alike."""
+    """Yield a curve over synonyms at fixed symbols, and one over symbols where all three are equal."""
     points = [point(SYMBOLS, synonyms) | {"oracle.synonyms": synonyms} for synonyms in SYNONYMS]
     yield SolvedCurve("synonyms", "hierarchy", {"oracle.axis": "synonyms"}, points)
     points = [point(symbols, symbols) | {"oracle.synonyms": symbols} for symbols in VOCABULARIES]
@@ -34,7 +34,7 @@ def curves() -> Iterator[SolvedCurve]:
 
 
 def point(symbols: int, synonyms: int) -> dict[str, Any]:
-    """The examples by which synonyms differ half as much as other tuples do."""
+    """Return the examples at which synonyms differ half as much as other tuples do."""
     drawn = (
         Hierarchy(classes=symbols, symbols=symbols, synonyms=synonyms, branch=BRANCH, levels=LEVELS, version=version)
         for version in range(VERSIONS)
@@ -45,7 +45,7 @@ def point(symbols: int, synonyms: int) -> dict[str, Any]:
 
 
 def sensitivity(data: Hierarchy) -> Array:
-    """How much synonyms at the first position differ in their classes, over what other tuples do, by examples."""
+    """Return how much synonyms at the first position differ in class, relative to other tuples, by examples."""
     x, y = (t.numpy() for t in data.draw(TRAIN, EXAMPLES[-1]))
     digits = data.symbols ** np.arange(BRANCH)
     ways = data.rules()[-1] @ digits  # (features, synonyms)

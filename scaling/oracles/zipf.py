@@ -16,7 +16,7 @@ VOCAB_SIZE = 2_000_000
 
 
 def curves() -> Iterator[SolvedCurve]:
-    """A curve in D for each exponent."""
+    """Yield a curve in D for each exponent."""
     D = np.geomspace(1e2, 1e4, 9).round().astype(int)
     for exponent in (1.5, 2.0, 3.0):
         points = [{"D": int(d), "L": unseen_mass(d, exponent, VOCAB_SIZE), "floor": 0.0} for d in D]

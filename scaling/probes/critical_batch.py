@@ -40,7 +40,7 @@ class CriticalBatch:
         whole_number("probe.critical_batch.batches", self.batches, 2)
 
     def measure(self, subject: Subject) -> Measurement:
-        """noise_scale [examples], null where the signal is lost in the noise; signal |G|^2 and noise tr(Σ)."""
+        """Return noise_scale [examples], None if noise hides the signal; signal |G|^2 and noise tr(Σ)."""
         n = subject.examples.n
         indices = torch.randint(n, (self.batches, self.small), generator=subject.generator())
         device = next(subject.model.parameters()).device
@@ -54,7 +54,7 @@ class CriticalBatch:
 
 
 def gradient(subject: Subject, indices: Tensor) -> Tensor:
-    """The gradient of the mean training loss of a batch, as one vector in float64."""
+    """Return the gradient of a batch's mean training loss as one vector in float64."""
     x, y = subject.examples.take(indices)
     losses = loss_per_target(subject.task, subject.forward(x), y)
     mean = losses.sum() / loss_count(subject.task, y).sum()

@@ -40,7 +40,7 @@ class Eigenfunctions:
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
-        """rank_correlation, and how many eigenfunctions it is of; null for fewer than three, or without an order."""
+        """Return rank_correlation and the eigenfunctions it covers; None for fewer than three, or without an order."""
         parts = [(x.double(), subject.forward(x).double(), y.double()) for x, y in subject.held_out(self.examples)]
         x, outputs, y = (torch.cat(part) for part in zip(*parts, strict=True))
         if subject.task.loss != "mse" or len(x) <= x.shape[1]:
@@ -56,12 +56,12 @@ class Eigenfunctions:
 
 
 def at(mask: Tensor) -> list[int]:
-    """The places that are true, from 1."""
+    """Return the places that are true, from 1."""
     return [int(k) + 1 for k in mask.nonzero()]
 
 
 def eigenfunctions(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues of the linear kernel, descending, and its functions at x: (examples, k), of mean square one."""
+    """Return the linear kernel's eigenvalues, descending, and its functions at x, (examples, k), of mean square 1."""
     left, scales, _ = torch.linalg.svd(x, full_matrices=False)
     # what is below is rounding (as numpy's matrix_rank has it)
     there = scales > scales[0] * max(x.shape) * torch.finfo(x.dtype).eps
@@ -69,7 +69,7 @@ def eigenfunctions(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def spearman(a: Tensor, b: Tensor) -> float | None:
-    """The correlation of ranks, alike ones sharing theirs; null for fewer than three, or where all are alike."""
+    """Return the correlation of ranks, ties shared; None for fewer than three values, or if all are equal."""
     if len(a) < 3:
         return None
     ranks = torch.stack((rank(a), rank(b)))
@@ -78,7 +78,7 @@ def spearman(a: Tensor, b: Tensor) -> float | None:
 
 
 def rank(values: Tensor) -> Tensor:
-    """The rank of each value, the mean of the ranks of alike ones."""
+    """Return the rank of each value; equal values share the mean of theirs."""
     _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
     ranks: Tensor = (counts.cumsum(0) - (counts - 1) / 2)[inverse].double()
     return ranks

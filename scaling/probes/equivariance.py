@@ -36,7 +36,7 @@ class Equivariance:
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
-        """deviation: root mean square over examples, positions and outputs, relative to the spread of the outputs."""
+        """Return deviation, the root mean square over examples, positions and outputs, over the outputs' spread."""
         generator = subject.generator()
         off = spread = 0.0
         for x, _ in subject.held_out(self.examples):

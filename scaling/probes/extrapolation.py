@@ -41,7 +41,7 @@ class Extrapolation:
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
-        """ratio_K, its standard error, accuracy_K; null where the data or the model has no such length."""
+        """Return ratio_K, its standard error and accuracy_K; None if the data or the model has no such length."""
         trained = late_loss(subject, self.examples)
         scalars: dict[str, float | None] = {"accuracy_1": trained.accuracy if trained else None}
         points = [] if trained is None else [Point("loss", "times", 1, trained.mean, trained.se)]
@@ -71,7 +71,7 @@ class Late(NamedTuple):
 
 
 def late_loss(subject: Subject, examples: int) -> Late | None:
-    """The loss over the later half of the positions; None where no target is there."""
+    """Return the loss over the later half of the positions; None if no target is there."""
     sums, counts, met = [], [], 0.0
     classes = subject.task.loss == "cross_entropy"
     for x, y in subject.held_out(examples):

@@ -45,7 +45,7 @@ class Gradients:
         positive("probe.gradients.factor", self.factor)
 
     def measure(self, subject: Subject) -> Measurement:
-        """slope of ln |J| on k, shares of examples that vanish and explode; first_over_last layer's gradient."""
+        """Return the slope of ln |J| on k, the shares that vanish and explode, and first_over_last layer's gradient."""
         layers = layer_norms(subject, self.examples)
         points = [Point("layer_norm", "layer", i, norm) for i, norm in enumerate(layers)]
         ratio = layers[0] / layers[-1] if len(layers) > 1 and layers[-1] > 0 else None
@@ -67,7 +67,7 @@ class Gradients:
 
 
 def jacobian_norms(subject: Subject, examples: int, directions: int) -> Tensor:
-    """Frobenius norms of ∂h_T/∂e_{T-k}, (examples, seq) with k along the second axis, in float64."""
+    """Return the Frobenius norms of ∂h_T/∂e_{T-k}, (examples, seq) with k along the second axis, in float64."""
     generator, rows = subject.generator(), []
     for x, _ in subject.held_out(examples):
         with torch.no_grad():
@@ -85,7 +85,7 @@ def jacobian_norms(subject: Subject, examples: int, directions: int) -> Tensor:
 
 
 def layer_norms(subject: Subject, examples: int) -> list[float]:
-    """The norm of the held-out loss's gradient in each part of the body that has parameters, first to last."""
+    """Return the norm of the held-out loss's gradient in each part of the body with parameters, first to last."""
     parts = [list(part.parameters()) for part in subject.model.body.children()]
     parts = [part for part in parts if part]
     if not parts:  # a table or a linear readout has no layers

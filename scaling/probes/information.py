@@ -52,7 +52,7 @@ class Information:
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
-        """bins_xz, bins_zy, kde_xz, kde_zy of the body's last part [bits]; of each part and of the outputs by layer."""
+        """Return bins_xz, bins_zy, kde_xz, kde_zy of the body's last part [bits]; all parts' as profiles."""
         layers, y = activations(subject, self.examples)
         target = codes(y if subject.task.loss == "cross_entropy" else binned(y, self.bins))
         estimates = []
@@ -65,7 +65,7 @@ class Information:
 
 
 def activations(subject: Subject, examples: int) -> tuple[list[Tensor], Tensor]:
-    """Of every part of the body, as they are called, and of the readout, (examples, units); and the targets."""
+    """Return the activations of each part of the body and of the readout, (examples, units), and the targets."""
     parts = [*(list(subject.model.body.children()) or [subject.model.body]), subject.model.readout]
     calls: list[Tensor] = []
 
@@ -87,27 +87,27 @@ def activations(subject: Subject, examples: int) -> tuple[list[Tensor], Tensor]:
 
 
 def binned(values: Tensor, bins: int) -> Tensor:
-    """The bin of each value, of equal width from the least of all to the largest."""
+    """Return the bin of each value, of equal width from the least to the largest of all."""
     low, high = values.min(), values.max()
     width = (high - low) / bins
     return ((values - low) / width).long().clamp(0, bins - 1) if width > 0 else torch.zeros_like(values).long()
 
 
 def codes(*tables: Tensor) -> Tensor:
-    """A whole number for each different row of the tables side by side, (examples,)."""
+    """Return a whole number for each distinct row of the tables side by side, (examples,)."""
     rows = torch.cat([table.reshape(len(table), -1) for table in tables], dim=1)
     code: Tensor = torch.unique(rows, dim=0, return_inverse=True)[1]
     return code
 
 
 def entropy(code: Tensor) -> float:
-    """Of the shares of the codes [bits]."""
+    """Return the entropy of the shares of the codes [bits]."""
     shares = torch.bincount(code).double() / len(code)
     return float(torch.special.entr(shares).sum()) / math.log(2)
 
 
 def density(z: Tensor, target: Tensor, variance: float) -> dict[str, float]:
-    """kde_xz and kde_zy [bits] of activations (examples, units) and the codes of their targets."""
+    """Return kde_xz and kde_zy [bits] of activations (examples, units) and the codes of their targets."""
     log_kernel = -torch.cdist(z, z).square() / (2 * variance)  # (examples, examples)
     alike = target[:, None] == target
     everywhere = log_kernel.logsumexp(1) - math.log(len(z))

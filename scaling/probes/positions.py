@@ -41,7 +41,7 @@ class Positions:
             whole_number("probe.positions.after", self.after, 1)
 
     def measure(self, subject: Subject) -> Measurement:
-        """The mean loss at every position, and its slope on ln(position) past `after`."""
+        """Return the mean loss at every position, and its slope on ln(position) past `after`."""
         with torch.no_grad():
             rows = [loss_per_target(subject.task, subject.forward(x), y) for x, y in subject.held_out(self.examples)]
         losses = torch.cat(rows).double().cpu().numpy()  # (examples, positions)

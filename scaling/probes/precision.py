@@ -37,7 +37,7 @@ class Precision:
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
-        """delta_BITS: the loss at that width less the loss as trained [unit of the task's loss]."""
+        """Return delta_BITS: the loss at that width minus the loss as trained [unit of the task's loss]."""
         trained = [p.detach().clone() for p in subject.model.parameters()]
         full = loss(subject, self.examples)
         scalars: dict[str, float | None] = {}
@@ -52,14 +52,14 @@ class Precision:
 
 
 def rounded(weight: Tensor, bits: int) -> Tensor:
-    """The weight at the nearest of 2^bits - 1 levels from -max to max."""
+    """Round the weight to the nearest of 2^bits - 1 levels from -max to max."""
     step = weight.abs().max() / (2 ** (bits - 1) - 1)
     return weight if step == 0 else (weight / step).round() * step
 
 
 @torch.no_grad()
 def loss(subject: Subject, examples: int) -> float:
-    """Held-out loss over the first so many examples [unit of the task's loss]."""
+    """Return the held-out loss over the first examples [unit of the task's loss]."""
     total = count = 0.0
     for x, y in subject.held_out(examples):
         total += float(loss_per_target(subject.task, subject.forward(x), y).double().sum())

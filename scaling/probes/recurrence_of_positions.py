@@ -38,7 +38,7 @@ class RecurrenceOfPositions:
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
-        """residual: the largest over the shifts; null for a model that adds no table of positions."""
+        """Return residual, the largest over the shifts; None for a model that adds no table of positions."""
         table = next((table_of(m) for m in subject.model.modules() if isinstance(m, AddPositions)), None)
         if table is None:
             return Measurement({"residual": None})
@@ -53,5 +53,5 @@ class RecurrenceOfPositions:
 
 
 def table_of(positions: AddPositions) -> Tensor:
-    """The rows that are added, (positions, width)."""
+    """Return the rows that are added, (positions, width)."""
     return positions.table.weight if positions.learned else positions.sinusoids

@@ -28,7 +28,7 @@ class SpectralRank:
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
-        """stable, effective: the means over weights of the rank over the smaller side."""
+        """Return stable and effective: the means over weights of the rank over the smaller side."""
         weights = [p for p in (*subject.model.body.parameters(), *subject.model.readout.parameters()) if p.dim() >= 2]
         ranks = [shares(weight.flatten(1)) for weight in weights if min(weight.flatten(1).shape) > 1]
         if not ranks:
@@ -40,7 +40,7 @@ class SpectralRank:
 
 
 def shares(matrix: Tensor) -> tuple[float, float]:
-    """Stable and effective rank over the smaller side."""
+    """Return the stable and effective rank over the smaller side."""
     s = torch.linalg.svdvals(matrix.double())
     p = s / s.sum().clamp(min=torch.finfo(s.dtype).tiny)
     effective = torch.special.entr(p).sum().exp()

@@ -57,7 +57,7 @@ class StepTime:
         whole_number("probe.step_time.repeats", self.repeats)
 
     def measure(self, subject: Subject) -> Measurement:
-        """train_slope, decode_slope, memory_slope; null where the model cannot be built for other lengths."""
+        """Return train_slope, decode_slope, memory_slope; None if the model cannot be built for other lengths."""
         rows: dict[str, dict[int, float]] = {"train": {}, "decode": {}, "memory": {}}
         for length in sorted(set(self.seq_lens)) if subject.rebuild else ():
             with contextlib.suppress(UserError):  # a length that the family refuses
@@ -72,7 +72,7 @@ class StepTime:
 
 
 def timed_at(subject: Subject, length: int, batch: int, repeats: int) -> tuple[float, float, float]:
-    """Time of a training step and of a decoded token [s], memory of the step [bytes], at a seq_len."""
+    """Time a training step and a decoded token [s], and measure the step's memory [bytes], at a seq_len."""
     assert subject.rebuild is not None
     task = replace(subject.task, seq_len=length, targets=length)
     # fused recurrences on a GPU have no gradient in evaluation mode
@@ -94,7 +94,7 @@ def timed_at(subject: Subject, length: int, batch: int, repeats: int) -> tuple[f
 
 
 def inputs(task: Task, batch: int, subject: Subject) -> Tensor:
-    """Random inputs of a task."""
+    """Return random inputs of a task."""
     shape, generator = example(task, batch, "meta").shape, subject.generator()
     if task.kind == "tokens":
         return torch.randint(task.d_in, shape, generator=generator).to(subject.device)
@@ -102,7 +102,7 @@ def inputs(task: Task, batch: int, subject: Subject) -> Tensor:
 
 
 def train(model: Model, task: Task, x: Tensor, subject: Subject) -> None:
-    """The loss of random inputs, all targets alike, and its gradient."""
+    """Compute the loss of random inputs, all targets alike, and its gradient."""
     shape = (len(x), task.seq_len, task.d_out) if task.loss == "mse" else (len(x), task.seq_len)
     y = torch.zeros(shape, dtype=torch.float32 if task.loss == "mse" else torch.long, device=x.device)
     with arithmetic(x.device, subject.precision):
@@ -113,7 +113,7 @@ def train(model: Model, task: Task, x: Tensor, subject: Subject) -> None:
 def least_time(
     function: Callable[[], None], repeats: int, device: torch.device, clock: Callable[[], float] | None = None
 ) -> float:
-    """The least of several times that a call takes [s], after one that is not counted.
+    """Return the least of several times of a call [s], after one that is not counted.
 
     clock   of what; of the process on a CPU, else of the wall
     """
@@ -129,14 +129,14 @@ def least_time(
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @contextlib.contextmanager
 def peak_memory(model: Model, device: torch.device) -> Iterator[list[int]]:
-    """A list whose one number is, afterwards, the most that the block held beyond what there was before [bytes]."""
+    """Yield a list that holds, afterwards, the most bytes that the block held beyond those before it."""
     most = [0]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -159,7 +159,7 @@ def peak_memory(model: Model, device: torch.device) -> Iterator[list[int]]:
 
 
 def log_slope(values: dict[int, float]) -> float | None:
-    """By least squares, of ln(value) on ln(seq_len); null for fewer than two lengths, or a value not above 0."""
+    """Fit ln(value) on ln(seq_len) by least squares; None for fewer than two lengths or a value not above 0."""
     if len(values) < 2 or min(values.values()) <= 0:
         return None
     x, y = [math.log(n) for n in values], [math.log(v) for v in values.values()]

@@ -56,7 +56,7 @@ class Symmetry:
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
-        """function, and of tokens pairs, pairs_shuffled, pairs_stationary; each null where there is no variance."""
+        """Return function and, of tokens, pairs, pairs_shuffled, pairs_stationary; None where there is no variance."""
         generator = subject.generator()
         scalars = {"function": share_of_function(subject, self.examples, self.orders, generator)}
         if subject.task.kind == "tokens":
@@ -72,7 +72,7 @@ class Symmetry:
 
 
 def share_of_function(subject: Subject, examples: int, orders: int, generator: torch.Generator) -> float | None:
-    """The share of the variance of the last outputs over examples and orders that is of examples."""
+    """Return the share of the variance of the last outputs, over examples and orders, due to examples."""
     rows = []
     for x, _ in subject.held_out(examples):
         batch = []
@@ -92,7 +92,7 @@ def share_of_function(subject: Subject, examples: int, orders: int, generator: t
 
 
 def commonest(tokens: Tensor, symbols: int) -> Tensor:
-    """Tokens by rank of frequency, all beyond the commonest so many as one."""
+    """Return tokens by rank of frequency, all beyond the most frequent ones as one."""
     seen, inverse, counts = tokens.unique(return_inverse=True, return_counts=True)
     rank = torch.empty_like(seen)
     rank[counts.argsort(descending=True, stable=True)] = torch.arange(len(seen), device=seen.device)
@@ -100,7 +100,7 @@ def commonest(tokens: Tensor, symbols: int) -> Tensor:
 
 
 def share_of_pairs(tokens: Tensor) -> float | None:
-    """pairs of tokens (examples, positions); null where there is no covariance beyond noise, or too little data."""
+    """Return `pairs` of tokens (examples, positions); None without covariance beyond noise, or with too few data."""
     n, length = tokens.shape
     if n < 4 or length < 2:
         return None
@@ -109,7 +109,7 @@ def share_of_pairs(tokens: Tensor) -> float | None:
 
 
 def squared_covariance(tokens: Tensor) -> tuple[float, float]:
-    """The sum of |C_ts|² over t != s, and its standard error were all positions independent."""
+    """Return the sum of |C_ts|² over t != s, and its standard error if all positions were independent."""
     n = len(tokens)
     gram_sum, own = torch.zeros(n, n, dtype=torch.float64, device=tokens.device), []
     for column in tokens.unbind(1):
@@ -123,7 +123,7 @@ def squared_covariance(tokens: Tensor) -> tuple[float, float]:
 
 
 def u_centred(gram: Tensor) -> Tensor:
-    """Off the diagonal less row and column sums over n - 2, plus all over (n - 1)(n - 2); 0 on it (Szekely 2014)."""
+    """Subtract row and column sums over n - 2, add all over (n - 1)(n - 2); 0 on the diagonal (Szekely 2014)."""
     n = len(gram)
     gram = gram.clone().fill_diagonal_(0)
     rows = gram.sum(1)
@@ -132,7 +132,7 @@ def u_centred(gram: Tensor) -> Tensor:
 
 
 def squared_mean(tokens: Tensor) -> float:
-    """|sum of C_ts over t != s|² without the bias of noise."""
+    """Return |sum of C_ts over t != s|² without the bias of noise."""
     n, kinds = len(tokens), int(tokens.max()) + 1
     shares = torch.stack([torch.bincount(column, minlength=kinds) for column in tokens.unbind(1)]).double() / n
     total = torch.zeros(kinds, kinds, dtype=torch.float64, device=tokens.device)
@@ -149,7 +149,7 @@ def squared_mean(tokens: Tensor) -> float:
 
 
 def transitions(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """The frequencies with which a token follows another, (kinds, kinds), and of tokens, by those frequencies."""
+    """Return the frequencies of one token after another, (kinds, kinds), and those of tokens that follow from it."""
     kinds = int(tokens.max()) + 1
     pairs = tokens[:, :-1] * kinds + tokens[:, 1:]
     counts = torch.bincount(pairs.flatten(), minlength=kinds**2).double().view(kinds, kinds)
@@ -162,7 +162,7 @@ def transitions(tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def share_of_chain(chances: Tensor, share: Tensor, length: int) -> float | None:
-    """pairs of a stationary chain of so many positions, in closed form: C at a lag l is diag(p) P^l - p p'."""
+    """Return `pairs` of a stationary chain in closed form: C at a lag l is diag(p) P^l - p p'."""
     step = torch.diag(share)
     mean, total = torch.zeros_like(step), 0.0
     for lag in range(1, length):

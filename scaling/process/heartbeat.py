@@ -27,7 +27,7 @@ MISSED = 3
 
 
 def is_fresh(folder: RunFolder, beat: dict[str, Any] | None = None) -> bool:
-    """Whether the beat of another host is recent by the file's own time; good enough to show, not to decide."""
+    """Return whether another host's beat is recent by the file's time: good enough to show, not to decide."""
     beat = folder.read_heartbeat() if beat is None else beat
     if not beat or beat["host"] == socket.gethostname():
         return False
@@ -37,13 +37,13 @@ def is_fresh(folder: RunFolder, beat: dict[str, Any] | None = None) -> bool:
 
 
 def beats_elsewhere(folder: RunFolder) -> bool:
-    """Whether the heart of a run on another host still beats: it is watched, no clock is asked."""
+    """Return whether the heart of a run on another host still beats, by watching it, not a clock."""
     before = folder.read_heartbeat()
     return bool(before) and before["host"] != socket.gethostname() and beats(folder)
 
 
 def beats(folder: RunFolder, while_there: Path | None = None) -> bool:
-    """Whether a heart goes on beating, watched for the beats that it may miss.
+    """Return whether a heart keeps beating, watched for as many beats as it may miss.
 
     while_there: a file that goes when its owner ends, which is then waited for no longer.
     """
@@ -62,7 +62,7 @@ def beats(folder: RunFolder, while_there: Path | None = None) -> bool:
 
 
 def _sign(folder: RunFolder) -> tuple[Any, ...] | None:
-    """What every beat changes; None where there is no heartbeat."""
+    """Return what every beat changes; None if there is no heartbeat."""
     with contextlib.suppress(OSError):
         beat = folder.read_heartbeat()
         return beat.get("beat"), beat.get("pid"), folder.heartbeat.stat().st_mtime_ns
@@ -83,7 +83,7 @@ class Heart:
         self._thread: threading.Thread | None = None
 
     def at(self, step: int, steps: int) -> None:
-        """Say how far the run is."""
+        """Record how far the run is."""
         self.step, self.steps = step, steps
 
     def __enter__(self) -> "Heart":
@@ -96,14 +96,14 @@ class Heart:
             self.folder.heartbeat.unlink(missing_ok=True)
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start beating."""
         self._beat(QUICK_S)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, args=(self._ended,), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Beat no more; the last beat stays."""
+        """Stop beating; the last beat stays."""
         if self._ended and self._thread:
             self._ended.set()
             self._thread.join()
@@ -111,7 +111,7 @@ class Heart:
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
-        """For a with-block, a process that this one starts beats instead: it has a copy of this heart, at rest."""
+        """Lend the heart, for a with-block, to a process started here, which has a copy of it, and rest meanwhile."""
         self.stop()
         try:
             yield
@@ -119,7 +119,7 @@ class Heart:
             self.start()
 
     def lost(self) -> bool:
-        """Whether another process has the folder now."""
+        """Return whether another process has the folder now."""
         with contextlib.suppress(OSError):
             return self.stands is not None and not self.stands()
         return False

@@ -38,11 +38,11 @@ class Lease:
     number: int
 
     def stands(self) -> bool:
-        """Whether nobody has taken the folder over."""
+        """Return whether nobody has taken the folder over."""
         return self.folder.claims()[-1:] == [self.number]
 
     def refuse_loss(self) -> None:
-        """BusyError where somebody has taken the folder over, so that what lies in it is theirs."""
+        """Raise BusyError if somebody has taken the folder over, so that its contents are theirs."""
         if not self.stands():
             raise BusyError(f"another process has taken over {self.folder.path}, as this one did not answer")
 
@@ -52,7 +52,7 @@ class Lease:
 
 
 def make(folder: RunFolder) -> Lease:
-    """Lease the folder; BusyError where a living process has, or two do at once."""
+    """Lease the folder; raise BusyError if a living process holds it, or two take it at once."""
     earlier = folder.claims()
     if any(_is_alive(folder, number) for number in earlier):
         raise busy(folder)
@@ -71,20 +71,20 @@ def make(folder: RunFolder) -> Lease:
 
 
 def is_claimed(folder: RunFolder) -> bool:
-    """Whether a process of this machine has a claim on the folder."""
+    """Return whether a process of this machine has a claim on the folder."""
     with contextlib.suppress(OSError):
         return any(_lives_here(files.read_json(folder.claim(number))) for number in folder.claims())
     return False
 
 
 def busy(folder: RunFolder) -> BusyError:
-    """What there is to say where another process holds the folder."""
+    """Return the error to raise where another process holds the folder."""
     return BusyError(f"another process is working in {folder.path}; wait for it or stop it")
 
 
 @cache
 def machine() -> str:
-    """Where a process number means something: the host, what it started as, and the processes that are seen here."""
+    """Return where a process number has a meaning: the host, its start, and the processes that are visible here."""
     marks = [socket.gethostname()]
     with contextlib.suppress(OSError):
         marks += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
@@ -110,14 +110,14 @@ def _is_alive(folder: RunFolder, number: int) -> bool:
 
 
 def _lives_here(owner: Any) -> bool:
-    """Whether the owner of a claim is a process of this machine that has not ended; without /proc, the lock tells."""
+    """Return whether a lease's owner is a living process of this machine; without /proc, the lock decides."""
     if not isinstance(owner, dict) or owner.get("machine") != machine() or not isinstance(owner.get("pid"), int):
         return False
     return owner.get("started") is not None and _started(owner["pid"]) == owner["started"]
 
 
 def _started(pid: int) -> int | None:
-    """When a process began [clock ticks since the machine did]; None where there is none that has not ended."""
+    """Return when a process began [clock ticks since boot]; None if none is alive."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         # proc(5): the name, in parentheses, may hold anything; state is field 3, starttime field 22
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

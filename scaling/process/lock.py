@@ -22,12 +22,12 @@ from isoflop.scaling.process.lease import Lease, busy, make
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open the lock; a FIFO in its place is no reason to wait (fifo(7))."""
+    """Open the lock without waiting, even for a FIFO in its place (fifo(7))."""
     return os.open(path, flags | os.O_NONBLOCK, 0o666)
 
 
 def _locked(file: IO[str], how: int) -> bool:
-    """Take a lock without waiting; a file system that has none gives it to all, and the claim must do."""
+    """Take a lock without waiting; a file system without locks grants all, and the lease must do."""
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -40,7 +40,7 @@ def _locked(file: IO[str], how: int) -> bool:
 
 @contextlib.contextmanager
 def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[Lease]:
-    """Hold the run's folder for a with-block, or until the process ends; BusyError where another process holds it."""
+    """Hold the run's folder for a with-block, or until the process ends; raise BusyError if another holds it."""
     with open(folder.lock, "a", opener=_without_waiting) as file:
         until = time.monotonic() + patience_s  # who only looks holds it for an instant
         while not (mine := _locked(file, fcntl.LOCK_EX)) and time.monotonic() < until:
@@ -56,7 +56,7 @@ def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[Lease]:
 
 
 def _claim(folder: RunFolder, until: float) -> Lease:
-    """Lease the folder as soon as its holder has ended; BusyError where that is too late."""
+    """Lease the folder as soon as its holder has ended; raise BusyError if that is too late."""
     while True:
         try:
             return make(folder)
@@ -67,7 +67,7 @@ def _claim(folder: RunFolder, until: float) -> Lease:
 
 
 def held(folder: RunFolder) -> bool:
-    """Whether a process of a host whose locks we see is at work in the folder."""
+    """Return whether a process of a host whose locks we see is at work in the folder."""
     try:
         with open(folder.lock, opener=_without_waiting) as file:
             return not _locked(file, fcntl.LOCK_SH)

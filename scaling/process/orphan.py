@@ -21,18 +21,18 @@ PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> None:
-    """Have this process killed when its parent ends; where it has ended already, exit."""
+    """Kill this process when its parent ends; exit if it has ended already."""
     _on_death_of_parent(signal.SIGKILL)
     if os.environ.pop(PARENT, str(os.getppid())) not in (str(os.getppid()), str(os.getpid())):
         os._exit(1)
 
 
 def outlive() -> None:
-    """Let this process live on without its parent."""
+    """Let this process outlive its parent."""
     _on_death_of_parent(0)
 
 
 def _on_death_of_parent(number: int) -> None:
-    """Set the signal that this process gets when its parent ends; nothing happens where the system has no such."""
+    """Set the signal that this process gets when its parent ends; do nothing if the system has none."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

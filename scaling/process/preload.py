@@ -23,7 +23,7 @@ OURS = (
 
 @contextmanager
 def without_signals() -> Iterator[None]:
-    """An empty module for scipy.signal, a fifth of all that is imported, in which torchmetrics but asks for a name."""
+    """Return an empty module for scipy.signal, a fifth of all imports, of which torchmetrics only needs a name."""
     if "scipy.signal" in sys.modules:
         yield
         return

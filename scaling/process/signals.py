@@ -56,7 +56,7 @@ def _remember(number: int, frame: Any) -> None:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into Terminated for a with-block, where no other handler, as a scheduler's, is set."""
+    """Turn SIGINT and SIGTERM into Terminated for a with-block, unless another handler is set, as by a scheduler."""
     main = threading.current_thread() is threading.main_thread()
     ours = {number: default for number, default in STOPPING.items() if main and signal.getsignal(number) == default}
     if not ours:
@@ -74,7 +74,7 @@ def terminable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def between_steps() -> Iterator[None]:
-    """For a with-block inside terminable(), signals are only remembered; `stop_if_terminated` ends the run."""
+    """Remember signals for a with-block inside terminable(); `stop_if_terminated` then ends the run."""
     ours = [number for number in STOPPING if signal.getsignal(number) is _terminate]
     for number in ours:
         signal.signal(number, _remember)
@@ -86,13 +86,13 @@ def between_steps() -> Iterator[None]:
 
 
 def stop_if_terminated() -> None:
-    """Raise Terminated where a signal has come since the run began."""
+    """Raise Terminated if a signal has come since the run began."""
     if _received:
         raise Terminated(_received[0])
 
 
 def describe_exit(code: int | None) -> str:
-    """How a process ended, in words."""
+    """Describe how a process ended."""
     if code is not None and (code < 0 or code > 128):
         number = -code if code < 0 else code - 128
         if number not in signal.valid_signals():
@@ -128,7 +128,7 @@ class Deferred:
             signal.signal(number, handler)
 
     def handle(self, before: Callable[[], None]) -> None:
-        """Where a signal came: call `before`, then its own handler, which may not return."""
+        """Call `before`, if a signal came, and then its own handler, which may not return."""
         if self.received:
             before()
             self.handled = True

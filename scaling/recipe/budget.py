@@ -67,7 +67,7 @@ class Budget:
 
 
 def targets(name: str, value: float, cost: "Cost", unique: int) -> float:
-    """Training targets of a budget; unique: distinct ones, what an epoch is. D counts targets, C FLOPs."""
+    """Return the training targets of a budget; unique: distinct ones, an epoch. D counts targets, C FLOPs."""
     return {
         "D": value,
         "C": value / cost.flops_per_target,
@@ -77,5 +77,5 @@ def targets(name: str, value: float, cost: "Cost", unique: int) -> float:
 
 
 def steps(targets: float, targets_per_step: int) -> int:
-    """Optimiser steps for so many targets, rounded up to whole ones."""
+    """Return the optimiser steps for this many targets, rounded up."""
     return max(1, math.ceil(targets / targets_per_step - 1e-9))

@@ -75,17 +75,17 @@ class AdamW:
         return float((self.horizon_steps / max(step, self.horizon_steps)) ** self.horizon_power)
 
     def steps_before_cooldown(self, steps: int) -> float:
-        """Steps before the cooldown; the whole ones are shared with every longer run."""
+        """Return the steps before the cooldown; whole ones are shared with every longer run."""
         return steps - self.cooldown * steps
 
     def multipliers(self, model: Model, family: Family, task: Task) -> dict[str, Multipliers]:
-        """Each parameter's multipliers by the recipe's parametrization; sets the scale of residual branches."""
+        """Return each parameter's multipliers and set the scale of residual branches, by the parametrization."""
         if self.parametrization == "standard":
             return standard(model)
         return parametrize(model, family, task, self.base_width, self.base_depth)
 
     def optimizer(self, model: nn.Module, multipliers: Mapping[str, Multipliers]) -> torch.optim.Optimizer:
-        """AdamW with a named group for every set of multipliers; `scale` multiplies the rate of a step."""
+        """Return AdamW with a named group for every set of multipliers; `scale` multiplies the rate of a step."""
         groups: dict[Multipliers, list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             groups.setdefault(multipliers[name], []).append(parameter)
@@ -96,7 +96,7 @@ class AdamW:
         )
 
     def group(self, of: Multipliers, parameters: list[nn.Parameter]) -> dict[str, object]:
-        """One named group of the optimiser."""
+        """Return one named group of the optimiser."""
         decay = self.weight_decay * of.weight_decay if of.role == "matrix" else 0.0
         return {
             "name": f"{of.role} lr×{of.lr:.3g} eps×{of.eps:.3g}",
@@ -127,7 +127,7 @@ class Muon(AdamW):
             )
 
     def optimizer(self, model: nn.Module, multipliers: Mapping[str, Multipliers]) -> torch.optim.Optimizer:
-        """Muon over the body's matrices beside AdamW over the rest, stepped as one."""
+        """Return Muon over the body's matrices beside AdamW over the rest, stepped as one."""
         matrices = {n for n, p in model.named_parameters() if n.startswith("body.") and p.dim() == 2}
         matrices = {name for name in matrices if multipliers[name].role == "matrix"}
         group = {

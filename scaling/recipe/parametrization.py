@@ -44,7 +44,7 @@ class UnclassifiedError(ValueError):
 
 
 def standard(model: Model) -> dict[str, Multipliers]:
-    """Every multiplier one: weight matrices decay, embeddings and vectors do not."""
+    """Return multipliers that are all one: weight matrices decay, embeddings and vectors do not."""
     owners = owning(model)
     return {
         name: Multipliers("matrix" if fan_in(name, parameter, owners[name]) else "vector")
@@ -72,7 +72,7 @@ def parametrize(model: Model, family: Family, task: Task, base_width: int, base_
 
 
 def grown(name: str, parameter: nn.Parameter, wider: nn.Parameter) -> tuple[bool, ...]:
-    """Which axes double with the width; an axis that grows otherwise is an error."""
+    """Return which axes double with the width; raise an error for an axis that grows otherwise."""
     ratios = [b / a for a, b in zip(parameter.shape, wider.shape, strict=True)]
     if any(ratio not in (1.0, 2.0) for ratio in ratios):
         raise UnclassifiedError(
@@ -85,7 +85,7 @@ def grown(name: str, parameter: nn.Parameter, wider: nn.Parameter) -> tuple[bool
 def multipliers(
     name: str, parameter: nn.Parameter, grows: tuple[bool, ...], owner: nn.Module, m: float, deeper: float
 ) -> Multipliers:
-    """The rule for one parameter at m times the base width, in a branch of a net `deeper` times as deep."""
+    """Return the multipliers of a parameter at m times the base width, in a net `deeper` times as deep."""
     axes = fan_in(name, parameter, owner)
     eps = 1 / (m * deeper) if any(grows) else 1 / deeper
     if not axes:
@@ -96,7 +96,7 @@ def multipliers(
 
 
 def fan_in(name: str, parameter: nn.Parameter, owner: nn.Module) -> tuple[int, ...]:
-    """The axes summed over; none for vectors and tables. A parameter can say so itself by `fan_in_axes`."""
+    """Return the axes summed over, none for vectors and tables; a parameter may state its own `fan_in_axes`."""
     axes = getattr(parameter, "fan_in_axes", None)
     if axes is not None:
         return tuple(axes)
@@ -112,11 +112,11 @@ def fan_in(name: str, parameter: nn.Parameter, owner: nn.Module) -> tuple[int, .
 
 
 def owning(model: nn.Module) -> dict[str, nn.Module]:
-    """The module that each parameter belongs to, by the parameter's name."""
+    """Return the module that each parameter belongs to, by the parameter's name."""
     return {name: model.get_submodule(name.rpartition(".")[0]) for name, _ in model.named_parameters()}
 
 
 def under_residual(model: nn.Module, name: str) -> bool:
-    """Whether a parameter lies in a branch whose contribution is scaled."""
+    """Return whether a parameter lies in a branch whose contribution is scaled."""
     parts = name.split(".")
     return any(isinstance(model.get_submodule(".".join(parts[:i])), Block) for i in range(1, len(parts)))

@@ -24,7 +24,7 @@ FOLLOWS = {"batch": KNOWN[:2], "lr": KNOWN[:3], "weight_decay": KNOWN}
 
 
 def rules(recipe: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The hyperparameters of a recipe that are rules, each checked."""
+    """Return the hyperparameters of a recipe that are rules, each checked."""
     by_name = {name: value for name, value in recipe.items() if isinstance(value, Mapping)}
     for name, rule in by_name.items():
         if name not in FOLLOWS:
@@ -45,7 +45,7 @@ def rules(recipe: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def settle(recipe: Mapping[str, Any], N: float, D: float, targets: int) -> dict[str, Any]:
-    """The recipe with a number for every rule; targets: those of one example, to whole numbers of which batch goes."""
+    """Return the recipe with a number for every rule; targets: those of one example, to round batch to."""
     numbers, by_name = dict(recipe), rules(recipe)
     for name in (name for name in FOLLOWS if name in by_name):
         known = {"N": N, "D": D}

@@ -16,7 +16,7 @@ CHOICES = {"precision": PRECISIONS, "parametrization": PARAMETRIZATIONS, "schedu
 
 
 def refuse(recipe: Mapping[str, Any]) -> None:
-    """UserError where a value of a recipe cannot be; rules in place of numbers, and other keys, are passed over."""
+    """Raise UserError for an impossible value of a recipe; rules and other keys are skipped."""
     given = {name: value for name, value in recipe.items() if not isinstance(value, Mapping)}
     for check, names in (
         (whole_number, ("batch", "base_width", "base_depth", "horizon_steps")),

@@ -99,7 +99,7 @@ class Prose(HTMLParser):
 
 
 def strip_html(text: str) -> str:
-    """The prose of a page of HTML."""
+    """Return the prose of a page of HTML."""
     parser = Prose()
     parser.feed(text)
     parser.close()
@@ -107,7 +107,7 @@ def strip_html(text: str) -> str:
 
 
 def strip_pod(text: str) -> str:
-    """The prose of Perl's plain old documentation: commands and formatting codes go, what they format stays."""
+    """Return the prose of Perl's plain old documentation: commands and formatting codes go, what they format stays."""
     text = re.sub(r"^=(?:begin|for)\b.*?(?:^=end\b.*?$|\n\n)", "", text, flags=re.MULTILINE | re.DOTALL)
     text = re.sub(
         r"^=(?:head\d|item|over|back|cut|pod|encoding)\b[ \t]*(?:utf-?8|\d+|\*)?[ \t]*", "", text, flags=re.M | re.I
@@ -122,7 +122,7 @@ def strip_pod(text: str) -> str:
 
 
 def strip_roff(text: str) -> str:
-    """The prose of a manual page: requests and fonts go."""
+    """Return the prose of a manual page: requests and fonts go."""
     text = re.sub(r"^\.\\\".*$|^'\\\".*$", "", text, flags=re.MULTILINE)
     text = re.sub(r"^\.de\b.*?^\.\.$|^\.ig\b.*?^\.\.$", "", text, flags=re.MULTILINE | re.DOTALL)
     text = re.sub(
@@ -138,14 +138,14 @@ def strip_roff(text: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """Lines without space at their end, paragraphs one empty line apart."""
+    """Return lines without space at their end, paragraphs one empty line apart."""
     text = text.replace("\xa0", " ").replace("¶", "")
     lines = "\n".join(line.rstrip() for line in text.splitlines())
     return re.sub(r"\n\s*\n+", "\n\n", lines).strip()
 
 
 def stripped(path: Path) -> str:
-    """The prose of a file, by its ending."""
+    """Return the prose of a file, by its ending."""
     raw = path.read_bytes()
     name = path.name
     if name.endswith(".gz"):
@@ -163,7 +163,7 @@ class Once:
     left_out: int = 0
 
     def new(self, text: str) -> bool:
-        """Whether a text was not there before."""
+        """Return whether a text was not there before."""
         digest = hashlib.sha256(text.encode("utf-8", errors="replace")).digest()[:16]
         if digest in self.seen:
             self.left_out += 1
@@ -172,13 +172,13 @@ class Once:
         return True
 
     def thin(self, text: str) -> str:
-        """A document without the long paragraphs that stood before."""
+        """Return a document without the long paragraphs that stood before."""
         paragraphs = text.split("\n\n")
         return "\n\n".join(part for part in paragraphs if len(part) < REPEATED or self.new(part))
 
 
 def prose(root: Path, package: Package, once: Once) -> Iterator[tuple[str, str]]:
-    """The documents of an unpacked package: their path in it, and their prose."""
+    """Return the documents of an unpacked package: their path in it, and their prose."""
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
         if (
@@ -194,7 +194,7 @@ def prose(root: Path, package: Package, once: Once) -> Iterator[tuple[str, str]]
 
 
 def licences(root: Path) -> list[str]:
-    """The names of the licences in a package's copyright file (Debian's machine-readable form), else its first line."""
+    """Return the licences in a package's copyright file (Debian's machine-readable form), else its first line."""
     texts = [path.read_text(errors="replace") for path in sorted(root.glob("usr/share/doc/*/copyright"))]
     dep5 = [text for text in texts if text.lstrip().startswith("Format:")]
     names = {name.strip() for text in dep5 for name in re.findall(r"^License:[ \t]*(\S.*)$", text, re.MULTILINE)}

@@ -36,11 +36,11 @@ class Source(Protocol):
         ...
 
     def units(self) -> list[SourceUnit]:
-        """All of it, in a fixed order; UserError where there is nothing."""
+        """Split the work into units, in a fixed order; raise UserError if there is none."""
         ...
 
     def read(self, unit: SourceUnit) -> Iterator[bytes]:
-        """The documents of a unit as UTF-8; UserError says where one cannot be read."""
+        """Yield the documents of a unit, without empty ones."""
         ...
 
 
@@ -90,7 +90,7 @@ class FileSource:
         return {"files": len(self.files), "bytes": self.size, "pieces": pieces}
 
     def piece_of(self, file: File) -> int | None:
-        """The bytes of a file's pieces; None where it is a document."""
+        """Return the bytes of a file's pieces; None if the file is one document."""
         if file.kind not in PLAIN:
             return None
         if self.piece or not (self.too_few or file.size > COLLECTION):
@@ -98,7 +98,7 @@ class FileSource:
         return min(PIECE, max(SHORTEST, self.size // PIECES))
 
     def units(self) -> list[SourceUnit]:
-        """Small files together, a large one in parts where it can be entered in the middle."""
+        """Split the work into units, in a fixed order; raise UserError if there is none."""
         units, together, size = list[SourceUnit](), list[File](), 0
         for file in self.files:
             if file.size <= UNIT or not self.can_be_entered(file):
@@ -115,14 +115,14 @@ class FileSource:
         return [*units, *([grouped(together)] if together else [])]
 
     def can_be_entered(self, file: File) -> bool:
-        """Whether a process can begin to read in the middle of a file."""
+        """Return whether reading can begin in the middle of a file."""
         if file.packing or file.kind == PARQUET:
             return file.kind == PARQUET
         in_utf8 = self.encoding is None or self.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
         return file.kind == JSONL or (self.piece_of(file) is not None and in_utf8)
 
     def read(self, unit: SourceUnit) -> Iterator[bytes]:
-        """The documents of a unit; those with nothing in them are left out."""
+        """Yield the documents of a unit, without empty ones."""
         for file in unit.files:
             if file.kind == PARQUET:
                 documents = read_parquet(file, self.field, unit)
@@ -133,7 +133,7 @@ class FileSource:
             yield from filter(None, documents)
 
     def read_plain(self, file: File, unit: SourceUnit) -> Iterator[bytes]:
-        """A plain file, whole or in pieces."""
+        """Yield a plain file, whole or in pieces."""
         piece = self.piece_of(file)
         with opened(file, self.encoding) as stream:
             documents = iter([stream.read()]) if piece is None else pieces(stream, unit, piece)
@@ -144,5 +144,5 @@ class FileSource:
 
 
 def grouped(files: list[File]) -> SourceUnit:
-    """Files that are read one after the other."""
+    """Return a unit of files that are read one after the other."""
     return SourceUnit(tuple(files), size=sum(file.size for file in files))

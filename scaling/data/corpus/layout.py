@@ -25,7 +25,7 @@ from isoflop.scaling.data.corpus.store import HELD_OUT, SIDES, TRAIN, Shard
 
 
 def split(parts: Sequence[CorpusPart], held_share: float) -> tuple[dict[str, NDArray[np.int64]], Mapping[str, int]]:
-    """For each side the numbers of its documents, counted over all parts, in order; and how many were duplicates."""
+    """Return each side's documents in order, numbered over all parts, and the number of duplicates."""
     hashes = np.concatenate([part.hashes for part in parts]) if parts else np.zeros(0, f"V{HASH}")
     words = np.frombuffer(hashes.tobytes(), ">u8").reshape(-1, 2).astype(np.uint64)
     order = np.lexsort((words[:, 1], words[:, 0]))  # stable: of equal documents the first in the source stays
@@ -50,7 +50,7 @@ def refuse_empty(order: Mapping[str, NDArray[np.int64]], held_share: float) -> N
 
 
 def shards_of(parts: Sequence[CorpusPart], order: NDArray[np.int64]) -> int:
-    """How many shards the documents of a side fill."""
+    """Return the number of shards that the documents of a side fill."""
     lengths = np.concatenate([part.lengths for part in parts])
     return -(-int(lengths[order].sum()) // store.SHARD)
 
@@ -93,7 +93,7 @@ class Opened(contextlib.ExitStack):
         self.work, self.files = work, dict[int, IO[bytes]]()
 
     def read(self, number: int, offset: int, size: int) -> bytes:
-        """Bytes of a part."""
+        """Read bytes of a part."""
         if number not in self.files:
             if len(self.files) >= self.MOST:
                 self.close()
@@ -103,7 +103,7 @@ class Opened(contextlib.ExitStack):
 
 
 def duplicates(parts: Sequence[CorpusPart], order: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
-    """Of the held-out side's whole blocks, how many stand in the training side as well."""
+    """Count the whole blocks of the held-out side, and those that are in the training side too."""
     counts = np.concatenate([part.lengths for part in parts]) // BLOCK
     side = np.zeros(len(counts), np.int8)  # 0: left out as a duplicate
     side[order[TRAIN]], side[order[HELD_OUT]] = 1, 2

@@ -32,7 +32,7 @@ ODD = np.random.default_rng(0).integers(2**63, size=BLOCK + 1, dtype=np.uint64) 
 
 
 def overlap(train: PreparedCorpus, other: PreparedCorpus) -> float | None:
-    """The share of the blocks of one corpus's held-out side that stand in another's training side; None without any."""
+    """Return the share of one corpus's held-out blocks that are in another's training side; None without any."""
     path = home() / "overlaps" / f"{train.content}-{other.content}.json"
     remembered = files.read_json(path)
     if isinstance(remembered, dict) and "share" in remembered:
@@ -48,7 +48,7 @@ def overlap(train: PreparedCorpus, other: PreparedCorpus) -> float | None:
 
 
 def share(train: Side, held_out: Side) -> float | None:
-    """The share of sampled held-out blocks that stand in a training side; None where it is too short to have any."""
+    """Return the share of sampled held-out blocks that are in a training side; None if it is too short."""
     held = np.concatenate([np.zeros(0, np.uint64), *sampled(held_out)])
     if not len(held):
         return None
@@ -60,13 +60,13 @@ def share(train: Side, held_out: Side) -> float | None:
 
 
 def sampled(side: Side) -> Iterator[NDArray[np.uint64]]:
-    """A hash of every sampled block, some at a time."""
+    """Yield the hash of every sampled block, some at a time."""
     for start in range(0, side.tokens, CHUNK):
         yield hashes(side.slice(start, min(CHUNK + ANCHOR + BLOCK - 1, side.tokens - start)))
 
 
 def hashes(tokens: NDArray[Any]) -> NDArray[np.uint64]:
-    """The hashes of the sampled blocks of some tokens."""
+    """Hash the sampled blocks of some tokens."""
     before = ANCHOR // tokens.itemsize
     n = len(tokens) - before - BLOCK + 1
     if n <= 0:

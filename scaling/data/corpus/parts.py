@@ -41,7 +41,7 @@ class CorpusPart:
     """Where it lies."""
 
     def read_blocks(self) -> NDArray[np.uint64]:
-        """A hash of every whole block of a document, one document after the other; too many to hold for all parts."""
+        """Yield the hashes of every whole block, document by document; all parts' would be too many to hold."""
         assert self.file is not None
         with np.load(self.file) as index:
             blocks: NDArray[np.uint64] = index["blocks"]
@@ -49,17 +49,17 @@ class CorpusPart:
 
 
 def hash_of(document: bytes) -> bytes:
-    """The hash by which a document is known, HASH bytes."""
+    """Hash a document to HASH bytes."""
     return hashlib.sha256(document).digest()[:HASH]
 
 
 def fraction(digest: bytes) -> float:
-    """The first eight bytes of a hash as a number from 0 to 1."""
+    """Return the first eight bytes of a hash as a number from 0 to 1."""
     return int.from_bytes(digest[:8]) / 2**64
 
 
 def is_held_out(digest: bytes, held_share: float) -> bool:
-    """Which side a document is on."""
+    """Return whether a document is held out."""
     return held_share == 1 or fraction(digest) < held_share
 
 
@@ -86,7 +86,7 @@ def tokenise(source: Source, unit: SourceUnit, number: int, work: Path, name: st
 
 
 def batches(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Documents together, about TOGETHER bytes at a time."""
+    """Yield documents together, about TOGETHER bytes at a time."""
     batch, size = list[bytes](), 0
     for document in documents:
         batch.append(document)
@@ -99,23 +99,23 @@ def batches(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
 
 
 def block_hashes(tokens: NDArray[Any]) -> bytes:
-    """Eight bytes of hash for every whole block of a document."""
+    """Hash every whole block of a document to eight bytes."""
     raw, step = tokens.tobytes(), BLOCK * tokens.itemsize
     end = len(raw) // step * step
     return b"".join(hashlib.blake2b(raw[at : at + step], digest_size=8).digest() for at in range(0, end, step))
 
 
 def part_file(work: Path, number: int) -> Path:
-    """The index of a part; it is there when the part is whole."""
+    """Return the index of a part; it is there when the part is whole."""
     return work / "parts" / f"{number:06d}.npz"
 
 
 def tokens_file(work: Path, number: int) -> Path:
-    """The tokens of a part."""
+    """Return the tokens of a part."""
     return work / "parts" / f"{number:06d}.tokens"
 
 
 def read_part(work: Path, number: int) -> CorpusPart:
-    """The index of a part."""
+    """Return the index of a part."""
     with np.load(part_file(work, number)) as index:
         return CorpusPart(index["hashes"], index["lengths"], index["sizes"], part_file(work, number))

@@ -81,7 +81,7 @@ class Preparation:
         return None if self.tokenizer in ("bytes", "bpe") else Path(self.tokenizer)
 
     def key(self, source: Source) -> str:
-        """A hash of what decides the result, 16 hex digits."""
+        """Hash what decides the result to 16 hex digits."""
         given = self.tokenizer_file
         if given is not None and not given.is_file():
             tokenizer.load(given)  # says so
@@ -92,14 +92,14 @@ class Preparation:
 
 
 def folder_of(key: str) -> Path:
-    """Where a prepared corpus of this key is kept."""
+    """Return where a prepared corpus of this key is kept."""
     return home() / key
 
 
 def prepare(
     source: Source, plan: Preparation, workers: int | None = None, verify: Callable[[], None] | None = None
 ) -> PreparedCorpus:
-    """The prepared corpus of a source: what there is, or made now, which it says on stderr; UserError where it cannot.
+    """Return the prepared corpus of a source, made now if it is not there; raise UserError if it cannot be made.
 
     workers: processes; by default one a core. verify: refuses a source that is not the plan's, before it is read.
     """
@@ -126,7 +126,7 @@ def prepare(
 
 @contextlib.contextmanager
 def sole(path: Path) -> Iterator[None]:
-    """One process at a time prepares a corpus; the others wait for it."""
+    """Let one process at a time prepare a corpus; the others wait for it."""
     with path.open("a") as lock:
         with contextlib.suppress(OSError):  # a file system without locks: the work is done twice, to the same end
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -169,7 +169,7 @@ def make(source: Source, plan: Preparation, key: str, work: Path, folder: Path, 
 
 
 def learned(source: Source, plan: Preparation, units: Sequence[SourceUnit], work: Path) -> str | None:
-    """The file of the tokeniser in the work folder, learned or copied there; None for bytes."""
+    """Return the tokeniser's file in the work folder, learned or copied there; None for bytes."""
     if plan.tokenizer == "bytes":
         return None
     given = plan.tokenizer_file
@@ -186,7 +186,7 @@ def learned(source: Source, plan: Preparation, units: Sequence[SourceUnit], work
 
 
 def sample(source: Source, units: Sequence[SourceUnit], held_share: float) -> Iterator[bytes]:
-    """Documents of the training side, chosen by their hash, about LEARNED_FROM bytes of them."""
+    """Yield documents of the training side, chosen by their hash, about LEARNED_FROM bytes of them."""
     size, taken = sum(unit.size for unit in units), 0
     share = min(1.0, LEARNED_FROM / size) if size else 1.0
     for unit in units:
@@ -206,7 +206,7 @@ def description(
     order: Mapping[str, NDArray[np.int64]],
     removed: Mapping[str, int],
 ) -> dict[str, Any]:
-    """What the manifest says of documents, tokens, split and licence."""
+    """Return what the manifest says of documents, tokens, split and licence."""
     lengths = np.concatenate([part.lengths for part in parts])
     sizes = np.concatenate([part.sizes for part in parts])
     rule = f"by document: held out where the first 8 bytes of its text's SHA-256, over 2^64, are < {plan.held_share}"
@@ -222,7 +222,7 @@ def description(
 
 
 def sentence(prepared: PreparedCorpus) -> str:
-    """What was prepared, in a line."""
+    """Return a line on what was prepared."""
     about = prepared.manifest
     documents, tokens, blocks = about["documents"], about["tokens"], about["duplicate_blocks"]
     held = f"{documents[HELD_OUT]} documents held out, {tokens[HELD_OUT]:.4g} tokens"
@@ -235,5 +235,5 @@ def sentence(prepared: PreparedCorpus) -> str:
 
 
 def say(text: str) -> None:
-    """A line on stderr."""
+    """Print a line on stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -19,7 +19,7 @@ __all__ = ["Path", "read_jsonl"]
 
 
 def row_groups(file: File) -> list[SourceUnit]:
-    """The row groups of a Parquet file, so many together that they make a unit."""
+    """Group a Parquet file's row groups into units."""
     with parquet(file) as table:
         groups = table.num_row_groups
     together = max(1, round(groups * UNIT / file.size))
@@ -28,7 +28,7 @@ def row_groups(file: File) -> list[SourceUnit]:
 
 
 def read_jsonl(file: File, field: str, unit: SourceUnit) -> Iterator[bytes]:
-    """The texts of the rows of a file."""
+    """Yield the texts of a file's rows."""
     with opened(file) as stream:
         for number, line in enumerate(lines(stream, unit), start=1):
             if not line.strip():
@@ -43,7 +43,7 @@ def read_jsonl(file: File, field: str, unit: SourceUnit) -> Iterator[bytes]:
 
 
 def encoded(text: str, place: Callable[[], str]) -> bytes:
-    """Text as UTF-8; UserError, which says at which place, where it has half a surrogate pair."""
+    """Encode text as UTF-8; raise UserError, which names the place, for half a surrogate pair."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -51,7 +51,7 @@ def encoded(text: str, place: Callable[[], str]) -> bytes:
 
 
 def where(file: File, unit: SourceUnit, number: int) -> str:
-    """A row's file and line, counted from the top of the file; number: in the unit."""
+    """Return the file and line of a row, counted from the top of the file; number: its place in the unit."""
     if unit.start:
         with open(file.path, "rb") as stream:
             chunks = [2**20] * (unit.start >> 20) + [unit.start % 2**20]
@@ -62,7 +62,7 @@ def where(file: File, unit: SourceUnit, number: int) -> str:
 
 
 def lacking(row: Any, field: str) -> str:
-    """What is wrong with a row in which a text was looked for."""
+    """Describe what is wrong with a row in which a text was expected."""
     if not isinstance(row, dict):
         return "is no object with fields"
     return f"has no text in {field!r}; it has {', '.join(map(str, row)) or 'no field'}"
@@ -70,7 +70,7 @@ def lacking(row: Any, field: str) -> str:
 
 @contextlib.contextmanager
 def parquet(file: File) -> Iterator[Any]:
-    """A Parquet file; UserError where it is none."""
+    """Open a Parquet file; raise UserError if it is not one."""
     pq = library("pyarrow.parquet", f"{file.path} is a Parquet file")
     try:
         with pq.ParquetFile(file.path) as table:
@@ -82,7 +82,7 @@ def parquet(file: File) -> Iterator[Any]:
 
 
 def read_parquet(file: File, field: str, unit: SourceUnit) -> Iterator[bytes]:
-    """The texts of the rows of a file, or of some of its row groups."""
+    """Yield the texts of the rows of a file, or of some of its row groups."""
     with parquet(file) as table:
         if field not in table.schema_arrow.names:
             names = ", ".join(table.schema_arrow.names)

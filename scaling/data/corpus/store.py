@@ -63,7 +63,7 @@ class Side:
         self.size = len(shards[0]) if shards else 0
 
     def rows(self, starts: NDArray[np.int64], length: int) -> NDArray[Any]:
-        """The tokens from each start on, (starts, length)."""
+        """Return the tokens from each start on, (starts, length)."""
         if len(self.shards) == 1:
             return windows(self.shards[0], length)[starts]
         which = starts // self.size
@@ -77,7 +77,7 @@ class Side:
         return rows
 
     def slice(self, start: int, length: int) -> NDArray[Any]:
-        """The tokens from one start on, over as many shards as it takes."""
+        """Return the tokens from one start on, across as many shards as it takes."""
         parts, at = [], start
         while at < start + length:
             number, within = divmod(at, self.size)
@@ -87,7 +87,7 @@ class Side:
 
 
 def windows(tokens: NDArray[Any], length: int) -> NDArray[Any]:
-    """All windows of a length, without a copy."""
+    """Return all windows of a length, without a copy."""
     shape, step = (len(tokens) - length + 1, length), tokens.strides[0]
     return np.lib.stride_tricks.as_strided(tokens, shape, (step, step), writeable=False)
 
@@ -121,7 +121,7 @@ class PreparedCorpus:
         return self.folder / name if name else None
 
     def tokens(self, side: str) -> int:
-        """How many tokens a side has."""
+        """Return the number of tokens of a side."""
         return sum(shard.tokens for shard in self.shards if shard.side == side)
 
     @cached_property
@@ -141,7 +141,7 @@ class PreparedCorpus:
         return np.load(path) if path.is_file() else None
 
     def bytes_per_token(self, tokens: NDArray[Any]) -> float:
-        """Mean bytes of text that held-out tokens stand for: of these, or where lengths are not fixed of all."""
+        """Return the mean bytes of text of these held-out tokens, or of all if lengths are not fixed."""
         if self.lengths is not None:
             return float(self.lengths[tokens].mean(dtype=np.float64))
         return float(self.manifest["bytes"][HELD_OUT] / self.tokens(HELD_OUT))
@@ -152,7 +152,7 @@ class PreparedCorpus:
         return Side([np.memmap(self.folder / name, kind, "r").view(np.ndarray) for name in names])
 
     def verify(self) -> None:
-        """Read every shard and compare its hash; UserError where one has changed."""
+        """Read every shard and compare its hash; raise UserError if one has changed."""
         for shard in self.shards:
             if hash_file(self.folder / shard.name) != shard.sha256:
                 raise altered(self.folder / shard.name, "is not what was written")
@@ -161,12 +161,12 @@ class PreparedCorpus:
 
 
 def altered(path: Path, what: str) -> UserError:
-    """The refusal of a file that has changed."""
+    """Return the refusal of a file that has changed."""
     return UserError(f"{path} {what}; delete its folder, and the same command prepares it again")
 
 
 def open_prepared(folder: Path) -> PreparedCorpus:
-    """A prepared corpus; UserError where it is not whole, was altered, or its tokeniser is another.
+    """Open a prepared corpus; raise UserError if it is incomplete, altered, or made by another tokeniser.
 
     Hashes are compared when a file's time or size is not that of the last comparison, as after a copy.
     """
@@ -193,7 +193,7 @@ def open_prepared(folder: Path) -> PreparedCorpus:
 
 
 def write_stamp(folder: Path, stamp: Any) -> None:
-    """Remember that the files, as they now are, were compared; a folder that cannot be written is done without."""
+    """Record that the files, as they are now, were compared; a folder that cannot be written goes without."""
     try:
         files.write_json(folder / STAMP, stamp)
     except OSError:
@@ -245,5 +245,5 @@ def write_arrays(folder: Path, draft: Draft, train: NDArray[Any], held_out: NDAr
 
 
 def shard_name(side: str, number: int) -> str:
-    """The file of a shard."""
+    """Return the file of a shard."""
     return f"{side}-{number:05d}.tokens"

@@ -40,7 +40,7 @@ class SourceUnit:
 
 @contextlib.contextmanager
 def opened(file: File, encoding: str | None = "utf-8") -> Iterator[IO[bytes]]:
-    """A file unpacked, as UTF-8; UserError where it is not packed as its name says, or not in this encoding."""
+    """Open a file, unpacked and as UTF-8; raise UserError if its packing or encoding is wrong."""
     try:
         with contextlib.ExitStack() as stack:
             stream: Any = stack.enter_context(open(file.path, "rb"))
@@ -79,7 +79,7 @@ class Recoded(io.RawIOBase):
 
 
 def lines(stream: IO[bytes], unit: SourceUnit, longest: int = -1) -> Iterator[bytes]:
-    """The lines that begin in a unit's range; one that is longer than `longest` comes in parts."""
+    """Yield the lines that begin in a unit's range; a line longer than `longest` comes in parts."""
     position = 0
     if unit.start:  # the line in which it begins belongs to the range before
         stream.seek(position := unit.start - 1)
@@ -95,7 +95,7 @@ def lines(stream: IO[bytes], unit: SourceUnit, longest: int = -1) -> Iterator[by
 
 
 def pieces(stream: IO[bytes], unit: SourceUnit, size: int) -> Iterator[bytes]:
-    """Pieces of about `size` bytes that end with a line, or where a line is longer with a character."""
+    """Yield pieces of about `size` bytes that end with a line or, in a longer line, with a character."""
     piece = b""
     for part in lines(stream, unit, size):
         piece += part
@@ -109,7 +109,7 @@ def pieces(stream: IO[bytes], unit: SourceUnit, size: int) -> Iterator[bytes]:
 
 
 def character_end(text: bytes) -> int:
-    """Where the last whole character of UTF-8 ends."""
+    """Return where the last whole character of UTF-8 ends."""
     for back in range(1, min(4, len(text)) + 1):
         first = text[-back]
         if first & 0xC0 != 0x80:  # no continuation byte (RFC 3629, section 3)
@@ -130,7 +130,7 @@ def check_text(document: bytes, file: File) -> None:
 
 
 def library(name: str, why: str, extra: str = "data") -> Any:
-    """Import a library that only some corpora need; UserError, with what to do, where it is not there or is broken."""
+    """Import a library that only some corpora need; raise UserError, saying what to do, if it is missing or broken."""
     package = name.split(".")[0]
     try:
         return importlib.import_module(name)

@@ -56,11 +56,11 @@ class Tokenizer(Protocol):
     end: int | None  # the token that ends every document; None where there is none
 
     def encode(self, documents: Sequence[bytes]) -> list[Tokens]:
-        """The tokens of each document, its end included."""
+        """Return the tokens of each document, its end included."""
         ...
 
     def lengths(self) -> NDArray[np.uint16] | None:
-        """Bytes of text that each token stands for, (vocab_size,); None where a token has no fixed number."""
+        """Return the bytes of text of each token, (vocab_size,); None if a token has no fixed length."""
         ...
 
 
@@ -143,7 +143,7 @@ class Tiktoken:
 
 
 def load(path: Path | None) -> Tokenizer:
-    """The tokeniser of a file, by its ending: `.json` of Hugging Face, `.tiktoken` or `.model` of tiktoken.
+    """Load a tokeniser by its file's ending: `.json` of Hugging Face, `.tiktoken` or `.model` of tiktoken.
 
     None is bytes. UserError where it is neither.
     """
@@ -175,12 +175,12 @@ def learn(documents: Iterable[bytes], vocab_size: int, path: Path) -> None:
 
 
 def alphabet() -> dict[str, int]:
-    """The sign by which `tokenizers` writes each byte (Radford 2019, bytes_to_unicode of GPT-2's encoder.py)."""
+    """Return the character by which `tokenizers` writes each byte (Radford 2019, bytes_to_unicode in encoder.py)."""
     printed = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printed]
     return {chr(byte): byte for byte in printed} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
 def dtype(vocab_size: int) -> Any:
-    """The smallest kind of whole number that tells the tokens apart."""
+    """Return the smallest unsigned integer type that holds every token."""
     return np.uint8 if vocab_size <= 2**8 else np.uint16 if vocab_size <= 2**16 else np.uint32

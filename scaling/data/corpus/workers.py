@@ -19,7 +19,7 @@ Run = Callable[[str, Sequence[Callable[[], Any]], Sequence[int]], list[Any]]
 
 @contextlib.contextmanager
 def pool(workers: int | None, tasks: int) -> Iterator[Run]:
-    """Run tasks in processes, a core each, with a bar in a terminal; in this one where there is one task or core."""
+    """Run tasks in processes, one a core, with a bar in a terminal; in this process for one task or core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     several = min(workers or cores, tasks)
     # what is daemonic may have no children
@@ -41,7 +41,7 @@ def pool(workers: int | None, tasks: int) -> Iterator[Run]:
 
 @contextlib.contextmanager
 def environment(**values: str) -> Iterator[None]:
-    """Environment variables, for processes that are started meanwhile."""
+    """Set environment variables for the processes that are started meanwhile."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -55,12 +55,12 @@ def environment(**values: str) -> Iterator[None]:
 
 
 def map_here(tasks: Sequence[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
-    """The results of tasks, with their numbers, one after the other."""
+    """Yield the results of tasks with their numbers, one after the other."""
     yield from ((number, task()) for number, task in enumerate(tasks))
 
 
 def map_in(executor: ProcessPoolExecutor, tasks: Sequence[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
-    """The results of tasks, with their numbers, as they come."""
+    """Yield the results of tasks with their numbers, as they come."""
     futures = {executor.submit(task): number for number, task in enumerate(tasks)}
     yield from ((futures[future], future.result()) for future in as_completed(futures))
 

@@ -69,14 +69,14 @@ class Copies:
         self.rows, self._held_out, self.symbols = rows, held_out, symbols
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (batch, seq, symbols + 1) and targets (batch, seq), -1 where there is no loss."""
+        """Return inputs (batch, seq, symbols + 1) and targets (batch, seq), -1 where there is no loss."""
         return self.ask(self.rows[indices].long())
 
     def held_out(self, batch: int) -> list[tuple[Tensor, Tensor]]:
         return [self.ask(part.long()) for part in self._held_out.split(batch)]
 
     def ask(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The row, the mark, the row but for its last; targets are the row, from the mark on."""
+        """Return inputs (the row, the mark, the row without its last) and targets (the row, from the mark on)."""
         mark = torch.full_like(rows[:, :1], self.symbols)
         inputs = torch.cat((rows, mark, rows[:, :-1]), dim=1)
         targets = torch.cat((torch.full_like(rows, -1), rows), dim=1)

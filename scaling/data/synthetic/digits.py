@@ -61,14 +61,14 @@ class Digits(Synthetic):
 
 
 def glyphs() -> Tensor:
-    """The ten digits, (10, 1, 7, 5), ink one and paper zero."""
+    """Return the ten digits, (10, 1, 7, 5), ink 1 and paper 0."""
     rows = [line.split() for line in FONT.split("\n") if line]
     ink = [[[float(pixel == "#") for pixel in row[digit]] for row in rows] for digit in range(10)]
     return torch.tensor(ink)[:, None]
 
 
 def placed(numbers: Tensor) -> Tensor:
-    """Affine maps from the picture to the typeface, (n, 2, 3), from six numbers each in -1 ... 1."""
+    """Return affine maps from picture to typeface, (n, 2, 3), from six numbers each in -1 ... 1."""
     turn, shear, wide, high, right, down = numbers.unbind(1)
     cos, sin = (TURN * turn).cos(), (TURN * turn).sin()
     # a digit fills about half the width and three quarters of the height

@@ -82,7 +82,7 @@ class Filtering(Synthetic):
 
 @lru_cache(maxsize=8)
 def process(order: int, radius: float, version: int) -> tuple[Array, float, Array]:
-    """The companion matrix F, the variance of w, and the stationary covariance of (s_t ... s_{t-p+1}).
+    """Return the companion matrix F, the variance of w, and the stationary covariance of (s_t ... s_{t-p+1}).
 
     Poles are conjugate pairs at random angles, the first at the radius, further ones within; an odd one is real.
     """
@@ -102,13 +102,13 @@ def process(order: int, radius: float, version: int) -> tuple[Array, float, Arra
 
 
 def root(covariance: Array) -> Array:
-    """A square root of a covariance, which may be singular to rounding."""
+    """Return a square root of a covariance, which may be singular up to rounding."""
     values, vectors = np.linalg.eigh(covariance)
     return np.asarray(vectors * np.sqrt(values.clip(0.0)))
 
 
 def innovations(order: int, radius: float, sigma: float, version: int, steps: int) -> Array:
-    """Variance of each reading given those before it, (steps,), the first given none."""
+    """Return the variance of each reading given those before it, (steps,)."""
     forward, drive, predicted = process(order, radius, version)
     shocks = np.zeros_like(predicted)
     shocks[0, 0] = drive

@@ -74,7 +74,7 @@ class Hierarchy(Synthetic):
 
     @property
     def needed(self) -> int:
-        """P*, the examples by which theory has the class learned."""
+        """P*, the examples after which theory expects the class to be learned."""
         return int(self.classes * self.synonyms**self.levels)
 
     @property
@@ -99,7 +99,7 @@ class Hierarchy(Synthetic):
         return torch.from_numpy(features), torch.from_numpy(y)
 
     def rules(self) -> list[NDArray[np.int64]]:
-        """For each level from the top, the ways to write a feature, (features, synonyms, branch)."""
+        """Return, for each level from the top, the ways to write a feature, (features, synonyms, branch)."""
         numbers = stream(self.version, RULES)
         rules = []
         for level in range(self.levels):

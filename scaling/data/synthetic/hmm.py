@@ -79,7 +79,7 @@ class HiddenMarkov(Synthetic):
 
 @lru_cache(maxsize=8)
 def source(symbols: int, states: int, sharpness: float, stay: float, version: int) -> tuple[Array, Array, Array]:
-    """Transitions (states, states), emissions (states, symbols), and the stationary distribution (states,)."""
+    """Return transitions (states, states), emissions (states, symbols) and the stationary distribution (states,)."""
     numbers = stream(version, RULES)
     moves = random_rows(numbers, states, states, sharpness)
     transitions = stay * np.eye(states) + (1 - stay) * moves
@@ -105,7 +105,7 @@ def emit(law: Law, which: int, shape: tuple[int, int]) -> NDArray[np.int64]:
 
 
 def filtered(transitions: Array, emissions: Array, stationary: Array, rows: NDArray[np.int64]) -> Array:
-    """-ln p of every symbol but the first, given those before it, (rows, length - 1), by the forward filter."""
+    """Return -ln p of every symbol given those before it, (rows, length - 1), by the forward filter."""
     belief = stationary * emissions[:, rows[:, 0]].T
     losses = np.empty((len(rows), rows.shape[1] - 1))
     for t in range(1, rows.shape[1]):
@@ -118,7 +118,7 @@ def filtered(transitions: Array, emissions: Array, stationary: Array, rows: NDAr
 def entropy(
     symbols: int, states: int, sharpness: float, stay: float, version: int, seq_len: int
 ) -> tuple[float, float]:
-    """The floor and its standard error [nats per target]."""
+    """Return the floor and its standard error [nats per target]."""
     law = symbols, states, sharpness, stay, version
     losses = filtered(*source(*law), emit(law, THEORY, (FILTERED, seq_len + 1))).mean(axis=1)
     return float(losses.mean()), float(losses.std() / len(losses) ** 0.5)

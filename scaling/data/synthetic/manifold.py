@@ -62,7 +62,7 @@ class Manifold(Synthetic):
         return torch.from_numpy(circles @ turn.T).float(), torch.from_numpy(y[:, None]).float()
 
     def rules(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-        """The map (features, 2 dimension); frequencies (waves, dimension), phases and heights, (waves,), of f."""
+        """Return the map (features, 2 dimension), and of f frequencies (waves, dimension), phases, heights (waves,)."""
         numbers = stream(self.version, RULES)
         turn = np.linalg.qr(numbers.standard_normal((self.features, 2 * self.dimension)))[0]
         # one wave along each direction, so that f varies in all, and random ones across; one and its opposite are alike

@@ -80,21 +80,21 @@ class Markov(Synthetic):
 
 
 def inverse(bounds: Array, numbers: Array) -> NDArray[np.int64]:
-    """Outcomes at uniform numbers (n,) of one distribution (k,) or of one for each, (n, k), as cumulative sums."""
+    """Return outcomes at uniform numbers (n,), of one distribution (k,) or one each (n, k), as cumulative sums."""
     if bounds.ndim == 1:
         return np.asarray(np.searchsorted(bounds[:-1], numbers, side="right"))
     return np.asarray((numbers[:, None] >= bounds[:, :-1]).sum(axis=1))
 
 
 def random_rows(numbers: np.random.Generator, rows: int, columns: int, sharpness: float) -> Array:
-    """Random distributions, (rows, columns): softmax of normal logits."""
+    """Draw random distributions, (rows, columns): softmax of normal logits."""
     weights = np.exp(sharpness * numbers.standard_normal((rows, columns)))
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
 @lru_cache(maxsize=8)
 def chain(symbols: int, order: int, sharpness: float, version: int) -> tuple[Array, Array]:
-    """P(next | context), (symbols^order, symbols), and the stationary distribution of contexts, (symbols^order,)."""
+    """Return P(next | context), (symbols^order, symbols), and the stationary distribution of contexts."""
     chances = random_rows(stream(version, RULES), symbols**order, symbols, sharpness)
     stationary = np.full(len(chances), 1 / len(chances))
     for _ in range(100_000):
@@ -109,7 +109,7 @@ def chain(symbols: int, order: int, sharpness: float, version: int) -> tuple[Arr
 
 @lru_cache(maxsize=64)
 def entropy(symbols: int, order: int, sharpness: float, version: int, seq_len: int) -> float:
-    """Mean over the positions of the entropy of the next symbol given what is in view [nats]."""
+    """Return the mean over positions of the entropy of the next symbol given those in view [nats]."""
     chances, stationary = chain(symbols, order, sharpness, version)
     rate = float(-(stationary[:, None] * chances * np.log(chances)).sum())
     blocks = []  # entropies of the first 1 ... order symbols

@@ -79,7 +79,7 @@ class Motif(Synthetic):
 
 @lru_cache(maxsize=8)
 def patterns(motif: int, classes: int, version: int) -> Tensor:
-    """The motifs, (classes, 1, motif, motif), of ±1, no two alike."""
+    """Draw the motifs, (classes, 1, motif, motif), of ±1, no two alike."""
     numbers, drawn = stream(version, RULES), dict[bytes, np.ndarray]()
     while len(drawn) < classes:
         pattern = numbers.integers(2, size=(1, motif, motif))
@@ -106,7 +106,7 @@ def draw(law: Law, which: int, n: int) -> tuple[Tensor, Tensor]:
 
 
 def log_posterior(images: Tensor, motif: int, classes: int, sigma: float, moved: bool, version: int) -> Tensor:
-    """ln p(c | x), (n, classes), in float64."""
+    """Return ln p(c | x), (n, classes), in float64."""
     motifs = patterns(motif, classes, version).double()
     scores = (conv2d(images.double(), motifs) - motif**2 / 2) / sigma**2  # (n, classes, places, places)
     if not moved:
@@ -117,7 +117,7 @@ def log_posterior(images: Tensor, motif: int, classes: int, sigma: float, moved:
 
 @lru_cache(maxsize=64)
 def entropy(side: int, motif: int, classes: int, sigma: float, moved: bool, version: int) -> tuple[float, float]:
-    """The floor and its standard error [nats per target]."""
+    """Return the floor and its standard error [nats per target]."""
     images, labels = draw((side, motif, classes, sigma, moved, version), THEORY, SAMPLES)
     parts = zip(images.split(1024), labels.split(1024), strict=True)
     losses = torch.cat(

@@ -63,6 +63,6 @@ class Parity(Synthetic):
         return torch.from_numpy(bits), torch.from_numpy(y)
 
     def positions(self) -> list[int]:
-        """The positions that count, in order."""
+        """Return the positions that count, in order."""
         count = self.seq_len if self.relevant is None else self.relevant
         return sorted(stream(self.version, RULES).permutation(self.seq_len)[:count].tolist())

@@ -66,14 +66,14 @@ class Permutation(Synthetic):
 
 
 def kernel(x: Array, y: Array) -> Array:
-    """k of all pairs of sequences, (n, L, d) and (m, L, d) to (n, m)."""
+    """Return k of all pairs of sequences, (n, L, d) and (m, L, d) to (n, m)."""
     length, features = x.shape[1:]
     invariant = x.sum(axis=1) @ y.sum(axis=1).T
     return np.asarray((invariant + x.reshape(len(x), -1) @ y.reshape(len(y), -1).T) / (features * length**2))
 
 
 def samples_to_halve(length: int, features: int, irrep: str) -> float:
-    """Examples by which kernel regression without ridge halves the error on a target of one irrep, by theory.
+    """Return the examples at which, in theory, ridgeless kernel regression halves the error on an irrep.
 
     With eigenvalues λ_i and an effective ridge κ that solves n = Σ λ_i / (λ_i + κ), the error on mode i is
     (κ / (λ_i + κ))² / (1 - γ), γ = Σ (λ_i / (λ_i + κ))² / n (arXiv:2006.13198, eqs. 4-5).

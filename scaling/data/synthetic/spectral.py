@@ -69,7 +69,7 @@ class Spectral(Synthetic):
 def left_by_descent(
     width: ArrayLike, steps: ArrayLike, a: float, b: float, rate: float = 1.0, features: int = 1_000_000
 ) -> Array:
-    """Σ c_k (1 - rate k^-b)^2t up to each width and Σ c_k beyond, c_k = k^-a, of the infinite sum but for its tail.
+    """Return Σ c_k (1 - rate k^-b)^2t up to each width plus Σ c_k beyond, with c_k = k^-a.
 
     width and steps: (points,), broadcast. What lies beyond `features` is the integral from features + 1/2.
     """

@@ -68,7 +68,7 @@ class Tracking(Synthetic):
 
 @lru_cache(maxsize=8)
 def products(group: str) -> NDArray[np.int64]:
-    """The composition table, (elements, elements): [a, b] is a b, first b and then a; element 0 is the identity."""
+    """Return the composition table: [a, b] is a b, first b and then a; element 0 is the identity."""
     kind, n = group[0], int(group[1:])
     if kind == "Z":
         return np.add.outer(np.arange(n), np.arange(n)) % n
@@ -81,5 +81,5 @@ def products(group: str) -> NDArray[np.int64]:
 
 
 def even(permutation: tuple[int, ...]) -> bool:
-    """Whether the number of inversions is even."""
+    """Return whether the number of inversions is even."""
     return sum(a > b for a, b in itertools.combinations(permutation, 2)) % 2 == 0

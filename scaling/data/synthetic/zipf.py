@@ -68,13 +68,13 @@ class Zipf(Synthetic):
 
 
 def frequencies(exponent: float, vocab_size: int) -> NDArray[np.float64]:
-    """Probabilities of the tokens by rank, (vocab_size,)."""
+    """Return the probabilities of the tokens by rank, (vocab_size,)."""
     weights = np.arange(1, vocab_size + 1, dtype=np.float64) ** -exponent
     return np.asarray(weights / weights.sum())
 
 
 def unseen_mass(D: float, exponent: float, vocab_size: int, width: int | None = None) -> float:
-    """Chance that a token was not among D targets, or is not among the `width` most frequent that a table holds."""
+    """Return the chance of a token that D targets lack, or that a table of the `width` most frequent lacks."""
     p = frequencies(exponent, vocab_size)
     width = vocab_size if width is None else width
     if not 0 < width <= vocab_size:

@@ -64,7 +64,7 @@ class Attention(nn.Module):
         return self.out(y.transpose(1, 2).reshape(batch, seq, width))  # type: ignore[no-any-return]
 
     def bias(self, seq: int) -> Tensor:
-        """ALiBi's penalty on distance, (heads, seq, seq), with the future shut off where attention is causal."""
+        """Return ALiBi's penalty on distance, (heads, seq, seq); causal attention masks the future."""
         at = torch.arange(seq, device=self.slopes.device)
         ahead = at[None, :] - at[:, None]  # (seq, seq), above 0 for the future
         bias = -self.slopes[:, None, None] * ahead.abs()
@@ -94,7 +94,7 @@ class AddPositions(nn.Module):
 
 
 def angles(length: int, size: int) -> Tensor:
-    """Angle of each position in each pair of features, (length, size / 2)."""
+    """Return the angle of each position in each pair of features, (length, size / 2)."""
     rates = BASE ** (-torch.arange(0, size, 2) / size)
     return torch.arange(length)[:, None] * rates
 
@@ -106,7 +106,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def rotate_rows(x: Tensor, cos: Tensor, sin: Tensor, features: int) -> Tensor:
-    """rotate() for the heads that lie side by side in the first features of (batch, seq, all), in passes over all rows.
+    """Apply rotate() to the heads side by side in the first features of (batch, seq, all), all rows at once.
 
     cos, sin: (seq, head_dim / 2).
     """

@@ -13,7 +13,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "si
 
 
 def linear(d_in: int, d_out: int, std: float | None = None, bias: bool = False) -> nn.Linear:
-    """A linear map initialised N(0, std²), by default std = d_in^-1/2 (LeCun 1998); a bias starts at zero."""
+    """Return a linear map initialised N(0, std²), by default std = d_in^-1/2 (LeCun 1998); a bias starts at 0."""
     layer = nn.Linear(d_in, d_out, bias=bias)
     nn.init.normal_(layer.weight, std=d_in**-0.5 if std is None else std)
     if bias:
@@ -22,19 +22,19 @@ def linear(d_in: int, d_out: int, std: float | None = None, bias: bool = False) 
 
 
 def readout(width: int, d_out: int) -> nn.Linear:
-    """The last map, started at zero: the first loss is ln(d_out) for every family (muP, arXiv:2203.03466, app. D.2)."""
+    """Return the last map, zero at first: the first loss is ln(d_out) for all (muP, arXiv:2203.03466, app. D.2)."""
     return linear(width, d_out, std=0.0)
 
 
 def token_embedding(vocab_size: int, width: int) -> nn.Embedding:
-    """A table of unit-variance rows, the scale that the normalised stream has."""
+    """Return a table of unit-variance rows, the scale of the normalised stream."""
     table = nn.Embedding(vocab_size, width)
     nn.init.normal_(table.weight, std=1.0)
     return table
 
 
 def stem(task: Task, width: int) -> tuple[nn.Module, list[nn.Module]]:
-    """What leads tokens or sequences into a stream of width features: the embed role, and the first of the body."""
+    """Return what maps tokens or sequences to a stream of width features: the embed role, and the body's first."""
     if task.kind == "tokens":
         return token_embedding(task.d_in, width), []
     return nn.Identity(), [linear(task.d_in, width)]
@@ -60,12 +60,12 @@ class Pool(nn.Module):
 
 
 def feed_forward(width: int, hidden: int, activation: str = "gelu") -> nn.Sequential:
-    """Two linear maps with an activation between."""
+    """Return two linear maps with an activation between."""
     return nn.Sequential(linear(width, hidden), ACTIVATIONS[activation](), linear(hidden, width))
 
 
 def residual(x: Tensor, branch: Tensor, scale: float = 1.0) -> Tensor:
-    """Add a branch to the stream; the one place where a parametrization in depth scales it."""
+    """Add a branch to the stream; only here does a parametrization in depth scale it."""
     return x + branch * scale if scale != 1.0 else x + branch
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 
 def gru(x: Tensor, weight_in: Tensor, weight: Tensor, bias_in: Tensor, bias: Tensor) -> Tensor:
-    """States of torch.nn.GRU from a zero state, (batch, seq, width) to the same; weights as torch orders them.
+    """Return the states of torch.nn.GRU from a zero state, (batch, seq, width); weights as torch orders them.
 
     r, z = sigmoid(x's share + W h + b), n = tanh(x's share + r (W_n h + b_n)), h = (1 - z) n + z h (torch's manual).
     """
@@ -24,7 +24,7 @@ def gru(x: Tensor, weight_in: Tensor, weight: Tensor, bias_in: Tensor, bias: Ten
 
 @torch.library.custom_op("isoflop::gru", mutates_args=())
 def _states(inputs: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """States (seq, batch, width); the gates r, z, n (seq, batch, 3 width); and W_n h + b_n (seq, batch, width)."""
+    """Return states (seq, batch, width), gates r, z, n (seq, batch, 3 width) and W_n h + b_n (seq, batch, width)."""
     width, maps = weight.shape[1], weight.t()
     gates = inputs.transpose(0, 1).contiguous().clone()
     states, of_state = (gates.new_empty(*gates.shape[:2], width) for _ in range(2))
@@ -42,7 +42,7 @@ def _states(inputs: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tenso
 
 @torch.library.custom_op("isoflop::gru_back", mutates_args=())
 def _back(gradient: Tensor, states: Tensor, gates: Tensor, of_state: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of W h + b and of the inputs' shares, (seq, batch, 3 width) each."""
+    """Return the gradients of W h + b and of the inputs' shares, (seq, batch, 3 width) each."""
     width = weight.shape[1]
     reset, update, new = gates.split(width, dim=-1)
     before = torch.cat((torch.zeros_like(states[:1]), states[:-1]))
@@ -88,13 +88,13 @@ _states.register_autograd(_gradient, setup_context=_save)
 
 
 def tanh(x: Tensor, weight_in: Tensor, weight: Tensor, bias_in: Tensor, bias: Tensor) -> Tensor:
-    """States of torch.nn.RNN, h = tanh(x's share + W h + b), from a zero state, (batch, seq, width) to the same."""
+    """Return the states of torch.nn.RNN, h = tanh(x's share + W h + b), from a zero state, (batch, seq, width)."""
     return _tanh_states(linear(x, weight_in, bias_in + bias), weight).transpose(0, 1)  # type: ignore[no-any-return]
 
 
 @torch.library.custom_op("isoflop::tanh_rnn", mutates_args=())
 def _tanh_states(inputs: Tensor, weight: Tensor) -> Tensor:
-    """States (seq, batch, width)."""
+    """Return the states, (seq, batch, width)."""
     states, maps = inputs.transpose(0, 1).clone(memory_format=torch.contiguous_format), weight.t()
     h, *rest = states.unbind(0)
     h.tanh_()
@@ -105,7 +105,7 @@ def _tanh_states(inputs: Tensor, weight: Tensor) -> Tensor:
 
 @torch.library.custom_op("isoflop::tanh_rnn_back", mutates_args=())
 def _tanh_back(gradient: Tensor, states: Tensor, weight: Tensor) -> Tensor:
-    """Gradient of what tanh is taken of, (seq, batch, width)."""
+    """Return the gradient of tanh's argument, (seq, batch, width)."""
     slopes, total = (1 - states.square()).unbind(0), gradient.clone(memory_format=torch.contiguous_format)
     *rest, later = total.unbind(0)
     later.mul_(slopes[-1])

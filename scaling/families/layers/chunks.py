@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 def worked(values: Tensor, through: Tensor, gained: Tensor, write: Tensor, read: Tensor) -> Tensor:
-    """What each position reads, (batch, chunks, size, heads, head).
+    """Return what each position reads, (batch, chunks, size, heads, head).
 
     values: (batch, chunks, size, heads, head). through: log of the decay from the start of the chunk to a position,
     gained: that less the log of its gain, (batch, chunks, heads, size). write, read: (batch, chunks, size, state).
@@ -29,7 +29,7 @@ def worked(values: Tensor, through: Tensor, gained: Tensor, write: Tensor, read:
 def _worked(
     values: Tensor, through: Tensor, gained: Tensor, write: Tensor, read: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What is read, decays from position to position, and states at the start of each chunk.
+    """Return what is read, decays from position to position, and states at the start of each chunk.
 
     (batch, chunks, size, heads, head); (heads, groups, size, size), 0 from later ones; (batch, chunks, state, heads,
     head). groups: the chunks of all examples.
@@ -64,7 +64,7 @@ def _worked_back(
     write: Tensor,
     read: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of the five arguments of worked."""
+    """Return the gradients of the five arguments of `worked`."""
     batch, chunks, *_ = values.shape
     shapes = [t.shape for t in (values, through, gained, write, read)]
     of_y, y, v, through, gained, write, read = (
@@ -88,7 +88,7 @@ def _worked_back(
 
 
 def within_back(of_y: Tensor, match: Tensor, decays: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of the values and of what reads match in what is written, by what stays within the chunks."""
+    """Return the gradients of the values and of the matches of reads with writes, within the chunks."""
     within, of_within = torch.empty_like(match), torch.empty_like(match)
     of_v, of_match = torch.empty_like(of_y), torch.zeros_like(match)
     for at, decay in enumerate(decays):
@@ -99,18 +99,18 @@ def within_back(of_y: Tensor, match: Tensor, decays: Tensor, v: Tensor) -> tuple
 
 
 def exponents(dtype: torch.dtype) -> tuple[float, float]:
-    """The range in which exp is fast; beyond it lie 0 and infinity but for a rounding, at ten times the price."""
+    """Clip to the range in which exp is fast; beyond it the results round to 0 or infinity, ten times slower."""
     limits = torch.finfo(dtype)
     return math.log(limits.tiny) + 0.5, math.log(limits.max) - 1
 
 
 def left(through: Tensor, gained: Tensor) -> Tensor:
-    """What a position's value is multiplied by until the end of the chunk, (groups, size, heads, 1)."""
+    """Return the factor of a position's value at the end of the chunk, (groups, size, heads, 1)."""
     return (through[..., -1:] - gained).exp_().transpose(1, 2)[..., None]
 
 
 def reached(through: Tensor) -> Tensor:
-    """What is left of the state at the start of a chunk, (groups, size, heads, 1)."""
+    """Return the share of the chunk's first state that remains, (groups, size, heads, 1)."""
     return through.exp().transpose(1, 2)[..., None]
 
 

@@ -15,7 +15,7 @@ from isoflop.scaling.families.layers.norms import plain_on_cpu
 
 
 def causal(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x: (batch, seq, features). weight: (features, 1, kernel), as nn.Conv1d has it; bias: (features,)."""
+    """Convolve x (batch, seq, features) causally; weight (features, 1, kernel) as in nn.Conv1d, bias (features,)."""
     if plain_on_cpu(x, weight):
         return _convolved(x, weight[:, 0].t().contiguous(), bias)  # type: ignore[no-any-return]
     # as a 2-D convolution of one row, whose kernels for features-last memory take half the time of the 1-D one
@@ -25,7 +25,7 @@ def causal(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @torch.library.custom_op("isoflop::causal_convolution", mutates_args=())
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """weight: (kernel, features), the last of which is that of the position itself."""
+    """Convolve with weight (kernel, features), whose last row is that of the position itself."""
     y = torch.addcmul(bias, x, weight[-1])
     for back in range(1, min(len(weight), x.shape[1])):
         y[:, back:].addcmul_(x[:, :-back], weight[-1 - back])
@@ -34,7 +34,7 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @torch.library.custom_op("isoflop::causal_convolution_back", mutates_args=())
 def _convolved_back(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of x and of the weight."""
+    """Return the gradients of x and of the weight."""
     of_x, of_weight = gradient * weight[-1], torch.zeros_like(weight)
     of_weight[-1] = (gradient * x).flatten(0, 1).sum(0)
     for back in range(1, min(len(weight), x.shape[1])):

@@ -7,17 +7,17 @@ from torch import Tensor, nn
 
 
 def wide(x: Tensor) -> Tensor:
-    """The same in float32 at least: running sums and exponentials are not left to bf16."""
+    """Return x in float32 at least: running sums and exponentials are not left to bf16."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def plain_on_cpu(x: Tensor, other: Tensor) -> bool:
-    """Whether two tensors lie on a CPU in one precision, in which autocast leaves them."""
+    """Return whether two tensors are on a CPU in one precision, which autocast leaves alone."""
     return x.device.type == "cpu" and x.dtype == other.dtype and not torch.is_autocast_enabled("cpu")
 
 
 def fused_here(x: Tensor, other: Tensor) -> bool:
-    """Whether a gradient worked out by hand saves passes over memory: on a CPU, unless a compiler saves them."""
+    """Return whether a gradient written by hand saves passes over memory: on a CPU, unless a compiler does it."""
     return plain_on_cpu(x, other) and not torch.compiler.is_compiling()
 
 
@@ -55,5 +55,5 @@ class _RootMeanSquare(torch.autograd.Function):
 
 
 def normalisation(kind: str, width: int) -> nn.Module:
-    """Root-mean-square or layer normalisation of the features at each position, or none."""
+    """Return root-mean-square or layer normalisation of the features at each position, or none."""
     return {"rms": RmsNorm, "layer": nn.LayerNorm}[kind](width) if kind != "none" else nn.Identity()

@@ -16,7 +16,7 @@ from isoflop.scaling.families.layers.norms import plain_on_cpu
 
 
 def chunked_scan(x: Tensor, log_decay: Tensor, gain: Tensor, write: Tensor, read: Tensor, chunk: int) -> Tensor:
-    """The state-space duality of Mamba-2 (arXiv:2405.21060, sec. 6): products within chunks, states between them.
+    """Apply the state-space duality of Mamba-2 (arXiv:2405.21060, sec. 6): products in chunks, states between.
 
     x: (batch, seq, heads, head). log_decay, at most 0, and gain, above 0: (batch, seq, heads). write, read:
     (batch, seq, state), shared by the heads. Returns (batch, seq, heads, head). Linear in seq.
@@ -33,7 +33,7 @@ def chunked_scan(x: Tensor, log_decay: Tensor, gain: Tensor, write: Tensor, read
 
 
 def products(values: Tensor, through: Tensor, gained: Tensor, write: Tensor, read: Tensor) -> Tensor:
-    """What chunks.worked does on a CPU, anywhere and in any precision."""
+    """Do what chunks.worked does on a CPU, on any device and in any precision."""
     *_, size, heads, head = values.shape
     values = values.transpose(2, 3)  # (batch, chunks, heads, size, head)
 
@@ -52,7 +52,7 @@ def products(values: Tensor, through: Tensor, gained: Tensor, write: Tensor, rea
 
 
 def fold(t: Tensor, size: int) -> Tensor:
-    """Cut the sequence into chunks, the last filled up with zeros: (batch, seq, ...) to (batch, chunks, size, ...)."""
+    """Cut the sequence into chunks, the last padded with zeros: (batch, seq, ...) to (batch, chunks, size, ...)."""
     missing = -t.shape[1] % size
     if missing:
         t = pad(t, (0, 0) * (t.dim() - 2) + (0, missing))
@@ -60,7 +60,7 @@ def fold(t: Tensor, size: int) -> Tensor:
 
 
 def carried(gains: Tensor, decays: Tensor) -> Tensor:
-    """State at the start of each chunk, from what each adds (batch, chunks, state, heads, head) and its decay."""
+    """Return the state at the start of each chunk, from what each adds and its decay."""
     state = torch.zeros_like(gains[:, 0])
     states = []
     for gain, decay in zip(gains.unbind(1), decays.unbind(1), strict=True):
@@ -70,7 +70,7 @@ def carried(gains: Tensor, decays: Tensor) -> Tensor:
 
 
 def linear_scan(keep: Tensor, new: Tensor) -> Tensor:
-    """h_t = keep_t h_{t-1} + new_t over dim 1 of (batch, seq, width) from a zero state, with keep from 0 to 1.
+    """Return h_t = keep_t h_{t-1} + new_t over dim 1 of (batch, seq, width) from a zero state; keep is in 0 to 1.
 
     In about sqrt(seq) chunks: position by position in all of them at once, then the state from chunk to chunk; few
     passes over memory. Nothing is multiplied but by numbers up to one, so that nothing overflows. To torch.compile it
@@ -80,7 +80,7 @@ def linear_scan(keep: Tensor, new: Tensor) -> Tensor:
 
 
 def scanned(keep: Tensor, new: Tensor) -> Tensor:
-    """linear_scan without a gradient."""
+    """Compute linear_scan without a gradient."""
     seq, size = keep.shape[1], chunk_size(keep.shape[1])
     through, h = owned(fold(keep, size), keep), owned(fold(new, size), new)  # (batch, chunks, size, width)
     for at in range(1, size):
@@ -92,7 +92,7 @@ def scanned(keep: Tensor, new: Tensor) -> Tensor:
 
 
 def scanned_back(keep: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient of new: g_t = gradient_t + keep_{t+1} g_{t+1}, the same from the end."""
+    """Return the gradient of new: g_t = gradient_t + keep_{t+1} g_{t+1}, from the end."""
     seq, size = keep.shape[1], chunk_size(keep.shape[1])
     through, g = fold(pad(keep[:, 1:], (0, 0, 0, 1)), size), owned(fold(gradient, size), gradient)
     for at in range(size - 2, -1, -1):
@@ -104,12 +104,12 @@ def scanned_back(keep: Tensor, gradient: Tensor) -> Tensor:
 
 
 def chunk_size(seq: int) -> int:
-    """A power of two about the root of seq, which divides the lengths that are powers of two."""
+    """Return a power of two near the root of seq, which divides lengths that are powers of two."""
     return 1 << (seq.bit_length() // 2)
 
 
 def owned(folded: Tensor, of: Tensor) -> Tensor:
-    """A tensor that may be written into: a copy, unless folding has made one."""
+    """Return a tensor that may be overwritten: a copy, unless folding has made one."""
     return folded.clone() if folded.untyped_storage().data_ptr() == of.untyped_storage().data_ptr() else folded
 
 
@@ -128,7 +128,7 @@ def _save(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
 
 
 def _gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """What a state gets is what the new of its position gets; keep_t gets that times the state before."""
+    """Return the gradients of keep and new; keep_t gets that of new_t times the state before."""
     keep, h = ctx.saved_tensors
     of_new = _scanned_back(keep, gradient)
     return pad(of_new[:, 1:] * h[:, :-1], (0, 0, 1, 0)), of_new
@@ -138,7 +138,7 @@ _scanned.register_autograd(_gradient, setup_context=_save)
 
 
 def gated_scan(both: Tensor) -> Tensor:
-    """h_t = (1 - z_t) h_{t-1} + z_t g(c_t), z the sigmoid of gates, g(c) = c + 1/2 above 0 and sigmoid(c) below.
+    """Return h_t = (1 - z_t) h_{t-1} + z_t g(c_t), z = sigmoid(gates), g(c) = c + 1/2 above 0, sigmoid(c) below.
 
     both: gates and c side by side, (batch, seq, 2 width). Returns (batch, seq, width). torch.where, which decides one
     by one, takes longer than all of this.
