@@ -33,7 +33,7 @@ class RunFolder:
     RECORDS: ClassVar[str] = "records.json"
     PROFILES: ClassVar[str] = "probes.json"
     DIGEST: ClassVar[str] = "sha256"
-    CLAIM: ClassVar[re.Pattern[str]] = re.compile(r"claim\.([1-9][0-9]{0,8})")
+    LEASE: ClassVar[re.Pattern[str]] = re.compile(r"claim\.([1-9][0-9]{0,8})")
     # what a point of a profile is
     PROBES: ClassVar[tuple[str, ...]] = ("D", "probe", "quantity", "axis", "index", "value", "se")
 
@@ -57,14 +57,14 @@ class RunFolder:
         """Locked by the process that is at work."""
         return self.path / "lock"
 
-    def claim(self, number: int) -> Path:
+    def lease(self, number: int) -> Path:
         """Who may work here, the one of the highest number (scaling/process/lease.py)."""
         return self.path / f"claim.{number}"
 
-    def claims(self) -> list[int]:
-        """The numbers of the claims that there are, ascending."""
+    def leases(self) -> list[int]:
+        """The numbers of the leases that there are, ascending."""
         with os.scandir(self.path) as inside:
-            names = [self.CLAIM.fullmatch(one.name) for one in inside]
+            names = [self.LEASE.fullmatch(one.name) for one in inside]
         return sorted(int(name[1]) for name in names if name)
 
     @property

@@ -1,5 +1,51 @@
-"""One config becomes records: data, families, recipes, probes, and the loop that trains (the part that needs torch)."""
+"""One config becomes records: data, families, recipes, probes, and the loop that trains (the part that needs torch).
 
-from isoflop.scaling.moved import install
+Here is only what lets an import, or a `_target_`, by an earlier name of a module find the present one.
 
-install()
+    present("isoflop.scaling.data.generated.copy.Copy")        # 'isoflop.scaling.data.synthetic.copy.Copy'
+
+Yamls and code of extensions, and the frozen configs of finished runs, name modules as they were called when written.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+PACKAGE = "isoflop.scaling"
+LAYERS = f"{PACKAGE}.families.layers"
+# earlier name -> present one, of a module or a package
+MOVED = {
+    f"{PACKAGE}.data.generated": f"{PACKAGE}.data.synthetic",
+    f"{PACKAGE}.data.docs": f"{PACKAGE}.data.text",
+    f"{PACKAGE}.data.shards": f"{PACKAGE}.data.files",
+    f"{PACKAGE}.probes.base": f"{PACKAGE}.subject",
+    f"{PACKAGE}.loop.evaluate": f"{PACKAGE}.evaluate",
+    **{f"{LAYERS}.{name}": f"{LAYERS}.basic" for name in ("linear", "embedding", "feed_forward", "block")},
+}
+
+
+def present(name: str) -> str:
+    """Return the present dotted name of a module, or of what is in it."""
+    for earlier, now in MOVED.items():
+        if name == earlier or name.startswith(f"{earlier}."):
+            return now + name.removeprefix(earlier)
+    return name
+
+
+class Alias(MetaPathFinder, Loader):
+    """Finds a module by its earlier name; the two names are then one module, whose classes exist once."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if present(fullname) != fullname else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.modules[module.__name__] = importlib.import_module(present(module.__name__))
+
+
+if not any(isinstance(finder, Alias) for finder in sys.meta_path):
+    sys.meta_path.insert(0, Alias())  # before any file is looked for

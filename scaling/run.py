@@ -42,7 +42,7 @@ def run_one(folder: Path, bar: bool = False, patience_s: float = 1.0) -> list[re
     process still works in the folder. Stopped: a signal ended it (process/signals.py).
     """
     run = RunFolder(folder)
-    with sole_writer(run, patience_s) as claim:
+    with sole_writer(run, patience_s) as lease:
         config = thaw(folder)
         if resume.is_done(folder, config):
             return record.read(folder)
@@ -52,30 +52,30 @@ def run_one(folder: Path, bar: bool = False, patience_s: float = 1.0) -> list[re
         if run.cancelled:
             raise Stopped(143)
         try:
-            with terminable(), Heart(run, stands=claim.stands) as heart:
-                return train_or_fail(config, run, claim, heart, bar)
+            with terminable(), Heart(run, stands=lease.stands) as heart:
+                return train_or_fail(config, run, lease, heart, bar)
         except Terminated as stop:
             raise Stopped(stop.exit_code) from None
 
 
-def train_or_fail(config: FrozenConfig, folder: RunFolder, claim: Lease, heart: Heart, bar: bool) -> list[record.Row]:
+def train_or_fail(config: FrozenConfig, folder: RunFolder, lease: Lease, heart: Heart, bar: bool) -> list[record.Row]:
     """Train and leave the record; if that fails, a record with the reason."""
     try:
         resume.refuse_other_code(config)
         with files.naming(folder.path):
-            return train(config, folder, claim, heart, bar)
+            return train(config, folder, lease, heart, bar)
     except (UserError, BusyError):
         raise
     except Exception as error:
         folder.append_log(traceback.format_exc())
         rows = [failure(config, *status_and_reason(error))]
-        claim.refuse_loss()
+        lease.refuse_loss()
         if not record.finished(folder.path):
             record.write(folder.path, rows)
         return rows
 
 
-def train(config: FrozenConfig, folder: RunFolder, claim: Lease, heart: Heart, bar: bool) -> list[record.Row]:
+def train(config: FrozenConfig, folder: RunFolder, lease: Lease, heart: Heart, bar: bool) -> list[record.Row]:
     """Make the missing marks and write the record; if memory is short, again with smaller micro-batches.
 
     The record is on disk before the checkpoint goes: whatever happens in between, one of them is there.
@@ -85,7 +85,7 @@ def train(config: FrozenConfig, folder: RunFolder, claim: Lease, heart: Heart, b
         try:
             with contextlib.ExitStack() as afterwards:
                 rows = Attempt(config, folder, values, heart, bar).train(afterwards)
-                claim.refuse_loss()
+                lease.refuse_loss()
                 record.write(folder.path, rows)
                 folder.checkpoint.unlink(missing_ok=True)
                 return rows

@@ -21,7 +21,7 @@ from isoflop import record
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.scaling.process.heartbeat import is_fresh
-from isoflop.scaling.process.lease import is_claimed
+from isoflop.scaling.process.lease import is_leased
 from isoflop.scaling.process.lock import held
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Entry:
     @property
     def held(self) -> bool:
         """Whether a process is at work in the folder, here or on another host."""
-        return held(self.files) or is_claimed(self.files) or is_fresh(self.files, self.heartbeat())
+        return held(self.files) or is_leased(self.files) or is_fresh(self.files, self.heartbeat())
 
     @property
     def finished(self) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoflop.errors import UserError
 from isoflop.extensions import CONF, ENVIRONMENT, all_declared, conf_of, declared, get, importable
-from isoflop.scaling.moved import present
+from isoflop.scaling import present
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

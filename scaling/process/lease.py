@@ -1,18 +1,18 @@
-"""The claim on a run's folder: a file created exclusively, as one of any number of hosts can (standard library only).
+"""The lease of a run's folder: a file created exclusively, as one of any number of hosts can (standard library only).
 
 Where hosts share a file system but not its locks, the lock (lock.py) is given to all of them. Creating a file that must
-not exist succeeds for one of them there too (open(2), O_EXCL; RFC 1813, 3.3.8). A claim is good while its owner lives:
+not exist succeeds for one of them there too (open(2), O_EXCL; RFC 1813, 3.3.8). A lease holds while its owner lives:
 
     a process of this machine      lives while the system has it, with the same start
     of another                     while its heartbeat goes on: it is watched for three beats, which are 3 s of a run in
                                    its first minute, and 15 s later on or where it has not beaten yet; no clock is asked
 
-A claim whose owner is dead is taken over by creating the next number, which again one process does. Who finds that its
-own claim is no longer the highest has been taken for dead, and stops without touching what is now another's.
+A lease whose owner is dead is taken over by creating the next number, which again one process does. Who finds that its
+own lease is no longer the highest has been taken for dead, and stops without touching what is now another's.
 
-    claim = make(folder)           # refused by BusyError where another process holds the folder
-    claim.stands()                 # True
-    claim.release()
+    lease = make(folder)           # refused by BusyError where another process holds the folder
+    lease.stands()                 # True
+    lease.release()
 """
 
 import contextlib
@@ -39,7 +39,7 @@ class Lease:
 
     def stands(self) -> bool:
         """Return whether nobody has taken the folder over."""
-        return self.folder.claims()[-1:] == [self.number]
+        return self.folder.leases()[-1:] == [self.number]
 
     def refuse_loss(self) -> None:
         """Raise BusyError if somebody has taken the folder over, so that its contents are theirs."""
@@ -48,32 +48,32 @@ class Lease:
 
     def release(self) -> None:
         """Leave the folder to others."""
-        self.folder.claim(self.number).unlink(missing_ok=True)
+        self.folder.lease(self.number).unlink(missing_ok=True)
 
 
 def make(folder: RunFolder) -> Lease:
     """Lease the folder; raise BusyError if a living process holds it, or two take it at once."""
-    earlier = folder.claims()
+    earlier = folder.leases()
     if any(_is_alive(folder, number) for number in earlier):
         raise busy(folder)
     mine = max(earlier, default=0) + 1
     try:
-        _create(folder.claim(mine))
+        _create(folder.lease(mine))
     except FileExistsError:
         raise busy(folder) from None
     # of two that saw different files, the one that came second sees the other's
-    if set(folder.claims()) - {*earlier, mine}:
-        folder.claim(mine).unlink(missing_ok=True)
+    if set(folder.leases()) - {*earlier, mine}:
+        folder.lease(mine).unlink(missing_ok=True)
         raise busy(folder)
     for number in earlier:
-        folder.claim(number).unlink(missing_ok=True)
+        folder.lease(number).unlink(missing_ok=True)
     return Lease(folder, mine)
 
 
-def is_claimed(folder: RunFolder) -> bool:
-    """Return whether a process of this machine has a claim on the folder."""
+def is_leased(folder: RunFolder) -> bool:
+    """Return whether a process of this machine holds a lease of the folder."""
     with contextlib.suppress(OSError):
-        return any(_lives_here(files.read_json(folder.claim(number))) for number in folder.claims())
+        return any(_lives_here(files.read_json(folder.lease(number))) for number in folder.leases())
     return False
 
 
@@ -103,10 +103,10 @@ def _create(path: Path) -> None:
 
 
 def _is_alive(folder: RunFolder, number: int) -> bool:
-    owner = files.read_json(folder.claim(number))
+    owner = files.read_json(folder.lease(number))
     if isinstance(owner, dict) and owner.get("machine") == machine():
         return _lives_here(owner)
-    return beats(folder, while_there=folder.claim(number))
+    return beats(folder, while_there=folder.lease(number))
 
 
 def _lives_here(owner: Any) -> bool:

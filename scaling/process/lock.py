@@ -45,17 +45,17 @@ def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[Lease]:
         until = time.monotonic() + patience_s  # who only looks holds it for an instant
         while not (mine := _locked(file, fcntl.LOCK_EX)) and time.monotonic() < until:
             time.sleep(0.05)
-        # a run of a version without claims has a heartbeat alone
-        if not mine or (not folder.claims() and beats_elsewhere(folder)):
+        # a run of a version without leases has a heartbeat alone
+        if not mine or (not folder.leases() and beats_elsewhere(folder)):
             raise busy(folder)
-        claim = _claim(folder, until)
+        lease = _lease(folder, until)
         try:
-            yield claim
+            yield lease
         finally:
-            claim.release()
+            lease.release()
 
 
-def _claim(folder: RunFolder, until: float) -> Lease:
+def _lease(folder: RunFolder, until: float) -> Lease:
     """Lease the folder as soon as its holder has ended; raise BusyError if that is too late."""
     while True:
         try:

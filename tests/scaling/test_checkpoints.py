@@ -40,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture(autouse=True)
 def _a_step_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callbacks, by which these tests count and stop, then see every step."""
-    monkeypatch.setattr("isoflop.scaling.loop.module.CHUNK_S", 0.0)
+    monkeypatch.setattr("isoflop.scaling.loop.spec.CHUNK_S", 0.0)
 
 
 def frozen(folder: Path, *overrides: str) -> Path:

@@ -88,7 +88,7 @@ def test_where_nothing_can_be_compiled_a_line_says_so_and_the_bits_are_the_same(
 
 def test_a_run_that_began_compiled_goes_on_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = ["family=mlp", "trainer.compile=auto", "trainer.checkpoint_every_s=0"]
-    monkeypatch.setattr("isoflop.scaling.loop.module.CHUNK_S", 0.0)
+    monkeypatch.setattr("isoflop.scaling.loop.spec.CHUNK_S", 0.0)
     monkeypatch.setattr(Compiler, "is_worth", lambda *_: True)
     whole = trained(tmp_path / "whole", *chosen)
     point = Checkpoints.on_train_batch_end

@@ -233,7 +233,7 @@ def test_images_that_cannot_be_read_are_one_sentence(tmp_path: Path, how: str, s
 
 
 def test_prose_is_taken_from_the_packages_of_a_small_tree(tmp_path: Path) -> None:
-    from isoflop.scaling.data.corpus import debian
+    from benchmarks import debian
     from isoflop.scaling.data.files import Files
 
     long = "The scheduler decides which of the runnable tasks is to have the processor next, and for how long. " * 4
@@ -264,7 +264,7 @@ def test_prose_is_taken_from_the_packages_of_a_small_tree(tmp_path: Path) -> Non
 
 
 def test_markup_of_perl_and_of_manual_pages_is_stripped() -> None:
-    from isoflop.scaling.data.corpus import debian
+    from benchmarks import debian
 
     pod = "=head1 NAME\n\nperlfoo - a B<bold I<claim>> in L<perlvar|perlvar/x>, C<< a->b >>, E<lt>5\n\n"
     assert debian.strip_pod(f"{pod}=over 4\n\n=item one\n\nText.\n\n=back\n\n=cut\n") == (

@@ -72,7 +72,7 @@ def test_of_hosts_that_start_at_once_without_locks_one_trains(
         folder = RunFolder(tmp_path / str(trial))
         folder.path.mkdir()
         if left != "nothing":
-            folder.claim(3).write_text(json.dumps({"machine": "gone", "pid": 1, "started": 1}))
+            folder.lease(3).write_text(json.dumps({"machine": "gone", "pid": 1, "started": 1}))
         if left.endswith("heartbeat"):
             beat = {"step": 3, "steps": 9, "host": "gone", "pid": 1, "beat": 7, "every_s": 0.1, "time": 0.0}
             folder.write_heartbeat(beat)
@@ -82,7 +82,7 @@ def test_of_hosts_that_start_at_once_without_locks_one_trains(
         assert left != "nothing" or "done" in ends
         with sole_writer(folder):  # whoever comes later has it
             pass
-        assert folder.claims() == []
+        assert folder.leases() == []
     assert set(together) == {1}
 
 
@@ -92,21 +92,21 @@ def test_a_claim_of_a_process_that_died_is_taken_over_at_once(tmp_path: Path, mo
     process = multiprocessing.get_context("fork").Process(target=lease.make, args=(folder,))
     process.start()
     process.join()
-    assert folder.claims() == [1]
-    assert not lease.is_claimed(folder)
+    assert folder.leases() == [1]
+    assert not lease.is_leased(folder)
     with sole_writer(folder) as mine:
-        assert (mine.number, folder.claims()) == (2, [2])
+        assert (mine.number, folder.leases()) == (2, [2])
 
 
 def test_a_living_process_keeps_its_claim_where_there_are_no_locks(tmp_path: Path, no_locks: None) -> None:
     folder = RunFolder(tmp_path)
     with sole_writer(folder):
-        assert lease.is_claimed(folder)
+        assert lease.is_leased(folder)
         with pytest.raises(BusyError, match="is working in"), sole_writer(folder, 0.1):
             pass
         # the number of another process that has it by now
-        owner = json.loads(folder.claim(1).read_text())
-        folder.claim(1).write_text(json.dumps(owner | {"started": owner["started"] + 1}))
+        owner = json.loads(folder.lease(1).read_text())
+        folder.lease(1).write_text(json.dumps(owner | {"started": owner["started"] + 1}))
         with sole_writer(folder) as other:
             assert other.number == 2
 
@@ -118,13 +118,13 @@ def test_who_was_taken_for_dead_stops_and_leaves_what_is_anothers(
     monkeypatch.setattr(os, "kill", lambda *_: stopped.set())
     with sole_writer(folder) as mine:
         with Heart(folder, stands=mine.stands):
-            folder.claim(2).write_text("{}")
+            folder.lease(2).write_text("{}")
             folder.write_heartbeat({"step": 0, "host": "other", "pid": 1})
             assert stopped.wait(5)
             time.sleep(0.3)
         with pytest.raises(BusyError, match="has taken over"):
             mine.refuse_loss()
-    assert folder.claims() == [2]
+    assert folder.leases() == [2]
     assert json.loads(folder.heartbeat.read_text())["host"] == "other"
 
 

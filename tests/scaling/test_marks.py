@@ -55,7 +55,7 @@ def result(row: record.Row) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _a_step_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callbacks, by which these tests count and stop, then see every step."""
-    monkeypatch.setattr("isoflop.scaling.loop.module.CHUNK_S", 0.0)
+    monkeypatch.setattr("isoflop.scaling.loop.spec.CHUNK_S", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def test_a_damaged_balance_is_dropped_with_a_line(tmp_path: Path, capsys: pytest
 def test_steps_taken_in_chunks_are_those_taken_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = []
     for chunk_s in (0.0, 1e9):
-        monkeypatch.setattr("isoflop.scaling.loop.module.CHUNK_S", chunk_s)
+        monkeypatch.setattr("isoflop.scaling.loop.spec.CHUNK_S", chunk_s)
         folders.append(frozen(tmp_path / f"{chunk_s}", "family=mlp", marks(*MARKS), "trainer.checkpoint_every_s=1e9"))
     single, chunked = ([result(row) for row in run_one(folder)] for folder in folders)
     assert single == chunked

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from isoflop import extensions
+from isoflop.scaling import MOVED, present
 from isoflop.scaling.config import choices, provenance
-from isoflop.scaling.moved import MOVED, present
 
 COPY = "isoflop.scaling.data.synthetic.copy.Copy"
 EARLIER = "isoflop.scaling.data.generated.copy.Copy"

@@ -268,7 +268,7 @@ def test_a_signal_finds_a_checkpoint_of_the_last_step(
         ends(self, trainer, module, *rest)
 
     monkeypatch.setattr(CurveWriter, "on_train_batch_end", told)
-    monkeypatch.setattr("isoflop.scaling.loop.module.CHUNK_S", 0.0)  # so that it sees every step
+    monkeypatch.setattr("isoflop.scaling.loop.spec.CHUNK_S", 0.0)  # so that it sees every step
     try:
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             run.run_one(tmp_path)

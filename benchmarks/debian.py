@@ -4,8 +4,8 @@
 
 after
 
-    python -m isoflop.scaling.data.corpus.debian english -o english
-    python -m isoflop.scaling.data.corpus.debian german -o german
+    python benchmarks/debian.py english -o english
+    python benchmarks/debian.py german -o german
 
 Needs a Debian 12 with apt and dpkg-deb, and no rights: packages are downloaded and unpacked in a temporary folder, none
 is installed. Markup is stripped, navigation and what stands twice are left out. The folder gets a file of rows for each
