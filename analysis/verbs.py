@@ -266,7 +266,7 @@ def _predict_place(fits: Any, place: dict[str, float], level: float, as_json: bo
 
 def _predict_points(fits: Any, points: Any, by: list[str], level: float, out: Path | None, as_json: bool) -> None:
     """Write or print a table of predictions, and score them where the target is known."""
-    from isoflop.analysis.holdout.points import predict_points, score
+    from isoflop.analysis.holdout.predict import predict_points, score
 
     table = predict_points(fits, points, by, level)
     result = score(table, fits[0].law.target, level)

@@ -28,8 +28,8 @@ from isoflop.analysis.design.ensemble import Ensemble, believe, imagine
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.rows import number_runs, usable, usable_numbers
-from isoflop.analysis.runs.runs import RunsLike, as_runs
+from isoflop.analysis.runs.rows import number_runs, usable_numbers
+from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import UserError
 
 # a run that gains less than this share of what the best run would is left for later
@@ -140,9 +140,9 @@ def improve(
     Columns of the result: run_id, those of the law and C at the run's last mark, cost [FLOPs], before and after
     (half-widths of L at the target, relative), gain_per_FLOP. UserError where C is missing.
     """
-    have = as_runs(have).frame
+    have = as_runs(have)
     rows, last = _design(have, candidates, truth)
-    there = planned(usable(have, ()), truth.form)
+    there = planned(have.complete().frame, truth.form)
     target = _target(truth, last, target_C).assign(run_id="the target")
     codes, count = number_runs(rows, None)
     ensemble = imagine(there, truth, pd.concat([rows, target], ignore_index=True), loss)
@@ -179,7 +179,7 @@ def _not_made(have: pd.DataFrame, candidates: pd.DataFrame, law: Law) -> pd.Data
     return open_
 
 
-def _design(have: pd.DataFrame, candidates: pd.DataFrame, truth: Truth) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _design(have: Runs, candidates: pd.DataFrame, truth: Truth) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the planned rows of the candidates that are not there yet, and a row for each run: last mark, cost."""
     if len(candidates) == 0:
         raise UserError("there are no candidates to choose from; give the overrides of the runs that could be made")

@@ -22,8 +22,8 @@ from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.levels import LEVELS, level_index
-from isoflop.analysis.runs.rows import checked, groups, prepare
-from isoflop.analysis.runs.runs import RunsLike, as_runs
+from isoflop.analysis.runs.rows import checked, prepare
+from isoflop.analysis.runs.runs import Label, Runs, RunsLike, as_runs
 from isoflop.analysis.solving.problem import Objective
 from isoflop.errors import FitError, UserError
 
@@ -75,35 +75,34 @@ class Average:
         return "; ".join(filter(None, [self.reason, *self.notes]))
 
     def predict(self, frame: pd.DataFrame) -> Array:
-        """The average at the rows of `frame`, in the units of the target."""
+        """Predict the target at the rows of `frame`, in its units."""
         if self.stack is None:
             raise FitError(f"{self.law.name} could not be fitted ({self.explanation}), so it predicts nothing")
         return self.stack.predict({c: frame[c].to_numpy(float) for c in self.law.columns})
 
     def quantity(self, function: Any, *, level: float | None = None, log: bool = False) -> Estimate:
-        """A function of no parameters: a number without an interval."""
+        """Return a function of no parameters: a number without an interval."""
         return Estimate(float(np.squeeze(function())))
 
     def curve(self, name: str, C: Any, level: float | None = None) -> pd.DataFrame:
-        """N_opt or D_opt at compute C [FLOPs], without an interval."""
+        """Return N_opt or D_opt at compute C [FLOPs], without an interval."""
         value = np.atleast_1d(self.law.curve(name, np.asarray(C, dtype=float), {}))
         return pd.DataFrame({"C": np.atleast_1d(C), "value": value, "low": np.nan, "high": np.nan}, dtype=float)
 
 
 def names_average(law: Any) -> bool:
-    """Whether a text names the average of laws."""
+    """Return whether a text names the average of laws."""
     return isinstance(law, str) and _CALL.fullmatch(law) is not None
 
 
 def law_of(runs: RunsLike, text: str = NAME) -> Law:
-    """The columns and the target of an average on these runs, as a law without parameters."""
-    runs = as_runs(runs).frame
-    names, target = _read(runs, text, None)
+    """Return the columns and the target of an average on these runs, as a law without parameters."""
+    names, target = _read(as_runs(runs), text, None)
     return _law(names, _arguments(names), target, None)
 
 
-def _read(runs: pd.DataFrame, text: str, target: str | None) -> tuple[list[str], str]:
-    """Columns and target of a text such as 'accuracy ~ best(C)'."""
+def _read(runs: Runs, text: str, target: str | None) -> tuple[list[str], str]:
+    """Return columns and target of a text such as 'accuracy ~ best(C)'."""
     match = _CALL.fullmatch(text)
     target = target or (match and match[1]) or "L"
     if match and match[2]:
@@ -111,11 +110,12 @@ def _read(runs: pd.DataFrame, text: str, target: str | None) -> tuple[list[str],
     return _columns(_sound(runs, target), target), target
 
 
-def default_laws(runs: pd.DataFrame) -> list[str]:
-    """The laws that `compare` sets side by side where none are named: those that suit the columns, and their average.
+def default_laws(runs: RunsLike) -> list[str]:
+    """Return the laws that `compare` takes where none are named: those that suit the columns, and their average.
 
     FitError where no column of sizes, data or compute is there.
     """
+    runs = as_runs(runs)
     names = _columns(_sound(runs, "L"), "L")
     laws = [law.name for law in candidates(_arguments(names), names, len(runs))]
     return [*laws, *(["chinchilla_tied"] if len(names) > 1 else []), f"{NAME}({','.join(names)})"]
@@ -131,44 +131,39 @@ def average_groups(
     stacks    averages that were made already
     options   loss, delta and run, as of `fit`; FitError for those that only one law can have, the others do not matter
     """
-    runs = as_runs(runs).frame
     for name in ("pin", "prior", "share"):
         if options.get(name):
             raise FitError(f"{NAME} averages laws of different parameters, so it takes no --{name}; name one law")
     settings = Settings(interval="none", **{k: options[k] for k in ("loss", "delta", "run") if k in options})
-    averages: dict[int, Average] = {}
-    refused: dict[int, tuple[dict[str, Any], pd.DataFrame, FitError]] = {}
-    for number, (label, rows) in enumerate(groups(runs, by)):
+    groups, stacks = as_runs(runs).by(by), stacks or Stacks()
+    averages: dict[Label, Average] = {}
+    refused: dict[Label, FitError] = {}
+    for label, rows in groups.items():
         try:
-            averages[number] = _average(rows, law, label, settings, target, stacks or Stacks())
+            averages[label] = _average(rows, law, settings, target, stacks)
         except FitError as error:
-            refused[number] = label, rows, error
+            refused[label] = error
     if not averages:
-        raise next(iter(refused.values()))[2]
-    some = next(iter(averages.values()))
-    for number, (label, rows, reason) in refused.items():
-        averages[number] = replace(
-            some, by=label, stack=None, table=None, status=FitStatus.REFUSED, reason=str(reason), rows=rows, n_runs=0
-        )
-    return [averages[number] for number in sorted(averages)]
+        raise next(iter(refused.values()))
+    some = replace(next(iter(averages.values())), stack=None, table=None, status=FitStatus.REFUSED, n_runs=0)
+    for label, reason in refused.items():
+        averages[label] = replace(some, by=label.by, reason=str(reason), rows=groups[label].frame)
+    return [averages[label] for label in groups]
 
 
 def average_laws(runs: RunsLike, law: str = NAME, **options: Any) -> Average:
     """Average the default laws on these runs; FitError where none of them can be fitted."""
-    runs = as_runs(runs).frame
     average = average_groups(runs, law, **options)[0]
     if average.stack is None:
         raise FitError(average.reason)
     return average
 
 
-def _average(
-    runs: pd.DataFrame, text: str, label: dict[str, Any], settings: Settings, target: str | None, stacks: Stacks
-) -> Average:
+def _average(runs: Runs, text: str, settings: Settings, target: str | None, stacks: Stacks) -> Average:
     names, target = _read(runs, text, target)
     arguments = _arguments(names)
     law = _law(names, arguments, target, None)
-    prepared = prepare(runs, law, settings.run)
+    prepared = prepare(runs.frame, law, settings.run)
     kind, raw = LOSSES[settings.loss]
     objective = Objective("huber" if kind == "l1" else kind, settings.delta, raw)
     table = HoldoutTable(arguments, tuple(names), prepared.columns, prepared.target)
@@ -182,16 +177,16 @@ def _average(
         shares = ", ".join(f"{name} {weight:.0%}" for name, weight in stack.weights.items() if weight >= 0.005)
         law, notes = _law(names, arguments, target, stack), (f"average of {shares}", *notes)
         status, reason = FitStatus.CONVERGED, ""
-    return Average(law, label, stack, table, objective, status, reason, prepared.rows, prepared.n_runs, notes)
+    return Average(law, runs.label.by, stack, table, objective, status, reason, prepared.rows, prepared.n_runs, notes)
 
 
-def _sound(runs: pd.DataFrame, target: str) -> pd.DataFrame:
-    """The usable rows; CellError where a size, data or compute is no number above 0, so that none is passed over."""
-    return checked(runs, [], NAME, blank=[name for name in ("N", "D", "C") if name != target])[0]
+def _sound(runs: Runs, target: str) -> pd.DataFrame:
+    """Return the usable rows; CellError where a size, data or compute is not above 0, so that none is ignored."""
+    return checked(runs.frame, [], NAME, blank=[name for name in ("N", "D", "C") if name != target])[0]
 
 
 def _columns(rows: pd.DataFrame, target: str) -> list[str]:
-    """What the losses follow: N and D where both vary, D_unique where data repeat, else the one column that varies."""
+    """Return what the losses follow: N and D (and D_unique where data repeat), else the one column that varies."""
     levels = {}
     for name in ("N", "D", "C"):
         if name in rows and name != target:
@@ -217,7 +212,7 @@ def _arguments(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _law(names: Sequence[str], arguments: tuple[str, ...], target: str, stack: Stack | None) -> Law:
-    """The average as a law without parameters."""
+    """Return the average as a law without parameters."""
 
     def mean(*columns: Any) -> Any:
         shape = np.broadcast(*columns).shape
@@ -241,7 +236,7 @@ def _law(names: Sequence[str], arguments: tuple[str, ...], target: str, stack: S
 
 
 def _best_size(mean: Any, stack: Stack | None, C: float) -> float:
-    """The N at which the average is least for C = 6 N D, by trying them all."""
+    """Return the N at which the average is least for C = 6 N D, by trying them all."""
     assert stack is not None
     N = stack.members[0].problem.columns[0]
     sizes = np.geomspace(N.min() / FARTHER, N.max() * FARTHER, SIZES_TRIED)

@@ -26,7 +26,6 @@ from isoflop.analysis.holdout.cuts import ROUNDED, Fold, cut_levels
 from isoflop.analysis.holdout.stacking import Stacks
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.runs.levels import level_index
-from isoflop.analysis.runs.rows import usable
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 
@@ -122,7 +121,7 @@ def last_value(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], 
 
 
 def hold_out(
-    train: pd.DataFrame, test: pd.DataFrame, law: str, *, axis: str, near: Fit | None = None,
+    train: RunsLike, test: pd.DataFrame, law: str, *, axis: str, near: Fit | None = None,
     stacks: Stacks | None = None, **options: Any,
 ) -> HeldOut:  # fmt: skip
     """Fit `law` on `train`, predict `test`: predicted, low, high, the baselines, and each one's error in ln L.
@@ -134,11 +133,12 @@ def hold_out(
     The bands, at LEVEL, hold noise, parameters and the error of the form that hold-outs within `train` say. A row of
     `test` that is also one of `train` is predicted, and is not held out.
     """
+    train = as_runs(train)
     cut = float(train[axis].max())
     columns = declare(law, train).columns
     out = test.assign(cut=cut, reach=test[axis] / cut)
-    out["line"] = log_line(train, test, columns)
-    out["last"] = last_value(train, test, columns, axis)
+    out["line"] = log_line(train.frame, test, columns)
+    out["last"] = last_value(train.frame, test, columns, axis)
     made: Fit | Average | None = None
     try:
         if names_average(law):
@@ -154,13 +154,13 @@ def hold_out(
         out["predicted"] = out["low"] = out["high"] = np.nan
     for guess, name in GUESSES.items():
         out[name] = np.log(out[guess].astype(float)) - np.log(out["L"].astype(float))
-    fitted = np.asarray(test.index.isin(train.index))
+    fitted = np.asarray(test.index.isin(train.frame.index))
     residuals = np.where(fitted, np.nan, out["error"].to_numpy(float))
     far = np.where(fitted, 0.0, np.maximum(np.log(out["reach"].to_numpy(float)), 0.0))
     return HeldOut(fitted, far, status, reason, residuals, cut, n_runs, out.reset_index(drop=True), made)
 
 
-def declare(law: str, runs: pd.DataFrame) -> Law:
+def declare(law: str, runs: RunsLike) -> Law:
     """Return the law that a text names; of the average of laws, the law without parameters that stands for it on these
     runs."""
     return law_of(runs, law) if names_average(law) else get_law(law)
@@ -176,8 +176,8 @@ def backtest(
     fit than the law has parameters, since a curve through all its points says nothing of the next; only the last cut is
     always made. FitError where the axis has fewer than three levels.
     """
-    runs = as_runs(runs).frame
-    rows = usable(runs)
+    runs = as_runs(runs).usable
+    rows = runs.frame
     index = level_index(rows[axis]) if len(rows) else np.zeros(0, dtype=np.int64)
     if (top := int(index.max(initial=-1))) < 2:
         raise FitError(
@@ -188,8 +188,8 @@ def backtest(
     for level in reversed(_last_levels(rows, declare(law, rows), axis, index, folds)):
         # from the most runs to the fewest, each beginning where the one before ended
         near = done[-1].fit if done and isinstance(done[-1].fit, Fit) else None
-        train, test = rows[index <= level], rows[index > level]
-        done.append(hold_out(train, test, law, axis=axis, near=near, stacks=stacks, **options))
+        train = runs.with_frame(rows[index <= level])
+        done.append(hold_out(train, rows[index > level], law, axis=axis, near=near, stacks=stacks, **options))
     return Backtest(law, axis, LEVEL, tuple(reversed(done)))
 
 

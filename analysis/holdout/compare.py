@@ -1,4 +1,4 @@
-"""Laws compared by what they say of runs they have not seen, beside naive guesses and the noise of seeds.
+"""Compare laws by what they say of runs they have not seen, beside naive guesses and the noise of seeds.
 
 Every law is fitted to the smaller runs and predicts the larger ones, at several cuts along an axis or at one that is
 given; so do the straight line through the logarithms and the last value seen. In-sample error plays no part in
@@ -25,10 +25,8 @@ from isoflop.analysis.holdout.stacking import Stacks
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
-from isoflop.analysis.runs.replicates import seed_noise
 from isoflop.analysis.runs.rows import usable_numbers
-from isoflop.analysis.runs.runs import RunsLike, as_runs
-from isoflop.analysis.runs.where import filtered
+from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
 
@@ -60,7 +58,7 @@ class Comparison:
     repeats: str = "seeds"
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `isoflop compare --json`."""
+        """Return the document of `isoflop compare --json`."""
         rows = records(self.table)
         refused = [{"law": law, "reason": reason} for law, reason in self.refused.items()]
         for row in rows:
@@ -80,7 +78,7 @@ class Comparison:
             f"held out along {self.axis}; coverage of 90 % bands: noise + parameters + form",
         ]
         noise = (
-            "no replicated cell tells the noise of seeds"
+            "no replicated cell gives the noise of seeds"
             if self.seed_sd is None
             else f"{self.repeats} differ by {self.seed_sd:.2%}"
         )
@@ -89,7 +87,7 @@ class Comparison:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _forms(self) -> list[str]:
-        """The tests of form, as one line where none could be made."""
+        """Return the tests of form, as one line where none could be made."""
         texts = {name: str(test) for name, test in self.lack.items()}
         if len(set(texts.values())) == 1 and len(texts) > 1:
             return [f"lack of fit: {next(iter(texts.values()))}"]
@@ -104,17 +102,16 @@ def compare(
 
     A law that cannot be fitted at any cut is in `refused` with the reason; FitError where none can be.
     """
-    runs = as_runs(runs).frame
-    runs, axis = _with_axis(runs, axis)
-    declared = {law.name: (text, law) for text in laws or default_laws(runs) for law in [declare(text, runs)]}
-    runs = _rows(runs, [law for _, law in declared.values()], axis)
+    table, axis = _with_axis(as_runs(runs), axis)
+    declared = {law.name: (text, law) for text in laws or default_laws(table) for law in [declare(text, table)]}
+    table = _rows(table, [law for _, law in declared.values()], axis)
     refused: dict[str, str] = {}
     tested: dict[str, tuple[HeldOut, ...]] = {}
     stacks = Stacks()
     for name, (text, law) in declared.items():
         try:
             with np.errstate(all="ignore"):  # a distant guess may overflow; its error is then infinite
-                tested[name] = _folds(runs, text, law, axis, holdout, {"folds": folds, "stacks": stacks} | options)
+                tested[name] = _folds(table, text, law, axis, holdout, {"folds": folds, "stacks": stacks} | options)
         except FitError as error:
             refused[name] = str(error)
     if not tested:
@@ -124,39 +121,35 @@ def compare(
         errors = _joined(test)
         cuts = errors["cut"].nunique()
         rows += [_row(f"{label} ({names})", errors, key, cuts) for key, label in BASELINES.items()]
-    table = pd.DataFrame(rows).sort_values("rmsle", ignore_index=True)
-    lack = {n: lack_of_fit(runs, declared[n][0], **options) for n in tested if not names_average(declared[n][0])}
-    repeats = "seeds" if "seed" in runs else "repeats"
-    return Comparison(axis, table, seed_noise(runs).sd, refused, lack, tuple(runs.attrs.get("notes", ())), repeats)
+    ranked = pd.DataFrame(rows).sort_values("rmsle", ignore_index=True)
+    lack = {n: lack_of_fit(table, declared[n][0], **options) for n in tested if not names_average(declared[n][0])}
+    repeats = "seeds" if "seed" in table else "repeats"
+    return Comparison(axis, ranked, table.seed_noise.sd, refused, lack, table.notes, repeats)
 
 
-def _with_axis(runs: pd.DataFrame, axis: str) -> tuple[pd.DataFrame, str]:
-    """The runs and the axis; in the place of compute that the table lacks 6 N D, or the one of D and N that it has."""
+def _with_axis(runs: Runs, axis: str) -> tuple[Runs, str]:
+    """Return the runs and the axis; where the table lacks compute, 6 N D, or the one of D and N that it has."""
     if axis != "C" or "C" in runs or not (there := [c for c in ("D", "N") if c in runs]):
         return runs, axis
     if len(there) == 1:
-        axis, note = there[0], f"the larger {there[0]} are held out, for the table has no compute"
-        with_axis = runs.copy(deep=False)
-    else:
-        note = "C is 6 N D, which the table does not have"
-        N, D = (pd.to_numeric(runs[name], errors="coerce") for name in ("N", "D"))
-        with_axis = runs.assign(C=TRAIN * N * D)
-    with_axis.attrs = runs.attrs | {"notes": [*runs.attrs.get("notes", ()), note]}
-    return with_axis, axis
+        note = f"the larger {there[0]} are held out, for the table has no compute"
+        return runs.with_frame(runs.frame, note), there[0]
+    N, D = (pd.to_numeric(runs[name], errors="coerce") for name in ("N", "D"))
+    return runs.with_columns("C is 6 N D, which the table does not have", C=TRAIN * N * D), axis
 
 
-def _rows(runs: pd.DataFrame, laws: Sequence[Law], axis: str) -> pd.DataFrame:
-    """The usable rows, with the axis, the loss and the columns of the laws as numbers above 0."""
+def _rows(runs: Runs, laws: Sequence[Law], axis: str) -> Runs:
+    """Return the usable rows, with the axis, the loss and the columns of the laws as numbers above 0."""
     if axis not in runs:
-        raise FitError(f"no column {axis!r} to hold out along; choose --axis from {', '.join(map(str, runs.columns))}")
+        there = ", ".join(map(str, runs.frame.columns))
+        raise FitError(f"no column {axis!r} to hold out along; choose --axis from {there}")
     if "L" not in runs:
         raise FitError("a comparison needs the column L; name it, as in --columns L=its_name")
-    return usable_numbers(runs, [axis, "L", *(c for law in laws for c in law.columns if c in runs)])
+    columns = [axis, "L", *(c for law in laws for c in law.columns if c in runs)]
+    return runs.with_frame(usable_numbers(runs.frame, columns))
 
 
-def _folds(
-    runs: pd.DataFrame, text: str, law: Law, axis: str, holdout: str, options: dict[str, Any]
-) -> tuple[HeldOut, ...]:
+def _folds(runs: Runs, text: str, law: Law, axis: str, holdout: str, options: dict[str, Any]) -> tuple[HeldOut, ...]:
     """Hold out along the axis, or what the condition `holdout` selects; FitError where no refit counts."""
     if law.target != "L":
         raise FitError(f"it predicts {law.target}, and a comparison holds out L")
@@ -164,15 +157,15 @@ def _folds(
     if missing:
         raise FitError(f"it needs the columns {', '.join(law.columns)}, and there is no {', '.join(missing)}")
     if holdout:
-        test = filtered(runs, holdout)
-        train = runs.drop(index=test.index)
-        if test.empty or train.empty:
-            share = "none" if test.empty else "all"
+        test = runs.select(holdout)
+        train = runs.with_frame(runs.frame.drop(index=test.frame.index))
+        if not len(test) or not len(train):
+            share = "all" if len(test) else "none"
             raise FitError(
                 f"--holdout {holdout!r} takes {share} of the {len(runs)} rows; it must leave some to fit and some to "
                 "test"
             )
-        held = hold_out(train, test, text, axis=axis, **{k: v for k, v in options.items() if k != "folds"})
+        held = hold_out(train, test.frame, text, axis=axis, **{k: v for k, v in options.items() if k != "folds"})
         folds: tuple[HeldOut, ...] = (held,)
     else:
         folds = backtest(runs, text, axis=axis, **options).folds

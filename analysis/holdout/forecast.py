@@ -137,7 +137,7 @@ def forecast(
     A point that names columns of `by` is of the group with those values alone. A group that cannot be fitted has
     entries without values, and the reason. FitError where none can be, or where a point is of no group.
     """
-    runs = as_runs(runs).frame
+    table = as_runs(runs)
     if not at:
         raise FitError("a forecast needs a point: --at C=1e21, or --at N=1e9,D=2e10")
     places = [_place(point, by) for point in at]
@@ -145,9 +145,9 @@ def forecast(
         check_place(place, level)
     fits: Sequence[Fit | Average]
     if names_average(law):
-        fits = average_groups(runs, str(law), by=by, **options)
+        fits = average_groups(table, str(law), by=by, **options)
     else:
-        fits = fit_groups(runs, law, by=by, **options)
+        fits = fit_groups(table, law, by=by, **options)
     of = fits[0].law
     if all(fit.objective is None for fit in fits):
         raise FitError(f"no group could be fitted: {fits[0].reason}")
@@ -159,7 +159,7 @@ def forecast(
     hashes = [row_hashes(fit.rows, fit.by, of, run) for fit in fits]
     each, named = (sorted({h for group in hashes for h in group[i] if h}) for i in (0, 1))
     together = hashlib.sha256("".join(each).encode()).hexdigest()
-    rows: dict[str, Any] = {"source": str(runs.attrs.get("source", "")), "count": sum(len(f.rows) for f in fits)}
+    rows: dict[str, Any] = {"source": table.source, "count": sum(len(f.rows) for f in fits)}
     rows |= {"sha256": together, "points": each, "runs": named}
     settings = {k: v for k, v in options.items() if v} | ({"columns": dict(columns)} if columns else {})
     code = {"isoflop": version(), "git": _commit()}

@@ -22,7 +22,7 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.replicates import cell_columns
 from isoflop.analysis.runs.rows import number_runs
-from isoflop.analysis.runs.runs import RunsLike, as_runs
+from isoflop.analysis.runs.runs import RunsLike
 from isoflop.errors import FitError
 
 # a law does not fit where p of its test is below this
@@ -60,7 +60,6 @@ def lack_of_fit(runs: RunsLike, law: str, *, run: str | None = None, **options: 
 
     `options` go to fit; what they say of the loss does not count here.
     """
-    runs = as_runs(runs).frame
     from scipy.special import fdtrc
 
     try:

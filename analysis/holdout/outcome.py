@@ -102,11 +102,11 @@ def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
     moved to where it stands by the slopes of the law. At a compute, the best size there counts, with all its seeds.
     FitError where no new run stands at any point.
     """
-    runs = as_runs(runs).frame
+    table = as_runs(runs).frame
     law = forecast.axes
-    if missing := [c for c in (*forecast.by, *law.columns, law.target) if c not in runs]:
+    if missing := [c for c in (*forecast.by, *law.columns, law.target) if c not in table]:
         raise FitError(f"the forecast is of {law.name}, and the runs have no column {listed(missing)}; see --columns")
-    rows = usable_numbers(runs[runs[law.target].notna()], [*law.columns, law.target]).reset_index(drop=True)
+    rows = usable_numbers(table[table[law.target].notna()], [*law.columns, law.target]).reset_index(drop=True)
     parts, still_open, seen = [], [], pd.Series(False, index=rows.index)
     for point in forecast.points:
         group = rows

@@ -5,9 +5,12 @@ predict(result, {"C": 1e21})["N_opt"]               # Estimate(...)
 predict(result, {"N": 1e9, "D": 2e10})["L"]
 predict(result, {"C": 1e21, "N": 1e9})["excess"]    # what another size than the best one costs
 predict(result, {"N": 1e9, "D": 2e10})["predicts"]  # 'yes': what its hold-outs say, whatever its parameters
+table = predict_points([result], runs)              # the same rows with value, low, high, ...
+print(score(table, "L", level=0.9))                 # RMSLE and coverage
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from isoflop.analysis.holdout.predictability import predictability
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.levels import SAME_LEVEL
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 
 
@@ -137,3 +141,81 @@ def describe_band(contents: str) -> str:
     if not contents:
         return "none: the data allow other values as well, or there are too few runs"
     return contents if FORM in contents else f"{contents}; not the error of the form, too few rows to hold out"
+
+
+@dataclass(frozen=True)
+class Score:
+    """How predictions compare with what was observed.
+
+    rows       points whose target is known and that were predicted
+    rmsle      root mean square of ln(predicted / observed)
+    banded     those of them that have a band
+    coverage   share of the banded that lie inside it; NaN without any
+    level      what the bands should cover
+    """
+
+    rows: int
+    rmsle: float
+    banded: int
+    coverage: float
+    level: float
+
+    def __str__(self) -> str:
+        band = f"{self.coverage:.0%} of {self.banded} inside their {self.level:.0%} band" if self.banded else "no bands"
+        return f"RMSLE {self.rmsle:.3%} on {self.rows} rows; {band}"
+
+
+def predict_points(
+    fits: Sequence[Fit | Average], points: RunsLike, by: Sequence[str] = (), level: float = 0.9
+) -> pd.DataFrame:
+    """Return the rows of `points` with the law's value, the band of a new run and what it contains, whether the law
+    predicts by its hold-outs, and the status of the fit that they rest on.
+
+    fits     of `fit_groups`, one for each group
+    points   the columns of the law for every point, and those of `by`
+    by       the columns by which the fits were grouped
+    level    coverage of the band
+
+    A point whose group has no fit, or whose columns hold no number above 0, has an empty value and the reason.
+    FitError where a column of the law or of `by` is missing.
+    """
+    check_level(level)
+    source, rows = as_runs(points).source or "the points", as_runs(points).frame
+    needed = [*dict.fromkeys(c for fit in fits for c in fit.law.columns), *by]
+    if missing := [c for c in needed if c not in rows]:
+        there = ", ".join(map(str, rows.columns[:30]))
+        text = f"{fits[0].law.name} predicts from {', '.join(needed)}"
+        raise FitError(f"{source}: {text}; there is no {missing[0]} ({there})")
+    reason = "no runs of this group were fitted"
+    out = rows.assign(value=np.nan, low=np.nan, high=np.nan, band="", predicts="", status="", reason=reason)
+    for fit in fits:
+        mine = np.ones(len(rows), dtype=bool)
+        for name, label in fit.by.items():
+            mine &= (rows[name].isna() if pd.isna(label) else rows[name] == label).to_numpy()
+        if not mine.any():
+            continue
+        columns = rows[list(fit.law.columns)].apply(pd.to_numeric, errors="coerce").astype(float)
+        sound = (np.isfinite(columns) & (columns > 0)).all(axis=1).to_numpy()
+        verdict = predictability(fit)
+        out.loc[mine, ["predicts", "status", "reason"]] = str(verdict.predicts), str(fit.status), str(fit.reason)
+        if fit.objective is not None and (able := mine & sound).any():
+            band = bands(fit, columns[able], level)
+            out.loc[able, ["value", "low", "high", "band"]] = band[["value", "low", "high", "band"]].to_numpy()
+        out.loc[mine & ~sound, ["predicts", "reason"]] = "", f"{', '.join(fit.law.columns)} must be numbers above 0"
+    return out
+
+
+def score(predictions: pd.DataFrame, target: str, level: float) -> Score | None:
+    """Compare the predictions with the column `target`; None where no predicted point has a value there."""
+    if target not in predictions:
+        return None
+    observed = pd.to_numeric(predictions[target], errors="coerce").to_numpy(float)
+    value, low, high = (predictions[c].to_numpy(float) for c in ("value", "low", "high"))
+    known = (observed > 0) & (value > 0)
+    if not known.any():
+        return None
+    banded = known & np.isfinite(low) & np.isfinite(high)
+    inside = banded & (low <= observed) & (observed <= high)
+    error = np.log(value[known] / observed[known])
+    coverage = float(inside.sum() / banded.sum()) if banded.any() else float("nan")
+    return Score(int(known.sum()), float(np.sqrt((error**2).mean())), int(banded.sum()), coverage, level)

@@ -15,8 +15,7 @@ from isoflop.analysis.holdout.bands import bands, learn
 from isoflop.analysis.holdout.compare import compare
 from isoflop.analysis.holdout.cuts import Fold, distance, roll
 from isoflop.analysis.holdout.form_error import form_error
-from isoflop.analysis.holdout.points import predict_points
-from isoflop.analysis.holdout.predict import as_text, predict, to_json
+from isoflop.analysis.holdout.predict import as_text, predict, predict_points, to_json
 from isoflop.analysis.holdout.predictability import LAST, LINE, judge, predictability
 from isoflop.errors import FitError, UserError
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import Isoflop
 
 from isoflop import FitError, fit_groups
-from isoflop.analysis.holdout.points import predict_points, score
+from isoflop.analysis.holdout.predict import predict_points, score
 from isoflop.analysis.verbs import main
 
 
