@@ -237,7 +237,7 @@ def describe(kind: Any, notes: tuple[Any, ...] = ()) -> str:
         words = [describe(item) for item in items if item is not type(None)]
         return _or([word for word in words if word != "a whole number" or "a number" not in words])
     if (choices := _choices(kind, notes)) is not None:
-        return _or([*map(str, choices)]) if len(choices) <= MOST_CHOICES else "one of the names below"
+        return _or([*map(str, choices)]) if len(choices) <= MOST_CHOICES else "a known name"
     if is_dataclass(kind):
         return f"a mapping with the keys {', '.join(keys_of(kind))}"  # type: ignore[arg-type]
     if origin is tuple and items[-1] is not Ellipsis:
@@ -277,8 +277,11 @@ def reference(*classes: type) -> str:
 
 def _entry(name: str, cls: type) -> str:
     kind = typing.get_type_hints(cls, include_extras=True)[name]
-    needed = ", required" if keys_of(cls)[name] else ""
-    return f"- `{name}` ({describe(kind)}{needed}): {docstrings(cls)[name]}"
+    [field] = [field for field in fields(cls) if field.name == name]  # type: ignore[arg-type]
+    default = f", {field.default} by default" if field.default not in (MISSING, None, "", (), False) else ""
+    needed = ", required" if keys_of(cls)[name] else default
+    examples = "".join(f" Example: `{name}: {note.text}`." for note in _bare(kind)[1] if isinstance(note, Example))
+    return f"- `{name}` ({describe(kind)}{needed}): {docstrings(cls)[name]}{examples}"
 
 
 def docstrings(cls: type) -> dict[str, str]:

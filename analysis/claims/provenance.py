@@ -17,7 +17,6 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,12 +44,30 @@ class Repository(NamedTuple):
     head: str
 
 
-def changed_since(file: Path | None, runs: RunsLike, what: str = "claim") -> tuple[bool | None, str]:
-    """Whether a file differs from that at the commits of its runs (None: not known), and in words.
+class Commits:
+    """What commits hold, each folder asked of git once, for whoever asks about several of its files."""
 
-    what   what the file holds: claim, forecast
+    def __init__(self) -> None:
+        """Begin without having asked."""
+        self._listed: dict[tuple[Path, str, str], dict[str, str] | None] = {}
+
+    def folder(self, objects: Path, commit: str, name: str) -> dict[str, str] | None:
+        """Return the files of a commit in the folder of `name`, with their objects; None without the commit."""
+        key = objects, commit, name.rpartition("/")[0]
+        if key not in self._listed:
+            self._listed[key] = _folder_at(*key)
+        return self._listed[key]
+
+
+def changed_since(
+    file: Path | None, runs: RunsLike, what: str = "claim", commits_of: Commits | None = None
+) -> tuple[bool | None, str]:
+    """Return whether a file differs from that at the commits of its runs (None: not known), and in words.
+
+    what         what the file holds: claim, forecast
+    commits_of   what was asked of git before, where several files are asked about
     """
-    runs = as_runs(runs).frame
+    runs, asked = as_runs(runs), commits_of or Commits()
     commits = sorted({str(c) for c in runs["git"].dropna()}) if "git" in runs else []
     unknown = f"so whether the {what} came first is not known"
     if file is None or not commits:
@@ -59,7 +76,7 @@ def changed_since(file: Path | None, runs: RunsLike, what: str = "claim") -> tup
     for commit in commits:
         short = commit[:12]
         sound = re.fullmatch(r"[0-9a-f]{7,64}", commit) and repository
-        if not now or not sound or not repository or (then := _folder_at(repository.objects, commit, name)) is None:
+        if not now or not sound or not repository or (then := asked.folder(repository.objects, commit, name)) is None:
             return None, f"git does not know the runs' commit {short}, {unknown}"
         if then.get(name) not in now:
             unclean = "dirty" in runs and runs["dirty"].astype(str).eq("True").any()
@@ -68,32 +85,20 @@ def changed_since(file: Path | None, runs: RunsLike, what: str = "claim") -> tup
     return False, f"this {what} is unchanged since the commit of its runs"
 
 
-def _folder_at(objects: Path, commit: str, name: str) -> dict[str, str] | None:
-    """The files of a commit in the folder of `name`, with the objects that they are; None where git has no such commit.
-
-    A report asks for every claim of a folder.
-    """
-    try:
-        return _listed(objects, commit, name.rpartition("/")[0])
-    except LookupError:
-        return None
-
-
-@lru_cache(maxsize=64)
-def _listed(objects: Path, commit: str, folder: str) -> dict[str, str]:
-    """What a commit holds in a folder, which never changes; LookupError, not remembered, where git has none."""
+def _folder_at(objects: Path, commit: str, folder: str) -> dict[str, str] | None:
+    """Return the files of a commit in a folder, with the objects that they are; None where git has no such commit."""
     if _git(objects, "cat-file", "-t", commit) != "commit":
-        raise LookupError(commit)
+        return None
     listing = _git(objects, "ls-tree", "-z", commit, *(["--", f"{folder}/"] if folder else []))
     if listing is None:
-        raise LookupError(commit)
+        return None
     # git-ls-tree(1): mode, type and object, a tab, the path
     split = (line.partition("\t") for line in listing.split("\0") if line)
     return {path: about.split()[2] for about, _, path in split}
 
 
 def committed(file: Path) -> str:
-    """When a file as it is now was committed, in words; empty where the commit checked out does not have it so."""
+    """Return when a file as it is now was committed, in words; empty where the commit checked out has it otherwise."""
     repository, name = _repository(file)
     if repository is None or not repository.head:
         return ""
@@ -103,7 +108,7 @@ def committed(file: Path) -> str:
 
 
 def _blobs(file: Path) -> set[str]:
-    """The names that git may have given the file's content: as it is, and with the line ends of a checkout undone."""
+    """Return the names that git may have given the file's content, as it is or with LF for its CRLF."""
     try:
         content = file.read_bytes()
     except OSError:
@@ -113,7 +118,7 @@ def _blobs(file: Path) -> set[str]:
 
 
 def _repository(file: Path) -> tuple[Repository | None, str]:
-    """The repository that a file lies in, and the file's path there; None where there is none."""
+    """Return the repository that a file lies in, and the file's path there; None where there is none."""
     place = Path(os.path.realpath(file))
     for root in place.parents:
         own = common = root / ".git"
@@ -130,7 +135,7 @@ def _repository(file: Path) -> tuple[Repository | None, str]:
 
 
 def _head(own: Path, common: Path) -> str:
-    """The commit that is checked out; empty where there is none, or in a form of repository that is not read."""
+    """Return the commit that is checked out; empty where there is none, or where the repository has another form."""
     try:
         head = (own / "HEAD").read_text(encoding="utf-8").strip()
         if name := head.removeprefix("ref: ") if head.startswith("ref: ") else "":
@@ -146,7 +151,7 @@ def _head(own: Path, common: Path) -> str:
 
 @contextlib.contextmanager
 def _empty() -> Iterator[str]:
-    """A bare repository without objects, config or hooks, for one call of git."""
+    """Yield a bare repository without objects, config or hooks, for one call of git."""
     with tempfile.TemporaryDirectory(prefix="isoflop-git-") as folder:
         for name in ("objects", "refs"):
             Path(folder, name).mkdir()
@@ -155,7 +160,7 @@ def _empty() -> Iterator[str]:
 
 
 def _git(objects: Path, *words: str) -> str | None:
-    """The output of git, run in our empty repository on another's objects; None where git fails."""
+    """Return the output of git, run in our empty repository on another's objects; None where git fails."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         with _empty() as folder:

@@ -9,21 +9,26 @@ next_command(ClaimVerdict(VerdictKind.UNTESTED, "no runs", claim=claim), Path("r
 """
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
-from isoflop.analysis.claims import studies
 from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.claims.studies import ClaimStudy, command, read_all
 from isoflop.analysis.claims.verdict import ClaimVerdict
 
 
-def next_command(verdict: ClaimVerdict, table: Path | None, minutes: float = 0.0) -> str:
+def next_command(
+    verdict: ClaimVerdict, table: Path | None, minutes: float = 0.0, studies: Sequence[ClaimStudy] | None = None
+) -> str:
     """The command that would decide an open claim; empty where it is decided, or where none is known.
 
     minutes  what these runs took: a study that takes less than twice as long leaves open what they do
+    studies  those that test claims, where they have been read
     """
     if verdict.verdict.decided:
         return ""
-    if study := studies.command(verdict.id, 0.0 if verdict.verdict is VerdictKind.UNTESTED else 2 * minutes):
+    least = 0.0 if verdict.verdict is VerdictKind.UNTESTED else 2 * minutes
+    if study := command(verdict.id, read_all() if studies is None else studies, least):
         return study
     law = verdict.claim.only.formula if verdict.claim.only else ""
     if verdict.verdict is VerdictKind.UNTESTED or not law or table is None:

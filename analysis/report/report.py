@@ -21,8 +21,9 @@ from typing import Any
 
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.planned.power import power
-from isoflop.analysis.claims.provenance import changed_since
+from isoflop.analysis.claims.provenance import Commits, changed_since
 from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.claims.studies import ClaimStudy, read_all
 from isoflop.analysis.claims.verdict import ClaimVerdict, Verdict
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.report.commands import next_command
@@ -126,7 +127,10 @@ def render(view: View, figures: Drawn, asked: str = "", out: Path | None = None,
     drawn = {name: figure for name, figure in figures if isinstance(figure, Figure)}
     first = headline(view, drawn)
     powers = powers_of(view) if full else {}
-    verdicts = [verdict_row(view, v) | {"power": powers.get(v.id, "")} for v in decided_first(view.verdicts)]
+    commits, studies = Commits(), read_all()
+    verdicts = [
+        verdict_row(view, v, commits, studies) | {"power": powers.get(v.id, "")} for v in decided_first(view.verdicts)
+    ]
     specs = {
         name: {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
         for name, figure in drawn.items()
@@ -205,10 +209,12 @@ def drawing_library() -> str:
     return text
 
 
-def verdict_row(view: View, verdict: ClaimVerdict) -> dict[str, Any]:
+def verdict_row(
+    view: View, verdict: ClaimVerdict, commits: Commits | None = None, studies: Sequence[ClaimStudy] | None = None
+) -> dict[str, Any]:
     """What the table shows of one claim."""
     claim = verdict.claim
-    changed, provenance = changed_since(claim.file, view.runs)
+    changed, provenance = changed_since(claim.file, view.runs, commits_of=commits)
     # the claim's reason says what runs are missing, family by family
     untested = all(s.verdict is VerdictKind.UNTESTED for s in verdict.subjects)
     subjects = () if untested else verdict.subjects
@@ -221,7 +227,7 @@ def verdict_row(view: View, verdict: ClaimVerdict) -> dict[str, Any]:
         "caveat": claim.caveat,
         **_outcome(verdict, claim),
         **({"reason": cut(printable(of_many(verdict, claim)), MOST_REASON)} if len(subjects) > MOST_OPEN else {}),
-        "next": next_command(verdict, Path(source) if source else None, 60 * training_hours(view.runs)),
+        "next": next_command(verdict, Path(source) if source else None, 60 * training_hours(view.runs), studies),
         "sha256": claim.sha256[:12],
         "file": claim.file.name if claim.file else "",
         "changed": changed,

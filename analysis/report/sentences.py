@@ -13,7 +13,7 @@ import pandas as pd
 
 from isoflop.analysis.claims.forecasts import JudgedForecast
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
-from isoflop.analysis.claims.studies import command
+from isoflop.analysis.claims.studies import ClaimStudy, command, read_all
 from isoflop.analysis.claims.verdict import ClaimVerdict, Verdict
 from isoflop.analysis.fitting.local import EXPONENT
 from isoflop.analysis.intervals.estimate import Estimate
@@ -168,16 +168,17 @@ def _plural(count: int, noun: str, several: str = "") -> str:
 
 def verdict_table(verdicts: Sequence[ClaimVerdict], width: int = 100) -> str:
     """The verdicts for a terminal: claim, statistic and interval, rule and reason, then a line for each subject."""
-    return "\n\n".join("\n".join(_block(verdict, width)) for verdict in decided_first(verdicts))
+    studies = read_all()
+    return "\n\n".join("\n".join(_block(verdict, width, studies)) for verdict in decided_first(verdicts))
 
 
-def _block(verdict: ClaimVerdict, width: int) -> list[str]:
+def _block(verdict: ClaimVerdict, width: int, studies: Sequence[ClaimStudy]) -> list[str]:
     """The lines of one claim."""
     claim = verdict.claim
     lines = [f"{verdict.verdict.word.upper():<{INDENT}}{verdict.id}: {claim.claim}"]
     if verdict.statistic is not None:
         lines.append(f"{'':{INDENT}}{amount(verdict)} ({interval(verdict)})")
-    test = command(claim.id) if verdict.verdict is VerdictKind.UNTESTED and not claim.untestable else ""
+    test = command(claim.id, studies) if verdict.verdict is VerdictKind.UNTESTED and not claim.untestable else ""
     for label, text in (("rule", claim.in_words), ("because", verdict.reason), *([("test it", test)] if test else [])):
         first, *rest = textwrap.wrap(text, max(width - INDENT - LABEL, 40)) or [""]
         lines.append(f"{'':{INDENT}}{label:<{LABEL}}{first}")

@@ -14,7 +14,7 @@ from isoflop.analysis.claims.claim import FOLDER, Claim, load_claims, read_claim
 from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Pair, Quantity, Sample, listing, quantity
 from isoflop.analysis.claims.judge import judge
 from isoflop.analysis.claims.needs import Needs, Seeds
-from isoflop.analysis.claims.provenance import changed_since
+from isoflop.analysis.claims.provenance import Commits, changed_since
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.verdict import ClaimSubject, SubjectVerdict, of_subjects
@@ -328,9 +328,9 @@ def test_git_is_asked_once_for_the_claims_of_a_folder(tmp_path: Path, monkeypatc
     git(tmp_path, "commit", "-qm", "claims first")
     rows = demo_study().assign(git=git(tmp_path, "rev-parse", "HEAD"))
     files[-1].write_text("id: later")
-    asked, ask = list[str](), provenance._git
+    asked, ask, commits = list[str](), provenance._git, Commits()
     monkeypatch.setattr(provenance, "_git", lambda objects, *words: asked.append(words[0]) or ask(objects, *words))
-    assert [changed_since(file, rows)[0] for file in files] == [False, False, False, True]
+    assert [changed_since(file, rows, commits_of=commits)[0] for file in files] == [False, False, False, True]
     assert asked == ["cat-file", "ls-tree"]
 
 
