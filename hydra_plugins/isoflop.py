@@ -47,7 +47,7 @@ class LocalLauncher(Launcher):
     def __init__(self, **settings: Any) -> None:
         from isoflop.sweeps.launcher import LaunchSettings
 
-        self.settings = LaunchSettings(**settings)
+        self.settings = LaunchSettings.read(settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config

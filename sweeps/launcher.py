@@ -9,13 +9,13 @@ import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from isoflop import record
-from isoflop.checks import positive, whole_number
+from isoflop import record, schema
 from isoflop.errors import BusyError, UserError
 from isoflop.exits import Stopped
 from isoflop.scaling.config.columns import failure
@@ -24,6 +24,7 @@ from isoflop.scaling.config.sections import Trainer
 from isoflop.scaling.hardware import threads
 from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.process.signals import Terminated, describe_exit, terminable
+from isoflop.schema import Bound
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.machine import cores, gpus
 from isoflop.sweeps.watch.progress import shown
@@ -36,20 +37,21 @@ ROOM = 2**20  # bytes that must be free before a run is started: what it leaves 
 
 @dataclass(frozen=True)
 class LaunchSettings:
-    """How runs are launched: so many at a time, or on each GPU; seconds that one may take; attempts after the first."""
+    """How runs are launched: the keys of hydra.launcher."""
 
-    n_jobs: int | None = None
-    n_per_gpu: int = 1
-    timeout_s: float | None = None
-    retries: int = 1
+    n_jobs: Annotated[int, Bound(least=1)] | None = None
+    """Runs at a time; null takes as many as there are GPUs or cores for."""
+    n_per_gpu: Annotated[int, Bound(least=1)] = 1
+    """Runs at a time on each GPU."""
+    timeout_s: Annotated[float, Bound(above=0)] | None = None
+    """Longest time that a run may take [s]; null is no limit."""
+    retries: Annotated[int, Bound(least=0)] = 1
+    """Attempts after the first, for runs that a signal ended."""
 
-    def __post_init__(self) -> None:
-        if self.n_jobs is not None:
-            whole_number("hydra.launcher.n_jobs", self.n_jobs)
-        whole_number("hydra.launcher.n_per_gpu", self.n_per_gpu)
-        whole_number("hydra.launcher.retries", self.retries, 0)
-        if self.timeout_s is not None:
-            positive("hydra.launcher.timeout_s", self.timeout_s, " [s]; null is no limit")
+    @staticmethod
+    def read(given: Mapping[str, Any]) -> "LaunchSettings":
+        """Return the settings of a config's hydra.launcher, without its _target_; UserError if one is not sound."""
+        return schema.read(LaunchSettings, given, "", "hydra.launcher")
 
     def slots(self, trainer: Trainer) -> list[str | None]:
         """A place for every run at a time: the GPUs it may use, as CUDA_VISIBLE_DEVICES takes them, or no GPU.

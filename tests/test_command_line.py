@@ -231,8 +231,8 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(
     [
         ("out=a,b", "out takes one value in a sweep"),
         ("study=demo,demo_quick", "study takes one value in a sweep"),
-        ("hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs=0 is not a whole number of at least 1"),
-        ("hydra.launcher.retries=-1", "hydra.launcher.retries=-1 is not a whole number of at least 0"),
+        ("hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs=0 must be a whole number of at least 1"),
+        ("hydra.launcher.retries=-1", "hydra.launcher.retries=-1 must be a whole number of at least 0"),
         ("seed=range(0,0)", "the grid holds no run: seed=range(0,0); give it a value"),
         ("hydra/launcher=nothing", "hydra/launcher=nothing is not there; choose one of basic,"),
     ],

@@ -182,7 +182,7 @@ def slots(launcher: dict[str, Any], trainer: Trainer) -> int:
     """Runs at a time: on this machine by the settings of the local launcher, elsewhere as many as the launcher says."""
     settings = {key: value for key, value in launcher.items() if key != "_target_"}
     if str(launcher.get("_target_", "")).endswith("LocalLauncher"):
-        return len(LaunchSettings(**settings).slots(trainer))
+        return len(LaunchSettings.read(settings).slots(trainer))
     at_a_time = settings.get("array_parallelism") or settings.get("n_jobs")
     return at_a_time if isinstance(at_a_time, int) and at_a_time > 0 else 1
 
