@@ -175,8 +175,15 @@ def run_cheapest_first(hours: float, room: Path, overrides: Sequence[str] = ()) 
     return code
 
 
+def print_listing(room: Path) -> None:
+    """Print the table of all studies."""
+    from rich.console import Console
+
+    Console(highlight=False, width=WIDE).print(listing(room))
+
+
 def listing(room: Path) -> "Table":
-    """All studies with question, runs, time, and the last verdicts that lie in the room.
+    """Return all studies with question, runs, time, and the last verdicts that lie in the room.
 
     The time is that which it took here, where it was made, else about that on two idle cores.
     """

@@ -15,6 +15,8 @@ import typer
 from isoflop.errors import UserError
 from isoflop.exits import run
 from isoflop.extensions import take
+from isoflop.option_groups import expand
+from isoflop.sweeps.plan.options import PlanCost, PlanLaw, PlanTable
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -24,25 +26,26 @@ app = typer.Typer(
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 Folder = Annotated[Path, typer.Argument(help="The out= of a run or sweep.", show_default=False)]
+Everything = Annotated[bool, "Print a line for every run", "--all"]
+Json = Annotated[bool, "Print one JSON document on stdout and nothing else", "--json"]
+Table = Annotated[Path, "The table to write", "-o", "--out"]
 
 
 @app.callback()
 def verbs() -> None:
-    """Sweeps: what they would take, how they stand, what they found."""
+    """Sweeps: plan them, watch them, collect their results."""
 
 
 @app.command("collect")
-def collect_command(
-    folder: Folder,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The table to write.")] = Path("runs.csv"),
-) -> int:
-    """Join the records of a folder into one table, a row for every run and mark, failures with their reason.
+@expand
+def collect_command(folder: Folder, out: Table = Path("runs.csv")) -> int:
+    """Join the records of a folder into one table: a row for every run and mark, failures with their reason.
 
-    Profiles that probes measured, such as the loss at every position, go into probes.csv beside runs.csv, into
-    NAME.probes.csv beside NAME.csv: a row for each point.
+    Profiles that probes measured, such as the loss at every position, go into a second table, a row for each point:
+    probes.csv beside runs.csv, NAME.probes.csv beside NAME.csv.
 
-    A damaged record is refused (exit code 2), since the table would lack what it holds: the command that made the run
-    makes it again. A run whose config is damaged before it has a record is named, and the exit code is 1.
+    A damaged record is refused (exit code 2), because the table would be incomplete; re-run the command that made the
+    run. A run whose config is damaged before it has a record is named, and the exit code is 1.
 
     Example:  isoflop collect runs/first -o runs.csv
     """
@@ -59,46 +62,20 @@ def collect_command(
 
 
 @app.command("plan", context_settings=EXTRA)
+@expand
 def plan_command(
     context: typer.Context,
-    price: Annotated[str, typer.Option(help="Money for an hour of a device: 2.5/h", show_default=False)] = "",
-    target_C: Annotated[
-        float | None, typer.Option("--target-C", help="Budget whose loss is asked for [FLOPs]", show_default=False)
-    ] = None,
-    improve: Annotated[int, typer.Option(help="Suggest the N most informative of these runs", min=0)] = 0,
-    runs: Annotated[Path | None, typer.Option(help="A runs.csv of what is there already", show_default=False)] = None,
-    columns: Annotated[
-        str, typer.Option(help="Names in that table, as for fit: N=params,D=tokens,L=loss", show_default=False)
-    ] = "",
-    where: Annotated[str, typer.Option(help="Rows of it to keep, as for fit", show_default=False)] = "",
-    by: Annotated[
-        str, typer.Option(help="With --candidates: groups with a law each, as for fit", show_default=False)
-    ] = "",
-    candidates: Annotated[
-        Path | None,
-        typer.Option(
-            help="A table of runs that could be made (the law's columns, C): no sweep is composed", show_default=False
-        ),
-    ] = None,
-    law: Annotated[str, typer.Option(help="The law; by default one that suits what varies", show_default=False)] = "",
-    truth: Annotated[
-        str, typer.Option(help="Its values: E=1.6,A=400,alpha=.31,B=400,beta=.29", show_default=False)
-    ] = "",
-    noise: Annotated[float, typer.Option(help="Between seeds, relative")] = 0.005,
-    device: Annotated[
-        str, typer.Option(help="Times for a GPU of this name, by its peak: H100", show_default=False)
-    ] = "",
-    mfu: Annotated[float, typer.Option(help="With --device: the share of its peak that is reached")] = 0.3,
-    everything: Annotated[bool, typer.Option("--all", help="A line for every run.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")] = False,
-    config_dir: Annotated[
-        Path | None, typer.Option("--config-dir", "-cd", help="A folder of yamls of your own", show_default=False)
-    ] = None,
+    table: PlanTable,
+    law: PlanLaw,
+    cost: PlanCost,
+    everything: Everything = False,
+    as_json: Json = False,
+    config_dir: Annotated[Path | None, "A folder of your own yamls", "--config-dir", "-cd"] = None,
 ) -> None:
-    """Say what a sweep would run, take and cost, and what its laws could resolve; trains only a few steps.
+    """Say what a sweep would run, take and cost, and what its laws could resolve; train only a few steps.
 
     Takes the overrides of `isoflop train -m`, studies too. Times come from short runs of each family on this machine,
-    remembered; what could be resolved comes from simulations of this design, fitted as real ones.
+    which are remembered; what the laws could resolve comes from simulations of this design, fitted like real runs.
 
     Example:  isoflop plan --price 2.5/h --target-C 1e18 -m family=lstm,transformer study=isoflop
 
@@ -106,42 +83,52 @@ def plan_command(
 
     Example:  isoflop plan --improve 5 --runs theirs.csv --candidates grid.csv --law chinchilla
     """
+    if table.candidates is not None:
+        given = {"--price": cost.price, "--target-C": law.target, "--truth": law.truth, "--device": cost.device}
+        surplus = [option for option, value in (given | {"--all": everything}).items() if value]
+        return _plan_candidates(table, law, as_json, [*surplus, *context.args])
     from isoflop.analysis.options import pairs
-
-    if candidates is not None:
-        from isoflop.sweeps.plan.candidates import say
-
-        given = {"--price": price, "--target-C": target_C, "--truth": truth, "--device": device, "--all": everything}
-        surplus = [option for option, value in given.items() if value]
-        say(runs, candidates, law, improve, columns, where, by, as_json, [*surplus, *context.args])
-        return
-    from isoflop.scaling.limits import refuse_words, renamed
     from isoflop.sweeps.plan import verb as planning
 
     folder = [] if config_dir is None else ["--config-dir", str(config_dir)]
-    overrides = renamed(
-        take([*folder, *(argument for argument in context.args if argument not in ("-m", "--multirun"))])
-    )
-    if unknown := [argument for argument in overrides if argument.startswith("-")]:
+    overrides = _overrides([*folder, *(argument for argument in context.args if argument not in ("-m", "--multirun"))])
+    if table.by:
+        raise UserError("--by names groups of a table: give --runs and --candidates too")
+    if (table.columns or table.where) and table.runs is None:
+        raise UserError("--columns and --where apply to the table of --runs; give --runs too")
+    have = (table.runs, pairs(table.columns), table.where)
+    question = planning.Question(law.law, law.truth, law.noise, law.target, law.improve, *have)
+    planning.say(overrides, question, cost, everything, as_json)
+
+
+def _overrides(words: list[str]) -> list[str]:
+    """Return the overrides among the words of a plan; UserError if one is an option or no override."""
+    from isoflop.scaling.limits import refuse_words, renamed
+
+    overrides = renamed(take(words))
+    if unknown := [word for word in overrides if word.startswith("-")]:
         raise UserError(f"{unknown[0]} is not an option of plan; see isoflop plan --help")
     refuse_words(overrides)
-    if by:
-        raise UserError("--by is of the groups of a table: give --runs and --candidates too")
-    if (columns or where) and runs is None:
-        raise UserError("--columns and --where speak of the table that --runs names; give --runs too")
-    question = planning.Question(law, truth, noise, target_C, improve, runs, pairs(columns), where)
-    planning.say(overrides, question, price, device, mfu, everything, as_json)
+    return overrides
+
+
+def _plan_candidates(table: PlanTable, law: PlanLaw, as_json: bool, surplus: list[str]) -> None:
+    """Print which rows of a table of candidates to run next; refuse options that apply to a composed sweep."""
+    from isoflop.sweeps.plan.candidates import say
+
+    if surplus:
+        raise UserError(f"{surplus[0]} applies to a composed sweep, and --candidates composes none; leave it out")
+    say(table, law, as_json)
 
 
 @app.command("status")
+@expand
 def status_command(
     folder: Folder,
-    watch: Annotated[bool, typer.Option("-w", "--watch", help="Refresh until no run is active.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="A line for every run.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")] = False,
-    html: Annotated[
-        Path | None, typer.Option("--html", help="Write a page that refreshes itself; again with -w.")
-    ] = None,
+    watch: Annotated[bool, "Refresh until no run is active", "-w", "--watch"] = False,
+    everything: Everything = False,
+    as_json: Json = False,
+    html: Annotated[Path | None, "Write a page that reloads itself; with -w, write it again and again"] = None,
 ) -> None:
     """Show how many runs of a folder are in each state, the time left, what failed and why, and the lowest losses.
 
@@ -172,9 +159,9 @@ def status_command(
 
 @app.command("retry", context_settings=EXTRA)
 def retry_command(folder: Folder, context: typer.Context) -> int:
-    """Make the runs of a folder that have no result, as they were frozen: failed, timed out, stale, cancelled, planned.
+    """Re-run the failed, timed out, stale, cancelled or planned runs of a folder with their original configs.
 
-    Further arguments say how, as in `isoflop train`: hydra/launcher=slurm, hydra.launcher.n_jobs=4.
+    Further arguments choose the launcher, as in `isoflop train`: hydra/launcher=slurm, hydra.launcher.n_jobs=4.
 
     Example:  isoflop retry runs/first hydra.launcher.timeout_s=7200
     """
@@ -182,7 +169,7 @@ def retry_command(folder: Folder, context: typer.Context) -> int:
     from isoflop.sweeps.ledger import entries
     from isoflop.wording import quoted
 
-    entries(folder)  # says so where there are none
+    entries(folder)  # an error if there are none
     for argument in context.args:
         if argument.startswith("-") or argument.split("=")[0].lstrip("+") == "hydra/sweeper":
             raise UserError(f"retry does not accept {argument}; give hydra/launcher= or hydra.launcher.*")
@@ -193,7 +180,7 @@ def retry_command(folder: Folder, context: typer.Context) -> int:
 def cancel_command(folder: Folder) -> None:
     """Stop every running or queued run of a folder, wherever it runs; finished runs stay.
 
-    A running run keeps a checkpoint and ends within seconds; `isoflop retry`, or the command that made it, resumes it.
+    A running run writes a checkpoint and ends within seconds; `isoflop retry`, or the same command, resumes it.
 
     Example:  isoflop cancel runs/first
     """
@@ -203,27 +190,19 @@ def cancel_command(folder: Folder) -> None:
 
 
 @app.command("study", context_settings=EXTRA)
+@expand
 def study_command(
     context: typer.Context,
-    name: Annotated[
-        str, typer.Argument(help="A study, or all; without a name they are listed.", show_default=False)
-    ] = "",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Its folder; studies/NAME by default, studies/NAME/OVERRIDES with any.", show_default=False),
-    ] = None,
-    hours: Annotated[float, typer.Option(help="With all: how long to go on, the cheapest study first.", min=0)] = 1.0,
-    pause: Annotated[
-        bool, typer.Option("--pause", help="Stop once a forecast is written, to commit it before the larger runs.")
-    ] = False,
-    answers: Annotated[
-        Path | None, typer.Option(help="Write the page of all answers there instead.", show_default=False)
-    ] = None,
+    name: Annotated[str, typer.Argument(help="A study, or all; without a name, list them.", show_default=False)] = "",
+    out: Annotated[Path | None, "Its folder; default studies/NAME, with overrides studies/NAME/OVERRIDES"] = None,
+    hours: Annotated[float, typer.Option(help="With all: time limit; the cheapest studies come first", min=0)] = 1.0,
+    pause: Annotated[bool, "Stop once a forecast is written, to commit it before the larger runs"] = False,
+    answers: Annotated[Path | None, "Instead: write the page of all answers to this file"] = None,
 ) -> int:
-    """Answer a question: make the runs of a study, judge its claims, and report; rerun it to resume.
+    """Answer a question: make the runs of a study, judge its claims, and report; re-run it to resume.
 
-    Further arguments override its runs, as in `isoflop train`. The folder gets runs.csv, verdicts.json and report/; of
-    a study with larger runs also forecast.json, what the smaller ones say of them, written before they are made.
+    Further arguments override its runs, as in `isoflop train`. The folder gets runs.csv, verdicts.json and report/.
+    If the study has larger runs, forecast.json (predictions from the smaller ones) is written before they start.
 
     Example:  isoflop study
 
@@ -233,41 +212,38 @@ def study_command(
 
     Example:  isoflop study --answers docs/answers.md
     """
-    from rich.console import Console
-
     from isoflop.scaling.limits import refuse_words
     from isoflop.sweeps import study, study_run
-    from isoflop.wording import WIDE
 
     overrides = take(context.args)
     refuse_words(overrides)
+    room = out or study.ROOM
     if answers is not None:
         from isoflop import files
         from isoflop.sweeps.answers import page
 
         if name:
             raise UserError(f"--answers writes the page of all studies; leave out {name}, or leave out --answers")
-        files.write_text(answers, page(out or study.ROOM))
+        files.write_text(answers, page(room))
         return 0
     if not name:
-        Console(highlight=False, width=WIDE).print(study_run.listing(out or study.ROOM))
+        study_run.print_listing(room)
         return 0
     if name == study.EVERY:
-        return study_run.run_cheapest_first(hours, out or study.ROOM, overrides)
+        return study_run.run_cheapest_first(hours, room, overrides)
     return study_run.run(name, out or study.folder(name, overrides), overrides, pause)
 
 
 @app.command("demo")
+@expand
 def demo_command(
-    out: Annotated[Path, typer.Option(help="Where to put runs, tables and reports.")] = Path("demo"),
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A fraction of it, in half a minute: too little to conclude.")
-    ] = False,
+    out: Annotated[Path, "Folder of the runs, tables and reports"] = Path("demo"),
+    quick: Annotated[bool, "A fraction of it, in half a minute: too little to conclude from"] = False,
 ) -> int:
-    """Find an exponent that theory knows, then ask how three small families scale on text; with a report of each.
+    """Recover an exponent that theory gives, then ask how three small families scale on text; report on each.
 
-    The text is the sources of Python's standard library. About four minutes on two cores; rerun it to resume. These are
-    the studies known and demo: isoflop study NAME makes one alone.
+    The text is the sources of Python's standard library. It takes about four minutes on two cores; re-run it to resume.
+    These are the studies known and demo: isoflop study NAME makes one of them alone.
 
     Example:  isoflop demo --out demo
     """
@@ -279,14 +255,15 @@ def demo_command(
 
 
 @app.command("import-wandb")
+@expand
 def import_wandb_command(
     source: Annotated[str, typer.Argument(help="ENTITY/PROJECT, or a folder of offline runs.", show_default=False)],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The table to write.")] = Path("runs.csv"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table where it is there.")] = False,
+    out: Table = Path("runs.csv"),
+    overwrite: Annotated[bool, "Replace the table if it exists"] = False,
 ) -> None:
-    """Make a table of the runs that Weights & Biases has, and say what could not be read.
+    """Make a table of the runs that Weights & Biases has, and list what could not be read.
 
-    Of runs that logger=wandb mirrored it is the table that isoflop collect makes of their folders.
+    For runs that logger=wandb mirrored, this is the table that isoflop collect makes of their folders.
 
     Example:  isoflop import-wandb me/project -o runs.csv
     """
@@ -298,16 +275,13 @@ def import_wandb_command(
 
 
 @app.command("dashboard")
+@expand
 def dashboard_command(
     runs: Annotated[Path, typer.Argument(help="A runs.csv of runs that logger=wandb mirrored.", show_default=False)],
-    project: Annotated[str, typer.Option(help="Where they are in W&B: ENTITY/PROJECT.", show_default=False)],
-    claims: Annotated[
-        Path | None, typer.Option(help="A folder of claims, or one yaml; default those that ship.", show_default=False)
-    ] = None,
-    where: Annotated[str, typer.Option(help="Rows to keep, as for fit", show_default=False)] = "",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be saved, as JSON; needs no login.")
-    ] = False,
+    project: Annotated[str, "Where they are in W&B: ENTITY/PROJECT"],
+    claims: Annotated[Path | None, "A folder of claims, or one yaml; by default the claims that ship"] = None,
+    where: Annotated[str, "Rows to keep, as for fit"] = "",
+    dry_run: Annotated[bool, "Print what would be saved, as JSON; needs no login"] = False,
 ) -> None:
     """Save a W&B workspace and a report of runs: loss, isoFLOP, rates, throughput, failures; verdicts, laws, figures.
 

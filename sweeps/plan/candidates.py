@@ -1,14 +1,13 @@
 """`isoflop plan --runs theirs.csv --candidates grid.csv`: which rows of a table to make next, whoever makes them.
 
     read_runs("runs.csv").frame.assign(D=lambda runs: 4 * runs["D"]).to_csv("grid.csv")
-    say(Path("runs.csv"), Path("grid.csv"), law="chinchilla", n=2)
+    say(PlanTable(runs="runs.csv", candidates="grid.csv"), PlanLaw("chinchilla", improve=2))
 
 A candidate that is made already, by the columns of the law, is not offered.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -21,41 +20,31 @@ from isoflop.analysis.runs.replicates import choose_law
 from isoflop.analysis.runs.rows import groups, mixtures
 from isoflop.errors import UserError
 from isoflop.files import records
+from isoflop.sweeps.plan.options import PlanLaw, PlanTable
 
 # runs that are suggested where --improve gives no number
 SUGGESTED = 5
 
 
-def say(
-    runs: Path | None,
-    candidates: Path,
-    law: str = "",
-    n: int = 0,
-    columns: str = "",
-    where: str = "",
-    by: str = "",
-    as_json: bool = False,
-    surplus: Sequence[str] = (),
-) -> None:
-    """Print the runs to make next, of each group of equal `by` (all candidates, where these have no such column);
-    UserError where a table or a column is missing, or where there are options (surplus) that speak of a sweep."""
-    if surplus:
-        raise UserError(
-            f"{surplus[0]} speaks of a sweep that is composed, and --candidates composes none; leave it out"
-        )
-    if runs is None:
-        raise UserError("--candidates chooses by what is known already: give the runs that are there with --runs")
-    have, grid = table(runs, columns, where), points(candidates, columns, "L")
-    name = law or choose_law(have)
+def say(asked: PlanTable, law: PlanLaw, as_json: bool = False) -> None:
+    """Print the runs to make next, for each group of equal --by; UserError if a table or a column is missing.
+
+    Candidates without the columns of --by are offered to every group.
+    """
+    if asked.runs is None or asked.candidates is None:
+        raise UserError("--candidates chooses by what is known already: give the finished runs with --runs")
+    have = table(asked.runs, asked.columns, asked.where)
+    grid = points(asked.candidates, asked.columns, "L")
+    name = law.law or choose_law(have)
     if name is None:
-        raise UserError(f"no law suits what varies in {runs}; name one with --law")
+        raise UserError(f"no law suits what varies in {asked.runs}; name one with --law")
     declared = get_law(name)
     if "C" not in grid and {"N", "D"} <= set(grid.columns):
         grid = grid.assign(C=TRAIN * grid["N"] * grid["D"])
-    parts, documents = names(by), []
+    parts, documents = names(asked.by), []
     for label, rows in groups(have, parts):
         open_ = _of_group(grid, label)
-        picks = improve_table(rows, open_, declared, n=n or SUGGESTED)
+        picks = improve_table(rows, open_, declared, n=law.improve or SUGGESTED)
         documents.append({"law": declared.name, "improve": records(picks)} | ({"by": label} if parts else {}))
         if not as_json:
             _show(declared, label, picks, len(open_))
@@ -68,7 +57,7 @@ def say(
 
 
 def _of_group(grid: pd.DataFrame, label: Mapping[str, Any]) -> pd.DataFrame:
-    """The candidates of a group; all of them where they have none of its columns."""
+    """Return the candidates of a group; all of them if they have none of its columns."""
     for column in (c for c in label if c in grid):
         grid = grid[grid[column].astype(str) == str(label[column])]
     return grid

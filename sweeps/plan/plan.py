@@ -35,14 +35,13 @@ from isoflop.sweeps import costs, workers
 from isoflop.sweeps.compose import check, compose, grids_of, progress
 from isoflop.sweeps.launcher import LaunchSettings
 from isoflop.sweeps.plan.claims import design
+from isoflop.sweeps.plan.options import MFU
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # seconds that a run takes beyond its training: a fresh process (benchmarks/overhead.py)
 OVERHEAD_S = 0.3
-# share of a GPU's dense peak that is taken for granted where nothing was measured; small models reach less
-MFU = 0.3
 # time of a step that is bound by launches, not arithmetic [s]: a GPT of width 64 and depth 4, batch 32 x 256 tokens,
 # bf16, one H100, torch 2.11, took 7.3 ms a step in a Lightning loop and 7.5 ms in a bare one, at .5 % of its peak
 LAUNCHES_S = 0.007

@@ -1,6 +1,6 @@
 """`isoflop plan`: a plan, what it could resolve, and how it is printed.
 
-say(["family=lstm", "family.width=16,32,64"], Question(), money="2.5/h")
+say(["family=lstm", "family.width=16,32,64"], Question(), PlanCost(price="2.5/h"))
 """
 
 import json
@@ -17,7 +17,8 @@ from isoflop.exits import translate
 from isoflop.sweeps.compose import progress
 from isoflop.sweeps.plan import text as plan_text
 from isoflop.sweeps.plan.claims import powers
-from isoflop.sweeps.plan.plan import MFU, SweepPlan, plan, price
+from isoflop.sweeps.plan.options import PlanCost
+from isoflop.sweeps.plan.plan import SweepPlan, plan, price
 from isoflop.sweeps.plan.resolution import Outcome, Question, outcomes
 from isoflop.sweeps.study import read
 
@@ -30,22 +31,15 @@ __all__ = ["Question", "say"]
 def say(
     overrides: Sequence[str],
     question: Question,
-    money: str = "",
-    device: str = "",
-    mfu: float = MFU,
+    cost: PlanCost,
     everything: bool = False,
     as_json: bool = False,
 ) -> None:
-    """Make a plan and print it; UserError for what is wrong with any of it, before anything is measured."""
-    an_hour = price(money)
-    if question.target is not None and not 0 < question.target < math.inf:
-        raise UserError(f"--target-C {question.target:g} is not a number of FLOPs above 0; write --target-C 1e18")
-    if not 0 < question.noise < 1:
-        raise UserError(f"--noise {question.noise:g} is not a share between 0 and 1; write --noise 0.005")
-    if not 0 < mfu <= 1:
-        raise UserError(f"--mfu {mfu:g} is not a share between 0 and 1; write --mfu 0.3")
+    """Make a plan and print it; UserError for any mistake, before anything is measured."""
+    check(question, cost)
+    an_hour = price(cost.price)
     try:
-        planned = plan(overrides, device, mfu)
+        planned = plan(overrides, cost.device, cost.mfu)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(translate(error)[1]) from None
     with progress("simulating the design") as report:
@@ -54,25 +48,35 @@ def say(
     with progress("drawing studies of its claims") if claims else nullcontext():
         decidable = [] if planned.design is None else powers(claims, planned.design)
     if as_json:
-        print(json.dumps(document(planned, results, an_hour) | {"claims": [one.to_json() for one in decidable]}))
+        print(json.dumps(document(planned, results, an_hour) | {"claims": [power.to_json() for power in decidable]}))
         return
     console = plan_text.console()
     console.print(plan_text.runs(planned, everything))
     console.print(plan_text.totals(planned, an_hour))
-    for one in results:
-        console.print(plan_text.outcome(one), soft_wrap=True)
+    for result in results:
+        console.print(plan_text.outcome(result), soft_wrap=True)
     if decidable:
         console.print(plan_text.decidable(decidable), soft_wrap=True)
 
 
+def check(question: Question, cost: PlanCost) -> None:
+    """Refuse numbers that make no sense."""
+    if question.target is not None and not 0 < question.target < math.inf:
+        raise UserError(f"--target-C {question.target:g} is not a number of FLOPs above 0; write --target-C 1e18")
+    if not 0 < question.noise < 1:
+        raise UserError(f"--noise {question.noise:g} is not a share between 0 and 1; write --noise 0.005")
+    if not 0 < cost.mfu <= 1:
+        raise UserError(f"--mfu {cost.mfu:g} is not a share between 0 and 1; write --mfu 0.3")
+
+
 def of_study(overrides: Sequence[str]) -> "list[Claim]":
-    """The claims of the study that is planned; none where it is no study."""
+    """Return the claims of the planned study; none if it is not a study."""
     names = [text for key, _, text in (o.partition("=") for o in overrides) if key.lstrip("+") == "study"]
     return read(names[-1]).load_claims() if names and names[-1] not in ("null", "") else []
 
 
 def document(planned: SweepPlan, results: list[Outcome], an_hour: float | None) -> dict[str, object]:
-    """All of it as plain data."""
+    """Return the plan as plain data."""
     runs = json.loads(planned.table.to_json(orient="records"))
     totals = planned.totals(an_hour) | {"slots": planned.slots, "speed": planned.speed}
     return {"out": str(planned.out), "runs": runs, "totals": totals, "designs": [one.to_json() for one in results]}

@@ -297,4 +297,4 @@ def test_options_of_a_sweep_are_refused_where_candidates_are_chosen_from_a_table
     (tmp_path / "runs.csv").write_text("N,D,L\n1e6,1e7,3\n")
     table = str(tmp_path / "runs.csv")
     assert verbs(["plan", "--runs", table, "--candidates", table, *surplus]) == 2
-    assert f"{surplus[0]} speaks of a sweep" in capsys.readouterr().err
+    assert f"{surplus[0]} applies to a composed sweep" in capsys.readouterr().err
