@@ -1,4 +1,4 @@
-"""Coverage of 90 % bands on what lies up to four times beyond the fitted range of real tables, before and after.
+"""Coverage of 90 % bands up to four times beyond the fitted range of real tables, before and after.
 
     ISOFLOP_REFERENCE_DATA=... python benchmarks/band_coverage.py [--only farseer] [--thin 3] [--out rows.csv]
 
@@ -33,31 +33,31 @@ CHOSEN_FROM = ("Farseer", "ScaleBench repeated", "Step Law")
 
 
 def folder() -> Path:
-    """Where the tables lie."""
+    """Return the folder of the published tables."""
     if not os.environ.get("ISOFLOP_REFERENCE_DATA"):
-        raise UserError("ISOFLOP_REFERENCE_DATA names no folder; set it to where the published tables lie")
+        raise UserError("ISOFLOP_REFERENCE_DATA names no folder; set it to the folder of the published tables")
     return Path(os.environ["ISOFLOP_REFERENCE_DATA"])
 
 
 def grid(frame: pd.DataFrame, **names: str) -> pd.DataFrame:
-    """Rows of N, D (and D_unique) and L under our names, with C = 6 N D."""
+    """Return rows of N, D (and D_unique) and L under our names, with C = 6 N D."""
     rows = frame.rename(columns={theirs: ours for ours, theirs in names.items()})[[*names]].astype(float).dropna()
     return rows.assign(C=6 * rows["N"] * rows["D"]).drop_duplicates().sort_values("C", ignore_index=True)
 
 
 def curve(x: Any, y: Any) -> pd.DataFrame:
-    """A curve of L over D, which is its own compute."""
+    """Return a curve of L over D, which is its own compute."""
     rows = pd.DataFrame({"D": np.asarray(x, float), "L": np.asarray(y, float)}).dropna()
     return rows.groupby("D", as_index=False)["L"].mean().assign(C=lambda r: r["D"])
 
 
 def scalebench(task: str) -> pd.DataFrame:
-    """Both parts of a task."""
+    """Return both parts of a task."""
     return pd.concat([pd.read_csv(folder() / f"PlanarG__active-sl/{task}_{p}.csv") for p in ("train", "test")])
 
 
 def additions() -> list[pd.DataFrame]:
-    """Loss over the number of examples, through a sharp break."""
+    """Return loss over the number of examples, through a sharp break."""
     rows = pd.read_csv(folder() / "ethancaballero__broken_neural_scaling_laws/four_digit_addition.csv")
     table = curve(rows["dataset_size"], rows["test_cross_entropy"])
     table.attrs["cut"] = float(rows.loc[rows["split"] == "fit", "dataset_size"].max())  # as its authors cut it
@@ -65,13 +65,13 @@ def additions() -> list[pd.DataFrame]:
 
 
 def routed() -> pd.DataFrame:
-    """Loss over steps of the routed models."""
+    """Return loss over steps of the routed models."""
     rows = pd.read_csv(folder() / "google-deepmind__scaling_laws_for_routing/curves.csv.gz")
     return rows[rows["step"] > 0]
 
 
 def routed_grids() -> list[pd.DataFrame]:
-    """N and steps of each router and number of experts that has five sizes."""
+    """Return N and steps of each router and number of experts that has five sizes."""
     rows = routed()
     rows = rows[(rows["routing_frequency"] == 0.5) & (rows["k"] == 1)]
     sets = [g for _, g in rows.groupby(["router_type", "num_experts"]) if g["dense_parameter_count"].nunique() >= 5]
@@ -79,21 +79,21 @@ def routed_grids() -> list[pd.DataFrame]:
 
 
 def gemstones() -> list[pd.DataFrame]:
-    """Every fourth mark."""
+    """Return every fourth mark."""
     path = folder() / "mcleish7__gemstone-scaling-laws/wandb_dfs/wandb_df_for_fitting_hot_100b+.jsonl"
     rows = pd.read_json(path, lines=True).sort_values(["run_name", "tokens"]).iloc[::4]
     return [grid(rows, N="params_active_precise", D="tokens", L="final_loss")]
 
 
 def porian() -> list[pd.DataFrame]:
-    """IsoFLOP tables of each recipe."""
+    """Return IsoFLOP tables of each recipe."""
     rows = pd.read_csv(folder() / "formll__resolving-scaling-law-discrepancies/isoflop_points.csv")
     keys = ["file", "dataset", "hparams", "warmup", "decay", "param_count", "val"]
     return [grid(g, N="params", D="tokens", L="loss") for _, g in rows.groupby(keys)]
 
 
 def step_law() -> list[pd.DataFrame]:
-    """The best rate and batch of each size and data, dense and with experts."""
+    """Return the best rate and batch of each size and data, dense and with experts."""
     tables = []
     for kind in ("dense", "moe"):
         rows = pd.read_csv(folder() / f"step-law__steplaw/{kind}_lr_bs_loss.csv")
@@ -103,7 +103,7 @@ def step_law() -> list[pd.DataFrame]:
 
 
 def repeated() -> list[pd.DataFrame]:
-    """Data seen several times, and those rows that see it once."""
+    """Return data seen several times, and those rows that see it once."""
     rows = pd.read_csv(folder() / "huggingface__datablations/parametric_fit_outliers_removed_182.csv")
     once = rows[rows["tokens"] <= 1.001 * rows["unique_tokens"]]
     return [
@@ -113,7 +113,7 @@ def repeated() -> list[pd.DataFrame]:
 
 
 def schedules() -> list[pd.DataFrame]:
-    """Learning curves at a constant rate and along a cosine, every seventh mark or so."""
+    """Return learning curves at a constant rate and along a cosine, every seventh mark or so."""
     curves = []
     for size in ("csv_25", "csv_100"):
         for name in ("constant_24000", "constant_72000", "cosine_72000"):
@@ -124,14 +124,14 @@ def schedules() -> list[pd.DataFrame]:
 
 
 def digitised() -> list[pd.DataFrame]:
-    """The points of Hoffmann et al. 2022, figure 4."""
+    """Return the points of Hoffmann et al. 2022, figure 4."""
     rows = pd.read_csv(folder() / "epoch-research__analyzing-chinchilla/svg_extracted_data.csv")
     rows = rows[rows["loss"] < sorted(rows["loss"])[-5]]
     return [grid(rows.assign(D=rows["Training FLOP"] / 6 / rows["Model Size"]), N="Model Size", D="D", L="loss")]
 
 
 def overtrained() -> list[pd.DataFrame]:
-    """Gadre et al. 2024: C4 validation after three training sets."""
+    """Return Gadre et al. 2024: C4 validation after three training sets."""
     rows = pd.read_csv(folder() / "mlfoundations__scaling/loss_evals.csv")
     rows = rows[rows["val_dataset"] == "c4_val"]
     return [grid(g, N="params", D="tokens", L="loss") for _, g in rows.groupby("dataset")]
@@ -156,7 +156,7 @@ TABLES: dict[str, Callable[[], list[pd.DataFrame]]] = {
 
 
 def cuts(rows: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame, pd.DataFrame]]:
-    """Depth, the rows to fit and those up to BEYOND times beyond; a short table is cut where FEWEST rows are left."""
+    """Yield depth, rows to fit and rows up to BEYOND times beyond; a short table is cut at FEWEST rows."""
     done = False
     depths = [rows["C"].max() / rows.attrs["cut"]] if "cut" in rows.attrs else [*DEPTHS, 2.0]
     for depth in depths:
@@ -169,7 +169,7 @@ def cuts(rows: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame, pd.DataFrame
 
 
 def measure(train: pd.DataFrame, test: pd.DataFrame, law: str) -> list[dict[str, Any]]:
-    """Coverage, median half-width and error of a law, before and after."""
+    """Return coverage, median half-width and error of a law, before and after."""
     begun = time.process_time()
     try:
         made: Any = average_laws(train) if law == "best" else fit(train, law, resamples=RESAMPLES)
@@ -201,7 +201,7 @@ def measure(train: pd.DataFrame, test: pd.DataFrame, law: str) -> list[dict[str,
 
 
 def summarise(lines: pd.DataFrame) -> pd.DataFrame:
-    """By table and law: coverage, median half-width and error [%]; the last rows pool all cuts."""
+    """Return by table and law: coverage, median half-width and error [%]; the last rows pool all cuts."""
     columns = {}
     kind = lines["law"].replace({"power_offset(D)": "power_offset/chinchilla", "chinchilla": "power_offset/chinchilla"})
     kind = kind.replace({"bnsl(D)": "bnsl/multiplicative", "multiplicative": "bnsl/multiplicative"})
@@ -240,7 +240,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="parts of tables' names, comma between")
-    parser.add_argument("--thin", type=int, default=1, help="every so many curves of a table that has several")
+    parser.add_argument("--thin", type=int, default=1, help="take every k-th curve of a table that has several")
     parser.add_argument("--laws", default="all", help="all, or best alone")
     parser.add_argument("--out", default="", help="a CSV of every cut")
     parser.add_argument("--slopes", action="store_true", help="how fast laws err beyond what they were fitted to")

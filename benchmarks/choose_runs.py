@@ -1,4 +1,4 @@
-"""How few runs a choice of runs needs: the protocol of ScaleBench (arXiv:2604.22753) and its prices, on five tasks.
+"""The number of runs that a choice of runs needs: the protocol and prices of ScaleBench (arXiv:2604.22753), five tasks.
 
     ISOFLOP_REFERENCE_DATA=... python benchmarks/choose_runs.py [--only TASK] [--share 0.1] [--seeds 5] [--variants 5]
 
@@ -28,7 +28,7 @@ from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
 
-# the ensemble is made anew each time that what was spent has grown by this share
+# the ensemble is recomputed whenever the amount spent has grown by this share
 GROWTH = 0.25
 # of the training rows, in each of the variants of a task
 LEFT_OUT = 0.15
@@ -49,7 +49,7 @@ class Task:
     by: str | None = None
 
     def price(self, rows: pd.DataFrame) -> np.ndarray:
-        """What each row costs, (rows,), in a unit of the task."""
+        """Return the cost of each row, (rows,), in a unit of the task."""
         parts = [rows[list(product)].prod(axis=1).to_numpy(float) for product in self.cost]
         return np.asarray(np.sum(parts, axis=0))
 
@@ -67,17 +67,17 @@ Choice = Callable[[Ensemble, np.ndarray, np.ndarray, np.ndarray, float], list[in
 
 
 def ours(ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float) -> list[int]:
-    """The choice of `plan --improve`."""
+    """Return the choice of `plan --improve`."""
     return [int(open_[k]) for k in choose(ensemble, [np.array([k]) for k in open_], targets, cost[open_], budget)]
 
 
 def cheapest(ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float) -> list[int]:
-    """The cheapest first."""
+    """Return the cheapest first."""
     return _until(open_[np.argsort(cost[open_], kind="stable")], cost, budget)
 
 
 def at_random(seed: int) -> Choice:
-    """Rows in random order."""
+    """Return rows in random order."""
 
     def choice(
         ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float
@@ -88,12 +88,12 @@ def at_random(seed: int) -> Choice:
 
 
 def d_optimal(ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float) -> list[int]:
-    """The row whose own loss is least known, which adds most to the determinant of the information."""
+    """Return the row whose own loss is least known, which adds most to the determinant of the information."""
     return _greedy(ensemble, open_, cost, budget, lambda e: (e.factors**2).sum(1))
 
 
 def v_optimal(ensemble: Ensemble, open_: np.ndarray, targets: np.ndarray, cost: np.ndarray, budget: float) -> list[int]:
-    """The row that takes most off the variance at the targets, whatever it costs."""
+    """Return the row that takes most off the variance at the targets, whatever it costs."""
     return _greedy(ensemble, open_, cost, budget, lambda e: e.gains(targets))
 
 
@@ -119,7 +119,7 @@ def _greedy(
 
 
 def spend(task: Task, parts: Parts, share: float, choice: Choice | None) -> np.ndarray:
-    """Log errors (rows,) on the held-out rows of all groups after this share of the cost; None: of all rows."""
+    """Return log errors (rows,) on the held-out rows of all groups after this share of the cost; None: of all rows."""
     law = get_law(task.law)
     cost = [task.price(train) for train, _ in parts]
     budget, spent = share * sum(c.sum() for c in cost), 0.0
@@ -159,10 +159,10 @@ def spend(task: Task, parts: Parts, share: float, choice: Choice | None) -> np.n
 
 
 def read(task: Task) -> Parts:
-    """The rows to choose among and those to predict, of each group."""
+    """Return the rows to choose among and those to predict, of each group."""
     folder = os.environ.get("ISOFLOP_REFERENCE_DATA")
     if not folder:
-        raise UserError("ISOFLOP_REFERENCE_DATA names no folder; set it to where PlanarG__active-sl lies")
+        raise UserError("ISOFLOP_REFERENCE_DATA names no folder; set it to the folder that holds PlanarG__active-sl")
     train, test = (read_runs(f"{folder}/PlanarG__active-sl/{task.name}_{part}.csv").frame for part in ("train", "test"))
     if not task.by:
         return [(train, test)]
@@ -171,13 +171,13 @@ def read(task: Task) -> Parts:
 
 
 def thinned(parts: Parts, seed: int) -> Parts:
-    """The same with a random part of the rows to choose among left out of each group."""
+    """Return the same with a random part of the rows to choose among left out of each group."""
     rng = np.random.default_rng(seed)
     return [(train.sample(frac=1 - LEFT_OUT, random_state=rng).sort_index(), test) for train, test in parts]
 
 
 def measure(task: Task, parts: Parts, share: float, seeds: int) -> dict[str, object]:
-    """A line of the table."""
+    """Return a line of the table."""
 
     def error(choice: Choice | None) -> float:
         return _percent(spend(task, parts, share, choice))

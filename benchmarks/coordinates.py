@@ -39,7 +39,7 @@ BY_DEPTH = {"sequences": 8, "steps": 10}  # the first few take away the mean of 
 
 
 def family(name: str, width: int, depth: int) -> Family:
-    """A family as its yaml has it, at one size."""
+    """Return a family as its yaml has it, at one size."""
     register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"family={name}", f"family.width={width}", f"family.depth={depth}"])
@@ -51,7 +51,7 @@ def family(name: str, width: int, depth: int) -> Family:
 
 
 def families() -> list[str]:
-    """The names of the families that have layers."""
+    """Return the names of the families that have layers."""
     names = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/family").glob("*.yaml"))
     return [name for name in names if not family(name, 32, 2).reference]
 
@@ -59,7 +59,7 @@ def families() -> list[str]:
 def change(
     made: Family, parametrization: str, recipe_of: type[AdamW] | type[Muon] = AdamW, *, sequences: int, steps: int
 ) -> dict[str, float]:
-    """Root mean square change of each watched activation over a few steps, at a rate that suits the base size."""
+    """Return the root mean square change of each watched activation over a few steps, at the base size's rate."""
     recipe = recipe_of(lr=0.01, parametrization=parametrization)
     torch.manual_seed(0)
     model = made.build(TASK)
@@ -79,7 +79,7 @@ def change(
 
 
 def write(path: Path, rows: Sequence[dict[str, object]]) -> None:
-    """The changes as a table that isoflop reads; L, which it asks of every table, is the change of the logits."""
+    """Write the changes as a table that isoflop reads; its L is the change of the logits."""
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
@@ -87,7 +87,7 @@ def write(path: Path, rows: Sequence[dict[str, object]]) -> None:
 
 
 def slope(sizes: Sequence[int], changes: Sequence[float]) -> float:
-    """Least-squares slope of log change against log size."""
+    """Return the least-squares slope of log change against log size."""
     x, y = [math.log(s) for s in sizes], [math.log(c) for c in changes]
     mx, my = sum(x) / len(x), sum(y) / len(y)
     return sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sum((a - mx) ** 2 for a in x)

@@ -1,10 +1,10 @@
-"""How often a 95 % interval holds the truth, by the default settings of `fit`, over simulated studies.
+"""Coverage of 95 % intervals by the default settings of `fit`, over simulated studies.
 
     python benchmarks/coverage.py --studies 1000
 
 Prints, for each design, the share of intervals for E, alpha, beta and a that hold the truth, its binomial standard
 error, the half-width over 1.96 times the estimates' own standard deviation, and the share of studies that have an
-interval; for designs that cannot tell the parameters that share should be nought.
+interval; for designs that do not identify the parameters that share should be 0.
 """
 
 import argparse
@@ -34,13 +34,13 @@ WATCHED = ("E", "alpha", "beta", "a")
 
 
 def grid(rng: np.random.Generator) -> pd.DataFrame:
-    """Six sizes by six amounts of data, each its own run, 0.5 % noise."""
+    """Return six sizes by six amounts of data, each its own run, 0.5 % noise."""
     N, D = (x.ravel() for x in np.meshgrid(SIZES, DATA))
     return pd.DataFrame({"N": N, "D": D, "noise": rng.normal(0, 0.005, N.size)})
 
 
 def marks(rng: np.random.Generator, seeds: int) -> pd.DataFrame:
-    """Six sizes by `seeds` runs, each measured at six marks: 0.4 % shared by a run, 0.2 % of each mark."""
+    """Return six sizes by `seeds` runs, each measured at six marks: 0.4 % shared by a run, 0.2 % of each mark."""
     N = np.repeat(SIZES, seeds * 6)
     D = np.tile(DATA, 6 * seeds)
     run = np.repeat(np.arange(6 * seeds), 6)
@@ -49,46 +49,46 @@ def marks(rng: np.random.Generator, seeds: int) -> pd.DataFrame:
 
 
 def curves(rng: np.random.Generator) -> pd.DataFrame:
-    """Six curves of forty points, and no column that says so: 0.4 % shared by a curve, 0.2 % of each point."""
+    """Return six curves of forty points without a column of runs: 0.4 % noise per curve, 0.2 % per point."""
     N, D = np.repeat(SIZES, 40), np.tile(np.geomspace(DATA[0], DATA[-1], 40), 6)
     noise = np.repeat(rng.normal(0, 0.004, 6), 40) + rng.normal(0, 0.002, N.size)
     return pd.DataFrame({"N": N, "D": D, "noise": noise})
 
 
 def square(rng: np.random.Generator, side: int) -> pd.DataFrame:
-    """`side` sizes by as many amounts of data, each its own run, 0.5 % noise."""
+    """Return `side` sizes by as many amounts of data, each its own run, 0.5 % noise."""
     N, D = (x.ravel() for x in np.meshgrid(SIZES[:: 5 // (side - 1)][:side], DATA[:: 5 // (side - 1)][:side]))
     return pd.DataFrame({"N": N, "D": D, "noise": rng.normal(0, 0.005, N.size)})
 
 
 def axis(rng: np.random.Generator, count: int) -> pd.DataFrame:
-    """One size at `count` amounts of data, each its own run, 0.5 % noise."""
+    """Return one size at `count` amounts of data, each its own run, 0.5 % noise."""
     D = np.geomspace(1e7, 1e11, count)
     return pd.DataFrame({"N": 1e7, "D": D, "noise": rng.normal(0, 0.005, count)})
 
 
 def isoflop_budgets(rng: np.random.Generator) -> pd.DataFrame:
-    """Six budgets of seven sizes, each its own run, 0.4 % noise."""
+    """Return six budgets of seven sizes, each its own run, 0.4 % noise."""
     C, off = (x.ravel() for x in np.meshgrid(np.geomspace(1e17, 1e20, 6), np.geomspace(1 / 5, 5, 7)))
     N = np.round(0.1 * C**0.48 * off)
     return pd.DataFrame({"N": N, "D": C / 6 / N, "C": C, "noise": rng.normal(0, 0.004, N.size)})
 
 
 def ladder(rng: np.random.Generator, rounding: float = 0.0) -> pd.DataFrame:
-    """24 sizes at D = 20 N, rounded by up to a share."""
+    """Return 24 sizes at D = 20 N, rounded by up to a share."""
     N = np.geomspace(1e7, 1e10, 24)
     D = 20 * N * np.exp(rng.uniform(-rounding, rounding, N.size))
     return pd.DataFrame({"N": N, "D": D, "noise": rng.normal(0, 0.003, N.size)})
 
 
 def two_sizes(rng: np.random.Generator) -> pd.DataFrame:
-    """Two sizes by eight amounts of data."""
+    """Return two sizes by eight amounts of data."""
     N, D = (x.ravel() for x in np.meshgrid(SIZES[[1, 4]], np.geomspace(DATA[0], DATA[-1], 8)))
     return pd.DataFrame({"N": N, "D": D, "noise": rng.normal(0, 0.003, N.size)})
 
 
 def above_the_floor(rng: np.random.Generator) -> pd.DataFrame:
-    """A grid of large runs, whose reducible loss is a hundredth of E, twice the noise."""
+    """Return a grid of large runs, whose reducible loss is a hundredth of E, twice the noise."""
     N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e13, 1e15, 6), np.geomspace(1e14, 1e16, 6)))
     return pd.DataFrame({"N": N, "D": D, "noise": rng.normal(0, 0.005, N.size)})
 
@@ -108,7 +108,7 @@ SMALL = {
     "8 runs along D, Huber(1e-3)": (lambda rng: axis(rng, 8), {"law": "power_offset(D)"}),
     "8 runs along D, L2": (lambda rng: axis(rng, 8), {"law": "power_offset(D)", "loss": "l2"}),
 }
-# designs that cannot tell the parameters of the law: an interval is wrong, whatever it holds
+# designs that do not identify the parameters of the law: any interval is wrong
 DEGENERATE = {
     "24 runs at D = 20 N": (ladder, {}),
     "24 runs at D = 20 N, rounded by 3 %": (lambda rng: ladder(rng, 0.03), {}),
@@ -119,7 +119,7 @@ DEGENERATE = {
 
 
 def study(design: str, seed: int) -> dict[str, tuple[float, float, float]]:
-    """Value, low and high of what is watched, in one simulated study (NaN where there is no bound)."""
+    """Return value, low and high of the watched quantities in one simulated study (NaN without a bound)."""
     make, settings = (DESIGNS | SMALL | DEGENERATE)[design]
     rows = make(np.random.default_rng(seed))
     law = settings.get("law", "chinchilla")
@@ -132,7 +132,7 @@ def study(design: str, seed: int) -> dict[str, tuple[float, float, float]]:
 
 
 def study_from_truth(design: str, seed: int) -> dict[str, tuple[float, float, float]]:
-    """As `study`, but searched from the true parameters alone and without a status: a tenth of the time."""
+    """Return the same as `study`, searched from the true parameters and without a status: a tenth of the time."""
     make, options = (DESIGNS | SMALL)[design]
     rows = make(np.random.default_rng(seed))
     law = get_law(options.get("law", "chinchilla"))
@@ -154,7 +154,7 @@ def study_from_truth(design: str, seed: int) -> dict[str, tuple[float, float, fl
 
 
 def truth_of(design: str) -> dict[str, float]:
-    """The parameters of the law that is fitted, and the share a."""
+    """Return the parameters of the law that is fitted, and the share a."""
     share = TRUTH["beta"] / (TRUTH["alpha"] + TRUTH["beta"])
     truth = TRUTH | dict.fromkeys(("a", "isoflop", "envelope"), share)
     if "along D" in design:  # one size: its term is part of the floor
@@ -163,7 +163,7 @@ def truth_of(design: str) -> dict[str, float]:
 
 
 def frontier_study(seed: int) -> dict[str, tuple[float, float, float]]:
-    """Value, low and high of the exponent a by the isoFLOP minima and by the envelope of one simulated study."""
+    """Return value, low and high of the exponent a by the isoFLOP minima and by the envelope of one simulated study."""
     rows = isoflop_budgets(np.random.default_rng(seed))
     rows["L"] = get_law("chinchilla")(rows["N"].to_numpy(), rows["D"].to_numpy(), **TRUTH) * np.exp(rows["noise"])
     approaches = frontier(rows.drop(columns="noise"), interval="none").approaches

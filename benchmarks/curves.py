@@ -1,4 +1,4 @@
-"""Whole loss curves: how much they tell.
+"""Whole loss curves: what they add to the marks.
 
     ISOFLOP_REFERENCE_DATA=... python benchmarks/curves.py schedules
     isoflop train -m family=mlp data=markov family.width=8,12,16,24,32,48 seed=0,1 \\
@@ -75,10 +75,12 @@ class Score(NamedTuple):
 
 
 def predicted(size: str, prior: Mapping[str, tuple[float, float]], loss: str = "huber") -> tuple[Fit, Score]:
-    """The law fitted to three schedules of a model of so many million parameters, and its score on six."""
+    """Return the law fitted to three schedules of a model of `size` million parameters, and its score on six."""
     folder = os.environ.get("ISOFLOP_REFERENCE_DATA")
     if not folder:
-        raise UserError("ISOFLOP_REFERENCE_DATA names no folder; set it to where thu-yao-01-luo__MultiPowerLaw lies")
+        raise UserError(
+            "ISOFLOP_REFERENCE_DATA names no folder; set it to the folder that holds thu-yao-01-luo__MultiPowerLaw"
+        )
     train, test = (
         read_curves([f"{folder}/thu-yao-01-luo__MultiPowerLaw/csv_{size}/{name}.csv" for name in names])
         for names in (TRAIN, TEST)
@@ -98,7 +100,7 @@ def trunks(folder: Path, law: str) -> None:
     runs = usable(read_runs(folder).frame)
     marks = sorted(runs["D"].unique())
     if len(marks) < 4:
-        raise UserError(f"{folder} has {len(marks)} marks; four at least tell an early part from one beyond")
+        raise UserError(f"{folder} has {len(marks)} marks; at least four are needed for an early part and one beyond")
     fitted = marks[: len(marks) * 2 // 3]
     last = fitted[-1]
     table, held = add_trunks(runs, folder), runs[runs["D"] > last]

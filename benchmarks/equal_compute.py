@@ -1,7 +1,7 @@
 """Which family has the lower held-out loss on the embedded text for the same training FLOPs, and by how many seed sd.
 
 Width 64, the depth of the yaml, seq_len 128. The family's rate, half and twice that with one seed, and on by factors
-of two until the best lies between two others; then three seeds at the best.
+of two until the best is between two others; then three seeds at the best.
 
     python benchmarks/equal_compute.py --C 1e12 --out /tmp/equal
 """
@@ -18,19 +18,19 @@ FAMILIES = "transformer,mlp,lstm,ssm,s4d,hybrid,moe,cnn,gru,mingru,tanh_rnn"
 
 
 def at(name: str, factors: list[float], seeds: str) -> dict[str, object]:
-    """The grid of one family, rates as factors of its own."""
+    """Return the grid of one family, rates as factors of its own."""
     rates = ",".join(f"{family_node(name)['lr'] * factor:.8g}" for factor in factors)
     return {"family": name, "family.width": 64, "recipe.lr": rates, "seed": seeds}
 
 
 def losses_by_k(runs: pd.DataFrame, name: str) -> pd.Series:
-    """Held-out loss of the first seed by log2 of the rate over the family's."""
+    """Return the held-out loss of the first seed by log2 of the rate over the family's."""
     mine = runs[(runs["family"] == name) & (runs["seed"] == 0)]
     return mine.set_index(np.log2(mine["lr"] / family_node(name)["lr"]).round().astype(int))["L"].sort_index()
 
 
 def losses(out: Path, C: str, names: list[str]) -> tuple[pd.DataFrame, dict[str, float]]:
-    """All runs, and the best factor of each family."""
+    """Return all runs, and the best factor of each family."""
     common = [f"budget.C={C}", "data.seq_len=128", "data.eval_size=131072"]
     wanted = {name: {-1, 0, 1} for name in names}
     best: dict[str, float] = {}

@@ -1,6 +1,6 @@
-"""What families cost: a table at equal N and equal C, and their step times on this machine.
+"""Cost of families: a table at equal N and equal C, and step times on this machine.
 
-python benchmarks/families.py table             writes the counted tables into docs/families.md; no timing
+python benchmarks/families.py table             writes the counted tables into docs/reference/families.md; no timing
 python benchmarks/families.py time              step time at N of about 1e5, against the Transformer of equal C
 python benchmarks/families.py length            step time over seq_len 256 ... 4096 at a constant number of tokens
 python benchmarks/families.py depth             plain against residual CNN, 20 and 56 layers deep, training loss
@@ -31,7 +31,7 @@ from isoflop.scaling.families.base import Family
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task
 
-DOC = Path(__file__).parents[1] / "docs/families.md"
+DOC = Path(__file__).parents[1] / "docs/reference/families.md"
 BEGIN, END = "<!-- counted by benchmarks/families.py: begin -->", "<!-- end -->"
 TASK = Task("tokens", d_in=256, d_out=256, seq_len=128, targets=128)
 EQUAL_N = 1e5
@@ -39,7 +39,7 @@ EQUAL_N = 1e5
 
 @lru_cache(maxsize=64)
 def node(name: str) -> dict[str, Any]:
-    """The yaml of a family."""
+    """Return the yaml of a family."""
     register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", [f"family={name}"], return_hydra_config=True)
@@ -49,7 +49,7 @@ def node(name: str) -> dict[str, Any]:
 
 
 def at(name: str, width: int, deeper: int = 0) -> Family:
-    """A family at a width, its depth that of its yaml or so many layers more, otherwise as its yaml has it."""
+    """Return a family at a width, with its yaml's depth plus `deeper` layers."""
     return instantiate(node(name) | {"width": width, "depth": node(name)["depth"] + deeper})
 
 
@@ -58,7 +58,7 @@ FAMILIES = [name for name in YAMLS if not at(name, 16).reference]
 
 
 def nearest(name: str, goal: float, of: Callable[[Family], float]) -> Family:
-    """The family at the width, a multiple of 16, and depth at which a size comes nearest to its goal in ratio."""
+    """Return the family whose width, a multiple of 16, and depth bring a size nearest to its goal in ratio."""
     near = []
     for deeper in range(3):
         width = 16
@@ -70,7 +70,7 @@ def nearest(name: str, goal: float, of: Callable[[Family], float]) -> Family:
 
 @lru_cache(maxsize=1024)
 def size(made: Family) -> int:
-    """N, without a count of FLOPs."""
+    """Return N, without a count of FLOPs."""
     with torch.device("meta"):
         roles = parameters_by_role(made.build(TASK))
     return roles["body"] + roles["readout"]
@@ -78,7 +78,7 @@ def size(made: Family) -> int:
 
 @lru_cache(maxsize=1024)
 def flops(made: Family) -> float:
-    """Training FLOPs per token, without their quadratic part told apart."""
+    """Return training FLOPs per token, the quadratic part included."""
     return (
         3 * forward_flops(made, TASK) / TASK.targets if made.counted_at is None else count(made, TASK).flops_per_target
     )
@@ -130,7 +130,7 @@ def table(families: dict[str, Family]) -> str:
 
 
 def tables() -> str:
-    """Both tables, as they stand in docs/families.md."""
+    """Return both tables of docs/reference/families.md."""
     goal = count(equal_n("transformer"), TASK).flops_per_target
     parts = [
         f"Equal N, as near to {EQUAL_N:,.0f} as widths that are multiples of 16, and up to two layers more than in the "
@@ -143,7 +143,7 @@ def tables() -> str:
 
 
 def with_tables(page: str) -> str:
-    """The page with its tables counted anew."""
+    """Return the page with its tables recounted."""
     before, rest = page.split(BEGIN)
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{rest.split(END)[1]}"
 
@@ -152,7 +152,7 @@ def with_tables(page: str) -> str:
 
 
 def step_time(made: Family, seq_len: int, tokens: int, repeats: int = 7) -> float:
-    """Median processor time of a training step on random tokens, on one thread [s]; other work here counts little."""
+    """Return the median processor time of a training step on random tokens, on one thread [s]."""
     task = replace(TASK, seq_len=seq_len, targets=seq_len)
     model = made.build(task)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -169,7 +169,7 @@ def step_time(made: Family, seq_len: int, tokens: int, repeats: int = 7) -> floa
 
 
 def time_steps() -> None:
-    """Step time of each family at equal N, over the time its FLOPs take in the Transformer of equal C."""
+    """Print the step time of each family at equal N, over the time its FLOPs take in the Transformer of equal C."""
     tokens = 2048
     print("| family | width | N | kFLOPs per token | tokens/s | GF/s | time over that of the Transformer of equal C |")
     print("|---|--:|--:|--:|--:|--:|--:|")
@@ -187,7 +187,7 @@ def time_steps() -> None:
 
 
 def time_lengths() -> None:
-    """Step time of each family at a constant number of tokens, and its slope in the log of seq_len."""
+    """Print the step time of each family at a constant number of tokens, and its slope in the log of seq_len."""
     lengths = (256, 512, 1024, 2048, 4096)
     print("| family | " + " | ".join(f"{T} [s]" for T in lengths) + " | slope per token | slope per sequence |")
     print("|---" + "|--:" * (len(lengths) + 2) + "|")
@@ -199,7 +199,7 @@ def time_lengths() -> None:
 
 
 def training_loss(made: Family, lr: float, steps: int, batch: int, seed: int) -> float:
-    """Training loss on digits over the last tenth of the steps, by AdamW at a rate that rises, stays and cools down."""
+    """Return the training loss on digits over the last tenth of the steps, by AdamW with warm-up and cooldown."""
     data = Digits()
     examples, recipe = data.load(), AdamW(lr=lr, batch=batch, parametrization="standard")
     torch.manual_seed(seed)
@@ -220,7 +220,7 @@ def training_loss(made: Family, lr: float, steps: int, batch: int, seed: int) ->
 
 
 def compare_depths(width: int = 4, steps: int = 3600, batch: int = 32, seeds: tuple[int, ...] = (0, 1, 2)) -> None:
-    """Training loss of the plain and the residual CNN, 20 and 56 layers deep, by rate.
+    """Print the training loss of the plain and the residual CNN, 20 and 56 layers deep, by rate.
 
     The residual nets' rates bracket the best of both; the plain nets' are the best two of a wider grid at width 8
     (1e-3 to 1.6e-2, 1,200 steps, one seed). At width 8, 20 residual layers leave less to gain than the seeds scatter.
@@ -238,7 +238,7 @@ def compare_depths(width: int = 4, steps: int = 3600, batch: int = 32, seeds: tu
 
 
 def deep_loss(residual: bool, depth: int, lr: float, seed: int, width: int, steps: int, batch: int) -> float:
-    """Training loss of one net, by a process of its own."""
+    """Return the training loss of one net, by a process of its own."""
     torch.set_num_threads(1)
     made = instantiate(node("resnet") | {"width": width, "depth": depth, "residual": residual})
     return training_loss(made, lr, steps, batch, seed)

@@ -1,4 +1,4 @@
-"""How fast batches come from a prepared corpus, beside torch's DataLoader, litdata and Arrow on the same batches.
+"""Speed of batches from a prepared corpus, beside torch's DataLoader, litdata and Arrow on the same batches.
 
     python benchmarks/feeding.py                  a corpus of a gigabyte, made here
     python benchmarks/feeding.py --size 1e8       of another size [bytes]
@@ -39,7 +39,7 @@ RIVALS = {"litdata": "litdata", "arrow": "datasets"}
 
 
 def corpus(folder: Path, size: int) -> Path:
-    """A prepared corpus of random bytes."""
+    """Return a prepared corpus of random bytes."""
     rng = np.random.default_rng(0)
     about = {
         "documents": {"train": 1, "held_out": 1, "duplicates": 0},
@@ -66,14 +66,14 @@ class Rows(Dataset[Tensor]):
 
 
 def ours(folder: Path, device: str = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches as a run takes them."""
+    """Yield batches as a run takes them."""
     examples = Shards(path=str(folder), seq_len=SEQ_LEN).load().to(torch.device(device))
     for step in range(sys.maxsize):
         yield examples.take(order(0, step, BATCH, examples.n).to(device))
 
 
 def loaded(folder: Path, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches by torch's DataLoader with two workers."""
+    """Return batches by torch's DataLoader with two workers."""
     indices = torch.cat([order(0, step, BATCH, n) for step in range(n // BATCH)]).numpy()
     loader = DataLoader(Rows(folder, indices), BATCH, num_workers=2, prefetch_factor=16)
     return ((rows[:, :-1], rows[:, 1:]) for rows in loader)
@@ -92,7 +92,7 @@ class Blocks:
 
 
 def streamed(folder: Path, work: Path, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches by litdata with two workers, from its own format, in which the windows lie in the order of a run."""
+    """Yield batches by litdata with two workers, from its own format, the windows in the order of a run."""
     from litdata import StreamingDataLoader, StreamingDataset, TokensLoader, optimize
 
     steps = min(n // BATCH, 20_000)
@@ -108,7 +108,7 @@ def streamed(folder: Path, work: Path, n: int) -> Iterator[tuple[Tensor, Tensor]
 
 
 def tabled(folder: Path, work: Path, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches from an Arrow file of `datasets`, mapped into memory: a window with the token that follows is a row."""
+    """Yield batches from a mapped Arrow file of `datasets`: a row is a window and the token that follows."""
     import datasets
     import pyarrow as pa
 
@@ -125,7 +125,7 @@ def tabled(folder: Path, work: Path, n: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def rate(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float, list[Tensor]]:
-    """Tokens a second, of the wall and of this process's processor, and the first batches."""
+    """Return tokens a second, of the wall and of this process's processor, and the first batches."""
     taken = iter(batches)
     first = [y.cpu() for _, y in islice(taken, 50)]
     tokens, began, cpu = 0, time.monotonic(), time.process_time()
@@ -139,14 +139,14 @@ def rate(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float, list[T
 
 
 def start_s(folder: Path) -> tuple[float, float]:
-    """Seconds, of the wall and the processor, until the data of a run are ready, its first batch among them."""
+    """Return seconds, of the wall and the processor, until the first batch of a run is ready."""
     began, cpu = time.monotonic(), time.process_time()
     next(ours(folder))
     return time.monotonic() - began, time.process_time() - cpu
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="How fast batches come from a prepared corpus.")
+    parser = argparse.ArgumentParser(description="Speed of batches from a prepared corpus.")
     parser.add_argument("--size", type=float, default=1e9, help="bytes of the corpus")
     parser.add_argument("--gpu", action="store_true", help="onto a GPU too")
     parser.add_argument("--ways", default="ours,loader,litdata,arrow")

@@ -1,4 +1,4 @@
-"""How fast a law is fitted, beside scipy's L-BFGS-B with an analytic gradient, both measured in one run on one core.
+"""Speed of a fit, beside scipy's L-BFGS-B with an analytic gradient, both measured in one run on one core.
 
     python benchmarks/fit_speed.py [--chinchilla PYTHON] [--against COMMIT] [--only-cold]
 
@@ -49,7 +49,7 @@ FTOL = 1e-15
 
 
 def points() -> pd.DataFrame:
-    """240 rows of N, D, L."""
+    """Return 240 rows of N, D, L."""
     folder = os.environ.get("ISOFLOP_REFERENCE_DATA", "")
     path = Path(folder) / "epoch-research__analyzing-chinchilla" / "svg_extracted_data.csv"
     if folder and path.exists():
@@ -105,7 +105,7 @@ print(time.perf_counter() - begun, fitted.E, fitted.A, fitted.B, fitted.alpha, f
 
 
 def published_package(python: str, runs: pd.DataFrame) -> tuple[float, dict[str, float]]:
-    """Seconds that PyPI's package takes for its grid, and the parameters that it finds."""
+    """Return seconds that PyPI's package takes for its grid, and the parameters that it finds."""
     with tempfile.TemporaryDirectory() as folder:
         table = runs[["N", "D"]].round().assign(C=6 * runs["N"] * runs["D"], loss=runs["L"])
         table[["C", "N", "D", "loss"]].to_csv(Path(folder) / "df.csv", index=False, float_format="%f")
@@ -128,14 +128,14 @@ COLD = {
 
 
 def curve() -> pd.DataFrame:
-    """70 rows of D, L: a learning curve with a break."""
+    """Return 70 rows of D, L: a learning curve with a break."""
     x = np.geomspace(1e3, 1e7, 70)
     L = 0.3 + 8 * x**-0.25 * (1 + (x / 1e5) ** (1 / 0.3)) ** (-0.2 * 0.3)
     return pd.DataFrame({"D": x, "L": L * np.exp(0.004 * np.random.default_rng(0).standard_normal(70))})
 
 
 def cold(against: str | None, repeats: int = 3) -> pd.DataFrame:
-    """User CPU seconds of each command from a cold start, by tree: these sources, and those of another commit."""
+    """Return user CPU seconds of each cold command, by tree: these sources and those of another commit."""
     root = Path(__file__).resolve().parents[1]
     with tempfile.TemporaryDirectory() as folder:
         trees = {"now [s]": root}
@@ -164,7 +164,7 @@ def _user_time(tree: Path, arguments: list[str], folder: str) -> float:
 
 
 def timed(work: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:
-    """The least time of some repeats, and the last result."""
+    """Return the least time of some repeats, and the last result."""
     best, result = np.inf, None
     for _ in range(repeats):
         begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Coverage of 90 % bands on tables, and at cuts, that nothing about bands was chosen on.
+"""Coverage of 90 % bands on tables and cuts that were not used to choose anything about bands.
 
     ISOFLOP_REFERENCE_DATA=... python benchmarks/fresh_coverage.py [--only Gemstone]
 
@@ -21,34 +21,34 @@ STUDIES = Path(__file__).resolve().parents[1] / "studies"
 
 
 def evaluations() -> list[pd.DataFrame]:
-    """Gadre et al. 2024: every other evaluation but C4."""
+    """Return Gadre et al. 2024: every other evaluation but C4."""
     rows = pd.read_csv(folder() / "mlfoundations__scaling/loss_evals.csv")
     rows = rows[rows["val_dataset"] != "c4_val"]
     return [grid(g, N="params", D="tokens", L="loss") for _, g in rows.groupby(["dataset", "val_dataset"])][::2]
 
 
 def gemstones() -> pd.DataFrame:
-    """All marks, in order."""
+    """Return all marks, in order."""
     path = folder() / "mcleish7__gemstone-scaling-laws/wandb_dfs/wandb_df_for_fitting_hot_100b+.jsonl"
     return pd.read_json(path, lines=True).sort_values(["run_name", "tokens"])
 
 
 def parts_of_gemstones() -> list[pd.DataFrame]:
-    """Every fifth mark, and the narrow and the wide models."""
+    """Return every fifth mark, and the narrow and the wide models."""
     rows = gemstones()
     parts = rows.iloc[2::5], rows[rows["width"] <= 1024].iloc[::3], rows[rows["width"] > 1024].iloc[::3]
     return [grid(part, N="params_active_precise", D="tokens", L="final_loss") for part in parts]
 
 
 def other_losses() -> list[pd.DataFrame]:
-    """Curves of three other losses of the routed models."""
+    """Return curves of three other losses of the routed models."""
     losses = {3: "loss_lambada", 5: "loss_pile", 9: "loss_curation_corpus"}
     runs = [g for _, g in routed().groupby("hyper_id")]
     return [curve(g["step"], g[losses[i % 16]]) for i, g in enumerate(runs) if i % 16 in losses]
 
 
 def other_grids() -> list[pd.DataFrame]:
-    """Routers and numbers of experts that the other benchmark leaves out, by another loss."""
+    """Return routers and numbers of experts that the other benchmark leaves out, by another loss."""
     rows = routed()
     rows = rows[(rows["routing_frequency"] == 0.5) & (rows["k"] == 1)]
     sets = [g for _, g in rows.groupby(["router_type", "num_experts"]) if g["dense_parameter_count"].nunique() >= 5]
@@ -58,13 +58,13 @@ def other_grids() -> list[pd.DataFrame]:
 
 
 def all_repeated() -> list[pd.DataFrame]:
-    """All rows of Muennighoff et al., outliers too."""
+    """Return all rows of Muennighoff et al., outliers too."""
     rows = pd.read_csv(folder() / "huggingface__datablations/parametric_fit_all.csv")
     return [grid(rows, N="params", D="tokens", D_unique="unique_tokens", L="loss")]
 
 
 def parts_of_farseer() -> list[pd.DataFrame]:
-    """Every fourth size as a curve of D, every third row, and sixty rows at random."""
+    """Return every fourth size as a curve of D, every third row, and sixty rows at random."""
     rows = grid(scalebench("farseer"), N="N", D="D", L="loss")
     sizes = [curve(g["D"], g["L"]) for k, (_, g) in enumerate(rows.groupby("N")) if k % 4 == 0 and len(g) >= 9]
     some = rows.sample(60, random_state=1).sort_values("C", ignore_index=True)
@@ -72,13 +72,13 @@ def parts_of_farseer() -> list[pd.DataFrame]:
 
 
 def quarters() -> list[pd.DataFrame]:
-    """Every fourth of Chinchilla's points, from each of the first four."""
+    """Return every fourth of Chinchilla's points, from each of the first four."""
     rows = digitised()[0]
     return [rows.iloc[i::4].reset_index(drop=True) for i in range(4)]
 
 
 def ours(study: str) -> list[pd.DataFrame]:
-    """The runs of each family and data of a study that have three sizes and amounts of data."""
+    """Return the runs of each family and data of a study that have three sizes and amounts of data."""
     rows = pd.read_csv(STUDIES / study / "runs.csv")
     sets = [g for _, g in rows[rows["status"].fillna("ok") == "ok"].groupby(["family", "data"])]
     sets = [g for g in sets if g["N"].nunique() >= 3 and g["D"].nunique() >= 3 and len(g) >= 12]

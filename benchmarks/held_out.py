@@ -1,4 +1,4 @@
-"""How well each law predicts the expensive runs of ScaleBench (arXiv:2604.22753) from the cheap ones.
+"""Errors of each law on the expensive runs of ScaleBench (arXiv:2604.22753), fitted to the cheap ones.
 
     ISOFLOP_REFERENCE_DATA=... python benchmarks/held_out.py
 
@@ -66,23 +66,23 @@ TASKS = (
 
 
 def rows_of(task: Task, part: str) -> pd.DataFrame:
-    """The rows of one part of a task."""
+    """Return the rows of one part of a task."""
     folder = os.environ.get("ISOFLOP_REFERENCE_DATA")
     if not folder:
-        raise UserError("ISOFLOP_REFERENCE_DATA names no folder; set it to where PlanarG__active-sl lies")
+        raise UserError("ISOFLOP_REFERENCE_DATA names no folder; set it to the folder that holds PlanarG__active-sl")
     rows = read_runs(f"{folder}/PlanarG__active-sl/{task.name}_{part}.csv").frame
     return rows.loc[rows.groupby(list(task.best_of))["L"].idxmin()] if task.best_of else rows
 
 
 def pairs(task: Task) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Rows to fit and rows to predict, group by group."""
+    """Yield rows to fit and rows to predict, group by group."""
     train, test = rows_of(task, "train"), rows_of(task, "test")
     for group in train[task.by].unique() if task.by else (None,):
         yield (train, test) if group is None else tuple(rows[rows[task.by] == group] for rows in (train, test))
 
 
 def measure(task: Task, name: str) -> dict[str, object]:
-    """A line of the table."""
+    """Return a line of the table."""
     begun = time.process_time()
     fits: list[Fit | Average] = []
     errors: list[np.ndarray] = []

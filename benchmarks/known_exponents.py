@@ -1,8 +1,8 @@
-"""Exponents that theory gives, beside those that the laboratory finds: its calibration.
+"""Calibration: exponents of theory beside those that the laboratory estimates.
 
     python benchmarks/known_exponents.py                    study=calibration, three minutes on two idle cores
     python benchmarks/known_exponents.py --nightly          and what takes longer, study=calibration_long
-    python benchmarks/known_exponents.py --nightly --write  both, and the table of docs/data.md
+    python benchmarks/known_exponents.py --nightly --write  both, and the table of docs/evidence/known_exponents.md
 
 Every run is kept in --out, and the same command makes only what is missing. The exit code is 1 where an estimate does
 not agree with theory.
@@ -24,24 +24,24 @@ from typing import Any
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.sweeps import study_run
 
-DOC = Path(__file__).parents[1] / "docs/data.md"
+DOC = Path(__file__).parents[1] / "docs/evidence/known_exponents.md"
 BEGIN, END = "<!-- by benchmarks/known_exponents.py: begin -->", "<!-- end -->"
 HEAD = ["| | quantity | theory | estimate (95 % interval) | agrees |", "|---|---|--:|--:|---|"]
 
 
 def line(result: dict[str, Any]) -> str:
-    """A known answer as a row of the table."""
+    """Return a known answer as a row of the table."""
     estimate = Estimate(result["estimate"], result["low"], result["high"])
     agrees = {"supported": "yes", "refuted": "NO"}.get(result["verdict"], result["verdict"].replace("_", " "))
     return f"| {result['name']} | {result['title']} | {result['theory']:.3f} | {estimate} | {agrees} |"
 
 
 def main() -> int:
-    """Run the studies and print theory beside estimate; 1 where one does not agree."""
+    """Run the studies and print theory beside estimate; return 1 if one does not agree."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/known_exponents"))
     parser.add_argument("--nightly", action="store_true", help="what takes longer, too")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/data.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/evidence/known_exponents.md")
     given = parser.parse_args()
     results: list[dict[str, Any]] = []
     for name in ("calibration", *(["calibration_long"] if given.nightly else [])):

@@ -1,4 +1,4 @@
-"""How often the 95 % interval of a local exponent holds the truth, where parameters have one and where not.
+"""Coverage of 95 % intervals of local exponents, with parameters identified and not.
 
     python benchmarks/local_exponents.py --studies 200 --loss l2
 
@@ -34,14 +34,14 @@ WATCHED = ("local_exponent_N", "local_exponent_D", "local_exponent_C", "local_lo
 
 
 def grid(decades: float) -> tuple[np.ndarray, np.ndarray]:
-    """N and D of the runs."""
+    """Return N and D of the runs."""
     side = 10 ** np.linspace(-decades / 2, decades / 2, 6)
     N, D = np.meshgrid(CENTRE["N"] * side, CENTRE["D"] * side)
     return N.ravel(), D.ravel()
 
 
 def study(design: str, seed: int, loss: str) -> tuple[bool, dict[str, tuple[float, float, float]]]:
-    """Whether alpha has an interval, and value, low and high of each local quantity (NaN where there is none)."""
+    """Return whether alpha has an interval, and value, low and high of each local quantity (NaN if missing)."""
     truth, decades = DESIGNS[design]
     N, D = grid(decades)
     noise = np.random.default_rng(seed).normal(0, NOISE, N.size)
@@ -53,7 +53,7 @@ def study(design: str, seed: int, loss: str) -> tuple[bool, dict[str, tuple[floa
 
 
 def truths(design: str) -> dict[str, float]:
-    """The local quantities of the true law."""
+    """Return the local quantities of the true law."""
     truth, decades = DESIGNS[design]
     space = Space(LAW, pd.DataFrame(dict(zip(("N", "D"), grid(decades), strict=True))))
     params = {k: np.float64(v) for k, v in truth.items()}

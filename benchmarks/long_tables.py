@@ -32,7 +32,7 @@ CASES = {
 
 
 def long_table(rows: int, columns: int, families: int, seed: int = 0, grid: bool = True) -> pd.DataFrame:
-    """Runs of several families about one law, on a grid of sizes and data or everywhere, with columns of all kinds."""
+    """Return runs of several families about one law, on a grid or scattered, with columns of all kinds."""
     rng = np.random.default_rng(seed)
     if grid:
         N, D = rng.choice(np.geomspace(1e6, 1e9, 10), rows), rng.choice(np.geomspace(1e7, 1e11, 12), rows)
@@ -52,7 +52,7 @@ def long_table(rows: int, columns: int, families: int, seed: int = 0, grid: bool
 
 
 def measure(arguments: Sequence[str], checkout: Path, cap: int) -> tuple[float, float, str]:
-    """CPU seconds, peak memory [MB], and how a process of the verb ended."""
+    """Return CPU seconds, peak memory [MB] and the exit of a process of the verb."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (cap, cap))

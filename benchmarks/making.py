@@ -1,4 +1,4 @@
-"""Runs that a benchmark needs: made where they are missing, by the command line as a user has it.
+"""Runs that a benchmark needs: missing ones are made by the command line, as by a user.
 
 made(Path("/tmp/x"), [{"family": "mlp", "recipe.lr": "0.01,0.02"}], ["budget.D=1e5"])["L"]
 """
@@ -13,7 +13,7 @@ import pandas as pd
 
 
 def made(out: Path, grids: Sequence[Mapping[str, object]], common: Sequence[str]) -> pd.DataFrame:
-    """The runs of a folder, the missing points of the grids made; a loss that is not there is infinite."""
+    """Return the runs of a folder after making missing points of the grids; a missing loss is infinite."""
     points = ["{" + ",".join(f"{key}:{quoted(value)}" for key, value in grid.items()) + "}" for grid in grids]
     isoflop = [sys.executable, "-m", "isoflop.cli"]
     overrides = [f"hydra.sweeper.grids=[{','.join(points)}]", *common, f"out={out}"]
@@ -24,5 +24,5 @@ def made(out: Path, grids: Sequence[Mapping[str, object]], common: Sequence[str]
 
 
 def quoted(value: object) -> str:
-    """A value of a grid: what holds commas or brackets is one word to Hydra's parser."""
+    """Return a value of a grid as one word of Hydra's parser, also with commas or brackets."""
     return f"'{value}'" if set(str(value)) & set(",[]") else str(value)

@@ -1,4 +1,4 @@
-"""What a run costs beyond its training, by launcher and by probe; how long plan, status and collect take on many runs.
+"""Overhead of a run by launcher and by probe; time of plan, status and collect on many runs.
 
     python benchmarks/overhead.py launchers --runs 50     ours, Hydra's basic and joblib, a cold process each
     python benchmarks/overhead.py verbs                   plan of 1,000 runs, status and collect of 10,000
@@ -35,7 +35,7 @@ LAUNCHERS = {
     "joblib, all in one worker": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"],
 }
 
-# data -> a family that learns it, targets of a pilot that tells how fast it is, the probes that it takes
+# data -> a family that learns it, targets of a pilot that measures its speed, the probes that it takes
 PROBED = {
     "text": (
         "transformer",
@@ -48,7 +48,7 @@ PROBED = {
 
 
 def isoflop(*arguments: str, env: dict[str, str] | None = None) -> float:
-    """Call the command line; the seconds it took."""
+    """Call the command line and return the seconds that it took."""
     began = time.monotonic()
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | (env or {})
     subprocess.run([*ISOFLOP, *arguments], check=True, capture_output=True, env=environment)
@@ -56,13 +56,13 @@ def isoflop(*arguments: str, env: dict[str, str] | None = None) -> float:
 
 
 def between_records(out: Path) -> list[float]:
-    """Overheads of the runs of a folder, made one after the other."""
+    """Return overheads of the runs of a folder, made one after the other."""
     ended = sorted((path.stat().st_mtime, record.read(path.parent)[0]["wall_s"]) for path in out.glob("*/records.json"))
     return [later - earlier - wall for (earlier, _), (later, wall) in pairwise(ended)]
 
 
 def launchers(runs: int, cold: int) -> None:
-    """Print the overhead of each launcher, and of a process for every run that imports all anew."""
+    """Print the overhead of each launcher, and of a cold process for every run."""
     print("| launcher | runs | overhead of a run, median [s] | least | most | whole sweep [s] |")
     print("|---|--:|--:|--:|--:|--:|")
     for name, overrides in LAUNCHERS.items():
@@ -131,13 +131,13 @@ def probes(seconds: float) -> None:
 
 
 def row_of(folder: str, name: str) -> dict[str, Any]:
-    """The record of the only run in a folder."""
+    """Return the record of the only run in a folder."""
     row: dict[str, Any] = record.read(next(Path(folder, name).glob("*/records.json")).parent)[0]
     return row
 
 
 def many(out: Path, runs: int) -> None:
-    """Folders of so many runs, copies of one that was made; one in twenty is planned only."""
+    """Write folders of `n` runs, copies of one that was made; one in twenty is only planned."""
     isoflop("train", *TINY, f"out={out}/source")
     source = next((out / "source").glob("*/records.json")).parent
     (row,), config = record.read(source), thaw(source)

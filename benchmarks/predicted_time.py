@@ -1,4 +1,4 @@
-"""How well the time that plan predicts is that which a run takes: families at two sizes.
+"""Times that plan predicts beside times that runs take: families at two sizes.
 
     python benchmarks/predicted_time.py --families transformer,mlp --seconds 10
 
@@ -37,7 +37,7 @@ def config(*overrides: str) -> FrozenConfig:
 
 
 def predict(given: FrozenConfig) -> tuple[dict[str, float], int, float]:
-    """Time of a step and of all else, targets of a step, and what finding that out took [s]."""
+    """Return the time of a step, of everything else, the targets of a step, and the time of measuring [s]."""
     from isoflop.scaling import estimate
     from isoflop.scaling.assemble import assemble
 
@@ -48,7 +48,7 @@ def predict(given: FrozenConfig) -> tuple[dict[str, float], int, float]:
 
 
 def make(given: FrozenConfig) -> float:
-    """Time of a run [s]."""
+    """Return the time of a run [s]."""
     from isoflop.scaling.run import run_one
 
     with tempfile.TemporaryDirectory() as folder:

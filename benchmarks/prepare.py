@@ -1,4 +1,4 @@
-"""How fast corpora are prepared, in how much memory, and that a killed preparation ends at the same hash.
+"""Speed and memory of preparing corpora; a killed preparation ends at the same hash.
 
     python benchmarks/prepare.py CORPUS                        bytes and byte pairs: MB/s of a core, memory
     python benchmarks/prepare.py CORPUS --kills 10             and killed at random ten times
@@ -47,14 +47,14 @@ print(json.dumps({
 
 
 def start(store: Path, corpus: str, suffixes: str, kind: str) -> "subprocess.Popen[str]":
-    """Begin to prepare in a process of its own."""
+    """Start a preparation in its own process."""
     env = os.environ | {"ISOFLOP_DATA": str(store), "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PREPARE, corpus, suffixes, kind]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def measure(store: Path, corpus: str, suffixes: str, kind: str) -> tuple[str, float]:
-    """Prepare once, print how it went; the hash of the result, and the time taken [s]."""
+    """Prepare once and print the outcome; return the hash of the result and the time [s]."""
     out = json.loads(start(store, corpus, suffixes, kind).communicate()[0])
     text, cpu = out["text"] / 1e6, out["cpu_s"] - out["learning_s"]
     line = f"{kind:>6}: {text:7.1f} MB of text, {cpu:6.1f} s of a core (hashing {out['hashing_s']:.1f} s): "
@@ -66,7 +66,7 @@ def measure(store: Path, corpus: str, suffixes: str, kind: str) -> tuple[str, fl
 
 
 def kill(store: Path, corpus: str, suffixes: str, kind: str, kills: int, took: float) -> str:
-    """Kill the preparation at random times, then let it end; the hash of the result."""
+    """Kill the preparation at random times, then let it end; return the hash of the result."""
     rng, done = random.Random(0), 0
     while done < kills:
         shutil.rmtree(store, ignore_errors=True) if not list(store.glob(".*.work")) else None
@@ -78,7 +78,7 @@ def kill(store: Path, corpus: str, suffixes: str, kind: str, kills: int, took: f
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="How fast corpora are prepared.")
+    parser = argparse.ArgumentParser(description="Speed of preparing corpora.")
     parser.add_argument("corpus")
     parser.add_argument("--suffixes", default="", help="further endings of plain text, with commas")
     parser.add_argument("--tokenizers", default="bytes,bpe")

@@ -1,6 +1,6 @@
 """Does the best learning rate stay in place as a family grows? Under muP it should, under standard it moves.
 
-Trains every size at half, once and twice the family's rate, goes on by factors of two until the best rate lies between
+Trains every size at half, once and twice the family's rate, continues by factors of two until the best rate is between
 two others, and prints for each family by how many steps of that grid the best rate moves from the smallest size to any
 other. The optimum between grid points is that of the parabola, in log2 of the rate, through the best and its
 neighbours.
@@ -22,7 +22,7 @@ Place = tuple[str, str, int, int]  # family, parametrization, width, depth
 
 
 def places(given: argparse.Namespace) -> list[Place]:
-    """Every size of every family: widths at the depth of its yaml, depths at the width of its yaml."""
+    """Return every size of every family: widths at the depth of its yaml, depths at the width of its yaml."""
     found = []
     for name in given.families.split(","):
         node = family_node(name)
@@ -33,7 +33,7 @@ def places(given: argparse.Namespace) -> list[Place]:
 
 
 def train(given: argparse.Namespace, wanted: dict[Place, set[int]]) -> pd.DataFrame:
-    """Make what is missing of the wanted points and return all as a table; k is log2 of the rate over the family's."""
+    """Make missing points and return all as a table; k is log2 of the rate over the family's."""
     grids = []
     for (name, parametrization, width, depth), ks in wanted.items():
         rates = ",".join(f"{family_node(name)['lr'] * 2.0**k:.8g}" for k in sorted(ks))
@@ -45,14 +45,14 @@ def train(given: argparse.Namespace, wanted: dict[Place, set[int]]) -> pd.DataFr
 
 
 def losses(runs: pd.DataFrame, place: Place) -> pd.Series:
-    """Held-out loss by k at one size."""
+    """Return the held-out loss by k at one size."""
     keys = ["family", "recipe.parametrization", "width", "depth"]
     here = runs[(runs[keys] == list(place)).all(axis=1)]
     return here.groupby("k")["L"].mean().sort_index()
 
 
 def best(by_k: pd.Series) -> float:
-    """The k of the lowest loss, by the parabola through the lowest point and its neighbours; nan on an edge."""
+    """Return the k of the lowest loss, by the parabola through the lowest point and its neighbours; nan on an edge."""
     at = int(by_k.to_numpy().argmin())
     if at in (0, len(by_k) - 1):
         return float("nan")
@@ -63,7 +63,7 @@ def best(by_k: pd.Series) -> float:
 
 
 def wider(by_k: pd.Series) -> set[int]:
-    """The next k where the lowest loss lies on an edge; none where it is bracketed or the search gives up."""
+    """Return the next k if the lowest loss is on an edge; None if it is bracketed or the search gives up."""
     at = by_k.index[by_k.to_numpy().argmin()]
     beyond = {at - 1} if at == by_k.index[0] else {at + 1} if at == by_k.index[-1] else set()
     return {int(k) for k in beyond if abs(k) <= FURTHEST}
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def summary(runs: pd.DataFrame, found: list[Place]) -> str:
-    """A line for each family: the best rate by width and by depth, and how far it moves from the smallest, in steps."""
+    """Return a line for each family: the best rate by width and depth, and its largest shift in steps."""
     lines = ["| family | parametrization | by width | it moves | by depth | it moves |", "|---|---|---|--:|---|--:|"]
     for name, parametrization in dict.fromkeys(place[:2] for place in found):
         mine = [place for place in found if place[:2] == (name, parametrization)]

@@ -29,7 +29,7 @@ FAMILIES, SIZES = "family=mlp,lstm,transformer,cnn,ssm", "family.width=16,32,48,
 
 
 def cpu_seconds(*arguments: object, cache: Path) -> float:
-    """Call the command line; the CPU seconds of it and its children."""
+    """Call the command line and return the CPU seconds of it and its children."""
     env = os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cache)}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # else our modules are compiled in every call
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -39,7 +39,7 @@ def cpu_seconds(*arguments: object, cache: Path) -> float:
 
 
 def many(out: Path, runs: int, cache: Path) -> None:
-    """So many run folders, copies of a few that were made; not flushed to disk one by one."""
+    """Write many run folders, copies of a few that were made; not flushed to disk one by one."""
     with tempfile.TemporaryDirectory() as folder:
         cpu_seconds("train", "-m", *SOURCE, f"out={folder}/x", cache=cache)
         sources = [(thaw(path.parent), record.read(path.parent)) for path in Path(folder, "x").glob("*/records.json")]

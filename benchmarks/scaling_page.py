@@ -1,4 +1,4 @@
-"""What the study `scaling` found: writes docs/scaling.md and docs/finding.svg from studies/scaling.
+"""Write docs/evidence/scaling.md and docs/finding.svg from studies/scaling.
 
     python benchmarks/scaling_page.py
 
@@ -14,6 +14,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
+from pages import render
 
 from isoflop import fit as fit_law
 from isoflop import fit_groups, judge, read_runs, select
@@ -40,97 +41,18 @@ LAWS = ("chinchilla", "chinchilla_tied", "kaplan", "multiplicative", "best")
 REFERENCE = "transformer"
 # data above which the runs were at more than the fitted compute by design
 BEYOND = 3e6
-# of Okabe and Ito's palette, told apart by the colour-blind
+# of Okabe and Ito's palette, distinguishable for colour-blind readers
 BLUE, ORANGE = "#0072b2", "#d55e00"
-INTRO = """\
-# Do these architectures scale predictably?
-
-<!-- written by benchmarks/scaling_page.py from studies/scaling; change those and write it again -->
-"""
-DESIGN = """\
-Eleven families on bytes of Python's standard library, each at six sizes over 1.5 decades of N and six amounts of data
-over 1.5 decades of D, three seeds at three sizes; a trunk with a cooldown at every D, rates carried by muP. Four
-families were also trained at four to five times the compute of what was fitted. {price}.
-
-```bash
-isoflop study scaling                    # all of it
-isoflop study scaling family=lstm        # one family: 17 runs, 22 min of two busy cores
-```
-
-Two things limit these results. The context is 64 bytes. And the warm-up is 5 % of the steps of a run's *first mark*:
-3 steps for every trunk that was fitted, 12 in `scaling_further`, and 200 for the runs of one mark at 4,096 kB, so that
-the forecasts at 4 to 10 times the compute also cross a change of recipe. Those 20 rows are 4 cells of family and size.
-
-What stands best is that architectures differ in how fast their loss falls among these runs (H3-local): 26 of 108
-contrasts of local slopes are supported, and all 26 keep their sign without the first 250 steps of training. That whole
-laws differ (H3) is [withdrawn](answers.md#superseded): without those steps its contrasts shrink or change sign.
-
-The code that made these runs reproduces their losses to the bit. Later code makes fewer passes over memory and rounds
-differently: three of the smallest runs, repeated, differ by 10⁻⁸ to 5·10⁻⁷ at 64 kB and by .003 to .12 % at 256 kB,
-where another seed differs by 1 %.
-"""
-FORECAST = """\
-From the five smaller sizes the average of laws that each family's own hold-outs choose wrote down the losses of the
-largest size and of the runs beyond, with 90 % bands, before they were made (`studies/scaling/forecast.json`).
-"""
-WHY = """\
-By the amount of data, ln(predicted / observed) of the forecast of the largest sizes, mean over families and seeds:
-"""
-EARLY = """\
-A step has 1,024 bytes, so that the first marks, at 64 and 128 kB, are losses after 62 and 125 steps. These are laws
-fitted afterwards to the same smaller sizes with and without such marks: the median and the mean error on the larger
-runs of D ≥ 256 kB, by how far beyond the fitted compute they are.
-"""
-AGAIN = """\
-The first marks bend the additive law upward where it is asked far beyond: without them its floor and exponents are
-those of the later training, and it comes closest. The product, which has no floor, then falls too fast. So the law of
-Chinchilla was fitted to the runs of N ≤ 10⁵ and D ≥ 256 kB alone, and forecast eight more runs, each a trunk that ends
-at about seven times their compute, before those were made (`isoflop study scaling_further`).
-"""
-AFTER = """\
-Beyond the fitted compute the median error is 1.3 %, three times the noise of one run there: seeds have a standard
-deviation of .4 % at 4 MB. The forecast is far off where these larger models have seen little, at 256 and 512 kB: larger
-models need more steps to leave the first part of training, and a law of N and D has no term for that. The smallest D of
-a study should be set in steps, not in bytes.
-"""
-RULE = """\
-The rule was written before: Chinchilla's law, fitted to all but the largest compute, predicts the loss there to 1 % or
-two standard deviations of the seeds, with bands that cover, and no worse than a straight line. The last column, which
-the rule does not ask for, is what it misses by where it is fitted without the marks of the first 125 steps.
-
-With three seeds the verdict was open for cnn, mlp, moe and transformer. Four more at the largest compute were set for
-three of them before they were made (what limits mlp is the width of its band, not its seeds), and all seven count. That
-is a second look at what noise had left open, which an interval of 90 % does not know of: the transformer's verdict is
-its only change.
-"""
-HOLDOUTS = """\
-Root mean square of ln(predicted / observed) over rolling hold-outs along C, each cut predicting what lies beyond it, up
-to 16 times as far; the lowest of a row in bold.
-"""
-SLOPES = """\
-Local exponents, −∂ ln L / ∂ ln N and so on, at the middle of each family's runs, by the law `multiplicative`, with 95 %
-intervals; they need no floor and no parameter to be identified.
-"""
-SPEED = """\
-At the largest compute that both have runs of, by the law `multiplicative`, and by the lower envelopes of the runs
-alone; below 1 it needs more.
-"""
-SEEDS = """\
-Decided verdicts that are lost or won where the runs of one seed are left out.
-"""
-RATES = """\
-Tried in steps of two at the smallest size and at the largest but one (`isoflop study scaling_rates`), one seed.
-"""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table in Markdown; all but the first column to the right."""
+    """Return a table in Markdown, all but the first column right-aligned."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
 
 
 def estimate(one: Estimate, digits: int = 3) -> str:
-    """A value with its interval."""
+    """Return a value with its interval."""
     if one.value is None:
         return "none"
     if one.low is None or one.high is None:
@@ -139,19 +61,19 @@ def estimate(one: Estimate, digits: int = 3) -> str:
 
 
 def percent(x: float, digits: int = 1) -> str:
-    """A share as per cent."""
+    """Return a share as per cent."""
     return f"{100 * x:.{digits}f} %"
 
 
 def price(rows: pd.DataFrame) -> str:
-    """What the runs took."""
+    """Return what the runs cost."""
     last = rows.sort_values("D").groupby("run_id").tail(1)
     hours = float(last["wall_s"].sum()) / 3600
     return f"{len(last)} runs, {number(float(last['C'].sum()))} FLOPs, {hours:.1f} hours of training on one core"
 
 
 def rates() -> str:
-    """The best of the rates that were tried at the smallest size and at the largest but one."""
+    """Return the best of the rates that were tried at the smallest size and at the largest but one."""
     rows = read_runs(ROOT / "studies/scaling_rates/runs.csv").frame
     lines = []
     for (family, width), part in usable(rows).groupby(["family", "width"]):
@@ -163,7 +85,7 @@ def rates() -> str:
 
 
 def predictable(document: dict[str, Any], rows: pd.DataFrame) -> str:
-    """The verdict of H1 for each family, and the law's error there where it is fitted without the first marks."""
+    """Return the verdict of H1 for each family, and the law's error if fitted without the first marks."""
     (h1,) = [v for v in document["verdicts"] if v["id"] == "H1"]
     lines = []
     for one in h1["subjects"]:
@@ -178,7 +100,7 @@ def predictable(document: dict[str, Any], rows: pd.DataFrame) -> str:
 
 
 def _at_the_largest(rows: pd.DataFrame) -> float:
-    """Mean ln(predicted / observed) at a family's largest compute, of the law fitted to its later marks below that."""
+    """Return mean ln(predicted / observed) at a family's largest compute, by the law of its other later marks."""
     largest = rows["C"] > rows["C"].max() * 0.97
     law = fit_law(rows[~largest & (rows["D"] >= FROM[-1])], interval="none")
     return float(np.log(law.predict(rows[largest]) / rows.loc[largest, "L"]).mean())
@@ -189,7 +111,7 @@ def _word(verdict: dict[str, Any]) -> str:
 
 
 def slopes(fits: Sequence[Fit]) -> str:
-    """Local exponents at the middle of each family's runs."""
+    """Return local exponents at the middle of each family's runs."""
     rows = []
     for fit in fits:
         local = fit.local()
@@ -198,7 +120,7 @@ def slopes(fits: Sequence[Fit]) -> str:
 
 
 def parameters(fits: Sequence[Fit]) -> str:
-    """The parameters of Chinchilla's law and the status of each fit."""
+    """Return the parameters of Chinchilla's law and the status of each fit."""
     rows = [
         [
             fit.by["family"],
@@ -211,7 +133,7 @@ def parameters(fits: Sequence[Fit]) -> str:
 
 
 def laws(rows: pd.DataFrame) -> str:
-    """The error of each law on runs that it did not see, for each family; the lowest in bold."""
+    """Return the error of each law on runs that it did not see, for each family; the lowest in bold."""
     lines, found = [], {}
     for name, part in rows.groupby("family"):
         found[name] = compare(part, LAWS).table.set_index("law")["rmsle"]
@@ -224,7 +146,7 @@ def laws(rows: pd.DataFrame) -> str:
 
 
 def speedups(fits: Sequence[Fit]) -> str:
-    """How many times less compute each family needs than the reference at the largest compute of both."""
+    """Return how many times less compute each family needs than the reference, at the largest compute of both."""
     (reference,) = [fit for fit in fits if fit.by["family"] == REFERENCE]
     lines = []
     for fit in fits:
@@ -244,7 +166,7 @@ REACH = {"within the fitted compute": (0, 1), "1 to 4 times": (1, 4), "4 to 10 t
 
 
 def scored_runs(path: Path, rows: pd.DataFrame, fitted: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The runs that a forecast is scored by, with how far beyond the compute of `fitted` they are; what it came to."""
+    """Return the scored runs of a forecast, with their compute over the largest of `fitted`, and the headline."""
     judged = judge_forecast(path, rows)
     score = judged.score.rows.assign(
         **{name: judged.score.runs[name].to_numpy() for name in ("run_id", "family", "C", "D")}
@@ -254,13 +176,13 @@ def scored_runs(path: Path, rows: pd.DataFrame, fitted: pd.DataFrame) -> tuple[p
 
 
 def by_reach(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The runs by how far beyond the fitted compute they are."""
+    """Return the runs by how far beyond the fitted compute they are."""
     parts = {name: rows[(rows["beyond"] > low) & (rows["beyond"] <= high)] for name, (low, high) in REACH.items()}
     return {name: part for name, part in parts.items() if len(part)}
 
 
 def outcomes(scored: pd.DataFrame, headline: str) -> Iterator[str]:
-    """How a forecast came out: by family, and by how far beyond the fitted compute."""
+    """Yield the errors of a forecast: by family, and by distance beyond the fitted compute."""
     groups = by_reach(scored) | {str(name): part for name, part in scored.groupby("family")}
     lines = [
         [
@@ -279,13 +201,13 @@ def outcomes(scored: pd.DataFrame, headline: str) -> Iterator[str]:
 
 
 def by_data(scored: pd.DataFrame) -> str:
-    """The mean error of the forecast at each amount of data."""
+    """Return the mean error of the forecast at each amount of data."""
     means = scored.groupby(scored["D"].map(lambda D: f"{D / 1000:,.0f} kB"), sort=False)["error"].mean()
     return table(("D", *means.index), [("mean error", *(f"{100 * e:+.1f} %" for e in means))])
 
 
 def without_first_marks(rows: pd.DataFrame, larger: pd.DataFrame) -> str:
-    """The errors on the larger runs of laws fitted to the smaller ones, from one mark on and from another."""
+    """Return errors on the larger runs of laws fitted to the smaller ones, without more and more early marks."""
     smaller, lines = rows[~rows["run_id"].isin(larger["run_id"])], []
     later = rows[rows["run_id"].isin(larger["run_id"]) & (rows["D"] >= FROM[-1])]
     for law in ("chinchilla", "multiplicative", "kaplan"):
@@ -304,13 +226,13 @@ def without_first_marks(rows: pd.DataFrame, larger: pd.DataFrame) -> str:
 
 
 def further(rows: pd.DataFrame) -> Iterator[str]:
-    """How the forecast that was made without the first marks came out."""
+    """Yield the errors of the forecast that was made without the first marks."""
     fitted = select(rows, "D >= 2.5e5 and N <= 1e5")
     yield from outcomes(*scored_runs(FURTHER / study.FORECAST, read_runs(FURTHER / "runs.csv"), fitted))
 
 
 def seeds(rows: pd.DataFrame, document: dict[str, Any]) -> str:
-    """The verdicts that one seed less changes."""
+    """Return the decided verdicts that change without the runs of one seed."""
     claims = [needing_no_seeds(claim) for claim in study.read("scaling").load_claims()]
     claims = [claim for claim in claims if claim.id not in superseded(ROOT / "studies")]
     whole = {(v["id"], s["subject"]): _word(s) for v in document["verdicts"] for s in v["subjects"]}
@@ -335,7 +257,7 @@ def _few(names: pd.Series) -> str:
 
 
 def needing_no_seeds(claim: Claim) -> Claim:
-    """A claim that asks for as many seeds as there are."""
+    """Return a claim that needs no number of seeds."""
     rule = claim.rule
     if isinstance(rule, AllOf):
         rule = replace(rule, rules=tuple(map(_needing_no_seeds, rule.rules)))
@@ -349,47 +271,41 @@ def _needing_no_seeds(rule: Rule) -> Rule:
 
 
 def page() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     rows = read_runs(FOLDER / "runs.csv").frame
     document = json.loads((FOLDER / "verdicts.json").read_text(encoding="utf-8"))
     best = well_tuned(usable(rows))
     additive, product = (fit_groups(best, law, by=["family"]) for law in ("chinchilla", "multiplicative"))
-    parts = [INTRO, DESIGN.format(price=price(rows))]
     smaller = rows[~rows["run_id"].isin(judge_forecast(FOLDER / study.FORECAST, rows).score.runs["run_id"])]
     scored, headline = scored_runs(FOLDER / study.FORECAST, rows, smaller)
-    parts += ["## The forecast\n", FORECAST, *outcomes(scored, headline)]
-    parts += ["## Where it is off, and why\n", WHY, by_data(scored), EARLY, without_first_marks(best, scored)]
-    parts += [AGAIN, *further(rows), AFTER]
-    parts += [
-        "## By the rule of H1\n",
-        RULE,
-        predictable(document, best),
-        "## Which law predicts\n",
-        HOLDOUTS,
-        laws(best),
-    ]
-    parts += [
-        "## How fast the loss falls\n",
-        SLOPES,
-        slopes(product),
-        "## Chinchilla's parameters\n",
-        parameters(additive),
-    ]
-    parts += ["## Compute for the same loss\n", SPEED, speedups(product), "## The other claims\n", others(document)]
-    parts += ["## What one seed changes\n", SEEDS, seeds(rows, document), "## Rates\n", RATES, rates()]
-    return "\n".join(parts)
+    return render(
+        "scaling",
+        price=price(rows),
+        forecast="\n".join(outcomes(scored, headline)),
+        by_data=by_data(scored),
+        without_first_marks=without_first_marks(best, scored),
+        further="\n".join(further(rows)),
+        predictable=predictable(document, best),
+        laws=laws(best),
+        slopes=slopes(product),
+        parameters=parameters(additive),
+        speedups=speedups(product),
+        others=others(document),
+        seeds=seeds(rows, document),
+        rates=rates(),
+    )
 
 
 def others(document: dict[str, Any]) -> str:
-    """The verdicts of the claims that are not H1."""
+    """Return the verdicts of the claims that are not H1."""
     gone = superseded(ROOT / "studies")
     of = [v for v in document["verdicts"] if v["id"] != "H1"]
     rows = [(v["id"], v["claim"], "withdrawn" if v["id"] in gone else _word(v)) for v in of]
-    return table(("claim", "sentence", "verdict"), rows) + "\nNumbers, rules and reasons: [answers](answers.md).\n"
+    return table(("claim", "sentence", "verdict"), rows)
 
 
 def picture(path: Path, rows: pd.DataFrame) -> alt.FacetChart:
-    """For each family the band that was written down for its largest size, and the losses that came."""
+    """Return the figure of each family's forecast band for its largest size, and the losses of the runs."""
     judged = judge_forecast(path, rows)
     said = pd.DataFrame([point["by"] | point["place"] | point["L"] for point in judged.forecast.points])
     came = judged.score.runs[["family", "N", "D", "L"]].assign(value=np.nan, low=np.nan, high=np.nan)
@@ -414,7 +330,7 @@ def picture(path: Path, rows: pd.DataFrame) -> alt.FacetChart:
 
 def main() -> None:
     """Write the page and the figure."""
-    (ROOT / "docs/scaling.md").write_text(page(), encoding="utf-8")
+    (ROOT / "docs/evidence/scaling.md").write_text(page(), encoding="utf-8")
     rows, forecast = read_runs(FOLDER / "runs.csv").frame, FOLDER / study.FORECAST
     picture(forecast, rows).save(ROOT / "docs/finding.svg")
 

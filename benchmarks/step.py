@@ -1,4 +1,4 @@
-"""What a training step costs: stock Lightning, a bare torch loop, the same through torch.compile, and isoflop.
+"""Cost of a training step: stock Lightning, a bare torch loop, both compiled, and isoflop.
 
     python benchmarks/step.py                                    families at N of about 1e5 and 1e4, on one core
     python benchmarks/step.py --families ssm,mingru --sizes 1e5 --into rows.jsonl
@@ -68,7 +68,7 @@ class Process:
 
 
 def serve(pipe: Connection, way: str, setting: Setting, cache: str) -> None:
-    """Take turns until told otherwise."""
+    """Take turns until the pipe asks to stop."""
     os.environ["XDG_CACHE_HOME"] = cache
     torch.set_num_threads(1)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -82,17 +82,17 @@ def serve(pipe: Connection, way: str, setting: Setting, cache: str) -> None:
 
 
 def prepare_compiler(cache: str) -> None:
-    """Let what all compiled code shares be made in a folder, where it is not there yet; print what that took."""
+    """Build what all compiled code shares in a folder, unless it exists; print the time that it took."""
     if any(Path(cache).iterdir()):
         return
     tiny = Setting("mlp", at("mlp", 16), "cpu", WARM + 2)
     process = Process("isoflop compiled", tiny, cache)
-    print(f"What all compiled code shares took {process.turn().compile_s:.0f} s.", flush=True)
+    print(f"Building what all compiled code shares took {process.turn().compile_s:.0f} s.", flush=True)
     process.stop()
 
 
 def measure(setting: Setting, rounds: int, compiles: bool, prepared: str) -> dict[str, Any]:
-    """The row of a model: of each way the steps' times in each round [s], and what compiling took and changed.
+    """Return a model's row: step times of each way in each round [s], and the time and effect of compiling.
 
     prepared: a folder for what all compiled code shares.
     """
@@ -122,18 +122,18 @@ def measure(setting: Setting, rounds: int, compiles: bool, prepared: str) -> dic
 
 
 def ratios(row: dict[str, Any], way: str) -> list[float]:
-    """How many times as fast as the first way, stock Lightning, a way was, in each round."""
+    """Return how many times as fast as stock Lightning a way was, in each round."""
     first, *_ = row["step_s"].values()
     return [a / b for a, b in zip(first, row["step_s"][way], strict=True)]
 
 
 def over_a_run(ratio: float, compile_s: float) -> float:
-    """How many times as fast a run of RUN_S is, with the time of compiling."""
+    """Return how many times as fast a run of RUN_S is, compilation included."""
     return RUN_S / (compile_s + RUN_S / ratio)
 
 
 def line(row: dict[str, Any]) -> str:
-    """A line of the table: steps, and a run of five minutes with what compiling takes."""
+    """Return a line of the table: steps, and a run of five minutes with what compiling takes."""
     cells = [f"`{row['family']}` {row['width']}×{row['depth']}", f"{row['N']:,}"]
     cells.append(f"{row['targets'] / statistics.median(next(iter(row['step_s'].values()))):,.0f}")
     for way in list(row["step_s"])[1:]:
@@ -148,7 +148,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def head(row: dict[str, Any]) -> str:
-    """The heads of the columns of a row."""
+    """Return the heads of the columns of a row."""
     names = [
         "family, width × depth",
         "N",
@@ -162,7 +162,7 @@ def head(row: dict[str, Any]) -> str:
 
 
 def settings(given: argparse.Namespace) -> list[Setting]:
-    """The models that are timed."""
+    """Return the models that are timed."""
     if given.device == "cuda" and not given.families:
         models = [("transformer", at("transformer", *shape_of("transformer", shape))) for shape in SHAPES]
     else:
@@ -173,19 +173,19 @@ def settings(given: argparse.Namespace) -> list[Setting]:
 
 
 def shape_of(name: str, shape: tuple[int, int]) -> tuple[int, int]:
-    """Width, and layers beyond those of the yaml, of a width and depth."""
+    """Return width, and layers beyond those of the yaml, of a width and depth."""
     width, depth = shape
     return width, depth - at(name, width).depth
 
 
 def read_rows(path: Path | None) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The rows that are there already, by model."""
+    """Return the rows that are there already, by model."""
     rows = [json.loads(text) for text in path.read_text().splitlines()] if path and path.exists() else []
     return {tuple(row[name] for name in ("family", "width", "depth", "device")): row for row in rows}
 
 
 def whole_runs(setting: Setting, seconds: float, prepared: str) -> str:
-    """A line: what runs of as many steps take, by stock Lightning so many seconds, from a model to its last step."""
+    """Yield a line per model: the time of whole runs that take stock Lightning `seconds`."""
     prepare_compiler(prepared)
     first = Process(PLAIN, setting, prepared)
     steps = round(seconds / first.turn().step_s)
@@ -211,7 +211,7 @@ def whole_runs(setting: Setting, seconds: float, prepared: str) -> str:
 
 
 def pair(setting: Setting, rounds: int) -> str:
-    """A line: steps of two processes at once over those of one, in turn; in processor seconds, a core for each."""
+    """Yield a line per model: steps of two processes at once over those of one, in processor seconds."""
     with tempfile.TemporaryDirectory() as cache:
         both = [Process("isoflop", setting, cache) for _ in range(2)]
         for process in both:
@@ -229,7 +229,7 @@ def pair(setting: Setting, rounds: int) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="What a training step costs, by several ways.")
+    parser = argparse.ArgumentParser(description="Cost of a training step, by several ways.")
     parser.add_argument("--families", help=f"by default {FAMILIES}, on a GPU Transformers of five sizes")
     parser.add_argument("--sizes", default="1e5,1e4", help="N of the families")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
@@ -238,7 +238,7 @@ def main() -> int:
     parser.add_argument("--into", type=Path, help="file of rows (JSON lines); models that it has are not timed")
     parser.add_argument("--no-compile", dest="compiles", action="store_false")
     parser.add_argument("--pair", action="store_true", help="time two processes at once")
-    parser.add_argument("--whole", type=float, help="make runs that take stock Lightning so many seconds")
+    parser.add_argument("--whole", type=float, help="make runs that take stock Lightning this many seconds")
     given = parser.parse_args()
     if given.device == "cuda" and not torch.cuda.is_available():
         print("--device cuda: torch sees no GPU here; leave it out for a CPU", file=sys.stderr)
@@ -259,7 +259,7 @@ def main() -> int:
 
 
 def print_rows(given: argparse.Namespace, prepared: str) -> None:
-    """A line for each model, timed where --into does not have it."""
+    """Print a line for each model, timed where --into does not have it."""
     rows = read_rows(given.into)
     shown = ""
     for setting in settings(given):

@@ -1,4 +1,4 @@
-"""One trunk with a cooldown for every mark, against a run for every D: what it saves and what it costs in loss.
+"""One trunk with a cooldown for every mark, against a run for every D: FLOPs saved and loss lost.
 
 python benchmarks/trunk.py flops                    FLOPs of separate runs over those of one trunk, counted on runs
 python benchmarks/trunk.py losses --out /tmp/x      held-out loss against a cosine tuned for every D, on text
@@ -20,7 +20,7 @@ SEEDS = "0,1,2"
 
 
 def flops() -> None:
-    """Spent and separate FLOPs, by the run's own count."""
+    """Print spent and separate FLOPs, by the run's own count."""
     print("| cooldown | FLOPs spent | of separate runs | ratio | trunk + cooldowns, by arithmetic |")
     print("|---|--:|--:|--:|--:|")
     for cooldown in (0.1, 0.2):
@@ -35,7 +35,7 @@ def flops() -> None:
 
 
 def losses(family: str, out: Path) -> None:
-    """Mean over seeds: the trunk at the rate that is best for it over all marks, a cosine at the best for each D."""
+    """Print means over seeds: the trunk at its best rate over all marks, a cosine at the best for each D."""
     at = {"family": family, "seed": SEEDS, "recipe.lr": ",".join(map(str, RATES))}
     grids = [at | {"budget.D": f"[{','.join(map(str, MARKS))}]"}]
     grids += [at | {"budget.D": m, "recipe.schedule": "cosine"} for m in MARKS]

@@ -62,7 +62,7 @@ class Setting:
         return model
 
     def clock(self) -> float:
-        """Seconds: of this process's processor, or of the wall where a GPU has done all that it was given."""
+        """Return seconds: of this process's processor, or of the wall once a GPU has finished its work."""
         if self.device == "cpu":
             return time.process_time()
         torch.cuda.synchronize()
@@ -136,7 +136,7 @@ def stock(setting: Setting) -> Turn:
 
 
 def plain(setting: Setting) -> Turn:
-    """Stock Lightning, and a model of torch's own operations."""
+    """Return stock Lightning, and a model of torch's own operations."""
     for module in (attention, norms, recurrent):
         module.fused_here = never  # type: ignore[attr-defined]
     for module in (convolution, scan):
@@ -152,13 +152,13 @@ def never(*_: Tensor) -> bool:
 
 
 def complex_powers(turn: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """ssm.powers by exponentials of complex numbers."""
+    """Return ssm.powers by exponentials of complex numbers."""
     power = torch.exp(turn * t)
     return power.real, power.imag
 
 
 def doubling(keep: Tensor, new: Tensor) -> Tensor:
-    """linear_scan, its reach doubled again and again (Hillis and Steele 1986)."""
+    """Return linear_scan, its reach doubled again and again (Hillis and Steele 1986)."""
     reach = 1
     while reach < new.shape[1]:
         new = torch.cat((new[:, :reach], new[:, reach:] + keep[:, reach:] * new[:, :-reach]), dim=1)
@@ -224,7 +224,7 @@ class Timed(ScalingModule):
 
 
 def processor_s() -> float:
-    """Processor seconds of this process and of those that it has ended."""
+    """Return processor seconds of this process and of those that it has ended."""
     used = [resource.getrusage(of) for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 

@@ -85,7 +85,7 @@ def grid_study(
 
 
 def isoflop_study(families: Sequence[str] = ("lstm", "transformer"), noise: float = 0.002) -> pd.DataFrame:
-    """6 budgets × 7 sizes about the best one for each family, as in docs/fitting.md, without run_id."""
+    """6 budgets × 7 sizes about the best one for each family, as in docs/tables.md, without run_id."""
     rng = np.random.default_rng(1)
     rows = []
     for family in families:

@@ -23,7 +23,7 @@ from isoflop.analysis.runs.where import conditions, filtered
 from isoflop.errors import FitError, UserError
 from isoflop.schema import Bound, Checked, Example, read
 
-# an exponent is right within .03, or inside an interval of a half-width of at most .05 (docs/data.md, Known exponents)
+# an exponent is right within .03, or inside an interval of a half-width of at most .05 (docs/data.md)
 NEAR, WIDEST = 0.03, 0.05 / 0.03
 
 

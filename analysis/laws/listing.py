@@ -1,6 +1,6 @@
-"""docs/laws.md, written from the catalogue.
+"""docs/reference/laws.md, written from the catalogue.
 
-python -m isoflop.analysis.laws.listing > docs/laws.md
+python docs/reference/make.py
 
 page().splitlines()[0]     # '# Laws'
 """
@@ -22,7 +22,7 @@ unless it is named: `power_offset(D)`. `--target` predicts another column than t
 `--law 'power_offset(C)' --target error`, also written `--law 'error ~ power_offset(C)'`.
 
 This page is written from the functions in `analysis/laws`, which declare their columns, parameters, bounds and starts:
-`python -m isoflop.analysis.laws.listing > docs/laws.md`.
+`python docs/reference/make.py`.
 """
 
 

@@ -1,4 +1,4 @@
-"""Make docs/gallery.md and its pictures from public tables, which are read where they lie and are not part of isoflop.
+"""Make docs/gallery.md and its pictures from public tables, which are not part of isoflop.
 
     ISOFLOP_REFERENCE_DATA=/path/to/data python docs/gallery/make.py
 
@@ -18,12 +18,12 @@ from isoflop.analysis.report.report import headline
 from isoflop.analysis.report.view import look
 
 HERE = Path(__file__).parent
-# bytes of a picture at the most
+# maximum size of a picture [bytes]
 MOST = 200_000
 
 
 class Entry(NamedTuple):
-    """One table: what it is called, where it lies, how it is read, and the figure beside the first."""
+    """One table: name, file, options, and a second figure."""
 
     name: str
     title: str
@@ -70,7 +70,7 @@ ENTRIES = (
 
 
 def section(entry: Entry, data: Path) -> str:
-    """The lines of one table, its pictures written."""
+    """Return the lines of one table, its pictures written."""
     table = options.grouped(options.table(data / entry.path, where=entry.where), entry.by)
     view = look(table, [])
     drawn = {name: figure for name, figure in draw_all(view) if isinstance(figure, Figure)}

@@ -82,7 +82,7 @@ def test_the_expected_half_width_is_that_of_real_studies() -> None:
     alpha = found.quantities["alpha"]
     # one jackknife of 36 runs scatters by about a seventh: three standard errors of the gap of two such medians
     assert alpha.half_width == pytest.approx(np.median(halves), rel=0.2)
-    # the interval is t times the sd, and wider by up to a fifth (docs/fitting.md); a sd of 20 studies is known to 16 %
+    # the interval is t times the sd, and wider by up to a fifth; a sd of 20 studies is known to 16 %
     assert 0.75 < alpha.half_width / (2.03 * alpha.sd) < 1.6
     assert found.delta_alpha == pytest.approx((1.959964 + 0.841621) * np.sqrt(2) * alpha.sd, rel=1e-6)
     assert (alpha.intervals, found.statuses) == (20, {"converged": 20})

@@ -1,0 +1,103 @@
+"""Write the reference pages from the code: columns of the record, laws, quantities and verdicts, verbs.
+
+python docs/reference/make.py            # writes every page
+python docs/reference/make.py --check    # writes nothing; names pages that are out of date, exit code 1
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import typer
+
+from isoflop.analysis import verbs as analysis_verbs
+from isoflop.analysis.claims.quantities import listing
+from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.laws import listing as laws
+from isoflop.record import COLUMNS
+from isoflop.scaling import verbs as scaling_verbs
+from isoflop.sweeps import verbs as sweeps_verbs
+from isoflop.verbs import VERBS
+
+FOLDER = Path(__file__).parent
+NOTE = "<!-- written by docs/reference/make.py; change the code and write it again -->"
+
+
+def columns() -> str:
+    """Return the page of the record's columns, below the text that is written by hand."""
+    meanings = {name: str(column).replace("|", "/") for name, column in COLUMNS.items()}
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in meanings.items()]
+    by_hand = (FOLDER / "record.md").read_text(encoding="utf-8").partition("| column |")[0]
+    return "\n".join([by_hand + "| column | what it is [unit] |", "|---|---|", *rows]) + "\n"
+
+
+def quantities() -> str:
+    """Return the page of quantities and verdicts."""
+    lines = ["# Quantities and verdicts of claims", "", NOTE, ""]
+    lines += ["What `isoflop judge --quantities` prints; [claims](../claims.md) shows how a yaml names them."]
+    lines += ["", "## Verdicts", "", "| verdict | when |", "|---|---|"]
+    lines += [f"| {kind} | {kind.sentence} |" for kind in VerdictKind]
+    lines += ["", "## Quantities", "", "| quantity | what it is | what a claim gives |", "|---|---|---|"]
+    entries = listing().splitlines()
+    for head, needs in zip(entries[::2], entries[1::2], strict=True):
+        name, _, title = head.partition(": ")
+        lines.append(f"| `{name}` | {_cell(title)} | {_cell(needs.strip())} |")
+    return "\n".join(lines) + "\n"
+
+
+def verbs() -> str:
+    """Return the page of verbs, each with its arguments and options."""
+    lines = ["# Verbs", "", NOTE, "", "What `isoflop VERB --help` explains; `isoflop train --help` lists its keys."]
+    commands: dict[str, click.Command] = {}
+    for module in (analysis_verbs, scaling_verbs, sweeps_verbs):
+        group = typer.main.get_command(module.app)
+        commands |= getattr(group, "commands", {})
+    for name, (_, does) in VERBS.items():
+        lines += ["", f"## {name}", "", f"{does[0].upper()}{does[1:]}.", ""]
+        if name in commands:
+            lines += _options(commands[name])
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _options(command: click.Command) -> Iterator[str]:
+    yield "| argument or option | what it does |"
+    yield "|---|---|"
+    for parameter in command.params:
+        if parameter.name == "help" or getattr(parameter, "hidden", False):
+            continue
+        written = ", ".join(f"`{text}`" for text in parameter.opts) if parameter.opts else parameter.name
+        if isinstance(parameter, click.Argument) or parameter.param_type_name == "argument":
+            written = f"`{(parameter.name or '').upper()}`"
+        yield f"| {written} | {_cell(getattr(parameter, 'help', None) or '')} |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "record.md": columns,
+    "laws.md": laws.page,
+    "quantities.md": quantities,
+    "verbs.md": verbs,
+}
+
+
+def main(check: bool) -> int:
+    """Write the pages, or name those that differ from what would be written."""
+    stale = [name for name, page in PAGES.items() if _text(FOLDER / name) != page()]
+    for name in stale:
+        if check:
+            print(f"docs/reference/{name} is out of date: python docs/reference/make.py")
+        else:
+            (FOLDER / name).write_text(PAGES[name](), encoding="utf-8")
+    return int(check and bool(stale))
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))
