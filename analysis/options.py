@@ -21,6 +21,8 @@ from isoflop.wording import cell
 if TYPE_CHECKING:
     import pandas as pd
 
+    from isoflop.analysis.runs.runs import Runs, RunsLike
+
 
 @dataclass(frozen=True)
 class TableOptions:
@@ -30,7 +32,7 @@ class TableOptions:
     columns: Annotated[str, ARGUMENTS["columns"]] = ""
     where: Annotated[str, ARGUMENTS["where"]] = ""
 
-    def read(self, run: str = "", tune: str = "", by: str = "") -> "pd.DataFrame":
+    def read(self, run: str = "", tune: str = "", by: str = "") -> "Runs":
         """Return the rows that --where keeps, as `table` does."""
         return table(self.runs, self.columns, self.where, run, tune, by)
 
@@ -49,7 +51,7 @@ class RunOptions(GroupOptions):
 
     run: Annotated[str, ARGUMENTS["run"]] = ""
 
-    def tuned(self) -> "pd.DataFrame":
+    def tuned(self) -> "Runs":
         """Return the rows that --where keeps, of the searched knobs the best."""
         return self.read(self.run, self.tune, self.by)
 
@@ -113,26 +115,22 @@ def listing(help_text: str, name: str, print_list: Callable[[], str]) -> Any:
     return typer.Option(name, help=help_text, is_eager=True, callback=show, show_default=False)
 
 
-def table(
-    path: Path, columns: str = "", where: str = "", run: str = "", tune: str = "", by: str = ""
-) -> "pd.DataFrame":
+def table(path: Path, columns: str = "", where: str = "", run: str = "", tune: str = "", by: str = "") -> "Runs":
     """The runs that a verb works on, with the best of the knobs in `tune` for each group of equal `by`."""
     import pandas as pd
 
     from isoflop.analysis.runs.read import read_runs
-    from isoflop.analysis.runs.tune import best_of_cells
-    from isoflop.analysis.runs.where import filtered
 
     # texts of a table of runs are few: as Python's own they take a tenth of a report's time off, and of its memory
     pd.set_option("mode.string_storage", "python")
-    runs = read_runs(path, columns=pairs(columns), run=run or None).frame
-    selected = filtered(runs, where) if where else runs
-    if selected.empty:
+    runs = read_runs(path, columns=pairs(columns), run=run or None)
+    selected = runs.select(where) if where else runs
+    if not len(selected):
         raise UserError(f"--where {where!r} keeps none of the {len(runs)} rows of {path}; loosen it")
-    return best_of_cells(selected, names(tune), names(by)) if tune else selected
+    return selected.tuned(names(tune), names(by)) if tune else selected
 
 
-def grouped(runs: "pd.DataFrame", by: str) -> "pd.DataFrame":
+def grouped(runs: "Runs", by: str) -> "RunsLike":
     """The runs of `judge` and `report`, their families being the groups of --by where it is given."""
     from isoflop.analysis.runs.rows import as_families
 

@@ -93,10 +93,9 @@ def fit_command(
     if curves:
         from isoflop.analysis.fitting.trunks import fit_trunks
         from isoflop.analysis.runs.trunks import add_trunks
-        from isoflop.analysis.runs.where import filtered
 
         table = add_trunks(table, rows.runs)
-        fits = fit_trunks(filtered(table, rows.where) if rows.where else table, law, by=by, **options)
+        fits = fit_trunks(table.select(rows.where) if rows.where else table, law, by=by, **options)
     else:
         from isoflop.analysis.fitting.fit import fit_groups
 
@@ -129,11 +128,10 @@ def _specification(
 ) -> None:
     """Print the specification curve of each group."""
     from isoflop.analysis.holdout.specification_curve import as_text, specification, to_json
-    from isoflop.analysis.runs.rows import groups
 
     if share:
         raise UserError("--specification looks at each group alone; leave --share out")
-    curves = [(label, specification(rows, law, **options)) for label, rows in groups(table, by)]
+    curves = [(label.by, specification(rows, law, **options)) for label, rows in table.by(by).items()]
     if as_json:
         _emit({"law": law, "specifications": [{"by": label, "choices": to_json(rows)} for label, rows in curves]})
     else:
@@ -146,12 +144,11 @@ def _each_group(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) 
 
     Without groups, a refusal is an error like any other.
     """
-    from isoflop.analysis.runs.rows import groups
-
     if not by:
         return _show(work(table), as_json)
     results, refused = [], []
-    for label, rows in groups(table, o.names(by)):
+    for group, rows in table.by(o.names(by)).items():
+        label = group.by
         try:
             results.append((label, work(rows)))
         except CellError:  # a bad cell is bad input whichever group it is in

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.fit import fit, observe
 from isoflop.analysis.fitting.pipeline import SHARES, vary
 from isoflop.analysis.fitting.search import problem_of
 from isoflop.analysis.fitting.settings import Settings
@@ -23,7 +23,7 @@ from isoflop.analysis.fitting.units import join_dependent
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.intervals.resampling import bounded
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.runs.rows import prepare
+from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Objective
 
@@ -138,7 +138,7 @@ def study_from_truth(design: str, seed: int) -> dict[str, tuple[float, float, fl
     law = get_law(options.get("law", "chinchilla"))
     rows["L"] = get_law("chinchilla")(rows["N"].to_numpy(), rows["D"].to_numpy(), **TRUTH) * np.exp(rows["noise"])
     settings = Settings(**{k: v for k, v in options.items() if k != "law"}, seed=seed)
-    prepared = prepare(rows.drop(columns="noise"), law)
+    prepared = observe(as_runs(rows.drop(columns="noise")), law)
     problem = replace(problem_of(prepared, law, settings), objective=Objective(settings.loss, settings.delta))
     truth = truth_of(design)
     start = [np.log(truth[k]) if log else truth[k] for k, log in zip(problem.free, problem.logs, strict=True)]

@@ -25,8 +25,8 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.compare import compare
 from isoflop.analysis.holdout.speedup import speedup
 from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.runs.cells import well_tuned
 from isoflop.analysis.runs.rows import usable
-from isoflop.analysis.runs.tune import well_tuned
 from isoflop.errors import FitError
 from isoflop.sweeps import study
 from isoflop.sweeps.answers import superseded

@@ -115,8 +115,8 @@ def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Pat
     path   the file to write, which must not exist
     """
     from isoflop.analysis.holdout.forecast import forecast
+    from isoflop.analysis.runs.cells import well_tuned
     from isoflop.analysis.runs.rows import usable
-    from isoflop.analysis.runs.tune import well_tuned
     from isoflop.sweeps.compose import check
     from isoflop.sweeps.plan.claims import design
     from isoflop.sweeps.plan.plan import composed

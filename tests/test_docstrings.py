@@ -136,13 +136,17 @@ class Props:
     def u(self) -> Any:
         return self.solution.u[int(self.solution.objective.argmin())]
 
+    def observe(self, rows: pd.DataFrame) -> Any:
+        runs = importlib.import_module("isoflop.analysis.runs.runs").as_runs(rows)
+        return importlib.import_module("isoflop.analysis.fitting.fit").observe(runs, self.law)
+
     @cached_property
     def prepared(self) -> Any:
-        return importlib.import_module("isoflop.analysis.runs.rows").prepare(self.rows, self.law)
+        return self.observe(self.rows)
 
     def family_rows(self, family: str) -> Any:
         rows = self.runs[self.runs["family"] == family]
-        return importlib.import_module("isoflop.analysis.runs.rows").prepare(rows, self.law)
+        return self.observe(rows)
 
     @property
     def load_fit(self) -> Any:

@@ -35,8 +35,8 @@ from isoflop.analysis.claims.verdict import (
 )
 from isoflop.analysis.fitting.fits import Fits
 from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.runs.cells import REPLICATE
 from isoflop.analysis.runs.read import read_runs
-from isoflop.analysis.runs.replicates import CELL
 from isoflop.analysis.runs.rows import as_floats, checked, finished, usable
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.analysis.runs.where import conditions
@@ -94,7 +94,7 @@ def _without_others(runs: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:
 
 def columns_of(rules: Iterable[Rule]) -> set[str]:
     """Return the columns that judging by these rules reads, and those that derived ones are computed from."""
-    names = {*record.COLUMNS, *CELL}
+    names = {*record.COLUMNS, *REPLICATE}
     for rule in rules:
         names |= named_columns(rule) | rule.needs.names
     return names | {source for name in names if name in DERIVED for source in DERIVED[name][0]}

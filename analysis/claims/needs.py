@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 import pandas as pd
 
+from isoflop.analysis.runs.cells import seeds_by_level
 from isoflop.analysis.runs.levels import level_index
-from isoflop.analysis.runs.replicates import seeds_by_level
 from isoflop.analysis.runs.rows import number_runs
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.schema import Bound, Example, suggest

@@ -17,9 +17,9 @@ from isoflop.analysis.claims.needs import tuned_rows
 from isoflop.analysis.claims.rule import ENDS, Rule, Value
 from isoflop.analysis.fitting.fits import Fits
 from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.runs.cells import well_tuned
 from isoflop.analysis.runs.rows import joined
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
-from isoflop.analysis.runs.tune import well_tuned
 from isoflop.analysis.runs.where import conditions
 from isoflop.errors import UserError
 

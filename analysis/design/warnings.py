@@ -12,9 +12,8 @@ from isoflop.analysis.fitting.diagnose import SCALES, runs_needed
 from isoflop.analysis.frontier.isoflop_minima import SIZES
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.layout import SPAN
-from isoflop.analysis.runs.levels import SAME_LEVEL, level_index
-from isoflop.analysis.runs.replicates import cell_columns, seeds_by_level
+from isoflop.analysis.runs.cells import cell_columns, seeds_by_level
+from isoflop.analysis.runs.levels import SAME_LEVEL, SPAN, level_index
 from isoflop.analysis.runs.rows import number_runs
 from isoflop.wording import count, listed, number
 

@@ -19,8 +19,7 @@ from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.intervals.profile import held_optima
 from isoflop.analysis.laws.catalogue import Kind
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.layout import SPAN
-from isoflop.analysis.runs.levels import SAME_LEVEL
+from isoflop.analysis.runs.levels import SAME_LEVEL, SPAN
 from isoflop.analysis.solving.descent import Solution, expand
 from isoflop.analysis.solving.problem import Problem
 

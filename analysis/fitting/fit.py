@@ -6,13 +6,11 @@ for each in fit_groups(runs, "power_offset(D)", by=["family"]): print(each)
 fit_groups(runs, "chinchilla", by=["family"], share=["E"])     # one E for all families
 """
 
-import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from pandas.api.types import is_integer_dtype
 
 from isoflop.analysis.arguments import describe
@@ -23,9 +21,9 @@ from isoflop.analysis.fitting.settings import DELTA, Settings
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.fitting.weights import weighted
 from isoflop.analysis.laws.catalogue import Law, get_law
-from isoflop.analysis.runs.rows import Prepared, groups, prepare
+from isoflop.analysis.runs.cells import searched_notes
+from isoflop.analysis.runs.rows import Observations, mixtures, repeated, units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
-from isoflop.analysis.runs.tune import searched_notes
 from isoflop.errors import FitError, TooFewRowsError
 
 __all__ = ["Fit", "FitError", "fit", "fit_groups", "fit_near"]
@@ -60,8 +58,12 @@ def fit(
     FitError where that has no meaning (an option that cannot be, a column that is missing, fewer rows than parameters);
     a status and notes where the result is weak.
     """
-    runs = as_runs(runs).frame
-    return _fit(runs, law, Settings(loss, delta, interval, level, resamples, run, pin, prior, seed, weights), by)
+    return _fit(
+        as_runs(runs),
+        get_law(law),
+        Settings(loss, delta, interval, level, resamples, run, pin, prior, seed, weights),
+        by,
+    )
 
 
 def fit_near(runs: RunsLike, law: str | Law, near: Fit, *, by: dict[str, Any] | None = None, **options: Any) -> Fit:
@@ -70,16 +72,36 @@ def fit_near(runs: RunsLike, law: str | Law, near: Fit, *, by: dict[str, Any] | 
     The search begins where that of `near` ended, at what noise could not tell from it and at a few fresh starts; in
     full where these disagree.
     """
-    return _fit(as_runs(runs).frame, law, Settings(**options), by, near)
+    return _fit(as_runs(runs), get_law(law), Settings(**options), by, near)
 
 
-def observed(runs: Runs, law: Law, settings: Settings) -> Prepared:
-    """Return the rows that a fit stands on, weighed as the settings say; FitError where there are none."""
+def observe(runs: Runs, law: Law) -> Observations:
+    """Return what a law is fitted to; of a sweep over the setting that the law predicts, the best of each cell."""
+    needed, sweep = [*law.columns, law.target], False
+    if law.target != "L":
+        from isoflop.analysis.runs.best_settings import best_settings, is_sweep
+
+        sweep = is_sweep(runs.frame, law.columns, law.target)
+    table = runs.numbers([*needed, "L"] if sweep else needed, law.name)
+    if sweep:
+        best, sentence = best_settings(table.frame, law.columns, law.target)
+        table = replace(table.with_frame(best, sentence), lines=False)
+    rows = table.frame
+    notes = [*table.notes, *mixtures(rows), *units(rows)]
+    notes += [] if "D_unique" in law.columns or "D" not in law.columns else repeated(rows)
+    notes += [*filter(None, [table.recognised.note]), *searched_notes(table.searched)]
+    columns = tuple(rows[c].to_numpy(float) for c in law.columns)
+    target = rows[law.target].to_numpy(float)
+    return Observations(table, columns, target, table.codes, table.count, runs.excluded, notes)
+
+
+def observed(runs: Runs, law: Law, settings: Settings) -> Observations:
+    """Return what a law is fitted to, weighed as the settings say; FitError where there is nothing."""
     with np.errstate(all="ignore"):
-        return weighted(prepare(runs.frame, law, settings.run), law, settings.weights)
+        return weighted(observe(as_runs(runs, settings.run), law), law, settings.weights)
 
 
-def fit_rows(law: Law, rows: Prepared, settings: Settings, by: dict[str, Any], near: Fit | None = None) -> Fit:
+def fit_rows(law: Law, rows: Observations, settings: Settings, by: dict[str, Any], near: Fit | None = None) -> Fit:
     """Fit a law to prepared rows: from fresh starts, or beside the optimum of another fit as in `fit_near`."""
     groups = Groups(law, (), (Group(by, rows),))
     with np.errstate(all="ignore"):  # a search may wander where a law overflows; what it brings back is finite
@@ -91,13 +113,10 @@ def fit_rows(law: Law, rows: Prepared, settings: Settings, by: dict[str, Any], n
         return fit_together(groups, settings)[0]
 
 
-def _fit(
-    runs: pd.DataFrame, law: str | Law, settings: Settings, by: dict[str, Any] | None, near: Fit | None = None
-) -> Fit:
+def _fit(runs: Runs, law: Law, settings: Settings, by: dict[str, Any] | None, near: Fit | None = None) -> Fit:
     """Return a fit that is remembered, or else a new one, which is remembered where no other fit is near."""
-    law = get_law(law)
-    rows = observed(as_runs(runs), law, settings)
-    key = _key(law, rows, settings)
+    rows = observed(runs, law, settings)
+    key = key_of(law, rows, settings)
     if key is None or key not in _KNOWN:
         result = fit_rows(law, rows, settings, by or {}, near)
         if key is None or near is not None:
@@ -109,17 +128,15 @@ def _fit(
     return replace(known, by=by or {}, rows=rows.rows, params=dict(known.params), derived=dict(known.derived))
 
 
-def _key(law: Law, rows: Prepared, settings: Settings) -> tuple[Hashable, ...] | None:
-    """What a fit depends on; None where no run_id tells runs apart, since any other column may have a say then."""
-    if "run_id" not in rows.rows or not is_integer_dtype(rows.rows.index):
+def key_of(law: Law, rows: Observations, settings: Settings) -> tuple[Hashable, ...] | None:
+    """Return what a fit depends on; None where no run_id names runs, since any other column may have a say then."""
+    if "run_id" not in rows.table or not is_integer_dtype(rows.rows.index):
         return None
-    digest = hashlib.sha256()
-    for part in (*rows.columns, rows.target, rows.runs, *([] if rows.scale is None else [rows.scale])):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    digest.update(np.ascontiguousarray(rows.rows.index.to_numpy(np.int64)).tobytes())  # notes name rows by their line
-    where = rows.rows.attrs.get("source")
-    words = repr((settings, rows.n_runs, rows.excluded, rows.notes, searched_notes(rows.rows), where))
-    return law.name, law.function, law.source, words, digest.hexdigest()
+    arrays = (*rows.columns, rows.target, rows.runs, *([] if rows.scale is None else [rows.scale]))
+    # notes name rows by their line
+    numbers = b"".join(np.ascontiguousarray(x).tobytes() for x in (*arrays, rows.rows.index.to_numpy(np.int64)))
+    words = repr((settings, rows.excluded, rows.notes, rows.table.source))
+    return law.name, law.function, law.source, rows.n_runs, words, numbers
 
 
 @describe("runs", "law", "by", "share", options="those of `fit`: " + ", ".join(OPTIONS))
@@ -135,18 +152,17 @@ def fit_groups(
 
     A group of too few rows has a Fit without values, and the reason. Parameters in `share` are fitted together.
     """
-    runs = as_runs(runs).frame
     settings, law = Settings(**options), get_law(law)
     settings.check_names(law)
     check_share(law, by, share)
     fits: dict[int, Fit] = {}
     ready: dict[int, Group] = {}
     with np.errstate(all="ignore"):  # as in a fit of one group
-        for number, (label, rows) in enumerate(groups(runs, by)):
-            group = Group(label, prepare(rows, law, settings.run))
+        for number, (label, part) in enumerate(as_runs(runs, settings.run).by(by).items()):
+            group = Group(label.by, observe(part, law))
             try:
                 check_own_rows(group.rows, law, share, settings)
-                ready[number] = Group(label, weighted(group.rows, law, settings.weights))
+                ready[number] = Group(label.by, weighted(group.rows, law, settings.weights))
             except TooFewRowsError as error:
                 fits[number] = unfitted(group, law, settings, str(error))
         sets = [list(ready)] if share else [[number] for number in ready]

@@ -14,17 +14,12 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import numpy as np
-from pandas.api.types import is_integer_dtype
-
-from isoflop.analysis.fitting.fit import fit_rows, observed
+from isoflop.analysis.fitting.fit import fit_rows, key_of, observed
 from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.laws.catalogue import Law, get_law
-from isoflop.analysis.runs.rows import Prepared
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
-from isoflop.analysis.runs.tune import searched_notes
 
 Made = TypeVar("Made")
 
@@ -51,7 +46,7 @@ class Fits:
         law, by = get_law(law), options.pop("by", {})
         settings = replace(self.settings, **options) if options else self.settings
         rows = observed(as_runs(self.runs if runs is None else runs), law, settings)
-        key = _key(law, rows, settings)
+        key = key_of(law, rows, settings)
         if near is not None and key not in self._made:
             return fit_rows(law, rows, settings, by, near)
         if key is None:
@@ -75,18 +70,7 @@ class Fits:
                 self._made[key] = make(), None
             except Exception as error:
                 self._made[key] = None, error
-        made, error = self._made[key]
-        if error is not None:
-            raise error
+        made, refusal = self._made[key]
+        if refusal is not None:
+            raise refusal
         return made  # type: ignore[no-any-return]
-
-
-def _key(law: Law, rows: Prepared, settings: Settings) -> tuple[Hashable, ...] | None:
-    """Return what a fit depends on; None where no run_id names runs, since any other column may have a say then."""
-    if "run_id" not in rows.rows or not is_integer_dtype(rows.rows.index):
-        return None
-    arrays = (*rows.columns, rows.target, rows.runs, *([] if rows.scale is None else [rows.scale]))
-    # notes name rows by their line
-    numbers = b"".join(np.ascontiguousarray(x).tobytes() for x in (*arrays, rows.rows.index.to_numpy(np.int64)))
-    notes = *rows.notes, *searched_notes(rows.rows)
-    return law.name, law.function, law.source, repr(settings), rows.n_runs, tuple(rows.excluded), notes, numbers

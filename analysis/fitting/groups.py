@@ -19,7 +19,7 @@ from isoflop.analysis.fitting.search import MOST_ROWS, Search, problem_of
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.rows import Prepared, number_runs
+from isoflop.analysis.runs.rows import Observations
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.starts import halton, starts
@@ -35,7 +35,7 @@ class Group(NamedTuple):
     """The label of a group ({'family': 'mlp'}, empty for all rows) and its rows."""
 
     label: dict[str, Any]
-    rows: Prepared
+    rows: Observations
 
     @property
     def name(self) -> str:
@@ -85,22 +85,21 @@ class Groups:
         prior = {self.joint_name(p, g): value for p, value in (settings.prior or {}).items() for g in self.groups}
         return replace(settings, pin=pin, prior=prior)
 
-    def rows(self, settings: Settings) -> Prepared:
+    def rows(self) -> Observations:
         """The rows of all groups, with the number of the group as the last column where parameters are shared."""
         if not self.share:
             return self.groups[0].rows
         parts = [group.rows for group in self.groups]
-        rows = pd.concat([p.rows for p in parts])
+        table = replace(parts[0].table, frame=pd.concat([p.rows for p in parts]))
         counts = [len(p.target) for p in parts]
         if sum(counts) > MOST_ROWS:
             raise FitError(f"{sum(counts)} rows are too many to share parameters over; {MOST_ROWS} are the most")
-        codes, n_runs = number_runs(rows, settings.run)
         columns = [np.concatenate(cs) for cs in zip(*(p.columns for p in parts), strict=True)]
         number = np.repeat(np.arange(float(len(parts))), counts)
         target = np.concatenate([p.target for p in parts])
         scales = [np.ones(len(p.target)) if p.scale is None else p.scale for p in parts]
         scale = None if all(p.scale is None for p in parts) else np.concatenate(scales)
-        return Prepared(rows, (*columns, number), target, codes, n_runs, [], [], scale)
+        return Observations(table, (*columns, number), target, table.codes, table.count, [], [], scale)
 
     def problems(self, settings: Settings) -> list[Problem]:
         """The problem of each group alone."""
@@ -175,7 +174,7 @@ def check_share(law: Law, by: Sequence[str], share: Sequence[str]) -> None:
             raise FitError(f"law {law.name} has no parameter {name!r} to share; it has {', '.join(law.params)}")
 
 
-def check_own_rows(rows: Prepared, law: Law, share: Sequence[str], settings: Settings) -> None:
+def check_own_rows(rows: Observations, law: Law, share: Sequence[str], settings: Settings) -> None:
     """TooFewRowsError where a group that shares parameters cannot tell those of its own."""
     own = [p for p in law.params if p not in share and p not in (settings.pin or {})]
     if share and len(rows.target) < len(own):

@@ -42,8 +42,7 @@ from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded, ja
 from isoflop.analysis.intervals.scatter import scatter
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.rows import Prepared
-from isoflop.analysis.runs.tune import searched_notes
+from isoflop.analysis.runs.rows import Observations
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
 
@@ -80,12 +79,12 @@ def fit_together(groups: Groups, settings: Settings, near: Array | None = None) 
 
     near: where the optimum of almost the same problem lies, (k, free), as in `search_optimum`.
     """
-    rows, joint = groups.rows(settings), groups.joint_settings(settings)
+    rows, joint = groups.rows(), groups.joint_settings(settings)
     part = rows if groups.share else rows.part(FEW_ROWS)
     problem = problem_of(part, groups.joint_law(), joint)
     alone = groups.problems(settings) if groups.share else []
     ended = search_optimum(problem, part.runs, joint, groups.starts(problem, alone, settings), near)
-    rows, dependent = join_dependent(ended.problem, ended.u, rows, settings.run)
+    rows, dependent = join_dependent(ended.problem, ended.u, rows)
     if dependent:
         part = rows if groups.share else rows.part(FEW_ROWS)
         ended = replace(ended, kappa=noise_scale(ended.problem, ended.u, part.runs))
@@ -115,13 +114,13 @@ def fit_together(groups: Groups, settings: Settings, near: Array | None = None) 
     ]
 
 
-def _judge(ended: Search, part: Prepared) -> Standing:
+def _judge(ended: Search, part: Observations) -> Standing:
     """What the optimum of a search on these rows may claim."""
     spare = spare_runs(ended.problem, ended.u, part.runs)
     return judge_fit(ended.problem, ended.u, ended.kappa, ended.solution, spare)
 
 
-def _on_more_rows(ended: Search, part: Prepared) -> Search:
+def _on_more_rows(ended: Search, part: Observations) -> Search:
     """The search on more rows, from where its starts ended on fewer."""
     problem, _ = on_all_rows(ended.problem, ended.u, part)
     solution = minimise(problem, ended.solution.u)
@@ -142,7 +141,7 @@ def _fit_of(
     names = {p: groups.joint_name(p, group) for p in groups.law.params}
     params, why = {p: joint[name] for p, name in names.items()}, {p: missing.get(name, "") for p, name in names.items()}
     optimum = _optimum(problem, group.rows, solved, groups.places(solved.problem, group))
-    notes = [*group.rows.notes, *searched_notes(group.rows.rows), *spans(problem), *solved.notes]
+    notes = [*group.rows.notes, *spans(problem), *solved.notes]
     notes += solved.variation.notes
     if solved.variation.method == "profile" and not groups.share:
         derived = derived_intervals(problem, optimum.u, settings.level)
@@ -197,7 +196,7 @@ def _about(group: Group, law: Law, settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _optimum(problem: Problem, rows: Prepared, solved: Solved, places: list[int]) -> Optimum:
+def _optimum(problem: Problem, rows: Observations, solved: Solved, places: list[int]) -> Optimum:
     """The optimum of a group, whose free parameters stand at these places of the joint one, and the scatter of its
     rows."""
     u, spread = solved.u[places], solved.variation.spread
@@ -208,7 +207,7 @@ def _optimum(problem: Problem, rows: Prepared, solved: Solved, places: list[int]
     return Optimum(problem, u, noise, spread and replace(spread, draws=spread.draws[:, places]), alternatives)
 
 
-def vary(problem: Problem, u: Array, rows: Prepared, settings: Settings) -> Variation:
+def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> Variation:
     """How the optimum u (free,) varies from one set of runs to another, by the method that the design allows."""
     if settings.interval == "none":
         return Variation(None, "none", [])

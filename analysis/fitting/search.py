@@ -14,7 +14,7 @@ from isoflop.analysis.intervals.profile import noise_scale
 from isoflop.analysis.intervals.resampling import WARM
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.rows import Prepared
+from isoflop.analysis.runs.rows import Observations
 from isoflop.analysis.solving.descent import Solution, minimise, search
 from isoflop.analysis.solving.problem import Objective, Prior, Problem
 from isoflop.analysis.solving.starts import starts
@@ -52,7 +52,7 @@ class Search:
         return best
 
 
-def problem_of(prepared: Prepared, law: Law, settings: Settings) -> Problem:
+def problem_of(prepared: Observations, law: Law, settings: Settings) -> Problem:
     """The rows under the law, least squares for the time being; an error where there are too few of them."""
     settings.check_names(law)
     objective = Objective("l2", 1.0, LOSSES[settings.loss][1])
@@ -112,7 +112,7 @@ def spread_of(residuals: Array, free: int) -> float:
     return float(1.4826 * np.median(np.abs(residuals)) * np.sqrt(n / max(n - free, 1)))
 
 
-def on_all_rows(problem: Problem, u: Array, prepared: Prepared) -> tuple[Problem, Array]:
+def on_all_rows(problem: Problem, u: Array, prepared: Observations) -> tuple[Problem, Array]:
     """The problem on all rows, from the optimum on a part of them."""
     all_rows = replace(problem, columns=prepared.columns, target=prepared.target, scale=prepared.scale)
     if problem.priors:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from isoflop.analysis.arguments import describe
 from isoflop.analysis.fitting.fit import OPTIONS, fit, fit_groups
@@ -22,34 +21,31 @@ from isoflop.analysis.fitting.search import spread_of
 from isoflop.analysis.fitting.weights import NOISE
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.trunk import HEAT, on_trunks
-from isoflop.analysis.runs.rows import groups
-from isoflop.analysis.runs.runs import RunsLike, as_runs
+from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import TooFewRowsError, UserError
 
 
 @describe("runs", "law", "by", options="those of `fit`: " + ", ".join(OPTIONS))
 def fit_trunks(runs: RunsLike, law: str | Law = "chinchilla", *, by: Sequence[str] = (), **options: Any) -> list[Fit]:
     """A Fit of `law` for each group of equal `by`, by its marks and its trunks, which `heat` tells apart."""
-    runs = as_runs(runs).frame
     if options.get("weights", "none") != "none":
         raise UserError("--curves weighs marks and trunks by their noise; leave --weights out")
     cooled = get_law(law)
     joint = on_trunks(cooled)
     fits = []
-    for label, rows in groups(runs, by):
-        rows.attrs = runs.attrs
+    for label, rows in as_runs(runs).by(by).items():
         try:
             noise, words = _noise(rows, joint, options)
         except TooFewRowsError:  # said by the fit itself
-            fits += [replace(one, by=label) for one in fit_groups(rows, joint, **options)]
+            fits += [replace(one, by=label.by) for one in fit_groups(rows, joint, **options)]
             continue
-        one = fit(rows.assign(**{NOISE: noise}), joint, by=label, **(options | {"weights": NOISE}))
+        one = fit(rows.with_columns(**{NOISE: noise}), joint, by=label.by, **(options | {"weights": NOISE}))
         of_cooled = replace(joint, columns=cooled.columns, arguments=cooled.arguments)
         fits.append(replace(one, law=of_cooled, notes=(*one.notes, words)))
     return fits
 
 
-def _noise(rows: pd.DataFrame, law: Law, options: dict[str, Any]) -> tuple[np.ndarray, str]:
+def _noise(rows: Runs, law: Law, options: dict[str, Any]) -> tuple[np.ndarray, str]:
     """The noise of ln L of each row (rows,), that of its kind, by the residuals of a fit that weighs all alike."""
     first = fit(rows, law, **(options | {"interval": "none"}))
     assert first.optimum is not None

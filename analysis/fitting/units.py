@@ -1,6 +1,6 @@
 """What an interval may take as independent where no column says which rows are of one run.
 
-rows, notes = join_dependent(problem, u, prepared, run=None)
+rows, notes = join_dependent(problem, u, prepared)
 rows.n_runs      # 6 where the 240 rows turn out to be points of six curves
 """
 
@@ -12,19 +12,18 @@ from isoflop.analysis.fitting.diagnose import runs_needed
 from isoflop.analysis.intervals.dependence import RARE, blocks, moran
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.recognise import equal_knobs
-from isoflop.analysis.runs.rows import Prepared
+from isoflop.analysis.runs.rows import Observations
 from isoflop.analysis.solving.problem import Problem
 
 
-def join_dependent(problem: Problem, u: Array, rows: Prepared, run: str | None) -> tuple[Prepared, list[str]]:
+def join_dependent(problem: Problem, u: Array, rows: Observations) -> tuple[Observations, list[str]]:
     """The rows with larger units where neighbours along D are not independent, and a note that says so.
 
-    problem   on the rows, or on the part of them that Prepared.part takes
+    problem   on the rows, or on the part of them that Observations.part takes
     rows      every row its own run as far as columns tell, or nothing is done
-    run       the column that was named for runs; where one was, its word counts
     """
     count = len(rows.target)
-    if run is not None or "run_id" in rows.rows or rows.n_runs < count or len(rows.rows) != count:
+    if rows.table.run is not None or "run_id" in rows.table or rows.n_runs < count or len(rows.rows) != count:
         return rows, []
     sets = equal_knobs(rows.rows)
     if sets is None:

@@ -16,8 +16,7 @@ from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import level_index
-from isoflop.analysis.runs.replicates import cell_columns
-from isoflop.analysis.runs.rows import Prepared, usable_numbers
+from isoflop.analysis.runs.rows import Observations
 from isoflop.errors import TooFewRowsError
 
 # sizes at which there must be replicates, for a slope to have a residual
@@ -49,9 +48,9 @@ class SizeNoise:
         return float((weight * gap * y).sum() / spread) / 2, 0.5 / np.sqrt(spread)
 
 
-def size_noise(prepared: Prepared, column: Array) -> SizeNoise:
+def size_noise(prepared: Observations, column: Array) -> SizeNoise:
     """The scatter between replicates at each value of a column, the run as the unit."""
-    key = cell_columns(prepared.rows)
+    key = prepared.table.cell_columns
     cells = prepared.rows.groupby(key, dropna=False, sort=False).ngroup().to_numpy() if key else column
     table = pd.DataFrame({"cell": cells, "run": prepared.runs, "L": np.log(prepared.target)})
     table["size"], table["level"] = column, level_index(column)
@@ -72,12 +71,12 @@ def size_noise(prepared: Prepared, column: Array) -> SizeNoise:
     return SizeNoise(size, sd, dof)
 
 
-def weighted(prepared: Prepared, law: Law, weights: str) -> Prepared:
+def weighted(prepared: Observations, law: Law, weights: str) -> Observations:
     """The rows with the scale of their residuals, where they are to be weighed; TooFewRowsError without replicates."""
     if weights == "none":
         return prepared
     if weights == NOISE:
-        scale = 1 / usable_numbers(prepared.rows, [NOISE])[NOISE].to_numpy(float)
+        scale = 1 / prepared.table.numbers([NOISE])[NOISE].to_numpy(float)
         return replace(prepared, scale=scale / np.exp(np.log(scale).mean()))
     name, column = law.columns[0], prepared.columns[0]
     noise = size_noise(prepared, column)

@@ -36,10 +36,9 @@ from isoflop.analysis.frontier.isoflop_minima import (
 from isoflop.analysis.frontier.powers import power_through
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.runs.cells import tune as best_rows
 from isoflop.analysis.runs.levels import level_index, stand_apart
-from isoflop.analysis.runs.rows import number_runs, usable_numbers, with_compute
-from isoflop.analysis.runs.runs import RunsLike, as_runs
-from isoflop.analysis.runs.tune import tune as best_rows
+from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
 
@@ -151,12 +150,11 @@ def frontier(
 
     lr and batch are taken at their best where they were searched, whether `tune` names them or not.
     """
-    runs = as_runs(runs).frame
     Settings(level=level, **options)  # an option that cannot be is no reason against one approach
-    runs = with_compute(runs)
-    table = _table_of(runs, [*KNOBS, *tune], options.get("run"))
+    runs = as_runs(runs, options.get("run")).with_compute
+    table = _table_of(runs, [*KNOBS, *tune])
     tuned, cells = best_rows(table, [*KNOBS, *tune], table.groupby(["budget", "N"]).ngroup())
-    best = runs.loc[tuned.index[tuned["edges"] == 0]] if len(cells) else runs
+    best = runs.with_frame(runs.frame.loc[tuned.index[tuned["edges"] == 0]]) if len(cells) else runs
     law_fit, parametric = _parametric(best, level, options, None if len(cells) else law_fit)
     budgets = isoflop(tuned).assign(bias=np.nan)
     approaches = {
@@ -172,8 +170,8 @@ def frontier(
     return _add_budgets(result, law_fit, target, inference_tokens, level)
 
 
-def _notes(runs: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    notes = [*map(str, runs.attrs.get("notes", ()))]
+def _notes(runs: Runs, table: pd.DataFrame) -> list[str]:
+    notes = [*runs.notes]
     per = float((table["C"] / table["N"] / table["D"]).median())
     if abs(per / TRAIN - 1) > COUNTED:
         notes.append(
@@ -205,9 +203,9 @@ def _add_budgets(
     )
 
 
-def _table_of(runs: pd.DataFrame, knobs: Sequence[str], run: str | None) -> pd.DataFrame:
-    """N, D, C, L and the searched knobs of the finished runs, with the number of the run and of the budget, and whether
-    that budget is told from its neighbours."""
+def _table_of(runs: Runs, knobs: Sequence[str]) -> pd.DataFrame:
+    """Return N, D, C, L and the searched knobs of the finished rows, with the number of the run (`unit`) and of the
+    budget, and whether that budget stands apart from its neighbours."""
     missing = [c for c in ("N", "D", "C", "L") if c not in runs]
     if missing:
         raise FitError(
@@ -215,15 +213,18 @@ def _table_of(runs: pd.DataFrame, knobs: Sequence[str], run: str | None) -> pd.D
         )
     for knob in knobs:
         if knob not in KNOBS and knob not in runs:
-            raise FitError(f"--tune {knob}: no such column; the columns are {', '.join(map(str, runs.columns[:30]))}")
-    rows = usable_numbers(runs, ["N", "D", "C", "L"])
+            raise FitError(
+                f"--tune {knob}: no such column; the columns are {', '.join(map(str, runs.frame.columns[:30]))}"
+            )
+    counted = runs.numbers(["N", "D", "C", "L"])
+    rows = counted.frame
     if len(rows) < SIZES:
         raise FitError(
             f"{len(rows)} finished rows are too few for a frontier; it needs {SIZES} sizes at {BUDGETS} budgets"
         )
     knobs = [k for k in dict.fromkeys(knobs) if k in rows and rows[k].notna().all()]
     knobs = [k for k in knobs if pd.api.types.is_numeric_dtype(rows[k])]
-    table = rows[["N", "D", "C", "L", *knobs]].astype(float).assign(unit=number_runs(rows, run)[0])
+    table = rows[["N", "D", "C", "L", *knobs]].astype(float).assign(unit=counted.codes)
     return table.assign(budget=level_index(table["C"]), apart=stand_apart(table["C"], table["N"]))
 
 
@@ -277,9 +278,7 @@ def _add_bias(
     return budgets.assign(bias=bias), approach
 
 
-def _parametric(
-    runs: pd.DataFrame, level: float, options: dict[str, Any], law_fit: Fit | None
-) -> tuple[Fit | None, Approach]:
+def _parametric(runs: Runs, level: float, options: dict[str, Any], law_fit: Fit | None) -> tuple[Fit | None, Approach]:
     try:
         law_fit = law_fit or fit(runs, "chinchilla", level=level, **options)
     except FitError as error:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.fitting.fit import observe
 from isoflop.analysis.fitting.settings import LOSSES, Settings
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.holdout.stacking import DEFAULTS, HoldoutTable, Stack, Stacks, candidates
@@ -22,7 +23,7 @@ from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.levels import LEVELS, level_index
-from isoflop.analysis.runs.rows import checked, prepare
+from isoflop.analysis.runs.rows import checked
 from isoflop.analysis.runs.runs import Label, Runs, RunsLike, as_runs
 from isoflop.analysis.solving.problem import Objective
 from isoflop.errors import FitError, UserError
@@ -163,7 +164,7 @@ def _average(runs: Runs, text: str, settings: Settings, target: str | None, stac
     names, target = _read(runs, text, target)
     arguments = _arguments(names)
     law = _law(names, arguments, target, None)
-    prepared = prepare(runs.frame, law, settings.run)
+    prepared = observe(as_runs(runs, settings.run), law)
     kind, raw = LOSSES[settings.loss]
     objective = Objective("huber" if kind == "l1" else kind, settings.delta, raw)
     table = HoldoutTable(arguments, tuple(names), prepared.columns, prepared.target)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from isoflop.analysis.fitting.diagnose import runs_needed
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.replicates import cell_columns
+from isoflop.analysis.runs.cells import cell_columns
 from isoflop.analysis.runs.rows import number_runs
 from isoflop.analysis.runs.runs import RunsLike
 from isoflop.errors import FitError

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.intervals.resampling import WARM
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.rows import Prepared, where_is
+from isoflop.analysis.runs.rows import Observations
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.refit import refit
 
@@ -69,11 +69,11 @@ def influential(problem: Problem, u: Array, runs: NDArray[np.intp]) -> list[Case
     return moving if len(cases) <= MOST else []
 
 
-def influence_notes(problem: Problem, u: Array, rows: Prepared) -> list[str]:
+def influence_notes(problem: Problem, u: Array, rows: Observations) -> list[str]:
     """Return a sentence for each influential outlier, that names its row."""
     notes = []
     for case in influential(problem, u, rows.runs):
-        place = where_is(rows.rows, rows.rows.index[case.row])
+        place = rows.table.where_is(rows.rows.index[case.row])
         moves = f"moves {case.name} by {abs(case.moved):.1f} standard errors" if abs(case.moved) > MOVED else ""
         widens = f"makes the intervals {case.wider:.2g} times as wide" if case.wider > WIDE else ""
         what = " and ".join(filter(None, [moves, widens])) or "counts"

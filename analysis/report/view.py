@@ -27,14 +27,19 @@ from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import Frontier, frontier
 from isoflop.analysis.holdout.backtest import HeldOut, hold_out
-from isoflop.analysis.runs.layout import Layout, layout
-from isoflop.analysis.runs.levels import LEVELS, level_index
-from isoflop.analysis.runs.read import read_table
+from isoflop.analysis.runs.cells import (
+    CELL,
+    SEARCHED,
+    SeedNoise,
+    cell_columns,
+    searched_knobs,
+    seed_noise,
+)
+from isoflop.analysis.runs.formats import read_table
+from isoflop.analysis.runs.levels import LEVELS, Layout, layout, level_index
 from isoflop.analysis.runs.recognise import recognise_runs
-from isoflop.analysis.runs.replicates import SeedNoise, cell_columns, seed_noise
 from isoflop.analysis.runs.rows import MIXTURES, finished, mixtures, number_runs, units, usable, with_compute
 from isoflop.analysis.runs.runs import RunsLike, as_runs
-from isoflop.analysis.runs.tune import CELL, SEARCHED, best_of_cells, searched_knobs
 from isoflop.errors import FitError, UserError
 from isoflop.wording import MOST_NAMED, distinct_names
 
@@ -240,7 +245,7 @@ def _best(rows: pd.DataFrame, tune: Sequence[str]) -> tuple[pd.DataFrame, tuple[
     """The rows at the best value of every searched knob, and the notes of the table."""
     knobs = list(tune) or list(searched_knobs(rows))
     try:
-        best = best_of_cells(rows, knobs) if knobs else rows
+        best = as_runs(rows).tuned(knobs).frame if knobs else rows
     except UserError:
         if tune:
             raise

@@ -11,15 +11,14 @@ seq_len). What was taken for what is a note of every result, and `--columns` win
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from isoflop import record
-from isoflop.analysis.laws.flops import TRAIN
 from isoflop.wording import MOST_SHOWN, cut, printable
 
 # what our columns are usually called, in small letters with _ between words
@@ -49,21 +48,7 @@ CORE = ("N", "D", "C", "L")
 _OF_A_PART = {
     "embedding", "nonembedding", "active", "activated", "trainable", "samples", "examples", "images", "unique",
 }  # fmt: skip
-# what takes part in forming N or D, and is no column of ours
-PARTS = {
-    "step": ("step", "steps", "train_steps", "training_steps", "num_steps", "n_steps", "global_step", "iteration",
-             "iterations", "iters", "iter", "num_iterations", "total_steps"),
-    "examples": ("batch", *USUAL["batch"], "bs"),
-    "length": ("seq_len", "seq_length", "sequence_length", "context_length", "context_len", "block_size", "ctx_len",
-               "max_seq_len", "n_ctx"),
-    "per_step": ("tokens_per_batch", "tokens_per_step", "batch_size_tokens", "batch_tokens", "tokens_per_iter",
-                 "batch_size_in_tokens", "global_batch_size_tokens"),
-    "per_parameter": ("tokens_per_param", "tokens_per_parameter", "d_per_n", "token_param_ratio"),
-    "epochs": ("epochs", "n_epochs", "num_epochs"),
-}  # fmt: skip
-# columns of ours that are a size where there is no N: what multiplies for a target first
-SIZES = ("n_active", "n_body", "n_total")
-_COUNTS = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+COUNTS = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 # floating-point operations: a petaflop/s-day is 10^15 x 86,400 of them (Kaplan et al. 2020, arXiv:2001.08361)
 _FLOPS = {
     "petaflop": 1e15, "exaflop": 1e18, "zettaflop": 1e21, "yottaflop": 1e24, "pf_day": 8.64e19, "pfs_day": 8.64e19,
@@ -93,8 +78,6 @@ _UNITS_OF_LOSS = {
     "bits per target": {"bit", "bits"}, "squared error": {"mse", "squared_error"},
     "units of accuracy": {"accuracy", "acc"}, "units of error": {"error", "err"},
 }  # fmt: skip
-# words of a column that names models
-_MODEL = {"model", "models", "name", "arch", "architecture", "size", "sizes", "checkpoint", "config"}
 # a size in the name of a model or of a column: 70M, 1.4b
 SIZE = re.compile(r"(?<![\w.])(?P<number>\d+(?:\.\d+)?)\s?(?P<unit>[kKmMbB])(?![A-Za-z0-9])")
 
@@ -145,11 +128,11 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
 
 def in_its_unit(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """The table with the unit of L, where the name of the column that L was tells another than nats."""
-    words = set(_plain(name).split("_"))
+    words = set(plain(name).split("_"))
     units = [
         unit
         for unit, terms in _UNITS_OF_LOSS.items()
-        if words & terms or any("_" in t and t in _plain(name) for t in terms)
+        if words & terms or any("_" in t and t in plain(name) for t in terms)
     ]
     return table.assign(**{record.LOSS: units[0]}) if units and record.LOSS not in table else table
 
@@ -157,8 +140,8 @@ def in_its_unit(table: pd.DataFrame, name: str) -> pd.DataFrame:
 def _surest(table: pd.DataFrame, names: Collection[str]) -> Reading | None:
     """The one column that bears one of these names, a plain name before one of a part (`params` before
     `active_params`, `tokens` before `samples`); None where there is none, or several are as good."""
-    matches = _readings(table, names)
-    simple = [r for r in matches if not _OF_A_PART & set(_plain(r.column).split("_"))]
+    matches = readings_of(table, names)
+    simple = [r for r in matches if not _OF_A_PART & set(plain(r.column).split("_"))]
     best = simple or matches
     return best[0] if len(best) == 1 else None
 
@@ -168,7 +151,7 @@ def _letter(ours: str) -> tuple[str, ...]:
     return (ours,) if ours in CORE else ()
 
 
-def _readings(table: pd.DataFrame, names: Collection[str]) -> list[Reading]:
+def readings_of(table: pd.DataFrame, names: Collection[str]) -> list[Reading]:
     """The columns that bear one of these names."""
     readings = [_reading(str(column), names) for column in table.columns]
     return [r for r in readings if r and (r == Reading(r.column) or is_numeric_dtype(table[r.column]))]
@@ -182,16 +165,16 @@ def _reading(column: str, names: Collection[str]) -> Reading | None:
     unit, bare = "", name
     if brackets := _BRACKETS.fullmatch(name):
         bare, unit = brackets["name"], brackets["unit"]
-        if _plain(unit) == "log10":
+        if plain(unit) == "log10":
             kind, unit = "log10", ""
     for split, suffix in _splits(bare) if not unit else [(bare, unit)]:
         factor = _factor(suffix) if suffix else 1.0
         # `D_m` is the width of a model, `D (M)` and `D_millions` are amounts of data
         sure = kind or brackets or len(suffix) > 1
-        if factor is not None and (_plain(split) in names or (split in names and sure and (kind or factor != 1))):
+        if factor is not None and (plain(split) in names or (split in names and sure and (kind or factor != 1))):
             return Reading(column, factor, kind)
     # `exaflops` is an amount of compute by its unit alone
-    if "flops" in names and (factor := _FLOPS.get(_plain(name).removesuffix("s"))):
+    if "flops" in names and (factor := _FLOPS.get(plain(name).removesuffix("s"))):
         return Reading(column, factor, kind)
     return None
 
@@ -199,12 +182,12 @@ def _reading(column: str, names: Collection[str]) -> Reading | None:
 def has_size_or_loss(table: pd.DataFrame) -> bool:
     """Whether a table has a column for N or L, under our name or a usual one; a size in the name does not count."""
     unsized = table[[c for c in table if not SIZE.search(str(c).replace("_", " "))]]
-    return bool({"N", "L"} & set(table.columns) or _readings(unsized, USUAL["N"]) or _loss(unsized))
+    return bool({"N", "L"} & set(table.columns) or readings_of(unsized, USUAL["N"]) or _loss(unsized))
 
 
 def is_of_losses(stem: str) -> bool:
     """Whether a column may hold the losses of one size, by its name without the size: `#`, `loss (#)`, `model #`."""
-    words = set(_plain(stem).split("_")) - {""}
+    words = set(plain(stem).split("_")) - {""}
     return words <= {"model", "params", "parameters", "size", "n"} or bool(words & _LOSS and not words & _ABOUT)
 
 
@@ -218,10 +201,10 @@ def _splits(name: str) -> Iterator[tuple[str, str]]:
 
 def _factor(unit: str) -> float | None:
     """What a unit is in ours; None where it is not known."""
-    word = _plain(unit)
+    word = plain(unit)
     if power := re.fullmatch(r"(?:1?e|10\^)(\d{1,2})", unit.lower()):
         return float(10.0 ** int(power[1]))
-    known = _COUNTS | _FLOPS
+    known = COUNTS | _FLOPS
     return known.get(word) or known.get(word.removesuffix("s"))
 
 
@@ -236,10 +219,10 @@ def _loss(table: pd.DataFrame) -> Reading | None:
         kind, name = "", column.strip()
         if logs := _LOG10.fullmatch(name):
             kind, name = "log10", logs["name"]
-        elif (brackets := _BRACKETS.fullmatch(name)) and not _plain(brackets["unit"]).startswith(("ln", "log")):
+        elif (brackets := _BRACKETS.fullmatch(name)) and not plain(brackets["unit"]).startswith(("ln", "log")):
             name = brackets["name"]
-        words = set(_plain(name).split("_"))
-        is_loss = bool(words & _LOSS) or any("_" in term and term in _plain(name) for term in _LOSS)
+        words = set(plain(name).split("_"))
+        is_loss = bool(words & _LOSS) or any("_" in term and term in plain(name) for term in _LOSS)
         if words & _PERPLEXITY and not is_loss:
             kind, is_loss = "ln" if kind == "" else "both", True
         is_loss |= kind == "log10" and name == "L"
@@ -253,97 +236,7 @@ def _loss(table: pd.DataFrame) -> Reading | None:
     return ranked[0][3] if alone else None
 
 
-class Formed(NamedTuple):
-    """A way to form a column of ours from others, which must all be there."""
-
-    ours: str
-    parts: tuple[str, ...]
-    value: Callable[..., Any]
-    words: str
-    without: tuple[str, ...] = ()
-    """Parts of which no column may be there."""
-
-
-_OTHER = " (no such column in the table)"
-# the first whose parts are there is taken
-_FORMED = (
-    # training takes 6 FLOPs for each parameter and target (Kaplan et al. 2020, section 2.1)
-    Formed("N", ("C", "D"), lambda C, D: C / TRAIN / D, "N is C/(6 D)" + _OTHER),
-    Formed("D", ("step", "per_step"), lambda step, targets: step * targets, "D is {step} x {per_step}" + _OTHER),
-    Formed(
-        "D", ("step", "examples", "length"), lambda step, batch, length: step * batch * length,
-        "D is {step} x {examples} x {length}" + _OTHER,
-    ),
-    Formed("D", ("per_parameter", "N"), lambda ratio, N: ratio * N, "D is {per_parameter} x N" + _OTHER),
-    Formed("D", ("epochs", "D_unique"), lambda epochs, U: epochs * U, "D is {epochs} x D_unique" + _OTHER),
-    Formed("D", ("C", "N"), lambda C, N: C / TRAIN / N, "D is C/(6 N)" + _OTHER),
-    # targets of one length: the exponents are the same in any unit
-    Formed(
-        "D", ("step", "examples"), lambda step, batch: step * batch,
-        "D is {step} x {examples}, counted in examples: no column gives the sequence length", ("length",),
-    ),
-    Formed(
-        "D", ("step",), lambda step: step, "D is {step}, counted in steps: no column gives the batch",
-        ("examples", "per_step"),
-    ),
-)  # fmt: skip
-
-
-def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The table with N and D from other columns where it lacks them, and a note for each."""
-    notes: list[str] = []
-    if "L" not in table and not {"N", "D", "C"} & set(table.columns):
-        return table, notes
-    if "N" not in table and (size := next((c for c in SIZES if c in table and is_numeric_dtype(table[c])), None)):
-        table, notes = table.assign(N=table[size]), [f"N is {size}, for there is no other size"]
-    for formed in _FORMED:
-        # where several columns bear its usual names one of them is meant
-        if formed.ours in table or _readings(table, USUAL[formed.ours]):
-            continue
-        if (values := _formed(table, formed)) is not None:
-            table, notes = table.assign(**{formed.ours: values[0]}), [*notes, values[1]]
-    unnamed = "N" not in table and not _readings(table, USUAL["N"])
-    if unnamed and (named := _sizes_in_names(table)) is not None:
-        table, notes = table.assign(N=named), [*notes, f"N is what the names in {named.name} say"]
-    return table, notes
-
-
-def _formed(table: pd.DataFrame, formed: Formed) -> tuple[pd.Series, str] | None:
-    """What a way gives, and how in words; None where a part is not there, or nothing that varies comes out."""
-    readings = {part: _part(table, part) for part in formed.parts}
-    unsure = any(_readings(table, PARTS[part]) for part in formed.without)
-    if unsure or any(reading is None for reading in readings.values()):
-        return None
-    with np.errstate(all="ignore"):
-        values = formed.value(*(pd.to_numeric(r.of(table), errors="coerce") for r in readings.values() if r))
-    if len(formed.parts) == 1 and values.nunique() < 2:
-        return None
-    return values, formed.words.format(**readings)
-
-
-def _part(table: pd.DataFrame, part: str) -> Reading | None:
-    """The one column of numbers that is this part."""
-    if part not in PARTS:
-        return Reading(part) if part in table and is_numeric_dtype(table[part]) else None
-    # a column that bears one of our names is there under its own as well: once is enough
-    readings = [r for r in _readings(table, PARTS[part]) if is_numeric_dtype(table[r.column])]
-    columns: Mapping[bytes, Reading] = {r.of(table).to_numpy(float).tobytes(): r for r in reversed(readings)}
-    return next(iter(columns.values())) if len(columns) == 1 else None
-
-
-def _sizes_in_names(table: pd.DataFrame) -> pd.Series | None:
-    """The sizes in a column of names, each of which holds one, as in pythia-160m; None where no column is such."""
-    for name in table.columns[~table.dtypes.map(is_numeric_dtype)]:
-        if not _MODEL & set(_plain(str(name)).split("_")):
-            continue
-        texts = table[name].astype(str)
-        sizes = {text: SIZE.findall(text.replace("_", " ")) for text in texts.unique()}
-        if len(sizes) > 1 and all(len(matches) == 1 for matches in sizes.values()):
-            return texts.map({text: float(n) * _COUNTS[u.lower()] for text, [(n, u)] in sizes.items()}).rename(name)
-    return None
-
-
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name in small letters with _ between words; nParams is n_params."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")

@@ -7,20 +7,20 @@ layout can tell.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
-from isoflop.analysis.runs.layout import SPAN, Layout, layout
-from isoflop.analysis.runs.levels import LEVELS, level_index
-from isoflop.analysis.runs.recognise import is_circumstance, recognise_runs
-from isoflop.analysis.runs.rows import MIXTURES, mixtures, no_rows, number_runs, repeated, split_usable, units, where_is
-from isoflop.analysis.runs.runs import RunsLike, as_runs
-from isoflop.analysis.runs.tune import cells_of, searched_knobs, searched_notes, tune
+from isoflop.analysis.runs.cells import cells_of, searched_notes, tune
+from isoflop.analysis.runs.levels import LEVELS, SPAN, Layout, layout, level_index
+from isoflop.analysis.runs.outliers import outlying
+from isoflop.analysis.runs.recognise import is_circumstance
+from isoflop.analysis.runs.rows import MIXTURES, mixtures, repeated, units
+from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
+from isoflop.analysis.runs.table import listed_columns
 from isoflop.errors import FitError
 
 CORE = ("N", "D", "C", "L")
@@ -30,16 +30,8 @@ HIGHEST_LOSS = 14.0
 FEWEST = 1e4
 # C of a row against the median C/(N D): attention and lookup make differences of less than this factor
 OFF = 1.5
-# an outlier by the quantile of Student's t at this level, for all rows together (Bonferroni), ...
-RARE = 0.01
-# ... and at the least so many standard deviations: a quadratic of logarithms is no law
-FAR = 5.0
-# rows for each coefficient of the surface that outliers are measured from
-ROWS_PER_TERM = 3
 # columns of words that tell no kinds of runs apart; rows that a kind needs, and more kinds than this are names
 NO_KIND, ROWS_PER_KIND, MOST_KINDS = ("run_id", "sweep", "status", "reason", "rung", "loss_unit"), 4, 12
-# rounds of reweighting towards least absolute deviations (Schlossmacher 1973)
-ROUNDS = 40
 # rows that a finding names
 MOST = 5
 
@@ -96,28 +88,25 @@ def check(runs: RunsLike, run: str | None = None) -> Quality:
     runs   a table, as read_runs gives it
     run    the column whose equal values are one run, where it is not run_id
     """
-    runs = as_runs(runs).frame
+    runs = as_runs(runs, run)
     columns = [c for c in CORE if c in runs]
     if "L" not in columns or len(columns) < 2:
         needed = [] if "L" in columns else ["a loss L"]
         needed += [] if set(columns) - {"L"} else ["one of N, D and C"]
         raise FitError(
-            f"{runs.attrs.get('source', 'the table')} needs {' and '.join(needed)}; it has "
-            f"{', '.join(map(str, list(runs.columns)[:30]))}: name them, as in --columns N=params,D=tokens,L=loss"
-            f"{_wide(runs) if 'L' not in columns else ''}"
+            f"{runs.called} needs {' and '.join(needed)}; it has "
+            f"{listed_columns(runs.frame.columns)}: name them, as in --columns N=params,D=tokens,L=loss"
+            f"{_wide(runs.frame) if 'L' not in columns else ''}"
         )
-    runs = runs if runs.index.is_unique else runs.reset_index(drop=True)  # findings name rows by their labels
-    rows, excluded = split_usable(runs)
-    numbers = rows[columns].apply(pd.to_numeric, errors="coerce")
+    if not runs.frame.index.is_unique:  # findings name rows by their labels
+        runs = replace(runs.with_frame(runs.frame.reset_index(drop=True)), lines=False)
+    numbers = runs.counted.frame[columns].apply(pd.to_numeric, errors="coerce")
     sound = (np.isfinite(numbers) & (numbers > 0)).all(axis=1).to_numpy()
-    good = rows[sound].assign(**{c: numbers[c][sound] for c in columns})
-    if good.empty:
-        raise FitError(no_rows(runs, [*excluded, ("a number that is not above 0", int((~sound).sum()))]))
-    good.attrs = runs.attrs
-    codes, n_runs = number_runs(good, run)
-    place = layout(good, codes if n_runs < len(good) else None)
-    findings = [*_unusable(rows, numbers, sound, excluded), *_odd(good, run, n_runs < len(good)), *_spans(place)]
-    return Quality(str(runs.attrs.get("source", "the table")), len(runs), len(good), n_runs, place, tuple(findings))
+    good = runs.counted.take(sound).with_columns(**{c: numbers[c][sound] for c in columns})
+    if not len(good):
+        raise FitError(runs.no_rows([*runs.excluded, ("a number that is not above 0", int((~sound).sum()))]))
+    findings = [*_unusable(runs, numbers, sound), *_odd(good), *_spans(good.layout)]
+    return Quality(runs.called, len(runs), len(good), good.count, good.layout, tuple(findings))
 
 
 def _wide(runs: pd.DataFrame) -> str:
@@ -131,25 +120,25 @@ def _wide(runs: pd.DataFrame) -> str:
     return f"; where {first} and the {others} columns like it are losses, write a row for each, its number a column"
 
 
-def _unusable(
-    rows: pd.DataFrame, numbers: pd.DataFrame, sound: np.ndarray, excluded: Sequence[tuple[str, int]]
-) -> Iterator[Finding]:
-    for reason, count in excluded:
+def _unusable(runs: Runs, numbers: pd.DataFrame, sound: np.ndarray) -> Iterator[Finding]:
+    """Report the rows that were left out, and the numbers that are not above 0."""
+    for reason, count in runs.excluded:
         yield Finding("duplicates" if "repeats" in reason else "numbers", f"{_rows(count)} left out: {reason}")
     for name in numbers:
-        wrong = rows.index[~(np.isfinite(numbers[name]) & (numbers[name] > 0)).to_numpy()]
+        wrong = numbers.index[~(np.isfinite(numbers[name]) & (numbers[name] > 0)).to_numpy()]
         if len(wrong):
             more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-            place = where_is(rows, wrong[0])
-            value = rows[name].loc[wrong[0]]
+            value = runs.frame[name].loc[wrong[0]]
             shown = "empty" if pd.isna(value) else f"{value}"
-            yield Finding("numbers", f"{place}: {name} is {shown}{more}; a law needs a number above 0", tuple(wrong))
+            sentence = f"{runs.where_is(wrong[0])}: {name} is {shown}{more}; a law needs a number above 0"
+            yield Finding("numbers", sentence, tuple(wrong))
 
 
-def _odd(rows: pd.DataFrame, run: str | None, curves: bool) -> Iterator[Finding]:
-    """What is odd about rows that can be used, several of which may be points of one curve."""
-    for note in rows.attrs.get("notes", ()):
-        yield Finding("columns", str(note))
+def _odd(runs: Runs) -> Iterator[Finding]:
+    """Report what is odd about rows that can be used, several of which may be points of one curve."""
+    rows = runs.frame
+    for note in runs.notes:
+        yield Finding("columns", note)
     yield from _unnamed(rows)
     kinds = _mixed_texts(rows)
     for note in [*mixtures(rows), *kinds.values()]:
@@ -158,17 +147,17 @@ def _odd(rows: pd.DataFrame, run: str | None, curves: bool) -> Iterator[Finding]
     for note in repeated(rows):
         yield Finding("epochs", note)
     yield from _units(rows)
-    yield from _compute(rows)
-    if run is None and "run_id" not in rows and (note := recognise_runs(rows).note):
-        yield Finding("runs", note)
+    yield from _compute(runs)
+    if runs.recognised.note:
+        yield Finding("runs", runs.recognised.note)
     if not kinds:
-        yield from _repeats(rows)
-    best, edges = _tuned(rows)
+        yield from _repeats(runs)
+    best, edges = _tuned(runs)
     yield from edges
     parts = [part for _, part in best.groupby(list(kinds), dropna=False, sort=False)] if kinds else [best]
     for part in parts:
         yield from _edge_budgets(part)
-    yield from _outliers(best, parts, curves)
+    yield from _outliers(runs, best, parts)
 
 
 def _unnamed(rows: pd.DataFrame) -> Iterator[Finding]:
@@ -211,23 +200,25 @@ def _units(rows: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-def _compute(rows: pd.DataFrame) -> Iterator[Finding]:
+def _compute(runs: Runs) -> Iterator[Finding]:
     """Rows whose C is not what their N and D take."""
+    rows = runs.frame
     if not {"N", "D", "C"} <= set(rows.columns):
         return
     ratio = rows["C"] / rows["N"] / rows["D"]
     middle = float(ratio.median())
     off = rows.index[(np.abs(np.log(ratio / middle)) > np.log(OFF)).to_numpy()]
     if len(off):
-        at = f"{where_is(rows, off[0])}: C/(N D) is {ratio.loc[off[0]]:.3g}, {middle:.3g} in the middle of the table"
+        at = f"{runs.where_is(off[0])}: C/(N D) is {ratio.loc[off[0]]:.3g}, {middle:.3g} in the middle of the table"
         yield Finding("compute", f"{at} ({_rows(len(off))} so far from it): look at C, N and D there", tuple(off))
     elif abs(middle / TRAIN - 1) > OFF - 1 and not units(rows):
         yield Finding("compute", f"C/(N D) is {middle:.3g} in the middle where {TRAIN:g} is usual: which N is it?")
 
 
-def _repeats(rows: pd.DataFrame) -> Iterator[Finding]:
+def _repeats(runs: Runs) -> Iterator[Finding]:
     """Cells with several runs that no column of numbers tells apart, and what their losses differ by."""
-    if not {"N", "D"} <= set(rows.columns) or searched_knobs(rows):
+    rows = runs.frame
+    if not {"N", "D"} <= set(rows.columns) or runs.searched:
         return
     ln_loss = np.log(rows["L"]).groupby(cells_of(rows))
     counts, spreads = ln_loss.count(), ln_loss.std()
@@ -238,18 +229,16 @@ def _repeats(rows: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("repeats", f"{several.sum()} cells hold several runs, whose losses differ by {sd:.2%} (sd)")
 
 
-def _tuned(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
-    """The rows at the best of every searched knob, and what is to be said of the search."""
-    knobs = list(searched_knobs(rows))
-    if not knobs:
-        return rows, []
-    best, cells = tune(rows, knobs)
+def _tuned(runs: Runs) -> tuple[pd.DataFrame, list[Finding]]:
+    """Return the rows at the best of every searched knob, and what to say of the search."""
+    if not runs.searched:
+        return runs.frame, []
+    best, cells = tune(runs.frame, list(runs.searched))
     edges, searched = int((cells["edge"] != "").sum()), int((cells["tried"] > 1).sum())
-    findings = [Finding("tuning", note) for note in searched_notes(rows)]
+    findings = [Finding("tuning", note) for note in searched_notes(runs.searched)]
     if edges:
         sentence = f"{edges} of {searched} searched cells have their best knob on the edge of what was tried: widen it"
         findings.append(Finding("edges", sentence))
-    best.attrs = rows.attrs
     return best, findings
 
 
@@ -273,16 +262,16 @@ def _edge_budgets(rows: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-def _outliers(rows: pd.DataFrame, parts: Sequence[pd.DataFrame], curves: bool) -> Iterator[Finding]:
+def _outliers(runs: Runs, rows: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> Iterator[Finding]:
     """Rows far from what runs of like size and data of their own kind have, the farthest first."""
-    far = pd.concat([_distances(part, curves) for part in parts])
+    far = pd.concat([_distances(part, curves=runs.count < len(runs)) for part in parts])
     far = far[far != 0].sort_values(key=np.abs, ascending=False)
     for label, distance in far.head(MOST).items():
         row, side = rows.loc[label], "above" if distance > 0 else "below"
         at = ", ".join(f"{c}={row[c]:.3g}" for c in ("N", "D", "C") if c in rows)
         yield Finding(
             "outlier",
-            f"{where_is(rows, label)}: L={row['L']:.4g} lies {abs(distance):.0f} sd {side} runs of like size and data "
+            f"{runs.where_is(label)}: L={row['L']:.4g} lies {abs(distance):.0f} sd {side} runs of like size and data "
             f"({at}); look at the run, or leave it out with --where",
             (label,),
         )
@@ -291,7 +280,7 @@ def _outliers(rows: pd.DataFrame, parts: Sequence[pd.DataFrame], curves: bool) -
         yield Finding("outlier", f"{_rows(len(rest))} more lie that far from runs of like size and data", rest)
 
 
-def _distances(rows: pd.DataFrame, curves: bool) -> pd.Series:
+def _distances(rows: pd.DataFrame, *, curves: bool) -> pd.Series:
     """By how many standard deviations each row lies off a quadratic surface of the logarithms; 0 for no outlier."""
     axes = [c for c in ("N", "D", "D_unique") if c in rows and rows[c].nunique() >= LEVELS and (rows[c] > 0).all()]
     if "D" not in rows:  # points along a curve without its axis are no repeats
@@ -300,58 +289,6 @@ def _distances(rows: pd.DataFrame, curves: bool) -> pd.Series:
         return pd.Series(0.0, index=rows.index)
     x, y = np.log(rows[axes].to_numpy(float)), np.log(rows["L"].to_numpy(float))
     return pd.Series(outlying(x, y, curves=curves or len(axes) == 1), index=rows.index)
-
-
-def outlying(x: Array, y: Array, *, curves: bool = False) -> Array:
-    """By how many standard deviations each row is an outlier, (rows,), signed; 0 for those that are none.
-
-    x   (rows, axes) logarithms of size and data
-    y   (rows,) logarithm of the loss
-    curves   whether rows are points of curves, whose beginnings lie together off any quadratic; an outlier is off what
-             its neighbours say, too
-    """
-    from scipy.special import stdtrit
-
-    z = (x - x.mean(0)) / x.std(0)
-    ones, crossed = np.ones((len(z), 1)), [z[:, i] * z[:, k] for i in range(z.shape[1]) for k in range(i + 1)]
-    design = np.column_stack([ones, z, *crossed])
-    if len(y) < ROWS_PER_TERM * design.shape[1]:
-        design = np.column_stack([ones, z])
-    spare = len(y) - design.shape[1]
-    if spare < design.shape[1]:
-        return np.zeros(len(y))
-    surface, sd = _least_absolute(design, y)
-    limit = max(FAR, float(stdtrit(spare, 1 - RARE / 2 / len(y))))
-    far: Array = (y - design @ surface) / max(sd, 1e-9)
-    for row in np.flatnonzero(np.abs(far) > limit) if curves else ():
-        expected, scatter = _by_neighbours(z, far, int(row))
-        alone = (far[row] - expected) / max(scatter, 1.0)
-        far[row] = far[row] if abs(alone) > limit and alone * far[row] > 0 else 0.0
-    return np.where(np.abs(far) > limit, far, 0.0)
-
-
-def _by_neighbours(z: Array, values: Array, row: int) -> tuple[float, float]:
-    """What the rows of like size and data say of a row's value, by a plane through them, and how they scatter about
-    it."""
-    count = min(ROWS_PER_TERM * (z.shape[1] + 1), len(z) - 1)
-    near = np.argpartition(((z - z[row]) ** 2).sum(1), count)[: count + 1]
-    near = near[near != row]
-    plane, sd = _least_absolute(np.column_stack([np.ones(len(near)), z[near] - z[row]]), values[near])
-    return float(plane[0]), sd
-
-
-def _least_absolute(design: Array, y: Array) -> tuple[Array, float]:
-    """The coefficients (terms,) of least absolute deviations of y (rows,), and the sd of a Gaussian that scatters like
-    the rows about them."""
-    weights = np.ones(len(y))
-    for _ in range(ROUNDS):
-        root = np.sqrt(weights)[:, None]
-        coefficients = np.asarray(np.linalg.lstsq(design * root, y * root[:, 0], rcond=None)[0], dtype=float)
-        r = y - design @ coefficients
-        weights = 1 / np.maximum(np.abs(r), 1e-3 * np.median(np.abs(r)) + 1e-12)
-    # least absolute deviations pass through as many rows as there are terms: these say nothing of the scatter; 1.4826
-    # makes the median size of the others the sd of a Gaussian
-    return coefficients, 1.4826 * float(np.median(np.sort(np.abs(r))[design.shape[1] :]))
 
 
 def _spans(place: Layout) -> Iterator[Finding]:

@@ -8,48 +8,42 @@
 A function that others call takes Runs or a DataFrame, and makes the Runs at its door by `as_runs`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from isoflop import record
-from isoflop.analysis.runs.layout import Layout, layout
-from isoflop.analysis.runs.recognise import RunCodes
-from isoflop.analysis.runs.replicates import SeedNoise, cell_columns, seed_noise
-from isoflop.analysis.runs.rows import groups, recognised, split_usable, with_compute
-from isoflop.analysis.runs.tune import best_of_cells, searched_knobs
-from isoflop.analysis.runs.where import filtered
-from isoflop.errors import UserError
+from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.runs.cells import (
+    SeedNoise,
+    best_of_cells,
+    cell_columns,
+    searched_knobs,
+    seed_noise,
+)
+from isoflop.analysis.runs.levels import Layout, layout
+from isoflop.analysis.runs.recognise import RunCodes, recognise_runs
+from isoflop.analysis.runs.rows import (
+    finished,
+    groups_of,
+    positive,
+    split_usable,
+)
+from isoflop.analysis.runs.table import Label, Shown, listed_columns
+from isoflop.errors import FitError, UserError
 
-# rows that a notebook shows
-SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Label:
-    """The label of a group of runs: the columns that name it, and their values."""
-
-    columns: tuple[str, ...] = ()
-    """The columns by which rows are grouped."""
-    values: tuple[Any, ...] = ()
-    """The value of each column; NaN or None where the rows have none."""
-
-    @property
-    def by(self) -> dict[str, Any]:
-        """Return the values by column, as a Fit has them: {'family': 'mlp'}."""
-        return dict(zip(self.columns, self.values, strict=True))
-
-    def __str__(self) -> str:
-        return ", ".join("" if pd.isna(value) else str(value) for value in self.values)
+# the columns that name the groups of a table, unless it says others; and the group of a table without families or file
+FAMILY, ALL = ("family",), "all runs"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Runs:
+class Runs(Shown):
     """A table of runs. Nobody writes to `frame`; what differs from it is another Runs."""
 
     frame: pd.DataFrame
@@ -64,6 +58,8 @@ class Runs:
     """The column whose equal values are one run; None for run_id, and without that for what is recognised."""
     label: Label = field(default_factory=Label)
     """The label of the group of which these are the rows; empty for a whole table."""
+    grouping: tuple[str, ...] = FAMILY
+    """The columns whose values name the groups of the table."""
 
     def __post_init__(self) -> None:
         if self.source:
@@ -74,21 +70,35 @@ class Runs:
     @cached_property
     def usable(self) -> "Runs":
         """The rows that count: finished (a blank status is ok), with a loss, each measured point once."""
-        return self.complete(("L",))
+        return self._known_usable(self.complete(("L",)) if "L" in self else self.counted)
 
-    def complete(self, columns: Sequence[str] = ()) -> "Runs":
-        """Return the finished rows with a value in each of these columns, each measured point once."""
-        return self.with_frame(split_usable(self.frame, columns)[0])
+    @property
+    def counted(self) -> "Runs":
+        """The finished rows, each measured point once, whatever is missing in them."""
+        return self._counted[0]
 
     @cached_property
     def excluded(self) -> list[tuple[str, int]]:
-        """(reason, rows) for each kind of row that is not usable."""
-        return split_usable(self.frame, ("L",))[1]
+        """(reason, rows) for each kind of row that does not count, whatever its loss."""
+        return self._counted[1]
+
+    @cached_property
+    def unfinished(self) -> "Runs":
+        """The rows of runs that left no result."""
+        return self.take(~finished(self.frame))
 
     @cached_property
     def recognised(self) -> RunCodes:
-        """The run of each row, how many runs there are, and a note where no column named them."""
-        return recognised(self.frame, self.run)
+        """The run of each row, by a column that names it or else by what the rows look like."""
+        if self.run is not None and self.run not in self:
+            raise FitError(f"{self.called} has no column {self.run!r} to tell runs apart; it has {self._listed}")
+        name = self.run or "run_id"
+        if name not in self:
+            return recognise_runs(self.frame)
+        codes, names = pd.factorize(self.frame[name])
+        unnamed = codes < 0
+        codes[unnamed] = len(names) + np.arange(unnamed.sum())
+        return RunCodes(codes.astype(np.intp), len(names) + int(unnamed.sum()))
 
     @property
     def codes(self) -> NDArray[np.intp]:
@@ -122,29 +132,112 @@ class Runs:
 
     @cached_property
     def with_compute(self) -> "Runs":
-        """These runs with C = 6 N D, and a note that says so, where they have N and D and no C."""
-        return as_runs(with_compute(self.frame), like=self)
+        """These runs with C = 6 N D (Kaplan et al. 2020), and a note that says so, where they have no C."""
+        if ("C" in self and self["C"].notna().any()) or not ("N" in self and "D" in self):
+            return self
+        N, D = (pd.to_numeric(self[name], errors="coerce") for name in ("N", "D"))
+        with np.errstate(over="ignore"):
+            return self.with_columns("the table has no C: it is taken as 6 N D", C=TRAIN * N * D)
+
+    @cached_property
+    def names(self) -> pd.Series:
+        """The name of each row's group, missing where it has none; a table without families is one group."""
+        if self.grouping != FAMILY:
+            names = np.empty(len(self), dtype=object)
+            for values, places in groups_of(self.frame, self.grouping):
+                names[places] = str(Label(self.grouping, values))
+            return pd.Series(names, self.frame.index)
+        if "family" not in self or self["family"].isna().all():
+            return pd.Series(Path(self.source).stem or ALL, self.frame.index)
+        return self["family"].map(str, na_action="ignore")
+
+    @cached_property
+    def groups(self) -> dict[str, "Runs"]:
+        """The rows of each group by its name, in the order of the names; rows without one are in none."""
+        names = self.names.to_numpy()
+        label = FAMILY if self.grouping == FAMILY else ("group",)
+        found = sorted(set(names[~pd.isna(names)]))
+        return {name: self.take(names == name, Label(label, (name,))) for name in found}
 
     @property
     def loss_unit(self) -> str:
         """The unit of the losses, such as nats."""
         return record.loss_unit(self.frame)
 
+    @property
+    def called(self) -> str:
+        """The table in words: its file, else `the table`."""
+        return self.source or "the table"
+
+    def complete(self, columns: Sequence[str] = ()) -> "Runs":
+        """Return the finished rows with a value in each of these columns, each measured point once."""
+        return self.with_frame(split_usable(self.frame, columns)[0])
+
+    def numbers(self, needed: Sequence[str], what: str = "this", *, blank: Sequence[str] = ()) -> "Runs":
+        """Return the finished rows, each point once, with these columns as numbers above 0.
+
+        needed   columns that must be there, with a number above 0 in every row; C is taken as 6 N D where there is none
+        what     what needs them, for the error
+        blank    further columns whose numbers must be above 0 where there are any; the others are NaN
+
+        FitError without a column or a row; CellError for a number that cannot be.
+        """
+        runs = self.with_compute if "C" in needed else self
+        if missing := [c for c in dict.fromkeys(needed) if c not in runs]:
+            names = f"column{'s' * (len(needed) > 1)} {', '.join(needed)}"
+            there = [c for c in ("D", "N", "C") if c in runs and "L" in runs]
+            hint = f"; a law of {there[0]} alone is fitted by --law 'power_offset({there[0]})'" if there else ""
+            hint = hint if len(there) == 1 and {"N", "D"} & set(missing) else ""
+            raise FitError(
+                f"{what} needs the {names}; {self.called} has no {' and no '.join(missing)}: "
+                f"name it, as in --columns {missing[0]}=its_name (there are {self._listed}){hint}"
+            )
+        rows = runs.counted
+        if not len(rows):
+            raise FitError(self.no_rows(runs.excluded))
+        values = {c: positive(rows[c], self.where_is) for c in dict.fromkeys(needed)}
+        values |= {c: positive(rows[c], self.where_is, blank=True) for c in blank if c in rows}
+        return rows.with_columns(**values)
+
+    def no_rows(self, excluded: Sequence[tuple[str, int]]) -> str:
+        """Return the sentence about a table none of whose rows can be used."""
+        left = "; ".join(f"{n}: {reason}" for reason, n in excluded)
+        return f"{self.called} has no rows to fit{f' (left out {left})' if left else '; it is empty'}"
+
     def select(self, where: str) -> "Runs":
         """Return the rows that meet every clause of `where`: "family = 'mlp' and C < 1e20"."""
-        return self.with_frame(filtered(self.frame, where))
+        from isoflop.analysis.runs.where import keeps
+
+        return self.take(keeps(self.frame, where))
+
+    def take(self, rows: ArrayLike, label: Label | None = None) -> "Runs":
+        """Return some of the rows, by a mask (rows,) of bool or by positions, and the label of these."""
+        places = np.asarray(rows)
+        frame = self.frame[places] if places.dtype == bool else self.frame.iloc[places]
+        part = replace(self, frame=frame, label=label or self.label)
+        return self._known_usable(part) if vars(self).get("usable") is self else part
 
     def by(self, columns: Sequence[str]) -> dict[Label, "Runs"]:
         """Return the rows of each group of equal values in these columns, by the label of the group."""
-        parts = {}
-        for values, rows in groups(self.frame, columns):
-            label = Label(tuple(values), tuple(values.values()))
-            parts[label] = replace(self.with_frame(rows), label=label)
-        return parts
+        for name in columns:
+            if name not in self:
+                raise FitError(f"{self.called} has no column {name!r} to group by; it has {self._listed}")
+        if not columns:
+            return {Label(): self}
+        labels = [(Label(tuple(columns), values), places) for values, places in groups_of(self.frame, columns)]
+        return {label: self.take(places, label) for label, places in labels}
+
+    def grouped(self, by: Sequence[str]) -> "Runs":
+        """Return the runs whose groups are named by these columns; FitError where there is no such column."""
+        for name in by:
+            if name not in self:
+                raise FitError(f"{self.called} has no column {name!r} to group by; it has {self._listed}")
+        return replace(self, grouping=tuple(by)) if by else self
 
     def tuned(self, knobs: Sequence[str], by: Sequence[str] = ()) -> "Runs":
         """Return the usable rows at the best knobs of each cell, with notes."""
-        return as_runs(best_of_cells(self.frame, knobs, by), like=self)
+        best, notes = best_of_cells(self.usable.frame, knobs, by)
+        return self.with_frame(best, *notes)
 
     def with_frame(self, frame: pd.DataFrame, *notes: str) -> "Runs":
         """Return other rows with this source and these notes, and further notes."""
@@ -158,35 +251,21 @@ class Runs:
         """Return words for the row of this index: 'runs.csv, line 7' where it was read from a file, else 'row 7'."""
         return f"{self.source}, line {row}" if self.source and self.lines else f"row {row}"
 
-    def __len__(self) -> int:
-        return len(self.frame)
+    @cached_property
+    def _counted(self) -> tuple["Runs", list[tuple[str, int]]]:
+        """The finished rows, each point once, and how many others there are for each reason."""
+        rows, excluded = split_usable(self.frame)
+        return self.with_frame(rows) if excluded else self, excluded
 
-    def __contains__(self, column: str) -> bool:
-        return column in self.frame
+    @property
+    def _listed(self) -> str:
+        return listed_columns(self.frame.columns)
 
-    def __getitem__(self, column: str) -> pd.Series:
-        if not isinstance(column, str):
-            raise UserError("Runs are indexed by the name of a column; choose rows by select(where) or in runs.frame")
-        values: pd.Series = self.frame[column]
-        return values
-
-    def __iter__(self) -> Iterator[str]:
-        raise TypeError("Runs are not iterable: use runs.frame for the rows, or runs.by(columns) for groups")
-
-    def __getattr__(self, name: str) -> Any:
-        hint = f"; the table is runs.frame, as in runs.frame.{name}" if hasattr(pd.DataFrame, name) else ""
-        raise AttributeError(f"Runs have no attribute {name!r}{hint}")
-
-    def __repr__(self) -> str:
-        heading = f"{self.source or 'a table'}: {len(self)} rows, {len(self.frame.columns)} columns"
-        return "\n".join([heading, *(f"  note  {note}" for note in self.notes), repr(self.frame.head(SHOWN))])
-
-    def _repr_html_(self) -> str:
-        from html import escape
-
-        heading = f"{self.source or 'a table'}: {len(self)} rows, {len(self.frame.columns)} columns"
-        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
-        return f"<p>{escape(heading)}</p>{f'<ul>{notes}</ul>' if notes else ''}{self.frame.head(SHOWN).to_html()}"
+    @staticmethod
+    def _known_usable(runs: "Runs") -> "Runs":
+        """Return the runs, marked as their own usable rows."""
+        vars(runs)["usable"] = runs
+        return runs
 
 
 # what a function that others call takes

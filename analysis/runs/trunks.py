@@ -10,15 +10,15 @@ first mark of any run on, and earlier steps follow none.
     add_trunks(read_runs("theirs.csv"), Path("theirs.csv"))     # UserError: a table has no curves; give the folder
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from isoflop.analysis.laws.trunk import HEAT
-from isoflop.analysis.runs.measure import check_file
-from isoflop.analysis.runs.rows import usable
-from isoflop.analysis.runs.runs import RunsLike, as_runs
+from isoflop.analysis.runs.formats import check_file
+from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 
@@ -29,16 +29,16 @@ SAME_RATE = 1e-6
 POINT = ("step", "D", "C", "lr", "L_train")
 
 
-def add_trunks(runs: RunsLike, folder: Path) -> pd.DataFrame:
+def add_trunks(runs: RunsLike, folder: Path) -> Runs:
     """The rows of `runs` (of a folder of runs), heat COOLED, and those of their trunks from the first mark on, heat 1.
 
     UserError where no run has a trunk beyond the first mark.
     """
-    runs = as_runs(runs).frame
+    runs = as_runs(runs)
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder of runs, and --curves reads the curve.csv of each run; give the folder")
     files = {file.parent.name: file.parent for file in sorted(folder.rglob(RunFolder.RECORDS))}
-    marks = usable(runs)
+    marks = runs.usable.frame
     first = float(marks["D"].min())
     parts = [_trunk(rows, files[str(run)], first) for run, rows in marks.groupby("run_id") if str(run) in files]
     trunks = pd.concat(parts) if parts else pd.DataFrame()
@@ -47,10 +47,9 @@ def add_trunks(runs: RunsLike, folder: Path) -> pd.DataFrame:
             f"no run in {folder} has points of its curve at a constant rate beyond the first mark (D={first:.3g}): "
             "give its runs several marks, as in budget.D=[1e5,1e6], or leave --curves out"
         )
-    table = pd.concat([runs.assign(**{HEAT: COOLED}), trunks], ignore_index=True)
+    table = pd.concat([runs.frame.assign(**{HEAT: COOLED}), trunks], ignore_index=True)
     note = f"{len(trunks)} rows are points of the curve of {trunks['run_id'].nunique()} runs at a constant rate"
-    table.attrs = runs.attrs | {"notes": [*runs.attrs.get("notes", ()), note]}
-    return table
+    return replace(runs.with_frame(table, note), lines=False)
 
 
 def _trunk(marks: pd.DataFrame, folder: Path, first: float) -> pd.DataFrame:

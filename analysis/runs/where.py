@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from isoflop.analysis.runs.table import listed_columns
 from isoflop.errors import UserError
-from isoflop.wording import MOST_SHOWN, cut, printable
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le,
@@ -44,21 +44,21 @@ def conditions(where: str) -> list[Condition]:
     return [_condition(clause) for clause in clauses if where.strip()]
 
 
-def filtered(runs: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The rows that meet every clause of `where`.
+def filtered(rows: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return the rows that meet every clause of `where`."""
+    return rows[keeps(rows, where)]
 
-    runs    a table with a row for each run, or for each mark of a run
-    where   clauses joined by `and`: column, comparison (= != < <= > >=), number or 'text'; a column whose name holds
-            more than letters, digits, dots and underscores stands in backticks; never evaluated as code
-    """
-    keep = pd.Series(True, index=runs.index)
+
+def keeps(rows: pd.DataFrame, where: str) -> pd.Series:
+    """Return whether each row meets every clause of `where`, (rows,); never evaluated as code."""
+    keep = pd.Series(True, index=rows.index)
     for condition in conditions(where) or [_condition(where)]:
-        if condition.column not in runs:
+        if condition.column not in rows:
             raise UserError(
-                f"no column {condition.column!r} to select on; the columns are {listed_columns(runs.columns)}"
+                f"no column {condition.column!r} to select on; the columns are {listed_columns(rows.columns)}"
             )
-        keep &= _compare(runs[condition.column], condition)
-    return runs[keep]
+        keep &= _compare(rows[condition.column], condition)
+    return keep
 
 
 def _condition(clause: str) -> Condition:
@@ -87,9 +87,3 @@ def _compare(column: pd.Series, condition: Condition) -> pd.Series:
         )
     result: pd.Series = _OPERATORS[sign](column if numeric else column.astype(str), value)
     return result
-
-
-def listed_columns(names: Any, most: int = 30) -> str:
-    """Return the names of columns for an error, the first `most` of them."""
-    names = [cut(printable(str(n)), MOST_SHOWN) for n in names]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

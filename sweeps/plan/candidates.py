@@ -16,7 +16,7 @@ from isoflop.analysis.design.sequence import improve_table
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.options import names, points, table
-from isoflop.analysis.runs.replicates import choose_law
+from isoflop.analysis.runs.cells import choose_law
 from isoflop.analysis.runs.rows import groups, mixtures
 from isoflop.errors import UserError
 from isoflop.files import records

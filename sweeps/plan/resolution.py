@@ -16,9 +16,9 @@ from isoflop import record
 from isoflop.analysis.design.sequence import improve
 from isoflop.analysis.design.simulate import Resolution, Truth, resolve, warnings
 from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.runs.cells import choose_law
 from isoflop.analysis.runs.levels import LEVELS
 from isoflop.analysis.runs.read import read_runs
-from isoflop.analysis.runs.replicates import choose_law
 from isoflop.analysis.runs.rows import checked, usable
 from isoflop.analysis.runs.where import filtered
 from isoflop.errors import FitError, UserError

@@ -85,9 +85,8 @@ def fit_law(rows: list[record.Row]) -> "Fit | str":
     import pandas as pd
 
     from isoflop.analysis.fitting.fit import fit
-    from isoflop.analysis.runs.replicates import choose_law
+    from isoflop.analysis.runs.cells import choose_law, searched_knobs
     from isoflop.analysis.runs.rows import usable
-    from isoflop.analysis.runs.tune import searched_knobs
 
     if not rows:
         return "no run of its family and data has finished"

@@ -8,8 +8,8 @@ from studies import demo_study, grid_study
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.holdout.backtest import backtest, hold_out
 from isoflop.analysis.holdout.bands import learn
+from isoflop.analysis.runs.cells import choose_law, seed_noise
 from isoflop.analysis.runs.levels import level_index
-from isoflop.analysis.runs.replicates import choose_law, seed_noise
 from isoflop.analysis.runs.rows import usable
 from isoflop.errors import FitError
 

@@ -13,8 +13,8 @@ import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.runs.names import by_usual_names, completed
-from isoflop.analysis.runs.presets import PRESETS
+from isoflop.analysis.runs.foreign import PRESETS, completed
+from isoflop.analysis.runs.names import by_usual_names
 from isoflop.analysis.runs.quality import check
 from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.runs import select

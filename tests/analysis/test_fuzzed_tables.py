@@ -23,8 +23,8 @@ from isoflop.analysis.report.figures.base import draw_all
 from isoflop.analysis.report.figures.laws import observed_vs_predicted
 from isoflop.analysis.report.figures.runs import cost
 from isoflop.analysis.report.view import look
-from isoflop.analysis.runs.layout import layout
-from isoflop.analysis.runs.tune import cells_of, searched_knobs
+from isoflop.analysis.runs.cells import cells_of, searched_knobs
+from isoflop.analysis.runs.levels import layout
 from isoflop.errors import UserError
 
 SAME_EVERY_TIME = FUZZ | {"derandomize": True}

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from isoflop.analysis import options
-from isoflop.analysis.runs.layout import layout
-from isoflop.analysis.runs.rows import number_runs, usable, with_compute
 
 DOCS = Path(__file__).parents[2] / "docs"
 DATA = os.environ.get("ISOFLOP_REFERENCE_DATA")
@@ -36,5 +34,5 @@ def test_each_picture_of_the_gallery_is_there_small_and_told_in_words() -> None:
     ],
 )
 def test_public_tables_are_laid_out_as_their_authors_say(path: str, where: str, kind: str) -> None:
-    rows = with_compute(usable(options.table(Path(str(DATA)) / path, where=where)))
-    assert layout(rows, number_runs(rows, None)[0]).kind == kind
+    rows = options.table(Path(str(DATA)) / path, where=where).usable.with_compute
+    assert rows.layout.kind == kind

@@ -18,7 +18,7 @@ from isoflop.analysis.report.finding import finding
 from isoflop.analysis.report.plot import named
 from isoflop.analysis.report.report import headline
 from isoflop.analysis.report.view import View, look
-from isoflop.analysis.runs.layout import layout
+from isoflop.analysis.runs.levels import layout
 from isoflop.analysis.verbs import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*imag.*")

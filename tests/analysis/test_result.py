@@ -25,8 +25,8 @@ from isoflop.analysis.holdout.lack_of_fit import LackOfFit
 from isoflop.analysis.holdout.predict import predict
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import LAWS, get_law
+from isoflop.analysis.runs.cells import SeedNoise
 from isoflop.analysis.runs.read import read_runs
-from isoflop.analysis.runs.replicates import SeedNoise
 from isoflop.errors import UserError
 
 

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.fit import fit, observe
 from isoflop.analysis.intervals.dependence import RARE, moran
-from isoflop.analysis.runs.layout import layout
+from isoflop.analysis.runs.cells import searched_notes
+from isoflop.analysis.runs.levels import layout
 from isoflop.analysis.runs.quality import check
 from isoflop.analysis.runs.recognise import equal_knobs, recognise_runs
-from isoflop.analysis.runs.rows import prepare, split_usable
-from isoflop.analysis.runs.tune import best_of_cells, searched_notes
+from isoflop.analysis.runs.rows import split_usable
+from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError, UserError
 
@@ -96,7 +97,7 @@ def test_moran_counts_independent_residuals_as_dependent_as_rarely_as_it_says() 
 )
 def test_a_column_that_names_runs_is_recognised_and_said(column: str, values: list[str], what: str) -> None:
     rows = grid(5).assign(**{column: values})
-    prepared = prepare(rows, fit(grid(), interval="none").law)
+    prepared = observe(as_runs(rows), fit(grid(), interval="none").law)
     assert prepared.n_runs == 6
     assert sum(what in note for note in prepared.notes) == 1
 
@@ -122,34 +123,35 @@ def test_a_repeat_that_differs_in_its_time_alone_is_one_run() -> None:
 
 def test_a_searched_knob_is_said_and_tune_takes_its_best() -> None:
     rows = searched()
-    assert searched_notes(rows) == ["lr takes up to 7 values at one N and D: --tune lr takes the best of each"]
-    assert searched_notes(grid().assign(lr=np.tile(np.geomspace(1e-3, 6e-3, 6), 6))) == []
+    takes_best = ["lr takes up to 7 values at one N and D: --tune lr takes the best of each"]
+    assert searched_notes(as_runs(rows).searched) == takes_best
+    assert searched_notes(as_runs(grid().assign(lr=np.tile(np.geomspace(1e-3, 6e-3, 6), 6))).searched) == []
     assert any("--tune lr" in note for note in fit(rows, interval="none").notes)
-    best = best_of_cells(rows, ["lr"])
+    best = as_runs(rows).tuned(["lr"])
     assert set(best["lr"]) == {3e-3}
     assert len(best) == 36
-    assert best.attrs["notes"] == ["the best lr of each of 36 cells (36 searched): 36 rows"]
+    assert best.notes == ("the best lr of each of 36 cells (36 searched): 36 rows",)
     assert fit(best, interval="none").params["alpha"].value == pytest.approx(0.31, abs=0.01)
 
 
 def test_the_best_is_that_of_each_group() -> None:
     worse = searched(best=6e-3).assign(model="cnn", L=lambda t: 1.5 * t["L"])
     rows = pd.concat([searched().assign(model="lstm"), worse], ignore_index=True)
-    best = best_of_cells(rows, ["lr"], by=["model"])
+    best = as_runs(rows).tuned(["lr"], by=["model"]).frame
     assert best.groupby("model")["lr"].unique().map(list).to_dict() == {"cnn": [6e-3], "lstm": [3e-3]}
 
 
 def test_a_best_value_on_the_edge_is_flagged() -> None:
-    notes = best_of_cells(searched(best=1e-4), ["lr"]).attrs["notes"]
+    notes = as_runs(searched(best=1e-4)).tuned(["lr"]).notes
     assert "in 36 of 36 searched cells the best lies on the edge" in notes[1]
     assert "N=1e+07, D=1e+08: lr" in notes[1]
 
 
 def test_tune_of_what_was_not_searched_is_a_sentence() -> None:
     with pytest.raises(UserError, match="no size at one D has several values"):
-        best_of_cells(grid().assign(lr=3e-3), ["lr"])
+        as_runs(grid().assign(lr=3e-3)).tuned(["lr"])
     with pytest.raises(UserError, match="--tune rate: no such column"):
-        best_of_cells(grid(), ["rate"])
+        as_runs(grid()).tuned(["rate"])
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda v: v[0])

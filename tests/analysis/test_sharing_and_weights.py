@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isoflop.analysis.fitting.fit import fit, fit_groups
+from isoflop.analysis.fitting.fit import fit, fit_groups, observe
 from isoflop.analysis.fitting.weights import size_noise
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.runs.rows import prepare
+from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError
 
@@ -142,7 +142,7 @@ def noisy(seed: int, slope: float = -0.6, seeds: int = 3) -> pd.DataFrame:
 def test_the_noise_of_seeds_is_found_with_its_power() -> None:
     found = []
     for seed in range(20):
-        prepared = prepare(noisy(seed), get_law("chinchilla"))
+        prepared = observe(as_runs(noisy(seed)), get_law("chinchilla"))
         slope, error = size_noise(prepared, prepared.columns[0]).power()
         found.append((slope + 0.6) / error)
     assert np.abs(np.mean(found)) < 3 / np.sqrt(20)

@@ -62,7 +62,7 @@ def test_without_heat_the_law_on_trunks_is_the_law_itself() -> None:
 
 
 def test_trunk_rows_are_those_of_the_constant_rate_from_the_first_mark_on(sweep: Path) -> None:
-    rows = add_trunks(read_runs(sweep), sweep)
+    rows = add_trunks(read_runs(sweep), sweep).frame
     trunk = rows[rows["heat"] == 1]
     assert trunk["D"].min() >= MARKS[0]
     assert trunk["D"].max() <= 0.8 * LAST
@@ -112,7 +112,7 @@ def test_runs_whose_rate_is_never_constant_are_refused(sweep: Path) -> None:
 def test_targets_seen_again_are_no_new_measurement(sweep: Path) -> None:
     runs = read_runs(sweep).frame
     runs["D_unique"] = runs["D"].clip(upper=1e6)
-    rows = add_trunks(runs, sweep)
+    rows = add_trunks(runs, sweep).frame
     assert rows.loc[rows["heat"] == 1, "D"].max() <= 1e6
 
 

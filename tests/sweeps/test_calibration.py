@@ -18,8 +18,8 @@ from isoflop.analysis.claims.judge import judge_claim
 from isoflop.analysis.claims.known import KnownAnswer, KnownAnswerResult, compare_with_theory, read_known
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.runs.cells import tune
 from isoflop.analysis.runs.read import read_runs
-from isoflop.analysis.runs.tune import tune
 from isoflop.errors import UserError
 from isoflop.scaling.data.synthetic.permutation import IRREPS, samples_to_halve
 from isoflop.scaling.oracles import make, permutations, random_features

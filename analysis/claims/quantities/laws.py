@@ -32,8 +32,8 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.holdout.backtest import Backtest, HeldOut, backtest
 from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.runs.cells import SeedNoise
 from isoflop.analysis.runs.levels import level_index
-from isoflop.analysis.runs.replicates import SeedNoise
 from isoflop.wording import number, percent
 
 __all__ = ["QUANTITIES", "pooled"]

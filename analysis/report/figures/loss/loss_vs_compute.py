@@ -10,8 +10,8 @@ from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.figures.words import along
 from isoflop.analysis.report.view import View
+from isoflop.analysis.runs.cells import cell_columns
 from isoflop.analysis.runs.levels import level_index
-from isoflop.analysis.runs.replicates import cell_columns
 
 NAME = "loss_vs_compute"
 ORDER = 1

@@ -1,0 +1,280 @@
+"""Tables of other tools: public ones recognised by their columns, wide ones made long, N and D formed from others.
+
+A table is a public one only if every column of a preset is there and none of ours is; any other is read by usual names
+(names.py). Every step is reported in a note of every result.
+
+    preset_of(table)   # (table with N, C, L, D, 'columns as in the points digitised from Hoffmann et al. 2022 ...')
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.runs.names import (
+    COUNTS,
+    SIZE,
+    USUAL,
+    Reading,
+    has_size_or_loss,
+    is_of_losses,
+    plain,
+    readings_of,
+)
+
+# what takes part in forming N or D, and is no column of ours
+PARTS = {
+    "step": ("step", "steps", "train_steps", "training_steps", "num_steps", "n_steps", "global_step", "iteration",
+             "iterations", "iters", "iter", "num_iterations", "total_steps"),
+    "examples": ("batch", *USUAL["batch"], "bs"),
+    "length": ("seq_len", "seq_length", "sequence_length", "context_length", "context_len", "block_size", "ctx_len",
+               "max_seq_len", "n_ctx"),
+    "per_step": ("tokens_per_batch", "tokens_per_step", "batch_size_tokens", "batch_tokens", "tokens_per_iter",
+                 "batch_size_in_tokens", "global_batch_size_tokens"),
+    "per_parameter": ("tokens_per_param", "tokens_per_parameter", "d_per_n", "token_param_ratio"),
+    "epochs": ("epochs", "n_epochs", "num_epochs"),
+}  # fmt: skip
+# columns of ours that are a size where there is no N: what multiplies for a target first
+SIZES = ("n_active", "n_body", "n_total")
+# words of a column that names models
+_MODEL = {"model", "models", "name", "arch", "architecture", "size", "sizes", "checkpoint", "config"}
+# columns of losses from which a table is wide
+FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Our name -> the table's; `also`: columns that must be there for it to be this table; `D_of_C`: D = C/(6 N)."""
+
+    what: str
+    columns: Mapping[str, str]
+    also: tuple[str, ...] = ()
+    D_of_C: bool = False
+    # columns of ours that the table has by itself
+    ours: tuple[str, ...] = field(default=())
+    # the unit of the table's column, in ours
+    units: Mapping[str, float] = field(default_factory=dict)
+    # the table has no other columns
+    alone: bool = False
+
+    def fits(self, columns: Collection[str]) -> bool:
+        """Whether a table of these columns is this one: all are there, and none of ours would be overwritten."""
+        needed = {*self.columns.values(), *self.also, *self.ours}
+        clash = (_CORE - set(self.ours)) & set(columns)
+        return needed <= set(columns) and not clash and (not self.alone or needed == set(columns))
+
+
+_CORE = {"N", "D", "C", "L"}
+
+# the first that fits is taken
+PRESETS = (
+    Preset(
+        "the points digitised from Hoffmann et al. 2022, figure 4",
+        {"N": "Model Size", "C": "Training FLOP", "L": "loss"},
+        D_of_C=True,
+    ),
+    Preset(
+        "the isoFLOP points of Porian et al. 2024",
+        {"N": "params", "D": "tokens", "C": "flops", "L": "loss"},
+        also=("hparams", "param_count"),
+    ),
+    Preset(
+        "the Gemstones of McLeish et al. 2025",
+        {"N": "params_active_precise", "D": "tokens", "L": "final_loss", "run_id": "run_name"},
+    ),
+    Preset(
+        "the data-constrained runs of Muennighoff et al. 2023",
+        {"N": "params", "D": "tokens", "D_unique": "unique_tokens", "L": "loss"},
+    ),
+    Preset(
+        "the over-training runs of Gadre et al. 2024",
+        {"N": "params", "D": "tokens", "L": "loss"},
+        also=("chinchilla_multiplier", "val_dataset"),
+    ),
+    Preset(
+        "a series of Caballero et al. 2022",
+        {"D": "dataset_size", "L": "test_cross_entropy"},
+    ),
+    Preset(
+        "the routed models of Clark et al. 2022",
+        {"N": "dense_parameter_count", "n_experts": "num_experts", "L": "loss_validation", "run_id": "hyper_id"},
+        also=("router_type", "step"),
+    ),
+    Preset(
+        "the sweep over rate and batch of the Step Law, Li et al. 2025, experts",
+        {"L": "loss", "batch": "bs", "n_active": "Na", "run_id": "exp_name"},
+        also=("smooth loss", "moeh"),
+        ours=("N", "D"),
+    ),
+    Preset(
+        "the sweep over rate and batch of the Step Law, Li et al. 2025",
+        {"L": "loss", "batch": "bs", "run_id": "exp_name"},
+        also=("smooth loss",),
+        ours=("N", "D"),
+    ),
+    Preset(
+        "the optimal pairs of Porian et al. 2024",
+        {"N": "n", "D": "t", "C": "flops", "L": "loss", "N_opt": "n", "D_opt": "t"},
+        also=("n_star_std", "param_count"),
+    ),
+    Preset(
+        "the sweep over rate and batch of SLDBench and ScaleBench",
+        {"N": "non_embedding_param_size", "D": "data_size", "batch": "bsz", "L": "lm_loss"},
+        also=("lr",),
+    ),
+    Preset(
+        "the parallel streams of SLDBench and ScaleBench (ParScale, Chen et al. 2025)",
+        {"N": "num_params", "streams": "parallel_size", "L": "loss"},
+    ),
+    Preset(
+        "the sparse models of ScaleBench",
+        {"n_active": "N_active", "sparsity": "P", "L": "loss"},
+        also=("N_dense", "D1", "D2"),
+        units={"n_active": 1e9},
+    ),
+    Preset(
+        "Farseer's grid in ScaleBench (Li et al. 2025)",
+        {"L": "loss"},
+        also=("group",),
+        ours=("N", "D"),
+        alone=True,
+    ),
+    Preset(
+        "a loss curve of the MultiPowerLaw, Luo et al. 2025",
+        {"L": "loss"},
+        also=("step", "lr"),
+        alone=True,
+    ),
+)
+
+
+def preset_of(table: pd.DataFrame) -> tuple[pd.DataFrame, str] | None:
+    """The table under our names and a sentence on what it was taken for; None where it is no public table."""
+    preset = next((preset for preset in PRESETS if preset.fits(table.columns)), None)
+    if preset is None:
+        return None
+    units = {ours: preset.units.get(ours, 1.0) for ours in preset.columns}
+    named = table.assign(**{
+        ours: table[name] if units[ours] == 1 else table[name] * units[ours] for ours, name in preset.columns.items()
+    })  # fmt: skip
+    words = [f"{ours}={name}" if units[ours] == 1 else f"{ours}={units[ours]:g} {name}"
+             for ours, name in preset.columns.items()]  # fmt: skip
+    if preset.D_of_C:
+        # training takes 6 FLOPs for each parameter and target (Kaplan et al. 2020, arXiv:2001.08361, section 2.1)
+        named["D"] = named["C"] / (6 * named["N"])
+        words.append("D=C/(6 N)")
+    return named, f"columns as in {preset.what}: {', '.join(words)}"
+
+
+def melted(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The table with N and L in columns and a note, and as it is, with '', where it is not wide.
+
+    The columns of losses are those whose names are alike but for one size: 70M, 160M or `loss (1.4B)`.
+    """
+    named = {str(c): SIZE.findall(str(c).replace("_", " ")) for c in table.columns if is_numeric_dtype(table[c])}
+    one = {c: matches[0] for c, matches in named.items() if len(matches) == 1}
+    sizes = pd.Series({c: float(number) * COUNTS[unit.lower()] for c, (number, unit) in one.items()}, dtype=float)
+    stems = pd.Series({c: SIZE.sub("#", c.replace("_", " ")) for c in sizes.index}, dtype=object)
+    stems = stems[stems.map(is_of_losses)]
+    if not len(stems) or (most := stems.value_counts()).iloc[0] < FEWEST or has_size_or_loss(table):
+        return table, ""
+    columns = list(stems.index[stems == most.index[0]])
+    long = table.melt(id_vars=[c for c in table if c not in columns], var_name="column", value_name="L")
+    long["N"] = long.pop("column").map(sizes)
+    alike = f"{columns[0]} and the {len(columns) - 1} columns like it"
+    note = f"{alike} hold the losses of the sizes in their names: each becomes a row, with N and L"
+    return long.dropna(subset=["L"], ignore_index=True), note
+
+
+class Formed(NamedTuple):
+    """A way to form a column of ours from others, which must all be there."""
+
+    ours: str
+    parts: tuple[str, ...]
+    value: Callable[..., Any]
+    words: str
+    without: tuple[str, ...] = ()
+    """Parts of which no column may be there."""
+
+
+_OTHER = " (no such column in the table)"
+# the first whose parts are there is taken
+_FORMED = (
+    # training takes 6 FLOPs for each parameter and target (Kaplan et al. 2020, section 2.1)
+    Formed("N", ("C", "D"), lambda C, D: C / TRAIN / D, "N is C/(6 D)" + _OTHER),
+    Formed("D", ("step", "per_step"), lambda step, targets: step * targets, "D is {step} x {per_step}" + _OTHER),
+    Formed(
+        "D", ("step", "examples", "length"), lambda step, batch, length: step * batch * length,
+        "D is {step} x {examples} x {length}" + _OTHER,
+    ),
+    Formed("D", ("per_parameter", "N"), lambda ratio, N: ratio * N, "D is {per_parameter} x N" + _OTHER),
+    Formed("D", ("epochs", "D_unique"), lambda epochs, U: epochs * U, "D is {epochs} x D_unique" + _OTHER),
+    Formed("D", ("C", "N"), lambda C, N: C / TRAIN / N, "D is C/(6 N)" + _OTHER),
+    # targets of one length: the exponents are the same in any unit
+    Formed(
+        "D", ("step", "examples"), lambda step, batch: step * batch,
+        "D is {step} x {examples}, counted in examples: no column gives the sequence length", ("length",),
+    ),
+    Formed(
+        "D", ("step",), lambda step: step, "D is {step}, counted in steps: no column gives the batch",
+        ("examples", "per_step"),
+    ),
+)  # fmt: skip
+
+
+def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The table with N and D from other columns where it lacks them, and a note for each."""
+    notes: list[str] = []
+    if "L" not in table and not {"N", "D", "C"} & set(table.columns):
+        return table, notes
+    if "N" not in table and (size := next((c for c in SIZES if c in table and is_numeric_dtype(table[c])), None)):
+        table, notes = table.assign(N=table[size]), [f"N is {size}, for there is no other size"]
+    for formed in _FORMED:
+        # where several columns bear its usual names one of them is meant
+        if formed.ours in table or readings_of(table, USUAL[formed.ours]):
+            continue
+        if (values := _formed(table, formed)) is not None:
+            table, notes = table.assign(**{formed.ours: values[0]}), [*notes, values[1]]
+    unnamed = "N" not in table and not readings_of(table, USUAL["N"])
+    if unnamed and (named := _sizes_in_names(table)) is not None:
+        table, notes = table.assign(N=named), [*notes, f"N is what the names in {named.name} say"]
+    return table, notes
+
+
+def _formed(table: pd.DataFrame, formed: Formed) -> tuple[pd.Series, str] | None:
+    """What a way gives, and how in words; None where a part is not there, or nothing that varies comes out."""
+    readings = {part: _part(table, part) for part in formed.parts}
+    unsure = any(readings_of(table, PARTS[part]) for part in formed.without)
+    if unsure or any(reading is None for reading in readings.values()):
+        return None
+    with np.errstate(all="ignore"):
+        values = formed.value(*(pd.to_numeric(r.of(table), errors="coerce") for r in readings.values() if r))
+    if len(formed.parts) == 1 and values.nunique() < 2:
+        return None
+    return values, formed.words.format(**readings)
+
+
+def _part(table: pd.DataFrame, part: str) -> Reading | None:
+    """The one column of numbers that is this part."""
+    if part not in PARTS:
+        return Reading(part) if part in table and is_numeric_dtype(table[part]) else None
+    # a column that bears one of our names is there under its own as well: once is enough
+    readings = [r for r in readings_of(table, PARTS[part]) if is_numeric_dtype(table[r.column])]
+    columns: Mapping[bytes, Reading] = {r.of(table).to_numpy(float).tobytes(): r for r in reversed(readings)}
+    return next(iter(columns.values())) if len(columns) == 1 else None
+
+
+def _sizes_in_names(table: pd.DataFrame) -> pd.Series | None:
+    """The sizes in a column of names, each of which holds one, as in pythia-160m; None where no column is such."""
+    for name in table.columns[~table.dtypes.map(is_numeric_dtype)]:
+        if not _MODEL & set(plain(str(name)).split("_")):
+            continue
+        texts = table[name].astype(str)
+        sizes = {text: SIZE.findall(text.replace("_", " ")) for text in texts.unique()}
+        if len(sizes) > 1 and all(len(matches) == 1 for matches in sizes.values()):
+            return texts.map({text: float(n) * COUNTS[u.lower()] for text, [(n, u)] in sizes.items()}).rename(name)
+    return None

@@ -1,0 +1,260 @@
+"""Read the file of a table, whatever its columns: CSV, JSON lines, Parquet, packed or not, or a folder of runs.
+
+What would fill the memory, or never end, is refused before the first row is looked at: a pipe, a line or a cell of a
+gigabyte, a packed file that unpacks beyond bounds.
+
+    read_table(Path("runs.csv"))      # a DataFrame whose index is the line of the file
+"""
+
+import io
+import json
+import lzma
+import mmap
+import os
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pandas as pd
+
+from isoflop import record
+from isoflop.errors import UserError
+from isoflop.folder import RunFolder
+from isoflop.wording import MOST_SHOWN, cut, from_spreadsheet, printable
+
+# rows of a long CSV that are read at a time
+PIECE = 20_000
+
+_DECIMAL_COMMA = r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*"
+_THOUSANDS = r"\s*[-+]?[1-9]\d{0,2},\d{3}\s*"
+# bytes of a line, far above any row of numbers and names
+LONGEST_LINE = 16 * 2**20
+# files that are read by what they are, a line a row, or not as text at all
+_LINES, _BINARY = (".jsonl", ".ndjson"), (".parquet", ".pq")
+# files that are text once they are unpacked, and the bytes that one may unpack to: deflate makes a thousandth of a bomb
+# (RFC 1951)
+PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst")
+LARGEST_UNPACKED = 2**28
+# how a field in quotes begins, and what it is up to its closing quote (RFC 4180)
+_OPENING = re.compile(rb'(?:\A|[,\r\n])"')
+_QUOTED = re.compile(rb'(?:[^"]++|"")*+')
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Any table as it stands in its file, whatever its columns; UserError where that is no sound table, or no file.
+
+    Every table that is read, be it beside another, is read here: a pipe or a cell of a gigabyte is refused.
+    """
+    if path.is_dir():
+        return _folder(path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give the path of a CSV file of runs")
+    try:
+        check_file(path)
+        table = _csv(path, unpack(path)) if path.suffix in PACKED else _READERS.get(path.suffix, _csv)(path)
+    except pd.errors.EmptyDataError:
+        raise UserError(f"{path} is empty; it needs a header line and a row for each run") from None
+    except pd.errors.ParserError as error:
+        raise UserError(f"{path} is not a sound CSV: {_message(error)}; mend that line") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or _message(error)}") from None
+    if table.empty:
+        raise UserError(f"{path} has a header and no rows; it needs a row for each run")
+    return table
+
+
+def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
+    # a short row is filled with NaN, a long one is an error; "inf" and "nan" are read as numbers and judged where they
+    # are used
+    def source() -> Path | io.BytesIO:
+        return path if content is None else io.BytesIO(content)
+
+    separator = _separator(source())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            table = _parsed(source, separator)
+        except pd.errors.ParserWarning:
+            raise UserError(
+                f"{path} has rows of more fields than its header names; mend the header or the rows"
+            ) from None
+    table.index = pd.RangeIndex(2, len(table) + 2, name="line")
+    table = table if separator == "," else _with_points(table, separator)
+    blank = table.isna().all(axis=1)
+    return _as_it_was(table[~blank] if blank.any() else table)
+
+
+def _parsed(source: Callable[[], Path | io.BytesIO], separator: str) -> pd.DataFrame:
+    """The table of a CSV; a long one is read in pieces, since its text takes more memory than its numbers, unless a
+    column is of one kind in one piece and of another in the next."""
+    options: dict[str, Any] = {"index_col": False, "low_memory": False, "skip_blank_lines": False, "sep": separator}
+    with pd.read_csv(source(), chunksize=PIECE, **options) as pieces:
+        first: pd.DataFrame = next(pieces)
+        if len(first) < PIECE:
+            return first
+        parts = [first, *pieces]
+    kinds = {tuple("number" if kind.kind in "if" else str(kind) for kind in part.dtypes) for part in parts}
+    table: pd.DataFrame = pd.concat(parts, ignore_index=True) if len(kinds) == 1 else pd.read_csv(source(), **options)
+    return table
+
+
+def _as_it_was(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the quotes that keep a spreadsheet from running its text."""
+    quoted = {}
+    for name in table.columns[~table.dtypes.map(pd.api.types.is_numeric_dtype)]:
+        words = {word: from_spreadsheet(word) for word in table[name].unique() if isinstance(word, str)}
+        if any(word != was for word, was in words.items()):
+            quoted[name] = table[name].map(lambda word, words=words: words.get(word, word), na_action="ignore")
+    names = [from_spreadsheet(name) for name in table.columns]
+    table = table.assign(**quoted)
+    return table.set_axis(names, axis=1) if len(set(names)) == len(names) else table
+
+
+def _separator(source: Path | io.BytesIO) -> str:
+    """What stands between fields: commas, unless the header has none and semicolons or tabs instead."""
+    header, *more = pd.read_csv(source, index_col=False, nrows=0).columns
+    return next((sign for sign in (";", "\t") if sign in header and not more), ",")
+
+
+def _with_points(table: pd.DataFrame, separator: str) -> pd.DataFrame:
+    """A table whose fields no comma parts, with points for the decimal commas of its columns of numbers; between tabs,
+    where 70,000 may be seventy thousand, only of columns in which some comma can part no thousands."""
+    pointed = {}
+    for name in table.columns[~table.dtypes.map(pd.api.types.is_numeric_dtype)]:
+        column = table[name].astype(object)
+        texts = column.astype(str)
+        commas = texts.str.fullmatch(_DECIMAL_COMMA)
+        cells = column.where(~commas, texts.str.replace(",", "."))
+        numbers = pd.to_numeric(cells, errors="coerce")
+        others = numbers.isna() & column.notna()
+        sure = separator == ";" or not texts[commas].str.fullmatch(_THOUSANDS).all()
+        # a cell without a digit makes it a column of words; any other is a number that cannot be read
+        if sure and texts[others].str.contains(r"\d").all():
+            pointed[name] = cells if others.any() else numbers
+    return table.assign(**pointed)
+
+
+def _folder(path: Path) -> pd.DataFrame:
+    """The records of every run folder below `path`."""
+    files = sorted(path.rglob(RunFolder.RECORDS))
+    for file in files:
+        check_file(file)
+    records = [row for file in files for row in record.read(file.parent)]
+    if not records:
+        raise UserError(f"{path} holds no {RunFolder.RECORDS} of a run; give a folder of runs, or a CSV file")
+    return pd.DataFrame(records)
+
+
+def _lines(path: Path) -> pd.DataFrame:
+    rows, lines = [], []
+    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not text.strip():
+            continue
+        try:
+            rows.append(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {line} is not JSON ({error.msg}); one object a line is needed") from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets within brackets
+            reason = cut(printable(str(error).split(";")[0]), MOST_SHOWN)
+            raise UserError(f"{path}, line {line} cannot be read as JSON ({reason}); mend or drop it") from None
+        if not isinstance(rows[-1], dict):
+            raise UserError(f"{path}, line {line} is not a JSON object; one object a line is needed")
+        lines.append(line)
+    flat = [{_flat(name): _flat(value) for name, value in row.items()} for row in rows]
+    return pd.DataFrame(flat, index=pd.Index(lines, name="line"))
+
+
+def _flat(value: Any) -> Any:
+    """A cell of a table: what is a list or a mapping is its text, so that rows can be compared and grouped; half a
+    character, which JSON can write and UTF-8 cannot, is written out."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if hasattr(value, "tolist"):  # an array, as Parquet gives a list
+        value = value.tolist()
+    return json.dumps(value, default=str) if isinstance(value, list | dict) else value
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+    except ImportError:
+        raise UserError(
+            f"{path} is Parquet, which needs pyarrow: pip install 'isoflop[parquet]', or save it as CSV"
+        ) from None
+    try:
+        table = pd.read_parquet(path, engine="pyarrow")
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{path} is not sound Parquet: {_message(error).splitlines()[0]}; write it again") from None
+    nested = [c for c in table if table[c].dtype == object]
+    table = table.assign(**{str(c): table[c].map(_flat) for c in nested})
+    table.index = pd.RangeIndex(1, len(table) + 1)
+    return table
+
+
+_READERS = {".jsonl": _lines, ".ndjson": _lines, ".parquet": _parquet, ".pq": _parquet}
+
+
+def _message(error: Exception) -> str:
+    text = str(error).replace("Error tokenizing data. C error: ", "").strip().rstrip(".")
+    return cut(printable(text.splitlines()[0] if text else type(error).__name__), 2 * MOST_SHOWN)
+
+
+def check_file(path: Path) -> None:
+    """UserError where reading a file may never end: a pipe, a device, a text with a line beyond all measure."""
+    if not path.is_file():
+        raise UserError(f"{path} is a pipe or a device and no file; save the table in a file")
+    if path.suffix in (*_BINARY, *PACKED):
+        return
+    with path.open("rb") as file:
+        check_lines(file, path)
+        if path.suffix not in _LINES and os.fstat(file.fileno()).st_size > LONGEST_LINE:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                check_quotes(content, path)
+
+
+def check_lines(file: BinaryIO, path: Path) -> None:
+    """UserError where a line of text is beyond all measure."""
+    while len(chunk := file.read(LONGEST_LINE)) == LONGEST_LINE:
+        if b"\n" not in chunk:
+            raise UserError(
+                f"{path} has a line of more than {LONGEST_LINE // 2**20} MB, so it is no table of runs; mend it"
+            )
+
+
+def check_quotes(content: mmap.mmap | bytes, path: Path) -> None:
+    """UserError where a cell in quotes is beyond all measure, whatever lines it has, or is never closed."""
+    at = 0
+    while opening := _OPENING.search(content, at):
+        start = opening.end()
+        # a possessive pattern from a known place: linear in what it passes over
+        at = _QUOTED.match(content, start, start + LONGEST_LINE + 1).end()  # type: ignore[union-attr]
+        if at > start + LONGEST_LINE - 1:
+            raise UserError(
+                f"{path} has a cell of more than {LONGEST_LINE // 2**20} MB, so it is no table of runs, or an open "
+                f"quote; mend it"
+            )
+
+
+def unpack(path: Path) -> bytes:
+    """The text of a compressed CSV, which is unpacked as far as one may be; UserError where it is more, or damaged."""
+    from pandas.io.common import get_handle  # type: ignore[import-not-found]  # no stub has it
+
+    try:
+        with get_handle(path, "rb", compression="infer", is_text=False) as handle:
+            content = cast(bytes, handle.handle.read(LARGEST_UNPACKED + 1))
+    except (EOFError, ImportError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        reason = cut(printable(str(error) or type(error).__name__), MOST_SHOWN)
+        raise UserError(f"{path} cannot be unpacked: {reason}; unpack it yourself, or save it anew") from None
+    if len(content) > LARGEST_UNPACKED:
+        raise UserError(
+            f"{path} unpacks to more than {LARGEST_UNPACKED // 2**20} MB; unpack it, if that is what it should hold"
+        )
+    check_lines(io.BytesIO(content), path)
+    check_quotes(content, path)
+    return content
