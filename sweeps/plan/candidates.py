@@ -17,7 +17,7 @@ from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.options import names, points, table
 from isoflop.analysis.runs.cells import choose_law
-from isoflop.analysis.runs.rows import groups, mixtures
+from isoflop.analysis.runs.rows import mixtures
 from isoflop.errors import UserError
 from isoflop.files import records
 from isoflop.sweeps.plan.options import PlanLaw, PlanTable
@@ -35,14 +35,15 @@ def say(asked: PlanTable, law: PlanLaw, as_json: bool = False) -> None:
         raise UserError("--candidates chooses by what is known already: give the finished runs with --runs")
     have = table(asked.runs, asked.columns, asked.where)
     grid = points(asked.candidates, asked.columns, "L")
-    name = law.law or choose_law(have)
+    name = law.law or choose_law(have.frame)
     if name is None:
         raise UserError(f"no law suits what varies in {asked.runs}; name one with --law")
     declared = get_law(name)
     if "C" not in grid and {"N", "D"} <= set(grid.columns):
         grid = grid.assign(C=TRAIN * grid["N"] * grid["D"])
     parts, documents = names(asked.by), []
-    for label, rows in groups(have, parts):
+    for group, rows in have.by(parts).items():
+        label = group.by
         open_ = _of_group(grid, label)
         picks = improve_table(rows, open_, declared, n=law.improve or SUGGESTED)
         documents.append({"law": declared.name, "improve": records(picks)} | ({"by": label} if parts else {}))
@@ -52,7 +53,7 @@ def say(asked: PlanTable, law: PlanLaw, as_json: bool = False) -> None:
         print(json.dumps({"groups": documents} if parts else documents[0]))
         return
     print("  before, after: standard error of ln L there, of the law's parameters alone")
-    for note in [*have.attrs.get("notes", ()), *([] if parts else mixtures(have))]:
+    for note in [*have.notes, *([] if parts else mixtures(have.frame))]:
         print(f"  note: {note}")
 
 
