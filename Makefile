@@ -9,7 +9,7 @@ comma := ,
 READY := .venv/ready-$(subst $(comma),-,$(EXTRAS))
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test nightly torture lint format clean
+.PHONY: help setup demo test nightly torture lint format release clean
 
 help:            ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -49,6 +49,11 @@ lint: setup      ## ruff and the type checker
 format: setup    ## let ruff rewrite the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# dist/ gets the files only if both forms install, fit and train; RELEASE=--offline downloads nothing
+RELEASE ?=
+release: setup   ## build wheel and sdist into dist/, install each in a clean environment, fit and train there
+	$(BIN)/python tests/release.py $(RELEASE)
 
 clean:           ## remove the environment and caches, nothing else
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache

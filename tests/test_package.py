@@ -5,21 +5,16 @@ libraries of this one but not its isoflop, and used in a working directory with 
 """
 
 import importlib.util
-import os
 import re
-import shutil
-import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 from conftest import TINY
+from installed import FOLDERS, ROOT, Installed, build, git_tree, run
 
-ROOT = Path(__file__).parents[1]
 Factory = pytest.TempPathFactory
-FOLDERS = ("analysis", "conf", "scaling", "sweeps")
 GRID = ["family=mlp,lstm", "family.width=8", "family.depth=1", "budget.D=2e3", *TINY]
 
 pytestmark = pytest.mark.skipif(
@@ -28,65 +23,16 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> str:
-    """What a command that succeeds prints."""
-    done = subprocess.run([*map(str, command)], cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: Factory) -> Path:
     """What git has of this repository, changes that are not committed included."""
-    folder = tmp_path_factory.mktemp("package") / "tree"
-    folder.mkdir()
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
-    changed = run(*git, "stash", "create", cwd=ROOT).strip()
-    run("git", "archive", "-o", folder.with_suffix(".tar"), changed or "HEAD", cwd=ROOT)
-    with tarfile.open(folder.with_suffix(".tar")) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    return git_tree(tmp_path_factory.mktemp("package") / "tree")
 
 
 @pytest.fixture(scope="module")
 def built(tree: Path) -> dict[str, Path]:
     """The wheel, the source distribution, and the tree itself, by the form of install."""
-    out, copy = tree.parent / "dist", tree.parent / "copy"
-    shutil.copytree(tree, copy, symlinks=True)
-    code = "import sys; from setuptools.build_meta import *; o = sys.argv[1]; build_wheel(o); build_sdist(o)"
-    run(sys.executable, "-c", code, out, cwd=copy)
-    return {"wheel": next(out.glob("*.whl")), "sdist": next(out.glob("*.tar.gz")), "editable": tree}
-
-
-class Installed:
-    """An environment with one form of isoflop, and a user's working directory."""
-
-    def __init__(self, folder: Path, form: str, source: Path) -> None:
-        self.form, self.env, self.work = form, folder / "env", folder / "work"
-        run(sys.executable, "-m", "venv", "--without-pip", self.env, cwd=folder)
-        self.python = self.env / "bin" / "python"
-        self.site = next(self.env.glob("lib/python*/site-packages"))
-        spec = importlib.util.find_spec("torch")
-        assert spec is not None
-        assert spec.origin is not None
-        # files *.pth beyond this one are not read, so that an editable isoflop there is not seen
-        (self.site / "libraries.pth").write_text(f"{Path(spec.origin).parents[1]}\n")
-        pip = [self.python, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps", "--no-index"]
-        how = ["--no-build-isolation", "--ignore-installed", "--no-compile", "--quiet"]
-        self.clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "ISOFLOP"))}
-        self.clean |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-        run(*pip, *how, *(["-e"] if form == "editable" else []), source, cwd=folder, env=self.clean)
-        for name in FOLDERS:
-            (self.work / name).mkdir(parents=True)
-            (self.work / name / "__init__.py").write_text(f'raise RuntimeError("this is the user\'s own {name}")\n')
-
-    def __call__(self, *arguments: object) -> str:
-        """Call the command line in the working directory."""
-        return run(self.env / "bin" / "isoflop", *arguments, cwd=self.work, env=self.clean)
-
-    def module(self, *arguments: object) -> str:
-        """Call Python in the working directory."""
-        return run(self.python, *arguments, cwd=self.work, env=self.clean)
+    return build(tree, tree.parent / "dist")
 
 
 @pytest.fixture(scope="module", params=["wheel", "editable"])
