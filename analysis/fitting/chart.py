@@ -27,7 +27,7 @@ MOST_POINTS = 2000
 def draw_fit(
     law: Law, rows: pd.DataFrame, band_at: Band, column: str | None, level: float
 ) -> "alt.LayerChart | alt.FacetChart":
-    """Points, curves and bands of a fit along `column`, a curve for each of a few values of the other columns."""
+    """Draw points, curves and bands of a fit along `column`, a curve for each of a few values of the other columns."""
     import altair as alt
 
     columns, target = list(law.columns), law.target
@@ -57,14 +57,14 @@ def draw_fit(
 
 
 def _field(name: str) -> str:
-    """A column as Vega-Lite takes it: a dot or a bracket would be a path."""
+    """Return a column as Vega-Lite takes it: a dot or a bracket would be a path."""
     return name.replace(".", "\\.").replace("[", "\\[").replace("]", "\\]")
 
 
 def _curves(
     rows: pd.DataFrame, column: str, others: list[str], band_at: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> pd.DataFrame:
-    """The law and its band along the axis: group, the columns, the target, low, high."""
+    """Return the law and its band along the axis: group, the columns, the target, low, high."""
     low, high = float(rows[column].min()), float(rows[column].max())
     axis = np.geomspace(low, high * BEYOND if high > low else high * 10, POINTS)
     places = rows[others].drop_duplicates().sort_values(others) if others else pd.DataFrame(index=[0])
@@ -78,5 +78,5 @@ def _curves(
 
 
 def _labels(rows: pd.DataFrame, others: list[str]) -> list[str]:
-    """What the colour of each row stands for."""
+    """Return what the colour of each row stands for."""
     return [", ".join(f"{value:.3g}" for value in row) for row in rows[others].itertuples(index=False)]

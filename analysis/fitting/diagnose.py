@@ -39,7 +39,7 @@ LEAST_SLOPE = 0.05
 
 
 def at_optimum(objectives: Array, rows: int) -> int:
-    """How many starts reach the best objective."""
+    """Return how many starts reach the best objective."""
     best = objectives.min()
     # residuals of 1e-9 are rounding in the data
     return int((objectives <= best * (1 + SAME) + rows * 1e-18).sum())
@@ -61,7 +61,7 @@ class Standing(NamedTuple):
 
 
 def judge_fit(problem: Problem, u: Array, kappa: float, solution: Solution, dof: int) -> Standing:
-    """What the optimum u (free,) of these starts may claim, on `dof` degrees of freedom."""
+    """Judge what the optimum u (free,) of these starts may claim, on `dof` degrees of freedom."""
     from scipy.special import fdtri
 
     best = float(solution.objective.min())
@@ -83,7 +83,7 @@ def judge_fit(problem: Problem, u: Array, kappa: float, solution: Solution, dof:
 
 
 def still_allowed(problem: Problem, u: Array, places: Array, kappa: float, dof: int) -> Array:
-    """Those of the places (k, free) that noise allows on these rows too, of which a part was judged."""
+    """Return those of the places (k, free) that noise allows on these rows too, of which a part was judged."""
     from scipy.special import fdtri
 
     rise = np.array([expand(problem, x[None], None).f[0] for x in (*places, u)])
@@ -93,7 +93,8 @@ def still_allowed(problem: Problem, u: Array, places: Array, kappa: float, dof: 
 
 
 def runs_needed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
-    """The fewest runs that give an interval: two more than the parameters that only differences between runs can tell.
+    """Return the fewest runs that give an interval: two more than the parameters that only differences between runs
+    identify.
 
     Where every run is one row, those are all parameters; marks along a run tell the terms of the data by themselves.
     """
@@ -111,12 +112,12 @@ def runs_needed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
 
 
 def spare_runs(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
-    """Degrees of freedom between runs, at least one: runs beyond the parameters that only runs can tell."""
+    """Return the degrees of freedom between runs, at least one: runs beyond the parameters that only runs identify."""
     return max(int(runs.max()) + 1 - (runs_needed(problem, u, runs) - 2), 1)
 
 
 def at_bound(problem: Problem, u: Array) -> list[str]:
-    """A sentence for each parameter that stands on its bound or has vanished."""
+    """Return a sentence for each parameter that stands on its bound or has vanished."""
     low, high = problem.box
     _, jacobian = problem.linearise(u[None])
     effect = np.abs(jacobian[0]).max(-1)
@@ -130,7 +131,7 @@ def at_bound(problem: Problem, u: Array) -> list[str]:
 
 
 def uninformative(problem: Problem, u: Array) -> tuple[str, frozenset[str]]:
-    """Why rows at these places cannot tell the parameters, whatever their losses, and which; empty where they can."""
+    """Return why rows at these places cannot identify the parameters, whatever their losses, and which; else ''."""
     if len(problem.target) <= len(u):
         cause = f"{len(problem.target)} rows leave nothing to judge {len(u)} parameters by"
         return cause, frozenset(problem.free)
@@ -150,7 +151,7 @@ def uninformative(problem: Problem, u: Array) -> tuple[str, frozenset[str]]:
 
 
 def locked(one: str, other: str, x: Array, y: Array) -> str:
-    """A sentence where two columns are one axis: y follows a power of x to within the rounding of budgets."""
+    """Return a sentence if two columns are one axis: y follows a power of x to within the rounding of budgets."""
     log_x, log_y = np.log(x), np.log(y)
     around = log_x - log_x.mean()
     if not around.any():
@@ -166,7 +167,7 @@ def locked(one: str, other: str, x: Array, y: Array) -> str:
 
 
 def indistinct(problem: Problem, u: Array) -> frozenset[str]:
-    """The parameters that take part in a direction along which no prediction changes, to first order."""
+    """Return the parameters that take part in a direction along which no prediction changes, to first order."""
     low, high = problem.box
     local = expand(problem, u[None], None)
     inside = [i for i in range(len(u)) if low[i] < u[i] < high[i]]
@@ -181,7 +182,7 @@ def indistinct(problem: Problem, u: Array) -> frozenset[str]:
 def flat_profiles(
     problem: Problem, u: Array, best: float, kappa: float, limit: float
 ) -> tuple[Array, frozenset[str], list[str]]:
-    """Places (k, free) far from u that noise allows, the parameters whose profile is flat, and a sentence for each."""
+    """Return places (k, free) far from u that noise allows, the parameters of flat profile, and a sentence for each."""
     places, flat, sentences = [np.zeros((0, len(u)))], set(), []
     distant = {
         name: _distant_values(problem, name, problem.law.params[name], u[i]) for i, name in enumerate(problem.free)
@@ -200,7 +201,7 @@ def flat_profiles(
 
 
 def _distant_values(problem: Problem, name: str, kind: Kind, u: float) -> list[float]:
-    """Values that the data should tell from the optimum."""
+    """Return values that the data should distinguish from the optimum."""
     if kind.flat:
         value = float(np.exp(u)) if kind.log else float(u)
         ends = [value / kind.flat, value * kind.flat]
@@ -211,7 +212,7 @@ def _distant_values(problem: Problem, name: str, kind: Kind, u: float) -> list[f
 
 
 def spans(problem: Problem) -> list[str]:
-    """A note for each axis that is too short to tell an exponent well."""
+    """Return a note for each axis that is too short to identify an exponent well."""
     notes = []
     for name, x in zip(problem.law.columns, problem.columns, strict=True):
         if not name.startswith(SCALES):

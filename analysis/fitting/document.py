@@ -43,7 +43,7 @@ def write_document(path: Path, *, law: Law, rows: pd.DataFrame, optimum: Optimum
 
 
 def _is_listed(law: Law) -> bool:
-    """Whether the law's name leads to this law again."""
+    """Return whether the law's name leads to this law again."""
     try:
         return get_law(law.name) == law
     except UserError:
@@ -65,7 +65,7 @@ def _optimum(optimum: Optimum) -> dict[str, Any]:
 
 
 def _as_json(value: Any) -> Any:
-    """Arrays and numpy's numbers as plain ones; a label of another kind as its text."""
+    """Return arrays and numpy's numbers as plain ones; a label of another kind as its text."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return str(value)

@@ -148,7 +148,7 @@ def fit_groups(
     share: Sequence[str] = (),
     **options: Any,
 ) -> list[Fit]:
-    """A Fit for each group of equal `by`, in the order of the groups.
+    """Fit a law to each group of equal `by`, in the order of the groups.
 
     A group of too few rows has a Fit without values, and the reason. Parameters in `share` are fitted together.
     """

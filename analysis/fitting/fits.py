@@ -28,7 +28,7 @@ class Fits:
     """The fits of a table of runs, or of parts of it, and what was made with them."""
 
     def __init__(self, runs: RunsLike, settings: Settings | None = None) -> None:
-        """Begin without any fit.
+        """Start without any fit.
 
         runs      the table that is fitted where no part of it is named
         settings  the options of a fit where the call gives no others

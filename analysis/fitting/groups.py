@@ -55,11 +55,11 @@ class Groups:
         return len(self.groups)
 
     def joint_name(self, param: str, group: Group) -> str:
-        """What a parameter of a group is called in the joint law."""
+        """Return the name of a group's parameter in the joint law."""
         return param if param in self.share or not self.share else f"{param}[{group.name}]"
 
     def joint_law(self) -> Law:
-        """The law over all groups."""
+        """Return the law over all groups."""
         if not self.share:
             return self.law
         law, groups = self.law, self.groups
@@ -80,13 +80,13 @@ class Groups:
         )  # fmt: skip
 
     def joint_settings(self, settings: Settings) -> Settings:
-        """The settings with pins and priors under their joint names."""
+        """Return the settings with pins and priors under their joint names."""
         pin = {self.joint_name(p, g): value for p, value in (settings.pin or {}).items() for g in self.groups}
         prior = {self.joint_name(p, g): value for p, value in (settings.prior or {}).items() for g in self.groups}
         return replace(settings, pin=pin, prior=prior)
 
     def rows(self) -> Observations:
-        """The rows of all groups, with the number of the group as the last column where parameters are shared."""
+        """Return the rows of all groups, with the number of the group as the last column if parameters are shared."""
         if not self.share:
             return self.groups[0].rows
         parts = [group.rows for group in self.groups]
@@ -102,16 +102,16 @@ class Groups:
         return Observations(table, (*columns, number), target, table.codes, table.count, [], [], scale)
 
     def problems(self, settings: Settings) -> list[Problem]:
-        """The problem of each group alone."""
+        """Return the problem of each group alone."""
         return [problem_of(group.rows, self.law, replace(settings, prior=None)) for group in self.groups]
 
     def places(self, joint: Problem, group: Group) -> list[int]:
-        """Where the free parameters of a group stand among those of the joint problem."""
+        """Return the positions of a group's free parameters among those of the joint problem."""
         names = [self.joint_name(p, group) for p in self.law.params]
         return [joint.free.index(name) for name in names if name in joint.free]
 
     def starts(self, joint: Problem, alone: list[Problem], settings: Settings) -> Array | None:
-        """Starts (JOINT, free): shared parameters between the values that the groups have alone, the others fitted to
+        """Return starts (JOINT, free): shared parameters between the values of the groups alone, the others fitted to
         that; None for a group alone, which starts as any problem does."""
         if not self.share:
             return None
@@ -124,7 +124,7 @@ class Groups:
         return np.array([self._start(joint, alone, dict(zip(free, row, strict=True)), settings.seed) for row in values])
 
     def _start(self, joint: Problem, alone: list[Problem], shared: dict[str, float], seed: int) -> Array:
-        """One start (free,): the groups fitted alone with the shared parameters held at these u."""
+        """Return one start (free,): the groups fitted alone with the shared parameters held at these u."""
         u = np.empty(len(joint.free))
         for group, one in zip(self.groups, alone, strict=True):
             held = {p: float(np.exp(v)) if one.law.params[p].log else float(v) for p, v in shared.items()}
@@ -135,7 +135,7 @@ class Groups:
         return u
 
     def notes(self, ended: Search, alone: list[Problem]) -> list[str]:
-        """What is shared by how many, and whether it should be: the groups may fit better apart than noise explains."""
+        """Return notes on what is shared by how many, and on whether it should be: the groups may fit better apart."""
         if not self.share:
             return []
         notes = [f"{', '.join(self.share)} shared by {len(self)} groups"]
@@ -152,7 +152,7 @@ class Groups:
         return notes
 
     def _p_of_apart(self, ended: Search, alone: list[Problem], spare: int) -> float:
-        """p of the F test of one value of the shared parameters against one for each group."""
+        """Return p of the F test of one value of the shared parameters against one for each group."""
         from scipy.special import fdtrc
 
         joint, total = ended.problem, 0.0
@@ -166,7 +166,7 @@ class Groups:
 
 
 def check_share(law: Law, by: Sequence[str], share: Sequence[str]) -> None:
-    """FitError where parameters cannot be shared so."""
+    """Raise FitError if parameters cannot be shared so."""
     if share and not by:
         raise FitError(f"--share {','.join(share)} needs groups that share it: add --by family")
     for name in share:
@@ -175,7 +175,7 @@ def check_share(law: Law, by: Sequence[str], share: Sequence[str]) -> None:
 
 
 def check_own_rows(rows: Observations, law: Law, share: Sequence[str], settings: Settings) -> None:
-    """TooFewRowsError where a group that shares parameters cannot tell those of its own."""
+    """Raise TooFewRowsError if a group that shares parameters cannot identify its own."""
     own = [p for p in law.params if p not in share and p not in (settings.pin or {})]
     if share and len(rows.target) < len(own):
         raise TooFewRowsError(
@@ -184,7 +184,7 @@ def check_own_rows(rows: Observations, law: Law, share: Sequence[str], settings:
 
 
 def _least(problem: Problem, seed: int) -> Array:
-    """Where the best of a few starts ends, (free,)."""
+    """Return where the best of a few starts ends, (free,)."""
     ends = minimise(problem, starts(problem, ALONE, seed))
     best: Array = ends.u[int(ends.objective.argmin())]
     return best

@@ -58,7 +58,7 @@ class Local:
     missing: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """The entry `local` in the JSON of `isoflop fit --json`."""
+        """Return the entry `local` in the JSON of `isoflop fit --json`."""
         estimates = {name: vars(e) for name, e in self.estimates.items()}
         return {"at": self.at, "along": self.along, "inside": self.inside, "estimates": estimates} | {
             "missing": self.missing
@@ -85,28 +85,28 @@ class Local:
 
 
 def local_names(law: Law) -> tuple[str, ...]:
-    """The local quantities that a law has."""
+    """Return the local quantities that a law has."""
     both = size_and_data(law)
     columns = [*law.columns, *(["C"] if both and "C" not in law.columns else [])]
     return (*(f"{EXPONENT}{column}" for column in columns), LOSS, *([SPLIT] if both else []))
 
 
 def size_and_data(law: Law) -> tuple[str, str] | None:
-    """The columns that stand for N and D in a law; None where it lacks one."""
+    """Return the columns that stand for N and D in a law; None where it lacks one."""
     columns = dict(zip(law.arguments, law.columns, strict=True))
     size = next((columns[name] for name in SIZES if name in columns), None)
     return (size, columns["D"]) if size and "D" in columns else None
 
 
 def centre(law: Law, rows: pd.DataFrame) -> dict[str, float]:
-    """The geometric mean of each column of the law over the rows."""
+    """Return the geometric mean of each column of the law over the rows."""
     return {c: float(np.exp(np.log(rows[c].astype(float)).mean())) for c in law.columns}
 
 
 def local_quantities(
     law: Law, rows: pd.DataFrame, optimum: Optimum | None, at: Mapping[str, float] | None, level: float
 ) -> Local:
-    """The local quantities of a law that was fitted to rows, with intervals by the method of the fit.
+    """Return the local quantities of a law that was fitted to rows, with intervals by the method of the fit.
 
     at      columns of the law and numbers above 0; a column that is not given as at the geometric centre of the rows;
             of a law of N and D also C, at its best split where the rows tell one, else at the centre's D/N
@@ -159,7 +159,7 @@ class Space:
         self.pair = [law.columns.index(column) for column in both] if both else []
 
     def along(self, point: Mapping[str, float], params: Mapping[str, Any]) -> str:
-        """What an exponent of C follows: the optimum where it lies among the fitted ratios, else the ray."""
+        """Return what an exponent of C follows: the optimum if it lies among the fitted ratios, else the ray."""
         if not self.pair or "C" in self.law.columns:
             return ""
         low, high = self._ratios()
@@ -170,8 +170,8 @@ class Space:
     def at_budget(
         self, point: Mapping[str, float], given: Mapping[str, float], params: Mapping[str, Any]
     ) -> dict[str, float]:
-        """The point moved to the compute C that is given: to the one of N and D that is not given, or to the best
-        split, or where the rows tell none along the point's own D/N."""
+        """Return the point moved to the compute C that is given: to the one of N and D that is not given, or to the
+        best split, or along the point's own D/N if the rows identify no best split."""
         size, data = (self.law.columns[i] for i in self.pair)
         place = {name: value for name, value in point.items() if name != "C"}
         if size in given and data in given:
@@ -188,7 +188,7 @@ class Space:
         return place
 
     def quantity(self, name: str, point: Mapping[str, float], along: str) -> Callable[..., Any]:
-        """A local quantity at a point as a function of the law's parameters, numbers or arrays of draws."""
+        """Return a local quantity at a point as a function of the law's parameters, numbers or arrays of draws."""
         x = self._place(point)
         if name == LOSS:
             return lambda **params: self.law(*np.exp(x), **params)
@@ -201,7 +201,8 @@ class Space:
         return lambda **params: self.exponent(self.at_ratio(x, self.best_ratio(x, params)), direction, params)
 
     def exponent(self, x: Any, direction: Array, params: Mapping[str, Any]) -> Any:
-        """-d ln L along a direction (columns,) at x, the logarithms of the columns, each a number or an array."""
+        """Return -d ln L along a direction (columns,) at x, the logarithms of the columns, each a number or an
+        array."""
         ahead, behind = (
             self.law(*(np.exp(a + step * d) for a, d in zip(x, direction, strict=True)), **params)
             for step in (STEP, -STEP)
@@ -209,14 +210,15 @@ class Space:
         return (np.log(behind) - np.log(ahead)) / (2 * STEP)
 
     def at_ratio(self, x: Any, ratio: Any) -> list[Any]:
-        """The logarithms at the same N D with another ln(D/N)."""
+        """Return the logarithms at the same N D with another ln(D/N)."""
         place, (size, data) = list(x), self.pair
         product = x[size] + x[data]
         place[size], place[data] = (product - ratio) / 2, (product + ratio) / 2
         return place
 
     def best_ratio(self, x: Any, params: Mapping[str, Any]) -> Any:
-        """The ln(D/N) of the least loss at the N D of x; infinite where it is further than FAR from the fitted ones."""
+        """Return the ln(D/N) of the least loss at the N D of x; infinite where it is further than FAR from the fitted
+        ones."""
         if {"N_opt", "D_opt"} <= set(self.law.curves):
             C = TRAIN * np.exp(x[self.pair[0]] + x[self.pair[1]])
             return np.log(self.law.curve("D_opt", C, params)) - np.log(self.law.curve("N_opt", C, params))
@@ -237,7 +239,8 @@ class Space:
         return np.where(np.isfinite(gain(middle)), edge, np.nan)
 
     def unvaried(self, name: str, along: str) -> str:
-        """Why the rows cannot tell a local quantity, whatever their losses: they do not vary in its direction."""
+        """Return why the rows cannot identify a local quantity, whatever their losses: they do not vary in its
+        direction."""
         if name == LOSS:
             return ""
         needed = [self._direction(name)] if name != SPLIT else list(np.eye(self.logs.shape[1])[self.pair])
@@ -259,8 +262,8 @@ class Space:
         return f"{', '.join(columns)} vary along fewer directions than they are"
 
     def flat(self, name: str, target: Array) -> str:
-        """Why a law that does not move in the direction of an exponent does not tell it; target: what was observed,
-        (rows,)."""
+        """Return why a law that does not move in the direction of an exponent does not identify it; target: what was
+        observed, (rows,)."""
         column, direction = name.removeprefix(EXPONENT), self._direction(name)
         centred, logs = self.logs - self.logs.mean(0), np.log(target)
         slope, *_ = np.linalg.lstsq(centred, logs - logs.mean(), rcond=None)
@@ -272,7 +275,7 @@ class Space:
         return f"no term of {column} is left in the law"
 
     def _direction(self, name: str) -> Array:
-        """The direction in which an exponent is taken, (columns,): of C both N and D grow, each by half."""
+        """Return the direction in which an exponent is taken, (columns,): of C both N and D grow, each by half."""
         column = name.removeprefix(EXPONENT)
         direction = np.zeros(self.logs.shape[1])
         direction[self.pair if column not in self.law.columns else self.law.columns.index(column)] = (
@@ -281,11 +284,11 @@ class Space:
         return direction
 
     def _ratios(self) -> tuple[float, float]:
-        """The least and greatest fitted ln(D/N)."""
+        """Return the least and greatest fitted ln(D/N)."""
         size, data = self.pair
         ratios = self.logs[:, data] - self.logs[:, size]
         return float(ratios.min()), float(ratios.max())
 
     def _place(self, point: Mapping[str, float]) -> Array:
-        """The logarithms of a point, (columns,)."""
+        """Return the logarithms of a point, (columns,)."""
         return np.log([point[column] for column in self.law.columns])

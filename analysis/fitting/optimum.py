@@ -47,8 +47,8 @@ class Optimum:
     def measure(
         self, function: Callable[..., Any], level: float, *, log: bool = False, share: bool = False
     ) -> tuple[Estimate, str]:
-        """A function of the parameters with its interval, and in words why a bound does not exist; `share`: inside
-        (0, 1)."""
+        """Return a function of the parameters with its interval, and why a bound does not exist; `share`: inside (0,
+        1)."""
         with np.errstate(all="ignore"):  # numpy's numbers: one divided by zero is inf and no exception
             draws = self.draws
             value = float(function(**{k: np.float64(v) for k, v in self.problem.params(self.u).items()}))
@@ -60,13 +60,15 @@ class Optimum:
         return bounded(value, drawn, self.spread, level, log=log, share=share, elsewhere=elsewhere)
 
     def residuals(self) -> Array:
-        """The residuals at the optimum, (rows,), of ln of the target or of the target itself, without weights."""
+        """Return the residuals at the optimum, (rows,), of ln of the target or of the target itself, without
+        weights."""
         with np.errstate(all="ignore"):
             r = self.problem.residuals(self.u[None])[0]
         return np.asarray(r if self.problem.scale is None else r / self.problem.scale)
 
     def band(self, value: Array, columns: list[Array], level: float, *, by_run: bool) -> Array:
-        """Bounds (2, rows) for a new run at these columns, around the law's `value` there; NaN where there are none.
+        """Return bounds (2, rows) for a new run at these columns, around the law's `value` there; NaN if there are
+        none.
 
         `by_run`: every row is a run, so that sizes may be left out instead of runs.
         """
@@ -80,7 +82,8 @@ class Optimum:
         return bounds
 
     def error(self, columns: list[Array], *, by_run: bool) -> Array:
-        """Standard error of the law (rows,) at these columns, on the scale of the residuals; NaN without a spread."""
+        """Return the standard error of the law (rows,) at these columns, on the scale of the residuals; NaN without a
+        spread."""
         if self.spread is None:
             return np.full(len(columns[0]), np.nan)
         spreads = [self.spread]
@@ -92,7 +95,7 @@ class Optimum:
             return np.asarray(np.fmax.reduce(errors) if np.isfinite(errors[0]).all() else errors[0])
 
     def missed(self, value: Array, columns: list[Array], bounds: Array) -> Array:
-        """Whether bounds (2, rows) around the law's `value` miss what the data allow as well, (rows,)."""
+        """Return whether bounds (2, rows) around the law's `value` miss what the data allow as well, (rows,)."""
         if not len(self.alternatives):
             return np.zeros(len(value), dtype=bool)
         with np.errstate(all="ignore"):

@@ -75,7 +75,7 @@ class Solved:
 
 
 def fit_together(groups: Groups, settings: Settings, near: Array | None = None) -> list[Fit]:
-    """A Fit for each group; TooFewRowsError where there are fewer rows than parameters.
+    """Fit all groups; TooFewRowsError if there are fewer rows than parameters.
 
     near: where the optimum of almost the same problem lies, (k, free), as in `search_optimum`.
     """
@@ -115,13 +115,13 @@ def fit_together(groups: Groups, settings: Settings, near: Array | None = None) 
 
 
 def _judge(ended: Search, part: Observations) -> Standing:
-    """What the optimum of a search on these rows may claim."""
+    """Judge what the optimum of a search on these rows may claim."""
     spare = spare_runs(ended.problem, ended.u, part.runs)
     return judge_fit(ended.problem, ended.u, ended.kappa, ended.solution, spare)
 
 
 def _on_more_rows(ended: Search, part: Observations) -> Search:
-    """The search on more rows, from where its starts ended on fewer."""
+    """Return the search on more rows, from where its starts ended on fewer."""
     problem, _ = on_all_rows(ended.problem, ended.u, part)
     solution = minimise(problem, ended.solution.u)
     best = solution.u[int(solution.objective.argmin())]
@@ -137,7 +137,7 @@ def _fit_of(
     joint: dict[str, Estimate],
     missing: dict[str, str],
 ) -> Fit:
-    """The Fit of one group under its own problem, from the estimates of the joint one."""
+    """Return the Fit of one group under its own problem, from the estimates of the joint one."""
     names = {p: groups.joint_name(p, group) for p in groups.law.params}
     params, why = {p: joint[name] for p, name in names.items()}, {p: missing.get(name, "") for p, name in names.items()}
     optimum = _optimum(problem, group.rows, solved, groups.places(solved.problem, group))
@@ -173,7 +173,7 @@ def _fit_of(
 
 
 def unfitted(group: Group, law: Law, settings: Settings, reason: str) -> Fit:
-    """A Fit without values, for a group that cannot be fitted, and why."""
+    """Return a Fit without values, for a group that cannot be fitted, and why."""
     return Fit(
         **_about(group, law, settings),
         status=FitStatus.NOT_IDENTIFIED,
@@ -188,7 +188,7 @@ def unfitted(group: Group, law: Law, settings: Settings, reason: str) -> Fit:
 
 
 def _about(group: Group, law: Law, settings: Settings) -> dict[str, Any]:
-    """What a Fit says of its rows and options, whatever comes of the fit."""
+    """Return what a Fit says of its rows and options, whatever comes of the fit."""
     rows = group.rows
     return {
         "law": law, "by": group.label, "loss": settings.loss, "delta": settings.shown_delta, "level": settings.level,
@@ -197,8 +197,8 @@ def _about(group: Group, law: Law, settings: Settings) -> dict[str, Any]:
 
 
 def _optimum(problem: Problem, rows: Observations, solved: Solved, places: list[int]) -> Optimum:
-    """The optimum of a group, whose free parameters stand at these places of the joint one, and the scatter of its
-    rows."""
+    """Return the optimum of a group, whose free parameters stand at these places of the joint one, and the scatter of
+    its rows."""
     u, spread = solved.u[places], solved.variation.spread
     residuals = problem.residuals(u[None])[0]
     unscaled = residuals if problem.scale is None else residuals / problem.scale
@@ -208,7 +208,7 @@ def _optimum(problem: Problem, rows: Observations, solved: Solved, places: list[
 
 
 def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> Variation:
-    """How the optimum u (free,) varies from one set of runs to another, by the method that the design allows."""
+    """Return how the optimum u (free,) varies from one set of runs to another, by the method that the design allows."""
     if settings.interval == "none":
         return Variation(None, "none", [])
     need = runs_needed(problem, u, rows.runs)
@@ -235,7 +235,7 @@ def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> 
 
 
 def _parameters(solved: Solved, level: float) -> tuple[dict[str, Estimate], dict[str, str]]:
-    """Every parameter of the joint law with its interval, and in words why where a bound does not exist."""
+    """Return every parameter of the joint law with its interval, and why a bound does not exist."""
     problem, u, spread = solved.problem, solved.u, solved.variation.spread
     if solved.variation.method == "profile":
         return profile_intervals(problem, u, level), {}
@@ -260,7 +260,7 @@ def _parameters(solved: Solved, level: float) -> tuple[dict[str, Estimate], dict
 
 
 def _derived(optimum: Optimum, flat: Collection[str], level: float) -> tuple[dict[str, Estimate], dict[str, str]]:
-    """Every derived quantity with its interval, and in words why there is none; `flat` are not identified."""
+    """Return every derived quantity with its interval, and why there is none; `flat` are not identified."""
     law, estimates, missing = optimum.problem.law, {}, {}
     for name in law.derived:
         # a and b are shares of one exponent: C = 6 N D makes a + b = 1
@@ -273,7 +273,7 @@ def _derived(optimum: Optimum, flat: Collection[str], level: float) -> tuple[dic
 
 
 def _describe_gaps(missing: Mapping[str, tuple[Estimate, str]]) -> list[str]:
-    """A sentence for each cause: no interval for E, A: noise allows 0.3 as well."""
+    """Return a sentence for each cause: no interval for E, A: noise allows 0.3 as well."""
     names: dict[tuple[str, str], list[str]] = {}
     for name, (estimate, why) in missing.items():
         absent = [side for side in ("low", "high") if getattr(estimate, side) is None]

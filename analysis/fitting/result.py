@@ -109,7 +109,7 @@ class Fit:
         return {name: float(e.value) for name, e in self.params.items() if e.value is not None}
 
     def quantity(self, function: Callable[..., Any], *, level: float | None = None, log: bool = False) -> Estimate:
-        """Any function of the parameters, with an interval by this fit's method.
+        """Measure any function of the parameters, with an interval by this fit's method.
 
         function   takes the parameters by name, as numbers or as arrays of draws
         level      coverage of the interval; that of the fit by default
@@ -120,7 +120,8 @@ class Fit:
         return self.optimum.measure(function, level or self.level, log=log)[0]
 
     def local(self, at: Mapping[str, float] | None = None, level: float | None = None) -> "Local":
-        """Slopes, loss and best split at a point among the runs, which may be known where the parameters are not.
+        """Return slopes, loss and best split at a point among the runs, which may be known even if the parameters are
+        not.
 
         at      columns of the law and numbers above 0, {"N": 1e8}; by default the geometric centre of the rows
         level   coverage of the intervals; that of the fit by default
@@ -130,21 +131,21 @@ class Fit:
         return local_quantities(self.law, self.rows, self.optimum, at, level or self.level)
 
     def curve(self, name: str, C: Any, level: float | None = None) -> pd.DataFrame:
-        """A derived curve of the law ('N_opt', 'D_opt') at compute C [FLOPs], with its interval."""
+        """Return a derived curve of the law ('N_opt', 'D_opt') at compute C [FLOPs], with its interval."""
         C = np.atleast_1d(np.asarray(C, dtype=float))
         points = [self.quantity(lambda c=c, **p: self.law.curve(name, c, p), level=level, log=True) for c in C]
         columns = {side: [getattr(e, side) for e in points] for side in ("value", "low", "high")}
         return pd.DataFrame({"C": C} | columns, dtype=float)
 
     def predict(self, frame: pd.DataFrame) -> Array:
-        """The law at the rows of `frame`, in the units of its target."""
+        """Return the law at the rows of `frame`, in the units of its target."""
         columns = self._columns(frame)
         with np.errstate(all="ignore"):
             return np.asarray(np.broadcast_to(self.law(*columns, **self.values), len(frame)), dtype=float)
 
     def predict_interval(self, frame: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
-        """Value, low and high for a new run at the rows of `frame`: the fit's uncertainty and the scatter of runs
-        together; NaN bounds where the fit has no draws."""
+        """Return value, low and high for a new run at the rows of `frame`, by the fit's uncertainty and the scatter of
+        runs together; NaN bounds if the fit has no draws."""
         value, columns = self.predict(frame), self._columns(frame)
         bounds = np.full((2, len(frame)), np.nan)
         if self.optimum is not None:
@@ -165,13 +166,13 @@ class Fit:
         return [np.asarray(frame[c], dtype=float) for c in self.law.columns]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each parameter and derived quantity: name, value, low, high."""
+        """Return a row for each parameter and derived quantity: name, value, low, high."""
         rows = [{**self.by, "name": k, "value": e.value, "low": e.low, "high": e.high} for k, e in self._all().items()]
         return pd.DataFrame(rows)
 
     def to_json(self) -> dict[str, Any]:
-        """One entry of `fits` in the JSON of `isoflop fit --json`; its `reason` is the reason and the notes, and it has
-        `local` where the parameters are not identified."""
+        """Return one entry of `fits` in the JSON of `isoflop fit --json`; its `reason` is the reason and the notes, and
+        it has `local` if the parameters are not identified."""
         return ({"local": self.local().to_json()} if self.unidentified else {}) | {
             "by": {k: v.item() if hasattr(v, "item") else v for k, v in self.by.items()},
             "status": str(self.status),
@@ -199,7 +200,7 @@ class Fit:
         write_document(Path(path), **fields)
 
     def chart(self, column: str | None = None, level: float = 0.9) -> "alt.LayerChart | alt.FacetChart":
-        """An Altair chart: the observed points, the law through them, and its band for a new run.
+        """Draw an Altair chart: the observed points, the law through them, and its band for a new run.
 
         column   the column of the law along the axis, by default the first that varies; other columns as in the rows
         level    coverage of the band
@@ -209,7 +210,7 @@ class Fit:
         return draw_fit(self.law, self.rows, self.predict_interval, column, level)
 
     def _repr_html_(self) -> str:
-        """The table that a notebook shows."""
+        """Return the table that a notebook shows."""
         group = ", ".join(f"{k}={v}" for k, v in self.by.items())
         why = f": {self.reason}" if self.reason else ""
         cells = (

@@ -25,7 +25,7 @@ from isoflop.files import read_bytes
 
 
 def load_fit(path: str | Path) -> Fit:
-    """The fit that `Fit.save` wrote.
+    """Read the fit that `Fit.save` wrote.
 
     path   the JSON file; UserError in one sentence where it is another file
     """

@@ -53,7 +53,7 @@ class Search:
 
 
 def problem_of(prepared: Observations, law: Law, settings: Settings) -> Problem:
-    """The rows under the law, least squares for the time being; an error where there are too few of them."""
+    """Return the rows under the law, least squares for the time being; an error if there are too few of them."""
     settings.check_names(law)
     objective = Objective("l2", 1.0, LOSSES[settings.loss][1])
     fixed = dict(settings.pin or {})
@@ -113,7 +113,7 @@ def spread_of(residuals: Array, free: int) -> float:
 
 
 def on_all_rows(problem: Problem, u: Array, prepared: Observations) -> tuple[Problem, Array]:
-    """The problem on all rows, from the optimum on a part of them."""
+    """Return the problem on all rows, from the optimum on a part of them."""
     all_rows = replace(problem, columns=prepared.columns, target=prepared.target, scale=prepared.scale)
     if problem.priors:
         kappa = noise_scale(all_rows, u, prepared.runs)

@@ -59,7 +59,7 @@ class Settings:
                 )
 
     def check_names(self, law: Law) -> None:
-        """FitError where a parameter is named that the law has not."""
+        """Raise FitError if a parameter is named that the law does not have."""
         for name in [*(self.pin or {}), *(self.prior or {})]:
             if name not in law.params:
                 raise FitError(f"law {law.name} has no parameter {name!r}; it has {', '.join(law.params)}")
@@ -77,6 +77,6 @@ class Settings:
 
 
 def check_level(level: float) -> None:
-    """FitError where the coverage of an interval cannot be."""
+    """Raise FitError if the coverage of an interval cannot be."""
     if not 0 < level < 1:
         raise FitError(f"level={level:g} is not between 0 and 1; a coverage of 95 % is level=0.95")

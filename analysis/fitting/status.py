@@ -22,7 +22,7 @@ class FitStatus(StrEnum):
     REFUSED = "refused", "there is no fit: the law is not defined on these rows, or they cannot be read as numbers"
 
     def __new__(cls, value: str, sentence: str) -> "FitStatus":
-        """A member of this value that knows its sentence."""
+        """Create a member of this value that knows its sentence."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.sentence = sentence
@@ -39,7 +39,7 @@ class Predicts(StrEnum):
     UNKNOWN = "unknown", "there are fewer than two hold-outs, or no gain over the last value that could be told"
 
     def __new__(cls, value: str, sentence: str) -> "Predicts":
-        """A member of this value that knows its sentence."""
+        """Create a member of this value that knows its sentence."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.sentence = sentence

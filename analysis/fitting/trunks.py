@@ -27,7 +27,7 @@ from isoflop.errors import TooFewRowsError, UserError
 
 @describe("runs", "law", "by", options="those of `fit`: " + ", ".join(OPTIONS))
 def fit_trunks(runs: RunsLike, law: str | Law = "chinchilla", *, by: Sequence[str] = (), **options: Any) -> list[Fit]:
-    """A Fit of `law` for each group of equal `by`, by its marks and its trunks, which `heat` tells apart."""
+    """Fit `law` to each group of equal `by`, by its marks and its trunks, which `heat` distinguishes."""
     if options.get("weights", "none") != "none":
         raise UserError("--curves weighs marks and trunks by their noise; leave --weights out")
     cooled = get_law(law)
@@ -46,7 +46,8 @@ def fit_trunks(runs: RunsLike, law: str | Law = "chinchilla", *, by: Sequence[st
 
 
 def _noise(rows: Runs, law: Law, options: dict[str, Any]) -> tuple[np.ndarray, str]:
-    """The noise of ln L of each row (rows,), that of its kind, by the residuals of a fit that weighs all alike."""
+    """Return the noise of ln L of each row (rows,), that of its kind, by the residuals of a fit that weighs all
+    alike."""
     first = fit(rows, law, **(options | {"interval": "none"}))
     assert first.optimum is not None
     gaps, hot = first.optimum.residuals(), first.rows[HEAT].to_numpy(float) > 0.5

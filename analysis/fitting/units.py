@@ -17,7 +17,7 @@ from isoflop.analysis.solving.problem import Problem
 
 
 def join_dependent(problem: Problem, u: Array, rows: Observations) -> tuple[Observations, list[str]]:
-    """The rows with larger units where neighbours along D are not independent, and a note that says so.
+    """Join rows into larger units if neighbours along D are not independent; also return a note that says so.
 
     problem   on the rows, or on the part of them that Observations.part takes
     rows      every row its own run as far as columns tell, or nothing is done

@@ -36,7 +36,7 @@ class SizeNoise:
     dof: Array
 
     def power(self) -> tuple[float, float]:
-        """The exponent of the noise in the size, and its standard error."""
+        """Return the exponent of the noise in the size, and its standard error."""
         from scipy.special import polygamma, psi
 
         # ln s^2 = ln sigma^2 + psi(dof / 2) - ln(dof / 2), with variance psi'(dof / 2)
@@ -49,7 +49,7 @@ class SizeNoise:
 
 
 def size_noise(prepared: Observations, column: Array) -> SizeNoise:
-    """The scatter between replicates at each value of a column, the run as the unit."""
+    """Return the scatter between replicates at each value of a column, the run as the unit."""
     key = prepared.table.cell_columns
     cells = prepared.rows.groupby(key, dropna=False, sort=False).ngroup().to_numpy() if key else column
     table = pd.DataFrame({"cell": cells, "run": prepared.runs, "L": np.log(prepared.target)})
@@ -72,7 +72,8 @@ def size_noise(prepared: Observations, column: Array) -> SizeNoise:
 
 
 def weighted(prepared: Observations, law: Law, weights: str) -> Observations:
-    """The rows with the scale of their residuals, where they are to be weighed; TooFewRowsError without replicates."""
+    """Return the rows with the scale of their residuals, if they are to be weighed; TooFewRowsError without
+    replicates."""
     if weights == "none":
         return prepared
     if weights == NOISE:

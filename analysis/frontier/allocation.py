@@ -21,8 +21,8 @@ HALVINGS = 100
 
 
 def deviations(fit: Fit, C: float, level: float | None = None) -> pd.DataFrame:
-    """For sizes that are multiples of the best one at C: the loss above the best, and the compute with which that size
-    reaches the best loss, as a multiple of C (NaN where it never does)."""
+    """Return for multiples of the best size at C the loss above the best, and the compute with which that size reaches
+    the best loss, as a multiple of C (NaN if it never does)."""
     rows = []
     for factor in FACTORS:
 
@@ -48,7 +48,8 @@ def _compute_for(fit: Fit, C: float, factor: float) -> float:
 
 
 def served(fit: Fit, C: float, tokens: float) -> dict[str, float]:
-    """The size and data that reach the loss of the best split at C for the least compute in training and serving.
+    """Return the size and data that reach the loss of the best split at C for the least compute in training and
+    serving.
 
     `tokens` are served over the model's life, at 2 N FLOPs each. Sardana et al. 2024, arXiv:2401.00448.
     """
@@ -77,8 +78,8 @@ def served(fit: Fit, C: float, tokens: float) -> dict[str, float]:
 
 
 def target(fit: Fit, C: float, splits: dict[str, tuple[float, float] | None], level: float) -> pd.DataFrame:
-    """For each approach's split (N, D) of C: the loss by the law with a band for a new run, and the loss above the
-    law's own best."""
+    """Return for each approach's split (N, D) of C the loss by the law with a band for a new run, and the loss above
+    the law's own best."""
     rows = []
     for name, split in splits.items():
         if split is None:

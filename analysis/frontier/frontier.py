@@ -68,7 +68,7 @@ class Approach:
     bias_a: float | None = None
 
     def N_opt(self, C: float) -> float | None:
-        """The best size at compute C [FLOPs]."""
+        """Return the best size at compute C [FLOPs]."""
         return None if self.G is None or self.a.value is None else self.G * C**self.a.value
 
 
@@ -97,7 +97,7 @@ class Frontier:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `isoflop frontier --json`."""
+        """Return the document of `isoflop frontier --json`."""
         tables = {name: records(getattr(self, name)) for name in ("budgets", "cells", "target", "deviations", "served")}
         approaches = {
             name: {"a": vars(x.a), "b": vars(x.b), "G": x.G, "n_budgets": x.n_budgets, "reason": x.reason}
@@ -146,7 +146,7 @@ def frontier(
     law_fit: Fit | None = None,
     **options: Any,
 ) -> Frontier:
-    """The three approaches on the runs of one group; FitError where they lack a column or are too few.
+    """Find the best size for each compute by three approaches; FitError if the runs lack a column or are too few.
 
     lr and batch are taken at their best where they were searched, whether `tune` names them or not.
     """
@@ -184,7 +184,7 @@ def _notes(runs: Runs, table: pd.DataFrame) -> list[str]:
 def _add_budgets(
     result: Frontier, law_fit: Fit, budgets: Sequence[float], tokens: float | None, level: float
 ) -> Frontier:
-    """What the law says of the budgets that are asked for."""
+    """Add what the law says of the budgets that are asked for."""
     C = float(max(budgets)) if budgets else float(result.budgets["C"].max())
     rows = []
     for at in budgets:
@@ -229,14 +229,14 @@ def _table_of(runs: Runs, knobs: Sequence[str]) -> pd.DataFrame:
 
 
 def _envelope(table: pd.DataFrame, level: float) -> Approach:
-    """A power through the best run of each bin of C; its interval is from the scatter about the line."""
+    """Fit a power through the best run of each bin of C; its interval is from the scatter about the line."""
     best = pd.DataFrame([best_run(part) for _, part in table.groupby(np.floor(np.log10(table["C"]) * BINS))])
     best = best[best["used"].astype(bool)]
     return _approach(best, None, len(best) - 2, level)
 
 
 def _isoflop(table: pd.DataFrame, budgets: pd.DataFrame, level: float) -> Approach:
-    """A power through the parabolas' vertices; its interval is from what every run adds to their errors."""
+    """Fit a power through the parabolas' vertices; its interval is from what every run adds to their errors."""
     used = budgets["used"].to_numpy(bool)
     parts = [part for (_, part), use in zip(table.groupby("budget"), used, strict=True) if use]
     return _approach(budgets[used], [influence(part) for part in parts], sum(map(spare_rows, parts)), level)
@@ -260,7 +260,7 @@ def _approach(minima: pd.DataFrame, influences: list[pd.DataFrame] | None, spare
 def _add_bias(
     budgets: pd.DataFrame, approach: Approach, table: pd.DataFrame, law_fit: Fit
 ) -> tuple[pd.DataFrame, Approach]:
-    """What the parabolas are off by if the law holds: they are drawn through the law's own losses at the same places,
+    """Add the error of the parabolas if the law holds: they are drawn through the law's own losses at the same places,
     and set against the law's least loss on each budget (arXiv:2603.22339)."""
 
     def loss(N: Any, D: Any) -> Any:

@@ -44,7 +44,7 @@ class _Runs(NamedTuple):
 
 
 def _parabola(runs: _Runs) -> dict[str, object]:
-    """The minimum of one budget: its vertex, whether it counts, and why not."""
+    """Return the minimum of one budget: its vertex, whether it counts, and why not."""
     edges = len(np.unique(runs.N[runs.edges > 0]))
     left_out = f"{edges} sizes have their best knob on the edge of what was tried; " if edges else ""
     C, inside = float(np.exp(np.log(runs.C).mean())), runs.edges == 0
@@ -79,7 +79,7 @@ def _parabola(runs: _Runs) -> dict[str, object]:
 
 
 def _polynomial(x: Array, y: Array, degree: int) -> Array:
-    """Coefficients (degree + 1,) of the least-squares polynomial, the constant first; x is centred."""
+    """Return coefficients (degree + 1,) of the least-squares polynomial, the constant first; x is centred."""
     powers = x[:, None] ** np.arange(degree + 1)
     size = np.sqrt((powers**2).sum(0))
     size[size == 0] = 1.0
@@ -87,7 +87,7 @@ def _polynomial(x: Array, y: Array, degree: int) -> Array:
 
 
 def _near(x: Array, y: Array) -> Array:
-    """Whether each size is near the best one; the nearest few count in any case."""
+    """Return whether each size is near the best one; the nearest few count in any case."""
     sizes, index = np.unique(x, return_inverse=True)
     means = np.bincount(index, weights=y) / np.bincount(index)
     gap = np.abs(sizes - sizes[means.argmin()])
@@ -96,8 +96,8 @@ def _near(x: Array, y: Array) -> Array:
 
 
 def best_run(part: pd.DataFrame) -> dict[str, object]:
-    """The best run of one bin of C; it counts where its size is neither the smallest nor the largest of the bin. `step`
-    is ln of the factor between the sizes next to it."""
+    """Return the best run of one bin of C; it counts if its size is neither the smallest nor the largest of the bin.
+    `step` is ln of the factor between the sizes next to it."""
     inside = part["edges"].to_numpy() == 0
     if not inside.any():
         return {"C": np.nan, "N_opt": np.nan, "D_opt": np.nan, "step": np.nan, "used": False}
@@ -111,7 +111,7 @@ def best_run(part: pd.DataFrame) -> dict[str, object]:
 
 
 def isoflop(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each budget."""
+    """Return a row for each budget."""
     apart = table["apart"].to_numpy(bool) if "apart" in table else np.ones(len(table), dtype=bool)
     names, budget = ("N", "D", "C", "L", "edges"), table["budget"].to_numpy()
     columns = [*(table[name].to_numpy(float) for name in names), apart]
@@ -121,7 +121,7 @@ def isoflop(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def influence(part: pd.DataFrame) -> pd.DataFrame:
-    """What each run adds to the error of the best N and D of a budget, in ln N and ln D, by run.
+    """Return what each run adds to the error of the best N and D of a budget, in ln N and ln D, by run.
 
     The vertex v = centre - slope / (2 bend) is followed to first order in the residuals, each over sqrt(1 - leverage):
     their squares then add up to the variance without bias, where leaving runs out one by one, over 1 - leverage, is
@@ -143,14 +143,14 @@ def influence(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def spare_rows(part: pd.DataFrame) -> int:
-    """Rows of a budget's parabola beyond its three coefficients."""
+    """Return the rows of a budget's parabola beyond its three coefficients."""
     part = part[part["edges"] == 0]
     return int(_near(np.log(part["N"].to_numpy()), np.log(part["L"].to_numpy())).sum()) - 3
 
 
 def least_on_budget(loss: Callable[[Array, Array], Array], part: pd.DataFrame) -> float:
-    """The size at which a law's loss is least along the budget of these rows, within their sizes; NaN where it is at an
-    end."""
+    """Return the size at which a law's loss is least along the budget of these rows, within their sizes; NaN where it
+    is at an end."""
     x = np.log(part["N"].to_numpy())
     if len(np.unique(x)) < SIZES:
         return float("nan")

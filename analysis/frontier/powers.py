@@ -38,7 +38,7 @@ class Power:
 def power_through(
     minima: pd.DataFrame, contributions: Sequence[pd.DataFrame] | None, spare: int, level: float
 ) -> Power | None:
-    """The powers through minima that count; None where these are fewer than BUDGETS, or at one compute.
+    """Fit the powers through minima that count; None if these are fewer than BUDGETS, or at one compute.
 
     minima          rows with C, N_opt and D_opt
     contributions   for each row, what each run adds to its error in ln N_opt and ln D_opt, by run; None where they
@@ -66,13 +66,13 @@ def power_through(
 
 
 def _scatter(x: Array, y: Array) -> float:
-    """Standard deviation of y about its straight line on x."""
+    """Return the standard deviation of y about its straight line on x."""
     left = y - np.polyval(np.polyfit(x, y, 1), x)
     return float(np.sqrt(left @ left / (len(x) - 2)))
 
 
 def _scale(x: Array, y: Array, moved: Array, spare: int) -> float:
-    """How many times further the minima scatter about their line than their own errors explain; 1 where noise alone
+    """Return how many times further the minima scatter about their line than their own errors explain; 1 if noise alone
     scatters them so far."""
     from scipy.special import fdtrc
 

@@ -23,7 +23,7 @@ RARE = 3.1
 
 
 def moran(residuals: Array, jacobian: Array, sets: NDArray[np.intp], along: Array) -> tuple[float, float]:
-    """How many standard deviations Moran's I of the residuals lies above its mean under independence, and their
+    """Return how many standard deviations Moran's I of the residuals lies above its mean under independence, and their
     autocorrelation from one row to the next.
 
     residuals   (rows,) at the optimum
@@ -58,7 +58,8 @@ def moran(residuals: Array, jacobian: Array, sets: NDArray[np.intp], along: Arra
 
 
 def _near(x: Array, sets: NDArray[np.intp]) -> Array:
-    """W x for x (rows, k): the sum over neighbours within a set, each by the inverse of its distance in places."""
+    """Return W x for x (rows, k): the sum over neighbours within a set, each by the inverse of its distance in
+    places."""
     out = np.zeros_like(x)
     for lag in range(1, min(LAGS, len(x) - 1) + 1):
         same = (sets[lag:] == sets[:-lag])[:, None] / lag
@@ -68,7 +69,7 @@ def _near(x: Array, sets: NDArray[np.intp]) -> Array:
 
 
 def _normal_scores(x: Array) -> Array:
-    """Gaussian quantiles of the ranks (van der Waerden), the sign of a residual kept by ranking its size."""
+    """Return Gaussian quantiles of the ranks (van der Waerden), the sign of a residual kept by ranking its size."""
     from scipy.special import ndtri
 
     size = np.abs(x)
@@ -78,8 +79,8 @@ def _normal_scores(x: Array) -> Array:
 
 
 def blocks(sets: NDArray[np.intp], along: Array, lag_one: float, least: int) -> NDArray[np.intp]:
-    """The number of each row's block of consecutive rows, (rows,): over all sets n (1 - r) / (1 + r) of them, the count
-    of independent rows that an autocorrelation of r leaves, and about `least` at the least."""
+    """Return the number of each row's block of consecutive rows, (rows,): over all sets n (1 - r) / (1 + r) of them,
+    the count of independent rows that an autocorrelation of r leaves, and about `least` at the least."""
     r = float(np.clip(lag_one, 0.0, 0.99))
     length = int(np.clip(np.ceil((1 + r) / (1 - r)), 1, max(len(sets) // least, 1)))
     order = np.lexsort((along, sets))

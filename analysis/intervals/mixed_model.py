@@ -20,7 +20,7 @@ RATIOS = np.concatenate([[0.0], np.geomspace(1e-4, 1e4, 161)])
 
 
 def mixed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> Spread:
-    """The spread of the optimum u (free,) under a run effect and a row effect."""
+    """Return the spread of the optimum u (free,) under a run effect and a row effect."""
     r, jacobian = problem.linearise(u[None])
     _, psi, inside, _ = problem.objective.terms(r)
     slope = 1.0 if inside is None else max(float(inside.mean()), 1.0 / r.shape[1])
@@ -44,7 +44,7 @@ def mixed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> Spread:
 
 
 def _likelihood(ratio: float, x: Array, y: Array, counts: Array, sums: Array, totals: Array) -> float:
-    """Restricted log-likelihood of a ratio of variances, the row variance profiled out."""
+    """Return the restricted log-likelihood of a ratio of variances, the row variance profiled out."""
     weight = ratio / (1 + ratio * counts)
     whitened = x.T @ x - (sums * weight[:, None]).T @ sums
     along = x.T @ y - (sums * weight[:, None]).T @ totals

@@ -31,7 +31,7 @@ HALVINGS, STEPS, STEPS_PULLED = 20, 12, 60
 
 
 def noise_scale(problem: Problem, u: Array, runs: NDArray[np.intp]) -> float:
-    """kappa at the optimum u (free,), with the run as the unit."""
+    """Return kappa at the optimum u (free,), with the run as the unit."""
     r, jacobian = problem.linearise(u[None])
     r, jacobian = r[0], jacobian[0]
     n, p = len(r), len(u)
@@ -53,14 +53,15 @@ def noise_scale(problem: Problem, u: Array, runs: NDArray[np.intp]) -> float:
 
 
 def profile(problem: Problem, u: Array, name: str, value: float, others: int = PROFILE_STARTS) -> float:
-    """The least objective with one parameter held at a value, from the optimum and from `others` fresh starts."""
+    """Return the least objective with one parameter held at a value, from the optimum and from `others` fresh
+    starts."""
     return held_optima(problem, u, [(name, value)], others)[0][0]
 
 
 def held_optima(
     problem: Problem, u: Array, held: Sequence[tuple[str, float]], others: int = PROFILE_STARTS
 ) -> list[tuple[float, Array]]:
-    """For each parameter held at a value the least objective, and the u (free,) at which it is reached; all at once."""
+    """Return for each parameter held at a value the least objective, and the u (free,) at which it is reached."""
     begin: list[Array] = []
     low: list[Array] = []
     high: list[Array] = []
@@ -90,7 +91,7 @@ def held_optima(
 
 
 def profile_intervals(problem: Problem, u: Array, level: float) -> dict[str, Estimate]:
-    """Every parameter with its profile interval, rows taken as independent; an open side is None."""
+    """Return every parameter with its profile interval, rows taken as independent; an open side is None."""
     ceiling = _ceiling(problem, u, level)
     values = problem.params(u)
     out = {name: Estimate(float(values[name])) for name in problem.law.params}
@@ -101,7 +102,7 @@ def profile_intervals(problem: Problem, u: Array, level: float) -> dict[str, Est
 
 
 def _end(problem: Problem, u: Array, i: int, side: float, ceiling: float) -> float | None:
-    """Where the profile of parameter i reaches the ceiling on one side, in its own units; its bound, or None where
+    """Return where the profile of parameter i reaches the ceiling on one side, in its own units; its bound, or None if
     open."""
     name, log = problem.free[i], bool(problem.logs[i])
     bound = float(problem.box[0 if side < 0 else 1][i])
@@ -129,7 +130,7 @@ def _end(problem: Problem, u: Array, i: int, side: float, ceiling: float) -> flo
 
 
 def _ceiling(problem: Problem, u: Array, level: float) -> float:
-    """The objective up to which noise does not forbid a place, rows taken as independent."""
+    """Return the objective up to which noise does not forbid a place, rows taken as independent."""
     from scipy.special import fdtri
 
     rows = len(problem.target)
@@ -139,7 +140,7 @@ def _ceiling(problem: Problem, u: Array, level: float) -> float:
 
 
 def derived_intervals(problem: Problem, u: Array, level: float) -> dict[str, Estimate]:
-    """Every derived quantity with its profile interval: the least and greatest value below the ceiling."""
+    """Return every derived quantity with its profile interval: the least and greatest value below the ceiling."""
     ceiling = _ceiling(problem, u, level)
     out = {}
     for name in problem.law.derived:
@@ -150,13 +151,13 @@ def derived_intervals(problem: Problem, u: Array, level: float) -> dict[str, Est
 
 
 def leans_on(problem: Problem, u: Array, name: str, flat: Collection[str]) -> bool:
-    """Whether a derived quantity depends on one of the parameters in `flat`."""
+    """Return whether a derived quantity depends on one of the parameters in `flat`."""
     slope = _derived(problem, u, name)[1]
     return any(slope[i] != 0 for i, free in enumerate(problem.free) if free in flat)
 
 
 def _derived(problem: Problem, u: Array, name: str) -> tuple[float, Array]:
-    """A derived quantity and its gradient (free,) at u."""
+    """Return a derived quantity and its gradient (free,) at u."""
     duals: dict[str, Any] = {k: np.float64(v) for k, v in problem.fixed.items()}
     for i, (p, x) in enumerate(zip(problem.free, u, strict=True)):
         value = np.array(np.exp(x) if problem.logs[i] else x)
@@ -167,7 +168,7 @@ def _derived(problem: Problem, u: Array, name: str) -> tuple[float, Array]:
 
 
 def _extreme(problem: Problem, u: Array, name: str, slope: Array, ceiling: float) -> float | None:
-    """The quantity at the end of its profile; None where the profile never reaches the ceiling.
+    """Return the quantity at the end of its profile; None if the profile never reaches the ceiling.
 
     The end is the least of objective - pull * quantity, with the pull (a Lagrange multiplier) at which the objective
     stands at the ceiling.
@@ -193,7 +194,7 @@ def _extreme(problem: Problem, u: Array, name: str, slope: Array, ceiling: float
 
 
 def _pulled(problem: Problem, u: Array, name: str, pull: float) -> Array:
-    """The least of objective - pull * quantity, by damped Newton steps from u."""
+    """Return the least of objective - pull * quantity, by damped Newton steps from u."""
     low, high = problem.box
     lam, local = 1e-3, expand(problem, u[None], None)
     value, slope = _derived(problem, u, name)

@@ -73,7 +73,7 @@ class Spread:
     bounded: bool = False
 
     def error(self, values: Array) -> Array:
-        """Standard error of a quantity whose value under each draw is given, along the first axis."""
+        """Return the standard error of a quantity whose value under each draw is given, along the first axis."""
         count = len(values)
         factors = {"jackknife": 1.0, "bootstrap": 1 / (count - 1), "mixed": 1 / count}
         with np.errstate(over="ignore", invalid="ignore"):  # a scatter beyond the doubles is infinite
@@ -83,7 +83,7 @@ class Spread:
 
 
 def shortcuts(method: str, rows: int, free: int, n_runs: int, resamples: int) -> list[str]:
-    """A note for each place where a large table is treated more coarsely than a small one."""
+    """Return a note for each step in which a large table is treated more coarsely than a small one."""
     notes = []
     if method == "jackknife" and n_runs > MOST_GROUPS:
         notes.append(f"the {n_runs} runs are left out in {MOST_GROUPS} groups")
@@ -96,7 +96,7 @@ def shortcuts(method: str, rows: int, free: int, n_runs: int, resamples: int) ->
 
 
 def t_quantile(level: float, dof: float) -> float:
-    """Two-sided quantile of Student's t."""
+    """Return the two-sided quantile of Student's t."""
     from scipy.special import stdtrit
 
     return float(stdtrit(dof, 0.5 + level / 2))
@@ -146,7 +146,7 @@ def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int
 
 
 def _prior_shift(problem: Problem, u: Array) -> Array:
-    """How far the optimum moves (priors, free) when the mean of each prior moves by its standard error."""
+    """Return how far the optimum moves (priors, free) when the mean of each prior moves by its standard error."""
     if not problem.priors:
         return np.zeros((0, len(u)))
     local = expand(problem, u[None], None)
@@ -160,7 +160,7 @@ def _prior_shift(problem: Problem, u: Array) -> Array:
 
 
 def _draws(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array, tolerance: float = TOLERANCE) -> Array:
-    """The optimum under each row of counts (draws, runs): how often each run is taken."""
+    """Return the optimum under each row of counts (draws, runs): how often each run is taken."""
     if _in_one_step(counts.shape[0], counts.shape[1], len(runs), len(u)):
         return _one_step(problem, u, runs, counts)
     batches = [counts[i : i + BATCH] for i in range(0, len(counts), BATCH)]
@@ -168,13 +168,14 @@ def _draws(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array, to
 
 
 def _in_one_step(draws: int, units: int, rows: int, free: int) -> bool:
-    """Whether resamples are each one Newton step from the optimum: where they are much work, or runs so many that what
-    a step leaves out, of order 1 / runs, is nothing beside the scatter of the resamples themselves."""
+    """Return whether resamples are each one Newton step from the optimum: where they are much work, or runs so many
+    that what a step leaves out, of order 1 / runs, is nothing beside the scatter of the resamples themselves."""
     return units >= MOST_GROUPS or draws * rows * free > MOST_WORK
 
 
 def _one_step(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array) -> Array:
-    """One Newton step from the optimum for each draw, from sums over each run: exact to first order in 1 / runs."""
+    """Take one Newton step from the optimum for each draw, from sums over each run: exact to first order in 1 /
+    runs."""
     r, jacobian = problem.linearise(u[None])
     _, psi, inside, _ = problem.objective.terms(r)
     size, free = counts.shape[1], len(u)
@@ -192,7 +193,7 @@ def _one_step(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array)
 
 
 def _curvature(r: Array, delta: float) -> Array:
-    """Huber's second derivative at residuals (rows,), as wide as an estimate of their density needs.
+    """Return Huber's second derivative at residuals (rows,), as wide as an estimate of their density needs.
 
     Where delta lies far below the scatter, the share of rows inside it tells the density at zero badly. A kernel
     estimate takes those within h instead (Powell 1991), h being where 2 h_n of them lie, h_n of Hall and Sheather 1988
@@ -228,8 +229,8 @@ def bounded(
     share: bool = False,
     elsewhere: Array | None = None,
 ) -> tuple[Estimate, str]:
-    """The value with its interval inside [low, high], a bound that the draws do not support being None; and in words
-    why one does not exist (empty where both do).
+    """Return the value with its interval inside [low, high], a bound that the draws do not support being None; and why
+    one does not exist (empty if both do).
 
     share: of a whole, inside (0, 1); the interval is that of the odds x / (1 - x), on their logarithm.
 
@@ -253,13 +254,13 @@ def bounded(
 
 
 def _odds(x: Array) -> Array:
-    """x / (1 - x); infinite for 1 and above."""
+    """Return x / (1 - x); infinite for 1 and above."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(x < 1, x / (1 - x), np.where(np.isnan(x), np.nan, np.inf))
 
 
 def reaches(value: Any, low: Any, high: Any, elsewhere: Array, *, log: bool) -> NDArray[np.bool_]:
-    """Whether an interval (None: open), taken REACH times as wide, holds each of the values."""
+    """Return whether an interval (None: open), taken REACH times as wide, holds each of the values."""
     value, elsewhere = (np.log(np.maximum(x, 1e-300)) if log else np.asarray(x) for x in (value, elsewhere))
     ends = (None if end is None else np.log(np.maximum(end, 1e-300)) if log else np.asarray(end) for end in (low, high))
     bottom, top = (
@@ -298,25 +299,25 @@ def _bounded(
 
 
 def _logs(drawn: Array) -> Array:
-    """Logarithms: minus infinity of what has vanished, NaN of what is no number or below zero."""
+    """Return logarithms: minus infinity of what has vanished, NaN of what is no number or below zero."""
     drawn = np.asarray(drawn, dtype=float)
     logs = np.where(drawn > 0, np.log(np.where(drawn > 0, drawn, 1.0)), -np.inf)
     return np.where(drawn >= 0, logs, np.nan)
 
 
 def _exponentials(*ends: float) -> tuple[float, ...]:
-    """Powers of e, infinite where they leave the doubles."""
+    """Return powers of e, infinite beyond the doubles."""
     return tuple(float(np.exp(x)) if x < np.log(np.finfo(float).max) else np.inf for x in ends)
 
 
 def _share(share: float, spread: Spread) -> str:
-    """So many of the fits that resampling asked for are ..."""
+    """Return words for the share of the resampled fits: all, most, 12 of 1000 fits."""
     what = "resamples are" if spread.method == "bootstrap" else "fits without one run are"
     return f"{share:.1%} of the {what}"
 
 
 def by_size(problem: Problem, u: Array) -> Spread | None:
-    """A jackknife that leaves out one value of the law's first column at a time; None where there are few of them.
+    """Leave out one value of the law's first column at a time, as a jackknife; None if there are few of them.
 
     A new run at a new size meets what the rows of one size share (its tuning, its shape), run by run as they may be.
     """
@@ -327,14 +328,15 @@ def by_size(problem: Problem, u: Array) -> Spread | None:
 
 
 def new_run(value: Array, error: Array, noise: Array, spread: Spread, level: float, *, raw: bool) -> Array:
-    """Bounds (2, rows) for a new run from the error of the law and the scatter of a row, on the scale of the
+    """Return bounds (2, rows) for a new run from the error of the law and the scatter of a row, on the scale of the
     residuals."""
     half = t_quantile(level, spread.dof) * np.sqrt(error**2 + noise**2)
     return np.stack([value - half, value + half]) if raw else np.stack([value * np.exp(-half), value * np.exp(half)])
 
 
 def error_of(drawn: Array, spread: Spread, *, raw: bool) -> Array:
-    """Standard error of predictions (draws, rows), on the scale of the residuals; NaN where too few draws are sound."""
+    """Return the standard error of predictions (draws, rows), on the scale of the residuals; NaN if too few draws are
+    sound."""
     sound = np.isfinite(drawn).all(1) & (raw | (drawn > 0).all(1))
     if sound.sum() < 3:
         return np.full(drawn.shape[1], np.nan)

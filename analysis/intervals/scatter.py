@@ -38,7 +38,7 @@ class Noise:
     centre: Array
 
     def at(self, columns: list[Array]) -> Array:
-        """Standard deviation at the rows of `columns`, nowhere below the pooled one."""
+        """Return the standard deviation at the rows of `columns`, nowhere below the pooled one."""
         axes = np.log(np.stack(columns, axis=-1))
         grown = np.log(self.level) + axes @ self.slopes + ((axes - self.centre) ** 2) @ self.doubt**2 / 4
         wide: Array = np.maximum(self.pooled, np.exp(grown))
@@ -46,7 +46,7 @@ class Noise:
 
 
 def scatter(residuals: Array, columns: tuple[Array, ...], runs: NDArray[np.intp], free: int) -> Noise:
-    """The scatter of `residuals` (rows,) about a law of `free` parameters."""
+    """Return the scatter of `residuals` (rows,) about a law of `free` parameters."""
     spare = max(len(residuals) - free, 1)
     pooled = float(np.sqrt((residuals**2).sum() / spare))
     none = np.zeros(len(columns))
@@ -72,7 +72,7 @@ def scatter(residuals: Array, columns: tuple[Array, ...], runs: NDArray[np.intp]
 
 
 def _regress(y: Array, x: Array, runs: NDArray[np.intp]) -> tuple[Array, Array]:
-    """Slopes of y on x, and their t by runs."""
+    """Return slopes of y on x, and their t by runs."""
     design = np.column_stack([np.ones(len(x)), x - x.mean(0)])
     inverse = np.linalg.pinv(design.T @ design)
     coefficients = inverse @ design.T @ y

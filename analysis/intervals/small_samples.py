@@ -20,8 +20,8 @@ LEAST_FREE = 0.02
 
 
 def unbiased(problem: Problem, u: Array, runs: NDArray[np.intp], moved: Array) -> tuple[Array, float]:
-    """How far leaving out each run moves the optimum, (runs, free), over the root of 1 - leverage, and the degrees of
-    freedom: the harmonic mean of those of the free parameters.
+    """Return how far leaving out each run moves the optimum, (runs, free), over the root of 1 - leverage, and the
+    degrees of freedom: the harmonic mean of those of the free parameters.
 
     problem   the law on the rows
     u         its optimum (free,)
@@ -53,8 +53,8 @@ def unbiased(problem: Problem, u: Array, runs: NDArray[np.intp], moved: Array) -
 
 
 def _satterthwaite(weights: Array, shares: Array) -> Array:
-    """Degrees of freedom of the variance of each parameter, (free,): those of the chi-square with its mean and its
-    variance, where residuals are independent and of one variance.
+    """Return the degrees of freedom of the variance of each parameter, (free,): those of the chi-square with its mean
+    and its variance, where residuals are independent and of one variance.
 
     weights   (runs, free, free) by how much a run's scores move each parameter (the last axis)
     shares    (runs, free, free) its share of the information

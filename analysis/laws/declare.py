@@ -92,12 +92,12 @@ class Law:
         return self.function(*columns, **params)
 
     def derive(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Derived quantities at these parameters (arrays give arrays)."""
+        """Return derived quantities at these parameters (arrays give arrays)."""
         with np.errstate(all="ignore"):  # beyond the doubles, and over zero, they are infinite or no number
             return {name: function(**_given(function, params)) for name, function in self.derived.items()}
 
     def curve(self, name: str, C: Any, params: Mapping[str, Any]) -> Any:
-        """The derived curve `name` ('N_opt', 'D_opt' ...) at compute C [FLOPs]."""
+        """Return the derived curve `name` ('N_opt', 'D_opt' ...) at compute C [FLOPs]."""
         if name not in self.curves:
             raise UserError(f"law {self.name} has no {name}(C); it has {', '.join(self.curves) or 'none'}")
         function = self.curves[name]
@@ -105,7 +105,7 @@ class Law:
             return function(C, **_given(function, params))
 
     def of(self, target: str) -> "Law":
-        """The same law of another target, any column of numbers above zero."""
+        """Return the same law of another target, any column of numbers above zero."""
         if target == self.target:
             return self
         if target in self.columns:
@@ -116,7 +116,7 @@ class Law:
         return replace(self, target=target, formula=formula, name=f"{target} ~ {self.name}")
 
     def over(self, *columns: str) -> "Law":
-        """The same law over other columns, in the order of its arguments."""
+        """Return the same law over other columns, in the order of its arguments."""
         if len(columns) != len(self.arguments):
             takes = ", ".join(self.arguments)
             raise UserError(
@@ -135,7 +135,7 @@ ALIASES: dict[str, str] = {}
 
 
 def _given(function: Scalar, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that a function takes, as numbers that numpy divides by zero without an error."""
+    """Return the parameters that a function takes, as numbers that numpy divides by zero without an error."""
     given = ((k, params[k]) for k in inspect.signature(function).parameters if k in params)
     return {k: np.float64(value) if isinstance(value, int | float) else value for k, value in given}
 
@@ -180,7 +180,8 @@ _NAME = re.compile(r"\s*(?:([^~]*[^~\s])\s*~\s*)?(\w+)\s*(?:\(([^()]*)\))?\s*")
 
 
 def get_law(text: str | Law, target: str | None = None) -> Law:
-    """The law that a text names: 'chinchilla', 'power_offset(C)', 'chinchilla(n_total, D)', 'accuracy ~ sigmoid(L)'.
+    """Return the law that a text names: 'chinchilla', 'power_offset(C)', 'chinchilla(n_total, D)', 'accuracy ~
+    sigmoid(L)'.
 
     `target`: the column that it predicts, where that is not the law's own and the text does not say it.
     """

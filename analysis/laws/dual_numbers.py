@@ -109,7 +109,7 @@ class Dual:
 
 
 def sum_parts(x: Number, first: NDArray[np.intp], places: NDArray[np.intp], size: int) -> Number:
-    """Sums (..., size) of consecutive parts of x (..., parts): part k begins at first[k] and its sum stands at
+    """Return sums (..., size) of consecutive parts of x (..., parts): part k begins at first[k] and its sum stands at
     places[k]; zero elsewhere."""
     if isinstance(x, Dual):
         parts = {k: sum_parts(v, first, places, size) for k, v in x.d.items()}

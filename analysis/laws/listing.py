@@ -27,7 +27,7 @@ This page is written from the functions in `analysis/laws`, which declare their 
 
 
 def page() -> str:
-    """The page in Markdown: a table for each topic."""
+    """Return the page in Markdown: a table for each topic."""
     return "\n".join([_HEAD, *(_topic(module) for module in TOPICS)])
 
 

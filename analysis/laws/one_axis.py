@@ -76,7 +76,7 @@ _ARRIVED, _MOST_STEPS = 1e-5, 60
 
 
 def _way(k: Column, alpha: Column) -> Column:
-    """The share s, between 0 and 1, at which log s - alpha log(1 - s) = k, with its derivatives.
+    """Return the share s, between 0 and 1, at which log s - alpha log(1 - s) = k, with its derivatives.
 
     Sought as its logit t by Halley's method: k then goes from t (s near 0) to alpha t (s near 1), and is convex or
     concave between, so that where those lines meet k is a start from which each step comes nearer.
@@ -106,7 +106,7 @@ def _way(k: Column, alpha: Column) -> Column:
 
 
 def _shares(t: Any) -> tuple[Any, Any]:
-    """The share of a logit, and what is left of the whole."""
+    """Return the share of a logit, and what is left of the whole."""
     odds = np.exp(-t)
     share = 1 / (1 + odds)
     return share, odds * share

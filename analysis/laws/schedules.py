@@ -40,7 +40,7 @@ class Falls(NamedTuple):
 
 
 def falls(curve: Array, S1: Array, lr: Array) -> Falls:
-    """The falls of the rate before each row of its curve."""
+    """Return the falls of the rate before each row of its curve."""
     return _falls(*(np.ascontiguousarray(x, dtype=float).tobytes() for x in (curve, S1, lr)))
 
 
@@ -70,8 +70,8 @@ def _falls(curve_bytes: bytes, S1_bytes: bytes, lr_bytes: bytes) -> Falls:
 
 
 def is_gradual(lr: Array) -> NDArray[np.bool_]:
-    """Whether the rate changes all the way from each row to the next, (rows - 1,): a change between rows of one rate is
-    a step, where the next rate is first written."""
+    """Return whether the rate changes all the way from each row to the next, (rows - 1,): a change between rows of one
+    rate is a step, where the next rate is first written."""
     change = np.diff(lr) != 0
     beside = np.zeros(len(change), dtype=bool)
     beside[1:] |= change[:-1]
@@ -81,8 +81,8 @@ def is_gradual(lr: Array) -> NDArray[np.bool_]:
 
 
 def changes(S1: Array, lr: Array) -> tuple[Array, Array, Array, NDArray[np.intp]]:
-    """The falls of the rate along one curve: by how much, at which sum of rates, to which rate, first seen at which
-    row. The first are of the warmup before the first row; a row alone has risen to its rate at once."""
+    """Return the falls of the rate along one curve: by how much, at which sum of rates, to which rate, first seen at
+    which row."""
     if len(S1) == 1:
         return -lr, np.zeros(1), lr, np.zeros(1, np.intp)
     # in the warmup the rate rises as the step, its sum as the step's square
@@ -100,8 +100,8 @@ def changes(S1: Array, lr: Array) -> tuple[Array, Array, Array, NDArray[np.intp]
 
 
 def groups(by: Array) -> NDArray[np.intp]:
-    """Where groups of neighbouring falls begin: each by itself if there are few, else about MOST_FALLS equal parts of
-    what changes; a rise and a fall are never one."""
+    """Return where groups of neighbouring falls begin: each by itself if there are few, else about MOST_FALLS equal
+    parts of what changes; a rise and a fall are never one."""
     if len(by) <= MOST_FALLS:
         return np.arange(len(by))
     share = np.cumsum(np.abs(by)) / np.abs(by).sum()

@@ -16,22 +16,22 @@ from isoflop.analysis.laws.declare import Column, Exponent, Kind, Offset, Scale,
 
 
 def share(alpha: Any, beta: Any) -> Any:
-    """The exponent a of N_opt in C (Hoffmann et al. 2022, eq. 4)."""
+    """Return the exponent a of N_opt in C (Hoffmann et al. 2022, eq. 4)."""
     return beta / (alpha + beta)
 
 
 def G(A: Any, alpha: Any, B: Any, beta: Any) -> Any:
-    """The G of Hoffmann et al. 2022, arXiv:2203.15556, eq. 4: N_opt = G (C/6)^a."""
+    """Return the G of Hoffmann et al. 2022, arXiv:2203.15556, eq. 4: N_opt = G (C/6)^a."""
     return (alpha * A / (beta * B)) ** (1 / (alpha + beta))
 
 
 def N_opt(C: Any, A: Any, alpha: Any, B: Any, beta: Any) -> Any:
-    """The best size for C = 6 N D (ibid., eq. 4)."""
+    """Return the best size for C = 6 N D (ibid., eq. 4)."""
     return G(A, alpha, B, beta) * (C / 6) ** share(alpha, beta)
 
 
 def D_opt(C: Any, A: Any, alpha: Any, B: Any, beta: Any) -> Any:
-    """The best amount of data for C = 6 N D."""
+    """Return the best amount of data for C = 6 N D."""
     return C / 6 / N_opt(C, A, alpha, B, beta)
 
 

@@ -21,7 +21,8 @@ GAP, GAP_POWER = Kind(low=0.0, log=True, linear=True), Kind(low=-10.0, high=10.0
 
 
 def on_trunks(law: Law) -> Law:
-    """The law of rows that have `heat` beside the law's own columns; without that column it is the law itself."""
+    """Return the law of rows that have `heat` beside the law's own columns; without that column it is the law
+    itself."""
     along = law.columns.index("D") if "D" in law.columns else len(law.columns) - 1
     power = f"gap_{law.arguments[along]}"
 

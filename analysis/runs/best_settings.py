@@ -22,14 +22,14 @@ SIDE, FEWEST = 2, 3
 
 
 def is_sweep(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> bool:
-    """Whether a table tries several values of a knob in a cell, with a loss for each."""
+    """Return whether a table tries several values of a knob in a cell, with a loss for each."""
     if knob not in KNOBS or not {knob, "L", *columns} <= set(runs.columns):
         return False
     return bool((runs.groupby(_levels(runs, _cell(runs, columns, knob)))[knob].nunique() > 1).any())
 
 
 def best_settings(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> tuple[pd.DataFrame, str]:
-    """A row for each cell that has a minimum, and what was done in a sentence; UserError where none has."""
+    """Return a row for each cell that has a minimum, and a sentence; UserError if none has."""
     rows, edges, few = [], 0, 0
     columns = _cell(runs, columns, knob)
     for _, part in runs.groupby(_levels(runs, columns)):
@@ -60,12 +60,10 @@ def best_settings(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> tupl
 
 
 def _levels(runs: pd.DataFrame, columns: Sequence[str]) -> list[pd.Series]:
-    """What rows of one cell have in common: whole steps of several batches make amounts of data that differ in the last
-    digits, and are one."""
+    """Return what rows of one cell have in common; amounts of data of one level are one, whatever their last digits."""
     return [pd.Series(level_index(runs[c]), runs.index) if c == "D" else runs[c] for c in columns]
 
 
 def _cell(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> list[str]:
-    """What makes a cell: a law of D alone is of cells of N and D all the same, or the largest N would speak for each
-    D."""
+    """Return the columns of a cell: N and D too, or the largest N would speak for each D under a law of D alone."""
     return list(dict.fromkeys([*columns, *(c for c in ("N", "D") if c in runs and c != knob)]))

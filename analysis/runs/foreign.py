@@ -62,7 +62,8 @@ class Preset:
     alone: bool = False
 
     def fits(self, columns: Collection[str]) -> bool:
-        """Whether a table of these columns is this one: all are there, and none of ours would be overwritten."""
+        """Return whether a table of these columns is this one: it has all of them, and none of ours that would be
+        lost."""
         needed = {*self.columns.values(), *self.also, *self.ours}
         clash = (_CORE - set(self.ours)) & set(columns)
         return needed <= set(columns) and not clash and (not self.alone or needed == set(columns))
@@ -153,7 +154,7 @@ PRESETS = (
 
 
 def preset_of(table: pd.DataFrame) -> tuple[pd.DataFrame, str] | None:
-    """The table under our names and a sentence on what it was taken for; None where it is no public table."""
+    """Return a public table under our names, and a sentence that says which it is; None for any other table."""
     preset = next((preset for preset in PRESETS if preset.fits(table.columns)), None)
     if preset is None:
         return None
@@ -171,7 +172,7 @@ def preset_of(table: pd.DataFrame) -> tuple[pd.DataFrame, str] | None:
 
 
 def melted(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The table with N and L in columns and a note, and as it is, with '', where it is not wide.
+    """Return a wide table with N and L in columns, and a note; any other table as it is, and ''.
 
     The columns of losses are those whose names are alike but for one size: 70M, 160M or `loss (1.4B)`.
     """
@@ -227,7 +228,7 @@ _FORMED = (
 
 
 def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The table with N and D from other columns where it lacks them, and a note for each."""
+    """Return the table with N and D formed from other columns if it lacks them, and a note for each."""
     notes: list[str] = []
     if "L" not in table and not {"N", "D", "C"} & set(table.columns):
         return table, notes
@@ -246,7 +247,7 @@ def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _formed(table: pd.DataFrame, formed: Formed) -> tuple[pd.Series, str] | None:
-    """What a way gives, and how in words; None where a part is not there, or nothing that varies comes out."""
+    """Return the values that a way gives, and words for it; None without a part, or if nothing varies."""
     readings = {part: _part(table, part) for part in formed.parts}
     unsure = any(readings_of(table, PARTS[part]) for part in formed.without)
     if unsure or any(reading is None for reading in readings.values()):
@@ -259,7 +260,7 @@ def _formed(table: pd.DataFrame, formed: Formed) -> tuple[pd.Series, str] | None
 
 
 def _part(table: pd.DataFrame, part: str) -> Reading | None:
-    """The one column of numbers that is this part."""
+    """Return the one column of numbers that is this part."""
     if part not in PARTS:
         return Reading(part) if part in table and is_numeric_dtype(table[part]) else None
     # a column that bears one of our names is there under its own as well: once is enough
@@ -269,7 +270,7 @@ def _part(table: pd.DataFrame, part: str) -> Reading | None:
 
 
 def _sizes_in_names(table: pd.DataFrame) -> pd.Series | None:
-    """The sizes in a column of names, each of which holds one, as in pythia-160m; None where no column is such."""
+    """Return the sizes in a column of names, each of which holds one, as in pythia-160m; None without such a column."""
     for name in table.columns[~table.dtypes.map(is_numeric_dtype)]:
         if not _MODEL & set(plain(str(name)).split("_")):
             continue

@@ -45,7 +45,7 @@ _QUOTED = re.compile(rb'(?:[^"]++|"")*+')
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Any table as it stands in its file, whatever its columns; UserError where that is no sound table, or no file.
+    """Read any table as it stands in its file; UserError without a file, or if it is no sound table.
 
     Every table that is read, be it beside another, is read here: a pipe or a cell of a gigabyte is refused.
     """
@@ -91,8 +91,7 @@ def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
 
 
 def _parsed(source: Callable[[], Path | io.BytesIO], separator: str) -> pd.DataFrame:
-    """The table of a CSV; a long one is read in pieces, since its text takes more memory than its numbers, unless a
-    column is of one kind in one piece and of another in the next."""
+    """Return the table of a CSV; a long one is read in pieces, since its text takes more memory than its numbers."""
     options: dict[str, Any] = {"index_col": False, "low_memory": False, "skip_blank_lines": False, "sep": separator}
     with pd.read_csv(source(), chunksize=PIECE, **options) as pieces:
         first: pd.DataFrame = next(pieces)
@@ -105,7 +104,7 @@ def _parsed(source: Callable[[], Path | io.BytesIO], separator: str) -> pd.DataF
 
 
 def _as_it_was(table: pd.DataFrame) -> pd.DataFrame:
-    """The table without the quotes that keep a spreadsheet from running its text."""
+    """Return the table without the quotes that keep a spreadsheet from running its text."""
     quoted = {}
     for name in table.columns[~table.dtypes.map(pd.api.types.is_numeric_dtype)]:
         words = {word: from_spreadsheet(word) for word in table[name].unique() if isinstance(word, str)}
@@ -117,14 +116,14 @@ def _as_it_was(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _separator(source: Path | io.BytesIO) -> str:
-    """What stands between fields: commas, unless the header has none and semicolons or tabs instead."""
+    """Return what separates fields: commas, or semicolons or tabs if the header has no comma."""
     header, *more = pd.read_csv(source, index_col=False, nrows=0).columns
     return next((sign for sign in (";", "\t") if sign in header and not more), ",")
 
 
 def _with_points(table: pd.DataFrame, separator: str) -> pd.DataFrame:
-    """A table whose fields no comma parts, with points for the decimal commas of its columns of numbers; between tabs,
-    where 70,000 may be seventy thousand, only of columns in which some comma can part no thousands."""
+    """Convert decimal commas to points in columns of numbers. Between tabs, where 70,000 may be seventy thousand, a
+    column is converted only if some value cannot be a thousands separator."""
     pointed = {}
     for name in table.columns[~table.dtypes.map(pd.api.types.is_numeric_dtype)]:
         column = table[name].astype(object)
@@ -141,7 +140,7 @@ def _with_points(table: pd.DataFrame, separator: str) -> pd.DataFrame:
 
 
 def _folder(path: Path) -> pd.DataFrame:
-    """The records of every run folder below `path`."""
+    """Return the records of every run folder below `path`."""
     files = sorted(path.rglob(RunFolder.RECORDS))
     for file in files:
         check_file(file)
@@ -171,8 +170,8 @@ def _lines(path: Path) -> pd.DataFrame:
 
 
 def _flat(value: Any) -> Any:
-    """A cell of a table: what is a list or a mapping is its text, so that rows can be compared and grouped; half a
-    character, which JSON can write and UTF-8 cannot, is written out."""
+    """Return a cell with a list or a mapping as text, so that rows can be compared and grouped; half a character, which
+    JSON can write and UTF-8 cannot, is escaped."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
     if hasattr(value, "tolist"):  # an array, as Parquet gives a list
@@ -206,7 +205,7 @@ def _message(error: Exception) -> str:
 
 
 def check_file(path: Path) -> None:
-    """UserError where reading a file may never end: a pipe, a device, a text with a line beyond all measure."""
+    """Refuse a file whose reading may never end: a pipe, a device, a text with an endless line; UserError."""
     if not path.is_file():
         raise UserError(f"{path} is a pipe or a device and no file; save the table in a file")
     if path.suffix in (*_BINARY, *PACKED):
@@ -219,7 +218,7 @@ def check_file(path: Path) -> None:
 
 
 def check_lines(file: BinaryIO, path: Path) -> None:
-    """UserError where a line of text is beyond all measure."""
+    """Refuse a text with an endless line; UserError."""
     while len(chunk := file.read(LONGEST_LINE)) == LONGEST_LINE:
         if b"\n" not in chunk:
             raise UserError(
@@ -228,7 +227,7 @@ def check_lines(file: BinaryIO, path: Path) -> None:
 
 
 def check_quotes(content: mmap.mmap | bytes, path: Path) -> None:
-    """UserError where a cell in quotes is beyond all measure, whatever lines it has, or is never closed."""
+    """Refuse a text with an endless cell in quotes, or one that is never closed; UserError."""
     at = 0
     while opening := _OPENING.search(content, at):
         start = opening.end()
@@ -242,7 +241,7 @@ def check_quotes(content: mmap.mmap | bytes, path: Path) -> None:
 
 
 def unpack(path: Path) -> bytes:
-    """The text of a compressed CSV, which is unpacked as far as one may be; UserError where it is more, or damaged."""
+    """Return the text of a compressed CSV; UserError if it is damaged, or unpacks beyond bounds."""
     from pandas.io.common import get_handle  # type: ignore[import-not-found]  # no stub has it
 
     try:

@@ -45,7 +45,7 @@ _EXACT = 0.003
 
 
 def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.int64]:
-    """The place of each positive value among the distinct ones, from 0; values within `tolerance` are one level.
+    """Return the rank of each positive value among the distinct ones, from 0; values within `tolerance` are one level.
 
     No level is wider than the tolerance to either side of its middle: a chain of near values that runs on is cut at its
     widest gaps, so that values without any levels give many narrow ones and never a wide one.
@@ -70,8 +70,8 @@ def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.
 
 
 def stand_apart(values: ArrayLike, sizes: ArrayLike | None = None, tolerance: float = SAME_LEVEL) -> NDArray[np.bool_]:
-    """Whether the level of each value is told from its neighbours, (rows,): by a gap wider than the tolerance, or by
-    how closely values crowd there.
+    """Return whether the level of each value stands apart from its neighbours, (rows,): by a gap wider than the
+    tolerance, or by how closely values crowd there.
 
     Values crowd at a level where the half of the tolerance to either side of its median holds more of them than chance
     would put there from the two stretches of that width beside it. Of values without levels a few seem to crowd, so
@@ -92,7 +92,8 @@ def stand_apart(values: ArrayLike, sizes: ArrayLike | None = None, tolerance: fl
 
 
 def _crowded(x: NDArray[np.float64], index: NDArray[np.int64], half: float) -> NDArray[np.bool_]:
-    """Whether values crowd at each level, (levels,): by a binomial test of its core, a third of what is around it."""
+    """Return whether values crowd at each level, (levels,): by a binomial test of its core, a third of what is around
+    it."""
     from scipy.special import bdtrc
 
     x_sorted, middles = np.sort(x), pd.Series(x).groupby(index).median().to_numpy()
@@ -132,7 +133,7 @@ class Layout:
 
 
 def layout(rows: pd.DataFrame, runs: NDArray[np.intp] | None = None) -> Layout:
-    """The layout of usable rows with positive numbers in N, D and C, as far as they have these columns.
+    """Return the layout of usable rows with positive numbers in N, D and C, as far as they have these columns.
 
     runs    the number of each row's run, (rows,), where several rows are of one
     """
@@ -169,8 +170,8 @@ def _kind(
 
 
 def _repeated(columns: dict[str, NDArray[np.float64]]) -> str:
-    """What repeats: budgets (isoflop), sizes and amounts of data (grid), or nothing (scattered); what repeats but for
-    rounding before what is near."""
+    """Return what repeats, first but for rounding and then within the tolerance: budgets (isoflop), sizes and amounts
+    of data (grid), or nothing (scattered)."""
     budgets, crossed, few = _shares(columns, _EXACT)
     if min(crossed) >= _MOST:
         return "grid"
@@ -187,15 +188,15 @@ def _repeated(columns: dict[str, NDArray[np.float64]]) -> str:
 
 
 def _shares(columns: dict[str, NDArray[np.float64]], tolerance: float) -> tuple[float, tuple[float, float], bool]:
-    """The shares of the rows in budgets of several sizes, in sizes of several data and the reverse, and whether the
-    budgets are few."""
+    """Return the shares of the rows in budgets of several sizes, in sizes of several data and the reverse, and whether
+    the budgets are few."""
     index = {c: level_index(x, tolerance) for c, x in columns.items()}
     crossed = _share(index["N"], index["D"]), _share(index["D"], index["N"])
     return _share(index["C"], index["N"]), crossed, bool(index["C"].max() + 1 < len(index["C"]) / 2)
 
 
 def _share(level: ArrayLike, inner: ArrayLike) -> float:
-    """The share of rows that stand at a level with at least LEVELS values of the inner column."""
+    """Return the share of rows that stand at a level with at least LEVELS values of the inner column."""
     table = pd.DataFrame({"level": level, "inner": inner})
     counts = table.groupby("level")["inner"].transform("nunique")
     return float((counts >= LEVELS).mean())

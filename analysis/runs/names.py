@@ -92,7 +92,7 @@ class Reading(NamedTuple):
     """log10 where it holds logarithms, ln where ours is the logarithm of it (a perplexity)."""
 
     def of(self, table: pd.DataFrame) -> pd.Series:
-        """The column in our unit."""
+        """Return the column in our unit."""
         column = table[self.column]
         if not self.kind:
             return column if self.factor == 1 else column * self.factor
@@ -108,7 +108,7 @@ class Reading(NamedTuple):
 
 
 def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
-    """The table with the columns of ours that it lacks and whose names are clear, and a note where any were taken.
+    """Return the table with the columns of ours that it lacks and whose names are clear, and a note if any were taken.
 
     taken   columns that the user has given another name, and that are nothing else
     """
@@ -127,7 +127,7 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
 
 
 def in_its_unit(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The table with the unit of L, where the name of the column that L was tells another than nats."""
+    """Return the table with the unit of L, if the name of the column that L was says another than nats."""
     words = set(plain(name).split("_"))
     units = [
         unit
@@ -138,7 +138,7 @@ def in_its_unit(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _surest(table: pd.DataFrame, names: Collection[str]) -> Reading | None:
-    """The one column that bears one of these names, a plain name before one of a part (`params` before
+    """Return the one column that bears one of these names, a plain name before one of a part (`params` before
     `active_params`, `tokens` before `samples`); None where there is none, or several are as good."""
     matches = readings_of(table, names)
     simple = [r for r in matches if not _OF_A_PART & set(plain(r.column).split("_"))]
@@ -147,18 +147,18 @@ def _surest(table: pd.DataFrame, names: Collection[str]) -> Reading | None:
 
 
 def _letter(ours: str) -> tuple[str, ...]:
-    """Our own letter, which counts where a unit or a logarithm stands beside it: `N (millions)`, `log10(N)`."""
+    """Return our own letter, which counts beside a unit or a logarithm: `N (millions)`, `log10(N)`."""
     return (ours,) if ours in CORE else ()
 
 
 def readings_of(table: pd.DataFrame, names: Collection[str]) -> list[Reading]:
-    """The columns that bear one of these names."""
+    """Return the columns that bear one of these names."""
     readings = [_reading(str(column), names) for column in table.columns]
     return [r for r in readings if r and (r == Reading(r.column) or is_numeric_dtype(table[r.column]))]
 
 
 def _reading(column: str, names: Collection[str]) -> Reading | None:
-    """What a column of one of these names counts in; None for any other column, or a unit that is not known."""
+    """Return how a column of one of these names is read; None for any other column, or an unknown unit."""
     kind, name = "", column.strip()
     if logs := _LOG10.fullmatch(name):
         kind, name = "log10", logs["name"]
@@ -180,19 +180,22 @@ def _reading(column: str, names: Collection[str]) -> Reading | None:
 
 
 def has_size_or_loss(table: pd.DataFrame) -> bool:
-    """Whether a table has a column for N or L, under our name or a usual one; a size in the name does not count."""
+    """Return whether a table has a column for N or L, under our name or a usual one; a size in the name does not
+    count."""
     unsized = table[[c for c in table if not SIZE.search(str(c).replace("_", " "))]]
     return bool({"N", "L"} & set(table.columns) or readings_of(unsized, USUAL["N"]) or _loss(unsized))
 
 
 def is_of_losses(stem: str) -> bool:
-    """Whether a column may hold the losses of one size, by its name without the size: `#`, `loss (#)`, `model #`."""
+    """Return whether a column may hold the losses of one size, by its name without the size: `#`, `loss (#)`, `model
+    #`."""
     words = set(plain(stem).split("_")) - {""}
     return words <= {"model", "params", "parameters", "size", "n"} or bool(words & _LOSS and not words & _ABOUT)
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
-    """A name, and what may be the unit at its end: `params_in_millions`, `flops_1e18`, `compute pf days`."""
+    """Return the ways to split a name from the unit at its end: `params_in_millions`, `flops_1e18`, `compute pf
+    days`."""
     yield name, ""
     words = re.split(r"[\s_]+", name)
     for place in range(len(words) - 1, 0, -1):
@@ -200,7 +203,7 @@ def _splits(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _factor(unit: str) -> float | None:
-    """What a unit is in ours; None where it is not known."""
+    """Return the factor of a unit in ours; None if it is unknown."""
     word = plain(unit)
     if power := re.fullmatch(r"(?:1?e|10\^)(\d{1,2})", unit.lower()):
         return float(10.0 ** int(power[1]))
@@ -209,8 +212,8 @@ def _factor(unit: str) -> float | None:
 
 
 def _loss(table: pd.DataFrame) -> Reading | None:
-    """The column that is the loss: of those on held-out data the one whose name has the fewest words, else of the
-    others; None where there is none, or several are as good."""
+    """Return the column that is the loss: of those on held-out data the one whose name has the fewest words, else of
+    the others; None where there is none, or several are as good."""
     ranked = []
     for column in map(str, table.columns):
         # ours have a meaning of their own, as L_bpb does; a loss is a number
@@ -237,6 +240,6 @@ def _loss(table: pd.DataFrame) -> Reading | None:
 
 
 def plain(name: str) -> str:
-    """A name in small letters with _ between words; nParams is n_params."""
+    """Return a name in small letters with _ between words; nParams is n_params."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")

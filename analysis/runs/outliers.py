@@ -18,7 +18,7 @@ ROUNDS = 40
 
 
 def outlying(x: Array, y: Array, *, curves: bool = False) -> Array:
-    """By how many standard deviations each row is an outlier, (rows,), signed; 0 for those that are none.
+    """Return by how many standard deviations each row is an outlier, (rows,), signed; 0 for the other rows.
 
     x   (rows, axes) logarithms of size and data
     y   (rows,) logarithm of the loss
@@ -46,8 +46,7 @@ def outlying(x: Array, y: Array, *, curves: bool = False) -> Array:
 
 
 def _by_neighbours(z: Array, values: Array, row: int) -> tuple[float, float]:
-    """What the rows of like size and data say of a row's value, by a plane through them, and how they scatter about
-    it."""
+    """Return a row's value by a plane through the rows of like size and data, and their scatter about it."""
     count = min(ROWS_PER_TERM * (z.shape[1] + 1), len(z) - 1)
     near = np.argpartition(((z - z[row]) ** 2).sum(1), count)[: count + 1]
     near = near[near != row]
@@ -56,8 +55,8 @@ def _by_neighbours(z: Array, values: Array, row: int) -> tuple[float, float]:
 
 
 def _least_absolute(design: Array, y: Array) -> tuple[Array, float]:
-    """The coefficients (terms,) of least absolute deviations of y (rows,), and the sd of a Gaussian that scatters like
-    the rows about them."""
+    """Return the coefficients (terms,) of least absolute deviations of y (rows,), and the sd of a Gaussian that
+    scatters like the rows about them."""
     weights = np.ones(len(y))
     for _ in range(ROUNDS):
         root = np.sqrt(weights)[:, None]

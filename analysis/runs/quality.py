@@ -70,7 +70,7 @@ class Quality:
     findings: tuple[Finding, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `isoflop check --json`."""
+        """Return the document of `isoflop check --json`."""
         findings = [vars(f) | {"rows": [str(row) for row in f.rows]} for f in self.findings]
         counts = {"rows": self.n_rows, "usable": self.n_usable, "runs": self.n_runs}
         return {"source": self.source, **counts, "layout": vars(self.layout), "findings": findings}
@@ -110,7 +110,7 @@ def check(runs: RunsLike, run: str | None = None) -> Quality:
 
 
 def _wide(runs: pd.DataFrame) -> str:
-    """What to do about a table whose columns are losses at several sizes or amounts of data; empty of any other."""
+    """Return what to do about a table whose columns are losses at several sizes; empty for any other."""
     stems = pd.Series([re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "#", str(c), flags=re.I) for c in runs.columns])
     alike = stems[stems.str.contains("#")].value_counts()
     if not len(alike) or alike.iloc[0] < LEVELS:
@@ -161,7 +161,7 @@ def _odd(runs: Runs) -> Iterator[Finding]:
 
 
 def _unnamed(rows: pd.DataFrame) -> Iterator[Finding]:
-    """A size or an amount of data that no column is taken for, and the columns of numbers that may be it."""
+    """Report a size or an amount of data that no column is taken for, and the columns of numbers that may be it."""
     ranks = {c: rows[c].rank(method="dense") for c in rows if pd.api.types.is_numeric_dtype(rows[c])}
     known = [ranks[c] for c in CORE if c in ranks]
     # what grows just as a known column does is that one in another unit
@@ -174,7 +174,7 @@ def _unnamed(rows: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _mixed_texts(rows: pd.DataFrame) -> dict[str, str]:
-    """A sentence for each column of words that takes several values at one size, whatever its name."""
+    """Return a sentence for each column of words that takes several values at one size, whatever its name."""
     notes = {}
     texts = [c for c in rows if c not in MIXTURES and not pd.api.types.is_numeric_dtype(rows[c])]
     for name in [c for c in texts if c not in NO_KIND and not is_circumstance(c)]:
@@ -201,7 +201,7 @@ def _units(rows: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _compute(runs: Runs) -> Iterator[Finding]:
-    """Rows whose C is not what their N and D take."""
+    """Report rows whose C is not what their N and D take."""
     rows = runs.frame
     if not {"N", "D", "C"} <= set(rows.columns):
         return
@@ -216,7 +216,7 @@ def _compute(runs: Runs) -> Iterator[Finding]:
 
 
 def _repeats(runs: Runs) -> Iterator[Finding]:
-    """Cells with several runs that no column of numbers tells apart, and what their losses differ by."""
+    """Report cells with several runs of equal numbers, and how much their losses differ."""
     rows = runs.frame
     if not {"N", "D"} <= set(rows.columns) or runs.searched:
         return
@@ -243,7 +243,7 @@ def _tuned(runs: Runs) -> tuple[pd.DataFrame, list[Finding]]:
 
 
 def _edge_budgets(rows: pd.DataFrame) -> Iterator[Finding]:
-    """Budgets whose least loss is at their smallest or largest size."""
+    """Report budgets whose least loss is at their smallest or largest size."""
     if not {"N", "C"} <= set(rows.columns) or layout(rows).kind != "isoflop":
         return
     at_edge, budgets = [], 0
@@ -263,7 +263,7 @@ def _edge_budgets(rows: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _outliers(runs: Runs, rows: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> Iterator[Finding]:
-    """Rows far from what runs of like size and data of their own kind have, the farthest first."""
+    """Report rows far from runs of like size and data of their own kind, the farthest first."""
     far = pd.concat([_distances(part, curves=runs.count < len(runs)) for part in parts])
     far = far[far != 0].sort_values(key=np.abs, ascending=False)
     for label, distance in far.head(MOST).items():
@@ -281,7 +281,8 @@ def _outliers(runs: Runs, rows: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> 
 
 
 def _distances(rows: pd.DataFrame, *, curves: bool) -> pd.Series:
-    """By how many standard deviations each row lies off a quadratic surface of the logarithms; 0 for no outlier."""
+    """Return by how many standard deviations each row lies off a quadratic surface of the logarithms; 0 for no
+    outlier."""
     axes = [c for c in ("N", "D", "D_unique") if c in rows and rows[c].nunique() >= LEVELS and (rows[c] > 0).all()]
     if "D" not in rows:  # points along a curve without its axis are no repeats
         axes = [c for c in ("C",) if c in rows and rows[c].nunique() >= LEVELS]
@@ -292,7 +293,7 @@ def _distances(rows: pd.DataFrame, *, curves: bool) -> pd.Series:
 
 
 def _spans(place: Layout) -> Iterator[Finding]:
-    """Axes that vary, but too little to tell an exponent."""
+    """Report axes that vary, but too little to identify an exponent."""
     for name, decades in place.decades.items():
         if 0 < decades < SPAN and place.levels[name] >= LEVELS:
             yield Finding("span", f"{name} spans {decades:.3g} decades; an exponent needs {SPAN}")

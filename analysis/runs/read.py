@@ -44,7 +44,8 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
 
 
 def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The table with the columns that the user named, and the others by what they are usually called, with notes."""
+    """Return the table with the columns that the user named, and the others by what they are usually called, with
+    notes."""
     if not columns and (known := preset_of(table)):
         table, notes = known[0], [known[1]]
     else:
@@ -67,7 +68,7 @@ def _rename(table: pd.DataFrame, columns: dict[str, str], path: Path) -> pd.Data
 
 
 def _numbers(column: pd.Series, path: Path, *, strict: bool) -> pd.Series:
-    """A column as numbers; text in it is an error that names the line, or leaves the column as it is."""
+    """Return a column as numbers; text in it is an error that names the line, or leaves the column as it is."""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return column.astype(float)
     numbers = as_floats(column)

@@ -70,7 +70,7 @@ class RunCodes:
 
 
 def recognise_runs(rows: pd.DataFrame) -> RunCodes:
-    """The runs of a table that has no run_id; every row is one where nothing tells."""
+    """Recognise the runs of a table that has no run_id; otherwise each row counts as its own run."""
     for codes, what in _readings(rows):
         count = int(codes.max()) + 1
         if 1 < count < len(rows):
@@ -80,7 +80,7 @@ def recognise_runs(rows: pd.DataFrame) -> RunCodes:
 
 
 def _readings(rows: pd.DataFrame) -> Iterator[tuple[NDArray[np.intp], str]]:
-    """Each way in which the rows may be told apart, the surest first, with words for it."""
+    """Yield each way in which rows may belong to runs, the surest first, with words for it."""
     texts = [c for c in rows if not pd.api.types.is_numeric_dtype(rows[c])]
     for name in rows:
         if _NAMES.fullmatch(str(name)) and _names_runs(rows, rows[name]):
@@ -99,7 +99,8 @@ def _readings(rows: pd.DataFrame) -> Iterator[tuple[NDArray[np.intp], str]]:
 
 
 def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
-    """The number of each row's set of equal knobs, along which D may vary; None where no two rows have equal ones.
+    """Return the number of each row's set of equal knobs, along which D may vary; None where no two rows have equal
+    ones.
 
     A knob is a column that is not measured, has few values, and does not merely follow D.
     """
@@ -118,13 +119,13 @@ def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
 
 
 def is_circumstance(column: object) -> bool:
-    """Whether a column says when and where a row was made, and nothing of what."""
+    """Return whether a column says when and where a row was made, and nothing of what."""
     return bool(_CIRCUMSTANCE.fullmatch(str(column)))
 
 
 def is_setting(rows: pd.DataFrame, column: Hashable) -> bool:
-    """Whether a foreign column says what was made: it names no run, measures nothing, tells no circumstance, and has
-    few values; none of a table that takes a second to look through."""
+    """Return whether a foreign column says what was made: it names no run, measures nothing, is no circumstance, and
+    has few values; never in a table that takes a second to search."""
     about = (_NAMES, _MEASURED, _CIRCUMSTANCE, _ANY_NAME)
     if rows.size > _MOST_CELLS or column in record.COLUMNS or any(one.fullmatch(str(column)) for one in about):
         return False
@@ -132,7 +133,7 @@ def is_setting(rows: pd.DataFrame, column: Hashable) -> bool:
 
 
 def _names_runs(rows: pd.DataFrame, names: pd.Series) -> bool:
-    """Whether equal names can be one run: they repeat, their size is one, and no D comes twice within a name."""
+    """Return whether equal names can be one run: they repeat, their size is one, and no D comes twice within a name."""
     if names.isna().any() or not 1 < names.nunique() < len(rows):
         return False
     grouped = rows.groupby(names.astype(str).to_numpy())
@@ -146,12 +147,12 @@ def _numbered(values: pd.Series) -> NDArray[np.intp]:
 
 
 def _countable(column: pd.Series) -> pd.Series:
-    """The column with lists and the like as text, so that equal values can be counted."""
+    """Return the column with lists and the like as text, so that equal values can be counted."""
     return column if pd.api.types.is_numeric_dtype(column) else column.astype(str)
 
 
 def _follows(column: pd.Series, D: pd.Series, size: pd.Series) -> bool:
-    """Whether a column grows, or falls, with D at every size, as a count of steps does."""
+    """Return whether a column grows, or falls, with D at every size, as a count of steps does."""
     numbers = pd.to_numeric(column, errors="coerce")
     if numbers.isna().any() or numbers.nunique() < 3:
         return False
@@ -164,7 +165,7 @@ def _follows(column: pd.Series, D: pd.Series, size: pd.Series) -> bool:
 
 
 def _along(rows: pd.DataFrame, column: Hashable, codes: NDArray[np.intp]) -> bool:
-    """Whether a column of steps grows with D within most sets of equal knobs, and takes several values there."""
+    """Return whether a column of steps grows with D within most sets of equal knobs, and takes several values there."""
     steps = pd.to_numeric(rows[column], errors="coerce")
     if steps.isna().any():
         return False
@@ -174,7 +175,8 @@ def _along(rows: pd.DataFrame, column: Hashable, codes: NDArray[np.intp]) -> boo
 
 
 def _logged(rows: pd.DataFrame, codes: NDArray[np.intp]) -> bool:
-    """Whether most rows stand at equal intervals of D within their set of equal knobs, as points that a run logs do."""
+    """Return whether most rows stand at equal intervals of D within their set of equal knobs, as points that a run logs
+    do."""
     if "N" not in rows or rows["N"].nunique() < 2:  # sizes of data sets that separate runs were trained on
         return False
     even = 0

@@ -17,8 +17,8 @@ LABELS = ("curve", "run_id")
 
 
 def add_schedule(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `curve` (1, 2, ...) and `S1`: the rate of a row is that of the steps up to the next, or where it
-    changes from row to row moves evenly to that of the next; before the first lies a straight warmup from zero.
+    """Return the table with `curve` (1, 2, ...) and `S1`. The rate of a row is that of the steps up to the next, or
+    moves evenly to that of the next if it changes from row to row; before the first lies a straight warmup from zero.
 
     Curves are told apart by `curve` or run_id; a table without either is one. UserError without step or lr.
     """
@@ -40,6 +40,6 @@ def add_schedule(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_curves(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """Files of (step, lr, L), a curve each, as one table; run_id is the name of the file."""
+    """Read files of (step, lr, L), a curve each, into one table; run_id is the name of the file."""
     parts = [read_runs(path).frame.assign(run_id=Path(path).stem) for path in paths]
     return add_schedule(pd.concat([part.drop(columns="curve", errors="ignore") for part in parts], ignore_index=True))

@@ -30,7 +30,8 @@ POINT = ("step", "D", "C", "lr", "L_train")
 
 
 def add_trunks(runs: RunsLike, folder: Path) -> Runs:
-    """The rows of `runs` (of a folder of runs), heat COOLED, and those of their trunks from the first mark on, heat 1.
+    """Return the rows of `runs` (of a folder of runs), heat COOLED, and those of their trunks from the first mark on,
+    heat 1.
 
     UserError where no run has a trunk beyond the first mark.
     """
@@ -53,7 +54,7 @@ def add_trunks(runs: RunsLike, folder: Path) -> Runs:
 
 
 def _trunk(marks: pd.DataFrame, folder: Path, first: float) -> pd.DataFrame:
-    """The rows of one run's trunk, which share what is not measured with its last mark."""
+    """Return the rows of one run's trunk, which share what is not measured with its last mark."""
     last = marks.sort_values("D").iloc[-1]
     points = _points(RunFolder(folder).curve)
     before = np.concatenate([[0.0], points["D"].to_numpy()[:-1]])
@@ -72,7 +73,7 @@ def _trunk(marks: pd.DataFrame, folder: Path, first: float) -> pd.DataFrame:
 
 
 def _points(path: Path) -> pd.DataFrame:
-    """The sound points of a curve, by step; none where there is no file."""
+    """Return the sound points of a curve, by step; none where there is no file."""
     try:
         check_file(path)
         table = pd.read_csv(path, usecols=list(POINT), on_bad_lines="skip")

@@ -39,7 +39,7 @@ class Condition(NamedTuple):
 
 
 def conditions(where: str) -> list[Condition]:
-    """The clauses of `where`, which are joined by `and`; none of an empty text. UserError where one is not sound."""
+    """Return the clauses of `where`, joined by `and`; none for an empty text. UserError if one is not sound."""
     clauses = _AND.split(where.strip())
     return [_condition(clause) for clause in clauses if where.strip()]
 

@@ -85,7 +85,7 @@ class _Moving(NamedTuple):
 
 
 def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
-    """Value, gradient and both matrices of the objective at u; infinite where the law is not defined there."""
+    """Return value, gradient and both matrices of the objective at u; infinite where the law is not defined there."""
     value, jacobian = problem.slopes(u)
     rho, psi, inside, major = problem.objective.terms(problem.errors(value))
     if weights is not None:
@@ -198,7 +198,7 @@ def _descend(
     tolerance: float,
     box: tuple[Array, Array],
 ) -> tuple[Solution, Array]:
-    """Where each problem stands after these steps, and its damping.
+    """Return where each problem is after these steps, and its damping.
 
     Those that still move are kept side by side, so that a step gathers nothing; one that ends is written to its place.
     """
@@ -233,7 +233,8 @@ def _descend(
 def _advance(
     problem: Problem, here: _Local, state: _Moving, tolerance: float
 ) -> tuple[_Local, _Moving, Array, NDArray[np.bool_]]:
-    """One step of every problem: where each is then, what a full step would gain, and whether that is nothing."""
+    """Take one step of every problem; return where each is then, what a full step would gain, and whether that is
+    nothing."""
     step, decrease = _step(here, state.u, state.lam, state.low, state.high)
     arrived = decrease <= tolerance * here.f + EXACT * state.total
     at = np.minimum(np.maximum(state.u + step, state.low), state.high)
@@ -252,9 +253,8 @@ def _advance(
 
 
 def _damping(lam: Array, grow: Array, ratio: Array, better: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """The damping after a step that gained this ratio of what was foreseen, and its growth at the next refusal: Nielsen
-    1999, Damping parameter in Marquardt's method, eq. 2.4. The usual tenth after every good step is refused at once in
-    a bent valley, and half of all steps are lost."""
+    """Return the damping after a step that gained this ratio of what was foreseen, and its growth at the next refusal:
+    Nielsen 1999, Damping parameter in Marquardt's method, eq. 2.4."""
     bent = 2 * np.minimum(np.maximum(ratio, 0.0), 1.0) - 1
     shrunk = lam * np.maximum(0.2, 1 - bent * bent * bent)
     grown = np.maximum(lam * grow, 1e-6)
@@ -262,7 +262,7 @@ def _damping(lam: Array, grow: Array, ratio: Array, better: NDArray[np.bool_]) -
 
 
 def _step(now: _Local, u: Array, lam: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    """The step of each problem, and by how much a step under the majorant would lower the objective."""
+    """Return the step of each problem, and by how much a step under the majorant would lower the objective."""
     g = now.g
     held = ((u <= low) & (g > 0)) | ((u >= high) & (g < 0))
     matrix = now.newton + lam[:, None, None] * now.major
@@ -281,7 +281,7 @@ def _step(now: _Local, u: Array, lam: Array, low: Array, high: Array) -> tuple[A
 
 
 def _held_step(matrix: Array, g: Array, held: NDArray[np.bool_], given: Array) -> Array:
-    """The least of the quadratic model over the coordinates that are not held; those that are move as given."""
+    """Return the least of the quadratic model over the coordinates that are not held; those that are move as given."""
     if held.any():
         g = np.where(held, -given, g + (matrix @ given[:, :, None])[:, :, 0])
         matrix = np.where(held[:, :, None] | held[:, None, :], 0.0, matrix) + held[:, :, None] * np.eye(g.shape[1])
@@ -294,7 +294,7 @@ def _held_step(matrix: Array, g: Array, held: NDArray[np.bool_], given: Array) -
 
 
 def _diagonal(matrices: Array) -> Array:
-    """The diagonals (problems, free) of matrices, a view of them."""
+    """Return the diagonals (problems, free) of matrices, a view of them."""
     count, size, _ = matrices.shape
     return matrices.reshape(count, size * size)[:, :: size + 1]
 

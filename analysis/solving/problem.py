@@ -32,7 +32,7 @@ class Objective:
     raw: bool = False
 
     def terms(self, r: Array) -> tuple[Array, Array, Array | None, Array | None]:
-        """Of residuals r: the loss, its slope, Newton's weight and the majorant's (None where both are one)."""
+        """Return for residuals r the loss, its slope, Newton's weight and the majorant's (None where both are one)."""
         if self.loss == "l2":
             return 0.5 * r * r, r, None, None
         size = np.abs(r)
@@ -45,7 +45,7 @@ class Objective:
         )
 
     def total(self, r: Array, weights: Array | float = 1.0) -> Array:
-        """The objective as it is published: the sum over rows (of |r| for l1)."""
+        """Return the objective as it is published: the sum over rows (of |r| for l1)."""
         rho = np.abs(r) if self.loss == "l1" else self.terms(r)[0]
         total: Array = (weights * rho).sum(-1)
         return total
@@ -112,16 +112,16 @@ class Problem:
         return np.asarray(np.log(self.target))
 
     def params(self, u: Array) -> dict[str, Any]:
-        """Parameters by name at u (..., free): arrays (...) for the free ones, floats for the pinned."""
+        """Return parameters by name at u (..., free): arrays (...) for the free ones, floats for the pinned."""
         values = np.where(self.logs, np.exp(np.where(self.logs, u, 0.0)), u)
         return {name: values[..., i] for i, name in enumerate(self.free)} | dict(self.fixed)
 
     def predict(self, u: Array) -> Array:
-        """Predictions (problems, rows) at u (problems, free)."""
+        """Return predictions (problems, rows) at u (problems, free)."""
         return self.at(u, self.columns)
 
     def at(self, u: Array, columns: Sequence[Array]) -> Array:
-        """Predictions (problems, rows) at u (problems, free) on other columns."""
+        """Return predictions (problems, rows) at u (problems, free) on other columns."""
         params = {k: v[:, None] if np.ndim(v) else v for k, v in self.params(u).items()}
         return np.broadcast_to(self.law(*columns, **params), (len(u), len(columns[0])))
 
@@ -141,19 +141,19 @@ class Problem:
         return rows, order
 
     def residuals(self, u: Array) -> Array:
-        """Residuals (problems, rows) at u (problems, free)."""
+        """Return residuals (problems, rows) at u (problems, free)."""
         return self.errors(self.predict(u))
 
     def errors(self, f: Array) -> Array:
-        """Residuals (problems, rows) of predictions at the rows or, where those are sorted, at their places."""
+        """Return residuals (problems, rows) of predictions at the rows or, if those are sorted, at their places."""
         f = f if self.objective.raw else np.log(f)
         f = f if self.places is None or f.shape[1] == len(self.target) else f[:, self.places.of]
         r: Array = f - (self.target if self.objective.raw else self.log_target)
         return r if self.scale is None else r * self.scale
 
     def slopes(self, u: Array) -> tuple[Array, Array]:
-        """Predictions (problems, rows) at u (problems, free), and the Jacobian (problems, free, rows) of residuals of
-        scale 1; where rows are sorted by place, at the places."""
+        """Return predictions (problems, rows) at u (problems, free), and the Jacobian (problems, free, rows) of
+        residuals of scale 1; if rows are sorted by place, at the places."""
         columns = self.columns if self.places is None else self.places.columns
         duals: dict[str, Any] = dict(self.fixed)
         for i, name in enumerate(self.free):
@@ -168,13 +168,14 @@ class Problem:
         return value, jacobian
 
     def linearise(self, u: Array) -> tuple[Array, Array]:
-        """Residuals (problems, rows) and their Jacobian (problems, free, rows) at u (problems, free)."""
+        """Return residuals (problems, rows) and their Jacobian (problems, free, rows) at u (problems, free)."""
         value, jacobian = self.slopes(u)
         jacobian = jacobian if self.places is None else jacobian[:, :, self.places.of]
         return self.errors(value), jacobian if self.scale is None else jacobian * self.scale
 
     def at_places(self, x: Array, power: int) -> Array:
-        """What rows (problems, rows) add to each place, times a power of their scale; rows not sorted stand alone."""
+        """Return what rows (problems, rows) add to each place, times a power of their scale; rows not sorted stand
+        alone."""
         x = x if self.scale is None else x * self.scale**power
         return x if self.places is None else np.add.reduceat(x, self.places.first, axis=1)
 
@@ -193,7 +194,7 @@ class Problem:
         return replace(self, law=replace(law, function=function, params=kinds, straight=None))
 
     def coordinates(self, u: Array, *, back: bool = False) -> Array:
-        """The straight coordinates of u (problems, free), or with `back` the u of straight coordinates."""
+        """Return the straight coordinates of u (problems, free), or with `back` the u of straight coordinates."""
         straight, other = self.law.straight, self.straightened
         assert straight is not None
         assert other is not None
