@@ -36,7 +36,7 @@ RTOL = 1e-9
 # sums of numbers that cancel, such as residuals, are zero up to rounding
 ATOL = 1e-12
 # of a longer list, sums are kept
-ROWS = 100
+ROWS = 1000
 DIGITS = 12
 
 PROSE = {
