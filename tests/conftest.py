@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # else each of a thousand calls of the command line compiles what it imports, a quarter of a second
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+Rate = Callable[[str, float, int], None]
 Isoflop = Callable[..., subprocess.CompletedProcess[str]]
 
 # tiny runs: a second each
@@ -26,12 +28,11 @@ TINY = ["data.seq_len=16", "data.eval_size=256", "recipe.batch=4", "trainer.acce
 # the longest files: on the left they wait for other processes much of their time, on the right others compute meanwhile
 LONGEST = (
     "test_clusters", "test_probes",
-    "test_calibration", "test_parametrization",
-    "test_docs", "test_claim_verdicts",
-    "test_package", "test_hostile_input",
-    "test_study", "test_sharing_and_weights",
-    "test_crashes", "test_negative_controls",
-    "test_status_cancel_retry", "test_interval_coverage",
+    "test_package", "test_parametrization",
+    "test_study", "test_claim_verdicts",
+    "test_crashes", "test_hostile_input",
+    "test_status_cancel_retry", "test_golden",
+    "test_docs", "test_families",
 )  # fmt: skip
 PROGRAM = pytest.StashKey[Path]()
 
@@ -99,6 +100,18 @@ def isoflop(program: Path) -> Isoflop:
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=env)
 
     return call
+
+
+@pytest.fixture
+def rate() -> Rate:
+    """Keep a measured rate: its name, value and number of studies go to the file that ISOFLOP_NIGHTLY names."""
+
+    def keep(name: str, value: float, studies: int) -> None:
+        if path := os.environ.get("ISOFLOP_NIGHTLY"):
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"rate": name, "value": round(value, 4), "studies": studies}) + "\n")
+
+    return keep
 
 
 @contextlib.contextmanager

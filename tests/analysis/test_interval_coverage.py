@@ -3,6 +3,7 @@ not much wider than it has to be."""
 
 import numpy as np
 import pytest
+from conftest import Rate
 
 from benchmarks.coverage import DESIGNS, SMALL, study_from_truth, truth_of
 
@@ -13,13 +14,14 @@ STUDIES = 60
 WIDEST = 1.9
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("design", sorted(DESIGNS | SMALL))
-def test_default_intervals_cover_the_truth_and_are_no_wider_than_that_takes(design: str) -> None:
+def test_default_intervals_cover_the_truth_and_are_no_wider_than_that_takes(design: str, rate: Rate) -> None:
     truth = truth_of(design)
     studies = [study_from_truth(design, seed) for seed in range(STUDIES)]
     for name in studies[0]:
         value, low, high = np.array([s[name] for s in studies]).T
         held = float(((low <= truth[name]) & (truth[name] <= high)).mean())
+        rate(f"{design}: 95 % intervals that hold {name}", held, STUDIES)
         assert held >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / STUDIES), (name, held)
         assert np.median(high - low) / 2 < WIDEST * 1.96 * value.std(), name

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import Rate
 from studies import TRUTH, demo_study, grid_study
 
 from isoflop.analysis.claims.claim import FOLDER, Claim, read_claim
@@ -18,6 +19,8 @@ MATCHED = read_claim(FOLDER / "matched-C.yaml")
 PREDICTABLE = read_claim(FOLDER / "predictable-D.yaml")
 LAW = read_claim(FOLDER / "H3.yaml")
 SLOPES = read_claim(FOLDER / "H3-local.yaml")
+# a few seeds in the suite, the others nightly
+SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(3, 10))]
 TWINS = {"a": TRUTH["lstm"], "b": TRUTH["lstm"]}
 
 
@@ -33,26 +36,28 @@ def changed(claim: Claim, contrast: float | None = None, **changes: Any) -> Clai
     return replace(claim, rule=replace(claim.only, **({"region": region} | changes)))
 
 
-@pytest.mark.slow
-def test_two_names_for_one_generator_are_seldom_called_different() -> None:
+@pytest.mark.nightly
+def test_two_names_for_one_generator_are_seldom_called_different(rate: Rate) -> None:
     # a band of 0: what is left is the interval alone. 5 % of 100 give more than 9 with a chance of 3 %, 15 % with 94 %
     bare = changed(MATCHED, contrast=0.0)
     strict = changed(MATCHED, region=replace(MATCHED.only.region, contrast=0.0))
     found = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), bare).verdict for s in range(100)]
+    rate("twins called different at matched compute, at 5 %", found.count("supported") / 100, 100)
     assert found.count("supported") <= 9
     ruled = [judged(demo_study(["a", "b"], truth=TWINS, seed=s, failures=False), strict).verdict for s in range(25)]
     assert ruled.count("supported") == 0
     assert ruled.count("refuted") >= 22  # and the twins are found to be equivalent
 
 
-@pytest.mark.slow
-def test_three_names_for_one_generator_are_corrected_for_three_looks() -> None:
+@pytest.mark.nightly
+def test_three_names_for_one_generator_are_corrected_for_three_looks(rate: Rate) -> None:
     bare = changed(MATCHED, contrast=0.0)
     triplets = TWINS | {"c": TRUTH["lstm"]}
     found = 0
     for s in range(60):
         verdict = judge_claim(demo_study(["a", "b", "c"], truth=triplets, seed=s, failures=False), bare)
         found += verdict.verdict == "supported"
+    rate("triplets called different at matched compute, at 5 %", found / 60, 60)
     assert found <= 7  # 3 expected at 5 %
 
 
@@ -65,18 +70,20 @@ def test_families_that_differ_are_told_apart() -> None:
     assert by_name["lstm − mlp"].statistic < 0
 
 
-def test_a_true_law_is_found_predictable_more_often_than_not_and_seldom_refuted() -> None:
+@pytest.mark.nightly
+def test_a_true_law_is_found_predictable_more_often_than_not_and_seldom_refuted(rate: Rate) -> None:
     found = [judged(demo_study(["lstm"], seed=s, failures=False), PREDICTABLE).verdict for s in range(20)]
+    rate("true laws found predictable", found.count("supported") / 20, 20)
     assert found.count("supported") >= 12
     assert found.count("refuted") <= 2
 
 
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("jump", [-0.05, 0.05])
-def test_a_law_that_breaks_at_the_largest_size_fails_predictable(jump: float) -> None:
-    for seed in range(10):
-        runs = demo_study(["lstm"], seed=seed, failures=False)
-        runs.loc[runs["D"] == runs.loc[runs["width"] == 32, "D"].max(), "L"] *= np.exp(jump)
-        assert judged(runs, PREDICTABLE).verdict == "refuted"
+def test_a_law_that_breaks_at_the_largest_size_fails_predictable(jump: float, seed: int) -> None:
+    runs = demo_study(["lstm"], seed=seed, failures=False)
+    runs.loc[runs["D"] == runs.loc[runs["width"] == 32, "D"].max(), "L"] *= np.exp(jump)
+    assert judged(runs, PREDICTABLE).verdict == "refuted"
 
 
 def test_a_law_that_bends_over_the_grid_fails_h1() -> None:
@@ -84,12 +91,11 @@ def test_a_law_that_bends_over_the_grid_fails_h1() -> None:
     assert judge_claim(grid_study(["lstm"], bend=0.05), h1).verdict == "refuted"
 
 
-def test_a_loss_that_hardly_falls_is_not_identified_and_not_called_predictable() -> None:
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_loss_that_hardly_falls_is_not_identified_and_not_called_predictable(seed: int) -> None:
     flat = {"lstm": (2.0, 0.0, 0.3, 0.05, 0.3)}
-    for seed in range(10):
-        assert (
-            judged(demo_study(["lstm"], truth=flat, seed=seed, failures=False), PREDICTABLE).verdict == "not_identified"
-        )
+    runs = demo_study(["lstm"], truth=flat, seed=seed, failures=False)
+    assert judged(runs, PREDICTABLE).verdict == "not_identified"
 
 
 def test_a_parameter_is_not_identified_where_the_reducible_part_drowns_in_noise() -> None:
@@ -126,11 +132,17 @@ def test_one_exponent_under_two_names_is_not_called_two_and_two_are() -> None:
     assert judge_claim(grid_study(["a", "b"], truth=steeper, noise=0.001), claim).verdict == "supported"
 
 
-def test_slopes_of_one_generator_under_two_names_are_seldom_called_different() -> None:
+@pytest.mark.nightly
+def test_slopes_of_one_generator_under_two_names_are_seldom_called_different(rate: Rate) -> None:
     # a band of 0: what is left is the interval alone, and 5 % gives 4 of 12 with a chance of 2 in 1,000
     bare = changed(SLOPES, region=replace(SLOPES.only.region, contrast=0.0), of=("local_exponent_N",))
     studies = [demo_study(["a", "b"], truth=TWINS, seed=s, failures=False) for s in range(12)]
-    assert [judged(study, bare).verdict for study in studies].count("supported") <= 3
+    found = [judged(study, bare).verdict for study in studies].count("supported")
+    rate("twins called different by a slope, at 5 %", found / 12, 12)
+    assert found <= 3
+
+
+def test_slopes_that_differ_are_told_apart() -> None:
     steeper = TWINS | {"b": (TRUTH["lstm"][0], 2 * TRUTH["lstm"][1], *TRUTH["lstm"][2:])}
     assert judge_claim(demo_study(["a", "b"], truth=steeper, failures=False), SLOPES).verdict == "supported"
 

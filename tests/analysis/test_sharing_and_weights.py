@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import Rate
 
 from isoflop.analysis.fitting.fit import fit, fit_groups, observe
 from isoflop.analysis.fitting.weights import size_noise
@@ -65,17 +66,25 @@ def test_groups_that_differ_are_said_to() -> None:
     differ = families(noise=0.005)
     differ.loc[differ["family"] == "mlp", "L"] += 0.3
     assert "E may not be one for all" in fit_groups(differ, by=["family"], share=["E"], interval="none")[0].explanation
+    same = fit_groups(families(noise=0.005), by=["family"], share=["E"], interval="none")[0]
+    assert "may not" not in same.explanation
+
+
+@pytest.mark.nightly
+def test_groups_that_are_alike_are_seldom_said_to_differ(rate: Rate) -> None:
     same = [families(noise=0.005, seed=s) for s in range(12)]
     said = ["may not" in fit_groups(f, by=["family"], share=["E"], interval="none")[0].explanation for f in same]
+    rate("like groups that are said to differ in E, at 1 %", sum(said) / 12, 12)
     assert sum(said) <= 1  # 1 % of 12 give more with a chance of 1 in 160, 15 % with 56 %
 
 
-@pytest.mark.slow
-def test_the_interval_of_a_shared_parameter_covers() -> None:
+@pytest.mark.nightly
+def test_the_interval_of_a_shared_parameter_covers(rate: Rate) -> None:
     held = []
     for seed in range(28):
         found = fit_groups(families(noise=0.005, seed=seed), by=["family"], share=["E"], loss="l2")[0].params["E"]
         held.append(found.low <= 1.6 <= found.high)
+    rate("95 % intervals of a shared E that hold it", float(np.mean(held)), len(held))
     # three binomial standard errors below 95 %, as sure as four of 40 studies
     assert np.mean(held) >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / len(held))
 
@@ -139,6 +148,7 @@ def noisy(seed: int, slope: float = -0.6, seeds: int = 3) -> pd.DataFrame:
     return pd.DataFrame({"N": N, "D": D, "L": L, "seed": np.tile(range(seeds), len(N) // seeds)})
 
 
+@pytest.mark.nightly
 def test_the_noise_of_seeds_is_found_with_its_power() -> None:
     found = []
     for seed in range(20):
@@ -149,6 +159,7 @@ def test_the_noise_of_seeds_is_found_with_its_power() -> None:
     assert 0.6 < np.std(found) < 1.5
 
 
+@pytest.mark.nightly
 def test_rows_weighed_by_their_noise_give_a_better_estimate() -> None:
     gaps: dict[str, list[float]] = {"none": [], "seed": []}
     for seed in range(25):

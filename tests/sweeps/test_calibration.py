@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import Isoflop
+from conftest import Isoflop, Rate
 
 from isoflop import record
 from isoflop.analysis.claims.claim import FOLDER, read_claim
@@ -33,7 +33,7 @@ HALF = {"name": "a", "title": "b", "law": "power(D)", "of": "alpha", "theory": 0
 # the calibration
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)  # two minutes on an idle machine
 def test_the_calibration_agrees_with_theory_in_every_known_answer(isoflop: Isoflop, tmp_path: Path) -> None:
     done = isoflop("study", "calibration", "--out", tmp_path)
@@ -223,9 +223,9 @@ def controls(isoflop: Isoflop, tmp_path_factory: pytest.TempPathFactory) -> pd.D
     return read_runs(folder / "runs.csv").frame
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1200)  # half a minute by itself, and the first of its kind makes the runs
-def test_one_learner_under_two_names_is_seldom_called_different(controls: pd.DataFrame) -> None:
+def test_one_learner_under_two_names_is_seldom_called_different(controls: pd.DataFrame, rate: Rate) -> None:
     rows = controls[(controls["family"] == "table") & (controls["width"] == 2000)]
     matched = read_claim(FOLDER / "matched-C.yaml")
     # a band of 0: what is left is the interval alone. 5 % of 60 give more than 6 with a chance of 3 %, 15 % with 81 %
@@ -238,10 +238,11 @@ def test_one_learner_under_two_names_is_seldom_called_different(controls: pd.Dat
         family, seed = zip(*rows["seed"].map(names), strict=True)
         verdicts.append(judge_claim(rows.assign(family=family, seed=seed), bare).verdict)
     assert set(verdicts) <= {"supported", "refuted", "inconclusive"}
+    rate("trained twins called different at matched compute, at 5 %", verdicts.count("supported") / 60, 60)
     assert verdicts.count("supported") <= 6
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1200)  # half a minute by itself, and the first of its kind makes the runs
 def test_a_law_that_breaks_fails_to_predict_the_runs_beyond(controls: pd.DataFrame) -> None:
     # all forty facts are known at the last D, and the loss falls off the power
@@ -252,7 +253,7 @@ def test_a_law_that_breaks_fails_to_predict_the_runs_beyond(controls: pd.DataFra
     assert rows.loc[last, "L"].max() < 0.1 * rows.loc[~last, "L"].min()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1200)  # half a minute by itself, and the first of its kind makes the runs
 def test_a_rate_that_is_mistuned_at_the_large_size_alone_is_flagged_there(controls: pd.DataFrame) -> None:
     rows = controls[(controls["family"] == "linear") & (controls["data.sigma"] == 0.1)]
@@ -260,7 +261,7 @@ def test_a_rate_that_is_mistuned_at_the_large_size_alone_is_flagged_there(contro
     assert dict(zip(cells["N"], cells["edge"], strict=True)) == {4: "", 64: "lr"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1200)  # half a minute by itself, and the first of its kind makes the runs
 def test_an_exponent_is_not_identified_where_the_floor_drowns_what_can_be_learned(controls: pd.DataFrame) -> None:
     rows = controls[(controls["family"] == "linear") & (controls["data.sigma"] == 10)]
@@ -272,7 +273,7 @@ def test_an_exponent_is_not_identified_where_the_floor_drowns_what_can_be_learne
     assert result.verdict != "supported"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1200)  # half a minute by itself, and the first of its kind makes the runs
 def test_copied_rows_of_trained_runs_do_not_narrow_an_interval(controls: pd.DataFrame) -> None:
     rows = controls[(controls["family"] == "table") & (controls["width"] == 2000)]
