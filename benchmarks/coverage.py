@@ -143,7 +143,7 @@ def study_from_truth(design: str, seed: int) -> dict[str, tuple[float, float, fl
     truth = truth_of(design)
     start = [np.log(truth[k]) if log else truth[k] for k, log in zip(problem.free, problem.logs, strict=True)]
     u = minimise(problem, np.array([start])).u[0]
-    prepared, _ = join_dependent(problem, u, prepared, None)
+    prepared, _ = join_dependent(problem, u, prepared)
     spread = vary(problem, u, prepared, settings).spread
     values, draws = problem.params(u), problem.params(spread.draws)
     values |= {k: v for k, v in law.derive(values).items() if k in WATCHED}
