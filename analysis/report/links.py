@@ -1,4 +1,4 @@
-"""Where a run of a table is: its folder, and its mirror online, as far as they are known.
+"""Where a run of a table is: its folder, and its mirror online, where they are known.
 
 links({"run_id": "0f3a9c2b7d11", "url": "https://wandb.ai/me/p"}, Path("runs.csv"), Path("report"))
 """
@@ -17,9 +17,10 @@ URL = "url"
 
 
 def links(row: Mapping[Any, Any], source: Path, out: Path) -> dict[str, str]:
-    """The addresses of a run by what is there; those of files as seen from a page in `out`.
+    """Return the addresses of a run by name; those of files are relative to `out`, the folder of the page.
 
-    row: of the table. source: the table's file, beside which the runs are looked for.
+    row     a row of the table
+    source  the table's file, beside which runs are looked for
     """
     addresses = {}
     folder = folder_of(row, source)
@@ -32,19 +33,19 @@ def links(row: Mapping[Any, Any], source: Path, out: Path) -> dict[str, str]:
 
 
 def folder_of(row: Mapping[Any, Any], source: Path) -> RunFolder | None:
-    """The folder of a run, beside its table or in runs/ there, or in a folder of its sweep's name in either."""
+    """Find the folder of a run: beside its table or in runs/ there, or in a folder of its sweep's name in either."""
     run_id, sweep = str(row.get("run_id")), str(row.get("sweep"))
     if not record.RUN_ID.fullmatch(run_id):
         return None
-    places = [source.parent, source.parent / "runs"]
+    parents = [source.parent, source.parent / "runs"]
     if sweep == Path(sweep).name:
-        places += [place / sweep for place in places]
-    folders = (RunFolder(place / run_id) for place in places)
+        parents += [parent / sweep for parent in parents]
+    folders = (RunFolder(parent / run_id) for parent in parents if (parent / run_id).is_dir())
     return next((folder for folder in folders if folder.config.is_file()), None)
 
 
 def is_web(address: str) -> bool:
-    """Whether an address is one of the web, and no script."""
+    """Return whether an address is on the web, and not a script."""
     try:
         parts = urlsplit(address)
     except ValueError:

@@ -218,7 +218,7 @@ def verdict_row(
     # the claim's reason says what runs are missing, family by family
     untested = all(s.verdict is VerdictKind.UNTESTED for s in verdict.subjects)
     subjects = () if untested else verdict.subjects
-    source = str(view.runs.attrs.get("source", ""))
+    source = view.runs.source
     return {
         "id": verdict.id,
         "claim": claim.claim,

@@ -1,4 +1,4 @@
-"""The tables of the page as rows of text: the laws, what they are among the runs, and the ledger of every run.
+"""The tables of the page as rows of text: the laws, what they are among the runs, and the ledger of all runs.
 
 parameters(view)["rows"][0]["cells"]["alpha"]     # ('0.34', '0.32 to 0.36')
 """
@@ -15,9 +15,10 @@ from isoflop.analysis.holdout.predictability import predictability
 from isoflop.analysis.report.links import links
 from isoflop.analysis.report.view import REASON, View, most_runs
 from isoflop.analysis.runs.rows import as_floats, finished
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.wording import SUPERSCRIPT, count, cut, number, printable
 
-# families whose law is set beside other laws at hold-outs: that takes dozens of fits each
+# families whose law is compared with other laws at hold-outs, which takes dozens of fits each
 MOST_RIVALLED = 8
 # rows of the ledger that a page shows: a browser takes long over more
 MOST_ROWS = 400
@@ -37,13 +38,16 @@ LEDGER = (
     "L_se",
     "wall_s",
     "rung",
+    "device",
+    "git",
+    "dirty",
 )
 
 
 def parameters(view: View, *, rivals: bool = False) -> dict[str, Any]:
-    """The laws as a table: a row for each family, a column for each parameter and derived quantity.
+    """Return the laws as a table: a row for each family, a column for each parameter and derived quantity.
 
-    rivals  whether each law is set beside other laws at hold-outs, which says whether it predicts
+    rivals  whether each law is compared with other laws at hold-outs, which shows whether it predicts
     """
     names: dict[str, None] = {}
     rows = []
@@ -62,7 +66,7 @@ def parameters(view: View, *, rivals: bool = False) -> dict[str, Any]:
 
 
 def local_quantities(view: View) -> dict[str, Any]:
-    """What the laws are among the runs, as a table: a row for each family, a column for each local quantity."""
+    """Return what the laws are among the runs: a row for each family, a column for each local quantity."""
     names = dict.fromkeys(name for local in view.local.values() for name in local.estimates)
     rows = [
         {"family": family, "place": local.place, "cells": {name: _estimate(e) for name, e in local.estimates.items()}}
@@ -72,7 +76,7 @@ def local_quantities(view: View) -> dict[str, Any]:
 
 
 def _estimate(estimate: Estimate) -> tuple[str, str]:
-    """A value and its interval as text; a bound that does not exist is `none`."""
+    """Write a value and its interval; a bound that does not exist is `none`."""
     value = "–" if estimate.value is None else _digits(estimate.value, 4)
     if estimate.low is None and estimate.high is None:
         return value, "no interval"
@@ -81,7 +85,7 @@ def _estimate(estimate: Estimate) -> tuple[str, str]:
 
 
 def _digits(value: float, digits: int) -> str:
-    """A number to so many digits, without the e of a computer: 1.234, 4680, 46,800, 4.68·10⁷."""
+    """Write a number to `digits` digits, without the e of a computer: 1.234, 4680, 46,800, 4.68·10⁷."""
     text = f"{value:.{digits}g}"
     if "e" not in text:
         return text
@@ -92,36 +96,45 @@ def _digits(value: float, digits: int) -> str:
     return power if mantissa == "1" else f"{mantissa}·{power}"
 
 
-def ledger(runs: pd.DataFrame, out: Path | None = None) -> dict[str, Any]:
-    """Every row of the table, failures first, in short words; out: the folder of a page that links to each run."""
-    columns = [c for c in LEDGER if c in runs and runs[c].notna().any()]
-    extra = [c for c in ("device", "git", "dirty") if c in runs and runs[c].notna().any()]
-    done = finished(runs)
+def ledger(runs: RunsLike, out: Path | None = None) -> dict[str, Any]:
+    """Return every row of the table as short text, failures first.
+
+    out  the folder of a page that links to each run
+    """
+    runs = as_runs(runs)
+    table = runs.frame
+    columns = [c for c in LEDGER if c in table and table[c].notna().any()]
+    done = finished(table)
     order = np.argsort(done, kind="stable")[:MOST_ROWS]
-    shown = runs.iloc[order]
-    rows = [[_cell(c, value) for c, value in zip([*columns, *extra], row, strict=True)]
-            for row in shown[[*columns, *extra]].itertuples(index=False)]  # fmt: skip
-    source = runs.attrs.get("source")
-    addresses = [links(row, Path(source), out) if source and out else {} for row in shown.to_dict("records")]
-    lost = [not ok for ok in done[order]]
-    hours = f"{took:.2f}" if (took := training_hours(runs)) else ""
+    shown = table.iloc[order]
+    rows = list(zip(*(_cells(c, shown[c].tolist()) for c in columns), strict=True)) or [()] * len(shown)
+    linked = bool(runs.source) and out is not None
+    addresses = [links(row, Path(runs.source), out) if linked and out else {} for row in shown.to_dict("records")]
+    hours = training_hours(table)
     return {
-        "columns": [*columns, *extra],
-        "rows": list(zip(lost, rows, addresses, strict=True)),
+        "columns": columns,
+        "rows": list(zip((~done[order]).tolist(), rows, addresses, strict=True)),
         "linked": any(addresses),
-        "hours": hours,
+        "hours": f"{hours:.2f}" if hours else "",
         "lost": int((~done).sum()),
-        "all": len(runs),
+        "all": len(table),
     }
 
 
-def training_hours(runs: pd.DataFrame) -> float:
-    """Hours that all runs took together; 0 where the table does not say."""
-    return float(as_floats(once(runs)["wall_s"]).sum()) / 3600 if "wall_s" in runs else 0.0
+def training_hours(runs: RunsLike) -> float:
+    """Return how many hours all runs took together; 0 where the table does not say."""
+    rows = last_marks(runs)
+    return float(as_floats(rows["wall_s"]).sum()) / 3600 if "wall_s" in rows else 0.0
+
+
+def _cells(column: str, values: list[Any]) -> list[str]:
+    """Write a column of the ledger, each different value once."""
+    words = {value: _cell(column, value) for value in set(values)}
+    return [words[value] for value in values]
 
 
 def _cell(column: str, value: Any) -> str:
-    """One value of the ledger as text."""
+    """Write one value of the ledger."""
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return ""
     if column in ("N", "D", "C") and isinstance(value, float | int) and math.isfinite(value):
@@ -131,13 +144,12 @@ def _cell(column: str, value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else cut(printable(str(value)), REASON)
 
 
-def once(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row for each run: its last mark."""
-    if "run_id" not in runs:
-        return runs
-    return runs.drop_duplicates("run_id", keep="last")
+def last_marks(runs: RunsLike) -> pd.DataFrame:
+    """Return one row for each run: its last mark."""
+    rows = as_runs(runs).frame
+    return rows.drop_duplicates("run_id", keep="last") if "run_id" in rows else rows
 
 
-def count_runs(runs: pd.DataFrame) -> int:
-    """How many runs a table has."""
-    return len(once(runs))
+def count_runs(runs: RunsLike) -> int:
+    """Return how many runs a table has."""
+    return len(last_marks(runs))

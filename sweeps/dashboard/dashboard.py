@@ -79,7 +79,7 @@ def build(view: View, entity: str, project: str) -> Dashboard:
 
 def _name(view: View) -> str:
     """What was looked at."""
-    source = Path(str(view.runs.attrs.get("source", ""))).name or "runs"
+    source = Path(view.runs.source).name or "runs"
     return cut(printable(f"{source}: {count_runs(view.runs)} runs"), LONGEST_TITLE)
 
 

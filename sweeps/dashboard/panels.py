@@ -10,7 +10,7 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.analysis.report.figures.style import PALETTE
-from isoflop.analysis.report.tables import once
+from isoflop.analysis.report.tables import last_marks
 from isoflop.analysis.report.view import REASON, View
 from isoflop.wording import cut, printable
 
@@ -27,7 +27,7 @@ COLUMNS = (
 
 def sections(view: View) -> dict[str, list[Any]]:
     """The panels of each section, in order; a section without any is left out."""
-    runs, unit = once(view.runs), view.loss_unit
+    runs, unit = last_marks(view.runs), view.loss_unit
     drawn = {
         "Loss against data and compute": [*curves(unit), *scatters(runs, unit, ("D", "L", ""), ("C", "L", "N"))],
         "isoFLOP: loss against size at a compute": scatters(runs, unit, ("N", "L", "C")),
@@ -110,6 +110,6 @@ def text(value: str) -> str:
 def colours(view: View) -> dict[str, str]:
     """The colour of each run, that of its family in our figures."""
     by_family = {family: PALETTE[at % len(PALETTE)] for at, family in enumerate(view.families)}
-    runs = once(view.runs)
+    runs = last_marks(view.runs)
     pairs = zip(runs["run_id"].astype(str), runs["family"], strict=True)
     return {run_id: by_family[family] for run_id, family in pairs if family in by_family}

@@ -19,6 +19,7 @@ from isoflop.analysis.report.plot import named
 from isoflop.analysis.report.report import headline
 from isoflop.analysis.report.view import View, look
 from isoflop.analysis.runs.levels import layout
+from isoflop.analysis.runs.runs import Runs
 from isoflop.analysis.verbs import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*imag.*")
@@ -44,7 +45,6 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> View:
     shapes = [rates[1].iloc[[40]].assign(run_id=f"s{w}{d}", seed=0, width=w, depth=d) for w in (16, 32) for d in (2, 4)]
     runs = pd.concat([rows, *shapes], ignore_index=True)
     runs.to_csv(folder / "runs.csv", index=False)
-    runs.attrs["source"] = str(folder / "runs.csv")
     points = [
         {"run_id": name, "mark": 1, "probe": "positions", "quantity": "loss", "axis": "position", "index": i + 1,
          "value": 3 / (i + 1), "se": 0.1}
@@ -55,7 +55,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> View:
     early = best[best["C"] < best["C"].max()]
     at = [{"N": float(best["N"].max()), "D": float(best["D"].max())}]
     path = forecast(early, at, by=["family"], loss="l2").save(folder / "forecast.json")
-    return look(runs, [], path)
+    return look(Runs(runs, str(folder / "runs.csv")), [], path)
 
 
 @pytest.fixture(scope="module")

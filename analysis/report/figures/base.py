@@ -194,12 +194,12 @@ def few_families(view: View) -> View:
     if len(view.families) <= MOST_FAMILIES:
         return view
     names = most_runs(view.rows)
-    rows = view.rows[view.rows["family"].isin(names)]
+    best = view.best.with_frame(view.rows[view.rows["family"].isin(names)])
     searched = view.searched[view.searched["family"].isin(names)]
     families = tuple(name for name in view.families if name in names)
     laws = {name: fit for name, fit in view.laws.items() if name in names}
     held = {name: fold for name, fold in view.held.items() if name in names}
-    return replace(view, rows=rows, searched=searched, families=families, laws=laws, held=held)
+    return replace(view, best=best, searched=searched, families=families, laws=laws, held=held)
 
 
 def thin(rows: list[Any]) -> list[Any]:

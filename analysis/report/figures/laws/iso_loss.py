@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
@@ -54,7 +53,7 @@ def _data(view: View) -> tuple[pd.DataFrame, list[str]]:
             reasons.append(f"{family} has fewer than three {', '.join(few)}")
             continue
         try:
-            fitted = fit(rows, LAW)
+            fitted = view.fits.law(LAW, rows)
         except FitError as error:
             reasons.append(f"{family}: {error}")
             continue

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Estimate
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
@@ -23,7 +22,7 @@ def draw(view: View) -> Figure:
     """Draw the first family and axis with a known exponent that the runs span."""
     family, x, theory, rows = _subject(view)
     try:
-        alpha = fit(rows, f"power({x})").params["alpha"]
+        alpha = view.fits.law(f"power({x})", rows).params["alpha"]
     except FitError as error:
         raise Unmet(f"power({x}) could not be fitted to {family}: {error}") from None
     data = _data(rows, x, theory, alpha)
