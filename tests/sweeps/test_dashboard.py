@@ -81,7 +81,7 @@ def test_the_workspace_shows_the_runs_of_the_table_by_family(dashboard: Dashboar
     (runset,) = section["runSets"]
     (condition,) = runset["filters"]["filters"]
     assert (condition["key"]["name"], condition["op"], condition["value"]) == ("group", "IN", ["a sweep"])
-    families = view.runs.set_index("run_id")["family"]
+    families = view.runs.frame.set_index("run_id")["family"]
     assert {section["customRunColors"][run_id] for run_id in families.index[families == "lstm"]} == {"#0072B2"}
     assert len(section["customRunColors"]) == view.runs["run_id"].nunique()
 
