@@ -279,7 +279,7 @@ def _without_results(runs: Runs, claims: Any) -> View:
     to_judge: Sequence[Claim] = load_claims(claims) if claims is None or isinstance(claims, str | Path) else claims
     verdicts = tuple(ClaimVerdict(VerdictKind.UNTESTED, "no run finished", claim=c) for c in to_judge)
     named = of_families(runs)
-    return View(runs, named.take([]), tuple(named.groups), verdicts, notes=runs.notes)
+    return View(runs, named.with_frame(named.frame.iloc[:0]), tuple(named.groups), verdicts, notes=runs.notes)
 
 
 def _law(rows: pd.DataFrame) -> str:
