@@ -1,4 +1,4 @@
-"""Truth: what a plan takes for granted while no runs are there, or what the runs that are there say.
+"""State the truth that a plan assumes while there are no runs, or that the finished runs say.
 
 A stated law, its parameters, and the scatter of runs about it; losses drawn from it stand in for runs not yet made.
 
@@ -27,7 +27,7 @@ from isoflop.analysis.solving.problem import Objective, Problem
 from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
 
-# of ln L from one run to another, where nothing is known of it: seeds of small models differ by about this much
+# of ln L from one run to another, by default: seeds of small models differ by about this much
 NOISE = 0.005
 # of the variance, what the marks of a run have in common: .4 % by run and .2 % by mark, as in benchmarks/coverage.py
 SHARED = 0.8
@@ -44,8 +44,14 @@ OFFSET, MIDDLE = 0.6, 3.0
 
 @dataclass(frozen=True)
 class Truth:
-    """A law by name, its parameters, the standard deviation of ln L between runs (`noise`, of which the share `shared`
-    of the variance is common to the marks of a run), and where that comes from."""
+    """A law with its parameters and the scatter of runs about it.
+
+    params   the parameters by name
+    law      the law by name
+    noise    standard deviation of ln L between runs
+    shared   share of its variance that the marks of a run have in common
+    source   where all that comes from
+    """
 
     params: Mapping[str, float]
     law: str = "chinchilla"
@@ -58,18 +64,20 @@ class Truth:
 
     @property
     def form(self) -> Law:
-        """The law itself."""
+        """The law as a function."""
         return get_law(self.law)
 
     @classmethod
     def assumed(cls, rows: pd.DataFrame, law: str = "chinchilla", noise: float = NOISE) -> "Truth":
-        """A generic truth centred on the design: at the geometric middle of its columns E is 60 % of the loss and the
-        other terms share the rest evenly; UserError for a law of other parameters."""
+        """Return a generic truth centred on the design; UserError for a law of other parameters.
+
+        At the geometric middle of its columns E is 60 % of the loss and the other terms share the rest evenly.
+        """
         form, values = get_law(law), planned(rows, get_law(law))
         if not set(form.params) <= {"E", "A", "alpha", "B", "beta"}:
             raise UserError(
-                f"nothing is assumed of {form.name}, which has {', '.join(form.params)}: give its values, or runs to "
-                "fit, or choose chinchilla"
+                f"no default parameters for {form.name} ({', '.join(form.params)}): give its values, give runs to fit, "
+                "or choose chinchilla"
             )
         if values.empty:
             raise UserError("a design without rows has no middle to centre a truth on; give its values")
@@ -97,18 +105,18 @@ class Truth:
 
     @classmethod
     def given(cls, text: str, law: str = "chinchilla", noise: float = NOISE) -> "Truth":
-        """The values that a text gives, 'E=1.6,A=400,alpha=.31,B=400,beta=.29', also noise=.004; UserError where one is
-        missing, unknown or impossible."""
+        """Read the values of 'E=1.6,A=400,alpha=.31,B=400,beta=.29', also noise=.004; UserError where one is missing,
+        unknown or impossible."""
         form, values = get_law(law), dict[str, float]()
         for part in filter(None, (p.strip() for p in text.split(","))):
             name, equals, number = (x.strip() for x in part.partition("="))
             if not equals or name in values or name not in {*form.params, "noise"}:
-                wrong = "given twice" if name in values else "no name=value of this law"
+                wrong = "given twice" if name in values else "not a name=value of this law"
                 raise UserError(f"{part!r} is {wrong}; {_example(form)}")
             try:
                 values[name] = float(number)
             except ValueError:
-                raise UserError(f"{part!r} is no number; {_example(form)}") from None
+                raise UserError(f"{part!r} is not a number; {_example(form)}") from None
         missing = [name for name in form.params if name not in values]
         if missing:
             raise UserError(f"the truth {text!r} lacks {', '.join(missing)}; {_example(form)}")
@@ -117,26 +125,26 @@ class Truth:
 
     @classmethod
     def fitted(cls, fit: Fit) -> "Truth":
-        """The parameters and the scatter of a fit of runs that are there; UserError where it has no values."""
+        """Take the parameters and the scatter of a fit of finished runs; UserError where it has no values."""
         optimum = fit.optimum
         if optimum is None or len(fit.values) < len(fit.params):
-            raise UserError(f"no truth can be taken from {fit.n_rows} rows ({fit.reason}); give its values")
+            raise UserError(f"no parameters can be taken from {fit.n_rows} rows ({fit.reason}); give its values")
         noise = optimum.noise.pooled
         if optimum.problem.objective.raw:  # in the unit of the loss there
             noise /= float(np.median(optimum.problem.target))
         doubt = "" if fit.status == FitStatus.CONVERGED else f" ({fit.status}: {fit.reason})"
         values = ", ".join(f"{k} {v:.4g}" for k, v in fit.values.items())
         source = f"fitted to {fit.n_runs} runs{doubt}: {values}; noise {percent(noise, 2)}"
-        # runs that a law passes through leave no noise, and no study can be imagined without some
+        # runs that a law passes through leave no noise, and a simulation needs some
         return cls(fit.values, fit.law.name, max(noise, 1e-6), _shared(fit, optimum), source)
 
     def loss(self, rows: pd.DataFrame) -> Array:
-        """The loss without noise at the rows, (rows,)."""
+        """Return the loss without noise at the rows, (rows,)."""
         columns = (rows[c].to_numpy(float) for c in self.form.columns)
         return np.asarray(np.broadcast_to(self.form(*columns, **self.params), len(rows)), dtype=float)
 
     def draw(self, rows: pd.DataFrame, rng: np.random.Generator) -> Array:
-        """Losses (rows,) of one simulation of planned rows: noise by run and by row, normal in ln L."""
+        """Draw losses (rows,) of one simulation of planned rows: noise by run and by row, normal in ln L."""
         runs, count = number_runs(rows, None)
         by_run = rng.normal(0, self.noise * np.sqrt(self.shared), count)[runs]
         by_row = rng.normal(0, self.noise * np.sqrt(1 - self.shared), len(rows))
@@ -195,7 +203,7 @@ def inflation(loss: str, noise: float) -> float:
 
 
 def best_split(law: Law, C: float, params: Mapping[str, Any]) -> list[Any] | None:
-    """The columns of a law at the best split of C [FLOPs], in its order; None where it knows of none."""
+    """Return the columns of a law at the best split of C [FLOPs], in its order; None where it has none."""
     if law.columns == ("C",):
         return [C]
     curves = [f"{argument}_opt" for argument in law.arguments]
@@ -203,8 +211,8 @@ def best_split(law: Law, C: float, params: Mapping[str, Any]) -> list[Any] | Non
 
 
 def planned(rows: pd.DataFrame, law: Law, also: Sequence[str] = ()) -> pd.DataFrame:
-    """The columns of the law, those in `also` and run_id, one row for each measured point, in an order that the table
-    does not decide; UserError where a column is missing or holds no number above 0."""
+    """Return the columns of the law, those in `also` and run_id, one row for each measured point, in an order that does
+    not depend on the table's; UserError where a column is missing or not above 0."""
     columns = list(dict.fromkeys([*law.columns, *also]))
     if len(rows) == 0:
         return pd.DataFrame({c: np.empty(0) for c in columns} | {"run_id": np.empty(0, dtype=np.intp)})
@@ -215,7 +223,7 @@ def planned(rows: pd.DataFrame, law: Law, also: Sequence[str] = ()) -> pd.DataFr
     bad = ~(np.isfinite(numbers) & (numbers > 0)).all(1)
     if bad.any():
         shown = ", ".join(f"{c}={rows[c].iloc[int(bad.argmax())]}" for c in columns)
-        raise UserError(f"a planned row has {shown}, and a law needs numbers above 0; mend it or leave the run out")
+        raise UserError(f"a planned row has {shown}, and a law needs numbers above 0; fix it or leave the run out")
     table = pd.DataFrame(numbers, columns=columns)
     if "run_id" in rows:
         table = table.assign(run_id=rows["run_id"].array).drop_duplicates()
@@ -225,7 +233,7 @@ def planned(rows: pd.DataFrame, law: Law, also: Sequence[str] = ()) -> pd.DataFr
 
 
 def _check(form: Law, params: Mapping[str, float], noise: float) -> None:
-    """UserError where a parameter is missing or outside what the law allows, or there is no noise."""
+    """Check that every parameter is there and inside what the law allows, and that there is noise; UserError if not."""
     if set(params) != set(form.params):
         raise UserError(f"a truth of {form.name} has {', '.join(form.params)}, not {', '.join(params) or 'nothing'}")
     for name, kind in form.params.items():
@@ -233,7 +241,7 @@ def _check(form: Law, params: Mapping[str, float], noise: float) -> None:
         enough = params[name] > kind.low if kind.log or kind.flat else params[name] >= kind.low
         if not (np.isfinite(params[name]) and enough and params[name] <= kind.high):
             most = f", and at most {kind.high:g}" if np.isfinite(kind.high) else ""
-            raise UserError(f"{name}={params[name]:g} is no truth of {form.name}: give a number {low}{most}")
+            raise UserError(f"{name}={params[name]:g} is invalid for {form.name}: give a number {low}{most}")
     if not 0 < noise < 1:
         raise UserError(f"noise={noise:g} is not between 0 and 1; it is relative, give noise=0.005 for .5 %")
 
@@ -244,7 +252,7 @@ def _example(form: Law) -> str:
 
 
 def _shared(fit: Fit, optimum: Optimum) -> float:
-    """The share of the variance that the marks of a run have in common, from the residuals where runs have marks."""
+    """Return the share of the variance that the marks of a run have in common, from residuals where runs have marks."""
     try:
         runs, count = number_runs(fit.rows, None)
     except FitError:

@@ -1,7 +1,7 @@
-"""Design: what a ladder of runs could resolve, estimated before any money is spent.
+"""Simulate what a ladder of runs could resolve, before any money is spent.
 
-Losses are drawn from a stated truth at the planned rows, fitted as real ones would be, and the spread of many such
-studies is what the real study should expect; `warnings` names what a design cannot answer.
+Losses are drawn from a stated truth at the planned rows and fitted as real ones would be; the spread of many such
+studies is what the real study should expect. `warnings` names what a design cannot answer.
 
     truth = Truth.assumed(rows)                        # rows: N, D, C, run_id of one family's planned runs
     print(resolve(rows, truth, target_C=1e22))
@@ -9,7 +9,7 @@ studies is what the real study should expect; `warnings` names what a design can
     #   36 rows of 36 runs; 30 simulations in 4.0 s, fitted by huber(0.001): 30 converged
     #   alpha  0.34 ± 0.022         sd 0.011     an interval in 30 of 30
     #   L_opt  2.063 ± 1.2 %        sd 0.59 %    an interval in 30 of 30
-    #   two families are told apart where alpha differs by 0.043 (95% two-sided, power 80%)
+    #   two families differ measurably where alpha differs by 0.043 (95% two-sided, power 80%)
     for sentence in warnings(rows, truth): print(sentence)
 """
 
@@ -36,24 +36,29 @@ from isoflop.wording import percent
 
 __all__ = ["Resolution", "Resolved", "Truth", "resolve", "warnings"]
 
-# the fewest studies that tell a spread: its own standard error is then a fifth (1 / sqrt(2 n))
+# the fewest studies that estimate a spread: its own standard error is then a fifth (1 / sqrt(2 n))
 FEWEST = 12
-# studies at the most, and the time after which no more are begun [s]
+# studies at most, and the time after which no more are begun [s]
 STUDIES, SECONDS = 100, 4.0
 # of a bootstrap: its half-widths scatter by a twentieth (1 / sqrt(2 n)), little beside that between studies
 RESAMPLES = 200
 # 80 % power is the custom since Cohen 1988, Statistical Power Analysis; normal quantiles of .975 and .8
 POWER = 0.8
+# fields that are plain values
+SAME = ("n_rows", "n_runs", "studies", "seconds", "level", "loss", "statuses", "reason")
 # a half-width of a logarithm beyond which a share no longer stands for a factor (e^.2 is 1.22)
 LARGE = 0.2
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """What the studies make of one quantity: its true value, the median half-width of its interval (None where most
-    studies have none), the standard deviation of its estimates, and in how many studies it has an interval.
+    """One quantity over the studies.
 
-    `relative`: half-width and sd are of the logarithm, so 0.01 is 1 % (amplitudes, and what is said of a budget).
+    truth        its true value
+    half_width   the median half-width of its interval; None where most studies have none
+    sd           the standard deviation of its estimates
+    intervals    in how many studies it has an interval
+    relative     whether half-width and sd are of the logarithm, so that 0.01 is 1 %
     """
 
     truth: float
@@ -65,9 +70,19 @@ class Resolved:
 
 @dataclass(frozen=True, repr=False)
 class Resolution:
-    """What a design resolves; `reason` says in one sentence why not, where it resolves nothing.
+    """What a design resolves.
 
-    `quantities` are the law's parameters and derived quantities, and for a budget `C` its L_opt, N_opt, D_opt.
+    truth        what the studies are drawn from
+    n_rows       planned rows
+    n_runs       runs they belong to
+    studies      simulated studies
+    seconds      that they took
+    level        coverage of the intervals
+    loss         what the fits minimise
+    C            the budget that is asked for [FLOPs]
+    statuses     how many studies ended with each status
+    quantities   the law's parameters and derived quantities, and for a budget its L_opt, N_opt, D_opt
+    reason       why the design resolves nothing, in one sentence; empty where it does
     """
 
     truth: Truth
@@ -83,10 +98,10 @@ class Resolution:
     reason: str = ""
 
     def difference(self, name: str, power: float = POWER) -> float | None:
-        """The smallest difference in a quantity that two families measured so tell apart, two-sided at the level.
+        """Return the smallest difference in a quantity that two such families can show, two-sided at the level.
 
         (z of level + z of power) sqrt(2) sd, for two independent fits. Families that share data and seeds are paired,
-        and the noise they share falls out: that is ignored, so the number is on the safe side. None where most studies
+        and the noise they share cancels: that is ignored, so the number is on the safe side. None where most studies
         have no interval; of the logarithm for what is relative.
         """
         from scipy.special import ndtri
@@ -98,37 +113,25 @@ class Resolution:
 
     @property
     def delta_alpha(self) -> float | None:
-        """The smallest difference in alpha that two families tell apart, by `difference`."""
+        """The smallest difference in alpha that two families can show, by `difference`."""
         return self.difference("alpha")
 
     def to_frame(self) -> pd.DataFrame:
-        """A row for each quantity: name, truth, half_width, sd, intervals, relative."""
+        """Return a row for each quantity: name, truth, half_width, sd, intervals, relative."""
         return pd.DataFrame([{"name": name} | vars(resolved) for name, resolved in self.quantities.items()])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; null for what does not exist."""
-        truth = {"law": self.truth.law, "params": dict(self.truth.params), "noise": self.truth.noise}
-        return {
-            "truth": truth | {"shared": self.truth.shared, "source": self.truth.source},
-            "n_rows": self.n_rows,
-            "n_runs": self.n_runs,
-            "studies": self.studies,
-            "seconds": self.seconds,
-            "level": self.level,
-            "loss": self.loss,
-            "target_C": self.C,
-            "statuses": dict(self.statuses),
-            "quantities": {name: vars(resolved) for name, resolved in self.quantities.items()},
-            "delta_alpha": self.delta_alpha,
-            "reason": self.reason,
-        }
+        """Return plain values; null for what does not exist."""
+        document = {name: getattr(self, name) for name in SAME} | {"statuses": dict(self.statuses)}
+        document |= {"truth": vars(self.truth) | {"params": dict(self.truth.params)}, "target_C": self.C}
+        document["quantities"] = {name: vars(resolved) for name, resolved in self.quantities.items()}
+        return document | {"delta_alpha": self.delta_alpha}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Resolution":
-        """The resolution that `to_json` made plain values of."""
+        """Read a resolution from the plain values of `to_json`."""
         quantities = {name: Resolved(**resolved) for name, resolved in document["quantities"].items()}
-        same = ("n_rows", "n_runs", "studies", "seconds", "level", "loss", "statuses", "reason")
-        known = {name: document[name] for name in same}
+        known = {name: document[name] for name in SAME}
         return cls(Truth(**document["truth"]), C=document["target_C"], quantities=quantities, **known)
 
     def __str__(self) -> str:
@@ -148,7 +151,7 @@ class Resolution:
             lines.append(f"  {names or 'L_opt'}: at C={self.C:.3g}; % and ×÷ are relative")
         if self.delta_alpha is not None:
             difference = f"alpha differs by {self.delta_alpha:.2g} ({self.level:.0%} two-sided, power {POWER:.0%})"
-            lines.append(f"  two families are told apart where {difference}")
+            lines.append(f"  two families differ measurably where {difference}")
         return "\n".join(lines + ([f"  {self.reason}"] if self.reason else []))
 
     __repr__ = __str__
@@ -165,7 +168,7 @@ def resolve(
     progress: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> Resolution:
-    """Imagine studies of the planned rows of one family, fit each, and say what they resolve.
+    """Simulate studies of the planned rows of one family, fit each, and return what they resolve.
 
     `rows` has the columns of the law and run_id, which the marks of a run share (without it every row is a run).
     Studies are made until there are `studies`, or until `seconds` are over and FEWEST are there; the same seed and
@@ -176,12 +179,12 @@ def resolve(
     if target_C is not None and best_split(truth.form, target_C, truth.params) is None:
         raise UserError(f"{truth.law} has no best split of target_C={target_C:g}; leave it out or choose chinchilla")
     options = Settings(**settings)
-    options.check_names(truth.form)  # a setting that cannot be is no study that failed
+    options.check_names(truth.form)  # a setting that cannot be is refused, and does not count as a failed study
     n_runs, loss = number_runs(table, None)[1], _loss(**settings)
     base = Resolution(truth, len(table), n_runs, level=options.level, loss=loss, C=target_C)
     free = len(truth.form.params) - len({**(settings.get("pin") or {}), **(settings.get("prior") or {})})
     if len(table) < free:
-        need = f"{truth.law} has {free} parameters and needs as many rows at the least"
+        need = f"{truth.law} has {free} parameters and needs at least as many rows"
         return replace(base, reason=f"{len(table)} rows are planned: {need}; add runs or choose a smaller law")
     begun, simulations = time.perf_counter(), list[_Study]()
     for i in range(studies):
@@ -196,8 +199,13 @@ def resolve(
 
 
 class _Study(NamedTuple):
-    """The status of one study, and why it is that or has no interval; of each quantity the estimate, or its logarithm,
-    and the half-width of its interval, NaN and infinite where there is none."""
+    """One study.
+
+    status   of its fit
+    reason   why the status, or why there is no interval
+    sides    of each quantity the estimate, or its logarithm, and the half-width of its interval, NaN and infinite where
+             there is none
+    """
 
     status: FitStatus
     reason: str
@@ -218,7 +226,7 @@ def _study(
 
 
 def _at_budget(result: Fit, target_C: float | None) -> dict[str, Estimate]:
-    """The best split of the budget and its loss, by the fit."""
+    """Return the best split of the budget and its loss, by the fit."""
     law = result.law
     if target_C is None:
         return {}
@@ -234,8 +242,8 @@ def _at_budget(result: Fit, target_C: float | None) -> dict[str, Estimate]:
 
 
 def _sides(estimate: Estimate, linear: bool, status: str) -> tuple[float, float]:
-    """The estimate and its half-width, of their logarithms where not linear; a fit that claims would refuse has none
-    (analysis/claims/quantities/laws.py)."""
+    """Return the estimate and its half-width, of their logarithms where not linear; none of a fit that claims would
+    refuse (analysis/claims/quantities/laws.py)."""
     value, low, high = (np.nan if x is None else float(x) for x in (estimate.value, estimate.low, estimate.high))
     if not linear:
         value, low, high = (np.log(x) if x > 0 else np.nan for x in (value, low, high))
@@ -244,7 +252,7 @@ def _sides(estimate: Estimate, linear: bool, status: str) -> tuple[float, float]
 
 
 def _spread(base: Resolution, studies: list[_Study]) -> dict[str, Resolved]:
-    """Every quantity over the studies."""
+    """Return every quantity over the studies."""
     law, params = base.truth.form, dict(base.truth.params)
     true = params | {name: float(value) for name, value in law.derive(params).items()}
     if base.C is not None:
@@ -266,12 +274,12 @@ def _spread(base: Resolution, studies: list[_Study]) -> dict[str, Resolved]:
 
 
 def _relative(law: Law) -> set[str]:
-    """The quantities whose spread is that of their logarithm."""
+    """Return the quantities whose spread is that of their logarithm."""
     return {name for name, kind in law.params.items() if kind.log} | {"L_opt", "N_opt", "D_opt"}
 
 
 def _reason(studies: list[_Study]) -> str:
-    """Why the design resolves little, where fewer than half of the studies have any interval."""
+    """Return why the design resolves little, where fewer than half of the studies have any interval."""
     without = [s for s in studies if not any(np.isfinite(half) for _, half in s.sides.values())]
     if 2 * len(without) <= len(studies):
         return ""
@@ -285,7 +293,7 @@ def _loss(loss: str = "huber", delta: float = 1e-3, **_: Any) -> str:
 
 
 def _between(resolved: Resolved) -> str:
-    """The true value and the half-width: a number, a share, or a factor where it is large."""
+    """Return the true value and the half-width: a number, a share, or a factor where it is large."""
     half = _shown(resolved.half_width, resolved.relative)
     return f"{resolved.truth:.4g} " + (half if half.startswith("×") else f"± {half}")
 

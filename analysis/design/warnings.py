@@ -1,4 +1,4 @@
-"""Shortfalls: what a planned design cannot answer, each in one sentence with what to do.
+"""Warn of what a planned design cannot answer, each shortfall in one sentence with what to do.
 
 warnings(rows, Truth.assumed(rows))
 # ['N spans 0.8 decades (1e+07 to 6.3e+07) and its exponent needs 1.5: add smaller or larger sizes', ...]
@@ -28,18 +28,18 @@ BEYOND, STEPS = np.log(1e3), 2001
 
 
 def warnings(rows: pd.DataFrame, truth: Truth) -> list[str]:
-    """A sentence for each thing that the planned rows of one family cannot answer by the stated law; empty for a good
-    design. UserError where a column of the law is missing."""
+    """Return a sentence for each question that the planned rows of one family cannot answer by the stated law; none for
+    a good design. UserError where a column of the law is missing."""
     table = planned(rows, truth.form)
     if table.empty:
-        return ["no runs are planned, so nothing can be told"]
+        return ["no runs are planned"]
     few = _few(table, truth)
     offset = [] if few else _offset(table, truth)
     return [*_spans(table, truth), *few, *_budgets(rows, truth), *_seeds(rows), *offset]
 
 
 def _spans(table: pd.DataFrame, truth: Truth) -> list[str]:
-    """Axes that are too short for an exponent."""
+    """Return a sentence for each axis that is too short for an exponent."""
     sentences = []
     for name in truth.form.columns:
         low, high = float(table[name].min()), float(table[name].max())
@@ -53,18 +53,18 @@ def _spans(table: pd.DataFrame, truth: Truth) -> list[str]:
 
 
 def _few(table: pd.DataFrame, truth: Truth) -> list[str]:
-    """Too few runs for an interval."""
+    """Return whether there are too few runs for an interval."""
     runs, n_runs = number_runs(table, None)
     problem, u = problem_at(truth, table)
     need = runs_needed(problem, u, runs)
     if n_runs >= need:
         return []
-    why = f"two more than the {need - 2} parameters that only runs can tell"
+    why = f"two more than the {need - 2} parameters that only further runs can identify"
     return [f"{n_runs} runs are planned and an interval needs {need}, {why}: add {need - n_runs} or more"]
 
 
 def _budgets(rows: pd.DataFrame, truth: Truth) -> list[str]:
-    """Budgets of C whose best size is not between the sizes there, or that have too few sizes."""
+    """Return the budgets of C whose best size is not between the sizes there, or that have too few sizes."""
     if not {"N", "D", "C"} <= set(rows.columns) or truth.form.columns[1:] != ("D",):
         return []
     size = truth.form.columns[0]
@@ -107,14 +107,14 @@ def _at(budgets: list[float]) -> str:
 
 
 def _by_budget(points: pd.DataFrame) -> bool:
-    """Whether runs of different sizes share C more often than D: budgets of compute, and no grid of N and D."""
+    """Return whether runs of different sizes share C more often than D, as at budgets of compute, not on a grid."""
     logs = {c: np.log(points[c].to_numpy()) for c in ("N", "D", "C")}
     near = {c: np.abs(x[:, None] - x[None, :]) <= np.log1p(SAME_LEVEL) for c, x in logs.items()}
     return int((near["C"] & ~near["N"]).sum()) > int((near["D"] & ~near["N"]).sum())
 
 
 def _best_size(part: pd.DataFrame, size: str, truth: Truth) -> float:
-    """The size of the least loss along one budget, D a power of N there as its runs have it."""
+    """Return the size of the least loss along one budget, with D a power of N as its runs have it."""
     x, y = np.log(part[size].to_numpy()), np.log(part["D"].to_numpy())
     slope = float(np.polyfit(x - x.mean(), y, 1)[0])
     at: Array = np.linspace(x.min() - BEYOND, x.max() + BEYOND, STEPS)
@@ -123,7 +123,7 @@ def _best_size(part: pd.DataFrame, size: str, truth: Truth) -> float:
 
 
 def _seeds(rows: pd.DataFrame) -> list[str]:
-    """Too few replicates for the noise between seeds."""
+    """Return whether there are too few replicates for the noise between seeds."""
     if "N" not in rows or not {"run_id", "seed"} & set(rows.columns):
         return []
     unit = rows["seed"] if "seed" in rows else rows["run_id"]
@@ -140,13 +140,13 @@ def _seeds(rows: pd.DataFrame) -> list[str]:
 
 
 def _offset(table: pd.DataFrame, truth: Truth) -> list[str]:
-    """An irreducible loss that cannot be told from none."""
+    """Return whether the irreducible loss cannot be distinguished from 0."""
     if "E" not in truth.params or truth.params["E"] == 0:
         return []
     half = t_quantile(0.95, number_runs(table, None)[1] - 1) * errors(table, truth)["E"]
     if half < truth.params["E"]:
         return []
     return [
-        f"E, {truth.params['E']:.3g} by the stated law, cannot be told from 0: its interval would be ± "
+        f"E, {truth.params['E']:.3g} by the stated law, cannot be distinguished from 0: its interval would be ± "
         f"{half:.2g} or wider; add runs nearer the floor, larger ones with more data"
     ]

@@ -1,4 +1,4 @@
-"""`--law best`: not one law but the average of those that suit the columns, weighed by their rolling hold-outs.
+"""Average the laws that suit the columns, weighed by their rolling hold-outs: `--law best`.
 
 average = average_laws(rows, "best")           # or "best(D)", "best(n_total,D)"
 average.stack.weights                          # {'multiplicative': 0.71, 'farseer': 0.24, ...}
@@ -36,7 +36,7 @@ SIZES_TRIED, FARTHER = 2001, 1e3
 
 @dataclass(frozen=True, eq=False)
 class Average:
-    """An average of laws, with what the verbs ask of a Fit; it has no parameters of its own.
+    """An average of laws, with the methods of a Fit that the verbs use; it has no parameters of its own.
 
     law        its columns, target and formula, as a law without parameters
     by         the label of the group

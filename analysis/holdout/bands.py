@@ -1,8 +1,8 @@
-"""Bands for runs that have not been made: noise, parameters and the error of the law's form, and what each contains.
+"""Put bands around runs that have not been made: noise, parameters and the error of the law's form.
 
 The error of the form is learnt twice, and the larger counts: from the law's own rolling hold-outs, scaled to the
 distance asked for (analysis/holdout/cuts.py), and from how far the laws that did well at theirs lie from it
-(analysis/holdout/stacking.py). Hold-outs are fits of fewer rows, so what they err by holds the uncertainty of
+(analysis/holdout/stacking.py). Hold-outs are fits of fewer rows, so their errors contain the uncertainty of
 parameters too: the standard error is a floor under it and is not added. The variances are added to that of a single
 run, and Student's t has the degrees of freedom of their sum (Satterthwaite 1946), of which a few cuts leave few.
 
@@ -32,7 +32,7 @@ from isoflop.analysis.solving.problem import Objective, Problem
 NOISE, PARAMETERS, FORM = "noise", "parameters", "form"
 # of an average of laws, where no row can be held out
 LAWS = "how far the laws lie apart"
-# optima closer than this are one that two searches came to
+# optima closer than this are one that two searches found
 SAME_PLACE = 1e-6
 
 
@@ -43,8 +43,8 @@ class Hindsight:
     cuts      the hold-outs
     form      how fast errors grow beyond them
     stack     the laws that suit the columns, weighed by theirs; None where there are none
-    folds     what the law said at each cut
-    problem   the law on the rows of the hold-outs
+    folds     what the law or the average said at each cut
+    problem   a law on the rows of the hold-outs
     """
 
     cuts: Cuts
@@ -54,12 +54,25 @@ class Hindsight:
     problem: Problem
 
 
-def learn(optimum: Optimum, sign: int = 1, *, rivals: bool = True, stacks: Stacks | None = None) -> Hindsight:
-    """Hold rows out of a fitted law above its rows (below them with sign -1); the optimum remembers the answer.
+def look_back(
+    fit: Fit | Average, sign: int = 1, *, rivals: bool = True, stacks: Stacks | None = None
+) -> Hindsight | None:
+    """Hold out the rows above the others (below them with sign -1); None where there is no fit.
 
     rivals   whether other laws are held out beside it
     stacks   averages of laws that were made already, and where a new one is kept
     """
+    if not isinstance(fit, Average):
+        return None if fit.optimum is None else learn(fit.optimum, sign, rivals=rivals, stacks=stacks)
+    if fit.stack is None:
+        return None
+    # below the smallest rows the laws and their weights are the same, only the hold-outs differ
+    held = (fit.stack if sign == 1 else fit.below) or fit.stack
+    return Hindsight(held.cuts, held.form, fit.stack, held.folds, fit.stack.members[0].problem)
+
+
+def learn(optimum: Optimum, sign: int = 1, *, rivals: bool = True, stacks: Stacks | None = None) -> Hindsight:
+    """Hold rows out of a fitted law, as `look_back` does; the optimum remembers the answer."""
     if (sign, rivals) not in optimum.remembered:
         optimum.remembered[sign, rivals] = _learn(optimum, sign, (stacks or Stacks()) if rivals else None)
     known: Hindsight = optimum.remembered[sign, rivals]
@@ -99,6 +112,10 @@ def table_of(optimum: Optimum) -> HoldoutTable:
     return HoldoutTable(problem.law.arguments, problem.law.columns, problem.columns, problem.target, problem.scale)
 
 
+# what hold-outs say above the rows (1) and below them (-1), asked for where it is needed
+Retrospect = Callable[[int], Hindsight | None]
+
+
 @dataclass(frozen=True)
 class _Variances:
     """Variances of a band at some places, and their degrees of freedom; those of the form NaN where none was learnt."""
@@ -112,7 +129,7 @@ class _Variances:
     name: str = PARAMETERS
 
     def half(self, level: float) -> Array:
-        """Half the width on the scale of the residuals; NaN where neither parameters nor form are known."""
+        """Return half the width on the scale of the residuals; NaN where neither parameters nor form are known."""
         parameters, form = np.nan_to_num(self.parameters), np.nan_to_num(self.form)
         law, dof = np.maximum(parameters, form), np.full(len(form), float(self.parameters_dof))
         larger = ~np.isnan(self.form) & (form >= parameters)
@@ -125,7 +142,7 @@ class _Variances:
         return np.where(np.isnan(self.parameters) & np.isnan(self.form), np.nan, half)
 
     def contents(self) -> NDArray[np.object_]:
-        """What each band contains, in words; empty where there is none."""
+        """Return what each band contains, in words; empty where there is none."""
         texts = [
             "" if not (p or f) else " + ".join([NOISE, PARAMETERS, FORM] if f else [NOISE, self.name])
             for p, f in zip(~np.isnan(self.parameters), ~np.isnan(self.form), strict=True)
@@ -146,21 +163,20 @@ def bands(
     """
     value = fit.predict(frame)
     columns = [frame[c].to_numpy(float) for c in fit.law.columns]
+
+    def hindsight(sign: int) -> Hindsight | None:
+        return look_back(fit, sign, rivals=rivals, stacks=stacks)
+
     optimum = None if isinstance(fit, Average) else fit.optimum
     if isinstance(fit, Average):
-        variances, raw = _of_average(fit, value, columns), fit.loss.raw
+        variances, raw = _of_average(fit, value, columns, hindsight), fit.loss.raw
     elif optimum is None:
         return _frame(value, np.full((2, len(frame)), np.nan), np.full(len(frame), "", dtype=object), frame)
     else:
-
-        def hindsight(sign: int) -> Hindsight:
-            return learn(optimum, sign, rivals=rivals, stacks=stacks)
-
         variances = _of_law(optimum, value, columns, hindsight, by_run=fit.n_runs == fit.n_rows)
         raw = optimum.problem.objective.raw
     half = variances.half(level)
-    with np.errstate(all="ignore"):
-        bounds = np.stack([value - half, value + half] if raw else [value * np.exp(-half), value * np.exp(half)])
+    bounds = np.stack([value - half, value + half] if raw else [value * np.exp(-half), value * np.exp(half)])
     if optimum is not None:
         bounds[:, optimum.missed(value, columns, bounds)] = np.nan
     return _frame(value, bounds, variances.contents(), frame)
@@ -171,9 +187,7 @@ def _frame(value: Array, bounds: Array, contents: NDArray[np.object_], frame: pd
     return pd.DataFrame({"value": value, "low": bounds[0], "high": bounds[1], "band": contents}, index=frame.index)
 
 
-def _of_law(
-    optimum: Optimum, value: Array, columns: list[Array], hindsight: Callable[[int], Hindsight], *, by_run: bool
-) -> _Variances:
+def _of_law(optimum: Optimum, value: Array, columns: list[Array], hindsight: Retrospect, *, by_run: bool) -> _Variances:
     """Return the variances of a law at some places."""
     spread = optimum.spread
     form, dof = form_variance(table_of(optimum), hindsight, value, columns)
@@ -187,17 +201,11 @@ def _of_law(
     )
 
 
-def _of_average(average: Average, value: Array, columns: list[Array]) -> _Variances:
+def _of_average(average: Average, value: Array, columns: list[Array], hindsight: Retrospect) -> _Variances:
     """Return the variances of an average: its hold-outs contain the uncertainty of its laws' parameters."""
     table, stack = average.table, average.stack
     assert table is not None  # or it would have predicted nothing
     assert stack is not None
-
-    def hindsight(sign: int) -> Hindsight:
-        # below the smallest rows the laws and their weights are the same, only the hold-outs differ
-        other = (stack if sign == 1 else average.below) or stack
-        return Hindsight(other.cuts, other.form, stack, other.folds, stack.members[0].problem)
-
     form, dof = form_variance(table, hindsight, value, columns)
     apart = stack.disagreement(dict(zip(table.names, columns, strict=True)), value)
     count = len(stack.members)
@@ -213,12 +221,9 @@ def _of_average(average: Average, value: Array, columns: list[Array]) -> _Varian
 
 
 def form_variance(
-    table: HoldoutTable, hindsight: Callable[[int], Hindsight], value: Array, columns: list[Array]
+    table: HoldoutTable, hindsight: Retrospect, value: Array, columns: list[Array]
 ) -> tuple[Array, Array]:
-    """Return the variance of the form at places (rows,) and its degrees of freedom; NaN where no hold-out reaches.
-
-    hindsight   what hold-outs say above the rows (1) and below them (-1), asked for where it is needed
-    """
+    """Return the variance of the form at places (rows,) and its degrees of freedom; NaN where no hold-out reaches."""
     sizes = sizes_of(table.names)
     far = {sign: distance(columns, table.columns, sizes, sign) for sign in (1, -1)}
     new = outside(columns, table.columns, 1) | outside(columns, table.columns, -1)
@@ -227,6 +232,7 @@ def form_variance(
         if not here.any():
             continue
         learnt = hindsight(sign)
+        assert learnt is not None  # or there would be no value
         # in a column that no hold-out leaves, nothing is known of what lies beyond
         known = here & (learnt.form.dof > 0) & ~(new & ~learnt.cuts.beyond).any(1)
         form = learnt.form.variance(far[sign])

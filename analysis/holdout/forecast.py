@@ -1,11 +1,11 @@
-"""Forecasts: predictions with bands at named points, written down before the runs that they are about.
+"""Write predictions with bands at named points down, before the runs that they are about.
 
     dated = forecast(runs, [{"N": 1e7, "D": 1e8}], law="chinchilla", by=["family"])
     dated.save("forecast.json")                     # commit it, then make the runs
     load_forecast("forecast.json").digest           # of the whole file: an edit is seen
 
 The file holds hashes of the rows that were fitted, so that they are never counted as outcomes; what two naive lines
-predict; and the slopes of the law, by which a run near a point is set against the prediction where it stands.
+predict; and the slopes of the law, which move a prediction to a run that lies near a point.
 analysis/holdout/outcome.py scores it.
 """
 
@@ -36,9 +36,9 @@ from isoflop.files import finite, read_bytes, write_text
 from isoflop.git import git
 from isoflop.wording import number, version
 
-# of the file; one that is read differently gets another
+# of the file; a layout that is read differently gets another
 FORMAT = "isoflop forecast 1"
-# step of ln x by which slopes are taken; a run counts as one of a point within ten times as much
+# step of ln x in the slopes; a run counts as one of a point within ten times as much
 STEP = 0.01
 HEX = 16  # digits of the hash of a row: two of 10^9 rows are alike with a chance of 3 in 100
 
@@ -73,18 +73,18 @@ class Forecast:
     points: tuple[dict[str, Any], ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The file's content, with its digest."""
+        """Return the content of the file, with its digest."""
         document: dict[str, Any] = finite({"format": FORMAT} | vars(self))
         return document | {"digest": digest(document)}
 
     @property
     def axes(self) -> Law:
-        """The law's columns and target as a law that says nothing, so that a forecast is read without its law."""
+        """A law with these columns and target and no values, so that a forecast is read without its law."""
         return Law(self.law, _nothing, self.columns, {}, self.formula, "", target=self.target, arguments=self.arguments)
 
     @property
     def digest(self) -> str:
-        """The hash of all that the file says."""
+        """The hash of the whole file."""
         return str(self.to_json()["digest"])
 
     def save(self, path: str | Path) -> Path:
@@ -99,7 +99,7 @@ class Forecast:
         return path
 
     def to_frame(self) -> pd.DataFrame:
-        """A row for each point: the group, the place, value, low, high, the naive lines, the status of the fit."""
+        """Return a row for each point: the group, the place, value, low, high, the naive lines, the fit's status."""
         rows = [
             {**p["by"], "at": name_of(p["place"]), **(p[self.target] or dict.fromkeys(("value", "low", "high")))}
             | {"line": p["naive"]["line"], "last": p["naive"]["last"], "status": p["status"]}
@@ -132,44 +132,47 @@ def forecast(
     columns: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Forecast:
-    """Predictions at named points for each group, by the fits of these runs; `options` go to the fits.
+    """Predict at named points for each group, by the fits of these runs; `options` go to the fits.
 
     A point that names columns of `by` is of the group with those values alone. A group that cannot be fitted has
     entries without values, and the reason. FitError where none can be, or where a point is of no group.
     """
-    table = as_runs(runs)
     if not at:
         raise FitError("a forecast needs a point: --at C=1e21, or --at N=1e9,D=2e10")
-    places = [_place(point, by) for point in at]
-    for _, place in places:
+    points = [_split(point, by) for point in at]
+    for _, place in points:
         check_place(place, level)
-    fits: Sequence[Fit | Average]
-    if names_average(law):
-        fits = average_groups(table, str(law), by=by, **options)
-    else:
-        fits = fit_groups(table, law, by=by, **options)
-    of = fits[0].law
+    table = as_runs(runs)
+    fits: Sequence[Fit | Average] = (
+        average_groups(table, str(law), by=by, **options)
+        if names_average(law)
+        else fit_groups(table, law, by=by, **options)
+    )
     if all(fit.objective is None for fit in fits):
         raise FitError(f"no group could be fitted: {fits[0].reason}")
-    for own, _ in places:
-        if not any(own.items() <= fit.by.items() for fit in fits):
-            raise FitError(f"a point of the forecast is of {', '.join(map(str, own.values()))}, which has no runs")
-    points = [_entry(fit, place, level) for fit in fits for own, place in places if own.items() <= fit.by.items()]
-    run = str(options.get("run") or "run_id")
-    hashes = [row_hashes(fit.rows, fit.by, of, run) for fit in fits]
-    each, named = (sorted({h for group in hashes for h in group[i] if h}) for i in (0, 1))
-    together = hashlib.sha256("".join(each).encode()).hexdigest()
-    rows: dict[str, Any] = {"source": table.source, "count": sum(len(f.rows) for f in fits)}
-    rows |= {"sha256": together, "points": each, "runs": named}
+    for group, _ in points:
+        if not any(group.items() <= fit.by.items() for fit in fits):
+            raise FitError(f"a point of the forecast is of {', '.join(map(str, group.values()))}, which has no runs")
+    entries = [_entry(fit, place, level) for fit in fits for group, place in points if group.items() <= fit.by.items()]
     settings = {k: v for k, v in options.items() if v} | ({"columns": dict(columns)} if columns else {})
     code = {"isoflop": version(), "git": _commit()}
     made = datetime.now(UTC).isoformat(timespec="seconds")
+    of = fits[0].law
     about = of.name, of.formula, of.columns, of.arguments, of.target
-    return Forecast(*about, level, tuple(by), settings, made, code, rows, tuple(points))
+    rows = {"source": table.source} | _fitted_rows(fits, str(options.get("run") or "run_id"))
+    return Forecast(*about, level, tuple(by), settings, made, code, rows, tuple(entries))
+
+
+def _fitted_rows(fits: Sequence[Fit | Average], run: str) -> dict[str, Any]:
+    """Return the count of the fitted rows, one hash of all, and the hashes of each."""
+    hashes = [row_hashes(fit.rows, fit.by, fit.law, run) for fit in fits]
+    each, named = (sorted({h for group in hashes for h in group[i] if h}) for i in (0, 1))
+    together = hashlib.sha256("".join(each).encode()).hexdigest()
+    return {"count": sum(len(fit.rows) for fit in fits), "sha256": together, "points": each, "runs": named}
 
 
 def load_forecast(path: str | Path) -> Forecast:
-    """The forecast in a file; UserError in one sentence where it is another file, or was changed."""
+    """Read a forecast from a file; UserError in one sentence where it is another file, or was changed."""
     try:
         document = json.loads(read_bytes(path))
     except OSError as error:
@@ -192,22 +195,23 @@ def load_forecast(path: str | Path) -> Forecast:
 
 
 def _nothing(*columns: Any, **params: Any) -> Any:
-    raise FitError("a forecast does not hold its law, only what it said at the points")
+    raise FitError("a forecast does not hold its law, only its predictions at the points")
 
 
 def digest(document: Mapping[str, Any]) -> str:
-    """The hash of a document's content, whatever the layout of its text."""
+    """Return the hash of a document's content, whatever the layout of its text."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def name_of(place: Mapping[str, float]) -> str:
-    """A point in words: C=10²¹."""
+    """Return a point in words: C=10²¹."""
     return ", ".join(f"{name}={number(value)}" for name, value in place.items())
 
 
 def row_hashes(rows: pd.DataFrame, by: Mapping[str, Any], law: Law, run: str) -> tuple[list[str], list[str]]:
-    """For each row the hash of its group, place and outcome; and that of its run and place, empty without a run."""
+    """Return for each row the hash of its group, place and outcome; and that of its run and place, empty without a
+    run."""
     places = rows[[*law.columns]].astype(float).to_numpy().tolist()
     outcomes = rows[law.target].astype(float).tolist()
     names = rows[run].tolist() if run in rows else [None] * len(rows)
@@ -218,26 +222,26 @@ def row_hashes(rows: pd.DataFrame, by: Mapping[str, Any], law: Law, run: str) ->
 
 
 def _hash(values: Sequence[Any]) -> str:
-    """A hash of texts and numbers; numbers to twelve digits, which any table keeps."""
+    """Return a hash of texts and numbers; numbers to twelve digits, which any table keeps."""
     text = json.dumps([f"{x:.11e}" if isinstance(x, float) else x for x in values])
     return hashlib.sha256(text.encode()).hexdigest()[:HEX]
 
 
-def _place(point: Mapping[str, Any], by: Sequence[str]) -> tuple[dict[str, Any], dict[str, float]]:
-    """The columns of a point that say of which group it is, and those where the law is placed."""
-    own = {name: value for name, value in point.items() if name in by}
-    return own, {name: float(value) for name, value in point.items() if name not in by}
+def _split(point: Mapping[str, Any], by: Sequence[str]) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return the columns of a point that name its group, and those that name its place."""
+    group = {name: value for name, value in point.items() if name in by}
+    return group, {name: float(value) for name, value in point.items() if name not in by}
 
 
 def _commit() -> str | None:
-    """The commit of this code; None where it is not a git checkout of its own."""
+    """Return the commit of this code; None where it is not a git checkout of its own."""
     root = Path(__file__).resolve().parents[2]
     own = git(root, "rev-parse", "--show-toplevel") == str(root)
     return git(root, "rev-parse", "HEAD") or None if own else None
 
 
 def _entry(fit: Fit | Average, place: Mapping[str, float], level: float) -> dict[str, Any]:
-    """What is written of one group at one point."""
+    """Return what is written of one group at one point."""
     nothing: dict[str, Any] = {"at": {}, "reach": {}, fit.law.target: None}
     if fit.objective is None:
         naive: dict[str, Any] = {"line": None, "last": None, "slopes": {}}
@@ -249,7 +253,7 @@ def _entry(fit: Fit | Average, place: Mapping[str, float], level: float) -> dict
 
 
 def _slope(predicted: Callable[[pd.DataFrame], Array], law: Law, at: Mapping[str, float], name: str) -> float:
-    """d ln(target) / d ln of a column at a point; of C, which the law has not, with N and D growing alike."""
+    """Return d ln(target) / d ln of a column at a point; of C, which the law lacks, with N and D growing alike."""
     moved = [name] if name in law.columns else list(size_and_data(law) or law.columns)
     step = STEP / len(moved)
     frame = pd.DataFrame([{c: x * (np.exp(s * step) if c in moved else 1) for c, x in at.items()} for s in (-1, 1)])
@@ -258,7 +262,7 @@ def _slope(predicted: Callable[[pd.DataFrame], Array], law: Law, at: Mapping[str
 
 
 def _naive(fit: Fit | Average, at: Mapping[str, float], place: Mapping[str, float]) -> dict[str, Any]:
-    """What the straight line through the logarithms, and the last value, say of a point; and the slopes of the line."""
+    """Return what the straight line through the logarithms and the last value say of a point, and the line's slopes."""
     law, both = fit.law, size_and_data(fit.law)
     train = fit.rows[[*law.columns, law.target]].astype(float).rename(columns={law.target: "L"})
     test = pd.DataFrame([at])

@@ -1,11 +1,11 @@
-"""Lack of fit: is a law as close to the runs as runs that differ only in their seed are to one another?
+"""Test for lack of fit: is a law as close to the runs as runs that differ only in their seed are to one another?
 
 The residuals of a least-squares fit split into what replicates share (the law's own error, and their common noise) and
 what they do not (pure error); their ratio is an F test (Fisher 1922; Draper and Smith, Applied Regression Analysis).
 The run is the unit: means of runs are tested against the scatter of replicated runs, and, where runs have several
 marks, the shape along a run against the scatter of marks about it, as in a split plot; the smaller p counts twice.
 
-    lack_of_fit(runs, "chinchilla").p       # 0.41: no sign that the form is wrong
+    lack_of_fit(runs, "chinchilla").p       # 0.41: no sign of a wrong form
     lack_of_fit(runs[runs["seed"] == 0], "power(D)").reason
     # 'untested: no two runs differ only in their seed, or they repeat exactly'
 """
@@ -50,7 +50,7 @@ class LackOfFit:
         return f"p = {self.p:.2g} ({parts}): {finding}"
 
     def to_json(self) -> dict[str, Any]:
-        """As `isoflop compare --json` has it."""
+        """Return the entry of `isoflop compare --json`."""
         strata = [{"between": name, "F": F, "df": [a, b]} for name, (F, a, b) in self.strata.items()]
         return {"p": self.p, "strata": strata, "reason": str(self)}
 
@@ -58,7 +58,7 @@ class LackOfFit:
 def lack_of_fit(runs: RunsLike, law: str, *, run: str | None = None, **options: Any) -> LackOfFit:
     """Fit `law` by least squares of log residuals and set its error against that of replicates.
 
-    `options` go to fit; what they say of the loss does not count here.
+    `options` go to fit; the loss that they name does not matter here.
     """
     from scipy.special import fdtrc
 
@@ -80,7 +80,7 @@ def lack_of_fit(runs: RunsLike, law: str, *, run: str | None = None, **options: 
 
 
 def _cells(rows: pd.DataFrame) -> NDArray[np.intp]:
-    """The number of each row's cell: all that can be set equal, the seed not."""
+    """Return the number of each row's cell, in which all that can be set is equal, except the seed."""
     key = cell_columns(rows)
     return np.asarray(rows.groupby(key, dropna=False, sort=False).ngroup(), dtype=np.intp)
 
@@ -88,7 +88,7 @@ def _cells(rows: pd.DataFrame) -> NDArray[np.intp]:
 def _strata(
     r: Array, runs: NDArray[np.intp], cells: NDArray[np.intp], alone: int, within: int
 ) -> dict[str, tuple[float, int, int]]:
-    """F and its degrees of freedom between runs, which determine `alone` parameters, and between marks."""
+    """Return F and its degrees of freedom between runs, which determine `alone` parameters, and between marks."""
     table = pd.DataFrame({"r": r, "run": runs, "cell": cells})
     table["group"] = table["run"].map(table.groupby("run")["cell"].agg(frozenset))
     table["mean"] = table.groupby("run")["r"].transform("mean")

@@ -1,10 +1,10 @@
-"""The outcome of a forecast: its errors, its coverage and a proper score, beside two naive lines.
+"""Score a forecast once its runs exist: errors, coverage and a proper score, beside two naive lines.
 
     from isoflop.analysis.holdout.forecast import load_forecast
 
-    print(score_forecast(load_forecast("forecast.json"), runs))      # FitError where no new run stands at a point
+    print(score_forecast(load_forecast("forecast.json"), runs))      # FitError where no new run lies at a point
 
-A band is scored by the interval score, which a wide one pays for and a missed one pays more (Gneiting and Raftery 2007,
+A band is scored by the interval score, which penalises width, and misses more (Gneiting and Raftery 2007,
 Strictly proper scoring rules, J. Am. Stat. Assoc. 102, eq. 43), and law and lines alike by the continuous ranked
 probability score of ln L (ibid., eq. 21 for a Gaussian), which for a line without a band is its absolute error.
 """
@@ -35,7 +35,7 @@ LINES = {"line": "straight line", "last": "last value"}
 
 @dataclass(frozen=True)
 class ForecastScore:
-    """What came of a forecast.
+    """The outcome of a forecast.
 
     target   the column that was forecast
     level    coverage of the bands
@@ -69,7 +69,7 @@ class ForecastScore:
 
     @property
     def headline(self) -> str:
-        """How the law came out, in one line."""
+        """The score of the law, in one line."""
         s = self.summary
         count = f"{len(self.rows)} run{'s' if len(self.rows) > 1 else ''}"
         covered = "no bands" if s["coverage"] is None else f"{s['coverage']:.0%} inside their {self.level:.0%} band"
@@ -77,7 +77,7 @@ class ForecastScore:
         return f"RMSLE {s['rmsle']:.3%} on {count}, {covered}; CRPS {s['crps']:.3g}{score}"
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `isoflop judge --forecast --json`, less what git says."""
+        """Return the document of `isoflop judge --forecast --json`, without the state of git."""
         return {"target": self.target, "level": self.level, "summary": self.summary, "rows": records(self.rows)} | {
             "fitted_rows_left_out": self.seen,
             "open": list(self.open),
@@ -98,9 +98,9 @@ class ForecastScore:
 def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
     """Set the runs at each point of a forecast against it.
 
-    A run is one of a point where it differs from the place that was named by at most SAME_LEVEL; the prediction is
-    moved to where it stands by the slopes of the law. At a compute, the best size there counts, with all its seeds.
-    FitError where no new run stands at any point.
+    A run belongs to a point where it differs from the named place by at most SAME_LEVEL; the prediction is moved to the
+    run by the slopes of the law. At a compute, the best size there counts, with all its seeds. FitError where no new
+    run lies at any point.
     """
     table = as_runs(runs).frame
     law = forecast.axes
@@ -125,8 +125,8 @@ def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
         else:
             parts.append(_scored(matched, point, law, forecast.level))
     if not parts:
-        used = f"; {int(seen.sum())} rows were fitted by the forecast itself" if seen.any() else ""
-        raise FitError(f"no new run stands at a point of the forecast ({'; '.join(still_open)}){used}")
+        used = f"; {int(seen.sum())} rows were part of its own fit" if seen.any() else ""
+        raise FitError(f"no new run lies at a point of the forecast ({'; '.join(still_open)}){used}")
     table = pd.concat(parts)
     scored = rows.loc[table.index]
     return ForecastScore(
@@ -135,14 +135,14 @@ def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
 
 
 def _fitted(rows: pd.DataFrame, by: dict[str, Any], law: Law, forecast: Forecast) -> NDArray[np.bool_]:
-    """Whether each row is one that the forecast was fitted to: the same outcome at a place, or a run's same place."""
+    """Return whether the forecast was fitted to each row: the same outcome at a place, or a run's same place."""
     points, runs = set(forecast.rows["points"]), set(forecast.rows["runs"])
     each, named = row_hashes(rows, by, law, str(forecast.settings.get("run") or "run_id"))
     return np.array([a in points or b in runs for a, b in zip(each, named, strict=True)], dtype=bool)
 
 
 def _at_point(rows: pd.DataFrame, place: dict[str, float], law: Law) -> pd.DataFrame:
-    """The rows that stand at a place of the forecast; at a compute alone, those of the best size."""
+    """Return the rows at a place of the forecast; at a compute alone, those of the best size."""
     near = np.ones(len(rows), dtype=bool)
     for name, value in place.items():
         columns = [rows[name]] if name in rows else []
@@ -161,14 +161,14 @@ def _at_point(rows: pd.DataFrame, place: dict[str, float], law: Law) -> pd.DataF
 
 
 def _compute(rows: pd.DataFrame, law: Law) -> pd.Series:
-    """The compute by which the law is placed: 6 N D."""
+    """Return the compute by which the law is placed: 6 N D."""
     both = size_and_data(law) or law.columns[:1] * 2
     product: pd.Series = TRAIN * rows[both[0]].astype(float) * rows[both[1]].astype(float)
     return product
 
 
 def _scored(rows: pd.DataFrame, point: dict[str, Any], law: Law, level: float) -> pd.DataFrame:
-    """Each row beside its prediction, moved to where it stands, and the scores."""
+    """Return each row beside its prediction, moved to the row, and the scores."""
     law_moved, line_moved = (
         _moved(rows, point["place"], slopes, law) for slopes in (point["slopes"], point["naive"]["slopes"])
     )
@@ -190,7 +190,7 @@ def _scored(rows: pd.DataFrame, point: dict[str, Any], law: Law, level: float) -
 
 
 def _moved(rows: pd.DataFrame, place: dict[str, float], slopes: dict[str, float], law: Law) -> Array:
-    """How far ln of a prediction moves from a point to where each row stands."""
+    """Return how far ln of a prediction moves from a point to each row."""
     move = np.zeros(len(rows))
     for name, slope in slopes.items():
         here = rows[name] if name in law.columns else _compute(rows, law)
@@ -199,14 +199,16 @@ def _moved(rows: pd.DataFrame, place: dict[str, float], slopes: dict[str, float]
 
 
 def interval_score(x: Array, low: Array, high: Array, level: float) -> Array:
-    """Gneiting and Raftery 2007, eq. 43: the width, and 2/alpha times how far x lies outside; NaN without a band."""
+    """Return the interval score (Gneiting and Raftery 2007, eq. 43): the width, and 2/alpha times how far x lies
+    outside; NaN without a band."""
     alpha = 1 - level
     score: Array = (high - low) + 2 / alpha * (np.maximum(low - x, 0) + np.maximum(x - high, 0))
     return score
 
 
 def crps(x: Array, centre: Array, low: Array, high: Array, level: float) -> Array:
-    """Gneiting and Raftery 2007, eq. 21: of a Gaussian whose central interval is as wide; |x - centre| without one."""
+    """Return the CRPS (Gneiting and Raftery 2007, eq. 21) of a Gaussian whose central interval is as wide; |x - centre|
+    without one."""
     sd = (high - low) / (2 * ndtri(0.5 + level / 2))
     z = (x - centre) / np.where(sd > 0, sd, np.nan)
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)

@@ -1,4 +1,4 @@
-"""Predictions of a fitted law for a run that has not been made: its loss with a band, the best size for a budget.
+"""Predict a run that has not been made by a fitted law: its loss with a band, the best size for a budget.
 
 result = fit(runs, "chinchilla")
 predict(result, {"C": 1e21})["N_opt"]               # Estimate(...)
@@ -30,14 +30,14 @@ from isoflop.errors import FitError
 
 
 def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> dict[str, Any]:
-    """Estimates at one place: the target for a new run; with C alone, the best N and D for it too.
+    """Predict at one place: the target for a new run; with C alone, the best N and D for it too.
 
     fit     a fitted law, from `fit` or `load_fit`, or an average of laws
     at      columns of the law and numbers above 0, {"N": 1e9, "D": 2e10}; or {"C": 1e21} for the best split; or C and
             one of N and D, for what another split costs
     level   coverage of the band of a new run
 
-    Gives `at` (the columns of the law), `reach` (how many times each lies beyond the largest fitted) and `below` (how
+    Returns `at` (the columns of the law), `reach` (how many times each lies beyond the largest fitted) and `below` (how
     many times below the smallest), the target by its name, and for a budget N_opt, D_opt and the `excess` over the best
     split, Estimates all; `band`, what the band of the target contains; `predicts` and `why`, what the hold-outs say of
     the law. FitError where the law needs other columns, or a number cannot be.
@@ -46,7 +46,7 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
     law = fit.law
     best: dict[str, Estimate] = {}
     if "C" in at and "C" not in law.columns and law.curves:
-        best = {name: _one(fit.curve(name, at["C"], level)) for name in law.curves}
+        best = {name: _estimate(fit.curve(name, at["C"], level)) for name in law.curves}
     point = _split(fit, at, best) if best else dict(at)
     if surplus := [name for name in at if name not in (*law.columns, *(("C",) if law.curves else ()))]:
         raise FitError(f"{law.name} has no column {surplus[0]}; a place of it gives {', '.join(law.columns)}")
@@ -56,7 +56,7 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
         raise FitError(f"{', '.join(missing)} not given: {law.name} predicts at {' and '.join(law.columns)}{choice}")
     frame = pd.DataFrame({c: [float(point[c])] for c in law.columns})
     band = bands(fit, frame, level)
-    estimates = {law.target: _one(band)} | best
+    estimates = {law.target: _estimate(band)} | best
     if best and set(at) != {"C"}:
         estimates["excess"] = _excess(fit, at["C"], point, level)
     place = {c: float(frame[c][0]) for c in law.columns}
@@ -69,7 +69,7 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
 
 
 def _split(fit: Fit | Average, at: Mapping[str, float], best: Mapping[str, Estimate]) -> dict[str, Any]:
-    """The place of a budget: the split that is given, else the best one."""
+    """Return the place of a budget: the split that is given, else the best one."""
     if {"N", "D"} <= set(at) and abs(np.log(at["C"] / TRAIN / at["N"] / at["D"])) > np.log1p(SAME_LEVEL):
         implied = TRAIN * at["N"] * at["D"]
         raise FitError(f"C={at['C']:g} is not {TRAIN:g} N D = {implied:.4g} at that N and D; give two of the three")
@@ -77,7 +77,7 @@ def _split(fit: Fit | Average, at: Mapping[str, float], best: Mapping[str, Estim
         known, other = ("N", "D") if "N" in at else ("D", "N")
         return dict(at) | {other: at["C"] / TRAIN / at[known]}
     if reason := _one_split(fit):
-        raise FitError(f"these runs tell no best split, {reason}; or give N or D, too")
+        raise FitError(f"these runs identify no best split: {reason}; or give N or D, too")
     N, D = best["N_opt"].value, best["D_opt"].value
     if not all(value is not None and 0 < value < np.inf for value in (N, D)):
         raise FitError(f"{fit.law.name} has no best split at C={at['C']:g} within the numbers; give N or D, too")
@@ -85,7 +85,7 @@ def _split(fit: Fit | Average, at: Mapping[str, float], best: Mapping[str, Estim
 
 
 def check_place(at: Mapping[str, float], level: float) -> None:
-    """FitError where nothing can be predicted at a place, whatever the law, or no band has this coverage."""
+    """Check a place and a coverage; FitError where nothing can be predicted there, whatever the law."""
     check_level(level)
     for name, value in at.items():
         if not 0 < value < np.inf:
@@ -93,26 +93,26 @@ def check_place(at: Mapping[str, float], level: float) -> None:
 
 
 def to_json(fit: Fit | Average, prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """One entry of `predictions` in the JSON of `isoflop predict --json`: estimates as value, low and high."""
+    """Return one entry of `predictions` in the JSON of `isoflop predict --json`: estimates as value, low and high."""
     values = {k: vars(v) if isinstance(v, Estimate) else v for k, v in prediction.items()}
     return {"by": fit.by, "status": str(fit.status), "reason": fit.explanation} | values
 
 
 def _one_split(fit: Fit | Average) -> str:
-    """Why runs of growing compute say nothing of its best split: each has the only one that was tried for it."""
+    """Return why runs of growing compute identify no best split: each has the only split that was tried for it."""
     if not {"N", "D"} <= set(fit.rows):
         return ""
     N, D = (fit.rows[name].to_numpy(float) for name in ("N", "D"))
     return locked("N", "D", N, D) if np.ptp(np.log(N) + np.log(D)) > np.log1p(SAME_LEVEL) else ""
 
 
-def _one(frame: pd.DataFrame) -> Estimate:
+def _estimate(frame: pd.DataFrame) -> Estimate:
     value, low, high = (float(frame[c].iloc[0]) for c in ("value", "low", "high"))
     return Estimate(value, *(x if np.isfinite(x) else None for x in (low, high)))
 
 
 def _excess(fit: Fit | Average, C: float, point: Mapping[str, float], level: float) -> Estimate:
-    """Relative loss above that of the best split of the same C."""
+    """Return the relative loss above that of the best split of the same C."""
     law = fit.law
 
     def above(**params: Any) -> Any:
@@ -123,7 +123,7 @@ def _excess(fit: Fit | Average, C: float, point: Mapping[str, float], level: flo
 
 
 def as_text(fit: Fit | Average, prediction: Mapping[str, Any], level: float) -> str:
-    """Lines for a terminal."""
+    """Return lines for a terminal."""
     where = ", ".join(f"{k}={v:.4g}" for k, v in prediction["at"].items())
     group = "".join(f"  {k}={v}" for k, v in fit.by.items())
     lines = [f"{fit.law.formula}{group}", f"  at         {where}"]
@@ -137,7 +137,7 @@ def as_text(fit: Fit | Average, prediction: Mapping[str, Any], level: float) -> 
 
 
 def describe_band(contents: str) -> str:
-    """What a band contains, and what it lacks, in words."""
+    """Return what a band contains, and what it lacks, in words."""
     if not contents:
         return "none: the data allow other values as well, or there are too few runs"
     return contents if FORM in contents else f"{contents}; not the error of the form, too few rows to hold out"

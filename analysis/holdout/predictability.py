@@ -1,4 +1,4 @@
-"""Whether a law predicts: what its rolling hold-outs say, whatever the status of its parameters.
+"""Judge whether a law predicts by its rolling hold-outs, whatever the status of its parameters.
 
 A law whose parameters trade against one another may predict well, and one that converged may not. At its hold-outs a
 law is set beside the naive guesses (the last value, the straight line through the logarithms), the laws that suit the
@@ -8,7 +8,7 @@ since its errors go together.
 no        another law or a naive guess is significantly nearer
 yes       otherwise, where it errs by significantly less than half of the last value's error
 no        otherwise, where its errors are more than the scatter of rows
-unknown   fewer than two hold-outs, or no gain over the last value to tell
+unknown   fewer than two hold-outs, or no significant gain over the last value
 
     predictability(fit(rows, "chinchilla"))     # Predictability(predicts='yes', reason='at 6 hold-outs it errs ...')
 """
@@ -24,18 +24,17 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.status import Predicts
 from isoflop.analysis.holdout.average import Average
 from isoflop.analysis.holdout.backtest import last_value, log_line
-from isoflop.analysis.holdout.bands import Hindsight, learn
+from isoflop.analysis.holdout.bands import look_back
 from isoflop.analysis.holdout.cuts import Fold, mean_square, sizes_of
-from isoflop.analysis.holdout.stacking import Stack
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.problem import Problem
 from isoflop.wording import number, percent
 
-# hold-outs that a verdict needs: with one, F(1, 1) tells nothing
+# hold-outs that a verdict needs: with one, F(1, 1) has no power
 FEWEST_CUTS = 2
 # one-sided level of the test that another guess came nearer
 RARE = 0.05
-# of the last value's error: a law that does not take half of it away tells little that the last value does not
+# share of the last value's error: a law that does not halve it adds little to the last value
 HALF = 0.5
 LAST, LINE = "the last value", "the straight line"
 
@@ -59,25 +58,16 @@ class Predictability:
 @np.errstate(all="ignore")  # a distant guess may overflow
 def predictability(fit: Fit | Average) -> Predictability:
     """Return whether a fitted law or an average of laws predicts; unknown where there is no fit."""
-    known: Stack | Hindsight
-    stack: Stack | None
-    if isinstance(fit, Average):
-        if fit.stack is None:
-            return Predictability(Predicts.UNKNOWN, fit.reason)
-        known = stack = fit.stack
-        problem = fit.stack.members[0].problem
-    else:
-        if fit.optimum is None:
-            return Predictability(Predicts.UNKNOWN, fit.reason)
-        known = learn(fit.optimum)
-        stack, problem = known.stack, known.problem
+    known = look_back(fit)
+    if known is None:
+        return Predictability(Predicts.UNKNOWN, fit.reason)
     # cuts along one column hold out what is larger there, be the run as large as those that were fitted: they count
     # where the scale of a run, as in a table of one budget, has too few
     first = known.cuts.scale if known.cuts.scale >= FEWEST_CUTS else len(known.cuts)
-    rivals = {m.law.name: mean_squares(m.folds[:first]) for m in (stack.members if stack else ())}
+    rivals = {m.law.name: mean_squares(m.folds[:first]) for m in (known.stack.members if known.stack else ())}
     rivals.pop(fit.law.name, None)
-    naive = naive_squares(problem, known.folds[:first])
-    return judge(mean_squares(known.folds[:first]), rivals, naive, scatter(fit), raw=problem.objective.raw)
+    naive = naive_squares(known.problem, known.folds[:first])
+    return judge(mean_squares(known.folds[:first]), rivals, naive, scatter(fit), raw=known.problem.objective.raw)
 
 
 def scatter(fit: Fit | Average) -> float:
@@ -90,13 +80,13 @@ def scatter(fit: Fit | Average) -> float:
 def judge(
     mine: Array, laws: dict[str, Array], naive: dict[str, Array], noise: float, *, raw: bool = False
 ) -> Predictability:
-    """The verdict from mean squares (cuts,) of the errors of a law, of other laws and of the naive guesses.
+    """Judge by mean squares (cuts,) of the errors of a law, of other laws and of the naive guesses.
 
     NaN where a cut was not fitted; `noise` is the scatter of a row.
     """
     cuts = int(np.isfinite(mine).sum())
     if cuts < FEWEST_CUTS:
-        few = "one hold-out alone tells nothing" if cuts else "no row could be held out"
+        few = "one hold-out alone proves nothing" if cuts else "no row could be held out"
         return Predictability(Predicts.UNKNOWN, f"{few}: add runs at other sizes or amounts of data", None, cuts)
     error, limit = float(np.sqrt(np.nanmean(mine))), float(fdtri(cuts, cuts, 1 - RARE))
     say = number if raw else lambda x: percent(x, 2)
@@ -110,11 +100,11 @@ def judge(
     if error**2 > limit * noise**2:
         scatter = f"more than half of {last}, and rows scatter by {say(noise)}"
         return Predictability(Predicts.NO, f"{text}, {scatter}", error, cuts)
-    return Predictability(Predicts.UNKNOWN, f"{text}, {last}: no gain that could be told", error, cuts)
+    return Predictability(Predicts.UNKNOWN, f"{text}, {last}: no significant gain", error, cuts)
 
 
 def _nearest(mine: Array, others: dict[str, Array]) -> tuple[str, float] | None:
-    """The guess that errs by significantly less, by the F test, and by how much; None where none does."""
+    """Return the guess that errs by significantly less, by the F test, and by how much; None where none does."""
     best = None
     for name, theirs in others.items():
         both = np.isfinite(mine) & np.isfinite(theirs)

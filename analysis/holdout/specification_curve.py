@@ -1,4 +1,4 @@
-"""The specification curve: how an estimate moves with choices that the data do not make.
+"""Draw up the specification curve: how an estimate moves with choices that the data do not make.
 
 The objective moves beta and E of a law more than resampling does, so a number is shown beside what it would have been
 under other losses, other deltas, without the largest residuals, without the runs at an end of an axis, and by other
@@ -34,14 +34,14 @@ TRIMS = (0.02, 0.05)
 # resamples behind the interval of a choice that is not the default: the standard error of a standard error from n of
 # them is its 1 / sqrt(2 n)th part, 5 %
 RESAMPLES = 200
-# levels of an axis from which one can be spared; as many as this, or one as wide as this factor, are no grid
+# levels of an axis from which one can be spared; with GRID levels, or one as wide as a factor WIDE, it is not a grid
 LEVELS, GRID, WIDE = 4, 16, 1.5
 
 
 def specification(
     runs: RunsLike, law: str = "chinchilla", *, counts: Sequence[str] = COUNTS, **options: Any
 ) -> pd.DataFrame:
-    """A row for each choice: parameters and derived quantities with low and high, status, rows; the default first.
+    """Return a row for each choice: parameters and derived quantities with low and high, status, rows; default first.
 
     `options` go to every fit. A choice that cannot be fitted keeps its row, with the reason. The search of every other
     choice begins where that of the default ended and from a few fresh starts, and its interval is of RESAMPLES at most.
@@ -72,7 +72,7 @@ def specification(
 
 
 def _ends(column: pd.Series) -> list[tuple[str, NDArray[np.bool_]]]:
-    """What is left without an end of an axis: a level of a grid, a tenth of the rows where there is no grid."""
+    """Return what is left without an end of an axis: a level of a grid, a tenth of the rows where there is no grid."""
     level, x = level_index(column), np.log(column.to_numpy(float))
     widths = pd.Series(x).groupby(level).agg(np.ptp)
     if level.max() < GRID and widths.max() < np.log(WIDE):
@@ -84,7 +84,7 @@ def _ends(column: pd.Series) -> list[tuple[str, NDArray[np.bool_]]]:
 
 
 def as_text(choices: pd.DataFrame, law: str) -> str:
-    """The values for a terminal, and how far each moves beside the width of its own interval."""
+    """Return the values for a terminal, and how far each moves beside the width of its own interval."""
     declared = get_law(law)
     names = [*declared.params, *declared.derived]
     done = choices[choices["status"] != FitStatus.REFUSED]
@@ -99,7 +99,7 @@ def as_text(choices: pd.DataFrame, law: str) -> str:
 
 
 def to_json(choices: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row for each choice, null where there is no number."""
+    """Return a row for each choice, null where there is no number."""
     return records(choices)
 
 

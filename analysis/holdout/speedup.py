@@ -1,7 +1,7 @@
-"""Effective speed-up: how many times less compute one family, recipe or data set needs than another for the same loss.
+"""Measure how many times less compute one family, recipe or data set needs than another for the same loss.
 
 Each group has a law of its own. The compute of a loss is the least that reaches it by that law: along the best split of
-size and data where the runs tell one, else at the D/N of the runs; of a law over C, or over a single column, that
+size and data where the runs identify one, else at the D/N of the runs; of a law over C, or over a single column, that
 column itself. A place is a loss, or a compute that the slower of the two spends.
 
     from isoflop.analysis.fitting.fit import fit_groups
@@ -37,7 +37,7 @@ class Speedup:
     estimate      C of the reference over C of the fit, with its interval
     loss          the loss at which they are compared
     compute       the compute of the fit and that of the reference [FLOPs, or the unit of the law's only column]
-    extrapolated  in words what lies outside the fitted range; empty where nothing does
+    extrapolated  what lies outside the fitted range, in words; empty where nothing does
     error         standard error of ln of the estimate; None where there is no interval
     dof           its degrees of freedom
     envelope      the same ratio by the lower envelopes of the runs alone, without any law; None outside their range
@@ -56,14 +56,14 @@ class Speedup:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What should be known beside the number."""
+        """Caveats beside the number."""
         notes = [f"extrapolated: {'; '.join(self.extrapolated)}"] if self.extrapolated else []
         if self.envelope is not None:
             notes.append(f"{self.envelope:.3g} by the lower envelopes of the runs alone")
         return (*notes, *filter(None, [self.reason]))
 
     def to_json(self) -> dict[str, Any]:
-        """The entry `speedup` of a prediction."""
+        """Return the entry `speedup` of a prediction."""
         document = vars(self.estimate) | {"over": self.over, "loss": self.loss, "compute": list(self.compute)}
         return document | {"envelope": self.envelope, "extrapolated": list(self.extrapolated), "reason": self.reason}
 
@@ -75,14 +75,14 @@ class Speedup:
 
 
 def speedup(fit: Fit, reference: Fit, at: Mapping[str, float] | None = None, level: float | None = None) -> Speedup:
-    """How many times less compute `fit` needs than `reference` for the same loss; below 1 where it needs more.
+    """Return how many times less compute `fit` needs than `reference` for the same loss; below 1 where it needs more.
 
     fit, reference   fits of one law to two groups, with no parameter in common
     at               {"L": 2.1}, a loss (the law's target); or {"C": 1e20}, a compute that the reference spends; by
                      default the largest compute that both groups have runs of
     level            coverage of the interval; that of `fit` by default
 
-    FitError where a fit has no values, the law has no compute, or a place is another.
+    FitError where a fit has no values, the law has no compute, or a place is neither.
     """
     level = level or fit.level
     one, other = Route(fit), Route(reference)
@@ -102,11 +102,7 @@ def speedup(fit: Fit, reference: Fit, at: Mapping[str, float] | None = None, lev
 
     with np.errstate(all="ignore"):
         spent = float(one.compute(loss, fit.values)), float(other.compute(loss, reference.values))
-    if wrong := [i for i, C in enumerate(spent) if not 0 < C < np.inf]:
-        short = (fit, reference)[wrong[0]]
-        reason = f"{label(short)} does not reach L={loss:.4g} by {short.law.name}, however much is spent"
-        if spent[wrong[0]] <= 0:
-            reason = f"{label(short)} is below L={loss:.4g} by {short.law.name} before anything is spent"
+    if reason := _beyond((fit, reference), spent, float(loss)):
         return Speedup(label(reference), Estimate(None), float(loss), spent, (), None, 0, reason=reason)
     outside = (*one.outside(spent[0], label(fit)), *other.outside(spent[1], label(reference)))
     forms = [route.form(C, level) for route, C in zip((one, other), spent, strict=True)]
@@ -117,11 +113,21 @@ def speedup(fit: Fit, reference: Fit, at: Mapping[str, float] | None = None, lev
     return Speedup(label(reference), estimate, float(loss), spent, outside, error, dof, ratio, reason)
 
 
-@np.errstate(all="ignore")  # a law may leave the doubles far from its rows, and then has no value there
-def speedups(fits: Sequence[Fit], at: Mapping[str, float], level: float) -> list[Speedup | None]:
-    """For each fit its speed-up over the slowest at this place; None for the slowest and where there is no fit.
+def _beyond(fits: Sequence[Fit], spent: Sequence[float], loss: float) -> str:
+    """Return why a law does not have a loss at any compute; empty where each does."""
+    for fit, C in zip(fits, spent, strict=True):
+        if C <= 0:
+            return f"{label(fit)} is below L={loss:.4g} by {fit.law.name} before anything is spent"
+        if not np.inf > C:
+            return f"{label(fit)} does not reach L={loss:.4g} by {fit.law.name}, however much is spent"
+    return ""
 
-    At a compute the slowest is the fit of the greatest loss there, at a loss that which needs the most compute.
+
+@np.errstate(all="ignore")  # a law may overflow far from its rows, and then has no value there
+def speedups(fits: Sequence[Fit], at: Mapping[str, float], level: float) -> list[Speedup | None]:
+    """Return for each fit its speed-up over the slowest at this place; None for the slowest and where there is no fit.
+
+    At a compute the slowest fit has the greatest loss there; at a loss it needs the most compute.
     """
     able = [i for i, fit in enumerate(fits) if fit.objective is not None]
     if len(able) < 2:
@@ -141,7 +147,7 @@ def speedups(fits: Sequence[Fit], at: Mapping[str, float], level: float) -> list
 
 
 def least_compute(fit: Fit, loss: float, level: float | None = None) -> tuple[Estimate, str]:
-    """The least compute that reaches a loss by a fit, with its interval, and in words what is lacking or beyond."""
+    """Return the least compute that reaches a loss by a fit, with its interval, and what is lacking or beyond."""
     route = Route(fit)
     with np.errstate(all="ignore"):
         spent = float(route.compute(loss, fit.values))
@@ -153,12 +159,12 @@ def least_compute(fit: Fit, loss: float, level: float | None = None) -> tuple[Es
 
 
 def label(fit: Fit) -> str:
-    """What a group is called in a sentence."""
+    """Return what a group is called in a sentence."""
     return ", ".join(f"{k}={v}" for k, v in fit.by.items()) or "the fit"
 
 
 class Route:
-    """Compute and loss of a law along the best split, or where none can be told along the rays of the runs.
+    """Compute and loss of a law along the best split, or along the rays of the runs where none is identified.
 
     fit   a fitted law of a size and of data, of C, or of one column that stands for it
     """
@@ -183,7 +189,9 @@ class Route:
             raise FitError(f"{law.name} has no compute: a speed-up needs a law of N and D, of C, or of one column")
         self.range = float(spent.min()), float(spent.max())
         losses = rows[law.target].to_numpy(float)
-        order = np.lexsort((losses, spent.round(2)))  # of runs of one budget the best first: the others are no step
+        order = np.lexsort(
+            (losses, spent.round(2))
+        )  # of runs of one budget the best first: the others are not on the envelope
         self.spent, self.least = spent[order], np.minimum.accumulate(losses[order])
 
     @property
@@ -192,11 +200,11 @@ class Route:
         return float(np.exp(self.range[1]))
 
     def loss(self, C: Any, params: Mapping[str, Any]) -> Any:
-        """The loss at a compute."""
+        """Return the loss at a compute."""
         return self.law(*(np.exp(x) for x in self._place(np.log(C), params)), **params)
 
     def compute(self, loss: Any, params: Mapping[str, Any]) -> Any:
-        """The least compute of a loss; infinite where the law does not reach it within FAR of the fitted range."""
+        """Return the least compute of a loss; infinite where the law reaches it nowhere within FAR of the runs."""
         low, high = self.range[0] - FAR, self.range[1] + FAR
         shape = np.broadcast_shapes(np.shape(loss), np.shape(self.loss(np.exp(low), params)))
         below, above = np.full(shape, low), np.full(shape, high)
@@ -207,7 +215,7 @@ class Route:
         return np.where(above == high, np.inf, np.where(below == low, 0.0, np.exp((below + above) / 2)))
 
     def envelope(self, loss: float) -> float | None:
-        """The compute at which the lowest loss of the runs so far falls to this one, ln L over ln C between runs."""
+        """Return the compute at which the lowest loss of the runs falls to this one, ln L over ln C between runs."""
         first = np.concatenate([[True], np.diff(self.least) < 0])
         at, least = self.spent[first], self.least[first]
         if not least[-1] <= loss <= least[0]:
@@ -215,7 +223,7 @@ class Route:
         return float(np.exp(np.interp(-np.log(loss), -np.log(least), at)))
 
     def outside(self, C: float, name: str) -> list[str]:
-        """What lies outside the fitted range at a compute, a phrase each."""
+        """Return what lies outside the fitted range at a compute, a phrase each."""
         what = "C" if self.unit or self.law.columns[self.column] == "C" else self.law.columns[self.column]
         phrases = []
         if not self.range[0] - 1e-9 <= np.log(C) <= self.range[1] + 1e-9:
@@ -224,8 +232,8 @@ class Route:
         return phrases
 
     def form(self, C: float, level: float) -> float:
-        """Half-width of ln C that the error of the law's form makes outside the runs, by its rolling hold-outs; 0 where
-        they tell none."""
+        """Return the half-width of ln C that the error of the law's form makes outside the runs; 0 where no hold-out
+        reaches that far."""
         optimum, params = self.fit.optimum, self.fit.values
         if optimum is None or not self.outside(C, ""):
             return 0.0
@@ -243,7 +251,7 @@ class Route:
         return t_quantile(level, max(float(dof[0]), 1.0)) * error / max(slope, 1e-300)
 
     def _place(self, log_C: Any, params: Mapping[str, Any]) -> list[Any] | Array:
-        """The logarithms of the columns at a compute, the others as at the centre of the runs."""
+        """Return the logarithms of the columns at a compute, the others as at the centre of the runs."""
         x: list[Any] = list(self.centre)
         if not self.unit:
             x[self.column] = log_C
@@ -257,8 +265,10 @@ class Route:
 def _ratio(
     value: float, parts: Sequence[tuple[Fit, Callable[..., Any], float]], level: float
 ) -> tuple[Estimate, float | None, float, str]:
-    """A ratio that two independent fits make, from what each does to it alone: variances of its logarithm add. What
-    the error of the form makes of each holds what its parameters do, as in bands.py: the larger counts."""
+    """Return a ratio of two independent fits: the variances of its logarithm that each makes alone add up.
+
+    The error of the form contains that of the parameters, as in bands.py: the larger counts.
+    """
     lows, highs, errors, dofs = [], [], [], []
     for fit, function, form in parts:
         if fit.optimum is None or fit.optimum.spread is None:

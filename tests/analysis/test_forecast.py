@@ -76,7 +76,7 @@ def test_it_is_scored_beside_naive_lines_by_the_runs_made_since(dated: Forecast,
 def test_the_rows_that_were_fitted_are_no_outcome(small: pd.DataFrame) -> None:
     place = {"N": float(small["N"].iloc[-1]), "D": float(small["D"].iloc[-1])}
     dated = forecast(small, [place], by=["family"], loss="l2")
-    with pytest.raises(FitError, match=r"no new run stands at a point .*; 72 rows were fitted by the forecast itself"):
+    with pytest.raises(FitError, match=r"no new run lies at a point .*; 72 rows were part of its own fit"):
         score_forecast(dated, small)
     # a run that was fitted is not new for having been measured again
     with pytest.raises(FitError, match="no new run"):
@@ -200,7 +200,7 @@ def test_forecast_and_judge_are_two_commands(
     assert document["first"] is None
     assert document["fitted_rows_left_out"] == 72
     assert main(["judge", before, "--forecast", out]) == 2
-    assert "no new run stands at a point" in capsys.readouterr().err
+    assert "no new run lies at a point" in capsys.readouterr().err
     assert main(["forecast", before, *words]) == 2
     assert "written once" in capsys.readouterr().err
 

@@ -300,6 +300,6 @@ def test_a_table_without_compute_is_held_out_along_the_axis_that_it_has(
 def test_a_ladder_tells_no_best_split() -> None:
     N = np.geomspace(1e6, 1e9, 8)
     runs = pd.DataFrame({"N": N, "D": 20 * N, "L": 1.7 + 400 * N**-0.34 + 410 * (20 * N) ** -0.28})
-    with pytest.raises(FitError, match="tell no best split, D is 20 N in every row"):
+    with pytest.raises(FitError, match="identify no best split: D is 20 N in every row"):
         predict(average_laws(runs), {"C": 1e20})
     assert predict(average_laws(runs), {"C": 1e20, "N": 1e9})["L"].value > 1.7

@@ -116,7 +116,7 @@ def test_larger_runs_are_forecast_before_they_are_made_and_then_scored(
     written = (out / "forecast.json").read_text()
     without = isoflop(*command, study.SMALLER)
     assert without.returncode == 0, without.stderr
-    assert "forecast.json is not scored: no new run stands at a point of the forecast" in without.stdout
+    assert "forecast.json is not scored: no new run lies at a point of the forecast" in without.stdout
     (out / "verdicts.json").unlink()
     assert [point["by"]["family"] for point in json.loads(written)["points"]] == ["mlp"] * 3
     assert not (out / "verdicts.json").exists()
