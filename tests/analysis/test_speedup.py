@@ -138,7 +138,7 @@ def test_families_are_judged_by_their_speed_up(tmp_path: Path) -> None:
     assert verdict.low is not None
     assert verdict.high is not None
     assert verdict.low < -np.log(2) < verdict.high
-    assert read_claim(file).measures is QUANTITIES["effective_speedup"]
+    assert read_claim(file).rule.measures is QUANTITIES["effective_speedup"]
     words = QUANTITIES["effective_speedup"].difference(-np.log(2), Pair("lstm", "mlp"))
     assert words == "lstm needs 2 times less compute than mlp"
 
