@@ -116,7 +116,7 @@ def listing(help_text: str, name: str, print_list: Callable[[], str]) -> Any:
 
 
 def table(path: Path, columns: str = "", where: str = "", run: str = "", tune: str = "", by: str = "") -> "Runs":
-    """The runs that a verb works on, with the best of the knobs in `tune` for each group of equal `by`."""
+    """Return the runs that a verb works on, with the best of the knobs in `tune` for each group of equal `by`."""
     import pandas as pd
 
     from isoflop.analysis.runs.read import read_runs
@@ -131,14 +131,14 @@ def table(path: Path, columns: str = "", where: str = "", run: str = "", tune: s
 
 
 def grouped(runs: "Runs", by: str) -> "RunsLike":
-    """The runs of `judge` and `report`, their families being the groups of --by where it is given."""
+    """Return the runs of `judge` and `report`, their families being the groups of --by where it is given."""
     from isoflop.analysis.runs.rows import as_families
 
     return as_families(runs, names(by)) if by else runs
 
 
 def points(path: Path, columns: str, target: str) -> "pd.DataFrame":
-    """A table of points to predict at, under our names, be they its own or those of the runs' table; the target may be
+    """Return a table of points to predict at, under our names, given in its own or the runs' names; the target may be
     missing."""
     from isoflop.analysis.runs.read import read_runs
 
@@ -152,31 +152,31 @@ def points(path: Path, columns: str, target: str) -> "pd.DataFrame":
 
 
 def names(text: str) -> list[str]:
-    """The parts of 'family,data'."""
+    """Return the parts of 'family,data'."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def law(text: str, target: str = "") -> str:
-    """The full name of a law of this target: 'accuracy ~ power_offset(D)'."""
+    """Return the full name of a law of this target: 'accuracy ~ power_offset(D)'."""
     from isoflop.analysis.laws.catalogue import get_law
 
     return get_law(text, target.strip() or None).name
 
 
 def laws(text: str) -> list[str]:
-    """The laws of 'power,chinchilla(n_total,D)'."""
+    """Return the laws of 'power,chinchilla(n_total,D)'."""
     return [part.strip() for part in re.split(r",(?![^()]*\))", text) if part.strip()]
 
 
 def place(text: str) -> dict[str, float]:
-    """The columns of 'N=1e9,D=2e10'."""
+    """Return the columns of 'N=1e9,D=2e10'."""
     return {name: number(value, f"--at {text}", "--at C=1e21") for name, value in pairs(text, "--at", "C=1e21").items()}
 
 
 def places(texts: list[str], by: Sequence[str] = ()) -> list[dict[str, float | str]]:
-    """The points of 'C=1e21,1e22': a value without a name is of the name before it, and each combination is a point.
+    """Return the points of 'C=1e21,1e22': a bare value belongs to the name before it; each combination is a point.
 
-    by: the columns that groups are told apart by, whose values may be text: 'family=cnn,N=1e9,D=2e10'.
+    by: the columns that define groups, whose values may be text: 'family=cnn,N=1e9,D=2e10'.
     """
     example, points = "--at C=1e21,1e22", list[dict[str, float | str]]()
     for text in texts:
@@ -195,7 +195,7 @@ def places(texts: list[str], by: Sequence[str] = ()) -> list[dict[str, float | s
 
 
 def pairs(text: str, option: str = "--columns", example: str = "N=params,D=tokens,L=loss") -> dict[str, str]:
-    """The pairs of 'N=params,D=tokens'."""
+    """Return the pairs of 'N=params,D=tokens'."""
     values: dict[str, str] = {}
     for part in names(text):
         ours, _, theirs = part.partition("=")
@@ -209,7 +209,7 @@ def pairs(text: str, option: str = "--columns", example: str = "N=params,D=token
 
 
 def pins(texts: list[str]) -> dict[str, float]:
-    """The values of --pin E=1.69."""
+    """Return the values of --pin E=1.69."""
     values = {}
     for text in texts:
         name, _, value = text.partition("=")
@@ -218,7 +218,7 @@ def pins(texts: list[str]) -> dict[str, float]:
 
 
 def priors(texts: list[str]) -> dict[str, tuple[float, float]]:
-    """The means and standard errors of --prior E=1.7:0.1."""
+    """Return the means and standard errors of --prior E=1.7:0.1."""
     values, example = {}, "--prior E=1.7:0.1"
     for text in texts:
         name, _, value = text.partition("=")
@@ -228,7 +228,7 @@ def priors(texts: list[str]) -> dict[str, tuple[float, float]]:
 
 
 def numbers(text: str, option: str, example: str) -> list[float]:
-    """The numbers of '1e20,1e21', each above zero."""
+    """Return the numbers of '1e20,1e21', each above zero."""
     values = [number(part, f"{option} {text}", f"{option} {example}") for part in names(text)]
     if any(x <= 0 for x in values):
         raise UserError(f"{option} {text} is not above 0; write {option} {example}")
@@ -236,7 +236,7 @@ def numbers(text: str, option: str, example: str) -> list[float]:
 
 
 def number(text: str, option: str, example: str) -> float:
-    """A finite number, or an error that shows how to write one."""
+    """Return a finite number, or an error that shows how to write one."""
     try:
         value = float(text)
     except ValueError:

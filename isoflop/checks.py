@@ -11,48 +11,48 @@ from isoflop.errors import UserError
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite number; true and false are none."""
+    """Return whether a value is a finite number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def number(name: str, value: object, instead: str = "") -> None:
-    """Refuse what is not a finite number; instead: what to give, as the end of the sentence."""
+    """Refuse anything but a finite number; instead: what to give, as the end of the sentence."""
     if not is_number(value):
         raise UserError(f"{name}={value!r} is not a number{instead}")
 
 
 def positive(name: str, value: object, instead: str = "") -> None:
-    """Refuse what is not a finite number above 0; instead: what to give, as the end of the sentence."""
+    """Refuse anything but a finite number above 0; instead: what to give, as the end of the sentence."""
     if not is_number(value) or not value > 0:  # type: ignore[operator]
         raise UserError(f"{name}={value!r} is not a number above 0{instead}")
 
 
 def not_negative(name: str, value: object, instead: str = "") -> None:
-    """Refuse what is not a finite number of at least 0."""
+    """Refuse anything but a finite number of at least 0."""
     if not is_number(value) or not value >= 0:  # type: ignore[operator]
         raise UserError(f"{name}={value!r} is not a number of at least 0{instead}")
 
 
 def share(name: str, value: object) -> None:
-    """Refuse what is not a number from 0 up to 1, 1 excluded."""
+    """Refuse anything but a number from 0 up to, but excluding, 1."""
     if not is_number(value) or not 0 <= value < 1:  # type: ignore[operator]
         raise UserError(f"{name}={value!r} is not a number from 0 up to 1")
 
 
 def whole_number(name: str, value: object, least: int = 1) -> None:
-    """Refuse what is not a whole number of at least `least`."""
+    """Refuse anything but a whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UserError(f"{name}={value!r} is not a whole number of at least {least}")
 
 
 def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
-    """Refuse what is not among the allowed; 0 and 1 are not false and true."""
+    """Refuse anything but the allowed values; 0 and 1 are not false and true."""
     if not any(value == good and isinstance(value, bool) == isinstance(good, bool) for good in allowed):
         raise UserError(f"{name}={value!r} is not one of {', '.join(map(_typed, allowed))}")
 
 
 def _typed(value: object) -> str:
-    """A value as it is typed on a command line."""
+    """Return a value as it is typed on a command line."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

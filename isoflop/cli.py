@@ -25,7 +25,7 @@ EXAMPLES = """examples:
 
 
 def usage() -> str:
-    """The help text."""
+    """Return the help text."""
     verbs = "\n".join(f"  {verb:14}{text}" for verb, (_, text) in VERBS.items())
     head = "isoflop: a laboratory for scaling laws\n\nusage: isoflop VERB ...      (isoflop VERB --help says more)"
     shell = 'completion of verbs, choices and options: eval "$(isoflop --completion bash)", or zsh, fish'
@@ -54,7 +54,7 @@ def call(arguments: list[str]) -> int:
         return 2
     else:
         module = importlib.import_module(VERBS[verb][0])
-        # a module of several verbs is told which; one of its own verb gets the rest alone
+        # a module of several verbs gets the verb too; a module of one verb gets only its arguments
         code: int = module.main([verb, *rest] if module.__name__.endswith(".verbs") else rest)
         return code
     return 0
@@ -72,14 +72,14 @@ def leave_working_directory() -> None:
 
 
 def one_thread() -> None:
-    """One thread for numpy's matrices, unless OMP_NUM_THREADS says how many: those of a fit are small, and the threads
+    """Give numpy's matrices one thread, unless OMP_NUM_THREADS says how many: those of a fit are small, and the threads
     that wait for the next one take another core all the while (a report: half as much CPU time again, no sooner)."""
     if "OMP_NUM_THREADS" not in os.environ:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def open_streams() -> None:
-    """Give to nobody what is printed to a stream that was closed before, and escape what a terminal cannot show.
+    """Discard output to a stream that is closed already, and escape what a terminal cannot show.
 
     The lowest free descriptor goes to the next file that is opened (open(2)): with stderr closed, as in `train 2>&-`,
     what a library prints there would end in a record or a checkpoint.
@@ -93,7 +93,7 @@ def open_streams() -> None:
             setattr(sys, name, nowhere)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            with contextlib.suppress(OSError):  # of a stream that another program set up, and that cannot be told
+            with contextlib.suppress(OSError):  # of a stream that another program set up and that cannot be configured
                 stream.reconfigure(errors="backslashreplace")
 
 

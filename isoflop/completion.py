@@ -42,14 +42,14 @@ OVERRIDES = ("train", "prepare", "plan", "retry")
 
 
 def script(arguments: list[str]) -> str:
-    """What a shell evaluates at its start; UserError where it is not one of ours."""
+    """Return what a shell evaluates at its start; UserError for an unknown shell."""
     if len(arguments) != 1 or arguments[0] not in SCRIPTS:
         raise UserError(f"--completion {' '.join(arguments)}: give one of {', '.join(SCRIPTS)}")
     return SCRIPTS[arguments[0]]
 
 
 def complete(arguments: list[str]) -> str:
-    """Candidates for the last word of a command line, one a line; none where there is nothing to say."""
+    """Return candidates for the last word of a command line, one a line."""
     words = " ".join(arguments).lstrip().split(" ")[1:]
     words = [word for word in words[:-1] if word] + words[-1:]
     if not words:
@@ -59,7 +59,7 @@ def complete(arguments: list[str]) -> str:
 
 
 def candidates(before: list[str], last: str) -> list[str]:
-    """What the last word could be, after those before it."""
+    """Return what the last word could be, given the words before it."""
     if not before:
         return [*VERBS, "--help", "--version", "--completion"]
     if before[-1] in OF_COLUMNS:
@@ -71,7 +71,7 @@ def candidates(before: list[str], last: str) -> list[str]:
 
 
 def columns(words: list[str]) -> list[str]:
-    """The columns of the first table that is named."""
+    """Return the columns of the first table that is named."""
     import csv
 
     for word in words:
@@ -82,7 +82,7 @@ def columns(words: list[str]) -> list[str]:
 
 
 def options(verb: str) -> list[str]:
-    """The options of a verb."""
+    """Return the options of a verb."""
     if verb == "train":
         return ["-m", "--multirun", "--cfg", "--config-dir", "--help"]
     import typer
@@ -93,7 +93,7 @@ def options(verb: str) -> list[str]:
 
 
 def overrides(before: list[str], last: str) -> list[str]:
-    """Groups, choices and keys that Hydra knows, by its own completion; of several values the last is completed."""
+    """Return the groups, choices and keys that Hydra completes; of several values, the last is completed."""
     from hydra import initialize_config_module
     from hydra._internal.core_plugins.bash_completion import BashCompletion
     from hydra.core.global_hydra import GlobalHydra

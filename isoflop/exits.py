@@ -45,7 +45,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def translate(error: BaseException, elsewhere: str = ELSEWHERE) -> tuple[int, str]:
-    """Exit code and sentence of an error; what is neither the user's nor a run's is raised again.
+    """Return the exit code and sentence of an error; raise it again if it is neither the user's nor a run's.
 
     elsewhere: what to do where a file or folder cannot be used.
     """
@@ -95,14 +95,14 @@ def report(code: int, sentence: str) -> int:
 
 
 def close_output() -> None:
-    """Give what is still to be printed to nobody, so that Python does not complain at its end of a closed pipe."""
+    """Discard the output still to be printed, so that Python does not complain about a closed pipe when it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
 
 
 def file_sentence(error: OSError, elsewhere: str = ELSEWHERE) -> str:
-    """What the system says of a file, and what to do about it."""
+    """Return what the system says of a file, and what to do about it."""
     path = f"{error.filename}: " if error.filename else ""
     what = f"{path}{error.strerror or error}"
     if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -111,7 +111,7 @@ def file_sentence(error: OSError, elsewhere: str = ELSEWHERE) -> str:
 
 
 def hydra_sentence(error: BaseException) -> str:
-    """What Hydra or OmegaConf has to say, in one sentence: what was given, what is allowed."""
+    """Return an error of Hydra or OmegaConf as one sentence: what was given, what is allowed."""
     from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
@@ -142,18 +142,18 @@ def hydra_sentence(error: BaseException) -> str:
 
 
 def instantiation_sentence(error: Exception) -> str:
-    """Which class a config names that there is not, or that does not take what it is given."""
+    """Return which class of a config does not exist, or rejects its arguments."""
     target = re.search(r"target '([^']+)'|resolving ([\w.]+)|instantiating '?([\w.]+)", str(error))
     name = next(filter(None, target.groups()), "") if target else ""
     where = re.search(r"full_key: (\S+)", str(error))
     cause = error.__cause__ or error
     why = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     key = f"{where[1]}: " if where else ""
-    return f"{key}its _target_, {name}, cannot be built ({why.split(', set env var')[0]}); mend it"
+    return f"{key}its _target_, {name}, cannot be built ({why.split(', set env var')[0]}); fix it"
 
 
 def key_sentence(error: Any) -> str:
-    """Which key there is not, and which there are; '' where the error does not say."""
+    """Return which key is unknown, and which exist; '' if the error does not say."""
     from omegaconf import OmegaConf
 
     if not OmegaConf.is_dict(error.parent_node):

@@ -47,7 +47,7 @@ class Extension:
     name    by which Python imports it; of a folder, the folder's name
     root    its folder
     conf    the folder of its yamls
-    folder  whether it was named by its path, and is no installed package
+    folder  whether it was named by its path, and is not an installed package
     """
 
     name: str
@@ -56,17 +56,17 @@ class Extension:
     folder: bool
 
     def modules(self, kind: str) -> list[str]:
-        """The dotted names of its module `kind`, or of the modules of its folder `kind`."""
+        """Return the dotted names of its module `kind`, or of the modules of its folder `kind`."""
         inside = sorted(path.stem for path in (self.root / kind).glob("[!_]*.py"))
         alone = [f"{self.name}.{kind}"] if (self.root / f"{kind}.py").is_file() else []
         return alone + [f"{self.name}.{kind}.{stem}" for stem in inside]
 
     def yamls(self) -> list[Path]:
-        """Its choices: the yamls of the groups in its conf."""
+        """Return its choices: the yamls of the groups in its conf."""
         return sorted([*self.conf.glob("*/*.yaml"), *self.conf.glob("hydra/*/*.yaml")])
 
     def files(self) -> list[Path]:
-        """Its Python files; those of hidden folders and of virtual environments left out."""
+        """Return its Python files; those of hidden folders and of virtual environments left out."""
         files = []
         for folder, inside, names in os.walk(self.root):
             inside[:] = [name for name in inside if name[0] != "." and name not in ("__pycache__", "site-packages")]
@@ -75,12 +75,12 @@ class Extension:
 
 
 def all_declared() -> tuple[Extension, ...]:
-    """The extensions that this process was started with; UserError where one is not there."""
+    """Return the extensions that this process was started with; UserError if one is not there."""
     return tuple(_extension(text, os.getcwd()) for text in _listed(os.environ.get(ENVIRONMENT, "")))
 
 
 def declared() -> tuple[str, ...]:
-    """The names of the declared extensions."""
+    """Return the names of the declared extensions."""
     return tuple(extension.name for extension in all_declared())
 
 
@@ -120,7 +120,7 @@ def take(arguments: Iterable[str]) -> list[str]:
 
 
 def get(name: str) -> Extension:
-    """The declared extension of a name; UserError, which says how to declare it, where there is none."""
+    """Return the declared extension of a name; UserError, which says how to declare it, if there is none."""
     for extension in all_declared():
         if extension.name == name:
             return extension
@@ -128,12 +128,12 @@ def get(name: str) -> Extension:
 
 
 def conf_of(name: str) -> Path:
-    """The folder of the yamls of a declared extension."""
+    """Return the folder of the yamls of a declared extension."""
     return get(name).conf
 
 
 def importable(names: Iterable[str] = ()) -> None:
-    """Let Python import the declared extensions that are folders; UserError where another module hides one of these."""
+    """Let Python import the declared extensions that are folders; UserError if another module hides one of these."""
     every = all_declared()
     for above in (str(extension.root.parent) for extension in every if extension.folder):
         if above not in sys.path:
@@ -166,7 +166,7 @@ def load(kind: str) -> list[ModuleType]:
 
 
 def claims() -> Iterator[Path]:
-    """The claims of declared extensions."""
+    """Return the claims of declared extensions."""
     for extension in all_declared():
         yield from sorted((extension.conf / "claims").glob("*.yaml"))
 
@@ -178,7 +178,7 @@ def _listed(text: str) -> list[str]:
 
 @lru_cache(maxsize=64)
 def _extension(text: str, directory: str) -> Extension:
-    """The extension that a text names, a path relative to this directory."""
+    """Return the extension that a text names, a path relative to this directory."""
     root = Path(os.path.abspath(Path(directory, text)))
     if not (folder := root.is_dir()):
         root = _package(text)
@@ -186,7 +186,7 @@ def _extension(text: str, directory: str) -> Extension:
 
 
 def _package(name: str) -> Path:
-    """The folder of an installed package."""
+    """Return the folder of an installed package."""
     try:
         spec = importlib.util.find_spec(name) if all(part.isidentifier() for part in name.split(".")) else None
     except ImportError:  # of the parent of a dotted name
@@ -211,7 +211,7 @@ def _refuse_twins(extensions: list[Extension]) -> None:
 
 
 def _line(error: Exception) -> str:
-    """An error in a line: its kind, its message, and where in a file it was raised."""
+    """Return an error in a line: its kind, its message, and where in a file it was raised."""
     where, last = "", error.__traceback__
     while last is not None:
         where = f" ({Path(last.tb_frame.f_code.co_filename).name}, line {last.tb_lineno})"

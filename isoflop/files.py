@@ -28,7 +28,7 @@ LARGEST = 2**28
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a draft to write; if all goes well it takes the place of path, on disk too, else it is removed."""
+    """Yield a draft to write; on success rename it to path and flush it to disk, otherwise remove it."""
     make_folder(path.parent)
     draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")  # unlike that of any other writer
     try:
@@ -44,7 +44,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name a file or folder in what the system says where that names none: of a write that finds no room (write(2))."""
+    """Add the name of a file to a system error that lacks one, such as a write that finds no room (write(2))."""
     try:
         yield
     except OSError as error:
@@ -54,7 +54,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, on disk too."""
+    """Make a folder and its parents, and flush them to disk."""
     new = [one for one in (path, *path.parents) if not one.is_dir()]
     path.mkdir(parents=True, exist_ok=True)
     for one in new:
@@ -85,12 +85,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any, indent: int | None = None) -> None:
-    """Write plain data as JSON, whole or not at all; ValueError where it holds a NaN or an infinity."""
+    """Write plain data as JSON, whole or not at all; ValueError for NaN or infinity."""
     write_text(path, json.dumps(data, indent=indent, allow_nan=False) + "\n")
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """The bytes of a regular file; OSError for a FIFO or a device, which would block or never end, and a huge one."""
+    """Return the bytes of a regular file; OSError for a FIFO or a device, which would block, and for a huge file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         facts = os.fstat(descriptor)
@@ -108,14 +108,14 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """The plain data of a JSON file; None where there is no such file or it is not whole."""
+    """Return the plain data of a JSON file; None if it is missing or damaged."""
     with contextlib.suppress(OSError, ValueError):
         return parse_json(read_bytes(path))
     return None
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Plain data of a JSON document; ValueError for what RFC 8259 has not: NaN, a key twice, numbers beyond floats.
+    """Return the data of a JSON document; ValueError for NaN, duplicate keys and out-of-range numbers (RFC 8259).
 
     So it is where lists lie too deep in one another.
     """
@@ -128,12 +128,12 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def digest(data: Any) -> str:
-    """SHA-256 of plain data: of its values, the order of keys and the way of writing aside."""
+    """Return the SHA-256 of plain data, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
 def _float(digits: str) -> float:
@@ -156,7 +156,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:
-    """The value with null for every float that is no number, at any depth; arrays and numpy's numbers as plain ones."""
+    """Return the value with NaN and infinities as None, at any depth, and arrays and numpy's numbers as plain ones."""
     if isinstance(value, Mapping):
         return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -167,6 +167,6 @@ def finite(value: Any) -> Any:
 
 
 def records(table: Any) -> list[dict[str, Any]]:
-    """The rows of a data frame, null where there is no number."""
+    """Return the rows of a data frame, with None for NaN."""
     rows: list[dict[str, Any]] = finite(table.to_dict("records"))
     return rows

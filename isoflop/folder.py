@@ -58,11 +58,11 @@ class RunFolder:
         return self.path / "lock"
 
     def lease(self, number: int) -> Path:
-        """Who may work here, the one of the highest number (scaling/process/lease.py)."""
+        """Return the lease of a number; who holds the highest one may work here (scaling/process/lease.py)."""
         return self.path / f"claim.{number}"
 
     def leases(self) -> list[int]:
-        """The numbers of the leases that there are, ascending."""
+        """Return the numbers of the leases that there are, ascending."""
         with os.scandir(self.path) as inside:
             names = [self.LEASE.fullmatch(one.name) for one in inside]
         return sorted(int(name[1]) for name in names if name)
@@ -93,7 +93,7 @@ class RunFolder:
         return self.path / "trunk.ckpt"
 
     def weights(self, D: int) -> Path:
-        """The weights of the mark at D, where trainer.keep=marks asked for them."""
+        """Return the weights of the mark at D, where trainer.keep=marks asked for them."""
         return self.path / f"weights.{D}.ckpt"
 
     @property
@@ -118,11 +118,11 @@ class RunFolder:
 
     @property
     def cancelled(self) -> bool:
-        """Whether a person asked for this run to stop; making it anew takes the wish back."""
+        """Whether a person asked for this run to stop; re-running it clears the request."""
         return self.cancel.exists()
 
     def read_config(self) -> dict[str, Any] | None:
-        """The frozen config as plain data; None where it is not whole. FileNotFoundError where there is none."""
+        """Return the frozen config as plain data; None if it is not whole. FileNotFoundError if there is none."""
         try:
             data = files.parse_json(files.read_bytes(self.config))
         except ValueError:
@@ -133,14 +133,14 @@ class RunFolder:
         return data if digest in (None, files.digest(data)) else None
 
     def write_config(self, data: dict[str, Any]) -> None:
-        """Write the frozen config with a digest of its values; an earlier wish for the run to stop is void."""
+        """Write the frozen config with a digest of its values, and clear an earlier request to stop the run."""
         values = json.loads(json.dumps(data, allow_nan=False))  # keys as they will be read
         text = json.dumps({self.DIGEST: files.digest(values)} | values, indent=1)
         files.write_text(self.config, text + "\n")
         self.cancel.unlink(missing_ok=True)
 
     def read_heartbeat(self) -> dict[str, Any]:
-        """step, steps, host, pid, beat, every_s, time of the last beat; empty where there is none or it is no beat."""
+        """Return step, steps, host, pid, beat, every_s, time of the last beat; {} if there is no valid one."""
         beat = files.read_json(self.heartbeat)
         return beat if isinstance(beat, dict) and _is_beat(beat) else {}
 
@@ -160,7 +160,7 @@ class RunFolder:
                 os.utime(self.heartbeat)
 
     def read_spent(self) -> dict[str, Any]:
-        """What a run of several marks has spent so far; empty where it has not ended yet, or where that is damaged."""
+        """Return what a run of several marks has spent so far; {} before its first mark, or if the file is damaged."""
         spent = files.read_json(self.spent)
         return spent if isinstance(spent, dict) and _is_balance(spent) else {}
 
@@ -169,7 +169,7 @@ class RunFolder:
         files.write_json(self.spent, spent)
 
     def read_probes(self) -> list[tuple[Any, ...]]:
-        """The points of the profiles that probes measured (PROBES); none where there are none, or not whole."""
+        """Return the points of the profiles that probes measured (PROBES); none if there are none, or not whole."""
         points = files.read_json(self.probes)
         sound = isinstance(points, list) and all(isinstance(p, list) and _is_point(p) for p in points)
         return [tuple(point) for point in points] if sound else []
@@ -181,7 +181,7 @@ class RunFolder:
         files.write_json(self.probes, files.finite([list(point) for point in earlier + points]))
 
     def read_mirror(self) -> str | None:
-        """The address of the run's mirror; None where none is known."""
+        """Return the address of the run's mirror; None if none is known."""
         mirror = files.read_json(self.mirror)
         url = mirror.get("url") if isinstance(mirror, dict) else None
         return url if isinstance(url, str) else None
@@ -212,7 +212,7 @@ class RunFolder:
 
 
 def _is_beat(beat: dict[str, Any]) -> bool:
-    """Whether these are the members of a heartbeat."""
+    """Return whether these are the members of a heartbeat."""
     numbers = all(is_number(beat.get(name)) and beat[name] >= 0 for name in ("step", "steps", "pid", "beat", "time"))
     every_s = beat.get("every_s")
     # the longest is SLOW_S (scaling/process/heartbeat.py); who waits for three beats must not wait for ever
@@ -220,7 +220,7 @@ def _is_beat(beat: dict[str, Any]) -> bool:
 
 
 def _is_point(point: list[Any]) -> bool:
-    """Whether these are the members of a point of a profile (RunFolder.PROBES); what is not finite is null."""
+    """Return whether these are the members of a point of a profile (RunFolder.PROBES), null for what is not finite."""
     if len(point) != len(RunFolder.PROBES):
         return False
     D, *names, index, value, se = point
@@ -229,5 +229,5 @@ def _is_point(point: list[Any]) -> bool:
 
 
 def _is_balance(spent: dict[str, Any]) -> bool:
-    """Whether these are the members of what a run of several marks has spent."""
+    """Return whether these are the members of what a run of several marks has spent."""
     return all(is_number(spent.get(name)) and spent[name] > 0 for name in ("marks", "steps", "C", "C_separate"))

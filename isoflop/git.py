@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def git(folder: Path, *words: str) -> str:
-    """The output of git in a folder; empty where git fails."""
+    """Return the output of git in a folder; empty if git fails."""
     try:
         done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):

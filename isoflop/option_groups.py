@@ -61,7 +61,7 @@ def _parameter(name: str, annotation: Any, default: Any, panel: str | None = Non
 
 
 def _default(field: "Field[Any]") -> Any:
-    """Return the default of a dataclass's field; empty where it has none."""
+    """Return the default of a dataclass's field; empty if it has none."""
     if field.default_factory is not MISSING:
         return field.default_factory()
     return inspect.Parameter.empty if field.default is MISSING else field.default

@@ -46,10 +46,10 @@ class RunStatus(StrEnum):
 
 
 STATUSES = tuple(RunStatus)
-# the family's dials, and what tells a run from others of a sweep where a person reads it
+# the family's dials, and what identifies a run of a sweep to a reader
 DIALS = ("width", "depth")
 WHO = ("family", *DIALS, "seed")
-# in a W&B run's config: it carries the figures of `isoflop dashboard` and is no run of ours
+# in a W&B run's config: it carries the figures of `isoflop dashboard` and was not trained
 REPORT_MARK = "isoflop_report"
 # what every row has, whatever became of the run and whichever version wrote it
 IDENTITY = {*WHO, "run_id", "mark", "status", "reason", "data", "D", "L", "git", "dirty"}
@@ -108,17 +108,17 @@ COLUMNS: dict[str, Column] = {
     "flops_per_target": Column("training FLOPs per target, counted (multiply-add = 2)"),
     "C": Column("training compute", "FLOPs", note=": flops_per_target * D"),
     "C_attention": Column("the part of C that is quadratic in seq_len"),
-    "C_6nd": Column("6 * n_total * D", note="; empty where not every position is a target"),
+    "C_6nd": Column("6 * n_total * D", note="; empty if not every position is a target"),
     "L": Column("held-out loss", LOSS),
     "L_se": Column("standard error of L over held-out examples", LOSS),
     "L_train": Column("training loss, mean over the last twentieth of the steps", LOSS),
-    "L_bpb": Column("held-out loss", "bits per byte", note="; empty where targets are not bytes"),
+    "L_bpb": Column("held-out loss", "bits per byte", note="; empty if targets are not bytes"),
     "floor": Column("irreducible loss where it is known", LOSS),
     "loss_unit": Column("unit of L, L_se, L_train and floor", note="; nats per target where empty", range=TEXT),
     "wall_s": Column("time of training and evaluation", "s"),
-    "compile_s": Column("time of compilation before training", "s", note="; empty where the model was not compiled"),
+    "compile_s": Column("time of compilation before training", "s", note="; empty if the model was not compiled"),
     "targets_per_s": Column("training throughput", "targets/s"),
-    "mfu": Column("model FLOPs utilisation of the device's dense peak", note="; empty where the peak is unknown"),
+    "mfu": Column("model FLOPs utilisation of the device's dense peak", note="; empty if the peak is unknown"),
     "peak_memory": Column("largest memory held", "bytes", range=COUNT),
     "device": Column("what it ran on", range=TEXT),
     "torch": Column("torch version", range=TEXT),
@@ -138,19 +138,19 @@ HEAD = re.compile(rb'\[\n \{\n  "' + DIGEST.encode() + rb'": "([0-9a-f]{64})",\n
 
 
 def column(name: str) -> Column | None:
-    """What a column holds, L.NAME as L; None where it is not one of the record."""
+    """Return what a column holds, L.NAME as L; None if the record has no such column."""
     head, _, held_out = name.partition(".")
     return COLUMNS.get(head if held_out and head in ("L", "L_se", "L_bpb") else name)
 
 
 def unit(name: str, loss_unit: str = NATS) -> str:
-    """Unit of a column, for losses `loss_unit`; empty where it has none or is not one of the record."""
+    """Return the unit of a column, for losses `loss_unit`; empty if it has none or is not a column of the record."""
     declared = described.unit if (described := column(name)) else ""
     return loss_unit if declared == LOSS else declared
 
 
 def loss_unit(rows: Any) -> str:
-    """The unit of the losses of a table of records; of several they are joined, a blank is nats."""
+    """Return the unit of the losses of a table of records; of several they are joined, a blank is nats."""
     if LOSS not in rows:
         return NATS
     named = {str(u) for u in rows[LOSS].dropna()} | ({NATS} if rows[LOSS].isna().any() else set())
@@ -158,7 +158,7 @@ def loss_unit(rows: Any) -> str:
 
 
 def title(name: str, loss_unit: str = NATS) -> str:
-    """What an axis of this column is called: 'held-out loss, L [nats per target]'; a foreign column by its name."""
+    """Return the title of an axis: 'held-out loss, L [nats per target]'; of a foreign column, its name."""
     if (described := column(name)) is None:
         return name
     in_unit = unit(name, loss_unit)
@@ -166,7 +166,7 @@ def title(name: str, loss_unit: str = NATS) -> str:
 
 
 def row(**values: Any) -> Row:
-    """A full row in column order: every column of the schema, None where not given; dotted knobs after, sorted."""
+    """Return a full row: every column of the schema in order, None if not given; then dotted knobs, sorted."""
     unknown = sorted(k for k in values if k not in COLUMNS and "." not in k)
     if unknown:
         raise KeyError(f"not columns of a record: {', '.join(unknown)}")
@@ -174,7 +174,7 @@ def row(**values: Any) -> Row:
 
 
 def order(names: Iterable[str]) -> list[str]:
-    """Column names in the order of the schema, everything else after it, sorted."""
+    """Return column names in the order of the schema, others after them, sorted."""
     names = set(names)
     return [c for c in COLUMNS if c in names] + sorted(names - COLUMNS.keys())
 
@@ -188,7 +188,7 @@ def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows of one run as a record holds them; ValueError where they are not rows of a record."""
+    """Return the rows of one run as a record holds them; ValueError if they are not rows of a record."""
     bare = json.dumps(list(rows), indent=1, allow_nan=False) + "\n"
     if problem := _problem(json.loads(bare)):
         raise ValueError(f"not the rows of a record: {problem}")
@@ -197,7 +197,7 @@ def text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def parse(content: str) -> list[Row]:
-    """The rows of one run from the text of a record that is elsewhere; ValueError where it is not whole."""
+    """Return the rows of one run from the text of a record that is elsewhere; ValueError if it is not whole."""
     rows, sealed = _rows(content.encode())
     if problem := _problem(rows, sealed=sealed):
         raise ValueError(problem)
@@ -205,12 +205,12 @@ def parse(content: str) -> list[Row]:
 
 
 def has_result(row: Mapping[str, Any]) -> bool:
-    """Whether a row's run ended with a result: ok, or diverged, as it would again."""
+    """Return whether a row's run ended with a result: ok, or diverged, as it would again."""
     return RunStatus(row["status"]).has_result
 
 
 def finished(folder: Path) -> bool:
-    """Whether the folder holds a whole record that need not be made again."""
+    """Return whether the folder holds a whole record that need not be made again."""
     try:
         return has_result(read(folder)[0])
     except (OSError, UserError):  # a FIFO in its place, no right to read: the run is not done
@@ -218,7 +218,7 @@ def finished(folder: Path) -> bool:
 
 
 def read(folder: Path) -> list[Row]:
-    """Read the rows of one run; FileNotFoundError where there are none, UserError where the file is damaged.
+    """Read the rows of one run; FileNotFoundError if there are none, UserError where the file is damaged.
 
     A record of a version that wrote no digest is read too, and checked by what it says.
     """
@@ -236,7 +236,7 @@ def read(folder: Path) -> list[Row]:
 
 
 def _rows(content: bytes) -> tuple[list[Row], bool]:
-    """The rows in a record's file, and whether a digest vouches for its bytes; ValueError where it denies them."""
+    """Return the rows in a record's file, and whether a digest vouches for them; ValueError if it is wrong."""
     if head := HEAD.match(content):
         if hashlib.sha256(content[head.end() :]).hexdigest() != head[1].decode():
             raise ValueError("its digest is another")
@@ -250,7 +250,7 @@ def _rows(content: bytes) -> tuple[list[Row], bool]:
 
 
 def _problem(rows: list[Row], folder: Path | None = None, sealed: bool = False) -> str | None:
-    """What is wrong with the rows of a run, and with where they lie; None where nothing is.
+    """Return what is wrong with the rows of a run or with their folder; None if nothing is.
 
     sealed: these are the bytes that `write` wrote, which has checked ranges and identities; they take half the time.
     """

@@ -54,15 +54,15 @@ class Checker:
         self.layout_problem = cache(self._layout_problem)  # rows of one version have few layouts
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """What is wrong with a row, as a sentence; None where nothing is."""
+        """Return what is wrong with a row, as a sentence; None if nothing is."""
         return self.type_problem(row) or self.value_problem(row)
 
     def type_problem(self, row: Mapping[str, Any]) -> str | None:
-        """The first column that a row may not have, or not with a value of that type."""
+        """Return the first column that a row may not have, or not with a value of that type."""
         return self.layout_problem(tuple(row), tuple(map(type, row.values())))
 
     def _layout_problem(self, names: tuple[str, ...], types: tuple[type, ...]) -> str | None:
-        """The first column that a row may not have, or not with a value of that type."""
+        """Return the first column that a row may not have, or not with a value of that type."""
         for name, cell in zip(names, types, strict=True):
             if name in self.columns:
                 kind = self.columns[name].kind
@@ -77,7 +77,7 @@ class Checker:
         return None
 
     def value_problem(self, row: Mapping[str, Any]) -> str | None:
-        """The first number that cannot be, by itself or beside the others."""
+        """Return the first number that cannot be, by itself or beside the others."""
         get = row.get
         for name, least, above in self.bounds:
             value = get(name)
@@ -90,7 +90,7 @@ class Checker:
 
 
 def contradiction(row: Mapping[str, Any]) -> str | None:
-    """The identity between columns that a row breaks; None where it breaks none, or lacks the columns."""
+    """Return the identity between columns that a row breaks; None if it breaks none, or lacks the columns."""
     N, D, C, n_total = (row.get(name) for name in ("N", "D", "C", "n_total"))
     if _differ(C, row.get("flops_per_target"), D, product=True):
         return f"C={C!r} is not flops_per_target * D"
@@ -111,7 +111,7 @@ def contradiction(row: Mapping[str, Any]) -> str | None:
 
 
 def disagreement(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """What cannot be in the rows of one run together; None where nothing is wrong."""
+    """Return what contradicts itself in the rows of one run; None if nothing does."""
     if len({row.get("run_id") for row in rows}) > 1:
         return "its rows are of several runs"
     marks = [row.get("mark") for row in rows]
@@ -124,7 +124,7 @@ def disagreement(rows: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _differ(total: float | None, one: float | None, other: float | None, product: bool = False) -> bool:
-    """Whether a number is not the sum, or product, of two others; False where one of them is not known."""
+    """Return whether a number is not the sum, or product, of two others; False if one of them is not known."""
     if total is None or one is None or other is None:
         return False
     return not math.isclose(total, one * other if product else one + other, rel_tol=SAME)

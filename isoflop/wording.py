@@ -26,7 +26,7 @@ SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float) -> str:
-    """A number with the fewest signs: 10¹⁰, 2·10¹⁰, 2000, 2.5, 0.031."""
+    """Return a number with the fewest signs: 10¹⁰, 2·10¹⁰, 2000, 2.5, 0.031."""
     if value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{float(f'{value:.3g}'):g}"
     mantissa, exponent = f"{value:.1e}".split("e")
@@ -36,7 +36,7 @@ def number(value: float) -> str:
 
 
 def count(value: float) -> str:
-    """A size in short: 20k, 1.4M."""
+    """Return a size in short: 20k, 1.4M."""
     for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= unit:
             return f"{value / unit:.3g}{name}"
@@ -44,12 +44,12 @@ def count(value: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that a terminal, a page or a figure only shows: control characters are written out."""
+    """Return text with its control characters written out, so that a terminal, page or figure only shows it."""
     return UNPRINTABLE.sub(lambda found: _written_out(found[0]), text)
 
 
 def one_line(value: object) -> str:
-    """A value as text of one line that a terminal takes for nothing but text."""
+    """Return a value as text of one line that a terminal takes for nothing but text."""
     return printable(str(value)).replace("\n", "\\n").replace("\t", "\\t")
 
 
@@ -59,12 +59,12 @@ def _written_out(character: str) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """Text of at most `most` characters, its end replaced by an ellipsis where it is longer."""
+    """Cut text to at most `most` characters, ending in an ellipsis."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def cell(value: object) -> str:
-    """The content of a cell in an error: text in quotes, control characters written out, no more than MOST_SHOWN."""
+    """Return a cell as an error quotes it: text in quotes, control characters written out, at most MOST_SHOWN long."""
     if isinstance(value, float | int) and not isinstance(value, bool):
         try:
             return f"{value:g}"
@@ -76,7 +76,7 @@ def cell(value: object) -> str:
 
 
 def distinct_names(names: Iterable[str], most: int = MOST_NAMED) -> dict[str, str]:
-    """Each name as a page or a figure can bear it: printable, on one line, cut, and still unlike the others."""
+    """Return each name as a page or a figure can bear it: printable, on one line, cut, and still unlike the others."""
     short: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:
@@ -92,7 +92,7 @@ def distinct_names(names: Iterable[str], most: int = MOST_NAMED) -> dict[str, st
 
 
 def spreadsheet(value: object) -> object:
-    """A cell as a spreadsheet shows and does not run it: text that begins like a formula gets a quote before it.
+    """Return a cell as a spreadsheet shows and does not run it: text that begins like a formula gets a quote before it.
 
     Text that begins like such a cell gets one too, so that from_spreadsheet gives back what was there.
     """
@@ -106,7 +106,7 @@ def spreadsheet(value: object) -> object:
 
 
 def from_spreadsheet(value: object) -> object:
-    """A cell as it was before `spreadsheet` wrote it."""
+    """Return a cell as it was before `spreadsheet` wrote it."""
     return value[1:] if isinstance(value, str) and QUOTED_FORMULA.match(value) else value
 
 
@@ -120,23 +120,23 @@ def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
 
 
 def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:
-    """A share in per cent: 1.3 %, −1.3 %, or +1.3 % where signed."""
+    """Return a share in per cent: 1.3 %, −1.3 %, or +1.3 % where signed."""
     text = f"{100 * share:+.{digits}f} %" if signed else f"{100 * share:.{digits}f} %"
     return text.replace("-", "−")
 
 
 def listed(names: list[str]) -> str:
-    """Names in a sentence: a, b and c."""
+    """Join names in a sentence: a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
 def short(number: float) -> str:
-    """A size in two digits, as the command line takes it: 2.5e4."""
+    """Return a size in two digits, as the command line takes it: 2.5e4."""
     return f"{number:.2g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
 
 def clock(seconds: float) -> str:
-    """A length of time."""
+    """Return a length of time: 1 min 15 s."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours >= 48:
@@ -145,12 +145,12 @@ def clock(seconds: float) -> str:
 
 
 def states(counts: Mapping[str, int]) -> str:
-    """How many are in each state."""
+    """Return how many are in each state."""
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
 
 
 def gigabytes(size: float) -> str:
-    """Bytes in MB, GB or TB."""
+    """Write bytes in MB, GB or TB."""
     for unit, name in ((1e12, "TB"), (1e9, "GB")):
         if size >= unit:
             return f"{size / unit:.1f} {name}"
@@ -158,14 +158,14 @@ def gigabytes(size: float) -> str:
 
 
 def quoted(path: Path) -> str:
-    """A path as Hydra's grammar takes any text."""
+    """Return a path as Hydra's grammar takes any text."""
     # within quotes a backslash is one but before a quote, where it is doubled (Hydra, "Quoted values" of its grammar)
     escaped = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), str(path))
     return "'" + escaped.replace("${", "\\${") + "'"
 
 
 def version() -> str:
-    """What is installed."""
+    """Return the name and version that is installed."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 

@@ -58,13 +58,13 @@ class Answer:
 
     claim: "Claim"
     study: Study | None
-    """The study whose claims name it; None where none does."""
+    """The study whose claims name it; None if none does."""
     verdict: Mapping[str, Any] | None
-    """As verdicts.json has it; None where the study was not made."""
+    """As verdicts.json has it; None if the study was not made."""
     cost: str = ""
     """What the runs of the study took."""
     withdrawn: str = ""
-    """Why the verdict does not stand; empty where it does."""
+    """Why the verdict does not stand; empty if it does."""
 
     @property
     def word(self) -> str:
@@ -85,7 +85,7 @@ class Answer:
 
 
 def page(room: Path) -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     answers = list(read(room))
     counts = {word: sum(a.word == word for a in answers) for word in dict.fromkeys(a.word for a in answers)}
     lines = [OPENING, f"{len(answers)} claims: {', '.join(f'{n} {word}' for word, n in counts.items())}.", ""]
@@ -99,7 +99,7 @@ def page(room: Path) -> str:
 
 
 def read(room: Path) -> Iterator[Answer]:
-    """Every claim with the verdict of the longest study that was made for it, else of the shortest that would be."""
+    """Yield every claim with the verdict of the longest study that tested it, or with the shortest study that would."""
     from isoflop.analysis.claims.claim import load_claims
 
     reasons = superseded(room)
@@ -140,7 +140,7 @@ def superseded(room: Path) -> dict[str, str]:
 
 
 def documents(room: Path, folder: str = "") -> dict[str, Mapping[str, Any]]:
-    """By study, what the verdicts.json of a room says; with a folder, that of so called folders of the studies."""
+    """Return the verdicts.json of each study in a room; with `folder`, those of the studies' folders of that name."""
     by_study = {study.name: files.read_json(study / folder / "verdicts.json") for study in sorted(room.glob("*"))}
     return {name: document for name, document in by_study.items() if isinstance(document, dict)}
 
@@ -156,7 +156,7 @@ def _superseded(answers: Sequence[Answer]) -> Iterator[str]:
 
 
 def _forecasts(written: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """What larger runs gave beside what was forecast of them."""
+    """Yield the table of forecasts and what the larger runs gave."""
     made = {name: document["forecast"] for name, document in written.items() if document.get("forecast")}
     if made:
         yield from ("## Forecasts", "", "What larger runs would give, written down before they were made.", "")
@@ -176,7 +176,7 @@ def _verdict(document: Mapping[str, Any], name: str) -> Mapping[str, Any] | None
 
 
 def _cost(document: Mapping[str, Any], folder: Path) -> str:
-    """What the runs of a study took: how many, their compute, and their time on the device that made them."""
+    """Return what the runs of a study cost: their number, compute, and time on their device."""
     from isoflop.analysis.runs.read import read_runs
 
     rows = read_runs(folder / "runs.csv").frame
@@ -192,7 +192,7 @@ def _link(answer: Answer) -> str:
 
 
 def _section(answer: Answer) -> list[str]:
-    """One claim at length."""
+    """Return the section of one claim."""
     claim, verdict = answer.claim, answer.verdict
     lines = [f"## {claim.id}", "", f"**{claim.claim}** {answer.word.capitalize()}.", ""]
     if answer.withdrawn:
@@ -214,7 +214,7 @@ def _section(answer: Answer) -> list[str]:
 
 
 def _numbers(verdict: Mapping[str, Any]) -> list[str]:
-    """A table of the subjects' numbers; of a claim with one subject, that of the claim."""
+    """Return a table of the subjects' numbers; of a claim with one subject, that of the claim."""
     rows: Sequence[Mapping[str, Any]] = verdict.get("subjects") or [verdict]
     measured = [row for row in rows if row.get("statistic") is not None]
     if not measured:
@@ -227,13 +227,13 @@ def _numbers(verdict: Mapping[str, Any]) -> list[str]:
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    """An interval; a bound that does not exist is unbounded, and of none there is no interval."""
+    """Return an interval in words; a missing bound is "unbounded", two are "no interval"."""
     bounds = ["unbounded" if end is None or math.isnan(end) else number(end) for end in (low, high)]
     return "no interval" if bounds == ["unbounded"] * 2 else " to ".join(bounds)
 
 
 def _again(answers: Sequence[Answer], room: Path) -> list[str]:
-    """Verdicts of studies that were made twice, with the second's seeds; how many turned into their opposite."""
+    """Return the table of studies that were repeated with other seeds, and how many verdicts were reversed."""
     written = documents(room, AGAIN)
     twice = [
         (entry, entry.verdict, second)
@@ -256,7 +256,7 @@ def _again(answers: Sequence[Answer], room: Path) -> list[str]:
 
 
 def _first(verdict: Mapping[str, Any]) -> str:
-    """Statistic and interval of the first subject of a verdict."""
+    """Return statistic and interval of the first subject of a verdict."""
     row = (verdict.get("subjects") or [verdict])[0]
     if row.get("statistic") is None:
         return ""
@@ -264,7 +264,7 @@ def _first(verdict: Mapping[str, Any]) -> str:
 
 
 def _scorecard(room: Path) -> list[str]:
-    """The four criteria of the families that studies set side by side, and Pareto fronts of pairs of measures."""
+    """Return the table of four criteria of the compared families, and Pareto fronts of pairs of measures."""
     import pandas as pd
 
     from isoflop.analysis.report.scorecard import front, scorecard

@@ -4,7 +4,7 @@
 
 A run at work is stopped by its own heart (scaling/process/heartbeat.py); a run that waits, in our launcher or a
 scheduler's queue, finds the file when its turn comes. Jobs that a Slurm still holds are taken out of its queue too:
-those that Slurm itself says this user submitted from this sweep's folder. A number that lies in the folder proves
+those that Slurm itself says this user submitted from this sweep's folder. A number found in the folder proves
 nothing, since a folder may come from anywhere.
 """
 
@@ -22,7 +22,7 @@ PATIENCE_S = 60.0
 
 
 def cancel(folder: Path) -> str:
-    """Ask all runs without a result to stop; returns a sentence with their number."""
+    """Ask all runs without a result to stop, and return a sentence with their number."""
     counts, errors = {"running": 0, "planned": 0, "stale": 0}, list[str]()
     for entry in entries(folder):
         if entry.state in counts:
@@ -41,7 +41,7 @@ def cancel(folder: Path) -> str:
 
 
 def in_slurm(folder: Path) -> list[str]:
-    """The waiting Slurm jobs of this user whose script was submitted from this sweep's folder, by number."""
+    """Return the waiting Slurm jobs of this user whose script was submitted from this sweep's folder, by number."""
     if not (folder / SUBMITTED).is_dir() or not shutil.which("squeue"):
         return []
     submitted = os.path.join(os.path.realpath(folder), SUBMITTED, "")
@@ -56,7 +56,7 @@ def in_slurm(folder: Path) -> list[str]:
 
 
 def call(*command: str) -> list[str]:
-    """The lines that a client of Slurm prints; none where it fails."""
+    """Return the lines that a client of Slurm prints; none if it fails."""
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
     except (OSError, subprocess.TimeoutExpired):

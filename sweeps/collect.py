@@ -34,16 +34,16 @@ class Collected:
     states: Counter[str]
     damaged: list[str]
     probes: Path | None = None
-    """The table of profiles; None where no run has any."""
+    """The table of profiles; None if no run has any."""
 
 
 def rows(folder: Path) -> list[record.Row]:
-    """All rows of a folder of runs, failures too; UserError where a record is not whole."""
+    """Return all rows of a folder of runs, failures too; UserError if a record is not whole."""
     return rows_of(list(entries(folder)))
 
 
 def rows_of(runs: list[Entry]) -> list[record.Row]:
-    """The rows of these runs, sorted; UserError where a record cannot be read, so that its rows would be missing."""
+    """Return the rows of these runs, sorted; UserError if a record cannot be read, as its rows would be missing."""
     unread = [entry.contents[1] for entry in runs if entry.contents[1]]
     if unread:
         more = f"; and {len(unread) - MOST_NAMED} more, which isoflop status shows" if len(unread) > MOST_NAMED else ""
@@ -52,13 +52,13 @@ def rows_of(runs: list[Entry]) -> list[record.Row]:
 
 
 def sort_key(row: record.Row) -> tuple[str | int | float, ...]:
-    """Where a row stands in the table: by what it is, then by size."""
+    """Return the sort key of a row: what it is, then its size."""
     numbers = (*(row[dial] for dial in reversed(record.DIALS)), row["D"] or 0, row["seed"], row["mark"])
     return (row["family"], row["data"], *numbers, row["run_id"])
 
 
 def collect(folder: Path, out: Path) -> Collected:
-    """Write the table, whole or not at all; UserError where it cannot be written there, or would lack a result.
+    """Write the table, whole or not at all; UserError if it cannot be written there, or would lack a result.
 
     Beside it the table of profiles, where there are any; an earlier one is not left beside a table that has none.
     """
@@ -82,18 +82,18 @@ def collect(folder: Path, out: Path) -> Collected:
 
 
 def probes_table(out: Path) -> Path:
-    """Where the profiles of a table go: probes.csv beside runs.csv, NAME.probes.csv beside any other."""
+    """Return where the profiles of a table go: probes.csv beside runs.csv, NAME.probes.csv beside NAME.csv."""
     return out.with_name("probes.csv" if out.name == "runs.csv" else f"{out.stem}.probes.csv")
 
 
 def refuse_other(probes: Path) -> None:
-    """Refuse to write profiles over what is no table of profiles."""
+    """Refuse to write profiles over any other file."""
     if os.path.lexists(probes) and not is_of_profiles(probes):
         raise UserError(f"{probes}, where the profiles of probes go, is another file; move it, or name another -o")
 
 
 def is_of_profiles(path: Path) -> bool:
-    """Whether there is a regular file with the header of a table of profiles."""
+    """Return whether there is a regular file with the header of a table of profiles."""
     if path.is_symlink() or not path.is_file():
         return False
     header = ",".join(PROBES).encode()
@@ -102,7 +102,7 @@ def is_of_profiles(path: Path) -> bool:
 
 
 def profiles(runs: list[Entry], table: list[record.Row]) -> list[tuple[Any, ...]]:
-    """The points that probes measured at marks that have a row (PROBES), in the order of the table's rows."""
+    """Return the points that probes measured at marks that have a row (PROBES), in the order of the table's rows."""
     points: list[tuple[Any, ...]] = []
     at_D = {entry.run_id: _points_by_D(entry) for entry in runs if entry.good and entry.has_probes}
     for row in table if at_D else ():
@@ -112,7 +112,7 @@ def profiles(runs: list[Entry], table: list[record.Row]) -> list[tuple[Any, ...]
 
 
 def _points_by_D(entry: Entry) -> dict[Any, list[tuple[Any, ...]]]:
-    """The points of a run by the D of their mark."""
+    """Return the points of a run by the D of their mark."""
     by_D: dict[Any, list[tuple[Any, ...]]] = {}
     for point in entry.files.read_probes():
         by_D.setdefault(point[0], []).append(point)
@@ -130,11 +130,11 @@ def refuse_place(out: Path) -> None:
     if stat.S_ISLNK(mode):
         raise UserError(f"-o {out} is a link to {os.readlink(out)}; name the file itself, or a new one")
     if not stat.S_ISREG(mode):
-        raise UserError(f"-o {out} is no regular file, and a table is written whole or not at all; name a file")
+        raise UserError(f"-o {out} is not a regular file; name a file")
 
 
 def points_text(points: list[tuple[Any, ...]]) -> str:
-    """Points as CSV."""
+    """Write points as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(PROBES)
@@ -143,10 +143,10 @@ def points_text(points: list[tuple[Any, ...]]) -> str:
 
 
 def csv_text(table: list[record.Row]) -> str:
-    """The rows as CSV, with the columns of all; read_runs gives back the same values."""
+    """Return the rows as CSV, with the columns of all; read_runs gives back the same values."""
     return words.csv_text(columns(table), table)
 
 
 def columns(table: list[record.Row]) -> list[str]:
-    """The columns that any row has, in the order of the schema."""
+    """Return the columns that any row has, in the order of the schema."""
     return record.order(name for layout in set(map(tuple, table)) for name in layout)

@@ -43,7 +43,7 @@ console = Console(stderr=True)
 def compose(
     context: HydraContext, cfg: DictConfig, grids: Sequence[dict[str, Any]], arguments: list[str]
 ) -> list[FrozenConfig]:
-    """The resolved config of every point of every grid, each run once; UserError where there is none.
+    """Return the resolved config of every point of every grid, each run once; UserError if there is none.
 
     Hydra composes once for every choice of groups; what is left are scalars, set on a copy of it.
     """
@@ -70,7 +70,7 @@ def compose(
 
 
 def check(configs: list[FrozenConfig]) -> list[FrozenConfig]:
-    """The same with their plans, asked of the left side; UserError where one cannot be run, before anything starts."""
+    """Return the configs with their plans, asked of the left side; UserError if one cannot be run."""
     with progress("counting parameters and FLOPs") as report:
         plans = costs.describe(configs, report)
     errors = Counter(str(plan) for plan in plans if isinstance(plan, UserError))
@@ -84,14 +84,14 @@ def check(configs: list[FrozenConfig]) -> list[FrozenConfig]:
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar in the terminal, moved by calls with the share that is done; elsewhere nothing."""
+    """Show a progress bar in a terminal, moved by calls with the share that is done; elsewhere show nothing."""
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=1.0)
         yield lambda share: bar.update(task, completed=share)
 
 
 def grids_of(params: Any, grids: Any, larger: Any = ()) -> list[dict[str, Any]]:
-    """The grids of a sweeper's node, which are its params where it lists none; UserError where they are no grids."""
+    """Return the grids of a sweeper's node, by default its params; UserError if they are not grids."""
     both = {"grids": grids or [params or {}], "larger": larger or []}
     for name, listed in both.items():
         bare = isinstance(listed, str) or not isinstance(listed, Sequence)
@@ -102,7 +102,7 @@ def grids_of(params: Any, grids: Any, larger: Any = ()) -> list[dict[str, Any]]:
 
 
 def expanded(parser: OverridesParser, grids: Sequence[dict[str, Any]], arguments: list[str]) -> list[list[str]]:
-    """The overrides of every point; an argument of the command line replaces what a grid says of the same key.
+    """Return the overrides of every point; an argument of the command line replaces what a grid says of the same key.
 
     Grids of several families or datasets are chosen among: family=lstm leaves the lstm of those that have it.
     """
@@ -125,7 +125,7 @@ def expanded(parser: OverridesParser, grids: Sequence[dict[str, Any]], arguments
 
 
 def chosen(grids: Sequence[dict[str, Any]], given: list[Override]) -> tuple[Sequence[dict[str, Any]], list[Override]]:
-    """The grids with no other family and data than are asked for, where grids have all of those; what else is given."""
+    """Return the grids restricted to the requested family and data, if they have them, and the other overrides."""
     left = []
     for override in given:
         key, requested = override.get_key_element(), words(override.input_line)
@@ -139,7 +139,7 @@ def chosen(grids: Sequence[dict[str, Any]], given: list[Override]) -> tuple[Sequ
 
 
 def words(text: Any) -> list[str]:
-    """The values of `family=mlp,lstm`, or of what a grid says of it."""
+    """Return the values of `family=mlp,lstm`, or of what a grid says of it."""
     return [word for part in str(text or "").rpartition("=")[2].split(",") if (word := part.strip())]
 
 
@@ -157,7 +157,7 @@ class Choice:
         self.resolved: dict[tuple[str, ...], tuple[FrozenConfig, dict[str, Any]]] = {}
 
     def config(self, scalars: list[Override], keys: list[str]) -> FrozenConfig:
-        """The resolved config with these values set; keys: all that was overridden.
+        """Return the resolved config with these values set; keys: all that was overridden.
 
         Points that differ in their seed alone differ in nothing but it and their name.
         """
@@ -172,7 +172,7 @@ class Choice:
         return replace(first, seed=seed, run_id=name, run_id_rule=rule)
 
     def resolve(self, scalars: list[Override], keys: list[str]) -> tuple[FrozenConfig, dict[str, Any]]:
-        """The resolved config with these values set, and what its name follows from."""
+        """Return the resolved config with these values set, and what its name follows from."""
         job = self.at(scalars)
         job.rung = job.rung or rung(job, keys)
         refuse_values(job)
@@ -180,7 +180,7 @@ class Choice:
         return config, {key: whole_as_int(container(job[key])) for key in (*identity.SCIENCE, "names", "out")}
 
     def at(self, scalars: list[Override]) -> DictConfig:
-        """The config with these values set; UserError where this choice of groups has no such key."""
+        """Return the config with these values set; UserError if this choice of groups has no such key."""
         job = copy.deepcopy(self.bare)
         for override in scalars:
             try:
@@ -196,14 +196,14 @@ class Choice:
 
 
 def scalar(override: Override, groups: frozenset[str]) -> bool:
-    """Whether an override only sets a value of a run: no group, no addition or deletion, not the sweep's."""
+    """Return whether an override only sets a value of a run: no group, no addition or deletion, not the sweep's."""
     plainly = not (override.is_add() or override.is_force_add() or override.is_delete() or override.is_hydra_override())
     key = override.key_or_group
     return plainly and key not in groups and key.split(".")[0] not in ONE
 
 
 def follows_from(key: str, node: Any) -> bool:
-    """Whether any value of a config that is not resolved yet refers to a key, as far as its text tells."""
+    """Return whether the text of any value of an unresolved config refers to a key."""
     if isinstance(node, dict):
         return any(follows_from(key, value) for value in node.values())
     if isinstance(node, list):

@@ -28,7 +28,7 @@ from isoflop.sweeps import workers
 from isoflop.sweeps.machine import gpus
 from isoflop.wording import clock, short
 
-# a measured speed serves steps up to so many times larger or smaller without another
+# a measured speed is used for steps up to this factor larger or smaller
 NEAR = 1.3
 # training FLOPs of a step above which speed is carried over, not measured: a fifth of a second on a core
 LARGEST_STEP = {"cpu": 1e10, "gpu": 1e12}
@@ -36,7 +36,7 @@ LARGEST_STEP = {"cpu": 1e10, "gpu": 1e12}
 
 @lru_cache(maxsize=1)
 def cache() -> Path:
-    """The folder of what is remembered for this code."""
+    """Return the folder of what is remembered for this code."""
     root, content = Path(frozen.__file__).parents[1], sha256()
     for path in sorted([*root.rglob("*.py"), *(root.parent / "analysis").rglob("*.py")]):
         content.update(path.read_bytes())
@@ -44,7 +44,7 @@ def cache() -> Path:
 
 
 def remembered(name: str) -> dict[str, Any]:
-    """What a file of the cache holds; nothing where it is not there or not as it was written."""
+    """Return what a file of the cache holds; {} if it is missing or damaged."""
     return recall(cache() / name)
 
 
@@ -54,7 +54,7 @@ def remember(name: str, more: dict[str, Any], instead: bool = False) -> None:
 
 
 def shape(config: FrozenConfig) -> str:
-    """Hash of what a run's cost follows from: its sources, and all of it but its seed."""
+    """Return the hash of what determines a run's cost: its sources, and its config without the seed."""
     data = config.to_json()
     parts = (*identity.CHOICES, "budget", "trainer", "names")
     return identity.digest([gpus(), config.code.sources, config.round_up, *(data[part] for part in parts)])[:16]
@@ -63,7 +63,7 @@ def shape(config: FrozenConfig) -> str:
 def describe(
     configs: list[FrozenConfig], progress: Callable[[float], None] = lambda share: None
 ) -> list[RunPlan | UserError]:
-    """What the left side says of each config (scaling.estimate.describe); what is refused is asked again each time."""
+    """Return the plan of each config (scaling.estimate.describe), or why it is refused; refusals are not remembered."""
     keys = [shape(config) for config in configs]
     plans: dict[str, RunPlan | UserError] = {
         key: RunPlan.from_json(plan) for key, plan in remembered("costs.json").items() if key in set(keys)
@@ -94,7 +94,7 @@ def _ask(configs: list[FrozenConfig], progress: Callable[[float], None]) -> list
 def seconds(
     configs: list[FrozenConfig], plans: list[RunPlan], progress: Callable[[float], None] = lambda share: None
 ) -> list[float]:
-    """Time that each run would take on this machine [s], from short runs at the smallest and largest step of a family.
+    """Return the time of each run on this machine [s], from short runs at a family's smallest and largest step.
 
     Between them the time of a step is a straight line in logarithms; beyond them it is in proportion to its FLOPs, and
     no less than that of the smallest.
@@ -114,7 +114,7 @@ def seconds(
 
 
 def cost_line(configs: list[FrozenConfig]) -> str:
-    """What runs come to, as the end of a line: their FLOPs, and the time on one device where speeds are known."""
+    """Return the cost of runs as the end of a line: their FLOPs, and the time on one device if speeds are known."""
     planned = [(kind(config), config.plan) for config in configs if config.plan]
     if not planned:
         return ""
@@ -126,7 +126,7 @@ def cost_line(configs: list[FrozenConfig]) -> str:
 
 
 def times(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -> list[float]:
-    """Time of each run by measured speeds of its kind [s]."""
+    """Return the time of each run by measured speeds of its kind [s]."""
     return [
         plan.steps * step_s(plan.step_C, speeds[name]) + len(plan.marks) * rest_s(plan.step_C, speeds[name])
         for name, plan in zip(kinds, plans, strict=True)
@@ -134,7 +134,7 @@ def times(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -> lis
 
 
 def kind(config: FrozenConfig) -> str:
-    """Hash of what a speed belongs to: this machine, and all of a run's architecture and recipe but its size."""
+    """Return the hash of what a speed depends on: the machine, and a run's architecture and recipe without its size."""
     family = {k: v for k, v in config.family.items() if k not in (*record.DIALS, "lr")}
     recipe = {k: v for k, v in config.recipe.items() if k in ("batch", "precision")}
     data = {k: v for k, v in config.data.items() if k != "size"}
@@ -144,7 +144,7 @@ def kind(config: FrozenConfig) -> str:
 
 
 def unmeasured(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -> list[int]:
-    """The configs to measure: the smallest and the largest step of each kind where no measurement is near."""
+    """Return the configs to measure: the smallest and the largest step of each kind where no measurement is near."""
     limit, lacking = LARGEST_STEP["gpu" if gpus() else "cpu"], []
     for name in dict.fromkeys(kinds):
         members = sorted((at for at, other in enumerate(kinds) if other == name), key=lambda at: plans[at].step_C)
@@ -159,7 +159,7 @@ def unmeasured(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -
 
 
 def step_s(step_C: float, points: list[list[float]]) -> float:
-    """Time of a step by measured ones [FLOPs, s, s], ascending."""
+    """Interpolate the time of a step from measured ones [FLOPs, s, s], ascending."""
     if step_C <= points[0][0]:
         return points[0][1]
     if step_C >= points[-1][0]:
@@ -170,5 +170,5 @@ def step_s(step_C: float, points: list[list[float]]) -> float:
 
 
 def rest_s(step_C: float, points: list[list[float]]) -> float:
-    """Time of all else by the nearest measurement [s]: start and one evaluation, as many as a run has marks."""
+    """Return the time of everything but steps for each mark [s], start and one evaluation, as measured nearest."""
     return min(points, key=lambda point: abs(math.log(point[0] / step_C)))[2]

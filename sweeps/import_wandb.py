@@ -65,14 +65,14 @@ class Imported:
 
 
 def import_wandb(source: str, api: Any = None) -> Imported:
-    """Read a project (ENTITY/PROJECT, by the public API) or a folder of offline runs; UserError where there is none."""
+    """Read a project (ENTITY/PROJECT, by the public API) or a folder of offline runs; UserError if there is none."""
     imported = Imported()
     folder = Path(source)
     runs = _offline(folder, imported) if folder.is_dir() else _online(source, api)
     for run_id, name, state, config, summary in _safely(runs, source):
         try:
             _take(imported, run_id, name, state, config(), summary())
-        except Exception as error:  # of one run: network, rights, a summary that is no mapping
+        except Exception as error:  # of one run: network, permissions, a summary that is not a mapping
             imported.unread[f"{run_id} ({name})"] = f"{type(error).__name__}: {error}"
     if not (imported.rows or imported.records):
         why = "; ".join(f"{name}: {reason}" for name, reason in imported.unread.items())
@@ -100,7 +100,7 @@ def _take(
 
 
 def _safely(runs: Iterable[Any], source: str) -> Iterator[Any]:
-    """The runs, and one sentence where the listing itself ends in an error."""
+    """Return the runs, and one sentence where the listing itself ends in an error."""
     try:
         yield from runs
     except UserError:
@@ -125,12 +125,12 @@ def _online(source: str, api: Any) -> Iterator[Any]:
 
 
 def _summary(run: Any) -> dict[str, Any]:
-    """What an online run ended with, and its address."""
+    """Return the last values of an online run, and its address."""
     return {"url": getattr(run, "url", None)} | dict(run.summary)
 
 
 def _offline(folder: Path, imported: Imported) -> Iterator[Any]:
-    """The runs of a folder, by `wandb leet inspect`."""
+    """Return the runs of a folder, by `wandb leet inspect`."""
     # by the time in the name of the folder: a later attempt at a run comes later
     logs = sorted(folder.rglob("*.wandb"), key=lambda log: log.parent.name.removeprefix("offline-"))
     if not logs:
@@ -158,7 +158,7 @@ def _offline(folder: Path, imported: Imported) -> Iterator[Any]:
 def _row(
     run_id: str, name: str, state: str, config: Mapping[str, Any], summary: Mapping[str, Any], left_out: set[str]
 ) -> dict[str, Any]:
-    """One run: what a column of the config and of the summary share by name is the config's under `config.`."""
+    """Return the row of one run; a name that config and summary share is the config's under `config.`."""
     status = STATES.get(state, "failed")
     row: dict[str, Any] = {"run_id": run_id, "name": name, "status": status}
     row["reason"] = "" if status == "ok" else _reason(state)
@@ -169,12 +169,12 @@ def _row(
 
 
 def _reason(state: str) -> str:
-    """Why a run has no result, as far as W&B knows."""
+    """Return why a run has no result, as far as W&B knows."""
     return f"W&B says {state or 'nothing of how it ended'}"
 
 
 def _flat(tree: Mapping[str, Any], left_out: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Names joined by dots and their plain values; W&B's own, which begin with an underscore, are left out unsaid."""
+    """Yield names joined by dots and their plain values; skip W&B's own names, which begin with an underscore."""
     for key, value in tree.items():
         name = f"{prefix}{key}"
         if name.startswith("_"):
@@ -188,7 +188,7 @@ def _flat(tree: Mapping[str, Any], left_out: set[str], prefix: str = "") -> Iter
 
 
 def write(imported: Imported, out: Path, overwrite: bool = False) -> None:
-    """Write the table, whole or not at all; UserError where it cannot be written there, or another file is there."""
+    """Write the table, whole or not at all; UserError if it cannot be written there, or another file is there."""
     collect.refuse_place(out)
     if out.exists() and not overwrite:
         raise UserError(f"-o {out} is there already; name another file, or give --overwrite to replace it")

@@ -54,9 +54,9 @@ class LaunchSettings:
         return schema.read(LaunchSettings, given, "", "hydra.launcher")
 
     def slots(self, trainer: Trainer) -> list[str | None]:
-        """A place for every run at a time: the GPUs it may use, as CUDA_VISIBLE_DEVICES takes them, or no GPU.
+        """Return a place for every run at a time: the GPUs it may use, as CUDA_VISIBLE_DEVICES takes them, or no GPU.
 
-        A run of several devices has so many GPUs to itself. Without GPUs the cores are shared out, a thread each.
+        A run of several devices has that many GPUs to itself. Without GPUs, runs share out the cores, one a thread.
         """
         each = trainer.devices
         cards = gpus() if trainer.accelerator != "cpu" else []
@@ -148,7 +148,7 @@ class Sweep:
         self.running[run.process.sentinel] = Job(run, entry, time.monotonic(), memory_kills())
 
     def reap(self) -> None:
-        """Take in the runs that ended, and end those that take too long."""
+        """Collect the runs that ended, and end those that take too long."""
         for sentinel, job in list(self.running.items()):
             limit = self.settings.timeout_s
             late = limit is not None and time.monotonic() - job.since > limit
@@ -162,7 +162,7 @@ class Sweep:
             self.take_in(job, f"not done after timeout_s={limit:g}" if late else None)
 
     def take_in(self, job: Job, late: str | None) -> None:
-        """Sort one that ended: elsewhere at work, to be tried again, or ended."""
+        """Sort a run that ended: at work elsewhere, to be retried, or finished."""
         code = job.run.process.exitcode
         if code == BUSY or (not late and job.entry.held):  # a child whose server was killed only seems to have ended
             self.attempts[job.entry.run_id] -= 1
@@ -175,7 +175,7 @@ class Sweep:
             self.ended.append(Entry(job.entry.folder))
 
     def is_transient(self, job: Job, code: int | None) -> bool:
-        """Whether what ended a run may pass, so that it is tried again: a signal that nobody here sent."""
+        """Return whether what ended a run may pass, so that it is tried again: a signal that nobody here sent."""
         killed = code is not None and (code < 0 or code > 128)
         left = self.attempts[job.entry.run_id] <= self.settings.retries
         now = Entry(job.entry.folder)
@@ -190,7 +190,7 @@ class Sweep:
             (self.ended if now.finished else self.waiting).append(now)
 
     def time_left_s(self) -> float | None:
-        """By the FLOPs done so far; None before the first."""
+        """Estimate the time left from the FLOPs done so far [s]; None before the first."""
         done = sum(map(planned_C, self.ended))
         for job in self.running.values():
             done += planned_C(job.entry) * job.entry.share_done
@@ -198,12 +198,12 @@ class Sweep:
 
 
 def planned_C(entry: Entry) -> float:
-    """Training FLOPs that a run will take."""
+    """Return the training FLOPs that a run will take."""
     return entry.config.plan.C if entry.config.plan else 0.0
 
 
 def memory_kills() -> int:
-    """How many processes this machine has ended for want of memory since it started; 0 where it does not say."""
+    """Return how many processes this machine has ended for want of memory since it started; 0 where it does not say."""
     with contextlib.suppress(OSError, ValueError):
         words = Path("/proc/vmstat").read_text().split()
         return int(words[words.index("oom_kill") + 1])

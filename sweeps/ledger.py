@@ -56,7 +56,7 @@ class Entry:
 
     @cached_property
     def config(self) -> "FrozenConfig":
-        """The frozen config; UserError where it is lost or not whole."""
+        """The frozen config; UserError if it is lost or not whole."""
         from isoflop.scaling.config.frozen import thaw  # a tenth of a second, which a folder of records need not take
 
         try:
@@ -78,7 +78,7 @@ class Entry:
 
     @property
     def rows(self) -> list[record.Row]:
-        """The rows of its record; none where it is not finished or not whole."""
+        """The rows of its record; none if it is not finished or not whole."""
         return self.contents[0]
 
     @property
@@ -88,7 +88,7 @@ class Entry:
 
     @cached_property
     def problem(self) -> str:
-        """Why the run is broken; empty where its record is whole, or where there is none and its config is whole."""
+        """Why the run is broken; empty if its record is whole, or if there is none and its config is whole."""
         rows, unreadable = self.contents
         if rows or unreadable:
             return unreadable
@@ -119,12 +119,12 @@ class Entry:
 
     @cached_property
     def record_facts(self) -> os.stat_result | None:
-        """What the system says of its record; None where there is none."""
+        """What the system says of its record; None if there is none."""
         return _facts(f"{self.folder}/{RunFolder.RECORDS}")
 
     @property
     def asked_for_more(self) -> bool:
-        """Whether it was frozen anew after its record was written, and asks for what that lacks: a mark, other code."""
+        """Whether it was frozen again after its record was written, and asks for a missing mark or for other code."""
         made, frozen = self.record_facts, _facts(f"{self.folder}/{RunFolder.CONFIG}")
         if made is None or frozen is None:
             return False
@@ -153,7 +153,7 @@ class Entry:
         return min(1.0, beat["step"] / beat["steps"]) if beat.get("steps") else 0.0
 
     def heartbeat(self) -> dict[str, Any]:
-        """Step, steps, host, pid and time of a run at work; empty where there is none."""
+        """Step, steps, host, pid and time of a run at work; empty if there is none."""
         return self.files.read_heartbeat()
 
 
@@ -170,20 +170,20 @@ def no_garbage() -> Iterator[None]:
 
 
 def entries(folder: Path) -> Iterator[Entry]:
-    """The runs of a folder, sorted by run_id; UserError where there is none."""
+    """Return the runs of a folder, sorted by run_id; UserError if there is none."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder of runs; give the out= of a sweep, or train one first")
     with os.scandir(folder) as inside:
         names = sorted(one.name for one in inside if RUN_ID.fullmatch(one.name) and is_run(one))
     if not names and RunFolder(folder).config.exists():
-        raise UserError(f"{folder} is one run; give the folder that it lies in, {folder.parent}")
+        raise UserError(f"{folder} is one run; give its parent folder, {folder.parent}")
     if not names:
         raise UserError(f"{folder} holds no run (no */{RunFolder.CONFIG}); give the out= of a sweep, or train first")
     return (Entry(folder / name) for name in names)
 
 
 def _facts(path: str) -> os.stat_result | None:
-    """What the system says of a file; None where it cannot."""
+    """Return what the system says of a file; None if it cannot."""
     try:
         return os.stat(path)
     except OSError:
@@ -191,7 +191,7 @@ def _facts(path: str) -> os.stat_result | None:
 
 
 def is_run(place: "os.DirEntry[str]") -> bool:
-    """Whether something called as a run is a run's folder, and not one in which a run is only about to be planned.
+    """Return whether a path named like a run is a run's folder, and not one that is only about to be planned.
 
     What cannot be looked into counts, and so does a folder whose frozen config was lost: nothing is left out.
     """
@@ -207,7 +207,7 @@ def is_run(place: "os.DirEntry[str]") -> bool:
 
 
 def has_traces(path: str) -> bool:
-    """Whether a folder without a frozen config holds anything that a run leaves, drafts and the lock aside."""
+    """Return whether a folder without a frozen config holds anything that a run leaves, drafts and the lock aside."""
     try:
         with os.scandir(path) as inside:
             return any(not one.name.startswith(".") and one.name != "lock" for one in inside)

@@ -133,7 +133,7 @@ def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Pat
 
 
 def refuse_claims(claims: "Sequence[Claim]", arguments: list[str]) -> None:
-    """UserError where the runs of a sweep will lack a column that a claim names, or cannot identify its law."""
+    """Refuse claims that name a column which the runs will lack, or a law that they cannot identify."""
     from isoflop.sweeps.compose import check
     from isoflop.sweeps.plan.claims import check as check_claims
     from isoflop.sweeps.plan.claims import design
@@ -150,7 +150,7 @@ def solve(oracles: Sequence[str], runs: Path) -> None:
 
 
 def known_table(results: "Sequence[KnownAnswerResult]") -> "Table":
-    """Theory beside estimate."""
+    """Return a table of theory beside estimate."""
     from rich.table import Table
     from rich.text import Text
 
@@ -204,7 +204,7 @@ def listing(room: Path) -> "Table":
 
 
 def last_verdicts(folder: Path) -> str:
-    """The verdicts of a study that was made, such as `H1 supported, H3 refuted`; empty where there are none."""
+    """Return the verdicts of a study that was made, such as `H1 supported, H3 refuted`; empty if there are none."""
     document = files.read_json(folder / "verdicts.json")
     listed = document.get("verdicts") if isinstance(document, dict) else None
     if not isinstance(listed, list):
@@ -219,7 +219,7 @@ def answer(
     seconds: float,
     scored: "JudgedForecast | None" = None,
 ) -> str:
-    """What verdicts.json holds."""
+    """Return the text of verdicts.json."""
     document = {
         "study": study.name,
         "question": study.question,

@@ -112,7 +112,7 @@ def make(
             freeze(config, out / config.run_id)
         if todo:
             launch(launcher, [config.run_id for config in todo])
-        # another command may have frozen a run anew, for other marks, before its turn came
+        # another command may have frozen a run again, for other marks, before its turn came
         todo = [config for config in todo if missing_marks(Entry(out / config.run_id), config)]
     conclude({Entry(out / config.run_id): config for config in configs})
 
@@ -137,7 +137,7 @@ def refuse_loggers(todo: list[FrozenConfig]) -> None:
 
 
 def rounding_note(configs: list[FrozenConfig]) -> str:
-    """How many runs take clearly more than their budget, because a run takes whole steps; empty where none does."""
+    """Return how many runs clearly exceed their budget, because a run takes whole steps; empty if none does."""
     rounded = [config.plan.rounded for config in configs if config.plan and config.plan.rounded > NOTED]
     if not rounded:
         return ""
@@ -146,13 +146,13 @@ def rounding_note(configs: list[FrozenConfig]) -> str:
 
 
 def missing_marks(entry: Entry, config: FrozenConfig) -> list[float]:
-    """The marks that a run with good results, which nobody is at work on, lacks all the same."""
+    """Return the marks that a run with good results, which nobody is at work on, lacks all the same."""
     refrozen = not entry.held and entry.good and entry.config.budget != config.budget
     return resume.missing(entry.rows, config) if refrozen else []
 
 
 def freeze_points(context: HydraContext, cfg: DictConfig, points: Sequence[Sequence[str]]) -> list[Entry]:
-    """The runs that a launcher is handed: those that our sweeper froze, by name; those of another are frozen here."""
+    """Return the runs to launch: those that our sweeper froze, by name; freeze those of any other sweeper."""
     out, names, configs = Path(cfg.hydra.sweep.dir), list[str](), list[FrozenConfig]()
     for point in points:
         name = next((o.split("=", 1)[1] for o in point if o.startswith(f"{ID}=")), None)
@@ -172,7 +172,7 @@ def freeze_points(context: HydraContext, cfg: DictConfig, points: Sequence[Seque
 
 
 def job_return(entry: Entry, overrides: Sequence[str]) -> JobReturn:
-    """What Hydra gets to know of a run: L of its last mark, for a sweeper that seeks the least."""
+    """Return what Hydra learns of a run: L at its last mark, for a sweeper that minimises it."""
     now = Entry(entry.folder)
     if now.good:
         return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=objective(now.rows[-1]))
@@ -223,7 +223,7 @@ def conclude(runs: dict[Entry, FrozenConfig]) -> None:
 
 
 def why(entry: Entry) -> str:
-    """Why a run has no result."""
+    """Return why a run has no result."""
     if entry.state == "running":
         return "running in another process"
     if entry.state == "cancelled":
@@ -239,5 +239,5 @@ def why(entry: Entry) -> str:
 
 
 def say(line: str, style: str = "") -> None:
-    """One line to the terminal, whole also where it is long."""
+    """Print one line to the terminal, however long."""
     console.print(one_line(line), style=style, highlight=False, markup=False, soft_wrap=True)

@@ -22,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
 
-# what is no option is an override for Hydra
+# arguments that are not options are overrides for Hydra
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 Folder = Annotated[Path, typer.Argument(help="The out= of a run or sweep.", show_default=False)]
@@ -33,7 +33,7 @@ Table = Annotated[Path, "The table to write", "-o", "--out"]
 
 @app.callback()
 def verbs() -> None:
-    """Sweeps: plan them, watch them, collect their results."""
+    """Plan sweeps, watch them, and collect their results."""
 
 
 @app.command("collect")

@@ -39,7 +39,7 @@ BUSY = 75  # EX_TEMPFAIL: another process holds the run
 
 @lru_cache(maxsize=1)
 def server() -> ForkServerContext:
-    """The context whose processes are forks of a preloaded, idle server; threads per process are fixed at its start."""
+    """Return the context whose processes are forks of a preloaded, idle server; start it with its threads fixed."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Python's -c puts the working directory first, where a random.py of the user's may lie
     os.environ.setdefault("PYTHONSAFEPATH", "1")
@@ -56,7 +56,7 @@ def warm() -> None:
 
 
 def call(function: str, *arguments: Any) -> Any:
-    """Call a function, named "module:name" and imported there, in a fresh process; RuntimeError where it fails."""
+    """Call a function, named "module:name" and imported there, in a fresh process; RuntimeError if it fails."""
     context = server()
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_call, args=(theirs, function, arguments))
@@ -74,7 +74,7 @@ def call(function: str, *arguments: Any) -> Any:
 
 
 def calls(function: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-    """The same call with several arguments, as many at a time as there are cores; results in the order given."""
+    """Yield the results of one call with several arguments, as many at a time as there are cores, in order."""
     warm()  # by this thread: those of the pool end, and with the one that started it a server that still imports
     with ThreadPoolExecutor(max(1, min(cores(), len(arguments)))) as pool:
         yield from pool.map(lambda given: call(function, *given), arguments)
@@ -127,7 +127,7 @@ class Lifeline:
             process = server().Process(target=_run, args=(str(folder), gpu, self.end))
             try:
                 process.start()
-            except (EOFError, ConnectionError):  # the server was killed; the next start starts it anew
+            except (EOFError, ConnectionError):  # the server was killed; the next start restarts it
                 time.sleep(0.1)
                 continue
             return Run(folder, process, gpu)

@@ -182,7 +182,7 @@ def test_a_value_that_cannot_be_is_neither_written_nor_read(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('"L": NaN', "NaN is no number"),
+        ('"L": NaN', "NaN is not a number"),
         ('"L": 1e999', "1e999 is beyond the largest float"),
         ('"L": 1.0, "L": 2.0', "the key 'L' is there twice"),
         ('"L": 1.0, "loss": 1.0', "loss is not a column of a record"),

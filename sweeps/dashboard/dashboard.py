@@ -41,7 +41,7 @@ class Dashboard:
     """The id of that run."""
 
     def as_json(self) -> dict[str, Any]:
-        """What would be saved, as plain data; the figures by name and title."""
+        """Return what would be saved as plain data; the figures by name and title."""
         view, report = self.workspace._to_model(), self.report._to_model()
         return {
             "entity": self.workspace.entity,
@@ -63,7 +63,7 @@ def refuse_library() -> None:
 
 
 def build(view: View, entity: str, project: str) -> Dashboard:
-    """The workspace and the report of the runs that a view shows; UserError where they are none that were mirrored."""
+    """Build the workspace and the report of the runs of a view; UserError if none of them was mirrored."""
     refuse_library()
     if "run_id" not in view.runs:
         raise UserError("the table has no column run_id, by which W&B knows a run; give one that isoflop collect made")
@@ -78,13 +78,13 @@ def build(view: View, entity: str, project: str) -> Dashboard:
 
 
 def _name(view: View) -> str:
-    """What was looked at."""
+    """Return the name of the table."""
     source = Path(view.runs.source).name or "runs"
     return cut(printable(f"{source}: {count_runs(view.runs)} runs"), LONGEST_TITLE)
 
 
 def _filters(view: View) -> list[Any]:
-    """Which runs of the project are shown: those of the table's sweeps, where it names them."""
+    """Return the filter of runs to show: those of the table's sweeps, if it names them."""
     from wandb_workspaces.expr import Metric
 
     sweeps = sorted(view.runs["sweep"].dropna().astype(str).unique()) if "sweep" in view.runs else []
@@ -128,7 +128,7 @@ def _report(view: View, entity: str, project: str, name: str, figures: tuple[Fig
 
 
 def _verdicts(view: View) -> str:
-    """The claims that the runs test, with what came of each; how many they do not test."""
+    """Return the claims that the runs test, with what came of each; how many they do not test."""
     tested = [v for v in decided_first(view.verdicts) if v.verdict is not VerdictKind.UNTESTED]
     rows = [[str(row[name]) for name in VERDICTS] for row in (verdict_row(view, verdict) for verdict in tested)]
     untested = len(view.verdicts) - len(tested)
@@ -137,7 +137,7 @@ def _verdicts(view: View) -> str:
 
 
 def _laws(view: View) -> str:
-    """The parameters of each family with their intervals, and why a family has none."""
+    """Return the parameters of each family with their intervals, and why a family has none."""
     fitted = parameters(view)
     names = fitted["names"]
     rows = []

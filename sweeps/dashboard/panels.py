@@ -26,7 +26,7 @@ COLUMNS = (
 
 
 def sections(view: View) -> dict[str, list[Any]]:
-    """The panels of each section, in order; a section without any is left out."""
+    """Return the panels of each section, in order; a section without any is left out."""
     runs, unit = last_marks(view.runs), view.loss_unit
     drawn = {
         "Loss against data and compute": [*curves(unit), *scatters(runs, unit, ("D", "L", ""), ("C", "L", "N"))],
@@ -39,7 +39,7 @@ def sections(view: View) -> dict[str, list[Any]]:
 
 
 def curves(unit: str) -> Iterator[Any]:
-    """The loss along the runs, a mean for each family with the range of its runs."""
+    """Return the loss along the runs, a mean for each family with the range of its runs."""
     import wandb_workspaces.reports.v2 as wr
 
     # L_train is along the run what the record's column is at its end
@@ -59,7 +59,7 @@ def curves(unit: str) -> Iterator[Any]:
 
 
 def scatters(runs: pd.DataFrame, unit: str, *axes: tuple[str, str, str]) -> Iterator[Any]:
-    """A point for each run, in columns of the record (x, y, colour) that take several values; all are positive."""
+    """Return scatter plots of runs, for columns of the record (x, y, colour) that vary and are positive."""
     import wandb_workspaces.reports.v2 as wr
 
     varying = {name for name in record.COLUMNS if name in runs and runs[name].nunique() > 1}
@@ -78,14 +78,14 @@ def scatters(runs: pd.DataFrame, unit: str, *axes: tuple[str, str, str]) -> Iter
 
 
 def failures(view: View) -> Any:
-    """The runs that left no result, with the reason, as they stood in the table."""
+    """Return the runs that left no result, with the reason, as they stood in the table."""
     import wandb_workspaces.reports.v2 as wr
 
     return wr.MarkdownPanel(markdown=failures_text(view), layout=wr.Layout(w=24, h=8))
 
 
 def failures_text(view: View) -> str:
-    """The same as Markdown."""
+    """Return the same as Markdown."""
     lost = view.unfinished
     if lost.empty:
         return "Every run of the table has a result."
@@ -96,19 +96,19 @@ def failures_text(view: View) -> str:
 
 
 def table(names: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown; what a cell holds is shown as text."""
+    """Return a table in Markdown; what a cell holds is shown as text."""
     lines = [names, ["---"] * len(names), *([text(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def text(value: str) -> str:
-    """Text in Markdown that is shown as it stands."""
+    """Escape text for Markdown."""
     safe = printable(value).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
     return "".join(f"\\{character}" if character in r"\`*_[]|#~" else character for character in safe)
 
 
 def colours(view: View) -> dict[str, str]:
-    """The colour of each run, that of its family in our figures."""
+    """Return the colour of each run, that of its family in our figures."""
     by_family = {family: PALETTE[at % len(PALETTE)] for at, family in enumerate(view.families)}
     runs = last_marks(view.runs)
     pairs = zip(runs["run_id"].astype(str), runs["family"], strict=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def design(configs: Sequence[FrozenConfig], plans: Sequence[RunPlan]) -> "pd.DataFrame":
-    """A row for each mark of each planned run: the columns of its record that are known before it is made.
+    """Return a row for each mark of each planned run: the columns of its record that are known before it is made.
 
     `attrs["probes"]` has the probes that a run asks for, each with the keys of its scalars.
     """
@@ -36,7 +36,7 @@ def design(configs: Sequence[FrozenConfig], plans: Sequence[RunPlan]) -> "pd.Dat
 
 
 def marks(config: FrozenConfig, plan: RunPlan) -> list[dict[str, Any]]:
-    """The rows of one run."""
+    """Return the rows of one run."""
     size = config.data.get("size")
     known = columns(config) | {"N": plan.N, "lr": plan.lr, "batch": plan.batch}
     rows = []
@@ -57,7 +57,7 @@ def check(claims: "Iterable[Claim]", planned: "pd.DataFrame") -> None:
 
 
 def powers(claims: "Iterable[Claim]", planned: "pd.DataFrame") -> "list[ClaimPower]":
-    """The power of every claim on the planned runs, remembered."""
+    """Return the power of every claim on the planned runs, remembered."""
     from isoflop.analysis.claims.planned.power import ClaimPower, power
 
     results, shown = list[ClaimPower](), planned.drop(columns=["git", "dirty", "sources", "sweep"], errors="ignore")

@@ -63,7 +63,7 @@ class SweepPlan:
 
     @property
     def wall_s(self) -> float:
-        """Time until all that is not done is done, the largest first, so many at a time [s]."""
+        """Time until all remaining runs are done, the largest first, `slots` at a time [s]."""
         free = [0.0] * self.slots
         for seconds in sorted(self.to_make["seconds"], reverse=True):
             heapq.heappush(free, heapq.heappop(free) + seconds + OVERHEAD_S)
@@ -75,7 +75,7 @@ class SweepPlan:
         return self.table[~self.table["done"]]
 
     def totals(self, price: float | None = None) -> dict[str, float | None]:
-        """Sums over what is to be made: runs, C [FLOPs], hours of all devices, hours until all is done, money."""
+        """Return sums over the runs to make: number, C [FLOPs], device-hours, hours until all are done, money."""
         rest = self.to_make
         hours = float((rest["seconds"] * rest["devices"]).sum() / 3600)
         money = None if price is None else hours * price
@@ -84,7 +84,7 @@ class SweepPlan:
 
 
 def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> SweepPlan:
-    """Compose a sweep and ask what each of its runs would be; UserError where one cannot be run.
+    """Compose a sweep and ask what each of its runs would be; UserError if one cannot be run.
 
     device: a name in the table of peaks, to predict times there by `mfu` of its peak; '' measures this machine.
     """
@@ -113,7 +113,7 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> SweepP
 
 
 def by_peak(configs: list[FrozenConfig], plans: list[RunPlan], device: str, mfu: float) -> tuple[list[float], str]:
-    """Seconds of each run on a GPU by a share of its dense peak, and how that was predicted in words."""
+    """Return the time of each run on a GPU by a share of its dense peak [s], and in words how it was predicted."""
     top = peak(device, "bf16")
     if top is None:
         raise UserError(f"--device {device} is not in the table of peaks; it has {', '.join(PEAKS)}")
@@ -136,7 +136,7 @@ class Grid(NamedTuple):
 
 
 def composed(overrides: list[str]) -> Grid:
-    """The runs of a multirun, as `isoflop train -m` composes them; remembered for the same overrides and yamls."""
+    """Compose the runs of a multirun as `isoflop train -m` does; remembered for the same overrides and yamls."""
     if any(o.lstrip("+").startswith("hydra/sweeper=") for o in overrides):
         raise UserError("a plan is of a grid; leave hydra/sweeper= out")
     key = identity.digest([overrides, yamls(overrides), platform.python_version(), os.getcwd()])[:16]
@@ -164,7 +164,7 @@ def composed(overrides: list[str]) -> Grid:
 
 
 def same_names(out: Path, names: list[str]) -> bool:
-    """Whether the runs of a folder are called now as they were when these names were given."""
+    """Return whether the runs of a folder are called now as they were when these names were given."""
     return not out.is_dir() or all((out / name).is_dir() for name in names)
 
 
@@ -178,7 +178,7 @@ def yamls(overrides: Sequence[str]) -> str:
 
 
 def slots(launcher: dict[str, Any], trainer: Trainer) -> int:
-    """Runs at a time: on this machine by the settings of the local launcher, elsewhere as many as the launcher says."""
+    """Return the number of runs at a time, by the settings of the launcher."""
     settings = {key: value for key, value in launcher.items() if key != "_target_"}
     if str(launcher.get("_target_", "")).endswith("LocalLauncher"):
         return len(LaunchSettings.read(settings).slots(trainer))
@@ -187,7 +187,7 @@ def slots(launcher: dict[str, Any], trainer: Trainer) -> int:
 
 
 def line(config: FrozenConfig, plan: RunPlan, seconds: float, out: Path) -> dict[str, Any]:
-    """A run as a row of the plan."""
+    """Return a run as a row of the plan."""
     known = columns(config)
     who = {key: known[key] for key in ("run_id", "family", "data", *record.DIALS, "seed")}
     size = {key: getattr(plan, key) for key in ("lr", "N", "D", "C", "steps", "memory")}
@@ -197,7 +197,7 @@ def line(config: FrozenConfig, plan: RunPlan, seconds: float, out: Path) -> dict
 
 
 def price(text: str) -> float | None:
-    """Money for an hour of a device: '2.5/h' or '2.5'; None for ''."""
+    """Return the price of a device-hour: '2.5/h' or '2.5'; None for ''."""
     if not text:
         return None
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*h(?:our)?)?\s*", text)

@@ -1,4 +1,4 @@
-"""What the laws of a planned sweep could resolve, family by family, and which runs would tell most.
+"""What the laws of a planned sweep could resolve, family by family, and which runs would inform most.
 
 for result in outcomes(plan.marks, Question(target=1e18)): print(result)
 """
@@ -46,7 +46,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is said of one family's design: the resolution where a law stands over it, warnings, the next runs."""
+    """The findings about one family's design: the resolution if a law can be fitted, warnings, the next runs."""
 
     family: str
     data: str
@@ -57,7 +57,7 @@ class Outcome:
     """That the simulations took, now or when they were made: the same plan again simulates the same families."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         picks = None if self.next is None else self.next.to_dict("records")
         resolution = self.resolution.to_json() if self.resolution else None
         return {"family": self.family, "data": self.data, "resolution": resolution} | {
@@ -69,7 +69,7 @@ class Outcome:
 def outcomes(
     marks: pd.DataFrame, question: Question, report: Callable[[float], None] = lambda share: None
 ) -> list[Outcome]:
-    """What the design of each family resolves; the first few are simulated, of the others there are warnings alone."""
+    """Return what the design of each family resolves; only the first few are simulated, the others get warnings."""
     have = existing(question.runs, question.columns, question.where) if question.runs else None
     groups = list(marks.groupby(["family", "data"], sort=False))
     results, spent_s, last_s = list[Outcome](), 0.0, 0.0
@@ -84,7 +84,7 @@ def outcomes(
 
 
 def existing(path: Path, columns: dict[str, str], where: str) -> pd.DataFrame:
-    """The runs that are there; the error of a fit where their N, D or L is no number above 0."""
+    """Return the existing runs; FitError if their N, D or L is not a number above 0."""
     table = read_runs(path, columns=columns).frame
     table = filtered(table, where) if where else table
     checked(table, ["N", "D", "L"], "a plan")
@@ -94,7 +94,7 @@ def existing(path: Path, columns: dict[str, str], where: str) -> pd.DataFrame:
 def outcome(
     family: str, data: str, rows: pd.DataFrame, have: pd.DataFrame, question: Question, wanted: bool, of: int
 ) -> Outcome:
-    """What the design of one family resolves, with the runs that are there already."""
+    """Return what the design of one family resolves, together with the runs that exist."""
     # of several rates at one point the best is kept: one row for each size, data and seed
     points = rows.drop_duplicates(["N", "D", "seed"])
     together = joined(have, points)
@@ -118,7 +118,7 @@ def outcome(
 
 
 def simulated(together: pd.DataFrame, truth: Truth, question: Question, seconds: float) -> tuple[Resolution, float]:
-    """What simulations of a design resolve, and the time that they took [s], remembered."""
+    """Return what simulations of a design resolve and the time that they took [s], both remembered."""
     design = together.sort_values(["run_id", "N", "D"])[["N", "D"]].to_numpy(float).tolist()
     runs = pd.factorize(together.sort_values(["run_id", "N", "D"])["run_id"])[0].tolist()
     given = [truth.law, dict(truth.params), truth.noise, truth.shared, truth.source, question.target]
@@ -133,7 +133,7 @@ def simulated(together: pd.DataFrame, truth: Truth, question: Question, seconds:
 
 
 def of_family(have: pd.DataFrame | None, family: str, data: str) -> pd.DataFrame:
-    """The finished runs of a table that belong to a family; all of them where it does not say."""
+    """Return the finished runs of a table that belong to a family; all of them where it does not say."""
     if have is None:
         return pd.DataFrame(columns=["N", "D", "C", "L", "run_id", "seed"])
     for column, value in (("family", family), ("data", data)):
@@ -143,7 +143,7 @@ def of_family(have: pd.DataFrame | None, family: str, data: str) -> pd.DataFrame
 
 
 def joined(have: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    """Runs that are there and runs that are planned, each once."""
+    """Join existing and planned runs, each once."""
     columns = [c for c in ("N", "D", "C", "run_id", "seed") if c in points]
     if have.empty:
         return points[columns]
@@ -153,7 +153,7 @@ def joined(have: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
 
 
 def stated(together: pd.DataFrame, have: pd.DataFrame, law: str, question: Question) -> Truth:
-    """The truth that studies are drawn from: the one given, that of the runs that are there, or a generic one."""
+    """Return the law that simulations draw from: the one given, one fitted to the existing runs, or a generic one."""
     if question.truth:
         return Truth.given(question.truth, law, question.noise)
     if len(have):
@@ -165,14 +165,14 @@ def stated(together: pd.DataFrame, have: pd.DataFrame, law: str, question: Quest
 
 
 def comparing(points: pd.DataFrame) -> list[str]:
-    """What can be said of a design over which no law stands."""
-    sentences = [f"no law stands over these runs: {few(points)}"]
+    """Return sentences about a design to which no law can be fitted."""
+    sentences = [f"no law can be fitted to these runs: {few(points)}"]
     if points["seed"].nunique() == 1:
-        sentences.append("every run has one seed, so that no difference can be told from noise: add seed=0,1,2")
+        sentences.append("all runs have the same seed, so differences cannot be separated from noise: add seed=0,1,2")
     return sentences
 
 
 def few(points: pd.DataFrame) -> str:
-    """How many sizes and amounts of data there are, and how many a law wants."""
+    """Return how many sizes and amounts of data there are, and how many a law wants."""
     sizes, data = points["N"].nunique(), points["D"].nunique()
     return f"they have {sizes} value{'s' * (sizes > 1)} of N and {data} of D, where {LEVELS} of either are needed"

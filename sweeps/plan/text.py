@@ -21,12 +21,12 @@ OVER = 1.1  # times its budget that a run may spend without a word
 
 
 def console() -> Console:
-    """Where plans are printed: to a terminal or a pipe, no line shortened."""
+    """Return the console that plans are printed to, which shortens no line."""
     return Console(highlight=False, width=WIDE)
 
 
 def runs(plan: SweepPlan, everything: bool = False) -> RenderableType:
-    """A line for each run, or for each family where they are many."""
+    """Return a line for each run, or for each family where they are many."""
     table = plan.table
     done = int(table["done"].sum())
     count = "1 run" if len(table) == 1 else f"{len(table)} runs"
@@ -35,7 +35,7 @@ def runs(plan: SweepPlan, everything: bool = False) -> RenderableType:
 
 
 def each(table: pd.DataFrame) -> Table:
-    """A line for each run."""
+    """Return a line for each run."""
     shown = grid("family", "data", *record.DIALS, "seed", "N", "D", "C", "lr", "memory", "time", "")
     for row in table.to_dict("records"):
         who = [row["family"], row["data"], *(str(row[key]) for key in (*record.DIALS, "seed"))]
@@ -47,7 +47,7 @@ def each(table: pd.DataFrame) -> Table:
 
 
 def by_family(table: pd.DataFrame) -> RenderableType:
-    """A line for each family: how many runs, and from where to where."""
+    """Return a line for each family: how many runs, and from where to where."""
     shown = grid("family", "data", "runs", "N", "D", "C", "memory", "time")
     for (family, data), rows in table.groupby(["family", "data"], sort=False):
         sizes = (span(rows[column]) for column in ("N", "D", "C"))
@@ -57,7 +57,7 @@ def by_family(table: pd.DataFrame) -> RenderableType:
 
 
 def totals(plan: SweepPlan, price: float | None) -> RenderableType:
-    """What all that is to be made comes to, and how its time was predicted."""
+    """Return the cost of all runs to make, and how their time was predicted."""
     sums, rest = plan.totals(price), plan.to_make
     if rest.empty:
         return Text("all are done")
@@ -74,7 +74,7 @@ def totals(plan: SweepPlan, price: float | None) -> RenderableType:
 
 
 def over_budget(rest: pd.DataFrame) -> list[str]:
-    """Which runs cannot keep to their budgets, since a run is whole steps."""
+    """Return a warning about runs that exceed their budgets, since a run takes whole steps."""
     over = rest[rest["over_budget"] > OVER]
     if over.empty:
         return []
@@ -84,7 +84,7 @@ def over_budget(rest: pd.DataFrame) -> list[str]:
 
 
 def outcome(outcome: Outcome) -> RenderableType:
-    """What one family's design resolves, what it cannot, and which runs to make next."""
+    """Return what one family's design resolves, what it cannot, and which runs to make next."""
     parts: list[RenderableType] = [Text(f"\n{outcome.family} on {outcome.data}", style="bold")]
     if outcome.resolution:
         parts.append(Text(str(outcome.resolution)))
@@ -95,14 +95,14 @@ def outcome(outcome: Outcome) -> RenderableType:
 
 
 def decidable(powers: Sequence[ClaimPower]) -> RenderableType:
-    """A line for each claim of a study: in how many drawn studies its runs decide it."""
-    lines = [Text("\nwhat its claims could be told by these runs", style="bold")]
+    """Return a line for each claim of a study: in how many drawn studies its runs decide it."""
+    lines = [Text("\npower of the claims with these runs", style="bold")]
     lines += [Text(f"{'' if one.enough else '! '}{one}", style="" if one.enough else "yellow") for one in powers]
     return Group(*lines)
 
 
 def next_runs(picks: pd.DataFrame) -> RenderableType:
-    """The runs that narrow the target most for their compute."""
+    """Return the runs that narrow the target most for their compute."""
     if picks.empty:
         return Text("no further run of these narrows the target")
     shown = grid("next", *record.DIALS, "seed", "N", "D", "FLOPs", "half-width of L at the target, before", "after")
@@ -114,7 +114,7 @@ def next_runs(picks: pd.DataFrame) -> RenderableType:
 
 
 def grid(*names: str) -> Table:
-    """A table without lines; words to the left, numbers to the right."""
+    """Return a table without lines; words to the left, numbers to the right."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in names:
         table.add_column(Text(name), justify="left" if name in ("family", "data", "") else "right", no_wrap=True)
@@ -122,6 +122,6 @@ def grid(*names: str) -> Table:
 
 
 def span(values: Iterable[float]) -> str:
-    """From the least to the most."""
+    """Return a range from the least to the largest value."""
     low, high = min(values), max(values)
     return short(low) if low == high else f"{short(low)}–{short(high)}"

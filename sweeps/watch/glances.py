@@ -40,7 +40,7 @@ class Glances:
         self.seen: dict[str, Any] = {}
 
     def of(self, entry: Entry) -> Entry:
-        """The run, with what is remembered of its record where that has not changed, else with what was read now."""
+        """Return the run with the remembered content of its record, read again if the file has changed."""
         if (facts := entry.record_facts) is None:
             return entry
         sign = [facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
@@ -60,6 +60,6 @@ class Glances:
 
 
 def reader() -> str:
-    """The version of what reads a record: another may find fault with it."""
+    """Return the version of what reads a record: another may find fault with it."""
     sources = [Path(module.__file__ or "").read_bytes() for module in (record, record_checks)]
     return sha256(b"".join([*sources, repr(KEYS).encode()])).hexdigest()

@@ -2,7 +2,7 @@
 
 A law of what varies among the finished runs (of N and D, or of one of them) is fitted to them, and its band for a new
 run holds noise, parameters and the error of its form at hold-outs. Where it has no such band the loss is unknown. The
-run's own curve has no say: what training at a high rate will still gain by cooling is not told by one curve.
+run's own curve is not used: one curve does not show what cooling down will still gain.
 
     from pathlib import Path
 
@@ -35,7 +35,7 @@ class Prediction:
     """A loss that a run may end at, with its interval; or why that is unknown."""
 
     reason: str = ""
-    """Why it is unknown; empty where it is not."""
+    """Why it is unknown; empty if it is not."""
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -47,13 +47,13 @@ class Prediction:
 
 
 class Predictor:
-    """Predicts again and again while a sweep goes on; a law is fitted anew where another of its runs has finished."""
+    """Predicts repeatedly while a sweep runs; a law is refitted when another of its runs has finished."""
 
     def __init__(self) -> None:
         self.fits: dict[Hashable, tuple[int, Fit | str]] = {}
 
     def of(self, running: Sequence[Entry], finished: Iterable[Entry]) -> dict[str, Prediction]:
-        """A prediction for every run at work by the finished ones, by its run_id."""
+        """Return a prediction for every run at work by the finished ones, by its run_id."""
         rows: dict[Hashable, list[record.Row]] = {}
         for entry in finished if running else ():
             for row in entry.rows:
@@ -72,7 +72,7 @@ class Predictor:
         return Prediction(fitted) if isinstance(fitted, str) else _predict(fitted, config.plan.N, config.plan.D)
 
     def _law(self, kind: Hashable, rows: list[record.Row]) -> "Fit | str":
-        """The law of these rows, or why there is none."""
+        """Return the law of these rows, or why there is none."""
         count, fitted = self.fits.get(kind, (-1, ""))
         if count != len(rows):
             fitted = fit_law(rows)
@@ -81,7 +81,7 @@ class Predictor:
 
 
 def fit_law(rows: list[record.Row]) -> "Fit | str":
-    """The law that suits what varies among finished runs of one family and data, or why none does."""
+    """Return the law that suits what varies among finished runs of one family and data, or why none does."""
     import pandas as pd
 
     from isoflop.analysis.fitting.fit import fit
@@ -103,15 +103,15 @@ def fit_law(rows: list[record.Row]) -> "Fit | str":
 
 
 def _predict(fitted: "Fit", N: float, D: float) -> Prediction:
-    """What a law says of a run of this size and data, where hold-outs tell the error of its form."""
+    """Predict the loss of a run of this size and data, if hold-outs give the error of the law's form."""
     import pandas as pd
 
     from isoflop.analysis.holdout.bands import FORM, bands
 
     place = {"N": float(N), "D": float(D)}
-    for name in set(place) - set(fitted.law.columns):  # a law of D speaks of the one size that was run
+    for name in set(place) - set(fitted.law.columns):  # a law of D holds for the one size that was run
         if set(fitted.rows[name].astype(float)) != {place[name]}:
-            return Prediction(f"the finished runs do not tell what another {name} does")
+            return Prediction(f"the finished runs have a single {name}, and this run has another")
     band = bands(fitted, pd.DataFrame([place]), LEVEL, rivals=False).iloc[0]
     if FORM not in str(band["band"]):
         return Prediction("the finished runs are too few to hold some out")

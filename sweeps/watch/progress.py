@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from isoflop.sweeps.ledger import Entry
 
 console = Console(stderr=True)
-LINE_S = 30.0  # between two lines of progress where there is no terminal, at the least
+LINE_S = 30.0  # least time between two lines of progress without a terminal
 TABLE_S = 1.0  # between two tables, each of which reads the curves of the runs at work
 LAST = 3  # finished runs that are shown
 
@@ -52,7 +52,7 @@ class WatchedSweep(Protocol):
     def running(self) -> Mapping[int, WatchedRun]: ...
 
     def time_left_s(self) -> float | None:
-        """How long the rest takes [s]; None where nothing tells."""
+        """Return how long the rest takes [s]; None if unknown."""
         ...
 
 
@@ -85,13 +85,13 @@ class Lines:
             console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def last(self) -> None:
-        """The last line, of a sweep that had others."""
+        """Print the last line of a sweep that had others."""
         if self.shown and (text := line(self.sweep)) != self.shown:
             console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def line(sweep: WatchedSweep) -> str:
-    """Done, running, waiting, failed, time left and the lowest loss in one line."""
+    """Return what is done, running, waiting and failed, the time left and the lowest loss in one line."""
     failed = sum(not e.finished for e in sweep.ended)
     left = sweep.time_left_s()
     parts = [f"{len(sweep.ended) - failed} of {sweep.count} done", f"{len(sweep.running)} running"]
@@ -103,14 +103,14 @@ def line(sweep: WatchedSweep) -> str:
 
 
 class LiveTable:
-    """The live table of a sweep; made anew once a second at most."""
+    """The live table of a sweep, rebuilt at most once a second."""
 
     def __init__(self, sweep: WatchedSweep, now: Callable[[], float]) -> None:
         self.sweep, self.now, self.speeds, self.ends = sweep, now, Speeds(), Ends()
         self.made, self.last = -TABLE_S, Group()
 
     def table(self) -> Group:
-        """Done, running, failed, time left; a line for every run at work; the runs that ended last."""
+        """Return the table: counts and time left, a line for every run at work, and the runs that ended last."""
         if self.now() - self.made >= TABLE_S:
             self.made = self.now()
             predicted = self.ends.of([job.entry for job in self.sweep.running.values()], self.sweep.ended)
@@ -121,7 +121,7 @@ class LiveTable:
         return self.last
 
     def head(self) -> Table:
-        """The bar and the counts."""
+        """Return the bar and the counts."""
         failed = sum(not e.finished for e in self.sweep.ended)
         left = self.sweep.time_left_s()
         head = Table.grid(padding=(0, 2))
@@ -136,7 +136,7 @@ class LiveTable:
         return head
 
     def working(self, predicted: Mapping[str, Prediction]) -> Table:
-        """The runs at work: how far, how fast, the training loss so far, and the held-out loss that they may end at."""
+        """Return the runs at work: step, speed, training loss so far, and the predicted final loss."""
         rows = _empty(*record.WHO, "N", "D", "C", "step", "steps/s", "L_train", f"L at the end, {percent(LEVEL, 0)}")
         for job in sorted(self.sweep.running.values(), key=lambda job: job.entry.run_id):
             beat, plan = job.entry.heartbeat(), job.entry.config.plan
@@ -148,7 +148,7 @@ class LiveTable:
         return rows
 
     def finished(self) -> Table:
-        """The runs that ended last, with their loss, or what became of them."""
+        """Return the runs that ended last, with their loss, or what became of them."""
         rows = _empty(*record.WHO, "N", "D", "C", "L")
         for entry in self.sweep.ended[: -LAST - 1 : -1]:
             last = entry.rows[-1] if entry.rows else {}
@@ -158,7 +158,7 @@ class LiveTable:
 
 
 def _empty(*names: str) -> Table:
-    """A table of these columns without rows."""
+    """Return a table of these columns without rows."""
     rows = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
     for name in names:
         rows.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
@@ -166,7 +166,7 @@ def _empty(*names: str) -> Table:
 
 
 def _who(entry: "Entry") -> list[str]:
-    """What a run is, and its sizes."""
+    """Return what a run is, and its sizes."""
     known, plan = columns(entry.config), entry.config.plan
     sizes = [short(size) for size in (plan.N, plan.D, plan.C)] if plan else ["", "", ""]
     return [*(str(known[key]) for key in record.WHO), *sizes]
@@ -179,7 +179,7 @@ class Speeds:
         self.seen: dict[str, tuple[float, float, float | None]] = {}
 
     def of(self, job: WatchedRun, beat: Mapping[str, float]) -> float | None:
-        """Of this run; None before its second heartbeat."""
+        """Return the speed of a run [steps/s]; None before its second heartbeat."""
         step, at, speed = self.seen.get(job.entry.run_id, (0.0, 0.0, None))
         if not beat.get("time"):
             return None
@@ -198,7 +198,7 @@ class Ends:
         self.worker: threading.Thread | None = None
 
     def of(self, running: "Sequence[Entry]", ended: "Sequence[Entry]") -> Mapping[str, Prediction]:
-        """What is known by now; it is asked again where a run began or ended."""
+        """Return the predictions known by now, and ask for new ones if a run began or ended."""
         state = tuple(entry.run_id for entry in running), len(ended)
         if state != self.asked and not (self.worker and self.worker.is_alive()):
             self.asked = state

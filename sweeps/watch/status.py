@@ -84,14 +84,14 @@ class Overview:
         return total / max(1, len(self.running))
 
     def as_json(self) -> dict[str, Any]:
-        """States, time left, every run, the best points."""
+        """Return states, time left, every run and the lowest losses."""
         runs = [line(entry) for entry in self.runs]
         keys = ("run_id", "data", *record.WHO, "N", "D", "C", "lr", "L", "L_se")
         best = [{key: row.get(key) for key in keys} for row in self.best]
         return {"states": dict(self.counts), "left_s": self.left_s, "runs": runs, "best": best}
 
     def text(self, everything: bool = False, bold: bool = False) -> str:
-        """Lines and tables for a terminal; bold: with headings as a terminal emphasises them."""
+        """Return lines and tables for a terminal; bold: emphasise headings."""
         left, at_work = self.left_s, len(self.running)
         parts = [heading(f"{one_line(self.folder)}: {len(self.runs)} runs: {states(self.counts)}", bold)]
         if left and at_work:
@@ -126,12 +126,12 @@ def overview(folder: Path, predictor: Predictor | None = None) -> Overview:
 
 
 def heading(text: str, bold: bool) -> str:
-    """A line, as a terminal emphasises it where it is to (ECMA-48, select graphic rendition)."""
+    """Return a line, as a terminal emphasises it where it is to (ECMA-48, select graphic rendition)."""
     return f"\x1b[1m{text}\x1b[0m" if bold else text
 
 
 def line(entry: Entry) -> dict[str, Any]:
-    """One run as plain data: from its record where it has one, else from its frozen config."""
+    """Return one run as plain data, from its record or else from its frozen config."""
     run = {"run_id": entry.run_id, "state": entry.state}
     if entry.rows:
         last = entry.rows[-1]
@@ -147,7 +147,7 @@ def line(entry: Entry) -> dict[str, Any]:
 
 
 def listed(members: Iterable[Entry]) -> list[str]:
-    """The runs of one state, a line each below the names of the columns."""
+    """Return the runs of one state, a line each below the names of the columns."""
     cells = []
     for entry in members:
         run = line(entry)
@@ -157,7 +157,7 @@ def listed(members: Iterable[Entry]) -> list[str]:
 
 
 def notes(run: dict[str, Any]) -> str:
-    """What there is to say of one run besides its size: how far and where, or why not."""
+    """Return the notes on one run: its step and host, or why it has no result."""
     if run.get("reason"):
         return str(run["reason"])
     if "host" not in run:
@@ -168,7 +168,7 @@ def notes(run: dict[str, Any]) -> str:
 
 
 def bests(best: list[record.Row]) -> list[str]:
-    """The lowest losses, a line each below the names of the columns."""
+    """Return the lowest losses, a line each below the names of the columns."""
     units = sorted({str(row.get("loss_unit") or record.NATS) for row in best})
     names = ("data", "family", *record.DIALS, "N", "D", "C", "lr", one_line(f"L [{', '.join(units)}]"))
     cells = []
@@ -181,14 +181,14 @@ def bests(best: list[record.Row]) -> list[str]:
 
 
 def columns(names: Sequence[str], cells: Sequence[Sequence[str]], left: Sequence[str]) -> list[str]:
-    """Lines of a table without rules: words to the left, numbers to the right, two spaces between."""
+    """Return the lines of a table without rules: words to the left, numbers to the right, two spaces between."""
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
     form = "  ".join(f"{{:{'<' if name in left else '>'}{width}}}" for name, width in zip(names, widths, strict=True))
     return [form.format(*row).rstrip() for row in (names, *cells)]
 
 
 def watch(folder: Path, everything: bool, console: "Console", every_s: float = 2.0) -> None:
-    """Show the overview anew every few seconds until nothing is at work, or Ctrl-C."""
+    """Refresh the overview every few seconds until no run is active, or Ctrl-C."""
     from rich.live import Live
     from rich.text import Text
 

@@ -63,7 +63,7 @@ def test_a_plan_of_what_is_not_made_sums_it_up(isoflop: Isoflop, tmp_path: Path)
     assert "4 runs in" in done.stdout
     assert "4 to make" in done.stdout
     assert "at 2 an hour of a device" in done.stdout
-    assert "no law stands over these runs" in done.stdout
+    assert "no law can be fitted to these runs" in done.stdout
     assert not (tmp_path / "x").exists()
 
 

@@ -362,7 +362,7 @@ def test_a_frozen_config_of_another_version_is_refused_in_one_sentence(
     assert isoflop("status", out, "--all").returncode == 0
     one = isoflop("status", first.folder)
     assert one.returncode == 2
-    assert "is one run; give the folder that it lies in" in one.stderr
+    assert "is one run; give its parent folder" in one.stderr
 
 
 def test_a_clock_that_leapt_makes_no_dead_run_alive(tmp_path: Path) -> None:
