@@ -105,7 +105,7 @@ def read(cls: type[T], data: object, file: object, key: str = "") -> T:
     where = f"{file}: " if str(file) else ""
     if not isinstance(data, Mapping):
         raise UserError(f"{where}{key or 'this'}={data!r} must be {describe(cls)}")
-    check_keys(data, keys_of(cls), where, key or f"a {_spoken(cls)}")
+    check_keys(data, keys_of(cls), where, key or _spoken(cls))
     kinds = typing.get_type_hints(cls, include_extras=True)
     values = {
         name: convert(kinds[name], value, where, f"{key}.{name}" if key else name) for name, value in data.items()
@@ -118,7 +118,7 @@ def read(cls: type[T], data: object, file: object, key: str = "") -> T:
 
 def keys_of(cls: type) -> dict[str, bool]:
     """Return the keys that a dataclass is read from, and whether each must be given."""
-    every: list[Field[Any]] = [field for field in fields(cls) if field.metadata.get("key", True)]  # type: ignore[arg-type]
+    every: list[Field[Any]] = [field for field in fields(cls) if field.metadata.get("key", True)]
     return {field.name: field.default is MISSING and field.default_factory is MISSING for field in every}
 
 
@@ -250,8 +250,9 @@ def describe(kind: Any, notes: tuple[Any, ...] = ()) -> str:
 
 
 def _spoken(cls: type) -> str:
-    """Return the name of a class as words: KnownAnswer is a known answer."""
-    return re.sub("(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower()
+    """Return the name of a class with its article: KnownAnswer is a known answer."""
+    words = re.sub("(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower()
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -277,8 +278,11 @@ def reference(*classes: type) -> str:
 
 def _entry(name: str, cls: type) -> str:
     kind = typing.get_type_hints(cls, include_extras=True)[name]
-    [field] = [field for field in fields(cls) if field.name == name]  # type: ignore[arg-type]
-    default = f", {field.default} by default" if field.default not in (MISSING, None, "", (), False) else ""
+    [field] = [field for field in fields(cls) if field.name == name]
+    given = field.default if isinstance(field.default, tuple) else [field.default]
+    default = (
+        f", {', '.join(map(str, given))} by default" if field.default not in (MISSING, None, "", (), False) else ""
+    )
     needed = ", required" if keys_of(cls)[name] else default
     examples = "".join(f" Example: `{name}: {note.text}`." for note in _bare(kind)[1] if isinstance(note, Example))
     return f"- `{name}` ({describe(kind)}{needed}): {docstrings(cls)[name]}{examples}"

@@ -20,30 +20,19 @@ import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 from isoflop.analysis.claims.region import Interval, Region, VerdictKind
+from isoflop.analysis.claims.units import UNITS, NumberStyle
 from isoflop.analysis.fitting.fits import Fits
 from isoflop.analysis.fitting.local import local_names
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.runs import Runs, as_runs
 from isoflop.errors import UserError
 from isoflop.schema import suggest
-from isoflop.wording import percent as in_percent
 
 Made = TypeVar("Made")
-# keys of a claim that a quantity may need -> what they hold
-KEYS = {
-    "law": "the law to fit, such as chinchilla or power_offset(D)",
-    "axis": "the column along which runs are held out or compared, such as C",
-    "of": "the name of a parameter, of a local quantity or of a column, or a list of them",
-    "against": "the column against which a slope or a correlation is taken, such as seq_len or family.experts",
-    "threshold": "the number that a run of the share exceeds",
-    "reach": "the column and the value whose price in data is measured, such as {L: 1.0}",
-}
-# keys that a quantity may take and not need
-TAKES = {
-    "point": "columns and numbers, such as {N: 1e8, D: 2e9}; by default a point among the runs",
-    "less": "a column that is taken off each run's number",
-    "marks": "mean, last, first or drop: how the marks of a run make its number",
-}
+# keys of a rule that a quantity may need
+KEYS = ("law", "axis", "of", "against", "threshold", "reach")
+# keys that a quantity may take without needing them
+TAKES = ("point", "less", "marks")
 SUBJECTS = ("family", "pair")
 # what `of` may name that is known from the law
 OF_LAW = ("parameter", "local")
@@ -183,51 +172,6 @@ class Contrast:
         if self.df <= 0 or not math.isfinite(self.se) or self.value == 0:
             return 1.0
         return float(2 * stdtr(self.df, -abs(self.value) / self.se)) if self.se > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class NumberStyle:
-    """How the number of a quantity is written: alone, as a distance below another, and on an axis."""
-
-    amount: Callable[[float], str]
-    distance: Callable[[float], str]
-    axis: str
-    scale: float = 1.0  # a number times this is what stands on the axis
-    name: str = ""
-    relation: str = "below"  # of the lower to the higher, behind the distance
-
-
-UNITS = {
-    "": NumberStyle(lambda value: f"{value:.4g}".replace("-", "−"), lambda value: f"{abs(value):.3g}", "difference"),
-    # differences of ln L
-    "percent": NumberStyle(
-        lambda value: in_percent(value, 2),
-        lambda value: in_percent(-math.expm1(-abs(value))),
-        "difference of ln L [%]",
-        100.0,
-        "per cent",
-    ),
-    # differences of ln C
-    "times": NumberStyle(
-        lambda value: f"{math.exp(value):.3g}×",
-        lambda value: f"needs {math.exp(abs(value)):.3g} times less compute",
-        "difference of ln C",
-        name="a ratio, whose logarithm the region bounds",
-        relation="than",
-    ),
-    # differences of ln D
-    "data": NumberStyle(
-        lambda value: f"{math.exp(value):.3g}×",
-        lambda value: f"needs {math.exp(abs(value)):.3g} times less data",
-        "difference of ln D",
-        name="a ratio, whose logarithm the region bounds",
-        relation="than",
-    ),
-    # a first over a second
-    "ratio": NumberStyle(
-        lambda value: f"{value:.4g}×".replace("-", "−"), lambda value: f"{value:.3g}", "ratio", name="a ratio"
-    ),
-}
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class JudgedForecast:
     """The same in words."""
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `isoflop judge --forecast --json`."""
+        """Return the document of `isoflop judge --forecast --json`."""
         about = {"file": str(self.file), "digest": self.forecast.digest, "made": self.forecast.made}
         return about | {"first": self.first, "provenance": self.provenance} | self.score.to_json()
 
@@ -42,13 +42,13 @@ class JudgedForecast:
 
 
 def runs_for(path: str | Path, runs: str | Path) -> pd.DataFrame:
-    """A table of runs, its columns named as in the table that the forecast was made from."""
+    """Return a table of runs, its columns named as in the table that the forecast was made from."""
     names = load_forecast(path).settings.get("columns", {})
     return read_runs(runs, columns=names or None).frame
 
 
 def judge_forecast(path: str | Path, runs: RunsLike) -> JudgedForecast:
-    """The forecast of a file set against the runs at its points; UserError where there are none, or it was changed."""
+    """Score the forecast of a file on the runs at its points; UserError where there are none, or it was changed."""
     runs = as_runs(runs).frame
     path = Path(path)
     forecast = load_forecast(path)

@@ -42,7 +42,7 @@ class Rule:
     )
     """Only the runs of every group at its smallest, middle or largest value of a column, or at a number."""
     by: Annotated[tuple[str, ...], Example("[family, data]")] = ("family",)
-    """The columns whose values are the groups that get a verdict each; family by default."""
+    """The columns whose values are the groups that get a verdict each."""
     compare: Annotated[
         Mapping[str, tuple[Value, Value]], Bound(most=2), Example("{family.positions: [alibi, rotary]}")
     ] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class Rule:
 def read_rule(data: Mapping[str, Any], where: str) -> Rule:
     """Return the rule of a claim's yaml; UserError naming the file and the key."""
     compared = data.get("compare", {})
-    groups = {"by": []} if isinstance(compared, Mapping) and "family" in compared else {}
+    groups: dict[str, Any] = {"by": []} if isinstance(compared, Mapping) and "family" in compared else {}
     rule = schema.read(Rule, groups | dict(data), where)
     try:
         _check_law(rule)
@@ -166,16 +166,17 @@ def _check_keys(rule: Rule) -> None:
             f"subject={rule.subject}, but quantity={declared.name} is measured on a {declared.subject}; "
             f"write subject: {declared.subject}, or choose another quantity"
         )
-    for key, meaning in KEYS.items():
+    meanings = schema.docstrings(Rule)
+    for key in KEYS:
         given = getattr(rule, key) not in (None, "", {}, ())
         if key in declared.needs and not given:
-            raise UserError(f"quantity={declared.name} needs the key {key}: {meaning}")
+            raise UserError(f"quantity={declared.name} needs the key {key}: {meanings[key]}")
         if key not in declared.needs and given:
             needs = " and ".join(declared.needs) or "no further key"
             raise UserError(f"quantity={declared.name} takes no {key}; leave it out (it takes {needs})")
-    for key, meaning in TAKES.items():
+    for key in TAKES:
         if getattr(rule, key) and key not in declared.takes:
-            raise UserError(f"quantity={declared.name} takes no {key} ({meaning}); leave it out")
+            raise UserError(f"quantity={declared.name} takes no {key}; leave it out")
     if declared.of in OF_LAW:
         known = declared.names(rule.formula)
         for name in rule.of:

@@ -193,7 +193,7 @@ def _of_quantity(name: str, of: str = "", marks: str = "") -> Callable[[pd.DataF
     """A quantity of claims, of one family."""
 
     def take(rows: pd.DataFrame, shared: Shared) -> Measured:
-        one = QUANTITIES[name](Sample(rows, level=LEVEL, marks=marks), of)
+        one = QUANTITIES[name](Sample(as_runs(rows), level=LEVEL, marks=marks), of)
         assert isinstance(one, Measured)
         return one
 
@@ -209,7 +209,7 @@ def _of_law(name: str) -> Callable[[pd.DataFrame, Shared], Measured]:
             raise Untested("no law stands over these runs: N or D has too few values")
         axis = "C" if law == "chinchilla" else law.rpartition("(")[2].rstrip(")")
         one = QUANTITIES[name](
-            Sample(rows, law=law, level=LEVEL, axis=axis if "axis" in QUANTITIES[name].needs else "")
+            Sample(as_runs(rows), law=law, level=LEVEL, axis=axis if "axis" in QUANTITIES[name].needs else "")
         )
         assert isinstance(one, Measured)
         return replace(one, reason=f"{law}: {one.reason}")

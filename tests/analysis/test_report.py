@@ -10,9 +10,10 @@ import pytest
 from studies import TRUTH, demo_study, grid_study
 
 from isoflop.analysis.claims.claim import Claim
-from isoflop.analysis.claims.declare import QUANTITIES, UNITS, Contrast, Quantity, Sample
+from isoflop.analysis.claims.declare import QUANTITIES, Contrast, Quantity, Sample
 from isoflop.analysis.claims.region import Region
 from isoflop.analysis.claims.rule import Rule
+from isoflop.analysis.claims.units import UNITS
 from isoflop.analysis.holdout.forecast import forecast
 from isoflop.analysis.report import report as report_module
 from isoflop.analysis.report.figures.base import Figure, draw_all

@@ -1,7 +1,7 @@
-"""Imagined results of planned runs, in which a claim's quantity has a stated value and a stated spread.
+"""Simulated results of planned runs, in which a rule's quantity has a stated value and a stated spread.
 
-A drawer fills in the columns that a quantity reads, as it would find them: `effect` is the value that the quantity
-then has in the mean, `noise` the standard deviation between runs. What no drawer is known for has no power computed.
+A drawer fills in the columns that a quantity reads: `effect` is the value that the quantity then has on average,
+`noise` the standard deviation between runs. A quantity without a drawer has no power.
 
     rng = np.random.default_rng(0)
     rule = Rule("run_mean", Region(above=0), of=("probe.x",), effect=1.0, noise=0.1)
@@ -29,12 +29,12 @@ from isoflop.errors import UserError
 Array = NDArray[np.float64]
 Columns = Mapping[str, Any]
 Drawer = Callable[[pd.DataFrame, Rule, Array, np.random.Generator], Columns]
-# the range of a column over which a slope's values are laid
+# a loss, its floor and its exponent in compute, such as small runs have
 LOSS, FLOOR, EXPONENT = 3.0, 1.5, 0.1
 
 
 def drawn(rows: pd.DataFrame, rule: Rule, rng: np.random.Generator) -> pd.DataFrame:
-    """Planned rows with results in which the quantity has the claim's effect; UserError where it cannot be drawn."""
+    """Draw results for planned rows in which the quantity has the rule's effect; UserError where that cannot be."""
     if rule.effect is None:
         raise UserError("it states no effect:, the value of its quantity that power is computed for")
     if rule.quantity not in DRAWERS:
@@ -50,13 +50,13 @@ def drawn(rows: pd.DataFrame, rule: Rule, rng: np.random.Generator) -> pd.DataFr
 
 
 def _by_run(rows: pd.DataFrame, rng: np.random.Generator, noise: float) -> Array:
-    """A normal number for each run, the same at all of its marks."""
+    """Draw a normal number for each run, the same at all of its marks."""
     runs, count = number_runs(rows, None)
     return np.asarray(rng.normal(0, noise, count)[runs])
 
 
 def _column(rule: Rule, rows: pd.DataFrame, values: Array) -> Columns:
-    """The columns that are measured, with these values; at the first mark alone where their drop is."""
+    """Return the measured columns with these values; for a drop, 0 after the first mark."""
     if rule.marks == "drop" and "mark" in rows:
         start = rows["mark"] == rows.groupby("run_id")["mark"].transform("min")
         values = np.where(start, np.maximum(values, 0.0), 0.0)
@@ -65,37 +65,37 @@ def _column(rule: Rule, rows: pd.DataFrame, values: Array) -> Columns:
 
 
 def _sources(rule: Rule) -> Columns:
-    """What derived columns are made of, so that they are not looked for."""
+    """Return the sources of derived columns that planned rows lack."""
     return {source: 1.0 for name in rule.of if name in DERIVED for source in DERIVED[name][0] if source == "floor"}
 
 
 def mean(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
-    """Numbers about the effect; of a pair, about 0 in its second."""
+    """Draw numbers about the effect; of a pair, about 0 in its second."""
     effect = rule.effect or 0.0
     return _column(rule, rows, effect * first + _by_run(rows, rng, rule.noise or 0.0))
 
 
 def factor(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
-    """Positive numbers about the effect, the spread being of their logarithm; of a pair, about 1 in its second."""
+    """Draw positive numbers about the effect, with the spread in their logarithm; of a pair, about 1 in its second."""
     effect = math.log(rule.effect or 1.0) if (rule.effect or 0.0) > 0 else 0.0
     return _column(rule, rows, np.exp(effect * first + _by_run(rows, rng, rule.noise or 0.0)))
 
 
 def ratio(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
-    """The effect in the first of a pair, with the spread, and 1 in its second."""
+    """Draw the effect in the first of a pair, with the spread, and 1 in its second."""
     about = (rule.effect or 0.0) + _by_run(rows, rng, rule.noise or 0.0)
     return _column(rule, rows, np.where(first > 0, about, 1.0))
 
 
 def share(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
-    """Runs of which the share `effect` exceeds the threshold."""
+    """Draw runs of which the share `effect` exceeds the threshold."""
     runs, count = number_runs(rows, None)
     above = rng.random(count)[runs] < (rule.effect or 0.0)
     return _column(rule, rows, (rule.threshold or 0.0) + np.where(above, 1.0, -1.0))
 
 
 def sloped(logarithm: bool) -> Drawer:
-    """A column of a slope on the logarithm of another; in logarithms of its own, or as it is."""
+    """Return a drawer of a column, or of its logarithm, that is linear in the logarithm of another."""
 
     def draw(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
         x = _positive(rows, rule.against)
@@ -106,7 +106,7 @@ def sloped(logarithm: bool) -> Drawer:
 
 
 def correlated(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
-    """Two columns of that correlation."""
+    """Draw two columns of that correlation."""
     r = rule.effect or 0.0
     one, two = _by_run(rows, rng, 1.0), _by_run(rows, rng, 1.0)
     # well above 0, so that a drop is what was drawn
@@ -114,7 +114,7 @@ def correlated(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Gene
 
 
 def price(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
-    """A column that falls along the axis to the value at its middle, sooner or later by the effect."""
+    """Draw a column that falls along the axis to the value at its middle, shifted by the effect."""
     ((column, goal),) = rule.reach.items()
     x = _positive(rows, rule.axis)
     shift = (rule.effect or 0.0) * first
@@ -132,20 +132,20 @@ def price(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator
 
 
 def equal(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
-    """Losses along an axis, those of the first apart by the effect."""
+    """Draw losses along an axis; those of the first differ by the effect."""
     x = _positive(rows, rule.axis)
     noise = _by_run(rows, rng, rule.noise or 0.0)
     return {"L": LOSS * np.exp(-EXPONENT * (x - x.mean()) + (rule.effect or 0.0) * first + noise)}
 
 
 def matched(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
-    """Losses along C, those of the first family by the alphabet apart by the effect from all others."""
+    """Draw losses along C; those of the first family in alphabetical order differ by the effect from all others."""
     one = first if rule.compare else (rows["family"] == rows["family"].min()).to_numpy(float)
     return equal(rows, replace(rule, axis="C"), one, rng)
 
 
 def curves(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
-    """Curves of runs over their marks that differ between sizes by the effect and between seeds by the noise."""
+    """Draw curves of runs over their marks that differ between sizes by the effect and between seeds by the noise."""
     sizes, codes = np.unique(rows["N"].to_numpy(float), return_inverse=True)
     off = rng.normal(0, rule.effect or 0.0, len(sizes))[codes] + _by_run(rows, rng, rule.noise or 0.0)
     C = rows["C"].to_numpy(float)
@@ -154,14 +154,14 @@ def curves(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generato
 
 
 def window(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
-    """Losses that are a parabola of log lr, as wide as the effect at 1 % above its foot."""
+    """Draw losses that are a parabola of log lr, as wide as the effect at 1 % above its minimum."""
     x = np.log10(rows["lr"].to_numpy(float))
     foot = (x.min() + x.max()) / 2 + _by_run(rows, rng, 0.0)
     wide = max((rule.effect or 1.0) * (1 + rng.normal(0, rule.noise or 0.0)), 1e-3)
     return {"L": LOSS * np.exp(AS_GOOD * ((x - foot) / (wide / 2)) ** 2)}
 
 
-# what is taken for granted of laws that have other parameters than E, A, alpha, B, beta
+# assumed parameters of laws that have others than E, A, alpha, B, beta
 TRUTHS: Mapping[str, Mapping[str, float]] = {
     "loss_to_loss": {"E2": 0.5, "K": 1.0, "E1": 0.5, "kappa": 1.0},
     "wasted_batch": {"b": 64.0, "p": 0.0, "q": 0.3},
@@ -169,7 +169,7 @@ TRUTHS: Mapping[str, Mapping[str, float]] = {
 
 
 def from_law(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
-    """Targets that follow the law, a parameter at the effect; of a pair, apart by it."""
+    """Draw targets that follow the law with a parameter at the effect; of a pair, the parameters differ by it."""
     law, noise = get_law(rule.formula), rule.noise or 0.0
     one = first if rule.compare else (rows["family"] == rows["family"].min()).to_numpy(float)
     loss = LOSS * np.exp(-EXPONENT * (_positive(rows, "D") - _positive(rows, "D").min()) / 4)
@@ -177,13 +177,13 @@ def from_law(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Genera
     params: dict[str, Any] = _truth(rows, rule)
     for name in rule.of if rule.quantity in ("law_parameter", "law_contrast") else ():
         if name not in params:
-            raise UserError(f"no studies are drawn for {name}, which is no parameter of {law.name} itself")
+            raise UserError(f"no studies are drawn for {name}, which is not a parameter of {law.name} itself")
         moved = (rule.effect or 0.0) * one
         params[name] = (rule.effect or 0.0) if rule.measures.subject == "family" else params[name] + moved
     if rule.quantity == "local_contrast":
         params |= {name: params[name] + (rule.effect or 0.0) * one for name in ("alpha", "beta") if name in params}
     y = np.asarray(law(*columns, **params), dtype=float)
-    if rule.quantity == "effective_speedup":  # so much compute more for the first
+    if rule.quantity == "effective_speedup":  # the first needs that much more compute
         y = y * np.exp(EXPONENT * (rule.effect or 0.0) * one)
     if not np.isfinite(y).all() or (y <= 0).any():
         raise UserError(f"no loss follows {law.name} with {rule.of[0]} at {rule.effect:g} on these runs")
@@ -191,7 +191,7 @@ def from_law(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Genera
 
 
 def _truth(rows: pd.DataFrame, rule: Rule) -> dict[str, Any]:
-    """Parameters of the law that suit the runs."""
+    """Return parameters of the law that suit the runs."""
     law = get_law(rule.formula)
     given = TRUTHS.get(law.name.partition("(")[0], {})
     if "kappa" in given:
@@ -201,7 +201,7 @@ def _truth(rows: pd.DataFrame, rule: Rule) -> dict[str, Any]:
 
 
 def _positive(rows: pd.DataFrame, name: str) -> Array:
-    """The logarithm of a column, derived ones too; UserError where it is absent or not above 0."""
+    """Return the logarithm of a column, derived ones too; UserError where it is absent or not above 0."""
     if name in DERIVED and name not in rows:
         sources, function, _ = DERIVED[name]
         if {*sources} <= {*rows}:

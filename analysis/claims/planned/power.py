@@ -9,7 +9,6 @@ states (`noise:`), and judged as the real one would be. Where the runs lack what
 
 import time
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +24,7 @@ from isoflop.analysis.claims.rule import Rule
 from isoflop.errors import FitError, UserError
 from isoflop.wording import number, percent
 
-__all__ = ["POWER", "ClaimPower", "Region", "Rule", "power", "powers"]
+__all__ = ["POWER", "ClaimPower", "Region", "Rule", "power"]
 
 # studies at most, and the fewest that are drawn however long they take: a share of 20 is known to .1
 STUDIES, FEWEST = 60, 8
@@ -90,11 +89,6 @@ class ClaimPower:
         kinds = ", ".join(f"{kind.replace('_', ' ')} {n}" for kind, n in self.outcomes.items())
         short = "" if self.enough else f"; below {percent(POWER, 0)}: {self.reason or 'add seeds or sizes'}"
         return f"{name}: decided in {percent(self.decided, 0)} of {self.studies} drawn studies ({at}; {kinds}){short}"
-
-
-def powers(rows: pd.DataFrame, claims: Iterable[Claim]) -> list[ClaimPower]:
-    """Return the power of every claim, rule by rule, on planned rows (columns of a record that are known before)."""
-    return [each for claim in claims for each in power(rows, claim)]
 
 
 def power(rows: pd.DataFrame, claim: Claim, seconds: float = SECONDS) -> list[ClaimPower]:

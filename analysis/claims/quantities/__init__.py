@@ -9,8 +9,6 @@ QUANTITIES["holdout_error"](Sample(runs, law="power_offset(D)", axis="D", level=
 from isoflop import extensions
 from isoflop.analysis.claims.declare import QUANTITIES, Measured, Sample, listing, quantity
 from isoflop.analysis.claims.quantities import columns, laws, local, reach, tuning
-from isoflop.analysis.claims.quantities.laws import pooled
-from isoflop.analysis.claims.quantities.pairs import paired
 
 __all__ = [
     "QUANTITIES",
@@ -20,8 +18,6 @@ __all__ = [
     "laws",
     "listing",
     "local",
-    "paired",
-    "pooled",
     "quantity",
     "reach",
     "tuning",

@@ -7,6 +7,7 @@ over pairs of runs that are alike but for what is compared, or over the residual
 """
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -114,14 +115,9 @@ def difference(sample: Sample, name: str) -> Contrast:
     Of runs that are equal in seed and in all that both groups vary; where none are, of two independent means (Welch).
     """
     one, two = (of_runs(side, name, sample.marks, sample.less) for side in sample.sides)
-    both = pairs(one, two, sample.compared)
-    if len(both) >= 2:
-        delta = (both["one"] - both["two"]).to_numpy(float)
-        se = float(delta.std(ddof=1) / math.sqrt(len(delta)))
-        return Contrast(float(delta.mean()), se, len(delta) - 1, reason=f"{len(delta)} pairs of runs")
-    a, b = (part["value"].to_numpy(float) for part in (one, two))
-    se, df = welch([standard_error(a), standard_error(b)])
-    return Contrast(float(a.mean() - b.mean()), se, df, reason=f"{len(a)} and {_count(len(b))}, which have no partners")
+    value, se, df, count = mean_difference(one, two, sample.compared)
+    unpaired = f"{len(one)} and {_count(len(two))}, which have no partners"
+    return Contrast(value, se, df, reason=f"{count} pairs of runs" if count else unpaired)
 
 
 @quantity(subject="pair", of="column", takes=("less", "marks"), unit="ratio")
@@ -151,6 +147,19 @@ def log_slope_difference(sample: Sample, name: str) -> Contrast:
     return Contrast(one.value - two.value, se, df, reason=f"{number(one.value)} and {number(two.value)}")
 
 
+def mean_difference(one: pd.DataFrame, two: pd.DataFrame, compared: Iterable[str]) -> tuple[float, float, float, int]:
+    """Return the difference of the mean `value` of two groups, its standard error, its dof, and the pairs of runs.
+
+    Without two pairs of runs the means are independent, and their number is 0.
+    """
+    both = pairs(one, two, compared)
+    if len(both) >= 2:
+        delta = (both["one"] - both["two"]).to_numpy(float)
+        return float(delta.mean()), *standard_error(delta), len(delta)
+    first, second = (group["value"].to_numpy(float) for group in (one, two))
+    return float(first.mean() - second.mean()), *welch([standard_error(first), standard_error(second)]), 0
+
+
 class Slope(NamedTuple):
     """A slope with its standard error on `df` degrees of freedom."""
 
@@ -161,7 +170,7 @@ class Slope(NamedTuple):
 
 
 def slope_of(sample: Sample, runs: Runs, name: str, logarithm: bool) -> Slope:
-    """The slope of a column on the logarithm of another, over runs; where that varies along a run, over each run."""
+    """Return the slope of a column on the logarithm of another, over runs, or within runs where that varies there."""
     along = sample.against
     rows = runs.usable.frame
     if not sample.marks and "run_id" in rows and int(rows.groupby("run_id")[along].nunique().max()) > 1:
@@ -173,7 +182,7 @@ def slope_of(sample: Sample, runs: Runs, name: str, logarithm: bool) -> Slope:
 
 
 def least_squares(x: Array, y: Array, cell: pd.Series, along: str) -> Slope:
-    """The common slope within cells."""
+    """Return the common slope within cells."""
     x, y = _centred(x, cell), _centred(y, cell)
     spread = float(x @ x)
     if spread <= 0:
@@ -186,7 +195,7 @@ def least_squares(x: Array, y: Array, cell: pd.Series, along: str) -> Slope:
 
 
 def _mean_slope(rows: pd.DataFrame, name: str, along: str, logarithm: bool, less: str) -> Slope:
-    """The mean of each run's own slope over its marks; the run is the unit."""
+    """Return the mean of each run's own slope over its marks; the run is the unit."""
     y = pd.to_numeric(rows[name], errors="coerce") - (pd.to_numeric(rows[less], errors="coerce") if less else 0.0)
     rows = rows.assign(x=np.log(pd.to_numeric(rows[along], errors="coerce")), y=np.log(y) if logarithm else y)
     rows = rows[np.isfinite(rows["x"]) & np.isfinite(rows["y"])]
@@ -198,20 +207,19 @@ def _mean_slope(rows: pd.DataFrame, name: str, along: str, logarithm: bool, less
     return Slope(float(slopes.mean()), se, len(slopes) - 1, f"the marks of {_count(len(slopes))}")
 
 
-def measured_slope(one: Slope, level: float) -> Measured:
-    half = float(stdtrit(one.df, (1 + level) / 2)) * one.se if one.df > 0 else math.nan
-    if not math.isfinite(half):
-        return Measured(one.value, None, None, reason=one.reason)
-    return Measured(one.value, one.value - half, one.value + half, reason=one.reason)
+def measured_slope(slope: Slope, level: float) -> Measured:
+    """Return a slope with Student's interval."""
+    low, high = Contrast(slope.value, slope.se, slope.df).interval(level)
+    return Measured(slope.value, low, high, reason=slope.reason)
 
 
 def exponential(bound: float | None) -> float | None:
-    """A bound of a logarithm as one of the number."""
+    """Return the bound of a number from that of its logarithm."""
     return None if bound is None else math.exp(bound)
 
 
 def t_interval(values: Array, level: float) -> tuple[float, float | None, float | None]:
-    """Mean and Student's interval; no bounds for a single value."""
+    """Return the mean and Student's interval; no bounds for a single value."""
     n, mean = len(values), float(values.mean())
     if n < 2:
         return mean, None, None
@@ -220,19 +228,19 @@ def t_interval(values: Array, level: float) -> tuple[float, float | None, float 
 
 
 def share_interval(many: int, n: int, level: float) -> tuple[float, float]:
-    """The exact interval of a share that `many` of `n` were counted for (Clopper and Pearson 1934)."""
+    """Return the exact interval of a share of `many` in `n` (Clopper and Pearson 1934)."""
     low = float(betaincinv(many, n - many + 1, (1 - level) / 2)) if many else 0.0
     return low, float(betaincinv(many + 1, n - many, (1 + level) / 2)) if many < n else 1.0
 
 
 def standard_error(values: Array) -> tuple[float, float]:
-    """Of the mean, and its degrees of freedom; NaN of a single value."""
+    """Return the standard error of the mean and its degrees of freedom; NaN for a single value."""
     n = len(values)
     return (float(values.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan), n - 1
 
 
 def welch(errors: list[tuple[float, float]]) -> tuple[float, float]:
-    """Standard error of a sum or difference of independent (se, df), and its degrees of freedom (Welch 1947)."""
+    """Return the standard error of a sum of independent (se, df), and its degrees of freedom (Welch 1947)."""
     squares = [se**2 for se, _ in errors]
     total = sum(squares)
     if not math.isfinite(total) or any(df <= 0 for _, df in errors):

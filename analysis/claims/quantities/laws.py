@@ -36,7 +36,7 @@ from isoflop.analysis.runs.cells import SeedNoise
 from isoflop.analysis.runs.levels import level_index
 from isoflop.wording import number, percent
 
-__all__ = ["QUANTITIES", "pooled"]
+__all__ = ["QUANTITIES"]
 
 
 @quantity(needs=("law", "axis"), unit="percent", wording="the worst prediction is off by {amount}")
@@ -125,11 +125,6 @@ def law_contrast(sample: Sample, name: str) -> Contrast:
     """
     law = get_law(sample.law)
     return contrast(sample.once(_paired, sample), lambda **p: p[name] if name in p else law.derive(p)[name], name)
-
-
-def pooled(noises: list[SeedNoise]) -> SeedNoise:
-    """Return the seed noise of several groups as one, weighted by degrees of freedom."""
-    return SeedNoise(*pooled_sd(noises), pd.concat([n.cells for n in noises], ignore_index=True))
 
 
 def pooled_sd(noises: list[SeedNoise]) -> tuple[float | None, int]:

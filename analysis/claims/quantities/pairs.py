@@ -1,7 +1,8 @@
 """Runs of two families in pairs: what differs between them, and how surely.
 
-table = paired(runs, Pair("lstm", "transformer"))
-table["delta"].mean()          # mean difference of ln L at matched compute
+one, two = Sample(runs, pair=Pair("lstm", "transformer")).sides
+C, delta, rung = matched(cells(one), cells(two))
+delta.mean()          # mean difference of ln L at matched compute
 """
 
 import math
@@ -12,12 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from isoflop.analysis.claims.declare import Contrast, NotIdentified, Pair, Sample, require_columns
+from isoflop.analysis.claims.declare import Contrast, NotIdentified, Sample, require_columns
 from isoflop.analysis.claims.quantities.columns import welch
 from isoflop.analysis.fitting.fit import fit, fit_near
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.intervals.resampling import Spread
-from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
+from isoflop.analysis.runs.runs import Runs
 
 # budgets are rounded up to whole steps: compute is matched where it differs by no more than this
 MATCHED = 0.05
@@ -31,15 +32,6 @@ MOST_LOST = 0.025
 LEAST_DOF = 1.0
 # what pairs a run -> its L and C
 Cells = dict[tuple[Any, ...], tuple[float, float]]
-
-
-def paired(runs: RunsLike, pair: Pair) -> pd.DataFrame:
-    """Return the runs of two families joined on (data, seed, rung), C matched: delta = ln L of one less the other."""
-    one, two = map(cells, Sample(as_runs(runs), pair=pair).sides)
-    names = [*KEY, *(["mark"] if any(len(key) > len(KEY) for key in one) else [])]
-    rows = [(*key, *one[key], *two[key]) for key in one if key in two and _is_matched(one[key][1], two[key][1])]
-    both = pd.DataFrame(rows, columns=[*names, "L_one", "C_one", "L_two", "C_two"])
-    return both.assign(delta=np.log(both["L_one"]) - np.log(both["L_two"]), C=np.sqrt(both["C_one"] * both["C_two"]))
 
 
 def cells(runs: Runs) -> Cells:

@@ -2,7 +2,7 @@
 
 A curve is the runs that are equal in all choices but the axis, one seed; the axis is interpolated in logarithms where
 the curve first reaches the value. A curve that does not reach it bounds the price from below, one that starts beyond it
-from above, and the verdict uses no more than the bound.
+from above, and the verdict uses only the bound.
 
     first_reach(np.array([0.0, 1.0]), np.array([4.0, 1.0]), 2.0, falls=True)      # (0.5, '')
 """
@@ -24,11 +24,12 @@ from isoflop.analysis.claims.declare import (
     Untested,
     quantity,
 )
-from isoflop.analysis.claims.quantities.cells import cell_of, choices, pairs, shared_choices
+from isoflop.analysis.claims.quantities.cells import cell_of, choices, shared_choices
 from isoflop.analysis.claims.quantities.columns import (
     Slope,
     exponential,
     least_squares,
+    mean_difference,
     measured_slope,
     standard_error,
     t_interval,
@@ -60,13 +61,8 @@ def reach_ratio(sample: Sample) -> Contrast:
     one, two = (prices_of(sample, side) for side in sample.sides)
     bound = _bound_of_difference(_bound(one), _bound(two))
     reason = f"{_reason(one)}; {_reason(two)}"
-    both = pairs(one, two, sample.compared)
-    if len(both) >= 2:
-        delta = (both["one"] - both["two"]).to_numpy(float)
-        return Contrast(float(delta.mean()), *standard_error(delta), reason=reason, bound=bound)
-    a, b = (part["value"].to_numpy(float) for part in (one, two))
-    se, df = welch([standard_error(a), standard_error(b)])
-    return Contrast(float(a.mean() - b.mean()), se, df, reason=reason, bound=bound)
+    value, se, df, _ = mean_difference(one, two, sample.compared)
+    return Contrast(value, se, df, reason=reason, bound=bound)
 
 
 @quantity(needs=("axis", "reach", "against"))
@@ -119,7 +115,7 @@ class PriceCurve(NamedTuple):
 
 
 def curves_of(runs: Runs, axis: str, column: str, names: list[str]) -> dict[tuple[Hashable, ...], PriceCurve]:
-    """The curves of a column along an axis, by seed and by the values of the named columns."""
+    """Return the curves of a column along an axis, by seed and by the values of the named columns."""
     rows = runs.usable.frame
     values = {name: pd.to_numeric(rows[name], errors="coerce") for name in (axis, column)}
     rows = rows.assign(_x=np.log(values[axis].where(values[axis] > 0)), _y=values[column]).dropna(subset=["_x", "_y"])
@@ -133,7 +129,7 @@ def curves_of(runs: Runs, axis: str, column: str, names: list[str]) -> dict[tupl
 
 
 def prices_of(sample: Sample, runs: Runs) -> pd.DataFrame:
-    """A row for each curve: the logarithm of the axis where it reaches the value, and whether that is a bound."""
+    """Return a row for each curve: ln of the axis where it reaches the value, and whether that is a bound."""
     ((column, goal),) = sample.reach.items()
     curves = curves_of(runs, sample.axis, column, choices(runs.usable.frame, (*sample.compared, sample.axis)))
     many = {key: curve for key, curve in curves.items() if len(curve.x) > 1}
@@ -148,25 +144,25 @@ def prices_of(sample: Sample, runs: Runs) -> pd.DataFrame:
 
 
 def first_reach(x: Array, y: Array, goal: float, falls: bool) -> tuple[float, str]:
-    """Where a curve first comes to a value, interpolated, and whether it is only a bound: least or most.
+    """Return where a curve first reaches a value, interpolated, and whether that is only a bound: least or most.
 
     x      ascending, in logarithms
-    falls  whether the value is come to from above
+    falls  whether the value is reached from above
     """
     beyond = y <= goal if falls else y >= goal
     if beyond[0]:
         return float(x[0]), MOST
     if not beyond.any():
         return float(x[-1]), LEAST
-    at = int(beyond.argmax())
-    before, after, target = y[at - 1], y[at], goal
+    first = int(beyond.argmax())
+    before, after, target = y[first - 1], y[first], goal
     if min(before, after, goal) > 0:  # a power law is straight in logarithms
         before, after, target = math.log(before), math.log(after), math.log(goal)
-    return float(x[at - 1] + (x[at] - x[at - 1]) * (target - before) / (after - before)), ""
+    return float(x[first - 1] + (x[first] - x[first - 1]) * (target - before) / (after - before)), ""
 
 
 def _slope(sample: Sample, runs: Runs) -> Slope:
-    """The slope of the logarithm of the price on that of another column, over curves."""
+    """Return the slope of the logarithm of the price on that of another column, over curves."""
     prices = prices_of(sample, runs)
     if bounds := int((prices["bound"] != "").sum()):
         raise NotIdentified(
@@ -178,7 +174,7 @@ def _slope(sample: Sample, runs: Runs) -> Slope:
 
 
 def _bound(prices: pd.DataFrame) -> str:
-    """Whether the mean price is only a bound; NotIdentified where some curves bound it from either side."""
+    """Return whether the mean price is only a bound; NotIdentified where curves bound it from both sides."""
     kinds = {*prices["bound"]} - {""}
     if len(kinds) > 1:
         raise NotIdentified("some curves start beyond the value and some do not reach it: the runs do not span it")
@@ -186,7 +182,7 @@ def _bound(prices: pd.DataFrame) -> str:
 
 
 def _bound_of_difference(one: str, two: str) -> str:
-    """What is known of a difference of two prices."""
+    """Return whether a difference of two prices is only a bound."""
     turned = {LEAST: MOST, MOST: LEAST, "": ""}[two]
     if one and turned and one != turned:
         raise NotIdentified("neither group crosses the value within its range, so their ratio is not known")
@@ -194,7 +190,7 @@ def _bound_of_difference(one: str, two: str) -> str:
 
 
 def _reason(prices: pd.DataFrame) -> str:
-    """How many curves cross the value, in words."""
+    """Return how many curves cross the value, in words."""
     bounds = prices["bound"].value_counts()
     words = {LEAST: "do not reach it", MOST: "start beyond it"}
     parts = [f"{bounds[kind]} {text}" for kind, text in words.items() if kind in bounds]
@@ -202,8 +198,10 @@ def _reason(prices: pd.DataFrame) -> str:
 
 
 def _between(one: PriceCurve, two: PriceCurve, envelope: bool) -> float | None:
-    """Mean difference of ln y of two curves, or of their lower envelopes, over the range that they share; None where
-    there is none."""
+    """Return the mean difference of ln y of two curves, or of their lower envelopes, over the range that they share.
+
+    None where they share no range.
+    """
     low, high = max(one.x[0], two.x[0]), min(one.x[-1], two.x[-1])
     if min(len(one.x), len(two.x)) < 2 or high <= low:
         return None

@@ -1,4 +1,4 @@
-"""Quantities of how a family trains: the range of rates that do, and whether the curves of all sizes are one.
+"""Quantities of how a family trains: the range of good learning rates, and whether the curves of all sizes coincide.
 
 window(np.array([-3.0, -2.0, -1.0]), np.array([1.0, 0.9, 1.0]))      # decades about the best; whether it is inside
 """
@@ -55,7 +55,7 @@ def rate_window(sample: Sample) -> Measured:
 
 
 def window(x: Array, y: Array) -> tuple[float, bool]:
-    """The range of x about the lowest y within AS_GOOD of it, and whether both of its ends lie inside.
+    """Return the range of x about the lowest y within AS_GOOD of it, and whether both of its ends lie inside.
 
     x   ascending
     """
@@ -122,7 +122,7 @@ def normalised(rows: pd.DataFrame) -> tuple[float, pd.DataFrame]:
 
 
 def irreducible(ends: pd.DataFrame) -> float:
-    """The floor that the task has, or E of L(C) = E + A C^-alpha at the ends of the curves."""
+    """Return the floor of the task, or E of L(C) = E + A C^-alpha at the ends of the curves."""
     if "floor" in ends and ends["floor"].notna().all():
         return float(ends["floor"].mean())
     try:
