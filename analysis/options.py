@@ -132,9 +132,7 @@ def table(path: Path, columns: str = "", where: str = "", run: str = "", tune: s
 
 def grouped(runs: "Runs", by: str) -> "RunsLike":
     """Return the runs of `judge` and `report`, their families being the groups of --by where it is given."""
-    from isoflop.analysis.runs.rows import as_families
-
-    return as_families(runs, names(by)) if by else runs
+    return runs.with_columns(family=runs.grouped(names(by)).names) if by else runs
 
 
 def points(path: Path, columns: str, target: str) -> "pd.DataFrame":

@@ -37,7 +37,7 @@ from isoflop.analysis.fitting.fits import Fits
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.cells import REPLICATE
 from isoflop.analysis.runs.read import read_runs
-from isoflop.analysis.runs.rows import as_floats, checked, finished, usable
+from isoflop.analysis.runs.rows import as_floats, finished
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.analysis.runs.where import conditions
 from isoflop.errors import FitError, UserError
@@ -73,10 +73,9 @@ def sound_table(runs: RunsLike) -> Runs:
     Rows without a loss are skipped; it is an error only if every row lacks one.
     """
     runs = as_runs(runs).with_compute
-    table = runs.frame
-    some = table.loc[table["L"].notna() | ~finished(table)] if "L" in table else table
-    checked(some if "L" in some and usable(some).size else table, ["L"], "a claim", blank=("N", "D", "C"))
-    return runs.with_columns(**{name: as_floats(table[name]) for name in ("L", "N", "D", "C") if name in table})
+    some = runs.take(runs["L"].notna() | ~finished(runs.frame)) if "L" in runs else runs
+    (some if "L" in some and len(some.usable) else runs).numbers(["L"], "a claim", blank=("N", "D", "C"))
+    return runs.with_columns(**{name: as_floats(runs[name]) for name in ("L", "N", "D", "C") if name in runs})
 
 
 def _without_others(runs: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:

@@ -14,7 +14,6 @@ import pandas as pd
 
 from isoflop.analysis.runs.cells import seeds_by_level
 from isoflop.analysis.runs.levels import level_index
-from isoflop.analysis.runs.rows import number_runs
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.schema import Bound, Example, suggest
 
@@ -141,7 +140,7 @@ def _lacking(rows: pd.DataFrame, points: int, fewest: int, along: str) -> str:
 
     along   the axis along which one run may have several of the points
     """
-    if along in ALONG and "run_id" in rows and number_runs(rows, None)[1] < len(rows):
+    if along in ALONG and "run_id" in rows and as_runs(rows).count < len(rows):
         return f"{_count_of(points, 'mark')} missing, of {_count_of(fewest, 'run')} or more"
     return f"{_count_of(points, 'run')} missing"
 

@@ -22,7 +22,7 @@ from isoflop.analysis.fitting.settings import DELTA, LOSSES
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
-from isoflop.analysis.runs.rows import number_runs
+from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.solving.problem import Objective, Problem
 from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
@@ -145,7 +145,8 @@ class Truth:
 
     def draw(self, rows: pd.DataFrame, rng: np.random.Generator) -> Array:
         """Draw losses (rows,) of one simulation of planned rows: noise by run and by row, normal in ln L."""
-        runs, count = number_runs(rows, None)
+        numbered = as_runs(rows)
+        runs, count = numbered.codes, numbered.count
         by_run = rng.normal(0, self.noise * np.sqrt(self.shared), count)[runs]
         by_row = rng.normal(0, self.noise * np.sqrt(1 - self.shared), len(rows))
         drawn: Array = self.loss(rows) * np.exp(by_run + by_row)
@@ -172,7 +173,8 @@ def covariance(rows: pd.DataFrame, truth: Truth, loss: str = "huber") -> Array:
     wide = np.where(problem.logs, WIDE, np.where(values > 0, values, 1.0))
     if rows.empty:
         return np.diag(wide**2)
-    runs, count = number_runs(rows, None)
+    numbered = as_runs(rows)
+    runs, count = numbered.codes, numbered.count
     slopes = problem.linearise(u[None])[1][0] * wide[:, None] / (truth.noise * np.sqrt(inflation(loss, truth.noise)))
     sums = np.zeros((count, len(u)))
     np.add.at(sums, runs, slopes.T)
@@ -254,7 +256,8 @@ def _example(form: Law) -> str:
 def _shared(fit: Fit, optimum: Optimum) -> float:
     """Return the share of the variance that the marks of a run have in common, from residuals where runs have marks."""
     try:
-        runs, count = number_runs(fit.rows, None)
+        numbered = as_runs(fit.rows)
+        runs, count = numbered.codes, numbered.count
     except FitError:
         return SHARED
     if count != fit.n_runs or count == len(runs) or optimum.noise.pooled <= 0:

@@ -25,7 +25,6 @@ from isoflop.analysis.design.assumed_law import NOISE, WIDE, Truth, covariance, 
 from isoflop.analysis.holdout.cuts import distance, sizes_of
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.rows import number_runs
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.analysis.solving.descent import Solution, minimise
 from isoflop.analysis.solving.problem import Objective, Prior, Problem
@@ -161,7 +160,8 @@ def imagine(have: pd.DataFrame, truth: Truth, rows: pd.DataFrame, loss: str = "h
     problem, u = problem_at(truth, rows)
     factors = problem.linearise(u[None])[1][0].T @ np.linalg.cholesky(covariance(have, truth, loss))
     noise = truth.noise * np.sqrt(inflation(loss, truth.noise))
-    codes, count = number_runs(rows, None)
+    numbered = as_runs(rows)
+    codes, count = numbered.codes, numbered.count
     by_run = (codes[:, None] == np.flatnonzero(np.bincount(codes, minlength=count) > 1)).astype(float)
     own = np.where(by_run.any(1), 1 - truth.shared, 1.0)
     factors = np.concatenate([factors, noise * np.sqrt(truth.shared) * by_run], axis=1)

@@ -28,7 +28,6 @@ from isoflop.analysis.design.ensemble import Ensemble, believe, imagine
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.rows import number_runs, usable_numbers
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import UserError
 
@@ -111,8 +110,8 @@ def improve_table(
             raise UserError(f"{law.name} needs the columns {', '.join(columns)}; the {name} have no {lacking[0]}")
     if "C" not in candidates:
         raise UserError("the candidates have no column C, and a run is chosen by what it gains for its FLOPs; add C")
-    have = usable_numbers(have, [*law.columns, law.target])
-    candidates = usable_numbers(candidates, [*law.columns, "C"]).reset_index(drop=True)
+    have = as_runs(have).numbers([*law.columns, law.target]).frame
+    candidates = as_runs(candidates).numbers([*law.columns, "C"]).frame.reset_index(drop=True)
     if len(have) < len(law.params):
         raise UserError(f"{len(have)} rows are too few to fit {law.name}; give {len(law.params)} or more")
     if targets is None:
@@ -144,7 +143,8 @@ def improve(
     rows, last = _design(have, candidates, truth)
     there = planned(have.complete().frame, truth.form)
     target = _target(truth, last, target_C).assign(run_id="the target")
-    codes, count = number_runs(rows, None)
+    numbered = as_runs(rows)
+    codes, count = numbered.codes, numbered.count
     ensemble = imagine(there, truth, pd.concat([rows, target], ignore_index=True), loss)
     runs = [np.flatnonzero(codes == k) for k in range(count)]
     picks, errors = _one_by_one(ensemble, runs, last["cost"].to_numpy(float), n)

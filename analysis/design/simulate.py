@@ -30,7 +30,7 @@ from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import Law
-from isoflop.analysis.runs.rows import number_runs
+from isoflop.analysis.runs.runs import as_runs
 from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
 
@@ -180,7 +180,7 @@ def resolve(
         raise UserError(f"{truth.law} has no best split of target_C={target_C:g}; leave it out or choose chinchilla")
     options = Settings(**settings)
     options.check_names(truth.form)  # a setting that cannot be is refused, and does not count as a failed study
-    n_runs, loss = number_runs(table, None)[1], _loss(**settings)
+    n_runs, loss = as_runs(table).count, _loss(**settings)
     base = Resolution(truth, len(table), n_runs, level=options.level, loss=loss, C=target_C)
     free = len(truth.form.params) - len({**(settings.get("pin") or {}), **(settings.get("prior") or {})})
     if len(table) < free:

@@ -14,7 +14,7 @@ from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.cells import cell_columns, seeds_by_level
 from isoflop.analysis.runs.levels import SAME_LEVEL, SPAN, level_index
-from isoflop.analysis.runs.rows import number_runs
+from isoflop.analysis.runs.runs import as_runs
 from isoflop.wording import count, listed, number
 
 # >= 3 seeds at >= 3 sizes, as conf/claims/H1.yaml asks
@@ -54,7 +54,8 @@ def _spans(table: pd.DataFrame, truth: Truth) -> list[str]:
 
 def _few(table: pd.DataFrame, truth: Truth) -> list[str]:
     """Return whether there are too few runs for an interval."""
-    runs, n_runs = number_runs(table, None)
+    numbered = as_runs(table)
+    runs, n_runs = numbered.codes, numbered.count
     problem, u = problem_at(truth, table)
     need = runs_needed(problem, u, runs)
     if n_runs >= need:
@@ -143,7 +144,7 @@ def _offset(table: pd.DataFrame, truth: Truth) -> list[str]:
     """Return whether the irreducible loss cannot be distinguished from 0."""
     if "E" not in truth.params or truth.params["E"] == 0:
         return []
-    half = t_quantile(0.95, number_runs(table, None)[1] - 1) * errors(table, truth)["E"]
+    half = t_quantile(0.95, as_runs(table).count - 1) * errors(table, truth)["E"]
     if half < truth.params["E"]:
         return []
     return [

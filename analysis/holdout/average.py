@@ -23,7 +23,6 @@ from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.levels import LEVELS, level_index
-from isoflop.analysis.runs.rows import checked
 from isoflop.analysis.runs.runs import Label, Runs, RunsLike, as_runs
 from isoflop.analysis.solving.problem import Objective
 from isoflop.errors import FitError, UserError
@@ -183,7 +182,7 @@ def _average(runs: Runs, text: str, settings: Settings, target: str | None, stac
 
 def _sound(runs: Runs, target: str) -> pd.DataFrame:
     """Return the usable rows; CellError where a size, data or compute is not above 0, so that none is ignored."""
-    return checked(runs.frame, [], NAME, blank=[name for name in ("N", "D", "C") if name != target])[0]
+    return runs.numbers([], NAME, blank=[name for name in ("N", "D", "C") if name != target]).frame
 
 
 def _columns(rows: pd.DataFrame, target: str) -> list[str]:

@@ -25,7 +25,6 @@ from isoflop.analysis.holdout.stacking import Stacks
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
-from isoflop.analysis.runs.rows import usable_numbers
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
@@ -146,7 +145,7 @@ def _rows(runs: Runs, laws: Sequence[Law], axis: str) -> Runs:
     if "L" not in runs:
         raise FitError("a comparison needs the column L; name it, as in --columns L=its_name")
     columns = [axis, "L", *(c for law in laws for c in law.columns if c in runs)]
-    return runs.with_frame(usable_numbers(runs.frame, columns))
+    return runs.numbers(columns)
 
 
 def _folds(runs: Runs, text: str, law: Law, axis: str, holdout: str, options: dict[str, Any]) -> tuple[HeldOut, ...]:

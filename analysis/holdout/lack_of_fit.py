@@ -21,8 +21,7 @@ from isoflop.analysis.fitting.diagnose import runs_needed
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.cells import cell_columns
-from isoflop.analysis.runs.rows import number_runs
-from isoflop.analysis.runs.runs import RunsLike
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 
 # a law does not fit where p of its test is below this
@@ -68,7 +67,7 @@ def lack_of_fit(runs: RunsLike, law: str, *, run: str | None = None, **options: 
         return LackOfFit(None, {}, f"untested: {error}")
     optimum = result.optimum
     assert optimum is not None, "fit raises where there is no optimum"
-    codes, _ = number_runs(result.rows, run)
+    codes = as_runs(result.rows, run).codes
     with np.errstate(all="ignore"):  # as in the fit itself
         r = optimum.problem.residuals(optimum.u[None])[0]
         alone = runs_needed(optimum.problem, optimum.u, codes) - 2

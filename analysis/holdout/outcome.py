@@ -23,7 +23,6 @@ from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.levels import SAME_LEVEL, level_index
-from isoflop.analysis.runs.rows import usable_numbers
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
@@ -102,11 +101,11 @@ def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
     run by the slopes of the law. At a compute, the best size there counts, with all its seeds. FitError where no new
     run lies at any point.
     """
-    table = as_runs(runs).frame
-    law = forecast.axes
-    if missing := [c for c in (*forecast.by, *law.columns, law.target) if c not in table]:
+    runs, law = as_runs(runs), forecast.axes
+    if missing := [c for c in (*forecast.by, *law.columns, law.target) if c not in runs]:
         raise FitError(f"the forecast is of {law.name}, and the runs have no column {listed(missing)}; see --columns")
-    rows = usable_numbers(table[table[law.target].notna()], [*law.columns, law.target]).reset_index(drop=True)
+    counted = runs.take(runs[law.target].notna()).numbers([*law.columns, law.target])
+    rows = counted.frame.reset_index(drop=True)
     parts, still_open, seen = [], [], pd.Series(False, index=rows.index)
     for point in forecast.points:
         group = rows

@@ -240,7 +240,7 @@ def joined(rows: pd.DataFrame, columns: Sequence[str], between: str = " ") -> pd
 
 
 def __getattr__(name: str) -> Any:  # until every room takes Runs
-    if name not in ("checked", "groups", "number_runs", "usable_numbers", "with_compute", "as_families"):
+    if name not in ("number_runs", "with_compute"):
         raise AttributeError(name)
     from isoflop.analysis.runs import frames
 

@@ -19,8 +19,7 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.runs.cells import choose_law
 from isoflop.analysis.runs.levels import LEVELS
 from isoflop.analysis.runs.read import read_runs
-from isoflop.analysis.runs.rows import checked, usable
-from isoflop.analysis.runs.where import filtered
+from isoflop.analysis.runs.rows import usable
 from isoflop.errors import FitError, UserError
 from isoflop.scaling.config import identity
 from isoflop.sweeps import costs
@@ -85,10 +84,10 @@ def outcomes(
 
 def existing(path: Path, columns: dict[str, str], where: str) -> pd.DataFrame:
     """Return the existing runs; FitError if their N, D or L is not a number above 0."""
-    table = read_runs(path, columns=columns).frame
-    table = filtered(table, where) if where else table
-    checked(table, ["N", "D", "L"], "a plan")
-    return table
+    runs = read_runs(path, columns=columns)
+    runs = runs.select(where) if where else runs
+    runs.numbers(["N", "D", "L"], "a plan")
+    return runs.frame
 
 
 def outcome(

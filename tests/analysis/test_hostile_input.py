@@ -29,7 +29,8 @@ from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.view import MOST_FAMILIES, look, named_for_page
 from isoflop.analysis.runs import measure, trunks
 from isoflop.analysis.runs.read import read_runs
-from isoflop.analysis.runs.rows import groups, joined, with_compute
+from isoflop.analysis.runs.rows import joined
+from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 from isoflop.sweeps.collect import PROBES
@@ -132,18 +133,18 @@ def test_a_table_without_families_is_one_group_called_by_its_file(tmp_path: Path
 
 def test_a_table_without_compute_takes_it_as_6nd_and_says_so() -> None:
     runs = pd.DataFrame({"N": [1e6, 2e6], "D": [1e7, 3e7], "L": [3.0, 2.5]})
-    table = with_compute(runs)
+    table = as_runs(runs).with_compute
     assert table["C"].tolist() == [6e13, 36e13]
-    assert table.attrs["notes"] == ["the table has no C: it is taken as 6 N D"]
-    assert with_compute(table) is table
-    assert "C" not in with_compute(runs[["N", "L"]])
+    assert table.notes == ("the table has no C: it is taken as 6 N D",)
+    assert table.with_compute is table
+    assert "C" not in as_runs(runs[["N", "L"]]).with_compute
 
 
 def test_groups_of_infinite_or_mixed_values_have_labels_that_json_can_hold() -> None:
     runs = pd.DataFrame({"k": [float("-inf"), 1.0, float("-inf")], "L": 1.0})
-    assert [label for label, _ in groups(runs, ["k"])] == [{"k": "-inf"}, {"k": 1.0}]
+    assert [label.by for label in as_runs(runs).by(["k"])] == [{"k": "-inf"}, {"k": 1.0}]
     mixed = pd.DataFrame({"k": [["a"], 1, "x", None], "L": 1.0})
-    assert [label["k"] for label, _ in groups(mixed, ["k"])][:3] == ["1", "['a']", "x"]
+    assert [label.by["k"] for label in as_runs(mixed).by(["k"])][:3] == ["1", "['a']", "x"]
 
 
 def test_a_pipe_a_device_and_an_endless_line_are_refused_at_once(

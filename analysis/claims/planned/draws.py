@@ -23,7 +23,8 @@ from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.subjects import is_value
 from isoflop.analysis.design.assumed_law import Truth
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.runs.rows import joined, number_runs
+from isoflop.analysis.runs.rows import joined
+from isoflop.analysis.runs.runs import as_runs
 from isoflop.errors import UserError
 
 Array = NDArray[np.float64]
@@ -51,7 +52,8 @@ def drawn(rows: pd.DataFrame, rule: Rule, rng: np.random.Generator) -> pd.DataFr
 
 def _by_run(rows: pd.DataFrame, rng: np.random.Generator, noise: float) -> Array:
     """Draw a normal number for each run, the same at all of its marks."""
-    runs, count = number_runs(rows, None)
+    numbered = as_runs(rows)
+    runs, count = numbered.codes, numbered.count
     return np.asarray(rng.normal(0, noise, count)[runs])
 
 
@@ -89,7 +91,8 @@ def ratio(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator
 
 def share(rows: pd.DataFrame, rule: Rule, first: Array, rng: np.random.Generator) -> Columns:
     """Draw runs of which the share `effect` exceeds the threshold."""
-    runs, count = number_runs(rows, None)
+    numbered = as_runs(rows)
+    runs, count = numbered.codes, numbered.count
     above = rng.random(count)[runs] < (rule.effect or 0.0)
     return _column(rule, rows, (rule.threshold or 0.0) + np.where(above, 1.0, -1.0))
 
