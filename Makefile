@@ -26,11 +26,11 @@ $(READY): pyproject.toml constraints.txt
 demo: setup      ## run the demo into OUT=demo
 	$(BIN)/isoflop demo --out $(OUT) $(DEMO)
 
-test: setup      ## run every test, the slow ones too, two processes more than there are cores
+test: setup      ## run every test but the nightly ones, two processes more than there are cores
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-nightly: setup   ## known exponents and floors, those that take longer too: exit code 1 where one does not agree with theory
-	$(BIN)/python benchmarks/known_exponents.py --nightly
+nightly: setup   ## rates by Monte Carlo, known exponents, full products, every golden: piece by piece, resumable
+	$(BIN)/python -m tests.nightly --write
 
 # as many as docs/safety.md speaks of, as far as HOURS go; the same command goes on where the last one stopped
 TORTURE ?= torture
@@ -39,7 +39,7 @@ BLOWS ?= 1000
 FOLDERS ?= 2000
 TABLES ?= 5000
 torture: setup   ## blows to sweeps, damage to folders, hostile tables: HOURS=1 BLOWS=1000 FOLDERS=2000 TABLES=5000
-	$(BIN)/python tests/safety.py --out $(TORTURE) --hours $(HOURS) --blows $(BLOWS) --folders $(FOLDERS) --tables $(TABLES)
+	$(BIN)/python tests/harness/safety.py --out $(TORTURE) --hours $(HOURS) --blows $(BLOWS) --folders $(FOLDERS) --tables $(TABLES)
 
 lint: setup      ## ruff and the type checker
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Damage to the folder of a finished sweep, and to what plan remembers, and whether every verb takes it in its stride.
 
-    python tests/mutate.py --runs runs/small --mutations 500 --out /tmp/mutated
+    python tests/harness/mutate.py --runs runs/small --mutations 500 --out /tmp/mutated
 
 Every mutation is made on a fresh copy of the folder: a file is cut off, emptied, flipped in a bit, made a folder, a
 FIFO or a link to nowhere; a value in it becomes another type, NaN, markup, a control sequence, a thing nested ten

@@ -1,12 +1,12 @@
 """Blows to sweeps, damage to folders and hostile tables, as many as asked for: what docs/safety.md promises, counted.
 
-    python tests/safety.py --out /tmp/safety --blows 1000 --folders 2000 --tables 5000 --hours 1
+    python tests/harness/safety.py --out /tmp/safety --blows 1000 --folders 2000 --tables 5000 --hours 1
 
 The work is cut into parts, each a process of its own with its own home, TMPDIR and working directory, and its own seed.
 What each part counted is a line of OUT/parts.jsonl; the same command goes on with the parts that are missing there. It
 prints a line as it goes and a summary, and exits with 0 where nothing went wrong and as many were made as asked for.
 
-    python tests/safety.py --out /tmp/safety --part folders 17     # one part again, by its seed
+    python tests/harness/safety.py --out /tmp/safety --part folders 17     # one part again, by its seed
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Everything that can happen to a sweep, many times over, and whether it ends as an undisturbed one.
 
-    python tests/torture.py --blows 50 --out /tmp/torture
+    python tests/harness/torture.py --blows 50 --out /tmp/torture
 
 At random moments: a run, its launcher or everything is killed; a run or a launcher is asked to end; two launchers work
 on one sweep; the clock jumps by days. Then the same command is given until it is done, and the table must be that of
@@ -26,7 +26,7 @@ import prefork
 
 # what says how a run went and not what came out
 CIRCUMSTANCE = {"wall_s", "targets_per_s", "peak_memory", "mfu"}
-CHECKOUT = str(Path(__file__).parents[1])
+CHECKOUT = str(Path(__file__).parents[2])
 # time after the end of a launcher at which nothing that it started may be alive, on a free and on any machine [s]
 OUTLIVES_S, LONGEST_S = 10.0, 120.0
 # time without a step of any run at which a sweep hangs, on a machine so busy that an import takes minutes [s]

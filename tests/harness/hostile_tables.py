@@ -1,6 +1,6 @@
 """Tables of runs as people and attackers write them, made up from a seed, and what a verb may do with one.
 
-    python tests/safety.py --out /tmp/safety --folders 0 --blows 0 --tables 500
+    python tests/harness/safety.py --out /tmp/safety --folders 0 --blows 0 --tables 500
 
 The verbs are called in this process, on tables as files: an answer, a status or one sentence; no traceback, no warning,
 nothing of the file that a terminal, a page or a drawing library would obey.
