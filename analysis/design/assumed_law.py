@@ -24,7 +24,7 @@ from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.solving.problem import Objective, Problem
-from isoflop.errors import FitError, UserError
+from isoflop.errors import UserError
 from isoflop.wording import percent
 
 # of ln L from one run to another, by default: seeds of small models differ by about this much
@@ -145,9 +145,8 @@ class Truth:
 
     def draw(self, rows: pd.DataFrame, rng: np.random.Generator) -> Array:
         """Draw losses (rows,) of one simulation of planned rows: noise by run and by row, normal in ln L."""
-        numbered = as_runs(rows)
-        runs, count = numbered.codes, numbered.count
-        by_run = rng.normal(0, self.noise * np.sqrt(self.shared), count)[runs]
+        runs = as_runs(rows)
+        by_run = rng.normal(0, self.noise * np.sqrt(self.shared), runs.count)[runs.codes]
         by_row = rng.normal(0, self.noise * np.sqrt(1 - self.shared), len(rows))
         drawn: Array = self.loss(rows) * np.exp(by_run + by_row)
         return drawn
@@ -173,11 +172,10 @@ def covariance(rows: pd.DataFrame, truth: Truth, loss: str = "huber") -> Array:
     wide = np.where(problem.logs, WIDE, np.where(values > 0, values, 1.0))
     if rows.empty:
         return np.diag(wide**2)
-    numbered = as_runs(rows)
-    runs, count = numbered.codes, numbered.count
+    runs = as_runs(rows)
     slopes = problem.linearise(u[None])[1][0] * wide[:, None] / (truth.noise * np.sqrt(inflation(loss, truth.noise)))
-    sums = np.zeros((count, len(u)))
-    np.add.at(sums, runs, slopes.T)
+    sums = np.zeros((runs.count, len(u)))
+    np.add.at(sums, runs.codes, slopes.T)
     bread = slopes @ slopes.T
     meat = (1 - truth.shared) * bread + truth.shared * sums.T @ sums
     left = np.linalg.inv(np.eye(len(u)) + bread)
@@ -255,11 +253,7 @@ def _example(form: Law) -> str:
 
 def _shared(fit: Fit, optimum: Optimum) -> float:
     """Return the share of the variance that the marks of a run have in common, from residuals where runs have marks."""
-    try:
-        numbered = as_runs(fit.rows)
-        runs, count = numbered.codes, numbered.count
-    except FitError:
-        return SHARED
+    runs, count = as_runs(fit.rows).codes, as_runs(fit.rows).count
     if count != fit.n_runs or count == len(runs) or optimum.noise.pooled <= 0:
         return SHARED
     gaps = optimum.residuals()

@@ -160,9 +160,8 @@ def imagine(have: pd.DataFrame, truth: Truth, rows: pd.DataFrame, loss: str = "h
     problem, u = problem_at(truth, rows)
     factors = problem.linearise(u[None])[1][0].T @ np.linalg.cholesky(covariance(have, truth, loss))
     noise = truth.noise * np.sqrt(inflation(loss, truth.noise))
-    numbered = as_runs(rows)
-    codes, count = numbered.codes, numbered.count
-    by_run = (codes[:, None] == np.flatnonzero(np.bincount(codes, minlength=count) > 1)).astype(float)
+    codes = as_runs(rows).codes
+    by_run = (codes[:, None] == np.flatnonzero(np.bincount(codes) > 1)).astype(float)
     own = np.where(by_run.any(1), 1 - truth.shared, 1.0)
     factors = np.concatenate([factors, noise * np.sqrt(truth.shared) * by_run], axis=1)
     return Ensemble(np.log(truth.loss(rows)), factors, noise * np.sqrt(own))

@@ -143,10 +143,9 @@ def improve(
     rows, last = _design(have, candidates, truth)
     there = planned(have.complete().frame, truth.form)
     target = _target(truth, last, target_C).assign(run_id="the target")
-    numbered = as_runs(rows)
-    codes, count = numbered.codes, numbered.count
     ensemble = imagine(there, truth, pd.concat([rows, target], ignore_index=True), loss)
-    runs = [np.flatnonzero(codes == k) for k in range(count)]
+    codes = as_runs(rows).codes
+    runs = [np.flatnonzero(codes == k) for k in range(len(last))]
     picks, errors = _one_by_one(ensemble, runs, last["cost"].to_numpy(float), n)
     chosen, halves = last.iloc[picks].reset_index(drop=True), t_quantile(LEVEL, MANY) * errors
     return chosen.assign(before=halves[:-1], after=halves[1:], gain_per_FLOP=-np.diff(halves) / chosen["cost"])

@@ -54,8 +54,7 @@ def _spans(table: pd.DataFrame, truth: Truth) -> list[str]:
 
 def _few(table: pd.DataFrame, truth: Truth) -> list[str]:
     """Return whether there are too few runs for an interval."""
-    numbered = as_runs(table)
-    runs, n_runs = numbered.codes, numbered.count
+    runs, n_runs = as_runs(table).codes, as_runs(table).count
     problem, u = problem_at(truth, table)
     need = runs_needed(problem, u, runs)
     if n_runs >= need:

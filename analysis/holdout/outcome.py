@@ -101,21 +101,17 @@ def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
     run by the slopes of the law. At a compute, the best size there counts, with all its seeds. FitError where no new
     run lies at any point.
     """
-    runs, law = as_runs(runs), forecast.axes
-    if missing := [c for c in (*forecast.by, *law.columns, law.target) if c not in runs]:
+    table, law = as_runs(runs), forecast.axes
+    if missing := [c for c in (*forecast.by, *law.columns, law.target) if c not in table]:
         raise FitError(f"the forecast is of {law.name}, and the runs have no column {listed(missing)}; see --columns")
-    counted = runs.take(runs[law.target].notna()).numbers([*law.columns, law.target])
-    rows = counted.frame.reset_index(drop=True)
+    with_outcome = table.with_frame(table.frame[table[law.target].notna()])
+    rows = with_outcome.numbers([*law.columns, law.target]).frame.reset_index(drop=True)
     parts, still_open, seen = [], [], pd.Series(False, index=rows.index)
     for point in forecast.points:
         group = rows
         for name, label in point["by"].items():
-            same = (
-                group[name].isna()
-                if label is None
-                else (group[name] == label) | (group[name].astype(str) == str(label))
-            )
-            group = group[same]
+            same = (group[name] == label) | (group[name].astype(str) == str(label))
+            group = group[group[name].isna() if label is None else same]
         known = _fitted(group, point["by"], law, forecast)
         seen[group.index[known]] = True
         matched = _at_point(group[~known], point["place"], law)
@@ -126,11 +122,10 @@ def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
     if not parts:
         used = f"; {int(seen.sum())} rows were part of its own fit" if seen.any() else ""
         raise FitError(f"no new run lies at a point of the forecast ({'; '.join(still_open)}){used}")
-    table = pd.concat(parts)
-    scored = rows.loc[table.index]
-    return ForecastScore(
-        law.target, forecast.level, table.reset_index(drop=True), int(seen.sum()), tuple(still_open), scored
-    )
+    scored = pd.concat(parts)
+    made = rows.loc[scored.index]
+    scored = scored.reset_index(drop=True)
+    return ForecastScore(law.target, forecast.level, scored, int(seen.sum()), tuple(still_open), made)
 
 
 def _fitted(rows: pd.DataFrame, by: dict[str, Any], law: Law, forecast: Forecast) -> NDArray[np.bool_]:
