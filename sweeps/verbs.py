@@ -84,14 +84,18 @@ def plan_command(
     Example:  isoflop plan --improve 5 --runs theirs.csv --candidates grid.csv --law chinchilla
     """
     if table.candidates is not None:
+        from isoflop.sweeps.plan import candidates
+
         given = {"--price": cost.price, "--target-C": law.target, "--truth": law.truth, "--device": cost.device}
-        surplus = [option for option, value in (given | {"--all": everything}).items() if value]
-        return _plan_candidates(table, law, as_json, [*surplus, *context.args])
+        candidates.refuse([*(name for name, value in (given | {"--all": everything}).items() if value), *context.args])
+        return candidates.say(table, law, as_json)
     from isoflop.analysis.options import pairs
     from isoflop.sweeps.plan import verb as planning
 
     folder = [] if config_dir is None else ["--config-dir", str(config_dir)]
-    overrides = _overrides([*folder, *(argument for argument in context.args if argument not in ("-m", "--multirun"))])
+    overrides = planning.overrides(
+        [*folder, *(argument for argument in context.args if argument not in ("-m", "--multirun"))]
+    )
     if table.by:
         raise UserError("--by names groups of a table: give --runs and --candidates too")
     if (table.columns or table.where) and table.runs is None:
@@ -99,26 +103,6 @@ def plan_command(
     have = (table.runs, pairs(table.columns), table.where)
     question = planning.Question(law.law, law.truth, law.noise, law.target, law.improve, *have)
     planning.say(overrides, question, cost, everything, as_json)
-
-
-def _overrides(words: list[str]) -> list[str]:
-    """Return the overrides among the words of a plan; UserError if one is an option or no override."""
-    from isoflop.scaling.limits import refuse_words, renamed
-
-    overrides = renamed(take(words))
-    if unknown := [word for word in overrides if word.startswith("-")]:
-        raise UserError(f"{unknown[0]} is not an option of plan; see isoflop plan --help")
-    refuse_words(overrides)
-    return overrides
-
-
-def _plan_candidates(table: PlanTable, law: PlanLaw, as_json: bool, surplus: list[str]) -> None:
-    """Print which rows of a table of candidates to run next; refuse options that apply to a composed sweep."""
-    from isoflop.sweeps.plan.candidates import say
-
-    if surplus:
-        raise UserError(f"{surplus[0]} applies to a composed sweep, and --candidates composes none; leave it out")
-    say(table, law, as_json)
 
 
 @app.command("status")
@@ -219,12 +203,11 @@ def study_command(
     refuse_words(overrides)
     room = out or study.ROOM
     if answers is not None:
-        from isoflop import files
-        from isoflop.sweeps.answers import page
+        from isoflop.sweeps.answers import write_page
 
         if name:
             raise UserError(f"--answers writes the page of all studies; leave out {name}, or leave out --answers")
-        files.write_text(answers, page(room))
+        write_page(room, answers)
         return 0
     if not name:
         study_run.print_listing(room)

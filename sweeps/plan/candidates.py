@@ -7,7 +7,7 @@ A candidate that is made already, by the columns of the law, is not offered.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -24,6 +24,12 @@ from isoflop.sweeps.plan.options import PlanLaw, PlanTable
 
 # runs that are suggested where --improve gives no number
 SUGGESTED = 5
+
+
+def refuse(surplus: Sequence[str]) -> None:
+    """Refuse options and overrides that apply to a composed sweep."""
+    if surplus:
+        raise UserError(f"{surplus[0]} applies to a composed sweep, and --candidates composes none; leave it out")
 
 
 def say(asked: PlanTable, law: PlanLaw, as_json: bool = False) -> None:

@@ -14,6 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from isoflop.errors import UserError
 from isoflop.exits import translate
+from isoflop.extensions import take
+from isoflop.scaling.limits import refuse_words, renamed
 from isoflop.sweeps.compose import progress
 from isoflop.sweeps.plan import text as plan_text
 from isoflop.sweeps.plan.claims import powers
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
     from isoflop.analysis.claims.claim import Claim
 
 __all__ = ["Question", "say"]
+
+
+def overrides(words: list[str]) -> list[str]:
+    """Return the overrides among the words of a plan; UserError if one is an option or no override."""
+    given = renamed(take(words))
+    if unknown := [word for word in given if word.startswith("-")]:
+        raise UserError(f"{unknown[0]} is not an option of plan; see isoflop plan --help")
+    refuse_words(given)
+    return given
 
 
 def say(

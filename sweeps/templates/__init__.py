@@ -5,7 +5,7 @@ render("status.html", done=1, total=2, ...)
 
 from pathlib import Path
 
-from isoflop.wording import one_line
+from isoflop.wording import number, one_line
 
 
 def render(name: str, **values: object) -> str:
@@ -17,5 +17,7 @@ def render(name: str, **values: object) -> str:
     jinja = Environment(
         loader=loader, autoescape=is_html, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    jinja.filters["number"] = number
+    jinja.filters["words"] = lambda name: str(name).replace("_", " ")
     jinja.filters["line"] = lambda value: "" if value is None else one_line(value)
     return jinja.get_template(name).render(**values)
