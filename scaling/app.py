@@ -43,30 +43,30 @@ HELP = """isoflop train: train one run, or with -m a sweep of them; rerun the sa
 
 usage: isoflop train [-m] [key=value ...]
 
-what is trained
+what to train
   family=NAME        the architecture: {family}
   family.width=32    its two dials, width and depth; every other knob of a family is family.KNOB too
   data=NAME          what it learns: {data}
                      data=files data.path=PATH is a corpus of your own, which isoflop prepare tokenises beforehand
   data.size=1e6      distinct training examples or targets, as the dataset counts them
   recipe=NAME        how it is trained: {recipe}
-  seed=0             of the initialisation and the order of the data; several seeds show how much is noise
+  seed=0             of the initialisation and the order of the data; several seeds show the noise
 
-  probe=[positions]  what is measured beside the loss, at every mark: {probe}
+  probe=[positions]  measurements beside the loss, at every mark: {probe}
 
-how long: give one of these; without any, a run is one epoch
+how long: give one of these; by default a run is one epoch
   budget.D=1e6       training targets, for text its bytes
   budget.C=1e12      training FLOPs
   budget.D_per_N=20  targets per parameter that multiplies (no embedding table)
   budget.epochs=2    passes over the data
   Steps are whole, so a budget is rounded up; below half a step it is refused, unless round_up=true.
-  A list, budget.D=[1e5,1e6], measures several marks along one run: each is cooled down on a branch of one trunk, and is
-  a row as if it were a run of its own, for less compute.
+  A list, budget.D=[1e5,1e6], measures several marks along one run: each is cooled down on a branch of one trunk and
+  becomes a row, as if from a run of its own, for less compute.
 
-where it goes
+where to put it
   out=runs           the folder of the run or sweep; a run's own folder there is named by a hash of what determines it
-  logger=NAME        where it is mirrored too: {logger}; docs/wandb.md
-  tags=[pilot]       words to find it by there
+  logger=NAME        also mirror it to: {logger}; docs/wandb.md
+  tags=[pilot]       words to find it by in the mirror
   rung=...           a run's place in a sweep, the same for every family and seed; a sweep fills it in
 
 sweeps
@@ -84,7 +84,7 @@ examples
   isoflop train study=grid family=lstm out=runs/grid                a ready-made sweep
 
 `isoflop train family=lstm --cfg job` shows every key and its value, and runs nothing; `isoflop plan -m ...` says what a
-sweep would take; `isoflop status DIR` shows a folder of runs, `isoflop collect DIR` makes a table of it."""
+sweep would cost; `isoflop status DIR` shows a folder of runs, `isoflop collect DIR` makes a table of it."""
 
 register_resolvers()
 
@@ -171,7 +171,7 @@ def rounding(rows: list[record.Row]) -> list[str]:
     for row in rows:
         factor = rounded(row)
         if factor > NOTED:
-            lines.append(f"rounded up to whole steps: D={row['D']} is {factor:.2f} times what was asked for")
+            lines.append(f"rounded up to whole steps: D={row['D']} is {factor:.2f} times the budget")
     return lines
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
 
-from hydra.utils import get_class
-
 from isoflop.errors import UserError
 from isoflop.scaling.config import choices
 from isoflop.scaling.config.frozen import FrozenConfig
@@ -25,7 +23,7 @@ from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.subject import Probe, refuse_probe
 from isoflop.scaling.task import Task, check
 
-# a budget that whole steps exceed by more than this factor is another budget
+# whole steps that exceed a budget by more than this factor are refused
 MOST_ROUNDED = 2.0
 
 
@@ -119,29 +117,13 @@ class Assembled:
 
 def build(config: FrozenConfig, group: str, knobs: Knobs | None = None) -> Any:
     """Build one choice of the config from its class and these knobs; raise UserError if they do not fit."""
-    name, target = config.names.of(group), config.target(group)
-    return _built(group, name, target, config.knobs(group) if knobs is None else knobs)
+    given = config.knobs(group) if knobs is None else knobs
+    return choices.build(group, config.names.of(group), given, config.extensions, config.classes.get(group))
 
 
 def build_probes(config: FrozenConfig) -> dict[str, Probe]:
     """Build the probes that a config asks for, by name."""
-    probes = {}
-    for name, knobs in config.probe.items():
-        target = choices.target("probe", name, config.extensions)
-        probes[name] = cast(Probe, _built("probe", name, target, knobs))
-    return probes
-
-
-def _built(group: str, name: str, target: str, knobs: Knobs) -> Any:
-    choices.importable()
-    try:
-        built_from = get_class(target)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"{group}={name}: its _target_, {target}, is not a class ({error})") from None
-    try:
-        return built_from(**knobs)
-    except TypeError as error:
-        raise UserError(f"{group}={name} does not fit {target}: {error}") from None
+    return {name: choices.build("probe", name, knobs, config.extensions) for name, knobs in config.probe.items()}
 
 
 def assemble(config: FrozenConfig) -> Assembled:

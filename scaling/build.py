@@ -9,8 +9,6 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.utils import get_class
-
 from isoflop.errors import UserError
 from isoflop.scaling.config import choices
 from isoflop.scaling.config.composed import register_resolvers
@@ -66,5 +64,4 @@ def build_choice(group: str, name: str, given: dict[str, Any]) -> Any:
         close = difflib.get_close_matches(unknown[0], default, n=1)
         mean = f"did you mean {close[0]}? " if close else ""
         raise UserError(f"{group} {name} has no knob {unknown[0]}; {mean}it has {', '.join(default)}")
-    choices.importable()
-    return get_class(choices.target(group, name, choices.declared()))(**default | given)
+    return choices.build(group, name, default | given)

@@ -1,4 +1,4 @@
-"""What runs would take, before any of them is made: size, compute, memory and time; asked for by sweeps/ in a worker.
+"""What runs would cost before they start: size, compute, memory and time; sweeps/ asks for it in a worker.
 
 describe([config])[0].C              # training FLOPs; or the UserError by which it is refused
 time_step(config)                    # {"step_s": 0.004, "rest_s": 0.1}, measured on this machine
@@ -32,7 +32,7 @@ from isoflop.scaling.task import Task
 FLOAT = 4  # bytes of a float32, in which parameters and what belongs to them are kept
 # seconds of steps that are measured at least, where MOST steps take so long
 MEASURED_S, FEWEST, MOST = 0.4, 4, 2000
-FEW_HELD_OUT = 4096  # targets that such a short run is measured on; what more there are is reckoned
+FEW_HELD_OUT = 4096  # targets that such a short run is evaluated on; the time of the others is extrapolated
 
 
 def describe(configs: list[FrozenConfig]) -> list[RunPlan | UserError]:

@@ -1,6 +1,6 @@
-"""What is refused before a run starts: what cannot be, at once and without torch, and what this machine cannot hold.
+"""Refusals before a run starts: of the impossible, at once and without torch, and of what this machine cannot hold.
 
-refuse_words(["family=[mlp,lstm]"])           # UserError: a list is no choice; -m family=mlp,lstm
+refuse_words(["family=[mlp,lstm]"])           # UserError: a list is not a name; -m family=mlp,lstm
 refuse_values(cfg)                            # by the composed config, anywhere
 refuse_place(trainer)                         # by what this machine has
 refuse_size(plan, trainer, available)         # by what estimate.plan says of the run

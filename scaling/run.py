@@ -37,9 +37,9 @@ OUT_OF_MEMORY = (
 def run_one(folder: Path, bar: bool = False, patience_s: float = 1.0) -> list[record.Row]:
     """Train what the folder's frozen config describes and leave its rows in the folder.
 
-    A run that fails leaves a row with the reason, unless one that ended well is there already (other code is being run
-    again). UserError: the config cannot be run at all, nothing is left. BusyError: after so many seconds another
-    process still works in the folder. Stopped: a signal ended it (process/signals.py).
+    A run that fails leaves a row with the reason, unless a good one is there already (of a run repeated by new code).
+    UserError: the config cannot be run, and nothing is left. BusyError: another process still works in the folder after
+    patience_s. Stopped: a signal ended the run (process/signals.py).
     """
     run = RunFolder(folder)
     with sole_writer(run, patience_s) as lease:
@@ -47,7 +47,7 @@ def run_one(folder: Path, bar: bool = False, patience_s: float = 1.0) -> list[re
         if resume.is_done(folder, config):
             return record.read(folder)
         run.remove_drafts()
-        if not record.finished(folder):  # what an earlier attempt left says nothing of this one
+        if not record.finished(folder):  # what an earlier attempt left does not describe this one
             run.records.unlink(missing_ok=True)
         if run.cancelled:
             raise Stopped(143)

@@ -43,7 +43,7 @@ class Subject:
     data: Data | None = None
     """What the examples were loaded from, for those of another length."""
     rebuild: Callable[[Task], Model] | None = None
-    """Build the model anew for another task, scaled as the recipe has it; UserError where it cannot learn it."""
+    """Build the model again for another task, scaled by the recipe; UserError if it cannot learn it."""
 
     @property
     def device(self) -> torch.device:
@@ -53,7 +53,7 @@ class Subject:
     def at_length(self, times: int, examples: int) -> "Subject | None":
         """Return the same data in sequences this many times as long, with the trained model ready for them.
 
-        Loaded and built when it is called: at least so many held-out examples, and of training examples as few as
+        They are loaded and built on call: at least `examples` held-out examples, and as few training examples as
         there can be. None where the data has no seq_len, or the model has no weights for later positions.
         """
         if self.data is None or self.rebuild is None or not _has(self.data, "seq_len"):
@@ -122,11 +122,11 @@ class Probe(Protocol):
     """A probe's yaml, built."""
 
     kinds: ClassVar[tuple[str, ...]]
-    """The kinds of task on which it has a meaning."""
+    """Kinds of task on which the probe has a meaning."""
     keys: ClassVar[tuple[str, ...]]
-    """Of its scalars, so that a claim of another is refused before the runs are made; ratio_* stands for any ending."""
+    """Keys of its scalars, so that a claim about another is refused before runs start; ratio_* matches any ending."""
     version: ClassVar[int]
-    """Raised where the same name comes to measure something else."""
+    """Increased when the same name begins to measure something else."""
 
     def measure(self, subject: Subject) -> Measurement:
         """Return the columns of every probe, and the points of their profiles with the probe's name."""

@@ -1,4 +1,4 @@
-"""What a dataset asks of a model; the only thing that data and architecture know of each other.
+"""What a dataset asks of a model; all that data and architecture know about each other.
 
 task = Task(kind="tokens", d_in=256, d_out=256, seq_len=64, targets=64)
 check("mlp", ("vectors", "tokens"), "text", task)      # silent, or one sentence
@@ -44,7 +44,7 @@ class Task:
 
     @property
     def loss_unit(self) -> str:
-        """The unit of the task's loss, as the record and every axis name it."""
+        """Unit of the task's loss, as in the record and on every axis."""
         return LOSS_UNITS[self.loss]
 
     @property

@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
 
-# what is no option is an override for Hydra
+# words that are not options are overrides for Hydra
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -31,15 +31,15 @@ def verbs() -> None:
 @app.command("prepare", context_settings=EXTRA)
 def prepare_command(
     context: typer.Context,
-    workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.", min=1)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.", min=1)] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read what is there and compare every hash.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The manifest on stdout and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the manifest, on stdout.")] = False,
 ) -> None:
     """Tokenise a corpus once, into shards that runs map into memory; a run prepares what is missing by itself.
 
-    Takes the `data` overrides of `isoflop train`. The source is only read. What is prepared lies in the folder that the
-    environment variable ISOFLOP_DATA names, else in the user's cache: tokens, tokeniser, and a manifest with documents,
-    tokens, split, hashes and licence. Killed, the same command goes on from where it was.
+    Takes the `data` overrides of `isoflop train`. The source is only read. The result goes into the folder named by
+    the environment variable ISOFLOP_DATA, else into the user's cache: tokens, tokeniser, and a manifest with documents,
+    tokens, split, hashes and licence. After a kill, the same command continues where it stopped.
 
     Example:  isoflop prepare data=files data.path=corpus data.tokenizer=bpe data.vocab_size=4096
 
@@ -51,7 +51,7 @@ def prepare_command(
         raise UserError(f"{unknown[0]} is not an option of prepare; see isoflop prepare --help")
     name, dataset = composed(take(context.args))
     if not isinstance(dataset, Tokens):
-        raise UserError(f"data={name} is made as it is needed, there is nothing to prepare; text, files and hf are")
+        raise UserError(f"data={name} is generated when needed, not prepared; prepare takes data=text, files or hf")
     prepared = dataset.prepare(workers)
     for other in dataset.others.values() if dataset.held_out else ():
         print(f"{other.folder}: held out", file=sys.stderr)
@@ -68,7 +68,6 @@ def prepare_command(
 def composed(overrides: list[str]) -> tuple[str, object]:
     """Return the dataset that overrides choose, and its name."""
     from hydra import compose, initialize_config_module
-    from hydra.utils import get_class
     from omegaconf import OmegaConf
 
     from isoflop.scaling.config import choices
@@ -77,18 +76,13 @@ def composed(overrides: list[str]) -> tuple[str, object]:
 
     refuse_words(overrides)
     if wrong := [word for word in overrides if not word.lstrip("+~").startswith(("data=", "data."))]:
-        raise UserError(f"{wrong[0]} is no override of data; prepare takes data=NAME and data.KNOB=VALUE")
+        raise UserError(f"{wrong[0]} is not an override of data; prepare takes data=NAME and data.KNOB=VALUE")
     register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
         cfg = compose("train", overrides, return_hydra_config=True)
     name = str(cfg.hydra.runtime.choices["data"])
     node = whole_as_int(OmegaConf.to_container(cfg.data, resolve=True))
-    choices.importable()
-    target = get_class(choices.target("data", name, choices.declared()))
-    try:
-        return name, target(**{key: value for key, value in node.items() if not key.startswith("_")})
-    except TypeError as error:
-        raise UserError(f"data={name} does not fit its class: {error}") from None
+    return name, choices.build("data", name, {key: value for key, value in node.items() if not key.startswith("_")})
 
 
 def main(arguments: list[str]) -> int:

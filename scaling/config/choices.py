@@ -10,7 +10,7 @@ the yaml of the choice's name decides.
 
 import importlib.util
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from isoflop.scaling import present
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["declared", "importable", "knobs", "names", "target", "yaml_of"]
+__all__ = ["build", "declared", "importable", "knobs", "names", "target", "yaml_of"]
 
 # the packages of ours that hold classes of choices
 ROOMS = tuple(f"isoflop.scaling.{room}." for room in ("families", "data", "recipe", "probes"))
@@ -63,6 +63,27 @@ def target(group: str, name: str, extensions: Sequence[str] = (), frozen: str | 
             if _is_there(frozen.rpartition(".")[0]):
                 return frozen
     return _target(group, name, tuple(extensions))
+
+
+def build(
+    group: str, name: str, knobs: Mapping[str, Any], extensions: Sequence[str] | None = None, frozen: str | None = None
+) -> Any:
+    """Build a choice from its class and these knobs; raise UserError if they do not fit.
+
+    extensions: those that may hold it, by default the declared ones. frozen: the class that a frozen config names.
+    """
+    from hydra.utils import get_class
+
+    named = target(group, name, declared() if extensions is None else extensions, frozen)
+    importable()
+    try:
+        built_from = get_class(named)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{group}={name}: its _target_, {named}, is not a class ({error})") from None
+    try:
+        return built_from(**knobs)
+    except TypeError as error:
+        raise UserError(f"{group}={name} does not fit {named}: {error}") from None
 
 
 def knobs(group: str, name: str) -> dict[str, Any]:

@@ -158,7 +158,9 @@ def _tags(given: Any) -> list[str]:
     wrong = [tag for tag in tags if isinstance(tag, bool) or not isinstance(tag, str | int | float)]
     wrong += [tag for tag in tags if not 0 < len(str(tag)) <= LONGEST_TAG]
     if wrong:
-        raise UserError(f"tags={given}: {wrong[0]!r} is no word of at most {LONGEST_TAG} letters; write tags=[pilot]")
+        raise UserError(
+            f"tags={given}: {wrong[0]!r} is not a word of at most {LONGEST_TAG} letters; write tags=[pilot]"
+        )
     return [str(tag) for tag in tags]
 
 
@@ -184,7 +186,7 @@ def thaw(folder: Path) -> FrozenConfig:
     try:
         data = run.read_config()
         if data is None or not isinstance(data.get("code"), dict):
-            raise UserError("it is not what was written")
+            raise UserError("its content is not that of a frozen config")
         config = FrozenConfig.from_json(data | {"run_id": run.run_id})
         refuse_types(config)
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
@@ -199,13 +201,13 @@ def refuse_types(config: FrozenConfig) -> None:
         positive(f"family.{dial}", config.family[dial])
     for group in identity.CHOICES:
         if not isinstance(getattr(config.names, group), str):
-            raise UserError(f"names.{group} is no name")
+            raise UserError(f"names.{group} is not a name")
     for name in ("batch", "lr"):
         if not isinstance(value := config.recipe[name], Mapping):  # a rule
             positive(f"recipe.{name}", value)
     words = (config.sweep, config.rung, config.code.git, config.code.sources, *config.classes.values())
     if not all(word is None or isinstance(word, str) for word in (*words, *config.tags, *config.extensions)):
-        raise UserError("what is a name is not one")
+        raise UserError("a sweep, rung, tag, extension or commit is not a word")
     if config.plan:
         for name in ("N", "D", "C", "steps", "step_C", "lr", "batch", "memory", "rounded"):
             not_negative(f"plan.{name}", getattr(config.plan, name))

@@ -1,8 +1,7 @@
 """Which run a config is: a hash of its science, not of how the code spells it (no torch).
 
-Equal ids are equal results on the same machine and code. What the code is called and which knobs it has learnt since
-are no part of it: classes may move, and a knob that stands at the value it had when it was added is left out. A yaml
-says which those are:
+Equal ids mean equal results on the same machine and code. Names in the code and knobs added later do not enter it:
+classes may move, and a knob at the value it had when it was added is left out. A yaml states these:
 
     _added_: {dropout: 0.0}         # the value at which a run is the one it was before there was such a knob
     _place_: [path]                 # knobs that say where something lies, and not what it is

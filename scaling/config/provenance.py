@@ -3,7 +3,7 @@
     code(["isoflop.scaling.families.mlp.Mlp", "isoflop.scaling.data.text.Text"])
     # Code(git='0d641d2a1b2c', dirty=False, sources='5f0c9a7e21bd')
 
-A commit and whether it is clean do not tell two edits apart, and a wheel has neither; the hash of the sources does.
+A commit and a dirty flag do not distinguish two edits, and a wheel has neither; a hash of the sources does.
 """
 
 import hashlib
@@ -129,7 +129,7 @@ def _file(module: str) -> Path:
     """Return the file of a module that is not ours."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise UserError(f"there is no module {module}, which a yaml names as its _target_")
+        raise UserError(f"the module {module}, named by the _target_ of a yaml, cannot be found; correct the yaml")
     return Path(spec.origin).resolve()
 
 

@@ -35,7 +35,7 @@ class Hub:
     """A dataset of the hub, or a folder that `datasets` reads: of save_to_disk, or of data files.
 
     config: which of several. split: of its rows. field: the text's name. revision: a commit, branch or tag.
-    documents: the first so many, None for all.
+    documents: how many of the first, None for all.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Hub:
         except Exception as error:
             raise refusal(self, error) from None
 
-    def __getstate__(self) -> dict[str, Any]:  # a stream is opened anew in another process
+    def __getstate__(self) -> dict[str, Any]:  # another process opens its own stream
         return {name: value for name, value in vars(self).items() if name != "stream"}
 
 
@@ -131,7 +131,7 @@ def refusal(hub: Hub, error: Exception) -> Exception:
 @dataclass(frozen=True)
 class HuggingFace(Tokens):
     """name: on the hub, or a folder. config: which of several. split: of its rows. field: the text's name.
-    revision: a commit, branch or tag. documents: the first so many, None for all.
+    revision: a commit, branch or tag. documents: how many of the first, None for all.
 
     tokenizer, vocab_size, held_share, licence: as of data=files. version: of a folder, a hash of what is in it.
     """

@@ -149,7 +149,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     try:
         raw = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
     except (OSError, EOFError) as error:
-        raise UserError(f"{packed} cannot be read ({error}); mend it") from None
+        raise UserError(f"{packed} cannot be read ({error}); fix it") from None
     if raw[:3] != bytes((0, 0, UBYTE)) or len(raw) < 4 + 4 * raw[3]:
         raise UserError(
             f"{path} begins with {raw[:4].hex(' ')}, but an idx file of bytes with 00 00 08 and its dimensions"

@@ -35,7 +35,7 @@ from isoflop.scaling.task import Task
 DOCS = Path(__file__).with_name("docs.jsonl.gz")
 BLOCK = 1024  # bytes that stay together in the shuffle
 SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "_bundled"}
-HELD_OUT = 20  # one file in so many
+HELD_OUT = 20  # one file in this many is held out
 TRAINED = "encodings/"  # tables that repeat one another: none of them is held out
 
 

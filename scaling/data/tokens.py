@@ -1,4 +1,4 @@
-"""What all data of tokens from a corpus share: what is trained on, what is held out, in which windows (no torch).
+"""What all datasets of tokens share: the training and held-out sides of a corpus, and the windows on them (no torch).
 
 A corpus is prepared once (corpus/prepare.py); a dataset is a prepared corpus and a view of it. A smaller size is a
 prefix of a larger one, and the held-out windows depend on neither.
@@ -156,7 +156,7 @@ class Tokens:
 def warn_of_overlap(name: str, share: float | None) -> None:
     """Print a line on stderr if a held-out set is partly in the training side."""
     if share:
-        there = f"{100 * share:.2g} % of its blocks of {BLOCK} tokens stand in the training side too"
+        there = f"{100 * share:.2g} % of its blocks of {BLOCK} tokens are in the training side too"
         print(f"data.held_out: {name}: {there}", file=sys.stderr, flush=True)
 
 
@@ -170,7 +170,7 @@ def other_set(place: str, tokenizer: str) -> PreparedCorpus:
     if place in choices.names("data"):
         dataset = build(place)
         if not isinstance(dataset, Tokens):
-            raise UserError(f"data.held_out={place} is no text; name a corpus, or a path")
+            raise UserError(f"data.held_out={place} is not text; name a corpus, or a path")
         return dataset.prepare_held_out(tokenizer)
     if (Path(place) / store.MANIFEST).is_file():
         prepared = store.open_prepared(Path(place))
@@ -211,10 +211,7 @@ def refuse_small(prepared: PreparedCorpus, seq_len: int, eval_size: int | None) 
 
 def build(name: str, **knobs: Any) -> Any:
     """Build a dataset by the name of its yaml, with these knobs."""
-    from hydra.utils import get_class
-
     from isoflop.scaling.config.composed import register_resolvers
 
     register_resolvers()
-    choices.importable()
-    return get_class(choices.target("data", name, choices.declared()))(**choices.knobs("data", name) | knobs)
+    return choices.build("data", name, choices.knobs("data", name) | knobs)

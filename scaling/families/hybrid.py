@@ -1,6 +1,6 @@
 """Attention and selective state-space layers interleaved, each followed by a feed-forward (as Jamba, arXiv:2403.19887).
 
-The state-space layers tell positions apart, so that attention needs none of its own.
+The state-space layers distinguish positions, so attention needs no positions of its own.
 
 Hybrid(width=64, depth=4, lr=0.01, attention_every=4).build(task)        three state-space layers, then attention
 """

@@ -57,7 +57,7 @@ class CurveWriter(pl.Callback):
 def _cut(path: Path, position: int) -> None:
     """Keep the points up to a step; a torn last line and those after the checkpoint are written again.
 
-    A damaged line is no point, and is left out: the curve is to be looked at, and no result follows from it.
+    A damaged line is skipped: the curve is only looked at, and no result depends on it.
     """
     try:
         lines = files.read_bytes(path).decode(errors="replace").splitlines()[1:]

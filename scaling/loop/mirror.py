@@ -1,6 +1,6 @@
 """A mirror of a run where people look: its curve, the loss at its marks and its record, in W&B, TensorBoard or a CSV.
 
-What goes wrong there is said once and costs no result: the record is what is on disk.
+A failure there is reported once and costs no result: the record is what is on disk.
 
     with Mirror(config, folder) as mirror:
         mirror.open(columns, {mark.steps: mark for mark in run.marks})
@@ -55,7 +55,7 @@ class Mirror(pl.Callback):
     def open(self, columns: record.Row, marks: "Mapping[int, Mark]") -> None:
         """Open the mirror, or continue where an earlier attempt at the run ended.
 
-        columns: what is known of the run before it is trained. marks: its marks by their steps.
+        columns: what is known about the run before it is trained. marks: its marks by their steps.
         """
         self.marks = marks
         if self.config.logger.name != "none":
@@ -131,7 +131,7 @@ class Lightning:
         self.logger.save()
 
     def close(self, rows: Sequence[record.Row], ok: bool) -> None:
-        """Send how the run ended; rows: its record, empty if it has not ended."""
+        """Finish the log; the record lies beside it."""
         self.logger.finalize("success" if ok else "failed")
 
 

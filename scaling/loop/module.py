@@ -12,9 +12,10 @@ begins, the trunk is set aside, the cooldown made and measured, and the trunk ta
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,7 +23,6 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
-from torch.utils.data import DataLoader, IterableDataset
 
 from isoflop.scaling.data.base import Examples, order
 from isoflop.scaling.evaluate import batch_loss, bits_per_byte, evaluate, loss_count
@@ -36,17 +36,12 @@ from isoflop.scaling.recipe.parametrization import Multipliers
 from isoflop.scaling.subject import Subject
 from isoflop.scaling.subject import measure as measure_probes
 
+# what a checkpoint keeps of a module beside its tensors, the trunk and the goal
+SAVED = ("position", "made", "left_at", "results", "profiles", "probe_s", "is_compiled", "compile_s")
+
 
 class DivergedError(Exception):
     """The training loss stopped being a number."""
-
-
-class Steps(IterableDataset[int]):
-    """What Lightning iterates over: nothing but ticks; the module knows which step it is at."""
-
-    def __iter__(self) -> Iterator[int]:
-        while True:
-            yield 0
 
 
 class ScalingModule(pl.LightningModule):
@@ -119,8 +114,8 @@ class ScalingModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.recipe.optimizer(self.model, self.multipliers)
 
-    def train_dataloader(self) -> DataLoader[int]:
-        return DataLoader(Steps(), batch_size=None)
+    def train_dataloader(self) -> Iterable[int]:
+        return repeat(0)  # nothing but ticks: the module knows which step it is at
 
     def on_fit_start(self) -> None:
         self.examples = self.examples.to(self.device)
@@ -130,10 +125,8 @@ class ScalingModule(pl.LightningModule):
     def compile_passes(self, compiler: Compiler) -> None:
         """Compile the passes of a batch, if one device makes them."""
         if self.trainer.world_size > 1:
-            print(
-                f"trainer.compile={str(compiler.asked).lower()}: only the passes of one device are compiled",
-                file=sys.stderr,
-            )
+            asked = f"trainer.compile={str(compiler.asked).lower()}"
+            print(f"{asked}: only the passes of one device are compiled", file=sys.stderr)
             return
         x, y = self.examples.take(order(self.seed, 0, self.recipe.batch, self.examples.n).to(self.device))
         parts = list(zip(x.split(self.spec.examples_at_a_time), y.split(self.spec.examples_at_a_time), strict=True))
@@ -201,11 +194,7 @@ class ScalingModule(pl.LightningModule):
         self.position, self.made = step + 1, self.made + 1
 
     def reseed(self, step: int) -> None:
-        """Seed whatever is random in a model by the step.
-
-        torch.manual_seed would do the same for every device there is; where CUDA is not in use yet, it keeps the
-        request and the stack for later, at each call.
-        """
+        """Seed whatever is random in a model by the step; torch.manual_seed would seed devices not in use, slowly."""
         seed = self.seed * 1_000_003 + step
         torch.default_generator.manual_seed(seed)
         if self.device.type != "cpu":
@@ -249,8 +238,7 @@ class ScalingModule(pl.LightningModule):
             return
         total, steps = self.summed(self.tail)
         results = evaluate(self.model, self.task, self.examples, self.recipe.precision) | {"L_train": total / steps}
-        wrong = [name for name, value in results.items() if not math.isfinite(value)]
-        if wrong:
+        if wrong := [name for name, value in results.items() if not math.isfinite(value)]:
             raise DivergedError(f"{wrong[0]} was {results[wrong[0]]} after the last of {self.goal} steps")
         results |= bits_per_byte(results, self.task, self.examples)
         if self.spec.keep is not None:
@@ -266,14 +254,12 @@ class ScalingModule(pl.LightningModule):
 
     def measure_probes(self) -> dict[str, Any]:
         """Return the columns of the probes at this mark; keep their profiles beside the results."""
-        if not self.spec.probes:
-            return {}
-        subject = Subject(
-            self.model, self.task, self.examples, self.recipe.precision, self.seed, self.spec.data, self.spec.rebuild
-        )
-        columns, points = measure_probes(self.spec.probes, subject)
-        self.profiles[self.goal] = [(name, *astuple(point)) for name, point in points]
-        self.probe_s += sum(columns[f"probe.{name}.wall_s"] for name in self.spec.probes)
+        spec, precision = self.spec, self.recipe.precision
+        subject = Subject(self.model, self.task, self.examples, precision, self.seed, spec.data, spec.rebuild)
+        columns, points = measure_probes(spec.probes, subject)
+        if spec.probes:
+            self.profiles[self.goal] = [(name, *astuple(point)) for name, point in points]
+        self.probe_s += sum(columns[f"probe.{name}.wall_s"] for name in spec.probes)
         return columns
 
     def count(self, loss: Tensor) -> None:
@@ -297,24 +283,18 @@ class ScalingModule(pl.LightningModule):
         return self.last_loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint |= {"position": self.position, "made": self.made, "goal": self.goal}
-        copy = None if self.trunk is None else trunk.unsharded(self.trunk)
-        checkpoint |= {"trunk": copy, "left_at": self.left_at, "results": self.results}
-        checkpoint |= {"profiles": self.profiles, "probe_s": self.probe_s}
-        checkpoint |= {"is_compiled": self.is_compiled, "compile_s": self.compile_s}
+        checkpoint |= {name: getattr(self, name) for name in SAVED} | {"goal": self.goal}
+        checkpoint["trunk"] = None if self.trunk is None else trunk.unsharded(self.trunk)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.position, self.made = checkpoint["position"], checkpoint["made"]
-        self.trunk, self.left_at = checkpoint["trunk"], checkpoint["left_at"]
-        self.results = checkpoint["results"]
-        self.profiles, self.probe_s = checkpoint.get("profiles", {}), checkpoint.get("probe_s", 0.0)
-        self.is_compiled, self.compile_s = checkpoint.get("is_compiled"), checkpoint.get("compile_s", 0.0)
+        self.trunk = checkpoint["trunk"]
+        for name in SAVED:
+            if name in checkpoint:  # earlier versions kept fewer
+                setattr(self, name, checkpoint[name])
 
     def reaches(self, checkpoint: Mapping[str, Any]) -> bool:
         """Return whether a checkpoint lies on the way to the first mark that it has not measured."""
         goals = [steps for steps in self.marks if steps not in checkpoint["results"]]
-        if not goals:
-            return False
-        if checkpoint["goal"] == goals[0] and checkpoint["position"] < goals[0]:
+        if goals and checkpoint["goal"] == goals[0] and checkpoint["position"] < goals[0]:
             return True
-        return checkpoint["trunk"] is None and checkpoint["position"] <= self.cooldown_start(goals[0])
+        return bool(goals) and checkpoint["trunk"] is None and checkpoint["position"] <= self.cooldown_start(goals[0])

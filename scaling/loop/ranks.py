@@ -35,7 +35,7 @@ def train_ranks(ranks: int, function: Callable[..., Any], *arguments: Any) -> An
 
     UserError where a rank raises one; RankError with the rank and its reason where one fails or dies.
     """
-    # a fork is quick and inherits what is imported; elsewhere a process begins anew
+    # a fork is quick and inherits what is imported; elsewhere a process starts from nothing
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     lifeline, hold = context.Pipe(duplex=False)
     address = {"MASTER_ADDR": LOCALHOST, "MASTER_PORT": str(free_port())}

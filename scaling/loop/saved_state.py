@@ -1,7 +1,7 @@
 """The state of a run on disk: written whole or not at all, and read only where every byte is the one that was written.
 
 torch.load does not look at the checksums of its archive, so a flipped bit would be trained on. A digest of all bytes
-stands at the end of the file. Files are opened here, by their path alone: nothing takes the path for an address.
+stands at the end of the file. Files are opened here, by their path alone: no part of it is taken for a URL.
 
     write(Path("state.ckpt"), {"position": 3})
     read(Path("state.ckpt"))["position"]

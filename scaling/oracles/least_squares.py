@@ -1,4 +1,4 @@
-"""Least squares with noise (G12): N features and D examples leave σ² + σ² N / (D - N - 1) in the mean over samples.
+"""Least squares with noise (G12): N features and D examples leave σ² + σ² N / (D - N - 1) on average over samples.
 
 The source stands at the head of scaling/data/synthetic/spectral.py. `oracle.degrees` is D - N - 1, whose power theory
 gives.
@@ -17,7 +17,7 @@ from isoflop.scaling.oracles.base import SolvedCurve
 
 N, SIGMA = 16, 0.5
 SIZES = (24, 32, 48, 64, 96, 128, 192, 256)
-# draws of data, each the mean over so many samples
+# draws of data, and samples that each averages over
 VERSIONS, SAMPLES = 4, 1000
 
 

@@ -20,7 +20,7 @@ from isoflop.scaling.oracles.neighbours import Array
 
 LENGTHS = (4, 8, 16, 32)
 FEATURES = 16
-# two curves for an irrep, each a mean over so many targets
+# curves for an irrep, and targets that each averages over
 GROUPS, TARGETS = 2, 6
 
 

@@ -3,7 +3,7 @@
 G4, ridgeless regression on data whose spectrum is λ_k = k^-(1 + α), with targets of the same spectrum: N random
 features and unlimited data leave what the features do not span, D examples and unlimited features what the examples do
 not, and both fall as a power of exponent α (Maloney 2022, arXiv:2210.16859, eq. 2 and sec. 3). The mean over targets is
-a trace, so that nothing is fitted.
+a trace, so nothing is fitted.
 
 G5, x_k = k^-a z_k of V dimensions, target Σ k^-b x_k, a model linear in N random features of x, by one pass of
 stochastic gradient descent at a constant rate. In phase Ia (2a > 1, 2b < 1, a + b > 1/2) the best size grows as
@@ -20,7 +20,7 @@ import numpy as np
 from isoflop.scaling.oracles.base import SolvedCurve
 from isoflop.scaling.oracles.neighbours import Array
 
-# of the spectrum of G4: so many directions, exponents, and sizes
+# of the spectrum of G4: directions, exponents, sizes, draws
 DIRECTIONS, ALPHAS, SIZES, DRAWS = 20_000, (0.5, 1.0), (8, 16, 32, 64, 128, 256), 3
 # of G5: exponents of data and target in phase Ia, dimensions, sizes, steps
 DATA_EXPONENT, TARGET_EXPONENT, DIMENSIONS = 0.75, 0.4, 4096
@@ -51,7 +51,7 @@ def least(spectrum: Array, draws: Array, beyond: float = 0.0) -> float:
     beyond: the sum of the spectrum's further directions, each of them small.
 
     With Z the draws and Λ the spectrum, tr Λ - tr (Z Λ Zᵀ)⁻¹ Z Λ² Zᵀ: by features F = Z of unlimited data, or by
-    examples X = Z Λ^½ of unlimited features, in the mean over targets.
+    examples X = Z Λ^½ of unlimited features, on average over targets.
     """
     inner, outer = (draws * spectrum) @ draws.T, (draws * spectrum**2) @ draws.T
     inner += beyond * np.eye(len(draws))

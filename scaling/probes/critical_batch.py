@@ -6,7 +6,7 @@ scale is B = tr(Σ) / |G|^2 (McCandlish 2018, arXiv:1812.06162, eq. 2.9). From t
     |G|^2 = (big |g_big|^2 - small |g_small|^2) / (big - small)
     tr(Σ) = (|g_small|^2 - |g_big|^2) / (1/small - 1/big)
 
-both without bias (the same, appendix A.1). It bounds the useful batch from below and is no substitute for the critical
+both without bias (the same, appendix A.1). It bounds the useful batch from below and does not replace the critical
 batch that is measured by training at several (arXiv:2410.21676); it is measured on training examples.
 
     CriticalBatch(small=4, batches=16).measure(subject).scalars["noise_scale"]

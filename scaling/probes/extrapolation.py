@@ -7,7 +7,7 @@ arXiv:1706.03762, section 3.5) and do not; a penalty on distance does (Press 202
 `accuracy_k` is the share of those targets that the likeliest class meets, where targets are classes; `accuracy_1` that
 at the trained length. What a network cannot express at any length it may still fit at the trained one.
 
-Each length has about the same number of tokens. The model is built anew for each, with the trained weights: tables that
+Each length has about the same number of tokens. The model is rebuilt for each, with the trained weights: tables that
 follow from a formula, as of rotary positions, are made longer; where a table is learned there is no value.
 
     Extrapolation(times=(2,), examples=64).measure(subject).scalars["ratio_2"]

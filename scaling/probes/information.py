@@ -1,4 +1,4 @@
-"""What a layer tells of its input and of its target: I(X; Z) and I(Z; Y) in bits, by binning and by kernel density.
+"""How much a layer says about its input and its target: I(X; Z) and I(Z; Y) in bits, by binning and kernel density.
 
 A layer Z is a function of X, so I(X; Z) is infinite or log2 of the examples until Z is made coarse; both estimates say
 how coarse, and neither is a property of the network alone (Saxe 2018, "On the information bottleneck theory of deep

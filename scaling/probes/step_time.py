@@ -4,7 +4,7 @@ A slope is that of the logarithm on ln(seq_len), by least squares: 1 where the c
 it is quadratic, as the products of attention are (Vaswani 2017, arXiv:1706.03762, table 1); a Transformer of width d is
 quadratic only past seq_len of some 6 d (Kaplan 2020, arXiv:2001.08361, section 2.1). Short lengths show what is fixed.
 
-A step is the loss and its gradient for one batch of random inputs, in a model built anew at that length; the least of
+A step is the loss and its gradient for one batch of random inputs, in a model rebuilt at that length; the least of
 several, since all that disturbs a clock makes it slower. On a CPU the clock is that of the process, over all of its
 threads, which stands still while the core is another's; on a GPU it is that of the wall. The families keep no cache, so
 a decoded token is a forward through all of what precedes it. Memory is the allocator's peak beyond the weights on a

@@ -36,7 +36,7 @@ from isoflop.scaling.subject import BATCH, Measurement, Subject
 class Symmetry:
     """orders: of each example. examples: held-out examples that are measured, of the function and of the pairs.
 
-    positions: the first so many, of the pairs. symbols: the commonest tokens that are told apart, all others are one.
+    positions: the first ones, for the pairs. symbols: the most frequent tokens kept distinct; all others count as one.
     """
 
     orders: int = 2

@@ -7,8 +7,8 @@ not exist succeeds for one of them there too (open(2), O_EXCL; RFC 1813, 3.3.8).
     of another                     while its heartbeat goes on: it is watched for three beats, which are 3 s of a run in
                                    its first minute, and 15 s later on or where it has not beaten yet; no clock is asked
 
-A lease whose owner is dead is taken over by creating the next number, which again one process does. Who finds that its
-own lease is no longer the highest has been taken for dead, and stops without touching what is now another's.
+A lease whose owner is dead is taken over by creating the next number, which again one process does. A process
+whose lease is no longer the highest was taken for dead; it stops and leaves alone what now belongs to another.
 
     lease = make(folder)           # refused by BusyError where another process holds the folder
     lease.stands()                 # True

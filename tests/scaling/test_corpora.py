@@ -357,7 +357,7 @@ def test_a_held_out_set_that_was_trained_on_is_said_and_recorded(
     monkeypatch.setattr(overlap, "SAMPLED", 16)
     data = files(folder, held_out={"copy": str(folder), "own": str(files(folder).prepared.folder)})
     data.refuse(batch=1)
-    line = r"data\.held_out: copy: \d+ % of its blocks of 256 tokens stand in the training side too"
+    line = r"data\.held_out: copy: \d+ % of its blocks of 256 tokens are in the training side too"
     assert re.search(line, capsys.readouterr().err)
     facts = data.load().facts
     # all documents, of which a twentieth is held out; and that twentieth alone
@@ -626,7 +626,7 @@ BAD = [
     ("a/image.png", "x", {"folder": True}, "holds no file .* ends in .txt, .md, .jsonl, .parquet"),
     ("bad.jsonl", GOOD * 2 + "{half\n", {}, r"bad.jsonl, line 3, is not JSON"),
     ("field.jsonl", GOOD + '{"body": "two"}\n', {}, "line 2, has no text in 'text'; it has body; give data.field="),
-    ("list.jsonl", "[1]\n", {}, "line 1, is no object with fields"),
+    ("list.jsonl", "[1]\n", {}, "line 1, is not an object with fields"),
     ("number.jsonl", '{"text": 3}\n', {}, "line 1, has no text in 'text'"),
     ("latin.txt", "naïve".encode("latin-1") * 9, {}, "latin.txt is not UTF-8: .*0xef.* give data.encoding=latin-1"),
     ("x.txt", "abc", {"encoding": "no-such"}, "cannot be read as data.encoding=no-such"),
@@ -702,7 +702,7 @@ def test_a_run_without_its_corpus_is_refused_before_it_starts(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["digits"], "data.held_out=digits is no text; name a corpus, or a path"),
+        (["digits"], "data.held_out=digits is not text; name a corpus, or a path"),
         (["nowhere"], "data.held_out=nowhere is neither there nor one of "),
         (["PATH/a.txt", "PATH/a.md"], "names two sets alike; give names: data.held_out={a:PATH}"),
         ({"short": "PATH/short.txt"}, "the held-out set short has 6 tokens, less than two examples"),

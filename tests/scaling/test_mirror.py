@@ -273,5 +273,5 @@ def test_tags_are_a_list_whatever_was_typed(given: str, tags: list[str]) -> None
 
 @pytest.mark.parametrize("given", ["tags=[[a]]", "tags=['']", "tags=true", f"tags={'x' * 65}"])
 def test_what_is_no_tag_is_refused(given: str) -> None:
-    with pytest.raises(UserError, match="is no word of at most 64 letters"):
+    with pytest.raises(UserError, match="is not a word of at most 64 letters"):
         resolved(given)

@@ -140,7 +140,7 @@ def test_the_nearest_mean_knows_most_digits_and_noise_makes_it_harder() -> None:
     [
         ("copy", {"seq_len": 7}, r"data\.seq_len=7 is odd, but half of it is copied; give an even one"),
         ("copy", {"symbols": 1}, r"data\.symbols=1 is not a whole number of at least 2"),
-        ("copy", {"symbols": 300}, r"data\.symbols=300 is more than the 256 that a byte tells apart; give fewer"),
+        ("copy", {"symbols": 300}, r"data\.symbols=300 is more than the 256 values of a byte; give fewer"),
         ("copy", {"eval_size": 32}, r"data\.eval_size=32 is not a whole number of at least 64"),
         ("digits", {"eval_size": 1}, r"data\.eval_size=1 is not a whole number of at least 2"),
         ("spectral", {"b": math.inf}, r"data\.b=inf is not a number of at least 0"),

@@ -78,7 +78,7 @@ class FileSource:
         """Bytes on disk of all of them."""
         return sum(file.size for file in self.files)
 
-    def __getstate__(self) -> dict[str, Any]:  # another process is told its files by a unit; all of them are too many
+    def __getstate__(self) -> dict[str, Any]:  # a unit names the files of another process; all would be too many
         known = {"too_few": self.too_few, "size": self.size}
         return {name: value for name, value in vars(self).items() if name != "files"} | known
 

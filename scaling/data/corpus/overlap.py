@@ -1,4 +1,4 @@
-"""How much of a held-out set stands in a training side that was prepared apart from it (no torch).
+"""How much of a held-out set is in a training side that was prepared separately (no torch).
 
     text = np.random.default_rng(0).integers(1, 255, 200_000, dtype=np.uint8)
     train, held_out = Side([text]), Side([text[100_003:150_000]])
@@ -20,7 +20,7 @@ from isoflop.scaling.config.contents import home
 from isoflop.scaling.data.corpus.parts import BLOCK
 from isoflop.scaling.data.corpus.store import PreparedCorpus, Side, windows
 
-# of so many positions one begins a block
+# one position in this many begins a block
 SAMPLED = 256
 # bytes before a block that decide whether it is one
 ANCHOR = 8

@@ -8,7 +8,7 @@
 1. A byte-pair tokeniser, where one is to be learned, from documents of the training side alone.
 2. Every unit of the source becomes a part: the tokens of its documents, and for each document a hash of its text.
 3. Documents are laid end to end in the order of their hashes, which is one fixed permutation; those whose hash is low
-   are the held-out side. The same text is on one side wherever it stands in the source, and once.
+   are the held-out side. The same text is on one side wherever it occurs in the source, and once.
 
 Parts and shards are files that are there whole or not at all, so that a process that is killed loses the units at work.
 """
@@ -231,7 +231,7 @@ def sentence(prepared: PreparedCorpus) -> str:
         return f"prepared {held}; {copies}"
     sizes = f"prepared {documents[TRAIN]} documents to train on, {tokens[TRAIN]:.4g} tokens"
     share = f"{100 * blocks['also_in_train'] / max(1, blocks['held_out']):.2g} % of held-out blocks of {BLOCK} tokens"
-    return f"{sizes}; {held}; {copies}; {share} stand in the training side too"
+    return f"{sizes}; {held}; {copies}; {share} are in the training side too"
 
 
 def say(text: str) -> None:

@@ -36,7 +36,7 @@ def read_jsonl(file: File, field: str, unit: SourceUnit) -> Iterator[bytes]:
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise UserError(f"{where(file, unit, number)} is not JSON ({error}); mend it") from None
+                raise UserError(f"{where(file, unit, number)} is not JSON ({error}); fix it") from None
             if not isinstance(row, dict) or not isinstance(text := row.get(field), str):
                 raise UserError(f"{where(file, unit, number)} {lacking(row, field)}; give data.field=")
             yield encoded(text, partial(where, file, unit, number))
@@ -47,7 +47,7 @@ def encoded(text: str, place: Callable[[], str]) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise UserError(f"{place()} has a character that UTF-8 cannot say ({error.reason}); mend it") from None
+        raise UserError(f"{place()} has a character that UTF-8 cannot encode ({error.reason}); fix it") from None
 
 
 def where(file: File, unit: SourceUnit, number: int) -> str:
@@ -64,7 +64,7 @@ def where(file: File, unit: SourceUnit, number: int) -> str:
 def lacking(row: Any, field: str) -> str:
     """Describe what is wrong with a row in which a text was expected."""
     if not isinstance(row, dict):
-        return "is no object with fields"
+        return "is not an object with fields"
     return f"has no text in {field!r}; it has {', '.join(map(str, row)) or 'no field'}"
 
 
@@ -78,7 +78,7 @@ def parquet(file: File) -> Iterator[Any]:
     except UserError:
         raise
     except (OSError, ValueError) as error:
-        raise UserError(f"{file.path} is not a Parquet file ({str(error).splitlines()[0]}); mend it") from None
+        raise UserError(f"{file.path} is not a Parquet file ({str(error).splitlines()[0]}); fix it") from None
 
 
 def read_parquet(file: File, field: str, unit: SourceUnit) -> Iterator[bytes]:

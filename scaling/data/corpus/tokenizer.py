@@ -77,7 +77,7 @@ class Bytes:
 
     def lengths(self) -> NDArray[np.uint16] | None:
         lengths = np.ones(256, np.uint16)
-        lengths[0] = 0  # the end of a document is no byte of it
+        lengths[0] = 0  # the end of a document is not a byte of it
         return lengths
 
 

@@ -40,7 +40,7 @@ class Copy(Synthetic):
         if self.seq_len % 2:
             raise UserError(f"data.seq_len={self.seq_len} is odd, but half of it is copied; give an even one")
         if self.symbols > 256:
-            raise UserError(f"data.symbols={self.symbols} is more than the 256 that a byte tells apart; give fewer")
+            raise UserError(f"data.symbols={self.symbols} is more than the 256 values of a byte; give fewer")
 
     @property
     def length(self) -> int:

@@ -36,7 +36,7 @@ class Hierarchy(Synthetic):
     """Knobs of the grammar; size and eval_size count examples, all drawn from the same finite set of sentences."""
 
     classes: int = 8
-    """Classes to be told apart, features of the top level."""
+    """Classes, the features of the top level."""
     symbols: int = 8
     """Features v of every level below the top."""
     synonyms: int = 4

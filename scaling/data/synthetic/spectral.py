@@ -10,7 +10,7 @@ left
 
 which for many features falls as N^-(a - 1) in size and t^-(a - 1)/b in steps; at a compute of N t the best N grows as
 C^1/(1 + b) and the loss falls as C^-(a - 1)/(1 + b). With least squares on D examples instead, N features without
-tail leave the excess sigma² N / (D - N - 1) in the mean over samples (Belkin 2020, arXiv:1903.07571). `family=linear`
+tail leave the excess sigma² N / (D - N - 1) on average over samples (Belkin 2020, arXiv:1903.07571). `family=linear`
 is the model; sigma² is the floor. Source: Maloney 2022, arXiv:2210.16859; Bordelon 2024, arXiv:2402.01092. Regime: N
 and t such that the tail beyond `features` and the last eigenvalue η λ_N t are small beside what is measured; 1 < a <
 2b + 1 for t.

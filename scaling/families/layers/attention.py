@@ -72,7 +72,7 @@ class Attention(nn.Module):
 
 
 class AddPositions(nn.Module):
-    """Adds to each position a row of a table: of sinusoids, or learned from a start of so many times the usual size."""
+    """Adds to each position a row of a table: of sinusoids, or learned from a start `scale` times the usual size."""
 
     sinusoids: Tensor
 
