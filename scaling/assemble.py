@@ -121,9 +121,15 @@ def build(config: FrozenConfig, group: str, knobs: Knobs | None = None) -> Any:
     return choices.build(group, config.names.of(group), given, config.extensions, config.classes.get(group))
 
 
-def build_probes(config: FrozenConfig) -> dict[str, Probe]:
-    """Build the probes that a config asks for, by name."""
-    return {name: choices.build("probe", name, knobs, config.extensions) for name, knobs in config.probe.items()}
+def build_probes(config: FrozenConfig, task: Task) -> dict[str, Probe]:
+    """Build the probes that a config asks for, by name; raise UserError if they cannot measure such a run."""
+    probes: dict[str, Probe] = {}
+    for name, knobs in config.probe.items():
+        probes[name] = choices.build("probe", name, knobs, config.extensions)
+        refuse_probe(name, probes[name], config.names.data, task)
+    if probes and config.trainer.strategy == "fsdp":
+        raise UserError("probe= measures a whole model, and trainer.strategy=fsdp shards it; give ddp, or no probe")
+    return probes
 
 
 def assemble(config: FrozenConfig) -> Assembled:
@@ -134,11 +140,7 @@ def assemble(config: FrozenConfig) -> Assembled:
     task = data.task
     check(config.names.family, family.learns, config.names.data, task)
     family.refuse(task)
-    probes = build_probes(config)
-    for probe, built in probes.items():
-        refuse_probe(probe, built, config.names.data, task)
-    if probes and config.trainer.strategy == "fsdp":
-        raise UserError("probe= measures a whole model, and trainer.strategy=fsdp shards it; give ddp, or no probe")
+    probes = build_probes(config, task)
     cost = count(family, task)
     name, several = config.budget.name, config.budget.several
     wanted = {value: targets(name, value, cost, data.unique) for value in config.budget.values}
@@ -158,10 +160,8 @@ def assemble(config: FrozenConfig) -> Assembled:
         marks.append(Mark(name, value, n, n * step_targets, n * step_targets * cost.flops_per_target, wanted=D))
         if marks[-1].rounded > MOST_ROUNDED and not config.round_up:
             step = f"a step takes {value * marks[-1].rounded / n:.3g} ({step_targets} targets)"
-            raise UserError(
-                f"budget.{name}={value:g} is less than half a step, {step}; raise it, lower recipe.batch, "
-                "or give round_up=true to train for one step"
-            )
+            small = f"budget.{name}={value:g} is less than half a step, {step}"
+            raise UserError(f"{small}; raise it, lower recipe.batch, or give round_up=true to train for one step")
     for one, other in pairwise(marks):
         if one.steps == other.steps:
             both = f"{one.value:g} and {other.value:g}"

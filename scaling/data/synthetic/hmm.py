@@ -24,7 +24,7 @@ from torch import Tensor
 
 from isoflop.checks import not_negative, share, whole_number
 from isoflop.scaling.data.base import RULES, THEORY, stream
-from isoflop.scaling.data.synthetic.base import Array, Synthetic, followed
+from isoflop.scaling.data.generator import Array, Synthetic, followed
 from isoflop.scaling.data.synthetic.markov import inverse, random_rows
 from isoflop.scaling.task import Task
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from isoflop.checks import not_negative, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, stream
-from isoflop.scaling.data.synthetic.base import Synthetic
+from isoflop.scaling.data.generator import Synthetic
 from isoflop.scaling.task import Task
 
 WAVES = 16  # of which f is made, at most

@@ -25,7 +25,7 @@ from torch import Tensor
 from isoflop.checks import not_negative, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, stream
-from isoflop.scaling.data.synthetic.base import Array, Synthetic, followed
+from isoflop.scaling.data.generator import Array, Synthetic, followed
 from isoflop.scaling.task import Task
 
 MOST_CONTEXTS = 65536

@@ -21,7 +21,7 @@ from torch import Tensor
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, stream
-from isoflop.scaling.data.synthetic.base import Synthetic
+from isoflop.scaling.data.generator import Synthetic
 from isoflop.scaling.task import Task
 
 

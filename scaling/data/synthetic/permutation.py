@@ -23,7 +23,7 @@ from torch import Tensor
 
 from isoflop.checks import one_of, whole_number
 from isoflop.scaling.data.base import RULES, stream
-from isoflop.scaling.data.synthetic.base import Array, Synthetic
+from isoflop.scaling.data.generator import Array, Synthetic
 from isoflop.scaling.task import Task
 
 IRREPS = ("trivial", "standard")

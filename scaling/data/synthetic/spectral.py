@@ -27,7 +27,7 @@ from torch import Tensor
 
 from isoflop.checks import not_negative, whole_number
 from isoflop.scaling.data.base import stream
-from isoflop.scaling.data.synthetic.base import Array, Synthetic
+from isoflop.scaling.data.generator import Array, Synthetic
 from isoflop.scaling.task import Task
 
 

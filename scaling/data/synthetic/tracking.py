@@ -23,7 +23,7 @@ from torch import Tensor
 from isoflop.checks import whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import stream
-from isoflop.scaling.data.synthetic.base import Synthetic
+from isoflop.scaling.data.generator import Synthetic
 from isoflop.scaling.task import Task
 
 MOST_ELEMENTS = 720
