@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import Data, Examples
@@ -173,6 +173,9 @@ def untouched(model: Model) -> Iterator[None]:
     for p, _, _ in gradients:
         p.grad = None
     model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase) and not module.dropout:
+            module.train()  # cuDNN differentiates a recurrence in training mode alone; its values are the same
     try:
         with torch.random.fork_rng(devices=_devices(tensors)):
             yield

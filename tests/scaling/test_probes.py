@@ -37,7 +37,7 @@ from isoflop.scaling.probes.recurrence_of_positions import RecurrenceOfPositions
 from isoflop.scaling.probes.spectral_rank import shares
 from isoflop.scaling.probes.step_time import StepTime, least_time, log_slope
 from isoflop.scaling.probes.symmetry import Symmetry, share_of_chain, share_of_pairs
-from isoflop.scaling.subject import Measurement, Probe, Subject, measure, refuse_probe
+from isoflop.scaling.subject import Measurement, Probe, Subject, measure, refuse_probe, untouched
 from isoflop.scaling.task import Task
 
 YAMLS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/probe").glob("*.yaml"))
@@ -531,3 +531,16 @@ def test_a_run_with_a_probe_has_the_same_losses_and_its_columns(isoflop: Isoflop
     assert "done already" not in again.stderr
     assert "probe.positions.slope" in record.read(bare)[0]
     assert "done already" in isoflop("train", *tiny, f"out={tmp_path / 'bare'}").stderr
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "tanh_rnn"])
+def test_a_probe_may_differentiate_a_recurrence_on_any_device(name: str) -> None:
+    """cuDNN has a backward pass of a recurrence in training mode alone; afterwards the modes are as they were."""
+    model = family(name, width=8, depth=1).build(TASKS["tokens"])
+    model.eval()
+    recurrences = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
+    with untouched(model):
+        assert recurrences
+        assert all(module.training for module in recurrences)
+        assert not model.training
+    assert not any(module.training for module in model.modules())
