@@ -27,7 +27,7 @@ from isoflop.scaling.task import Task
 class Reporting(nn.Module):
     """A layer that has something to say of its last forward: `auxiliary`, a term of the training loss, and `health`."""
 
-    auxiliary: Tensor
+    auxiliary: Tensor | None
     health: dict[str, Tensor]
 
 
@@ -46,8 +46,15 @@ class Model(nn.Module):
         return self.readout(self.body(self.embed(x)))  # type: ignore[no-any-return]
 
     def auxiliary(self) -> Tensor | float:
-        """Return what the layers add to the training loss, from the last forward."""
-        return sum((layer.auxiliary for layer in self._reporting), start=0.0)
+        """Take what the layers add to the training loss, from the last forward, away from them and return its sum.
+
+        A layer that kept it would keep that forward's graph, whose nodes name a stream that breaks a CUDA graph.
+        """
+        total: Tensor | float = 0.0
+        for layer in self._reporting:
+            assert layer.auxiliary is not None
+            total, layer.auxiliary = total + layer.auxiliary, None
+        return total
 
     def health(self) -> dict[str, Tensor]:
         """Return what the layers report on the last forward, averaged over layers, by name."""

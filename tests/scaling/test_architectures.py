@@ -1,6 +1,7 @@
 """The mechanisms inside the families, each against its definition worked out the plain way."""
 
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -318,6 +319,19 @@ def test_the_balance_loss_is_least_where_routing_is_even() -> None:
     one[..., 0] = 1
     layer.report(one, one.bool(), picked[..., 0])
     assert layer.auxiliary.item() == pytest.approx(4)
+
+
+def test_no_layer_keeps_the_graph_of_a_loss_that_was_taken() -> None:
+    """A kept graph names the stream on which it was made, so that no CUDA graph of a step could be captured."""
+    model = family("moe", depth=1).build(TOKENS)
+    model(batch(TOKENS, 2))
+    (layer,) = [module for module in model.modules() if isinstance(module, Experts)]
+    kept = weakref.ref(layer.auxiliary)
+    assert kept() is not None
+    total = model.auxiliary()
+    assert total.requires_grad
+    del total
+    assert kept() is None
 
 
 def test_the_balance_loss_reaches_the_router() -> None:
