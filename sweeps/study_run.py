@@ -117,6 +117,7 @@ def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Pat
     from isoflop.analysis.holdout.forecast import forecast
     from isoflop.analysis.runs.cells import well_tuned
     from isoflop.analysis.runs.rows import usable
+    from isoflop.analysis.runs.runs import Runs
     from isoflop.sweeps.compose import check
     from isoflop.sweeps.plan.claims import design
     from isoflop.sweeps.plan.plan import composed
@@ -125,8 +126,8 @@ def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Pat
     later = [config for config in check(composed(arguments).configs) if config.run_id not in first]
     planned = design(later, [config.plan for config in later if config.plan])
     points = files.records(planned[["family", "N", "D"]].drop_duplicates())
-    fitted = well_tuned(usable(rows[rows["run_id"].isin(first)]))
-    fitted.attrs["source"] = TABLE  # beside the forecast, wherever the two are
+    # the table lies beside the forecast, wherever the two are
+    fitted = Runs(well_tuned(usable(rows[rows["run_id"].isin(first)])), TABLE)
     made = forecast(fitted, points, study.forecast, by=["family"])
     made.save(path)
     print(f"{made}\n\n  what larger runs will give   {path}")

@@ -28,9 +28,6 @@ from isoflop.errors import FitError, TooFewRowsError
 
 __all__ = ["Fit", "FitError", "fit", "fit_groups", "fit_near"]
 
-# fits remembered, without their rows: claims, tables and figures ask for the same
-REMEMBERED = 64
-_KNOWN: dict[tuple[Hashable, ...], Fit] = {}
 # places beside the optimum of another fit at which a search near it begins too
 MOST_PLACES = 3
 OPTIONS = ("loss", "delta", "interval", "level", "resamples", "run", "pin", "prior", "seed", "weights")
@@ -58,12 +55,8 @@ def fit(
     FitError where that has no meaning (an option that cannot be, a column that is missing, fewer rows than parameters);
     a status and notes where the result is weak.
     """
-    return _fit(
-        as_runs(runs),
-        get_law(law),
-        Settings(loss, delta, interval, level, resamples, run, pin, prior, seed, weights),
-        by,
-    )
+    law, settings = get_law(law), Settings(loss, delta, interval, level, resamples, run, pin, prior, seed, weights)
+    return fit_rows(law, observed(as_runs(runs), law, settings), settings, by or {})
 
 
 def fit_near(runs: RunsLike, law: str | Law, near: Fit, *, by: dict[str, Any] | None = None, **options: Any) -> Fit:
@@ -72,7 +65,8 @@ def fit_near(runs: RunsLike, law: str | Law, near: Fit, *, by: dict[str, Any] | 
     The search begins where that of `near` ended, at what noise could not tell from it and at a few fresh starts; in
     full where these disagree.
     """
-    return _fit(as_runs(runs), get_law(law), Settings(**options), by, near)
+    law, settings = get_law(law), Settings(**options)
+    return fit_rows(law, observed(as_runs(runs), law, settings), settings, by or {}, near)
 
 
 def observe(runs: Runs, law: Law) -> Observations:
@@ -111,21 +105,6 @@ def fit_rows(law: Law, rows: Observations, settings: Settings, by: dict[str, Any
             if result.status != FitStatus.STARTS_DISAGREE:
                 return result
         return fit_together(groups, settings)[0]
-
-
-def _fit(runs: Runs, law: Law, settings: Settings, by: dict[str, Any] | None, near: Fit | None = None) -> Fit:
-    """Return a fit that is remembered, or else a new one, which is remembered where no other fit is near."""
-    rows = observed(runs, law, settings)
-    key = key_of(law, rows, settings)
-    if key is None or key not in _KNOWN:
-        result = fit_rows(law, rows, settings, by or {}, near)
-        if key is None or near is not None:
-            return result
-        while len(_KNOWN) >= REMEMBERED:
-            _KNOWN.pop(next(iter(_KNOWN)))
-        _KNOWN[key] = replace(result, rows=rows.rows.iloc[:0])
-    known = _KNOWN[key]
-    return replace(known, by=by or {}, rows=rows.rows, params=dict(known.params), derived=dict(known.derived))
 
 
 def key_of(law: Law, rows: Observations, settings: Settings) -> tuple[Hashable, ...] | None:

@@ -69,6 +69,11 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
+def has_lines(path: Path) -> bool:
+    """Return whether the index of a table that was read is the line of its file."""
+    return not path.is_dir() and path.suffix not in _BINARY
+
+
 def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
     # a short row is filled with NaN, a long one is an error; "inf" and "nan" are read as numbers and judged where they
     # are used
@@ -84,7 +89,7 @@ def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
             raise UserError(
                 f"{path} has rows of more fields than its header names; mend the header or the rows"
             ) from None
-    table.index = pd.RangeIndex(2, len(table) + 2, name="line")
+    table.index = pd.RangeIndex(2, len(table) + 2)
     table = table if separator == "," else _with_points(table, separator)
     blank = table.isna().all(axis=1)
     return _as_it_was(table[~blank] if blank.any() else table)
@@ -166,7 +171,7 @@ def _lines(path: Path) -> pd.DataFrame:
             raise UserError(f"{path}, line {line} is not a JSON object; one object a line is needed")
         lines.append(line)
     flat = [{_flat(name): _flat(value) for name, value in row.items()} for row in rows]
-    return pd.DataFrame(flat, index=pd.Index(lines, name="line"))
+    return pd.DataFrame(flat, index=lines)
 
 
 def _flat(value: Any) -> Any:

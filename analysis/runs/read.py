@@ -13,7 +13,7 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.analysis.runs.foreign import completed, melted, preset_of
-from isoflop.analysis.runs.formats import read_table
+from isoflop.analysis.runs.formats import has_lines, read_table
 from isoflop.analysis.runs.names import by_usual_names, in_its_unit
 from isoflop.analysis.runs.rows import as_floats
 from isoflop.analysis.runs.runs import Runs
@@ -35,12 +35,13 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
     run       the column whose equal values are one run; it must be there
     """
     path = Path(path)
-    table, notes = _under_our_names(read_table(path), dict(columns or {}), path)
+    read = read_table(path)
+    table, notes = _under_our_names(read, dict(columns or {}), path)
     if run is not None and run not in table:
         raise UserError(f"{path} has no column {run!r} to tell runs apart; it has {listed_columns(table.columns)}")
     for name in table.columns.intersection(list(NUMERIC)):
         table[name] = _numbers(table[name], path, strict=name in _CORE)
-    return Runs(table, str(path), tuple(notes), table.index.name == "line", run)
+    return Runs(table, str(path), tuple(notes), has_lines(path) and table.index.equals(read.index), run)
 
 
 def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -> tuple[pd.DataFrame, list[str]]:

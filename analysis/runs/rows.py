@@ -237,11 +237,3 @@ def joined(rows: pd.DataFrame, columns: Sequence[str], between: str = " ") -> pd
     cells = rows[list(columns)].astype(object)
     cells = cells.where(cells.notna(), "none")
     return pd.Series([between.join(map(str, row)) for row in cells.itertuples(index=False)], rows.index, dtype=object)
-
-
-def __getattr__(name: str) -> Any:  # until every room takes Runs
-    if name not in ("number_runs", "with_compute"):
-        raise AttributeError(name)
-    from isoflop.analysis.runs import frames
-
-    return getattr(frames, name)

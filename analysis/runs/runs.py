@@ -61,12 +61,6 @@ class Runs(Shown):
     grouping: tuple[str, ...] = FAMILY
     """The columns whose values name the groups of the table."""
 
-    def __post_init__(self) -> None:
-        if self.source:
-            self.frame.attrs["source"] = self.source
-        if self.notes:
-            self.frame.attrs["notes"] = list(self.notes)
-
     @cached_property
     def usable(self) -> "Runs":
         """The rows that count: finished (a blank status is ok), with a loss, each measured point once."""
@@ -272,22 +266,16 @@ class Runs(Shown):
 RunsLike = Runs | pd.DataFrame
 
 
-def as_runs(table: RunsLike, run: str | None = None, *, like: Runs | None = None) -> Runs:
+def as_runs(table: RunsLike, run: str | None = None) -> Runs:
     """Return the Runs of a table that somebody made, or the Runs themselves.
 
     table   Runs, or a DataFrame with a row for each run, or for each mark of a run
     run     the column whose equal values are one run, where it is not run_id
-    like    Runs whose other fields are taken over
     """
-    if isinstance(table, Runs):
-        return table if run in (None, table.run) else replace(table, run=run)
-    if not isinstance(table, pd.DataFrame):
+    if not isinstance(table, Runs | pd.DataFrame):
         raise UserError(f"runs are a table, not {type(table).__name__}; give read_runs(path) or a DataFrame")
-    source, notes = table.attrs.get("source", ""), table.attrs.get("notes", ())
-    base = like or Runs(table, run=run)
-    return replace(
-        base, frame=table, source=str(source), notes=tuple(map(str, notes)), lines=table.index.name == "line"
-    )
+    runs = table if isinstance(table, Runs) else Runs(table)
+    return runs if run in (None, runs.run) else replace(runs, run=run)
 
 
 def select(runs: RunsLike, where: str) -> Runs:

@@ -11,6 +11,7 @@ from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.analysis.intervals.resampling import Spread, bounded
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.rows import usable
+from isoflop.analysis.runs.runs import Runs
 from isoflop.analysis.solving.problem import Problem
 from isoflop.errors import FitError
 
@@ -115,11 +116,10 @@ def test_a_blank_status_is_ok_for_every_reader_alike(blank: object) -> None:
 
 def test_usable_rows_have_a_value_in_each_column_asked_for_and_keep_where_they_came_from() -> None:
     rows = study().assign(run_id=np.arange(36), accuracy=0.5)
-    rows.attrs["source"] = "runs.csv"
     rows.loc[3, "L"], rows.loc[4, "accuracy"] = np.nan, np.nan
     assert list(usable(rows).index) == [i for i in range(36) if i != 3]
     assert list(usable(rows, ["L", "accuracy"]).index) == [0, 1, 2, *range(5, 36)]
-    assert usable(rows).attrs["source"] == "runs.csv"
+    assert Runs(rows, "runs.csv").complete(["L", "accuracy"]).source == "runs.csv"
     # of a point that was measured and of its empty copy the measured one counts
     assert usable(pd.concat([rows.iloc[[3]], study().assign(run_id=np.arange(36))]))["L"].notna().all()
 
