@@ -133,6 +133,8 @@ def _compared_cases(comparisons: Sequence[Comparison], rule: Rule, fits: Fits) -
         missing = {name: phrases for name, side in asked if (phrases := rule.needs.missing(side))}
         if missing:
             yield Case(pair, lack=lacking_in_words(missing), group=group)
+        elif any(first.frame.index.equals(second.frame.index) for first, second in tables):
+            yield Case(pair, lack=f"{' and '.join(names)} are the same runs", group=group)
         else:
             yield Case(pair, tuple(_sample_of_two(two, names, rule, fits) for two in tables), group=group)
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from isoflop.analysis.claims.provenance import changed_since, committed
 from isoflop.analysis.holdout.forecast import Forecast, load_forecast
 from isoflop.analysis.holdout.outcome import ForecastScore, score_forecast
 from isoflop.analysis.runs.read import read_runs
-from isoflop.analysis.runs.runs import RunsLike, as_runs
+from isoflop.analysis.runs.runs import Runs, RunsLike
 
 
 @dataclass(frozen=True)
@@ -41,15 +39,15 @@ class JudgedForecast:
         return f"{about}\n{self.score}\n{self.provenance}"
 
 
-def runs_for(path: str | Path, runs: str | Path) -> pd.DataFrame:
+def runs_for(path: str | Path, runs: str | Path) -> Runs:
     """Return a table of runs, its columns named as in the table that the forecast was made from."""
     names = load_forecast(path).settings.get("columns", {})
-    return read_runs(runs, columns=names or None).frame
+    return read_runs(runs, columns=names or None)
 
 
 def judge_forecast(path: str | Path, runs: RunsLike) -> JudgedForecast:
     """Score the forecast of a file on the runs at its points; UserError where there are none, or it was changed."""
-    runs = as_runs(runs).frame
+
     path = Path(path)
     forecast = load_forecast(path)
     score = score_forecast(forecast, runs)

@@ -19,7 +19,7 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.runs import RunsLike, as_runs
-from isoflop.analysis.runs.where import conditions, filtered
+from isoflop.analysis.runs.where import conditions
 from isoflop.errors import FitError, UserError
 from isoflop.schema import Bound, Checked, Example, read
 
@@ -108,9 +108,9 @@ def read_known(given: Any, where: str) -> tuple[KnownAnswer, ...]:
 
 def compare_with_theory(runs: RunsLike, known: Sequence[KnownAnswer]) -> Iterator[KnownAnswerResult]:
     """Yield theory beside estimate, a result for each known answer, or for each value of its column `by`."""
-    runs = as_runs(runs).frame
+    runs = as_runs(runs)
     for answer in known:
-        rows = filtered(runs, answer.where) if answer.where else runs
+        rows = (runs.select(answer.where) if answer.where else runs).frame
         if not answer.by:
             yield _result(rows, answer, "")
             continue

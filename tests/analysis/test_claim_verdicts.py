@@ -193,6 +193,15 @@ def test_values_that_are_not_side_by_side_are_untested(tmp_path: Path) -> None:
     assert "family.positions = alibi and rotary side by side" in one.reason
 
 
+def test_the_ends_of_one_value_are_not_compared_with_themselves(tmp_path: Path) -> None:
+    rows = runs({("a", 8): 0.0, ("b", 8): 1.0}, ("family", "depth"), "probe.x.slope")
+    text = PAIR.replace("family.positions: [alibi, rotary]", "depth: [largest, smallest]")
+    (one,) = judge(rows, write(tmp_path, text))
+    assert one.verdict is VerdictKind.UNTESTED
+    assert "depth=largest and depth=smallest are the same runs" in one.reason
+    assert one.statistic is None
+
+
 def test_two_columns_make_an_interaction(tmp_path: Path) -> None:
     cells = {("cnn", False): 1.0, ("mlp", False): 1.5, ("cnn", True): 1.6, ("mlp", True): 1.5}
     rows = runs(cells, ("family", "data.permuted"), "L")
