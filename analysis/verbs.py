@@ -7,21 +7,29 @@ Each command imports what it needs when it is called, so that --help is quick. C
 that into one sentence on stderr and exit code 2.
 """
 
-import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from isoflop import files
 from isoflop.analysis import options as o
 from isoflop.analysis.arguments import ARGUMENTS
-from isoflop.errors import CellError, FitError, UserError
+from isoflop.analysis.output import (
+    echo,
+    emit,
+    fitted,
+    local_quantities,
+    show,
+    show_each,
+    show_fits,
+    show_points,
+    show_predictions,
+    show_specification,
+)
+from isoflop.errors import UserError
 from isoflop.exits import run
 from isoflop.option_groups import expand
-from isoflop.wording import printable, spreadsheet
 
 app = typer.Typer(
     add_completion=False,
@@ -50,7 +58,7 @@ def check_command(rows: o.TableOptions, run: Annotated[str, ARGUMENTS["run"]] = 
     """
     from isoflop.analysis.runs.quality import check
 
-    _show(check(rows.read(run), run or None), as_json)
+    show(check(rows.read(run), run or None), as_json)
 
 
 @app.command("fit")
@@ -89,85 +97,23 @@ def fit_command(
     if curves and (specification or share):
         raise UserError("--curves fits each group by itself and once; leave --share and --specification out")
     if specification:
-        return _specification(table, law, by, share, options, as_json)
+        return show_specification(table, law, by, share, options, as_json)
     if curves:
-        from isoflop.analysis.fitting.trunks import fit_trunks
-        from isoflop.analysis.runs.trunks import add_trunks
-
-        table = add_trunks(table, rows.runs)
-        fits = fit_trunks(table.select(rows.where) if rows.where else table, law, by=by, **options)
+        fits = _fits_with_trunks(rows, law, by, options)
     else:
         from isoflop.analysis.fitting.fit import fit_groups
 
         fits = fit_groups(table, law, by=by, share=share, **options)
-    _show_fits(fits, _local_quantities(fits, local, o.place(at)), share, as_json)
+    show_fits(fits, local_quantities(fits, local, o.place(at)), share, as_json)
 
 
-def _local_quantities(fits: Any, local: bool, at: dict[str, float]) -> list[Any]:
-    """Return for each fit its local quantities, or None where nobody asked or the fit shows them by itself."""
-    wanted = [fit.objective is not None and (bool(at) or (local and not fit.unidentified)) for fit in fits]
-    return [fit.local(at) if is_wanted else None for fit, is_wanted in zip(fits, wanted, strict=True)]
+def _fits_with_trunks(rows: o.RunOptions, law: str, by: list[str], options: dict[str, Any]) -> Any:
+    """Return a fit for each group of the marks of a folder of runs and the trunks that they branch from."""
+    from isoflop.analysis.fitting.trunks import fit_trunks
+    from isoflop.analysis.runs.trunks import add_trunks
 
-
-def _show_fits(fits: Any, quantities: list[Any], share: list[str], as_json: bool) -> None:
-    """Print fits with their local quantities; exit with 1 if no group could be fitted."""
-    if as_json:
-        about = {"law": fits[0].law.name, "loss": fits[0].loss, "delta": fits[0].delta, "shared": share}
-        extra = [{} if q is None else {"local": q.to_json()} for q in quantities]
-        _emit(about | {"fits": [fit.to_json() | more for fit, more in zip(fits, extra, strict=True)]})
-    else:
-        texts = [str(fit) if q is None else f"{fit}\n{q}" for fit, q in zip(fits, quantities, strict=True)]
-        _print("\n\n".join(texts))
-    if all(fit.objective is None for fit in fits):
-        _print(f"isoflop: no group could be fitted: {fits[0].reason}", err=True)
-        raise typer.Exit(1)
-
-
-def _specification(
-    table: Any, law: str, by: list[str], share: list[str], options: dict[str, Any], as_json: bool
-) -> None:
-    """Print the specification curve of each group."""
-    from isoflop.analysis.holdout.specification_curve import as_text, specification, to_json
-
-    if share:
-        raise UserError("--specification looks at each group alone; leave --share out")
-    curves = [(label.by, specification(rows, law, **options)) for label, rows in table.by(by).items()]
-    if as_json:
-        _emit({"law": law, "specifications": [{"by": label, "choices": to_json(rows)} for label, rows in curves]})
-    else:
-        texts = ["".join(f"{k}={v}  " for k, v in label.items()) + as_text(rows, law) for label, rows in curves]
-        _print("\n\n".join(texts))
-
-
-def _each_group(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) -> None:
-    """Print the result of `work` for each group; name the groups that are refused, and exit with 1 if all are.
-
-    Without groups, a refusal is an error like any other.
-    """
-    if not by:
-        return _show(work(table), as_json)
-    results, refused = [], []
-    for group, rows in table.by(o.names(by)).items():
-        label = group.by
-        try:
-            results.append((label, work(rows)))
-        except CellError:  # a bad cell is bad input whichever group it is in
-            raise
-        except FitError as error:
-            refused.append((label, str(error)))
-    reasons = {reason for _, reason in refused}
-    if not results and len(reasons) == 1:  # the request is at fault, not the groups
-        raise FitError(reasons.pop())
-    if as_json:
-        documents = [{"by": label} | result.to_json() for label, result in results]
-        _emit({"groups": documents, "refused": [{"by": label, "reason": reason} for label, reason in refused]})
-    else:
-        name = "  ".join
-        _print("\n\n".join(f"{name(f'{k}={v}' for k, v in label.items())}\n{text}" for label, text in results))
-    for label, reason in refused:
-        _print(f"isoflop: {', '.join(f'{k}={v}' for k, v in label.items())}: {reason}", err=True)
-    if not results:
-        raise typer.Exit(1)
+    table = add_trunks(rows.tuned(), rows.runs)
+    return fit_trunks(table.select(rows.where) if rows.where else table, law, by=by, **options)
 
 
 @app.command("predict")
@@ -210,15 +156,8 @@ def predict_command(
     fits = _fits(rows, fitting)
     if points is not None:
         table = o.points(points, rows.columns, fits[0].law.target)
-        return _predict_points(fits, table, o.names(rows.by), level, out, as_json)
-    for fit in fits:
-        if fit.objective is None:
-            group = "".join(f" {k}={v}" for k, v in fit.by.items())
-            _print(f"isoflop: not fitted{group}: {fit.reason}", err=True)
-    fits = [fit for fit in fits if fit.objective is not None]
-    if not fits:
-        raise typer.Exit(1)
-    _predict_place(fits, place, level, as_json)
+        return show_points(fits, table, o.names(rows.by), level, out, as_json)
+    show_predictions(fitted(fits), place, level, as_json)
 
 
 def _fits(rows: o.RunOptions, fitting: o.LawOptions) -> Any:
@@ -231,52 +170,6 @@ def _fits(rows: o.RunOptions, fitting: o.LawOptions) -> Any:
         return average_groups(rows.tuned(), fitting.law, target=fitting.target.strip() or None, **options)
     table = rows.tuned()
     return fit_groups(table, o.law(fitting.law, fitting.target), **options)
-
-
-def _predict_place(fits: Any, place: dict[str, float], level: float, as_json: bool) -> None:
-    """Print the prediction of each fit at a place; at a compute or a loss, also the speed-ups between fits."""
-    from isoflop.analysis.holdout.predict import as_text, predict, to_json
-    from isoflop.analysis.holdout.speedup import label, least_compute, speedups
-
-    target, average = fits[0].law.target, not fits[0].law.params
-    if list(place) == [target] and average:
-        raise UserError(f"an average of laws is not inverted for {target}; name one law, such as --law multiplicative")
-    if list(place) == [target]:
-        needs = [least_compute(fit, place[target], level) for fit in fits]
-        rows = [{"by": f.by, "at": place, "C": vars(C), "note": n} for f, (C, n) in zip(fits, needs, strict=True)]
-        notes = [f"\n  note       {note}" if note else "" for _, note in needs]
-        names = [label(f) if f.by else f.law.formula for f in fits]
-        texts = [f"{name}\n  C          {C}{n}" for name, (C, _), n in zip(names, needs, notes, strict=True)]
-    else:
-        predictions = [predict(fit, place, level) for fit in fits]
-        rows = [to_json(fit, prediction) for fit, prediction in zip(fits, predictions, strict=True)]
-        texts = [as_text(fit, prediction, level) for fit, prediction in zip(fits, predictions, strict=True)]
-    if len(fits) > 1 and not average and list(place) in ([target], ["C"]):
-        ratios = speedups(fits, place, level)
-        rows = [row | {"speedup": ratio and ratio.to_json()} for row, ratio in zip(rows, ratios, strict=True)]
-        texts = [f"{text}\n  speedup    {ratio or 'the slowest'}" for text, ratio in zip(texts, ratios, strict=True)]
-    if as_json:
-        _emit({"law": fits[0].law.name, "level": level, "predictions": rows})
-    else:
-        _print("\n\n".join(texts))
-
-
-def _predict_points(fits: Any, points: Any, by: list[str], level: float, out: Path | None, as_json: bool) -> None:
-    """Write or print a table of predictions, and score them where the target is known."""
-    from isoflop.analysis.holdout.predict import predict_points, score
-
-    table = predict_points(fits, points, by, level)
-    result = score(table, fits[0].law.target, level)
-    if out is not None:
-        files.write_text(out, table.map(spreadsheet).rename(columns=spreadsheet).to_csv(index=False))
-    if as_json:
-        rows = table.to_dict("records")
-        _emit({"law": fits[0].law.name, "level": level, "predictions": rows, "score": result and vars(result)})
-    else:
-        _print(f"{out}: {len(table)} rows" if out else table.to_string(index=False))
-        _print(str(result) if result else f"no row has {fits[0].law.target} to compare with", err=out is None)
-    if table["value"].isna().all():
-        raise typer.Exit(1)
 
 
 @app.command("compare")
@@ -307,7 +200,7 @@ def compare_command(
         options = {"axis": axis, "holdout": holdout, "run": rows.run or None}
         return compare(table, o.laws(laws), loss=fitting.loss, delta=fitting.delta, **options)
 
-    _each_group(rows.tuned(), rows.by, work, as_json)
+    show_each(rows.tuned(), rows.by, work, as_json)
 
 
 @app.command("frontier")
@@ -336,7 +229,7 @@ def frontier_command(
     options["tune"] = o.names(rows.tune)
     options["target"] = o.numbers(target, "--target-C", "1e20,1e21")
     options["inference_tokens"] = next(iter(o.numbers(inference_tokens, "--inference-tokens", "1e12")), None)
-    _each_group(rows.read(rows.run), rows.by, lambda table: frontier(table, **options), as_json)
+    show_each(rows.read(rows.run), rows.by, lambda table: frontier(table, **options), as_json)
 
 
 @app.command("forecast")
@@ -373,7 +266,7 @@ def forecast_command(
     dated = forecast(table, points, law, columns=names, **options)
     path = dated.save(out)
     text = f"{dated}\nwrote {path}: commit it before the runs are made, then isoflop judge --forecast {path}"
-    _emit(dated.to_json()) if as_json else _print(text)
+    emit(dated.to_json()) if as_json else echo(text)
 
 
 def _quantities() -> str:
@@ -409,18 +302,18 @@ def judge_command(
         from isoflop.analysis.claims.forecasts import judge_forecast, runs_for
 
         table = rows.read() if rows.columns or rows.where else runs_for(forecast, rows.runs)
-        return _show(judge_forecast(forecast, table), as_json)
+        return show(judge_forecast(forecast, table), as_json)
     from isoflop.analysis.claims.claim import load_claims
     from isoflop.analysis.claims.judge import judge
 
     stated = load_claims(claims)  # report a wrong claim before a long table is read
     verdicts = judge(o.grouped(rows.read(tune=rows.tune, by=rows.by), rows.by), stated)
     if as_json:
-        _emit([v.to_json() for v in verdicts])
+        emit([v.to_json() for v in verdicts])
     else:
         from isoflop.analysis.report.sentences import verdict_table
 
-        _print(verdict_table(verdicts))
+        echo(verdict_table(verdicts))
 
 
 @app.command("report")
@@ -444,7 +337,7 @@ def report_command(
 
     table = o.grouped(rows.read(), rows.by)
     page = write_report(table, out, claims, forecast, tune=o.names(rows.tune), full=full)
-    _print(f"wrote {page}")
+    echo(f"wrote {page}")
 
 
 def _figures() -> str:
@@ -480,21 +373,7 @@ def plot_command(
     path = out or Path(f"{name}.svg")
     table = o.grouped(rows.read(), rows.by)
     title = plot(table, name, path, tune=o.names(rows.tune), forecast=forecast)
-    _print(f"{title}\nwrote {path}")
-
-
-def _print(text: str, *, err: bool = False) -> None:
-    """Print text, with the control characters of a table written out: a terminal would obey them."""
-    typer.echo(printable(text), err=err)
-
-
-def _emit(document: Any) -> None:
-    sys.stdout.write(json.dumps(files.finite(document), indent=1, allow_nan=False, default=str) + "\n")
-
-
-def _show(result: Any, as_json: bool) -> None:
-    """Print a result as text or as its document."""
-    _emit(result.to_json()) if as_json else _print(str(result))
+    echo(f"{title}\nwrote {path}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from isoflop import files
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.record_checks import Checker, Kind, Range, disagreement
+from isoflop.record_checks import CellKind, Checker, Range, disagreement
 
 Row = dict[str, Any]
 
@@ -65,20 +65,20 @@ class Column(NamedTuple):
     meaning: str
     unit: str = ""  # LOSS: that of the task's loss, which the column loss_unit names
     note: str = ""  # what else there is to know, after a colon or semicolon
-    range: Range = Range(Kind.NUMBER, least=0)  # what a cell may be, where it is not null
+    range: Range = Range(CellKind.NUMBER, least=0)  # what a cell may be, where it is not null
 
     @property
     def text(self) -> bool:
         """Whether it holds words and not numbers."""
-        return self.range.kind in (Kind.TEXT, Kind.FLAG)
+        return self.range.kind in (CellKind.TEXT, CellKind.FLAG)
 
     def __str__(self) -> str:
         return f"{self.meaning}{f' [{self.unit}]' if self.unit else ''}{self.note}"
 
 
-TEXT, FLAG = Range(Kind.TEXT), Range(Kind.FLAG)
-COUNT, SIZE = Range(Kind.COUNT, least=0), Range(Kind.COUNT, least=1)
-POSITIVE = Range(Kind.NUMBER, above=0)
+TEXT, FLAG = Range(CellKind.TEXT), Range(CellKind.FLAG)
+COUNT, SIZE = Range(CellKind.COUNT, least=0), Range(CellKind.COUNT, least=1)
+POSITIVE = Range(CellKind.NUMBER, above=0)
 
 # the order is the order of the columns in runs.csv
 COLUMNS: dict[str, Column] = {

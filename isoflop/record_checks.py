@@ -2,7 +2,7 @@
 
 A record that was damaged, or edited by hand, is found out before its numbers reach a table.
 
-    checker = Checker({"D": Range(Kind.COUNT, least=0)})
+    checker = Checker({"D": Range(CellKind.COUNT, least=0)})
     checker.problem({"D": -5})        # 'D=-5 is below 0'
 """
 
@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 
-class Kind(StrEnum):
+class CellKind(StrEnum):
     """What a cell of a column is, where it is not null."""
 
     TEXT = "text"
@@ -23,23 +23,23 @@ class Kind(StrEnum):
 
 
 # true and false are no numbers, 100000.0 is a whole one
-TYPES: dict[Kind, tuple[type, ...]] = {
-    Kind.TEXT: (str,),
-    Kind.FLAG: (bool,),
-    Kind.NUMBER: (int, float),
-    Kind.COUNT: (int, float),
+TYPES: dict[CellKind, tuple[type, ...]] = {
+    CellKind.TEXT: (str,),
+    CellKind.FLAG: (bool,),
+    CellKind.NUMBER: (int, float),
+    CellKind.COUNT: (int, float),
 }
 # what a dotted column holds by its first word; else it is a knob, of any of these types
-DOTTED = {"budget": TYPES[Kind.NUMBER], "metric": TYPES[Kind.NUMBER]}
+DOTTED = {"budget": TYPES[CellKind.NUMBER], "metric": TYPES[CellKind.NUMBER]}
 KNOB: tuple[type, ...] = (str, bool, int, float, list)
 # of a product taken in another order: a few roundings of 2^-53 each (Higham 2002, lemma 3.1), with room to spare
 SAME = 1e-12
 
 
 class Range(NamedTuple):
-    """Kind of a column, and the numbers that it may hold."""
+    """CellKind of a column, and the numbers that it may hold."""
 
-    kind: Kind
+    kind: CellKind
     least: float = -math.inf
     above: float = -math.inf
 
@@ -50,7 +50,7 @@ class Checker:
     def __init__(self, columns: Mapping[str, Range]) -> None:
         self.columns = columns
         self.bounds = [(name, r.least, r.above) for name, r in columns.items() if math.isfinite(max(r.least, r.above))]
-        self.counts = [name for name, r in columns.items() if r.kind is Kind.COUNT]
+        self.counts = [name for name, r in columns.items() if r.kind is CellKind.COUNT]
         self.layout_problem = cache(self._layout_problem)  # rows of one version have few layouts
 
     def problem(self, row: Mapping[str, Any]) -> str | None:

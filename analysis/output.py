@@ -1,0 +1,157 @@
+"""Printing what a verb found: as text, or with --json as one document; and the exit code 1 if nothing was found.
+
+show(check(read_runs("runs.csv")), as_json=False)
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from isoflop import files
+from isoflop.analysis.options import names
+from isoflop.errors import CellError, FitError, UserError
+from isoflop.wording import printable, spreadsheet
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print text, with the control characters of a table written out: a terminal would obey them."""
+    typer.echo(printable(text), err=err)
+
+
+def emit(document: Any) -> None:
+    """Print one JSON document, NaN and infinities as null."""
+    sys.stdout.write(json.dumps(files.finite(document), indent=1, allow_nan=False, default=str) + "\n")
+
+
+def show(result: Any, as_json: bool) -> None:
+    """Print a result as text or as its document."""
+    emit(result.to_json()) if as_json else echo(str(result))
+
+
+def show_fits(fits: Any, quantities: list[Any], share: list[str], as_json: bool) -> None:
+    """Print fits with their local quantities; exit with 1 if no group could be fitted."""
+    if as_json:
+        about = {"law": fits[0].law.name, "loss": fits[0].loss, "delta": fits[0].delta, "shared": share}
+        extra = [{} if q is None else {"local": q.to_json()} for q in quantities]
+        emit(about | {"fits": [fit.to_json() | more for fit, more in zip(fits, extra, strict=True)]})
+    else:
+        texts = [str(fit) if q is None else f"{fit}\n{q}" for fit, q in zip(fits, quantities, strict=True)]
+        echo("\n\n".join(texts))
+    if all(fit.objective is None for fit in fits):
+        echo(f"isoflop: no group could be fitted: {fits[0].reason}", err=True)
+        raise typer.Exit(1)
+
+
+def local_quantities(fits: Any, local: bool, at: dict[str, float]) -> list[Any]:
+    """Return for each fit its local quantities, or None where nobody asked or the fit shows them by itself."""
+    wanted = [fit.objective is not None and (bool(at) or (local and not fit.unidentified)) for fit in fits]
+    return [fit.local(at) if is_wanted else None for fit, is_wanted in zip(fits, wanted, strict=True)]
+
+
+def show_specification(
+    table: Any, law: str, by: list[str], share: list[str], options: dict[str, Any], as_json: bool
+) -> None:
+    """Print the specification curve of each group."""
+    from isoflop.analysis.holdout.specification_curve import as_text, specification, to_json
+
+    if share:
+        raise UserError("--specification looks at each group alone; leave --share out")
+    curves = [(label.by, specification(rows, law, **options)) for label, rows in table.by(by).items()]
+    if as_json:
+        emit({"law": law, "specifications": [{"by": label, "choices": to_json(rows)} for label, rows in curves]})
+    else:
+        texts = ["".join(f"{k}={v}  " for k, v in label.items()) + as_text(rows, law) for label, rows in curves]
+        echo("\n\n".join(texts))
+
+
+def show_each(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) -> None:
+    """Print the result of `work` for each group; name the groups that are refused, and exit with 1 if all are.
+
+    Without groups, a refusal is an error like any other.
+    """
+    if not by:
+        return show(work(table), as_json)
+    results, refused = [], []
+    for group, rows in table.by(names(by)).items():
+        label = group.by
+        try:
+            results.append((label, work(rows)))
+        except CellError:  # a bad cell is bad input whichever group it is in
+            raise
+        except FitError as error:
+            refused.append((label, str(error)))
+    reasons = {reason for _, reason in refused}
+    if not results and len(reasons) == 1:  # the request is at fault, not the groups
+        raise FitError(reasons.pop())
+    if as_json:
+        documents = [{"by": label} | result.to_json() for label, result in results]
+        emit({"groups": documents, "refused": [{"by": label, "reason": reason} for label, reason in refused]})
+    else:
+        name = "  ".join
+        echo("\n\n".join(f"{name(f'{k}={v}' for k, v in label.items())}\n{text}" for label, text in results))
+    for label, reason in refused:
+        echo(f"isoflop: {', '.join(f'{k}={v}' for k, v in label.items())}: {reason}", err=True)
+    if not results:
+        raise typer.Exit(1)
+
+
+def fitted(fits: Any) -> list[Any]:
+    """Return the fits that have values, and name the others with the reason; exit with 1 if there are none."""
+    for fit in fits:
+        if fit.objective is None:
+            group = "".join(f" {k}={v}" for k, v in fit.by.items())
+            echo(f"isoflop: not fitted{group}: {fit.reason}", err=True)
+    have = [fit for fit in fits if fit.objective is not None]
+    if not have:
+        raise typer.Exit(1)
+    return have
+
+
+def show_predictions(fits: Any, place: dict[str, float], level: float, as_json: bool) -> None:
+    """Print the prediction of each fit at a place; at a compute or a loss, also the speed-ups between fits."""
+    from isoflop.analysis.holdout.predict import as_text, predict, to_json
+    from isoflop.analysis.holdout.speedup import label, least_compute, speedups
+
+    target, average = fits[0].law.target, not fits[0].law.params
+    if list(place) == [target] and average:
+        raise UserError(f"an average of laws is not inverted for {target}; name one law, such as --law multiplicative")
+    if list(place) == [target]:
+        needs = [least_compute(fit, place[target], level) for fit in fits]
+        rows = [{"by": f.by, "at": place, "C": vars(C), "note": n} for f, (C, n) in zip(fits, needs, strict=True)]
+        notes = [f"\n  note       {note}" if note else "" for _, note in needs]
+        names = [label(f) if f.by else f.law.formula for f in fits]
+        texts = [f"{name}\n  C          {C}{n}" for name, (C, _), n in zip(names, needs, notes, strict=True)]
+    else:
+        predictions = [predict(fit, place, level) for fit in fits]
+        rows = [to_json(fit, prediction) for fit, prediction in zip(fits, predictions, strict=True)]
+        texts = [as_text(fit, prediction, level) for fit, prediction in zip(fits, predictions, strict=True)]
+    if len(fits) > 1 and not average and list(place) in ([target], ["C"]):
+        ratios = speedups(fits, place, level)
+        rows = [row | {"speedup": ratio and ratio.to_json()} for row, ratio in zip(rows, ratios, strict=True)]
+        texts = [f"{text}\n  speedup    {ratio or 'the slowest'}" for text, ratio in zip(texts, ratios, strict=True)]
+    if as_json:
+        emit({"law": fits[0].law.name, "level": level, "predictions": rows})
+    else:
+        echo("\n\n".join(texts))
+
+
+def show_points(fits: Any, points: Any, by: list[str], level: float, out: Path | None, as_json: bool) -> None:
+    """Write or print a table of predictions, and score them where the target is known."""
+    from isoflop.analysis.holdout.predict import predict_points, score
+
+    table = predict_points(fits, points, by, level)
+    result = score(table, fits[0].law.target, level)
+    if out is not None:
+        files.write_text(out, table.map(spreadsheet).rename(columns=spreadsheet).to_csv(index=False))
+    if as_json:
+        rows = table.to_dict("records")
+        emit({"law": fits[0].law.name, "level": level, "predictions": rows, "score": result and vars(result)})
+    else:
+        echo(f"{out}: {len(table)} rows" if out else table.to_string(index=False))
+        echo(str(result) if result else f"no row has {fits[0].law.target} to compare with", err=out is None)
+    if table["value"].isna().all():
+        raise typer.Exit(1)
