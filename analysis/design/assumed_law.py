@@ -168,8 +168,7 @@ def covariance(rows: pd.DataFrame, truth: Truth, loss: str = "huber") -> Array:
     it is a sandwich (Liang and Zeger 1986).
     """
     problem, u = problem_at(truth, rows)
-    values = np.abs(u)
-    wide = np.where(problem.logs, WIDE, np.where(values > 0, values, 1.0))
+    wide = prior_widths(problem, u)
     if rows.empty:
         return np.diag(wide**2)
     runs = as_runs(rows)
@@ -181,6 +180,12 @@ def covariance(rows: pd.DataFrame, truth: Truth, loss: str = "huber") -> Array:
     left = np.linalg.inv(np.eye(len(u)) + bread)
     known: Array = wide[:, None] * (left @ (np.eye(len(u)) + meat) @ left) * wide
     return known
+
+
+def prior_widths(problem: Problem, u: Array) -> Array:
+    """Return what is known of each parameter beforehand, a standard deviation (free,), about u (free,)."""
+    values = np.abs(u)
+    return np.where(problem.logs, WIDE, np.where(values > 0, values, 1.0))
 
 
 def errors(rows: pd.DataFrame, truth: Truth, loss: str = "huber") -> dict[str, float]:

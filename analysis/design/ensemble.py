@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from isoflop.analysis.design.assumed_law import NOISE, WIDE, Truth, covariance, inflation, problem_at
+from isoflop.analysis.design.assumed_law import NOISE, Truth, covariance, inflation, prior_widths, problem_at
 from isoflop.analysis.holdout.cuts import distance, sizes_of
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
@@ -177,8 +177,7 @@ def form_error(rows: pd.DataFrame, law: Law, targets: pd.DataFrame) -> Array:
 def _left(problem: Problem, u: Array, noise: float) -> tuple[Array, Array]:
     """Return what is known beforehand of each parameter, a standard deviation (free,), and the covariance (free, free)
     that the rows leave of it, in its unit, about u (free,)."""
-    values = np.abs(np.where(problem.logs, 1.0, u))
-    wide = np.where(problem.logs, WIDE, np.where(values > 0, values, 1.0))
+    wide = prior_widths(problem, u)
     for name, prior in problem.priors.items():
         wide[problem.free.index(name)] = prior.error
     slopes = problem.linearise(u[None])[1][0] * wide[:, None] / noise

@@ -1,7 +1,7 @@
 """Simulate what a ladder of runs could resolve, before any money is spent.
 
 Losses are drawn from a stated truth at the planned rows and fitted as real ones would be; the spread of many such
-studies is what the real study should expect. `warnings` names what a design cannot answer.
+studies is what the real study should expect.
 
     truth = Truth.assumed(rows)                        # rows: N, D, C, run_id of one family's planned runs
     print(resolve(rows, truth, target_C=1e22))
@@ -10,7 +10,6 @@ studies is what the real study should expect. `warnings` names what a design can
     #   alpha  0.34 ± 0.022         sd 0.011     an interval in 30 of 30
     #   L_opt  2.063 ± 1.2 %        sd 0.59 %    an interval in 30 of 30
     #   two families differ measurably where alpha differs by 0.043 (95% two-sided, power 80%)
-    for sentence in warnings(rows, truth): print(sentence)
 """
 
 import time
@@ -23,7 +22,6 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.design.assumed_law import Truth, best_split, planned
-from isoflop.analysis.design.warnings import warnings
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
@@ -33,8 +31,6 @@ from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.runs.runs import as_runs
 from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
-
-__all__ = ["Resolution", "Resolved", "Truth", "resolve", "warnings"]
 
 # the fewest studies that estimate a spread: its own standard error is then a fifth (1 / sqrt(2 n))
 FEWEST = 12
@@ -180,15 +176,15 @@ def resolve(
         raise UserError(f"{truth.law} has no best split of target_C={target_C:g}; leave it out or choose chinchilla")
     options = Settings(**settings)
     options.check_names(truth.form)  # a setting that cannot be is refused, and does not count as a failed study
-    n_runs, loss = as_runs(table).count, _loss(**settings)
-    base = Resolution(truth, len(table), n_runs, level=options.level, loss=loss, C=target_C)
+    loss = f"{options.loss}({options.delta:g})" if "huber" in options.loss else options.loss
+    base = Resolution(truth, len(table), as_runs(table).count, level=options.level, loss=loss, C=target_C)
     free = len(truth.form.params) - len({**(settings.get("pin") or {}), **(settings.get("prior") or {})})
     if len(table) < free:
         need = f"{truth.law} has {free} parameters and needs at least as many rows"
         return replace(base, reason=f"{len(table)} rows are planned: {need}; add runs or choose a smaller law")
     begun, simulations = time.perf_counter(), list[_Study]()
     for i in range(studies):
-        simulations.append(_study(table, truth, target_C, np.random.default_rng([seed, i]), settings))
+        simulations.append(_study(table, base, np.random.default_rng([seed, i]), settings))
         if progress is not None:
             progress(i + 1, studies)
         if i + 1 >= FEWEST and time.perf_counter() - begun > seconds:
@@ -212,14 +208,14 @@ class _Study(NamedTuple):
     sides: Mapping[str, tuple[float, float]]
 
 
-def _study(
-    table: pd.DataFrame, truth: Truth, target_C: float | None, rng: np.random.Generator, settings: Mapping[str, Any]
-) -> _Study:
+def _study(table: pd.DataFrame, base: Resolution, rng: np.random.Generator, settings: Mapping[str, Any]) -> _Study:
+    """Draw the losses of one study, and fit them."""
+    truth = base.truth
     try:
         result = fit(table.assign(**{truth.form.target: truth.draw(table, rng)}), truth.form, **settings)
     except FitError as error:
         return _Study(FitStatus.REFUSED, str(error), {})
-    estimates = result.params | result.derived | _at_budget(result, target_C)
+    estimates = result.params | result.derived | _at_budget(result, base.C)
     relative = _relative(truth.form)
     sides = {name: _sides(e, name not in relative, result.status) for name, e in estimates.items()}
     return _Study(result.status, result.reason or result.no_interval, sides)
@@ -286,10 +282,6 @@ def _reason(studies: list[_Study]) -> str:
     status = Counter(s.status for s in without).most_common(1)[0][0]
     reason = next(s.reason for s in without if s.status == status)
     return f"{len(without)} of {len(studies)} studies have no interval, such as one that is {status}: {reason}"
-
-
-def _loss(loss: str = "huber", delta: float = 1e-3, **_: Any) -> str:
-    return f"{loss}({delta:g})" if "huber" in loss else loss
 
 
 def _between(resolved: Resolved) -> str:

@@ -13,8 +13,10 @@ from typing import Any
 import pandas as pd
 
 from isoflop import record
+from isoflop.analysis.design.assumed_law import Truth
 from isoflop.analysis.design.sequence import improve
-from isoflop.analysis.design.simulate import Resolution, Truth, resolve, warnings
+from isoflop.analysis.design.simulate import Resolution, resolve
+from isoflop.analysis.design.warnings import warnings
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.runs.cells import choose_law
 from isoflop.analysis.runs.levels import LEVELS

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isoflop.analysis.design.assumed_law import NOISE, errors, planned
+from isoflop.analysis.design.assumed_law import NOISE, Truth, errors, planned
 from isoflop.analysis.design.ensemble import believe
 from isoflop.analysis.design.sequence import improve, improve_table
-from isoflop.analysis.design.simulate import Truth, resolve, warnings
+from isoflop.analysis.design.simulate import resolve
+from isoflop.analysis.design.warnings import warnings
 from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.errors import UserError
