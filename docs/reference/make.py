@@ -12,6 +12,7 @@ import click
 import typer
 
 from isoflop.analysis import verbs as analysis_verbs
+from isoflop.analysis.claims import reference as claim_keys
 from isoflop.analysis.claims.quantities import listing
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.laws import listing as laws
@@ -80,6 +81,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "record.md": columns,
     "laws.md": laws.page,
     "quantities.md": quantities,
+    "claim_keys.md": claim_keys.page,
     "verbs.md": verbs,
 }
 
