@@ -1,8 +1,7 @@
 """Rolling hold-outs: fit the smaller runs, predict the larger ones, and compare with naive guesses and seed noise.
 
 Quality of fit within the range is no evidence (Chinchilla's points: the training order of three objectives is the
-reverse of their order on the 104 held-out ones), so a law is judged by what it says of runs that it has not
-seen.
+reverse of their order on the 104 held-out ones), so a law is judged by what it says of runs that it has not seen.
 
     test = backtest(runs, "power_offset(D)", axis="D")
     test.last.errors          # ln(predicted / observed) of the largest size, one row per run

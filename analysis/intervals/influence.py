@@ -30,7 +30,7 @@ WIDE = 1.25
 MOST = 3
 
 
-class Case(NamedTuple):
+class Outlier(NamedTuple):
     """An influential outlier.
 
     row     its place among the rows
@@ -47,7 +47,7 @@ class Case(NamedTuple):
     wider: float
 
 
-def influential(problem: Problem, u: Array, runs: NDArray[np.intp]) -> list[Case]:
+def influential(problem: Problem, u: Array, runs: NDArray[np.intp]) -> list[Outlier]:
     """Return the influential outliers, the farthest first; none where more than MOST rows are outliers."""
     from scipy.special import stdtrit
 
@@ -62,7 +62,7 @@ def influential(problem: Problem, u: Array, runs: NDArray[np.intp]) -> list[Case
     without = refit(problem, u[None], others, lam=WARM)
     cases = []
     for k in np.flatnonzero(without.done):
-        case = _case(problem, u, int(far[k]), others[k], without.u[k])
+        case = _outlier(problem, u, int(far[k]), others[k], without.u[k])
         if case is not None and abs(case.sds) > limit:
             cases.append(case)
     moving = [x for x in cases if abs(x.moved) > MOVED or x.wider > WIDE]
@@ -85,22 +85,22 @@ def influence_notes(problem: Problem, u: Array, rows: Observations) -> list[str]
     return notes
 
 
-def _case(problem: Problem, u: Array, row: int, others: NDArray[np.bool_], at: Array) -> Case | None:
-    """Return what the run of a row does to the fit, from the optimum `at` without it; None without any scatter."""
+def _outlier(problem: Problem, u: Array, row: int, others: NDArray[np.bool_], optimum: Array) -> Outlier | None:
+    """Return what the run of a row does to the fit, from the optimum without it; None without any scatter."""
     spare = int(others.sum()) - len(u)
     if spare < 1:
         return None
-    r, jacobian = problem.linearise(at[None])
+    r, jacobian = problem.linearise(optimum[None])
     r, jacobian = r[0], jacobian[0]
     inverse = np.linalg.pinv(jacobian[:, others] @ jacobian[:, others].T)
     scale = float(np.sqrt((r[others] ** 2).sum() / spare))
     if not scale > 0:
         return None
     errors = scale * np.sqrt(np.maximum(np.diag(inverse), 1e-300))
-    moved = (u - at) / errors
+    moved = (u - optimum) / errors
     most = int(np.argmax(np.abs(moved)))
     own = jacobian[:, row]
     sds = float(r[row] / scale / np.sqrt(1 + own @ inverse @ own))
     all_rows = problem.residuals(u[None])[0]
     wider = float(np.sqrt((all_rows**2).sum() / max(len(all_rows) - len(u), 1)) / scale)
-    return Case(row, sds, problem.free[most], float(moved[most]), wider)
+    return Outlier(row, sds, problem.free[most], float(moved[most]), wider)
