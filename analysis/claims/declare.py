@@ -188,7 +188,8 @@ class Quantity:
     """What `of` names: a `parameter` of the law, a `local` quantity of it, a `column`, or nothing."""
     unit: NumberStyle
     wording: str
-    """The number in a sentence: '{amount}' stands for it."""
+    """A clause with its number: {amount}, and {lower} and {higher} or {first} and {second} of a pair; else {of}, {law},
+    {axis}, {against}, {reach} of the rule."""
     takes: tuple[str, ...] = ()
     """Keys that it may have beside those it needs, of TAKES."""
 
@@ -217,8 +218,19 @@ class Quantity:
             return "–"
         return f"{self.unit.amount(value)} {unit}".strip()
 
+    def sentence(self, amount: str, value: float, pair: Pair | None = None, **words: str) -> str:
+        """Return a clause that names the quantity, its number, and of a pair which of the two is lower.
+
+        amount  the number with its unit, of a pair the distance
+        words   what stands for {of}, {law}, {axis}, {against} and {reach}
+        """
+        text = self.wording or f"{self.title}: {{amount}}{' lower for {lower} than for {higher}' if pair else ''}"
+        first, second = pair or ("", "")
+        lower, higher = (first, second) if value < 0 else (second, first)
+        return text.format(amount=amount, lower=lower, higher=higher, first=first, second=second, **words)
+
     def difference(self, value: float, pair: Pair, of: str = "") -> str:
-        """Return a contrast in words: which of the two is lower, and by how much."""
+        """Return a contrast as a label: which of the two is lower, and by how much."""
         if self.unit is UNITS["ratio"]:
             return (
                 f"{pair.first} has {self.unit.distance(value)} times that of {pair.second}{f' in {of}' if of else ''}"
@@ -237,7 +249,7 @@ def quantity(
     subject: str = "family",
     of: str = "",
     unit: str = "",
-    wording: str = "{amount}",
+    wording: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a function under its name; with `of` it takes the sample and one name, otherwise the sample alone.
 
@@ -246,7 +258,7 @@ def quantity(
     subject  family or pair: what it is measured on
     of       what the claim's key `of` names, which is then needed too: parameter, local or column
     unit     percent for a difference of ln L, otherwise the number is written as it is
-    wording  the number in a sentence of the report
+    wording  a clause with the number, as Quantity.wording has it; by default the title and the number
     """
 
     for value, allowed in ((subject, SUBJECTS), (of, ("", *OF_LAW, "column")), (unit, tuple(UNITS))):

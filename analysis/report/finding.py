@@ -16,6 +16,7 @@ from isoflop.analysis.claims.verdict import OPPOSITE, ClaimVerdict, Verdict
 from isoflop.analysis.fitting.local import EXPONENT
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.report.sentences import measured
 from isoflop.analysis.report.view import View
 from isoflop.wording import listed, percent
 
@@ -64,7 +65,7 @@ def _of_claims(view: View) -> str:
     """The first claim that is decided by a number."""
     for verdict in view.verdicts:
         if verdict.verdict.decided and verdict.statistic is not None:
-            return _of_verdict(verdict, verdict.claim)
+            return _of_verdict(verdict, verdict.claim, view.loss_unit)
     return ""
 
 
@@ -99,19 +100,12 @@ def tone(verdict: Verdict, claim: Claim) -> str:
     return verdict.verdict.value
 
 
-def _of_verdict(verdict: ClaimVerdict, claim: Claim) -> str:
-    """A decided claim with its number."""
-    measures = verdict.rule.measures
-    number = measures.amount(verdict.statistic, verdict.unit)
-    bounds = [measures.amount(b, verdict.unit) for b in (verdict.low, verdict.high) if b is not None]
-    within = f" ({bounds[0]} to {bounds[1]})" if len(bounds) == 2 else ""
-    subject = verdict.subject
-    if subject is not None and subject.pair is not None:
-        text = measures.difference(verdict.statistic or 0.0, subject.pair, subject.of)
-        return f"{text}{within}: {word(verdict, claim)}, where the claim was “{claim.claim.rstrip('.')}”."
-    sentence = measures.wording.format(amount=f"{number}{within}")
-    about = f" ({subject})" if subject is not None else ""
-    return f"{verdict.verdict.lead} “{claim.claim.rstrip('.')}”: {sentence}{about}."
+def _of_verdict(verdict: ClaimVerdict, claim: Claim, loss_unit: str) -> str:
+    """Say what was measured for a decided claim, then the verdict."""
+    text, number = claim.claim.rstrip("."), measured(verdict, loss_unit)
+    if verdict.subject is not None and verdict.subject.pair is not None:
+        return f"{number[0].upper()}{number[1:]}: {word(verdict, claim)}. The claim was “{text}”."
+    return f"{verdict.verdict.lead} “{text}”: {number}."
 
 
 def minima(view: View) -> bool:

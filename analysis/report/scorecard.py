@@ -23,9 +23,10 @@ from isoflop.analysis.claims.quantities.cells import cell_of, choices, of_runs, 
 from isoflop.analysis.claims.quantities.columns import exponential, share_interval, t_interval
 from isoflop.analysis.claims.quantities.reach import first_reach
 from isoflop.analysis.claims.subjects import of_families
+from isoflop.analysis.fitting.fits import Fits
 from isoflop.analysis.runs.cells import choose_law
 from isoflop.analysis.runs.rows import finished, usable
-from isoflop.analysis.runs.runs import RunsLike, as_runs
+from isoflop.analysis.runs.runs import RunsLike
 from isoflop.errors import FitError
 
 Array = NDArray[np.float64]
@@ -35,14 +36,14 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Shared:
-    """What all families of one kind of data are set against.
-
-    C      the largest compute that each of them has [FLOPs]
-    loss   the largest of their lowest losses, which each of them reaches
-    """
+    """What all families of one kind of data are compared at."""
 
     C: float
+    """The largest compute that each of them has [FLOPs]."""
     loss: float
+    """The largest of their lowest losses, which each of them reaches."""
+    fits: Fits
+    """The fits of these runs."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,20 @@ class Measure:
     take: Callable[[pd.DataFrame, Shared], Measured]
 
 
-def scorecard(runs: RunsLike) -> pd.DataFrame:
-    """A row for each measure, kind of data and family of a table; value None, with the reason, where it has none.
+def scorecard(runs: RunsLike, fits: Fits | None = None) -> pd.DataFrame:
+    """Return a row for each measure, kind of data and family of a table; value None, with the reason, where unknown.
+
+    fits  where fits of these runs are kept
 
     Columns: criterion, measure, title, better, data, family, value, low, high, runs, reason. A measure that no family
     has on a kind of data is left out.
     """
-    runs = as_runs(runs).frame
     table = with_derived(sound_table(of_families(runs)), ["excess"]).frame
+    fits = fits or Fits(table)
     table = table.assign(data="") if "data" not in table else table
     rows = []
     for data, part in table.groupby("data", sort=True):
-        shared = _shared(usable(part))
+        shared = _shared(usable(part), fits)
         for name, measure in MEASURES.items():
             cells = [_cell(measure, own, shared) | {"family": family} for family, own in part.groupby("family")]
             if any(cell["value"] is not None for cell in cells):
@@ -78,7 +81,7 @@ def scorecard(runs: RunsLike) -> pd.DataFrame:
 
 
 def front(card: pd.DataFrame, one: str, two: str, data: str | None = None) -> list[str]:
-    """The families that no other family surely beats in both measures at once, where both have a value.
+    """Return the families that no other surely beats in both measures at once, where both have a value.
 
     Surely better in a measure is an interval wholly beyond the other's; without an interval no family is surely better.
     """
@@ -96,7 +99,7 @@ def front(card: pd.DataFrame, one: str, two: str, data: str | None = None) -> li
 
 
 def _surely_better(a: Mapping[Hashable, Any], b: Mapping[Hashable, Any]) -> bool:
-    """Whether the interval of one lies wholly on the better side of that of another."""
+    """Return whether the interval of one lies wholly on the better side of that of another."""
     near, far = ("high", "low") if a["better"] == "lower" else ("low", "high")
     if pd.isna(a[near]) or pd.isna(b[far]):
         return False
@@ -104,7 +107,7 @@ def _surely_better(a: Mapping[Hashable, Any], b: Mapping[Hashable, Any]) -> bool
 
 
 def _cell(measure: Measure, rows: pd.DataFrame, shared: Shared) -> dict[str, object]:
-    """A measure of one family's rows, or why it has none."""
+    """Return a measure of one family's rows, or why it has none."""
     count = int(usable(rows)["run_id"].nunique()) if "run_id" in rows else len(usable(rows))
     try:
         with np.errstate(all="ignore"):
@@ -114,23 +117,23 @@ def _cell(measure: Measure, rows: pd.DataFrame, shared: Shared) -> dict[str, obj
     return {"value": one.value, "low": one.low, "high": one.high, "runs": count, "reason": one.reason}
 
 
-def _shared(rows: pd.DataFrame) -> Shared:
-    """The compute and the loss at which all families of a table are set side by side."""
+def _shared(rows: pd.DataFrame, fits: Fits) -> Shared:
+    """Return the compute and the loss at which all families of a table are compared."""
     if rows.empty or "C" not in rows:
-        return Shared(math.nan, math.nan)
+        return Shared(math.nan, math.nan, fits)
     by_family = rows.groupby("family")
     best = max(float(_best_cell(part)["L"].mean()) for _, part in by_family)
-    return Shared(float(by_family["C"].max().min()), best)
+    return Shared(float(by_family["C"].max().min()), best, fits)
 
 
 def _best_cell(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of a family's runs those of the setting, seeds aside, with the lowest mean loss."""
+    """Return a family's runs of the setting, seeds aside, with the lowest mean loss."""
     cell = cell_of(rows, [*choices(rows), *(c for c in ("lr", "mark") if c in rows)])
     return rows[cell == rows["L"].groupby(cell).mean().idxmin()]
 
 
 def _excess(rows: pd.DataFrame, shared: Shared) -> Measured:
-    """The loss above the floor at the best setting."""
+    """Measure the loss above the floor at the best setting."""
     rows = usable(rows)
     if "excess" not in rows or rows["excess"].isna().all():
         raise Untested("the floor of this data is not known")
@@ -139,7 +142,7 @@ def _excess(rows: pd.DataFrame, shared: Shared) -> Measured:
 
 
 def _share_trained(rows: pd.DataFrame, shared: Shared) -> Measured:
-    """The share of runs that came to a loss, with the exact binomial interval."""
+    """Measure the share of runs that have a loss, with the exact binomial interval."""
     runs = rows.assign(trained=finished(rows) & rows["L"].notna())
     each = runs.groupby("run_id")["trained"].all() if "run_id" in runs else runs["trained"]
     trained, n = int(each.sum()), len(each)
@@ -147,19 +150,19 @@ def _share_trained(rows: pd.DataFrame, shared: Shared) -> Measured:
 
 
 def _loss_at_C(rows: pd.DataFrame, shared: Shared) -> Measured:
-    """The lowest loss that each seed's runs give at the shared compute, interpolated along their envelope."""
+    """Measure the lowest loss of each seed's runs at the shared compute, interpolated along their envelope."""
     losses = []
     for curve in _by_seed(usable(rows), "C"):
         x, y = np.log(curve["C"].to_numpy(float)), np.log(curve["L"].cummin().to_numpy(float))
         if x[0] <= math.log(shared.C) <= x[-1] + 1e-9:
             losses.append(math.exp(float(np.interp(math.log(shared.C), x, y))))
     if not losses:
-        raise Untested("no seed has runs about the compute that all families share")
+        raise Untested("no seed has runs on both sides of the compute that all families share")
     return _mean(np.array(losses), record.loss_unit(rows))
 
 
 def _price_of_loss(column: str) -> Callable[[pd.DataFrame, Shared], Measured]:
-    """How much of a column each seed's runs take to the loss that every family reaches, the geometric mean."""
+    """Return a measure: how much of a column runs take to the loss that every family reaches, averaged over seeds."""
 
     def take(rows: pd.DataFrame, shared: Shared) -> Measured:
         rows = usable(rows)
@@ -173,7 +176,7 @@ def _price_of_loss(column: str) -> Callable[[pd.DataFrame, Shared], Measured]:
                 prices.append(price)
                 bounded = bounded or bound
         if not prices:
-            raise NotIdentified("no seed's runs reach the loss that all families reach on the average")
+            raise NotIdentified("no seed's runs reach the loss that all families reach on average")
         mean, low, high = t_interval(np.array(prices), LEVEL)
         reason = f"{len(prices)} seeds, to a loss of {shared.loss:.4g}" + (", at most" if bounded else "")
         return Measured(math.exp(mean), None if bounded else exponential(low), exponential(high), reason=reason)
@@ -182,7 +185,7 @@ def _price_of_loss(column: str) -> Callable[[pd.DataFrame, Shared], Measured]:
 
 
 def _by_seed(rows: pd.DataFrame, column: str) -> Iterator[pd.DataFrame]:
-    """The rows of each seed that have a number above 0 in a column, in its order."""
+    """Yield the rows of each seed that have a number above 0 in a column, in its order."""
     numbers = pd.to_numeric(rows[column], errors="coerce")
     rows = rows[numbers > 0]
     for _, part in rows.groupby("seed") if "seed" in rows else [(0, rows)]:
@@ -190,10 +193,10 @@ def _by_seed(rows: pd.DataFrame, column: str) -> Iterator[pd.DataFrame]:
 
 
 def _of_quantity(name: str, of: str = "", marks: str = "") -> Callable[[pd.DataFrame, Shared], Measured]:
-    """A quantity of claims, of one family."""
+    """Return a measure that is a quantity of claims."""
 
     def take(rows: pd.DataFrame, shared: Shared) -> Measured:
-        one = QUANTITIES[name](Sample(as_runs(rows), level=LEVEL, marks=marks), of)
+        one = QUANTITIES[name](Sample(as_runs(rows), level=LEVEL, marks=marks, fits=shared.fits), of)
         assert isinstance(one, Measured)
         return one
 
@@ -201,16 +204,15 @@ def _of_quantity(name: str, of: str = "", marks: str = "") -> Callable[[pd.DataF
 
 
 def _of_law(name: str) -> Callable[[pd.DataFrame, Shared], Measured]:
-    """A quantity of the law that suits what varies."""
+    """Return a measure of the law that suits what varies."""
 
     def take(rows: pd.DataFrame, shared: Shared) -> Measured:
         law = choose_law(usable(rows))
         if law is None:
-            raise Untested("no law stands over these runs: N or D has too few values")
+            raise Untested("no law can be fitted to these runs: N or D has too few values")
         axis = "C" if law == "chinchilla" else law.rpartition("(")[2].rstrip(")")
-        one = QUANTITIES[name](
-            Sample(as_runs(rows), law=law, level=LEVEL, axis=axis if "axis" in QUANTITIES[name].needs else "")
-        )
+        axis = axis if "axis" in QUANTITIES[name].needs else ""
+        one = QUANTITIES[name](Sample(as_runs(rows), law=law, level=LEVEL, axis=axis, fits=shared.fits))
         assert isinstance(one, Measured)
         return replace(one, reason=f"{law}: {one.reason}")
 
@@ -218,13 +220,13 @@ def _of_law(name: str) -> Callable[[pd.DataFrame, Shared], Measured]:
 
 
 def _slope_from_flat(rows: pd.DataFrame, shared: Shared) -> Measured:
-    """How far from 0 the slope of the gradients through time is."""
+    """Measure how far from 0 the slope of the gradients through time is."""
     values = of_runs(rows, "probe.gradients.slope", "last")["value"].abs().to_numpy(float)
     return _mean(values, "")
 
 
 def _mean(values: Array, unit: str) -> Measured:
-    """Mean and Student's interval."""
+    """Return the mean and Student's interval."""
     mean, low, high = t_interval(values, LEVEL)
     return Measured(mean, low, high, reason=f"{len(values)} run{'s' * (len(values) != 1)}", unit=unit)
 

@@ -40,6 +40,26 @@ def interval(verdict: Verdict) -> str:
     return f"{low} to {high}"
 
 
+def measured(verdict: Verdict, loss_unit: str = "") -> str:
+    """Return a clause that names the quantity of a verdict, its number with unit and interval, and its direction.
+
+    loss_unit  the unit of a parameter that is a loss
+    """
+    rule, subject, value = verdict.rule, verdict.subject, verdict.statistic
+    if subject is None or value is None:
+        return ""
+    of = subject.of or next(iter(rule.of), "")
+    unit = verdict.unit or (loss_unit if of == "E" or of.endswith("loss") else "")
+    reach = ", ".join(f"{column} = {at:g}" for column, at in rule.reach.items())
+    words = {"of": of, "law": rule.law, "axis": rule.axis, "against": rule.against, "reach": reach}
+    bounds, pair = interval(verdict), subject.pair
+    if pair is None:
+        within = f" ({bounds})" if bounds else ""
+        return rule.measures.sentence(f"{amount(verdict)}{within}", value, **words) + f", for {subject}"
+    distance = f"{rule.measures.unit.distance(value)} {unit}".strip()
+    return f"{rule.measures.sentence(distance, value, pair, **words)} ({pair}: {bounds})"
+
+
 def summary(view: View) -> list[str]:
     """What was trained and what came of it, a sentence or two each, for a newcomer."""
     sentences = [_trained(view)] if view.rows.empty else [_trained(view), _loss(view), *_local(view)]
@@ -49,7 +69,8 @@ def summary(view: View) -> list[str]:
         if verdict.verdict is VerdictKind.UNTESTED:  # the page has them by themselves, with what is missing
             continue
         text = verdict.claim.claim.rstrip(".")
-        sentences.append(f"{verdict.verdict.lead} “{text}”{_gist(verdict)}.")
+        number = measured(verdict, view.loss_unit)
+        sentences.append(f"{verdict.verdict.lead} “{text}”{number and f': {number}'}.")
     name_of = "{} {}" if len(view.families) > 1 else "{1}"
     noise = [name_of.format(name, percent(n.sd)) for name, n in view.noise.items() if n.sd is not None]
     if noise:
@@ -74,17 +95,6 @@ def seed_noise(view: View) -> str:
 def decided_first(verdicts: Sequence[ClaimVerdict]) -> list[ClaimVerdict]:
     """Supported and refuted alike before what is open, and that before what is untested."""
     return sorted(verdicts, key=lambda v: 0 if v.verdict.decided else VERDICTS.index(v.verdict))
-
-
-def _gist(verdict: ClaimVerdict) -> str:
-    """The number of a verdict in words, for a claim that has one."""
-    subject = verdict.subject
-    if subject is None or verdict.statistic is None:
-        return ""
-    measures = verdict.rule.measures
-    if subject.pair is not None:
-        return f": {measures.difference(verdict.statistic, subject.pair, subject.of)}"
-    return f": {measures.wording.format(amount=amount(verdict))} ({subject})"
 
 
 def _trained(view: View) -> str:

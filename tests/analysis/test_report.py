@@ -204,13 +204,23 @@ def test_a_quantity_is_worded_by_its_declaration(monkeypatch: pytest.MonkeyPatch
         """difference of a slope"""
         return Contrast(-0.25, 0.01, 10, reason="made up")
 
-    declared = Quantity("slope_contrast", slope_contrast, ("of",), "pair", "column", UNITS[""], "{amount}")
+    declared = Quantity(
+        "slope_contrast",
+        slope_contrast,
+        ("of",),
+        "pair",
+        "column",
+        UNITS[""],
+        "{of} is {amount} lower for {lower} than for {higher}",
+    )
     monkeypatch.setitem(QUANTITIES, "slope_contrast", declared)
     rule = Rule("slope_contrast", Region(contrast=0.1), combine="any", of=("wall_s",))
     claim = Claim("x", "Slopes differ.", rule=rule)
     # a family may be called as a pair is written
     view = look(demo_study(["a − b", "lstm"], truth={"a − b": TRUTH["mlp"], **TRUTH}, failures=False), [claim])
-    assert any(sentence.endswith(": a − b 0.25 below lstm in wall_s.") for sentence in summary(view))
+    assert any(
+        ": wall_s is 0.25 lower for a − b than for lstm (a − b − lstm: " in sentence for sentence in summary(view)
+    )
     figure = dict(draw_all(view))["contrasts"]
     assert isinstance(figure, Figure)
     assert figure.data["lower"].tolist() == ["a − b"]

@@ -78,8 +78,9 @@ def test_a_claim_that_was_stated_for_the_runs_is_the_finding() -> None:
     view = look(runs, [claim(contrast=0.005)])
     (verdict,) = view.verdicts
     assert verdict.verdict is VerdictKind.SUPPORTED
-    assert finding(view).endswith(": different, where the claim was “They differ”.")
-    assert "below" in finding(view)
+    assert finding(view).startswith("At matched compute the loss is ")
+    assert " lower for " in finding(view)
+    assert finding(view).endswith("): different. The claim was “They differ”.")
 
 
 def test_an_open_claim_has_the_command_that_would_decide_it() -> None:

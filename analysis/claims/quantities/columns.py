@@ -34,7 +34,7 @@ __all__ = ["QUANTITIES", "Pair"]
 Array = NDArray[np.float64]
 
 
-@quantity(of="column", takes=("less", "marks"))
+@quantity(of="column", takes=("less", "marks"), wording="the mean of {of} over runs is {amount}")
 def run_mean(sample: Sample, name: str) -> Measured:
     """mean over runs of a column"""
     values = of_runs(sample.runs, name, sample.marks, sample.less)["value"].to_numpy(float)
@@ -43,7 +43,7 @@ def run_mean(sample: Sample, name: str) -> Measured:
     return Measured(mean, low, high, reason=_count(len(values)), unit=unit)
 
 
-@quantity(of="column", takes=("less", "marks"))
+@quantity(of="column", takes=("less", "marks"), wording="the geometric mean of {of} over runs is {amount}")
 def geometric_mean(sample: Sample, name: str) -> Measured:
     """geometric mean over runs of a column"""
     values = of_runs(sample.runs, name, sample.marks, sample.less)["value"].to_numpy(float)
@@ -52,7 +52,12 @@ def geometric_mean(sample: Sample, name: str) -> Measured:
     return Measured(math.exp(mean), exponential(low), exponential(high), reason=_count(len(values)), unit=unit)
 
 
-@quantity(needs=("threshold",), of="column", takes=("less", "marks"))
+@quantity(
+    needs=("threshold",),
+    of="column",
+    takes=("less", "marks"),
+    wording="the share of runs whose {of} is above the threshold is {amount}",
+)
 def share_above(sample: Sample, name: str) -> Measured:
     """share of runs above a threshold in a column
 
@@ -64,7 +69,9 @@ def share_above(sample: Sample, name: str) -> Measured:
     return Measured(above / len(values), low, high, reason=f"{above} of {_count(len(values))}")
 
 
-@quantity(needs=("against",), of="column", takes=("less", "marks"))
+@quantity(
+    needs=("against",), of="column", takes=("less", "marks"), wording="the slope of ln {of} on ln {against} is {amount}"
+)
 def log_slope(sample: Sample, name: str) -> Measured:
     """slope of the logarithm of a column on the logarithm of another
 
@@ -73,7 +80,9 @@ def log_slope(sample: Sample, name: str) -> Measured:
     return measured_slope(slope_of(sample, sample.runs, name, logarithm=True), sample.level)
 
 
-@quantity(needs=("against",), of="column", takes=("less", "marks"))
+@quantity(
+    needs=("against",), of="column", takes=("less", "marks"), wording="the slope of {of} on ln {against} is {amount}"
+)
 def slope(sample: Sample, name: str) -> Measured:
     """slope of a column on the logarithm of another
 
@@ -82,7 +91,12 @@ def slope(sample: Sample, name: str) -> Measured:
     return measured_slope(slope_of(sample, sample.runs, name, logarithm=False), sample.level)
 
 
-@quantity(needs=("against",), of="column", takes=("less", "marks"))
+@quantity(
+    needs=("against",),
+    of="column",
+    takes=("less", "marks"),
+    wording="the partial correlation of {of} with {against} is {amount}",
+)
 def correlation(sample: Sample, name: str) -> Measured:
     """partial correlation over runs of a column with another, within cells of runs that are equal in all choices
 
@@ -108,7 +122,12 @@ def correlation(sample: Sample, name: str) -> Measured:
     return Measured(r, low, high, reason=f"{_count(len(both))} in {cell.nunique()} cells")
 
 
-@quantity(subject="pair", of="column", takes=("less", "marks"))
+@quantity(
+    subject="pair",
+    of="column",
+    takes=("less", "marks"),
+    wording="the mean of {of} is {amount} lower for {lower} than for {higher}",
+)
 def difference(sample: Sample, name: str) -> Contrast:
     """difference of the mean of a column between two groups
 
@@ -120,7 +139,13 @@ def difference(sample: Sample, name: str) -> Contrast:
     return Contrast(value, se, df, reason=f"{count} pairs of runs" if count else unpaired)
 
 
-@quantity(subject="pair", of="column", takes=("less", "marks"), unit="ratio")
+@quantity(
+    subject="pair",
+    of="column",
+    takes=("less", "marks"),
+    unit="ratio",
+    wording="the mean of {of} for {first} is {amount} times that for {second}",
+)
 def ratio(sample: Sample, name: str) -> Contrast:
     """ratio of the mean of a column between two groups
 
@@ -139,7 +164,13 @@ def ratio(sample: Sample, name: str) -> Contrast:
     return Contrast(float(a.mean() / b.mean()), se, n - 1, reason=f"{n} pairs of runs")
 
 
-@quantity(subject="pair", needs=("against",), of="column", takes=("less", "marks"))
+@quantity(
+    subject="pair",
+    needs=("against",),
+    of="column",
+    takes=("less", "marks"),
+    wording="the slope of ln {of} on ln {against} is {amount} lower for {lower} than for {higher}",
+)
 def log_slope_difference(sample: Sample, name: str) -> Contrast:
     """difference between two groups of the slope of the logarithm of a column on the logarithm of another"""
     one, two = (slope_of(sample, side, name, logarithm=True) for side in sample.sides)

@@ -80,7 +80,11 @@ def holdout_error(sample: Sample) -> Measured:
     return Measured(float(size.max()), low, high, noise.sd, checks, reason)
 
 
-@quantity(subject="pair", unit="percent")
+@quantity(
+    subject="pair",
+    unit="percent",
+    wording="at matched compute the loss is {amount} lower for {lower} than for {higher}",
+)
 def loss_contrast(sample: Sample) -> Contrast:
     """mean Δ ln L between two families at matched compute
 
@@ -105,7 +109,7 @@ def loss_contrast(sample: Sample) -> Contrast:
     return Contrast(float(by_rung.mean()), se, dof, sd, reason)
 
 
-@quantity(needs=("law",), of="parameter")
+@quantity(needs=("law",), of="parameter", wording="{of} of {law} is {amount}")
 def law_parameter(sample: Sample, name: str) -> Measured:
     """a parameter of the fitted law, or a quantity derived from it"""
     fitted = sample.once(_fitted, sample)
@@ -115,7 +119,12 @@ def law_parameter(sample: Sample, name: str) -> Measured:
     return Measured(estimate.value, estimate.low, estimate.high, reason=f"{sample.law} on {fitted.n_runs} runs")
 
 
-@quantity(needs=("law",), subject="pair", of="parameter")
+@quantity(
+    needs=("law",),
+    subject="pair",
+    of="parameter",
+    wording="{of} of {law} is {amount} lower for {lower} than for {higher}",
+)
 def law_contrast(sample: Sample, name: str) -> Contrast:
     """difference of a parameter of the law between two families
 

@@ -45,7 +45,7 @@ Array = NDArray[np.float64]
 LEAST, MOST = "least", "most"
 
 
-@quantity(needs=("axis", "reach"))
+@quantity(needs=("axis", "reach"), wording="{reach} is first reached at {axis} = {amount}")
 def reach(sample: Sample) -> Measured:
     """where along an axis a column first reaches a value, the geometric mean over seeds"""
     prices = prices_of(sample, sample.runs)
@@ -55,7 +55,9 @@ def reach(sample: Sample) -> Measured:
     return Measured(math.exp(mean), exponential(low), exponential(high), reason=_reason(prices))
 
 
-@quantity(subject="pair", needs=("axis", "reach"), unit="data")
+@quantity(
+    subject="pair", needs=("axis", "reach"), unit="data", wording="to reach {reach}, {lower} {amount} than {higher}"
+)
 def reach_ratio(sample: Sample) -> Contrast:
     """ln of the ratio between two groups of where along an axis a column first reaches a value"""
     one, two = (prices_of(sample, side) for side in sample.sides)
@@ -65,13 +67,20 @@ def reach_ratio(sample: Sample) -> Contrast:
     return Contrast(value, se, df, reason=reason, bound=bound)
 
 
-@quantity(needs=("axis", "reach", "against"))
+@quantity(
+    needs=("axis", "reach", "against"),
+    wording="{axis} at which {reach} is first reached grows as {against} to the power {amount}",
+)
 def reach_slope(sample: Sample) -> Measured:
     """exponent in another of where along an axis a column first reaches a value"""
     return measured_slope(_slope(sample, sample.runs), sample.level)
 
 
-@quantity(subject="pair", needs=("axis", "reach", "against"))
+@quantity(
+    subject="pair",
+    needs=("axis", "reach", "against"),
+    wording="the power of {against} with which {axis} at {reach} grows is {amount} lower for {lower} than for {higher}",
+)
 def reach_slope_difference(sample: Sample) -> Contrast:
     """difference between two groups of the exponent in another of where along an axis a column first reaches a value"""
     one, two = (_slope(sample, side) for side in sample.sides)
@@ -80,7 +89,12 @@ def reach_slope_difference(sample: Sample) -> Contrast:
     return Contrast(one.value - two.value, se, df, reason=reason)
 
 
-@quantity(subject="pair", needs=("axis",), unit="percent")
+@quantity(
+    subject="pair",
+    needs=("axis",),
+    unit="percent",
+    wording="at equal {axis} the loss is {amount} lower for {lower} than for {higher}",
+)
 def loss_at_equal(sample: Sample) -> Contrast:
     """mean Δ ln L between two groups at equal values of an axis
 

@@ -26,7 +26,7 @@ AS_GOOD = math.log1p(0.01)
 SHARES = (0.3, 0.6, 0.9)
 
 
-@quantity()
+@quantity(wording="learning rates within 1 % of the best loss span {amount} decades")
 def rate_window(sample: Sample) -> Measured:
     """decades of learning rate within 1 % of the best loss
 
@@ -74,7 +74,7 @@ def window(x: Array, y: Array) -> tuple[float, bool]:
     return ends[1] - ends[0], inside
 
 
-@quantity()
+@quantity(wording="the spread of the normalised loss curves over sizes is {amount}")
 def collapse(sample: Sample) -> Measured:
     """spread over sizes of the normalised loss curves (L(xC) − E) / (L(C) − E) at x = .3, .6, .9
 

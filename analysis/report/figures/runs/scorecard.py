@@ -20,7 +20,7 @@ def draw(view: View) -> Figure:
     """Draw a view for each measure, an interval for each family."""
     if len(view.families) < 2:
         raise Unmet("there is only one family")
-    card = scorecard(view.runs.with_frame(view.runs.frame[view.runs.frame.index.isin(view.rows.index)]))
+    card = scorecard(view.runs.take(view.runs.frame.index.isin(view.rows.index)), view.fits)
     card = card[card["value"].notna()]
     if card.empty:
         raise Unmet("no family has a measure")
