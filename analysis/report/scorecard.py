@@ -26,7 +26,7 @@ from isoflop.analysis.claims.subjects import of_families
 from isoflop.analysis.fitting.fits import Fits
 from isoflop.analysis.runs.cells import choose_law
 from isoflop.analysis.runs.rows import finished, usable
-from isoflop.analysis.runs.runs import RunsLike
+from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 
 Array = NDArray[np.float64]

@@ -8,6 +8,7 @@ How the number of a quantity is worded is declared with it (claims/declare.py); 
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -51,7 +52,7 @@ def measured(verdict: Verdict, loss_unit: str = "") -> str:
     of = subject.of or next(iter(rule.of), "")
     unit = verdict.unit or (loss_unit if of == "E" or of.endswith("loss") else "")
     reach = ", ".join(f"{column} = {at:g}" for column, at in rule.reach.items())
-    words = {"of": of, "law": rule.law, "axis": rule.axis, "against": rule.against, "reach": reach}
+    words: dict[str, Any] = {"of": of, "law": rule.law, "axis": rule.axis, "against": rule.against, "reach": reach}
     bounds, pair = interval(verdict), subject.pair
     if pair is None:
         within = f" ({bounds})" if bounds else ""

@@ -244,7 +244,9 @@ def json_ready(value: Any) -> Any:
 def csv_of(rows: pd.DataFrame) -> str:
     """Write a table as CSV whose text a spreadsheet shows and does not run."""
     words = rows.select_dtypes(exclude="number")
-    safe = {name: words[name].map({text: spreadsheet(text) for text in words[name].unique()}) for name in words}
+    safe: dict[str, Any] = {
+        str(name): words[name].map({text: spreadsheet(text) for text in words[name].unique()}) for name in words
+    }
     return rows.assign(**safe).rename(columns=spreadsheet).to_csv(index=False)
 
 

@@ -30,7 +30,7 @@ def along(title: str, rows: pd.DataFrame, x: dict[str, Any], y: dict[str, Any], 
     parts = []
     for name, part in rows.dropna(subset=[across, up]).groupby(by, sort=False, observed=True):
         means = part.groupby(across)[up].mean()
-        ends = [f"{number(float(L))} at {number(float(at))}" for at, L in means.iloc[[0, -1]].items()]
+        ends = [f"{number(float(means.iloc[i]))} at {number(float(means.index[i]))}" for i in (0, -1)]
         parts.append(f"{name}: {' to '.join(dict.fromkeys(ends))}")
     axes = f"Across: {x['title'] or across}; up: {y['title'] or up}"
     return f"{title}. {axes}. {shortened(parts, MOST_READ, '; ')}."
@@ -40,7 +40,7 @@ def values(title: str, rows: pd.DataFrame, label: str | Sequence[str]) -> str:
     """Describe a figure by the value and interval of each row (columns value, low and high), named by its labels."""
     labels = rows[[label] if isinstance(label, str) else list(label)].astype(str).agg(" ".join, axis=1)
     numbers = zip(labels, rows["value"], rows["low"], rows["high"], strict=True)
-    parts = [f"{name} {interval(*ends, digits='.3g')}" for name, *ends in numbers]
+    parts = [f"{name} {interval(value, low, high, '.3g')}" for name, value, low, high in numbers]
     return f"{title}. {shortened(parts, MOST_READ, '; ')}."
 
 

@@ -30,8 +30,8 @@ def draw(view: View) -> Figure:
     views, x = [], g.log("C", data)
     for quantity, title in PANELS.items():
         y, here = g.log("value", data[data["quantity"] == quantity], title), f"datum.quantity === '{quantity}'"
-        marks = {"where": here, "x": x, "y": y}
-        band = {"where": here, "x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}}
+        marks: g.Spec = {"where": here, "x": x, "y": y}
+        band: g.Spec = {"where": here, "x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}}
         views.append([
             g.layer("guide", "guide", **marks),
             g.layer("area", "law", color=hue, **band),

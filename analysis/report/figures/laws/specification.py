@@ -27,7 +27,7 @@ def draw(view: View) -> Figure:
     data = _long(rows, names)
     tips, colour = g.tooltip(("choice", "value", "low", "high", "status"), data), {"value": NEUTRAL}
     unnamed = g.text("choice", axis={"labels": False, "ticks": False, "grid": False})
-    views = []
+    views: list[list[g.Spec]] = []
     for p in names:
         here, x, y = f"datum.parameter === '{p}'", g.linear("value", p), unnamed if views else g.text("choice")
         bar = {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y, "color": colour}

@@ -33,7 +33,9 @@ def draw(view: View) -> Figure:
         g.layer("note", "best", x=x, y=y, text="label"),
     ]
     best = data[data["kind"] == "best"]
-    chosen = [f"{r.family}, N {count(r.N)}: lr {r.lr:.3g}{' (edge)' * bool(r.edge)}" for r in best.itertuples()]
+    chosen = [
+        f"{r['family']}, N {count(r['N'])}: lr {r['lr']:.3g}{' (edge)' * bool(r['edge'])}" for _, r in best.iterrows()
+    ]
     title = "Loss against learning rate, by size"
     subtitle = (
         "Mean loss at the best batch for each rate. A triangle marks a best rate on the edge of those tried: a better "
@@ -71,4 +73,5 @@ def _of_size(cell: pd.DataFrame) -> pd.DataFrame:
     best = table[table["L"] == table["L"].min()].head(1)
     on_edge = bool(best["lr"].iloc[0] in (table["lr"].min(), table["lr"].max()))
     chosen = best.assign(kind="best", edge=on_edge, label=f"N {count(N)}")
-    return pd.concat([table, chosen], ignore_index=True)
+    both: pd.DataFrame = pd.concat([table, chosen], ignore_index=True)
+    return both
