@@ -13,13 +13,16 @@ FOLDER = os.environ.get("ISOFLOP_REFERENCE_DATA") or "missing"
 def test_outputs_are_those_that_were_recorded(case: golden.Case) -> None:
     if case.public and not Path(FOLDER).is_dir():
         pytest.skip("ISOFLOP_REFERENCE_DATA names no folder of public tables")
-    found = golden.compared(case)
+    here = golden.recorded_here()
+    if not here and case.name.startswith(golden.OPEN):
+        pytest.skip("recorded on another processor, on which a fit that is not identified ends elsewhere")
+    found = golden.compared(case, golden.RTOL if here else golden.ELSEWHERE)
     assert not found, "\n".join([f"python -m tests.golden compare --case {case.name}", *found[:20]])
 
 
 def test_every_case_is_recorded() -> None:
     names = {case.name for case in golden.cases()}
-    assert {path.name.removesuffix(".json.gz") for path in golden.STORE.iterdir()} == names
+    assert {path.name.removesuffix(".json.gz") for path in golden.STORE.glob("*.gz")} == names
 
 
 def test_a_number_that_moves_is_shown_and_rounding_is_not() -> None:
