@@ -208,11 +208,8 @@ def pairs(text: str, option: str = "--columns", example: str = "N=params,D=token
 
 def pins(texts: list[str]) -> dict[str, float]:
     """Return the values of --pin E=1.69."""
-    values = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        values[name.strip()] = number(value, f"--pin {text}", "--pin E=1.69")
-    return values
+    parts = ((text, *text.split("=", 1), "") for text in texts)
+    return {name.strip(): number(value, f"--pin {text}", "--pin E=1.69") for text, name, value, *_ in parts}
 
 
 def priors(texts: list[str]) -> dict[str, tuple[float, float]]:

@@ -50,11 +50,9 @@ def _verbs(context: typer.Context) -> None:
 def check_command(rows: o.TableOptions, run: Annotated[str, ARGUMENTS["run"]] = "", as_json: o.Json = False) -> None:
     """Examine a table of runs before you fit a law: what looks odd, and what its layout can identify.
 
-    `isoflop check runs.csv` - duplicates, units, mixtures, C against 6 N D, outliers, searched knobs, spans
-
-    `isoflop check wandb.csv --columns N=params,D=tokens,L=val/loss` - a table that another tool logged
-
-    `isoflop check runs.csv --json` - for a script; the exit code is 2 if no row is usable
+    - `isoflop check runs.csv` - duplicates, units, mixtures, C against 6 N D, outliers, searched knobs, spans
+    - `isoflop check wandb.csv --columns N=params,D=tokens,L=val/loss` - a table that another tool logged
+    - `isoflop check runs.csv --json` - for a script; the exit code is 2 if no row is usable
     """
     from isoflop.analysis.runs.quality import check
 
@@ -74,23 +72,15 @@ def fit_command(
 ) -> None:
     """Fit a law to runs: parameters with intervals, and whether the data identify them.
 
-    `isoflop fit runs.csv --by family` - Chinchilla's law for each family
-
-    `isoflop fit wandb.csv --columns N=params,D=tokens,L=val/loss` - a table that another tool logged
-
-    `isoflop fit runs.csv --law 'power_offset(D)' --where "N=1e6"` - one axis at one size
-
-    `isoflop fit runs.csv --law 'sigmoid(L)' --target metric.accuracy` - any column of positive numbers
-
-    `isoflop fit runs.csv --by family --share E` - one irreducible loss for all families
-
-    `isoflop fit runs.csv --specification` - sensitivity of the estimates to analysis choices
-
-    `isoflop fit runs.csv --local` - slopes, loss and best D/N among the runs, identified even when E is not
-
-    `isoflop fit runs/ --curves` - fit the marks and the constant-rate trunks that they branch from jointly
-
-    `isoflop fit runs.csv --pin E=1.69 --interval jackknife --json` - for a script
+    - `isoflop fit runs.csv --by family` - Chinchilla's law for each family
+    - `isoflop fit wandb.csv --columns N=params,D=tokens,L=val/loss` - a table that another tool logged
+    - `isoflop fit runs.csv --law 'power_offset(D)' --where "N=1e6"` - one axis at one size
+    - `isoflop fit runs.csv --law 'sigmoid(L)' --target metric.accuracy` - any column of positive numbers
+    - `isoflop fit runs.csv --by family --share E` - one irreducible loss for all families
+    - `isoflop fit runs.csv --specification` - sensitivity of the estimates to analysis choices
+    - `isoflop fit runs.csv --local` - slopes, loss and best D/N among the runs, identified even when E is not
+    - `isoflop fit runs/ --curves` - fit the marks and the constant-rate trunks that they branch from jointly
+    - `isoflop fit runs.csv --pin E=1.69 --interval jackknife --json` - for a script
     """
     by, share = o.names(rows.by), o.names(fitting.share)
     table, law, options = rows.tuned(), o.law(fitting.law, fitting.target), fitting.settings(rows.run)
@@ -129,19 +119,13 @@ def predict_command(
 ) -> None:
     """Predict a run before you make it: its loss with a band, or the best size and data for a budget.
 
-    `isoflop predict runs.csv --at C=1e21` - the best N and D for that compute, and the loss there
-
-    `isoflop predict runs.csv --at N=1e9,D=2e10` - the loss of one run
-
-    `isoflop predict runs.csv --at C=1e21,N=1e9` - what that size costs above the best one
-
-    `isoflop predict runs.csv --by family --at C=1e21` - how many times less compute each needs than the slowest
-
-    `isoflop predict runs.csv --by family --at L=2.1` - the same at a loss
-
-    `isoflop predict small.csv --points large.csv -o predictions.csv` - every row of a table, scored where L is known
-
-    `isoflop predict runs.csv --law best --at N=1e9,D=2e10` - the average of the laws that predict held-out runs best
+    - `isoflop predict runs.csv --at C=1e21` - the best N and D for that compute, and the loss there
+    - `isoflop predict runs.csv --at N=1e9,D=2e10` - the loss of one run
+    - `isoflop predict runs.csv --at C=1e21,N=1e9` - what that size costs above the best one
+    - `isoflop predict runs.csv --by family --at C=1e21` - how many times less compute each needs than the slowest
+    - `isoflop predict runs.csv --by family --at L=2.1` - the same at a loss
+    - `isoflop predict small.csv --points large.csv -o predictions.csv` - every row of a table, scored where L is known
+    - `isoflop predict runs.csv --law best --at N=1e9,D=2e10` - the average of the laws that predict held-out runs best
 
     A band covers the noise of a run, the uncertainty of the parameters and the error of the law's form, as far as
     held-out rows show it; `predicts` says whether the law came nearer to them than other laws and naive guesses.
@@ -184,20 +168,16 @@ def compare_command(
 ) -> None:
     """Compare laws by how well they predict larger runs that were held out, beside naive guesses.
 
-    `isoflop compare runs.csv` - the laws that suit the columns and their average, by a rolling hold-out along C
-
-    `isoflop compare runs.csv --laws power,chinchilla,best` - these
-
-    `isoflop compare runs.csv --laws 'power_offset(D),bnsl(D)' --axis D` - along the data
-
-    `isoflop compare runs.csv --holdout "C>=1e20"` - one cut
-
-    `isoflop compare runs.csv --by family` - for each family
+    - `isoflop compare runs.csv` - the laws that suit the columns and their average, by a rolling hold-out along C
+    - `isoflop compare runs.csv --laws power,chinchilla,best` - these
+    - `isoflop compare runs.csv --laws 'power_offset(D),bnsl(D)' --axis D` - along the data
+    - `isoflop compare runs.csv --holdout "C>=1e20"` - one cut
+    - `isoflop compare runs.csv --by family` - for each family
     """
     from isoflop.analysis.holdout.compare import compare
 
     def work(table: Any) -> Any:
-        options = {"axis": axis, "holdout": holdout, "run": rows.run or None}
+        options: dict[str, Any] = {"axis": axis, "holdout": holdout, "run": rows.run or None}
         return compare(table, o.laws(laws), loss=fitting.loss, delta=fitting.delta, **options)
 
     show_each(rows.tuned(), rows.by, work, as_json)
@@ -215,13 +195,10 @@ def frontier_command(
 ) -> None:
     """Find the best size and data for each compute, by three approaches side by side.
 
-    `isoflop frontier runs.csv` - isoFLOP minima, envelope and parametric fit; refused budgets with the reason
-
-    `isoflop frontier runs.csv --target-C 1e21 --inference-tokens 1e12` - a budget, and what serving it changes
-
-    `isoflop frontier theirs.csv --columns N=params,D=tokens,C=flops,L=loss --json`
-
-    `isoflop frontier runs.csv --by family` - for each family
+    - `isoflop frontier runs.csv` - isoFLOP minima, envelope and parametric fit; refused budgets with the reason
+    - `isoflop frontier runs.csv --target-C 1e21 --inference-tokens 1e12` - a budget, and what serving it changes
+    - `isoflop frontier theirs.csv --columns N=params,D=tokens,C=flops,L=loss --json`
+    - `isoflop frontier runs.csv --by family` - for each family
     """
     from isoflop.analysis.frontier.frontier import frontier
 
@@ -244,13 +221,10 @@ def forecast_command(
 ) -> None:
     """Write down what larger runs will give before they are made: predictions with bands at named points.
 
-    `isoflop forecast runs.csv --at C=1e13,1e14 --by family` - forecast.json; commit it, then make the runs
-
-    `isoflop forecast runs.csv --at N=1e9,D=2e10 -o one_run.json` - one run, by its size and data
-
-    `isoflop forecast runs.csv --by family --at family=cnn,C=1e13` - one group alone
-
-    `isoflop judge runs_later.csv --forecast forecast.json` - how it came out, beside naive guesses
+    - `isoflop forecast runs.csv --at C=1e13,1e14 --by family` - forecast.json; commit it, then make the runs
+    - `isoflop forecast runs.csv --at N=1e9,D=2e10 -o one_run.json` - one run, by its size and data
+    - `isoflop forecast runs.csv --by family --at family=cnn,C=1e13` - one group alone
+    - `isoflop judge runs_later.csv --forecast forecast.json` - how it came out, beside naive guesses
     """
     from isoflop.analysis.holdout.average import names_average
     from isoflop.analysis.holdout.forecast import forecast
@@ -288,15 +262,11 @@ def judge_command(
 ) -> None:
     """Judge claims by runs: supported, refuted, inconclusive, not identified or untested, each with its reason.
 
-    `isoflop judge runs.csv` - the claims that ship
-
-    `isoflop judge runs.csv --claims my_claims/ --json` - your own yaml files, for a script
-
-    `isoflop judge theirs.csv --columns N=params,D=tokens,L=loss --by arch` - use --by groups instead of families
-
-    `isoflop judge --quantities` - what a claim can be about
-
-    `isoflop judge runs.csv --forecast forecast.json` - a forecast, by the runs made since
+    - `isoflop judge runs.csv` - the claims that ship
+    - `isoflop judge runs.csv --claims my_claims/ --json` - your own yaml files, for a script
+    - `isoflop judge theirs.csv --columns N=params,D=tokens,L=loss --by arch` - use --by groups instead of families
+    - `isoflop judge --quantities` - what a claim can be about
+    - `isoflop judge runs.csv --forecast forecast.json` - a forecast, by the runs made since
     """
     if forecast is not None:
         from isoflop.analysis.claims.forecasts import judge_forecast, runs_for
@@ -327,11 +297,9 @@ def report_command(
 ) -> None:
     """Write a report: the finding, the verdicts, the figures (and their data), the laws and every run, in one page.
 
-    `isoflop report runs.csv -o report/` - then open report/index.html, with or without a network
-
-    `isoflop report theirs.csv --columns N=params,D=tokens,L=loss --by arch` - use --by groups instead of families
-
-    `isoflop report runs.csv --forecast forecast.json` - with a forecast, scored by the runs made since
+    - `isoflop report runs.csv -o report/` - then open report/index.html, with or without a network
+    - `isoflop report theirs.csv --columns N=params,D=tokens,L=loss --by arch` - use --by groups instead of families
+    - `isoflop report runs.csv --forecast forecast.json` - with a forecast, scored by the runs made since
     """
     from isoflop.analysis.report.report import write_report
 
@@ -361,11 +329,9 @@ def plot_command(
 ) -> None:
     """Draw one figure into a file: SVG, PNG or PDF, Vega-Lite as .json, or its data as .csv.
 
-    `isoflop plot runs.csv --figure isoflop_profiles -o profiles.svg` - loss against size at each budget
-
-    `isoflop plot theirs.csv --columns N=params,D=tokens,L=loss --by arch -f allocation -o split.pdf`
-
-    `isoflop plot --figures` - all of them, with what each shows and needs
+    - `isoflop plot runs.csv --figure isoflop_profiles -o profiles.svg` - loss against size at each budget
+    - `isoflop plot theirs.csv --columns N=params,D=tokens,L=loss --by arch -f allocation -o split.pdf`
+    - `isoflop plot --figures` - all of them, with what each shows and needs
     """
     from isoflop.analysis.report.plot import named, plot
 

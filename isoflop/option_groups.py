@@ -28,7 +28,7 @@ T = TypeVar("T")
 def expand(command: Callable[..., T]) -> Callable[..., T]:
     """Give a Typer command an option for each field of those of its parameters that are dataclasses."""
     given = inspect.signature(command, eval_str=True).parameters.values()
-    groups = {one.name: one.annotation for one in given if is_dataclass(one.annotation)}
+    groups: dict[str, Any] = {one.name: one.annotation for one in given if is_dataclass(one.annotation)}
 
     def flat(**values: Any) -> T:
         for name, group in groups.items():

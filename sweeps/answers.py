@@ -17,6 +17,7 @@ from isoflop.sweeps import study as studies
 from isoflop.sweeps.study import Study
 from isoflop.sweeps.templates import render
 from isoflop.wording import clock, listed, number
+from isoflop.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,21 +124,17 @@ def superseded(room: Path) -> dict[str, str]:
 
     Raises a UserError where an id is unknown or a reason is missing.
     """
-    from omegaconf import OmegaConf
-
     from isoflop.analysis.claims.claim import load_claims
 
     file = room / SUPERSEDED
-    if not file.exists():
-        return {}
-    reasons = OmegaConf.to_container(OmegaConf.load(file))
-    known = {claim.id for claim in load_claims()}
-    for name, reason in reasons.items() if isinstance(reasons, dict) else ():
+    reasons = read_yaml(file, "withdrawn verdicts")[0] if file.exists() else {}
+    known = [claim.id for claim in load_claims()]
+    for name, reason in reasons.items():
         if name not in known:
             raise UserError(f"{file}: unknown claim '{name}'; choose one of {', '.join(sorted(known))}")
         if not isinstance(reason, str) or not reason.strip():
             raise UserError(f"{file}: {name} gives no reason; write why its verdict does not stand")
-    return {str(name): str(reason) for name, reason in dict(reasons).items()}
+    return {str(name): str(reason) for name, reason in reasons.items()}
 
 
 def documents(room: Path, folder: str = "") -> dict[str, Mapping[str, Any]]:

@@ -5,9 +5,8 @@
 
 Runs that `logger=wandb` mirrored give the table that `isoflop collect` gives: each sent its record.
 
-Of any other run it is a row: its config and its summary (the last values logged), nested names joined by dots, and its
-state. This is a convenience, and no record: W&B shows a run that failed as finished where the exit code was zero, and a
-summary is what was logged last, be it training loss or validation. What could not be read is said.
+Any other run is a row: its config and its summary (the last values logged), nested names joined by dots, and its state.
+Such a row is no record: W&B shows a failed run as finished if its exit code was zero, and a summary may hold any loss.
 """
 
 import json
@@ -15,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +51,8 @@ class Imported:
 
     def __str__(self) -> str:
         lost = [f"could not read {name}: {reason}" for name, reason in self.unread.items()]
-        columns = (
-            f"left out {len(self.left_out)} columns that hold no number or word: {', '.join(sorted(self.left_out))}"
-        )
+        names = ", ".join(sorted(self.left_out))
+        columns = f"left out {len(self.left_out)} columns that hold no number or word: {names}"
         ends = [row["status"] for row in self.rows] + [rows[-1]["status"] for rows in self.records.values()]
         lost_runs = sum(status != "ok" for status in ends)
         state = f" ({lost_runs} not finished, which fits leave out)" if lost_runs else ""
@@ -120,13 +117,13 @@ def _online(source: str, api: Any) -> Iterator[Any]:
 
         api = wandb.Api(timeout=60)
     for run in api.runs(source):
-        # a run of a listing may be bare: config and summary are asked for one by one, so that one failure is one run's
-        yield run.id, run.name, run.state, lambda run=run: dict(run.config), partial(_summary, run)
+        # a run of a listing may be bare: config and summary are read later, so that a failure is of one run
+        config, summary = (lambda run=run: dict(run.config)), (lambda run=run: {"url": _url(run)} | dict(run.summary))
+        yield run.id, run.name, run.state, config, summary
 
 
-def _summary(run: Any) -> dict[str, Any]:
-    """Return the last values of an online run, and its address."""
-    return {"url": getattr(run, "url", None)} | dict(run.summary)
+def _url(run: Any) -> str | None:
+    return getattr(run, "url", None)
 
 
 def _offline(folder: Path, imported: Imported) -> Iterator[Any]:

@@ -21,7 +21,6 @@ from isoflop.wording import WIDE, quoted, version
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table
 
     from isoflop.analysis.claims.claim import Claim
     from isoflop.analysis.claims.forecasts import JudgedForecast
@@ -71,15 +70,14 @@ def make(study: Study, out: Path, overrides: Sequence[str], pause: bool) -> tupl
     trained = train(arguments)
     if trained not in (0, 1):  # failed runs are rows too, and a report is due all the more
         return trained, False
-    solve(study.oracles, runs)
+    if study.oracles:  # learners that are solved and not trained, in a process that may import torch
+        subprocess.run([sys.executable, "-m", "isoflop.scaling.oracles.make", str(runs), *study.oracles], check=True)
     collect(runs, table)
     return trained, True
 
 
 def conclude(study: Study, out: Path, began: float) -> None:
     """Judge the runs of a study's table, score its forecast, and report."""
-    from rich.console import Console
-
     from isoflop.analysis.claims.forecasts import judge_forecast
     from isoflop.analysis.claims.judge import judge
     from isoflop.analysis.claims.known import compare_with_theory
@@ -97,7 +95,8 @@ def conclude(study: Study, out: Path, began: float) -> None:
     seconds = time.monotonic() - began
     files.write_text(out / "verdicts.json", answer(study, verdicts, results, seconds, scored))
     if results:
-        Console(highlight=False, width=WIDE).print(known_table(results))
+        cells = [(r.known.name, r.title, f"{r.theory:.3f}", str(r.estimate), r.verdict.word) for r in results]
+        print_table(("", "known answer", "theory", "estimate", "verdict"), cells, right=("theory",))
     if verdicts:
         print(verdict_table(verdicts))
     if scored:
@@ -144,26 +143,6 @@ def refuse_claims(claims: "Sequence[Claim]", arguments: list[str]) -> None:
     check_claims(claims, design(configs, [config.plan for config in configs if config.plan]))
 
 
-def solve(oracles: Sequence[str], runs: Path) -> None:
-    """Make the runs of learners that are solved and not trained, in a process that may import torch."""
-    if oracles:
-        subprocess.run([sys.executable, "-m", "isoflop.scaling.oracles.make", str(runs), *oracles], check=True)
-
-
-def known_table(results: "Sequence[KnownAnswerResult]") -> "Table":
-    """Return a table of theory beside estimate."""
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("", "known answer", "theory", "estimate", "verdict"):
-        shown.add_column(column, justify="right" if column == "theory" else "left", no_wrap=True)
-    for result in results:
-        cells = (result.known.name, result.title, f"{result.theory:.3f}", str(result.estimate), result.verdict.word)
-        shown.add_row(*map(Text, cells))
-    return shown
-
-
 def run_cheapest_first(hours: float, room: Path, overrides: Sequence[str] = ()) -> int:
     """Make all studies that have claims, the cheapest first, as long as the next fits in the time."""
     until = time.monotonic() + hours * 3600
@@ -177,40 +156,31 @@ def run_cheapest_first(hours: float, room: Path, overrides: Sequence[str] = ()) 
 
 
 def print_listing(room: Path) -> None:
-    """Print the table of all studies."""
+    """Print all studies with runs, question, the verdicts in a room, and the minutes taken there or expected."""
+    rows = []
+    for study in studies():
+        document = files.read_json(room / study.name / "verdicts.json")
+        document = document if isinstance(document, dict) else {}
+        seconds = document.get("seconds")
+        minutes = seconds / 60 if is_number(seconds) else study.minutes  # type: ignore[operator]
+        verdicts = [v for v in document.get("verdicts") or [] if {"id", "verdict"} <= {*v}]
+        words = ", ".join(f"{v['id']} {str(v['verdict']).replace('_', ' ')}" for v in verdicts)
+        rows.append((study.name, str(study.runs), f"{minutes:.2g}", study.question, words))
+    print_table(("study", "runs", "minutes", "question", "last verdicts"), rows, right=("runs", "minutes"))
+
+
+def print_table(names: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Print a table without lines, some columns to the right."""
     from rich.console import Console
-
-    Console(highlight=False, width=WIDE).print(listing(room))
-
-
-def listing(room: Path) -> "Table":
-    """Return all studies with question, runs, time, and the last verdicts that lie in the room.
-
-    The time is that which it took here, where it was made, else about that on two idle cores.
-    """
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("study", "runs", "minutes", "question", "last verdicts"):
-        shown.add_column(column, justify="right" if column in ("runs", "minutes") else "left")
-    for study in studies():
-        document = files.read_json(room / study.name / "verdicts.json")
-        seconds = document.get("seconds") if isinstance(document, dict) else None
-        minutes = seconds / 60 if is_number(seconds) else study.minutes  # type: ignore[operator]
-        verdicts = last_verdicts(room / study.name)
-        cells = (study.name, str(study.runs), f"{minutes:.2g}", study.question, verdicts)
-        shown.add_row(*map(Text, cells))
-    return shown
-
-
-def last_verdicts(folder: Path) -> str:
-    """Return the verdicts of a study that was made, such as `H1 supported, H3 refuted`; empty if there are none."""
-    document = files.read_json(folder / "verdicts.json")
-    listed = document.get("verdicts") if isinstance(document, dict) else None
-    if not isinstance(listed, list):
-        return ""
-    return ", ".join(f"{v['id']} {str(v['verdict']).replace('_', ' ')}" for v in listed if {"id", "verdict"} <= {*v})
+    for name in names:
+        shown.add_column(name, justify="right" if name in right else "left")
+    for row in rows:
+        shown.add_row(*map(Text, row))
+    Console(highlight=False, width=WIDE).print(shown)
 
 
 def answer(

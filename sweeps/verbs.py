@@ -47,7 +47,7 @@ def collect_command(folder: Folder, out: Table = Path("runs.csv")) -> int:
     A damaged record is refused (exit code 2), because the table would be incomplete; re-run the command that made the
     run. A run whose config is damaged before it has a record is named, and the exit code is 1.
 
-    Example:  isoflop collect runs/first -o runs.csv
+    - `isoflop collect runs/first -o runs.csv`
     """
     from isoflop.sweeps.collect import collect
     from isoflop.wording import one_line, states
@@ -77,11 +77,9 @@ def plan_command(
     Takes the overrides of `isoflop train -m`, studies too. Times come from short runs of each family on this machine,
     which are remembered; what the laws could resolve comes from simulations of this design, fitted like real runs.
 
-    Example:  isoflop plan --price 2.5/h --target-C 1e18 -m family=lstm,transformer study=isoflop
-
-    Example:  isoflop plan --improve 5 --runs runs.csv -m family=lstm family.width=64,96,128 budget.C=1e12,1e13
-
-    Example:  isoflop plan --improve 5 --runs theirs.csv --candidates grid.csv --law chinchilla
+    - `isoflop plan --price 2.5/h --target-C 1e18 -m family=lstm,transformer study=isoflop`
+    - `isoflop plan --improve 5 --runs runs.csv -m family=lstm family.width=64,96,128 budget.C=1e12,1e13`
+    - `isoflop plan --improve 5 --runs theirs.csv --candidates grid.csv --law chinchilla`
     """
     if table.candidates is not None:
         from isoflop.sweeps.plan import candidates
@@ -116,9 +114,8 @@ def status_command(
 ) -> None:
     """Show how many runs of a folder are in each state, the time left, what failed and why, and the lowest losses.
 
-    Example:  isoflop status runs/first --watch
-
-    Example:  isoflop status runs/first --html status.html --watch
+    - `isoflop status runs/first --watch`
+    - `isoflop status runs/first --html status.html --watch`
     """
     from isoflop.sweeps.watch import status
 
@@ -147,7 +144,7 @@ def retry_command(folder: Folder, context: typer.Context) -> int:
 
     Further arguments choose the launcher, as in `isoflop train`: hydra/launcher=slurm, hydra.launcher.n_jobs=4.
 
-    Example:  isoflop retry runs/first hydra.launcher.timeout_s=7200
+    - `isoflop retry runs/first hydra.launcher.timeout_s=7200`
     """
     from isoflop.scaling.app import main as train
     from isoflop.sweeps.ledger import entries
@@ -166,7 +163,7 @@ def cancel_command(folder: Folder) -> None:
 
     A running run writes a checkpoint and ends within seconds; `isoflop retry`, or the same command, resumes it.
 
-    Example:  isoflop cancel runs/first
+    - `isoflop cancel runs/first`
     """
     from isoflop.sweeps.cancel import cancel
 
@@ -188,13 +185,10 @@ def study_command(
     Further arguments override its runs, as in `isoflop train`. The folder gets runs.csv, verdicts.json and report/.
     If the study has larger runs, forecast.json (predictions from the smaller ones) is written before they start.
 
-    Example:  isoflop study
-
-    Example:  isoflop study known seed=0,1
-
-    Example:  isoflop study all --hours 3
-
-    Example:  isoflop study --answers docs/answers.md
+    - `isoflop study`
+    - `isoflop study known seed=0,1`
+    - `isoflop study all --hours 3`
+    - `isoflop study --answers docs/answers.md`
     """
     from isoflop.scaling.limits import refuse_words
     from isoflop.sweeps import study, study_run
@@ -228,7 +222,7 @@ def demo_command(
     The text is the sources of Python's standard library. It takes about four minutes on two cores; re-run it to resume.
     These are the studies known and demo: isoflop study NAME makes one of them alone.
 
-    Example:  isoflop demo --out demo
+    - `isoflop demo --out demo`
     """
     from isoflop.sweeps.study_run import run
 
@@ -248,7 +242,7 @@ def import_wandb_command(
 
     For runs that logger=wandb mirrored, this is the table that isoflop collect makes of their folders.
 
-    Example:  isoflop import-wandb me/project -o runs.csv
+    - `isoflop import-wandb me/project -o runs.csv`
     """
     from isoflop.sweeps.import_wandb import import_wandb, write
 
@@ -270,9 +264,8 @@ def dashboard_command(
 
     Each call saves new ones. It needs wandb-workspaces: pip install 'isoflop[dashboard]'.
 
-    Example:  isoflop dashboard runs.csv --project me/isoflop
-
-    Example:  isoflop dashboard runs.csv --project me/isoflop --dry-run
+    - `isoflop dashboard runs.csv --project me/isoflop`
+    - `isoflop dashboard runs.csv --project me/isoflop --dry-run`
     """
     from isoflop.analysis.options import table
     from isoflop.analysis.report.view import look

@@ -27,13 +27,15 @@ COLUMNS = (
 
 def sections(view: View) -> dict[str, list[Any]]:
     """Return the panels of each section, in order; a section without any is left out."""
+    import wandb_workspaces.reports.v2 as wr
+
     runs, unit = last_marks(view.runs), view.loss_unit
     drawn = {
         "Loss against data and compute": [*curves(unit), *scatters(runs, unit, ("D", "L", ""), ("C", "L", "N"))],
         "isoFLOP: loss against size at a compute": scatters(runs, unit, ("N", "L", "C")),
         "Best rate": scatters(runs, unit, ("lr", "L", "N"), ("batch", "L", "lr")),
         "Throughput": [*scatters(runs, unit, ("N", "targets_per_s", ""), ("C", "wall_s", ""), ("N", "mfu", ""))],
-        "Failures": [failures(view)],
+        "Failures": [wr.MarkdownPanel(markdown=failures_text(view), layout=wr.Layout(w=24, h=8))],
     }
     return {title: panels for title, wanted in drawn.items() if (panels := list(wanted))}
 
@@ -77,15 +79,8 @@ def scatters(runs: pd.DataFrame, unit: str, *axes: tuple[str, str, str]) -> Iter
             )
 
 
-def failures(view: View) -> Any:
-    """Return the runs that left no result, with the reason, as they stood in the table."""
-    import wandb_workspaces.reports.v2 as wr
-
-    return wr.MarkdownPanel(markdown=failures_text(view), layout=wr.Layout(w=24, h=8))
-
-
 def failures_text(view: View) -> str:
-    """Return the same as Markdown."""
+    """Return the runs that left no result, with the reason, as Markdown."""
     lost = view.unfinished
     if lost.empty:
         return "Every run of the table has a result."
