@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("isoflop", "scaling", "sweeps", "analysis")
@@ -208,11 +209,11 @@ class House:
         ]
 
     def without_verb(self) -> list[str]:
-        """List the public functions whose docstring does not begin with a verb of VERBS, laws and properties aside."""
+        """List the public functions whose docstring does not begin with a verb of VERBS."""
         return [f"{self.where(m, n)}: {opening(n)}" for m, n in self.documented() if not begins_with_verb(n)]
 
     def documented(self) -> list[tuple[str, Function]]:
-        """List the public functions and methods that have a docstring, laws and properties aside."""
+        """List the public functions and methods that have a docstring, laws, quantities and properties aside."""
         nested = {id(inner) for _, n in self.functions for inner in ast.walk(n) if inner is not n}
         return [
             (m, n)
@@ -307,8 +308,8 @@ def decorators(node: Function | ast.ClassDef) -> set[str]:
 
 
 def law(node: Function) -> bool:
-    """Check whether a function is declared as a law, its docstring beginning with a formula."""
-    return "law" in decorators(node)
+    """Check whether a function is in a catalogue: the docstring of a law or quantity begins with its formula."""
+    return bool(decorators(node) & {"law", "quantity"})
 
 
 def opening(node: Function) -> str:
@@ -363,7 +364,7 @@ PROFILE = """
         global moves, last
         if event == "call":
             name = frame.f_code.co_filename
-            if name.startswith(root):
+            if name.startswith(root) and "/.venv/" not in name:
                 entered.add(name)
                 moves += name != last
                 last = name
@@ -372,17 +373,18 @@ PROFILE = """
         sys.setprofile(watch)
         code = cli.call([argument.replace("{out}", out) for argument in line])
         sys.setprofile(None)
-    print(json.dumps({"code": code, "files": len(entered), "moves": moves}))
+    names = sorted(name.removeprefix(root + "/").removeprefix("isoflop/") for name in entered)
+    print(json.dumps({"code": code, "files": len(entered), "moves": moves, "entered": names}))
 """
 
 
-def walk(verb: str, root: Path = ROOT) -> dict[str, int]:
+def walk(verb: str, root: Path = ROOT) -> dict[str, Any]:
     """Run a verb in a process of its own; return its exit code, the files it entered and the moves between them."""
     command = [sys.executable, "-c", textwrap.dedent(PROFILE), str(root), json.dumps(WALKS[verb])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
-    found: dict[str, int] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -398,6 +400,7 @@ def main(argv: list[str] | None = None) -> None:
         for verb in WALKS:
             found = walk(verb, root)
             print(f"{verb:8}{found['files']:5} files entered, {found['moves']:7,} moves between files")
+            print(textwrap.indent("\n".join(found["entered"][: given.lines]), "    "))
         return
     house = House(root)
     for name, value in house.figures().items():

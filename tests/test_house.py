@@ -9,25 +9,25 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 42_700,
-    "files": 355,
+    "lines": 41_900,
+    "files": 350,
     "public_names": 1_470,
-    "names_used_twice": 20,
+    "names_used_twice": 0,
     "circles_of_files": 0,
-    "circles_of_folders": 1,
-    "upward_arrows": 5,
+    "circles_of_folders": 0,
+    "upward_arrows": 0,
     "widest_folder": 17,
-    "long_files": 15,
-    "long_functions": 14,
-    "many_parameters": 33,
-    "attrs": 51,
-    "caches": 16,
+    "long_files": 6,
+    "long_functions": 4,
+    "many_parameters": 15,
+    "attrs": 0,
+    "caches": 1,
 }
 # at least
-VERBS_PERCENT = 19
+VERBS_PERCENT = 95
 
 # files that a verb enters and moves between them, at most
-WALKS = {"fit": (70, 2_800), "report": (162, 56_000)}
+WALKS = {"fit": (68, 2_800), "report": (162, 49_000)}
 
 HOUSE = house.House()
 FIGURES = HOUSE.figures()
