@@ -12,7 +12,7 @@ import pandas as pd
 
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.predict import predict
-from isoflop.analysis.laws.flops import SERVE, TRAIN
+from isoflop.analysis.laws.declare import SERVE, TRAIN
 
 # sizes as multiples of the best one
 FACTORS = (0.1, 1 / 3, 1 / 2, 2.0, 3.0, 10.0)

@@ -35,7 +35,7 @@ from isoflop.analysis.frontier.isoflop_minima import (
 )
 from isoflop.analysis.frontier.powers import power_through
 from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.cells import tune as best_rows
 from isoflop.analysis.runs.levels import level_index, stand_apart
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs

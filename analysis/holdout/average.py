@@ -20,8 +20,8 @@ from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.holdout.stacking import DEFAULTS, HoldoutTable, Stack, Stacks, candidates
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.levels import LEVELS, level_index
 from isoflop.analysis.runs.runs import Label, Runs, RunsLike, as_runs
 from isoflop.analysis.solving.problem import Objective

@@ -23,8 +23,8 @@ from isoflop.analysis.holdout.lack_of_fit import LackOfFit, lack_of_fit
 from isoflop.analysis.holdout.predictability import LAST, LINE, judge, scatter
 from isoflop.analysis.holdout.stacking import Stacks
 from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records

@@ -20,8 +20,8 @@ from scipy.special import ndtr, ndtri
 from isoflop.analysis.fitting.local import size_and_data
 from isoflop.analysis.holdout.forecast import Forecast, name_of, row_hashes
 from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.levels import SAME_LEVEL, level_index
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError

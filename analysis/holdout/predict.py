@@ -23,7 +23,7 @@ from isoflop.analysis.holdout.average import Average
 from isoflop.analysis.holdout.bands import FORM, bands
 from isoflop.analysis.holdout.predictability import predictability
 from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.levels import SAME_LEVEL
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError

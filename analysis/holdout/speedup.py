@@ -24,8 +24,8 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.bands import form_variance, learn, table_of
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.intervals.resampling import t_quantile
+from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.laws.flops import TRAIN
 from isoflop.errors import FitError
 
 

@@ -26,6 +26,9 @@ from isoflop.errors import UserError
 # a column of numbers, an array of them for each start, or a Dual: a law runs on all three
 Column = Any
 Scalar = Callable[..., Any]
+# FLOPs for each parameter that multiplies and each target, to train and to serve: C = 6 N D; two for a forward pass,
+# four for the backward one (Kaplan et al. 2020, arXiv:2001.08361, section 2.1)
+TRAIN, SERVE = 6.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -179,14 +182,14 @@ def law(
 _NAME = re.compile(r"\s*(?:([^~]*[^~\s])\s*~\s*)?(\w+)\s*(?:\(([^()]*)\))?\s*")
 
 
-def get_law(text: str | Law, target: str | None = None) -> Law:
-    """Return the law that a text names: 'chinchilla', 'power_offset(C)', 'chinchilla(n_total, D)', 'accuracy ~
-    sigmoid(L)'.
+def name_in(text: str) -> str:
+    """Return the name of the law in a text such as 'accuracy ~ sigmoid(L)'; empty if there is none."""
+    match = _NAME.fullmatch(text)
+    return match[2] if match else ""
 
-    `target`: the column that it predicts, where that is not the law's own and the text does not say it.
-    """
-    if isinstance(text, Law):
-        return text.of(target) if target else text
+
+def law_named(text: str, target: str | None = None) -> Law:
+    """Return the law that a text names, of those that have been entered; UserError if none is called so."""
     match = _NAME.fullmatch(text)
     name = ALIASES.get(match[2], match[2]) if match else None
     if match is not None and match[2] == "best":

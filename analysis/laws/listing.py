@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from isoflop.analysis.laws.catalogue import LAWS, TOPICS
+from isoflop.analysis.laws.catalogue import LAWS, topics
 from isoflop.analysis.laws.declare import ALIASES, Law
 
 _HEAD = """# Laws
@@ -28,7 +28,7 @@ This page is written from the functions in `analysis/laws`, which declare their 
 
 def page() -> str:
     """Return the page in Markdown: a table for each topic."""
-    return "\n".join([_HEAD, *(_topic(module) for module in TOPICS)])
+    return "\n".join([_HEAD, *(_topic(module) for module in topics())])
 
 
 def _topic(module: ModuleType) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.laws.declare import TRAIN
 
 # budgets are rounded up to whole steps: values closer than this are one level of an axis
 SAME_LEVEL = 0.1

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.cells import cells_of, searched_notes, tune
 from isoflop.analysis.runs.levels import LEVELS, SPAN, Layout, layout, level_index
 from isoflop.analysis.runs.outliers import outlying

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.laws.flops import TRAIN
 from isoflop.analysis.runs.recognise import is_circumstance
 from isoflop.errors import CellError
 from isoflop.wording import MOST_SHOWN, cell, cut, printable

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from isoflop import record
-from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.cells import (
     SeedNoise,
     best_of_cells,

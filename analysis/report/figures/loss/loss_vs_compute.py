@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.laws.flops import TRAIN
+from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet
 from isoflop.analysis.report.figures.words import along
