@@ -97,8 +97,7 @@ def names_average(law: Any) -> bool:
 
 def law_of(runs: RunsLike, text: str = NAME) -> Law:
     """Return the columns and the target of an average on these runs, as a law without parameters."""
-    names, target = _read(as_runs(runs), text, None)
-    return _law(names, _arguments(names), target, None)
+    return _law(*_read(as_runs(runs), text, None))
 
 
 def _read(runs: Runs, text: str, target: str | None) -> tuple[list[str], str]:
@@ -107,16 +106,12 @@ def _read(runs: Runs, text: str, target: str | None) -> tuple[list[str], str]:
     target = target or (match and match[1]) or "L"
     if match and match[2]:
         return [c.strip() for c in match[2].split(",")], target
-    return _columns(_sound(runs, target), target), target
+    return _columns(runs, target), target
 
 
 def default_laws(runs: RunsLike) -> list[str]:
-    """Return the laws that `compare` takes where none are named: those that suit the columns, and their average.
-
-    FitError where no column of sizes, data or compute is there.
-    """
-    runs = as_runs(runs)
-    names = _columns(_sound(runs, "L"), "L")
+    """Return the laws that `compare` takes where none are named: those that suit the columns, and their average."""
+    names = _columns(as_runs(runs), "L")
     laws = [law.name for law in candidates(_arguments(names), names, len(runs))]
     return [*laws, *(["chinchilla_tied"] if len(names) > 1 else []), f"{NAME}({','.join(names)})"]
 
@@ -161,8 +156,7 @@ def average_laws(runs: RunsLike, law: str = NAME, **options: Any) -> Average:
 
 def _average(runs: Runs, text: str, settings: Settings, target: str | None, stacks: Stacks) -> Average:
     names, target = _read(runs, text, target)
-    arguments = _arguments(names)
-    law = _law(names, arguments, target, None)
+    arguments, law = _arguments(names), _law(names, target)
     prepared = observe(as_runs(runs, settings.run), law)
     kind, raw = LOSSES[settings.loss]
     objective = Objective("huber" if kind == "l1" else kind, settings.delta, raw)
@@ -175,24 +169,16 @@ def _average(runs: Runs, text: str, settings: Settings, target: str | None, stac
         status = FitStatus.NOT_IDENTIFIED
     else:
         shares = ", ".join(f"{name} {weight:.0%}" for name, weight in stack.weights.items() if weight >= 0.005)
-        law, notes = _law(names, arguments, target, stack), (f"average of {shares}", *notes)
+        law, notes = _law(names, target, stack), (f"average of {shares}", *notes)
         status, reason = FitStatus.CONVERGED, ""
     return Average(law, runs.label.by, stack, table, objective, status, reason, prepared.rows, prepared.n_runs, notes)
 
 
-def _sound(runs: Runs, target: str) -> pd.DataFrame:
-    """Return the usable rows; CellError where a size, data or compute is not above 0, so that none is ignored."""
-    return runs.numbers([], NAME, blank=[name for name in ("N", "D", "C") if name != target]).frame
-
-
-def _columns(rows: pd.DataFrame, target: str) -> list[str]:
+def _columns(runs: Runs, target: str) -> list[str]:
     """Return what the losses follow: N and D (and D_unique where data repeat), else the one column that varies."""
-    levels = {}
-    for name in ("N", "D", "C"):
-        if name in rows and name != target:
-            values = pd.to_numeric(rows[name], errors="coerce").to_numpy(float)
-            if len(values) and (values > 0).all():
-                levels[name] = len(set(level_index(values)))
+    sizes = [name for name in ("N", "D", "C") if name != target]
+    rows = runs.numbers([], NAME, blank=sizes).frame
+    levels = {c: len(set(level_index(rows[c]))) for c in sizes if c in rows and (rows[c] > 0).all()}
     if min(levels.get("N", 0), levels.get("D", 0)) >= LEVELS:
         unique = pd.to_numeric(rows["D_unique"], errors="coerce") if "D_unique" in rows else None
         repeats = unique is not None and (unique > 0).all() and (unique < 0.99 * rows["D"].astype(float)).any()
@@ -206,38 +192,29 @@ def _arguments(names: Sequence[str]) -> tuple[str, ...]:
     for arguments in DEFAULTS:
         if len(arguments) == len(names):
             return arguments
-    raise UserError(
-        f"{NAME} stands over one to three columns, best(D), best(N,D), best(N,D,D_unique), not {len(names)}"
-    )
+    raise UserError(f"{NAME} takes one to three columns, best(D), best(N,D), best(N,D,D_unique), not {len(names)}")
 
 
-def _law(names: Sequence[str], arguments: tuple[str, ...], target: str, stack: Stack | None) -> Law:
-    """Return the average as a law without parameters."""
+def _law(names: Sequence[str], target: str, stack: Stack | None = None) -> Law:
+    """Return the average as a law without parameters; of a law without a stack only columns and target are asked."""
 
     def mean(*columns: Any) -> Any:
-        shape = np.broadcast(*columns).shape
-        places = {
-            n: np.atleast_1d(np.broadcast_to(c, shape)).astype(float) for n, c in zip(names, columns, strict=True)
-        }
         assert stack is not None
-        return stack.predict(places).reshape(shape)
+        columns = np.broadcast_arrays(*columns)
+        places = {n: np.atleast_1d(c).astype(float) for n, c in zip(names, columns, strict=True)}
+        return stack.predict(places).reshape(columns[0].shape)
 
     def N_opt(C: Any) -> Any:
-        return np.vectorize(lambda c: _best_size(mean, stack, c))(C)
+        assert stack is not None
+        N = stack.members[0].problem.columns[0]
+        sizes = np.geomspace(N.min() / FARTHER, N.max() * FARTHER, SIZES_TRIED)
+        return np.vectorize(lambda c: float(sizes[int(np.nanargmin(mean(sizes, c / TRAIN / sizes)))]))(C)
 
     def D_opt(C: Any) -> Any:
         return C / TRAIN / N_opt(C)
 
+    arguments = _arguments(names)
     curves: Mapping[str, Any] = {"N_opt": N_opt, "D_opt": D_opt} if stack and arguments == ("N", "D") else {}
-    name = f"{NAME}({','.join(names)})"
     formula = f"{target}({', '.join(names)}) = average of {', '.join(stack.weights) if stack else 'laws'}"
     source = "Yao et al. 2018, arXiv:1704.02030"
-    return Law(name, mean, tuple(names), {}, formula, source, {}, curves, target, tuple(arguments))
-
-
-def _best_size(mean: Any, stack: Stack | None, C: float) -> float:
-    """Return the N at which the average is least for C = 6 N D, by trying them all."""
-    assert stack is not None
-    N = stack.members[0].problem.columns[0]
-    sizes = np.geomspace(N.min() / FARTHER, N.max() * FARTHER, SIZES_TRIED)
-    return float(sizes[int(np.nanargmin(mean(sizes, C / TRAIN / sizes)))])
+    return Law(f"{NAME}({','.join(names)})", mean, tuple(names), {}, formula, source, {}, curves, target, arguments)

@@ -11,7 +11,6 @@ run, and Student's t has the degrees of freedom of their sum (Satterthwaite 1946
     #        2.580  2.551  2.610  noise + parameters + form
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +80,7 @@ def learn(optimum: Optimum, sign: int = 1, *, rivals: bool = True, stacks: Stack
 
 def _learn(optimum: Optimum, sign: int, stacks: Stacks | None) -> Hindsight:
     """Hold rows out of a law, and of those that suit its columns where there are stacks."""
-    problem, table = optimum.problem, table_of(optimum)
+    problem, table = optimum.problem, _table(optimum.problem)
     few = table.problem(problem.law, problem.objective, fixed=problem.fixed, priors=problem.priors)
     cuts = roll(few.columns, sizes_of(problem.law.columns), sign)
     plain = plain_objective(problem.objective)
@@ -106,20 +105,22 @@ def plain_objective(objective: Objective) -> Objective:
     return Objective("huber", 1e-3, objective.raw) if objective.loss == "l1" else objective
 
 
-def table_of(optimum: Optimum) -> HoldoutTable:
-    """Return the rows of a fit as other laws see them."""
-    problem = optimum.problem
+def table_of(fit: Fit | Average) -> HoldoutTable | None:
+    """Return the rows of a fit as other laws see them; None without a fit."""
+    if isinstance(fit, Average):
+        return fit.table
+    return None if fit.optimum is None else _table(fit.optimum.problem)
+
+
+def _table(problem: Problem) -> HoldoutTable:
     return HoldoutTable(problem.law.arguments, problem.law.columns, problem.columns, problem.target, problem.scale)
-
-
-# what hold-outs say above the rows (1) and below them (-1), asked for where it is needed
-Retrospect = Callable[[int], Hindsight | None]
 
 
 @dataclass(frozen=True)
 class _Variances:
     """Variances of a band at some places, and their degrees of freedom; those of the form NaN where none was learnt."""
 
+    raw: bool
     noise: Array
     noise_dof: float
     parameters: Array
@@ -163,81 +164,57 @@ def bands(
     """
     value = fit.predict(frame)
     columns = [frame[c].to_numpy(float) for c in fit.law.columns]
-
-    def hindsight(sign: int) -> Hindsight | None:
-        return look_back(fit, sign, rivals=rivals, stacks=stacks)
-
-    optimum = None if isinstance(fit, Average) else fit.optimum
-    if isinstance(fit, Average):
-        variances, raw = _of_average(fit, value, columns, hindsight), fit.loss.raw
-    elif optimum is None:
-        return _frame(value, np.full((2, len(frame)), np.nan), np.full(len(frame), "", dtype=object), frame)
-    else:
-        variances = _of_law(optimum, value, columns, hindsight, by_run=fit.n_runs == fit.n_rows)
-        raw = optimum.problem.objective.raw
-    half = variances.half(level)
-    bounds = np.stack([value - half, value + half] if raw else [value * np.exp(-half), value * np.exp(half)])
-    if optimum is not None:
-        bounds[:, optimum.missed(value, columns, bounds)] = np.nan
-    return _frame(value, bounds, variances.contents(), frame)
-
-
-def _frame(value: Array, bounds: Array, contents: NDArray[np.object_], frame: pd.DataFrame) -> pd.DataFrame:
-    contents = np.where(np.isnan(bounds).any(0), "", contents)
+    bounds, contents = np.full((2, len(frame)), np.nan), np.full(len(frame), "", dtype=object)
+    form, dof = form_variance(fit, value, columns, rivals=rivals, stacks=stacks)
+    if (variances := _variances(fit, value, columns, form, dof)) is not None:
+        half = variances.half(level)
+        bounds = np.stack(
+            [value - half, value + half] if variances.raw else [value * np.exp(-half), value * np.exp(half)]
+        )
+        if not isinstance(fit, Average) and fit.optimum is not None:
+            bounds[:, fit.optimum.missed(value, columns, bounds)] = np.nan
+        contents = np.where(np.isnan(bounds).any(0), "", variances.contents())
     return pd.DataFrame({"value": value, "low": bounds[0], "high": bounds[1], "band": contents}, index=frame.index)
 
 
-def _of_law(optimum: Optimum, value: Array, columns: list[Array], hindsight: Retrospect, *, by_run: bool) -> _Variances:
-    """Return the variances of a law at some places."""
-    spread = optimum.spread
-    form, dof = form_variance(table_of(optimum), hindsight, value, columns)
-    return _Variances(
-        noise=optimum.noise.at(columns) ** 2,
-        noise_dof=max(len(optimum.problem.target) - len(optimum.u), 1),
-        parameters=optimum.error(columns, by_run=by_run) ** 2,
-        parameters_dof=1.0 if spread is None else spread.dof,
-        form=form,
-        form_dof=dof,
-    )
+def _variances(fit: Fit | Average, value: Array, columns: list[Array], form: Array, dof: Array) -> _Variances | None:
+    """Return the variances of a law or of an average at some places, given those of the form; None without a fit.
 
-
-def _of_average(average: Average, value: Array, columns: list[Array], hindsight: Retrospect) -> _Variances:
-    """Return the variances of an average: its hold-outs contain the uncertainty of its laws' parameters."""
-    table, stack = average.table, average.stack
-    assert table is not None  # or it would have predicted nothing
-    assert stack is not None
-    form, dof = form_variance(table, hindsight, value, columns)
-    apart = stack.disagreement(dict(zip(table.names, columns, strict=True)), value)
-    count = len(stack.members)
-    return _Variances(
-        noise=np.full(len(value), stack.noise**2),
-        noise_dof=max(len(table.target) - count, 1),
-        parameters=np.where(np.isnan(form), apart, np.nan),
-        parameters_dof=max(count - 1, 1),
-        form=form,
-        form_dof=dof,
-        name=LAWS,
-    )
+    The hold-outs of an average contain the uncertainty of its laws' parameters: it has no resamples beside them.
+    """
+    if isinstance(fit, Average):
+        if fit.stack is None or fit.table is None:
+            return None
+        stack, count = fit.stack, len(fit.stack.members)
+        apart = stack.disagreement(dict(zip(fit.table.names, columns, strict=True)), value)
+        noise, spare = np.full(len(value), stack.noise**2), max(len(fit.table.target) - count, 1)
+        apart = np.where(np.isnan(form), apart, np.nan)
+        return _Variances(fit.loss.raw, noise, spare, apart, max(count - 1, 1), form, dof, LAWS)
+    if (optimum := fit.optimum) is None:
+        return None
+    noise, spare = optimum.noise.at(columns) ** 2, max(len(optimum.problem.target) - len(optimum.u), 1)
+    error = optimum.error(columns, by_run=fit.n_runs == fit.n_rows)
+    error_dof = 1.0 if optimum.spread is None else optimum.spread.dof
+    return _Variances(optimum.problem.objective.raw, noise, spare, error**2, error_dof, form, dof)
 
 
 def form_variance(
-    table: HoldoutTable, hindsight: Retrospect, value: Array, columns: list[Array]
+    fit: Fit | Average, value: Array, columns: list[Array], *, rivals: bool = True, stacks: Stacks | None = None
 ) -> tuple[Array, Array]:
     """Return the variance of the form at places (rows,) and its degrees of freedom; NaN where no hold-out reaches."""
+    variance, dof = np.full(len(value), np.nan), np.zeros(len(value))
+    if (table := table_of(fit)) is None:
+        return variance, dof
     sizes = sizes_of(table.names)
     far = {sign: distance(columns, table.columns, sizes, sign) for sign in (1, -1)}
     new = outside(columns, table.columns, 1) | outside(columns, table.columns, -1)
-    variance, dof = np.full(len(value), np.nan), np.zeros(len(value))
     for sign, here in ((1, far[1] >= far[-1]), (-1, far[1] < far[-1])):
-        if not here.any():
+        if not here.any() or (learnt := look_back(fit, sign, rivals=rivals, stacks=stacks)) is None:
             continue
-        learnt = hindsight(sign)
-        assert learnt is not None  # or there would be no value
         # in a column that no hold-out leaves, nothing is known of what lies beyond
         known = here & (learnt.form.dof > 0) & ~(new & ~learnt.cuts.beyond).any(1)
         form = learnt.form.variance(far[sign])
         if learnt.stack is not None:
-            places = dict(zip(table.names, columns, strict=True))
-            form = np.fmax(form, learnt.stack.disagreement(places, value))
+            form = np.fmax(form, learnt.stack.disagreement(dict(zip(table.names, columns, strict=True)), value))
         variance[known], dof[known] = form[known], learnt.form.dof
     return variance, dof

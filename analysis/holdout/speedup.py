@@ -21,7 +21,7 @@ import numpy as np
 
 from isoflop.analysis.fitting.local import FAR, HALVINGS, SPLIT, STEP, Space
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.holdout.bands import form_variance, learn, table_of
+from isoflop.analysis.holdout.bands import form_variance
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.intervals.resampling import t_quantile
 from isoflop.analysis.laws.declare import TRAIN
@@ -86,7 +86,7 @@ def speedup(fit: Fit, reference: Fit, at: Mapping[str, float] | None = None, lev
     """
     level = level or fit.level
     one, other = Route(fit), Route(reference)
-    place = dict(at or {"C": min(one.largest, other.largest)})
+    place = dict(at or {"C": float(np.exp(min(one.range[1], other.range[1])))})
     name = fit.law.target
     if list(place) not in ([name], ["C"]) or not all(0 < x < np.inf for x in place.values()):
         raise FitError(f"a speed-up is at a loss or a compute above 0, {name}=2.1 or C=1e20, not at {place}")
@@ -104,7 +104,7 @@ def speedup(fit: Fit, reference: Fit, at: Mapping[str, float] | None = None, lev
         spent = float(one.compute(loss, fit.values)), float(other.compute(loss, reference.values))
     if reason := _beyond((fit, reference), spent, float(loss)):
         return Speedup(label(reference), Estimate(None), float(loss), spent, (), None, 0, reason=reason)
-    outside = (*one.outside(spent[0], label(fit)), *other.outside(spent[1], label(reference)))
+    outside = tuple(filter(None, [one.outside(spent[0]), other.outside(spent[1])]))
     forms = [route.form(C, level) for route, C in zip((one, other), spent, strict=True)]
     parts = [(fit, of_fit, forms[0]), (reference, of_reference, forms[1])]
     estimate, error, dof, reason = _ratio(spent[1] / spent[0], parts, level)
@@ -134,16 +134,10 @@ def speedups(fits: Sequence[Fit], at: Mapping[str, float], level: float) -> list
         return [None] * len(fits)
     routes = {i: Route(fits[i]) for i in able}
     (place,) = at.values()
-    with np.errstate(all="ignore"):
-        cost = {
-            i: float(r.loss(place, fits[i].values) if "C" in at else r.compute(place, fits[i].values))
-            for i, r in routes.items()
-        }
+    cost = {i: float((r.loss if "C" in at else r.compute)(place, fits[i].values)) for i, r in routes.items()}
     slowest = max((i for i in able if np.isfinite(cost[i])), key=lambda i: cost[i], default=able[0])
-    return [
-        None if i == slowest or i not in routes else speedup(fit, fits[slowest], at, level)
-        for i, fit in enumerate(fits)
-    ]
+    others = {i: speedup(fits[i], fits[slowest], at, level) for i in able if i != slowest}
+    return [others.get(i) for i in range(len(fits))]
 
 
 def least_compute(fit: Fit, loss: float, level: float | None = None) -> tuple[Estimate, str]:
@@ -153,7 +147,7 @@ def least_compute(fit: Fit, loss: float, level: float | None = None) -> tuple[Es
         spent = float(route.compute(loss, fit.values))
     if fit.optimum is None or not 0 < spent < np.inf:
         return Estimate(None), f"{fit.law.name} does not reach it within {np.exp(FAR):.0g} times the fitted range"
-    outside = "; ".join(route.outside(spent, label(fit)))
+    outside = route.outside(spent)
     estimate, why = fit.optimum.measure(lambda **p: route.compute(loss, p), level or fit.level, log=True)
     return estimate, "; ".join(filter(None, [f"extrapolated: {outside}" if outside else "", why]))
 
@@ -189,15 +183,9 @@ class Route:
             raise FitError(f"{law.name} has no compute: a speed-up needs a law of N and D, of C, or of one column")
         self.range = float(spent.min()), float(spent.max())
         losses = rows[law.target].to_numpy(float)
-        order = np.lexsort(
-            (losses, spent.round(2))
-        )  # of runs of one budget the best first: the others are not on the envelope
+        # of runs of one budget the best first: the others are not on the envelope
+        order = np.lexsort((losses, spent.round(2)))
         self.spent, self.least = spent[order], np.minimum.accumulate(losses[order])
-
-    @property
-    def largest(self) -> float:
-        """The largest compute of the runs."""
-        return float(np.exp(self.range[1]))
 
     def loss(self, C: Any, params: Mapping[str, Any]) -> Any:
         """Return the loss at a compute."""
@@ -222,27 +210,23 @@ class Route:
             return None
         return float(np.exp(np.interp(-np.log(loss), -np.log(least), at)))
 
-    def outside(self, C: float, name: str) -> list[str]:
-        """Return what lies outside the fitted range at a compute, a phrase each."""
-        what = "C" if self.unit or self.law.columns[self.column] == "C" else self.law.columns[self.column]
-        phrases = []
-        if not self.range[0] - 1e-9 <= np.log(C) <= self.range[1] + 1e-9:
-            low, high = np.exp(self.range)
-            phrases.append(f"the {what} of {name}, {C:.3g}, lies outside its runs' {low:.3g} to {high:.3g}")
-        return phrases
+    def outside(self, C: float) -> str:
+        """Return that a compute lies outside the fitted range, in words; empty where it does not."""
+        if self.range[0] - 1e-9 <= np.log(C) <= self.range[1] + 1e-9:
+            return ""
+        what, (low, high) = "C" if self.unit else self.law.columns[self.column], np.exp(self.range)
+        return f"the {what} of {label(self.fit)}, {C:.3g}, lies outside its runs' {low:.3g} to {high:.3g}"
 
     def form(self, C: float, level: float) -> float:
         """Return the half-width of ln C that the error of the law's form makes outside the runs; 0 where no hold-out
         reaches that far."""
         optimum, params = self.fit.optimum, self.fit.values
-        if optimum is None or not self.outside(C, ""):
+        if optimum is None or not self.outside(C):
             return 0.0
         ahead, here, behind = (self._place(np.log(C) + step, params) for step in (STEP, 0.0, -STEP))
         columns = [np.array([np.exp(x)]) for x in here]
         value = np.asarray(self.law(*columns, **params), dtype=float)
-        variance, dof = form_variance(
-            table_of(optimum), lambda sign: learn(optimum, sign, rivals=False), value, columns
-        )
+        variance, dof = form_variance(self.fit, value, columns, rivals=False)
         if not np.isfinite(variance[0]):
             return 0.0
         error = float(np.sqrt(variance[0])) / (float(value[0]) if optimum.problem.objective.raw else 1.0)
