@@ -20,9 +20,9 @@ from isoflop.analysis.claims.verdict import ClaimVerdict
 def next_command(
     verdict: ClaimVerdict, table: Path | None, minutes: float = 0.0, studies: Sequence[ClaimStudy] | None = None
 ) -> str:
-    """The command that would decide an open claim; empty where it is decided, or where none is known.
+    """Return the command that would decide an open claim; empty where it is decided, or where none is known.
 
-    minutes  what these runs took: a study that takes less than twice as long leaves open what they do
+    minutes  what these runs took: a study of less than twice that would leave the claim open too
     studies  those that test claims, where they have been read
     """
     if verdict.verdict.decided:

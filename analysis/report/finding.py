@@ -1,7 +1,8 @@
 """What a page says first: the question that its runs can answer, and the answer in one sentence with its interval.
 
-The question of a study is its own; any other table is asked what its layout can tell. The answer is a verdict on a
-claim that was stated for these runs, else what the layout tells: how the best size grows, or how fast the loss falls.
+A study states its own question; the layout of any other table gives one. The answer is a verdict on a claim that was
+stated for these runs, else what the layout shows: how the best size grows, or how fast the loss falls. It names its
+quantity, unit and direction, and is computed from what the figures draw.
 
     from isoflop.analysis.runs.read import read_runs
     from isoflop.analysis.report.view import look
@@ -20,7 +21,7 @@ from isoflop.analysis.report.sentences import measured
 from isoflop.analysis.report.view import View
 from isoflop.wording import listed, percent
 
-# layout -> what its runs can tell
+# layout -> the question that its runs can answer
 QUESTIONS = {
     "isoflop": "How large should a model be for its compute?",
     "grid": "How does the loss fall with size and data?",
@@ -39,7 +40,7 @@ FEW = 4
 
 
 def question(view: View) -> str:
-    """What the runs can tell, by their layout."""
+    """Return the question that the runs can answer, by their layout."""
     if view.rows.empty:
         return "Why did no run finish?"
     if view.layout is None:
@@ -53,7 +54,7 @@ def question(view: View) -> str:
 
 
 def finding(view: View) -> str:
-    """The answer in one sentence."""
+    """Return the answer in one sentence."""
     if view.rows.empty:
         runs = f"None of the {len(view.runs)} runs finished" if len(view.runs) > 1 else "The run did not finish"
         return f"{runs}; the ledger says why."
@@ -62,7 +63,7 @@ def finding(view: View) -> str:
 
 
 def _of_claims(view: View) -> str:
-    """The first claim that is decided by a number."""
+    """Say the first claim that is decided by a number."""
     for verdict in view.verdicts:
         if verdict.verdict.decided and verdict.statistic is not None:
             return _of_verdict(verdict, verdict.claim, view.loss_unit)
@@ -70,15 +71,15 @@ def _of_claims(view: View) -> str:
 
 
 def word(verdict: Verdict, claim: Claim) -> str:
-    """A verdict in plain words: equal families are equivalent, and not refuted."""
+    """Return a verdict in plain words: equal families are equivalent, and not refuted."""
     region = claim.only.region if claim.only else None
     if region and region.kind == "contrast" and verdict.verdict.decided:
         return region.expected if verdict.verdict is VerdictKind.SUPPORTED else OPPOSITE[region.expected]
-    return {VerdictKind.NOT_IDENTIFIED: "cannot be told"}.get(verdict.verdict, verdict.verdict.word)
+    return verdict.verdict.word
 
 
 def of_many(verdict: ClaimVerdict, claim: Claim) -> str:
-    """How many of a claim's subjects came out how, a few of them by name."""
+    """Count the subjects of a claim by their verdict, and name a few of them."""
     names: dict[str, list[str]] = {}
     for subject in sorted(verdict.subjects, key=lambda s: VERDICTS.index(s.verdict)):
         names.setdefault(word(subject, claim), []).append(str(subject.subject))
@@ -92,7 +93,7 @@ def of_many(verdict: ClaimVerdict, claim: Claim) -> str:
 
 
 def tone(verdict: Verdict, claim: Claim) -> str:
-    """The colour of a verdict: yes, no, or open; what is equivalent is an answer like any other."""
+    """Return the colour of a verdict: yes, no, or open; equivalent is an answer like any other."""
     if not verdict.verdict.decided:
         return verdict.verdict.value
     if claim.only and claim.only.region.kind == "contrast":
@@ -109,12 +110,12 @@ def _of_verdict(verdict: ClaimVerdict, claim: Claim, loss_unit: str) -> str:
 
 
 def minima(view: View) -> bool:
-    """Whether some family's budgets have minima enough for a power."""
+    """Return whether some family's budgets have enough minima for a power law."""
     return any(result.approaches["isoflop"].a.value is not None for result in view.frontiers.values())
 
 
 def _best_size(view: View) -> str:
-    """How the best size grows with compute, by isoFLOP minima, else by an identified law of runs laid out for it."""
+    """Say how the best size grows with compute: by isoFLOP minima, else by an identified law of runs at budgets."""
     if view.layout is None or view.layout.kind != "isoflop":
         return ""
     powers = {}
@@ -133,15 +134,15 @@ def _best_size(view: View) -> str:
 
 
 def _exponent(estimate: Estimate) -> str:
-    """An exponent with its interval."""
+    """Write an exponent with its interval."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.2f} (no interval)"
-    unsure = ", so that it may not grow at all" if estimate.low <= 0 else ""
+    unsure = ", so it may not grow at all" if estimate.low <= 0 else ""
     return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f}{unsure})".replace("-", "−")
 
 
 def _falls(view: View) -> str:
-    """By how much a doubling of what varies lowers the loss, where the runs tell it."""
+    """Say by how much a doubling of what varies lowers the loss, where that is identified."""
     texts: dict[str, dict[str, str]] = {}
     for family, fit in view.laws.items():
         for name, estimate in view.local[family].estimates.items():
@@ -160,23 +161,23 @@ def _falls(view: View) -> str:
 
 
 def _halving(estimate: Estimate, fit: Fit) -> str:
-    """An exponent as the share by which the loss falls when its column doubles."""
+    """Write an exponent as the share by which the loss falls when its column doubles."""
     value, low, high = (percent(1 - 2.0 ** -(x or 0.0), 1) for x in (estimate.value, estimate.low, estimate.high))
-    unsure = ", so that it may not fall at all" if (estimate.low or 0.0) <= 0 else ""
+    unsure = ", so it may not fall at all" if (estimate.low or 0.0) <= 0 else ""
     return f"{value} ({percent(fit.level, 0)} interval {low} to {high}{unsure})"
 
 
 def _lowest(view: View) -> str:
-    """The lowest loss, where no law tells more."""
+    """Say the lowest loss, where no law says more."""
     best = view.rows.sort_values("L", kind="stable").iloc[0]
     reasons = "; ".join(dict.fromkeys(view.refused.values()))
-    why = f" No law could be fitted: {reasons}." if reasons else " These runs do not tell how fast the loss falls."
+    why = f" No law could be fitted: {reasons}." if reasons else " These runs do not identify how fast the loss falls."
     named = f" ({best['family']})" if len(view.families) > 1 else ""
     return f"The lowest loss is {best['L']:.4g} {view.loss_unit}{named}.{why}"
 
 
 def _each(view: View, texts: dict[str, str]) -> str:
-    """The same of several families, of many a few and how many more."""
+    """Join what is said of several families; of many name a few and say how many more there are."""
     if len(view.families) == 1:
         return next(iter(texts.values()))
     parts = [f"{text} for {name}" for name, text in list(texts.items())[:MOST]]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from isoflop.analysis.report.figures.base import FigureFile, Unmet, draw, figure_files
 from isoflop.analysis.report.view import View, look
-from isoflop.analysis.runs.runs import RunsLike, as_runs
+from isoflop.analysis.runs.runs import RunsLike
 from isoflop.errors import FitError, UserError
 
 # endings of the files that a figure can be
@@ -18,7 +18,7 @@ FORMATS = (".svg", ".png", ".pdf", ".json", ".csv")
 
 
 def plot(runs: RunsLike, name: str, out: Path, **options: object) -> str:
-    """Draw one figure of these runs into a file, its ending the format; returns the figure's title.
+    """Draw one figure of these runs into a file, whose ending is the format; return the figure's title.
 
     runs     a table of runs, as read_runs gives it
     name     the figure, or the beginning of its name
@@ -27,7 +27,6 @@ def plot(runs: RunsLike, name: str, out: Path, **options: object) -> str:
 
     FitError where the runs lack what the figure needs.
     """
-    runs = as_runs(runs).frame
     file = named(name)
     if out.suffix not in FORMATS:
         raise UserError(f"{out} ends in {out.suffix or 'nothing'}; a figure is written as {', '.join(FORMATS)}")
@@ -46,18 +45,18 @@ def plot(runs: RunsLike, name: str, out: Path, **options: object) -> str:
 
 
 def named(name: str) -> FigureFile:
-    """The figure of this name, or the only one that begins with it; UserError with those that there are."""
+    """Return the figure of this name, or the only one that begins with it; UserError lists all figures."""
     files = {file.NAME: file for file in figure_files()}
     matching = [name] if name in files else [known for known in files if name and known.startswith(name)]
     if len(matching) == 1:
         return files[matching[0]]
     close = difflib.get_close_matches(name, files, n=1)
     mean = f"did you mean {close[0]}? " if close else ""
-    raise UserError(f"--figure {name!r} is none; {mean}choose one of {', '.join(files)}")
+    raise UserError(f"unknown figure {name!r}; {mean}choose one of {', '.join(files)}")
 
 
 def listing() -> str:
-    """Every figure as text: its name, what it shows, what it needs."""
+    """List every figure: its name, what it shows, what it needs."""
     lines = []
     for file in figure_files():
         first = (getattr(file, "__doc__", None) or file.NAME).strip().splitlines()[0].rstrip(";,")

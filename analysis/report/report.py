@@ -41,9 +41,9 @@ from isoflop.wording import cut, printable
 POWER_S = 2.0
 # subjects of one claim that a page shows
 MOST_SUBJECTS = 100
-# ... and from which on they are folded: the claim's own row says how many came out how
+# ... and above which they are folded: the row of the claim counts them by verdict
 MOST_OPEN = 12
-# layout -> the figures that show what it can tell, the first that is drawn at the head of the page
+# layout -> figures for the head of the page; the first that is drawn is shown
 HEADLINES = {
     "isoflop": ("isoflop_profiles", "loss_vs_compute"),
     "grid": ("loss_vs_compute", "loss_vs_size", "loss_vs_data"),
@@ -67,18 +67,17 @@ def write_report(
     tune: Sequence[str] = (),
     full: bool = False,
 ) -> Path:
-    """Judge, fit, draw, and write the page and its figures; returns the path of the page.
+    """Judge, fit, draw, and write the page and its figures; return the path of the page.
 
     runs    a table of runs, as read_runs gives it
     out     the folder of the report
     claims  a folder of claims, one yaml, or a list of claims; default those that ship
     forecast  a file of `isoflop forecast`, to be scored by the runs made since
-    question  what the runs are to answer; default what their layout can tell
+    question  what the runs are to answer; default the question of their layout
     tune      knobs that were searched; default those that take several values at one size and amount of data
-    full      whether what takes long is there too: hold-outs, the specification curve, whether each law predicts as
-              well as others, the power of open claims, and each figure as SVG and PNG
+    full      whether to add what takes long: hold-outs, the specification curve, whether each law predicts as well as
+              others, the power of open claims, and each figure as SVG and PNG
     """
-    runs = as_runs(runs).frame
     view = look(runs, claims, forecast, tune)
     figures = list(draw_all(view, full))
     page = out / "index.html"
@@ -96,7 +95,7 @@ def write_report(
 
 
 def save(figure: Figure, folder: Path, pictures: bool) -> "Figure | str":
-    """The figure, once its files are written, or a line that says why the drawing library could not draw it."""
+    """Write the files of a figure and return it, or a line that says why the drawing library could not draw it."""
     try:
         figure.save(folder, pictures)
     except OSError:
@@ -110,16 +109,16 @@ def save(figure: Figure, folder: Path, pictures: bool) -> "Figure | str":
 
 
 def powers_of(view: View) -> dict[str, str]:
-    """For each claim that the runs test and do not decide, whether such runs could, by drawn studies."""
+    """Say for each claim that the runs test and do not decide whether such runs could, by drawn studies."""
     powers = {}
     for verdict in view.verdicts:
         if not verdict.verdict.decided and verdict.verdict is not VerdictKind.UNTESTED:
-            powers[verdict.id] = "; ".join(str(one) for one in power(view.runs, verdict.claim, POWER_S))
+            powers[verdict.id] = "; ".join(str(one) for one in power(as_runs(view.runs).frame, verdict.claim, POWER_S))
     return powers
 
 
 def render(view: View, figures: Drawn, asked: str = "", out: Path | None = None, *, full: bool = False) -> str:
-    """The page for the folder `out`, as text; every string of the table is escaped by the template engine."""
+    """Return the page for the folder `out`; every string of the table is escaped by the template engine."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(TEMPLATES)
@@ -166,14 +165,14 @@ def render(view: View, figures: Drawn, asked: str = "", out: Path | None = None,
 
 
 def headline(view: View, drawn: dict[str, Figure]) -> Figure | None:
-    """The figure at the head of the page: what the layout can tell, else the first."""
+    """Choose the figure at the head of the page: one that shows what the layout is for, else the first."""
     names = HEADLINES.get(view.layout.kind if view.layout else "", ())
     fitting = [drawn[name] for name in names if name in drawn and not (name == "isoflop_profiles" and not minima(view))]
     return next(iter([*fitting, *drawn.values()]), None)
 
 
 def _title(view: View) -> str:
-    """What was looked at, in a few words."""
+    """Say what the page is about, in a few words."""
     runs = count_runs(view.runs)
     noun = f"{runs} run{'s' if runs != 1 else ''}"
     if len(view.families) <= 1:
@@ -182,19 +181,19 @@ def _title(view: View) -> str:
 
 
 def _tally(verdicts: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
-    """How many claims that the runs test came out how: words, colour and number, in the order of the table."""
+    """Count the tested claims by verdict: words, colour and number, in the order of the table."""
     tested = [v for v in verdicts if v["verdict"] != VerdictKind.UNTESTED]
     counts = Counter((v["word"], v["tone"]) for v in tested)
     return [(word, tone, n) for (word, tone), n in counts.items()]
 
 
 def packed(text: str) -> str:
-    """Text as base64 of gzip, a third of its length or less, which the page unpacks."""
+    """Compress text as base64 of gzip, a third of its length or less, which the page unpacks."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def drawing_library() -> str:
-    """The drawing library as one script. Bundling it takes seconds, so it is kept, by version and with its digest."""
+    """Return the drawing library as one script. Bundling takes seconds, so it is cached by version, with its digest."""
     import vl_convert
 
     name = f"vega-embed-{version('vl-convert-python')}.js"
@@ -204,7 +203,7 @@ def drawing_library() -> str:
         if hashlib.sha256(text.encode()).hexdigest() == digest:
             return text
     text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    with contextlib.suppress(OSError):  # a home that cannot be written takes the time again
+    with contextlib.suppress(OSError):  # an unwritable home means bundling again
         write_text(cached, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
     return text
 
@@ -212,7 +211,7 @@ def drawing_library() -> str:
 def verdict_row(
     view: View, verdict: ClaimVerdict, commits: Commits | None = None, studies: Sequence[ClaimStudy] | None = None
 ) -> dict[str, Any]:
-    """What the table shows of one claim."""
+    """Return what the table shows of one claim."""
     claim = verdict.claim
     changed, provenance = changed_since(claim.file, view.runs, commits_of=commits)
     # the claim's reason says what runs are missing, family by family
@@ -242,7 +241,7 @@ def verdict_row(
 
 
 def _outcome(verdict: Verdict, claim: Claim) -> dict[str, Any]:
-    """What the table shows of a claim and of each of its subjects alike."""
+    """Return what the table shows of a claim and of each of its subjects."""
     return {
         "verdict": verdict.verdict.value,
         "word": word(verdict, claim),
@@ -256,7 +255,7 @@ def _outcome(verdict: Verdict, claim: Claim) -> dict[str, Any]:
 
 
 def _limit(verdict: Verdict) -> str:
-    """What the statistic is set against, with the seed noise of these runs put in."""
+    """Say what the statistic is compared with, seed noise included."""
     if verdict.limit is None or verdict.statistic is None:
         return ""
     sign = "limit " if verdict.rule.region.kind in ("above", "below") else "band ±"

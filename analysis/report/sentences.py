@@ -62,7 +62,7 @@ def measured(verdict: Verdict, loss_unit: str = "") -> str:
 
 
 def summary(view: View) -> list[str]:
-    """What was trained and what came of it, a sentence or two each, for a newcomer."""
+    """Say what was trained and what it showed, in a sentence or two each, for a newcomer."""
     sentences = [_trained(view)] if view.rows.empty else [_trained(view), _loss(view), *_local(view)]
     if view.forecast is not None:
         sentences.append(_forecast(view.forecast))
@@ -82,7 +82,7 @@ def summary(view: View) -> list[str]:
 
 
 def seed_noise(view: View) -> str:
-    """How much seeds alone make of the loss of each family, and of which it is not known."""
+    """Say how much the loss of each family varies over seeds, and for which families that is unknown."""
     sd = {name: n.sd for name, n in view.noise.items() if n.sd is not None}
     known = [f"{name} {percent(sd[name], 2)} on {_plural(view.noise[name].df, 'degree')} of freedom" for name in sd]
     if len(known) > MOST_NAMES:
@@ -94,12 +94,12 @@ def seed_noise(view: View) -> str:
 
 
 def decided_first(verdicts: Sequence[ClaimVerdict]) -> list[ClaimVerdict]:
-    """Supported and refuted alike before what is open, and that before what is untested."""
+    """Sort verdicts: supported and refuted, then open, then untested."""
     return sorted(verdicts, key=lambda v: 0 if v.verdict.decided else VERDICTS.index(v.verdict))
 
 
 def _trained(view: View) -> str:
-    """How much was trained, on what."""
+    """Say how much was trained, on what."""
     rows = view.rows
     if rows.empty:
         return f"No run finished; {_plural(len(view.runs), 'row')} of runs that failed are in the ledger."
@@ -120,13 +120,13 @@ def _trained(view: View) -> str:
         each = " each" if runs > 1 else ""
         sentence += f", with {number(low)}{f' to {number(high)}' if decades else ''} FLOPs{each}{decades}"
     if "run_id" in rows and (others := view.searched["run_id"].nunique() - runs) > 0:
-        sentence += f"; {others} more tried other values of what was searched, and do not count"
+        sentence += f"; {others} more tried other values of searched knobs, and are not counted"
     unfinished = len(view.unfinished)
     return sentence + (f"; {unfinished} more did not finish (see the ledger)." if unfinished else "; all finished.")
 
 
 def _loss(view: View) -> str:
-    """What the loss is, and the lowest."""
+    """Say what the loss is, and the lowest."""
     sentence = (
         f"The loss is measured on held-out data, in {view.loss_unit}; lower is better, "
         f"and the lowest is {float(view.rows['L'].min()):.3g}"
@@ -136,7 +136,7 @@ def _loss(view: View) -> str:
 
 
 def _local(view: View) -> list[str]:
-    """What the runs tell of a law whose parameters they do not tell, for each family that has one."""
+    """Say what is identified of each law whose parameters are not."""
     sentences = []
     for family, local in view.local.items():
         if not view.laws[family].unidentified:
@@ -148,14 +148,16 @@ def _local(view: View) -> list[str]:
         ]
         place = ", ".join(f"{name}={number(value)}" for name, value in local.at.items())
         tells = (
-            f"; what they tell: at {place} the loss falls {listed(falls)}" if falls else ", nor how fast the loss falls"
+            f"; what they identify: at {place} the loss falls {listed(falls)}"
+            if falls
+            else ", nor how fast the loss falls"
         )
-        sentences.append(f"The runs of {family} do not tell the parameters of its law apart{tells}.")
+        sentences.append(f"The runs of {family} do not identify the parameters of its law{tells}.")
     return sentences
 
 
 def _halving(estimate: Estimate) -> str:
-    """An exponent as the share by which the loss falls when its column doubles, with its interval."""
+    """Write an exponent as the share by which the loss falls when its column doubles, with its interval."""
     value, low, high = (
         percent(1 - 2.0**-exponent, 2) for exponent in (estimate.value or 0, estimate.low or 0, estimate.high or 0)
     )
@@ -163,11 +165,11 @@ def _halving(estimate: Estimate) -> str:
 
 
 def _forecast(judged: JudgedForecast) -> str:
-    """How a forecast came out."""
+    """Say how well a forecast predicted."""
     figures = judged.score.summary
     error, line = (percent(float(figures[name] or 0), 2) for name in ("rmsle", "rmsle_line"))
-    came = "was added or changed after these runs" if judged.first is False else "stood before these runs"
-    came = "may or may not have stood before these runs" if judged.first is None else came
+    came = "was added or changed after these runs" if judged.first is False else "was made before these runs"
+    came = "may or may not have been made before these runs" if judged.first is None else came
     return (
         f"A forecast that {came} was off by {error} on {_plural(len(judged.score.rows), 'run')} (straight line {line})."
     )
@@ -178,13 +180,13 @@ def _plural(count: int, noun: str, several: str = "") -> str:
 
 
 def verdict_table(verdicts: Sequence[ClaimVerdict], width: int = 100) -> str:
-    """The verdicts for a terminal: claim, statistic and interval, rule and reason, then a line for each subject."""
+    """Write verdicts for a terminal: claim, statistic and interval, rule and reason, then a line for each subject."""
     studies = read_all()
     return "\n\n".join("\n".join(_block(verdict, width, studies)) for verdict in decided_first(verdicts))
 
 
 def _block(verdict: ClaimVerdict, width: int, studies: Sequence[ClaimStudy]) -> list[str]:
-    """The lines of one claim."""
+    """Return the lines of one claim."""
     claim = verdict.claim
     lines = [f"{verdict.verdict.word.upper():<{INDENT}}{verdict.id}: {claim.claim}"]
     if verdict.statistic is not None:

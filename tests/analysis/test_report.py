@@ -69,7 +69,7 @@ def test_the_page_goes_from_question_and_finding_to_one_figure_verdicts_and_the_
         "<h1>",
         'id="finding"',
         "<figure",
-        "<caption>What we predicted",
+        "<caption>What was predicted",
         'id="figures-h"',
         'id="laws-h"',
         'id="ledger-h"',
@@ -144,13 +144,13 @@ def test_a_law_that_is_not_identified_is_flagged_and_not_sold(tmp_path: Path) ->
     assert "Do not read its numbers as estimates" in text
 
 
-def test_the_page_leads_with_what_the_runs_tell_where_they_do_not_tell_the_parameters(tmp_path: Path) -> None:
+def test_the_page_leads_with_what_is_identified_where_the_parameters_are_not(tmp_path: Path) -> None:
     flat = {"lstm": (2.5, 2.0, 0.3, 60.0, 0.33), "mlp": TRUTH["mlp"]}
     runs = demo_study(["lstm", "mlp"], truth=flat, failures=False)
     view = look(runs, [])
     assert view.laws["lstm"].unidentified
     assert not view.laws["mlp"].unidentified
-    (sentence,) = [s for s in summary(view) if "do not tell the parameters" in s]
+    (sentence,) = [s for s in summary(view) if "do not identify the parameters" in s]
     assert re.search(
         r"runs of lstm .* at N=.* the loss falls by \d\.\d+ % \(.* to .*\) for each doubling of N", sentence
     )
@@ -163,7 +163,7 @@ def test_a_forecast_is_on_the_page_with_its_outcome_and_its_date(tmp_path: Path)
     early = runs[runs["C"] < runs["C"].max()]
     path = forecast(early, [{"N": 1e7, "D": 1e8}], by=["family"], loss="l2").save(tmp_path / "forecast.json")
     page = write_report(runs, tmp_path / "report", [], path).read_text()
-    assert "A forecast that may or may not have stood before these runs was off by" in page
+    assert "A forecast that may or may not have been made before these runs was off by" in page
     assert "not committed as it is now" in page
     assert "N=10⁷, D=10⁸" in page
 

@@ -35,7 +35,7 @@ def claim(**region: Any) -> Claim:
         ("different", VerdictKind.REFUTED, "equivalent"),
         ("equivalent", VerdictKind.SUPPORTED, "equivalent"),
         ("equivalent", VerdictKind.REFUTED, "different"),
-        ("different", VerdictKind.NOT_IDENTIFIED, "cannot be told"),
+        ("different", VerdictKind.NOT_IDENTIFIED, "not identified"),
         ("different", VerdictKind.INCONCLUSIVE, "inconclusive"),
     ],
 )
