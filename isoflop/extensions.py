@@ -127,11 +127,6 @@ def get(name: str) -> Extension:
     raise UserError(f"the extension {name} is not declared; run the same with {ENVIRONMENT}=FOLDER/{name}")
 
 
-def conf_of(name: str) -> Path:
-    """Return the folder of the yamls of a declared extension."""
-    return get(name).conf
-
-
 def importable(names: Iterable[str] = ()) -> None:
     """Let Python import the declared extensions that are folders; UserError if another module hides one of these."""
     every = all_declared()

@@ -23,6 +23,16 @@ from isoflop import files
 from isoflop.checks import is_number
 
 
+class File:
+    """The path of a file of a run's folder."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: "RunFolder", owner: type) -> Path:
+        return folder.path / self.name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of one run."""
@@ -37,25 +47,35 @@ class RunFolder:
     # what a point of a profile is
     PROBES: ClassVar[tuple[str, ...]] = ("D", "probe", "quantity", "axis", "index", "value", "se")
 
+    config = File(CONFIG)
+    """The frozen config (scaling/config/frozen.py)."""
+    records = File(RECORDS)
+    """The rows of the run; their presence is what makes it finished (isoflop/record.py)."""
+    lock = File("lock")
+    """Locked by the process that is at work."""
+    heartbeat = File("heartbeat.json")
+    """Who is at work and how far."""
+    cancel = File("cancel")
+    """There where a person asked the run to stop."""
+    curve = File("curve.csv")
+    """The training loss along the run."""
+    checkpoint = File("checkpoint.ckpt")
+    """The state of a run that is not finished."""
+    trunk = File("trunk.ckpt")
+    """The state that a further mark goes on from."""
+    spent = File("spent.json")
+    """What all steps of a run of several marks cost."""
+    probes = File(PROFILES)
+    """The profiles that probes measured."""
+    mirror = File("mirror.json")
+    """Where the run is mirrored online."""
+    log = File("log.txt")
+    """What the run's process printed."""
+
     @property
     def run_id(self) -> str:
         """The folder is the run: its name is the id."""
         return self.path.resolve().name
-
-    @property
-    def config(self) -> Path:
-        """The frozen config (scaling/config/frozen.py)."""
-        return self.path / self.CONFIG
-
-    @property
-    def records(self) -> Path:
-        """The rows of the run; their presence is what makes it finished (isoflop/record.py)."""
-        return self.path / self.RECORDS
-
-    @property
-    def lock(self) -> Path:
-        """Locked by the process that is at work."""
-        return self.path / "lock"
 
     def lease(self, number: int) -> Path:
         """Return the lease of a number; who holds the highest one may work here (scaling/process/lease.py)."""
@@ -67,54 +87,9 @@ class RunFolder:
             names = [self.LEASE.fullmatch(one.name) for one in inside]
         return sorted(int(name[1]) for name in names if name)
 
-    @property
-    def heartbeat(self) -> Path:
-        """Who is at work and how far."""
-        return self.path / "heartbeat.json"
-
-    @property
-    def cancel(self) -> Path:
-        """There where a person asked the run to stop."""
-        return self.path / "cancel"
-
-    @property
-    def curve(self) -> Path:
-        """The training loss along the run."""
-        return self.path / "curve.csv"
-
-    @property
-    def checkpoint(self) -> Path:
-        """The state of a run that is not finished."""
-        return self.path / "checkpoint.ckpt"
-
-    @property
-    def trunk(self) -> Path:
-        """The state that a further mark goes on from."""
-        return self.path / "trunk.ckpt"
-
     def weights(self, D: int) -> Path:
         """Return the weights of the mark at D, where trainer.keep=marks asked for them."""
         return self.path / f"weights.{D}.ckpt"
-
-    @property
-    def spent(self) -> Path:
-        """What all steps of a run of several marks cost."""
-        return self.path / "spent.json"
-
-    @property
-    def probes(self) -> Path:
-        """The profiles that probes measured."""
-        return self.path / self.PROFILES
-
-    @property
-    def mirror(self) -> Path:
-        """Where the run is mirrored online."""
-        return self.path / "mirror.json"
-
-    @property
-    def log(self) -> Path:
-        """What the run's process printed."""
-        return self.path / "log.txt"
 
     @property
     def cancelled(self) -> bool:

@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from isoflop import files
 from isoflop.checks import is_number
 from isoflop.errors import FitError, UserError
 from isoflop.sweeps.study import FORECAST, SMALLER, Study, read, studies
-from isoflop.wording import WIDE, quoted, version
+from isoflop.sweeps.tables import console, plain_table
+from isoflop.wording import quoted, version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,8 +98,11 @@ def conclude(study: Study, out: Path, began: float) -> None:
     seconds = time.monotonic() - began
     files.write_text(out / "verdicts.json", answer(study, verdicts, results, seconds, scored))
     if results:
-        cells = [(r.known.name, r.title, f"{r.theory:.3f}", str(r.estimate), r.verdict.word) for r in results]
-        print_table(("", "known answer", "theory", "estimate", "verdict"), cells, right=("theory",))
+        shown = plain_table("", "known answer", "theory", "estimate", "verdict", right=("theory",))
+        for r in results:
+            cells = (r.known.name, r.title, f"{r.theory:.3f}", str(r.estimate), r.verdict.word)
+            shown.add_row(*map(Text, cells))
+        console().print(shown)
     if verdicts:
         print(verdict_table(verdicts))
     if scored:
@@ -157,7 +163,7 @@ def run_cheapest_first(hours: float, room: Path, overrides: Sequence[str] = ()) 
 
 def print_listing(room: Path) -> None:
     """Print all studies with runs, question, the verdicts in a room, and the minutes taken there or expected."""
-    rows = []
+    shown = plain_table("study", "runs", "minutes", "question", "last verdicts", right=("runs", "minutes"))
     for study in studies():
         document = files.read_json(room / study.name / "verdicts.json")
         document = document if isinstance(document, dict) else {}
@@ -165,22 +171,8 @@ def print_listing(room: Path) -> None:
         minutes = seconds / 60 if is_number(seconds) else study.minutes  # type: ignore[operator]
         verdicts = [v for v in document.get("verdicts") or [] if {"id", "verdict"} <= {*v}]
         words = ", ".join(f"{v['id']} {str(v['verdict']).replace('_', ' ')}" for v in verdicts)
-        rows.append((study.name, str(study.runs), f"{minutes:.2g}", study.question, words))
-    print_table(("study", "runs", "minutes", "question", "last verdicts"), rows, right=("runs", "minutes"))
-
-
-def print_table(names: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Print a table without lines, some columns to the right."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(box=None, pad_edge=False, header_style="dim")
-    for name in names:
-        shown.add_column(name, justify="right" if name in right else "left")
-    for row in rows:
-        shown.add_row(*map(Text, row))
-    Console(highlight=False, width=WIDE).print(shown)
+        shown.add_row(*map(Text, (study.name, str(study.runs), f"{minutes:.2g}", study.question, words)))
+    console().print(shown)
 
 
 def answer(

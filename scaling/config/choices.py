@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoflop.errors import UserError
-from isoflop.extensions import CONF, ENVIRONMENT, all_declared, conf_of, declared, get, importable
+from isoflop.extensions import CONF, ENVIRONMENT, all_declared, declared, get, importable
 from isoflop.scaling import present
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def yaml_of(group: str, name: str, extensions: Iterable[str] = ()) -> Path:
         if (path := CONF / group / f"{name}.yaml").is_file():
             return path
         for extension in extensions:
-            searched.append(conf_of(extension))
+            searched.append(get(extension).conf)
             if (path := searched[-1] / group / f"{name}.yaml").is_file():
                 return path
     folders = ", ".join(map(str, searched))

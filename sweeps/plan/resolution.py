@@ -42,7 +42,6 @@ class Question:
     runs: Path | None = None
     columns: dict[str, str] = field(default_factory=dict)  # our name -> that in the table of runs
     where: str = ""  # which of them count
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,8 @@ class Outcome:
         """Return plain values."""
         picks = None if self.next is None else self.next.to_dict("records")
         resolution = self.resolution.to_json() if self.resolution else None
-        return {"family": self.family, "data": self.data, "resolution": resolution} | {
-            "warnings": self.warnings,
-            "improve": picks,
-        }
+        known = {"family": self.family, "data": self.data, "resolution": resolution}
+        return known | {"warnings": self.warnings, "improve": picks}
 
 
 def outcomes(

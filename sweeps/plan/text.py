@@ -1,12 +1,12 @@
 """A plan as people read it in a terminal.
 
-console.print(runs(plan)); console.print(totals(plan, price=2.5)); console.print(outcome(result))
+console().print(runs(plan)); console().print(totals(plan, price=2.5)); console().print(outcome(result))
 """
 
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,15 +14,11 @@ from isoflop import record
 from isoflop.analysis.claims.planned.power import ClaimPower
 from isoflop.sweeps.plan.plan import OVERHEAD_S, SweepPlan
 from isoflop.sweeps.plan.resolution import Outcome
-from isoflop.wording import WIDE, clock, gigabytes, short
+from isoflop.sweeps.tables import plain_table
+from isoflop.wording import clock, gigabytes, short
 
 MOST = 24  # runs that have a line each, unless all are asked for
 OVER = 1.1  # times its budget that a run may spend without a word
-
-
-def console() -> Console:
-    """Return the console that plans are printed to, which shortens no line."""
-    return Console(highlight=False, width=WIDE)
 
 
 def runs(plan: SweepPlan, everything: bool = False) -> RenderableType:
@@ -114,11 +110,8 @@ def next_runs(picks: pd.DataFrame) -> RenderableType:
 
 
 def grid(*names: str) -> Table:
-    """Return a table without lines; words to the left, numbers to the right."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in names:
-        table.add_column(Text(name), justify="left" if name in ("family", "data", "") else "right", no_wrap=True)
-    return table
+    """Return a table whose numbers are to the right."""
+    return plain_table(*names, right={*names} - {"family", "data", ""})
 
 
 def span(values: Iterable[float]) -> str:

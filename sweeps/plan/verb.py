@@ -23,6 +23,7 @@ from isoflop.sweeps.plan.options import PlanCost
 from isoflop.sweeps.plan.plan import SweepPlan, plan, price
 from isoflop.sweeps.plan.resolution import Outcome, Question, outcomes
 from isoflop.sweeps.study import read
+from isoflop.sweeps.tables import console
 
 if TYPE_CHECKING:
     from isoflop.analysis.claims.claim import Claim
@@ -61,13 +62,13 @@ def say(
     if as_json:
         print(json.dumps(document(planned, results, an_hour) | {"claims": [power.to_json() for power in decidable]}))
         return
-    console = plan_text.console()
-    console.print(plan_text.runs(planned, everything))
-    console.print(plan_text.totals(planned, an_hour))
+    terminal = console()
+    terminal.print(plan_text.runs(planned, everything))
+    terminal.print(plan_text.totals(planned, an_hour))
     for result in results:
-        console.print(plan_text.outcome(result), soft_wrap=True)
+        terminal.print(plan_text.outcome(result), soft_wrap=True)
     if decidable:
-        console.print(plan_text.decidable(decidable), soft_wrap=True)
+        terminal.print(plan_text.decidable(decidable), soft_wrap=True)
 
 
 def check(question: Question, cost: PlanCost) -> None:

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from isoflop import record
 from isoflop.scaling.config.columns import columns
+from isoflop.sweeps.tables import plain_table
 from isoflop.sweeps.watch.predicted import LEVEL, Prediction, Predictor
 from isoflop.sweeps.watch.status_page import curve
 from isoflop.wording import clock, one_line, percent, short
@@ -159,10 +160,7 @@ class LiveTable:
 
 def _empty(*names: str) -> Table:
     """Return a table of these columns without rows."""
-    rows = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
-    for name in names:
-        rows.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
-    return rows
+    return plain_table(*names, right={*names} - {"family"})
 
 
 def _who(entry: "Entry") -> list[str]:

@@ -6,7 +6,7 @@ print(overview(Path("runs")).text())
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,16 +187,21 @@ def columns(names: Sequence[str], cells: Sequence[Sequence[str]], left: Sequence
     return [form.format(*row).rstrip() for row in (names, *cells)]
 
 
+def looks(folder: Path, every_s: float) -> Iterator[Overview]:
+    """Yield the overview with predictions every few seconds until no run is active."""
+    predictor = Predictor()
+    while True:
+        yield (now := overview(folder, predictor))
+        if not now.running:
+            return
+        time.sleep(every_s)
+
+
 def watch(folder: Path, everything: bool, console: "Console", every_s: float = 2.0) -> None:
-    """Refresh the overview every few seconds until no run is active, or Ctrl-C."""
+    """Refresh the overview in a terminal until no run is active, or Ctrl-C."""
     from rich.live import Live
     from rich.text import Text
 
-    predictor = Predictor()
     with Live(console=console, refresh_per_second=1) as live:
-        while True:
-            now = overview(folder, predictor)
+        for now in looks(folder, every_s):
             live.update(Text(now.text(everything)), refresh=True)
-            if not now.running:
-                return
-            time.sleep(every_s)

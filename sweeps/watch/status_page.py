@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from isoflop import record
 from isoflop.files import read_bytes, write_text
 from isoflop.sweeps.templates import render
-from isoflop.sweeps.watch.predicted import LEVEL, Predictor
+from isoflop.sweeps.watch.predicted import LEVEL
 from isoflop.wording import clock, percent, short
 
 if TYPE_CHECKING:
@@ -39,15 +39,10 @@ def write_page(seen: "Overview", path: Path) -> None:
 
 def watch_page(folder: Path, path: Path) -> None:
     """Write the page again and again until no run is active."""
-    from isoflop.sweeps.watch.status import overview
+    from isoflop.sweeps.watch.status import looks
 
-    predictor = Predictor()
-    while True:
-        seen = overview(folder, predictor)
+    for seen in looks(folder, REFRESH_S):
         write_page(seen, path)
-        if not seen.running:
-            return
-        time.sleep(REFRESH_S)
 
 
 def page(seen: "Overview", now: str) -> str:

@@ -56,6 +56,6 @@ def test_a_law_of_the_data_says_nothing_of_another_size_nor_of_a_search_over_rat
     N = float(one["N"].iloc[0])
     sizes = Predictor().of(*seen(one, entry("same", N, 3e8), entry("other", 2 * N, 3e8)))
     assert sizes["same"].value is not None
-    assert "another N" in sizes["other"].reason
+    assert "have a single N" in sizes["other"].reason
     searched = pd.concat([one.assign(lr=lr, run_id=one["run_id"] + f"{lr}") for lr in (0.1, 0.2, 0.4)])
     assert "search lr" in Predictor().of(*seen(searched, entry("same", N, 3e8)))["same"].reason
