@@ -102,10 +102,8 @@ def improve_table(
     targets, root mean square), gain_per_FLOP. UserError where a column is missing, or no candidate is left.
     """
     have = as_runs(have).frame
-    for name, table, columns in (
-        ("runs", have, [*law.columns, law.target]),
-        ("candidates", candidates, [*law.columns]),
-    ):
+    wanted = ("runs", have, [*law.columns, law.target]), ("candidates", candidates, [*law.columns])
+    for name, table, columns in wanted:
         if lacking := [c for c in columns if c not in table]:
             raise UserError(f"{law.name} needs the columns {', '.join(columns)}; the {name} have no {lacking[0]}")
     if "C" not in candidates:

@@ -72,16 +72,11 @@ class Comparison:
             coverage=self.table["coverage"].map(lambda x: "-" if pd.isna(x) else f"{x:.0%}"),
             reach=self.table["reach"].map("{:.3g}x".format),
         )
-        lines = [
-            shown.to_string(index=False),
-            f"held out along {self.axis}; coverage of 90 % bands: noise + parameters + form",
-        ]
-        noise = (
-            "no replicated cell gives the noise of seeds"
-            if self.seed_sd is None
-            else f"{self.repeats} differ by {self.seed_sd:.2%}"
-        )
-        lines += [noise, *self._forms()]
+        title = f"held out along {self.axis}; coverage of 90 % bands: noise + parameters + form"
+        lines = [shown.to_string(index=False), title]
+        noise = "no replicated cell gives the noise of seeds"
+        lines.append(noise if self.seed_sd is None else f"{self.repeats} differ by {self.seed_sd:.2%}")
+        lines += self._forms()
         lines += [f"{law} refused: {reason}" for law, reason in self.refused.items()]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 

@@ -128,19 +128,14 @@ def as_text(fit: Fit | Average, prediction: Mapping[str, Any], level: float) -> 
     group = "".join(f"  {k}={v}" for k, v in fit.by.items())
     lines = [f"{fit.law.formula}{group}", f"  at         {where}"]
     lines += [f"  {name:<10} {value}" for name, value in prediction.items() if isinstance(value, Estimate)]
-    lines.append(f"  band       {level:.0%}: {describe_band(prediction['band'])}")
+    band = prediction["band"] or "none: the data allow other values as well, or there are too few runs"
+    lacking = "" if FORM in band or not prediction["band"] else "; not the error of the form, too few rows to hold out"
+    lines.append(f"  band       {level:.0%}: {band}{lacking}")
     lines.append(f"  predicts   {prediction['predicts']}: {prediction['why']}")
     lines.append(f"  fit        {fit.status}" + (f": {fit.reason}" if fit.reason else ""))
     far = [f"{c} is {x:.3g} times the largest fitted" for c, x in prediction["reach"].items() if x > 1]
     far += [f"{c} is {x:.3g} times below the smallest fitted" for c, x in prediction["below"].items() if x > 1]
     return "\n".join(lines + [f"  note       {note}" for note in (*far, *fit.notes)])
-
-
-def describe_band(contents: str) -> str:
-    """Return what a band contains, and what it lacks, in words."""
-    if not contents:
-        return "none: the data allow other values as well, or there are too few runs"
-    return contents if FORM in contents else f"{contents}; not the error of the form, too few rows to hold out"
 
 
 @dataclass(frozen=True)

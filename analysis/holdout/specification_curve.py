@@ -23,7 +23,6 @@ from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
-from isoflop.files import records
 
 LOSSES = ("huber", "l1", "l2", "raw_huber", "raw_l2")
 DELTAS = (1e-4, 1e-2)
@@ -46,29 +45,23 @@ def specification(
     `options` go to every fit. A choice that cannot be fitted keeps its row, with the reason. The search of every other
     choice begins where that of the default ended and from a few fresh starts, and its interval is of RESAMPLES at most.
     """
-    runs = as_runs(runs).frame
+    runs, columns = as_runs(runs).frame, get_law(law).columns
     base = fit(runs, law, **options)
-    rows = [_row("default", base)]
     options |= {"resamples": min(options.get("resamples", RESAMPLES), RESAMPLES)}
-    rows += [_try(f"loss {loss}", runs, law, base, options | {"loss": loss}) for loss in LOSSES if loss != base.loss]
-    if base.delta is not None:
-        rows += [
-            _try(f"delta {delta:g}", runs, law, base, options | {"delta": delta})
-            for delta in DELTAS
-            if delta != base.delta
-        ]
-    size = np.abs(np.log(base.predict(base.rows) / base.rows[base.law.target].to_numpy(float)))
-    for share in TRIMS:
-        smaller = base.rows[size <= np.quantile(size, 1 - share)]
-        rows.append(_try(f"without the {share:.0%} of largest residual", smaller, law, base, options))
-    columns = get_law(law).columns
-    for column in columns:
-        rows += [_try(choice, base.rows[part], law, base, options) for choice, part in _ends(base.rows[column])]
+    off = np.abs(np.log(base.predict(base.rows) / base.rows[base.law.target].to_numpy(float)))
+    trims = {f"without the {share:.0%} of largest residual": off <= np.quantile(off, 1 - share) for share in TRIMS}
+    ends = {choice: kept for column in columns for choice, kept in _ends(base.rows[column])}
+    choices: list[tuple[str, pd.DataFrame, str, dict[str, Any]]] = [
+        *((f"loss {loss}", runs, law, {"loss": loss}) for loss in LOSSES if loss != base.loss),
+        *((f"delta {delta:g}", runs, law, {"delta": delta}) for delta in DELTAS if base.delta not in (None, delta)),
+        *((choice, base.rows[kept], law, {}) for choice, kept in (trims | ends).items()),
+    ]
     for count in counts:
         if "N" in columns and count in runs and runs[count].notna().all():
             other = f"{get_law(law).name}({','.join(count if c == 'N' else c for c in columns)})"
-            rows.append(_try(f"N counted as {count}", runs, other, base, options))
-    return pd.DataFrame(rows)
+            choices.append((f"N counted as {count}", runs, other, {}))
+    rows = [_try(choice, kept, of, base, options | changed) for choice, kept, of, changed in choices]
+    return pd.DataFrame([_row("default", base), *rows])
 
 
 def _ends(column: pd.Series) -> list[tuple[str, NDArray[np.bool_]]]:
@@ -98,11 +91,6 @@ def as_text(choices: pd.DataFrame, law: str) -> str:
     return "\n".join(lines + [f"  {c} refused: {r}" for c, r in zip(refused["choice"], refused["reason"], strict=True)])
 
 
-def to_json(choices: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a row for each choice, null where there is no number."""
-    return records(choices)
-
-
 def _try(choice: str, runs: pd.DataFrame, law: str, base: Fit, options: dict[str, Any]) -> dict[str, Any]:
     try:
         return _row(choice, fit_near(runs, law, base, **options))
@@ -111,12 +99,8 @@ def _try(choice: str, runs: pd.DataFrame, law: str, base: Fit, options: dict[str
 
 
 def _row(choice: str, result: Fit) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "choice": choice,
-        "status": result.status,
-        "reason": result.explanation,
-        "n_rows": result.n_rows,
-    }
+    row: dict[str, Any] = {"choice": choice, "status": result.status}
+    row |= {"reason": result.explanation, "n_rows": result.n_rows}
     for name, estimate in (result.params | result.derived).items():
         row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return row

@@ -11,7 +11,6 @@ floor under a law that fails widened bands by a third.
     average.predict({"N": columns[0], "D": columns[1]})
 """
 
-import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,13 +67,10 @@ class HoldoutTable:
     scale: Array | None = None
 
     @property
-    def key(self) -> str:
-        """A digest of the rows."""
-        values = [*self.columns, self.target, *([] if self.scale is None else [self.scale])]
-        digest = hashlib.sha256(repr((self.arguments, self.names)).encode())
-        for each in values:
-            digest.update(np.ascontiguousarray(each, dtype=float).tobytes())
-        return digest.hexdigest()
+    def key(self) -> tuple[Hashable, ...]:
+        """The rows as a value that two equal tables have in common."""
+        scale = None if self.scale is None else self.scale.tobytes()
+        return self.arguments, self.names, self.target.tobytes(), scale, *(c.tobytes() for c in self.columns)
 
     def subset(self) -> NDArray[np.intp]:
         """Return the numbers of all rows, or of MOST_ROWS drawn once and for all: every k-th of a grid is a line."""
@@ -194,7 +190,7 @@ class Stacks:
         sign        1: weighed by the largest rows held out; -1: by the smallest
         """
         laws = candidates(table.arguments, table.names, len(table.target)) if laws is None else laws
-        key = table.key, objective, sign, tuple(law.name for law in laws)
+        key = *table.key, objective, sign, *(law.name for law in laws)
         if key not in self._made:
             self._made[key] = _stack(table, objective, sign, laws)
         return self._made[key]
@@ -202,8 +198,6 @@ class Stacks:
 
 def _stack(table: HoldoutTable, objective: Objective, sign: int, laws: Sequence[Law]) -> Stack | None:
     """Fit every law, hold out, and weigh the laws by what they said."""
-    if not laws:
-        return None
     cuts = roll([c[table.subset()] for c in table.columns], sizes_of(table.names), sign)
     members = [m for law in laws if (m := _member(table, law, objective, cuts)) is not None]
     if not members:
