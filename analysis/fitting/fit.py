@@ -19,7 +19,6 @@ from isoflop.analysis.fitting.pipeline import fit_together, unfitted
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import DELTA, Settings
 from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.fitting.weights import weighted
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.runs.cells import searched_notes
 from isoflop.analysis.runs.rows import Observations, mixtures, repeated, units
@@ -91,8 +90,17 @@ def observe(runs: Runs, law: Law) -> Observations:
 
 def observed(runs: Runs, law: Law, settings: Settings) -> Observations:
     """Return what a law is fitted to, weighed as the settings say; FitError where there is nothing."""
+    rows = observe(as_runs(runs, settings.run), law)
+    return _weighted(rows, law, settings)
+
+
+def _weighted(rows: Observations, law: Law, settings: Settings) -> Observations:
+    if settings.weights == "none":
+        return rows
+    from isoflop.analysis.fitting.weights import weighted
+
     with np.errstate(all="ignore"):
-        return weighted(observe(as_runs(runs, settings.run), law), law, settings.weights)
+        return weighted(rows, law, settings.weights)
 
 
 def fit_rows(law: Law, rows: Observations, settings: Settings, by: dict[str, Any], near: Fit | None = None) -> Fit:
@@ -141,7 +149,7 @@ def fit_groups(
             group = Group(label.by, observe(part, law))
             try:
                 check_own_rows(group.rows, law, share, settings)
-                ready[number] = Group(label.by, weighted(group.rows, law, settings.weights))
+                ready[number] = Group(label.by, _weighted(group.rows, law, settings))
             except TooFewRowsError as error:
                 fits[number] = unfitted(group, law, settings, str(error))
         sets = [list(ready)] if share else [[number] for number in ready]

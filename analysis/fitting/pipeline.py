@@ -33,10 +33,8 @@ from isoflop.analysis.fitting.search import (
 )
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.fitting.units import join_dependent
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.intervals.influence import influence_notes
-from isoflop.analysis.intervals.mixed_model import mixed
 from isoflop.analysis.intervals.profile import derived_intervals, leans_on, noise_scale, profile_intervals
 from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded, jackknife, shortcuts
 from isoflop.analysis.intervals.scatter import scatter
@@ -84,7 +82,7 @@ def fit_together(groups: Groups, settings: Settings, near: Array | None = None) 
     problem = problem_of(part, groups.joint_law(), joint)
     alone = groups.problems(settings) if groups.share else []
     ended = search_optimum(problem, part.runs, joint, groups.starts(problem, alone, settings), near)
-    rows, dependent = join_dependent(ended.problem, ended.u, rows)
+    rows, dependent = _joined(ended, rows)
     if dependent:
         part = rows if groups.share else rows.part(FEW_ROWS)
         ended = replace(ended, kappa=noise_scale(ended.problem, ended.u, part.runs))
@@ -112,6 +110,15 @@ def fit_together(groups: Groups, settings: Settings, near: Array | None = None) 
     return [
         _fit_of(g, groups, one, solved, settings, params, missing) for g, one in zip(groups.groups, own, strict=True)
     ]
+
+
+def _joined(ended: Search, rows: Observations) -> tuple[Observations, list[str]]:
+    """Join rows into larger units where no column names runs and neighbours along D are not independent."""
+    if rows.table.run is not None or "run_id" in rows.table:
+        return rows, []
+    from isoflop.analysis.fitting.units import join_dependent
+
+    return join_dependent(ended.problem, ended.u, rows)
 
 
 def _judge(ended: Search, part: Observations) -> Standing:
@@ -225,6 +232,8 @@ def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> 
     if method == "jackknife":
         return Variation(jackknife(problem, u, rows.runs), method, notes)
     if method == "mixed":
+        from isoflop.analysis.intervals.mixed_model import mixed
+
         return Variation(mixed(problem, u, rows.runs), method, notes)
     if method == "profile":
         though = "" if rows.n_runs == len(rows.target) else f", though they belong to {rows.n_runs} runs"

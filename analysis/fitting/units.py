@@ -23,7 +23,7 @@ def join_dependent(problem: Problem, u: Array, rows: Observations) -> tuple[Obse
     rows      every row its own run as far as columns tell, or nothing is done
     """
     count = len(rows.target)
-    if rows.table.run is not None or "run_id" in rows.table or rows.n_runs < count or len(rows.rows) != count:
+    if rows.n_runs < count or len(rows.rows) != count:
         return rows, []
     sets = equal_knobs(rows.rows)
     if sets is None:

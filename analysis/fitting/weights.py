@@ -74,8 +74,6 @@ def size_noise(prepared: Observations, column: Array) -> SizeNoise:
 def weighted(prepared: Observations, law: Law, weights: str) -> Observations:
     """Return the rows with the scale of their residuals, if they are to be weighed; TooFewRowsError without
     replicates."""
-    if weights == "none":
-        return prepared
     if weights == NOISE:
         scale = 1 / prepared.table.numbers([NOISE])[NOISE].to_numpy(float)
         return replace(prepared, scale=scale / np.exp(np.log(scale).mean()))

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.intervals.profile import noise_scale
-from isoflop.analysis.intervals.small_samples import unbiased
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.solving.descent import MAX_STEPS, TOLERANCE, expand, minimise
@@ -113,6 +112,8 @@ def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp], *, bias: bool 
     low, high = problem.box
     on_bound = bool(((draws <= low) | (draws >= high) | (u <= low) | (u >= high)).any())
     if not bias:
+        from isoflop.analysis.intervals.small_samples import unbiased
+
         moved, dof = unbiased(problem, u, groups, draws - u)
         draws = np.clip(u + moved, *problem.box)
     shift = _prior_shift(problem, u)

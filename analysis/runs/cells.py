@@ -19,7 +19,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from isoflop.analysis.runs.levels import LEVELS, level_index
-from isoflop.analysis.runs.recognise import is_setting
 from isoflop.analysis.runs.rows import usable
 from isoflop.errors import UserError
 
@@ -173,7 +172,11 @@ def cell_columns(rows: pd.DataFrame) -> list[str]:
     C is one where N and D are not both there, and in a foreign table, which has no rung, every other setting.
     """
     known = [c for c in REPLICATE if c in rows] + (["C"] if "C" in rows and not {"N", "D"} <= set(rows) else [])
-    return known if "rung" in rows else [*known, *(str(c) for c in rows if c not in known and is_setting(rows, c))]
+    if "rung" in rows:
+        return known
+    from isoflop.analysis.runs.recognise import is_setting
+
+    return [*known, *(str(c) for c in rows if c not in known and is_setting(rows, c))]
 
 
 @dataclass(frozen=True)

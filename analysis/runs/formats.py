@@ -23,7 +23,6 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.errors import UserError
-from isoflop.folder import RunFolder
 from isoflop.wording import MOST_SHOWN, cut, from_spreadsheet, printable
 
 # rows of a long CSV that are read at a time
@@ -146,6 +145,8 @@ def _with_points(table: pd.DataFrame, separator: str) -> pd.DataFrame:
 
 def _folder(path: Path) -> pd.DataFrame:
     """Return the records of every run folder below `path`."""
+    from isoflop.folder import RunFolder
+
     files = sorted(path.rglob(RunFolder.RECORDS))
     for file in files:
         check_file(file)

@@ -12,9 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from isoflop import record
-from isoflop.analysis.runs.foreign import completed, melted, preset_of
 from isoflop.analysis.runs.formats import has_lines, read_table
-from isoflop.analysis.runs.names import by_usual_names, in_its_unit
 from isoflop.analysis.runs.rows import as_floats
 from isoflop.analysis.runs.runs import Runs
 from isoflop.analysis.runs.table import listed_columns
@@ -24,6 +22,8 @@ from isoflop.wording import cell
 NUMERIC = tuple(name for name, column in record.COLUMNS.items() if not column.text)
 # numbers that every law stands on: text in one of them is an error at once, in the others where a law asks for them
 _CORE = ("N", "D", "C", "L")
+# a table that has all of these under our names has nothing to be named
+OURS = {*_CORE, "D_unique", "lr", "batch"}
 
 
 def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run: str | None = None) -> Runs:
@@ -47,6 +47,11 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
 def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -> tuple[pd.DataFrame, list[str]]:
     """Return the table with the columns that the user named, and the others by what they are usually called, with
     notes."""
+    if not columns and set(table.columns) >= OURS:
+        return table, []
+    from isoflop.analysis.runs.foreign import completed, melted, preset_of
+    from isoflop.analysis.runs.names import by_usual_names, in_its_unit
+
     if not columns and (known := preset_of(table)):
         table, notes = known[0], [known[1]]
     else:

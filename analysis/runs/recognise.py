@@ -11,13 +11,13 @@ residuals, which say whether neighbours along D are independent (analysis/interv
 
 import re
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from isoflop import record
+from isoflop.analysis.runs.table import RunCodes
 
 # columns that name a run where their values repeat and no size changes within one
 _NAMES = re.compile(
@@ -53,20 +53,6 @@ _MOST = 0.9
 _KNOB = 0.5
 # cells of a table whose every column is looked at, and the knobs of a larger one
 _MOST_CELLS, _KNOBS = 1_000_000, ("N", "family", "data", "width", "depth", "lr", "batch", "seed")
-
-
-@dataclass(frozen=True)
-class RunCodes:
-    """The runs that rows belong to.
-
-    codes    number of each row's run, (rows,)
-    count    how many runs there are
-    note     what was recognised, and by what; empty where every row is a run
-    """
-
-    codes: NDArray[np.intp]
-    count: int
-    note: str = ""
 
 
 def recognise_runs(rows: pd.DataFrame) -> RunCodes:

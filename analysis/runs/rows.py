@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.recognise import is_circumstance
 from isoflop.errors import CellError
 from isoflop.wording import MOST_SHOWN, cell, cut, printable
 
@@ -154,6 +153,8 @@ def split_usable(runs: pd.DataFrame, columns: Sequence[str] = ()) -> tuple[pd.Da
     repeats_row = ~missing_value & ~has_run_id
     # when and where a row was made does not make it another run
     if repeats_row.any():
+        from isoflop.analysis.runs.recognise import is_circumstance
+
         repeats_row[repeats_row] = _repeats(runs.loc[repeats_row, [c for c in runs if not is_circumstance(c)]])
     reasons = (
         (missing_value, f"no value of {' or '.join(columns)}"),

@@ -28,14 +28,13 @@ from isoflop.analysis.runs.cells import (
     seed_noise,
 )
 from isoflop.analysis.runs.levels import Layout, layout
-from isoflop.analysis.runs.recognise import RunCodes, recognise_runs
 from isoflop.analysis.runs.rows import (
     finished,
     groups_of,
     positive,
     split_usable,
 )
-from isoflop.analysis.runs.table import Label, Shown, listed_columns
+from isoflop.analysis.runs.table import Label, RunCodes, Shown, listed_columns
 from isoflop.errors import FitError, UserError
 
 # the columns that name the groups of a table, unless it says others; and the group of a table without families or file
@@ -88,6 +87,8 @@ class Runs(Shown):
             raise FitError(f"{self.called} has no column {self.run!r} to tell runs apart; it has {self._listed}")
         name = self.run or "run_id"
         if name not in self:
+            from isoflop.analysis.runs.recognise import recognise_runs
+
             return recognise_runs(self.frame)
         codes, names = pd.factorize(self.frame[name])
         unnamed = codes < 0

@@ -1,4 +1,4 @@
-"""The label of a group of runs, and what every table of them shows of itself.
+"""The label of a group of runs, which run each row is of, and what a table of runs shows of itself.
 
 str(Label(("family", "data"), ("mlp", "text")))     # 'mlp, text'
 """
@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from isoflop.errors import UserError
 from isoflop.wording import MOST_SHOWN, cut, printable
@@ -32,6 +34,20 @@ class Label:
 
     def __str__(self) -> str:
         return ", ".join("" if pd.isna(value) else str(value) for value in self.values)
+
+
+@dataclass(frozen=True)
+class RunCodes:
+    """The runs that rows belong to.
+
+    codes    number of each row's run, (rows,)
+    count    how many runs there are
+    note     what was recognised, and by what; empty where every row is a run
+    """
+
+    codes: NDArray[np.intp]
+    count: int
+    note: str = ""
 
 
 class Shown:
