@@ -114,13 +114,6 @@ class Sample:
         """Return what a function gives for these arguments, computed once for all samples of these fits."""
         return self.fits.once((function, *arguments), lambda: function(*arguments))
 
-    @property
-    def columns(self) -> list[str]:
-        """The columns that the law, the axis and the other keys read."""
-        law = get_law(self.law) if self.law else None
-        named = (name for name in (self.axis, self.against, self.less, *self.reach) if name)
-        return [*((*law.columns, law.target) if law else ()), *named]
-
 
 @dataclass(frozen=True)
 class Check:
@@ -202,7 +195,10 @@ class Quantity:
         """Measure a subject; Unmeasured where columns or runs are missing, or where they do not determine it."""
         if self.of in OF_LAW and of not in self.names(sample.law):
             raise Untested(no_parameter(sample.law, of, self.names(sample.law)))
-        require_columns(sample.runs.frame, [*sample.columns, *([of] if self.of == "column" else [])])
+        law = get_law(sample.law) if sample.law else None
+        columns = [*law.columns, law.target] if law else []
+        columns += [sample.axis, sample.against, sample.less, *sample.reach, *([of] if self.of == "column" else [])]
+        require_columns(sample.runs.frame, filter(None, columns))
         return self.measure(sample, of) if self.of else self.measure(sample)
 
     def names(self, law: str) -> tuple[str, ...]:
@@ -214,9 +210,7 @@ class Quantity:
 
     def amount(self, value: float | None, unit: str = "") -> str:
         """Return the number with its unit."""
-        if value is None or math.isnan(value):
-            return "–"
-        return f"{self.unit.amount(value)} {unit}".strip()
+        return "–" if value is None or math.isnan(value) else f"{self.unit.amount(value)} {unit}".strip()
 
     def sentence(self, amount: str, value: float, pair: Pair | None = None, **words: str) -> str:
         """Return a clause that names the quantity, its number, and of a pair which of the two is lower.
@@ -232,11 +226,11 @@ class Quantity:
     def difference(self, value: float, pair: Pair, of: str = "") -> str:
         """Return a contrast as a label: which of the two is lower, and by how much."""
         if self.unit is UNITS["ratio"]:
-            return (
-                f"{pair.first} has {self.unit.distance(value)} times that of {pair.second}{f' in {of}' if of else ''}"
-            )
-        lower, higher = pair if value < 0 else (pair.second, pair.first)
-        return f"{lower} {self.unit.distance(value)} {self.unit.relation} {higher}{f' in {of}' if of else ''}"
+            text = f"{pair.first} has {self.unit.distance(value)} times that of {pair.second}"
+        else:
+            lower, higher = pair if value < 0 else (pair.second, pair.first)
+            text = f"{lower} {self.unit.distance(value)} {self.unit.relation} {higher}"
+        return text + (f" in {of}" if of else "")
 
 
 QUANTITIES: dict[str, Quantity] = {}

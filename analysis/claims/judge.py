@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from isoflop import record
-from isoflop.analysis.claims.cases import Case, cases
+from isoflop.analysis.claims.cases import SubjectCase, cases
 from isoflop.analysis.claims.claim import AllOf, Claim, load_claims
 from isoflop.analysis.claims.declare import Contrast, Measured, Unmeasured
 from isoflop.analysis.claims.quantities.cells import DERIVED, PREFIXES, with_derived
@@ -159,19 +159,19 @@ def _subjects(verdict: RuleVerdict, rule: Rule) -> tuple[SubjectVerdict, ...]:
 def judge_rule(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> RuleVerdict:
     """Return the verdict of one rule: THE loop over its subjects; every one is measured once."""
     try:
-        found = cases(runs, rule, fits)
+        found, lacks, unfinished = cases(runs, rule, fits)
     except Unmeasured as outcome:
         return RuleVerdict(outcome.kind, str(outcome))
     several = len(rule.of) > 1 or (rule.measures.subject == "pair" and not rule.compare)
     outcomes: dict[ClaimSubject, Measured | Contrast | SubjectVerdict] = {}
-    for case in found.each:
+    for case in found:
         for name in rule.names:
             subject = ClaimSubject(case.name, name if several else "", case.group, rule.name)
             outcomes[subject] = _measure(case, subject, name, rule)
-    return of_subjects(rule, _judge_outcomes(outcomes, rule), found.lacks, found.unfinished)
+    return of_subjects(rule, _judge_outcomes(outcomes, rule), lacks, unfinished)
 
 
-def _measure(case: Case, subject: ClaimSubject, name: str, rule: Rule) -> Measured | Contrast | SubjectVerdict:
+def _measure(case: SubjectCase, subject: ClaimSubject, name: str, rule: Rule) -> Measured | Contrast | SubjectVerdict:
     """Return the quantity of one subject, or the verdict that stands in for it."""
     if case.lack:
         return SubjectVerdict(rule, subject, VerdictKind.UNTESTED, case.lack)
@@ -194,15 +194,14 @@ def _judge_outcomes(
     else:  # Bonferroni, where one of several is enough
         many = len(contrasts) if rule.combine == "any" else 1
         levels = dict.fromkeys(contrasts, 1 - (1 - rule.level) / max(many, 1))
-    verdicts = []
-    for subject, outcome in outcomes.items():
-        if isinstance(outcome, Contrast):
-            verdicts.append(of_contrast(outcome, levels[subject], subject, rule))
-        elif isinstance(outcome, Measured):
-            verdicts.append(of_number(outcome, subject, rule))
-        else:
-            verdicts.append(outcome)
-    return verdicts
+    return [
+        outcome
+        if isinstance(outcome, SubjectVerdict)
+        else of_number(outcome, subject, rule)
+        if isinstance(outcome, Measured)
+        else of_contrast(outcome, levels[subject], subject, rule)
+        for subject, outcome in outcomes.items()
+    ]
 
 
 def of_number(measured: Measured, subject: ClaimSubject, rule: Rule) -> SubjectVerdict:
@@ -236,13 +235,13 @@ def of_contrast(contrast: Contrast, level: float, subject: ClaimSubject, rule: R
     """Return what a difference says, `level` being Holm's."""
     wide, narrow = contrast.interval(level), contrast.interval(0.90)
     region = rule.region
+    reason = f"{contrast.reason}; interval at {percent(level)}"
     if region.kind == "contrast":
         verdict = region.verdict_on_difference(contrast.value, wide, narrow, contrast.seed_sd)
         outcome = {VerdictKind.SUPPORTED: region.expected, VerdictKind.REFUTED: OPPOSITE[region.expected]}
-        reason = f"{outcome.get(verdict, 'not decided')}: {contrast.reason}; interval at {percent(level)}"
+        reason = f"{outcome.get(verdict, 'not decided')}: {reason}"
     else:
         verdict = region.verdict(*wide, contrast.seed_sd)
-        reason = f"{contrast.reason}; interval at {percent(level)}"
     verdict = NEGATED.get(verdict, verdict) if rule.negated else verdict
     return SubjectVerdict(rule, subject, verdict, reason, contrast.value, *wide, region.band(contrast.seed_sd))
 

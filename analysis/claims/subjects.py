@@ -2,6 +2,8 @@
 
 A group is a family unless the rule's `by` names other columns.
 
+    from isoflop.analysis.claims.region import Region
+
     rule = Rule("difference", Region(above=0), of=("L",), compare={"family": ("lstm", "transformer")})
     compared(scope(runs, rule), rule)      # of each group its name, the pair, and the runs of both
 """

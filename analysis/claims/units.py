@@ -28,34 +28,30 @@ class NumberStyle:
     """The word after the distance, from the lower to the higher."""
 
 
+def _less(of: str, symbol: str) -> NumberStyle:
+    """Return the style of a difference of logarithms, which says how many times less the lower needs."""
+    return NumberStyle(
+        lambda value: f"{math.exp(value):.3g}×",
+        lambda value: f"needs {math.exp(abs(value)):.3g} times less {of}",
+        f"difference of ln {symbol}",
+        name="a ratio, whose logarithm the region bounds",
+        relation="than",
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")
+
+
 UNITS = {
-    "": NumberStyle(lambda value: f"{value:.4g}".replace("-", "−"), lambda value: f"{abs(value):.3g}", "difference"),
+    "": NumberStyle(_signed, lambda value: f"{abs(value):.3g}", "difference"),
     # differences of ln L
     "percent": NumberStyle(
-        lambda value: percent(value, 2),
-        lambda value: percent(-math.expm1(-abs(value))),
-        "difference of ln L [%]",
-        100.0,
-        "per cent",
+        lambda value: percent(value, 2), lambda value: percent(-math.expm1(-abs(value))),
+        "difference of ln L [%]", 100.0, "per cent",
     ),
-    # differences of ln C
-    "times": NumberStyle(
-        lambda value: f"{math.exp(value):.3g}×",
-        lambda value: f"needs {math.exp(abs(value)):.3g} times less compute",
-        "difference of ln C",
-        name="a ratio, whose logarithm the region bounds",
-        relation="than",
-    ),
-    # differences of ln D
-    "data": NumberStyle(
-        lambda value: f"{math.exp(value):.3g}×",
-        lambda value: f"needs {math.exp(abs(value)):.3g} times less data",
-        "difference of ln D",
-        name="a ratio, whose logarithm the region bounds",
-        relation="than",
-    ),
+    "times": _less("compute", "C"),
+    "data": _less("data", "D"),
     # a first over a second
-    "ratio": NumberStyle(
-        lambda value: f"{value:.4g}×".replace("-", "−"), lambda value: f"{value:.3g}", "ratio", name="a ratio"
-    ),
-}
+    "ratio": NumberStyle(lambda value: f"{_signed(value)}×", "{:.3g}".format, "ratio", name="a ratio"),
+}  # fmt: skip

@@ -4,8 +4,7 @@ The verdict of a rule follows from those of its subjects as the claim says: `all
 supported only by every subject; `any` is supported by one subject and refuted only by every subject. Several rules of a
 claim are combined alike.
 
-    for verdict in judge(read_runs("runs.csv")):
-        print(verdict.id, verdict.verdict, [str(subject.subject) for subject in verdict.subjects])
+    combined({VerdictKind.SUPPORTED, VerdictKind.UNTESTED}, how="any")      # supported
 """
 
 from collections.abc import Iterable, Mapping, Sequence

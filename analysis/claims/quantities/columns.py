@@ -3,7 +3,9 @@
 The run is the unit of every interval: the marks of a run make one number (key `marks`), and Student's t is over runs,
 over pairs of runs that are alike but for what is compared, or over the residuals of runs about a slope.
 
-    QUANTITIES["difference"](Sample(runs, pair=Pair("lstm", "transformer")), "L").value
+    from isoflop.analysis.claims.declare import Pair
+
+    difference(Sample(runs, pair=Pair("lstm", "transformer")), "L").value
 """
 
 import math
@@ -16,21 +18,11 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri, stdtrit
 
 from isoflop import record
-from isoflop.analysis.claims.declare import (
-    QUANTITIES,
-    Contrast,
-    Measured,
-    NotIdentified,
-    Pair,
-    Sample,
-    Untested,
-    quantity,
-)
+from isoflop.analysis.claims.declare import Contrast, Measured, NotIdentified, Sample, Untested, quantity
 from isoflop.analysis.claims.quantities.cells import cell_of, choices, of_runs, pairs
 from isoflop.analysis.runs.runs import Runs
 from isoflop.wording import number
 
-__all__ = ["QUANTITIES", "Pair"]
 Array = NDArray[np.float64]
 
 

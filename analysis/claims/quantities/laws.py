@@ -1,6 +1,6 @@
 """Quantities of a law and of the loss: held-out errors, parameters and their differences, losses at matched compute.
 
-QUANTITIES["law_parameter"](Sample(rows, law="chinchilla"), "alpha").value
+law_parameter(Sample(rows, law="chinchilla"), "alpha").value
 """
 
 import math
@@ -9,16 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import bdtr, stdtrit
 
-from isoflop.analysis.claims.declare import (
-    QUANTITIES,
-    Check,
-    Contrast,
-    Measured,
-    NotIdentified,
-    Sample,
-    Untested,
-    quantity,
-)
+from isoflop.analysis.claims.declare import Check, Contrast, Measured, NotIdentified, Sample, Untested, quantity
 from isoflop.analysis.claims.quantities.pairs import (
     both_fits,
     cells,
@@ -35,8 +26,6 @@ from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.cells import SeedNoise
 from isoflop.analysis.runs.levels import level_index
 from isoflop.wording import number, percent
-
-__all__ = ["QUANTITIES"]
 
 
 @quantity(needs=("law", "axis"), unit="percent", wording="the worst prediction is off by {amount}")

@@ -1,6 +1,6 @@
 """The quantities that are read off a law at a point: slopes, loss and best split among the runs, and the speed-up.
 
-QUANTITIES["local_exponent_D"](Sample(runs, law="power(D)", point={"D": 1e5})).value
+local_exponent_D(Sample(runs, law="power(D)", point={"D": 1e5})).value
 """
 
 import math
@@ -8,14 +8,12 @@ from dataclasses import replace
 
 import pandas as pd
 
-from isoflop.analysis.claims.declare import QUANTITIES, Contrast, Measured, NotIdentified, Sample, Untested, quantity
+from isoflop.analysis.claims.declare import Contrast, Measured, NotIdentified, Sample, Untested, quantity
 from isoflop.analysis.claims.quantities.pairs import both_fits, contrast
 from isoflop.analysis.fitting.local import EXPONENT, LOSS, SPLIT, Local, Space, centre
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.speedup import speedup
 from isoflop.wording import number
-
-__all__ = ["QUANTITIES"]
 
 
 @quantity(needs=("law",), takes=("point",), wording="among the runs −∂ ln L / ∂ ln N is {amount}")

@@ -1,5 +1,7 @@
 """Runs of two families in pairs: what differs between them, and how surely.
 
+from isoflop.analysis.claims.declare import Pair
+
 one, two = Sample(runs, pair=Pair("lstm", "transformer")).sides
 C, delta, rung = matched(cells(one), cells(two))
 delta.mean()          # mean difference of ln L at matched compute

@@ -15,15 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from isoflop.analysis.claims.declare import (
-    QUANTITIES,
-    Contrast,
-    Measured,
-    NotIdentified,
-    Sample,
-    Untested,
-    quantity,
-)
+from isoflop.analysis.claims.declare import Contrast, Measured, NotIdentified, Sample, Untested, quantity
 from isoflop.analysis.claims.quantities.cells import cell_of, choices, shared_choices
 from isoflop.analysis.claims.quantities.columns import (
     Slope,
@@ -40,7 +32,6 @@ from isoflop.analysis.runs.rows import joined
 from isoflop.analysis.runs.runs import Runs
 from isoflop.wording import number
 
-__all__ = ["QUANTITIES"]
 Array = NDArray[np.float64]
 LEAST, MOST = "least", "most"
 

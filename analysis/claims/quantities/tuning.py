@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
-from isoflop.analysis.claims.declare import QUANTITIES, Measured, NotIdentified, Sample, Untested, quantity
+from isoflop.analysis.claims.declare import Measured, NotIdentified, Sample, Untested, quantity
 from isoflop.analysis.claims.quantities.cells import choices
 from isoflop.analysis.claims.quantities.columns import t_interval
 from isoflop.analysis.fitting.fit import fit
@@ -18,7 +18,6 @@ from isoflop.analysis.runs.rows import joined
 from isoflop.errors import FitError
 from isoflop.wording import number, percent
 
-__all__ = ["QUANTITIES"]
 Array = NDArray[np.float64]
 # a rate is as good as the best where its loss is at most this much higher, in ln L
 AS_GOOD = math.log1p(0.01)
