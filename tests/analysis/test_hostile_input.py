@@ -27,7 +27,7 @@ from isoflop.analysis.report.figures.base import (
 from isoflop.analysis.report.figures.style import wrap
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.view import MOST_FAMILIES, look, named_for_page
-from isoflop.analysis.runs import measure, trunks
+from isoflop.analysis.runs import formats, trunks
 from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.rows import joined
 from isoflop.analysis.runs.runs import as_runs
@@ -151,7 +151,7 @@ def test_a_pipe_a_device_and_an_endless_line_are_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
-    monkeypatch.setattr(measure, "LONGEST_LINE", 2**20)
+    monkeypatch.setattr(formats, "LONGEST_LINE", 2**20)
     (tmp_path / "long.csv").write_text("N,D,L\n1,1," + "x" * 3 * 2**20)
     for path in (tmp_path / "pipe.csv", Path("/dev/zero"), tmp_path / "long.csv"):
         with pytest.raises(UserError, match=r"is a pipe or a device|has a line of more than"):
@@ -170,7 +170,7 @@ def test_a_pipe_a_device_and_an_endless_line_are_refused_at_once(
 def test_profiles_beside_a_table_are_read_as_it_is_and_a_page_says_why_not(
     holds: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure, "LONGEST_LINE", 2**20)
+    monkeypatch.setattr(formats, "LONGEST_LINE", 2**20)
     demo_study(["lstm"], failures=False).to_csv(tmp_path / "runs.csv", index=False)
     if holds is None:
         os.mkfifo(tmp_path / "probes.csv")
@@ -300,7 +300,7 @@ def test_control_characters_of_a_table_do_not_reach_the_terminal(
 
 
 def test_a_cell_of_lines_in_quotes_is_refused_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "LONGEST_LINE", 2**12)
+    monkeypatch.setattr(formats, "LONGEST_LINE", 2**12)
     rows = 'N,D,L,family\n5" pipe,2,3,"a ""b"", c"\n' + "1,2,3,x\n" * 2000
     (tmp_path / "sound.csv").write_text(rows.replace('5" pipe', "1"))
     assert read_runs(tmp_path / "sound.csv")["family"][2] == 'a "b", c'
@@ -312,7 +312,7 @@ def test_a_cell_of_lines_in_quotes_is_refused_by_its_size(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("name", ["t.csv.gz", "t.csv.bz2", "t.csv.xz", "t.csv.zip"])
 def test_a_packed_table_is_read_and_a_bomb_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "LARGEST_UNPACKED", 2**16)
+    monkeypatch.setattr(formats, "LARGEST_UNPACKED", 2**16)
     table = pd.DataFrame({"N": [1.0, 2.0], "D": 2.0, "L": 3.0})
     table.to_csv(tmp_path / name, index=False)
     assert read_runs(tmp_path / name)["N"].tolist() == [1.0, 2.0]
