@@ -21,7 +21,7 @@ import pandas as pd
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.holdout.average import average_laws
-from isoflop.analysis.holdout.bands import bands, learn
+from isoflop.analysis.holdout.bands import bands
 from isoflop.errors import FitError, UserError
 
 # single laws beside the average
@@ -228,8 +228,8 @@ def slopes() -> None:
             continue
         tables = [rows for rows in read() if "N" in rows][:: 6 if name == "Porian" else 1]
         for number, (rows, law) in enumerate((rows, law) for rows in tables for law in GRID_LAWS):
-            optimum = fit(rows, law, interval="none").optimum
-            if optimum is None or not (form := learn(optimum, rivals=False).form).dof:
+            known = look_back(fit(rows, law, interval="none"), rivals=False)
+            if known is None or not (form := known.form).dof:
                 continue
             found.append(form.slope)
             print(f"{name} {number // len(GRID_LAWS)}, {law}: {form.slope:.4f} for each e-fold, {form.dof:.1f} dof")

@@ -15,16 +15,16 @@ random part of the training rows is left out, for all methods alike.
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.design.ensemble import Ensemble, believe, together
-from isoflop.analysis.design.sequence import choose, first_runs
+from isoflop.analysis.design.ensemble import Ensemble, believe
+from isoflop.analysis.design.sequence import choose
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
 
@@ -116,6 +116,38 @@ def _greedy(
         ensemble, budget, left[best] = ensemble.after(best), budget - cost[best], False
         picks.append(best)
     return picks
+
+
+def first_runs(candidates: pd.DataFrame, law: Law, cost: np.ndarray, budget: float) -> list[int]:
+    """Return the rows to begin with, as many as the law has parameters.
+
+    Each is the one farthest from those before it on the logarithms of the law's columns, among rows so cheap that a
+    third of the budget buys as many.
+    """
+    count = min(len(law.params), len(candidates))
+    ends = np.log(candidates[list(law.columns)].to_numpy(float))
+    width = np.ptp(ends, axis=0)
+    ends = ends / np.where(width > 0, width, 1.0)
+    cheap = np.flatnonzero(cost <= max(budget / 3 / count, np.sort(cost)[min(count, len(cost)) - 1]))
+    picks = [int(cheap[cost[cheap].argmin()])]
+    spent = cost[picks[0]]
+    while len(picks) < count:
+        gaps = ((ends[cheap][:, None] - ends[picks][None]) ** 2).sum(-1).min(1)
+        gaps = np.where(cost[cheap] <= budget - spent, gaps, 0.0)
+        if not gaps.any():
+            break
+        picks.append(int(cheap[gaps.argmax()]))
+        spent += cost[picks[-1]]
+    return picks
+
+
+def together(ensembles: Sequence[Ensemble]) -> Ensemble:
+    """Join the rows of several groups, each with a law of its own: no group says anything of another's."""
+    rows, factors = (np.cumsum([0, *(e.factors.shape[i] for e in ensembles)]) for i in (0, 1))
+    joint = np.zeros((rows[-1], factors[-1]))
+    for e, row, factor in zip(ensembles, rows, factors, strict=False):
+        joint[row : row + e.factors.shape[0], factor : factor + e.factors.shape[1]] = e.factors
+    return Ensemble(np.concatenate([e.mean for e in ensembles]), joint, np.concatenate([e.noise for e in ensembles]))
 
 
 def spend(task: Task, parts: Parts, share: float, choice: Choice | None) -> np.ndarray:

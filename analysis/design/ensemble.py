@@ -14,7 +14,6 @@ fit and in the choice. From a stated truth: one place, and about it what planned
     believe(runs, get_law("chinchilla"), grid).mean                  # ln L (rows,) of the grid
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -195,12 +194,3 @@ def _inside(problem: Problem, there: Problem, u: Array, noise: float) -> Array:
     wide, left = _left(problem, u, noise)
     factors: Array = (there.linearise(u[None])[1][0] * wide[:, None]).T @ np.linalg.cholesky(left)
     return factors
-
-
-def together(ensembles: Sequence[Ensemble]) -> Ensemble:
-    """Join the rows of several groups, each with a law of its own: no group says anything of another's."""
-    rows, factors = (np.cumsum([0, *(e.factors.shape[i] for e in ensembles)]) for i in (0, 1))
-    joint = np.zeros((rows[-1], factors[-1]))
-    for e, row, factor in zip(ensembles, rows, factors, strict=False):
-        joint[row : row + e.factors.shape[0], factor : factor + e.factors.shape[1]] = e.factors
-    return Ensemble(np.concatenate([e.mean for e in ensembles]), joint, np.concatenate([e.noise for e in ensembles]))

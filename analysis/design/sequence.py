@@ -65,29 +65,6 @@ def choose(
     return picks
 
 
-def first_runs(candidates: pd.DataFrame, law: Law, cost: Array, budget: float) -> list[int]:
-    """Return the rows to begin with, as many as the law has parameters.
-
-    Each is the one farthest from those before it on the logarithms of the law's columns, among rows so cheap that a
-    third of the budget buys as many.
-    """
-    count = min(len(law.params), len(candidates))
-    ends = np.log(candidates[list(law.columns)].to_numpy(float))
-    width = np.ptp(ends, axis=0)
-    ends = ends / np.where(width > 0, width, 1.0)
-    cheap = np.flatnonzero(cost <= max(budget / 3 / count, np.sort(cost)[min(count, len(cost)) - 1]))
-    picks = [int(cheap[cost[cheap].argmin()])]
-    spent = cost[picks[0]]
-    while len(picks) < count:
-        gaps = ((ends[cheap][:, None] - ends[picks][None]) ** 2).sum(-1).min(1)
-        gaps = np.where(cost[cheap] <= budget - spent, gaps, 0.0)
-        if not gaps.any():
-            break
-        picks.append(int(cheap[gaps.argmax()]))
-        spent += cost[picks[-1]]
-    return picks
-
-
 def improve_table(
     have: RunsLike, candidates: pd.DataFrame, law: Law, *, targets: pd.DataFrame | None = None, n: int = 5
 ) -> pd.DataFrame:

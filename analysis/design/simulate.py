@@ -14,7 +14,7 @@ studies is what the real study should expect.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -93,28 +93,20 @@ class Resolution:
     quantities: Mapping[str, Resolved] = field(default_factory=dict)
     reason: str = ""
 
-    def difference(self, name: str, power: float = POWER) -> float | None:
-        """Return the smallest difference in a quantity that two such families can show, two-sided at the level.
+    @property
+    def delta_alpha(self) -> float | None:
+        """The smallest difference in alpha that two such families can show, two-sided at the level; None where most
+        studies have no interval.
 
         (z of level + z of power) sqrt(2) sd, for two independent fits. Families that share data and seeds are paired,
-        and the noise they share cancels: that is ignored, so the number is on the safe side. None where most studies
-        have no interval; of the logarithm for what is relative.
+        and the noise they share cancels: that is ignored, so the number is on the safe side.
         """
         from scipy.special import ndtri
 
-        resolved = self.quantities.get(name)
-        if resolved is None or resolved.sd is None or resolved.half_width is None:
+        alpha = self.quantities.get("alpha")
+        if alpha is None or alpha.sd is None or alpha.half_width is None:
             return None
-        return float((ndtri(0.5 + self.level / 2) + ndtri(power)) * np.sqrt(2) * resolved.sd)
-
-    @property
-    def delta_alpha(self) -> float | None:
-        """The smallest difference in alpha that two families can show, by `difference`."""
-        return self.difference("alpha")
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return a row for each quantity: name, truth, half_width, sd, intervals, relative."""
-        return pd.DataFrame([{"name": name} | vars(resolved) for name, resolved in self.quantities.items()])
+        return float((ndtri(0.5 + self.level / 2) + ndtri(POWER)) * np.sqrt(2) * alpha.sd)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; null for what does not exist."""
@@ -161,7 +153,6 @@ def resolve(
     studies: int = STUDIES,
     seconds: float = SECONDS,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> Resolution:
     """Simulate studies of the planned rows of one family, fit each, and return what they resolve.
@@ -185,8 +176,6 @@ def resolve(
     begun, simulations = time.perf_counter(), list[_Study]()
     for i in range(studies):
         simulations.append(_study(table, base, np.random.default_rng([seed, i]), settings))
-        if progress is not None:
-            progress(i + 1, studies)
         if i + 1 >= FEWEST and time.perf_counter() - begun > seconds:
             break
     done = replace(base, studies=len(simulations), seconds=time.perf_counter() - begun, reason=_reason(simulations))

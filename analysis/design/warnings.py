@@ -59,7 +59,7 @@ def _few(table: pd.DataFrame, truth: Truth) -> list[str]:
     need = runs_needed(problem, u, runs)
     if n_runs >= need:
         return []
-    why = f"two more than the {need - 2} parameters that only further runs can identify"
+    why = f"two more than the {need - 2} parameters that only runs identify"
     return [f"{n_runs} runs are planned and an interval needs {need}, {why}: add {need - n_runs} or more"]
 
 

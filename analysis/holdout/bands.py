@@ -56,26 +56,23 @@ class Hindsight:
 def look_back(
     fit: Fit | Average, sign: int = 1, *, rivals: bool = True, stacks: Stacks | None = None
 ) -> Hindsight | None:
-    """Hold out the rows above the others (below them with sign -1); None where there is no fit.
+    """Hold out the rows above the others (below them with sign -1), once for each fit; None where there is no fit.
 
     rivals   whether other laws are held out beside it
     stacks   averages of laws that were made already, and where a new one is kept
     """
     if not isinstance(fit, Average):
-        return None if fit.optimum is None else learn(fit.optimum, sign, rivals=rivals, stacks=stacks)
+        if (optimum := fit.optimum) is None:
+            return None
+        if (sign, rivals) not in optimum.remembered:
+            optimum.remembered[sign, rivals] = _learn(optimum, sign, (stacks or Stacks()) if rivals else None)
+        known: Hindsight = optimum.remembered[sign, rivals]
+        return known
     if fit.stack is None:
         return None
     # below the smallest rows the laws and their weights are the same, only the hold-outs differ
     held = (fit.stack if sign == 1 else fit.below) or fit.stack
     return Hindsight(held.cuts, held.form, fit.stack, held.folds, fit.stack.members[0].problem)
-
-
-def learn(optimum: Optimum, sign: int = 1, *, rivals: bool = True, stacks: Stacks | None = None) -> Hindsight:
-    """Hold rows out of a fitted law, as `look_back` does; the optimum remembers the answer."""
-    if (sign, rivals) not in optimum.remembered:
-        optimum.remembered[sign, rivals] = _learn(optimum, sign, (stacks or Stacks()) if rivals else None)
-    known: Hindsight = optimum.remembered[sign, rivals]
-    return known
 
 
 def _learn(optimum: Optimum, sign: int, stacks: Stacks | None) -> Hindsight:

@@ -7,7 +7,7 @@ from studies import demo_study, grid_study
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.holdout.backtest import backtest, hold_out
-from isoflop.analysis.holdout.bands import learn
+from isoflop.analysis.holdout.bands import look_back
 from isoflop.analysis.runs.cells import choose_law, seed_noise
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.rows import usable
@@ -101,9 +101,9 @@ def test_a_comparison_cuts_where_the_bands_of_a_prediction_do() -> None:
     N, D = (x.ravel() for x in np.meshgrid(1e6 * 4.0 ** np.arange(5), 1e8 * 4.0 ** np.arange(5)))
     noise = np.random.default_rng(0).normal(0, 0.003, len(N))
     rows = pd.DataFrame({"N": N, "D": D, "C": 6 * N * D, "L": (1.6 + 60 * N**-0.3 + 90 * D**-0.3) * np.exp(noise)})
-    optimum = fit(rows, "chinchilla", interval="none").optimum
-    assert optimum is not None
-    mine = {frozenset(np.flatnonzero(fitted)) for fitted in learn(optimum).cuts.fitted}
+    known = look_back(fit(rows, "chinchilla", interval="none"))
+    assert known is not None
+    mine = {frozenset(np.flatnonzero(fitted)) for fitted in known.cuts.fitted}
     theirs = [frozenset(np.flatnonzero(rows["C"] <= f.cut)) for f in backtest(rows, "chinchilla", axis="C").folds]
     assert len(theirs) >= 3
     assert set(theirs) <= mine

@@ -11,7 +11,7 @@ from conftest import Isoflop
 from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.analysis.fitting.status import FitStatus, Predicts
 from isoflop.analysis.holdout.average import average_groups, average_laws, default_laws
-from isoflop.analysis.holdout.bands import bands, learn
+from isoflop.analysis.holdout.bands import bands, look_back
 from isoflop.analysis.holdout.compare import compare
 from isoflop.analysis.holdout.cuts import Fold, distance, roll
 from isoflop.analysis.holdout.form_error import form_error
@@ -121,7 +121,7 @@ def test_a_verdict_is_by_hold_outs_of_larger_runs_as_a_comparison_is() -> None:
     noise = np.exp(0.002 * np.random.default_rng(0).standard_normal(len(C)))
     rows = pd.DataFrame({"run_id": range(len(C)), "N": N, "D": D, "C": C, "L": loss(N, D) * noise})
     law = fit(rows, "chinchilla", interval="none")
-    cuts = learn(law.optimum).cuts
+    cuts = look_back(law).cuts
     assert len(cuts) > cuts.scale >= 2
     assert predictability(law).cuts == cuts.scale
     table = compare(rows, ["chinchilla", "multiplicative"], interval="none").table.set_index("law")
@@ -265,4 +265,4 @@ def test_the_verb_predicts_by_the_average_of_laws(isoflop: Isoflop, tmp_path: Pa
 
 def test_a_fit_of_repeated_questions_is_held_out_once() -> None:
     law = fit(curve(), "power_offset(D)", resamples=50)
-    assert learn(law.optimum) is learn(law.optimum)
+    assert look_back(law) is look_back(law)
