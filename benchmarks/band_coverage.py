@@ -21,7 +21,7 @@ import pandas as pd
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.holdout.average import average_laws
-from isoflop.analysis.holdout.bands import bands
+from isoflop.analysis.holdout.bands import bands, look_back
 from isoflop.errors import FitError, UserError
 
 # single laws beside the average

@@ -196,7 +196,7 @@ def test_the_columns_of_the_average_follow_what_varies() -> None:
     repeated = study().assign(D_unique=1e9)
     assert average_laws(repeated).law.columns == ("N", "D", "D_unique")
     assert "overfit_penalty" in average_laws(repeated).stack.weights
-    with pytest.raises(UserError, match="best stands over one to three columns"):
+    with pytest.raises(UserError, match="best takes one to three columns"):
         average_laws(study(), "best(N,D,C,L)")
     with pytest.raises(FitError, match="takes no --pin"):
         average_laws(study(), pin={"E": 1.0})
