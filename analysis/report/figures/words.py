@@ -32,7 +32,7 @@ def along(title: str, rows: pd.DataFrame, x: dict[str, Any], y: dict[str, Any], 
         means = part.groupby(across)[up].mean()
         ends = [f"{number(float(means.iloc[i]))} at {number(float(means.index[i]))}" for i in (0, -1)]
         parts.append(f"{name}: {' to '.join(dict.fromkeys(ends))}")
-    axes = f"Across: {x['title'] or across}; up: {y['title'] or up}"
+    axes = f"Across: {x['title'] or across}; up: {y['title'] or up}, the mean at both ends"
     return f"{title}. {axes}. {shortened(parts, MOST_READ, '; ')}."
 
 

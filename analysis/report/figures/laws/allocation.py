@@ -44,7 +44,8 @@ def draw(view: View) -> Figure:
     title = "Compute-optimal size, data and D/N against compute"
     subtitle = f"{shown[0].upper()}{shown[1:]}; dashed: growth as C^½, and {TWENTY:g} targets for each parameter."
     ratios = data[data["quantity"].eq("D/N") & data["family"].notna()]
-    alt = along(f"{title}: the best D/N", ratios, x, g.log("value", ratios, PANELS["D/N"]))
+    ratios = ratios.assign(source=ratios["family"] + " by the " + ratios["kind"].replace("minimum", "minima"))
+    alt = along(f"{title}: the best D/N", ratios, x, g.log("value", ratios, PANELS["D/N"]), by="source")
     return Figure(NAME, title, subtitle, alt, g.beside(views), data)
 
 
