@@ -23,7 +23,6 @@ from isoflop.analysis.claims.quantities.cells import DERIVED, PREFIXES, with_der
 from isoflop.analysis.claims.quantities.columns import welch
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.claims.rule import Rule
-from isoflop.analysis.claims.subjects import of_families
 from isoflop.analysis.claims.verdict import (
     OPPOSITE,
     ClaimSubject,
@@ -42,9 +41,6 @@ from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.analysis.runs.where import conditions
 from isoflop.errors import FitError, UserError
 from isoflop.wording import percent
-
-__all__ = ["OPPOSITE", "ClaimSubject", "ClaimVerdict", "SubjectVerdict", "judge", "judge_claim", "judge_rule"]
-__all__ += ["of_families", "sound_table"]
 
 NEGATED = {VerdictKind.SUPPORTED: VerdictKind.REFUTED, VerdictKind.REFUTED: VerdictKind.SUPPORTED}
 

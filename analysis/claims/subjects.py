@@ -8,6 +8,7 @@ A group is a family unless the rule's `by` names other columns.
     compared(scope(runs, rule), rule)      # of each group its name, the pair, and the runs of both
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -169,23 +170,10 @@ def _name(column: str, value: Value) -> str:
 
 def sample_of(runs: Runs, rule: Rule, fits: Fits, pair: Pair | None = None, sides: tuple[Runs, ...] = ()) -> Sample:
     """Return the runs of one subject as a quantity sees them."""
-    return Sample(
-        runs,
-        rule.formula,
-        rule.axis,
-        pair or Pair(),
-        rule.level,
-        rule.region,
-        rule.point,
-        against=rule.against,
-        threshold=float("nan") if rule.threshold is None else rule.threshold,
-        reach=rule.reach,
-        less=rule.less,
-        marks=rule.marks or "",
-        compared=tuple(rule.compare) or (rule.by if pair else ()),
-        sides=sides,
-        fits=fits,
-    )
+    keys = {name: getattr(rule, name) for name in ("axis", "level", "region", "point", "against", "reach", "less")}
+    keys |= {"threshold": math.nan if rule.threshold is None else rule.threshold, "marks": rule.marks or ""}
+    compared = tuple(rule.compare) or (rule.by if pair else ())
+    return Sample(runs, rule.formula, pair=pair or Pair(), compared=compared, sides=sides, fits=fits, **keys)
 
 
 def usable_part(runs: Runs, rule: Rule) -> Runs:

@@ -12,12 +12,16 @@ import click
 import typer
 
 from isoflop.analysis import verbs as analysis_verbs
-from isoflop.analysis.claims import reference as claim_keys
+from isoflop.analysis.claims.claim import Claim
+from isoflop.analysis.claims.known import KnownAnswer
+from isoflop.analysis.claims.needs import Needs, Seeds
 from isoflop.analysis.claims.quantities import listing
-from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.claims.region import KINDS, Region, VerdictKind
+from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.laws import listing as laws
 from isoflop.record import COLUMNS
 from isoflop.scaling import verbs as scaling_verbs
+from isoflop.schema import reference
 from isoflop.sweeps import verbs as sweeps_verbs
 from isoflop.verbs import VERBS
 
@@ -45,6 +49,28 @@ def quantities() -> str:
         name, _, title = head.partition(": ")
         lines.append(f"| `{name}` | {_cell(title)} | {_cell(needs.strip())} |")
     return "\n".join(lines) + "\n"
+
+
+def claim_keys() -> str:
+    """Return the page of the keys of a claim's yaml, from the dataclasses that read it."""
+    kinds = [f"- `{kind}` goes with {', '.join(f'`{key}`' for key in keys)}" for kind, keys in KINDS.items() if keys]
+    several = ["- `all` (a list of rules): Rules that must all hold.", "- `any` (a list of rules): One must hold."]
+    several += ["- `given` (a list of rules): Where these are not supported, the claim is not identified."]
+    sections = {
+        "The head": reference(Claim),
+        "Several rules": "\n".join(several),
+        "A rule": reference(Rule),
+        "region": f"{reference(Region)}\n\nExactly one of {', '.join(KINDS)}:\n\n" + "\n".join(kinds),
+        "needs": reference(Needs),
+        "needs.seeds": reference(Seeds),
+        "Known answers, under `known:` of a study": reference(KnownAnswer),
+    }
+    intro = (
+        "A claim is one yaml file with the keys of its head and those of its rule. One that needs several quantities"
+    )
+    intro += "\nlists rules under `all:` or `any:`; what they do not say they take from the claim."
+    lines = ["# Keys of a claim", "", NOTE, "", intro]
+    return "\n".join([*lines, *(f"\n## {title}\n\n{text}" for title, text in sections.items())]) + "\n"
 
 
 def verbs() -> str:
@@ -81,7 +107,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "record.md": columns,
     "laws.md": laws.page,
     "quantities.md": quantities,
-    "claim_keys.md": claim_keys.page,
+    "claim_keys.md": claim_keys,
     "verbs.md": verbs,
 }
 

@@ -69,16 +69,7 @@ class ClaimPower:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {
-            "id": self.id,
-            "part": self.part,
-            "effect": self.effect,
-            "noise": self.noise,
-            "studies": self.studies,
-            "outcomes": self.outcomes,
-            "decided": self.decided,
-            "reason": self.reason,
-        }
+        return vars(self) | {"decided": self.decided}
 
     def __str__(self) -> str:
         name = f"{self.id}{f' ({self.part})' if self.part else ''}"
