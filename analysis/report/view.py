@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike
 from isoflop import record
 from isoflop.analysis.claims.claim import Claim, load_claims
 from isoflop.analysis.claims.forecasts import JudgedForecast, judge_forecast
-from isoflop.analysis.claims.judge import judge, of_families, sound_table
+from isoflop.analysis.claims.judge import judge, sound_table
 from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.claims.subjects import of_families
 from isoflop.analysis.claims.verdict import ClaimVerdict
 from isoflop.analysis.fitting.diagnose import locked
 from isoflop.analysis.fitting.fits import Fits

@@ -10,12 +10,12 @@ over pairs of runs that are alike but for what is compared, or over the residual
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import betaincinv, ndtri, stdtrit
+from scipy.special import betaincinv, ndtri
 
 from isoflop import record
 from isoflop.analysis.claims.declare import Contrast, Measured, NotIdentified, Sample, Untested, quantity
@@ -24,9 +24,11 @@ from isoflop.analysis.runs.runs import Runs
 from isoflop.wording import number
 
 Array = NDArray[np.float64]
+# declares a quantity of a column, which may be reduced over marks and have another column subtracted
+of_column = partial(quantity, of="column", takes=("less", "marks"))
 
 
-@quantity(of="column", takes=("less", "marks"), wording="the mean of {of} over runs is {amount}")
+@of_column(wording="the mean of {of} over runs is {amount}")
 def run_mean(sample: Sample, name: str) -> Measured:
     """mean over runs of a column"""
     values = of_runs(sample.runs, name, sample.marks, sample.less)["value"].to_numpy(float)
@@ -35,7 +37,7 @@ def run_mean(sample: Sample, name: str) -> Measured:
     return Measured(mean, low, high, reason=_count(len(values)), unit=unit)
 
 
-@quantity(of="column", takes=("less", "marks"), wording="the geometric mean of {of} over runs is {amount}")
+@of_column(wording="the geometric mean of {of} over runs is {amount}")
 def geometric_mean(sample: Sample, name: str) -> Measured:
     """geometric mean over runs of a column"""
     values = of_runs(sample.runs, name, sample.marks, sample.less)["value"].to_numpy(float)
@@ -44,12 +46,7 @@ def geometric_mean(sample: Sample, name: str) -> Measured:
     return Measured(math.exp(mean), exponential(low), exponential(high), reason=_count(len(values)), unit=unit)
 
 
-@quantity(
-    needs=("threshold",),
-    of="column",
-    takes=("less", "marks"),
-    wording="the share of runs whose {of} is above the threshold is {amount}",
-)
+@of_column(needs=("threshold",), wording="the share of runs whose {of} is above the threshold is {amount}")
 def share_above(sample: Sample, name: str) -> Measured:
     """share of runs above a threshold in a column
 
@@ -61,9 +58,7 @@ def share_above(sample: Sample, name: str) -> Measured:
     return Measured(above / len(values), low, high, reason=f"{above} of {_count(len(values))}")
 
 
-@quantity(
-    needs=("against",), of="column", takes=("less", "marks"), wording="the slope of ln {of} on ln {against} is {amount}"
-)
+@of_column(needs=("against",), wording="the slope of ln {of} on ln {against} is {amount}")
 def log_slope(sample: Sample, name: str) -> Measured:
     """slope of the logarithm of a column on the logarithm of another
 
@@ -72,9 +67,7 @@ def log_slope(sample: Sample, name: str) -> Measured:
     return measured_slope(slope_of(sample, sample.runs, name, logarithm=True), sample.level)
 
 
-@quantity(
-    needs=("against",), of="column", takes=("less", "marks"), wording="the slope of {of} on ln {against} is {amount}"
-)
+@of_column(needs=("against",), wording="the slope of {of} on ln {against} is {amount}")
 def slope(sample: Sample, name: str) -> Measured:
     """slope of a column on the logarithm of another
 
@@ -83,12 +76,7 @@ def slope(sample: Sample, name: str) -> Measured:
     return measured_slope(slope_of(sample, sample.runs, name, logarithm=False), sample.level)
 
 
-@quantity(
-    needs=("against",),
-    of="column",
-    takes=("less", "marks"),
-    wording="the partial correlation of {of} with {against} is {amount}",
-)
+@of_column(needs=("against",), wording="the partial correlation of {of} with {against} is {amount}")
 def correlation(sample: Sample, name: str) -> Measured:
     """partial correlation over runs of a column with another, within cells of runs that are equal in all choices
 
@@ -114,12 +102,7 @@ def correlation(sample: Sample, name: str) -> Measured:
     return Measured(r, low, high, reason=f"{_count(len(both))} in {cell.nunique()} cells")
 
 
-@quantity(
-    subject="pair",
-    of="column",
-    takes=("less", "marks"),
-    wording="the mean of {of} is {amount} lower for {lower} than for {higher}",
-)
+@of_column(subject="pair", wording="the mean of {of} is {amount} lower for {lower} than for {higher}")
 def difference(sample: Sample, name: str) -> Contrast:
     """difference of the mean of a column between two groups
 
@@ -131,13 +114,7 @@ def difference(sample: Sample, name: str) -> Contrast:
     return Contrast(value, se, df, reason=f"{count} pairs of runs" if count else unpaired)
 
 
-@quantity(
-    subject="pair",
-    of="column",
-    takes=("less", "marks"),
-    unit="ratio",
-    wording="the mean of {of} for {first} is {amount} times that for {second}",
-)
+@of_column(subject="pair", unit="ratio", wording="the mean of {of} for {first} is {amount} times that for {second}")
 def ratio(sample: Sample, name: str) -> Contrast:
     """ratio of the mean of a column between two groups
 
@@ -156,18 +133,15 @@ def ratio(sample: Sample, name: str) -> Contrast:
     return Contrast(float(a.mean() / b.mean()), se, n - 1, reason=f"{n} pairs of runs")
 
 
-@quantity(
+@of_column(
     subject="pair",
     needs=("against",),
-    of="column",
-    takes=("less", "marks"),
     wording="the slope of ln {of} on ln {against} is {amount} lower for {lower} than for {higher}",
 )
 def log_slope_difference(sample: Sample, name: str) -> Contrast:
     """difference between two groups of the slope of the logarithm of a column on the logarithm of another"""
     one, two = (slope_of(sample, side, name, logarithm=True) for side in sample.sides)
-    se, df = welch([(one.se, one.df), (two.se, two.df)])
-    return Contrast(one.value - two.value, se, df, reason=f"{number(one.value)} and {number(two.value)}")
+    return minus(one, two, f"{number(one.value)} and {number(two.value)}")
 
 
 def mean_difference(one: pd.DataFrame, two: pd.DataFrame, compared: Iterable[str]) -> tuple[float, float, float, int]:
@@ -183,16 +157,7 @@ def mean_difference(one: pd.DataFrame, two: pd.DataFrame, compared: Iterable[str
     return float(first.mean() - second.mean()), *welch([standard_error(first), standard_error(second)]), 0
 
 
-class Slope(NamedTuple):
-    """A slope with its standard error on `df` degrees of freedom."""
-
-    value: float
-    se: float
-    df: float
-    reason: str
-
-
-def slope_of(sample: Sample, runs: Runs, name: str, logarithm: bool) -> Slope:
+def slope_of(sample: Sample, runs: Runs, name: str, logarithm: bool) -> Contrast:
     """Return the slope of a column on the logarithm of another, over runs, or within runs where that varies there."""
     along = sample.against
     rows = runs.usable.frame
@@ -204,7 +169,7 @@ def slope_of(sample: Sample, runs: Runs, name: str, logarithm: bool) -> Slope:
     return least_squares(x, y, cell_of(values, choices(values, (*sample.compared, along))), along)
 
 
-def least_squares(x: Array, y: Array, cell: pd.Series, along: str) -> Slope:
+def least_squares(x: Array, y: Array, cell: pd.Series, along: str) -> Contrast:
     """Return the common slope within cells."""
     x, y = _centred(x, cell), _centred(y, cell)
     spread = float(x @ x)
@@ -214,10 +179,11 @@ def least_squares(x: Array, y: Array, cell: pd.Series, along: str) -> Slope:
     df = len(x) - int(cell.nunique()) - 1
     rest = y - value * x
     se = math.sqrt(float(rest @ rest) / df / spread) if df > 0 else math.nan
-    return Slope(value, se, df, _count(len(x)) + (f" in {cell.nunique()} cells" if cell.nunique() > 1 else ""))
+    several = f" in {cell.nunique()} cells" if cell.nunique() > 1 else ""
+    return Contrast(value, se, df, reason=_count(len(x)) + several)
 
 
-def _mean_slope(rows: pd.DataFrame, name: str, along: str, logarithm: bool, less: str) -> Slope:
+def _mean_slope(rows: pd.DataFrame, name: str, along: str, logarithm: bool, less: str) -> Contrast:
     """Return the mean of each run's own slope over its marks; the run is the unit."""
     y = pd.to_numeric(rows[name], errors="coerce") - (pd.to_numeric(rows[less], errors="coerce") if less else 0.0)
     rows = rows.assign(x=np.log(pd.to_numeric(rows[along], errors="coerce")), y=np.log(y) if logarithm else y)
@@ -226,14 +192,17 @@ def _mean_slope(rows: pd.DataFrame, name: str, along: str, logarithm: bool, less
     if not parts:
         raise Untested(f"no run has numbers in the column {name} at several {along}")
     slopes = np.array([np.polyfit(part["x"], part["y"], 1)[0] for part in parts])
-    se = float(slopes.std(ddof=1) / math.sqrt(len(slopes))) if len(slopes) > 1 else math.nan
-    return Slope(float(slopes.mean()), se, len(slopes) - 1, f"the marks of {_count(len(slopes))}")
+    return Contrast(float(slopes.mean()), *standard_error(slopes), reason=f"the marks of {_count(len(slopes))}")
 
 
-def measured_slope(slope: Slope, level: float) -> Measured:
+def measured_slope(slope: Contrast, level: float) -> Measured:
     """Return a slope with Student's interval."""
-    low, high = Contrast(slope.value, slope.se, slope.df).interval(level)
-    return Measured(slope.value, low, high, reason=slope.reason)
+    return Measured(slope.value, *slope.interval(level), reason=slope.reason)
+
+
+def minus(one: Contrast, two: Contrast, reason: str) -> Contrast:
+    """Return the difference of two independent numbers."""
+    return Contrast(one.value - two.value, *welch([(one.se, one.df), (two.se, two.df)]), reason=reason)
 
 
 def exponential(bound: float | None) -> float | None:
@@ -243,11 +212,8 @@ def exponential(bound: float | None) -> float | None:
 
 def t_interval(values: Array, level: float) -> tuple[float, float | None, float | None]:
     """Return the mean and Student's interval; no bounds for a single value."""
-    n, mean = len(values), float(values.mean())
-    if n < 2:
-        return mean, None, None
-    half = float(stdtrit(n - 1, (1 + level) / 2) * values.std(ddof=1) / math.sqrt(n))
-    return mean, mean - half, mean + half
+    mean = float(values.mean())
+    return mean, *Contrast(mean, *standard_error(values)).interval(level)
 
 
 def share_interval(many: int, n: int, level: float) -> tuple[float, float]:

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from isoflop.analysis.claims.declare import Contrast, Measured, NotIdentified, Sample, Untested, quantity
 from isoflop.analysis.claims.quantities.cells import cell_of, choices, shared_choices
 from isoflop.analysis.claims.quantities.columns import (
-    Slope,
     exponential,
     least_squares,
     mean_difference,
     measured_slope,
+    minus,
     standard_error,
     t_interval,
-    welch,
 )
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.rows import joined
@@ -75,9 +74,7 @@ def reach_slope(sample: Sample) -> Measured:
 def reach_slope_difference(sample: Sample) -> Contrast:
     """difference between two groups of the exponent in another of where along an axis a column first reaches a value"""
     one, two = (_slope(sample, side) for side in sample.sides)
-    se, df = welch([(one.se, one.df), (two.se, two.df)])
-    reason = f"exponents {number(one.value)} and {number(two.value)}"
-    return Contrast(one.value - two.value, se, df, reason=reason)
+    return minus(one, two, f"exponents {number(one.value)} and {number(two.value)}")
 
 
 @quantity(
@@ -166,7 +163,7 @@ def first_reach(x: Array, y: Array, goal: float, falls: bool) -> tuple[float, st
     return float(x[first - 1] + (x[first] - x[first - 1]) * (target - before) / (after - before)), ""
 
 
-def _slope(sample: Sample, runs: Runs) -> Slope:
+def _slope(sample: Sample, runs: Runs) -> Contrast:
     """Return the slope of the logarithm of the price on that of another column, over curves."""
     prices = prices_of(sample, runs)
     if bounds := int((prices["bound"] != "").sum()):
