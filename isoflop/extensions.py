@@ -1,19 +1,11 @@
 """Extensions: a user's own families, data, recipes, laws, quantities, figures, claims and studies (no torch, no Hydra).
 
-An extension is a folder or an installed package. Its `conf/` (or itself, where it has none) joins Hydra's search path,
-so that `conf/family/NAME.yaml` is a choice of `family=` like ours; its modules `laws`, `quantities` and `figures` are
-imported where ours are, and `conf/claims` joins the claims. It is declared by
+    declare("my_lab")               # ISOFLOP_EXTENSIONS=my_lab, isoflop.extensions=[my_lab] or --config-dir my_lab
 
-    ISOFLOP_EXTENSIONS=my_lab isoflop fit runs.csv --law my_law
-    isoflop train isoflop.extensions=[my_lab] family=my_family
-    isoflop train --config-dir my_lab family=my_family
-
-and in a notebook by
-
-    declare("my_lab")
-
-The declaration is an environment variable, which the processes of every launcher inherit. Only code of a declared
-extension is ever imported: a folder of runs may come from anywhere.
+An extension is a folder or an installed package. Its `conf/` (or itself, if it has none) joins Hydra's search path; its
+modules `laws`, `quantities` and `figures` are imported where ours are, and `conf/claims` joins the claims. The
+declaration is an environment variable, which the processes of every launcher inherit. Only code of a declared extension
+is ever imported: a folder of runs may come from anywhere.
 """
 
 import importlib.util

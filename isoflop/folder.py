@@ -3,12 +3,7 @@
     folder = RunFolder(Path("runs/0f3a9c2b7d11"))
     folder.read_heartbeat().get("step")
 
-A run's folder holds `frozen.json` from the moment it is planned; `lock`, `claim.1` and `heartbeat.json` while a process
-is at work in it; `cancel` where a person asked it to stop; `curve.csv` of its training loss; `checkpoint.ckpt` while it
-is not finished, `trunk.ckpt` after a run of several marks, `weights.D.ckpt` of each mark where they are kept; `log.txt`
-of what its process printed; `records.json` once it has ended; `spent.json`, what all steps of a run of several marks
-cost; `probes.json`, the profiles that probes measured; and `mirror.json`, where it is seen online. Each is written
-whole, by one owner, so that any number of processes on a shared file system may read them.
+Each file is written whole, by one owner, so that any number of processes on a shared file system may read it.
 """
 
 import contextlib
@@ -48,7 +43,7 @@ class RunFolder:
     PROBES: ClassVar[tuple[str, ...]] = ("D", "probe", "quantity", "axis", "index", "value", "se")
 
     config = File(CONFIG)
-    """The frozen config (scaling/config/frozen.py)."""
+    """The frozen config, there from the moment a run is planned (scaling/config/frozen.py)."""
     records = File(RECORDS)
     """The rows of the run; their presence is what makes it finished (isoflop/record.py)."""
     lock = File("lock")
@@ -56,7 +51,7 @@ class RunFolder:
     heartbeat = File("heartbeat.json")
     """Who is at work and how far."""
     cancel = File("cancel")
-    """There where a person asked the run to stop."""
+    """There if a person asked the run to stop."""
     curve = File("curve.csv")
     """The training loss along the run."""
     checkpoint = File("checkpoint.ckpt")

@@ -58,11 +58,10 @@ class Checker:
         return self.type_problem(row) or self.value_problem(row)
 
     def type_problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return the first column that a row may not have, or not with a value of that type."""
+        """Return the first column that a row may not have, or not with a value of that type; None if there is none."""
         return self.layout_problem(tuple(row), tuple(map(type, row.values())))
 
     def _layout_problem(self, names: tuple[str, ...], types: tuple[type, ...]) -> str | None:
-        """Return the first column that a row may not have, or not with a value of that type."""
         for name, cell in zip(names, types, strict=True):
             if name in self.columns:
                 kind = self.columns[name].kind

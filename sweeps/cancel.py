@@ -2,10 +2,9 @@
 
     cancel(Path("runs/first"))         # 'stopping 3 running and 12 queued runs'
 
-A run at work is stopped by its own heart (scaling/process/heartbeat.py); a run that waits, in our launcher or a
-scheduler's queue, finds the file when its turn comes. Jobs that a Slurm still holds are taken out of its queue too:
-those that Slurm itself says this user submitted from this sweep's folder. A number found in the folder proves
-nothing, since a folder may come from anywhere.
+A run at work is stopped by its heartbeat (scaling/process/heartbeat.py); a waiting run finds the file when its turn
+comes. Waiting Slurm jobs are cancelled too, if Slurm says that this user submitted them from this folder; a number in
+the folder proves nothing, since a folder may come from anywhere.
 """
 
 import os

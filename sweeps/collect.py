@@ -5,8 +5,6 @@ Profiles that probes measured go beside it into a second, probes.csv, a row for 
 collect(Path("runs"), Path("runs.csv"))
 """
 
-import csv
-import io
 import os
 import stat
 from collections import Counter
@@ -74,7 +72,7 @@ def collect(folder: Path, out: Path) -> Collected:
             refuse_other(probes)
         files.write_text(out, csv_text(table))
         if points:
-            files.write_text(probes, points_text(points))
+            files.write_text(probes, words.csv_text(PROBES, (dict(zip(PROBES, p, strict=True)) for p in points)))
         elif is_of_profiles(probes):
             probes.unlink()
     damaged = [entry.problem for entry in runs if entry.state == "broken"]
@@ -103,20 +101,15 @@ def is_of_profiles(path: Path) -> bool:
 
 def profiles(runs: list[Entry], table: list[record.Row]) -> list[tuple[Any, ...]]:
     """Return the points that probes measured at marks that have a row (PROBES), in the order of the table's rows."""
-    points: list[tuple[Any, ...]] = []
-    at_D = {entry.run_id: _points_by_D(entry) for entry in runs if entry.good and entry.has_probes}
-    for row in table if at_D else ():
-        measured = at_D.get(str(row["run_id"]), {}).get(row["D"], [])
-        points += [(row["run_id"], row["mark"], *point[1:]) for point in measured]
-    return points
-
-
-def _points_by_D(entry: Entry) -> dict[Any, list[tuple[Any, ...]]]:
-    """Return the points of a run by the D of their mark."""
-    by_D: dict[Any, list[tuple[Any, ...]]] = {}
-    for point in entry.files.read_probes():
-        by_D.setdefault(point[0], []).append(point)
-    return by_D
+    measured: dict[tuple[str, float], list[tuple[Any, ...]]] = {}
+    for entry in (entry for entry in runs if entry.good and entry.has_probes):
+        for D, *point in entry.files.read_probes():
+            measured.setdefault((entry.run_id, D), []).append(tuple(point))
+    if not measured:
+        return []
+    return [
+        (row["run_id"], row["mark"], *point) for row in table for point in measured.get((row["run_id"], row["D"]), [])
+    ]
 
 
 def refuse_place(out: Path) -> None:
@@ -131,15 +124,6 @@ def refuse_place(out: Path) -> None:
         raise UserError(f"-o {out} is a link to {os.readlink(out)}; name the file itself, or a new one")
     if not stat.S_ISREG(mode):
         raise UserError(f"-o {out} is not a regular file; name a file")
-
-
-def points_text(points: list[tuple[Any, ...]]) -> str:
-    """Write points as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(PROBES)
-    writer.writerows(points)
-    return text.getvalue()
 
 
 def csv_text(table: list[record.Row]) -> str:

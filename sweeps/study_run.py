@@ -18,6 +18,10 @@ from rich.text import Text
 from isoflop import files
 from isoflop.checks import is_number
 from isoflop.errors import FitError, UserError
+from isoflop.sweeps.compose import check
+from isoflop.sweeps.plan.claims import check as check_claims
+from isoflop.sweeps.plan.claims import design
+from isoflop.sweeps.plan.plan import composed
 from isoflop.sweeps.study import FORECAST, SMALLER, Study, read, studies
 from isoflop.sweeps.tables import console, plain_table
 from isoflop.wording import quoted, version
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from isoflop.analysis.claims.forecasts import JudgedForecast
     from isoflop.analysis.claims.known import KnownAnswerResult
     from isoflop.analysis.claims.verdict import ClaimVerdict
+    from isoflop.scaling.config.frozen import FrozenConfig
 
 TABLE = "runs.csv"
 
@@ -123,14 +128,10 @@ def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Pat
     from isoflop.analysis.runs.cells import well_tuned
     from isoflop.analysis.runs.rows import usable
     from isoflop.analysis.runs.runs import Runs
-    from isoflop.sweeps.compose import check
-    from isoflop.sweeps.plan.claims import design
-    from isoflop.sweeps.plan.plan import composed
 
     first = {config.run_id for config in composed([*arguments, SMALLER]).configs}
     later = [config for config in check(composed(arguments).configs) if config.run_id not in first]
-    planned = design(later, [config.plan for config in later if config.plan])
-    points = files.records(planned[["family", "N", "D"]].drop_duplicates())
+    points = files.records(designed(later)[["family", "N", "D"]].drop_duplicates())
     # the table lies beside the forecast, wherever the two are
     fitted = Runs(well_tuned(usable(rows[rows["run_id"].isin(first)])), TABLE)
     made = forecast(fitted, points, study.forecast, by=["family"])
@@ -140,13 +141,12 @@ def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Pat
 
 def refuse_claims(claims: "Sequence[Claim]", arguments: list[str]) -> None:
     """Refuse claims that name a column which the runs will lack, or a law that they cannot identify."""
-    from isoflop.sweeps.compose import check
-    from isoflop.sweeps.plan.claims import check as check_claims
-    from isoflop.sweeps.plan.claims import design
-    from isoflop.sweeps.plan.plan import composed
+    check_claims(claims, designed(check(composed(arguments).configs)))
 
-    configs = check(composed(arguments).configs)
-    check_claims(claims, design(configs, [config.plan for config in configs if config.plan]))
+
+def designed(configs: "list[FrozenConfig]") -> "pd.DataFrame":
+    """Return a row for each mark of each planned run."""
+    return design(configs, [config.plan for config in configs if config.plan])
 
 
 def run_cheapest_first(hours: float, room: Path, overrides: Sequence[str] = ()) -> int:

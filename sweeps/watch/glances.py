@@ -1,14 +1,12 @@
-"""What status needs of the records of a folder, remembered, so that looking again reads what has changed alone.
+"""What status needs of the records of a folder, remembered, so that the next look reads only what has changed.
 
     from isoflop.sweeps.ledger import entries
     glances = Glances(Path("runs"))
     runs = [glances.of(entry) for entry in entries(Path("runs"))]
     glances.keep()
 
-A record was read as whole once; it is taken to be the same while its file is: its inode, size, and times of change to
-the nanosecond. As git does with its index, a file that was changed within the last seconds is not remembered: another
-change in the same tick of the clock would not show ("racily clean", git's Documentation/technical/racy-git). Results
-never come from here: collect, and every run, read the record itself.
+A record counts as unchanged while its file has the same inode, size and times; a file changed within the last seconds
+is not remembered ("racily clean", git's Documentation/technical/racy-git). Collect and runs read the record itself.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""The final loss of runs at work, predicted with an interval by the finished runs of their family on their data.
+"""The final loss of runs at work, predicted with an interval from the finished runs of their family on their data.
 
-A law of what varies among the finished runs (of N and D, or of one of them) is fitted to them, and its band for a new
-run holds noise, parameters and the error of its form at hold-outs. Where it has no such band the loss is unknown. The
-run's own curve is not used: one curve does not show what cooling down will still gain.
+A law of what varies among the finished runs is fitted, and its band for a new run covers noise, parameters and the
+error of its form; without such a band the loss is unknown. A run's own curve is not used: it does not show what cooling
+down will still gain.
 
     from pathlib import Path
 
