@@ -17,14 +17,14 @@ import pandas as pd
 from isoflop.analysis.fitting.fit import observe
 from isoflop.analysis.fitting.settings import LOSSES, Settings
 from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.holdout.stacking import DEFAULTS, HoldoutTable, Stack, Stacks, candidates
+from isoflop.analysis.holdout.stacking import DEFAULTS, Stack, Stacks, candidates
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import LEVELS, level_index
 from isoflop.analysis.runs.runs import Label, Runs, RunsLike, as_runs
-from isoflop.analysis.solving.problem import Objective
+from isoflop.analysis.solving.problem import Objective, Problem
 from isoflop.errors import FitError, UserError
 
 NAME = "best"
@@ -40,8 +40,7 @@ class Average:
     law        its columns, target and formula, as a law without parameters
     by         the label of the group
     stack      the laws and their weights; None where there is no fit
-    table      the rows
-    objective  the objective under which each law was fitted; None without a fit
+    table      the rows, and the objective under which each law is fitted; None without a fit
     rows       the usable rows themselves
     n_runs     how many runs they are of
     """
@@ -49,8 +48,7 @@ class Average:
     law: Law
     by: dict[str, Any]
     stack: Stack | None
-    table: HoldoutTable | None
-    loss: Objective
+    table: Problem | None
     status: FitStatus
     reason: str
     rows: pd.DataFrame
@@ -67,7 +65,7 @@ class Average:
         """The same laws weighed by the smallest rows held out; None where there is no fit."""
         if self.stack is None or self.table is None:
             return None
-        return Stacks().of(self.table, self.loss, -1, [member.law for member in self.stack.members])
+        return Stacks().of(self.table, -1, [member.law for member in self.stack.members])
 
     @property
     def explanation(self) -> str:
@@ -160,9 +158,9 @@ def _average(runs: Runs, text: str, settings: Settings, target: str | None, stac
     prepared = observe(as_runs(runs, settings.run), law)
     kind, raw = LOSSES[settings.loss]
     objective = Objective("huber" if kind == "l1" else kind, settings.delta, raw)
-    table = HoldoutTable(arguments, tuple(names), prepared.columns, prepared.target)
+    table = Problem(law, prepared.columns, prepared.target, objective)
     laws = [c.of(target) for c in candidates(arguments, names, len(prepared.target))]
-    stack = stacks.of(table, objective, laws=laws)
+    stack = stacks.of(table, laws=laws)
     notes = tuple(prepared.notes)
     if stack is None:
         reason = f"{len(prepared.target)} rows are too few for any of {', '.join(DEFAULTS[arguments])}; add runs"
@@ -171,7 +169,7 @@ def _average(runs: Runs, text: str, settings: Settings, target: str | None, stac
         shares = ", ".join(f"{name} {weight:.0%}" for name, weight in stack.weights.items() if weight >= 0.005)
         law, notes = _law(names, target, stack), (f"average of {shares}", *notes)
         status, reason = FitStatus.CONVERGED, ""
-    return Average(law, runs.label.by, stack, table, objective, status, reason, prepared.rows, prepared.n_runs, notes)
+    return Average(law, runs.label.by, stack, table, status, reason, prepared.rows, prepared.n_runs, notes)
 
 
 def _columns(runs: Runs, target: str) -> list[str]:

@@ -11,7 +11,7 @@ run, and Student's t has the degrees of freedom of their sum (Satterthwaite 1946
     #        2.580  2.551  2.610  noise + parameters + form
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.average import Average
 from isoflop.analysis.holdout.cuts import Cuts, Fold, distance, outside, refit_folds, roll, sizes_of
 from isoflop.analysis.holdout.form_error import FormError, form_error
-from isoflop.analysis.holdout.stacking import HoldoutTable, Member, Stack, Stacks
+from isoflop.analysis.holdout.stacking import Member, Stack, Stacks, thin
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.problem import Objective, Problem
 
@@ -77,11 +77,11 @@ def look_back(
 
 def _learn(optimum: Optimum, sign: int, stacks: Stacks | None) -> Hindsight:
     """Hold rows out of a law, and of those that suit its columns where there are stacks."""
-    problem, table = optimum.problem, _table(optimum.problem)
-    few = table.problem(problem.law, problem.objective, fixed=problem.fixed, priors=problem.priors)
+    problem = optimum.problem
+    few = thin(problem)
     cuts = roll(few.columns, sizes_of(problem.law.columns), sign)
     plain = plain_objective(problem.objective)
-    stack = None if stacks is None or not len(cuts) else stacks.of(table, plain, sign)
+    stack = None if stacks is None or not len(cuts) else stacks.of(replace(problem, objective=plain), sign)
     member = _member_of(stack, optimum) if plain == problem.objective else None
     folds = refit_folds(few, optimum.u, cuts) if member is None else member.folds
     form = form_error(folds, optimum.noise.pooled)
@@ -100,17 +100,6 @@ def _member_of(stack: Stack | None, optimum: Optimum) -> Member | None:
 def plain_objective(objective: Objective) -> Objective:
     """Return the objective for other laws beside one: Huber's default in place of least absolute deviations."""
     return Objective("huber", 1e-3, objective.raw) if objective.loss == "l1" else objective
-
-
-def table_of(fit: Fit | Average) -> HoldoutTable | None:
-    """Return the rows of a fit as other laws see them; None without a fit."""
-    if isinstance(fit, Average):
-        return fit.table
-    return None if fit.optimum is None else _table(fit.optimum.problem)
-
-
-def _table(problem: Problem) -> HoldoutTable:
-    return HoldoutTable(problem.law.arguments, problem.law.columns, problem.columns, problem.target, problem.scale)
 
 
 @dataclass(frozen=True)
@@ -183,10 +172,10 @@ def _variances(fit: Fit | Average, value: Array, columns: list[Array], form: Arr
         if fit.stack is None or fit.table is None:
             return None
         stack, count = fit.stack, len(fit.stack.members)
-        apart = stack.disagreement(dict(zip(fit.table.names, columns, strict=True)), value)
+        apart = stack.disagreement(dict(zip(fit.table.law.columns, columns, strict=True)), value)
         noise, spare = np.full(len(value), stack.noise**2), max(len(fit.table.target) - count, 1)
         apart = np.where(np.isnan(form), apart, np.nan)
-        return _Variances(fit.loss.raw, noise, spare, apart, max(count - 1, 1), form, dof, LAWS)
+        return _Variances(stack.raw, noise, spare, apart, max(count - 1, 1), form, dof, LAWS)
     if (optimum := fit.optimum) is None:
         return None
     noise, spare = optimum.noise.at(columns) ** 2, max(len(optimum.problem.target) - len(optimum.u), 1)
@@ -200,11 +189,13 @@ def form_variance(
 ) -> tuple[Array, Array]:
     """Return the variance of the form at places (rows,) and its degrees of freedom; NaN where no hold-out reaches."""
     variance, dof = np.full(len(value), np.nan), np.zeros(len(value))
-    if (table := table_of(fit)) is None:
+    optimum = None if isinstance(fit, Average) else fit.optimum
+    rows = fit.table if isinstance(fit, Average) else None if optimum is None else optimum.problem
+    if rows is None:
         return variance, dof
-    sizes = sizes_of(table.names)
-    far = {sign: distance(columns, table.columns, sizes, sign) for sign in (1, -1)}
-    new = outside(columns, table.columns, 1) | outside(columns, table.columns, -1)
+    names, sizes = rows.law.columns, sizes_of(rows.law.columns)
+    far = {sign: distance(columns, rows.columns, sizes, sign) for sign in (1, -1)}
+    new = outside(columns, rows.columns, 1) | outside(columns, rows.columns, -1)
     for sign, here in ((1, far[1] >= far[-1]), (-1, far[1] < far[-1])):
         if not here.any() or (learnt := look_back(fit, sign, rivals=rivals, stacks=stacks)) is None:
             continue
@@ -212,6 +203,6 @@ def form_variance(
         known = here & (learnt.form.dof > 0) & ~(new & ~learnt.cuts.beyond).any(1)
         form = learnt.form.variance(far[sign])
         if learnt.stack is not None:
-            form = np.fmax(form, learnt.stack.disagreement(dict(zip(table.names, columns, strict=True)), value))
+            form = np.fmax(form, learnt.stack.disagreement(dict(zip(names, columns, strict=True)), value))
         variance[known], dof[known] = form[known], learnt.form.dof
     return variance, dof

@@ -6,17 +6,15 @@ as one row, since its errors go together, and the scale of errors learnt from th
 Weights that maximise the density of the mixture (stacking proper) were tried: from a few cuts they need a prior, whose
 floor under a law that fails widened bands by a third.
 
-    average = Stacks().of(HoldoutTable(("N", "D"), ("N", "D"), columns, L), Objective())
+    average = Stacks().of(Problem(law, columns, L, Objective()))
     average.weights                        # {'multiplicative': 0.71, 'farseer': 0.24, ...}
     average.predict({"N": columns[0], "D": columns[1]})
 """
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.search import search_optimum
 from isoflop.analysis.fitting.settings import Settings
@@ -27,7 +25,7 @@ from isoflop.analysis.intervals.resampling import WARM
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.descent import minimise
-from isoflop.analysis.solving.problem import Objective, Problem
+from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.starts import starts
 from isoflop.errors import FitError
 
@@ -49,42 +47,13 @@ MOST_ROWS = 500
 STARTS = 24
 
 
-@dataclass(frozen=True, eq=False)
-class HoldoutTable:
-    """Rows to which several laws are fitted.
-
-    arguments   what the columns are to a law, in its order
-    names       the columns by name
-    columns     their values, (rows,) each
-    target      (rows,)
-    scale       (rows,) of each residual; None where all count alike
-    """
-
-    arguments: tuple[str, ...]
-    names: tuple[str, ...]
-    columns: tuple[Array, ...]
-    target: Array
-    scale: Array | None = None
-
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        """The rows as a value that two equal tables have in common."""
-        scale = None if self.scale is None else self.scale.tobytes()
-        return self.arguments, self.names, self.target.tobytes(), scale, *(c.tobytes() for c in self.columns)
-
-    def subset(self) -> NDArray[np.intp]:
-        """Return the numbers of all rows, or of MOST_ROWS drawn once and for all: every k-th of a grid is a line."""
-        if len(self.target) <= MOST_ROWS:
-            return np.arange(len(self.target))
-        return np.sort(np.random.default_rng(0).choice(len(self.target), MOST_ROWS, replace=False))
-
-    def problem(self, law: Law, objective: Objective, *, thin: bool = True, **more: Any) -> Problem:
-        """Set a law on a subset of the rows, or on all."""
-        rows = self.subset() if thin else np.arange(len(self.target))
-        named = dict(zip(self.names, self.columns, strict=True))
-        scale = None if self.scale is None else self.scale[rows]
-        columns = tuple(named[c][rows] for c in law.columns)
-        return Problem(law, columns, self.target[rows], objective, scale=scale, **more)
+def thin(problem: Problem) -> Problem:
+    """Return a problem on MOST_ROWS of its rows, drawn once and for all, since every k-th row of a grid is a line."""
+    if len(problem.target) <= MOST_ROWS:
+        return problem
+    rows = np.sort(np.random.default_rng(0).choice(len(problem.target), MOST_ROWS, replace=False))
+    columns, scale = tuple(c[rows] for c in problem.columns), problem.scale
+    return replace(problem, columns=columns, target=problem.target[rows], scale=None if scale is None else scale[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,32 +149,31 @@ class Stacks:
     def __init__(self) -> None:
         self._made: dict[tuple[Hashable, ...], Stack | None] = {}
 
-    def of(
-        self, table: HoldoutTable, objective: Objective, sign: int = 1, laws: Sequence[Law] | None = None
-    ) -> Stack | None:
-        """Return the average of the default laws (or of `laws`) over the columns of a table; None where none can be
-        fitted.
+    def of(self, rows: Problem, sign: int = 1, laws: Sequence[Law] | None = None) -> Stack | None:
+        """Return the average of the default laws (or of `laws`); None where none can be fitted.
 
-        objective   what is minimised
-        sign        1: weighed by the largest rows held out; -1: by the smallest
+        rows   any law over the columns, the target, and what is minimised
+        sign   1: weighed by the largest rows held out; -1: by the smallest
         """
-        laws = candidates(table.arguments, table.names, len(table.target)) if laws is None else laws
-        key = *table.key, objective, sign, *(law.name for law in laws)
+        law, scale = rows.law, None if rows.scale is None else rows.scale.tobytes()
+        laws = candidates(law.arguments, law.columns, len(rows.target)) if laws is None else laws
+        values = scale, *(x.tobytes() for x in (rows.target, *rows.columns))
+        key = law.arguments, law.columns, values, rows.objective, sign, tuple(each.name for each in laws)
         if key not in self._made:
-            self._made[key] = _stack(table, objective, sign, laws)
+            self._made[key] = _stack(rows, sign, laws)
         return self._made[key]
 
 
-def _stack(table: HoldoutTable, objective: Objective, sign: int, laws: Sequence[Law]) -> Stack | None:
+def _stack(rows: Problem, sign: int, laws: Sequence[Law]) -> Stack | None:
     """Fit every law, hold out, and weigh the laws by what they said."""
-    cuts = roll([c[table.subset()] for c in table.columns], sizes_of(table.names), sign)
-    members = [m for law in laws if (m := _member(table, law, objective, cuts)) is not None]
+    cuts = roll(thin(rows).columns, sizes_of(rows.law.columns), sign)
+    members = [m for law in laws if (m := _member(rows, law, cuts)) is not None]
     if not members:
         return None
     shares = weigh(members)
     folds = [_average([m.folds[k] for m in members], shares) for k in range(len(cuts))]
     noise = float(np.sqrt((shares * np.array([m.noise**2 for m in members])).sum()))
-    return Stack(tuple(members), shares, cuts, folds, form_error(folds, noise), noise, objective.raw)
+    return Stack(tuple(members), shares, cuts, folds, form_error(folds, noise), noise, rows.objective.raw)
 
 
 def _average(folds: Sequence[Fold], shares: Array) -> Fold:
@@ -219,9 +187,11 @@ def _average(folds: Sequence[Fold], shares: Array) -> Fold:
     return replace(folds[0], status=FitStatus.CONVERGED, reason="", residuals=mean)
 
 
-def _member(table: HoldoutTable, law: Law, objective: Objective, cuts: Cuts) -> Member | None:
+def _member(rows: Problem, law: Law, cuts: Cuts) -> Member | None:
     """Fit one law and hold out; None where it has too few rows."""
-    problem = table.problem(law, objective)
+    named, objective = dict(zip(rows.law.columns, rows.columns, strict=True)), rows.objective
+    every = replace(rows, law=law, columns=tuple(named[c] for c in law.columns), fixed={}, priors={})
+    problem = thin(every)
     if len(np.unique(np.stack(problem.columns, -1), axis=0)) <= len(law.params):
         return None
     settings = Settings(loss=("raw_" if objective.raw else "") + objective.loss, delta=objective.delta, interval="none")
@@ -229,7 +199,6 @@ def _member(table: HoldoutTable, law: Law, objective: Objective, cuts: Cuts) -> 
         with np.errstate(all="ignore"):
             runs = np.arange(len(problem.target))
             u = search_optimum(problem, runs, settings, starts(problem, STARTS, settings.seed)).u
-            every = table.problem(law, objective, thin=False)
             if len(every.target) > len(problem.target):
                 u = minimise(every, u[None], lam=WARM).u[0]
             residuals = every.residuals(u[None])[0]
