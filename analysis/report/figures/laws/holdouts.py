@@ -58,8 +58,8 @@ def _data(view: View) -> tuple[pd.DataFrame, int, int]:
                 off = fold.errors[column].to_numpy(float)
                 if np.isfinite(off).all() and len(off):
                     row = {"cut": fold.cut, "reach": float(fold.errors["reach"].max()), "runs": len(off)}
-                    error = 100 * float(np.sqrt((off**2).mean()))
-                    parts.append(row | {"family": family, "guess": guess, "rmsle": error})
+                    rmsle = 100 * float(np.sqrt((off**2).mean()))
+                    parts.append(row | {"family": family, "guess": guess, "rmsle": rmsle})
     if not parts:
         raise Unmet("; ".join(reasons) or "no law could be fitted")
     return pd.DataFrame(parts).assign(kind="fold"), inside, known
