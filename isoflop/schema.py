@@ -1,6 +1,6 @@
 """Read a dataclass from yaml: its fields are the keys, their types what a key may hold, their docstrings the reference.
 
-What is wrong with a file is one sentence that names the file and the key, says what was given, and what is allowed.
+An error is one sentence that names the file and the key, and says what was given and what is allowed.
 
     @dataclass(frozen=True)
     class Grid:
@@ -15,9 +15,11 @@ mapping, another such dataclass, or one of several of these; an `Annotated` type
 """
 
 import ast
+import contextlib
 import difflib
 import inspect
 import itertools
+import math
 import re
 import textwrap
 import types
@@ -50,19 +52,14 @@ MOST_CHOICES = 12
 class Bound:
     """Limits of a number, or of the length of a list or a mapping."""
 
-    least: float | None = None
-    above: float | None = None
-    most: float | None = None
-    below: float | None = None
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
+    below: float = math.inf
 
     def holds(self, value: float) -> bool:
         """Return whether a number lies within the limits."""
-        return not (
-            (self.least is not None and value < self.least)
-            or (self.above is not None and value <= self.above)
-            or (self.most is not None and value > self.most)
-            or (self.below is not None and value >= self.below)
-        )
+        return self.least <= value <= self.most and self.above < value < self.below
 
     def entries(self) -> str:
         """Return the limits of a length in words."""
@@ -72,7 +69,7 @@ class Bound:
 
     def __str__(self) -> str:
         limits = {"at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
-        return " and ".join(f"{words} {limit:g}" for words, limit in limits.items() if limit is not None)
+        return " and ".join(f"{words} {limit:g}" for words, limit in limits.items() if math.isfinite(limit))
 
 
 @dataclass(frozen=True)
@@ -190,16 +187,11 @@ def _one_of(kinds: tuple[Any, ...], value: object, where: str, key: str) -> Any:
     if value is None and type(None) in kinds:
         return None
     kinds = tuple(kind for kind in kinds if kind is not type(None))
-    for kind in kinds[:-1]:
-        try:
+    if len(kinds) == 1:  # its own error says more
+        return convert(kinds[0], value, where, key)
+    for kind in kinds:
+        with contextlib.suppress(UserError):
             return convert(kind, value, where, key)
-        except UserError:
-            continue
-    try:
-        return convert(kinds[-1], value, where, key)
-    except UserError:
-        if len(kinds) == 1:
-            raise
     allowed = describe(Union[kinds])  # noqa: UP007
     raise UserError(f"{where}{key}={value!r} must be {allowed}")
 

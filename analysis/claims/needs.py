@@ -8,9 +8,10 @@ needs.missing(runs_of_one_family)
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from numpy.typing import NDArray
 
 from isoflop.analysis.runs.cells import seeds_by_level
 from isoflop.analysis.runs.levels import level_index
@@ -92,11 +93,9 @@ def _lacks_grid(rows: pd.DataFrame, grid: Mapping[Axis, int]) -> str:
         return "" if have >= count else f"{have} of {count} {inner} ({_lacking(rows, count - have, 1, inner)})"
     axis, wanted = outer[0]
     per_level = pd.Series(inner_level).groupby(level_index(rows[axis])).nunique().sort_values(ascending=False)
-    full = int((per_level >= count).sum())
+    full, short = _short(per_level.to_numpy(), count, wanted)
     if full >= wanted:
         return ""
-    top = [min(int(n), count) for n in per_level.iloc[:wanted]]
-    short = [count - n for n in top] + [count] * (wanted - len(top))
     # marks of a run are at one size: each size takes a run, or each amount of data as many as there are sizes
     fewest = sum(n > 0 for n in short) if inner in ALONG else max(short)
     along = inner if inner in ALONG else axis
@@ -109,13 +108,16 @@ def _lacks_seeds(rows: pd.DataFrame, seeds: Seeds | None) -> str:
     if seeds is None:
         return ""
     count, ((axis, wanted),) = seeds.count, seeds.at.items()
-    best = seeds_by_level(rows, axis)
-    full = int((best >= count).sum())
+    full, short = _short(seeds_by_level(rows, axis), count, wanted)
     if full >= wanted:
         return ""
-    top = [min(int(n), count) for n in best[:wanted]]
-    short = [count - n for n in top] + [count] * (wanted - len(top))
     return f"{count} seeds at {full} of {wanted} {axis} ({_lacking(rows, sum(short), max(short), axis)})"
+
+
+def _short(per_level: NDArray[Any], count: int, wanted: int) -> tuple[int, list[int]]:
+    """Return at how many levels there are enough, and how many are missing at each of the wanted levels."""
+    short = [max(count - int(n), 0) for n in per_level[:wanted]]
+    return int((per_level >= count).sum()), short + [count] * (wanted - len(short))
 
 
 def _lacks_span(rows: pd.DataFrame, axis: str, decades: float) -> str:

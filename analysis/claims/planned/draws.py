@@ -104,8 +104,8 @@ def drawn(rows: pd.DataFrame, rule: Rule, rng: np.random.Generator) -> pd.DataFr
         if column not in rows:
             raise UserError(f"its runs have no column {column}")
         first = first * is_value(rows, column, value).to_numpy(float)
-    results = DRAWERS[rule.quantity](PlannedRows(rows, rule, first, rng))
-    return rows.assign(**({"status": "ok", "L": LOSS} | dict(results)))
+    results: Columns = DRAWERS[rule.quantity](PlannedRows(rows, rule, first, rng))
+    return rows.assign(**{"status": "ok", "L": LOSS, **results})
 
 
 def mean(planned: PlannedRows) -> Columns:
