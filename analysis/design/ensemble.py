@@ -2,16 +2,12 @@
 
 From runs: the places where the law may lie on them, weighed by likelihood and by what is known of such parameters
 beforehand, and about each place the normal distribution of the parameters (Laplace's approximation). The loss of a run
-that was not made is then a mixture, with a covariance between any two runs: of the parameters inside a place, and of
-the places among themselves, so that a run which separates two basins counts as much as one that narrows a basin. A law
-that holds exactly at one run errs at another, by more the farther off it is: rows below the targets count less, in the
-fit and in the choice. From a stated truth: one place, and about it what planned runs leave of the parameters.
+that was not made is then a mixture, so that a run which separates two basins counts as much as one that narrows a
+basin. Rows below the targets count less, since a law that holds exactly there errs farther off. From a stated truth:
+one place, and about it what planned runs leave of the parameters.
 
-    from isoflop.analysis.laws.catalogue import get_law
-
-    runs = pd.DataFrame({"N": [1e7, 1e8, 1e9] * 2, "D": [1e9] * 3 + [1e10] * 3, "L": [5.0, 4.2, 3.9, 4.6, 3.6, 3.1]})
     grid = pd.DataFrame({"N": [3e7, 3e8, 3e9], "D": [3e9, 3e10, 1e11]})
-    believe(runs, get_law("chinchilla"), grid).mean                  # ln L (rows,) of the grid
+    believe(rows, law, grid).mean                                    # ln L (rows,) of the grid
 """
 
 from dataclasses import dataclass, replace

@@ -6,15 +6,11 @@ takes off the variance of ln L at targets t,
     mean over t of Cov(t, x)^2 / (noise(x)^2 + Var(x))
 
 (Cohn 1996, Neural network exploration using optimal experiment design; with basins weighed, arXiv:2604.22753), needs no
-loss at x, so that a batch of runs can be chosen at once. The law is believed as far as the candidates reach: a run far
-from the frontier (large N, small D) is informative only if the law holds there, so offer runs where it should.
+loss at x, so that a batch of runs can be chosen at once. The law is believed as far as the candidates reach.
 
-    from isoflop.analysis.laws.catalogue import get_law
-
-    runs = pd.DataFrame({"N": [1e7, 1e8, 1e9] * 2, "D": [1e9] * 3 + [1e10] * 3, "L": [5.0, 4.2, 3.9, 4.6, 3.6, 3.1]})
     grid = pd.DataFrame({"N": [3e7, 3e8, 3e9], "D": [3e9, 3e10, 1e11]}).assign(C=lambda runs: 6 * runs["N"] * runs["D"])
-    picks = improve_table(runs, grid, get_law("chinchilla"), n=2)     # rows of the grid, best first
-    improve(runs, grid, Truth.assumed(runs), n=1)                     # by a stated law, whatever the losses
+    picks = improve_table(rows, grid, law, n=2)                       # rows of the grid, best first
+    improve(rows, grid, Truth.assumed(rows), n=1)                     # by a stated law, whatever the losses
 """
 
 from collections.abc import Sequence
@@ -71,22 +67,16 @@ def improve_table(
     """Return the n rows among the candidates to make next, best first, for any law and any table of runs.
 
     have         rows with the columns of the law and its target
-    candidates   rows with the columns of the law and with C, the cost [FLOPs]; a place that is there twice is one
-                 candidate, and one where a run is already is none
+    candidates   rows with the columns of the law and with C, the cost [FLOPs], each place once
     targets      rows with the columns of the law whose loss is wanted; None: the candidates of the largest C, a tenth
 
     Columns of the result: those of the candidates, `before` and `after` (standard error of ln of the target at the
-    targets, root mean square), gain_per_FLOP. UserError where a column is missing, or no candidate is left.
+    targets, root mean square), gain_per_FLOP. UserError where no candidate is left.
     """
-    have = as_runs(have).frame
-    wanted = ("runs", have, [*law.columns, law.target]), ("candidates", candidates, [*law.columns])
-    for name, table, columns in wanted:
-        if lacking := [c for c in columns if c not in table]:
-            raise UserError(f"{law.name} needs the columns {', '.join(columns)}; the {name} have no {lacking[0]}")
     if "C" not in candidates:
         raise UserError("the candidates have no column C, and a run is chosen by what it gains for its FLOPs; add C")
-    have = as_runs(have).numbers([*law.columns, law.target]).frame
-    candidates = as_runs(candidates).numbers([*law.columns, "C"]).frame.reset_index(drop=True)
+    have = as_runs(have).numbers([*law.columns, law.target], law.name).frame
+    candidates = as_runs(candidates).numbers([*law.columns, "C"], law.name).frame.reset_index(drop=True)
     if len(have) < len(law.params):
         raise UserError(f"{len(have)} rows are too few to fit {law.name}; give {len(law.params)} or more")
     if targets is None:
@@ -147,9 +137,8 @@ def _not_made(have: pd.DataFrame, candidates: pd.DataFrame, law: Law) -> pd.Data
     places = candidates.drop_duplicates(columns)
     open_ = places[~pd.MultiIndex.from_frame(places[columns]).isin(made)].reset_index(drop=True)
     if open_.empty:
-        raise UserError(
-            f"every candidate is there already, by its {', '.join(columns)}; give runs that are not made yet"
-        )
+        by = ", ".join(columns)
+        raise UserError(f"every candidate is there already, by its {by}; give runs that are not made yet")
     return open_
 
 

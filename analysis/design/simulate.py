@@ -6,9 +6,7 @@ studies is what the real study should expect.
     truth = Truth.assumed(rows)                        # rows: N, D, C, run_id of one family's planned runs
     print(resolve(rows, truth, target_C=1e22))
     # L(N, D) = E + A N^-alpha + B D^-beta, assumed: alpha 0.34 and beta 0.37, ...; noise 0.50 %
-    #   36 rows of 36 runs; 30 simulations in 4.0 s, fitted by huber(0.001): 30 converged
     #   alpha  0.34 ± 0.022         sd 0.011     an interval in 30 of 30
-    #   L_opt  2.063 ± 1.2 %        sd 0.59 %    an interval in 30 of 30
     #   two families differ measurably where alpha differs by 0.043 (95% two-sided, power 80%)
 """
 

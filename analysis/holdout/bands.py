@@ -1,14 +1,12 @@
 """Put bands around runs that have not been made: noise, parameters and the error of the law's form.
 
 The error of the form is learnt twice, and the larger counts: from the law's own rolling hold-outs, scaled to the
-distance asked for (analysis/holdout/cuts.py), and from how far the laws that did well at theirs lie from it
-(analysis/holdout/stacking.py). Hold-outs are fits of fewer rows, so their errors contain the uncertainty of
-parameters too: the standard error is a floor under it and is not added. The variances are added to that of a single
-run, and Student's t has the degrees of freedom of their sum (Satterthwaite 1946), of which a few cuts leave few.
+distance asked for (form_error.py), and from how far the laws that did well at theirs lie from it (stacking.py).
+Hold-outs are fits of fewer rows, so their errors contain the uncertainty of parameters too: the standard error is a
+floor under it and is not added. The variances are added to that of a single run, and Student's t has the degrees of
+freedom of their sum (Satterthwaite 1946).
 
-    bands(fit(rows, "chinchilla"), pd.DataFrame({"N": [1e9], "D": [2e10]}))
-    #        value    low   high  band
-    #        2.580  2.551  2.610  noise + parameters + form
+    bands(fit(rows, "chinchilla"), pd.DataFrame({"N": [1e9], "D": [2e10]}))      # value, low, high, band
 """
 
 from dataclasses import dataclass, replace

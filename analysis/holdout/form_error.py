@@ -5,7 +5,10 @@ fitted rows, a logarithm. So a hold-out errs by a Gaussian of variance noise^2 +
 are averaged over their likelihood (a few cuts identify them poorly, and the likeliest is often 0), where each cut
 counts once, since its errors go together.
 
-    form_error(refit_folds(problem, u, cuts), noise=0.004)  # as in FormError(edge=0.002, slope=0.004, dof=5.1)
+    from isoflop.analysis.holdout.cuts import refit_folds, roll, sizes_of
+
+    folds = refit_folds(problem, u, roll(problem.columns, sizes_of(["N", "D"])))
+    form_error(folds, noise=0.004)              # as in FormError(edge=0.002, slope=0.004, dof=5.1)
 """
 
 from collections.abc import Sequence

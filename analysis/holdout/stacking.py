@@ -3,8 +3,6 @@
 Weights are in proportion to the predictive density of the rolling hold-outs under each law (pseudo-BMA of Geisser and
 Eddy 1979 by leave-future-out; Yao, Vehtari, Simpson and Gelman 2018, arXiv:1704.02030, section 3.4), each cut counting
 as one row, since its errors go together, and the scale of errors learnt from the other cuts. In-sample fit has no say.
-Weights that maximise the density of the mixture (stacking proper) were tried: from a few cuts they need a prior, whose
-floor under a law that fails widened bands by a third.
 
     average = Stacks().of(Problem(law, columns, L, Objective()))
     average.weights                        # {'multiplicative': 0.71, 'farseer': 0.24, ...}
