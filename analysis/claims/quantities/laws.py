@@ -43,8 +43,9 @@ def holdout_error(sample: Sample) -> Measured:
     noise = sample.runs.seed_noise
     if noise.sd is None:
         raise Untested("no cell has two seeds, so the seed noise is unknown")
-    gain = _gain(sample, sample.region.band(noise.sd) if sample.region else 0.0)
-    test = backtest(sample.runs.frame, sample.law, axis=sample.axis)
+    tolerance = sample.region.band(noise.sd) if sample.region else 0.0
+    gain = _gain(sample, tolerance)
+    test = backtest(sample.runs, sample.law, axis=sample.axis)
     last = test.last
     if last.status == "refused":
         raise NotIdentified(last.reason)
@@ -53,7 +54,6 @@ def holdout_error(sample: Sample) -> Measured:
     size = cells["error"].abs()
     place = int(size.to_numpy().argmax())
     worst = cells.iloc[place]
-    tolerance = sample.region.band(noise.sd) if sample.region else 0.0
     sharp = () if last.status == FitStatus.CONVERGED else (_sharp(last, tolerance),)
     checks = (gain, _covers(test), *sharp, _no_better_line(last, noise))
     top = last.errors[sample.axis].max()
@@ -87,7 +87,9 @@ def loss_contrast(sample: Sample) -> Contrast:
     if n < 3:
         both = " and ".join(sample.pair)
         raise Untested(f"{both} share {n} rung{'' if n == 1 else 's'} at matched C, and at least 3 are needed")
-    sd, _ = pooled_sd([side.seed_noise for side in sample.sides])
+    noises = [side.seed_noise for side in sample.sides]
+    df = sum(noise.df for noise in noises)
+    sd = math.sqrt(sum(noise.df * noise.sd**2 for noise in noises if noise.sd is not None) / df) if df else None
     level = level_index(C)
     first, last = (percent(math.expm1(by_rung[level == end].mean()), signed=True) for end in (0, level[-1]))
     reason = f"{first} at the smallest C, {last} at the largest ({len(delta)} pairs on {n} rungs"
@@ -123,12 +125,6 @@ def law_contrast(sample: Sample, name: str) -> Contrast:
     """
     law = get_law(sample.law)
     return contrast(sample.once(_paired, sample), lambda **p: p[name] if name in p else law.derive(p)[name], name)
-
-
-def pooled_sd(noises: list[SeedNoise]) -> tuple[float | None, int]:
-    """Return the pooled standard deviation of several groups, None without any, and its degrees of freedom."""
-    df = sum(n.df for n in noises)
-    return (math.sqrt(sum(n.df * n.sd**2 for n in noises if n.sd is not None) / df) if df else None), df
 
 
 def _cell_errors(fold: HeldOut, column: str) -> pd.DataFrame:

@@ -5,6 +5,7 @@ local_exponent_D(Sample(runs, law="power(D)", point={"D": 1e5})).value
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 
@@ -15,44 +16,42 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.speedup import speedup
 from isoflop.wording import number
 
+at_point = partial(quantity, needs=("law",), takes=("point",))
 
-@quantity(needs=("law",), takes=("point",), wording="among the runs −∂ ln L / ∂ ln N is {amount}")
+
+@at_point(wording="among the runs −∂ ln L / ∂ ln N is {amount}")
 def local_exponent_N(sample: Sample) -> Measured:
     """-∂ ln L / ∂ ln N of the fitted law at a point among the runs"""
     return _local(sample, "N")
 
 
-@quantity(needs=("law",), takes=("point",), wording="among the runs −∂ ln L / ∂ ln D is {amount}")
+@at_point(wording="among the runs −∂ ln L / ∂ ln D is {amount}")
 def local_exponent_D(sample: Sample) -> Measured:
     """-∂ ln L / ∂ ln D of the fitted law at a point among the runs"""
     return _local(sample, "D")
 
 
-@quantity(needs=("law",), takes=("point",), wording="among the runs −d ln L / d ln C is {amount}")
+@at_point(wording="among the runs −d ln L / d ln C is {amount}")
 def local_exponent_C(sample: Sample) -> Measured:
     """-d ln L / d ln C at a point among the runs, along the optimum or the runs' D/N"""
     return _local(sample, "C")
 
 
-@quantity(needs=("law",), takes=("point",), wording="the loss by {law} at a point among the runs is {amount}")
+@at_point(wording="the loss by {law} at a point among the runs is {amount}")
 def local_loss(sample: Sample) -> Measured:
     """loss of the fitted law at a point among the runs"""
     measured = _local(sample, "local_loss")
     return replace(measured, unit=sample.runs.usable.loss_unit)
 
 
-@quantity(needs=("law",), takes=("point",), wording="the best D/N by {law} is {amount}")
+@at_point(wording="the best D/N by {law} is {amount}")
 def best_D_per_N(sample: Sample) -> Measured:
     """best D/N by the fitted law at the compute of a point among the runs"""
     return _local(sample, "best_D_per_N")
 
 
-@quantity(
-    needs=("law",),
-    takes=("point",),
-    subject="pair",
-    of="local",
-    wording="among the runs {of} of {law} is {amount} lower for {lower} than for {higher}",
+@at_point(
+    subject="pair", of="local", wording="among the runs {of} of {law} is {amount} lower for {lower} than for {higher}"
 )
 def local_contrast(sample: Sample, name: str) -> Contrast:
     """difference of a local quantity of the law between two families at one point among their runs
@@ -70,13 +69,7 @@ def local_contrast(sample: Sample, name: str) -> Contrast:
     return replace(difference, reason=f"{difference.reason} at {place}")
 
 
-@quantity(
-    needs=("law",),
-    takes=("point",),
-    subject="pair",
-    unit="times",
-    wording="for the same loss {lower} {amount} than {higher}",
-)
+@at_point(subject="pair", unit="times", wording="for the same loss {lower} {amount} than {higher}")
 def effective_speedup(sample: Sample) -> Contrast:
     """ln of the compute that one family needs over that of another for the same loss
 

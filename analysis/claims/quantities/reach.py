@@ -9,6 +9,7 @@ from above, and the verdict uses only the bound.
 
 import math
 from collections.abc import Hashable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +34,10 @@ from isoflop.wording import number
 
 Array = NDArray[np.float64]
 LEAST, MOST = "least", "most"
+of_price = partial(quantity, needs=("axis", "reach"))
 
 
-@quantity(needs=("axis", "reach"), wording="{reach} is first reached at {axis} = {amount}")
+@of_price(wording="{reach} is first reached at {axis} = {amount}")
 def reach(sample: Sample) -> Measured:
     """where along an axis a column first reaches a value, the geometric mean over seeds"""
     prices = prices_of(sample, sample.runs)
@@ -45,9 +47,7 @@ def reach(sample: Sample) -> Measured:
     return Measured(math.exp(mean), exponential(low), exponential(high), reason=_reason(prices))
 
 
-@quantity(
-    subject="pair", needs=("axis", "reach"), unit="data", wording="to reach {reach}, {lower} {amount} than {higher}"
-)
+@of_price(subject="pair", unit="data", wording="to reach {reach}, {lower} {amount} than {higher}")
 def reach_ratio(sample: Sample) -> Contrast:
     """ln of the ratio between two groups of where along an axis a column first reaches a value"""
     one, two = (prices_of(sample, side) for side in sample.sides)
