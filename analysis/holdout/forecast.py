@@ -139,8 +139,10 @@ def forecast(
     """
     if not at:
         raise FitError("a forecast needs a point: --at C=1e21, or --at N=1e9,D=2e10")
-    points = [_split(point, by) for point in at]
-    for _, place in points:
+    groups = [{name: value for name, value in point.items() if name in by} for point in at]
+    places = [{name: float(value) for name, value in point.items() if name not in by} for point in at]
+    points = list(zip(groups, places, strict=True))
+    for place in places:
         check_place(place, level)
     table = as_runs(runs)
     fits: Sequence[Fit | Average] = (
@@ -150,7 +152,7 @@ def forecast(
     )
     if all(fit.objective is None for fit in fits):
         raise FitError(f"no group could be fitted: {fits[0].reason}")
-    for group, _ in points:
+    for group in groups:
         if not any(group.items() <= fit.by.items() for fit in fits):
             raise FitError(f"a point of the forecast is of {', '.join(map(str, group.values()))}, which has no runs")
     entries = [_entry(fit, place, level) for fit in fits for group, place in points if group.items() <= fit.by.items()]
@@ -225,12 +227,6 @@ def _hash(values: Sequence[Any]) -> str:
     """Return a hash of texts and numbers; numbers to twelve digits, which any table keeps."""
     text = json.dumps([f"{x:.11e}" if isinstance(x, float) else x for x in values])
     return hashlib.sha256(text.encode()).hexdigest()[:HEX]
-
-
-def _split(point: Mapping[str, Any], by: Sequence[str]) -> tuple[dict[str, Any], dict[str, float]]:
-    """Return the columns of a point that name its group, and those that name its place."""
-    group = {name: value for name, value in point.items() if name in by}
-    return group, {name: float(value) for name, value in point.items() if name not in by}
 
 
 def _commit() -> str | None:

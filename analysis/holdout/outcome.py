@@ -77,10 +77,8 @@ class ForecastScore:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of `isoflop judge --forecast --json`, without the state of git."""
-        return {"target": self.target, "level": self.level, "summary": self.summary, "rows": records(self.rows)} | {
-            "fitted_rows_left_out": self.seen,
-            "open": list(self.open),
-        }
+        about = {"target": self.target, "level": self.level, "summary": self.summary, "rows": records(self.rows)}
+        return about | {"fitted_rows_left_out": self.seen, "open": list(self.open)}
 
     def __str__(self) -> str:
         shown = self.rows[[c for c in self.rows if c not in ("interval_score", "crps")]]
