@@ -145,11 +145,8 @@ def forecast(
     for place in places:
         check_place(place, level)
     table = as_runs(runs)
-    fits: Sequence[Fit | Average] = (
-        average_groups(table, str(law), by=by, **options)
-        if names_average(law)
-        else fit_groups(table, law, by=by, **options)
-    )
+    fit_all: Any = average_groups if names_average(law) else fit_groups
+    fits: Sequence[Fit | Average] = fit_all(table, law, by=by, **options)
     if all(fit.objective is None for fit in fits):
         raise FitError(f"no group could be fitted: {fits[0].reason}")
     for group in groups:
@@ -158,8 +155,7 @@ def forecast(
     entries = [_entry(fit, place, level) for fit in fits for group, place in points if group.items() <= fit.by.items()]
     settings = {k: v for k, v in options.items() if v} | ({"columns": dict(columns)} if columns else {})
     code = {"isoflop": version(), "git": _commit()}
-    made = datetime.now(UTC).isoformat(timespec="seconds")
-    of = fits[0].law
+    made, of = datetime.now(UTC).isoformat(timespec="seconds"), fits[0].law
     about = of.name, of.formula, of.columns, of.arguments, of.target
     rows = {"source": table.source} | _fitted_rows(fits, str(options.get("run") or "run_id"))
     return Forecast(*about, level, tuple(by), settings, made, code, rows, tuple(entries))
