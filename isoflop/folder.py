@@ -18,7 +18,7 @@ from isoflop import files
 from isoflop.checks import is_number
 
 
-class File:
+class RunFile:
     """The path of a file of a run's folder."""
 
     def __init__(self, name: str) -> None:
@@ -42,29 +42,29 @@ class RunFolder:
     # what a point of a profile is
     PROBES: ClassVar[tuple[str, ...]] = ("D", "probe", "quantity", "axis", "index", "value", "se")
 
-    config = File(CONFIG)
+    config = RunFile(CONFIG)
     """The frozen config, there from the moment a run is planned (scaling/config/frozen.py)."""
-    records = File(RECORDS)
+    records = RunFile(RECORDS)
     """The rows of the run; their presence is what makes it finished (isoflop/record.py)."""
-    lock = File("lock")
+    lock = RunFile("lock")
     """Locked by the process that is at work."""
-    heartbeat = File("heartbeat.json")
+    heartbeat = RunFile("heartbeat.json")
     """Who is at work and how far."""
-    cancel = File("cancel")
+    cancel = RunFile("cancel")
     """There if a person asked the run to stop."""
-    curve = File("curve.csv")
+    curve = RunFile("curve.csv")
     """The training loss along the run."""
-    checkpoint = File("checkpoint.ckpt")
+    checkpoint = RunFile("checkpoint.ckpt")
     """The state of a run that is not finished."""
-    trunk = File("trunk.ckpt")
+    trunk = RunFile("trunk.ckpt")
     """The state that a further mark goes on from."""
-    spent = File("spent.json")
+    spent = RunFile("spent.json")
     """What all steps of a run of several marks cost."""
-    probes = File(PROFILES)
+    probes = RunFile(PROFILES)
     """The profiles that probes measured."""
-    mirror = File("mirror.json")
+    mirror = RunFile("mirror.json")
     """Where the run is mirrored online."""
-    log = File("log.txt")
+    log = RunFile("log.txt")
     """What the run's process printed."""
 
     @property

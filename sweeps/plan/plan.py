@@ -169,7 +169,7 @@ def same_names(out: Path, names: list[str]) -> bool:
 
 
 def yamls(overrides: Sequence[str]) -> str:
-    """Hash of all that is composed from, and of what composes it."""
+    """Return the hash of all that is composed from, and of what composes it."""
     own = [Path(folder) for override in overrides for folder in re.findall(r"file://([^',\]]+)", override)]
     rooms = (Path(conf.__file__).parent, Path(__file__).parents[1], *own)
     paths = [path for room in rooms for path in sorted(room.rglob("*")) if path.suffix in (".yaml", ".py")]

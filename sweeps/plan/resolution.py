@@ -74,7 +74,7 @@ def outcomes(
     for at, ((family, data), rows) in enumerate(groups):
         mine = of_family(have, str(family), str(data))
         wanted = at == 0 or (at < SIMULATED and spent_s + last_s <= SECONDS)
-        results.append(outcome(str(family), str(data), rows, mine, question, wanted, min(SIMULATED, len(groups))))
+        results.append(outcome(rows, mine, question, wanted, min(SIMULATED, len(groups))))
         last_s = results[-1].seconds
         spent_s += last_s
         report((at + 1) / len(groups))
@@ -89,10 +89,9 @@ def existing(path: Path, columns: dict[str, str], where: str) -> pd.DataFrame:
     return runs.frame
 
 
-def outcome(
-    family: str, data: str, rows: pd.DataFrame, have: pd.DataFrame, question: Question, wanted: bool, of: int
-) -> Outcome:
+def outcome(rows: pd.DataFrame, have: pd.DataFrame, question: Question, wanted: bool, of: int) -> Outcome:
     """Return what the design of one family resolves, together with the runs that exist."""
+    family, data = map(str, rows[["family", "data"]].iloc[0])
     # of several rates at one point the best is kept: one row for each size, data and seed
     points = rows.drop_duplicates(["N", "D", "seed"])
     together = joined(have, points)
