@@ -277,13 +277,14 @@ def judge_command(
     from isoflop.analysis.claims.judge import judge
 
     stated = load_claims(claims)  # report a wrong claim before a long table is read
-    verdicts = judge(o.grouped(rows.read(tune=rows.tune, by=rows.by), rows.by), stated)
+    table = rows.read(tune=rows.tune, by=rows.by)
+    verdicts = judge(o.grouped(table, rows.by), stated)
     if as_json:
         emit([v.to_json() for v in verdicts])
     else:
         from isoflop.analysis.report.sentences import verdict_table
 
-        echo(verdict_table(verdicts))
+        echo("\n".join([verdict_table(verdicts), *_notes(table)]))
 
 
 @app.command("report")
@@ -339,7 +340,16 @@ def plot_command(
     path = out or Path(f"{name}.svg")
     table = o.grouped(rows.read(), rows.by)
     title = plot(table, name, path, tune=o.names(rows.tune), forecast=forecast)
-    echo(f"{title}\nwrote {path}")
+    echo("\n".join([f"{title}\nwrote {path}", *_notes(table)]))
+
+
+def _notes(table: Any) -> list[str]:
+    """Return what was assumed of a table, and what is odd about its units, as lines."""
+    from isoflop.analysis.runs.rows import units
+    from isoflop.analysis.runs.runs import as_runs
+
+    runs = as_runs(table)
+    return [f"note: {note}" for note in (*runs.notes, *units(runs.frame))]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -38,6 +38,7 @@ from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.cells import tune as best_rows
 from isoflop.analysis.runs.levels import level_index, stand_apart
+from isoflop.analysis.runs.rows import odd_split, units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
@@ -167,11 +168,11 @@ def frontier(
     result = Frontier(budgets, approaches, cells, notes=tuple(_notes(runs, table)))
     if law_fit is None:
         return result
-    return _add_budgets(result, law_fit, target, inference_tokens, level)
+    return _add_budgets(result, runs, law_fit, target, inference_tokens, level)
 
 
 def _notes(runs: Runs, table: pd.DataFrame) -> list[str]:
-    notes = [*runs.notes]
+    notes = [*runs.notes, *units(runs.frame)]
     per = float((table["C"] / table["N"] / table["D"]).median())
     if abs(per / TRAIN - 1) > COUNTED:
         notes.append(
@@ -182,7 +183,7 @@ def _notes(runs: Runs, table: pd.DataFrame) -> list[str]:
 
 
 def _add_budgets(
-    result: Frontier, law_fit: Fit, budgets: Sequence[float], tokens: float | None, level: float
+    result: Frontier, runs: Runs, law_fit: Fit, budgets: Sequence[float], tokens: float | None, level: float
 ) -> Frontier:
     """Add what the law says of the budgets that are asked for."""
     C = float(max(budgets)) if budgets else float(result.budgets["C"].max())
@@ -193,10 +194,13 @@ def _add_budgets(
             N = approach.N_opt(at)
             splits[name] = None if N is None else (N, at / TRAIN / N)
         rows.append(allocation.target(law_fit, at, splits, level))
+    best = [x.N_opt(C) for x in result.approaches.values()]
+    odd = [odd_split(runs.frame, N, C / TRAIN / N) for N in best if N]
     served = [] if tokens is None else [{"C": at, **allocation.served(law_fit, at, tokens)} for at in budgets or [C]]
     return replace(
         result,
         C=C,
+        notes=(*result.notes, *filter(None, dict.fromkeys(odd))),
         target=pd.concat(rows, ignore_index=True) if rows else result.target,
         deviations=allocation.deviations(law_fit, C, level),
         served=pd.DataFrame(served),

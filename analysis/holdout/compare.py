@@ -25,6 +25,7 @@ from isoflop.analysis.holdout.stacking import Stacks
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.rows import units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
@@ -118,7 +119,8 @@ def compare(
     ranked = pd.DataFrame(rows).sort_values("rmsle", ignore_index=True)
     lack = {n: lack_of_fit(table, declared[n][0], **options) for n in tested if not names_average(declared[n][0])}
     repeats = "seeds" if "seed" in table else "repeats"
-    return Comparison(axis, ranked, table.seed_noise.sd, refused, lack, table.notes, repeats)
+    notes = (*table.notes, *units(table.frame))
+    return Comparison(axis, ranked, table.seed_noise.sd, refused, lack, notes, repeats)
 
 
 def _with_axis(runs: Runs, axis: str) -> tuple[Runs, str]:

@@ -25,6 +25,7 @@ from isoflop.analysis.holdout.predictability import predictability
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.levels import SAME_LEVEL
+from isoflop.analysis.runs.rows import odd_split
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 
@@ -40,7 +41,8 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
     Returns `at` (the columns of the law), `reach` (how many times each lies beyond the largest fitted) and `below` (how
     many times below the smallest), the target by its name, and for a budget N_opt, D_opt and the `excess` over the best
     split, Estimates all; `band`, what the band of the target contains; `predicts` and `why`, what the hold-outs say of
-    the law. FitError where the law needs other columns, or a number cannot be.
+    the law; `question`, if D/N of the best split is so odd that a unit may be wrong. FitError where the law needs other
+    columns, or a number cannot be.
     """
     check_place(at, level)
     law = fit.law
@@ -65,6 +67,8 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
     below = {c: float(rows[c].min() / x) for c, x in place.items()}
     verdict = predictability(fit)
     about = {"band": str(band["band"].iloc[0]), "predicts": verdict.predicts, "why": verdict.reason}
+    if best and set(at) == {"C"} and (question := odd_split(fit.rows, place["N"], place["D"])):
+        about["question"] = question
     return {"at": place, "reach": reach, "below": below, **about, **estimates}
 
 
@@ -135,6 +139,7 @@ def as_text(fit: Fit | Average, prediction: Mapping[str, Any], level: float) -> 
     lines.append(f"  fit        {fit.status}" + (f": {fit.reason}" if fit.reason else ""))
     far = [f"{c} is {x:.3g} times the largest fitted" for c, x in prediction["reach"].items() if x > 1]
     far += [f"{c} is {x:.3g} times below the smallest fitted" for c, x in prediction["below"].items() if x > 1]
+    far += [prediction["question"]] if "question" in prediction else []
     return "\n".join(lines + [f"  note       {note}" for note in (*far, *fit.notes)])
 
 

@@ -11,6 +11,7 @@ seq_len). What was taken for what is a note of every result, and `--columns` win
 """
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
@@ -24,7 +25,8 @@ from isoflop.wording import MOST_SHOWN, cut, printable
 # what our columns are usually called, in small letters with _ between words
 USUAL = {
     "N": (
-        "n_params", "num_params", "params", "parameters", "n_parameters", "num_parameters", "param_count",
+        "n_params", "num_params", "params", "parameters", "parameter", "parametres", "n_parameters", "num_parameters",
+        "param_count",
         "parameter_count", "params_count", "model_size", "model_params", "total_params", "trainable_params",
         "non_embedding_params", "nonembedding_params", "params_non_embedding", "n_non_embedding",
         "non_embedding_parameters", "n_params_non_embedding", "active_params", "n_active_params", "params_active",
@@ -48,7 +50,14 @@ CORE = ("N", "D", "C", "L")
 _OF_A_PART = {
     "embedding", "nonembedding", "active", "activated", "trainable", "samples", "examples", "images", "unique",
 }  # fmt: skip
-COUNTS = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+COUNTS = {
+    "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12,
+    # in German and French, where a billion is 10^12 and the short scale's is a milliard
+    "tausend": 1e3, "tsd": 1e3, "mille": 1e3, "millier": 1e3, "mio": 1e6, "millionen": 1e6,
+    "mrd": 1e9, "milliard": 1e9, "milliarden": 1e9, "billionen": 1e12,
+}  # fmt: skip
+# German Billionen and French milliards, and words of other things where no brackets say that they are units
+_IN_BRACKETS = {"bio": 1e12, "md": 1e9}
 # floating-point operations: a petaflop/s-day is 10^15 x 86,400 of them (Kaplan et al. 2020, arXiv:2001.08361)
 _FLOPS = {
     "petaflop": 1e15, "exaflop": 1e18, "zettaflop": 1e21, "yottaflop": 1e24, "pf_day": 8.64e19, "pfs_day": 8.64e19,
@@ -57,6 +66,13 @@ _FLOPS = {
 # `params (M)`, `tokens [billions]`
 _BRACKETS = re.compile(r"(?P<name>.+?)[\s_]*[(\[]\s*(?P<unit>[^)\]]*?)\s*[)\]]")
 _LOG10 = re.compile(r"log_?10[\s_]*[(\[]?\s*(?P<name>.*?)\s*[)\]]?", re.IGNORECASE)
+# a factor or a function before a column, as notes print it and --columns takes it: `1e6*params`, `10^log_n`, `ln ppl`
+_GIVEN = re.compile(
+    r"(?:(?P<factor>\d[\d.]*(?:e[-+]?\d+)?)(?:\s*\*\s*|\s+))?(?P<kind>10\^|ln\s+)?(?P<name>.+)", re.IGNORECASE
+)
+_AMOUNT = re.compile(r"\s*(?P<number>\d[\d.]*)\s*(?P<unit>[^\W\d]+)\.?\s*")
+# columns of amounts, whose names and cells may hold units
+AMOUNTS = ("N", "D", "C", "D_unique", "n_active", "n_body", "n_total")
 # words of a loss; what it was measured on, the surest first; and what is about a loss and none itself
 _LOSS = {"loss", "nll", "bpb", "cross_entropy", "crossentropy", "bits_per_byte", "bits_per_character", "ce", "xent"}
 _MEASURED_ON = (
@@ -95,7 +111,7 @@ class Reading(NamedTuple):
         """Return the column in our unit."""
         column = table[self.column]
         if not self.kind:
-            return column if self.factor == 1 else column * self.factor
+            return column if self.factor == 1 else amounts(column, self.factor)
         with np.errstate(all="ignore"):
             numbers = pd.to_numeric(column, errors="coerce").astype(float)
             values: pd.Series = self.factor * 10.0**numbers if self.kind == "log10" else numbers.map(np.log)
@@ -124,6 +140,48 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
     notes = [f"columns by their usual names: {', '.join(words)}; --columns takes others"] if words else []
     table = table.assign(**{ours: reading.of(table) for ours, reading in readings.items()})
     return in_its_unit(table, readings["L"].column if "L" in readings else ""), notes
+
+
+def given(table: pd.DataFrame, ours: str, text: str) -> Reading | None:
+    """Return how --columns `ours`=`text` is read: a column in the unit of its name, or with a factor or a function
+    before it; None where there is no such column."""
+    if text in table:
+        return _in_unit_of_name(table, ours, text)
+    match = _GIVEN.fullmatch(text)
+    if match is None or match["name"] not in table:
+        return None
+    kind = {"1": "log10", "l": "ln"}.get((match["kind"] or "")[:1].lower(), "")
+    return Reading(match["name"], float(match["factor"] or 1), kind)
+
+
+def _in_unit_of_name(table: pd.DataFrame, ours: str, column: str) -> Reading:
+    if ours == "L":
+        return _loss(table[[column]]) or Reading(column)
+    if ours not in AMOUNTS:
+        return Reading(column)
+    # whatever the column is called, a unit in brackets or of more than one letter is one
+    any_name = {plain(name) for name, unit in _splits(column) if len(unit) > 1}
+    bare = _BRACKETS.fullmatch(column.strip())
+    logs = _LOG10.fullmatch(column.strip())
+    any_name |= {plain(match["name"]) for match in (bare, logs) if match}
+    return _reading(column, {*USUAL.get(ours, ()), ours, *any_name}) or Reading(column)
+
+
+def amounts(column: pd.Series, factor: float = 1.0) -> pd.Series:
+    """Return a column times a factor, where a cell such as 4.2B or 70 Mio. has a unit of its own; other text stays."""
+    if is_numeric_dtype(column):
+        return column * factor
+
+    def amount(cell: object) -> object:
+        try:
+            return float(cell) * factor  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            match = _AMOUNT.fullmatch(str(cell))
+            unit = match and _factor(match["unit"])
+            return float(match["number"]) * unit if match and unit and match["number"].count(".") < 2 else cell
+
+    values: pd.Series = column.map(amount, na_action="ignore")
+    return values.infer_objects()
 
 
 def in_its_unit(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -169,6 +227,7 @@ def _reading(column: str, names: Collection[str]) -> Reading | None:
             kind, unit = "log10", ""
     for split, suffix in _splits(bare) if not unit else [(bare, unit)]:
         factor = _factor(suffix) if suffix else 1.0
+        factor = _IN_BRACKETS.get(plain(suffix)) if factor is None and brackets else factor
         # `D_m` is the width of a model, `D (M)` and `D_millions` are amounts of data
         sure = kind or brackets or len(suffix) > 1
         if factor is not None and (plain(split) in names or (split in names and sure and (kind or factor != 1))):
@@ -241,5 +300,6 @@ def _loss(table: pd.DataFrame) -> Reading | None:
 
 def plain(name: str) -> str:
     """Return a name in small letters with _ between words; nParams is n_params."""
+    name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()  # paramètres: parametres
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")

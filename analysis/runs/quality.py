@@ -24,10 +24,6 @@ from isoflop.analysis.runs.table import listed_columns
 from isoflop.errors import FitError
 
 CORE = ("N", "D", "C", "L")
-# ln of a vocabulary of a million is 13.8: a loss per token above that is of no language model [nats]
-HIGHEST_LOSS = 14.0
-# fewer parameters and targets than this in every row: a column in millions or billions
-FEWEST = 1e4
 # C of a row against the median C/(N D): attention and lookup make differences of less than this factor
 OFF = 1.5
 # columns of words that tell no kinds of runs apart; rows that a kind needs, and more kinds than this are names
@@ -146,7 +142,8 @@ def _odd(runs: Runs) -> Iterator[Finding]:
     kinds |= {c: "" for c in MIXTURES if c in rows and rows[c].nunique() > 1}
     for note in repeated(rows):
         yield Finding("epochs", note)
-    yield from _units(rows)
+    for note in units(rows):
+        yield Finding("units", note)
     yield from _compute(runs)
     if runs.recognised.note:
         yield Finding("runs", runs.recognised.note)
@@ -186,18 +183,6 @@ def _mixed_texts(rows: pd.DataFrame) -> dict[str, str]:
                 f"{name} mixes {', '.join(values.unique()[:4])} at one size: --by {name} tells them apart"
             )
     return notes
-
-
-def _units(rows: pd.DataFrame) -> Iterator[Finding]:
-    for note in units(rows):
-        yield Finding("units", note)
-    if (rows["L"] > HIGHEST_LOSS).mean() > 0.5:
-        yield Finding("units", f"L is {rows['L'].median():.3g} in the middle: a perplexity? take its logarithm")
-    small = [c for c in ("N", "D") if "N" in rows and c in rows and rows[c].max() < FEWEST]
-    if small:
-        yield Finding(
-            "units", f"{' and '.join(small)} below {FEWEST:g} in every row: in millions or billions? multiply it out"
-        )
 
 
 def _compute(runs: Runs) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ The index of the frame is the line of the file, so that a later error can still 
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,6 +19,9 @@ from isoflop.analysis.runs.runs import Runs
 from isoflop.analysis.runs.table import listed_columns
 from isoflop.errors import CellError, UserError
 from isoflop.wording import cell
+
+if TYPE_CHECKING:
+    from isoflop.analysis.runs.names import Reading
 
 NUMERIC = tuple(name for name, column in record.COLUMNS.items() if not column.text)
 # numbers that every law stands on: text in one of them is an error at once, in the others where a law asks for them
@@ -50,27 +54,38 @@ def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -
     if not columns and set(table.columns) >= OURS:
         return table, []
     from isoflop.analysis.runs.foreign import completed, melted, preset_of
-    from isoflop.analysis.runs.names import by_usual_names, in_its_unit
+    from isoflop.analysis.runs.names import AMOUNTS, amounts, by_usual_names, in_its_unit
 
     if not columns and (known := preset_of(table)):
         table, notes = known[0], [known[1]]
     else:
         table, note = (table, "") if columns else melted(table)
-        table, notes = by_usual_names(_rename(table, columns, path), set(columns.values()))
-        table = in_its_unit(table, columns.get("L", ""))
-        notes = [note, *notes] if note else notes
-    table, formed = completed(table)
+        readings = {ours: _given(table, ours, text, path) for ours, text in columns.items()}
+        units = [f"{ours}={r}" for ours, r in readings.items() if r != (columns[ours], 1, "") and r[0] == columns[ours]]
+        table, usual = by_usual_names(_rename(table, readings), {r.column for r in readings.values()})
+        table = in_its_unit(table, readings["L"].column if "L" in readings else "")
+        said = f"units by the names of columns: {', '.join(units)}; --columns N=1*its_name takes N as it is"
+        notes = [*([note] if note else []), *([said] if units else []), *usual]
+    texts = [c for c in AMOUNTS if c in table and not pd.api.types.is_numeric_dtype(table[c])]
+    table, formed = completed(table.assign(**{c: amounts(table[c]) for c in texts}))
     return table, [*notes, *formed]
 
 
-def _rename(table: pd.DataFrame, columns: dict[str, str], path: Path) -> pd.DataFrame:
-    for ours, theirs in columns.items():
-        if theirs not in table:
-            raise UserError(f"{path} has no column {theirs!r} for {ours}; it has {listed_columns(table.columns)}")
-    taken = {ours: theirs for ours, theirs in columns.items() if ours != theirs}
+def _given(table: pd.DataFrame, ours: str, text: str, path: Path) -> "Reading":
+    from isoflop.analysis.runs.names import given
+
+    reading = given(table, ours, text)
+    if reading is None:
+        raise UserError(f"{path} has no column {text!r} for {ours}; it has {listed_columns(table.columns)}")
+    return reading
+
+
+def _rename(table: pd.DataFrame, readings: "dict[str, Reading]") -> pd.DataFrame:
+    taken = {ours: r for ours, r in readings.items() if r.factor != 1 or r.kind or ours != r.column}
+    theirs = {r.column for r in taken.values()}
     # a column that already bears one of our names gives way to the column that was named
-    table = table.drop(columns=[ours for ours in taken if ours in table and ours not in taken.values()])
-    return table.assign(**{ours: table[theirs] for ours, theirs in taken.items()})
+    kept = table.drop(columns=[ours for ours in taken if ours in table and ours not in theirs])
+    return kept.assign(**{ours: reading.of(table) for ours, reading in taken.items()})
 
 
 def _numbers(column: pd.Series, path: Path, *, strict: bool) -> pd.Series:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from isoflop import record
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.errors import CellError
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
 # repeating data up to this many times is nearly as good as new data (Muennighoff et al. 2023, arXiv:2305.16264)
 REPEATED = 4
+# ln of a vocabulary of a million is 13.8: a loss per token above that is of no language model [nats]
+HIGHEST_LOSS = 14.0
+# fewer parameters and targets than this in every row: a column in millions or billions
+FEWEST = 1e4
+# targets for each parameter of a best split: about 20 for text (Hoffmann et al. 2022), and what lies far outside is odd
+D_PER_N = (1e-2, 1e5)
+MULTIPLY = "multiply it out, as in --columns N=1e6*its_name"
 # N D in these units is this many times too small
 _UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions"}
 
@@ -210,10 +218,27 @@ def repeated(rows: pd.DataFrame) -> list[str]:
 
 
 def units(rows: pd.DataFrame) -> list[str]:
-    """Return a sentence if C is not what N and D take, whatever they count."""
-    if not {"N", "D", "C"} <= set(rows.columns):
+    """Return a question for each column that may be in another unit; our own records state theirs."""
+    if set(rows.columns) >= record.IDENTITY:
         return []
-    N, D, C = (pd.to_numeric(rows[name], errors="coerce") for name in ("N", "D", "C"))
+    numbers = {name: pd.to_numeric(rows[name], errors="coerce") for name in ("N", "D", "C", "L") if name in rows}
+    notes = _unit_of_compute(**{c: numbers[c] for c in ("N", "D", "C")}) if {"N", "D", "C"} <= set(numbers) else []
+    if "L" in numbers and record.loss_unit(rows) == record.NATS and (numbers["L"] > HIGHEST_LOSS).mean() > 0.5:
+        notes.append(f"L is {numbers['L'].median():.3g} in the middle: a perplexity? take its logarithm")
+    small = [c for c in ("N", "D") if "N" in numbers and c in numbers and numbers[c].max() < FEWEST]
+    if small:
+        notes.append(f"{' and '.join(small)} below {FEWEST:g} in every row: in millions or billions? {MULTIPLY}")
+    return notes
+
+
+def odd_split(rows: pd.DataFrame, N: float, D: float) -> str:
+    """Return a question about units where the best D/N is such as no training has; empty for a usual one."""
+    if set(rows.columns) >= record.IDENTITY or D_PER_N[0] <= D / N <= D_PER_N[1]:
+        return ""
+    return f"D/N is {D / N:.3g} at the best split: are both in units, not thousands or millions? {MULTIPLY}"
+
+
+def _unit_of_compute(N: pd.Series, D: pd.Series, C: pd.Series) -> list[str]:
     ratio = float((C / N / D).median())
     # attention and lookup move C/(N D) from 6 by less than this
     if 0.1 < ratio < 1000:

@@ -13,6 +13,7 @@ import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.options import pairs
 from isoflop.analysis.runs.foreign import PRESETS, completed
 from isoflop.analysis.runs.names import by_usual_names
 from isoflop.analysis.runs.quality import check
@@ -118,8 +119,56 @@ def test_usual_names_are_taken_in_their_units_and_said(
     named = read_runs(
         tmp_path / "theirs.csv", columns={"N": columns[0], "D": columns[0], "C": columns[0], "L": columns[-1]}
     )
-    assert named["L"].iloc[0] == 2.0
-    assert not any("=" in note for note in named.notes)
+    assert not any("usual names" in note for note in named.notes)
+
+
+@pytest.mark.parametrize(
+    ("columns", "named", "values"),
+    [
+        (["params (M)", "tokens (B)"], "N=params (M),D=tokens (B)", (2e6, 2e9)),
+        # the form that notes print; a factor that is given is all of the unit
+        (["params (M)", "tokens (B)"], "N=1e+06 params (M),D=1*tokens (B)", (2e6, 2.0)),
+        (["params", "tokens"], "N=1e6*params,D=1e9 * tokens", (2e6, 2e9)),
+        (["Modellgröße (Mio.)", "Daten [Mrd.]"], "N=Modellgröße (Mio.),D=Daten [Mrd.]", (2e6, 2e9)),
+        (["Paramètres (millions)", "Jetons (milliards)"], "D=Jetons (milliards)", (2e6, 2e9)),
+        (["Parameter (Bio.)", "size_millions"], "D=size_millions", (2e12, 2e6)),
+        (["log10_n", "D_m"], "N=log10_n,D=D_m", (100.0, 2.0)),
+        (["n", "tokens"], "N=10^n", (100.0, 2.0)),
+    ],
+)
+def test_a_column_that_is_named_is_read_in_the_unit_of_its_name(
+    columns: list[str], named: str, values: tuple[float, float], tmp_path: Path
+) -> None:
+    pd.DataFrame([[2.0, 2.0, 3.0]], columns=[*columns, "loss"]).to_csv(tmp_path / "theirs.csv", index=False)
+    table = read_runs(tmp_path / "theirs.csv", columns=pairs(named))
+    assert (table["N"].iloc[0], table["D"].iloc[0], table["L"].iloc[0]) == (*values, 3.0)
+    implied = [f"{ours}=" for ours, name in pairs(named).items() if name in columns and table[ours].iloc[0] != 2]
+    assert all(any(ours in note for note in table.notes) for ours in implied)
+
+
+def test_units_in_cells_are_read_and_other_text_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "theirs.csv").write_text("params,unit_of_data,loss\n4.2B,300 Mrd.,2.5\n70M,1e9,3.0\n")
+    table = read_runs(tmp_path / "theirs.csv", columns={"D": "unit_of_data"})
+    assert list(table["N"]) == [4.2e9, 7e7]
+    assert list(table["D"]) == [3e11, 1e9]
+    (tmp_path / "theirs.csv").write_text("params,tokens,loss\n4.2X,1e9,2.5\n70M,1e9,3.0\n")
+    with pytest.raises(UserError, match=r"line 2: column N is '4\.2X', not a number"):
+        read_runs(tmp_path / "theirs.csv")
+
+
+def test_every_verb_asks_about_units_as_check_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = seeded("chinchilla")
+    path = tmp_path / "theirs.csv"
+    rows.assign(N=rows["N"] / 1e6, D=rows["D"] / 1e9).to_csv(path, index=False)
+    verbs = (["check"], ["fit", "--interval", "none"], ["predict", "--at", "C=1e13"], ["compare", "--laws", "power"],
+             ["frontier"], ["judge"], ["plot", "-o", str(tmp_path / "a.svg")])  # fmt: skip
+    for verb in verbs:
+        main([verb[0], str(path), *verb[1:]])
+        assert "N and D below 10000 in every row: in millions or billions?" in capsys.readouterr().out, verb
+    rows.assign(D=rows["D"] / 1e9).to_csv(path, index=False)
+    for verb in (["predict", "--at", "C=1e13"], ["frontier", "--target-C", "1e13"]):
+        main([verb[0], str(path), *verb[1:]])
+        assert "at the best split: are both in units" in capsys.readouterr().out, verb
 
 
 DISGUISES = {
