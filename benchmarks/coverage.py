@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.fitting.fit import fit, observe
+from isoflop.analysis.fitting.optimum import problem_of
 from isoflop.analysis.fitting.pipeline import SHARES, vary
-from isoflop.analysis.fitting.search import problem_of
 from isoflop.analysis.fitting.settings import Settings
-from isoflop.analysis.fitting.units import join_dependent
+from isoflop.analysis.fitting.weights import join_dependent
 from isoflop.analysis.frontier.frontier import frontier
-from isoflop.analysis.intervals.resampling import bounded
+from isoflop.analysis.intervals.estimate import bounded
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.solving.descent import minimise

@@ -25,14 +25,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.fit import fit, fit_trunks
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.trunks import fit_trunks
 from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.runs.curves import COOLED, add_trunks, read_curves
 from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.rows import usable
-from isoflop.analysis.runs.schedules import read_curves
-from isoflop.analysis.runs.trunks import COOLED, add_trunks
 from isoflop.errors import UserError
 
 TRAIN = ("constant_24000", "cosine_24000", "wsdcon_9")

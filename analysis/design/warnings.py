@@ -10,7 +10,7 @@ import pandas as pd
 from isoflop.analysis.design.assumed_law import Truth, errors, planned, problem_at
 from isoflop.analysis.fitting.diagnose import SCALES, runs_needed
 from isoflop.analysis.frontier.isoflop_minima import SIZES
-from isoflop.analysis.intervals.resampling import t_quantile
+from isoflop.analysis.intervals.estimate import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.cells import cell_columns, seeds_by_level
 from isoflop.analysis.runs.levels import SAME_LEVEL, SPAN, level_index

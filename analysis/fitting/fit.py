@@ -15,15 +15,18 @@ from pandas.api.types import is_integer_dtype
 
 from isoflop.analysis.arguments import describe
 from isoflop.analysis.fitting.groups import Group, Groups, check_own_rows, check_share
+from isoflop.analysis.fitting.optimum import spread_of
 from isoflop.analysis.fitting.pipeline import fit_together, unfitted
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.settings import DELTA, Settings
+from isoflop.analysis.fitting.settings import DELTA, NOISE, Settings
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import Law, get_law
+from isoflop.analysis.laws.trunk import HEAT, on_trunks
 from isoflop.analysis.runs.cells import searched_notes
-from isoflop.analysis.runs.rows import Observations, mixtures, repeated, units
+from isoflop.analysis.runs.observations import Observations
+from isoflop.analysis.runs.rows import mixtures, repeated, units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
-from isoflop.errors import FitError, TooFewRowsError
+from isoflop.errors import FitError, TooFewRowsError, UserError
 
 __all__ = ["Fit", "FitError", "fit", "fit_groups", "fit_near"]
 
@@ -72,7 +75,7 @@ def observe(runs: Runs, law: Law) -> Observations:
     """Return what a law is fitted to; of a sweep over the setting that the law predicts, the best of each cell."""
     needed, sweep = [*law.columns, law.target], False
     if law.target != "L":
-        from isoflop.analysis.runs.best_settings import best_settings, is_sweep
+        from isoflop.analysis.runs.observations import best_settings, is_sweep
 
         sweep = is_sweep(runs.frame, law.columns, law.target)
     table = runs.numbers([*needed, "L"] if sweep else needed, law.name)
@@ -161,3 +164,39 @@ def fit_groups(
                 done = [unfitted(group, law, settings, str(error)) for group in members]
             fits |= dict(zip(numbers, done, strict=True))
     return [fits[number] for number in sorted(fits)]
+
+
+@describe("runs", "law", "by", options="those of `fit`: " + ", ".join(OPTIONS))
+def fit_trunks(runs: RunsLike, law: str | Law = "chinchilla", *, by: Sequence[str] = (), **options: Any) -> list[Fit]:
+    """Fit `law` to each group of equal `by`, by its marks and its trunks, which `heat` distinguishes."""
+    if options.get("weights", "none") != "none":
+        raise UserError("--curves weighs marks and trunks by their noise; leave --weights out")
+    cooled = get_law(law)
+    joint = on_trunks(cooled)
+    fits = []
+    for label, rows in as_runs(runs).by(by).items():
+        try:
+            noise, words = _noise_of_kinds(rows, joint, options)
+        except TooFewRowsError:  # said by the fit itself
+            fits += [replace(one, by=label.by) for one in fit_groups(rows, joint, **options)]
+            continue
+        one = fit(rows.with_columns(**{NOISE: noise}), joint, by=label.by, **(options | {"weights": NOISE}))
+        of_cooled = replace(joint, columns=cooled.columns, arguments=cooled.arguments)
+        fits.append(replace(one, law=of_cooled, notes=(*one.notes, words)))
+    return fits
+
+
+def _noise_of_kinds(rows: Runs, law: Law, options: dict[str, Any]) -> tuple[np.ndarray, str]:
+    """Return the noise of ln L of each row (rows,), that of its kind, by the residuals of a fit that weighs all
+    alike."""
+    first = fit(rows, law, **(options | {"interval": "none"}))
+    assert first.optimum is not None
+    gaps, hot = first.optimum.residuals(), first.rows[HEAT].to_numpy(float) > 0.5
+    if hot.all() or not hot.any():
+        raise UserError("--curves needs marks and trunks in each group; leave it out, or give runs of several marks")
+    # each kind bears a share of the parameters by its number of rows
+    free = len(law.params)
+    marks, trunk = (spread_of(gaps[k], round(free * k.mean())) for k in (~hot, hot))
+    words = f"marks scatter by {100 * marks:.2g}% about the law, points of the trunks by {100 * trunk:.2g}%"
+    least = 1e-6  # a law that goes through all marks leaves them no noise, and no weight is infinite
+    return np.where(rows[HEAT].to_numpy(float) > 0.5, max(trunk, least), max(marks, least)), words

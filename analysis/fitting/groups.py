@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.search import MOST_ROWS, Search, problem_of
+from isoflop.analysis.fitting.optimum import MOST_ROWS, Search, problem_of
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.rows import Observations
+from isoflop.analysis.runs.observations import Observations
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.starts import halton, starts

@@ -1,20 +1,144 @@
-"""Where a search ended, how that varies, and what follows: quantities with intervals, bands for new runs.
+"""The search for the optimum of a law, how the optimum varies, and what follows: quantities with intervals, bands.
+
+ended = search_optimum(problem_of(prepared, law, settings), prepared.runs, settings)
+ended.u, ended.kappa     # where the best start ended, and the scale of the noise
 
 optimum = fit(runs, "chinchilla").optimum
 optimum.measure(lambda alpha, beta, **_: beta / (alpha + beta), level=0.95)     # (Estimate(...), '')
 """
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.intervals.resampling import Spread, bounded, by_size, error_of, new_run, reaches
+from isoflop.analysis.fitting.settings import LOSSES, Settings
+from isoflop.analysis.intervals.estimate import Estimate, Scale, Spread, bounded, error_of, new_run, reaches
+from isoflop.analysis.intervals.profile import noise_scale
+from isoflop.analysis.intervals.resampling import WARM, by_size
 from isoflop.analysis.intervals.scatter import Noise
+from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.solving.problem import Problem
+from isoflop.analysis.runs.observations import Observations
+from isoflop.analysis.solving.descent import Solution, minimise, search
+from isoflop.analysis.solving.problem import Objective, Prior, Problem
+from isoflop.analysis.solving.starts import starts
+from isoflop.errors import FitError, TooFewRowsError
+
+STARTS = 64
+# ... beside the optimum of almost the same problem
+FEW_STARTS = 12
+# rows that starts and profiles see of a longer table; the best of them is then fitted to all of it
+FEW_ROWS = 1_000
+# ... and profiles that are flat on so few are looked at again on as many as this; also the most that share parameters
+MOST_ROWS = 20_000
+# least absolute deviations as Huber's loss of a vanishing delta, in units of the scatter: down this ladder, from the
+# best start
+L1_LADDER = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+# ... and at this step of it for resamples, where the rest of the way is far below their scatter
+L1_RESAMPLES = 1e-2
+
+
+@dataclass(frozen=True)
+class Search:
+    """The problem, where its starts ended, the best of them, and the scale of the noise."""
+
+    problem: Problem
+    solution: Solution
+    kappa: float
+
+    @property
+    def best(self) -> int:
+        return int(self.solution.objective.argmin())
+
+    @property
+    def u(self) -> Array:
+        best: Array = self.solution.u[self.best]
+        return best
+
+
+def problem_of(prepared: Observations, law: Law, settings: Settings) -> Problem:
+    """Return the rows under the law, least squares for the time being; an error if there are too few of them."""
+    settings.check_names(law)
+    objective = Objective("l2", 1.0, LOSSES[settings.loss][1])
+    fixed = dict(settings.pin or {})
+    problem = Problem(law, prepared.columns, prepared.target, objective, fixed, scale=prepared.scale)
+    if not problem.free:
+        raise FitError(f"every parameter of {law.name} is pinned; leave one free")
+    if len(prepared.target) + len(settings.prior or {}) < len(problem.free):
+        need = f"{law.name} has {len(problem.free)} parameters and needs as many rows at the least"
+        have = "1 row is" if len(prepared.target) == 1 else f"{len(prepared.target)} rows are"
+        raise TooFewRowsError(f"{have} too few: {need}; add runs, pin some or choose a smaller law")
+    return problem
+
+
+def search_optimum(
+    problem: Problem,
+    runs: NDArray[np.intp],
+    settings: Settings,
+    u0: Array | None = None,
+    near: Array | None = None,
+) -> Search:
+    """Minimise under the objective and the priors of the settings, from fresh starts or from u0 (starts, free).
+
+    near: places (k, free) where the optimum of almost the same problem lies, beside which a few fresh starts do.
+    """
+    if near is not None:
+        u0 = np.concatenate([near, starts(problem, FEW_STARTS, settings.seed)])
+    problem = replace(problem, objective=_objective(problem, settings, u0))
+    u0 = starts(problem, STARTS, settings.seed) if u0 is None else u0
+    ended = _search(problem, u0, runs)
+    for _ in range(3 if settings.prior else 0):  # a prior weighs against the noise, which the fit itself tells
+        weighed = {k: Prior(mean, ended.kappa / error**2, error) for k, (mean, error) in (settings.prior or {}).items()}
+        ended = _search(replace(problem, priors=weighed), u0, runs)
+    return ended
+
+
+def _search(problem: Problem, u0: Array, runs: NDArray[np.intp]) -> Search:
+    solution = search(problem, u0)
+    if not np.isfinite(solution.objective).any():
+        raise FitError(f"{problem.law.name} is not defined at any start on these rows; look at their units")
+    return Search(problem, solution, noise_scale(problem, solution.u[int(solution.objective.argmin())], runs))
+
+
+def _objective(problem: Problem, settings: Settings, u0: Array | None) -> Objective:
+    loss, raw = LOSSES[settings.loss]
+    if loss != "l1":
+        return Objective(loss, settings.delta, raw)
+    ends = minimise(problem, starts(problem, STARTS, settings.seed) if u0 is None else u0)
+    best = ends.u[int(ends.objective.argmin())]
+    scatter = spread_of(problem.residuals(best[None])[0], len(best))
+    return Objective("l1", max(L1_LADDER[0] * scatter, 1e-12), raw)
+
+
+def spread_of(residuals: Array, free: int) -> float:
+    """Scale of the residuals by their median size (1.4826 makes it the sd of a Gaussian), as of n - free of them."""
+    n = len(residuals)
+    return float(1.4826 * np.median(np.abs(residuals)) * np.sqrt(n / max(n - free, 1)))
+
+
+def on_all_rows(problem: Problem, u: Array, prepared: Observations) -> tuple[Problem, Array]:
+    """Return the problem on all rows, from the optimum on a part of them."""
+    all_rows = replace(problem, columns=prepared.columns, target=prepared.target, scale=prepared.scale)
+    if problem.priors:
+        kappa = noise_scale(all_rows, u, prepared.runs)
+        priors = {k: prior._replace(weight=kappa / prior.error**2) for k, prior in problem.priors.items()}
+        all_rows = replace(all_rows, priors=priors)
+    return all_rows, minimise(all_rows, u[None], lam=WARM).u[0]
+
+
+def polish(problem: Problem, u: Array) -> tuple[Problem, Array]:
+    """Follow least absolute deviations down to its corner; any other loss is there already."""
+    if problem.objective.loss != "l1":
+        return problem, u
+    start = problem.objective.delta
+    for rung in L1_LADDER[1:]:
+        delta = start * rung / L1_LADDER[0]
+        sharper = replace(problem, objective=replace(problem.objective, delta=delta))
+        u = minimise(sharper, u[None]).u[0]
+    return replace(problem, objective=replace(problem.objective, delta=start * L1_RESAMPLES / L1_LADDER[0])), u
 
 
 @dataclass(frozen=True)
@@ -57,7 +181,7 @@ class Optimum:
             if len(self.alternatives):
                 places = self.problem.params(self.alternatives)
                 elsewhere = np.broadcast_to(np.asarray(function(**places), dtype=float), len(self.alternatives))
-        return bounded(value, drawn, self.spread, level, log=log, share=share, elsewhere=elsewhere)
+        return bounded(value, drawn, self.spread, level, Scale(log, share=share), elsewhere)
 
     def residuals(self) -> Array:
         """Return the residuals at the optimum, (rows,), of ln of the target or of the target itself, without

@@ -19,11 +19,10 @@ from isoflop.analysis.fitting.diagnose import (
     still_allowed,
 )
 from isoflop.analysis.fitting.groups import Group, Groups
-from isoflop.analysis.fitting.optimum import Optimum
-from isoflop.analysis.fitting.result import Fit, Starts
-from isoflop.analysis.fitting.search import (
+from isoflop.analysis.fitting.optimum import (
     FEW_ROWS,
     MOST_ROWS,
+    Optimum,
     Search,
     on_all_rows,
     polish,
@@ -31,16 +30,17 @@ from isoflop.analysis.fitting.search import (
     search_optimum,
     spread_of,
 )
+from isoflop.analysis.fitting.result import Fit, Starts
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.intervals.estimate import Estimate, Scale, Spread, bounded
 from isoflop.analysis.intervals.influence import influence_notes
 from isoflop.analysis.intervals.profile import derived_intervals, leans_on, noise_scale, profile_intervals
-from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded, jackknife, shortcuts
+from isoflop.analysis.intervals.resampling import bootstrap, jackknife, shortcuts
 from isoflop.analysis.intervals.scatter import scatter
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.rows import Observations
+from isoflop.analysis.runs.observations import Observations
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
 
@@ -105,18 +105,16 @@ def fit_together(groups: Groups, settings: Settings, near: Array | None = None) 
     if settings.interval != "none":
         notes += influence_notes(problem, u, rows)
     solved = Solved(ended, standing, problem, u, vary(problem, u, rows, settings), notes)
-    params, missing = _parameters(solved, settings.level)
+    joint_params = _parameters(solved, settings.level)
     own = [replace(one, objective=problem.objective) for one in alone] or [problem]
-    return [
-        _fit_of(g, groups, one, solved, settings, params, missing) for g, one in zip(groups.groups, own, strict=True)
-    ]
+    return [_fit_of(g, groups, one, solved, settings, joint_params) for g, one in zip(groups.groups, own, strict=True)]
 
 
 def _joined(ended: Search, rows: Observations) -> tuple[Observations, list[str]]:
     """Join rows into larger units where no column names runs and neighbours along D are not independent."""
     if rows.table.run is not None or "run_id" in rows.table:
         return rows, []
-    from isoflop.analysis.fitting.units import join_dependent
+    from isoflop.analysis.fitting.weights import join_dependent
 
     return join_dependent(ended.problem, ended.u, rows)
 
@@ -141,15 +139,13 @@ def _fit_of(
     problem: Problem,
     solved: Solved,
     settings: Settings,
-    joint: dict[str, Estimate],
-    missing: dict[str, str],
+    joint: dict[str, tuple[Estimate, str]],
 ) -> Fit:
     """Return the Fit of one group under its own problem, from the estimates of the joint one."""
     names = {p: groups.joint_name(p, group) for p in groups.law.params}
-    params, why = {p: joint[name] for p, name in names.items()}, {p: missing.get(name, "") for p, name in names.items()}
+    params, why = {p: joint[name][0] for p, name in names.items()}, {p: joint[name][1] for p, name in names.items()}
     optimum = _optimum(problem, group.rows, solved, groups.places(solved.problem, group))
-    notes = [*group.rows.notes, *spans(problem), *solved.notes]
-    notes += solved.variation.notes
+    notes = [*group.rows.notes, *spans(problem), *solved.notes, *solved.variation.notes]
     if solved.variation.method == "profile" and not groups.share:
         derived = derived_intervals(problem, optimum.u, settings.level)
         for name in [x for x in derived if leans_on(problem, optimum.u, x, solved.standing.flat)]:
@@ -243,29 +239,25 @@ def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> 
     return Variation(replace(spread, dof=spare_runs(problem, u, rows.runs)), method, notes)
 
 
-def _parameters(solved: Solved, level: float) -> tuple[dict[str, Estimate], dict[str, str]]:
+def _parameters(solved: Solved, level: float) -> dict[str, tuple[Estimate, str]]:
     """Return every parameter of the joint law with its interval, and why a bound does not exist."""
     problem, u, spread = solved.problem, solved.u, solved.variation.spread
     if solved.variation.method == "profile":
-        return profile_intervals(problem, u, level), {}
+        return {name: (estimate, "") for name, estimate in profile_intervals(problem, u, level).items()}
     values = problem.params(u)
     draws = None if spread is None else problem.params(spread.draws)
     alternatives = solved.standing.alternatives
     elsewhere = problem.params(alternatives) if len(alternatives) else {}
-    estimates, missing = {}, {}
+    estimates = {}
     for name, kind in problem.law.params.items():
         if name in problem.fixed:
-            estimates[name] = Estimate(float(problem.fixed[name]))
-            continue
-        if name in solved.standing.flat:
-            estimates[name] = Estimate(float(values[name]))
-            missing[name] = "" if draws is None else UNIDENTIFIED
-            continue
-        drawn, other = None if draws is None else draws[name], elsewhere.get(name)
-        estimates[name], missing[name] = bounded(
-            float(values[name]), drawn, spread, level, log=kind.log, low=kind.low, high=kind.high, elsewhere=other
-        )
-    return estimates, missing
+            estimates[name] = Estimate(float(problem.fixed[name])), ""
+        elif name in solved.standing.flat:
+            estimates[name] = Estimate(float(values[name])), "" if draws is None else UNIDENTIFIED
+        else:
+            drawn, scale = None if draws is None else draws[name], Scale(kind.log, kind.low, kind.high)
+            estimates[name] = bounded(float(values[name]), drawn, spread, level, scale, elsewhere.get(name))
+    return estimates
 
 
 def _derived(optimum: Optimum, flat: Collection[str], level: float) -> tuple[dict[str, Estimate], dict[str, str]]:

@@ -15,8 +15,7 @@ from isoflop.analysis.fitting.document import FORMAT, SAME
 from isoflop.analysis.fitting.optimum import Optimum
 from isoflop.analysis.fitting.result import Fit, Starts
 from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.intervals.resampling import Spread
+from isoflop.analysis.intervals.estimate import Estimate, Spread
 from isoflop.analysis.intervals.scatter import Noise
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.solving.problem import Objective, Prior, Problem

@@ -22,7 +22,9 @@ LOSSES = {
     "raw_l1": ("l1", True),
     "raw_l2": ("l2", True),
 }
-WEIGHTS = ("none", "seed", "noise")
+# the column that holds the noise of rows under `--weights noise`
+NOISE = "noise"
+WEIGHTS = ("none", "seed", NOISE)
 DELTA = 1e-3
 
 

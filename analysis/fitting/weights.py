@@ -5,6 +5,11 @@ size, so it is taken as a power of the size, by the logarithms of the sample var
 their mean and variance), and only where they tell that power from none; else all rows count alike.
 
     weighted(prepared, get_law("chinchilla"), "seed").scale     # noise of the typical row over that of each row
+
+Where no column says which rows are of one run, rows whose residuals are alike along D are joined into larger units.
+
+    rows, notes = join_dependent(problem, u, prepared)
+    rows.n_runs      # 6 where the 240 rows turn out to be points of six curves
 """
 
 from dataclasses import dataclass, replace
@@ -12,17 +17,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.intervals.resampling import t_quantile
+from isoflop.analysis.fitting.diagnose import runs_needed
+from isoflop.analysis.fitting.settings import NOISE
+from isoflop.analysis.intervals.dependence import RARE, blocks, moran
+from isoflop.analysis.intervals.estimate import t_quantile
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import level_index
-from isoflop.analysis.runs.rows import Observations
+from isoflop.analysis.runs.observations import Observations
+from isoflop.analysis.runs.recognise import equal_knobs
+from isoflop.analysis.solving.problem import Problem
 from isoflop.errors import TooFewRowsError
 
 # sizes at which there must be replicates, for a slope to have a residual
 SIZES = 3
-# the column of `--weights noise`
-NOISE = "noise"
 # two-sided level at which the noise counts as changing with size
 LEVEL = 0.95
 
@@ -97,3 +105,32 @@ def weighted(prepared: Observations, law: Law, weights: str) -> Observations:
         scale=scale / np.exp(np.log(scale).mean()),
         notes=[*prepared.notes, f"rows weigh by it: {known}"],
     )
+
+
+def join_dependent(problem: Problem, u: Array, rows: Observations) -> tuple[Observations, list[str]]:
+    """Join rows into larger units if neighbours along D are not independent; also return a note that says so.
+
+    problem   on the rows, or on the part of them that Observations.part takes
+    rows      every row its own run as far as columns tell, or nothing is done
+    """
+    count = len(rows.target)
+    if rows.n_runs < count or len(rows.rows) != count:
+        return rows, []
+    sets = equal_knobs(rows.rows)
+    if sets is None:
+        return rows, []
+    along, n_sets = rows.rows["D"].to_numpy(float), int(sets.max()) + 1
+    part = replace(rows, target=along, runs=sets, n_runs=n_sets).part(len(problem.target))
+    r, jacobian = problem.linearise(u[None])
+    z, lag_one = moran(r[0], jacobian[0], part.runs, part.target)
+    if z < RARE:
+        return rows, []
+    chance = f"Moran's I {z:.1f} sd above chance: points of curves, or a law that is off"
+    excess = f"neighbours along D at equal knobs err alike ({chance})"
+    if n_sets >= runs_needed(problem, u, part.runs):
+        units, what = sets, f"the rows of each of {n_sets} sets of equal knobs are one unit of the intervals"
+    else:
+        units = blocks(sets, along, lag_one, runs_needed(problem, u, np.arange(len(problem.target))))
+        what = f"blocks of rows along D, {int(units.max()) + 1} in all, are the units of the intervals"
+    note = f"{excess}: {what}; --run names the column that tells runs apart"
+    return replace(rows, runs=units, n_runs=int(units.max()) + 1), [note]

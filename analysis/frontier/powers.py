@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.frontier.isoflop_minima import BUDGETS
-from isoflop.analysis.intervals.resampling import t_quantile
+from isoflop.analysis.intervals.estimate import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
 
 # minima scatter about a line this rarely where noise is all there is

@@ -22,8 +22,7 @@ import numpy as np
 from isoflop.analysis.fitting.local import FAR, HALVINGS, SPLIT, STEP, Space
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.bands import form_variance
-from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.intervals.resampling import t_quantile
+from isoflop.analysis.intervals.estimate import Estimate, t_quantile
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.errors import FitError

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from isoflop.analysis.fitting.search import search_optimum
+from isoflop.analysis.fitting.optimum import search_optimum
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.holdout.cuts import Cuts, Fold, refit_folds, roll, sizes_of

@@ -1,9 +1,26 @@
-"""A number and its interval, the one shape in which every room passes a result on.
+"""A number and its interval, the one shape in which every room passes a result on, and how resamples bound it.
 
 str(Estimate(0.347, 0.32, 0.38))     # '0.347 (0.32 to 0.38)'
+spread = Spread("bootstrap", draws=np.zeros((3, 1)), dof=9.0, units=3)
+bounded(0.3, np.array([0.29, 0.30, 0.31]), spread, level=0.95)[0].low     # 0.277
 """
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.solving.descent import MAX_STEPS
+
+# times MAX_STEPS that a draw in a long valley goes on for
+LONGER = 4
+# a draw this many times the estimate, or this small a share of it, is a search that ran away
+FAR = 1e6
+# an interval of one parameter is this much shorter than the region of all of them, sqrt(p F(p, dof) / F(1, dof)):
+# 1.7 to 2.1 for four to seven parameters (Scheffe 1953)
+REACH = 2.0
 
 
 @dataclass(frozen=True)
@@ -26,3 +43,163 @@ class Estimate:
             return f"{self.value:.6g}"
         low, high = ("-" if x is None else f"{x:.4g}" for x in (self.low, self.high))
         return f"{self.value:.6g} ({low} to {high})"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Estimates under resampling, and how their scatter becomes a standard error.
+
+    method   jackknife, bootstrap or mixed
+    draws    the optimum under each resample, u (draws, free)
+    dof      degrees of freedom of Student's t
+    units    runs left out, or resamples
+    bounded  whether a parameter stands on its bound, at the optimum or without one of the runs; where one does, leaving
+             a run out moves the others by jumps, whose sum of squares is no variance
+    """
+
+    method: str
+    draws: Array
+    dof: float
+    units: int
+    bounded: bool = False
+
+    def error(self, values: Array) -> Array:
+        """Return the standard error of a quantity whose value under each draw is given, along the first axis."""
+        count = len(values)
+        factors = {"jackknife": 1.0, "bootstrap": 1 / (count - 1), "mixed": 1 / count}
+        with np.errstate(over="ignore", invalid="ignore"):  # a scatter beyond the doubles is infinite
+            gaps = values - values.mean(0)
+            error: Array = np.sqrt(factors[self.method] * (gaps**2).sum(0))
+        return np.where(np.isnan(error), np.inf, error)
+
+
+class Scale(NamedTuple):
+    """On which scale a quantity has its interval, and inside which bounds."""
+
+    log: bool = False
+    """Whether the interval is of the logarithm."""
+    low: float = -np.inf
+    """The lowest value that the quantity can have."""
+    high: float = np.inf
+    """The highest value that it can have."""
+    share: bool = False
+    """Whether it is a share of a whole, inside (0, 1): its interval is of the logarithm of the odds x / (1 - x)."""
+
+
+LINEAR = Scale()
+
+
+def t_quantile(level: float, dof: float) -> float:
+    """Return the two-sided quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(dof, 0.5 + level / 2))
+
+
+def bounded(
+    value: float,
+    drawn: Array | None,
+    spread: Spread | None,
+    level: float,
+    scale: Scale = LINEAR,
+    elsewhere: Array | None = None,
+) -> tuple[Estimate, str]:
+    """Return the value with its interval on its scale, a bound that the draws do not support being None; and why one
+    does not exist (empty if both do).
+
+    elsewhere: values of the quantity at other places that noise cannot tell from the optimum. Resamples never move
+    along a flat direction, so an interval that misses one of them is far too narrow, and is none.
+    """
+    x, draws, places = value, drawn, elsewhere
+    if share := scale.share and 0 < value < 1:
+        x, scale = value / (1 - value), Scale(log=True, low=0.0)
+        draws, places = (None if v is None else _odds(v) for v in (drawn, elsewhere))
+    interval, why = _bounded(x, draws, spread, level, scale)
+    if places is not None and elsewhere is not None and not (interval.low is None and interval.high is None):
+        outside = elsewhere[~reaches(x, interval.low, interval.high, places, log=scale.log)]
+        if len(outside):
+            far = outside[np.argmax(np.abs(outside - value))]
+            allowed = f"{far:.3g}" if np.isfinite(far) else "places where it has no value"
+            return Estimate(value), f"noise allows {allowed} as well"
+    if not share:
+        return interval, why
+    return Estimate(value, *(None if end is None else end / (1 + end) for end in (interval.low, interval.high))), why
+
+
+def _odds(x: Array) -> Array:
+    """Return x / (1 - x); infinite for 1 and above."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(x < 1, x / (1 - x), np.where(np.isnan(x), np.nan, np.inf))
+
+
+def reaches(value: Any, low: Any, high: Any, elsewhere: Array, *, log: bool) -> NDArray[np.bool_]:
+    """Return whether an interval (None: open), taken REACH times as wide, holds each of the values."""
+    value, elsewhere = (np.log(np.maximum(x, 1e-300)) if log else np.asarray(x) for x in (value, elsewhere))
+    ends = (None if end is None else np.log(np.maximum(end, 1e-300)) if log else np.asarray(end) for end in (low, high))
+    bottom, top = (
+        side * np.inf if end is None else value + REACH * (end - value) for end, side in zip(ends, (-1, 1), strict=True)
+    )
+    held: NDArray[np.bool_] = (elsewhere >= bottom) & (elsewhere <= top)
+    return held
+
+
+def _bounded(
+    value: float, drawn: Array | None, spread: Spread | None, level: float, scale: Scale
+) -> tuple[Estimate, str]:
+    log = scale.log
+    if drawn is None or spread is None or not np.isfinite(value):
+        return Estimate(value if np.isfinite(value) else None), ""
+    if log and not value > 0:
+        return Estimate(value), "it has vanished, and a logarithm has no interval there"
+    centre, values = (np.log(value), _logs(drawn)) if log else (value, np.asarray(drawn, dtype=float))
+    lost = float(np.isnan(values).mean())
+    allowed = (1 - level) / 2 if spread.method == "bootstrap" else 0.0
+    if lost > allowed:
+        return Estimate(value), f"{_share(lost, spread)} short of a minimum after {(1 + LONGER) * MAX_STEPS} steps"
+    gaps = np.where(np.isnan(values), centre, values) - centre
+    far = np.abs(gaps) >= (np.log(FAR) if log else np.inf)
+    near = ~np.isnan(values) & ~far
+    if near.sum() < 3:
+        return Estimate(value), f"{_share(float(far.mean()), spread)} without end"
+    half = t_quantile(level, spread.dof) * float(spread.error(values[near]))
+    ends = _exponentials(centre - half, centre + half) if log else (centre - half, centre + half)
+    sides = [float((far & (gaps < 0)).mean()), float((far & (gaps > 0)).mean())]
+    opened = [side > allowed or not np.isfinite(end) for side, end in zip(sides, ends, strict=True)]
+    inside = float(max(ends[0], scale.low)), float(min(ends[1], scale.high))
+    estimate = Estimate(value, *(None if is_open else end for is_open, end in zip(opened, inside, strict=True)))
+    why = f"{_share(max(sides), spread)} without end" if max(sides) > allowed else "its scatter is beyond any number"
+    return estimate, why if any(opened) else ""
+
+
+def _logs(drawn: Array) -> Array:
+    """Return logarithms: minus infinity of what has vanished, NaN of what is no number or below zero."""
+    drawn = np.asarray(drawn, dtype=float)
+    logs = np.where(drawn > 0, np.log(np.where(drawn > 0, drawn, 1.0)), -np.inf)
+    return np.where(drawn >= 0, logs, np.nan)
+
+
+def _exponentials(*ends: float) -> tuple[float, ...]:
+    """Return powers of e, infinite beyond the doubles."""
+    return tuple(float(np.exp(x)) if x < np.log(np.finfo(float).max) else np.inf for x in ends)
+
+
+def _share(share: float, spread: Spread) -> str:
+    """Return words for the share of the resampled fits: all, most, 12 of 1000 fits."""
+    what = "resamples are" if spread.method == "bootstrap" else "fits without one run are"
+    return f"{share:.1%} of the {what}"
+
+
+def new_run(value: Array, error: Array, noise: Array, spread: Spread, level: float, *, raw: bool) -> Array:
+    """Return bounds (2, rows) for a new run from the error of the law and the scatter of a row, on the scale of the
+    residuals."""
+    half = t_quantile(level, spread.dof) * np.sqrt(error**2 + noise**2)
+    return np.stack([value - half, value + half]) if raw else np.stack([value * np.exp(-half), value * np.exp(half)])
+
+
+def error_of(drawn: Array, spread: Spread, *, raw: bool) -> Array:
+    """Return the standard error of predictions (draws, rows), on the scale of the residuals; NaN if too few draws are
+    sound."""
+    sound = np.isfinite(drawn).all(1) & (raw | (drawn > 0).all(1))
+    if sound.sum() < 3:
+        return np.full(drawn.shape[1], np.nan)
+    return spread.error(drawn[sound] if raw else np.log(drawn[sound]))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.intervals.resampling import WARM
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.rows import Observations
+from isoflop.analysis.runs.observations import Observations
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.refit import refit
 

@@ -11,7 +11,7 @@ Patterson and Thompson 1971, Biometrika 58; Liang and Zeger 1986 for the covaria
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.intervals.resampling import Spread
+from isoflop.analysis.intervals.estimate import Spread
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.problem import Problem
 

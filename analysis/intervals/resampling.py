@@ -1,23 +1,19 @@
 """How an estimate would vary with other runs: the unit of every interval is the run, never the row.
 
-Jackknife: each run is left out in turn; what that moves the estimates by is made unbiased (small_samples.py), and its
-spread times Student's t covers 93-97 % of the time for least squares, with clustered rows too. Bootstrap-t: runs are
-weighed at random and the standard deviation of the estimates is multiplied by Student's t; where Huber's delta lies
-below the scatter (nearly least absolute deviations) the jackknife of a median-like estimate is known to fail (Efron
-1982, The Jackknife, the Bootstrap), and this is used instead. A resample is the same problem under other weights on its
-rows, so all of them are one batch of the solver.
+Jackknife: each run is left out in turn; what that moves the estimates by is made unbiased (Bell and McCaffrey 2002),
+and its spread times Student's t covers 93-97 % of the time for least squares, with clustered rows too. Bootstrap-t:
+runs are weighed at random and the standard deviation of the estimates is multiplied by Student's t; where Huber's delta
+lies below the scatter (nearly least absolute deviations) the jackknife of a median-like estimate is known to fail
+(Efron 1982, The Jackknife, the Bootstrap), and this is used instead. A resample is the same problem under other weights
+on its rows, so all of them are one batch of the solver.
 
     spread = jackknife(problem, u, runs)               # runs: the number of the run that each row is of
-    bounded(0.3, drawn, spread, level=0.95)   # (Estimate(value=0.3, low=0.27, high=0.33), '')
 """
-
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.intervals.estimate import LONGER, Spread
 from isoflop.analysis.intervals.profile import noise_scale
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import level_index
@@ -31,8 +27,6 @@ MOST_GROUPS = 1000
 WARM = 1e-3
 # elements of a Jacobian over all draws: beyond this, one Newton step from sums over each run stands for the search
 MOST_WORK = 200_000_000
-# times MAX_STEPS that a draw in a long valley goes on for
-LONGER = 4
 # problems solved at once: bounds the memory that their weights take
 BATCH = 2000
 # a draw may stop this share of its objective above its minimum, times the rows: the objective is half of rows times the
@@ -46,39 +40,8 @@ PILOT, MOST_LOST = 100, 0.2
 # a draw is at its minimum when its next step would lower the objective by this share of what a standard error adds: it
 # is then within a few thousandths of a standard error, sqrt(2 NEAR), of where it would end
 NEAR = 1e-5
-# a draw this many times the estimate, or this small a share of it, is a search that ran away
-FAR = 1e6
-# an interval of one parameter is this much shorter than the region of all of them, sqrt(p F(p, dof) / F(1, dof)):
-# 1.7 to 2.1 for four to seven parameters (Scheffe 1953)
-REACH = 2.0
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Estimates under resampling, and how their scatter becomes a standard error.
-
-    method   jackknife, bootstrap or mixed
-    draws    the optimum under each resample, u (draws, free)
-    dof      degrees of freedom of Student's t
-    units    runs left out, or resamples
-    bounded  whether a parameter stands on its bound, at the optimum or without one of the runs; where one does, leaving
-             a run out moves the others by jumps, whose sum of squares is no variance
-    """
-
-    method: str
-    draws: Array
-    dof: float
-    units: int
-    bounded: bool = False
-
-    def error(self, values: Array) -> Array:
-        """Return the standard error of a quantity whose value under each draw is given, along the first axis."""
-        count = len(values)
-        factors = {"jackknife": 1.0, "bootstrap": 1 / (count - 1), "mixed": 1 / count}
-        with np.errstate(over="ignore", invalid="ignore"):  # a scatter beyond the doubles is infinite
-            gaps = values - values.mean(0)
-            error: Array = np.sqrt(factors[self.method] * (gaps**2).sum(0))
-        return np.where(np.isnan(error), np.inf, error)
+# 1 - leverage of a run counts as at least this much: below, leaving it out tells nothing to first order
+LEAST_FREE = 0.02
 
 
 def shortcuts(method: str, rows: int, free: int, n_runs: int, resamples: int) -> list[str]:
@@ -94,13 +57,6 @@ def shortcuts(method: str, rows: int, free: int, n_runs: int, resamples: int) ->
     return notes
 
 
-def t_quantile(level: float, dof: float) -> float:
-    """Return the two-sided quantile of Student's t."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(dof, 0.5 + level / 2))
-
-
 def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp], *, bias: bool = False) -> Spread:
     """Leave each run out in turn (each of at most MOST_GROUPS groups of runs); `runs` is the number of each row's run.
 
@@ -112,8 +68,6 @@ def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp], *, bias: bool 
     low, high = problem.box
     on_bound = bool(((draws <= low) | (draws >= high) | (u <= low) | (u >= high)).any())
     if not bias:
-        from isoflop.analysis.intervals.small_samples import unbiased
-
         moved, dof = unbiased(problem, u, groups, draws - u)
         draws = np.clip(u + moved, *problem.box)
     shift = _prior_shift(problem, u)
@@ -218,105 +172,6 @@ def _refit(problem: Problem, u: Array, weights: Array, tolerance: float) -> Arra
     return np.where(sound[:, None], ends.u, np.nan)
 
 
-def bounded(
-    value: float,
-    drawn: Array | None,
-    spread: Spread | None,
-    level: float,
-    *,
-    log: bool = False,
-    low: float = -np.inf,
-    high: float = np.inf,
-    share: bool = False,
-    elsewhere: Array | None = None,
-) -> tuple[Estimate, str]:
-    """Return the value with its interval inside [low, high], a bound that the draws do not support being None; and why
-    one does not exist (empty if both do).
-
-    share: of a whole, inside (0, 1); the interval is that of the odds x / (1 - x), on their logarithm.
-
-    elsewhere: values of the quantity at other places that noise cannot tell from the optimum. Resamples never move
-    along a flat direction, so an interval that misses one of them is far too narrow, and is none.
-    """
-    x, draws, places = value, drawn, elsewhere
-    if share := share and 0 < value < 1:
-        x, log, low, high = value / (1 - value), True, 0.0, np.inf
-        draws, places = (None if v is None else _odds(v) for v in (drawn, elsewhere))
-    interval, why = _bounded(x, draws, spread, level, log, low, high)
-    if places is not None and elsewhere is not None and not (interval.low is None and interval.high is None):
-        outside = elsewhere[~reaches(x, interval.low, interval.high, places, log=log)]
-        if len(outside):
-            far = outside[np.argmax(np.abs(outside - value))]
-            allowed = f"{far:.3g}" if np.isfinite(far) else "places where it has no value"
-            return Estimate(value), f"noise allows {allowed} as well"
-    if not share:
-        return interval, why
-    return Estimate(value, *(None if end is None else end / (1 + end) for end in (interval.low, interval.high))), why
-
-
-def _odds(x: Array) -> Array:
-    """Return x / (1 - x); infinite for 1 and above."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(x < 1, x / (1 - x), np.where(np.isnan(x), np.nan, np.inf))
-
-
-def reaches(value: Any, low: Any, high: Any, elsewhere: Array, *, log: bool) -> NDArray[np.bool_]:
-    """Return whether an interval (None: open), taken REACH times as wide, holds each of the values."""
-    value, elsewhere = (np.log(np.maximum(x, 1e-300)) if log else np.asarray(x) for x in (value, elsewhere))
-    ends = (None if end is None else np.log(np.maximum(end, 1e-300)) if log else np.asarray(end) for end in (low, high))
-    bottom, top = (
-        side * np.inf if end is None else value + REACH * (end - value) for end, side in zip(ends, (-1, 1), strict=True)
-    )
-    held: NDArray[np.bool_] = (elsewhere >= bottom) & (elsewhere <= top)
-    return held
-
-
-def _bounded(
-    value: float, drawn: Array | None, spread: Spread | None, level: float, log: bool, low: float, high: float
-) -> tuple[Estimate, str]:
-    if drawn is None or spread is None or not np.isfinite(value):
-        return Estimate(value if np.isfinite(value) else None), ""
-    if log and not value > 0:
-        return Estimate(value), "it has vanished, and a logarithm has no interval there"
-    centre, values = (np.log(value), _logs(drawn)) if log else (value, np.asarray(drawn, dtype=float))
-    lost = float(np.isnan(values).mean())
-    allowed = (1 - level) / 2 if spread.method == "bootstrap" else 0.0
-    if lost > allowed:
-        return Estimate(value), f"{_share(lost, spread)} short of a minimum after {(1 + LONGER) * MAX_STEPS} steps"
-    gaps = np.where(np.isnan(values), centre, values) - centre
-    far = np.abs(gaps) >= (np.log(FAR) if log else np.inf)
-    near = ~np.isnan(values) & ~far
-    if near.sum() < 3:
-        return Estimate(value), f"{_share(float(far.mean()), spread)} without end"
-    half = t_quantile(level, spread.dof) * float(spread.error(values[near]))
-    ends = _exponentials(centre - half, centre + half) if log else (centre - half, centre + half)
-    sides = [float((far & (gaps < 0)).mean()), float((far & (gaps > 0)).mean())]
-    opened = [side > allowed or not np.isfinite(end) for side, end in zip(sides, ends, strict=True)]
-    estimate = Estimate(
-        value, None if opened[0] else float(max(ends[0], low)), None if opened[1] else float(min(ends[1], high))
-    )
-    why = f"{_share(max(sides), spread)} without end" if max(sides) > allowed else "its scatter is beyond any number"
-    return estimate, why if any(opened) else ""
-
-
-def _logs(drawn: Array) -> Array:
-    """Return logarithms: minus infinity of what has vanished, NaN of what is no number or below zero."""
-    drawn = np.asarray(drawn, dtype=float)
-    logs = np.where(drawn > 0, np.log(np.where(drawn > 0, drawn, 1.0)), -np.inf)
-    return np.where(drawn >= 0, logs, np.nan)
-
-
-def _exponentials(*ends: float) -> tuple[float, ...]:
-    """Return powers of e, infinite beyond the doubles."""
-    return tuple(float(np.exp(x)) if x < np.log(np.finfo(float).max) else np.inf for x in ends)
-
-
-def _share(share: float, spread: Spread) -> str:
-    """Return words for the share of the resampled fits: all, most, 12 of 1000 fits."""
-    what = "resamples are" if spread.method == "bootstrap" else "fits without one run are"
-    return f"{share:.1%} of the {what}"
-
-
 def by_size(problem: Problem, u: Array) -> Spread | None:
     """Leave out one value of the law's first column at a time, as a jackknife; None if there are few of them.
 
@@ -328,17 +183,56 @@ def by_size(problem: Problem, u: Array) -> Spread | None:
     return jackknife(problem, u, sizes, bias=True)
 
 
-def new_run(value: Array, error: Array, noise: Array, spread: Spread, level: float, *, raw: bool) -> Array:
-    """Return bounds (2, rows) for a new run from the error of the law and the scatter of a row, on the scale of the
-    residuals."""
-    half = t_quantile(level, spread.dof) * np.sqrt(error**2 + noise**2)
-    return np.stack([value - half, value + half]) if raw else np.stack([value * np.exp(-half), value * np.exp(half)])
+def unbiased(problem: Problem, u: Array, runs: NDArray[np.intp], moved: Array) -> tuple[Array, float]:
+    """Return how far leaving out each run moves the optimum, (runs, free), over the root of 1 - leverage, and the
+    degrees of freedom: the harmonic mean of those of the free parameters.
+
+    To leave a run out moves the estimates by its residuals over 1 - leverage, which overstates their variance: of six
+    runs that must identify three parameters, twofold on average and fivefold for the outermost ones. Over the root of
+    1 - leverage it is without bias for independent residuals of one variance, and Student's t has the degrees of
+    freedom that the variance itself has (Bell and McCaffrey 2002, Survey Methodology 28; Imbens and Kolesar 2016,
+    Review of Economics and Statistics 98, for how far that holds with few clusters).
+
+    problem   the law on the rows
+    u         its optimum (free,)
+    runs      (rows,) the number of each row's run
+    moved     (runs, free) by how much each optimum without one run differs from u
+    """
+    count, low_high = int(runs.max()) + 1, problem.box
+    r, jacobian = problem.linearise(u[None])
+    inside = problem.objective.terms(r)[2]
+    slopes = jacobian[0].T if inside is None else jacobian[0].T * inside[0][:, None]
+    unit = np.sqrt((slopes**2).sum(0))
+    free = np.flatnonzero((u > low_high[0]) & (u < low_high[1]) & (unit > 0))
+    if len(free) == 0 or len(slopes) < len(free):
+        return moved, count - 1.0
+    q, triangle = np.linalg.qr(slopes[:, free] / unit[free])
+    if np.abs(np.diag(triangle)).min() < 1e-7:
+        return moved, count - 1.0
+    shares = np.zeros((count, len(free), len(free)))  # of the information that each run holds; they add up to one
+    np.add.at(shares, runs, q[:, :, None] * q[:, None, :])
+    values, vectors = np.linalg.eigh(np.eye(len(free)) - shares)
+    values = np.clip(values, LEAST_FREE, 1.0)
+    root = np.einsum("gij,gj,gkj->gik", vectors, np.sqrt(values), vectors)
+    scaled = np.einsum("gij,gj->gi", root, moved[:, free] * unit[free] @ triangle.T)
+    result = moved.copy()
+    result[:, free] = np.linalg.solve(triangle, scaled.T).T / unit[free]
+    inverse_root = np.einsum("gij,gj,gkj->gik", vectors, 1 / np.sqrt(values), vectors)
+    dofs = _satterthwaite(np.einsum("gij,jc->gic", inverse_root, np.linalg.inv(triangle).T), shares)
+    return result, float(np.clip(len(dofs) / (1 / dofs).sum(), 1.0, count - 1.0))
 
 
-def error_of(drawn: Array, spread: Spread, *, raw: bool) -> Array:
-    """Return the standard error of predictions (draws, rows), on the scale of the residuals; NaN if too few draws are
-    sound."""
-    sound = np.isfinite(drawn).all(1) & (raw | (drawn > 0).all(1))
-    if sound.sum() < 3:
-        return np.full(drawn.shape[1], np.nan)
-    return spread.error(drawn[sound] if raw else np.log(drawn[sound]))
+def _satterthwaite(weights: Array, shares: Array) -> Array:
+    """Return the degrees of freedom of the variance of each parameter, (free,): those of the chi-square with its mean
+    and its variance, where residuals are independent and of one variance.
+
+    weights   (runs, free, free) by how much a run's scores move each parameter (the last axis)
+    shares    (runs, free, free) its share of the information
+    """
+    a = np.einsum("gij,gjc->gic", shares, weights)
+    own = np.einsum("gic,gic->gc", weights, a)
+    dofs = []
+    for c in range(weights.shape[2]):
+        matrix = np.diag(own[:, c]) - a[:, :, c] @ a[:, :, c].T
+        dofs.append(np.trace(matrix) ** 2 / max(float((matrix**2).sum()), 1e-300))
+    return np.array([max(dof, 1e-3) for dof in dofs], dtype=float)

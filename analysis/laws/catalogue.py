@@ -3,7 +3,7 @@
 get_law("power_offset(D)").columns     # ('D',)
 get_law("chinchilla(n_total, D)")      # the same law under another convention of counting
 get_law("accuracy ~ power_offset(C)")  # the same law of another target
-LAWS["chinchilla"].formula             # 'L(N, D) = E + A N^-alpha + B D^-beta'
+get_law("chinchilla").formula          # 'L(N, D) = E + A N^-alpha + B D^-beta'
 
 A topic is imported when a law is asked for that no topic before it has; LAWS has all of them.
 """

@@ -1,7 +1,7 @@
 """Laws of whole loss curves under any schedule of the rate.
 
 A row is a point of a curve: S1, the sum of the rates so far, and lr, the rate now. What was annealed before is read
-from the other rows of the same curve, so the rows of a table are the schedule; analysis/runs/schedules.py makes S1
+from the other rows of the same curve, so the rows of a table are the schedule; analysis/runs/curves.py makes S1
 and curve of (step, lr). The rate begins at zero, and its rise is a fall below zero: E is the loss of a model annealed
 to no rate at all. A row alone in its curve is one under a constant rate.
 

@@ -1,7 +1,7 @@
 """Laws of the training itself: schedules of the rate, and rules for the rate, the batch and the best size.
 
 A rule's target is not the loss but what is best: `isoflop fit sweep.csv --law lr_rule` makes it from a sweep that tries
-several rates in each cell of N and D (analysis/runs/best_settings.py), or takes a column of best rates as it is.
+several rates in each cell of N and D (analysis/runs/observations.py), or takes a column of best rates as it is.
 
 from isoflop.analysis.laws.catalogue import get_law
 

@@ -1,13 +1,11 @@
-"""Columns of any table under our names, by what they are usually called.
+"""Map columns of any table to our names, by what they are usually called.
 
 A column that we call N, D, C or L and that is not there is the one of a usual name (`params`, `tokens (B)`,
 `flops_1e18`, `log10_params`, `val_loss`), in the unit that the name states; where two columns bear usual names of one,
-neither is taken. What is still missing follows from others where their names leave no doubt (D from step, batch and
-seq_len). What was taken for what is a note of every result, and `--columns` wins.
+neither is taken. What was taken for what is reported in a note of every result, and `--columns` wins.
 
-    table, notes = by_usual_names(pd.DataFrame({"params_m": [70.0], "step": [100], "batch_tokens": [2**20]}))
-    table, more = completed(table)
-    table["N"][0], table["D"][0]      # (7e7, 1.05e8)
+    table, notes = by_usual_names(pd.DataFrame({"params_m": [70.0], "tokens (B)": [1.4], "loss": [3.1]}))
+    table["N"][0], table["D"][0]      # (7e7, 1.4e9)
 """
 
 import re

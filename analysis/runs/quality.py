@@ -18,9 +18,8 @@ from isoflop.analysis.runs.cells import cells_of, searched_notes, tune
 from isoflop.analysis.runs.levels import LEVELS, SPAN, Layout, layout, level_index
 from isoflop.analysis.runs.outliers import outlying
 from isoflop.analysis.runs.recognise import is_circumstance
-from isoflop.analysis.runs.rows import MIXTURES, mixtures, repeated, units
+from isoflop.analysis.runs.rows import MIXTURES, listed_columns, mixtures, repeated, units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
-from isoflop.analysis.runs.table import listed_columns
 from isoflop.errors import FitError
 
 CORE = ("N", "D", "C", "L")
@@ -179,9 +178,8 @@ def _mixed_texts(rows: pd.DataFrame) -> dict[str, str]:
         if not 1 < values.nunique() <= min(MOST_KINDS, len(rows) / ROWS_PER_KIND):
             continue
         if "N" not in rows or values.groupby(rows["N"]).nunique().max() > 1:
-            notes[str(name)] = (
-                f"{name} mixes {', '.join(values.unique()[:4])} at one size: --by {name} tells them apart"
-            )
+            mixed = ", ".join(values.unique()[:4])
+            notes[str(name)] = f"{name} mixes {mixed} at one size: --by {name} separates them"
     return notes
 
 

@@ -14,9 +14,8 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.analysis.runs.formats import has_lines, read_table
-from isoflop.analysis.runs.rows import as_floats
+from isoflop.analysis.runs.rows import as_floats, listed_columns
 from isoflop.analysis.runs.runs import Runs
-from isoflop.analysis.runs.table import listed_columns
 from isoflop.errors import CellError, UserError
 from isoflop.wording import cell
 

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from isoflop import record
-from isoflop.analysis.runs.table import RunCodes
+from isoflop.analysis.runs.rows import RunCodes
 
 # columns that name a run where their values repeat and no size changes within one
 _NAMES = re.compile(

@@ -1,4 +1,4 @@
-"""Which rows of a table count, as numbers and by groups: pure functions of frames, below the type Runs.
+"""The rows below the type Runs: which of them count, as numbers and by groups, and how a table of them shows itself.
 
 A row that failed is left out with its reason, and each measured point counts once. A number that cannot be (a loss of
 zero, a missing size) in any other row is an error that names the row, for a fit must not choose its data in silence.
@@ -7,8 +7,8 @@ zero, a missing size) in any other row is an error that names the row, for a fit
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from isoflop import record
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.errors import CellError
+from isoflop.errors import CellError, UserError
 from isoflop.wording import MOST_SHOWN, cell, cut, printable
 
-if TYPE_CHECKING:
-    from isoflop.analysis.runs.runs import Runs
-
+# rows that a notebook shows
+SHOWN = 10
 # columns that, where they differ inside one group, make it a mixture
 MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
 # repeating data up to this many times is nearly as good as new data (Muennighoff et al. 2023, arXiv:2305.16264)
@@ -39,42 +38,81 @@ _UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions"}
 
 
 @dataclass(frozen=True)
-class Observations:
-    """What a law is fitted to: rows as columns of numbers.
+class Label:
+    """The label of a group of runs."""
 
-    table      the usable rows themselves
-    columns    the columns of the law, in its order, (rows,) each
-    target     what it predicts, (rows,)
-    runs       the number of each row's run, (rows,)
-    n_runs     how many runs there are
-    excluded   (reason, rows) for each kind of row that was left out
-    notes      what is odd about the rows
-    scale      of each row's residual, (rows,), where rows are weighed
-    """
-
-    table: "Runs"
-    columns: tuple[Array, ...]
-    target: Array
-    runs: NDArray[np.intp]
-    n_runs: int
-    excluded: list[tuple[str, int]]
-    notes: list[str]
-    scale: Array | None = None
+    columns: tuple[str, ...] = ()
+    """The columns by which rows are grouped."""
+    values: tuple[Any, ...] = ()
+    """The value of each column; NaN or None where the rows have none."""
 
     @property
-    def rows(self) -> pd.DataFrame:
-        """The rows as a frame."""
-        return self.table.frame
+    def by(self) -> dict[str, Any]:
+        """Return the values by column, as a Fit has them: {'family': 'mlp'}."""
+        return dict(zip(self.columns, self.values, strict=True))
 
-    def part(self, most: int) -> "Observations":
-        """Return these rows, or `most` of them drawn at random: every k-th row of a grid could be of a single size."""
-        if len(self.target) <= most:
-            return self
-        drawn = np.sort(np.random.default_rng(0).permutation(len(self.target))[:most])
-        names, codes = np.unique(self.runs[drawn], return_inverse=True)
-        columns = tuple(c[drawn] for c in self.columns)
-        scale = None if self.scale is None else self.scale[drawn]
-        return replace(self, columns=columns, target=self.target[drawn], runs=codes, n_runs=len(names), scale=scale)
+    def __str__(self) -> str:
+        return ", ".join("" if pd.isna(value) else str(value) for value in self.values)
+
+
+@dataclass(frozen=True)
+class RunCodes:
+    """The runs that rows belong to.
+
+    codes    number of each row's run, (rows,)
+    count    how many runs there are
+    note     what was recognised, and by what; empty where every row is a run
+    """
+
+    codes: NDArray[np.intp]
+    count: int
+    note: str = ""
+
+
+class Shown:
+    """A table that shows itself, and says what to write instead of what a frame would do."""
+
+    frame: pd.DataFrame
+    source: str
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def __contains__(self, column: str) -> bool:
+        return column in self.frame
+
+    def __getitem__(self, column: str) -> pd.Series:
+        if not isinstance(column, str):
+            raise UserError("Runs are indexed by the name of a column; choose rows by select(where) or in runs.frame")
+        values: pd.Series = self.frame[column]
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("Runs are not iterable: use runs.frame for the rows, or runs.by(columns) for groups")
+
+    def __getattr__(self, name: str) -> Any:
+        hint = f"; the table is runs.frame, as in runs.frame.{name}" if hasattr(pd.DataFrame, name) else ""
+        raise AttributeError(f"Runs have no attribute {name!r}{hint}")
+
+    @property
+    def _heading(self) -> str:
+        return f"{self.source or 'a table'}: {len(self)} rows, {len(self.frame.columns)} columns"
+
+    def __repr__(self) -> str:
+        return "\n".join([self._heading, *(f"  note  {note}" for note in self.notes), repr(self.frame.head(SHOWN))])
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
+        return f"<p>{escape(self._heading)}</p>{f'<ul>{notes}</ul>' if notes else ''}{self.frame.head(SHOWN).to_html()}"
+
+
+def listed_columns(names: Any, most: int = 30) -> str:
+    """Return the names of columns for an error, the first `most` of them."""
+    names = [cut(printable(str(n)), MOST_SHOWN) for n in names]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def as_floats(column: pd.Series) -> pd.Series:

@@ -29,12 +29,15 @@ from isoflop.analysis.runs.cells import (
 )
 from isoflop.analysis.runs.levels import Layout, layout
 from isoflop.analysis.runs.rows import (
+    Label,
+    RunCodes,
+    Shown,
     finished,
     groups_of,
+    listed_columns,
     positive,
     split_usable,
 )
-from isoflop.analysis.runs.table import Label, RunCodes, Shown, listed_columns
 from isoflop.errors import FitError, UserError
 
 # the columns that name the groups of a table, unless it says others; and the group of a table without families or file

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from isoflop.analysis.runs.table import listed_columns
+from isoflop.analysis.runs.rows import listed_columns
 from isoflop.errors import UserError
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {

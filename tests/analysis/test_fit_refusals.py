@@ -8,7 +8,7 @@ import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit, fit_groups
-from isoflop.analysis.intervals.resampling import Spread, bounded
+from isoflop.analysis.intervals.estimate import Scale, Spread, bounded
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.rows import usable
 from isoflop.analysis.runs.runs import Runs
@@ -214,7 +214,7 @@ def test_estimates_at_the_ends_of_the_doubles_make_no_warning(method: str, value
     one = np.ones(19)
     for drawn in (np.zeros(20), np.full(20, np.nan), np.append(one, 0), np.append(one, np.inf), np.full(20, 1e308)):
         for log in (True, False):
-            found, why = bounded(value, drawn, spread, 0.95, log=log)
+            found, why = bounded(value, drawn, spread, 0.95, Scale(log))
             assert found.value == value
             assert bool(why) == (found.low is None or found.high is None), (value, drawn, log)
             assert all(x is None or np.isfinite(x) for x in (found.low, found.high))

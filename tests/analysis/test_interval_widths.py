@@ -11,7 +11,8 @@ from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.frontier.isoflop_minima import influence, isoflop, spare_rows
 from isoflop.analysis.frontier.powers import Power, power_through
 from isoflop.analysis.intervals import resampling
-from isoflop.analysis.intervals.resampling import Spread, bootstrap, bounded
+from isoflop.analysis.intervals.estimate import Scale, Spread, bounded
+from isoflop.analysis.intervals.resampling import bootstrap
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.levels import level_index, stand_apart
 from isoflop.analysis.solving.descent import minimise
@@ -64,12 +65,12 @@ def test_few_runs_give_no_interval_twice_too_wide() -> None:
 def test_a_share_has_its_interval_inside_0_and_1() -> None:
     drawn = np.array([0.2, 0.5, 0.7, 0.9, 0.97, 0.99])
     spread = Spread("jackknife", drawn[:, None], 5, 6)
-    estimate, why = bounded(0.8, drawn, spread, 0.95, share=True)
+    estimate, why = bounded(0.8, drawn, spread, 0.95, Scale(share=True))
     assert why == ""
     assert 0 < estimate.low < 0.8 < estimate.high < 1
     assert bounded(0.8, drawn, spread, 0.95)[0].high > 1
     near = np.array([0.79, 0.8, 0.81, 0.8, 0.79, 0.81])
-    estimate, why = bounded(0.8, near, spread, 0.95, share=True, elsewhere=np.array([0.1]))
+    estimate, why = bounded(0.8, near, spread, 0.95, Scale(share=True), elsewhere=np.array([0.1]))
     assert (estimate.low, estimate.high, why) == (None, None, "noise allows 0.1 as well")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.runs.best_settings import best_settings
+from isoflop.analysis.runs.observations import best_settings
 from isoflop.errors import UserError
 
 

@@ -19,7 +19,7 @@ from isoflop.analysis.claims.declare import Contrast, NotIdentified, Sample, req
 from isoflop.analysis.claims.quantities.columns import welch
 from isoflop.analysis.fitting.fit import fit, fit_near
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.intervals.resampling import Spread
+from isoflop.analysis.intervals.estimate import Spread
 from isoflop.analysis.runs.runs import Runs
 
 # budgets are rounded up to whole steps: compute is matched where it differs by no more than this

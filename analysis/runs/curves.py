@@ -1,32 +1,67 @@
-"""The trunks of a sweep's runs beside their marks: rows of the training loss at the constant rate, from curve.csv.
+"""Loss curves beside the table of runs: as rows of a law of schedules, and trunks beside the marks cut from them.
 
-A run of several marks trains on at a constant rate, and its training loss there is that of new targets, as long as none
-is seen twice: a measurement that costs nothing. Such a row has `heat` 1, a cooled mark COOLED. The loss of a point of
-the curve is the mean since the point before, so it counts for the middle of the two. The law is asked for from the
-first mark of any run on, and earlier steps follow none.
+add_schedule turns (step, lr) into S1, the sum of the rates so far, and the number of the curve. add_trunks adds to a
+sweep's marks the training loss at the constant rate, from curve.csv: a run of several marks trains on at a constant
+rate, and its training loss there is that of new targets, as long as none is seen twice: a measurement that costs
+nothing. Such a row has `heat` 1, a cooled mark COOLED. The loss of a point of the curve is the mean since the point
+before, so it counts for the middle of the two; earlier steps than the first mark of any run follow no law.
 
     from isoflop.analysis.runs.read import read_runs
 
+    add_schedule(pd.DataFrame({"step": [100, 200], "lr": [3e-4, 3e-5]}))     # with curve and S1
     add_trunks(read_runs("theirs.csv"), Path("theirs.csv"))     # UserError: a table has no curves; give the folder
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.laws.schedules import is_gradual
 from isoflop.analysis.laws.trunk import HEAT
 from isoflop.analysis.runs.formats import check_file
+from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 
+LABELS = ("curve", "run_id")
 # heat of a cooled mark; a law takes numbers above 0 alone, and this is none beside 1
 COOLED = 1e-9
 # of the peak rate: a rate as near to it is the constant one, which a file holds in decimals
 SAME_RATE = 1e-6
 POINT = ("step", "D", "C", "lr", "L_train")
+
+
+def add_schedule(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with `curve` (1, 2, ...) and `S1`. The rate of a row is that of the steps up to the next, or
+    moves evenly to that of the next if it changes from row to row; before the first lies a straight warmup from zero.
+
+    Curves are told apart by `curve` or run_id; a table without either is one. UserError without step or lr.
+    """
+    missing = [c for c in ("step", "lr") if c not in table]
+    if missing:
+        raise UserError(f"a curve has the columns step and lr; this table has no {' and no '.join(missing)}")
+    label = next((c for c in LABELS if c in table), None)
+    codes = np.zeros(len(table), dtype=int) if label is None else pd.factorize(table[label])[0]
+    step, lr, total = table["step"].to_numpy(float), table["lr"].to_numpy(float), np.zeros(len(table))
+    for code in np.unique(codes):
+        rows = np.flatnonzero(codes == code)
+        rows = rows[np.argsort(step[rows], kind="stable")]
+        rate = lr[rows]
+        rate = np.where(is_gradual(rate), (rate[:-1] + rate[1:]) / 2, rate[:-1])
+        parts = np.diff(step[rows]) * rate
+        total[rows] = step[rows[0]] * lr[rows[0]] / 2 + np.concatenate([[0.0], np.cumsum(parts)])
+    names = codes + 1 if label is None else table[label]
+    return table.assign(run_id=names, curve=codes + 1.0, S1=total)
+
+
+def read_curves(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """Read files of (step, lr, L), a curve each, into one table; run_id is the name of the file."""
+    parts = [read_runs(path).frame.assign(run_id=Path(path).stem) for path in paths]
+    return add_schedule(pd.concat([part.drop(columns="curve", errors="ignore") for part in parts], ignore_index=True))
 
 
 def add_trunks(runs: RunsLike, folder: Path) -> Runs:

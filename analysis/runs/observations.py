@@ -1,24 +1,67 @@
-"""The best value of a knob (rate, batch, weight decay) in each cell of a sweep, for laws whose target is that knob.
+"""What a law is fitted to: rows as columns of numbers; for a law of a knob its best value in each cell of a sweep.
 
-In each cell of the law's columns the least loss over all other knobs is taken for each value of this one; a parabola in
-its logarithm through the values about the least gives the best. A cell whose least lies at the edge of what was tried
-has no minimum and is left out.
+In each cell of such a law's columns the least loss over all other knobs is taken for each value of this one; a parabola
+in its logarithm through the values about the least gives the best. A cell whose least lies at the edge of what was
+tried has no minimum and is left out.
 
     sweep = pd.DataFrame({"N": 1e8, "D": 1e9, "lr": [1e-3, 2e-3, 4e-3], "L": [3.1, 3.0, 3.2]})
     best_settings(sweep, ("N", "D"), "lr")     # (a row for each cell: N, D, lr, L; the sentence that says so)
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import level_index
+from isoflop.analysis.runs.runs import Runs
 from isoflop.errors import UserError
 
 KNOBS = ("lr", "batch", "weight_decay")
 # values on either side of the least that the parabola sees, and how many values a cell needs
 SIDE, FEWEST = 2, 3
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What a law is fitted to: rows as columns of numbers.
+
+    table      the usable rows themselves
+    columns    the columns of the law, in its order, (rows,) each
+    target     what it predicts, (rows,)
+    runs       the number of each row's run, (rows,)
+    n_runs     how many runs there are
+    excluded   (reason, rows) for each kind of row that was left out
+    notes      what is odd about the rows
+    scale      of each row's residual, (rows,), where rows are weighed
+    """
+
+    table: Runs
+    columns: tuple[Array, ...]
+    target: Array
+    runs: NDArray[np.intp]
+    n_runs: int
+    excluded: list[tuple[str, int]]
+    notes: list[str]
+    scale: Array | None = None
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The rows as a frame."""
+        return self.table.frame
+
+    def part(self, most: int) -> "Observations":
+        """Return these rows, or `most` of them drawn at random: every k-th row of a grid could be of a single size."""
+        if len(self.target) <= most:
+            return self
+        drawn = np.sort(np.random.default_rng(0).permutation(len(self.target))[:most])
+        names, codes = np.unique(self.runs[drawn], return_inverse=True)
+        columns = tuple(c[drawn] for c in self.columns)
+        scale = None if self.scale is None else self.scale[drawn]
+        return replace(self, columns=columns, target=self.target[drawn], runs=codes, n_runs=len(names), scale=scale)
 
 
 def is_sweep(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> bool:
