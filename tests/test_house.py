@@ -9,22 +9,22 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 41_900,
-    "files": 350,
-    "public_names": 1_470,
+    "lines": 41_500,
+    "files": 347,
+    "public_names": 1_465,
     "names_used_twice": 0,
     "circles_of_files": 0,
     "circles_of_folders": 0,
     "upward_arrows": 0,
     "widest_folder": 17,
     "long_files": 6,
-    "long_functions": 4,
-    "many_parameters": 15,
+    "long_functions": 3,
+    "many_parameters": 13,
     "attrs": 0,
     "caches": 1,
 }
 # at least
-VERBS_PERCENT = 95
+VERBS_PERCENT = 97
 
 # files that a verb enters and moves between them, at most
 WALKS = {"fit": (68, 2_800), "report": (162, 49_000)}
