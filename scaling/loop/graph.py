@@ -11,7 +11,8 @@ without.
 Not yet measured on a device; trainer.graph=true asks for it.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
@@ -72,16 +73,33 @@ class StepGraph:
             group |= {"lr": rate, "capturable": True}  # a view: what is written into self.rate is the group's
         self.replay: Callable[[], None] | None = None
         self.taken = 0
+        # of warm-up, capture and replay: a capture may not wait for a stream on which autograd's nodes were made before
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def take(self, steps: int) -> None:
         """Take this many steps from the module's position; nothing else may happen at any of them."""
-        while steps:
-            chunk = min(steps, CHUNK)
-            self.send(chunk)
-            for _ in range(chunk):
-                self.take_one()
-                self.module.position, self.module.made = self.module.position + 1, self.module.made + 1
-            steps -= chunk
+        with self.on_stream():
+            while steps:
+                chunk = min(steps, CHUNK)
+                self.send(chunk)
+                for _ in range(chunk):
+                    self.take_one()
+                    self.module.position, self.module.made = self.module.position + 1, self.module.made + 1
+                steps -= chunk
+
+    @contextlib.contextmanager
+    def on_stream(self) -> Iterator[None]:
+        """Work on the graph's own stream, after what was queued before and before what is queued next."""
+        if self.stream is None:
+            yield
+            return
+        outer = torch.cuda.current_stream(self.module.device)
+        self.stream.wait_stream(outer)
+        try:
+            with torch.cuda.stream(self.stream):
+                yield
+        finally:
+            outer.wait_stream(self.stream)
 
     def send(self, steps: int) -> None:
         """Send the examples' indices and the rates of the next steps to the device."""
@@ -124,7 +142,7 @@ class StepGraph:
         """Capture the step as a graph; raise RuntimeError if an operation waits for the device."""
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=self.stream):
             self.step()
         return graph.replay
 
