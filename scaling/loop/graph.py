@@ -67,7 +67,7 @@ class StepGraph:
         self.indices = torch.zeros(CHUNK, module.recipe.batch, dtype=torch.long, device=device)
         self.rates = torch.zeros(CHUNK, len(groups), device=device)
         self.row = torch.zeros(1, dtype=torch.long, device=device)
-        self.scales = torch.tensor([group["scale"] for group in groups], device=device)
+        self.scales = [group["scale"] for group in groups]
         self.rate = torch.zeros(len(groups), device=device)
         for group, rate in zip(groups, self.rate, strict=True):
             group |= {"lr": rate, "capturable": True}  # a view: what is written into self.rate is the group's
@@ -106,8 +106,9 @@ class StepGraph:
         module, recipe, first = self.module, self.module.recipe, self.module.position
         indices = [order(module.seed, first + k, recipe.batch, module.examples.n) for k in range(steps)]
         rates = [recipe.rate(first + k, module.goal, module.first) for k in range(steps)]
+        scaled = [[rate * scale for scale in self.scales] for rate in rates]  # in float64, as of a step on its own
         self.indices[:steps].copy_(torch.stack(indices), non_blocking=True)
-        self.rates[:steps].copy_(torch.tensor(rates)[:, None] * self.scales.cpu(), non_blocking=True)
+        self.rates[:steps].copy_(torch.tensor(scaled), non_blocking=True)
         self.row.zero_()
 
     def take_one(self) -> None:
@@ -145,6 +146,11 @@ class StepGraph:
         with torch.cuda.graph(graph, stream=self.stream):
             self.step()
         return graph.replay
+
+
+def held_rate(rate: float, device: torch.device) -> float:
+    """Return a rate as a step takes it: a float32 on a GPU, with a graph and without, so that both give equal bits."""
+    return float(torch.tensor(rate)) if device.type == "cuda" else rate
 
 
 def obstacle_to_graph(module: Training) -> str | None:

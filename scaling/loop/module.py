@@ -30,7 +30,7 @@ from isoflop.scaling.families.base import Model
 from isoflop.scaling.families.layers.basic import Block
 from isoflop.scaling.loop import trunk
 from isoflop.scaling.loop.compiled import Compiler, Objective
-from isoflop.scaling.loop.graph import CHUNK, NotCapturedError, StepGraph, obstacle_to_graph
+from isoflop.scaling.loop.graph import CHUNK, NotCapturedError, StepGraph, held_rate, obstacle_to_graph
 from isoflop.scaling.loop.spec import RunSpec
 from isoflop.scaling.recipe.parametrization import Multipliers
 from isoflop.scaling.subject import Subject
@@ -183,7 +183,7 @@ class ScalingModule(pl.LightningModule):
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(step, goal, self.first) * group["scale"]
+            group["lr"] = held_rate(recipe.rate(step, goal, self.first) * group["scale"], self.device)
         self.reseed(step)
         x, y = self.examples.take(order(self.seed, step, recipe.batch, self.examples.n).to(self.device))
         optimizer.zero_grad()
