@@ -53,6 +53,8 @@ class Training(Protocol):
 
     def count(self, loss: Tensor) -> None: ...
 
+    def reseed(self, step: int) -> None: ...
+
 
 class NotCapturedError(Exception):
     """A step has an operation that waits for the device; no step has been lost."""
@@ -121,6 +123,7 @@ class StepGraph:
                 raise
             except RuntimeError as error:
                 raise NotCapturedError(str(error).splitlines()[0]) from error
+        self.module.reseed(self.module.position)  # a replay reads seed and offset of the device's generator anew
         if self.replay is not None:
             self.replay()
             return

@@ -80,3 +80,9 @@ def test_warm_up_capture_and_replay_are_on_one_stream_that_waits_for_the_outer_o
     assert notes[0] == ("side", "waits for", OUTER)
     assert notes[-1] == (OUTER, "waits for", "side")
     assert notes[1:-1] == [("step", "side")] * (graph.WARM_UP + 1) + [("replay", "side")] * 2
+
+
+def test_each_step_of_a_graph_is_seeded_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda()
+    steps_of(monkeypatch, cuda).take(5)
+    assert [note[1] for note in cuda.notes if note[0] == "seed"] == [0, 1, 2, 3, 4]
