@@ -321,6 +321,31 @@ def test_the_balance_loss_is_least_where_routing_is_even() -> None:
     assert layer.auxiliary.item() == pytest.approx(4)
 
 
+class ElsewhereTensor(Tensor):
+    """A tensor of this CPU that says it is on a GPU."""
+
+    device = torch.device("cuda")  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "tanh"])
+def test_a_fused_cell_on_a_gpu_is_left_alone_by_autocast_which_would_make_it_fp16(
+    cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, seen = Cell(cell, 8, "normal"), []
+
+    def noted(x: Tensor) -> tuple[Tensor, None]:
+        seen.append((torch.is_autocast_enabled("cuda"), x.dtype))
+        return x, None
+
+    monkeypatch.setattr(layer.rnn, "forward", noted)
+    torch.set_autocast_enabled("cuda", True)  # as on a machine with a GPU; the context manager needs one
+    try:
+        layer(torch.zeros(2, 3, 8, dtype=torch.bfloat16).as_subclass(ElsewhereTensor))
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+    assert seen == [(False, torch.float32)]
+
+
 def test_no_layer_keeps_the_graph_of_a_loss_that_was_taken() -> None:
     """A kept graph names the stream on which it was made, so that no CUDA graph of a step could be captured."""
     model = family("moe", depth=1).build(TOKENS)
