@@ -79,8 +79,8 @@ class Cell(nn.Module):
             nn.init.ones_(self.rnn.get_parameter("bias_ih_l0")[width : 2 * width])
 
     def forward(self, x: Tensor) -> Tensor:
-        # autocast would cast cuDNN's cells to fp16, whatever its dtype (ATen/cudnn/AutocastRNN.cpp); and torch's LSTM has
-        # no bf16 on a CPU without AVX-512
+        # autocast would cast cuDNN's cells to fp16, whatever its dtype (ATen/cudnn/AutocastRNN.cpp), and torch's LSTM
+        # has no bf16 on a CPU without AVX-512
         with torch.autocast(x.device.type, enabled=False):
             if x.device.type == "cpu" and self.rnn.mode in BY_HAND:
                 return BY_HAND[self.rnn.mode](wide(x), *(self.rnn.get_parameter(f"{name}_l0") for name in PARAMETERS))
