@@ -62,6 +62,20 @@ def keep_freed_memory() -> None:
             mallopt(parameter, 2**30)
 
 
+def choose_kernels(precision: str, deterministic: bool) -> None:
+    """Set how torch works on a GPU, the same for all families: TF32 where precision is bf16, which is coarser still.
+
+    torch's own default is TF32 for cuDNN alone: convolutions and recurrent cells. deterministic: take kernels that give
+    the same bits again, where there are any.
+    """
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "bf16"
+    if deterministic or torch.are_deterministic_algorithms_enabled():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as CUDA's notes on reproducible cuBLAS ask
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+
+
 def device_name(device: "torch.device") -> str:
     """Return the name of the GPU, or of the processor."""
     import torch
@@ -99,4 +113,6 @@ def measure(trainer: "pl.Trainer", flops: float, targets: float, wall_s: float, 
         "peak_memory": peak_memory(device),
         "device": name,
         "torch": torch.__version__,
+        "tf32": torch.backends.cuda.matmul.allow_tf32 if device.type == "cuda" else None,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
     }

@@ -49,6 +49,8 @@ class Trainer:
     """What stays of a finished run besides its record: nothing, or the weights of its marks."""
     graph: bool = False
     """Whether a whole step is captured as a CUDA graph and replayed."""
+    deterministic: bool = False
+    """Whether kernels are asked for that give the same bits again on a GPU; slower."""
     compile: bool | str = False
     """Whether the model's passes are compiled; auto for where that saves time."""
 
@@ -58,6 +60,8 @@ class Trainer:
         one_of("trainer.keep", self.keep, KEEP)
         if not isinstance(self.graph, bool):
             raise UserError(f"trainer.graph={self.graph} is neither true nor false")
+        if not isinstance(self.deterministic, bool):
+            raise UserError(f"trainer.deterministic={self.deterministic} is neither true nor false")
         one_of("trainer.compile", self.compile, COMPILE)
         whole_number("trainer.devices", self.devices)
         if self.strategy == "fsdp" and self.devices == 1:

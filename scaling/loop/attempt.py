@@ -72,7 +72,7 @@ class Attempt:
         import torch
 
         from isoflop.scaling.assemble import assemble
-        from isoflop.scaling.hardware import keep_freed_memory, threads
+        from isoflop.scaling.hardware import choose_kernels, keep_freed_memory, threads
         from isoflop.scaling.loop.kept_weights import measure_again
         from isoflop.scaling.loop.mirror import Mirror
 
@@ -81,6 +81,7 @@ class Attempt:
         torch.set_num_threads(threads())
         keep_freed_memory()
         run = assemble(self.config)
+        choose_kernels(run.recipe.precision, self.config.trainer.deterministic)
         marks = [mark for mark in run.marks if mark.value in self.values]
         for mark in marks:
             self.refuse_size(run, mark)
@@ -222,7 +223,7 @@ class Attempt:
             )
             share_s = wall_s * mark.steps / module.made  # of all time the share that the steps have
             speed = measure(trainer, mark.C, mark.D, share_s, run.recipe.precision)
-            speed["compile_s"] = module.compile_s if module.is_compiled else None
+            speed |= {"compile_s": module.compile_s if module.is_compiled else None, "graph": module.graphed}
             rows.append(record.row(**self.size(run, mark) | module.examples.facts | speed | result))
         return rows
 

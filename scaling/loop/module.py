@@ -69,6 +69,7 @@ class ScalingModule(pl.LightningModule):
         self.borders = set[int]()  # steps at which a callback looks, and before which no chunk of steps goes on
         self.by_graph = spec.by_graph
         self.graph: StepGraph | None = None
+        self.graphed: str | None = None  # "yes", or why no graph took the steps; None where none was asked for
         # whether the passes are compiled, None before that is known; and the time it took [s]
         self.is_compiled: bool | None = None
         self.compile_s = 0.0
@@ -170,11 +171,12 @@ class ScalingModule(pl.LightningModule):
             try:
                 self.graph = self.graph or StepGraph(self)
                 self.graph.take(min(border - self.position, CHUNK))
+                self.graphed = "yes"
                 return True
             except NotCapturedError as error:
                 obstacle = str(error)
         print(f"trainer.graph=true: {obstacle}; each step is taken on its own", file=sys.stderr)
-        self.by_graph, self.graph = False, None
+        self.by_graph, self.graph, self.graphed = False, None, obstacle
         return False
 
     def take_step(self) -> None:

@@ -64,6 +64,7 @@ def test_a_frozen_config_that_lacks_a_part_is_refused(tmp_path: Path, spoil: str
         ("seed=-1", "seed=-1 is not a whole number of at least 0"),
         ("trainer.devices=0", "trainer.devices=0 is not a whole number of at least 1"),
         ("trainer.strategy=fsdp", "shards over several devices"),
+        ("trainer.deterministic=maybe", "trainer.deterministic=maybe is neither true nor false"),
         ("trainer.graph=maybe", "trainer.graph=maybe is neither true nor false"),
         ("trainer.compile=maybe", "trainer.compile='maybe' is not one of true, false, auto"),
         ("round_up=1", "round_up=1 is neither true nor false"),

@@ -243,6 +243,7 @@ def test_steps_of_a_graph_are_the_same_whatever_their_chunks_through_marks_probe
         return [*map(result, run_one(folder)), (folder / "curve.csv").read_text()]
 
     single = made(1, cut=False)
+    assert record.read(tmp_path / "1")[-1]["graph"] == "yes"
     assert made(7, cut=True) == made(64, cut=False) == single
     rounded = partial(graph.held_rate, device=torch.device("cuda"))
     monkeypatch.setattr("isoflop.scaling.loop.module.held_rate", lambda rate, device: rounded(rate))
@@ -256,4 +257,5 @@ def test_a_graph_that_cannot_be_is_said_once_and_each_step_taken_on_its_own(
     (asked,) = run_one(frozen(tmp_path / "asked", "family=mlp", "budget.D=2e3", "trainer.graph=true"))
     (plain,) = run_one(frozen(tmp_path / "plain", "family=mlp", "budget.D=2e3"))
     assert result(asked) == result(plain)
+    assert (asked["graph"], plain["graph"]) == ("it needs a CUDA device", None)
     assert capsys.readouterr().err.count("trainer.graph=true: it needs a CUDA device") == 1
