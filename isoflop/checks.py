@@ -5,9 +5,12 @@ one_of("recipe.schedule", "cosine", ("cooldown", "cosine"))
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from isoflop.errors import UserError
+
+# what a knob may be: a least whole number, one of these values, or what a check lets pass
+Limits = Mapping[str, int | tuple[object, ...] | Callable[[str, object], None]]
 
 
 def is_number(value: object) -> bool:
@@ -56,6 +59,20 @@ def _typed(value: object) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def knobs(prefix: str, choice: object) -> None:
+    """Refuse knobs beyond the `limits` of a choice's class and its bases; what is None by default may be None."""
+    kinds = reversed(type(choice).__mro__)
+    for knob, limit in {k: v for kind in kinds for k, v in vars(kind).get("limits", {}).items()}.items():
+        name, value, default = f"{prefix}.{knob}", getattr(choice, knob), getattr(type(choice), knob, 0)
+        for each in value if isinstance(default, tuple) else () if value is default is None else (value,):
+            if isinstance(limit, int):
+                whole_number(name, each, limit)
+            elif isinstance(limit, tuple):
+                one_of(name, each, limit)
+            else:
+                limit(name, each)
 
 
 def multiple(name: str, value: int, of: str, unit: int) -> None:

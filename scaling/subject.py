@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from isoflop import checks
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import Data, Examples
 from isoflop.scaling.evaluate import arithmetic
@@ -131,6 +132,16 @@ class Probe(Protocol):
     def measure(self, subject: Subject) -> Measurement:
         """Return the columns of every probe, and the points of their profiles with the probe's name."""
         ...
+
+
+class CheckedProbe:
+    """A probe whose knobs are checked when it is made; its module has its name."""
+
+    limits: ClassVar[checks.Limits] = {}
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        checks.knobs(f"probe.{type(self).__module__.rpartition('.')[2]}", self)
 
 
 def refuse_probe(name: str, probe: Probe, data: str, task: Task) -> None:

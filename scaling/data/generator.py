@@ -1,8 +1,6 @@
 """What every generator of data shares: how many examples there are, from which random numbers, and its two sets.
 
-A generator states its knobs, its task and how to draw examples; sizes are checked and both sets loaded here.
-
-    Markov(size=10_000, seq_len=64).unique        # 9984: whole examples of 64 targets
+Markov(size=10_000, seq_len=64).unique        # 9984: whole examples of 64 targets
 """
 
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from isoflop.checks import whole_number
+from isoflop import checks
 from isoflop.scaling.data.base import HELD_OUT, TRAIN, Examples, InMemory
 from isoflop.scaling.task import Task
 
@@ -33,15 +31,16 @@ class Synthetic:
 
     granule: ClassVar[str] = ""
     """The attribute that counts the targets of an example; where it is empty an example has one."""
+    limits: ClassVar[checks.Limits] = {"version": 0}
 
     def __post_init__(self) -> None:
+        checks.knobs("data", self)
         self.check()
-        whole_number("data.size", self.size, self.per_example)
-        whole_number("data.eval_size", self.eval_size, 2 * self.per_example)  # one example has no standard error
-        whole_number("data.version", self.version, 0)
+        checks.whole_number("data.size", self.size, self.per_example)
+        checks.whole_number("data.eval_size", self.eval_size, 2 * self.per_example)  # one has no standard error
 
     def check(self) -> None:
-        """Raise UserError for a knob that cannot be."""
+        """Raise UserError for knobs that do not fit together."""
 
     @property
     def per_example(self) -> int:

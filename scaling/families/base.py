@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from isoflop.checks import positive, whole_number
+from isoflop import checks
 from isoflop.errors import UserError
 from isoflop.scaling.task import Task
 
@@ -58,12 +58,8 @@ class Model(nn.Module):
 
     def health(self) -> dict[str, Tensor]:
         """Return what the layers report on the last forward, averaged over layers, by name."""
-        if not self._reporting:
-            return {}
-        return {
-            name: torch.stack([layer.health[name] for layer in self._reporting]).mean()
-            for name in self._reporting[0].health
-        }
+        names = self._reporting[0].health if self._reporting else ()
+        return {name: torch.stack([layer.health[name] for layer in self._reporting]).mean() for name in names}
 
 
 @dataclass(frozen=True)
@@ -84,11 +80,10 @@ class Family:
     reference: ClassVar[bool] = False
     # a shorter sequence to count FLOPs at, for a family whose FLOPs per target do not depend on seq_len
     counted_at: ClassVar[int | None] = None
+    limits: ClassVar[checks.Limits] = {"width": 1, "depth": 1, "lr": checks.positive}
 
     def __post_init__(self) -> None:
-        whole_number("family.width", self.width)
-        whole_number("family.depth", self.depth)
-        positive("family.lr", self.lr)
+        checks.knobs("family", self)
 
     def build(self, task: Task) -> Model:
         """Build the model, initialised from torch's global generator, on torch's default device."""
@@ -106,7 +101,10 @@ class Family:
         return 0
 
 
-def refuse_depth(family: str, depth: int) -> None:
-    """Refuse layers of a family that has none."""
-    if depth != 1:
-        raise UserError(f"family.depth={depth}: {family} has no layers to stack; leave family.depth=1")
+def refuse_dials(family: Family, task: Task, inputs: str) -> None:
+    """Refuse layers of a family that has none, and more width than the task has inputs."""
+    if family.depth != 1:
+        name = type(family).__name__.lower()
+        raise UserError(f"family.depth={family.depth}: {name} has no layers to stack; leave family.depth=1")
+    if family.width > task.d_in:
+        raise UserError(f"family.width={family.width} is more than the {task.d_in} {inputs} there are; give fewer")

@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from isoflop.checks import one_of, whole_number
+from isoflop.checks import Limits
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.basic import Block, Pool, linear, readout, refuse_patch, stem
@@ -32,12 +32,7 @@ class Cnn(Family):
     patch: int = 2
 
     learns: ClassVar[tuple[str, ...]] = ("tokens", "sequences", "images")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for knob in ("kernel", "cycle", "patch"):
-            whole_number(f"family.{knob}", getattr(self, knob))
-        one_of("family.residual", self.residual, (True, False))
+    limits: ClassVar[Limits] = {"kernel": 1, "cycle": 1, "patch": 1, "residual": (True, False)}
 
     def refuse(self, task: Task) -> None:
         refuse_patch(task, self.patch)
@@ -54,18 +49,17 @@ class Cnn(Family):
 
     def layer(self, branch: nn.Module) -> nn.Module:
         """Return a gated layer, normalised first, with or without the residual path."""
-        if self.residual:
-            return Block(self.width, branch)
-        return nn.Sequential(normalisation("rms", self.width), branch)
+        return Block(self.width, branch) if self.residual else nn.Sequential(normalisation("rms", self.width), branch)
 
     def build_for_images(self, task: Task) -> Model:
         """Build the pre-activation ResNet (arXiv:1603.05027, fig. 4e) at one resolution, or without shortcuts."""
         first = convolution(task.d_in, self.width, self.patch, stride=self.patch)
         layers: list[nn.Module] = []
         for _ in range(self.depth):
-            branch = nn.Sequential(
-                *normalised_convolution(self.width, self.kernel), *normalised_convolution(self.width, self.kernel)
-            )
+            halves = [
+                [OverMap(self.width), nn.ReLU(), convolution(self.width, self.width, self.kernel)] for _ in range(2)
+            ]
+            branch = nn.Sequential(*halves[0], *halves[1])
             layers.append(Block(self.width, branch, norm="none") if self.residual else branch)
         body = nn.Sequential(first, *layers, OverMap(self.width), nn.ReLU(), Pool((2, 3)))
         return Model(nn.Identity(), body, readout(self.width, task.d_out))
@@ -80,11 +74,6 @@ def convolution(d_in: int, d_out: int, kernel: int, stride: int = 1) -> nn.Conv2
     layer = nn.Conv2d(d_in, d_out, kernel, stride, padding=0 if stride > 1 else kernel // 2, bias=False)
     nn.init.normal_(layer.weight, std=(2 / (d_in * kernel**2)) ** 0.5)
     return layer
-
-
-def normalised_convolution(width: int, kernel: int) -> list[nn.Module]:
-    """Normalise, activate, convolve: half a layer."""
-    return [OverMap(width), nn.ReLU(), convolution(width, width, kernel)]
 
 
 class OverMap(nn.GroupNorm):

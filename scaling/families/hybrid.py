@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from isoflop.checks import multiple, whole_number
+from isoflop.checks import Limits, multiple
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.attention import Attention
 from isoflop.scaling.families.layers.basic import Block, feed_forward, readout, stem
@@ -36,11 +36,12 @@ class Hybrid(Family):
     chunk: int = 128
 
     learns: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
+    limits: ClassVar[Limits] = dict.fromkeys(
+        ("attention_every", "head_dim", "expansion", "ssm_head_dim", "ssm_expansion"), 1
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for knob in ("attention_every", "head_dim", "expansion", "ssm_head_dim", "ssm_expansion"):
-            whole_number(f"family.{knob}", getattr(self, knob))
         multiple("family.width", self.width, "family.head_dim", self.head_dim)
         ssm_unit = unit(self.ssm_head_dim, self.ssm_expansion)
         multiple("family.width", self.width, "family.ssm_head_dim/ssm_expansion", ssm_unit)
@@ -48,16 +49,8 @@ class Hybrid(Family):
     @property
     def ssm(self) -> Ssm:
         """The family that the state-space layers are taken from."""
-        return Ssm(
-            self.width,
-            self.depth,
-            self.lr,
-            state=self.state,
-            head_dim=self.ssm_head_dim,
-            expansion=self.ssm_expansion,
-            kernel=self.kernel,
-            chunk=self.chunk,
-        )
+        sizes = self.state, self.ssm_head_dim, self.ssm_expansion, self.kernel, self.chunk
+        return Ssm(self.width, self.depth, self.lr, "selective", *sizes)
 
     def attends(self, layer: int) -> bool:
         return layer % self.attention_every == self.attention_every - 1
@@ -66,14 +59,14 @@ class Hybrid(Family):
         embed, first = stem(task, self.width)
         layers: list[nn.Module] = []
         for i in range(self.depth):
-            mixer = self.attention(task.seq_len) if self.attends(i) else self.ssm.mixer()
+            if self.attends(i):
+                mixer: nn.Module = Attention(self.width, self.head_dim, 1, task.seq_len, True, "none", False)
+            else:
+                mixer = self.ssm.mixer()
             layers.append(Block(self.width, mixer))
             layers.append(Block(self.width, feed_forward(self.width, self.expansion * self.width)))
         body = nn.Sequential(*first, *layers, normalisation("rms", self.width))
         return Model(embed, body, readout(self.width, task.d_out))
-
-    def attention(self, length: int) -> nn.Module:
-        return Attention(self.width, self.head_dim, 1, length, causal=True, positions="none", qk_norm=False)
 
     def kept(self, seq_len: int) -> int:
         attending = sum(self.attends(i) for i in range(self.depth))

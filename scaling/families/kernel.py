@@ -13,8 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from isoflop.errors import UserError
-from isoflop.scaling.families.base import Family, Model, refuse_depth
+from isoflop.scaling.families.base import Family, Model, refuse_dials
 from isoflop.scaling.families.layers.basic import readout
 from isoflop.scaling.task import Task
 
@@ -34,9 +33,7 @@ class Kernel(Family):
         return Model(nn.Identity(), Features(width, task.seq_len), last)
 
     def refuse(self, task: Task) -> None:
-        refuse_depth("kernel", self.depth)
-        if self.width > task.d_in:
-            raise UserError(f"family.width={self.width} is more than the {task.d_in} features there are; give fewer")
+        refuse_dials(self, task, "features")
 
 
 class Features(nn.Module):

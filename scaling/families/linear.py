@@ -8,8 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from isoflop.errors import UserError
-from isoflop.scaling.families.base import Family, Model, refuse_depth
+from isoflop.scaling.families.base import Family, Model, refuse_dials
 from isoflop.scaling.families.layers.basic import readout
 from isoflop.scaling.task import Task
 
@@ -29,9 +28,7 @@ class Linear(Family):
         return Model(nn.Identity(), First(self.width), last)
 
     def refuse(self, task: Task) -> None:
-        refuse_depth("linear", self.depth)
-        if self.width > task.d_in:
-            raise UserError(f"family.width={self.width} is more than the {task.d_in} features there are; give fewer")
+        refuse_dials(self, task, "features")
 
 
 class First(nn.Module):

@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from isoflop.checks import one_of, whole_number
+from isoflop.checks import Limits
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.basic import ACTIVATIONS, Block, feed_forward, linear, readout, token_embedding
 from isoflop.scaling.families.layers.norms import normalisation
@@ -37,26 +37,20 @@ class Mlp(Family):
     activation: str = "gelu"
 
     learns: ClassVar[tuple[str, ...]] = ("vectors", "images", "tokens", "sequences")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for knob in ("window", "embed", "expansion"):
-            whole_number(f"family.{knob}", getattr(self, knob))
-        for knob in ("residual", "norm"):
-            one_of(f"family.{knob}", getattr(self, knob), (True, False))
-        one_of("family.activation", self.activation, tuple(ACTIVATIONS))
+    limits: ClassVar[Limits] = {
+        **dict.fromkeys(("window", "embed", "expansion"), 1),
+        **dict.fromkeys(("residual", "norm"), (True, False)),
+        "activation": tuple(ACTIVATIONS),
+    }
 
     def build(self, task: Task) -> Model:
-        if task.kind == "tokens":
-            embed: nn.Module = token_embedding(task.d_in, self.embed)
+        tokens = task.kind == "tokens"
+        embed = token_embedding(task.d_in, self.embed) if tokens else nn.Identity()
+        if tokens or task.kind == "sequences":
             see: nn.Module = Window(self.window)
-            features = self.window * self.embed
-        elif task.kind == "sequences":
-            embed, see, features = nn.Identity(), Window(self.window), self.window * task.d_in
+            features = self.window * (self.embed if tokens else task.d_in)
         else:
-            embed = nn.Identity()
-            see = nn.Flatten()
-            features = task.d_in * (task.seq_len**2 if task.kind == "images" else 1)
+            see, features = nn.Flatten(), task.d_in * (task.seq_len**2 if task.kind == "images" else 1)
         layers = [self.layer() for _ in range(self.depth)]
         body = nn.Sequential(see, linear(features, self.width), *layers, normalisation(self.kind, self.width))
         return Model(embed, body, readout(self.width, task.d_out))

@@ -8,11 +8,12 @@ Moe(width=64, depth=2, lr=0.01, experts=8, top_k=2, capacity=1.25).build(task)
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from isoflop.checks import not_negative, one_of, positive, whole_number
+from isoflop.checks import Limits, not_negative, positive
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Reporting
 from isoflop.scaling.families.layers.basic import linear
@@ -34,18 +35,16 @@ class Moe(Transformer):
     capacity: float | None = 1.25
     balance: float = 0.01
 
+    limits: ClassVar[Limits] = {"feed_forward": ("gelu",), "experts": 1, "top_k": 1, "balance": not_negative}
+
     def __post_init__(self) -> None:
-        one_of("family.feed_forward", self.feed_forward, ("gelu",))
         super().__post_init__()
-        whole_number("family.experts", self.experts)
-        whole_number("family.top_k", self.top_k)
         if self.experts < self.top_k:
             raise UserError(
                 f"family.experts={self.experts} is fewer than family.top_k={self.top_k}; give at least as many"
             )
         if self.capacity is not None:
             positive("family.capacity", self.capacity, "; give 1.25, or null to drop nothing")
-        not_negative("family.balance", self.balance)
 
     def second(self) -> nn.Module:
         hidden = self.width // self.head_dim * round(self.expansion * self.head_dim / self.top_k)

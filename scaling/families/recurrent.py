@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from isoflop.checks import one_of
+from isoflop.checks import Limits, one_of
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.basic import Block, linear, readout, stem
 from isoflop.scaling.families.layers.cells import gru, tanh
@@ -41,10 +41,10 @@ class Recurrent(Family):
     learns: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
     # a recurrent step costs the same at every position
     counted_at: ClassVar[int | None] = 8
+    limits: ClassVar[Limits] = {"cell": CELLS}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("family.cell", self.cell, CELLS)
         one_of("family.init", self.init, ("normal",) if self.cell == "mingru" else ("normal", "orthogonal"))
 
     def build(self, task: Task) -> Model:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
-from isoflop.checks import multiple, one_of, whole_number
+from isoflop.checks import Limits, multiple
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.basic import Block, linear, readout, stem
 from isoflop.scaling.families.layers.convolution import causal
@@ -43,12 +43,10 @@ class Ssm(Family):
     chunk: int = 64
 
     learns: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
+    limits: ClassVar[Limits] = {"kind": KINDS, "state": 1, "head_dim": 1, "expansion": 1, "kernel": 1, "chunk": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("family.kind", self.kind, KINDS)
-        for knob in ("state", "head_dim", "expansion", "kernel", "chunk"):
-            whole_number(f"family.{knob}", getattr(self, knob))
         if self.kind == "selective":
             multiple("family.width", self.width, "family.head_dim/expansion", unit(self.head_dim, self.expansion))
 

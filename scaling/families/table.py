@@ -11,8 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from isoflop.errors import UserError
-from isoflop.scaling.families.base import Family, Model, refuse_depth
+from isoflop.scaling.families.base import Family, Model, refuse_dials
 from isoflop.scaling.task import Task
 
 
@@ -32,9 +31,7 @@ class Table(Family):
         return Model(nn.Identity(), nn.Identity(), Rows(self.width, task.d_out))
 
     def refuse(self, task: Task) -> None:
-        refuse_depth("table", self.depth)
-        if self.width > task.d_in:
-            raise UserError(f"family.width={self.width} is more than the {task.d_in} tokens there are; give fewer")
+        refuse_dials(self, task, "tokens")
 
     def unseen_flops(self, task: Task) -> float:
         """Count only the row itself in the product of a one-hot vector with the rows: one multiply-add an output."""

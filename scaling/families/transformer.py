@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from isoflop.checks import multiple, not_negative, one_of, whole_number
+from isoflop.checks import Limits, multiple, not_negative
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers.attention import POSITIONS, AddPositions, Attention
@@ -45,21 +45,19 @@ class Transformer(Family):
     positions_scale: float = 1.0
 
     learns: ClassVar[tuple[str, ...]] = ("tokens", "sequences", "images")
+    limits: ClassVar[Limits] = {
+        **dict.fromkeys(("head_dim", "heads_per_kv", "expansion", "patch", "context"), 1),
+        **dict.fromkeys(("qk_norm", "shared"), (True, False)),
+        "feed_forward": ("gelu", "swiglu"),
+        "norm": ("pre", "post", "none"),
+        "norm_kind": ("rms", "layer"),
+        "positions": POSITIONS,
+        "causal": (None, True, False),
+        "positions_scale": not_negative,
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for knob in ("head_dim", "heads_per_kv", "expansion", "patch"):
-            whole_number(f"family.{knob}", getattr(self, knob))
-        one_of("family.feed_forward", self.feed_forward, ("gelu", "swiglu"))
-        one_of("family.norm", self.norm, ("pre", "post", "none"))
-        one_of("family.norm_kind", self.norm_kind, ("rms", "layer"))
-        one_of("family.positions", self.positions, POSITIONS)
-        one_of("family.causal", self.causal, (None, True, False))
-        for knob in ("qk_norm", "shared"):
-            one_of(f"family.{knob}", getattr(self, knob), (True, False))
-        if self.context is not None:
-            whole_number("family.context", self.context)
-        not_negative("family.positions_scale", self.positions_scale)
         if self.positions_scale != 1 and self.positions != "learned":
             raise UserError(
                 f"family.positions_scale={self.positions_scale:g} is the size of learned positions at the start, but "

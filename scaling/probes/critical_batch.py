@@ -1,13 +1,9 @@
 """The gradient noise scale: the batch at which noise and signal of the gradient are equal.
 
-With g a mini-batch's mean gradient, G its expectation and Σ the covariance of one example's gradient, the simple noise
-scale is B = tr(Σ) / |G|^2 (McCandlish 2018, arXiv:1812.06162, eq. 2.9). From the squared norms at two batch sizes,
-
-    |G|^2 = (big |g_big|^2 - small |g_small|^2) / (big - small)
-    tr(Σ) = (|g_small|^2 - |g_big|^2) / (1/small - 1/big)
-
-both without bias (the same, appendix A.1). It bounds the useful batch from below and does not replace the critical
-batch that is measured by training at several (arXiv:2410.21676); it is measured on training examples.
+With g a mini-batch's mean gradient, G its expectation and Σ the covariance of one example's gradient, it is
+B = tr(Σ) / |G|², both estimated without bias from batches of two sizes (McCandlish 2018, arXiv:1812.06162, eq. 2.9 and
+appendix A.1). It bounds the useful batch from below; the critical batch is measured by training at several
+(arXiv:2410.21676).
 
     CriticalBatch(small=4, batches=16).measure(subject).scalars["noise_scale"]
 """
@@ -18,14 +14,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from isoflop.checks import whole_number
+from isoflop.checks import Limits
 from isoflop.scaling.evaluate import loss_count, loss_per_target
-from isoflop.scaling.subject import Measurement, Subject
+from isoflop.scaling.subject import CheckedProbe, Measurement, Subject
 from isoflop.scaling.task import KINDS
 
 
 @dataclass(frozen=True)
-class CriticalBatch:
+class CriticalBatch(CheckedProbe):
     """small: examples of a small batch. batches: how many of them; together they are the big one."""
 
     small: int = 4
@@ -33,11 +29,7 @@ class CriticalBatch:
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
     keys: ClassVar[tuple[str, ...]] = ("noise_scale", "signal", "noise")
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        whole_number("probe.critical_batch.small", self.small)
-        whole_number("probe.critical_batch.batches", self.batches, 2)
+    limits: ClassVar[Limits] = {"small": 1, "batches": 2}
 
     def measure(self, subject: Subject) -> Measurement:
         """Return noise_scale [examples], None if noise hides the signal; signal |G|^2 and noise tr(Σ)."""
@@ -59,7 +51,5 @@ def gradient(subject: Subject, indices: Tensor) -> Tensor:
     losses = loss_per_target(subject.task, subject.forward(x), y)
     mean = losses.sum() / loss_count(subject.task, y).sum()
     parameters = [p for p in subject.model.parameters() if p.requires_grad]
-    parts = torch.autograd.grad(mean, parameters, allow_unused=True)
-    return torch.cat(
-        [torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in zip(parameters, parts, strict=True)]
-    ).double()
+    parts = torch.autograd.grad(mean, parameters, allow_unused=True, materialize_grads=True)
+    return torch.cat([part.flatten() for part in parts]).double()

@@ -1,14 +1,9 @@
-"""In which order the parts of a target are learned: those on large eigenvalues of the kernel first?
+"""The order in which the parts of a target are learned: those on large eigenvalues of the kernel first?
 
-Gradient descent on the squared error learns each eigenfunction of its kernel at the rate of its eigenvalue: of the
-target's coefficient c_k there is left, from a start at zero, after t steps at a rate η
-
-    left_k = |f_k - c_k| / |c_k| = (1 - η λ_k)^t
-
-exactly for a linear model (Saxe 2014, arXiv:1312.6120; Bordelon 2020, arXiv:2002.02561, for kernels). Here the kernel
-is the linear one, x · x', over held-out examples: eigenfunctions are the principal components of the inputs, which of
-`data=spectral` are its features. `rank_correlation` is Spearman's, of the eigenvalue and of what is learned,
--left_k, over those k whose coefficient stands out of the noise that no linear function of the inputs accounts for.
+Gradient descent at rate η leaves |f_k - c_k| / |c_k| = (1 - η λ_k)^t of the target's coefficient c_k after t steps from
+zero, exactly for a linear model (Saxe 2014, arXiv:1312.6120; Bordelon 2020, arXiv:2002.02561). The kernel is x · x'
+over held-out examples; `rank_correlation` is Spearman's, of the eigenvalue and -left, over the k whose coefficient
+stands out of the noise that no linear function of the inputs accounts for.
 
     Eigenfunctions().measure(subject).scalars["rank_correlation"]
 """
@@ -19,12 +14,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from isoflop.checks import positive, whole_number
-from isoflop.scaling.subject import Measurement, Point, Subject
+from isoflop.checks import Limits, positive
+from isoflop.scaling.subject import CheckedProbe, Measurement, Point, Subject
 
 
 @dataclass(frozen=True)
-class Eigenfunctions:
+class Eigenfunctions(CheckedProbe):
     """examples: held-out examples that are measured. clear: standard errors by which a coefficient has to stand out."""
 
     examples: int = 4096
@@ -32,11 +27,7 @@ class Eigenfunctions:
 
     kinds: ClassVar[tuple[str, ...]] = ("vectors",)
     keys: ClassVar[tuple[str, ...]] = ("rank_correlation", "count")
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        whole_number("probe.eigenfunctions.examples", self.examples, 2)
-        positive("probe.eigenfunctions.clear", self.clear)
+    limits: ClassVar[Limits] = {"examples": 2, "clear": positive}
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
@@ -50,14 +41,10 @@ class Eigenfunctions:
         noise = (y - functions @ target).square().sum() / (len(x) - len(values)) / len(x)
         clear = target.norm(dim=1) > self.clear * noise.sqrt()
         left = (fitted - target).norm(dim=1)[clear] / target.norm(dim=1)[clear]
-        points = [Point("eigenvalue", "k", k, float(values[k - 1])) for k in at(clear)]
-        points += [Point("left", "k", k, float(value)) for k, value in zip(at(clear), left, strict=True)]
+        places = clear.nonzero().flatten().tolist()
+        points = [Point("eigenvalue", "k", k + 1, float(values[k])) for k in places]
+        points += [Point("left", "k", k + 1, float(value)) for k, value in zip(places, left, strict=True)]
         return Measurement({"rank_correlation": spearman(values[clear], -left), "count": len(left)}, points)
-
-
-def at(mask: Tensor) -> list[int]:
-    """Return the places that are true, from 1."""
-    return [int(k) + 1 for k in mask.nonzero()]
 
 
 def eigenfunctions(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,8 @@
 """Permutation of positions: the relative deviation of f(P x) from P f(x).
 
 Attention without positions treats its inputs as a set: permuting the positions permutes the outputs (Zaheer 2017,
-arXiv:1703.06114; Lee 2019, arXiv:1810.00825). A causal mask or any encoding of positions breaks it. The deviation is
-
-    |f(P x) - P f(x)| / |f(x) - mean over positions of f(x)|
-
-over held-out examples and random permutations P, so that a model that ignores its input has no value.
+arXiv:1703.06114; Lee 2019, arXiv:1810.00825); a causal mask or any encoding of positions breaks it. The deviation,
+over held-out examples and random permutations P, is |f(P x) - P f(x)| / |f(x) - mean over positions of f(x)|.
 
     Equivariance().measure(subject).scalars["deviation"]
 """
@@ -15,12 +12,12 @@ from typing import ClassVar
 
 import torch
 
-from isoflop.checks import whole_number
-from isoflop.scaling.subject import Measurement, Subject
+from isoflop.checks import Limits
+from isoflop.scaling.subject import CheckedProbe, Measurement, Subject
 
 
 @dataclass(frozen=True)
-class Equivariance:
+class Equivariance(CheckedProbe):
     """permutations: random ones over which the mean is taken. examples: held-out examples that are measured."""
 
     permutations: int = 4
@@ -28,11 +25,7 @@ class Equivariance:
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
     keys: ClassVar[tuple[str, ...]] = ("deviation",)
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        whole_number("probe.equivariance.permutations", self.permutations)
-        whole_number("probe.equivariance.examples", self.examples)
+    limits: ClassVar[Limits] = {"permutations": 1, "examples": 1}
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:

@@ -1,14 +1,9 @@
 """Held-out loss on sequences longer than those trained on: does what was learned hold at positions never seen?
 
-L(k T) is the mean loss over the later half of the positions of sequences k times as long as the trained T; for k >= 2
-a model was trained on none of them. `ratio_k` is L(k T) / L(T). Sinusoids were expected to extrapolate (Vaswani 2017,
-arXiv:1706.03762, section 3.5) and do not; a penalty on distance does (Press 2022, arXiv:2108.12409, figure 1).
-
-`accuracy_k` is the share of those targets that the likeliest class meets, where targets are classes; `accuracy_1` that
-at the trained length. What a network cannot express at any length it may still fit at the trained one.
-
-Each length has about the same number of tokens. The model is rebuilt for each, with the trained weights: tables that
-follow from a formula, as of rotary positions, are made longer; where a table is learned there is no value.
+L(k T) is the mean loss over the later half of the positions of sequences k times as long as the trained T, and
+`ratio_k` is L(k T) / L(T) (Press 2022, arXiv:2108.12409, figure 1). `accuracy_k` is the share of those targets that the
+likeliest class meets, where targets are classes. The model is rebuilt for each length with the trained weights; where
+a table of positions is learned there is no value.
 
     Extrapolation(times=(2,), examples=64).measure(subject).scalars["ratio_2"]
 """
@@ -18,13 +13,13 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from isoflop.checks import whole_number
-from isoflop.scaling.evaluate import loss_per_target
-from isoflop.scaling.subject import Measurement, Point, Subject
+from isoflop.checks import Limits
+from isoflop.scaling.evaluate import loss_per_target, mean_and_error
+from isoflop.scaling.subject import CheckedProbe, Measurement, Point, Subject
 
 
 @dataclass(frozen=True)
-class Extrapolation:
+class Extrapolation(CheckedProbe):
     """times: lengths, in trained ones. examples: held-out examples of the trained length; fewer of longer ones."""
 
     times: tuple[int, ...] = (2, 4, 8)
@@ -32,12 +27,7 @@ class Extrapolation:
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
     keys: ClassVar[tuple[str, ...]] = ("ratio_*", "accuracy_*")
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        for k in self.times:
-            whole_number("probe.extrapolation.times", k, 2)
-        whole_number("probe.extrapolation.examples", self.examples, 2)
+    limits: ClassVar[Limits] = {"times": 2, "examples": 2}
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
@@ -87,7 +77,4 @@ def late_loss(subject: Subject, examples: int) -> Late | None:
     total, count = torch.cat(sums), torch.cat(counts)
     if count.sum() == 0 or len(total) < 2:
         return None
-    mean = float(total.sum() / count.sum())
-    # ratio estimator over examples, Cochran 1977, eq. 2.39
-    se = float((total - mean * count).std() * len(total) ** 0.5 / count.sum())
-    return Late(mean, se, met / float(count.sum()) if classes else None)
+    return Late(*mean_and_error(total, count), met / float(count.sum()) if classes else None)

@@ -1,12 +1,10 @@
 """How gradients travel: through layers, and in sequence models back through positions.
 
-Through positions: with h_T what the body makes of the last position and e_{T-k} what enters it k positions before, the
-size of the Jacobian ∂h_T/∂e_{T-k} against k. In a recurrence h_t = ρ h_{t-1} + e_t it is ρ^k: the slope of its
-logarithm on k is ln ρ, below 0 where gradients vanish and above where they explode (Bengio 1994; Pascanu 2013,
-arXiv:1211.5063). The Frobenius norm is estimated from random directions v, E |Jᵀ v|² = |J|² (Hutchinson 1990).
-
-Through layers: the norm of the training loss's gradient in each part of the body, from first to last (He 2016,
-arXiv:1512.03385, section 4.1, finds healthy gradients in plain nets that degrade).
+Through positions: the size of the Jacobian ∂h_T/∂e_{T-k} against k, with h_T what the body makes of the last position
+and e_{T-k} what enters it k positions before. The slope of its logarithm is below 0 where gradients vanish and above
+where they explode (Bengio 1994; Pascanu 2013, arXiv:1211.5063). The Frobenius norm is estimated from random directions
+v, E |Jᵀ v|² = |J|² (Hutchinson 1990). Through layers: the norm of the loss's gradient in each part of the body, from
+first to last (He 2016, arXiv:1512.03385, section 4.1).
 
     Gradients().measure(subject).scalars["slope"]
 """
@@ -17,14 +15,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from isoflop.checks import positive, whole_number
+from isoflop.checks import Limits, positive
 from isoflop.scaling.evaluate import arithmetic, loss_count, loss_per_target
-from isoflop.scaling.subject import Measurement, Point, Subject
+from isoflop.scaling.subject import CheckedProbe, Measurement, Point, Subject
 from isoflop.scaling.task import KINDS
 
 
 @dataclass(frozen=True)
-class Gradients:
+class Gradients(CheckedProbe):
     """examples: held-out examples that are measured. directions: random ones, of each example.
 
     factor: a Jacobian this many times smaller at the first position than at the last but one has vanished, one this
@@ -37,12 +35,7 @@ class Gradients:
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
     keys: ClassVar[tuple[str, ...]] = ("first_over_last", "slope", "vanishes", "explodes")
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        whole_number("probe.gradients.examples", self.examples)
-        whole_number("probe.gradients.directions", self.directions)
-        positive("probe.gradients.factor", self.factor)
+    limits: ClassVar[Limits] = {"examples": 1, "directions": 1, "factor": positive}
 
     def measure(self, subject: Subject) -> Measurement:
         """Return the slope of ln |J| on k, the shares that vanish and explode, and first_over_last layer's gradient."""

@@ -1,19 +1,14 @@
 """How much a layer says about its input and its target: I(X; Z) and I(Z; Y) in bits, by binning and kernel density.
 
-A layer Z is a function of X, so I(X; Z) is infinite or log2 of the examples until Z is made coarse; both estimates say
-how coarse, and neither is a property of the network alone (Saxe 2018, "On the information bottleneck theory of deep
-learning"; Goldfeld 2019, arXiv:1810.05728).
-
-Binning: each activation is rounded to one of 30 bins of equal width between the layer's least and largest, and over n
-examples I(X; Z) = H(Z), I(Z; Y) = H(Z) - H(Z | Y) of the patterns that occur (Shwartz-Ziv and Tishby 2017,
-arXiv:1703.00810). Neither exceeds log2 n, which a layer of many units reaches at once.
-
-Kernel density: Z with Gaussian noise of a variance s² added in every unit is a mixture, whose entropy is bounded by
+A layer Z is a function of X, so both estimates follow from how coarse Z is made (Saxe 2018; Goldfeld 2019,
+arXiv:1810.05728). Binning: activations are rounded to bins of equal width between the layer's least and largest, and
+I(X; Z) = H(Z), I(Z; Y) = H(Z) - H(Z | Y) of the patterns that occur (Shwartz-Ziv and Tishby 2017, arXiv:1703.00810).
+Kernel density: with Gaussian noise of variance s² in every unit,
 
     I(X; Z) <= -1/n sum_i log2 1/n sum_j exp(-|z_i - z_j|² / 2 s²)
 
-and I(Z; Y) is that bound less its mean over the examples of each target (Kolchinsky and Tracey 2017, arXiv:1706.02419,
-eq. 10). A target that is a number is cut into bins as well. It takes time: pairs of examples, for every layer.
+and I(Z; Y) is that less its mean over the examples of each target (Kolchinsky and Tracey 2017, arXiv:1706.02419, eq.
+10).
 
     Information(examples=256).measure(subject).scalars["bins_xz"]
 """
@@ -25,12 +20,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from isoflop.checks import positive, whole_number
-from isoflop.scaling.subject import Measurement, Point, Subject
+from isoflop.checks import Limits, positive
+from isoflop.scaling.subject import CheckedProbe, Measurement, Point, Subject
 
 
 @dataclass(frozen=True)
-class Information:
+class Information(CheckedProbe):
     """bins: of an activation, and of a target that is a number. variance: s², in squares of the activations' unit.
 
     examples: held-out examples that are measured.
@@ -43,12 +38,7 @@ class Information:
 
     kinds: ClassVar[tuple[str, ...]] = ("vectors", "images")
     keys: ClassVar[tuple[str, ...]] = ("bins_xz", "bins_zy", "kde_xz", "kde_zy")
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        whole_number("probe.information.bins", self.bins, 2)
-        positive("probe.information.variance", self.variance)
-        whole_number("probe.information.examples", self.examples, 2)
+    limits: ClassVar[Limits] = {"bins": 2, "variance": positive, "examples": 2}
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:

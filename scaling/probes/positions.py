@@ -1,11 +1,8 @@
 """Held-out loss by position: does a model go on using what lies far back?
 
-The loss at position t is the mean over held-out examples of that target's loss. A model that uses all of its context
-has a loss that still falls at late positions; one whose memory is short has a flat tail (Hestness 2017,
-arXiv:1712.00409; Kaplan 2020, arXiv:2001.08361, section 5 and appendix D.5, for Transformer against LSTM).
-
-`slope` is that of the loss on the natural logarithm of the position, by least squares over positions past `after`;
-`early` and `late` are the mean losses up to and past it.
+The loss of a model that uses all of its context still falls at late positions (Hestness 2017, arXiv:1712.00409; Kaplan
+2020, arXiv:2001.08361, section 5 and appendix D.5). `slope` is that of the loss on the natural logarithm of the
+position, by least squares over positions past `after`; `early` and `late` are the mean losses up to and past it.
 
     Positions(after=8).measure(subject).scalars["slope"]
 """
@@ -16,13 +13,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from isoflop.checks import whole_number
+from isoflop.checks import Limits
 from isoflop.scaling.evaluate import loss_per_target
-from isoflop.scaling.subject import Measurement, Point, Subject
+from isoflop.scaling.subject import CheckedProbe, Measurement, Point, Subject
 
 
 @dataclass(frozen=True)
-class Positions:
+class Positions(CheckedProbe):
     """after: position past which the slope is taken; null for 100, or half of the positions where those are fewer.
 
     examples: held-out examples that are measured.
@@ -33,12 +30,7 @@ class Positions:
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens",)
     keys: ClassVar[tuple[str, ...]] = ("slope", "slope_se", "early", "late")
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        whole_number("probe.positions.examples", self.examples, 2)
-        if self.after is not None:
-            whole_number("probe.positions.after", self.after, 1)
+    limits: ClassVar[Limits] = {"examples": 2, "after": 1}
 
     def measure(self, subject: Subject) -> Measurement:
         """Return the mean loss at every position, and its slope on ln(position) past `after`."""

@@ -13,14 +13,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from isoflop.checks import whole_number
+from isoflop.checks import Limits
 from isoflop.scaling.evaluate import loss_count, loss_per_target
-from isoflop.scaling.subject import Measurement, Point, Subject
+from isoflop.scaling.subject import CheckedProbe, Measurement, Point, Subject
 from isoflop.scaling.task import KINDS
 
 
 @dataclass(frozen=True)
-class Precision:
+class Precision(CheckedProbe):
     """bits: widths to round to, 2 or more. examples: held-out examples that are measured."""
 
     bits: tuple[int, ...] = (8, 6, 4, 3)
@@ -28,12 +28,7 @@ class Precision:
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
     keys: ClassVar[tuple[str, ...]] = ("delta_*",)
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        whole_number("probe.precision.examples", self.examples, 2)
-        for bits in self.bits:
-            whole_number("probe.precision.bits", bits, 2)
+    limits: ClassVar[Limits] = {"examples": 2, "bits": 2}
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
@@ -46,8 +41,8 @@ class Precision:
             for p, weight in zip(subject.model.parameters(), trained, strict=True):
                 if p.dim() >= 2:
                     p.copy_(rounded(weight, bits))
-            scalars[f"delta_{bits}"] = loss(subject, self.examples) - full
-            points.append(Point("loss", "bits", bits, full + (scalars[f"delta_{bits}"] or 0.0)))
+            delta = scalars[f"delta_{bits}"] = loss(subject, self.examples) - full
+            points.append(Point("loss", "bits", bits, full + delta))
         return Measurement(scalars, points)
 
 
@@ -57,7 +52,6 @@ def rounded(weight: Tensor, bits: int) -> Tensor:
     return weight if step == 0 else (weight / step).round() * step
 
 
-@torch.no_grad()
 def loss(subject: Subject, examples: int) -> float:
     """Return the held-out loss over the first examples [unit of the task's loss]."""
     total = count = 0.0

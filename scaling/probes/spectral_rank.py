@@ -1,9 +1,8 @@
-"""How many directions the weights use: their spectra, as effective ranks.
+"""How many directions the weights of body and readout use: their spectra, as effective ranks.
 
-Of a matrix with singular values s_i, the stable rank is Σ s_i² / max s_i² (Rudelson and Vershynin 2007,
-arXiv:math/0503442) and the effective rank is exp(-Σ p_i ln p_i) with p_i = s_i / Σ s (Roy and Vetterli 2007). Both are
-1 for an outer product and n for the identity; as shares they are divided by the smaller side of the matrix. A weight of
-more axes counts as its first against all others. Weights are those of body and readout; tables are looked up.
+Of singular values s_i, the stable rank is Σ s_i² / max s_i² (Rudelson and Vershynin 2007, arXiv:math/0503442) and the
+effective rank exp(-Σ p_i ln p_i) with p_i = s_i / Σ s (Roy and Vetterli 2007), as shares of the smaller side of the
+matrix. A weight of more axes counts as its first against all others.
 
     SpectralRank().measure(subject).scalars["stable"]
 """
@@ -14,17 +13,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from isoflop.scaling.subject import Measurement, Point, Subject
+from isoflop.scaling.subject import CheckedProbe, Measurement, Point, Subject
 from isoflop.scaling.task import KINDS
 
 
 @dataclass(frozen=True)
-class SpectralRank:
+class SpectralRank(CheckedProbe):
     """It has no knobs."""
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
     keys: ClassVar[tuple[str, ...]] = ("stable", "effective")
-    version: ClassVar[int] = 1
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
@@ -33,10 +31,10 @@ class SpectralRank:
         ranks = [shares(weight.flatten(1)) for weight in weights if min(weight.flatten(1).shape) > 1]
         if not ranks:
             return Measurement({"stable": None, "effective": None})
-        points = [Point("stable", "weight", i, stable) for i, (stable, _) in enumerate(ranks)]
-        points += [Point("effective", "weight", i, effective) for i, (_, effective) in enumerate(ranks)]
+        columns = zip(self.keys, zip(*ranks, strict=True), strict=True)
+        points = [Point(name, "weight", i, value) for name, column in columns for i, value in enumerate(column)]
         means = torch.tensor(ranks, dtype=torch.float64).mean(0).tolist()
-        return Measurement({"stable": means[0], "effective": means[1]}, points)
+        return Measurement(dict(zip(self.keys, means, strict=True)), points)
 
 
 def shares(matrix: Tensor) -> tuple[float, float]:

@@ -1,21 +1,18 @@
 """Time and memory against seq_len: of a training step, and of a token that is decoded.
 
 A slope is that of the logarithm on ln(seq_len), by least squares: 1 where the cost is linear in the sequence, 2 where
-it is quadratic, as the products of attention are (Vaswani 2017, arXiv:1706.03762, table 1); a Transformer of width d is
-quadratic only past seq_len of some 6 d (Kaplan 2020, arXiv:2001.08361, section 2.1). Short lengths show what is fixed.
-
-A step is the loss and its gradient for one batch of random inputs, in a model rebuilt at that length; the least of
-several, since all that disturbs a clock makes it slower. On a CPU the clock is that of the process, over all of its
-threads, which stands still while the core is another's; on a GPU it is that of the wall. The families keep no cache, so
-a decoded token is a forward through all of what precedes it. Memory is the allocator's peak beyond the weights on a
-GPU; elsewhere, what the forward keeps for the gradient, which is most of it. It takes time, and more the longer the
-lengths.
+it is quadratic, as the products of attention are (Vaswani 2017, arXiv:1706.03762, table 1), past seq_len of some 6
+widths (Kaplan 2020, arXiv:2001.08361, section 2.1). A step is the loss and its gradient for a batch of random inputs;
+the least time of several counts, of the process on a CPU and of the wall on a GPU. A decoded token is a forward
+through all that precedes it. Memory is the allocator's peak beyond the weights on a GPU; elsewhere, what the forward
+keeps for the gradient.
 
     StepTime(seq_lens=(64, 128), repeats=1).measure(subject).scalars["train_slope"]
 """
 
 import contextlib
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -24,17 +21,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from isoflop.checks import whole_number
+from isoflop.checks import Limits
 from isoflop.errors import UserError
 from isoflop.scaling.cost import example
 from isoflop.scaling.evaluate import arithmetic, loss_per_target
 from isoflop.scaling.families.base import Model
-from isoflop.scaling.subject import Measurement, Point, Subject
+from isoflop.scaling.subject import CheckedProbe, Measurement, Point, Subject
 from isoflop.scaling.task import Task
 
 
 @dataclass(frozen=True)
-class StepTime:
+class StepTime(CheckedProbe):
     """seq_lens: lengths that are timed, [256, 1024, 4096, 16384] where the curvature is asked for.
 
     batch: examples of a training step. repeats: of which the least counts.
@@ -47,28 +44,23 @@ class StepTime:
     kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
     keys: ClassVar[tuple[str, ...]] = ("train_slope", "decode_slope", "memory_slope")
     version: ClassVar[int] = 2
+    limits: ClassVar[Limits] = {"seq_lens": 2, "batch": 1, "repeats": 1}
 
     def __post_init__(self) -> None:
-        for length in self.seq_lens:
-            whole_number("probe.step_time.seq_lens", length, 2)
+        super().__post_init__()
         if len(set(self.seq_lens)) < 2:
             raise UserError(f"probe.step_time.seq_lens={list(self.seq_lens)} gives no slope; give two or more lengths")
-        whole_number("probe.step_time.batch", self.batch)
-        whole_number("probe.step_time.repeats", self.repeats)
 
     def measure(self, subject: Subject) -> Measurement:
         """Return train_slope, decode_slope, memory_slope; None if the model cannot be built for other lengths."""
-        rows: dict[str, dict[int, float]] = {"train": {}, "decode": {}, "memory": {}}
+        rows = dict[int, tuple[float, float, float]]()
         for length in sorted(set(self.seq_lens)) if subject.rebuild else ():
             with contextlib.suppress(UserError):  # a length that the family refuses
-                one = timed_at(subject, length, self.batch, self.repeats)
-                for quantity, value in zip(rows, one, strict=True):
-                    rows[quantity][length] = value
-        units = {"train": "train_s", "decode": "decode_s", "memory": "memory_bytes"}
-        points = [
-            Point(units[quantity], "seq_len", n, value) for quantity, row in rows.items() for n, value in row.items()
-        ]
-        return Measurement({f"{quantity}_slope": log_slope(row) for quantity, row in rows.items()}, points)
+                rows[length] = timed_at(subject, length, self.batch, self.repeats)
+        names = ("train_s", "decode_s", "memory_bytes")
+        points = [Point(name, "seq_len", n, row[i]) for i, name in enumerate(names) for n, row in rows.items()]
+        slopes = {key: log_slope({n: row[i] for n, row in rows.items()}) for i, key in enumerate(self.keys)}
+        return Measurement(slopes, points)
 
 
 def timed_at(subject: Subject, length: int, batch: int, repeats: int) -> tuple[float, float, float]:
@@ -113,10 +105,7 @@ def train(model: Model, task: Task, x: Tensor, subject: Subject) -> None:
 def least_time(
     function: Callable[[], None], repeats: int, device: torch.device, clock: Callable[[], float] | None = None
 ) -> float:
-    """Return the least of several times of a call [s], after one that is not counted.
-
-    clock   of what; of the process on a CPU, else of the wall
-    """
+    """Return the least of several times of a call [s], after one that is not counted."""
     clock = clock or (time.process_time if device.type == "cpu" else time.perf_counter)
     times = []
     for _ in range(1 + repeats):
@@ -162,6 +151,4 @@ def log_slope(values: dict[int, float]) -> float | None:
     """Fit ln(value) on ln(seq_len) by least squares; None for fewer than two lengths or a value not above 0."""
     if len(values) < 2 or min(values.values()) <= 0:
         return None
-    x, y = [math.log(n) for n in values], [math.log(v) for v in values.values()]
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x)
+    return statistics.linear_regression([math.log(n) for n in values], [math.log(v) for v in values.values()]).slope

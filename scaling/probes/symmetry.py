@@ -1,22 +1,15 @@
 """How much of a learned function, and of the data's pairs of tokens, does not care for the order of positions.
 
-Of the function: f is the outputs at the last position, and inputs are held-out examples in random order. Averaging f
-over the orders of its input projects it onto the permutation-invariant functions, and
+Of the function f, the outputs at the last position for held-out inputs in random order: the share Var(mean over orders
+of f) / Var(f), by one-way analysis of variance (Fisher 1925; Searle 1992, chapter 3). It is 1 of a sum over positions,
+and 1 / seq_len of what sees one alone.
 
-    share = Var(mean over orders of f) / Var(f)
-
-is the intraclass correlation of an example's orders, estimated without bias of either variance by one-way analysis of
-variance (Fisher 1925; Searle 1992, chapter 3). It is 1 of a sum over positions, and 1 / seq_len of what sees one alone.
-
-Of tokens' pairs: C_ts is the covariance of the one-hot tokens at positions t and s, t != s. Its part that is invariant
-under a common permutation of positions is the mean over all t and s (Lavie 2024, arXiv:2402.05173), and
-
-    pairs = T (T - 1) |mean C|² / sum |C_ts|²
-
-both without the bias of noise: sum |C_ts|² from U-centred Gram matrices (Song 2012; Szekely and Rizzo 2014,
-arXiv:1310.2926), |mean C|² less its variance. There is no value where the sum is within three of its standard errors
-of 0. Two nulls: `pairs_shuffled`, the tokens of each example in random order, which is 1 in theory; and
-`pairs_stationary`, a stationary chain with the data's frequencies of one token after another, whose memory is short.
+Of tokens' pairs: pairs = T (T - 1) |mean C|² / sum |C_ts|², C_ts being the covariance of the one-hot tokens at
+positions t != s (Lavie 2024, arXiv:2402.05173), both without the bias of noise: sum |C_ts|² from U-centred Gram
+matrices (Song 2012; Szekely and Rizzo 2014, arXiv:1310.2926), |mean C|² less its variance. There is no value where the
+sum is within three of its standard errors of 0. Two nulls: `pairs_shuffled`, the tokens of each example in random
+order, which is 1 in theory; and `pairs_stationary`, a stationary chain with the data's frequencies of one token after
+another.
 
     Symmetry(orders=4).measure(subject).scalars["function"]
 """
@@ -28,12 +21,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from isoflop.checks import whole_number
-from isoflop.scaling.subject import BATCH, Measurement, Subject
+from isoflop.checks import Limits
+from isoflop.scaling.subject import BATCH, CheckedProbe, Measurement, Subject
 
 
 @dataclass(frozen=True)
-class Symmetry:
+class Symmetry(CheckedProbe):
     """orders: of each example. examples: held-out examples that are measured, of the function and of the pairs.
 
     positions: the first ones, for the pairs. symbols: the most frequent tokens kept distinct; all others count as one.
@@ -46,13 +39,7 @@ class Symmetry:
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens", "sequences")
     keys: ClassVar[tuple[str, ...]] = ("function", "pairs", "pairs_shuffled", "pairs_stationary")
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        whole_number("probe.symmetry.orders", self.orders, 2)
-        whole_number("probe.symmetry.examples", self.examples, 2)
-        whole_number("probe.symmetry.positions", self.positions, 2)
-        whole_number("probe.symmetry.symbols", self.symbols, 2)
+    limits: ClassVar[Limits] = {"orders": 2, "examples": 2, "positions": 2, "symbols": 2}
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
@@ -62,9 +49,8 @@ class Symmetry:
         if subject.task.kind == "tokens":
             rows = torch.cat([x for x, _ in subject.held_out(self.examples)])[:, : self.positions]
             tokens = commonest(rows, self.symbols)
-            shuffled = torch.stack(
-                [row[torch.randperm(len(row), generator=generator).to(row.device)] for row in tokens]
-            )
+            orders = torch.stack([torch.randperm(tokens.shape[1], generator=generator) for _ in tokens])
+            shuffled = tokens.gather(1, orders.to(tokens.device))
             pairs = share_of_pairs(tokens)
             stationary = None if pairs is None else share_of_chain(*transitions(tokens), tokens.shape[1])
             scalars |= {"pairs": pairs, "pairs_shuffled": share_of_pairs(shuffled), "pairs_stationary": stationary}

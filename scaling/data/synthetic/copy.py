@@ -1,7 +1,7 @@
 """Copying: random symbols, a mark, and the symbols again; a loss where they are to be said again, whose floor is 0.
 
-Inputs are one-hot sequences. With seq_len 6 and symbols a b c: the input is `a b c | a b`, the targets `. . . a b c` at
-the third position on, so that a model must look back as far as half the sequence (Jelassi 2024, arXiv:2402.01032).
+With seq_len 6 and symbols a b c, the one-hot input is `a b c | a b`, and the targets are `. . . a b c` from the third
+position on, so that a model must look back as far as half the sequence (Jelassi 2024, arXiv:2402.01032).
 
     x, y = Copy(size=10_000, seq_len=64).load().take(torch.arange(16))      # (16, 64, symbols + 1), (16, 64)
 """
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from isoflop.checks import whole_number
+from isoflop.checks import Limits
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import stream
 from isoflop.scaling.data.generator import Synthetic
@@ -33,10 +33,9 @@ class Copy(Synthetic):
     """Kinds of symbol."""
 
     granule: ClassVar[str] = "length"
+    limits: ClassVar[Limits] = {"seq_len": 2, "symbols": 2}
 
     def check(self) -> None:
-        whole_number("data.seq_len", self.seq_len, 2)
-        whole_number("data.symbols", self.symbols, 2)
         if self.seq_len % 2:
             raise UserError(f"data.seq_len={self.seq_len} is odd, but half of it is copied; give an even one")
         if self.symbols > 256:

@@ -1,18 +1,17 @@
 """Images of digits: a small typeface, turned, sheared, stretched and moved at random, blurred by sampling, with noise.
 
-Generated, so that there is as much of it as is asked for and nothing to fetch; each of the ten classes is as likely.
-
-    x, y = Digits(size=1000).load().take(torch.arange(16))               # (16, 1, 16, 16), (16,)
+x, y = Digits(size=1000).load().take(torch.arange(16))               # (16, 1, 16, 16), (16,)
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from isoflop.checks import not_negative, whole_number
+from isoflop.checks import Limits, not_negative
 from isoflop.scaling.data.base import stream
 from isoflop.scaling.data.generator import Synthetic
 from isoflop.scaling.task import Task
@@ -41,9 +40,7 @@ class Digits(Synthetic):
     noise: float = 0.3
     """Standard deviation of the noise, where ink is 1."""
 
-    def check(self) -> None:
-        whole_number("data.side", self.side, 8)
-        not_negative("data.noise", self.noise)
+    limits: ClassVar[Limits] = {"side": 8, "noise": not_negative}
 
     @property
     def task(self) -> Task:

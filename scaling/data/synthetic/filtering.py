@@ -1,15 +1,10 @@
 """Noisy readings of an autoregression, the next one to be predicted: the Kalman filter says how well it can be.
 
-Theory. s_t = a_1 s_{t-1} + ... + a_p s_{t-p} + w_t has variance one, its poles lie within `radius`; what is seen is
-x_t = s_t + sigma v_t, all Gaussian. The best prediction of x_{t+1} from x_1 ... x_t is linear, the Kalman filter's,
-and its squared error the innovation variance S_{t+1}, from the Riccati recursion
-
-    P' = F (P - P h h^T P / S) F^T + Q,        S = h^T P h + sigma²
-
-started at the stationary covariance. The floor is the mean of S_2 ... S_{seq_len + 1}. Without noise S is the
-variance of w from position p + 1 on. Source: Kalman 1960; Anderson and Moore 1979, ch. 4-5. Regime: any learner with
-a linear state of p numbers, or a window of all that is in view, can reach it; seq_len above 1 / (1 - radius) fills
-its memory.
+Theory. s_t = a_1 s_{t-1} + ... + a_p s_{t-p} + w_t has variance one, its poles lie within `radius`; what is seen is x_t
+= s_t + sigma v_t, all Gaussian. The squared error of the best prediction of x_{t+1} is the innovation variance S_{t+1},
+from the Riccati recursion P' = F (P - P h h^T P / S) F^T + Q, S = h^T P h + sigma², started at the stationary
+covariance. The floor is the mean of S_2 ... S_{seq_len + 1}. Source: Kalman 1960; Anderson and Moore 1979, ch. 4-5.
+Regime: seq_len above 1 / (1 - radius); a linear state of p numbers, or a window of all that is in view, reaches it.
 
     x, y = Filtering(size=10_000).load().take(torch.arange(16))       # (16, 64, 1) readings and those that follow
 """
@@ -22,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isoflop.checks import not_negative, positive, whole_number
+from isoflop.checks import Limits, not_negative, positive
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, stream
 from isoflop.scaling.data.generator import Array, Synthetic
@@ -47,16 +42,13 @@ class Filtering(Synthetic):
     """Readings per example."""
 
     granule: ClassVar[str] = "seq_len"
+    limits: ClassVar[Limits] = {"order": 1, "radius": positive, "sigma": not_negative, "seq_len": 1}
 
     def check(self) -> None:
-        whole_number("data.order", self.order)
         if self.order > MOST_ORDER:
             raise UserError(f"data.order={self.order} is more than {MOST_ORDER}; give fewer")
-        positive("data.radius", self.radius)
         if self.radius >= 1:
             raise UserError(f"data.radius={self.radius} makes no stationary process; give a number below 1")
-        not_negative("data.sigma", self.sigma)
-        whole_number("data.seq_len", self.seq_len)
 
     @property
     def task(self) -> Task:

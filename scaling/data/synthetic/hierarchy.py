@@ -1,27 +1,23 @@
 """The random hierarchy model: a class is written as features, these as smaller ones, each in one of many synonyms.
 
-Theory. Each of `symbols` = v features of a level is written in any of `synonyms` = m ways, tuples of `branch` = s
-features of the level below, all random and no tuple with two meanings; `levels` = L of them make s^L symbols. A net
-deep enough learns the class from about
-
-    P* = classes · m^L
-
-examples, where pairs of neighbouring symbols begin to correlate with the class, and does so by becoming insensitive
-to synonyms; one that knows no hierarchy needs a number exponential in s^L. The floor is 0. Source: Cagnetti et al.
-2023, arXiv:2307.02129, sec. 2-3. Regime: m < v^(s - 1), training sets of P*/10 to 10 P*, seen for many epochs; where
-the loss halves moves by a factor of m from level to level, not to three digits.
+Theory. Each of v features of a level is written in any of m synonyms, tuples of s features of the level below, all
+random and no tuple with two meanings; L levels make s^L symbols. A net deep enough learns the class from about P* =
+classes · m^L examples; one that knows no hierarchy needs a number exponential in s^L. The floor is 0. Source: Cagnetti
+et al. 2023, arXiv:2307.02129, sec. 2-3. Regime: m < v^(s - 1), training sets of P*/10 to 10 P*, seen for many epochs;
+where the loss halves moves by a factor of m from level to level, not to three digits.
 
     x, y = Hierarchy(size=1000).load().take(torch.arange(16))         # (16, 8) symbols; (16, 8), -1 but at the last
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from isoflop.checks import whole_number
+from isoflop.checks import Limits
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, stream
 from isoflop.scaling.data.generator import Synthetic
@@ -46,11 +42,9 @@ class Hierarchy(Synthetic):
     levels: int = 3
     """Levels L of the grammar."""
 
+    limits: ClassVar[Limits] = {"classes": 2, "symbols": 2, "branch": 2, "synonyms": 1, "levels": 1}
+
     def check(self) -> None:
-        for knob in ("classes", "symbols", "branch"):
-            whole_number(f"data.{knob}", getattr(self, knob), 2)
-        for knob in ("synonyms", "levels"):
-            whole_number(f"data.{knob}", getattr(self, knob))
         if self.levels > 12 or self.branch**self.levels > MOST_SYMBOLS:
             raise UserError(
                 f"data.branch={self.branch} and data.levels={self.levels} make more than {MOST_SYMBOLS} symbols; "

@@ -1,15 +1,10 @@
 """Symbols of a hidden Markov chain: what is past matters at any distance, and the entropy rate is still known.
 
-Theory. A hidden state walks by a random table and emits a symbol by another. The best prediction is the forward
-filter
-
-    α_t(s) ∝ P(x_t | s) Σ_r T(r → s) α_{t-1}(r),    p(x_{t+1} | x_1 ... x_t) = Σ_s P(x_{t+1} | s) Σ_r T(r → s) α_t(r)
-
-and the floor is the mean of -ln p over the positions that a learner sees [nats]: estimated by the filter on 16,384
-sequences of its own, from the stationary start that the data have (standard error in `data.floor_se`). It falls to
-the entropy rate as the sequence grows, at the rate at which the filter forgets its start. Source: Rabiner 1989, sec.
-III.A; Ephraim and Merhav 2002. Regime: a learner with a state of `states` numbers can reach it; one with a window of
-symbols is left with what lies beyond it.
+Theory. A hidden state walks by a random table and emits a symbol by another. The best prediction is the forward filter,
+α_t(s) ∝ P(x_t | s) Σ_r T(r → s) α_{t-1}(r), and the floor is the mean of its -ln p over the positions that a learner
+sees [nats], estimated on 16,384 sequences of its own (standard error in `data.floor_se`). It falls to the entropy rate
+as the sequence grows. Source: Rabiner 1989, sec. III.A; Ephraim and Merhav 2002. Regime: a learner with a state of
+`states` numbers can reach it; one with a window of symbols is left with what lies beyond it.
 
     x, y = HiddenMarkov(size=10_000).load().take(torch.arange(16))    # (16, 64) symbols and those that follow
 """
@@ -22,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from isoflop.checks import not_negative, share, whole_number
+from isoflop.checks import Limits, not_negative, share
 from isoflop.scaling.data.base import RULES, THEORY, stream
 from isoflop.scaling.data.generator import Array, Synthetic, followed
 from isoflop.scaling.data.synthetic.markov import inverse, random_rows
@@ -51,13 +46,7 @@ class HiddenMarkov(Synthetic):
     """Symbols per example."""
 
     granule: ClassVar[str] = "seq_len"
-
-    def check(self) -> None:
-        whole_number("data.symbols", self.symbols, 2)
-        whole_number("data.states", self.states, 2)
-        not_negative("data.sharpness", self.sharpness)
-        share("data.stay", self.stay)
-        whole_number("data.seq_len", self.seq_len)
+    limits: ClassVar[Limits] = {"symbols": 2, "states": 2, "sharpness": not_negative, "stay": share, "seq_len": 1}
 
     @property
     def law(self) -> Law:

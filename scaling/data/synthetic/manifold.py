@@ -1,25 +1,23 @@
 """Regression on a smooth function of a torus in a space of more dimensions: the dimension of the data is known.
 
-Theory. u is uniform on [0, 1)^d; the features are an orthonormal map of (cos 2πu_1, sin 2πu_1, ...) / √d, so that
-they lie on a manifold without edges of intrinsic dimension d; y = f(u) + sigma noise, f of low frequencies, the
-lowest strongest, and of variance one. With D points the nearest lies at a distance ∝ D^-1/d, so the squared error of
-
-    the nearest neighbour ∝ D^-2/d,        a locally linear fit, and piecewise linear nets where they fit ∝ D^-4/d
-
-above the floor sigma². Source: Sharma and Kaplan 2022, arXiv:2004.10802; Bahri 2021, arXiv:2102.06701; of neighbours,
-Gyorfi 2002, ch. 6. Regime: D large enough for neighbours to be near (d ≤ 4 at 10^4 points), sigma² below the rest.
+Theory. u is uniform on [0, 1)^d; the features are an orthonormal map of (cos 2πu_1, sin 2πu_1, ...) / √d; y = f(u) +
+sigma noise, f of low frequencies and of variance one. With D points the squared error above the floor sigma² falls as
+D^-2/d for the nearest neighbour, as D^-4/d for a locally linear fit, and for piecewise linear nets where they fit.
+Source: Sharma and Kaplan 2022, arXiv:2004.10802; Bahri 2021, arXiv:2102.06701; of neighbours, Gyorfi 2002, ch. 6.
+Regime: D large enough for neighbours to be near (d ≤ 4 at 10^4 points), sigma² below the rest.
 
     x, y = Manifold(size=1000, dimension=2).load().take(torch.arange(16))        # (16, 16), (16, 1)
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from isoflop.checks import not_negative, whole_number
+from isoflop.checks import Limits, not_negative
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, stream
 from isoflop.scaling.data.generator import Synthetic
@@ -39,13 +37,12 @@ class Manifold(Synthetic):
     sigma: float = 0.0
     """Standard deviation of the noise on y."""
 
+    limits: ClassVar[Limits] = {"dimension": 1, "features": 1, "sigma": not_negative}
+
     def check(self) -> None:
-        whole_number("data.dimension", self.dimension)
-        whole_number("data.features", self.features)
         if self.features < 2 * self.dimension:
             needed = f"a torus of data.dimension={self.dimension} needs {2 * self.dimension}"
             raise UserError(f"data.features={self.features} are too few: {needed}; give more")
-        not_negative("data.sigma", self.sigma)
 
     @property
     def task(self) -> Task:

@@ -1,14 +1,11 @@
 """Symbols of a stationary Markov chain: the entropy rate is known, and with it the floor of every learner.
 
-Theory. The next symbol depends on the last `order` ones through a fixed random table P(s | context) = softmax of
-normal logits of standard deviation `sharpness`. With j symbols in view the best loss is the conditional block entropy
-
-    h_j = H(x_1 ... x_{j+1}) - H(x_1 ... x_j)  [nats],       h_j = h = -Σ π(c) P(s|c) ln P(s|c)  for j ≥ order
-
-of the stationary distribution π; the floor is the mean of h_min(t, order) over the positions t = 1 ... seq_len,
-exactly h where the order is 1. Source: Shannon 1948, sec. 7; Cover and Thomas 2006, theorem 4.2.4. Regime: any
-learner that sees `order` symbols back can reach it; it has symbols^order · (symbols - 1) numbers to learn, whose
-excess falls as that over 2 D once D is far above it (Rissanen 1984).
+Theory. The next symbol depends on the last `order` ones through a fixed random table P(s | context) = softmax of normal
+logits of standard deviation `sharpness`. With j symbols in view the best loss is the conditional block entropy h_j =
+H(x_1 ... x_{j+1}) - H(x_1 ... x_j) [nats], h_j = h = -Σ π(c) P(s|c) ln P(s|c) for j ≥ order, of the stationary
+distribution π; the floor is its mean over positions. Source: Shannon 1948, sec. 7; Cover and Thomas 2006, theorem
+4.2.4. Regime: any learner that sees `order` symbols back; it has symbols^order · (symbols - 1) numbers to learn, whose
+excess falls as that over 2 D (Rissanen 1984).
 
     x, y = Markov(size=10_000).load().take(torch.arange(16))          # (16, 64) symbols and those that follow
 """
@@ -22,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from isoflop.checks import not_negative, whole_number
+from isoflop.checks import Limits, not_negative, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, stream
 from isoflop.scaling.data.generator import Array, Synthetic, followed
@@ -47,16 +44,14 @@ class Markov(Synthetic):
     """Symbols per example."""
 
     granule: ClassVar[str] = "seq_len"
+    limits: ClassVar[Limits] = {"symbols": 2, "order": 1, "sharpness": not_negative}
 
     def check(self) -> None:
-        whole_number("data.symbols", self.symbols, 2)
-        whole_number("data.order", self.order)
         if self.order > 16 or self.symbols**self.order > MOST_CONTEXTS:
             raise UserError(
                 f"data.symbols={self.symbols} and data.order={self.order} make more than {MOST_CONTEXTS} contexts; "
                 "lower one"
             )
-        not_negative("data.sharpness", self.sharpness)
         whole_number("data.seq_len", self.seq_len, self.order)
 
     @property

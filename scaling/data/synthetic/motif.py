@@ -1,28 +1,25 @@
 """Images of one of several motifs, anywhere or always in the middle, in noise: the value of translation.
 
-Theory. Class c is a fixed random pattern m_c of ±1 pixels at a place p, uniform over all where it fits (moved=true)
-or the middle one (moved=false), in Gaussian noise of deviation sigma. The posterior is known,
-
-    p(c | x) ∝ Σ_p exp([x·m_{c,p} - |m_c|²/2] / sigma²)
-
-and with it the floor, the mean of -ln p(c | x) over 8,192 images of its own [nats] (standard error in
-`data.floor_se`). A net that shares weights over places needs as many examples as there are motifs; one that does not
-must learn each place, a factor of the number of places more (Li, Zhang and Arora 2021, arXiv:2010.08515). With the
-motif at rest the two are alike: the interaction, not either alone, is the effect of the bias. Regime: sigma of about
-1, motifs of 5 pixels or less.
+Theory. Class c is a fixed random pattern m_c of ±1 pixels at a place p, uniform over all where it fits (moved=true) or
+the middle one, in Gaussian noise of deviation sigma. From the posterior p(c | x) ∝ Σ_p exp([x·m_{c,p} - |m_c|²/2] /
+sigma²) follows the floor, the mean of -ln p(c | x) over 8,192 images of its own [nats] (standard error in
+`data.floor_se`). A net that shares weights over places needs as many examples as there are motifs, another a factor of
+the number of places more (Li, Zhang and Arora 2021, arXiv:2010.08515); with the motif at rest the two are alike.
+Regime: sigma of about 1, motifs of 5 pixels or less.
 
     x, y = Motif(size=1000).load().take(torch.arange(16))         # (16, 1, 16, 16), (16,)
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, cross_entropy
 
-from isoflop.checks import one_of, positive, whole_number
+from isoflop.checks import Limits, positive
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, THEORY, stream
 from isoflop.scaling.data.generator import Synthetic
@@ -50,16 +47,13 @@ class Motif(Synthetic):
     moved: bool = True
     """Whether the motif is anywhere, or always in the middle."""
 
+    limits: ClassVar[Limits] = {"side": 1, "motif": 1, "classes": 2, "sigma": positive, "moved": (True, False)}
+
     def check(self) -> None:
-        for knob in ("side", "motif"):
-            whole_number(f"data.{knob}", getattr(self, knob))
         if self.motif > self.side:
             raise UserError(f"data.motif={self.motif} does not fit into data.side={self.side}; give a smaller one")
-        whole_number("data.classes", self.classes, 2)
         if self.classes > 2 ** min(self.motif**2, 30):
             raise UserError(f"data.classes={self.classes} are more than there are motifs; give fewer")
-        positive("data.sigma", self.sigma)
-        one_of("data.moved", self.moved, (True, False))
 
     @property
     def law(self) -> Law:

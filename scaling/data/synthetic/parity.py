@@ -1,12 +1,10 @@
 """Parity of bits: of all bits so far, or of a few that must be found among many.
 
-Theory. relevant=null: y_t = x_1 + ... + x_t modulo 2 at every position, the smallest task with a state. A recurrent
-net does it with one unit; a state space whose eigenvalues lie in [0, 1] cannot at arbitrary lengths, one with [-1, 1]
-can (Grazzi 2024, arXiv:2411.12537). relevant=k: the parity of k fixed positions, asked at the last: a learner by
-statistical queries needs about seq_len^k of them, and gradient descent shows a long plateau before it is learned,
-in a time that grows as seq_len^(k - 1) to seq_len^k (Barak 2022, arXiv:2207.08799). The floor is 0 in both. Regime:
-running parity at lengths beyond the trained one; a few of many with k of 2 to 4 at the size of a CPU, where times
-scatter widely between seeds.
+Theory. relevant=null: y_t = x_1 + ... + x_t modulo 2 at every position, the smallest task with a state; a state space
+whose eigenvalues lie in [0, 1] cannot do it at arbitrary lengths, one with [-1, 1] can (Grazzi 2024, arXiv:2411.12537).
+relevant=k: the parity of k fixed positions, asked at the last, which gradient descent learns after a long plateau, in a
+time that grows as seq_len^(k - 1) to seq_len^k (Barak 2022, arXiv:2207.08799). The floor is 0 in both. Regime: running
+parity at lengths beyond the trained one; k of 2 to 4, where times scatter widely between seeds.
 
     x, y = Parity(size=1000, relevant=3).load().take(torch.arange(16))       # (16, 32) bits; the last asked
 """
@@ -18,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isoflop.checks import whole_number
+from isoflop.checks import Limits
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, stream
 from isoflop.scaling.data.generator import Synthetic
@@ -35,13 +33,11 @@ class Parity(Synthetic):
     """Bits that count; None for all so far."""
 
     granule: ClassVar[str] = "targets"
+    limits: ClassVar[Limits] = {"seq_len": 1, "relevant": 1}
 
     def check(self) -> None:
-        whole_number("data.seq_len", self.seq_len)
-        if self.relevant is not None:
-            whole_number("data.relevant", self.relevant)
-            if self.relevant > self.seq_len:
-                raise UserError(f"data.relevant={self.relevant} is more than data.seq_len={self.seq_len}; give fewer")
+        if self.relevant is not None and self.relevant > self.seq_len:
+            raise UserError(f"data.relevant={self.relevant} is more than data.seq_len={self.seq_len}; give fewer")
 
     @property
     def targets(self) -> int:

@@ -1,27 +1,23 @@
 """Sequences whose target is simple or not under exchange of positions: the trivial or the standard irrep of S_L.
 
-Theory. x_1 ... x_L are normal vectors of `features` = d numbers; f(x) = Σ_a c_a w·x_a with fixed random w and c. The
-trivial irrep has equal c_a, the standard one Σ_a c_a = 0; the class is whether f is positive. A learner without
-positions, or with positions of a symmetric law, has at first order the kernel
-
-    k(x, y) = [(Σ_a x_a)·(Σ_a y_a) + Σ_a x_a·y_a] / (d L²)
-
-whose eigenvalues are (1 + L) / (d L²), d times, on the trivial irrep, and 1 / (d L²), (L - 1) d times, on the standard
-one: ratio 1 + L. Learning takes O(d) examples of the first, whatever L is, and O((L - 1) d) of the second; how many
-exactly follows from the learning curve of kernel regression (`samples_to_halve`; Canatar, Bordelon and Pehlevan 2021,
-arXiv:2006.13198). Source: Lavie, Gur-Ari and Ringel 2024, arXiv:2402.05173. Regime: the limit of wide nets with
-symmetric data; whether trained ones follow is a question, not a promise. The floor is 0.
+Theory. x_1 ... x_L are normal vectors of d numbers; f(x) = Σ_a c_a w·x_a with fixed random w and c. The trivial irrep
+has equal c_a, the standard one Σ_a c_a = 0; the class is whether f is positive. A learner without positions, or with
+positions of a symmetric law, has at first order the kernel k(x, y) = [(Σ_a x_a)·(Σ_a y_a) + Σ_a x_a·y_a] / (d L²),
+whose eigenvalues are (1 + L) / (d L²) on the trivial irrep and 1 / (d L²) on the standard one: learning takes O(d)
+examples of the first and O((L - 1) d) of the second. Source: Lavie, Gur-Ari and Ringel 2024, arXiv:2402.05173. Regime:
+the limit of wide nets with symmetric data; whether trained ones follow is a question. The floor is 0.
 
     x, y = Permutation(size=1000, irrep="standard").load().take(torch.arange(16))    # (16, 8, 4), (16, 8)
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from isoflop.checks import one_of, whole_number
+from isoflop.checks import Limits
 from isoflop.scaling.data.base import RULES, stream
 from isoflop.scaling.data.generator import Array, Synthetic
 from isoflop.scaling.task import Task
@@ -40,10 +36,7 @@ class Permutation(Synthetic):
     irrep: str = "trivial"
     """Irrep of the target: trivial or standard."""
 
-    def check(self) -> None:
-        whole_number("data.features", self.features)
-        whole_number("data.seq_len", self.seq_len, 2)
-        one_of("data.irrep", self.irrep, IRREPS)
+    limits: ClassVar[Limits] = {"features": 1, "seq_len": 2, "irrep": IRREPS}
 
     @property
     def task(self) -> Task:

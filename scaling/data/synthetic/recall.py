@@ -1,13 +1,11 @@
 """Associative recall with several queries (MQAR): pairs of key and value, then keys again, whose values are asked.
 
-With 2 pairs and seq_len 8 the input is `k v K V | . K . k` and the targets `. . . . | . V . v`: other positions bear
-no loss and hold random symbols. Keys are the first half of the vocabulary, values the second; no key or value comes
-twice. Queries are placed after the pairs at a gap g drawn ∝ g^(gap_power - 1), so most are near.
-
-Theory. The value is determined, so the floor is 0. To hold the pairs takes a state of at least pairs · log2(values)
-bits; attention does with width ∝ ln(vocabulary) at any number of pairs, gated convolutions and state spaces need a
-width that grows with them. Source: Arora 2023, arXiv:2312.04927, sec. 4 and app. A. Regime: vocabulary well above the
-pairs.
+With 2 pairs and seq_len 8 the input is `k v K V | . K . k` and the targets `. . . . | . V . v`: other positions bear no
+loss and hold random symbols. Keys are the first half of the vocabulary, values the second. Queries are placed after the
+pairs at a gap g drawn ∝ g^(gap_power - 1), so most are near. Theory. The floor is 0. To hold the pairs takes a state of
+at least pairs · log2(values) bits; attention does with width ∝ ln(vocabulary) at any number of pairs, gated
+convolutions and state spaces need a width that grows with them. Source: Arora 2023, arXiv:2312.04927, sec. 4 and app.
+A. Regime: vocabulary well above the pairs.
 
     x, y = Recall(size=1000).load().take(torch.arange(16))        # (16, 64) symbols; (16, 64) values, -1 elsewhere
 """
@@ -19,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isoflop.checks import positive, whole_number
+from isoflop.checks import Limits, positive, whole_number
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import stream
 from isoflop.scaling.data.generator import Synthetic
@@ -41,14 +39,13 @@ class Recall(Synthetic):
     """Exponent of the gaps; 1 for uniform ones."""
 
     granule: ClassVar[str] = "pairs"
+    limits: ClassVar[Limits] = {"pairs": 1, "gap_power": positive}
 
     def check(self) -> None:
-        whole_number("data.pairs", self.pairs)
         whole_number("data.seq_len", self.seq_len, 4 * self.pairs)
         whole_number("data.vocab_size", self.vocab_size, 2 * self.pairs)
         if self.vocab_size % 2:
             raise UserError(f"data.vocab_size={self.vocab_size} is odd, but half of it are keys; give an even one")
-        positive("data.gap_power", self.gap_power)
 
     @property
     def task(self) -> Task:

@@ -1,31 +1,26 @@
 """Regression on vectors of a known spectrum: features of falling variance, a target that uses them all, known noise.
 
-z ~ N(0, 1), x_k = k^(-b/2) z_k, y = Σ_k s k^(-a/2) z_k + sigma noise, with s such that the noiseless target has
-variance one, so that a feature's variance is λ_k = k^-b and the target's energy on it c_k = s² k^-a.
-
-Theory. A linear model of the first N features, trained by t steps of gradient descent at rate η on the population, is
-left
-
-    L(N, t) = sigma² + Σ_{k ≤ N} c_k (1 - η λ_k)^2t + Σ_{k > N} c_k
-
-which for many features falls as N^-(a - 1) in size and t^-(a - 1)/b in steps; at a compute of N t the best N grows as
-C^1/(1 + b) and the loss falls as C^-(a - 1)/(1 + b). With least squares on D examples instead, N features without
-tail leave the excess sigma² N / (D - N - 1) on average over samples (Belkin 2020, arXiv:1903.07571). `family=linear`
-is the model; sigma² is the floor. Source: Maloney 2022, arXiv:2210.16859; Bordelon 2024, arXiv:2402.01092. Regime: N
-and t such that the tail beyond `features` and the last eigenvalue η λ_N t are small beside what is measured; 1 < a <
-2b + 1 for t.
+Theory. z ~ N(0, 1), x_k = k^(-b/2) z_k, y = Σ_k s k^(-a/2) z_k + sigma noise: a feature's variance is λ_k = k^-b and
+the target's energy on it c_k = s² k^-a, of sum one. A linear model of the first N features, trained by t steps of
+gradient descent at rate η on the population, is left L(N, t) = sigma² + Σ_{k ≤ N} c_k (1 - η λ_k)^2t + Σ_{k > N} c_k,
+which falls as N^-(a - 1) in size, t^-(a - 1)/b in steps and C^-(a - 1)/(1 + b) at the best N ∝ C^1/(1 + b). Least
+squares on D examples leave the excess sigma² N / (D - N - 1) without tail (Belkin 2020, arXiv:1903.07571).
+`family=linear` is the model; sigma² is the floor. Source: Maloney 2022, arXiv:2210.16859; Bordelon 2024,
+arXiv:2402.01092. Regime: a tail beyond `features` and a last eigenvalue η λ_N t that are small beside what is measured;
+1 < a < 2b + 1 for t.
 
     x, y = Spectral(size=10_000, features=64).load().take(torch.arange(16))     # (16, 64), (16, 1)
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from isoflop.checks import not_negative, whole_number
+from isoflop.checks import Limits, not_negative
 from isoflop.scaling.data.base import stream
 from isoflop.scaling.data.generator import Array, Synthetic
 from isoflop.scaling.task import Task
@@ -44,10 +39,7 @@ class Spectral(Synthetic):
     sigma: float = 0.1
     """Standard deviation of the noise on y."""
 
-    def check(self) -> None:
-        whole_number("data.features", self.features)
-        for knob in ("a", "b", "sigma"):
-            not_negative(f"data.{knob}", getattr(self, knob))
+    limits: ClassVar[Limits] = {"features": 1, "a": not_negative, "b": not_negative, "sigma": not_negative}
 
     @property
     def task(self) -> Task:

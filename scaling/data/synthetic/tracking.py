@@ -1,10 +1,10 @@
 """Words over a finite group: at each position the product of all elements so far, the simplest task with a state.
 
-Theory. y_t = y_{t-1} x_t with y_0 the identity; y is determined, so the floor is 0. The word problem of S5 and A5,
-which are not solvable, is complete for NC1 (Barrington 1989): Transformers and state spaces with diagonal or
-input-independent transitions lie in TC0 and need a depth that grows with the length, where a nonlinear recurrent net
-needs one layer. Z60 has as many elements as A5 and is abelian: the sum modulo 60, within TC0. Z2 is running parity.
-Source: Merrill, Petty and Sabharwal 2024, arXiv:2404.08819. Regime: accuracy at a seq_len beyond the trained one.
+Theory. y_t = y_{t-1} x_t with y_0 the identity; the floor is 0. The word problem of S5 and A5, which are not solvable,
+is complete for NC1 (Barrington 1989): Transformers and state spaces with diagonal or input-independent transitions lie
+in TC0 and need a depth that grows with the length, where a nonlinear recurrent net needs one layer. Z60 is abelian and
+within TC0; Z2 is running parity. Source: Merrill, Petty and Sabharwal 2024, arXiv:2404.08819. Regime: accuracy at a
+seq_len beyond the trained one.
 
     x, y = Tracking(size=1000, group="S5").load().take(torch.arange(8))      # (8, 16) elements and their products
 """
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from isoflop.checks import whole_number
+from isoflop.checks import Limits
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import stream
 from isoflop.scaling.data.generator import Synthetic
@@ -42,13 +42,13 @@ class Tracking(Synthetic):
     """Elements per example."""
 
     granule: ClassVar[str] = "seq_len"
+    limits: ClassVar[Limits] = {"seq_len": 1}
 
     def check(self) -> None:
         match = GROUP.fullmatch(str(self.group))
         n = int(match[2]) if match else 0
         if not match or not (2 <= n <= MOST_ELEMENTS if match[1] == "Z" else 3 <= n <= 6):
             raise UserError(f"data.group={self.group!r} is not one of S3 to S6, A3 to A6 and Z2 to Z{MOST_ELEMENTS}")
-        whole_number("data.seq_len", self.seq_len)
 
     @property
     def task(self) -> Task:
@@ -72,14 +72,11 @@ def products(group: str) -> NDArray[np.int64]:
     kind, n = group[0], int(group[1:])
     if kind == "Z":
         return np.add.outer(np.arange(n), np.arange(n)) % n
-    elements = np.array([p for p in itertools.permutations(range(n)) if kind == "S" or even(p)])
+    # even permutations have an even number of inversions
+    inversions = {p: sum(a > b for a, b in itertools.combinations(p, 2)) for p in itertools.permutations(range(n))}
+    elements = np.array([p for p, count in inversions.items() if kind == "S" or count % 2 == 0])
     weights = n ** np.arange(n)
     composed = elements[:, elements] @ weights  # (a, b): a applied to b's images, as one number
     codes = elements @ weights
     order = codes.argsort()
     return np.asarray(order[np.searchsorted(codes, composed, sorter=order)])
-
-
-def even(permutation: tuple[int, ...]) -> bool:
-    """Return whether the number of inversions is even."""
-    return sum(a > b for a, b in itertools.combinations(permutation, 2)) % 2 == 0

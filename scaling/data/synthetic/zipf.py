@@ -5,9 +5,8 @@ Theory. Token i = 1 ... V occurs with probability p_i ∝ i^-A. A learner that k
     L(D) = ln(classes) Σ p_i (1 - p_i)^D  ∝ D^-(1 - 1/A)            as many rows as tokens, D targets
     L(N) = ln(classes) Σ_{i > N} p_i      ∝ N^-(A - 1)              N rows, D → ∞
 
-Source: Hutter 2021, arXiv:2102.04074 (with α = A - 1); Michaud 2023, arXiv:2303.13506. `family=table` is that
-learner. Regime: a power law while V^(1 - A) is far below L / ln(classes), so A = 1.5 needs a larger V than A = 2;
-beyond A of about 2 a small held-out set has too few tokens that were never seen. The floor is 0.
+Source: Hutter 2021, arXiv:2102.04074 (with α = A - 1); Michaud 2023, arXiv:2303.13506. `family=table` is that learner.
+Regime: V^(1 - A) far below L / ln(classes), and A up to about 2. The floor is 0.
 
     x, y = Zipf(size=10_000, vocab_size=1000).load().take(torch.arange(16))      # (16, 64) tokens, (16, 64) classes
 """
@@ -20,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from isoflop.checks import positive, whole_number
+from isoflop.checks import Limits, positive
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, stream
 from isoflop.scaling.data.generator import Synthetic
@@ -43,12 +42,7 @@ class Zipf(Synthetic):
     """Tokens per example, independent of one another."""
 
     granule: ClassVar[str] = "seq_len"
-
-    def check(self) -> None:
-        positive("data.exponent", self.exponent)
-        whole_number("data.vocab_size", self.vocab_size, 2)
-        whole_number("data.classes", self.classes, 2)
-        whole_number("data.seq_len", self.seq_len)
+    limits: ClassVar[Limits] = {"exponent": positive, "vocab_size": 2, "classes": 2, "seq_len": 1}
 
     @property
     def task(self) -> Task:
