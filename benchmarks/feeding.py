@@ -42,11 +42,12 @@ def corpus(folder: Path, size: int) -> Path:
     """Return a prepared corpus of random bytes."""
     rng = np.random.default_rng(0)
     about = {
+        "key": "feeding",
         "documents": {"train": 1, "held_out": 1, "duplicates": 0},
         "duplicate_blocks": {"block": 256, "held_out": 0, "also_in_train": 0},
     }
     sides = (rng.integers(1, 255, n, dtype=np.uint8) for n in (size, 2**20))
-    return store.write_arrays(folder / "prepared", store.Draft("feeding", {}, about), *sides).folder
+    return store.write_arrays(folder / "prepared", about, *sides).folder
 
 
 class Rows(Dataset[Tensor]):

@@ -29,15 +29,12 @@ class Examples(Protocol):
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return training examples by index: inputs and targets; a target below 0 bears no loss."""
-        ...
 
     def held_out(self, batch: int) -> list[tuple[Tensor, Tensor]]:
         """Return the fixed held-out set in batches of at most `batch` examples."""
-        ...
 
     def to(self, device: torch.device) -> "Examples":
         """Return the same examples on a device."""
-        ...
 
 
 @runtime_checkable
@@ -46,11 +43,9 @@ class Several(Protocol):
 
     def other_sets(self) -> list[str]:
         """Return their names."""
-        ...
 
     def held_out(self, batch: int, name: str = "") -> list[tuple[Tensor, Tensor]]:
         """Return a fixed held-out set in batches of at most `batch` examples; that of L has no name."""
-        ...
 
 
 @runtime_checkable
@@ -59,7 +54,6 @@ class Bounded(Protocol):
 
     def refuse(self, batch: int) -> None:
         """Raise UserError if the data cannot give a batch of this size, or lack anything else that a run needs."""
-        ...
 
 
 class Data(Protocol):
@@ -73,7 +67,6 @@ class Data(Protocol):
     @property
     def unique(self) -> int:
         """Distinct training targets."""
-        ...
 
 
 @lru_cache(maxsize=4)
@@ -85,14 +78,9 @@ def permutation(seed: int, epoch: int, n: int) -> Tensor:
 
 def order(seed: int, step: int, batch: int, n: int) -> Tensor:
     """Return the indices of the examples that a step sees, (batch,): epochs of all n, each in its own order."""
-    first = step * batch
-    parts, at = [], first
-    while at < first + batch:
-        epoch, offset = divmod(at, n)
-        take = min(n - offset, first + batch - at)
-        parts.append(permutation(seed, epoch, n)[offset : offset + take])
-        at += take
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
+    first, last = step * batch, (step + 1) * batch
+    epochs = range(first // n, (last - 1) // n + 1)
+    return torch.cat([permutation(seed, e, n)[max(0, first - e * n) : last - e * n] for e in epochs])
 
 
 def stream(seed: int, which: int) -> np.random.Generator:
@@ -120,7 +108,3 @@ class InMemory:
     def to(self, device: torch.device) -> "InMemory":
         x, y, held_x, held_y = (t.to(device) for t in (self.x, self.y, self.held_x, self.held_y))
         return InMemory(x, y, held_x, held_y, self.facts)
-
-
-# its earlier name, by which datasets of extensions import it
-Table = InMemory

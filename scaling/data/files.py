@@ -10,9 +10,10 @@ permutation of them. The files are only read.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from isoflop import files
-from isoflop.checks import whole_number
+from isoflop.checks import Limits
 from isoflop.errors import UserError
 from isoflop.scaling.config.contents import LICENCES, fingerprint
 from isoflop.scaling.data.corpus import documents
@@ -43,12 +44,12 @@ class Files(Tokens):
     licence: str | None = None
     version: str | None = None
 
+    limits: ClassVar[Limits] = {"piece": 1}
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.path:
             raise UserError("data=files needs a file or a folder: give data.path=corpus, say")
-        if self.piece is not None:
-            whole_number("data.piece", self.piece)
 
     @property
     def source(self) -> documents.FileSource:

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from isoflop.checks import whole_number
+from isoflop.checks import Limits
 from isoflop.errors import UserError
 from isoflop.scaling.config.contents import folder_fingerprint
 from isoflop.scaling.data.corpus.prepare import Preparation, prepare
@@ -148,12 +148,12 @@ class HuggingFace(Tokens):
     licence: str | None = None
     version: str | None = None
 
+    limits: ClassVar[Limits] = {"documents": 1}
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.name:
             raise UserError("data=hf needs the name of a dataset: give data.name=roneneldan/TinyStories, say")
-        if self.documents is not None:
-            whole_number("data.documents", self.documents)
 
     @property
     def source(self) -> Hub:

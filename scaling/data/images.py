@@ -6,9 +6,8 @@
         write_idx(Path("idx", f"{name}-labels-idx1-ubyte"), np.arange(n, dtype=np.uint8) % 10)
     x, y = Idx(path="idx", size=64, eval_size=16).load().take(torch.arange(4))         # (4, 1, 8, 8), (4,)
 
-Training images come in a fixed order in which the classes take turns, so that a smaller size is a prefix of a larger
-one and every size has as many of each class, within one, while they last. The held-out images are the test set's, or
-where there is none the last in that order.
+The classes take turns in the fixed order of the training images, so that a smaller size is a prefix of a larger one.
+The held-out images are the test set's, or where there is none the last in that order.
 """
 
 import gzip
@@ -17,14 +16,14 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from isoflop.checks import one_of, whole_number
+from isoflop import checks
 from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, TRAIN, InMemory, stream
 from isoflop.scaling.data.corpus.streams import library
@@ -57,12 +56,10 @@ class Images:
     permuted: bool = False
     version: int = 0
 
+    limits: ClassVar[checks.Limits] = {"size": 1, "eval_size": 2, "permuted": (True, False), "version": 0}
+
     def __post_init__(self) -> None:
-        for name in ("size", "eval_size"):
-            if getattr(self, name) is not None:
-                whole_number(f"data.{name}", getattr(self, name), 2 if name == "eval_size" else 1)
-        one_of("data.permuted", self.permuted, (True, False))
-        whole_number("data.version", self.version, 0)
+        checks.knobs("data", self)
 
     def read(self) -> tuple[Pixels, Pixels]:
         """Read the training and the test set."""
@@ -88,21 +85,16 @@ class Images:
         there = take_turns(held_out.classes, self.version)[: self.eval_size]
         # pixels of mean 0 and variance 1 over the whole training set, whatever the size
         mean, deviation = float(train.images.mean()), float(train.images.std()) or 1.0
+        count = train.images.shape[2] * train.images.shape[3]
+        places = torch.from_numpy(stream(self.version, RULES).permutation(count)) if self.permuted else slice(None)
 
         def taken(pixels: Pixels, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
             images = (torch.from_numpy(pixels.images[rows]).float() - mean) / deviation
-            return self.permute(images), torch.from_numpy(pixels.classes[rows])
+            return images.flatten(2)[:, :, places].view(images.shape), torch.from_numpy(pixels.classes[rows])
 
         raw = (array.tobytes() for pixels in (train, held_out) for array in (pixels.images, pixels.classes))
         facts = {"data.content": hashlib.sha256(b"".join(raw)).hexdigest()[:16]}
         return InMemory(*taken(train, chosen), *taken(held_out, there), facts)
-
-    def permute(self, images: Tensor) -> Tensor:
-        """Permute the pixels, alike in all channels and images, if that is asked for."""
-        if not self.permuted:
-            return images
-        places = torch.from_numpy(stream(self.version, RULES).permutation(images.shape[2] * images.shape[3]))
-        return images.flatten(2)[:, :, places].view(images.shape)
 
 
 def take_turns(classes: NDArray[np.int64], version: int) -> NDArray[np.int64]:
@@ -134,10 +126,8 @@ def read_idx_set(folder: Path, name: str) -> Pixels:
     """Read the images and the classes of one set."""
     images, classes = (read_idx(folder / f"{name}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
     if images.ndim != 3 or images.shape[1] != images.shape[2] or classes.shape != images.shape[:1]:
-        shapes = f"{images.shape} and {classes.shape}"
-        raise UserError(
-            f"{folder}/{name}-*: images and labels of shapes {shapes} are not square images with a class each"
-        )
+        shapes = f"images and labels of shapes {images.shape} and {classes.shape}"
+        raise UserError(f"{folder}/{name}-*: {shapes} are not square images with a class each")
     return Pixels(images[:, None], classes.astype(np.int64))
 
 
@@ -151,9 +141,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     except (OSError, EOFError) as error:
         raise UserError(f"{packed} cannot be read ({error}); fix it") from None
     if raw[:3] != bytes((0, 0, UBYTE)) or len(raw) < 4 + 4 * raw[3]:
-        raise UserError(
-            f"{path} begins with {raw[:4].hex(' ')}, but an idx file of bytes with 00 00 08 and its dimensions"
-        )
+        begins = f"{path} begins with {raw[:4].hex(' ')}"
+        raise UserError(f"{begins}, but an idx file of bytes with 00 00 08 and its dimensions")
     shape = struct.unpack(f">{raw[3]}I", raw[4 : 4 + 4 * raw[3]])
     if len(raw) - 4 - 4 * raw[3] != np.prod(shape, dtype=np.int64):
         size = f"{len(raw) - 4 - 4 * raw[3]} bytes after its head, which speaks of {shape}"
@@ -177,9 +166,7 @@ class Cifar(Images):
     path: str | None = None
     classes: int = 10
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("data.classes", self.classes, (10, 100))
+    limits: ClassVar[checks.Limits] = {"classes": (10, 100)}
 
     def read(self) -> tuple[Pixels, Pixels]:
         if not self.path:

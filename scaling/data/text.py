@@ -1,7 +1,7 @@
 """Bytes of Python's own standard library: real text that is on every machine, as a next-byte task.
 
-Every file is whole on one side: about one in twenty is held out, chosen by a hash of its path. The training files are
-laid end to end, cut into blocks and shuffled once for all, so that a smaller `size` is a prefix of a larger one.
+About one file in twenty is held out, chosen by a hash of its path. The training files are laid end to end, cut into
+blocks and shuffled once for all, so that a smaller `size` is a prefix of a larger one.
 
     examples = Text(size=100_000, seq_len=64).load()
     x, y = examples.held_out(16)[0]                          # (16, 64) bytes and the bytes that follow
@@ -37,15 +37,6 @@ BLOCK = 1024  # bytes that stay together in the shuffle
 SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "_bundled"}
 HELD_OUT = 20  # one file in this many is held out
 TRAINED = "encodings/"  # tables that repeat one another: none of them is held out
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The two sides of the corpus as bytes, and the hash of both."""
-
-    train: NDArray[np.uint8]
-    held_out: NDArray[np.uint8]
-    content: str
 
 
 @dataclass(frozen=True)
@@ -127,21 +118,15 @@ def prepared_library() -> PreparedCorpus:
         return store.open_prepared(folder)
     except UserError:  # not there, or torn
         shutil.rmtree(folder, ignore_errors=True)
-    corpus = read(root, files)
-    draft = store.Draft(key, {}, about(corpus, files), corpus.content)
+    train, held_out = read(root, files)
+    content = hashlib.sha256(train.tobytes() + held_out.tobytes()).hexdigest()[:16]
+    draft = {"key": key, "content": content, **about(train, held_out, files)}
     try:
-        return store.write_arrays(folder, draft, corpus.train, corpus.held_out)
+        return store.write_arrays(folder, draft, train, held_out)
     except OSError:  # a cache that cannot be written is done without
         temporary = tempfile.mkdtemp(prefix="isoflop-")
         atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        return store.write_arrays(Path(temporary) / folder.name, draft, corpus.train, corpus.held_out)
-
-
-def standard_library() -> Corpus:
-    """Return the corpus as arrays."""
-    prepared = prepared_library()
-    train, held_out = (side.slice(0, side.tokens) for side in (prepared.train, prepared.held_out))
-    return Corpus(train, held_out, prepared.content)
+        return store.write_arrays(Path(temporary) / folder.name, draft, train, held_out)
 
 
 def is_held_out(name: str) -> bool:
@@ -149,26 +134,23 @@ def is_held_out(name: str) -> bool:
     return not name.startswith(TRAINED) and int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % HELD_OUT == 0
 
 
-def read(root: Path, files: list[str]) -> Corpus:
-    """Read the files, split by a hash of the path, and shuffle the training side by blocks."""
-    sides: dict[bool, list[bytes]] = {True: [], False: []}
-    for name in files:
-        sides[is_held_out(name)].append((root / name).read_bytes())
-    whole_files = np.frombuffer(b"".join(sides[False]), dtype=np.uint8)
-    held_out = np.frombuffer(b"".join(sides[True]), dtype=np.uint8)
+def read(root: Path, files: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the training side, shuffled by blocks, and the held-out side."""
+    whole_files, held_out = (
+        np.frombuffer(b"".join((root / name).read_bytes() for name in files if is_held_out(name) == held), np.uint8)
+        for held in (False, True)
+    )
     blocks = len(whole_files) // BLOCK
     shuffle = np.random.Generator(np.random.PCG64(0)).permutation(blocks)
-    train = whole_files[: blocks * BLOCK].reshape(blocks, BLOCK)[shuffle].ravel()
-    content = hashlib.sha256(train.tobytes() + held_out.tobytes()).hexdigest()[:16]
-    return Corpus(train, held_out, content)
+    return whole_files[: blocks * BLOCK].reshape(blocks, BLOCK)[shuffle].ravel(), held_out
 
 
-def about(corpus: Corpus, files: list[str]) -> dict[str, Any]:
+def about(train: NDArray[np.uint8], held_out: NDArray[np.uint8], files: list[str]) -> dict[str, Any]:
     """Return what the manifest says about the corpus."""
     held = sum(map(is_held_out, files))
-    sizes = {TRAIN: len(corpus.train), HELD_OUT_SIDE: len(corpus.held_out)}
-    train, there = (np.frombuffer(block_hashes(side), np.uint64) for side in (corpus.train, corpus.held_out))
-    also = int(np.isin(there, train).sum())
+    sizes = {TRAIN: len(train), HELD_OUT_SIDE: len(held_out)}
+    seen, there = (np.frombuffer(block_hashes(side), np.uint64) for side in (train, held_out))
+    also = int(np.isin(there, seen).sum())
     return {
         "documents": {TRAIN: len(files) - held, HELD_OUT_SIDE: held, "duplicates": 0},
         "tokens": sizes,

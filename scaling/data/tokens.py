@@ -1,23 +1,22 @@
 """What all datasets of tokens share: the training and held-out sides of a corpus, and the windows on them (no torch).
 
-A corpus is prepared once (corpus/prepare.py); a dataset is a prepared corpus and a view of it. A smaller size is a
-prefix of a larger one, and the held-out windows depend on neither.
+A corpus is prepared once (corpus/prepare.py). A smaller size is a prefix of a larger one, and the held-out windows
+depend on neither.
 
     from isoflop.scaling.data.text import Text
     Text(size=100_000).task.d_out            # 256
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.checks import whole_number
+from isoflop import checks
 from isoflop.errors import UserError
 from isoflop.scaling.config import choices
 from isoflop.scaling.config.contents import fingerprint
@@ -25,7 +24,7 @@ from isoflop.scaling.data.corpus import store
 from isoflop.scaling.data.corpus.documents import FileSource, Source
 from isoflop.scaling.data.corpus.overlap import overlap
 from isoflop.scaling.data.corpus.parts import BLOCK
-from isoflop.scaling.data.corpus.prepare import Preparation, prepare
+from isoflop.scaling.data.corpus.prepare import Preparation, prepare, say
 from isoflop.scaling.data.corpus.store import HELD_OUT, TRAIN, PreparedCorpus
 from isoflop.scaling.task import Task
 
@@ -51,15 +50,16 @@ class Tokens:
     eval_size: int | None = None
     held_out: Sets = None
 
+    limits: ClassVar[checks.Limits] = {"seq_len": 1, "eval_size": 1}
+
     def __post_init__(self) -> None:
-        whole_number("data.seq_len", self.seq_len)
-        if self.eval_size is not None:
-            whole_number("data.eval_size", self.eval_size)
-            if self.eval_size < (two := 2 * self.seq_len):  # of one example there is no standard error
-                least = f"data.eval_size={self.eval_size} is not a whole number of at least {two}"
-                raise UserError(f"{least}, two examples of data.seq_len={self.seq_len}; give more, or shorter examples")
+        checks.knobs("data", self)
+        # of one example there is no standard error
+        if self.eval_size is not None and self.eval_size < (two := 2 * self.seq_len):
+            least = f"data.eval_size={self.eval_size} is not a whole number of at least {two}"
+            raise UserError(f"{least}, two examples of data.seq_len={self.seq_len}; give more, or shorter examples")
         if self.size is not None:
-            whole_number("data.size", self.size, self.seq_len)
+            checks.whole_number("data.size", self.size, self.seq_len)
 
     def prepare(self, workers: int | None = None) -> PreparedCorpus:
         """Return the corpus, prepared now if it is not there."""
@@ -72,8 +72,16 @@ class Tokens:
     @cached_property
     def prepared(self) -> PreparedCorpus:
         """The corpus, prepared where it was not."""
-        prepared = self.prepare()
-        refuse_small(prepared, self.seq_len, self.eval_size)
+        prepared, length = self.prepare(), f"data.seq_len={self.seq_len}"
+        train, held = (prepared.tokens(side) - 1 for side in (TRAIN, HELD_OUT))
+        if train < self.seq_len:
+            raise UserError(f"the corpus has {train + 1} training tokens, less than an example of {length}")
+        if held < 2 * self.seq_len:
+            few = f"the corpus has {held + 1} held-out tokens, less than two examples of {length}"
+            raise UserError(f"{few}; give more text, shorter examples, or a larger data.held_share")
+        if self.eval_size is not None and self.eval_size > held:
+            there = f"the {held} held-out {prepared.unit} there are"
+            raise UserError(f"data.eval_size={self.eval_size} is more than {there}")
         return prepared
 
     @property
@@ -92,17 +100,17 @@ class Tokens:
         """Training tokens that bear a loss: `size`, or all that have a token before them."""
         most = self.prepared.tokens(TRAIN) - 1
         if self.size is not None and self.size > most:
-            unit = "bytes" if self.prepared.tokenizer_file is None else "tokens"
-            raise UserError(
-                f"data.size={self.size} is more than the {most} training {unit} there are; give at most that"
-            )
+            there = f"the {most} training {self.prepared.unit} there are"
+            raise UserError(f"data.size={self.size} is more than {there}; give at most that")
         return self.size or most
 
     def refuse(self, batch: int) -> None:
         """Refuse a batch of more examples than there are, and held-out sets that are not there."""
         for name, prepared in self.others.items():
             self.windows(prepared, name)
-            warn_of_overlap(name, overlap(self.prepared, prepared))
+            if share := overlap(self.prepared, prepared):
+                there = f"{100 * share:.2g} % of its blocks of {BLOCK} tokens are in the training side too"
+                say(f"data.held_out: {name}: {there}")
         if batch > (n := self.used // self.seq_len):
             there = f"recipe.batch={batch} is more than the {n} examples of data.seq_len={self.seq_len} there are"
             raise UserError(f"{there}; give a smaller batch, shorter examples or more text")
@@ -146,23 +154,13 @@ class Tokens:
     def others(self) -> dict[str, PreparedCorpus]:
         """The further held-out sets, in this one's tokens; UserError where one is not there."""
         given = self.held_out or {}
-        named = given if isinstance(given, Mapping) else {set_name(place): place for place in given}
+        datasets = choices.names("data")
+        names = [place if place in datasets else Path(place).name.split(".")[0] for place in given]
+        named = given if isinstance(given, Mapping) else dict(zip(names, given, strict=True))
         if len(named) < len(given):
             raise UserError(f"data.held_out={list(given)} names two sets alike; give names: data.held_out={{a:PATH}}")
         path = self.prepared.tokenizer_file
         return {name: other_set(str(place), str(path) if path else "bytes") for name, place in named.items()}
-
-
-def warn_of_overlap(name: str, share: float | None) -> None:
-    """Print a line on stderr if a held-out set is partly in the training side."""
-    if share:
-        there = f"{100 * share:.2g} % of its blocks of {BLOCK} tokens are in the training side too"
-        print(f"data.held_out: {name}: {there}", file=sys.stderr, flush=True)
-
-
-def set_name(place: str) -> str:
-    """Return the name of a held-out set: that of the data, or of the file or folder without its ending."""
-    return place if place in choices.names("data") else Path(place).name.split(".")[0]
 
 
 def other_set(place: str, tokenizer: str) -> PreparedCorpus:
@@ -173,8 +171,7 @@ def other_set(place: str, tokenizer: str) -> PreparedCorpus:
             raise UserError(f"data.held_out={place} is not text; name a corpus, or a path")
         return dataset.prepare_held_out(tokenizer)
     if (Path(place) / store.MANIFEST).is_file():
-        prepared = store.open_prepared(Path(place))
-        return refuse_tokenizer(prepared, tokenizer)
+        return refuse_tokenizer(store.open_prepared(Path(place)), tokenizer)
     if not Path(place).exists():
         raise UserError(f"data.held_out={place} is neither there nor one of {', '.join(choices.names('data'))}")
     return hold_out(FileSource(place), str(fingerprint(place)), tokenizer)
@@ -194,19 +191,6 @@ def refuse_tokenizer(prepared: PreparedCorpus, tokenizer: str) -> PreparedCorpus
         theirs = prepared.manifest["tokenizer"]["name"]
         raise UserError(f"data.tokenizer={tokenizer} does not fit the shards of {prepared.folder}, made by {theirs}")
     return prepared
-
-
-def refuse_small(prepared: PreparedCorpus, seq_len: int, eval_size: int | None) -> None:
-    """Refuse a corpus with a side too small for the examples asked for."""
-    train, held = (prepared.tokens(side) - 1 for side in (TRAIN, HELD_OUT))
-    if train < seq_len:
-        raise UserError(f"the corpus has {train + 1} training tokens, less than an example of data.seq_len={seq_len}")
-    if held < 2 * seq_len:
-        few = f"the corpus has {held + 1} held-out tokens, less than two examples of data.seq_len={seq_len}"
-        raise UserError(f"{few}; give more text, shorter examples, or a larger data.held_share")
-    if eval_size is not None and eval_size > held:
-        unit = "bytes" if prepared.tokenizer_file is None else "tokens"
-        raise UserError(f"data.eval_size={eval_size} is more than the {held} held-out {unit} there are")
 
 
 def build(name: str, **knobs: Any) -> Any:

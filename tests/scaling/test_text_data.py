@@ -11,28 +11,35 @@ from isoflop.scaling.data import text
 from isoflop.scaling.data.base import order
 
 
+def sides() -> tuple[np.ndarray, np.ndarray]:
+    """Return the training and the held-out side of the corpus."""
+    prepared = text.prepared_library()
+    train, held_out = (side.slice(0, side.tokens) for side in (prepared.train, prepared.held_out))
+    return train, held_out
+
+
 def test_the_corpus_is_of_the_size_that_the_docs_say() -> None:
-    corpus = text.standard_library()
-    assert 8e6 < len(corpus.train) < 40e6
-    assert 0.02 < len(corpus.held_out) / len(corpus.train) < 0.1
+    train, held_out = sides()
+    assert 8e6 < len(train) < 40e6
+    assert 0.02 < len(held_out) / len(train) < 0.1
 
 
 def test_no_training_block_comes_from_a_held_out_file() -> None:
     root, files = text.sources()
     held = [f for f in files if text.is_held_out(f)]
     assert not [f for f in held if f.startswith("encodings/")]
-    corpus = text.standard_library()
-    assert b"".join((root / f).read_bytes() for f in held) == corpus.held_out.tobytes()
+    shuffled, held_out = sides()
+    assert b"".join((root / f).read_bytes() for f in held) == held_out.tobytes()
     train = b"".join((root / f).read_bytes() for f in files if f not in set(held))
-    blocks = np.frombuffer(train, np.uint8)[: len(corpus.train)].reshape(-1, text.BLOCK)
+    blocks = np.frombuffer(train, np.uint8)[: len(shuffled)].reshape(-1, text.BLOCK)
     # the training side is those blocks and no others, in another order
-    there = corpus.train.reshape(-1, text.BLOCK)
+    there = shuffled.reshape(-1, text.BLOCK)
     assert sorted(map(bytes, blocks)) == sorted(map(bytes, there))
 
 
 def test_the_corpus_read_again_is_the_same() -> None:
     root, files = text.sources()
-    assert text.read(root, files).content == text.standard_library().content
+    assert all(map(np.array_equal, text.read(root, files), sides()))
 
 
 def test_a_smaller_size_is_a_prefix_of_a_larger_one() -> None:
@@ -45,7 +52,7 @@ def test_a_smaller_size_is_a_prefix_of_a_larger_one() -> None:
 def test_each_byte_is_a_target_once_and_follows_its_input() -> None:
     examples = text.Text(size=6_400, seq_len=64).load()
     x, y = examples.take(torch.arange(examples.n))
-    stream = torch.from_numpy(text.standard_library().train[: 6_400 + 1].copy()).long()
+    stream = torch.from_numpy(sides()[0][: 6_400 + 1].copy()).long()
     assert torch.equal(y.flatten(), stream[1:])
     assert torch.equal(x.flatten(), stream[:-1])
 
@@ -83,8 +90,7 @@ def test_a_held_out_part_that_is_too_small_is_said() -> None:
 
 
 def test_hardly_a_held_out_window_stands_in_the_training_files() -> None:
-    corpus = text.standard_library()
-    train, held = corpus.train.tobytes(), corpus.held_out
+    train, held = sides()[0].tobytes(), sides()[1]
     windows = [held[i : i + 256].tobytes() for i in range(0, len(held) - 256, 1024)]
     assert sum(window in train for window in windows) / len(windows) < 0.02
 
@@ -92,20 +98,20 @@ def test_hardly_a_held_out_window_stands_in_the_training_files() -> None:
 def test_a_torn_cache_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path))
     text.prepared_library.cache_clear()
-    content = text.standard_library().content
+    content = text.prepared_library().content
     (shard,) = tmp_path.glob("text-*/train-*.tokens")
     shard.write_bytes(shard.read_bytes()[:1000])
     text.prepared_library.cache_clear()
-    assert text.standard_library().content == content
+    assert text.prepared_library().content == content
     text.prepared_library.cache_clear()
 
 
 def test_the_corpus_needs_no_place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = text.standard_library().content
+    content = text.prepared_library().content
     (tmp_path / "file").touch()
     monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path / "file" / "no_folder"))
     text.prepared_library.cache_clear()
-    assert text.standard_library().content == content
+    assert text.prepared_library().content == content
     text.prepared_library.cache_clear()
 
 

@@ -33,15 +33,12 @@ class Source(Protocol):
     @property
     def about(self) -> dict[str, Any]:
         """What a manifest says of it."""
-        ...
 
     def units(self) -> list[SourceUnit]:
         """Split the work into units, in a fixed order; raise UserError if there is none."""
-        ...
 
     def read(self, unit: SourceUnit) -> Iterator[bytes]:
         """Yield the documents of a unit, without empty ones."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -38,14 +38,7 @@ class CorpusPart:
     sizes: NDArray[np.int64]
     """Bytes of text of each document."""
     file: Path | None = None
-    """Where it lies."""
-
-    def read_blocks(self) -> NDArray[np.uint64]:
-        """Yield the hashes of every whole block, document by document; all parts' would be too many to hold."""
-        assert self.file is not None
-        with np.load(self.file) as index:
-            blocks: NDArray[np.uint64] = index["blocks"]
-        return blocks
+    """Where it lies, with `blocks`, the hashes of every whole block, document by document."""
 
 
 def hash_of(document: bytes) -> bytes:

@@ -5,12 +5,10 @@
     prepared = prepare(FileSource("corpus"), Preparation(version="0"))
     prepared.manifest["documents"]["held_out"] > 0                  # True
 
-1. A byte-pair tokeniser, where one is to be learned, from documents of the training side alone.
-2. Every unit of the source becomes a part: the tokens of its documents, and for each document a hash of its text.
-3. Documents are laid end to end in the order of their hashes, which is one fixed permutation; those whose hash is low
-   are the held-out side. The same text is on one side wherever it occurs in the source, and once.
-
-Parts and shards are files that are there whole or not at all, so that a process that is killed loses the units at work.
+A byte-pair tokeniser is learned from documents of the training side alone. Every unit of the source becomes a part: the
+tokens of its documents, and a hash of the text of each. Documents are laid end to end in the order of their hashes;
+those whose hash is low are the held-out side, and no text occurs twice. Parts and shards are files that are there whole
+or not at all, so that a process that is killed loses the units at work.
 """
 
 import contextlib
@@ -33,7 +31,7 @@ from isoflop.errors import UserError
 from isoflop.scaling.config.contents import ENVIRONMENT, hash_file, home
 from isoflop.scaling.data.corpus import store, tokenizer
 from isoflop.scaling.data.corpus.documents import FileSource, Source
-from isoflop.scaling.data.corpus.layout import duplicates, refuse_empty, shards_of, split, write_shard
+from isoflop.scaling.data.corpus.layout import duplicates, refuse_empty, split, write_shard
 from isoflop.scaling.data.corpus.parts import (
     BLOCK,
     CorpusPart,
@@ -91,11 +89,6 @@ class Preparation:
         return hashlib.sha256(repr([*parts, sorted(knobs.items())]).encode()).hexdigest()[:16]
 
 
-def folder_of(key: str) -> Path:
-    """Return where a prepared corpus of this key is kept."""
-    return home() / key
-
-
 def prepare(
     source: Source, plan: Preparation, workers: int | None = None, verify: Callable[[], None] | None = None
 ) -> PreparedCorpus:
@@ -104,7 +97,7 @@ def prepare(
     workers: processes; by default one a core. verify: refuses a source that is not the plan's, before it is read.
     """
     key = plan.key(source)
-    folder = folder_of(key)
+    folder = home() / key
     if (folder / store.MANIFEST).is_file():
         return store.open_prepared(folder)
     work = folder.with_name(f".{key}.work")
@@ -112,7 +105,9 @@ def prepare(
         (work / "parts").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{home()} cannot be written ({error.strerror}); name a folder by {ENVIRONMENT}=") from None
-    with sole(work.with_suffix(".lock")):
+    with work.with_suffix(".lock").open("a") as lock:  # one process at a time prepares a corpus; the others wait
+        with contextlib.suppress(OSError):  # a file system without locks: the work is done twice, to the same end
+            fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / store.MANIFEST).is_file():  # another process has made it meanwhile
             return store.open_prepared(folder)
         if verify is not None:
@@ -122,15 +117,6 @@ def prepare(
     with contextlib.suppress(OSError):
         work.with_suffix(".lock").unlink()
     return prepared
-
-
-@contextlib.contextmanager
-def sole(path: Path) -> Iterator[None]:
-    """Let one process at a time prepare a corpus; the others wait for it."""
-    with path.open("a") as lock:
-        with contextlib.suppress(OSError):  # a file system without locks: the work is done twice, to the same end
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def make(source: Source, plan: Preparation, key: str, work: Path, folder: Path, workers: int | None) -> PreparedCorpus:
@@ -144,16 +130,15 @@ def make(source: Source, plan: Preparation, key: str, work: Path, folder: Path, 
         tasks = [partial(tokenise, source, unit, number, work, name) for number, unit in left]
         run("tokenising", tasks, [unit.size or 1 for _, unit in left])
         parts = [read_part(work, number) for number in range(len(units))]
-        order, removed = split(parts, plan.held_share)
+        order = split(parts, plan.held_share)
         refuse_empty(order, plan.held_share)
+        about = description(source, plan, parts, order) | {"duplicate_blocks": duplicates(parts, order)}
         encoder = tokenizer.load(work / name if name else None)
         kind = np.dtype(tokenizer.dtype(encoder.vocab_size)).str
         np.savez(work / "order.npz", train=order[TRAIN], held_out=order[HELD_OUT])
-        shares = [(side, number) for side in SIDES for number in range(shards_of(parts, order[side]))]
+        shares = [(side, number) for side in SIDES for number in range(-(-about["tokens"][side] // store.SHARD))]
         writes = [partial(write_shard, work, side, number, kind) for side, number in shares]
         shards = run("writing", writes, [1] * len(writes))
-    about = description(source, plan, parts, order, removed)
-    about |= {"duplicate_blocks": duplicates(parts, order)}
     if (lengths := encoder.lengths()) is not None:
         np.save(work / store.LENGTHS, lengths)
     named = {key: getattr(encoder, key) for key in ("name", "vocab_size", "content", "end")} | {"file": name}
@@ -163,7 +148,7 @@ def make(source: Source, plan: Preparation, key: str, work: Path, folder: Path, 
     shutil.rmtree(done)
     for leftover in (work / "order.npz", *work.glob(".*")):  # drafts of processes that were killed
         leftover.unlink()
-    prepared = store.finish(work, folder, store.Draft(key, named, about), kind, shards)
+    prepared = store.finish(work, folder, {"key": key, **about, "tokenizer": named}, kind, shards)
     say(sentence(prepared))
     return prepared
 
@@ -200,18 +185,15 @@ def sample(source: Source, units: Sequence[SourceUnit], held_share: float) -> It
 
 
 def description(
-    source: Source,
-    plan: Preparation,
-    parts: Sequence[CorpusPart],
-    order: Mapping[str, NDArray[np.int64]],
-    removed: Mapping[str, int],
+    source: Source, plan: Preparation, parts: Sequence[CorpusPart], order: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, Any]:
     """Return what the manifest says of documents, tokens, split and licence."""
     lengths = np.concatenate([part.lengths for part in parts])
     sizes = np.concatenate([part.sizes for part in parts])
+    kept = {side: len(order[side]) for side in SIDES}
     rule = f"by document: held out where the first 8 bytes of its text's SHA-256, over 2^64, are < {plan.held_share}"
     return {
-        "documents": {side: len(order[side]) for side in SIDES} | dict(removed),
+        "documents": {**kept, "duplicates": len(lengths) - sum(kept.values())},
         "tokens": {side: int(lengths[order[side]].sum()) for side in SIDES},
         "bytes": {side: int(sizes[order[side]].sum()) for side in SIDES},
         "split": rule if plan.held_share < 1 else "all held out",

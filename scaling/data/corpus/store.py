@@ -1,16 +1,18 @@
 """Tokens on disk: shards that are mapped into memory, a manifest, and the hashes by which both are checked (no torch).
 
-    write_arrays(Path("prepared"), Draft("key", {}, {}), np.zeros(5000, np.uint8), np.ones(500, np.uint8))
+    write_arrays(Path("prepared"), {"key": "key"}, np.zeros(5000, np.uint8), np.ones(500, np.uint8))
     open_prepared(Path("prepared")).train.rows(np.array([0, 1]), 4)         # (2, 4) tokens: 0 ... 3 and 1 ... 4
 
 A folder of a prepared corpus holds `train-00000.tokens` ..., `held_out-00000.tokens` ..., `manifest.json`, and where
-there is one the tokeniser. Shards are plain little-endian numbers, all of a side but the last SHARD tokens long, which
-is the index: token i is in shard i // SHARD. Copied elsewhere, the folder is the same corpus: `data=shards data.path=`.
+there is one the tokeniser. Shards are plain little-endian numbers, all of a side but the last SHARD tokens long: token
+i is in shard i // SHARD. Copied elsewhere, the folder is the same corpus: `data=shards data.path=`.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,18 +43,6 @@ class Shard:
     sha256: str
     largest: int
     """The largest token in it."""
-
-
-@dataclass(frozen=True)
-class Draft:
-    """What a manifest says beside its shards."""
-
-    key: str
-    """A hash of what decided the result: the source, the tokeniser, the split."""
-    tokenizer: Mapping[str, Any]
-    about: Mapping[str, Any]
-    content: str = ""
-    """A hash of the result; made from the shards' where it is empty."""
 
 
 class Side:
@@ -101,7 +91,7 @@ class PreparedCorpus:
 
     @property
     def content(self) -> str:
-        """The hash of the tokens of both sides and of the tokeniser."""
+        """The hash of the tokens and the tokeniser."""
         return str(self.manifest["content"])
 
     @property
@@ -120,18 +110,21 @@ class PreparedCorpus:
         name = self.manifest["tokenizer"].get("file")
         return self.folder / name if name else None
 
+    @property
+    def unit(self) -> str:
+        """What a message counts: bytes or tokens."""
+        return "bytes" if self.tokenizer_file is None else "tokens"
+
     def tokens(self, side: str) -> int:
         """Return the number of tokens of a side."""
         return sum(shard.tokens for shard in self.shards if shard.side == side)
 
     @cached_property
     def train(self) -> Side:
-        """The training side."""
         return self._side(TRAIN)
 
     @cached_property
     def held_out(self) -> Side:
-        """The held-out side."""
         return self._side(HELD_OUT)
 
     @cached_property
@@ -194,30 +187,29 @@ def open_prepared(folder: Path) -> PreparedCorpus:
 
 def write_stamp(folder: Path, stamp: Any) -> None:
     """Record that the files, as they are now, were compared; a folder that cannot be written goes without."""
-    try:
+    with contextlib.suppress(OSError):
         files.write_json(folder / STAMP, stamp)
-    except OSError:
-        return
 
 
 def _stamp(prepared: PreparedCorpus) -> list[Any]:
-    names = [shard.name for shard in prepared.shards]
-    names += [prepared.tokenizer_file.name] if prepared.tokenizer_file else []
-    stats = [(prepared.folder / name).stat() for name in names]
-    sizes = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in zip(names, stats, strict=True)]
-    return [prepared.content, *sizes]
+    """Return the content, and the name, size and time of every file whose hash is compared."""
+    paths = [prepared.folder / shard.name for shard in prepared.shards]
+    paths += [prepared.tokenizer_file] if prepared.tokenizer_file else []
+    stats = [(path.name, path.stat()) for path in paths]
+    return [prepared.content, *([name, stat.st_size, stat.st_mtime_ns] for name, stat in stats)]
 
 
-def finish(work: Path, folder: Path, draft: Draft, kind: str, shards: list[Shard]) -> PreparedCorpus:
-    """Write the manifest of a folder of shards and put it in its place."""
-    parts = [*(shard.sha256 for shard in shards), str(draft.tokenizer.get("content"))]
-    content = draft.content or hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    named = [vars(shard) for shard in shards]
-    head = {"format": FORMAT, "key": draft.key, "content": content, **draft.about, "tokenizer": dict(draft.tokenizer)}
-    manifest = {**head, "dtype": np.dtype(kind).newbyteorder("<").str, "shards": named}
+def finish(work: Path, folder: Path, draft: Mapping[str, Any], kind: str, shards: list[Shard]) -> PreparedCorpus:
+    """Write the manifest of a folder of shards and put it in its place.
+
+    draft: what the manifest says beside its shards; `content`, a hash of the result, is made from theirs if missing.
+    """
+    parts = [*(shard.sha256 for shard in shards), str(draft["tokenizer"]["content"])]
+    content = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    shape = {"dtype": np.dtype(kind).newbyteorder("<").str, "shards": [vars(shard) for shard in shards]}
+    manifest = {"format": FORMAT, "content": content, **draft, **shape}
     files.write_text(work / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-    prepared = PreparedCorpus(work, manifest)
-    write_stamp(work, _stamp(prepared))
+    write_stamp(work, _stamp(PreparedCorpus(work, manifest)))
     try:
         os.replace(work, folder)
     except OSError:  # another process was first
@@ -226,10 +218,10 @@ def finish(work: Path, folder: Path, draft: Draft, kind: str, shards: list[Shard
     return PreparedCorpus(folder, manifest)
 
 
-def write_arrays(folder: Path, draft: Draft, train: NDArray[Any], held_out: NDArray[Any]) -> PreparedCorpus:
-    """Keep tokens that are in memory as a prepared corpus."""
-    import tempfile
-
+def write_arrays(
+    folder: Path, draft: Mapping[str, Any], train: NDArray[np.uint8], held_out: NDArray[np.uint8]
+) -> PreparedCorpus:
+    """Keep bytes that are in memory as a prepared corpus."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     shards = []
@@ -239,9 +231,8 @@ def write_arrays(folder: Path, draft: Draft, train: NDArray[Any], held_out: NDAr
             name = shard_name(side, number)
             (work / name).write_bytes(part.tobytes())
             shards.append(Shard(name, side, len(part), hash_file(work / name), int(part.max())))
-    tokenizer = {"name": "bytes", "vocab_size": 256, "content": "bytes", **draft.tokenizer}
-    draft = Draft(draft.key, tokenizer, draft.about, draft.content)
-    return finish(work, folder, draft, train.dtype.str, shards)
+    tokenizer = {"name": "bytes", "vocab_size": 256, "content": "bytes"}
+    return finish(work, folder, {**draft, "tokenizer": tokenizer}, train.dtype.str, shards)
 
 
 def shard_name(side: str, number: int) -> str:

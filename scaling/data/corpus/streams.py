@@ -54,10 +54,8 @@ def opened(file: File, encoding: str | None = "utf-8") -> Iterator[IO[bytes]]:
             yield stream
     except (UnicodeDecodeError, LookupError) as error:
         raise UserError(f"{file.path} cannot be read as data.encoding={encoding} ({error}); give another") from None
-    except (zlib.error, EOFError, OSError) as error:
-        raise UserError(f"{file.path} cannot be read ({error}); fix it or leave it out") from None
     except Exception as error:
-        if type(error).__name__ != "ZstdError":
+        if not isinstance(error, zlib.error | EOFError | OSError) and type(error).__name__ != "ZstdError":
             raise
         raise UserError(f"{file.path} cannot be read ({error}); fix it or leave it out") from None
 

@@ -57,11 +57,9 @@ class Tokenizer(Protocol):
 
     def encode(self, documents: Sequence[bytes]) -> list[Tokens]:
         """Return the tokens of each document, its end included."""
-        ...
 
     def lengths(self) -> NDArray[np.uint16] | None:
         """Return the bytes of text of each token, (vocab_size,); None if a token has no fixed length."""
-        ...
 
 
 class Bytes:

@@ -26,32 +26,19 @@ def pool(workers: int | None, tasks: int) -> Iterator[Run]:
     if several < 2 or multiprocessing.current_process().daemon:
         yield partial(_run, map_here)
         return
-    # a worker has one core; tokenizers would take all of them
-    with environment(TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1", OMP_NUM_THREADS="1"):
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(several, context) as executor:
-            try:
-                yield partial(_run, partial(map_in, executor))
-            except BrokenProcessPool:
-                raise RuntimeError("a process that was tokenising died; the same command goes on from there") from None
-            except BaseException:
-                executor.shutdown(wait=False, cancel_futures=True)
-                raise
+    with ProcessPoolExecutor(several, multiprocessing.get_context("spawn"), take_one_core) as executor:
+        try:
+            yield partial(_run, partial(map_in, executor))
+        except BrokenProcessPool:
+            raise RuntimeError("a process that was tokenising died; the same command goes on from there") from None
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-@contextlib.contextmanager
-def environment(**values: str) -> Iterator[None]:
-    """Set environment variables for the processes that are started meanwhile."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def take_one_core() -> None:
+    """Keep the libraries that this worker imports later from taking all cores."""
+    os.environ.update(TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1", OMP_NUM_THREADS="1")
 
 
 def map_here(tasks: Sequence[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
