@@ -73,8 +73,8 @@ def write_shard(work: Path, side: str, number: int, kind: str) -> Shard:
                 break
             low, high = (int(start_of[document]) + place - begin for place in (max(begin, first), min(end, last)))
             tokens = tokens_of(int(part_of[document]))[low:high]
-            digest.update(tokens)
-            file.write(tokens)
+            digest.update(tokens.data)
+            file.write(tokens.data)
             largest = max(largest, int(tokens.max(initial=0)))
     return Shard(name, side, last - first, digest.hexdigest(), largest)
 

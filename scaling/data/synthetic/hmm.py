@@ -6,7 +6,7 @@ sees [nats], estimated on 16,384 sequences of its own (standard error in `data.f
 as the sequence grows. Source: Rabiner 1989, sec. III.A; Ephraim and Merhav 2002. Regime: a learner with a state of
 `states` numbers can reach it; one with a window of symbols is left with what lies beyond it.
 
-    x, y = HiddenMarkov(size=10_000).load().take(torch.arange(16))    # (16, 64) symbols and those that follow
+    x, y = HiddenMarkov(size=10_000).load().take(np.arange(16))    # (16, 64) symbols and those that follow
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ distribution π; the floor is its mean over positions. Source: Shannon 1948, sec
 4.2.4. Regime: any learner that sees `order` symbols back; it has symbols^order · (symbols - 1) numbers to learn, whose
 excess falls as that over 2 D (Rissanen 1984).
 
-    x, y = Markov(size=10_000).load().take(torch.arange(16))          # (16, 64) symbols and those that follow
+    x, y = Markov(size=10_000).load().take(np.arange(16))          # (16, 64) symbols and those that follow
 """
 
 from dataclasses import dataclass
