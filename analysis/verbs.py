@@ -345,7 +345,7 @@ def plot_command(
 
 def _notes(table: Any) -> list[str]:
     """Return what was assumed of a table, and what is odd about its units, as lines."""
-    from isoflop.analysis.runs.rows import units
+    from isoflop.analysis.runs.observations import units
     from isoflop.analysis.runs.runs import as_runs
 
     runs = as_runs(table)

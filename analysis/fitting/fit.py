@@ -23,8 +23,7 @@ from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.trunk import HEAT, on_trunks
 from isoflop.analysis.runs.cells import searched_notes
-from isoflop.analysis.runs.observations import Observations
-from isoflop.analysis.runs.rows import mixtures, repeated, units
+from isoflop.analysis.runs.observations import Observations, mixtures, repeated, units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError, TooFewRowsError, UserError
 

@@ -38,7 +38,7 @@ from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.cells import tune as best_rows
 from isoflop.analysis.runs.levels import level_index, stand_apart
-from isoflop.analysis.runs.rows import odd_split, units
+from isoflop.analysis.runs.observations import odd_split, units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
@@ -158,11 +158,8 @@ def frontier(
     best = runs.with_frame(runs.frame.loc[tuned.index[tuned["edges"] == 0]]) if len(cells) else runs
     law_fit, parametric = _parametric(best, level, options, None if len(cells) else law_fit)
     budgets = isoflop(tuned).assign(bias=np.nan)
-    approaches = {
-        "envelope": _envelope(tuned, level),
-        "isoflop": _isoflop(tuned, budgets, level),
-        "parametric": parametric,
-    }
+    by_budget = _isoflop(tuned, budgets, level)
+    approaches = {"envelope": _envelope(tuned, level), "isoflop": by_budget, "parametric": parametric}
     if law_fit is not None:
         budgets, approaches["isoflop"] = _add_bias(budgets, approaches["isoflop"], tuned, law_fit)
     result = Frontier(budgets, approaches, cells, notes=tuple(_notes(runs, table)))

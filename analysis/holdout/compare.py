@@ -25,7 +25,7 @@ from isoflop.analysis.holdout.stacking import Stacks
 from isoflop.analysis.laws.catalogue import Law
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.rows import units
+from isoflop.analysis.runs.observations import units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records

@@ -25,7 +25,7 @@ from isoflop.analysis.holdout.predictability import predictability
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.levels import SAME_LEVEL
-from isoflop.analysis.runs.rows import odd_split
+from isoflop.analysis.runs.observations import odd_split
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 

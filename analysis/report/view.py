@@ -31,7 +31,8 @@ from isoflop.analysis.holdout.backtest import HeldOut, hold_out
 from isoflop.analysis.runs.cells import CELL, SEARCHED, SeedNoise
 from isoflop.analysis.runs.formats import read_table
 from isoflop.analysis.runs.levels import LEVELS, Layout, layout, level_index
-from isoflop.analysis.runs.rows import MIXTURES, finished, mixtures, units
+from isoflop.analysis.runs.observations import MIXTURES, mixtures, units
+from isoflop.analysis.runs.rows import finished
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError, UserError
 from isoflop.wording import MOST_NAMED, distinct_names

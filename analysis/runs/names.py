@@ -237,22 +237,19 @@ def _reading(column: str, names: Collection[str]) -> Reading | None:
 
 
 def has_size_or_loss(table: pd.DataFrame) -> bool:
-    """Return whether a table has a column for N or L, under our name or a usual one; a size in the name does not
-    count."""
+    """Return whether a table has a column for N or L by any name; a size in the name does not count."""
     unsized = table[[c for c in table if not SIZE.search(str(c).replace("_", " "))]]
     return bool({"N", "L"} & set(table.columns) or readings_of(unsized, USUAL["N"]) or _loss(unsized))
 
 
 def is_of_losses(stem: str) -> bool:
-    """Return whether a column may hold the losses of one size, by its name without the size: `#`, `loss (#)`, `model
-    #`."""
+    """Return whether a column may hold the losses of one size, by its name without it: `#`, `loss (#)`, `model #`."""
     words = set(plain(stem).split("_")) - {""}
     return words <= {"model", "params", "parameters", "size", "n"} or bool(words & _LOSS and not words & _ABOUT)
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
-    """Return the ways to split a name from the unit at its end: `params_in_millions`, `flops_1e18`, `compute pf
-    days`."""
+    """Return the ways to split a name from the unit at its end: `params_in_millions`, `compute pf days`."""
     yield name, ""
     words = re.split(r"[\s_]+", name)
     for place in range(len(words) - 1, 0, -1):

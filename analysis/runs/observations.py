@@ -15,14 +15,29 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from isoflop import record
+from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.runs import Runs
 from isoflop.errors import UserError
 
+# columns that, where they differ inside one group, make it a mixture
+MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
+# repeating data up to this many times is nearly as good as new data (Muennighoff et al. 2023, arXiv:2305.16264)
+REPEATED = 4
+# ln of a vocabulary of a million is 13.8: a loss per token above that is of no language model [nats]
+HIGHEST_LOSS = 14.0
+# fewer parameters and targets than this in every row: a column in millions or billions
+FEWEST = 1e4
+# targets for each parameter of a best split: about 20 for text (Hoffmann et al. 2022), and what lies far outside is odd
+D_PER_N = (1e-2, 1e5)
+MULTIPLY = "multiply it out, as in --columns N=1e6*its_name"
+# N D in these units is this many times too small
+_UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions"}
 KNOBS = ("lr", "batch", "weight_decay")
 # values on either side of the least that the parabola sees, and how many values a cell needs
-SIDE, FEWEST = 2, 3
+SIDE, FEWEST_VALUES = 2, 3
 
 
 @dataclass(frozen=True)
@@ -80,7 +95,7 @@ def best_settings(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> tupl
         least = part.groupby(knob)["L"].min()
         x, L = np.log(least.index.to_numpy(float)), least.to_numpy(float)
         at = int(L.argmin())
-        if len(x) < FEWEST:
+        if len(x) < FEWEST_VALUES:
             few += 1
         elif at in (0, len(x) - 1):
             edges += 1
@@ -95,9 +110,9 @@ def best_settings(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> tupl
     if not rows:
         raise UserError(
             f"no cell of {', '.join(columns)} has a least loss between two other values of {knob} "
-            f"({edges} have it at an edge, {few} have fewer than {FEWEST} values); add values of {knob}"
+            f"({edges} have it at an edge, {few} have fewer than {FEWEST_VALUES} values); add values of {knob}"
         )
-    left = f"; left out: {edges} cells at an edge, {few} of fewer than {FEWEST} values" if edges or few else ""
+    left = f"; left out: {edges} cells at an edge, {few} of fewer than {FEWEST_VALUES} values" if edges or few else ""
     sentence = f"{knob} is the best of each cell of {', '.join(columns)}, by a parabola, in {len(rows)} cells{left}"
     return pd.DataFrame(rows), sentence
 
@@ -110,3 +125,64 @@ def _levels(runs: pd.DataFrame, columns: Sequence[str]) -> list[pd.Series]:
 def _cell(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> list[str]:
     """Return the columns of a cell: N and D too, or the largest N would speak for each D under a law of D alone."""
     return list(dict.fromkeys([*columns, *(c for c in ("N", "D") if c in runs and c != knob)]))
+
+
+def mixtures(rows: pd.DataFrame) -> list[str]:
+    """Return a sentence for each column that makes the rows a mixture."""
+    names = [name for name in MIXTURES if name in rows and rows[name].nunique() > 1]
+    return [f"{name} mixes {', '.join(map(str, rows[name].unique()[:4]))}: group by it" for name in names]
+
+
+def repeated(rows: pd.DataFrame) -> list[str]:
+    """Return a sentence if targets are seen so often that a law which takes all of them for new ones is off."""
+    if not {"D", "D_unique"} <= set(rows.columns):
+        return []
+    epochs = pd.to_numeric(rows["D"], errors="coerce") / pd.to_numeric(rows["D_unique"], errors="coerce")
+    often = int((epochs > REPEATED).sum())
+    if not often:
+        return []
+    return [
+        f"in {often} of {len(rows)} rows targets are seen more than {REPEATED} times, up to {epochs.max():.3g}: a law "
+        "without D_unique takes them for new ones, --law data_constrained does not"
+    ]
+
+
+def units(rows: pd.DataFrame) -> list[str]:
+    """Return a question for each column that may be in another unit; our own records state theirs."""
+    if set(rows.columns) >= record.IDENTITY:
+        return []
+    numbers = {name: pd.to_numeric(rows[name], errors="coerce") for name in ("N", "D", "C", "L") if name in rows}
+    notes = _unit_of_compute(**{c: numbers[c] for c in ("N", "D", "C")}) if {"N", "D", "C"} <= set(numbers) else []
+    if "L" in numbers and record.loss_unit(rows) == record.NATS and (numbers["L"] > HIGHEST_LOSS).mean() > 0.5:
+        notes.append(f"L is {numbers['L'].median():.3g} in the middle: a perplexity? take its logarithm")
+    small = [c for c in ("N", "D") if "N" in numbers and c in numbers and numbers[c].max() < FEWEST]
+    if small:
+        notes.append(f"{' and '.join(small)} below {FEWEST:g} in every row: in millions or billions? {MULTIPLY}")
+    return notes
+
+
+def odd_split(rows: pd.DataFrame, N: float, D: float) -> str:
+    """Return a question about units where the best D/N is such as no training has; empty for a usual one."""
+    if set(rows.columns) >= record.IDENTITY or D_PER_N[0] <= D / N <= D_PER_N[1]:
+        return ""
+    return f"D/N is {D / N:.3g} at the best split: are both in units, not thousands or millions? {MULTIPLY}"
+
+
+def _unit_of_compute(N: pd.Series, D: pd.Series, C: pd.Series) -> list[str]:
+    ratio = float((C / N / D).median())
+    # attention and lookup move C/(N D) from 6 by less than this
+    if 0.1 < ratio < 1000:
+        return []
+    return [f"C/(N D) is {ratio:.3g} where about {TRAIN:g} is expected: a column is in another unit{_unit(ratio)}"]
+
+
+def _unit(ratio: float) -> str:
+    """Return words for the unit that would explain C/(N D), if one does."""
+    for factor, name in _UNITS.items():
+        if 0.3 < ratio / TRAIN / factor < 3:
+            return f", such as N or D in {name}"
+    for of_size, size_name in _UNITS.items():
+        for of_data, data_name in _UNITS.items():
+            if of_size <= of_data and 0.3 < ratio / TRAIN / of_size / of_data < 3:
+                return f", such as N in {size_name} and D in {data_name}"
+    return ""

@@ -16,9 +16,9 @@ import pandas as pd
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.cells import cells_of, searched_notes, tune
 from isoflop.analysis.runs.levels import LEVELS, SPAN, Layout, layout, level_index
+from isoflop.analysis.runs.observations import MIXTURES, mixtures, repeated, units
 from isoflop.analysis.runs.outliers import outlying
-from isoflop.analysis.runs.recognise import is_circumstance
-from isoflop.analysis.runs.rows import MIXTURES, listed_columns, mixtures, repeated, units
+from isoflop.analysis.runs.rows import is_circumstance, listed_columns
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 

@@ -50,7 +50,7 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
 def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -> tuple[pd.DataFrame, list[str]]:
     """Return the table with the columns that the user named, and the others by what they are usually called, with
     notes."""
-    if not columns and set(table.columns) >= OURS:
+    if not columns and set(table.columns) >= OURS and all(map(pd.api.types.is_numeric_dtype, table[[*OURS]].dtypes)):
         return table, []
     from isoflop.analysis.runs.foreign import completed, melted, preset_of
     from isoflop.analysis.runs.names import AMOUNTS, amounts, by_usual_names, in_its_unit

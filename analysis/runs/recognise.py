@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from isoflop import record
-from isoflop.analysis.runs.rows import RunCodes
+from isoflop.analysis.runs.rows import RunCodes, is_circumstance
 
 # columns that name a run where their values repeat and no size changes within one
 _NAMES = re.compile(
@@ -31,12 +31,6 @@ _ANY_NAME = re.compile(r"name|id|index|label", re.IGNORECASE)
 _STEP = re.compile(r"[-_./ ]*(step|steps|ckpt|checkpoint|iter|iteration|it|epoch|ep|tokens?|mark)[-_=]?\d[\w.]*$", re.I)
 # columns that say how far along its training a row was measured; `steps` is what a run took in all
 _ALONG = re.compile(r"((global|train|training|optimi[sz]er)[_ ]?)?step|iter(ation)?|checkpoint|ckpt", re.IGNORECASE)
-# columns that say when and where a row was made and nothing of what
-_CIRCUMSTANCE = re.compile(
-    r"_?(time|timestamp|date|datetime|wall_?(s|time|clock)?|(created|started|finished|ended|logged|updated)(_?at|_time)?"
-    r"|runtime|elapsed|duration|seconds?_per_step|host|hostname|node|device|gpu|pid|user|git|commit|dirty)(_s|_sec|_utc)?",
-    re.IGNORECASE,
-)
 # columns that are measured, or grow with the data, whatever their names say besides
 _MEASURED = re.compile(
     r"L|L_.*|C|C_.*|D|D_(?!unique$).*|.*(loss|flop|perplexity|ppl|accuracy|acc|bpb|metric|probe|grad_?norm|throughput|mfu|memory).*"
@@ -104,16 +98,11 @@ def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
     return None if int(codes.max()) + 1 == len(rows) else codes
 
 
-def is_circumstance(column: object) -> bool:
-    """Return whether a column says when and where a row was made, and nothing of what."""
-    return bool(_CIRCUMSTANCE.fullmatch(str(column)))
-
-
 def is_setting(rows: pd.DataFrame, column: Hashable) -> bool:
     """Return whether a foreign column says what was made: it names no run, measures nothing, is no circumstance, and
     has few values; never in a table that takes a second to search."""
-    about = (_NAMES, _MEASURED, _CIRCUMSTANCE, _ANY_NAME)
-    if rows.size > _MOST_CELLS or column in record.COLUMNS or any(one.fullmatch(str(column)) for one in about):
+    about = any(names.fullmatch(str(column)) for names in (_NAMES, _MEASURED, _ANY_NAME))
+    if rows.size > _MOST_CELLS or column in record.COLUMNS or about or is_circumstance(column):
         return False
     return 1 < int(_countable(rows[column]).nunique()) <= max(_KNOB * len(rows), 2)
 

@@ -6,6 +6,7 @@ zero, a missing size) in any other row is an error that names the row, for a fit
     split_usable(pd.DataFrame({"status": ["ok", "failed"], "L": [3.0, 2.0]}))[1]     # [('status is failed', 1)]
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,27 +15,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from isoflop import record
-from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.errors import CellError, UserError
 from isoflop.wording import MOST_SHOWN, cell, cut, printable
 
 # rows that a notebook shows
 SHOWN = 10
-# columns that, where they differ inside one group, make it a mixture
-MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
-# repeating data up to this many times is nearly as good as new data (Muennighoff et al. 2023, arXiv:2305.16264)
-REPEATED = 4
-# ln of a vocabulary of a million is 13.8: a loss per token above that is of no language model [nats]
-HIGHEST_LOSS = 14.0
-# fewer parameters and targets than this in every row: a column in millions or billions
-FEWEST = 1e4
-# targets for each parameter of a best split: about 20 for text (Hoffmann et al. 2022), and what lies far outside is odd
-D_PER_N = (1e-2, 1e5)
-MULTIPLY = "multiply it out, as in --columns N=1e6*its_name"
-# N D in these units is this many times too small
-_UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions"}
+
+# columns that say when and where a row was made and nothing of what
+_CIRCUMSTANCE = re.compile(
+    r"_?(time|timestamp|date|datetime|wall_?(s|time|clock)?|(created|started|finished|ended|logged|updated)(_?at|_time)?"
+    r"|runtime|elapsed|duration|seconds?_per_step|host|hostname|node|device|gpu|pid|user|git|commit|dirty)(_s|_sec|_utc)?",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -199,8 +192,6 @@ def split_usable(runs: pd.DataFrame, columns: Sequence[str] = ()) -> tuple[pd.Da
     repeats_row = ~missing_value & ~has_run_id
     # when and where a row was made does not make it another run
     if repeats_row.any():
-        from isoflop.analysis.runs.recognise import is_circumstance
-
         repeats_row[repeats_row] = _repeats(runs.loc[repeats_row, [c for c in runs if not is_circumstance(c)]])
     reasons = (
         (missing_value, f"no value of {' or '.join(columns)}"),
@@ -210,6 +201,11 @@ def split_usable(runs: pd.DataFrame, columns: Sequence[str] = ()) -> tuple[pd.Da
     excluded += [(reason, int(rows.sum())) for rows, reason in reasons if rows.any()]
     left_out = missing_value | repeats_point | repeats_row
     return runs[~left_out] if left_out.any() else runs.copy(deep=False), excluded
+
+
+def is_circumstance(column: object) -> bool:
+    """Return whether a column says when and where a row was made, and nothing of what."""
+    return bool(_CIRCUMSTANCE.fullmatch(str(column)))
 
 
 def _repeats(rows: pd.DataFrame) -> NDArray[np.bool_]:
@@ -233,67 +229,6 @@ def groups_of(runs: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[tuple[Any
     for key, places in zip(values, np.split(order, starts[1:]) if len(starts) else [], strict=True):
         # JSON holds no infinity: it is its text
         yield tuple(str(x) if isinstance(x, float) and np.isinf(x) else x for x in key), places
-
-
-def mixtures(rows: pd.DataFrame) -> list[str]:
-    """Return a sentence for each column that makes the rows a mixture."""
-    names = [name for name in MIXTURES if name in rows and rows[name].nunique() > 1]
-    return [f"{name} mixes {', '.join(map(str, rows[name].unique()[:4]))}: group by it" for name in names]
-
-
-def repeated(rows: pd.DataFrame) -> list[str]:
-    """Return a sentence if targets are seen so often that a law which takes all of them for new ones is off."""
-    if not {"D", "D_unique"} <= set(rows.columns):
-        return []
-    epochs = pd.to_numeric(rows["D"], errors="coerce") / pd.to_numeric(rows["D_unique"], errors="coerce")
-    often = int((epochs > REPEATED).sum())
-    if not often:
-        return []
-    return [
-        f"in {often} of {len(rows)} rows targets are seen more than {REPEATED} times, up to {epochs.max():.3g}: a law "
-        "without D_unique takes them for new ones, --law data_constrained does not"
-    ]
-
-
-def units(rows: pd.DataFrame) -> list[str]:
-    """Return a question for each column that may be in another unit; our own records state theirs."""
-    if set(rows.columns) >= record.IDENTITY:
-        return []
-    numbers = {name: pd.to_numeric(rows[name], errors="coerce") for name in ("N", "D", "C", "L") if name in rows}
-    notes = _unit_of_compute(**{c: numbers[c] for c in ("N", "D", "C")}) if {"N", "D", "C"} <= set(numbers) else []
-    if "L" in numbers and record.loss_unit(rows) == record.NATS and (numbers["L"] > HIGHEST_LOSS).mean() > 0.5:
-        notes.append(f"L is {numbers['L'].median():.3g} in the middle: a perplexity? take its logarithm")
-    small = [c for c in ("N", "D") if "N" in numbers and c in numbers and numbers[c].max() < FEWEST]
-    if small:
-        notes.append(f"{' and '.join(small)} below {FEWEST:g} in every row: in millions or billions? {MULTIPLY}")
-    return notes
-
-
-def odd_split(rows: pd.DataFrame, N: float, D: float) -> str:
-    """Return a question about units where the best D/N is such as no training has; empty for a usual one."""
-    if set(rows.columns) >= record.IDENTITY or D_PER_N[0] <= D / N <= D_PER_N[1]:
-        return ""
-    return f"D/N is {D / N:.3g} at the best split: are both in units, not thousands or millions? {MULTIPLY}"
-
-
-def _unit_of_compute(N: pd.Series, D: pd.Series, C: pd.Series) -> list[str]:
-    ratio = float((C / N / D).median())
-    # attention and lookup move C/(N D) from 6 by less than this
-    if 0.1 < ratio < 1000:
-        return []
-    return [f"C/(N D) is {ratio:.3g} where about {TRAIN:g} is expected: a column is in another unit{_unit(ratio)}"]
-
-
-def _unit(ratio: float) -> str:
-    """Return words for the unit that would explain C/(N D), if one does."""
-    for factor, name in _UNITS.items():
-        if 0.3 < ratio / TRAIN / factor < 3:
-            return f", such as N or D in {name}"
-    for of_size, size_name in _UNITS.items():
-        for of_data, data_name in _UNITS.items():
-            if of_size <= of_data and 0.3 < ratio / TRAIN / of_size / of_data < 3:
-                return f", such as N in {size_name} and D in {data_name}"
-    return ""
 
 
 def joined(rows: pd.DataFrame, columns: Sequence[str], between: str = " ") -> pd.Series:

@@ -17,7 +17,7 @@ from isoflop.analysis.laws.catalogue import Law, get_law
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.options import names, points, table
 from isoflop.analysis.runs.cells import choose_law
-from isoflop.analysis.runs.rows import mixtures
+from isoflop.analysis.runs.observations import mixtures
 from isoflop.errors import UserError
 from isoflop.files import records
 from isoflop.sweeps.plan.options import PlanLaw, PlanTable
