@@ -274,10 +274,10 @@ def judge_command(
         table = rows.read() if rows.columns or rows.where else runs_for(forecast, rows.runs)
         return show(judge_forecast(forecast, table), as_json)
     from isoflop.analysis.claims.claim import load_claims
-    from isoflop.analysis.claims.judge import judge
+    from isoflop.analysis.claims.judge import judge, sound_table
 
     stated = load_claims(claims)  # report a wrong claim before a long table is read
-    table = rows.read(tune=rows.tune, by=rows.by)
+    table = sound_table(rows.read(tune=rows.tune, by=rows.by))
     verdicts = judge(o.grouped(table, rows.by), stated)
     if as_json:
         emit([v.to_json() for v in verdicts])
@@ -349,7 +349,7 @@ def _notes(table: Any) -> list[str]:
     from isoflop.analysis.runs.runs import as_runs
 
     runs = as_runs(table)
-    return [f"note: {note}" for note in (*runs.notes, *units(runs.frame))]
+    return [f"note: {note}" for note in (*runs.notes, runs.without_loss, *units(runs.frame)) if note]
 
 
 def main(argv: list[str] | None = None) -> int:

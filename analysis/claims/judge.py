@@ -35,12 +35,12 @@ from isoflop.analysis.claims.verdict import (
 from isoflop.analysis.fitting.fits import Fits
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.cells import REPLICATE
-from isoflop.analysis.runs.read import read_runs
+from isoflop.analysis.runs.read import NUMERIC, read_runs
 from isoflop.analysis.runs.rows import as_floats, finished
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.analysis.runs.where import conditions
 from isoflop.errors import FitError, UserError
-from isoflop.wording import percent
+from isoflop.wording import cell, percent
 
 NEGATED = {VerdictKind.SUPPORTED: VerdictKind.REFUTED, VerdictKind.REFUTED: VerdictKind.SUPPORTED}
 
@@ -71,7 +71,15 @@ def sound_table(runs: RunsLike) -> Runs:
     runs = as_runs(runs).with_compute
     some = runs.take(runs["L"].notna() | ~finished(runs.frame)) if "L" in runs else runs
     (some if "L" in some and len(some.usable) else runs).numbers(["L"], "a claim", blank=("N", "D", "C"))
-    return runs.with_columns(**{name: as_floats(runs[name]) for name in ("L", "N", "D", "C") if name in runs})
+    numbers = {name: as_floats(runs[name]) for name in ("L", "N", "D", "C") if name in runs}
+    notes = []
+    for name in runs.frame.columns.intersection(list(NUMERIC)).difference(list(numbers)):
+        values, words = as_floats(runs[name]), np.flatnonzero(as_floats(runs[name]).isna() & runs[name].notna())
+        if len(words) and values.notna().any():  # a knob, one of whose cells is a word
+            where, value = runs.where_is(runs.frame.index[words[0]]), cell(runs[name].iloc[words[0]])
+            notes.append(f"{where}: {name} is {value}, not a number, and taken as blank")
+            numbers[name] = values
+    return runs.with_columns(*notes, **numbers)
 
 
 def _without_others(runs: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:

@@ -169,7 +169,7 @@ def frontier(
 
 
 def _notes(runs: Runs, table: pd.DataFrame) -> list[str]:
-    notes = [*runs.notes, *units(runs.frame)]
+    notes = [*runs.notes, *filter(None, [runs.without_loss]), *units(runs.frame)]
     per = float((table["C"] / table["N"] / table["D"]).median())
     if abs(per / TRAIN - 1) > COUNTED:
         notes.append(
@@ -207,17 +207,12 @@ def _add_budgets(
 def _table_of(runs: Runs, knobs: Sequence[str]) -> pd.DataFrame:
     """Return N, D, C, L and the searched knobs of the finished rows, with the number of the run (`unit`) and of the
     budget, and whether that budget stands apart from its neighbours."""
-    missing = [c for c in ("N", "D", "C", "L") if c not in runs]
-    if missing:
-        raise FitError(
-            f"a frontier needs the columns N, D, C, L; there is no {' and no '.join(missing)}: see --columns"
-        )
     for knob in knobs:
         if knob not in KNOBS and knob not in runs:
             raise FitError(
                 f"--tune {knob}: no such column; the columns are {', '.join(map(str, runs.frame.columns[:30]))}"
             )
-    counted = runs.numbers(["N", "D", "C", "L"])
+    counted = runs.numbers(["N", "D", "C", "L"], "a frontier")
     rows = counted.frame
     if len(rows) < SIZES:
         raise FitError(

@@ -32,6 +32,7 @@ from isoflop.analysis.runs.cells import CELL, SEARCHED, SeedNoise
 from isoflop.analysis.runs.formats import read_table
 from isoflop.analysis.runs.levels import LEVELS, Layout, layout, level_index
 from isoflop.analysis.runs.observations import MIXTURES, mixtures, units
+from isoflop.analysis.runs.recognise import unnamed
 from isoflop.analysis.runs.rows import finished
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError, UserError
@@ -193,7 +194,7 @@ def look(runs: RunsLike, claims: Any = None, forecast: Path | None = None, tune:
     view = View(
         table, best, tuple(best.groups), tuple(judge(judged, claims, fits)), searched=searched.frame,
         forecast=None if forecast is None else judge_forecast(forecast, table),
-        layout=_layout(best), notes=_notes(best), stated=claims is not None, fits=fits,
+        layout=_layout(best), notes=_notes(best, table), stated=claims is not None, fits=fits,
     )  # fmt: skip
     return _with_laws(view)
 
@@ -252,10 +253,11 @@ def _best(runs: Runs, tune: Sequence[str]) -> Runs:
         return runs
 
 
-def _notes(runs: Runs) -> tuple[str, ...]:
+def _notes(runs: Runs, table: Runs) -> tuple[str, ...]:
     """Return the notes of the table and of each family, each once."""
+    asked = [*filter(None, [table.without_loss]), *unnamed(table.frame)]
     odd = [note for _, part in runs.frame.groupby("family") for note in (*units(part), *mixtures(part))]
-    return tuple(dict.fromkeys(map(str, (*runs.notes, *odd))))
+    return tuple(dict.fromkeys(map(str, (*runs.notes, *asked, *odd))))
 
 
 def _layout(runs: Runs) -> Layout | None:

@@ -274,8 +274,8 @@ def _sizes_in_names(table: pd.DataFrame) -> pd.Series | None:
     for name in table.columns[~table.dtypes.map(is_numeric_dtype)]:
         if not _MODEL & set(plain(str(name)).split("_")):
             continue
-        texts = table[name].astype(str)
-        sizes = {text: SIZE.findall(text.replace("_", " ")) for text in texts.unique()}
+        texts = table[name].map(str, na_action="ignore")
+        sizes = {text: SIZE.findall(text.replace("_", " ")) for text in texts.dropna().unique()}
         if len(sizes) > 1 and all(len(matches) == 1 for matches in sizes.values()):
             return texts.map({text: float(n) * COUNTS[u.lower()] for text, [(n, u)] in sizes.items()}).rename(name)
     return None

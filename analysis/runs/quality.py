@@ -18,6 +18,7 @@ from isoflop.analysis.runs.cells import cells_of, searched_notes, tune
 from isoflop.analysis.runs.levels import LEVELS, SPAN, Layout, layout, level_index
 from isoflop.analysis.runs.observations import MIXTURES, mixtures, repeated, units
 from isoflop.analysis.runs.outliers import outlying
+from isoflop.analysis.runs.recognise import unnamed
 from isoflop.analysis.runs.rows import is_circumstance, listed_columns
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
@@ -134,7 +135,8 @@ def _odd(runs: Runs) -> Iterator[Finding]:
     rows = runs.frame
     for note in runs.notes:
         yield Finding("columns", note)
-    yield from _unnamed(rows)
+    for note in unnamed(rows):
+        yield Finding("columns", note)
     kinds = _mixed_texts(rows)
     for note in [*mixtures(rows), *kinds.values()]:
         yield Finding("mixture", note)
@@ -154,19 +156,6 @@ def _odd(runs: Runs) -> Iterator[Finding]:
     for part in parts:
         yield from _edge_budgets(part)
     yield from _outliers(runs, best, parts)
-
-
-def _unnamed(rows: pd.DataFrame) -> Iterator[Finding]:
-    """Report a size or an amount of data that no column is taken for, and the columns of numbers that may be it."""
-    ranks = {c: rows[c].rank(method="dense") for c in rows if pd.api.types.is_numeric_dtype(rows[c])}
-    known = [ranks[c] for c in CORE if c in ranks]
-    # what grows just as a known column does is that one in another unit
-    other = [c for c, rank in ranks.items() if rank.nunique() > 1 and not any(rank.equals(one) for one in known)]
-    shown = [str(c) for c in other if not is_circumstance(c)][:MOST]
-    for name, what in (("N", "the size"), ("D", "the amount of data")):
-        if name not in rows and shown:
-            choice = f"if it is {' or '.join(shown)}, say so, as in --columns {name}={shown[0]}"
-            yield Finding("columns", f"no column is taken for {name}, {what}: {choice}")
 
 
 def _mixed_texts(rows: pd.DataFrame) -> dict[str, str]:

@@ -31,6 +31,14 @@ _ANY_NAME = re.compile(r"name|id|index|label", re.IGNORECASE)
 _STEP = re.compile(r"[-_./ ]*(step|steps|ckpt|checkpoint|iter|iteration|it|epoch|ep|tokens?|mark)[-_=]?\d[\w.]*$", re.I)
 # columns that say how far along its training a row was measured; `steps` is what a run took in all
 _ALONG = re.compile(r"((global|train|training|optimi[sz]er)[_ ]?)?step|iter(ation)?|checkpoint|ckpt", re.IGNORECASE)
+# words of names of sizes, of amounts of data, and of what is measured
+_SIZE_WORDS = re.compile(r"param|weight|size$|^n$|_n$", re.IGNORECASE)
+_DATA_WORDS = re.compile(r"tok|sample|example|data|image|^d$|_d$", re.IGNORECASE)
+_OF_THE_LOSS = re.compile(r"loss|flop|compute|perplexity|ppl|accuracy|nll|entropy", re.IGNORECASE)
+# what an amount reaches in some row; a width or a batch may be less
+SMALLEST = 1e4
+# knobs of a model and of its training, which are no amounts
+_OF_A_KNOB = re.compile(r"d_|dim|width|depth|layer|hidden_|head|len|ctx|batch|seed|step|epoch|vocab|lr", re.IGNORECASE)
 # columns that are measured, or grow with the data, whatever their names say besides
 _MEASURED = re.compile(
     r"L|L_.*|C|C_.*|D|D_(?!unique$).*|.*(loss|flop|perplexity|ppl|accuracy|acc|bpb|metric|probe|grad_?norm|throughput|mfu|memory).*"
@@ -39,6 +47,8 @@ _MEASURED = re.compile(
 )
 # points at equal intervals that make a curve: a grid of separate runs is spaced by factors
 _LOGGED, _EVEN = 6, 0.02
+# columns that a question names
+MOST = 5
 # different steps that make a curve
 _POINTS = 3
 # share of the intervals that are equal: the first and the last may not be
@@ -105,6 +115,36 @@ def is_setting(rows: pd.DataFrame, column: Hashable) -> bool:
     if rows.size > _MOST_CELLS or column in record.COLUMNS or about or is_circumstance(column):
         return False
     return 1 < int(_countable(rows[column]).nunique()) <= max(_KNOB * len(rows), 2)
+
+
+def unnamed(rows: pd.DataFrame) -> list[str]:
+    """Return a question for a size or an amount of data that no column is taken for, with the columns that may be
+    it."""
+    questions = []
+    for name, what in (("N", "the size"), ("D", "the amount of data")):
+        if name not in rows and (shown := candidates(rows, name)[:MOST]):
+            choice = f"if it is {' or '.join(shown)}, say so, as in --columns {name}={shown[0]}"
+            questions.append(f"no column is taken for {name}, {what}: {choice}")
+    return questions
+
+
+def candidates(rows: pd.DataFrame, ours: str) -> list[str]:
+    """Return the columns that could be N or D by their values, those that could be by their names first.
+
+    An amount is above 0 and reaches thousands; it is no loss, no width, and no known column in another unit.
+    """
+    words = {"N": _SIZE_WORDS, "D": _DATA_WORDS}
+    other = words["D" if ours == "N" else "N"]
+    numbers = {c: rows[c] for c in rows if pd.api.types.is_numeric_dtype(rows[c]) and c not in record.COLUMNS}
+    known = [rows[c].rank(method="dense") for c in ("N", "D", "C", "L") if c in rows]
+    able = [
+        c
+        for c, x in numbers.items()
+        if x.nunique() > 1 and (x.dropna() > 0).all() and not any(x.rank(method="dense").equals(k) for k in known)
+        and (x.max() >= SMALLEST or words[ours].search(str(c)))
+        and not (is_circumstance(c) or any(w.search(str(c)) for w in (_OF_THE_LOSS, _OF_A_KNOB, other)))
+    ]  # fmt: skip
+    return sorted(map(str, able), key=lambda c: (not words[ours].search(c), -float(rows[c].max())))
 
 
 def _names_runs(rows: pd.DataFrame, names: pd.Series) -> bool:

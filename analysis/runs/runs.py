@@ -78,6 +78,14 @@ class Runs(Shown):
         """(reason, rows) for each kind of row that does not count, whatever its loss."""
         return self._counted[1]
 
+    @property
+    def without_loss(self) -> str:
+        """A note that rows without a loss are left out; empty where every finished row has one, or none has."""
+        blank = int(self.counted["L"].isna().sum()) if "L" in self else 0
+        if not 0 < blank < len(self.counted):
+            return ""
+        return f"{blank} of {len(self.counted)} finished rows left out: no value of L"
+
     @cached_property
     def unfinished(self) -> "Runs":
         """The rows of runs that left no result."""
@@ -188,11 +196,13 @@ class Runs(Shown):
             hint = hint if len(there) == 1 and {"N", "D"} & set(missing) else ""
             raise FitError(
                 f"{what} needs the {names}; {self.called} has no {' and no '.join(missing)}: "
-                f"name it, as in --columns {missing[0]}=its_name (there are {self._listed}){hint}"
+                f"name it, as in --columns {missing[0]}={self._candidate(missing[0])} (there are {self._listed}){hint}"
             )
         rows = runs.counted
         if not len(rows):
             raise FitError(self.no_rows(runs.excluded))
+        if "L" in needed and (note := runs.without_loss):
+            rows = rows.with_frame(rows.frame[rows["L"].notna()], note)
         values = {c: positive(rows[c], self.where_is) for c in dict.fromkeys(needed)}
         values |= {c: positive(rows[c], self.where_is, blank=True) for c in blank if c in rows}
         return rows.with_columns(**values)
@@ -254,6 +264,11 @@ class Runs(Shown):
         """The finished rows, each point once, and how many others there are for each reason."""
         rows, excluded = split_usable(self.frame)
         return self.with_frame(rows) if excluded else self, excluded
+
+    def _candidate(self, name: str) -> str:
+        from isoflop.analysis.runs.recognise import candidates
+
+        return next(iter(candidates(self.frame, name)), "its_name") if name in ("N", "D") else "its_name"
 
     @property
     def _listed(self) -> str:
