@@ -1,8 +1,7 @@
 """Choices of the config by name: the yaml that `family=mlp` selects, and the class that it names (no torch).
 
-The folder is the registry: conf/GROUP/NAME.yaml, here or in the conf/ of a declared extension. A folder of runs may
-come from anywhere, so what it names as a class is built only where it is one of ours or of a declared extension; else
-the yaml of the choice's name decides.
+The folder is the registry: conf/GROUP/NAME.yaml, here or in the conf/ of a declared extension. A class that a folder of
+runs names is built only if it is one of ours or of a declared extension; else the yaml of the choice's name decides.
 
     yaml_of("family", "mlp")                # .../conf/family/mlp.yaml
     target("family", "mlp")                 # 'isoflop.scaling.families.mlp.Mlp'
@@ -90,13 +89,13 @@ def knobs(group: str, name: str) -> dict[str, Any]:
     """Return a choice's knobs with the values of its yaml; raise UserError, listing the choices, if there is none."""
     if name not in names(group):
         raise UserError(f"{group}={name} is not there; choose one of {', '.join(names(group))}")
-    return _without_meta(_plain(group, name, resolve=True))
+    return without_meta(_plain(group, name, resolve=True))
 
 
 @lru_cache(maxsize=256)
 def defaults(group: str, name: str) -> dict[str, Any]:
     """Return a choice's knobs as its yaml spells them, references unresolved; cached, so do not change them."""
-    return _without_meta(_plain(group, name, resolve=False))
+    return without_meta(_plain(group, name, resolve=False))
 
 
 @lru_cache(maxsize=256)
@@ -105,7 +104,7 @@ def allowed(group: str, name: str) -> dict[str, list[Any]]:
     return dict(_plain(group, name, resolve=False).get("_allowed_", {}))
 
 
-def _without_meta(choice: dict[str, Any]) -> dict[str, Any]:
+def without_meta(choice: Mapping[str, Any]) -> dict[str, Any]:
     """Return the knobs of a choice without what its yaml says about itself."""
     return {key: value for key, value in choice.items() if not key.startswith("_")}
 

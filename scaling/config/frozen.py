@@ -7,6 +7,7 @@ planned, and nothing is composed again when the run starts.
     thaw(Path("runs") / config.run_id).trainer.devices
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
@@ -109,10 +110,12 @@ class FrozenConfig:
         for group, section in (("names", Names), ("budget", Budget), ("trainer", Trainer), ("logger", Logger)):
             values[group] = _section(group, section, values[group])
         for group in identity.CHOICES:
-            values[group] = _without_meta(values[group])
+            values[group] = choices.without_meta(values[group])
         values["probe"] = _probes(data.get("probe"))
         values["tags"] = _tags(data["tags"])
-        values |= {"code": Code.of(data["code"]), "plan": _plan(data.get("plan"))}
+        values |= {"code": Code.of(data["code"]), "plan": None}
+        with contextlib.suppress(KeyError, TypeError):  # there is none, or an earlier version wrote it
+            values["plan"] = RunPlan.from_json(data["plan"])
         return cls(**values, rest={name: value for name, value in data.items() if name not in own})
 
     def to_json(self) -> dict[str, Any]:
@@ -138,18 +141,13 @@ def _section(group: str, section: type[Section], values: Any) -> Section:
     return section(**values)
 
 
-def _without_meta(choice: Any) -> Knobs:
-    """Return the knobs of a choice without what its yaml says about itself: its class, which knobs came later."""
-    return {key: value for key, value in choice.items() if not key.startswith("_")}
-
-
 def _probes(given: Any) -> dict[str, Knobs]:
     """Return the knobs of every probe; raise UserError if the config has something else there."""
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(knobs, Mapping) for knobs in given.values()):
         raise UserError(f"probe={given} is not a list of probes; write probe=[positions], say")
-    return {str(name): _without_meta(knobs) for name, knobs in given.items()}
+    return {str(name): choices.without_meta(knobs) for name, knobs in given.items()}
 
 
 def _tags(given: Any) -> list[str]:
@@ -158,18 +156,9 @@ def _tags(given: Any) -> list[str]:
     wrong = [tag for tag in tags if isinstance(tag, bool) or not isinstance(tag, str | int | float)]
     wrong += [tag for tag in tags if not 0 < len(str(tag)) <= LONGEST_TAG]
     if wrong:
-        raise UserError(
-            f"tags={given}: {wrong[0]!r} is not a word of at most {LONGEST_TAG} letters; write tags=[pilot]"
-        )
+        word = f"a word of at most {LONGEST_TAG} letters"
+        raise UserError(f"tags={given}: {wrong[0]!r} is not {word}; write tags=[pilot]")
     return [str(tag) for tag in tags]
-
-
-def _plan(data: Any) -> RunPlan | None:
-    """Return the plan in a frozen config; None if there is none or an earlier version wrote it."""
-    try:
-        return RunPlan.from_json(data)
-    except (KeyError, TypeError):
-        return None
 
 
 def freeze(config: FrozenConfig, folder: Path) -> None:

@@ -93,8 +93,7 @@ def _sources(classes: tuple[str, ...], extensions: tuple[str, ...]) -> str:
     choices.importable()
     own = [name for name in extensions if any(f"{module}.".startswith(f"{name}.") for module in modules)]
     files = [path for name in own for path in get(name).files()]
-    files += [_file(module) for module in modules if not module.startswith(f"{PACKAGE}.")]
-    files = list(dict.fromkeys(files))
+    files = list(dict.fromkeys([*files, *(_file(name) for name in modules if not name.startswith(f"{PACKAGE}."))]))
     always = [ROOM / name for name in tree() if name.split("/")[0] not in CHOSEN]
     imported = [module for path in (*always, *files) for module in _imports(path)]
     used = _used((*(module for module in modules if module.startswith(f"{PACKAGE}.")), *imported))

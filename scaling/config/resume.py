@@ -35,25 +35,19 @@ def missing(rows: Sequence[record.Row], config: FrozenConfig) -> list[float]:
     return [value for value in config.budget.values if value not in measured]
 
 
-def other_marks(rows: Sequence[record.Row], config: FrozenConfig, than: Sequence[float]) -> list[record.Row]:
-    """Return the rows of marks at other values of the budget than these."""
-    return [row for row in rows if row.get(f"budget.{config.budget.name}") not in (*than, None)]
-
-
 def with_earlier_probes(rows: Sequence[record.Row], earlier: Sequence[record.Row]) -> list[record.Row]:
     """Add to the rows the probes that earlier rows of the same mark and loss have and these were not asked for."""
     by_mark = {(row["D"], row["L"]): row for row in earlier if record.has_result(row)}
     before = [by_mark.get((row["D"], row["L"]), {}) for row in rows]
-    return [
-        record.row(**{key: value for key, value in old.items() if key.startswith("probe.")} | row)
-        for row, old in zip(rows, before, strict=True)
-    ]
+    probes = [{key: value for key, value in old.items() if key.startswith("probe.")} for old in before]
+    return [record.row(**old | row) for row, old in zip(rows, probes, strict=True)]
 
 
 def whole(rows: Sequence[record.Row], folder: Path, config: FrozenConfig, values: Sequence[float]) -> list[record.Row]:
     """Return the rows of a record: the new ones, at these values of the budget, and the earlier ones that remain."""
     earlier = record.read(folder) if record.finished(folder) else []
-    joined = [*with_earlier_probes(rows, earlier), *other_marks(earlier, config, than=values)]
+    other_marks = [row for row in earlier if row.get(f"budget.{config.budget.name}") not in (*values, None)]
+    joined = [*with_earlier_probes(rows, earlier), *other_marks]
     return [row | {"mark": n} for n, row in enumerate(sorted(joined, key=lambda row: row["D"]), start=1)]
 
 

@@ -1,5 +1,6 @@
 """What every generator of data shares: how many examples there are, from which random numbers, and its two sets.
 
+from isoflop.scaling.data.synthetic.markov import Markov
 Markov(size=10_000, seq_len=64).unique        # 9984: whole examples of 64 targets
 """
 

@@ -100,9 +100,8 @@ def sources() -> tuple[Path, list[str]]:
         names[:] = sorted(set(names) - SKIPPED)
         names_of_sources += [Path(folder, f).relative_to(root).as_posix() for f in inside if f.endswith(".py")]
     if not names_of_sources:
-        raise UserError(
-            f"no standard library sources (*.py) in {root}; install Python with its sources, or choose data="
-        )
+        missing = f"no standard library sources (*.py) in {root}"
+        raise UserError(f"{missing}; install Python with its sources, or choose data=")
     return root, sorted(names_of_sources)
 
 

@@ -40,9 +40,8 @@ class Moe(Transformer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.experts < self.top_k:
-            raise UserError(
-                f"family.experts={self.experts} is fewer than family.top_k={self.top_k}; give at least as many"
-            )
+            fewer = f"family.experts={self.experts} is fewer than family.top_k={self.top_k}"
+            raise UserError(f"{fewer}; give at least as many")
         if self.capacity is not None:
             positive("family.capacity", self.capacity, "; give 1.25, or null to drop nothing")
 

@@ -59,14 +59,12 @@ class Transformer(Family):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.positions_scale != 1 and self.positions != "learned":
-            raise UserError(
-                f"family.positions_scale={self.positions_scale:g} is the size of learned positions at the start, but "
-                f"family.positions={self.positions}; give family.positions=learned, or leave the scale at 1"
-            )
+            scale = f"family.positions_scale={self.positions_scale:g} is the size of learned positions at the start"
+            give = "give family.positions=learned, or leave the scale at 1"
+            raise UserError(f"{scale}, but family.positions={self.positions}; {give}")
         if self.head_dim % 2 and self.positions == "rotary":
-            raise UserError(
-                f"family.head_dim={self.head_dim} is odd, but rotary positions turn pairs; give an even one"
-            )
+            turned = "rotary positions turn pairs; give an even one"
+            raise UserError(f"family.head_dim={self.head_dim} is odd, but {turned}")
         multiple("family.width", self.width, "family.head_dim", self.head_dim)
         multiple("family.width", self.width, "family.head_dim*heads_per_kv", self.head_dim * self.heads_per_kv)
 
@@ -75,10 +73,8 @@ class Transformer(Family):
         if task.kind == "tokens" and self.causal is False:
             raise UserError("family.causal=false would see the tokens that it is to predict; give null or true")
         if self.positions == "learned" and self.context is not None and self.length(task) > self.context:
-            raise UserError(
-                f"the data has {self.length(task)} positions, but family.context={self.context} are learned; "
-                "raise it, lower data.seq_len, or choose other family.positions"
-            )
+            learned = f"the data has {self.length(task)} positions, but family.context={self.context} are learned"
+            raise UserError(f"{learned}; raise it, lower data.seq_len, or choose other family.positions")
 
     def length(self, task: Task) -> int:
         """Return the positions that attention sees."""
@@ -99,9 +95,8 @@ class Transformer(Family):
         """Build attention and feed-forward, `depth` times over, or one pair that is reused if layers are shared."""
         made: list[list[nn.Module]] = []
         for _ in range(1 if self.shared else self.depth):
-            attention = Attention(
-                self.width, self.head_dim, self.heads_per_kv, length, causal, self.positions, self.qk_norm
-            )
+            heads = self.head_dim, self.heads_per_kv
+            attention = Attention(self.width, *heads, length, causal, self.positions, self.qk_norm)
             made.append([self.block(attention), self.block(self.second())])
         return [block for i in range(self.depth) for block in made[i % len(made)]]
 

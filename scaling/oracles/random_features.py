@@ -1,13 +1,10 @@
 """Random features (G4) and one-pass descent on them (G5).
 
-G4, ridgeless regression on data whose spectrum is λ_k = k^-(1 + α), with targets of the same spectrum: N random
-features and unlimited data leave what the features do not span, D examples and unlimited features what the examples do
-not, and both fall as a power of exponent α (Maloney 2022, arXiv:2210.16859, eq. 2 and sec. 3). The mean over targets is
-a trace, so nothing is fitted.
-
-G5, x_k = k^-a z_k of V dimensions, target Σ k^-b x_k, a model linear in N random features of x, by one pass of
-stochastic gradient descent at a constant rate. In phase Ia (2a > 1, 2b < 1, a + b > 1/2) the best size grows as
-C^1/(2a + 1) and the loss falls as C^-(2a + 2b - 1)/(2a + 1) (Paquette 2024, arXiv:2405.15074, table 2).
+G4, ridgeless regression with spectrum λ_k = k^-(1 + α) of data and targets: what N random features, or D examples, do
+not span falls as a power of exponent α (Maloney 2022, arXiv:2210.16859, eq. 2 and sec. 3). G5, x_k = k^-a z_k, target Σ
+k^-b x_k, a model linear in N random features of x, by one pass of stochastic gradient descent at a constant rate: in
+phase Ia (2a > 1, 2b < 1, a + b > 1/2) the best size grows as C^1/(2a + 1) and the loss falls as C^-(2a + 2b - 1)/(2a +
+1) (Paquette 2024, arXiv:2405.15074, table 2).
 
     least(np.array([1.0, 0.5, 0.25]), np.eye(3)[:2])        # 0.25: what two of three directions leave
 """
@@ -38,9 +35,8 @@ def curves() -> Iterator[SolvedCurve]:
         beyond = (DIRECTIONS + 0.5) ** -alpha / alpha
         for seed, (axis, column) in product(range(DRAWS), (("size", "N"), ("data", "D"))):
             numbers = np.random.default_rng((seed, ord(column)))
-            points = [
-                {column: n, "L": least(spectrum, numbers.standard_normal((n, DIRECTIONS)), beyond)} for n in SIZES
-            ]
+            losses = (least(spectrum, numbers.standard_normal((n, DIRECTIONS)), beyond) for n in SIZES)
+            points = [{column: n, "L": loss} for n, loss in zip(SIZES, losses, strict=True)]
             yield SolvedCurve("random_features", "spectral", {"data.alpha": alpha, "oracle.axis": axis}, points, seed)
     yield SolvedCurve("descent_on_features", "spectral", {"oracle.axis": "compute"}, envelope())
 

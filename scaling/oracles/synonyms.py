@@ -1,11 +1,10 @@
 """Synonyms of the random hierarchy model (G10): the examples by which their classes show that they are synonyms.
 
-Two tuples of symbols that write the same feature go with the same classes. Their class frequencies, counted over
-examples, differ by noise alone, those of other tuples by a signal too; the exchange of synonyms matters half as much as
-another exchange from about P* = classes · synonyms^levels examples on, where signal and noise are alike, and a deep net
-learns from then on (Cagnetta 2023, arXiv:2307.02129, secs. 3-4): of exponent `levels` in the synonyms alone, and
-levels + 1 where classes and symbols grow with them. The sizes that are tried know nothing of P*. A point is a number of
-synonyms or of symbols; `oracle.per_example` is one over the examples that it takes.
+Class frequencies of two synonyms, counted over examples, differ by noise alone, those of other tuples by a signal too;
+the two are alike from about P* = classes · synonyms^levels examples on (Cagnetta 2023, arXiv:2307.02129, secs. 3-4): of
+exponent `levels` in the synonyms alone, and levels + 1 where classes and symbols grow with them. A point is a number of
+synonyms or of symbols; `oracle.per_example` is one over the examples at which exchanging synonyms matters half as much
+as another exchange.
 
     {curve.knobs["oracle.axis"] for curve in curves()}        # {'synonyms', 'symbols'}
 """

@@ -1,14 +1,10 @@
 """The lease of a run's folder: a file created exclusively, as one of any number of hosts can (standard library only).
 
 Where hosts share a file system but not its locks, the lock (lock.py) is given to all of them. Creating a file that must
-not exist succeeds for one of them there too (open(2), O_EXCL; RFC 1813, 3.3.8). A lease holds while its owner lives:
-
-    a process of this machine      lives while the system has it, with the same start
-    of another                     while its heartbeat goes on: it is watched for three beats, which are 3 s of a run in
-                                   its first minute, and 15 s later on or where it has not beaten yet; no clock is asked
-
-A lease whose owner is dead is taken over by creating the next number, which again one process does. A process
-whose lease is no longer the highest was taken for dead; it stops and leaves alone what now belongs to another.
+not exist succeeds for one of them there too (open(2), O_EXCL; RFC 1813, 3.3.8). A lease holds while its owner lives: a
+process of this machine while the system has it, with the same start; one of another while its heartbeat goes on, which
+is watched for three beats. A lease whose owner is dead is taken over by creating the next number. A process whose lease
+is no longer the highest stops and leaves alone what now belongs to another.
 
     lease = make(folder)           # refused by BusyError where another process holds the folder
     lease.stands()                 # True

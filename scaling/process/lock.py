@@ -48,22 +48,18 @@ def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[Lease]:
         # a run of a version without leases has a heartbeat alone
         if not mine or (not folder.leases() and beats_elsewhere(folder)):
             raise busy(folder)
-        lease = _lease(folder, until)
+        while True:  # as soon as its holder has ended
+            try:
+                lease = make(folder)
+                break
+            except BusyError:
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(0.05)
         try:
             yield lease
         finally:
             lease.release()
-
-
-def _lease(folder: RunFolder, until: float) -> Lease:
-    """Lease the folder as soon as its holder has ended; raise BusyError if that is too late."""
-    while True:
-        try:
-            return make(folder)
-        except BusyError:
-            if time.monotonic() >= until:
-                raise
-        time.sleep(0.05)
 
 
 def held(folder: RunFolder) -> bool:

@@ -1,8 +1,7 @@
 """A server that imports for seconds ends with the process that started it (standard library only).
 
-Python's forkserver looks whether its launcher lives only once all that is preloaded has been imported: a launcher that
-is killed meanwhile leaves it importing torch, for half a minute on a busy machine. Here the kernel ends it, whatever it
-is at (prctl(2), PR_SET_PDEATHSIG, of Linux). Once all is imported, it must outlive the thread that started it.
+Python's forkserver looks whether its launcher lives only once all is preloaded. Here the kernel ends it, whatever it is
+at (prctl(2), PR_SET_PDEATHSIG, of Linux). Once all is imported, it must outlive the thread that started it.
 
     end_with_parent()
     import torch

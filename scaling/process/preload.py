@@ -24,16 +24,14 @@ OURS = (
 @contextmanager
 def without_signals() -> Iterator[None]:
     """Return an empty module for scipy.signal, a fifth of all imports, of which torchmetrics only needs a name."""
-    if "scipy.signal" in sys.modules:
-        yield
-        return
     empty = ModuleType("scipy.signal")
     empty.hamming = None  # type: ignore[attr-defined]
-    sys.modules["scipy.signal"] = empty
+    loaded = sys.modules.setdefault("scipy.signal", empty)
     try:
         yield
     finally:
-        del sys.modules["scipy.signal"]  # whoever needs it gets the real one
+        if loaded is empty:
+            del sys.modules["scipy.signal"]  # whoever needs it gets the real one
 
 
 orphan.end_with_parent()

@@ -1,18 +1,10 @@
 """How a run is stopped: by a signal, between two steps, with a checkpoint kept (standard library only).
 
-SIGINT (Ctrl-C) and SIGTERM (kill, a launcher's stop, `isoflop cancel` by way of the heartbeat) do the same:
-
-    starting ──────────────── signal ──> Terminated is raised at once: nothing is trained yet
-       │ terminable()                                                        │
-       v                                                                     v
-    training ── signal ──> remembered ── the step ends ──> Terminated ──> checkpoint ──> Stopped(130 or 143)
-       │ between_steps()        └─── SIGINT again ──> KeyboardInterrupt, no checkpoint ──> Stopped(130)
-       v
-    writing the record ────── signal ──> Terminated is raised at once; the record is whole or not there
-
-A signal that somebody else has a handler for, such as a scheduler's SIGUSR2 before a time limit, is not ours to answer:
-`Deferred` keeps it until the step has ended, has a checkpoint kept, and calls that handler. SIGKILL stops at once; the
-last checkpoint is then trainer.checkpoint_every_s old at most.
+SIGINT (Ctrl-C) and SIGTERM (kill, a launcher's stop, `isoflop cancel` by way of the heartbeat) do the same: before and
+after training they raise Terminated at once; in training they are remembered until the step has ended, a checkpoint is
+kept and the run ends by 130 or 143. A second SIGINT ends it without a checkpoint. A signal that somebody else has a
+handler for, such as a scheduler's SIGUSR2, is not ours to answer: `Deferred` keeps it until the step has ended, has a
+checkpoint kept, and calls that handler.
 
     with terminable():
         ...                        # SIGTERM raises Terminated
@@ -93,12 +85,8 @@ def stop_if_terminated() -> None:
 
 def describe_exit(code: int | None) -> str:
     """Describe how a process ended."""
-    if code is not None and (code < 0 or code > 128):
-        number = -code if code < 0 else code - 128
-        if number not in signal.valid_signals():
-            return f"exit code {code}"
-        return f"killed by {signal.Signals(number).name}"
-    return f"exit code {code}"
+    number = 0 if code is None else -code if code < 0 else code - 128
+    return f"killed by {signal.Signals(number).name}" if number in signal.valid_signals() else f"exit code {code}"
 
 
 class Deferred:

@@ -46,20 +46,14 @@ class Hierarchy(Synthetic):
 
     def check(self) -> None:
         if self.levels > 12 or self.branch**self.levels > MOST_SYMBOLS:
-            raise UserError(
-                f"data.branch={self.branch} and data.levels={self.levels} make more than {MOST_SYMBOLS} symbols; "
-                "lower one"
-            )
+            both = f"data.branch={self.branch} and data.levels={self.levels}"
+            raise UserError(f"{both} make more than {MOST_SYMBOLS} symbols; lower one")
         if self.branch > 20 or self.symbols**self.branch > MOST_TUPLES:
-            raise UserError(
-                f"data.symbols={self.symbols} and data.branch={self.branch} make more than {MOST_TUPLES} tuples; "
-                "lower one"
-            )
+            both = f"data.symbols={self.symbols} and data.branch={self.branch}"
+            raise UserError(f"{both} make more than {MOST_TUPLES} tuples; lower one")
         if max(self.classes, self.symbols) * self.synonyms > self.symbols**self.branch:
-            raise UserError(
-                f"data.synonyms={self.synonyms} for each feature are more tuples of data.branch={self.branch} than "
-                f"data.symbols={self.symbols} can write; give fewer"
-            )
+            tuples = f"more tuples of data.branch={self.branch} than data.symbols={self.symbols} can write"
+            raise UserError(f"data.synonyms={self.synonyms} for each feature are {tuples}; give fewer")
 
     @property
     def seq_len(self) -> int:

@@ -48,10 +48,8 @@ class Markov(Synthetic):
 
     def check(self) -> None:
         if self.order > 16 or self.symbols**self.order > MOST_CONTEXTS:
-            raise UserError(
-                f"data.symbols={self.symbols} and data.order={self.order} make more than {MOST_CONTEXTS} contexts; "
-                "lower one"
-            )
+            both = f"data.symbols={self.symbols} and data.order={self.order}"
+            raise UserError(f"{both} make more than {MOST_CONTEXTS} contexts; lower one")
         whole_number("data.seq_len", self.seq_len, self.order)
 
     @property

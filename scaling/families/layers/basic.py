@@ -1,6 +1,6 @@
 """The layers that most families share: linear maps, embeddings, the feed-forward, and the residual block.
 
-Block(64, feed_forward(64, 256))(stem(task, 64)[0](x))          # (batch, seq, 64)
+Block(64, feed_forward(64, 256))(stem(task, 64)[0](tokens))          # (batch, seq, 64)
 """
 
 from torch import Tensor, nn
@@ -43,9 +43,8 @@ def stem(task: Task, width: int) -> tuple[nn.Module, list[nn.Module]]:
 def refuse_patch(task: Task, patch: int) -> None:
     """Refuse a patch that does not tile an image."""
     if task.kind == "images" and task.seq_len % patch:
-        raise UserError(
-            f"family.patch={patch} does not divide the {task.seq_len} pixels of an image's side; give one that does"
-        )
+        pixels = f"the {task.seq_len} pixels of an image's side"
+        raise UserError(f"family.patch={patch} does not divide {pixels}; give one that does")
 
 
 class Pool(nn.Module):
@@ -77,8 +76,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, branch: nn.Module, norm: str = "rms", after: bool = False) -> None:
         super().__init__()
-        self.norm, self.branch, self.after = normalisation(norm, width), branch, after
-        self.scale = 1.0
+        self.norm, self.branch, self.after, self.scale = normalisation(norm, width), branch, after, 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         if self.after:
