@@ -4,8 +4,7 @@
     Path("corpus/a.md").write_text("# Notes")
     list_files(Path("corpus"))[0].kind          # '.txt', plain text
 
-The fingerprint is of the contents: a corpus that is copied or renamed is the same one, and one that is edited another.
-It is remembered for as long as no file changes its size or its time.
+The fingerprint is of the contents, not of names, and is remembered while no file changes its size or its time.
 """
 
 import hashlib
@@ -76,14 +75,11 @@ def list_files(path: Path, suffixes: Sequence[str] = ()) -> list[File]:
 
 
 def fingerprint(path: Path | str | None, suffixes: Sequence[str] = (), *beside: str) -> str | None:
-    """Hash the contents of a corpus to 16 hex digits; return None if there is no path.
-
-    beside: texts that belong to it; of those that are files, their contents.
-    """
+    """Hash the contents of a corpus, and texts or files beside it, to 16 hex digits; return None without a path."""
     if path is None:
         return None
-    parts = [_contents(Path(path), suffixes)]
-    parts += [hash_file(name) if os.path.isfile(name) else name for name in beside]
+    named = [hash_file(name) if os.path.isfile(name) else name for name in beside]
+    parts = [_contents(Path(path), suffixes), *named]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

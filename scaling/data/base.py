@@ -7,7 +7,7 @@ so that a run resumes anywhere and every family sees the same data in the same o
     x, y = examples.take(order(seed=0, step=7, batch=16, n=examples.n))
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
@@ -89,22 +89,28 @@ def stream(seed: int, which: int) -> np.random.Generator:
 
 
 class InMemory:
-    """Training examples and held-out ones, whole in memory."""
+    """Training examples and held-out ones, whole in memory; finish: makes a batch of what is kept."""
 
     def __init__(
-        self, x: Tensor, y: Tensor, held_x: Tensor, held_y: Tensor, facts: Mapping[str, str | int | float] | None = None
+        self,
+        x: Tensor,
+        y: Tensor,
+        held_x: Tensor,
+        held_y: Tensor,
+        facts: Mapping[str, str | int | float] | None = None,
+        finish: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda x, y: (x, y),
     ) -> None:
-        self.n, self.facts = len(x), dict(facts or {})
+        self.n, self.facts, self.finish = len(x), dict(facts or {}), finish
         self.x, self.y, self.held_x, self.held_y = x, y, held_x, held_y
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return training examples by index."""
-        return self.x[indices], self.y[indices]
+        return self.finish(self.x[indices], self.y[indices])
 
     def held_out(self, batch: int) -> list[tuple[Tensor, Tensor]]:
         """Return the held-out examples in their order."""
-        return list(zip(self.held_x.split(batch), self.held_y.split(batch), strict=True))
+        return list(map(self.finish, self.held_x.split(batch), self.held_y.split(batch)))
 
     def to(self, device: torch.device) -> "InMemory":
         x, y, held_x, held_y = (t.to(device) for t in (self.x, self.y, self.held_x, self.held_y))
-        return InMemory(x, y, held_x, held_y, self.facts)
+        return InMemory(x, y, held_x, held_y, self.facts, self.finish)

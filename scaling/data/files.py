@@ -4,8 +4,7 @@
     isoflop train data=files data.path=corpus.jsonl.gz data.field=body data.tokenizer=bpe data.vocab_size=4096
     isoflop train data=shards data.path=prepared
 
-About one document in twenty is held out, by a hash of its text; the others are trained on in an order that is a fixed
-permutation of them. The files are only read.
+About one document in twenty is held out, by a hash of its text; the order of the others is a fixed permutation.
 """
 
 from dataclasses import dataclass

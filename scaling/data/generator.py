@@ -61,12 +61,13 @@ class Synthetic:
         return {}
 
     def load(self) -> Examples:
-        train, held_out = (self.draw(*which) for which in self.sets())
-        return InMemory(*train, *held_out, self.facts())
+        train = self.draw(TRAIN, self.size // self.per_example)
+        held_out = self.draw(HELD_OUT, self.eval_size // self.per_example)
+        return InMemory(*train, *held_out, self.facts(), self.finish)
 
-    def sets(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return the stream and the number of examples of the training and the held-out set."""
-        return (TRAIN, self.size // self.per_example), (HELD_OUT, self.eval_size // self.per_example)
+    def finish(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Make a batch of drawn examples, where they are kept in a smaller form."""
+        return x, y
 
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
         """Draw the inputs and targets of the first n examples of a stream."""

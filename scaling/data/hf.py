@@ -3,8 +3,7 @@
     isoflop prepare data=hf data.name=roneneldan/TinyStories data.documents=100000
     isoflop train data=hf data.name=./saved data.tokenizer=bpe
 
-Nothing is downloaded whole: documents are tokenised as they come, and kept as tokens. Of which documents are held out,
-the split is ours: by a hash of the text, as for files.
+Documents are tokenised as they come, and split by a hash of the text, as for files.
 """
 
 import os

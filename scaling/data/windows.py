@@ -46,7 +46,9 @@ class Windows:
 
     def hold(self) -> None:
         """Put the tokens on the device."""
-        self.stream = signed(self.train.slice(0, self.n * self.seq_len + 1)).to(self.device)
+        # those of 16 bits may be negative
+        tokens = np.array(self.train.slice(0, self.n * self.seq_len + 1))
+        self.stream = torch.from_numpy(tokens.view(SIGNED[tokens.dtype.name])).to(self.device)
         self.offsets = torch.arange(self.seq_len + 1, device=self.device)
         self.mask = 0xFFFF if self.stream.dtype == torch.int16 else None
 
@@ -79,8 +81,3 @@ class Windows:
     def to(self, device: torch.device) -> "Windows":
         """Return the same examples on a device: with the tokens if they fit, else a batch at a time."""
         return Windows(self.train, self.n, self.seq_len, self.held_out_tokens, self.facts, device)
-
-
-def signed(tokens: NDArray[Any]) -> Tensor:
-    """Return tokens as a tensor of a type that torch can index with; those of 16 bits may be negative."""
-    return torch.from_numpy(np.array(tokens).view(SIGNED[tokens.dtype.name]))

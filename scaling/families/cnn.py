@@ -57,11 +57,11 @@ class Cnn(Family):
         layers: list[nn.Module] = []
         for _ in range(self.depth):
             halves = [
-                [OverMap(self.width), nn.ReLU(), convolution(self.width, self.width, self.kernel)] for _ in range(2)
+                [over_map(self.width), nn.ReLU(), convolution(self.width, self.width, self.kernel)] for _ in range(2)
             ]
             branch = nn.Sequential(*halves[0], *halves[1])
             layers.append(Block(self.width, branch, norm="none") if self.residual else branch)
-        body = nn.Sequential(first, *layers, OverMap(self.width), nn.ReLU(), Pool((2, 3)))
+        body = nn.Sequential(first, *layers, over_map(self.width), nn.ReLU(), Pool((2, 3)))
         return Model(nn.Identity(), body, readout(self.width, task.d_out))
 
     def kept(self, seq_len: int) -> int:
@@ -76,11 +76,9 @@ def convolution(d_in: int, d_out: int, kernel: int, stride: int = 1) -> nn.Conv2
     return layer
 
 
-class OverMap(nn.GroupNorm):
-    """Layer normalisation over a whole map (batch, width, rows, columns): no example depends on another."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(1, width)
+def over_map(width: int) -> nn.Module:
+    """Return layer normalisation over a whole map (batch, width, rows, columns): no example depends on another."""
+    return nn.GroupNorm(1, width)
 
 
 class Gated(nn.Module):

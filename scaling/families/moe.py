@@ -74,9 +74,7 @@ class Experts(Reporting):
 
     def places(self, seq: int) -> int:
         """Return the positions of one sequence that an expert has room for."""
-        if self.capacity is None:
-            return seq
-        return min(seq, math.ceil(self.capacity * self.top_k * seq / self.experts))
+        return seq if self.capacity is None else min(seq, math.ceil(self.capacity * self.top_k * seq / self.experts))
 
     def forward(self, x: Tensor) -> Tensor:
         seq = x.shape[1]

@@ -49,12 +49,11 @@ class Recurrent(Family):
 
     def build(self, task: Task) -> Model:
         embed, first = stem(task, self.width)
-        layers = [Block(self.width, self.layer()) for _ in range(self.depth)]
+        minimal = self.cell == "mingru"
+        cells = (MinGru(self.width) if minimal else Cell(self.cell, self.width, self.init) for _ in range(self.depth))
+        layers = [Block(self.width, cell) for cell in cells]
         body = nn.Sequential(*first, *layers, normalisation("rms", self.width))
         return Model(embed, body, readout(self.width, task.d_out))
-
-    def layer(self) -> nn.Module:
-        return MinGru(self.width) if self.cell == "mingru" else Cell(self.cell, self.width, self.init)
 
     def kept(self, seq_len: int) -> int:
         return self.depth * self.width * (2 if self.cell == "lstm" else 1)

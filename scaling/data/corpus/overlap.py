@@ -4,11 +4,11 @@
     train, held_out = Side([text]), Side([text[100_003:150_000]])
     share(train, held_out)                  # 1.0: found wherever it lies
 
-Blocks of both sides are sampled by their content, so that the same text has the same blocks wherever it begins: one
-starts after every eight bytes of tokens whose hash is one of SAMPLED, on average (as in content-defined chunking;
-Muthitacharoen 2001, SOSP, section 3.1). What is computed once is remembered beside the prepared corpora.
+Blocks are sampled by their content: one starts after every eight bytes of tokens whose hash is one of SAMPLED, on
+average (as in content-defined chunking; Muthitacharoen 2001, SOSP, section 3.1).
 """
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,11 +39,9 @@ def overlap(train: PreparedCorpus, other: PreparedCorpus) -> float | None:
         known: float | None = remembered["share"]
         return known
     result = share(train.train, other.held_out)
-    try:
+    with contextlib.suppress(OSError):  # a cache that cannot be written is done without
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(path, {"share": result})
-    except OSError:  # a cache that cannot be written is done without
-        pass
     return result
 
 

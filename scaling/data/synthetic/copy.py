@@ -50,36 +50,16 @@ class Copy(Synthetic):
     def task(self) -> Task:
         return Task("sequences", self.symbols + 1, self.symbols, self.seq_len, targets=self.length, floor=0.0)
 
-    def load(self) -> "Copies":
-        train, held_out = (self.rows(*which) for which in self.sets())
-        return Copies(train, held_out, self.symbols)
-
-    def rows(self, which: int, n: int) -> Tensor:
-        """Draw n rows of symbols from a stream, (n, length), a byte each."""
+    def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
+        """Draw rows of symbols, (n, length), a byte each; both inputs and targets follow from them."""
         drawn = stream(self.version, which).integers(self.symbols, size=(n, self.length))
-        return torch.from_numpy(drawn.astype(np.uint8))
+        rows = torch.from_numpy(drawn.astype(np.uint8))
+        return rows, rows
 
-
-class Copies:
-    """Rows of symbols, made into inputs and targets when they are taken."""
-
-    def __init__(self, rows: Tensor, held_out: Tensor, symbols: int) -> None:
-        self.n, self.facts = len(rows), dict[str, str | int | float]()
-        self.rows, self._held_out, self.symbols = rows, held_out, symbols
-
-    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def finish(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs (batch, seq, symbols + 1) and targets (batch, seq), -1 where there is no loss."""
-        return self.ask(self.rows[indices].long())
-
-    def held_out(self, batch: int) -> list[tuple[Tensor, Tensor]]:
-        return [self.ask(part.long()) for part in self._held_out.split(batch)]
-
-    def ask(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs (the row, the mark, the row without its last) and targets (the row, from the mark on)."""
+        rows = x.long()
         mark = torch.full_like(rows[:, :1], self.symbols)
         inputs = torch.cat((rows, mark, rows[:, :-1]), dim=1)
         targets = torch.cat((torch.full_like(rows, -1), rows), dim=1)
         return one_hot(inputs, self.symbols + 1).float(), targets
-
-    def to(self, device: torch.device) -> "Copies":
-        return Copies(self.rows.to(device), self._held_out.to(device), self.symbols)
