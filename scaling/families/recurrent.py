@@ -80,7 +80,7 @@ class Cell(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # autocast would cast cuDNN's cells to fp16, whatever its dtype (ATen/cudnn/AutocastRNN.cpp), and torch's LSTM
         # has no bf16 on a CPU without AVX-512
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):  # costs are counted on meta
             if x.device.type == "cpu" and self.rnn.mode in BY_HAND:
                 return BY_HAND[self.rnn.mode](wide(x), *(self.rnn.get_parameter(f"{name}_l0") for name in PARAMETERS))
             return self.rnn(wide(x))[0]  # type: ignore[no-any-return]
