@@ -85,6 +85,11 @@ class Family:
     def __post_init__(self) -> None:
         checks.knobs("family", self)
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether an output is meant to depend on later inputs (else promises.py refuses it)."""
+        return False
+
     def build(self, task: Task) -> Model:
         """Build the model, initialised from torch's global generator, on torch's default device."""
         raise NotImplementedError

@@ -76,6 +76,10 @@ class Transformer(Family):
             learned = f"the data has {self.length(task)} positions, but family.context={self.context} are learned"
             raise UserError(f"{learned}; raise it, lower data.seq_len, or choose other family.positions")
 
+    @property
+    def looks_ahead(self) -> bool:
+        return self.causal is False
+
     def length(self, task: Task) -> int:
         """Return the positions that attention sees."""
         return (task.seq_len // self.patch) ** 2 if task.kind == "images" else task.seq_len

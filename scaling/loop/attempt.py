@@ -75,12 +75,14 @@ class Attempt:
         from isoflop.scaling.hardware import choose_kernels, keep_freed_memory, threads
         from isoflop.scaling.loop.kept_weights import measure_again
         from isoflop.scaling.loop.mirror import Mirror
+        from isoflop.scaling.promises import hold_to_its_promises
 
         silence_advice()
         mirror = afterwards.enter_context(Mirror(self.config, self.folder))
         torch.set_num_threads(threads())
         keep_freed_memory()
         run = assemble(self.config)
+        hold_to_its_promises(self.config.names.family, run.family, run.task)
         choose_kernels(run.recipe.precision, self.config.trainer.deterministic)
         marks = [mark for mark in run.marks if mark.value in self.values]
         for mark in marks:
