@@ -1,10 +1,7 @@
 """A frozen config: all that a run is, resolved once, in the file that every launcher is handed (no torch).
 
-A run is its frozen config. `resolve` (composed.py) makes it of what Hydra composed, `freeze` writes it when the run is
-planned, and nothing is composed again when the run starts.
-
-    freeze(config, Path("runs") / config.run_id)       # runs/<run_id>/frozen.json
-    thaw(Path("runs") / config.run_id).trainer.devices
+freeze(config, Path("runs") / config.run_id)       # runs/<run_id>/frozen.json
+thaw(Path("runs") / config.run_id).trainer.devices
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Which run a config is: a hash of its science, not of how the code spells it (no torch).
 
-Equal ids mean equal results on the same machine and code. Names in the code and knobs added later do not enter it:
-classes may move, and a knob at the value it had when it was added is left out. A yaml states these:
+Equal ids mean equal results on the same machine and code. Classes may move, and a knob at the value it had when it was
+added is left out. A yaml states these:
 
     _added_: {dropout: 0.0}         # the value at which a run is the one it was before there was such a knob
     _place_: [path]                 # knobs that say where something lies, and not what it is
@@ -96,8 +96,7 @@ def _trunk(budget: Config, recipe: Config) -> dict[str, Any]:
     """
     follows = any(isinstance(value, dict) and value.get("D") for value in recipe.values())
     by_steps = recipe.get("warmup_steps") is not None
-    numbers = {
-        n: v for n, v in budget.items() if isinstance(v, list) and v and all(isinstance(x, int | float) for x in v)
-    }
+    lists = {name: marks for name, marks in budget.items() if isinstance(marks, list) and marks}
+    numbers = {name: marks for name, marks in lists.items() if all(isinstance(mark, int | float) for mark in marks)}
     first = {name: {"first": None if by_steps else min(marks)} for name, marks in numbers.items()}
     return dict(budget) | ({} if follows else first)

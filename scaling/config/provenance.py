@@ -1,9 +1,7 @@
 """Which code makes a run: the commit, and a hash of the sources that its result follows from (no torch).
 
-    code(["isoflop.scaling.families.mlp.Mlp", "isoflop.scaling.data.text.Text"])
-    # Code(git='0d641d2a1b2c', dirty=False, sources='5f0c9a7e21bd')
-
-A commit and a dirty flag do not distinguish two edits, and a wheel has neither; a hash of the sources does.
+code(["isoflop.scaling.families.mlp.Mlp", "isoflop.scaling.data.text.Text"])
+# Code(git='0d641d2a1b2c', dirty=False, sources='5f0c9a7e21bd')
 """
 
 import hashlib

@@ -1,7 +1,6 @@
 """What a dataset is to the rest of isoflop: a frozen dataclass that states its Task and loads its Examples.
 
-A dataset is one file here and one yaml in conf/data. Which examples a step sees is a pure function of (seed, step),
-so that a run resumes anywhere and every family sees the same data in the same order.
+Which examples a step sees is a function of (seed, step): a run resumes anywhere, and all families see the same order.
 
     examples = Text(size=100_000, seq_len=64).load()
     x, y = examples.take(order(seed=0, step=7, batch=16, n=examples.n))

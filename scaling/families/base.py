@@ -32,10 +32,7 @@ class Reporting(nn.Module):
 
 
 class Model(nn.Module):
-    """embed, body and readout in a row; these three names are the roles by which parameters are counted.
-
-    Of tokens and sequences it makes (batch, seq, d_out), of images and vectors (batch, d_out).
-    """
+    """embed, body and readout, roles of parameters: makes (batch, seq, d_out), of images and vectors (batch, d_out)."""
 
     def __init__(self, embed: nn.Module, body: nn.Module, readout: nn.Module) -> None:
         super().__init__()
@@ -46,10 +43,8 @@ class Model(nn.Module):
         return self.readout(self.body(self.embed(x)))  # type: ignore[no-any-return]
 
     def auxiliary(self) -> Tensor | float:
-        """Take what the layers add to the training loss, from the last forward, away from them and return its sum.
-
-        A layer that kept it would keep that forward's graph, whose nodes name a stream that breaks a CUDA graph.
-        """
+        """Take what the layers add to the training loss, from the last forward, away from them and return its sum."""
+        # a layer that kept it would keep that forward's graph, whose nodes name a stream that breaks a CUDA graph
         total: Tensor | float = 0.0
         for layer in self._reporting:
             assert layer.auxiliary is not None
@@ -64,11 +59,7 @@ class Model(nn.Module):
 
 @dataclass(frozen=True)
 class Family:
-    """An architecture at any size.
-
-    width, depth: the two dials, whole numbers of at least 1.
-    lr: peak learning rate of AdamW tuned for this family; the recipe reads it.
-    """
+    """An architecture at any size: its two dials, and the peak learning rate of AdamW tuned for it."""
 
     width: int
     depth: int

@@ -1,7 +1,5 @@
 """State-space models in residual layers: selective (the kind of Mamba-2, yaml `ssm`) and diagonal (S4D, yaml `s4d`).
 
-Their cost is linear in seq_len, but for the log of the diagonal kind's FFT.
-
 Ssm(width=64, depth=2, lr=0.01, kind="selective", state=32).build(task)
 """
 
@@ -77,11 +75,8 @@ def unit(head_dim: int, expansion: int) -> int:
 
 
 def fft_flops(channels: int, seq_len: int) -> float:
-    """Return the FLOPs of one example's causal convolution by FFT: two real transforms of twice the length.
-
-    A real transform of n numbers takes 2.5 n log2 n (half of Cooley and Tukey's 5 n log2 n); a product of complex
-    numbers 6. The kernel and its transform are shared by the batch and not counted.
-    """
+    """Return the FLOPs of one example's causal convolution by FFT: two real transforms of twice the length."""
+    # a real transform takes 2.5 n log2 n, half of Cooley and Tukey's, a complex product 6; the batch shares the kernel
     n = 2 * seq_len
     return channels * (2 * 2.5 * n * math.log2(n) + 6 * (seq_len + 1))
 
@@ -93,10 +88,7 @@ def step_sizes(n: int) -> Tensor:
 
 
 class Selective(nn.Module):
-    """What a layer of Mamba-2 does (arXiv:2405.21060, fig. 6): its decay and its maps in and out follow the input.
-
-    Its maps are separate ones, so that each grows evenly with the width.
-    """
+    """What a layer of Mamba-2 does (arXiv:2405.21060, fig. 6), by separate maps that grow evenly with the width."""
 
     def __init__(self, width: int, inner: int, state: int, head_dim: int, kernel: int, chunk: int) -> None:
         super().__init__()
@@ -152,11 +144,8 @@ class Diagonal(nn.Module):
         self.out = linear(width, 2 * width)
 
     def kernel(self, seq: int) -> Tensor:
-        """Return the response to an impulse, (width, seq), by a zero-order hold.
-
-        exp(turn t) at t = rows * fine + rest is a product of two far smaller tables, so that the sum over modes is one
-        product of real matrices, kept in full precision.
-        """
+        """Return the response to an impulse, (width, seq), by a zero-order hold."""
+        # exp(turn t) at t = rows * fine + rest is a product of two far smaller tables: one product of real matrices
         step = self.log_step.exp()[:, None]
         pole = torch.complex(-self.log_decay.exp(), self.frequency)  # (width, state)
         turn = pole * step

@@ -19,9 +19,7 @@ from isoflop.scaling.task import Task
 class Table(Family):
     """Outputs are the present token's own row, started at zero; tokens from `width` on have none, and outputs zero.
 
-    A rate of about one lets AdamW learn a row from a single sight of its token: its update does not shrink with the
-    gradient, and its momentum carries it on. The rows are the readout (the product with a one-hot vector), so that
-    N = width · d_out.
+    A rate of about one lets AdamW learn a row from a single sight of its token. The rows are the readout.
     """
 
     learns: ClassVar[tuple[str, ...]] = ("tokens",)

@@ -1,7 +1,6 @@
 """One process at a time is at work in a run's folder, by a lock that ends with it (standard library only).
 
-The lock (flock) is the kernel's: it ends with the process, whatever the clocks say. Where hosts share a file system
-whose locks are each host's own, or that has none, the lease (lease.py) decides; its heartbeat is the proof of life.
+The lock (flock) is the kernel's. Where hosts share a file system without common locks, the lease (lease.py) decides.
 
     with sole_writer(folder) as lease, Heart(folder, stands=lease.stands) as heart:
         heart.at(step=120, steps=400)

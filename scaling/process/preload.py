@@ -1,7 +1,6 @@
 """What a run imports, imported once by the server whose forks the runs are (sweeps/workers.py).
 
-Every family and dataset is found in its folder, so that a newcomer needs no line here. The collector of garbage waits
-meanwhile, and never looks at what was imported: it would at every import, and again in every fork.
+Every family and dataset is found in its folder. The collector of garbage never looks at what was imported.
 """
 
 import gc

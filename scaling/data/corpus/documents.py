@@ -4,8 +4,7 @@
     source = FileSource("corpus.jsonl", field="text")
     [list(source.read(unit)) for unit in source.units()]            # [[b'one', b'two']]
 
-A plain file is a document. Where there are too few of them to hold some out, or one is a collection rather than a
-document, it is cut at line ends into pieces, which then are the documents. A row is a document.
+A row is a document, and so is a plain file, or a piece of it where there are too few or one is a collection.
 """
 
 from collections.abc import Iterator

@@ -3,7 +3,7 @@
     hash_of(b"a document").hex()[:8]            # the same for the same text, wherever it stands
     is_held_out(hash_of(b"a document"), held_share=0.05)
 
-The hash of a document's text decides its side and its place, so that nothing depends on names, files or processes.
+The hash of a document's text decides its side and its place.
 """
 
 import hashlib

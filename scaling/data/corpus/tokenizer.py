@@ -3,8 +3,7 @@
     tokenizer = Bytes()
     tokenizer.encode([b"a document"])[0][-1]            # 0, which ends every document
 
-Byte-pair encoding is learned by the library `tokenizers`, over bytes (Radford 2019), so that every text has tokens and
-every token a number of bytes: bits per byte compare what was tokenised in different ways.
+Byte-pair encoding is learned over bytes (Radford 2019), so that every token has a number of bytes.
 """
 
 import base64
@@ -141,10 +140,7 @@ class Tiktoken:
 
 
 def load(path: Path | None) -> Tokenizer:
-    """Load a tokeniser by its file's ending: `.json` of Hugging Face, `.tiktoken` or `.model` of tiktoken.
-
-    None is bytes. UserError where it is neither.
-    """
+    """Load a tokeniser by its file's ending, `.json` or that of tiktoken; None is bytes. UserError if it is neither."""
     if path is None:
         return Bytes()
     if not path.is_file():
@@ -153,10 +149,7 @@ def load(path: Path | None) -> Tokenizer:
 
 
 def learn(documents: Iterable[bytes], vocab_size: int, path: Path) -> None:
-    """Learn byte-pair encoding from documents and write it as a file of tiktoken, the end of a document aside.
-
-    It is learned by `tokenizers`, and used by tiktoken, which is four times as fast.
-    """
+    """Learn byte-pair encoding by `tokenizers` and write it for tiktoken, which is four times as fast."""
     tokenizers = library("tokenizers", "data.tokenizer=bpe is learned")
     from tokenizers import models, pre_tokenizers, trainers
 

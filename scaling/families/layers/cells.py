@@ -1,7 +1,6 @@
 """Recurrences of a GRU and of a tanh network for CPUs, where torch's own take dozens of small operations a position.
 
-Here a position of a GRU takes seven forward and four backward, one of a tanh network two and two; all else, the
-weights' gradient among it, is one product or one pass for the whole sequence.
+Here a position of a GRU takes seven forward and four backward, one of a tanh network two and two.
 
     h = gru(x, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)      # rnn(x)[0]
     h = tanh(x, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
