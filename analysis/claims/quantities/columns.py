@@ -85,7 +85,7 @@ def correlation(sample: Sample, name: str) -> Measured:
     """
     one = of_runs(sample.runs, name, sample.marks, sample.less)
     two = of_runs(sample.runs, sample.against, "last")
-    key = ["run_id"] if "run_id" in one else [one.index.name or "index"]
+    key = ["run_id"] if "run_id" in one else ["index"]
     both = one.reset_index(drop="run_id" in one).merge(
         two.reset_index(drop="run_id" in two)[[*key, "value"]], on=key, suffixes=("", "_other")
     )
