@@ -144,7 +144,7 @@ def candidates(rows: pd.DataFrame, ours: str) -> list[str]:
         and (x.max() >= SMALLEST or words[ours].search(str(c)))
         and not (is_circumstance(c) or any(w.search(str(c)) for w in (_OF_THE_LOSS, _OF_A_KNOB, other)))
     ]  # fmt: skip
-    return sorted(map(str, able), key=lambda c: (not words[ours].search(c), -float(rows[c].max())))
+    return sorted(map(str, able), key=lambda c: (not words[ours].search(c), -float(numbers[c].max())))
 
 
 def _names_runs(rows: pd.DataFrame, names: pd.Series) -> bool:
