@@ -48,8 +48,7 @@ class Positions(CheckedProbe):
             # the examples are the independent units, and their losses at neighbouring positions are not
             each = losses[:, late] @ weights
             slope, slope_se = float(each.mean()), float(each.std(ddof=1) / np.sqrt(len(each)))
-        points = [
-            Point("loss", "position", int(t), float(m), float(s)) for t, m, s in zip(position, mean, se, strict=True)
-        ]
+        rows_of_points = zip(position.tolist(), mean.tolist(), se.tolist(), strict=True)
+        points = [Point("loss", "position", *row) for row in rows_of_points]
         scalars = {"slope": slope, "slope_se": slope_se, "early": float(mean[~late].mean()) if after else None}
         return Measurement(scalars | {"late": float(mean[late].mean()) if late.any() else None}, points)

@@ -92,7 +92,7 @@ def test_the_forward_filter_gives_the_probability_of_every_sequence() -> None:
     np.testing.assert_allclose(filtered, np.log(exact), rtol=1e-10)
     # and so the floor is the entropy of all sequences but for that of the first symbol
     expected = (-(exact @ np.log(exact)) + first @ np.log(first)) / (length - 1)
-    floor, error = hmm.entropy(*law, length - 1)
+    floor, error = hmm.entropy(law, length - 1)
     assert 0 < error < 0.01
     assert floor == pytest.approx(expected, abs=4 * error)
 

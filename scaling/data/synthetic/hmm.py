@@ -55,11 +55,11 @@ class HiddenMarkov(Synthetic):
 
     @property
     def task(self) -> Task:
-        floor, _ = entropy(*self.law, self.seq_len)
+        floor, _ = entropy(self.law, self.seq_len)
         return Task("tokens", self.symbols, self.symbols, self.seq_len, targets=self.seq_len, floor=floor)
 
     def facts(self) -> dict[str, str | int | float]:
-        return {"data.floor_se": entropy(*self.law, self.seq_len)[1]}
+        return {"data.floor_se": entropy(self.law, self.seq_len)[1]}
 
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
         """Draw symbols and those that follow them, both (n, seq_len)."""
@@ -104,10 +104,7 @@ def filtered(transitions: Array, emissions: Array, stationary: Array, rows: NDAr
 
 
 @lru_cache(maxsize=64)
-def entropy(
-    symbols: int, states: int, sharpness: float, stay: float, version: int, seq_len: int
-) -> tuple[float, float]:
+def entropy(law: Law, seq_len: int) -> tuple[float, float]:
     """Return the floor and its standard error [nats per target]."""
-    law = symbols, states, sharpness, stay, version
     losses = filtered(*source(*law), emit(law, THEORY, (FILTERED, seq_len + 1))).mean(axis=1)
     return float(losses.mean()), float(losses.std() / len(losses) ** 0.5)

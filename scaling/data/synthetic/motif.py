@@ -62,10 +62,10 @@ class Motif(Synthetic):
 
     @property
     def task(self) -> Task:
-        return Task("images", d_in=1, d_out=self.classes, seq_len=self.side, targets=1, floor=entropy(*self.law)[0])
+        return Task("images", d_in=1, d_out=self.classes, seq_len=self.side, targets=1, floor=entropy(self.law)[0])
 
     def facts(self) -> dict[str, str | int | float]:
-        return {"data.floor_se": entropy(*self.law)[1]}
+        return {"data.floor_se": entropy(self.law)[1]}
 
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
         return draw(self.law, which, n)
@@ -110,11 +110,9 @@ def log_posterior(images: Tensor, motif: int, classes: int, sigma: float, moved:
 
 
 @lru_cache(maxsize=64)
-def entropy(side: int, motif: int, classes: int, sigma: float, moved: bool, version: int) -> tuple[float, float]:
+def entropy(law: Law) -> tuple[float, float]:
     """Return the floor and its standard error [nats per target]."""
-    images, labels = draw((side, motif, classes, sigma, moved, version), THEORY, SAMPLES)
+    images, labels = draw(law, THEORY, SAMPLES)
     parts = zip(images.split(1024), labels.split(1024), strict=True)
-    losses = torch.cat(
-        [cross_entropy(log_posterior(x, motif, classes, sigma, moved, version), y, reduction="none") for x, y in parts]
-    )
+    losses = torch.cat([cross_entropy(log_posterior(x, *law[1:]), y, reduction="none") for x, y in parts])
     return float(losses.mean()), float(losses.std() / SAMPLES**0.5)
