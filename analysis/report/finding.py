@@ -152,12 +152,17 @@ def _falls(view: View) -> str:
     axes = ASKED.get(view.layout.kind if view.layout else "", ())
     if len(axes) > 1 and len(view.families) == 1 and set(axes) <= set(texts):
         both = [f"each doubling of {AXES[axis]} by {_each(view, texts[axis])}" for axis in axes]
-        return f"In the middle of these runs the loss falls with {listed(both)}."
+        return f"In the middle of these runs the loss falls with {listed(both)}.{_unfit(view)}"
     for axis in (*(axes if len(axes) == 1 else ()), "C", "D", "N"):
         if axis in texts:
             each = _each(view, texts[axis])
-            return f"In the middle of these runs each doubling of {AXES[axis]} lowers the loss by {each}."
+            return f"In the middle of these runs each doubling of {AXES[axis]} lowers the loss by {each}.{_unfit(view)}"
     return ""
+
+
+def _unfit(view: View) -> str:
+    """Warn of laws that the answer rests on and that miss their runs."""
+    return "".join(f" The law of {family} shows {words}." for family, words in list(view.lack.items())[:MOST])
 
 
 def _halving(estimate: Estimate, fit: Fit) -> str:

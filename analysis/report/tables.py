@@ -60,7 +60,7 @@ def parameters(view: View, *, rivals: bool = False) -> dict[str, Any]:
         if family in shown:
             verdict = predictability(view.tested(family))
             row |= {"predicts": f"predicts: {verdict.predicts}", "why": verdict.reason}
-        rows.append({"predicts": "", "why": ""} | row)
+        rows.append({"predicts": "", "why": "", "lack": family in view.lack} | row)
     most = MOST_RIVALLED if rivals and len(rows) > MOST_RIVALLED else 0
     return {"names": list(names), "rows": rows, "rivals": rivals, "most_rivalled": most}
 

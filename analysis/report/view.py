@@ -28,6 +28,7 @@ from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import Frontier, frontier
 from isoflop.analysis.holdout.backtest import HeldOut, hold_out
+from isoflop.analysis.holdout.lack_of_fit import trend
 from isoflop.analysis.runs.cells import CELL, SEARCHED, SeedNoise
 from isoflop.analysis.runs.formats import read_table
 from isoflop.analysis.runs.levels import LEVELS, Layout, layout, level_index
@@ -89,6 +90,8 @@ class View:
     """For each family the scatter of ln L over seeds."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """For each family that could not be fitted, the reason."""
+    lack: Mapping[str, str] = field(default_factory=dict)
+    """For each family whose law misses its runs along a trend, words for it."""
     unheld: Mapping[str, str] = field(default_factory=dict)
     """For each family that was fitted and has no hold-out, the reason."""
     searched: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -220,7 +223,10 @@ def _with_laws(view: View) -> View:
                 unheld[family] = str(error)
     noise = {family: part.seed_noise for family, part in view.best.groups.items()}
     local = {family: law.local() for family, law in laws.items()}
-    return replace(view, laws=laws, held=held, refused=refused, unheld=unheld, noise=noise, local=local)
+    lack = {family: words for family, law in laws.items() if (words := trend(law))}
+    notes = (*view.notes, *(f"{family}: {words}" for family, words in lack.items()))
+    found = {"laws": laws, "held": held, "refused": refused, "unheld": unheld, "noise": noise, "local": local}
+    return replace(view, lack=lack, notes=notes, **found)
 
 
 def most_runs(rows: pd.DataFrame, most: int = MOST_FAMILIES) -> set[str]:
