@@ -3,12 +3,15 @@
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from isoflop.errors import UserError
 from isoflop.scaling import limits
 from isoflop.scaling.config.sections import RunPlan, Trainer
+from isoflop.scaling.probes.positions import Positions
+from isoflop.scaling.probes.precision import Precision
 
 TRAINER = Trainer(accelerator="cpu")
 SMALL = RunPlan(N=10_000, D=10_000, C=1e9, steps=100, step_C=1e7, lr=0.01, batch=4, memory=10**6, marks=())
@@ -62,3 +65,21 @@ def test_a_wrong_value_of_a_recipe_is_refused_before_torch_is_imported(word: str
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.strip() == f"isoflop: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("knobs", "refusal"),
+    [
+        ({"examples": 1}, r"probe\.positions\.examples=1 is not a whole number of at least 2"),
+        ({"after": 0}, r"probe\.positions\.after=0 is not a whole number of at least 1"),
+        ({"examples": None}, r"probe\.positions\.examples=None is not a whole number"),
+        ({"examples": (8, 8)}, r"probe\.positions\.examples=\(8, 8\) is not a whole number"),
+    ],
+)
+def test_a_knob_may_be_none_or_several_only_where_its_default_is(knobs: dict[str, Any], refusal: str) -> None:
+    assert Positions(after=None).after is None
+    assert Precision(bits=(8, 4)).bits == (8, 4)
+    with pytest.raises(UserError, match=refusal):
+        Positions(**knobs)
+    with pytest.raises(UserError, match=r"probe\.precision\.bits=1 is not a whole number of at least 2"):
+        Precision(bits=(8, 1))
