@@ -102,7 +102,11 @@ def seconds(
     kinds = [kind(config) for config in configs]
     speeds = remembered("speeds.json")
     lacking = unmeasured(kinds, plans, speeds)
-    measured = workers.calls("isoflop.scaling.estimate:time_step", [(configs[index],) for index in lacking])
+    trainers = [configs[index].trainer for index in lacking]
+    cards = gpus() if any(trainer.accelerator != "cpu" for trainer in trainers) else []
+    if cards and any(trainer.devices > 1 for trainer in trainers):
+        cards = [",".join(cards)]
+    measured = workers.calls("isoflop.scaling.estimate:time_step", [(configs[index],) for index in lacking], cards)
     for done, (index, measurement) in enumerate(zip(lacking, measured, strict=True), start=1):
         points = speeds.setdefault(kinds[index], [])
         points.append([plans[index].step_C, measurement["step_s"], measurement["rest_s"]])

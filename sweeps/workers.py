@@ -24,6 +24,7 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from isoflop.folder import RunFolder
@@ -55,11 +56,14 @@ def warm() -> None:
     ensure_running()
 
 
-def call(function: str, *arguments: Any) -> Any:
-    """Call a function, named "module:name" and imported there, in a fresh process; RuntimeError if it fails."""
+def call(function: str, *arguments: Any, gpu: str | None = None) -> Any:
+    """Call a function, named "module:name" and imported there, in a fresh process; RuntimeError if it fails.
+
+    gpu: what the process may use, as CUDA_VISIBLE_DEVICES takes it; None leaves it as it is here.
+    """
     context = server()
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_call, args=(theirs, function, arguments))
+    process = context.Process(target=_call, args=(theirs, function, arguments, gpu))
     process.start()
     theirs.close()
     try:
@@ -73,14 +77,27 @@ def call(function: str, *arguments: Any) -> Any:
     return result
 
 
-def calls(function: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-    """Yield the results of one call with several arguments, as many at a time as there are cores, in order."""
+def calls(function: str, arguments: Sequence[tuple[Any, ...]], gpus: Sequence[str] = ()) -> Iterator[Any]:
+    """Yield the results of one call with several arguments, in order: one at a time on each GPU, else on each core."""
+    free = SimpleQueue[str | None]()
+    for place in gpus or [None] * max(1, min(cores(), len(arguments))):
+        free.put(place)
+
+    def call_in_place(given: tuple[Any, ...]) -> Any:
+        place = free.get()
+        try:
+            return call(function, *given, gpu=place)
+        finally:
+            free.put(place)
+
     warm()  # by this thread: those of the pool end, and with the one that started it a server that still imports
-    with ThreadPoolExecutor(max(1, min(cores(), len(arguments)))) as pool:
-        yield from pool.map(lambda given: call(function, *given), arguments)
+    with ThreadPoolExecutor(free.qsize()) as pool:
+        yield from pool.map(call_in_place, arguments)
 
 
-def _call(pipe: Connection, function: str, arguments: Sequence[Any]) -> None:
+def _call(pipe: Connection, function: str, arguments: Sequence[Any], gpu: str | None) -> None:
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_die_unread, args=(pipe.fileno(),), daemon=True).start()
     module, name = function.split(":")
     try:
