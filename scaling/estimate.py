@@ -5,6 +5,7 @@ time_step(config)                    # {"step_s": 0.004, "rest_s": 0.1}, measure
 """
 
 import resource
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -25,6 +26,7 @@ from isoflop.scaling.config.sections import Logger, PlannedMark, RunPlan, Traine
 from isoflop.scaling.cost import TRAINING_OVER_FORWARD, example
 from isoflop.scaling.evaluate import loss_per_target
 from isoflop.scaling.families.base import Family
+from isoflop.scaling.hardware import gpu_memory
 from isoflop.scaling.recipe.budget import Budget
 from isoflop.scaling.recipe.optimizers import Muon
 from isoflop.scaling.task import Task
@@ -72,19 +74,22 @@ def memory(run: Assembled, trainer: Trainer) -> int:
     state = run.cost.n_total * FLOAT * copies
     if trainer.strategy == "fsdp":
         state //= ranks
-    return int(state + activations(run.family, run.task) * examples + base())
+    return int(state + activations(run.family, run.task) * examples + base(trainer))
 
 
 def available(trainer: Trainer) -> int:
     """Return the memory of the devices that would hold a run [bytes], GPUs or host; 0 if unknown."""
-    if trainer.accelerator != "cpu" and torch.cuda.is_available():
-        return int(torch.cuda.get_device_properties(0).total_memory)
-    return limits.host_memory()
+    return gpu_memory() if on_gpu(trainer) else limits.host_memory()
 
 
-def base() -> int:
-    """Return what a process holds before it has a model [bytes]; 0 if the device's memory counts."""
-    return 0 if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def on_gpu(trainer: Trainer) -> bool:
+    """Return whether a run would be placed on a GPU, without starting CUDA."""
+    return trainer.accelerator in ("auto", "gpu") and limits.has_gpu() and sys.platform != "darwin"
+
+
+def base(trainer: Trainer) -> int:
+    """Return what a process holds before it has a model [bytes]; 0 if the GPU's memory counts."""
+    return 0 if on_gpu(trainer) else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @lru_cache(maxsize=1024)

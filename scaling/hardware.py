@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import resource
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,29 @@ def choose_kernels(precision: str, deterministic: bool) -> None:
     if deterministic or torch.are_deterministic_algorithms_enabled():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as CUDA's notes on reproducible cuBLAS ask
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
+
+
+def refuse_missing_gpu(accelerator: str) -> None:
+    """Raise RuntimeError if this process was given a GPU and torch sees none, rather than train on the CPU."""
+    import torch
+
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
+    if accelerator != "cpu" and given not in ("", "-1") and not torch.cuda.is_available():
+        raise RuntimeError(f"CUDA_VISIBLE_DEVICES={given}, but torch sees no GPU; give trainer.accelerator=cpu")
+
+
+def gpu_memory() -> int:
+    """Return the memory of the first GPU that is visible [bytes]; 0 if unknown.
+
+    nvidia-smi says it: torch would start CUDA in this process, from which no ranks could be forked then.
+    """
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    command = ["nvidia-smi", "-i", first, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return int(said) * 2**20 if said.isdecimal() else 0  # of a slice of a GPU it says nothing
 
 
 def device_name(device: "torch.device") -> str:

@@ -31,6 +31,9 @@ OUT_OF_MEMORY = (
     "can't allocate memory",
     "out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR",
 )
 
 
@@ -117,5 +120,5 @@ def release_memory() -> None:
     import torch
 
     gc.collect()
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # to start CUDA here would forbid the next fork of ranks
         torch.cuda.empty_cache()

@@ -72,7 +72,7 @@ class Attempt:
         import torch
 
         from isoflop.scaling.assemble import assemble
-        from isoflop.scaling.hardware import choose_kernels, keep_freed_memory, threads
+        from isoflop.scaling.hardware import choose_kernels, keep_freed_memory, refuse_missing_gpu, threads
         from isoflop.scaling.loop.kept_weights import measure_again
         from isoflop.scaling.loop.mirror import Mirror
         from isoflop.scaling.promises import hold_to_its_promises
@@ -81,6 +81,7 @@ class Attempt:
         mirror = afterwards.enter_context(Mirror(self.config, self.folder))
         torch.set_num_threads(threads())
         keep_freed_memory()
+        refuse_missing_gpu(self.config.trainer.accelerator)
         run = assemble(self.config)
         hold_to_its_promises(self.config.names.family, run.family, run.task)
         choose_kernels(run.recipe.precision, self.config.trainer.deterministic)

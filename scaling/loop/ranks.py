@@ -36,7 +36,8 @@ def train_ranks(ranks: int, function: Callable[..., Any], *arguments: Any) -> An
     UserError where a rank raises one; RankError with the rank and its reason where one fails or dies.
     """
     # a fork is quick and inherits what is imported; elsewhere a process starts from nothing
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    forks = sys.platform == "linux" and not cuda_started()
+    context = multiprocessing.get_context("fork" if forks else "spawn")
     lifeline, hold = context.Pipe(duplex=False)
     address = {"MASTER_ADDR": LOCALHOST, "MASTER_PORT": str(free_port())}
     environment, started = address | {"NODE_RANK": "0", "WORLD_SIZE": str(ranks)}, []
@@ -56,6 +57,12 @@ def train_ranks(ranks: int, function: Callable[..., Any], *arguments: Any) -> An
         hold.close()
 
 
+def cuda_started() -> bool:
+    """Return whether this process has started CUDA, which its forks then cannot use."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda.is_initialized())
+
+
 def placement(trainer: Trainer) -> dict[str, Any]:
     """Return the config's trainer group as arguments of Lightning's Trainer; the ranks exist already."""
     from pytorch_lightning.plugins.environments import LightningEnvironment
@@ -68,7 +75,9 @@ def placement(trainer: Trainer) -> dict[str, Any]:
         strategy = ModelParallelStrategy(devices, tensor_parallel_size=1, save_distributed_checkpoint=False)
     # no scheduler is asked for ranks
     environment = [LightningEnvironment()]
-    return {"accelerator": trainer.accelerator, "devices": devices, "strategy": strategy, "plugins": environment}
+    # the GPU of a Mac has no float64, in which losses are summed: it is taken only where asked for
+    accelerator = "cpu" if trainer.accelerator == "auto" and sys.platform == "darwin" else trainer.accelerator
+    return {"accelerator": accelerator, "devices": devices, "strategy": strategy, "plugins": environment}
 
 
 def first_result(started: list[tuple[BaseProcess, Connection]]) -> Any:

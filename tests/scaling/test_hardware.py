@@ -1,11 +1,16 @@
 """What a run says of the device that it was made on, and sets there."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
-from isoflop.scaling.hardware import choose_kernels
+from isoflop.scaling import estimate
+from isoflop.scaling.config.sections import Trainer
+from isoflop.scaling.hardware import choose_kernels, refuse_missing_gpu
+from isoflop.scaling.loop.ranks import placement
+from isoflop.scaling.run import is_out_of_memory, release_memory
 
 
 @pytest.fixture
@@ -31,3 +36,41 @@ def test_deterministic_kernels_are_asked_for_and_given_up_again(monkeypatch: pyt
     assert torch.are_deterministic_algorithms_enabled()
     choose_kernels("fp32", deterministic=False)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_run_that_was_given_a_gpu_and_sees_none_fails_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aaaa")
+    with pytest.raises(RuntimeError, match="CUDA_VISIBLE_DEVICES=GPU-aaaa, but torch sees no GPU"):
+        refuse_missing_gpu("auto")
+    refuse_missing_gpu("cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    refuse_missing_gpu("auto")
+
+
+def test_the_memory_of_a_gpu_is_asked_without_starting_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nvidia-smi").write_text('#!/bin/sh\necho "$2" >"$0.asked"\necho 81559\n')
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aaaa,GPU-bbbb")
+    monkeypatch.setattr("isoflop.scaling.limits.has_gpu", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", None)  # which starts CUDA
+    assert estimate.available(Trainer()) == 81559 * 2**20
+    assert (tmp_path / "nvidia-smi.asked").read_text().strip() == "GPU-aaaa"
+    assert estimate.base(Trainer()) == 0 < estimate.base(Trainer(accelerator="cpu"))
+
+
+def test_auto_never_means_the_gpu_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert placement(Trainer())["accelerator"] == "cpu"
+    assert placement(Trainer(accelerator="mps"))["accelerator"] == "mps"
+
+
+@pytest.mark.parametrize("words", ["CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED"])
+def test_a_library_without_room_for_its_handle_is_out_of_memory(words: str) -> None:
+    assert is_out_of_memory(RuntimeError(f"cuDNN error: {words}"))
+
+
+def test_releasing_memory_starts_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", None)
+    release_memory()
