@@ -13,6 +13,7 @@ import re
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,15 +34,30 @@ PEAKS = {
     "V100": 125e12,
 }
 
+# memory bandwidths by the same data sheets [bytes/s]; the A100's is that of 80 GB (SXM)
+BANDWIDTHS = {
+    "H200": 4.8e12,
+    "H100 PCIe": 2.0e12,
+    "H100 NVL": 3.9e12,
+    "H100": 3.35e12,
+    "A100": 2.039e12,
+    "L40S": 0.864e12,
+    "L4": 0.3e12,
+    "V100": 0.9e12,
+}
+
 # numbers of mallopt(3), as glibc's malloc.h has them
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def peak(name: str, precision: str) -> float | None:
     """Return the dense peak of a device [FLOP/s]; None if it is not in the table or the precision is not bf16."""
-    if precision != "bf16":
-        return None
-    return next((value for word, value in PEAKS.items() if re.search(rf"\b{word}\b", name)), None)
+    return of_device(PEAKS, name) if precision == "bf16" else None
+
+
+def of_device(table: Mapping[str, float], name: str) -> float | None:
+    """Return what a table has of a device by a word of its name; None if it has nothing."""
+    return next((value for word, value in table.items() if re.search(rf"\b{word}\b", name)), None)
 
 
 def threads() -> int:

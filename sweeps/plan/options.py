@@ -9,9 +9,6 @@ from typing import Annotated
 
 import typer
 
-# share of a GPU's dense peak that is assumed if nothing was measured; small models reach less
-MFU = 0.3
-
 
 @dataclass(frozen=True)
 class PlanTable:
@@ -42,5 +39,5 @@ class PlanCost:
     """Cost."""
 
     price: Annotated[str, "Price per device-hour, e.g. 2.5/h"] = ""
-    device: Annotated[str, "Predict times for a GPU of this name, by its peak: H100"] = ""
-    mfu: Annotated[float, "With --device: the share of its peak that is reached"] = MFU
+    device: Annotated[str, "Predict times for a GPU of this name: H100"] = ""
+    mfu: Annotated[float | None, "With --device: the share of its peak that products reach"] = None

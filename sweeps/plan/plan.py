@@ -30,21 +30,18 @@ from isoflop.scaling.config.columns import columns
 from isoflop.scaling.config.composed import register_resolvers
 from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.config.sections import RunPlan, Trainer
-from isoflop.scaling.hardware import PEAKS, peak
+from isoflop.scaling.hardware import PEAKS
 from isoflop.sweeps import costs, workers
 from isoflop.sweeps.compose import check, compose, grids_of, progress
 from isoflop.sweeps.launcher import LaunchSettings
 from isoflop.sweeps.plan.claims import design
-from isoflop.sweeps.plan.options import MFU
+from isoflop.sweeps.plan.times import step_s
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # seconds that a run takes beyond its training: a fresh process (benchmarks/overhead.py)
 OVERHEAD_S = 0.3
-# time of a step that is bound by launches, not arithmetic [s]: a GPT of width 64 and depth 4, batch 32 x 256 tokens,
-# bf16, one H100, torch 2.11, took 7.3 ms a step in a Lightning loop and 7.5 ms in a bare one, at .5 % of its peak
-LAUNCHES_S = 0.007
 
 
 @dataclass(frozen=True)
@@ -83,10 +80,10 @@ class SweepPlan:
         return sums | {"wall_hours": self.wall_s / 3600, "money": money}
 
 
-def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> SweepPlan:
+def plan(overrides: Sequence[str], device: str = "", mfu: float | None = None) -> SweepPlan:
     """Compose a sweep and ask what each of its runs would be; UserError if one cannot be run.
 
-    device: a name in the table of peaks, to predict times there by `mfu` of its peak; '' measures this machine.
+    device: a name in the table of peaks, to predict times there (times.py); '' measures this machine.
     """
     import pandas as pd
 
@@ -95,7 +92,7 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> SweepP
     configs = check(grid.configs)
     plans = [config.plan for config in configs if config.plan]  # all have one, now that they are checked
     if device:
-        times, speed = by_peak(configs, plans, device, mfu)
+        times, speed = by_law(configs, plans, device, mfu)
     else:
         with progress("measuring speed") as report:
             times = costs.seconds(configs, plans, report)
@@ -112,19 +109,23 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float = MFU) -> SweepP
     return SweepPlan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots_here, speed, design(configs, plans))
 
 
-def by_peak(configs: list[FrozenConfig], plans: list[RunPlan], device: str, mfu: float) -> tuple[list[float], str]:
-    """Return the time of each run on a GPU by a share of its dense peak [s], and in words how it was predicted."""
-    top = peak(device, "bf16")
-    if top is None:
-        raise UserError(f"--device {device} is not in the table of peaks; it has {', '.join(PEAKS)}")
-    arithmetic = [run.C / (top * mfu * config.trainer.devices) for config, run in zip(configs, plans, strict=True)]
-    launches = [run.steps * LAUNCHES_S for run in plans]
-    times = [max(pair) for pair in zip(arithmetic, launches, strict=True)]
+def by_law(
+    configs: list[FrozenConfig], plans: list[RunPlan], device: str, mfu: float | None
+) -> tuple[list[float], str]:
+    """Return the time of each run on a GPU by the law of a step there [s], and in words how it was predicted."""
+    times = []
+    for config, run in zip(configs, plans, strict=True):
+        trainer, last = config.trainer, run.marks[-1]
+        flops = run.step_C / trainer.devices
+        values = flops / last.C * last.D * config.width * config.depth
+        seconds = step_s(device, trainer.graph, trainer.compile is True, flops, values, mfu)
+        if seconds is None:
+            raise UserError(f"--device {device} is not in the table of peaks; it has {', '.join(PEAKS)}")
+        times.append(run.steps * seconds)
     slow = any(config.recipe["precision"] != "bf16" for config in configs)
-    far_less = " (recipe.precision=fp32 reaches far less)" if slow else ""
-    speed = f"at {mfu:.0%} of the dense bf16 peak of {device}, {top:.3g} FLOP/s{far_less}, "
-    speed += f"at least {LAUNCHES_S * 1e3:g} ms a step for its launches"
-    return times, speed
+    far_less = "; recipe.precision=fp32 is far slower" if slow else ""
+    measured = "" if device == "H100" else f", carried over to {device} by its data sheet: a prediction"
+    return times, f"by the steps of Transformers in bf16 that were measured on an H100{measured}{far_less}"
 
 
 class Grid(NamedTuple):

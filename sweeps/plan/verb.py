@@ -77,7 +77,7 @@ def check(question: Question, cost: PlanCost) -> None:
         raise UserError(f"--target-C {question.target:g} is not a number of FLOPs above 0; write --target-C 1e18")
     if not 0 < question.noise < 1:
         raise UserError(f"--noise {question.noise:g} is not a share between 0 and 1; write --noise 0.005")
-    if not 0 < cost.mfu <= 1:
+    if cost.mfu is not None and not 0 < cost.mfu <= 1:
         raise UserError(f"--mfu {cost.mfu:g} is not a share between 0 and 1; write --mfu 0.3")
 
 

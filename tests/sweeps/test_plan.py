@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from isoflop.scaling.config.frozen import freeze
 from isoflop.sweeps import costs
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry
-from isoflop.sweeps.plan.plan import LAUNCHES_S, SweepPlan, composed, plan
+from isoflop.sweeps.plan.plan import SweepPlan, composed, plan
 from isoflop.sweeps.plan.resolution import Question, outcomes
+from isoflop.sweeps.plan.times import LAUNCHES_S, step_s
 from isoflop.sweeps.verbs import main as verbs
 
 STUDIES = sorted((Path(__file__).parents[2] / "conf/study").glob("*.yaml"))
@@ -185,6 +187,29 @@ def test_numbers_are_whole_however_narrow_the_terminal() -> None:
 def test_a_step_takes_its_launches_however_fast_the_device() -> None:
     (run,) = plan(["family=mlp", "family.width=8", "budget.D=2e5", *TINY], device="H100").table.to_dict("records")
     assert run["seconds"] == pytest.approx(run["steps"] * LAUNCHES_S)
+
+
+# time of a step compiled in a graph, and in a graph alone [ms], of width x depth, on one H100
+MEASURED = [(64, 4, 1.036), (128, 4, 1.205), (256, 6, 2.257), (512, 8, 5.61), (1024, 12, 21.0)]
+
+
+@pytest.mark.parametrize(("width", "layers", "milliseconds"), MEASURED)
+def test_a_step_on_an_h100_takes_what_was_measured(width: int, layers: int, milliseconds: float) -> None:
+    tokens, n = 32 * 256, 12 * layers * width**2 + 8192 * width
+    flops = tokens * (6 * n + 6 * layers * width * 256)
+    law = partial(step_s, "H100", flops=flops, values=tokens * layers * width)
+    compiled, plain, launched = law(True, True), law(True, False), law(False, False)
+    assert compiled is not None
+    assert compiled * 1e3 == pytest.approx(milliseconds, rel=0.05)
+    assert compiled < plain <= launched
+    assert step_s("A100", True, True, flops=flops, values=tokens * layers * width) > compiled
+
+
+def test_the_law_of_a_plan_is_chosen_by_graph_and_compile() -> None:
+    grid = ["family=transformer", "family.width=64", "budget.D=2e5", "recipe.precision=bf16", *TINY]
+    eager, graph = (plan([*grid, *more], device="A100") for more in ([], ["trainer.graph=true"]))
+    assert graph.table["seconds"][0] < eager.table["seconds"][0]
+    assert "A100 by its data sheet: a prediction" in graph.speed
 
 
 def test_runs_whose_steps_exceed_their_budget_are_named(isoflop: Isoflop) -> None:
