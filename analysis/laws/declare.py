@@ -22,6 +22,7 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 import numpy as np
 
 from isoflop.errors import UserError
+from isoflop.schema import suggest
 
 # a column of numbers, an array of them for each start, or a Dual: a law runs on all three
 Column = Any
@@ -199,7 +200,8 @@ def law_named(text: str, target: str | None = None) -> Law:
         )
     if match is None or name not in LAWS:
         raise UserError(
-            f"no law is called {text!r}; choose one of {', '.join(LAWS)}, a column in brackets: power_offset(D)"
+            f"no law is called {text!r}; choose one of {', '.join(LAWS)}; its columns may follow, as in power_offset(D)"
+            f"{suggest(match[2] if match else text, LAWS)}"
         )
     entry = LAWS[name]
     entry = entry.over(*(entry.columns if match[3] is None else (c.strip() for c in match[3].split(","))))
