@@ -23,6 +23,7 @@ from isoflop.scaling.families.layers import attention, convolution, norms, scan
 from isoflop.scaling.hardware import keep_freed_memory
 from isoflop.scaling.loop.compiled import Compiler, Objective, compile_for
 from isoflop.scaling.loop.module import ScalingModule
+from isoflop.scaling.loop.spec import RunSpec
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task
 
@@ -211,8 +212,9 @@ class Timed(ScalingModule):
 
     def count(self, loss: Tensor) -> None:
         super().count(loss)
-        self.stamps.append(self.setting.clock())
         self.last = loss
+        if not self.by_graph:  # a captured step may not wait for the device
+            self.stamps.append(self.setting.clock())
 
     def measure(self) -> None:
         self.trainer.should_stop = self.position == self.goal
@@ -248,9 +250,8 @@ class Isoflop:
         compiler = Compiler(True, "benchmark", "benchmark") if self.compiles and self.objective is None else None
         chunk_s = 1e9 if self.by_graph else 0.1
         of_run = {"compiler": compiler, "by_graph": self.by_graph, "chunk_s": chunk_s}
-        module = Timed(
-            self.model, multipliers, setting.task, setting.examples, setting.recipe, [setting.steps], 0, **of_run
-        )
+        spec = RunSpec(setting.task, setting.recipe, [setting.steps], 0, **of_run)
+        module = Timed(self.model, multipliers, setting.examples, spec)
         if self.objective is not None:
             module.objective = self.objective
         module.begin(setting)
@@ -259,7 +260,7 @@ class Isoflop:
         if self.compiles:
             self.objective = module.objective
         stamps = module.stamps
-        if self.by_graph:  # a captured step notes its clock but once
+        if self.by_graph:
             stamps = [began + (setting.clock() - began) * k / setting.steps for k in range(setting.steps + 1)]
         return Turn(step_s(stamps), float(module.last), module.compile_cpu_s)
 
