@@ -22,6 +22,7 @@ from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.config.provenance import Code
 from isoflop.scaling.data.base import Examples
 from isoflop.scaling.evaluate import evaluate
+from isoflop.scaling.hardware import device_name
 from isoflop.scaling.loop import saved_state
 from isoflop.scaling.loop.trunk import full
 from isoflop.scaling.subject import Probe, Subject, measure
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # two evaluations of the same weights differ by the order of sums in float32, whose rounding is 6e-8 each
 SAME_LOSS = 1e-5
+# on another device products differ too: of bf16 by 2^-8 each, of TF32, which cuDNN may take, by 2^-11
+ELSEWHERE = {"fp32": 1e-4, "bf16": 5e-3}
 
 
 def write(folder: RunFolder, D: int, weights: Mapping[str, Any], code: Code) -> None:
@@ -58,7 +61,7 @@ def measure_again(
     examples = run.data.load().to(device_of(config))
     measured, points = [], []
     for mark, row in finished:
-        subject = subject_of(config, folder, run, mark, examples, float(row["L"]))
+        subject = subject_of(config, folder, run, mark, examples, row)
         if subject is None:
             return None
         columns, profiles = measure(lacking(run.probes, row), subject)
@@ -85,9 +88,9 @@ def subject_of(
     run: "Assembled",
     mark: "Mark",
     examples: Examples,
-    L: float,
+    row: Mapping[str, Any],
 ) -> Subject | None:
-    """Return what a probe sees of a mark, from its weights; None, with a line in the log, if the loss differs."""
+    """Return what a probe sees of a mark, from its weights; None, with a line in the log, if the row's loss differs."""
     torch.manual_seed(config.seed)
     model = run.rebuild(run.task).to(device_of(config))
     try:
@@ -97,7 +100,11 @@ def subject_of(
         folder.append_log(f"{folder.weights(mark.D).name} {problem}: the run is made again\n")
         return None
     now = evaluate(model, run.task, examples, run.recipe.precision)["L"]
-    if not math.isclose(now, L, rel_tol=SAME_LOSS):
+    L, here = float(row["L"]), device_name(device_of(config))
+    elsewhere = here != row["device"]
+    if elsewhere:
+        folder.append_log(f"{folder.weights(mark.D).name}: trained on {row['device']}, measured on {here}\n")
+    if not math.isclose(now, L, rel_tol=ELSEWHERE[run.recipe.precision] if elsewhere else SAME_LOSS):
         folder.append_log(
             f"{folder.weights(mark.D).name} gives a loss of {now:.6g} and not {L:.6g}: the run is made again\n"
         )

@@ -60,6 +60,20 @@ def test_a_further_probe_of_kept_weights_trains_nothing_and_finds_the_same(
     assert record.read(folder) == rows
 
 
+@pytest.mark.parametrize(("device", "trains"), [("another card", False), (None, True)])
+def test_weights_of_another_device_may_give_a_loss_that_differs_by_its_rounding(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, device: str | None, trains: bool
+) -> None:
+    rows = [row | {"L": row["L"] * 1.00005, "device": device or row["device"]} for row in record.read(folder)]
+    record.write(folder, rows)
+    asked, build = [], Attempt.build_module
+    monkeypatch.setattr(Attempt, "build_module", lambda *given: asked.append(True) or build(*given))
+    again = train(folder, "probe=[positions,spectral_rank]", "trainer.keep=marks")
+    assert bool(asked) is trains
+    assert all(isinstance(row["probe.positions.late"], float) for row in again)
+    assert trains or "trained on another card, measured on " in RunFolder(folder).log.read_text()
+
+
 @pytest.mark.parametrize("damage", ["flipped", "other", "lost"])
 def test_weights_that_do_not_give_the_loss_of_the_record_are_not_measured(folder: Path, damage: str) -> None:
     path = RunFolder(folder).weights(2048)
