@@ -162,6 +162,8 @@ def obstacle_to_graph(module: Training) -> str | None:
         return "it needs a CUDA device"
     if module.trainer.world_size > 1:
         return "each of several devices has a share of the batch"
+    if getattr(module.examples, "stream", module) is None:  # windows.py
+        return "the examples do not fit on the device"
     if isinstance(module.bare_optimizer(), Joint):
         return "the rate of Muon is not a tensor of the device"
     return None

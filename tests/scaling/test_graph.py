@@ -86,3 +86,10 @@ def test_each_step_of_a_graph_is_seeded_by_its_number(monkeypatch: pytest.Monkey
     cuda = FakeCuda()
     steps_of(monkeypatch, cuda).take(5)
     assert [note[1] for note in cuda.notes if note[0] == "seed"] == [0, 1, 2, 3, 4]
+
+
+def test_examples_that_stay_on_the_host_are_an_obstacle_that_is_foreseen() -> None:
+    place = {"device": torch.device("cuda"), "trainer": SimpleNamespace(world_size=1), "bare_optimizer": lambda: None}
+    for examples, obstacle in ((SimpleNamespace(stream=None), "the examples do not fit on the device"), (None, None)):
+        module = SimpleNamespace(examples=examples, **place)
+        assert graph.obstacle_to_graph(module) == obstacle  # type: ignore[arg-type]
