@@ -56,7 +56,9 @@ def peak(name: str, precision: str) -> float | None:
 
 
 def of_device(table: Mapping[str, float], name: str) -> float | None:
-    """Return what a table has of a device by a word of its name; None if it has nothing."""
+    """Return what a table has of a device by a word of its name; None if it has nothing, as of a slice (MIG)."""
+    if re.search(r"\bMIG\b", name):
+        return None
     return next((value for word, value in table.items() if re.search(rf"\b{word}\b", name)), None)
 
 
@@ -87,6 +89,8 @@ def choose_kernels(precision: str, deterministic: bool) -> None:
     """
     import torch
 
+    if torch.cuda.is_initialized():  # by an earlier run of this process, whose peak is not of this one
+        torch.cuda.reset_peak_memory_stats()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "bf16"
     if deterministic or torch.are_deterministic_algorithms_enabled():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as CUDA's notes on reproducible cuBLAS ask

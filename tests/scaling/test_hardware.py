@@ -8,7 +8,7 @@ import torch
 
 from isoflop.scaling import estimate
 from isoflop.scaling.config.sections import Trainer
-from isoflop.scaling.hardware import choose_kernels, refuse_missing_gpu
+from isoflop.scaling.hardware import choose_kernels, peak, refuse_missing_gpu
 from isoflop.scaling.loop.ranks import placement
 from isoflop.scaling.run import is_out_of_memory, release_memory
 
@@ -74,3 +74,16 @@ def test_a_library_without_room_for_its_handle_is_out_of_memory(words: str) -> N
 def test_releasing_memory_starts_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", None)
     release_memory()
+
+
+def test_a_slice_of_a_gpu_has_not_the_peak_of_the_whole() -> None:
+    assert peak("NVIDIA H100 80GB HBM3", "bf16") == 989e12
+    assert peak("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "bf16") is None
+
+
+def test_the_peak_of_memory_starts_anew_with_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    resets = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: resets.append(True))
+    choose_kernels("fp32", deterministic=False)
+    assert resets == [True]
