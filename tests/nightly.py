@@ -24,6 +24,7 @@ PAGE = ROOT / "docs" / "evidence" / "nightly.md"
 PYTEST = ("-m", "pytest", "-m", "nightly", "-n", "0", "-p", "no:cacheprovider")
 # a piece -> the arguments of Python; {out} is a folder of its own that it may resume from
 PIECES: dict[str, tuple[str, ...]] = {
+    "sentences": (*PYTEST, "tests/analysis/test_true_sentences.py"),
     "coverage": (*PYTEST, "tests/analysis/test_interval_coverage.py"),
     "controls": (*PYTEST, "tests/analysis/test_negative_controls.py"),
     "sharing": (*PYTEST, "tests/analysis/test_sharing_and_weights.py"),

@@ -225,8 +225,8 @@ def _with_laws(view: View) -> View:
     local = {family: law.local() for family, law in laws.items()}
     lack = {family: words for family, law in laws.items() if (words := trend(law))}
     notes = (*view.notes, *(f"{family}: {words}" for family, words in lack.items()))
-    found = {"laws": laws, "held": held, "refused": refused, "unheld": unheld, "noise": noise, "local": local}
-    return replace(view, lack=lack, notes=notes, **found)
+    view = replace(view, laws=laws, held=held, refused=refused, unheld=unheld)
+    return replace(view, lack=lack, notes=notes, noise=noise, local=local)
 
 
 def most_runs(rows: pd.DataFrame, most: int = MOST_FAMILIES) -> set[str]:

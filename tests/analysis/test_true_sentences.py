@@ -1,4 +1,4 @@
-"""What a page says first is true of its table: sentences are read and checked by code that imports nothing of the report.
+"""What a page says first is true of its table, by a check of the sentence that uses nothing of the report.
 
 Tables are drawn from laws that are known. A sentence must give the family, the axis and the number that its law has: a
 number within four half-widths of its own interval, and 90 % of the intervals must hold the truth.
