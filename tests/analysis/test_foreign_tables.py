@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from synthetic_laws import seeded
 
+from isoflop import record
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.options import pairs
 from isoflop.analysis.runs.foreign import PRESETS, completed
 from isoflop.analysis.runs.names import by_usual_names
+from isoflop.analysis.runs.observations import units
 from isoflop.analysis.runs.quality import check
 from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.runs import select
@@ -443,3 +445,10 @@ def test_a_loss_is_shown_in_the_unit_that_its_name_states(column: str, unit: str
         assert read_runs(tmp_path / "theirs.csv").loss_unit == unit
     if column != "perplexity":
         assert read_runs(tmp_path / "theirs.csv", columns={"L": column}).loss_unit == unit
+
+
+def test_records_of_our_own_state_their_units_and_are_not_asked_for_them() -> None:
+    rows = seeded("chinchilla")
+    small = rows.assign(N=rows["N"] / 1e6, C=6e4 * rows["N"] * rows["D"])
+    assert len(units(small)) == 2
+    assert units(small.assign(**dict.fromkeys(record.IDENTITY - set(small.columns), "x"))) == []
