@@ -126,6 +126,7 @@ def test_the_first_sentence_is_true_of_its_table() -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3600)
 def test_the_first_sentence_is_true_of_500_tables() -> None:
     check(range(500))
 
