@@ -80,7 +80,8 @@ def call(function: str, *arguments: Any, gpu: str | None = None) -> Any:
 def calls(function: str, arguments: Sequence[tuple[Any, ...]], gpus: Sequence[str] = ()) -> Iterator[Any]:
     """Yield the results of one call with several arguments, in order: one at a time on each GPU, else on each core."""
     free = SimpleQueue[str | None]()
-    for place in gpus or [None] * max(1, min(cores(), len(arguments))):
+    places: Sequence[str | None] = gpus or [None] * max(1, min(cores(), len(arguments)))
+    for place in places:
         free.put(place)
 
     def call_in_place(given: tuple[Any, ...]) -> Any:

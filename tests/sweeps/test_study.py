@@ -61,7 +61,7 @@ def test_a_study_trains_judges_and_reports_in_its_folder(isoflop: Isoflop, tmp_p
     assert "untested" in done.stdout.lower()
     assert len((out / "runs.csv").read_text().splitlines()) == 1 + 2 * 3
     page = (out / "report" / "index.html").read_text()
-    assert "theory gives −0.5" in page
+    assert "the slope of theory, −0.5" in page
     assert "0 to make" in isoflop("study", "known", "--out", str(out), *small).stderr
 
 
