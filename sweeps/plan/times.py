@@ -8,7 +8,7 @@ from typing import NamedTuple
 from isoflop.scaling.hardware import BANDWIDTHS, PEAKS, of_device
 
 
-class Law(NamedTuple):
+class GpuStep(NamedTuple):
     """s = launches_s + FLOPs / (products x peak) + traffic x values / bandwidth."""
 
     launches_s: float
@@ -20,7 +20,7 @@ class Law(NamedTuple):
 
 
 # fitted to five Transformers, 64x4 to 1024x12, bf16, 32 x 256 tokens, one H100 (SXM), torch 2.11: all within 4 %
-COMPILED, PLAIN = Law(0.805e-3, 0.61, 201.0), Law(1.91e-3, 0.66, 355.0)
+COMPILED, PLAIN = GpuStep(0.805e-3, 0.61, 201.0), GpuStep(1.91e-3, 0.66, 355.0)
 # bandwidth at which they were fitted, a copy's, over that of the data sheet
 COPY = 3.0e12 / BANDWIDTHS["H100"]
 # least time of a step whose kernels are launched one by one [s]: the smallest of those Transformers, without a graph,
