@@ -217,8 +217,8 @@ def test_a_run_that_wants_memory_is_made_in_smaller_parts(
     forward, tried = ScalingModule.backward_pass, []
 
     def short_of_memory(self: ScalingModule, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        tried.append(self.micro_batch)
-        if self.micro_batch > 1:
+        tried.append(self.spec.examples_at_a_time)
+        if self.spec.examples_at_a_time > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
         return forward(self, x, y)
 
