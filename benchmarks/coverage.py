@@ -21,7 +21,7 @@ from isoflop.analysis.fitting.pipeline import SHARES, vary
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.fitting.weights import join_dependent
 from isoflop.analysis.frontier.frontier import frontier
-from isoflop.analysis.intervals.estimate import bounded
+from isoflop.analysis.intervals.estimate import Scale, bounded
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.solving.descent import minimise
@@ -148,7 +148,8 @@ def study_from_truth(design: str, seed: int) -> dict[str, tuple[float, float, fl
     values, draws = problem.params(u), problem.params(spread.draws)
     values |= {k: v for k, v in law.derive(values).items() if k in WATCHED}
     draws |= {k: v for k, v in law.derive(draws).items() if k in WATCHED}
-    ends = {k: bounded(float(values[k]), draws[k], spread, 0.95, share=k in SHARES)[0] for k in WATCHED if k in values}
+    watched = [k for k in WATCHED if k in values]
+    ends = {k: bounded(float(values[k]), draws[k], spread, 0.95, Scale(share=k in SHARES))[0] for k in watched}
     none = float("nan")
     return {k: tuple(none if x is None else x for x in (e.value, e.low, e.high)) for k, e in ends.items()}
 
