@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 
 from isoflop.analysis.claims import claim
-from isoflop.analysis.fitting import groups, search
+from isoflop.analysis.fitting import groups, optimum
 from isoflop.analysis.report.figures.base import Figure
 from isoflop.analysis.verbs import main
 from isoflop.wording import UNPRINTABLE
@@ -45,7 +45,7 @@ def few_starts() -> Iterator[None]:
     """Searches from a few starts, which take a tenth of the time, and claims that are read from their yaml once."""
     with (
         mock.patch.object(claim, "read_claim", functools.cache(claim.read_claim)),
-        mock.patch.object(search, "STARTS", FEW_STARTS),
+        mock.patch.object(optimum, "STARTS", FEW_STARTS),
         mock.patch.object(groups, "ALONE", FEW_STARTS),
         mock.patch.object(groups, "JOINT", FEW_STARTS),
     ):
