@@ -1,5 +1,6 @@
 """Printing what a verb found: as text, or with --json as one document; and the exit code 1 if nothing was found.
 
+from isoflop.analysis.runs.quality import check
 show(check(read_runs("runs.csv")), as_json=False)
 """
 

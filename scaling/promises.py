@@ -4,7 +4,7 @@ A family that sees the token that it is to predict reaches a loss below the text
 each family is tried once per process, at a small size and before its first run, on the CPU and within a second; one
 that is meant to look ahead says `looks_ahead` (families/base.py).
 
-    hold_to_its_promises("lstm", LSTM(width=512, depth=4, lr=0.01), task)    # silent, or one sentence
+    hold_to_its_promises("mlp", family, task)    # silent, or one sentence
 """
 
 import math

@@ -356,7 +356,6 @@ ELSEWHERE: dict[str, dict[str, Callable[[Props], Any]]] = {
     "isoflop.analysis.intervals.mixed_model": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.resampling": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.scatter": {"runs": lambda p: p.run_numbers},
-    "isoflop.analysis.runs.presets": {"table": lambda p: p.hoffmann},
     "isoflop.record": {"folder": lambda p: p.folder.with_name("scratch")},
     "isoflop.scaling.process.lease": {"folder": lambda p: p.run_folder},
     "isoflop.scaling.process.heartbeat": {"folder": lambda p: p.run_folder},

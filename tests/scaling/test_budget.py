@@ -43,7 +43,7 @@ def test_a_budget_of_less_than_half_a_step_is_refused_unless_asked_for(isoflop: 
     assert not (tmp_path / "runs").exists()
     made = isoflop(*command, "budget.D=10", "round_up=true")
     assert made.returncode == 0, made.stderr
-    assert "D=64 is 6.40 times what was asked for" in made.stderr
+    assert "D=64 is 6.40 times the budget" in made.stderr
     noted = isoflop(*command, "budget.D=100")
     assert noted.returncode == 0, noted.stderr
-    assert "D=128 is 1.28 times what was asked for" in noted.stderr
+    assert "D=128 is 1.28 times the budget" in noted.stderr
