@@ -87,9 +87,9 @@ def test_time_is_measured_once_and_remembered(monkeypatch: pytest.MonkeyPatch) -
     asked: list[str] = []
     calls = processes.calls
 
-    def counted(function: str, arguments: Any) -> Any:
+    def counted(function: str, arguments: Any, gpus: Any = ()) -> Any:
         asked.extend([function] * len(arguments))
-        return calls(function, arguments)
+        return calls(function, arguments, gpus)
 
     monkeypatch.setattr(processes, "calls", counted)
     overrides = ["family=mlp", "family.width=8,16,32", "budget.D=1e4,2e4", "seed=0,1", *TINY]
