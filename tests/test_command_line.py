@@ -47,7 +47,7 @@ MISTAKES = [
     ("family=mlpp", ["family=mlpp is not there", "lstm", "mlp", "transformer"]),
     ("data=bytes", ["data=bytes is not there", "text"]),
     ("logger=mlflow", ["logger=mlflow is not there", "csv, none, tensorboard, wandb"]),
-    ("tags=[[a]]", ["tags=[['a']]: ['a'] is not a word of at most 64 letters", "give tags=[pilot]"]),
+    ("tags=[[a]]", ["tags=[['a']]: ['a'] is not a word of at most 64 letters", "write tags=[pilot]"]),
     ("study=nope", ["study=nope is not there", "demo"]),
     ("probe=[positons]", ["probe=positons is not there", "positions"]),
     ("family.width=a=b", ["'family.width=a=b' cannot be read", "key=value"]),
