@@ -166,11 +166,10 @@ def _check_keys(rule: Rule) -> None:
             f"subject={rule.subject}, but quantity={declared.name} is measured on a {declared.subject}; "
             f"write subject: {declared.subject}, or choose another quantity"
         )
-    meanings = schema.docstrings(Rule)
     for key in KEYS:
         given = getattr(rule, key) not in (None, "", {}, ())
         if key in declared.needs and not given:
-            raise UserError(f"quantity={declared.name} needs the key {key}: {meanings[key]}")
+            raise UserError(f"quantity={declared.name} needs the key {key}: {schema.docstrings(Rule)[key]}")
         if key not in declared.needs and given:
             needs = " and ".join(declared.needs) or "no further key"
             raise UserError(f"quantity={declared.name} takes no {key}; leave it out (it takes {needs})")
