@@ -6,7 +6,7 @@ turn = WAYS["isoflop"]()(Setting("mlp", family, "cpu", steps=20))
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,12 +22,15 @@ from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.families.layers import attention, convolution, norms, scan
 from isoflop.scaling.hardware import keep_freed_memory
 from isoflop.scaling.loop.compiled import Compiler, Objective, compile_for
+from isoflop.scaling.loop.graph import CHUNK
 from isoflop.scaling.loop.module import ScalingModule
 from isoflop.scaling.loop.spec import RunSpec
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task
 
 WARM = 3  # steps of each turn that are not counted
+# steps of a turn by a graph, of which the first chunk warms up and is captured
+GRAPHED = 1024
 PLAIN = "Lightning, torch's layers"
 
 
@@ -80,6 +83,25 @@ class Turn:
     whole_s: float = 0.0
 
 
+class Span:
+    """The clock after `first` steps and after the last; nothing waits for the device in between."""
+
+    def __init__(self, setting: Setting, first: int = WARM) -> None:
+        self.setting, self.first = setting, first
+        self.ends: list[tuple[int, float]] = []
+
+    def note(self, taken: int) -> None:
+        """Note the clock if this many steps end the span or begin it."""
+        if taken >= (self.setting.steps if self.ends else self.first):
+            self.ends.append((taken, self.setting.clock()))
+
+    @property
+    def step_s(self) -> float:
+        """Mean time of a step [s]."""
+        (first, began), (last, ended) = self.ends[:2]
+        return (ended - began) / (last - first)
+
+
 class Rows(Dataset[Any]):
     """The examples in the order of the run, one by one."""
 
@@ -100,8 +122,7 @@ class Stock(pl.LightningModule):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
-        self.setting, self.model = setting, setting.model()
-        self.stamps: list[float] = []
+        self.setting, self.model, self.span = setting, setting.model(), Span(setting)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         x, y = batch
@@ -110,9 +131,9 @@ class Stock(pl.LightningModule):
         self.log("loss", loss)
         return loss
 
-    def on_train_batch_end(self, outputs: Any, *_: Any) -> None:
-        self.stamps.append(self.setting.clock())
-        if len(self.stamps) == self.setting.steps:
+    def on_train_batch_end(self, outputs: Any, _: Any, batch: int) -> None:
+        self.span.note(batch + 1)
+        if batch + 1 == self.setting.steps:
             self.loss = float(outputs["loss"])
 
     def configure_optimizers(self) -> Any:
@@ -126,14 +147,10 @@ def trainer(setting: Setting, **more: Any) -> pl.Trainer:
     return pl.Trainer(**place, **quiet, **more)
 
 
-def step_s(stamps: list[float]) -> float:
-    return (stamps[-1] - stamps[WARM]) / (len(stamps) - 1 - WARM)
-
-
 def stock(setting: Setting) -> Turn:
     module, loader = Stock(setting), DataLoader(Rows(setting), setting.recipe.batch)
     trainer(setting, max_steps=setting.steps, gradient_clip_val=setting.recipe.clip).fit(module, loader)
-    return Turn(step_s(module.stamps), module.loss)
+    return Turn(module.span.step_s, module.loss)
 
 
 def plain(setting: Setting) -> Turn:
@@ -190,7 +207,7 @@ class Loop:
         if self.objective is None:
             self.prepare(setting)
         self.model.load_state_dict(self.start)
-        stamps, recipe = [], setting.recipe
+        span, recipe = Span(setting), setting.recipe
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, betas=(0.9, 0.95))
         for step in range(setting.steps):
             x, y = self.examples.take(order(0, step, recipe.batch, self.examples.n).to(setting.device))
@@ -200,23 +217,22 @@ class Loop:
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
             optimizer.step()
-            stamps.append(setting.clock())
-        return Turn(step_s(stamps), float(loss.detach()))
+            span.note(step + 1)
+        return Turn(span.step_s, float(loss.detach()))
 
 
 class Timed(ScalingModule):
-    """Notes the clock at every step, and the loss of the last."""
+    """Notes the clock between chunks of steps, and the loss of the last."""
 
-    def begin(self, setting: Setting) -> None:
-        self.setting, self.stamps, self.compile_cpu_s = setting, list[float](), 0.0
+    def begin(self, span: Span) -> None:
+        self.span, self.compile_cpu_s = span, 0.0
 
     def count(self, loss: Tensor) -> None:
         super().count(loss)
         self.last = loss
-        if not self.by_graph:  # a captured step may not wait for the device
-            self.stamps.append(self.setting.clock())
 
     def measure(self) -> None:
+        self.span.note(self.position)
         self.trainer.should_stop = self.position == self.goal
 
     def compile_passes(self, compiler: Compiler) -> None:
@@ -232,37 +248,39 @@ def processor_s() -> float:
 
 
 class Isoflop:
-    """As a run is trained, without its evaluation; by a graph no step has a time of its own, but their mean."""
+    """As a run is trained, without its evaluation."""
 
     def __init__(self, compiles: bool = False, by_graph: bool = False) -> None:
         self.compiles, self.by_graph = compiles, by_graph
         self.model: Model | None = None
         self.objective: Objective | None = None  # compiled, of this model
 
+    def prepare(self, setting: Setting) -> None:
+        keep_freed_memory()
+        self.model = setting.model()
+        self.start = {name: value.clone() for name, value in self.model.state_dict().items()}
+
     def __call__(self, setting: Setting) -> Turn:
+        """Train for the setting's steps, by a graph at least GRAPHED; RuntimeError if the graph took none of them."""
         if self.model is None:
-            keep_freed_memory()
-        if self.objective is None:
-            self.model = setting.model()
-            self.start = {name: value.clone() for name, value in self.model.state_dict().items()}
+            self.prepare(setting)
+        assert self.model is not None
+        if self.by_graph:
+            setting = replace(setting, steps=max(setting.steps, GRAPHED))
         self.model.load_state_dict(self.start)
         multipliers = setting.recipe.multipliers(self.model, setting.family, setting.task)
         compiler = Compiler(True, "benchmark", "benchmark") if self.compiles and self.objective is None else None
-        chunk_s = 1e9 if self.by_graph else 0.1
-        of_run = {"compiler": compiler, "by_graph": self.by_graph, "chunk_s": chunk_s}
-        spec = RunSpec(setting.task, setting.recipe, [setting.steps], 0, **of_run)
+        spec = RunSpec(setting.task, setting.recipe, [setting.steps], 0, compiler=compiler, by_graph=self.by_graph)
         module = Timed(self.model, multipliers, setting.examples, spec)
         if self.objective is not None:
             module.objective = self.objective
-        module.begin(setting)
-        began = setting.clock()
+        module.begin(Span(setting, CHUNK if self.by_graph else WARM))
         trainer(setting, max_epochs=-1).fit(module)
+        if self.by_graph and module.graphed != "yes":
+            raise RuntimeError(f"no graph took the steps: {module.graphed}")
         if self.compiles:
             self.objective = module.objective
-        stamps = module.stamps
-        if self.by_graph:
-            stamps = [began + (setting.clock() - began) * k / setting.steps for k in range(setting.steps + 1)]
-        return Turn(step_s(stamps), float(module.last), module.compile_cpu_s)
+        return Turn(module.span.step_s, float(module.last), module.compile_cpu_s)
 
 
 WAYS: dict[str, Callable[[], Callable[[Setting], Turn]]] = {
@@ -273,4 +291,5 @@ WAYS: dict[str, Callable[[], Callable[[Setting], Turn]]] = {
     "loop compiled": lambda: Loop(compiles=True),
     "isoflop compiled": lambda: Isoflop(compiles=True),
     "isoflop by graph": lambda: Isoflop(by_graph=True),
+    "isoflop compiled, by graph": lambda: Isoflop(compiles=True, by_graph=True),
 }
