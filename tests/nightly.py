@@ -31,6 +31,7 @@ PIECES: dict[str, tuple[str, ...]] = {
     "twins": (*PYTEST, "tests/sweeps/test_calibration.py", "-k", "not agrees_with_theory"),
     "probes": (*PYTEST, "tests/scaling/test_probes.py"),
     "goldens": ("-m", "tests.golden", "compare"),
+    "gpu": ("benchmarks/gpu.py", "--device", "cpu", "--quick", "--out", "{out}"),
     "exponents": ("benchmarks/known_exponents.py", "--nightly", "--out", "{out}"),
     "torture": (
         "tests/harness/safety.py", "--out", "{out}", "--hours", "0.5",
