@@ -336,7 +336,7 @@ def plot_command(
     """
     from isoflop.analysis.report.plot import named, plot
 
-    name = named(figure).NAME  # report a wrong name before a long table is read
+    name = named(figure).name  # report a wrong name before a long table is read
     path = out or Path(f"{name}.svg")
     table = o.grouped(rows.read(), rows.by)
     title = plot(table, name, path, tune=o.names(rows.tune), forecast=forecast)

@@ -308,8 +308,8 @@ def decorators(node: Function | ast.ClassDef) -> set[str]:
 
 
 def law(node: Function) -> bool:
-    """Check whether a function is in a catalogue: the docstring of a law or quantity begins with its formula."""
-    return bool(decorators(node) & {"law", "quantity"})
+    """Check whether a function is in a catalogue: its docstring begins with a formula, or what a figure shows."""
+    return bool(decorators(node) & {"law", "quantity", "figure"})
 
 
 def opening(node: Function) -> str:

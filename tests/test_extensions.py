@@ -146,7 +146,7 @@ def test_a_frozen_class_of_an_extension_that_is_not_declared_is_not_imported(tmp
 
 def test_claims_and_figures_of_an_extension_join_ours(tmp_path: Path) -> None:
     from isoflop.analysis.claims.claim import FOLDER, load_claims
-    from isoflop.analysis.report.figures.base import figure_files
+    from isoflop.analysis.report.figures.base import drawings
 
     root = lab(tmp_path, "lab_l")
     (root / "conf" / "claims").mkdir()
@@ -154,11 +154,11 @@ def test_claims_and_figures_of_an_extension_join_ours(tmp_path: Path) -> None:
     (root / "conf" / "claims" / "mine.yaml").write_text(text.replace("id: predictable-D", "id: mine"))
     (root / "figures").mkdir()
     (root / "figures" / "dots.py").write_text('NAME, ORDER, NEEDS = "dots", 99, "runs"\n\ndef draw(view): ...\n')
-    ours, figures = {claim.id for claim in load_claims()}, [figure.NAME for figure in figure_files()]
+    ours, figures = {claim.id for claim in load_claims()}, [drawing.name for drawing in drawings()]
     extensions.declare(str(root))
     assert {claim.id for claim in load_claims()} == ours | {"mine"}
     assert {claim.id for claim in load_claims(FOLDER)} == ours
-    assert [figure.NAME for figure in figure_files()] == [*figures, "dots"]
+    assert [drawing.name for drawing in drawings()] == [*figures, "dots"]
 
 
 def test_another_app_of_hydra_does_not_see_the_extensions(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ plot(read_runs("runs.csv"), "isoflop_profiles", Path("profiles.pdf"))
 import difflib
 from pathlib import Path
 
-from isoflop.analysis.report.figures.base import FigureFile, Unmet, draw, figure_files
+from isoflop.analysis.report.figures.base import Drawing, Unmet, drawings
 from isoflop.analysis.report.view import View, look
 from isoflop.analysis.runs.runs import RunsLike
 from isoflop.errors import FitError, UserError
@@ -27,16 +27,16 @@ def plot(runs: RunsLike, name: str, out: Path, **options: object) -> str:
 
     FitError where the runs lack what the figure needs.
     """
-    file = named(name)
+    drawing = named(name)
     if out.suffix not in FORMATS:
         raise UserError(f"{out} ends in {out.suffix or 'nothing'}; a figure is written as {', '.join(FORMATS)}")
     view: View = look(runs, [], **options)  # type: ignore[arg-type]
     if view.rows.empty:
         raise FitError("no run finished, so there is nothing to draw")
     try:
-        figure = draw(file, view)
+        figure = drawing.draw(view)
     except Unmet as lack:
-        raise FitError(f"{file.NAME} cannot be drawn: {lack}; it needs {file.NEEDS}") from None
+        raise FitError(f"{drawing.name} cannot be drawn: {lack}; it needs {drawing.needs}") from None
     try:
         figure.write(out)
     except OSError as error:
@@ -44,21 +44,17 @@ def plot(runs: RunsLike, name: str, out: Path, **options: object) -> str:
     return figure.title
 
 
-def named(name: str) -> FigureFile:
+def named(name: str) -> Drawing:
     """Return the figure of this name, or the only one that begins with it; UserError lists all figures."""
-    files = {file.NAME: file for file in figure_files()}
-    matching = [name] if name in files else [known for known in files if name and known.startswith(name)]
+    known = {drawing.name: drawing for drawing in drawings()}
+    matching = [name] if name in known else [other for other in known if name and other.startswith(name)]
     if len(matching) == 1:
-        return files[matching[0]]
-    close = difflib.get_close_matches(name, files, n=1)
+        return known[matching[0]]
+    close = difflib.get_close_matches(name, known, n=1)
     mean = f"did you mean {close[0]}? " if close else ""
-    raise UserError(f"unknown figure {name!r}; {mean}choose one of {', '.join(files)}")
+    raise UserError(f"unknown figure {name!r}; {mean}choose one of {', '.join(known)}")
 
 
 def listing() -> str:
     """List every figure: its name, what it shows, what it needs."""
-    lines = []
-    for file in figure_files():
-        first = (getattr(file, "__doc__", None) or file.NAME).strip().splitlines()[0].rstrip(";,")
-        lines.append(f"{file.NAME}: {first}\n    needs {file.NEEDS}")
-    return "\n".join(lines)
+    return "\n".join(f"{drawing.name}: {drawing.shows}\n    needs {drawing.needs}" for drawing in drawings())

@@ -12,8 +12,8 @@ from studies import demo_study, grid_study, isoflop_study
 from isoflop.analysis.claims.claim import load_claims
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.holdout.forecast import forecast
-from isoflop.analysis.report.figures.base import MOST_POINTS, Figure, Unmet, draw, draw_all, figure_files
-from isoflop.analysis.report.figures.runs.cost import front
+from isoflop.analysis.report.figures.base import MOST_POINTS, Figure, Unmet, draw_all, drawings
+from isoflop.analysis.report.figures.measured import _front
 from isoflop.analysis.report.finding import finding
 from isoflop.analysis.report.plot import named
 from isoflop.analysis.report.report import headline
@@ -72,7 +72,7 @@ def shapes() -> View:
 
 
 def test_contours_of_equal_loss_are_those_of_the_law_of_shape(shapes: View) -> None:
-    figure = draw(named("iso_loss"), shapes)
+    figure = named("iso_loss").draw(shapes)
     lines = figure.data[figure.data["kind"] == "contour"]
     truth = 1 + 20 / lines["width"] + 0.5 / lines["depth"] ** 0.5 + 50 * lines["D"] ** -0.3
     assert len(lines) > 100
@@ -81,13 +81,13 @@ def test_contours_of_equal_loss_are_those_of_the_law_of_shape(shapes: View) -> N
 
 
 def test_the_coordinate_check_gives_the_slope_of_each_activation(shapes: View) -> None:
-    subtitle = draw(named("coordinate_check"), shapes).subtitle
+    subtitle = named("coordinate_check").draw(shapes).subtitle
     assert "logits of mlp +0.50 (+0.50 to +0.50)" in subtitle
     assert "stream of mlp +0.00" in subtitle.replace("−0.00", "+0.00")
 
 
 def test_the_table_of_laws_by_depth_of_hold_out_has_coverage_and_naive_lines(everything: View) -> None:
-    data = draw(named("holdout_laws"), everything).data
+    data = named("holdout_laws").draw(everything).data
     laws = data[data["covered"] != ""]
     assert {"chinchilla", "kaplan", "multiplicative"} <= set(laws["law"])
     assert set(data["law"]) - set(laws["law"]) == {"straight line", "last value"}
@@ -99,15 +99,15 @@ def test_the_table_of_laws_by_depth_of_hold_out_has_coverage_and_naive_lines(eve
 def test_every_figure_is_drawn_where_its_data_exist(everything: View, profiles: View, shapes: View) -> None:
     drawn = {}
     judged = look(demo_study(["lstm", "mlp"]), [claim for claim in load_claims() if claim.id == "matched-C"])
-    for file in figure_files():
-        view = profiles if file.NAME in ("isoflop_profiles", "reducible_loss") else everything
-        view = judged if file.NAME in ("contrasts", "specification", "scorecard") else view
-        view = shapes if file.NAME in ("iso_loss", "coordinate_check") else view
+    for drawing in drawings():
+        view = profiles if drawing.name in ("isoflop_profiles", "reducible_loss") else everything
+        view = judged if drawing.name in ("contrasts", "specification", "scorecard") else view
+        view = shapes if drawing.name in ("iso_loss", "coordinate_check") else view
         try:
-            drawn[file.NAME] = draw(file, view)
+            drawn[drawing.name] = drawing.draw(view)
         except Unmet as lack:
-            pytest.fail(f"{file.NAME}: {lack}")
-        assert file.__name__.endswith(f".{file.NAME}")
+            pytest.fail(f"{drawing.name}: {lack}")
+        assert drawn[drawing.name].name == drawing.name
     for name, figure in drawn.items():
         text = json.dumps(figure.spec(), allow_nan=False)
         assert not re.search(r" vs |\d|\.", figure.title), f"{name}: a title is a noun, and states no number"
@@ -120,7 +120,7 @@ def test_every_figure_is_drawn_where_its_data_exist(everything: View, profiles: 
 def test_the_minima_of_the_profiles_are_those_of_the_frontier(profiles: View) -> None:
     assert profiles.layout is not None
     assert profiles.layout.kind == "isoflop"
-    figure = draw(named("isoflop_profiles"), profiles)
+    figure = named("isoflop_profiles").draw(profiles)
     runs = isoflop_study()
     for family, rows in runs.groupby("family"):
         budgets = frontier(rows).budgets
@@ -142,14 +142,14 @@ def test_a_budget_without_a_minimum_is_said_with_its_reason() -> None:
     runs = isoflop_study(("lstm",))
     centre = runs.groupby("C")["N"].transform("median")
     small = runs[(runs["C"] < runs["C"].max()) | (runs["N"] < centre)]
-    figure = draw(named("isoflop_profiles"), look(pd.concat([small, runs[runs["N"] <= 0]]), []))
+    figure = named("isoflop_profiles").draw(look(pd.concat([small, runs[runs["N"] <= 0]]), []))
     assert "1 of 6 levels of C has no minimum: 3 sizes, a parabola needs 4." in figure.subtitle
 
 
 def test_a_long_table_is_thinned_and_its_lines_are_whole() -> None:
     runs = pd.concat([isoflop_study(("lstm",), noise) for noise in np.linspace(0.001, 0.003, 40)], ignore_index=True)
     runs["run_id"] = [f"r{i}" for i in range(len(runs))]
-    figure = draw(named("residuals"), look(runs, []))
+    figure = named("residuals").draw(look(runs, []))
     rows = figure.spec()["datasets"]["rows"]
     assert sum(row["kind"] == "run" for row in rows) == MOST_POINTS
     assert sum(row["kind"] == "zero" for row in rows) == 1
@@ -157,7 +157,7 @@ def test_a_long_table_is_thinned_and_its_lines_are_whole() -> None:
 
 
 def test_searched_rates_are_shown_and_the_laws_stand_on_the_best(everything: View) -> None:
-    figure = draw(named("rates"), everything)
+    figure = named("rates").draw(everything)
     best = figure.data[figure.data["kind"] == "best"]
     assert set(best["lr"]) == {3e-3}
     assert not best["edge"].any()
@@ -168,7 +168,7 @@ def test_searched_rates_are_shown_and_the_laws_stand_on_the_best(everything: Vie
 
 def test_the_front_has_the_runs_that_none_beats() -> None:
     rows = pd.DataFrame({"wall_s": [1.0, 2.0, 2.0, 3.0, 4.0], "L": [3.0, 2.5, 2.6, 2.7, 2.0]})
-    assert front(rows, "wall_s")["L"].tolist() == [3.0, 2.5, 2.0]
+    assert _front(rows, "wall_s")["L"].tolist() == [3.0, 2.5, 2.0]
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png", "pdf", "json", "csv"])
@@ -199,20 +199,12 @@ def test_a_figure_that_is_none_or_cannot_be_drawn_is_one_sentence(
         assert sentence in capsys.readouterr().err
     assert main(["plot", "--figures"]) == 0
     listing = capsys.readouterr().out
-    assert all(file.NAME in listing for file in figure_files())
+    assert all(drawing.name in listing for drawing in drawings())
 
 
 def test_figures_say_nothing_twice(profiles: View) -> None:
-    files = [file for file in figure_files() if not getattr(file, "COSTLY", False)]
-    titles = [figure.title for file in files if isinstance(figure := _drawn(file, profiles), Figure)]
+    titles = [figure.title for _, figure in draw_all(profiles) if isinstance(figure, Figure)]
     assert len(set(titles)) == len(titles)
-
-
-def _drawn(file: object, view: View) -> Figure | None:
-    try:
-        return draw(file, view)  # type: ignore[arg-type]
-    except Unmet:
-        return None
 
 
 def test_runs_that_a_fit_recognises_are_the_runs_of_a_page() -> None:
@@ -246,7 +238,7 @@ def table(N: object, D: object, seed: int = 0, **more: object) -> pd.DataFrame:
 
 def drawn(name: str, view: View) -> Figure:
     """A figure by its name."""
-    return draw(named(name), view)
+    return named(name).draw(view)
 
 
 def grid(sizes: int = 5) -> pd.DataFrame:

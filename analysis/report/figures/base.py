@@ -1,10 +1,8 @@
 """Figures: one declarative spec (Vega-Lite) for the page, for the SVG and PNG of a paper, and for the data.
 
-A figure is one file in a folder below this one with NAME, ORDER, NEEDS (what it takes to draw it, in words) and
-`draw(view)`, which returns a Figure or raises Unmet with what is missing. The folders are the registry: loss (curves of
-the loss), laws (what is fitted and how far it holds), runs (what else was measured). A figure that takes many fits says
-COSTLY = True, and is drawn on request. Its title is a noun, what is drawn; what the runs show is said once, at the
-top of the page (finding.py).
+A figure is a function of a view, decorated with @figure in a file of this folder, that returns a Figure or raises Unmet
+with what is missing; its docstring begins with what it shows. Its title is a noun, what is drawn; what the runs show is
+said once, at the top of the page (finding.py).
 
     for name, drawn in draw_all(view):
         if isinstance(drawn, Figure): drawn.save(folder, pictures=False)
@@ -23,17 +21,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import pandas as pd
 
 from isoflop import extensions
-from isoflop.analysis.report.figures.style import FONT, config, log_axis, wrap
+from isoflop.analysis.report.figures.style import FONT, config, wrap
 from isoflop.analysis.report.view import MOST_FAMILIES, View, most_runs
 from isoflop.files import make_folder, write_text
 from isoflop.wording import MOST_SHOWN, cut, printable, spreadsheet
-
-__all__ = ["Figure", "FigureFile", "Unmet", "draw", "draw_all", "figure_files", "log_axis"]
 
 DIGITS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 POWER = re.compile("10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
@@ -139,23 +135,49 @@ class Figure:
         return str(vl_convert.vegalite_to_svg(self._text))
 
 
-class FigureFile(Protocol):
-    """What a figure's file has; `draw_all` draws one with COSTLY = True only on request."""
+@dataclass(frozen=True)
+class Drawing:
+    """How one figure is drawn."""
 
-    NAME: str
-    ORDER: int
-    NEEDS: str
-    draw: Callable[[View], Figure]
+    name: str
+    order: int
+    needs: str
+    """What it takes to draw it, in words."""
+    shows: str
+    function: Callable[[View], Figure]
+    costly: bool = False
+    """Whether it takes many fits, and is drawn on request."""
+
+    def draw(self, view: View) -> Figure:
+        """Draw the figure of a view, of its families as many as a figure shows."""
+        return self.function(few_families(view))
 
 
-def figure_files() -> list[FigureFile]:
-    """Return the figures of this folder and those of extensions, in order."""
-    names = [m.name for m in pkgutil.walk_packages([str(Path(__file__).parent)], f"{__package__}.") if not m.ispkg]
-    depth = __package__.count(".") + 2
-    names = [name for name in names if name.count(".") == depth and "._" not in name]
-    files = [cast(FigureFile, import_module(name)) for name in names]
-    files += [cast(FigureFile, module) for module in extensions.load("figures")]
-    return sorted(files, key=lambda file: (file.ORDER, file.NAME))
+def figure(order: int, needs: str, costly: bool = False) -> Callable[[Callable[[View], Figure]], Drawing]:
+    """Declare a function as a figure of its own name."""
+
+    def drawing(function: Callable[[View], Figure]) -> Drawing:
+        return Drawing(function.__name__, order, needs, _opening(function.__doc__), function, costly)
+
+    return drawing
+
+
+def drawings() -> list[Drawing]:
+    """Return the figures of this folder and of extensions, in order."""
+    names = [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}.")]
+    modules = [*map(import_module, names), *extensions.load("figures")]
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Drawing)]
+    # a file of an extension may be one figure
+    found += [
+        Drawing(m.NAME, m.ORDER, m.NEEDS, _opening(m.__doc__) or m.NAME, m.draw, getattr(m, "COSTLY", False))
+        for m in modules if hasattr(m, "NAME") and hasattr(m, "draw")
+    ]  # fmt: skip
+    return sorted(found, key=lambda drawing: (drawing.order, drawing.name))
+
+
+def _opening(doc: str | None) -> str:
+    """Return the first paragraph of a docstring on one line."""
+    return " ".join((doc or "").partition("\n\n")[0].split())
 
 
 def draw_all(view: View, costly: bool = False) -> Iterator[tuple[str, "Figure | str"]]:
@@ -164,23 +186,19 @@ def draw_all(view: View, costly: bool = False) -> Iterator[tuple[str, "Figure | 
     costly  whether figures that take many fits are drawn too
     """
     drawn = few_families(view)
-    for file in figure_files():
+    for drawing in drawings():
+        name = drawing.name
         try:
             if view.rows.empty:
                 raise Unmet("no run finished")
-            if getattr(file, "COSTLY", False) and not costly:
-                raise Unmet(f"it takes many fits: isoflop plot RUNS --figure {file.NAME}, or isoflop report --full")
-            yield file.NAME, draw(file, drawn)
+            if drawing.costly and not costly:
+                raise Unmet(f"it takes many fits: isoflop plot RUNS --figure {name}, or isoflop report --full")
+            yield name, drawing.draw(drawn)
         except Unmet as lack:
             reason = cut(printable(str(lack)), MOST_REASON)
-            yield file.NAME, f"{file.NAME.replace('_', ' ')}: not drawn, {reason} (it needs {file.NEEDS})"
+            yield name, f"{name.replace('_', ' ')}: not drawn, {reason} (it needs {drawing.needs})"
         except Exception as error:  # a page without one figure is better than none
-            yield file.NAME, not_drawn(file.NAME, error)
-
-
-def draw(file: FigureFile, view: View) -> Figure:
-    """Draw one figure of a view, of its families as many as a figure shows."""
-    return file.draw(few_families(view))
+            yield name, not_drawn(name, error)
 
 
 def not_drawn(name: str, error: BaseException) -> str:

@@ -1,29 +1,78 @@
-"""Iso-loss contours over width and depth at one amount of data: which shapes reach the same loss by the fitted law."""
+"""The loss by width and depth."""
 
 import numpy as np
 import pandas as pd
 
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.report.figures import grammar as g
-from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.base import Figure, Unmet, figure
 from isoflop.analysis.report.figures.words import interval, shortened
 from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.levels import level_index
 from isoflop.errors import FitError
-from isoflop.wording import count
+from isoflop.wording import count, percent
 
-NAME = "iso_loss"
-ORDER = 8
-NEEDS = "three or more widths, depths and amounts of data of a family"
 LAW = "shape"
 SHAPE = ["width", "depth", "D"]
 # contours of a panel, and points of each
 CONTOURS, POINTS = 6, 120
 
 
-def draw(view: View) -> Figure:
-    """Draw a panel for each family: contours of the law among the shapes that were run, which are points."""
-    data, exponents = _data(view)
+@figure(order=7, needs="two or more depths and widths at one amount of data")
+def width_depth(view: View) -> Figure:
+    """Loss over width and depth at one amount of data: whether the shape of a model matters, and which shape is
+    best.
+    """
+    data = _width_depth_data(view)
+    x = g.log("width", data, "width")
+    y = g.log("depth", data, "depth")
+    colour = {
+        "field": "above", "type": "quantitative", "title": "above the lowest [%]",
+        "scale": {"scheme": "viridis", "reverse": False}, "legend": {"orient": "top", "gradientLength": 160},
+    }  # fmt: skip
+    tips = g.tooltip(("family", "width", "depth", "N", "D", "L", "above"), data, view.loss_unit)
+    layers = [
+        g.layer("best", "cell", x=x, y=y, color=colour, tooltip=tips),
+        g.layer("note", "cell", x=x, y=y, text={"field": "L", "type": "quantitative", "format": ".3~g"}),
+    ]
+    best = data.loc[data.groupby("family")["L"].idxmin()]
+    lowest = [f"{r.family} {r.L:.3g} at width {r.width:g} and depth {r.depth:g}" for r in best.itertuples()]
+    title = "Loss by width and depth"
+    spread, D = percent(float(data["above"].max()) / 100), count(float(data["D"].mean()))
+    subtitle = f"Mean loss of each shape at D near {D}; shapes differ by up to {spread}, partly because sizes differ."
+    alt = f"{title}. Lowest loss: {shortened(lowest, between='; ')}."
+    return Figure("width_depth", title, subtitle, alt, g.faceted(layers, data), data)
+
+
+def _width_depth_data(view: View) -> pd.DataFrame:
+    """Return the mean loss of each shape at the amount of data that most shapes share, for each family."""
+    if not {"width", "depth", "D"} <= set(view.rows) or view.rows[["width", "depth"]].isna().all().any():
+        raise Unmet("no run has a width and a depth")
+    parts = []
+    for family, rows in view.rows.dropna(subset=["width", "depth", "D"]).groupby("family"):
+        shapes = rows.assign(level=level_index(rows["D"]))
+        cells = (
+            shapes.groupby(["level", "width", "depth"])[[c for c in ("L", "N", "D") if c in rows]].mean().reset_index()
+        )
+        levels = cells.groupby("level").agg(widths=("width", "nunique"), depths=("depth", "nunique"), n=("L", "size"))
+        levels = levels[(levels["widths"] > 1) & (levels["depths"] > 1)]
+        if len(levels):
+            top = levels[levels["n"] == levels["n"].max()].index.max()
+            parts.append(cells[cells["level"] == top].assign(family=family, kind="cell"))
+    if not parts:
+        raise Unmet("no amount of data has two depths and two widths")
+    data: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    least = data.groupby("family")["L"].transform("min")
+    data["above"] = 100 * (data["L"] / least - 1)
+    return data
+
+
+@figure(order=8, needs="three or more widths, depths and amounts of data of a family")
+def iso_loss(view: View) -> Figure:
+    """Iso-loss contours over width and depth at one amount of data: which shapes reach the same loss by the fitted
+    law.
+    """
+    data, exponents = _iso_loss_data(view)
     unit = view.loss_unit
     x, y = g.log("width", data, "width"), g.log("depth", data, "depth")
     colour = {"field": "L", "type": "quantitative", "scale": {"type": "log", "scheme": "viridis"}, "legend": None}
@@ -39,10 +88,10 @@ def draw(view: View) -> Figure:
         f"Lines join shapes of equal loss by the law {LAW}, points are runs: {shortened(each)}. "
         f"Exponents of the loss: {shortened(exponents, between='; ')}."
     )
-    return Figure(NAME, title, subtitle, f"{title}. {subtitle}", g.faceted(layers, data), data)
+    return Figure("iso_loss", title, subtitle, f"{title}. {subtitle}", g.faceted(layers, data), data)
 
 
-def _data(view: View) -> tuple[pd.DataFrame, list[str]]:
+def _iso_loss_data(view: View) -> tuple[pd.DataFrame, list[str]]:
     """Return contours, their ends and the runs beside them, and the exponents of each family in words."""
     if not set(SHAPE) <= set(view.rows):
         raise Unmet("no run has a width, a depth and an amount of data")

@@ -1,4 +1,6 @@
-"""Forest plot of the contrasts between families that the claims ask for, with the band of equivalence."""
+"""Families beside each other: the contrasts that claims ask for, and the scorecard."""
+
+import json
 
 import pandas as pd
 
@@ -6,14 +8,11 @@ from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.verdict import OPPOSITE, SubjectVerdict
 from isoflop.analysis.report.figures import grammar as g
-from isoflop.analysis.report.figures.base import Figure, Unmet
+from isoflop.analysis.report.figures.base import Figure, Unmet, figure
 from isoflop.analysis.report.figures.style import NEUTRAL, family_scales
 from isoflop.analysis.report.figures.words import values
 from isoflop.analysis.report.view import View
 
-NAME = "contrasts"
-ORDER = 5
-NEEDS = "a judged claim about pairs of families"
 # rows of a picture of readable height
 MOST_PAIRS = 40
 # height of a row, and of one where there are more than FEW [px]
@@ -21,10 +20,13 @@ ROW, LOW_ROW, FEW = 46, 32, 12
 NO_DIFFERENCE = "equivalent or undecided"
 # words are on that side of their point that is nearer to zero
 SIDES = (("datum.value < 0", "left"), ("datum.value >= 0", "right"))
+# views of a picture of readable height
+MOST = 12
 
 
-def draw(view: View) -> Figure:
-    """Draw an interval for each pair, and the band inside which the two are equivalent."""
+@figure(order=5, needs="a judged claim about pairs of families")
+def contrasts(view: View) -> Figure:
+    """Forest plot of the contrasts between families that the claims ask for, with the band of equivalence."""
     data, claim, axis = _data(view)
     colours = {NO_DIFFERENCE: NEUTRAL, **_colours(view)}
     shown = [name for name in colours if name in set(data["lower"])]
@@ -48,7 +50,7 @@ def draw(view: View) -> Figure:
     title = "Differences between pairs, with the band of equivalence"
     subtitle = f"{claim} Point and interval of each difference; inside the grey band it is too small to count."
     chart = g.single(layers, width=620, height=(ROW if len(data) <= FEW else LOW_ROW) * len(data))
-    return Figure(NAME, title, subtitle, values(f"{title}: {axis}", data, "subject"), chart, data)
+    return Figure("contrasts", title, subtitle, values(f"{title}: {axis}", data, "subject"), chart, data)
 
 
 def _words(where: str, align: str, **encoding: g.Spec) -> g.Spec:
@@ -111,3 +113,34 @@ def _colours(view: View) -> dict[str, str]:
     """Return the colour of each family."""
     colour, _ = family_scales(view.families)
     return dict(zip(view.families, colour["range"], strict=True))
+
+
+@figure(order=43, needs="two or more families on the same data, with three or more C", costly=True)
+def scorecard(view: View) -> Figure:
+    """The scorecard: expressivity, learnability, scalability and efficiency of each family, with intervals."""
+    if len(view.families) < 2:
+        raise Unmet("there is only one family")
+    from isoflop.analysis.report import scorecard as measures
+
+    card = measures.scorecard(view.runs.take(view.runs.frame.index.isin(view.rows.index)), view.fits)
+    card = card[card["value"].notna()]
+    if card.empty:
+        raise Unmet("no family has a measure")
+    kind = card["data"].value_counts().index[0]
+    data = card[card["data"] == kind].assign(kind="measure").reset_index(drop=True)
+    names = list(dict.fromkeys(data["measure"]))[:MOST]
+    data = data[data["measure"].isin(names)]
+    hue, y = g.hue(view.families), g.text("family", sort=list(view.families))
+    views = []
+    for name in names:
+        rows, here = data[data["measure"] == name], f"datum.measure === {json.dumps(name)}"
+        better = "←" if rows["better"].iloc[0] == "lower" else "→"
+        x = g.linear("value", f"{rows['title'].iloc[0]} ({better} better)")
+        bounds, tips = x | {"field": "low"}, g.tooltip(("family", "value", "low", "high", "runs", "reason"), rows)
+        known, high = f"{here} && isValid(datum.low)", {"field": "high"}
+        bar = g.layer("bar", "measure", where=known, x=bounds, x2=high, y=y, color=hue)
+        views.append([bar, g.layer("best", "measure", where=here, x=x, y=y, color=hue, tooltip=tips)])
+    title = f"Scorecard of families{f' on {kind}' if kind else ''}"
+    subtitle = "Points and 95 % intervals over runs or seeds; the arrow points to the better end."
+    alt = values(title, data, ["title", "family"])
+    return Figure("scorecard", title, subtitle, alt, g.beside(views, height=24 * len(view.families)), data)

@@ -1,0 +1,212 @@
+"""The fitted laws: their parameters, residuals and predictions, and what the choices of the analysis do to them."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.figures.base import Figure, Unmet, figure
+from isoflop.analysis.report.figures.style import NEUTRAL
+from isoflop.analysis.report.figures.words import shortened, values
+from isoflop.analysis.report.view import View
+from isoflop.analysis.runs.levels import LEVELS, level_index
+from isoflop.wording import listed, percent
+
+SHOWN = ("E", "alpha", "beta")
+TOOLTIP = ("family", "part", "N", "D", "C", "L", "predicted", "low", "high", "off", "seed")
+
+
+@figure(order=6, needs="a fitted law with an interval for at least one family")
+def parameters(view: View) -> Figure:
+    """Interval plot of the fitted laws' parameters by family; values that are not identified are hollow."""
+    data = _parameters_data(view)
+    rows: g.Spec = {"y": g.family_names(view.families), "color": g.hue(view.families)}
+    kinds = list(data["kind"].unique())
+    x = g.linear("value", None, ticks=5)
+    tips = g.tooltip(("family", "parameter", "value", "low", "high", "status"), data)
+    marks: g.Spec = rows | {"x": x, "shape": g.shape(view.families), "tooltip": tips}
+    layers = [
+        g.layer("bar", kinds, x=x | {"field": "low"}, x2={"field": "high"}, **rows),
+        # a layer without a row would have no extent
+        *(g.layer(mark, kind, **marks) for mark, kind in (("solid", "sound"), ("hollow", "doubtful")) if kind in kinds),
+    ]
+    chart = g.faceted(layers, data, "parameter", width=225, height=34 * data["family"].nunique())
+    chart |= {"resolve": {"scale": {"x": "independent"}}}
+    doubtful = dict(zip(data["family"], data["status"], strict=True))
+    open_fits = [f"{name} is {status.replace('_', ' ')}" for name, status in doubtful.items() if status != "converged"]
+    hollow = f" Hollow: {', '.join(open_fits)}; not an estimate." if open_fits else ""
+    level = percent(next(iter(view.laws.values())).level, 0)
+    title = "Parameters of the laws, by family" if len(view.families) > 1 else "Parameters of the law"
+    subtitle = f"Point and {level} interval over runs; a missing bar is a bound that does not exist.{hollow}"
+    return Figure("parameters", title, subtitle, values(title, data, ["family", "parameter"]), chart, data)
+
+
+def _parameters_data(view: View) -> pd.DataFrame:
+    """Return a row for each family and parameter of the law that most families have."""
+    # alpha of a law of D is not comparable with alpha of a law of N and D
+    laws = pd.Series({name: fitted.law.name for name, fitted in view.laws.items()}, dtype=object)
+    common = laws.mode().iloc[0] if len(laws) else ""
+    rows = [
+        {"family": name, "parameter": p, "value": e.value, "low": e.low, "high": e.high, "status": fitted.status}
+        for name, fitted in view.laws.items()
+        for p, e in fitted.params.items()
+        if p in SHOWN and e.value is not None and fitted.law.name == common
+    ]
+    bounded = {r["parameter"] for r in rows if r["low"] is not None and r["high"] is not None}
+    if not bounded:
+        raise Unmet("no parameter has an interval")
+    data = pd.DataFrame([r for r in rows if r["parameter"] in bounded])
+    data["kind"] = np.where(data["status"] == "converged", "sound", "doubtful")
+    return data.sort_values("parameter", key=_position, kind="stable")
+
+
+def _position(names: pd.Series) -> pd.Series:
+    """Return the place of each parameter in SHOWN."""
+    return names.map(SHOWN.index)
+
+
+@figure(order=21, needs="a fitted law, more runs than it has parameters, and runs that vary in N, D or C")
+def residuals(view: View) -> Figure:
+    """Residuals of the fitted law against N, D and C: a pattern is a law of the wrong form, not noise."""
+    data = _residuals_data(view)
+    runs = data[data["kind"] == "run"]
+    axes = [
+        c for c in ("N", "D", "C") if c in runs and runs[c].notna().all() and level_index(runs[c]).max() + 1 >= LEVELS
+    ]
+    if not axes:
+        raise Unmet("neither N nor D nor C takes three values")
+    hue, shape = g.hue(view.families, legend=True), g.shape(view.families, legend=True)
+    tips = g.tooltip(("family", "N", "D", "C", "L", "off", "seed"), runs, view.loss_unit)
+    views = []
+    for axis in axes:
+        y = g.linear("off", "observed above the law, ln L [%]" if axis == axes[0] else None)
+        point = g.layer("point", "run", x=g.log(axis, runs), y=y, color=hue, shape=shape, tooltip=tips)
+        views.append([g.layer("zero", "zero", y=y), point])
+    spread = runs.groupby("family")["off"].apply(lambda off: float(np.sqrt((off**2).mean())) / 100)
+    scatter = [f"{name} {percent(value, 2)}" for name, value in spread.items()]
+    title = f"Residuals of the law{'s' if len(spread) > 1 else ''} against {listed(axes)}"
+    subtitle = f"Root mean square: {shortened(scatter)}. A trend along an axis means a wrong form of the law."
+    return Figure("residuals", title, subtitle, f"{title}. {subtitle}", g.beside(views, height=220), data)
+
+
+def _residuals_data(view: View) -> pd.DataFrame:
+    """Return how far the runs of each family lie above its law [%], and the line of 0."""
+    parts = []
+    for family, fit in view.laws.items():
+        if fit.n_rows <= len(fit.params):  # the law goes through every run
+            continue
+        rows = fit.rows.assign(family=family, off=100 * np.log(fit.rows["L"] / fit.predict(fit.rows)), kind="run")
+        parts.append(rows[[c for c in ("family", "kind", "N", "D", "C", "L", "off", "seed") if c in rows]])
+    if not parts:
+        raise Unmet("no law could be fitted to more runs than it has parameters")
+    return pd.concat([*parts, pd.DataFrame([{"kind": "zero", "off": 0.0}])], ignore_index=True)
+
+
+@figure(order=4, needs="a family that can be fitted without its largest C")
+def observed_vs_predicted(view: View) -> Figure:
+    """Predicted against observed loss, held-out runs apart, and the residuals: whether a law predicts."""
+    data = _observed_vs_predicted_data(view)
+    runs = data[data["part"].notna()]
+    loss = g.log("L", data, unit=view.loss_unit)
+    predicted = loss | {"field": "predicted", "title": f"predicted {loss['title']}"}
+    # a band may be far wider than the points spread: the axis fits the points and cuts the band off
+    reach = 2 * float(runs["off"].abs().max()) or 1.0
+    off = g.linear("off", "predicted less observed, ln L [%]") | {"scale": {"domain": [-reach, reach]}}
+    rows: g.Spec = {"y": g.family_names(view.families), "yOffset": "part"}
+    hue, shape = g.hue(view.families, legend=True), g.shape(view.families, legend=True)
+    marks: g.Spec = {"color": hue, "shape": shape, "tooltip": g.tooltip(TOOLTIP, runs, view.loss_unit)}
+    left = [g.layer("guide", "diagonal", x=loss, y=predicted), *_dots(x=loss, y=predicted, **marks)]
+    bands = g.layer("bar", "held out", x=off | {"field": "off_low"}, x2={"field": "off_high"}, color=hue, **rows)
+    bands["mark"] |= {"strokeWidth": 6, "opacity": 0.15, "clip": True}
+    right = [bands, g.layer("zero", "zero", x=off), *_dots(x=off, **rows, **marks)]
+    chart = g.beside([left, right], width=330, height=max(320, 24 * len(view.families)))
+    title = "Predicted loss against observed loss, largest C held out"
+    subtitle = (
+        "Filled: held out (the largest C of each family, not seen by the fit), with 90 % bands of noise, parameters "
+        "and form. Hollow: the runs that were fitted."
+    )
+    held = runs[runs["part"] == "held out"].assign(value=runs["off"], low=runs["off_low"], high=runs["off_high"])
+    alt = values(f"{title}. Predicted less observed, ln L [%]", held, "family")
+    return Figure("observed_vs_predicted", title, subtitle, alt, chart, data)
+
+
+def _dots(**encoding: Any) -> list[g.Spec]:
+    """Draw the runs that were fitted, hollow, and those that were held out, filled."""
+    return [g.layer("hollow", "run", **encoding), g.layer("solid", "held out", **encoding)]
+
+
+def _observed_vs_predicted_data(view: View) -> pd.DataFrame:
+    """Return all runs with their prediction, and the two guides."""
+    if not view.held:
+        reasons = "; ".join(f"{name}: {why}" for name, why in {**view.refused, **view.unheld}.items())
+        raise Unmet(reasons or "no family has three C")
+    rows = pd.concat([fold.errors for fold in view.held.values()], ignore_index=True)
+    # the band is that of a new loss; relative to the observed one it runs from low/L to high/L
+    rows = rows.assign(
+        part=np.where(rows["held"].astype(bool), "held out", "fitted"),
+        off=100 * rows["error"],
+        off_low=_off(rows["low"], rows["L"]),
+        off_high=_off(rows["high"], rows["L"]),
+    )
+    rows = rows[[c for c in (*TOOLTIP, "off_low", "off_high") if c in rows]]
+    rows = rows.assign(kind=rows["part"].where(rows["part"] != "fitted", "run"))
+    both = rows[["L", "predicted"]].to_numpy(float)
+    ends = [{"kind": "diagonal", "L": end, "predicted": end} for end in (np.nanmin(both), np.nanmax(both))]
+    return pd.concat([rows, pd.DataFrame([*ends, {"kind": "zero", "off": 0.0}])], ignore_index=True)
+
+
+def _off(bound: pd.Series, L: pd.Series) -> pd.Series:
+    """Return how far off a bound is [%]; missing where it overflowed."""
+    bound = bound.astype(float)
+    positive = bound.where((bound > 0) & (bound < np.inf)).to_numpy()
+    return pd.Series(100 * (np.log(positive) - np.log(L.to_numpy(float))), bound.index)
+
+
+@figure(order=24, needs="a family whose law is identified", costly=True)
+def specification(view: View) -> Figure:
+    """The specification curve: how far the parameters of a law depend on choices of the analysis.
+
+    Simonsohn, Simmons and Nelson 2020, Nature Human Behaviour 4; the choices of `isoflop fit --specification`.
+    """
+    family, fit = next(((n, f) for n, f in view.laws.items() if f.status == "converged"), (None, None))
+    if family is None or fit is None:
+        raise Unmet("no family's law is identified")
+    from isoflop.analysis.holdout import specification_curve
+
+    rows = specification_curve.specification(view.compared(family), fit.law.name)
+    names = [p for p in ("alpha", "beta", "E", "a") if p in rows and rows[p].notna().any()]
+    data = _long(rows, names)
+    tips, colour = g.tooltip(("choice", "value", "low", "high", "status"), data), {"value": NEUTRAL}
+    unnamed = g.text("choice", axis={"labels": False, "ticks": False, "grid": False})
+    views: list[list[g.Spec]] = []
+    for p in names:
+        here, x, y = f"datum.parameter === '{p}'", g.linear("value", p), unnamed if views else g.text("choice")
+        bar = {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y, "color": colour}
+        views.append([
+            g.layer("zero", "default", where=here, x=x),
+            g.layer("bar", "choice", where=here, **bar),
+            g.layer("point", "choice", where=here, x=x, y=y, tooltip=tips),
+        ])  # fmt: skip
+    title = f"Specification curve of {fit.law.name}, fitted to {family}"
+    subtitle = "Each row is one choice with its 95 % interval; the dashed line is the default."
+    ranges = [
+        f"{p} {d['value'].min():.3g} to {d['value'].max():.3g}" for p in names if len(d := data[data["parameter"] == p])
+    ]
+    alt = f"{title}. Over {len(rows)} choices: {'; '.join(ranges)}."
+    chart = g.beside(views, columns=len(views), width=150, height=18 * len(rows))
+    return Figure("specification", title, subtitle, alt, chart, data)
+
+
+def _long(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Return a row for each choice and parameter, and the default again as a guide."""
+    parts = [
+        pd.DataFrame(
+            {"choice": rows["choice"], "parameter": p, "value": rows[p],
+             "low": rows.get(f"{p}_low"), "high": rows.get(f"{p}_high"),
+             "status": rows["status"], "kind": "choice"}
+        ) for p in names
+    ]  # fmt: skip
+    data = pd.concat(parts, ignore_index=True)
+    data = data[data["value"].notna()]
+    return pd.concat([data, data[data["choice"] == "default"].assign(kind="default")], ignore_index=True)

@@ -1,0 +1,111 @@
+"""What else was measured: time and memory, and the profiles of probes."""
+
+import json
+
+import pandas as pd
+
+from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.figures.base import Figure, Unmet, figure
+from isoflop.analysis.report.figures.words import along, shortened
+from isoflop.analysis.report.view import View
+from isoflop.errors import UserError
+from isoflop.wording import listed
+
+COSTS = {
+    "wall_s": "time of training and evaluation [s]",
+    "peak_memory": "largest memory held [bytes]",
+    "n_total": "all parameters, n_total",
+}
+WORDS = {"wall_s": "time", "peak_memory": "memory", "n_total": "parameters"}
+# profiles that are shown, positions first, and points of one line
+MOST, POINTS = 6, 120
+
+
+@figure(order=41, needs="wall_s, peak_memory or n_total of three or more runs")
+def cost(view: View) -> Figure:
+    """Loss against time, memory and parameters, with the Pareto front of runs."""
+    known = {c: _measured(view.rows[c]) for c in COSTS if c in view.rows}
+    costs = [c for c, values in known.items() if values.count() >= 3 and values.nunique() >= 3]
+    if not costs:
+        raise Unmet("the runs have neither time nor memory")
+    rows = view.rows[[c for c in ("family", "N", "D", "C", "L", "device", *costs) if c in view.rows]]
+    rows = rows.assign(**{c: known[c] for c in costs})
+    fronts = {c: _front(rows, c) for c in costs}
+    lines = [table.assign(kind=f"front {c}") for c, table in fronts.items()]
+    data = pd.concat([rows.assign(kind="run"), *lines], ignore_index=True)
+    hue, shape = g.hue(view.families, legend=True), g.shape(view.families, legend=True)
+    views = []
+    for c in costs:
+        x, y = g.log(c, rows, COSTS[c]), g.log("L", rows, unit=view.loss_unit)
+        tips = g.tooltip(("family", "N", "D", c, "L", "device"), rows, view.loss_unit)
+        views.append([
+            g.layer("guide", f"front {c}", x=x, y=y),
+            g.layer("point", "run", x=x, y=y, color=hue, shape=shape, tooltip=tips),
+        ])  # fmt: skip
+    several = "device" in rows and rows["device"].nunique() > 1
+    devices = " Runs used several devices, whose times are not comparable." if several else ""
+    title = f"Loss against {listed([WORDS[c] for c in costs])}"
+    subtitle = f"Dashed: the front, the runs for which no other has both a lower cost and a lower loss.{devices}"
+    counts = [f"{name} {n}" for name, n in fronts[costs[0]]["family"].value_counts().items()]
+    alt = f"{title}. Runs on the front of loss against {WORDS[costs[0]]}: {shortened(counts)}."
+    return Figure("cost", title, subtitle, alt, g.beside(views), data)
+
+
+def _measured(column: pd.Series) -> pd.Series:
+    """Return a column's positive numbers; everything else, text included, is missing."""
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    return numbers.where((numbers > 0) & (numbers < float("inf")))
+
+
+def _front(rows: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """Return the runs that no other beats in both cost and loss, cheapest first."""
+    ordered = rows[rows[cost].notna()].sort_values([cost, "L"])
+    return ordered[ordered["L"] < ordered["L"].cummin().shift(fill_value=float("inf"))]
+
+
+@figure(order=42, needs="a probes.csv beside the table, as isoflop collect writes it")
+def probe_profiles(view: View) -> Figure:
+    """Profiles of probes: the loss by position, and other measurements along an axis (docs/probes.md)."""
+    data = _data(view)
+    names, hue = list(dict.fromkeys(data["profile"])), g.hue(view.families, legend=True)
+    views = []
+    for name in names:
+        rows, here = data[data["profile"] == name], f"datum.profile === {json.dumps(name)}"
+        axis = str(rows["axis"].iloc[0])
+        x = g.log("index", rows, axis) if (rows["index"] > 0).all() else g.linear("index", axis)
+        y, tips = g.linear("value", name), g.tooltip(("family", "index", "value"), rows)
+        views.append([
+            g.layer("line", "mean", where=here, x=x, y=y, color=hue),
+            g.layer("point", "mean", where=here, x=x, y=y, color=hue, tooltip=tips),
+        ])  # fmt: skip
+    title = f"Profiles of probes: {shortened(names, MOST)}"
+    subtitle = "Mean over the runs of a family at their last mark."
+    first = data[data["profile"] == names[0]]
+    alt = along(title, first, {"field": "index", "title": first["axis"].iloc[0]}, {"field": "value", "title": names[0]})
+    return Figure("probe_profiles", title, subtitle, alt, g.beside(views, height=220), data)
+
+
+def _data(view: View) -> pd.DataFrame:
+    """Return the mean of each profile over a family's runs, thinned along its axis."""
+    try:
+        profiles = view.profiles
+    except UserError as error:
+        raise Unmet(str(error)) from None
+    if profiles.empty:
+        raise Unmet("there is no probes.csv beside the table")
+    names = view.rows[["run_id", "family"]].astype({"run_id": str}).drop_duplicates("run_id")
+    rows = profiles.merge(names, on="run_id")
+    if rows.empty:
+        raise Unmet("the profiles beside the table are of other runs")
+    rows = rows[rows["mark"] == rows.groupby("run_id")["mark"].transform("max")]
+    rows = rows.assign(profile=rows["probe"] + ", " + rows["quantity"])
+    order = sorted(rows["profile"].unique(), key=lambda name: (not name.startswith("positions"), name))[:MOST]
+    means = (
+        rows[rows["profile"].isin(order)].groupby(["profile", "axis", "family", "index"])["value"].mean().reset_index()
+    )
+    position = means.groupby(["profile", "family"]).cumcount()
+    size = means.groupby(["profile", "family"])["index"].transform("size")
+    means = means[position % (size // POINTS + 1) == 0]
+    means["profile"] = pd.Categorical(means["profile"], order, ordered=True)
+    means = means.sort_values(["profile", "family", "index"]).astype({"profile": str})
+    return means.assign(kind="mean").reset_index(drop=True)
