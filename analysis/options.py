@@ -80,7 +80,7 @@ class LawOptions(LossOptions):
     def settings(self, run: str) -> dict[str, Any]:
         """Return the keywords of `fit`, all but `share`."""
         values = {"loss": self.loss, "delta": self.delta, "weights": self.weights, "run": run or None}
-        return values | {"pin": pins(self.pin), "prior": priors(self.prior)}
+        return values | {"pin": _pins(self.pin), "prior": _priors(self.prior)}
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,9 @@ def laws(text: str) -> list[str]:
 
 def place(text: str) -> dict[str, float]:
     """Return the columns of 'N=1e9,D=2e10'."""
-    return {name: number(value, f"--at {text}", "--at C=1e21") for name, value in pairs(text, "--at", "C=1e21").items()}
+    return {
+        name: _number(value, f"--at {text}", "--at C=1e21") for name, value in pairs(text, "--at", "C=1e21").items()
+    }
 
 
 def places(texts: list[str], by: Sequence[str] = ()) -> list[dict[str, float | str]]:
@@ -187,7 +189,7 @@ def places(texts: list[str], by: Sequence[str] = ()) -> list[dict[str, float | s
             given = value.strip()
             is_text = name in by and not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", given, re.IGNORECASE)
             how = example if name in ("N", "D", "C") else f"{example}, or give --by {name} if that names a group"
-            values.setdefault(name, []).append(given if is_text else number(given, f"--at {text}", how))
+            values.setdefault(name, []).append(given if is_text else _number(given, f"--at {text}", how))
         points += [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values()) if values]
     return points
 
@@ -206,31 +208,31 @@ def pairs(text: str, option: str = "--columns", example: str = "N=params,D=token
     return values
 
 
-def pins(texts: list[str]) -> dict[str, float]:
+def _pins(texts: list[str]) -> dict[str, float]:
     """Return the values of --pin E=1.69."""
     parts = ((text, *text.split("=", 1), "") for text in texts)
-    return {name.strip(): number(value, f"--pin {text}", "--pin E=1.69") for text, name, value, *_ in parts}
+    return {name.strip(): _number(value, f"--pin {text}", "--pin E=1.69") for text, name, value, *_ in parts}
 
 
-def priors(texts: list[str]) -> dict[str, tuple[float, float]]:
+def _priors(texts: list[str]) -> dict[str, tuple[float, float]]:
     """Return the means and standard errors of --prior E=1.7:0.1."""
     values, example = {}, "--prior E=1.7:0.1"
     for text in texts:
         name, _, value = text.partition("=")
         mean, _, error = value.partition(":")
-        values[name.strip()] = number(mean, f"--prior {text}", example), number(error, f"--prior {text}", example)
+        values[name.strip()] = _number(mean, f"--prior {text}", example), _number(error, f"--prior {text}", example)
     return values
 
 
 def numbers(text: str, option: str, example: str) -> list[float]:
     """Return the numbers of '1e20,1e21', each above zero."""
-    values = [number(part, f"{option} {text}", f"{option} {example}") for part in names(text)]
+    values = [_number(part, f"{option} {text}", f"{option} {example}") for part in names(text)]
     if any(x <= 0 for x in values):
         raise UserError(f"{option} {text} is not above 0; write {option} {example}")
     return values
 
 
-def number(text: str, option: str, example: str) -> float:
+def _number(text: str, option: str, example: str) -> float:
     """Return a finite number, or an error that shows how to write one."""
     try:
         value = float(text)

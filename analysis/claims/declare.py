@@ -19,8 +19,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
-from isoflop.analysis.claims.region import Interval, Region, VerdictKind
-from isoflop.analysis.claims.units import UNITS, NumberStyle
+from isoflop.analysis.claims.region import UNITS, Interval, NumberStyle, Region, VerdictKind
 from isoflop.analysis.fitting.fits import Fits
 from isoflop.analysis.fitting.local import local_names
 from isoflop.analysis.laws.catalogue import get_law

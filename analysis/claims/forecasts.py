@@ -1,17 +1,216 @@
-"""A forecast judged: its score on the runs that were made since, and whether it came first.
+"""A forecast judged: its score on the runs that were made since, beside two naive lines, and whether it came first.
 
-print(judge_forecast("forecast.json", runs))      # UserError where it was changed, or no run was made since
+    print(judge_forecast("forecast.json", runs))      # UserError where it was changed, or no run was made since
+
+A band is scored by the interval score, which penalises width, and misses more (Gneiting and Raftery 2007,
+Strictly proper scoring rules, J. Am. Stat. Assoc. 102, eq. 43), and law and lines alike by the continuous ranked
+probability score of ln L (ibid., eq. 21 for a Gaussian), which for a line without a band is its absolute error.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
 from isoflop.analysis.claims.provenance import changed_since, committed
-from isoflop.analysis.holdout.forecast import Forecast, load_forecast
-from isoflop.analysis.holdout.outcome import ForecastScore, score_forecast
+from isoflop.analysis.fitting.local import size_and_data
+from isoflop.analysis.holdout.forecast import Forecast, load_forecast, name_of, row_hashes
+from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.declare import TRAIN
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.levels import SAME_LEVEL, level_index
 from isoflop.analysis.runs.read import read_runs
-from isoflop.analysis.runs.runs import Runs, RunsLike
+from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
+from isoflop.errors import FitError
+from isoflop.files import records
+from isoflop.wording import listed
+
+# the naive lines, as the file of a forecast names them
+LINES = {"line": "straight line", "last": "last value"}
+
+
+@dataclass(frozen=True)
+class ForecastScore:
+    """The outcome of a forecast.
+
+    target   the column that was forecast
+    level    coverage of the bands
+    rows     a row for each run at each point: the group, `at`, observed, predicted, low, high, `inside`, the errors
+             `error`, `error_line` and `error_last` in ln of the target, `interval_score` and `crps` of that logarithm
+    seen     rows left out, since the forecast was fitted to them
+    open     points that have no run yet
+    runs     the row of each in the table of runs
+    """
+
+    target: str
+    level: float
+    rows: pd.DataFrame
+    seen: int
+    open: tuple[str, ...]
+    runs: pd.DataFrame
+
+    @property
+    def summary(self) -> dict[str, float | None]:
+        """Over all rows: rmsle, worst, coverage, interval_score and crps of the law; rmsle and crps of each line."""
+        banded = self.rows.dropna(subset=["low", "high"])
+        figures: dict[str, float | None] = {"rmsle": _rms(self.rows["error"])}
+        figures["worst"] = float(self.rows["error"].abs().max())
+        figures["coverage"] = float(banded["inside"].mean()) if len(banded) else None
+        figures["interval_score"] = float(banded["interval_score"].mean()) if len(banded) else None
+        figures["crps"] = float(self.rows["crps"].mean())
+        for line in LINES:
+            error = self.rows[f"error_{line}"]
+            figures |= {f"rmsle_{line}": _rms(error), f"crps_{line}": float(error.abs().mean())}
+        return figures
+
+    @property
+    def headline(self) -> str:
+        """The score of the law, in one line."""
+        s = self.summary
+        count = f"{len(self.rows)} run{'s' if len(self.rows) > 1 else ''}"
+        covered = "no bands" if s["coverage"] is None else f"{s['coverage']:.0%} inside their {self.level:.0%} band"
+        score = "" if s["interval_score"] is None else f", interval score {s['interval_score']:.3g}"
+        return f"RMSLE {s['rmsle']:.3%} on {count}, {covered}; CRPS {s['crps']:.3g}{score}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of `isoflop judge --forecast --json`, without the state of git."""
+        about = {"target": self.target, "level": self.level, "summary": self.summary, "rows": records(self.rows)}
+        return about | {"fitted_rows_left_out": self.seen, "open": list(self.open)}
+
+    def __str__(self) -> str:
+        shown = self.rows[[c for c in self.rows if c not in ("interval_score", "crps")]]
+        percents = dict.fromkeys(("error", *(f"error_{line}" for line in LINES)), "{:+.2%}".format)
+        lines = [shown.to_string(index=False, na_rep="-", float_format="{:.5g}".format, formatters=percents)]
+        s = self.summary
+        lines.append(f"law: {self.headline}")
+        lines += [f"{name}: RMSLE {s[f'rmsle_{k}']:.3%}; CRPS {s[f'crps_{k}']:.3g}" for k, name in LINES.items()]
+        lines += [f"left out: {self.seen} rows to which the forecast was fitted"] if self.seen else []
+        lines += [f"no run yet at {listed(list(self.open))}"] if self.open else []
+        return "\n".join(lines)
+
+
+def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
+    """Set the runs at each point of a forecast against it.
+
+    A run belongs to a point where it differs from the named place by at most SAME_LEVEL; the prediction is moved to the
+    run by the slopes of the law. At a compute, the best size there counts, with all its seeds. FitError where no new
+    run lies at any point.
+    """
+    table, law = as_runs(runs), forecast.axes
+    if missing := [c for c in (*forecast.by, *law.columns, law.target) if c not in table]:
+        raise FitError(f"the forecast is of {law.name}, and the runs have no column {listed(missing)}; see --columns")
+    with_outcome = table.with_frame(table.frame[table[law.target].notna()])
+    rows = with_outcome.numbers([*law.columns, law.target]).frame.reset_index(drop=True)
+    parts, still_open, seen = [], [], pd.Series(False, index=rows.index)
+    for point in forecast.points:
+        group = rows
+        for name, label in point["by"].items():
+            same = (group[name] == label) | (group[name].astype(str) == str(label))
+            group = group[group[name].isna() if label is None else same]
+        known = _fitted(group, point["by"], law, forecast)
+        seen[group.index[known]] = True
+        matched = _at_point(group[~known], point["place"], law)
+        if point[law.target] is None or matched.empty:
+            still_open.append(", ".join([*map(str, point["by"].values()), name_of(point["place"])]))
+        else:
+            parts.append(_scored(matched, point, law, forecast.level))
+    if not parts:
+        used = f"; {int(seen.sum())} rows were part of its own fit" if seen.any() else ""
+        raise FitError(f"no new run lies at a point of the forecast ({'; '.join(still_open)}){used}")
+    scored = pd.concat(parts)
+    made = rows.loc[scored.index]
+    scored = scored.reset_index(drop=True)
+    return ForecastScore(law.target, forecast.level, scored, int(seen.sum()), tuple(still_open), made)
+
+
+def _fitted(rows: pd.DataFrame, by: dict[str, Any], law: Law, forecast: Forecast) -> NDArray[np.bool_]:
+    """Return whether the forecast was fitted to each row: the same outcome at a place, or a run's same place."""
+    points, runs = set(forecast.rows["points"]), set(forecast.rows["runs"])
+    each, named = row_hashes(rows, by, law, str(forecast.settings.get("run") or "run_id"))
+    return np.array([a in points or b in runs for a, b in zip(each, named, strict=True)], dtype=bool)
+
+
+def _at_point(rows: pd.DataFrame, place: dict[str, float], law: Law) -> pd.DataFrame:
+    """Return the rows at a place of the forecast; at a compute alone, those of the best size."""
+    near = np.ones(len(rows), dtype=bool)
+    for name, value in place.items():
+        columns = [rows[name]] if name in rows else []
+        if name not in law.columns:
+            columns.append(_compute(rows, law))
+        gaps = np.min([np.abs(np.log(c.astype(float) / value)) for c in columns], axis=0)
+        near &= gaps <= np.log1p(SAME_LEVEL)
+    rows = rows[near]
+    if set(place) != {"C"} or "C" in law.columns or rows.empty:
+        return rows
+    size = (size_and_data(law) or law.columns)[0]
+    level = pd.Series(level_index(rows[size]), index=rows.index)
+    means = rows[law.target].astype(float).map(np.log).groupby(level).mean()
+    best: pd.DataFrame = rows[level == means.idxmin()]
+    return best
+
+
+def _compute(rows: pd.DataFrame, law: Law) -> pd.Series:
+    """Return the compute by which the law is placed: 6 N D."""
+    both = size_and_data(law) or law.columns[:1] * 2
+    product: pd.Series = TRAIN * rows[both[0]].astype(float) * rows[both[1]].astype(float)
+    return product
+
+
+def _scored(rows: pd.DataFrame, point: dict[str, Any], law: Law, level: float) -> pd.DataFrame:
+    """Return each row beside its prediction, moved to the row, and the scores."""
+    law_moved, line_moved = (
+        _moved(rows, point["place"], slopes, law) for slopes in (point["slopes"], point["naive"]["slopes"])
+    )
+    ends = {k: np.nan if (x := point[law.target][k]) is None else x for k in ("value", "low", "high")}
+    value, low, high = (np.log(ends[k]) + law_moved for k in ("value", "low", "high"))
+    observed = np.log(rows[law.target].to_numpy(float))
+    table = pd.DataFrame(
+        {**{k: [v] * len(rows) for k, v in point["by"].items()}, "at": name_of(point["place"])}, rows.index
+    )
+    table = table.assign(observed=np.exp(observed), predicted=np.exp(value), low=np.exp(low), high=np.exp(high))
+    banded = np.isfinite(low) & np.isfinite(high)
+    inside = pd.Series((low <= observed) & (observed <= high), rows.index, dtype=object).where(banded, None)
+    table = table.assign(inside=inside, error=value - observed)
+    for line, moved in zip(LINES, (line_moved, 0.0), strict=True):
+        table[f"error_{line}"] = np.log(point["naive"][line]) + moved - observed
+    return table.assign(
+        interval_score=_interval_score(observed, low, high, level), crps=_crps(observed, value, low, high, level)
+    )
+
+
+def _moved(rows: pd.DataFrame, place: dict[str, float], slopes: dict[str, float], law: Law) -> Array:
+    """Return how far ln of a prediction moves from a point to each row."""
+    move = np.zeros(len(rows))
+    for name, slope in slopes.items():
+        here = rows[name] if name in law.columns else _compute(rows, law)
+        move += slope * np.log(here.to_numpy(float) / place[name])
+    return move
+
+
+def _interval_score(x: Array, low: Array, high: Array, level: float) -> Array:
+    """Return the interval score (Gneiting and Raftery 2007, eq. 43): the width, and 2/alpha times how far x lies
+    outside; NaN without a band."""
+    alpha = 1 - level
+    score: Array = (high - low) + 2 / alpha * (np.maximum(low - x, 0) + np.maximum(x - high, 0))
+    return score
+
+
+def _crps(x: Array, centre: Array, low: Array, high: Array, level: float) -> Array:
+    """Return the CRPS (Gneiting and Raftery 2007, eq. 21) of a Gaussian whose central interval is as wide; |x - centre|
+    without one."""
+    sd = (high - low) / (2 * ndtri(0.5 + level / 2))
+    z = (x - centre) / np.where(sd > 0, sd, np.nan)
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    score = sd * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
+    return np.where(np.isfinite(score), score, np.abs(x - centre))
+
+
+def _rms(error: pd.Series) -> float:
+    return float(np.sqrt((error.astype(float) ** 2).mean()))
 
 
 @dataclass(frozen=True)

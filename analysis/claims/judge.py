@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from isoflop import record
-from isoflop.analysis.claims.cases import SubjectCase, cases
 from isoflop.analysis.claims.claim import AllOf, Claim, load_claims
 from isoflop.analysis.claims.declare import Contrast, Measured, Unmeasured
 from isoflop.analysis.claims.quantities.cells import DERIVED, PREFIXES, with_derived
 from isoflop.analysis.claims.quantities.columns import welch
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.claims.rule import Rule
+from isoflop.analysis.claims.subjects import SubjectCase, cases
 from isoflop.analysis.claims.verdict import (
     OPPOSITE,
     ClaimSubject,
@@ -185,7 +185,7 @@ def _measure(case: SubjectCase, subject: ClaimSubject, name: str, rule: Rule) ->
         return SubjectVerdict(rule, subject, outcome.kind, str(outcome))
     except FitError as error:
         return SubjectVerdict(rule, subject, VerdictKind.NOT_IDENTIFIED, str(error))
-    return interaction(*measured) if len(measured) > 1 else measured[0]
+    return _interaction(*measured) if len(measured) > 1 else measured[0]
 
 
 def _judge_outcomes(
@@ -201,14 +201,14 @@ def _judge_outcomes(
     return [
         outcome
         if isinstance(outcome, SubjectVerdict)
-        else of_number(outcome, subject, rule)
+        else _of_number(outcome, subject, rule)
         if isinstance(outcome, Measured)
-        else of_contrast(outcome, levels[subject], subject, rule)
+        else _of_contrast(outcome, levels[subject], subject, rule)
         for subject, outcome in outcomes.items()
     ]
 
 
-def of_number(measured: Measured, subject: ClaimSubject, rule: Rule) -> SubjectVerdict:
+def _of_number(measured: Measured, subject: ClaimSubject, rule: Rule) -> SubjectVerdict:
     """Return what an interval and the checks beside it say."""
     verdict = rule.region.verdict(measured.low, measured.high, measured.seed_sd)
     held = [check.held for check in measured.checks]
@@ -224,7 +224,7 @@ def of_number(measured: Measured, subject: ClaimSubject, rule: Rule) -> SubjectV
     return SubjectVerdict(rule, subject, verdict, reason, *interval, limit, measured.unit)
 
 
-def interaction(one: Contrast, two: Contrast) -> Contrast:
+def _interaction(one: Contrast, two: Contrast) -> Contrast:
     """Return the difference of two independent contrasts."""
     se, df = welch([(one.se, one.df), (two.se, two.df)])
     turned = {"least": "most", "most": "least", "": ""}[two.bound]
@@ -235,7 +235,7 @@ def interaction(one: Contrast, two: Contrast) -> Contrast:
     return Contrast(one.value - two.value, se, df, noise, f"{one.reason}; against {two.reason}", bound)
 
 
-def of_contrast(contrast: Contrast, level: float, subject: ClaimSubject, rule: Rule) -> SubjectVerdict:
+def _of_contrast(contrast: Contrast, level: float, subject: ClaimSubject, rule: Rule) -> SubjectVerdict:
     """Return what a difference says, `level` being Holm's."""
     wide, narrow = contrast.interval(level), contrast.interval(0.90)
     region = rule.region

@@ -17,9 +17,14 @@ from isoflop.analysis.runs.cells import seeds_by_level
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.schema import Bound, Example, suggest
+from isoflop.wording import listed
 
 Axis = Literal["N", "D", "C", "D_unique", "width", "depth", "seq_len"]
 Count = Annotated[int, Bound(least=1)]
+# what a table without a column to group by is called
+ALL = "all runs"
+# family or group -> phrases that say what its runs lack
+Lacks = Mapping[str, list[str]]
 # what grows along a run, from mark to mark
 ALONG = ("D", "C")
 
@@ -149,3 +154,16 @@ def _lacking(rows: pd.DataFrame, points: int, fewest: int, along: str) -> str:
 
 def _count_of(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def lacking_in_words(lacks: Lacks) -> str:
+    """Return what is missing, in words: what several families lack alike is said of them together."""
+    by_phrase: dict[str, list[str]] = {}
+    for name, phrases in lacks.items():
+        for phrase in phrases:
+            by_phrase.setdefault(phrase, []).append(name)
+    by_names: dict[str, list[str]] = {}
+    for phrase, names in by_phrase.items():
+        verb = "each have" if names[1:] else "have" if names == [ALL] else "has"
+        by_names.setdefault(f"{listed(names)} {verb}", []).append(phrase)
+    return ". ".join(f"{who} {'; '.join(phrases)}" for who, phrases in by_names.items())

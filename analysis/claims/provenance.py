@@ -33,7 +33,7 @@ ALONE = {
 }
 
 
-class Repository(NamedTuple):
+class _Repository(NamedTuple):
     """A git repository, as far as it is read.
 
     objects   the folder of its objects
@@ -117,7 +117,7 @@ def _blobs(file: Path) -> set[str]:
     return {hashlib.sha1(b"blob %d\0" % len(text) + text, usedforsecurity=False).hexdigest() for text in versions}
 
 
-def _repository(file: Path) -> tuple[Repository | None, str]:
+def _repository(file: Path) -> tuple[_Repository | None, str]:
     """Return the repository that a file lies in, and the file's path there; None where there is none."""
     place = Path(os.path.realpath(file))
     for root in place.parents:
@@ -128,7 +128,7 @@ def _repository(file: Path) -> tuple[Repository | None, str]:
             if (own / "commondir").is_file():
                 common = own / (own / "commondir").read_text(encoding="utf-8").strip()
             if (common / "objects").is_dir():
-                return Repository(common / "objects", _head(own, common)), place.relative_to(root).as_posix()
+                return _Repository(common / "objects", _head(own, common)), place.relative_to(root).as_posix()
         except (OSError, ValueError):
             return None, ""
     return None, ""

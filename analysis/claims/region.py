@@ -1,4 +1,4 @@
-"""Regions: where a claim says that its quantity lies, and what an interval says of that.
+"""Regions: where a claim says that its quantity lies, what an interval says of that, and how such numbers are written.
 
 An interval inside the region supports the claim, one outside refutes it, one that straddles the border decides nothing.
 "Not significantly different" never reads as "equal": equality needs the whole interval inside the band.
@@ -8,13 +8,14 @@ An interval inside the region supports the claim, one outside refutes it, one th
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from isoflop.errors import UserError
 from isoflop.schema import Bound, Example
+from isoflop.wording import percent
 
 # kind of region -> the keys that it may have beside its own
 KINDS: Mapping[str, tuple[str, ...]] = {
@@ -176,3 +177,50 @@ class Region:
 def _open(bound: float | None, limit: float) -> float:
     """Return the bound, or the limit where there is none."""
     return limit if bound is None or math.isnan(bound) else bound
+
+
+@dataclass(frozen=True)
+class NumberStyle:
+    """How the number of a quantity is written."""
+
+    amount: Callable[[float], str]
+    """The number alone."""
+    distance: Callable[[float], str]
+    """The number as a distance between two."""
+    axis: str
+    """The title of an axis."""
+    scale: float = 1.0
+    """What the number is multiplied by on the axis."""
+    name: str = ""
+    """What the listing of quantities calls the unit."""
+    relation: str = "below"
+    """The word after the distance, from the lower to the higher."""
+
+
+def _less(of: str, symbol: str) -> NumberStyle:
+    """Return the style of a difference of logarithms, which says how many times less the lower needs."""
+    return NumberStyle(
+        lambda value: f"{math.exp(value):.3g}×",
+        lambda value: f"needs {math.exp(abs(value)):.3g} times less {of}",
+        f"difference of ln {symbol}",
+        name="a ratio, whose logarithm the region bounds",
+        relation="than",
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")
+
+
+UNITS = {
+    "": NumberStyle(_signed, lambda value: f"{abs(value):.3g}", "difference"),
+    # differences of ln L
+    "percent": NumberStyle(
+        lambda value: percent(value, 2), lambda value: percent(-math.expm1(-abs(value))),
+        "difference of ln L [%]", 100.0, "per cent",
+    ),
+    "times": _less("compute", "C"),
+    "data": _less("data", "D"),
+    # a first over a second
+    "ratio": NumberStyle(lambda value: f"{_signed(value)}×", "{:.3g}".format, "ratio", name="a ratio"),
+}  # fmt: skip

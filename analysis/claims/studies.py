@@ -1,14 +1,18 @@
-"""Which study tests a claim: what a reader of an untested one is to do next.
+"""The command that would decide a claim: the study that tests it, or a plan for further runs.
 
 command("H19", read_all())          # 'isoflop study exact'
 """
 
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from isoflop import extensions
 from isoflop.analysis.claims.claim import FOLDER
+from isoflop.analysis.claims.region import VerdictKind
+from isoflop.analysis.claims.verdict import ClaimVerdict
 
 # as they stand in a study's yaml
 CLAIMS = re.compile(r"^  claims: \[(.*)\]", re.MULTILINE)
@@ -43,3 +47,22 @@ def command(claim: str, studies: Iterable[ClaimStudy], minutes: float = 0.0) -> 
     """Return the command of the first study that tests a claim and takes so many minutes; empty without one."""
     names = (study.name for study in studies if claim in study.claims and study.minutes >= minutes)
     return next((f"isoflop study {name}" for name in names), "")
+
+
+def next_command(
+    verdict: ClaimVerdict, table: Path | None, minutes: float = 0.0, studies: Sequence[ClaimStudy] | None = None
+) -> str:
+    """Return the command that would decide an open claim; empty where it is decided, or where none is known.
+
+    minutes  what these runs took: a study of less than twice that would leave the claim open too
+    studies  those that test claims, where they have been read
+    """
+    if verdict.verdict.decided:
+        return ""
+    least = 0.0 if verdict.verdict is VerdictKind.UNTESTED else 2 * minutes
+    if study := command(verdict.id, read_all() if studies is None else studies, least):
+        return study
+    law = verdict.claim.only.formula if verdict.claim.only else ""
+    if verdict.verdict is VerdictKind.UNTESTED or not law or table is None:
+        return ""
+    return f"isoflop plan --improve 5 --runs {shlex.quote(str(table))} --law {shlex.quote(law)} -m ..."

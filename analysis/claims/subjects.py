@@ -1,4 +1,4 @@
-"""Which runs a rule is about, in groups, and the two values of a column that it compares.
+"""What gets a verdict of its own under a rule: families or other groups, pairs of them, or two compared values.
 
 A group is a family unless the rule's `by` names other columns.
 
@@ -8,30 +8,35 @@ A group is a family unless the rule's `by` names other columns.
     compared(scope(runs, rule), rule)      # of each group its name, the pair, and the runs of both
 """
 
+import itertools
 import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from isoflop.analysis.claims.declare import Pair, Sample, Untested, require_columns
-from isoflop.analysis.claims.needs import tuned_rows
+from isoflop.analysis.claims.needs import ALL, Lacks, lacking_in_words, tuned_rows
 from isoflop.analysis.claims.rule import ENDS, Rule, Value
 from isoflop.analysis.fitting.fits import Fits
 from isoflop.analysis.laws.catalogue import get_law
 from isoflop.analysis.runs.cells import well_tuned
-from isoflop.analysis.runs.rows import joined
+from isoflop.analysis.runs.rows import finished, joined
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.analysis.runs.where import conditions
 from isoflop.errors import UserError
 
-# what a table without a column to group by is called
-ALL = "all runs"
 # the name of a group -> its runs
 Groups = dict[str, Runs]
 # a group, the two of it that are compared, and the runs of both; of an interaction twice, to be subtracted
 Comparison = tuple[str, Pair, list[tuple[Runs, Runs]]]
+# pairs of families that a claim about their laws is judged for: each takes two fits and their jackknife
+MOST_FITTED_PAIRS = 200
+# families that a claim about their laws is judged for: each takes the fits of its hold-outs
+MOST_FITTED_FAMILIES = 40
 
 
 def of_families(runs: RunsLike) -> Runs:
@@ -168,7 +173,7 @@ def _name(column: str, value: Value) -> str:
     return value if isinstance(value, str) and value not in ENDS else f"{column}={value}"
 
 
-def sample_of(runs: Runs, rule: Rule, fits: Fits, pair: Pair | None = None, sides: tuple[Runs, ...] = ()) -> Sample:
+def _sample_of(runs: Runs, rule: Rule, fits: Fits, pair: Pair | None = None, sides: tuple[Runs, ...] = ()) -> Sample:
     """Return the runs of one subject as a quantity sees them."""
     keys = {name: getattr(rule, name) for name in ("axis", "level", "region", "point", "against", "reach", "less")}
     keys |= {"threshold": math.nan if rule.threshold is None else rule.threshold, "marks": rule.marks or ""}
@@ -176,7 +181,116 @@ def sample_of(runs: Runs, rule: Rule, fits: Fits, pair: Pair | None = None, side
     return Sample(runs, rule.formula, pair=pair or Pair(), compared=compared, sides=sides, fits=fits, **keys)
 
 
-def usable_part(runs: Runs, rule: Rule) -> Runs:
+def _usable_part(runs: Runs, rule: Rule) -> Runs:
     """Return the rows that count; of several rates the best, for a law or where the rule needs them tuned."""
     rows = tuned_rows(runs.usable.frame, tuple(rule.needs.tuned))
     return runs.with_frame(well_tuned(rows, get_law(rule.formula).columns) if rule.law else rows)
+
+
+class SubjectCase(NamedTuple):
+    """What gets a verdict of its own, and the runs that it is measured on."""
+
+    name: str | Pair
+    """The family, or the two that are compared."""
+    samples: tuple[Sample, ...] = ()
+    """Its runs; of an interaction twice, to be subtracted."""
+    lack: str = ""
+    """Why it is not measured."""
+    group: str = ""
+    """The group that both of a pair belong to."""
+
+
+def cases(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> tuple[Iterable[SubjectCase], Lacks, str]:
+    """Return what gets a verdict under a rule, what each family lacks, and how many runs did not finish, in words.
+
+    Untested where there are no such runs, or too few families.
+    """
+    runs = as_runs(runs)
+    fits, groups = fits or Fits(runs), scope(runs, rule)
+    if rule.compare:
+        return _compared_cases(compared(groups, rule), rule, fits), {}, ""
+    pairs = rule.measures.subject == "pair"
+    wanted = max(rule.needs.families, 2 if pairs else 1)
+    if len(groups) < wanted:
+        raise Untested(f"needs {wanted} families, and the runs have {len(groups)}: {', '.join(groups) or 'none'}")
+    whole = scope(runs, replace(rule, at={})) if rule.needs.names & {*rule.at} else groups  # `at` leaves one value
+    lacks = {name: rule.needs.missing(group) for name, group in whole.items()}
+    each = _pairs(groups, lacks, rule, fits) if pairs else _families(groups, lacks, rule, fits)
+    return each, lacks, _unfinished(groups)
+
+
+def _families(groups: Groups, lacks: Lacks, rule: Rule, fits: Fits) -> Iterator[SubjectCase]:
+    """Yield every family."""
+    able = sum(not missing for missing in lacks.values())
+    too_many = "law" in rule.measures.needs and able > MOST_FITTED_FAMILIES
+    for name in sorted(lacks):
+        if too_many:
+            most = f"at most {MOST_FITTED_FAMILIES} are judged; choose some with --where"
+            yield SubjectCase(name, lack=f"{able} families, each of which takes several fits, and {most}")
+        elif lacks[name]:
+            yield SubjectCase(name, lack=lacking_in_words({name: lacks[name]}))
+        else:
+            yield SubjectCase(name, (_sample_of(_usable_part(groups[name], rule), rule, fits),))
+
+
+def _pairs(groups: Groups, lacks: Lacks, rule: Rule, fits: Fits) -> Iterator[SubjectCase]:
+    """Yield every pair of families; the runs of one family are prepared once."""
+    able = [name for name, missing in lacks.items() if not missing]
+    fitted = _most_runs(groups, able) if "law" in rule.measures.needs else able
+    sides = {name: _usable_part(groups[name], rule) for name in able}
+    ends = dict(zip(sides, np.cumsum([len(side) for side in sides.values()]), strict=True))
+    together = pd.concat([side.frame for side in sides.values()]) if sides else pd.DataFrame()
+    for pair in itertools.starmap(Pair, itertools.combinations(sorted(lacks), 2)):
+        if not {*pair} <= {*able}:
+            yield SubjectCase(pair, lack=lacking_in_words({name: lacks[name] for name in pair}))
+        elif not {*pair} <= {*fitted}:
+            many = len(able) * (len(able) - 1) // 2
+            most = f"those of the {len(fitted)} families with the most runs are judged; choose others with --where"
+            yield SubjectCase(pair, lack=f"of {many} pairs of families, each of which takes dozens of fits, {most}")
+        else:
+            both = sides[pair.first], sides[pair.second]
+            places = [np.arange(ends[name] - len(sides[name]), ends[name]) for name in pair]
+            runs = both[0].with_frame(together.take(np.concatenate(places)))
+            yield SubjectCase(pair, (_sample_of(runs, rule, fits, pair, both),))
+
+
+def _most_runs(groups: Groups, names: Sequence[str]) -> list[str]:
+    """Return the families with the most finished runs, as many as have no more than MOST_FITTED_PAIRS pairs.
+
+    How many runs a family has does not depend on how its losses compare, so these pairs are a fair share of all.
+    """
+    most = (1 + math.isqrt(1 + 8 * MOST_FITTED_PAIRS)) // 2  # the largest n of n (n - 1) / 2 pairs
+    return sorted(names, key=lambda name: (-len(groups[name].usable), name))[:most]
+
+
+def _compared_cases(comparisons: Sequence[Comparison], rule: Rule, fits: Fits) -> Iterator[SubjectCase]:
+    """Yield the two values that are compared, in every group."""
+    together = bool(rule.needs.names & {*rule.compare})  # one side has one value of what is compared
+    names = compared_names(rule)
+    for group, pair, tables in comparisons:
+        both = [first.with_frame(pd.concat([first.frame, second.frame])) for first, second in tables]
+        asked = [side for two in tables for side in zip(names, two, strict=True)]
+        asked = [(str(pair), runs) for runs in both] if together else asked
+        missing = {name: phrases for name, side in asked if (phrases := rule.needs.missing(side))}
+        if missing:
+            yield SubjectCase(pair, lack=lacking_in_words(missing), group=group)
+        elif any(first.frame.index.equals(second.frame.index) for first, second in tables):
+            yield SubjectCase(pair, lack=f"{' and '.join(names)} are the same runs", group=group)
+        else:
+            yield SubjectCase(pair, tuple(_sample_of_two(two, names, rule, fits) for two in tables), group=group)
+
+
+def _sample_of_two(two: tuple[Runs, Runs], names: Pair, rule: Rule, fits: Fits) -> Sample:
+    first, second = (_usable_part(side, rule) for side in two)
+    return _sample_of(first.with_frame(pd.concat([first.frame, second.frame])), rule, fits, names, (first, second))
+
+
+def _unfinished(groups: Groups) -> str:
+    """Return how many runs did not finish, in words, each once whatever its marks; empty where all did."""
+    counts = {}
+    for name, group in groups.items():
+        ended = group.frame[~finished(group.frame)]
+        named = "run_id" in ended and ended["run_id"].notna().all()
+        counts[name] = ended["run_id"].nunique() if named else len(ended)
+    lost = [f"{count} of {name}" for name, count in counts.items() if count]
+    return f". Unfinished, not counted: {', '.join(lost)}" if lost else ""

@@ -7,19 +7,16 @@ claim are combined alike.
     combined({VerdictKind.SUPPORTED, VerdictKind.UNTESTED}, how="any")      # supported
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.declare import Pair
+from isoflop.analysis.claims.needs import Lacks, lacking_in_words
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
 from isoflop.analysis.claims.rule import Rule
-from isoflop.analysis.claims.subjects import ALL
-from isoflop.wording import listed
 
-# family or group -> phrases that say what its runs lack
-Lacks = Mapping[str, list[str]]
 OPPOSITE = {"different": "equivalent", "equivalent": "different"}
 NUMBERS = ("statistic", "low", "high", "limit")
 
@@ -198,16 +195,3 @@ def _reason(subjects: Iterable[SubjectVerdict], lacks: Lacks, unfinished: str) -
     return "; ".join(
         f"{kind.word} for {', '.join(names)}{f': {why}' if why else ''}" for (kind, why), names in groups.items()
     )
-
-
-def lacking_in_words(lacks: Lacks) -> str:
-    """Return what is missing, in words: what several families lack alike is said of them together."""
-    by_phrase: dict[str, list[str]] = {}
-    for name, phrases in lacks.items():
-        for phrase in phrases:
-            by_phrase.setdefault(phrase, []).append(name)
-    by_names: dict[str, list[str]] = {}
-    for phrase, names in by_phrase.items():
-        verb = "each have" if names[1:] else "have" if names == [ALL] else "has"
-        by_names.setdefault(f"{listed(names)} {verb}", []).append(phrase)
-    return ". ".join(f"{who} {'; '.join(phrases)}" for who, phrases in by_names.items())

@@ -81,7 +81,7 @@ class Ensemble:
         return float(np.sqrt((self.factors[targets] ** 2).sum(1).mean()))
 
 
-def usual(law: Law) -> dict[str, tuple[float, float]]:
+def _usual(law: Law) -> dict[str, tuple[float, float]]:
     """Return mean and standard deviation of what is known of a law's exponents and shapes before any run.
 
     What is published of such parameters, else the range of the starts of its search. Nothing of amplitudes, nor of
@@ -102,7 +102,7 @@ def believe(have: RunsLike, law: Law, rows: pd.DataFrame, targets: pd.DataFrame 
     targets   rows whose loss is wanted, below which the law itself errs; None: it errs nowhere
     """
     have = as_runs(have).frame
-    form, form_rows = (0.0, 0.0) if targets is None else (form_error(x, law, targets) for x in (have, rows))
+    form, form_rows = (0.0, 0.0) if targets is None else (_form_error(x, law, targets) for x in (have, rows))
     problem, ends, noise = _search(have, law, form)
     columns = tuple(rows[c].to_numpy(float) for c in law.columns)
     there = replace(problem, columns=columns, target=np.ones(len(rows)), scale=None)
@@ -120,7 +120,7 @@ def _search(have: pd.DataFrame, law: Law, form: Array | float) -> tuple[Problem,
     columns = tuple(have[c].to_numpy(float) for c in law.columns)
     target, noise = have[law.target].to_numpy(float), NOISE
     for _ in range(3):  # the noise is weighed against what is known beforehand, and the fit estimates it
-        priors = {name: Prior(mean, noise**2 / error**2, error) for name, (mean, error) in usual(law).items()}
+        priors = {name: Prior(mean, noise**2 / error**2, error) for name, (mean, error) in _usual(law).items()}
         scale = noise / np.sqrt(noise**2 + form**2) + np.zeros(len(target))
         problem = Problem(law, columns, target, Objective("huber", DELTA * noise), priors=priors, scale=scale)
         ends = minimise(problem, starts(problem, STARTS))
@@ -162,7 +162,7 @@ def imagine(have: pd.DataFrame, truth: Truth, rows: pd.DataFrame, loss: str = "h
     return Ensemble(np.log(truth.loss(rows)), factors, noise * np.sqrt(own))
 
 
-def form_error(rows: pd.DataFrame, law: Law, targets: pd.DataFrame) -> Array:
+def _form_error(rows: pd.DataFrame, law: Law, targets: pd.DataFrame) -> Array:
     """Return by how much the law itself may err (rows,) [ln L] at rows smaller than the targets."""
     here, there = ([table[c].to_numpy(float) for c in law.columns] for table in (rows, targets))
     errors: Array = FORM * distance(here, there, sizes_of(law.columns), sign=-1)

@@ -34,7 +34,7 @@ SAME_PLACE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Hindsight:
+class _Hindsight:
     """What hold-outs in one direction say of a law or an average.
 
     cuts      the hold-outs
@@ -53,7 +53,7 @@ class Hindsight:
 
 def look_back(
     fit: Fit | Average, sign: int = 1, *, rivals: bool = True, stacks: Stacks | None = None
-) -> Hindsight | None:
+) -> _Hindsight | None:
     """Hold out the rows above the others (below them with sign -1), once for each fit; None where there is no fit.
 
     rivals   whether other laws are held out beside it
@@ -64,26 +64,26 @@ def look_back(
             return None
         if (sign, rivals) not in optimum.remembered:
             optimum.remembered[sign, rivals] = _learn(optimum, sign, (stacks or Stacks()) if rivals else None)
-        known: Hindsight = optimum.remembered[sign, rivals]
+        known: _Hindsight = optimum.remembered[sign, rivals]
         return known
     if fit.stack is None:
         return None
     # below the smallest rows the laws and their weights are the same, only the hold-outs differ
     held = (fit.stack if sign == 1 else fit.below) or fit.stack
-    return Hindsight(held.cuts, held.form, fit.stack, held.folds, fit.stack.members[0].problem)
+    return _Hindsight(held.cuts, held.form, fit.stack, held.folds, fit.stack.members[0].problem)
 
 
-def _learn(optimum: Optimum, sign: int, stacks: Stacks | None) -> Hindsight:
+def _learn(optimum: Optimum, sign: int, stacks: Stacks | None) -> _Hindsight:
     """Hold rows out of a law, and of those that suit its columns where there are stacks."""
     problem = optimum.problem
     few = thin(problem)
     cuts = roll(few.columns, sizes_of(problem.law.columns), sign)
-    plain = plain_objective(problem.objective)
+    plain = _plain_objective(problem.objective)
     stack = None if stacks is None or not len(cuts) else stacks.of(replace(problem, objective=plain), sign)
     member = _member_of(stack, optimum) if plain == problem.objective else None
     folds = refit_folds(few, optimum.u, cuts) if member is None else member.folds
     form = form_error(folds, optimum.noise.pooled)
-    return Hindsight(cuts, form, stack if form.dof else None, folds, few)
+    return _Hindsight(cuts, form, stack if form.dof else None, folds, few)
 
 
 def _member_of(stack: Stack | None, optimum: Optimum) -> Member | None:
@@ -95,7 +95,7 @@ def _member_of(stack: Stack | None, optimum: Optimum) -> Member | None:
     return next((m for m in same if np.allclose(m.u, optimum.u, rtol=SAME_PLACE, atol=SAME_PLACE)), None)
 
 
-def plain_objective(objective: Objective) -> Objective:
+def _plain_objective(objective: Objective) -> Objective:
     """Return the objective for other laws beside one: Huber's default in place of least absolute deviations."""
     return Objective("huber", 1e-3, objective.raw) if objective.loss == "l1" else objective
 

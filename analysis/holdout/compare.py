@@ -19,7 +19,7 @@ from isoflop.analysis.arguments import describe
 from isoflop.analysis.holdout.average import default_laws, names_average
 from isoflop.analysis.holdout.backtest import HeldOut, backtest, coverage, declare, hold_out
 from isoflop.analysis.holdout.cuts import mean_square
-from isoflop.analysis.holdout.lack_of_fit import LackOfFit, lack_of_fit
+from isoflop.analysis.holdout.form_error import LackOfFit, lack_of_fit
 from isoflop.analysis.holdout.predictability import LAST, LINE, judge, scatter
 from isoflop.analysis.holdout.stacking import Stacks
 from isoflop.analysis.laws.catalogue import Law

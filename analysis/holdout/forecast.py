@@ -6,7 +6,7 @@
 
 The file holds hashes of the rows that were fitted, so that they are never counted as outcomes; what two naive lines
 predict; and the slopes of the law, which move a prediction to a run that lies near a point.
-analysis/holdout/outcome.py scores it.
+analysis/claims/forecasts.py scores it.
 """
 
 import hashlib

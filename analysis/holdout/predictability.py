@@ -64,10 +64,10 @@ def predictability(fit: Fit | Average) -> Predictability:
     # cuts along one column hold out what is larger there, be the run as large as those that were fitted: they count
     # where the scale of a run, as in a table of one budget, has too few
     first = known.cuts.scale if known.cuts.scale >= FEWEST_CUTS else len(known.cuts)
-    rivals = {m.law.name: mean_squares(m.folds[:first]) for m in (known.stack.members if known.stack else ())}
+    rivals = {m.law.name: _mean_squares(m.folds[:first]) for m in (known.stack.members if known.stack else ())}
     rivals.pop(fit.law.name, None)
-    naive = naive_squares(known.problem, known.folds[:first])
-    return judge(mean_squares(known.folds[:first]), rivals, naive, scatter(fit), raw=known.problem.objective.raw)
+    naive = _naive_squares(known.problem, known.folds[:first])
+    return judge(_mean_squares(known.folds[:first]), rivals, naive, scatter(fit), raw=known.problem.objective.raw)
 
 
 def scatter(fit: Fit | Average) -> float:
@@ -116,7 +116,7 @@ def _nearest(mine: Array, others: dict[str, Array]) -> tuple[str, float] | None:
     return best and (best[0], float(np.sqrt(best[1])))
 
 
-def naive_squares(problem: Problem, folds: Sequence[Fold]) -> dict[str, Array]:
+def _naive_squares(problem: Problem, folds: Sequence[Fold]) -> dict[str, Array]:
     """Return mean squares (cuts,) of the errors of the last value and of the straight line through the logarithms."""
     names = list(problem.law.columns)
     rows = pd.DataFrame(dict(zip(names, problem.columns, strict=True)) | {"L": problem.target})
@@ -134,6 +134,6 @@ def naive_squares(problem: Problem, folds: Sequence[Fold]) -> dict[str, Array]:
     return {name: np.array(values) for name, values in squares.items()}
 
 
-def mean_squares(folds: Sequence[Fold]) -> Array:
+def _mean_squares(folds: Sequence[Fold]) -> Array:
     """Return the mean square of the errors of each cut (cuts,); NaN where a cut was not fitted."""
     return np.array([fold.mean_square for fold in folds])

@@ -168,7 +168,7 @@ def _stack(rows: Problem, sign: int, laws: Sequence[Law]) -> Stack | None:
     members = [m for law in laws if (m := _member(rows, law, cuts)) is not None]
     if not members:
         return None
-    shares = weigh(members)
+    shares = _weigh(members)
     folds = [_average([m.folds[k] for m in members], shares) for k in range(len(cuts))]
     noise = float(np.sqrt((shares * np.array([m.noise**2 for m in members])).sum()))
     return Stack(tuple(members), shares, cuts, folds, form_error(folds, noise), noise, rows.objective.raw)
@@ -208,7 +208,7 @@ def _member(rows: Problem, law: Law, cuts: Cuts) -> Member | None:
     return Member(law, problem, u, noise, folds, form_error(folds, noise))
 
 
-def weigh(members: Sequence[Member]) -> Array:
+def _weigh(members: Sequence[Member]) -> Array:
     """Return the weights (laws,) from the predictive density of the hold-outs of each cut, learnt from the other cuts.
 
     Of n cuts n - 1 count, since one is used up in learning how large errors are: from a single cut weights are even. A

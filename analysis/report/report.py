@@ -23,10 +23,9 @@ from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.planned.power import power
 from isoflop.analysis.claims.provenance import Commits, changed_since
 from isoflop.analysis.claims.region import VerdictKind
-from isoflop.analysis.claims.studies import ClaimStudy, read_all
+from isoflop.analysis.claims.studies import ClaimStudy, next_command, read_all
 from isoflop.analysis.claims.verdict import ClaimVerdict, Verdict
 from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.report.commands import next_command
 from isoflop.analysis.report.figures.base import MOST_REASON, Figure, draw_all, not_drawn
 from isoflop.analysis.report.finding import finding, minima, of_many, question, tone, word
 from isoflop.analysis.report.sentences import amount, decided_first, interval, seed_noise, summary
@@ -88,7 +87,7 @@ def write_report(
             if isinstance(figures[at][1], str):  # an earlier report in this folder may have drawn it
                 for old in (out / "figures").glob(f"{name}.*"):
                     old.unlink()
-        write_text(page, render(view, figures, question, out, full=full))
+        write_text(page, _render(view, figures, question, out, full=full))
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); give another folder with -o") from None
     return page
@@ -108,7 +107,7 @@ def save(figure: Figure, folder: Path, pictures: bool) -> "Figure | str":
     return figure
 
 
-def powers_of(view: View) -> dict[str, str]:
+def _powers_of(view: View) -> dict[str, str]:
     """Say for each claim that the runs test and do not decide whether such runs could, by drawn studies."""
     powers = {}
     for verdict in view.verdicts:
@@ -117,7 +116,7 @@ def powers_of(view: View) -> dict[str, str]:
     return powers
 
 
-def render(view: View, figures: Drawn, asked: str = "", out: Path | None = None, *, full: bool = False) -> str:
+def _render(view: View, figures: Drawn, asked: str = "", out: Path | None = None, *, full: bool = False) -> str:
     """Return the page for the folder `out`; every string of the table is escaped by the template engine."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -125,7 +124,7 @@ def render(view: View, figures: Drawn, asked: str = "", out: Path | None = None,
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     drawn = {name: figure for name, figure in figures if isinstance(figure, Figure)}
     first = headline(view, drawn)
-    powers = powers_of(view) if full else {}
+    powers = _powers_of(view) if full else {}
     commits, studies = Commits(), read_all()
     verdicts = [
         verdict_row(view, v, commits, studies) | {"power": powers.get(v.id, "")} for v in decided_first(view.verdicts)
@@ -159,8 +158,8 @@ def render(view: View, figures: Drawn, asked: str = "", out: Path | None = None,
         most_subjects=MOST_OPEN,
         noise=seed_noise(view),
         ledger=ledger(view.runs, out),
-        specs=packed(json.dumps(specs, ensure_ascii=False, allow_nan=False)),
-        bundle=packed(drawing_library()) if specs else "",
+        specs=_packed(json.dumps(specs, ensure_ascii=False, allow_nan=False)),
+        bundle=_packed(_drawing_library()) if specs else "",
     )
 
 
@@ -187,12 +186,12 @@ def _tally(verdicts: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
     return [(word, tone, n) for (word, tone), n in counts.items()]
 
 
-def packed(text: str) -> str:
+def _packed(text: str) -> str:
     """Compress text as base64 of gzip, a third of its length or less, which the page unpacks."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
-def drawing_library() -> str:
+def _drawing_library() -> str:
     """Return the drawing library as one script. Bundling takes seconds, so it is cached by version, with its digest."""
     import vl_convert
 

@@ -35,7 +35,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class Shared:
+class _Shared:
     """What all families of one kind of data are compared at."""
 
     C: float
@@ -47,14 +47,14 @@ class Shared:
 
 
 @dataclass(frozen=True)
-class Measure:
+class _Measure:
     """One measure: a title with its unit, which end is better, and how it is taken from a family's rows."""
 
     criterion: str
     title: str
     better: str
     """lower or higher."""
-    take: Callable[[pd.DataFrame, Shared], Measured]
+    take: Callable[[pd.DataFrame, _Shared], Measured]
 
 
 def scorecard(runs: RunsLike, fits: Fits | None = None) -> pd.DataFrame:
@@ -106,7 +106,7 @@ def _surely_better(a: Mapping[Hashable, Any], b: Mapping[Hashable, Any]) -> bool
     return bool(a[near] < b[far] if a["better"] == "lower" else a[near] > b[far])
 
 
-def _cell(measure: Measure, rows: pd.DataFrame, shared: Shared) -> dict[str, object]:
+def _cell(measure: _Measure, rows: pd.DataFrame, shared: _Shared) -> dict[str, object]:
     """Return a measure of one family's rows, or why it has none."""
     count = int(usable(rows)["run_id"].nunique()) if "run_id" in rows else len(usable(rows))
     try:
@@ -117,13 +117,13 @@ def _cell(measure: Measure, rows: pd.DataFrame, shared: Shared) -> dict[str, obj
     return {"value": one.value, "low": one.low, "high": one.high, "runs": count, "reason": one.reason}
 
 
-def _shared(rows: pd.DataFrame, fits: Fits) -> Shared:
+def _shared(rows: pd.DataFrame, fits: Fits) -> _Shared:
     """Return the compute and the loss at which all families of a table are compared."""
     if rows.empty or "C" not in rows:
-        return Shared(math.nan, math.nan, fits)
+        return _Shared(math.nan, math.nan, fits)
     by_family = rows.groupby("family")
     best = max(float(_best_cell(part)["L"].mean()) for _, part in by_family)
-    return Shared(float(by_family["C"].max().min()), best, fits)
+    return _Shared(float(by_family["C"].max().min()), best, fits)
 
 
 def _best_cell(rows: pd.DataFrame) -> pd.DataFrame:
@@ -132,7 +132,7 @@ def _best_cell(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[cell == rows["L"].groupby(cell).mean().idxmin()]
 
 
-def _excess(rows: pd.DataFrame, shared: Shared) -> Measured:
+def _excess(rows: pd.DataFrame, shared: _Shared) -> Measured:
     """Measure the loss above the floor at the best setting."""
     rows = usable(rows)
     if "excess" not in rows or rows["excess"].isna().all():
@@ -141,7 +141,7 @@ def _excess(rows: pd.DataFrame, shared: Shared) -> Measured:
     return _mean(values, record.loss_unit(rows))
 
 
-def _share_trained(rows: pd.DataFrame, shared: Shared) -> Measured:
+def _share_trained(rows: pd.DataFrame, shared: _Shared) -> Measured:
     """Measure the share of runs that have a loss, with the exact binomial interval."""
     runs = rows.assign(trained=finished(rows) & rows["L"].notna())
     each = runs.groupby("run_id")["trained"].all() if "run_id" in runs else runs["trained"]
@@ -149,7 +149,7 @@ def _share_trained(rows: pd.DataFrame, shared: Shared) -> Measured:
     return Measured(trained / n, *share_interval(trained, n, LEVEL), reason=f"{trained} of {n} runs")
 
 
-def _loss_at_C(rows: pd.DataFrame, shared: Shared) -> Measured:
+def _loss_at_C(rows: pd.DataFrame, shared: _Shared) -> Measured:
     """Measure the lowest loss of each seed's runs at the shared compute, interpolated along their envelope."""
     losses = []
     for curve in _by_seed(usable(rows), "C"):
@@ -161,10 +161,10 @@ def _loss_at_C(rows: pd.DataFrame, shared: Shared) -> Measured:
     return _mean(np.array(losses), record.loss_unit(rows))
 
 
-def _price_of_loss(column: str) -> Callable[[pd.DataFrame, Shared], Measured]:
+def _price_of_loss(column: str) -> Callable[[pd.DataFrame, _Shared], Measured]:
     """Return a measure: how much of a column runs take to the loss that every family reaches, averaged over seeds."""
 
-    def take(rows: pd.DataFrame, shared: Shared) -> Measured:
+    def take(rows: pd.DataFrame, shared: _Shared) -> Measured:
         rows = usable(rows)
         if column not in rows or pd.to_numeric(rows[column], errors="coerce").isna().all():
             raise Untested(f"the runs have no {column}")
@@ -192,10 +192,10 @@ def _by_seed(rows: pd.DataFrame, column: str) -> Iterator[pd.DataFrame]:
         yield part.sort_values(column, kind="stable")
 
 
-def _of_quantity(name: str, of: str = "", marks: str = "") -> Callable[[pd.DataFrame, Shared], Measured]:
+def _of_quantity(name: str, of: str = "", marks: str = "") -> Callable[[pd.DataFrame, _Shared], Measured]:
     """Return a measure that is a quantity of claims."""
 
-    def take(rows: pd.DataFrame, shared: Shared) -> Measured:
+    def take(rows: pd.DataFrame, shared: _Shared) -> Measured:
         one = QUANTITIES[name](Sample(as_runs(rows), level=LEVEL, marks=marks, fits=shared.fits), of)
         assert isinstance(one, Measured)
         return one
@@ -203,10 +203,10 @@ def _of_quantity(name: str, of: str = "", marks: str = "") -> Callable[[pd.DataF
     return take
 
 
-def _of_law(name: str) -> Callable[[pd.DataFrame, Shared], Measured]:
+def _of_law(name: str) -> Callable[[pd.DataFrame, _Shared], Measured]:
     """Return a measure of the law that suits what varies."""
 
-    def take(rows: pd.DataFrame, shared: Shared) -> Measured:
+    def take(rows: pd.DataFrame, shared: _Shared) -> Measured:
         law = choose_law(usable(rows))
         if law is None:
             raise Untested("no law can be fitted to these runs: N or D has too few values")
@@ -219,7 +219,7 @@ def _of_law(name: str) -> Callable[[pd.DataFrame, Shared], Measured]:
     return take
 
 
-def _slope_from_flat(rows: pd.DataFrame, shared: Shared) -> Measured:
+def _slope_from_flat(rows: pd.DataFrame, shared: _Shared) -> Measured:
     """Measure how far from 0 the slope of the gradients through time is."""
     values = of_runs(rows, "probe.gradients.slope", "last")["value"].abs().to_numpy(float)
     return _mean(values, "")
@@ -231,30 +231,32 @@ def _mean(values: Array, unit: str) -> Measured:
     return Measured(mean, low, high, reason=f"{len(values)} run{'s' * (len(values) != 1)}", unit=unit)
 
 
-MEASURES: dict[str, Measure] = {
-    "excess": Measure("expressivity", "loss above the floor, at the best setting", "lower", _excess),
-    "accuracy_4": Measure(
+MEASURES: dict[str, _Measure] = {
+    "excess": _Measure("expressivity", "loss above the floor, at the best setting", "lower", _excess),
+    "accuracy_4": _Measure(
         "expressivity",
         "accuracy at four times the trained length",
         "higher",
         _of_quantity("run_mean", "probe.extrapolation.accuracy_4", marks="last"),
     ),
-    "rate_window": Measure(
+    "rate_window": _Measure(
         "learnability", "decades of learning rate within 1 % of the best", "higher", _of_quantity("rate_window")
     ),
-    "gradient_slope": Measure(
+    "gradient_slope": _Measure(
         "learnability", "distance from 0 of the slope of ln |gradient| per position", "lower", _slope_from_flat
     ),
-    "share_trained": Measure("learnability", "share of runs that train", "higher", _share_trained),
-    "holdout_error": Measure(
+    "share_trained": _Measure("learnability", "share of runs that train", "higher", _share_trained),
+    "holdout_error": _Measure(
         "scalability", "error of prediction at the held-out largest size, in ln L", "lower", _of_law("holdout_error")
     ),
-    "exponent_C": Measure("scalability", "-d ln L / d ln C among the runs", "higher", _of_law("local_exponent_C")),
-    "loss_at_C": Measure("efficiency", "loss at the largest compute that all have", "lower", _loss_at_C),
-    "C_to_loss": Measure("efficiency", "FLOPs to the loss that all reach", "lower", _price_of_loss("C")),
-    "time_to_loss": Measure("efficiency", "seconds to the loss that all reach", "lower", _price_of_loss("wall_s")),
-    "memory_to_loss": Measure("efficiency", "bytes to the loss that all reach", "lower", _price_of_loss("peak_memory")),
-    "decode_slope": Measure(
+    "exponent_C": _Measure("scalability", "-d ln L / d ln C among the runs", "higher", _of_law("local_exponent_C")),
+    "loss_at_C": _Measure("efficiency", "loss at the largest compute that all have", "lower", _loss_at_C),
+    "C_to_loss": _Measure("efficiency", "FLOPs to the loss that all reach", "lower", _price_of_loss("C")),
+    "time_to_loss": _Measure("efficiency", "seconds to the loss that all reach", "lower", _price_of_loss("wall_s")),
+    "memory_to_loss": _Measure(
+        "efficiency", "bytes to the loss that all reach", "lower", _price_of_loss("peak_memory")
+    ),
+    "decode_slope": _Measure(
         "efficiency",
         "exponent of a decoded token's time in the length",
         "lower",

@@ -4,20 +4,26 @@ parameters(view)["rows"][0]["cells"]["alpha"]     # ('0.34', '0.32 to 0.36')
 """
 
 import math
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pandas as pd
 
+from isoflop import record
 from isoflop.analysis.fitting.result import Estimate
 from isoflop.analysis.holdout.predictability import predictability
-from isoflop.analysis.report.links import links
 from isoflop.analysis.report.view import REASON, View, most_runs
 from isoflop.analysis.runs.rows import as_floats, finished
 from isoflop.analysis.runs.runs import RunsLike, as_runs
+from isoflop.folder import RunFolder
 from isoflop.wording import SUPERSCRIPT, count, cut, number, printable
 
+# a table's column that holds the address of each run, as isoflop import-wandb writes it
+URL = "url"
 # families whose law is compared with other laws at hold-outs, which takes dozens of fits each
 MOST_RIVALLED = 8
 # rows of the ledger that a page shows: a browser takes long over more
@@ -42,6 +48,43 @@ LEDGER = (
     "git",
     "dirty",
 )
+
+
+def _links(row: Mapping[Any, Any], source: Path, out: Path) -> dict[str, str]:
+    """Return the addresses of a run by name; those of files are relative to `out`, the folder of the page.
+
+    row     a row of the table
+    source  the table's file, beside which runs are looked for
+    """
+    addresses = {}
+    folder = _folder_of(row, source)
+    if folder is not None:
+        addresses["folder"] = quote(os.path.relpath(folder.path, out)) + "/"
+    online = (folder and folder.read_mirror()) or row.get(URL)
+    if isinstance(online, str) and _is_web(online):
+        addresses["W&B" if "wandb" in (urlsplit(online).hostname or "") else "online"] = online
+    return addresses
+
+
+def _folder_of(row: Mapping[Any, Any], source: Path) -> RunFolder | None:
+    """Find the folder of a run: beside its table or in runs/ there, or in a folder of its sweep's name in either."""
+    run_id, sweep = str(row.get("run_id")), str(row.get("sweep"))
+    if not record.RUN_ID.fullmatch(run_id):
+        return None
+    parents = [source.parent, source.parent / "runs"]
+    if sweep == Path(sweep).name:
+        parents += [parent / sweep for parent in parents]
+    folders = (RunFolder(parent / run_id) for parent in parents if (parent / run_id).is_dir())
+    return next((folder for folder in folders if folder.config.is_file()), None)
+
+
+def _is_web(address: str) -> bool:
+    """Return whether an address is on the web, and not a script."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and address.isprintable()
 
 
 def parameters(view: View, *, rivals: bool = False) -> dict[str, Any]:
@@ -109,7 +152,7 @@ def ledger(runs: RunsLike, out: Path | None = None) -> dict[str, Any]:
     shown = table.iloc[order]
     rows = list(zip(*(_cells(c, shown[c].tolist()) for c in columns), strict=True)) or [()] * len(shown)
     linked = bool(runs.source) and out is not None
-    addresses = [links(row, Path(runs.source), out) if linked and out else {} for row in shown.to_dict("records")]
+    addresses = [_links(row, Path(runs.source), out) if linked and out else {} for row in shown.to_dict("records")]
     hours = training_hours(table)
     return {
         "columns": columns,

@@ -28,7 +28,7 @@ from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import Frontier, frontier
 from isoflop.analysis.holdout.backtest import HeldOut, hold_out
-from isoflop.analysis.holdout.lack_of_fit import trend
+from isoflop.analysis.holdout.form_error import trend
 from isoflop.analysis.runs.cells import CELL, SEARCHED, SeedNoise
 from isoflop.analysis.runs.formats import read_table
 from isoflop.analysis.runs.levels import LEVELS, Layout, layout, level_index
@@ -56,7 +56,7 @@ MEASURED = ("probe.", THEORY)
 MOST_HELD = 200
 
 
-def sound_profiles(profiles: pd.DataFrame) -> pd.DataFrame:
+def _sound_profiles(profiles: pd.DataFrame) -> pd.DataFrame:
     """Return the points of profiles that are finite numbers, with names that fit a page."""
     numbers = {name: pd.to_numeric(profiles[name], errors="coerce").astype(float) for name in POINT}
     texts = {name: profiles[name].astype(str) for name in ("run_id", *NAMED)}
@@ -130,7 +130,7 @@ class View:
         profiles = read_table(file)
         if missing := [name for name in PROFILE if name not in profiles]:
             raise UserError(f"{file} has no column {missing[0]}, so it is not a table of profiles; collect again")
-        return sound_profiles(profiles[list(PROFILE)])
+        return _sound_profiles(profiles[list(PROFILE)])
 
     @cached_property
     def frontiers(self) -> dict[str, Frontier]:
@@ -184,7 +184,7 @@ def look(runs: RunsLike, claims: Any = None, forecast: Path | None = None, tune:
     tune      knobs that were searched; by default those that take several values at one size and amount of data
     """
     table = as_runs(runs)
-    table = table.with_frame(named_for_page(table.frame))
+    table = table.with_frame(_named_for_page(table.frame))
     if "L" in table and not finished(table.frame).any():
         return _without_results(table, claims)
     table = sound_table(table)
@@ -272,7 +272,7 @@ def _layout(runs: Runs) -> Layout | None:
     return runs.layout if len(runs) and complete else None
 
 
-def named_for_page(runs: pd.DataFrame) -> pd.DataFrame:
+def _named_for_page(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the table with words that fit a page: printable, on one line, cut to a length, and still distinct."""
     words = {}
     for name in runs.columns.intersection(list(record.COLUMNS)):

@@ -49,7 +49,7 @@ def marks(config: FrozenConfig, plan: RunPlan) -> list[dict[str, Any]]:
 
 def check(claims: "Iterable[Claim]", planned: "pd.DataFrame") -> None:
     """Refuse a claim that names a column which the runs will not have, or a law that their design cannot identify."""
-    from isoflop.analysis.claims.planned.requirements import refusal
+    from isoflop.analysis.claims.planned.power import refusal
 
     for claim in claims:
         if sentence := refusal(claim, planned, planned.attrs.get("probes", {})):

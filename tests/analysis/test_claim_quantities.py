@@ -13,7 +13,7 @@ from isoflop.analysis.claims.quantities.cells import of_runs, pairs, with_derive
 from isoflop.analysis.claims.quantities.columns import welch
 from isoflop.analysis.claims.quantities.pairs import both_fits, contrast
 from isoflop.analysis.claims.quantities.reach import first_reach
-from isoflop.analysis.claims.quantities.tuning import window
+from isoflop.analysis.claims.quantities.tuning import _window
 from isoflop.analysis.claims.region import Region
 from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.subjects import scope
@@ -219,9 +219,9 @@ def test_losses_at_equal_size_are_interpolated_over_the_shared_range() -> None:
 
 def test_the_window_of_rates_is_that_of_a_parabola() -> None:
     x = np.arange(-5.0, 0.01, 0.01)
-    wide, inside = window(x, math.log1p(0.01) * ((x + 2.5) / 0.75) ** 2)
+    wide, inside = _window(x, math.log1p(0.01) * ((x + 2.5) / 0.75) ** 2)
     assert (wide, inside) == (pytest.approx(1.5, rel=1e-3), True)
-    assert window(np.array([-2.0, -1.0, 0.0]), np.array([0.0, 1.0, 2.0])) == (pytest.approx(math.log1p(0.01)), False)
+    assert _window(np.array([-2.0, -1.0, 0.0]), np.array([0.0, 1.0, 2.0])) == (pytest.approx(math.log1p(0.01)), False)
 
 
 def test_a_window_that_is_open_has_no_upper_bound() -> None:

@@ -15,8 +15,7 @@ from omegaconf import OmegaConf
 from isoflop import record
 from isoflop.analysis.claims.claim import FOLDER, Claim, load_claims, read_claim
 from isoflop.analysis.claims.judge import judge, named_columns
-from isoflop.analysis.claims.planned.power import power
-from isoflop.analysis.claims.planned.requirements import refusal
+from isoflop.analysis.claims.planned.power import power, refusal
 from isoflop.analysis.claims.quantities.cells import DERIVED, choices
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.analysis.claims.rule import Rule

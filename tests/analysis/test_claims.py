@@ -16,9 +16,8 @@ from isoflop.analysis.claims.declare import QUANTITIES, Contrast, Pair, Quantity
 from isoflop.analysis.claims.judge import judge
 from isoflop.analysis.claims.needs import Needs, Seeds
 from isoflop.analysis.claims.provenance import Commits, changed_since
-from isoflop.analysis.claims.region import Region, VerdictKind
+from isoflop.analysis.claims.region import UNITS, Region, VerdictKind
 from isoflop.analysis.claims.rule import Rule
-from isoflop.analysis.claims.units import UNITS
 from isoflop.analysis.claims.verdict import ClaimSubject, SubjectVerdict, of_subjects
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.where import conditions

@@ -12,10 +12,9 @@ from studies import grid_study
 
 import isoflop as iso
 from isoflop.analysis import options as o
-from isoflop.analysis.claims.forecasts import judge_forecast
+from isoflop.analysis.claims.forecasts import _crps, _interval_score, judge_forecast, score_forecast
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.holdout.forecast import Forecast, digest, forecast, load_forecast
-from isoflop.analysis.holdout.outcome import crps, interval_score, score_forecast
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError, UserError
 
@@ -236,10 +235,10 @@ def test_scores_are_those_of_gneiting_and_raftery(x: float) -> None:
     half = sd * stats.norm.ppf(0.95)
     low, high, at = centre - half, centre + half, np.array([x])
     expected = (high - low) + 20 * (max(low[0] - x, 0) + max(x - high[0], 0))
-    assert interval_score(at, low, high, 0.9) == pytest.approx(expected)
+    assert _interval_score(at, low, high, 0.9) == pytest.approx(expected)
     # the score is the integral of the squared gap between the forecast's distribution and the outcome's step
     below = integrate.quad(lambda t: stats.norm.cdf(t, 0.2, sd) ** 2, -10, x)[0]
     above = integrate.quad(lambda t: stats.norm.sf(t, 0.2, sd) ** 2, x, 10)[0]
-    assert crps(at, centre, low, high, 0.9) == pytest.approx(below + above, rel=1e-6)
+    assert _crps(at, centre, low, high, 0.9) == pytest.approx(below + above, rel=1e-6)
     none = np.array([np.nan])
-    assert crps(at, centre, none, none, 0.9) == pytest.approx(abs(x - 0.2))
+    assert _crps(at, centre, none, none, 0.9) == pytest.approx(abs(x - 0.2))

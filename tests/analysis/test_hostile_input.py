@@ -19,14 +19,14 @@ from isoflop.analysis.holdout.forecast import load_forecast
 from isoflop.analysis.report.figures.base import (
     MOST_POINTS,
     Figure,
+    _few_families,
+    _json_ready,
+    _thin,
     draw_all,
-    few_families,
-    json_ready,
-    thin,
 )
 from isoflop.analysis.report.figures.style import wrap
 from isoflop.analysis.report.report import write_report
-from isoflop.analysis.report.view import MOST_FAMILIES, look, named_for_page
+from isoflop.analysis.report.view import MOST_FAMILIES, _named_for_page, look
 from isoflop.analysis.runs import curves, formats
 from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.rows import joined
@@ -234,7 +234,7 @@ def test_a_column_of_lists_and_half_a_character_are_read_as_text(tmp_path: Path)
 
 def test_names_reach_a_page_printable_short_and_still_apart() -> None:
     families = [f"{EVIL}{i}" for i in range(12)] + ["mlp", "\u05d0\u05d1"]
-    named = named_for_page(pd.DataFrame({"family": families, "reason": "r" * 5000, "N": 1.0}))
+    named = _named_for_page(pd.DataFrame({"family": families, "reason": "r" * 5000, "N": 1.0}))
     assert named["family"].nunique() == len(families)
     assert named["family"].str.len().max() <= 60
     assert named["family"].tolist()[-2:] == ["mlp", "\u05d0\u05d1"]
@@ -257,20 +257,20 @@ def test_hostile_names_make_a_page_and_files_that_only_show_them(tmp_path: Path)
 
 def test_figures_hold_few_points_families_and_lines() -> None:
     rows = [{"kind": "run", "i": i} for i in range(3 * MOST_POINTS)] + [{"kind": "law", "i": i} for i in range(500)]
-    kept = thin(rows)
+    kept = _thin(rows)
     assert sum(row["kind"] == "run" for row in kept) == MOST_POINTS
     assert sum(row["kind"] == "law" for row in kept) == 500
-    assert kept == thin(rows)
+    assert kept == _thin(rows)
     assert wrap("word " * 1000, 80)[-1].endswith("…")
-    assert json_ready({"a": ["\x00", float("nan")]}) == {"a": ["\\x00", None]}
+    assert _json_ready({"a": ["\x00", float("nan")]}) == {"a": ["\\x00", None]}
     single = demo_study(["lstm"], failures=False)
     several = pd.concat(
         [single.assign(family=f"g{i:02}", run_id=single["run_id"] + str(i)).head(2 + i % 3) for i in range(30)]
     )
     view = look(several, [])
     assert len(view.families) == 30
-    assert len(few_families(view).families) == MOST_FAMILIES
-    assert set(few_families(view).rows["family"]) == set(few_families(view).families)
+    assert len(_few_families(view).families) == MOST_FAMILIES
+    assert set(_few_families(view).rows["family"]) == set(_few_families(view).families)
 
 
 def test_what_begins_like_a_formula_is_quoted_in_exported_tables(tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_of_more_pairs_than_can_be_fitted_those_with_the_most_runs_are_judged(
     file = tmp_path / "law.yaml"
     rule = f"subject: pair\nlaw: chinchilla\nquantity: law_contrast\nof: alpha\ncombine: {combine}\nregion: {region}\n"
     file.write_text(f"id: law\nclaim: Laws differ.\nexpect: unknown\n{rule}")
-    monkeypatch.setattr("isoflop.analysis.claims.cases.MOST_FITTED_PAIRS", 2)
+    monkeypatch.setattr("isoflop.analysis.claims.subjects.MOST_FITTED_PAIRS", 2)
     monkeypatch.setitem(QUANTITIES, "law_contrast", replace(QUANTITIES["law_contrast"], measure=measure))
     runs = demo_study(["lstm", "mlp", "transformer"], failures=False)
     [judged] = judge(runs.drop(runs.index[runs["family"] == "lstm"][0]), file)
@@ -383,7 +383,7 @@ def test_more_families_than_can_be_fitted_are_untested_and_say_how_many_are_judg
     file = tmp_path / "law.yaml"
     rule = "law: chinchilla\nquantity: law_parameter\nof: alpha\nregion: {above: 0.1}\n"
     file.write_text(f"id: law\nclaim: It falls.\nexpect: unknown\n{rule}")
-    monkeypatch.setattr("isoflop.analysis.claims.cases.MOST_FITTED_FAMILIES", 2)
+    monkeypatch.setattr("isoflop.analysis.claims.subjects.MOST_FITTED_FAMILIES", 2)
     monkeypatch.setitem(
         QUANTITIES, "law_parameter", replace(QUANTITIES["law_parameter"], measure=None)
     )  # none is fitted

@@ -11,16 +11,15 @@ from studies import TRUTH, demo_study, grid_study
 
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.declare import QUANTITIES, Contrast, Quantity, Sample
-from isoflop.analysis.claims.region import Region
+from isoflop.analysis.claims.region import UNITS, Region
 from isoflop.analysis.claims.rule import Rule
-from isoflop.analysis.claims.units import UNITS
 from isoflop.analysis.holdout.forecast import forecast
 from isoflop.analysis.report import report as report_module
 from isoflop.analysis.report.figures.base import Figure, draw_all
-from isoflop.analysis.report.figures.style import log_axis, nice_ticks
-from isoflop.analysis.report.links import folder_of
+from isoflop.analysis.report.figures.style import _nice_ticks, log_axis
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.sentences import summary
+from isoflop.analysis.report.tables import _folder_of
 from isoflop.analysis.report.view import look
 from isoflop.analysis.runs.read import read_runs
 from isoflop.folder import RunFolder
@@ -132,9 +131,9 @@ def test_a_figure_whose_needs_are_unmet_is_a_line_that_says_what_is_missing(tmp_
 
 def test_numbers_and_ticks_read_as_in_print() -> None:
     assert [number(x) for x in (1e10, 2e10, 3.2e11, 2.5, 1e-5)] == ["10¹⁰", "2·10¹⁰", "3.2·10¹¹", "2.5", "10⁻⁵"]
-    assert nice_ticks(1e8, 1e12) == [1e8, 1e9, 1e10, 1e11, 1e12]
-    assert nice_ticks(9e9, 4e11) == [1e10, 2e10, 5e10, 1e11, 2e11]
-    assert nice_ticks(1.96, 2.24) == [2.0, 2.05, 2.1, 2.15, 2.2]
+    assert _nice_ticks(1e8, 1e12) == [1e8, 1e9, 1e10, 1e11, 1e12]
+    assert _nice_ticks(9e9, 4e11) == [1e10, 2e10, 5e10, 1e11, 2e11]
+    assert _nice_ticks(1.96, 2.24) == [2.0, 2.05, 2.1, 2.15, 2.2]
 
 
 def test_a_law_that_is_not_identified_is_flagged_and_not_sold(tmp_path: Path) -> None:
@@ -255,4 +254,4 @@ def test_the_ledger_leads_to_the_folder_and_the_mirror_of_a_run(tmp_path: Path) 
     mirror = ("https://wandb.ai/me/isoflop/runs/1", "W&amp;B")
     assert hrefs == [(folders[0], "folder"), (folders[1], "folder"), mirror, ("https://my.lab/3", "online")]
     assert (page.parent / hrefs[0][0].replace("%20", " ")).is_dir()
-    assert folder_of({"run_id": "../../etc", "sweep": ".."}, tmp_path / "runs.csv") is None
+    assert _folder_of({"run_id": "../../etc", "sweep": ".."}, tmp_path / "runs.csv") is None

@@ -14,11 +14,11 @@ from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.declare import Pair
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.analysis.claims.rule import Rule
+from isoflop.analysis.claims.studies import next_command
 from isoflop.analysis.claims.verdict import ClaimSubject, ClaimVerdict, SubjectVerdict
-from isoflop.analysis.report.commands import next_command
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.finding import finding, of_many, question, tone, word
-from isoflop.analysis.report.report import powers_of
+from isoflop.analysis.report.report import _powers_of
 from isoflop.analysis.report.sentences import seed_noise
 from isoflop.analysis.report.tables import ledger
 from isoflop.analysis.report.view import look
@@ -102,7 +102,7 @@ def test_the_power_of_an_open_claim_is_that_of_drawn_studies() -> None:
     open_claim = ClaimVerdict(VerdictKind.INCONCLUSIVE, "", claim=stated)
     decided = ClaimVerdict(VerdictKind.SUPPORTED, "", claim=replace(stated, id="y"))
     view: Any = SimpleNamespace(runs=runs, verdicts=(open_claim, decided))
-    powers = powers_of(view)
+    powers = _powers_of(view)
     assert set(powers) == {"x"}
     assert "drawn studies" in powers["x"]
 

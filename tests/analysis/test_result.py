@@ -21,7 +21,7 @@ from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier.frontier import Approach, Frontier, frontier
 from isoflop.analysis.holdout.backtest import Backtest, Fold
 from isoflop.analysis.holdout.compare import Comparison, compare
-from isoflop.analysis.holdout.lack_of_fit import LackOfFit
+from isoflop.analysis.holdout.form_error import LackOfFit
 from isoflop.analysis.holdout.predict import predict
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.catalogue import LAWS, get_law

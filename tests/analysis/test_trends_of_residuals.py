@@ -8,7 +8,7 @@ import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.holdout.lack_of_fit import trend
+from isoflop.analysis.holdout.form_error import trend
 from isoflop.analysis.report.finding import finding
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.view import look

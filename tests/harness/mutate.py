@@ -284,10 +284,10 @@ def rounds(
 
 def prepare(sweep: Path, cache: Path, grid: list[str]) -> None:
     """Let plan remember what it does of the sweep, and report its drawing library."""
-    from isoflop.analysis.report.report import drawing_library
+    from isoflop.analysis.report.report import _drawing_library
 
     with in_process(cache):
-        drawing_library()
+        _drawing_library()
         done = call("plan", sweep, grid, Mutation("nothing", "nothing"), patience_s=120)  # it imports torch
     assert done.code == 0, done
 

@@ -41,7 +41,7 @@ TRUTHS: Mapping[str, Mapping[str, float]] = {
 
 
 @dataclass(frozen=True)
-class PlannedRows:
+class _PlannedRows:
     """Planned rows for which results are drawn."""
 
     rows: pd.DataFrame
@@ -90,7 +90,7 @@ class PlannedRows:
         return self.first if self.rule.compare else (self.rows["family"] == self.rows["family"].min()).to_numpy(float)
 
 
-Drawer = Callable[[PlannedRows], Columns]
+Drawer = Callable[[_PlannedRows], Columns]
 
 
 def drawn(rows: pd.DataFrame, rule: Rule, rng: np.random.Generator) -> pd.DataFrame:
@@ -104,47 +104,47 @@ def drawn(rows: pd.DataFrame, rule: Rule, rng: np.random.Generator) -> pd.DataFr
         if column not in rows:
             raise UserError(f"its runs have no column {column}")
         first = first * is_value(rows, column, value).to_numpy(float)
-    results: Columns = DRAWERS[rule.quantity](PlannedRows(rows, rule, first, rng))
+    results: Columns = DRAWERS[rule.quantity](_PlannedRows(rows, rule, first, rng))
     return rows.assign(**{"status": "ok", "L": LOSS, **results})
 
 
-def mean(planned: PlannedRows) -> Columns:
+def _mean(planned: _PlannedRows) -> Columns:
     """Draw numbers about the effect; of a pair, about 0 in its second."""
     return planned.column(planned.effect * planned.first + planned.normal())
 
 
-def factor(planned: PlannedRows) -> Columns:
+def _factor(planned: _PlannedRows) -> Columns:
     """Draw positive numbers about the effect, with the spread in their logarithm; of a pair, about 1 in its second."""
     effect = math.log(planned.effect) if planned.effect > 0 else 0.0
     return planned.column(np.exp(effect * planned.first + planned.normal()))
 
 
-def ratio(planned: PlannedRows) -> Columns:
+def _ratio(planned: _PlannedRows) -> Columns:
     """Draw the effect in the first of a pair, with the spread, and 1 in its second."""
     return planned.column(np.where(planned.first > 0, planned.effect + planned.normal(), 1.0))
 
 
-def share(planned: PlannedRows) -> Columns:
+def _share(planned: _PlannedRows) -> Columns:
     """Draw runs of which the share `effect` exceeds the threshold."""
     runs = as_runs(planned.rows)
     above = planned.rng.random(runs.count)[runs.codes] < planned.effect
     return planned.column((planned.rule.threshold or 0.0) + np.where(above, 1.0, -1.0))
 
 
-def slope(planned: PlannedRows) -> Columns:
+def _slope(planned: _PlannedRows) -> Columns:
     """Draw a column, or for log_slope its logarithm, that is linear in the logarithm of another."""
     y = planned.effect * planned.first * planned.log(planned.rule.against) + planned.normal()
     return planned.column(np.exp(y) if planned.rule.quantity.startswith("log_") else y)
 
 
-def correlated(planned: PlannedRows) -> Columns:
+def _correlated(planned: _PlannedRows) -> Columns:
     """Draw two columns of that correlation."""
     r, x, y = planned.effect, planned.normal(1.0), planned.normal(1.0)
     # well above 0, so that a drop is what was drawn
     return {**planned.column(10 + x), planned.rule.against: r * x + math.sqrt(1 - r * r) * y}
 
 
-def price(planned: PlannedRows) -> Columns:
+def _price(planned: _PlannedRows) -> Columns:
     """Draw a column that falls along the axis to the value at its middle, shifted by the effect."""
     rows, rule = planned.rows, planned.rule
     ((column, goal),) = rule.reach.items()
@@ -160,13 +160,13 @@ def price(planned: PlannedRows) -> Columns:
     return {column: goal * np.exp(-(x - late)), **({"floor": 1.0} if column in DERIVED else {})}
 
 
-def equal(planned: PlannedRows) -> Columns:
+def _equal(planned: _PlannedRows) -> Columns:
     """Draw losses along an axis; those of the first differ by the effect."""
     x = planned.log(planned.rule.axis or "C")
     return {"L": LOSS * np.exp(-EXPONENT * (x - x.mean()) + planned.effect * planned.one + planned.normal())}
 
 
-def curves(planned: PlannedRows) -> Columns:
+def _curves(planned: _PlannedRows) -> Columns:
     """Draw curves of runs over their marks that differ between sizes by the effect and between seeds by the noise."""
     rows = planned.rows
     sizes, codes = np.unique(rows["N"].to_numpy(float), return_inverse=True)
@@ -175,7 +175,7 @@ def curves(planned: PlannedRows) -> Columns:
     return {"L": FLOOR + (C / C.max()) ** -EXPONENT * np.exp(np.where(end > C, off, 0.0)), "floor": FLOOR}
 
 
-def window(planned: PlannedRows) -> Columns:
+def _window(planned: _PlannedRows) -> Columns:
     """Draw losses that are a parabola of log lr, as wide as the effect at 1 % above its minimum."""
     x = np.log10(planned.rows["lr"].to_numpy(float))
     lowest = (x.min() + x.max()) / 2 + planned.normal(0.0)
@@ -183,7 +183,7 @@ def window(planned: PlannedRows) -> Columns:
     return {"L": LOSS * np.exp(AS_GOOD * ((x - lowest) / (wide / 2)) ** 2)}
 
 
-def from_law(planned: PlannedRows) -> Columns:
+def _from_law(planned: _PlannedRows) -> Columns:
     """Draw targets that follow the law with a parameter at the effect; of a pair, the parameters differ by it."""
     rows, rule, law, effect = planned.rows, planned.rule, get_law(planned.rule.formula), planned.effect
     along_D = planned.log("D")
@@ -207,17 +207,17 @@ def from_law(planned: PlannedRows) -> Columns:
 
 
 DRAWERS: Mapping[str, Drawer] = {
-    **dict.fromkeys(("run_mean", "difference"), mean),
-    "geometric_mean": factor,
-    "ratio": ratio,
-    "share_above": share,
-    **dict.fromkeys(("slope", "log_slope", "log_slope_difference"), slope),
-    "correlation": correlated,
-    **dict.fromkeys(("reach", "reach_ratio", "reach_slope", "reach_slope_difference"), price),
-    **dict.fromkeys(("loss_at_equal", "loss_contrast"), equal),
-    "collapse": curves,
-    "rate_window": window,
+    **dict.fromkeys(("run_mean", "difference"), _mean),
+    "geometric_mean": _factor,
+    "ratio": _ratio,
+    "share_above": _share,
+    **dict.fromkeys(("slope", "log_slope", "log_slope_difference"), _slope),
+    "correlation": _correlated,
+    **dict.fromkeys(("reach", "reach_ratio", "reach_slope", "reach_slope_difference"), _price),
+    **dict.fromkeys(("loss_at_equal", "loss_contrast"), _equal),
+    "collapse": _curves,
+    "rate_window": _window,
     **dict.fromkeys(
-        ("holdout_error", "law_parameter", "law_contrast", "local_contrast", "effective_speedup"), from_law
+        ("holdout_error", "law_parameter", "law_contrast", "local_contrast", "effective_speedup"), _from_law
     ),
 }

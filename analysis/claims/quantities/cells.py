@@ -65,10 +65,10 @@ def of_runs(runs: RunsLike, name: str, marks: str = "", less: str = "") -> Frame
     order = [c for c in ("mark", "D") if c in rows]
     rows = rows.sort_values(order, kind="stable") if order else rows
     grouped = rows.groupby("run_id", sort=True)
-    return grouped.first().assign(value=reduced(grouped["value"], marks)).reset_index()
+    return grouped.first().assign(value=_reduced(grouped["value"], marks)).reset_index()
 
 
-def reduced(grouped: Any, marks: str) -> "pd.Series[float]":
+def _reduced(grouped: Any, marks: str) -> "pd.Series[float]":
     """Return one number for each group of marks."""
     if marks == "drop":
         if int(grouped.size().max()) < 2:

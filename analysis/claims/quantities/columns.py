@@ -64,7 +64,7 @@ def log_slope(sample: Sample, name: str) -> Measured:
 
     By least squares over runs, within cells of runs that are equal in all other choices.
     """
-    return measured_slope(slope_of(sample, sample.runs, name, logarithm=True), sample.level)
+    return measured_slope(_slope_of(sample, sample.runs, name, logarithm=True), sample.level)
 
 
 @of_column(needs=("against",), wording="the slope of {of} on ln {against} is {amount}")
@@ -73,7 +73,7 @@ def slope(sample: Sample, name: str) -> Measured:
 
     By least squares over runs, within cells of runs that are equal in all other choices.
     """
-    return measured_slope(slope_of(sample, sample.runs, name, logarithm=False), sample.level)
+    return measured_slope(_slope_of(sample, sample.runs, name, logarithm=False), sample.level)
 
 
 @of_column(needs=("against",), wording="the partial correlation of {of} with {against} is {amount}")
@@ -140,7 +140,7 @@ def ratio(sample: Sample, name: str) -> Contrast:
 )
 def log_slope_difference(sample: Sample, name: str) -> Contrast:
     """difference between two groups of the slope of the logarithm of a column on the logarithm of another"""
-    one, two = (slope_of(sample, side, name, logarithm=True) for side in sample.sides)
+    one, two = (_slope_of(sample, side, name, logarithm=True) for side in sample.sides)
     return minus(one, two, f"{number(one.value)} and {number(two.value)}")
 
 
@@ -157,7 +157,7 @@ def mean_difference(one: pd.DataFrame, two: pd.DataFrame, compared: Iterable[str
     return float(first.mean() - second.mean()), *welch([standard_error(first), standard_error(second)]), 0
 
 
-def slope_of(sample: Sample, runs: Runs, name: str, logarithm: bool) -> Contrast:
+def _slope_of(sample: Sample, runs: Runs, name: str, logarithm: bool) -> Contrast:
     """Return the slope of a column on the logarithm of another, over runs, or within runs where that varies there."""
     along = sample.against
     rows = runs.usable.frame

@@ -81,7 +81,7 @@ def error_between_runs(sample: Sample) -> tuple[float, int]:
     """
     one, two = (sample.once(cells, side) for side in sample.sides)
     _, delta, rung = matched(one, two)
-    run = sample.once(runs_of, sample.sides[0])
+    run = sample.once(_runs_of, sample.sides[0])
     keys = [key for key in one if key in two and _is_matched(one[key][1], two[key][1])]
     table = pd.DataFrame({"rung": rung, "delta": delta, "run": [run.get(key) for key in keys]})
     if table["run"].isna().any() or table["run"].nunique() == len(table):  # no marks: each pair is a run
@@ -93,7 +93,7 @@ def error_between_runs(sample: Sample) -> tuple[float, int]:
     return (math.sqrt(float((sums**2).sum()) * n / (n - 1)), n - 1) if n > 1 else (0.0, 0)
 
 
-def runs_of(runs: Runs) -> dict[tuple[Any, ...], str]:
+def _runs_of(runs: Runs) -> dict[tuple[Any, ...], str]:
     """Return the run of each of the cells of a family; none where the table does not name runs."""
     if "run_id" not in runs:
         return {}
@@ -116,7 +116,7 @@ def both_fits(sample: Sample) -> tuple[Fit, Fit]:
         alone = (sample.fits.law(sample.law, side.usable, by=name) for side, name in zip(sample.sides, by, strict=True))
         return next(alone), next(alone)
     sides = [_with_partner(side.usable.frame, partners) for side in sample.sides]
-    tables = [rows.assign(pair=pair_of_runs(rows, sides[0])) for rows in sides]
+    tables = [rows.assign(pair=_pair_of_runs(rows, sides[0])) for rows in sides]
     fits = [
         fit(rows, sample.law, run="pair", interval="jackknife", by=name) for rows, name in zip(tables, by, strict=True)
     ]
@@ -134,7 +134,7 @@ def _with_partner(rows: pd.DataFrame, partners: list[Any]) -> pd.DataFrame:
     return rows[pd.MultiIndex.from_frame(rows[[*KEY]]).isin(keys)].sort_values([*KEY], kind="stable")
 
 
-def pair_of_runs(rows: pd.DataFrame, first: pd.DataFrame) -> pd.Series:
+def _pair_of_runs(rows: pd.DataFrame, first: pd.DataFrame) -> pd.Series:
     """Return the number of the pair of runs that each row is of, (rows,): of marks of one run it is the same.
 
     first   the rows of the first family, with the same pairs

@@ -40,7 +40,7 @@ of_price = partial(quantity, needs=("axis", "reach"))
 @of_price(wording="{reach} is first reached at {axis} = {amount}")
 def reach(sample: Sample) -> Measured:
     """where along an axis a column first reaches a value, the geometric mean over seeds"""
-    prices = prices_of(sample, sample.runs)
+    prices = _prices_of(sample, sample.runs)
     bound = _bound(prices)
     mean, low, high = t_interval(prices["value"].to_numpy(float), sample.level)
     low, high = (None if bound == MOST else low), (None if bound == LEAST else high)
@@ -50,7 +50,7 @@ def reach(sample: Sample) -> Measured:
 @of_price(subject="pair", unit="data", wording="to reach {reach}, {lower} {amount} than {higher}")
 def reach_ratio(sample: Sample) -> Contrast:
     """ln of the ratio between two groups of where along an axis a column first reaches a value"""
-    one, two = (prices_of(sample, side) for side in sample.sides)
+    one, two = (_prices_of(sample, side) for side in sample.sides)
     bound = _bound_of_difference(_bound(one), _bound(two))
     reason = f"{_reason(one)}; {_reason(two)}"
     value, se, df, _ = mean_difference(one, two, sample.compared)
@@ -92,7 +92,7 @@ def loss_at_equal(sample: Sample) -> Contrast:
     a, b = (side.usable.frame for side in sample.sides)
     names = shared_choices(a, b, (*sample.compared, sample.axis))
     envelope = sample.axis == "C" and any(len(set(level_index(rows["D"]))) > 1 for rows in (a, b) if "D" in rows)
-    one, two = (curves_of(side, sample.axis, "L", names) for side in sample.sides)
+    one, two = (_curves_of(side, sample.axis, "L", names) for side in sample.sides)
     pairs_of = {key: _between(one[key], two[key], envelope) for key in one if key in two}
     by_seed: dict[Hashable, list[float]] = {}
     for key, delta in pairs_of.items():
@@ -108,7 +108,7 @@ def loss_at_equal(sample: Sample) -> Contrast:
     return Contrast(float(values.mean()), se, df, reason=f"{len(values)} pair{'s' * (len(values) > 1)} of curves")
 
 
-class PriceCurve(NamedTuple):
+class _PriceCurve(NamedTuple):
     """x, y: along one curve, ascending in x. first: the choices of its runs."""
 
     x: Array
@@ -116,7 +116,7 @@ class PriceCurve(NamedTuple):
     first: pd.Series
 
 
-def curves_of(runs: Runs, axis: str, column: str, names: list[str]) -> dict[tuple[Hashable, ...], PriceCurve]:
+def _curves_of(runs: Runs, axis: str, column: str, names: list[str]) -> dict[tuple[Hashable, ...], _PriceCurve]:
     """Return the curves of a column along an axis, by seed and by the values of the named columns."""
     rows = runs.usable.frame
     values = {name: pd.to_numeric(rows[name], errors="coerce") for name in (axis, column)}
@@ -126,14 +126,14 @@ def curves_of(runs: Runs, axis: str, column: str, names: list[str]) -> dict[tupl
     curves = {}
     for key, part in rows.groupby([seed, cell], sort=True):
         means = part.groupby("_x")["_y"].mean()
-        curves[key] = PriceCurve(means.index.to_numpy(float), means.to_numpy(float), part.iloc[0])
+        curves[key] = _PriceCurve(means.index.to_numpy(float), means.to_numpy(float), part.iloc[0])
     return curves
 
 
-def prices_of(sample: Sample, runs: Runs) -> pd.DataFrame:
+def _prices_of(sample: Sample, runs: Runs) -> pd.DataFrame:
     """Return a row for each curve: ln of the axis where it reaches the value, and whether that is a bound."""
     ((column, goal),) = sample.reach.items()
-    curves = curves_of(runs, sample.axis, column, choices(runs.usable.frame, (*sample.compared, sample.axis)))
+    curves = _curves_of(runs, sample.axis, column, choices(runs.usable.frame, (*sample.compared, sample.axis)))
     many = {key: curve for key, curve in curves.items() if len(curve.x) > 1}
     if not many:
         raise Untested(f"no curve of {column} along {sample.axis} has two points of one seed")
@@ -165,7 +165,7 @@ def first_reach(x: Array, y: Array, goal: float, falls: bool) -> tuple[float, st
 
 def _slope(sample: Sample, runs: Runs) -> Contrast:
     """Return the slope of the logarithm of the price on that of another column, over curves."""
-    prices = prices_of(sample, runs)
+    prices = _prices_of(sample, runs)
     if bounds := int((prices["bound"] != "").sum()):
         raise NotIdentified(
             f"{bounds} of {len(prices)} curves do not cross the value within their range of {sample.axis}"
@@ -199,7 +199,7 @@ def _reason(prices: pd.DataFrame) -> str:
     return f"{len(prices)} curves, about {number(math.exp(prices['value'].mean()))}{''.join(f', {p}' for p in parts)}"
 
 
-def _between(one: PriceCurve, two: PriceCurve, envelope: bool) -> float | None:
+def _between(one: _PriceCurve, two: _PriceCurve, envelope: bool) -> float | None:
     """Return the mean difference of ln y of two curves, or of their lower envelopes, over the range that they share.
 
     None where they share no range.

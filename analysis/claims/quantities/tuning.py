@@ -1,6 +1,6 @@
 """Quantities of how a family trains: the range of good learning rates, and whether the curves of all sizes coincide.
 
-window(np.array([-3.0, -2.0, -1.0]), np.array([1.0, 0.9, 1.0]))      # decades about the best; whether it is inside
+_window(np.array([-3.0, -2.0, -1.0]), np.array([1.0, 0.9, 1.0]))      # decades about the best; whether it is inside
 """
 
 import math
@@ -41,7 +41,7 @@ def rate_window(sample: Sample) -> Measured:
         curve = np.log(part.groupby("lr")["L"].mean().sort_index())
         if len(curve) < 3:
             continue
-        width, inside = window(np.log10(curve.index.to_numpy(float)), curve.to_numpy(float))
+        width, inside = _window(np.log10(curve.index.to_numpy(float)), curve.to_numpy(float))
         widths.append(width)
         open_ends += not inside
     if not widths:
@@ -53,7 +53,7 @@ def rate_window(sample: Sample) -> Measured:
     return Measured(mean, low, high, reason=reason, unit="decades")
 
 
-def window(x: Array, y: Array) -> tuple[float, bool]:
+def _window(x: Array, y: Array) -> tuple[float, bool]:
     """Return the range of x about the lowest y within AS_GOOD of it, and whether both of its ends lie inside.
 
     x   ascending
@@ -81,7 +81,7 @@ def collapse(sample: Sample) -> Measured:
     against that over seeds of one size. E is the floor where the task has one, or is fitted to the ends of the curves;
     the interval is that of a standard deviation (χ² on sizes − 1). After Qiu et al. 2025, arXiv:2507.02119.
     """
-    E, curves = normalised(sample.runs.usable.frame)
+    E, curves = _normalised(sample.runs.usable.frame)
     means = curves.groupby(level=0).mean()
     sizes = len(means)
     if sizes < 3:
@@ -99,7 +99,7 @@ def collapse(sample: Sample) -> Measured:
     return Measured(spread, low, high, seed_sd, reason=reason)
 
 
-def normalised(rows: pd.DataFrame) -> tuple[float, pd.DataFrame]:
+def _normalised(rows: pd.DataFrame) -> tuple[float, pd.DataFrame]:
     """Return E, and the logarithm of each run's curve less E over its end, (runs, shares), indexed by size.
 
     A curve is read at SHARES of the compute of its run.
@@ -108,7 +108,7 @@ def normalised(rows: pd.DataFrame) -> tuple[float, pd.DataFrame]:
     parts = [part for part in parts if part["C"].iloc[0] <= SHARES[0] * 1.1 * part["C"].iloc[-1]]
     if not parts:
         raise Untested("no run has marks from .3 of its compute on, as of budget.D=[3e5,6e5,9e5,1e6]")
-    E = irreducible(pd.concat([part.tail(1) for part in parts]))
+    E = _irreducible(pd.concat([part.tail(1) for part in parts]))
     table = {}
     for part in parts:
         end = part.iloc[-1]
@@ -120,7 +120,7 @@ def normalised(rows: pd.DataFrame) -> tuple[float, pd.DataFrame]:
     return E, frame
 
 
-def irreducible(ends: pd.DataFrame) -> float:
+def _irreducible(ends: pd.DataFrame) -> float:
     """Return the floor of the task, or E of L(C) = E + A C^-alpha at the ends of the curves."""
     if "floor" in ends and ends["floor"].notna().all():
         return float(ends["floor"].mean())

@@ -68,14 +68,14 @@ class Figure:
     @cached_property
     def _drawing(self) -> dict[str, Any]:
         if isinstance(self.chart, dict):
-            spec = self.chart | {"datasets": {"rows": thin_table(self.data).to_dict("records")}}
+            spec = self.chart | {"datasets": {"rows": _thin_table(self.data).to_dict("records")}}
         else:
             import altair as alt
 
             with alt.data_transformers.enable("default", max_rows=None):  # thinned here, lines and labels whole
                 spec = self.chart.to_dict()
-        spec = cast(dict[str, Any], json_ready(spec))
-        spec["datasets"] = {name: present(thin(rows)) for name, rows in spec.get("datasets", {}).items()}
+        spec = cast(dict[str, Any], _json_ready(spec))
+        spec["datasets"] = {name: _present(_thin(rows)) for name, rows in spec.get("datasets", {}).items()}
         # what the drawing library gives a screen reader, in place of "Vega visualization"
         spec["description"] = printable(self.alt)
         return spec
@@ -107,7 +107,7 @@ class Figure:
     def write(self, path: Path) -> None:
         """Write the figure into a file, its ending the format: .svg, .png, .pdf, .json (Vega-Lite) or .csv (data)."""
         if path.suffix == ".csv":
-            write_text(path, csv_of(self.data))
+            write_text(path, _csv_of(self.data))
         elif path.suffix == ".json":
             write_text(path, self._text + "\n")
         elif path.suffix == ".svg":
@@ -150,7 +150,7 @@ class Drawing:
 
     def draw(self, view: View) -> Figure:
         """Draw the figure of a view, of its families as many as a figure shows."""
-        return self.function(few_families(view))
+        return self.function(_few_families(view))
 
 
 def figure(order: int, needs: str, costly: bool = False) -> Callable[[Callable[[View], Figure]], Drawing]:
@@ -185,7 +185,7 @@ def draw_all(view: View, costly: bool = False) -> Iterator[tuple[str, "Figure | 
 
     costly  whether figures that take many fits are drawn too
     """
-    drawn = few_families(view)
+    drawn = _few_families(view)
     for drawing in drawings():
         name = drawing.name
         try:
@@ -207,7 +207,7 @@ def not_drawn(name: str, error: BaseException) -> str:
     return f"{name.replace('_', ' ')}: could not be drawn from these runs ({type(error).__name__}: {first})"
 
 
-def few_families(view: View) -> View:
+def _few_families(view: View) -> View:
     """Return the view as figures show it: of more than MOST_FAMILIES families, those with the most runs."""
     if len(view.families) <= MOST_FAMILIES:
         return view
@@ -220,7 +220,7 @@ def few_families(view: View) -> View:
     return replace(view, best=best, searched=searched, families=families, laws=laws, held=held)
 
 
-def thin(rows: list[Any]) -> list[Any]:
+def _thin(rows: list[Any]) -> list[Any]:
     """Keep MOST_POINTS points of a dataset, drawn at random, and all of its lines and labels."""
     points = [i for i, row in enumerate(rows) if not isinstance(row, dict) or row.get("kind", "run") == "run"]
     if len(points) <= MOST_POINTS:
@@ -229,27 +229,27 @@ def thin(rows: list[Any]) -> list[Any]:
     return [row for i, row in enumerate(rows) if i not in dropped]
 
 
-def thin_table(rows: pd.DataFrame) -> pd.DataFrame:
+def _thin_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Keep MOST_POINTS points of a table, drawn at random, and all of its lines and labels."""
     points = rows.index[rows["kind"] == "run"]
     dropped = points.difference(points.to_series().sample(min(MOST_POINTS, len(points)), random_state=0).index)
     return rows.drop(index=dropped)
 
 
-def present(rows: list[Any]) -> list[Any]:
+def _present(rows: list[Any]) -> list[Any]:
     """Drop missing cells, which are most of a long table."""
     return [{k: v for k, v in row.items() if v is not None} if isinstance(row, dict) else row for row in rows]
 
 
-def json_ready(value: Any) -> Any:
+def _json_ready(value: Any) -> Any:
     """Convert a value to what JSON can hold and Vega can draw.
 
     NaN and infinity become null, control characters are escaped, numbers are cut to the digits that a picture can show.
     """
     if isinstance(value, dict):
-        return {k: json_ready(v) for k, v in value.items()}
+        return {k: _json_ready(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [json_ready(v) for v in value]
+        return [_json_ready(v) for v in value]
     if isinstance(value, str):  # the drawing library ends the process over a control character
         return value if value.isprintable() else printable(value)
     if hasattr(value, "item"):  # a number of numpy
@@ -259,7 +259,7 @@ def json_ready(value: Any) -> Any:
     return None if value is pd.NA else value
 
 
-def csv_of(rows: pd.DataFrame) -> str:
+def _csv_of(rows: pd.DataFrame) -> str:
     """Write a table as CSV whose text a spreadsheet shows and does not run."""
     words = rows.select_dtypes(exclude="number")
     safe: dict[str, Any] = {

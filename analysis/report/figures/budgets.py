@@ -9,7 +9,7 @@ from isoflop.analysis.frontier.frontier import Frontier
 from isoflop.analysis.frontier.isoflop_minima import BUDGETS, NEAR, SIZES
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, figure
-from isoflop.analysis.report.figures.words import along
+from isoflop.analysis.report.figures.grammar import along
 from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.levels import LEVELS, level_index
 from isoflop.wording import number

@@ -9,7 +9,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, figure
-from isoflop.analysis.report.figures.words import along, shortened
+from isoflop.analysis.report.figures.grammar import along, shortened
 from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.cells import cell_columns
 from isoflop.analysis.runs.levels import LEVELS, level_index
@@ -120,7 +120,7 @@ def loss_vs_data(view: View) -> Figure:
     rows = rows.assign(level=level_index(rows["N"]) if "N" in rows else 0)
     if "D" not in rows or rows.empty or rows.groupby(["family", "level"])["D"].nunique().max() < LEVELS:
         raise Unmet("no size has three different D")
-    return panels(view, "loss_vs_data", "D", "N")
+    return _panels(view, "loss_vs_data", "D", "N")
 
 
 @figure(order=5, needs="finished runs at three or more N, which share a D where they have a D")
@@ -135,10 +135,10 @@ def loss_vs_size(view: View) -> Figure:
     sizes = rows.groupby(["family", "level"])["N"].agg(["nunique", "min", "max"])
     if not ((sizes["nunique"] >= LEVELS) & (sizes["max"] >= SPAN * sizes["min"])).any():
         raise Unmet("no amount of data has three N that span a factor of 2")
-    return panels(view, "loss_vs_size", "N", "D")
+    return _panels(view, "loss_vs_size", "N", "D")
 
 
-def panels(view: View, name: str, x: str, each: str) -> Figure:
+def _panels(view: View, name: str, x: str, each: str) -> Figure:
     """Draw L against `x`, a panel for each family, a curve for each level of `each`; darker is larger.
 
     A family is left out where none of its levels has several `x`.

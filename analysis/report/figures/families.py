@@ -9,8 +9,8 @@ from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.verdict import OPPOSITE, SubjectVerdict
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, figure
+from isoflop.analysis.report.figures.grammar import values
 from isoflop.analysis.report.figures.style import NEUTRAL, family_scales
-from isoflop.analysis.report.figures.words import values
 from isoflop.analysis.report.view import View
 
 # rows of a picture of readable height

@@ -7,8 +7,8 @@ import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, figure
+from isoflop.analysis.report.figures.grammar import shortened, values
 from isoflop.analysis.report.figures.style import NEUTRAL
-from isoflop.analysis.report.figures.words import shortened, values
 from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.levels import LEVELS, level_index
 from isoflop.wording import listed, percent

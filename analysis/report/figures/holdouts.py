@@ -9,7 +9,7 @@ from isoflop.analysis.holdout.backtest import HeldOut, backtest
 from isoflop.analysis.holdout.stacking import candidates
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, figure
-from isoflop.analysis.report.figures.words import MOST_READ, along, shortened, values
+from isoflop.analysis.report.figures.grammar import MOST_READ, along, shortened, values
 from isoflop.analysis.report.view import MOST_HELD, View
 from isoflop.analysis.runs.rows import joined
 from isoflop.errors import FitError

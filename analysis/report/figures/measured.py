@@ -6,7 +6,7 @@ import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, figure
-from isoflop.analysis.report.figures.words import along, shortened
+from isoflop.analysis.report.figures.grammar import along, shortened
 from isoflop.analysis.report.view import View
 from isoflop.errors import UserError
 from isoflop.wording import listed

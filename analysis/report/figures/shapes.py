@@ -6,7 +6,7 @@ import pandas as pd
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, figure
-from isoflop.analysis.report.figures.words import interval, shortened
+from isoflop.analysis.report.figures.grammar import interval, shortened
 from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.levels import level_index
 from isoflop.errors import FitError

@@ -8,8 +8,8 @@ import pandas as pd
 from isoflop.analysis.fitting.result import Estimate
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, figure
+from isoflop.analysis.report.figures.grammar import along, interval
 from isoflop.analysis.report.figures.style import NEUTRAL
-from isoflop.analysis.report.figures.words import along, interval
 from isoflop.analysis.report.view import View
 from isoflop.errors import FitError
 

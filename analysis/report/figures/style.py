@@ -58,7 +58,7 @@ def log_axis(
     # a padded axis beyond these would overflow
     low, high = (min(max(float(end), 1e-250), 1e250) for end in (min(values), max(values)))
     padding = math.exp(0.05 * (math.log(high) - math.log(low))) if high > low else 1.1
-    ticks = nice_ticks(low / padding, high * padding)
+    ticks = _nice_ticks(low / padding, high * padding)
     # Vega would write 10000000000; the expression picks our label for our tick
     named = "".join(f"abs(datum.value/{t!r}-1)<1e-6?'{number(t)}':" for t in ticks)
     return {
@@ -68,7 +68,7 @@ def log_axis(
     }
 
 
-def nice_ticks(low: float, high: float) -> list[float]:
+def _nice_ticks(low: float, high: float) -> list[float]:
     """Choose round numbers between low and high: decades, else 1-2-5, else evenly spaced."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):

@@ -8,7 +8,7 @@ from scipy.special import stdtrit
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, figure
-from isoflop.analysis.report.figures.words import MOST_READ, interval, shortened
+from isoflop.analysis.report.figures.grammar import MOST_READ, interval, shortened
 from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.levels import level_index
 from isoflop.wording import count, percent
