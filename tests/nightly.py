@@ -30,6 +30,13 @@ PIECES: dict[str, tuple[str, ...]] = {
     "sharing": (*PYTEST, "tests/analysis/test_sharing_and_weights.py"),
     "twins": (*PYTEST, "tests/sweeps/test_calibration.py", "-k", "not agrees_with_theory"),
     "probes": (*PYTEST, "tests/scaling/test_probes.py"),
+    "forms": (
+        *PYTEST, "tests/analysis/test_lack_of_fit.py", "tests/analysis/test_schedules.py",
+        "tests/analysis/test_speedup.py",
+    ),
+    "sizes": (*PYTEST, "tests/scaling/test_parametrization.py"),
+    "answers": (*PYTEST, "tests/sweeps/test_answers.py"),
+    "installed": (*PYTEST, "tests/test_package.py", "tests/test_extensions.py"),
     "goldens": ("-m", "tests.golden", "compare"),
     "gpu": ("benchmarks/gpu.py", "--device", "cpu", "--quick", "--out", "{out}"),
     "exponents": ("benchmarks/known_exponents.py", "--nightly", "--out", "{out}"),

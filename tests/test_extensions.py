@@ -174,7 +174,8 @@ def test_another_app_of_hydra_does_not_see_the_extensions(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["isoflop", "basic", "joblib"])
+# that joblib's workers know the environment of the sweep: docs/clusters.md and test_clusters.py run it too
+@pytest.mark.parametrize("launcher", ["isoflop", "basic", pytest.param("joblib", marks=pytest.mark.nightly)])
 def test_every_launcher_trains_a_family_of_an_extension(isoflop: Isoflop, tmp_path: Path, launcher: str) -> None:
     if launcher == "joblib":
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")

@@ -75,27 +75,27 @@ def test_it_imports_beside_folders_of_the_same_names(installed: Installed) -> No
 
 
 @pytest.mark.slow
-def test_a_sweep_runs_beside_folders_of_the_same_names(installed: Installed) -> None:
-    shown = installed("train", "--help")
-    assert "isofl" in shown
-    assert "demo_quick" in shown  # studies
-    assert "2 ok" in installed("train", "-m", *GRID, "out=grid")
-    assert "2 ok" in installed.module("-m", "isoflop.sweeps", "collect", "grid", "-o", "runs.csv")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)  # a minute by itself
-def test_the_demo_and_every_verb_run_from_a_wheel(built: dict[str, Path], tmp_path: Path) -> None:
+def test_a_sweep_runs_and_is_judged_beside_folders_of_the_same_names(built: dict[str, Path], tmp_path: Path) -> None:
     use = Installed(tmp_path, "wheel", built["wheel"])
+    assert "demo_quick" in use("train", "--help")  # a study
+    assert "2 ok" in use("train", "-m", *GRID, "out=grid")
+    assert "2 ok" in use.module("-m", "isoflop.sweeps", "collect", "grid", "-o", "runs.csv")
+    assert "matched-C" in use("judge", "runs.csv")
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+def test_the_demo_and_every_verb_run_as_installed(installed: Installed) -> None:
     # it trains, collects, judges and reports, as those verbs do
-    assert "what they say" in use("demo", "--quick", "--out", "demo")
-    page = (use.work / "demo" / "report" / "index.html").read_text()
+    assert "what they say" in installed("demo", "--quick", "--out", "demo")
+    page = (installed.work / "demo" / "report" / "index.html").read_text()
     assert re.search("matched-C|same training compute", page)
-    assert "L=" in use("train", "family=mlp", "family.width=8", "budget.D=2e3", *TINY, "out=one")
-    assert "1 done already" in use("plan", "family=mlp", "family.width=8", "budget.D=2e3", *TINY, "out=one")
-    assert "alpha" in use("fit", "demo/runs.csv", "--law", "power(D)", "--by", "family,width")
-    assert "alpha" in use.module("-m", "isoflop.analysis", "fit", "demo/runs.csv", "--law", "power(D)")
-    assert "matched-C" in use("judge", "demo/runs.csv")
+    assert "L=" in installed("train", "family=mlp", "family.width=8", "budget.D=2e3", *TINY, "out=one")
+    assert "1 done already" in installed("plan", "family=mlp", "family.width=8", "budget.D=2e3", *TINY, "out=one")
+    assert "2 ok" in installed("train", "-m", *GRID, "out=grid")
+    assert "alpha" in installed("fit", "demo/runs.csv", "--law", "power(D)", "--by", "family,width")
+    assert "alpha" in installed.module("-m", "isoflop.analysis", "fit", "demo/runs.csv", "--law", "power(D)")
+    assert "matched-C" in installed("judge", "demo/runs.csv")
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("ruff"), reason="needs ruff")

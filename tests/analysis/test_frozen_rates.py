@@ -17,13 +17,17 @@ if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "analysis")]
 
 from studies import TRUTH, demo_study, grid_study  # noqa: E402
+from test_lack_of_fit import study as of_seeds  # noqa: E402
 from test_negative_controls import LAW, MATCHED, PREDICTABLE, SLOPES, TWINS, changed  # noqa: E402
 from test_sharing_and_weights import families, noisy  # noqa: E402
+from test_speedup import recipes  # noqa: E402
 
 from benchmarks.coverage import DESIGNS, SMALL, study_from_truth  # noqa: E402
 from isoflop.analysis.claims.claim import Claim  # noqa: E402
 from isoflop.analysis.claims.judge import judge_claim  # noqa: E402
 from isoflop.analysis.fitting.fit import fit, fit_groups  # noqa: E402
+from isoflop.analysis.holdout.lack_of_fit import lack_of_fit  # noqa: E402
+from isoflop.analysis.holdout.speedup import speedup  # noqa: E402
 
 STORE = Path(__file__).with_name("frozen_rates.json")
 Numbers = dict[str, list[float | None]]
@@ -50,6 +54,18 @@ def weighed() -> Numbers:
     return {name: [value] for name, value in fit(noisy(0), loss="l2", weights="seed", interval="none").values.items()}
 
 
+def faster() -> Numbers:
+    """The interval of a speed-up."""
+    new, old = fit_groups(recipes(0.005, 0), by=["recipe"], loss="l2")
+    estimate = speedup(new, old, {"L": 3.0}).estimate
+    return {"speed-up": [estimate.value, estimate.low, estimate.high]}
+
+
+def lacking(design: str) -> Numbers:
+    """The p of lack of fit of a true law and of one whose form is broken."""
+    return {f"bend {bend:g}": [lack_of_fit(of_seeds(design, 0, bend), "chinchilla").p] for bend in (0.0, 0.02)}
+
+
 def twins(names: str = "ab", **given: object) -> object:
     """A study whose families are one generator under several names."""
     truth = dict.fromkeys(names, TRUTH["lstm"])
@@ -60,6 +76,8 @@ RATES: dict[str, Callable[[], Numbers]] = {
     **{f"coverage: {design}": partial(coverage, design) for design in sorted(DESIGNS | SMALL)},
     "shared E": shared_interval,
     "weights by seeds": weighed,
+    "speed-up": faster,
+    **{f"lack of fit: {design}": partial(lacking, design) for design in ("rows", "marks")},
     "twins at matched compute": lambda: verdicts(twins(), changed(MATCHED, contrast=0.0)),
     "triplets at matched compute": lambda: verdicts(twins("abc"), changed(MATCHED, contrast=0.0)),
     "twins by slope": lambda: verdicts(twins(), SLOPES),

@@ -27,7 +27,7 @@ def study(design: str, seed: int, bend: float = 0.0) -> pd.DataFrame:
     return rows.assign(L=L * np.exp(rows["noise"]) * broken, C=6 * rows["N"] * rows["D"])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("design", ["rows", "marks"])
 def test_a_true_law_is_rarely_said_to_lack_and_a_broken_one_nearly_always(design: str) -> None:
     # three binomial standard errors of 40 studies find a wrong level as surely as four of 60 do

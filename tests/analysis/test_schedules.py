@@ -89,6 +89,7 @@ def test_printed_parameters_predict_the_six_schedules_as_printed(
 
 
 @published
+@pytest.mark.nightly
 def test_three_schedules_predict_six_others() -> None:
     train, test = curves("25", "constant_24000", "cosine_24000", "wsdcon_9"), curves("25", *SIX)
     # a weak prior, since three curves leave these open: about what the model of 400M has (Luo et al. 2025)

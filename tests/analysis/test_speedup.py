@@ -46,6 +46,7 @@ def test_a_known_speed_up_is_found_at_a_loss_and_at_a_compute(law: str, at: dict
         assert faster.compute == pytest.approx((1e18 / FACTOR, 1e18), rel=1e-3)
 
 
+@pytest.mark.nightly
 def test_its_interval_holds_the_truth() -> None:
     held = []
     for seed in range(20):

@@ -11,13 +11,18 @@ from isoflop.scaling.families.layers.basic import Block
 from isoflop.scaling.recipe.optimizers import AdamW, Muon
 from isoflop.scaling.recipe.parametrization import UnclassifiedError, fan_in, parametrize, standard
 
+# the largest sizes take most of the time: at night
+BOTH_WIDTHS = pytest.mark.parametrize("widths", [WIDTHS[:-1], pytest.param(WIDTHS, marks=pytest.mark.nightly)])
+BOTH_DEPTHS = pytest.mark.parametrize("depths", [[2, 8, 16], pytest.param(DEPTHS, marks=pytest.mark.nightly)])
 
+
+@BOTH_WIDTHS
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_step_changes_activations_alike_at_every_width(name: str) -> None:
-    changes = [change(family(name, width=width, depth=2), "mup", **BY_WIDTH) for width in WIDTHS]
+def test_a_step_changes_activations_alike_at_every_width(name: str, widths: list[int]) -> None:
+    changes = [change(family(name, width=width, depth=2), "mup", **BY_WIDTH) for width in widths]
     for key in changes[0]:
         # the gate of the coordinate check, between muP's -.09 … +.01 and the +.54 … +.86 of standard's logits
-        assert abs(slope(WIDTHS, [c[key] for c in changes])) <= 0.15, (key, changes)
+        assert abs(slope(widths, [c[key] for c in changes])) <= 0.15, (key, changes)
 
 
 def test_muon_needs_no_multiplier_in_width() -> None:
@@ -27,17 +32,19 @@ def test_muon_needs_no_multiplier_in_width() -> None:
         assert abs(slope(widths, [c[key] for c in changes])) <= 0.15, (key, changes)
 
 
+@BOTH_WIDTHS
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_check_sees_that_standard_parametrization_does_not(name: str) -> None:
-    changes = [change(family(name, width=width, depth=2), "standard", **BY_WIDTH)["logits"] for width in WIDTHS]
-    assert slope(WIDTHS, changes) > 0.5
+def test_the_check_sees_that_standard_parametrization_does_not(name: str, widths: list[int]) -> None:
+    changes = [change(family(name, width=width, depth=2), "standard", **BY_WIDTH)["logits"] for width in widths]
+    assert slope(widths, changes) > 0.5
 
 
+@BOTH_DEPTHS
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_step_changes_activations_alike_at_every_depth(name: str) -> None:
-    changes = [change(family(name, width=32, depth=depth), "mup", **BY_DEPTH) for depth in DEPTHS]
+def test_a_step_changes_activations_alike_at_every_depth(name: str, depths: list[int]) -> None:
+    changes = [change(family(name, width=32, depth=depth), "mup", **BY_DEPTH) for depth in depths]
     for key in changes[0]:
-        assert abs(slope(DEPTHS, [c[key] for c in changes])) <= 0.15, (key, changes)
+        assert abs(slope(depths, [c[key] for c in changes])) <= 0.15, (key, changes)
 
 
 def test_the_check_sees_that_standard_parametrization_does_not_in_depth() -> None:
@@ -78,7 +85,7 @@ def best_rate(name: str, width: int, parametrization: str, log2_rates: range, st
     return min(losses, key=losses.__getitem__)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["transformer", "mlp"])
 def test_the_best_rate_transfers_in_width_and_under_standard_parametrization_it_moves(name: str) -> None:
     at_base = best_rate(name, 16, "mup", range(-7, -1))

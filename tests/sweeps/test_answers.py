@@ -21,7 +21,11 @@ ROOM = REPOSITORY / "studies"
 MADE = sorted(file.parent.relative_to(ROOM).as_posix() for file in ROOM.glob("**/verdicts.json"))
 
 
-@pytest.mark.parametrize("name", MADE)
+# of 998 runs of 11 families: as long as all others together
+NIGHTLY = {"scaling": [pytest.mark.nightly]}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=NIGHTLY.get(name, [])) for name in MADE])
 def test_the_committed_tables_give_the_committed_verdicts(name: str) -> None:
     document = json.loads((ROOM / name / "verdicts.json").read_text(encoding="utf-8"))
     claims = study.read(name.partition("/")[0]).load_claims()

@@ -16,6 +16,7 @@ import pytest
 from conftest import TINY, Isoflop
 
 from isoflop import record
+from isoflop.cli import call
 from isoflop.errors import BusyError
 from isoflop.folder import RunFolder
 from isoflop.scaling import run
@@ -34,7 +35,9 @@ from isoflop.sweeps.watch.status import overview
 # "isoflop" is the program that starts at once
 pytestmark = pytest.mark.usefixtures("program")
 
-GRID = ["family=mlp", "family.width=8,16", "family.depth=1", "budget.D=2.4e5", "trainer.checkpoint_every_s=0.2"]
+GRID = ["family=mlp", "family.width=8,16", "family.depth=1", "budget.D=3.2e4"]
+# 500 steps, one run at a time, long enough to be struck for the checkpoints that they wait for
+SLOW = ["trainer.checkpoint_every_s=0", "hydra.launcher.n_jobs=1"]
 
 
 def command(out: Path, *overrides: str) -> list[str]:
@@ -48,10 +51,11 @@ def start(out: Path, *overrides: str) -> subprocess.Popen[str]:
 def at_work(out: Path, runs: int = 1) -> list[dict[str, Any]]:
     """The heartbeats of the runs of a folder, once so many have made a step."""
     for _ in range(600):
-        beats = [RunFolder(path.parent).read_heartbeat() for path in out.glob("*/heartbeat.json")]
-        beats = [beat for beat in beats if beat.get("step")]
-        if len(beats) >= runs:
-            return beats
+        folders = [RunFolder(path.parent) for path in out.glob("*/heartbeat.json")]
+        beats = [(folder.read_heartbeat(), folder.checkpoint.exists()) for folder in folders]
+        begun = [beat for beat, kept in beats if beat.get("step") or (beat and kept)]
+        if len(begun) >= runs:
+            return begun
         time.sleep(0.05)
     raise AssertionError("no run started")
 
@@ -62,14 +66,14 @@ def losses(out: Path) -> dict[str, tuple[float, float]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished sweep of two runs of a few seconds."""
+    """A finished sweep of two runs of a second or two."""
     out = tmp_path_factory.mktemp("undisturbed") / "runs"
     subprocess.run(command(out), check=True, capture_output=True)
     return out
 
 
 def test_a_run_that_a_signal_ended_is_tried_again_to_the_same_bits(undisturbed: Path, tmp_path: Path) -> None:
-    sweep = start(tmp_path, "hydra.launcher.n_jobs=1")
+    sweep = start(tmp_path, *SLOW)
     os.kill(at_work(tmp_path)[0]["pid"], signal.SIGKILL)
     _, said = sweep.communicate(timeout=280)
     assert sweep.returncode == 0, said
@@ -77,11 +81,12 @@ def test_a_run_that_a_signal_ended_is_tried_again_to_the_same_bits(undisturbed: 
 
 
 def test_a_cancelled_sweep_ends_and_a_retry_goes_on_to_the_same_bits(
-    isoflop: Isoflop, undisturbed: Path, tmp_path: Path
+    isoflop: Isoflop, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep = start(tmp_path, "hydra.launcher.n_jobs=1")
+    sweep = start(tmp_path, *SLOW)
     at_work(tmp_path)
-    assert "stopping 1 running and 1 queued runs" in isoflop("cancel", tmp_path).stderr
+    assert call(["cancel", str(tmp_path)]) == 0  # in this process, before so short a run ends
+    assert "stopping 1 running and 1 queued runs" in capsys.readouterr().err
     _, said = sweep.communicate(timeout=280)
     assert sweep.returncode == 1
     assert said.count(": cancelled") == 2
@@ -152,7 +157,7 @@ def beat_of(host: str, beat: int = 1) -> dict[str, Any]:
 
 
 def test_a_run_at_work_is_seen_with_its_step(tmp_path: Path) -> None:
-    sweep = start(tmp_path, "hydra.launcher.n_jobs=1")
+    sweep = start(tmp_path, "hydra.launcher.n_jobs=1", "budget.D=1e7")
     at_work(tmp_path)
     found = overview(tmp_path)
     (working,) = found.running
@@ -237,9 +242,9 @@ def test_a_run_that_wants_memory_is_made_in_smaller_parts(
 
 @pytest.fixture(scope="module")
 def whole(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> record.Row:
-    """The row of a run of 400 steps that nothing happened to."""
+    """The row of a run of 160 steps that nothing happened to."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    frozen(folder, undisturbed, D=400 * 64)
+    frozen(folder, undisturbed, D=160 * 64)
     (row,) = run.run_one(folder)
     return row
 
@@ -251,7 +256,7 @@ def test_a_signal_finds_a_checkpoint_of_the_last_step(
 ) -> None:
     from isoflop.scaling.loop.curve import CurveWriter
 
-    frozen(tmp_path, undisturbed, D=400 * 64, checkpoint_every_s=1000)
+    frozen(tmp_path, undisturbed, D=160 * 64, checkpoint_every_s=1000)
     handled: list[int] = []
 
     def requeue(got: int, _: object) -> None:  # as a scheduler's handler does
@@ -263,7 +268,7 @@ def test_a_signal_finds_a_checkpoint_of_the_last_step(
 
     def told(self: CurveWriter, trainer: Any, module: Any, *rest: Any) -> None:
         steps.append(module.position)
-        if len(steps) == 300:
+        if len(steps) == 120:
             os.kill(os.getpid(), number)
         ends(self, trainer, module, *rest)
 
@@ -277,7 +282,7 @@ def test_a_signal_finds_a_checkpoint_of_the_last_step(
         (row,) = run.run_one(tmp_path)
     finally:
         signal.signal(signal.SIGUSR2, before)
-    assert steps[300] in (301, 302)  # nothing was made twice
+    assert steps[120] in (121, 122)  # nothing was made twice
     assert (row["L"], row["L_train"]) == (whole["L"], whole["L_train"])
 
 
@@ -299,7 +304,7 @@ def test_a_sweep_that_is_stopped_leaves_checkpoints(tmp_path: Path) -> None:
 
 
 def test_runs_outlive_the_server_that_they_were_forked_from(undisturbed: Path, tmp_path: Path) -> None:
-    sweep = start(tmp_path, "hydra.launcher.n_jobs=1", "hydra.launcher.retries=0")
+    sweep = start(tmp_path, *SLOW, "hydra.launcher.retries=0")
     pid = at_work(tmp_path)[0]["pid"]
     server = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
     assert server != sweep.pid
@@ -328,14 +333,14 @@ def test_a_run_that_is_given_another_mark_is_at_work_and_can_be_stopped(isoflop:
 
 def test_two_commands_with_other_marks_of_one_run_both_get_theirs(isoflop: Isoflop, tmp_path: Path) -> None:
     grid = [*MARKS, "seed=0,1", "hydra.launcher.n_jobs=1", f"out={tmp_path}"]
-    first = ["isoflop", "train", "-m", *grid, "budget.D=[2e3,8e4]"]
+    first = ["isoflop", "train", "-m", *grid, "budget.D=[2e3,4e4]"]
     sweep = subprocess.Popen(first, stderr=subprocess.PIPE, text=True)
     at_work(tmp_path)
     second = isoflop("train", "-m", *grid, "budget.D=[2e3]")
     _, said = sweep.communicate(timeout=280)
     assert sweep.returncode == 0, said
     assert second.returncode == 0, second.stderr
-    assert sorted((row["seed"], row["budget.D"]) for row in rows(tmp_path)) == [(0, 2e3), (0, 8e4), (1, 2e3), (1, 8e4)]
+    assert sorted((row["seed"], row["budget.D"]) for row in rows(tmp_path)) == [(0, 2e3), (0, 4e4), (1, 2e3), (1, 4e4)]
 
 
 def test_a_run_made_singly_is_one_of_another_sweepers(isoflop: Isoflop, tmp_path: Path) -> None:
