@@ -156,7 +156,7 @@ def names(text: str) -> list[str]:
 
 def law(text: str, target: str = "") -> str:
     """Return the full name of a law of this target: 'accuracy ~ power_offset(D)'."""
-    from isoflop.analysis.laws.catalogue import get_law
+    from isoflop.analysis.laws.declare import get_law
 
     return get_law(text, target.strip() or None).name
 

@@ -99,8 +99,7 @@ def fit_command(
 
 def _fits_with_trunks(rows: o.RunOptions, law: str, by: list[str], options: dict[str, Any]) -> Any:
     """Return a fit for each group of the marks of a folder of runs and the trunks that they branch from."""
-    from isoflop.analysis.fitting.fit import fit_trunks
-    from isoflop.analysis.runs.curves import add_trunks
+    from isoflop.analysis.fitting.trunks import add_trunks, fit_trunks
 
     table = add_trunks(rows.tuned(), rows.runs)
     return fit_trunks(table.select(rows.where) if rows.where else table, law, by=by, **options)

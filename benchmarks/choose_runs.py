@@ -24,7 +24,7 @@ import pandas as pd
 from isoflop.analysis.design.ensemble import Ensemble, believe
 from isoflop.analysis.design.sequence import choose
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.laws.catalogue import Law, get_law
+from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
 

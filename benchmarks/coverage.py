@@ -22,7 +22,7 @@ from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.fitting.weights import join_dependent
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.intervals.estimate import Scale, bounded
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Objective

@@ -25,10 +25,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.fit import fit, fit_trunks
+from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.runs.curves import COOLED, add_trunks, read_curves
+from isoflop.analysis.fitting.trunks import COOLED, add_trunks, fit_trunks, read_curves
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.rows import usable
 from isoflop.errors import UserError

@@ -37,11 +37,11 @@ import pandas as pd
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.intervals.resampling import bootstrap
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.read import read_runs
-from isoflop.analysis.solving.descent import minimise, search
+from isoflop.analysis.solving.descent import WARM, minimise
 from isoflop.analysis.solving.problem import Objective, Problem
-from isoflop.analysis.solving.starts import starts
+from isoflop.analysis.solving.starts import search, starts
 
 DELTA = 1e-3
 # absolute, as scipy has it below an objective of one: 1e-12 of this one, which takes every search to its optimum
@@ -228,7 +228,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     counts = rng.multinomial(len(rows), ones / len(rows), size=options.rival_resamples).astype(float)
     theirs, drawn = timed(lambda: [run(x0, w) for w in counts])
-    first = minimise(problem, np.broadcast_to(u, (len(counts), 5)).copy(), counts, lam=1e-3)
+    first = minimise(problem, np.broadcast_to(u, (len(counts), 5)).copy(), counts, WARM)
     gaps = np.array([t.fun for t in drawn]) / first.objective - 1
     whole = theirs / len(counts) * 4000
     print(f"scipy warm-started: {whole:.1f} s for 4,000 ({len(counts)} run), {whole / ours:.0f} times ours; "

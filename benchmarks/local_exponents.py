@@ -15,7 +15,7 @@ import pandas as pd
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.local import Space
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 
 LAW = get_law("chinchilla")
 CENTRE = {"N": 1e8, "D": 1e9}

@@ -27,7 +27,7 @@ KEY = "isoflop.extensions"
 CONF = Path(__file__).parent / "conf"
 # a module that an extension may have -> the module of ours that imports it
 HOSTS = {
-    "laws": "isoflop.analysis.laws.catalogue",
+    "laws": "isoflop.analysis.laws.declare",
     "quantities": "isoflop.analysis.claims.quantities",
 }
 

@@ -5,7 +5,6 @@ law, a model. A comment that is a text, or texts, is what the line before it giv
 """
 
 import ast
-import dataclasses
 import importlib
 import inspect
 import re
@@ -105,7 +104,7 @@ class Props:
 
     @property
     def get_law(self) -> Any:
-        return importlib.import_module("isoflop.analysis.laws.catalogue").get_law
+        return importlib.import_module("isoflop.analysis.laws.declare").get_law
 
     @property
     def law(self) -> Any:
@@ -150,7 +149,7 @@ class Props:
 
     @property
     def load_fit(self) -> Any:
-        return importlib.import_module("isoflop.analysis.fitting.saved").load_fit
+        return importlib.import_module("isoflop.analysis.fitting.result").load_fit
 
     @property
     def points(self) -> pd.DataFrame:
@@ -346,16 +345,14 @@ class Props:
 # where a name means another thing
 ELSEWHERE: dict[str, dict[str, Callable[[Props], Any]]] = {
     "isoflop.analysis.claims.quantities": {"runs": lambda p: p.at_one_size},
-    "isoflop.analysis.fitting.document": {"fit": lambda p: p.answer_of_fit, "dataclasses": lambda p: dataclasses},
     "isoflop.analysis.fitting.groups": {
         "mlp": lambda p: p.family_rows("lstm"),
         "lstm": lambda p: p.family_rows("transformer"),
     },
     "isoflop.scaling.config.identity": {"config": lambda p: p.config.to_json()},
     "isoflop.analysis.fitting.diagnose": {"runs": lambda p: p.run_numbers},
-    "isoflop.analysis.intervals.mixed_model": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.resampling": {"runs": lambda p: p.run_numbers},
-    "isoflop.analysis.intervals.scatter": {"runs": lambda p: p.run_numbers},
+    "isoflop.analysis.intervals.residuals": {"runs": lambda p: p.run_numbers},
     "isoflop.record": {"folder": lambda p: p.folder.with_name("scratch")},
     "isoflop.scaling.process.lease": {"folder": lambda p: p.run_folder},
     "isoflop.scaling.process.heartbeat": {"folder": lambda p: p.run_folder},
@@ -394,7 +391,7 @@ def there(props: Props, monkeypatch: pytest.MonkeyPatch) -> Iterator[Props]:
     table = props.made()
     table.to_csv("runs.csv", index=False)
     table.rename(columns={"N": "params", "D": "tokens", "L": "loss"}).to_csv("theirs.csv", index=False)
-    laws = importlib.import_module("isoflop.analysis.laws.catalogue").LAWS
+    laws = importlib.import_module("isoflop.analysis.laws.declare").LAWS
     quantities = importlib.import_module("isoflop.analysis.claims.quantities").QUANTITIES
     before = dict(laws), dict(quantities)
     yield props

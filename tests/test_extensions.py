@@ -50,7 +50,7 @@ def undeclared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No extension is declared before a test, and none stays after it."""
     monkeypatch.setenv(extensions.ENVIRONMENT, "")
     monkeypatch.setattr(sys, "path", [*sys.path])
-    laws = importlib.import_module("isoflop.analysis.laws.catalogue").LAWS
+    laws = importlib.import_module("isoflop.analysis.laws.declare").LAWS
     before = dict(laws)
     yield
     laws.clear()
@@ -58,7 +58,7 @@ def undeclared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_declared_law_is_in_the_catalogue(tmp_path: Path) -> None:
-    from isoflop.analysis.laws.catalogue import get_law
+    from isoflop.analysis.laws.declare import get_law
 
     extensions.declare(str(lab(tmp_path, "lab_a")))
     assert get_law("lab_a_law(D)").columns == ("D",)

@@ -20,9 +20,9 @@ import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 from isoflop.analysis.claims.region import UNITS, Interval, NumberStyle, Region, VerdictKind
-from isoflop.analysis.fitting.fits import Fits
+from isoflop.analysis.fitting.fit import Fits
 from isoflop.analysis.fitting.local import local_names
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.runs import Runs, as_runs
 from isoflop.errors import UserError
 from isoflop.schema import suggest

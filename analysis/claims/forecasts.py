@@ -19,8 +19,7 @@ from scipy.special import ndtr, ndtri
 from isoflop.analysis.claims.provenance import changed_since, committed
 from isoflop.analysis.fitting.local import size_and_data
 from isoflop.analysis.holdout.forecast import Forecast, load_forecast, name_of, row_hashes
-from isoflop.analysis.laws.catalogue import Law
-from isoflop.analysis.laws.declare import TRAIN
+from isoflop.analysis.laws.declare import TRAIN, Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import SAME_LEVEL, level_index
 from isoflop.analysis.runs.read import read_runs

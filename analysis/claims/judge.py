@@ -32,8 +32,8 @@ from isoflop.analysis.claims.verdict import (
     combined,
     of_subjects,
 )
-from isoflop.analysis.fitting.fits import Fits
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.fitting.fit import Fits
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.cells import REPLICATE
 from isoflop.analysis.runs.read import NUMERIC, read_runs
 from isoflop.analysis.runs.rows import as_floats, finished

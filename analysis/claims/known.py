@@ -17,7 +17,7 @@ import pandas as pd
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.analysis.runs.where import conditions
 from isoflop.errors import FitError, UserError

@@ -13,7 +13,7 @@ from isoflop.analysis.claims.declare import KEYS, OF_LAW, TAKES, Quantity, no_pa
 from isoflop.analysis.claims.needs import Needs
 from isoflop.analysis.claims.quantities import QUANTITIES
 from isoflop.analysis.claims.region import Region
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.where import conditions
 from isoflop.errors import UserError
 from isoflop.schema import Bound, Checked, Example, OneOf

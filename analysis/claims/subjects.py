@@ -21,8 +21,8 @@ import pandas as pd
 from isoflop.analysis.claims.declare import Pair, Sample, Untested, require_columns
 from isoflop.analysis.claims.needs import ALL, Lacks, lacking_in_words, tuned_rows
 from isoflop.analysis.claims.rule import ENDS, Rule, Value
-from isoflop.analysis.fitting.fits import Fits
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.fitting.fit import Fits
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.cells import well_tuned
 from isoflop.analysis.runs.rows import finished, joined
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.design.assumed_law import NOISE, Truth, covariance, inflation, prior_widths, problem_at
 from isoflop.analysis.holdout.cuts import distance, sizes_of
-from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.analysis.solving.descent import Solution, minimise

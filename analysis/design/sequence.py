@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from isoflop.analysis.design.assumed_law import Truth, best_split, planned
 from isoflop.analysis.design.ensemble import Ensemble, believe, imagine
 from isoflop.analysis.intervals.estimate import t_quantile
-from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import UserError

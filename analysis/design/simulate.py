@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.design.assumed_law import Truth, best_split, planned
+from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
-from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.runs.runs import as_runs
 from isoflop.errors import FitError, UserError
 from isoflop.wording import percent

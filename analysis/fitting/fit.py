@@ -1,36 +1,43 @@
 """Fit a law to runs: starts, one batched optimiser, a status in words, intervals whose unit is the run.
 
-runs = read_runs("runs.csv")
-print(fit(runs, "chinchilla"))                       # a table
-for each in fit_groups(runs, "power_offset(D)", by=["family"]): print(each)
-fit_groups(runs, "chinchilla", by=["family"], share=["E"])     # one E for all families
+    print(fit(read_runs("runs.csv"), "chinchilla"))                # a table
+    fit_groups(runs, "chinchilla", by=["family"], share=["E"])     # one E for all families
+
+Fits are those of a table and of its parts, each made once: what a claim has fitted, a figure and a scorecard find
+again. They are handed on explicitly, and live as long as the runs that they are made for.
+
+    fits = Fits(as_runs(runs))
+    lstm = fits.runs.select("family = 'lstm'")
+    fits.law("chinchilla", lstm).params["alpha"]
+    fits.law("chinchilla", lstm, by={"family": "lstm"}).params        # the same fit: one search
+    fits.once(("largest", lstm), lambda: len(lstm))                   # whatever else follows from these fits
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pandas.api.types import is_integer_dtype
 
 from isoflop.analysis.arguments import describe
+from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.groups import Group, Groups, check_own_rows, check_share
-from isoflop.analysis.fitting.optimum import spread_of
+from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.pipeline import fit_together, unfitted
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.settings import DELTA, NOISE, Settings
-from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.laws.catalogue import Law, get_law
-from isoflop.analysis.laws.trunk import HEAT, on_trunks
+from isoflop.analysis.fitting.settings import DELTA, Settings
+from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.runs.cells import searched_notes
 from isoflop.analysis.runs.observations import Observations, mixtures, repeated, units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
-from isoflop.errors import FitError, TooFewRowsError, UserError
+from isoflop.errors import FitError, TooFewRowsError
 
 __all__ = ["Fit", "FitError", "fit", "fit_groups", "fit_near"]
 
 # places beside the optimum of another fit at which a search near it begins too
 MOST_PLACES = 3
+Made = TypeVar("Made")
 OPTIONS = ("loss", "delta", "interval", "level", "resamples", "run", "pin", "prior", "seed", "weights")
 
 
@@ -165,37 +172,53 @@ def fit_groups(
     return [fits[number] for number in sorted(fits)]
 
 
-@describe("runs", "law", "by", options="those of `fit`: " + ", ".join(OPTIONS))
-def fit_trunks(runs: RunsLike, law: str | Law = "chinchilla", *, by: Sequence[str] = (), **options: Any) -> list[Fit]:
-    """Fit `law` to each group of equal `by`, by its marks and its trunks, which `heat` distinguishes."""
-    if options.get("weights", "none") != "none":
-        raise UserError("--curves weighs marks and trunks by their noise; leave --weights out")
-    cooled = get_law(law)
-    joint = on_trunks(cooled)
-    fits = []
-    for label, rows in as_runs(runs).by(by).items():
-        try:
-            noise, words = _noise_of_kinds(rows, joint, options)
-        except TooFewRowsError:  # said by the fit itself
-            fits += [replace(one, by=label.by) for one in fit_groups(rows, joint, **options)]
-            continue
-        one = fit(rows.with_columns(**{NOISE: noise}), joint, by=label.by, **(options | {"weights": NOISE}))
-        of_cooled = replace(joint, columns=cooled.columns, arguments=cooled.arguments)
-        fits.append(replace(one, law=of_cooled, notes=(*one.notes, words)))
-    return fits
+class Fits:
+    """The fits of a table of runs, or of parts of it, and what was made with them."""
 
+    def __init__(self, runs: RunsLike, settings: Settings | None = None) -> None:
+        """Start without any fit.
 
-def _noise_of_kinds(rows: Runs, law: Law, options: dict[str, Any]) -> tuple[np.ndarray, str]:
-    """Return the noise of ln L of each row (rows,), that of its kind, by the residuals of a fit that weighs all
-    alike."""
-    first = fit(rows, law, **(options | {"interval": "none"}))
-    assert first.optimum is not None
-    gaps, hot = first.optimum.residuals(), first.rows[HEAT].to_numpy(float) > 0.5
-    if hot.all() or not hot.any():
-        raise UserError("--curves needs marks and trunks in each group; leave it out, or give runs of several marks")
-    # each kind bears a share of the parameters by its number of rows
-    free = len(law.params)
-    marks, trunk = (spread_of(gaps[k], round(free * k.mean())) for k in (~hot, hot))
-    words = f"marks scatter by {100 * marks:.2g}% about the law, points of the trunks by {100 * trunk:.2g}%"
-    least = 1e-6  # a law that goes through all marks leaves them no noise, and no weight is infinite
-    return np.where(rows[HEAT].to_numpy(float) > 0.5, max(trunk, least), max(marks, least)), words
+        runs      the table that is fitted where no part of it is named
+        settings  the options of a fit where the call gives no others
+        """
+        self.runs: Runs = as_runs(runs)
+        self.settings = settings or Settings()
+        self._made: dict[Hashable, Any] = {}
+
+    def law(self, law: str | Law, runs: RunsLike | None = None, *, near: Fit | None = None, **options: Any) -> Fit:
+        """Return the fit of a law to the runs, or to a part of them; FitError as `fit` has it.
+
+        near      another fit of the law to almost the same rows, from whose optimum a search begins, as in `fit_near`
+        options   `by` and those of `fit`, where they differ from the settings
+        """
+        law, by = get_law(law), options.pop("by", {})
+        settings = replace(self.settings, **options) if options else self.settings
+        rows = observed(as_runs(self.runs if runs is None else runs), law, settings)
+        key = key_of(law, rows, settings)
+        if near is not None and key not in self._made:
+            return fit_rows(law, rows, settings, by, near)
+        if key is None:
+            return fit_rows(law, rows, settings, by)
+        known = self.once(key, lambda: fit_rows(law, rows, settings, {}))
+        return replace(known, by=by, rows=rows.rows, params=dict(known.params), derived=dict(known.derived))
+
+    def local(
+        self, law: str | Law, runs: RunsLike | None = None, at: Mapping[str, float] | None = None, **options: Any
+    ) -> Local:
+        """Return slopes, loss and best split of a law's fit at a point among the runs, as `Fit.local` does."""
+        return self.law(law, runs, **options).local(at)
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Return what `make` gave for this key when it was first asked for, or its error again.
+
+        key   what the result depends on; Runs and Fits compare by identity, and may be part of it
+        """
+        if key not in self._made:
+            try:
+                self._made[key] = make(), None
+            except Exception as error:
+                self._made[key] = None, error
+        made, refusal = self._made[key]
+        if refusal is not None:
+            raise refusal
+        return made  # type: ignore[no-any-return]

@@ -17,7 +17,7 @@ import pandas as pd
 
 from isoflop.analysis.fitting.optimum import MOST_ROWS, Search, problem_of
 from isoflop.analysis.fitting.settings import Settings
-from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.observations import Observations
 from isoflop.analysis.solving.descent import minimise

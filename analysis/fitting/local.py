@@ -23,8 +23,7 @@ import pandas as pd
 from isoflop.analysis.fitting.diagnose import LEAST_SLOPE, VANISHED, locked
 from isoflop.analysis.fitting.optimum import Optimum
 from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.laws.catalogue import Law
-from isoflop.analysis.laws.declare import TRAIN
+from isoflop.analysis.laws.declare import TRAIN, Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import SAME_LEVEL
 from isoflop.errors import FitError

@@ -9,7 +9,7 @@ optimum.measure(lambda alpha, beta, **_: beta / (alpha + beta), level=0.95)     
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from isoflop.analysis.fitting.settings import LOSSES, Settings
 from isoflop.analysis.intervals.estimate import Estimate, Scale, Spread, bounded, error_of, new_run, reaches
 from isoflop.analysis.intervals.profile import noise_scale
-from isoflop.analysis.intervals.resampling import WARM, by_size
-from isoflop.analysis.intervals.scatter import Noise
-from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.intervals.resampling import by_size
+from isoflop.analysis.intervals.residuals import Noise
+from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.observations import Observations
-from isoflop.analysis.solving.descent import Solution, minimise, search
+from isoflop.analysis.solving.descent import WARM, Solution, minimise
 from isoflop.analysis.solving.problem import Objective, Prior, Problem
-from isoflop.analysis.solving.starts import starts
+from isoflop.analysis.solving.starts import search, starts
 from isoflop.errors import FitError, TooFewRowsError
 
 STARTS = 64
@@ -39,6 +39,17 @@ MOST_ROWS = 20_000
 L1_LADDER = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 # ... and at this step of it for resamples, where the rest of the way is far below their scatter
 L1_RESAMPLES = 1e-2
+
+
+class Starts(NamedTuple):
+    """How many starts the search had.
+
+    tried        starts in all
+    at_optimum   starts that ended at the best objective found
+    """
+
+    tried: int
+    at_optimum: int
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,7 @@ def on_all_rows(problem: Problem, u: Array, prepared: Observations) -> tuple[Pro
         kappa = noise_scale(all_rows, u, prepared.runs)
         priors = {k: prior._replace(weight=kappa / prior.error**2) for k, prior in problem.priors.items()}
         all_rows = replace(all_rows, priors=priors)
-    return all_rows, minimise(all_rows, u[None], lam=WARM).u[0]
+    return all_rows, minimise(all_rows, u[None], pace=WARM).u[0]
 
 
 def polish(problem: Problem, u: Array) -> tuple[Problem, Array]:

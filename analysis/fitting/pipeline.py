@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isoflop.analysis.fitting.diagnose import (
+    FitStatus,
     Standing,
     at_optimum,
     judge_fit,
@@ -24,21 +25,20 @@ from isoflop.analysis.fitting.optimum import (
     MOST_ROWS,
     Optimum,
     Search,
+    Starts,
     on_all_rows,
     polish,
     problem_of,
     search_optimum,
     spread_of,
 )
-from isoflop.analysis.fitting.result import Fit, Starts
+from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
-from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.intervals.estimate import Estimate, Scale, Spread, bounded
-from isoflop.analysis.intervals.influence import influence_notes
 from isoflop.analysis.intervals.profile import derived_intervals, leans_on, noise_scale, profile_intervals
 from isoflop.analysis.intervals.resampling import bootstrap, jackknife, shortcuts
-from isoflop.analysis.intervals.scatter import scatter
-from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.intervals.residuals import influence_notes, scatter
+from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.observations import Observations
 from isoflop.analysis.solving.descent import minimise
@@ -228,7 +228,7 @@ def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> 
     if method == "jackknife":
         return Variation(jackknife(problem, u, rows.runs), method, notes)
     if method == "mixed":
-        from isoflop.analysis.intervals.mixed_model import mixed
+        from isoflop.analysis.intervals.resampling import mixed
 
         return Variation(mixed(problem, u, rows.runs), method, notes)
     if method == "profile":

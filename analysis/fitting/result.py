@@ -12,15 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.fitting.optimum import Optimum
-from isoflop.analysis.fitting.status import FitStatus
+from isoflop.analysis.fitting.diagnose import FitStatus
+from isoflop.analysis.fitting.optimum import Optimum, Starts
 from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.errors import FitError
 
@@ -28,17 +28,6 @@ if TYPE_CHECKING:
     import altair as alt
 
     from isoflop.analysis.fitting.local import Local
-
-
-class Starts(NamedTuple):
-    """How many starts the search had.
-
-    tried        starts in all
-    at_optimum   starts that ended at the best objective found
-    """
-
-    tried: int
-    at_optimum: int
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,7 +183,7 @@ class Fit:
 
         path   the file; of `rows` it holds the columns of the law and its target
         """
-        from isoflop.analysis.fitting.document import write_document
+        from isoflop.analysis.fitting.saved import write_document
 
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         write_document(Path(path), **fields)
@@ -250,3 +239,13 @@ class Fit:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def load_fit(path: str | Path) -> Fit:
+    """Read the fit that `Fit.save` wrote.
+
+    path   the JSON file; UserError in one sentence where it is another file
+    """
+    from isoflop.analysis.fitting.saved import read_document
+
+    return Fit(**read_document(Path(path)))

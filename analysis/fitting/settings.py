@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop.analysis.intervals.resampling import METHODS
-from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.laws.declare import Law
 from isoflop.errors import FitError
 
 # name -> (loss, of raw residuals); the raw ones compare L itself, in its own unit

@@ -19,9 +19,9 @@ import pandas as pd
 
 from isoflop.analysis.fitting.diagnose import runs_needed
 from isoflop.analysis.fitting.settings import NOISE
-from isoflop.analysis.intervals.dependence import RARE, blocks, moran
 from isoflop.analysis.intervals.estimate import t_quantile
-from isoflop.analysis.laws.catalogue import Law
+from isoflop.analysis.intervals.residuals import RARE, blocks, moran
+from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.observations import Observations

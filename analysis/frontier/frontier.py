@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.arguments import describe
+from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
-from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier import allocation
 from isoflop.analysis.frontier.isoflop_minima import (
     BINS,
@@ -31,9 +31,9 @@ from isoflop.analysis.frontier.isoflop_minima import (
     influence,
     isoflop,
     least_on_budget,
+    power_through,
     spare_rows,
 )
-from isoflop.analysis.frontier.powers import power_through
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.cells import tune as best_rows

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import observe
 from isoflop.analysis.fitting.settings import LOSSES, Settings
-from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.holdout.stacking import DEFAULTS, Stack, Stacks, candidates
 from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.laws.catalogue import Law
-from isoflop.analysis.laws.declare import TRAIN
+from isoflop.analysis.laws.declare import TRAIN, Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import LEVELS, level_index
 from isoflop.analysis.runs.runs import Label, Runs, RunsLike, as_runs

@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import fit, fit_near
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.holdout.average import Average, average_laws, law_of, names_average
 from isoflop.analysis.holdout.bands import bands
 from isoflop.analysis.holdout.cuts import ROUNDED, Fold, cut_levels
 from isoflop.analysis.holdout.stacking import Stacks
-from isoflop.analysis.laws.catalogue import Law, get_law
+from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError

@@ -22,8 +22,7 @@ from isoflop.analysis.holdout.cuts import mean_square
 from isoflop.analysis.holdout.form_error import LackOfFit, lack_of_fit
 from isoflop.analysis.holdout.predictability import LAST, LINE, judge, scatter
 from isoflop.analysis.holdout.stacking import Stacks
-from isoflop.analysis.laws.catalogue import Law
-from isoflop.analysis.laws.declare import TRAIN
+from isoflop.analysis.laws.declare import TRAIN, Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.observations import units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.fitting.status import FitStatus
+from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import SAME_LEVEL
+from isoflop.analysis.solving.descent import Pace
 from isoflop.analysis.solving.problem import Problem
-from isoflop.analysis.solving.refit import refit
-from isoflop.analysis.solving.starts import starts
+from isoflop.analysis.solving.starts import refit, starts
 
 # columns that measure the size of a run; the amount of distinct data does not measure how much of it was used
 SIZES, NOT_SIZES = ("N", "n_", "D", "C"), ("D_unique",)
@@ -100,7 +100,7 @@ def refit_folds(problem: Problem, u: Array, cuts: Cuts) -> list[Fold]:
         fitted = cuts.fitted[open_]
         with np.errstate(all="ignore"):
             begin = np.concatenate([u[None], starts(problem, FRESH, seed=1)])
-            found = problem.residuals(refit(problem, begin, fitted, steps=STEPS).u)
+            found = problem.residuals(refit(problem, begin, fitted, Pace(steps=STEPS)).u)
         residuals[open_] = np.where(fitted, np.nan, found if problem.scale is None else found / problem.scale)
     return [_fold(*each) for each in zip(cuts.fitted, cuts.distance, stated, residuals, strict=True)]
 

@@ -27,8 +27,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.average import Average, average_groups, names_average
 from isoflop.analysis.holdout.backtest import last_value, log_line
 from isoflop.analysis.holdout.predict import check_place, predict, to_json
-from isoflop.analysis.laws.catalogue import Law
-from isoflop.analysis.laws.declare import TRAIN
+from isoflop.analysis.laws.declare import TRAIN, Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError, UserError

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import fdtri
 
+from isoflop.analysis.fitting.diagnose import Predicts
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.status import Predicts
 from isoflop.analysis.holdout.average import Average
 from isoflop.analysis.holdout.backtest import last_value, log_line
 from isoflop.analysis.holdout.bands import look_back

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import fit, fit_near
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.status import FitStatus
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError

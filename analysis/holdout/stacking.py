@@ -14,15 +14,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.optimum import search_optimum
 from isoflop.analysis.fitting.settings import Settings
-from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.holdout.cuts import Cuts, Fold, refit_folds, roll, sizes_of
 from isoflop.analysis.holdout.form_error import FormError, form_error, left_out_scores
-from isoflop.analysis.intervals.resampling import WARM
-from isoflop.analysis.laws.catalogue import Law, get_law
+from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.solving.descent import minimise
+from isoflop.analysis.solving.descent import WARM, minimise
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.starts import starts
 from isoflop.errors import FitError
@@ -198,7 +197,7 @@ def _member(rows: Problem, law: Law, cuts: Cuts) -> Member | None:
             runs = np.arange(len(problem.target))
             u = search_optimum(problem, runs, settings, starts(problem, STARTS, settings.seed)).u
             if len(every.target) > len(problem.target):
-                u = minimise(every, u[None], lam=WARM).u[0]
+                u = minimise(every, u[None], pace=WARM).u[0]
             residuals = every.residuals(u[None])[0]
     except FitError:
         return None

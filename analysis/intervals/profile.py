@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.dual_numbers import Array, Dual
-from isoflop.analysis.solving.descent import expand, minimise
+from isoflop.analysis.solving.descent import Pace, expand, minimise
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.starts import starts
 
@@ -82,7 +82,7 @@ def held_optima(
     if not held:
         return []
     box = np.concatenate(low), np.concatenate(high)
-    solution = minimise(problem, np.concatenate(begin), steps=60, box=box)
+    solution = minimise(problem, np.concatenate(begin), pace=Pace(steps=60), box=box)
     optima = []
     for part in np.split(np.arange(len(solution.u)), np.cumsum([len(x) for x in begin])[:-1]):
         best = part[solution.objective[part].argmin()]

@@ -17,14 +17,12 @@ from isoflop.analysis.intervals.estimate import LONGER, Spread
 from isoflop.analysis.intervals.profile import noise_scale
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import level_index
-from isoflop.analysis.solving.descent import MAX_STEPS, TOLERANCE, expand, minimise
+from isoflop.analysis.solving.descent import MAX_STEPS, TOLERANCE, WARM, Pace, expand, minimise
 from isoflop.analysis.solving.problem import Problem
 
 METHODS = ("auto", "jackknife", "bootstrap", "mixed", "profile", "none")
 # groups of runs left out at a time where there are more runs than this; t is then on the number of groups
 MOST_GROUPS = 1000
-# a warm start is near its optimum: begin close to Newton
-WARM = 1e-3
 # elements of a Jacobian over all draws: beyond this, one Newton step from sums over each run stands for the search
 MOST_WORK = 200_000_000
 # problems solved at once: bounds the memory that their weights take
@@ -160,11 +158,12 @@ def _curvature(r: Array, delta: float) -> Array:
 
 
 def _refit(problem: Problem, u: Array, weights: Array, tolerance: float) -> Array:
-    ends = minimise(problem, np.broadcast_to(u, (len(weights), len(u))), weights, lam=WARM, tolerance=tolerance)
+    pace = WARM._replace(tolerance=tolerance)
+    ends = minimise(problem, np.broadcast_to(u, (len(weights), len(u))), weights, pace)
     near = NEAR_ENOUGH / len(problem.target)
     left = np.flatnonzero(~ends.done & np.isfinite(ends.objective) & ~(ends.decrement < near))
     if len(left):
-        longer = minimise(problem, ends.u[left], weights[left], steps=LONGER * MAX_STEPS, tolerance=tolerance)
+        longer = minimise(problem, ends.u[left], weights[left], Pace(steps=LONGER * MAX_STEPS, tolerance=tolerance))
         for mine, theirs in zip(ends, longer, strict=True):
             mine[left] = theirs
     # a search that came to no minimum is no estimate
@@ -236,3 +235,43 @@ def _satterthwaite(weights: Array, shares: Array) -> Array:
         matrix = np.diag(own[:, c]) - a[:, :, c] @ a[:, :, c].T
         dofs.append(np.trace(matrix) ** 2 / max(float((matrix**2).sum()), 1e-300))
     return np.array([max(dof, 1e-3) for dof in dofs], dtype=float)
+
+
+# ratios of the variance between runs to that between rows that are tried: none, and eight decades
+RATIOS = np.concatenate([[0.0], np.geomspace(1e-4, 1e4, 161)])
+
+
+def mixed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> Spread:
+    """Return the spread of the optimum u (free,) under a run effect and a row effect."""
+    r, jacobian = problem.linearise(u[None])
+    _, psi, inside, _ = problem.objective.terms(r)
+    slope = 1.0 if inside is None else max(float(inside.mean()), 1.0 / r.shape[1])
+    x, y = jacobian[0].T, psi[0] / slope
+    counts = np.bincount(runs).astype(float)
+    sums: Array = np.stack([np.bincount(runs, weights=column) for column in x.T], axis=-1).astype(float)
+    totals: Array = np.bincount(runs, weights=y).astype(float)
+    ratio = max(RATIOS, key=lambda k: _likelihood(k, x, y, counts, sums, totals))
+    weight = ratio / (1 + ratio * counts)
+    n, free = x.shape
+    whitened = x.T @ x - (sums * weight[:, None]).T @ sums
+    along = x.T @ y - (sums * weight[:, None]).T @ totals
+    left = float(y @ y - (weight * totals**2).sum() - along @ np.linalg.pinv(whitened) @ along)
+    variance = left / max(n - free, 1)
+    bread = np.linalg.pinv(x.T @ x)
+    covariance = variance * bread @ (x.T @ x + ratio * sums.T @ sums) @ bread
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    points = np.sqrt(free) * np.concatenate([root.T, -root.T])
+    return Spread("mixed", u + points, len(counts) - 1, len(points))
+
+
+def _likelihood(ratio: float, x: Array, y: Array, counts: Array, sums: Array, totals: Array) -> float:
+    """Return the restricted log-likelihood of a ratio of variances, the row variance profiled out."""
+    weight = ratio / (1 + ratio * counts)
+    whitened = x.T @ x - (sums * weight[:, None]).T @ sums
+    along = x.T @ y - (sums * weight[:, None]).T @ totals
+    spare = len(y) - x.shape[1]
+    left = float(y @ y - (weight * totals**2).sum() - along @ np.linalg.pinv(whitened) @ along)
+    unit = np.sqrt(np.maximum(np.diag(whitened), 1e-300))
+    logdet = np.linalg.slogdet(whitened / unit[:, None] / unit[None, :])[1] + 2 * np.log(unit).sum()
+    return float(-0.5 * (spare * np.log(max(left, 1e-300)) + np.log1p(ratio * counts).sum() + logdet))

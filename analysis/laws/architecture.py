@@ -1,7 +1,5 @@
 """Laws of what a model is made of: its shape, its experts, its parallel streams, its bits.
 
-from isoflop.analysis.laws.catalogue import get_law
-
 get_law("parscale").columns     # ('N', 'streams')
 """
 

@@ -1,26 +1,29 @@
-"""How a law is declared: a function whose signature says what its columns and parameters are.
+"""Laws: how one is declared, a function whose signature says what its columns and parameters are, and the catalogue.
 
-Positional arguments are columns of the runs; keyword-only arguments are parameters, and their annotation says what kind
-of number each is: its bounds, where to start, whether it enters linearly. The docstring's first paragraph is the
-formula for the report. `@law` adds the source, derived quantities (functions of parameters) and curves (of C and
-parameters).
+Positional arguments are columns of the runs; keyword-only ones are parameters, and their annotation says what kind of
+number each is: its bounds, where to start, whether it enters linearly. The docstring's first paragraph is the formula
+for the report. `@law` adds the source, derived quantities (functions of parameters) and curves (of C and parameters).
 
     @law("Hestness et al. 2017, arXiv:1712.00409")
     def power(x: Column, *, A: Scale, alpha: Exponent) -> Column:
         \"\"\"L(x) = A x^-alpha\"\"\"
         return A * x**-alpha
 
-The catalogue itself is analysis/laws/catalogue.py and the files that it names, one a topic.
+    get_law("chinchilla(n_total, D)").columns     # ('n_total', 'D')
+    get_law("chinchilla").formula                 # 'L(N, D) = E + A N^-alpha + B D^-beta'
 """
 
 import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import import_module
+from types import ModuleType
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import numpy as np
 
+from isoflop import extensions
 from isoflop.errors import UserError
 from isoflop.schema import suggest
 
@@ -133,7 +136,11 @@ class Law:
         return replace(self, columns=columns, name=name, formula=formula)
 
 
-LAWS: dict[str, Law] = {}
+# every law by its name; of the module, LAWS is this with all topics imported
+LAWS: dict[str, Law]
+ENTERED: dict[str, Law] = {}
+# files of laws, in the order in which they are listed; one is imported when no law before it is the one asked for
+_TOPICS = ("one_axis", "size_and_data", "architecture", "training", "downstream")
 # other names of laws that are listed once
 ALIASES: dict[str, str] = {}
 
@@ -170,7 +177,7 @@ def law(
         # a law of one column stands over compute unless another is given
         over = columns or (("C",) if names == ("x",) else names)
         name = function.__name__
-        LAWS[name] = Law(
+        ENTERED[name] = Law(
             name, function, over, params, formula, source, derived, curves or {}, target, names, log_linear, straight
         )
         ALIASES.update(dict.fromkeys(aliases, name))
@@ -179,31 +186,52 @@ def law(
     return enter
 
 
+def topics() -> list[ModuleType]:
+    """Import the files of all laws, in the order in which they are listed."""
+    return [import_module(f"isoflop.analysis.laws.{name}") for name in _TOPICS]
+
+
 # [target ~] law [(columns)]
 _NAME = re.compile(r"\s*(?:([^~]*[^~\s])\s*~\s*)?(\w+)\s*(?:\(([^()]*)\))?\s*")
 
 
-def name_in(text: str) -> str:
-    """Return the name of the law in a text such as 'accuracy ~ sigmoid(L)'; empty if there is none."""
-    match = _NAME.fullmatch(text)
-    return match[2] if match else ""
+def get_law(text: str | Law, target: str | None = None) -> Law:
+    """Return the law that a text names: 'chinchilla', 'power_offset(C)', 'accuracy ~ sigmoid(L)'; UserError if none is.
 
-
-def law_named(text: str, target: str | None = None) -> Law:
-    """Return the law that a text names, of those that have been entered; UserError if none is called so."""
+    `target`: the column that it predicts, where that is not the law's own and the text does not say it.
+    """
+    if isinstance(text, Law):
+        return text.of(target) if target else text
     match = _NAME.fullmatch(text)
-    name = ALIASES.get(match[2], match[2]) if match else None
-    if match is not None and match[2] == "best":
+    word = match[2] if match else text
+    if match and word == "best":
         raise UserError(
             "best is an average of laws and has no parameters of its own: it predicts (isoflop predict, compare); "
             "name one law here, such as chinchilla"
         )
-    if match is None or name not in LAWS:
+    for topic in _TOPICS:
+        if word in ENTERED or word in ALIASES:
+            break
+        import_module(f"isoflop.analysis.laws.{topic}")
+    name = ALIASES.get(word, word)
+    if match is None or name not in ENTERED:
         raise UserError(
-            f"no law is called {text!r}; choose one of {', '.join(LAWS)}; its columns may follow, as in power_offset(D)"
-            f"{suggest(match[2] if match else text, LAWS)}"
+            f"no law is called {text!r}; choose one of {', '.join(ENTERED)}; its columns may follow, as in "
+            f"power_offset(D){suggest(word, ENTERED)}"
         )
-    entry = LAWS[name]
+    entry = ENTERED[name]
     entry = entry.over(*(entry.columns if match[3] is None else (c.strip() for c in match[3].split(","))))
     target = target or match[1]
     return entry.of(target) if target else entry
+
+
+def __getattr__(name: str) -> Any:
+    if name != "LAWS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    topics()
+    return ENTERED
+
+
+if extensions.declared():
+    topics()  # a law of an extension comes after ours
+    extensions.load("laws")

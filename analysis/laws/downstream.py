@@ -3,8 +3,6 @@
 A task in two steps: `chinchilla` for the loss of the task's answers, then `sigmoid` from that loss to the score. In one
 step: `log_accuracy` from compute.
 
-from isoflop.analysis.laws.catalogue import get_law
-
 get_law("metric.hellaswag ~ sigmoid(metric.hellaswag_loss)").target     # 'metric.hellaswag'
 """
 

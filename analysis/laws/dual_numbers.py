@@ -11,76 +11,72 @@ Forward mode, after Griewank and Walther, Evaluating Derivatives (2008), chapter
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Parts = dict[int, Array]
-Number = Any  # float, ndarray or Dual
+_Parts = dict[int, Array]
+_Number = Any  # float, ndarray or Dual
 
 
-def _scaled(d: Mapping[int, Array], factor: Any) -> Parts:
+def _scaled(d: Mapping[int, Array], factor: Any) -> _Parts:
     return {k: v * factor for k, v in d.items()}
 
 
-def _summed(a: Mapping[int, Array], b: Mapping[int, Array]) -> Parts:
+def _summed(a: Mapping[int, Array], b: Mapping[int, Array]) -> _Parts:
     out = dict(a)
     for k, v in b.items():
         out[k] = out[k] + v if k in out else v
     return out
 
 
-def _value(x: Number) -> Any:
+def _value(x: _Number) -> Any:
     return x.value if isinstance(x, Dual) else x
 
 
-def _parts(x: Number) -> Mapping[int, Array]:
+def _parts(x: _Number) -> Mapping[int, Array]:
     return x.d if isinstance(x, Dual) else {}
 
 
+@dataclass(slots=True, eq=False)
 class Dual:
-    """A value and its derivatives by parameter index; behaves as a number under +, -, *, /, ** and numpy's
+    """A value and its derivatives `d` by parameter index; behaves as a number under +, -, *, /, ** and numpy's
     functions."""
 
-    __slots__ = ("d", "value")
-
-    def __init__(self, value: Any, d: Mapping[int, Array]) -> None:
-        self.value = value
-        self.d = d
-
-    def __repr__(self) -> str:
-        return f"Dual({self.value!r}, by={sorted(self.d)})"
+    value: Any
+    d: Mapping[int, Array]
 
     def __neg__(self) -> "Dual":
         return Dual(-self.value, {k: -v for k, v in self.d.items()})
 
-    def __add__(self, other: Number) -> "Dual":
+    def __add__(self, other: _Number) -> "Dual":
         return Dual(self.value + _value(other), _summed(self.d, _parts(other)))
 
-    def __sub__(self, other: Number) -> "Dual":
+    def __sub__(self, other: _Number) -> "Dual":
         return Dual(self.value - _value(other), _summed(self.d, {k: -v for k, v in _parts(other).items()}))
 
-    def __rsub__(self, other: Number) -> "Dual":
+    def __rsub__(self, other: _Number) -> "Dual":
         return Dual(other - self.value, {k: -v for k, v in self.d.items()})
 
-    def __mul__(self, other: Number) -> "Dual":
+    def __mul__(self, other: _Number) -> "Dual":
         if not isinstance(other, Dual):
             return Dual(self.value * other, _scaled(self.d, other))
         return Dual(self.value * other.value, _summed(_scaled(self.d, other.value), _scaled(other.d, self.value)))
 
-    def __truediv__(self, other: Number) -> "Dual":
+    def __truediv__(self, other: _Number) -> "Dual":
         if not isinstance(other, Dual):
             return Dual(self.value / other, _scaled(self.d, 1 / other))
         ratio = self.value / other.value
         return Dual(ratio, _summed(_scaled(self.d, 1 / other.value), _scaled(other.d, -ratio / other.value)))
 
-    def __rtruediv__(self, other: Number) -> "Dual":
+    def __rtruediv__(self, other: _Number) -> "Dual":
         ratio = other / self.value
         return Dual(ratio, _scaled(self.d, -ratio / self.value))
 
-    def __pow__(self, power: Number) -> "Dual":
+    def __pow__(self, power: _Number) -> "Dual":
         if isinstance(power, Dual):
             log_base = np.log(self.value)
             raised = np.exp(power.value * log_base)
@@ -88,7 +84,7 @@ class Dual:
             return Dual(raised, _summed(by_base, _scaled(power.d, raised * log_base)))
         return Dual(self.value**power, _scaled(self.d, power * self.value ** (power - 1)))
 
-    def __rpow__(self, base: Number) -> "Dual":
+    def __rpow__(self, base: _Number) -> "Dual":
         # base**p = exp(p log base): the log is taken once over the column and exp is several times faster than pow
         log_base = np.log(base)
         raised = np.exp(self.value * log_base)
@@ -97,7 +93,7 @@ class Dual:
     __radd__ = __add__
     __rmul__ = __mul__
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Number, **options: Any) -> "Dual":
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: _Number, **options: Any) -> "Dual":
         if method == "__call__" and not options:
             if ufunc in _BINARY:
                 result: Dual = _BINARY[ufunc](*inputs)
@@ -108,7 +104,7 @@ class Dual:
         raise TypeError(f"a law may not use {ufunc.__name__}: its derivative is not in analysis/laws/dual_numbers.py")
 
 
-def sum_parts(x: Number, first: NDArray[np.intp], places: NDArray[np.intp], size: int) -> Number:
+def sum_parts(x: _Number, first: NDArray[np.intp], places: NDArray[np.intp], size: int) -> _Number:
     """Return sums (..., size) of consecutive parts of x (..., parts): part k begins at first[k] and its sum stands at
     places[k]; zero elsewhere."""
     if isinstance(x, Dual):
@@ -120,53 +116,38 @@ def sum_parts(x: Number, first: NDArray[np.intp], places: NDArray[np.intp], size
     return sums
 
 
-def _binary(name: str) -> Callable[[Number, Number], Any]:
-    def apply(a: Number, b: Number) -> Any:
-        return getattr(a, f"__{name}__")(b) if isinstance(a, Dual) else getattr(b, f"__r{name}__")(a)
-
-    return apply
+def _binary(name: str) -> Callable[[_Number, _Number], Any]:
+    return lambda a, b: getattr(a, f"__{name}__")(b) if isinstance(a, Dual) else getattr(b, f"__r{name}__")(a)
 
 
-_BINARY: dict[np.ufunc, Callable[[Number, Number], Any]] = {
-    np.add: _binary("add"),
-    np.subtract: _binary("sub"),
-    np.multiply: _binary("mul"),
-    np.divide: _binary("truediv"),
-    np.power: _binary("pow"),
-    np.minimum: lambda a, b: _smaller(a, b),
-    np.logaddexp: lambda a, b: _logaddexp(a, b),
-}
-
-
-def _smaller(a: Number, b: Number) -> Dual:
+def _smaller(a: _Number, b: _Number) -> Dual:
     first = _value(a) <= _value(b)
     parts = _summed(_scaled(_parts(a), first), _scaled(_parts(b), ~first))
     return Dual(np.where(first, _value(a), _value(b)), parts)
 
 
-def _logaddexp(a: Number, b: Number) -> Dual:
+def _logaddexp(a: _Number, b: _Number) -> Dual:
     value = np.logaddexp(_value(a), _value(b))
     parts = _summed(_scaled(_parts(a), np.exp(_value(a) - value)), _scaled(_parts(b), np.exp(_value(b) - value)))
     return Dual(value, parts)
 
 
-def _exp(x: Array) -> tuple[Array, Array]:
-    value = np.exp(x)
-    return value, value
-
-
-def _sqrt(x: Array) -> tuple[Array, Array]:
-    value = np.sqrt(x)
-    return value, 0.5 / value
-
-
+_BINARY: dict[np.ufunc, Callable[[_Number, _Number], Any]] = {
+    np.add: _binary("add"),
+    np.subtract: _binary("sub"),
+    np.multiply: _binary("mul"),
+    np.divide: _binary("truediv"),
+    np.power: _binary("pow"),
+    np.minimum: _smaller,
+    np.logaddexp: _logaddexp,
+}
 # function -> (value, slope)
 _UNARY: dict[np.ufunc, Callable[[Array], tuple[Array, Array]]] = {
-    np.exp: _exp,
+    np.exp: lambda x: (value := np.exp(x), value),
     np.log: lambda x: (np.log(x), 1 / x),
     np.expm1: lambda x: (np.expm1(x), np.exp(x)),
     np.log1p: lambda x: (np.log1p(x), 1 / (1 + x)),
-    np.sqrt: _sqrt,
+    np.sqrt: lambda x: (value := np.sqrt(x), 0.5 / value),
     np.negative: lambda x: (-x, -np.ones_like(x)),
     np.square: lambda x: (x * x, 2 * x),
 }

@@ -1,7 +1,5 @@
 """Laws of one column: how the loss falls along size, data or compute alone.
 
-from isoflop.analysis.laws.catalogue import get_law
-
 get_law("power_offset(D)")(1e9, E=1.7, A=400.0, alpha=0.3)
 """
 

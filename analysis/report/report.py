@@ -25,7 +25,7 @@ from isoflop.analysis.claims.provenance import Commits, changed_since
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.claims.studies import ClaimStudy, next_command, read_all
 from isoflop.analysis.claims.verdict import ClaimVerdict, Verdict
-from isoflop.analysis.fitting.status import FitStatus
+from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.report.figures.base import MOST_REASON, Figure, draw_all, not_drawn
 from isoflop.analysis.report.finding import finding, minima, of_many, question, tone, word
 from isoflop.analysis.report.sentences import amount, decided_first, interval, seed_noise, summary

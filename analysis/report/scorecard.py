@@ -23,7 +23,7 @@ from isoflop.analysis.claims.quantities.cells import cell_of, choices, of_runs, 
 from isoflop.analysis.claims.quantities.columns import exponential, share_interval, t_interval
 from isoflop.analysis.claims.quantities.reach import first_reach
 from isoflop.analysis.claims.subjects import of_families
-from isoflop.analysis.fitting.fits import Fits
+from isoflop.analysis.fitting.fit import Fits
 from isoflop.analysis.runs.cells import choose_law
 from isoflop.analysis.runs.rows import finished, usable
 from isoflop.analysis.runs.runs import RunsLike, as_runs

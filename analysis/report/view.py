@@ -23,7 +23,7 @@ from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.claims.subjects import of_families
 from isoflop.analysis.claims.verdict import ClaimVerdict
 from isoflop.analysis.fitting.diagnose import locked
-from isoflop.analysis.fitting.fits import Fits
+from isoflop.analysis.fitting.fit import Fits
 from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import Frontier, frontier

@@ -3,7 +3,7 @@ a column of steps, by points logged at equal intervals.
 
 An interval whose unit is the row is far too narrow where the rows are points of few curves. What is recognised is said
 in a note; rows that only look alike (equal knobs at several D: one curve, or separate runs of a grid) are left to the
-residuals, which say whether neighbours along D are independent (analysis/intervals/dependence.py).
+residuals, which say whether neighbours along D are independent (analysis/intervals/residuals.py).
 
     rows = pd.DataFrame({"run_name": ["a", "a", "b", "b"], "N": [1, 1, 2, 2], "D": [1, 2, 1, 2], "L": [3.0, 2, 3, 2]})
     recognise_runs(rows).count      # 2

@@ -23,23 +23,21 @@ from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.problem import Problem
 
 # elements of one Jacobian worked on at once: small enough for a core's cache
-CHUNK = 150_000
+_CHUNK = 150_000
 # a problem is done when a full step would lower the objective by less than this share of it
 TOLERANCE = 1e-13
 # ... or by less than this, times the sum of weights: residuals at the noise of doubles, where the rows hold no noise
 # at all
-EXACT = 1e-28
+_EXACT = 1e-28
 MAX_STEPS = 200
 # steps after which the problems that still move are few enough to be gathered
-EARLY = 12
+_EARLY = 12
 # ... and pieces may be this much larger, since most of their problems soon end
-TOGETHER = 4
+_TOGETHER = 4
 # the damping of a step too small to lower the objective in doubles
-STUCK = 1e12
+_STUCK = 1e12
 # a coordinate is at its bound where the box leaves it less than this share of its step (Bertsekas's epsilon)
-JAMMED = 1e-2
-# starts that go on where none has arrived by then
-FINALISTS = 8
+_JAMMED = 1e-2
 
 
 class Solution(NamedTuple):
@@ -69,19 +67,18 @@ class _Local(NamedTuple):
 
 
 class _Moving(NamedTuple):
-    """Problems that still move: where they are, damping and its growth, sum of weights, box, weights of rows."""
+    """Problems that still move: where they are, their box, damping and its growth, sum of weights, weights of rows."""
 
     u: Array
+    low: Array
+    high: Array
     lam: Array
     grow: Array
     total: Array
-    low: Array
-    high: Array
     weights: Array | None
 
     def take(self, at: Any) -> "_Moving":
-        u, lam, grow, total, low, high = (x[at] for x in (self.u, self.lam, self.grow, self.total, self.low, self.high))
-        return _Moving(u, lam, grow, total, low, high, None if self.weights is None else self.weights[at])
+        return _Moving(*(x if x is None else x[at] for x in self))
 
 
 def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
@@ -90,17 +87,14 @@ def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
     rho, psi, inside, major = problem.objective.terms(problem.errors(value))
     if weights is not None:
         rho, psi = rho * weights, psi * weights
+        inside, major = weights if inside is None else inside * weights, None if major is None else major * weights
+    elif inside is None:
+        inside = np.ones((1, len(problem.target)))
     f = rho.sum(-1)
     g = (jacobian @ problem.at_places(psi, 1)[:, :, None])[:, :, 0]
     turned = jacobian.transpose(0, 2, 1)
-    if inside is None or major is None:
-        each = np.ones((1, len(problem.target))) if weights is None else weights
-        newton = (jacobian * problem.at_places(each, 2)[:, None, :]) @ turned
-        above = newton.copy()
-    else:
-        inside, major = (x if weights is None else x * weights for x in (inside, major))
-        newton = (jacobian * problem.at_places(inside, 2)[:, None, :]) @ turned
-        above = (jacobian * problem.at_places(major, 2)[:, None, :]) @ turned
+    newton = (jacobian * problem.at_places(inside, 2)[:, None, :]) @ turned
+    above = newton.copy() if major is None else (jacobian * problem.at_places(major, 2)[:, None, :]) @ turned
     for name, prior in problem.priors.items():
         i = problem.free.index(name)
         slope = np.exp(u[:, i]) if problem.logs[i] else np.ones(len(u))
@@ -116,102 +110,87 @@ def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
     return _Local(f, g, newton, above)
 
 
+class Pace(NamedTuple):
+    """How a search goes: its first damping, its most steps, and when a problem is done, namely when a full step would
+    lower its objective by less than this share of it."""
+
+    lam: float = 1.0
+    steps: int = MAX_STEPS
+    tolerance: float = TOLERANCE
+
+
+# from any start, and from near the optimum, where a search begins close to Newton
+USUAL, WARM = Pace(), Pace(lam=1e-3)
+
+
 def minimise(
     problem: Problem,
     u0: Array,
     weights: Array | None = None,
-    *,
-    lam: float = 1.0,
-    steps: int = MAX_STEPS,
-    tolerance: float = TOLERANCE,
+    pace: Pace = USUAL,
     box: tuple[Array, Array] | None = None,
 ) -> Solution:
     """Minimise from every row of u0 (problems, free), under weights (problems, rows) or (1, rows) or none.
 
-    tolerance: a problem is done when a full step would lower its objective by less than this share of it.
     box: the lowest and highest u of each problem, (problems, free) each; by default those of the law. Where they are
     one number, that coordinate is held.
 
     A law that names straight coordinates is followed along those, where it has its own box.
     """
     if box is None and problem.straightened is not None:
-        return _along_straight(problem, u0, weights, lam=lam, steps=steps, tolerance=tolerance)
+        return _along_straight(problem, u0, weights, pace)
     if problem.places is None and problem.by_place is not None:
         problem, order = problem.by_place
         weights = None if weights is None else weights[:, order]
-    count = len(u0)
+    count, rows = len(u0), len(problem.target)
     low, high = (np.broadcast_to(ends, u0.shape) for ends in box or problem.box)
-    u, damping, active = np.array(u0, dtype=float), np.full(count, float(lam)), np.arange(count)
-    end = Solution(u, np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, dtype=bool))
+    weights = None if weights is None else np.broadcast_to(weights, (count, rows))
+    total = np.full(count, float(rows)) if weights is None else weights.sum(-1)
+    damping = np.full(count, float(pace.lam))
+    state = _Moving(np.array(u0, dtype=float), low, high, damping, np.full(count, 4.0), total, weights)
+    end = Solution(state.u, np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, dtype=bool))
+    active = np.arange(count)
     with np.errstate(all="ignore"):
         # in pieces that fit a core's cache for as long as many move, then those that are left together
-        for most in (min(EARLY, steps), steps - EARLY):
+        for most, elements in ((min(_EARLY, pace.steps), _CHUNK), (pace.steps - _EARLY, _TOGETHER * _CHUNK)):
             if most <= 0 or not len(active):
                 break
-            most_elements = CHUNK if most <= EARLY else TOGETHER * CHUNK
-            size = max(1, most_elements // max(1, u0.shape[1] * len(problem.target)))
-            pieces = [active[first : first + size] for first in range(0, len(active), size)]
-            for piece in pieces:
-                given = None if weights is None else weights if len(weights) == 1 else weights[piece]
-                inside = low[piece], high[piece]
-                part, damping[piece] = _descend(problem, u[piece], given, damping[piece], most, tolerance, inside)
+            size = max(1, elements // max(1, u0.shape[1] * rows))
+            for piece in (active[first : first + size] for first in range(0, len(active), size)):
+                part, damping[piece] = _descend(problem, state.take(piece), most, pace.tolerance)
                 for mine, theirs in zip(end, part, strict=True):
                     mine[piece] = theirs
-            active = active[~end.done[active] & np.isfinite(end.objective[active]) & (damping[active] <= STUCK)]
+            active = active[~end.done[active] & np.isfinite(end.objective[active]) & (damping[active] <= _STUCK)]
     return end
 
 
-def _along_straight(problem: Problem, u0: Array, weights: Array | None, **options: Any) -> Solution:
+def _along_straight(problem: Problem, u0: Array, weights: Array | None, pace: Pace) -> Solution:
     """Minimise in the law's straight coordinates, which know no bounds; what leaves the box goes on from its side."""
     assert problem.straightened is not None
     with np.errstate(all="ignore"):
-        end = minimise(problem.straightened, problem.coordinates(u0), weights, **options)
+        end = minimise(problem.straightened, problem.coordinates(u0), weights, pace)
         end = end._replace(u=problem.coordinates(end.u, back=True))
     low, high = problem.box
     out = np.flatnonzero(~end.done | ((end.u < low) | (end.u > high)).any(-1))
     if len(out):
         given = weights if weights is None or len(weights) == 1 else weights[out]
-        inside = minimise(problem, np.clip(end.u[out], low, high), given, box=problem.box, **options)
+        inside = minimise(problem, np.clip(end.u[out], low, high), given, pace, problem.box)
         for mine, theirs in zip(end, inside, strict=True):
             mine[out] = theirs
     return end
 
 
-def search(problem: Problem, u0: Array) -> Solution:
-    """Minimise from every start; the best few go on for as long as a long valley takes."""
-    first = minimise(problem, u0)
-    order = np.argsort(first.objective)[:FINALISTS]
-    if first.done[order[0]] or not np.isfinite(first.objective[order[0]]):
-        return first
-    longer = minimise(problem, first.u[order], steps=10 * MAX_STEPS)
-    for mine, theirs in zip(first, longer, strict=True):
-        mine[order] = theirs
-    return first
-
-
-def _descend(
-    problem: Problem,
-    u0: Array,
-    weights: Array | None,
-    lam0: Array,
-    steps: int,
-    tolerance: float,
-    box: tuple[Array, Array],
-) -> tuple[Solution, Array]:
+def _descend(problem: Problem, state: _Moving, steps: int, tolerance: float) -> tuple[Solution, Array]:
     """Return where each problem is after these steps, and its damping.
 
     Those that still move are kept side by side, so that a step gathers nothing; one that ends is written to its place.
     """
-    u = np.clip(u0, *box)
-    count = len(u)
-    total = np.full(count, float(len(problem.target)))
-    if weights is not None:
-        weights = np.broadcast_to(weights, (count, weights.shape[1]))
-        total = weights.sum(-1)
-    here = expand(problem, u, weights)
-    f, lam, decrement, done = here.f.copy(), lam0.copy(), np.full(count, np.inf), np.zeros(count, dtype=bool)
+    count = len(state.u)
+    state = state._replace(u=np.clip(state.u, state.low, state.high))
+    here = expand(problem, state.u, state.weights)
+    u, lam, f = state.u, state.lam.copy(), here.f.copy()
+    decrement, done = np.full(count, np.inf), np.zeros(count, dtype=bool)
     active = np.arange(count)
-    state = _Moving(u, lam, np.full(count, 4.0), total, *box, weights)
     if not (sound := np.isfinite(f)).all():
         active, here, state = active[sound], here.take(sound), state.take(sound)
     for _ in range(steps):
@@ -219,7 +198,7 @@ def _descend(
             break
         here, state, decrement[active], done[active] = _advance(problem, here, state, tolerance)
         # a step too small to lower the objective in doubles ends the search where it stands
-        over = done[active] | (state.lam > STUCK)
+        over = done[active] | (state.lam > _STUCK)
         if over.any():
             ended = active[over]
             u[ended], f[ended], lam[ended] = state.u[over], here.f[over], state.lam[over]
@@ -236,7 +215,7 @@ def _advance(
     """Take one step of every problem; return where each is then, what a full step would gain, and whether that is
     nothing."""
     step, decrease = _step(here, state.u, state.lam, state.low, state.high)
-    arrived = decrease <= tolerance * here.f + EXACT * state.total
+    arrived = decrease <= tolerance * here.f + _EXACT * state.total
     at = np.minimum(np.maximum(state.u + step, state.low), state.high)
     trial = expand(problem, at, state.weights)
     step = at - state.u
@@ -272,7 +251,7 @@ def _step(now: _Local, u: Array, lam: Array, low: Array, high: Array) -> tuple[A
     step = _held_step(matrix, g, held, np.zeros_like(g))
     # a step that the box cuts short at once is no descent for the others: they are solved with it at its bound
     target = np.minimum(np.maximum(u + step, low), high) - u
-    jammed = np.abs(target) < JAMMED * np.abs(step)
+    jammed = np.abs(target) < _JAMMED * np.abs(step)
     out = (jammed & ~held).any(-1)
     if out.any():
         held = (held | jammed)[out]

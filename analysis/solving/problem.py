@@ -1,5 +1,4 @@
-"""What is minimised: a law on the columns of some rows, what is free in it, the loss of its residuals, what is known
-beforehand.
+"""What is minimised: a law on the columns of some rows, what is free in it, its loss, what is known beforehand.
 
 The unknowns of a problem are u (free,): the logarithm of a parameter that is searched so, the parameter itself
 otherwise, in a box. Residuals are log f - log L (or f - L), the loss is Huber's (or half the square).
@@ -16,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.laws.catalogue import Kind, Law
+from isoflop.analysis.laws.declare import Kind, Law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 
 # rows at one place, in the mean, from which evaluating a law once for all of them pays
-REPEATS = 2
+_REPEATS = 2
 
 
 @dataclass(frozen=True)
@@ -51,17 +50,12 @@ class Objective:
         return total
 
 
-class Places(NamedTuple):
-    """Where rows stand that are sorted by it: a law is the same for all rows of a place.
+class _Places(NamedTuple):
+    """Where rows stand that are sorted by it: a law is the same for all rows of a place."""
 
-    columns   of each place, (places,) each
-    first     the first row of each place, (places,)
-    of        the place of each row, (rows,)
-    """
-
-    columns: tuple[Array, ...]
-    first: NDArray[np.intp]
-    of: NDArray[np.intp]
+    columns: tuple[Array, ...]  # of each place, (places,) each
+    first: NDArray[np.intp]  # row of each place, (places,)
+    of: NDArray[np.intp]  # the place of each row, (rows,)
 
 
 class Prior(NamedTuple):
@@ -83,7 +77,7 @@ class Problem:
     fixed: Mapping[str, float] = field(default_factory=dict)
     priors: Mapping[str, Prior] = field(default_factory=dict)
     scale: Array | None = None  # of each row's residual: 1 / its noise, in units of the typical noise
-    places: Places | None = None  # where the rows are sorted by place
+    places: _Places | None = None  # where the rows are sorted by place
 
     @cached_property
     def free(self) -> list[str]:
@@ -97,9 +91,9 @@ class Problem:
     def box(self) -> tuple[Array, Array]:
         """Lowest and highest u, (free,) each."""
         kinds = [self.law.params[name] for name in self.free]
-        low = [_log(k.low) if k.log else k.low for k in kinds]
-        high = [_log(k.high) if k.log else k.high for k in kinds]
-        return np.array(low), np.array(high)
+        low, high = np.array([k.low for k in kinds]), np.array([k.high for k in kinds])
+        with np.errstate(all="ignore"):  # of a scale of any size, 0 and infinity
+            return np.where(self.logs, np.log(low), low), np.where(self.logs, np.log(high), high)
 
     @cached_property
     def centre(self) -> list[float]:
@@ -129,11 +123,11 @@ class Problem:
     def by_place(self) -> "tuple[Problem, NDArray[np.intp]] | None":
         """The problem with its rows sorted by place, and their order; None where few rows share a place."""
         places, of = np.unique(np.stack(self.columns), axis=1, return_inverse=True)
-        if REPEATS * places.shape[1] > len(of):
+        if _REPEATS * places.shape[1] > len(of):
             return None
         order = np.argsort(of.reshape(-1), kind="stable")
         of = of.reshape(-1)[order]
-        standing = Places(tuple(places), np.flatnonzero(np.diff(of, prepend=-1)), of)
+        standing = _Places(tuple(places), np.flatnonzero(np.diff(of, prepend=-1)), of)
         rows = replace(
             self, columns=tuple(c[order] for c in self.columns), target=self.target[order], places=standing,
             scale=None if self.scale is None else self.scale[order],
@@ -159,7 +153,7 @@ class Problem:
         for i, name in enumerate(self.free):
             value = np.exp(u[:, i : i + 1]) if self.logs[i] else u[:, i : i + 1]
             duals[name] = Dual(value, {i: value if self.logs[i] else np.ones_like(value)})
-        f = self.law(*columns, **duals)
+        f = self.law.function(*columns, **duals)
         value = np.broadcast_to(f.value, (len(u), len(columns[0])))
         jacobian = np.zeros((len(u), len(self.free), len(columns[0])))
         scale = 1.0 if self.objective.raw else 1.0 / value
@@ -205,7 +199,3 @@ class Problem:
             i = self.free.index(name)
             at[:, i] = np.log(value) if back and self.logs[i] else value
         return at
-
-
-def _log(x: float) -> float:
-    return float(np.log(x)) if x > 0 else -np.inf

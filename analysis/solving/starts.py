@@ -11,11 +11,15 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from isoflop.analysis.laws.catalogue import Kind
+from isoflop.analysis.laws.declare import Kind
 from isoflop.analysis.laws.dual_numbers import Array, Dual
+from isoflop.analysis.solving.descent import MAX_STEPS, USUAL, Pace, Solution, minimise
 from isoflop.analysis.solving.problem import Problem
 
+# starts that go on where none has arrived in the usual steps
+_FINALISTS = 8
 # the first primes: bases of Halton's sequence
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29)
 
@@ -123,3 +127,26 @@ def _signed_least_squares(basis: Array, rest: Array, positive: list[bool]) -> Ar
         best_cost = np.where(better, cost, best_cost)
     coefficients: Array = best / norm
     return coefficients
+
+
+def search(problem: Problem, u0: Array) -> Solution:
+    """Minimise from every start; the best few go on for as long as a long valley takes."""
+    first = minimise(problem, u0)
+    order = np.argsort(first.objective)[:_FINALISTS]
+    if first.done[order[0]] or not np.isfinite(first.objective[order[0]]):
+        return first
+    longer = minimise(problem, first.u[order], pace=Pace(steps=10 * MAX_STEPS))
+    for mine, theirs in zip(first, longer, strict=True):
+        mine[order] = theirs
+    return first
+
+
+def refit(problem: Problem, begin: Array, weights: NDArray[np.generic], pace: Pace = USUAL) -> Solution:
+    """Minimise under each set of row weights (refits, rows) from every start in `begin` (starts, free), and return the
+    lowest end of each refit: a row that is held out weighs 0, so all refits are one batch."""
+    count, refits = len(begin), len(weights)
+    rows = np.tile(weights.astype(float), (count, 1))
+    ends = minimise(problem, np.repeat(begin, refits, axis=0), rows, pace)
+    height = np.where(np.isfinite(ends.objective), ends.objective, np.inf).reshape(count, refits)
+    best = height.argmin(0) * refits + np.arange(refits)
+    return Solution(*(part[best] for part in ends))

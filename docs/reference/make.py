@@ -4,9 +4,12 @@ python docs/reference/make.py            # writes every page
 python docs/reference/make.py --check    # writes nothing; names pages that are out of date, exit code 1
 """
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import click
 import typer
@@ -18,7 +21,7 @@ from isoflop.analysis.claims.needs import Needs, Seeds
 from isoflop.analysis.claims.quantities import listing
 from isoflop.analysis.claims.region import KINDS, Region, VerdictKind
 from isoflop.analysis.claims.rule import Rule
-from isoflop.analysis.laws import listing as laws
+from isoflop.analysis.laws.declare import ALIASES, LAWS, Law, topics
 from isoflop.record import COLUMNS
 from isoflop.scaling import verbs as scaling_verbs
 from isoflop.schema import reference
@@ -35,6 +38,51 @@ def columns() -> str:
     rows = [f"| `{name}` | {meaning} |" for name, meaning in meanings.items()]
     by_hand = (FOLDER / "record.md").read_text(encoding="utf-8").partition("| column |")[0]
     return "\n".join([by_hand + "| column | what it is [unit] |", "|---|---|", *rows]) + "\n"
+
+
+LAWS_HEAD = """# Laws
+
+What `--law` understands. The words in brackets are columns of the table; `--columns N=params` says what they are called
+there, and `--law 'chinchilla(n_total,D)'` takes others in their place. A law of `x` stands over any one column, `C`
+unless it is named: `power_offset(D)`. `--target` predicts another column than the law's own, of any numbers above 0:
+`--law 'power_offset(C)' --target error`, also written `--law 'error ~ power_offset(C)'`.
+
+This page is written from the functions in `analysis/laws`, which declare their columns, parameters, bounds and starts:
+`python docs/reference/make.py`.
+"""
+
+
+def laws() -> str:
+    """Return the page of laws: a table for each topic."""
+    return "\n".join([LAWS_HEAD, *(_topic(module) for module in topics())])
+
+
+def _topic(module: ModuleType) -> str:
+    title = inspect.getdoc(module) or ""
+    rows = [_row(LAWS[name], vars(module)[name]) for name in vars(module) if name in LAWS and _written_in(module, name)]
+    head = ["| law | formula | parameters, and what follows from them | source |", "|---|---|---|---|"]
+    return "\n".join([f"## {title.split(':')[0].splitlines()[0].rstrip('.')}", "", *head, *rows, ""])
+
+
+def _written_in(module: ModuleType, name: str) -> bool:
+    return getattr(vars(module)[name], "__module__", None) == module.__name__
+
+
+def _row(law: Law, function: Callable[..., Any]) -> str:
+    names = [f"`{law.name}({', '.join(law.arguments)})`"]
+    names += [f"also `{alias}`" for alias, name in ALIASES.items() if name == law.name]
+    # whose arguments have other names than the columns that they stand for
+    renamed = law.columns != law.arguments and law.arguments != ("x",)
+    if law.target != "L":
+        names.append(f"of `{law.target}`" + (f" from `{', '.join(law.columns)}`" if renamed else ""))
+    derived = [*law.derived, *(f"{curve}(C)" for curve in law.curves)]
+    parameters = ", ".join(law.params) + (f"; {', '.join(derived)}" if derived else "")
+    more = " ".join((inspect.getdoc(function) or "").partition("\n\n")[2].split())
+    return f"| {', '.join(names)} | `{law.formula}` {more} | {parameters} | {law.source} |"
+
+
+# laws whose arguments have other names than the columns that they stand for
+_RENAMED = {name for name, law in LAWS.items() if law.columns != law.arguments and law.arguments != ("x",)}
 
 
 def quantities() -> str:
@@ -105,7 +153,7 @@ def _cell(text: str) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "record.md": columns,
-    "laws.md": laws.page,
+    "laws.md": laws,
     "quantities.md": quantities,
     "claim_keys.md": claim_keys,
     "verbs.md": verbs,

@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from isoflop.analysis.design.sequence import improve_table
-from isoflop.analysis.laws.catalogue import Law, get_law
-from isoflop.analysis.laws.declare import TRAIN
+from isoflop.analysis.laws.declare import TRAIN, Law, get_law
 from isoflop.analysis.options import names, points, table
 from isoflop.analysis.runs.cells import choose_law
 from isoflop.analysis.runs.observations import mixtures

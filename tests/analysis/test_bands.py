@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from conftest import Isoflop
 
+from isoflop.analysis.fitting.diagnose import FitStatus, Predicts
 from isoflop.analysis.fitting.fit import fit, fit_groups
-from isoflop.analysis.fitting.status import FitStatus, Predicts
 from isoflop.analysis.holdout.average import average_groups, average_laws, default_laws
 from isoflop.analysis.holdout.bands import bands, look_back
 from isoflop.analysis.holdout.compare import compare

@@ -20,7 +20,7 @@ from isoflop.analysis.claims.quantities.cells import DERIVED, choices
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.subjects import scope
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.errors import UserError
 
 SHIPPED = load_claims()

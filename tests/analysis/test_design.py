@@ -13,7 +13,7 @@ from isoflop.analysis.design.sequence import improve, improve_table
 from isoflop.analysis.design.simulate import resolve
 from isoflop.analysis.design.warnings import warnings
 from isoflop.analysis.fitting.fit import fit, fit_groups
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.errors import UserError
 
 TRUTH = Truth.given("E=1.6,A=400,alpha=.31,B=400,beta=.29")

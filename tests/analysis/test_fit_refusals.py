@@ -9,7 +9,7 @@ from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.analysis.intervals.estimate import Scale, Spread, bounded
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.rows import usable
 from isoflop.analysis.runs.runs import Runs
 from isoflop.analysis.solving.problem import Problem

@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 from synthetic_laws import seeded
 
-from isoflop.analysis.fitting import fits as module
-from isoflop.analysis.fitting.fit import fit, fit_near
-from isoflop.analysis.fitting.fits import Fits
+from isoflop.analysis.fitting import fit as module
+from isoflop.analysis.fitting.fit import Fits, fit, fit_near
 from isoflop.analysis.runs.runs import Runs, as_runs
 from isoflop.errors import FitError, UserError
 
@@ -20,14 +19,14 @@ def runs() -> Runs:
 
 
 def test_a_fit_is_made_once_for_equal_rows(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, fit_rows = [], module.fit_rows
+    made, fit_rows, plain = [], module.fit_rows, fit(runs, "chinchilla", interval="none")
     monkeypatch.setattr(module, "fit_rows", lambda *given: (made.append(given), fit_rows(*given))[1])
     fits = Fits(runs)
     first = fits.law("chinchilla", interval="none")
     again = fits.law("chinchilla", runs.select("family = 'mlp'"), interval="none", by={"family": "mlp"})
     assert len(made) == 1
     assert again.by == {"family": "mlp"}
-    assert first.params == again.params == fit(runs, "chinchilla", interval="none").params
+    assert first.params == again.params == plain.params
     fits.law("chinchilla", runs.select("N > 0"), interval="none", delta=1e-2)
     fits.law("chinchilla", runs.with_columns(L=1.1 * runs["L"]), interval="none")
     fits.law("chinchilla", runs.with_frame(runs.frame.iloc[1:]), interval="none")

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from studies import demo_study
 
+from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import fit_groups
-from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.holdout.compare import compare
 from isoflop.analysis.report.figures.base import draw_all

@@ -14,6 +14,7 @@ from studies import demo_study, grid_study
 from isoflop.analysis.claims.claim import FOLDER, read_claim
 from isoflop.analysis.claims.declare import QUANTITIES, Contrast, Sample
 from isoflop.analysis.claims.judge import judge
+from isoflop.analysis.fitting import trunks
 from isoflop.analysis.fitting.saved import load_fit
 from isoflop.analysis.holdout.forecast import load_forecast
 from isoflop.analysis.report.figures.base import (
@@ -27,7 +28,7 @@ from isoflop.analysis.report.figures.base import (
 from isoflop.analysis.report.figures.style import wrap
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.view import MOST_FAMILIES, _named_for_page, look
-from isoflop.analysis.runs import curves, formats
+from isoflop.analysis.runs import formats
 from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.rows import joined
 from isoflop.analysis.runs.runs import as_runs
@@ -200,7 +201,7 @@ def test_a_pipe_in_the_place_of_a_forecast_a_fit_or_a_curve_is_not_waited_for(tm
     for load in (load_forecast, load_fit):
         with pytest.raises(UserError, match="not a regular file"):
             load(pipe)
-    assert curves._points(pipe).empty
+    assert trunks._points(pipe).empty
     assert curve(pipe) == []
 
 

@@ -8,14 +8,13 @@ import pytest
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.frontier.frontier import frontier
-from isoflop.analysis.frontier.isoflop_minima import influence, isoflop, spare_rows
-from isoflop.analysis.frontier.powers import Power, power_through
+from isoflop.analysis.frontier.isoflop_minima import Power, influence, isoflop, power_through, spare_rows
 from isoflop.analysis.intervals import resampling
 from isoflop.analysis.intervals.estimate import Scale, Spread, bounded
 from isoflop.analysis.intervals.resampling import bootstrap
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.levels import level_index, stand_apart
-from isoflop.analysis.solving.descent import minimise
+from isoflop.analysis.solving.descent import MAX_STEPS, minimise
 from isoflop.analysis.solving.problem import Objective, Problem
 from isoflop.errors import FitError
 
@@ -79,8 +78,8 @@ def test_a_resample_that_is_slow_goes_on_and_is_no_reason_against_an_interval(mo
     u = minimise(problem, np.array([[4.3, np.log(400), 0.29]])).u[0]
     draws = bootstrap(problem, u, np.arange(8), 40, 0).draws
 
-    def slow(*args: Any, **options: Any) -> Any:
-        return minimise(*args, **({"steps": 4} | options))
+    def slow(problem: Any, u: Any, weights: Any, pace: Any) -> Any:
+        return minimise(problem, u, weights, pace._replace(steps=4) if pace.steps == MAX_STEPS else pace)
 
     monkeypatch.setattr(resampling, "minimise", slow)
     again = bootstrap(problem, u, np.arange(8), 40, 0).draws

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.coverage import DATA, SIZES, TRUTH, marks
 from isoflop.analysis.holdout.compare import compare
 from isoflop.analysis.holdout.form_error import lack_of_fit
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.verbs import main
 
 

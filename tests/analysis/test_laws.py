@@ -9,11 +9,11 @@ from synthetic_laws import noiseless, seeded
 
 from isoflop.analysis.fitting.diagnose import at_optimum
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.laws.catalogue import LAWS, get_law
+from isoflop.analysis.laws.declare import LAWS, get_law
 from isoflop.analysis.laws.one_axis import _way
-from isoflop.analysis.solving.descent import expand, minimise, search
+from isoflop.analysis.solving.descent import expand, minimise
 from isoflop.analysis.solving.problem import Objective, Problem
-from isoflop.analysis.solving.starts import starts
+from isoflop.analysis.solving.starts import search, starts
 from isoflop.errors import UserError
 
 

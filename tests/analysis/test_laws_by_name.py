@@ -9,8 +9,7 @@ from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.holdout.compare import compare
-from isoflop.analysis.laws.catalogue import LAWS, get_law
-from isoflop.analysis.laws.listing import page
+from isoflop.analysis.laws.declare import LAWS, get_law
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 
@@ -41,10 +40,8 @@ def test_target_names_the_column_that_a_law_predicts(tmp_path: Path, capsys: pyt
     assert "has no score: name it, as in --columns score=its_name" in capsys.readouterr().err
 
 
-def test_the_page_of_laws_is_written_from_the_catalogue() -> None:
+def test_the_page_of_laws_lists_the_catalogue() -> None:  # test_docs.py holds that it is current
     text = (Path(__file__).parents[2] / "docs/reference/laws.md").read_text()
-    current = {*page().splitlines()}  # a law that is not on the page yet is no error, one that has changed is
-    assert {*text.splitlines()} <= current, "write it again: python docs/reference/make.py"
     named = set(re.findall(r"^\| `(\w+)\(", text, re.MULTILINE))
     assert len(named) > 20
     assert named <= set(LAWS)

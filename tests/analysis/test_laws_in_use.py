@@ -6,7 +6,7 @@ import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.laws.catalogue import LAWS
+from isoflop.analysis.laws.declare import LAWS
 
 BELOW_ONE_EPOCH = {"N": np.geomspace(1e7, 1e9, 6), "D": np.geomspace(1e8, 1e10, 6)}
 

@@ -14,8 +14,8 @@ from isoflop.analysis.claims.judge import judge
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.local import Space, centre, local_names
-from isoflop.analysis.fitting.saved import load_fit
-from isoflop.analysis.laws.catalogue import LAWS
+from isoflop.analysis.fitting.result import load_fit
+from isoflop.analysis.laws.declare import LAWS
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError, UserError
 

@@ -13,8 +13,8 @@ from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.holdout.average import average_laws
 from isoflop.analysis.holdout.compare import compare
 from isoflop.analysis.holdout.predict import predict
-from isoflop.analysis.intervals.scatter import scatter
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.intervals.residuals import scatter
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.observations import best_settings
 from isoflop.errors import UserError
 

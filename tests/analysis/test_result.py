@@ -13,18 +13,17 @@ import pytest
 from studies import grid_study
 
 from isoflop.analysis.arguments import ARGUMENTS
+from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import fit, fit_groups
-from isoflop.analysis.fitting.optimum import Optimum
-from isoflop.analysis.fitting.result import Fit, Starts
-from isoflop.analysis.fitting.saved import load_fit
-from isoflop.analysis.fitting.status import FitStatus
+from isoflop.analysis.fitting.optimum import Optimum, Starts
+from isoflop.analysis.fitting.result import Fit, load_fit
 from isoflop.analysis.frontier.frontier import Approach, Frontier, frontier
 from isoflop.analysis.holdout.backtest import Backtest, Fold
 from isoflop.analysis.holdout.compare import Comparison, compare
 from isoflop.analysis.holdout.form_error import LackOfFit
 from isoflop.analysis.holdout.predict import predict
 from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.analysis.laws.catalogue import LAWS, get_law
+from isoflop.analysis.laws.declare import LAWS, get_law
 from isoflop.analysis.runs.cells import SeedNoise
 from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
@@ -98,7 +97,7 @@ def test_a_chart_holds_the_points_the_law_and_its_band(rows: pd.DataFrame) -> No
 
 
 def test_a_fit_does_not_import_altair() -> None:
-    code = "import sys, isoflop.analysis.fitting.fit, isoflop.analysis.fitting.saved; print('altair' in sys.modules)"
+    code = "import sys, isoflop.analysis.fitting.fit, isoflop.analysis.fitting.result; print('altair' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from isoflop.analysis.fitting.fit import fit, observe
-from isoflop.analysis.intervals.dependence import RARE, moran
+from isoflop.analysis.intervals.residuals import RARE, moran
 from isoflop.analysis.runs.cells import searched_notes
 from isoflop.analysis.runs.levels import layout
 from isoflop.analysis.runs.quality import check

@@ -10,7 +10,7 @@ from conftest import Rate
 
 from isoflop.analysis.fitting.fit import fit, fit_groups, observe
 from isoflop.analysis.fitting.weights import size_noise
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError

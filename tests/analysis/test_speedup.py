@@ -15,7 +15,7 @@ from isoflop.analysis.claims.judge import judge
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.analysis.holdout.speedup import Route, least_compute, speedup, speedups
-from isoflop.analysis.laws.catalogue import LAWS
+from isoflop.analysis.laws.declare import LAWS
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError
 

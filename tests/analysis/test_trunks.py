@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 
 from isoflop import record
-from isoflop.analysis.fitting.fit import fit, fit_trunks
-from isoflop.analysis.laws.catalogue import get_law
-from isoflop.analysis.laws.trunk import on_trunks
-from isoflop.analysis.runs.curves import add_trunks
+from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.trunks import add_trunks, fit_trunks, on_trunks
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError

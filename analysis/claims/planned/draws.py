@@ -24,7 +24,7 @@ from isoflop.analysis.claims.quantities.tuning import AS_GOOD
 from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.subjects import is_value
 from isoflop.analysis.design.assumed_law import Truth
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.rows import joined
 from isoflop.analysis.runs.runs import as_runs
 from isoflop.errors import UserError

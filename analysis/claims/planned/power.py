@@ -26,7 +26,7 @@ from isoflop.analysis.claims.quantities.cells import DERIVED, with_derived
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.subjects import compared, compared_names, scope
-from isoflop.analysis.laws.catalogue import Law, get_law
+from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.runs.levels import level_index
 from isoflop.errors import FitError, UserError
 from isoflop.schema import suggest

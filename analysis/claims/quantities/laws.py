@@ -18,11 +18,10 @@ from isoflop.analysis.claims.quantities.pairs import (
     matched,
     mean_of_rungs,
 )
-from isoflop.analysis.fitting.diagnose import locked
+from isoflop.analysis.fitting.diagnose import FitStatus, locked
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.status import FitStatus
 from isoflop.analysis.holdout.backtest import Backtest, HeldOut, backtest
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.cells import SeedNoise
 from isoflop.analysis.runs.levels import level_index
 from isoflop.wording import number, percent

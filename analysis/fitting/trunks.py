@@ -1,38 +1,47 @@
 """Loss curves beside the table of runs: as rows of a law of schedules, and trunks beside the marks cut from them.
 
-add_schedule turns (step, lr) into S1, the sum of the rates so far, and the number of the curve. add_trunks adds to a
-sweep's marks the training loss at the constant rate, from curve.csv: a run of several marks trains on at a constant
+`add_schedule` turns (step, lr) into S1, the sum of the rates so far, and the number of the curve. `add_trunks` adds to
+a sweep's marks the training loss at the constant rate, from curve.csv: a run of several marks trains on at a constant
 rate, and its training loss there is that of new targets, as long as none is seen twice: a measurement that costs
 nothing. Such a row has `heat` 1, a cooled mark COOLED. The loss of a point of the curve is the mean since the point
 before, so it counts for the middle of the two; earlier steps than the first mark of any run follow no law.
 
-    from isoflop.analysis.runs.read import read_runs
+Both are fitted together: at a constant rate a model is worse by a gap, a power of the data, or of a law without D of
+its last column. It needs no theory of annealing: cooled marks tell it where they are, and it is followed along the
+trunk between and around them (Hagele et al. 2024, arXiv:2405.18392, train so, at a constant rate with cooldowns).
 
-    add_schedule(pd.DataFrame({"step": [100, 200], "lr": [3e-4, 3e-5]}))     # with curve and S1
-    add_trunks(read_runs("theirs.csv"), Path("theirs.csv"))     # UserError: a table has no curves; give the folder
+    on_trunks(get_law("chinchilla")).columns     # ('N', 'D', 'heat')
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.laws.schedules import is_gradual
-from isoflop.analysis.laws.trunk import HEAT
+from isoflop.analysis.arguments import describe
+from isoflop.analysis.fitting.fit import OPTIONS, fit, fit_groups
+from isoflop.analysis.fitting.optimum import spread_of
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.settings import NOISE
+from isoflop.analysis.laws.declare import Kind, Law, get_law
+from isoflop.analysis.laws.training import is_gradual
 from isoflop.analysis.runs.formats import check_file
 from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
-from isoflop.errors import UserError
+from isoflop.errors import TooFewRowsError, UserError
 from isoflop.folder import RunFolder
 
-LABELS = ("curve", "run_id")
+# 1 of a row on the trunk, of a cooled model nothing
+HEAT = "heat"
+_LABELS = ("curve", "run_id")
 # heat of a cooled mark; a law takes numbers above 0 alone, and this is none beside 1
 COOLED = 1e-9
 # of the peak rate: a rate as near to it is the constant one, which a file holds in decimals
-SAME_RATE = 1e-6
-POINT = ("step", "D", "C", "lr", "L_train")
+_SAME_RATE = 1e-6
+_POINT = ("step", "D", "C", "lr", "L_train")
 
 
 def add_schedule(table: pd.DataFrame) -> pd.DataFrame:
@@ -44,7 +53,7 @@ def add_schedule(table: pd.DataFrame) -> pd.DataFrame:
     missing = [c for c in ("step", "lr") if c not in table]
     if missing:
         raise UserError(f"a curve has the columns step and lr; this table has no {' and no '.join(missing)}")
-    label = next((c for c in LABELS if c in table), None)
+    label = next((c for c in _LABELS if c in table), None)
     codes = np.zeros(len(table), dtype=int) if label is None else pd.factorize(table[label])[0]
     step, lr, total = table["step"].to_numpy(float), table["lr"].to_numpy(float), np.zeros(len(table))
     for code in np.unique(codes):
@@ -95,7 +104,7 @@ def _trunk(marks: pd.DataFrame, folder: Path, first: float) -> pd.DataFrame:
     before = np.concatenate([[0.0], points["D"].to_numpy()[:-1]])
     middle = (points["D"] + before) / 2
     once = points["D"] <= last["D_unique"] if pd.notna(last.get("D_unique")) else True
-    peak = points["lr"] >= (1 - SAME_RATE) * points["lr"].max()
+    peak = points["lr"] >= (1 - _SAME_RATE) * points["lr"].max()
     # a schedule that never holds its rate has one point at its peak
     steady = peak & peak.shift(fill_value=False)
     points = points.assign(D=middle)[steady & once & (middle >= first)]
@@ -111,10 +120,75 @@ def _points(path: Path) -> pd.DataFrame:
     """Return the sound points of a curve, by step; none where there is no file."""
     try:
         check_file(path)
-        table = pd.read_csv(path, usecols=list(POINT), on_bad_lines="skip")
+        table = pd.read_csv(path, usecols=list(_POINT), on_bad_lines="skip")
     except (OSError, ValueError):  # a curve that is damaged tells nothing
-        return pd.DataFrame({name: np.empty(0) for name in POINT})
+        return pd.DataFrame({name: np.empty(0) for name in _POINT})
     numbers = table.apply(pd.to_numeric, errors="coerce").astype(float)
     sound = np.isfinite(numbers).all(axis=1) & (numbers > 0).all(axis=1)
     points: pd.DataFrame = numbers[sound].drop_duplicates("step", keep="last").sort_values("step", ignore_index=True)
     return points
+
+
+# a gap is above zero; how it goes with the data is not known
+_GAP, _GAP_POWER = Kind(low=0.0, log=True, linear=True), Kind(low=-10.0, high=10.0, start=(-1.0, 1.0))
+
+
+def on_trunks(law: Law) -> Law:
+    """Return the law of rows that have `heat` beside the law's own columns; without that column it is the law
+    itself."""
+    along = law.columns.index("D") if "D" in law.columns else len(law.columns) - 1
+    power = f"gap_{law.arguments[along]}"
+
+    def function(*columns: Any, **params: Any) -> Any:
+        own = {name: params[name] for name in law.params}
+        cooled = law(*columns[: len(law.columns)], **own)
+        if len(columns) == len(law.columns):
+            return cooled
+        return cooled + params["gap"] * columns[along] ** params[power] * columns[-1]
+
+    return replace(
+        law,
+        function=function,
+        columns=(*law.columns, HEAT),
+        arguments=(*law.arguments, HEAT),
+        params=dict(law.params) | {"gap": _GAP, power: _GAP_POWER},
+        formula=f"{law.formula}; on a trunk + gap {law.columns[along]}^{power}",
+        name=f"{law.name} on trunks",
+        log_linear=False,
+    )
+
+
+@describe("runs", "law", "by", options="those of `fit`: " + ", ".join(OPTIONS))
+def fit_trunks(runs: RunsLike, law: str | Law = "chinchilla", *, by: Sequence[str] = (), **options: Any) -> list[Fit]:
+    """Fit `law` to each group of equal `by`, by its marks and its trunks, which `heat` distinguishes."""
+    if options.get("weights", "none") != "none":
+        raise UserError("--curves weighs marks and trunks by their noise; leave --weights out")
+    cooled = get_law(law)
+    joint = on_trunks(cooled)
+    fits = []
+    for label, rows in as_runs(runs).by(by).items():
+        try:
+            noise, words = _noise_of_kinds(rows, joint, options)
+        except TooFewRowsError:  # said by the fit itself
+            fits += [replace(one, by=label.by) for one in fit_groups(rows, joint, **options)]
+            continue
+        one = fit(rows.with_columns(**{NOISE: noise}), joint, by=label.by, **(options | {"weights": NOISE}))
+        of_cooled = replace(joint, columns=cooled.columns, arguments=cooled.arguments)
+        fits.append(replace(one, law=of_cooled, notes=(*one.notes, words)))
+    return fits
+
+
+def _noise_of_kinds(rows: Runs, law: Law, options: dict[str, Any]) -> tuple[np.ndarray, str]:
+    """Return the noise of ln L of each row (rows,), that of its kind, by the residuals of a fit that weighs all
+    alike."""
+    first = fit(rows, law, **(options | {"interval": "none"}))
+    assert first.optimum is not None
+    gaps, hot = first.optimum.residuals(), first.rows[HEAT].to_numpy(float) > 0.5
+    if hot.all() or not hot.any():
+        raise UserError("--curves needs marks and trunks in each group; leave it out, or give runs of several marks")
+    # each kind bears a share of the parameters by its number of rows
+    free = len(law.params)
+    marks, trunk = (spread_of(gaps[k], round(free * k.mean())) for k in (~hot, hot))
+    words = f"marks scatter by {100 * marks:.2g}% about the law, points of the trunks by {100 * trunk:.2g}%"
+    least = 1e-6  # a law that goes through all marks leaves them no noise, and no weight is infinite
+    return np.where(rows[HEAT].to_numpy(float) > 0.5, max(trunk, least), max(marks, least)), words

@@ -1,0 +1,231 @@
+"""What residuals tell: how runs scatter about a law, which rows alone move it, whether neighbours are independent.
+
+The scatter may grow with scale, and a prediction for a new run has to allow for that: squared residuals are a power of
+the law's columns (Harvey 1976, multiplicative heteroscedasticity), each exponent kept only where it differs from zero
+at 5 %, with the run as the unit; a prediction never uses less than the pooled scatter, so that an extrapolation to
+where runs look quieter promises nothing.
+
+    noise = scatter(residuals, columns, runs, free=5)
+    noise.pooled, noise.at(columns)   # 0.0058, and 0.0085 for the largest size
+
+Rows of equal knobs at several D are one curve, or the separate runs of a grid; their residuals tell. Moran's I of the
+residuals, neighbours along D being near, has a known mean and variance under independence whatever the regressors
+(Cliff and Ord 1981, Spatial Processes, chapter 8). Where it is too large, all rows of equal knobs are one unit; where
+these are too few for the law, a unit is a block of consecutive rows, as many as the autocorrelation leaves independent
+(Bartlett 1946; Kuensch 1989, Annals of Statistics 17, for leaving out blocks).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.observations import Observations
+from isoflop.analysis.solving.descent import WARM
+from isoflop.analysis.solving.problem import Problem
+from isoflop.analysis.solving.starts import refit
+
+# fewer runs than this tell nothing of how scatter changes
+_FEWEST_RUNS = 20
+# one-sided level of the test for growth
+_CHANCE = 0.05
+# a residual counts as at least this share of the median one: a robust fit passes through some points exactly
+_LEAST = 0.1
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviation of a residual: pooled, and as level * exp(slopes . log columns).
+
+    `doubt` is the standard error of the slopes of log variance, which counts with the distance from `centre`: the
+    expected variance is that of a log-normal.
+    """
+
+    pooled: float
+    level: float
+    slopes: Array
+    doubt: Array
+    centre: Array
+
+    def at(self, columns: list[Array]) -> Array:
+        """Return the standard deviation at the rows of `columns`, nowhere below the pooled one."""
+        axes = np.log(np.stack(columns, axis=-1))
+        grown = np.log(self.level) + axes @ self.slopes + ((axes - self.centre) ** 2) @ self.doubt**2 / 4
+        wide: Array = np.maximum(self.pooled, np.exp(grown))
+        return wide
+
+
+def scatter(residuals: Array, columns: tuple[Array, ...], runs: NDArray[np.intp], free: int) -> Noise:
+    """Return the scatter of `residuals` (rows,) about a law of `free` parameters."""
+    from scipy.special import stdtrit
+
+    spare = max(len(residuals) - free, 1)
+    pooled = float(np.sqrt((residuals**2).sum() / spare))
+    none = np.zeros(len(columns))
+    flat = Noise(pooled, max(pooled, 1e-300), none, none, none)
+    least = _LEAST * float(np.median(np.abs(residuals)))
+    if int(runs.max()) + 1 < _FEWEST_RUNS or least == 0:
+        return flat
+    size = np.log(residuals**2 + least**2)
+    axes = np.log(np.stack(columns, axis=-1))
+    grows = [i for i in range(axes.shape[1]) if np.ptp(axes[:, i]) > 0]
+    while grows:
+        slopes, t = _regress(size, axes[:, grows], runs)
+        weak = int(np.argmin(t))
+        if t[weak] > stdtrit(max(int(runs.max()) - len(grows), 1), 1 - _CHANCE):
+            break
+        del grows[weak]
+    if not grows:
+        return flat
+    grown, doubt = none.copy(), none.copy()
+    grown[grows], doubt[grows] = slopes / 2, slopes / t
+    level = np.sqrt(((residuals / np.exp(axes @ grown)) ** 2).sum() / spare)
+    return Noise(pooled, float(level), grown, doubt, axes.mean(0))
+
+
+def _regress(y: Array, x: Array, runs: NDArray[np.intp]) -> tuple[Array, Array]:
+    """Return slopes of y on x, and their t by runs."""
+    design = np.column_stack([np.ones(len(x)), x - x.mean(0)])
+    inverse = np.linalg.pinv(design.T @ design)
+    coefficients = inverse @ design.T @ y
+    score = design * (y - design @ coefficients)[:, None]
+    by_run = np.zeros((int(runs.max()) + 1, design.shape[1]))
+    np.add.at(by_run, runs, score)
+    error = np.sqrt(np.diag(inverse @ by_run.T @ by_run @ inverse))
+    return coefficients[1:], coefficients[1:] / np.maximum(error[1:], 1e-300)
+
+
+# level of the outlier test, for all rows together
+_RARE_OUTLIER = 0.01
+# standard errors that a parameter moves by, and times that intervals are wider: what a reader of two digits sees
+_MOVED, _WIDE = 1.0, 1.25
+# outliers that are examined, the farthest first: with more of them the law is wrong, not the rows
+_MOST_OUTLIERS = 3
+
+
+def influence_notes(problem: Problem, u: Array, rows: Observations) -> list[str]:
+    """Return a sentence for each influential outlier, the farthest first; none where more than a few are outliers.
+
+    An outlier lies further from the law, fitted without its run, than the farthest of as many independent rows would
+    (the outlier test of Cook and Weisberg 1982, Residuals and Influence in Regression, section 2.2.2, with
+    Bonferroni's correction). It is influential where leaving its run out moves a parameter by more than one of its
+    standard errors (DFBETAS above 1: Belsley, Kuh and Welsch 1980, Regression Diagnostics, section 2.1), or narrows
+    all intervals by a fifth.
+    """
+    from scipy.special import stdtrit
+
+    n, spare = len(problem.target), len(problem.target) - len(u) - 1
+    if spare < 2 or int(rows.runs.max()) < len(u) + 1:
+        return []
+    far = np.argsort(-np.abs(problem.residuals(u[None])[0]))[: _MOST_OUTLIERS + 1]
+    others = rows.runs[None, :] != rows.runs[far][:, None]
+    without = refit(problem, u[None], others, WARM)
+    outliers, notes = 0, []
+    for k in np.flatnonzero(without.done):
+        sds, name, moved, wider = _without(problem, u, int(far[k]), others[k], without.u[k])
+        if not abs(sds) > float(stdtrit(spare, 1 - _RARE_OUTLIER / 2 / n)):
+            continue
+        outliers += 1
+        moves = f"moves {name} by {abs(moved):.1f} standard errors" if abs(moved) > _MOVED else ""
+        widens = f"makes the intervals {wider:.2g} times as wide" if wider > _WIDE else ""
+        if moves or widens:
+            place, side = rows.table.where_is(rows.rows.index[far[k]]), "below" if sds > 0 else "above"
+            why = " and ".join(filter(None, [moves, widens]))
+            notes.append(
+                f"{place} lies {abs(sds):.1f} sd {side} the law of the other runs and {why}: look at it, or leave it "
+                "out with --where"
+            )
+    return notes if outliers <= _MOST_OUTLIERS else []
+
+
+def _without(
+    problem: Problem, u: Array, row: int, others: NDArray[np.bool_], optimum: Array
+) -> tuple[float, str, float, float]:
+    """Return what the run of a row does to the fit, from the optimum without it: how many standard deviations of the
+    other rows the row lies from the law, the parameter that it moves most, by how many standard errors (the estimate
+    with the run less that without), and how many times wider the intervals are for it; 0 sd without any scatter."""
+    spare = int(others.sum()) - len(u)
+    r, jacobian = (x[0] for x in problem.linearise(optimum[None]))
+    scale = float(np.sqrt((r[others] ** 2).sum() / max(spare, 1)))
+    if spare < 1 or not scale > 0:
+        return 0.0, "", 0.0, 0.0
+    inverse = np.linalg.pinv(jacobian[:, others] @ jacobian[:, others].T)
+    moved = (u - optimum) / (scale * np.sqrt(np.maximum(np.diag(inverse), 1e-300)))
+    most, own = int(np.argmax(np.abs(moved))), jacobian[:, row]
+    sds = float(r[row] / scale / np.sqrt(1 + own @ inverse @ own))
+    all_rows = problem.residuals(u[None])[0]
+    wider = float(np.sqrt((all_rows**2).sum() / max(len(all_rows) - len(u), 1)) / scale)
+    return sds, problem.free[most], float(moved[most]), wider
+
+
+# neighbours up to this many places apart count, by the inverse of the distance
+_LAGS = 8
+# one-sided, standard normal: independent rows are called dependent in 1 of 1000 tables
+RARE = 3.1
+
+
+def moran(residuals: Array, jacobian: Array, sets: NDArray[np.intp], along: Array) -> tuple[float, float]:
+    """Return how many standard deviations Moran's I of the residuals lies above its mean under independence, and their
+    autocorrelation from one row to the next.
+
+    residuals   (rows,) at the optimum
+    jacobian    (free, rows) of the residuals
+    sets        (rows,) the number of each row's set; rows of different sets are no neighbours
+    along       (rows,) the column that orders the rows of a set
+    """
+    order = np.lexsort((along, sets))
+    # by rank and not by size, so that one outlier or a heavy tail decides nothing
+    e, sets = _normal_scores(residuals)[order], sets[order]
+    q, triangle = np.linalg.qr(jacobian.T[order])
+    q = q[:, np.abs(np.diag(triangle)) > 1e-10 * np.abs(triangle).max(initial=1e-300)]
+    e = e - q @ (q.T @ e)
+    n, spare = len(e), len(e) - q.shape[1]
+    if spare < 3 or not e.any():
+        return 0.0, 0.0
+    turned = _near(q, sets)
+    square = sum(2 * float((sets[k:] == sets[:-k]).sum()) / k**2 for k in range(1, min(_LAGS, n - 1) + 1))
+    inner = q.T @ turned
+    trace = -float(np.trace(inner))
+    traces = square - 2 * float((turned**2).sum()) + float((inner**2).sum())
+    mean = trace / spare
+    variance = 2 * (spare * traces - trace**2) / (spare**2 * (spare + 2))
+    if not variance > 0:
+        return 0.0, 0.0
+    ratio = float(e @ _near(e[:, None], sets)[:, 0] / (e @ e))
+    next_to = sets[1:] == sets[:-1]
+    lag_one = float((e[1:] * e[:-1])[next_to].sum() / max(int(next_to.sum()), 1) / (e @ e / n))
+    return (ratio - mean) / float(np.sqrt(variance)), lag_one
+
+
+def _near(x: Array, sets: NDArray[np.intp]) -> Array:
+    """Return W x for x (rows, k): the sum over neighbours within a set, each by the inverse of its distance in
+    places."""
+    out = np.zeros_like(x)
+    for lag in range(1, min(_LAGS, len(x) - 1) + 1):
+        same = (sets[lag:] == sets[:-lag])[:, None] / lag
+        out[lag:] += same * x[:-lag]
+        out[:-lag] += same * x[lag:]
+    return out
+
+
+def _normal_scores(x: Array) -> Array:
+    """Return Gaussian quantiles of the ranks (van der Waerden), the sign of a residual kept by ranking its size."""
+    from scipy.special import ndtri
+
+    ranks = np.argsort(np.argsort(np.abs(x), kind="stable"), kind="stable") + 1.0
+    return np.asarray(np.sign(x) * ndtri(0.5 + 0.5 * ranks / (len(x) + 1)))
+
+
+def blocks(sets: NDArray[np.intp], along: Array, lag_one: float, least: int) -> NDArray[np.intp]:
+    """Return the number of each row's block of consecutive rows, (rows,): over all sets n (1 - r) / (1 + r) of them,
+    the count of independent rows that an autocorrelation of r leaves, and about `least` at the least."""
+    r = float(np.clip(lag_one, 0.0, 0.99))
+    length = int(np.clip(np.ceil((1 + r) / (1 - r)), 1, max(len(sets) // least, 1)))
+    order = np.lexsort((along, sets))
+    first = np.r_[True, np.diff(sets[order]) != 0]
+    start = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
+    place = (np.arange(len(order)) - start) // length
+    out = np.empty(len(order), dtype=np.intp)
+    out[order] = np.cumsum(first | (np.diff(place, prepend=0) != 0)) - 1
+    return out
