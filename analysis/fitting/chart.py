@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Band = Callable[[pd.DataFrame, float], pd.DataFrame]
 
 # points along the law, curves at the most, and how far beyond the rows they reach
-POINTS, CURVES, BEYOND = 60, 6, 2.0
+_POINTS, _CURVES, _BEYOND = 60, 6, 2.0
 # the data of a chart lie in its specification: more points than this are thinned
 MOST_POINTS = 2000
 
@@ -66,9 +66,9 @@ def _curves(
 ) -> pd.DataFrame:
     """Return the law and its band along the axis: group, the columns, the target, low, high."""
     low, high = float(rows[column].min()), float(rows[column].max())
-    axis = np.geomspace(low, high * BEYOND if high > low else high * 10, POINTS)
+    axis = np.geomspace(low, high * _BEYOND if high > low else high * 10, _POINTS)
     places = rows[others].drop_duplicates().sort_values(others) if others else pd.DataFrame(index=[0])
-    places = places.iloc[np.unique(np.linspace(0, len(places) - 1, CURVES).round().astype(int))]
+    places = places.iloc[np.unique(np.linspace(0, len(places) - 1, _CURVES).round().astype(int))]
     parts = []
     for _, place in places.iterrows():
         frame = pd.DataFrame({column: axis} | {c: float(place[c]) for c in others})

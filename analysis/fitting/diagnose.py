@@ -64,16 +64,16 @@ class Predicts(StrEnum):
 
 
 # of the starts, at least this share must reach the best objective
-AGREE = 0.05
+_AGREE = 0.05
 # relative: objectives closer than this are the same optimum
-SAME = 1e-6
+_SAME = 1e-6
 # a parameter whose effect on every prediction is below this share has vanished
 VANISHED = 1e-7
 SCALES = ("N", "n_", "D", "C")
 # values of an axis that E + A x^-alpha needs
-FEWEST_LEVELS = 3
+_FEWEST_LEVELS = 3
 # a parameter with less than this share of a flat direction does not lean on it
-LEAST_PART = 1e-3
+_LEAST_PART = 1e-3
 # an exponent between two columns below this does not make one follow the other
 LEAST_SLOPE = 0.05
 
@@ -82,7 +82,7 @@ def at_optimum(objectives: Array, rows: int) -> int:
     """Return how many starts reach the best objective."""
     best = objectives.min()
     # residuals of 1e-9 are rounding in the data
-    return int((objectives <= best * (1 + SAME) + rows * 1e-18).sum())
+    return int((objectives <= best * (1 + _SAME) + rows * 1e-18).sum())
 
 
 class Standing(NamedTuple):
@@ -107,15 +107,15 @@ def judge_fit(problem: Problem, u: Array, kappa: float, solution: Solution, dof:
     best = float(solution.objective.min())
     tried, reached = len(solution.objective), at_optimum(solution.objective, len(problem.target))
     limit = float(fdtri(1, max(dof, 1), 0.95))
-    places, flat, sentences = flat_profiles(problem, u, best, kappa, limit)
-    cause, names = uninformative(problem, u)
+    places, flat, sentences = _flat_profiles(problem, u, best, kappa, limit)
+    cause, names = _uninformative(problem, u)
     if cause:
         sentences, flat = [cause], flat | names
     # starts that ended elsewhere, no worse than noise allows
     near = np.isfinite(solution.objective) & (2 * (solution.objective - best) / kappa < limit)
     alternatives = np.concatenate([solution.u[near], places])
     bound = at_bound(problem, u)
-    apart = tried > 1 and reached < max(2, AGREE * tried)
+    apart = tried > 1 and reached < max(2, _AGREE * tried)
     disagree = [f"only {reached} of {tried} starts reach the best objective"] if apart else []
     status = FitStatus.AT_BOUND if bound else FitStatus.CONVERGED
     status = FitStatus.NOT_IDENTIFIED if sentences else FitStatus.STARTS_DISAGREE if apart else status
@@ -170,7 +170,7 @@ def at_bound(problem: Problem, u: Array) -> list[str]:
     return reasons
 
 
-def uninformative(problem: Problem, u: Array) -> tuple[str, frozenset[str]]:
+def _uninformative(problem: Problem, u: Array) -> tuple[str, frozenset[str]]:
     """Return why rows at these places cannot identify the parameters, whatever their losses, and which; else ''."""
     if len(problem.target) <= len(u):
         cause = f"{len(problem.target)} rows leave nothing to judge {len(u)} parameters by"
@@ -179,13 +179,13 @@ def uninformative(problem: Problem, u: Array) -> tuple[str, frozenset[str]]:
     for (one, x), (other, y) in itertools.combinations(axes, 2):
         if cause := locked(one, other, x, y):
             return cause, frozenset(problem.free)
-    names = indistinct(problem, u)
+    names = _indistinct(problem, u)
     single = [c for c, x in zip(problem.law.columns, problem.columns, strict=True) if np.ptp(x) == 0]
     if single:
         return f"{' and '.join(single)} {'has' if len(single) == 1 else 'have'} a single value", names
     if not names:
         return "", names
-    few = [(c, k) for c, x in axes if (k := len(np.unique(x))) < FEWEST_LEVELS]
+    few = [(c, k) for c, x in axes if (k := len(np.unique(x))) < _FEWEST_LEVELS]
     rest = f": {few[0][0]} has {few[0][1]} values, add a third" if few else ": the Jacobian has no full rank"
     return f"{', '.join(p for p in problem.free if p in names)} cannot be told apart{rest}", names
 
@@ -206,7 +206,7 @@ def locked(one: str, other: str, x: Array, y: Array) -> str:
     return f"{other} follows {one}^{slope:.2g} in every row: add runs that vary {other} at the same {one}"
 
 
-def indistinct(problem: Problem, u: Array) -> frozenset[str]:
+def _indistinct(problem: Problem, u: Array) -> frozenset[str]:
     """Return the parameters that take part in a direction along which no prediction changes, to first order."""
     low, high = problem.box
     local = expand(problem, u[None], None)
@@ -216,10 +216,10 @@ def indistinct(problem: Problem, u: Array) -> frozenset[str]:
     values, vectors = np.linalg.eigh(scaled)
     # eigenvalues of the correlation of the Jacobian's columns: rounding, not data, below this
     part = np.abs(vectors[:, values < 1e-13]).max(1, initial=0.0)
-    return frozenset(problem.free[i] for i, share in zip(inside, part, strict=True) if share > LEAST_PART)
+    return frozenset(problem.free[i] for i, share in zip(inside, part, strict=True) if share > _LEAST_PART)
 
 
-def flat_profiles(
+def _flat_profiles(
     problem: Problem, u: Array, best: float, kappa: float, limit: float
 ) -> tuple[Array, frozenset[str], list[str]]:
     """Return places (k, free) far from u that noise allows, the parameters of flat profile, and a sentence for each."""

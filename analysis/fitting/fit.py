@@ -36,7 +36,7 @@ from isoflop.errors import FitError, TooFewRowsError
 __all__ = ["Fit", "FitError", "fit", "fit_groups", "fit_near"]
 
 # places beside the optimum of another fit at which a search near it begins too
-MOST_PLACES = 3
+_MOST_PLACES = 3
 Made = TypeVar("Made")
 OPTIONS = ("loss", "delta", "interval", "level", "resamples", "run", "pin", "prior", "seed", "weights")
 
@@ -117,14 +117,14 @@ def fit_rows(law: Law, rows: Observations, settings: Settings, by: dict[str, Any
     groups = Groups(law, (), (Group(by, rows),))
     with np.errstate(all="ignore"):  # a search may wander where a law overflows; what it brings back is finite
         if near is not None and near.optimum is not None:
-            places = np.concatenate([near.optimum.u[None], near.optimum.alternatives[:MOST_PLACES]])
+            places = np.concatenate([near.optimum.u[None], near.optimum.alternatives[:_MOST_PLACES]])
             result = fit_together(groups, settings, places)[0]
             if result.status != FitStatus.STARTS_DISAGREE:
                 return result
         return fit_together(groups, settings)[0]
 
 
-def key_of(law: Law, rows: Observations, settings: Settings) -> tuple[Hashable, ...] | None:
+def _key_of(law: Law, rows: Observations, settings: Settings) -> tuple[Hashable, ...] | None:
     """Return what a fit depends on; None where no run_id names runs, since any other column may have a say then."""
     if "run_id" not in rows.table or not is_integer_dtype(rows.rows.index):
         return None
@@ -194,7 +194,7 @@ class Fits:
         law, by = get_law(law), options.pop("by", {})
         settings = replace(self.settings, **options) if options else self.settings
         rows = observed(as_runs(self.runs if runs is None else runs), law, settings)
-        key = key_of(law, rows, settings)
+        key = _key_of(law, rows, settings)
         if near is not None and key not in self._made:
             return fit_rows(law, rows, settings, by, near)
         if key is None:

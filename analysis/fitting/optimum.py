@@ -29,16 +29,16 @@ from isoflop.errors import FitError, TooFewRowsError
 
 STARTS = 64
 # ... beside the optimum of almost the same problem
-FEW_STARTS = 12
+_FEW_STARTS = 12
 # rows that starts and profiles see of a longer table; the best of them is then fitted to all of it
 FEW_ROWS = 1_000
 # ... and profiles that are flat on so few are looked at again on as many as this; also the most that share parameters
 MOST_ROWS = 20_000
 # least absolute deviations as Huber's loss of a vanishing delta, in units of the scatter: down this ladder, from the
 # best start
-L1_LADDER = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+_L1_LADDER = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 # ... and at this step of it for resamples, where the rest of the way is far below their scatter
-L1_RESAMPLES = 1e-2
+_L1_RESAMPLES = 1e-2
 
 
 class Starts(NamedTuple):
@@ -97,7 +97,7 @@ def search_optimum(
     near: places (k, free) where the optimum of almost the same problem lies, beside which a few fresh starts do.
     """
     if near is not None:
-        u0 = np.concatenate([near, starts(problem, FEW_STARTS, settings.seed)])
+        u0 = np.concatenate([near, starts(problem, _FEW_STARTS, settings.seed)])
     problem = replace(problem, objective=_objective(problem, settings, u0))
     u0 = starts(problem, STARTS, settings.seed) if u0 is None else u0
     ended = _search(problem, u0, runs)
@@ -121,7 +121,7 @@ def _objective(problem: Problem, settings: Settings, u0: Array | None) -> Object
     ends = minimise(problem, starts(problem, STARTS, settings.seed) if u0 is None else u0)
     best = ends.u[int(ends.objective.argmin())]
     scatter = spread_of(problem.residuals(best[None])[0], len(best))
-    return Objective("l1", max(L1_LADDER[0] * scatter, 1e-12), raw)
+    return Objective("l1", max(_L1_LADDER[0] * scatter, 1e-12), raw)
 
 
 def spread_of(residuals: Array, free: int) -> float:
@@ -145,11 +145,11 @@ def polish(problem: Problem, u: Array) -> tuple[Problem, Array]:
     if problem.objective.loss != "l1":
         return problem, u
     start = problem.objective.delta
-    for rung in L1_LADDER[1:]:
-        delta = start * rung / L1_LADDER[0]
+    for rung in _L1_LADDER[1:]:
+        delta = start * rung / _L1_LADDER[0]
         sharper = replace(problem, objective=replace(problem.objective, delta=delta))
         u = minimise(sharper, u[None]).u[0]
-    return replace(problem, objective=replace(problem.objective, delta=start * L1_RESAMPLES / L1_LADDER[0])), u
+    return replace(problem, objective=replace(problem.objective, delta=start * _L1_RESAMPLES / _L1_LADDER[0])), u
 
 
 @dataclass(frozen=True)

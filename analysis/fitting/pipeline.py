@@ -45,12 +45,12 @@ from isoflop.analysis.solving.descent import minimise
 from isoflop.analysis.solving.problem import Problem
 
 # why a number has no interval, whatever the resamples say
-UNIDENTIFIED = "the data do not determine them"
+_UNIDENTIFIED = "the data do not determine them"
 # derived quantities that lie inside (0, 1)
 SHARES = ("a", "b")
 
 
-class Variation(NamedTuple):
+class _Variation(NamedTuple):
     """How an optimum varies from one set of runs to another: the spread (None without one, and for profiles), the
     method, notes, and where no interval can be given at all the reason."""
 
@@ -61,14 +61,14 @@ class Variation(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Solved:
+class _Solved:
     """What the fits of all groups have in common: the search, what it may claim, the optimum on all rows."""
 
     search: Search
     standing: Standing
     problem: Problem
     u: Array
-    variation: Variation
+    variation: _Variation
     notes: list[str]
 
 
@@ -104,7 +104,7 @@ def fit_together(groups: Groups, settings: Settings, near: Array | None = None) 
     problem, u = polish(problem, u)
     if settings.interval != "none":
         notes += influence_notes(problem, u, rows)
-    solved = Solved(ended, standing, problem, u, vary(problem, u, rows, settings), notes)
+    solved = _Solved(ended, standing, problem, u, vary(problem, u, rows, settings), notes)
     joint_params = _parameters(solved, settings.level)
     own = [replace(one, objective=problem.objective) for one in alone] or [problem]
     return [_fit_of(g, groups, one, solved, settings, joint_params) for g, one in zip(groups.groups, own, strict=True)]
@@ -137,7 +137,7 @@ def _fit_of(
     group: Group,
     groups: Groups,
     problem: Problem,
-    solved: Solved,
+    solved: _Solved,
     settings: Settings,
     joint: dict[str, tuple[Estimate, str]],
 ) -> Fit:
@@ -149,7 +149,7 @@ def _fit_of(
     if solved.variation.method == "profile" and not groups.share:
         derived = derived_intervals(problem, optimum.u, settings.level)
         for name in [x for x in derived if leans_on(problem, optimum.u, x, solved.standing.flat)]:
-            derived[name], why[name] = Estimate(derived[name].value), UNIDENTIFIED
+            derived[name], why[name] = Estimate(derived[name].value), _UNIDENTIFIED
     else:
         if solved.variation.method == "profile":
             notes.append("derived quantities have no profile interval where parameters are shared")
@@ -199,7 +199,7 @@ def _about(group: Group, law: Law, settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _optimum(problem: Problem, rows: Observations, solved: Solved, places: list[int]) -> Optimum:
+def _optimum(problem: Problem, rows: Observations, solved: _Solved, places: list[int]) -> Optimum:
     """Return the optimum of a group, whose free parameters stand at these places of the joint one, and the scatter of
     its rows."""
     u, spread = solved.u[places], solved.variation.spread
@@ -210,15 +210,15 @@ def _optimum(problem: Problem, rows: Observations, solved: Solved, places: list[
     return Optimum(problem, u, noise, spread and replace(spread, draws=spread.draws[:, places]), alternatives)
 
 
-def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> Variation:
+def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> _Variation:
     """Return how the optimum u (free,) varies from one set of runs to another, by the method that the design allows."""
     if settings.interval == "none":
-        return Variation(None, "none", [])
+        return _Variation(None, "none", [])
     need = runs_needed(problem, u, rows.runs)
     if rows.n_runs < need:
         enough = f"the {need - 2} parameters that only runs can tell + 2"
         none = f"{rows.n_runs} runs are fewer than {enough}, so no interval"
-        return Variation(None, "none", [none], none)
+        return _Variation(None, "none", [none], none)
     method = settings.interval
     if method == "auto":
         residuals = problem.residuals(u[None])[0]
@@ -226,20 +226,20 @@ def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> 
         method = "bootstrap" if narrow and problem.objective.loss != "l2" else "jackknife"
     notes = shortcuts(method, len(rows.target), len(u), rows.n_runs, settings.resamples)
     if method == "jackknife":
-        return Variation(jackknife(problem, u, rows.runs), method, notes)
+        return _Variation(jackknife(problem, u, rows.runs), method, notes)
     if method == "mixed":
         from isoflop.analysis.intervals.resampling import mixed
 
-        return Variation(mixed(problem, u, rows.runs), method, notes)
+        return _Variation(mixed(problem, u, rows.runs), method, notes)
     if method == "profile":
         though = "" if rows.n_runs == len(rows.target) else f", though they belong to {rows.n_runs} runs"
-        return Variation(None, method, [f"profile intervals take rows as independent{though}"])
+        return _Variation(None, method, [f"profile intervals take rows as independent{though}"])
     spread = bootstrap(problem, u, rows.runs, settings.resamples, settings.seed)
     # a fit near least absolute deviations goes through as many rows as it has parameters: they tell nothing of scatter
-    return Variation(replace(spread, dof=spare_runs(problem, u, rows.runs)), method, notes)
+    return _Variation(replace(spread, dof=spare_runs(problem, u, rows.runs)), method, notes)
 
 
-def _parameters(solved: Solved, level: float) -> dict[str, tuple[Estimate, str]]:
+def _parameters(solved: _Solved, level: float) -> dict[str, tuple[Estimate, str]]:
     """Return every parameter of the joint law with its interval, and why a bound does not exist."""
     problem, u, spread = solved.problem, solved.u, solved.variation.spread
     if solved.variation.method == "profile":
@@ -253,7 +253,7 @@ def _parameters(solved: Solved, level: float) -> dict[str, tuple[Estimate, str]]
         if name in problem.fixed:
             estimates[name] = Estimate(float(problem.fixed[name])), ""
         elif name in solved.standing.flat:
-            estimates[name] = Estimate(float(values[name])), "" if draws is None else UNIDENTIFIED
+            estimates[name] = Estimate(float(values[name])), "" if draws is None else _UNIDENTIFIED
         else:
             drawn, scale = None if draws is None else draws[name], Scale(kind.log, kind.low, kind.high)
             estimates[name] = bounded(float(values[name]), drawn, spread, level, scale, elsewhere.get(name))
@@ -269,7 +269,7 @@ def _derived(optimum: Optimum, flat: Collection[str], level: float) -> tuple[dic
             lambda name=name, **p: law.derive(p)[name], level, share=name in SHARES
         )
         if optimum.spread is not None and leans_on(optimum.problem, optimum.u, name, flat):
-            estimates[name], missing[name] = Estimate(estimates[name].value), UNIDENTIFIED
+            estimates[name], missing[name] = Estimate(estimates[name].value), _UNIDENTIFIED
     return estimates, missing
 
 

@@ -24,7 +24,7 @@ LOSSES = {
 }
 # the column that holds the noise of rows under `--weights noise`
 NOISE = "noise"
-WEIGHTS = ("none", "seed", NOISE)
+_WEIGHTS = ("none", "seed", NOISE)
 DELTA = 1e-3
 
 
@@ -44,7 +44,7 @@ class Settings:
     weights: str = "none"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("loss", tuple(LOSSES)), ("interval", METHODS), ("weights", WEIGHTS)):
+        for name, allowed in (("loss", tuple(LOSSES)), ("interval", METHODS), ("weights", _WEIGHTS)):
             if getattr(self, name) not in allowed:
                 raise FitError(f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")
         if not 0 < self.delta < np.inf:

@@ -35,7 +35,7 @@ from isoflop.errors import TooFewRowsError, UserError
 from isoflop.folder import RunFolder
 
 # 1 of a row on the trunk, of a cooled model nothing
-HEAT = "heat"
+_HEAT = "heat"
 _LABELS = ("curve", "run_id")
 # heat of a cooled mark; a law takes numbers above 0 alone, and this is none beside 1
 COOLED = 1e-9
@@ -92,7 +92,7 @@ def add_trunks(runs: RunsLike, folder: Path) -> Runs:
             f"no run in {folder} has points of its curve at a constant rate beyond the first mark (D={first:.3g}): "
             "give its runs several marks, as in budget.D=[1e5,1e6], or leave --curves out"
         )
-    table = pd.concat([runs.frame.assign(**{HEAT: COOLED}), trunks], ignore_index=True)
+    table = pd.concat([runs.frame.assign(**{_HEAT: COOLED}), trunks], ignore_index=True)
     note = f"{len(trunks)} rows are points of the curve of {trunks['run_id'].nunique()} runs at a constant rate"
     return replace(runs.with_frame(table, note), lines=False)
 
@@ -108,10 +108,10 @@ def _trunk(marks: pd.DataFrame, folder: Path, first: float) -> pd.DataFrame:
     # a schedule that never holds its rate has one point at its peak
     steady = peak & peak.shift(fill_value=False)
     points = points.assign(D=middle)[steady & once & (middle >= first)]
-    own = {"D", "C", "L", HEAT, "mark", *(c for c in last.index if str(c).startswith(("L_", "metric.", "probe.")))}
+    own = {"D", "C", "L", _HEAT, "mark", *(c for c in last.index if str(c).startswith(("L_", "metric.", "probe.")))}
     shared = {name: last[name] for name in last.index if name not in own}
     rows = pd.DataFrame(shared, index=points.index).assign(
-        D=points["D"], C=points["D"] * (last["C"] / last["D"]), L=points["L_train"], **{HEAT: 1.0}
+        D=points["D"], C=points["D"] * (last["C"] / last["D"]), L=points["L_train"], **{_HEAT: 1.0}
     )
     return rows.assign(mark=[-(k + 1) for k in range(len(rows))])
 
@@ -149,8 +149,8 @@ def on_trunks(law: Law) -> Law:
     return replace(
         law,
         function=function,
-        columns=(*law.columns, HEAT),
-        arguments=(*law.arguments, HEAT),
+        columns=(*law.columns, _HEAT),
+        arguments=(*law.arguments, _HEAT),
         params=dict(law.params) | {"gap": _GAP, power: _GAP_POWER},
         formula=f"{law.formula}; on a trunk + gap {law.columns[along]}^{power}",
         name=f"{law.name} on trunks",
@@ -183,7 +183,7 @@ def _noise_of_kinds(rows: Runs, law: Law, options: dict[str, Any]) -> tuple[np.n
     alike."""
     first = fit(rows, law, **(options | {"interval": "none"}))
     assert first.optimum is not None
-    gaps, hot = first.optimum.residuals(), first.rows[HEAT].to_numpy(float) > 0.5
+    gaps, hot = first.optimum.residuals(), first.rows[_HEAT].to_numpy(float) > 0.5
     if hot.all() or not hot.any():
         raise UserError("--curves needs marks and trunks in each group; leave it out, or give runs of several marks")
     # each kind bears a share of the parameters by its number of rows
@@ -191,4 +191,4 @@ def _noise_of_kinds(rows: Runs, law: Law, options: dict[str, Any]) -> tuple[np.n
     marks, trunk = (spread_of(gaps[k], round(free * k.mean())) for k in (~hot, hot))
     words = f"marks scatter by {100 * marks:.2g}% about the law, points of the trunks by {100 * trunk:.2g}%"
     least = 1e-6  # a law that goes through all marks leaves them no noise, and no weight is infinite
-    return np.where(rows[HEAT].to_numpy(float) > 0.5, max(trunk, least), max(marks, least)), words
+    return np.where(rows[_HEAT].to_numpy(float) > 0.5, max(trunk, least), max(marks, least)), words

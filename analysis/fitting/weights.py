@@ -36,7 +36,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class SizeNoise:
+class _SizeNoise:
     """The noise of each size that has replicates: size, sd of ln L over seeds, degrees of freedom."""
 
     size: Array
@@ -56,7 +56,7 @@ class SizeNoise:
         return float((weight * gap * y).sum() / spread) / 2, 0.5 / np.sqrt(spread)
 
 
-def size_noise(prepared: Observations, column: Array) -> SizeNoise:
+def size_noise(prepared: Observations, column: Array) -> _SizeNoise:
     """Return the scatter between replicates at each value of a column, the run as the unit."""
     key = prepared.table.cell_columns
     cells = prepared.rows.groupby(key, dropna=False, sort=False).ngroup().to_numpy() if key else column
@@ -76,7 +76,7 @@ def size_noise(prepared: Observations, column: Array) -> SizeNoise:
         if squares > 0 and most > 0:
             sizes.append((part["size"].mean(), np.sqrt(squares / spare), min(spare, most)))
     size, sd, dof = np.array(sizes).reshape(-1, 3).T
-    return SizeNoise(size, sd, dof)
+    return _SizeNoise(size, sd, dof)
 
 
 def weighted(prepared: Observations, law: Law, weights: str) -> Observations:

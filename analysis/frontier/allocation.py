@@ -15,7 +15,7 @@ from isoflop.analysis.holdout.predict import predict
 from isoflop.analysis.laws.declare import SERVE, TRAIN
 
 # sizes as multiples of the best one
-FACTORS = (0.1, 1 / 3, 1 / 2, 2.0, 3.0, 10.0)
+_FACTORS = (0.1, 1 / 3, 1 / 2, 2.0, 3.0, 10.0)
 # halvings of a bracket of ln N
 HALVINGS = 100
 
@@ -24,7 +24,7 @@ def deviations(fit: Fit, C: float, level: float | None = None) -> pd.DataFrame:
     """Return for multiples of the best size at C the loss above the best, and the compute with which that size reaches
     the best loss, as a multiple of C (NaN if it never does)."""
     rows = []
-    for factor in FACTORS:
+    for factor in _FACTORS:
 
         def above(factor: float = factor, **p: Any) -> Any:
             N, D = fit.law.curve("N_opt", C, p), fit.law.curve("D_opt", C, p)

@@ -44,9 +44,9 @@ from isoflop.errors import FitError
 from isoflop.files import records
 
 # C/(N D) that differs from 6 by more than this share gets a note
-COUNTED = 0.05
+_COUNTED = 0.05
 # knobs that may have been searched at each size and budget
-KNOBS = ("lr", "batch")
+_KNOBS = ("lr", "batch")
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ def frontier(
     """
     Settings(level=level, **options)  # an option that cannot be is no reason against one approach
     runs = as_runs(runs, options.get("run")).with_compute
-    table = _table_of(runs, [*KNOBS, *tune])
-    tuned, cells = best_rows(table, [*KNOBS, *tune], table.groupby(["budget", "N"]).ngroup())
+    table = _table_of(runs, [*_KNOBS, *tune])
+    tuned, cells = best_rows(table, [*_KNOBS, *tune], table.groupby(["budget", "N"]).ngroup())
     best = runs.with_frame(runs.frame.loc[tuned.index[tuned["edges"] == 0]]) if len(cells) else runs
     law_fit, parametric = _parametric(best, level, options, None if len(cells) else law_fit)
     budgets = isoflop(tuned).assign(bias=np.nan)
@@ -171,7 +171,7 @@ def frontier(
 def _notes(runs: Runs, table: pd.DataFrame) -> list[str]:
     notes = [*runs.notes, *filter(None, [runs.without_loss]), *units(runs.frame)]
     per = float((table["C"] / table["N"] / table["D"]).median())
-    if abs(per / TRAIN - 1) > COUNTED:
+    if abs(per / TRAIN - 1) > _COUNTED:
         notes.append(
             f"the law splits C as 6 N D; here C/(N D) is {per:.3g}, so its N_opt is of C {per / TRAIN:.3g} times as "
             "large"
@@ -208,7 +208,7 @@ def _table_of(runs: Runs, knobs: Sequence[str]) -> pd.DataFrame:
     """Return N, D, C, L and the searched knobs of the finished rows, with the number of the run (`unit`) and of the
     budget, and whether that budget stands apart from its neighbours."""
     for knob in knobs:
-        if knob not in KNOBS and knob not in runs:
+        if knob not in _KNOBS and knob not in runs:
             raise FitError(
                 f"--tune {knob}: no such column; the columns are {', '.join(map(str, runs.frame.columns[:30]))}"
             )

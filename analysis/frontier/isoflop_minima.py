@@ -1,4 +1,4 @@
-"""Where the loss is least at each budget: isoFLOP parabolas and the envelope.
+"""Where the loss is least at each budget, isoFLOP parabolas and the envelope, and powers of C through the minima.
 
 A budget is a level of C that is told from its neighbours, by a gap or by how closely runs crowd there. Where a knob
 such as the learning rate was searched, a cell (a size at a budget) counts with its best value, and not at all if that
@@ -6,7 +6,14 @@ lies on the edge of what was tried. The minimum of a budget is the vertex of a p
 near the best one, and counts only where the parabola opens upward and the vertex lies between sizes that were run. What
 fails stays with the reason.
 
-    isoflop(table.assign(edges=0))[["C", "N_opt", "used", "reason"]]
+The exponents of N_opt = G C^a and D_opt ~ C^b are the slopes of a straight line through ln N_opt and ln D_opt. Where
+each minimum has an error of its own (a parabola's vertex), the interval follows from what every run adds to it; where
+the minima scatter about the line by significantly more than that (an F test), the errors grow by the scale factor of
+the Particle Data Group (Review of Particle Physics, section 5.2.2). Where they have none (the best run of a bin), the
+scatter about the line is all there is.
+
+    minima = pd.DataFrame({"C": [1e17, 1e18, 1e19], "N_opt": [1e7, 3.2e7, 1e8], "D_opt": [1.7e9, 5.2e9, 1.7e10]})
+    power_through(minima.assign(step=0.1), None, spare=1, level=0.95).a      # 0.5
 """
 
 from collections.abc import Callable, Sequence
@@ -24,13 +31,15 @@ SIZES = 4
 # sizes this many times smaller or larger than the best one belong to its parabola: ln L is no parabola far from it
 NEAR = 4.0
 # losses closer than this are equal but for rounding, in ln L
-EQUAL = 1e-12
+_EQUAL = 1e-12
 # budgets that a power of C needs, one more than its coefficients
 BUDGETS = 3
 # bins of the envelope per decade of C
 BINS = 4
 # sizes at which a law is asked for its least loss: to 1/1000 of the sizes' span
-FINE = 1001
+_FINE = 1001
+# minima scatter about a line this rarely where noise is all there is
+_RARE = 0.01
 
 
 class _Runs(NamedTuple):
@@ -61,7 +70,7 @@ def _parabola(runs: _Runs) -> dict[str, object]:
     if sizes < SIZES:
         return row | {"reason": f"{left_out}{sizes} size{'s' * (sizes != 1)}, a parabola needs {SIZES}"}
     near = _near(x, y)
-    if np.ptp(y[near]) <= EQUAL:
+    if np.ptp(y[near]) <= _EQUAL:
         return row | {"reason": f"{left_out}all losses are equal: no minimum"}
     centre = x[near].mean()
     height, slope, bend = _polynomial(x[near] - centre, y[near], 2)
@@ -157,13 +166,9 @@ def least_on_budget(loss: Callable[[Array, Array], Array], part: pd.DataFrame) -
     if len(np.unique(x)) < SIZES:
         return float("nan")
     line = np.polyfit(x, np.log(part["D"].to_numpy()), 1)
-    grid = np.linspace(x.min(), x.max(), FINE)
+    grid = np.linspace(x.min(), x.max(), _FINE)
     best = int(np.argmin(loss(np.exp(grid), np.exp(np.polyval(line, grid)))))
-    return float(np.exp(grid[best])) if 0 < best < FINE - 1 else float("nan")
-
-
-# minima scatter about a line this rarely where noise is all there is
-RARE = 0.01
+    return float(np.exp(grid[best])) if 0 < best < _FINE - 1 else float("nan")
 
 
 @dataclass(frozen=True)
@@ -220,4 +225,4 @@ def _scale(x: Array, y: Array, moved: Array, spare: int) -> float:
 
     left, beyond = y - np.polyval(np.polyfit(x, y, 1), x), len(x) - 2
     ratio = float((left**2 / np.maximum((moved**2).sum(0), 1e-300)).sum()) / beyond
-    return float(np.sqrt(ratio)) if fdtrc(beyond, spare, ratio) < RARE else 1.0
+    return float(np.sqrt(ratio)) if fdtrc(beyond, spare, ratio) < _RARE else 1.0

@@ -20,7 +20,7 @@ LONGER = 4
 FAR = 1e6
 # an interval of one parameter is this much shorter than the region of all of them, sqrt(p F(p, dof) / F(1, dof)):
 # 1.7 to 2.1 for four to seven parameters (Scheffe 1953)
-REACH = 2.0
+_REACH = 2.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Scale(NamedTuple):
     """Whether it is a share of a whole, inside (0, 1): its interval is of the logarithm of the odds x / (1 - x)."""
 
 
-LINEAR = Scale()
+_LINEAR = Scale()
 
 
 def t_quantile(level: float, dof: float) -> float:
@@ -101,7 +101,7 @@ def bounded(
     drawn: Array | None,
     spread: Spread | None,
     level: float,
-    scale: Scale = LINEAR,
+    scale: Scale = _LINEAR,
     elsewhere: Array | None = None,
 ) -> tuple[Estimate, str]:
     """Return the value with its interval on its scale, a bound that the draws do not support being None; and why one
@@ -133,11 +133,12 @@ def _odds(x: Array) -> Array:
 
 
 def reaches(value: Any, low: Any, high: Any, elsewhere: Array, *, log: bool) -> NDArray[np.bool_]:
-    """Return whether an interval (None: open), taken REACH times as wide, holds each of the values."""
+    """Return whether an interval (None: open), taken _REACH times as wide, holds each of the values."""
     value, elsewhere = (np.log(np.maximum(x, 1e-300)) if log else np.asarray(x) for x in (value, elsewhere))
     ends = (None if end is None else np.log(np.maximum(end, 1e-300)) if log else np.asarray(end) for end in (low, high))
     bottom, top = (
-        side * np.inf if end is None else value + REACH * (end - value) for end, side in zip(ends, (-1, 1), strict=True)
+        side * np.inf if end is None else value + _REACH * (end - value)
+        for end, side in zip(ends, (-1, 1), strict=True)
     )
     held: NDArray[np.bool_] = (elsewhere >= bottom) & (elsewhere <= top)
     return held

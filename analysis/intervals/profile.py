@@ -23,11 +23,11 @@ from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.starts import starts
 
 # starts for each point of a profile
-PROFILE_STARTS = 6
+_PROFILE_STARTS = 6
 # ... but only from the optimum where parameters of several groups are fitted together
-MOST_FREE = 10
+_MOST_FREE = 10
 # halvings of a bracket, and steps outward before a side counts as open
-HALVINGS, STEPS, STEPS_PULLED = 20, 12, 60
+HALVINGS, _STEPS, _STEPS_PULLED = 20, 12, 60
 
 
 def noise_scale(problem: Problem, u: Array, runs: NDArray[np.intp]) -> float:
@@ -52,14 +52,14 @@ def noise_scale(problem: Problem, u: Array, runs: NDArray[np.intp]) -> float:
     return float(max(kappa * max(1.0, together / max(rows, 1e-300)), 1e-26))
 
 
-def profile(problem: Problem, u: Array, name: str, value: float, others: int = PROFILE_STARTS) -> float:
+def profile(problem: Problem, u: Array, name: str, value: float, others: int = _PROFILE_STARTS) -> float:
     """Return the least objective with one parameter held at a value, from the optimum and from `others` fresh
     starts."""
     return held_optima(problem, u, [(name, value)], others)[0][0]
 
 
 def held_optima(
-    problem: Problem, u: Array, held: Sequence[tuple[str, float]], others: int = PROFILE_STARTS
+    problem: Problem, u: Array, held: Sequence[tuple[str, float]], others: int = _PROFILE_STARTS
 ) -> list[tuple[float, Array]]:
     """Return for each parameter held at a value the least objective, and the u (free,) at which it is reached."""
     begin: list[Array] = []
@@ -74,7 +74,7 @@ def held_optima(
             priors={k: v for k, v in problem.priors.items() if k != name},
         )
         u0 = np.delete(u, i)[None]
-        if others and 1 < len(problem.free) <= MOST_FREE:
+        if others and 1 < len(problem.free) <= _MOST_FREE:
             u0 = np.concatenate([u0, starts(rest, others)])
         begin.append(np.insert(u0, i, at, axis=1))
         for ends, bound in zip((low, high), problem.box, strict=True):
@@ -111,7 +111,7 @@ def _end(problem: Problem, u: Array, i: int, side: float, ceiling: float) -> flo
         return not profile(problem, u, name, float(np.exp(x)) if log else x, others=0) < ceiling
 
     inner, step = float(u[i]), 0.02 if log else 0.02 * max(abs(float(u[i])), 0.05)
-    for _ in range(STEPS):
+    for _ in range(_STEPS):
         outer = inner + side * step
         if side * (outer - bound) >= 0:
             if not rises(bound):
@@ -180,7 +180,7 @@ def _extreme(problem: Problem, u: Array, name: str, slope: Array, ceiling: float
     rise = float(slope @ np.linalg.pinv(local.newton[0] + 1e-9 * local.major[0]) @ slope) / 2
     pull = np.sqrt((ceiling - local.f[0]) / max(rise, 1e-300))
     low, high = 0.0, np.inf
-    for _ in range(HALVINGS + STEPS):
+    for _ in range(HALVINGS + _STEPS):
         at = _pulled(problem, here, name, side * pull)
         height = float(expand(problem, at[None], None).f[0])
         if abs(height - ceiling) < 1e-4 * (ceiling - local.f[0]):
@@ -199,7 +199,7 @@ def _pulled(problem: Problem, u: Array, name: str, pull: float) -> Array:
     lam, local = 1e-3, expand(problem, u[None], None)
     value, slope = _derived(problem, u, name)
     least = local.f[0] - pull * value
-    for _ in range(STEPS_PULLED):
+    for _ in range(_STEPS_PULLED):
         matrix = local.newton[0] + lam * local.major[0]
         step = -np.linalg.lstsq(matrix, local.g[0] - pull * slope, rcond=1e-14)[0]
         at = np.clip(u + step, low, high)

@@ -5,7 +5,8 @@ and its spread times Student's t covers 93-97 % of the time for least squares, w
 runs are weighed at random and the standard deviation of the estimates is multiplied by Student's t; where Huber's delta
 lies below the scatter (nearly least absolute deviations) the jackknife of a median-like estimate is known to fail
 (Efron 1982, The Jackknife, the Bootstrap), and this is used instead. A resample is the same problem under other weights
-on its rows, so all of them are one batch of the solver.
+on its rows, so all of them are one batch of the solver. Mixed: a model of the scatter, of a run effect shared by the
+rows of a run and a row effect.
 
     spread = jackknife(problem, u, runs)               # runs: the number of the run that each row is of
 """
@@ -22,51 +23,54 @@ from isoflop.analysis.solving.problem import Problem
 
 METHODS = ("auto", "jackknife", "bootstrap", "mixed", "profile", "none")
 # groups of runs left out at a time where there are more runs than this; t is then on the number of groups
-MOST_GROUPS = 1000
+_MOST_GROUPS = 1000
 # elements of a Jacobian over all draws: beyond this, one Newton step from sums over each run stands for the search
-MOST_WORK = 200_000_000
+_MOST_WORK = 200_000_000
 # problems solved at once: bounds the memory that their weights take
-BATCH = 2000
+_BATCH = 2000
 # a draw may stop this share of its objective above its minimum, times the rows: the objective is half of rows times the
 # noise, so that it is within sqrt(2e-3) of a standard error of where it would end
-NEAR_ENOUGH = 1e-3
+_NEAR_ENOUGH = 1e-3
 # sizes closer than this share are one; fewer of them than this tell nothing of their scatter
-SAME_SIZE, FEWEST_SIZES = 0.05, 8
+_SAME_SIZE, _FEWEST_SIZES = 0.05, 8
 # draws that are made first: where so large a share of them come to no minimum there is no interval (at 95 % it bears
 # a fortieth without), and the others are spared
-PILOT, MOST_LOST = 100, 0.2
+_PILOT, _MOST_LOST = 100, 0.2
 # a draw is at its minimum when its next step would lower the objective by this share of what a standard error adds: it
-# is then within a few thousandths of a standard error, sqrt(2 NEAR), of where it would end
-NEAR = 1e-5
+# is then within a few thousandths of a standard error, sqrt(2 _NEAR), of where it would end
+_NEAR = 1e-5
 # 1 - leverage of a run counts as at least this much: below, leaving it out tells nothing to first order
-LEAST_FREE = 0.02
+_LEAST_FREE = 0.02
+# ratios of the variance between runs to that between rows that are tried: none, and eight decades
+_RATIOS = np.concatenate([[0.0], np.geomspace(1e-4, 1e4, 161)])
 
 
 def shortcuts(method: str, rows: int, free: int, n_runs: int, resamples: int) -> list[str]:
     """Return a note for each step in which a large table is treated more coarsely than a small one."""
-    notes = []
-    if method == "jackknife" and n_runs > MOST_GROUPS:
-        notes.append(f"the {n_runs} runs are left out in {MOST_GROUPS} groups")
-    if method == "bootstrap" and n_runs > MOST_GROUPS:
-        notes.append(f"the {n_runs} runs are drawn in {MOST_GROUPS} groups")
-    draws, units = min(n_runs, MOST_GROUPS) if method == "jackknife" else resamples, min(n_runs, MOST_GROUPS)
-    if method in ("jackknife", "bootstrap") and _in_one_step(draws, units, rows, free):
+    how = {"jackknife": "left out", "bootstrap": "drawn"}.get(method)
+    if how is None:
+        return []
+    notes, units = [], min(n_runs, _MOST_GROUPS)
+    if n_runs > _MOST_GROUPS:
+        notes.append(f"the {n_runs} runs are {how} in {_MOST_GROUPS} groups")
+    draws = units if method == "jackknife" else resamples
+    if _in_one_step(draws, units, rows, free):
         notes.append(f"{draws} refits of {rows} rows are each one Newton step from the optimum")
     return notes
 
 
 def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp], *, bias: bool = False) -> Spread:
-    """Leave each run out in turn (each of at most MOST_GROUPS groups of runs); `runs` is the number of each row's run.
+    """Leave each run out in turn (each of at most _MOST_GROUPS groups of runs); `runs` is the number of each row's run.
 
     bias: leave the spread as far out as leaving a run out brings it, as a prediction of that run would need.
     """
-    groups = runs % min(int(runs.max()) + 1, MOST_GROUPS)
+    groups = runs % min(int(runs.max()) + 1, _MOST_GROUPS)
     count = int(groups.max()) + 1
     draws, dof = _draws(problem, u, groups, 1.0 - np.eye(count)), count - 1.0
     low, high = problem.box
     on_bound = bool(((draws <= low) | (draws >= high) | (u <= low) | (u >= high)).any())
     if not bias:
-        moved, dof = unbiased(problem, u, groups, draws - u)
+        moved, dof = _unbiased(problem, u, groups, draws - u)
         draws = np.clip(u + moved, *problem.box)
     shift = _prior_shift(problem, u)
     # what is known beforehand counts as one more measurement for each prior: a pair of draws that adds its variance
@@ -76,7 +80,7 @@ def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp], *, bias: bool 
 
 
 def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int, seed: int) -> Spread:
-    """Weigh the runs (of more than MOST_GROUPS, groups of them) at random, `resamples` times, by weights that sum to
+    """Weigh the runs (of more than _MOST_GROUPS, groups of them) at random, `resamples` times, by weights that sum to
     their number; what is known beforehand varies likewise.
 
     The weights are exponential (Rubin 1981, Annals of Statistics 9: the Bayesian bootstrap; Rao and Zhao 1992, Sankhya
@@ -84,16 +88,16 @@ def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int
     out, so that few runs never degenerate into fewer than the law has parameters: drawn eight from eight, they do in
     one resample of three, and the intervals were twice too wide.
     """
-    groups = runs % min(int(runs.max()) + 1, MOST_GROUPS)
+    groups = runs % min(int(runs.max()) + 1, _MOST_GROUPS)
     count = int(groups.max()) + 1
     rng = np.random.default_rng(seed)
     weights = count * rng.dirichlet(np.ones(count), size=resamples)
-    tolerance = NEAR * noise_scale(problem, u, runs) / max(float(expand(problem, u[None], None).f[0]), 1e-300)
-    at_once = resamples <= 2 * PILOT or _in_one_step(resamples, count, len(groups), len(u))
-    pilot = resamples if at_once else PILOT
-    draws = _draws(problem, u, groups, weights[:pilot], min(tolerance, NEAR))
-    if pilot < resamples and np.isnan(draws).any(1).mean() <= MOST_LOST:
-        draws = np.concatenate([draws, _draws(problem, u, groups, weights[pilot:], min(tolerance, NEAR))])
+    tolerance = _NEAR * noise_scale(problem, u, runs) / max(float(expand(problem, u[None], None).f[0]), 1e-300)
+    at_once = resamples <= 2 * _PILOT or _in_one_step(resamples, count, len(groups), len(u))
+    pilot = resamples if at_once else _PILOT
+    draws = _draws(problem, u, groups, weights[:pilot], min(tolerance, _NEAR))
+    if pilot < resamples and np.isnan(draws).any(1).mean() <= _MOST_LOST:
+        draws = np.concatenate([draws, _draws(problem, u, groups, weights[pilot:], min(tolerance, _NEAR))])
     shift = _prior_shift(problem, u)
     return Spread("bootstrap", draws + rng.normal(size=(len(draws), len(shift))) @ shift, count - 1, len(draws))
 
@@ -116,14 +120,14 @@ def _draws(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array, to
     """Return the optimum under each row of counts (draws, runs): how often each run is taken."""
     if _in_one_step(counts.shape[0], counts.shape[1], len(runs), len(u)):
         return _one_step(problem, u, runs, counts)
-    batches = [counts[i : i + BATCH] for i in range(0, len(counts), BATCH)]
+    batches = [counts[i : i + _BATCH] for i in range(0, len(counts), _BATCH)]
     return np.concatenate([_refit(problem, u, batch[:, runs], tolerance) for batch in batches])
 
 
 def _in_one_step(draws: int, units: int, rows: int, free: int) -> bool:
     """Return whether resamples are each one Newton step from the optimum: where they are much work, or runs so many
     that what a step leaves out, of order 1 / runs, is nothing beside the scatter of the resamples themselves."""
-    return units >= MOST_GROUPS or draws * rows * free > MOST_WORK
+    return units >= _MOST_GROUPS or draws * rows * free > _MOST_WORK
 
 
 def _one_step(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array) -> Array:
@@ -160,7 +164,7 @@ def _curvature(r: Array, delta: float) -> Array:
 def _refit(problem: Problem, u: Array, weights: Array, tolerance: float) -> Array:
     pace = WARM._replace(tolerance=tolerance)
     ends = minimise(problem, np.broadcast_to(u, (len(weights), len(u))), weights, pace)
-    near = NEAR_ENOUGH / len(problem.target)
+    near = _NEAR_ENOUGH / len(problem.target)
     left = np.flatnonzero(~ends.done & np.isfinite(ends.objective) & ~(ends.decrement < near))
     if len(left):
         longer = minimise(problem, ends.u[left], weights[left], Pace(steps=LONGER * MAX_STEPS, tolerance=tolerance))
@@ -176,13 +180,13 @@ def by_size(problem: Problem, u: Array) -> Spread | None:
 
     A new run at a new size meets what the rows of one size share (its tuning, its shape), run by run as they may be.
     """
-    sizes = level_index(problem.columns[0], SAME_SIZE)
-    if int(sizes.max()) + 1 < FEWEST_SIZES:
+    sizes = level_index(problem.columns[0], _SAME_SIZE)
+    if int(sizes.max()) + 1 < _FEWEST_SIZES:
         return None
     return jackknife(problem, u, sizes, bias=True)
 
 
-def unbiased(problem: Problem, u: Array, runs: NDArray[np.intp], moved: Array) -> tuple[Array, float]:
+def _unbiased(problem: Problem, u: Array, runs: NDArray[np.intp], moved: Array) -> tuple[Array, float]:
     """Return how far leaving out each run moves the optimum, (runs, free), over the root of 1 - leverage, and the
     degrees of freedom: the harmonic mean of those of the free parameters.
 
@@ -211,7 +215,7 @@ def unbiased(problem: Problem, u: Array, runs: NDArray[np.intp], moved: Array) -
     shares = np.zeros((count, len(free), len(free)))  # of the information that each run holds; they add up to one
     np.add.at(shares, runs, q[:, :, None] * q[:, None, :])
     values, vectors = np.linalg.eigh(np.eye(len(free)) - shares)
-    values = np.clip(values, LEAST_FREE, 1.0)
+    values = np.clip(values, _LEAST_FREE, 1.0)
     root = np.einsum("gij,gj,gkj->gik", vectors, np.sqrt(values), vectors)
     scaled = np.einsum("gij,gj->gi", root, moved[:, free] * unit[free] @ triangle.T)
     result = moved.copy()
@@ -237,12 +241,14 @@ def _satterthwaite(weights: Array, shares: Array) -> Array:
     return np.array([max(dof, 1e-3) for dof in dofs], dtype=float)
 
 
-# ratios of the variance between runs to that between rows that are tried: none, and eight decades
-RATIOS = np.concatenate([[0.0], np.geomspace(1e-4, 1e4, 161)])
-
-
 def mixed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> Spread:
-    """Return the spread of the optimum u (free,) under a run effect and a row effect."""
+    """Return the spread of the optimum u (free,) under a run effect and a row effect (REML).
+
+    The residuals at the optimum are taken as X d + run + row, X the Jacobian; the ratio of the two variances maximises
+    the restricted likelihood, and the covariance of the estimates is that of the fitted objective under those
+    variances. Where rows of a run move together this is sharper than leaving runs out, for it assumes more.
+    Patterson and Thompson 1971, Biometrika 58; Liang and Zeger 1986 for the covariance under a working model.
+    """
     r, jacobian = problem.linearise(u[None])
     _, psi, inside, _ = problem.objective.terms(r)
     slope = 1.0 if inside is None else max(float(inside.mean()), 1.0 / r.shape[1])
@@ -250,28 +256,27 @@ def mixed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> Spread:
     counts = np.bincount(runs).astype(float)
     sums: Array = np.stack([np.bincount(runs, weights=column) for column in x.T], axis=-1).astype(float)
     totals: Array = np.bincount(runs, weights=y).astype(float)
-    ratio = max(RATIOS, key=lambda k: _likelihood(k, x, y, counts, sums, totals))
-    weight = ratio / (1 + ratio * counts)
+
+    def left(ratio: float) -> tuple[float, Array]:
+        """Return the sum of squares that a ratio of variances leaves, and the whitened normal matrix."""
+        weight = ratio / (1 + ratio * counts)
+        whitened = x.T @ x - (sums * weight[:, None]).T @ sums
+        along = x.T @ y - (sums * weight[:, None]).T @ totals
+        return float(y @ y - (weight * totals**2).sum() - along @ np.linalg.pinv(whitened) @ along), whitened
+
+    def likelihood(ratio: float) -> float:
+        """Return the restricted log-likelihood of a ratio of variances, the row variance profiled out."""
+        squares, whitened = left(ratio)
+        unit = np.sqrt(np.maximum(np.diag(whitened), 1e-300))
+        logdet = np.linalg.slogdet(whitened / unit[:, None] / unit[None, :])[1] + 2 * np.log(unit).sum()
+        spare = len(y) - x.shape[1]
+        return float(-0.5 * (spare * np.log(max(squares, 1e-300)) + np.log1p(ratio * counts).sum() + logdet))
+
+    ratio = max(_RATIOS, key=likelihood)
     n, free = x.shape
-    whitened = x.T @ x - (sums * weight[:, None]).T @ sums
-    along = x.T @ y - (sums * weight[:, None]).T @ totals
-    left = float(y @ y - (weight * totals**2).sum() - along @ np.linalg.pinv(whitened) @ along)
-    variance = left / max(n - free, 1)
     bread = np.linalg.pinv(x.T @ x)
-    covariance = variance * bread @ (x.T @ x + ratio * sums.T @ sums) @ bread
+    covariance = left(ratio)[0] / max(n - free, 1) * bread @ (x.T @ x + ratio * sums.T @ sums) @ bread
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    points = np.sqrt(free) * np.concatenate([root.T, -root.T])
+    points = np.sqrt(free) * np.concatenate([root.T, -root.T])  # whose scatter is the covariance
     return Spread("mixed", u + points, len(counts) - 1, len(points))
-
-
-def _likelihood(ratio: float, x: Array, y: Array, counts: Array, sums: Array, totals: Array) -> float:
-    """Return the restricted log-likelihood of a ratio of variances, the row variance profiled out."""
-    weight = ratio / (1 + ratio * counts)
-    whitened = x.T @ x - (sums * weight[:, None]).T @ sums
-    along = x.T @ y - (sums * weight[:, None]).T @ totals
-    spare = len(y) - x.shape[1]
-    left = float(y @ y - (weight * totals**2).sum() - along @ np.linalg.pinv(whitened) @ along)
-    unit = np.sqrt(np.maximum(np.diag(whitened), 1e-300))
-    logdet = np.linalg.slogdet(whitened / unit[:, None] / unit[None, :])[1] + 2 * np.log(unit).sum()
-    return float(-0.5 * (spare * np.log(max(left, 1e-300)) + np.log1p(ratio * counts).sum() + logdet))

@@ -29,7 +29,7 @@ from isoflop.schema import suggest
 
 # a column of numbers, an array of them for each start, or a Dual: a law runs on all three
 Column = Any
-Scalar = Callable[..., Any]
+_Scalar = Callable[..., Any]
 # FLOPs for each parameter that multiplies and each target, to train and to serve: C = 6 N D; two for a forward pass,
 # four for the backward one (Kaplan et al. 2020, arXiv:2001.08361, section 2.1)
 TRAIN, SERVE = 6.0, 2.0
@@ -88,8 +88,8 @@ class Law:
     params: Mapping[str, Kind]
     formula: str
     source: str
-    derived: Mapping[str, Scalar] = field(default_factory=dict)
-    curves: Mapping[str, Scalar] = field(default_factory=dict)
+    derived: Mapping[str, _Scalar] = field(default_factory=dict)
+    curves: Mapping[str, _Scalar] = field(default_factory=dict)
     target: str = "L"
     arguments: tuple[str, ...] = ()  # the names of the columns in the formula
     log_linear: bool = False  # the linear parameters enter the logarithm of the law linearly
@@ -145,7 +145,7 @@ _TOPICS = ("one_axis", "size_and_data", "architecture", "training", "downstream"
 ALIASES: dict[str, str] = {}
 
 
-def _given(function: Scalar, params: Mapping[str, Any]) -> dict[str, Any]:
+def _given(function: _Scalar, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that a function takes, as numbers that numpy divides by zero without an error."""
     given = ((k, params[k]) for k in inspect.signature(function).parameters if k in params)
     return {k: np.float64(value) if isinstance(value, int | float) else value for k, value in given}
@@ -157,10 +157,10 @@ def law(
     target: str = "L",
     columns: tuple[str, ...] | None = None,
     aliases: tuple[str, ...] = (),
-    curves: Mapping[str, Scalar] | None = None,
+    curves: Mapping[str, _Scalar] | None = None,
     log_linear: bool = False,
     straight: Straight | None = None,
-    **derived: Scalar,
+    **derived: _Scalar,
 ) -> Callable[..., Any]:
     """Enter a function in the catalogue: its source, and derived quantities as functions of parameters by name.
 

@@ -146,13 +146,13 @@ def wasted_batch(
 
 # changes of the rate that are told apart in a curve; of more, neighbours are taken together, where they are on average.
 # ln L errs by 4e-5 at most on the published curves of Luo et al. 2025, whose rows scatter by 3e-4 and more
-MOST_FALLS = 128
+_MOST_FALLS = 128
 # places of the warmup before the first row, those of Gauss and Legendre: equal parts err by 1.4e-4 in ln L, where the
 # rise begins and where it ends
-WARMUP = 16
+_WARMUP = 16
 
 
-class Falls(NamedTuple):
+class _Falls(NamedTuple):
     """Each fall of the rate (below 0, a rise) before each row, (pairs,) in the order of the rows: by how much, the
     logarithm of the rate to which, the sum of rates since; of each row that has one the first, and which rows these
     are."""
@@ -164,19 +164,19 @@ class Falls(NamedTuple):
     rows: NDArray[np.intp]
 
 
-def falls(curve: Array, S1: Array, lr: Array) -> Falls:
+def falls(curve: Array, S1: Array, lr: Array) -> _Falls:
     """Return the falls of the rate before each row of its curve."""
     return _falls(*(np.ascontiguousarray(x, dtype=float).tobytes() for x in (curve, S1, lr)))
 
 
 @lru_cache(maxsize=32)
-def _falls(curve_bytes: bytes, S1_bytes: bytes, lr_bytes: bytes) -> Falls:
+def _falls(curve_bytes: bytes, S1_bytes: bytes, lr_bytes: bytes) -> _Falls:
     curve, S1, lr = (np.frombuffer(x) for x in (curve_bytes, S1_bytes, lr_bytes))
     pairs = [np.zeros((4, 0))]
     for name in np.unique(curve):
         rows = np.flatnonzero(curve == name)
         rows = rows[np.argsort(S1[rows], kind="stable")]
-        by, place, to, seen = changes(S1[rows], lr[rows])
+        by, place, to, seen = _changes(S1[rows], lr[rows])
         first = groups(by)
         # of a group each row feels what lies before it
         before = np.searchsorted(seen, np.arange(len(rows)), side="right")
@@ -191,7 +191,7 @@ def _falls(curve_bytes: bytes, S1_bytes: bytes, lr_bytes: bytes) -> Falls:
     table = np.concatenate(pairs, axis=1)
     row, by, log_to, since = table[:, np.argsort(table[0], kind="stable")]
     rows, first = np.unique(row.astype(np.intp), return_index=True)
-    return Falls(by, log_to, since, first, rows)
+    return _Falls(by, log_to, since, first, rows)
 
 
 def is_gradual(lr: Array) -> NDArray[np.bool_]:
@@ -201,13 +201,13 @@ def is_gradual(lr: Array) -> NDArray[np.bool_]:
     return np.asarray(change & (np.append(False, change[:-1]) | np.append(change[1:], False)))
 
 
-def changes(S1: Array, lr: Array) -> tuple[Array, Array, Array, NDArray[np.intp]]:
+def _changes(S1: Array, lr: Array) -> tuple[Array, Array, Array, NDArray[np.intp]]:
     """Return the falls of the rate along one curve: by how much, at which sum of rates, to which rate, first seen at
     which row."""
     if len(S1) == 1:
         return -lr, np.zeros(1), lr, np.zeros(1, np.intp)
     # in the warmup the rate rises as the step, its sum as the step's square
-    nodes, weights = np.polynomial.legendre.leggauss(WARMUP)
+    nodes, weights = np.polynomial.legendre.leggauss(_WARMUP)
     part = (1 + nodes) / 2
     by, place, to = -lr[0] * weights / 2, S1[0] * part**2, lr[0] * part
     fall = -np.diff(lr)
@@ -215,18 +215,18 @@ def changes(S1: Array, lr: Array) -> tuple[Array, Array, Array, NDArray[np.intp]
     beside = is_gradual(lr)[at]
     where = np.where(beside, (S1[at] + S1[at + 1]) / 2, S1[at + 1])
     rate = np.where(beside, (lr[at] + lr[at + 1]) / 2, lr[at + 1])
-    seen = np.concatenate([np.zeros(WARMUP, np.intp), at + 1])
+    seen = np.concatenate([np.zeros(_WARMUP, np.intp), at + 1])
     by, place, to = (np.concatenate(x) for x in ((by, fall[at]), (place, where), (to, rate)))
     return by, place, to, seen
 
 
 def groups(by: Array) -> NDArray[np.intp]:
-    """Return where groups of neighbouring falls begin: each by itself if there are few, else about MOST_FALLS equal
+    """Return where groups of neighbouring falls begin: each by itself if there are few, else about _MOST_FALLS equal
     parts of what changes; a rise and a fall are never one."""
-    if len(by) <= MOST_FALLS:
+    if len(by) <= _MOST_FALLS:
         return np.arange(len(by))
     share = np.cumsum(np.abs(by)) / np.abs(by).sum()
-    part = (share * MOST_FALLS - 1e-9).astype(int)
+    part = (share * _MOST_FALLS - 1e-9).astype(int)
     return np.flatnonzero(np.append(True, (np.diff(part) != 0) | (np.diff(np.sign(by)) != 0)))
 
 

@@ -34,9 +34,9 @@ CELL = (
 # what makes two runs replicates of one another: all of these equal, the seed not
 REPLICATE = tuple(dict.fromkeys((*CELL, "N", "D", *SEARCHED)))
 # values of a knob in one cell that make a search: two may be a repeat by another rule
-TRIED = 3
+_TRIED = 3
 # cells that a note names
-NAMED = 3
+_NAMED = 3
 
 
 def cells_of(rows: pd.DataFrame, by: Sequence[str] = (), knobs: Sequence[str] = ()) -> pd.Series:
@@ -59,12 +59,12 @@ def cells_of(rows: pd.DataFrame, by: Sequence[str] = (), knobs: Sequence[str] = 
 
 def searched_knobs(rows: pd.DataFrame) -> dict[str, int]:
     """Return the knobs that were searched within a cell, each under one name, and the most values that a cell has."""
-    names = [c for c in SEARCHED if c in rows and rows[c].nunique() >= TRIED]
+    names = [c for c in SEARCHED if c in rows and rows[c].nunique() >= _TRIED]
     if not names or "N" not in rows:
         return {}
     cells, values = cells_of(rows, knobs=SEARCHED), rows[names].T.drop_duplicates().index
     most = {str(c): int(rows[c].groupby(cells).nunique().max()) for c in values}
-    return {c: k for c, k in most.items() if k >= TRIED}
+    return {c: k for c, k in most.items() if k >= _TRIED}
 
 
 def searched_notes(searched: dict[str, int]) -> list[str]:
@@ -152,8 +152,8 @@ def best_of_cells(rows: pd.DataFrame, knobs: Sequence[str], by: Sequence[str] = 
     edges, several = cells[cells["edge"] != ""], int((cells["tried"] > 1).sum())
     notes = [f"the best {' and '.join(knobs)} of each of {len(cells)} cells ({several} searched): {len(best)} rows"]
     if len(edges):
-        where = "; ".join(_cell_name(row) for row in edges.head(NAMED).to_dict("records"))
-        more = f" and {len(edges) - NAMED} more" if len(edges) > NAMED else ""
+        where = "; ".join(_cell_name(row) for row in edges.head(_NAMED).to_dict("records"))
+        more = f" and {len(edges) - _NAMED} more" if len(edges) > _NAMED else ""
         notes.append(
             f"in {len(edges)} of {several} searched cells the best lies on the edge of what was tried ({where}{more}): "
             "the loss there may be too high"

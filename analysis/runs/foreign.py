@@ -43,11 +43,11 @@ SIZES = ("n_active", "n_body", "n_total")
 # words of a column that names models
 _MODEL = {"model", "models", "name", "arch", "architecture", "size", "sizes", "checkpoint", "config"}
 # columns of losses from which a table is wide
-FEWEST = 3
+_FEWEST = 3
 
 
 @dataclass(frozen=True)
-class Preset:
+class _Preset:
     """Our name -> the table's; `also`: columns that must be there for it to be this table; `D_of_C`: D = C/(6 N)."""
 
     what: str
@@ -73,78 +73,78 @@ _CORE = {"N", "D", "C", "L"}
 
 # the first that fits is taken
 PRESETS = (
-    Preset(
+    _Preset(
         "the points digitised from Hoffmann et al. 2022, figure 4",
         {"N": "Model Size", "C": "Training FLOP", "L": "loss"},
         D_of_C=True,
     ),
-    Preset(
+    _Preset(
         "the isoFLOP points of Porian et al. 2024",
         {"N": "params", "D": "tokens", "C": "flops", "L": "loss"},
         also=("hparams", "param_count"),
     ),
-    Preset(
+    _Preset(
         "the Gemstones of McLeish et al. 2025",
         {"N": "params_active_precise", "D": "tokens", "L": "final_loss", "run_id": "run_name"},
     ),
-    Preset(
+    _Preset(
         "the data-constrained runs of Muennighoff et al. 2023",
         {"N": "params", "D": "tokens", "D_unique": "unique_tokens", "L": "loss"},
     ),
-    Preset(
+    _Preset(
         "the over-training runs of Gadre et al. 2024",
         {"N": "params", "D": "tokens", "L": "loss"},
         also=("chinchilla_multiplier", "val_dataset"),
     ),
-    Preset(
+    _Preset(
         "a series of Caballero et al. 2022",
         {"D": "dataset_size", "L": "test_cross_entropy"},
     ),
-    Preset(
+    _Preset(
         "the routed models of Clark et al. 2022",
         {"N": "dense_parameter_count", "n_experts": "num_experts", "L": "loss_validation", "run_id": "hyper_id"},
         also=("router_type", "step"),
     ),
-    Preset(
+    _Preset(
         "the sweep over rate and batch of the Step Law, Li et al. 2025, experts",
         {"L": "loss", "batch": "bs", "n_active": "Na", "run_id": "exp_name"},
         also=("smooth loss", "moeh"),
         ours=("N", "D"),
     ),
-    Preset(
+    _Preset(
         "the sweep over rate and batch of the Step Law, Li et al. 2025",
         {"L": "loss", "batch": "bs", "run_id": "exp_name"},
         also=("smooth loss",),
         ours=("N", "D"),
     ),
-    Preset(
+    _Preset(
         "the optimal pairs of Porian et al. 2024",
         {"N": "n", "D": "t", "C": "flops", "L": "loss", "N_opt": "n", "D_opt": "t"},
         also=("n_star_std", "param_count"),
     ),
-    Preset(
+    _Preset(
         "the sweep over rate and batch of SLDBench and ScaleBench",
         {"N": "non_embedding_param_size", "D": "data_size", "batch": "bsz", "L": "lm_loss"},
         also=("lr",),
     ),
-    Preset(
+    _Preset(
         "the parallel streams of SLDBench and ScaleBench (ParScale, Chen et al. 2025)",
         {"N": "num_params", "streams": "parallel_size", "L": "loss"},
     ),
-    Preset(
+    _Preset(
         "the sparse models of ScaleBench",
         {"n_active": "N_active", "sparsity": "P", "L": "loss"},
         also=("N_dense", "D1", "D2"),
         units={"n_active": 1e9},
     ),
-    Preset(
+    _Preset(
         "Farseer's grid in ScaleBench (Li et al. 2025)",
         {"L": "loss"},
         also=("group",),
         ours=("N", "D"),
         alone=True,
     ),
-    Preset(
+    _Preset(
         "a loss curve of the MultiPowerLaw, Luo et al. 2025",
         {"L": "loss"},
         also=("step", "lr"),
@@ -181,7 +181,7 @@ def melted(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     sizes = pd.Series({c: float(number) * COUNTS[unit.lower()] for c, (number, unit) in one.items()}, dtype=float)
     stems = pd.Series({c: SIZE.sub("#", c.replace("_", " ")) for c in sizes.index}, dtype=object)
     stems = stems[stems.map(is_of_losses)]
-    if not len(stems) or (most := stems.value_counts()).iloc[0] < FEWEST or has_size_or_loss(table):
+    if not len(stems) or (most := stems.value_counts()).iloc[0] < _FEWEST or has_size_or_loss(table):
         return table, ""
     columns = list(stems.index[stems == most.index[0]])
     long = table.melt(id_vars=[c for c in table if c not in columns], var_name="column", value_name="L")
@@ -191,7 +191,7 @@ def melted(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return long.dropna(subset=["L"], ignore_index=True), note
 
 
-class Formed(NamedTuple):
+class _Formed(NamedTuple):
     """A way to form a column of ours from others, which must all be there."""
 
     ours: str
@@ -206,21 +206,21 @@ _OTHER = " (no such column in the table)"
 # the first whose parts are there is taken
 _FORMED = (
     # training takes 6 FLOPs for each parameter and target (Kaplan et al. 2020, section 2.1)
-    Formed("N", ("C", "D"), lambda C, D: C / TRAIN / D, "N is C/(6 D)" + _OTHER),
-    Formed("D", ("step", "per_step"), lambda step, targets: step * targets, "D is {step} x {per_step}" + _OTHER),
-    Formed(
+    _Formed("N", ("C", "D"), lambda C, D: C / TRAIN / D, "N is C/(6 D)" + _OTHER),
+    _Formed("D", ("step", "per_step"), lambda step, targets: step * targets, "D is {step} x {per_step}" + _OTHER),
+    _Formed(
         "D", ("step", "examples", "length"), lambda step, batch, length: step * batch * length,
         "D is {step} x {examples} x {length}" + _OTHER,
     ),
-    Formed("D", ("per_parameter", "N"), lambda ratio, N: ratio * N, "D is {per_parameter} x N" + _OTHER),
-    Formed("D", ("epochs", "D_unique"), lambda epochs, U: epochs * U, "D is {epochs} x D_unique" + _OTHER),
-    Formed("D", ("C", "N"), lambda C, N: C / TRAIN / N, "D is C/(6 N)" + _OTHER),
+    _Formed("D", ("per_parameter", "N"), lambda ratio, N: ratio * N, "D is {per_parameter} x N" + _OTHER),
+    _Formed("D", ("epochs", "D_unique"), lambda epochs, U: epochs * U, "D is {epochs} x D_unique" + _OTHER),
+    _Formed("D", ("C", "N"), lambda C, N: C / TRAIN / N, "D is C/(6 N)" + _OTHER),
     # targets of one length: the exponents are the same in any unit
-    Formed(
+    _Formed(
         "D", ("step", "examples"), lambda step, batch: step * batch,
         "D is {step} x {examples}, counted in examples: no column gives the sequence length", ("length",),
     ),
-    Formed(
+    _Formed(
         "D", ("step",), lambda step: step, "D is {step}, counted in steps: no column gives the batch",
         ("examples", "per_step"),
     ),
@@ -246,7 +246,7 @@ def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return table, notes
 
 
-def _formed(table: pd.DataFrame, formed: Formed) -> tuple[pd.Series, str] | None:
+def _formed(table: pd.DataFrame, formed: _Formed) -> tuple[pd.Series, str] | None:
     """Return the values that a way gives, and words for it; None without a part, or if nothing varies."""
     readings = {part: _part(table, part) for part in formed.parts}
     unsure = any(readings_of(table, PARTS[part]) for part in formed.without)

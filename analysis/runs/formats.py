@@ -26,7 +26,7 @@ from isoflop.errors import UserError
 from isoflop.wording import MOST_SHOWN, cut, from_spreadsheet, printable
 
 # rows of a long CSV that are read at a time
-PIECE = 20_000
+_PIECE = 20_000
 
 _DECIMAL_COMMA = r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*"
 _THOUSANDS = r"\s*[-+]?[1-9]\d{0,2},\d{3}\s*"
@@ -36,7 +36,7 @@ LONGEST_LINE = 16 * 2**20
 _LINES, _BINARY = (".jsonl", ".ndjson"), (".parquet", ".pq")
 # files that are text once they are unpacked, and the bytes that one may unpack to: deflate makes a thousandth of a bomb
 # (RFC 1951)
-PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst")
+_PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst")
 LARGEST_UNPACKED = 2**28
 # how a field in quotes begins, and what it is up to its closing quote (RFC 4180)
 _OPENING = re.compile(rb'(?:\A|[,\r\n])"')
@@ -54,7 +54,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise UserError(f"{path} does not exist; give the path of a CSV file of runs")
     try:
         check_file(path)
-        table = _csv(path, unpack(path)) if path.suffix in PACKED else _READERS.get(path.suffix, _csv)(path)
+        table = _csv(path, unpack(path)) if path.suffix in _PACKED else _READERS.get(path.suffix, _csv)(path)
     except pd.errors.EmptyDataError:
         raise UserError(f"{path} is empty; it needs a header line and a row for each run") from None
     except pd.errors.ParserError as error:
@@ -97,9 +97,9 @@ def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
 def _parsed(source: Callable[[], Path | io.BytesIO], separator: str) -> pd.DataFrame:
     """Return the table of a CSV; a long one is read in pieces, since its text takes more memory than its numbers."""
     options: dict[str, Any] = {"index_col": False, "low_memory": False, "skip_blank_lines": False, "sep": separator}
-    with pd.read_csv(source(), chunksize=PIECE, **options) as pieces:
+    with pd.read_csv(source(), chunksize=_PIECE, **options) as pieces:
         first: pd.DataFrame = next(pieces)
-        if len(first) < PIECE:
+        if len(first) < _PIECE:
             return first
         parts = [first, *pieces]
     kinds = {tuple("number" if kind.kind in "if" else str(kind) for kind in part.dtypes) for part in parts}
@@ -214,16 +214,16 @@ def check_file(path: Path) -> None:
     """Refuse a file whose reading may never end: a pipe, a device, a text with an endless line; UserError."""
     if not path.is_file():
         raise UserError(f"{path} is a pipe or a device and no file; save the table in a file")
-    if path.suffix in (*_BINARY, *PACKED):
+    if path.suffix in (*_BINARY, *_PACKED):
         return
     with path.open("rb") as file:
-        check_lines(file, path)
+        _check_lines(file, path)
         if path.suffix not in _LINES and os.fstat(file.fileno()).st_size > LONGEST_LINE:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                check_quotes(content, path)
+                _check_quotes(content, path)
 
 
-def check_lines(file: BinaryIO, path: Path) -> None:
+def _check_lines(file: BinaryIO, path: Path) -> None:
     """Refuse a text with an endless line; UserError."""
     while len(chunk := file.read(LONGEST_LINE)) == LONGEST_LINE:
         if b"\n" not in chunk:
@@ -232,7 +232,7 @@ def check_lines(file: BinaryIO, path: Path) -> None:
             )
 
 
-def check_quotes(content: mmap.mmap | bytes, path: Path) -> None:
+def _check_quotes(content: mmap.mmap | bytes, path: Path) -> None:
     """Refuse a text with an endless cell in quotes, or one that is never closed; UserError."""
     at = 0
     while opening := _OPENING.search(content, at):
@@ -260,6 +260,6 @@ def unpack(path: Path) -> bytes:
         raise UserError(
             f"{path} unpacks to more than {LARGEST_UNPACKED // 2**20} MB; unpack it, if that is what it should hold"
         )
-    check_lines(io.BytesIO(content), path)
-    check_quotes(content, path)
+    _check_lines(io.BytesIO(content), path)
+    _check_quotes(content, path)
     return content

@@ -21,7 +21,7 @@ SAME_LEVEL = 0.1
 # levels of a column from which a law over it is worth fitting
 LEVELS = 3
 # how rarely chance may make values crowd at one level: the usual one in twenty (Fisher 1925)
-CHANCE = 0.05
+_CHANCE = 0.05
 # what each kind is, and what it can tell
 KINDS = {
     "isoflop": "several sizes at each of several budgets of compute: the best size and its exponent",
@@ -36,7 +36,7 @@ KINDS = {
 # alpha to 0.02, one of 2.5 decades to 0.008
 SPAN = 1.5
 # what a number may be, of a table that nobody measured
-FINITE = (np.finfo(float).tiny, np.finfo(float).max)
+_FINITE = (np.finfo(float).tiny, np.finfo(float).max)
 # a budget is level where this share of the rows stands in budgets of at least LEVELS sizes
 _MOST = 0.6
 # values that repeat but for rounding: sizes and data that grow by one factor repeat their products as well as
@@ -103,7 +103,7 @@ def _crowded(x: NDArray[np.float64], index: NDArray[np.int64], half: float) -> N
         return x_sorted.searchsorted(ends[1], "right") - x_sorted.searchsorted(ends[0], "left")
 
     core = count(half)
-    crowded: NDArray[np.bool_] = (core > 0) & (bdtrc(np.maximum(core - 1, 0), count(3 * half), 1 / 3) <= CHANCE)
+    crowded: NDArray[np.bool_] = (core > 0) & (bdtrc(np.maximum(core - 1, 0), count(3 * half), 1 / 3) <= _CHANCE)
     return crowded
 
 
@@ -140,9 +140,9 @@ def layout(rows: pd.DataFrame, runs: NDArray[np.intp] | None = None) -> Layout:
     columns = {c: rows[c].to_numpy(float) for c in ("N", "D", "C") if c in rows and rows[c].notna().all()}
     with np.errstate(over="ignore", under="ignore"):  # of a foreign table's 1e300 FLOPs and 1e-300 parameters
         if {"N", "D"} <= set(columns) and "C" not in columns:
-            columns["C"] = np.clip(TRAIN * columns["N"] * columns["D"], *FINITE)
+            columns["C"] = np.clip(TRAIN * columns["N"] * columns["D"], *_FINITE)
         elif {"N", "C"} <= set(columns) and "D" not in columns:
-            columns["D"] = np.clip(columns["C"] / TRAIN / columns["N"], *FINITE)
+            columns["D"] = np.clip(columns["C"] / TRAIN / columns["N"], *_FINITE)
     index = {c: level_index(x) for c, x in columns.items()}
     levels = {c: int(i.max(initial=-1)) + 1 for c, i in index.items()}
     decades = {c: float(np.log10(x.max()) - np.log10(x.min())) for c, x in columns.items()}
@@ -163,7 +163,7 @@ def _kind(
         return ("grid", None, "") if other > 1 else ("axis", None, varies[0])
     log_ratio = np.log(columns["D"]) - np.log(columns["N"])
     if np.ptp(log_ratio) <= 2 * np.log1p(SAME_LEVEL):
-        return "ladder", float(np.exp(np.clip(log_ratio.mean(), *np.log(FINITE)))), ""
+        return "ladder", float(np.exp(np.clip(log_ratio.mean(), *np.log(_FINITE)))), ""
     if runs is not None and int(runs.max()) + 1 < len(runs):
         return "marks", None, ""
     return _repeated(columns), None, ""

@@ -43,7 +43,7 @@ USUAL = {
     "lr": ("learning_rate", "max_lr", "peak_lr", "max_learning_rate", "peak_learning_rate"),
     "batch": ("batch_size", "global_batch_size", "train_batch_size", "bsz"),
 }  # fmt: skip
-CORE = ("N", "D", "C", "L")
+_CORE = ("N", "D", "C", "L")
 # words of names that say less than all of a size, or count something else than tokens
 _OF_A_PART = {
     "embedding", "nonembedding", "active", "activated", "trainable", "samples", "examples", "images", "unique",
@@ -132,7 +132,7 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
             readings[ours] = match
     if "L" not in table and (loss := _loss(free)):
         readings["L"] = loss
-    if not {*readings, *table.columns} & set(CORE):
+    if not {*readings, *table.columns} & set(_CORE):
         return table, []
     words = [f"{ours}={reading}" for ours, reading in readings.items()]
     notes = [f"columns by their usual names: {', '.join(words)}; --columns takes others"] if words else []
@@ -204,7 +204,7 @@ def _surest(table: pd.DataFrame, names: Collection[str]) -> Reading | None:
 
 def _letter(ours: str) -> tuple[str, ...]:
     """Return our own letter, which counts beside a unit or a logarithm: `N (millions)`, `log10(N)`."""
-    return (ours,) if ours in CORE else ()
+    return (ours,) if ours in _CORE else ()
 
 
 def readings_of(table: pd.DataFrame, names: Collection[str]) -> list[Reading]:

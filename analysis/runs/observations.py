@@ -25,19 +25,19 @@ from isoflop.errors import UserError
 # columns that, where they differ inside one group, make it a mixture
 MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
 # repeating data up to this many times is nearly as good as new data (Muennighoff et al. 2023, arXiv:2305.16264)
-REPEATED = 4
+_REPEATED = 4
 # ln of a vocabulary of a million is 13.8: a loss per token above that is of no language model [nats]
-HIGHEST_LOSS = 14.0
+_HIGHEST_LOSS = 14.0
 # fewer parameters and targets than this in every row: a column in millions or billions
-FEWEST = 1e4
+_FEWEST = 1e4
 # targets for each parameter of a best split: about 20 for text (Hoffmann et al. 2022), and what lies far outside is odd
-D_PER_N = (1e-2, 1e5)
-MULTIPLY = "multiply it out, as in --columns N=1e6*its_name"
+_D_PER_N = (1e-2, 1e5)
+_MULTIPLY = "multiply it out, as in --columns N=1e6*its_name"
 # N D in these units is this many times too small
 _UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions"}
-KNOBS = ("lr", "batch", "weight_decay")
+_KNOBS = ("lr", "batch", "weight_decay")
 # values on either side of the least that the parabola sees, and how many values a cell needs
-SIDE, FEWEST_VALUES = 2, 3
+_SIDE, _FEWEST_VALUES = 2, 3
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Observations:
 
 def is_sweep(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> bool:
     """Return whether a table tries several values of a knob in a cell, with a loss for each."""
-    if knob not in KNOBS or not {knob, "L", *columns} <= set(runs.columns):
+    if knob not in _KNOBS or not {knob, "L", *columns} <= set(runs.columns):
         return False
     return bool((runs.groupby(_levels(runs, _cell(runs, columns, knob)))[knob].nunique() > 1).any())
 
@@ -95,12 +95,12 @@ def best_settings(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> tupl
         least = part.groupby(knob)["L"].min()
         x, L = np.log(least.index.to_numpy(float)), least.to_numpy(float)
         at = int(L.argmin())
-        if len(x) < FEWEST_VALUES:
+        if len(x) < _FEWEST_VALUES:
             few += 1
         elif at in (0, len(x) - 1):
             edges += 1
         else:
-            near = slice(max(at - SIDE, 0), at + SIDE + 1)
+            near = slice(max(at - _SIDE, 0), at + _SIDE + 1)
             curve, slope, height = np.polyfit(x[near] - x[at], L[near], 2)
             # outside its neighbours a vertex is noise
             vertex = -slope / (2 * curve) if curve > 0 else 0.0
@@ -110,9 +110,9 @@ def best_settings(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> tupl
     if not rows:
         raise UserError(
             f"no cell of {', '.join(columns)} has a least loss between two other values of {knob} "
-            f"({edges} have it at an edge, {few} have fewer than {FEWEST_VALUES} values); add values of {knob}"
+            f"({edges} have it at an edge, {few} have fewer than {_FEWEST_VALUES} values); add values of {knob}"
         )
-    left = f"; left out: {edges} cells at an edge, {few} of fewer than {FEWEST_VALUES} values" if edges or few else ""
+    left = f"; left out: {edges} cells at an edge, {few} of fewer than {_FEWEST_VALUES} values" if edges or few else ""
     sentence = f"{knob} is the best of each cell of {', '.join(columns)}, by a parabola, in {len(rows)} cells{left}"
     return pd.DataFrame(rows), sentence
 
@@ -138,11 +138,11 @@ def repeated(rows: pd.DataFrame) -> list[str]:
     if not {"D", "D_unique"} <= set(rows.columns):
         return []
     epochs = pd.to_numeric(rows["D"], errors="coerce") / pd.to_numeric(rows["D_unique"], errors="coerce")
-    often = int((epochs > REPEATED).sum())
+    often = int((epochs > _REPEATED).sum())
     if not often:
         return []
     return [
-        f"in {often} of {len(rows)} rows targets are seen more than {REPEATED} times, up to {epochs.max():.3g}: a law "
+        f"in {often} of {len(rows)} rows targets are seen more than {_REPEATED} times, up to {epochs.max():.3g}: a law "
         "without D_unique takes them for new ones, --law data_constrained does not"
     ]
 
@@ -153,19 +153,19 @@ def units(rows: pd.DataFrame) -> list[str]:
         return []
     numbers = {name: pd.to_numeric(rows[name], errors="coerce") for name in ("N", "D", "C", "L") if name in rows}
     notes = _unit_of_compute(**{c: numbers[c] for c in ("N", "D", "C")}) if {"N", "D", "C"} <= set(numbers) else []
-    if "L" in numbers and record.loss_unit(rows) == record.NATS and (numbers["L"] > HIGHEST_LOSS).mean() > 0.5:
+    if "L" in numbers and record.loss_unit(rows) == record.NATS and (numbers["L"] > _HIGHEST_LOSS).mean() > 0.5:
         notes.append(f"L is {numbers['L'].median():.3g} in the middle: a perplexity? take its logarithm")
-    small = [c for c in ("N", "D") if "N" in numbers and c in numbers and numbers[c].max() < FEWEST]
+    small = [c for c in ("N", "D") if "N" in numbers and c in numbers and numbers[c].max() < _FEWEST]
     if small:
-        notes.append(f"{' and '.join(small)} below {FEWEST:g} in every row: in millions or billions? {MULTIPLY}")
+        notes.append(f"{' and '.join(small)} below {_FEWEST:g} in every row: in millions or billions? {_MULTIPLY}")
     return notes
 
 
 def odd_split(rows: pd.DataFrame, N: float, D: float) -> str:
     """Return a question about units where the best D/N is such as no training has; empty for a usual one."""
-    if set(rows.columns) >= record.IDENTITY or D_PER_N[0] <= D / N <= D_PER_N[1]:
+    if set(rows.columns) >= record.IDENTITY or _D_PER_N[0] <= D / N <= _D_PER_N[1]:
         return ""
-    return f"D/N is {D / N:.3g} at the best split: are both in units, not thousands or millions? {MULTIPLY}"
+    return f"D/N is {D / N:.3g} at the best split: are both in units, not thousands or millions? {_MULTIPLY}"
 
 
 def _unit_of_compute(N: pd.Series, D: pd.Series, C: pd.Series) -> list[str]:

@@ -1,8 +1,7 @@
 """What a table of runs is worth before a law is fitted to it: rows that cannot count, rows that look wrong, what its
 layout can tell.
 
-    quality = check(read_runs("runs.csv"))
-    quality.layout.kind, [finding.sentence for finding in quality.findings]
+    check(read_runs("runs.csv")).layout.kind
 """
 
 import re
@@ -23,45 +22,40 @@ from isoflop.analysis.runs.rows import is_circumstance, listed_columns
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 
-CORE = ("N", "D", "C", "L")
+_CORE = ("N", "D", "C", "L")
 # C of a row against the median C/(N D): attention and lookup make differences of less than this factor
-OFF = 1.5
+_OFF = 1.5
 # columns of words that tell no kinds of runs apart; rows that a kind needs, and more kinds than this are names
-NO_KIND, ROWS_PER_KIND, MOST_KINDS = ("run_id", "sweep", "status", "reason", "rung", "loss_unit"), 4, 12
+_NO_KIND, _ROWS_PER_KIND, _MOST_KINDS = ("run_id", "sweep", "status", "reason", "rung", "loss_unit"), 4, 12
 # rows that a finding names
-MOST = 5
+_MOST = 5
+# an outlier by the quantile of Student's t at this level, for all rows together (Bonferroni), ...
+_RARE = 0.01
+# ... and at the least so many standard deviations: a quadratic of logarithms is no law
+_FAR = 5.0
+# rows for each coefficient of the surface that outliers are measured from
+_ROWS_PER_TERM = 3
+# rounds of reweighting towards least absolute deviations (Schlossmacher 1973)
+_ROUNDS = 40
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something odd about rows of a table.
+    """Something odd about rows of a table: what it is, and what to do about it."""
 
-    kind       numbers, duplicates, columns, units, mixture, compute, runs, repeats, tuning, edges, outlier or span
-    sentence   what it is, and what to do about it
-    rows       labels of the rows (lines of the file) that it is about; empty where it is about the table
-    """
-
-    kind: str
+    kind: str  # numbers, duplicates, columns, units, mixture, compute, runs, repeats, tuning, edges, outlier or span
     sentence: str
-    rows: tuple[Any, ...] = ()
+    rows: tuple[Any, ...] = ()  # labels (lines of the file); none where it is about the table
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What a table of runs is worth.
-
-    source     its file
-    n_rows     its rows
-    n_usable   those that finished, with a number above 0 in each column, each measured point once
-    n_runs     the runs that the usable rows belong to
-    layout     where they stand
-    findings   what is odd about them
-    """
+    """What a table of runs is worth; usable rows finished, with a number above 0 in each column, each point once."""
 
     source: str
     n_rows: int
     n_usable: int
-    n_runs: int
+    n_runs: int  # that the usable rows belong to
     layout: Layout
     findings: tuple[Finding, ...]
 
@@ -85,7 +79,7 @@ def check(runs: RunsLike, run: str | None = None) -> Quality:
     run    the column whose equal values are one run, where it is not run_id
     """
     runs = as_runs(runs, run)
-    columns = [c for c in CORE if c in runs]
+    columns = [c for c in _CORE if c in runs]
     if "L" not in columns or len(columns) < 2:
         needed = [] if "L" in columns else ["a loss L"]
         needed += [] if set(columns) - {"L"} else ["one of N, D and C"]
@@ -101,7 +95,12 @@ def check(runs: RunsLike, run: str | None = None) -> Quality:
     good = runs.counted.take(sound).with_columns(**{c: numbers[c][sound] for c in columns})
     if not len(good):
         raise FitError(runs.no_rows([*runs.excluded, ("a number that is not above 0", int((~sound).sum()))]))
-    findings = [*_unusable(runs, numbers, sound), *_odd(good), *_spans(good.layout)]
+    short = [
+        Finding("span", f"{name} spans {decades:.3g} decades; an exponent needs {SPAN}")
+        for name, decades in good.layout.decades.items()
+        if 0 < decades < SPAN and good.layout.levels[name] >= LEVELS
+    ]
+    findings = [*_unusable(runs, numbers, sound), *_odd(good), *short]
     return Quality(runs.called, len(runs), len(good), good.count, good.layout, tuple(findings))
 
 
@@ -133,18 +132,13 @@ def _unusable(runs: Runs, numbers: pd.DataFrame, sound: np.ndarray) -> Iterator[
 def _odd(runs: Runs) -> Iterator[Finding]:
     """Report what is odd about rows that can be used, several of which may be points of one curve."""
     rows = runs.frame
-    for note in runs.notes:
-        yield Finding("columns", note)
-    for note in unnamed(rows):
-        yield Finding("columns", note)
     kinds = _mixed_texts(rows)
-    for note in [*mixtures(rows), *kinds.values()]:
-        yield Finding("mixture", note)
+    said = {
+        "columns": [*runs.notes, *unnamed(rows)], "mixture": [*mixtures(rows), *kinds.values()],
+        "epochs": repeated(rows), "units": units(rows),
+    }  # fmt: skip
+    yield from (Finding(kind, note) for kind, notes in said.items() for note in notes)
     kinds |= {c: "" for c in MIXTURES if c in rows and rows[c].nunique() > 1}
-    for note in repeated(rows):
-        yield Finding("epochs", note)
-    for note in units(rows):
-        yield Finding("units", note)
     yield from _compute(runs)
     if runs.recognised.note:
         yield Finding("runs", runs.recognised.note)
@@ -162,9 +156,9 @@ def _mixed_texts(rows: pd.DataFrame) -> dict[str, str]:
     """Return a sentence for each column of words that takes several values at one size, whatever its name."""
     notes = {}
     texts = [c for c in rows if c not in MIXTURES and not pd.api.types.is_numeric_dtype(rows[c])]
-    for name in [c for c in texts if c not in NO_KIND and not is_circumstance(c)]:
+    for name in [c for c in texts if c not in _NO_KIND and not is_circumstance(c)]:
         values = rows[name].dropna().astype(str)
-        if not 1 < values.nunique() <= min(MOST_KINDS, len(rows) / ROWS_PER_KIND):
+        if not 1 < values.nunique() <= min(_MOST_KINDS, len(rows) / _ROWS_PER_KIND):
             continue
         if "N" not in rows or values.groupby(rows["N"]).nunique().max() > 1:
             mixed = ", ".join(values.unique()[:4])
@@ -179,11 +173,11 @@ def _compute(runs: Runs) -> Iterator[Finding]:
         return
     ratio = rows["C"] / rows["N"] / rows["D"]
     middle = float(ratio.median())
-    off = rows.index[(np.abs(np.log(ratio / middle)) > np.log(OFF)).to_numpy()]
+    off = rows.index[(np.abs(np.log(ratio / middle)) > np.log(_OFF)).to_numpy()]
     if len(off):
         at = f"{runs.where_is(off[0])}: C/(N D) is {ratio.loc[off[0]]:.3g}, {middle:.3g} in the middle of the table"
         yield Finding("compute", f"{at} ({_rows(len(off))} so far from it): look at C, N and D there", tuple(off))
-    elif abs(middle / TRAIN - 1) > OFF - 1 and not units(rows):
+    elif abs(middle / TRAIN - 1) > _OFF - 1 and not units(rows):
         yield Finding("compute", f"C/(N D) is {middle:.3g} in the middle where {TRAIN:g} is usual: which N is it?")
 
 
@@ -207,11 +201,9 @@ def _tuned(runs: Runs) -> tuple[pd.DataFrame, list[Finding]]:
         return runs.frame, []
     best, cells = tune(runs.frame, list(runs.searched))
     edges, searched = int((cells["edge"] != "").sum()), int((cells["tried"] > 1).sum())
-    findings = [Finding("tuning", note) for note in searched_notes(runs.searched)]
-    if edges:
-        sentence = f"{edges} of {searched} searched cells have their best knob on the edge of what was tried: widen it"
-        findings.append(Finding("edges", sentence))
-    return best, findings
+    sentence = f"{edges} of {searched} searched cells have their best knob on the edge of what was tried: widen it"
+    tuning = [Finding("tuning", note) for note in searched_notes(runs.searched)]
+    return best, tuning + ([Finding("edges", sentence)] if edges else [])
 
 
 def _edge_budgets(rows: pd.DataFrame) -> Iterator[Finding]:
@@ -226,7 +218,7 @@ def _edge_budgets(rows: pd.DataFrame) -> Iterator[Finding]:
         if part["N"].iloc[int(part["L"].argmin())] in (part["N"].min(), part["N"].max()):
             at_edge.append(float(part["C"].mean()))
     if at_edge:
-        shown = ", ".join(f"{C:.2g}" for C in at_edge[:MOST])
+        shown = ", ".join(f"{C:.2g}" for C in at_edge[:_MOST])
         yield Finding(
             "edges",
             f"{len(at_edge)} of {budgets} budgets have their least loss at their smallest or largest size (C {shown}): "
@@ -238,7 +230,7 @@ def _outliers(runs: Runs, rows: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> 
     """Report rows far from runs of like size and data of their own kind, the farthest first."""
     far = pd.concat([_distances(part, curves=runs.count < len(runs)) for part in parts])
     far = far[far != 0].sort_values(key=np.abs, ascending=False)
-    for label, distance in far.head(MOST).items():
+    for label, distance in far.head(_MOST).items():
         row, side = rows.loc[label], "above" if distance > 0 else "below"
         at = ", ".join(f"{c}={row[c]:.3g}" for c in ("N", "D", "C") if c in rows)
         yield Finding(
@@ -247,86 +239,60 @@ def _outliers(runs: Runs, rows: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> 
             f"({at}); look at the run, or leave it out with --where",
             (label,),
         )
-    if len(far) > MOST:
-        rest = tuple(far.index[MOST:])
+    if len(far) > _MOST:
+        rest = tuple(far.index[_MOST:])
         yield Finding("outlier", f"{_rows(len(rest))} more lie that far from runs of like size and data", rest)
 
 
 def _distances(rows: pd.DataFrame, *, curves: bool) -> pd.Series:
-    """Return by how many standard deviations each row lies off a quadratic surface of the logarithms; 0 for no
-    outlier."""
+    """Return by how many standard deviations each row is an outlier; 0 for none."""
     axes = [c for c in ("N", "D", "D_unique") if c in rows and rows[c].nunique() >= LEVELS and (rows[c] > 0).all()]
     if "D" not in rows:  # points along a curve without its axis are no repeats
         axes = [c for c in ("C",) if c in rows and rows[c].nunique() >= LEVELS]
-    if not axes:
-        return pd.Series(0.0, index=rows.index)
     x, y = np.log(rows[axes].to_numpy(float)), np.log(rows["L"].to_numpy(float))
-    return pd.Series(outlying(x, y, curves=curves or len(axes) == 1), index=rows.index)
-
-
-def _spans(place: Layout) -> Iterator[Finding]:
-    """Report axes that vary, but too little to identify an exponent."""
-    for name, decades in place.decades.items():
-        if 0 < decades < SPAN and place.levels[name] >= LEVELS:
-            yield Finding("span", f"{name} spans {decades:.3g} decades; an exponent needs {SPAN}")
+    return pd.Series(_outlying(x, y, curves=curves or len(axes) == 1) if axes else 0.0, index=rows.index)
 
 
 def _rows(count: int) -> str:
     return f"{count} row{'s' if count != 1 else ''}"
 
 
-# an outlier by the quantile of Student's t at this level, for all rows together (Bonferroni), ...
-RARE = 0.01
-# ... and at the least so many standard deviations: a quadratic of logarithms is no law
-FAR = 5.0
-# rows for each coefficient of the surface that outliers are measured from
-ROWS_PER_TERM = 3
-# rounds of reweighting towards least absolute deviations (Schlossmacher 1973)
-ROUNDS = 40
+def _outlying(x: Array, y: Array, *, curves: bool = False) -> Array:
+    """Return by how many standard deviations each row lies off a quadratic surface of x (rows, axes), logarithms of
+    size and data, in the logarithm y (rows,) of the loss, signed; 0 for no outlier.
 
-
-def outlying(x: Array, y: Array, *, curves: bool = False) -> Array:
-    """Return by how many standard deviations each row is an outlier, (rows,), signed; 0 for the other rows.
-
-    x   (rows, axes) logarithms of size and data
-    y   (rows,) logarithm of the loss
-    curves   whether rows are points of curves, whose beginnings lie together off any quadratic; an outlier is off what
-             its neighbours say, too
+    curves: rows are points of curves, whose beginnings lie together off any quadratic, and an outlier is off what its
+    neighbours say, too.
     """
     from scipy.special import stdtrit
 
     z = (x - x.mean(0)) / x.std(0)
     ones, crossed = np.ones((len(z), 1)), [z[:, i] * z[:, k] for i in range(z.shape[1]) for k in range(i + 1)]
     design = np.column_stack([ones, z, *crossed])
-    if len(y) < ROWS_PER_TERM * design.shape[1]:
+    if len(y) < _ROWS_PER_TERM * design.shape[1]:
         design = np.column_stack([ones, z])
     spare = len(y) - design.shape[1]
     if spare < design.shape[1]:
         return np.zeros(len(y))
     surface, sd = _least_absolute(design, y)
-    limit = max(FAR, float(stdtrit(spare, 1 - RARE / 2 / len(y))))
+    limit = max(_FAR, float(stdtrit(spare, 1 - _RARE / 2 / len(y))))
     far: Array = (y - design @ surface) / max(sd, 1e-9)
     for row in np.flatnonzero(np.abs(far) > limit) if curves else ():
-        expected, scatter = _by_neighbours(z, far, int(row))
-        alone = (far[row] - expected) / max(scatter, 1.0)
+        # by a plane through the rows of like size and data
+        count = min(_ROWS_PER_TERM * (z.shape[1] + 1), len(z) - 1)
+        near = np.argpartition(((z - z[row]) ** 2).sum(1), count)[: count + 1]
+        near = near[near != row]
+        plane, scatter = _least_absolute(np.column_stack([np.ones(len(near)), z[near] - z[row]]), far[near])
+        alone = (far[row] - float(plane[0])) / max(scatter, 1.0)
         far[row] = far[row] if abs(alone) > limit and alone * far[row] > 0 else 0.0
     return np.where(np.abs(far) > limit, far, 0.0)
-
-
-def _by_neighbours(z: Array, values: Array, row: int) -> tuple[float, float]:
-    """Return a row's value by a plane through the rows of like size and data, and their scatter about it."""
-    count = min(ROWS_PER_TERM * (z.shape[1] + 1), len(z) - 1)
-    near = np.argpartition(((z - z[row]) ** 2).sum(1), count)[: count + 1]
-    near = near[near != row]
-    plane, sd = _least_absolute(np.column_stack([np.ones(len(near)), z[near] - z[row]]), values[near])
-    return float(plane[0]), sd
 
 
 def _least_absolute(design: Array, y: Array) -> tuple[Array, float]:
     """Return the coefficients (terms,) of least absolute deviations of y (rows,), and the sd of a Gaussian that
     scatters like the rows about them."""
     weights = np.ones(len(y))
-    for _ in range(ROUNDS):
+    for _ in range(_ROUNDS):
         root = np.sqrt(weights)[:, None]
         coefficients = np.asarray(np.linalg.lstsq(design * root, y * root[:, 0], rcond=None)[0], dtype=float)
         r = y - design @ coefficients

@@ -26,7 +26,7 @@ NUMERIC = tuple(name for name, column in record.COLUMNS.items() if not column.te
 # numbers that every law stands on: text in one of them is an error at once, in the others where a law asks for them
 _CORE = ("N", "D", "C", "L")
 # a table that has all of these under our names has nothing to be named
-OURS = {*_CORE, "D_unique", "lr", "batch"}
+_OURS = {*_CORE, "D_unique", "lr", "batch"}
 
 
 def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run: str | None = None) -> Runs:
@@ -50,7 +50,7 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
 def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -> tuple[pd.DataFrame, list[str]]:
     """Return the table with the columns that the user named, and the others by what they are usually called, with
     notes."""
-    if not columns and set(table.columns) >= OURS and all(map(pd.api.types.is_numeric_dtype, table[[*OURS]].dtypes)):
+    if not columns and set(table.columns) >= _OURS and all(map(pd.api.types.is_numeric_dtype, table[[*_OURS]].dtypes)):
         return table, []
     from isoflop.analysis.runs.foreign import completed, melted, preset_of
     from isoflop.analysis.runs.names import AMOUNTS, amounts, by_usual_names, in_its_unit

@@ -36,7 +36,7 @@ _SIZE_WORDS = re.compile(r"param|weight|size$|^n$|_n$", re.IGNORECASE)
 _DATA_WORDS = re.compile(r"tok|sample|example|data|image|^d$|_d$", re.IGNORECASE)
 _OF_THE_LOSS = re.compile(r"loss|flop|compute|perplexity|ppl|accuracy|nll|entropy", re.IGNORECASE)
 # what an amount reaches in some row; a width or a batch may be less
-SMALLEST = 1e4
+_SMALLEST = 1e4
 # knobs of a model and of its training, which are no amounts
 _OF_A_KNOB = re.compile(r"d_|dim|width|depth|layer|hidden_|head|len|ctx|batch|seed|step|epoch|vocab|lr", re.IGNORECASE)
 # columns that are measured, or grow with the data, whatever their names say besides
@@ -48,7 +48,7 @@ _MEASURED = re.compile(
 # points at equal intervals that make a curve: a grid of separate runs is spaced by factors
 _LOGGED, _EVEN = 6, 0.02
 # columns that a question names
-MOST = 5
+_SHOWN = 5
 # different steps that make a curve
 _POINTS = 3
 # share of the intervals that are equal: the first and the last may not be
@@ -122,7 +122,7 @@ def unnamed(rows: pd.DataFrame) -> list[str]:
     it."""
     questions = []
     for name, what in (("N", "the size"), ("D", "the amount of data")):
-        if name not in rows and (shown := candidates(rows, name)[:MOST]):
+        if name not in rows and (shown := candidates(rows, name)[:_SHOWN]):
             choice = f"if it is {' or '.join(shown)}, say so, as in --columns {name}={shown[0]}"
             questions.append(f"no column is taken for {name}, {what}: {choice}")
     return questions
@@ -141,7 +141,7 @@ def candidates(rows: pd.DataFrame, ours: str) -> list[str]:
         c
         for c, x in numbers.items()
         if x.nunique() > 1 and (x.dropna() > 0).all() and not any(x.rank(method="dense").equals(k) for k in known)
-        and (x.max() >= SMALLEST or words[ours].search(str(c)))
+        and (x.max() >= _SMALLEST or words[ours].search(str(c)))
         and not (is_circumstance(c) or any(w.search(str(c)) for w in (_OF_THE_LOSS, _OF_A_KNOB, other)))
     ]  # fmt: skip
     return sorted(map(str, able), key=lambda c: (not words[ours].search(c), -float(numbers[c].max())))

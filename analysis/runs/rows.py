@@ -20,7 +20,7 @@ from isoflop.errors import CellError, UserError
 from isoflop.wording import MOST_SHOWN, cell, cut, printable
 
 # rows that a notebook shows
-SHOWN = 10
+_SHOWN = 10
 
 # columns that say when and where a row was made and nothing of what
 _CIRCUMSTANCE = re.compile(
@@ -93,13 +93,14 @@ class Shown:
         return f"{self.source or 'a table'}: {len(self)} rows, {len(self.frame.columns)} columns"
 
     def __repr__(self) -> str:
-        return "\n".join([self._heading, *(f"  note  {note}" for note in self.notes), repr(self.frame.head(SHOWN))])
+        return "\n".join([self._heading, *(f"  note  {note}" for note in self.notes), repr(self.frame.head(_SHOWN))])
 
     def _repr_html_(self) -> str:
         from html import escape
 
         notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
-        return f"<p>{escape(self._heading)}</p>{f'<ul>{notes}</ul>' if notes else ''}{self.frame.head(SHOWN).to_html()}"
+        notes = f"<ul>{notes}</ul>" if notes else ""
+        return f"<p>{escape(self._heading)}</p>{notes}{self.frame.head(_SHOWN).to_html()}"
 
 
 def listed_columns(names: Any, most: int = 30) -> str:

@@ -41,7 +41,7 @@ from isoflop.analysis.runs.rows import (
 from isoflop.errors import FitError, UserError
 
 # the columns that name the groups of a table, unless it says others; and the group of a table without families or file
-FAMILY, ALL = ("family",), "all runs"
+_FAMILY, ALL = ("family",), "all runs"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,7 +60,7 @@ class Runs(Shown):
     """The column whose equal values are one run; None for run_id, and without that for what is recognised."""
     label: Label = field(default_factory=Label)
     """The label of the group of which these are the rows; empty for a whole table."""
-    grouping: tuple[str, ...] = FAMILY
+    grouping: tuple[str, ...] = _FAMILY
     """The columns whose values name the groups of the table."""
 
     @cached_property
@@ -148,7 +148,7 @@ class Runs(Shown):
     @cached_property
     def names(self) -> pd.Series:
         """The name of each row's group, missing where it has none; a table without families is one group."""
-        if self.grouping != FAMILY:
+        if self.grouping != _FAMILY:
             names = np.empty(len(self), dtype=object)
             for values, places in groups_of(self.frame, self.grouping):
                 names[places] = str(Label(self.grouping, values))
@@ -161,7 +161,7 @@ class Runs(Shown):
     def groups(self) -> dict[str, "Runs"]:
         """The rows of each group by its name, in the order of the names; rows without one are in none."""
         names = self.names.to_numpy()
-        label = FAMILY if self.grouping == FAMILY else ("group",)
+        label = _FAMILY if self.grouping == _FAMILY else ("group",)
         found = sorted(set(names[~pd.isna(names)]))
         return {name: self.take(names == name, Label(label, (name,))) for name in found}
 

@@ -29,7 +29,7 @@ _AND = re.compile(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)(?=(?:[^`]*`[^`]*`)*[^`]
 _CLAUSE = re.compile(rf"\s*(?:`([^`]+)`|([\w.]+))\s*(<=|>=|!=|==|=|<|>)\s*(?:'([^']*)'|\"([^\"]*)\"|({_NUMBER}))\s*")
 
 
-class Condition(NamedTuple):
+class _Condition(NamedTuple):
     """One clause of `where`: a column, a comparison, and a number or a text."""
 
     column: str
@@ -38,7 +38,7 @@ class Condition(NamedTuple):
     shown: str  # the value as it was written
 
 
-def conditions(where: str) -> list[Condition]:
+def conditions(where: str) -> list[_Condition]:
     """Return the clauses of `where`, joined by `and`; none for an empty text. UserError if one is not sound."""
     clauses = _AND.split(where.strip())
     return [_condition(clause) for clause in clauses if where.strip()]
@@ -61,7 +61,7 @@ def keeps(rows: pd.DataFrame, where: str) -> pd.Series:
     return keep
 
 
-def _condition(clause: str) -> Condition:
+def _condition(clause: str) -> _Condition:
     match = _CLAUSE.fullmatch(clause)
     if match is None:
         raise UserError(
@@ -71,10 +71,10 @@ def _condition(clause: str) -> Condition:
     quoted, bare, sign, single, double, number = match.groups()
     name = quoted or bare
     text = single if single is not None else double
-    return Condition(name, sign, float(number), number) if text is None else Condition(name, sign, text, text)
+    return _Condition(name, sign, float(number), number) if text is None else _Condition(name, sign, text, text)
 
 
-def _compare(column: pd.Series, condition: Condition) -> pd.Series:
+def _compare(column: pd.Series, condition: _Condition) -> pd.Series:
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     _, sign, value, shown = condition
     if isinstance(value, str) and numeric:
