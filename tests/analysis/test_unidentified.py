@@ -23,8 +23,9 @@ def simulated(design: str, seed: int) -> pd.DataFrame:
         N, D = np.repeat([1e8, 1e9], 8), np.tile(np.geomspace(1e9, 3e11, 8), 2)
     elif design == "rounded ratio":
         D = D * np.exp(rng.uniform(-0.03, 0.03, 24))
-    elif design == "one size":
-        N, D = np.full(24, 1e8), np.geomspace(1e9, 3e11, 24)
+    elif design.startswith("one size"):  # the mean of 35 equal logarithms is another number
+        count = 35 if "35" in design else 24
+        N, D = np.full(count, 1e8), np.geomspace(1e9, 3e11, count)
     return pd.DataFrame({"N": N, "D": D, "L": loss(N, D) * np.exp(0.005 * rng.standard_normal(len(N)))})
 
 
@@ -33,6 +34,7 @@ def simulated(design: str, seed: int) -> pd.DataFrame:
     [
         ("two sizes", "N has 2 values, add a third", {"B", "beta"}),
         ("one size", "N has a single value", {"B", "beta"}),
+        ("one size, 35 runs", "N has a single value", {"B", "beta"}),
         ("one ratio", "D is 20 N in every row: add runs at a second ratio", set()),
         ("rounded ratio", "D is 20 N in every row: add runs at a second ratio", set()),
     ],
