@@ -26,7 +26,7 @@ from benchmarks.coverage import DESIGNS, SMALL, study_from_truth  # noqa: E402
 from isoflop.analysis.claims.claim import Claim  # noqa: E402
 from isoflop.analysis.claims.judge import judge_claim  # noqa: E402
 from isoflop.analysis.fitting.fit import fit, fit_groups  # noqa: E402
-from isoflop.analysis.holdout.lack_of_fit import lack_of_fit  # noqa: E402
+from isoflop.analysis.holdout.form_error import lack_of_fit  # noqa: E402
 from isoflop.analysis.holdout.speedup import speedup  # noqa: E402
 
 STORE = Path(__file__).with_name("frozen_rates.json")

@@ -15,7 +15,7 @@ from isoflop.analysis.claims.claim import FOLDER, read_claim
 from isoflop.analysis.claims.declare import QUANTITIES, Contrast, Sample
 from isoflop.analysis.claims.judge import judge
 from isoflop.analysis.fitting import trunks
-from isoflop.analysis.fitting.saved import load_fit
+from isoflop.analysis.fitting.result import load_fit
 from isoflop.analysis.holdout.forecast import load_forecast
 from isoflop.analysis.report.figures.base import (
     MOST_POINTS,
