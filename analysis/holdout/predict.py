@@ -103,10 +103,13 @@ def to_json(fit: Fit | Average, prediction: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _one_split(fit: Fit | Average) -> str:
-    """Return why runs of growing compute identify no best split: each has the only split that was tried for it."""
+    """Return why runs of growing compute identify no best split: each has the only split that was tried for it, or one
+    size or amount of data is all there is."""
     if not {"N", "D"} <= set(fit.rows):
         return ""
     N, D = (fit.rows[name].to_numpy(float) for name in ("N", "D"))
+    if single := [name for name, x in (("N", N), ("D", D)) if np.ptp(x) == 0]:
+        return f"{single[0]} has a single value: add runs at others"
     return locked("N", "D", N, D) if np.ptp(np.log(N) + np.log(D)) > np.log1p(SAME_LEVEL) else ""
 
 

@@ -303,3 +303,6 @@ def test_a_ladder_tells_no_best_split() -> None:
     with pytest.raises(FitError, match="identify no best split: D is 20 N in every row"):
         predict(average_laws(runs), {"C": 1e20})
     assert predict(average_laws(runs), {"C": 1e20, "N": 1e9})["L"].value > 1.7
+    one_size = runs.assign(N=1e8, L=1.7 + 400 * 1e8**-0.34 + 410 * runs["D"] ** -0.28)
+    with pytest.raises(FitError, match="identify no best split: N has a single value"):
+        predict(fit(one_size, "chinchilla", interval="none"), {"C": 1e20})
