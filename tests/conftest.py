@@ -27,12 +27,13 @@ TINY = ["data.seq_len=16", "data.eval_size=256", "recipe.batch=4", "trainer.acce
 
 # the longest files: on the left they wait for other processes much of their time, on the right others compute meanwhile
 LONGEST = (
-    "test_clusters", "test_probes",
-    "test_package", "test_parametrization",
-    "test_study", "test_claim_verdicts",
-    "test_crashes", "test_hostile_input",
-    "test_status_cancel_retry", "test_golden",
-    "test_docs", "test_families",
+    "test_docs", "test_docstrings",
+    "test_study", "test_answers",
+    "test_status_cancel_retry", "test_parametrization",
+    "test_clusters", "test_golden",
+    "test_package", "test_hostile_input",
+    "test_crashes", "test_marks",
+    "test_ranks", "test_families",
 )  # fmt: skip
 PROGRAM = pytest.StashKey[Path]()
 

@@ -34,6 +34,9 @@ PIECES: dict[str, tuple[str, ...]] = {
         *PYTEST, "tests/analysis/test_lack_of_fit.py", "tests/analysis/test_schedules.py",
         "tests/analysis/test_speedup.py",
     ),
+    "stops": (
+        *PYTEST, "tests/scaling/test_checkpoints.py", "tests/scaling/test_marks.py", "tests/scaling/test_ranks.py",
+    ),
     "sizes": (*PYTEST, "tests/scaling/test_parametrization.py"),
     "answers": (*PYTEST, "tests/sweeps/test_answers.py"),
     "installed": (*PYTEST, "tests/test_package.py", "tests/test_extensions.py"),

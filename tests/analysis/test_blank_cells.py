@@ -19,7 +19,8 @@ def test_rows_without_a_loss_are_counted_and_left_out(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = seeded("chinchilla")
-    options = {"fit": ["--interval", "none"], "predict": ["--at", "C=1e13"], "compare": ["--laws", "power"],
+    options = {"fit": ["--interval", "none"], "predict": ["--at", "C=1e13"],
+               "compare": ["--laws", "power", "--holdout", "D>=3e9"],
                "report": ["-o", str(tmp_path / "report")], "plot": ["-o", str(tmp_path / "a.svg")]}  # fmt: skip
     rows.assign(L=rows["L"].mask(rows.index.isin([3, 17]))).to_csv(tmp_path / "runs.csv", index=False)
     assert main([verb, str(tmp_path / "runs.csv"), *options.get(verb, [])]) == 0

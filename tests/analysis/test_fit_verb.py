@@ -170,7 +170,7 @@ FUZZ = {
 }
 
 
-@settings(max_examples=150, **FUZZ)
+@settings(max_examples=75, **FUZZ)
 @given(
     rows=st.lists(st.lists(CELL, min_size=1, max_size=5), max_size=12),
     law=st.sampled_from(["power(N)", "power_offset(D)", "chinchilla"]),
@@ -186,7 +186,7 @@ def test_no_table_makes_a_traceback(tmp_path: Path, rows: list[list[str]], law: 
 POSITIVE = st.floats(min_value=1e-6, max_value=1e15)
 
 
-@settings(max_examples=30, **FUZZ)
+@settings(max_examples=15, **FUZZ)
 @given(rows=st.lists(st.tuples(POSITIVE, POSITIVE, POSITIVE), min_size=5, max_size=14))
 def test_any_positive_numbers_have_an_answer(tmp_path: Path, rows: list[tuple[float, float, float]]) -> None:
     path = tmp_path / "positive.csv"

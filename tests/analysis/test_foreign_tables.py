@@ -162,8 +162,9 @@ def test_every_verb_asks_about_units_as_check_does(tmp_path: Path, capsys: pytes
     rows = seeded("chinchilla")
     path = tmp_path / "theirs.csv"
     rows.assign(N=rows["N"] / 1e6, D=rows["D"] / 1e9).to_csv(path, index=False)
-    verbs = (["check"], ["fit", "--interval", "none"], ["predict", "--at", "C=1e13"], ["compare", "--laws", "power"],
-             ["frontier"], ["judge"], ["plot", "-o", str(tmp_path / "a.svg")])  # fmt: skip
+    verbs = (["check"], ["fit", "--interval", "none"], ["predict", "--at", "C=1e13"],
+             ["compare", "--laws", "power", "--holdout", "D>=3"], ["frontier"], ["judge"],
+             ["plot", "-o", str(tmp_path / "a.svg")])  # fmt: skip
     for verb in verbs:
         main([verb[0], str(path), *verb[1:]])
         assert "N and D below 10000 in every row: in millions or billions?" in capsys.readouterr().out, verb

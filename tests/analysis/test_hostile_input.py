@@ -41,7 +41,7 @@ from isoflop.wording import UNPRINTABLE, csv_text
 VERBS = {
     "fit": ["--interval", "none"],
     "predict": ["--at", "C=1e15"],
-    "compare": ["--laws", "chinchilla"],
+    "compare": ["--laws", "chinchilla", "--holdout", "C>=3e11"],
     "frontier": [],
     "judge": ["--claims", str(FOLDER / "predictable-D.yaml")],
     "report": ["-o", "report"],

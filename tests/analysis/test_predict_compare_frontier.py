@@ -207,7 +207,7 @@ def test_scatter_that_grows_with_size_widens_the_band() -> None:
     [
         (["predict", "{table}", "--at", "C=1e21"], {"law", "level", "predictions"}),
         (
-            ["compare", "{table}", "--laws", "power,bnsl(D),chinchilla", "--holdout", "C>=1e19"],
+            ["compare", "{table}", "--laws", "power,power_offset(D),chinchilla", "--holdout", "C>=1e19"],
             {"axis", "laws", "refused"},
         ),
         (["frontier", "{table}"], {"budgets", "approaches", "cells", "deviations"}),

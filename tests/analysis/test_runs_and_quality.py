@@ -19,7 +19,8 @@ from isoflop.analysis.verbs import main
 from isoflop.errors import FitError, UserError
 
 SIZES = np.geomspace(1e7, 3e9, 6)
-VERBS = [["fit"], ["predict", "--at", "C=1e21"], ["compare", "--laws", "power,chinchilla"], ["frontier"]]
+HELD_OUT = ["compare", "--laws", "power,chinchilla", "--holdout", "C>=1e20"]
+VERBS = [["fit"], ["predict", "--at", "C=1e21"], HELD_OUT, ["frontier"]]
 
 
 def loss(N: np.ndarray, D: np.ndarray) -> np.ndarray:

@@ -69,7 +69,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("family", "recipe"), [("transformer", "adamw"), ("mlp", "muon"), ("moe", "adamw"), ("mlp", "adamw")]
+    ("family", "recipe"),
+    [
+        ("transformer", "adamw"),
+        ("mlp", "muon"),
+        ("moe", "adamw"),
+        pytest.param("mlp", "adamw", marks=pytest.mark.nightly),
+    ],
 )
 def test_marks_are_separate_runs_of_the_same_schedule_bit_for_bit(tmp_path: Path, family: str, recipe: str) -> None:
     chosen = [f"family={family}", f"recipe={recipe}"]
@@ -89,7 +95,10 @@ def test_what_was_spent_is_the_trunk_and_the_cooldowns(undisturbed: Path) -> Non
     assert spent["C_separate"] == pytest.approx(sum(row["C"] for row in rows))
 
 
-@pytest.mark.parametrize("stop", [5, 17, 19, 21, 35, 42, 70, 90])
+# in the trunk, on both sides of its first cooldown, in the trunk again, in the last cooldown; more of each at night
+@pytest.mark.parametrize(
+    "stop", [17, 21, 42, 90, *(pytest.param(stop, marks=pytest.mark.nightly) for stop in (5, 19, 35, 70))]
+)
 def test_a_trunk_interrupted_anywhere_ends_as_an_undisturbed_one(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:

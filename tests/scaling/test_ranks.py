@@ -30,7 +30,7 @@ def alone(isoflop: Isoflop, tmp_path_factory: pytest.TempPathFactory) -> list[re
 @pytest.mark.parametrize(
     "placing",
     [
-        ["ddp"],
+        pytest.param(["ddp"], marks=pytest.mark.nightly),
         ["ddp", "trainer.micro_batch=1", "logger=wandb", "logger.offline=true"],
         ["fsdp", "trainer.micro_batch=1"],
     ],
