@@ -98,6 +98,22 @@ class FitOptions(LawOptions):
         return super().settings(run) | values
 
 
+@dataclass(frozen=True)
+class LocalOptions:
+    """Options."""
+
+    local: Annotated[bool, "Also: slopes, loss and best split at a point among the runs, identified or not"] = False
+    at: Annotated[str, ARGUMENTS["point"]] = ""
+
+
+@dataclass(frozen=True)
+class PointsOptions:
+    """Options."""
+
+    points: Annotated[Path | None, "Instead of --at: a table of points, with the law's columns, and L if known"] = None
+    out: Annotated[Path | None, "With --points: the table to write", "--out", "-o"] = None
+
+
 Json = Annotated[bool, "Print one JSON document on stdout and nothing else", "--json"]
 Band = Annotated[float, ARGUMENTS["band"]]
 Claims = Annotated[Path | None, "A folder of claims, or one yaml; by default the claims that ship"]

@@ -64,9 +64,9 @@ def check_command(rows: o.TableOptions, run: Annotated[str, ARGUMENTS["run"]] = 
 def fit_command(
     rows: o.RunOptions,
     fitting: o.FitOptions,
+    *,
     specification: Annotated[bool, "Instead: how the estimates move with loss, delta, exclusions and counts"] = False,
-    local: Annotated[bool, "Also: slopes, loss and best split at a point among the runs, identified or not"] = False,
-    at: Annotated[str, ARGUMENTS["point"]] = "",
+    local: o.LocalOptions,
     curves: Annotated[bool, "Given a folder of runs: fit their constant-rate trunks (curve.csv) too"] = False,
     as_json: o.Json = False,
 ) -> None:
@@ -94,7 +94,7 @@ def fit_command(
         from isoflop.analysis.fitting.fit import fit_groups
 
         fits = fit_groups(table, law, by=by, share=share, **options)
-    show_fits(fits, local_quantities(fits, local, o.place(at)), share, as_json)
+    show_fits(fits, local_quantities(fits, local.local, o.place(local.at)), share, as_json)
 
 
 def _fits_with_trunks(rows: o.RunOptions, law: str, by: list[str], options: dict[str, Any]) -> Any:
@@ -110,9 +110,9 @@ def _fits_with_trunks(rows: o.RunOptions, law: str, by: list[str], options: dict
 def predict_command(
     rows: o.RunOptions,
     fitting: o.LawOptions,
+    *,
     at: Annotated[str, ARGUMENTS["at"]] = "",
-    points: Annotated[Path | None, "Instead of --at: a table of points, with the law's columns, and L if known"] = None,
-    out: Annotated[Path | None, "With --points: the table to write", "--out", "-o"] = None,
+    table: o.PointsOptions,
     level: o.Band = 0.9,
     as_json: o.Json = False,
 ) -> None:
@@ -131,15 +131,15 @@ def predict_command(
     """
     from isoflop.analysis.holdout.predict import check_place
 
-    if bool(at) == bool(points):
+    if bool(at) == bool(table.points):
         raise UserError("give --at for one place, as in --at C=1e21, or --points for a table of them")
-    if out is not None and points is None:
+    if table.out is not None and table.points is None:
         raise UserError("-o writes the table of --points; for one place, --json prints a document to redirect")
     check_place(place := o.place(at), level)
     fits = _fits(rows, fitting)
-    if points is not None:
-        table = o.points(points, rows.columns, fits[0].law.target)
-        return show_points(fits, table, o.names(rows.by), level, out, as_json)
+    if table.points is not None:
+        points = o.points(table.points, rows.columns, fits[0].law.target)
+        return show_points(fits, points, o.names(rows.by), level, table.out, as_json)
     show_predictions(fitted(fits), place, level, as_json)
 
 

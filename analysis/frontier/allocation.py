@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.holdout.predict import predict
 from isoflop.analysis.laws.declare import SERVE, TRAIN
 
 # sizes as multiples of the best one
@@ -84,6 +83,8 @@ def target(fit: Fit, C: float, splits: dict[str, tuple[float, float] | None], le
     for name, split in splits.items():
         if split is None:
             continue
+        from isoflop.analysis.holdout.predict import predict
+
         prediction = predict(fit, {"C": C, "N": split[0]}, level)
         L, excess = prediction["L"], prediction["excess"]
         rows.append(

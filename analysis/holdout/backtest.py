@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.diagnose import FitStatus
-from isoflop.analysis.fitting.fit import fit, fit_near
+from isoflop.analysis.fitting.fits import Fits
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.average import Average, average_laws, law_of, names_average
 from isoflop.analysis.holdout.bands import bands
@@ -120,14 +120,14 @@ def last_value(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], 
 
 
 def hold_out(
-    train: RunsLike, test: pd.DataFrame, law: str, *, axis: str, near: Fit | None = None,
+    train: RunsLike, test: pd.DataFrame, law: str, *, axis: str, fits: Fits | None = None,
     stacks: Stacks | None = None, **options: Any,
 ) -> HeldOut:  # fmt: skip
     """Fit `law` on `train`, predict `test`: predicted, low, high, the baselines, and each one's error in ln L.
 
-    near      a fit of the law to almost the same rows, where the search may begin
+    fits      where fits of these runs are kept
     stacks    averages of laws made so far: the bands then hold what other laws say too, which takes their fits
-    options   those of `fit`
+    options   those of `Fits.law`, with `near` a fit to almost the same rows, where the search may begin
 
     The bands, at LEVEL, hold noise, parameters and the error of the form that hold-outs within `train` say. A row of
     `test` that is also one of `train` is predicted, and is not held out.
@@ -143,8 +143,7 @@ def hold_out(
         if names_average(law):
             made = average_laws(train, law, stacks=stacks, **options)
         else:
-            options = {"resamples": RESAMPLES} | options
-            made = fit(train, law, **options) if near is None else fit_near(train, law, near, **options)
+            made = (fits or Fits(train)).law(law, train, **{"resamples": RESAMPLES} | options)
         band = bands(made, test, LEVEL, rivals=stacks is not None, stacks=stacks)
         status, reason, n_runs = made.status, made.reason, made.n_runs
         out["predicted"], out["low"], out["high"] = (np.asarray(band[c], dtype=float) for c in ("value", "low", "high"))
@@ -159,6 +158,22 @@ def hold_out(
     return HeldOut(fitted, far, status, reason, residuals, cut, n_runs, out.reset_index(drop=True), made)
 
 
+def hold_largest_out(rows: pd.DataFrame, law: str, near: Fit, fits: Fits | None = None) -> HeldOut:
+    """Fit the law without the largest C and predict every run; `held` marks the runs that the fit did not see.
+
+    near  the fit of the law to all runs, where the search begins
+    """
+    index = level_index(rows["C"])
+    if index.max() < 2:
+        raise FitError(f"a hold-out needs 3 different C, and there are {int(index.max()) + 1}")
+    held = rows.assign(held=index == index.max())
+    with np.errstate(all="ignore"):  # a naive guess far away may overflow: its error is then infinite
+        fold = hold_out(rows[index < index.max()], held, law, axis="C", fits=fits, near=near)
+    if fold.status == "refused":
+        raise FitError(fold.reason)
+    return fold
+
+
 def declare(law: str, runs: RunsLike) -> Law:
     """Return the law that a text names; of the average of laws, the law without parameters that stands for it on these
     runs."""
@@ -166,14 +181,15 @@ def declare(law: str, runs: RunsLike) -> Law:
 
 
 def backtest(
-    runs: RunsLike, law: str, *, axis: str, folds: int = 6, stacks: Stacks | None = None, **options: Any
-) -> Backtest:
+    runs: RunsLike, law: str, *, axis: str, folds: int = 6, fits: Fits | None = None,
+    stacks: Stacks | None = None, **options: Any,
+) -> Backtest:  # fmt: skip
     """Roll the hold-out along `axis` (D, N or C), at most `folds` times, with cuts where a prediction's bands have them
     (cuts.py), the last before the top.
 
-    `runs` are those of one group; `stacks` and `options` are those of `hold_out`. A cut leaves more different points to
-    fit than the law has parameters, since a curve through all its points says nothing of the next; only the last cut is
-    always made. FitError where the axis has fewer than three levels.
+    `runs` are those of one group; `fits`, `stacks` and `options` are those of `hold_out`. A cut leaves more different
+    points to fit than the law has parameters, since a curve through all its points says nothing of the next; only the
+    last cut is always made. FitError where the axis has fewer than three levels.
     """
     runs = as_runs(runs).usable
     rows = runs.frame
@@ -188,7 +204,8 @@ def backtest(
         # from the most runs to the fewest, each beginning where the one before ended
         near = done[-1].fit if done and isinstance(done[-1].fit, Fit) else None
         train = runs.with_frame(rows[index <= level])
-        done.append(hold_out(train, rows[index > level], law, axis=axis, near=near, stacks=stacks, **options))
+        given = {"axis": axis, "fits": fits, "stacks": stacks, "near": near} | options
+        done.append(hold_out(train, rows[index > level], law, **given))
     return Backtest(law, axis, LEVEL, tuple(reversed(done)))
 
 

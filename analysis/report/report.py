@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from isoflop.analysis.claims.claim import Claim
-from isoflop.analysis.claims.planned.power import power
 from isoflop.analysis.claims.provenance import Commits, changed_since
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.claims.studies import ClaimStudy, next_command, read_all
@@ -63,8 +62,8 @@ def write_report(
     forecast: Path | None = None,
     *,
     question: str = "",
-    tune: Sequence[str] = (),
     full: bool = False,
+    **options: Any,
 ) -> Path:
     """Judge, fit, draw, and write the page and its figures; return the path of the page.
 
@@ -73,11 +72,11 @@ def write_report(
     claims  a folder of claims, one yaml, or a list of claims; default those that ship
     forecast  a file of `isoflop forecast`, to be scored by the runs made since
     question  what the runs are to answer; default the question of their layout
-    tune      knobs that were searched; default those that take several values at one size and amount of data
     full      whether to add what takes long: hold-outs, the specification curve, whether each law predicts as well as
               others, the power of open claims, and each figure as SVG and PNG
+    options   tune, the knobs that were searched; default those that take several values at one size and amount of data
     """
-    view = look(runs, claims, forecast, tune)
+    view = look(runs, claims, forecast, **options)
     figures = list(draw_all(view, full))
     page = out / "index.html"
     try:
@@ -109,6 +108,8 @@ def save(figure: Figure, folder: Path, pictures: bool) -> "Figure | str":
 
 def _powers_of(view: View) -> dict[str, str]:
     """Say for each claim that the runs test and do not decide whether such runs could, by drawn studies."""
+    from isoflop.analysis.claims.planned.power import power
+
     powers = {}
     for verdict in view.verdicts:
         if not verdict.verdict.decided and verdict.verdict is not VerdictKind.UNTESTED:
@@ -118,10 +119,6 @@ def _powers_of(view: View) -> dict[str, str]:
 
 def _render(view: View, figures: Drawn, asked: str = "", out: Path | None = None, *, full: bool = False) -> str:
     """Return the page for the folder `out`; every string of the table is escaped by the template engine."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader(TEMPLATES)
-    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     drawn = {name: figure for name, figure in figures if isinstance(figure, Figure)}
     first = headline(view, drawn)
     powers = _powers_of(view) if full else {}
@@ -129,11 +126,8 @@ def _render(view: View, figures: Drawn, asked: str = "", out: Path | None = None
     verdicts = [
         verdict_row(view, v, commits, studies) | {"power": powers.get(v.id, "")} for v in decided_first(view.verdicts)
     ]
-    specs = {
-        name: {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
-        for name, figure in drawn.items()
-    }
-    return jinja.get_template("report.html").render(
+    specs = {name: _spec(figure) for name, figure in drawn.items()}
+    return _template().render(
         title=_title(view),
         kicker=f"isoflop report · {_title(view)}",
         question=asked or question(view),
@@ -161,6 +155,19 @@ def _render(view: View, figures: Drawn, asked: str = "", out: Path | None = None
         specs=_packed(json.dumps(specs, ensure_ascii=False, allow_nan=False)),
         bundle=_packed(_drawing_library()) if specs else "",
     )
+
+
+def _spec(figure: Figure) -> dict[str, Any]:
+    """Return what the page draws a figure from: its spec for a light page, and the colours of a dark one."""
+    return {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
+
+
+def _template() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(TEMPLATES)
+    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return jinja.get_template("report.html")
 
 
 def headline(view: View, drawn: dict[str, Figure]) -> Figure | None:

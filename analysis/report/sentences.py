@@ -8,11 +8,10 @@ How the number of a quantity is worded is declared with it (claims/declare.py); 
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from isoflop.analysis.claims.forecasts import JudgedForecast
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
 from isoflop.analysis.claims.studies import ClaimStudy, command, read_all
 from isoflop.analysis.claims.verdict import ClaimVerdict, Verdict
@@ -20,6 +19,9 @@ from isoflop.analysis.fitting.local import EXPONENT
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.report.view import View
 from isoflop.wording import listed, number, percent
+
+if TYPE_CHECKING:
+    from isoflop.analysis.claims.forecasts import JudgedForecast
 
 # columns of the terminal's table [characters]
 INDENT, LABEL = 15, 9
@@ -164,7 +166,7 @@ def _halving(estimate: Estimate) -> str:
     return f"{value} ({low} to {high})"
 
 
-def _forecast(judged: JudgedForecast) -> str:
+def _forecast(judged: "JudgedForecast") -> str:
     """Say how well a forecast predicted."""
     figures = judged.score.summary
     error, line = (percent(float(figures[name] or 0), 2) for name in ("rmsle", "rmsle_line"))

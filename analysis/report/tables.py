@@ -15,7 +15,6 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.analysis.fitting.result import Estimate
-from isoflop.analysis.holdout.predictability import predictability
 from isoflop.analysis.report.view import REASON, View, most_runs
 from isoflop.analysis.runs.rows import as_floats, finished
 from isoflop.analysis.runs.runs import RunsLike, as_runs
@@ -101,6 +100,8 @@ def parameters(view: View, *, rivals: bool = False) -> dict[str, Any]:
         starts = f"{fitted.starts.at_optimum} of {fitted.starts.tried}"
         row = {"family": family, "cells": cells, "status": fitted.status, "starts": starts, "runs": fitted.n_runs}
         if family in shown:
+            from isoflop.analysis.holdout.predictability import predictability
+
             verdict = predictability(view.tested(family))
             row |= {"predicts": f"predicts: {verdict.predicts}", "why": verdict.reason}
         rows.append({"predicts": "", "why": "", "lack": family in view.lack} | row)

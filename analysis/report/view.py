@@ -4,20 +4,17 @@ view = look(read_runs("runs.csv"))
 view.laws["lstm"].status, view.verdicts[0].verdict
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from isoflop import record
 from isoflop.analysis.claims.claim import Claim, load_claims
-from isoflop.analysis.claims.forecasts import JudgedForecast, judge_forecast
 from isoflop.analysis.claims.judge import judge, sound_table
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.claims.subjects import of_families
@@ -27,10 +24,9 @@ from isoflop.analysis.fitting.fit import Fits
 from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import Frontier, frontier
-from isoflop.analysis.holdout.backtest import HeldOut, hold_out
+from isoflop.analysis.holdout.backtest import HeldOut, hold_largest_out
 from isoflop.analysis.holdout.form_error import trend
 from isoflop.analysis.runs.cells import CELL, SEARCHED, SeedNoise
-from isoflop.analysis.runs.formats import read_table
 from isoflop.analysis.runs.levels import LEVELS, Layout, layout, level_index
 from isoflop.analysis.runs.observations import MIXTURES, mixtures, units
 from isoflop.analysis.runs.recognise import unnamed
@@ -39,13 +35,13 @@ from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError, UserError
 from isoflop.wording import MOST_NAMED, distinct_names
 
+if TYPE_CHECKING:
+    from isoflop.analysis.claims.forecasts import JudgedForecast
+
 # characters of a reason that the ledger shows
 REASON = 300
 # columns, beside those of the record, of an exponent that theory gives (scaling/data/synthetic)
 THEORY = "data.alpha_"
-# columns of a table of profiles (sweeps/collect)
-NAMED, POINT = ("probe", "quantity", "axis"), ("mark", "index", "value")
-PROFILE = ("run_id", *NAMED, *POINT)
 # panels of a figure; all families are in the tables
 MOST_FAMILIES = 24
 # layouts in which several sizes may share a compute
@@ -54,16 +50,6 @@ BUDGETED = ("isoflop", "grid", "scattered")
 MEASURED = ("probe.", THEORY)
 # rows of a family from which a hold-out is drawn: the standard error of their mean is a fourteenth of their scatter
 MOST_HELD = 200
-
-
-def _sound_profiles(profiles: pd.DataFrame) -> pd.DataFrame:
-    """Return the points of profiles that are finite numbers, with names that fit a page."""
-    numbers = {name: pd.to_numeric(profiles[name], errors="coerce").astype(float) for name in POINT}
-    texts = {name: profiles[name].astype(str) for name in ("run_id", *NAMED)}
-    texts |= {name: texts[name].map(distinct_names(texts[name].unique())) for name in NAMED}
-    profiles = profiles.assign(**numbers, **texts)
-    points: pd.DataFrame = profiles.loc[np.isfinite(profiles[list(POINT)].to_numpy()).all(axis=1)]
-    return points
 
 
 @dataclass(frozen=True)
@@ -84,7 +70,7 @@ class View:
     """For each family that figures show, the same law with the largest C held out."""
     local: Mapping[str, Local] = field(default_factory=dict)
     """For each family slopes, loss and best split of its law at a point among its runs."""
-    forecast: JudgedForecast | None = None
+    forecast: "JudgedForecast | None" = None
     """A forecast that was made before some of the runs, and its outcome."""
     noise: Mapping[str, SeedNoise] = field(default_factory=dict)
     """For each family the scatter of ln L over seeds."""
@@ -116,23 +102,6 @@ class View:
         return self.runs.unfinished.frame
 
     @cached_property
-    def profiles(self) -> pd.DataFrame:
-        """The measurements of probes along an axis, as `isoflop collect` writes them beside the table; may be empty.
-
-        UserError where that file is not a table of profiles.
-        """
-        if not self.runs.source or "run_id" not in self.best:
-            return pd.DataFrame()
-        table = Path(self.runs.source)
-        file = table.with_name("probes.csv" if table.name == "runs.csv" else f"{table.stem}.probes.csv")
-        if not os.path.lexists(file):
-            return pd.DataFrame()
-        profiles = read_table(file)
-        if missing := [name for name in PROFILE if name not in profiles]:
-            raise UserError(f"{file} has no column {missing[0]}, so it is not a table of profiles; collect again")
-        return _sound_profiles(profiles[list(PROFILE)])
-
-    @cached_property
     def frontiers(self) -> dict[str, Frontier]:
         """For each family that has N, D, C and budgets, the frontier as `isoflop frontier` gives it."""
         if self.layout is None or self.layout.kind not in BUDGETED:
@@ -161,10 +130,12 @@ class View:
     def tested(self, family: str) -> Fit:
         """Return the law of a family on at most MOST_HELD rows, to be compared with other laws."""
         law = self.laws[family]
-        if len(law.rows) <= MOST_HELD:
-            return law
-        rows = law.rows.sample(MOST_HELD, random_state=0)
-        return self.fits.law(law.law.name, rows, by={"family": family}, interval="none")
+        few = _few(law.rows)
+        return law if few is law.rows else self.fits.law(law.law.name, few, by={"family": family}, interval="none")
+
+    def few(self, family: str) -> pd.DataFrame:
+        """Return at most MOST_HELD of the rows that are compared of one family."""
+        return _few(self.compared(family))
 
     def splits(self, family: str) -> bool:
         """Return whether the law of this family has a best size and amount of data for each compute."""
@@ -190,13 +161,18 @@ def look(runs: RunsLike, claims: Any = None, forecast: Path | None = None, tune:
     table = sound_table(table)
     searched = _columns_of_page(_with_runs(of_families(table).usable), tune)
     best = _best(searched, tune)
+    judged_forecast = None
+    if forecast is not None:
+        from isoflop.analysis.claims.forecasts import judge_forecast
+
+        judged_forecast = judge_forecast(forecast, table)
     fits = Fits(best)
     judged = table
     if best is not searched:
         judged = table.take(table.frame.index.isin(best.frame.index) | ~finished(table.frame))
     view = View(
         table, best, tuple(best.groups), tuple(judge(judged, claims, fits)), searched=searched.frame,
-        forecast=None if forecast is None else judge_forecast(forecast, table),
+        forecast=judged_forecast,
         layout=_layout(best), notes=_notes(best, table), stated=claims is not None, fits=fits,
     )  # fmt: skip
     return _with_laws(view)
@@ -218,7 +194,7 @@ def _with_laws(view: View) -> View:
             continue
         if family in shown and "C" in part and part["C"].notna().all():
             try:
-                held[family] = _largest_out(part.frame, law, laws[family])
+                held[family] = hold_largest_out(_few(part.frame), law, laws[family], view.fits)
             except FitError as error:
                 unheld[family] = str(error)
     noise = {family: part.seed_noise for family, part in view.best.groups.items()}
@@ -227,6 +203,11 @@ def _with_laws(view: View) -> View:
     notes = (*view.notes, *(f"{family}: {words}" for family, words in lack.items()))
     view = replace(view, laws=laws, held=held, refused=refused, unheld=unheld)
     return replace(view, lack=lack, notes=notes, noise=noise, local=local)
+
+
+def _few(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return at most MOST_HELD rows, drawn at random."""
+    return rows if len(rows) <= MOST_HELD else rows.sample(MOST_HELD, random_state=0)
 
 
 def most_runs(rows: pd.DataFrame, most: int = MOST_FAMILIES) -> set[str]:
@@ -304,21 +285,3 @@ def _law(rows: pd.DataFrame) -> str:
 
 def _levels(values: ArrayLike) -> int:
     return int(level_index(values).max(initial=-1)) + 1
-
-
-def _largest_out(rows: pd.DataFrame, law: str, whole: Fit) -> HeldOut:
-    """Fit the law without the largest C and predict every run; `held` marks the runs that the fit did not see.
-
-    whole  the fit of the law to all runs, where the search begins
-    """
-    if len(rows) > MOST_HELD:
-        rows = rows.sample(MOST_HELD, random_state=0)
-    index = level_index(rows["C"])
-    if index.max() < 2:
-        raise FitError(f"a hold-out needs 3 different C, and there are {int(index.max()) + 1}")
-    held = rows.assign(held=index == index.max())
-    with np.errstate(all="ignore"):  # a naive guess far away may overflow: its error is then infinite
-        fold = hold_out(rows[index < index.max()], held, law, axis="C", near=whole)
-    if fold.status == "refused":
-        raise FitError(fold.reason)
-    return fold

@@ -25,6 +25,7 @@ from isoflop.analysis.report.figures.base import (
     _thin,
     draw_all,
 )
+from isoflop.analysis.report.figures.measured import read_profiles
 from isoflop.analysis.report.figures.style import wrap
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.view import MOST_FAMILIES, _named_for_page, look
@@ -179,7 +180,7 @@ def test_profiles_beside_a_table_are_read_as_it_is_and_a_page_says_why_not(
         (tmp_path / "probes.csv").write_text(holds)
     view = look(read_runs(tmp_path / "runs.csv"), [])
     with pytest.raises(UserError, match=r"is a pipe or a device|no column probe|has a line of more than"):
-        _ = view.profiles
+        read_profiles(view)
     assert "not drawn, " in dict(draw_all(view))["probe_profiles"]
 
 
@@ -189,7 +190,7 @@ def test_cells_of_profiles_that_are_no_numbers_and_hostile_names_do_no_harm(tmp_
     points = [(runs["run_id"][0], 1, "positions", EVIL, "position", k, value) for k, value in enumerate("12x4")]
     pd.DataFrame(points, columns=PROBES[:-1]).to_csv(tmp_path / "probes.csv", index=False)
     view = look(read_runs(tmp_path / "runs.csv"), [])
-    assert list(view.profiles["value"]) == [1, 2, 4]
+    assert list(read_profiles(view)["value"]) == [1, 2, 4]
     drawn = dict(draw_all(view))["probe_profiles"]
     assert isinstance(drawn, Figure)
     assert not UNPRINTABLE.search(json.dumps(drawn.spec(), ensure_ascii=False))

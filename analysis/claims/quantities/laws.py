@@ -44,7 +44,7 @@ def holdout_error(sample: Sample) -> Measured:
         raise Untested("no cell has two seeds, so the seed noise is unknown")
     tolerance = sample.region.band(noise.sd) if sample.region else 0.0
     gain = _gain(sample, tolerance)
-    test = backtest(sample.runs, sample.law, axis=sample.axis)
+    test = backtest(sample.runs, sample.law, axis=sample.axis, fits=sample.fits)
     last = test.last
     if last.status == "refused":
         raise NotIdentified(last.reason)

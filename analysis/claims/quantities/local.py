@@ -13,7 +13,6 @@ from isoflop.analysis.claims.declare import Contrast, Measured, NotIdentified, S
 from isoflop.analysis.claims.quantities.pairs import both_fits, contrast
 from isoflop.analysis.fitting.local import EXPONENT, LOSS, SPLIT, Local, Space, centre
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.holdout.speedup import speedup
 from isoflop.wording import number
 
 at_point = partial(quantity, needs=("law",), takes=("point",))
@@ -75,6 +74,8 @@ def effective_speedup(sample: Sample) -> Contrast:
 
     By default at the largest compute that both have; point: {C: 1e20} or {L: 2.1} states another.
     """
+    from isoflop.analysis.holdout.speedup import speedup
+
     one, two = (
         sample.fits.law(sample.law, side.usable, by={"family": name})
         for side, name in zip(sample.sides, sample.pair, strict=True)

@@ -10,7 +10,7 @@ from isoflop.analysis.holdout.stacking import candidates
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, figure
 from isoflop.analysis.report.figures.grammar import MOST_READ, along, shortened, values
-from isoflop.analysis.report.view import MOST_HELD, View
+from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.rows import joined
 from isoflop.errors import FitError
 from isoflop.wording import percent
@@ -49,7 +49,7 @@ def _holdouts_data(view: View) -> tuple[pd.DataFrame, int, int]:
     parts, inside, known, reasons = [], 0, 0, []
     for family, fit in view.laws.items():
         try:
-            test = backtest(_rows(view, family), fit.law.name, axis="C", folds=FOLDS)
+            test = backtest(view.few(family), fit.law.name, axis="C", folds=FOLDS)
         except FitError as error:
             reasons.append(f"{family}: {error}")
             continue
@@ -97,7 +97,7 @@ def _holdout_laws_data(view: View) -> pd.DataFrame:
     """Return a row for each family, law or naive guess, and cut."""
     rows, reasons = [], []
     for family, fitted in view.laws.items():
-        part, tests = _rows(view, family), []
+        part, tests = view.few(family), []
         for law in candidates(fitted.law.arguments, fitted.law.columns, len(part)) or [fitted.law]:
             try:
                 tests.append(backtest(part, law.name, axis="C", folds=FOLDS))
@@ -114,12 +114,6 @@ def _holdout_laws_data(view: View) -> pd.DataFrame:
         raise Unmet("; ".join(dict.fromkeys(reasons)) or "no law could be fitted")
     table = pd.DataFrame(rows).assign(kind="cell").sort_values("reach", kind="stable")
     return table.assign(depth=[f"{reach:.2g}×" for reach in table["reach"]])
-
-
-def _rows(view: View, family: str) -> pd.DataFrame:
-    """Return at most MOST_HELD rows of a family."""
-    rows = view.compared(family)
-    return rows if len(rows) <= MOST_HELD else rows.sample(MOST_HELD, random_state=0)
 
 
 def _of_law(fold: HeldOut, law: str) -> Iterator[dict[str, object]]:

@@ -1,15 +1,19 @@
 """What else was measured: time and memory, and the profiles of probes."""
 
 import json
+import os
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, figure
 from isoflop.analysis.report.figures.grammar import along, shortened
 from isoflop.analysis.report.view import View
+from isoflop.analysis.runs.formats import read_table
 from isoflop.errors import UserError
-from isoflop.wording import listed
+from isoflop.wording import distinct_names, listed
 
 COSTS = {
     "wall_s": "time of training and evaluation [s]",
@@ -17,6 +21,9 @@ COSTS = {
     "n_total": "all parameters, n_total",
 }
 WORDS = {"wall_s": "time", "peak_memory": "memory", "n_total": "parameters"}
+# columns of a table of profiles (sweeps/collect)
+NAMED, POINT = ("probe", "quantity", "axis"), ("mark", "index", "value")
+PROFILE = ("run_id", *NAMED, *POINT)
 # profiles that are shown, positions first, and points of one line
 MOST, POINTS = 6, 120
 
@@ -88,7 +95,7 @@ def probe_profiles(view: View) -> Figure:
 def _data(view: View) -> pd.DataFrame:
     """Return the mean of each profile over a family's runs, thinned along its axis."""
     try:
-        profiles = view.profiles
+        profiles = read_profiles(view)
     except UserError as error:
         raise Unmet(str(error)) from None
     if profiles.empty:
@@ -109,3 +116,30 @@ def _data(view: View) -> pd.DataFrame:
     means["profile"] = pd.Categorical(means["profile"], order, ordered=True)
     means = means.sort_values(["profile", "family", "index"]).astype({"profile": str})
     return means.assign(kind="mean").reset_index(drop=True)
+
+
+def read_profiles(view: View) -> pd.DataFrame:
+    """Return the measurements of probes along an axis, as `isoflop collect` writes them beside the table; may be empty.
+
+    UserError where that file is not a table of profiles.
+    """
+    if not view.runs.source or "run_id" not in view.best:
+        return pd.DataFrame()
+    table = Path(view.runs.source)
+    file = table.with_name("probes.csv" if table.name == "runs.csv" else f"{table.stem}.probes.csv")
+    if not os.path.lexists(file):
+        return pd.DataFrame()
+    profiles = read_table(file)
+    if missing := [name for name in PROFILE if name not in profiles]:
+        raise UserError(f"{file} has no column {missing[0]}, so it is not a table of profiles; collect again")
+    return _sound_profiles(profiles[list(PROFILE)])
+
+
+def _sound_profiles(profiles: pd.DataFrame) -> pd.DataFrame:
+    """Return the points of profiles that are finite numbers, with names that fit a page."""
+    numbers = {name: pd.to_numeric(profiles[name], errors="coerce").astype(float) for name in POINT}
+    texts = {name: profiles[name].astype(str) for name in ("run_id", *NAMED)}
+    texts |= {name: texts[name].map(distinct_names(texts[name].unique())) for name in NAMED}
+    profiles = profiles.assign(**numbers, **texts)
+    points: pd.DataFrame = profiles.loc[np.isfinite(profiles[list(POINT)].to_numpy()).all(axis=1)]
+    return points
