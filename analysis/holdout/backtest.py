@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.diagnose import FitStatus
-from isoflop.analysis.fitting.fits import Fits
+from isoflop.analysis.fitting.fit import Fits
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.average import Average, average_laws, law_of, names_average
 from isoflop.analysis.holdout.bands import bands
