@@ -19,7 +19,7 @@ from isoflop.scaling.data.base import InMemory, order
 from isoflop.scaling.evaluate import batch_loss
 from isoflop.scaling.families import recurrent, ssm
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.families.layers import attention, convolution, norms, scan
+from isoflop.scaling.families.layers import attention, basic, scan
 from isoflop.scaling.hardware import keep_freed_memory
 from isoflop.scaling.loop.compiled import Compiler, Objective, compile_for
 from isoflop.scaling.loop.graph import CHUNK
@@ -155,10 +155,9 @@ def stock(setting: Setting) -> Turn:
 
 def plain(setting: Setting) -> Turn:
     """Return stock Lightning, and a model of torch's own operations."""
-    for module in (attention, norms, recurrent):
+    for module in (attention, basic, recurrent):
         module.fused_here = never  # type: ignore[attr-defined]
-    for module in (convolution, scan):
-        module.plain_on_cpu = never  # type: ignore[attr-defined]
+    scan.plain_on_cpu = never  # type: ignore[assignment]
     recurrent.BY_HAND.clear()
     recurrent.linear_scan = doubling
     ssm.powers = complex_powers

@@ -20,10 +20,13 @@ LAYERS = f"{PACKAGE}.families.layers"
 MOVED = {
     f"{PACKAGE}.data.generated": f"{PACKAGE}.data.synthetic",
     f"{PACKAGE}.data.docs": f"{PACKAGE}.data.text",
+    f"{PACKAGE}.data.generator": f"{PACKAGE}.data.base",
     f"{PACKAGE}.data.shards": f"{PACKAGE}.data.files",
     f"{PACKAGE}.probes.base": f"{PACKAGE}.subject",
     f"{PACKAGE}.loop.evaluate": f"{PACKAGE}.evaluate",
-    **{f"{LAYERS}.{name}": f"{LAYERS}.basic" for name in ("linear", "embedding", "feed_forward", "block")},
+    **{f"{PACKAGE}.families.{name}": f"{PACKAGE}.families.references" for name in ("kernel", "linear", "table")},
+    f"{PACKAGE}.families.hybrid": f"{PACKAGE}.families.ssm",
+    **{f"{LAYERS}.{name}": f"{LAYERS}.basic" for name in ("linear", "embedding", "feed_forward", "block", "norms")},
 }
 
 

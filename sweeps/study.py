@@ -35,7 +35,7 @@ def oracle_names() -> Sequence[str]:
     """Return the names of the learners that are solved and not trained."""
     from isoflop.scaling.oracles.make import NAMES
 
-    return NAMES
+    return tuple(NAMES)
 
 
 @dataclass(frozen=True)

@@ -298,7 +298,7 @@ class Props:
     def subject_of_vectors(self) -> Any:
         Subject = importlib.import_module("isoflop.scaling.subject").Subject
         data = importlib.import_module("isoflop.scaling.data.synthetic.spectral").Spectral(size=64, eval_size=512)
-        family = importlib.import_module("isoflop.scaling.families.linear").Linear(width=16, depth=1, lr=0.02)
+        family = importlib.import_module("isoflop.scaling.families.references").Linear(width=16, depth=1, lr=0.02)
         return Subject(family.build(data.task), data.task, data.load(), "fp32", 0, data, family.build)
 
     @property

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from isoflop import checks
-from isoflop.errors import UserError
 from isoflop.scaling.task import Task
 
 
@@ -95,12 +94,3 @@ class Family:
     def kept(self, seq_len: int) -> int:
         """Return the numbers kept per sequence after seq_len positions, for the next: KV cache, state, window."""
         return 0
-
-
-def refuse_dials(family: Family, task: Task, inputs: str) -> None:
-    """Refuse layers of a family that has none, and more width than the task has inputs."""
-    if family.depth != 1:
-        name = type(family).__name__.lower()
-        raise UserError(f"family.depth={family.depth}: {name} has no layers to stack; leave family.depth=1")
-    if family.width > task.d_in:
-        raise UserError(f"family.width={family.width} is more than the {task.d_in} {inputs} there are; give fewer")

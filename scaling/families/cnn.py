@@ -14,8 +14,7 @@ from torch.nn.functional import pad
 from isoflop.checks import Limits
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.families.layers.basic import Block, Pool, linear, readout, refuse_patch, stem
-from isoflop.scaling.families.layers.norms import normalisation
+from isoflop.scaling.families.layers.basic import Block, Pool, linear, normalisation, readout, refuse_patch, stem
 from isoflop.scaling.task import Task
 
 

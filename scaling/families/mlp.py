@@ -12,8 +12,15 @@ from torch.nn.functional import pad
 
 from isoflop.checks import Limits
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.families.layers.basic import ACTIVATIONS, Block, feed_forward, linear, readout, token_embedding
-from isoflop.scaling.families.layers.norms import normalisation
+from isoflop.scaling.families.layers.basic import (
+    ACTIVATIONS,
+    Block,
+    feed_forward,
+    linear,
+    normalisation,
+    readout,
+    token_embedding,
+)
 from isoflop.scaling.task import Task
 
 # keeps the mean square of a stream that no residual path carries at one: E f(g z)² = 1 for z ~ N(0, 1), after He 2015,

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from isoflop.checks import Limits, not_negative, positive
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Reporting
-from isoflop.scaling.families.layers.basic import linear
-from isoflop.scaling.families.layers.norms import wide
+from isoflop.scaling.families.layers.basic import linear, wide
 from isoflop.scaling.families.transformer import Transformer
 
 

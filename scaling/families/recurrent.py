@@ -14,10 +14,8 @@ from torch import Tensor, nn
 
 from isoflop.checks import Limits, one_of
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.families.layers.basic import Block, linear, readout, stem
-from isoflop.scaling.families.layers.cells import gru, tanh
-from isoflop.scaling.families.layers.norms import fused_here, normalisation, wide
-from isoflop.scaling.families.layers.scan import gated_scan, linear_scan
+from isoflop.scaling.families.layers.basic import Block, fused_here, linear, normalisation, readout, stem, wide
+from isoflop.scaling.families.layers.cells import gated_scan, gru, linear_scan, tanh
 from isoflop.scaling.task import Task
 
 FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {

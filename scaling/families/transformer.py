@@ -12,9 +12,17 @@ from torch import Tensor, nn
 from isoflop.checks import Limits, multiple, not_negative
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.families.layers.attention import POSITIONS, AddPositions, Attention
-from isoflop.scaling.families.layers.basic import Block, Pool, feed_forward, linear, readout, refuse_patch, stem
-from isoflop.scaling.families.layers.norms import normalisation
+from isoflop.scaling.families.layers.attention import POSITIONS, AddPositions, Attention, Heads
+from isoflop.scaling.families.layers.basic import (
+    Block,
+    Pool,
+    feed_forward,
+    linear,
+    normalisation,
+    readout,
+    refuse_patch,
+    stem,
+)
 from isoflop.scaling.task import Task
 
 
@@ -99,8 +107,8 @@ class Transformer(Family):
         """Build attention and feed-forward, `depth` times over, or one pair that is reused if layers are shared."""
         made: list[list[nn.Module]] = []
         for _ in range(1 if self.shared else self.depth):
-            heads = self.head_dim, self.heads_per_kv
-            attention = Attention(self.width, *heads, length, causal, self.positions, self.qk_norm)
+            heads = Heads(self.head_dim, self.heads_per_kv, self.qk_norm)
+            attention = Attention(self.width, heads, length, causal, self.positions)
             made.append([self.block(attention), self.block(self.second())])
         return [block for i in range(self.depth) for block in made[i % len(made)]]
 

@@ -14,11 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from isoflop.scaling.cost import count, counted_flops, example, forward_flops, inference
 from isoflop.scaling.families.base import Family
 from isoflop.scaling.families.cnn import Cnn
-from isoflop.scaling.families.hybrid import Hybrid
 from isoflop.scaling.families.mlp import Mlp
 from isoflop.scaling.families.moe import Moe
 from isoflop.scaling.families.recurrent import Recurrent
-from isoflop.scaling.families.ssm import Ssm, fft_flops
+from isoflop.scaling.families.ssm import Hybrid, Ssm, fft_flops
 from isoflop.scaling.families.transformer import Transformer
 from isoflop.scaling.task import Task
 

@@ -26,8 +26,7 @@ from isoflop.scaling.data.synthetic.recall import Recall
 from isoflop.scaling.data.synthetic.spectral import Spectral, left_by_descent
 from isoflop.scaling.data.synthetic.tracking import Tracking, products
 from isoflop.scaling.data.synthetic.zipf import Zipf, frequencies, unseen_mass
-from isoflop.scaling.families.linear import Linear
-from isoflop.scaling.families.table import Table
+from isoflop.scaling.families.references import Linear, Table
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task
 

@@ -22,9 +22,9 @@ from isoflop.analysis.runs.cells import tune
 from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
 from isoflop.scaling.data.synthetic.permutation import IRREPS, samples_to_halve
-from isoflop.scaling.oracles import make, permutations, random_features
-from isoflop.scaling.oracles.base import SolvedCurve, write
-from isoflop.scaling.oracles.neighbours import nearest, smallest
+from isoflop.scaling.oracles import make, samples, spectra
+from isoflop.scaling.oracles.make import SolvedCurve, write
+from isoflop.scaling.oracles.samples import _nearest, _smallest
 from isoflop.sweeps import study
 
 HALF = {"name": "a", "title": "b", "law": "power(D)", "of": "alpha", "theory": 0.5}
@@ -63,9 +63,9 @@ def test_the_known_answers_of_every_study_can_be_read() -> None:
 def test_the_exponents_of_samples_in_the_calibration_are_those_of_their_theory() -> None:
     stated = {one.title: one.theory for one in study.read("calibration").load_known()}
     for irrep in IRREPS:
-        sizes = [(length - 1) * permutations.FEATURES for length in permutations.LENGTHS]
-        samples = [samples_to_halve(length, permutations.FEATURES, irrep) for length in permutations.LENGTHS]
-        exponent = fit(pd.DataFrame({"N": sizes, "L": 1 / np.array(samples)}), "power(N)", interval="none")
+        sizes = [(length - 1) * samples.FEATURES for length in samples.LENGTHS]
+        halved = [samples_to_halve(length, samples.FEATURES, irrep) for length in samples.LENGTHS]
+        exponent = fit(pd.DataFrame({"N": sizes, "L": 1 / np.array(halved)}), "power(N)", interval="none")
         assert exponent.params["alpha"].value == pytest.approx(stated[f"samples over (L - 1) d, {irrep}"], abs=1e-3)
 
 
@@ -147,13 +147,13 @@ def test_curves_that_differ_in_what_decides_them_are_different_runs(tmp_path: Pa
 
 
 def test_the_nearest_neighbours_are_those_of_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("isoflop.scaling.oracles.neighbours.D", (2**13, 2**14, 2**15))
+    monkeypatch.setattr("isoflop.scaling.oracles.samples.D", (2**13, 2**14, 2**15))
     generator = torch.Generator().manual_seed(0)
     x, at = (torch.randn(n, 3, generator=generator).double() for n in (2**15, 20))
-    for n, near in zip((2**13, 2**14, 2**15), nearest(x, at, 5), strict=True):
+    for n, near in zip((2**13, 2**14, 2**15), _nearest(x, at, 5), strict=True):
         assert (near == torch.cdist(at, x[:n]).topk(5, largest=False).indices).all()
     values = torch.rand(4, 2048, generator=generator)
-    least, columns = smallest(values, 7)
+    least, columns = _smallest(values, 7)
     assert (least == values.sort(dim=1).values[:, :7]).all()
     assert (values.gather(1, columns) == least).all()
 
@@ -166,17 +166,17 @@ def test_what_random_features_leave_is_the_error_of_the_best_readout() -> None:
     for w in np.eye(8):
         best = np.linalg.solve((draws * spectrum) @ draws.T, draws @ (spectrum * w))
         left.append(((w - draws.T @ best) ** 2 * spectrum).sum())
-    assert random_features.least(spectrum, draws) == pytest.approx(sum(left))
+    assert spectra._least(spectrum, draws) == pytest.approx(sum(left))
 
 
 def test_the_expected_losses_of_one_pass_are_those_of_simulated_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(random_features, "DIMENSIONS", 64)
-    monkeypatch.setattr(random_features, "WIDTHS", (8, 16))
-    expected = random_features.descend(8, np.arange(1, 201), seed=0)
+    monkeypatch.setattr(spectra, "DIMENSIONS", 64)
+    monkeypatch.setattr(spectra, "WIDTHS", (8, 16))
+    expected = spectra._descend(8, np.arange(1, 201), seed=0)
     k = np.arange(1, 65, dtype=float)
-    scale, target = k**-random_features.DATA_EXPONENT, k**-random_features.TARGET_EXPONENT
+    scale, target = k**-spectra.DATA_EXPONENT, k**-spectra.TARGET_EXPONENT
     features = np.random.default_rng(0).standard_normal((16, 64))[:8].T / 8**0.5
-    rate = random_features.RATE / (scale**2).sum()
+    rate = spectra.RATE / (scale**2).sum()
     numbers, losses = np.random.default_rng(1), []
     for _ in range(200):
         weights = np.zeros(8)

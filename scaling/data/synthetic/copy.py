@@ -16,8 +16,7 @@ from torch.nn.functional import one_hot
 
 from isoflop.checks import Limits
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import stream
-from isoflop.scaling.data.generator import Synthetic
+from isoflop.scaling.data.base import Synthetic, stream
 from isoflop.scaling.task import Task
 
 

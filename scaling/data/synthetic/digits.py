@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from isoflop.checks import Limits, not_negative
-from isoflop.scaling.data.base import stream
-from isoflop.scaling.data.generator import Synthetic
+from isoflop.scaling.data.base import Synthetic, stream
 from isoflop.scaling.task import Task
 
 # 5 columns by 7 rows each, as on a character display of that size (Hitachi HD44780, 1987, font A00)

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from isoflop.checks import Limits, not_negative, positive
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import RULES, stream
-from isoflop.scaling.data.generator import Array, Synthetic
+from isoflop.scaling.data.base import RULES, Array, Synthetic, stream
 from isoflop.scaling.task import Task
 
 MOST_ORDER = 16  # the stationary covariance is solved for in order² unknowns

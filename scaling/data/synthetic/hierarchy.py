@@ -19,8 +19,7 @@ from torch import Tensor
 
 from isoflop.checks import Limits
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import RULES, stream
-from isoflop.scaling.data.generator import Synthetic
+from isoflop.scaling.data.base import RULES, Synthetic, stream
 from isoflop.scaling.task import Task
 
 MOST_SYMBOLS = 4096

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isoflop.checks import Limits, not_negative, share
-from isoflop.scaling.data.base import RULES, THEORY, stream
-from isoflop.scaling.data.generator import Array, Synthetic, followed
+from isoflop.scaling.data.base import RULES, THEORY, Array, Synthetic, followed, stream
 from isoflop.scaling.data.synthetic.markov import inverse, random_rows
 from isoflop.scaling.task import Task
 

@@ -21,8 +21,7 @@ from torch import Tensor
 
 from isoflop.checks import Limits, not_negative, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import RULES, stream
-from isoflop.scaling.data.generator import Array, Synthetic, followed
+from isoflop.scaling.data.base import RULES, Array, Synthetic, followed, stream
 from isoflop.scaling.task import Task
 
 MOST_CONTEXTS = 65536

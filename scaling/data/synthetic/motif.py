@@ -21,8 +21,7 @@ from torch.nn.functional import conv2d, cross_entropy
 
 from isoflop.checks import Limits, positive
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import RULES, THEORY, stream
-from isoflop.scaling.data.generator import Synthetic
+from isoflop.scaling.data.base import RULES, THEORY, Synthetic, stream
 from isoflop.scaling.task import Task
 
 SAMPLES = 8192  # images from which the floor is estimated

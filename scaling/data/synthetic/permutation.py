@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from isoflop.checks import Limits
-from isoflop.scaling.data.base import RULES, stream
-from isoflop.scaling.data.generator import Array, Synthetic
+from isoflop.scaling.data.base import RULES, Array, Synthetic, stream
 from isoflop.scaling.task import Task
 
 IRREPS = ("trivial", "standard")

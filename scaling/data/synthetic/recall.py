@@ -19,8 +19,7 @@ from torch import Tensor
 
 from isoflop.checks import Limits, positive, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import stream
-from isoflop.scaling.data.generator import Synthetic
+from isoflop.scaling.data.base import Synthetic, stream
 from isoflop.scaling.task import Task
 
 

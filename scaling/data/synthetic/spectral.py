@@ -21,8 +21,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from isoflop.checks import Limits, not_negative
-from isoflop.scaling.data.base import stream
-from isoflop.scaling.data.generator import Array, Synthetic
+from isoflop.scaling.data.base import Array, Synthetic, stream
 from isoflop.scaling.task import Task
 
 

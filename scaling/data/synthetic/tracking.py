@@ -22,8 +22,7 @@ from torch import Tensor
 
 from isoflop.checks import Limits
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import stream
-from isoflop.scaling.data.generator import Synthetic
+from isoflop.scaling.data.base import Synthetic, stream
 from isoflop.scaling.task import Task
 
 MOST_ELEMENTS = 720

@@ -21,8 +21,7 @@ from torch import Tensor
 
 from isoflop.checks import Limits, positive
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import RULES, stream
-from isoflop.scaling.data.generator import Synthetic
+from isoflop.scaling.data.base import RULES, Synthetic, stream
 from isoflop.scaling.task import Task
 
 

@@ -1,21 +1,28 @@
 """Multi-head self-attention over torch's fused kernel, and the ways in which it knows positions.
 
-Attention(width=64, head_dim=16, heads_per_kv=1, length=128, causal=True, positions="rotary", qk_norm=False)(x)
+Attention(64, Heads(size=16), length=128, causal=True, positions="rotary")(x)
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from isoflop.scaling.families.layers.basic import linear
-from isoflop.scaling.families.layers.norms import RmsNorm, fused_here
+from isoflop.scaling.families.layers.basic import RmsNorm, fused_here, linear
 
 POSITIONS = ("rotary", "sinusoidal", "learned", "alibi", "none")
 
 # RoPE, arXiv:2104.09864, section 3.2.2, and sinusoids, arXiv:1706.03762, section 3.5
 BASE = 10_000.0
+
+
+class Heads(NamedTuple):
+    """Features of a head, query heads to one of keys and values, and whether queries and keys are normalised."""
+
+    size: int
+    per_kv: int = 1
+    normalised: bool = False
 
 
 class Attention(nn.Module):
@@ -28,22 +35,19 @@ class Attention(nn.Module):
     sin: Tensor
     slopes: Tensor
 
-    def __init__(
-        self, width: int, head_dim: int, heads_per_kv: int, length: int, causal: bool, positions: str, qk_norm: bool
-    ) -> None:
+    def __init__(self, width: int, heads: Heads, length: int, causal: bool, positions: str) -> None:
         super().__init__()
-        self.head_dim, self.group, self.causal, self.positions = head_dim, heads_per_kv, causal, positions
-        self.kv_width = width // heads_per_kv
+        self.head_dim, self.group, self.causal, self.positions = heads.size, heads.per_kv, causal, positions
+        self.kv_width = width // heads.per_kv
         self.qkv, self.out = linear(width, width + 2 * self.kv_width), linear(width, width)
-        self.query_norm = RmsNorm(head_dim) if qk_norm else nn.Identity()
-        self.key_norm = RmsNorm(head_dim) if qk_norm else nn.Identity()
+        self.query_norm, self.key_norm = (RmsNorm(heads.size) if heads.normalised else nn.Identity() for _ in range(2))
         if positions == "rotary":
-            turns = angles(length, head_dim)  # (length, head_dim / 2)
+            turns = angles(length, heads.size)  # (length, head_dim / 2)
             self.register_buffer("cos", turns.cos(), persistent=False)
             self.register_buffer("sin", turns.sin(), persistent=False)
         if positions == "alibi":  # one slope a head, 2^(-8 i / heads): ALiBi, arXiv:2108.12409, section 3
-            heads = width // head_dim
-            slopes = 2.0 ** (-8.0 * torch.arange(1, heads + 1) / heads)
+            count = width // heads.size
+            slopes = 2.0 ** (-8.0 * torch.arange(1, count + 1) / count)
             self.register_buffer("slopes", slopes, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
-"""Recurrences of a GRU and of a tanh network for CPUs, where torch's own take dozens of small operations a position.
+"""Recurrences of a GRU and of a tanh network for CPUs, and linear ones that are worked out in parallel over time.
 
-Here a position of a GRU takes seven forward and four backward, one of a tanh network two and two.
+torch's own cells take dozens of small operations a position on a CPU. Here a position of a GRU takes seven forward and
+four backward, one of a tanh network two and two.
 
     h = gru(x, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)      # rnn(x)[0]
     h = tanh(x, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
 
 
 def gru(x: Tensor, weight_in: Tensor, weight: Tensor, bias_in: Tensor, bias: Tensor) -> Tensor:
@@ -134,3 +135,116 @@ def _gradient_tanh(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 
 _tanh_states.register_autograd(_gradient_tanh, setup_context=_save_tanh)
+
+
+def fold(t: Tensor, size: int) -> Tensor:
+    """Cut the sequence into chunks, the last padded with zeros: (batch, seq, ...) to (batch, chunks, size, ...)."""
+    missing = -t.shape[1] % size
+    if missing:
+        t = pad(t, (0, 0) * (t.dim() - 2) + (0, missing))
+    return t.unflatten(1, (-1, size))  # type: ignore[no-any-return]
+
+
+def linear_scan(keep: Tensor, new: Tensor) -> Tensor:
+    """Return h_t = keep_t h_{t-1} + new_t over dim 1 of (batch, seq, width) from a zero state; keep is in 0 to 1.
+
+    In about sqrt(seq) chunks: position by position in all of them at once, then the state from chunk to chunk; few
+    passes over memory. Nothing is multiplied but by numbers up to one, so that nothing overflows. To torch.compile it
+    is one operation, and no loop to unroll.
+    """
+    return _scanned(keep, new)  # type: ignore[no-any-return]
+
+
+def _scan(keep: Tensor, new: Tensor) -> Tensor:
+    """Compute linear_scan without a gradient."""
+    seq, size = keep.shape[1], _chunk_size(keep.shape[1])
+    through, h = _owned(fold(keep, size), keep), _owned(fold(new, size), new)  # (batch, chunks, size, width)
+    for at in range(1, size):
+        h[:, :, at].addcmul_(through[:, :, at], h[:, :, at - 1])
+        through[:, :, at].mul_(through[:, :, at - 1])  # how much is kept since the chunk's start
+    for chunk in range(1, h.shape[1]):
+        h[:, chunk].addcmul_(through[:, chunk], h[:, chunk - 1, -1:])
+    return h.flatten(1, 2)[:, :seq].contiguous()
+
+
+def _scan_back(keep: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient of new: g_t = gradient_t + keep_{t+1} g_{t+1}, from the end."""
+    seq, size = keep.shape[1], _chunk_size(keep.shape[1])
+    through, g = fold(pad(keep[:, 1:], (0, 0, 0, 1)), size), _owned(fold(gradient, size), gradient)
+    for at in range(size - 2, -1, -1):
+        g[:, :, at].addcmul_(through[:, :, at], g[:, :, at + 1])
+        through[:, :, at].mul_(through[:, :, at + 1])
+    for chunk in range(g.shape[1] - 2, -1, -1):
+        g[:, chunk].addcmul_(through[:, chunk], g[:, chunk + 1, :1])
+    return g.flatten(1, 2)[:, :seq].contiguous()
+
+
+def _chunk_size(seq: int) -> int:
+    """Return a power of two near the root of seq, which divides lengths that are powers of two."""
+    return 1 << (seq.bit_length() // 2)
+
+
+def _owned(folded: Tensor, of: Tensor) -> Tensor:
+    """Return a tensor that may be overwritten: a copy, unless folding has made one."""
+    return folded.clone() if folded.untyped_storage().data_ptr() == of.untyped_storage().data_ptr() else folded
+
+
+_scanned = torch.library.custom_op("isoflop::linear_scan", _scan, mutates_args=())
+_scanned_back = torch.library.custom_op("isoflop::linear_scan_back", _scan_back, mutates_args=())
+
+
+@_scanned.register_fake
+@_scanned_back.register_fake
+def _(keep: Tensor, new: Tensor) -> Tensor:
+    return torch.empty_like(new, memory_format=torch.contiguous_format)
+
+
+def _save_scan(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[0], output)
+
+
+def _gradient_of_scan(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of keep and new; keep_t gets that of new_t times the state before."""
+    keep, h = ctx.saved_tensors
+    of_new = _scanned_back(keep, gradient)
+    return pad(of_new[:, 1:] * h[:, :-1], (0, 0, 1, 0)), of_new
+
+
+_scanned.register_autograd(_gradient_of_scan, setup_context=_save_scan)
+
+
+def gated_scan(both: Tensor) -> Tensor:
+    """Return h_t = (1 - z_t) h_{t-1} + z_t g(c_t), z = sigmoid(gates), g(c) = c + 1/2 above 0, sigmoid(c) below.
+
+    both: gates and c side by side, (batch, seq, 2 width). Returns (batch, seq, width). torch.where, which decides one
+    by one, takes longer than all of this.
+    """
+    h: Tensor = _Gated.apply(both)
+    return h
+
+
+class _Gated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, both: Tensor) -> Tensor:
+        gate, candidate = both.chunk(2, dim=-1)
+        open_, low = gate.sigmoid(), candidate.clamp_max(0).sigmoid_()
+        new = candidate.clamp_min(0).add_(low)
+        h: Tensor = _scan(1 - open_, open_ * new)
+        ctx.save_for_backward(candidate, open_, low, new, h)
+        return h
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        candidate, open_, low, new, h = ctx.saved_tensors
+        of_both: Tensor = h.new_empty(*h.shape[:-1], 2 * h.shape[-1])
+        keep = 1 - open_
+        of_gate, of_candidate = of_both.chunk(2, dim=-1)
+        of_new = _scan_back(keep, gradient).mul_(open_)
+        gained = new.clone()
+        gained[:, 1:] -= h[:, :-1]
+        torch.mul(of_new, keep, out=of_gate).mul_(gained)
+        # the slope is that of the sigmoid, a quarter above 0, and three quarters more there
+        torch.ops.aten.sigmoid_backward(of_new, low, grad_input=of_candidate)
+        of_candidate.add_(torch.ops.aten.threshold_backward(of_new, candidate, 0), alpha=0.75)
+        return of_both
