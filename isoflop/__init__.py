@@ -46,7 +46,7 @@ _FACE = {
     "LAWS": "isoflop.analysis.laws.declare:LAWS",
     "UserError": "isoflop.errors:UserError",
     "compare": "isoflop.analysis.holdout.compare:compare",
-    "family": "isoflop.scaling.build:build_family",
+    "family": "isoflop.scaling.assemble:build_family",
     "fit": "isoflop.analysis.fitting.fit:fit",
     "fit_groups": "isoflop.analysis.fitting.fit:fit_groups",
     "forecast": "isoflop.analysis.holdout.forecast:forecast",

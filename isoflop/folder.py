@@ -73,7 +73,7 @@ class RunFolder:
         return self.path.resolve().name
 
     def lease(self, number: int) -> Path:
-        """Return the lease of a number; who holds the highest one may work here (scaling/process/lease.py)."""
+        """Return the lease of a number; who holds the highest one may work here (scaling/process/lock.py)."""
         return self.path / f"claim.{number}"
 
     def leases(self) -> list[int]:

@@ -20,7 +20,7 @@ from isoflop.errors import UserError
 from isoflop.scaling.config import choices
 from isoflop.scaling.config.composed import container, whole_as_int
 from isoflop.scaling.config.sections import Logger, RunPlan, Trainer
-from isoflop.scaling.recipe import values
+from isoflop.scaling.recipe import rules
 from isoflop.wording import gigabytes
 
 # parameters of a body of width² · depth, the least that a family with a square map in each layer has. With gradients
@@ -88,7 +88,7 @@ def overrides(arguments: Sequence[str]) -> Iterator[str]:
 def refuse_values(cfg: DictConfig) -> None:
     """Refuse a composed config for what can be known without torch, wherever the run is made."""
     recipe = whole_as_int(container(OmegaConf.select(cfg, "recipe")))
-    values.refuse(recipe if isinstance(recipe, dict) else {})
+    rules.refuse(recipe if isinstance(recipe, dict) else {})
     width, depth = (whole(cfg, f"family.{dial}") for dial in ("width", "depth"))
     if width**2 * depth > MOST_PARAMETERS:
         size = f"at least {width**2 * depth:.2g} parameters"

@@ -21,8 +21,7 @@ from isoflop import record
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.scaling.process.heartbeat import is_fresh
-from isoflop.scaling.process.lease import is_leased
-from isoflop.scaling.process.lock import held
+from isoflop.scaling.process.lock import held, is_leased
 
 if TYPE_CHECKING:
     from isoflop.scaling.config.frozen import FrozenConfig

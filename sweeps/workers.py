@@ -28,7 +28,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from isoflop.folder import RunFolder
-from isoflop.scaling.process import orphan
+from isoflop.scaling.process import signals
 from isoflop.scaling.process.signals import describe_exit
 from isoflop.sweeps.machine import cores
 
@@ -44,7 +44,7 @@ def server() -> ForkServerContext:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Python's -c puts the working directory first, where a random.py of the user's may lie
     os.environ.setdefault("PYTHONSAFEPATH", "1")
-    os.environ[orphan.PARENT] = str(os.getpid())
+    os.environ[signals.PARENT] = str(os.getpid())
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     return context

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from isoflop.checks import Limits
 from isoflop.errors import UserError
 from isoflop.scaling.config.contents import folder_fingerprint
+from isoflop.scaling.data.corpus.documents import encoded, lacking
 from isoflop.scaling.data.corpus.prepare import Preparation, prepare
-from isoflop.scaling.data.corpus.rows import encoded, lacking
 from isoflop.scaling.data.corpus.store import PreparedCorpus
 from isoflop.scaling.data.corpus.streams import UNIT, SourceUnit, library
 from isoflop.scaling.data.tokens import Tokens

@@ -98,8 +98,7 @@ class Attempt:
     def train_marks(self, run: "Assembled", marks: "list[Mark]", mirror: "Mirror") -> list[record.Row]:
         """Train the missing marks and return their rows."""
         from isoflop.scaling.loop.checkpoints import Checkpoints, Resume
-        from isoflop.scaling.loop.curve import CurveWriter
-        from isoflop.scaling.loop.progress import Progress
+        from isoflop.scaling.loop.progress import CurveWriter, Progress
 
         module = self.build_module(run, [mark.steps for mark in marks])
         result: dict[str, Any] = {"status": record.RunStatus.FAILED}

@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from isoflop.folder import RunFolder
 from isoflop.scaling.config.provenance import Code
-from isoflop.scaling.loop import saved_state, trunk
+from isoflop.scaling.loop import saved_state
 from isoflop.scaling.loop.module import ScalingModule
 from isoflop.scaling.process.signals import Deferred, Terminated, stop_if_terminated
 
@@ -129,9 +129,9 @@ class Resume(pl.Callback):
 
 def state_of(module: ScalingModule) -> dict[str, Any]:
     """Return everything that training changes, every tensor whole; all ranks take part."""
-    trunk.reshard(module)
-    state: dict[str, Any] = {"module": {name: trunk.full(value) for name, value in module.state_dict().items()}}
-    state["optimizer"] = _mapped(module.bare_optimizer().state_dict(), trunk.full)
+    saved_state.reshard(module)
+    state: dict[str, Any] = {"module": {name: saved_state.full(value) for name, value in module.state_dict().items()}}
+    state["optimizer"] = _mapped(module.bare_optimizer().state_dict(), saved_state.full)
     module.on_save_checkpoint(state)
     return state
 
@@ -140,9 +140,9 @@ def state_of(module: ScalingModule) -> dict[str, Any]:
 def take_up(state: dict[str, Any], module: ScalingModule) -> None:
     """Give a module and its optimiser the state from `state_of`, sharded over the ranks as they are."""
     for name, tensor in module.state_dict().items():
-        tensor.copy_(trunk.sharded_as(tensor, state["module"][name]))
+        tensor.copy_(saved_state.sharded_as(tensor, state["module"][name]))
     optimizer, of_optimizer = module.bare_optimizer(), state["optimizer"]
-    for part, of_part in zip(trunk.parts(optimizer), of_optimizer.get("parts", [of_optimizer]), strict=True):
+    for part, of_part in zip(saved_state.parts(optimizer), of_optimizer.get("parts", [of_optimizer]), strict=True):
         parameters = [parameter for group in part.param_groups for parameter in group["params"]]
         of_part["state"] = {
             number: {key: _as_of(parameters[number], value) for key, value in entries.items()}
@@ -160,7 +160,7 @@ def fits(tensors: Mapping[str, torch.Tensor], module: ScalingModule) -> bool:
 def _as_of(parameter: torch.Tensor, value: Any) -> Any:
     """Return a part of a parameter's optimiser state, sharded as the parameter if it has its shape."""
     is_alike = isinstance(value, torch.Tensor) and value.shape == parameter.shape
-    return trunk.sharded_as(parameter, value) if is_alike else value
+    return saved_state.sharded_as(parameter, value) if is_alike else value
 
 
 def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:

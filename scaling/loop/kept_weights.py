@@ -24,7 +24,7 @@ from isoflop.scaling.data.base import Examples
 from isoflop.scaling.evaluate import evaluate
 from isoflop.scaling.hardware import device_name
 from isoflop.scaling.loop import saved_state
-from isoflop.scaling.loop.trunk import full
+from isoflop.scaling.loop.saved_state import full
 from isoflop.scaling.subject import Probe, Subject, measure
 
 if TYPE_CHECKING:

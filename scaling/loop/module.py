@@ -28,7 +28,7 @@ from isoflop.scaling.data.base import Examples, order
 from isoflop.scaling.evaluate import batch_loss, bits_per_byte, evaluate, loss_count
 from isoflop.scaling.families.base import Model
 from isoflop.scaling.families.layers.basic import Block
-from isoflop.scaling.loop import trunk
+from isoflop.scaling.loop import saved_state
 from isoflop.scaling.loop.compiled import Compiler, Objective
 from isoflop.scaling.loop.graph import CHUNK, NotCapturedError, StepGraph, held_rate, obstacle_to_graph
 from isoflop.scaling.loop.spec import RunSpec
@@ -60,7 +60,7 @@ class ScalingModule(pl.LightningModule):
         self.first, self.keep_trunk = spec.first_mark, spec.keep_trunk
         # finished steps; with those of cooldowns that were left again; those at which the trunk was set aside
         self.position = self.made = self.left_at = 0
-        self.trunk: trunk.State | None = None  # what was set aside, at the position left_at
+        self.trunk: saved_state.State | None = None  # what was set aside, at the position left_at
         # for every measured mark the columns L, L_se, L_train, L_bpb, metric.* and probe.*
         self.results: dict[int, dict[str, Any]] = {}
         # by mark, the points of the probes' profiles with the probe's name; and the time that probes took [s]
@@ -162,7 +162,7 @@ class ScalingModule(pl.LightningModule):
     def set_trunk_aside(self) -> None:
         """Keep the trunk, where a mark's cooldown begins, to continue from it afterwards."""
         if self.keep_trunk and self.trunk is None and self.position == self.cooldown_start(self.goal):
-            self.trunk, self.left_at = trunk.set_aside(self, self.bare_optimizer()), self.position
+            self.trunk, self.left_at = saved_state.set_aside(self, self.bare_optimizer()), self.position
 
     def take_by_graph(self, border: int) -> bool:
         """Take the steps up to a border by a graph; return False, said once, if there can be none."""
@@ -247,7 +247,7 @@ class ScalingModule(pl.LightningModule):
             self.spec.keep(self.goal, self.model)
         self.results[self.goal] = results | self.measure_probes()
         if self.trunk is not None:
-            trunk.take_up(self.trunk, self, self.bare_optimizer())
+            saved_state.take_up(self.trunk, self, self.bare_optimizer())
             if not self.trunk[1]:  # the optimiser's tensors will be others
                 self.graph = None
             self.trunk, self.position = None, self.left_at
@@ -286,7 +286,7 @@ class ScalingModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {name: getattr(self, name) for name in SAVED} | {"goal": self.goal}
-        checkpoint["trunk"] = None if self.trunk is None else trunk.unsharded(self.trunk)
+        checkpoint["trunk"] = None if self.trunk is None else saved_state.unsharded(self.trunk)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.trunk = checkpoint["trunk"]

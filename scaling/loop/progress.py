@@ -1,11 +1,18 @@
-"""How far a run is: reported to its heartbeat at every step, and shown as a bar in a terminal."""
+"""How a run goes: a beat of its heart at every step, a bar in a terminal, and the training curve, mirrored (mirror.py).
+
+curve.csv is append-only, with points evenly spaced in log(step).
+"""
 
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
+from isoflop import files
+from isoflop.folder import RunFolder
+from isoflop.scaling.loop.mirror import Mirror
 from isoflop.scaling.loop.module import ScalingModule
 from isoflop.scaling.process.heartbeat import Heart
 
@@ -58,3 +65,72 @@ class Bar:
 
     def close(self) -> None:
         self.bars.stop()
+
+
+COLUMNS = ("step", "D", "C", "lr", "L_train")
+
+
+def curve_steps(steps: int, ratio: float = 1.15) -> set[int]:
+    """Return the steps at which the curve has a point: even in the logarithm, the last included."""
+    points, step = {steps}, 1.0
+    while step < steps:
+        points.add(round(step))
+        step = max(step * ratio, step + 1)
+    return points
+
+
+class CurveWriter(pl.Callback):
+    """Writes the curve of the trunk and of the last cooldown."""
+
+    def __init__(self, folder: RunFolder, flops_per_target: float, mirror: Mirror) -> None:
+        self.folder, self.flops_per_target, self.mirror = folder, flops_per_target, mirror
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, ScalingModule)
+        self.points = curve_steps(module.marks[-1])
+        module.borders |= self.points
+        if trainer.is_global_zero:
+            _cut(self.folder.curve, module.position)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(module, ScalingModule)
+        if module.position in self.points and not module.branches:
+            self.add_point(trainer, module)
+
+    def add_point(self, trainer: pl.Trainer, module: ScalingModule) -> None:
+        """Append a point to the curve and mirror it."""
+        step = module.position
+        D = step * module.recipe.batch * module.task.targets
+        point = {"D": D, "C": D * self.flops_per_target, "lr": module.recipe.rate(step - 1, module.goal, module.first)}
+        point["L_train"] = module.read_loss()
+        if not trainer.is_global_zero:
+            return
+        with files.naming(self.folder.curve), self.folder.curve.open("a") as file:
+            file.write(",".join(map(str, (step, *point.values()))) + "\n")
+        self.mirror.send({"step": step} | point)
+
+
+def _cut(path: Path, position: int) -> None:
+    """Keep the points up to a step; a torn last line and those after the checkpoint are written again.
+
+    A damaged line is skipped: the curve is only looked at, and no result depends on it.
+    """
+    try:
+        lines = files.read_bytes(path).decode(errors="replace").splitlines()[1:]
+    except FileNotFoundError:
+        lines = []
+    steps = [_step(line) for line in lines]
+    earlier = [line for line, step in zip(lines, steps, strict=True) if step is not None and step <= position]
+    if damaged := sum(step is None for step in steps[:-1]):  # the last may be torn
+        print(f"{path}: {damaged} damaged line{'s' * (damaged > 1)} left out", file=sys.stderr)
+    files.write_text(path, "\n".join([",".join(COLUMNS), *earlier]) + "\n")
+
+
+def _step(line: str) -> int | None:
+    """Return the step of a point of the curve; None if the line is not a point."""
+    cells = line.split(",")
+    try:
+        step, *values = int(cells[0]), *map(float, cells[1:])
+    except ValueError:
+        return None
+    return step if line.isascii() and step > 0 and len(values) == len(COLUMNS) - 1 else None

@@ -1,7 +1,8 @@
-"""The state of a run on disk: written whole or not at all, and read only where every byte is the one that was written.
+"""The state of a run: all that training changes, set aside where marks share a trunk, and whole on disk.
 
-torch.load does not look at the checksums of its archive, so a flipped bit would be trained on. A digest of all bytes
-stands at the end of the file. Files are opened here, by their path alone: no part of it is taken for a URL.
+On disk a state is written whole or not at all, and read only where every byte is the one that was written: torch.load
+does not look at the checksums of its archive, so a flipped bit would be trained on. A digest of all bytes stands at the
+end of the file. Files are opened here, by their path alone: no part of it is taken for a URL.
 
     write(Path("state.ckpt"), {"position": 3})
     read(Path("state.ckpt"))["position"]
@@ -9,12 +10,85 @@ stands at the end of the file. Files are opened here, by their path alone: no pa
 
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from isoflop import files
+from isoflop.scaling.recipe.optimizers import Joint
+
+# tensors of the module, tensors of its optimiser
+State = tuple[list[Tensor], list[Tensor]]
+
+
+def parts(optimizer: torch.optim.Optimizer) -> Sequence[torch.optim.Optimizer]:
+    """Return the optimisers that hold the state."""
+    return optimizer.parts if isinstance(optimizer, Joint) else (optimizer,)
+
+
+def tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
+    """Return all tensors that training changes, in a fixed order."""
+    reshard(module)
+    of_optimizer = [
+        value
+        for part in parts(optimizer)
+        for group in part.param_groups
+        for parameter in group["params"]
+        for _, value in sorted(part.state.get(parameter, {}).items())
+        if isinstance(value, Tensor)
+    ]
+    return [*module.parameters(), *module.buffers()], of_optimizer
+
+
+def reshard(module: nn.Module) -> None:
+    """Shard over the ranks what the last forward may have left whole."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
+def set_aside(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
+    """Return a copy of all that training changes."""
+    of_module, of_optimizer = tensors(module, optimizer)
+    return [t.detach().clone() for t in of_module], [t.detach().clone() for t in of_optimizer]
+
+
+@torch.no_grad()
+def take_up(state: State, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Give the module and its optimiser what was set aside."""
+    of_module, of_optimizer = tensors(module, optimizer)
+    for tensor, copy in zip(of_module, state[0], strict=True):
+        tensor.copy_(sharded_as(tensor, copy))
+    if state[1]:
+        for tensor, copy in zip(of_optimizer, state[1], strict=True):
+            tensor.copy_(sharded_as(tensor, copy))
+    else:  # set aside before its first step
+        for part in parts(optimizer):
+            part.state.clear()
+
+
+def unsharded(state: State) -> State:
+    """Return the same with every tensor whole, as a checkpoint keeps it; all ranks take part."""
+    of_module, of_optimizer = ([full(t) for t in part] for part in state)
+    return of_module, of_optimizer
+
+
+def full(value: Any) -> Any:
+    """Return a tensor whole, gathered if it is sharded (all ranks take part); anything else unchanged."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def sharded_as(tensor: Tensor, copy: Tensor) -> Tensor:
+    """Return a copy, sharded over the ranks as the tensor is."""
+    if isinstance(tensor, DTensor) and not isinstance(copy, DTensor):
+        return distribute_tensor(copy, tensor.device_mesh, tensor.placements)
+    return copy
+
 
 # what stands between the archive and its digest
 MARK = b"\nsha256 "

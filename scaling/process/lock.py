@@ -1,6 +1,11 @@
-"""One process at a time is at work in a run's folder, by a lock that ends with it (standard library only).
+"""One process at a time is at work in a run's folder, by a lock that ends with it and a lease (standard library only).
 
-The lock (flock) is the kernel's. Where hosts share a file system without common locks, the lease (lease.py) decides.
+The lock (flock) is the kernel's. Where hosts share a file system but not its locks, it is given to all of them, and the
+lease decides: a file created exclusively. Creating a file that must not exist succeeds for one of them there too
+(open(2), O_EXCL; RFC 1813, 3.3.8). A lease holds while its owner lives: a process of this machine while the system has
+it, with the same start; one of another while its heartbeat goes on, which is watched for three beats. A lease whose
+owner is dead is taken over by creating the next number. A process whose lease is no longer the highest stops and leaves
+alone what now belongs to another.
 
     with sole_writer(folder) as lease, Heart(folder, stands=lease.stands) as heart:
         heart.at(step=120, steps=400)
@@ -9,15 +14,115 @@ The lock (flock) is the kernel's. Where hosts share a file system without common
 import contextlib
 import errno
 import fcntl
+import json
 import os
+import socket
 import time
 from collections.abc import Iterator
-from typing import IO
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
 
+from isoflop import files
 from isoflop.errors import BusyError
 from isoflop.folder import RunFolder
-from isoflop.scaling.process.heartbeat import beats_elsewhere
-from isoflop.scaling.process.lease import Lease, busy, make
+from isoflop.scaling.process.heartbeat import beats, beats_elsewhere
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A folder that this process may work in."""
+
+    folder: RunFolder
+    number: int
+
+    def stands(self) -> bool:
+        """Return whether nobody has taken the folder over."""
+        return self.folder.leases()[-1:] == [self.number]
+
+    def refuse_loss(self) -> None:
+        """Raise BusyError if somebody has taken the folder over, so that its contents are theirs."""
+        if not self.stands():
+            raise BusyError(f"another process has taken over {self.folder.path}, as this one did not answer")
+
+    def release(self) -> None:
+        """Leave the folder to others."""
+        self.folder.lease(self.number).unlink(missing_ok=True)
+
+
+def make(folder: RunFolder) -> Lease:
+    """Lease the folder; raise BusyError if a living process holds it, or two take it at once."""
+    earlier = folder.leases()
+    if any(_is_alive(folder, number) for number in earlier):
+        raise busy(folder)
+    mine = max(earlier, default=0) + 1
+    try:
+        _create(folder.lease(mine))
+    except FileExistsError:
+        raise busy(folder) from None
+    # of two that saw different files, the one that came second sees the other's
+    if set(folder.leases()) - {*earlier, mine}:
+        folder.lease(mine).unlink(missing_ok=True)
+        raise busy(folder)
+    for number in earlier:
+        folder.lease(number).unlink(missing_ok=True)
+    return Lease(folder, mine)
+
+
+def is_leased(folder: RunFolder) -> bool:
+    """Return whether a process of this machine holds a lease of the folder."""
+    with contextlib.suppress(OSError):
+        return any(_lives_here(files.read_json(folder.lease(number))) for number in folder.leases())
+    return False
+
+
+def busy(folder: RunFolder) -> BusyError:
+    """Return the error to raise where another process holds the folder."""
+    return BusyError(f"another process is working in {folder.path}; wait for it or stop it")
+
+
+@cache
+def machine() -> str:
+    """Return where a process number has a meaning: the host, its start, and the processes that are visible here."""
+    marks = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        marks += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+    return " ".join(marks)
+
+
+def _create(path: Path) -> None:
+    owner = {"machine": machine(), "pid": os.getpid(), "started": _started(os.getpid())}
+    with path.open("x") as file:
+        try:
+            file.write(json.dumps(owner))
+            file.flush()
+        except OSError:  # no room: nobody else is kept out for it
+            path.unlink(missing_ok=True)
+            raise
+
+
+def _is_alive(folder: RunFolder, number: int) -> bool:
+    owner = files.read_json(folder.lease(number))
+    if isinstance(owner, dict) and owner.get("machine") == machine():
+        return _lives_here(owner)
+    return beats(folder, while_there=folder.lease(number))
+
+
+def _lives_here(owner: Any) -> bool:
+    """Return whether a lease's owner is a living process of this machine; without /proc, the lock decides."""
+    if not isinstance(owner, dict) or owner.get("machine") != machine() or not isinstance(owner.get("pid"), int):
+        return False
+    return owner.get("started") is not None and _started(owner["pid"]) == owner["started"]
+
+
+def _started(pid: int) -> int | None:
+    """Return when a process began [clock ticks since boot]; None if none is alive."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # proc(5): the name, in parentheses, may hold anything; state is field 3, starttime field 22
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else int(fields[19])
+    return None
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
-from isoflop.scaling.process import orphan
+from isoflop.scaling.process import signals
 
 LIBRARIES = ("numpy", "torch", "pytorch_lightning", "pytorch_lightning.loggers")
 OURS = (
     "app", "assemble", "estimate", "hardware", "data", "families",
-    "loop.checkpoints", "loop.curve", "loop.module", "loop.mirror", "loop.progress", "loop.wandb",
+    "loop.checkpoints", "loop.module", "loop.mirror", "loop.progress", "loop.wandb",
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def without_signals() -> Iterator[None]:
             del sys.modules["scipy.signal"]  # whoever needs it gets the real one
 
 
-orphan.end_with_parent()
+signals.end_with_parent()
 gc.disable()
 with without_signals():
     for name in (*LIBRARIES, *(f"isoflop.scaling.{ours}" for ours in OURS)):
@@ -44,6 +44,6 @@ for package in map(import_module, ("isoflop.scaling.data", "isoflop.scaling.fami
 # that of what was imported here: a run says whether it was frozen for it
 provenance = import_module("isoflop.scaling.config.provenance")
 provenance.commit(), provenance.tree()
-orphan.outlive()
+signals.outlive()
 gc.freeze()
 gc.enable()

@@ -1,10 +1,10 @@
-"""How a run is stopped: by a signal, between two steps, with a checkpoint kept (standard library only).
+"""How a run is stopped: by a signal, between two steps, with a checkpoint kept; and a server by its parent's end.
 
 SIGINT (Ctrl-C) and SIGTERM (kill, a launcher's stop, `isoflop cancel` by way of the heartbeat) do the same: before and
 after training they raise Terminated at once; in training they are remembered until the step has ended, a checkpoint is
 kept and the run ends by 130 or 143. A second SIGINT ends it without a checkpoint. A signal that somebody else has a
 handler for, such as a scheduler's SIGUSR2, is not ours to answer: `Deferred` keeps it until the step has ended, has a
-checkpoint kept, and calls that handler.
+checkpoint kept, and calls that handler. Standard library only.
 
     with terminable():
         ...                        # SIGTERM raises Terminated
@@ -14,6 +14,8 @@ checkpoint kept, and calls that handler.
 """
 
 import contextlib
+import ctypes
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -122,3 +124,27 @@ class Deferred:
             self.handled = True
             number, frame = self.received.pop(0)
             self.handlers[number](number, frame)
+
+
+# the variable in which a server finds the process that started it
+PARENT = "ISOFLOP_SERVER_OF"
+# linux/prctl.h
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Kill this process when its parent ends; exit if it has ended already."""
+    _on_death_of_parent(signal.SIGKILL)
+    if os.environ.pop(PARENT, str(os.getppid())) not in (str(os.getppid()), str(os.getpid())):
+        os._exit(1)
+
+
+def outlive() -> None:
+    """Let this process outlive its parent."""
+    _on_death_of_parent(0)
+
+
+def _on_death_of_parent(number: int) -> None:
+    """Set the signal that this process gets when its parent ends; do nothing if the system has none."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

@@ -14,7 +14,7 @@ from torch import nn
 
 from isoflop.errors import UserError
 from isoflop.scaling.families.base import Family, Model
-from isoflop.scaling.recipe import values
+from isoflop.scaling.recipe import rules
 from isoflop.scaling.recipe.parametrization import Multipliers, parametrize, standard
 from isoflop.scaling.task import Task
 
@@ -53,7 +53,7 @@ class AdamW:
     base_depth: int = 2
 
     def __post_init__(self) -> None:
-        values.refuse(vars(self))
+        rules.refuse(vars(self))
 
     def rate(self, step: int, steps: int, first: int | None = None) -> float:
         """Return the learning rate of a step (from 0) of `steps`: warm-up, trunk, then 1 - sqrt (arXiv:2405.18392).

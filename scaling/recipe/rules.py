@@ -1,4 +1,4 @@
-"""Hyperparameters as rules: a power law of what is known of a run before it starts, in the place of a number.
+"""The numbers of a recipe: what they may be, and rules, power laws of what is known of a run beforehand (no torch).
 
 In a recipe's yaml a rule is a mapping: a factor c, and the exponents of N, D, step_targets and lr; with `base`, c is
 the value at that base.
@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from isoflop.checks import number, positive
+from isoflop.checks import not_negative, number, one_of, positive, share, whole_number
 from isoflop.errors import UserError
 
 # what a rule may follow: N, parameters that multiply; D, training targets; targets per optimiser step; the peak rate
@@ -57,3 +57,36 @@ def settle(recipe: Mapping[str, Any], N: float, D: float, targets: int) -> dict[
         value = rule["c"] * math.prod((known[key] / base.get(key, 1)) ** rule.get(key, 0) for key in known)
         numbers[name] = max(1, round(value / targets)) if name == "batch" else value
     return numbers
+
+
+PRECISIONS = ("fp32", "bf16")
+PARAMETRIZATIONS = ("mup", "standard")
+SCHEDULES = ("cooldown", "cosine")
+CHOICES = {"precision": PRECISIONS, "parametrization": PARAMETRIZATIONS, "schedule": SCHEDULES}
+
+
+def refuse(recipe: Mapping[str, Any]) -> None:
+    """Raise UserError for an impossible value of a recipe; rules and other keys are skipped."""
+    given = {name: value for name, value in recipe.items() if not isinstance(value, Mapping)}
+    for check, names in (
+        (whole_number, ("batch", "base_width", "base_depth", "horizon_steps")),
+        (positive, ("lr", "eps", "clip", "muon_lr")),
+        (share, ("beta1", "beta2", "warmup", "cooldown")),
+        (not_negative, ("weight_decay", "horizon_power")),
+    ):
+        for name in names:
+            if name in given:
+                check(f"recipe.{name}", given[name])
+    for name, allowed in CHOICES.items():
+        if name in given:
+            one_of(f"recipe.{name}", given[name], allowed)
+    if given.get("warmup_steps") is not None:
+        whole_number("recipe.warmup_steps", given["warmup_steps"], least=0)
+    if given.get("horizon_power") and given.get("schedule") == "cosine":
+        raise UserError(
+            f"recipe.horizon_power={given['horizon_power']} shapes the trunk of schedule=cooldown, and this is cosine; "
+            "give recipe.schedule=cooldown, or recipe.horizon_power=0"
+        )
+    warmup, cooldown = given.get("warmup", 0), given.get("cooldown", 0)
+    if warmup + cooldown > 1:
+        raise UserError(f"recipe.warmup={warmup} and recipe.cooldown={cooldown} exceed the run; lower one")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # seconds between two readings of the page by the browser, and between two writings of it
 REFRESH_S = 10
-# columns of a curve.csv, of which the last is the loss (scaling/loop/curve.py)
+# columns of a curve.csv, of which the last is the loss (scaling/loop/progress.py)
 CURVE = 5
 # points of a loss curve, and pixels of its picture
 POINTS, WIDTH, HEIGHT = 100, 220, 48

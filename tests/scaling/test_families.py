@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from isoflop.checks import one_of
 from isoflop.errors import UserError
-from isoflop.scaling.build import build_choice
+from isoflop.scaling.assemble import build_choice
 from isoflop.scaling.config.choices import allowed, names
 from isoflop.scaling.cost import count, parameters_by_role
 from isoflop.scaling.data.text import Text

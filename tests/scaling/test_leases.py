@@ -12,7 +12,7 @@ import pytest
 
 from isoflop.errors import BusyError
 from isoflop.folder import RunFolder
-from isoflop.scaling.process import heartbeat, lease, lock
+from isoflop.scaling.process import heartbeat, lock
 from isoflop.scaling.process.heartbeat import Heart
 from isoflop.scaling.process.lock import sole_writer
 
@@ -29,7 +29,7 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every thread is a host of its own."""
-    monkeypatch.setattr(lease, "machine", lambda: threading.current_thread().name)
+    monkeypatch.setattr(lock, "machine", lambda: threading.current_thread().name)
 
 
 def at_once(count: int, work: Callable[[], None]) -> list[str]:
@@ -87,13 +87,13 @@ def test_of_hosts_that_start_at_once_without_locks_one_trains(
 
 
 def test_a_claim_of_a_process_that_died_is_taken_over_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "beats", lambda *_, **__: pytest.fail("its heart was watched, which takes seconds"))
+    monkeypatch.setattr(lock, "beats", lambda *_, **__: pytest.fail("its heart was watched, which takes seconds"))
     folder = RunFolder(tmp_path)
-    process = multiprocessing.get_context("fork").Process(target=lease.make, args=(folder,))
+    process = multiprocessing.get_context("fork").Process(target=lock.make, args=(folder,))
     process.start()
     process.join()
     assert folder.leases() == [1]
-    assert not lease.is_leased(folder)
+    assert not lock.is_leased(folder)
     with sole_writer(folder) as mine:
         assert (mine.number, folder.leases()) == (2, [2])
 
@@ -101,7 +101,7 @@ def test_a_claim_of_a_process_that_died_is_taken_over_at_once(tmp_path: Path, mo
 def test_a_living_process_keeps_its_claim_where_there_are_no_locks(tmp_path: Path, no_locks: None) -> None:
     folder = RunFolder(tmp_path)
     with sole_writer(folder):
-        assert lease.is_leased(folder)
+        assert lock.is_leased(folder)
         with pytest.raises(BusyError, match="is working in"), sole_writer(folder, 0.1):
             pass
         # the number of another process that has it by now

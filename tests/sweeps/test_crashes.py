@@ -59,8 +59,8 @@ time.sleep(600)
 """
 SLOW_IMPORT = """
 import os, pathlib, time
-from isoflop.scaling.process import orphan
-orphan.end_with_parent()
+from isoflop.scaling.process import signals
+signals.end_with_parent()
 pathlib.Path(os.environ["PID_FILE"]).write_text(str(os.getpid()))
 time.sleep(600)
 """

@@ -134,7 +134,7 @@ def test_a_heartbeat_that_would_be_waited_for_for_ever_is_none(tmp_path: Path) -
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_curve_loses_its_damaged_lines_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from isoflop.scaling.loop.curve import _cut
+    from isoflop.scaling.loop.progress import _cut
 
     path = tmp_path / "curve.csv"
     lines = ["step,D,C,lr,L_train", "1,64,1e6,0.02,5.5", "2,128,2e6,0.02,\xff", "x", "3,192,3e6,0.02,4.5", "4,256"]

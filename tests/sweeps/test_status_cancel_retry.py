@@ -254,7 +254,7 @@ def whole(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> record
 def test_a_signal_finds_a_checkpoint_of_the_last_step(
     undisturbed: Path, whole: record.Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    from isoflop.scaling.loop.curve import CurveWriter
+    from isoflop.scaling.loop.progress import CurveWriter
 
     frozen(tmp_path, undisturbed, D=160 * 64, checkpoint_every_s=1000)
     handled: list[int] = []
