@@ -1,4 +1,4 @@
-"""Parts and shards: what a unit of a source becomes, and how the documents of all are split and laid end to end (no torch).
+"""Parts and shards: what a unit of a source becomes, and how the documents of all are split and laid end to end.
 
     hashes, lengths = np.frombuffer(bytes(range(32)), "V16"), np.array([300, 20])
     part = CorpusPart(hashes, lengths, sizes=lengths - 1)
