@@ -125,7 +125,7 @@ def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Join names in a sentence: a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 

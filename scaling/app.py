@@ -1,8 +1,7 @@
 """`isoflop train`: the Hydra app, over the one door, run_one, that every launcher goes through.
 
     isoflop train family=lstm family.width=32 data.size=1e5
-    isoflop train -m family=mlp,lstm family.width=16,32 data.size=1e5,1e6      the same command again does what is
-    missing
+    isoflop train -m family=mlp,lstm family.width=16,32 data.size=1e5,1e6      again: what is missing
 
 torch stays out of the imports above the functions: `--help`, a sweep's planning and most refusals are quick.
 """
@@ -103,23 +102,23 @@ def train(cfg: DictConfig) -> float | None:
         folder = folder.relative_to(Path.cwd())
     if HydraConfig.get().mode is RunMode.RUN:
         try:
-            single(cfg, folder)
+            _single(cfg, folder)
         except Exception as error:
             raise Ending() from error
         return None
     if "run_id" not in cfg and not prepare(cfg, folder):  # a sweeper that is not ours froze nothing
-        return objective(record.read(folder)[-1])
+        return _objective(record.read(folder)[-1])
     row = run_one(folder, patience_s=PATIENCE_S)[-1]
-    refuse_failure(row)
-    return objective(row)
+    _refuse_failure(row)
+    return _objective(row)
 
 
-def objective(row: record.Row) -> float:
+def _objective(row: record.Row) -> float:
     """Return what a sweeper minimises: L, infinite where the run diverged."""
     return math.inf if row["L"] is None else float(row["L"])
 
 
-def single(cfg: DictConfig, folder: Path) -> None:
+def _single(cfg: DictConfig, folder: Path) -> None:
     """Run one config in this process unless it is done; leave nothing behind if it cannot be run."""
     new = not RunFolder(folder).config.exists()
     try:
@@ -128,23 +127,18 @@ def single(cfg: DictConfig, folder: Path) -> None:
         rows = run_one(folder, bar=sys.stderr.isatty())
     except UserError:
         if new and not held(RunFolder(folder)):
-            leave_nothing(folder)
+            RunFolder(folder).remove_unstarted()
+            with contextlib.suppress(OSError):  # others may be at work there
+                folder.parent.rmdir()
         raise
-    print(
-        "\n".join([*map(summary, rows), *rounding(rows), *spent(folder), str(RunFolder(folder).records)]),
-        file=sys.stderr,
-    )
-    refuse_failure(rows[-1])
+    exceeded = [(row["D"], factor) for row in rows if (factor := rounded(row)) > NOTED]
+    rounding = [f"rounded up to whole steps: D={D} is {factor:.2f} times the budget" for D, factor in exceeded]
+    lines = [*map(_summary, rows), *rounding, *_spent(folder), str(RunFolder(folder).records)]
+    print("\n".join(lines), file=sys.stderr)
+    _refuse_failure(rows[-1])
 
 
-def leave_nothing(folder: Path) -> None:
-    """Remove a run's folder that holds no record, and the sweep's folder if that is then empty."""
-    RunFolder(folder).remove_unstarted()
-    with contextlib.suppress(OSError):  # others may be at work there
-        folder.parent.rmdir()
-
-
-def announce(config: FrozenConfig) -> None:
+def _announce(config: FrozenConfig) -> None:
     """Print what a run will be; raise UserError if this machine cannot hold or finish it."""
     from isoflop.scaling.estimate import available, plan
 
@@ -155,27 +149,16 @@ def announce(config: FrozenConfig) -> None:
     print(f"{config.names.family} on {config.names.data}: {sizes}, {steps}, {gigabytes(run.memory)}", file=sys.stderr)
 
 
-def spent(folder: Path) -> list[str]:
+def _spent(folder: Path) -> list[str]:
     """Return a line on what a run of several marks spent, if that was counted."""
-    total = RunFolder(folder).read_spent()
-    if not total:
+    if not (total := RunFolder(folder).read_spent()):
         return []
     ratio = total["C_separate"] / total["C"]
     less = f"{ratio:.2f}× fewer than separate runs" if ratio >= 1 else f"{1 / ratio:.2f} times those of separate runs"
     return [f"{total['marks']} marks on one trunk: {total['C']:.3g} FLOPs spent, {less}"]
 
 
-def rounding(rows: list[record.Row]) -> list[str]:
-    """Return a line for every mark whose whole steps exceed its budget by more than a twentieth."""
-    lines = []
-    for row in rows:
-        factor = rounded(row)
-        if factor > NOTED:
-            lines.append(f"rounded up to whole steps: D={row['D']} is {factor:.2f} times the budget")
-    return lines
-
-
-def refuse_failure(row: record.Row) -> None:
+def _refuse_failure(row: record.Row) -> None:
     """Raise RunFailedError if a run left no result."""
     if not record.has_result(row):
         raise RunFailedError(f"the run failed: {row['reason']}")
@@ -194,24 +177,24 @@ def prepare(cfg: DictConfig, folder: Path, here: bool = False) -> bool:
         rows = record.read(folder)
         same = all(resume.made_by(row, config.code) for row in rows)
         other = "" if same else ", made by other code; redo_other_code=true runs it again"
-        lines = [f"done already{other}: {'; '.join(map(summary, rows))}", str(RunFolder(folder).records)]
+        lines = [f"done already{other}: {'; '.join(map(_summary, rows))}", str(RunFolder(folder).records)]
         print("\n".join(lines), file=sys.stderr)
         return False
     if here:
         limits.refuse_place(config.trainer)
-        limits.refuse_logger(config.logger, call)
-        announce(config)
+        limits.refuse_logger(config.logger, _call)
+        _announce(config)
     freeze(config, folder)
     return True
 
 
-def call(function: str, *arguments: Any) -> Any:
+def _call(function: str, *arguments: Any) -> Any:
     """Import and call a function named "module:name"."""
     module, name = function.split(":")
     return getattr(importlib.import_module(module), name)(*arguments)
 
 
-def summary(row: record.Row) -> str:
+def _summary(row: record.Row) -> str:
     """Return one line on how a run went."""
     head = " ".join([row["family"], *(f"{key}={row[key]}" for key in record.WHO[1:])])
     if row["status"] != record.RunStatus.OK:
@@ -246,7 +229,7 @@ def main(arguments: list[str]) -> int:
     try:
         if not {"--hydra-help", "--info", "-i"} & {*arguments}:
             limits.refuse_words(arguments)
-        sys.argv = ["isoflop train", *modes(arguments)]
+        sys.argv = ["isoflop train", *_modes(arguments)]
         app()
     except (Exception, Ending, KeyboardInterrupt) as error:
         cause = error.__cause__ if isinstance(error, Ending) and error.__cause__ else error
@@ -254,7 +237,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def modes(arguments: list[str]) -> list[str]:
+def _modes(arguments: list[str]) -> list[str]:
     """Return the command line as Hydra takes it: -m for a study too, without it where the config is only shown."""
     shows = any(a.partition("=")[0] in ("--cfg", "-c", "--info", "-i", "--hydra-help") for a in arguments)
     several = {"-m", "--multirun"} & {*arguments} or any(a.lstrip("+").startswith("study=") for a in arguments)

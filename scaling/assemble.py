@@ -101,12 +101,7 @@ class Assembled:
             "batch": self.recipe.batch,
             "lr": self.recipe.lr,
             "recipe.weight_decay": self.recipe.weight_decay,
-            "N": cost.N,
-            "n_body": cost.n_body,
-            "n_embed": cost.n_embed,
-            "n_readout": cost.n_readout,
-            "n_total": cost.n_total,
-            "n_active": cost.n_active,
+            **{name: getattr(cost, name) for name in ("N", "n_body", "n_embed", "n_readout", "n_total", "n_active")},
             "D": D,
             "D_unique": min(D, self.data.unique),
             "epochs": D / self.data.unique,
@@ -125,7 +120,7 @@ def build(config: FrozenConfig, group: str, knobs: Knobs | None = None) -> Any:
     return choices.build(group, config.names.of(group), given, config.extensions, config.classes.get(group))
 
 
-def build_probes(config: FrozenConfig, task: Task) -> dict[str, Probe]:
+def _build_probes(config: FrozenConfig, task: Task) -> dict[str, Probe]:
     """Build the probes that a config asks for, by name; raise UserError if they cannot measure such a run."""
     probes: dict[str, Probe] = {}
     for name, knobs in config.probe.items():
@@ -144,7 +139,7 @@ def assemble(config: FrozenConfig) -> Assembled:
     task = data.task
     check(config.names.family, family.learns, config.names.data, task)
     family.refuse(task)
-    probes = build_probes(config, task)
+    probes = _build_probes(config, task)
     cost = count(family, task)
     name, several = config.budget.name, config.budget.several
     wanted = {value: targets(name, value, cost, data.unique) for value in config.budget.values}
@@ -156,7 +151,7 @@ def assemble(config: FrozenConfig) -> Assembled:
     if isinstance(data, Bounded):
         data.refuse(recipe.batch)
     if several:
-        refuse_marks(config.recipe, recipe)
+        _refuse_marks(config.recipe, recipe)
     step_targets = recipe.batch * task.targets
     marks = []
     for value, D in wanted.items():
@@ -166,14 +161,13 @@ def assemble(config: FrozenConfig) -> Assembled:
             step = f"a step takes {value * marks[-1].rounded / n:.3g} ({step_targets} targets)"
             small = f"budget.{name}={value:g} is less than half a step, {step}"
             raise UserError(f"{small}; raise it, lower recipe.batch, or give round_up=true to train for one step")
-    for one, other in pairwise(marks):
-        if one.steps == other.steps:
-            both = f"{one.value:g} and {other.value:g}"
-            raise UserError(f"budget.{name}={both} are both {one.steps} steps of {step_targets} targets; leave one out")
+    if same := [(a, b) for a, b in pairwise(marks) if a.steps == b.steps]:
+        both = f"{same[0][0].value:g} and {same[0][1].value:g} are both {same[0][0].steps} steps"
+        raise UserError(f"budget.{name}={both} of {step_targets} targets; leave one out")
     return Assembled(data, family, recipe, task, cost, tuple(marks), several, probes)
 
 
-def refuse_marks(knobs: Knobs, recipe: AdamW) -> None:
+def _refuse_marks(knobs: Knobs, recipe: AdamW) -> None:
     """Refuse several marks if the rate depends on D: runs of different D then share no trunk."""
     why = "recipe.schedule=cosine depends on D" if recipe.schedule == "cosine" else None
     if rules.rules(knobs).get("lr", {}).get("D"):

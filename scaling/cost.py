@@ -60,11 +60,6 @@ def parameters_by_role(model: Model) -> dict[str, int]:
     return counts
 
 
-def active_parameters(model: Model) -> int:
-    """Count the parameters that one target uses: of a layer of experts, the share that it is routed to."""
-    return round(sum(p.numel() * getattr(p, "active", 1.0) for p in model.parameters()))
-
-
 def example(task: Task, batch: int, device: str) -> torch.Tensor:
     """Return an empty batch of inputs: (batch, seq) of tokens, (batch, channels, side, side) of images, or features."""
     if task.kind == "tokens":
@@ -97,7 +92,7 @@ def forward_flops(family: Family, task: Task) -> float:
     return counted_flops(family, task) + family.unseen_flops(task)
 
 
-def quadratic_flops(family: Family, task: Task) -> float:
+def _quadratic_flops(family: Family, task: Task) -> float:
     """Return an example's forward FLOPs that grow as seq_len², from f(T) = u T + v T² at two lengths."""
     if family.counted_at or task.kind not in ("tokens", "sequences"):
         return 0.0
@@ -120,9 +115,9 @@ def count(family: Family, task: Task) -> Cost:
         n_embed=roles["embed"],
         n_body=roles["body"],
         n_readout=roles["readout"],
-        n_active=active_parameters(model),
+        n_active=round(sum(p.numel() * getattr(p, "active", 1.0) for p in model.parameters())),
         flops_per_target=flops * per_target,
-        attention_per_target=quadratic_flops(family, task) * per_target,
+        attention_per_target=_quadratic_flops(family, task) * per_target,
     )
 
 

@@ -59,13 +59,13 @@ def plan(config: FrozenConfig) -> RunPlan:
         step_C=run.step_C,
         lr=run.recipe.lr,
         batch=run.recipe.batch,
-        memory=memory(run, config.trainer),
+        memory=_memory(run, config.trainer),
         marks=tuple(PlannedMark(mark.value, mark.D, mark.C) for mark in run.marks),
         rounded=max(mark.rounded for mark in run.marks),
     )
 
 
-def memory(run: Assembled, trainer: Trainer) -> int:
+def _memory(run: Assembled, trainer: Trainer) -> int:
     """Return an upper bound on the bytes of training: parameters, gradients, moments, trunk, activations."""
     ranks = trainer.devices
     examples = min(trainer.micro_batch or run.recipe.batch, -(-run.recipe.batch // ranks))
@@ -74,26 +74,26 @@ def memory(run: Assembled, trainer: Trainer) -> int:
     state = run.cost.n_total * FLOAT * copies
     if trainer.strategy == "fsdp":
         state //= ranks
-    return int(state + activations(run.family, run.task) * examples + base(trainer))
+    return int(state + _activations(run.family, run.task) * examples + base(trainer))
 
 
 def available(trainer: Trainer) -> int:
     """Return the memory of the devices that would hold a run [bytes], GPUs or host; 0 if unknown."""
-    return gpu_memory() if on_gpu(trainer) else limits.host_memory()
+    return gpu_memory() if _on_gpu(trainer) else limits.host_memory()
 
 
-def on_gpu(trainer: Trainer) -> bool:
+def _on_gpu(trainer: Trainer) -> bool:
     """Return whether a run would be placed on a GPU, without starting CUDA."""
     return trainer.accelerator in ("auto", "gpu") and limits.has_gpu() and sys.platform != "darwin"
 
 
 def base(trainer: Trainer) -> int:
     """Return what a process holds before it has a model [bytes]; 0 if the GPU's memory counts."""
-    return 0 if on_gpu(trainer) else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return 0 if _on_gpu(trainer) else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @lru_cache(maxsize=1024)
-def activations(family: Family, task: Task) -> int:
+def _activations(family: Family, task: Task) -> int:
     """Return the bytes that one more example holds as the backward pass begins, on the meta device.
 
     The tensors that autograd saves, and thrice the outputs: themselves, their gradient and that of the softmax.
@@ -104,12 +104,12 @@ def activations(family: Family, task: Task) -> int:
     with torch.device("meta"):
         model = family.build(task)
         parameters = {id(p) for p in model.parameters()}
-        one, two = (saved(model, example(task, n, "meta"), task, parameters) for n in (1, 2))
+        one, two = (_saved(model, example(task, n, "meta"), task, parameters) for n in (1, 2))
     per_example = max(0, two - one)
     return round(per_example * length / task.seq_len) if task.kind in ("tokens", "sequences") else per_example
 
 
-def saved(model: torch.nn.Module, x: Tensor, task: Task, parameters: set[int]) -> int:
+def _saved(model: torch.nn.Module, x: Tensor, task: Task, parameters: set[int]) -> int:
     """Return the bytes of the tensors that a forward pass and its loss keep for the backward, and of the outputs."""
     storages: dict[int, Tensor] = {}
 
@@ -139,18 +139,18 @@ def time_step(config: FrozenConfig) -> dict[str, float]:
     if held_out > FEW_HELD_OUT:  # evaluation is a forward pass, a third of a step
         config = replace(config, data={**config.data, "eval_size": FEW_HELD_OUT})
     evaluations = max(0, held_out - FEW_HELD_OUT) / step_targets / TRAINING_OVER_FORWARD
-    time_run(config, 1, step_targets)  # warms up what is used for the first time
-    short, steps = time_run(config, FEWEST, step_targets), 3 * FEWEST
-    longer = time_run(config, steps, step_targets)
+    _time_run(config, 1, step_targets)  # warms up what is used for the first time
+    short, steps = _time_run(config, FEWEST, step_targets), 3 * FEWEST
+    longer = _time_run(config, steps, step_targets)
     if longer - short < MEASURED_S:
         step_s = max(longer - short, 1e-3) / (steps - FEWEST)
         steps = min(MOST, FEWEST + round(MEASURED_S / step_s))
-        longer = time_run(config, steps, step_targets)
+        longer = _time_run(config, steps, step_targets)
     step_s = max(longer - short, 1e-6) / (steps - FEWEST)
     return {"step_s": step_s, "rest_s": max(0.0, short - FEWEST * step_s) + evaluations * step_s}
 
 
-def time_run(config: FrozenConfig, steps: int, step_targets: int) -> float:
+def _time_run(config: FrozenConfig, steps: int, step_targets: int) -> float:
     """Return the seconds of a run of this many steps, start and evaluation included."""
     from isoflop.scaling.run import run_one
 

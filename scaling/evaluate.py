@@ -47,7 +47,7 @@ def arithmetic(device: torch.device, precision: str) -> torch.autocast:
 def batch_loss(model: Model, task: Task, precision: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | float]:
     """Return the sum of a batch's losses [task.loss_unit], and what the layers add to their mean."""
     with arithmetic(x.device, precision):
-        if is_large(model, task, y):
+        if _is_large(model, task, y):
             features = model.body(model.embed(x))
             total = chunked_cross_entropy(features, model.readout.weight, y, LARGEST)  # type: ignore[arg-type]
         else:
@@ -67,28 +67,16 @@ def mean_and_error(total: Tensor, count: Tensor) -> tuple[float, float]:
     return mean, float((total - mean * count).std() * len(total) ** 0.5 / count.sum())
 
 
-def other_sets(examples: Examples) -> list[str]:
+def _other_sets(examples: Examples) -> list[str]:
     """Return the names of the held-out sets beside that of L; only tokens have any."""
     return examples.other_sets() if isinstance(examples, Several) else []
-
-
-def held_out_loss(model: Model, task: Task, examples: Examples, precision: str, name: str) -> tuple[float, float]:
-    """Return the loss of a further held-out set and its standard error."""
-    assert isinstance(examples, Several)
-    losses, counts = [], []
-    for x, y in examples.held_out(held_out_batch(task), name):
-        with arithmetic(x.device, precision):
-            outputs = model(x)
-        losses.append(loss_per_target(task, outputs, y).double().sum(1))
-        counts.append(loss_count(task, y))
-    return mean_and_error(torch.cat(losses), torch.cat(counts))
 
 
 def bits_per_byte(results: Mapping[str, float], task: Task, examples: Examples) -> dict[str, float]:
     """Return L_bpb of every held-out set of text; nothing where a target is not a known number of bytes."""
     if not task.bytes_per_target:
         return {}
-    sizes = {name: float(examples.facts[f"data.bytes_per_target.{name}"]) for name in other_sets(examples)}
+    sizes = {name: float(examples.facts[f"data.bytes_per_target.{name}"]) for name in _other_sets(examples)}
     others = {f"L_bpb.{name}": results[f"L.{name}"] / math.log(2) / size for name, size in sizes.items()}
     return {"L_bpb": results["L"] / math.log(2) / task.bytes_per_target} | others
 
@@ -103,30 +91,29 @@ def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> di
     """
     training = model.training
     model.eval()
-    losses, counts, correct, health = [], [], [], []
-    for x, y in examples.held_out(held_out_batch(task)):
-        with arithmetic(x.device, precision):
-            outputs = model(x)
-        losses.append(loss_per_target(task, outputs, y).double().sum(1))
-        counts.append(loss_count(task, y))
-        health.append(model.health())
-        if task.has_answers:
-            correct.append((outputs.argmax(-1) == y).view(len(y), -1).sum(1))
-    others = {name: held_out_loss(model, task, examples, precision, name) for name in other_sets(examples)}
+    results, correct, health, size = dict[str, float](), [], [], held_out_batch(task)
+    for name in ("", *_other_sets(examples)):
+        losses, counts = [], []
+        for x, y in examples.held_out(size, name) if isinstance(examples, Several) else examples.held_out(size):
+            with arithmetic(x.device, precision):
+                outputs = model(x)
+            losses.append(loss_per_target(task, outputs, y).double().sum(1))
+            counts.append(loss_count(task, y))
+            if not name:
+                health.append(model.health())
+            if task.has_answers:
+                correct.append((outputs.argmax(-1) == y).view(len(y), -1).sum(1))
+        ending, count = f".{name}" if name else "", torch.cat(counts)
+        results[f"L{ending}"], results[f"L_se{ending}"] = mean_and_error(torch.cat(losses), count)
+    if correct:  # never of text, which alone has other sets
+        accuracy = mean_and_error(torch.cat(correct).double(), count)
+        results["metric.accuracy"], results["metric.accuracy_se"] = accuracy
     model.train(training)
-    total, count = torch.cat(losses), torch.cat(counts)
-    mean, error = mean_and_error(total, count)
-    results = {"L": mean, "L_se": error}
-    for name, (loss, spread) in others.items():
-        results |= {f"L.{name}": loss, f"L_se.{name}": spread}
-    if correct:
-        share, spread = mean_and_error(torch.cat(correct).double(), count)
-        results |= {"metric.accuracy": share, "metric.accuracy_se": spread}
     means = {name: torch.stack([batch[name] for batch in health]).mean() for name in health[0]}
     return results | {f"metric.{name}": float(value) for name, value in means.items()}
 
 
-def is_large(model: Model, task: Task, targets: Tensor) -> bool:
+def _is_large(model: Model, task: Task, targets: Tensor) -> bool:
     """Return whether a batch's logits are too many to hold, and the readout's gradient is known here."""
     known = type(model.readout) is nn.Linear and model.readout.bias is None
     supported = known and not isinstance(model.readout.weight, DTensor)

@@ -23,28 +23,10 @@ if TYPE_CHECKING:
 
 # dense bf16 peaks [FLOP/s], by a word of the device's name, the more particular first. NVIDIA data sheets H200 (2024),
 # H100 (2023: SXM, PCIe), A100 (2021), L40S (2023), L4 (2023), V100 fp16 (2020); sparse figures halved
-PEAKS = {
-    "H200": 989e12,
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "V100": 125e12,
-}
-
+DEVICES = ("H200", "H100 PCIe", "H100 NVL", "H100", "A100", "L40S", "L4", "V100")
+PEAKS = dict(zip(DEVICES, (989e12, 756e12, 835e12, 989e12, 312e12, 362e12, 121e12, 125e12), strict=True))
 # memory bandwidths by the same data sheets [bytes/s]; the A100's is that of 80 GB (SXM)
-BANDWIDTHS = {
-    "H200": 4.8e12,
-    "H100 PCIe": 2.0e12,
-    "H100 NVL": 3.9e12,
-    "H100": 3.35e12,
-    "A100": 2.039e12,
-    "L40S": 0.864e12,
-    "L4": 0.3e12,
-    "V100": 0.9e12,
-}
+BANDWIDTHS = dict(zip(DEVICES, (4.8e12, 2.0e12, 3.9e12, 3.35e12, 2.039e12, 0.864e12, 0.3e12, 0.9e12), strict=True))
 
 # numbers of mallopt(3), as glibc's malloc.h has them
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -133,30 +115,21 @@ def device_name(device: "torch.device") -> str:
         return platform.processor() or platform.machine()
 
 
-def peak_memory(device: "torch.device") -> int:
-    """Return the largest memory held so far [bytes]: on the GPU, or by the process."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def measure(trainer: "pl.Trainer", flops: float, targets: float, wall_s: float, precision: str) -> dict[str, Any]:
     """Return the columns of a record that say how the run went; flops and targets are those of all devices."""
     import torch
 
     device = trainer.strategy.root_device
-    name = device_name(device)
-    top = peak(name, precision)
+    name, on_gpu = device_name(device), device.type == "cuda"
+    top, unit = peak(name, precision), 1 if sys.platform == "darwin" else 1024
+    of_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {
         "wall_s": wall_s,
         "targets_per_s": targets / wall_s,
         "mfu": flops / wall_s / (top * trainer.world_size) if top else None,
-        "peak_memory": peak_memory(device),
+        "peak_memory": torch.cuda.max_memory_allocated(device) if on_gpu else of_process,
         "device": name,
         "torch": torch.__version__,
-        "tf32": torch.backends.cuda.matmul.allow_tf32 if device.type == "cuda" else None,
+        "tf32": torch.backends.cuda.matmul.allow_tf32 if on_gpu else None,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from isoflop.checks import is_number, one_of, whole_number
 from isoflop.errors import UserError
+from isoflop.record import DIALS
 from isoflop.scaling.config import choices
 from isoflop.scaling.config.composed import container, whole_as_int
 from isoflop.scaling.config.sections import Logger, RunPlan, Trainer
@@ -54,7 +55,7 @@ def refuse_words(arguments: Sequence[str]) -> None:
         if equals and not key.lstrip("+"):
             raise UserError(f"{word!r} has no key; the form is key=value, as in family.width=64")
         if not equals and not word.startswith("~"):
-            raise UserError(f"{word!r} is not key=value, as in family.width=64{after(before, word)}")
+            raise UserError(f"{word!r} is not key=value, as in family.width=64{_after(before, word)}")
         if key.lstrip("+") in GROUPS and value.startswith("["):
             several = value.strip("[] ").replace(" ", "")
             raise UserError(f"{word} is a list, where a name is needed; for a run of each write -m {key}={several}")
@@ -63,7 +64,7 @@ def refuse_words(arguments: Sequence[str]) -> None:
         before = word
 
 
-def after(before: str, word: str) -> str:
+def _after(before: str, word: str) -> str:
     """Return what to do about a word that a space has cut off from the one before it."""
     if before.endswith(","):
         return f"; leave out the space: {before}{word}"
@@ -89,15 +90,17 @@ def refuse_values(cfg: DictConfig) -> None:
     """Refuse a composed config for what can be known without torch, wherever the run is made."""
     recipe = whole_as_int(container(OmegaConf.select(cfg, "recipe")))
     rules.refuse(recipe if isinstance(recipe, dict) else {})
-    width, depth = (whole(cfg, f"family.{dial}") for dial in ("width", "depth"))
+    width, depth = (whole_as_int(OmegaConf.select(cfg, f"family.{dial}")) for dial in DIALS)
+    for dial, value in zip(DIALS, (width, depth), strict=True):
+        whole_number(f"family.{dial}", value)
     if width**2 * depth > MOST_PARAMETERS:
         size = f"at least {width**2 * depth:.2g} parameters"
         raise UserError(f"family.width={width:g} and family.depth={depth:g} make {size}, more than any machine holds")
     for group in ("family", "data"):
-        refuse_knobs(cfg, group)
+        _refuse_knobs(cfg, group)
 
 
-def refuse_knobs(cfg: DictConfig, group: str) -> None:
+def _refuse_knobs(cfg: DictConfig, group: str) -> None:
     """Refuse a knob whose value or type the choice's yaml does not allow."""
     name, given = OmegaConf.select(cfg, f"names.{group}"), container(OmegaConf.select(cfg, group))
     if name not in choices.names(group):  # which is said where names are checked
@@ -112,15 +115,6 @@ def refuse_knobs(cfg: DictConfig, group: str) -> None:
             raise UserError(f"{group}.{knob}={value!r} is not a number; {name} has {default}")
 
 
-def whole(cfg: DictConfig, key: str) -> float:
-    """Return a dial of the composed config; raise UserError if it is not a whole number of at least 1."""
-    value = OmegaConf.select(cfg, key)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    whole_number(key, value)
-    return float(value)
-
-
 def refuse_place(trainer: Trainer) -> None:
     """Refuse a placement that this machine does not have, before torch is imported."""
     accelerator, devices = trainer.accelerator, trainer.devices
@@ -128,10 +122,10 @@ def refuse_place(trainer: Trainer) -> None:
         raise UserError("trainer.accelerator=mps needs a Mac; leave it out, or give cpu")
     if accelerator == "gpu" and not has_gpu():
         raise UserError("trainer.accelerator=gpu, but this machine shows no GPU; leave it out, or give cpu")
-    most = max(2, cores())  # two ranks can be tried anywhere
+    most = max(2, _cores())  # two ranks can be tried anywhere
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not has_gpu())
     if on_cpu and devices > most:
-        have = f"{cores()} core{'s' * (cores() > 1)}"
+        have = f"{_cores()} core{'s' * (_cores() > 1)}"
         raise UserError(f"trainer.devices={devices} is more than this machine's {have}; give at most {most}")
 
 
@@ -152,16 +146,11 @@ def refuse_size(plan: RunPlan, trainer: Trainer, available: int) -> None:
     if available and least > available:
         need = f"{plan.N:.2g} parameters take at least {gigabytes(least)} to train"
         raise UserError(f"{need}, and there are {gigabytes(available)}; give a smaller family.width or family.depth")
-    seconds = least_seconds(plan, trainer)
+    on_gpu = trainer.accelerator != "cpu" and has_gpu()
+    seconds = plan.C / (PEAK["gpu"] * trainer.devices if on_gpu else PEAK["cpu"] * _cores())
     if seconds > LONGEST_S:
         long = f"would take at least {seconds / 86400 / 365.25:.2g} years here"
         raise UserError(f"{plan.C:.2g} FLOPs in {plan.steps:.2g} steps {long}; give a smaller budget")
-
-
-def least_seconds(plan: RunPlan, trainer: Trainer) -> float:
-    """Return the time of a run at a peak that no device here exceeds [s]."""
-    on_gpu = trainer.accelerator != "cpu" and has_gpu()
-    return plan.C / (PEAK["gpu"] * trainer.devices if on_gpu else PEAK["cpu"] * cores())
 
 
 def has_gpu() -> bool:
@@ -172,7 +161,7 @@ def has_gpu() -> bool:
     return any(os.path.exists(path) for path in paths) or os.uname().sysname == "Darwin"
 
 
-def cores() -> int:
+def _cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

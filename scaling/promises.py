@@ -29,8 +29,7 @@ NOISE = 0.02
 
 def hold_to_its_promises(name: str, family: Family, task: Task) -> None:
     """Try a family on a small task of the same kind; raise UserError naming what it does not keep."""
-    small = smaller(family, task)
-    _tried(name, *small)
+    _tried(name, *smaller(family, task))
 
 
 def smaller(family: Family, task: Task) -> tuple[Family, Task]:
@@ -62,27 +61,20 @@ def _tried(name: str, family: Family, task: Task) -> None:
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(0)
         model, x = family.build(task), _inputs(task, 2)
-        _refuse_shape(name, model(x), task)
+        places = (task.seq_len,) if task.kind in ("tokens", "sequences") else ()
+        if (shape := (2, *places, task.d_out)) != (out := tuple(model(x).shape)):
+            axes = "(batch, seq_len, d_out)" if places else "(batch, d_out)"
+            raise UserError(f"family={name} makes outputs of shape {out} for {shape}, {axes}; see Model")
         _refuse_gradients(name, model, x)
-        if _in_order(task) and not family.looks_ahead:
+        # each output predicts what comes next, so that a later input gives the answer away
+        in_order = task.kind == "tokens" or (task.kind == "sequences" and 1 < task.seq_len == task.targets)
+        if in_order and not family.looks_ahead:
             _refuse_foresight(name, model, task)
-
-
-def _in_order(task: Task) -> bool:
-    """Return whether each output predicts what comes next, so that a later input gives the answer away."""
-    return task.kind == "tokens" or (task.kind == "sequences" and 1 < task.seq_len == task.targets)
 
 
 def _inputs(task: Task, batch: int) -> Tensor:
     x = example(task, batch, "cpu")
     return torch.randint(task.d_in, x.shape) if task.kind == "tokens" else torch.randn(x.shape)
-
-
-def _refuse_shape(name: str, out: Tensor, task: Task) -> None:
-    places = (task.seq_len,) if task.kind in ("tokens", "sequences") else ()
-    if (shape := (2, *places, task.d_out)) != tuple(out.shape):
-        axes = "(batch, seq_len, d_out)" if places else "(batch, d_out)"
-        raise UserError(f"family={name} makes outputs of shape {tuple(out.shape)} for {shape}, {axes}; see Model")
 
 
 def _refuse_gradients(name: str, model: Model, x: Tensor) -> None:

@@ -55,17 +55,17 @@ def run_one(folder: Path, bar: bool = False, patience_s: float = 1.0) -> list[re
             raise Stopped(143)
         try:
             with terminable(), Heart(run, stands=lease.stands) as heart:
-                return train_or_fail(config, run, lease, heart, bar)
+                return _train_or_fail(config, run, lease, heart, bar)
         except Terminated as stop:
             raise Stopped(stop.exit_code) from None
 
 
-def train_or_fail(config: FrozenConfig, folder: RunFolder, lease: Lease, heart: Heart, bar: bool) -> list[record.Row]:
+def _train_or_fail(config: FrozenConfig, folder: RunFolder, lease: Lease, heart: Heart, bar: bool) -> list[record.Row]:
     """Train and leave the record; if that fails, a record with the reason."""
     try:
         resume.refuse_other_code(config)
         with files.naming(folder.path):
-            return train(config, folder, lease, heart, bar)
+            return _train(config, folder, lease, heart, bar)
     except (UserError, BusyError):
         raise
     except Exception as error:
@@ -77,7 +77,7 @@ def train_or_fail(config: FrozenConfig, folder: RunFolder, lease: Lease, heart: 
         return rows
 
 
-def train(config: FrozenConfig, folder: RunFolder, lease: Lease, heart: Heart, bar: bool) -> list[record.Row]:
+def _train(config: FrozenConfig, folder: RunFolder, lease: Lease, heart: Heart, bar: bool) -> list[record.Row]:
     """Make the missing marks and write the record; if memory is short, again with smaller micro-batches.
 
     The record is on disk before the checkpoint goes: whatever happens in between, one of them is there.

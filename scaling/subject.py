@@ -23,7 +23,8 @@ from isoflop.errors import UserError
 from isoflop.scaling.data.base import Data, Examples
 from isoflop.scaling.evaluate import arithmetic
 from isoflop.scaling.families.base import Model
-from isoflop.scaling.task import Task, listed
+from isoflop.scaling.task import Task
+from isoflop.wording import listed
 
 # examples at a time, as in evaluation
 BATCH = 64
@@ -82,12 +83,8 @@ class Subject:
 
     def held_out(self, examples: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches of held-out inputs and targets, of the first examples."""
-        left = examples
-        for x, y in self.examples.held_out(BATCH):
-            if left <= 0:
-                return
-            yield x[:left], y[:left]
-            left -= len(x)
+        for start, (x, y) in zip(range(0, examples, BATCH), self.examples.held_out(BATCH), strict=False):
+            yield x[: examples - start], y[: examples - start]
 
     def generator(self) -> torch.Generator:
         """Return random numbers of the run's seed, on the CPU."""
@@ -188,7 +185,8 @@ def untouched(model: Model) -> Iterator[None]:
         if isinstance(module, nn.RNNBase) and not module.dropout:
             module.train()  # cuDNN differentiates a recurrence in training mode alone; its values are the same
     try:
-        with torch.random.fork_rng(devices=_devices(tensors)):
+        devices = {t.device.index for t in tensors if t.device.type == "cuda" and t.device.index is not None}
+        with torch.random.fork_rng(devices=sorted(devices)):
             yield
     finally:
         random.setstate(python)
@@ -207,11 +205,6 @@ def untouched(model: Model) -> Iterator[None]:
 def _has(data: Data, knob: str) -> bool:
     """Return whether a dataset has such a knob."""
     return is_dataclass(data) and knob in {f.name for f in fields(data)}
-
-
-def _devices(tensors: list[Tensor]) -> list[int]:
-    """Return the GPUs that hold the model."""
-    return sorted({t.device.index for t in tensors if t.device.type == "cuda" and t.device.index is not None})
 
 
 def _number(value: float | None) -> float | None:

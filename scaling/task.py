@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from isoflop.errors import UserError
 from isoflop.record import NATS
+from isoflop.wording import listed
 
 KINDS = ("tokens", "images", "sequences", "vectors")
 # loss -> its unit
@@ -37,10 +38,9 @@ class Task:
     bytes_per_target: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UserError(f"kind={self.kind!r} of a task is not one of {', '.join(KINDS)}")
-        if self.loss not in LOSS_UNITS:
-            raise UserError(f"loss={self.loss!r} of a task is not one of {', '.join(LOSS_UNITS)}")
+        for name, value, allowed in (("kind", self.kind, KINDS), ("loss", self.loss, tuple(LOSS_UNITS))):
+            if value not in allowed:
+                raise UserError(f"{name}={value!r} of a task is not one of {', '.join(allowed)}")
 
     @property
     def loss_unit(self) -> str:
@@ -54,11 +54,6 @@ class Task:
         Tokens of a text, or of a source whose entropy is not zero, have none.
         """
         return self.loss == "cross_entropy" and (self.kind != "tokens" or self.floor == 0)
-
-
-def listed(words: Sequence[str]) -> str:
-    """Join words as prose does: 'a, b and c'."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def check(family: str, learns: Sequence[str], data: str, task: Task) -> None:

@@ -77,7 +77,9 @@ class Attempt:
         from isoflop.scaling.loop.mirror import Mirror
         from isoflop.scaling.promises import hold_to_its_promises
 
-        silence_advice()
+        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+        for advice in ADVICE:
+            warnings.filterwarnings("ignore", advice)
         mirror = afterwards.enter_context(Mirror(self.config, self.folder))
         torch.set_num_threads(threads())
         keep_freed_memory()
@@ -86,8 +88,9 @@ class Attempt:
         hold_to_its_promises(self.config.names.family, run.family, run.task)
         choose_kernels(run.recipe.precision, self.config.trainer.deterministic)
         marks = [mark for mark in run.marks if mark.value in self.values]
-        for mark in marks:
-            self.refuse_size(run, mark)
+        for mark in marks:  # before anything is trained
+            if problem := record.CHECKER.problem(self.size(run, mark)):
+                raise ValueError(f"no record may hold what {self.config.names.family} counts: {problem}")
         mirror.open(self.size(run, marks[-1]), {mark.steps: mark for mark in marks})
         alone = self.config.trainer.devices == 1
         rows = measure_again(self.config, self.folder, run, self.values) if alone else None
@@ -123,11 +126,6 @@ class Attempt:
         if run.several and trainer.is_global_zero:
             self.account(run, module.made, resumed=resumed)
         return rows
-
-    def refuse_size(self, run: "Assembled", mark: "Mark") -> None:
-        """Raise ValueError, before anything is trained, if a family counts what no record may hold."""
-        if problem := record.CHECKER.problem(self.size(run, mark)):
-            raise ValueError(f"no record may hold what {self.config.names.family} counts: {problem}")
 
     def size(self, run: "Assembled", mark: "Mark") -> record.Row:
         """Return the columns of a mark that are known before it is trained."""
@@ -218,11 +216,8 @@ class Attempt:
         rows = []
         wall_s -= module.probe_s + module.compile_s
         for mark in marks:
-            result = (
-                {"status": record.RunStatus.OK} | module.results[mark.steps]
-                if mark.steps in module.results
-                else unreached
-            )
+            reached = module.results.get(mark.steps)
+            result = unreached if reached is None else {"status": record.RunStatus.OK} | reached
             share_s = wall_s * mark.steps / module.made  # of all time the share that the steps have
             speed = measure(trainer, mark.C, mark.D, share_s, run.recipe.precision)
             speed |= {"compile_s": module.compile_s if module.is_compiled else None, "graph": module.graphed}
@@ -265,10 +260,3 @@ def _train_rank(attempt: Attempt) -> list[record.Row]:
         attempt.heart.start()
         afterwards.callback(attempt.heart.stop)
         return attempt.train_here(afterwards)
-
-
-def silence_advice() -> None:
-    """Keep Lightning's advice that does not apply here out of the log."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for advice in ADVICE:
-        warnings.filterwarnings("ignore", advice)

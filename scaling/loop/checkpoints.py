@@ -1,7 +1,6 @@
 """Checkpoints: the whole state of a run, kept now and then and before a signal ends it, and taken up again.
 
 The state is that of the module, its optimiser and its position; the loops of Lightning have none that matters here.
-Reading and writing are our own (saved_state.py).
 """
 
 import time
@@ -12,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch.utils._pytree import tree_map
 
 from isoflop.folder import RunFolder
 from isoflop.scaling.config.provenance import Code
@@ -75,7 +75,7 @@ class Checkpoints(pl.Callback):
 
     def save(self, trainer: pl.Trainer, module: ScalingModule, path: Path) -> None:
         """Save the whole state, so that a killed or a longer run resumes here; all ranks take part."""
-        state = {"code": self.code.to_json(), "wall_s": self.wall_s} | state_of(module)
+        state = {"code": self.code.to_json(), "wall_s": self.wall_s} | _state_of(module)
         if trainer.is_global_zero and not self.lost():
             saved_state.write(path, state)
         trainer.strategy.barrier()  # no rank ends while the first one writes
@@ -103,7 +103,7 @@ class Checkpoints(pl.Callback):
             code = Code.of(state["code"])
             if not code.same(self.code):
                 return f"is of other code ({code})"
-            if not fits(state["module"], module):
+            if not _fits(state["module"], module):
                 return "is of a model of another shape"
             return None if module.reaches(state) else "does not lead to a missing mark"
         except (KeyError, TypeError, AttributeError) as error:  # the form of another version
@@ -123,50 +123,35 @@ class Resume(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, ScalingModule)
         if self.state is not None:
-            take_up(self.state, module)
+            _take_up(self.state, module)
             self.state = None  # its memory is wanted
 
 
-def state_of(module: ScalingModule) -> dict[str, Any]:
+def _state_of(module: ScalingModule) -> dict[str, Any]:
     """Return everything that training changes, every tensor whole; all ranks take part."""
     saved_state.reshard(module)
     state: dict[str, Any] = {"module": {name: saved_state.full(value) for name, value in module.state_dict().items()}}
-    state["optimizer"] = _mapped(module.bare_optimizer().state_dict(), saved_state.full)
+    state["optimizer"] = tree_map(saved_state.full, module.bare_optimizer().state_dict())
     module.on_save_checkpoint(state)
     return state
 
 
 @torch.no_grad()
-def take_up(state: dict[str, Any], module: ScalingModule) -> None:
-    """Give a module and its optimiser the state from `state_of`, sharded over the ranks as they are."""
+def _take_up(state: dict[str, Any], module: ScalingModule) -> None:
+    """Give a module and its optimiser the state from `_state_of`, sharded over the ranks as they are."""
     for name, tensor in module.state_dict().items():
         tensor.copy_(saved_state.sharded_as(tensor, state["module"][name]))
     optimizer, of_optimizer = module.bare_optimizer(), state["optimizer"]
     for part, of_part in zip(saved_state.parts(optimizer), of_optimizer.get("parts", [of_optimizer]), strict=True):
         parameters = [parameter for group in part.param_groups for parameter in group["params"]]
-        of_part["state"] = {
-            number: {key: _as_of(parameters[number], value) for key, value in entries.items()}
-            for number, entries in of_part["state"].items()
-        }
+        for number, entries in of_part["state"].items():
+            for key, value in entries.items():  # what has a parameter's shape is sharded as that is
+                if isinstance(value, torch.Tensor) and value.shape == parameters[number].shape:
+                    entries[key] = saved_state.sharded_as(parameters[number], value)
     optimizer.load_state_dict(of_optimizer)
     module.on_load_checkpoint(state)
 
 
-def fits(tensors: Mapping[str, torch.Tensor], module: ScalingModule) -> bool:
+def _fits(tensors: Mapping[str, torch.Tensor], module: ScalingModule) -> bool:
     """Return whether these are the tensors of a module, by name and shape, before it is on its ranks."""
     return {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in module.state_dict().items()}
-
-
-def _as_of(parameter: torch.Tensor, value: Any) -> Any:
-    """Return a part of a parameter's optimiser state, sharded as the parameter if it has its shape."""
-    is_alike = isinstance(value, torch.Tensor) and value.shape == parameter.shape
-    return saved_state.sharded_as(parameter, value) if is_alike else value
-
-
-def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Apply a function to every leaf."""
-    if isinstance(value, dict):
-        return {key: _mapped(item, function) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_mapped(item, function) for item in value)
-    return function(value)

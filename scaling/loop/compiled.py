@@ -62,7 +62,7 @@ class Compiler:
         batches: one of each size. passes: how many the run will make. again: what `auto` came to when the run began.
         """
         began = time.monotonic()
-        plain_s = least_pass_s(objective, parameters, *batches[0])
+        plain_s = _least_pass_s(objective, parameters, *batches[0])
         if self.asked == "auto" and not (self.is_worth(plain_s, passes) if again is None else again):
             return None
         try:
@@ -70,13 +70,12 @@ class Compiler:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever a compiler, or the lack of one, raises
-            print(
-                f"trainer.compile={str(self.asked).lower()}: {first_line(error)}; the model is trained as it is",
-                file=sys.stderr,
-            )
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            asked = f"trainer.compile={str(self.asked).lower()}"
+            print(f"{asked}: {reason}; the model is trained as it is", file=sys.stderr)
             return None
         self.compile_s = time.monotonic() - began
-        self.remember(1 - least_pass_s(compiled, parameters, *batches[0]) / plain_s, self.compile_s)
+        self.remember(1 - _least_pass_s(compiled, parameters, *batches[0]) / plain_s, self.compile_s)
         return compiled
 
     def is_worth(self, plain_s: float, passes: int) -> bool:
@@ -107,16 +106,16 @@ def compile_for(
     torch._dynamo.reset()  # its budget of recompilations is that of a process
     compiled: Objective = torch.compile(objective, dynamic=False, backend=BACKEND)
     for x, y in batches:
-        pass_s(compiled, parameters, x, y)
+        _pass_s(compiled, parameters, x, y)
     return compiled
 
 
-def least_pass_s(objective: Objective, parameters: Sequence[Tensor], x: Tensor, y: Tensor) -> float:
+def _least_pass_s(objective: Objective, parameters: Sequence[Tensor], x: Tensor, y: Tensor) -> float:
     """Return the least time of a pass, forward and backward, after an uncounted one [s]."""
-    return min([pass_s(objective, parameters, x, y) for _ in range(1 + TIMED)][1:])
+    return min([_pass_s(objective, parameters, x, y) for _ in range(1 + TIMED)][1:])
 
 
-def pass_s(objective: Objective, parameters: Sequence[Tensor], x: Tensor, y: Tensor) -> float:
+def _pass_s(objective: Objective, parameters: Sequence[Tensor], x: Tensor, y: Tensor) -> float:
     """Return the time of one pass, forward and backward, whose gradient is dropped [s]."""
     began = time.monotonic()
     loss, auxiliary = objective(x, y)
@@ -124,9 +123,3 @@ def pass_s(objective: Objective, parameters: Sequence[Tensor], x: Tensor, y: Ten
     if x.device.type != "cpu":
         torch.accelerator.synchronize(x.device)
     return time.monotonic() - began
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error that is not empty."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -25,7 +25,7 @@ from isoflop.scaling.evaluate import evaluate
 from isoflop.scaling.hardware import device_name
 from isoflop.scaling.loop import saved_state
 from isoflop.scaling.loop.saved_state import full
-from isoflop.scaling.subject import Probe, Subject, measure
+from isoflop.scaling.subject import Subject, measure
 
 if TYPE_CHECKING:
     from isoflop.scaling.assemble import Assembled, Mark
@@ -58,13 +58,14 @@ def measure_again(
     finished = [(mark, rows[mark.value]) for mark in marks if mark.value in rows and folder.weights(mark.D).exists()]
     if not run.probes or len(finished) < len(marks) or any(row["status"] != record.RunStatus.OK for _, row in finished):
         return None
-    examples = run.data.load().to(device_of(config))
+    examples = run.data.load().to(_device_of(config))
     measured, points = [], []
     for mark, row in finished:
-        subject = subject_of(config, folder, run, mark, examples, row)
+        subject = _subject_of(config, folder, run, mark, examples, row)
         if subject is None:
             return None
-        columns, profiles = measure(lacking(run.probes, row), subject)
+        lacking = {name: probe for name, probe in run.probes.items() if f"probe.{name}.version" not in row}
+        columns, profiles = measure(lacking, subject)
         measured.append(record.row(**row | columns))
         points += [(mark.D, name, *astuple(point)) for name, point in profiles]
     if points:
@@ -72,27 +73,18 @@ def measure_again(
     return measured
 
 
-def device_of(config: FrozenConfig) -> torch.device:
+def _device_of(config: FrozenConfig) -> torch.device:
     """Return the device on which one process measures a run."""
     return torch.device("cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def lacking(probes: Mapping[str, Probe], row: Mapping[str, Any]) -> dict[str, Probe]:
-    """Return the probes that a row lacks."""
-    return {name: probe for name, probe in probes.items() if f"probe.{name}.version" not in row}
-
-
-def subject_of(
-    config: FrozenConfig,
-    folder: RunFolder,
-    run: "Assembled",
-    mark: "Mark",
-    examples: Examples,
-    row: Mapping[str, Any],
+def _subject_of(
+    config: FrozenConfig, folder: RunFolder, run: "Assembled", mark: "Mark", examples: Examples, row: record.Row
 ) -> Subject | None:
     """Return what a probe sees of a mark, from its weights; None, with a line in the log, if the row's loss differs."""
     torch.manual_seed(config.seed)
-    model = run.rebuild(run.task).to(device_of(config))
+    device = _device_of(config)
+    model = run.rebuild(run.task).to(device)
     try:
         model.load_state_dict(saved_state.read(folder.weights(mark.D))["weights"])
     except (saved_state.DamagedError, OSError, RuntimeError, KeyError, TypeError, AttributeError) as error:
@@ -100,13 +92,12 @@ def subject_of(
         folder.append_log(f"{folder.weights(mark.D).name} {problem}: the run is made again\n")
         return None
     now = evaluate(model, run.task, examples, run.recipe.precision)["L"]
-    L, here = float(row["L"]), device_name(device_of(config))
+    L, here = float(row["L"]), device_name(device)
     elsewhere = here != row["device"]
     if elsewhere:
         folder.append_log(f"{folder.weights(mark.D).name}: trained on {row['device']}, measured on {here}\n")
     if not math.isclose(now, L, rel_tol=ELSEWHERE[run.recipe.precision] if elsewhere else SAME_LOSS):
-        folder.append_log(
-            f"{folder.weights(mark.D).name} gives a loss of {now:.6g} and not {L:.6g}: the run is made again\n"
-        )
+        losses = f"gives a loss of {now:.6g} and not {L:.6g}"
+        folder.append_log(f"{folder.weights(mark.D).name} {losses}: the run is made again\n")
         return None
     return Subject(model, run.task, examples, run.recipe.precision, config.seed, run.data, run.rebuild)

@@ -71,21 +71,16 @@ class Mirror(pl.Callback):
         self.sent = set(module.results)  # by the attempt that measured them
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
-        assert isinstance(module, ScalingModule)
-        self.log_marks(module)
-
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        assert isinstance(module, ScalingModule)
-        self.log_marks(module)
-
-    def log_marks(self, module: ScalingModule) -> None:
         """Send what was measured at marks since the last call; D and C are those of the equivalent separate run."""
+        assert isinstance(module, ScalingModule)
         for steps in sorted(self.marks.keys() & module.results.keys() - self.sent):
             self.sent.add(steps)
             mark, results = self.marks[steps], module.results[steps]
             # L_train of a mark is a mean over its last twentieth, and no point of the curve
             measured = {name: results[name] for name in results if name != "L_train" and is_number(results[name])}
             self.send({"step": steps, "D": mark.D, "C": mark.C} | measured)
+
+    on_train_end = on_train_batch_end
 
     def __enter__(self) -> "Mirror":
         return self
@@ -143,9 +138,8 @@ def _open(config: FrozenConfig, folder: RunFolder, columns: record.Row) -> Place
     if config.logger.name == "tensorboard":
         from pytorch_lightning.loggers import TensorBoardLogger
 
-        return Lightning(
-            TensorBoardLogger(folder.path, name="tensorboard", version="", default_hp_metric=False), columns
-        )
+        logger = TensorBoardLogger(folder.path, name="tensorboard", version="", default_hp_metric=False)
+        return Lightning(logger, columns)
     from pytorch_lightning.loggers import CSVLogger
 
     # a new version for every attempt: the logger empties a folder that it finds

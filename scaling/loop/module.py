@@ -92,9 +92,10 @@ class ScalingModule(pl.LightningModule):
         """Return the position at which the cooldown of a mark leaves the trunk."""
         return math.floor(self.recipe.steps_before_cooldown(goal))
 
-    def tail_start(self, goal: int) -> int:
-        """Return the position after which a mark's training loss is averaged: its last twentieth."""
-        return math.floor(0.95 * goal)
+    @property
+    def tail_start(self) -> int:
+        """The position after which the training loss to the mark in work is averaged: its last twentieth."""
+        return math.floor(0.95 * self.goal)
 
     def bare_optimizer(self) -> torch.optim.Optimizer:
         """Return the optimiser itself, without Lightning's wrapper."""
@@ -145,8 +146,10 @@ class ScalingModule(pl.LightningModule):
         Several ranks take one at a time: their clocks differ, and they must stop at the same step.
         """
         until, border = time.monotonic() + self.spec.chunk_s, self.next_border()
-        self.set_trunk_aside()
-        if self.position == self.tail_start(self.goal):
+        # where a mark's cooldown begins, the trunk is kept to continue from it afterwards
+        if self.keep_trunk and self.trunk is None and self.position == self.cooldown_start(self.goal):
+            self.trunk, self.left_at = saved_state.set_aside(self, self.bare_optimizer()), self.position
+        if self.position == self.tail_start:
             self.tail.zero_()
         if self.by_graph and self.take_by_graph(border):
             return
@@ -156,13 +159,8 @@ class ScalingModule(pl.LightningModule):
 
     def next_border(self) -> int:
         """Return the next step at which a mark, a cooldown, the last mean or a callback's look begins."""
-        own = (self.goal, self.tail_start(self.goal), self.cooldown_start(self.goal))
+        own = (self.goal, self.tail_start, self.cooldown_start(self.goal))
         return min(step for step in self.borders.union(own) if step > self.position)
-
-    def set_trunk_aside(self) -> None:
-        """Keep the trunk, where a mark's cooldown begins, to continue from it afterwards."""
-        if self.keep_trunk and self.trunk is None and self.position == self.cooldown_start(self.goal):
-            self.trunk, self.left_at = saved_state.set_aside(self, self.bare_optimizer()), self.position
 
     def take_by_graph(self, border: int) -> bool:
         """Take the steps up to a border by a graph; return False, said once, if there can be none."""
@@ -229,9 +227,6 @@ class ScalingModule(pl.LightningModule):
             p.grad = gradient if p.grad is None else p.grad + gradient
 
     def on_train_batch_end(self, *_: Any) -> None:
-        self.measure()
-
-    def measure(self) -> None:
         """Measure the mark in work if the position has reached it, and return to the trunk for the next.
 
         L, L_se, L_train, and L_bpb where a target is a known number of bytes; DivergedError where one is not finite.

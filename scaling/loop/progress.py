@@ -46,12 +46,8 @@ class Bar:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
-        columns = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps  loss {task.fields[loss]}"),
-            TimeRemainingColumn(),
-        )
+        text = TextColumn("steps  loss {task.fields[loss]}")
+        columns = (BarColumn(), MofNCompleteColumn(), text, TimeRemainingColumn())
         self.bars = Bars(*columns, console=Console(file=sys.stderr), transient=True)
         self.task = self.bars.add_task("", total=steps, loss="–")
         self.shown = time.monotonic()
@@ -70,7 +66,7 @@ class Bar:
 COLUMNS = ("step", "D", "C", "lr", "L_train")
 
 
-def curve_steps(steps: int, ratio: float = 1.15) -> set[int]:
+def _curve_steps(steps: int, ratio: float = 1.15) -> set[int]:
     """Return the steps at which the curve has a point: even in the logarithm, the last included."""
     points, step = {steps}, 1.0
     while step < steps:
@@ -87,18 +83,15 @@ class CurveWriter(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, ScalingModule)
-        self.points = curve_steps(module.marks[-1])
+        self.points = _curve_steps(module.marks[-1])
         module.borders |= self.points
         if trainer.is_global_zero:
             _cut(self.folder.curve, module.position)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
         assert isinstance(module, ScalingModule)
-        if module.position in self.points and not module.branches:
-            self.add_point(trainer, module)
-
-    def add_point(self, trainer: pl.Trainer, module: ScalingModule) -> None:
-        """Append a point to the curve and mirror it."""
+        if module.position not in self.points or module.branches:
+            return
         step = module.position
         D = step * module.recipe.batch * module.task.targets
         point = {"D": D, "C": D * self.flops_per_target, "lr": module.recipe.rate(step - 1, module.goal, module.first)}

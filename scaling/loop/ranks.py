@@ -36,10 +36,13 @@ def train_ranks(ranks: int, function: Callable[..., Any], *arguments: Any) -> An
     UserError where a rank raises one; RankError with the rank and its reason where one fails or dies.
     """
     # a fork is quick and inherits what is imported; elsewhere a process starts from nothing
-    forks = sys.platform == "linux" and not cuda_started()
+    torch = sys.modules.get("torch")
+    forks = sys.platform == "linux" and not (torch and torch.cuda.is_initialized())  # forks could not use CUDA then
     context = multiprocessing.get_context("fork" if forks else "spawn")
     lifeline, hold = context.Pipe(duplex=False)
-    address = {"MASTER_ADDR": LOCALHOST, "MASTER_PORT": str(free_port())}
+    with socket.socket() as probe:
+        probe.bind((LOCALHOST, 0))  # to a port that nothing listens on
+        address = {"MASTER_ADDR": LOCALHOST, "MASTER_PORT": str(probe.getsockname()[1])}
     environment, started = address | {"NODE_RANK": "0", "WORLD_SIZE": str(ranks)}, []
     try:
         for rank in range(ranks):
@@ -49,18 +52,12 @@ def train_ranks(ranks: int, function: Callable[..., Any], *arguments: Any) -> An
             process.start()
             theirs.close()
             started.append((process, ours))
-        return first_result(started)
+        return _first_result(started)
     finally:
         for process, _ in started:
             process.kill()
             process.join()
         hold.close()
-
-
-def cuda_started() -> bool:
-    """Return whether this process has started CUDA, which its forks then cannot use."""
-    torch = sys.modules.get("torch")
-    return torch is not None and bool(torch.cuda.is_initialized())
 
 
 def placement(trainer: Trainer) -> dict[str, Any]:
@@ -80,7 +77,7 @@ def placement(trainer: Trainer) -> dict[str, Any]:
     return {"accelerator": accelerator, "devices": devices, "strategy": strategy, "plugins": environment}
 
 
-def first_result(started: list[tuple[BaseProcess, Connection]]) -> Any:
+def _first_result(started: list[tuple[BaseProcess, Connection]]) -> Any:
     """Return what the first rank sends, once every rank has ended well."""
     first, waiting = None, {pipe: (rank, process) for rank, (process, pipe) in enumerate(started)}
     while waiting:
@@ -98,13 +95,6 @@ def first_result(started: list[tuple[BaseProcess, Connection]]) -> Any:
                 raise RankError(f"rank {rank} of {len(started)}: {result}")
             first = result if rank == 0 else first
     return first
-
-
-def free_port() -> int:
-    """Return a port of this host that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOCALHOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _rank(
