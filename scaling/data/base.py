@@ -73,7 +73,7 @@ class Data(Protocol):
 
 
 @lru_cache(maxsize=4)
-def permutation(seed: int, epoch: int, n: int) -> Tensor:
+def _permutation(seed: int, epoch: int, n: int) -> Tensor:
     """Return the order of the n training examples in one epoch."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return torch.randperm(n, generator=generator)
@@ -83,7 +83,7 @@ def order(seed: int, step: int, batch: int, n: int) -> Tensor:
     """Return the indices of the examples that a step sees, (batch,): epochs of all n, each in its own order."""
     first, last = step * batch, (step + 1) * batch
     epochs = range(first // n, (last - 1) // n + 1)
-    return torch.cat([permutation(seed, e, n)[max(0, first - e * n) : last - e * n] for e in epochs])
+    return torch.cat([_permutation(seed, e, n)[max(0, first - e * n) : last - e * n] for e in epochs])
 
 
 def stream(seed: int, which: int) -> np.random.Generator:

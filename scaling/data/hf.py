@@ -56,7 +56,7 @@ class Hub:
         try:
             return self.open(datasets)
         except Exception as error:
-            raise refusal(self, error) from None
+            raise _refusal(self, error) from None
 
     def open(self, datasets: Any) -> Any:
         """Return the rows as the library `datasets` gives them."""
@@ -64,7 +64,7 @@ class Hub:
             saved = datasets.load_from_disk(self.name)
             rows = saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
             return rows.to_iterable_dataset(num_shards=max(1, min(len(rows), 1 + rows.data.nbytes // UNIT)))
-        if not Path(self.name).exists() and not hub_is_reachable():
+        if not Path(self.name).exists() and not _hub_is_reachable():
             raise ConnectionError("no address of the hub")
         return datasets.load_dataset(self.name, self.config, split=self.split, revision=self.revision, streaming=True)
 
@@ -89,13 +89,13 @@ class Hub:
         except UserError:
             raise
         except Exception as error:
-            raise refusal(self, error) from None
+            raise _refusal(self, error) from None
 
     def __getstate__(self) -> dict[str, Any]:  # another process opens its own stream
         return {name: value for name, value in vars(self).items() if name != "stream"}
 
 
-def hub_is_reachable() -> bool:
+def _hub_is_reachable() -> bool:
     """Return whether the hub has an address here; its library would try for half a minute."""
     from huggingface_hub import constants
 
@@ -108,7 +108,7 @@ def hub_is_reachable() -> bool:
         return False
 
 
-def refusal(hub: Hub, error: Exception) -> Exception:
+def _refusal(hub: Hub, error: Exception) -> Exception:
     """Return an error of `datasets` as one that the user can act on; itself if it is not the user's."""
     if isinstance(error, UserError):
         return error

@@ -81,8 +81,8 @@ class Images:
 
     def load(self) -> InMemory:
         train, held_out = self.read()
-        chosen = take_turns(train.classes, self.version)[: self.unique]
-        there = take_turns(held_out.classes, self.version)[: self.eval_size]
+        chosen = _take_turns(train.classes, self.version)[: self.unique]
+        there = _take_turns(held_out.classes, self.version)[: self.eval_size]
         # pixels of mean 0 and variance 1 over the whole training set, whatever the size
         mean, deviation = float(train.images.mean()), float(train.images.std()) or 1.0
         count = train.images.shape[2] * train.images.shape[3]
@@ -97,7 +97,7 @@ class Images:
         return InMemory(*taken(train, chosen), *taken(held_out, there), facts)
 
 
-def take_turns(classes: NDArray[np.int64], version: int) -> NDArray[np.int64]:
+def _take_turns(classes: NDArray[np.int64], version: int) -> NDArray[np.int64]:
     """Order images so that the classes take turns: the first of each, the second of each, and so on."""
     shuffled = stream(version, TRAIN).permutation(len(classes))
     of_class = classes[shuffled]
@@ -118,20 +118,20 @@ class Idx(Images):
         if not (folder := Path(self.path)).is_dir():
             hint = "on Debian, apt-get install dataset-fashion-mnist" if self.path == FASHION else "name a folder"
             raise UserError(f"data.path={self.path} is not there; {hint}")
-        return read_idx_set(folder, "train"), read_idx_set(folder, "t10k")
+        return _read_idx_set(folder, "train"), _read_idx_set(folder, "t10k")
 
 
 @lru_cache(maxsize=4)
-def read_idx_set(folder: Path, name: str) -> Pixels:
+def _read_idx_set(folder: Path, name: str) -> Pixels:
     """Read the images and the classes of one set."""
-    images, classes = (read_idx(folder / f"{name}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
+    images, classes = (_read_idx(folder / f"{name}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
     if images.ndim != 3 or images.shape[1] != images.shape[2] or classes.shape != images.shape[:1]:
         shapes = f"images and labels of shapes {images.shape} and {classes.shape}"
         raise UserError(f"{folder}/{name}-*: {shapes} are not square images with a class each")
     return Pixels(images[:, None], classes.astype(np.int64))
 
 
-def read_idx(path: Path) -> NDArray[np.uint8]:
+def _read_idx(path: Path) -> NDArray[np.uint8]:
     """Read an idx file of unsigned bytes, packed or not; raise UserError if it is not one."""
     packed = path.with_name(path.name + ".gz")
     if not path.is_file() and not packed.is_file():
@@ -171,11 +171,11 @@ class Cifar(Images):
     def read(self) -> tuple[Pixels, Pixels]:
         if not self.path:
             raise UserError("data=cifar needs the folder of torchvision's files: give data.path=FOLDER")
-        return read_cifar(self.path, self.classes)
+        return _read_cifar(self.path, self.classes)
 
 
 @lru_cache(maxsize=2)
-def read_cifar(path: str, classes: int) -> tuple[Pixels, Pixels]:
+def _read_cifar(path: str, classes: int) -> tuple[Pixels, Pixels]:
     """Read both sets of CIFAR-10 or CIFAR-100."""
     datasets = library("torchvision.datasets", f"data=cifar data.path={path} is read by torchvision", "images")
     try:
@@ -192,15 +192,15 @@ class SklearnDigits(Images):
     """1,797 handwritten digits of 8 by 8 pixels (Alpaydin and Kaynak 1998); one in six is held out."""
 
     def read(self) -> tuple[Pixels, Pixels]:
-        return read_sklearn_digits()
+        return _read_sklearn_digits()
 
 
 @lru_cache(maxsize=1)
-def read_sklearn_digits() -> tuple[Pixels, Pixels]:
+def _read_sklearn_digits() -> tuple[Pixels, Pixels]:
     """Read the digits of scikit-learn and split them in two."""
     loaded: Any = library("sklearn.datasets", "data=sklearn_digits comes with scikit-learn", "images").load_digits()
     images, classes = loaded.images.astype(np.uint8)[:, None], loaded.target.astype(np.int64)
-    order = take_turns(classes, 0)
+    order = _take_turns(classes, 0)
     parts = order[: len(order) * 5 // 6], order[len(order) * 5 // 6 :]
     train, held_out = (Pixels(images[rows], classes[rows]) for rows in parts)
     return train, held_out

@@ -119,7 +119,7 @@ def prepared_library() -> PreparedCorpus:
         shutil.rmtree(folder, ignore_errors=True)
     train, held_out = read(root, files)
     content = hashlib.sha256(train.tobytes() + held_out.tobytes()).hexdigest()[:16]
-    draft = {"key": key, "content": content, **about(train, held_out, files)}
+    draft = {"key": key, "content": content, **_about(train, held_out, files)}
     try:
         return store.write_arrays(folder, draft, train, held_out)
     except OSError:  # a cache that cannot be written is done without
@@ -144,7 +144,7 @@ def read(root: Path, files: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.ui
     return whole_files[: blocks * BLOCK].reshape(blocks, BLOCK)[shuffle].ravel(), held_out
 
 
-def about(train: NDArray[np.uint8], held_out: NDArray[np.uint8], files: list[str]) -> dict[str, Any]:
+def _about(train: NDArray[np.uint8], held_out: NDArray[np.uint8], files: list[str]) -> dict[str, Any]:
     """Return what the manifest says about the corpus."""
     held = sum(map(is_held_out, files))
     sizes = {TRAIN: len(train), HELD_OUT_SIDE: len(held_out)}

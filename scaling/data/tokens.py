@@ -160,10 +160,10 @@ class Tokens:
         if len(named) < len(given):
             raise UserError(f"data.held_out={list(given)} names two sets alike; give names: data.held_out={{a:PATH}}")
         path = self.prepared.tokenizer_file
-        return {name: other_set(str(place), str(path) if path else "bytes") for name, place in named.items()}
+        return {name: _other_set(str(place), str(path) if path else "bytes") for name, place in named.items()}
 
 
-def other_set(place: str, tokenizer: str) -> PreparedCorpus:
+def _other_set(place: str, tokenizer: str) -> PreparedCorpus:
     """Return a held-out set: that of a dataset by name, of a prepared corpus, or all of some files."""
     if place in choices.names("data"):
         dataset = build(place)

@@ -47,23 +47,23 @@ def overlap(train: PreparedCorpus, other: PreparedCorpus) -> float | None:
 
 def share(train: Side, held_out: Side) -> float | None:
     """Return the share of sampled held-out blocks that are in a training side; None if it is too short."""
-    held = np.concatenate([np.zeros(0, np.uint64), *sampled(held_out)])
+    held = np.concatenate([np.zeros(0, np.uint64), *_sampled(held_out)])
     if not len(held):
         return None
     distinct, times = np.unique(held, return_counts=True)
     seen = np.zeros(len(distinct), bool)
-    for blocks in sampled(train):
+    for blocks in _sampled(train):
         seen |= np.isin(distinct, blocks)
     return float(times[seen].sum() / len(held))
 
 
-def sampled(side: Side) -> Iterator[NDArray[np.uint64]]:
+def _sampled(side: Side) -> Iterator[NDArray[np.uint64]]:
     """Yield the hash of every sampled block, some at a time."""
     for start in range(0, side.tokens, CHUNK):
-        yield hashes(side.slice(start, min(CHUNK + ANCHOR + BLOCK - 1, side.tokens - start)))
+        yield _hashes(side.slice(start, min(CHUNK + ANCHOR + BLOCK - 1, side.tokens - start)))
 
 
-def hashes(tokens: NDArray[Any]) -> NDArray[np.uint64]:
+def _hashes(tokens: NDArray[Any]) -> NDArray[np.uint64]:
     """Hash the sampled blocks of some tokens."""
     before = ANCHOR // tokens.itemsize
     n = len(tokens) - before - BLOCK + 1

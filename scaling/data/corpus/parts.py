@@ -65,7 +65,7 @@ def tokenise(source: Source, unit: SourceUnit, number: int, work: Path, name: st
     encoder = tokenizer.load(work / name if name else None)
     hashes, lengths, sizes, blocks = list[bytes](), list[int](), list[int](), list[bytes]()
     with files.replacing(tokens_file(work, number)) as draft, draft.open("wb") as file:
-        for documents in batches(source.read(unit)):
+        for documents in _batches(source.read(unit)):
             for document, tokens in zip(documents, encoder.encode(documents), strict=True):
                 file.write(tokens.tobytes())
                 hashes.append(hash_of(document))
@@ -82,7 +82,7 @@ def tokenise(source: Source, unit: SourceUnit, number: int, work: Path, name: st
         )
 
 
-def batches(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
+def _batches(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
     """Yield documents together, about TOGETHER bytes at a time."""
     batch, size = list[bytes](), 0
     for document in documents:

@@ -64,11 +64,11 @@ def pool(workers: int | None, tasks: int) -> Iterator[Run]:
     several = min(workers or cores, tasks)
     # what is daemonic may have no children
     if several < 2 or multiprocessing.current_process().daemon:
-        yield partial(_run, map_here)
+        yield partial(_run, None)
         return
-    with ProcessPoolExecutor(several, multiprocessing.get_context("spawn"), take_one_core) as executor:
+    with ProcessPoolExecutor(several, multiprocessing.get_context("spawn"), _take_one_core) as executor:
         try:
-            yield partial(_run, partial(map_in, executor))
+            yield partial(_run, executor)
         except BrokenProcessPool:
             raise RuntimeError("a process that was tokenising died; the same command goes on from there") from None
         except BaseException:
@@ -76,23 +76,15 @@ def pool(workers: int | None, tasks: int) -> Iterator[Run]:
             raise
 
 
-def take_one_core() -> None:
+def _take_one_core() -> None:
     """Keep the libraries that this worker imports later from taking all cores."""
     os.environ.update(TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1", OMP_NUM_THREADS="1")
 
 
-def map_here(tasks: Sequence[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
-    """Yield the results of tasks with their numbers, one after the other."""
-    yield from ((number, task()) for number, task in enumerate(tasks))
-
-
-def map_in(executor: ProcessPoolExecutor, tasks: Sequence[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
-    """Yield the results of tasks with their numbers, as they come."""
-    futures = {executor.submit(task): number for number, task in enumerate(tasks)}
-    yield from ((futures[future], future.result()) for future in as_completed(futures))
-
-
-def _run(map_tasks: Any, what: str, tasks: Sequence[Callable[[], Any]], sizes: Sequence[int]) -> list[Any]:
+def _run(
+    executor: ProcessPoolExecutor | None, what: str, tasks: Sequence[Callable[[], Any]], sizes: Sequence[int]
+) -> list[Any]:
+    """Return the results of tasks, made here or by an executor; sizes: what each adds to the bar."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -100,7 +92,9 @@ def _run(map_tasks: Any, what: str, tasks: Sequence[Callable[[], Any]], sizes: S
     columns = (TextColumn(what), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bars:
         bar = bars.add_task("", total=sum(sizes))
-        for number, result in map_tasks(tasks):
+        futures = {executor.submit(task): number for number, task in enumerate(tasks)} if executor else {}
+        made = ((futures[done], done.result()) for done in as_completed(futures))
+        for number, result in made if executor else ((number, task()) for number, task in enumerate(tasks)):
             results[number] = result
             bars.advance(bar, sizes[number])
     return results
@@ -172,18 +166,18 @@ def prepare(
         if verify is not None:
             verify()
         (work / "parts").mkdir(parents=True, exist_ok=True)
-        prepared = make(source, plan, key, work, folder, workers)
+        prepared = _make(source, plan, key, work, folder, workers)
     with contextlib.suppress(OSError):
         work.with_suffix(".lock").unlink()
     return prepared
 
 
-def make(source: Source, plan: Preparation, key: str, work: Path, folder: Path, workers: int | None) -> PreparedCorpus:
+def _make(source: Source, plan: Preparation, key: str, work: Path, folder: Path, workers: int | None) -> PreparedCorpus:
     """Tokenise, split and write; `work` holds what is done already."""
     units = source.units()
     size = sum(unit.size for unit in units)
     say(f"preparing {f'{count(size)}B of ' if size else ''}text, once, in {folder}")
-    name = learned(source, plan, units, work)
+    name = _learned(source, plan, units, work)
     with pool(workers, len(units)) as run:
         left = [(number, unit) for number, unit in enumerate(units) if not part_file(work, number).is_file()]
         tasks = [partial(tokenise, source, unit, number, work, name) for number, unit in left]
@@ -191,7 +185,7 @@ def make(source: Source, plan: Preparation, key: str, work: Path, folder: Path, 
         parts = [read_part(work, number) for number in range(len(units))]
         order = split(parts, plan.held_share)
         refuse_empty(order, plan.held_share)
-        about = description(source, plan, parts, order) | {"duplicate_blocks": duplicates(parts, order)}
+        about = _description(source, plan, parts, order) | {"duplicate_blocks": duplicates(parts, order)}
         encoder = tokenizer.load(work / name if name else None)
         kind = np.dtype(tokenizer.dtype(encoder.vocab_size)).str
         np.savez(work / "order.npz", train=order[TRAIN], held_out=order[HELD_OUT])
@@ -208,11 +202,11 @@ def make(source: Source, plan: Preparation, key: str, work: Path, folder: Path, 
     for leftover in (work / "order.npz", *work.glob(".*")):  # drafts of processes that were killed
         leftover.unlink()
     prepared = store.finish(work, folder, {"key": key, **about, "tokenizer": named}, kind, shards)
-    say(sentence(prepared))
+    say(_sentence(prepared))
     return prepared
 
 
-def learned(source: Source, plan: Preparation, units: Sequence[SourceUnit], work: Path) -> str | None:
+def _learned(source: Source, plan: Preparation, units: Sequence[SourceUnit], work: Path) -> str | None:
     """Return the tokeniser's file in the work folder, learned or copied there; None for bytes."""
     if plan.tokenizer == "bytes":
         return None
@@ -225,11 +219,11 @@ def learned(source: Source, plan: Preparation, units: Sequence[SourceUnit], work
                 draft.write_bytes(given.read_bytes())
             else:
                 say(f"learning {plan.vocab_size} tokens from the training side")
-                tokenizer.learn(sample(source, units, plan.held_share), plan.vocab_size, draft)
+                tokenizer.learn(_sample(source, units, plan.held_share), plan.vocab_size, draft)
     return path.name
 
 
-def sample(source: Source, units: Sequence[SourceUnit], held_share: float) -> Iterator[bytes]:
+def _sample(source: Source, units: Sequence[SourceUnit], held_share: float) -> Iterator[bytes]:
     """Yield documents of the training side, chosen by their hash, about LEARNED_FROM bytes of them."""
     size, taken = sum(unit.size for unit in units), 0
     share = min(1.0, LEARNED_FROM / size) if size else 1.0
@@ -243,7 +237,7 @@ def sample(source: Source, units: Sequence[SourceUnit], held_share: float) -> It
                     return
 
 
-def description(
+def _description(
     source: Source, plan: Preparation, parts: Sequence[CorpusPart], order: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, Any]:
     """Return what the manifest says of documents, tokens, split and licence."""
@@ -262,7 +256,7 @@ def description(
     }
 
 
-def sentence(prepared: PreparedCorpus) -> str:
+def _sentence(prepared: PreparedCorpus) -> str:
     """Return a line on what was prepared."""
     about = prepared.manifest
     documents, tokens, blocks = about["documents"], about["tokens"], about["duplicate_blocks"]

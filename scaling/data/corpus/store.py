@@ -148,13 +148,12 @@ class PreparedCorpus:
         """Read every shard and compare its hash; raise UserError if one has changed."""
         for shard in self.shards:
             if hash_file(self.folder / shard.name) != shard.sha256:
-                raise altered(self.folder / shard.name, "is not what was written")
+                raise _altered(self.folder / shard.name, "is not what was written")
         if self.tokenizer_file and hash_file(self.tokenizer_file)[:16] != self.manifest["tokenizer"]["content"]:
             raise UserError(f"{self.tokenizer_file} does not fit the shards beside it, which another tokeniser made")
 
 
-def altered(path: Path, what: str) -> UserError:
-    """Return the refusal of a file that has changed."""
+def _altered(path: Path, what: str) -> UserError:
     return UserError(f"{path} {what}; delete its folder, and the same command prepares it again")
 
 
@@ -173,22 +172,17 @@ def open_prepared(folder: Path) -> PreparedCorpus:
         size = path.stat().st_size if path.is_file() else -1
         if size != shard.tokens * width:
             what = "is missing" if size < 0 else f"has {size} bytes, but {shard.tokens * width} were written"
-            raise altered(path, what)
+            raise _altered(path, what)
         if shard.largest >= prepared.vocab_size:
             what = f"holds token {shard.largest}, but its tokeniser has {prepared.vocab_size}"
             raise UserError(f"{path} {what}; the tokeniser does not fit the shards")
     if prepared.tokenizer_file and not prepared.tokenizer_file.is_file():
-        raise altered(prepared.tokenizer_file, "is missing")
+        raise _altered(prepared.tokenizer_file, "is missing")
     if files.read_json(folder / STAMP) != (stamp := _stamp(prepared)):
         prepared.verify()
-        write_stamp(folder, stamp)
+        with contextlib.suppress(OSError):  # a folder that cannot be written goes without
+            files.write_json(folder / STAMP, stamp)
     return prepared
-
-
-def write_stamp(folder: Path, stamp: Any) -> None:
-    """Record that the files, as they are now, were compared; a folder that cannot be written goes without."""
-    with contextlib.suppress(OSError):
-        files.write_json(folder / STAMP, stamp)
 
 
 def _stamp(prepared: PreparedCorpus) -> list[Any]:
@@ -209,7 +203,8 @@ def finish(work: Path, folder: Path, draft: Mapping[str, Any], kind: str, shards
     shape = {"dtype": np.dtype(kind).newbyteorder("<").str, "shards": [vars(shard) for shard in shards]}
     manifest = {"format": FORMAT, "content": content, **draft, **shape}
     files.write_text(work / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-    write_stamp(work, _stamp(PreparedCorpus(work, manifest)))
+    with contextlib.suppress(OSError):
+        files.write_json(work / STAMP, _stamp(PreparedCorpus(work, manifest)))
     try:
         os.replace(work, folder)
     except OSError:  # another process was first

@@ -50,7 +50,7 @@ def opened(file: File, encoding: str | None = "utf-8") -> Iterator[IO[bytes]]:
                 zstandard = library("zstandard", f"{file.path} is packed by zstd")
                 stream = io.BufferedReader(stack.enter_context(zstandard.ZstdDecompressor().stream_reader(stream)))
             if encoding is not None and encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
-                stream = io.BufferedReader(Recoded(io.TextIOWrapper(stream, encoding, newline="")))
+                stream = io.BufferedReader(_Recoded(io.TextIOWrapper(stream, encoding, newline="")))
             yield stream
     except (UnicodeDecodeError, LookupError) as error:
         raise UserError(f"{file.path} cannot be read as data.encoding={encoding} ({error}); give another") from None
@@ -60,7 +60,7 @@ def opened(file: File, encoding: str | None = "utf-8") -> Iterator[IO[bytes]]:
         raise UserError(f"{file.path} cannot be read ({error}); fix it or leave it out") from None
 
 
-class Recoded(io.RawIOBase):
+class _Recoded(io.RawIOBase):
     """Text of another encoding, as UTF-8."""
 
     def __init__(self, text: io.TextIOWrapper) -> None:

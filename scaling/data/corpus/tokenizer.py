@@ -157,7 +157,7 @@ def learn(documents: Iterable[bytes], vocab_size: int, path: Path) -> None:
     words = pre_tokenizers.Split(tokenizers.Regex(CL100K), "isolated")
     as_signs = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, as_signs])
-    signs = alphabet()
+    signs = _alphabet()
     trainer = trainers.BpeTrainer(vocab_size=vocab_size - 1, initial_alphabet=list(signs), show_progress=False)
     tokenizer.train_from_iterator((document.decode(errors="replace") for document in documents), trainer)
     ranks = sorted((rank, token) for token, rank in tokenizer.get_vocab().items())
@@ -165,7 +165,7 @@ def learn(documents: Iterable[bytes], vocab_size: int, path: Path) -> None:
     path.write_bytes(b"".join(lines))
 
 
-def alphabet() -> dict[str, int]:
+def _alphabet() -> dict[str, int]:
     """Return the character by which `tokenizers` writes each byte (Radford 2019, bytes_to_unicode in encoder.py)."""
     printed = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printed]
