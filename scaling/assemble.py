@@ -210,14 +210,14 @@ def build_family(name: str, *, data: str = "text", **knobs: Any) -> BuiltFamily:
         UserError: there is no such family, dataset or knob, or the family does not learn that kind of task.
     """
     register_resolvers()
-    family: Family = build_choice("family", name, knobs)
-    dataset: Data = build_choice("data", data, {})
+    family: Family = _build_choice("family", name, knobs)
+    dataset: Data = _build_choice("data", data, {})
     check(name, family.learns, data, dataset.task)
     family.refuse(dataset.task)
     return BuiltFamily(family, dataset, dataset.task, family.build(dataset.task), count(family, dataset.task))
 
 
-def build_choice(group: str, name: str, given: dict[str, Any]) -> Any:
+def _build_choice(group: str, name: str, given: dict[str, Any]) -> Any:
     """Build one choice of a group with these knobs instead of its yaml's; raise UserError for an unknown knob."""
     default = choices.knobs(group, name)
     if unknown := [knob for knob in given if knob not in default]:

@@ -49,7 +49,7 @@ def batch_loss(model: Model, task: Task, precision: str, x: Tensor, y: Tensor) -
     with arithmetic(x.device, precision):
         if _is_large(model, task, y):
             features = model.body(model.embed(x))
-            total = chunked_cross_entropy(features, model.readout.weight, y, LARGEST)  # type: ignore[arg-type]
+            total = _chunked_cross_entropy(features, model.readout.weight, y, LARGEST)  # type: ignore[arg-type]
         else:
             total = loss_per_target(task, model(x), y).sum()
         return total, model.auxiliary()
@@ -120,7 +120,7 @@ def _is_large(model: Model, task: Task, targets: Tensor) -> bool:
     return task.kind == "tokens" and supported and targets.numel() * task.d_out > LARGEST
 
 
-def chunked_cross_entropy(features: Tensor, weight: Tensor, targets: Tensor, largest: int) -> Tensor:
+def _chunked_cross_entropy(features: Tensor, weight: Tensor, targets: Tensor, largest: int) -> Tensor:
     """Sum -ln softmax(weight features) over targets, with a bounded number of logits at a time.
 
     features: (batch, seq, width). weight: (classes, width). targets: (batch, seq), below 0 where they bear no loss.

@@ -29,10 +29,10 @@ NOISE = 0.02
 
 def hold_to_its_promises(name: str, family: Family, task: Task) -> None:
     """Try a family on a small task of the same kind; raise UserError naming what it does not keep."""
-    _tried(name, *smaller(family, task))
+    _tried(name, *_smaller(family, task))
 
 
-def smaller(family: Family, task: Task) -> tuple[Family, Task]:
+def _smaller(family: Family, task: Task) -> tuple[Family, Task]:
     """Return the family and its task at a size that is tried in a second; themselves if none is allowed."""
     positions = min(task.seq_len, POSITIONS) if task.kind in ("tokens", "sequences") else task.seq_len
     less = replace(task, seq_len=positions, targets=min(task.targets, positions))

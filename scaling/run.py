@@ -92,15 +92,15 @@ def _train(config: FrozenConfig, folder: RunFolder, lease: Lease, heart: Heart, 
                 folder.checkpoint.unlink(missing_ok=True)
                 return rows
         except Exception as error:
-            smaller = halve_micro_batch(config) if is_out_of_memory(error) else None
+            smaller = _halve_micro_batch(config) if _is_out_of_memory(error) else None
             if smaller is None:
                 raise
         config = smaller
         folder.append_log(f"out of memory: again with trainer.micro_batch={config.trainer.micro_batch}\n")
-        release_memory()
+        _release_memory()
 
 
-def halve_micro_batch(config: FrozenConfig) -> FrozenConfig | None:
+def _halve_micro_batch(config: FrozenConfig) -> FrozenConfig | None:
     """Return the same with half the micro-batch; None if it is one example."""
     from isoflop.scaling.assemble import assemble
 
@@ -108,13 +108,13 @@ def halve_micro_batch(config: FrozenConfig) -> FrozenConfig | None:
     return replace(config, trainer=replace(config.trainer, micro_batch=smaller)) if smaller else None
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     """Return whether an error, of this process or of a rank, says that memory ran out, on a GPU or the host."""
     message = f"{type(error).__name__}: {error}"
     return any(words in message for words in OUT_OF_MEMORY)
 
 
-def release_memory() -> None:
+def _release_memory() -> None:
     """Release the memory of a model that is gone."""
     import torch
 

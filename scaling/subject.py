@@ -159,7 +159,7 @@ def measure(probes: Mapping[str, Probe], subject: Subject) -> tuple[dict[str, An
     for name, probe in probes.items():
         began = time.perf_counter()
         try:
-            with untouched(subject.model):
+            with _untouched(subject.model):
                 measurement = probe.measure(subject)
             columns |= {f"probe.{name}.{key}": _number(value) for key, value in measurement.scalars.items()}
             points += [(name, point) for point in measurement.profiles]
@@ -171,7 +171,7 @@ def measure(probes: Mapping[str, Probe], subject: Subject) -> tuple[dict[str, An
 
 
 @contextlib.contextmanager
-def untouched(model: Model) -> Iterator[None]:
+def _untouched(model: Model) -> Iterator[None]:
     """Restore everything afterwards: mode, parameters, buffers, gradients and the state of every random generator."""
     tensors = [*model.parameters(), *model.buffers()]
     copies = [t.detach().clone() for t in tensors]

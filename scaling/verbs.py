@@ -49,7 +49,7 @@ def prepare_command(
 
     if unknown := [word for word in context.args if word.startswith("-")]:
         raise UserError(f"{unknown[0]} is not an option of prepare; see isoflop prepare --help")
-    name, dataset = composed(take(context.args))
+    name, dataset = _composed(take(context.args))
     if not isinstance(dataset, Tokens):
         raise UserError(f"data={name} is generated when needed, not prepared; prepare takes data=text, files or hf")
     prepared = dataset.prepare(workers)
@@ -65,7 +65,7 @@ def prepare_command(
     print(f"{prepared.folder}: {sizes}, content {prepared.content}", file=sys.stderr)
 
 
-def composed(overrides: list[str]) -> tuple[str, object]:
+def _composed(overrides: list[str]) -> tuple[str, object]:
     """Return the dataset that overrides choose, and its name."""
     from hydra import compose, initialize_config_module
     from omegaconf import OmegaConf

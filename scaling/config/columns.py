@@ -19,7 +19,7 @@ OWN = {*(f"family.{dial}" for dial in (*record.DIALS, "lr")), "data.seq_len", "r
 
 def columns(config: FrozenConfig) -> dict[str, Any]:
     """Return the columns that are known before the run starts."""
-    return knobs(config) | {
+    return _knobs(config) | {
         "run_id": config.run_id,
         "sweep": config.sweep,
         "mark": 1,
@@ -37,7 +37,7 @@ def columns(config: FrozenConfig) -> dict[str, Any]:
     }
 
 
-def knobs(config: FrozenConfig) -> dict[str, Any]:
+def _knobs(config: FrozenConfig) -> dict[str, Any]:
     """Return knobs as dotted columns, named as the override that sets them, except those with a column of their own."""
     dotted: dict[str, Any] = {}
 

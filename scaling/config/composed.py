@@ -30,7 +30,7 @@ def resolve(cfg: "DictConfig", keys: Iterable[str] = ()) -> FrozenConfig:
 
     keys: what was overridden. UserError where a part is missing or a value cannot be.
     """
-    check(cfg, keys)
+    _check(cfg, keys)
     composed = {str(key): whole_as_int(container(cfg[key])) for key in cfg if key not in ("hydra", "study")}
     name, rule = identity.name_in(Path(composed["out"]), composed)
     classes = {group: composed[group].get("_target_") for group in identity.CHOICES}
@@ -39,7 +39,7 @@ def resolve(cfg: "DictConfig", keys: Iterable[str] = ()) -> FrozenConfig:
     return replace(config, code=config.present_code())
 
 
-def check(cfg: "DictConfig", keys: Iterable[str]) -> None:
+def _check(cfg: "DictConfig", keys: Iterable[str]) -> None:
     """Refuse a composed config that lacks a part or has wrong bookkeeping; `keys` are what was overridden."""
     from omegaconf import OmegaConf
 
@@ -69,9 +69,9 @@ def container(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def folder_name(cfg: "DictConfig") -> str:
+def _folder_name(cfg: "DictConfig") -> str:
     """Return the name of a composed run's folder; raise UserError if a group is not one."""
-    check(cfg, ())
+    _check(cfg, ())
     parts = (*identity.SCIENCE, "names")
     return identity.name_in(Path(str(cfg.out)), {key: whole_as_int(container(cfg[key])) for key in parts})[0]
 
@@ -95,7 +95,7 @@ def register_resolvers() -> None:
     """Register with OmegaConf the words that conf/ uses: run_id, basename, interpreter, and those of corpora."""
     from omegaconf import OmegaConf
 
-    OmegaConf.register_new_resolver("run_id", lambda *, _root_: folder_name(_root_), replace=True)
+    OmegaConf.register_new_resolver("run_id", lambda *, _root_: _folder_name(_root_), replace=True)
     OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.abspath(str(path))), replace=True)
     OmegaConf.register_new_resolver("interpreter", platform.python_version, replace=True)
     for word, function in WORDS.items():

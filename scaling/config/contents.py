@@ -88,7 +88,7 @@ def folder_fingerprint(name: str | None) -> str | None:
     return fingerprint(name, DATA) if name and os.path.isdir(name) else None
 
 
-def content_of(path: Path | str | None) -> str | None:
+def _content_of(path: Path | str | None) -> str | None:
     """Return the hash of a prepared folder's tokens, from its manifest; None if there is none."""
     manifest = None if path is None else files.read_json(Path(path) / "manifest.json")
     return str(manifest.get("content")) if isinstance(manifest, dict) else None
@@ -142,5 +142,5 @@ def _file(path: str, suffixes: Sequence[str]) -> File | None:
 WORDS: dict[str, Callable[..., str | None]] = {
     "fingerprint": fingerprint,
     "folder_fingerprint": folder_fingerprint,
-    "content": content_of,
+    "content": _content_of,
 }

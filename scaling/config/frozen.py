@@ -174,14 +174,14 @@ def thaw(folder: Path) -> FrozenConfig:
         if data is None or not isinstance(data.get("code"), dict):
             raise UserError("its content is not that of a frozen config")
         config = FrozenConfig.from_json(data | {"run_id": run.run_id})
-        refuse_types(config)
+        _refuse_types(config)
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         made = f"{run.config} is not a whole config; delete its folder and rerun the command that made it"
         raise UserError(f"{made} ({str(error)[:200]})") from None
     return config
 
 
-def refuse_types(config: FrozenConfig) -> None:
+def _refuse_types(config: FrozenConfig) -> None:
     """Refuse a config that was damaged or edited by hand, before a value of a wrong type breaks its reader."""
     for dial in DIALS:
         positive(f"family.{dial}", config.family[dial])

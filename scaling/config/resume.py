@@ -35,7 +35,7 @@ def missing(rows: Sequence[record.Row], config: FrozenConfig) -> list[float]:
     return [value for value in config.budget.values if value not in measured]
 
 
-def with_earlier_probes(rows: Sequence[record.Row], earlier: Sequence[record.Row]) -> list[record.Row]:
+def _with_earlier_probes(rows: Sequence[record.Row], earlier: Sequence[record.Row]) -> list[record.Row]:
     """Add to the rows the probes that earlier rows of the same mark and loss have and these were not asked for."""
     by_mark = {(row["D"], row["L"]): row for row in earlier if record.has_result(row)}
     before = [by_mark.get((row["D"], row["L"]), {}) for row in rows]
@@ -47,7 +47,7 @@ def whole(rows: Sequence[record.Row], folder: Path, config: FrozenConfig, values
     """Return the rows of a record: the new ones, at these values of the budget, and the earlier ones that remain."""
     earlier = record.read(folder) if record.finished(folder) else []
     other_marks = [row for row in earlier if row.get(f"budget.{config.budget.name}") not in (*values, None)]
-    joined = [*with_earlier_probes(rows, earlier), *other_marks]
+    joined = [*_with_earlier_probes(rows, earlier), *other_marks]
     return [row | {"mark": n} for n, row in enumerate(sorted(joined, key=lambda row: row["D"]), start=1)]
 
 

@@ -30,7 +30,7 @@ NOT_THERE = ("DatasetNotFoundError", "RepositoryNotFoundError", "DataFilesNotFou
 
 
 @dataclass(frozen=True)
-class Hub:
+class _Hub:
     """A dataset of the hub, or a folder that `datasets` reads: of save_to_disk, or of data files.
 
     config: which of several. split: of its rows. field: the text's name. revision: a commit, branch or tag.
@@ -108,7 +108,7 @@ def _hub_is_reachable() -> bool:
         return False
 
 
-def _refusal(hub: Hub, error: Exception) -> Exception:
+def _refusal(hub: _Hub, error: Exception) -> Exception:
     """Return an error of `datasets` as one that the user can act on; itself if it is not the user's."""
     if isinstance(error, UserError):
         return error
@@ -155,9 +155,9 @@ class HuggingFace(Tokens):
             raise UserError("data=hf needs the name of a dataset: give data.name=roneneldan/TinyStories, say")
 
     @property
-    def source(self) -> Hub:
+    def source(self) -> _Hub:
         """Where its documents come from."""
-        return Hub(str(self.name), self.config, self.split, self.field, self.revision, self.documents)
+        return _Hub(str(self.name), self.config, self.split, self.field, self.revision, self.documents)
 
     def plan(self, tokenizer: str) -> Preparation:
         """Return how the rows become tokens."""

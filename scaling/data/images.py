@@ -36,7 +36,7 @@ FASHION = "/usr/share/datasets/fashion-mnist"
 
 
 @dataclass(frozen=True)
-class Pixels:
+class _Pixels:
     """A set of images, (n, channels, side, side) bytes, and their classes, (n,)."""
 
     images: NDArray[np.uint8]
@@ -61,7 +61,7 @@ class Images:
     def __post_init__(self) -> None:
         checks.knobs("data", self)
 
-    def read(self) -> tuple[Pixels, Pixels]:
+    def read(self) -> tuple[_Pixels, _Pixels]:
         """Read the training and the test set."""
         raise NotImplementedError
 
@@ -88,7 +88,7 @@ class Images:
         count = train.images.shape[2] * train.images.shape[3]
         places = torch.from_numpy(stream(self.version, RULES).permutation(count)) if self.permuted else slice(None)
 
-        def taken(pixels: Pixels, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        def taken(pixels: _Pixels, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
             images = (torch.from_numpy(pixels.images[rows]).float() - mean) / deviation
             return images.flatten(2)[:, :, places].view(images.shape), torch.from_numpy(pixels.classes[rows])
 
@@ -114,7 +114,7 @@ class Idx(Images):
 
     path: str = FASHION
 
-    def read(self) -> tuple[Pixels, Pixels]:
+    def read(self) -> tuple[_Pixels, _Pixels]:
         if not (folder := Path(self.path)).is_dir():
             hint = "on Debian, apt-get install dataset-fashion-mnist" if self.path == FASHION else "name a folder"
             raise UserError(f"data.path={self.path} is not there; {hint}")
@@ -122,13 +122,13 @@ class Idx(Images):
 
 
 @lru_cache(maxsize=4)
-def _read_idx_set(folder: Path, name: str) -> Pixels:
+def _read_idx_set(folder: Path, name: str) -> _Pixels:
     """Read the images and the classes of one set."""
     images, classes = (_read_idx(folder / f"{name}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
     if images.ndim != 3 or images.shape[1] != images.shape[2] or classes.shape != images.shape[:1]:
         shapes = f"images and labels of shapes {images.shape} and {classes.shape}"
         raise UserError(f"{folder}/{name}-*: {shapes} are not square images with a class each")
-    return Pixels(images[:, None], classes.astype(np.int64))
+    return _Pixels(images[:, None], classes.astype(np.int64))
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
@@ -168,14 +168,14 @@ class Cifar(Images):
 
     limits: ClassVar[checks.Limits] = {"classes": (10, 100)}
 
-    def read(self) -> tuple[Pixels, Pixels]:
+    def read(self) -> tuple[_Pixels, _Pixels]:
         if not self.path:
             raise UserError("data=cifar needs the folder of torchvision's files: give data.path=FOLDER")
         return _read_cifar(self.path, self.classes)
 
 
 @lru_cache(maxsize=2)
-def _read_cifar(path: str, classes: int) -> tuple[Pixels, Pixels]:
+def _read_cifar(path: str, classes: int) -> tuple[_Pixels, _Pixels]:
     """Read both sets of CIFAR-10 or CIFAR-100."""
     datasets = library("torchvision.datasets", f"data=cifar data.path={path} is read by torchvision", "images")
     try:
@@ -183,7 +183,7 @@ def _read_cifar(path: str, classes: int) -> tuple[Pixels, Pixels]:
     except (RuntimeError, OSError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"data.path={path} does not hold CIFAR-{classes} as torchvision keeps it ({first})") from None
-    pixels = [Pixels(one.data.transpose(0, 3, 1, 2), np.array(one.targets, np.int64)) for one in sets]
+    pixels = [_Pixels(one.data.transpose(0, 3, 1, 2), np.array(one.targets, np.int64)) for one in sets]
     return pixels[0], pixels[1]
 
 
@@ -191,16 +191,16 @@ def _read_cifar(path: str, classes: int) -> tuple[Pixels, Pixels]:
 class SklearnDigits(Images):
     """1,797 handwritten digits of 8 by 8 pixels (Alpaydin and Kaynak 1998); one in six is held out."""
 
-    def read(self) -> tuple[Pixels, Pixels]:
+    def read(self) -> tuple[_Pixels, _Pixels]:
         return _read_sklearn_digits()
 
 
 @lru_cache(maxsize=1)
-def _read_sklearn_digits() -> tuple[Pixels, Pixels]:
+def _read_sklearn_digits() -> tuple[_Pixels, _Pixels]:
     """Read the digits of scikit-learn and split them in two."""
     loaded: Any = library("sklearn.datasets", "data=sklearn_digits comes with scikit-learn", "images").load_digits()
     images, classes = loaded.images.astype(np.uint8)[:, None], loaded.target.astype(np.int64)
     order = _take_turns(classes, 0)
     parts = order[: len(order) * 5 // 6], order[len(order) * 5 // 6 :]
-    train, held_out = (Pixels(images[rows], classes[rows]) for rows in parts)
+    train, held_out = (_Pixels(images[rows], classes[rows]) for rows in parts)
     return train, held_out

@@ -42,7 +42,7 @@ class Cnn(Family):
         if task.kind == "images":
             return self.build_for_images(task)
         embed, first = stem(task, self.width)
-        layers = [self.layer(Gated(self.width, self.kernel, 2 ** (i % self.cycle))) for i in range(self.depth)]
+        layers = [self.layer(_Gated(self.width, self.kernel, 2 ** (i % self.cycle))) for i in range(self.depth)]
         body = nn.Sequential(*first, *layers, normalisation("rms", self.width))
         return Model(embed, body, readout(self.width, task.d_out))
 
@@ -52,15 +52,15 @@ class Cnn(Family):
 
     def build_for_images(self, task: Task) -> Model:
         """Build the pre-activation ResNet (arXiv:1603.05027, fig. 4e) at one resolution, or without shortcuts."""
-        first = convolution(task.d_in, self.width, self.patch, stride=self.patch)
+        first = _convolution(task.d_in, self.width, self.patch, stride=self.patch)
         layers: list[nn.Module] = []
         for _ in range(self.depth):
             halves = [
-                [over_map(self.width), nn.ReLU(), convolution(self.width, self.width, self.kernel)] for _ in range(2)
+                [_over_map(self.width), nn.ReLU(), _convolution(self.width, self.width, self.kernel)] for _ in range(2)
             ]
             branch = nn.Sequential(*halves[0], *halves[1])
             layers.append(Block(self.width, branch, norm="none") if self.residual else branch)
-        body = nn.Sequential(first, *layers, over_map(self.width), nn.ReLU(), Pool((2, 3)))
+        body = nn.Sequential(first, *layers, _over_map(self.width), nn.ReLU(), Pool((2, 3)))
         return Model(nn.Identity(), body, readout(self.width, task.d_out))
 
     def kept(self, seq_len: int) -> int:
@@ -68,19 +68,19 @@ class Cnn(Family):
         return self.width * sum(min(reach, seq_len) for reach in reaches)
 
 
-def convolution(d_in: int, d_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+def _convolution(d_in: int, d_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """Return a square convolution that keeps the map's size or divides it by its stride; He 2015, eq. 10."""
     layer = nn.Conv2d(d_in, d_out, kernel, stride, padding=0 if stride > 1 else kernel // 2, bias=False)
     nn.init.normal_(layer.weight, std=(2 / (d_in * kernel**2)) ** 0.5)
     return layer
 
 
-def over_map(width: int) -> nn.Module:
+def _over_map(width: int) -> nn.Module:
     """Return layer normalisation over a whole map (batch, width, rows, columns): no example depends on another."""
     return nn.GroupNorm(1, width)
 
 
-class Gated(nn.Module):
+class _Gated(nn.Module):
     """A causal dilated convolution with a gate, and a linear map: a * sigmoid(b) (arXiv:1612.08083, eq. 1)."""
 
     def __init__(self, width: int, kernel: int, dilation: int) -> None:

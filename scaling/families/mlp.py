@@ -54,7 +54,7 @@ class Mlp(Family):
         tokens = task.kind == "tokens"
         embed = token_embedding(task.d_in, self.embed) if tokens else nn.Identity()
         if tokens or task.kind == "sequences":
-            see: nn.Module = Window(self.window)
+            see: nn.Module = _Window(self.window)
             features = self.window * (self.embed if tokens else task.d_in)
         else:
             see, features = nn.Flatten(), task.d_in * (task.seq_len**2 if task.kind == "images" else 1)
@@ -80,7 +80,7 @@ class Mlp(Family):
         return min(self.window, seq_len) * self.embed
 
 
-class Window(nn.Module):
+class _Window(nn.Module):
     """Each position sees itself and the positions just before it, side by side; before the first stand zeros."""
 
     def __init__(self, size: int) -> None:

@@ -97,10 +97,10 @@ class MinGru(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         both = wide(self.gate_candidate(x))
-        return self.out(gated_scan(both) if fused_here(both, both) else gated(both))  # type: ignore[no-any-return]
+        return self.out(gated_scan(both) if fused_here(both, both) else _gated(both))  # type: ignore[no-any-return]
 
 
-def gated(both: Tensor) -> Tensor:
+def _gated(both: Tensor) -> Tensor:
     """Return states (batch, seq, width) from gates and candidates side by side, (batch, seq, 2 width)."""
     gate, candidate = both.chunk(2, dim=-1)
     open_ = gate.sigmoid()

@@ -69,7 +69,7 @@ class Ssm(Family):
         return Selective(self.width, self.expansion * self.width, self.state, self.head_dim, self.kernel, self.chunk)
 
     def unseen_flops(self, task: Task) -> float:
-        return self.depth * fft_flops(self.width, task.seq_len) if self.kind == "diagonal" else 0.0
+        return self.depth * _fft_flops(self.width, task.seq_len) if self.kind == "diagonal" else 0.0
 
     def kept(self, seq_len: int) -> int:
         if self.kind == "diagonal":
@@ -83,14 +83,14 @@ def unit(head_dim: int, expansion: int) -> int:
     return head_dim // math.gcd(head_dim, expansion)
 
 
-def fft_flops(channels: int, seq_len: int) -> float:
+def _fft_flops(channels: int, seq_len: int) -> float:
     """Return the FLOPs of one example's causal convolution by FFT: two real transforms of twice the length."""
     # a real transform takes 2.5 n log2 n, half of Cooley and Tukey's, a complex product 6; the batch shares the kernel
     n = 2 * seq_len
     return channels * (2 * 2.5 * n * math.log2(n) + 6 * (seq_len + 1))
 
 
-def step_sizes(n: int) -> Tensor:
+def _step_sizes(n: int) -> Tensor:
     """Return initial step sizes of n channels, even in the logarithm, in random order."""
     low, high = (math.log(size) for size in STEP_SIZES)
     return torch.exp(torch.rand(n) * (high - low) + low)
@@ -105,8 +105,8 @@ class Selective(nn.Module):
         self.state, self.head_dim, self.chunk = state, head_dim, chunk
         self.gate_in, self.read_write = linear(width, 2 * inner), linear(width, 2 * state)
         self.step = linear(width, heads)
-        self.short, self.short_read_write = ShortConvolution(inner, kernel), ShortConvolution(2 * state, kernel)
-        sizes = step_sizes(heads)
+        self.short, self.short_read_write = _ShortConvolution(inner, kernel), _ShortConvolution(2 * state, kernel)
+        sizes = _step_sizes(heads)
         self.step_bias = nn.Parameter(sizes + torch.log(-torch.expm1(-sizes)))  # softplus of it gives the sizes
         self.log_decay = nn.Parameter(torch.log(1 + 15 * torch.rand(heads)))  # rates from 1 to 16, as Mamba-2's code
         self.skip = nn.Parameter(torch.ones(heads))
@@ -123,7 +123,7 @@ class Selective(nn.Module):
         return self.out(self.norm(y.flatten(2) * silu(gate)))  # type: ignore[no-any-return]
 
 
-class ShortConvolution(nn.Module):
+class _ShortConvolution(nn.Module):
     """A causal convolution of each feature for itself, then SiLU."""
 
     def __init__(self, features: int, kernel: int) -> None:
@@ -145,10 +145,10 @@ class Diagonal(nn.Module):
 
     def __init__(self, width: int, state: int) -> None:
         super().__init__()
-        self.log_step = nn.Parameter(step_sizes(width).log())
-        self.log_decay = table(torch.full((width, state), 0.5).log())
-        self.frequency = table(math.pi * torch.arange(state).expand(width, state).clone().float())
-        self.read = table(torch.randn(2, width, state) * 0.5**0.5)  # real and imaginary part
+        self.log_step = nn.Parameter(_step_sizes(width).log())
+        self.log_decay = _table(torch.full((width, state), 0.5).log())
+        self.frequency = _table(math.pi * torch.arange(state).expand(width, state).clone().float())
+        self.read = _table(torch.randn(2, width, state) * 0.5**0.5)  # real and imaginary part
         self.skip = nn.Parameter(torch.ones(width))
         self.out = linear(width, 2 * width)
 
@@ -185,7 +185,7 @@ def powers(turn: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     return size * angle.cos(), size * angle.sin()
 
 
-def table(values: Tensor) -> nn.Parameter:
+def _table(values: Tensor) -> nn.Parameter:
     """Return a parameter whose axes no product sums over."""
     parameter = nn.Parameter(values)
     parameter.fan_in_axes = ()  # type: ignore[attr-defined]

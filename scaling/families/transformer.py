@@ -128,19 +128,19 @@ class Transformer(Family):
         """Build the branch that follows attention."""
         if self.feed_forward == "gelu":
             return feed_forward(self.width, self.hidden)
-        return nn.Sequential(linear(self.width, 2 * self.hidden), Gate(), linear(self.hidden, self.width))
+        return nn.Sequential(linear(self.width, 2 * self.hidden), _Gate(), linear(self.hidden, self.width))
 
     def patches(self, task: Task) -> nn.Module:
         """Return the non-overlapping patches of an image as positions (ViT, arXiv:2010.11929, eq. 1)."""
         cut = nn.Conv2d(task.d_in, self.width, self.patch, stride=self.patch, bias=False)
         nn.init.normal_(cut.weight, std=(task.d_in * self.patch**2) ** -0.5)
-        return nn.Sequential(cut, Raster())
+        return nn.Sequential(cut, _Raster())
 
     def kept(self, seq_len: int) -> int:
         return self.depth * 2 * (self.width // self.heads_per_kv) * seq_len
 
 
-class Gate(nn.Module):
+class _Gate(nn.Module):
     """silu(a) * b over the two halves of the features (SwiGLU, arXiv:2002.05202, eq. 6)."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class Gate(nn.Module):
         return nn.functional.silu(a) * b
 
 
-class Raster(nn.Module):
+class _Raster(nn.Module):
     """Lay the positions of a map side by side: (batch, width, rows, columns) to (batch, rows * columns, width)."""
 
     def forward(self, x: Tensor) -> Tensor:

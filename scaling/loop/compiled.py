@@ -32,7 +32,7 @@ BACKEND = "inductor"
 CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch's variable for the folder of compiled code
 
 
-def cache() -> Path:
+def _cache() -> Path:
     """Return the folder of compiled code and of what compiling saved."""
     return home() / "compiled"
 
@@ -80,16 +80,16 @@ class Compiler:
 
     def is_worth(self, plain_s: float, passes: int) -> bool:
         """Return whether compiling saves more time than it takes."""
-        known = recall(cache() / "saved.json")
+        known = recall(_cache() / "saved.json")
         saves, takes_s = known.get(self.shape) or known.get(self.kind) or (SAVES, COLD_S)
         return bool(passes * plain_s * saves > takes_s)
 
     def remember(self, saves: float, takes_s: float) -> None:
         """Keep what compiling saved and took; the same shape will find its code in the cache."""
-        known = recall(cache() / "saved.json")
+        known = recall(_cache() / "saved.json")
         entry = (saves, takes_s if self.shape in known else min(takes_s, WARM_S))
         first = {} if self.shape in known else {self.kind: (saves, takes_s)}
-        keep(cache() / "saved.json", known | first | {self.shape: entry})
+        keep(_cache() / "saved.json", known | first | {self.shape: entry})
 
 
 def compile_for(
@@ -101,7 +101,7 @@ def compile_for(
 
     # torch names its own folder there when it is imported, one that does not outlive the machine's start
     if os.environ.get(CACHE, default_cache_dir()) == default_cache_dir():
-        os.environ[CACHE] = str(cache() / "code")
+        os.environ[CACHE] = str(_cache() / "code")
     config.compile_threads = 1  # a sweep has a process on every core
     torch._dynamo.reset()  # its budget of recompilations is that of a process
     compiled: Objective = torch.compile(objective, dynamic=False, backend=BACKEND)

@@ -27,7 +27,7 @@ CHUNK = 64  # steps whose indices and rates are sent to the device at once
 WARM_UP = 3
 
 
-class Training(Protocol):
+class _Training(Protocol):
     """What of a module in training (module.py) its steps need."""
 
     model: Model
@@ -63,7 +63,7 @@ class NotCapturedError(Exception):
 class StepGraph:
     """Takes the steps of a module by a graph; its parameters and its optimiser's state stay the same tensors."""
 
-    def __init__(self, module: Training) -> None:
+    def __init__(self, module: _Training) -> None:
         self.module, self.optimizer = module, module.bare_optimizer()
         groups, device = self.optimizer.param_groups, module.device
         self.indices = torch.zeros(CHUNK, module.recipe.batch, dtype=torch.long, device=device)
@@ -156,7 +156,7 @@ def held_rate(rate: float, device: torch.device) -> float:
     return float(torch.tensor(rate)) if device.type == "cuda" else rate
 
 
-def obstacle_to_graph(module: Training) -> str | None:
+def obstacle_to_graph(module: _Training) -> str | None:
     """Return why a graph cannot take the steps of a module; None if it can."""
     if module.device.type != "cuda":
         return "it needs a CUDA device"

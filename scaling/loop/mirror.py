@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from isoflop.scaling.assemble import Mark
 
 
-class Place(Protocol):
+class _Place(Protocol):
     """Where a run is mirrored."""
 
     def send(self, point: Mapping[str, float]) -> None:
@@ -48,7 +48,7 @@ class Mirror(pl.Callback):
     def __init__(self, config: FrozenConfig, folder: RunFolder) -> None:
         self.config, self.folder = config, folder
         self.rows: Sequence[record.Row] = ()
-        self.place: Place | None = None
+        self.place: _Place | None = None
         self.marks: Mapping[int, Mark] = {}
         self.sent: set[int] = set()
 
@@ -112,7 +112,7 @@ class Mirror(pl.Callback):
             print(f"logger={name}: {type(error).__name__}: {first}; the run goes on without it", file=sys.stderr)
 
 
-class Lightning:
+class _Lightning:
     """A mirror by one of Lightning's loggers, in the run's folder."""
 
     def __init__(self, logger: Any, columns: record.Row) -> None:
@@ -130,7 +130,7 @@ class Lightning:
         self.logger.finalize("success" if ok else "failed")
 
 
-def _open(config: FrozenConfig, folder: RunFolder, columns: record.Row) -> Place:
+def _open(config: FrozenConfig, folder: RunFolder, columns: record.Row) -> _Place:
     if config.logger.name == "wandb":
         from isoflop.scaling.loop.wandb import WandbRun
 
@@ -139,11 +139,11 @@ def _open(config: FrozenConfig, folder: RunFolder, columns: record.Row) -> Place
         from pytorch_lightning.loggers import TensorBoardLogger
 
         logger = TensorBoardLogger(folder.path, name="tensorboard", version="", default_hp_metric=False)
-        return Lightning(logger, columns)
+        return _Lightning(logger, columns)
     from pytorch_lightning.loggers import CSVLogger
 
     # a new version for every attempt: the logger empties a folder that it finds
-    return Lightning(CSVLogger(folder.path, name="csv"), columns)
+    return _Lightning(CSVLogger(folder.path, name="csv"), columns)
 
 
 def problem(name: str) -> str:

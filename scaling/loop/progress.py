@@ -24,7 +24,7 @@ class Progress(pl.Callback):
 
     def __init__(self, heart: Heart, steps: int, bar: bool = False) -> None:
         self.heart, self.steps = heart, steps
-        self.bar = Bar(steps) if bar else None
+        self.bar = _Bar(steps) if bar else None
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
         assert isinstance(module, ScalingModule)
@@ -38,7 +38,7 @@ class Progress(pl.Callback):
             self.bar.close()
 
 
-class Bar:
+class _Bar:
     """A progress bar for a single run in a terminal."""
 
     def __init__(self, steps: int) -> None:

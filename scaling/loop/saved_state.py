@@ -31,7 +31,7 @@ def parts(optimizer: torch.optim.Optimizer) -> Sequence[torch.optim.Optimizer]:
     return optimizer.parts if isinstance(optimizer, Joint) else (optimizer,)
 
 
-def tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
+def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
     """Return all tensors that training changes, in a fixed order."""
     reshard(module)
     of_optimizer = [
@@ -54,14 +54,14 @@ def reshard(module: nn.Module) -> None:
 
 def set_aside(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
     """Return a copy of all that training changes."""
-    of_module, of_optimizer = tensors(module, optimizer)
+    of_module, of_optimizer = _tensors(module, optimizer)
     return [t.detach().clone() for t in of_module], [t.detach().clone() for t in of_optimizer]
 
 
 @torch.no_grad()
 def take_up(state: State, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Give the module and its optimiser what was set aside."""
-    of_module, of_optimizer = tensors(module, optimizer)
+    of_module, of_optimizer = _tensors(module, optimizer)
     for tensor, copy in zip(of_module, state[0], strict=True):
         tensor.copy_(sharded_as(tensor, copy))
     if state[1]:

@@ -35,7 +35,7 @@ class WandbRun:
             mode="offline" if wanted.offline else None,
             resume=None if offline else "allow",
             dir=str(folder.path),
-            name=name_of(config, columns),
+            name=_name_of(config, columns),
             group=config.sweep,
             tags=[config.names.family, *config.tags],
             config=known | {"folder": str(folder.path.resolve()), "frozen": config.to_json()},
@@ -67,7 +67,7 @@ class WandbRun:
         self.run.finish(exit_code=int(not ok))
 
 
-def name_of(config: FrozenConfig, columns: record.Row) -> str:
+def _name_of(config: FrozenConfig, columns: record.Row) -> str:
     """Return a readable name: family, dials, budget, rate and seed, in which runs of a sweep differ."""
     budget = config.budget
     first, last = min(budget.values), max(budget.values)

@@ -36,7 +36,7 @@ class CriticalBatch(CheckedProbe):
         n = subject.examples.n
         indices = torch.randint(n, (self.batches, self.small), generator=subject.generator())
         device = next(subject.model.parameters()).device
-        gradients = [gradient(subject, batch.to(device)) for batch in indices]
+        gradients = [_gradient(subject, batch.to(device)) for batch in indices]
         big = sum(gradients[1:], start=gradients[0]) / self.batches
         g_small = torch.stack([g.square().sum() for g in gradients]).mean().item()
         g_big, size = big.square().sum().item(), self.small * self.batches
@@ -45,7 +45,7 @@ class CriticalBatch(CheckedProbe):
         return Measurement({"noise_scale": noise / signal if signal > 0 else None, "signal": signal, "noise": noise})
 
 
-def gradient(subject: Subject, indices: Tensor) -> Tensor:
+def _gradient(subject: Subject, indices: Tensor) -> Tensor:
     """Return the gradient of a batch's mean training loss as one vector in float64."""
     x, y = subject.examples.take(indices)
     losses = loss_per_target(subject.task, subject.forward(x), y)

@@ -36,7 +36,7 @@ class Eigenfunctions(CheckedProbe):
         x, outputs, y = (torch.cat(part) for part in zip(*parts, strict=True))
         if subject.task.loss != "mse" or len(x) <= x.shape[1]:
             return Measurement({"rank_correlation": None, "count": None})
-        values, functions = eigenfunctions(x)
+        values, functions = _eigenfunctions(x)
         target, fitted = functions.T @ y / len(x), functions.T @ outputs / len(x)  # (functions, d_out)
         noise = (y - functions @ target).square().sum() / (len(x) - len(values)) / len(x)
         clear = target.norm(dim=1) > self.clear * noise.sqrt()
@@ -44,10 +44,10 @@ class Eigenfunctions(CheckedProbe):
         places = clear.nonzero().flatten().tolist()
         points = [Point("eigenvalue", "k", k + 1, float(values[k])) for k in places]
         points += [Point("left", "k", k + 1, float(value)) for k, value in zip(places, left, strict=True)]
-        return Measurement({"rank_correlation": spearman(values[clear], -left), "count": len(left)}, points)
+        return Measurement({"rank_correlation": _spearman(values[clear], -left), "count": len(left)}, points)
 
 
-def eigenfunctions(x: Tensor) -> tuple[Tensor, Tensor]:
+def _eigenfunctions(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the linear kernel's eigenvalues, descending, and its functions at x, (examples, k), of mean square 1."""
     left, scales, _ = torch.linalg.svd(x, full_matrices=False)
     # what is below is rounding (as numpy's matrix_rank has it)
@@ -55,16 +55,16 @@ def eigenfunctions(x: Tensor) -> tuple[Tensor, Tensor]:
     return scales[there].square() / len(x), left[:, there] * len(x) ** 0.5
 
 
-def spearman(a: Tensor, b: Tensor) -> float | None:
+def _spearman(a: Tensor, b: Tensor) -> float | None:
     """Return the correlation of ranks, ties shared; None for fewer than three values, or if all are equal."""
     if len(a) < 3:
         return None
-    ranks = torch.stack((rank(a), rank(b)))
+    ranks = torch.stack((_rank(a), _rank(b)))
     spread = ranks.std(1)
     return None if (spread == 0).any() else float(torch.corrcoef(ranks)[0, 1])
 
 
-def rank(values: Tensor) -> Tensor:
+def _rank(values: Tensor) -> Tensor:
     """Return the rank of each value; equal values share the mean of theirs."""
     _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
     ranks: Tensor = (counts.cumsum(0) - (counts - 1) / 2)[inverse].double()

@@ -32,13 +32,13 @@ class Extrapolation(CheckedProbe):
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
         """Return ratio_K, its standard error and accuracy_K; None if the data or the model has no such length."""
-        trained = late_loss(subject, self.examples)
+        trained = _late_loss(subject, self.examples)
         scalars: dict[str, float | None] = {"accuracy_1": trained.accuracy if trained else None}
         points = [] if trained is None else [Point("loss", "times", 1, trained.mean, trained.se)]
         for k in self.times:
             count = max(2, self.examples // k)
             longer = subject.at_length(k, count)
-            loss = None if longer is None else late_loss(longer, count)
+            loss = None if longer is None else _late_loss(longer, count)
             scalars |= {f"ratio_{k}": None, f"ratio_{k}_se": None, f"accuracy_{k}": None}
             if loss is None:
                 continue
@@ -52,7 +52,7 @@ class Extrapolation(CheckedProbe):
         return Measurement(scalars, points)
 
 
-class Late(NamedTuple):
+class _Late(NamedTuple):
     """Mean loss over the later half of the positions, its standard error, and the share of targets that are met."""
 
     mean: float
@@ -60,7 +60,7 @@ class Late(NamedTuple):
     accuracy: float | None
 
 
-def late_loss(subject: Subject, examples: int) -> Late | None:
+def _late_loss(subject: Subject, examples: int) -> _Late | None:
     """Return the loss over the later half of the positions; None if no target is there."""
     sums, counts, met = [], [], 0.0
     classes = subject.task.loss == "cross_entropy"
@@ -77,4 +77,4 @@ def late_loss(subject: Subject, examples: int) -> Late | None:
     total, count = torch.cat(sums), torch.cat(counts)
     if count.sum() == 0 or len(total) < 2:
         return None
-    return Late(*mean_and_error(total, count), met / float(count.sum()) if classes else None)
+    return _Late(*mean_and_error(total, count), met / float(count.sum()) if classes else None)

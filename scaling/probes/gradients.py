@@ -39,14 +39,14 @@ class Gradients(CheckedProbe):
 
     def measure(self, subject: Subject) -> Measurement:
         """Return the slope of ln |J| on k, the shares that vanish and explode, and first_over_last layer's gradient."""
-        layers = layer_norms(subject, self.examples)
+        layers = _layer_norms(subject, self.examples)
         points = [Point("layer_norm", "layer", i, norm) for i, norm in enumerate(layers)]
         ratio = layers[0] / layers[-1] if len(layers) > 1 and layers[-1] > 0 else None
         scalars: dict[str, float | None] = {"first_over_last": ratio}
         layered = next(subject.model.body.children(), None) is not None
         if subject.task.kind not in ("tokens", "sequences") or subject.task.seq_len < 4 or not layered:
             return Measurement(scalars, points)
-        norms = jacobian_norms(subject, self.examples, self.directions)  # (examples, seq), by k
+        norms = _jacobian_norms(subject, self.examples, self.directions)  # (examples, seq), by k
         mean = norms.square().mean(0).sqrt()
         points += [Point("jacobian", "k", k, float(norm)) for k, norm in enumerate(mean)]
         # at k = 0 the residual stream goes straight through, which no other k has
@@ -59,7 +59,7 @@ class Gradients(CheckedProbe):
         return Measurement(scalars | {"explodes": float((change > self.factor).double().mean())}, points)
 
 
-def jacobian_norms(subject: Subject, examples: int, directions: int) -> Tensor:
+def _jacobian_norms(subject: Subject, examples: int, directions: int) -> Tensor:
     """Return the Frobenius norms of ∂h_T/∂e_{T-k}, (examples, seq) with k along the second axis, in float64."""
     generator, rows = subject.generator(), []
     for x, _ in subject.held_out(examples):
@@ -77,7 +77,7 @@ def jacobian_norms(subject: Subject, examples: int, directions: int) -> Tensor:
     return torch.cat(rows)
 
 
-def layer_norms(subject: Subject, examples: int) -> list[float]:
+def _layer_norms(subject: Subject, examples: int) -> list[float]:
     """Return the norm of the held-out loss's gradient in each part of the body with parameters, first to last."""
     parts = [list(part.parameters()) for part in subject.model.body.children()]
     parts = [part for part in parts if part]

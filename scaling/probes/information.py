@@ -43,18 +43,18 @@ class Information(CheckedProbe):
     @torch.no_grad()
     def measure(self, subject: Subject) -> Measurement:
         """Return bins_xz, bins_zy, kde_xz, kde_zy of the body's last part [bits]; all parts' as profiles."""
-        layers, y = activations(subject, self.examples)
-        target = codes(y if subject.task.loss == "cross_entropy" else binned(y, self.bins))
+        layers, y = _activations(subject, self.examples)
+        target = _codes(y if subject.task.loss == "cross_entropy" else _binned(y, self.bins))
         estimates = []
         for z in layers:
-            pattern = codes(binned(z, self.bins))
-            xz, zy = entropy(pattern), entropy(pattern) + entropy(target) - entropy(codes(pattern, target))
-            estimates.append({"bins_xz": xz, "bins_zy": zy} | density(z, target, self.variance))
+            pattern = _codes(_binned(z, self.bins))
+            xz, zy = _entropy(pattern), _entropy(pattern) + _entropy(target) - _entropy(_codes(pattern, target))
+            estimates.append({"bins_xz": xz, "bins_zy": zy} | _density(z, target, self.variance))
         points = [Point(name, "layer", i, value) for i, row in enumerate(estimates) for name, value in row.items()]
         return Measurement(estimates[-2], points)
 
 
-def activations(subject: Subject, examples: int) -> tuple[list[Tensor], Tensor]:
+def _activations(subject: Subject, examples: int) -> tuple[list[Tensor], Tensor]:
     """Return the activations of each part of the body and of the readout, (examples, units), and the targets."""
     parts = [*(list(subject.model.body.children()) or [subject.model.body]), subject.model.readout]
     calls: list[Tensor] = []
@@ -76,27 +76,27 @@ def activations(subject: Subject, examples: int) -> tuple[list[Tensor], Tensor]:
     return [torch.cat(layer) for layer in zip(*rows, strict=True)], torch.cat(targets)
 
 
-def binned(values: Tensor, bins: int) -> Tensor:
+def _binned(values: Tensor, bins: int) -> Tensor:
     """Return the bin of each value, of equal width from the least to the largest of all."""
     low, high = values.min(), values.max()
     width = (high - low) / bins
     return ((values - low) / width).long().clamp(0, bins - 1) if width > 0 else torch.zeros_like(values).long()
 
 
-def codes(*tables: Tensor) -> Tensor:
+def _codes(*tables: Tensor) -> Tensor:
     """Return a whole number for each distinct row of the tables side by side, (examples,)."""
     rows = torch.cat([table.reshape(len(table), -1) for table in tables], dim=1)
     code: Tensor = torch.unique(rows, dim=0, return_inverse=True)[1]
     return code
 
 
-def entropy(code: Tensor) -> float:
+def _entropy(code: Tensor) -> float:
     """Return the entropy of the shares of the codes [bits]."""
     shares = torch.bincount(code).double() / len(code)
     return float(torch.special.entr(shares).sum()) / math.log(2)
 
 
-def density(z: Tensor, target: Tensor, variance: float) -> dict[str, float]:
+def _density(z: Tensor, target: Tensor, variance: float) -> dict[str, float]:
     """Return kde_xz and kde_zy [bits] of activations (examples, units) and the codes of their targets."""
     log_kernel = -torch.cdist(z, z).square() / (2 * variance)  # (examples, examples)
     alike = target[:, None] == target

@@ -34,25 +34,25 @@ class Precision(CheckedProbe):
     def measure(self, subject: Subject) -> Measurement:
         """Return delta_BITS: the loss at that width minus the loss as trained [unit of the task's loss]."""
         trained = [p.detach().clone() for p in subject.model.parameters()]
-        full = loss(subject, self.examples)
+        full = _loss(subject, self.examples)
         scalars: dict[str, float | None] = {}
         points = []
         for bits in self.bits:
             for p, weight in zip(subject.model.parameters(), trained, strict=True):
                 if p.dim() >= 2:
-                    p.copy_(rounded(weight, bits))
-            delta = scalars[f"delta_{bits}"] = loss(subject, self.examples) - full
+                    p.copy_(_rounded(weight, bits))
+            delta = scalars[f"delta_{bits}"] = _loss(subject, self.examples) - full
             points.append(Point("loss", "bits", bits, full + delta))
         return Measurement(scalars, points)
 
 
-def rounded(weight: Tensor, bits: int) -> Tensor:
+def _rounded(weight: Tensor, bits: int) -> Tensor:
     """Round the weight to the nearest of 2^bits - 1 levels from -max to max."""
     step = weight.abs().max() / (2 ** (bits - 1) - 1)
     return weight if step == 0 else (weight / step).round() * step
 
 
-def loss(subject: Subject, examples: int) -> float:
+def _loss(subject: Subject, examples: int) -> float:
     """Return the held-out loss over the first examples [unit of the task's loss]."""
     total = count = 0.0
     for x, y in subject.held_out(examples):

@@ -28,7 +28,7 @@ class SpectralRank(CheckedProbe):
     def measure(self, subject: Subject) -> Measurement:
         """Return stable and effective: the means over weights of the rank over the smaller side."""
         weights = [p for p in (*subject.model.body.parameters(), *subject.model.readout.parameters()) if p.dim() >= 2]
-        ranks = [shares(weight.flatten(1)) for weight in weights if min(weight.flatten(1).shape) > 1]
+        ranks = [_shares(weight.flatten(1)) for weight in weights if min(weight.flatten(1).shape) > 1]
         if not ranks:
             return Measurement({"stable": None, "effective": None})
         columns = zip(self.keys, zip(*ranks, strict=True), strict=True)
@@ -37,7 +37,7 @@ class SpectralRank(CheckedProbe):
         return Measurement(dict(zip(self.keys, means, strict=True)), points)
 
 
-def shares(matrix: Tensor) -> tuple[float, float]:
+def _shares(matrix: Tensor) -> tuple[float, float]:
     """Return the stable and effective rank over the smaller side."""
     s = torch.linalg.svdvals(matrix.double())
     p = s / s.sum().clamp(min=torch.finfo(s.dtype).tiny)

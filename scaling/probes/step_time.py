@@ -56,36 +56,36 @@ class StepTime(CheckedProbe):
         rows = dict[int, tuple[float, float, float]]()
         for length in sorted(set(self.seq_lens)) if subject.rebuild else ():
             with contextlib.suppress(UserError):  # a length that the family refuses
-                rows[length] = timed_at(subject, length, self.batch, self.repeats)
+                rows[length] = _timed_at(subject, length, self.batch, self.repeats)
         names = ("train_s", "decode_s", "memory_bytes")
         points = [Point(name, "seq_len", n, row[i]) for i, name in enumerate(names) for n, row in rows.items()]
-        slopes = {key: log_slope({n: row[i] for n, row in rows.items()}) for i, key in enumerate(self.keys)}
+        slopes = {key: _log_slope({n: row[i] for n, row in rows.items()}) for i, key in enumerate(self.keys)}
         return Measurement(slopes, points)
 
 
-def timed_at(subject: Subject, length: int, batch: int, repeats: int) -> tuple[float, float, float]:
+def _timed_at(subject: Subject, length: int, batch: int, repeats: int) -> tuple[float, float, float]:
     """Time a training step and a decoded token [s], and measure the step's memory [bytes], at a seq_len."""
     assert subject.rebuild is not None
     task = replace(subject.task, seq_len=length, targets=length)
     # fused recurrences on a GPU have no gradient in evaluation mode
     model = subject.rebuild(task).to(subject.device).train()
-    x = inputs(task, batch, subject)
+    x = _inputs(task, batch, subject)
 
     def step() -> None:
-        train(model, task, x, subject)
+        _train(model, task, x, subject)
 
     @torch.no_grad()
     def decode() -> None:
         with arithmetic(x.device, subject.precision):
             model(x[:1])
 
-    seconds = least_time(step, repeats, subject.device), least_time(decode, repeats, subject.device)
-    with peak_memory(model, subject.device) as memory:
+    seconds = _least_time(step, repeats, subject.device), _least_time(decode, repeats, subject.device)
+    with _peak_memory(model, subject.device) as memory:
         step()
     return *seconds, float(memory[0])
 
 
-def inputs(task: Task, batch: int, subject: Subject) -> Tensor:
+def _inputs(task: Task, batch: int, subject: Subject) -> Tensor:
     """Return random inputs of a task."""
     shape, generator = example(task, batch, "meta").shape, subject.generator()
     if task.kind == "tokens":
@@ -93,7 +93,7 @@ def inputs(task: Task, batch: int, subject: Subject) -> Tensor:
     return torch.randn(shape, generator=generator).to(subject.device)
 
 
-def train(model: Model, task: Task, x: Tensor, subject: Subject) -> None:
+def _train(model: Model, task: Task, x: Tensor, subject: Subject) -> None:
     """Compute the loss of random inputs, all targets alike, and its gradient."""
     shape = (len(x), task.seq_len, task.d_out) if task.loss == "mse" else (len(x), task.seq_len)
     y = torch.zeros(shape, dtype=torch.float32 if task.loss == "mse" else torch.long, device=x.device)
@@ -102,29 +102,29 @@ def train(model: Model, task: Task, x: Tensor, subject: Subject) -> None:
     torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad], allow_unused=True)
 
 
-def least_time(
+def _least_time(
     function: Callable[[], None], repeats: int, device: torch.device, clock: Callable[[], float] | None = None
 ) -> float:
     """Return the least of several times of a call [s], after one that is not counted."""
     clock = clock or (time.process_time if device.type == "cpu" else time.perf_counter)
     times = []
     for _ in range(1 + repeats):
-        wait(device)
+        _wait(device)
         began = clock()
         function()
-        wait(device)
+        _wait(device)
         times.append(clock() - began)
     return min(times[1:])
 
 
-def wait(device: torch.device) -> None:
+def _wait(device: torch.device) -> None:
     """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @contextlib.contextmanager
-def peak_memory(model: Model, device: torch.device) -> Iterator[list[int]]:
+def _peak_memory(model: Model, device: torch.device) -> Iterator[list[int]]:
     """Yield a list that holds, afterwards, the most bytes that the block held beyond those before it."""
     most = [0]
     if device.type == "cuda":
@@ -147,7 +147,7 @@ def peak_memory(model: Model, device: torch.device) -> Iterator[list[int]]:
     most[0] = sum(stored.values())
 
 
-def log_slope(values: dict[int, float]) -> float | None:
+def _log_slope(values: dict[int, float]) -> float | None:
     """Fit ln(value) on ln(seq_len) by least squares; None for fewer than two lengths or a value not above 0."""
     if len(values) < 2 or min(values.values()) <= 0:
         return None

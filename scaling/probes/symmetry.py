@@ -45,19 +45,19 @@ class Symmetry(CheckedProbe):
     def measure(self, subject: Subject) -> Measurement:
         """Return function and, of tokens, pairs, pairs_shuffled, pairs_stationary; None where there is no variance."""
         generator = subject.generator()
-        scalars = {"function": share_of_function(subject, self.examples, self.orders, generator)}
+        scalars = {"function": _share_of_function(subject, self.examples, self.orders, generator)}
         if subject.task.kind == "tokens":
             rows = torch.cat([x for x, _ in subject.held_out(self.examples)])[:, : self.positions]
-            tokens = commonest(rows, self.symbols)
+            tokens = _commonest(rows, self.symbols)
             orders = torch.stack([torch.randperm(tokens.shape[1], generator=generator) for _ in tokens])
             shuffled = tokens.gather(1, orders.to(tokens.device))
-            pairs = share_of_pairs(tokens)
-            stationary = None if pairs is None else share_of_chain(*transitions(tokens), tokens.shape[1])
-            scalars |= {"pairs": pairs, "pairs_shuffled": share_of_pairs(shuffled), "pairs_stationary": stationary}
+            pairs = _share_of_pairs(tokens)
+            stationary = None if pairs is None else _share_of_chain(*_transitions(tokens), tokens.shape[1])
+            scalars |= {"pairs": pairs, "pairs_shuffled": _share_of_pairs(shuffled), "pairs_stationary": stationary}
         return Measurement(scalars)
 
 
-def share_of_function(subject: Subject, examples: int, orders: int, generator: torch.Generator) -> float | None:
+def _share_of_function(subject: Subject, examples: int, orders: int, generator: torch.Generator) -> float | None:
     """Return the share of the variance of the last outputs, over examples and orders, due to examples."""
     rows = []
     for x, _ in subject.held_out(examples):
@@ -77,7 +77,7 @@ def share_of_function(subject: Subject, examples: int, orders: int, generator: t
     return max(between, 0.0) / (max(between, 0.0) + within) if max(between, 0.0) + within > 0 else None
 
 
-def commonest(tokens: Tensor, symbols: int) -> Tensor:
+def _commonest(tokens: Tensor, symbols: int) -> Tensor:
     """Return tokens by rank of frequency, all beyond the most frequent ones as one."""
     seen, inverse, counts = tokens.unique(return_inverse=True, return_counts=True)
     rank = torch.empty_like(seen)
@@ -85,21 +85,21 @@ def commonest(tokens: Tensor, symbols: int) -> Tensor:
     return rank[inverse].clamp(max=symbols - 1)
 
 
-def share_of_pairs(tokens: Tensor) -> float | None:
+def _share_of_pairs(tokens: Tensor) -> float | None:
     """Return `pairs` of tokens (examples, positions); None without covariance beyond noise, or with too few data."""
     n, length = tokens.shape
     if n < 4 or length < 2:
         return None
-    total, se = squared_covariance(tokens)
-    return squared_mean(tokens) / (length * (length - 1)) / total if total > 3 * se else None
+    total, se = _squared_covariance(tokens)
+    return _squared_mean(tokens) / (length * (length - 1)) / total if total > 3 * se else None
 
 
-def squared_covariance(tokens: Tensor) -> tuple[float, float]:
+def _squared_covariance(tokens: Tensor) -> tuple[float, float]:
     """Return the sum of |C_ts|² over t != s, and its standard error if all positions were independent."""
     n = len(tokens)
     gram_sum, own = torch.zeros(n, n, dtype=torch.float64, device=tokens.device), []
     for column in tokens.unbind(1):
-        gram = u_centred((column[:, None] == column).double())
+        gram = _u_centred((column[:, None] == column).double())
         gram_sum += gram
         own.append(float(gram.square().sum()) / (n * (n - 3)))
     total = float(gram_sum.square().sum()) / (n * (n - 3)) - sum(own)
@@ -108,7 +108,7 @@ def squared_covariance(tokens: Tensor) -> tuple[float, float]:
     return total, variance**0.5
 
 
-def u_centred(gram: Tensor) -> Tensor:
+def _u_centred(gram: Tensor) -> Tensor:
     """Subtract row and column sums over n - 2, add all over (n - 1)(n - 2); 0 on the diagonal (Szekely 2014)."""
     n = len(gram)
     gram = gram.clone().fill_diagonal_(0)
@@ -117,7 +117,7 @@ def u_centred(gram: Tensor) -> Tensor:
     return centred.fill_diagonal_(0)
 
 
-def squared_mean(tokens: Tensor) -> float:
+def _squared_mean(tokens: Tensor) -> float:
     """Return |sum of C_ts over t != s|² without the bias of noise."""
     n, kinds = len(tokens), int(tokens.max()) + 1
     shares = torch.stack([torch.bincount(column, minlength=kinds) for column in tokens.unbind(1)]).double() / n
@@ -134,7 +134,7 @@ def squared_mean(tokens: Tensor) -> float:
     return (float(total.square().sum()) - squares) / (n * (n - 1))
 
 
-def transitions(tokens: Tensor) -> tuple[Tensor, Tensor]:
+def _transitions(tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Return the frequencies of one token after another, (kinds, kinds), and those of tokens that follow from it."""
     kinds = int(tokens.max()) + 1
     pairs = tokens[:, :-1] * kinds + tokens[:, 1:]
@@ -147,7 +147,7 @@ def transitions(tokens: Tensor) -> tuple[Tensor, Tensor]:
     return chances, share
 
 
-def share_of_chain(chances: Tensor, share: Tensor, length: int) -> float | None:
+def _share_of_chain(chances: Tensor, share: Tensor, length: int) -> float | None:
     """Return `pairs` of a stationary chain in closed form: C at a lag l is diag(p) P^l - p p'."""
     step = torch.diag(share)
     mean, total = torch.zeros_like(step), 0.0

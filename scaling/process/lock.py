@@ -51,20 +51,20 @@ class Lease:
         self.folder.lease(self.number).unlink(missing_ok=True)
 
 
-def make(folder: RunFolder) -> Lease:
+def _lease(folder: RunFolder) -> Lease:
     """Lease the folder; raise BusyError if a living process holds it, or two take it at once."""
     earlier = folder.leases()
     if any(_is_alive(folder, number) for number in earlier):
-        raise busy(folder)
+        raise _busy(folder)
     mine = max(earlier, default=0) + 1
     try:
         _create(folder.lease(mine))
     except FileExistsError:
-        raise busy(folder) from None
+        raise _busy(folder) from None
     # of two that saw different files, the one that came second sees the other's
     if set(folder.leases()) - {*earlier, mine}:
         folder.lease(mine).unlink(missing_ok=True)
-        raise busy(folder)
+        raise _busy(folder)
     for number in earlier:
         folder.lease(number).unlink(missing_ok=True)
     return Lease(folder, mine)
@@ -77,13 +77,13 @@ def is_leased(folder: RunFolder) -> bool:
     return False
 
 
-def busy(folder: RunFolder) -> BusyError:
+def _busy(folder: RunFolder) -> BusyError:
     """Return the error to raise where another process holds the folder."""
     return BusyError(f"another process is working in {folder.path}; wait for it or stop it")
 
 
 @cache
-def machine() -> str:
+def _machine() -> str:
     """Return where a process number has a meaning: the host, its start, and the processes that are visible here."""
     marks = [socket.gethostname()]
     with contextlib.suppress(OSError):
@@ -92,7 +92,7 @@ def machine() -> str:
 
 
 def _create(path: Path) -> None:
-    owner = {"machine": machine(), "pid": os.getpid(), "started": _started(os.getpid())}
+    owner = {"machine": _machine(), "pid": os.getpid(), "started": _started(os.getpid())}
     with path.open("x") as file:
         try:
             file.write(json.dumps(owner))
@@ -104,14 +104,14 @@ def _create(path: Path) -> None:
 
 def _is_alive(folder: RunFolder, number: int) -> bool:
     owner = files.read_json(folder.lease(number))
-    if isinstance(owner, dict) and owner.get("machine") == machine():
+    if isinstance(owner, dict) and owner.get("machine") == _machine():
         return _lives_here(owner)
     return beats(folder, while_there=folder.lease(number))
 
 
 def _lives_here(owner: Any) -> bool:
     """Return whether a lease's owner is a living process of this machine; without /proc, the lock decides."""
-    if not isinstance(owner, dict) or owner.get("machine") != machine() or not isinstance(owner.get("pid"), int):
+    if not isinstance(owner, dict) or owner.get("machine") != _machine() or not isinstance(owner.get("pid"), int):
         return False
     return owner.get("started") is not None and _started(owner["pid"]) == owner["started"]
 
@@ -151,10 +151,10 @@ def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[Lease]:
             time.sleep(0.05)
         # a run of a version without leases has a heartbeat alone
         if not mine or (not folder.leases() and beats_elsewhere(folder)):
-            raise busy(folder)
+            raise _busy(folder)
         while True:  # as soon as its holder has ended
             try:
-                lease = make(folder)
+                lease = _lease(folder)
                 break
             except BusyError:
                 if time.monotonic() >= until:

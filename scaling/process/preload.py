@@ -21,7 +21,7 @@ OURS = (
 
 
 @contextmanager
-def without_signals() -> Iterator[None]:
+def _without_signals() -> Iterator[None]:
     """Return an empty module for scipy.signal, a fifth of all imports, of which torchmetrics only needs a name."""
     empty = ModuleType("scipy.signal")
     empty.hamming = None  # type: ignore[attr-defined]
@@ -35,7 +35,7 @@ def without_signals() -> Iterator[None]:
 
 signals.end_with_parent()
 gc.disable()
-with without_signals():
+with _without_signals():
     for name in (*LIBRARIES, *(f"isoflop.scaling.{ours}" for ours in OURS)):
         import_module(name)
 for package in map(import_module, ("isoflop.scaling.data", "isoflop.scaling.families")):

@@ -45,9 +45,9 @@ class UnclassifiedError(ValueError):
 
 def standard(model: Model) -> dict[str, Multipliers]:
     """Return multipliers that are all one: weight matrices decay, embeddings and vectors do not."""
-    owners = owning(model)
+    owners = _owning(model)
     return {
-        name: Multipliers("matrix" if fan_in(name, parameter, owners[name]) else "vector")
+        name: Multipliers("matrix" if _fan_in(name, parameter, owners[name]) else "vector")
         for name, parameter in model.named_parameters()
     }
 
@@ -61,17 +61,17 @@ def parametrize(model: Model, family: Family, task: Task, base_width: int, base_
     for module in model.modules():
         if isinstance(module, Block):
             module.scale = 1 / deeper
-    owners = owning(model)
-    in_branch = {name for name, parameter in once.named_parameters() if under_residual(once, name)}
+    owners = _owning(model)
+    in_branch = {name for name, parameter in once.named_parameters() if _under_residual(once, name)}
     return {
-        name: multipliers(
-            name, parameter, grown(name, parameter, wider[name]), owners[name], m, deeper if name in in_branch else 1.0
+        name: _multipliers(
+            name, parameter, _grown(name, parameter, wider[name]), owners[name], m, deeper if name in in_branch else 1.0
         )
         for name, parameter in once.named_parameters()
     }
 
 
-def grown(name: str, parameter: nn.Parameter, wider: nn.Parameter) -> tuple[bool, ...]:
+def _grown(name: str, parameter: nn.Parameter, wider: nn.Parameter) -> tuple[bool, ...]:
     """Return which axes double with the width; raise an error for an axis that grows otherwise."""
     ratios = [b / a for a, b in zip(parameter.shape, wider.shape, strict=True)]
     if any(ratio not in (1.0, 2.0) for ratio in ratios):
@@ -82,11 +82,11 @@ def grown(name: str, parameter: nn.Parameter, wider: nn.Parameter) -> tuple[bool
     return tuple(ratio == 2.0 for ratio in ratios)
 
 
-def multipliers(
+def _multipliers(
     name: str, parameter: nn.Parameter, grows: tuple[bool, ...], owner: nn.Module, m: float, deeper: float
 ) -> Multipliers:
     """Return the multipliers of a parameter at m times the base width, in a net `deeper` times as deep."""
-    axes = fan_in(name, parameter, owner)
+    axes = _fan_in(name, parameter, owner)
     eps = 1 / (m * deeper) if any(grows) else 1 / deeper
     if not axes:
         return Multipliers("vector", eps=eps)
@@ -95,7 +95,7 @@ def multipliers(
     return Multipliers("matrix", eps=eps)
 
 
-def fan_in(name: str, parameter: nn.Parameter, owner: nn.Module) -> tuple[int, ...]:
+def _fan_in(name: str, parameter: nn.Parameter, owner: nn.Module) -> tuple[int, ...]:
     """Return the axes summed over, none for vectors and tables; a parameter may state its own `fan_in_axes`."""
     axes = getattr(parameter, "fan_in_axes", None)
     if axes is not None:
@@ -111,12 +111,12 @@ def fan_in(name: str, parameter: nn.Parameter, owner: nn.Module) -> tuple[int, .
     )
 
 
-def owning(model: nn.Module) -> dict[str, nn.Module]:
+def _owning(model: nn.Module) -> dict[str, nn.Module]:
     """Return the module that each parameter belongs to, by the parameter's name."""
     return {name: model.get_submodule(name.rpartition(".")[0]) for name, _ in model.named_parameters()}
 
 
-def under_residual(model: nn.Module, name: str) -> bool:
+def _under_residual(model: nn.Module, name: str) -> bool:
     """Return whether a parameter lies in a branch whose contribution is scaled."""
     parts = name.split(".")
     return any(isinstance(model.get_submodule(".".join(parts[:i])), Block) for i in range(1, len(parts)))

@@ -18,7 +18,7 @@ from isoflop.scaling.families.layers.basic import RmsNorm
 from isoflop.scaling.families.layers.cells import gated_scan, gru, linear_scan, tanh
 from isoflop.scaling.families.layers.scan import causal, chunked_scan
 from isoflop.scaling.families.moe import Experts
-from isoflop.scaling.families.recurrent import Cell, MinGru, gated
+from isoflop.scaling.families.recurrent import Cell, MinGru, _gated
 from isoflop.scaling.families.ssm import Diagonal, Selective
 from isoflop.scaling.families.transformer import Transformer
 from isoflop.scaling.task import Task
@@ -113,7 +113,7 @@ def test_a_cell_for_cpus_is_that_of_torch_and_so_is_its_gradient(
 
 def test_the_gated_scan_for_cpus_is_that_of_the_gates_and_so_is_its_gradient() -> None:
     both = normal(2, 37, 6).requires_grad_()
-    assert agree(gated_scan(both), gated(both), [both])
+    assert agree(gated_scan(both), _gated(both), [both])
 
 
 def test_the_normalisation_for_cpus_is_that_of_torch_and_so_is_its_gradient() -> None:

@@ -32,7 +32,7 @@ from isoflop.scaling.config.contents import fingerprint
 from isoflop.scaling.data import text
 from isoflop.scaling.data.base import order
 from isoflop.scaling.data.corpus import documents, overlap, parts, prepare, store, tokenizer
-from isoflop.scaling.data.corpus.streams import SourceUnit, character_end, pieces
+from isoflop.scaling.data.corpus.streams import SourceUnit, _character_end, pieces
 from isoflop.scaling.data.files import Files, Shards
 from isoflop.scaling.data.tokens import Tokens
 from isoflop.scaling.data.windows import Windows
@@ -118,7 +118,7 @@ def test_pieces_of_a_line_without_end_are_cut_between_characters(tmp_path: Path)
     with (tmp_path / "line.txt").open("rb") as stream:
         cut = list(pieces(stream, SourceUnit(()), 1001))
     assert "".join(part.decode() for part in cut) == text
-    assert [character_end("a€".encode()[:n]) for n in range(1, 5)] == [1, 1, 1, 4]
+    assert [_character_end("a€".encode()[:n]) for n in range(1, 5)] == [1, 1, 1, 4]
 
 
 def test_the_size_of_each_of_many_small_files_is_looked_at_a_few_times() -> None:

@@ -17,7 +17,7 @@ from isoflop.scaling.families.cnn import Cnn
 from isoflop.scaling.families.mlp import Mlp
 from isoflop.scaling.families.moe import Moe
 from isoflop.scaling.families.recurrent import Recurrent
-from isoflop.scaling.families.ssm import Hybrid, Ssm, fft_flops
+from isoflop.scaling.families.ssm import Hybrid, Ssm, _fft_flops
 from isoflop.scaling.families.transformer import Transformer
 from isoflop.scaling.task import Task
 
@@ -50,7 +50,7 @@ def selective(f: Ssm, T: int) -> float:
 
 
 def diagonal(f: Ssm, T: int) -> float:
-    return f.depth * (4 * f.width**2 + fft_flops(f.width, T) / T)
+    return f.depth * (4 * f.width**2 + _fft_flops(f.width, T) / T)
 
 
 def hybrid(f: Hybrid, T: int) -> float:

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from isoflop.checks import one_of
 from isoflop.errors import UserError
-from isoflop.scaling.assemble import build_choice
+from isoflop.scaling.assemble import _build_choice
 from isoflop.scaling.config.choices import allowed, names
 from isoflop.scaling.cost import count, parameters_by_role
 from isoflop.scaling.data.text import Text
@@ -203,13 +203,13 @@ def test_the_values_that_a_yaml_lists_are_those_that_its_class_allows(group: str
     with pytest.raises(UserError) as by_yaml:
         one_of(f"{group}.{knob}", "foo", allowed(group, name)[knob])
     with pytest.raises(UserError) as by_class:
-        build_choice(group, name, {knob: "foo"})
+        _build_choice(group, name, {knob: "foo"})
     assert str(by_class.value) == str(by_yaml.value)
 
 
 def refused(name: str, **knobs: Any) -> None:
     """Build a family of its yaml's knobs, but for these."""
-    build_choice("family", name, knobs)
+    _build_choice("family", name, knobs)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -10,7 +10,7 @@ from isoflop.scaling import estimate
 from isoflop.scaling.config.sections import Trainer
 from isoflop.scaling.hardware import choose_kernels, peak, refuse_missing_gpu
 from isoflop.scaling.loop.ranks import placement
-from isoflop.scaling.run import is_out_of_memory, release_memory
+from isoflop.scaling.run import _is_out_of_memory, _release_memory
 
 
 @pytest.fixture
@@ -68,12 +68,12 @@ def test_auto_never_means_the_gpu_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("words", ["CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED"])
 def test_a_library_without_room_for_its_handle_is_out_of_memory(words: str) -> None:
-    assert is_out_of_memory(RuntimeError(f"cuDNN error: {words}"))
+    assert _is_out_of_memory(RuntimeError(f"cuDNN error: {words}"))
 
 
 def test_releasing_memory_starts_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", None)
-    release_memory()
+    _release_memory()
 
 
 def test_a_slice_of_a_gpu_has_not_the_peak_of_the_whole() -> None:

@@ -24,7 +24,7 @@ from isoflop.scaling.data.synthetic.parity import Parity
 from isoflop.scaling.data.synthetic.permutation import Permutation, kernel, samples_to_halve
 from isoflop.scaling.data.synthetic.recall import Recall
 from isoflop.scaling.data.synthetic.spectral import Spectral, left_by_descent
-from isoflop.scaling.data.synthetic.tracking import Tracking, products
+from isoflop.scaling.data.synthetic.tracking import Tracking, _products
 from isoflop.scaling.data.synthetic.zipf import Zipf, frequencies, unseen_mass
 from isoflop.scaling.families.references import Linear, Table
 from isoflop.scaling.recipe.optimizers import AdamW
@@ -42,7 +42,7 @@ def slope(x: np.ndarray, y: np.ndarray) -> float:
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_the_entropy_of_a_chain_is_that_of_all_its_sequences(order: int) -> None:
     symbols, length = 3, 5
-    chances, stationary = markov.chain(symbols, order, 1.5, 0)
+    chances, stationary = markov._chain(symbols, order, 1.5, 0)
     total, blocks = 0.0, np.zeros(2)
     for word in itertools.product(range(symbols), repeat=length + 1):
         p = stationary[int(np.dot(word[:order], symbols ** np.arange(order - 1, -1, -1)))]
@@ -69,7 +69,7 @@ def test_a_table_of_counts_comes_down_to_the_floor_of_a_chain() -> None:
     p = counts / counts.sum(axis=1, keepdims=True)
     rate = -(counts * np.log(p)).sum() / counts.sum()
     # a fit to so many targets with 180 free numbers lies 180 / 2 D below the entropy rate, give or take its error
-    exact = markov.entropy(6, 2, 1.0, 0, 10**9)
+    exact = markov._entropy(6, 2, 1.0, 0, 10**9)
     assert rate == pytest.approx(exact - 180 / 2 / counts.sum(), abs=4 * 1.0 / counts.sum() ** 0.5)
     assert data.task.floor is not None
     assert exact < data.task.floor < exact + math.log(6) / 64  # the first target has but one symbol before it
@@ -80,18 +80,18 @@ def test_a_table_of_counts_comes_down_to_the_floor_of_a_chain() -> None:
 
 def test_the_forward_filter_gives_the_probability_of_every_sequence() -> None:
     law, length = (3, 2, 1.5, 0.3, 0), 4
-    transitions, emissions, stationary = hmm.source(*law)
+    transitions, emissions, stationary = hmm._source(*law)
     words = np.array(list(itertools.product(range(3), repeat=length)))
     exact = np.zeros(len(words))
     for path in itertools.product(range(2), repeat=length):
         p = stationary[path[0]] * np.prod([transitions[a, b] for a, b in itertools.pairwise(path)])
         exact += p * emissions[np.array(path), words].prod(axis=1)
     first = stationary @ emissions
-    filtered = np.log(first[words[:, 0]]) - hmm.filtered(transitions, emissions, stationary, words).sum(axis=1)
+    filtered = np.log(first[words[:, 0]]) - hmm._filtered(transitions, emissions, stationary, words).sum(axis=1)
     np.testing.assert_allclose(filtered, np.log(exact), rtol=1e-10)
     # and so the floor is the entropy of all sequences but for that of the first symbol
     expected = (-(exact @ np.log(exact)) + first @ np.log(first)) / (length - 1)
-    floor, error = hmm.entropy(law, length - 1)
+    floor, error = hmm._entropy(law, length - 1)
     assert 0 < error < 0.01
     assert floor == pytest.approx(expected, abs=4 * error)
 
@@ -111,8 +111,8 @@ def test_a_hidden_chain_needs_more_than_the_symbol_before() -> None:
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 def test_without_noise_the_error_is_the_variance_of_the_innovations(order: int) -> None:
-    forward, drive, start = filtering.process(order, 0.9, 0)
-    variances = filtering.innovations(order, 0.9, 0.0, 0, order + 3)
+    forward, drive, start = filtering._process(order, 0.9, 0)
+    variances = filtering._innovations(order, 0.9, 0.0, 0, order + 3)
     np.testing.assert_allclose(variances[order:], drive, rtol=1e-9)
     assert variances[0] == pytest.approx(1)
     assert (np.diff(variances) < 1e-12).all()
@@ -128,7 +128,7 @@ def test_the_floor_of_a_noisy_first_order_process_is_the_root_of_riccatis_equati
     # P = a² P sigma² / (P + sigma²) + q: P² + P (sigma² (1 - a²) - q) - q sigma² = 0
     half = (sigma**2 * (1 - radius**2) - drive) / 2
     predicted = -half + (half**2 + drive * sigma**2) ** 0.5
-    variances = filtering.innovations(1, radius, sigma, 0, 200)
+    variances = filtering._innovations(1, radius, sigma, 0, 200)
     assert variances[-1] == pytest.approx(predicted + sigma**2, rel=1e-9)
     floor = Filtering(order=1, radius=radius, sigma=sigma, seq_len=199).task.floor
     assert floor == pytest.approx(variances[1:].mean(), rel=1e-12)
@@ -143,7 +143,7 @@ def test_the_best_linear_prediction_of_the_data_comes_down_to_the_floor() -> Non
         left = y[:, t] - past @ np.linalg.lstsq(past, y[:, t], rcond=None)[0]
         errors.append((left**2).sum() / (len(x) - t - 1))
     # a mean of squares of 30,000 normal numbers has a standard error of (2 / 30,000)^1/2
-    np.testing.assert_allclose(errors, filtering.innovations(3, 0.95, 0.3, 0, 9)[1:], rtol=4 * (2 / 30_000) ** 0.5)
+    np.testing.assert_allclose(errors, filtering._innovations(3, 0.95, 0.3, 0, 9)[1:], rtol=4 * (2 / 30_000) ** 0.5)
 
 
 # a manifold: its dimension
@@ -233,7 +233,7 @@ def test_least_squares_has_the_excess_of_its_closed_form() -> None:
 
 @pytest.mark.parametrize(("group", "elements", "abelian"), [("S5", 120, False), ("A5", 60, False), ("Z60", 60, True)])
 def test_the_composition_table_is_that_of_a_group(group: str, elements: int, abelian: bool) -> None:
-    table, every = products(group), np.arange(elements)
+    table, every = _products(group), np.arange(elements)
     assert table.shape == (elements, elements)
     assert (table[0] == every).all()
     assert (table[:, 0] == every).all()
@@ -250,14 +250,14 @@ def test_the_composition_table_is_that_of_a_group(group: str, elements: int, abe
 
 def test_products_of_permutations_are_compositions() -> None:
     elements = list(itertools.permutations(range(3)))
-    table = products("S3")
+    table = _products("S3")
     for (i, a), (j, b) in itertools.product(enumerate(elements), repeat=2):
         assert elements[table[i, j]] == tuple(a[b[k]] for k in range(3))
 
 
 def test_the_running_product_is_followed() -> None:
     x, y = Tracking(size=160, group="A5").load().take(torch.arange(10))
-    table, state = products("A5"), np.zeros(10, dtype=int)
+    table, state = _products("A5"), np.zeros(10, dtype=int)
     for t in range(16):
         state = table[state, x[:, t]]
         assert (state == y[:, t].numpy()).all()
@@ -348,13 +348,13 @@ def test_what_is_recalled_is_the_value_that_came_with_the_key() -> None:
 def test_the_floor_of_the_motifs_is_that_of_the_posterior() -> None:
     data = Motif(size=100, side=4, motif=3, classes=3, sigma=0.8)
     x, _ = data.load().take(torch.arange(20))
-    shapes = motif.patterns(3, 3, 0)[:, 0].double()
+    shapes = motif._patterns(3, 3, 0)[:, 0].double()
     density = torch.zeros(20, 3, dtype=torch.float64)
     for c, i, j in itertools.product(range(3), range(2), range(2)):
         clean = torch.zeros(4, 4, dtype=torch.float64)
         clean[i : i + 3, j : j + 3] = shapes[c]
         density[:, c] += torch.exp(-((x[:, 0].double() - clean) ** 2).sum((1, 2)) / 2 / 0.8**2)
-    posterior = motif.log_posterior(x, 3, 3, 0.8, True, 0).exp()
+    posterior = motif._log_posterior(x, 3, 3, 0.8, True, 0).exp()
     torch.testing.assert_close(posterior, density / density.sum(1, keepdim=True))
 
 

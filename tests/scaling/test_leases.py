@@ -29,7 +29,7 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every thread is a host of its own."""
-    monkeypatch.setattr(lock, "machine", lambda: threading.current_thread().name)
+    monkeypatch.setattr(lock, "_machine", lambda: threading.current_thread().name)
 
 
 def at_once(count: int, work: Callable[[], None]) -> list[str]:
@@ -89,7 +89,7 @@ def test_of_hosts_that_start_at_once_without_locks_one_trains(
 def test_a_claim_of_a_process_that_died_is_taken_over_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "beats", lambda *_, **__: pytest.fail("its heart was watched, which takes seconds"))
     folder = RunFolder(tmp_path)
-    process = multiprocessing.get_context("fork").Process(target=lock.make, args=(folder,))
+    process = multiprocessing.get_context("fork").Process(target=lock._lease, args=(folder,))
     process.start()
     process.join()
     assert folder.leases() == [1]

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks.coordinates import BY_DEPTH, BY_WIDTH, DEPTHS, TASK, WIDTHS, change, slope
 from isoflop.scaling.families.layers.basic import Block
 from isoflop.scaling.recipe.optimizers import AdamW, Muon
-from isoflop.scaling.recipe.parametrization import UnclassifiedError, fan_in, parametrize, standard
+from isoflop.scaling.recipe.parametrization import UnclassifiedError, _fan_in, parametrize, standard
 
 # the largest sizes take most of the time: at night
 BOTH_WIDTHS = pytest.mark.parametrize("widths", [WIDTHS[:-1], pytest.param(WIDTHS, marks=pytest.mark.nightly)])
@@ -134,6 +134,6 @@ def test_a_parameter_that_does_not_say_how_it_scales_is_an_error() -> None:
 
     odd = Odd()
     with pytest.raises(UnclassifiedError, match=r"of table in Odd .* set parameter\.fan_in_axes"):
-        fan_in("table", odd.table, odd)
+        _fan_in("table", odd.table, odd)
     odd.table.fan_in_axes = ()  # type: ignore[attr-defined]
-    assert fan_in("table", odd.table, odd) == ()
+    assert _fan_in("table", odd.table, odd) == ()

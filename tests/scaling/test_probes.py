@@ -21,23 +21,23 @@ from isoflop.folder import RunFolder
 from isoflop.scaling.config.composed import register_resolvers
 from isoflop.scaling.data.base import InMemory
 from isoflop.scaling.data.synthetic.copy import Copy
-from isoflop.scaling.data.synthetic.markov import Markov, chain
+from isoflop.scaling.data.synthetic.markov import Markov, _chain
 from isoflop.scaling.data.synthetic.spectral import Spectral
 from isoflop.scaling.families.base import Model
 from isoflop.scaling.probes import step_time
 from isoflop.scaling.probes.critical_batch import CriticalBatch
-from isoflop.scaling.probes.eigenfunctions import Eigenfunctions, rank, spearman
+from isoflop.scaling.probes.eigenfunctions import Eigenfunctions, _rank, _spearman
 from isoflop.scaling.probes.equivariance import Equivariance
 from isoflop.scaling.probes.extrapolation import Extrapolation
 from isoflop.scaling.probes.gradients import Gradients
 from isoflop.scaling.probes.information import Information
 from isoflop.scaling.probes.positions import Positions
-from isoflop.scaling.probes.precision import Precision, rounded
+from isoflop.scaling.probes.precision import Precision, _rounded
 from isoflop.scaling.probes.recurrence_of_positions import RecurrenceOfPositions
-from isoflop.scaling.probes.spectral_rank import shares
-from isoflop.scaling.probes.step_time import StepTime, least_time, log_slope
-from isoflop.scaling.probes.symmetry import Symmetry, share_of_chain, share_of_pairs
-from isoflop.scaling.subject import Measurement, Probe, Subject, measure, refuse_probe, untouched
+from isoflop.scaling.probes.spectral_rank import _shares
+from isoflop.scaling.probes.step_time import StepTime, _least_time, _log_slope
+from isoflop.scaling.probes.symmetry import Symmetry, _share_of_chain, _share_of_pairs
+from isoflop.scaling.subject import Measurement, Probe, Subject, _untouched, measure, refuse_probe
 from isoflop.scaling.task import Task
 
 YAMLS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/probe").glob("*.yaml"))
@@ -261,10 +261,10 @@ def test_weights_on_the_grid_lose_nothing_and_others_do() -> None:
         it.model.readout.weight.normal_()  # it starts at zero, and then nothing else matters
         for p in it.model.parameters():
             if p.dim() >= 2:
-                p.copy_(rounded(p, 4))
+                p.copy_(_rounded(p, 4))
     assert Precision(bits=(4,)).measure(it).scalars["delta_4"] == pytest.approx(0, abs=1e-6)
     assert abs(Precision(bits=(2,)).measure(it).scalars["delta_2"] or 0) > 1e-3
-    assert rounded(torch.tensor([1.0, 0.4, -0.2]), 2).tolist() == [1.0, 0.0, 0.0]
+    assert _rounded(torch.tensor([1.0, 0.4, -0.2]), 2).tolist() == [1.0, 0.0, 0.0]
 
 
 def test_the_noise_scale_of_a_constant_that_is_fitted_to_noise() -> None:
@@ -285,8 +285,8 @@ def test_the_noise_scale_of_a_constant_that_is_fitted_to_noise() -> None:
 
 
 def test_the_rank_of_an_identity_is_whole_and_of_an_outer_product_one() -> None:
-    assert shares(torch.eye(8)) == pytest.approx((1, 1))
-    assert shares(torch.ones(8, 8)) == pytest.approx((1 / 8, 1 / 8))
+    assert _shares(torch.eye(8)) == pytest.approx((1, 1))
+    assert _shares(torch.ones(8, 8)) == pytest.approx((1 / 8, 1 / 8))
 
 
 class Fading(nn.Module):
@@ -436,14 +436,14 @@ def test_the_invariant_share_of_pairs_of_exchangeable_tokens_and_of_a_chain() ->
     rng = np.random.default_rng(0)
     chance = rng.random((1000, 1))
     coins = torch.from_numpy((rng.random((1000, 12)) < chance).astype(np.int64))  # each example a coin of its own
-    assert share_of_pairs(coins) == pytest.approx(1, abs=0.02)
-    assert share_of_pairs(torch.from_numpy(rng.integers(4, size=(500, 12)))) is None  # independent tokens
+    assert _share_of_pairs(coins) == pytest.approx(1, abs=0.02)
+    assert _share_of_pairs(torch.from_numpy(rng.integers(4, size=(500, 12)))) is None  # independent tokens
 
     data = Markov(size=64, symbols=4, sharpness=1.0, seq_len=16, eval_size=16 * 1200)
     model = family("mlp", width=16, depth=1).build(data.task)
     scalars = Symmetry(examples=1200, orders=2).measure(Subject(model, data.task, data.load(), "fp32", 0)).scalars
-    chances, stationary = (torch.from_numpy(part) for part in chain(4, 1, 1.0, 0))
-    exact = share_of_chain(chances, stationary, 16)
+    chances, stationary = (torch.from_numpy(part) for part in _chain(4, 1, 1.0, 0))
+    exact = _share_of_chain(chances, stationary, 16)
     assert exact is not None
     assert exact < 0.5
     assert scalars["pairs"] == pytest.approx(exact, abs=0.02)
@@ -458,7 +458,7 @@ def test_the_share_of_a_chain_is_that_of_its_covariances_written_out() -> None:
     decays = [(2 * s - 1) ** lag for lag in lags]
     exact = sum(decays) ** 2 / len(decays) / sum(d * d for d in decays)
     P = torch.tensor([[s, 1 - s], [1 - s, s]], dtype=torch.float64)
-    assert share_of_chain(P, torch.full((2,), 0.5, dtype=torch.float64), length) == pytest.approx(exact)
+    assert _share_of_chain(P, torch.full((2,), 0.5, dtype=torch.float64), length) == pytest.approx(exact)
 
 
 def test_gradient_descent_fits_components_in_the_order_of_their_eigenvalues() -> None:
@@ -481,24 +481,24 @@ def test_gradient_descent_fits_components_in_the_order_of_their_eigenvalues() ->
 
 
 def test_ranks_of_alike_values_are_shared() -> None:
-    assert rank(torch.tensor([3.0, 1.0, 3.0, 2.0])).tolist() == [3.5, 1.0, 3.5, 2.0]
-    assert spearman(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([9.0, 5.0, 1.0])) == pytest.approx(-1)
-    assert spearman(torch.tensor([1.0, 2.0, 3.0]), torch.ones(3)) is None
+    assert _rank(torch.tensor([3.0, 1.0, 3.0, 2.0])).tolist() == [3.5, 1.0, 3.5, 2.0]
+    assert _spearman(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([9.0, 5.0, 1.0])) == pytest.approx(-1)
+    assert _spearman(torch.tensor([1.0, 2.0, 3.0]), torch.ones(3)) is None
 
 
 def test_the_clock_of_a_step_is_the_process_on_a_cpu_and_the_wall_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_time, "wait", lambda device: None)
+    monkeypatch.setattr(step_time, "_wait", lambda device: None)
     monkeypatch.setattr(step_time.time, "process_time", iter([0.0, 1.0, 1.0, 3.0]).__next__)
     monkeypatch.setattr(step_time.time, "perf_counter", iter([0.0, 1.0, 1.0, 6.0]).__next__)
-    assert [least_time(lambda: None, 1, torch.device(kind)) for kind in ("cpu", "cuda")] == [2.0, 5.0]
+    assert [_least_time(lambda: None, 1, torch.device(kind)) for kind in ("cpu", "cuda")] == [2.0, 5.0]
 
 
 def test_the_time_of_a_step_is_the_least_on_a_clock_and_its_slope_a_power() -> None:
     ticks = iter([0.0, 9.0, 10.0, 13.0, 20.0, 22.0, 30.0, 35.0])  # 9 to warm up, then 3, 2 and 5
-    assert least_time(lambda: None, 3, torch.device("cpu"), clock=lambda: next(ticks)) == 2.0
-    assert log_slope({n: 3e-4 * n**1.7 for n in (64, 128, 512)}) == pytest.approx(1.7)
-    assert log_slope({64: 1.0}) is None
-    assert log_slope({64: 1.0, 128: 0.0}) is None
+    assert _least_time(lambda: None, 3, torch.device("cpu"), clock=lambda: next(ticks)) == 2.0
+    assert _log_slope({n: 3e-4 * n**1.7 for n in (64, 128, 512)}) == pytest.approx(1.7)
+    assert _log_slope({64: 1.0}) is None
+    assert _log_slope({64: 1.0, 128: 0.0}) is None
     with pytest.raises(UserError, match="two or more lengths"):
         StepTime(seq_lens=(64,))
 
@@ -506,7 +506,7 @@ def test_the_time_of_a_step_is_the_least_on_a_clock_and_its_slope_a_power() -> N
 def test_what_a_recurrence_keeps_for_its_gradient_is_linear_in_the_length(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(step_time, "least_time", lambda function, *_: function() or 1.0)  # no clock
+    monkeypatch.setattr(step_time, "_least_time", lambda function, *_: function() or 1.0)  # no clock
     it = subject("lstm", "tokens")
     found = StepTime(seq_lens=(64, 128)).measure(it)
     assert found.scalars["memory_slope"] == pytest.approx(1, abs=0.05)
@@ -539,7 +539,7 @@ def test_a_probe_may_differentiate_a_recurrence_on_any_device(name: str) -> None
     model = family(name, width=8, depth=1).build(TASKS["tokens"])
     model.eval()
     recurrences = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
-    with untouched(model):
+    with _untouched(model):
         assert recurrences
         assert all(module.training for module in recurrences)
         assert not model.training

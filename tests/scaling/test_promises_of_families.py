@@ -82,7 +82,7 @@ def test_every_family_that_ships_keeps_its_promises(name: str, kind: str) -> Non
 
 def test_a_large_family_is_tried_at_a_small_size() -> None:
     large, task = family("transformer", width=1024, depth=24), Task("tokens", 50257, 50257, 1024, 1024)
-    small, less = promises.smaller(large, task)
+    small, less = promises._smaller(large, task)
     assert (small.width, small.depth, less.seq_len, less.d_out) == (64, 2, 128, 256)
     start = time.process_time()
     hold_to_its_promises("transformer", large, task)

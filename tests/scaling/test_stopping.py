@@ -18,7 +18,7 @@ from isoflop.scaling.process.signals import (
     stop_if_terminated,
     terminable,
 )
-from isoflop.scaling.run import is_out_of_memory
+from isoflop.scaling.run import _is_out_of_memory
 
 pytestmark = pytest.mark.usefixtures("program")
 
@@ -80,5 +80,5 @@ def test_a_killed_rank_is_not_taken_for_a_lack_of_memory() -> None:
     # the run would be made again with smaller micro-batches
     death = RankError(f"rank 1 of 2 died ({describe_exit(-signal.SIGKILL)})")
     assert str(death) == "rank 1 of 2 died (killed by SIGKILL)"
-    assert not is_out_of_memory(death)
-    assert is_out_of_memory(RankError("rank 0 of 2: OutOfMemoryError: CUDA out of memory"))
+    assert not _is_out_of_memory(death)
+    assert _is_out_of_memory(RankError("rank 0 of 2: OutOfMemoryError: CUDA out of memory"))

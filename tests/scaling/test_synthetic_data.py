@@ -17,7 +17,7 @@ from isoflop.errors import UserError
 from isoflop.scaling.config.composed import register_resolvers, resolve
 from isoflop.scaling.data.base import Data
 from isoflop.scaling.data.synthetic.copy import Copy
-from isoflop.scaling.data.synthetic.digits import Digits, glyphs
+from isoflop.scaling.data.synthetic.digits import Digits, _glyphs
 from isoflop.scaling.data.synthetic.spectral import Spectral
 
 # those that need no files of a user's: the others are tested with files (test_corpora.py, test_hub_and_images.py)
@@ -114,7 +114,7 @@ def test_the_spectral_task_has_its_spectrum_and_its_floor() -> None:
 
 
 def test_the_ten_digits_are_ten_drawings_and_each_is_drawn_as_often() -> None:
-    drawings = glyphs()
+    drawings = _glyphs()
     assert drawings.shape == (10, 1, 7, 5)
     assert len({tuple(d.flatten().tolist()) for d in drawings}) == 10
     _, classes = Digits(size=20_000).load().take(torch.arange(20_000))

@@ -103,14 +103,14 @@ class FileSource:
                 together.append(file)
                 size += file.size
                 if size >= UNIT:
-                    units.append(grouped(together))
+                    units.append(_grouped(together))
                     together, size = [], 0
             elif file.kind == PARQUET:
                 units += row_groups(file)
             else:
                 starts = range(0, file.size, UNIT)
                 units += [SourceUnit((file,), at, at + UNIT, min(UNIT, file.size - at)) for at in starts]
-        return [*units, *([grouped(together)] if together else [])]
+        return [*units, *([_grouped(together)] if together else [])]
 
     def can_be_entered(self, file: File) -> bool:
         """Return whether reading can begin in the middle of a file."""
@@ -141,7 +141,7 @@ class FileSource:
                 yield document
 
 
-def grouped(files: list[File]) -> SourceUnit:
+def _grouped(files: list[File]) -> SourceUnit:
     """Return a unit of files that are read one after the other."""
     return SourceUnit(tuple(files), size=sum(file.size for file in files))
 
@@ -151,7 +151,7 @@ __all__ = ["Path", "read_jsonl"]
 
 def row_groups(file: File) -> list[SourceUnit]:
     """Group a Parquet file's row groups into units."""
-    with parquet(file) as table:
+    with _parquet(file) as table:
         groups = table.num_row_groups
     together = max(1, round(groups * UNIT / file.size))
     starts = range(0, groups, together)
@@ -167,10 +167,10 @@ def read_jsonl(file: File, field: str, unit: SourceUnit) -> Iterator[bytes]:
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise UserError(f"{where(file, unit, number)} is not JSON ({error}); fix it") from None
+                raise UserError(f"{_where(file, unit, number)} is not JSON ({error}); fix it") from None
             if not isinstance(row, dict) or not isinstance(text := row.get(field), str):
-                raise UserError(f"{where(file, unit, number)} {lacking(row, field)}; give data.field=")
-            yield encoded(text, partial(where, file, unit, number))
+                raise UserError(f"{_where(file, unit, number)} {lacking(row, field)}; give data.field=")
+            yield encoded(text, partial(_where, file, unit, number))
 
 
 def encoded(text: str, place: Callable[[], str]) -> bytes:
@@ -181,7 +181,7 @@ def encoded(text: str, place: Callable[[], str]) -> bytes:
         raise UserError(f"{place()} has a character that UTF-8 cannot encode ({error.reason}); fix it") from None
 
 
-def where(file: File, unit: SourceUnit, number: int) -> str:
+def _where(file: File, unit: SourceUnit, number: int) -> str:
     """Return the file and line of a row, counted from the top of the file; number: its place in the unit."""
     if unit.start:
         with open(file.path, "rb") as stream:
@@ -200,7 +200,7 @@ def lacking(row: Any, field: str) -> str:
 
 
 @contextlib.contextmanager
-def parquet(file: File) -> Iterator[Any]:
+def _parquet(file: File) -> Iterator[Any]:
     """Open a Parquet file; raise UserError if it is not one."""
     pq = library("pyarrow.parquet", f"{file.path} is a Parquet file")
     try:
@@ -214,7 +214,7 @@ def parquet(file: File) -> Iterator[Any]:
 
 def read_parquet(file: File, field: str, unit: SourceUnit) -> Iterator[bytes]:
     """Yield the texts of the rows of a file, or of some of its row groups."""
-    with parquet(file) as table:
+    with _parquet(file) as table:
         if field not in table.schema_arrow.names:
             names = ", ".join(table.schema_arrow.names)
             raise UserError(f"{file.path} has no column {field!r}; it has {names}; give data.field=")

@@ -58,7 +58,7 @@ Run = Callable[[str, Sequence[Callable[[], Any]], Sequence[int]], list[Any]]
 
 
 @contextlib.contextmanager
-def pool(workers: int | None, tasks: int) -> Iterator[Run]:
+def _pool(workers: int | None, tasks: int) -> Iterator[Run]:
     """Run tasks in processes, one a core, with a bar in a terminal; in this process for one task or core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     several = min(workers or cores, tasks)
@@ -178,7 +178,7 @@ def _make(source: Source, plan: Preparation, key: str, work: Path, folder: Path,
     size = sum(unit.size for unit in units)
     say(f"preparing {f'{count(size)}B of ' if size else ''}text, once, in {folder}")
     name = _learned(source, plan, units, work)
-    with pool(workers, len(units)) as run:
+    with _pool(workers, len(units)) as run:
         left = [(number, unit) for number, unit in enumerate(units) if not part_file(work, number).is_file()]
         tasks = [partial(tokenise, source, unit, number, work, name) for number, unit in left]
         run("tokenising", tasks, [unit.size or 1 for _, unit in left])

@@ -99,14 +99,14 @@ def pieces(stream: IO[bytes], unit: SourceUnit, size: int) -> Iterator[bytes]:
         piece += part
         if len(piece) >= size:
             # a line of no end is cut; up to three bytes of a character of UTF-8 may be left behind
-            end = len(piece) if piece.endswith(b"\n") else character_end(piece)
+            end = len(piece) if piece.endswith(b"\n") else _character_end(piece)
             yield piece[:end]
             piece = piece[end:]
     if piece:
         yield piece
 
 
-def character_end(text: bytes) -> int:
+def _character_end(text: bytes) -> int:
     """Return where the last whole character of UTF-8 ends."""
     for back in range(1, min(4, len(text)) + 1):
         first = text[-back]

@@ -49,21 +49,21 @@ class Digits(Synthetic):
         """Draw images, (n, 1, side, side), and their classes, (n,)."""
         numbers = stream(self.version, which).random((n, 7 + self.side**2), dtype=np.float32)
         classes = torch.from_numpy((numbers[:, 0] * 10).astype(np.int64))
-        maps = affine_grid(placed(torch.from_numpy(numbers[:, 1:7]) * 2 - 1), [n, 1, self.side, self.side], False)
-        images = grid_sample(glyphs()[classes], maps, align_corners=False)
+        maps = affine_grid(_placed(torch.from_numpy(numbers[:, 1:7]) * 2 - 1), [n, 1, self.side, self.side], False)
+        images = grid_sample(_glyphs()[classes], maps, align_corners=False)
         # uniform noise of variance one: U(-1, 1) * sqrt(3)
         grain = torch.from_numpy(numbers[:, 7:] * 2 - 1).view(images.shape) * 3**0.5
         return images + self.noise * grain, classes
 
 
-def glyphs() -> Tensor:
+def _glyphs() -> Tensor:
     """Return the ten digits, (10, 1, 7, 5), ink 1 and paper 0."""
     rows = [line.split() for line in FONT.split("\n") if line]
     ink = [[[float(pixel == "#") for pixel in row[digit]] for row in rows] for digit in range(10)]
     return torch.tensor(ink)[:, None]
 
 
-def placed(numbers: Tensor) -> Tensor:
+def _placed(numbers: Tensor) -> Tensor:
     """Return affine maps from picture to typeface, (n, 2, 3), from six numbers each in -1 ... 1."""
     turn, shear, wide, high, right, down = numbers.unbind(1)
     cos, sin = (TURN * turn).cos(), (TURN * turn).sin()

@@ -51,16 +51,16 @@ class Filtering(Synthetic):
 
     @property
     def task(self) -> Task:
-        variances = innovations(self.order, self.radius, self.sigma, self.version, self.seq_len + 1)
+        variances = _innovations(self.order, self.radius, self.sigma, self.version, self.seq_len + 1)
         floor = float(variances[1:].mean())
         return Task("sequences", 1, 1, self.seq_len, targets=self.seq_len, loss="mse", floor=floor)
 
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
         """Draw readings and those that follow them, both (n, seq_len, 1)."""
         order = self.order
-        forward, drive, start = process(order, self.radius, self.version)
+        forward, drive, start = _process(order, self.radius, self.version)
         numbers = stream(self.version, which).standard_normal((n, order + 2 * (self.seq_len + 1)))
-        state = numbers[:, :order] @ root(start).T
+        state = numbers[:, :order] @ _root(start).T
         shocks, noise = np.split(numbers[:, order:], 2, axis=1)
         readings = np.empty(noise.shape)
         for t in range(self.seq_len + 1):
@@ -72,7 +72,7 @@ class Filtering(Synthetic):
 
 
 @lru_cache(maxsize=8)
-def process(order: int, radius: float, version: int) -> tuple[Array, float, Array]:
+def _process(order: int, radius: float, version: int) -> tuple[Array, float, Array]:
     """Return the companion matrix F, the variance of w, and the stationary covariance of (s_t ... s_{t-p+1}).
 
     Poles are conjugate pairs at random angles, the first at the radius, further ones within; an odd one is real.
@@ -92,15 +92,15 @@ def process(order: int, radius: float, version: int) -> tuple[Array, float, Arra
     return forward, float(1 / flat[0]), (start + start.T) / 2
 
 
-def root(covariance: Array) -> Array:
+def _root(covariance: Array) -> Array:
     """Return a square root of a covariance, which may be singular up to rounding."""
     values, vectors = np.linalg.eigh(covariance)
     return np.asarray(vectors * np.sqrt(values.clip(0.0)))
 
 
-def innovations(order: int, radius: float, sigma: float, version: int, steps: int) -> Array:
+def _innovations(order: int, radius: float, sigma: float, version: int, steps: int) -> Array:
     """Return the variance of each reading given those before it, (steps,)."""
-    forward, drive, predicted = process(order, radius, version)
+    forward, drive, predicted = _process(order, radius, version)
     shocks = np.zeros_like(predicted)
     shocks[0, 0] = drive
     variances = np.empty(steps)

@@ -54,19 +54,19 @@ class HiddenMarkov(Synthetic):
 
     @property
     def task(self) -> Task:
-        floor, _ = entropy(self.law, self.seq_len)
+        floor, _ = _entropy(self.law, self.seq_len)
         return Task("tokens", self.symbols, self.symbols, self.seq_len, targets=self.seq_len, floor=floor)
 
     def facts(self) -> dict[str, str | int | float]:
-        return {"data.floor_se": entropy(self.law, self.seq_len)[1]}
+        return {"data.floor_se": _entropy(self.law, self.seq_len)[1]}
 
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
         """Draw symbols and those that follow them, both (n, seq_len)."""
-        return followed(emit(self.law, which, (n, self.seq_len + 1)))
+        return followed(_emit(self.law, which, (n, self.seq_len + 1)))
 
 
 @lru_cache(maxsize=8)
-def source(symbols: int, states: int, sharpness: float, stay: float, version: int) -> tuple[Array, Array, Array]:
+def _source(symbols: int, states: int, sharpness: float, stay: float, version: int) -> tuple[Array, Array, Array]:
     """Return transitions (states, states), emissions (states, symbols) and the stationary distribution (states,)."""
     numbers = stream(version, RULES)
     moves = random_rows(numbers, states, states, sharpness)
@@ -78,9 +78,9 @@ def source(symbols: int, states: int, sharpness: float, stay: float, version: in
     return transitions, emissions, stationary / stationary.sum()
 
 
-def emit(law: Law, which: int, shape: tuple[int, int]) -> NDArray[np.int64]:
+def _emit(law: Law, which: int, shape: tuple[int, int]) -> NDArray[np.int64]:
     """Draw sequences of symbols from a stream, (rows, length)."""
-    transitions, emissions, stationary = source(*law)
+    transitions, emissions, stationary = _source(*law)
     numbers = stream(law[-1], which).random((*shape, 2))
     moves, shows = transitions.cumsum(axis=1), emissions.cumsum(axis=1)
     state = inverse(stationary.cumsum(), numbers[:, 0, 0])
@@ -92,7 +92,7 @@ def emit(law: Law, which: int, shape: tuple[int, int]) -> NDArray[np.int64]:
     return out
 
 
-def filtered(transitions: Array, emissions: Array, stationary: Array, rows: NDArray[np.int64]) -> Array:
+def _filtered(transitions: Array, emissions: Array, stationary: Array, rows: NDArray[np.int64]) -> Array:
     """Return -ln p of every symbol given those before it, (rows, length - 1), by the forward filter."""
     belief = stationary * emissions[:, rows[:, 0]].T
     losses = np.empty((len(rows), rows.shape[1] - 1))
@@ -103,7 +103,7 @@ def filtered(transitions: Array, emissions: Array, stationary: Array, rows: NDAr
 
 
 @lru_cache(maxsize=64)
-def entropy(law: Law, seq_len: int) -> tuple[float, float]:
+def _entropy(law: Law, seq_len: int) -> tuple[float, float]:
     """Return the floor and its standard error [nats per target]."""
-    losses = filtered(*source(*law), emit(law, THEORY, (FILTERED, seq_len + 1))).mean(axis=1)
+    losses = _filtered(*_source(*law), _emit(law, THEORY, (FILTERED, seq_len + 1))).mean(axis=1)
     return float(losses.mean()), float(losses.std() / len(losses) ** 0.5)

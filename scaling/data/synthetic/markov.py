@@ -53,13 +53,13 @@ class Markov(Synthetic):
 
     @property
     def task(self) -> Task:
-        floor = entropy(self.symbols, self.order, self.sharpness, self.version, self.seq_len)
+        floor = _entropy(self.symbols, self.order, self.sharpness, self.version, self.seq_len)
         return Task("tokens", self.symbols, self.symbols, self.seq_len, targets=self.seq_len, floor=floor)
 
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
         """Draw symbols and those that follow them, both (n, seq_len)."""
         numbers = stream(self.version, which).random((n, self.seq_len + 1))
-        chances, stationary = chain(self.symbols, self.order, self.sharpness, self.version)
+        chances, stationary = _chain(self.symbols, self.order, self.sharpness, self.version)
         contexts = inverse(stationary.cumsum(), numbers[:, 0])
         digits = self.symbols ** np.arange(self.order - 1, -1, -1)
         rows = np.empty(numbers.shape, dtype=np.int64)
@@ -85,7 +85,7 @@ def random_rows(numbers: np.random.Generator, rows: int, columns: int, sharpness
 
 
 @lru_cache(maxsize=8)
-def chain(symbols: int, order: int, sharpness: float, version: int) -> tuple[Array, Array]:
+def _chain(symbols: int, order: int, sharpness: float, version: int) -> tuple[Array, Array]:
     """Return P(next | context), (symbols^order, symbols), and the stationary distribution of contexts."""
     chances = random_rows(stream(version, RULES), symbols**order, symbols, sharpness)
     stationary = np.full(len(chances), 1 / len(chances))
@@ -100,9 +100,9 @@ def chain(symbols: int, order: int, sharpness: float, version: int) -> tuple[Arr
 
 
 @lru_cache(maxsize=64)
-def entropy(symbols: int, order: int, sharpness: float, version: int, seq_len: int) -> float:
+def _entropy(symbols: int, order: int, sharpness: float, version: int, seq_len: int) -> float:
     """Return the mean over positions of the entropy of the next symbol given those in view [nats]."""
-    chances, stationary = chain(symbols, order, sharpness, version)
+    chances, stationary = _chain(symbols, order, sharpness, version)
     rate = float(-(stationary[:, None] * chances * np.log(chances)).sum())
     blocks = []  # entropies of the first 1 ... order symbols
     for length in range(1, order + 1):

@@ -61,17 +61,17 @@ class Motif(Synthetic):
 
     @property
     def task(self) -> Task:
-        return Task("images", d_in=1, d_out=self.classes, seq_len=self.side, targets=1, floor=entropy(self.law)[0])
+        return Task("images", d_in=1, d_out=self.classes, seq_len=self.side, targets=1, floor=_entropy(self.law)[0])
 
     def facts(self) -> dict[str, str | int | float]:
-        return {"data.floor_se": entropy(self.law)[1]}
+        return {"data.floor_se": _entropy(self.law)[1]}
 
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
-        return draw(self.law, which, n)
+        return _draw(self.law, which, n)
 
 
 @lru_cache(maxsize=8)
-def patterns(motif: int, classes: int, version: int) -> Tensor:
+def _patterns(motif: int, classes: int, version: int) -> Tensor:
     """Draw the motifs, (classes, 1, motif, motif), of ±1, no two alike."""
     numbers, drawn = stream(version, RULES), dict[bytes, np.ndarray]()
     while len(drawn) < classes:
@@ -80,7 +80,7 @@ def patterns(motif: int, classes: int, version: int) -> Tensor:
     return torch.from_numpy(np.stack(list(drawn.values()))).float()
 
 
-def draw(law: Law, which: int, n: int) -> tuple[Tensor, Tensor]:
+def _draw(law: Law, which: int, n: int) -> tuple[Tensor, Tensor]:
     """Draw images, (n, 1, side, side), and their classes, (n,)."""
     side, motif, classes, sigma, moved, version = law
     numbers = torch.from_numpy(stream(version, which).standard_normal((n, side**2 + 6)))
@@ -94,13 +94,13 @@ def draw(law: Law, which: int, n: int) -> tuple[Tensor, Tensor]:
     images = sigma * numbers[:, 6:].float().view(n, side, side)
     span = torch.arange(motif)
     where = (torch.arange(n)[:, None, None], (rows[:, None] + span)[:, :, None], (columns[:, None] + span)[:, None, :])
-    images[where] += patterns(motif, classes, version)[labels, 0]
+    images[where] += _patterns(motif, classes, version)[labels, 0]
     return images[:, None], labels
 
 
-def log_posterior(images: Tensor, motif: int, classes: int, sigma: float, moved: bool, version: int) -> Tensor:
+def _log_posterior(images: Tensor, motif: int, classes: int, sigma: float, moved: bool, version: int) -> Tensor:
     """Return ln p(c | x), (n, classes), in float64."""
-    motifs = patterns(motif, classes, version).double()
+    motifs = _patterns(motif, classes, version).double()
     scores = (conv2d(images.double(), motifs) - motif**2 / 2) / sigma**2  # (n, classes, places, places)
     if not moved:
         middle = scores.shape[-1] // 2
@@ -109,9 +109,9 @@ def log_posterior(images: Tensor, motif: int, classes: int, sigma: float, moved:
 
 
 @lru_cache(maxsize=64)
-def entropy(law: Law) -> tuple[float, float]:
+def _entropy(law: Law) -> tuple[float, float]:
     """Return the floor and its standard error [nats per target]."""
-    images, labels = draw(law, THEORY, SAMPLES)
+    images, labels = _draw(law, THEORY, SAMPLES)
     parts = zip(images.split(1024), labels.split(1024), strict=True)
-    losses = torch.cat([cross_entropy(log_posterior(x, *law[1:]), y, reduction="none") for x, y in parts])
+    losses = torch.cat([cross_entropy(_log_posterior(x, *law[1:]), y, reduction="none") for x, y in parts])
     return float(losses.mean()), float(losses.std() / SAMPLES**0.5)

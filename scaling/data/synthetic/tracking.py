@@ -51,12 +51,12 @@ class Tracking(Synthetic):
 
     @property
     def task(self) -> Task:
-        elements = len(products(self.group))
+        elements = len(_products(self.group))
         return Task("tokens", elements, elements, self.seq_len, targets=self.seq_len, floor=0.0)
 
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
         """Draw elements and their running products, both (n, seq_len)."""
-        table = products(self.group)
+        table = _products(self.group)
         numbers = stream(self.version, which).random((n, self.seq_len))
         x = (numbers * len(table)).astype(np.int64)
         y = x.copy()
@@ -66,7 +66,7 @@ class Tracking(Synthetic):
 
 
 @lru_cache(maxsize=8)
-def products(group: str) -> NDArray[np.int64]:
+def _products(group: str) -> NDArray[np.int64]:
     """Return the composition table: [a, b] is a b, first b and then a; element 0 is the identity."""
     kind, n = group[0], int(group[1:])
     if kind == "Z":

@@ -54,14 +54,14 @@ class Attention(nn.Module):
         batch, seq, width = x.shape
         qkv, turns = self.qkv(x), self.positions == "rotary"
         if turns and isinstance(self.query_norm, nn.Identity) and fused_here(qkv, self.cos):
-            qkv, turns = rotate_rows(qkv, self.cos[:seq], self.sin[:seq], width + self.kv_width), False
+            qkv, turns = _rotate_rows(qkv, self.cos[:seq], self.sin[:seq], width + self.kv_width), False
         parts = qkv.split((width, self.kv_width, self.kv_width), dim=-1)
         # (batch, heads, seq, head), of k and v fewer heads where they are grouped
         q, k, v = (part.view(batch, seq, -1, self.head_dim).transpose(1, 2) for part in parts)
         q, k = self.query_norm(q), self.key_norm(k)
         if turns:
             cos, sin = self.cos[:seq].to(q.dtype), self.sin[:seq].to(q.dtype)
-            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+            q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
         bias = self.bias(seq).to(q.dtype) if self.positions == "alibi" else None
         causal = self.causal and bias is None
         y = scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal, enable_gqa=self.group > 1)
@@ -103,13 +103,13 @@ def angles(length: int, size: int) -> Tensor:
     return torch.arange(length)[:, None] * rates
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn pairs of features by their position's angle (arXiv:2104.09864); x is (batch, heads, seq, head_dim)."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
 
 
-def rotate_rows(x: Tensor, cos: Tensor, sin: Tensor, features: int) -> Tensor:
+def _rotate_rows(x: Tensor, cos: Tensor, sin: Tensor, features: int) -> Tensor:
     """Apply rotate() to the heads side by side in the first features of (batch, seq, all), all rows at once.
 
     cos, sin: (seq, head_dim / 2).
