@@ -66,8 +66,7 @@ def _late_loss(subject: Subject, examples: int) -> _Late | None:
     classes = subject.task.loss == "cross_entropy"
     for x, y in subject.held_out(examples):
         outputs = subject.forward(x)
-        losses = loss_per_target(subject.task, outputs, y).double()  # (batch, positions * outputs)
-        losses = losses.view(len(x), y.shape[1], -1)  # (batch, positions, outputs)
+        losses = loss_per_target(subject.task, outputs, y).double().view(len(x), y.shape[1], -1)  # by position, output
         late = slice(y.shape[1] // 2, None)
         bears = (y >= 0)[:, late] if classes else torch.ones_like(losses[:, late])
         sums.append(losses[:, late].sum((1, 2)))

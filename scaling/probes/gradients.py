@@ -79,8 +79,7 @@ def _jacobian_norms(subject: Subject, examples: int, directions: int) -> Tensor:
 
 def _layer_norms(subject: Subject, examples: int) -> list[float]:
     """Return the norm of the held-out loss's gradient in each part of the body with parameters, first to last."""
-    parts = [list(part.parameters()) for part in subject.model.body.children()]
-    parts = [part for part in parts if part]
+    parts = [part for child in subject.model.body.children() if (part := list(child.parameters()))]
     if not parts:  # a table or a linear readout has no layers
         return []
     parameters = [p for part in parts for p in part]

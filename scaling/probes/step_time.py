@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -69,7 +70,10 @@ def _timed_at(subject: Subject, length: int, batch: int, repeats: int) -> tuple[
     task = replace(subject.task, seq_len=length, targets=length)
     # fused recurrences on a GPU have no gradient in evaluation mode
     model = subject.rebuild(task).to(subject.device).train()
-    x = _inputs(task, batch, subject)
+    shape, generator = example(task, batch, "meta").shape, subject.generator()
+    tokens = task.kind == "tokens"
+    x = torch.randint(task.d_in, shape, generator=generator) if tokens else torch.randn(shape, generator=generator)
+    x = x.to(subject.device)
 
     def step() -> None:
         _train(model, task, x, subject)
@@ -83,14 +87,6 @@ def _timed_at(subject: Subject, length: int, batch: int, repeats: int) -> tuple[
     with _peak_memory(model, subject.device) as memory:
         step()
     return *seconds, float(memory[0])
-
-
-def _inputs(task: Task, batch: int, subject: Subject) -> Tensor:
-    """Return random inputs of a task."""
-    shape, generator = example(task, batch, "meta").shape, subject.generator()
-    if task.kind == "tokens":
-        return torch.randint(task.d_in, shape, generator=generator).to(subject.device)
-    return torch.randn(shape, generator=generator).to(subject.device)
 
 
 def _train(model: Model, task: Task, x: Tensor, subject: Subject) -> None:
@@ -108,19 +104,14 @@ def _least_time(
     """Return the least of several times of a call [s], after one that is not counted."""
     clock = clock or (time.process_time if device.type == "cpu" else time.perf_counter)
     times = []
+    wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
     for _ in range(1 + repeats):
-        _wait(device)
+        wait()
         began = clock()
         function()
-        _wait(device)
+        wait()
         times.append(clock() - began)
     return min(times[1:])
-
-
-def _wait(device: torch.device) -> None:
-    """Wait until the device has finished its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @contextlib.contextmanager

@@ -48,7 +48,11 @@ class Symmetry(CheckedProbe):
         scalars = {"function": _share_of_function(subject, self.examples, self.orders, generator)}
         if subject.task.kind == "tokens":
             rows = torch.cat([x for x, _ in subject.held_out(self.examples)])[:, : self.positions]
-            tokens = _commonest(rows, self.symbols)
+            # tokens by rank of frequency, all beyond the most frequent ones as one
+            seen, inverse, counts = rows.unique(return_inverse=True, return_counts=True)
+            rank = torch.empty_like(seen)
+            rank[counts.argsort(descending=True, stable=True)] = torch.arange(len(seen), device=seen.device)
+            tokens = rank[inverse].clamp(max=self.symbols - 1)
             orders = torch.stack([torch.randperm(tokens.shape[1], generator=generator) for _ in tokens])
             shuffled = tokens.gather(1, orders.to(tokens.device))
             pairs = _share_of_pairs(tokens)
@@ -73,16 +77,8 @@ def _share_of_function(subject: Subject, examples: int, orders: int, generator: 
     if len(outputs) < 2:
         return None
     within = float(outputs.var(1).sum(-1).mean())
-    between = float(outputs.mean(1).var(0).sum()) - within / orders
-    return max(between, 0.0) / (max(between, 0.0) + within) if max(between, 0.0) + within > 0 else None
-
-
-def _commonest(tokens: Tensor, symbols: int) -> Tensor:
-    """Return tokens by rank of frequency, all beyond the most frequent ones as one."""
-    seen, inverse, counts = tokens.unique(return_inverse=True, return_counts=True)
-    rank = torch.empty_like(seen)
-    rank[counts.argsort(descending=True, stable=True)] = torch.arange(len(seen), device=seen.device)
-    return rank[inverse].clamp(max=symbols - 1)
+    between = max(float(outputs.mean(1).var(0).sum()) - within / orders, 0.0)
+    return between / (between + within) if between + within > 0 else None
 
 
 def _share_of_pairs(tokens: Tensor) -> float | None:

@@ -45,9 +45,8 @@ class UnclassifiedError(ValueError):
 
 def standard(model: Model) -> dict[str, Multipliers]:
     """Return multipliers that are all one: weight matrices decay, embeddings and vectors do not."""
-    owners = _owning(model)
     return {
-        name: Multipliers("matrix" if _fan_in(name, parameter, owners[name]) else "vector")
+        name: Multipliers("matrix" if _fan_in(name, parameter, _owner(model, name)) else "vector")
         for name, parameter in model.named_parameters()
     }
 
@@ -58,17 +57,15 @@ def parametrize(model: Model, family: Family, task: Task, base_width: int, base_
         once, twice = family.build(task), replace(family, width=2 * family.width).build(task)
     wider = dict(twice.named_parameters())
     m, deeper = family.width / base_width, family.depth / base_depth
-    for module in model.modules():
-        if isinstance(module, Block):
-            module.scale = 1 / deeper
-    owners = _owning(model)
-    in_branch = {name for name, parameter in once.named_parameters() if _under_residual(once, name)}
-    return {
-        name: _multipliers(
-            name, parameter, _grown(name, parameter, wider[name]), owners[name], m, deeper if name in in_branch else 1.0
-        )
-        for name, parameter in once.named_parameters()
-    }
+    branches = {name: module for name, module in model.named_modules() if isinstance(module, Block)}
+    for block in branches.values():
+        block.scale = 1 / deeper
+    found = {}
+    for name, parameter in once.named_parameters():
+        grows, owner = _grown(name, parameter, wider[name]), _owner(model, name)
+        scaled = any(name.startswith(f"{branch}.") for branch in branches)
+        found[name] = _multipliers(_fan_in(name, parameter, owner), grows, m, deeper if scaled else 1.0)
+    return found
 
 
 def _grown(name: str, parameter: nn.Parameter, wider: nn.Parameter) -> tuple[bool, ...]:
@@ -82,11 +79,8 @@ def _grown(name: str, parameter: nn.Parameter, wider: nn.Parameter) -> tuple[boo
     return tuple(ratio == 2.0 for ratio in ratios)
 
 
-def _multipliers(
-    name: str, parameter: nn.Parameter, grows: tuple[bool, ...], owner: nn.Module, m: float, deeper: float
-) -> Multipliers:
+def _multipliers(axes: tuple[int, ...], grows: tuple[bool, ...], m: float, deeper: float) -> Multipliers:
     """Return the multipliers of a parameter at m times the base width, in a net `deeper` times as deep."""
-    axes = _fan_in(name, parameter, owner)
     eps = 1 / (m * deeper) if any(grows) else 1 / deeper
     if not axes:
         return Multipliers("vector", eps=eps)
@@ -111,12 +105,6 @@ def _fan_in(name: str, parameter: nn.Parameter, owner: nn.Module) -> tuple[int, 
     )
 
 
-def _owning(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the module that each parameter belongs to, by the parameter's name."""
-    return {name: model.get_submodule(name.rpartition(".")[0]) for name, _ in model.named_parameters()}
-
-
-def _under_residual(model: nn.Module, name: str) -> bool:
-    """Return whether a parameter lies in a branch whose contribution is scaled."""
-    parts = name.split(".")
-    return any(isinstance(model.get_submodule(".".join(parts[:i])), Block) for i in range(1, len(parts)))
+def _owner(model: nn.Module, name: str) -> nn.Module:
+    """Return the module that a parameter belongs to."""
+    return model.get_submodule(name.rpartition(".")[0])

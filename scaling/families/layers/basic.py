@@ -119,7 +119,7 @@ def feed_forward(width: int, hidden: int, activation: str = "gelu") -> nn.Sequen
     return nn.Sequential(linear(width, hidden), ACTIVATIONS[activation](), linear(hidden, width))
 
 
-def _residual(x: Tensor, branch: Tensor, scale: float = 1.0) -> Tensor:
+def residual(x: Tensor, branch: Tensor, scale: float = 1.0) -> Tensor:
     """Add a branch to the stream; only here does a parametrization in depth scale it."""
     return x + branch * scale if scale != 1.0 else x + branch
 
@@ -136,5 +136,5 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.after:
-            return self.norm(_residual(x, self.branch(x), self.scale))  # type: ignore[no-any-return]
-        return _residual(x, self.branch(self.norm(x)), self.scale)
+            return self.norm(residual(x, self.branch(x), self.scale))  # type: ignore[no-any-return]
+        return residual(x, self.branch(self.norm(x)), self.scale)

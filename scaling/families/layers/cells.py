@@ -219,11 +219,11 @@ def gated_scan(both: Tensor) -> Tensor:
     both: gates and c side by side, (batch, seq, 2 width). Returns (batch, seq, width). torch.where, which decides one
     by one, takes longer than all of this.
     """
-    h: Tensor = _Gated.apply(both)
+    h: Tensor = _GatedScan.apply(both)
     return h
 
 
-class _Gated(torch.autograd.Function):
+class _GatedScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, both: Tensor) -> Tensor:
         gate, candidate = both.chunk(2, dim=-1)
