@@ -19,6 +19,8 @@ OWN = {*(f"family.{dial}" for dial in (*record.DIALS, "lr")), "data.seq_len", "r
 
 def columns(config: FrozenConfig) -> dict[str, Any]:
     """Return the columns that are known before the run starts."""
+    # a rule's value is not known before the run is assembled
+    batch, lr = (None if isinstance(config.recipe[n], Mapping) else config.recipe[n] for n in ("batch", "lr"))
     return _knobs(config) | {
         "run_id": config.run_id,
         "sweep": config.sweep,
@@ -29,8 +31,8 @@ def columns(config: FrozenConfig) -> dict[str, Any]:
         "depth": config.depth,
         "data": config.names.data,
         "seq_len": config.data.get("seq_len"),
-        "batch": _number(config.recipe["batch"]),
-        "lr": _number(config.recipe["lr"]),
+        "batch": batch,
+        "lr": lr,
         "rung": config.rung,
         "run_id_rule": config.run_id_rule,
         **config.code.to_json(),
@@ -82,8 +84,3 @@ def rounded(row: record.Row) -> float:
     taken["D_per_N"] = row["D"] / row["N"] if row["D"] and row["N"] else None
     ratios = [taken[n] / row[f"budget.{n}"] for n in taken if row.get(f"budget.{n}") and taken[n] is not None]
     return max(ratios, default=1.0)
-
-
-def _number(value: Any) -> Any:
-    """Return a hyperparameter; None for a rule, whose value is not known before the run is assembled."""
-    return None if isinstance(value, Mapping) else value

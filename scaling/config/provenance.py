@@ -103,8 +103,7 @@ def _sources(classes: tuple[str, ...], extensions: tuple[str, ...]) -> str:
 @lru_cache(maxsize=256)
 def _used(modules: tuple[str, ...]) -> frozenset[str]:
     """Return the files of these modules of ours, and of those that they import from the folders of choices."""
-    used: set[str] = set()
-    left = list(modules)
+    used, left = set[str](), list(modules)
     while left:
         name = left.pop().removeprefix(f"{PACKAGE}.").replace(".", "/") + ".py"
         if name in tree() and name not in used:

@@ -10,12 +10,6 @@ from typing import Any
 from isoflop.checks import not_negative, one_of, whole_number
 from isoflop.errors import UserError
 
-ACCELERATORS = ("auto", "cpu", "gpu", "mps")
-STRATEGIES = ("ddp", "fsdp")
-KEEP = ("nothing", "marks")
-COMPILE = (True, False, "auto")
-LOGGERS = ("none", "wandb", "tensorboard", "csv")
-
 Knobs = Mapping[str, Any]
 
 
@@ -55,14 +49,13 @@ class Trainer:
     """Whether the model's passes are compiled; auto for where that saves time."""
 
     def __post_init__(self) -> None:
-        one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
-        one_of("trainer.strategy", self.strategy, STRATEGIES)
-        one_of("trainer.keep", self.keep, KEEP)
-        if not isinstance(self.graph, bool):
-            raise UserError(f"trainer.graph={self.graph} is neither true nor false")
-        if not isinstance(self.deterministic, bool):
-            raise UserError(f"trainer.deterministic={self.deterministic} is neither true nor false")
-        one_of("trainer.compile", self.compile, COMPILE)
+        one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps"))
+        one_of("trainer.strategy", self.strategy, ("ddp", "fsdp"))
+        one_of("trainer.keep", self.keep, ("nothing", "marks"))
+        for name in ("graph", "deterministic"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise UserError(f"trainer.{name}={value} is neither true nor false")
+        one_of("trainer.compile", self.compile, (True, False, "auto"))
         whole_number("trainer.devices", self.devices)
         if self.strategy == "fsdp" and self.devices == 1:
             raise UserError("trainer.strategy=fsdp shards over several devices; give trainer.devices=2, say")
@@ -87,7 +80,7 @@ class Logger:
     """Whether W&B writes into the run's folder alone."""
 
     def __post_init__(self) -> None:
-        one_of("logger.name", self.name, LOGGERS)
+        one_of("logger.name", self.name, ("none", "wandb", "tensorboard", "csv"))
         if not isinstance(self.offline, bool):
             raise UserError(f"logger.offline={self.offline} is neither true nor false")
 

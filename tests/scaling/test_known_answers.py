@@ -326,7 +326,7 @@ def test_every_sequence_of_the_hierarchy_has_one_class() -> None:
         pairs = features.reshape(500, -1, data.branch)
         features = np.array([[meaning[tuple(part)] for part in row] for row in pairs.tolist()])
     assert (features[:, 0] == y[:, -1]).all()
-    assert data.needed == 8 * 4**3
+    assert data.facts()["data.needed"] == 8 * 4**3
     assert len(np.unique(x, axis=0)) > 450
 
 

@@ -60,7 +60,8 @@ class Filtering(Synthetic):
         order = self.order
         forward, drive, start = _process(order, self.radius, self.version)
         numbers = stream(self.version, which).standard_normal((n, order + 2 * (self.seq_len + 1)))
-        state = numbers[:, :order] @ _root(start).T
+        values, vectors = np.linalg.eigh(start)  # which may be singular up to rounding
+        state = numbers[:, :order] @ (vectors * np.sqrt(values.clip(0.0))).T
         shocks, noise = np.split(numbers[:, order:], 2, axis=1)
         readings = np.empty(noise.shape)
         for t in range(self.seq_len + 1):
@@ -90,12 +91,6 @@ def _process(order: int, radius: float, version: int) -> tuple[Array, float, Arr
     flat = np.linalg.solve(np.eye(order**2) - np.kron(forward, forward), drive.ravel())
     start = flat.reshape(order, order) / flat[0]
     return forward, float(1 / flat[0]), (start + start.T) / 2
-
-
-def _root(covariance: Array) -> Array:
-    """Return a square root of a covariance, which may be singular up to rounding."""
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray(vectors * np.sqrt(values.clip(0.0)))
 
 
 def _innovations(order: int, radius: float, sigma: float, version: int, steps: int) -> Array:

@@ -60,16 +60,12 @@ class Hierarchy(Synthetic):
         return int(self.branch**self.levels)
 
     @property
-    def needed(self) -> int:
-        """P*, the examples after which theory expects the class to be learned."""
-        return int(self.classes * self.synonyms**self.levels)
-
-    @property
     def task(self) -> Task:
         return Task("tokens", self.symbols, self.classes, self.seq_len, targets=1, floor=0.0)
 
     def facts(self) -> dict[str, str | int | float]:
-        return {"data.needed": self.needed}
+        # P*, the examples after which theory expects the class to be learned
+        return {"data.needed": int(self.classes * self.synonyms**self.levels)}
 
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
         """Draw symbols, (n, seq_len), and the class, asked at the last of them, (n, seq_len)."""
