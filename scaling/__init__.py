@@ -26,6 +26,7 @@ MOVED = {
     f"{PACKAGE}.loop.evaluate": f"{PACKAGE}.evaluate",
     **{f"{PACKAGE}.families.{name}": f"{PACKAGE}.families.references" for name in ("kernel", "linear", "table")},
     f"{PACKAGE}.families.hybrid": f"{PACKAGE}.families.ssm",
+    f"{PACKAGE}.families.moe": f"{PACKAGE}.families.transformer",
     **{f"{LAYERS}.{name}": f"{LAYERS}.basic" for name in ("linear", "embedding", "feed_forward", "block", "norms")},
 }
 

@@ -159,7 +159,6 @@ def _spent(folder: Path) -> list[str]:
 
 
 def _refuse_failure(row: record.Row) -> None:
-    """Raise RunFailedError if a run left no result."""
     if not record.has_result(row):
         raise RunFailedError(f"the run failed: {row['reason']}")
 
@@ -195,7 +194,6 @@ def _call(function: str, *arguments: Any) -> Any:
 
 
 def _summary(row: record.Row) -> str:
-    """Return one line on how a run went."""
     head = " ".join([row["family"], *(f"{key}={row[key]}" for key in record.WHO[1:])])
     if row["status"] != record.RunStatus.OK:
         return f"{row['status']}: {head}: {row['reason']}"

@@ -83,7 +83,6 @@ def available(trainer: Trainer) -> int:
 
 
 def _on_gpu(trainer: Trainer) -> bool:
-    """Return whether a run would be placed on a GPU, without starting CUDA."""
     return trainer.accelerator in ("auto", "gpu") and limits.has_gpu() and sys.platform != "darwin"
 
 

@@ -61,7 +61,6 @@ def run_one(folder: Path, bar: bool = False, patience_s: float = 1.0) -> list[re
 
 
 def _train_or_fail(config: FrozenConfig, folder: RunFolder, lease: Lease, heart: Heart, bar: bool) -> list[record.Row]:
-    """Train and leave the record; if that fails, a record with the reason."""
     try:
         resume.refuse_other_code(config)
         with files.naming(folder.path):
@@ -101,7 +100,6 @@ def _train(config: FrozenConfig, folder: RunFolder, lease: Lease, heart: Heart, 
 
 
 def _halve_micro_batch(config: FrozenConfig) -> FrozenConfig | None:
-    """Return the same with half the micro-batch; None if it is one example."""
     from isoflop.scaling.assemble import assemble
 
     smaller = config.trainer.halved_micro_batch(assemble(config).recipe.batch)
@@ -115,7 +113,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _release_memory() -> None:
-    """Release the memory of a model that is gone."""
     import torch
 
     gc.collect()

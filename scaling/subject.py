@@ -203,7 +203,6 @@ def _untouched(model: Model) -> Iterator[None]:
 
 
 def _has(data: Data, knob: str) -> bool:
-    """Return whether a dataset has such a knob."""
     return is_dataclass(data) and knob in {f.name for f in fields(data)}
 
 

@@ -66,7 +66,6 @@ def prepare_command(
 
 
 def _composed(overrides: list[str]) -> tuple[str, object]:
-    """Return the dataset that overrides choose, and its name."""
     from hydra import compose, initialize_config_module
     from omegaconf import OmegaConf
 

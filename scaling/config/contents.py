@@ -115,7 +115,6 @@ def _contents(path: Path, suffixes: Sequence[str]) -> str:
 
 
 def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
-    """Yield the entries of a folder and of those in it."""
     left = [folder]
     while left:
         with os.scandir(left.pop()) as inside:

@@ -113,7 +113,6 @@ def _used(modules: tuple[str, ...]) -> frozenset[str]:
 
 
 def _imports(path: Path) -> list[str]:
-    """Return the modules, and the names in them, that a file imports from the folders of choices."""
     modules = []
     for module, several, names in IMPORT.findall(path.read_text(encoding="utf-8")):
         words = (name.split(" as ")[0].strip() for name in (several or names).split("#")[0].split(","))
@@ -122,7 +121,6 @@ def _imports(path: Path) -> list[str]:
 
 
 def _file(module: str) -> Path:
-    """Return the file of a module that is not ours."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise UserError(f"the module {module}, named by the _target_ of a yaml, cannot be found; correct the yaml")

@@ -74,7 +74,6 @@ class Data(Protocol):
 
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, n: int) -> Tensor:
-    """Return the order of the n training examples in one epoch."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return torch.randperm(n, generator=generator)
 

@@ -123,7 +123,6 @@ class Idx(Images):
 
 @lru_cache(maxsize=4)
 def _read_idx_set(folder: Path, name: str) -> _Pixels:
-    """Read the images and the classes of one set."""
     images, classes = (_read_idx(folder / f"{name}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
     if images.ndim != 3 or images.shape[1] != images.shape[2] or classes.shape != images.shape[:1]:
         shapes = f"images and labels of shapes {images.shape} and {classes.shape}"
@@ -176,7 +175,6 @@ class Cifar(Images):
 
 @lru_cache(maxsize=2)
 def _read_cifar(path: str, classes: int) -> tuple[_Pixels, _Pixels]:
-    """Read both sets of CIFAR-10 or CIFAR-100."""
     datasets = library("torchvision.datasets", f"data=cifar data.path={path} is read by torchvision", "images")
     try:
         sets = [getattr(datasets, f"CIFAR{classes}")(path, train=train, download=False) for train in (True, False)]
@@ -197,7 +195,6 @@ class SklearnDigits(Images):
 
 @lru_cache(maxsize=1)
 def _read_sklearn_digits() -> tuple[_Pixels, _Pixels]:
-    """Read the digits of scikit-learn and split them in two."""
     loaded: Any = library("sklearn.datasets", "data=sklearn_digits comes with scikit-learn", "images").load_digits()
     images, classes = loaded.images.astype(np.uint8)[:, None], loaded.target.astype(np.int64)
     order = _take_turns(classes, 0)

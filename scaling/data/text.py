@@ -145,7 +145,6 @@ def read(root: Path, files: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.ui
 
 
 def _about(train: NDArray[np.uint8], held_out: NDArray[np.uint8], files: list[str]) -> dict[str, Any]:
-    """Return what the manifest says about the corpus."""
     held = sum(map(is_held_out, files))
     sizes = {TRAIN: len(train), HELD_OUT_SIDE: len(held_out)}
     seen, there = (np.frombuffer(block_hashes(side), np.uint64) for side in (train, held_out))

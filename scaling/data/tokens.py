@@ -22,8 +22,7 @@ from isoflop.scaling.config import choices
 from isoflop.scaling.config.contents import fingerprint
 from isoflop.scaling.data.corpus import store
 from isoflop.scaling.data.corpus.documents import FileSource, Source
-from isoflop.scaling.data.corpus.overlap import overlap
-from isoflop.scaling.data.corpus.parts import BLOCK
+from isoflop.scaling.data.corpus.parts import BLOCK, overlap
 from isoflop.scaling.data.corpus.prepare import Preparation, prepare, say
 from isoflop.scaling.data.corpus.store import HELD_OUT, TRAIN, PreparedCorpus
 from isoflop.scaling.task import Task

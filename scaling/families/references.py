@@ -78,8 +78,6 @@ class Linear(Reference):
 
 
 class _First(nn.Module):
-    """The first features of each example."""
-
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width

@@ -124,8 +124,6 @@ class Selective(nn.Module):
 
 
 class _ShortConvolution(nn.Module):
-    """A causal convolution of each feature for itself, then SiLU."""
-
     def __init__(self, features: int, kernel: int) -> None:
         super().__init__()
         self.convolve = nn.Conv1d(features, features, kernel, groups=features)

@@ -153,5 +153,4 @@ def _take_up(state: dict[str, Any], module: ScalingModule) -> None:
 
 
 def _fits(tensors: Mapping[str, torch.Tensor], module: ScalingModule) -> bool:
-    """Return whether these are the tensors of a module, by name and shape, before it is on its ranks."""
     return {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in module.state_dict().items()}

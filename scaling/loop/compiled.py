@@ -33,7 +33,6 @@ CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch's variable for the folder of compiled
 
 
 def _cache() -> Path:
-    """Return the folder of compiled code and of what compiling saved."""
     return home() / "compiled"
 
 

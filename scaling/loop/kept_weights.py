@@ -74,7 +74,6 @@ def measure_again(
 
 
 def _device_of(config: FrozenConfig) -> torch.device:
-    """Return the device on which one process measures a run."""
     return torch.device("cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 

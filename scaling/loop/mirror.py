@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 
 class _Place(Protocol):
-    """Where a run is mirrored."""
-
     def send(self, point: Mapping[str, float]) -> None:
         """Send values that belong to a step, with step, D and C among them."""
 

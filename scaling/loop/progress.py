@@ -39,8 +39,6 @@ class Progress(pl.Callback):
 
 
 class _Bar:
-    """A progress bar for a single run in a terminal."""
-
     def __init__(self, steps: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

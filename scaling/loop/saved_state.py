@@ -159,8 +159,6 @@ class _Digested:
 
 
 class _Head(io.RawIOBase):
-    """The first bytes of a file, as a file."""
-
     def __init__(self, file: IO[bytes], size: int) -> None:
         super().__init__()
         self.file, self.size, self.at = file, size, 0

@@ -110,7 +110,6 @@ def permutations() -> Iterator[SolvedCurve]:
 
 
 def _halved(length: int, irrep: str, group: int) -> dict[str, Any]:
-    """Return the samples at which the mean error over a group's targets is halved."""
     basis = np.eye(length * FEATURES).reshape(-1, length, FEATURES)
     values = np.linalg.eigvalsh(kernel(basis, basis))[::-1]
     ratio = float(values[:FEATURES].mean() / values[FEATURES:].mean())
@@ -126,7 +125,6 @@ def _halved(length: int, irrep: str, group: int) -> dict[str, Any]:
 
 
 def _kernel_errors(data: Permutation, sizes: Array, ridge: float) -> Array:
-    """Return the error of kernel regression relative to predicting zero, by the number of samples."""
     x, f = data.sample(TRAIN, int(sizes[-1]))
     held_x, held_f = data.sample(HELD_OUT, 2000)
     inner, across = kernel(x, x), kernel(held_x, x)
@@ -157,7 +155,6 @@ def synonyms() -> Iterator[SolvedCurve]:
 
 
 def _alike(symbols: int, synonyms: int) -> dict[str, Any]:
-    """Return the examples at which synonyms differ half as much as other tuples do."""
     drawn = (
         Hierarchy(classes=symbols, symbols=symbols, synonyms=synonyms, branch=BRANCH, levels=LEVELS, version=version)
         for version in range(VERSIONS)

@@ -85,7 +85,6 @@ def least_squares() -> Iterator[SolvedCurve]:
 
 
 def _point(D: int, version: int) -> dict[str, Any]:
-    """Return the mean loss of least squares over the samples."""
     data = Spectral(features=N, sigma=SIGMA, version=version)
     x, y = (t.double().numpy().reshape(SAMPLES, D, -1) for t in data.draw(TRAIN, SAMPLES * D))
     k = np.arange(1, N + 1)

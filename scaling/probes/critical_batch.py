@@ -46,7 +46,6 @@ class CriticalBatch(CheckedProbe):
 
 
 def _gradient(subject: Subject, indices: Tensor) -> Tensor:
-    """Return the gradient of a batch's mean training loss as one vector in float64."""
     x, y = subject.examples.take(indices)
     losses = loss_per_target(subject.task, subject.forward(x), y)
     mean = losses.sum() / loss_count(subject.task, y).sum()

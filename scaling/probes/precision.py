@@ -53,7 +53,6 @@ def _rounded(weight: Tensor, bits: int) -> Tensor:
 
 
 def _loss(subject: Subject, examples: int) -> float:
-    """Return the held-out loss over the first examples [unit of the task's loss]."""
     total = count = 0.0
     for x, y in subject.held_out(examples):
         total += float(loss_per_target(subject.task, subject.forward(x), y).double().sum())

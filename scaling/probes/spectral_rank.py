@@ -38,7 +38,6 @@ class SpectralRank(CheckedProbe):
 
 
 def _shares(matrix: Tensor) -> tuple[float, float]:
-    """Return the stable and effective rank over the smaller side."""
     s = torch.linalg.svdvals(matrix.double())
     p = s / s.sum().clamp(min=torch.finfo(s.dtype).tiny)
     effective = torch.special.entr(p).sum().exp()

@@ -78,7 +78,6 @@ def is_leased(folder: RunFolder) -> bool:
 
 
 def _busy(folder: RunFolder) -> BusyError:
-    """Return the error to raise where another process holds the folder."""
     return BusyError(f"another process is working in {folder.path}; wait for it or stop it")
 
 

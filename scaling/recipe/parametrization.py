@@ -106,5 +106,4 @@ def _fan_in(name: str, parameter: nn.Parameter, owner: nn.Module) -> tuple[int, 
 
 
 def _owner(model: nn.Module, name: str) -> nn.Module:
-    """Return the module that a parameter belongs to."""
     return model.get_submodule(name.rpartition(".")[0])

@@ -17,10 +17,9 @@ from isoflop.scaling.families.layers.attention import AddPositions, Attention, H
 from isoflop.scaling.families.layers.basic import RmsNorm
 from isoflop.scaling.families.layers.cells import gated_scan, gru, linear_scan, tanh
 from isoflop.scaling.families.layers.scan import causal, chunked_scan
-from isoflop.scaling.families.moe import Experts
 from isoflop.scaling.families.recurrent import Cell, MinGru, _gated
 from isoflop.scaling.families.ssm import Diagonal, Selective
-from isoflop.scaling.families.transformer import Transformer
+from isoflop.scaling.families.transformer import Experts, Transformer
 from isoflop.scaling.task import Task
 
 

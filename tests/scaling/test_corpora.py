@@ -31,7 +31,7 @@ from isoflop.scaling.config.composed import container, register_resolvers, whole
 from isoflop.scaling.config.contents import fingerprint
 from isoflop.scaling.data import text
 from isoflop.scaling.data.base import order
-from isoflop.scaling.data.corpus import documents, overlap, parts, prepare, store, tokenizer
+from isoflop.scaling.data.corpus import documents, parts, prepare, store, tokenizer
 from isoflop.scaling.data.corpus.streams import SourceUnit, _character_end, pieces
 from isoflop.scaling.data.files import Files, Shards
 from isoflop.scaling.data.tokens import Tokens
@@ -343,18 +343,18 @@ def test_what_a_held_out_set_shares_with_another_corpus_is_found_wherever_it_lie
     numbers = np.random.default_rng(0)
     text, other = (numbers.integers(1, 250, n).astype(kind) for n in (400_000, 100_000))
     train = store.Side([text[:250_000], text[250_000:]])  # across a border of shards
-    assert overlap.share(train, store.Side([text[200_003:300_001]])) == 1
-    assert overlap.share(train, store.Side([other])) == 0
+    assert parts.share(train, store.Side([text[200_003:300_001]])) == 1
+    assert parts.share(train, store.Side([other])) == 0
     half = store.Side([np.concatenate((text[7:100_007], other))])
-    assert overlap.share(train, half) == pytest.approx(0.5, abs=0.1)
-    assert overlap.share(train, store.Side([text[:100]])) is None
+    assert parts.share(train, half) == pytest.approx(0.5, abs=0.1)
+    assert parts.share(train, store.Side([text[:100]])) is None
 
 
 def test_a_held_out_set_that_was_trained_on_is_said_and_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = corpus(tmp_path / "corpus")
-    monkeypatch.setattr(overlap, "SAMPLED", 16)
+    monkeypatch.setattr(parts, "SAMPLED", 16)
     data = files(folder, held_out={"copy": str(folder), "own": str(files(folder).prepared.folder)})
     data.refuse(batch=1)
     line = r"data\.held_out: copy: \d+ % of its blocks of 256 tokens are in the training side too"
@@ -364,7 +364,7 @@ def test_a_held_out_set_that_was_trained_on_is_said_and_recorded(
     assert 0.5 < facts["data.duplicate_blocks.copy"] < 1
     assert facts["data.duplicate_blocks.own"] == 0
     # it is remembered
-    monkeypatch.setattr(overlap, "share", None)
+    monkeypatch.setattr(parts, "share", None)
     assert data.load().facts == facts
 
 

@@ -15,10 +15,9 @@ from isoflop.scaling.cost import count, counted_flops, example, forward_flops, i
 from isoflop.scaling.families.base import Family
 from isoflop.scaling.families.cnn import Cnn
 from isoflop.scaling.families.mlp import Mlp
-from isoflop.scaling.families.moe import Moe
 from isoflop.scaling.families.recurrent import Recurrent
 from isoflop.scaling.families.ssm import Hybrid, Ssm, _fft_flops
-from isoflop.scaling.families.transformer import Transformer
+from isoflop.scaling.families.transformer import Moe, Transformer
 from isoflop.scaling.task import Task
 
 ROOT = Path(__file__).parents[2]

@@ -142,7 +142,6 @@ class FileSource:
 
 
 def _grouped(files: list[File]) -> SourceUnit:
-    """Return a unit of files that are read one after the other."""
     return SourceUnit(tuple(files), size=sum(file.size for file in files))
 
 

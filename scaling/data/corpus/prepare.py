@@ -240,7 +240,6 @@ def _sample(source: Source, units: Sequence[SourceUnit], held_share: float) -> I
 def _description(
     source: Source, plan: Preparation, parts: Sequence[CorpusPart], order: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, Any]:
-    """Return what the manifest says of documents, tokens, split and licence."""
     lengths = np.concatenate([part.lengths for part in parts])
     sizes = np.concatenate([part.sizes for part in parts])
     kept = {side: len(order[side]) for side in SIDES}
@@ -257,7 +256,6 @@ def _description(
 
 
 def _sentence(prepared: PreparedCorpus) -> str:
-    """Return a line on what was prepared."""
     about = prepared.manifest
     documents, tokens, blocks = about["documents"], about["tokens"], about["duplicate_blocks"]
     held = f"{documents[HELD_OUT]} documents held out, {tokens[HELD_OUT]:.4g} tokens"

@@ -61,8 +61,6 @@ def opened(file: File, encoding: str | None = "utf-8") -> Iterator[IO[bytes]]:
 
 
 class _Recoded(io.RawIOBase):
-    """Text of another encoding, as UTF-8."""
-
     def __init__(self, text: io.TextIOWrapper) -> None:
         self.text, self.left = text, b""
 

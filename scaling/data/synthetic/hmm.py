@@ -79,7 +79,6 @@ def _source(symbols: int, states: int, sharpness: float, stay: float, version: i
 
 
 def _emit(law: Law, which: int, shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Draw sequences of symbols from a stream, (rows, length)."""
     transitions, emissions, stationary = _source(*law)
     numbers = stream(law[-1], which).random((*shape, 2))
     moves, shows = transitions.cumsum(axis=1), emissions.cumsum(axis=1)

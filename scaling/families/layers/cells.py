@@ -94,7 +94,6 @@ def tanh(x: Tensor, weight_in: Tensor, weight: Tensor, bias_in: Tensor, bias: Te
 
 @torch.library.custom_op("isoflop::tanh_rnn", mutates_args=())
 def _tanh_states(inputs: Tensor, weight: Tensor) -> Tensor:
-    """Return the states, (seq, batch, width)."""
     states, maps = inputs.transpose(0, 1).clone(memory_format=torch.contiguous_format), weight.t()
     h, *rest = states.unbind(0)
     h.tanh_()

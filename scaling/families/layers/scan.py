@@ -193,7 +193,6 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @torch.library.custom_op("isoflop::causal_convolution_back", mutates_args=())
 def _convolved_back(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradients of x and of the weight."""
     of_x, of_weight = gradient * weight[-1], torch.zeros_like(weight)
     of_weight[-1] = (gradient * x).flatten(0, 1).sum(0)
     for back in range(1, min(len(weight), x.shape[1])):
