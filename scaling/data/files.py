@@ -16,20 +16,17 @@ from isoflop.checks import Limits
 from isoflop.errors import UserError
 from isoflop.scaling.config.contents import LICENCES, fingerprint
 from isoflop.scaling.data.corpus import documents
-from isoflop.scaling.data.corpus.prepare import Preparation, prepare
+from isoflop.scaling.data.corpus.prepare import Preparation
 from isoflop.scaling.data.corpus.store import PreparedCorpus, open_prepared
-from isoflop.scaling.data.tokens import Tokens, refuse_tokenizer
+from isoflop.scaling.data.tokens import FromSource, Tokens, refuse_tokenizer
 
 
 @dataclass(frozen=True)
-class Files(Tokens):
+class Files(FromSource):
     """path: a file or folder. field: the text's name in rows of JSON and Parquet. suffixes: further endings of plain
     text. encoding: of plain text, None for bytes as they are. piece: bytes into which plain files are cut, None for
     only those that must be.
 
-    tokenizer: bytes, bpe (learned from the training side) or the path of a tokenizer.json or .tiktoken.
-    vocab_size: tokens that bpe learns. held_share: of the documents, held out. licence: for the manifest.
-    version: a hash of what is in the files, part of what determines a result; None to read it off them.
     """
 
     path: str | None = None
@@ -37,11 +34,6 @@ class Files(Tokens):
     suffixes: tuple[str, ...] | list[str] = ()
     encoding: str | None = "utf-8"
     piece: int | None = None
-    tokenizer: str = "bytes"
-    vocab_size: int = 4096
-    held_share: float = 0.05
-    licence: str | None = None
-    version: str | None = None
 
     limits: ClassVar[Limits] = {"piece": 1}
 
@@ -52,23 +44,14 @@ class Files(Tokens):
 
     @property
     def source(self) -> documents.FileSource:
-        """Where its documents come from."""
         return documents.FileSource(str(self.path), self.field, tuple(self.suffixes), self.encoding, self.piece)
 
     def plan(self, tokenizer: str) -> Preparation:
-        """Return how the files become tokens."""
         version = self.version or str(fingerprint(self.path, self.suffixes, self.tokenizer))
         licence = self.licence or files.read_json(Path(str(self.path)) / LICENCES)
         return Preparation(version, tokenizer, self.vocab_size, self.held_share, licence)
 
-    def prepare(self, workers: int | None = None) -> PreparedCorpus:
-        return prepare(self.source, self.plan(self.tokenizer), workers, verify=self.refuse_changed)
-
-    def prepare_held_out(self, tokenizer: str) -> PreparedCorpus:
-        return prepare(self.source, self.plan(tokenizer), verify=self.refuse_changed)
-
     def refuse_changed(self) -> None:
-        """Refuse files other than those for which the run was frozen."""
         if self.version and self.version != (now := fingerprint(self.path, self.suffixes, self.tokenizer)):
             changed = f"data.path={self.path} has changed (data.version={self.version}, but it is {now})"
             raise UserError(f"{changed}; rerun the command that froze the run")

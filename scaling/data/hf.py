@@ -19,10 +19,9 @@ from isoflop.checks import Limits
 from isoflop.errors import UserError
 from isoflop.scaling.config.contents import folder_fingerprint
 from isoflop.scaling.data.corpus.documents import encoded, lacking
-from isoflop.scaling.data.corpus.prepare import Preparation, prepare
-from isoflop.scaling.data.corpus.store import PreparedCorpus
+from isoflop.scaling.data.corpus.prepare import Preparation
 from isoflop.scaling.data.corpus.streams import UNIT, SourceUnit, library
-from isoflop.scaling.data.tokens import Tokens
+from isoflop.scaling.data.tokens import FromSource
 
 # errors of the network and of what is not on the hub, by the names of their classes
 UNREACHABLE = ("ConnectionError", "OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "ConnectTimeout")
@@ -30,24 +29,43 @@ NOT_THERE = ("DatasetNotFoundError", "RepositoryNotFoundError", "DataFilesNotFou
 
 
 @dataclass(frozen=True)
-class _Hub:
+class HuggingFace(FromSource):
     """A dataset of the hub, or a folder that `datasets` reads: of save_to_disk, or of data files.
 
-    config: which of several. split: of its rows. field: the text's name. revision: a commit, branch or tag.
-    documents: how many of the first, None for all.
+    name: on the hub, or a folder. config: which of several. split: of its rows. field: the text's name.
+    revision: a commit, branch or tag. documents: how many of the first, None for all.
     """
 
-    name: str
+    name: str | None = None
     config: str | None = None
     split: str = "train"
     field: str = "text"
     revision: str | None = None
     documents: int | None = None
 
+    limits: ClassVar[Limits] = {"documents": 1}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.name:
+            raise UserError("data=hf needs the name of a dataset: give data.name=roneneldan/TinyStories, say")
+
+    def __getstate__(self) -> dict[str, Any]:  # another process opens its own stream
+        return {name: value for name, value in vars(self).items() if name not in ("stream", "prepared")}
+
+    @property
+    def source(self) -> "HuggingFace":
+        return self
+
     @property
     def about(self) -> dict[str, Any]:
         """What a manifest says of it."""
-        return self.__getstate__()
+        return {name: getattr(self, name) for name in ("name", "config", "split", "field", "revision", "documents")}
+
+    def plan(self, tokenizer: str) -> Preparation:
+        here = self.version or folder_fingerprint(self.name)
+        version = repr((here or self.name, self.config, self.split, self.revision, self.documents))
+        return Preparation(version, tokenizer, self.vocab_size, self.held_share, self.licence)
 
     @cached_property
     def stream(self) -> Any:
@@ -60,11 +78,11 @@ class _Hub:
 
     def open(self, datasets: Any) -> Any:
         """Return the rows as the library `datasets` gives them."""
-        if any((Path(self.name) / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        if any((Path(str(self.name)) / name).is_file() for name in ("state.json", "dataset_dict.json")):
             saved = datasets.load_from_disk(self.name)
             rows = saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
             return rows.to_iterable_dataset(num_shards=max(1, min(len(rows), 1 + rows.data.nbytes // UNIT)))
-        if not Path(self.name).exists() and not _hub_is_reachable():
+        if not Path(str(self.name)).exists() and not _hub_is_reachable():
             raise ConnectionError("no address of the hub")
         return datasets.load_dataset(self.name, self.config, split=self.split, revision=self.revision, streaming=True)
 
@@ -91,9 +109,6 @@ class _Hub:
         except Exception as error:
             raise _refusal(self, error) from None
 
-    def __getstate__(self) -> dict[str, Any]:  # another process opens its own stream
-        return {name: value for name, value in vars(self).items() if name != "stream"}
-
 
 def _hub_is_reachable() -> bool:
     """Return whether the hub has an address here; its library would try for half a minute."""
@@ -108,7 +123,7 @@ def _hub_is_reachable() -> bool:
         return False
 
 
-def _refusal(hub: _Hub, error: Exception) -> Exception:
+def _refusal(hub: "HuggingFace", error: Exception) -> Exception:
     """Return an error of `datasets` as one that the user can act on; itself if it is not the user's."""
     if isinstance(error, UserError):
         return error
@@ -125,48 +140,3 @@ def _refusal(hub: _Hub, error: Exception) -> Exception:
     if isinstance(error, ValueError | KeyError):
         return UserError(f"{named} data.split={hub.split}: {first}")
     return error
-
-
-@dataclass(frozen=True)
-class HuggingFace(Tokens):
-    """name: on the hub, or a folder. config: which of several. split: of its rows. field: the text's name.
-    revision: a commit, branch or tag. documents: how many of the first, None for all.
-
-    tokenizer, vocab_size, held_share, licence: as of data=files. version: of a folder, a hash of what is in it.
-    """
-
-    name: str | None = None
-    config: str | None = None
-    split: str = "train"
-    field: str = "text"
-    revision: str | None = None
-    documents: int | None = None
-    tokenizer: str = "bytes"
-    vocab_size: int = 4096
-    held_share: float = 0.05
-    licence: str | None = None
-    version: str | None = None
-
-    limits: ClassVar[Limits] = {"documents": 1}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.name:
-            raise UserError("data=hf needs the name of a dataset: give data.name=roneneldan/TinyStories, say")
-
-    @property
-    def source(self) -> _Hub:
-        """Where its documents come from."""
-        return _Hub(str(self.name), self.config, self.split, self.field, self.revision, self.documents)
-
-    def plan(self, tokenizer: str) -> Preparation:
-        """Return how the rows become tokens."""
-        here = self.version or folder_fingerprint(self.name)
-        version = repr((here or self.name, self.config, self.split, self.revision, self.documents))
-        return Preparation(version, tokenizer, self.vocab_size, self.held_share, self.licence)
-
-    def prepare(self, workers: int | None = None) -> PreparedCorpus:
-        return prepare(self.source, self.plan(self.tokenizer), workers)
-
-    def prepare_held_out(self, tokenizer: str) -> PreparedCorpus:
-        return prepare(self.source, self.plan(tokenizer))

@@ -162,6 +162,39 @@ class Tokens:
         return {name: _other_set(str(place), str(path) if path else "bytes") for name, place in named.items()}
 
 
+@dataclass(frozen=True)
+class FromSource(Tokens):
+    """tokenizer: bytes, bpe (learned from the training side) or the path of a tokenizer.json or .tiktoken.
+
+    vocab_size: tokens that bpe learns. held_share: of the documents, held out. licence: for the manifest.
+    version: a hash of what is in the source, part of what determines a result; None to read it off.
+    """
+
+    tokenizer: str = "bytes"
+    vocab_size: int = 4096
+    held_share: float = 0.05
+    licence: str | None = None
+    version: str | None = None
+
+    @property
+    def source(self) -> Source:
+        """Where its documents come from."""
+        raise NotImplementedError
+
+    def plan(self, tokenizer: str) -> Preparation:
+        """Return how the source becomes tokens."""
+        raise NotImplementedError
+
+    def refuse_changed(self) -> None:
+        """Refuse a source other than that for which the run was frozen."""
+
+    def prepare(self, workers: int | None = None) -> PreparedCorpus:
+        return prepare(self.source, self.plan(self.tokenizer), workers, verify=self.refuse_changed)
+
+    def prepare_held_out(self, tokenizer: str) -> PreparedCorpus:
+        return prepare(self.source, self.plan(tokenizer), verify=self.refuse_changed)
+
+
 def _other_set(place: str, tokenizer: str) -> PreparedCorpus:
     """Return a held-out set: that of a dataset by name, of a prepared corpus, or all of some files."""
     if place in choices.names("data"):
