@@ -107,13 +107,13 @@ def train(cfg: DictConfig) -> float | None:
             raise Ending() from error
         return None
     if "run_id" not in cfg and not prepare(cfg, folder):  # a sweeper that is not ours froze nothing
-        return _objective(record.read(folder)[-1])
+        return objective(record.read(folder)[-1])
     row = run_one(folder, patience_s=PATIENCE_S)[-1]
     _refuse_failure(row)
-    return _objective(row)
+    return objective(row)
 
 
-def _objective(row: record.Row) -> float:
+def objective(row: record.Row) -> float:
     """Return what a sweeper minimises: L, infinite where the run diverged."""
     return math.inf if row["L"] is None else float(row["L"])
 

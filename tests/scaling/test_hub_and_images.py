@@ -24,7 +24,7 @@ TEXTS = [f"row {number}: " + "of a few words " * (1 + number % 7) for number in 
 def store_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test prepares into a folder of its own, and reaches no hub."""
     monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path / "store"))
-    monkeypatch.setattr(hf, "hub_is_reachable", lambda: False)
+    monkeypatch.setattr(hf, "_hub_is_reachable", lambda: False)
 
 
 def saved(folder: Path | None = None, **columns: list[Any]) -> Any:
