@@ -47,9 +47,11 @@ def arithmetic(device: torch.device, precision: str) -> torch.autocast:
 def batch_loss(model: Model, task: Task, precision: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | float]:
     """Return the sum of a batch's losses [task.loss_unit], and what the layers add to their mean."""
     with arithmetic(x.device, precision):
-        if _is_large(model, task, y):
-            features = model.body(model.embed(x))
-            total = _chunked_cross_entropy(features, model.readout.weight, y, LARGEST)  # type: ignore[arg-type]
+        last = model.readout
+        known = type(last) is nn.Linear and last.bias is None and not isinstance(last.weight, DTensor)
+        # the logits are too many to hold, and the readout's gradient is known here
+        if task.kind == "tokens" and known and y.numel() * task.d_out > LARGEST:
+            total = _chunked_cross_entropy(model.body(model.embed(x)), last.weight, y, LARGEST)  # type: ignore[arg-type]
         else:
             total = loss_per_target(task, model(x), y).sum()
         return total, model.auxiliary()
@@ -111,13 +113,6 @@ def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> di
     model.train(training)
     means = {name: torch.stack([batch[name] for batch in health]).mean() for name in health[0]}
     return results | {f"metric.{name}": float(value) for name, value in means.items()}
-
-
-def _is_large(model: Model, task: Task, targets: Tensor) -> bool:
-    """Return whether a batch's logits are too many to hold, and the readout's gradient is known here."""
-    known = type(model.readout) is nn.Linear and model.readout.bias is None
-    supported = known and not isinstance(model.readout.weight, DTensor)
-    return task.kind == "tokens" and supported and targets.numel() * task.d_out > LARGEST
 
 
 def _chunked_cross_entropy(features: Tensor, weight: Tensor, targets: Tensor, largest: int) -> Tensor:

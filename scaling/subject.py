@@ -161,7 +161,8 @@ def measure(probes: Mapping[str, Probe], subject: Subject) -> tuple[dict[str, An
         try:
             with _untouched(subject.model):
                 measurement = probe.measure(subject)
-            columns |= {f"probe.{name}.{key}": _number(value) for key, value in measurement.scalars.items()}
+            for key, value in measurement.scalars.items():
+                columns[f"probe.{name}.{key}"] = None if value is None or not np.isfinite(value) else float(value)
             points += [(name, point) for point in measurement.profiles]
         except Exception as error:
             columns[f"probe.{name}.reason"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -204,8 +205,3 @@ def _untouched(model: Model) -> Iterator[None]:
 
 def _has(data: Data, knob: str) -> bool:
     return is_dataclass(data) and knob in {f.name for f in fields(data)}
-
-
-def _number(value: float | None) -> float | None:
-    """Return a plain number; None for one that is not finite."""
-    return None if value is None or not np.isfinite(value) else float(value)

@@ -48,15 +48,12 @@ class Checkpoints(pl.Callback):
         if module.position < module.goal:
             stop_if_terminated()
         now = time.monotonic()
-        if self.is_due(trainer, module, now - self.saved > self.every_s):
+        late = now - self.saved > self.every_s
+        if trainer.world_size > 1:  # all ranks follow the clock of the first
+            late = module.made % ASK_EVERY == 0 and bool(trainer.strategy.broadcast(late))
+        if late and module.position < module.goal:
             self.saved = now
             self.save(trainer, module, self.folder.checkpoint)
-
-    def is_due(self, trainer: pl.Trainer, module: ScalingModule, late: bool) -> bool:
-        """Return whether to keep a checkpoint now; all ranks follow the clock of the first."""
-        if trainer.world_size > 1:
-            late = module.made % ASK_EVERY == 0 and bool(trainer.strategy.broadcast(late))
-        return late and module.position < module.goal
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         assert isinstance(module, ScalingModule)
@@ -103,7 +100,8 @@ class Checkpoints(pl.Callback):
             code = Code.of(state["code"])
             if not code.same(self.code):
                 return f"is of other code ({code})"
-            if not _fits(state["module"], module):
+            shapes = [{name: t.shape for name, t in of.items()} for of in (state["module"], module.state_dict())]
+            if shapes[0] != shapes[1]:
                 return "is of a model of another shape"
             return None if module.reaches(state) else "does not lead to a missing mark"
         except (KeyError, TypeError, AttributeError) as error:  # the form of another version
@@ -150,7 +148,3 @@ def _take_up(state: dict[str, Any], module: ScalingModule) -> None:
                     entries[key] = saved_state.sharded_as(parameters[number], value)
     optimizer.load_state_dict(of_optimizer)
     module.on_load_checkpoint(state)
-
-
-def _fits(tensors: Mapping[str, torch.Tensor], module: ScalingModule) -> bool:
-    return {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in module.state_dict().items()}

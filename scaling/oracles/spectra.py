@@ -30,8 +30,8 @@ def zipf() -> Iterator[SolvedCurve]:
 
 # (a, b) of science.md's table for which each exponent is reached at these sizes
 SPECTRA = (1.5, 1.25), (2.0, 1.5)
-# steps after which nothing but the features beyond N is left
-FOREVER = 10**15
+# steps after which nothing but the features beyond N is left, and a size that has all features
+FOREVER, ALL = 10**15, 1_000_000
 
 
 def spectral() -> Iterator[SolvedCurve]:
@@ -39,21 +39,14 @@ def spectral() -> Iterator[SolvedCurve]:
 
     `oracle.axis` says what a curve runs along; along compute each point is that of the best size, in the column N.
     """
+    sizes, steps = (np.geomspace(*ends, 9) for ends in ((10, 1000), (1e2, 1e4)))
+    sizes, steps = np.unique(sizes.astype(int)), steps.round().astype(int)
     for a, b in SPECTRA:
-        for axis, points in (("size", _by_size(a, b)), ("steps", _by_steps(a, b)), ("compute", _by_compute(a, b))):
+        left = left_by_descent(sizes, FOREVER, a, b), left_by_descent(ALL, steps, a, b)
+        by_size = [{"N": int(n), "D": FOREVER, "L": float(loss)} for n, loss in zip(sizes, left[0], strict=True)]
+        by_steps = [{"N": ALL, "D": int(t), "L": float(loss)} for t, loss in zip(steps, left[1], strict=True)]
+        for axis, points in (("size", by_size), ("steps", by_steps), ("compute", _by_compute(a, b))):
             yield SolvedCurve("descent", "spectral", {"data.a": a, "data.b": b, "oracle.axis": axis}, points)
-
-
-def _by_size(a: float, b: float) -> list[dict[str, float]]:
-    sizes = np.unique(np.geomspace(10, 1000, 9).astype(int))
-    left = left_by_descent(sizes, FOREVER, a, b)
-    return [{"N": int(n), "D": FOREVER, "L": float(loss)} for n, loss in zip(sizes, left, strict=True)]
-
-
-def _by_steps(a: float, b: float) -> list[dict[str, float]]:
-    N, steps = 1_000_000, np.geomspace(1e2, 1e4, 9).round().astype(int)
-    left = left_by_descent(N, steps, a, b)
-    return [{"N": N, "D": int(t), "L": float(loss)} for t, loss in zip(steps, left, strict=True)]
 
 
 def _by_compute(a: float, b: float) -> list[dict[str, float]]:

@@ -54,6 +54,11 @@ from isoflop.scaling.data.corpus.store import HELD_OUT, SIDES, TRAIN, PreparedCo
 from isoflop.scaling.data.corpus.streams import SourceUnit
 from isoflop.wording import count
 
+__all__ = ["FileSource", "Preparation", "prepare"]
+
+# text from which byte-pair encoding is learned [bytes]: some seconds, and a sample of words that any corpus repeats
+LEARNED_FROM = 2**24
+
 Run = Callable[[str, Sequence[Callable[[], Any]], Sequence[int]], list[Any]]
 
 
@@ -98,12 +103,6 @@ def _run(
             results[number] = result
             bars.advance(bar, sizes[number])
     return results
-
-
-__all__ = ["FileSource", "Preparation", "prepare"]
-
-# text from which byte-pair encoding is learned [bytes]: some seconds, and a sample of words that any corpus repeats
-LEARNED_FROM = 2**24
 
 
 @dataclass(frozen=True)

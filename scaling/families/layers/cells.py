@@ -72,10 +72,6 @@ def _(gradient: Tensor, states: Tensor, gates: Tensor, of_state: Tensor, weight:
     return torch.empty_like(gates), torch.empty_like(gates)
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*output, inputs[1])
-
-
 def _gradient(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     states, gates, of_state, weight = ctx.saved_tensors
     of_hidden, of_inputs = _back(gradient, states, gates, of_state, weight)
@@ -84,7 +80,9 @@ def _gradient(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tens
     return of_inputs.transpose(0, 1), of_weight, flat.sum(0)
 
 
-_states.register_autograd(_gradient, setup_context=_save)
+_states.register_autograd(
+    _gradient, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*output, inputs[1])
+)
 
 
 def tanh(x: Tensor, weight_in: Tensor, weight: Tensor, bias_in: Tensor, bias: Tensor) -> Tensor:
@@ -123,17 +121,15 @@ def _(gradient: Tensor, states: Tensor, weight: Tensor) -> Tensor:
     return torch.empty_like(states)
 
 
-def _save_tanh(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    ctx.save_for_backward(output, inputs[1])
-
-
 def _gradient_tanh(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
     states, weight = ctx.saved_tensors
     total = _tanh_back(gradient, states, weight)
     return total.transpose(0, 1), total[1:].flatten(0, 1).t() @ states[:-1].flatten(0, 1)
 
 
-_tanh_states.register_autograd(_gradient_tanh, setup_context=_save_tanh)
+_tanh_states.register_autograd(
+    _gradient_tanh, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(output, inputs[1])
+)
 
 
 def fold(t: Tensor, size: int) -> Tensor:
@@ -198,10 +194,6 @@ def _(keep: Tensor, new: Tensor) -> Tensor:
     return torch.empty_like(new, memory_format=torch.contiguous_format)
 
 
-def _save_scan(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(inputs[0], output)
-
-
 def _gradient_of_scan(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradients of keep and new; keep_t gets that of new_t times the state before."""
     keep, h = ctx.saved_tensors
@@ -209,7 +201,9 @@ def _gradient_of_scan(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
     return pad(of_new[:, 1:] * h[:, :-1], (0, 0, 1, 0)), of_new
 
 
-_scanned.register_autograd(_gradient_of_scan, setup_context=_save_scan)
+_scanned.register_autograd(
+    _gradient_of_scan, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(inputs[0], output)
+)
 
 
 def gated_scan(both: Tensor) -> Tensor:

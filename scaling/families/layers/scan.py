@@ -75,7 +75,9 @@ def _worked(
     match = read @ write.transpose(1, 2)  # (groups, size, size)
     within, decays, y = torch.empty_like(match), match.new_empty(heads, *match.shape), v.new_empty(v.shape)
     until, since = (t.transpose(0, 1).contiguous() for t in (through, gained))  # (heads, groups, size)
-    low, high = _exponents(match.dtype)
+    # the range in which exp is fast; beyond it the results round to 0 or infinity, ten times slower
+    limits = torch.finfo(match.dtype)
+    low, high = math.log(limits.tiny) + 0.5, math.log(limits.max) - 1
     for at, decay in enumerate(decays):
         torch.sub(until[at, :, :, None], since[at, :, None, :], out=decay).clamp_(low, high).exp_().tril_()
         y[:, :, at] = torch.mul(match, decay, out=within) @ v[:, :, at]
@@ -128,12 +130,6 @@ def _within_back(of_y: Tensor, match: Tensor, decays: Tensor, v: Tensor) -> tupl
         torch.bmm(of_y[:, :, at], v[:, :, at].transpose(1, 2), out=of_within)
         of_match.addcmul_(of_within, decay)
     return of_v, of_match
-
-
-def _exponents(dtype: torch.dtype) -> tuple[float, float]:
-    """Clip to the range in which exp is fast; beyond it the results round to 0 or infinity, ten times slower."""
-    limits = torch.finfo(dtype)
-    return math.log(limits.tiny) + 0.5, math.log(limits.max) - 1
 
 
 def _left(through: Tensor, gained: Tensor) -> Tensor:
@@ -211,12 +207,10 @@ def _(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(gradient), torch.empty_like(weight)
 
 
-def _save_convolution(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:2])
-
-
 def _gradient_of_convolution(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return *_convolved_back(gradient, *ctx.saved_tensors), gradient.sum((0, 1))
 
 
-_convolved.register_autograd(_gradient_of_convolution, setup_context=_save_convolution)
+_convolved.register_autograd(
+    _gradient_of_convolution, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs[:2])
+)
