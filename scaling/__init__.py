@@ -19,6 +19,7 @@ LAYERS = f"{PACKAGE}.families.layers"
 # earlier name -> present one, of a module or a package
 MOVED = {
     f"{PACKAGE}.data.generated": f"{PACKAGE}.data.synthetic",
+    f"{PACKAGE}.data.synthetic.hmm": f"{PACKAGE}.data.synthetic.markov",
     f"{PACKAGE}.data.docs": f"{PACKAGE}.data.text",
     f"{PACKAGE}.data.generator": f"{PACKAGE}.data.base",
     f"{PACKAGE}.data.shards": f"{PACKAGE}.data.files",
@@ -35,7 +36,7 @@ def present(name: str) -> str:
     """Return the present dotted name of a module, or of what is in it."""
     for earlier, now in MOVED.items():
         if name == earlier or name.startswith(f"{earlier}."):
-            return now + name.removeprefix(earlier)
+            return present(now + name.removeprefix(earlier))
     return name
 
 

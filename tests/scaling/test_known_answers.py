@@ -13,12 +13,11 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.errors import UserError
 from isoflop.scaling.cost import count, parameters_by_role
 from isoflop.scaling.data.base import HELD_OUT, TRAIN
-from isoflop.scaling.data.synthetic import filtering, hmm, markov, motif
+from isoflop.scaling.data.synthetic import filtering, markov, motif
 from isoflop.scaling.data.synthetic.filtering import Filtering
 from isoflop.scaling.data.synthetic.hierarchy import Hierarchy
-from isoflop.scaling.data.synthetic.hmm import HiddenMarkov
 from isoflop.scaling.data.synthetic.manifold import Manifold
-from isoflop.scaling.data.synthetic.markov import Markov
+from isoflop.scaling.data.synthetic.markov import HiddenMarkov, Markov
 from isoflop.scaling.data.synthetic.motif import Motif
 from isoflop.scaling.data.synthetic.parity import Parity
 from isoflop.scaling.data.synthetic.permutation import Permutation, kernel, samples_to_halve
@@ -80,18 +79,18 @@ def test_a_table_of_counts_comes_down_to_the_floor_of_a_chain() -> None:
 
 def test_the_forward_filter_gives_the_probability_of_every_sequence() -> None:
     law, length = (3, 2, 1.5, 0.3, 0), 4
-    transitions, emissions, stationary = hmm._source(*law)
+    transitions, emissions, stationary = markov._source(*law)
     words = np.array(list(itertools.product(range(3), repeat=length)))
     exact = np.zeros(len(words))
     for path in itertools.product(range(2), repeat=length):
         p = stationary[path[0]] * np.prod([transitions[a, b] for a, b in itertools.pairwise(path)])
         exact += p * emissions[np.array(path), words].prod(axis=1)
     first = stationary @ emissions
-    filtered = np.log(first[words[:, 0]]) - hmm._filtered(transitions, emissions, stationary, words).sum(axis=1)
+    filtered = np.log(first[words[:, 0]]) - markov._filtered(transitions, emissions, stationary, words).sum(axis=1)
     np.testing.assert_allclose(filtered, np.log(exact), rtol=1e-10)
     # and so the floor is the entropy of all sequences but for that of the first symbol
     expected = (-(exact @ np.log(exact)) + first @ np.log(first)) / (length - 1)
-    floor, error = hmm._entropy(law, length - 1)
+    floor, error = markov._floor(law, length - 1)
     assert 0 < error < 0.01
     assert floor == pytest.approx(expected, abs=4 * error)
 
