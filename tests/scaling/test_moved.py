@@ -23,6 +23,12 @@ def test_a_module_of_a_package_that_moved_exists_once() -> None:
     assert earlier.Copy is importlib.import_module("isoflop.scaling.data.synthetic.copy").Copy
 
 
+def test_a_module_that_moved_twice_is_found() -> None:
+    hidden = present("isoflop.scaling.data.generated.hmm.HiddenMarkov")
+    assert hidden == "isoflop.scaling.data.synthetic.markov.HiddenMarkov"
+    assert choices.target("data", "hmm", (), frozen="isoflop.scaling.data.generated.hmm.HiddenMarkov") == hidden
+
+
 def test_a_name_that_only_begins_alike_has_not_moved() -> None:
     assert present("isoflop.scaling.data.shards_of_mine.Shards") == "isoflop.scaling.data.shards_of_mine.Shards"
 
