@@ -748,7 +748,7 @@ def test_an_edit_of_how_a_corpus_is_prepared_is_other_code_for_corpora_alone() -
 
     for module in ("text", "files", "hf"):
         assert {"data/tokens.py", "data/corpus/store.py", "data/corpus/prepare.py"} <= used(module)
-    assert {"data/corpus/rows.py", "data/corpus/tokenizer.py"} <= used("files")
+    assert {"data/corpus/documents.py", "data/corpus/tokenizer.py"} <= used("files")
     assert "data/corpus/prepare.py" not in used("synthetic.digits")
     always = [*provenance.ROOM.glob("*.py"), *provenance.ROOM.glob("loop/*.py")]
     imported = {module for path in always for module in provenance._imports(path)}
