@@ -24,10 +24,21 @@ from isoflop.analysis.solving.descent import Solution, expand
 from isoflop.analysis.solving.problem import Problem
 
 
-class FitStatus(StrEnum):
-    """How far a fit may be believed; a member is its word, and `sentence` says what the word means."""
+class _Word(StrEnum):
+    """A word that says what it means."""
 
     sentence: str
+
+    def __new__(cls, value: str, sentence: str) -> "_Word":
+        """Create a member of this value that knows its sentence."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        return member
+
+
+class FitStatus(_Word):
+    """How far a fit may be believed; a member is its word, and `sentence` says what the word means."""
 
     CONVERGED = "converged", "a minimum that enough starts reach, and rows that tell every parameter"
     AT_BOUND = "at_bound", "a parameter stands on its bound, or has no effect on any row"
@@ -38,29 +49,13 @@ class FitStatus(StrEnum):
     )
     REFUSED = "refused", "there is no fit: the law is not defined on these rows, or they cannot be read as numbers"
 
-    def __new__(cls, value: str, sentence: str) -> "FitStatus":
-        """Create a member of this value that knows its sentence."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.sentence = sentence
-        return member
 
-
-class Predicts(StrEnum):
+class Predicts(_Word):
     """Whether a law predicts, which its hold-outs tell and its parameters do not; a member is its word."""
-
-    sentence: str
 
     YES = "yes", "at its hold-outs it erred by significantly less than half of the last value, and nothing came nearer"
     NO = "no", "at its rolling hold-outs another guess came significantly nearer, or it erred by more than rows scatter"
     UNKNOWN = "unknown", "there are fewer than two hold-outs, or no gain over the last value that could be told"
-
-    def __new__(cls, value: str, sentence: str) -> "Predicts":
-        """Create a member of this value that knows its sentence."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.sentence = sentence
-        return member
 
 
 # of the starts, at least this share must reach the best objective

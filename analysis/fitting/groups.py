@@ -186,5 +186,4 @@ def check_own_rows(rows: Observations, law: Law, share: Sequence[str], settings:
 def _least(problem: Problem, seed: int) -> Array:
     """Return where the best of a few starts ends, (free,)."""
     ends = minimise(problem, starts(problem, ALONE, seed))
-    best: Array = ends.u[int(ends.objective.argmin())]
-    return best
+    return np.asarray(ends.u[int(ends.objective.argmin())])

@@ -276,10 +276,8 @@ class Space:
     def _direction(self, name: str) -> Array:
         """Return the direction in which an exponent is taken, (columns,): of C both N and D grow, each by half."""
         column = name.removeprefix(EXPONENT)
-        direction = np.zeros(self.logs.shape[1])
-        direction[self.pair if column not in self.law.columns else self.law.columns.index(column)] = (
-            0.5 if column not in self.law.columns else 1.0
-        )
+        direction, known = np.zeros(self.logs.shape[1]), column in self.law.columns
+        direction[self.law.columns.index(column) if known else self.pair] = 1.0 if known else 0.5
         return direction
 
     def _ratios(self) -> tuple[float, float]:

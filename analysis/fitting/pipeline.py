@@ -36,7 +36,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.intervals.estimate import Estimate, Scale, Spread, bounded
 from isoflop.analysis.intervals.profile import derived_intervals, leans_on, noise_scale, profile_intervals
-from isoflop.analysis.intervals.resampling import bootstrap, jackknife, shortcuts
+from isoflop.analysis.intervals.resampling import bootstrap, jackknife, mixed, shortcuts
 from isoflop.analysis.intervals.residuals import influence_notes, scatter
 from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
@@ -228,8 +228,6 @@ def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> 
     if method == "jackknife":
         return _Variation(jackknife(problem, u, rows.runs), method, notes)
     if method == "mixed":
-        from isoflop.analysis.intervals.resampling import mixed
-
         return _Variation(mixed(problem, u, rows.runs), method, notes)
     if method == "profile":
         though = "" if rows.n_runs == len(rows.target) else f", though they belong to {rows.n_runs} runs"

@@ -152,7 +152,12 @@ def units(rows: pd.DataFrame) -> list[str]:
     if set(rows.columns) >= record.IDENTITY:
         return []
     numbers = {name: pd.to_numeric(rows[name], errors="coerce") for name in ("N", "D", "C", "L") if name in rows}
-    notes = _unit_of_compute(**{c: numbers[c] for c in ("N", "D", "C")}) if {"N", "D", "C"} <= set(numbers) else []
+    notes = []
+    if {"N", "D", "C"} <= set(numbers):
+        ratio = float((numbers["C"] / numbers["N"] / numbers["D"]).median())
+        if not 0.1 < ratio < 1000:  # attention and lookup move C/(N D) from 6 by less than this
+            what = f"C/(N D) is {ratio:.3g} where about {TRAIN:g} is expected"
+            notes.append(f"{what}: a column is in another unit{_unit(ratio)}")
     if "L" in numbers and record.loss_unit(rows) == record.NATS and (numbers["L"] > _HIGHEST_LOSS).mean() > 0.5:
         notes.append(f"L is {numbers['L'].median():.3g} in the middle: a perplexity? take its logarithm")
     small = [c for c in ("N", "D") if "N" in numbers and c in numbers and numbers[c].max() < _FEWEST]
@@ -166,14 +171,6 @@ def odd_split(rows: pd.DataFrame, N: float, D: float) -> str:
     if set(rows.columns) >= record.IDENTITY or _D_PER_N[0] <= D / N <= _D_PER_N[1]:
         return ""
     return f"D/N is {D / N:.3g} at the best split: are both in units, not thousands or millions? {_MULTIPLY}"
-
-
-def _unit_of_compute(N: pd.Series, D: pd.Series, C: pd.Series) -> list[str]:
-    ratio = float((C / N / D).median())
-    # attention and lookup move C/(N D) from 6 by less than this
-    if 0.1 < ratio < 1000:
-        return []
-    return [f"C/(N D) is {ratio:.3g} where about {TRAIN:g} is expected: a column is in another unit{_unit(ratio)}"]
 
 
 def _unit(ratio: float) -> str:

@@ -34,10 +34,8 @@ _CIRCUMSTANCE = re.compile(
 class Label:
     """The label of a group of runs."""
 
-    columns: tuple[str, ...] = ()
-    """The columns by which rows are grouped."""
-    values: tuple[Any, ...] = ()
-    """The value of each column; NaN or None where the rows have none."""
+    columns: tuple[str, ...] = ()  # by which rows are grouped
+    values: tuple[Any, ...] = ()  # of each column; NaN or None where the rows have none
 
     @property
     def by(self) -> dict[str, Any]:
@@ -50,16 +48,11 @@ class Label:
 
 @dataclass(frozen=True)
 class RunCodes:
-    """The runs that rows belong to.
+    """The runs that rows belong to."""
 
-    codes    number of each row's run, (rows,)
-    count    how many runs there are
-    note     what was recognised, and by what; empty where every row is a run
-    """
-
-    codes: NDArray[np.intp]
+    codes: NDArray[np.intp]  # number of each row's run, (rows,)
     count: int
-    note: str = ""
+    note: str = ""  # what was recognised, and by what; empty where every row is a run
 
 
 class Shown:

@@ -48,20 +48,13 @@ _FAMILY, ALL = ("family",), "all runs"
 class Runs(Shown):
     """A table of runs. Nobody writes to `frame`; what differs from it is another Runs."""
 
-    frame: pd.DataFrame
-    """A row for each run, or for each mark of a run."""
-    source: str = ""
-    """The file or folder that the rows were read from; empty for a table made by hand."""
-    notes: tuple[str, ...] = ()
-    """What was assumed of the table, in sentences."""
-    lines: bool = False
-    """Whether the index of the frame is the line of the file."""
-    run: str | None = None
-    """The column whose equal values are one run; None for run_id, and without that for what is recognised."""
-    label: Label = field(default_factory=Label)
-    """The label of the group of which these are the rows; empty for a whole table."""
-    grouping: tuple[str, ...] = _FAMILY
-    """The columns whose values name the groups of the table."""
+    frame: pd.DataFrame  # a row for each run, or for each mark of a run
+    source: str = ""  # the file or folder that the rows were read from; empty for a table made by hand
+    notes: tuple[str, ...] = ()  # what was assumed of the table, in sentences
+    lines: bool = False  # whether the index of the frame is the line of the file
+    run: str | None = None  # the column whose equal values are one run; None for run_id, else what is recognised
+    label: Label = field(default_factory=Label)  # of the group of which these are the rows; empty for a whole table
+    grouping: tuple[str, ...] = _FAMILY  # the columns whose values name the groups of the table
 
     @cached_property
     def usable(self) -> "Runs":

@@ -30,8 +30,6 @@ _CLAUSE = re.compile(rf"\s*(?:`([^`]+)`|([\w.]+))\s*(<=|>=|!=|==|=|<|>)\s*(?:'([
 
 
 class _Condition(NamedTuple):
-    """One clause of `where`: a column, a comparison, and a number or a text."""
-
     column: str
     sign: str
     value: float | str
@@ -42,11 +40,6 @@ def conditions(where: str) -> list[_Condition]:
     """Return the clauses of `where`, joined by `and`; none for an empty text. UserError if one is not sound."""
     clauses = _AND.split(where.strip())
     return [_condition(clause) for clause in clauses if where.strip()]
-
-
-def filtered(rows: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Return the rows that meet every clause of `where`."""
-    return rows[keeps(rows, where)]
 
 
 def keeps(rows: pd.DataFrame, where: str) -> pd.Series:
