@@ -37,6 +37,7 @@ ARGUMENTS = {
     "target": "Budgets to give N, D and L for: 1e21, or 1e20,1e21 [FLOPs]",
     "tune": "Knobs that were searched; the best value at each N and D is kept: lr, or lr,batch",
     "inference_tokens": "Tokens to be served in all, counted as compute: 1e12",
+    "price": "Price of a device-hour and the FLOP/s that a device reaches: 2.5/h@4e14",
     "full": "Also draw the slow figures: hold-outs, specification curve, rival laws, power of open claims; SVG and PNG",
 }
 

@@ -189,23 +189,34 @@ def frontier_command(
     fitting: o.LossOptions,
     target: Annotated[str, ARGUMENTS["target"], "--target-C"] = "",
     inference_tokens: Annotated[str, ARGUMENTS["inference_tokens"]] = "",
+    price: Annotated[str, ARGUMENTS["price"]] = "",
     level: Annotated[float, ARGUMENTS["level"]] = 0.95,
+    figure: Annotated[Path | None, "Also draw the best size, data and D/N against C: split.svg"] = None,
     as_json: o.Json = False,
 ) -> None:
-    """Find the best size and data for each compute, by three approaches side by side.
+    """Decide which size and how much data to train for a compute; then three approaches side by side.
 
-    - `isoflop frontier runs.csv` - isoFLOP minima, envelope and parametric fit; refused budgets with the reason
+    - `isoflop frontier runs.csv` - for the largest C of the runs; refused budgets with the reason
     - `isoflop frontier runs.csv --target-C 1e21 --inference-tokens 1e12` - a budget, and what serving it changes
+    - `isoflop frontier runs.csv --target-C 1e21 --price 2.5/h@4e14` - and what it costs
     - `isoflop frontier theirs.csv --columns N=params,D=tokens,C=flops,L=loss --json`
     - `isoflop frontier runs.csv --by family` - for each family
     """
+    from isoflop.analysis.frontier.decision import price_of_flop
     from isoflop.analysis.frontier.frontier import frontier
 
     options: dict[str, Any] = {"level": level, "loss": fitting.loss, "delta": fitting.delta, "run": rows.run or None}
     options["tune"] = o.names(rows.tune)
     options["target"] = o.numbers(target, "--target-C", "1e20,1e21")
     options["inference_tokens"] = next(iter(o.numbers(inference_tokens, "--inference-tokens", "1e12")), None)
-    show_each(rows.read(rows.run), rows.by, lambda table: frontier(table, **options), as_json)
+    options["price"] = price_of_flop(price)
+    table = rows.read(rows.run)
+    show_each(table, rows.by, lambda group: frontier(group, **options), as_json)
+    if figure is not None:
+        from isoflop.analysis.report.plot import plot
+
+        plot(o.grouped(table, rows.by), "allocation", figure, tune=o.names(rows.tune))
+        echo(f"wrote {figure}", err=as_json)
 
 
 @app.command("forecast")

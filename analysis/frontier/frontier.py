@@ -10,8 +10,9 @@ law then says of spending compute in analysis/frontier/allocation.py.
     result.approaches["isoflop"].a         # Estimate(value=0.49, low=0.46, high=0.52)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.frontier import allocation
+from isoflop.analysis.frontier.decision import Decision, Question, decide, sound
 from isoflop.analysis.frontier.isoflop_minima import (
     BINS,
     BUDGETS,
@@ -42,6 +44,7 @@ from isoflop.analysis.runs.observations import odd_split, units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
+from isoflop.wording import short
 
 # C/(N D) that differs from 6 by more than this share gets a note
 _COUNTED = 0.05
@@ -59,6 +62,7 @@ class Approach:
     n_budgets   budgets that count
     reason      why there is no power, or what is weak; empty for a sound one
     bias_a      by how much a is off if the parametric law holds; None where that is not known
+    half_size      half-width of the interval of ln N_opt at ln C; None where there is no interval
     """
 
     a: Estimate
@@ -67,6 +71,15 @@ class Approach:
     n_budgets: int
     reason: str = ""
     bias_a: float | None = None
+    half_size: Callable[[float], float] | None = None
+
+    def size_at(self, C: float) -> Estimate:
+        """Return the best size at compute C [FLOPs] with its interval."""
+        N = self.N_opt(C)
+        if N is None or self.half_size is None:
+            return Estimate(N)
+        half = self.half_size(float(np.log(C)))
+        return Estimate(N, N * float(np.exp(-half)), N * float(np.exp(half)))
 
     def N_opt(self, C: float) -> float | None:
         """Return the best size at compute C [FLOPs]."""
@@ -86,6 +99,7 @@ class Frontier:
     served       by the law: the same loss for the least compute in training and serving
     C            the largest budget asked for, else the largest that was run [FLOPs]; None without a law
     notes        what is odd about the runs
+    question     what was asked, for `decisions`
     """
 
     budgets: pd.DataFrame
@@ -96,6 +110,15 @@ class Frontier:
     served: pd.DataFrame = field(default_factory=pd.DataFrame)
     C: float | None = None
     notes: tuple[str, ...] = ()
+    question: Question = field(default_factory=Question)
+
+    @cached_property
+    def decisions(self) -> list[Decision]:
+        """What to train: for each budget asked for, else for the largest that was run."""
+        largest = float(self.budgets["C"].max())
+        saving = {row["C"]: row for row in records(self.served)}
+        made = [decide(self.question, self.approaches, C, largest) for C in self.question.budgets or [largest]]
+        return [replace(decision, saving=saving.get(decision.C)) for decision in made]
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of `isoflop frontier --json`."""
@@ -105,10 +128,17 @@ class Frontier:
             | ({} if x.bias_a is None else {"bias_a": x.bias_a})
             for name, x in self.approaches.items()
         }
-        return {**tables, "approaches": approaches, "C": self.C, "notes": list(self.notes)}
+        made = [decision.to_json() for decision in self.decisions]
+        return {"decisions": made, **tables, "approaches": approaches, "C": self.C, "notes": list(self.notes)}
 
     def __str__(self) -> str:
-        lines = [_table(self.budgets.drop(columns="bend")), "", "N_opt = G C^a, D_opt ~ C^b"]
+        used = self.budgets["used"].astype(bool)
+        lines = [*map(str, self.decisions), ""]
+        if used.any():
+            lines += ["minima of budgets", _table(self.budgets[used].drop(columns=["bend", "used", "reason"]))]
+        for reason, refused in self.budgets[~used].groupby("reason"):
+            lines.append(f"refused, C = {', '.join(map(short, refused['C']))}: {reason}")
+        lines += ["", "N_opt = G C^a, D_opt ~ C^b"]
         for name, x in self.approaches.items():
             reason = f"; {x.reason}" if x.reason else ""
             bias = "" if x.bias_a is None else f"; its a is off by {x.bias_a:+.2g} if the law holds"
@@ -134,6 +164,7 @@ class Frontier:
     "target",
     "inference_tokens",
     "tune",
+    price="price of a FLOP, for what the budgets cost",
     law_fit="Chinchilla's law as it was fitted to these runs; default it is fitted here",
     options="those of `fit`, for the parametric approach",
 )
@@ -143,6 +174,7 @@ def frontier(
     level: float = 0.95,
     target: Sequence[float] = (),
     inference_tokens: float | None = None,
+    price: float | None = None,
     tune: Sequence[str] = (),
     law_fit: Fit | None = None,
     **options: Any,
@@ -162,8 +194,9 @@ def frontier(
     approaches = {"envelope": _envelope(tuned, level), "isoflop": by_budget, "parametric": parametric}
     if law_fit is not None:
         budgets, approaches["isoflop"] = _add_bias(budgets, approaches["isoflop"], tuned, law_fit)
-    result = Frontier(budgets, approaches, cells, notes=tuple(_notes(runs, table)))
-    if law_fit is None:
+    asked = Question(target, level, law_fit, runs.loss_unit, price)
+    result = Frontier(budgets, approaches, cells, notes=tuple(_notes(runs, table)), question=asked)
+    if law_fit is None or not sound(law_fit):
         return result
     return _add_budgets(result, runs, law_fit, target, inference_tokens, level)
 
@@ -250,7 +283,8 @@ def _approach(minima: pd.DataFrame, influences: list[pd.DataFrame] | None, spare
         few = "every parabola goes through all its points, so no interval"
         return Approach(Estimate(power.a), Estimate(power.b), G, count, few)
     a = Estimate(power.a, power.a - power.half_a, power.a + power.half_a)
-    return Approach(a, Estimate(power.b, power.b - power.half_b, power.b + power.half_b), G, count)
+    b = Estimate(power.b, power.b - power.half_b, power.b + power.half_b)
+    return Approach(a, b, G, count, half_size=power.half_size)
 
 
 def _add_bias(
@@ -282,9 +316,9 @@ def _parametric(runs: Runs, level: float, options: dict[str, Any], law_fit: Fit 
     # N_opt(1) = G 6^-a: the coefficient of C and not of C/6
     with np.errstate(all="ignore"):  # a law at its bound has no best split
         G = float(law_fit.law.curve("N_opt", 1.0, {k: np.float64(v) for k, v in law_fit.values.items()}))
-    reason = "; ".join(
-        x for x in (law_fit.status if law_fit.status != FitStatus.CONVERGED else "", law_fit.explanation) if x
-    )
+    status = "" if law_fit.status == FitStatus.CONVERGED else str(law_fit.status)
+    said = [note for note in law_fit.notes if note not in runs.notes]  # those are the frontier's own
+    reason = "; ".join(filter(None, [status, law_fit.reason, *said]))
     a, b = law_fit.derived["a"], law_fit.derived["b"]
     if not (np.isfinite(G) and G > 0):
         return None, Approach(a, b, None, int(law_fit.rows["C"].nunique()), f"no best split; {reason}")
@@ -292,4 +326,4 @@ def _parametric(runs: Runs, level: float, options: dict[str, Any], law_fit: Fit 
 
 
 def _table(frame: pd.DataFrame) -> str:
-    return frame.to_string(index=False, float_format="{:.4g}".format)
+    return frame.to_string(index=False, float_format="{:.4g}".format, na_rep="-")

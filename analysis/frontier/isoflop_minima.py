@@ -173,13 +173,17 @@ def least_on_budget(loss: Callable[[Array, Array], Array], part: pd.DataFrame) -
 
 @dataclass(frozen=True)
 class Power:
-    """N_opt = exp(ln_g) C^a and D_opt ~ C^b, with half-widths of the intervals of a and b (None: no spare row)."""
+    """N_opt = exp(ln_g) C^a and D_opt ~ C^b, with half-widths of the intervals of a and b (None: no spare row).
+
+    half_size gives that of ln N_opt at a compute, by ln C.
+    """
 
     ln_g: float
     a: float
     b: float
     half_a: float | None
     half_b: float | None
+    half_size: Callable[[float], float] | None = None
 
 
 def power_through(
@@ -198,18 +202,24 @@ def power_through(
     lever = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
     a, ln_g = np.polyfit(x, N, 1)
     b = float(lever @ D)
-    halves: list[float | None] = [None, None]
+    errors: list[Callable[[Array], float]] = []  # of a sum of ln N_opt, or of ln D_opt, with these weights
+    dof = len(x) - 2 if contributions is None else spare
     if contributions is None:
         # the best of a few sizes is known to half the step to its neighbours on either side: a uniform error
         least = float(np.sqrt((minima["step"].to_numpy(float) ** 2).mean() / 48))
-        error = [max(_scatter(x, y), least) * float(np.sqrt(lever @ lever)) for y in (N, D)]
-        halves = [t_quantile(level, len(x) - 2) * each for each in error]
+        for y in (N, D):
+            each = max(_scatter(x, y), least)
+            errors.append(lambda w, each=each: each * float(np.sqrt(w @ w)))
     elif spare > 0:
-        for i, (name, y) in enumerate((("N", N), ("D", D))):
+        for name, y in (("N", N), ("D", D)):
             moved = pd.concat([part[name] for part in contributions], axis=1).fillna(0.0).to_numpy()  # (runs, minima)
-            own = _scale(x, y, moved, spare) * float(np.sqrt(((moved @ lever) ** 2).sum()))
-            halves[i] = t_quantile(level, spare) * own
-    return Power(float(ln_g), float(a), b, *halves)
+            scale = _scale(x, y, moved, spare)
+            errors.append(lambda w, moved=moved, scale=scale: scale * float(np.sqrt(((moved @ w) ** 2).sum())))
+    if not errors:
+        return Power(float(ln_g), float(a), b, None, None)
+    t = t_quantile(level, dof)
+    halves = [t * error(lever) for error in errors]
+    return Power(float(ln_g), float(a), b, *halves, lambda at: t * errors[0](1 / len(x) + lever * (at - x.mean())))
 
 
 def _scatter(x: Array, y: Array) -> float:

@@ -1,0 +1,170 @@
+"""What to train for a compute, in one sentence: size, data, expected loss, and on what that rests.
+
+The size is the law's where the law is identified, else that of the isoFLOP minima, else of the envelope. Its interval
+covers that of the law and that of the minima, if both exist: the two err for different reasons (arXiv:2603.22339).
+
+    print(frontier(read_runs("runs.csv"), target=[1e21]).decisions[0])
+    # At 1e21 FLOPs: N 2.1B (2B to 2.3B), D 78B; expected loss 2.64 (2.61 to 2.66); 30 % more or less N costs 0.17 % ...
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from isoflop.analysis.fitting.result import Fit
+from isoflop.analysis.fitting.diagnose import FitStatus
+from isoflop.analysis.holdout.predict import predict
+from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.laws.declare import TRAIN
+from isoflop.errors import UserError
+from isoflop.wording import count, number, percent, short
+
+# a size by mistake this many times too large or too small
+DETOUR = 1.3
+# a compute beyond the runs by less than this factor is among them
+BEYOND = 1.05
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a frontier was asked.
+
+    budgets   computes to decide for [FLOPs]; none for the largest that was run
+    level     coverage of the intervals
+    law_fit   the law of the parametric approach; None where there is none
+    unit      the unit of the loss
+    price     price of a FLOP; None where it does not matter
+    """
+
+    budgets: Sequence[float] = ()
+    level: float = 0.95
+    law_fit: Fit | None = None
+    unit: str = ""
+    price: float | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The size and data to train for a compute.
+
+    C        training compute [FLOPs]
+    N        the best size with its interval [parameters]
+    D        the data that C then pays for [targets]; its bounds go with those of N in reverse
+    L        the loss to expect of a new run, with its band; None where no law is identified
+    detour   relative rise of the loss with N DETOUR times too large or too small; None where no law is identified
+    beyond   C over the largest C of the runs
+    by       what the size rests on: law, isoflop or envelope
+    reason   why there is no size, or why there is no loss; empty where there are both
+    unit     the unit of the loss, as in "nats per target"; empty where it is unknown
+    saving   with tokens to be served: the size and data that reach the same loss for the least compute in all, and the
+             share that this saves
+    money    what C costs, by the price and the speed that were given
+    """
+
+    C: float
+    N: Estimate
+    D: Estimate
+    L: Estimate
+    detour: float | None
+    beyond: float
+    by: str
+    reason: str = ""
+    unit: str = ""
+    saving: dict[str, float] | None = None
+    money: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the decision as a document."""
+        return vars(self) | {name: vars(getattr(self, name)) for name in ("N", "D", "L")}
+
+    def __str__(self) -> str:
+        if self.N.value is None:
+            return f"At {short(self.C)} FLOPs no size can be chosen: {self.reason}."
+        said = [f"N {_sizes(self.N)}", f"D {_sizes(self.D)}"]
+        text = f"At {short(self.C)} FLOPs: {', '.join(said)}"
+        if self.L.value is not None:
+            band = "" if self.L.low is None else f" ({self.L.low:.3f} to {self.L.high:.3f})"
+            text += f"; expected loss {self.L.value:.3f}{band}{f' {self.unit}' * bool(self.unit)}"
+        if self.detour is not None:
+            text += f"; {percent(DETOUR - 1, 0)} more or less N costs up to {percent(self.detour, 2)} of the loss"
+        text += f"; {self._rests()}."
+        if self.reason:
+            text += f"\nNo loss is predicted: {self.reason}."
+        if self.money is not None:
+            text += f"\nTraining costs {self.money:,.2f}."
+        if self.saving is not None:
+            tokens, N, D = (count(self.saving[name]) for name in ("tokens", "N", "D"))
+            saved = percent(self.saving["saved"], 0)
+            text += (
+                f"\nWith {tokens} tokens served, N {N} and D {D} reach the same loss for {saved} less compute in all."
+            )
+        return text
+
+    def _rests(self) -> str:
+        what = {"law": "by the law", "isoflop": "by the isoFLOP minima", "envelope": "by the envelope of the runs"}
+        if self.beyond > BEYOND:
+            return f"{what[self.by]}, on an extrapolation to {number(self.beyond)} times the largest C of the runs"
+        return f"{what[self.by]}, within the C of the runs"
+
+
+def decide(question: Question, approaches: dict[str, Any], C: float, largest: float) -> Decision:
+    """Return the decision for a compute.
+
+    approaches   the Approach of `envelope`, `isoflop` and `parametric`
+    C            training compute [FLOPs]
+    largest      the largest C of the runs [FLOPs]
+    """
+    law_fit, level = question.law_fit, question.level
+    sizes = {"isoflop": approaches["isoflop"].size_at(C), "envelope": approaches["envelope"].size_at(C)}
+    law = law_fit if law_fit is not None and sound(law_fit) else None
+    if law is not None:
+        curve = law.curve("N_opt", C, level).iloc[0]
+        sizes["law"] = Estimate(*(float(curve[side]) for side in ("value", "low", "high")))
+    money = None if question.price is None else C * question.price
+    known = {name: size for name, size in sizes.items() if size.value is not None and size.low is not None}
+    by = next((name for name in ("law", "isoflop", "envelope") if name in known), "")
+    weak = approaches["parametric"].reason or "the law is not identified"
+    if not by:
+        none = Estimate(None)
+        reason = f"{approaches['isoflop'].reason}; by the law, {weak}"
+        return Decision(C, none, none, none, None, C / largest, "", reason)
+    counted = [known[name] for name in ({"law", "isoflop"} & set(known) or {by})]
+    N = Estimate(known[by].value, min(x.low for x in counted), max(x.high for x in counted))  # type: ignore[type-var]
+    D = Estimate(*(None if x is None else C / TRAIN / x for x in (N.value, N.high, N.low)))
+    if law is None:
+        return Decision(C, N, D, Estimate(None), None, C / largest, by, weak, money=money)
+    L = predict(law, {"C": C, "N": N.value}, level)[law.law.target]
+    return Decision(C, N, D, L, _detour(law, C), C / largest, by, unit=question.unit, money=money)
+
+
+def sound(law_fit: Fit) -> bool:
+    """Return whether a law says how to split a compute: its exponent of the best size is identified."""
+    return law_fit.status is FitStatus.CONVERGED or law_fit.derived["a"].low is not None
+
+
+def _detour(law: Fit, C: float) -> float:
+    """Return by which share the loss rises with a size DETOUR times too large or too small, the worse of the two."""
+    N, D = (float(law.law.curve(name, C, law.values)) for name in ("N_opt", "D_opt"))
+    losses = [float(law.law(N * factor, D / factor, **law.values)) for factor in (1.0, DETOUR, 1 / DETOUR)]
+    return float(np.max(losses[1:]) / losses[0] - 1)
+
+
+def _sizes(size: Estimate) -> str:
+    bounds = "" if size.low is None or size.high is None else f" ({count(size.low)} to {count(size.high)})"
+    return f"{count(size.value or 0.0)}{bounds}"
+
+
+def price_of_flop(text: str) -> float | None:
+    """Return the price of a FLOP by that of a device-hour and a device's speed: '2.5/h@4e14'; None for ''."""
+    if not text:
+        return None
+    price, _, speed = text.replace("/h", "").partition("@")
+    try:
+        of_hour, flops = float(price), float(speed)
+    except ValueError:
+        of_hour = flops = float("nan")
+    if not (of_hour >= 0 and 0 < flops < float("inf")):
+        raise UserError(f"--price {text!r} is not a price per hour at a speed; write --price 2.5/h@4e14 [FLOP/s]")
+    return of_hour / 3600 / flops
