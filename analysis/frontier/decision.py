@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.diagnose import FitStatus
+from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.predict import predict
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN

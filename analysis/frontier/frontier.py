@@ -62,7 +62,7 @@ class Approach:
     n_budgets   budgets that count
     reason      why there is no power, or what is weak; empty for a sound one
     bias_a      by how much a is off if the parametric law holds; None where that is not known
-    half_size      half-width of the interval of ln N_opt at ln C; None where there is no interval
+    half_size   half-width of the interval of ln N_opt at ln C; None where there is no interval
     """
 
     a: Estimate
