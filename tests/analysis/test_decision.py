@@ -10,7 +10,7 @@ from test_predict_compare_frontier import TRUTH, study
 
 from isoflop.analysis.frontier.decision import price_of_flop
 from isoflop.analysis.frontier.frontier import frontier
-from isoflop.analysis.laws.catalogue import get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 
