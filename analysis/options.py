@@ -7,8 +7,9 @@ pairs("N=params,L=loss")   # {'N': 'params', 'L': 'loss'}
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +56,13 @@ class RunOptions(GroupOptions):
         """Return the rows that --where keeps, of the searched knobs the best."""
         return self.read(self.run, self.tune, self.by)
 
+    def trunks(self, law: str, by: list[str], options: dict[str, Any]) -> Any:
+        """Return a fit for each group of the marks of a folder of runs and the trunks that they branch from."""
+        from isoflop.analysis.fitting.trunks import add_trunks, fit_trunks
+
+        table = add_trunks(self.tuned(), self.runs)
+        return fit_trunks(table.select(self.where) if self.where else table, law, by=by, **options)
+
 
 @dataclass(frozen=True)
 class LossOptions:
@@ -81,6 +89,17 @@ class LawOptions(LossOptions):
         """Return the keywords of `fit`, all but `share`."""
         values = {"loss": self.loss, "delta": self.delta, "weights": self.weights, "run": run or None}
         return values | {"pin": _pins(self.pin), "prior": _priors(self.prior)}
+
+    def fits(self, rows: RunOptions) -> Any:
+        """Return a fit for each group, of one law or of the average of laws."""
+        from isoflop.analysis.fitting.fit import fit_groups
+        from isoflop.analysis.holdout.average import average_groups, names_average
+
+        options = self.settings(rows.run) | {"by": names(rows.by), "share": names(self.share)}
+        if names_average(self.law):
+            return average_groups(rows.tuned(), self.law, target=self.target.strip() or None, **options)
+        table = rows.tuned()
+        return fit_groups(table, law(self.law, self.target), **options)
 
 
 @dataclass(frozen=True)
@@ -120,15 +139,21 @@ Claims = Annotated[Path | None, "A folder of claims, or one yaml; by default the
 Forecast = Annotated[Path | None, "A file that isoflop forecast wrote, scored by the runs made since"]
 
 
-def listing(help_text: str, name: str, print_list: Callable[[], str]) -> Any:
-    """Return an option that prints a list and ends the command."""
+def _listing(help_text: str, name: str, module: str) -> Any:
+    """Return an option that prints the `listing` of a module of ours, and ends the command."""
 
     def show(listed: bool) -> None:
         if listed:
-            typer.echo(print_list())
+            typer.echo(import_module(f"isoflop.analysis.{module}").listing())
             raise typer.Exit
 
     return typer.Option(name, help=help_text, is_eager=True, callback=show, show_default=False)
+
+
+Quantities = Annotated[
+    bool, _listing("List the quantities that a claim may name, and exit", "--quantities", "claims.quantities")
+]
+Figures = Annotated[bool, _listing("List the figures with what each needs, and exit", "--figures", "report.plot")]
 
 
 def table(path: Path, columns: str = "", where: str = "", run: str = "", tune: str = "", by: str = "") -> "Runs":

@@ -156,3 +156,12 @@ def show_points(fits: Any, points: Any, by: list[str], level: float, out: Path |
         echo(str(result) if result else f"no row has {fits[0].law.target} to compare with", err=out is None)
     if table["value"].isna().all():
         raise typer.Exit(1)
+
+
+def notes(table: Any) -> list[str]:
+    """Return what was assumed of a table, and what is odd about its units, as lines."""
+    from isoflop.analysis.runs.observations import units
+    from isoflop.analysis.runs.runs import as_runs
+
+    runs = as_runs(table)
+    return [f"note: {note}" for note in (*runs.notes, runs.without_loss, *units(runs.frame)) if note]

@@ -14,19 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from isoflop.analysis import options as o
+from isoflop.analysis import output
 from isoflop.analysis.arguments import ARGUMENTS
-from isoflop.analysis.output import (
-    echo,
-    emit,
-    fitted,
-    local_quantities,
-    show,
-    show_each,
-    show_fits,
-    show_points,
-    show_predictions,
-    show_specification,
-)
 from isoflop.errors import UserError
 from isoflop.exits import run
 from isoflop.option_groups import expand
@@ -56,7 +45,7 @@ def check_command(rows: o.TableOptions, run: Annotated[str, ARGUMENTS["run"]] = 
     """
     from isoflop.analysis.runs.quality import check
 
-    show(check(rows.read(run), run or None), as_json)
+    output.show(check(rows.read(run), run or None), as_json)
 
 
 @app.command("fit")
@@ -87,22 +76,12 @@ def fit_command(
     if curves and (specification or share):
         raise UserError("--curves fits each group by itself and once; leave --share and --specification out")
     if specification:
-        return show_specification(table, law, by, share, options, as_json)
-    if curves:
-        fits = _fits_with_trunks(rows, law, by, options)
-    else:
-        from isoflop.analysis.fitting.fit import fit_groups
+        return output.show_specification(table, law, by, share, options, as_json)
+    from isoflop.analysis.fitting.fit import fit_groups
 
-        fits = fit_groups(table, law, by=by, share=share, **options)
-    show_fits(fits, local_quantities(fits, local.local, o.place(local.at)), share, as_json)
-
-
-def _fits_with_trunks(rows: o.RunOptions, law: str, by: list[str], options: dict[str, Any]) -> Any:
-    """Return a fit for each group of the marks of a folder of runs and the trunks that they branch from."""
-    from isoflop.analysis.fitting.trunks import add_trunks, fit_trunks
-
-    table = add_trunks(rows.tuned(), rows.runs)
-    return fit_trunks(table.select(rows.where) if rows.where else table, law, by=by, **options)
+    groups = {"by": by, "share": share} | options
+    fits = rows.trunks(law, by, options) if curves else fit_groups(table, law, **groups)
+    output.show_fits(fits, output.local_quantities(fits, local.local, o.place(local.at)), share, as_json)
 
 
 @app.command("predict")
@@ -136,23 +115,11 @@ def predict_command(
     if table.out is not None and table.points is None:
         raise UserError("-o writes the table of --points; for one place, --json prints a document to redirect")
     check_place(place := o.place(at), level)
-    fits = _fits(rows, fitting)
+    fits = fitting.fits(rows)
     if table.points is not None:
         points = o.points(table.points, rows.columns, fits[0].law.target)
-        return show_points(fits, points, o.names(rows.by), level, table.out, as_json)
-    show_predictions(fitted(fits), place, level, as_json)
-
-
-def _fits(rows: o.RunOptions, fitting: o.LawOptions) -> Any:
-    """Return a fit for each group, of one law or of the average of laws."""
-    from isoflop.analysis.fitting.fit import fit_groups
-    from isoflop.analysis.holdout.average import average_groups, names_average
-
-    options = fitting.settings(rows.run) | {"by": o.names(rows.by), "share": o.names(fitting.share)}
-    if names_average(fitting.law):
-        return average_groups(rows.tuned(), fitting.law, target=fitting.target.strip() or None, **options)
-    table = rows.tuned()
-    return fit_groups(table, o.law(fitting.law, fitting.target), **options)
+        return output.show_points(fits, points, o.names(rows.by), level, table.out, as_json)
+    output.show_predictions(output.fitted(fits), place, level, as_json)
 
 
 @app.command("compare")
@@ -179,7 +146,7 @@ def compare_command(
         options: dict[str, Any] = {"axis": axis, "holdout": holdout, "run": rows.run or None}
         return compare(table, o.laws(laws), loss=fitting.loss, delta=fitting.delta, **options)
 
-    show_each(rows.tuned(), rows.by, work, as_json)
+    output.show_each(rows.tuned(), rows.by, work, as_json)
 
 
 @app.command("frontier")
@@ -206,17 +173,16 @@ def frontier_command(
     from isoflop.analysis.frontier.frontier import frontier
 
     options: dict[str, Any] = {"level": level, "loss": fitting.loss, "delta": fitting.delta, "run": rows.run or None}
-    options["tune"] = o.names(rows.tune)
-    options["target"] = o.numbers(target, "--target-C", "1e20,1e21")
+    options |= {"tune": o.names(rows.tune), "target": o.numbers(target, "--target-C", "1e20,1e21")}
     options["inference_tokens"] = next(iter(o.numbers(inference_tokens, "--inference-tokens", "1e12")), None)
     options["price"] = price_of_flop(price)
     table = rows.read(rows.run)
-    show_each(table, rows.by, lambda group: frontier(group, **options), as_json)
+    output.show_each(table, rows.by, lambda group: frontier(group, **options), as_json)
     if figure is not None:
         from isoflop.analysis.report.plot import plot
 
         plot(o.grouped(table, rows.by), "allocation", figure, tune=o.names(rows.tune))
-        echo(f"wrote {figure}", err=as_json)
+        output.echo(f"wrote {figure}", err=as_json)
 
 
 @app.command("forecast")
@@ -250,13 +216,7 @@ def forecast_command(
     dated = forecast(table, points, law, columns=names, **options)
     path = dated.save(out)
     text = f"{dated}\nwrote {path}: commit it before the runs are made, then isoflop judge --forecast {path}"
-    emit(dated.to_json()) if as_json else echo(text)
-
-
-def _quantities() -> str:
-    from isoflop.analysis.claims.quantities import listing
-
-    return listing()
+    output.emit(dated.to_json()) if as_json else output.echo(text)
 
 
 @app.command("judge")
@@ -266,9 +226,7 @@ def judge_command(
     claims: o.Claims = None,
     forecast: o.Forecast = None,
     as_json: o.Json = False,
-    quantities: Annotated[
-        bool, o.listing("List the quantities that a claim may name, and exit", "--quantities", _quantities)
-    ] = False,
+    quantities: o.Quantities = False,
 ) -> None:
     """Judge claims by runs: supported, refuted, inconclusive, not identified or untested, each with its reason.
 
@@ -282,7 +240,7 @@ def judge_command(
         from isoflop.analysis.claims.forecasts import judge_forecast, runs_for
 
         table = rows.read() if rows.columns or rows.where else runs_for(forecast, rows.runs)
-        return show(judge_forecast(forecast, table), as_json)
+        return output.show(judge_forecast(forecast, table), as_json)
     from isoflop.analysis.claims.claim import load_claims
     from isoflop.analysis.claims.judge import judge, sound_table
 
@@ -290,11 +248,11 @@ def judge_command(
     table = sound_table(rows.read(tune=rows.tune, by=rows.by))
     verdicts = judge(o.grouped(table, rows.by), stated)
     if as_json:
-        emit([v.to_json() for v in verdicts])
+        output.emit([v.to_json() for v in verdicts])
     else:
         from isoflop.analysis.report.sentences import verdict_table
 
-        echo("\n".join([verdict_table(verdicts), *_notes(table)]))
+        output.echo("\n".join([verdict_table(verdicts), *output.notes(table)]))
 
 
 @app.command("report")
@@ -315,14 +273,7 @@ def report_command(
     from isoflop.analysis.report.report import write_report
 
     table = o.grouped(rows.read(), rows.by)
-    page = write_report(table, out, claims, forecast, tune=o.names(rows.tune), full=full)
-    echo(f"wrote {page}")
-
-
-def _figures() -> str:
-    from isoflop.analysis.report.plot import listing
-
-    return listing()
+    output.echo(f"wrote {write_report(table, out, claims, forecast, tune=o.names(rows.tune), full=full)}")
 
 
 @app.command("plot")
@@ -334,9 +285,7 @@ def plot_command(
     ),
     out: Annotated[Path | None, "The file; its ending is the format; default NAME.svg", "--out", "-o"] = None,
     forecast: o.Forecast = None,
-    figures: Annotated[
-        bool, o.listing("List the figures with what each needs, and exit", "--figures", _figures)
-    ] = False,
+    figures: o.Figures = False,
 ) -> None:
     """Draw one figure into a file: SVG, PNG or PDF, Vega-Lite as .json, or its data as .csv.
 
@@ -350,16 +299,7 @@ def plot_command(
     path = out or Path(f"{name}.svg")
     table = o.grouped(rows.read(), rows.by)
     title = plot(table, name, path, tune=o.names(rows.tune), forecast=forecast)
-    echo("\n".join([f"{title}\nwrote {path}", *_notes(table)]))
-
-
-def _notes(table: Any) -> list[str]:
-    """Return what was assumed of a table, and what is odd about its units, as lines."""
-    from isoflop.analysis.runs.observations import units
-    from isoflop.analysis.runs.runs import as_runs
-
-    runs = as_runs(table)
-    return [f"note: {note}" for note in (*runs.notes, runs.without_loss, *units(runs.frame)) if note]
+    output.echo("\n".join([f"{title}\nwrote {path}", *output.notes(table)]))
 
 
 def main(argv: list[str] | None = None) -> int:
