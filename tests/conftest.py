@@ -33,7 +33,7 @@ LONGEST = (
     "test_clusters", "test_golden",
     "test_package", "test_hostile_input",
     "test_crashes", "test_marks",
-    "test_ranks", "test_families",
+    "test_ranks", "test_plan",
 )  # fmt: skip
 PROGRAM = pytest.StashKey[Path]()
 

@@ -38,7 +38,7 @@ PIECES: dict[str, tuple[str, ...]] = {
         *PYTEST, "tests/scaling/test_checkpoints.py", "tests/scaling/test_marks.py", "tests/scaling/test_ranks.py",
     ),
     "sizes": (*PYTEST, "tests/scaling/test_parametrization.py"),
-    "answers": (*PYTEST, "tests/sweeps/test_answers.py"),
+    "studies": (*PYTEST, "tests/sweeps/test_answers.py", "tests/sweeps/test_plan.py"),
     "installed": (*PYTEST, "tests/test_package.py", "tests/test_extensions.py"),
     "goldens": ("-m", "tests.golden", "compare"),
     "gpu": ("benchmarks/gpu.py", "--device", "cpu", "--quick", "--out", "{out}"),

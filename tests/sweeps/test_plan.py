@@ -136,12 +136,26 @@ def test_memory_is_foretold_to_a_third(family: str) -> None:
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_study_is_a_plan_that_says_what_it_is_for(path: Path) -> None:
+def test_every_study_says_what_it_is_for(path: Path) -> None:
     first, second = path.read_text().splitlines()[:2]
     assert first == "# @package _global_"  # without it the study silently does nothing
     assert second.startswith("# ")
+    assert OmegaConf.load(path).study.minutes > 0
+
+
+# studies of so many sizes, or such deep ones, that to count their FLOPs takes most of the time of all
+LARGE = {
+    "calibration_long", "laws", "pixels", "scaling", "scaling_rates", "shape", "sharing", "tasks", "thousand_layers",
+    "two_texts",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[pytest.mark.nightly] * (path.stem in LARGE)) for path in STUDIES],
+)
+def test_every_study_is_a_plan_of_the_sizes_that_it_states(path: Path) -> None:
     study = OmegaConf.load(path)
-    assert study.study.minutes > 0
     grids = [*study.hydra.sweeper.grids, *(study.hydra.sweeper.get("larger") or ())]
     made = plan([f"study={path.stem}"], device="H100").table
     assert len(made) >= len(grids)
