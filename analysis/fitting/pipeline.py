@@ -89,7 +89,10 @@ def fit_together(groups: Groups, settings: Settings, near: Array | None = None) 
     standing = _judge(ended, part)
     if standing.flat and len(part.target) < len(rows.target):  # more rows may tell what these do not
         part = rows.part(MOST_ROWS)
-        ended = _on_more_rows(ended, part)
+        problem, _ = on_all_rows(ended.problem, ended.u, part)
+        solution = minimise(problem, ended.solution.u)  # from where the starts ended on fewer
+        best = solution.u[int(solution.objective.argmin())]
+        ended = Search(problem, solution, noise_scale(problem, best, part.runs))
         standing = _judge(ended, part)
     problem, u = ended.problem, ended.u
     notes = [*settings.notes, *groups.notes(ended, alone), *dependent]
@@ -123,14 +126,6 @@ def _judge(ended: Search, part: Observations) -> Standing:
     """Judge what the optimum of a search on these rows may claim."""
     spare = spare_runs(ended.problem, ended.u, part.runs)
     return judge_fit(ended.problem, ended.u, ended.kappa, ended.solution, spare)
-
-
-def _on_more_rows(ended: Search, part: Observations) -> Search:
-    """Return the search on more rows, from where its starts ended on fewer."""
-    problem, _ = on_all_rows(ended.problem, ended.u, part)
-    solution = minimise(problem, ended.solution.u)
-    best = solution.u[int(solution.objective.argmin())]
-    return Search(problem, solution, noise_scale(problem, best, part.runs))
 
 
 def _fit_of(

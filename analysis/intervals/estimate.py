@@ -163,7 +163,10 @@ def _bounded(
     if near.sum() < 3:
         return Estimate(value), f"{_share(float(far.mean()), spread)} without end"
     half = t_quantile(level, spread.dof) * float(spread.error(values[near]))
-    ends = _exponentials(centre - half, centre + half) if log else (centre - half, centre + half)
+    ends = centre - half, centre + half
+    if log:
+        with np.errstate(over="ignore"):  # infinite beyond the doubles
+            ends = float(np.exp(ends[0])), float(np.exp(ends[1]))
     sides = [float((far & (gaps < 0)).mean()), float((far & (gaps > 0)).mean())]
     opened = [side > allowed or not np.isfinite(end) for side, end in zip(sides, ends, strict=True)]
     inside = float(max(ends[0], scale.low)), float(min(ends[1], scale.high))
@@ -177,11 +180,6 @@ def _logs(drawn: Array) -> Array:
     drawn = np.asarray(drawn, dtype=float)
     logs = np.where(drawn > 0, np.log(np.where(drawn > 0, drawn, 1.0)), -np.inf)
     return np.where(drawn >= 0, logs, np.nan)
-
-
-def _exponentials(*ends: float) -> tuple[float, ...]:
-    """Return powers of e, infinite beyond the doubles."""
-    return tuple(float(np.exp(x)) if x < np.log(np.finfo(float).max) else np.inf for x in ends)
 
 
 def _share(share: float, spread: Spread) -> str:

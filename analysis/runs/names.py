@@ -128,7 +128,9 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
     """
     readings, free = {}, table[[c for c in table if c not in taken]]
     for ours, names in USUAL.items():
-        if ours not in table and (match := _surest(free, (*names, *_letter(ours)))):
+        # our own letter counts beside a unit or a logarithm: `N (millions)`, `log10(N)`
+        called = (*names, ours) if ours in _CORE else names
+        if ours not in table and (match := _surest(free, called)):
             readings[ours] = match
     if "L" not in table and (loss := _loss(free)):
         readings["L"] = loss
@@ -200,11 +202,6 @@ def _surest(table: pd.DataFrame, names: Collection[str]) -> Reading | None:
     simple = [r for r in matches if not _OF_A_PART & set(plain(r.column).split("_"))]
     best = simple or matches
     return best[0] if len(best) == 1 else None
-
-
-def _letter(ours: str) -> tuple[str, ...]:
-    """Return our own letter, which counts beside a unit or a logarithm: `N (millions)`, `log10(N)`."""
-    return (ours,) if ours in _CORE else ()
 
 
 def readings_of(table: pd.DataFrame, names: Collection[str]) -> list[Reading]:
