@@ -43,11 +43,10 @@ from isoflop.scaling.assemble import assemble
 from isoflop.scaling.config.composed import register_resolvers, resolve
 from isoflop.scaling.config.frozen import FrozenConfig, freeze
 from isoflop.scaling.evaluate import batch_loss
-from isoflop.scaling.hardware import peak
+from isoflop.scaling.hardware import gpus, peak
 from isoflop.scaling.loop import saved_state
 from isoflop.scaling.run import run_one
 from isoflop.sweeps import workers
-from isoflop.sweeps.machine import gpus
 
 # million tokens a second, compiled and by a graph, in a bare loop on an H100 80GB with torch 2.11: width x depth
 ANCHORS = {(64, 4): 7.91, (128, 4): 6.80, (256, 6): 3.63, (512, 8): 1.46, (1024, 12): 0.39}

@@ -1,9 +1,10 @@
-"""Refusals of a value in one sentence: what was given and what is allowed; used by every room (standard library only).
+"""Refusals of a value in one sentence: what was given and what is allowed.
 
 whole_number("family.width", 64)
 one_of("recipe.schedule", "cosine", ("cooldown", "cosine"))
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -51,14 +52,8 @@ def whole_number(name: str, value: object, least: int = 1) -> None:
 def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
     """Refuse anything but the allowed values; 0 and 1 are not false and true."""
     if not any(value == good and isinstance(value, bool) == isinstance(good, bool) for good in allowed):
-        raise UserError(f"{name}={value!r} is not one of {', '.join(map(_typed, allowed))}")
-
-
-def _typed(value: object) -> str:
-    """Return a value as it is typed on a command line."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        typed = (json.dumps(good) if good is None or isinstance(good, bool) else str(good) for good in allowed)
+        raise UserError(f"{name}={value!r} is not one of {', '.join(typed)}")
 
 
 def knobs(prefix: str, choice: object) -> None:

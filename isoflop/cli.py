@@ -11,8 +11,31 @@ import os
 import sys
 
 from isoflop.errors import UserError
-from isoflop.verbs import VERBS
 
+SWEEPS, ANALYSIS = "isoflop.sweeps.verbs", "isoflop.analysis.verbs"
+# verb -> (module whose main(arguments) returns an exit code, what the verb does)
+VERBS = {
+    "demo": (SWEEPS, "a small real study, end to end, on the embedded data, with a report"),
+    "study": (SWEEPS, "answer a question by name: train, collect, judge, report; lists them without one"),
+    "train": ("isoflop.scaling.app", "train one run, or with -m a sweep; rerun the command to resume it"),
+    "prepare": ("isoflop.scaling.verbs", "tokenise a corpus once, into shards that runs map into memory"),
+    "plan": (SWEEPS, "what a sweep would run, how long it takes, what it costs, and what its laws could resolve"),
+    "status": (SWEEPS, "status of the runs in a folder: running, failed, time left, lowest losses"),
+    "retry": (SWEEPS, "re-run failed or missing runs of a folder with their original configs"),
+    "cancel": (SWEEPS, "stop the runs of a folder, on whichever machine they run"),
+    "collect": (SWEEPS, "join a folder's records into a runs.csv"),
+    "import-wandb": (SWEEPS, "make a table of the runs that Weights & Biases has"),
+    "dashboard": (SWEEPS, "save a W&B workspace and report of mirrored runs"),
+    "check": (ANALYSIS, "examine a table of runs: odd rows, units, runs recognised, layout"),
+    "fit": (ANALYSIS, "fit a law to a CSV of losses, with intervals"),
+    "predict": (ANALYSIS, "predict a run that was not made, with a band"),
+    "compare": (ANALYSIS, "rank laws by how well they predict held-out runs, beside naive guesses"),
+    "frontier": (ANALYSIS, "compute-optimal size and data, by three approaches side by side"),
+    "forecast": (ANALYSIS, "write predictions down before the runs are made"),
+    "judge": (ANALYSIS, "test claims and forecasts written down beforehand"),
+    "report": (ANALYSIS, "one page: the finding, verdicts, figures, laws, every run"),
+    "plot": (ANALYSIS, "one figure into a file: SVG, PNG, PDF, Vega-Lite or its data"),
+}
 EXAMPLES = """examples:
   isoflop demo
   isoflop train family=lstm family.width=32 data.size=1e6
@@ -23,9 +46,39 @@ EXAMPLES = """examples:
   isoflop fit theirs.csv --law chinchilla --columns N=params,D=tokens,L=loss
   isoflop report runs.csv -o report"""
 
+# the words up to the cursor are handed over as one line, since bash takes them apart at = and :
+BASH = r"""_isoflop() {
+    local IFS=$'\n' line="${COMP_LINE:0:$COMP_POINT}" word="${COMP_WORDS[COMP_CWORD]}" last
+    last="${line##* }"
+    [[ "$word" == "=" || "$word" == ":" ]] && word=""
+    COMPREPLY=($(isoflop --complete "$line" 2>/dev/null))
+    # bash has the part before the last = already
+    COMPREPLY=("${COMPREPLY[@]#"${last%"$word"}"}")
+    [[ ${#COMPREPLY[@]} == 1 && "${COMPREPLY[0]}" == *[=./] ]] && compopt -o nospace
+}
+complete -o default -F _isoflop isoflop
+"""
+ZSH = r"""_isoflop() {
+    local -a found
+    found=("${(@f)$(isoflop --complete "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
+    [[ -n "$found" ]] && compadd -Q -S '' -- $found || _files
+}
+compdef _isoflop isoflop
+"""
+FISH = r"""function __isoflop
+    isoflop --complete (commandline -cp) 2>/dev/null
+end
+complete -c isoflop -a '(__isoflop)'
+"""
+SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
-def usage() -> str:
-    """Return the help text."""
+# options whose value is a column of the table on the same line, or several with a comma between
+OF_COLUMNS = ("--by", "--run", "--axis", "--where", "--columns")
+# verbs that take what Hydra can override
+OVERRIDES = ("train", "prepare", "plan", "retry")
+
+
+def _usage() -> str:
     verbs = "\n".join(f"  {verb:14}{text}" for verb, (_, text) in VERBS.items())
     head = "isoflop: a laboratory for scaling laws\n\nusage: isoflop VERB ...      (isoflop VERB --help says more)"
     shell = 'completion of verbs, choices and options: eval "$(isoflop --completion bash)", or zsh, fish'
@@ -36,14 +89,12 @@ def call(arguments: list[str]) -> int:
     """Do what the command line says and return the exit code."""
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if verb in ("-h", "--help", "help"):
-        print(usage())
+        print(_usage())
     elif verb in ("-V", "--version"):
         from isoflop.wording import version
 
         print(version())
     elif verb in ("--completion", "--complete"):
-        from isoflop.completion import complete, script
-
         print(script(rest) if verb == "--completion" else complete(rest))
     elif verb not in VERBS:
         from difflib import get_close_matches
@@ -60,7 +111,73 @@ def call(arguments: list[str]) -> int:
     return 0
 
 
-def leave_working_directory() -> None:
+def script(arguments: list[str]) -> str:
+    """Return what a shell evaluates at its start; UserError for an unknown shell."""
+    if len(arguments) != 1 or arguments[0] not in SCRIPTS:
+        raise UserError(f"--completion {' '.join(arguments)}: give one of {', '.join(SCRIPTS)}")
+    return SCRIPTS[arguments[0]]
+
+
+def complete(arguments: list[str]) -> str:
+    """Return candidates for the last word of a command line, one a line."""
+    words = " ".join(arguments).lstrip().split(" ")[1:]
+    words = [word for word in words[:-1] if word] + words[-1:]
+    if not words:
+        return ""
+    *before, last = words
+    return "\n".join(word for word in _candidates(before, last) if word.startswith(last))
+
+
+def _candidates(before: list[str], last: str) -> list[str]:
+    """Return what the last word could be, given the words before it."""
+    if not before:
+        return [*VERBS, "--help", "--version", "--completion"]
+    if before[-1] in OF_COLUMNS:
+        head = last.rpartition(",")[0]
+        return [f"{head},{name}" if head else name for name in _columns(before)]
+    if last.startswith("-"):
+        return _options(before[0])
+    return _overrides(before[1:], last) if before[0] in OVERRIDES else []
+
+
+def _columns(words: list[str]) -> list[str]:
+    """Return the columns of the first table that is named."""
+    import csv
+
+    table = next((word for word in words if word.endswith(".csv") and os.path.isfile(word)), None)
+    if table is None:
+        return []
+    with open(table, newline="", encoding="utf-8", errors="replace") as file:
+        return next(csv.reader(file), [])
+
+
+def _options(verb: str) -> list[str]:
+    if verb == "train":
+        return ["-m", "--multirun", "--cfg", "--config-dir", "--help"]
+    import typer
+
+    module = __import__(VERBS[verb][0], fromlist=["app"])
+    command = typer.main.get_command(module.app).commands[verb]  # type: ignore[attr-defined]
+    return [name for option in command.params for name in option.opts if name.startswith("--")] + ["--help"]
+
+
+def _overrides(before: list[str], last: str) -> list[str]:
+    """Return the groups, choices and keys that Hydra completes; of several values, the last is completed."""
+    from hydra import initialize_config_module
+    from hydra._internal.core_plugins.bash_completion import BashCompletion
+    from hydra.core.global_hydra import GlobalHydra
+
+    head, comma, tail = last.rpartition(",")
+    word = f"{last.partition('=')[0]}={tail}" if comma else last
+    given = [other for other in before if not other.startswith("-") and "=" in other]
+    with initialize_config_module("isoflop.conf", version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        words = BashCompletion(loader)._query("train", " ".join([*given, word]))
+    words = [name for name in words if "=" in name or name.endswith((".", "/"))]
+    return [f"{head},{name.partition('=')[2]}" for name in words] if comma else words
+
+
+def _leave_working_directory() -> None:
     """Import nothing from where the user happens to be: a random.py there is not Python's, nor is it for children.
 
     What PYTHONPATH names stays; so does a checkout that is used without being installed.
@@ -71,14 +188,7 @@ def leave_working_directory() -> None:
         del sys.path[0]
 
 
-def one_thread() -> None:
-    """Give numpy's matrices one thread, unless OMP_NUM_THREADS says how many: those of a fit are small, and the threads
-    that wait for the next one take another core all the while (a report: half as much CPU time again, no sooner)."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-
-def open_streams() -> None:
+def _open_streams() -> None:
     """Discard output to a stream that is closed already, and escape what a terminal cannot show.
 
     The lowest free descriptor goes to the next file that is opened (open(2)): with stderr closed, as in `train 2>&-`,
@@ -99,33 +209,31 @@ def open_streams() -> None:
 
 def main() -> None:
     """Hand the rest of the command line to the verb's module and exit with its code."""
-    open_streams()
-    leave_working_directory()
-    one_thread()
+    _open_streams()
+    _leave_working_directory()
+    # the matrices of a fit are small: threads that wait for the next one take another core (a report: half as much CPU
+    # time again, no sooner)
+    if "OMP_NUM_THREADS" not in os.environ:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         code = call(sys.argv[1:])
         sys.stdout.flush()
-    except UserError as error:
-        from isoflop.exits import report
-
-        code = report(2, str(error))
-    except KeyboardInterrupt:  # while a verb is imported
-        from isoflop.exits import report
-
-        code = report(130, "stopped")
-    except (BrokenPipeError, SystemExit) as error:
-        # the reader has seen enough, as in `| head`; Typer and rich say so by an exit of their own
-        if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
-            raise
-        from isoflop.exits import close_output
-
-        close_output()
-        code = 0
-    except OSError as error:  # what was still to be printed cannot be: a full disk behind `> file`
+    except BaseException as error:
         from isoflop.exits import close_output, report, translate
 
-        code = report(*translate(error))
-        close_output()
+        # Typer and rich say by an exit of their own that the reader has seen enough, as in `| head`
+        if isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
+            close_output()
+            code = 0
+        elif isinstance(error, KeyboardInterrupt):  # while a verb is imported
+            code = report(130, "stopped")
+        elif isinstance(error, UserError):
+            code = report(2, str(error))
+        elif isinstance(error, OSError):  # what was still to be printed cannot be: a full disk behind `> file`
+            code = report(*translate(error))
+            close_output()
+        else:
+            raise
     sys.exit(code)
 
 

@@ -1,9 +1,6 @@
-"""The exceptions that all rooms share (standard library only).
+"""The exceptions that all rooms share; the message of a UserError is one sentence, and the exit code is 2.
 
-The message of a UserError is one sentence: what was given, what is allowed, what to do. The command line prints it
-alone and exits with 2.
-
-    raise UserError("budget.D=-3 is not a number of targets above 0; give budget.D=1e6, say")
+raise UserError("budget.D=-3 is not a number of targets above 0; give budget.D=1e6, say")
 """
 
 

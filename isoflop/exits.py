@@ -1,9 +1,7 @@
 """How a command ends: an exit code, and for what went wrong one sentence that says what to do.
 
-    translate(UserError("budget.D=-3 is not a number above 0"))        # (2, the sentence)
-    sys.exit(run(app, ["fit", "runs.csv"]))                            # a Typer app
-
-Hydra and Typer are imported only where an error is one of theirs.
+translate(UserError("budget.D=-3 is not a number above 0"))        # (2, the sentence)
+sys.exit(run(app, ["fit", "runs.csv"]))                            # a Typer app
 """
 
 import difflib
@@ -22,16 +20,12 @@ if TYPE_CHECKING:
 
 # what a launcher or sweeper of Hydra's is called in a config -> the extra of isoflop that installs it
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "joblib": "joblib", "optuna": "optuna"}
-
 # what Hydra says of the class of a launcher or sweeper that it cannot find
 PLUGIN = re.compile(r"(?:Invalid plugin|Unknown plugin class :) '([^']*)'")
-
 # what the system says of a disk, or of a user's share of it, that is full
 FULL = (errno.ENOSPC, errno.EDQUOT)
-
 # what OmegaConf says where a word of conf/, such as fingerprint, refuses what it is given
 RESOLVED = re.compile(r"UserError raised while resolving interpolation: (.*)")
-
 # what there is to do about a file or folder that cannot be used
 ELSEWHERE = "name another place"
 
@@ -66,7 +60,10 @@ def translate(error: BaseException, elsewhere: str = ELSEWHERE) -> tuple[int, st
         case BrokenPipeError():
             raise error  # the reader of our output has gone: main() ends quietly
         case OSError():
-            return 2, file_sentence(error, elsewhere)
+            what = f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}"
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                return 2, f"{what}; allow more of them, as by ulimit -n 1024"
+            return 2, f"{what}; {'make room, or ' if error.errno in FULL else ''}{elsewhere}"
     raise error
 
 
@@ -88,8 +85,7 @@ def run(app: "typer.Typer", arguments: list[str] | None = None) -> int:
 
 
 def report(code: int, sentence: str) -> int:
-    """Print a sentence on stderr and pass the code on."""
-    # a name or a path in it may hold what a terminal obeys
+    """Print a sentence on stderr, without what a terminal would obey, and pass the code on."""
     print(f"isoflop: {printable(sentence).replace(chr(10), ' ')}", file=sys.stderr)
     return code
 
@@ -99,15 +95,6 @@ def close_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
-
-
-def file_sentence(error: OSError, elsewhere: str = ELSEWHERE) -> str:
-    """Return what the system says of a file, and what to do about it."""
-    path = f"{error.filename}: " if error.filename else ""
-    what = f"{path}{error.strerror or error}"
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return f"{what}; allow more of them, as by ulimit -n 1024"
-    return f"{what}; {'make room, or ' if error.errno in FULL else ''}{elsewhere}"
 
 
 def hydra_sentence(error: BaseException) -> str:
@@ -123,7 +110,7 @@ def hydra_sentence(error: BaseException) -> str:
     if isinstance(error, OverrideParseException):
         return f"the override {error.override!r} cannot be read; the form is key=value, as in family.width=64"
     if isinstance(error, InstantiationException):
-        return instantiation_sentence(error)
+        return _instantiation_sentence(error)
     if isinstance(error, MissingConfigException):
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if name in EXTRAS and group.startswith("hydra/"):
@@ -137,12 +124,11 @@ def hydra_sentence(error: BaseException) -> str:
     if first.startswith("Ambiguous value"):
         return f"{first.split(chr(39))[1]} is several values; add -m to sweep over them"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        return key_sentence(cause) or f"{first} {cause}".replace("\n", " ")
+        return _key_sentence(cause) or f"{first} {cause}".replace("\n", " ")
     return f"{first} {cause or ''}".replace("\n", " ").strip()
 
 
-def instantiation_sentence(error: Exception) -> str:
-    """Return which class of a config does not exist, or rejects its arguments."""
+def _instantiation_sentence(error: Exception) -> str:
     target = re.search(r"target '([^']+)'|resolving ([\w.]+)|instantiating '?([\w.]+)", str(error))
     name = next(filter(None, target.groups()), "") if target else ""
     where = re.search(r"full_key: (\S+)", str(error))
@@ -152,7 +138,7 @@ def instantiation_sentence(error: Exception) -> str:
     return f"{key}its _target_, {name}, cannot be built ({why.split(', set env var')[0]}); fix it"
 
 
-def key_sentence(error: Any) -> str:
+def _key_sentence(error: Any) -> str:
     """Return which key is unknown, and which exist; '' if the error does not say."""
     from omegaconf import OmegaConf
 

@@ -2,16 +2,15 @@
 
     declare("my_lab")               # ISOFLOP_EXTENSIONS=my_lab, isoflop.extensions=[my_lab] or --config-dir my_lab
 
-An extension is a folder or an installed package. Its `conf/` (or itself, if it has none) joins Hydra's search path; its
-modules `laws`, `quantities` and `figures` are imported where ours are, and `conf/claims` joins the claims. The
-declaration is an environment variable, which the processes of every launcher inherit. Only code of a declared extension
-is ever imported: a folder of runs may come from anywhere.
+An extension is a folder or an installed package. Its `conf/` (or itself, if it has none) joins Hydra's search path, its
+modules `laws`, `quantities` and `figures` are imported where ours are, and `conf/claims` joins the claims. Processes of
+every launcher inherit the declaration, an environment variable. No other code is imported: runs may come from anywhere.
 """
 
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -34,18 +33,15 @@ HOSTS = {
 
 @dataclass(frozen=True)
 class Extension:
-    """A declared extension.
-
-    name    by which Python imports it; of a folder, the folder's name
-    root    its folder
-    conf    the folder of its yamls
-    folder  whether it was named by its path, and is not an installed package
-    """
+    """A declared extension."""
 
     name: str
+    """By which Python imports it; of a folder, the folder's name."""
     root: Path
     conf: Path
+    """The folder of its yamls."""
     folder: bool
+    """Whether it was named by its path, and is not an installed package."""
 
     def modules(self, kind: str) -> list[str]:
         """Return the dotted names of its module `kind`, or of the modules of its folder `kind`."""
@@ -150,12 +146,6 @@ def load(kind: str) -> list[ModuleType]:
             except Exception as error:
                 raise UserError(f"{name} of {extension.root} cannot be imported: {_line(error)}") from None
     return modules
-
-
-def claims() -> Iterator[Path]:
-    """Return the claims of declared extensions."""
-    for extension in all_declared():
-        yield from sorted((extension.conf / "claims").glob("*.yaml"))
 
 
 def _listed(text: str) -> list[str]:

@@ -1,8 +1,10 @@
-"""Write files whole or not at all, read JSON strictly, and turn values into what JSON can hold (standard library only).
+"""Files written whole or not at all, JSON read strictly, and what a command keeps in the user's cache for the next.
 
 write_text(Path("runs.csv"), text)
-read_json(Path("costs.json"))           # None where it is missing or torn
-finite({"value": float("nan")})         # {'value': None}: what does not exist is null, never NaN
+read_json(Path("costs.json"))                   # None where it is missing or torn
+finite({"value": float("nan")})                 # {'value': None}: what does not exist is null, never NaN
+keep(Path("speeds.json"), {"speed": 3.0})       # with a digest, so that damage is noticed
+recall(Path("speeds.json"))                     # {'speed': 3.0}; {} if the file is missing or damaged
 """
 
 import contextlib
@@ -13,15 +15,14 @@ import math
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 # what a file system says that cannot flush a folder, or a user who may not open it
 NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF)
-
-
 # bytes of a file of bookkeeping at most: a run's record of a thousand marks has two millions
 LARGEST = 2**28
 
@@ -37,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
             with draft.open("rb+") as file:
                 os.fsync(file.fileno())
             os.replace(draft, path)
-            flush_folder(path.parent)
+            _flush_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -58,24 +59,20 @@ def make_folder(path: Path) -> None:
     new = [one for one in (path, *path.parents) if not one.is_dir()]
     path.mkdir(parents=True, exist_ok=True)
     for one in new:
-        flush_folder(one.parent)
+        _flush_folder(one.parent)
 
 
-def flush_folder(path: Path) -> None:
+def _flush_folder(path: Path) -> None:
     """Flush to disk which files a folder holds (fsync(2): flushing a file does not flush its name)."""
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         if error.errno not in NO_FLUSH:
             raise
-        return
-    try:
-        os.fsync(folder)
-    except OSError as error:
-        if error.errno not in NO_FLUSH:
-            raise
-    finally:
-        os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -115,14 +112,10 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return the data of a JSON document; ValueError for NaN, duplicate keys and out-of-range numbers (RFC 8259).
-
-    So it is where lists lie too deep in one another.
-    """
+    """Return the data of a JSON document; ValueError for what RFC 8259 leaves open: NaN, a key twice, deep nesting."""
+    hooks: Any = {"parse_constant": _float, "parse_float": _float, "object_pairs_hook": _object}
     try:
-        return json.loads(
-            text, parse_constant=_no_number, parse_float=_float, parse_int=_int, object_pairs_hook=_object
-        )
+        return json.loads(text, parse_int=lambda digits: int(digits) if _float(digits) else 0, **hooks)
     except RecursionError:
         raise ValueError("lists or objects lie too deep in one another") from None
 
@@ -132,19 +125,11 @@ def digest(data: Any) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not a number")
-
-
 def _float(digits: str) -> float:
-    if not math.isfinite(value := float(digits)):
-        raise ValueError(f"{digits[:80]} is beyond the largest float")
-    return value
-
-
-def _int(digits: str) -> int:
-    _float(digits)
-    return int(digits)
+    if math.isfinite(value := float(digits)):
+        return value
+    word = digits.strip("-").isalpha()
+    raise ValueError(f"{digits} is not a number" if word else f"{digits[:80]} is beyond the largest float")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -170,3 +155,36 @@ def records(table: Any) -> list[dict[str, Any]]:
     """Return the rows of a data frame, with None for NaN."""
     rows: list[dict[str, Any]] = finite(table.to_dict("records"))
     return rows
+
+
+def cache() -> Path:
+    """Return the folder of the cache, which may be deleted (XDG Base Directory Specification, XDG_CACHE_HOME)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop"
+
+
+def recall(path: Path) -> dict[str, Any]:
+    """Return what a file of the cache holds, {} if there is none; delete a damaged file, with a line on stderr."""
+    try:
+        seal, _, body = read_bytes(path).partition(b",\n")
+        if seal == _seal(body):
+            data: dict[str, Any] = json.loads(body[:-1])
+            return data
+        print(f"isoflop: {path} is damaged; it is deleted and will be recomputed", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            path.unlink()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        print(f"isoflop: {path}: {error.strerror or error}; it will be recomputed", file=sys.stderr)
+    return {}
+
+
+def keep(path: Path, data: dict[str, Any]) -> None:
+    """Write a file of the cache, a list of digest and data; failures to write are ignored."""
+    body = json.dumps(data, allow_nan=False) + "]"
+    with contextlib.suppress(OSError):
+        write_text(path, f"{_seal(body.encode()).decode()},\n{body}")
+
+
+def _seal(body: bytes) -> bytes:
+    return f'["{hashlib.sha256(body).hexdigest()}"'.encode()

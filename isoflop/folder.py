@@ -1,9 +1,7 @@
-"""The folder of one run: every file in it, named, read and written here alone (standard library only).
+"""The folder of one run: every file in it, named, read and written here alone, whole and by one owner.
 
-    folder = RunFolder(Path("runs/0f3a9c2b7d11"))
-    folder.read_heartbeat().get("step")
-
-Each file is written whole, by one owner, so that any number of processes on a shared file system may read it.
+folder = RunFolder(Path("runs/0f3a9c2b7d11"))
+folder.read_heartbeat().get("step")
 """
 
 import contextlib
@@ -18,11 +16,11 @@ from isoflop import files
 from isoflop.checks import is_number
 
 
-class RunFile:
+@dataclass(frozen=True)
+class _RunFile:
     """The path of a file of a run's folder."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    name: str
 
     def __get__(self, folder: "RunFolder", owner: type) -> Path:
         return folder.path / self.name
@@ -42,34 +40,34 @@ class RunFolder:
     # what a point of a profile is
     PROBES: ClassVar[tuple[str, ...]] = ("D", "probe", "quantity", "axis", "index", "value", "se")
 
-    config = RunFile(CONFIG)
+    config = _RunFile(CONFIG)
     """The frozen config, there from the moment a run is planned (scaling/config/frozen.py)."""
-    records = RunFile(RECORDS)
+    records = _RunFile(RECORDS)
     """The rows of the run; their presence is what makes it finished (isoflop/record.py)."""
-    lock = RunFile("lock")
+    lock = _RunFile("lock")
     """Locked by the process that is at work."""
-    heartbeat = RunFile("heartbeat.json")
+    heartbeat = _RunFile("heartbeat.json")
     """Who is at work and how far."""
-    cancel = RunFile("cancel")
+    cancel = _RunFile("cancel")
     """There if a person asked the run to stop."""
-    curve = RunFile("curve.csv")
+    curve = _RunFile("curve.csv")
     """The training loss along the run."""
-    checkpoint = RunFile("checkpoint.ckpt")
+    checkpoint = _RunFile("checkpoint.ckpt")
     """The state of a run that is not finished."""
-    trunk = RunFile("trunk.ckpt")
+    trunk = _RunFile("trunk.ckpt")
     """The state that a further mark goes on from."""
-    spent = RunFile("spent.json")
+    spent = _RunFile("spent.json")
     """What all steps of a run of several marks cost."""
-    probes = RunFile(PROFILES)
+    probes = _RunFile(PROFILES)
     """The profiles that probes measured."""
-    mirror = RunFile("mirror.json")
+    mirror = _RunFile("mirror.json")
     """Where the run is mirrored online."""
-    log = RunFile("log.txt")
+    log = _RunFile("log.txt")
     """What the run's process printed."""
 
     @property
     def run_id(self) -> str:
-        """The folder is the run: its name is the id."""
+        """The name of the folder."""
         return self.path.resolve().name
 
     def lease(self, number: int) -> Path:
@@ -115,10 +113,7 @@ class RunFolder:
         return beat if isinstance(beat, dict) and _is_beat(beat) else {}
 
     def write_heartbeat(self, beat: dict[str, Any]) -> None:
-        """Replace the heartbeat; not flushed to disk, and a full disk must not end a run that needs no room.
-
-        Where it cannot be written, the time of the last one is made that of now, which takes no room.
-        """
+        """Replace the heartbeat, without a flush; on a full disk, give the last one the time of now."""
         draft = self.path / f".{self.heartbeat.name}.{beat['host']}.{beat['pid']}"
         try:
             draft.write_text(json.dumps(beat))
@@ -131,8 +126,9 @@ class RunFolder:
 
     def read_spent(self) -> dict[str, Any]:
         """Return what a run of several marks has spent so far; {} before its first mark, or if the file is damaged."""
-        spent = files.read_json(self.spent)
-        return spent if isinstance(spent, dict) and _is_balance(spent) else {}
+        spent, names = files.read_json(self.spent), ("marks", "steps", "C", "C_separate")
+        sound = isinstance(spent, dict) and all(is_number(spent.get(name)) and spent[name] > 0 for name in names)
+        return spent if sound else {}
 
     def write_spent(self, spent: dict[str, Any]) -> None:
         """Write what a run of several marks has spent."""
@@ -161,7 +157,7 @@ class RunFolder:
         files.write_json(self.mirror, {"url": url})
 
     def append_log(self, text: str) -> None:
-        """Append to the log; a disk that is full must not hide what is being logged."""
+        """Append to the log, if there is room on the disk."""
         with contextlib.suppress(OSError), self.log.open("a") as file:
             file.write(text)
 
@@ -173,7 +169,7 @@ class RunFolder:
                 draft.unlink(missing_ok=True)
 
     def remove_unstarted(self) -> None:
-        """Remove what freezing left of a run that cannot be made at all; one that has a record is left alone."""
+        """Remove what freezing left of a run that cannot be made at all, unless it has a record."""
         if not self.records.exists():
             for path in (self.config, self.lock):
                 path.unlink(missing_ok=True)
@@ -182,7 +178,6 @@ class RunFolder:
 
 
 def _is_beat(beat: dict[str, Any]) -> bool:
-    """Return whether these are the members of a heartbeat."""
     numbers = all(is_number(beat.get(name)) and beat[name] >= 0 for name in ("step", "steps", "pid", "beat", "time"))
     every_s = beat.get("every_s")
     # the longest is SLOW_S (scaling/process/heartbeat.py); who waits for three beats must not wait for ever
@@ -196,8 +191,3 @@ def _is_point(point: list[Any]) -> bool:
     D, *names, index, value, se = point
     numbers = all(number is None or is_number(number) for number in (value, se))
     return is_number(D) and is_number(index) and numbers and all(isinstance(name, str) for name in names)
-
-
-def _is_balance(spent: dict[str, Any]) -> bool:
-    """Return whether these are the members of what a run of several marks has spent."""
-    return all(is_number(spent.get(name)) and spent[name] > 0 for name in ("marks", "steps", "C", "C_separate"))

@@ -17,7 +17,7 @@ The first text of an annotation is the help, further ones are the option's names
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
@@ -39,7 +39,9 @@ def expand(command: Callable[..., T]) -> Callable[..., T]:
     for parameter in given:
         if group := groups.get(parameter.name):
             hints, panel = get_type_hints(group, include_extras=True), (group.__doc__ or "").rstrip(".")
-            parameters += [_parameter(f.name, hints[f.name], _default(f), panel) for f in fields(group)]
+            for f in fields(group):
+                default = f.default if f.default_factory is MISSING else f.default_factory()
+                parameters.append(_parameter(f.name, hints[f.name], default, panel))
         else:
             parameters.append(_parameter(parameter.name, parameter.annotation, parameter.default))
     flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -54,14 +56,8 @@ def _parameter(name: str, annotation: Any, default: Any, panel: str | None = Non
         kind, sentence, *names = get_args(annotation)
         if kind is bool and not names:
             names = ["--" + name.replace("_", "-")]  # without it Typer adds --no-NAME
-        shown = default not in ("", None, [], inspect.Parameter.empty)
+        shown = default not in ("", None, [], MISSING, inspect.Parameter.empty)
         option = typer.Option(*names, help=sentence, show_default=shown, rich_help_panel=panel)
         annotation = Annotated[kind, option]
+    default = inspect.Parameter.empty if default is MISSING else default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def _default(field: "Field[Any]") -> Any:
-    """Return the default of a dataclass's field; empty if it has none."""
-    if field.default_factory is not MISSING:
-        return field.default_factory()
-    return inspect.Parameter.empty if field.default is MISSING else field.default

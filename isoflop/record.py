@@ -1,11 +1,8 @@
 """The record: one tidy row per (run, mark), the table at which training and analysis meet (no torch, no pandas).
 
-A run writes its rows to its folder (folder.py), all at once or not at all; `isoflop.sweeps.collect` joins the
-folders into runs.csv. Knobs are further columns named as the override that sets them (`family.n_heads`,
-`recipe.warmup`).
-
-A record carries a digest (SHA-256) of its own bytes, so that a damaged one is noticed wherever it is damaged; types,
-ranges and identities (record_checks.py) are checked when it is written and when it is read.
+A run writes its rows to its folder, all at once or not at all, with a digest (SHA-256) of their bytes; knobs are
+columns named as the override that sets them (`family.n_heads`). What rows may hold (record_checks.py) is checked when
+they are written and read. `isoflop.sweeps.collect` joins the folders into runs.csv.
 
     write(folder, [row(run_id="a1b2", status="ok", N=1e5, D=1e6, L=1.9)])
     read(folder)[0]["L"]
@@ -131,13 +128,11 @@ COLUMNS: dict[str, Column] = {
     "run_id_rule": Column("version of the rule that run_id was made by", range=SIZE),
 }
 
-
 CHECKER = Checker({name: column.range for name, column in COLUMNS.items()})
 # what a run is called, and its folder
 RUN_ID = re.compile("[0-9a-f]{12}")
 # how a record begins; its digest is that of all bytes that follow
-DIGEST = RunFolder.DIGEST
-HEAD = re.compile(rb'\[\n \{\n  "' + DIGEST.encode() + rb'": "([0-9a-f]{64})",\n  ')
+HEAD = re.compile(rb'\[\n \{\n  "' + RunFolder.DIGEST.encode() + rb'": "([0-9a-f]{64})",\n  ')
 
 
 def column(name: str) -> Column | None:
@@ -183,10 +178,7 @@ def order(names: Iterable[str]) -> list[str]:
 
 
 def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows of one run, atomically; the file's presence is what makes a run finished.
-
-    ValueError where they are not rows of a record; nothing is written then.
-    """
+    """Write the rows of one run, atomically, which makes it finished; ValueError if they are not rows of a record."""
     files.write_text(RunFolder(folder).records, text(rows))
 
 
@@ -196,7 +188,7 @@ def text(rows: Sequence[Mapping[str, Any]]) -> str:
     if problem := _problem(json.loads(bare)):
         raise ValueError(f"not the rows of a record: {problem}")
     body = bare[bare.index('"') :]
-    return f'[\n {{\n  "{DIGEST}": "{hashlib.sha256(body.encode()).hexdigest()}",\n  ' + body
+    return f'[\n {{\n  "{RunFolder.DIGEST}": "{hashlib.sha256(body.encode()).hexdigest()}",\n  ' + body
 
 
 def parse(content: str) -> list[Row]:
@@ -221,10 +213,7 @@ def finished(folder: Path) -> bool:
 
 
 def read(folder: Path) -> list[Row]:
-    """Read the rows of one run; FileNotFoundError if there are none, UserError where the file is damaged.
-
-    A record of a version that wrote no digest is read too, and checked by what it says.
-    """
+    """Read the rows of one run; FileNotFoundError if there are none, UserError where the file is damaged."""
     path = f"{folder}/{RunFolder.RECORDS}"
     try:
         rows, sealed = _rows(files.read_bytes(path))
@@ -232,9 +221,8 @@ def read(folder: Path) -> list[Row]:
     except ValueError as error:
         problem = str(error)
     if problem:
-        raise UserError(
-            f"{path} is not a whole record ({problem}); delete it, or rerun the command that made it, to make it again"
-        )
+        again = "delete it, or rerun the command that made it, to make it again"
+        raise UserError(f"{path} is not a whole record ({problem}); {again}")
     return rows
 
 
@@ -244,7 +232,7 @@ def _rows(content: bytes) -> tuple[list[Row], bool]:
         if hashlib.sha256(content[head.end() :]).hexdigest() != head[1].decode():
             raise ValueError("its digest is another")
         rows: list[Row] = json.loads(content)  # nothing but `write` wrote these bytes
-        del rows[0][DIGEST]
+        del rows[0][RunFolder.DIGEST]
         return rows, True
     rows = files.parse_json(content)
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):

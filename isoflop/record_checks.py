@@ -1,9 +1,7 @@
-"""What a row of a record may hold: types, ranges, and the identities that tie its columns (standard library only).
+"""What a row of a record may hold: types, ranges, and the identities that tie its columns.
 
-A record that was damaged, or edited by hand, is found out before its numbers reach a table.
-
-    checker = Checker({"D": Range(CellKind.COUNT, least=0)})
-    checker.problem({"D": -5})        # 'D=-5 is below 0'
+checker = Checker({"D": Range(CellKind.COUNT, least=0)})
+checker.problem({"D": -5})        # 'D=-5 is below 0'
 """
 
 import math
@@ -54,7 +52,7 @@ class Checker:
         self.layout_problem = cache(self._layout_problem)  # rows of one version have few layouts
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return what is wrong with a row, as a sentence; None if nothing is."""
+        """Return what is wrong with a row as a sentence; None if nothing is."""
         return self.type_problem(row) or self.value_problem(row)
 
     def type_problem(self, row: Mapping[str, Any]) -> str | None:
@@ -85,10 +83,10 @@ class Checker:
         for name in self.counts:
             if isinstance(value := get(name), float) and not value.is_integer():
                 return f"{name}={value!r} is not a whole number"
-        return contradiction(row)
+        return _contradiction(row)
 
 
-def contradiction(row: Mapping[str, Any]) -> str | None:
+def _contradiction(row: Mapping[str, Any]) -> str | None:
     """Return the identity between columns that a row breaks; None if it breaks none, or lacks the columns."""
     N, D, C, n_total = (row.get(name) for name in ("N", "D", "C", "n_total"))
     if _differ(C, row.get("flops_per_target"), D, product=True):

@@ -102,10 +102,11 @@ def read(cls: type[T], data: object, file: object, key: str = "") -> T:
     where = f"{file}: " if str(file) else ""
     if not isinstance(data, Mapping):
         raise UserError(f"{where}{key or 'this'}={data!r} must be {describe(cls)}")
-    check_keys(data, keys_of(cls), where, key or _spoken(cls))
+    words = re.sub("(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower()  # KnownAnswer is a known answer
+    check_keys(data, keys_of(cls), where, key or f"{'an' if words[0] in 'aeiou' else 'a'} {words}")
     kinds = typing.get_type_hints(cls, include_extras=True)
     values = {
-        name: convert(kinds[name], value, where, f"{key}.{name}" if key else name) for name, value in data.items()
+        name: _convert(kinds[name], value, where, f"{key}.{name}" if key else name) for name, value in data.items()
     }
     try:
         return cls(**values)
@@ -131,25 +132,21 @@ def check_keys(data: Mapping[Any, object], known: Mapping[str, bool], where: str
             raise UserError(f"{where}the key {name} is missing; {owner} has at least {', '.join(required)}")
 
 
-def convert(kind: Any, value: object, where: str, key: str) -> Any:
+def _convert(kind: Any, value: object, where: str, key: str) -> Any:
     """Return a value of yaml as its type has it; UserError naming the key, what was given and what is allowed."""
     kind, notes = _bare(kind)
     try:
         converted = _converted(kind, notes, value.strip() if isinstance(value, str) else value, where, key)
         for check in (note for note in notes if isinstance(note, Checked)):
-            _checked(check, converted, where, key)
+            try:
+                check.function(converted)
+            except UserError as error:
+                raise UserError(f"{where}{key}: {error}") from None
     except UserError as error:
         if shown := [note.text for note in notes if isinstance(note, Example)]:
             raise UserError(f"{error}; an example is {key}: {shown[0]}") from None
         raise
     return converted
-
-
-def _checked(check: Checked, value: object, where: str, key: str) -> None:
-    try:
-        check.function(value)
-    except UserError as error:
-        raise UserError(f"{where}{key}: {error}") from None
 
 
 def _converted(kind: Any, notes: tuple[Any, ...], value: Any, where: str, key: str) -> Any:
@@ -168,14 +165,12 @@ def _converted(kind: Any, notes: tuple[Any, ...], value: Any, where: str, key: s
         if isinstance(parts, list) and _holds(notes, len(parts)):
             each = items[:1] * len(parts) if items[-1] is Ellipsis else items
             if len(parts) == len(each):
-                names = [f"{key}[{at}]" for at in range(1, len(parts) + 1)]
-                return tuple(
-                    convert(item, part, where, name) for item, part, name in zip(each, parts, names, strict=True)
-                )
+                pairs = enumerate(zip(each, parts, strict=True), start=1)
+                return tuple(_convert(item, part, where, f"{key}[{at}]") for at, (item, part) in pairs)
     elif origin is Mapping:
         if isinstance(value, Mapping) and _holds(notes, len(value)):
-            names = [convert(items[0], name, where, f"name in {key}") for name in value]
-            parts = [convert(items[1], part, where, f"{key}.{name}") for name, part in value.items()]
+            names = [_convert(items[0], name, where, f"name in {key}") for name in value]
+            parts = [_convert(items[1], part, where, f"{key}.{name}") for name, part in value.items()]
             return dict(zip(names, parts, strict=True))
     elif SIMPLE[kind][1](value) and (isinstance(value, str | bool) or _holds(notes, value)):
         return float(value) if kind is float else value
@@ -187,13 +182,11 @@ def _one_of(kinds: tuple[Any, ...], value: object, where: str, key: str) -> Any:
     if value is None and type(None) in kinds:
         return None
     kinds = tuple(kind for kind in kinds if kind is not type(None))
-    if len(kinds) == 1:  # its own error says more
-        return convert(kinds[0], value, where, key)
     for kind in kinds:
-        with contextlib.suppress(UserError):
-            return convert(kind, value, where, key)
-    allowed = describe(Union[kinds])  # noqa: UP007
-    raise UserError(f"{where}{key}={value!r} must be {allowed}")
+        # the error of an only type says more
+        with contextlib.suppress(UserError) if len(kinds) > 1 else contextlib.nullcontext():
+            return _convert(kind, value, where, key)
+    raise UserError(f"{where}{key}={value!r} must be {describe(Union[kinds])}")  # noqa: UP007
 
 
 def _bare(kind: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -241,12 +234,6 @@ def describe(kind: Any, notes: tuple[Any, ...] = ()) -> str:
     return SIMPLE[kind][0] + "".join(f"{' of' * str(bound).startswith('at')} {bound}" for bound in bounds)
 
 
-def _spoken(cls: type) -> str:
-    """Return the name of a class with its article: KnownAnswer is a known answer."""
-    words = re.sub("(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower()
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
-
-
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return '; did you mean alpha?' where a known name is close, otherwise nothing."""
     near = difflib.get_close_matches(name, list(known), n=1)
@@ -272,10 +259,8 @@ def _entry(name: str, cls: type) -> str:
     kind = typing.get_type_hints(cls, include_extras=True)[name]
     [field] = [field for field in fields(cls) if field.name == name]
     given = field.default if isinstance(field.default, tuple) else [field.default]
-    default = (
-        f", {', '.join(map(str, given))} by default" if field.default not in (MISSING, None, "", (), False) else ""
-    )
-    needed = ", required" if keys_of(cls)[name] else default
+    shown = field.default not in (MISSING, None, "", (), False)
+    needed = ", required" if keys_of(cls)[name] else f", {', '.join(map(str, given))} by default" if shown else ""
     examples = "".join(f" Example: `{name}: {note.text}`." for note in _bare(kind)[1] if isinstance(note, Example))
     return f"- `{name}` ({describe(kind)}{needed}): {docstrings(cls)[name]}{examples}"
 

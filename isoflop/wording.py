@@ -20,8 +20,7 @@ UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 # text that a spreadsheet takes for a formula by its beginning (OWASP, CSV injection), quoted already or not
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
-QUOTED_FORMULA = re.compile(r"'+[=+\-@\t\r]")
+FORMULA, QUOTED_FORMULA = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"'+[=+\-@\t\r]")
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -45,17 +44,12 @@ def count(value: float) -> str:
 
 def printable(text: str) -> str:
     """Return text with its control characters written out, so that a terminal, page or figure only shows it."""
-    return UNPRINTABLE.sub(lambda found: _written_out(found[0]), text)
+    return UNPRINTABLE.sub(lambda found: (r"\x%02x" if ord(found[0]) < 256 else r"\u%04x") % ord(found[0]), text)
 
 
 def one_line(value: object) -> str:
     """Return a value as text of one line that a terminal takes for nothing but text."""
     return printable(str(value)).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def _written_out(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def cut(text: str, most: int) -> str:
@@ -113,16 +107,14 @@ def from_spreadsheet(value: object) -> object:
 def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     """Return a table as CSV, names first; formulas are quoted as by `spreadsheet`, and missing cells are blank."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(spreadsheet, names))
-    writer.writerows([spreadsheet(row.get(name)) for name in names] for row in rows)
+    cells = ([row.get(name) for name in names] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(map(spreadsheet, line) for line in (names, *cells))
     return text.getvalue()
 
 
 def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:
     """Return a share in per cent: 1.3 %, −1.3 %, or +1.3 % where signed."""
-    text = f"{100 * share:+.{digits}f} %" if signed else f"{100 * share:.{digits}f} %"
-    return text.replace("-", "−")
+    return f"{100 * share:{'+' * signed}.{digits}f} %".replace("-", "−")
 
 
 def listed(names: Sequence[str]) -> str:
@@ -151,10 +143,9 @@ def states(counts: Mapping[str, int]) -> str:
 
 def gigabytes(size: float) -> str:
     """Write bytes in MB, GB or TB."""
-    for unit, name in ((1e12, "TB"), (1e9, "GB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size / 1e6:.0f} MB"
+    if size < 1e9:
+        return f"{size / 1e6:.0f} MB"
+    return f"{size / 1e12:.1f} TB" if size >= 1e12 else f"{size / 1e9:.1f} GB"
 
 
 def quoted(path: Path) -> str:
@@ -166,10 +157,9 @@ def quoted(path: Path) -> str:
 
 def version() -> str:
     """Return the name and version that is installed."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
+    from importlib import metadata
 
     try:
-        return f"isoflop {installed('isoflop')}"
-    except PackageNotFoundError:  # a checkout on the path, never installed
+        return f"isoflop {metadata.version('isoflop')}"
+    except metadata.PackageNotFoundError:  # a checkout on the path, never installed
         return "isoflop, not installed"

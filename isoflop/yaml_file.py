@@ -46,9 +46,9 @@ _Loader.add_implicit_resolver(FLOAT, NUMBER, list("-+0123456789."))
 
 
 def read_yaml(file: Path, what: str) -> tuple[dict[str, Any], str]:
-    """Return the mapping in a yaml file and the SHA-256 of its bytes; UserError where it is not one small sound file.
+    """Return the mapping in a yaml file of a claim, or `what` it is, and the SHA-256 of its bytes.
 
-    what   what the file holds, such as claim
+    UserError where it is not one small sound file.
     """
     try:
         if not file.is_file():
@@ -59,8 +59,11 @@ def read_yaml(file: Path, what: str) -> tuple[dict[str, Any], str]:
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
     try:
-        _refuse_aliases(raw.decode(), file)
-        data = yaml.load(raw.decode(), Loader=_Loader)
+        text = raw.decode()
+        # a few lines that repeat a part by its name can stand for more than memory holds
+        if "&" in text and any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise UserError(f"{file} refers to another place in itself (*name); write it out")
+        data = yaml.load(text, Loader=_Loader)
     except UserError:
         raise
     except Exception as error:  # the parser raises many types, and each means that the text is not sound
@@ -68,10 +71,3 @@ def read_yaml(file: Path, what: str) -> tuple[dict[str, Any], str]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data) or not data:
         raise UserError(f"{file} is not a mapping of keys; a {what} is written as key: value")
     return data, hashlib.sha256(raw).hexdigest()
-
-
-def _refuse_aliases(text: str, file: Path) -> None:
-    """Refuse yaml that repeats a part by its name: a few lines of that can stand for more than memory holds."""
-    # without an anchor (&) there is no alias
-    if "&" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-        raise UserError(f"{file} refers to another place in itself (*name); write it out")

@@ -1,12 +1,14 @@
-"""The device that a run was made on: its name, speed and memory; measured beside the result, never part of it.
+"""What this machine has to run on, and the device that a run was made on: measured beside the result, not part of it.
 
     measure(trainer, flops=6e12, targets=1e6, wall_s=12.0, precision="bf16")
     peak("NVIDIA H100 80GB HBM3", "bf16")       # 989e12 FLOP/s
+    gpus()                                      # ['GPU-5a1c…', 'GPU-77b0…'], without asking torch
 
 torch stays out of the imports above the functions: plans look up peaks without it.
 """
 
 import ctypes
+import itertools
 import os
 import platform
 import re
@@ -14,6 +16,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +45,34 @@ def of_device(table: Mapping[str, float], name: str) -> float | None:
     if re.search(r"\bMIG\b", name):
         return None
     return next((value for word, value in table.items() if re.search(rf"\b{word}\b", name)), None)
+
+
+def cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """Return the GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        names = [name.strip() for name in visible.split(",")]
+        # as CUDA reads it: names after an invalid one are ignored
+        return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))
+    nodes = len(list(Path("/dev").glob("nvidia[0-9]*")))  # a container's need not begin at 0, as its ordinals do
+    return (list(_listed()) or [str(ordinal) for ordinal in range(nodes)]) if nodes else []
+
+
+@lru_cache(maxsize=1)
+def _listed() -> tuple[str, ...]:
+    """Return the UUIDs of this machine's GPUs by nvidia-smi; of a GPU that is sliced (MIG), those of its slices."""
+    try:
+        lines = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    names = re.findall(r"UUID: ((GPU|MIG)-[^\s)]+)", lines)
+    sliced = {card for (card, _), (_, kind) in itertools.pairwise(names) if kind == "MIG"}
+    return tuple(name for name, kind in names if kind == "MIG" or name not in sliced)
 
 
 def threads() -> int:

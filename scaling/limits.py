@@ -21,6 +21,7 @@ from isoflop.record import DIALS
 from isoflop.scaling.config import choices
 from isoflop.scaling.config.composed import container, whole_as_int
 from isoflop.scaling.config.sections import Logger, RunPlan, Trainer
+from isoflop.scaling.hardware import cores
 from isoflop.scaling.recipe import rules
 from isoflop.wording import gigabytes
 
@@ -122,10 +123,10 @@ def refuse_place(trainer: Trainer) -> None:
         raise UserError("trainer.accelerator=mps needs a Mac; leave it out, or give cpu")
     if accelerator == "gpu" and not has_gpu():
         raise UserError("trainer.accelerator=gpu, but this machine shows no GPU; leave it out, or give cpu")
-    most = max(2, _cores())  # two ranks can be tried anywhere
+    most = max(2, cores())  # two ranks can be tried anywhere
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not has_gpu())
     if on_cpu and devices > most:
-        have = f"{_cores()} core{'s' * (_cores() > 1)}"
+        have = f"{cores()} core{'s' * (cores() > 1)}"
         raise UserError(f"trainer.devices={devices} is more than this machine's {have}; give at most {most}")
 
 
@@ -147,7 +148,7 @@ def refuse_size(plan: RunPlan, trainer: Trainer, available: int) -> None:
         need = f"{plan.N:.2g} parameters take at least {gigabytes(least)} to train"
         raise UserError(f"{need}, and there are {gigabytes(available)}; give a smaller family.width or family.depth")
     on_gpu = trainer.accelerator != "cpu" and has_gpu()
-    seconds = plan.C / (PEAK["gpu"] * trainer.devices if on_gpu else PEAK["cpu"] * _cores())
+    seconds = plan.C / (PEAK["gpu"] * trainer.devices if on_gpu else PEAK["cpu"] * cores())
     if seconds > LONGEST_S:
         long = f"would take at least {seconds / 86400 / 365.25:.2g} years here"
         raise UserError(f"{plan.C:.2g} FLOPs in {plan.steps:.2g} steps {long}; give a smaller budget")
@@ -159,10 +160,6 @@ def has_gpu() -> bool:
         return False
     paths = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
     return any(os.path.exists(path) for path in paths) or os.uname().sysname == "Darwin"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def host_memory() -> int:

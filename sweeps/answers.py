@@ -1,9 +1,6 @@
 """The answers: docs/answers.md, written from the committed tables and verdicts of studies/ and from the claims.
 
-For every claim it gives the sentence, the verdict, the statistic with its interval, what the literature expects, what
-the runs cost, and the command that repeats them; of a claim without an answer, the command that would test it.
-
-    print(page(Path("studies")))
+print(page(Path("studies")))
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,8 +30,6 @@ PAIRS = (
     ("loss_at_C", "exponent_C"),
     ("loss_at_C", "time_to_loss"),
 )
-
-
 # in the folder of a study, the same study made once more with seeds that the first did not have
 AGAIN = "other_seeds"
 OPPOSITE = {"supported": "refuted", "refuted": "supported"}
@@ -75,11 +70,6 @@ class Answer:
         return [subject for subject in subjects if subject.get("statistic") is not None]
 
 
-def write_page(room: Path, path: Path) -> None:
-    """Write the page of a folder of studies."""
-    files.write_text(path, page(room))
-
-
 def page(room: Path) -> str:
     """Return the page as Markdown."""
     answers = list(read(room))
@@ -91,7 +81,7 @@ def page(room: Path) -> str:
         "answers.md",
         answers=answers,
         counts={word: words.count(word) for word in dict.fromkeys(words)},
-        forecasts={name: d["forecast"] for name, d in documents(room).items() if d.get("forecast")},
+        forecasts={name: d["forecast"] for name, d in _documents(room).items() if d.get("forecast")},
         repeated=repeated,
         decided=len(decided),
         reversed=sum(second == OPPOSITE[first] for first, second in decided),
@@ -106,7 +96,7 @@ def read(room: Path) -> Iterator[Answer]:
 
     reasons = superseded(room)
     with_claims = [study for study in studies.studies() if study.claims]
-    written = documents(room)
+    written = _documents(room)
     for claim in load_claims():
         having = [study for study in with_claims if claim.id in study.claims]
         made = [(study, v) for study in having if (v := _verdict(written.get(study.name, {}), claim.id))]
@@ -134,10 +124,10 @@ def superseded(room: Path) -> dict[str, str]:
             raise UserError(f"{file}: unknown claim '{name}'; choose one of {', '.join(sorted(known))}")
         if not isinstance(reason, str) or not reason.strip():
             raise UserError(f"{file}: {name} gives no reason; write why its verdict does not stand")
-    return {str(name): str(reason) for name, reason in reasons.items()}
+    return reasons
 
 
-def documents(room: Path, folder: str = "") -> dict[str, Mapping[str, Any]]:
+def _documents(room: Path, folder: str = "") -> dict[str, Mapping[str, Any]]:
     """Return the verdicts.json of each study in a room; with `folder`, those of the studies' folders of that name."""
     by_study = {study.name: files.read_json(study / folder / "verdicts.json") for study in sorted(room.glob("*"))}
     return {name: document for name, document in by_study.items() if isinstance(document, dict)}
@@ -159,7 +149,7 @@ def _cost(document: Mapping[str, Any], folder: Path) -> str:
 
 def _repeated(answers: Sequence[Answer], room: Path) -> list[tuple[Answer, Mapping[str, Any]]]:
     """Return the answers of studies that were repeated with other seeds, each with its second verdict."""
-    written = documents(room, AGAIN)
+    written = _documents(room, AGAIN)
     return [
         (answer, again)
         for answer in answers

@@ -2,9 +2,8 @@
 
     cancel(Path("runs/first"))         # 'stopping 3 running and 12 queued runs'
 
-A run at work is stopped by its heartbeat (scaling/process/heartbeat.py); a waiting run finds the file when its turn
-comes. Waiting Slurm jobs are cancelled too, if Slurm says that this user submitted them from this folder; a number in
-the folder proves nothing, since a folder may come from anywhere.
+A run at work looks for it at every heartbeat, a waiting run when its turn comes. Waiting Slurm jobs are cancelled too,
+if Slurm says that this user submitted them from this folder: a folder may come from anywhere.
 """
 
 import os

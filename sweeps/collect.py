@@ -1,6 +1,4 @@
-"""From run folders to one table: runs.csv, sorted and in the order of the schema, so that two of them can be diffed.
-
-Profiles that probes measured go beside it into a second, probes.csv, a row for each point.
+"""From run folders to one table, runs.csv, sorted so that two can be diffed; what probes measured into probes.csv.
 
 collect(Path("runs"), Path("runs.csv"))
 """
@@ -27,20 +25,22 @@ PROBES = ("run_id", "mark", *RunFolder.PROBES[1:])
 
 @dataclass(frozen=True)
 class Collected:
-    """What a table was made of: how many runs are in each state, and what is damaged without a result to lose."""
+    """What a table was made of."""
 
     states: Counter[str]
+    """How many runs are in each state."""
     damaged: list[str]
-    probes: Path | None = None
+    """What is damaged without a result to lose."""
+    probes: Path | None
     """The table of profiles; None if no run has any."""
 
 
 def rows(folder: Path) -> list[record.Row]:
     """Return all rows of a folder of runs, failures too; UserError if a record is not whole."""
-    return rows_of(list(entries(folder)))
+    return _rows_of(list(entries(folder)))
 
 
-def rows_of(runs: list[Entry]) -> list[record.Row]:
+def _rows_of(runs: list[Entry]) -> list[record.Row]:
     """Return the rows of these runs, sorted; UserError if a record cannot be read, as its rows would be missing."""
     unread = [entry.contents[1] for entry in runs if entry.contents[1]]
     if unread:
@@ -58,39 +58,30 @@ def sort_key(row: record.Row) -> tuple[str | int | float, ...]:
 def collect(folder: Path, out: Path) -> Collected:
     """Write the table, whole or not at all; UserError if it cannot be written there, or would lack a result.
 
-    Beside it the table of profiles, where there are any; an earlier one is not left beside a table that has none.
+    Profiles go beside it, into probes.csv or NAME.probes.csv; where there are none, an earlier table of them goes.
     """
     refuse_place(out)
     with no_garbage():
         runs = list(entries(folder))
-        table = rows_of(runs)
+        table = _rows_of(runs)
         states = Counter(entry.state for entry in runs)
         if not table:
             raise UserError(f"{folder} holds no finished run yet ({words.states(states)}); train them first")
-        points, probes = profiles(runs, table), probes_table(out)
-        if points:
-            refuse_other(probes)
+        points = _profiles(runs, table)
+        probes = out.with_name("probes.csv" if out.name == "runs.csv" else f"{out.stem}.probes.csv")
+        earlier = _is_of_profiles(probes)
+        if points and os.path.lexists(probes) and not earlier:
+            raise UserError(f"{probes}, where the profiles of probes go, is another file; move it, or name another -o")
         files.write_text(out, csv_text(table))
         if points:
             files.write_text(probes, words.csv_text(PROBES, (dict(zip(PROBES, p, strict=True)) for p in points)))
-        elif is_of_profiles(probes):
+        elif earlier:
             probes.unlink()
     damaged = [entry.problem for entry in runs if entry.state == "broken"]
     return Collected(states, damaged, probes if points else None)
 
 
-def probes_table(out: Path) -> Path:
-    """Return where the profiles of a table go: probes.csv beside runs.csv, NAME.probes.csv beside NAME.csv."""
-    return out.with_name("probes.csv" if out.name == "runs.csv" else f"{out.stem}.probes.csv")
-
-
-def refuse_other(probes: Path) -> None:
-    """Refuse to write profiles over any other file."""
-    if os.path.lexists(probes) and not is_of_profiles(probes):
-        raise UserError(f"{probes}, where the profiles of probes go, is another file; move it, or name another -o")
-
-
-def is_of_profiles(path: Path) -> bool:
+def _is_of_profiles(path: Path) -> bool:
     """Return whether there is a regular file with the header of a table of profiles."""
     if path.is_symlink() or not path.is_file():
         return False
@@ -99,10 +90,10 @@ def is_of_profiles(path: Path) -> bool:
         return file.read(len(header)) == header
 
 
-def profiles(runs: list[Entry], table: list[record.Row]) -> list[tuple[Any, ...]]:
+def _profiles(runs: list[Entry], table: list[record.Row]) -> list[tuple[Any, ...]]:
     """Return the points that probes measured at marks that have a row (PROBES), in the order of the table's rows."""
     measured: dict[tuple[str, float], list[tuple[Any, ...]]] = {}
-    for entry in (entry for entry in runs if entry.good and entry.has_probes):
+    for entry in (entry for entry in runs if entry.good):
         for D, *point in entry.files.read_probes():
             measured.setdefault((entry.run_id, D), []).append(tuple(point))
     if not measured:
@@ -128,9 +119,4 @@ def refuse_place(out: Path) -> None:
 
 def csv_text(table: list[record.Row]) -> str:
     """Return the rows as CSV, with the columns of all; read_runs gives back the same values."""
-    return words.csv_text(columns(table), table)
-
-
-def columns(table: list[record.Row]) -> list[str]:
-    """Return the columns that any row has, in the order of the schema."""
-    return record.order(name for layout in set(map(tuple, table)) for name in layout)
+    return words.csv_text(record.order(name for layout in set(map(tuple, table)) for name in layout), table)

@@ -1,8 +1,6 @@
-"""From grids of overrides to resolved configs, without Hydra composing each of them.
+"""From grids of overrides to resolved configs: Hydra composes once for a choice of groups, scalars are set on copies.
 
-    compose(context, cfg, [{"family": "mlp,lstm"}], ["family.width=16,32"])        # four configs
-
-Hydra composes once for every choice of groups; what is left are scalars, set on a copy. A test holds the two equal.
+compose(context, cfg, [{"family": "mlp,lstm"}], ["family.width=16,32"])        # four configs
 """
 
 import contextlib
@@ -43,15 +41,12 @@ console = Console(stderr=True)
 def compose(
     context: HydraContext, cfg: DictConfig, grids: Sequence[dict[str, Any]], arguments: list[str]
 ) -> list[FrozenConfig]:
-    """Return the resolved config of every point of every grid, each run once; UserError if there is none.
-
-    Hydra composes once for every choice of groups; what is left are scalars, set on a copy of it.
-    """
+    """Return the resolved config of every point of every grid, each run once; UserError if there is none."""
     loader = context.config_loader
     assert isinstance(loader, ConfigLoaderImpl)
     parser = OverridesParser.create(config_loader=loader)
     choices = frozenset(map(str, cfg.hydra.runtime.choices))
-    chosen: dict[tuple[str, ...], Choice] = {}
+    chosen: dict[tuple[str, ...], _Choice] = {}
     configs: dict[str, FrozenConfig] = {}
     words: dict[str, tuple[Override, bool]] = {}  # a grid of thousands of points has few words
     points = expanded(parser, grids, arguments)
@@ -59,10 +54,10 @@ def compose(
         for word in point:
             if word not in words:
                 (override,) = parser.parse_overrides([word])
-                words[word] = (override, scalar(override, choices))
+                words[word] = (override, _scalar(override, choices))
         groups = tuple(word for word in point if not words[word][1])
         if groups not in chosen:
-            chosen[groups] = Choice(loader.load_sweep_config(cfg, list(groups)))
+            chosen[groups] = _Choice(loader.load_sweep_config(cfg, list(groups)))
         keys = [words[word][0].get_key_element() for word in point]
         config = chosen[groups].config([words[word][0] for word in point if words[word][1]], keys)
         configs.setdefault(config.run_id, config)
@@ -107,7 +102,7 @@ def expanded(parser: OverridesParser, grids: Sequence[dict[str, Any]], arguments
     Grids of several families or datasets are chosen among: family=lstm leaves the lstm of those that have it.
     """
     given = parser.parse_overrides(arguments)
-    grids, given = chosen(grids, given)
+    grids, given = _chosen(grids, given)
     arguments = [str(o.input_line) for o in given]
     keys = {o.get_key_element() for o in given}
     points: list[list[str]] = []
@@ -124,26 +119,26 @@ def expanded(parser: OverridesParser, grids: Sequence[dict[str, Any]], arguments
     return points
 
 
-def chosen(grids: Sequence[dict[str, Any]], given: list[Override]) -> tuple[Sequence[dict[str, Any]], list[Override]]:
+def _chosen(grids: Sequence[dict[str, Any]], given: list[Override]) -> tuple[Sequence[dict[str, Any]], list[Override]]:
     """Return the grids restricted to the requested family and data, if they have them, and the other overrides."""
     left = []
     for override in given:
-        key, requested = override.get_key_element(), words(override.input_line)
-        if key not in CHOSEN or not {*requested} <= {word for grid in grids for word in words(grid.get(key))}:
+        key, requested = override.get_key_element(), _words(override.input_line)
+        if key not in CHOSEN or not {*requested} <= {word for grid in grids for word in _words(grid.get(key))}:
             left.append(override)
             continue
         # a grid that says nothing of it is of all that are asked for
-        having = [[word for word in words(grid.get(key, ",".join(requested))) if word in requested] for grid in grids]
+        having = [[word for word in _words(grid.get(key, ",".join(requested))) if word in requested] for grid in grids]
         grids = [grid | {key: ",".join(some)} for grid, some in zip(grids, having, strict=True) if some]
     return grids, left
 
 
-def words(text: Any) -> list[str]:
+def _words(text: Any) -> list[str]:
     """Return the values of `family=mlp,lstm`, or of what a grid says of it."""
     return [word for part in str(text or "").rpartition("=")[2].split(",") if (word := part.strip())]
 
 
-class Choice:
+class _Choice:
     """What Hydra composed for one choice of groups, and copies of it at other scalars."""
 
     def __init__(self, composed: DictConfig) -> None:
@@ -153,7 +148,7 @@ class Choice:
         HydraConfig.instance().set_config(composed)
         for key in ("names", "sweep"):  # what follows from the choice alone is resolved once
             self.bare[key] = container(composed[key])
-        self.seed_alone = not follows_from("seed", OmegaConf.to_container(self.bare, resolve=False))
+        self.seed_alone = not _follows_from("seed", OmegaConf.to_container(self.bare, resolve=False))
         self.resolved: dict[tuple[str, ...], tuple[FrozenConfig, dict[str, Any]]] = {}
 
     def config(self, scalars: list[Override], keys: list[str]) -> FrozenConfig:
@@ -195,17 +190,17 @@ class Choice:
         return job
 
 
-def scalar(override: Override, groups: frozenset[str]) -> bool:
+def _scalar(override: Override, groups: frozenset[str]) -> bool:
     """Return whether an override only sets a value of a run: no group, no addition or deletion, not the sweep's."""
     plainly = not (override.is_add() or override.is_force_add() or override.is_delete() or override.is_hydra_override())
     key = override.key_or_group
     return plainly and key not in groups and key.split(".")[0] not in ONE
 
 
-def follows_from(key: str, node: Any) -> bool:
+def _follows_from(key: str, node: Any) -> bool:
     """Return whether the text of any value of an unresolved config refers to a key."""
     if isinstance(node, dict):
-        return any(follows_from(key, value) for value in node.values())
+        return any(_follows_from(key, value) for value in node.values())
     if isinstance(node, list):
-        return any(follows_from(key, value) for value in node)
+        return any(_follows_from(key, value) for value in node)
     return isinstance(node, str) and "${" in node and key in node

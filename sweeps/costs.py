@@ -1,10 +1,7 @@
-"""What runs would cost, asked of the left side once and remembered: sizes, FLOPs, memory, seconds per step.
+"""What runs would cost, asked of the left side once and remembered in the user's cache: sizes, FLOPs, memory, times.
 
-    plans = describe(configs)            # one for each config; a worker process is started for what is new
-    seconds(configs, plans)              # of each run, from short measurements of each family, also remembered
-
-The memory is a folder of small files under the user's cache, known by the hash of the config and of the sources of
-scaling/; deleting it costs nothing but time.
+plans = describe(configs)            # one for each config; a worker process is started for what is new
+seconds(configs, plans)              # of each run, from short measurements of each family
 """
 
 import math
@@ -17,15 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from isoflop import record
+from isoflop import files, record
 from isoflop.errors import UserError
-from isoflop.remembered import home, keep, recall
 from isoflop.scaling.config import frozen, identity
 from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.config.sections import RunPlan
-from isoflop.scaling.hardware import threads
+from isoflop.scaling.hardware import gpus, threads
 from isoflop.sweeps import workers
-from isoflop.sweeps.machine import gpus
 from isoflop.wording import clock, short
 
 # a measured speed is used for steps up to this factor larger or smaller
@@ -40,20 +35,20 @@ def cache() -> Path:
     root, content = Path(frozen.__file__).parents[1], sha256()
     for path in sorted([*root.rglob("*.py"), *(root.parent / "analysis").rglob("*.py")]):
         content.update(path.read_bytes())
-    return home() / content.hexdigest()[:12]
+    return files.cache() / content.hexdigest()[:12]
 
 
 def remembered(name: str) -> dict[str, Any]:
     """Return what a file of the cache holds; {} if it is missing or damaged."""
-    return recall(cache() / name)
+    return files.recall(cache() / name)
 
 
 def remember(name: str, more: dict[str, Any], instead: bool = False) -> None:
     """Add to a file of the cache, or put it in its place."""
-    keep(cache() / name, more if instead else remembered(name) | more)
+    files.keep(cache() / name, more if instead else remembered(name) | more)
 
 
-def shape(config: FrozenConfig) -> str:
+def _shape(config: FrozenConfig) -> str:
     """Return the hash of what determines a run's cost: its sources, and its config without the seed."""
     data = config.to_json()
     parts = (*identity.CHOICES, "budget", "trainer", "names")
@@ -64,7 +59,7 @@ def describe(
     configs: list[FrozenConfig], progress: Callable[[float], None] = lambda share: None
 ) -> list[RunPlan | UserError]:
     """Return the plan of each config (scaling.estimate.describe), or why it is refused; refusals are not remembered."""
-    keys = [shape(config) for config in configs]
+    keys = [_shape(config) for config in configs]
     plans: dict[str, RunPlan | UserError] = {
         key: RunPlan.from_json(plan) for key, plan in remembered("costs.json").items() if key in set(keys)
     }
@@ -99,9 +94,9 @@ def seconds(
     Between them the time of a step is a straight line in logarithms; beyond them it is in proportion to its FLOPs, and
     no less than that of the smallest.
     """
-    kinds = [kind(config) for config in configs]
+    kinds = [_kind(config) for config in configs]
     speeds = remembered("speeds.json")
-    lacking = unmeasured(kinds, plans, speeds)
+    lacking = _unmeasured(kinds, plans, speeds)
     trainers = [configs[index].trainer for index in lacking]
     cards = gpus() if any(trainer.accelerator != "cpu" for trainer in trainers) else []
     if cards and any(trainer.devices > 1 for trainer in trainers):
@@ -114,30 +109,30 @@ def seconds(
         progress(done / len(lacking))
     if lacking:
         remember("speeds.json", {kinds[index]: speeds[kinds[index]] for index in lacking})
-    return times(kinds, plans, speeds)
+    return _times(kinds, plans, speeds)
 
 
 def cost_line(configs: list[FrozenConfig]) -> str:
     """Return the cost of runs as the end of a line: their FLOPs, and the time on one device if speeds are known."""
-    planned = [(kind(config), config.plan) for config in configs if config.plan]
+    planned = [(_kind(config), config.plan) for config in configs if config.plan]
     if not planned:
         return ""
     kinds, plans, speeds = [name for name, _ in planned], [plan for _, plan in planned], remembered("speeds.json")
     flops = f": {short(sum(plan.C for plan in plans))} FLOPs"
     if not all(name in speeds for name in kinds):
         return f"{flops}; isoflop plan says how long that takes"
-    return f"{flops}, about {clock(sum(times(kinds, plans, speeds)))} of a device"
+    return f"{flops}, about {clock(sum(_times(kinds, plans, speeds)))} of a device"
 
 
-def times(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -> list[float]:
+def _times(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -> list[float]:
     """Return the time of each run by measured speeds of its kind [s]."""
     return [
-        plan.steps * step_s(plan.step_C, speeds[name]) + len(plan.marks) * rest_s(plan.step_C, speeds[name])
+        plan.steps * _step_s(plan.step_C, speeds[name]) + len(plan.marks) * _rest_s(plan.step_C, speeds[name])
         for name, plan in zip(kinds, plans, strict=True)
     ]
 
 
-def kind(config: FrozenConfig) -> str:
+def _kind(config: FrozenConfig) -> str:
     """Return the hash of what a speed depends on: the machine, and a run's architecture and recipe without its size."""
     family = {k: v for k, v in config.family.items() if k not in (*record.DIALS, "lr")}
     recipe = {k: v for k, v in config.recipe.items() if k in ("batch", "precision")}
@@ -147,7 +142,7 @@ def kind(config: FrozenConfig) -> str:
     return identity.digest([*machine, *made_of])[:16]
 
 
-def unmeasured(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -> list[int]:
+def _unmeasured(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -> list[int]:
     """Return the configs to measure: the smallest and the largest step of each kind where no measurement is near."""
     limit, lacking = LARGEST_STEP["gpu" if gpus() else "cpu"], []
     for name in dict.fromkeys(kinds):
@@ -162,7 +157,7 @@ def unmeasured(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -
     return lacking
 
 
-def step_s(step_C: float, points: list[list[float]]) -> float:
+def _step_s(step_C: float, points: list[list[float]]) -> float:
     """Interpolate the time of a step from measured ones [FLOPs, s, s], ascending."""
     if step_C <= points[0][0]:
         return points[0][1]
@@ -173,6 +168,6 @@ def step_s(step_C: float, points: list[list[float]]) -> float:
     return float(fast ** (1 - share) * slow**share)
 
 
-def rest_s(step_C: float, points: list[list[float]]) -> float:
+def _rest_s(step_C: float, points: list[list[float]]) -> float:
     """Return the time of everything but steps for each mark [s], start and one evaluation, as measured nearest."""
     return min(points, key=lambda point: abs(math.log(point[0] / step_C)))[2]

@@ -3,10 +3,8 @@
     isoflop import-wandb ENTITY/PROJECT -o runs.csv
     isoflop import-wandb ./wandb -o runs.csv
 
-Runs that `logger=wandb` mirrored give the table that `isoflop collect` gives: each sent its record.
-
-Any other run is a row: its config and its summary (the last values logged), nested names joined by dots, and its state.
-Such a row is no record: W&B shows a failed run as finished if its exit code was zero, and a summary may hold any loss.
+Runs that `logger=wandb` mirrored give the table that `isoflop collect` gives: each sent its record. Any other run is a
+row of its config and summary (the last values logged), nested names joined by dots, and its state as W&B has it.
 """
 
 import json
@@ -66,16 +64,15 @@ def import_wandb(source: str, api: Any = None) -> Imported:
     imported = Imported()
     folder = Path(source)
     runs = _offline(folder, imported) if folder.is_dir() else _online(source, api)
-    for run_id, name, state, config, summary in _safely(runs, source):
+    for run_id, name, state, read in _safely(runs, source):
         try:
-            _take(imported, run_id, name, state, config(), summary())
+            _take(imported, run_id, name, state, *read())
         except Exception as error:  # of one run: network, permissions, a summary that is not a mapping
             imported.unread[f"{run_id} ({name})"] = f"{type(error).__name__}: {error}"
     if not (imported.rows or imported.records):
         why = "; ".join(f"{name}: {reason}" for name, reason in imported.unread.items())
-        raise UserError(
-            f"{source} has no run that can be read{': ' + why if why else ''}; name ENTITY/PROJECT or a folder"
-        )
+        lost = f"{source} has no run that can be read{': ' + why if why else ''}"
+        raise UserError(f"{lost}; name ENTITY/PROJECT or a folder")
     return imported
 
 
@@ -117,13 +114,9 @@ def _online(source: str, api: Any) -> Iterator[Any]:
 
         api = wandb.Api(timeout=60)
     for run in api.runs(source):
-        # a run of a listing may be bare: config and summary are read later, so that a failure is of one run
-        config, summary = (lambda run=run: dict(run.config)), (lambda run=run: {"url": _url(run)} | dict(run.summary))
-        yield run.id, run.name, run.state, config, summary
-
-
-def _url(run: Any) -> str | None:
-    return getattr(run, "url", None)
+        # a run of a listing may be bare: it is read later, so that a failure is of one run
+        read = lambda run=run: (dict(run.config), {"url": getattr(run, "url", None)} | dict(run.summary))  # noqa: E731
+        yield run.id, run.name, run.state, read
 
 
 def _offline(folder: Path, imported: Imported) -> Iterator[Any]:
@@ -149,7 +142,7 @@ def _offline(folder: Path, imported: Imported) -> Iterator[Any]:
             imported.unread[str(log)] = lines[-1]
             continue
         name, state = inspected.get("name", ""), inspected.get("state", "")
-        yield inspected["run_id"], name, state, lambda c=config: c, lambda s=summary: s
+        yield inspected["run_id"], name, state, lambda found=(config, summary): found
 
 
 def _row(

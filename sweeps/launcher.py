@@ -1,7 +1,6 @@
 """The local launcher: a fresh preloaded process for every run, a GPU each or a core each, shown in a live table.
 
-A run that crashes, hangs or is killed is a row with a reason and disturbs no other. If this process dies, so do its
-runs.
+A run that crashes, hangs or is killed is a row with a reason. If this process dies, so do its runs.
 """
 
 import contextlib
@@ -21,12 +20,11 @@ from isoflop.exits import Stopped
 from isoflop.scaling.config.columns import failure
 from isoflop.scaling.config.frozen import freeze
 from isoflop.scaling.config.sections import Trainer
-from isoflop.scaling.hardware import threads
+from isoflop.scaling.hardware import cores, gpus, threads
 from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.process.signals import Terminated, describe_exit, terminable
 from isoflop.schema import Bound
 from isoflop.sweeps.ledger import Entry
-from isoflop.sweeps.machine import cores, gpus
 from isoflop.sweeps.watch.progress import shown
 from isoflop.sweeps.workers import BUSY, Lifeline, Run
 
@@ -48,10 +46,10 @@ class LaunchSettings:
     retries: Annotated[int, Bound(least=0)] = 1
     """Attempts after the first, for runs that a signal ended."""
 
-    @staticmethod
-    def read(given: Mapping[str, Any]) -> "LaunchSettings":
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> "LaunchSettings":
         """Return the settings of a config's hydra.launcher, without its _target_; UserError if one is not sound."""
-        return schema.read(LaunchSettings, given, "", "hydra.launcher")
+        return schema.read(cls, given, "", "hydra.launcher")
 
     def slots(self, trainer: Trainer) -> list[str | None]:
         """Return a place for every run at a time: the GPUs it may use, as CUDA_VISIBLE_DEVICES takes them, or no GPU.
@@ -78,7 +76,7 @@ def launch(entries: list[Entry], settings: LaunchSettings) -> None:
     try:
         with terminable():
             for members in alike.values():
-                Sweep(members, settings.slots(members[0].config.trainer), settings).run()
+                _Sweep(members, settings.slots(members[0].config.trainer), settings).run()
     except Terminated as stop:
         raise Stopped(stop.exit_code) from None
 
@@ -93,17 +91,17 @@ class Job:
     killed_before: int  # processes that the kernel has ended for want of memory
 
 
-class Sweep:
+class _Sweep:
     """Runs waiting, running and ended; the largest start first, so that none is left alone at the end."""
 
     def __init__(self, entries: list[Entry], slots: list[str | None], settings: LaunchSettings) -> None:
-        self.waiting = sorted(entries, key=planned_C)
+        self.waiting = sorted(entries, key=_planned_C)
         self.free, self.settings = list(slots), settings
         self.running: dict[int, Job] = {}
         self.ended: list[Entry] = []
         self.elsewhere: list[Entry] = []  # at work in another process
         self.attempts: Counter[str] = Counter()
-        self.total = sum(map(planned_C, entries))
+        self.total = sum(map(_planned_C, entries))
         self.count, self.began = len(entries), time.monotonic()
 
     def run(self) -> None:
@@ -112,19 +110,19 @@ class Sweep:
         with shown(self) as refresh:
             try:
                 while self.waiting or self.running or self.elsewhere:
-                    self.look_elsewhere()
+                    self._look_elsewhere()
                     while self.waiting and self.free:
-                        self.start(lifeline)
+                        self._start(lifeline)
                     if self.running:
                         wait([job.run.process.sentinel for job in self.running.values()], timeout=POLL_S)
                     elif self.elsewhere:
                         time.sleep(POLL_S)
-                    self.reap()
+                    self._reap()
                     refresh()
             finally:
-                self.stop_all()
+                self._stop_all()
 
-    def stop_all(self) -> None:
+    def _stop_all(self) -> None:
         """End the runs at work: each has a while to keep a checkpoint."""
         for job in self.running.values():
             job.run.process.terminate()
@@ -134,7 +132,7 @@ class Sweep:
             job.run.kill()
             job.run.process.join()
 
-    def start(self, lifeline: Lifeline) -> None:
+    def _start(self, lifeline: Lifeline) -> None:
         """Start the largest waiting run in a free slot, unless a person has asked for it not to be made."""
         entry = self.waiting.pop()
         if entry.files.cancelled:
@@ -145,9 +143,9 @@ class Sweep:
             raise UserError(f"{full}; make room and rerun the command to resume")
         self.attempts[entry.run_id] += 1
         run = lifeline.start(entry.folder, self.free.pop())
-        self.running[run.process.sentinel] = Job(run, entry, time.monotonic(), memory_kills())
+        self.running[run.process.sentinel] = Job(run, entry, time.monotonic(), _memory_kills())
 
-    def reap(self) -> None:
+    def _reap(self) -> None:
         """Collect the runs that ended, and end those that take too long."""
         for sentinel, job in list(self.running.items()):
             limit = self.settings.timeout_s
@@ -159,22 +157,22 @@ class Sweep:
             job.run.process.join()
             del self.running[sentinel]
             self.free.append(job.run.gpu)
-            self.take_in(job, f"not done after timeout_s={limit:g}" if late else None)
+            self._take_in(job, f"not done after timeout_s={limit:g}" if late else None)
 
-    def take_in(self, job: Job, late: str | None) -> None:
+    def _take_in(self, job: Job, late: str | None) -> None:
         """Sort a run that ended: at work elsewhere, to be retried, or finished."""
         code = job.run.process.exitcode
         if code == BUSY or (not late and job.entry.held):  # a child whose server was killed only seems to have ended
             self.attempts[job.entry.run_id] -= 1
             self.elsewhere.append(job.entry)
-        elif not late and self.is_transient(job, code):
+        elif not late and self._is_transient(job, code):
             halve_micro_batch(job, code)
             self.waiting.append(Entry(job.entry.folder))
         else:
             account(job.entry, code, late)
             self.ended.append(Entry(job.entry.folder))
 
-    def is_transient(self, job: Job, code: int | None) -> bool:
+    def _is_transient(self, job: Job, code: int | None) -> bool:
         """Return whether what ended a run may pass, so that it is tried again: a signal that nobody here sent."""
         killed = code is not None and (code < 0 or code > 128)
         left = self.attempts[job.entry.run_id] <= self.settings.retries
@@ -182,7 +180,7 @@ class Sweep:
         failed = bool(now.rows) and not now.good
         return killed and left and not (now.files.cancelled or now.finished or failed)
 
-    def look_elsewhere(self) -> None:
+    def _look_elsewhere(self) -> None:
         """Take in what another process has finished, and take up what it left."""
         for entry in [e for e in self.elsewhere if not e.held]:
             self.elsewhere.remove(entry)
@@ -191,18 +189,17 @@ class Sweep:
 
     def time_left_s(self) -> float | None:
         """Estimate the time left from the FLOPs done so far [s]; None before the first."""
-        done = sum(map(planned_C, self.ended))
-        for job in self.running.values():
-            done += planned_C(job.entry) * job.entry.share_done
+        done = sum(map(_planned_C, self.ended))
+        done += sum(_planned_C(job.entry) * job.entry.share_done for job in self.running.values())
         return (self.total - done) * (time.monotonic() - self.began) / done if done else None
 
 
-def planned_C(entry: Entry) -> float:
+def _planned_C(entry: Entry) -> float:
     """Return the training FLOPs that a run will take."""
     return entry.config.plan.C if entry.config.plan else 0.0
 
 
-def memory_kills() -> int:
+def _memory_kills() -> int:
     """Return how many processes this machine has ended for want of memory since it started; 0 where it does not say."""
     with contextlib.suppress(OSError, ValueError):
         words = Path("/proc/vmstat").read_text().split()
@@ -212,7 +209,7 @@ def memory_kills() -> int:
 
 def halve_micro_batch(job: Job, code: int | None) -> None:
     """Halve the micro-batch of a run that the kernel ended for want of memory; the batch stays as it is."""
-    if code != -signal.SIGKILL or memory_kills() == job.killed_before:
+    if code != -signal.SIGKILL or _memory_kills() == job.killed_before:
         return
     config = job.entry.config
     if config.plan and (smaller := config.trainer.halved_micro_batch(config.plan.batch)):

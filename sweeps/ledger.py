@@ -3,19 +3,17 @@
     for entry in entries(Path("runs")):
         print(entry.run_id, entry.state)
 
-isoflop/folder.py describes the files. No damage to one run hides another, and none hides a run: what cannot be read is
-`broken`, and `Entry.problem` says why.
+Damage hides no run: what cannot be read is `broken`, and `Entry.problem` says why.
 """
 
 import contextlib
 import gc
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from isoflop import record
 from isoflop.errors import UserError
@@ -26,8 +24,6 @@ from isoflop.scaling.process.lock import held, is_leased
 if TYPE_CHECKING:
     from isoflop.scaling.config.frozen import FrozenConfig
 
-# what a run's folder is called: a copy under another name is none
-RUN_ID = re.compile("[0-9a-f]{12}")
 # what a run can be, in the order of display
 STATES = ("ok", "diverged", "running", "planned", "stale", "cancelled", "timeout", "failed", "broken")
 # ... and is made again, by the same command or by retry
@@ -80,11 +76,6 @@ class Entry:
         """The rows of its record; none if it is not finished or not whole."""
         return self.contents[0]
 
-    @property
-    def has_probes(self) -> bool:
-        """Whether probes measured profiles."""
-        return os.path.lexists(f"{self.folder}/{RunFolder.PROFILES}")
-
     @cached_property
     def problem(self) -> str:
         """Why the run is broken; empty if its record is whole, or if there is none and its config is whole."""
@@ -114,7 +105,7 @@ class Entry:
             return "cancelled"
         if self.rows and not self.good:
             return str(self.rows[0]["status"])
-        return "stale" if self.heartbeat() else "planned"
+        return "stale" if self.files.read_heartbeat() else "planned"
 
     @cached_property
     def record_facts(self) -> os.stat_result | None:
@@ -132,7 +123,7 @@ class Entry:
     @property
     def held(self) -> bool:
         """Whether a process is at work in the folder, here or on another host."""
-        return held(self.files) or is_leased(self.files) or is_fresh(self.files, self.heartbeat())
+        return held(self.files) or is_leased(self.files) or is_fresh(self.files, self.files.read_heartbeat())
 
     @property
     def finished(self) -> bool:
@@ -148,12 +139,8 @@ class Entry:
     @property
     def share_done(self) -> float:
         """The share of its steps that a run at work has made."""
-        beat = self.heartbeat()
+        beat = self.files.read_heartbeat()
         return min(1.0, beat["step"] / beat["steps"]) if beat.get("steps") else 0.0
-
-    def heartbeat(self) -> dict[str, Any]:
-        """Step, steps, host, pid and time of a run at work; empty if there is none."""
-        return self.files.read_heartbeat()
 
 
 @contextlib.contextmanager
@@ -173,7 +160,7 @@ def entries(folder: Path) -> Iterator[Entry]:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder of runs; give the out= of a sweep, or train one first")
     with os.scandir(folder) as inside:
-        names = sorted(one.name for one in inside if RUN_ID.fullmatch(one.name) and is_run(one))
+        names = sorted(one.name for one in inside if record.RUN_ID.fullmatch(one.name) and _is_run(one.path))
     if not names and RunFolder(folder).config.exists():
         raise UserError(f"{folder} is one run; give its parent folder, {folder.parent}")
     if not names:
@@ -189,23 +176,23 @@ def _facts(path: str) -> os.stat_result | None:
         return None
 
 
-def is_run(place: "os.DirEntry[str]") -> bool:
+def _is_run(path: str) -> bool:
     """Return whether a path named like a run is a run's folder, and not one that is only about to be planned.
 
     What cannot be looked into counts, and so does a folder whose frozen config was lost: nothing is left out.
     """
     try:
-        os.stat(f"{place.path}/{RunFolder.CONFIG}")
+        os.stat(f"{path}/{RunFolder.CONFIG}")
         return True
     except FileNotFoundError:
-        return has_traces(place.path)
+        return _has_traces(path)
     except NotADirectoryError:
         return False
     except OSError:
         return True
 
 
-def has_traces(path: str) -> bool:
+def _has_traces(path: str) -> bool:
     """Return whether a folder without a frozen config holds anything that a run leaves, drafts and the lock aside."""
     try:
         with os.scandir(path) as inside:

@@ -1,7 +1,7 @@
 """A study: a question, the runs that answer it and the claims that judge them, by one name.
 
-A study is one yaml, conf/study/NAME.yaml, here or in the conf/ of an extension; it is a choice of Hydra's too, so that
-`isoflop train study=NAME` and `isoflop plan study=NAME` know its runs. sweeps/study_run.py carries it out.
+A study is one yaml, conf/study/NAME.yaml, here or in the conf/ of an extension, and a choice of Hydra's: `isoflop train
+study=NAME` and `isoflop plan study=NAME` know its runs. sweeps/study_run.py carries it out.
 
     for study in studies():
         print(study.name, study.question)
@@ -31,8 +31,7 @@ SMALLER = "hydra.sweeper.larger=[]"
 EVERY = "all"
 
 
-def oracle_names() -> Sequence[str]:
-    """Return the names of the learners that are solved and not trained."""
+def _oracles() -> Sequence[str]:
     from isoflop.scaling.oracles.make import NAMES
 
     return tuple(NAMES)
@@ -52,7 +51,7 @@ class Study:
     """By claim, what a reader of its answer should know, such as why it differs from the literature."""
     forecast: str = ""
     """The law by which its larger runs (`hydra.sweeper.larger`) are forecast from the others; empty without such."""
-    oracles: tuple[Annotated[str, OneOf(oracle_names)], ...] = ()
+    oracles: tuple[Annotated[str, OneOf(_oracles)], ...] = ()
     """Learners that are solved and not trained (scaling/oracles), whose runs belong to it."""
     name: str = field(default="", metadata=NOT_A_KEY)
     """The name of its yaml."""

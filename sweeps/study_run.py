@@ -1,11 +1,8 @@
 """Carrying out a study: make its runs, collect, judge and report; and the list of all studies with their last verdicts.
 
-    run("known", Path("studies/known"))        # runs.csv, verdicts.json and report/ in that folder
-
-A study resumes as a sweep does: give the command again.
+run("known", Path("studies/known"))        # runs.csv, verdicts.json and report/ in that folder
 """
 
-import json
 import subprocess
 import sys
 import time
@@ -19,20 +16,14 @@ from isoflop import files
 from isoflop.checks import is_number
 from isoflop.errors import FitError, UserError
 from isoflop.sweeps.compose import check
-from isoflop.sweeps.plan.claims import check as check_claims
-from isoflop.sweeps.plan.claims import design
-from isoflop.sweeps.plan.plan import composed
+from isoflop.sweeps.plan.plan import composed, design, refuse_claims
 from isoflop.sweeps.study import FORECAST, SMALLER, Study, read, studies
-from isoflop.sweeps.tables import console, plain_table
+from isoflop.sweeps.templates import console, plain_table
 from isoflop.wording import quoted, version
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from isoflop.analysis.claims.claim import Claim
-    from isoflop.analysis.claims.forecasts import JudgedForecast
-    from isoflop.analysis.claims.known import KnownAnswerResult
-    from isoflop.analysis.claims.verdict import ClaimVerdict
     from isoflop.scaling.config.frozen import FrozenConfig
 
 TABLE = "runs.csv"
@@ -50,13 +41,13 @@ def run(name: str, out: Path, overrides: Sequence[str] = (), pause: bool = False
     if pause and not study.forecast:
         raise UserError(f"study={name} forecasts no larger runs, so there is nothing to pause for; leave out --pause")
     print(f"{study.name}: {study.question}")
-    trained, complete = make(study, out, overrides, pause)
+    trained, complete = _make(study, out, overrides, pause)
     if complete:
-        conclude(study, out, began)
+        _conclude(study, out, began)
     return trained
 
 
-def make(study: Study, out: Path, overrides: Sequence[str], pause: bool) -> tuple[int, bool]:
+def _make(study: Study, out: Path, overrides: Sequence[str], pause: bool) -> tuple[int, bool]:
     """Make the runs and their table, a forecast of the larger ones first; the exit code, and whether all were tried."""
     from isoflop.analysis.runs.read import read_runs
     from isoflop.scaling.app import main as train
@@ -65,13 +56,14 @@ def make(study: Study, out: Path, overrides: Sequence[str], pause: bool) -> tupl
     runs, table, dated = out / "runs", out / TABLE, out / FORECAST
     arguments = [f"study={study.name}", f"out={quoted(runs)}", f"sweep={study.name}", *overrides]
     if study.claims:
-        refuse_claims(study.load_claims(), arguments)
+        # claims that name a column which the runs will lack, or a law that they cannot identify
+        refuse_claims(study.load_claims(), _designed(check(composed(arguments).configs)))
     if study.forecast and not dated.exists():
         first = train([*arguments, SMALLER])
         if first not in (0, 1):
             return first, False
         collect(runs, table)
-        register(study, arguments, read_runs(table).frame, dated)
+        _register(study, arguments, read_runs(table).frame, dated)
         if pause:
             print(f"  commit {dated} and give the command again: it makes the larger runs, and scores it")
             return first, False
@@ -84,7 +76,7 @@ def make(study: Study, out: Path, overrides: Sequence[str], pause: bool) -> tupl
     return trained, True
 
 
-def conclude(study: Study, out: Path, began: float) -> None:
+def _conclude(study: Study, out: Path, began: float) -> None:
     """Judge the runs of a study's table, score its forecast, and report."""
     from isoflop.analysis.claims.forecasts import judge_forecast
     from isoflop.analysis.claims.judge import judge
@@ -101,7 +93,11 @@ def conclude(study: Study, out: Path, began: float) -> None:
         scored = None
         print(f"{FORECAST} is not scored: {error}")
     seconds = time.monotonic() - began
-    files.write_text(out / "verdicts.json", answer(study, verdicts, results, seconds, scored))
+    document = {"study": study.name, "question": study.question, "seconds": round(seconds, 1), "isoflop": version()}
+    document |= {"verdicts": [verdict.to_json() for verdict in verdicts]}
+    document |= {"known": [result.to_json() for result in results]} if results else {}
+    document |= {"forecast": scored.to_json() | {"file": scored.file.name}} if scored else {}
+    files.write_json(out / "verdicts.json", files.finite(document), indent=1)
     if results:
         shown = plain_table("", "known answer", "theory", "estimate", "verdict", right=("theory",))
         for r in results:
@@ -114,11 +110,10 @@ def conclude(study: Study, out: Path, began: float) -> None:
         print(f"\nthe forecast came out with {scored.score.headline}")
     page = write_report(rows, out / "report", claims, dated if scored else None, question=study.question)
     print(f"\n{study.name} done in {seconds:.0f} s")
-    print(f"  every run as a row   {out / TABLE}")
-    print(f"  what they say        {page}")
+    print(f"  every run as a row   {out / TABLE}\n  what they say        {page}")
 
 
-def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Path) -> None:
+def _register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Path) -> None:
     """Write down what the larger runs of a study will give, from those that are made; by family, at each of their D.
 
     rows   the runs made so far; any that is among the larger ones is left out
@@ -131,7 +126,7 @@ def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Pat
 
     first = {config.run_id for config in composed([*arguments, SMALLER]).configs}
     later = [config for config in check(composed(arguments).configs) if config.run_id not in first]
-    points = files.records(designed(later)[["family", "N", "D"]].drop_duplicates())
+    points = files.records(_designed(later)[["family", "N", "D"]].drop_duplicates())
     # the table lies beside the forecast, wherever the two are
     fitted = Runs(well_tuned(usable(rows[rows["run_id"].isin(first)])), TABLE)
     made = forecast(fitted, points, study.forecast, by=["family"])
@@ -139,12 +134,7 @@ def register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Pat
     print(f"{made}\n\n  what larger runs will give   {path}")
 
 
-def refuse_claims(claims: "Sequence[Claim]", arguments: list[str]) -> None:
-    """Refuse claims that name a column which the runs will lack, or a law that they cannot identify."""
-    check_claims(claims, designed(check(composed(arguments).configs)))
-
-
-def designed(configs: "list[FrozenConfig]") -> "pd.DataFrame":
+def _designed(configs: "list[FrozenConfig]") -> "pd.DataFrame":
     """Return a row for each mark of each planned run."""
     return design(configs, [config.plan for config in configs if config.plan])
 
@@ -173,22 +163,3 @@ def print_listing(room: Path) -> None:
         words = ", ".join(f"{v['id']} {str(v['verdict']).replace('_', ' ')}" for v in verdicts)
         shown.add_row(*map(Text, (study.name, str(study.runs), f"{minutes:.2g}", study.question, words)))
     console().print(shown)
-
-
-def answer(
-    study: Study,
-    verdicts: "Sequence[ClaimVerdict]",
-    results: "Sequence[KnownAnswerResult]",
-    seconds: float,
-    scored: "JudgedForecast | None" = None,
-) -> str:
-    """Return the text of verdicts.json."""
-    document = {
-        "study": study.name,
-        "question": study.question,
-        "seconds": round(seconds, 1),
-        "isoflop": version(),
-        "verdicts": [verdict.to_json() for verdict in verdicts],
-    } | ({"known": [result.to_json() for result in results]} if results else {})
-    document |= {"forecast": scored.to_json() | {"file": scored.file.name}} if scored else {}
-    return json.dumps(files.finite(document), indent=1, allow_nan=False) + "\n"

@@ -1,9 +1,6 @@
 """From the overrides of a multirun to frozen runs: composed once, checked before anything starts, made only if missing.
 
-A run is known by the hash of its content, so the same command again does only what is missing, whichever launcher
-runs it.
-
-    isoflop train -m family=mlp,lstm family.width=16,32 budget.C=1e10,2e10
+isoflop train -m family=mlp,lstm family.width=16,32 budget.C=1e10,2e10
 """
 
 import contextlib
@@ -38,7 +35,7 @@ from isoflop.scaling.config.sections import Logger
 from isoflop.sweeps import costs, workers
 from isoflop.sweeps.compose import check, compose
 from isoflop.sweeps.ledger import UNMADE, Entry, entries
-from isoflop.wording import one_line
+from isoflop.wording import one_line, states
 
 ID = "hydra.sweep.subdir"
 ROUNDS = 3
@@ -59,13 +56,13 @@ def sweep(
     with contextlib.suppress(FileNotFoundError):
         out.stat()  # a path that cannot be a folder is said before anything else is
     head = "1 run" if len(configs) == 1 else f"{len(configs)} runs"
-    say(f"{head} in {out}: {len(done)} done already, {len(todo)} to make{costs.cost_line(todo)}")
+    _say(f"{head} in {out}: {len(done)} done already, {len(todo)} to make{costs.cost_line(todo)}")
     others = sum(not resume.made_by(record.read(out / config.run_id)[0], config.code) for config in done)
     if others:
-        say(f"{others} of those done were made by other code; redo_other_code=true runs them again")
+        _say(f"{others} of those done were made by other code; redo_other_code=true runs them again")
     if note := rounding_note(todo):
-        say(note)
-    make(context, task, cfg, configs, todo)
+        _say(note)
+    _make(context, task, cfg, configs, todo)
 
 
 def retry(context: HydraContext, task: TaskFunction, cfg: DictConfig, arguments: list[str]) -> None:
@@ -84,28 +81,28 @@ def retry(context: HydraContext, task: TaskFunction, cfg: DictConfig, arguments:
             except UserError as error:
                 lost.append(str(error))
     done = len(runs) - len(unmade) - len(lost)
-    say(f"{len(runs)} runs in {out}: {done} done or running, {len(unmade)} to make")
+    _say(f"{len(runs)} runs in {out}: {done} done or running, {len(unmade)} to make")
     for sentence in lost[:MOST_LINES]:
-        say(f"  {sentence}", style="red")
+        _say(f"  {sentence}", style="red")
     todo = check([replace(config, code=config.present_code()) for config in unmade])
     others = sum(not before.code.same(now.code) for before, now in zip(unmade, todo, strict=True))
     if others:
-        say(f"{others} of them were frozen for other code, and are made by this")
-    make(context, task, cfg, todo, todo)
+        _say(f"{others} of them were frozen for other code, and are made by this")
+    _make(context, task, cfg, todo, todo)
     if lost:
         raise UserError(f"{len(lost)} of {len(runs)} runs cannot be made as they were frozen: {lost[0]}")
 
 
-def make(
+def _make(
     context: HydraContext, task: TaskFunction, cfg: DictConfig, configs: list[FrozenConfig], todo: list[FrozenConfig]
 ) -> None:
     """Freeze what is to be made, hand it to the launcher, and say how all ended."""
     out = Path(cfg.hydra.sweep.dir)
-    loader = FrozenLoader(context.config_loader.config_search_path)  # type: ignore[attr-defined]
+    loader = _FrozenLoader(context.config_loader.config_search_path)  # type: ignore[attr-defined]
     handing = HydraContext(config_loader=loader, callbacks=context.callbacks)
     refuse_loggers(todo)
     if todo:
-        refuse_launcher(str(cfg.hydra.launcher.get("_target_")), todo)
+        _refuse_launcher(str(cfg.hydra.launcher.get("_target_")), todo)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=handing, task_function=task, config=cfg)
     for _ in range(ROUNDS):
         for config in todo:
@@ -113,11 +110,13 @@ def make(
         if todo:
             launch(launcher, [config.run_id for config in todo])
         # another command may have frozen a run again, for other marks, before its turn came
-        todo = [config for config in todo if missing_marks(Entry(out / config.run_id), config)]
-    conclude({Entry(out / config.run_id): config for config in configs})
+        ended = [(Entry(out / config.run_id), config) for config in todo]
+        refrozen = [(e, c) for e, c in ended if not e.held and e.good and e.config.budget != c.budget]
+        todo = [config for entry, config in refrozen if resume.missing(entry.rows, config)]
+    _conclude({Entry(out / config.run_id): config for config in configs})
 
 
-def refuse_launcher(target: str, todo: list[FrozenConfig]) -> None:
+def _refuse_launcher(target: str, todo: list[FrozenConfig]) -> None:
     """Refuse runs that their launcher cannot start, or that this machine cannot hold where they are made here."""
     if target.endswith("SlurmLauncher") and not shutil.which("srun"):
         raise UserError("hydra/launcher=slurm needs Slurm's srun and sbatch, and there are none on the PATH here")
@@ -143,12 +142,6 @@ def rounding_note(configs: list[FrozenConfig]) -> str:
         return ""
     verb = "is" if len(rounded) == 1 else "are"
     return f"{len(rounded)} of them {verb} rounded up to whole steps, at most to {max(rounded):.2f} times their budget"
-
-
-def missing_marks(entry: Entry, config: FrozenConfig) -> list[float]:
-    """Return the marks that a run with good results, which nobody is at work on, lacks all the same."""
-    refrozen = not entry.held and entry.good and entry.config.budget != config.budget
-    return resume.missing(entry.rows, config) if refrozen else []
 
 
 def freeze_points(context: HydraContext, cfg: DictConfig, points: Sequence[Sequence[str]]) -> list[Entry]:
@@ -180,7 +173,7 @@ def job_return(entry: Entry, overrides: Sequence[str]) -> JobReturn:
     return JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error)
 
 
-class FrozenLoader(ConfigLoaderImpl):
+class _FrozenLoader(ConfigLoaderImpl):
     """Gives any Hydra launcher the frozen config of a run where it would compose one again."""
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
@@ -204,25 +197,24 @@ def launch(launcher: Launcher, names: list[str]) -> None:
         raise
     except Exception as error:  # a launcher that loses its workers must not hide the runs that ended well
         first = (str(error).splitlines() or [""])[0]
-        say(f"the launcher stopped: {type(error).__name__}: {first}", style="red")
-        say("jobs that a scheduler still holds are not affected; isoflop status shows them")
+        _say(f"the launcher stopped: {type(error).__name__}: {first}", style="red")
+        _say("jobs that a scheduler still holds are not affected; isoflop status shows them")
 
 
-def conclude(runs: dict[Entry, FrozenConfig]) -> None:
+def _conclude(runs: dict[Entry, FrozenConfig]) -> None:
     """Say how the runs ended."""
-    states = Counter(entry.state for entry in runs)
-    say(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+    _say(states(Counter(entry.state for entry in runs)))
     lost = [entry for entry, config in runs.items() if not resume.is_done(entry.folder, config)]
     for entry in lost[:MOST_LINES]:
-        say(f"  {entry.folder}: {why(entry)}", style="red")
+        _say(f"  {entry.folder}: {_why(entry)}", style="red")
     if len(lost) > MOST_LINES:
-        say(f"  and {len(lost) - MOST_LINES} more; isoflop status shows them", style="red")
+        _say(f"  and {len(lost) - MOST_LINES} more; isoflop status shows them", style="red")
     if lost:
-        say("rerun the same command to make what is missing")
+        _say("rerun the same command to make what is missing")
         sys.exit(1)
 
 
-def why(entry: Entry) -> str:
+def _why(entry: Entry) -> str:
     """Return why a run has no result."""
     if entry.state == "running":
         return "running in another process"
@@ -238,6 +230,6 @@ def why(entry: Entry) -> str:
     return str(entry.rows[0]["reason"]) if entry.rows else "left no record; see its log.txt"
 
 
-def say(line: str, style: str = "") -> None:
+def _say(line: str, style: str = "") -> None:
     """Print one line to the terminal, however long."""
     console.print(one_line(line), style=style, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The verbs of sweeps: plan; and of a folder of runs: status, retry, cancel, collect.
+"""The verbs of sweeps: plan, study, demo; and of a folder of runs: status, retry, cancel, collect.
 
 isoflop status runs/first
 python -m isoflop.sweeps collect runs/first -o runs.csv
@@ -15,8 +15,9 @@ import typer
 from isoflop.errors import UserError
 from isoflop.exits import run
 from isoflop.extensions import take
+from isoflop.files import write_text
 from isoflop.option_groups import expand
-from isoflop.sweeps.plan.options import PlanCost, PlanLaw, PlanTable
+from isoflop.sweeps.plan.options import PlanCost, PlanLaw, PlanTable, PlanText
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -68,8 +69,7 @@ def plan_command(
     table: PlanTable,
     law: PlanLaw,
     cost: PlanCost,
-    everything: Everything = False,
-    as_json: Json = False,
+    text: PlanText,
     config_dir: Annotated[Path | None, "A folder of your own yamls", "--config-dir", "-cd"] = None,
 ) -> None:
     """Say what a sweep would run, take and cost, and what its laws could resolve; train only a few steps.
@@ -85,22 +85,17 @@ def plan_command(
         from isoflop.sweeps.plan import candidates
 
         given = {"--price": cost.price, "--target-C": law.target, "--truth": law.truth, "--device": cost.device}
-        candidates.refuse([*(name for name, value in (given | {"--all": everything}).items() if value), *context.args])
-        return candidates.say(table, law, as_json)
-    from isoflop.analysis.options import pairs
+        surplus = [name for name, value in (given | {"--all": text.everything}).items() if value]
+        return candidates.say(table, law, [*surplus, *context.args], text.as_json)
     from isoflop.sweeps.plan import verb as planning
 
     folder = [] if config_dir is None else ["--config-dir", str(config_dir)]
-    overrides = planning.overrides(
-        [*folder, *(argument for argument in context.args if argument not in ("-m", "--multirun"))]
-    )
+    overrides = planning.overrides([*folder, *(word for word in context.args if word not in ("-m", "--multirun"))])
     if table.by:
         raise UserError("--by names groups of a table: give --runs and --candidates too")
     if (table.columns or table.where) and table.runs is None:
         raise UserError("--columns and --where apply to the table of --runs; give --runs too")
-    have = (table.runs, pairs(table.columns), table.where)
-    question = planning.Question(law.law, law.truth, law.noise, law.target, law.improve, *have)
-    planning.say(overrides, question, cost, everything, as_json)
+    planning.say(overrides, table, law, cost, text)
 
 
 @app.command("status")
@@ -197,11 +192,11 @@ def study_command(
     refuse_words(overrides)
     room = out or study.ROOM
     if answers is not None:
-        from isoflop.sweeps.answers import write_page
+        from isoflop.sweeps.answers import page
 
         if name:
             raise UserError(f"--answers writes the page of all studies; leave out {name}, or leave out --answers")
-        write_page(room, answers)
+        write_text(answers, page(room))
         return 0
     if not name:
         study_run.print_listing(room)
@@ -269,7 +264,7 @@ def dashboard_command(
     """
     from isoflop.analysis.options import table
     from isoflop.analysis.report.view import look
-    from isoflop.sweeps.dashboard.dashboard import build, refuse_library, save
+    from isoflop.sweeps.watch.dashboard import build, refuse_library, save
 
     entity, slash, name = project.partition("/")
     if not (entity and slash and name) or "/" in name:

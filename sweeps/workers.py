@@ -1,9 +1,6 @@
-"""Fresh processes with torch already imported: a forkserver that pays the import once.
+"""Fresh processes with torch already imported, forks of a server: what a run could leak ends with its process.
 
-Everything a run could leak (CUDA contexts, seeds, loggers, compiled code) ends with its process, and a run costs what
-it trains.
-
-    plans = call("isoflop.scaling.estimate:describe", configs)  # in a fresh process, the result comes back over a pipe
+plans = call("isoflop.scaling.estimate:describe", configs)  # in a fresh process, the result comes back over a pipe
 """
 
 import importlib
@@ -28,9 +25,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from isoflop.folder import RunFolder
+from isoflop.scaling.hardware import cores
 from isoflop.scaling.process import signals
 from isoflop.scaling.process.signals import describe_exit
-from isoflop.sweeps.machine import cores
 
 # imported once, in the server; every process is a fork of it
 PRELOAD = ["isoflop.scaling.process.preload"]

@@ -330,7 +330,7 @@ def options() -> dict[str, Any]:
 
     import typer
 
-    from isoflop.verbs import VERBS
+    from isoflop.cli import VERBS
 
     found: dict[str, Any] = {verb: {} for verb in VERBS}
     for module in sorted({module for module, _ in VERBS.values()}):

@@ -324,7 +324,7 @@ def test_an_interrupt_while_a_verb_is_imported_is_a_line(
     def interrupted(arguments: list[str]) -> int:
         raise KeyboardInterrupt
 
-    for name in ("open_streams", "leave_working_directory"):
+    for name in ("_open_streams", "_leave_working_directory"):
         monkeypatch.setattr(cli, name, lambda: None)
     monkeypatch.setattr(cli, "call", interrupted)
     with pytest.raises(SystemExit, match="130"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.completion import complete, script
+from isoflop.cli import complete, script
 from isoflop.errors import UserError
 
 

@@ -35,14 +35,11 @@ CALLS_ALONE = {
     "isoflop.scaling.loop.kept_weights",
     "isoflop.scaling.loop.mirror",
     "isoflop.sweeps.compose",
-    "isoflop.sweeps.dashboard",
-    "isoflop.sweeps.dashboard.panels",
     "isoflop.sweeps.costs",
     "isoflop.sweeps.plan.plan",
     "isoflop.sweeps.plan.resolution",
-    "isoflop.sweeps.plan.claims",
-    "isoflop.sweeps.plan.text",
     "isoflop.sweeps.plan.verb",
+    "isoflop.sweeps.watch.dashboard",
     "isoflop.sweeps.workers",
 }
 MODULES = {examples.dotted(path): path for path in examples.modules()}
@@ -472,7 +469,7 @@ def check_calls(code: str, module: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[command for _, command in COMMANDS])
 def test_a_command_of_a_docstring_is_one(name: str, command: str) -> None:
-    from isoflop.verbs import VERBS
+    from isoflop.cli import VERBS
 
     words = command.split()
     verb = words[words.index("isoflop") + 1] if "isoflop" in words else words[3]

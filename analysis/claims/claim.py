@@ -90,7 +90,8 @@ def load_claims(path: str | Path | None = None) -> list[Claim]:
     """Return the claims of a folder (or of one yaml), by default ours and extensions'; UserError names file and key."""
     folder = FOLDER if path is None else Path(path)
     files = sorted(folder.glob("*.yaml"), key=_numbered) if folder.is_dir() else [folder]
-    files += extensions.claims() if path is None else []
+    if path is None:
+        files += [file for e in extensions.all_declared() for file in sorted((e.conf / "claims").glob("*.yaml"))]
     if not files or not files[0].exists():
         raise UserError(f"{folder} holds no claims; give a folder of yaml files, or one file")
     by_id: dict[str, Claim] = {}

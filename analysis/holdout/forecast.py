@@ -11,6 +11,7 @@ analysis/claims/forecasts.py scores it.
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,7 +33,6 @@ from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError, UserError
 from isoflop.files import finite, read_bytes, write_text
-from isoflop.git import git
 from isoflop.wording import number, version
 
 # of the file; a layout that is read differently gets another
@@ -227,8 +227,13 @@ def _hash(values: Sequence[Any]) -> str:
 def _commit() -> str | None:
     """Return the commit of this code; None where it is not a git checkout of its own."""
     root = Path(__file__).resolve().parents[2]
-    own = git(root, "rev-parse", "--show-toplevel") == str(root)
-    return git(root, "rev-parse", "HEAD") or None if own else None
+    command = ["git", "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    top, commit = done.stdout.splitlines()
+    return commit if top == str(root) else None
 
 
 def _entry(fit: Fit | Average, place: Mapping[str, float], level: float) -> dict[str, Any]:

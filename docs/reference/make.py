@@ -22,11 +22,11 @@ from isoflop.analysis.claims.quantities import listing
 from isoflop.analysis.claims.region import KINDS, Region, VerdictKind
 from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.laws.declare import ALIASES, LAWS, Law, topics
+from isoflop.cli import VERBS
 from isoflop.record import COLUMNS
 from isoflop.scaling import verbs as scaling_verbs
 from isoflop.schema import reference
 from isoflop.sweeps import verbs as sweeps_verbs
-from isoflop.verbs import VERBS
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- written by docs/reference/make.py; change the code and write it again -->"

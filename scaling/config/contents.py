@@ -47,7 +47,7 @@ def home() -> Path:
     """Return the folder in which prepared corpora are kept."""
     if named := os.environ.get(ENVIRONMENT):
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / "data"
+    return files.cache() / "data"
 
 
 def list_files(path: Path, suffixes: Sequence[str] = ()) -> list[File]:

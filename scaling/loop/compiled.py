@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from isoflop.remembered import home, keep, recall
+from isoflop import files
 
 # from inputs and targets the sum of the losses, and what the layers ask to have added to the mean
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | float]]
@@ -33,7 +33,7 @@ CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch's variable for the folder of compiled
 
 
 def _cache() -> Path:
-    return home() / "compiled"
+    return files.cache() / "compiled"
 
 
 @dataclass
@@ -79,16 +79,16 @@ class Compiler:
 
     def is_worth(self, plain_s: float, passes: int) -> bool:
         """Return whether compiling saves more time than it takes."""
-        known = recall(_cache() / "saved.json")
+        known = files.recall(_cache() / "saved.json")
         saves, takes_s = known.get(self.shape) or known.get(self.kind) or (SAVES, COLD_S)
         return bool(passes * plain_s * saves > takes_s)
 
     def remember(self, saves: float, takes_s: float) -> None:
         """Keep what compiling saved and took; the same shape will find its code in the cache."""
-        known = recall(_cache() / "saved.json")
+        known = files.recall(_cache() / "saved.json")
         entry = (saves, takes_s if self.shape in known else min(takes_s, WARM_S))
         first = {} if self.shape in known else {self.kind: (saves, takes_s)}
-        keep(_cache() / "saved.json", known | first | {self.shape: entry})
+        files.keep(_cache() / "saved.json", known | first | {self.shape: entry})
 
 
 def compile_for(

@@ -1,7 +1,7 @@
 """`isoflop plan --runs theirs.csv --candidates grid.csv`: which rows of a table to make next, whoever makes them.
 
     read_runs("runs.csv").frame.assign(D=lambda runs: 4 * runs["D"]).to_csv("grid.csv")
-    say(PlanTable(runs="runs.csv", candidates="grid.csv"), PlanLaw("chinchilla", improve=2))
+    say(PlanTable(runs="runs.csv", candidates="grid.csv"), PlanLaw("chinchilla", improve=2), surplus=[])
 
 A candidate that is made already, by the columns of the law, is not offered.
 """
@@ -25,17 +25,15 @@ from isoflop.sweeps.plan.options import PlanLaw, PlanTable
 SUGGESTED = 5
 
 
-def refuse(surplus: Sequence[str]) -> None:
-    """Refuse options and overrides that apply to a composed sweep."""
-    if surplus:
-        raise UserError(f"{surplus[0]} applies to a composed sweep, and --candidates composes none; leave it out")
-
-
-def say(asked: PlanTable, law: PlanLaw, as_json: bool = False) -> None:
+def say(asked: PlanTable, law: PlanLaw, surplus: Sequence[str], as_json: bool = False) -> None:
     """Print the runs to make next, for each group of equal --by; UserError if a table or a column is missing.
 
     Candidates without the columns of --by are offered to every group.
+
+    surplus   options and overrides that were given and apply to a composed sweep alone; there must be none
     """
+    if surplus:
+        raise UserError(f"{surplus[0]} applies to a composed sweep, and --candidates composes none; leave it out")
     if asked.runs is None or asked.candidates is None:
         raise UserError("--candidates chooses by what is known already: give the finished runs with --runs")
     have = table(asked.runs, asked.columns, asked.where)
@@ -49,11 +47,13 @@ def say(asked: PlanTable, law: PlanLaw, as_json: bool = False) -> None:
     parts, documents = names(asked.by), []
     for group, rows in have.by(parts).items():
         label = group.by
-        open_ = _of_group(grid, label)
-        picks = improve_table(rows, open_, declared, n=law.improve or SUGGESTED)
+        offered = grid
+        for column in (c for c in label if c in grid):
+            offered = offered[offered[column].astype(str) == str(label[column])]
+        picks = improve_table(rows, offered, declared, n=law.improve or SUGGESTED)
         documents.append({"law": declared.name, "improve": records(picks)} | ({"by": label} if parts else {}))
         if not as_json:
-            _show(declared, label, picks, len(open_))
+            _show(declared, label, picks, len(offered))
     if as_json:
         print(json.dumps({"groups": documents} if parts else documents[0]))
         return
@@ -62,15 +62,7 @@ def say(asked: PlanTable, law: PlanLaw, as_json: bool = False) -> None:
         print(f"  note: {note}")
 
 
-def _of_group(grid: pd.DataFrame, label: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the candidates of a group; all of them if they have none of its columns."""
-    for column in (c for c in label if c in grid):
-        grid = grid[grid[column].astype(str) == str(label[column])]
-    return grid
-
-
 def _show(law: Law, label: Mapping[str, Any], picks: pd.DataFrame, offered: int) -> None:
-    """Print the runs to make next for one group."""
     print("  ".join([law.formula, *(f"{k}={v}" for k, v in label.items())]))
     print(f"  which of the {offered} candidates to make next, for the loss of the dearest tenth:")
     shown = [*law.columns, *(c for c in ("run_id", "C") if c in picks), "before", "after", "gain_per_FLOP"]

@@ -41,3 +41,11 @@ class PlanCost:
     price: Annotated[str, "Price per device-hour, e.g. 2.5/h"] = ""
     device: Annotated[str, "Predict times for a GPU of this name: H100"] = ""
     mfu: Annotated[float | None, "With --device: the share of its peak that products reach"] = None
+
+
+@dataclass(frozen=True)
+class PlanText:
+    """Options."""
+
+    everything: Annotated[bool, "Print a line for every run", "--all"] = False
+    as_json: Annotated[bool, "Print one JSON document on stdout and nothing else", "--json"] = False

@@ -1,17 +1,15 @@
-"""What a sweep would run, take and cost, and what its laws could resolve: everything that `isoflop plan` says.
+"""What a sweep would run, take and cost, and what claims ask of it: its runs, composed and described but not made.
 
-    made = plan(["family=lstm", "family.width=16,32,64", "budget.C=1e10,1e11"])
-    made.table["C"].sum()                    # a row for each run
-    print(made.totals(price=2.5))
-
-Nothing is trained but a few steps of each family, to learn how fast this machine is.
+made = plan(["family=lstm", "family.width=16,32,64", "budget.C=1e10,1e11"])
+made.table["C"].sum()                    # a row for each run
+print(made.totals(price=2.5))
 """
 
 import heapq
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,37 +24,60 @@ from isoflop import conf, record
 from isoflop.errors import UserError
 from isoflop.extensions import all_declared
 from isoflop.scaling.config import identity, resume
-from isoflop.scaling.config.columns import columns
+from isoflop.scaling.config.columns import columns, rung_of_mark
 from isoflop.scaling.config.composed import register_resolvers
 from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.config.sections import RunPlan, Trainer
-from isoflop.scaling.hardware import PEAKS
+from isoflop.scaling.hardware import BANDWIDTHS, PEAKS, of_device
 from isoflop.sweeps import costs, workers
 from isoflop.sweeps.compose import check, compose, grids_of, progress
 from isoflop.sweeps.launcher import LaunchSettings
-from isoflop.sweeps.plan.claims import design
-from isoflop.sweeps.plan.times import step_s
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from isoflop.analysis.claims.claim import Claim
+    from isoflop.analysis.claims.planned.power import ClaimPower
 
 # seconds that a run takes beyond its training: a fresh process (benchmarks/overhead.py)
 OVERHEAD_S = 0.3
 
 
+class _GpuStep(NamedTuple):
+    """s = launches_s + FLOPs / (products x peak) + traffic x values / bandwidth."""
+
+    launches_s: float
+    """Time of a step of an empty model [s]."""
+    products: float
+    """Share of the dense bf16 peak that the products reach."""
+    traffic: float
+    """Bytes moved for each value of the residual stream: tokens x layers x width."""
+
+
+# fitted to five Transformers, 64x4 to 1024x12, bf16, 32 x 256 tokens, one H100 (SXM), torch 2.11: all within 4 %
+COMPILED, PLAIN = _GpuStep(0.805e-3, 0.61, 201.0), _GpuStep(1.91e-3, 0.66, 355.0)
+# bandwidth at which they were fitted, a copy's, over that of the data sheet
+COPY = 3.0e12 / BANDWIDTHS["H100"]
+# least time of a step whose kernels are launched one by one [s]: the smallest of those Transformers, without a graph,
+# took 7.3 ms a step in a Lightning loop and 7.5 ms in a bare one
+LAUNCHES_S = 0.007
+
+
 @dataclass(frozen=True)
 class SweepPlan:
-    """table: a row for each run. marks: a row for each measured point of each run. slots: runs at a time here.
-
-    design: of each measured point all columns of its record that are known before (sweeps/plan/claims.py).
-    """
+    """The runs of a sweep, and where and how fast they would be made."""
 
     out: Path
     table: "pd.DataFrame"
+    """A row for each run."""
     marks: "pd.DataFrame"
+    """A row for each measured point of each run."""
     slots: int
+    """Runs at a time here."""
     speed: str
+    """How their times were predicted."""
     design: "pd.DataFrame | None" = None
+    """Of each measured point all columns of its record that are known before (`design`)."""
 
     @property
     def wall_s(self) -> float:
@@ -83,7 +104,7 @@ class SweepPlan:
 def plan(overrides: Sequence[str], device: str = "", mfu: float | None = None) -> SweepPlan:
     """Compose a sweep and ask what each of its runs would be; UserError if one cannot be run.
 
-    device: a name in the table of peaks, to predict times there (times.py); '' measures this machine.
+    device   a name in the table of peaks, to predict times there; '' measures a few steps of each family here
     """
     import pandas as pd
 
@@ -92,24 +113,24 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float | None = None) -
     configs = check(grid.configs)
     plans = [config.plan for config in configs if config.plan]  # all have one, now that they are checked
     if device:
-        times, speed = by_law(configs, plans, device, mfu)
+        times, speed = _by_law(configs, plans, device, mfu)
     else:
         with progress("measuring speed") as report:
             times = costs.seconds(configs, plans, report)
         speed = "by short runs of each family on this machine"
     out = Path(grid.out)
-    rows = [line(*run, out) for run in zip(configs, plans, times, strict=True)]
+    rows = [_line(*run, out) for run in zip(configs, plans, times, strict=True)]
     marks = [
         {key: row[key] for key in ("run_id", "data", *record.WHO, "lr", "N", "done")}
         | {"D": mark.D, "C": mark.C, "C_spent": row["C"]}
         for row, run in zip(rows, plans, strict=True)
         for mark in run.marks
     ]
-    slots_here = slots(grid.launcher, configs[0].trainer)
-    return SweepPlan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots_here, speed, design(configs, plans))
+    slots = _slots(grid.launcher, configs[0].trainer)
+    return SweepPlan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots, speed, design(configs, plans))
 
 
-def by_law(
+def _by_law(
     configs: list[FrozenConfig], plans: list[RunPlan], device: str, mfu: float | None
 ) -> tuple[list[float], str]:
     """Return the time of each run on a GPU by the law of a step there [s], and in words how it was predicted."""
@@ -118,7 +139,7 @@ def by_law(
         trainer, last = config.trainer, run.marks[-1]
         flops = run.step_C / trainer.devices
         values = flops / last.C * last.D * config.width * config.depth
-        seconds = step_s(device, trainer.graph, trainer.compile is True, flops, values, mfu)
+        seconds = _step_s(device, trainer.graph, trainer.compile is True, flops, values, mfu)
         if seconds is None:
             raise UserError(f"--device {device} is not in the table of peaks; it has {', '.join(PEAKS)}")
         times.append(run.steps * seconds)
@@ -126,6 +147,23 @@ def by_law(
     far_less = "; recipe.precision=fp32 is far slower" if slow else ""
     measured = "" if device == "H100" else f", carried over to {device} by its data sheet: a prediction"
     return times, f"by the steps of Transformers in bf16 that were measured on an H100{measured}{far_less}"
+
+
+def _step_s(
+    device: str, by_graph: bool, compiles: bool, flops: float, values: float, mfu: float | None = None
+) -> float | None:
+    """Return the time of a step [s]; None for a device that the tables of hardware.py do not have.
+
+    flops    of the step on one device
+    values   tokens x layers x width of it
+    mfu      the share of the peak that its products reach, instead of the H100's
+    """
+    top, bandwidth = of_device(PEAKS, device), of_device(BANDWIDTHS, device)
+    if top is None or bandwidth is None:
+        return None
+    law = COMPILED if compiles else PLAIN
+    seconds = law.launches_s + flops / ((mfu or law.products) * top) + law.traffic * values / (COPY * bandwidth)
+    return seconds if by_graph else max(seconds, LAUNCHES_S)
 
 
 class Grid(NamedTuple):
@@ -140,10 +178,11 @@ def composed(overrides: list[str]) -> Grid:
     """Compose the runs of a multirun as `isoflop train -m` does; remembered for the same overrides and yamls."""
     if any(o.lstrip("+").startswith("hydra/sweeper=") for o in overrides):
         raise UserError("a plan is of a grid; leave hydra/sweeper= out")
-    key = identity.digest([overrides, yamls(overrides), platform.python_version(), os.getcwd()])[:16]
+    key = identity.digest([overrides, _yamls(overrides), platform.python_version(), os.getcwd()])[:16]
     known = costs.remembered("grid.json").get(key)
     # a missing run may have a folder named by the earlier rule by now (config/identity.py)
-    if known and same_names(Path(known["out"]), [config["run_id"] for config in known["configs"]]):
+    out = Path(known["out"] if known else "")
+    if known and (not out.is_dir() or all((out / config["run_id"]).is_dir() for config in known["configs"])):
         before = (FrozenConfig.from_json(config) for config in known["configs"])
         configs = [replace(config, code=config.present_code()) for config in before]
         return Grid(known["out"], known["launcher"], configs)
@@ -164,12 +203,7 @@ def composed(overrides: list[str]) -> Grid:
     return grid
 
 
-def same_names(out: Path, names: list[str]) -> bool:
-    """Return whether the runs of a folder are called now as they were when these names were given."""
-    return not out.is_dir() or all((out / name).is_dir() for name in names)
-
-
-def yamls(overrides: Sequence[str]) -> str:
+def _yamls(overrides: Sequence[str]) -> str:
     """Return the hash of all that is composed from, and of what composes it."""
     own = [Path(folder) for override in overrides for folder in re.findall(r"file://([^',\]]+)", override)]
     rooms = (Path(conf.__file__).parent, Path(__file__).parents[1], *own)
@@ -178,7 +212,7 @@ def yamls(overrides: Sequence[str]) -> str:
     return identity.digest([path.read_text(encoding="utf-8") for path in paths])
 
 
-def slots(launcher: dict[str, Any], trainer: Trainer) -> int:
+def _slots(launcher: dict[str, Any], trainer: Trainer) -> int:
     """Return the number of runs at a time, by the settings of the launcher."""
     settings = {key: value for key, value in launcher.items() if key != "_target_"}
     if str(launcher.get("_target_", "")).endswith("LocalLauncher"):
@@ -187,7 +221,7 @@ def slots(launcher: dict[str, Any], trainer: Trainer) -> int:
     return at_a_time if isinstance(at_a_time, int) and at_a_time > 0 else 1
 
 
-def line(config: FrozenConfig, plan: RunPlan, seconds: float, out: Path) -> dict[str, Any]:
+def _line(config: FrozenConfig, plan: RunPlan, seconds: float, out: Path) -> dict[str, Any]:
     """Return a run as a row of the plan."""
     known = columns(config)
     who = {key: known[key] for key in ("run_id", "family", "data", *record.DIALS, "seed")}
@@ -197,11 +231,50 @@ def line(config: FrozenConfig, plan: RunPlan, seconds: float, out: Path) -> dict
     return who | size | rest | {"over_budget": plan.rounded}
 
 
-def price(text: str) -> float | None:
-    """Return the price of a device-hour: '2.5/h' or '2.5'; None for ''."""
-    if not text:
-        return None
-    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*h(?:our)?)?\s*", text)
-    if not match:
-        raise UserError(f"--price {text!r} is not a price per hour; write --price 2.5/h")
-    return float(match[1])
+def design(configs: Sequence[FrozenConfig], plans: Sequence[RunPlan]) -> "pd.DataFrame":
+    """Return a row for each mark of each planned run: the columns of its record that are known before it is made.
+
+    `attrs["probes"]` has the probes that a run asks for, each with the keys of its scalars.
+    """
+    import pandas as pd
+
+    rows = [row for config, plan in zip(configs, plans, strict=True) for row in _marks(config, plan)]
+    table = pd.DataFrame(rows)
+    probing = list({tuple(config.probe): config for config in configs if config.probe}.values())
+    table.attrs["probes"] = workers.call("isoflop.scaling.estimate:probe_keys", probing) if probing else {}
+    return table
+
+
+def _marks(config: FrozenConfig, plan: RunPlan) -> list[dict[str, Any]]:
+    size = config.data.get("size")
+    known = columns(config) | {"N": plan.N, "lr": plan.lr, "batch": plan.batch}
+    rows = []
+    for at, mark in enumerate(plan.marks, start=1):
+        own = {"mark": at, "D": mark.D, "C": mark.C, "flops_per_target": mark.C / mark.D if mark.D else None}
+        own |= {f"budget.{config.budget.name}": mark.value, "D_unique": min(mark.D, size or mark.D)}
+        rows.append(known | own | rung_of_mark(config, mark.value))
+    return rows
+
+
+def refuse_claims(claims: "Iterable[Claim]", planned: "pd.DataFrame") -> None:
+    """Refuse a claim that names a column which the runs will not have, or a law that their design cannot identify."""
+    from isoflop.analysis.claims.planned.power import refusal
+
+    for claim in claims:
+        if sentence := refusal(claim, planned, planned.attrs.get("probes", {})):
+            raise UserError(sentence)
+
+
+def powers(claims: "Iterable[Claim]", planned: "pd.DataFrame") -> "list[ClaimPower]":
+    """Return the power of every claim on the planned runs, remembered."""
+    from isoflop.analysis.claims.planned.power import ClaimPower, power
+
+    results, shown = list[ClaimPower](), planned.drop(columns=["git", "dirty", "sources", "sweep"], errors="ignore")
+    known, rows = costs.remembered("powers.json"), identity.digest(shown.to_csv(index=False))
+    for claim in claims:
+        key = identity.digest([rows, claim.sha256])[:16]
+        if key not in known:
+            known[key] = [vars(one) for one in power(planned, claim)]
+            costs.remember("powers.json", {key: known[key]})
+        results += [ClaimPower(**one) for one in known[key]]
+    return results

@@ -1,11 +1,17 @@
-"""Pages as Jinja templates, which lie in this folder.
+"""Pages as Jinja templates, which lie in this folder, and tables of a terminal.
 
 render("status.html", done=1, total=2, ...)
+console().print(plain_table("family", "N", right=("N",)))
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
-from isoflop.wording import number, one_line
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from isoflop.wording import WIDE, number, one_line
 
 
 def render(name: str, **values: object) -> str:
@@ -21,3 +27,16 @@ def render(name: str, **values: object) -> str:
     jinja.filters["words"] = lambda name: str(name).replace("_", " ")
     jinja.filters["line"] = lambda value: "" if value is None else one_line(value)
     return jinja.get_template(name).render(**values)
+
+
+def console() -> Console:
+    """Return a console that shortens no line."""
+    return Console(highlight=False, width=WIDE)
+
+
+def plain_table(*names: str, right: Collection[str]) -> Table:
+    """Return a table of these columns without lines or rows, those of `right` to the right."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in names:
+        table.add_column(Text(name), justify="right" if name in right else "left", no_wrap=True)
+    return table

@@ -1,8 +1,7 @@
 """The final loss of runs at work, predicted with an interval from the finished runs of their family on their data.
 
-A law of what varies among the finished runs is fitted, and its band for a new run covers noise, parameters and the
-error of its form; without such a band the loss is unknown. A run's own curve is not used: it does not show what cooling
-down will still gain.
+A law of what varies among the finished runs has a band for a new run that covers noise, parameters and the error of its
+form. A run's own curve is not used: it does not show what cooling down will still gain.
 
     from pathlib import Path
 
@@ -68,19 +67,15 @@ class Predictor:
         if config.plan is None:
             return Prediction("the run's size was not counted beforehand")
         kind = (config.names.family, config.names.data)
-        fitted = self._law(kind, finished.get(kind, []))
-        return Prediction(fitted) if isinstance(fitted, str) else _predict(fitted, config.plan.N, config.plan.D)
-
-    def _law(self, kind: Hashable, rows: list[record.Row]) -> "Fit | str":
-        """Return the law of these rows, or why there is none."""
+        rows = finished.get(kind, [])
         count, fitted = self.fits.get(kind, (-1, ""))
         if count != len(rows):
-            fitted = fit_law(rows)
+            fitted = _fit_law(rows)
             self.fits[kind] = len(rows), fitted
-        return fitted
+        return Prediction(fitted) if isinstance(fitted, str) else _predict(fitted, config.plan.N, config.plan.D)
 
 
-def fit_law(rows: list[record.Row]) -> "Fit | str":
+def _fit_law(rows: list[record.Row]) -> "Fit | str":
     """Return the law that suits what varies among finished runs of one family and data, or why none does."""
     import pandas as pd
 

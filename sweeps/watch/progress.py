@@ -1,11 +1,9 @@
 """How far a sweep is: a live table in a terminal, elsewhere a line every so often, as a log keeps it.
 
-    from types import SimpleNamespace
+from types import SimpleNamespace
 
-    sweep = SimpleNamespace(count=3, waiting=[], running={}, ended=[], time_left_s=lambda: None)
-    line(sweep)        # '0 of 3 done, 0 running'
-
-Nothing that is shown takes part in a run.
+sweep = SimpleNamespace(count=3, waiting=[], running={}, ended=[], time_left_s=lambda: None)
+line(sweep)        # '0 of 3 done, 0 running'
 """
 
 import contextlib
@@ -22,7 +20,7 @@ from rich.text import Text
 
 from isoflop import record
 from isoflop.scaling.config.columns import columns
-from isoflop.sweeps.tables import plain_table
+from isoflop.sweeps.templates import plain_table
 from isoflop.sweeps.watch.predicted import LEVEL, Prediction, Predictor
 from isoflop.sweeps.watch.status_page import curve
 from isoflop.wording import clock, one_line, percent, short
@@ -34,31 +32,30 @@ console = Console(stderr=True)
 LINE_S = 30.0  # least time between two lines of progress without a terminal
 TABLE_S = 1.0  # between two tables, each of which reads the curves of the runs at work
 LAST = 3  # finished runs that are shown
+SIZED = (*record.WHO[1:], "N", "D", "C")  # the columns of numbers that say which run it is
 
 
-class WatchedRun(Protocol):
+class _WatchedRun(Protocol):
     """A run at work."""
 
     entry: "Entry"
 
 
-class WatchedSweep(Protocol):
-    """What is shown of a sweep: how many runs it has, and which wait, are at work by a key each, and have ended."""
+class _WatchedSweep(Protocol):
+    """What is shown of a sweep."""
 
     count: int
     waiting: "list[Entry]"
     ended: "list[Entry]"
 
     @property
-    def running(self) -> Mapping[int, WatchedRun]: ...
+    def running(self) -> Mapping[int, _WatchedRun]: ...
 
-    def time_left_s(self) -> float | None:
-        """Return how long the rest takes [s]; None if unknown."""
-        ...
+    def time_left_s(self) -> float | None: ...
 
 
 @contextlib.contextmanager
-def shown(sweep: WatchedSweep) -> Iterator[Callable[[], None]]:
+def shown(sweep: _WatchedSweep) -> Iterator[Callable[[], None]]:
     """Show the sweep live in a terminal; elsewhere a line every so often."""
     if not console.is_terminal:
         lines = Lines(sweep, time.monotonic)
@@ -71,27 +68,29 @@ def shown(sweep: WatchedSweep) -> Iterator[Callable[[], None]]:
 
 
 class Lines:
-    """Progress where nobody watches: a line after LINE_S seconds and then every tenth of the time so far, if anything
-    changed, so that a sweep of a week has some sixty."""
+    """Progress where nobody watches: a changed line after LINE_S seconds and then every tenth of the time so far."""
 
-    def __init__(self, sweep: WatchedSweep, now: Callable[[], float]) -> None:
+    def __init__(self, sweep: _WatchedSweep, now: Callable[[], float]) -> None:
         self.sweep, self.now, self.began = sweep, now, now()
         self.due, self.shown = self.began + LINE_S, ""
 
     def refresh(self) -> None:
         """Write a line where one is due and has something new."""
-        if self.now() >= self.due and (text := line(self.sweep)) != self.shown:
-            self.shown = text
-            self.due = self.now() + max(LINE_S, (self.now() - self.began) / 10)
-            console.print(text, highlight=False, markup=False, soft_wrap=True)
+        if self.now() >= self.due:
+            self._print()
 
     def last(self) -> None:
         """Print the last line of a sweep that had others."""
-        if self.shown and (text := line(self.sweep)) != self.shown:
+        if self.shown:
+            self._print()
+
+    def _print(self) -> None:
+        if (text := line(self.sweep)) != self.shown:
+            self.shown, self.due = text, self.now() + max(LINE_S, (self.now() - self.began) / 10)
             console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def line(sweep: WatchedSweep) -> str:
+def line(sweep: _WatchedSweep) -> str:
     """Return what is done, running, waiting and failed, the time left and the lowest loss in one line."""
     failed = sum(not e.finished for e in sweep.ended)
     left = sweep.time_left_s()
@@ -106,8 +105,8 @@ def line(sweep: WatchedSweep) -> str:
 class LiveTable:
     """The live table of a sweep, rebuilt at most once a second."""
 
-    def __init__(self, sweep: WatchedSweep, now: Callable[[], float]) -> None:
-        self.sweep, self.now, self.speeds, self.ends = sweep, now, Speeds(), Ends()
+    def __init__(self, sweep: _WatchedSweep, now: Callable[[], float]) -> None:
+        self.sweep, self.now, self.speeds, self.ends = sweep, now, _Speeds(), _Ends()
         self.made, self.last = -TABLE_S, Group()
 
     def table(self) -> Group:
@@ -115,14 +114,13 @@ class LiveTable:
         if self.now() - self.made >= TABLE_S:
             self.made = self.now()
             predicted = self.ends.of([job.entry for job in self.sweep.running.values()], self.sweep.ended)
-            parts: list[RenderableType] = [self.head(), self.working(predicted)]
+            parts: list[RenderableType] = [self._head(), self._working(predicted)]
             if self.sweep.ended:
-                parts += [Text("\nended last", "dim"), self.finished()]
+                parts += [Text("\nended last", "dim"), self._finished()]
             self.last = Group(*parts)
         return self.last
 
-    def head(self) -> Table:
-        """Return the bar and the counts."""
+    def _head(self) -> Table:
         failed = sum(not e.finished for e in self.sweep.ended)
         left = self.sweep.time_left_s()
         head = Table.grid(padding=(0, 2))
@@ -136,11 +134,12 @@ class LiveTable:
         )
         return head
 
-    def working(self, predicted: Mapping[str, Prediction]) -> Table:
+    def _working(self, predicted: Mapping[str, Prediction]) -> Table:
         """Return the runs at work: step, speed, training loss so far, and the predicted final loss."""
-        rows = _empty(*record.WHO, "N", "D", "C", "step", "steps/s", "L_train", f"L at the end, {percent(LEVEL, 0)}")
+        names = (*SIZED, "step", "steps/s", "L_train", f"L at the end, {percent(LEVEL, 0)}")
+        rows = plain_table("family", *names, right=names)
         for job in sorted(self.sweep.running.values(), key=lambda job: job.entry.run_id):
-            beat, plan = job.entry.heartbeat(), job.entry.config.plan
+            beat, plan = job.entry.files.read_heartbeat(), job.entry.config.plan
             step = f"{beat['step']}/{beat['steps']}" if beat.get("steps") else f"–/{plan.steps if plan else '?'}"
             speed, losses = self.speeds.of(job, beat), curve(job.entry.files.curve)
             progress = step, f"{speed:.3g}" if speed else "", f"{losses[-1]:.4g}" if losses else ""
@@ -148,19 +147,14 @@ class LiveTable:
             rows.add_row(*_who(job.entry), *progress, str(end) if end and end.value is not None else "")
         return rows
 
-    def finished(self) -> Table:
+    def _finished(self) -> Table:
         """Return the runs that ended last, with their loss, or what became of them."""
-        rows = _empty(*record.WHO, "N", "D", "C", "L")
+        rows = plain_table("family", *SIZED, "L", right=(*SIZED, "L"))
         for entry in self.sweep.ended[: -LAST - 1 : -1]:
             last = entry.rows[-1] if entry.rows else {}
             loss = f"{last['L']:.4f}" if entry.good and last.get("L") is not None else ""
             rows.add_row(*_who(entry), loss or Text(one_line(last.get("reason") or entry.state), "red"))
         return rows
-
-
-def _empty(*names: str) -> Table:
-    """Return a table of these columns without rows."""
-    return plain_table(*names, right={*names} - {"family"})
 
 
 def _who(entry: "Entry") -> list[str]:
@@ -170,13 +164,13 @@ def _who(entry: "Entry") -> list[str]:
     return [*(str(known[key]) for key in record.WHO), *sizes]
 
 
-class Speeds:
+class _Speeds:
     """Optimiser steps per second of each run, between its last two heartbeats that were seen."""
 
     def __init__(self) -> None:
         self.seen: dict[str, tuple[float, float, float | None]] = {}
 
-    def of(self, job: WatchedRun, beat: Mapping[str, float]) -> float | None:
+    def of(self, job: _WatchedRun, beat: Mapping[str, float]) -> float | None:
         """Return the speed of a run [steps/s]; None before its second heartbeat."""
         step, at, speed = self.seen.get(job.entry.run_id, (0.0, 0.0, None))
         if not beat.get("time"):
@@ -187,7 +181,7 @@ class Speeds:
         return speed
 
 
-class Ends:
+class _Ends:
     """The losses that runs at work may end at, found in the background, since a law is fitted for them."""
 
     def __init__(self) -> None:

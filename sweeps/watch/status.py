@@ -3,18 +3,19 @@
 print(overview(Path("runs")).text())
 """
 
+import os
 import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isoflop import record
+from isoflop import files, record, record_checks
 from isoflop.errors import UserError
 from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries, no_garbage
-from isoflop.sweeps.watch.glances import Glances
 from isoflop.sweeps.watch.predicted import LEVEL, Prediction, Predictor
 from isoflop.wording import clock, one_line, percent, short, states
 
@@ -22,44 +23,43 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SHOWN = 10  # runs of a state that are shown, unless all are asked for
+# the columns that are shown or summed up, remembered of each record
+KEYS = (*record.WHO, "run_id", "status", "reason", "data", "N", "D", "C", "lr", "L", "L_se", "loss_unit", "wall_s")
+# a file that was changed so short a time ago may change again unseen [s]: file systems keep times to 2 s at worst (FAT)
+FRESH_S = 3.0
 
 
 @dataclass
 class Overview:
-    """The runs of a folder: how many in each state, those at work, those without a result, the lowest losses.
-
-    spent: FLOPs and seconds of the rows with a result, by family. best: the row of the lowest loss of every family on
-    every dataset, the lowest first. predicted: the final loss of runs at work, where it was asked for.
-    """
+    """The runs of a folder: how many in each state, those at work, those without a result, the lowest losses."""
 
     folder: Path
     runs: list[Entry]
-    counts: Counter[str] = field(default_factory=Counter)
     by_state: dict[str, list[Entry]] = field(default_factory=dict)
     spent: dict[str, list[float]] = field(default_factory=dict)
+    """FLOPs and seconds of the rows with a result, by family."""
     best: list[record.Row] = field(default_factory=list)
+    """The row of the lowest loss of every family on every dataset, the lowest first."""
     predicted: dict[str, Prediction] = field(default_factory=dict)
+    """The final loss of runs at work, where it was asked for."""
 
     def __post_init__(self) -> None:
         lowest: dict[tuple[str, str], record.Row] = {}
         for entry in self.runs:
             self.by_state.setdefault(entry.state, []).append(entry)
             for row in entry.rows if entry.good else ():
-                self.take_in(row, lowest)
-        self.counts = Counter({state: len(members) for state, members in self.by_state.items()})
+                if row.get("C") is not None and row.get("wall_s"):
+                    flops, seconds = self.spent.get(row["family"], (0.0, 0.0))
+                    self.spent[row["family"]] = [flops + row["C"], seconds + row["wall_s"]]
+                place = (row["data"], row["family"])
+                if row["L"] is not None and (place not in lowest or lowest[place]["L"] > row["L"]):
+                    lowest[place] = row
         self.best = sorted(lowest.values(), key=lambda row: (row["data"], row["L"]))
 
-    def take_in(self, row: record.Row, lowest: dict[tuple[str, str], record.Row]) -> None:
-        """Add a row with a result to what was spent, and to the lowest losses where it is one."""
-        C, wall_s, L, family = row.get("C"), row.get("wall_s"), row["L"], row["family"]
-        if C is not None and wall_s:
-            sums = self.spent.setdefault(family, [0.0, 0.0])
-            sums[0] += C
-            sums[1] += wall_s
-        if L is not None:
-            place = (row["data"], family)
-            if place not in lowest or lowest[place]["L"] > L:
-                lowest[place] = row
+    @property
+    def counts(self) -> Counter[str]:
+        """How many runs are in each state."""
+        return Counter({state: len(members) for state, members in self.by_state.items()})
 
     @property
     def running(self) -> list[Entry]:
@@ -93,7 +93,7 @@ class Overview:
     def text(self, everything: bool = False, bold: bool = False) -> str:
         """Return lines and tables for a terminal; bold: emphasise headings."""
         left, at_work = self.left_s, len(self.running)
-        parts = [heading(f"{one_line(self.folder)}: {len(self.runs)} runs: {states(self.counts)}", bold)]
+        parts = [_heading(f"{one_line(self.folder)}: {len(self.runs)} runs: {states(self.counts)}", bold)]
         if left and at_work:
             parts.append(f"about {clock(left)} left at this pace, {at_work} at a time")
         elif left and self.counts.keys() & {*UNMADE[:2]}:
@@ -104,28 +104,52 @@ class Overview:
             if members and (everything or state not in ("ok", "planned")):
                 more = len(members) - SHOWN
                 title = f"{state} ({more} more: --all)" if more > 0 and not everything else state
-                parts += ["", heading(title, bold), *listed(members if everything else members[:SHOWN])]
+                parts += ["", _heading(title, bold), *_listed(members if everything else members[:SHOWN])]
         if self.predicted:
             cells = [(run_id, one_line(loss)) for run_id, loss in self.predicted.items()]
             names = ("run", f"L at the end, {percent(LEVEL, 0)} interval")
-            parts += ["", heading("predicted", bold), *columns(names, cells if everything else cells[:SHOWN], names)]
+            parts += ["", _heading("predicted", bold), *_columns(names, cells if everything else cells[:SHOWN], names)]
         if self.best:
-            parts += ["", heading("lowest loss so far", bold), *bests(self.best)]
+            parts += ["", _heading("lowest loss so far", bold), *_bests(self.best)]
         return "\n".join(parts)
 
 
 def overview(folder: Path, predictor: Predictor | None = None) -> Overview:
     """Read a folder of runs; with a predictor, predict the final loss of those at work."""
     with no_garbage():
-        glances = Glances(folder)
-        seen = Overview(folder, [glances.of(entry) for entry in entries(folder)])
-        glances.keep()
+        seen = Overview(folder, _glance(folder))
     if predictor is not None:
         seen.predicted = predictor.of(seen.running, seen.by_state.get("ok", []))
     return seen
 
 
-def heading(text: str, bold: bool) -> str:
+def _glance(folder: Path) -> list[Entry]:
+    """Return the runs of a folder; of a record whose inode, size and times are unchanged, what was remembered.
+
+    A file changed within the last seconds is not remembered ("racily clean", git's Documentation/technical/racy-git).
+    """
+    path = files.cache() / "status" / f"{sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]}.json"
+    sources = [Path(module.__file__ or "").read_bytes() for module in (record, record_checks)]
+    # another version may find fault with a record
+    reader = sha256(b"".join([*sources, repr(KEYS).encode()])).hexdigest()
+    remembered, seen, new, now = files.recall(path), dict[str, Any](), False, time.time()
+    runs, known = list(entries(folder)), remembered["runs"] if remembered.get("reader") == reader else {}
+    for entry in runs:
+        if (facts := entry.record_facts) is None:
+            continue
+        sign, before = [facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns], known.get(entry.run_id)
+        if before and before[0] == sign:
+            entry.__dict__["contents"] = ([dict(zip(KEYS, values, strict=True)) for values in before[1]], "")
+            seen[entry.run_id] = before
+        elif entry.rows and now - max(facts.st_mtime, facts.st_ctime) > FRESH_S:
+            seen[entry.run_id] = [sign, [[row.get(key) for key in KEYS] for row in entry.rows]]
+            new = True
+    if new:
+        files.keep(path, {"reader": reader, "runs": seen})
+    return runs
+
+
+def _heading(text: str, bold: bool) -> str:
     """Return a line, as a terminal emphasises it where it is to (ECMA-48, select graphic rendition)."""
     return f"\x1b[1m{text}\x1b[0m" if bold else text
 
@@ -137,7 +161,7 @@ def line(entry: Entry) -> dict[str, Any]:
         last = entry.rows[-1]
         return run | {key: last[key] for key in (*record.WHO, "L", "reason")}
     try:
-        config, beat = entry.config, entry.heartbeat()
+        config, beat = entry.config, entry.files.read_heartbeat()
     except UserError as error:
         return run | dict.fromkeys(record.WHO, "") | {"reason": entry.problem or str(error)}
     known = dict(zip(record.WHO, (config.names.family, config.width, config.depth, config.seed), strict=True))
@@ -146,17 +170,17 @@ def line(entry: Entry) -> dict[str, Any]:
     return run | known | {key: beat[key] for key in ("step", "steps", "host", "pid", "time") if key in beat}
 
 
-def listed(members: Iterable[Entry]) -> list[str]:
+def _listed(members: Iterable[Entry]) -> list[str]:
     """Return the runs of one state, a line each below the names of the columns."""
     cells = []
     for entry in members:
         run = line(entry)
         loss = f"{run['L']:.4f}" if run.get("L") is not None else ""
-        cells.append((entry.run_id, *(one_line(run[key]) for key in record.WHO), loss, one_line(notes(run))))
-    return columns(("run", *record.WHO, "L", "notes"), cells, left=("run", "family", "notes"))
+        cells.append((entry.run_id, *(one_line(run[key]) for key in record.WHO), loss, one_line(_notes(run))))
+    return _columns(("run", *record.WHO, "L", "notes"), cells, left=("run", "family", "notes"))
 
 
-def notes(run: dict[str, Any]) -> str:
+def _notes(run: dict[str, Any]) -> str:
     """Return the notes on one run: its step and host, or why it has no result."""
     if run.get("reason"):
         return str(run["reason"])
@@ -167,7 +191,7 @@ def notes(run: dict[str, Any]) -> str:
     return f"step {run['step']} of {run['steps'] or '?'}{where}, pid {run['pid']}, {ago} ago"
 
 
-def bests(best: list[record.Row]) -> list[str]:
+def _bests(best: list[record.Row]) -> list[str]:
     """Return the lowest losses, a line each below the names of the columns."""
     units = sorted({str(row.get("loss_unit") or record.NATS) for row in best})
     names = ("data", "family", *record.DIALS, "N", "D", "C", "lr", one_line(f"L [{', '.join(units)}]"))
@@ -177,10 +201,10 @@ def bests(best: list[record.Row]) -> list[str]:
         loss = f"{row['L']:.4f}" + ("" if row.get("L_se") is None else f" ± {row['L_se']:.4f}")
         dials = (one_line(row[key]) for key in record.DIALS)
         cells.append((one_line(row["data"]), one_line(row["family"]), *dials, *sizes, loss))
-    return columns(names, cells, left=("data", "family"))
+    return _columns(names, cells, left=("data", "family"))
 
 
-def columns(names: Sequence[str], cells: Sequence[Sequence[str]], left: Sequence[str]) -> list[str]:
+def _columns(names: Sequence[str], cells: Sequence[Sequence[str]], left: Sequence[str]) -> list[str]:
     """Return the lines of a table without rules: words to the left, numbers to the right, two spaces between."""
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
     form = "  ".join(f"{{:{'<' if name in left else '>'}{width}}}" for name, width in zip(names, widths, strict=True))

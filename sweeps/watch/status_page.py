@@ -52,10 +52,14 @@ def page(seen: "Overview", now: str) -> str:
     lost_states = [state for state in seen.by_state if state not in ("ok", "running", "planned")]
     lost = [line(entry) for state in lost_states for entry in seen.by_state[state]]
     keys = ("run_id", *record.WHO, "state", "reason")
+    best = [
+        [r["data"], r["family"], *("" if r.get(c) is None else short(r[c]) for c in ("N", "D")), f"{r['L']:.4f}"]
+        for r in seen.best
+    ]
     end = f"L at the end, {percent(LEVEL, 0)} interval"
     tables = (
         ("At work", ("run", *record.WHO, "step", "training loss", end), [_working(e, seen) for e in seen.running]),
-        ("Lowest loss so far", ("data", "family", "N", "D", "L"), [_best(row) for row in seen.best]),
+        ("Lowest loss so far", ("data", "family", "N", "D", "L"), best),
         ("Ended without a result", ("run", *keys[1:]), [[run.get(key) for key in keys] for run in lost]),
     )
     return render(
@@ -63,7 +67,7 @@ def page(seen: "Overview", now: str) -> str:
         folder=seen.folder,
         done=sum(seen.counts.get(state, 0) for state in ("ok", "diverged")),
         total=len(seen.runs),
-        states=", ".join(f"{n} {state}" for state, n in sorted(seen.counts.items(), key=lambda item: -item[1])),
+        states=", ".join(f"{n} {state}" for state, n in seen.counts.most_common()),
         left=clock(seen.left_s) if seen.left_s and seen.running else "",
         tables=tables,
         now=now,
@@ -80,11 +84,6 @@ def _working(entry: Any, seen: "Overview") -> list[object]:
     step = f"{run['step']} of {run['steps']}" if run.get("steps") else "–"
     who = [entry.run_id, *(run[key] for key in record.WHO)]
     return [*who, step, _picture(curve(entry.files.curve)), seen.predicted.get(entry.run_id)]
-
-
-def _best(row: record.Row) -> list[object]:
-    sizes = [short(row[c]) if row.get(c) is not None else "" for c in ("N", "D")]
-    return [row["data"], row["family"], *sizes, f"{row['L']:.4f}"]
 
 
 def curve(file: Path) -> list[float]:

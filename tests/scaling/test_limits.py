@@ -40,7 +40,7 @@ def test_a_run_of_years_is_refused() -> None:
 
 
 def test_two_ranks_can_be_tried_on_any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_cores", lambda: 1)
+    monkeypatch.setattr(limits, "cores", lambda: 1)
     limits.refuse_place(replace(TRAINER, devices=2))
     with pytest.raises(UserError, match=r"trainer\.devices=3 is more than this machine's 1 core;"):
         limits.refuse_place(replace(TRAINER, devices=3))

@@ -13,14 +13,14 @@ import mutate
 import pytest
 from conftest import Isoflop
 
-from isoflop import record, remembered
+from isoflop import files, record
 from isoflop.cli import call
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.sweeps import cancel
 from isoflop.sweeps.collect import collect, refuse_place, rows
 from isoflop.sweeps.ledger import Entry, entries
-from isoflop.sweeps.watch import glances
+from isoflop.sweeps.watch import status
 from isoflop.sweeps.watch.status import overview
 
 GRID = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3"]
@@ -40,7 +40,7 @@ def sweep(small_sweep: Path, tmp_path: Path) -> Path:
 
 
 def test_no_verb_stumbles_over_a_damaged_folder(small_sweep: Path, tmp_path: Path) -> None:
-    remembered.keep(tmp_path / "remembered" / "isoflop" / "grid.json", {"of": "a plan"})
+    files.keep(tmp_path / "remembered" / "isoflop" / "grid.json", {"of": "a plan"})
     verbs = ("status", "status --all", "status --json", "collect", "cancel")
     done = list(mutate.rounds(small_sweep, tmp_path / "remembered", GRID, mutations=30, seed=7, verbs=verbs))
     assert len(done) == 150
@@ -196,11 +196,11 @@ def test_what_was_remembered_and_is_damaged_is_thrown_away_with_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: bytes | None
 ) -> None:
     path = tmp_path / "speeds.json"
-    remembered.keep(path, {"a": [1.0, "ä"]})
-    assert remembered.recall(path) == {"a": [1.0, "ä"]}
+    files.keep(path, {"a": [1.0, "ä"]})
+    assert files.recall(path) == {"a": [1.0, "ä"]}
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"1.0", b"1.1") if damage is None else damage)
-    assert remembered.recall(path) == {}
+    assert files.recall(path) == {}
     assert f"{path} is damaged; it is deleted" in capsys.readouterr().err
     assert not path.exists()
 
@@ -208,7 +208,7 @@ def test_what_was_remembered_and_is_damaged_is_thrown_away_with_a_line(
 @pytest.fixture
 def settled(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The sweep, and a clock by which its files were written long ago."""
-    monkeypatch.setattr(glances, "FRESH_S", -1e9)
+    monkeypatch.setattr(status, "FRESH_S", -1e9)
     return sweep
 
 
@@ -241,7 +241,7 @@ def test_a_record_that_was_just_written_is_not_remembered(sweep: Path, own_cache
 def test_a_finished_run_is_read_itself_whatever_is_remembered(settled: Path) -> None:
     overview(settled)
     first = next(entries(settled))
-    assert set(Entry(first.folder).rows[0]) > set(glances.KEYS)
+    assert set(Entry(first.folder).rows[0]) > set(status.KEYS)
 
 
 def test_streams_that_were_closed_and_ascii_terminals_are_no_error(sweep: Path) -> None:

@@ -14,9 +14,8 @@ import isoflop
 from isoflop import record
 from isoflop.analysis.report.view import View, look
 from isoflop.errors import UserError
-from isoflop.sweeps.dashboard import panels
-from isoflop.sweeps.dashboard.dashboard import Dashboard, build, save
 from isoflop.sweeps.import_wandb import import_wandb
+from isoflop.sweeps.watch.dashboard import Dashboard, _failures_text, build, save
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "studies/widths/runs.csv"
@@ -127,10 +126,10 @@ def test_saving_sends_the_figures_once_and_returns_both_addresses(
 
 
 def test_what_a_table_holds_is_shown_as_text(view: View) -> None:
-    text = panels.failures_text(view)
+    text = _failures_text(view)
     assert len(text.splitlines()) == 3
     assert "a \\| b &lt;script>alert(1)&lt;/script> \\*x\\* \\[y\\](javascript:z) end" in text
-    assert panels.failures_text(look(isoflop.read_runs(RUNS), [])) == "Every run of the table has a result."
+    assert _failures_text(look(isoflop.read_runs(RUNS), [])) == "Every run of the table has a result."
 
 
 @needs_library

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from isoflop.sweeps import machine, workers
+from isoflop.scaling import hardware
+from isoflop.sweeps import workers
 
 SMI = """GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-aaaa)
 GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb)
@@ -16,7 +17,7 @@ GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb)
 
 @pytest.fixture(autouse=True)
 def _container_that_was_given_the_fourth_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine.listed.cache_clear()
+    hardware._listed.cache_clear()
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter([folder / "nvidia3"]))
 
@@ -30,17 +31,17 @@ def put_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, prints: str) -> None:
 
 def test_gpus_and_slices_of_gpus_go_by_their_uuids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_smi(tmp_path, monkeypatch, SMI)
-    assert machine.gpus() == ["GPU-aaaa", "MIG-cccc", "MIG-dddd"]
+    assert hardware.gpus() == ["GPU-aaaa", "MIG-cccc", "MIG-dddd"]
 
 
 def test_without_nvidia_smi_gpus_go_by_their_ordinals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine.gpus() == ["0"]
+    assert hardware.gpus() == ["0"]
 
 
 def test_what_the_user_made_visible_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aaaa,1,-1,2")
-    assert machine.gpus() == ["GPU-aaaa", "1"]
+    assert hardware.gpus() == ["GPU-aaaa", "1"]
 
 
 def test_calls_take_turns_on_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,9 @@ from isoflop.scaling.config.frozen import freeze
 from isoflop.sweeps import costs
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry
-from isoflop.sweeps.plan.plan import SweepPlan, composed, plan
-from isoflop.sweeps.plan.resolution import Question, outcomes
-from isoflop.sweeps.plan.times import LAUNCHES_S, step_s
+from isoflop.sweeps.plan.options import PlanLaw
+from isoflop.sweeps.plan.plan import LAUNCHES_S, SweepPlan, _step_s, composed, plan
+from isoflop.sweeps.plan.resolution import outcomes
 from isoflop.sweeps.verbs import main as verbs
 
 STUDIES = sorted((Path(__file__).parents[2] / "conf/study").glob("*.yaml"))
@@ -106,10 +106,10 @@ def test_time_is_measured_once_and_remembered(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_time_of_a_step_is_a_line_between_measured_ones_and_in_proportion_beyond() -> None:
     points = [[1e6, 0.001, 0.1], [1e8, 0.01, 0.2]]
-    assert costs.step_s(1e5, points) == 0.001
-    assert costs.step_s(1e7, points) == pytest.approx(0.001 * 10**0.5)
-    assert costs.step_s(1e9, points) == pytest.approx(0.1)
-    assert [costs.rest_s(C, points) for C in (2e6, 9e7)] == [0.1, 0.2]
+    assert costs._step_s(1e5, points) == 0.001
+    assert costs._step_s(1e7, points) == pytest.approx(0.001 * 10**0.5)
+    assert costs._step_s(1e9, points) == pytest.approx(0.1)
+    assert [costs._rest_s(C, points) for C in (2e6, 9e7)] == [0.1, 0.2]
 
 
 def test_wall_time_is_that_of_the_fullest_slot() -> None:
@@ -177,7 +177,7 @@ def test_an_override_replaces_what_a_study_says_of_the_same_key() -> None:
 def test_the_next_runs_are_among_those_that_are_not_made(isoflop: Isoflop) -> None:
     made = plan(["study=isoflop", "family=lstm"], device="H100")
     marks = made.marks.assign(done=made.marks["width"] == 16)
-    (found,) = outcomes(marks, Question(improve=3, target=1e13))
+    (found,) = outcomes(marks, PlanLaw(improve=3, target=1e13))
     assert found.next is not None
     assert len(found.next) == 3
     assert not (found.next["width"] == 16).any()
@@ -211,12 +211,12 @@ MEASURED = [(64, 4, 1.036), (128, 4, 1.205), (256, 6, 2.257), (512, 8, 5.61), (1
 def test_a_step_on_an_h100_takes_what_was_measured(width: int, layers: int, milliseconds: float) -> None:
     tokens, n = 32 * 256, 12 * layers * width**2 + 8192 * width
     flops = tokens * (6 * n + 6 * layers * width * 256)
-    law = partial(step_s, "H100", flops=flops, values=tokens * layers * width)
+    law = partial(_step_s, "H100", flops=flops, values=tokens * layers * width)
     compiled, plain, launched = law(True, True), law(True, False), law(False, False)
     assert compiled is not None
     assert compiled * 1e3 == pytest.approx(milliseconds, rel=0.05)
     assert compiled < plain <= launched
-    assert step_s("A100", True, True, flops=flops, values=tokens * layers * width) > compiled
+    assert _step_s("A100", True, True, flops=flops, values=tokens * layers * width) > compiled
 
 
 def test_the_law_of_a_plan_is_chosen_by_graph_and_compile() -> None:

@@ -56,10 +56,10 @@ def test_a_sweep_that_is_over_before_the_first_line_says_nothing(log: io.StringI
 def test_the_table_shows_speed_loss_what_ended_and_where_those_at_work_may_end(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def entry(run_id: str, **more: Any) -> Any:
+    def entry(run_id: str, heartbeat: Any = dict, **more: Any) -> Any:
         (tmp_path / run_id).write_text("step,D,C,lr,L_train\n1,1,1,.1,3.5\n2,2,2,.1,3.25\n")
         plan = SimpleNamespace(N=1e4, D=2e5, C=1e10, steps=100)
-        files = SimpleNamespace(curve=tmp_path / run_id)
+        files = SimpleNamespace(curve=tmp_path / run_id, read_heartbeat=heartbeat)
         known = {"good": True, "finished": True, "config": SimpleNamespace(plan=plan), "files": files}
         return SimpleNamespace(run_id=run_id, **known | more)
 
