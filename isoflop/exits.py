@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from isoflop.errors import BusyError, UserError
-from isoflop.extensions import CONF
+from isoflop.extensions import CONF, blame
 from isoflop.wording import printable
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def translate(error: BaseException, elsewhere: str = ELSEWHERE) -> tuple[int, st
             return 2, f"{plugin[1]} {what}"
         case RunFailedError() | BusyError():
             return 1, str(error)
+        case Exception() if own := blame(error):
+            return 2, own
         case Exception() if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
             return 2, hydra_sentence(error)
         case KeyboardInterrupt():
@@ -144,6 +146,8 @@ def _key_sentence(error: Any) -> str:
 
     if not OmegaConf.is_dict(error.parent_node):
         return ""
+    if error.full_key in ("launcher", "sweeper"):
+        return f"{error.full_key} is not a key; did you mean hydra/{error.full_key}=?"
     parent, key = str(error.full_key).rpartition(".")[0], str(error.key)
     keys = [str(k) for k in error.parent_node if k not in ("hydra", "names") and not str(k).startswith("_")]
     close = difflib.get_close_matches(key, keys, n=1)

@@ -10,6 +10,7 @@ every launcher inherit the declaration, an environment variable. No other code i
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -146,6 +147,19 @@ def load(kind: str) -> list[ModuleType]:
             except Exception as error:
                 raise UserError(f"{name} of {extension.root} cannot be imported: {_line(error)}") from None
     return modules
+
+
+def blame(error: BaseException | None) -> str:
+    """Return where the code of a declared extension raised an error, and which; empty if it is not to blame."""
+    roots, chain = tuple(f"{extension.root}{os.sep}" for extension in all_declared()), list[BaseException]()
+    while error is not None:
+        chain.append(error)
+        error = error.__cause__
+    for cause in chain if roots and not any(isinstance(one, UserError) for one in chain) else ():
+        frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(cause.__traceback__)]
+        if own := [frame for frame in frames if frame[0].startswith(roots)]:
+            return f"{own[-1][0]}, line {own[-1][1]}: {type(cause).__name__}: {' '.join(str(cause).split())}"
+    return ""
 
 
 def _listed(text: str) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -241,6 +242,10 @@ def _modes(arguments: list[str]) -> list[str]:
     several = {"-m", "--multirun"} & {*arguments} or any(a.lstrip("+").startswith("study=") for a in arguments)
     # a grid is composed by the sweeper; what is only shown is composed as a single run
     rest = [a for a in arguments if a not in ("-m", "--multirun")]
+    if shows and several:
+        for override in OverridesParser.create().parse_overrides([a for a in rest if "=" in a and a[0] != "-"]):
+            if override.is_sweep_override():
+                raise UserError(f"{override.input_line} is several values, and --cfg shows one run; give one of them")
     return [*(["-m"] if several and not shows else []), *rest]
 
 

@@ -24,6 +24,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from isoflop.errors import UserError
+from isoflop.extensions import blame
 from isoflop.folder import RunFolder
 from isoflop.scaling.hardware import cores
 from isoflop.scaling.process import signals
@@ -54,9 +56,11 @@ def warm() -> None:
 
 
 def call(function: str, *arguments: Any, gpu: str | None = None) -> Any:
-    """Call a function, named "module:name" and imported there, in a fresh process; RuntimeError if it fails.
+    """Call a function, named "module:name" and imported there, in a fresh process.
 
-    gpu: what the process may use, as CUDA_VISIBLE_DEVICES takes it; None leaves it as it is here.
+    RuntimeError with the traceback if it fails, UserError with the line of the user's own code that is to blame.
+
+    gpu   what the process may use, as CUDA_VISIBLE_DEVICES takes it; None leaves it as it is here
     """
     context = server()
     ours, theirs = context.Pipe(duplex=False)
@@ -64,13 +68,13 @@ def call(function: str, *arguments: Any, gpu: str | None = None) -> Any:
     process.start()
     theirs.close()
     try:
-        good, result = ours.recv()
+        failed, result = ours.recv()
     except EOFError:
         process.join()
         raise RuntimeError(f"a worker process died ({describe_exit(process.exitcode)})") from None
     process.join()
-    if not good:
-        raise RuntimeError(result)
+    if failed:
+        raise failed(result)
     return result
 
 
@@ -99,9 +103,10 @@ def _call(pipe: Connection, function: str, arguments: Sequence[Any], gpu: str | 
     threading.Thread(target=_die_unread, args=(pipe.fileno(),), daemon=True).start()
     module, name = function.split(":")
     try:
-        pipe.send((True, getattr(importlib.import_module(module), name)(*arguments)))
-    except BaseException:
-        pipe.send((False, traceback.format_exc()))
+        pipe.send((None, getattr(importlib.import_module(module), name)(*arguments)))
+    except BaseException as error:
+        own = blame(error)
+        pipe.send((UserError, own) if own else (RuntimeError, traceback.format_exc()))
 
 
 def _die_unread(pipe: int) -> None:

@@ -13,7 +13,9 @@ import pytest
 from conftest import TINY, Isoflop
 
 from isoflop import cli
+from isoflop.errors import UserError
 from isoflop.exits import translate
+from isoflop.scaling.app import modes
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,6 +54,7 @@ MISTAKES = [
     ("probe=[positons]", ["probe=positons is not there", "positions"]),
     ("family.width=a=b", ["'family.width=a=b' cannot be read", "key=value"]),
     ("family.width=16,32", ["family.width=16,32 is several values", "-m"]),
+    ("launcher=slurm", ["launcher is not a key", "did you mean hydra/launcher=?"]),
     ("family.width=0", ["family.width=0 is not a whole number of at least 1"]),
     ("family.depth=two", ["family.depth='two' is not a whole number"]),
     ("family.head_dim=wide", ["family.head_dim='wide' is not a number; transformer has 16"]),
@@ -98,6 +101,19 @@ def sentence(done: subprocess.CompletedProcess[str]) -> str:
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("isoflop: ")
     return lines[0]
+
+
+def test_a_grid_of_which_a_config_is_to_be_shown_is_said() -> None:
+    assert modes(["-m", "family=mlp", "--cfg", "hydra"]) == ["family=mlp", "--cfg", "hydra"]
+    with pytest.raises(
+        UserError, match=r"family=mlp,lstm is several values, and --cfg shows one run; give one of them"
+    ):
+        modes(["-m", "seed=1", "family=mlp,lstm", "--cfg", "hydra"])
+
+
+def test_the_package_is_run_as_the_command_is(capfd: pytest.CaptureFixture[str]) -> None:
+    assert subprocess.run([sys.executable, "-m", "isoflop", "--help"], check=True).returncode == 0
+    assert "usage: isoflop VERB" in capfd.readouterr().out
 
 
 def test_help_lists_the_verbs_and_examples(isoflop: Isoflop) -> None:

@@ -161,6 +161,33 @@ def test_claims_and_figures_of_an_extension_join_ours(tmp_path: Path) -> None:
     assert [drawing.name for drawing in drawings()] == [*figures, "dots"]
 
 
+BUILT = "    def build(self, task):\n        return super().build(task).bodies\n"
+
+
+@pytest.mark.parametrize(
+    ("verb", "code", "sentence"),
+    [
+        (["train"], BUILT, "line 9: AttributeError: "),
+        (["plan", "--device", "H100"], BUILT, "line 9: AttributeError: "),
+        (["train"], "    x: int = y\n", "line 8: NameError: name 'y' is not defined"),
+        (["train"], "", ""),
+    ],
+    ids=["built to be trained", "built to be planned", "imported", "no class"],
+)
+def test_a_broken_family_is_one_sentence_with_its_line(
+    isoflop: Isoflop, tmp_path: Path, verb: list[str], code: str, sentence: str
+) -> None:
+    root = lab(tmp_path, "lab_o")
+    text = f"from dataclasses import dataclass\n{FAMILIES}".replace("class Mine", "@dataclass(frozen=True)\nclass Mine")
+    (root / "families.py").write_text(text.replace("    pass\n", code) if code else "")
+    words = ["family=lab_o_mine", "data=copy", "budget.D=1e3", f"out={tmp_path / 'runs'}"]
+    done = isoflop(*verb, f"isoflop.extensions=[{root}]", *words)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    place = f"{root / 'families.py'}, {sentence}" if code else "_target_, lab_o.families.Mine, is not a class (module"
+    assert place in done.stderr
+
+
 def test_another_app_of_hydra_does_not_see_the_extensions(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(
         "import hydra\n\n@hydra.main(config_path=None, config_name=None, version_base='1.3')\ndef main(cfg):\n"

@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from isoflop.errors import UserError
-from isoflop.extensions import CONF, ENVIRONMENT, all_declared, declared, get, importable
+from isoflop.extensions import CONF, ENVIRONMENT, all_declared, blame, declared, get, importable
 from isoflop.scaling import present
 
 if TYPE_CHECKING:
@@ -71,14 +72,14 @@ def build(
 
     extensions: those that may hold it, by default the declared ones. frozen: the class that a frozen config names.
     """
-    from hydra.utils import get_class
-
     named = target(group, name, declared() if extensions is None else extensions, frozen)
     importable()
     try:
-        built_from = get_class(named)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"{group}={name}: its _target_, {named}, is not a class ({error})") from None
+        built_from = resolve_name(named)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{group}={name}: its _target_, {named}, is not a class ({blame(error) or error})") from None
     try:
         return built_from(**knobs)
     except TypeError as error:
