@@ -9,6 +9,7 @@ if Slurm says that this user submitted them from this folder: a folder may come 
 import os
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 from isoflop.sweeps.ledger import entries
@@ -30,30 +31,34 @@ def cancel(folder: Path) -> str:
                 errors.append(f"; cannot ask {entry.folder}: {error.strerror}")
                 continue
             counts[entry.state] += 1
-    jobs = in_slurm(folder)
+    jobs = [number for number, states in in_slurm(folder).items() if any(s.startswith("pending") for s in states)]
     if jobs and shutil.which("scancel"):
         # the state alone: what runs ends by itself, with a checkpoint
-        call("scancel", "--state=PENDING", *jobs)
+        _lines("scancel", "--state=PENDING", *jobs)
     stopping = f"stopping {counts['running']} running and {counts['planned'] + counts['stale']} queued runs"
     return stopping + "".join(errors)
 
 
-def in_slurm(folder: Path) -> list[str]:
-    """Return the waiting Slurm jobs of this user whose script was submitted from this sweep's folder, by number."""
+def in_slurm(folder: Path) -> dict[str, Counter[str]]:
+    """Return the Slurm jobs of this user whose script was submitted from this sweep's folder, by number.
+
+    Of each, how many of its array are in which state; of those that wait, with Slurm's reason.
+    """
     if not (folder / SUBMITTED).is_dir() or not shutil.which("squeue"):
-        return []
+        return {}
     submitted = os.path.join(os.path.realpath(folder), SUBMITTED, "")
-    jobs = set()
-    # the number of the job or of its array, the working directory, the script
-    for line in call("squeue", "--noheader", f"--user={os.getuid()}", "--states=PENDING", "--format=%F|%Z|%o"):
-        number, _, rest = line.strip().partition("|")
-        directory, _, script = rest.partition("|")
+    jobs: dict[str, Counter[str]] = {}
+    # the number of the job or of its array, its state and reason, the working directory, the script
+    form = "--format=%F|%T|%r|%Z|%o"
+    for line in _lines("squeue", "--noheader", "--array", f"--user={os.getuid()}", form):
+        number, state, reason, directory, script = [*line.strip().split("|", 4), "", "", "", ""][:5]
         if number.isdecimal() and os.path.realpath(os.path.join(directory, script)).startswith(submitted):
-            jobs.add(number)
-    return sorted(jobs)
+            waits = f" ({reason})" if state == "PENDING" else ""
+            jobs.setdefault(number, Counter())[f"{state.lower()}{waits}"] += 1
+    return dict(sorted(jobs.items()))
 
 
-def call(*command: str) -> list[str]:
+def _lines(*command: str) -> list[str]:
     """Return the lines that a client of Slurm prints; none if it fails."""
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoflop import files, record, record_checks
 from isoflop.errors import UserError
+from isoflop.sweeps.cancel import in_slurm
 from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries, no_garbage
 from isoflop.sweeps.watch.predicted import LEVEL, Prediction, Predictor
 from isoflop.wording import clock, one_line, percent, short, states
@@ -42,6 +43,8 @@ class Overview:
     """The row of the lowest loss of every family on every dataset, the lowest first."""
     predicted: dict[str, Prediction] = field(default_factory=dict)
     """The final loss of runs at work, where it was asked for."""
+    jobs: dict[str, Counter[str]] = field(default_factory=dict)
+    """Slurm jobs of the folder by number, with their states and why they wait."""
 
     def __post_init__(self) -> None:
         lowest: dict[tuple[str, str], record.Row] = {}
@@ -99,6 +102,7 @@ class Overview:
         elif left and self.counts.keys() & {*UNMADE[:2]}:
             again = "rerun the command, or isoflop retry"
             parts.append(f"no run is active; about {clock(left)} of work is left: {again}")
+        parts += [f"Slurm job {number}: {one_line(states(found))}" for number, found in self.jobs.items()]
         for state in STATES:
             members = self.by_state.get(state, [])
             if members and (everything or state not in ("ok", "planned")):
@@ -117,7 +121,7 @@ class Overview:
 def overview(folder: Path, predictor: Predictor | None = None) -> Overview:
     """Read a folder of runs; with a predictor, predict the final loss of those at work."""
     with no_garbage():
-        seen = Overview(folder, _glance(folder))
+        seen = Overview(folder, _glance(folder), jobs=in_slurm(folder))
     if predictor is not None:
         seen.predicted = predictor.of(seen.running, seen.by_state.get("ok", []))
     return seen

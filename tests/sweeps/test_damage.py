@@ -166,15 +166,19 @@ def test_a_table_goes_to_a_regular_file_alone(sweep: Path, tmp_path: Path, place
 
 
 SQUEUE = """#!/bin/sh
-echo "7|/|{out}/.submitit/submission_file_1.sh"
-echo "8|{out}|.submitit/submission_file_2.sh"
-echo "9|/|{out}/.submitit/../../elsewhere/job.sh"
-echo "10|/home/me|job.sh"
-echo "N/A|/|{out}/.submitit/x.sh"
+echo "7|PENDING|Priority|/|{out}/.submitit/submission_file_1.sh"
+echo "7|PENDING|Priority|/|{out}/.submitit/submission_file_1.sh"
+echo "7|RUNNING|None|/|{out}/.submitit/submission_file_1.sh"
+echo "8|PENDING|QOSMaxCpuPerUserLimit|{out}|.submitit/submission_file_2.sh"
+echo "9|PENDING|Priority|/|{out}/.submitit/../../elsewhere/job.sh"
+echo "10|PENDING|Priority|/home/me|job.sh"
+echo "11|RUNNING|None|/|{out}/.submitit/submission_file_3.sh"
+echo "N/A|PENDING|Priority|/|{out}/.submitit/x.sh"
+echo "slurm_load_jobs error"
 """
 
 
-def test_cancel_takes_from_slurm_what_slurm_says_the_sweep_submitted(
+def test_status_shows_the_jobs_that_slurm_says_the_sweep_submitted_and_cancel_takes_those_that_wait(
     sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in ("7_0", "10_0", "123"):  # what lies in the folder proves nothing
@@ -186,7 +190,12 @@ def test_cancel_takes_from_slurm_what_slurm_says_the_sweep_submitted(
     for program in programs.iterdir():
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
-    assert cancel.in_slurm(sweep) == ["7", "8"]
+    shown = overview(sweep).text().splitlines()
+    assert [line for line in shown if line.startswith("Slurm")] == [
+        "Slurm job 11: 1 running",
+        "Slurm job 7: 2 pending (Priority), 1 running",
+        "Slurm job 8: 1 pending (QOSMaxCpuPerUserLimit)",
+    ]
     cancel.cancel(sweep)
     assert (tmp_path / "cancelled").read_text().split() == ["--state=PENDING", "7", "8"]
 
