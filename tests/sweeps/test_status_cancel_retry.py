@@ -399,9 +399,9 @@ def test_a_run_that_the_kernel_ended_for_want_of_memory_is_made_in_smaller_parts
 ) -> None:
     frozen(tmp_path, undisturbed, D=2560)
     job = launcher.Job(None, Entry(tmp_path), 0.0, killed_before=7)  # type: ignore[arg-type]
-    monkeypatch.setattr(launcher, "memory_kills", lambda: 7)
+    monkeypatch.setattr(launcher, "_memory_kills", lambda: 7)
     launcher.halve_micro_batch(job, -signal.SIGKILL)  # somebody else's doing
     assert thaw(tmp_path).trainer.micro_batch is None
-    monkeypatch.setattr(launcher, "memory_kills", lambda: 8)
+    monkeypatch.setattr(launcher, "_memory_kills", lambda: 8)
     launcher.halve_micro_batch(job, -signal.SIGKILL)
     assert thaw(tmp_path).trainer.micro_batch == 2
