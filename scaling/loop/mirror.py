@@ -78,7 +78,8 @@ class Mirror(pl.Callback):
             measured = {name: results[name] for name in results if name != "L_train" and is_number(results[name])}
             self.send({"step": steps, "D": mark.D, "C": mark.C} | measured)
 
-    on_train_end = on_train_batch_end
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.on_train_batch_end(trainer, module)
 
     def __enter__(self) -> "Mirror":
         return self

@@ -39,8 +39,8 @@ def spectral() -> Iterator[SolvedCurve]:
 
     `oracle.axis` says what a curve runs along; along compute each point is that of the best size, in the column N.
     """
-    sizes, steps = (np.geomspace(*ends, 9) for ends in ((10, 1000), (1e2, 1e4)))
-    sizes, steps = np.unique(sizes.astype(int)), steps.round().astype(int)
+    sizes = np.unique(np.geomspace(10, 1000, 9).astype(int))
+    steps = np.geomspace(1e2, 1e4, 9).round().astype(int)
     for a, b in SPECTRA:
         left = left_by_descent(sizes, FOREVER, a, b), left_by_descent(ALL, steps, a, b)
         by_size = [{"N": int(n), "D": FOREVER, "L": float(loss)} for n, loss in zip(sizes, left[0], strict=True)]
