@@ -105,7 +105,9 @@ def _optimum_from_json(document: dict[str, Any], law: Any, rows: pd.DataFrame) -
     scale = None if document["scale"] is None else np.array(document["scale"], dtype=float)
     target = rows[law.target].to_numpy(float)
     problem = Problem(law, columns, target, Objective(**document["objective"]), document["fixed"], priors, scale)
-    noise = {k: np.array(v, dtype=float) if isinstance(v, list) else v for k, v in document["noise"].items()}
+    noise: dict[str, Any] = {
+        k: np.array(v, dtype=float) if isinstance(v, list) else v for k, v in document["noise"].items()
+    }
     spread = document["spread"] and Spread(**document["spread"] | {"draws": np.array(document["spread"]["draws"])})
     u = np.array(document["u"], dtype=float)
     alternatives = np.array(document["alternatives"], dtype=float).reshape(-1, len(u))

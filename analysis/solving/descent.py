@@ -78,7 +78,8 @@ class _Moving(NamedTuple):
     weights: Array | None
 
     def take(self, at: Any) -> "_Moving":
-        return _Moving(*(x if x is None else x[at] for x in self))
+        u, low, high, lam, grow, total = (x[at] for x in self[:6])
+        return _Moving(u, low, high, lam, grow, total, None if self.weights is None else self.weights[at])
 
 
 def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
