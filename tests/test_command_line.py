@@ -15,7 +15,7 @@ from conftest import TINY, Isoflop
 from isoflop import cli
 from isoflop.errors import UserError
 from isoflop.exits import translate
-from isoflop.scaling.app import modes
+from isoflop.scaling.app import _modes
 
 ROOT = Path(__file__).parents[1]
 
@@ -104,11 +104,11 @@ def sentence(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_a_grid_of_which_a_config_is_to_be_shown_is_said() -> None:
-    assert modes(["-m", "family=mlp", "--cfg", "hydra"]) == ["family=mlp", "--cfg", "hydra"]
+    assert _modes(["-m", "family=mlp", "--cfg", "hydra"]) == ["family=mlp", "--cfg", "hydra"]
     with pytest.raises(
         UserError, match=r"family=mlp,lstm is several values, and --cfg shows one run; give one of them"
     ):
-        modes(["-m", "seed=1", "family=mlp,lstm", "--cfg", "hydra"])
+        _modes(["-m", "seed=1", "family=mlp,lstm", "--cfg", "hydra"])
 
 
 def test_the_package_is_run_as_the_command_is(capfd: pytest.CaptureFixture[str]) -> None:
