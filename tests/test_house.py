@@ -9,17 +9,17 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 41_500,
-    "files": 347,
-    "public_names": 1_465,
+    "lines": 40_800,
+    "files": 290,
+    "public_names": 1_230,
     "names_used_twice": 0,
     "circles_of_files": 0,
     "circles_of_folders": 0,
     "upward_arrows": 0,
     "widest_folder": 17,
-    "long_files": 6,
-    "long_functions": 3,
-    "many_parameters": 13,
+    "long_files": 4,
+    "long_functions": 0,
+    "many_parameters": 8,
     "attrs": 0,
     "caches": 1,
 }
@@ -27,7 +27,7 @@ LIMITS = {
 VERBS_PERCENT = 97
 
 # files that a verb enters and moves between them, at most
-WALKS = {"fit": (54, 2_800), "report": (154, 49_000)}
+WALKS = {"fit": (54, 2_800), "report": (120, 49_000)}
 
 HOUSE = house.House()
 FIGURES = HOUSE.figures()

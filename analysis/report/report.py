@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.provenance import Commits, changed_since
@@ -34,6 +34,9 @@ from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import UserError
 from isoflop.files import write_text
 from isoflop.wording import cut, printable
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 # time for the drawn studies of one claim [s]
 POWER_S = 2.0
@@ -162,7 +165,7 @@ def _spec(figure: Figure) -> dict[str, Any]:
     return {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
 
 
-def _template() -> Any:
+def _template() -> "Template":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(TEMPLATES)
