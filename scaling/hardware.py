@@ -15,36 +15,56 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     import torch
 
-# dense bf16 peaks [FLOP/s], by a word of the device's name, the more particular first. NVIDIA data sheets H200 (2024),
-# H100 (2023: SXM, PCIe), A100 (2021), L40S (2023), L4 (2023), V100 fp16 (2020); sparse figures halved
-DEVICES = ("H200", "H100 PCIe", "H100 NVL", "H100", "A100", "L40S", "L4", "V100")
-PEAKS = dict(zip(DEVICES, (989e12, 756e12, 835e12, 989e12, 312e12, 362e12, 121e12, 125e12), strict=True))
-# memory bandwidths by the same data sheets [bytes/s]; the A100's is that of 80 GB (SXM)
-BANDWIDTHS = dict(zip(DEVICES, (4.8e12, 2.0e12, 3.9e12, 3.35e12, 2.039e12, 0.864e12, 0.3e12, 0.9e12), strict=True))
+
+class Card(NamedTuple):
+    """What a data sheet says of a GPU."""
+
+    bf16: float
+    """Dense peak of products in bf16 [FLOP/s]."""
+    bandwidth: float
+    """Of its memory [bytes/s]."""
+    fp32: float | None
+    """Peak in fp32, without TF32 [FLOP/s]; None where the sheets differ."""
+
+
+# by a word of the device's name, the more particular first. NVIDIA data sheets B200 (2024), GH200 (2024), H200 (2024),
+# H100 (2023: SXM, PCIe, NVL), A100 (2021, SXM 80 GB), L40S (2023), L4 (2023), V100 fp16 (2020); sparse figures halved
+CARDS = {
+    "B200": Card(2.25e15, 8.0e12, None),
+    "GH200": Card(989e12, 4.0e12, 67e12),
+    "H200": Card(989e12, 4.8e12, 67e12),
+    "H100 PCIe": Card(756e12, 2.0e12, 51e12),
+    "H100 NVL": Card(835e12, 3.9e12, 60e12),
+    "H100": Card(989e12, 3.35e12, 67e12),
+    "A100": Card(312e12, 2.039e12, 19.5e12),
+    "L40S": Card(362e12, 0.864e12, 91.6e12),
+    "L4": Card(121e12, 0.3e12, 30.3e12),
+    "V100": Card(125e12, 0.9e12, 15.7e12),
+}
 
 # numbers of mallopt(3), as glibc's malloc.h has them
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def peak(name: str, precision: str) -> float | None:
-    """Return the dense peak of a device [FLOP/s]; None if it is not in the table or the precision is not bf16."""
-    return of_device(PEAKS, name) if precision == "bf16" else None
+    """Return the dense peak of a device in bf16 or fp32 [FLOP/s]; None if it is not known."""
+    found = card(name)
+    return None if found is None else found.bf16 if precision == "bf16" else found.fp32
 
 
-def of_device(table: Mapping[str, float], name: str) -> float | None:
-    """Return what a table has of a device by a word of its name; None if it has nothing, as of a slice (MIG)."""
+def card(name: str) -> Card | None:
+    """Return the data sheet of a device by a word of its name; None if there is none, as of a slice (MIG)."""
     if re.search(r"\bMIG\b", name):
         return None
-    return next((value for word, value in table.items() if re.search(rf"\b{word}\b", name)), None)
+    return next((sheet for word, sheet in CARDS.items() if re.search(rf"\b{word}\b", name)), None)
 
 
 def cores() -> int:

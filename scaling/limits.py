@@ -21,7 +21,7 @@ from isoflop.record import DIALS
 from isoflop.scaling.config import choices
 from isoflop.scaling.config.composed import container, whole_as_int
 from isoflop.scaling.config.sections import Logger, RunPlan, Trainer
-from isoflop.scaling.hardware import cores
+from isoflop.scaling.hardware import cores, gpus
 from isoflop.scaling.recipe import rules
 from isoflop.wording import gigabytes
 
@@ -128,6 +128,10 @@ def refuse_place(trainer: Trainer) -> None:
     if on_cpu and devices > most:
         have = f"{cores()} core{'s' * (cores() > 1)}"
         raise UserError(f"trainer.devices={devices} is more than this machine's {have}; give at most {most}")
+    cards = len(gpus())  # none are known of other makers
+    if not on_cpu and 0 < cards < devices:
+        have = "GPU" if cards == 1 else f"{cards} GPUs"
+        raise UserError(f"trainer.devices={devices} is more than the {have} of this machine; give at most {cards}")
 
 
 def refuse_logger(logger: Logger, call: Callable[..., Any]) -> None:

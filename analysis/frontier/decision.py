@@ -28,7 +28,7 @@ BEYOND = 1.05
 
 
 @dataclass(frozen=True)
-class Question:
+class Request:
     """What a frontier was asked.
 
     budgets   computes to decide for [FLOPs]; none for the largest that was run
@@ -109,20 +109,20 @@ class Decision:
         return f"{what[self.by]}, within the C of the runs"
 
 
-def decide(question: Question, approaches: dict[str, Any], C: float, largest: float) -> Decision:
+def decide(request: Request, approaches: dict[str, Any], C: float, largest: float) -> Decision:
     """Return the decision for a compute.
 
     approaches   the Approach of `envelope`, `isoflop` and `parametric`
     C            training compute [FLOPs]
     largest      the largest C of the runs [FLOPs]
     """
-    law_fit, level = question.law_fit, question.level
+    law_fit, level = request.law_fit, request.level
     sizes = {"isoflop": approaches["isoflop"].size_at(C), "envelope": approaches["envelope"].size_at(C)}
     law = law_fit if law_fit is not None and sound(law_fit) else None
     if law is not None:
         curve = law.curve("N_opt", C, level).iloc[0]
         sizes["law"] = Estimate(*(float(curve[side]) for side in ("value", "low", "high")))
-    money = None if question.price is None else C * question.price
+    money = None if request.price is None else C * request.price
     known = {name: size for name, size in sizes.items() if size.value is not None and size.low is not None}
     by = next((name for name in ("law", "isoflop", "envelope") if name in known), "")
     weak = approaches["parametric"].reason or "the law is not identified"
@@ -136,7 +136,7 @@ def decide(question: Question, approaches: dict[str, Any], C: float, largest: fl
     if law is None:
         return Decision(C, N, D, Estimate(None), None, C / largest, by, weak, money=money)
     L = predict(law, {"C": C, "N": N.value}, level)[law.law.target]
-    return Decision(C, N, D, L, _detour(law, C), C / largest, by, unit=question.unit, money=money)
+    return Decision(C, N, D, L, _detour(law, C), C / largest, by, unit=request.unit, money=money)
 
 
 def sound(law_fit: Fit) -> bool:

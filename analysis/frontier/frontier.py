@@ -24,7 +24,7 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.frontier import allocation
-from isoflop.analysis.frontier.decision import Decision, Question, decide, sound
+from isoflop.analysis.frontier.decision import Decision, Request, decide, sound
 from isoflop.analysis.frontier.isoflop_minima import (
     BINS,
     BUDGETS,
@@ -99,7 +99,7 @@ class Frontier:
     served       by the law: the same loss for the least compute in training and serving
     C            the largest budget asked for, else the largest that was run [FLOPs]; None without a law
     notes        what is odd about the runs
-    question     what was asked, for `decisions`
+    request     what was asked, for `decisions`
     """
 
     budgets: pd.DataFrame
@@ -110,14 +110,14 @@ class Frontier:
     served: pd.DataFrame = field(default_factory=pd.DataFrame)
     C: float | None = None
     notes: tuple[str, ...] = ()
-    question: Question = field(default_factory=Question)
+    request: Request = field(default_factory=Request)
 
     @cached_property
     def decisions(self) -> list[Decision]:
         """What to train: for each budget asked for, else for the largest that was run."""
         largest = float(self.budgets["C"].max())
         saving = {row["C"]: row for row in records(self.served)}
-        made = [decide(self.question, self.approaches, C, largest) for C in self.question.budgets or [largest]]
+        made = [decide(self.request, self.approaches, C, largest) for C in self.request.budgets or [largest]]
         return [replace(decision, saving=saving.get(decision.C)) for decision in made]
 
     def to_json(self) -> dict[str, Any]:
@@ -194,8 +194,8 @@ def frontier(
     approaches = {"envelope": _envelope(tuned, level), "isoflop": by_budget, "parametric": parametric}
     if law_fit is not None:
         budgets, approaches["isoflop"] = _add_bias(budgets, approaches["isoflop"], tuned, law_fit)
-    asked = Question(target, level, law_fit, runs.loss_unit, price)
-    result = Frontier(budgets, approaches, cells, notes=tuple(_notes(runs, table)), question=asked)
+    asked = Request(target, level, law_fit, runs.loss_unit, price)
+    result = Frontier(budgets, approaches, cells, notes=tuple(_notes(runs, table)), request=asked)
     if law_fit is None or not sound(law_fit):
         return result
     return _add_budgets(result, runs, law_fit, target, inference_tokens, level)

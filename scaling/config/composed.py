@@ -16,6 +16,7 @@ from isoflop.record import DIALS
 from isoflop.scaling.config import choices, identity
 from isoflop.scaling.config.contents import WORDS
 from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.hardware import gpus
 
 if TYPE_CHECKING:  # a twentieth of a second, which planning need not take
     from omegaconf import DictConfig
@@ -92,11 +93,17 @@ def rung(cfg: "DictConfig", keys: Iterable[str]) -> str:
 
 
 def register_resolvers() -> None:
-    """Register with OmegaConf the words that conf/ uses: run_id, basename, interpreter, and those of corpora."""
+    """Register with OmegaConf the words that conf/ uses, those of corpora among them."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: _folder_name(_root_), replace=True)
     OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.abspath(str(path))), replace=True)
     OmegaConf.register_new_resolver("interpreter", platform.python_version, replace=True)
+    OmegaConf.register_new_resolver("gpus_of_run", _gpus_of_run, replace=True)
     for word, function in WORDS.items():
         OmegaConf.register_new_resolver(word, function, replace=True)
+
+
+def _gpus_of_run(devices: int, accelerator: str) -> int:
+    """Return how many of this machine's GPUs a run takes."""
+    return 0 if accelerator == "cpu" else min(devices, len(gpus()))

@@ -28,7 +28,7 @@ from isoflop.scaling.config.columns import columns, rung_of_mark
 from isoflop.scaling.config.composed import register_resolvers
 from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.config.sections import RunPlan, Trainer
-from isoflop.scaling.hardware import BANDWIDTHS, PEAKS, of_device
+from isoflop.scaling.hardware import CARDS, card
 from isoflop.sweeps import costs, workers
 from isoflop.sweeps.compose import check, compose, grids_of, progress
 from isoflop.sweeps.launcher import LaunchSettings
@@ -57,7 +57,7 @@ class _GpuStep(NamedTuple):
 # fitted to five Transformers, 64x4 to 1024x12, bf16, 32 x 256 tokens, one H100 (SXM), torch 2.11: all within 4 %
 COMPILED, PLAIN = _GpuStep(0.805e-3, 0.61, 201.0), _GpuStep(1.91e-3, 0.66, 355.0)
 # bandwidth at which they were fitted, a copy's, over that of the data sheet
-COPY = 3.0e12 / BANDWIDTHS["H100"]
+COPY = 3.0e12 / CARDS["H100"].bandwidth
 # least time of a step whose kernels are launched one by one [s]: the smallest of those Transformers, without a graph,
 # took 7.3 ms a step in a Lightning loop and 7.5 ms in a bare one
 LAUNCHES_S = 0.007
@@ -141,7 +141,7 @@ def _by_law(
         values = flops / last.C * last.D * config.width * config.depth
         seconds = _step_s(device, trainer.graph, trainer.compile is True, flops, values, mfu)
         if seconds is None:
-            raise UserError(f"--device {device} is not in the table of peaks; it has {', '.join(PEAKS)}")
+            raise UserError(f"--device {device} is not in the table of peaks; it has {', '.join(CARDS)}")
         times.append(run.steps * seconds)
     slow = any(config.recipe["precision"] != "bf16" for config in configs)
     far_less = "; recipe.precision=fp32 is far slower" if slow else ""
@@ -158,9 +158,10 @@ def _step_s(
     values   tokens x layers x width of it
     mfu      the share of the peak that its products reach, instead of the H100's
     """
-    top, bandwidth = of_device(PEAKS, device), of_device(BANDWIDTHS, device)
-    if top is None or bandwidth is None:
+    sheet = card(device)
+    if sheet is None:
         return None
+    top, bandwidth = sheet.bf16, sheet.bandwidth
     law = COMPILED if compiles else PLAIN
     seconds = law.launches_s + flops / ((mfu or law.products) * top) + law.traffic * values / (COPY * bandwidth)
     return seconds if by_graph else max(seconds, LAUNCHES_S)

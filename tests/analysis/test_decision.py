@@ -39,7 +39,7 @@ def test_size_data_and_loss_are_those_of_the_law_that_made_the_runs(seed: int) -
 def test_the_interval_covers_the_minima_beside_the_law() -> None:
     found = frontier(study(noise=2e-3), target=[1e21])
     minima = found.approaches["isoflop"].size_at(1e21)
-    law = found.question.law_fit.curve("N_opt", 1e21, 0.95).iloc[0]
+    law = found.request.law_fit.curve("N_opt", 1e21, 0.95).iloc[0]
     decision = found.decisions[0]
     assert decision.N.low == pytest.approx(min(minima.low, law["low"]))
     assert decision.N.high == pytest.approx(max(minima.high, law["high"]))

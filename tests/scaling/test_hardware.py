@@ -5,12 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from isoflop.scaling import estimate
+from isoflop.errors import UserError
+from isoflop.scaling import estimate, limits
+from isoflop.scaling.config.composed import register_resolvers
 from isoflop.scaling.config.sections import Trainer
 from isoflop.scaling.hardware import choose_kernels, peak, refuse_missing_gpu
 from isoflop.scaling.loop.ranks import placement
 from isoflop.scaling.run import _is_out_of_memory, _release_memory
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -79,6 +84,35 @@ def test_releasing_memory_starts_no_cuda(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_slice_of_a_gpu_has_not_the_peak_of_the_whole() -> None:
     assert peak("NVIDIA H100 80GB HBM3", "bf16") == 989e12
     assert peak("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "bf16") is None
+
+
+def test_a_peak_is_that_of_the_precision_and_of_the_whole_name() -> None:
+    assert peak("NVIDIA H100 80GB HBM3", "fp32") == 67e12
+    assert peak("NVIDIA GH200 480GB", "bf16") == peak("NVIDIA H200", "bf16") == 989e12
+    assert peak("NVIDIA B200", "bf16") == 2.25e15
+    assert peak("NVIDIA B200", "fp32") is None
+    assert peak("AMD Instinct MI300X", "bf16") is None
+
+
+def test_more_devices_than_cards_are_refused_before_any_rank_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isoflop.scaling.limits.has_gpu", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aaaa,GPU-bbbb")
+    limits.refuse_place(Trainer(devices=2))
+    with pytest.raises(UserError, match=r"trainer\.devices=3 is more than the 2 GPUs of this machine; give at most 2"):
+        limits.refuse_place(Trainer(devices=3))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(UserError, match="more than the GPU of this machine; give at most 1"):
+        limits.refuse_place(Trainer(devices=2, accelerator="gpu"))
+
+
+def test_ray_is_told_of_the_cards_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    register_resolvers()
+    asked = OmegaConf.load(ROOT / "conf/hydra/launcher/ray_local.yaml").ray.remote
+    for cards, trainer, expected in (("0,1", Trainer(), 1), ("0,1", Trainer(devices=2), 2), ("", Trainer(), 0),
+                                     ("0", Trainer(accelerator="cpu"), 0)):  # fmt: skip
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", cards)
+        root = OmegaConf.create({"trainer": vars(trainer), "remote": asked})
+        assert root.remote.num_gpus == expected
 
 
 def test_the_peak_of_memory_starts_anew_with_every_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,7 +255,7 @@ def test_a_plan_looks_into_a_folder_of_the_users(isoflop: Isoflop, tmp_path: Pat
         (["--price", "much"], "--price 'much' is not a price per hour; write --price 2.5/h"),
         (["--pric", "2"], "--pric is not an option of plan"),
         (["--target-C", "-1"], "--target-C -1 is not a number of FLOPs above 0"),
-        (["--device", "abacus"], "--device abacus is not in the table of peaks; it has H200"),
+        (["--device", "abacus"], "--device abacus is not in the table of peaks; it has B200"),
         (["--runs", "nowhere.csv"], "nowhere.csv does not exist"),
         (["--truth", "E=1,A=2"], "lacks alpha, B, beta"),
         (["--improve", "2"], "--improve needs a law to improve, and they have 2 values of N and 1 of D"),
