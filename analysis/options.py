@@ -133,6 +133,27 @@ class PointsOptions:
     out: Annotated[Path | None, "With --points: the table to write", "--out", "-o"] = None
 
 
+@dataclass(frozen=True)
+class ConfirmOptions:
+    """Verdict."""
+
+    base: Annotated[str, "The baseline, a value of the columns of --by"]
+    change: Annotated[list[str], "A change, another value; may be repeated, all changes sharing the baseline"]
+    target: Annotated[str, "The C at which to know the multiplier: 1e18 [FLOPs]", "--target-C"]
+    worth: Annotated[float, "The multiplier at the target from which the change is worth it"] = 1.05
+    risk: Annotated[float, "The largest chance of a false verdict of either kind, over all looks and changes"] = 0.05
+    look: Annotated[int, "Which of the planned looks at the data this is, from 1"] = 1
+    looks: Annotated[int, "How many looks are planned; more are paid for by wider intervals"] = 1
+
+    @property
+    def goal(self) -> float:
+        """The target as a number."""
+        goals = numbers(self.target, "--target-C", "1e18")
+        if len(goals) != 1:
+            raise UserError(f"--target-C {self.target!r} is not one compute; write --target-C 1e18")
+        return goals[0]
+
+
 Json = Annotated[bool, "Print one JSON document on stdout and nothing else", "--json"]
 Band = Annotated[float, ARGUMENTS["band"]]
 Claims = Annotated[Path | None, "A folder of claims, or one yaml; by default the claims that ship"]

@@ -1,0 +1,43 @@
+"""Which pairs of runs to make next: those that narrow the multiplier at the target most for what they cost.
+
+The variance of a line's value at the target, were more pairs made, follows from where pairs stand and how steep the
+curve is there, whatever their losses: an optimal design for one contrast, bought greedily (Elfving 1952,
+doi:10.1214/aoms/1177729442; by cost as in active-sl, arXiv:2604.22753).
+
+    counts = next_pairs(line, np.log([1e15, 1e16, 1e17]), np.array([1.0, 10.0, 100.0]), np.log(1e18), money=30.0)
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.analysis.confirm.clustered import SINGULAR, Array
+from isoflop.analysis.confirm.multiplier import Form
+
+
+def next_pairs(line: Form, places: Array, costs: Array, goal: float, money: float) -> NDArray[np.intp]:
+    """Return how many pairs to make at each place, so that ln of the multiplier at ln C = `goal` narrows most.
+
+    line     the line by the runs so far
+    places   ln C of the pairs that could be made
+    costs    what a pair costs at each
+    money    what may be spent, in the same unit
+    """
+    x = line.points.x[line.points.new]
+    count = np.unique(line.points.unit[line.points.new], return_inverse=True)[1]
+    made, more = _rows(line, x), _rows(line, places)
+    # the marks of a run count as one
+    know = (made / np.bincount(count)[count, None]).T @ made
+    bought, contrast = np.zeros(len(places), dtype=np.intp), np.array([1.0, goal - line.points.top])
+    while (affordable := costs <= money).any():
+        spread = np.linalg.pinv(know, rcond=SINGULAR, hermitian=True)
+        # what one more row takes off the variance of the contrast (Sherman and Morrison 1950)
+        gain = np.square(more @ spread @ contrast) / (1 + np.einsum("np,pq,nq->n", more, spread, more))
+        best = int(np.where(affordable, gain / costs, -1.0).argmax())
+        know = know + np.outer(more[best], more[best])
+        money, bought[best] = money - costs[best], bought[best] + 1
+    return bought
+
+
+def _rows(line: Form, x: Array) -> Array:
+    """Return by how much ln L falls at each ln C per unit of the line's value at the largest C and of its slope."""
+    return line.steepness(x)[:, None] * np.column_stack([np.ones_like(x), x - line.points.top])

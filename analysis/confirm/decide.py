@@ -1,0 +1,158 @@
+"""The verdict on a change: what its multiplier is at the largest measured C and at a target, and what that decides.
+
+ln of the multiplier is a straight line in ln C where both sides share E, whatever their factors and exponents; it
+departs from one where the change has an irreducible loss of its own, and settles where an advantage is one of small
+models. Few runs rarely say which, so that each form which they do not refute counts, both where it goes on up to the
+target and where it stops at the largest C. A verdict must hold in every way to go on, each at the full chance: a test
+of a union of hypotheses needs no correction (Berger 1982, doi:10.1080/00401706.1982.10487790).
+
+    decision = decide(points, np.log(1e18), Criterion(worth=1.05))      # points: see multiplier.py
+    decision.verdict, decision.target.low
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+
+from isoflop.analysis.confirm.looks import spent
+from isoflop.analysis.confirm.multiplier import FALL, Form, Points, Uncertain, fit_form
+from isoflop.analysis.intervals.estimate import Estimate, t_quantile
+from isoflop.errors import UserError
+
+# rates at which a form settles, over the span of the data: late, and early
+SETTLES = (2.0, 6.0)
+# a form is refuted where a true one would look so in one of a hundred cases
+REFUTED = 0.01
+
+
+class Verdict(StrEnum):
+    """What the runs say of a change at the target."""
+
+    SCALES = "scales"
+    """The multiplier at the target is above 1."""
+    DOES_NOT = "does_not"
+    """The multiplier at the target is below what would be worth it."""
+    UNDECIDED = "undecided"
+    """Neither is known."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """When a verdict is given.
+
+    worth    the multiplier at the target from which a change is worth it, at least 1
+    risk     the largest chance of a false `scales`, and of a false `does_not`, over all looks and changes
+    look     number of this look, from 1
+    looks    how many are planned
+    changes  how many changes are compared with one baseline (Bonferroni)
+    """
+
+    worth: float = 1.05
+    risk: float = 0.05
+    look: int = 1
+    looks: int = 1
+    changes: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what no verdict follows from."""
+        if not 1 <= self.worth < np.inf:
+            raise UserError(f"--worth {self.worth:g} is not a multiplier of at least 1; write --worth 1.05")
+        if not 0 < self.risk < 0.5:
+            raise UserError(f"--risk {self.risk:g} is not a chance between 0 and .5; write --risk 0.05")
+        if not 1 <= self.look <= self.looks:
+            raise UserError(f"--look {self.look} is not one of the --looks {self.looks} planned; number them from 1")
+
+    @property
+    def now(self) -> float:
+        """The chance that each bound may err at this look."""
+        return spent(self.risk, self.look, self.looks) / self.changes
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is known of one change.
+
+    forms    what ln of the multiplier may be by the data: a straight line first
+    refuted  whether the data refute each form
+    goal     ln C of the target
+    rule     when a verdict is given
+    """
+
+    forms: tuple[Form, ...]
+    refuted: tuple[bool, ...]
+    goal: float
+    rule: Criterion
+
+    @property
+    def line(self) -> Form:
+        """The straight line."""
+        return self.forms[0]
+
+    @property
+    def allowed(self) -> list[Form]:
+        """The forms that the data do not refute; all of them where none is left."""
+        kept = [form for form, refuted in zip(self.forms, self.refuted, strict=True) if not refuted]
+        return kept or list(self.forms)
+
+    @cached_property
+    def largest(self) -> Estimate:
+        """The multiplier at the largest measured C."""
+        return self._over([form.at(form.points.top) for form in self.allowed])
+
+    @cached_property
+    def target(self) -> Estimate:
+        """The multiplier at the target: its value along the first form, and an interval that holds every way to go
+        on."""
+        return self._over(self.ways)
+
+    @cached_property
+    def ways(self) -> list[Uncertain]:
+        """ln of the multiplier at the target where each form goes on, and where it stops at the largest C."""
+        return [form.at(x) for x in (self.goal, self.line.points.top) for form in self.allowed]
+
+    @cached_property
+    def slope(self) -> Estimate:
+        """The slope of ln multiplier in ln C over the data."""
+        slope = self.allowed[0].slope
+        return Estimate(slope.value, *(x if np.isfinite(x) else None for x in slope.ends(self.rule.now)))
+
+    @property
+    def trend(self) -> str:
+        """Whether the multiplier grows, shrinks or stays with C, or that this is unknown."""
+        low, high = self.allowed[0].slope.ends(self.rule.now)
+        # what it may change by on the way to the target and still be called the same
+        same = np.log(self.rule.worth) / max(self.goal - self.line.points.top, 1.0)
+        return "grows" if low > 0 else "shrinks" if high < 0 else "stays" if -same < low <= high < same else "unknown"
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What the interval at the target decides."""
+        low, high = self.target.low, self.target.high
+        if low is not None and low > 1:
+            return Verdict.SCALES
+        return Verdict.DOES_NOT if high is not None and high < self.rule.worth else Verdict.UNDECIDED
+
+    def _over(self, ways: list[Uncertain]) -> Estimate:
+        """Return the first of several multipliers and the interval over all; a bound beyond any number is None."""
+        ends = [way.ends(self.rule.now) for way in ways]
+        bounds = min(low for low, _ in ends), max(high for _, high in ends)
+        return Estimate(float(np.exp(ways[0].value)), *(float(np.exp(x)) if abs(x) < 700 else None for x in bounds))
+
+
+def decide(points: Points, goal: float, rule: Criterion) -> Decision:
+    """Return what the points say of a change at ln C = `goal`; a trainer calls it with the data so far at each look.
+
+    FitError where the losses do not fall with C.
+    """
+    line = fit_form(points)
+    late, early = (rate / points.span for rate in SETTLES)
+    # a higher irreducible loss takes from ln multiplier what grows as C^g, to first order
+    forms = (line, *(fit_form(points, bend) for bend in (float(line.params[FALL]), late, early)))
+    return Decision(forms, tuple(_refuted(form, late if form.bend <= 0 else 0.0) for form in forms), goal, rule)
+
+
+def _refuted(form: Form, other: float) -> bool:
+    lacks = form.lacks(other)
+    return lacks.dof >= 1 and abs(lacks.value) > t_quantile(1 - REFUTED, lacks.dof) * lacks.error > 0

@@ -1,0 +1,182 @@
+"""Make a baseline's and a change's runs of one table into points to compare: in one unit, at matching places, paired.
+
+A run of the change and one of the baseline are a pair where they share their place in the ladder and their seed, which
+gives both the same data order. Where several sizes spend one C, only the best of each side at each C count.
+
+    two = sides(runs, ["recipe"], "old", "new")
+    two.points, two.pairs        # Points(...), and how many pairs they hold
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from isoflop import record
+from isoflop.analysis.confirm.multiplier import Points
+from isoflop.analysis.runs.levels import level_index
+from isoflop.analysis.runs.runs import Runs
+from isoflop.errors import UserError
+from isoflop.wording import cell
+
+# columns that say in which unit and of which text a loss is
+MEASURED = (record.LOSS, "data", "tokenizer", "tokeniser", "data.tokenizer", "vocab_size", "data.vocab_size")
+# columns that name a place in a ladder, the surest first; amounts of one level are one
+PLACES = (("rung", "mark"), ("width", "depth", "D"), ("N", "D"), ("C",))
+AMOUNTS = ("N", "D", "C")
+BITS = "L_bpb"
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The runs of a baseline and of a change, ready to be compared.
+
+    points   their losses
+    notes    what was assumed or left out, in sentences
+    """
+
+    points: Points
+    notes: tuple[str, ...]
+
+    @cached_property
+    def _by_side(self) -> tuple[set[int], set[int]]:
+        new = self.points.new
+        return set(self.points.unit[~new].tolist()), set(self.points.unit[new].tolist())
+
+    @property
+    def pairs(self) -> int:
+        """How many units hold runs of both."""
+        return len(self._by_side[0] & self._by_side[1])
+
+    @property
+    def alone(self) -> int:
+        """How many units hold runs of one side alone."""
+        return len(self._by_side[0] ^ self._by_side[1])
+
+    @property
+    def units(self) -> int:
+        """How many units there are."""
+        return self.pairs + self.alone
+
+    @property
+    def fewest(self) -> int:
+        """How many units the side has that has fewer."""
+        return min(map(len, self._by_side))
+
+    @property
+    def levels(self) -> int:
+        """How many levels of C both sides have."""
+        level = level_index(np.exp(self.points.x))
+        return len(set(level[self.points.new]) & set(level[~self.points.new]))
+
+
+def sides(runs: Runs, by: Sequence[str], base: str, change: str) -> Sides:
+    """Return the points of two groups of runs.
+
+    runs     a table of runs
+    by       the columns whose values name the groups
+    base     the name of the baseline's group
+    change   the name of the change's group
+
+    UserError where a name is of no group, both are the same runs, or their losses do not compare.
+    """
+    old, new = _group(runs, by, base, "--base"), _group(runs, by, change, "--change")
+    if base == change:
+        raise UserError(f"--base and --change are both {cell(base)}, the same runs; name two groups")
+    old, new, notes = _in_one_unit(old, new, (base, change))
+    needed = ["C", "L"]
+    old, new = (side.numbers(needed, "a compute multiplier", blank=("N", "D")) for side in (old, new))
+    frame = pd.concat([old.frame, new.frame], ignore_index=True)
+    is_new = np.arange(len(frame)) >= len(old)
+    run = np.concatenate([old.codes, old.count + new.codes])
+    partner = _partners(frame, is_new)
+    _refuse_same_runs(frame, partner, (base, change))
+    keep = _best(frame, is_new)
+    keep |= (partner >= 0) & keep[partner]
+    if not keep.all():
+        notes.append(f"{int((~keep).sum())} of {len(keep)} rows left out: not among the best of their side at their C")
+    unit = _units(run, partner)
+    points = Points(*(np.log(frame[c].to_numpy(float))[keep] for c in needed), is_new[keep], unit[keep])
+    return Sides(points, (*old.notes, *notes))
+
+
+def _group(runs: Runs, by: Sequence[str], name: str, option: str) -> Runs:
+    groups = {str(label): rows for label, rows in runs.by(by).items()}
+    if name not in groups:
+        listed = ", ".join(cell(label).strip("'") for label in groups)
+        raise UserError(f"{option} {name} is not a value of {', '.join(by)}; choose one of {listed}")
+    return groups[name]
+
+
+def _in_one_unit(old: Runs, new: Runs, names: tuple[str, str]) -> tuple[Runs, Runs, list[str]]:
+    """Return both sides with losses that compare; of two tokenisers or texts, bits per byte."""
+    differ = [c for c in MEASURED if c in old and set(old[c].dropna()) != set(new[c].dropna())]
+    if not differ:
+        return old, new, []
+    what = f"{names[0]} and {names[1]} differ in {differ[0]}"
+    if not all(BITS in side and side.usable[BITS].notna().all() for side in (old, new)):
+        raise UserError(f"{what}, so that only losses in bits per byte compare; add a column {BITS} with a value a row")
+    both = [side.with_columns(L=side[BITS]) for side in (old, new)]
+    return both[0], both[1], [f"{what}: losses are compared in bits per byte"]
+
+
+def _partners(frame: pd.DataFrame, new: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return for each row the row of the other side at its place with its seed, -1 where there is none."""
+    best = np.full(len(frame), -1)
+    for columns in PLACES:
+        if columns == ("rung", "mark") and "mark" not in frame:
+            columns = ("rung",)
+        if not all(c in frame and frame[c].notna().all() for c in columns):
+            continue
+        key = pd.DataFrame({c: level_index(frame[c]) if c in AMOUNTS else frame[c].astype(str) for c in columns})
+        if "seed" in frame:
+            key["seed"] = frame["seed"]
+        code = key.groupby(list(key), sort=False, dropna=False).ngroup().to_numpy()
+        counts = np.stack([np.bincount(code[side], minlength=code.max() + 1) for side in (~new, new)])
+        paired = (counts == 1).all(0)[code]
+        found = np.full(len(frame), -1)
+        rows = [np.flatnonzero(side & paired) for side in (~new, new)]
+        rows = [r[np.argsort(code[r])] for r in rows]
+        found[rows[0]], found[rows[1]] = rows[1], rows[0]
+        if (found >= 0).sum() > (best >= 0).sum():
+            best = found
+    return best
+
+
+def _units(run: NDArray[np.intp], partner: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the unit of each row: its run, joined with the runs of its partners."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    paired = np.flatnonzero(partner >= 0)
+    links = coo_array((np.ones(len(paired)), (run[paired], run[partner[paired]])), shape=(run.max() + 1,) * 2)
+    unit: NDArray[np.intp] = connected_components(links, directed=False)[1][run]
+    return unit
+
+
+def _best(frame: pd.DataFrame, new: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return whether each row is of a place that no other of its side beats with as little C; all where each C has one
+    size."""
+    level = level_index(frame["C"])
+    if "N" not in frame or frame["N"].isna().any():
+        return np.ones(len(frame), dtype=bool)
+    place = pd.DataFrame({"new": new, "level": level, "size": level_index(frame["N"]), "loss": np.log(frame["L"])})
+    if not (place.groupby(["new", "level"])["size"].nunique() > 1).any():
+        return np.ones(len(frame), dtype=bool)
+    means = place.groupby(["new", "level", "size"])["loss"].mean().reset_index()
+    least = means.loc[means.groupby(["new", "level"])["loss"].idxmin()]
+    before = least.groupby("new")["loss"].transform(lambda loss: loss.cummin().shift(fill_value=np.inf))
+    kept = pd.MultiIndex.from_frame(least.loc[least["loss"] < before, ["new", "level", "size"]])
+    inside: NDArray[np.bool_] = pd.MultiIndex.from_frame(place[["new", "level", "size"]]).isin(kept)
+    return inside
+
+
+def _refuse_same_runs(frame: pd.DataFrame, partner: NDArray[np.intp], names: tuple[str, str]) -> None:
+    loss, C = frame["L"].to_numpy(), frame["C"].to_numpy()
+    paired = np.flatnonzero(partner >= 0)
+    same = (loss[paired] == loss[partner[paired]]) & (C[paired] == C[partner[paired]])
+    if len(paired) and same.all():
+        raise UserError(f"{names[0]} and {names[1]} are the same runs: every loss is equal; name two different groups")

@@ -1,0 +1,182 @@
+"""How often `isoflop confirm` is wrong, how often it decides, and what that costs: simulated ladders, public tables.
+
+    OMP_NUM_THREADS=1 python benchmarks/confirm_rates.py [--ladders 2000] [--out confirm_rates.jsonl]
+    ISOFLOP_REFERENCE_DATA=... python benchmarks/confirm_rates.py --tables
+
+A ladder has LEVELS levels of C, each STEP times the one before. Its runs come in pairs that share a seed; the first
+purchase is one pair at every level and a second at all but the largest, and each later look buys the pairs that narrow
+the multiplier at the target most for their cost, until the verdict is known or the last look. A fixed ladder has the
+same number of seeds at every level and one look. Blocks of ladders are appended to the file as they are done, and are
+not made again.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from isoflop.analysis.confirm.choose import next_pairs
+from isoflop.analysis.confirm.decide import Criterion, Decision, Verdict, decide
+from isoflop.analysis.confirm.multiplier import Points
+
+# the baseline L = E + A (C / C0)^-G, and its ladder
+E, A, G, LEVELS, STEP = 1.7, 1.8, 0.12, 5, 4.0
+PLACES = np.log(STEP) * np.arange(LEVELS)
+# of a pair, in the cost of the smallest run; what is before and after training costs as much as EXTRA of them
+EXTRA = 10.0
+COSTS = 2 * (STEP ** np.arange(LEVELS) + EXTRA)
+# the target, this many times the largest C
+BEYOND = float(np.log(20))
+GOAL = float(PLACES[-1]) + BEYOND
+# sd of ln L: what two runs of a seed share, and each alone
+SHARED, ALONE = 0.005, 0.003
+LOOKS, WORTH, BLOCK = 6, 1.05, 100
+# what the first look has bought, and by how much each later one exceeds it, in pairs at the largest level
+FIRST = np.array([2] * (LEVELS - 1) + [1])
+MORE = 0.75
+# seeds at every level of the fixed ladders
+SEEDS = (1, 2, 3, 4, 6, 8)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is true of a change.
+
+    gain     ln of its multiplier at ln C
+    grows    by how much noise is larger at the largest level than at the smallest
+    marks    rows of each run
+    floor    by how much its irreducible loss is higher
+    """
+
+    gain: Callable[[np.ndarray], np.ndarray]
+    grows: float = 1.0
+    marks: int = 1
+    floor: float = 0.0
+
+    @property
+    def truth(self) -> float:
+        """The multiplier at the target; 0 where the baseline reaches the loss at no compute."""
+        above = A * np.exp(-G * (GOAL + self.gain(np.array(GOAL)))) + self.floor
+        return float(np.exp(-np.log(above / A) / G - GOAL)) if above > 0 else np.inf
+
+    def draw(self, counts: np.ndarray, random: np.random.Generator, unit: int = 0) -> Points:
+        """Return the rows of pairs, `counts` of them at each level, numbered from `unit`."""
+        pairs = np.repeat(PLACES, counts)
+        x = (pairs[:, None] - np.log(2) * np.arange(self.marks)[::-1]).ravel()
+        n, units = len(pairs), unit + np.repeat(np.arange(len(pairs)), self.marks)
+        # marks of a run share most of what it is off
+        sd = self.grows ** (x / PLACES[-1])
+        own = [0.0 if self.marks == 1 else np.repeat(random.standard_normal(n), self.marks) for _ in range(2)]
+        alone = [ALONE * ((0.8**0.5 if self.marks > 1 else 0) * o + (0.2**0.5 if self.marks > 1 else 1)
+                          * random.standard_normal(len(x))) for o in own]  # fmt: skip
+        shared = SHARED * np.repeat(random.standard_normal(n), self.marks)
+        losses = [E + A * np.exp(-G * x), E + self.floor + A * np.exp(-G * (x + self.gain(x)))]
+        y = [np.log(loss) + sd * (shared + noise) for loss, noise in zip(losses, alone, strict=True)]
+        return Points(np.tile(x, 2), np.concatenate(y), np.repeat([False, True], len(x)), np.tile(units, 2))
+
+
+def constant(multiplier: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a gain that is the same at every C."""
+    return lambda x: np.log(multiplier) + 0 * x
+
+
+SCENARIOS = {
+    "no difference": Scenario(constant(1)),
+    "no difference, noise grows 4 times": Scenario(constant(1), grows=4),
+    "no difference, noise falls 4 times": Scenario(constant(1), grows=1 / 4),
+    "no difference, three marks a run": Scenario(constant(1), marks=3),
+    "1.5 when small, vanishes": Scenario(lambda x: np.log(1.5) * np.exp(-0.6 * x)),
+    "1.35 when small, a worse exponent": Scenario(lambda x: 0.3 - 0.05 * x),
+    "1.5 when small, a higher floor": Scenario(constant(1.5), floor=0.04),
+    "1.5 when small, settles at 1.1": Scenario(lambda x: np.log(1.1) + np.log(1.5 / 1.1) * np.exp(-0.6 * x)),
+    "just worth it: 1.05": Scenario(constant(WORTH)),
+    "0.72 when small, a better exponent": Scenario(lambda x: -0.325 + 0.05 * x),
+    "1.3 at every C": Scenario(constant(1.3)),
+    "1.3, noise grows 4 times": Scenario(constant(1.3), grows=4),
+    "1.3, three marks a run": Scenario(constant(1.3), marks=3),
+    "1.1, and growing to 1.8": Scenario(lambda x: 0.1 + 0.058 * x),
+    "0.8 at every C": Scenario(constant(0.8)),
+}
+
+
+def joined(one: Points, other: Points) -> Points:
+    """Return the rows of both."""
+    return Points(*(np.concatenate([getattr(one, k), getattr(other, k)]) for k in ("x", "y", "new", "unit")))
+
+
+def sequential(scenario: Scenario, random: np.random.Generator) -> tuple[Decision, float]:
+    """Return the decision at the look that gave it, or at the last, and what was spent."""
+    points, spent = scenario.draw(FIRST, random), float(FIRST @ COSTS)
+    for look in range(1, LOOKS + 1):
+        decision = decide(points, GOAL, Criterion(WORTH, look=look, looks=LOOKS))
+        if decision.verdict is not Verdict.UNDECIDED or look == LOOKS:
+            break
+        counts = next_pairs(decision.line, PLACES, COSTS, GOAL, MORE * COSTS[-1])
+        points = joined(points, scenario.draw(counts, random, points.unit.max() + 1))
+        spent += float(counts @ COSTS)
+    return decision, spent
+
+
+def block(name: str, number: int, seeds: int) -> dict[str, float]:
+    """Return the verdicts and the cost of BLOCK ladders: sequential ones where `seeds` is 0, else fixed ones."""
+    random = np.random.default_rng([list(SCENARIOS).index(name), number, seeds])
+    counts: Counter[str] = Counter()
+    cost = held = 0.0
+    for _ in range(BLOCK):
+        if seeds:
+            points = SCENARIOS[name].draw(np.full(LEVELS, seeds), random)
+            decision, spent = decide(points, GOAL, Criterion(WORTH)), float(seeds * COSTS.sum())
+        else:
+            decision, spent = sequential(SCENARIOS[name], random)
+        counts[decision.verdict] += 1
+        cost += spent
+        low, high = decision.target.low or 0.0, decision.target.high or np.inf
+        held += low <= SCENARIOS[name].truth <= high
+    return {v.value: counts[v] / BLOCK for v in Verdict} | {"cost": cost / BLOCK, "held": held / BLOCK}
+
+
+def simulate(out: Path, ladders: int, fixed: int) -> Iterator[dict[str, object]]:
+    """Yield the blocks of every scenario, from the file those that are done."""
+    done = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    have = {(row["scenario"], row["block"], row["seeds"]): row for row in done}
+    for name in SCENARIOS:
+        powered = name.startswith(("1.3 at", "0.8"))
+        for seeds in (0, *(SEEDS if powered else ())):
+            for number in range((fixed if seeds else ladders) // BLOCK):
+                if (name, number, seeds) not in have:
+                    row = {"scenario": name, "block": number, "seeds": seeds} | block(name, number, seeds)
+                    with out.open("a") as file:
+                        file.write(json.dumps(row) + "\n")
+                    have[name, number, seeds] = row
+                yield have[name, number, seeds]
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Return the rates as a table in Markdown, a row for each scenario and kind of ladder."""
+    import pandas as pd
+
+    lines = ["| scenario | truth at the target | ladder | scales | does not | undecided | held | cost |", "|---|" * 8]
+    means = pd.DataFrame(rows).groupby(["scenario", "seeds"], sort=False).mean()
+    for (name, seeds), row in means.iterrows():
+        kind = f"{seeds} seeds" if seeds else "sequential"
+        rates = " | ".join(f"{100 * row[k]:.1f} %" for k in ("scales", "does_not", "undecided", "held"))
+        lines.append(f"| {name} | {SCENARIOS[name].truth:.3g} | {kind} | {rates} | {row['cost'] / COSTS.sum():.2f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table of the simulation, or of the public tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ladders", type=int, default=2000)
+    parser.add_argument("--fixed", type=int, default=500)
+    parser.add_argument("--out", type=Path, default=Path("confirm_rates.jsonl"))
+    options = parser.parse_args()
+    print(table(list(simulate(options.out, options.ladders, options.fixed))))
+
+
+if __name__ == "__main__":
+    main()
