@@ -38,6 +38,7 @@ LOOKS, WORTH, BLOCK = 6, 1.05, 100
 # what the first look has bought, and by how much each later one exceeds it, in pairs at the largest level
 FIRST = np.array([2] * (LEVELS - 1) + [1])
 MORE = 0.75
+RULES = [Criterion(WORTH, look=look, looks=LOOKS) for look in range(1, LOOKS + 1)]
 # seeds at every level of the fixed ladders
 SEEDS = (1, 2, 3, 4, 6, 8)
 
@@ -112,7 +113,7 @@ def sequential(scenario: Scenario, random: np.random.Generator) -> tuple[Decisio
     """Return the decision at the look that gave it, or at the last, and what was spent."""
     points, spent = scenario.draw(FIRST, random), float(FIRST @ COSTS)
     for look in range(1, LOOKS + 1):
-        decision = decide(points, GOAL, Criterion(WORTH, look=look, looks=LOOKS))
+        decision = decide(points, GOAL, RULES[look - 1])
         if decision.verdict is not Verdict.UNDECIDED or look == LOOKS:
             break
         counts = next_pairs(decision.line, PLACES, COSTS, GOAL, MORE * COSTS[-1])

@@ -4,6 +4,10 @@ The variance of a line's value at the target, were more pairs made, follows from
 curve is there, whatever their losses: an optimal design for one contrast, bought greedily (Elfving 1952,
 doi:10.1214/aoms/1177729442; by cost as in active-sl, arXiv:2604.22753).
 
+    from isoflop.analysis.confirm.multiplier import Points, fit_form
+
+    x, new = np.log([1e15, 1e16, 1e17] * 2), np.repeat([False, True], 3)
+    line = fit_form(Points(x, np.log(2 + 50 * np.exp(-0.1 * x) - 0.01 * new), new, np.arange(6) % 3))
     counts = next_pairs(line, np.log([1e15, 1e16, 1e17]), np.array([1.0, 10.0, 100.0]), np.log(1e18), money=30.0)
 """
 

@@ -1,6 +1,6 @@
 """Several changes against one baseline of a table of runs: verdicts, as one screen of text and as JSON.
 
-found = confirm(runs, by=["recipe"], base="old", changes=["new"], target=1e18)
+found = confirm(runs, ["family"], base="lstm", changes=["transformer"], target=1e23)
 print(found)
 found.code        # 0 scales, 3 does not, 4 undecided
 """
@@ -23,7 +23,7 @@ CODES = {Verdict.SCALES: 0, Verdict.DOES_NOT: 3, Verdict.UNDECIDED: 4}
 # what a multiplier and its trend need: levels of C on both sides, and units
 LEVELS, UNITS = 2, 3
 # what each form of ln multiplier in ln C is
-FORMS = ("straight", "departing, as another irreducible loss makes it", "settling late", "settling early")
+FORMS = ("straight", "departing", "settling late", "settling early")
 SAID = {
     Verdict.SCALES: "the lower bound at the target is above 1",
     Verdict.DOES_NOT: "the upper bound at the target is below {worth:g}, what would be worth it",
@@ -71,12 +71,17 @@ class Confirmation:
         if self.decision is None:
             return ()
         decades = f"{self.runs.points.span / np.log(10):.1f} decades"
-        known = [name for name, refuted in zip(FORMS, self.decision.refuted, strict=True) if not refuted]
-        ways = f"all but {len(FORMS) - len(known)} of" if 0 < len(known) < len(FORMS) else "all of"
+        known = ", ".join(name for name, refuted in self.forms.items() if not refuted)
+        ways = f"those that the data allow: {known}" if known else "all, though the data refute each"
         return (
             f"a target {number(self.target / self.top)} times the largest C, from {decades} of data",
-            f"ln multiplier going on or stopping there, along {ways} {len(FORMS)} forms: {', '.join(known or FORMS)}",
+            f"ln multiplier going on up to it or stopping at the largest C; of its forms {ways}",
         )
+
+    @property
+    def forms(self) -> dict[str, bool]:
+        """Whether the data refute each form of ln multiplier in ln C."""
+        return dict(zip(FORMS, self.decision.refuted, strict=True)) if self.decision else {}
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -85,7 +90,7 @@ class Confirmation:
         known = self.decision
         estimates = (known.largest, known.target, known.slope) if known else (Estimate(None),) * 3
         found |= {k: vars(e) for k, e in zip(("at_largest", "at_target", "slope"), estimates, strict=True)}
-        found |= {"trend": known.trend if known else "unknown", "refuted": list(known.refuted) if known else []}
+        found |= {"trend": known.trend if known else "unknown", "refuted": self.forms}
         return found | {"rests_on": list(self.rests_on), "needs": self.needs, "notes": list(self.runs.notes)}
 
     def __str__(self) -> str:

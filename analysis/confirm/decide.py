@@ -6,7 +6,9 @@ models. Few runs rarely say which, so that each form which they do not refute co
 target and where it stops at the largest C. A verdict must hold in every way to go on, each at the full chance: a test
 of a union of hypotheses needs no correction (Berger 1982, doi:10.1080/00401706.1982.10487790).
 
-    decision = decide(points, np.log(1e18), Criterion(worth=1.05))      # points: see multiplier.py
+    x, new = np.log([1e15, 1e16, 1e17, 1e18] * 2), np.repeat([False, True], 4)
+    points = Points(x, np.log(2 + 50 * np.exp(-0.1 * x) - 0.01 * new), new, np.arange(8) % 4)
+    decision = decide(points, np.log(1e19), Criterion(worth=1.05))
     decision.verdict, decision.target.low
 """
 
@@ -16,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from isoflop.analysis.confirm.looks import spent
+from isoflop.analysis.confirm.looks import level
 from isoflop.analysis.confirm.multiplier import FALL, Form, Points, Uncertain, fit_form
 from isoflop.analysis.intervals.estimate import Estimate, t_quantile
 from isoflop.errors import UserError
@@ -64,10 +66,10 @@ class Criterion:
         if not 1 <= self.look <= self.looks:
             raise UserError(f"--look {self.look} is not one of the --looks {self.looks} planned; number them from 1")
 
-    @property
+    @cached_property
     def now(self) -> float:
-        """The chance that each bound may err at this look."""
-        return spent(self.risk, self.look, self.looks) / self.changes
+        """The chance that each bound errs at this look."""
+        return level(self.risk / self.changes, self.look, self.looks)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from isoflop.analysis.confirm.comparison import Confirmations
 from isoflop.analysis.confirm.decide import Decision
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure
-from isoflop.analysis.report.figures.words import along
 from isoflop.analysis.report.plot import FORMATS
 from isoflop.errors import FitError, UserError
 
@@ -49,7 +48,7 @@ def figure(found: Confirmations) -> Figure:
         "Points are losses of the change as multipliers, less what its partner was off; the line with its band, dotted "
         "beyond the data; the bar holds every way to go on up to the target. Dashed: no difference."
     )
-    alt = along(title, data[data["kind"].isin(["line", "beyond"])], x, y)
+    alt = g.along(title, data[data["kind"].isin(["line", "beyond"])], x, y)
     return Figure(NAME, title, subtitle, alt, g.single(layers), data)
 
 
@@ -57,8 +56,8 @@ def _rows(known: Decision) -> pd.DataFrame:
     """Return the line inside and beyond the data, the target and the runs of one change."""
     points, risk, form = known.line.points, known.rule.now, known.allowed[0]
     rows = [{"kind": "even", "C": np.exp(points.x.min()), "multiplier": 1.0}]
-    for kind, ends in (("line", (points.x.min(), points.top)), ("beyond", (points.top, known.goal))):
-        for at in np.linspace(*ends, POINTS):
+    for kind, first, last in (("line", points.x.min(), points.top), ("beyond", points.top, known.goal)):
+        for at in np.linspace(first, last, POINTS):
             value = form.at(at)
             low, high = (np.exp(x) if abs(x) < 700 else np.nan for x in value.ends(risk))
             rows.append({"kind": kind, "C": np.exp(at), "multiplier": np.exp(value.value), "low": low, "high": high})

@@ -3,7 +3,9 @@
 A run of the change and one of the baseline are a pair where they share their place in the ladder and their seed, which
 gives both the same data order. Where several sizes spend one C, only the best of each side at each C count.
 
-    two = sides(runs, ["recipe"], "old", "new")
+    from isoflop.analysis.runs.runs import as_runs
+
+    two = sides(as_runs(runs), ["family"], "lstm", "transformer")
     two.points, two.pairs        # Points(...), and how many pairs they hold
 """
 

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import ndtri
+from scipy.stats import multivariate_normal
 
 from isoflop.analysis.confirm.choose import next_pairs
 from isoflop.analysis.confirm.clustered import Clustered
 from isoflop.analysis.confirm.comparison import Confirmations, confirm
 from isoflop.analysis.confirm.decide import Criterion, Verdict, decide
 from isoflop.analysis.confirm.figure import figure, write
-from isoflop.analysis.confirm.looks import spent
+from isoflop.analysis.confirm.looks import level, spent
 from isoflop.analysis.confirm.multiplier import Points, bent, fit_form
 from isoflop.analysis.confirm.pairs import sides
 from isoflop.analysis.runs.runs import as_runs
@@ -100,10 +102,13 @@ def test_what_both_runs_of_a_pair_share_cancels() -> None:
 
 
 def test_the_chance_of_all_looks_is_the_whole() -> None:
-    parts = [spent(0.05, look, 4) for look in range(1, 5)]
-    assert sum(parts) == pytest.approx(0.05)
-    assert parts == sorted(parts)
-    assert Criterion(look=2, looks=4, changes=3).now == pytest.approx(parts[1] / 3)
+    assert sum(spent(0.05, look, 4) for look in range(1, 5)) == pytest.approx(0.05)
+    assert level(0.05, 1, 1) == pytest.approx(0.05)
+    # of two looks by the bivariate normal distribution: 0.0125 and what is beyond the second edge alone
+    first, second = (-ndtri(level(0.05, look, 2)) for look in (1, 2))
+    both = multivariate_normal([0, 0], [[1, 0.5**0.5], [0.5**0.5, 1]]).cdf([first, second])
+    assert 1 - both == pytest.approx(0.05, abs=1e-4)
+    assert Criterion(look=2, looks=4, changes=5).now == level(0.01, 2, 4)
 
 
 def test_the_next_pair_is_the_one_that_narrows_most_for_its_cost() -> None:

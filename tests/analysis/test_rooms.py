@@ -8,7 +8,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # from the ground up: a room may import itself and what stands before it
-ROOMS = ("laws", "runs", "solving", "intervals", "fitting", "holdout", "frontier", "design", "claims", "report")
+ROOMS = (
+    *("laws", "runs", "solving", "intervals", "fitting", "holdout", "frontier", "design", "claims", "report"),
+    "confirm",
+)
 PACKAGES = ("isoflop", "scaling", "sweeps", "analysis")
 
 
