@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from isoflop.analysis.confirm.choose import next_pairs
-from isoflop.analysis.confirm.decide import Criterion, Decision, Verdict, decide
+from isoflop.analysis.confirm.decide import Criterion, Judgement, Verdict, decide
 from isoflop.analysis.confirm.multiplier import Points
 
 # the baseline L = E + A (C / C0)^-G, and its ladder
@@ -109,7 +109,7 @@ def joined(one: Points, other: Points) -> Points:
     return Points(*(np.concatenate([getattr(one, k), getattr(other, k)]) for k in ("x", "y", "new", "unit")))
 
 
-def sequential(scenario: Scenario, random: np.random.Generator) -> tuple[Decision, float]:
+def sequential(scenario: Scenario, random: np.random.Generator) -> tuple[Judgement, float]:
     """Return the decision at the look that gave it, or at the last, and what was spent."""
     points, spent = scenario.draw(FIRST, random), float(FIRST @ COSTS)
     for look in range(1, LOOKS + 1):

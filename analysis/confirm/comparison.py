@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from isoflop.analysis.confirm.decide import Criterion, Decision, Verdict, decide
+from isoflop.analysis.confirm.decide import Criterion, Judgement, Verdict, decide
 from isoflop.analysis.confirm.pairs import Sides, sides
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.runs.runs import RunsLike, as_runs
@@ -41,7 +41,7 @@ class Confirmation:
     """The name of the change."""
     runs: Sides
     """The runs of both."""
-    decision: Decision | None
+    decision: Judgement | None
     """What they say; None where they are too few."""
     rule: Criterion
     """When a verdict is given."""
@@ -189,7 +189,7 @@ def _confirm(table: Any, by: Sequence[str], base: str, change: str, target: floa
     return Confirmation(base, change, two, None if few else decide(points, float(np.log(target)), rule), rule, target)
 
 
-def _needs(decision: Decision, runs: Sides) -> str:
+def _needs(decision: Judgement, runs: Sides) -> str:
     """Return how many more pairs like these would decide, if the estimates stay as they are."""
     values = [way.value for way in decision.ways]
     worst = max(decision.ways, key=lambda way: way.ends(decision.rule.now)[1] - way.value)

@@ -73,7 +73,7 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Judgement:
     """What is known of one change.
 
     forms    what ln of the multiplier may be by the data: a straight line first
@@ -143,7 +143,7 @@ class Decision:
         return Estimate(float(np.exp(ways[0].value)), *(float(np.exp(x)) if abs(x) < 700 else None for x in bounds))
 
 
-def decide(points: Points, goal: float, rule: Criterion) -> Decision:
+def decide(points: Points, goal: float, rule: Criterion) -> Judgement:
     """Return what the points say of a change at ln C = `goal`; a trainer calls it with the data so far at each look.
 
     FitError where the losses do not fall with C.
@@ -152,7 +152,7 @@ def decide(points: Points, goal: float, rule: Criterion) -> Decision:
     late, early = (rate / points.span for rate in SETTLES)
     # a higher irreducible loss takes from ln multiplier what grows as C^g, to first order
     forms = (line, *(fit_form(points, bend) for bend in (float(line.params[FALL]), late, early)))
-    return Decision(forms, tuple(_refuted(form, late if form.bend <= 0 else 0.0) for form in forms), goal, rule)
+    return Judgement(forms, tuple(_refuted(form, late if form.bend <= 0 else 0.0) for form in forms), goal, rule)
 
 
 def _refuted(form: Form, other: float) -> bool:

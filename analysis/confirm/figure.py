@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.confirm.comparison import Confirmations
-from isoflop.analysis.confirm.decide import Decision
+from isoflop.analysis.confirm.decide import Judgement
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure
 from isoflop.analysis.report.plot import FORMATS
@@ -52,7 +52,7 @@ def figure(found: Confirmations) -> Figure:
     return Figure(NAME, title, subtitle, alt, g.single(layers), data)
 
 
-def _rows(known: Decision) -> pd.DataFrame:
+def _rows(known: Judgement) -> pd.DataFrame:
     """Return the line inside and beyond the data, the target and the runs of one change."""
     points, risk, form = known.line.points, known.rule.now, known.allowed[0]
     rows = [{"kind": "even", "C": np.exp(points.x.min()), "multiplier": 1.0}]
