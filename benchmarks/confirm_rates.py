@@ -1,6 +1,6 @@
 """How often `isoflop confirm` is wrong, how often it decides, and what that costs: simulated ladders, public tables.
 
-    OMP_NUM_THREADS=1 python benchmarks/confirm_rates.py [--ladders 2000] [--out confirm_rates.jsonl]
+    OMP_NUM_THREADS=1 python benchmarks/confirm_rates.py [--ladders 200] [--out confirm_rates.jsonl]
     ISOFLOP_REFERENCE_DATA=... python benchmarks/confirm_rates.py --tables
 
 A ladder has LEVELS levels of C, each STEP times the one before. Its runs come in pairs that share a seed; the first
@@ -12,16 +12,21 @@ not made again.
 
 import argparse
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from isoflop.analysis.confirm.choose import next_pairs
+from isoflop.analysis.confirm.comparison import confirm
 from isoflop.analysis.confirm.decide import Criterion, Judgement, Verdict, decide
 from isoflop.analysis.confirm.multiplier import Points
+from isoflop.analysis.intervals.estimate import Estimate
 
 # the baseline L = E + A (C / C0)^-G, and its ladder
 E, A, G, LEVELS, STEP = 1.7, 1.8, 0.12, 5, 4.0
@@ -158,8 +163,6 @@ def simulate(out: Path, ladders: int, fixed: int) -> Iterator[dict[str, object]]
 
 def table(rows: list[dict[str, object]]) -> str:
     """Return the rates as a table in Markdown, a row for each scenario and kind of ladder."""
-    import pandas as pd
-
     lines = ["| scenario | truth at the target | ladder | scales | does not | undecided | held | cost |", "|---|" * 8]
     means = pd.DataFrame(rows).groupby(["scenario", "seeds"], sort=False).mean()
     for (name, seeds), row in means.iterrows():
@@ -169,13 +172,58 @@ def table(rows: list[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
+def public(folder: Path) -> Iterator[tuple[str, pd.DataFrame, tuple[str, str]]]:
+    """Yield published tables with a column `change`, and pairs of its values to compare."""
+    porian = pd.read_csv(folder / "formll__resolving-scaling-law-discrepancies" / "isoflop_points.csv")
+    porian = porian[porian["val"] == "val"]
+    porian = porian.assign(change=porian["hparams"] + " " + porian["warmup"] + " " + porian["decay"])
+    for name, rows in porian.groupby("dataset"):
+        rows = rows.rename(columns={"flops": "C", "params": "N", "tokens": "D", "loss": "L"})
+        yield from ((f"Porian, {name}", rows, two) for two in combinations(sorted(rows["change"].unique()), 2))
+    gadre = pd.read_csv(folder / "mlfoundations__scaling" / "loss_evals.csv")
+    gadre = gadre.assign(C=6.0 * gadre["params"] * gadre["tokens"]).rename(
+        columns={"params": "N", "tokens": "D", "loss": "L", "dataset": "change"}
+    )
+    for name in ("c4_val", "paloma_redpajama", "paloma_falcon-refinedweb", "paloma_ptb"):
+        rows = gadre[gadre["val_dataset"] == name]
+        yield from ((f"Gadre, {name}", rows, two) for two in combinations(sorted(rows["change"].unique()), 2))
+    clark = pd.read_csv(folder / "google-deepmind__scaling_laws_for_routing" / "curves.csv.gz")
+    clark = clark[(clark["seed"] == 42) & (clark["k"] == 1) & (clark["routing_frequency"] == 0.5)]
+    clark = clark[clark["step"] == clark.groupby("hyper_id")["step"].transform("max")]
+    clark = clark.assign(change=clark["router_type"] + " " + clark["num_experts"].astype(str))
+    clark = clark.assign(C=clark["flops_per_step"] * clark["step"], N=clark["dense_parameter_count"])
+    rows = clark.rename(columns={"loss_validation": "L", "step": "D", "model_size_label": "rung"}).drop(columns="seed")
+    yield from (("Clark", rows, ("Dense 1", f"{router} {n}")) for router in ("S-Base", "Hash", "RL-R") for n in (8, 64))
+
+
+def cut_tables(folder: Path, share: float = 0.1) -> str:
+    """Return verdicts by the runs of at most `share` of a table's compute on its largest C, beside all runs' answer."""
+    lines = ["| table | change against baseline | by a tenth | verdict | by all runs | agree |", "|---" * 6 + "|"]
+    for table_name, rows, (base, change) in public(folder):
+        both = rows[rows["change"].isin([base, change])]
+        top = both.groupby("change")["C"].max().min()
+        small = both[both["C"] <= share * top * 1.001]
+        part, whole = (
+            confirm(t, ["change"], base, [change], top).changes[0] for t in (small, both[both["C"] <= top * 1.05])
+        )
+        truth = whole.decision.largest if whole.decision else Estimate(None)
+        wrong = {Verdict.SCALES: (truth.high or np.inf) < 1, Verdict.DOES_NOT: (truth.low or 0) > WORTH}
+        agree = "-" if part.verdict is Verdict.UNDECIDED else "NO" if wrong[part.verdict] else "yes"
+        said = part.decision.target if part.decision else "-"
+        lines.append(f"| {table_name} | {change} against {base} | {said} | {part.verdict} | {truth} | {agree} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Print the table of the simulation, or of the public tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ladders", type=int, default=2000)
-    parser.add_argument("--fixed", type=int, default=500)
+    parser.add_argument("--ladders", type=int, default=200)
+    parser.add_argument("--fixed", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("confirm_rates.jsonl"))
+    parser.add_argument("--tables", action="store_true")
     options = parser.parse_args()
+    if options.tables:
+        return print(cut_tables(Path(os.environ["ISOFLOP_REFERENCE_DATA"])))
     print(table(list(simulate(options.out, options.ladders, options.fixed))))
 
 

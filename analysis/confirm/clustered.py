@@ -1,7 +1,7 @@
 """Standard errors where rows of one unit are correlated, units are few and noise differs from unit to unit.
 
 The bias-reduced variance CR2 of Bell and McCaffrey 2002 with Satterthwaite's degrees of freedom; Pustejovsky and Tipton
-2018, arXiv:1601.01981, found its tests near their level from about ten units on and cautious below.
+2018, arXiv:1601.01981: tests that keep near their level with few units.
 
     design = np.column_stack([np.ones(4), [0.0, 1.0, 0.0, 1.0]])
     fitted = Clustered.of(design, np.array([0.1, -0.1, -0.1, 0.1]), np.array([0, 0, 1, 1]))
@@ -43,7 +43,7 @@ class Clustered:
         residuals   of each row
         unit        number of each row's unit
         """
-        bread = np.linalg.pinv(design.T @ design, rcond=SINGULAR, hermitian=True)
+        bread: Array = np.linalg.pinv(design.T @ design, rcond=SINGULAR, hermitian=True)
         codes, counts = np.unique(unit, return_inverse=True, return_counts=True)[1:]
         order, starts = np.argsort(codes, kind="stable"), np.cumsum(counts) - counts
         p = design.shape[1]

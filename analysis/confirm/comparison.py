@@ -85,7 +85,12 @@ class Confirmation:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        found = {"change": self.change, "verdict": self.verdict.value, "pairs": self.runs.pairs, "top": self.top}
+        found: dict[str, Any] = {
+            "change": self.change,
+            "verdict": self.verdict.value,
+            "pairs": self.runs.pairs,
+            "top": self.top,
+        }
         found |= {"units": self.runs.units, "levels": self.runs.levels, "beyond": self.target / self.top}
         known = self.decision
         estimates = (known.largest, known.target, known.slope) if known else (Estimate(None),) * 3

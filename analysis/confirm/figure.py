@@ -1,6 +1,7 @@
 """The compute multiplier against C, with its band and the pairs of runs, up to the target."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ def figure(found: Confirmations) -> Figure:
     x = g.log("C", data)
     shown = pd.concat([data["multiplier"], data["low"], data["high"]]).to_frame("multiplier")
     y = g.log("multiplier", shown, TITLE)
-    marks = {"x": x, "y": y, "color": g.hue(families, legend=True)}
+    marks: dict[str, Any] = {"x": x, "y": y, "color": g.hue(families, legend=True)}
     band = marks | {"y": y | {"field": "low"}, "y2": {"field": "high"}}
     layers = [
         g.layer("area", ["line", "beyond"], **band),

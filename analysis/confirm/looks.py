@@ -15,6 +15,8 @@ many; a ladder has six to thirty, whose noise differs with size, and a level for
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from isoflop.analysis.laws.dual_numbers import Array
+
 # early looks are cheap in chance and rarely decide: benchmarks/confirm_rates.py
 POWER = 2.0
 # points of the motion at one look, and how many standard deviations of the last they reach
@@ -23,7 +25,7 @@ POINTS, REACH = 601, 7.0
 
 def spent(risk: float, look: int, looks: int) -> float:
     """Return what of the chance `risk` of a false verdict is spent at the look of this number, from 1."""
-    return risk * ((look / looks) ** POWER - ((look - 1) / looks) ** POWER)
+    return float(risk * ((look / looks) ** POWER - ((look - 1) / looks) ** POWER))
 
 
 def level(risk: float, look: int, looks: int) -> float:
@@ -41,7 +43,7 @@ def level(risk: float, look: int, looks: int) -> float:
     return float(ndtr(-edge * (looks / look) ** 0.5))
 
 
-def _below(density: np.ndarray, x: np.ndarray, edge: float, step: float) -> np.ndarray:
+def _below(density: Array, x: Array, edge: float, step: float) -> Array:
     """Return what of a density's mass at each point lies below an edge."""
-    share: np.ndarray = np.clip((edge - x) / step + 0.5, 0.0, 1.0)
-    return density * share
+    below: Array = density * np.clip((edge - x) / step + 0.5, 0.0, 1.0)
+    return below

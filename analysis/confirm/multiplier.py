@@ -117,7 +117,8 @@ class Form:
     def steepness(self, x: Array) -> Array:
         """Return by how much ln L of the baseline falls when ln C grows by 1, at each ln C."""
         above = np.exp(self.params[0] + self.params[FALL] * (x - self.points.top))
-        return -self.params[FALL] * above / (above + self.params[FLOOR])
+        steepness: Array = -self.params[FALL] * above / (above + self.params[FLOOR])
+        return steepness
 
     def lacks(self, bend: float) -> Uncertain:
         """Return what a column of another bend adds to the fit: a form that lacks nothing has 0 within its error."""

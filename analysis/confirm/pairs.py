@@ -101,7 +101,8 @@ def sides(runs: Runs, by: Sequence[str], base: str, change: str) -> Sides:
     if not keep.all():
         notes.append(f"{int((~keep).sum())} of {len(keep)} rows left out: not among the best of their side at their C")
     unit = _units(run, partner)
-    points = Points(*(np.log(frame[c].to_numpy(float))[keep] for c in needed), is_new[keep], unit[keep])
+    x, y = (np.log(frame[c].to_numpy(float))[keep] for c in needed)
+    points = Points(x, y, is_new[keep], unit[keep])
     return Sides(points, (*old.notes, *notes))
 
 
@@ -127,7 +128,7 @@ def _in_one_unit(old: Runs, new: Runs, names: tuple[str, str]) -> tuple[Runs, Ru
 
 def _partners(frame: pd.DataFrame, new: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Return for each row the row of the other side at its place with its seed, -1 where there is none."""
-    best = np.full(len(frame), -1)
+    best = np.full(len(frame), -1, dtype=np.intp)
     for columns in PLACES:
         if columns == ("rung", "mark") and "mark" not in frame:
             columns = ("rung",)
@@ -139,7 +140,7 @@ def _partners(frame: pd.DataFrame, new: NDArray[np.bool_]) -> NDArray[np.intp]:
         code = key.groupby(list(key), sort=False, dropna=False).ngroup().to_numpy()
         counts = np.stack([np.bincount(code[side], minlength=code.max() + 1) for side in (~new, new)])
         paired = (counts == 1).all(0)[code]
-        found = np.full(len(frame), -1)
+        found = np.full(len(frame), -1, dtype=np.intp)
         rows = [np.flatnonzero(side & paired) for side in (~new, new)]
         rows = [r[np.argsort(code[r])] for r in rows]
         found[rows[0]], found[rows[1]] = rows[1], rows[0]
