@@ -43,7 +43,7 @@ class Clustered:
         residuals   of each row
         unit        number of each row's unit
         """
-        bread: Array = np.linalg.pinv(design.T @ design, rcond=SINGULAR, hermitian=True)
+        bread = np.asarray(np.linalg.pinv(design.T @ design, rcond=SINGULAR, hermitian=True), dtype=float)
         codes, counts = np.unique(unit, return_inverse=True, return_counts=True)[1:]
         order, starts = np.argsort(codes, kind="stable"), np.cumsum(counts) - counts
         p = design.shape[1]

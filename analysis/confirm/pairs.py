@@ -141,9 +141,9 @@ def _partners(frame: pd.DataFrame, new: NDArray[np.bool_]) -> NDArray[np.intp]:
         counts = np.stack([np.bincount(code[side], minlength=code.max() + 1) for side in (~new, new)])
         paired = (counts == 1).all(0)[code]
         found = np.full(len(frame), -1, dtype=np.intp)
-        rows = [np.flatnonzero(side & paired) for side in (~new, new)]
-        rows = [r[np.argsort(code[r])] for r in rows]
-        found[rows[0]], found[rows[1]] = rows[1], rows[0]
+        order = np.argsort(code, kind="stable")
+        of_old, of_new = (order[(side & paired)[order]] for side in (~new, new))
+        found[of_old], found[of_new] = of_new, of_old
         if (found >= 0).sum() > (best >= 0).sum():
             best = found
     return best
