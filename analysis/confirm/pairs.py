@@ -156,8 +156,7 @@ def _units(run: NDArray[np.intp], partner: NDArray[np.intp]) -> NDArray[np.intp]
 
     paired = np.flatnonzero(partner >= 0)
     links = coo_array((np.ones(len(paired)), (run[paired], run[partner[paired]])), shape=(run.max() + 1,) * 2)
-    unit: NDArray[np.intp] = connected_components(links, directed=False)[1][run]
-    return unit
+    return np.asarray(connected_components(links, directed=False)[1][run], dtype=np.intp)
 
 
 def _best(frame: pd.DataFrame, new: NDArray[np.bool_]) -> NDArray[np.bool_]:
