@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from isoflop.analysis import options
-from isoflop.analysis.report.figures.base import Figure, Unmet, draw, draw_all
+from isoflop.analysis.report.figures.base import Figure, Unmet, draw_all
 from isoflop.analysis.report.finding import finding, question
 from isoflop.analysis.report.plot import named
 from isoflop.analysis.report.report import headline
@@ -78,7 +78,7 @@ def section(entry: Entry, data: Path) -> str:
     pictures = [first] if first else []
     if entry.more:
         try:
-            pictures.append(draw(named(entry.more), view))
+            pictures.append(named(entry.more).draw(view))
         except Unmet as lack:
             print(f"{entry.name}: {entry.more} not drawn, {lack}", file=sys.stderr)
     extra = "".join(f" --{key} {value!r}" for key, value in (("where", entry.where), ("by", entry.by)) if value)
