@@ -43,7 +43,7 @@ class Clustered:
         residuals   of each row
         unit        number of each row's unit
         """
-        bread = np.asarray(np.linalg.pinv(design.T @ design, rcond=SINGULAR, hermitian=True), dtype=float)
+        bread = np.linalg.pinv(design.T @ design, rcond=SINGULAR, hermitian=True).astype(np.float64)
         codes, counts = np.unique(unit, return_inverse=True, return_counts=True)[1:]
         order, starts = np.argsort(codes, kind="stable"), np.cumsum(counts) - counts
         p = design.shape[1]

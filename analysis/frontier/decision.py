@@ -124,7 +124,7 @@ def decide(request: Request, approaches: dict[str, Any], C: float, largest: floa
         curve = law.curve("N_opt", C, level).iloc[0]
         sizes["law"] = Estimate(*(float(curve[side]) for side in ("value", "low", "high")))
     money = None if request.price is None else C * request.price
-    known = {name: size for name, size in sizes.items() if size.value is not None and size.low is not None}
+    known = {name: size for name, size in sizes.items() if size.low is not None and size.high is not None}
     by = next((name for name in ("law", "isoflop", "envelope") if name in known), "")
     weak = approaches["parametric"].reason or "the law is not identified"
     if not by:
@@ -132,11 +132,12 @@ def decide(request: Request, approaches: dict[str, Any], C: float, largest: floa
         reason = f"{approaches['isoflop'].reason}; by the law, {weak}"
         return Decision(C, none, none, none, None, C / largest, "", reason)
     counted = [known[name] for name in ({"law", "isoflop"} & set(known) or {by})]
-    N = Estimate(known[by].value, min(x.low for x in counted), max(x.high for x in counted))  # type: ignore[type-var]
-    D = Estimate(*(None if x is None else C / TRAIN / x for x in (N.value, N.high, N.low)))
+    low, high = min(x.low or 0.0 for x in counted), max(x.high or 0.0 for x in counted)
+    size = known[by].value or 0.0
+    N, D = Estimate(size, low, high), Estimate(*(C / TRAIN / x for x in (size, high, low)))
     if law is None:
         return Decision(C, N, D, Estimate(None), None, C / largest, by, weak, money=money)
-    L = predict(law, {"C": C, "N": N.value}, level)[law.law.target]
+    L = predict(law, {"C": C, "N": size}, level)[law.law.target]
     return Decision(C, N, D, L, _detour(law, C), C / largest, by, unit=request.unit, money=money)
 
 

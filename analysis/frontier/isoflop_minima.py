@@ -202,24 +202,26 @@ def power_through(
     lever = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
     a, ln_g = np.polyfit(x, N, 1)
     b = float(lever @ D)
-    errors: list[Callable[[Array], float]] = []  # of a sum of ln N_opt, or of ln D_opt, with these weights
-    dof = len(x) - 2 if contributions is None else spare
+    # what the errors of ln N_opt and of ln D_opt of each minimum come from, (sources, minima) each
     if contributions is None:
         # the best of a few sizes is known to half the step to its neighbours on either side: a uniform error
         least = float(np.sqrt((minima["step"].to_numpy(float) ** 2).mean() / 48))
-        for y in (N, D):
-            each = max(_scatter(x, y), least)
-            errors.append(lambda w, each=each: each * float(np.sqrt(w @ w)))
+        moved = [max(_scatter(x, y), least) * np.eye(len(x)) for y in (N, D)]
+        t = t_quantile(level, len(x) - 2)
     elif spare > 0:
-        for name, y in (("N", N), ("D", D)):
-            moved = pd.concat([part[name] for part in contributions], axis=1).fillna(0.0).to_numpy()  # (runs, minima)
-            scale = _scale(x, y, moved, spare)
-            errors.append(lambda w, moved=moved, scale=scale: scale * float(np.sqrt(((moved @ w) ** 2).sum())))
-    if not errors:
+        of = [pd.concat([part[n] for part in contributions], axis=1).fillna(0.0).to_numpy() for n in ("N", "D")]
+        moved = [_scale(x, y, each, spare) * each for y, each in zip((N, D), of, strict=True)]
+        t = t_quantile(level, spare)
+    else:
         return Power(float(ln_g), float(a), b, None, None)
-    t = t_quantile(level, dof)
-    halves = [t * error(lever) for error in errors]
-    return Power(float(ln_g), float(a), b, *halves, lambda at: t * errors[0](1 / len(x) + lever * (at - x.mean())))
+
+    def half(sources: Array, weights: Array) -> float:
+        return t * float(np.sqrt(((sources @ weights) ** 2).sum()))
+
+    def half_size(at: float) -> float:
+        return half(moved[0], 1 / len(x) + lever * (at - x.mean()))
+
+    return Power(float(ln_g), float(a), b, half(moved[0], lever), half(moved[1], lever), half_size)
 
 
 def _scatter(x: Array, y: Array) -> float:
