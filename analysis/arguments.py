@@ -23,7 +23,8 @@ ARGUMENTS = {
     "pin": "Parameters held at a value: E=1.69",
     "prior": "Mean and standard error of a parameter known beforehand: E=1.7:0.1",
     "seed": "Seed of starts and resamples, 0 or more",
-    "weights": "none; seed: weigh rows by the noise between seeds at their size; noise: by that column, sd of ln L",
+    "weights": "none; seed: weigh rows by the noise of seeds, as it changes with N and D; auto: where they tell it; "
+    "noise: by that column, sd of ln L",
     "columns": "Names in a foreign file, a factor before them: N=params,D=1e9*tokens,L=loss",
     "where": "Rows to keep: \"family = 'mlp' and C<1e20\", a name with spaces in backticks; never evaluated as code",
     "at": "Where: C=1e21, or N=1e9,D=2e10; with --by also L=2.1, the loss at which to compare compute",

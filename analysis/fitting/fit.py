@@ -100,16 +100,17 @@ def observe(runs: Runs, law: Law) -> Observations:
 def observed(runs: Runs, law: Law, settings: Settings) -> Observations:
     """Return what a law is fitted to, weighed as the settings say; FitError where there is nothing."""
     rows = observe(as_runs(runs, settings.run), law)
-    return _weighted(rows, law, settings)
+    return _weighted([rows], law, settings)[0]
 
 
-def _weighted(rows: Observations, law: Law, settings: Settings) -> Observations:
-    if settings.weights == "none":
-        return rows
+def _weighted(parts: list[Observations], law: Law, settings: Settings) -> list[Observations]:
+    """Return the rows of groups, weighed as the settings say."""
+    if settings.weights == "none" or not parts:
+        return parts
     from isoflop.analysis.fitting.weights import weighted
 
     with np.errstate(all="ignore"):
-        return weighted(rows, law, settings.weights)
+        return weighted(parts, law, settings.weights)
 
 
 def fit_rows(law: Law, rows: Observations, settings: Settings, by: dict[str, Any], near: Fit | None = None) -> Fit:
@@ -158,9 +159,11 @@ def fit_groups(
             group = Group(label.by, observe(part, law))
             try:
                 check_own_rows(group.rows, law, share, settings)
-                ready[number] = Group(label.by, _weighted(group.rows, law, settings))
+                ready[number] = group
             except TooFewRowsError as error:
                 fits[number] = unfitted(group, law, settings, str(error))
+        weighed = _weighted([group.rows for group in ready.values()], law, settings)
+        ready = {k: group._replace(rows=rows) for (k, group), rows in zip(ready.items(), weighed, strict=True)}
         sets = [list(ready)] if share else [[number] for number in ready]
         for numbers in filter(None, sets):
             members = tuple(ready[number] for number in numbers)

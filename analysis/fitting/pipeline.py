@@ -37,7 +37,7 @@ from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.intervals.estimate import Estimate, Scale, Spread, bounded
 from isoflop.analysis.intervals.profile import derived_intervals, leans_on, noise_scale, profile_intervals
 from isoflop.analysis.intervals.resampling import bootstrap, jackknife, mixed, shortcuts
-from isoflop.analysis.intervals.residuals import influence_notes, scatter
+from isoflop.analysis.intervals.residuals import influence_notes, known_scatter, scatter
 from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.observations import Observations
@@ -200,7 +200,10 @@ def _optimum(problem: Problem, rows: Observations, solved: _Solved, places: list
     u, spread = solved.u[places], solved.variation.spread
     residuals = problem.residuals(u[None])[0]
     unscaled = residuals if problem.scale is None else residuals / problem.scale
-    noise = scatter(unscaled, rows.columns, rows.runs, len(places))
+    if rows.powers is None:
+        noise = scatter(unscaled, rows.columns, rows.runs, len(places))
+    else:
+        noise = known_scatter(unscaled, rows.columns, rows.powers, len(places))
     alternatives = solved.standing.alternatives[:, places]
     return Optimum(problem, u, noise, spread and replace(spread, draws=spread.draws[:, places]), alternatives)
 

@@ -24,7 +24,7 @@ LOSSES = {
 }
 # the column that holds the noise of rows under `--weights noise`
 NOISE = "noise"
-_WEIGHTS = ("none", "seed", NOISE)
+_WEIGHTS = ("none", "seed", "auto", NOISE)
 DELTA = 1e-3
 
 

@@ -1,10 +1,10 @@
 """Rows weighed by the noise of seeds: where larger runs repeat better than small ones, they should count for more.
 
-The noise of a size is the scatter of ln L between runs that differ only in their seed. Few seeds tell little of one
-size, so it is taken as a power of the size, by the logarithms of the sample variances (Bartlett and Kendall 1946 give
-their mean and variance), and only where they tell that power from none; else all rows count alike.
+The noise is the scatter of ln L between runs that differ only in their seed. Few seeds tell little of one size, so it
+is taken as a power of the law's sizes and data (noise_trend.py), and only where replicates tell it from none; else all
+rows count alike.
 
-    weighted(prepared, get_law("chinchilla"), "seed").scale     # noise of the typical row over that of each row
+    weighted([rows], get_law("chinchilla"), "seed")[0].scale     # noise of the typical row over that of each row
 
 Where no column says which rows are of one run, rows whose residuals are alike along D are joined into larger units.
 
@@ -12,99 +12,62 @@ Where no column says which rows are of one run, rows whose residuals are alike a
     rows.n_runs      # 6 where the 240 rows turn out to be points of six curves
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
 from isoflop.analysis.fitting.diagnose import runs_needed
+from isoflop.analysis.fitting.noise_trend import LEVELS, NoiseTrend, noise_trend
 from isoflop.analysis.fitting.settings import NOISE
-from isoflop.analysis.intervals.estimate import t_quantile
 from isoflop.analysis.intervals.residuals import RARE, blocks, moran
 from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
-from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.observations import Observations
 from isoflop.analysis.runs.recognise import equal_knobs
 from isoflop.analysis.solving.problem import Problem
 from isoflop.errors import TooFewRowsError
 
-# sizes at which there must be replicates, for a slope to have a residual
-SIZES = 3
-# two-sided level at which the noise counts as changing with size
-LEVEL = 0.95
+# the columns of a law that seed noise may follow: the data, and counts of parameters or compute
+_SCALE, _COUNTS = ("N", "D", "C"), ("n_",)
 
 
-@dataclass(frozen=True)
-class _SizeNoise:
-    """The noise of each size that has replicates: size, sd of ln L over seeds, degrees of freedom."""
+def weighted(parts: Sequence[Observations], law: Law, weights: str) -> list[Observations]:
+    """Return the rows of groups with the scale of their residuals, if they are to be weighed.
 
-    size: Array
-    sd: Array
-    dof: Array
-
-    def power(self) -> tuple[float, float]:
-        """Return the exponent of the noise in the size, and its standard error."""
-        from scipy.special import polygamma, psi
-
-        # ln s^2 = ln sigma^2 + psi(dof / 2) - ln(dof / 2), with variance psi'(dof / 2)
-        half = self.dof / 2
-        x, y = np.log(self.size), 2 * np.log(self.sd) - psi(half) + np.log(half)
-        weight = 1 / polygamma(1, half)
-        gap = x - np.average(x, weights=weight)
-        spread = float((weight * gap**2).sum())
-        return float((weight * gap * y).sum() / spread) / 2, 0.5 / np.sqrt(spread)
-
-
-def size_noise(prepared: Observations, column: Array) -> _SizeNoise:
-    """Return the scatter between replicates at each value of a column, the run as the unit."""
-    key = prepared.table.cell_columns
-    cells = prepared.rows.groupby(key, dropna=False, sort=False).ngroup().to_numpy() if key else column
-    table = pd.DataFrame({"cell": cells, "run": prepared.runs, "L": np.log(prepared.target)})
-    table["size"], table["level"] = column, level_index(column)
-    sizes = []
-    for _, part in table.groupby("level"):
-        groups = part.groupby("cell")
-        counts = groups["run"].nunique()
-        again = part[part["cell"].isin(counts.index[counts > 1])]
-        if again.empty:
-            continue
-        # the marks of a run move together: no more degrees of freedom than its runs have
-        spare = len(again) - again["cell"].nunique()
-        most = again["run"].nunique() - again.groupby("run")["cell"].agg(frozenset).nunique()
-        squares = float(((again["L"] - again.groupby("cell")["L"].transform("mean")) ** 2).sum())
-        if squares > 0 and most > 0:
-            sizes.append((part["size"].mean(), np.sqrt(squares / spare), min(spare, most)))
-    size, sd, dof = np.array(sizes).reshape(-1, 3).T
-    return _SizeNoise(size, sd, dof)
-
-
-def weighted(prepared: Observations, law: Law, weights: str) -> Observations:
-    """Return the rows with the scale of their residuals, if they are to be weighed; TooFewRowsError without
-    replicates."""
+    TooFewRowsError where replicates are asked for and tell nothing.
+    """
     if weights == NOISE:
-        scale = 1 / prepared.table.numbers([NOISE])[NOISE].to_numpy(float)
-        return replace(prepared, scale=scale / np.exp(np.log(scale).mean()))
-    name, column = law.columns[0], prepared.columns[0]
-    noise = size_noise(prepared, column)
-    if len(noise.size) < SIZES:
-        raise TooFewRowsError(
-            f"weights by the noise of seeds need runs that differ only in their seed at {SIZES} or more {name}; "
-            f"there are {len(noise.size)}: add seeds, or leave --weights out"
-        )
-    slope, error = noise.power()
-    limit = t_quantile(LEVEL, float(noise.dof.sum()))
-    known = (
-        f"seed noise goes as {name}^{slope:.2f} (standard error {error:.2f}, {noise.dof.sum():.0f} degrees of freedom)"
-    )
-    if abs(slope) < limit * error:
-        return replace(prepared, notes=[*prepared.notes, f"{known}, not told from none: rows weigh alike"])
-    scale = column**-slope
-    return replace(
-        prepared,
-        scale=scale / np.exp(np.log(scale).mean()),
-        notes=[*prepared.notes, f"rows weigh by it: {known}"],
-    )
+        return [_scaled(part, part.table.numbers([NOISE])[NOISE].to_numpy(float)) for part in parts]
+    names = [name for name in law.columns if name in _SCALE or name.startswith(_COUNTS)] or list(law.columns[:1])
+    trend = noise_trend(parts, names)
+    if trend is None:
+        lack = f"runs that differ only in their seed at {LEVELS} or more {' or '.join(names)}"
+        if weights == "auto":
+            return [_noted(part, f"rows weigh alike: there are no {lack}") for part in parts]
+        raise TooFewRowsError(f"weights by the noise of seeds need {lack}: add seeds, or leave --weights out")
+    if not trend.told:
+        return [_noted(part, f"{trend}, not told from none: rows weigh alike") for part in parts]
+    return [_by_trend(part, law, trend, number) for number, part in enumerate(parts)]
+
+
+def _by_trend(part: Observations, law: Law, trend: NoiseTrend, number: int) -> Observations:
+    """Return the rows of a group, weighed by its exponents."""
+    exponents, doubt = np.zeros((2, len(law.columns)))
+    places = [law.columns.index(name) for name in trend.names]
+    exponents[places], doubt[places] = trend.exponents[number], trend.doubt
+    noise = np.exp(np.log(np.stack(part.columns, -1)) @ exponents)
+    part = replace(_scaled(part, noise), powers=(exponents, doubt))
+    return _noted(part, f"rows weigh by it: {trend}")
+
+
+def _scaled(part: Observations, noise: Array) -> Observations:
+    """Return rows of this noise (rows,), their typical scale being 1."""
+    return replace(part, scale=np.exp(np.log(noise).mean()) / noise)
+
+
+def _noted(part: Observations, note: str) -> Observations:
+    return replace(part, notes=[*part.notes, note])
 
 
 def join_dependent(problem: Problem, u: Array, rows: Observations) -> tuple[Observations, list[str]]:

@@ -39,7 +39,8 @@ class Noise:
     """Standard deviation of a residual: pooled, and as level * exp(slopes . log columns).
 
     `doubt` is the standard error of the slopes of log variance, which counts with the distance from `centre`: the
-    expected variance is that of a log-normal.
+    expected variance is that of a log-normal. `told`: replicates tell the slopes, so that the noise of a place may be
+    less than the pooled.
     """
 
     pooled: float
@@ -47,12 +48,13 @@ class Noise:
     slopes: Array
     doubt: Array
     centre: Array
+    told: bool = False
 
     def at(self, columns: list[Array]) -> Array:
-        """Return the standard deviation at the rows of `columns`, nowhere below the pooled one."""
+        """Return the deviation at the rows of `columns`, below the pooled one only where replicates tell it."""
         axes = np.log(np.stack(columns, axis=-1))
         grown = np.log(self.level) + axes @ self.slopes + ((axes - self.centre) ** 2) @ self.doubt**2 / 4
-        wide: Array = np.maximum(self.pooled, np.exp(grown))
+        wide: Array = np.exp(grown) if self.told else np.maximum(self.pooled, np.exp(grown))
         return wide
 
 
@@ -82,6 +84,14 @@ def scatter(residuals: Array, columns: tuple[Array, ...], runs: NDArray[np.intp]
     grown[grows], doubt[grows] = slopes / 2, slopes / t
     level = np.sqrt(((residuals / np.exp(axes @ grown)) ** 2).sum() / spare)
     return Noise(pooled, float(level), grown, doubt, axes.mean(0))
+
+
+def known_scatter(residuals: Array, columns: tuple[Array, ...], powers: tuple[Array, Array], free: int) -> Noise:
+    """Return the scatter of `residuals` (rows,) where replicates tell its powers of the columns, and their errors."""
+    spare, axes = max(len(residuals) - free, 1), np.log(np.stack(columns, axis=-1))
+    pooled = float(np.sqrt((residuals**2).sum() / spare))
+    level = float(np.sqrt(((residuals / np.exp(axes @ powers[0])) ** 2).sum() / spare))
+    return Noise(pooled, max(level, 1e-300), powers[0], 2 * powers[1], axes.mean(0), told=True)
 
 
 def _regress(y: Array, x: Array, runs: NDArray[np.intp]) -> tuple[Array, Array]:

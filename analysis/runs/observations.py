@@ -52,6 +52,7 @@ class Observations:
     excluded   (reason, rows) for each kind of row that was left out
     notes      what is odd about the rows
     scale      of each row's residual, (rows,), where rows are weighed
+    powers     exponents of the noise in the columns (columns,), and their standard errors, where replicates tell them
     """
 
     table: Runs
@@ -62,6 +63,7 @@ class Observations:
     excluded: list[tuple[str, int]]
     notes: list[str]
     scale: Array | None = None
+    powers: tuple[Array, Array] | None = None
 
     @property
     def rows(self) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pytest
 from conftest import Rate
 
 from isoflop.analysis.fitting.fit import fit, fit_groups, observe
-from isoflop.analysis.fitting.weights import size_noise
+from isoflop.analysis.fitting.noise_trend import NoiseTrend, noise_trend
 from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.verbs import main
@@ -118,7 +118,7 @@ def test_a_group_of_too_few_rows_does_not_spoil_the_others() -> None:
     [
         (["--share", "E"], "add --by family"),
         (["--share", "Z", "--by", "family"], "no parameter 'Z' to share"),
-        (["--weights", "noisy"], "not one of none, seed, noise"),
+        (["--weights", "noisy"], "not one of none, seed, auto, noise"),
     ],
 )
 def test_bad_usage_is_one_sentence(
@@ -138,25 +138,118 @@ def test_json_has_the_shared_value_in_every_group(tmp_path: Path, capsys: pytest
     assert len(document["fits"]) == 3
 
 
-def noisy(seed: int, slope: float = -0.6, seeds: int = 3) -> pd.DataFrame:
-    """Six sizes by six amounts of data, some seeds of each; the noise goes as a power of the size, 3 % at the least."""
+def noisy(seed: int, slope: float = -0.6, seeds: int = 3, by_D: float = 0.0) -> pd.DataFrame:
+    """Six sizes by six amounts of data, some seeds of each; the noise is 3 % at the smallest, a power of N and of D."""
     rng = np.random.default_rng(seed)
     N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 10**9.5, 6), np.geomspace(1e8, 10**10.5, 6)))
     N, D = np.repeat(N, seeds), np.repeat(D, seeds)
-    noise = 0.03 * (N / 1e7) ** slope
+    noise = 0.03 * (N / 1e7) ** slope * (D / 1e8) ** by_D
     L = get_law("chinchilla")(N, D, **TRUTH["lstm"]) * np.exp(noise * rng.normal(size=len(N)))
-    return pd.DataFrame({"N": N, "D": D, "L": L, "seed": np.tile(range(seeds), len(N) // seeds)})
+    return pd.DataFrame({"N": N, "D": D, "L": L, "noise": noise, "seed": np.tile(range(seeds), len(N) // seeds)})
+
+
+def of_groups(*tables: pd.DataFrame) -> NoiseTrend:
+    law = get_law("chinchilla")
+    trend = noise_trend([observe(as_runs(table.drop(columns="noise")), law) for table in tables], law.columns)
+    assert trend is not None
+    return trend
+
+
+def test_variances_of_three_pairs_tell_the_exponent_that_their_likelihood_has() -> None:
+    # three D of one size, two runs of each: variances 4, 1 and 16 (1e-4), one degree of freedom each
+    D = np.geomspace(1e8, 4e8, 3).repeat(2)
+    L = 2 * np.exp(np.repeat([2.0, 1.0, 4.0], 2) / 100 * np.tile([1, -1], 3) / np.sqrt(2))
+    trend = of_groups(pd.DataFrame({"N": 1e7, "D": D, "L": L, "seed": [0, 1] * 3, "noise": 0.0}))
+    # gamma errors at x = -1, 0, 1 in units of ln 2: the ends fit alike, 4 r = 16 / r, so r = 2: variance as D
+    assert trend.names == ("D",)
+    assert trend.pooled == pytest.approx([0.5])
+    assert trend.error == pytest.approx([0.5 / np.log(2)])  # the information on ln sigma^2 is sum x^2 / 2
+    assert trend.dof == pytest.approx(3)
+    assert not trend.told
+    assert not trend.exponents.any()
+
+
+@pytest.mark.parametrize(("slope", "by_D"), [(-0.6, 0.0), (0.0, -0.24), (-0.12, -0.12)])
+def test_noise_is_learnt_with_N_and_with_D(slope: float, by_D: float) -> None:
+    trend = of_groups(noisy(1, slope, by_D=by_D))
+    assert trend.told
+    assert np.abs((trend.exponents[0] - [slope, by_D]) / trend.error).max() < 3
+
+
+def test_groups_of_few_seeds_learn_from_one_another() -> None:
+    tables = [noisy(k, by_D=-0.2).query("D < 3e8 and N < 3e8") for k in range(6)]
+    alone, together = of_groups(tables[0]), of_groups(*tables)
+    assert not of_groups(noisy(0, 0.0)).told
+    assert (together.error < alone.error / 2).all()
+    assert np.abs(together.exponents - [-0.6, -0.2]).max() < 0.4
+    # groups alike share their exponents but for chance, others do not
+    apart = of_groups(noisy(1), noisy(2, slope=0.0))
+    assert apart.exponents[:, 0] == pytest.approx([-0.6, 0.0], abs=0.15)
+
+
+def test_marks_of_a_run_that_move_together_count_once() -> None:
+    rows = noisy(0, seeds=3)
+    # every D of a run has the same deviation: the noise of one mark is that of all
+    shift = np.random.default_rng(0).normal(size=18)
+    of_run = (np.log(rows["N"]).rank(method="dense").astype(int) - 1) * 3 + rows["seed"]
+    exact = get_law("chinchilla")(rows["N"], rows["D"], **TRUTH["lstm"])
+    rows = rows.assign(L=exact * np.exp(rows["noise"] * shift[of_run]), run_id=of_run.map("r{}".format))
+    trend = of_groups(rows)
+    assert trend.dof == pytest.approx(12, rel=0.05)
+    assert trend.error[0] > 2 * of_groups(noisy(0)).error[0]
+    assert trend.exponents[0] == pytest.approx([-0.6, 0.0], abs=0.3)
 
 
 @pytest.mark.nightly
-def test_the_noise_of_seeds_is_found_with_its_power() -> None:
-    found = []
-    for seed in range(20):
-        prepared = observe(as_runs(noisy(seed)), get_law("chinchilla"))
-        slope, error = size_noise(prepared, prepared.columns[0]).power()
-        found.append((slope + 0.6) / error)
-    assert np.abs(np.mean(found)) < 3 / np.sqrt(20)
-    assert 0.6 < np.std(found) < 1.5
+def test_the_noise_of_seeds_is_found_with_its_power(rate: Rate) -> None:
+    trends = [of_groups(noisy(seed)) for seed in range(200)]
+    found = np.array([(trend.pooled - [-0.6, 0]) / trend.error for trend in trends])
+    assert np.abs(found.mean(0)).max() < 3 / np.sqrt(200)
+    assert found.std(0) == pytest.approx([1.0, 1.0], abs=0.2)
+    false = float(np.mean([of_groups(noisy(seed, slope=0.0)).told for seed in range(200)]))
+    rate("noise trends told where there is none", false, 200)
+    assert false < 0.1
+
+
+def ahead(rows: pd.DataFrame, seed: int, slope: float, by_D: float) -> tuple[pd.DataFrame, float, float]:
+    """Return a place of eight times the compute, ln of its loss, and ln of the loss of a run there."""
+    place = pd.DataFrame({c: [rows[c].max() * np.sqrt(8)] for c in "ND"})
+    exact = float(np.log(get_law("chinchilla")(place["N"], place["D"], **TRUTH["lstm"]))[0])
+    noise = 0.03 * (place["N"][0] / 1e7) ** slope * (place["D"][0] / 1e8) ** by_D
+    return place, exact, exact + noise * np.random.default_rng(10**6 + seed).normal()
+
+
+# sigma falls by 4 over the range of D, or of N and of D together; or does not
+FALLS = (0.0, -0.24), (-0.12, -0.12), (0.0, 0.0)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("slope", "by_D"), FALLS)
+def test_predictions_are_nearly_as_good_as_with_the_true_noise_and_bands_cover(
+    rate: Rate, slope: float, by_D: float
+) -> None:
+    errors: dict[str, list[float]] = {"none": [], "seed": [], "noise": []}
+    inside, studies = [], 400
+    for seed in range(studies):
+        rows = noisy(seed, slope, by_D=by_D)
+        place, exact, new = ahead(rows, seed, slope, by_D)
+        for weights, mine in errors.items():
+            interval = "jackknife" if weights == "seed" else "none"
+            made = fit(
+                rows.drop(columns="noise") if weights == "seed" else rows, loss="l2", weights=weights, interval=interval
+            )
+            value = made.predict(place)
+            mine.append(float(np.log(value)[0]) - exact)
+            if weights == "seed":
+                assert made.optimum is not None
+                low, high = made.optimum.band(value, [place["N"].to_numpy(), place["D"].to_numpy()], 0.95, by_run=True)
+                inside.append(low[0] <= np.exp(new) <= high[0])
+    size = {k: float(np.sqrt(np.mean(np.square(v)))) for k, v in errors.items()}
+    name = f"noise as N^{slope:g} D^{by_D:g}"
+    rate(f"{name}: error at 8x to that of true weights", size["seed"] / size["noise"], studies)
+    rate(f"{name}: coverage of 95 % at 8x", float(np.mean(inside)), studies)
+    assert size["seed"] < (1.15 if slope or by_D else 1.03) * size["noise"], size
+    assert 0.92 < np.mean(inside) < 0.98
 
 
 @pytest.mark.nightly
@@ -185,9 +278,15 @@ def test_weighed_noiseless_rows_give_the_truth_and_even_noise_no_weights() -> No
 
 def test_weights_without_seeds_are_refused_for_one_and_an_answer_in_a_group() -> None:
     rows = noisy(0, seeds=1)
-    with pytest.raises(FitError, match="runs that differ only in their seed at 3 or more N; there are 0"):
+    with pytest.raises(FitError, match="need runs that differ only in their seed at 3 or more N or D: add seeds"):
         fit(rows, weights="seed")
+    alike = fit(rows, weights="auto", interval="none")
+    assert "rows weigh alike: there are no runs that differ only in their seed" in alike.explanation
+    assert alike.values == fit(rows, interval="none").values
+    # a group without seeds is weighed by the noise of the others
     both = pd.concat([rows.assign(family="a"), noisy(0).assign(family="b")])
     one, other = fit_groups(both, by=["family"], weights="seed", interval="none")
-    assert one.objective is None
-    assert other.objective is not None
+    assert one.optimum is not None
+    assert other.optimum is not None
+    assert one.optimum.noise.told
+    assert one.optimum.noise.slopes == pytest.approx(other.optimum.noise.slopes, rel=0.2, abs=0.05)
