@@ -62,6 +62,26 @@ def chinchilla_tied(N: Column, D: Column, *, E: Offset, A: Scale, B: Scale, alph
     return E + A * N**-alpha + B * D**-alpha
 
 
+@law("ours: a start-up in which data count for less, and which lasts longer for larger models")
+def chinchilla_startup(
+    N: Column,
+    D: Column,
+    *,
+    E: Offset,
+    A: Scale,
+    alpha: Exponent,
+    B: Scale,
+    beta: Exponent,
+    D0: Annotated[float, Kind(low=0.0, log=True, start=(1e-3, 1.0), unit="D")],
+    q: Annotated[float, Kind(low=0.0, high=3.0, start=(0.1, 1.0))],
+) -> Column:
+    """L(N, D) = E + A N^-alpha + B (D/(1 + D0 n^q/D))^-beta, n = N/1e6
+
+    D0 [targets]: of a million parameters, the data of which half count; of much more data, what the start-up costs.
+    """
+    return E + A * N**-alpha + B * (D / (1 + D0 * (N / 1e6) ** q / D)) ** -beta
+
+
 # a loss below one unit puts its constants below the smallest run, one of several nats far above the largest
 _Constant = Kind(low=0.0, log=True, start=(1e-4, 1e4))
 _SmallExponent = Annotated[float, Kind(low=0.0, high=10.0, start=(0.05, 0.5), flat=3.0)]

@@ -4,11 +4,13 @@ objective."""
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic_laws import noiseless, seeded
 
 from isoflop.analysis.fitting.diagnose import at_optimum
 from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.holdout.compare import compare
 from isoflop.analysis.laws.declare import LAWS, get_law
 from isoflop.analysis.laws.one_axis import _way
 from isoflop.analysis.solving.descent import expand, minimise
@@ -161,3 +163,20 @@ def test_rows_of_one_place_count_as_if_each_stood_alone(scale: bool) -> None:
     assert len(placed.slopes(u)[0][0]) == 6
     for one, two in zip(expand(problem, u, weights), expand(placed, u, weights[:, order]), strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-9, atol=1e-12)
+
+
+def test_a_start_up_is_found_where_runs_have_one_and_compare_judges_it() -> None:
+    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e4, 1e6, 5), np.geomspace(6e4, 4e6, 7)))
+    law = get_law("chinchilla_startup")
+    truth = {"E": 1.2, "A": 20.0, "alpha": 0.35, "B": 30.0, "beta": 0.3, "D0": 3e5, "q": 0.4}
+    noise = 0.002 * np.random.default_rng(0).normal(size=len(N))
+    rows = pd.DataFrame({"N": N, "D": D, "L": law(N, D, **truth) * np.exp(noise)})
+    answer = fit(rows, law, loss="l2", interval="jackknife")
+    for name in ("D0", "q", "beta"):
+        estimate = answer.params[name]
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert estimate.low < truth[name] < estimate.high
+    table = compare(rows, ["chinchilla", "chinchilla_startup"], axis="D", loss="l2").table
+    assert table["law"].iloc[0] == "chinchilla_startup"
+    assert table["predicts"].iloc[0] == "yes"
