@@ -6,7 +6,7 @@ show(check(read_runs("runs.csv")), as_json=False)
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,15 @@ def show(result: Any, as_json: bool) -> None:
     emit(result.to_json()) if as_json else echo(str(result))
 
 
-def show_fits(fits: Any, quantities: list[Any], share: list[str], as_json: bool) -> None:
-    """Print fits with their local quantities; exit with 1 if no group could be fitted."""
+def show_fits(fits: Any, quantities: list[Any], share: list[str], as_json: bool, mixtures: Iterable[str] = ()) -> None:
+    """Print fits with their local quantities, and what ungrouped runs mix; exit with 1 if no group could be fitted."""
     if as_json:
         about = {"law": fits[0].law.name, "loss": fits[0].loss, "delta": fits[0].delta, "shared": share}
         extra = [{} if q is None else {"local": q.to_json()} for q in quantities]
         emit(about | {"fits": [fit.to_json() | more for fit, more in zip(fits, extra, strict=True)]})
     else:
         texts = [str(fit) if q is None else f"{fit}\n{q}" for fit, q in zip(fits, quantities, strict=True)]
-        echo("\n\n".join(texts))
+        echo("\n".join(["\n\n".join(texts), *(f"  note       {note}" for note in mixtures)]))
     if all(fit.objective is None for fit in fits):
         echo(f"isoflop: no group could be fitted: {fits[0].reason}", err=True)
         raise typer.Exit(1)
@@ -158,10 +158,18 @@ def show_points(fits: Any, points: Any, by: list[str], level: float, out: Path |
         raise typer.Exit(1)
 
 
-def notes(table: Any) -> list[str]:
-    """Return what was assumed of a table, and what is odd about its units, as lines."""
+def notes(table: Any, by: str = "") -> list[str]:
+    """Return what was assumed of a table, what is odd about its units, and without `by` what it mixes, as lines."""
     from isoflop.analysis.runs.observations import units
     from isoflop.analysis.runs.runs import as_runs
 
     runs = as_runs(table)
-    return [f"note: {note}" for note in (*runs.notes, runs.without_loss, *units(runs.frame)) if note]
+    said = (*runs.notes, runs.without_loss, *units(runs.frame), *mixed(runs, by))
+    return [f"note: {note}" for note in said if note]
+
+
+def mixed(runs: Any, by: str) -> list[str]:
+    """Return a sentence for each column of words that several kinds of runs share, where nothing is grouped."""
+    from isoflop.analysis.runs.quality import mixed_texts
+
+    return [] if by or "family" in runs else [*mixed_texts(runs.frame).values()]

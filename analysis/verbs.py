@@ -82,7 +82,13 @@ def fit_command(
 
     groups = {"by": by, "share": share} | options
     fits = rows.trunks(law, by, options) if curves else fit_groups(table, law, **groups)
-    output.show_fits(fits, output.local_quantities(fits, local.local, o.place(local.at)), share, as_json)
+    output.show_fits(
+        fits,
+        output.local_quantities(fits, local.local, o.place(local.at)),
+        share,
+        as_json,
+        output.mixed(table, rows.by),
+    )
 
 
 @app.command("predict")
@@ -258,11 +264,12 @@ def judge_command(
     claims: o.Claims = None,
     forecast: o.Forecast = None,
     as_json: o.Json = False,
+    every: Annotated[bool, "Also list each of the claims that ship and that this table does not test", "--all"] = False,
     quantities: o.Quantities = False,
 ) -> None:
     """Judge claims by runs: supported, refuted, inconclusive, not identified or untested, each with its reason.
 
-    - `isoflop judge runs.csv` - the claims that ship
+    - `isoflop judge runs.csv` - the claims that ship, and how many of them need other runs
     - `isoflop judge runs.csv --claims my_claims/ --json` - your own yaml files, for a script
     - `isoflop judge theirs.csv --columns N=params,D=tokens,L=loss --by arch` - use --by groups instead of families
     - `isoflop judge --quantities` - what a claim can be about
@@ -275,16 +282,21 @@ def judge_command(
         return output.show(judge_forecast(forecast, table), as_json)
     from isoflop.analysis.claims.claim import load_claims
     from isoflop.analysis.claims.judge import judge, sound_table
+    from isoflop.analysis.runs.runs import as_runs
 
     stated = load_claims(claims)  # report a wrong claim before a long table is read
-    table = sound_table(rows.read(tune=rows.tune, by=rows.by))
-    verdicts = judge(o.grouped(table, rows.by), stated)
+    table = as_runs(o.grouped(sound_table(rows.read(tune=rows.tune, by=rows.by)), rows.by))
+    verdicts = judge(table, stated)
     if as_json:
         output.emit([v.to_json() for v in verdicts])
     else:
+        from isoflop.analysis.claims.studies import lacking
         from isoflop.analysis.report.sentences import verdict_table
 
-        output.echo("\n".join([verdict_table(verdicts), *output.notes(table)]))
+        line = "" if every or claims is not None else lacking(verdicts, table)
+        tested = [v for v in verdicts if not (line and v.verdict == "untested")]
+        asked = f"{line}: --all lists them" if line else ""
+        output.echo("\n".join(filter(None, [verdict_table(tested), asked, *output.notes(table, rows.by)])))
 
 
 @app.command("report")

@@ -26,6 +26,7 @@ from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.runs import Runs, as_runs
 from isoflop.errors import UserError
 from isoflop.schema import suggest
+from isoflop.wording import listed
 
 Made = TypeVar("Made")
 # keys of a rule that a quantity may need
@@ -284,12 +285,14 @@ def _requirements(declared: Quantity) -> str:
 
 
 def require_columns(runs: pd.DataFrame, names: Iterable[str], why: str = "") -> None:
-    """Raise Untested, naming the first of these columns that is absent or empty."""
-    for name in names:
-        if name not in runs:
-            raise Untested(f"the runs have no column {name}{why}{suggest(name, map(str, runs.columns))}")
-        if runs[name].isna().all():
-            raise Untested(f"the runs have no values in the column {name}{why}")
+    """Raise Untested, naming those of these columns that are absent, else those that are empty."""
+    names = list(dict.fromkeys(names))
+    absent, empty = [n for n in names if n not in runs], [n for n in names if n in runs and runs[n].isna().all()]
+    if absent:
+        hint = "".join(suggest(name, map(str, runs.columns)) for name in absent)
+        raise Untested(f"the runs have no column{'s' if absent[1:] else ''} {listed(absent)}{why}{hint}")
+    if empty:
+        raise Untested(f"the runs have no values in the column{'s' if empty[1:] else ''} {listed(empty)}{why}")
 
 
 def no_parameter(law: str, name: str, known: Iterable[str]) -> str:

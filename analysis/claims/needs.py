@@ -64,16 +64,20 @@ class Needs:
     def missing(self, runs: RunsLike) -> list[str]:
         """Return what one family's runs lack, a phrase each with the number of runs; empty where nothing."""
         rows = as_runs(runs).usable.frame
-        absent = sorted(c for c in self.names if c not in rows or not rows[c].notna().any())
-        if absent and len(rows):
-            hint = "".join(suggest(c, map(str, rows.columns)) for c in absent if c not in rows)
-            return [f"no values in the column{'s' if len(absent) > 1 else ''} {', '.join(absent)}{hint}"]
         if rows.empty:
             grid = " × ".join(f"{count} {axis}" for axis, count in self.grid.items()) or "any"
             return [f"no finished runs, needs {grid}"]
-        phrases = [_lacks_grid(rows, self.grid), _lacks_seeds(rows, self.seeds)]
-        phrases += [_lacks_span(rows, axis, decades) for axis, decades in self.span.items()]
-        phrases += [_lacks_tuning(rows, knob, count) for knob, count in self.tuned.items()]
+        absent = sorted(c for c in self.names if c not in rows or not rows[c].notna().any())
+        phrases = []
+        if absent:
+            hint = "".join(suggest(c, map(str, rows.columns)) for c in absent if c not in rows)
+            phrases += [f"no values in the column{'s' if len(absent) > 1 else ''} {', '.join(absent)}{hint}"]
+        there = {*self.names} - {*absent}
+        phrases += [_lacks_grid(rows, self.grid)] if {*self.grid} <= there else []
+        phrases += [_lacks_seeds(rows, self.seeds)] if self.seeds and {*self.seeds.at} <= there else []
+        phrases += [_lacks_span(rows, axis, decades) for axis, decades in self.span.items() if axis in there]
+        tuned = [(knob, count) for knob, count in self.tuned.items() if knob in there and "N" in rows]
+        phrases += [_lacks_tuning(rows, knob, count) for knob, count in tuned]
         return [phrase for phrase in phrases if phrase]
 
 
@@ -129,7 +133,9 @@ def _lacks_span(rows: pd.DataFrame, axis: str, decades: float) -> str:
     """Return how much of the span is missing."""
     have = math.log10(float(rows[axis].max()) / float(rows[axis].min()))
     # budgets are rounded to whole steps, so a planned span may be a rounding short
-    return "" if have >= decades - math.log10(1.05) else f"{have:.1f} of {decades:g} decades of {axis}"
+    return (
+        "" if have >= decades - math.log10(1.05) else f"{math.floor(10 * have) / 10:g} of {decades:g} decades of {axis}"
+    )
 
 
 def _lacks_tuning(rows: pd.DataFrame, knob: str, count: int) -> str:

@@ -5,15 +5,22 @@ command("H19", read_all())          # 'isoflop study exact'
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from isoflop import extensions
-from isoflop.analysis.claims.claim import FOLDER
+from isoflop.analysis.claims.claim import FOLDER, Claim
+from isoflop.analysis.claims.judge import named_columns
+from isoflop.analysis.claims.quantities.cells import DERIVED
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.claims.verdict import ClaimVerdict
+from isoflop.analysis.runs.runs import Runs
+from isoflop.analysis.runs.where import conditions
 
+# what a table may lack for a claim
+LACKS = ("probes", "columns", "families", "data", "runs")
 # as they stand in a study's yaml
 CLAIMS = re.compile(r"^  claims: \[(.*)\]", re.MULTILINE)
 MINUTES = re.compile(r"^  minutes: ([\d.]+)", re.MULTILINE)
@@ -47,6 +54,33 @@ def command(claim: str, studies: Iterable[ClaimStudy], minutes: float = 0.0) -> 
     """Return the command of the first study that tests a claim and takes so many minutes; empty without one."""
     names = (study.name for study in studies if claim in study.claims and study.minutes >= minutes)
     return next((f"isoflop study {name}" for name in names), "")
+
+
+def lacking(verdicts: Iterable[ClaimVerdict], runs: Runs) -> str:
+    """Count the untested claims by what a table lacks for them, in words; empty where every claim is tested."""
+    counts = Counter(_lack(v.claim, runs) for v in verdicts if v.verdict is VerdictKind.UNTESTED)
+    each = ", ".join(f"{what} {counts[what]}" for what in LACKS if counts[what])
+    many = counts.total()
+    return f"{many} claim{' needs' if many == 1 else 's need'} what this table lacks ({each})" if many else ""
+
+
+def _lack(claim: Claim, runs: Runs) -> str:
+    """Return what a table lacks first for a claim: columns of probes, other columns, families, data, else runs."""
+    wheres = [condition for rule in claim.rules for condition in conditions(rule.where)]
+    named = {condition.column for condition in wheres}.union(*({*rule.compare} for rule in claim.rules))
+    read = named.union(*(named_columns(rule) | rule.needs.names for rule in claim.rules)) - {*DERIVED}
+    absent = {name for name in read if name not in runs or runs[name].isna().all()}
+    if any(name.startswith("probe.") for name in absent):
+        return "probes"
+    if absent - {"family", "data"}:
+        return "columns"
+    wanted = {(c.column, str(c.value)) for c in wheres}
+    wanted |= {(column, str(value)) for rule in claim.rules for column, two in rule.compare.items() for value in two}
+    there = {(column, value) for column in named - absent for value in runs[column].astype(str).unique()}
+    missing = {column for column, _ in wanted - there}
+    families = runs["family"].nunique() if "family" in runs else 1
+    few = any(rule.needs.families > families for rule in claim.rules)
+    return "families" if "family" in missing or few else "data" if "data" in missing else "runs"
 
 
 def next_command(

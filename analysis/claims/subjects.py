@@ -211,10 +211,11 @@ def cases(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> tuple[Iterabl
         return _compared_cases(compared(groups, rule), rule, fits), {}, ""
     pairs = rule.measures.subject == "pair"
     wanted = max(rule.needs.families, 2 if pairs else 1)
-    if len(groups) < wanted:
-        raise Untested(f"needs {wanted} families, and the runs have {len(groups)}: {', '.join(groups) or 'none'}")
     whole = scope(runs, replace(rule, at={})) if rule.needs.names & {*rule.at} else groups  # `at` leaves one value
     lacks = {name: rule.needs.missing(group) for name, group in whole.items()}
+    if len(groups) < wanted:
+        few = f"needs {wanted} families, and the runs have {len(groups)}: {', '.join(groups) or 'none'}"
+        raise Untested(". ".join(filter(None, [few, lacking_in_words(lacks)])))
     each = _pairs(groups, lacks, rule, fits) if pairs else _families(groups, lacks, rule, fits)
     return each, lacks, _unfinished(groups)
 

@@ -192,6 +192,8 @@ def _reason(subjects: Iterable[SubjectVerdict], lacks: Lacks, unfinished: str) -
         groups.setdefault((verdict.verdict, why), []).append(verdict.subject.within_rule)
     if [why for _, why in groups] == [lacking] and lacking:
         return lacking
+    if len(groups) == 1 and (only := next(iter(groups)))[0] is VerdictKind.UNTESTED and only[1]:
+        return only[1]  # said of all subjects, beside a verdict that says the word
     return "; ".join(
         f"{kind.word} for {', '.join(names)}{f': {why}' if why else ''}" for (kind, why), names in groups.items()
     )

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.provenance import Commits, changed_since
 from isoflop.analysis.claims.region import VerdictKind
-from isoflop.analysis.claims.studies import ClaimStudy, next_command, read_all
+from isoflop.analysis.claims.studies import ClaimStudy, lacking, next_command, read_all
 from isoflop.analysis.claims.verdict import ClaimVerdict, Verdict
 from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.report.figures.base import MOST_REASON, Figure, draw_all, not_drawn
@@ -141,6 +141,7 @@ def _render(view: View, figures: Drawn, asked: str = "", out: Path | None = None
         loss_unit=view.loss_unit,
         verdicts=verdicts,
         headline=first,
+        lacking="" if view.stated or full else lacking(view.verdicts, as_runs(view.runs)),
         most_families=MOST_FAMILIES if len(view.families) > MOST_FAMILIES else 0,
         figures=[figure for _, figure in figures if figure is not first],
         parameters=parameters(view, rivals=full),

@@ -132,7 +132,7 @@ def _unusable(runs: Runs, numbers: pd.DataFrame, sound: np.ndarray) -> Iterator[
 def _odd(runs: Runs) -> Iterator[Finding]:
     """Report what is odd about rows that can be used, several of which may be points of one curve."""
     rows = runs.frame
-    kinds = _mixed_texts(rows)
+    kinds = mixed_texts(rows)
     said = {
         "columns": [*runs.notes, *unnamed(rows)], "mixture": [*mixtures(rows), *kinds.values()],
         "epochs": repeated(rows), "units": units(rows),
@@ -152,7 +152,7 @@ def _odd(runs: Runs) -> Iterator[Finding]:
     yield from _outliers(runs, best, parts)
 
 
-def _mixed_texts(rows: pd.DataFrame) -> dict[str, str]:
+def mixed_texts(rows: pd.DataFrame) -> dict[str, str]:
     """Return a sentence for each column of words that takes several values at one size, whatever its name."""
     notes = {}
     texts = [c for c in rows if c not in MIXTURES and not pd.api.types.is_numeric_dtype(rows[c])]

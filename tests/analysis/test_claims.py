@@ -363,7 +363,7 @@ def test_a_misspelt_column_is_untested_and_the_claim_says_which_was_meant(tmp_pa
     rows["probe.slop"] = -1.0
     (verdict,) = judge(rows, write(tmp_path, MEAN))
     assert verdict.verdict is VerdictKind.UNTESTED
-    assert "untested for lstm, mlp: the runs have no column probe.slope; did you mean probe.slop?" in verdict.reason
+    assert "the runs have no column probe.slope; did you mean probe.slop?" in verdict.reason
     (verdict,) = judge(rows, write(tmp_path, MEAN.replace("probe.slope", "device")))
     assert "no run has a number in the column device" in verdict.reason
     (verdict,) = judge(rows, write(tmp_path, HOLD_OUT.replace("axis: D", "axis: flops_per_taget")))

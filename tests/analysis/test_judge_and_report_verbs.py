@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from studies import demo_study
 
@@ -28,7 +30,43 @@ def test_judge_prints_a_table_that_leads_with_the_verdict(runs: Path, capsys: py
     assert main(["judge", str(runs)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[0] in ("SUPPORTED", "REFUTED")
-    assert any(line.startswith("UNTESTED") for line in lines)
+    assert not any(line.startswith("UNTESTED") for line in lines)
+    assert sum("what this table lacks (probes " in line and "--all lists them" in line for line in lines) == 1
+    assert main(["judge", str(runs), "--all"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("UNTESTED") for line in lines) > 30
+    assert not any("untested (untested" in line or "lists them" in line for line in lines)
+
+
+def test_of_a_foreign_table_the_verbs_say_what_they_do_not_test_and_what_it_mixes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 5)))
+    noise = np.random.default_rng(26).normal(size=(2, 25))
+    parts = [
+        pd.DataFrame({"arch": arch, "params": N, "tokens": D, "loss": (c * N**-0.1 + D**-0.1) * np.exp(0.002 * e)})
+        for arch, c, e in zip(("gqa", "mha"), (9.0, 10.0), noise, strict=True)
+    ]
+    pd.concat(parts).to_csv(tmp_path / "theirs.csv", index=False)
+    for verb in ("judge", "fit"):
+        assert main([verb, str(tmp_path / "theirs.csv")]) == 0
+        said = capsys.readouterr().out
+        assert "arch mixes gqa, mha at one size: --by arch separates them" in said
+        assert len(said.splitlines()) < 40
+    head = "id: mine\nclaim: The slopes differ.\nregion: {contrast: 0.005}\nsubject: pair\n"
+    (tmp_path / "mine.yaml").write_text(head + "quantity: law_contrast\nof: alpha\nlaw: power(N)\n")
+    arguments = [str(tmp_path / "theirs.csv"), "--claims", str(tmp_path / "mine.yaml")]
+    assert main(["judge", *arguments, "--by", "arch", "--json"]) == 0
+    (verdict,) = json.loads(capsys.readouterr().out)  # of runs without seed and rung the two are independent
+    assert verdict["low"] < verdict["statistic"] < verdict["high"]
+    lacks = "quantity: loss_contrast\nneeds: {families: 3, grid: {C: 60}, columns: [rung, lr]}\n"
+    (tmp_path / "mine.yaml").write_text(head + lacks)
+    assert main(["judge", *arguments, "--by", "arch"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "needs 3 families, and the runs have 2: gqa, mha. gqa and mha each have no values in the columns lr, " in said
+    )
+    assert " of 60 C (" in said
 
 
 def test_report_names_the_page_it_wrote(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

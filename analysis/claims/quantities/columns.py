@@ -125,7 +125,10 @@ def ratio(sample: Sample, name: str) -> Contrast:
     a, b = (both[side].to_numpy(float) for side in ("one", "two"))
     n = len(both)
     if n < 2:
-        raise Untested(f"{' and '.join(sample.pair)} share {n} pairs of runs, and a ratio with an interval needs 2")
+        raise Untested(
+            f"{' and '.join(sample.pair)} share {n or 'no'} pair{'' if n == 1 else 's'} of runs, and a ratio with an "
+            "interval needs 2"
+        )
     if b.mean() == 0:
         raise NotIdentified(f"the mean of {name} is 0 for {sample.pair.second}, by which it would be divided")
     left_out = (a.sum() - a) / (b.sum() - b)

@@ -106,13 +106,17 @@ def both_fits(sample: Sample) -> tuple[Fit, Fit]:
 
     Where most runs of either have a partner (SHARED), it is fitted to those that have, and the draws of both
     leave out the same pairs, in order, or, where a parameter reaches its bound without one of them, weigh the same
-    pairs at random alike. Else it is fitted to all runs of each, and the two are independent.
+    pairs at random alike. Else it is fitted to all runs of each, and the two are independent, as they are in a table
+    without the columns that pair runs.
     """
-    one, two = (sample.once(cells, side) for side in sample.sides)
-    # a law stands over N and D, so that the compute of partners need not be the same
-    partners = [key[: len(KEY)] for key in one if key in two]
     by = [{"family": name} for name in sample.pair]
-    if len(partners) < SHARED * max(len(one), len(two)):
+    partners: list[Any] = []
+    most = math.inf
+    if {*KEY} <= {*sample.runs.frame.columns[sample.runs.frame.notna().any()]}:
+        one, two = (sample.once(cells, side) for side in sample.sides)
+        # a law stands over N and D, so that the compute of partners need not be the same
+        partners, most = [key[: len(KEY)] for key in one if key in two], max(len(one), len(two))
+    if len(partners) < SHARED * most:
         alone = (sample.fits.law(sample.law, side.usable, by=name) for side, name in zip(sample.sides, by, strict=True))
         return next(alone), next(alone)
     sides = [_with_partner(side.usable.frame, partners) for side in sample.sides]
