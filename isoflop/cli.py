@@ -19,6 +19,7 @@ VERBS = {
     "study": (SWEEPS, "answer a question by name: train, collect, judge, report; lists them without one"),
     "train": ("isoflop.scaling.app", "train one run, or with -m a sweep; rerun the command to resume it"),
     "prepare": ("isoflop.scaling.verbs", "tokenise a corpus once, into shards that runs map into memory"),
+    "new": ("isoflop.scaling.verbs", "begin a family of your own: code, yaml and tests in your folder"),
     "plan": (SWEEPS, "what a sweep would run, how long it takes, what it costs, and what its laws could resolve"),
     "status": (SWEEPS, "status of the runs in a folder: running, failed, time left, lowest losses"),
     "retry": (SWEEPS, "re-run failed or missing runs of a folder with their original configs"),

@@ -1,4 +1,4 @@
-"""The verb of scaling beside train: prepare.
+"""The verbs of scaling beside train: prepare, new.
 
 isoflop prepare data=files data.path=corpus data.tokenizer=bpe
 
@@ -7,6 +7,7 @@ It prepares what a run of the same overrides would prepare first, so that a swee
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,7 +26,28 @@ EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 @app.callback()
 def verbs() -> None:
-    """Prepare what runs need."""
+    """Prepare what runs need, and begin what is your own."""
+
+
+@app.command("new")
+def new_command(
+    kind: Annotated[str, typer.Argument(help="What to begin: family", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Its name, as in family=NAME", show_default=False)],
+    folder: Annotated[Path, typer.Option("--in", help="Your folder, made if it is missing")] = Path("my_lab"),
+) -> None:
+    """Write a working family of your own into your folder, with its yaml and the tests that it owes.
+
+    - `isoflop new family my_mixer`
+    - `isoflop new family my_mixer --in my_lab` - then replace its Mixer, and run its test
+    """
+    from isoflop.scaling.families.skeleton import write_family
+
+    if kind != "family":
+        raise UserError(f"isoflop new {kind}: only a family can be begun; docs/adding.md has what else can be added")
+    code, *others = write_family(name, folder)
+    print("\n".join([f"wrote {code}: replace its Mixer", *(f"wrote {path}" for path in others)]))
+    print(f"then: python -m pytest {others[-1]}")
+    print(f"      isoflop train isoflop.extensions=[{folder}] family={name} budget.D=1e5")
 
 
 @app.command("prepare", context_settings=EXTRA)
