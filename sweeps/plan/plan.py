@@ -32,6 +32,7 @@ from isoflop.scaling.hardware import CARDS, card
 from isoflop.sweeps import costs, workers
 from isoflop.sweeps.compose import check, compose, grids_of, progress
 from isoflop.sweeps.launcher import LaunchSettings
+from isoflop.sweeps.plan.recipe import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +79,8 @@ class SweepPlan:
     """How their times were predicted."""
     design: "pd.DataFrame | None" = None
     """Of each measured point all columns of its record that are known before (`design`)."""
+    warnings: tuple[str, ...] = ()
+    """What in the recipe would get in the way of a law."""
 
     @property
     def wall_s(self) -> float:
@@ -127,7 +130,9 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float | None = None) -
         for mark in run.marks
     ]
     slots = _slots(grid.launcher, configs[0].trainer)
-    return SweepPlan(out, pd.DataFrame(rows), pd.DataFrame(marks), slots, speed, design(configs, plans))
+    return SweepPlan(
+        out, pd.DataFrame(rows), pd.DataFrame(marks), slots, speed, design(configs, plans), tuple(warn(configs, plans))
+    )
 
 
 def _by_law(

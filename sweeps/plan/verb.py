@@ -72,12 +72,18 @@ def say(overrides: Sequence[str], table: PlanTable, asked: PlanLaw, cost: PlanCo
     if shown.as_json:
         totals = planned.totals(price) | {"slots": planned.slots, "speed": planned.speed}
         document = {"out": str(planned.out), "runs": json.loads(planned.table.to_json(orient="records"))}
-        document |= {"totals": totals, "designs": [result.to_json() for result in results]}
+        document |= {
+            "warnings": planned.warnings,
+            "totals": totals,
+            "designs": [result.to_json() for result in results],
+        }
         print(json.dumps(document | {"claims": [power.to_json() for power in decidable]}))
         return
     terminal = console()
     terminal.print(_runs(planned, shown.everything))
     terminal.print(_totals(planned, price))
+    if planned.warnings:
+        terminal.print(Group(*(Text(f"! {warning}", style="yellow") for warning in planned.warnings)), soft_wrap=True)
     for result in results:
         terminal.print(_outcome(result), soft_wrap=True)
     if decidable:

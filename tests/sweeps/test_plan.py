@@ -7,6 +7,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.plan.options import PlanLaw
 from isoflop.sweeps.plan.plan import LAUNCHES_S, SweepPlan, _step_s, composed, plan
+from isoflop.sweeps.plan.recipe import warn
 from isoflop.sweeps.plan.resolution import outcomes
 from isoflop.sweeps.verbs import main as verbs
 
@@ -230,6 +232,31 @@ def test_runs_whose_steps_exceed_their_budget_are_named(isoflop: Isoflop) -> Non
     done = isoflop("plan", *H100, "-m", "family=mlp", "family.width=8", "budget.D=50,6400", *TINY)
     assert done.returncode == 0, done.stderr
     assert "! 1 of 2 runs spends more than its budget, up to 1.28 times: steps are whole" in done.stdout
+
+
+def test_a_recipe_that_hides_the_law_gets_a_warning() -> None:
+    grid = ["family=mlp", "family.width=8,16", "budget.D=[3.2e4,6.4e4]", *TINY]
+    steps = 32_000 // (16 * 4)
+    none = plan(grid, device="H100").warnings
+    assert none == ()
+    (short,) = plan([*grid, "recipe.batch=5", "data.size=1e5"], device="H100").warnings
+    assert short.startswith(f"2 of 2 runs have first marks of fewer than 500 steps, the shortest {steps * 4 // 5}: ")
+    (long,) = plan([*grid, "recipe.warmup_steps=101"], device="H100").warnings
+    assert long.startswith("the warm-up of 2 of 2 runs takes more than a fifth of the first mark, up to 0.202 of it: ")
+    assert plan([*grid, "recipe.warmup_steps=100"], device="H100").warnings == ()
+
+
+def test_rates_that_are_searched_at_some_sizes_only_get_a_warning() -> None:
+    def of(*runs: tuple[str, int, float]) -> list[str]:
+        configs = [
+            SimpleNamespace(names=SimpleNamespace(family=family, data="text"), recipe={}) for family, _, _ in runs
+        ]
+        made = [SimpleNamespace(N=N, lr=lr, step_C=1.0, marks=(SimpleNamespace(C=500.0),)) for _, N, lr in runs]
+        return warn(configs, made)  # type: ignore[arg-type]
+
+    assert of(("mlp", 1, 0.1), ("mlp", 1, 0.2), ("mlp", 2, 0.1), ("mlp", 2, 0.2), ("cnn", 3, 0.1)) == []
+    (sentence,) = of(("mlp", 1, 0.1), ("mlp", 1, 0.2), ("mlp", 2, 0.1), ("cnn", 1, 0.1))
+    assert sentence.startswith("mlp on text: the rate is searched at 1 of 2 sizes")
 
 
 def test_a_plan_looks_into_a_folder_of_the_users(isoflop: Isoflop, tmp_path: Path) -> None:
