@@ -10,6 +10,7 @@ import bisect
 import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,12 +168,40 @@ def judge_rule(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> RuleVerd
     except Unmeasured as outcome:
         return RuleVerdict(outcome.kind, str(outcome))
     several = len(rule.of) > 1 or (rule.measures.subject == "pair" and not rule.compare)
-    outcomes: dict[ClaimSubject, Measured | Contrast | SubjectVerdict] = {}
-    for case in found:
-        for name in rule.names:
-            subject = ClaimSubject(case.name, name if several else "", case.group, rule.name)
-            outcomes[subject] = _measure(case, subject, name, rule)
+    asked = {
+        ClaimSubject(case.name, name if several else "", case.group, rule.name): (case, name)
+        for case in found
+        for name in rule.names
+    }
+    if rule.combine == "count" and rule.region.kind != "contrast":
+        return of_subjects(rule, _by_steps(asked, rule), lacks, unfinished)
+    outcomes = {subject: _measure(case, subject, name, rule) for subject, (case, name) in asked.items()}
     return of_subjects(rule, _judge_outcomes(outcomes, rule), lacks, unfinished)
+
+
+def _by_steps(asked: Mapping[ClaimSubject, tuple[SubjectCase, str]], rule: Rule) -> list[SubjectVerdict]:
+    """Return the verdicts of all subjects, with the chance that any is decided wrongly held to 1 − the rule's level.
+
+    m of them are measured at 1 − α/m; those that are decided leave, and the others are measured again, being fewer
+    (Holm 1979). What cannot be measured is not among the m.
+    """
+    done: dict[ClaimSubject, SubjectVerdict] = {}
+    pending = dict(asked)
+    while pending:
+        level = 1 - (1 - rule.level) / len(pending)
+        here = replace(rule, level=level, combine="all")
+        outcomes = {subject: _measure(case, subject, name, here) for subject, (case, name) in pending.items()}
+        verdicts = zip(outcomes.items(), _judge_outcomes(outcomes, here), strict=True)
+        left: dict[ClaimSubject, SubjectVerdict] = {}
+        for (subject, outcome), verdict in verdicts:
+            at = f"; interval at {percent(level)}" if isinstance(outcome, Measured) else ""
+            own = replace(verdict, rule=rule, reason=verdict.reason + at)
+            (done if verdict.verdict.decided or isinstance(outcome, SubjectVerdict) else left)[subject] = own
+        if len(left) == len(pending):
+            done |= left
+            break
+        pending = {subject: pending[subject] for subject in left}
+    return [done[subject] for subject in asked]
 
 
 def _measure(case: SubjectCase, subject: ClaimSubject, name: str, rule: Rule) -> Measured | Contrast | SubjectVerdict:
@@ -180,7 +209,8 @@ def _measure(case: SubjectCase, subject: ClaimSubject, name: str, rule: Rule) ->
     if case.lack:
         return SubjectVerdict(rule, subject, VerdictKind.UNTESTED, case.lack)
     try:
-        measured = [rule.measures(sample, name) for sample in case.samples]
+        samples = [s if s.level == rule.level else replace(s, level=rule.level) for s in case.samples]
+        measured = [rule.measures(sample, name) for sample in samples]
     except Unmeasured as outcome:
         return SubjectVerdict(rule, subject, outcome.kind, str(outcome))
     except FitError as error:

@@ -50,8 +50,11 @@ class Rule:
     differences."""
     subject: Literal["family", "pair"] | None = None
     """What gets a verdict of its own; it follows from the quantity, and may be stated."""
-    combine: Literal["all", "any"] = "all"
-    """How the verdicts of the subjects make that of the rule."""
+    combine: Literal["all", "any", "count"] = "all"
+    """How the verdicts of the subjects make that of the rule; count says k of n once each is decided, at Holm's
+    levels."""
+    share: Annotated[float, Bound(least=0, below=1)] = 0.5
+    """With count: it is supported if more than this share of the subjects support it, else refuted."""
     needs: Needs = field(default_factory=Needs)
     """The runs without which it is untested."""
     law: str = ""
@@ -129,6 +132,9 @@ class Rule:
             return ""
         group = "family" if self.by == ("family",) else listed([*self.by])
         subject = group if self.measures.subject == "family" or self.compare else "pair of families"
+        if self.combine == "count":
+            more = f"supported if more than {percent(self.share, 0)} support it, else refuted"
+            return f"; decided when each {subject} is, at Holm's levels; {more}"
         supporting, refuting = ("every", "any") if self.combine == "all" else ("any", "every")
         return f"; supported if {supporting} {subject} supports it, refuted if {refuting} {subject} refutes it"
 
@@ -173,6 +179,8 @@ def _check_keys(rule: Rule) -> None:
         if key not in declared.needs and given:
             needs = " and ".join(declared.needs) or "no further key"
             raise UserError(f"quantity={declared.name} takes no {key}; leave it out (it takes {needs})")
+    if rule.share != Rule.share and rule.combine != "count":
+        raise UserError(f"share={rule.share:g} is that of combine: count; leave it out, or write combine: count")
     for key in TAKES:
         if getattr(rule, key) and key not in declared.takes:
             raise UserError(f"quantity={declared.name} takes no {key}; leave it out")

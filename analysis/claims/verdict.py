@@ -1,8 +1,8 @@
 """Verdicts: what the runs say of each subject of a rule, and of the whole claim.
 
 The verdict of a rule follows from those of its subjects as the claim says: `all` is refuted by one counter-example and
-supported only by every subject; `any` is supported by one subject and refuted only by every subject. Several rules of a
-claim are combined alike.
+supported only by every subject; `any` is supported by one subject and refuted only by every subject; `count` says k of
+n once each is decided, and is supported by more than a share of them. Several rules of a claim combine as all or any.
 
     combined({VerdictKind.SUPPORTED, VerdictKind.UNTESTED}, how="any")      # supported
 """
@@ -176,9 +176,18 @@ def of_subjects(
     lacks        what the runs of each family lack
     unfinished   how many runs did not finish, in words
     """
-    verdict = combined({subject.verdict for subject in subjects}, rule.combine)
+    kinds, counted = [subject.verdict for subject in subjects], ""
+    verdict = combined({*kinds}, "all" if rule.combine == "count" else rule.combine)
+    if rule.combine == "count":
+        supported = kinds.count(VerdictKind.SUPPORTED)
+        decided = [kind for kind in kinds if kind.decided]
+        counted = f"{supported} of {len(kinds)} supported, {len(decided) - supported} refuted: "
+        if len(decided) < len(kinds):
+            verdict = combined({kind for kind in kinds if not kind.decided}, "all")
+        else:
+            verdict = VerdictKind.SUPPORTED if supported > rule.share * len(kinds) else VerdictKind.REFUTED
     clearest = max((s for s in subjects if s.verdict == verdict), key=lambda s: abs(s.statistic or 0.0))
-    return RuleVerdict(verdict, _reason(subjects, lacks or {}, unfinished), tuple(subjects), clearest)
+    return RuleVerdict(verdict, counted + _reason(subjects, lacks or {}, unfinished), tuple(subjects), clearest)
 
 
 def _reason(subjects: Iterable[SubjectVerdict], lacks: Lacks, unfinished: str) -> str:

@@ -133,6 +133,59 @@ def test_all_falls_to_one_counter_example_and_any_stands_on_one(how: str, subjec
     assert of_subjects(rule, each).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("subjects", "verdict", "says"),
+    [
+        (["supported", "supported", "refuted"], "supported", "2 of 3 supported, 1 refuted: "),
+        (["supported", "refuted", "refuted"], "refuted", "1 of 3 supported, 2 refuted: "),
+        (["supported", "refuted"], "refuted", "1 of 2 supported, 1 refuted: "),
+        (["supported", "supported", "inconclusive"], "inconclusive", "2 of 3 supported, 0 refuted: "),
+        (["refuted", "refuted", "untested"], "untested", "0 of 3 supported, 2 refuted: "),
+    ],
+)
+def test_a_count_is_decided_once_each_subject_is(subjects: list[str], verdict: str, says: str) -> None:
+    rule = Rule("run_mean", Region(above=0), combine="count")
+    each = [SubjectVerdict(rule, ClaimSubject(str(k)), VerdictKind(kind), "") for k, kind in enumerate(subjects)]
+    found = of_subjects(rule, each)
+    assert found.verdict == verdict
+    assert found.reason.startswith(says)
+    assert "decided when each family is, at Holm's levels; supported if more than 50 % support it" in str(rule)
+
+
+def test_a_count_judges_n_subjects_at_holms_levels(tmp_path: Path) -> None:
+    # the mean of 5 runs, sd 1 between them: t of 4 degrees of freedom, half-widths 1.24 at 95 %, 1.56 at 97.5, 1.77 at
+    # 98.33 %
+    spread = np.array([-1.0, -1, 0, 1, 1])
+    means = {"far": 3.0, "near": 1.6, "at": 1.3}
+
+    def of(**chosen: float) -> dict[str, str]:
+        rows = [
+            {"family": name, "seed": k, "N": 10.0, "D": 10.0, "C": 600.0, "L": 2.0, "probe.slope": -mean + step}
+            for name, mean in chosen.items()
+            for k, step in enumerate(spread)
+        ]
+        claim = write(tmp_path, MEAN + "combine: count\nshare: 0.6\n")
+        (verdict,) = judge(pd.DataFrame(rows), claim)
+        return {str(s.subject): s.reason for s in verdict.subjects} | {"all": verdict.verdict.value}
+
+    alone = of(at=1.3)
+    assert alone["all"] == "supported"
+    assert "interval at 95.0 %" in alone["at"]
+    # the farthest leaves first; of the two that stay the next needs 97.5 %, the last 95 %
+    three = of(**means)
+    assert three["all"] == "supported"
+    assert [three[name].rpartition("; ")[2] for name in means] == [
+        "interval at 98.3 %", "interval at 97.5 %", "interval at 95.0 %",
+    ]  # fmt: skip
+    # without a farther one the first step decides nothing, and both stay open
+    assert of(near=1.5, at=1.3)["all"] == "inconclusive"
+
+
+def test_a_share_is_that_of_a_count(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is that of combine: count"):
+        read_claim(write(tmp_path, MEAN + "share: 0.6\n"))
+
+
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_claim_that_ships_is_read_and_says_its_rule(file: Path) -> None:
     claim = read_claim(file)
