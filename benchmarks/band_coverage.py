@@ -229,10 +229,10 @@ def slopes() -> None:
         tables = [rows for rows in read() if "N" in rows][:: 6 if name == "Porian" else 1]
         for number, (rows, law) in enumerate((rows, law) for rows in tables for law in GRID_LAWS):
             known = look_back(fit(rows, law, interval="none"), rivals=False)
-            if known is None or not (form := known.form).dof:
+            if known is None or not (form := known.form).cuts:
                 continue
             found.append(form.slope)
-            print(f"{name} {number // len(GRID_LAWS)}, {law}: {form.slope:.4f} for each e-fold, {form.dof:.1f} dof")
+            print(f"{name} {number // len(GRID_LAWS)}, {law}: {form.slope:.4f} for each e-fold, {form.cuts} cuts")
     print(f"median of {len(found)}: {np.median(found):.4f}, quartiles {np.quantile(found, [0.25, 0.75]).round(4)}")
 
 

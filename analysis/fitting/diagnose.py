@@ -54,8 +54,9 @@ class Predicts(_Word):
     """Whether a law predicts, which its hold-outs tell and its parameters do not; a member is its word."""
 
     YES = "yes", "at its hold-outs it erred by significantly less than half of the last value, and nothing came nearer"
-    NO = "no", "at its rolling hold-outs another guess came significantly nearer, or it erred by more than rows scatter"
-    UNKNOWN = "unknown", "there are fewer than two hold-outs, or no gain over the last value that could be told"
+    RIVALLED = "rivalled", "at its rolling hold-outs another law, or the straight line, came significantly nearer"
+    NO = "no", "at its rolling hold-outs the last value came nearer, by more than the scatter of rows makes it"
+    UNKNOWN = "unknown", "fewer than two hold-outs, none that reaches so far, or no gain over the last value to tell"
 
 
 # of the starts, at least this share must reach the best objective

@@ -155,7 +155,8 @@ def hold_out(
     fitted = np.asarray(test.index.isin(train.frame.index))
     residuals = np.where(fitted, np.nan, out["error"].to_numpy(float))
     far = np.where(fitted, 0.0, np.maximum(np.log(out["reach"].to_numpy(float)), 0.0))
-    return HeldOut(fitted, far, status, reason, residuals, cut, n_runs, out.reset_index(drop=True), made)
+    own = np.where(np.isnan(residuals), np.nan, 0.0)
+    return HeldOut(fitted, far, status, reason, residuals, own, cut, n_runs, out.reset_index(drop=True), made)
 
 
 def hold_largest_out(rows: pd.DataFrame, law: str, near: Fit, fits: Fits | None = None) -> HeldOut:

@@ -2,9 +2,8 @@
 
 The error of the form is learnt twice, and the larger counts: from the law's own rolling hold-outs, scaled to the
 distance asked for (form_error.py), and from how far the laws that did well at theirs lie from it (stacking.py).
-Hold-outs are fits of fewer rows, so their errors contain the uncertainty of parameters too: the standard error is a
-floor under it and is not added. The variances are added to that of a single run, and Student's t has the degrees of
-freedom of their sum (Satterthwaite 1946).
+Hold-outs are fits of fewer rows: what they missed for that is no error of the form and comes off, so that noise,
+parameters and form add up, and Student's t has the degrees of freedom of their sum (Satterthwaite 1946).
 
     bands(fit(rows, "chinchilla"), pd.DataFrame({"N": [1e9], "D": [2e10]}))      # value, low, high, band
 """
@@ -81,9 +80,9 @@ def _learn(optimum: Optimum, sign: int, stacks: Stacks | None) -> _Hindsight:
     plain = _plain_objective(problem.objective)
     stack = None if stacks is None or not len(cuts) else stacks.of(replace(problem, objective=plain), sign)
     member = _member_of(stack, optimum) if plain == problem.objective else None
-    folds = refit_folds(few, optimum.u, cuts) if member is None else member.folds
+    folds = refit_folds(few, optimum.u, cuts, optimum.noise.pooled) if member is None else member.folds
     form = form_error(folds, optimum.noise.pooled)
-    return _Hindsight(cuts, form, stack if form.dof else None, folds, few)
+    return _Hindsight(cuts, form, stack if form.cuts else None, folds, few)
 
 
 def _member_of(stack: Stack | None, optimum: Optimum) -> Member | None:
@@ -108,7 +107,7 @@ class _Variances:
     noise: Array
     noise_dof: float
     parameters: Array
-    parameters_dof: float
+    parameters_dof: Array | float
     form: Array
     form_dof: Array
     name: str = PARAMETERS
@@ -116,12 +115,10 @@ class _Variances:
     def half(self, level: float) -> Array:
         """Return half the width on the scale of the residuals; NaN where neither parameters nor form are known."""
         parameters, form = np.nan_to_num(self.parameters), np.nan_to_num(self.form)
-        law, dof = np.maximum(parameters, form), np.full(len(form), float(self.parameters_dof))
-        larger = ~np.isnan(self.form) & (form >= parameters)
-        dof[larger] = np.broadcast_to(self.form_dof, form.shape)[larger]
-        total = self.noise + law
+        total = self.noise + parameters + form
         with np.errstate(all="ignore"):  # without any scatter there is no share of it
-            joint = total**2 / (self.noise**2 / self.noise_dof + law**2 / dof)
+            shares = self.noise**2 / self.noise_dof + parameters**2 / self.parameters_dof
+            joint = total**2 / (shares + np.where(form > 0, form**2 / self.form_dof, 0.0))
         joint = np.where(np.isfinite(joint), np.maximum(joint, 1.0), self.noise_dof)
         half = stdtrit(joint, 0.5 + level / 2) * np.sqrt(total)
         return np.where(np.isnan(self.parameters) & np.isnan(self.form), np.nan, half)
@@ -164,16 +161,18 @@ def bands(
 def _variances(fit: Fit | Average, value: Array, columns: list[Array], form: Array, dof: Array) -> _Variances | None:
     """Return the variances of a law or of an average at some places, given those of the form; None without a fit.
 
-    The hold-outs of an average contain the uncertainty of its laws' parameters: it has no resamples beside them.
+    An average has no resamples: its parameters vary as the Jacobians of its laws say.
     """
     if isinstance(fit, Average):
         if fit.stack is None or fit.table is None:
             return None
         stack, count = fit.stack, len(fit.stack.members)
-        apart = stack.disagreement(dict(zip(fit.table.law.columns, columns, strict=True)), value)
+        places = dict(zip(fit.table.law.columns, columns, strict=True))
+        apart = stack.disagreement(places, value)
         noise, spare = np.full(len(value), stack.noise**2), max(len(fit.table.target) - count, 1)
-        apart = np.where(np.isnan(form), apart, np.nan)
-        return _Variances(stack.raw, noise, spare, apart, max(count - 1, 1), form, dof, LAWS)
+        own, bare = stack.own(places), np.isnan(form)
+        own_dof = np.where(bare, max(count - 1, 1), spare)
+        return _Variances(stack.raw, noise, spare, np.where(bare, apart, own), own_dof, form, dof, LAWS)
     if (optimum := fit.optimum) is None:
         return None
     noise, spare = optimum.noise.at(columns) ** 2, max(len(optimum.problem.target) - len(optimum.u), 1)
@@ -185,7 +184,7 @@ def _variances(fit: Fit | Average, value: Array, columns: list[Array], form: Arr
 def form_variance(
     fit: Fit | Average, value: Array, columns: list[Array], *, rivals: bool = True, stacks: Stacks | None = None
 ) -> tuple[Array, Array]:
-    """Return the variance of the form at places (rows,) and its degrees of freedom; NaN where no hold-out reaches."""
+    """Return squared scales (rows,) of the form's error and degrees of freedom; NaN where no hold-out reaches."""
     variance, dof = np.full(len(value), np.nan), np.zeros(len(value))
     optimum = None if isinstance(fit, Average) else fit.optimum
     rows = fit.table if isinstance(fit, Average) else None if optimum is None else optimum.problem
@@ -198,9 +197,11 @@ def form_variance(
         if not here.any() or (learnt := look_back(fit, sign, rivals=rivals, stacks=stacks)) is None:
             continue
         # in a column that no hold-out leaves, nothing is known of what lies beyond
-        known = here & (learnt.form.dof > 0) & ~(new & ~learnt.cuts.beyond).any(1)
-        form = learnt.form.variance(far[sign])
+        known = here & (learnt.form.cuts > 0) & ~(new & ~learnt.cuts.beyond).any(1)
+        form, freedom = learnt.form.student(far[sign])
         if learnt.stack is not None:
-            form = np.fmax(form, learnt.stack.disagreement(dict(zip(names, columns, strict=True)), value))
-        variance[known], dof[known] = form[known], learnt.form.dof
+            apart = learnt.stack.disagreement(dict(zip(names, columns, strict=True)), value)
+            # of the cuts that weigh the laws one is used up in learning how large errors are
+            form, freedom = np.fmax(form, apart), np.where(apart > form, max(learnt.form.cuts - 1, 1), freedom)
+        variance[known], dof[known] = form[known], freedom[known]
     return variance, dof

@@ -5,17 +5,18 @@ lies on one side of each cut and predicts the other (leave-future-out; Buerkner,
 arXiv:1902.06281). A row that is held out weighs 0, so all refits are one batch of the solver.
 
     cuts = roll(problem.columns, sizes_of(["N", "D"]))       # masks of rows, and distances beyond them
-    folds = refit_folds(problem, u, cuts)                    # one Fold for each cut
+    folds = refit_folds(problem, u, cuts, noise=.004)        # one Fold for each cut
     [fold.mean_square for fold in folds]
 """
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.fitting.diagnose import FitStatus
+from isoflop.analysis.fitting.diagnose import FitStatus, locked
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import SAME_LEVEL
 from isoflop.analysis.solving.descent import Pace
@@ -32,6 +33,10 @@ DEEPEST, WANTED = 16.0, 4
 FEWEST = 4
 # decimals of a logarithm of scale: budgets that are equal but for rounding are one level
 ROUNDED = 6
+# a column of sizes that spans less than this factor tells nothing of others
+NARROW = 2.0
+# eigenvalues of a correlation of parameters below this are rounding: what leans on them has no bound
+ROUNDING = 1e-12
 # steps of a refit, which begins at the optimum on all rows: it moves little, and only its errors are read
 STEPS = 60
 # starts of a refit beside that optimum
@@ -66,6 +71,7 @@ class Fold:
     status      of the refit; REFUSED where there is none
     reason      why the status; empty where the refit is sound
     residuals   (rows,) predicted less observed, on the scale of the fit's residuals; NaN where fitted or refused
+    own         (rows,) variance of the refit itself at each row, by how few rows it saw; NaN where residuals are
     """
 
     fitted: NDArray[np.bool_]
@@ -73,6 +79,7 @@ class Fold:
     status: FitStatus
     reason: str
     residuals: Array
+    own: Array
 
     @property
     def counts(self) -> bool:
@@ -92,32 +99,67 @@ def mean_square(errors: Array) -> float:
         return float((known**2).mean()) if len(known) else float("nan")
 
 
-def refit_folds(problem: Problem, u: Array, cuts: Cuts) -> list[Fold]:
-    """Refit a law whose optimum on all rows is u (free,) at every cut, and return a Fold for each."""
+def refit_folds(problem: Problem, u: Array, cuts: Cuts, noise: float) -> list[Fold]:
+    """Refit a law whose optimum on all rows is u (free,) and scatter of a row is `noise` at every cut, and return a
+    Fold for each."""
     stated = [_refusal(problem, fitted) for fitted in cuts.fitted]
-    residuals = np.full(cuts.fitted.shape, np.nan)
+    residuals, own = np.full((2, *cuts.fitted.shape), np.nan)
     if (open_ := np.array([not reason for reason in stated], dtype=bool)).any():
         fitted = cuts.fitted[open_]
         with np.errstate(all="ignore"):
             begin = np.concatenate([u[None], starts(problem, FRESH, seed=1)])
             found = problem.residuals(refit(problem, begin, fitted, Pace(steps=STEPS)).u)
+            variance = noise**2 * leverage(problem, u, fitted)
         residuals[open_] = np.where(fitted, np.nan, found if problem.scale is None else found / problem.scale)
-    return [_fold(*each) for each in zip(cuts.fitted, cuts.distance, stated, residuals, strict=True)]
+        own[open_] = np.where(fitted, np.nan, variance)
+    return [_fold(*each) for each in zip(cuts.fitted, cuts.distance, stated, residuals, own, strict=True)]
+
+
+def leverage(problem: Problem, u: Array, fitted: NDArray[np.bool_], columns: Sequence[Array] | None = None) -> Array:
+    """Return the variance (refits, places) of refits to some rows each (refits, rows), if rows scatter by one.
+
+    u         (free,) the optimum on all rows, about which the law is taken as linear
+    columns   of the places; the rows by default
+    """
+    seen = problem.linearise(u[None])[1][0]
+    there = replace(problem, scale=None)
+    if columns is not None:
+        there = replace(there, columns=tuple(columns), target=np.ones(len(columns[0])))
+    at = there.linearise(u[None])[1][0]
+    metric = (seen * fitted[:, None, :]) @ seen.T
+    unit = 1 / np.sqrt(np.maximum(np.diagonal(metric, axis1=1, axis2=2), 1e-300))[:, :, None]
+    scaled = metric * unit * unit.transpose(0, 2, 1) + ROUNDING * np.eye(len(seen))
+    at = at * unit
+    return np.asarray((at * np.linalg.solve(scaled, at)).sum(1))
 
 
 def _refusal(problem: Problem, fitted: NDArray[np.bool_]) -> str:
-    """Return why a refit to these rows (rows,) would say nothing; empty where it counts."""
+    """Return why a refit to these rows (rows,) would say nothing of the others; empty where it counts.
+
+    Rows that identify no parameter, since two columns are one axis, may still predict along that axis: a refit is
+    refused where the others leave it.
+    """
     places = len(np.unique(np.stack(problem.columns, -1)[fitted], axis=0))
-    few = places <= len(problem.free)
-    return f"{places} places are too few for the {len(problem.free)} parameters of {problem.law.name}" if few else ""
+    if places <= len(problem.free):
+        return f"{places} places are too few for the {len(problem.free)} parameters of {problem.law.name}"
+    axes = {c: x for c, x in zip(problem.law.columns, problem.columns, strict=True) if c.startswith(SIZES)}
+    for name, x in axes.items():
+        few = x[fitted]
+        if few.max() < NARROW * few.min() and (x.max() > few.max() or x.min() < few.min()):
+            return f"{name} spans a factor of {few.max() / few.min():.2g}, too little to tell of other {name}"
+    for (one, x), (other, y) in itertools.combinations(axes.items(), 2):
+        if (cause := locked(one, other, x[fitted], y[fitted])) and not locked(one, other, x, y):
+            return cause
+    return ""
 
 
-def _fold(fitted: NDArray[np.bool_], distance: Array, reason: str, residuals: Array) -> Fold:
+def _fold(fitted: NDArray[np.bool_], distance: Array, reason: str, residuals: Array, own: Array) -> Fold:
     """Return the Fold of a refit, refused where it is not defined at every row that was held out."""
     if not reason and not np.isfinite(residuals[~fitted]).all():
-        reason, residuals = "the refit is not defined at every row beyond its cut", np.full(len(fitted), np.nan)
+        reason = "the refit is not defined at every row beyond its cut"
+        residuals = own = np.full(len(fitted), np.nan)
     status = FitStatus.REFUSED if reason else FitStatus.CONVERGED
-    return Fold(fitted, distance, status, reason, residuals)
+    return Fold(fitted, distance, status, reason, residuals, own)
 
 
 def sizes_of(columns: Sequence[str]) -> list[bool]:

@@ -1,14 +1,16 @@
 """The error of a law's form: how fast it grows beyond the fitted rows, by hold-outs, and whether it shows among them.
 
 To first order, the error of a form is an offset and a slope: it grows in proportion to the distance d beyond the
-fitted rows, a logarithm. So a hold-out errs by a Gaussian of variance noise^2 + edge^2 + slope^2 d^2. Edge and slope
+fitted rows, a logarithm. So a hold-out errs by a Gaussian of variance noise^2 + own^2 + edge^2 + slope^2 d^2, where own
+is the standard error of the refit itself, which saw fewer rows than the fit: what it missed for that is no error of the
+form (the variance of prediction of a regression; Draper and Smith, Applied Regression Analysis, 3.1). Edge and slope
 are averaged over their likelihood (a few cuts identify them poorly, and the likeliest is often 0), where each cut
 counts once, since its errors go together.
 
     from isoflop.analysis.holdout.cuts import refit_folds, roll, sizes_of
 
     folds = refit_folds(problem, u, roll(problem.columns, sizes_of(["N", "D"])))
-    form_error(folds, noise=0.004)              # as in FormError(edge=0.002, slope=0.004, dof=5.1)
+    form_error(folds, noise=0.004)              # as in FormError(edge=0.002, slope=0.004, cuts=5)
     lack_of_fit(runs, "chinchilla").p           # 0.41: no sign of a wrong form
 
 Among the rows, the residuals of a least-squares fit split into what replicates share (the law's own error, and their
@@ -19,7 +21,7 @@ counts twice.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,8 +39,12 @@ from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 
 # edges and slopes over which the likelihood is averaged, as shares of the largest that an error could mean: their
-# order of magnitude is unknown beforehand, so they are even in the logarithm (Jeffreys 1946)
-_GRID = np.concatenate([[0.0], np.geomspace(1e-3, 1.0, 40)])
+# order of magnitude is unknown beforehand, so they are even in the logarithm (Jeffreys 1946). Up to twice that: where
+# hold-outs are drawn from this very model, two to five of them, bands then cover .89 to .96 at 90 %, and with one times
+# that .83 to .95 (benchmarks/band_coverage.py --model)
+_GRID = np.concatenate([[0.0], np.geomspace(1e-3, 2.0, 40)])
+# degrees of freedom of what is known exactly
+MOST_DOF = 1e6
 # a law does not fit where p of its test is below this
 LEVEL = 0.05
 # a trend of residuals counts where chance makes one as clear in one of a thousand sound laws, and only where the
@@ -52,17 +58,38 @@ class FormError:
 
     edge    standard error of what lies just beyond, besides the scatter of a row: the form is off there too
     slope   standard error added for each e-fold beyond; of ln of the target, or of the target for a raw loss
-    dof     how many cuts it was learnt from, each counting by its information; 0 where there was none
+    cuts    how many cuts it was learnt from; 0 where there was none
+    doubt   (2, 2) covariance of edge^2 and slope^2 over their likelihood
+    tested  the farthest that any hold-out lay beyond its cut, a natural logarithm
     """
 
     edge: float
     slope: float
-    dof: float
+    cuts: int
+    doubt: Array = field(default_factory=lambda: np.zeros((2, 2)))
+    tested: float = np.inf
 
     def variance(self, far: Array) -> Array:
         """Return the variance of the form at distances beyond the fitted rows; 0 inside, where the scatter of rows
         contains it."""
-        return np.where(far > 0, self.edge**2, 0.0) + (self.slope * far) ** 2
+        return np.where(far > 0, self.edge**2, 0.0) + (self.slope * self._grown(far)) ** 2
+
+    def _grown(self, far: Array) -> Array:
+        """Return distances as the error grows in them: beyond what was tested by the next order, a square."""
+        return np.asarray(far * np.maximum(far / self.tested, 1.0))
+
+    def student(self, far: Array) -> tuple[Array, Array]:
+        """Return the squared scale and the degrees of freedom of Student's t at distances beyond the fitted rows.
+
+        Averaged over edge and slope, an error is a scale mixture of Gaussians; this t has its variance and kurtosis.
+        """
+        variance = self.variance(far)
+        parts = np.stack([(far > 0).astype(float), self._grown(far) ** 2], axis=-1)
+        spread = np.einsum("...i,ij,...j->...", parts, self.doubt, parts)
+        with np.errstate(all="ignore"):  # what is known exactly has as many degrees of freedom as there are
+            dof = 4 + 2 * variance**2 / spread
+            scale = np.where(np.isfinite(dof), variance * (1 - 2 / dof), variance)
+        return scale, np.where(np.isfinite(dof), dof, MOST_DOF)
 
 
 class _Likelihoods(NamedTuple):
@@ -72,7 +99,7 @@ class _Likelihoods(NamedTuple):
     edges     (edges, 1)
     slopes    (1, slopes)
     scores    (cuts, edges, slopes) the mean over the rows of a cut, so that each counts as one row
-    held      errors and distances of each cut
+    held      errors, distances and variances of the refit of each cut
     floor     the scatter of a row, or a millionth of the largest error where there is none
     """
 
@@ -80,7 +107,7 @@ class _Likelihoods(NamedTuple):
     edges: Array
     slopes: Array
     scores: Array
-    held: list[tuple[Array, Array]]
+    held: list[tuple[Array, Array, Array]]
     floor: float
 
     def weigh(self, scores: Array) -> Array:
@@ -96,20 +123,26 @@ def _likelihoods(folds: Sequence[Fold], noise: float) -> _Likelihoods | None:
     for number, fold in enumerate(folds):
         known = ~fold.fitted & (fold.distance > 0)
         if fold.counts and known.any():
-            held.append((fold.residuals[known], fold.distance[known]))
+            held.append((fold.residuals[known], fold.distance[known], fold.own[known]))
             numbers.append(number)
-    largest = max((float(np.abs(e).max()) for e, _ in held), default=0.0)
-    if largest == 0:
+    most = max((float(np.abs(e).max()) for e, _, _ in held), default=0.0)
+    if most == 0:
         return None
+    floor = max(noise, 1e-6 * most)
+    # errors in units of what chance makes of them, so that a refit of few rows does not set the scale
+    sizes = [np.abs(e) / np.sqrt(1 + own / floor**2) for e, _, own in held]
+    largest = max(float(e.max()) for e in sizes)
     # rows level with the fitted ones identify no slope
-    steepest = max(float((np.abs(e) / np.maximum(d, np.log1p(SAME_LEVEL))).max()) for e, d in held)
-    floor = max(noise, 1e-6 * largest)
+    steepest = max(
+        float((e / np.maximum(d, np.log1p(SAME_LEVEL))).max()) for e, (_, d, _) in zip(sizes, held, strict=True)
+    )
     edges, slopes = _GRID[:, None] * largest, _GRID[None, :] * steepest
     scores = np.zeros((len(held), len(_GRID), len(_GRID)))
-    for i, (e, d) in enumerate(held):
-        far, of = np.unique(d, return_inverse=True)  # of a grid many rows lie equally far
+    for i, (e, d, own) in enumerate(held):
+        # of a grid many rows lie equally far
+        (far, own), of = np.unique(np.stack([d, own]), axis=1, return_inverse=True)
         count, squares = np.bincount(of) / len(d), np.bincount(of, weights=e**2) / len(d)
-        variance = floor**2 + edges[:, :, None] ** 2 + (slopes[:, :, None] * far) ** 2
+        variance = floor**2 + own + edges[:, :, None] ** 2 + (slopes[:, :, None] * far) ** 2
         scores[i] = -0.5 * (np.log(variance) @ count + (1 / variance) @ squares)
     return _Likelihoods(numbers, edges, slopes, scores, held, floor)
 
@@ -118,14 +151,12 @@ def form_error(folds: Sequence[Fold], noise: float) -> FormError:
     """Return edge and slope, root mean squares over their likelihood, from hold-outs and the scatter of one row."""
     like = _likelihoods(folds, noise)
     if like is None:
-        return FormError(0.0, 0.0, float(sum(fold.counts for fold in folds)))
+        return FormError(0.0, 0.0, sum(fold.counts for fold in folds))
     weights = like.weigh(like.scores)
-    form = FormError(
-        float(np.sqrt((weights * like.edges**2).sum())), float(np.sqrt((weights * like.slopes**2).sum())), 0
-    )
-    # Fisher's information of a cut about the size of the error: near 0 where the noise hides it
-    told = np.array([((v := form.variance(d)) ** 2 / (like.floor**2 + v) ** 2).mean() for _, d in like.held])
-    return replace(form, dof=float(told.sum() / told.max()))
+    squares = np.stack([part.ravel() for part in np.broadcast_arrays(like.edges**2, like.slopes**2)])
+    edge, slope = np.sqrt(squares @ weights.ravel())
+    doubt = np.cov(squares, aweights=weights.ravel(), ddof=0)
+    return FormError(float(edge), float(slope), len(like.held), doubt, max(float(d.max()) for _, d, _ in like.held))
 
 
 def left_out_scores(folds: Sequence[Fold], noise: float) -> Array:

@@ -65,7 +65,7 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
     rows = {c: fit.rows[c].astype(float) for c in law.columns}
     reach = {c: float(x / rows[c].max()) for c, x in place.items()}
     below = {c: float(rows[c].min() / x) for c, x in place.items()}
-    verdict = predictability(fit)
+    verdict = predictability(fit, place)
     about = {"band": str(band["band"].iloc[0]), "predicts": verdict.predicts, "why": verdict.reason}
     if best and set(at) == {"C"} and (question := odd_split(fit.rows, place["N"], place["D"])):
         about["question"] = question

@@ -5,15 +5,16 @@ law is set beside the naive guesses (the last value, the straight line through t
 same columns, and the scatter of rows; mean squares are compared by F tests in which a cut is one degree of freedom,
 since its errors go together.
 
-no        another law or a naive guess is significantly nearer
+unknown   fewer than two hold-outs, or none that reaches as far as is asked, within a factor of two
+no        the last value comes nearer, and that is no chance of rows or of refits of few rows
+rivalled  another law or the straight line is significantly nearer
 yes       otherwise, where it errs by significantly less than half of the last value's error
-no        otherwise, where its errors are more than the scatter of rows
-unknown   fewer than two hold-outs, or no significant gain over the last value
+unknown   no significant gain over the last value
 
     predictability(fit(rows, "chinchilla"))     # Predictability(predicts='yes', reason='at 6 hold-outs it errs ...')
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.average import Average
 from isoflop.analysis.holdout.backtest import last_value, log_line
 from isoflop.analysis.holdout.bands import look_back
-from isoflop.analysis.holdout.cuts import Fold, mean_square, sizes_of
+from isoflop.analysis.holdout.cuts import Fold, distance, mean_square, sizes_of
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.problem import Problem
 from isoflop.wording import number, percent
@@ -36,6 +37,8 @@ FEWEST_CUTS = 2
 RARE = 0.05
 # share of the last value's error: a law that does not halve it adds little to the last value
 HALF = 0.5
+# a place may lie this much farther beyond the rows than any hold-out did, a natural logarithm
+FARTHER = np.log(2.0)
 LAST, LINE = "the last value", "the straight line"
 
 
@@ -43,7 +46,7 @@ LAST, LINE = "the last value", "the straight line"
 class Predictability:
     """Whether a law predicts, and why.
 
-    predicts   yes, no or unknown
+    predicts   yes, rivalled, no or unknown
     reason     why, with what it erred by
     error      root mean square of its errors at the hold-outs, each cut alike; None without any
     cuts       how many hold-outs there were
@@ -56,18 +59,37 @@ class Predictability:
 
 
 @np.errstate(all="ignore")  # a distant guess may overflow
-def predictability(fit: Fit | Average) -> Predictability:
-    """Return whether a fitted law or an average of laws predicts; unknown where there is no fit."""
-    known = look_back(fit)
+def predictability(fit: Fit | Average, at: Mapping[str, float] | None = None) -> Predictability:
+    """Return whether a fitted law or an average of laws predicts; unknown where there is no fit.
+
+    at   a place, by the columns of the law: the hold-outs are those in its direction, above or below the rows
+    """
+    names = fit.law.columns
+    place = [np.array([float(at[c])]) for c in names] if at else []
+    sizes, rows = sizes_of(names), [fit.rows[c].to_numpy(float) for c in names] if at else []
+    far = {sign: float(distance(place, rows, sizes, sign)[0]) if at else 0.0 for sign in (1, -1)}
+    sign = -1 if far[-1] > far[1] else 1
+    known = look_back(fit, sign)
     if known is None:
         return Predictability(Predicts.UNKNOWN, fit.reason)
+    tested = max((float(f.distance.max()) for f in known.folds if f.counts), default=0.0)
+    if 0 < tested < far[sign] - FARTHER:
+        text = f"it lies a factor of {np.exp(far[sign]):.3g} beyond the runs, and no hold-out more than"
+        return Predictability(Predicts.UNKNOWN, f"{text} {np.exp(tested):.3g}")
     # cuts along one column hold out what is larger there, be the run as large as those that were fitted: they count
     # where the scale of a run, as in a table of one budget, has too few
     first = known.cuts.scale if known.cuts.scale >= FEWEST_CUTS else len(known.cuts)
     rivals = {m.law.name: _mean_squares(m.folds[:first]) for m in (known.stack.members if known.stack else ())}
     rivals.pop(fit.law.name, None)
     naive = _naive_squares(known.problem, known.folds[:first])
-    return judge(_mean_squares(known.folds[:first]), rivals, naive, scatter(fit), raw=known.problem.objective.raw)
+    mine, chance = _mean_squares(known.folds[:first]), _chance(known.folds[:first], scatter(fit))
+    return judge(mine, rivals, naive, chance, raw=known.problem.objective.raw)
+
+
+def _chance(folds: Sequence[Fold], noise: float) -> float:
+    """Return the root mean square error that the scatter of rows makes, and how few rows the refits saw."""
+    own = [float(np.nanmean(fold.own)) for fold in folds if fold.counts]
+    return float(np.sqrt(noise**2 + np.mean(own or [0.0])))
 
 
 def scatter(fit: Fit | Average) -> float:
@@ -82,7 +104,7 @@ def judge(
 ) -> Predictability:
     """Judge by mean squares (cuts,) of the errors of a law, of other laws and of the naive guesses.
 
-    NaN where a cut was not fitted; `noise` is the scatter of a row.
+    NaN where a cut was not fitted; `noise` is what the scatter of rows makes of an error.
     """
     cuts = int(np.isfinite(mine).sum())
     if cuts < FEWEST_CUTS:
@@ -93,13 +115,13 @@ def judge(
     text = f"at {cuts} hold-outs it errs by {say(error)}"
     squares = {name: float(e[np.isfinite(mine)].mean()) for name, e in naive.items()}
     last = f"{LAST} by {say(float(np.sqrt(squares[LAST])))}"
-    if (near := _nearest(mine, naive | laws)) is not None:
-        return Predictability(Predicts.NO, f"{text}, {near[0]} by {say(near[1])}", error, cuts)
+    if error**2 > max(squares[LAST], limit * noise**2):
+        return Predictability(Predicts.NO, f"{text}, {last}, and rows scatter by {say(noise)}", error, cuts)
+    others = laws | {name: e for name, e in naive.items() if name != LAST}
+    if (near := _nearest(mine, others)) is not None:
+        return Predictability(Predicts.RIVALLED, f"{text}, {near[0]} by {say(near[1])}", error, cuts)
     if HALF**2 * squares[LAST] > limit * error**2:
         return Predictability(Predicts.YES, f"{text}, {last}", error, cuts)
-    if error**2 > limit * noise**2:
-        scatter = f"more than half of {last}, and rows scatter by {say(noise)}"
-        return Predictability(Predicts.NO, f"{text}, {scatter}", error, cuts)
     return Predictability(Predicts.UNKNOWN, f"{text}, {last}: no significant gain", error, cuts)
 
 

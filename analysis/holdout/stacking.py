@@ -17,7 +17,7 @@ import numpy as np
 from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.optimum import search_optimum
 from isoflop.analysis.fitting.settings import Settings
-from isoflop.analysis.holdout.cuts import Cuts, Fold, refit_folds, roll, sizes_of
+from isoflop.analysis.holdout.cuts import Cuts, Fold, leverage, refit_folds, roll, sizes_of
 from isoflop.analysis.holdout.form_error import FormError, form_error, left_out_scores
 from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
@@ -77,6 +77,12 @@ class Member:
         with np.errstate(all="ignore"):
             return np.asarray(self.problem.at(self.u[None], [columns[c] for c in self.law.columns])[0])
 
+    def own(self, columns: dict[str, Array]) -> Array:
+        """Return the variance (places,) of the law for the few rows that it saw."""
+        places = [columns[c] for c in self.law.columns]
+        every = np.ones((1, len(self.problem.target)), dtype=bool)
+        return np.asarray(self.noise**2 * leverage(self.problem, self.u, every, places)[0])
+
 
 @dataclass(frozen=True, eq=False)
 class Stack:
@@ -117,6 +123,13 @@ class Stack:
         with np.errstate(all="ignore"):
             gap: Array = (shares * (values - (value if self.raw else np.log(value))) ** 2).sum(0)
         return gap
+
+    def own(self, columns: dict[str, Array]) -> Array:
+        """Return the variance (places,) of the average for the few rows that its laws saw, as that of their errors."""
+        with np.errstate(all="ignore"):
+            own = np.stack([m.own(columns) for m in self.members])
+        shares = self.shares[:, None] * np.isfinite(own)
+        return np.asarray((shares * np.nan_to_num(own, posinf=0.0)).sum(0) / np.maximum(shares.sum(0), 1e-300))
 
     def _defined(self, columns: dict[str, Array]) -> tuple[Array, Array]:
         """Return values (laws, places), and shares that leave out what is not defined at a place."""
@@ -178,10 +191,11 @@ def _average(folds: Sequence[Fold], shares: Array) -> Fold:
     counts = np.array([fold.counts for fold in folds])
     if not (total := shares[counts].sum()) > 0:
         nothing = np.full(len(folds[0].fitted), np.nan)
-        return replace(folds[0], status=FitStatus.REFUSED, reason="no law could be refitted", residuals=nothing)
-    residuals = np.stack([fold.residuals for fold in folds])[counts]
-    mean = (shares[counts, None] * residuals).sum(0) / total
-    return replace(folds[0], status=FitStatus.CONVERGED, reason="", residuals=mean)
+        reason = "no law could be refitted"
+        return replace(folds[0], status=FitStatus.REFUSED, reason=reason, residuals=nothing, own=nothing)
+    residuals, own = (np.stack([getattr(fold, x) for fold in folds])[counts] for x in ("residuals", "own"))
+    mean, variance = ((shares[counts, None] * x).sum(0) / total for x in (residuals, own))
+    return replace(folds[0], status=FitStatus.CONVERGED, reason="", residuals=mean, own=variance)
 
 
 def _member(rows: Problem, law: Law, cuts: Cuts) -> Member | None:
@@ -203,7 +217,7 @@ def _member(rows: Problem, law: Law, cuts: Cuts) -> Member | None:
         return None
     residuals = residuals if every.scale is None else residuals / every.scale
     noise = float(np.sqrt((residuals**2).sum() / max(len(residuals) - len(u), 1)))
-    folds = refit_folds(problem, u, cuts)
+    folds = refit_folds(problem, u, cuts, noise)
     return Member(law, problem, u, noise, folds, form_error(folds, noise))
 
 
