@@ -7,6 +7,7 @@ torch stays out of the imports above the functions: planning and `--help` start 
 
 import contextlib
 import gc
+import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -77,25 +78,31 @@ def _train_or_fail(config: FrozenConfig, folder: RunFolder, lease: Lease, heart:
 
 
 def _train(config: FrozenConfig, folder: RunFolder, lease: Lease, heart: Heart, bar: bool) -> list[record.Row]:
-    """Make the missing marks and write the record; if memory is short, again with smaller micro-batches.
+    """Make the missing marks and write the record; again with smaller micro-batches if memory is short, and in a fresh
+    process if no graph could be captured.
 
     The record is on disk before the checkpoint goes: whatever happens in between, one of them is there.
     """
-    values = resume.missing(resume.reusable(folder.path, config), config)
+    values, not_captured = resume.missing(resume.reusable(folder.path, config), config), ""
     while True:
         try:
             with contextlib.ExitStack() as afterwards:
-                rows = Attempt(config, folder, values, heart, bar).train(afterwards)
+                rows = Attempt(config, folder, values, heart, bar, not_captured).train(afterwards)
                 lease.refuse_loss()
                 record.write(folder.path, rows)
                 folder.checkpoint.unlink(missing_ok=True)
                 return rows
         except Exception as error:
             smaller = _halve_micro_batch(config) if _is_out_of_memory(error) else None
-            if smaller is None:
+            if smaller is not None:
+                config, said = smaller, f"out of memory: again with trainer.micro_batch={smaller.trainer.micro_batch}"
+            elif type(error).__name__ == "NotCapturedError" and not not_captured:
+                not_captured = str(error)
+                said = f"trainer.graph=true: {not_captured}; again in a fresh process, each step taken on its own"
+                print(said, file=sys.stderr)
+            else:
                 raise
-        config = smaller
-        folder.append_log(f"out of memory: again with trainer.micro_batch={config.trainer.micro_batch}\n")
+        folder.append_log(f"{said}\n")
         _release_memory()
 
 

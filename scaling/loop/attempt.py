@@ -58,11 +58,13 @@ class Attempt:
     """That of the run; it beats."""
     bar: bool = False
     """Whether to show a progress bar."""
+    not_captured: str = ""
+    """Why no graph could be captured in an earlier attempt; this one is in a fresh process then, without a graph."""
 
     def train(self, afterwards: contextlib.ExitStack) -> list[record.Row]:
         """Train once and return the rows of the missing marks; what can wait for the record goes into `afterwards`."""
         devices = self.config.trainer.devices
-        if devices > 1:
+        if devices > 1 or self.not_captured:
             with self.heart.lent():
                 return train_ranks(devices, _train_rank, self)  # type: ignore[no-any-return]
         return self.train_here(afterwards)
@@ -104,6 +106,7 @@ class Attempt:
         from isoflop.scaling.loop.progress import CurveWriter, Progress
 
         module = self.build_module(run, [mark.steps for mark in marks])
+        module.graphed = self.not_captured or None
         result: dict[str, Any] = {"status": record.RunStatus.FAILED}
         deferred = Deferred(signal.SIGUSR1, signal.SIGUSR2)
         progress = Progress(self.heart, run.steps_made, self.bar)
@@ -154,7 +157,7 @@ class Attempt:
             data=run.data,
             rebuild=run.rebuild,
             chunk_s=min(CHUNK_S, trainer.checkpoint_every_s),
-            by_graph=trainer.graph,
+            by_graph=trainer.graph and not self.not_captured,
             compiler=self.compiler(),
         )
         return ScalingModule(model, run.recipe.multipliers(model, run.family, run.task), examples, spec)

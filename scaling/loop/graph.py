@@ -57,7 +57,11 @@ class _Training(Protocol):
 
 
 class NotCapturedError(Exception):
-    """A step has an operation that waits for the device; no step has been lost."""
+    """A step has an operation that waits for the device.
+
+    The allocator and the generator of this process may stay in capture mode (pytorch issues 180395 and 190308), so the
+    run begins again in a fresh process, without a graph.
+    """
 
 
 class StepGraph:

@@ -30,7 +30,7 @@ from isoflop.scaling.families.base import Model
 from isoflop.scaling.families.layers.basic import Block
 from isoflop.scaling.loop import saved_state
 from isoflop.scaling.loop.compiled import Compiler, Objective
-from isoflop.scaling.loop.graph import CHUNK, NotCapturedError, StepGraph, held_rate, obstacle_to_graph
+from isoflop.scaling.loop.graph import CHUNK, StepGraph, held_rate, obstacle_to_graph
 from isoflop.scaling.loop.spec import RunSpec
 from isoflop.scaling.recipe.parametrization import Multipliers
 from isoflop.scaling.subject import Subject
@@ -163,16 +163,16 @@ class ScalingModule(pl.LightningModule):
         return min(step for step in self.borders.union(own) if step > self.position)
 
     def take_by_graph(self, border: int) -> bool:
-        """Take the steps up to a border by a graph; return False, said once, if there can be none."""
+        """Take the steps up to a border by a graph; return False, said once, if there can be none.
+
+        NotCapturedError where the obstacle shows only in the capture.
+        """
         obstacle = obstacle_to_graph(self)
         if obstacle is None:
-            try:
-                self.graph = self.graph or StepGraph(self)
-                self.graph.take(min(border - self.position, CHUNK))
-                self.graphed = "yes"
-                return True
-            except NotCapturedError as error:
-                obstacle = str(error)
+            self.graph = self.graph or StepGraph(self)
+            self.graph.take(min(border - self.position, CHUNK))
+            self.graphed = "yes"
+            return True
         print(f"trainer.graph=true: {obstacle}; each step is taken on its own", file=sys.stderr)
         self.by_graph, self.graph, self.graphed = False, None, obstacle
         return False

@@ -18,7 +18,7 @@ from isoflop.folder import RunFolder
 from isoflop.scaling.assemble import Assembled
 from isoflop.scaling.config.composed import register_resolvers, resolve, rung
 from isoflop.scaling.config.frozen import freeze, thaw
-from isoflop.scaling.loop import graph
+from isoflop.scaling.loop import attempt, graph
 from isoflop.scaling.loop.attempt import Attempt
 from isoflop.scaling.loop.checkpoints import Checkpoints
 from isoflop.scaling.process.heartbeat import Heart
@@ -258,6 +258,25 @@ def test_steps_of_a_graph_are_the_same_whatever_their_chunks_through_marks_probe
     monkeypatch.setattr("isoflop.scaling.loop.module.held_rate", lambda rate, device: rounded(rate))
     plain = run_one(frozen(tmp_path / "plain", *chosen, "probe=[gradients]"))
     assert [*map(result, plain)] == single[:-1]
+
+
+def test_a_run_whose_capture_fails_begins_again_in_a_fresh_process_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits(steps: graph.StepGraph) -> Callable[[], None]:
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    processes = []
+    start = attempt.train_ranks
+    monkeypatch.setattr(attempt, "train_ranks", lambda *given: processes.append(given[0]) or start(*given))
+    monkeypatch.setattr("isoflop.scaling.loop.module.obstacle_to_graph", lambda module: None)
+    monkeypatch.setattr(graph.StepGraph, "capture", waits)
+    (asked,) = run_one(frozen(tmp_path / "asked", "family=mlp", "budget.D=2e3", "trainer.graph=true"))
+    (plain,) = run_one(frozen(tmp_path / "plain", "family=mlp", "budget.D=2e3"))
+    assert processes == [1]
+    assert result(asked) == result(plain)
+    assert asked["graph"] == "operation not permitted when stream is capturing"
+    assert "again in a fresh process" in RunFolder(tmp_path / "asked").log.read_text()
 
 
 def test_a_graph_that_cannot_be_is_said_once_and_each_step_taken_on_its_own(
