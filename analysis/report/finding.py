@@ -17,6 +17,7 @@ from isoflop.analysis.claims.verdict import OPPOSITE, ClaimVerdict, Verdict
 from isoflop.analysis.fitting.local import EXPONENT
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.report.sentences import measured
 from isoflop.analysis.report.view import View
 from isoflop.wording import listed, percent
@@ -62,12 +63,25 @@ def finding(view: View) -> str:
     return verdict or _best_size(view) or _falls(view) or _of_claims(view) or _lowest(view)
 
 
+def axis_of(view: View) -> str:
+    """Return the column that the finding speaks of, so that its figure speaks of it too; empty where of none."""
+    if view.rows.empty:
+        return ""
+    if view.stated and (verdict := _decided(view)):
+        columns = get_law(verdict.rule.formula).columns if verdict.rule.law else ()
+        return verdict.rule.axis or (columns[0] if len(columns) == 1 else "")
+    return "" if _best_size(view) else next(iter(_along(view)[0]), "")
+
+
+def _decided(view: View) -> ClaimVerdict | None:
+    """Return the first claim that is decided by a number."""
+    return next((v for v in view.verdicts if v.verdict.decided and v.statistic is not None), None)
+
+
 def _of_claims(view: View) -> str:
     """Say the first claim that is decided by a number."""
-    for verdict in view.verdicts:
-        if verdict.verdict.decided and verdict.statistic is not None:
-            return _of_verdict(verdict, verdict.claim, view.loss_unit)
-    return ""
+    verdict = _decided(view)
+    return _of_verdict(verdict, verdict.claim, view.loss_unit) if verdict else ""
 
 
 def word(verdict: Verdict, claim: Claim) -> str:
@@ -143,6 +157,18 @@ def _exponent(estimate: Estimate) -> str:
 
 def _falls(view: View) -> str:
     """Say by how much a doubling of what varies lowers the loss, where that is identified."""
+    axes, texts = _along(view)
+    if len(axes) > 1:
+        both = [f"each doubling of {AXES[axis]} by {_each(view, texts[axis])}" for axis in axes]
+        return f"In the middle of these runs the loss falls with {listed(both)}.{_unfit(view)}"
+    for axis in axes:
+        each = _each(view, texts[axis])
+        return f"In the middle of these runs each doubling of {AXES[axis]} lowers the loss by {each}.{_unfit(view)}"
+    return ""
+
+
+def _along(view: View) -> tuple[tuple[str, ...], dict[str, dict[str, str]]]:
+    """Return the axes along which to say how the loss falls, and by axis and family what a doubling lowers it by."""
     texts: dict[str, dict[str, str]] = {}
     for family, fit in view.laws.items():
         for name, estimate in view.local[family].estimates.items():
@@ -151,13 +177,9 @@ def _falls(view: View) -> str:
                 texts.setdefault(axis, {})[family] = _halving(estimate, fit)
     axes = ASKED.get(view.layout.kind if view.layout else "", ())
     if len(axes) > 1 and len(view.families) == 1 and set(axes) <= set(texts):
-        both = [f"each doubling of {AXES[axis]} by {_each(view, texts[axis])}" for axis in axes]
-        return f"In the middle of these runs the loss falls with {listed(both)}.{_unfit(view)}"
-    for axis in (*(axes if len(axes) == 1 else ()), "C", "D", "N"):
-        if axis in texts:
-            each = _each(view, texts[axis])
-            return f"In the middle of these runs each doubling of {AXES[axis]} lowers the loss by {each}.{_unfit(view)}"
-    return ""
+        return axes, texts
+    one = next((axis for axis in (*(axes if len(axes) == 1 else ()), "C", "D", "N") if axis in texts), "")
+    return ((one,) if one else ()), texts
 
 
 def _unfit(view: View) -> str:

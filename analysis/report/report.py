@@ -26,7 +26,7 @@ from isoflop.analysis.claims.studies import ClaimStudy, lacking, next_command, r
 from isoflop.analysis.claims.verdict import ClaimVerdict, Verdict
 from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.report.figures.base import MOST_REASON, Figure, draw_all, not_drawn
-from isoflop.analysis.report.finding import finding, minima, of_many, question, tone, word
+from isoflop.analysis.report.finding import axis_of, finding, minima, of_many, question, tone, word
 from isoflop.analysis.report.sentences import amount, decided_first, interval, seed_noise, summary
 from isoflop.analysis.report.tables import count_runs, ledger, local_quantities, parameters, training_hours
 from isoflop.analysis.report.view import MOST_FAMILIES, View, look
@@ -53,6 +53,8 @@ HEADLINES = {
     "marks": ("loss_vs_data", "loss_vs_compute"),
     "axis": ("loss_vs_data", "loss_vs_size", "loss_vs_compute"),
 }
+# axis of a finding -> the figure that draws it
+ALONG = {"N": "loss_vs_size", "D": "loss_vs_data", "C": "loss_vs_compute"}
 # every figure by name, or why it is not drawn
 Drawn = list[tuple[str, "Figure | str"]]
 TEMPLATES = Path(__file__).parent / "templates"
@@ -175,8 +177,9 @@ def _template() -> "Template":
 
 
 def headline(view: View, drawn: dict[str, Figure]) -> Figure | None:
-    """Choose the figure at the head of the page: one that shows what the layout is for, else the first."""
-    names = HEADLINES.get(view.layout.kind if view.layout else "", ())
+    """Choose the head figure of the page: along the finding's axis, else what the layout is for, else the first."""
+    asked = ALONG.get(axis_of(view), "")
+    names = (asked, *HEADLINES.get(view.layout.kind if view.layout else "", ()))
     fitting = [drawn[name] for name in names if name in drawn and not (name == "isoflop_profiles" and not minima(view))]
     return next(iter([*fitting, *drawn.values()]), None)
 
