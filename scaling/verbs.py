@@ -40,7 +40,7 @@ def new_command(
     - `isoflop new family my_mixer`
     - `isoflop new family my_mixer --in my_lab` - then replace its Mixer, and run its test
     """
-    from isoflop.scaling.families.skeleton import write_family
+    from isoflop.scaling.skeleton import write_family
 
     if kind != "family":
         raise UserError(f"isoflop new {kind}: only a family can be begun; docs/adding.md has what else can be added")
