@@ -26,7 +26,7 @@ PYTEST = ("-m", "pytest", "-m", "nightly", "-n", "0", "-p", "no:cacheprovider")
 PIECES: dict[str, tuple[str, ...]] = {
     "sentences": (*PYTEST, "tests/analysis/test_true_sentences.py"),
     "coverage": (*PYTEST, "tests/analysis/test_interval_coverage.py"),
-    "controls": (*PYTEST, "tests/analysis/test_negative_controls.py"),
+    "controls": (*PYTEST, "tests/analysis/test_negative_controls.py", "tests/analysis/test_whole_runs.py"),
     "sharing": (*PYTEST, "tests/analysis/test_sharing_and_weights.py"),
     "twins": (*PYTEST, "tests/sweeps/test_calibration.py", "-k", "not agrees_with_theory"),
     "probes": (*PYTEST, "tests/scaling/test_probes.py"),

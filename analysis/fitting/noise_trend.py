@@ -11,7 +11,7 @@ their errors, those of a group towards all groups' (empirical Bayes, Morris 1983
     trend.exponents[0], trend.told     # array([-0.02, -0.29]), True
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,7 @@ class NoiseTrend:
     told        whether the exponents are told from none
     exponents   (groups, names) of each group, shrunk; 0 where they are not told from none
     doubt       (names,) standard errors of these
+    levels      (groups,) ln of the noise where all columns are 1; NaN of a group without replicates
     """
 
     names: tuple[str, ...]
@@ -49,6 +50,12 @@ class NoiseTrend:
     told: bool
     exponents: Array
     doubt: Array
+    levels: Array
+
+    def sd(self, columns: Mapping[str, Array], group: int = 0) -> Array:
+        """Return the standard deviation of ln L at places that have these columns, (places,)."""
+        x = np.log(np.stack([columns[name] for name in self.names], axis=-1))
+        return np.asarray(np.exp(self.levels[group] + x @ self.exponents[group]))
 
     def __str__(self) -> str:
         powers = " ".join(f"{name}^{power:.2f}" for name, power in zip(self.names, self.pooled, strict=True))
@@ -61,6 +68,7 @@ class _Cells:
     """The cells that have replicates.
 
     x          (cells, columns) logarithms, less their mean in the group
+    centre     (cells, columns) that mean
     group      the number of each cell's group
     weight     half the degrees of freedom of each cell's variance: the information on its logarithm
     variance   of ln L over seeds
@@ -69,6 +77,7 @@ class _Cells:
     """
 
     x: Array
+    centre: Array
     group: NDArray[np.intp]
     weight: Array
     variance: Array
@@ -109,9 +118,18 @@ def noise_trend(parts: Sequence[Observations], names: Sequence[str]) -> NoiseTre
     dof = 2 * found.weight.sum() ** 2 / even
     told = _chance(pooled, covariance, dof) < CHANCE
     own, doubt = _shrunk(found, log_variance, pooled, covariance, rho, len(parts))
-    return NoiseTrend(
-        tuple(kept), pooled / 2, np.sqrt(np.diag(covariance)) / 2, dof, told, own / 2 if told else 0 * own, doubt / 2
-    )
+    own, error = own / 2 if told else 0 * own, np.sqrt(np.diag(covariance)) / 2
+    levels = _levels(found, own)
+    return NoiseTrend(tuple(kept), pooled / 2, error, dof, told, own, doubt / 2, levels)
+
+
+def _levels(cells: _Cells, exponents: Array) -> Array:
+    """Return ln of the noise of each group where all columns are 1, given its exponents (groups, columns)."""
+    slope = np.einsum("ij,ij->i", cells.x + cells.centre, exponents[cells.group])
+    count = len(exponents)
+    total = np.bincount(cells.group, cells.weight * cells.variance * np.exp(-2 * slope), minlength=count)
+    with np.errstate(all="ignore"):
+        return np.asarray(np.log(total / np.bincount(cells.group, cells.weight, minlength=count)) / 2)
 
 
 def _replicates(rows: Observations, names: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -141,7 +159,9 @@ def _cells(table: pd.DataFrame, gaps: pd.DataFrame, names: list[str]) -> _Cells:
     x = np.log(table[names].to_numpy(float))
     means = np.stack([np.bincount(group, spare * c) for c in x.T], -1) / np.bincount(group, spare)[:, None].clip(1)
     tidy = pd.DataFrame({"cell": cell, "run": run, "gap": gaps["gap"].to_numpy(float)})
-    return _Cells(x - means[group], group, spare / 2, table["squares"].to_numpy(float) / spare, joined, tidy)
+    return _Cells(
+        x - means[group], means[group], group, spare / 2, table["squares"].to_numpy(float) / spare, joined, tidy
+    )
 
 
 def _estimate(cells: _Cells) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ QUANTITIES["holdout_error"](Sample(runs, law="power_offset(D)", axis="D", level=
 
 from isoflop import extensions
 from isoflop.analysis.claims.declare import QUANTITIES, Measured, Sample, listing, quantity
-from isoflop.analysis.claims.quantities import columns, laws, local, reach, tuning
+from isoflop.analysis.claims.quantities import columns, laws, local, reach, tuning, whole_runs
 
 __all__ = [
     "QUANTITIES",
@@ -21,6 +21,7 @@ __all__ = [
     "quantity",
     "reach",
     "tuning",
+    "whole_runs",
 ]
 
 extensions.load("quantities")

@@ -43,7 +43,7 @@ def holdout_error(sample: Sample) -> Measured:
     if noise.sd is None:
         raise Untested("no cell has two seeds, so the seed noise is unknown")
     tolerance = sample.region.band(noise.sd) if sample.region else 0.0
-    gain = _gain(sample, tolerance)
+    gained = gain(sample, tolerance)
     test = backtest(sample.runs, sample.law, axis=sample.axis, fits=sample.fits)
     last = test.last
     if last.status == "refused":
@@ -54,7 +54,7 @@ def holdout_error(sample: Sample) -> Measured:
     place = int(size.to_numpy().argmax())
     worst = cells.iloc[place]
     sharp = () if last.status == FitStatus.CONVERGED else (_sharp(last, tolerance),)
-    checks = (gain, _covers(test), *sharp, _no_better_line(last, noise))
+    checks = (gained, _covers(test), *sharp, _no_better_line(last, noise))
     top = last.errors[sample.axis].max()
     off = f"{percent(abs(math.expm1(worst['error'])), 2)} too {'high' if worst['error'] > 0 else 'low'}"
     seeds = f"{worst['n']:.0f} seed{'s' if worst['n'] > 1 else ''}"
@@ -133,7 +133,7 @@ def _cell_errors(fold: HeldOut, column: str) -> pd.DataFrame:
     return pd.DataFrame({"error": grouped.mean(), "n": grouped.count()}).reset_index()
 
 
-def _gain(sample: Sample, tolerance: float) -> Check:
+def gain(sample: Sample, tolerance: float) -> Check:
     """Check that the loss falls along the axis by more than the tolerance."""
     rows = sample.runs.usable.frame
     loss = rows.assign(ln_L=np.log(rows["L"])).groupby(sample.axis)["ln_L"].mean().sort_index()
