@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -19,7 +19,7 @@ from isoflop.sweeps.compose import check
 from isoflop.sweeps.plan.plan import composed, design, refuse_claims
 from isoflop.sweeps.study import FORECAST, SMALLER, Study, read, studies
 from isoflop.sweeps.templates import console, plain_table
-from isoflop.wording import quoted, version
+from isoflop.wording import percent, quoted, version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +111,42 @@ def _conclude(study: Study, out: Path, began: float) -> None:
     page = write_report(rows, out / "report", claims, dated if scored else None, question=study.question)
     print(f"\n{study.name} done in {seconds:.0f} s")
     print(f"  every run as a row   {out / TABLE}\n  what they say        {page}")
+
+
+def in_short(room: Path) -> str:
+    """Say what a demo showed, from its tables: a known exponent, a law, predictions, and what is refused and why."""
+    from isoflop.analysis.fitting.fit import fit_groups
+    from isoflop.analysis.runs.read import read_runs
+    from isoflop.wording import number
+
+    lines: dict[str, list[str]] = {"found": [], "identified": [], "predicted": [], "refused": []}
+    for verdict in _verdicts(room / "known"):
+        value = f"{number(verdict['statistic'])} where theory gives 0.5" if verdict["statistic"] else verdict["reason"]
+        lines["found"].append(f"the exponent of Zipfian facts is {value}: {verdict['verdict'].replace('_', ' ')}")
+    runs = read_runs(room / TABLE)
+    for fit in fit_groups(runs, "power_offset(D)", by=["family", "width"]):
+        alpha = fit.params.get("alpha")
+        if fit.status == "converged" and alpha and alpha.low is not None and alpha.high is not None:
+            law = f"{fit.values['E']:.3g} + A D^-{fit.values['alpha']:.2f} (95 % interval {alpha.low:.2f} to"
+            who = f"{fit.by['family']} of width {float(fit.by['width']):g}"
+            lines["identified"].append(f"the loss of {who} is {law} {alpha.high:.2f} of the exponent)")
+    for subject in (subject for verdict in _verdicts(room) for subject in verdict["subjects"]):
+        error = f", {percent(subject['statistic'], 2)} off" if subject["statistic"] is not None else ""
+        word = subject["verdict"].replace("_", " ")
+        lines["predicted"].append(f"the loss of {subject['subject']} from half the data: {word}{error}")
+    for fit in fit_groups(runs, "chinchilla", by=["family"], interval="none"):
+        if fit.unidentified or fit.objective is None:
+            lines["refused"].append(f"a law of size and data for {fit.by['family']}: {fit.reason}")
+    texts = [
+        f"  {name if at == 0 else '':<12}{text}" for name, said in lines.items() for at, text in enumerate(said[:3])
+    ]
+    return "\n".join(["in short", *texts])
+
+
+def _verdicts(folder: Path) -> list[dict[str, Any]]:
+    """Return the verdicts that a study left in its folder."""
+    document = files.read_json(folder / "verdicts.json")
+    return list(document.get("verdicts") or []) if isinstance(document, dict) else []
 
 
 def _register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Path) -> None:

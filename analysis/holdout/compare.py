@@ -72,7 +72,9 @@ class Comparison:
             coverage=self.table["coverage"].map(lambda x: "-" if pd.isna(x) else f"{x:.0%}"),
             reach=self.table["reach"].map("{:.3g}x".format),
         )
-        title = f"held out along {self.axis}; coverage of 90 % bands: noise + parameters + form"
+        title = (
+            f"held out along {self.axis}, each row weighing alike; coverage of 90 % bands: noise + parameters + form"
+        )
         lines = [shown.to_string(index=False), title]
         noise = "no replicated cell gives the noise of seeds"
         lines.append(noise if self.seed_sd is None else f"{self.repeats} differ by {self.seed_sd:.2%}")

@@ -11,7 +11,7 @@ rivalled  another law or the straight line is significantly nearer
 yes       otherwise, where it errs by significantly less than half of the last value's error
 unknown   no significant gain over the last value
 
-    predictability(fit(rows, "chinchilla"))     # Predictability(predicts='yes', reason='at 6 hold-outs it errs ...')
+    predictability(fit(rows, "chinchilla"))     # Predictability(predicts='yes', reason='at 6 hold-outs, ...')
 """
 
 from collections.abc import Mapping, Sequence
@@ -112,7 +112,7 @@ def judge(
         return Predictability(Predicts.UNKNOWN, f"{few}: add runs at other sizes or amounts of data", None, cuts)
     error, limit = float(np.sqrt(np.nanmean(mine))), float(fdtri(cuts, cuts, 1 - RARE))
     say = number if raw else lambda x: percent(x, 2)
-    text = f"at {cuts} hold-outs it errs by {say(error)}"
+    text = f"at {cuts} hold-outs, each weighing alike, it errs by {say(error)}"
     squares = {name: float(e[np.isfinite(mine)].mean()) for name, e in naive.items()}
     last = f"{LAST} by {say(float(np.sqrt(squares[LAST])))}"
     if error**2 > max(squares[LAST], limit * noise**2):

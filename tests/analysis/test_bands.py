@@ -149,7 +149,7 @@ def test_parameters_that_nothing_identifies_may_predict_and_a_converged_law_may_
     assert wrong.status == "converged"
     verdict = predictability(wrong)
     assert verdict.predicts == "no"
-    assert "hold-outs it errs by" in verdict.reason
+    assert "hold-outs, each weighing alike, it errs by" in verdict.reason
 
 
 def test_a_verdict_is_by_hold_outs_of_larger_runs_as_a_comparison_is() -> None:

@@ -1,6 +1,8 @@
 """Studies: a question, runs and claims by one name; each is checked before it runs, and answered in its folder."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,18 @@ def test_a_study_trains_judges_and_reports_in_its_folder(isoflop: Isoflop, tmp_p
     page = (out / "report" / "index.html").read_text()
     assert "the slope of theory, −0.5" in page
     assert "0 to make" in isoflop("study", "known", "--out", str(out), *small).stderr
+
+
+def test_a_demo_ends_on_what_it_found_identified_predicted_and_refused(tmp_path: Path) -> None:
+    room = Path(__file__).parents[2] / "studies"
+    shutil.copytree(room / "demo", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(room / "known", tmp_path / "known")
+    said = study_run.in_short(tmp_path)
+    assert re.search(r"found +the exponent of Zipfian facts is 0.5\d* where theory gives 0.5: supported", said)
+    assert re.search(r"identified +the loss of \w+ of width \d+ is [\d.]+ \+ A D\^-0", said)
+    assert "of lstm from half the data: supported, 0.25 % off" in said
+    assert "of cnn from half the data: inconclusive" in said
+    assert re.search(r"refused +a law of size and data for cnn: N has a single value", said)
 
 
 def test_the_listing_counts_the_runs_of_a_study() -> None:
