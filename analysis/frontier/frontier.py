@@ -10,7 +10,7 @@ law then says of spending compute in analysis/frontier/allocation.py.
     result.approaches["isoflop"].a         # Estimate(value=0.49, low=0.46, high=0.52)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -24,17 +24,13 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.frontier import allocation
+from isoflop.analysis.frontier.approaches import Approach, envelope, through_minima
 from isoflop.analysis.frontier.decision import Decision, Request, decide, sound
 from isoflop.analysis.frontier.isoflop_minima import (
-    BINS,
     BUDGETS,
     SIZES,
-    best_run,
-    influence,
     isoflop,
     least_on_budget,
-    power_through,
-    spare_rows,
 )
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN
@@ -50,40 +46,6 @@ from isoflop.wording import short
 _COUNTED = 0.05
 # knobs that may have been searched at each size and budget
 _KNOBS = ("lr", "batch")
-
-
-@dataclass(frozen=True)
-class Approach:
-    """N_opt = G C^a and D_opt ~ C^b by one approach.
-
-    a           exponent of the best size
-    b           exponent of the best amount of data
-    G           the best size at C = 1 [parameters]; None where there is no power
-    n_budgets   budgets that count
-    reason      why there is no power, or what is weak; empty for a sound one
-    bias_a      by how much a is off if the parametric law holds; None where that is not known
-    half_size   half-width of the interval of ln N_opt at ln C; None where there is no interval
-    """
-
-    a: Estimate
-    b: Estimate
-    G: float | None
-    n_budgets: int
-    reason: str = ""
-    bias_a: float | None = None
-    half_size: Callable[[float], float] | None = None
-
-    def size_at(self, C: float) -> Estimate:
-        """Return the best size at compute C [FLOPs] with its interval."""
-        N = self.N_opt(C)
-        if N is None or self.half_size is None:
-            return Estimate(N)
-        half = self.half_size(float(np.log(C)))
-        return Estimate(N, N * float(np.exp(-half)), N * float(np.exp(half)))
-
-    def N_opt(self, C: float) -> float | None:
-        """Return the best size at compute C [FLOPs]."""
-        return None if self.G is None or self.a.value is None else self.G * C**self.a.value
 
 
 @dataclass(frozen=True)
@@ -190,8 +152,8 @@ def frontier(
     best = runs.with_frame(runs.frame.loc[tuned.index[tuned["edges"] == 0]]) if len(cells) else runs
     law_fit, parametric = _parametric(best, level, options, None if len(cells) else law_fit)
     budgets = isoflop(tuned).assign(bias=np.nan)
-    by_budget = _isoflop(tuned, budgets, level)
-    approaches = {"envelope": _envelope(tuned, level), "isoflop": by_budget, "parametric": parametric}
+    by_budget = through_minima(tuned, budgets, level)
+    approaches = {"envelope": envelope(tuned, level), "isoflop": by_budget, "parametric": parametric}
     if law_fit is not None:
         budgets, approaches["isoflop"] = _add_bias(budgets, approaches["isoflop"], tuned, law_fit)
     asked = Request(target, level, law_fit, runs.loss_unit, price)
@@ -255,36 +217,6 @@ def _table_of(runs: Runs, knobs: Sequence[str]) -> pd.DataFrame:
     knobs = [k for k in knobs if pd.api.types.is_numeric_dtype(rows[k])]
     table = rows[["N", "D", "C", "L", *knobs]].astype(float).assign(unit=counted.codes)
     return table.assign(budget=level_index(table["C"]), apart=stand_apart(table["C"], table["N"]))
-
-
-def _envelope(table: pd.DataFrame, level: float) -> Approach:
-    """Fit a power through the best run of each bin of C; its interval is from the scatter about the line."""
-    best = pd.DataFrame([best_run(part) for _, part in table.groupby(np.floor(np.log10(table["C"]) * BINS))])
-    best = best[best["used"].astype(bool)]
-    return _approach(best, None, len(best) - 2, level)
-
-
-def _isoflop(table: pd.DataFrame, budgets: pd.DataFrame, level: float) -> Approach:
-    """Fit a power through the parabolas' vertices; its interval is from what every run adds to their errors."""
-    used = budgets["used"].to_numpy(bool)
-    parts = [part for (_, part), use in zip(table.groupby("budget"), used, strict=True) if use]
-    return _approach(budgets[used], [influence(part) for part in parts], sum(map(spare_rows, parts)), level)
-
-
-def _approach(minima: pd.DataFrame, influences: list[pd.DataFrame] | None, spare: int, level: float) -> Approach:
-    power = power_through(minima, influences, spare, level)
-    none = Estimate(None)
-    if power is None:
-        count = len(minima)
-        have = "budget has" if count == 1 else "budgets have"
-        return Approach(none, none, None, count, f"{count} {have} an interior minimum, a power needs {BUDGETS}")
-    G, count = float(np.exp(power.ln_g)), len(minima)
-    if power.half_a is None or power.half_b is None:
-        few = "every parabola goes through all its points, so no interval"
-        return Approach(Estimate(power.a), Estimate(power.b), G, count, few)
-    a = Estimate(power.a, power.a - power.half_a, power.a + power.half_a)
-    b = Estimate(power.b, power.b - power.half_b, power.b + power.half_b)
-    return Approach(a, b, G, count, half_size=power.half_size)
 
 
 def _add_bias(
