@@ -168,6 +168,14 @@ def notes(table: Any, by: str = "") -> list[str]:
     return [f"note: {note}" for note in said if note]
 
 
+def since(rows: Any, verdicts: Any) -> list[str]:
+    """Return what changed since verdicts were written beside a table, where all of it is judged as it is."""
+    from isoflop.analysis.claims.judged import since as changes
+
+    chosen = rows.columns or rows.where or rows.by or rows.tune
+    return [] if chosen else [f"note: {change}" for change in changes(rows.runs, verdicts)]
+
+
 def mixed(runs: Any, by: str) -> list[str]:
     """Return a sentence for each column of words that several kinds of runs share, where nothing is grouped."""
     from isoflop.analysis.runs.quality import mixed_texts

@@ -296,7 +296,8 @@ def judge_command(
         line = "" if every or claims is not None else lacking(verdicts, table)
         tested = [v for v in verdicts if not (line and v.verdict == "untested")]
         asked = f"{line}: --all lists them" if line else ""
-        output.echo("\n".join(filter(None, [verdict_table(tested), asked, *output.notes(table, rows.by)])))
+        notes = *output.notes(table, rows.by), *output.since(rows, verdicts)
+        output.echo("\n".join(filter(None, [verdict_table(tested), asked, *notes])))
 
 
 @app.command("report")

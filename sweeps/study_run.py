@@ -80,6 +80,7 @@ def _conclude(study: Study, out: Path, began: float) -> None:
     """Judge the runs of a study's table, score its forecast, and report."""
     from isoflop.analysis.claims.forecasts import judge_forecast
     from isoflop.analysis.claims.judge import judge
+    from isoflop.analysis.claims.judged import judged_by
     from isoflop.analysis.claims.known import compare_with_theory
     from isoflop.analysis.report.report import write_report
     from isoflop.analysis.report.sentences import verdict_table
@@ -94,7 +95,7 @@ def _conclude(study: Study, out: Path, began: float) -> None:
         print(f"{FORECAST} is not scored: {error}")
     seconds = time.monotonic() - began
     document = {"study": study.name, "question": study.question, "seconds": round(seconds, 1), "isoflop": version()}
-    document |= {"verdicts": [verdict.to_json() for verdict in verdicts]}
+    document |= {"judged": judged_by(out / TABLE), "verdicts": [verdict.to_json() for verdict in verdicts]}
     document |= {"known": [result.to_json() for result in results]} if results else {}
     document |= {"forecast": scored.to_json() | {"file": scored.file.name}} if scored else {}
     files.write_json(out / "verdicts.json", files.finite(document), indent=1)

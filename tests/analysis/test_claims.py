@@ -14,6 +14,7 @@ from isoflop.analysis.claims import provenance
 from isoflop.analysis.claims.claim import FOLDER, Claim, load_claims, read_claim
 from isoflop.analysis.claims.declare import QUANTITIES, Contrast, Pair, Quantity, Sample, listing, quantity
 from isoflop.analysis.claims.judge import judge
+from isoflop.analysis.claims.judged import judged_by, meaning, since
 from isoflop.analysis.claims.needs import Needs, Seeds
 from isoflop.analysis.claims.provenance import Commits, changed_since
 from isoflop.analysis.claims.region import UNITS, Region, VerdictKind
@@ -21,6 +22,7 @@ from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.verdict import ClaimSubject, SubjectVerdict, of_subjects
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.where import conditions
+from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 from isoflop.schema import read
 
@@ -369,6 +371,40 @@ def test_a_claim_that_changed_after_its_runs_is_told_from_one_that_did_not(tmp_p
     assert rows["git"].iloc[0][:12] in sentence
     assert changed_since(file, rows.assign(git="f" * 40))[0] is None
     assert changed_since(file, rows.drop(columns="git"))[0] is None
+
+
+def test_a_committed_verdict_says_what_it_would_be_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, table = write(tmp_path, HOLD_OUT), tmp_path / "runs.csv"
+    grid_study(families=("lstm",)).to_csv(table, index=False)
+    (now,) = judge(table, file)
+
+    def said(**changes: object) -> list[str]:
+        document = {"judged": judged_by(table), "verdicts": [now.to_json()]}
+        document["verdicts"][0] |= {k: v for k, v in changes.items() if k in ("verdict", "sha256")}
+        document |= {k: v for k, v in changes.items() if k == "judged"}
+        (tmp_path / "verdicts.json").write_text(json.dumps(document))
+        return since(table, [now])
+
+    assert since(table, [now]) == []
+    assert said() == []
+    same = "1 of 1 verdicts are the same now"
+    head = "verdicts.json beside the table was judged"
+    assert said(judged={}) == [f"{head} by code that it does not name: {same}"]
+    assert said(judged=judged_by(table) | {"code": "0"}) == [f"{head} by other code: {same}"]
+    assert said(judged=judged_by(table) | {"rows": "0"}) == [f"{head} by other rows: {same}"]
+    assert said(sha256="0") == [f"{head} by another rule of mine: {same}"]
+    (moved,) = said(verdict="other", judged={})
+    assert moved.endswith(f"0 of 1 verdicts are the same now; mine was other and is {now.verdict.value} now")
+    assert main(["judge", str(table), "--claims", str(file)]) == 0
+    assert f"mine was other and is {now.verdict.value} now" in capsys.readouterr().out
+    (tmp_path / "verdicts.json").write_text("[")
+    assert since(table, [now]) == []
+
+
+def test_the_hash_of_code_knows_no_comment_and_no_docstring() -> None:
+    one = 'def f(x):\n    """Say."""\n    return x + 1  # more\n'
+    assert meaning(one) == meaning("def f(x):\n\n    return (x + 1)\n")
+    assert meaning(one) != meaning(one.replace("+ 1", "+ 2"))
 
 
 def test_git_is_asked_once_for_the_claims_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 whole_run_error(Sample(rows, law="chinchilla", axis="C")).value
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,9 +36,9 @@ def whole_run_error(sample: Sample) -> Measured:
     """
     fold, left_out = _without_largest(sample)
     cells = _cells(sample, fold)
-    size, se = cells["error"].abs().to_numpy(float), np.hypot(cells["noise"], cells["own"]).to_numpy(float)
-    parts = zip((cells["noise"], cells["own"]), (cells["noise_dof"], cells["own_dof"]), strict=True)
-    dof = se**4 / sum(part.to_numpy(float) ** 4 / of.to_numpy(float) for part, of in parts)  # Satterthwaite
+    size, parts = cells["error"].abs().to_numpy(float), cells[["noise", "own"]].to_numpy(float)
+    se = np.hypot(*parts.T)
+    dof = se**4 / (parts**4 / cells[["noise_dof", "own_dof"]].to_numpy(float)).sum(1)  # Satterthwaite
     half = stdtrit(dof, 1 - (1 - sample.level) / 2 / len(cells)) * se
     # cells of unlike noise have bands of their own, and all are told in units of the band of the worst
     band = np.array([sample.region.band(sd) if sample.region else 1.0 for sd in cells["sd"]]).clip(1e-300)
@@ -63,7 +63,7 @@ def _without_largest(sample: Sample) -> tuple[HeldOut, int]:
     if largest.all():
         raise Untested(f"every run has a mark at the largest {sample.axis}: no whole run is left to fit")
     train, test = rows.with_frame(rows.frame[~largest]), rows.frame[index == index.max()]
-    options = {"loss": "l2", "weights": "auto", "interval": "jackknife"}
+    options: dict[str, Any] = {"loss": "l2", "weights": "auto", "interval": "jackknife"}
     fold = hold_out(train, test, sample.law, axis=sample.axis, fits=sample.fits, **options)
     if fold.status == "refused":
         raise NotIdentified(fold.reason)
