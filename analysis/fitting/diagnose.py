@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.intervals.profile import held_optima
+from isoflop.analysis.intervals.profile import covariance, held_optima
 from isoflop.analysis.laws.declare import Kind
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import SAME_LEVEL, SPAN
@@ -70,6 +70,8 @@ SCALES = ("N", "n_", "D", "C")
 _FEWEST_LEVELS = 3
 # a parameter with less than this share of a flat direction does not lean on it
 _LEAST_PART = 1e-3
+# a parameter of which more than this share of the variance is that of parameters not identified leans on them
+_MOSTLY = 0.5
 # an exponent between two columns below this does not make one follow the other
 LEAST_SLOPE = 0.05
 
@@ -104,6 +106,10 @@ def judge_fit(problem: Problem, u: Array, kappa: float, solution: Solution, dof:
     tried, reached = len(solution.objective), at_optimum(solution.objective, len(problem.target))
     limit = float(fdtri(1, max(dof, 1), 0.95))
     places, flat, sentences = _flat_profiles(problem, u, best, kappa, limit)
+    for name, sentence in _hidden(problem, u, kappa, limit).items():
+        sentences += [] if name in flat else [sentence]
+        flat |= {name}
+    flat |= _leaning(problem, u, flat)
     cause, names = _uninformative(problem, u)
     if cause:
         sentences, flat = [cause], flat | names
@@ -215,6 +221,39 @@ def _indistinct(problem: Problem, u: Array) -> frozenset[str]:
     return frozenset(problem.free[i] for i, share in zip(inside, part, strict=True) if share > _LEAST_PART)
 
 
+def _hidden(problem: Problem, u: Array, kappa: float, limit: float) -> dict[str, str]:
+    """Return a sentence for each exponent that these rows could not identify if it were a usual one.
+
+    Where an axis is short, noise alone makes some curvature that looks like a large exponent, which its profile then
+    tells from a third of itself. Its standard error follows from the slope and the noise, whatever the exponent: a
+    usual one has to be told from its `flat`-th part.
+    """
+    errors = np.sqrt(np.maximum(np.diag(covariance(problem, u, kappa)), 0.0))
+    sentences = {}
+    for name, error in zip(problem.free, errors, strict=True):
+        kind = problem.law.params[name]
+        if kind.usual and kind.flat and name not in problem.priors:
+            usual = kind.usual[0]
+            if ((1 - 1 / kind.flat) * usual) ** 2 < limit * error**2:
+                told = f"could not tell {usual:g} from {usual / kind.flat:.2g}"
+                sentences[name] = f"{name} has a standard error of {error:.2g}: these rows {told}"
+    return sentences
+
+
+def _leaning(problem: Problem, u: Array, flat: frozenset[str]) -> frozenset[str]:
+    """Return the parameters whose variance is mostly that of the `flat` ones: along the ridge, they move together."""
+    if not flat or len(flat) == len(u):
+        return frozenset()
+    at = np.array([name in flat for name in problem.free])
+    major = expand(problem, u[None], None).major[0]
+    unit = 1 / np.sqrt(np.maximum(np.diag(major), 1e-300))
+    # the variance of the others with the flat ones held, over that with them free
+    held = np.diag(np.linalg.pinv((major * unit[:, None] * unit)[np.ix_(~at, ~at)]))
+    free = np.diag(np.linalg.pinv(major * unit[:, None] * unit))[~at]
+    names = [name for name, is_flat in zip(problem.free, at, strict=True) if not is_flat]
+    return frozenset(n for n, h, f in zip(names, held, free, strict=True) if h < (1 - _MOSTLY) * f)
+
+
 def _flat_profiles(
     problem: Problem, u: Array, best: float, kappa: float, limit: float
 ) -> tuple[Array, frozenset[str], list[str]]:
@@ -245,6 +284,16 @@ def _distant_values(problem: Problem, name: str, kind: Kind, u: float) -> list[f
     if kind.linear and not kind.log and kind.low == 0:  # an irreducible loss: none, or nearly all of the least loss
         return [0.0, 0.98 * float(problem.target.min())]
     return []
+
+
+def is_short(problem: Problem) -> bool:
+    """Return whether rows span too little to identify an exponent well: along an axis, or across two that go
+    together."""
+    axes = [np.log10(x) for c, x in zip(problem.law.columns, problem.columns, strict=True) if c.startswith(SCALES)]
+    across = []
+    for x, y in itertools.permutations([x - x.mean() for x in axes], 2):
+        across.append(np.ptp(y - x * float(x @ y) / max(float(x @ x), 1e-300)))
+    return any(span < SPAN for span in (*map(np.ptp, axes), *across))
 
 
 def spans(problem: Problem) -> list[str]:

@@ -39,6 +39,8 @@ MOST_ROWS = 20_000
 _L1_LADDER = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 # ... and at this step of it for resamples, where the rest of the way is far below their scatter
 _L1_RESAMPLES = 1e-2
+# of a central difference, in standard errors
+_STEP = 1e-3
 
 
 class Starts(NamedTuple):
@@ -192,7 +194,23 @@ class Optimum:
             if len(self.alternatives):
                 places = self.problem.params(self.alternatives)
                 elsewhere = np.broadcast_to(np.asarray(function(**places), dtype=float), len(self.alternatives))
-        return bounded(value, drawn, self.spread, level, Scale(log, share=share), elsewhere)
+            least = self._least(function)
+        return bounded(value, drawn, self.spread, level, Scale(log, share=share), elsewhere, least)
+
+    def _least(self, function: Callable[..., Any]) -> float:
+        """Return the least standard error of a function of the parameters, to first order; 0 where the spread has
+        none."""
+        if self.spread is None or self.spread.covariance is None:
+            return 0.0
+        covariance = np.asarray(self.spread.covariance)
+        steps = np.diag(_STEP * np.sqrt(np.diag(covariance)))
+        ahead, behind = (
+            np.broadcast_to(np.asarray(function(**self.problem.params(self.u + side * steps)), dtype=float), len(steps))
+            for side in (1, -1)
+        )
+        slope = (ahead - behind) / (2 * np.diag(steps))
+        error = float(np.sqrt(max(slope @ covariance @ slope, 0.0)))
+        return error if np.isfinite(error) else 0.0
 
     def residuals(self) -> Array:
         """Return the residuals at the optimum, (rows,), of ln of the target or of the target itself, without

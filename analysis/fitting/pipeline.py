@@ -13,6 +13,7 @@ from isoflop.analysis.fitting.diagnose import (
     FitStatus,
     Standing,
     at_optimum,
+    is_short,
     judge_fit,
     runs_needed,
     spans,
@@ -35,7 +36,7 @@ from isoflop.analysis.fitting.optimum import (
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.intervals.estimate import Estimate, Scale, Spread, bounded
-from isoflop.analysis.intervals.profile import derived_intervals, leans_on, noise_scale, profile_intervals
+from isoflop.analysis.intervals.profile import covariance, derived_intervals, leans_on, noise_scale, profile_intervals
 from isoflop.analysis.intervals.resampling import bootstrap, jackknife, mixed, shortcuts
 from isoflop.analysis.intervals.residuals import influence_notes, known_scatter, scatter
 from isoflop.analysis.laws.declare import Law
@@ -107,7 +108,11 @@ def fit_together(groups: Groups, settings: Settings, near: Array | None = None) 
     problem, u = polish(problem, u)
     if settings.interval != "none":
         notes += influence_notes(problem, u, rows)
-    solved = _Solved(ended, standing, problem, u, vary(problem, u, rows, settings), notes)
+    variation = vary(problem, u, rows, settings)
+    if variation.method == "bootstrap" and variation.spread and is_short(problem) and not problem.priors:
+        spread = replace(variation.spread, covariance=covariance(problem, u, noise_scale(problem, u, rows.runs)))
+        variation = variation._replace(spread=spread)
+    solved = _Solved(ended, standing, problem, u, variation, notes)
     joint_params = _parameters(solved, settings.level)
     own = [replace(one, objective=problem.objective) for one in alone] or [problem]
     return [_fit_of(g, groups, one, solved, settings, joint_params) for g, one in zip(groups.groups, own, strict=True)]
@@ -144,7 +149,7 @@ def _fit_of(
     if solved.variation.method == "profile" and not groups.share:
         derived = derived_intervals(problem, optimum.u, settings.level)
         for name in [x for x in derived if leans_on(problem, optimum.u, x, solved.standing.flat)]:
-            derived[name], why[name] = Estimate(derived[name].value), _UNIDENTIFIED
+            derived[name], why[name] = Estimate(None if name in SHARES else derived[name].value), _UNIDENTIFIED
     else:
         if solved.variation.method == "profile":
             notes.append("derived quantities have no profile interval where parameters are shared")
@@ -205,7 +210,10 @@ def _optimum(problem: Problem, rows: Observations, solved: _Solved, places: list
     else:
         noise = known_scatter(unscaled, rows.columns, rows.powers, len(places))
     alternatives = solved.standing.alternatives[:, places]
-    return Optimum(problem, u, noise, spread and replace(spread, draws=spread.draws[:, places]), alternatives)
+    if spread is not None:
+        least = None if spread.covariance is None else spread.covariance[np.ix_(places, places)]
+        spread = replace(spread, draws=spread.draws[:, places], covariance=least)
+    return Optimum(problem, u, noise, spread, alternatives)
 
 
 def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> _Variation:
@@ -251,8 +259,14 @@ def _parameters(solved: _Solved, level: float) -> dict[str, tuple[Estimate, str]
         elif name in solved.standing.flat:
             estimates[name] = Estimate(float(values[name])), "" if draws is None else _UNIDENTIFIED
         else:
-            drawn, scale = None if draws is None else draws[name], Scale(kind.log, kind.low, kind.high)
-            estimates[name] = bounded(float(values[name]), drawn, spread, level, scale, elsewhere.get(name))
+            value, drawn, scale = float(values[name]), None, Scale(kind.log, kind.low, kind.high)
+            least = 0.0
+            if draws is not None:
+                drawn = draws[name]
+            if spread is not None and spread.covariance is not None:
+                i = problem.free.index(name)
+                least = float(np.sqrt(spread.covariance[i, i])) * (value if kind.log else 1.0)
+            estimates[name] = bounded(value, drawn, spread, level, scale, elsewhere.get(name), least)
     return estimates
 
 
@@ -264,8 +278,10 @@ def _derived(optimum: Optimum, flat: Collection[str], level: float) -> tuple[dic
         estimates[name], missing[name] = optimum.measure(
             lambda name=name, **p: law.derive(p)[name], level, share=name in SHARES
         )
-        if optimum.spread is not None and leans_on(optimum.problem, optimum.u, name, flat):
-            estimates[name], missing[name] = Estimate(estimates[name].value), _UNIDENTIFIED
+        if leans_on(optimum.problem, optimum.u, name, flat):
+            # a split that is not identified is no advice
+            value = None if name in SHARES else estimates[name].value
+            estimates[name], missing[name] = Estimate(value), "" if optimum.spread is None else _UNIDENTIFIED
     return estimates, missing
 
 

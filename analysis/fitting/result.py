@@ -88,6 +88,12 @@ class Fit:
         return self.status is FitStatus.NOT_IDENTIFIED and self.optimum is not None
 
     @property
+    def splits(self) -> bool:
+        """Whether it says how to split a compute: the exponent of its best size is identified."""
+        a = self.derived.get("a")
+        return a is None or self.status is FitStatus.CONVERGED or a.low is not None
+
+    @property
     def draws(self) -> dict[str, Array] | None:
         """Resampled parameters by name, (draws,) each; None where the intervals are not from resampling."""
         return None if self.optimum is None else self.optimum.draws

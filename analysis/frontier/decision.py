@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.predict import predict
 from isoflop.analysis.intervals.estimate import Estimate
@@ -119,7 +118,7 @@ def decide(request: Request, approaches: dict[str, Any], C: float, largest: floa
     """
     law_fit, level = request.law_fit, request.level
     sizes = {"isoflop": approaches["isoflop"].size_at(C), "envelope": approaches["envelope"].size_at(C)}
-    law = law_fit if law_fit is not None and sound(law_fit) else None
+    law = law_fit if law_fit is not None and law_fit.splits else None
     if law is not None:
         curve = law.curve("N_opt", C, level).iloc[0]
         sizes["law"] = Estimate(*(float(curve[side]) for side in ("value", "low", "high")))
@@ -139,11 +138,6 @@ def decide(request: Request, approaches: dict[str, Any], C: float, largest: floa
         return Decision(C, N, D, Estimate(None), None, C / largest, by, weak, money=money)
     L = predict(law, {"C": C, "N": size}, level)[law.law.target]
     return Decision(C, N, D, L, _detour(law, C), C / largest, by, unit=request.unit, money=money)
-
-
-def sound(law_fit: Fit) -> bool:
-    """Return whether a law says how to split a compute: its exponent of the best size is identified."""
-    return law_fit.status is FitStatus.CONVERGED or law_fit.derived["a"].low is not None
 
 
 def _detour(law: Fit, C: float) -> float:

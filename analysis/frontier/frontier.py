@@ -26,6 +26,7 @@ from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.frontier import allocation
 from isoflop.analysis.frontier.approaches import Approach, envelope, through_minima
 from isoflop.analysis.frontier.decision import Decision, Request, decide, sound
+from isoflop.analysis.frontier.decision import Decision, Request, decide
 from isoflop.analysis.frontier.isoflop_minima import (
     BUDGETS,
     SIZES,
@@ -158,7 +159,7 @@ def frontier(
         budgets, approaches["isoflop"] = _add_bias(budgets, approaches["isoflop"], tuned, law_fit)
     asked = Request(target, level, law_fit, runs.loss_unit, price)
     result = Frontier(budgets, approaches, cells, notes=tuple(_notes(runs, table)), request=asked)
-    if law_fit is None or not sound(law_fit):
+    if law_fit is None or not law_fit.splits:
         return result
     return _add_budgets(result, runs, law_fit, target, inference_tokens, level)
 
@@ -252,6 +253,8 @@ def _parametric(runs: Runs, level: float, options: dict[str, Any], law_fit: Fit 
     said = [note for note in law_fit.notes if note not in runs.notes]  # those are the frontier's own
     reason = "; ".join(filter(None, [status, law_fit.reason, *said]))
     a, b = law_fit.derived["a"], law_fit.derived["b"]
+    if not law_fit.splits:
+        return law_fit, Approach(Estimate(None), Estimate(None), None, int(law_fit.rows["C"].nunique()), reason)
     if not (np.isfinite(G) and G > 0):
         return None, Approach(a, b, None, int(law_fit.rows["C"].nunique()), f"no best split; {reason}")
     return law_fit, Approach(a, b, G, int(law_fit.rows["C"].nunique()), reason)

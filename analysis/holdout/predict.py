@@ -40,9 +40,9 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
 
     Returns `at` (the columns of the law), `reach` (how many times each lies beyond the largest fitted) and `below` (how
     many times below the smallest), the target by its name, and for a budget N_opt, D_opt and the `excess` over the best
-    split, Estimates all; `band`, what the band of the target contains; `predicts` and `why`, what the hold-outs say of
-    the law; `question`, if D/N of the best split is so odd that a unit may be wrong. FitError where the law needs other
-    columns, or a number cannot be.
+    split, Estimates all, without a value where the law does not identify the split; `band`, what the band of the target
+    contains; `predicts` and `why`, what the hold-outs say of the law; `question`, if D/N of the best split is so odd
+    that a unit may be wrong. FitError where the law needs other columns, or a number cannot be.
     """
     check_place(at, level)
     law = fit.law
@@ -61,6 +61,8 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
     estimates = {law.target: _estimate(band)} | best
     if best and set(at) != {"C"}:
         estimates["excess"] = _excess(fit, at["C"], point, level)
+        if _one_split(fit):  # what another size costs is known where the best one is
+            estimates |= dict.fromkeys([*best, "excess"], Estimate(None))
     place = {c: float(frame[c][0]) for c in law.columns}
     rows = {c: fit.rows[c].astype(float) for c in law.columns}
     reach = {c: float(x / rows[c].max()) for c, x in place.items()}
@@ -103,14 +105,16 @@ def to_json(fit: Fit | Average, prediction: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _one_split(fit: Fit | Average) -> str:
-    """Return why runs of growing compute identify no best split: each has the only split that was tried for it, or one
-    size or amount of data is all there is."""
+    """Return why runs of growing compute identify no best split: its exponent is not identified, each has the only
+    split that was tried for it, or one size or amount of data is all there is."""
     if not {"N", "D"} <= set(fit.rows):
         return ""
     N, D = (fit.rows[name].to_numpy(float) for name in ("N", "D"))
     if single := [name for name, x in (("N", N), ("D", D)) if np.ptp(x) == 0]:
         return f"{single[0]} has a single value: add runs at others"
-    return locked("N", "D", N, D) if np.ptp(np.log(N) + np.log(D)) > np.log1p(SAME_LEVEL) else ""
+    if np.ptp(np.log(N) + np.log(D)) > np.log1p(SAME_LEVEL) and (cause := locked("N", "D", N, D)):
+        return cause
+    return "" if isinstance(fit, Average) or fit.splits else fit.reason or "the exponent of the best size has no bounds"
 
 
 def _estimate(frame: pd.DataFrame) -> Estimate:
@@ -140,6 +144,8 @@ def as_text(fit: Fit | Average, prediction: Mapping[str, Any], level: float) -> 
     lines.append(f"  band       {level:.0%}: {band}{lacking}")
     lines.append(f"  predicts   {prediction['predicts']}: {prediction['why']}")
     lines.append(f"  fit        {fit.status}" + (f": {fit.reason}" if fit.reason else ""))
+    if then := prediction.get("then"):
+        lines.append(f"  then       {then['law']}, {then['status']}; predicts {then['predicts']}: {then['why']}")
     far = [f"{c} is {x:.3g} times the largest fitted" for c, x in prediction["reach"].items() if x > 1]
     far += [f"{c} is {x:.3g} times below the smallest fitted" for c, x in prediction["below"].items() if x > 1]
     far += [prediction["question"]] if "question" in prediction else []

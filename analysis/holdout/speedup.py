@@ -27,6 +27,9 @@ from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.errors import FitError
 
+# of ln C: a search by halves ends this near a range's own end, which is inside it
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class Speedup:
@@ -211,7 +214,7 @@ class Route:
 
     def outside(self, C: float) -> str:
         """Return that a compute lies outside the fitted range, in words; empty where it does not."""
-        if self.range[0] - 1e-9 <= np.log(C) <= self.range[1] + 1e-9:
+        if self.range[0] - _ROUNDING <= np.log(C) <= self.range[1] + _ROUNDING:
             return ""
         what, (low, high) = "C" if self.unit else self.law.columns[self.column], np.exp(self.range)
         return f"the {what} of {label(self.fit)}, {C:.3g}, lies outside its runs' {low:.3g} to {high:.3g}"

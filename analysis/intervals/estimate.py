@@ -55,6 +55,9 @@ class Spread:
     units    runs left out, or resamples
     bounded  whether a parameter stands on its bound, at the optimum or without one of the runs; where one does, leaving
              a run out moves the others by jumps, whose sum of squares is no variance
+    covariance  of u (free, free) under one noise for all rows, where few rows tell an exponent: what those few scatter
+             by is mostly too small, so that an error is no less than by this (Angrist and Pischke 2009, Mostly Harmless
+             Econometrics, 8.1)
     """
 
     method: str
@@ -62,6 +65,7 @@ class Spread:
     dof: float
     units: int
     bounded: bool = False
+    covariance: Array | None = None
 
     def error(self, values: Array) -> Array:
         """Return the standard error of a quantity whose value under each draw is given, along the first axis."""
@@ -103,18 +107,24 @@ def bounded(
     level: float,
     scale: Scale = _LINEAR,
     elsewhere: Array | None = None,
+    least: float = 0.0,
 ) -> tuple[Estimate, str]:
     """Return the value with its interval on its scale, a bound that the draws do not support being None; and why one
     does not exist (empty if both do).
 
     elsewhere: values of the quantity at other places that noise cannot tell from the optimum. Resamples never move
     along a flat direction, so an interval that misses one of them is far too narrow, and is none.
+    least: the standard error counts as at least this much.
     """
     x, draws, places = value, drawn, elsewhere
+    low, high = (0.0, 1.0) if scale.share else (scale.low, scale.high)
+    if np.isfinite(value) and not (scale.log or low < value < high):
+        return Estimate(value), "" if drawn is None else "it stands on its bound"
     if share := scale.share and 0 < value < 1:
         x, scale = value / (1 - value), Scale(log=True, low=0.0)
+        least /= (1 - value) ** 2
         draws, places = (None if v is None else _odds(v) for v in (drawn, elsewhere))
-    interval, why = _bounded(x, draws, spread, level, scale)
+    interval, why = _bounded(x, draws, spread, level, scale, least)
     if places is not None and elsewhere is not None and not (interval.low is None and interval.high is None):
         outside = elsewhere[~reaches(x, interval.low, interval.high, places, log=scale.log)]
         if len(outside):
@@ -145,7 +155,7 @@ def reaches(value: Any, low: Any, high: Any, elsewhere: Array, *, log: bool) -> 
 
 
 def _bounded(
-    value: float, drawn: Array | None, spread: Spread | None, level: float, scale: Scale
+    value: float, drawn: Array | None, spread: Spread | None, level: float, scale: Scale, least: float
 ) -> tuple[Estimate, str]:
     log = scale.log
     if drawn is None or spread is None or not np.isfinite(value):
@@ -162,7 +172,10 @@ def _bounded(
     near = ~np.isnan(values) & ~far
     if near.sum() < 3:
         return Estimate(value), f"{_share(float(far.mean()), spread)} without end"
-    half = t_quantile(level, spread.dof) * float(spread.error(values[near]))
+    least = least / value if log else least
+    half = t_quantile(level, spread.dof) * max(float(spread.error(values[near])), least)
+    if half == 0:
+        return Estimate(value), "no resample moves it"
     ends = centre - half, centre + half
     if log:
         with np.errstate(over="ignore"):  # infinite beyond the doubles

@@ -37,12 +37,7 @@ def noise_scale(problem: Problem, u: Array, runs: NDArray[np.intp]) -> float:
     n, p = len(r), len(u)
     _, psi, _, _ = problem.objective.terms(r)
     spare = max(n - p, 1)
-    slope = 1.0
-    if problem.objective.loss != "l2":
-        # share of residuals inside delta; through a wider window where delta is too narrow to count in
-        delta, window = problem.objective.delta, max(problem.objective.delta, 0.5 * float(np.median(np.abs(r))))
-        slope = max((np.abs(r) <= window).mean() * delta / max(window, 1e-300), 1e-12)
-    kappa = (psi**2).sum() / spare / slope
+    kappa = (psi**2).sum() / spare / _slope(problem, r)
     score = jacobian * psi
     metric = np.linalg.pinv(jacobian @ jacobian.T)
     rows = np.einsum("pn,pq,qn->", score, metric, score)
@@ -50,6 +45,24 @@ def noise_scale(problem: Problem, u: Array, runs: NDArray[np.intp]) -> float:
     np.add.at(by_run.T, runs, score.T)
     together = np.einsum("pn,pq,qn->", by_run, metric, by_run)
     return float(max(kappa * max(1.0, together / max(rows, 1e-300)), 1e-26))
+
+
+def _slope(problem: Problem, r: Array) -> float:
+    """Return E psi': the share of residuals inside delta, through a wider window where delta is too narrow to count
+    in."""
+    if problem.objective.loss == "l2":
+        return 1.0
+    delta, window = problem.objective.delta, max(problem.objective.delta, 0.5 * float(np.median(np.abs(r))))
+    return float(max((np.abs(r) <= window).mean() * delta / max(window, 1e-300), 1e-12))
+
+
+def covariance(problem: Problem, u: Array, kappa: float) -> Array:
+    """Return the covariance (free, free) of the optimum u (free,) by the information of the rows under one noise."""
+    r, jacobian = problem.linearise(u[None])
+    unit = 1 / np.maximum(np.sqrt((jacobian[0] ** 2).sum(-1)), 1e-300)
+    scaled = jacobian[0] * unit[:, None]
+    inverse: Array = np.linalg.pinv(scaled @ scaled.T, rcond=1e-13) * unit[:, None] * unit
+    return inverse * kappa / _slope(problem, r[0])
 
 
 def profile(problem: Problem, u: Array, name: str, value: float, others: int = _PROFILE_STARTS) -> float:

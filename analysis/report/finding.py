@@ -129,7 +129,8 @@ def minima(view: View) -> bool:
 
 
 def _best_size(view: View) -> str:
-    """Say how the best size grows with compute: by isoFLOP minima, else by an identified law of runs at budgets."""
+    """Say how the best size grows with compute: by isoFLOP minima, else by an identified law of runs at budgets; only
+    where the interval of the power is inside (0, 1), which it is a share of."""
     if view.layout is None or view.layout.kind != "isoflop":
         return ""
     powers = {}
@@ -138,7 +139,7 @@ def _best_size(view: View) -> str:
         a = result.approaches["isoflop"].a if result else Estimate(None)
         if a.value is None and view.splits(family) and view.laws[family].status == "converged":
             a = view.laws[family].derived["a"]
-        if a.value is not None:
+        if a.value is not None and a.low is not None and a.high is not None and a.low > 0 and a.high < 1:
             powers[family] = a
     if not powers:
         return ""
@@ -149,10 +150,7 @@ def _best_size(view: View) -> str:
 
 def _exponent(estimate: Estimate) -> str:
     """Write an exponent with its interval."""
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.2f} (no interval)"
-    unsure = ", so it may not grow at all" if estimate.low <= 0 else ""
-    return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f}{unsure})".replace("-", "−")
+    return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f})"
 
 
 def _falls(view: View) -> str:

@@ -99,3 +99,40 @@ def test_a_large_table_keeps_its_intervals(monkeypatch: pytest.MonkeyPatch) -> N
         answer = fit(runs, "chinchilla", loss="l2", interval="jackknife")
         assert answer.status == "converged"
         assert all(e.low is not None and e.high is not None for e in answer.params.values())
+
+
+def test_sizes_over_a_factor_of_two_are_no_axis_even_where_noise_bends_them() -> None:
+    # chance gives these an exponent of 2.15, which its own profile tells from a third of itself
+    rng = np.random.default_rng(1020)
+    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1.8e8, 6), np.logspace(8.5, 11, 6)))
+    L = (1.69 + 406.4 * N**-0.34 + 410.7 * D**-0.28) * np.exp(0.005 * rng.normal(size=36))
+    answer = fit(pd.DataFrame({"N": N, "D": D, "L": L}), resamples=100)
+    assert answer.params["alpha"].value == pytest.approx(2.15, abs=0.05)
+    assert "alpha has a standard error of" in answer.reason
+    assert answer.status == "not_identified"
+    assert not answer.splits
+    assert answer.derived["a"].value is None
+    assert answer.params["E"].low is None
+    assert answer.params["beta"].low is not None
+
+
+def test_a_parameter_on_its_bound_has_no_interval_of_zero_width() -> None:
+    rng = np.random.default_rng(1026)
+    N, D = (x.ravel() for x in np.meshgrid(np.logspace(7, 9.5, 6), np.logspace(8.5, 11, 6)))
+    answer = fit(pd.DataFrame({"N": N, "D": D, "L": 3 * np.exp(0.005 * rng.normal(size=36))}), resamples=100)
+    widths = [e.high - e.low for e in (answer.params | answer.derived).values() if None not in (e.low, e.high)]
+    assert all(width > 0 for width in widths)
+    assert (answer.params["alpha"].low, answer.derived["b"].high) == (None, None)
+
+
+def test_a_jittered_ladder_has_intervals_no_narrower_than_one_noise_makes_them() -> None:
+    rng = np.random.default_rng(1000)
+    N = np.geomspace(1e7, 3e9, 24)
+    D = 20 * N * np.exp(0.05 * rng.normal(size=24))
+    L = 1.69 + 406.4 * N**-0.34 + 410.7 * D**-0.28
+    answer = fit(pd.DataFrame({"N": N, "D": D, "L": L * np.exp(0.002 * rng.normal(size=24))}), resamples=200)
+    alpha = answer.params["alpha"]  # by the resamples alone 0.285 to 0.324
+    assert alpha.low is not None
+    assert alpha.high is not None
+    assert alpha.low < 0.34 < alpha.high
+    assert answer.local().estimates["local_loss"].high < 3.23
