@@ -8,7 +8,7 @@ pairs("N=params,L=loss")   # {'N': 'params', 'L': 'loss'}
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -100,6 +100,14 @@ class LawOptions(LossOptions):
             return average_groups(rows.tuned(), self.law, target=self.target.strip() or None, **options)
         table = rows.tuned()
         return fit_groups(table, law(self.law, self.target), **options)
+
+    def steps(self, then: str) -> tuple["LawOptions", "LawOptions"]:
+        """Return the options of two laws, the second of the first one's target: pins go to the law that has them."""
+        from isoflop.analysis.laws.declare import get_law
+
+        own = [pin for pin in self.pin if pin.partition("=")[0].strip() in get_law(then).params]
+        second = replace(self, law=then, target="", pin=own, prior=[], share="")
+        return replace(self, pin=[pin for pin in self.pin if pin not in own]), second
 
 
 @dataclass(frozen=True)

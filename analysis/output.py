@@ -112,8 +112,11 @@ def fitted(fits: Any) -> list[Any]:
     return have
 
 
-def show_predictions(fits: Any, place: dict[str, float], level: float, as_json: bool) -> None:
-    """Print the prediction of each fit at a place; at a compute or a loss, also the speed-ups between fits."""
+def show_predictions(fits: Any, place: dict[str, float], level: float, as_json: bool, then: Any = ()) -> None:
+    """Print the prediction of each fit at a place; at a compute or a loss, also the speed-ups between fits.
+
+    then   fits of a second law, of the loss that the first predicts, for groups of the same names
+    """
     from isoflop.analysis.holdout.predict import as_text, predict, to_json
     from isoflop.analysis.holdout.speedup import label, least_compute, speedups
 
@@ -127,7 +130,14 @@ def show_predictions(fits: Any, place: dict[str, float], level: float, as_json: 
         names = [label(f) if f.by else f.law.formula for f in fits]
         texts = [f"{name}\n  C          {C}{n}" for name, (C, _), n in zip(names, needs, notes, strict=True)]
     else:
-        predictions = [predict(fit, place, level) for fit in fits]
+        if then:
+            from isoflop.analysis.holdout.two_steps import predict_then
+
+            seconds = {tuple(fit.by.items()): fit for fit in then}
+            fits = [fit for fit in fits if tuple(fit.by.items()) in seconds]
+            predictions = [predict_then(fit, seconds[tuple(fit.by.items())], place, level) for fit in fits]
+        else:
+            predictions = [predict(fit, place, level) for fit in fits]
         rows = [to_json(fit, prediction) for fit, prediction in zip(fits, predictions, strict=True)]
         texts = [as_text(fit, prediction, level) for fit, prediction in zip(fits, predictions, strict=True)]
     if len(fits) > 1 and not average and list(place) in ([target], ["C"]):

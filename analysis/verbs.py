@@ -98,6 +98,9 @@ def predict_command(
     fitting: o.LawOptions,
     *,
     at: Annotated[str, ARGUMENTS["at"]] = "",
+    then: Annotated[
+        str, "A second law, from the loss to a score: 'sigmoid(L)'; a --pin goes to it if it has that name"
+    ] = "",
     table: o.PointsOptions,
     level: o.Band = 0.9,
     as_json: o.Json = False,
@@ -109,6 +112,7 @@ def predict_command(
     - `isoflop predict runs.csv --at C=1e21,N=1e9` - what that size costs above the best one
     - `isoflop predict runs.csv --by family --at C=1e21` - how many times less compute each needs than the slowest
     - `isoflop predict runs.csv --by family --at L=2.1` - the same at a loss
+    - `isoflop predict runs.csv --at N=1e9,D=2e10 --then 'sigmoid(L)'` - loss, then accuracy, both errors in its band
     - `isoflop predict small.csv --points large.csv -o predictions.csv` - every row of a table, scored where L is known
     - `isoflop predict runs.csv --law best --at N=1e9,D=2e10` - the average of the laws that predict held-out runs best
 
@@ -122,11 +126,16 @@ def predict_command(
     if table.out is not None and table.points is None:
         raise UserError("-o writes the table of --points; for one place, --json prints a document to redirect")
     check_place(place := o.place(at), level)
-    fits = fitting.fits(rows)
+    if then and table.points is not None:
+        raise UserError("--then takes one place, as in --at N=1e9,D=2e10")
+    first, second = fitting.steps(then) if then else (fitting, None)
+    fits = first.fits(rows)
     if table.points is not None:
         points = o.points(table.points, rows.columns, fits[0].law.target)
         return output.show_points(fits, points, o.names(rows.by), level, table.out, as_json)
-    output.show_predictions(output.fitted(fits), place, level, as_json)
+    output.show_predictions(
+        output.fitted(fits), place, level, as_json, output.fitted(second.fits(rows)) if second else []
+    )
 
 
 @app.command("compare")

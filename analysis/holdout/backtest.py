@@ -93,30 +93,32 @@ def coverage(rows: pd.DataFrame) -> tuple[int, int]:
     return int(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).sum()), len(known)
 
 
-def log_line(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
-    """Predict by the straight line through ln L against the logarithms of `columns`, the law without E."""
+def log_line(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], target: str = "L") -> NDArray[np.float64]:
+    """Predict by the straight line through ln of the target against the logarithms of `columns`, the law without E."""
 
     def design(frame: pd.DataFrame) -> NDArray[np.float64]:
         return np.column_stack([np.ones(len(frame)), *(np.log(frame[c].to_numpy(float)) for c in columns)])
 
-    solution = np.linalg.lstsq(design(train), np.log(train["L"].to_numpy(float)), rcond=None)[0]
+    solution = np.linalg.lstsq(design(train), np.log(train[target].to_numpy(float)), rcond=None)[0]
     return np.asarray(np.exp(design(test) @ solution), dtype=float)
 
 
-def last_value(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], axis: str) -> NDArray[np.float64]:
-    """Predict no progress: the loss at the largest fitted level of the axis, at the nearest place on the other
+def last_value(
+    train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], axis: str, target: str = "L"
+) -> NDArray[np.float64]:
+    """Predict no progress: the target at the largest fitted level of the axis, at the nearest place on the other
     columns."""
     top = train[level_index(train[axis]) == level_index(train[axis]).max()]
     others = [c for c in columns if c != axis]
     if not others:
-        return np.full(len(test), float(np.exp(np.log(top["L"].astype(float)).mean())))
+        return np.full(len(test), float(np.exp(np.log(top[target].astype(float)).mean())))
     here, there = (np.log(frame[others].to_numpy(float)) for frame in (test, top))
     # a place once, its first row, and few places at a time: of 1e5 rows the distances are more than memory holds
     here, back = np.unique(here, axis=0, return_inverse=True)
     there, first = np.unique(there, axis=0, return_index=True)
     parts = np.array_split(here, -(-len(here) * len(there) // MOST_PAIRS))
     nearest = [((part[:, None, :] - there[None, :, :]) ** 2).sum(axis=2).argmin(axis=1) for part in parts]
-    return np.asarray(top["L"].to_numpy(float)[first[np.concatenate(nearest)]][back.reshape(-1)])
+    return np.asarray(top[target].to_numpy(float)[first[np.concatenate(nearest)]][back.reshape(-1)])
 
 
 def hold_out(

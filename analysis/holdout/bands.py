@@ -154,6 +154,8 @@ def bands(
         )
         if not isinstance(fit, Average) and fit.optimum is not None:
             bounds[:, fit.optimum.missed(value, columns, bounds)] = np.nan
+        if not isinstance(fit, Average):
+            bounds = fit.law.inside(bounds, fit.values, fit.rows[fit.law.target])
         contents = np.where(np.isnan(bounds).any(0), "", variances.contents())
     return pd.DataFrame({"value": value, "low": bounds[0], "high": bounds[1], "band": contents}, index=frame.index)
 

@@ -40,6 +40,7 @@ HALF = 0.5
 # a place may lie this much farther beyond the rows than any hold-out did, a natural logarithm
 FARTHER = np.log(2.0)
 LAST, LINE = "the last value", "the straight line"
+_TARGET = "_target"
 
 
 @dataclass(frozen=True)
@@ -141,14 +142,16 @@ def _nearest(mine: Array, others: dict[str, Array]) -> tuple[str, float] | None:
 def _naive_squares(problem: Problem, folds: Sequence[Fold]) -> dict[str, Array]:
     """Return mean squares (cuts,) of the errors of the last value and of the straight line through the logarithms."""
     names = list(problem.law.columns)
-    rows = pd.DataFrame(dict(zip(names, problem.columns, strict=True)) | {"L": problem.target})
+    # under a name of its own: a law of the loss has L among its columns
+    rows = pd.DataFrame(dict(zip(names, problem.columns, strict=True)) | {_TARGET: problem.target})
     scale = sum(np.log(rows[c]) for c, size in zip(names, sizes_of(names), strict=True) if size)
     squares: dict[str, list[float]] = {LAST: [], LINE: []}
     with np.errstate(all="ignore"):  # sizes may span more than the doubles do
         rows["_scale"] = np.exp(scale - np.mean(scale))
         for fold in folds:
             train, test = rows[fold.fitted], rows[~fold.fitted]
-            guesses = {LAST: last_value(train, test, [*names, "_scale"], "_scale"), LINE: log_line(train, test, names)}
+            last = last_value(train, test, [*names, "_scale"], "_scale", _TARGET)
+            guesses = {LAST: last, LINE: log_line(train, test, names, _TARGET)}
             for name, guess in guesses.items():
                 observed = problem.target[~fold.fitted]
                 gap = guess - observed if problem.objective.raw else np.log(guess) - np.log(observed)

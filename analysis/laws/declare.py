@@ -94,6 +94,7 @@ class Law:
     arguments: tuple[str, ...] = ()  # the names of the columns in the formula
     log_linear: bool = False  # the linear parameters enter the logarithm of the law linearly
     straight: Straight | None = None  # where a search takes its steps
+    limits: Callable[..., tuple[Any, Any]] | None = None  # the least and the greatest value, of parameters by name
 
     def __call__(self, *columns: Any, **params: Any) -> Any:
         return self.function(*columns, **params)
@@ -110,6 +111,14 @@ class Law:
         function = self.curves[name]
         with np.errstate(all="ignore"):
             return function(C, **_given(function, params))
+
+    def inside(self, bounds: Any, params: Mapping[str, Any], target: Any) -> Any:
+        """Return bounds (2, rows) held inside the law's limits; those of a score in percent, as `target` tells, are a
+        hundredfold."""
+        if self.limits is None:
+            return bounds
+        low, high = self.limits(**_given(self.limits, params))
+        return np.clip(bounds, low, high if np.max(target) <= high else 100 * high)
 
     def of(self, target: str) -> "Law":
         """Return the same law of another target, any column of numbers above zero."""
@@ -160,12 +169,14 @@ def law(
     curves: Mapping[str, _Scalar] | None = None,
     log_linear: bool = False,
     straight: Straight | None = None,
+    limits: Callable[..., tuple[Any, Any]] | None = None,
     **derived: _Scalar,
 ) -> Callable[..., Any]:
     """Enter a function in the catalogue: its source, and derived quantities as functions of parameters by name.
 
     `columns`: the columns of the runs that the arguments stand for, where they have other names; `aliases`: other names
-    of the law, understood but not listed; `straight`: the coordinates along which a search steps.
+    of the law, understood but not listed; `straight`: the coordinates along which a search steps; `limits`: the least
+    and the greatest value of the target.
     """
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -178,7 +189,19 @@ def law(
         over = columns or (("C",) if names == ("x",) else names)
         name = function.__name__
         ENTERED[name] = Law(
-            name, function, over, params, formula, source, derived, curves or {}, target, names, log_linear, straight
+            name,
+            function,
+            over,
+            params,
+            formula,
+            source,
+            derived,
+            curves or {},
+            target,
+            names,
+            log_linear,
+            straight,
+            limits,
         )
         ALIASES.update(dict.fromkeys(aliases, name))
         return function

@@ -34,6 +34,7 @@ def loss_to_loss(
     target="accuracy",
     columns=("L",),
     ceiling=lambda floor, gain: floor + gain,
+    limits=lambda floor: (floor, 1.0),
 )
 def sigmoid(
     loss: Column,
@@ -50,7 +51,7 @@ def sigmoid(
     return floor + gain * np.exp(-np.logaddexp(0.0, k * (loss - middle)))
 
 
-@law("Krajewski et al. 2025, arXiv:2512.08894", target="accuracy", log_linear=True)
+@law("Krajewski et al. 2025, arXiv:2512.08894", target="accuracy", log_linear=True, limits=lambda: (0.0, 1.0))
 def log_accuracy(x: Column, *, A: Scale, alpha: Exponent) -> Column:
     """-ln accuracy(x) = A x^-alpha
 

@@ -6,7 +6,10 @@ import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.holdout.predict import predict
+from isoflop.analysis.holdout.two_steps import predict_then
 from isoflop.analysis.laws.declare import LAWS
+from isoflop.errors import FitError
 
 BELOW_ONE_EPOCH = {"N": np.geomspace(1e7, 1e9, 6), "D": np.geomspace(1e8, 1e10, 6)}
 
@@ -44,3 +47,32 @@ def test_a_task_is_predicted_in_two_steps() -> None:
     truth = LAWS["chinchilla"](1e10, 1e11, E=1.6, A=400.0, alpha=0.31, B=400.0, beta=0.29)
     expected = LAWS["sigmoid"](truth, floor=0.25, gain=0.6, k=2.0, middle=3.5)
     assert float(second.predict(far)[0]) == pytest.approx(expected, rel=0.01)
+
+
+def test_a_law_of_a_loss_is_set_beside_guesses_of_its_target_and_keeps_inside_its_limits() -> None:
+    rng = np.random.default_rng(3)
+    L = np.linspace(2.3, 4.3, 36)
+    accuracy = 0.25 + 0.7 / (1 + np.exp(3 * (L - 2.9))) + 0.005 * rng.normal(size=36)
+    second = fit(pd.DataFrame({"L": L, "accuracy": accuracy}), "sigmoid(L)", pin={"floor": 0.25}, resamples=100)
+    answer = predict(second, {"L": 2.06})
+    assert "the straight line by 0.00 %" not in answer["why"]
+    assert answer["predicts"] == "yes"
+    assert answer["accuracy"].high <= 1
+    percent = fit(pd.DataFrame({"L": L, "accuracy": 100 * accuracy}), "sigmoid(L)", pin={"floor": 25.0}, resamples=100)
+    assert 90 < predict(percent, {"L": 2.06})["accuracy"].high <= 100
+
+
+def test_the_band_of_a_second_step_holds_the_errors_of_both() -> None:
+    rows, rng = seeded("chinchilla"), np.random.default_rng(0)
+    score = LAWS["sigmoid"](rows["L"].to_numpy(), floor=0.25, gain=0.6, k=2.0, middle=3.5)
+    rows["accuracy"] = score + 0.004 * rng.normal(size=len(rows))
+    first, second = fit(rows, "chinchilla"), fit(rows, "sigmoid(L)", pin={"floor": 0.25})
+    both = predict_then(first, second, {"N": 1e9, "D": 1e10})
+    loss, alone = both["L"], predict(second, {"L": both["L"].value})["accuracy"]
+    assert both["accuracy"].value == alone.value
+    ends = second.predict(pd.DataFrame({"L": [loss.high, loss.low]}))
+    assert both["accuracy"].low == pytest.approx(alone.value - np.hypot(alone.value - ends[0], alone.value - alone.low))
+    assert both["accuracy"].high > max(alone.high, ends[1])
+    assert both["then"]["law"] == "sigmoid(L)"
+    with pytest.raises(FitError, match="a second step is a law of L alone"):
+        predict_then(first, fit(rows, "power(D)", interval="none"), {"N": 1e9, "D": 1e10})
