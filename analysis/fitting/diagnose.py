@@ -228,8 +228,10 @@ def _hidden(problem: Problem, u: Array, kappa: float, limit: float) -> dict[str,
     tells from a third of itself. Its standard error follows from the slope and the noise, whatever the exponent: a
     usual one has to be told from its `flat`-th part.
     """
+    sentences: dict[str, str] = {}
+    if not is_short(problem):
+        return sentences
     errors = np.sqrt(np.maximum(np.diag(covariance(problem, u, kappa)), 0.0))
-    sentences = {}
     for name, error in zip(problem.free, errors, strict=True):
         kind = problem.law.params[name]
         if kind.usual and kind.flat and name not in problem.priors:
