@@ -73,7 +73,14 @@ class LossOptions:
 
 
 @dataclass(frozen=True)
-class LawOptions(LossOptions):
+class WeightOptions(LossOptions):
+    """Fit."""
+
+    weights: Annotated[str, ARGUMENTS["weights"]] = "none"
+
+
+@dataclass(frozen=True)
+class LawOptions(WeightOptions):
     """Fit."""
 
     law: Annotated[str, ARGUMENTS["law"]] = "chinchilla"
@@ -83,7 +90,6 @@ class LawOptions(LossOptions):
     pin: Annotated[list[str], ARGUMENTS["pin"]] = field(default_factory=list)
     prior: Annotated[list[str], ARGUMENTS["prior"]] = field(default_factory=list)
     share: Annotated[str, ARGUMENTS["share"]] = ""
-    weights: Annotated[str, ARGUMENTS["weights"]] = "none"
 
     def settings(self, run: str) -> dict[str, Any]:
         """Return the keywords of `fit`, all but `share`."""

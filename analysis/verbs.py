@@ -142,7 +142,7 @@ def predict_command(
 @expand
 def compare_command(
     rows: o.RunOptions,
-    fitting: o.LossOptions,
+    fitting: o.WeightOptions,
     laws: Annotated[str, ARGUMENTS["laws"]] = "",
     axis: Annotated[str, ARGUMENTS["axis"]] = "C",
     holdout: Annotated[str, ARGUMENTS["holdout"]] = "",
@@ -159,8 +159,8 @@ def compare_command(
     from isoflop.analysis.holdout.compare import compare
 
     def work(table: Any) -> Any:
-        options: dict[str, Any] = {"axis": axis, "holdout": holdout, "run": rows.run or None}
-        return compare(table, o.laws(laws), loss=fitting.loss, delta=fitting.delta, **options)
+        options: dict[str, Any] = {"axis": axis, "holdout": holdout, "run": rows.run or None} | vars(fitting)
+        return compare(table, o.laws(laws), **options)
 
     output.show_each(rows.tuned(), rows.by, work, as_json)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.fitting.diagnose import FitStatus
-from isoflop.analysis.fitting.fit import observe
+from isoflop.analysis.fitting.fit import observed
 from isoflop.analysis.fitting.settings import LOSSES, Settings
 from isoflop.analysis.holdout.stacking import DEFAULTS, Stack, Stacks, candidates
 from isoflop.analysis.intervals.estimate import Estimate
@@ -121,12 +121,14 @@ def average_groups(
 
     target    the column to predict; that of the text by default
     stacks    averages that were made already
-    options   loss, delta and run, as of `fit`; FitError for those that only one law can have, the others do not matter
+    options   loss, delta, run and weights, as of `fit`; FitError for those that only one law can have; others do not
+              matter
     """
     for name in ("pin", "prior", "share"):
         if options.get(name):
             raise FitError(f"{NAME} averages laws of different parameters, so it takes no --{name}; name one law")
-    settings = Settings(interval="none", **{k: options[k] for k in ("loss", "delta", "run") if k in options})
+    known = {k: options[k] for k in ("loss", "delta", "run", "weights") if k in options}
+    settings = Settings(interval="none", **known)
     groups, stacks = as_runs(runs).by(by), stacks or Stacks()
     averages: dict[Label, Average] = {}
     refused: dict[Label, FitError] = {}
@@ -154,10 +156,10 @@ def average_laws(runs: RunsLike, law: str = NAME, **options: Any) -> Average:
 def _average(runs: Runs, text: str, settings: Settings, target: str | None, stacks: Stacks) -> Average:
     names, target = _read(runs, text, target)
     arguments, law = _arguments(names), _law(names, target)
-    prepared = observe(as_runs(runs, settings.run), law)
+    prepared = observed(runs, law, settings)
     kind, raw = LOSSES[settings.loss]
     objective = Objective("huber" if kind == "l1" else kind, settings.delta, raw)
-    table = Problem(law, prepared.columns, prepared.target, objective)
+    table = Problem(law, prepared.columns, prepared.target, objective, scale=prepared.scale)
     laws = [c.of(target) for c in candidates(arguments, names, len(prepared.target))]
     stack = stacks.of(table, laws=laws)
     notes = tuple(prepared.notes)

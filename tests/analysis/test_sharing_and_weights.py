@@ -10,6 +10,7 @@ from conftest import Rate
 
 from isoflop.analysis.fitting.fit import fit, fit_groups, observe
 from isoflop.analysis.fitting.noise_trend import NoiseTrend, noise_trend
+from isoflop.analysis.holdout.average import average_laws
 from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.verbs import main
@@ -198,6 +199,22 @@ def test_marks_of_a_run_that_move_together_count_once() -> None:
     assert trend.dof == pytest.approx(12, rel=0.05)
     assert trend.error[0] > 2 * of_groups(noisy(0)).error[0]
     assert trend.exponents[0] == pytest.approx([-0.6, 0.0], abs=0.3)
+
+
+def test_hold_outs_and_the_average_of_laws_weigh_rows_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = noisy(3, slope=0.0, by_D=-0.5).drop(columns="noise")
+    rows.query("D < 5e9").to_csv(tmp_path / "runs.csv", index=False)
+    found = {}
+    for weights in ("none", "auto"):
+        options = ["--laws", "chinchilla,best", "--axis", "D", "--weights", weights, "--json"]
+        assert main(["compare", str(tmp_path / "runs.csv"), *options]) == 0
+        document = json.loads(capsys.readouterr().out)
+        found[weights] = {row["law"]: row["rmsle"] for row in document["laws"]}
+    assert found["auto"]["line without E (N,D)"] == found["none"]["line without E (N,D)"]
+    for law in ("chinchilla", "best(N,D)"):
+        assert found["auto"][law] != found["none"][law]
+    made = average_laws(rows, weights="seed")
+    assert any("rows weigh by it" in note for note in made.notes)
 
 
 @pytest.mark.nightly
