@@ -164,8 +164,22 @@ def show_points(fits: Any, points: Any, by: list[str], level: float, out: Path |
     else:
         echo(f"{out}: {len(table)} rows" if out else table.to_string(index=False))
         echo(str(result) if result else f"no row has {fits[0].law.target} to compare with", err=out is None)
+        if said := [*notes(points, ",".join(by)), *unread([*fits[0].law.columns, fits[0].law.target, *by], points)]:
+            echo("\n".join(said), err=out is None)
     if table["value"].isna().all():
         raise typer.Exit(1)
+
+
+def unread(known: list[str], table: Any) -> list[str]:
+    """Return a line that names the settings that vary in a table of points and are not `known` to the law."""
+    from isoflop.analysis.runs.observations import MIXTURES
+    from isoflop.analysis.runs.recognise import is_setting
+    from isoflop.analysis.runs.runs import as_runs
+
+    rows, core = as_runs(table).frame, ("N", "D", "C", "L")
+    vary = [c for c in rows if is_setting(rows, c) or (c in MIXTURES and rows[c].nunique() > 1)]
+    named = ", ".join(str(c) for c in vary if c not in known and c not in core)
+    return [f"note: the points differ in {named}, which the law does not know"] if named else []
 
 
 def notes(table: Any, by: str = "") -> list[str]:

@@ -36,7 +36,8 @@ from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.cells import tune as best_rows
 from isoflop.analysis.runs.levels import level_index, stand_apart
-from isoflop.analysis.runs.observations import odd_split, units
+from isoflop.analysis.runs.observations import mixtures, odd_split, units
+from isoflop.analysis.runs.quality import mixed_texts
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
@@ -164,7 +165,9 @@ def frontier(
 
 
 def _notes(runs: Runs, table: pd.DataFrame) -> list[str]:
-    notes = [*runs.notes, *filter(None, [runs.without_loss]), *units(runs.frame)]
+    mixed = [*mixtures(runs.frame), *mixed_texts(runs.frame).values()]
+    notes = [*runs.notes, *filter(None, [runs.without_loss]), *mixed, *units(runs.frame)]
+    notes = list(dict.fromkeys(notes))
     per = float((table["C"] / table["N"] / table["D"]).median())
     if abs(per / TRAIN - 1) > _COUNTED:
         notes.append(

@@ -214,6 +214,7 @@ _FORMED = (
     ),
     _Formed("D", ("per_parameter", "N"), lambda ratio, N: ratio * N, "D is {per_parameter} x N" + _OTHER),
     _Formed("D", ("epochs", "D_unique"), lambda epochs, U: epochs * U, "D is {epochs} x D_unique" + _OTHER),
+    _Formed("D_unique", ("D", "epochs"), lambda D, epochs: D / epochs, "D_unique is D / {epochs}" + _OTHER),
     _Formed("D", ("C", "N"), lambda C, N: C / TRAIN / N, "D is C/(6 N)" + _OTHER),
     # targets of one length: the exponents are the same in any unit
     _Formed(

@@ -39,7 +39,7 @@ USUAL = {
         "flops", "flop", "train_flops", "training_flops", "training_flop", "total_flops", "compute",
         "training_compute", "train_compute", "compute_budget",
     ),
-    "D_unique": ("unique_tokens", "n_unique_tokens", "unique_data", "tokens_unique"),
+    "D_unique": ("unique_tokens", "n_unique_tokens", "unique_data", "tokens_unique", "tokens_per_epoch"),
     "lr": ("learning_rate", "max_lr", "peak_lr", "max_learning_rate", "peak_learning_rate"),
     "batch": ("batch_size", "global_batch_size", "train_batch_size", "bsz"),
 }  # fmt: skip

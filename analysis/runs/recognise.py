@@ -29,8 +29,21 @@ _NAMES = re.compile(
 _ANY_NAME = re.compile(r"name|id|index|label", re.IGNORECASE)
 # the end of the name of a checkpoint: 70M-seed1-step3000
 _STEP = re.compile(r"[-_./ ]*(step|steps|ckpt|checkpoint|iter|iteration|it|epoch|ep|tokens?|mark)[-_=]?\d[\w.]*$", re.I)
-# columns that say how far along its training a row was measured; `steps` is what a run took in all
-_ALONG = re.compile(r"((global|train|training|optimi[sz]er)[_ ]?)?step|iter(ation)?|checkpoint|ckpt", re.IGNORECASE)
+# columns that say how far along its training a row was measured; `steps` and `tokens` are what a run took in all
+_ALONG = re.compile(
+    r"((global|train|training|optimi[sz]er)[_ ]?)?step|iter(ation)?"
+    r"|(checkpoint|ckpt)([_ ]?(step|iter|id|name|number|nr))?"
+    r"|(current|cur|eval|ckpt|checkpoint|elapsed|logged)[_ ]?(steps?|iter(ation)?s?|tokens?|examples?|samples?|epochs?)"
+    r"|(steps?|iter(ation)?s?|tokens?|examples?|samples?)[_ ]?(seen|done|so_far|trained|processed|consumed)",
+    re.IGNORECASE,
+)
+# columns that tell evaluations of one model apart
+_EVALUATION = re.compile(
+    r"(eval(uation)?|val(idation)?|test)[_ ]?(seed|batch|shard|fold|part|repeat|run|id|index|nr)|shard|repeat|fold",
+    re.IGNORECASE,
+)
+# relative scatter of a loss on other batches of one set: other seeds differ by .2 % and more (Choshen et al. 2024)
+_EVALUATED = 3e-4
 # words of names of sizes, of amounts of data, and of what is measured
 _SIZE_WORDS = re.compile(r"param|weight|size$|^n$|_n$", re.IGNORECASE)
 _DATA_WORDS = re.compile(r"tok|sample|example|data|image|^d$|_d$", re.IGNORECASE)
@@ -79,6 +92,8 @@ def _readings(rows: pd.DataFrame) -> Iterator[tuple[NDArray[np.intp], str]]:
         stems = rows[name].astype(str).str.replace(_STEP, "", regex=True)
         if (stems != rows[name].astype(str)).mean() > _KNOB and _names_runs(rows, stems):
             yield _numbered(stems), f"rows whose {name} differs in the step alone"
+    if (evaluated := _evaluations(rows)) is not None:
+        yield evaluated, f"rows equal but for their loss, by less than {_EVALUATED:.2%},"
     codes = equal_knobs(rows)
     if codes is not None and (
         step := next((c for c in rows if _ALONG.fullmatch(str(c)) and _along(rows, c, codes)), "")
@@ -86,6 +101,24 @@ def _readings(rows: pd.DataFrame) -> Iterator[tuple[NDArray[np.intp], str]]:
         yield codes, f"rows of equal knobs at several values of {step}"
     if codes is not None and _logged(rows, codes):
         yield codes, "rows of equal knobs at equal intervals of D"
+
+
+def _evaluations(rows: pd.DataFrame) -> NDArray[np.intp] | None:
+    """Return the number of each row's model, where rows equal in all that can be set are evaluations of one: their
+    losses differ by less than those of any seeds. None where they are not."""
+    if not {"N", "D", "L"} <= set(rows.columns) or "seed" in rows:
+        return None
+    told = [c for c in rows if _EVALUATION.fullmatch(str(c))]
+    knobs = equal_knobs(rows.drop(columns=told))
+    losses = pd.to_numeric(rows["L"], errors="coerce")
+    if knobs is None or not (losses > 0).all():
+        return None
+    codes = pd.DataFrame({"knobs": knobs, "D": rows["D"]}).groupby(["knobs", "D"], sort=False).ngroup()
+    spread = np.log(losses).groupby(codes.to_numpy()).agg(["count", "std"])
+    several = spread[spread["count"] > 1]
+    if several["count"].sum() <= _KNOB * len(rows) or float(several["std"].median()) >= _EVALUATED:
+        return None
+    return codes.to_numpy().astype(np.intp)
 
 
 def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
@@ -96,7 +129,8 @@ def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
     """
     if "D" not in rows or rows["D"].isna().any():
         return None
-    knobs = [c for c in rows if not is_circumstance(c) and not _MEASURED.fullmatch(str(c))]
+    about = [c for c in rows if is_circumstance(c) or _MEASURED.fullmatch(str(c)) or _ALONG.fullmatch(str(c))]
+    knobs = [c for c in rows if c not in about]
     if rows.size > _MOST_CELLS:  # a table that takes a second to look through: only what is a knob by its name
         knobs = [c for c in knobs if c in _KNOBS]
     knobs = [c for c in knobs if c == "N" or 1 < _countable(rows[c]).nunique() <= max(_KNOB * len(rows), 2)]
@@ -182,6 +216,8 @@ def _follows(column: pd.Series, D: pd.Series, size: pd.Series) -> bool:
 def _along(rows: pd.DataFrame, column: Hashable, codes: NDArray[np.intp]) -> bool:
     """Return whether a column of steps grows with D within most sets of equal knobs, and takes several values there."""
     steps = pd.to_numeric(rows[column], errors="coerce")
+    if not pd.api.types.is_numeric_dtype(rows[column]):  # step3000
+        steps = pd.to_numeric(rows[column].astype(str).str.extract(r"(\d+)\D*$")[0], errors="coerce")
     if steps.isna().any():
         return False
     ranks = pd.DataFrame({"D": rows["D"], "step": steps}).groupby(codes).rank(method="dense")

@@ -14,13 +14,14 @@ from synthetic_laws import seeded
 
 from isoflop import record
 from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.options import pairs
 from isoflop.analysis.runs.foreign import PRESETS, completed
 from isoflop.analysis.runs.names import by_usual_names
 from isoflop.analysis.runs.observations import units
 from isoflop.analysis.runs.quality import check
 from isoflop.analysis.runs.read import read_runs
-from isoflop.analysis.runs.runs import select
+from isoflop.analysis.runs.runs import as_runs, select
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 from isoflop.sweeps.import_wandb import import_wandb, write
@@ -453,3 +454,46 @@ def test_records_of_our_own_state_their_units_and_are_not_asked_for_them() -> No
     small = rows.assign(N=rows["N"] / 1e6, C=6e4 * rows["N"] * rows["D"])
     assert len(units(small)) == 2
     assert units(small.assign(**dict.fromkeys(record.IDENTITY - set(small.columns), "x"))) == []
+
+
+def _cells(times: int, scatter: float, **more: object) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    N, D = (x.ravel() for x in np.meshgrid(np.logspace(7, 9.5, 6), np.logspace(8.5, 11, 6)))
+    L = (1.69 + 406.4 * N**-0.34 + 410.7 * D**-0.28) * np.exp(0.005 * rng.normal(size=36))
+    L = np.tile(L, times) * np.exp(scatter * rng.normal(size=36 * times))
+    return pd.DataFrame({"N": np.tile(N, times), "D": np.tile(D, times), "L": L, **more})
+
+
+def test_rows_equal_but_for_their_loss_are_evaluations_of_one_run_and_seeds_are_runs() -> None:
+    number = np.repeat(range(5), 36)
+    five = as_runs(_cells(5, 1e-4, eval_seed=number))
+    assert five.count == 36
+    assert "equal but for their loss" in five.recognised.note
+    assert as_runs(_cells(5, 1e-4, seed=number)).count == 180
+    assert as_runs(_cells(5, 2e-3, eval_seed=number)).count == 180
+    one, all_five = (fit(t, resamples=100).params["alpha"] for t in (_cells(1, 0.0), five))
+    assert all_five.high - all_five.low > 0.7 * (one.high - one.low)
+
+
+@pytest.mark.parametrize("name", ["current_steps", "checkpoint", "tokens_seen", "ckpt_step"])
+def test_a_column_that_grows_along_a_run_makes_its_rows_one_run(name: str) -> None:
+    N, step = (x.ravel() for x in np.meshgrid([1e7, 1e8, 1e9], np.arange(1, 8) ** 2 * 1000.0))
+    table = pd.DataFrame({"N": N, "D": step * 512, "L": 3 + 1 / step, name: step.astype(int)})
+    assert as_runs(table).count == 3
+    table[name] = [f"step{int(x)}" for x in step]
+    assert as_runs(table).count == 3
+
+
+def test_the_tokens_of_an_epoch_are_the_unique_ones(tmp_path: Path) -> None:
+    path = tmp_path / "epochs.csv"
+    path.write_text("params,tokens,epochs,loss\n1e8,1e9,2,3.0\n1e8,4e9,8,2.9\n2e8,4e9,4,2.8\n")
+    assert read_runs(path).frame["D_unique"].tolist() == [5e8, 5e8, 1e9]
+    path.write_text("params,tokens,tokens_per_epoch,loss\n1e8,1e9,5e8,3.0\n1e8,4e9,5e8,2.9\n2e8,4e9,1e9,2.8\n")
+    assert read_runs(path).frame["D_unique"].tolist() == [5e8, 5e8, 1e9]
+
+
+def test_a_frontier_says_what_check_says_of_kinds_that_are_mixed() -> None:
+    kinds = _cells(2, 0.0, corpus=np.repeat(["pile", "c4"], 36))
+    said = "corpus mixes pile, c4 at one size"
+    assert said in str(check(kinds))
+    assert any(said in note for note in frontier(kinds, interval="none").notes)
