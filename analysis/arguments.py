@@ -13,7 +13,7 @@ ARGUMENTS = {
     "runs": "A table with a row for each run, or for each mark of a run",
     "law": "A law, with its columns in brackets: 'power_offset(D)', 'chinchilla(n_total,D)'; to predict, also 'best'",
     "by": "Columns to group by, each group by itself: family,data",
-    "share": "Parameters with one value in all groups: E, or E,alpha",
+    "share": "Parameters with one value in all groups: E, or E,alpha; of optimisers alpha,beta (arXiv:2602.07712)",
     "loss": "huber, l1 or l2 of log residuals; raw_huber, raw_l1, raw_l2 of the loss itself",
     "delta": "Huber threshold: where the loss turns from square to linear",
     "interval": "auto, jackknife, bootstrap, mixed, profile or none",

@@ -32,7 +32,8 @@ def shape(
 def universal(width: Column, depth: Column, steps: Column, *, E: Offset, A: Scale, G: Scale, B: Scale) -> Column:
     """L(w, d, t) = E + A/w + G/d + B t^(-1/3)
 
-    Exponents that are the same for all; shape(width,depth,steps) has them free. Steps at one batch, or D.
+    Exponents that are the same for all; shape(width,depth,steps) has them free. D may stand for the steps only where
+    every run has the same batch.
     """
     return E + A / width + G / depth + B * steps ** (-1 / 3)
 
@@ -140,11 +141,15 @@ def parscale(
 _Bits = Annotated[float, Kind(low=0.0, log=True, start=(0.3, 8.0), flat=10.0)]
 
 
-@law("Kumar et al. 2024, arXiv:2411.04330, one precision for all")
+@law("Kumar et al. 2024, arXiv:2411.04330, a precision for the weights alone")
 def precision(
     N: Column, D: Column, bits: Column, *, E: Offset, A: Scale, alpha: Exponent, B: Scale, beta: Exponent, gamma: _Bits
 ) -> Column:
-    """L(N, D, P) = E + A (N (1 - e^-(P/gamma)))^-alpha + B D^-beta"""
+    """L(N, D, P) = E + A (N (1 - e^-(P/gamma)))^-alpha + B D^-beta
+
+    P, the bits of the weights, activations and cache being exact. Where all three have P bits, each costs its factor:
+    precision_by_tensor.
+    """
     return E + A * (N * -np.expm1(-bits / gamma)) ** -alpha + B * D**-beta
 
 
@@ -172,3 +177,26 @@ def precision_by_tensor(
     """
     lost = -np.expm1(-bits_weights / gamma_w) * np.expm1(-bits_activations / gamma_a) * np.expm1(-bits_kv / gamma_kv)
     return E + A * (N * lost) ** -alpha + B * D**-beta
+
+
+@law("Kumar et al. 2024, arXiv:2411.04330, weights quantised after training")
+def ptq(
+    N: Column,
+    D: Column,
+    bits: Column,
+    *,
+    E: Offset,
+    A: Scale,
+    alpha: Exponent,
+    B: Scale,
+    beta: Exponent,
+    K: Scale,
+    gamma_D: Annotated[float, Kind(low=0.0, high=10.0, start=(0.2, 1.0), flat=3.0)],
+    gamma_N: Annotated[float, Kind(low=0.0, high=10.0, start=(0.2, 1.0), flat=3.0)],
+    gamma: _Bits,
+) -> Column:
+    """L(N, D, P) = E + A N^-alpha + B D^-beta + K D^gamma_D N^-gamma_N e^-(P/gamma)
+
+    P, the bits to which weights are rounded after training: the damage grows with the data that they have seen.
+    """
+    return E + A * N**-alpha + B * D**-beta + K * np.exp(gamma_D * np.log(D) - gamma_N * np.log(N) - bits / gamma)

@@ -58,3 +58,17 @@ def log_accuracy(x: Column, *, A: Scale, alpha: Exponent) -> Column:
     Of a score between 0 and 1, at one ratio of data to size; x in its own unit.
     """
     return np.exp(-A * x**-alpha)
+
+
+@law(
+    "after Krajewski et al. 2025, arXiv:2512.08894, size and data apart",
+    target="accuracy",
+    log_linear=True,
+    limits=lambda: (0.0, 1.0),
+)
+def log_accuracy_of_both(N: Column, D: Column, *, A: Scale, alpha: Exponent, B: Scale, beta: Exponent) -> Column:
+    """-ln accuracy(N, D) = A N^-alpha + B D^-beta
+
+    Of a score between 0 and 1, at any ratio of data to size.
+    """
+    return np.exp(-A * N**-alpha - B * D**-beta)
