@@ -20,6 +20,7 @@ ARGUMENTS = {
     "level": "Coverage of the intervals",
     "resamples": "Resamples of the bootstrap",
     "run": "Column that identifies a run: rows with equal values are one run; default run_id, else every row",
+    "then": "A second law, from the loss to a score: 'sigmoid(L)'; a --pin goes to it if it has that name",
     "pin": "Parameters held at a value: E=1.69",
     "prior": "Mean and standard error of a parameter known beforehand: E=1.7:0.1",
     "seed": "Seed of starts and resamples, 0 or more",

@@ -98,9 +98,7 @@ def predict_command(
     fitting: o.LawOptions,
     *,
     at: Annotated[str, ARGUMENTS["at"]] = "",
-    then: Annotated[
-        str, "A second law, from the loss to a score: 'sigmoid(L)'; a --pin goes to it if it has that name"
-    ] = "",
+    then: Annotated[str, ARGUMENTS["then"]] = "",
     table: o.PointsOptions,
     level: o.Band = 0.9,
     as_json: o.Json = False,
@@ -126,16 +124,13 @@ def predict_command(
     if table.out is not None and table.points is None:
         raise UserError("-o writes the table of --points; for one place, --json prints a document to redirect")
     check_place(place := o.place(at), level)
-    if then and table.points is not None:
-        raise UserError("--then takes one place, as in --at N=1e9,D=2e10")
-    first, second = fitting.steps(then) if then else (fitting, None)
+    first, second = fitting.steps(then, alone=table.points is None)
     fits = first.fits(rows)
     if table.points is not None:
         points = o.points(table.points, rows.columns, fits[0].law.target)
         return output.show_points(fits, points, o.names(rows.by), level, table.out, as_json)
-    output.show_predictions(
-        output.fitted(fits), place, level, as_json, output.fitted(second.fits(rows)) if second else []
-    )
+    seconds = output.fitted(second.fits(rows)) if second else []
+    output.show_predictions(output.fitted(fits), place, level, as_json, seconds)
 
 
 @app.command("compare")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.intervals.profile import covariance, held_optima
+from isoflop.analysis.intervals.profile import covariance, held_optima, leaning
 from isoflop.analysis.laws.declare import Kind
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import SAME_LEVEL, SPAN
@@ -70,8 +70,6 @@ SCALES = ("N", "n_", "D", "C")
 _FEWEST_LEVELS = 3
 # a parameter with less than this share of a flat direction does not lean on it
 _LEAST_PART = 1e-3
-# a parameter of which more than this share of the variance is that of parameters not identified leans on them
-_MOSTLY = 0.5
 # an exponent between two columns below this does not make one follow the other
 LEAST_SLOPE = 0.05
 
@@ -109,7 +107,7 @@ def judge_fit(problem: Problem, u: Array, kappa: float, solution: Solution, dof:
     for name, sentence in _hidden(problem, u, kappa, limit).items():
         sentences += [] if name in flat else [sentence]
         flat |= {name}
-    flat |= _leaning(problem, u, flat)
+    flat |= leaning(problem, u, flat)
     cause, names = _uninformative(problem, u)
     if cause:
         sentences, flat = [cause], flat | names
@@ -240,20 +238,6 @@ def _hidden(problem: Problem, u: Array, kappa: float, limit: float) -> dict[str,
                 told = f"could not tell {usual:g} from {usual / kind.flat:.2g}"
                 sentences[name] = f"{name} has a standard error of {error:.2g}: these rows {told}"
     return sentences
-
-
-def _leaning(problem: Problem, u: Array, flat: frozenset[str]) -> frozenset[str]:
-    """Return the parameters whose variance is mostly that of the `flat` ones: along the ridge, they move together."""
-    if not flat or len(flat) == len(u):
-        return frozenset()
-    at = np.array([name in flat for name in problem.free])
-    major = expand(problem, u[None], None).major[0]
-    unit = 1 / np.sqrt(np.maximum(np.diag(major), 1e-300))
-    # the variance of the others with the flat ones held, over that with them free
-    held = np.diag(np.linalg.pinv((major * unit[:, None] * unit)[np.ix_(~at, ~at)]))
-    free = np.diag(np.linalg.pinv(major * unit[:, None] * unit))[~at]
-    names = [name for name, is_flat in zip(problem.free, at, strict=True) if not is_flat]
-    return frozenset(n for n, h, f in zip(names, held, free, strict=True) if h < (1 - _MOSTLY) * f)
 
 
 def _flat_profiles(

@@ -108,11 +108,7 @@ def fit_together(groups: Groups, settings: Settings, near: Array | None = None) 
     problem, u = polish(problem, u)
     if settings.interval != "none":
         notes += influence_notes(problem, u, rows)
-    variation = vary(problem, u, rows, settings)
-    if variation.method == "bootstrap" and variation.spread and is_short(problem) and not problem.priors:
-        spread = replace(variation.spread, covariance=covariance(problem, u, noise_scale(problem, u, rows.runs)))
-        variation = variation._replace(spread=spread)
-    solved = _Solved(ended, standing, problem, u, variation, notes)
+    solved = _Solved(ended, standing, problem, u, vary(problem, u, rows, settings), notes)
     joint_params = _parameters(solved, settings.level)
     own = [replace(one, objective=problem.objective) for one in alone] or [problem]
     return [_fit_of(g, groups, one, solved, settings, joint_params) for g, one in zip(groups.groups, own, strict=True)]
@@ -240,7 +236,10 @@ def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> 
         return _Variation(None, method, [f"profile intervals take rows as independent{though}"])
     spread = bootstrap(problem, u, rows.runs, settings.resamples, settings.seed)
     # a fit near least absolute deviations goes through as many rows as it has parameters: they tell nothing of scatter
-    return _Variation(replace(spread, dof=spare_runs(problem, u, rows.runs)), method, notes)
+    least = None
+    if is_short(problem) and not problem.priors:
+        least = covariance(problem, u, noise_scale(problem, u, rows.runs))
+    return _Variation(replace(spread, dof=spare_runs(problem, u, rows.runs), covariance=least), method, notes)
 
 
 def _parameters(solved: _Solved, level: float) -> dict[str, tuple[Estimate, str]]:

@@ -60,9 +60,7 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
     band = bands(fit, frame, level)
     estimates = {law.target: _estimate(band)} | best
     if best and set(at) != {"C"}:
-        estimates["excess"] = _excess(fit, at["C"], point, level)
-        if _one_split(fit):  # what another size costs is known where the best one is
-            estimates |= dict.fromkeys([*best, "excess"], Estimate(None))
+        estimates |= _beside(fit, at["C"], point, level, best)
     place = {c: float(frame[c][0]) for c in law.columns}
     rows = {c: fit.rows[c].astype(float) for c in law.columns}
     reach = {c: float(x / rows[c].max()) for c, x in place.items()}
@@ -120,6 +118,15 @@ def _one_split(fit: Fit | Average) -> str:
 def _estimate(frame: pd.DataFrame) -> Estimate:
     value, low, high = (float(frame[c].iloc[0]) for c in ("value", "low", "high"))
     return Estimate(value, *(x if np.isfinite(x) else None for x in (low, high)))
+
+
+def _beside(
+    fit: Fit | Average, C: float, point: Mapping[str, float], level: float, best: Mapping[str, Estimate]
+) -> dict[str, Estimate]:
+    """Return the best split and what another one costs, without values where the law does not identify the split."""
+    if _one_split(fit):
+        return dict.fromkeys([*best, "excess"], Estimate(None))
+    return dict(best) | {"excess": _excess(fit, C, point, level)}
 
 
 def _excess(fit: Fit | Average, C: float, point: Mapping[str, float], level: float) -> Estimate:

@@ -26,6 +26,8 @@ from isoflop.analysis.solving.starts import starts
 _PROFILE_STARTS = 6
 # ... but only from the optimum where parameters of several groups are fitted together
 _MOST_FREE = 10
+# a parameter of which more than this share of the variance is that of parameters not identified leans on them
+_MOSTLY = 0.5
 # halvings of a bracket, and steps outward before a side counts as open
 HALVINGS, _STEPS, _STEPS_PULLED = 20, 12, 60
 
@@ -167,6 +169,20 @@ def leans_on(problem: Problem, u: Array, name: str, flat: Collection[str]) -> bo
     """Return whether a derived quantity depends on one of the parameters in `flat`."""
     slope = _derived(problem, u, name)[1]
     return any(slope[i] != 0 for i, free in enumerate(problem.free) if free in flat)
+
+
+def leaning(problem: Problem, u: Array, flat: frozenset[str]) -> frozenset[str]:
+    """Return the parameters whose variance is mostly that of the `flat` ones: along the ridge, they move together."""
+    if not flat or len(flat) == len(u):
+        return frozenset()
+    at = np.array([name in flat for name in problem.free])
+    major = expand(problem, u[None], None).major[0]
+    unit = 1 / np.sqrt(np.maximum(np.diag(major), 1e-300))
+    # the variance of the others with the flat ones held, over that with them free
+    held = np.diag(np.linalg.pinv((major * unit[:, None] * unit)[np.ix_(~at, ~at)]))
+    free = np.diag(np.linalg.pinv(major * unit[:, None] * unit))[~at]
+    names = [name for name, is_flat in zip(problem.free, at, strict=True) if not is_flat]
+    return frozenset(n for n, h, f in zip(names, held, free, strict=True) if h < (1 - _MOSTLY) * f)
 
 
 def _derived(problem: Problem, u: Array, name: str) -> tuple[float, Array]:

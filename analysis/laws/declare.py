@@ -189,20 +189,9 @@ def law(
         over = columns or (("C",) if names == ("x",) else names)
         name = function.__name__
         ENTERED[name] = Law(
-            name,
-            function,
-            over,
-            params,
-            formula,
-            source,
-            derived,
-            curves or {},
-            target,
-            names,
-            log_linear,
-            straight,
+            name, function, over, params, formula, source, derived, curves or {}, target, names, log_linear, straight,
             limits,
-        )
+        )  # fmt: skip
         ALIASES.update(dict.fromkeys(aliases, name))
         return function
 
