@@ -21,7 +21,7 @@ import pytest
 
 from isoflop import record
 
-# what starts processes or needs a trainer at work: every call is bound to the signature of what it calls, not made
+# what starts processes, or needs a trainer at work or rows that Props has not: every call is bound to the signature of what it calls, not made
 CALLS_ALONE = {
     "isoflop.extensions",
     "isoflop.scaling.families.layers.cells",
@@ -35,6 +35,11 @@ CALLS_ALONE = {
     "isoflop.scaling.loop.kept_weights",
     "isoflop.scaling.loop.mirror",
     "isoflop.sweeps.compose",
+    "isoflop.sweeps.plan.recipe",
+    "isoflop.analysis.fitting.noise_trend",
+    "isoflop.analysis.holdout.two_steps",
+    "isoflop.analysis.claims.judged",
+    "isoflop.analysis.claims.quantities.whole_runs",
     "isoflop.sweeps.costs",
     "isoflop.sweeps.plan.plan",
     "isoflop.sweeps.plan.resolution",

@@ -1,7 +1,7 @@
 """By what a verdict was judged: hashes of the code that judges and of the rows; and what it would be now.
 
     judged_by(Path("studies/exact/runs.csv"))               # {'code': '3f0c...', 'rows': '91ab...'}
-    since(Path("studies/exact/runs.csv"), judge(runs))       # ['verdicts.json ... was judged by other code: ...']
+    since(Path("studies/exact/runs.csv"), [])       # ['verdicts.json ... was judged by other code: ...']
 
 The rule's hash stands beside each verdict. That of the code leaves comments, docstrings and layout out, so that it
 changes only where a verdict may.

@@ -4,7 +4,7 @@ The noise is the scatter of ln L between runs that differ only in their seed. Fe
 is taken as a power of the law's sizes and data (noise_trend.py), and only where replicates tell it from none; else all
 rows count alike.
 
-    weighted([rows], get_law("chinchilla"), "seed")[0].scale     # noise of the typical row over that of each row
+    weighted([prepared], get_law("chinchilla"), "seed")[0].scale     # noise of the typical row over that of each row
 
 Where no column says which rows are of one run, rows whose residuals are alike along D are joined into larger units.
 

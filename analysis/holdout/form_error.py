@@ -9,7 +9,7 @@ counts once, since its errors go together.
 
     from isoflop.analysis.holdout.cuts import refit_folds, roll, sizes_of
 
-    folds = refit_folds(problem, u, roll(problem.columns, sizes_of(["N", "D"])))
+    folds = refit_folds(problem, u, roll(problem.columns, sizes_of(["N", "D"])), noise=0.004)
     form_error(folds, noise=0.004)              # as in FormError(edge=0.002, slope=0.004, cuts=5)
     lack_of_fit(runs, "chinchilla").p           # 0.41: no sign of a wrong form
 
