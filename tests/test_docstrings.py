@@ -21,7 +21,8 @@ import pytest
 
 from isoflop import record
 
-# what starts processes, or needs a trainer at work or rows that Props has not: every call is bound to the signature of what it calls, not made
+# what starts processes, or needs a trainer at work or rows that Props has not: every call is bound to the signature of
+# what it calls, not made
 CALLS_ALONE = {
     "isoflop.extensions",
     "isoflop.scaling.families.layers.cells",
