@@ -215,7 +215,7 @@ def demo_command(
 ) -> int:
     """Recover an exponent that theory gives, then ask how three small families scale on text; report on each.
 
-    It takes about three minutes on two idle cores, the first verdict within one, and leaves a few megabytes; re-run it
+    It takes about three minutes on two idle cores, the first verdict within one, and leaves 11 MB; re-run it
     to resume. The text is the sources of Python's standard library: nothing is downloaded. It ends on what was found,
     which law is identified, what was predicted, and what is refused. These are the studies known and demo: isoflop
     study NAME makes one of them alone.
@@ -226,7 +226,7 @@ def demo_command(
 
     if quick:
         return run("demo_quick", out)
-    print("About three minutes on two idle cores, a few megabytes, no network; the first verdict within a minute.\n")
+    print("About three minutes on two idle cores, 11 MB, no network; the first verdict within a minute.\n")
     code = max(run("known", out / "known"), run("demo", out))
     with contextlib.suppress(UserError):  # where no run finished, the report says why
         print(f"\n{in_short(out)}")
