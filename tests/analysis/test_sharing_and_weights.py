@@ -241,6 +241,7 @@ FALLS = (0.0, -0.24), (-0.12, -0.12), (0.0, 0.0)
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1800)  # three minutes on an idle machine
 @pytest.mark.parametrize(("slope", "by_D"), FALLS)
 def test_predictions_are_nearly_as_good_as_with_the_true_noise_and_bands_cover(
     rate: Rate, slope: float, by_D: float
@@ -266,7 +267,7 @@ def test_predictions_are_nearly_as_good_as_with_the_true_noise_and_bands_cover(
     rate(f"{name}: error at 8x to that of true weights", size["seed"] / size["noise"], studies)
     rate(f"{name}: coverage of 95 % at 8x", float(np.mean(inside)), studies)
     assert size["seed"] < (1.15 if slope or by_D else 1.03) * size["noise"], size
-    assert 0.92 < np.mean(inside) < 0.98
+    assert 0.93 <= np.mean(inside) <= 0.97
 
 
 @pytest.mark.nightly
