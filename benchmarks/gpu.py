@@ -44,9 +44,11 @@ from isoflop.scaling.assemble import assemble
 from isoflop.scaling.config.composed import register_resolvers, resolve
 from isoflop.scaling.config.frozen import FrozenConfig, freeze
 from isoflop.scaling.evaluate import batch_loss
+from isoflop.scaling.families.base import Model
 from isoflop.scaling.hardware import gpus, peak
 from isoflop.scaling.loop import saved_state
 from isoflop.scaling.run import run_one
+from isoflop.scaling.task import Task
 from isoflop.sweeps import workers
 
 # million tokens a second, compiled and by a graph, in a bare loop on an H100 80GB with torch 2.11: width x depth
@@ -178,18 +180,9 @@ class Acceptance:
             model = run.family.build(run.task)
             nn.init.normal_(model.readout.weight, std=64**-0.5)  # at zero the body would have no gradient
             batch = run.data.load().take(torch.arange(8))
-
-            def gradient(precision: str, device: torch.device, dtype: torch.dtype) -> Tensor:
-                of = copy.deepcopy(model).to(device, dtype)  # noqa: B023
-                x, y = (part.to(device) for part in batch)  # noqa: B023
-                losses, auxiliary = batch_loss(of, run.task, precision, x, y)  # noqa: B023
-                (losses / y.numel() + auxiliary).backward()
-                parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in of.parameters()]
-                return torch.cat([part.double().cpu().flatten() for part in parts])
-
-            truth = gradient("fp32", torch.device("cpu"), torch.float64)
+            truth = gradient(copy.deepcopy(model).double(), run.task, "fp32", batch)
             for precision, bar in (("fp32", 2e-5), ("bf16", 5e-2)):
-                got = gradient(precision, self.device, torch.float32)
+                got = gradient(copy.deepcopy(model).to(self.device), run.task, precision, batch)
                 error = float((got - truth).norm() / truth.norm())
                 lost = float(((got == 0) & (truth != 0)).double().mean())
                 ok = math.isfinite(error) and error <= bar and lost <= 1e-3
@@ -321,6 +314,15 @@ class Acceptance:
 
 
 SECTIONS = ("env", "ranks", "gradients", "graph", "marks", "resume", "throughput", "memory", "packing", "plans")
+
+
+def gradient(model: Model, task: Task, precision: str, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the gradient of a batch's mean loss, (parameters,) on the CPU in float64; zero where there is none."""
+    x, y = (part.to(next(model.parameters()).device) for part in batch)
+    losses, auxiliary = batch_loss(model, task, precision, x, y)
+    (losses / y.numel() + auxiliary).backward()
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
+    return torch.cat([part.double().cpu().flatten() for part in parts])
 
 
 def wait_for_a_third(child: subprocess.Popen[bytes], folder: Path) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,12 @@ def _online(source: str, api: Any) -> Iterator[Any]:
         api = wandb.Api(timeout=60)
     for run in api.runs(source):
         # a run of a listing may be bare: it is read later, so that a failure is of one run
-        read = lambda run=run: (dict(run.config), {"url": getattr(run, "url", None)} | dict(run.summary))  # noqa: E731
-        yield run.id, run.name, run.state, read
+        yield run.id, run.name, run.state, partial(_contents, run)
+
+
+def _contents(run: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the config and the last values of a run, read from the server."""
+    return dict(run.config), {"url": getattr(run, "url", None)} | dict(run.summary)
 
 
 def _offline(folder: Path, imported: Imported) -> Iterator[Any]:
