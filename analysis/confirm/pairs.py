@@ -1,7 +1,8 @@
 """Make a baseline's and a change's runs of one table into points to compare: in one unit, at matching places, paired.
 
 A run of the change and one of the baseline are a pair where they share their place in the ladder and their seed, which
-gives both the same data order. Where several sizes spend one C, only the best of each side at each C count.
+gives both the same data order. Of a knob that was searched, each side's best counts. Where several sizes spend one C,
+only the best of each side at each C count.
 
     from isoflop.analysis.runs.runs import as_runs
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from isoflop import record
 from isoflop.analysis.confirm.multiplier import Points
+from isoflop.analysis.runs.cells import searched_knobs, tune
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.runs import Runs
 from isoflop.errors import UserError
@@ -89,6 +91,8 @@ def sides(runs: Runs, by: Sequence[str], base: str, change: str) -> Sides:
     if base == change:
         raise UserError(f"--base and --change are both {cell(base)}, the same runs; name two groups")
     old, new, notes = _in_one_unit(old, new, (base, change))
+    (old, searched), (new, also) = (_tuned(side, by, name) for side, name in ((old, base), (new, change)))
+    notes += [*searched, *also]
     needed = ["C", "L"]
     old, new = (side.numbers(needed, "a compute multiplier", blank=("N", "D")) for side in (old, new))
     frame = pd.concat([old.frame, new.frame], ignore_index=True)
@@ -112,6 +116,18 @@ def _group(runs: Runs, by: Sequence[str], name: str, option: str) -> Runs:
         listed = ", ".join(cell(label).strip("'") for label in groups)
         raise UserError(f"{option} {name} is not a value of {', '.join(by)}; choose one of {listed}")
     return groups[name]
+
+
+def _tuned(side: Runs, by: Sequence[str], name: str) -> tuple[Runs, list[str]]:
+    """Return a side's rows at the best value of each knob that was searched, and a note of it."""
+    knobs = [knob for knob in searched_knobs(side.usable.frame) if knob not in by]
+    if not knobs:
+        return side, []
+    best, cells = tune(side.usable.frame, knobs)
+    note = f"{name}: of {' and '.join(knobs)}, searched, the best at each size and D counts"
+    if edges := int((cells["edge"] != "").sum()):
+        note += f"; at {edges} of {len(cells)} it lies on the edge of what was tried: widen the search"
+    return side.with_frame(best.drop(columns="edges")), [note]
 
 
 def _in_one_unit(old: Runs, new: Runs, names: tuple[str, str]) -> tuple[Runs, Runs, list[str]]:

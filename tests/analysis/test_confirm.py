@@ -203,6 +203,22 @@ def test_of_several_sizes_at_one_budget_the_best_counts() -> None:
     assert "16 rows left out: not among the best of their side at their C" in two.notes[0].replace("16 of 32", "16")
 
 
+def test_of_a_searched_rate_each_side_s_best_counts_and_an_edge_is_said() -> None:
+    best = ladder(0.2)
+    new = best["recipe"] == "new"
+    tried = [(0.01, 1.05), (0.02, 1.0), (0.04, np.where(new, 1.3, 1.05))]
+    table = pd.concat([best.assign(lr=lr, L=best["L"] * worse) for lr, worse in tried])
+    two = sides(as_runs(table), ["recipe"], "old", "new")
+    alone = sides(as_runs(best), ["recipe"], "old", "new")
+    assert np.sort(two.points.y) == pytest.approx(np.sort(alone.points.y))
+    assert two.pairs == alone.pairs
+    assert any("new: of lr, searched, the best" in note and "edge" not in note for note in two.notes)
+    narrow = table[~((table["recipe"] == "new") & (table["lr"] == 0.01))].assign(lr=lambda t: t["lr"])
+    narrow = pd.concat([narrow, best[new].assign(lr=0.08, L=best["L"] * 2)])  # the best is the least that new tried
+    notes = sides(as_runs(narrow), ["recipe"], "old", "new").notes
+    assert any("new: of lr" in note and "at 4 of 4 it lies on the edge" in note for note in notes)
+
+
 def test_two_tokenisers_are_compared_in_bits_per_byte_or_not_at_all() -> None:
     table = ladder(0.3).assign(data=lambda t: t["recipe"])
     with pytest.raises(UserError, match="differ in data, so that only losses in bits per byte compare"):
