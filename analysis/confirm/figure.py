@@ -16,7 +16,7 @@ from isoflop.errors import FitError, UserError
 NAME = "compute_multiplier"
 # points of a line
 POINTS = 40
-TITLE = "times less compute than the baseline"
+TITLE = "compute multiplier: the baseline's compute over its own, for one loss"
 
 
 def figure(found: Confirmations) -> Figure:
