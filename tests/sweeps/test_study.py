@@ -75,7 +75,7 @@ def test_a_demo_ends_on_what_it_found_identified_predicted_and_refused(tmp_path:
     assert re.search(r"found +the exponent of Zipfian facts is 0.5\d* where theory gives 0.5: supported", said)
     assert re.search(r"identified +the loss of \w+ of width \d+ is [\d.]+ \+ A D\^-0", said)
     assert "of lstm from half the data: supported, 0.25 % off" in said
-    assert "of cnn from half the data: inconclusive" in said
+    assert "of cnn from half the data: refuted" in said
     assert re.search(r"refused +a law of size and data for cnn: N has a single value", said)
 
 
