@@ -108,7 +108,10 @@ class Confirmation:
         more = f" and {alone} runs without a partner" if alone else ""
         yield "runs", f"{self.runs.pairs} pairs{more}, at {self.runs.levels} C up to {number(self.top)} FLOPs"
         if known:
-            yield "at largest", f"multiplier {_shown(known.largest)} at C = {number(self.top)}: the baseline's compute over its own"
+            yield (
+                "at largest",
+                f"multiplier {_shown(known.largest)} at C = {number(self.top)}: the baseline's compute over its own",
+            )
             yield "at target", f"multiplier {_shown(known.target)} at C = {number(self.target)}"
             yield "trend", f"{known.trend}: ln multiplier moves by {_shown(known.slope)} for each e-fold of C"
         yield (

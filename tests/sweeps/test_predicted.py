@@ -37,7 +37,7 @@ def test_the_loss_of_a_larger_run_lies_in_its_interval_and_the_law_is_fitted_onc
     assert prediction.low < truth < prediction.high
     assert prediction.high / prediction.low < 1.1
     assert str(prediction).startswith(f"{prediction.value:.4g} (")
-    monkeypatch.setattr(predicted, "fit_law", lambda rows: pytest.fail("the same runs were fitted again"))
+    monkeypatch.setattr(predicted, "_fit_law", lambda rows: pytest.fail("the same runs were fitted again"))
     assert predictor.of(*now)["large"] == prediction
 
 
