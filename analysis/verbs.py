@@ -97,7 +97,7 @@ def predict_command(
     rows: o.RunOptions,
     fitting: o.LawOptions,
     *,
-    at: Annotated[str, ARGUMENTS["at"]] = "",
+    at: Annotated[list[str] | None, ARGUMENTS["at"]] = None,
     then: Annotated[str, ARGUMENTS["then"]] = "",
     table: o.PointsOptions,
     level: o.Band = 0.9,
@@ -123,7 +123,7 @@ def predict_command(
         raise UserError("give --at for one place, as in --at C=1e21, or --points for a table of them")
     if table.out is not None and table.points is None:
         raise UserError("-o writes the table of --points; for one place, --json prints a document to redirect")
-    check_place(place := o.place(at), level)
+    check_place(place := o.place(",".join(at or [])), level)
     first, second = fitting.steps(then, alone=table.points is None)
     fits = first.fits(rows)
     if table.points is not None:

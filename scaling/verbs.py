@@ -84,7 +84,8 @@ def prepare_command(
         return
     tokens = prepared.manifest["tokens"]
     sizes = f"{tokens['train']} tokens to train on, {tokens['held_out']} held out"
-    print(f"{prepared.folder}: {sizes}, content {prepared.content}", file=sys.stderr)
+    checked = ", every hash verified" if verify else ""
+    print(f"{prepared.folder}: {sizes}, content {prepared.content}{checked}", file=sys.stderr)
 
 
 def _composed(overrides: list[str]) -> tuple[str, object]:

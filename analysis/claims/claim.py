@@ -92,7 +92,9 @@ def load_claims(path: str | Path | None = None) -> list[Claim]:
     files = sorted(folder.glob("*.yaml"), key=_numbered) if folder.is_dir() else [folder]
     if path is None:
         files += [file for e in extensions.all_declared() for file in sorted((e.conf / "claims").glob("*.yaml"))]
-    if not files or not files[0].exists():
+    if path is not None and not folder.exists():
+        raise UserError(f"{folder} does not exist; give a folder of claims in yaml, or one file")
+    if not files:
         raise UserError(f"{folder} holds no claims; give a folder of yaml files, or one file")
     by_id: dict[str, Claim] = {}
     for claim in map(read_claim, files):

@@ -77,6 +77,8 @@ def problem_of(prepared: Observations, law: Law, settings: Settings) -> Problem:
     settings.check_names(law)
     objective = Objective("l2", 1.0, LOSSES[settings.loss][1])
     fixed = dict(settings.pin or {})
+    if (E := fixed.get("E", 0.0)) > (highest := float(prepared.target.max())):
+        raise FitError(f"E={E:g} is above every {law.target} of the rows, which reach {highest:.4g}; pin a smaller E")
     problem = Problem(law, prepared.columns, prepared.target, objective, fixed, scale=prepared.scale)
     if not problem.free:
         raise FitError(f"every parameter of {law.name} is pinned; leave one free")

@@ -17,6 +17,7 @@ from isoflop.analysis.runs.formats import has_lines, read_table
 from isoflop.analysis.runs.rows import as_floats, listed_columns
 from isoflop.analysis.runs.runs import Runs
 from isoflop.errors import CellError, UserError
+from isoflop.schema import suggest
 from isoflop.wording import cell
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def _given(table: pd.DataFrame, ours: str, text: str, path: Path) -> "Reading":
 
     reading = given(table, ours, text)
     if reading is None:
-        raise UserError(f"{path} has no column {text!r} for {ours}; it has {listed_columns(table.columns)}")
+        near = suggest(text, map(str, table.columns)) or ";"
+        raise UserError(f"{path} has no column {text!r} for {ours}{near} it has {listed_columns(table.columns)}")
     return reading
 
 

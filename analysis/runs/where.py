@@ -56,6 +56,8 @@ def keeps(rows: pd.DataFrame, where: str) -> pd.Series:
 
 def _condition(clause: str) -> _Condition:
     match = _CLAUSE.fullmatch(clause)
+    if match is None and re.search(r"\bor\b(?=(?:[^']*'[^']*')*[^']*$)", clause, re.IGNORECASE):
+        raise UserError(f"{clause!r} joins by or, and only `and` joins conditions; select each part by itself")
     if match is None:
         raise UserError(
             f"{clause!r} is not a condition; write column, comparison, number or 'text': family = 'mlp' and C<1e20, "

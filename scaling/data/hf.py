@@ -80,6 +80,9 @@ class HuggingFace(FromSource):
         """Return the rows as the library `datasets` gives them."""
         if any((Path(str(self.name)) / name).is_file() for name in ("state.json", "dataset_dict.json")):
             saved = datasets.load_from_disk(self.name)
+            if isinstance(saved, datasets.DatasetDict) and self.split not in saved:
+                splits = ", ".join(saved)
+                raise UserError(f"data.split={self.split} is not a split of {self.name}; choose one of {splits}")
             rows = saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
             return rows.to_iterable_dataset(num_shards=max(1, min(len(rows), 1 + rows.data.nbytes // UNIT)))
         if not Path(str(self.name)).exists() and not _hub_is_reachable():

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # held-out targets where no number of them is given, or all that there are
 EVAL_SIZE = 2**16
 
-Sets = Sequence[str] | Mapping[str, str] | None
+Sets = str | Sequence[str] | Mapping[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Tokens:
     @cached_property
     def others(self) -> dict[str, PreparedCorpus]:
         """The further held-out sets, in this one's tokens; UserError where one is not there."""
-        given = self.held_out or {}
+        given = [self.held_out] if isinstance(self.held_out, str) else self.held_out or {}
         datasets = choices.names("data")
         names = [place if place in datasets else Path(place).name.split(".")[0] for place in given]
         named = given if isinstance(given, Mapping) else dict(zip(names, given, strict=True))

@@ -134,6 +134,8 @@ def test_mixtures_and_wrong_units_are_noted() -> None:
 def test_a_pinned_parameter_stays_and_a_prior_pulls() -> None:
     rows = seeded("chinchilla")
     free = fit(rows, loss="l2")
+    with pytest.raises(FitError, match="E=100 is above every L of the rows"):
+        fit(rows, pin={"E": 100.0})
     pinned = fit(rows, loss="l2", pin={"E": 1.5})
     assert pinned.params["E"].value == 1.5
     assert pinned.params["E"].low is None

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +112,34 @@ def test_columns_where_and_by_mean_the_same_to_every_verb(
     assert "keeps none of the" in capsys.readouterr().err
     assert main([verb, "theirs.csv", *named, *VERBS[verb], "--by", "architecture"]) == 2
     assert "no column 'architecture' to group by" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("fit {runs} --where \"family = 'lstm' or family = 'mlp'\"", "only `and` joins conditions"),
+        ("fit {runs} --columns N=n_bdoy", "has no column 'n_bdoy' for N; did you mean n_body?"),
+        ("judge {runs} --claims nope.yaml", "nope.yaml does not exist; give a folder of claims in yaml, or one file"),
+        ("predict {runs} --at N=1e6 --at N=2e6", "gives N twice; give it once"),
+    ],
+)
+def test_a_slip_is_one_sentence_that_says_what_to_write(
+    command: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo_study(failures=False).to_csv(tmp_path / "runs.csv", index=False)
+    assert main(shlex.split(command.format(runs=tmp_path / "runs.csv"))) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_place_may_be_given_in_several_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo_study(["lstm"], failures=False).to_csv(tmp_path / "runs.csv", index=False)
+    printed = []
+    for place in (["--at", "N=1e6,D=1e8"], ["--at", "N=1e6", "--at", "D=1e8"]):
+        assert main(["predict", str(tmp_path / "runs.csv"), *place, "--json"]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
 
 
 def test_groups_are_judged_in_the_place_of_families(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -627,7 +627,7 @@ BAD = [
     ("bad.jsonl", GOOD * 2 + "{half\n", {}, r"bad.jsonl, line 3, is not JSON"),
     ("field.jsonl", GOOD + '{"body": "two"}\n', {}, "line 2, has no text in 'text'; it has body; give data.field="),
     ("list.jsonl", "[1]\n", {}, "line 1, is not an object with fields"),
-    ("number.jsonl", '{"text": 3}\n', {}, "line 1, has no text in 'text'"),
+    ("number.jsonl", '{"text": 3}\n', {}, "line 1, has 3 in 'text', which is no text"),
     ("latin.txt", "naïve".encode("latin-1") * 9, {}, "latin.txt is not UTF-8: .*0xef.* give data.encoding=latin-1"),
     ("x.txt", "abc", {"encoding": "no-such"}, "cannot be read as data.encoding=no-such"),
     ("torn.txt.gz", gzip.compress(b"text" * 9999)[:-20], {}, "torn.txt.gz cannot be read"),

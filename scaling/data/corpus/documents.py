@@ -195,6 +195,8 @@ def lacking(row: Any, field: str) -> str:
     """Describe what is wrong with a row in which a text was expected."""
     if not isinstance(row, dict):
         return "is not an object with fields"
+    if field in row:
+        return f"has {str(row[field])[:40]} in {field!r}, which is no text"
     return f"has no text in {field!r}; it has {', '.join(map(str, row)) or 'no field'}"
 
 
