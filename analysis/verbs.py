@@ -1,5 +1,4 @@
-"""The verbs that need no torch: check, fit, predict, compare, frontier, forecast, confirm, judge,
-report, plot.
+"""The verbs that need no torch: check, fit, predict, compare, frontier, forecast, confirm, judge, report, plot.
 
     isoflop fit runs.csv --law chinchilla --by family
     python -m isoflop.analysis fit runs.csv --json
@@ -82,13 +81,8 @@ def fit_command(
 
     groups = {"by": by, "share": share} | options
     fits = rows.trunks(law, by, options) if curves else fit_groups(table, law, **groups)
-    output.show_fits(
-        fits,
-        output.local_quantities(fits, local.local, o.place(local.at)),
-        share,
-        as_json,
-        output.mixed(table, rows.by),
-    )
+    quantities = output.local_quantities(fits, local.local, o.place(local.at))
+    output.show_fits(fits, quantities, share, as_json, output.mixed(table, rows.by))
 
 
 @app.command("predict")
