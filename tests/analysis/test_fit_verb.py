@@ -229,7 +229,7 @@ def test_where_is_read_and_never_evaluated(table: Path) -> None:
         "size > 3": "no column 'size'",
         "`val size` > 3": "no column 'val size'",
         "val size > 3": "a column's name with spaces in backticks",
-        "N > 1 or N < 2": "is not a condition",
+        "N > 1 or N < 2": "only `and` joins conditions",
         "": "is not a condition",
     }.items():
         with pytest.raises(UserError, match=sentence):

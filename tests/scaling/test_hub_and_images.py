@@ -82,7 +82,7 @@ def test_the_first_documents_are_taken_where_so_many_are_wanted(tmp_path: Path) 
     [
         ({"name": "nobody/nothing"}, "needs the network, which cannot be reached; give a folder"),
         ({"name": "ROWS", "field": "body"}, "row 1 of shard 1, has no text in 'body'; it has text; give data.field="),
-        ({"name": "ROWS", "split": "test"}, "data.split=test: "),
+        ({"name": "ROWS", "split": "test"}, "data.split=test is not a split of .*choose one of train"),
         ({"name": None}, "data=hf needs the name of a dataset"),
     ],
 )
