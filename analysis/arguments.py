@@ -35,6 +35,7 @@ ARGUMENTS = {
     "laws": "Laws, comma-separated, columns in brackets: 'power,bnsl(D),best'; default those that suit the columns",
     "axis": "Column along which the larger runs are held out",
     "holdout": 'Rows to hold out instead, a condition as in --where: "C>=1e20"',
+    "reach": "Rank the laws by the cuts that leave at most this factor of the axis to the largest run",
     "folds": "Maximum number of cuts along the axis",
     "target": "Budgets to give N, D and L for: 1e21, or 1e20,1e21 [FLOPs]",
     "tune": "Knobs that were searched; the best value at each N and D is kept: lr, or lr,batch",

@@ -135,6 +135,7 @@ def compare_command(
     laws: Annotated[str, ARGUMENTS["laws"]] = "",
     axis: Annotated[str, ARGUMENTS["axis"]] = "C",
     holdout: Annotated[str, ARGUMENTS["holdout"]] = "",
+    reach: Annotated[float, ARGUMENTS["reach"]] = 4.0,
     as_json: o.Json = False,
 ) -> None:
     """Compare laws by how well they predict larger runs that were held out, beside naive guesses.
@@ -148,8 +149,8 @@ def compare_command(
     from isoflop.analysis.holdout.compare import compare
 
     def work(table: Any) -> Any:
-        options: dict[str, Any] = {"axis": axis, "holdout": holdout, "run": rows.run or None} | vars(fitting)
-        return compare(table, o.laws(laws), **options)
+        options: dict[str, Any] = {"axis": axis, "holdout": holdout, "reach": reach, "run": rows.run or None}
+        return compare(table, o.laws(laws), **options | vars(fitting))
 
     output.show_each(rows.tuned(), rows.by, work, as_json)
 

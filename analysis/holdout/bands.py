@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from isoflop.analysis.fitting.optimum import Optimum
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.average import Average
-from isoflop.analysis.holdout.cuts import Cuts, Fold, distance, outside, refit_folds, roll, sizes_of
+from isoflop.analysis.holdout.cuts import Cuts, Fold, distance, leverage, outside, refit_folds, roll, sizes_of
 from isoflop.analysis.holdout.form_error import FormError, form_error
 from isoflop.analysis.holdout.stacking import Member, Stack, Stacks, thin
 from isoflop.analysis.laws.dual_numbers import Array
@@ -179,7 +179,11 @@ def _variances(fit: Fit | Average, value: Array, columns: list[Array], form: Arr
         return None
     noise, spare = optimum.noise.at(columns) ** 2, max(len(optimum.problem.target) - len(optimum.u), 1)
     error = optimum.error(columns, by_run=fit.n_runs == fit.n_rows)
-    error_dof = 1.0 if optimum.spread is None else optimum.spread.dof
+    if optimum.spread is None and not np.isnan(form).all():  # without resamples, what the Jacobian says
+        every = np.ones((1, len(optimum.problem.target)), dtype=bool)
+        own = optimum.noise.pooled * np.sqrt(leverage(optimum.problem, optimum.u, every, columns)[0])
+        error = np.where(np.isnan(form), np.nan, own)
+    error_dof = spare if optimum.spread is None else optimum.spread.dof
     return _Variances(optimum.problem.objective.raw, noise, spare, error**2, error_dof, form, dof)
 
 

@@ -1,8 +1,10 @@
 """Compare laws by what they say of runs they have not seen, beside naive guesses and the noise of seeds.
 
 Every law is fitted to the smaller runs and predicts the larger ones, at several cuts along an axis or at one that is
-given; so do the straight line through the logarithms and the last value seen. In-sample error plays no part in
-the order; where runs are replicated, lack of fit is tested beside it.
+given; so do the straight line through the logarithms and the last value seen. They are ranked by the late cuts, those
+that leave no more than a stated factor to the top: a cut far below asks for a longer reach than the next run does, and
+its refits, of few rows, favour laws of few parameters. In-sample error plays no part in the order; where runs are
+replicated, lack of fit is tested beside it.
 
     comparison = compare(runs, ["power", "chinchilla", "best"], axis="C")
     comparison.table[["law", "rmsle", "coverage", "predicts"]]       # best first
@@ -24,11 +26,14 @@ from isoflop.analysis.holdout.predictability import LAST, LINE, judge, scatter
 from isoflop.analysis.holdout.stacking import Stacks
 from isoflop.analysis.laws.declare import TRAIN, Law
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.levels import SAME_LEVEL
 from isoflop.analysis.runs.observations import units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
 
+# cuts that leave up to this factor of the axis to the top rank the laws: the next run is two to four times larger
+REACH = 4.0
 # the guesses that a law has to beat
 BASELINES = {"error_line": "line without E", "error_last": "last value"}
 
@@ -38,9 +43,10 @@ class Comparison:
     """Laws by how well they predict held-out runs.
 
     axis      the column along which the larger runs were held out
-    table     a row for each law and baseline, best first: law, rmsle (root mean square of ln(predicted / observed)),
-              bias, worst, coverage of 90 % bands, reach (times the largest fitted), held_out rows, folds, status,
-              predicts (yes, no or unknown, by these hold-outs)
+    table     a row for each law and baseline, best first: law, late (root mean square of ln(predicted / observed) at
+              the late cuts, each alike), rmsle (of all held-out rows), bias, worst, coverage of 90 % bands, reach
+              (times the largest fitted), held_out rows, folds, status, predicts (by these hold-outs)
+    by_cut    a row for each of these and each cut: law, cut, reach, rmsle
     seed_sd   standard deviation of ln L over seeds; None without replicates
     refused   law -> why it could not be fitted
     lack      law -> the test of its form against replicates
@@ -50,6 +56,7 @@ class Comparison:
 
     axis: str
     table: pd.DataFrame
+    by_cut: pd.DataFrame
     seed_sd: float | None
     refused: dict[str, str]
     lack: dict[str, LackOfFit] = field(default_factory=dict)
@@ -63,19 +70,24 @@ class Comparison:
         for row in rows:
             if row["law"] in self.lack:
                 row["lack_of_fit"] = self.lack[row["law"]].to_json()
-        return {"axis": self.axis, "seed_sd": self.seed_sd, "laws": rows, "refused": refused, "notes": list(self.notes)}
+        about = {"refused": refused, "notes": list(self.notes), "by_cut": records(self.by_cut)}
+        return {"axis": self.axis, "seed_sd": self.seed_sd, "laws": rows} | about
 
     def __str__(self) -> str:
         shown = self.table.assign(
+            late=self.table["late"].map("{:.4%}".format),
             rmsle=self.table["rmsle"].map("{:.4%}".format),
             worst=self.table["worst"].map("{:.2%}".format),
             coverage=self.table["coverage"].map(lambda x: "-" if pd.isna(x) else f"{x:.0%}"),
             reach=self.table["reach"].map("{:.3g}x".format),
         )
         title = (
-            f"held out along {self.axis}, each row weighing alike; coverage of 90 % bands: noise + parameters + form"
+            f"held out along {self.axis}, ranked by the late cuts; coverage of 90 % bands: noise + parameters + form"
         )
-        lines = [shown.to_string(index=False), title]
+        names = {cut: f"{self.axis}<={cut:.3g}" for cut in sorted(self.by_cut["cut"].unique())}
+        cuts = self.by_cut.pivot(index="law", columns="cut", values="rmsle").reindex(self.table["law"])
+        each = cuts.map("{:.3%}".format).rename(columns=names).rename_axis(index=None, columns=None)
+        lines = [shown.to_string(index=False), title, "by cut, fitted to", each.to_string()]
         noise = "no replicated cell gives the noise of seeds"
         lines.append(noise if self.seed_sd is None else f"{self.repeats} differ by {self.seed_sd:.2%}")
         lines += self._forms()
@@ -90,9 +102,15 @@ class Comparison:
         return [f"lack of fit of {name}: {text}" for name, text in texts.items()]
 
 
-@describe("runs", "laws", "axis", "holdout", "folds", options="those of `fit`")
+@describe("runs", "laws", "axis", "holdout", "reach", options="`folds` of `backtest`, and those of `fit`")
 def compare(
-    runs: RunsLike, laws: Sequence[str] = (), *, axis: str = "C", holdout: str = "", folds: int = 6, **options: Any
+    runs: RunsLike,
+    laws: Sequence[str] = (),
+    *,
+    axis: str = "C",
+    holdout: str = "",
+    reach: float = REACH,
+    **options: Any,
 ) -> Comparison:
     """Compare laws by a rolling hold-out along an axis, or by one cut.
 
@@ -103,25 +121,30 @@ def compare(
     table = _rows(table, [law for _, law in declared.values()], axis)
     refused: dict[str, str] = {}
     tested: dict[str, tuple[HeldOut, ...]] = {}
-    stacks = Stacks()
+    if not reach > 1:
+        raise FitError(f"--reach {reach:g} is no factor above 1; give one such as {REACH:g}")
+    # resamples would say what a Jacobian says of a refit, in many times the time
+    rolled = {"folds": options.pop("folds", 6), "stacks": Stacks(), "interval": "none"} | options
     for name, (text, law) in declared.items():
         try:
             with np.errstate(all="ignore"):  # a distant guess may overflow; its error is then infinite
-                tested[name] = _folds(table, text, law, axis, holdout, {"folds": folds, "stacks": stacks} | options)
+                tested[name] = _folds(table, text, law, axis, holdout, rolled)
         except FitError as error:
             refused[name] = str(error)
     if not tested:
         raise FitError("; ".join(f"{law}: {reason}" for law, reason in refused.items()))
-    rows = [_row_of_law(name, tested) for name in tested]
+    guesses = {name: (_joined(folds), "error") for name, folds in tested.items()}
     for names, test in {",".join(declared[n][1].columns): test for n, test in reversed(tested.items())}.items():
-        errors = _joined(test)
-        cuts = errors["cut"].nunique()
-        rows += [_row(f"{label} ({names})", errors, key, cuts) for key, label in BASELINES.items()]
-    ranked = pd.DataFrame(rows).sort_values("rmsle", ignore_index=True)
+        guesses |= {f"{label} ({names})": (_joined(test), key) for key, label in BASELINES.items()}
+    by_cut = pd.concat([_by_cut(name, *each) for name, each in guesses.items()], ignore_index=True)
+    rows = [_row(name, *each) for name, each in guesses.items()]
+    ranked = pd.DataFrame([row | _verdicts(row["law"], tested) for row in rows])
+    ranked.insert(1, "late", ranked["law"].map(_late(by_cut, reach)))
+    ranked = ranked.sort_values(["late", "rmsle"], ignore_index=True)
     lack = {n: lack_of_fit(table, declared[n][0], **options) for n in tested if not names_average(declared[n][0])}
     repeats = "seeds" if "seed" in table else "repeats"
     notes = (*table.notes, *units(table.frame))
-    return Comparison(axis, ranked, table.seed_noise.sd, refused, lack, notes, repeats)
+    return Comparison(axis, ranked, by_cut, table.seed_noise.sd, refused, lack, notes, repeats)
 
 
 def _with_axis(runs: Runs, axis: str) -> tuple[Runs, str]:
@@ -190,20 +213,34 @@ def _predicts(name: str, tested: Mapping[str, Sequence[HeldOut]]) -> str:
     return judge(squares(mine, "error"), laws, naive, np.inf if last is None else scatter(last)).predicts
 
 
-def _row_of_law(name: str, tested: Mapping[str, Sequence[HeldOut]]) -> dict[str, Any]:
-    """Return the row of a law: the errors of a baseline's row, and its bands, status and verdict."""
+def _by_cut(name: str, errors: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Return for each cut that a law or baseline was fitted at how far it reached, and its root mean square error."""
+    groups = errors.dropna(subset=[key]).groupby("cut")
+    table = pd.DataFrame({"reach": groups["reach"].max(), "rmsle": groups[key].agg(lambda e: np.sqrt((e**2).mean()))})
+    return table.reset_index().assign(law=name)[["law", "cut", "reach", "rmsle"]]
+
+
+def _late(by_cut: pd.DataFrame, reach: float) -> pd.Series:
+    """Return the error of each law at the cuts that leave up to `reach` to the top, at the last where none does."""
+    late = by_cut[by_cut["reach"] <= max(reach * (1 + SAME_LEVEL), by_cut["reach"].min())]
+    error: pd.Series = late.assign(square=late["rmsle"] ** 2).groupby("law")["square"].mean() ** 0.5
+    return error
+
+
+def _verdicts(name: str, tested: Mapping[str, Sequence[HeldOut]]) -> dict[str, Any]:
+    """Return what a law has and a baseline has not: coverage of its bands, status and whether it predicts."""
+    if name not in tested:
+        return {}
     counted = [fold for fold in tested[name] if fold.counts]
-    errors = _joined(tested[name])
-    inside, known = coverage(errors)
-    return _row(name, errors, "error", len(counted)) | {
-        "coverage": inside / known if known else float("nan"),
-        "status": counted[-1].status,
-        "predicts": _predicts(name, tested),
-    }
+    inside, known = coverage(_joined(tested[name]))
+    covered = inside / known if known else float("nan")
+    return {
+        "coverage": covered, "folds": len(counted), "status": counted[-1].status, "predicts": _predicts(name, tested)
+    }  # fmt: skip
 
 
-def _row(name: str, errors: pd.DataFrame, key: str, folds: int) -> dict[str, Any]:
-    """Return the row of a baseline in the table of a comparison."""
+def _row(name: str, errors: pd.DataFrame, key: str) -> dict[str, Any]:
+    """Return the row of a law or a baseline in the table of a comparison."""
     size = np.asarray(errors[key].dropna(), dtype=float)
     return {
         "law": name,
@@ -214,7 +251,7 @@ def _row(name: str, errors: pd.DataFrame, key: str, folds: int) -> dict[str, Any
         "coverage": float("nan"),
         "reach": float(errors["reach"].max()),
         "held_out": len(size),
-        "folds": folds,
+        "folds": errors["cut"].nunique(),
         "status": "-",
         "predicts": "-",
     }

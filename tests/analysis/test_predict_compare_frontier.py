@@ -165,6 +165,12 @@ def test_laws_are_ordered_by_what_they_predict_and_not_by_how_they_fit() -> None
     assert order[0] == "chinchilla"
     assert order.index("power_offset(C)") < order.index("power(C)")
     assert "last value (C)" in order
+    late = found.by_cut[found.by_cut["reach"] < 4.4].groupby("law")["rmsle"].agg(lambda e: np.sqrt((e**2).mean()))
+    assert found.table.set_index("law")["late"].sort_index().to_numpy() == pytest.approx(late.sort_index().to_numpy())
+    assert found.table["late"].is_monotonic_increasing
+    assert "by cut, fitted to" in str(found)
+    with pytest.raises(FitError, match="no factor above 1"):
+        compare(study(), ["chinchilla"], reach=1)
     one = compare(study(), ["chinchilla"], holdout="C>=1e19")
     assert one.table.set_index("law").loc["chinchilla", "held_out"] == 27
     assert one.table.set_index("law").loc["chinchilla", "coverage"] >= 0.6
