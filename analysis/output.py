@@ -131,7 +131,7 @@ def show_predictions(fits: Any, place: dict[str, float], level: float, as_json: 
         texts = [f"{name}\n  C          {C}{n}" for name, (C, _), n in zip(names, needs, notes, strict=True)]
     else:
         if then:
-            from isoflop.analysis.holdout.two_steps import predict_then
+            from isoflop.analysis.holdout.predict import predict_then
 
             seconds = {tuple(fit.by.items()): fit for fit in then}
             fits = [fit for fit in fits if tuple(fit.by.items()) in seconds]

@@ -38,7 +38,6 @@ CALLS_ALONE = {
     "isoflop.sweeps.compose",
     "isoflop.sweeps.plan.recipe",
     "isoflop.analysis.fitting.noise_trend",
-    "isoflop.analysis.holdout.two_steps",
     "isoflop.analysis.claims.judged",
     "isoflop.analysis.claims.quantities.whole_runs",
     "isoflop.sweeps.costs",

@@ -77,6 +77,14 @@ def fit_near(runs: RunsLike, law: str | Law, near: Fit, *, by: dict[str, Any] | 
     return fit_rows(law, observed(as_runs(runs), law, settings), settings, by or {}, near)
 
 
+def fit_quickly(runs: RunsLike, law: Law, **options: Any) -> Fit:
+    """Fit as `fit` does, from a few starts, which may disagree."""
+    settings, nowhere = Settings(**options), np.empty((0, len(law.params)))
+    rows = observed(as_runs(runs), law, settings)
+    with np.errstate(all="ignore"):
+        return fit_together(Groups(law, (), (Group({}, rows),)), settings, nowhere)[0]
+
+
 def observe(runs: Runs, law: Law) -> Observations:
     """Return what a law is fitted to; of a sweep over the setting that the law predicts, the best of each cell."""
     needed, sweep = [*law.columns, law.target], False

@@ -17,7 +17,7 @@ import pandas as pd
 from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import observed
 from isoflop.analysis.fitting.settings import LOSSES, Settings
-from isoflop.analysis.holdout.stacking import DEFAULTS, Stack, Stacks, candidates
+from isoflop.analysis.holdout.stacking import DEFAULTS, Stack, candidates, stack_laws
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN, Law
 from isoflop.analysis.laws.dual_numbers import Array
@@ -64,7 +64,7 @@ class Average:
         """The same laws weighed by the smallest rows held out; None where there is no fit."""
         if self.stack is None or self.table is None:
             return None
-        return Stacks().of(self.table, -1, [member.law for member in self.stack.members])
+        return stack_laws(self.table, -1, [member.law for member in self.stack.members])
 
     @property
     def explanation(self) -> str:
@@ -114,13 +114,11 @@ def default_laws(runs: RunsLike) -> list[str]:
 
 
 def average_groups(
-    runs: RunsLike, law: str = NAME, *, by: Sequence[str] = (), target: str | None = None,
-    stacks: Stacks | None = None, **options: Any,
-) -> list[Average]:  # fmt: skip
+    runs: RunsLike, law: str = NAME, *, by: Sequence[str] = (), target: str | None = None, **options: Any
+) -> list[Average]:
     """Average the default laws on each group of equal `by`.
 
     target    the column to predict; that of the text by default
-    stacks    averages that were made already
     options   loss, delta, run and weights, as of `fit`; FitError for those that only one law can have; others do not
               matter
     """
@@ -129,12 +127,12 @@ def average_groups(
             raise FitError(f"{NAME} averages laws of different parameters, so it takes no --{name}; name one law")
     known = {k: options[k] for k in ("loss", "delta", "run", "weights") if k in options}
     settings = Settings(interval="none", **known)
-    groups, stacks = as_runs(runs).by(by), stacks or Stacks()
+    groups = as_runs(runs).by(by)
     averages: dict[Label, Average] = {}
     refused: dict[Label, FitError] = {}
     for label, rows in groups.items():
         try:
-            averages[label] = _average(rows, law, settings, target, stacks)
+            averages[label] = _average(rows, law, settings, target)
         except FitError as error:
             refused[label] = error
     if not averages:
@@ -153,7 +151,7 @@ def average_laws(runs: RunsLike, law: str = NAME, **options: Any) -> Average:
     return average
 
 
-def _average(runs: Runs, text: str, settings: Settings, target: str | None, stacks: Stacks) -> Average:
+def _average(runs: Runs, text: str, settings: Settings, target: str | None) -> Average:
     names, target = _read(runs, text, target)
     arguments, law = _arguments(names), _law(names, target)
     prepared = observed(runs, law, settings)
@@ -161,7 +159,7 @@ def _average(runs: Runs, text: str, settings: Settings, target: str | None, stac
     objective = Objective("huber" if kind == "l1" else kind, settings.delta, raw)
     table = Problem(law, prepared.columns, prepared.target, objective, scale=prepared.scale)
     laws = [c.of(target) for c in candidates(arguments, names, len(prepared.target))]
-    stack = stacks.of(table, laws=laws)
+    stack = stack_laws(table, laws=laws)
     notes = tuple(prepared.notes)
     if stack is None:
         reason = f"{len(prepared.target)} rows are too few for any of {', '.join(DEFAULTS[arguments])}; add runs"

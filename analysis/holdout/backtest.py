@@ -19,11 +19,9 @@ from numpy.typing import NDArray
 from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import Fits
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.holdout.average import Average, average_laws, law_of, names_average
 from isoflop.analysis.holdout.bands import bands
 from isoflop.analysis.holdout.cuts import ROUNDED, Fold, cut_levels
-from isoflop.analysis.holdout.stacking import Stacks
-from isoflop.analysis.laws.declare import Law, get_law
+from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
@@ -52,7 +50,7 @@ class HeldOut(Fold):
     cut: float
     n_runs: int
     errors: pd.DataFrame
-    fit: Fit | Average | None = None
+    fit: Fit | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,44 +119,49 @@ def last_value(
     return np.asarray(top[target].to_numpy(float)[first[np.concatenate(nearest)]][back.reshape(-1)])
 
 
+def naive_guesses(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], axis: str) -> pd.DataFrame:
+    """Return the rows of `test` with the largest fitted value of the axis, the reach beyond, and the naive guesses."""
+    cut = float(train[axis].max())
+    guesses = {"line": log_line(train, test, columns), "last": last_value(train, test, columns, axis)}
+    return test.assign(cut=cut, reach=test[axis] / cut, **guesses)
+
+
+def with_errors(out: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with the error in ln L of what was predicted and of each naive guess."""
+    observed = np.log(out["L"].astype(float))
+    return out.assign(**{name: np.log(out[guess].astype(float)) - observed for guess, name in GUESSES.items()})
+
+
 def hold_out(
-    train: RunsLike, test: pd.DataFrame, law: str, *, axis: str, fits: Fits | None = None,
-    stacks: Stacks | None = None, **options: Any,
-) -> HeldOut:  # fmt: skip
+    train: RunsLike, test: pd.DataFrame, law: str, *, axis: str, fits: Fits | None = None, **options: Any
+) -> HeldOut:
     """Fit `law` on `train`, predict `test`: predicted, low, high, the baselines, and each one's error in ln L.
 
     fits      where fits of these runs are kept
-    stacks    averages of laws made so far: the bands then hold what other laws say too, which takes their fits
     options   those of `Fits.law`, with `near` a fit to almost the same rows, where the search may begin
 
     The bands, at LEVEL, hold noise, parameters and the error of the form that hold-outs within `train` say. A row of
     `test` that is also one of `train` is predicted, and is not held out.
     """
     train = as_runs(train)
-    cut = float(train[axis].max())
-    columns = declare(law, train).columns
-    out = test.assign(cut=cut, reach=test[axis] / cut)
-    out["line"] = log_line(train.frame, test, columns)
-    out["last"] = last_value(train.frame, test, columns, axis)
-    made: Fit | Average | None = None
+    columns, noise = get_law(law).columns, float("nan")
+    out = naive_guesses(train.frame, test, columns, axis).assign(predicted=np.nan, low=np.nan, high=np.nan)
+    made: Fit | None = None
     try:
-        if names_average(law):
-            made = average_laws(train, law, stacks=stacks, **options)
-        else:
-            made = (fits or Fits(train)).law(law, train, **{"resamples": RESAMPLES} | options)
-        band = bands(made, test, LEVEL, rivals=stacks is not None, stacks=stacks)
+        made = (fits or Fits(train)).law(law, train, **{"resamples": RESAMPLES} | options)
+        band = bands(made, test, LEVEL, rivals=False)
         status, reason, n_runs = made.status, made.reason, made.n_runs
+        noise = made.optimum.noise.pooled if made.optimum else noise
         out["predicted"], out["low"], out["high"] = (np.asarray(band[c], dtype=float) for c in ("value", "low", "high"))
     except FitError as error:
         status, reason, n_runs = FitStatus.REFUSED, str(error), len(train)
-        out["predicted"] = out["low"] = out["high"] = np.nan
-    for guess, name in GUESSES.items():
-        out[name] = np.log(out[guess].astype(float)) - np.log(out["L"].astype(float))
+    out = with_errors(out)
     fitted = np.asarray(test.index.isin(train.frame.index))
     residuals = np.where(fitted, np.nan, out["error"].to_numpy(float))
     far = np.where(fitted, 0.0, np.maximum(np.log(out["reach"].to_numpy(float)), 0.0))
     own = np.where(np.isnan(residuals), np.nan, 0.0)
-    return HeldOut(fitted, far, status, reason, residuals, own, cut, n_runs, out.reset_index(drop=True), made)
+    cut = float(train[axis].max())
+    return HeldOut(fitted, far, status, reason, residuals, own, noise, cut, n_runs, out.reset_index(drop=True), made)
 
 
 def hold_largest_out(rows: pd.DataFrame, law: str, near: Fit, fits: Fits | None = None) -> HeldOut:
@@ -177,48 +180,47 @@ def hold_largest_out(rows: pd.DataFrame, law: str, near: Fit, fits: Fits | None 
     return fold
 
 
-def declare(law: str, runs: RunsLike) -> Law:
-    """Return the law that a text names; of the average of laws, the law without parameters that stands for it on these
-    runs."""
-    return law_of(runs, law) if names_average(law) else get_law(law)
-
-
 def backtest(
-    runs: RunsLike, law: str, *, axis: str, folds: int = 6, fits: Fits | None = None,
-    stacks: Stacks | None = None, **options: Any,
-) -> Backtest:  # fmt: skip
+    runs: RunsLike, law: str, *, axis: str, folds: int = 6, fits: Fits | None = None, **options: Any
+) -> Backtest:
     """Roll the hold-out along `axis` (D, N or C), at most `folds` times, with cuts where a prediction's bands have them
     (cuts.py), the last before the top.
 
-    `runs` are those of one group; `fits`, `stacks` and `options` are those of `hold_out`. A cut leaves more different
+    `runs` are those of one group; `fits` and `options` are those of `hold_out`. A cut leaves more different
     points to fit than the law has parameters, since a curve through all its points says nothing of the next; only the
     last cut is always made. FitError where the axis has fewer than three levels.
     """
     runs = as_runs(runs).usable
     rows = runs.frame
-    index = level_index(rows[axis]) if len(rows) else np.zeros(0, dtype=np.int64)
-    if (top := int(index.max(initial=-1))) < 2:
-        raise FitError(
-            f"a rolling hold-out along {axis} needs at least 3 different {axis}, "
-            f"and these {len(rows)} rows have {top + 1}; add runs at other {axis}"
-        )
+    index, columns = level_index(rows[axis]) if len(rows) else np.zeros(0, dtype=np.int64), get_law(law).columns
     done: list[HeldOut] = []
-    for level in reversed(_last_levels(rows, declare(law, rows), axis, index, folds)):
+    for level in reversed(last_levels(rows, columns, axis, folds)):
+        if len(rows[list(columns)][index <= level].drop_duplicates()) <= len(get_law(law).params) and done:
+            break
         # from the most runs to the fewest, each beginning where the one before ended
-        near = done[-1].fit if done and isinstance(done[-1].fit, Fit) else None
+        near = done[-1].fit if done else None
         train = runs.with_frame(rows[index <= level])
-        given = {"axis": axis, "fits": fits, "stacks": stacks, "near": near} | options
+        given = {"axis": axis, "fits": fits, "near": near} | options
         done.append(hold_out(train, rows[index > level], law, **given))
     return Backtest(law, axis, LEVEL, tuple(reversed(done)))
 
 
-def _last_levels(rows: pd.DataFrame, law: Law, axis: str, index: NDArray[np.int64], folds: int) -> list[int]:
-    """Return the last fitted level of the axis at each cut, ascending; `index` is the level of each row."""
-    places = rows[list(law.columns)]
-    x = np.log(rows[axis].to_numpy(float))
-    along = (np.bincount(index, weights=x) / np.bincount(index))[index]
+def last_levels(rows: pd.DataFrame, columns: Sequence[str], axis: str, folds: int) -> list[int]:
+    """Return the last fitted level of the axis at each cut, ascending; FitError where it has fewer than three."""
+    levels = np.unique(along := levels_along(rows[axis]))
+    if len(levels) < 3:
+        raise FitError(
+            f"a rolling hold-out along {axis} needs at least 3 different {axis}, "
+            f"and these {len(rows)} rows have {len(levels)}; add runs at other {axis}"
+        )
     # a little above the levels, whose last decimals are rounded
-    cuts = cut_levels(np.log(places.to_numpy(float)), along, folds) + 10.0**-ROUNDED
-    last = np.searchsorted(np.unique(along), cuts, side="right") - 1
-    enough = {int(k) for k in last if len(places[index <= k].drop_duplicates()) > len(law.params)}
-    return sorted({*enough, int(index.max()) - 1})
+    cuts = cut_levels(np.log(rows[list(columns)].to_numpy(float)), along, folds) + 10.0**-ROUNDED
+    return sorted({*map(int, np.searchsorted(levels, cuts, side="right") - 1), len(levels) - 2})
+
+
+def levels_along(values: pd.Series) -> NDArray[np.float64]:
+    """Return the mean logarithm of the level that each value of an axis is at."""
+    if not len(values):
+        return np.zeros(0)
+    index = level_index(values)
+    return np.asarray((np.bincount(index, weights=np.log(values.to_numpy(float))) / np.bincount(index))[index])

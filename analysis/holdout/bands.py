@@ -18,9 +18,9 @@ from scipy.special import stdtrit
 from isoflop.analysis.fitting.optimum import Optimum
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.average import Average
-from isoflop.analysis.holdout.cuts import Cuts, Fold, distance, leverage, outside, refit_folds, roll, sizes_of
+from isoflop.analysis.holdout.cuts import Cuts, Fold, distance, leverage, outside, refit_folds, roll, sizes_of, thin
 from isoflop.analysis.holdout.form_error import FormError, form_error
-from isoflop.analysis.holdout.stacking import Member, Stack, Stacks, thin
+from isoflop.analysis.holdout.stacking import Member, Stack, stack_laws
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.solving.problem import Objective, Problem
 
@@ -50,19 +50,16 @@ class _Hindsight:
     problem: Problem
 
 
-def look_back(
-    fit: Fit | Average, sign: int = 1, *, rivals: bool = True, stacks: Stacks | None = None
-) -> _Hindsight | None:
+def look_back(fit: Fit | Average, sign: int = 1, *, rivals: bool = True) -> _Hindsight | None:
     """Hold out the rows above the others (below them with sign -1), once for each fit; None where there is no fit.
 
     rivals   whether other laws are held out beside it
-    stacks   averages of laws that were made already, and where a new one is kept
     """
     if not isinstance(fit, Average):
         if (optimum := fit.optimum) is None:
             return None
         if (sign, rivals) not in optimum.remembered:
-            optimum.remembered[sign, rivals] = _learn(optimum, sign, (stacks or Stacks()) if rivals else None)
+            optimum.remembered[sign, rivals] = _learn(optimum, sign, rivals)
         known: _Hindsight = optimum.remembered[sign, rivals]
         return known
     if fit.stack is None:
@@ -72,13 +69,13 @@ def look_back(
     return _Hindsight(held.cuts, held.form, fit.stack, held.folds, fit.stack.members[0].problem)
 
 
-def _learn(optimum: Optimum, sign: int, stacks: Stacks | None) -> _Hindsight:
-    """Hold rows out of a law, and of those that suit its columns where there are stacks."""
+def _learn(optimum: Optimum, sign: int, rivals: bool) -> _Hindsight:
+    """Hold rows out of a law, and of those that suit its columns where `rivals` are asked for."""
     problem = optimum.problem
     few = thin(problem)
     cuts = roll(few.columns, sizes_of(problem.law.columns), sign)
     plain = _plain_objective(problem.objective)
-    stack = None if stacks is None or not len(cuts) else stacks.of(replace(problem, objective=plain), sign)
+    stack = stack_laws(replace(problem, objective=plain), sign) if rivals and len(cuts) else None
     member = _member_of(stack, optimum) if plain == problem.objective else None
     folds = refit_folds(few, optimum.u, cuts, optimum.noise.pooled) if member is None else member.folds
     form = form_error(folds, optimum.noise.pooled)
@@ -100,7 +97,7 @@ def _plain_objective(objective: Objective) -> Objective:
 
 
 @dataclass(frozen=True)
-class _Variances:
+class Variances:
     """Variances of a band at some places, and their degrees of freedom; those of the form NaN where none was learnt."""
 
     raw: bool
@@ -133,20 +130,17 @@ class _Variances:
 
 
 @np.errstate(all="ignore")  # a value that overflows has no band
-def bands(
-    fit: Fit | Average, frame: pd.DataFrame, level: float = 0.9, *, rivals: bool = True, stacks: Stacks | None = None
-) -> pd.DataFrame:
+def bands(fit: Fit | Average, frame: pd.DataFrame, level: float = 0.9, *, rivals: bool = True) -> pd.DataFrame:
     """Return value, low and high for a new run at the rows of `frame`, and `band`: what they contain.
 
     rivals   whether the error of the form is learnt from other laws too, which takes their fits
-    stacks   averages of laws that were made already
 
     NaN bounds where there are neither resamples nor hold-outs, and where they would miss what the data allow as well.
     """
     value = fit.predict(frame)
     columns = [frame[c].to_numpy(float) for c in fit.law.columns]
     bounds, contents = np.full((2, len(frame)), np.nan), np.full(len(frame), "", dtype=object)
-    form, dof = form_variance(fit, value, columns, rivals=rivals, stacks=stacks)
+    form, dof = form_variance(fit, value, columns, rivals=rivals)
     if (variances := _variances(fit, value, columns, form, dof)) is not None:
         half = variances.half(level)
         bounds = np.stack(
@@ -160,7 +154,7 @@ def bands(
     return pd.DataFrame({"value": value, "low": bounds[0], "high": bounds[1], "band": contents}, index=frame.index)
 
 
-def _variances(fit: Fit | Average, value: Array, columns: list[Array], form: Array, dof: Array) -> _Variances | None:
+def _variances(fit: Fit | Average, value: Array, columns: list[Array], form: Array, dof: Array) -> Variances | None:
     """Return the variances of a law or of an average at some places, given those of the form; None without a fit.
 
     An average has no resamples: its parameters vary as the Jacobians of its laws say.
@@ -174,7 +168,7 @@ def _variances(fit: Fit | Average, value: Array, columns: list[Array], form: Arr
         noise, spare = np.full(len(value), stack.noise**2), max(len(fit.table.target) - count, 1)
         own, bare = stack.own(places), np.isnan(form)
         own_dof = np.where(bare, max(count - 1, 1), spare)
-        return _Variances(stack.raw, noise, spare, np.where(bare, apart, own), own_dof, form, dof, LAWS)
+        return Variances(stack.raw, noise, spare, np.where(bare, apart, own), own_dof, form, dof, LAWS)
     if (optimum := fit.optimum) is None:
         return None
     noise, spare = optimum.noise.at(columns) ** 2, max(len(optimum.problem.target) - len(optimum.u), 1)
@@ -184,11 +178,11 @@ def _variances(fit: Fit | Average, value: Array, columns: list[Array], form: Arr
         own = optimum.noise.pooled * np.sqrt(leverage(optimum.problem, optimum.u, every, columns)[0])
         error = np.where(np.isnan(form), np.nan, own)
     error_dof = spare if optimum.spread is None else optimum.spread.dof
-    return _Variances(optimum.problem.objective.raw, noise, spare, error**2, error_dof, form, dof)
+    return Variances(optimum.problem.objective.raw, noise, spare, error**2, error_dof, form, dof)
 
 
 def form_variance(
-    fit: Fit | Average, value: Array, columns: list[Array], *, rivals: bool = True, stacks: Stacks | None = None
+    fit: Fit | Average, value: Array, columns: list[Array], *, rivals: bool = True
 ) -> tuple[Array, Array]:
     """Return squared scales (rows,) of the form's error and degrees of freedom; NaN where no hold-out reaches."""
     variance, dof = np.full(len(value), np.nan), np.zeros(len(value))
@@ -200,7 +194,7 @@ def form_variance(
     far = {sign: distance(columns, rows.columns, sizes, sign) for sign in (1, -1)}
     new = outside(columns, rows.columns, 1) | outside(columns, rows.columns, -1)
     for sign, here in ((1, far[1] >= far[-1]), (-1, far[1] < far[-1])):
-        if not here.any() or (learnt := look_back(fit, sign, rivals=rivals, stacks=stacks)) is None:
+        if not here.any() or (learnt := look_back(fit, sign, rivals=rivals)) is None:
             continue
         # in a column that no hold-out leaves, nothing is known of what lies beyond
         known = here & (learnt.form.cuts > 0) & ~(new & ~learnt.cuts.beyond).any(1)

@@ -10,21 +10,26 @@ replicated, lack of fit is tested beside it.
     comparison.table[["law", "rmsle", "coverage", "predicts"]]       # best first
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from isoflop.analysis.arguments import describe
-from isoflop.analysis.holdout.average import default_laws, names_average
-from isoflop.analysis.holdout.backtest import HeldOut, backtest, coverage, declare, hold_out
+from isoflop.analysis.fitting.diagnose import FitStatus
+from isoflop.analysis.fitting.fit import Fit, fit, fit_quickly
+from isoflop.analysis.holdout.average import default_laws, law_of, names_average
+from isoflop.analysis.holdout.backtest import HeldOut, coverage
 from isoflop.analysis.holdout.cuts import mean_square
 from isoflop.analysis.holdout.form_error import LackOfFit, lack_of_fit
-from isoflop.analysis.holdout.predictability import LAST, LINE, judge, scatter
-from isoflop.analysis.holdout.stacking import Stacks
-from isoflop.analysis.laws.declare import TRAIN, Law
+from isoflop.analysis.holdout.predictability import LAST, LINE, judge
+from isoflop.analysis.holdout.stacking import candidates
+from isoflop.analysis.holdout.triangle import Triangle, cut_by, cuts_along
+from isoflop.analysis.laws.declare import TRAIN, Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import SAME_LEVEL
 from isoflop.analysis.runs.observations import units
@@ -45,7 +50,7 @@ class Comparison:
     axis      the column along which the larger runs were held out
     table     a row for each law and baseline, best first: law, late (root mean square of ln(predicted / observed) at
               the late cuts, each alike), rmsle (of all held-out rows), bias, worst, coverage of 90 % bands, reach
-              (times the largest fitted), held_out rows, folds, status, predicts (by these hold-outs)
+              (times the largest fitted), held_out rows, folds, status (on all rows), predicts (by these hold-outs)
     by_cut    a row for each of these and each cut: law, cut, reach, rmsle
     seed_sd   standard deviation of ln L over seeds; None without replicates
     refused   law -> why it could not be fitted
@@ -102,7 +107,7 @@ class Comparison:
         return [f"lack of fit of {name}: {text}" for name, text in texts.items()]
 
 
-@describe("runs", "laws", "axis", "holdout", "reach", options="`folds` of `backtest`, and those of `fit`")
+@describe("runs", "laws", "axis", "holdout", "reach", "folds", options="those of `fit`")
 def compare(
     runs: RunsLike,
     laws: Sequence[str] = (),
@@ -110,41 +115,47 @@ def compare(
     axis: str = "C",
     holdout: str = "",
     reach: float = REACH,
+    folds: int = 6,
     **options: Any,
 ) -> Comparison:
     """Compare laws by a rolling hold-out along an axis, or by one cut.
 
     A law that cannot be fitted at any cut is in `refused` with the reason; FitError where none can be.
     """
-    table, axis = _with_axis(as_runs(runs), axis)
-    declared = {law.name: (text, law) for text in laws or default_laws(table) for law in [declare(text, table)]}
-    table = _rows(table, [law for _, law in declared.values()], axis)
-    refused: dict[str, str] = {}
-    tested: dict[str, tuple[HeldOut, ...]] = {}
     if not reach > 1:
         raise FitError(f"--reach {reach:g} is no factor above 1; give one such as {REACH:g}")
-    # resamples would say what a Jacobian says of a refit, in many times the time
-    rolled = {"folds": options.pop("folds", 6), "stacks": Stacks(), "interval": "none"} | options
-    for name, (text, law) in declared.items():
-        try:
-            with np.errstate(all="ignore"):  # a distant guess may overflow; its error is then infinite
-                tested[name] = _folds(table, text, law, axis, holdout, rolled)
-        except FitError as error:
-            refused[name] = str(error)
+    table, axis = _with_axis(as_runs(runs), axis)
+    declared = {law.name: (text, law) for text in laws or default_laws(table) for law in [_declare(text, table)]}
+    table, columns = _rows(table, [law for _, law in declared.values()], axis)
+    cuts = cut_by(table, holdout) if holdout else cuts_along(table.frame, columns, axis, folds)
+    options["interval"] = "none"  # how a refit varies follows from its Jacobian
+    tested, refused = _hold_out(table, declared, axis, cuts, options)
     if not tested:
         raise FitError("; ".join(f"{law}: {reason}" for law, reason in refused.items()))
-    guesses = {name: (_joined(folds), "error") for name, folds in tested.items()}
-    for names, test in {",".join(declared[n][1].columns): test for n, test in reversed(tested.items())}.items():
+    ranked, by_cut = _rank(tested, {name: law for name, (_, law) in declared.items()}, reach)
+    lack = {n: lack_of_fit(table, declared[n][0], **options) for n in tested if not names_average(declared[n][0])}
+    repeats = "seeds" if "seed" in table else "repeats"
+    notes = (*table.notes, *units(table.frame))
+    return Comparison(axis, ranked, by_cut, table.seed_noise.sd, refused, lack, notes, repeats)
+
+
+def _rank(
+    tested: Mapping[str, Sequence[HeldOut]], laws: Mapping[str, Law], reach: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the table of laws and baselines, best first, and their errors by cut."""
+    guesses = {name: (_joined(held), "error") for name, held in tested.items()}
+    for names, test in {",".join(laws[n].columns): test for n, test in reversed(tested.items())}.items():
         guesses |= {f"{label} ({names})": (_joined(test), key) for key, label in BASELINES.items()}
     by_cut = pd.concat([_by_cut(name, *each) for name, each in guesses.items()], ignore_index=True)
     rows = [_row(name, *each) for name, each in guesses.items()]
     ranked = pd.DataFrame([row | _verdicts(row["law"], tested) for row in rows])
     ranked.insert(1, "late", ranked["law"].map(_late(by_cut, reach)))
-    ranked = ranked.sort_values(["late", "rmsle"], ignore_index=True)
-    lack = {n: lack_of_fit(table, declared[n][0], **options) for n in tested if not names_average(declared[n][0])}
-    repeats = "seeds" if "seed" in table else "repeats"
-    notes = (*table.notes, *units(table.frame))
-    return Comparison(axis, ranked, by_cut, table.seed_noise.sd, refused, lack, notes, repeats)
+    return ranked.sort_values(["late", "rmsle"], ignore_index=True), by_cut
+
+
+def _declare(text: str, runs: Runs) -> Law:
+    """Return the law that a text names; of the average of laws, a law without parameters that stands for it."""
+    return law_of(runs, text) if names_average(text) else get_law(text)
 
 
 def _with_axis(runs: Runs, axis: str) -> tuple[Runs, str]:
@@ -158,40 +169,55 @@ def _with_axis(runs: Runs, axis: str) -> tuple[Runs, str]:
     return runs.with_columns("C is 6 N D, which the table does not have", C=TRAIN * N * D), axis
 
 
-def _rows(runs: Runs, laws: Sequence[Law], axis: str) -> Runs:
-    """Return the usable rows, with the axis, the loss and the columns of the laws as numbers above 0."""
+def _rows(runs: Runs, laws: Sequence[Law], axis: str) -> tuple[Runs, list[str]]:
+    """Return the usable rows, with the axis, the loss and the columns of the laws as numbers above 0, and their names
+    without the loss."""
     if axis not in runs:
         there = ", ".join(map(str, runs.frame.columns))
         raise FitError(f"no column {axis!r} to hold out along; choose --axis from {there}")
     if "L" not in runs:
         raise FitError("a comparison needs the column L; name it, as in --columns L=its_name")
-    columns = [axis, "L", *(c for law in laws for c in law.columns if c in runs)]
-    return runs.numbers(columns)
+    columns = list(dict.fromkeys([axis, *(c for law in laws for c in law.columns if c in runs)]))
+    return runs.numbers([*columns, "L"]).usable, columns
 
 
-def _folds(runs: Runs, text: str, law: Law, axis: str, holdout: str, options: dict[str, Any]) -> tuple[HeldOut, ...]:
-    """Hold out along the axis, or what the condition `holdout` selects; FitError where no refit counts."""
+def _hold_out(
+    runs: Runs, declared: Mapping[str, tuple[str, Law]], axis: str, cuts: list[NDArray[np.bool_]], options: Any
+) -> tuple[dict[str, tuple[HeldOut, ...]], dict[str, str]]:
+    """Return what each law says at each cut, and why others say nothing."""
+    suit = {law.columns: candidates(law.arguments, law.columns, len(runs)) for _, law in declared.values()}
+    fits, refused = {}, {}
+    named = {law.name: law for text, law in declared.values() if not names_average(text)}
+    for name, law in ({law.name: law for law in itertools.chain(*suit.values())} | named).items():
+        try:
+            fits[name] = _fit(runs, law, options)
+            if name in named and fits[name].status is FitStatus.STARTS_DISAGREE:
+                fits[name] = fit(runs, law, **options)
+        except FitError as error:
+            refused[name] = str(error)
+    if not fits:
+        return {}, refused
+    triangle = Triangle(runs.frame, fits, axis, cuts)
+    tested = {}
+    for name, (text, law) in declared.items():
+        rivals, mean = tuple(other.name for other in suit[law.columns] if other.name in fits), names_average(text)
+        if not (rivals if mean else name in fits):
+            continue
+        held = triangle.held_out(rivals[0] if mean else name, rivals, mean=mean)
+        if any(fold.counts for fold in held):
+            tested[name] = held
+        else:
+            refused[name] = held[-1].reason
+    return tested, {name: reason for name, reason in refused.items() if name in declared}
+
+
+def _fit(runs: Runs, law: Law, options: dict[str, Any]) -> Fit:
+    """Fit a law to all rows, from a few starts."""
     if law.target != "L":
         raise FitError(f"it predicts {law.target}, and a comparison holds out L")
-    missing = [c for c in law.columns if c not in runs]
-    if missing:
+    if missing := [c for c in law.columns if c not in runs]:
         raise FitError(f"it needs the columns {', '.join(law.columns)}, and there is no {', '.join(missing)}")
-    if holdout:
-        test = runs.select(holdout)
-        train = runs.with_frame(runs.frame.drop(index=test.frame.index))
-        if not len(test) or not len(train):
-            share = "all" if len(test) else "none"
-            raise FitError(
-                f"--holdout {holdout!r} takes {share} of the {len(runs)} rows; it must leave some to fit and some to "
-                "test"
-            )
-        held = hold_out(train, test.frame, text, axis=axis, **{k: v for k, v in options.items() if k != "folds"})
-        folds: tuple[HeldOut, ...] = (held,)
-    else:
-        folds = backtest(runs, text, axis=axis, **options).folds
-    if not any(fold.counts for fold in folds):
-        raise FitError(folds[-1].reason)
-    return folds
+    return fit_quickly(runs, law, **options)
 
 
 def _joined(folds: Sequence[HeldOut]) -> pd.DataFrame:
@@ -209,8 +235,8 @@ def _predicts(name: str, tested: Mapping[str, Sequence[HeldOut]]) -> str:
 
     laws = {other: squares(folds, "error") for other, folds in tested.items() if other != name}
     naive = {LAST: squares(mine, "error_last"), LINE: squares(mine, "error_line")}
-    last = next(fold.fit for fold in reversed(mine) if fold.counts)
-    return judge(squares(mine, "error"), laws, naive, np.inf if last is None else scatter(last)).predicts
+    noise = next(fold.noise for fold in reversed(mine) if fold.counts)
+    return judge(squares(mine, "error"), laws, naive, noise).predicts
 
 
 def _by_cut(name: str, errors: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -221,9 +247,15 @@ def _by_cut(name: str, errors: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _late(by_cut: pd.DataFrame, reach: float) -> pd.Series:
-    """Return the error of each law at the cuts that leave up to `reach` to the top, at the last where none does."""
+    """Return the error of each law at the cuts that leave up to `reach` to the top, at the last where none does.
+
+    A cut that only some laws could be fitted at would compare them at different tasks: it has no say where all were
+    fitted at another.
+    """
     late = by_cut[by_cut["reach"] <= max(reach * (1 + SAME_LEVEL), by_cut["reach"].min())]
-    error: pd.Series = late.assign(square=late["rmsle"] ** 2).groupby("law")["square"].mean() ** 0.5
+    squares = late.assign(square=late["rmsle"] ** 2).pivot(index="law", columns="cut", values="square")
+    common = squares.dropna(axis=1)
+    error: pd.Series = (common if common.size else squares).mean(axis=1) ** 0.5
     return error
 
 

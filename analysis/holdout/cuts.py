@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from isoflop.analysis.fitting.diagnose import FitStatus, locked
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import SAME_LEVEL
-from isoflop.analysis.solving.descent import Pace
+from isoflop.analysis.solving.descent import WARM, Pace, minimise
 from isoflop.analysis.solving.problem import Problem
 from isoflop.analysis.solving.starts import refit, starts
 
@@ -41,6 +41,8 @@ ROUNDING = 1e-12
 STEPS = 60
 # starts of a refit beside that optimum
 FRESH = 3
+# rows of a longer table on which laws are searched and held out; the best start is then fitted to all
+MOST_ROWS = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,7 @@ class Fold:
     reason      why the status; empty where the refit is sound
     residuals   (rows,) predicted less observed, on the scale of the fit's residuals; NaN where fitted or refused
     own         (rows,) variance of the refit itself at each row, by how few rows it saw; NaN where residuals are
+    noise       the scatter of a fitted row about the refit
     """
 
     fitted: NDArray[np.bool_]
@@ -80,6 +83,7 @@ class Fold:
     reason: str
     residuals: Array
     own: Array
+    noise: float
 
     @property
     def counts(self) -> bool:
@@ -90,6 +94,11 @@ class Fold:
     def mean_square(self) -> float:
         """Mean square of the errors; NaN where the refit does not count."""
         return mean_square(self.residuals) if self.counts else float("nan")
+
+    def among(self, rows: NDArray[np.bool_]) -> "Fold":
+        """Return what this fold says of some of the rows (rows,) alone."""
+        own = {name: getattr(self, name)[rows] for name in ("fitted", "distance", "residuals", "own")}
+        return replace(self, **own)
 
 
 def mean_square(errors: Array) -> float:
@@ -104,15 +113,45 @@ def refit_folds(problem: Problem, u: Array, cuts: Cuts, noise: float) -> list[Fo
     Fold for each."""
     stated = [_refusal(problem, fitted) for fitted in cuts.fitted]
     residuals, own = np.full((2, *cuts.fitted.shape), np.nan)
+    scatter = np.full(len(cuts), np.nan)
     if (open_ := np.array([not reason for reason in stated], dtype=bool)).any():
         fitted = cuts.fitted[open_]
         with np.errstate(all="ignore"):
             begin = np.concatenate([u[None], starts(problem, FRESH, seed=1)])
-            found = problem.residuals(refit(problem, begin, fitted, Pace(steps=STEPS)).u)
+            found = problem.residuals(_refit(problem, begin, fitted))
             variance = noise**2 * leverage(problem, u, fitted)
-        residuals[open_] = np.where(fitted, np.nan, found if problem.scale is None else found / problem.scale)
-        own[open_] = np.where(fitted, np.nan, variance)
-    return [_fold(*each) for each in zip(cuts.fitted, cuts.distance, stated, residuals, own, strict=True)]
+        found = found if problem.scale is None else found / problem.scale
+        residuals[open_], own[open_] = (np.where(fitted, np.nan, x) for x in (found, variance))
+        scatter[open_] = np.sqrt((found**2 * fitted).sum(1) / np.maximum(fitted.sum(1) - len(u), 1))
+    return [_fold(*each) for each in zip(cuts.fitted, cuts.distance, stated, residuals, own, scatter, strict=True)]
+
+
+def _refit(problem: Problem, begin: Array, fitted: NDArray[np.bool_]) -> Array:
+    """Return the optimum (refits, free) on some rows each (refits, rows), searched on MOST_ROWS of a longer table."""
+    if (rows := few(len(problem.target))) is None:
+        return refit(problem, begin, fitted, Pace(steps=STEPS)).u
+    found = refit(part_of(problem, rows), begin, fitted[:, rows], Pace(steps=STEPS)).u
+    return minimise(problem, found, fitted.astype(float), WARM).u
+
+
+def few(rows: int) -> NDArray[np.intp] | None:
+    """Return MOST_ROWS of so many rows, drawn once and for all, since every k-th row of a grid is a line; None where
+    they are few enough."""
+    if rows <= MOST_ROWS:
+        return None
+    return np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
+
+
+def part_of(problem: Problem, rows: NDArray[np.intp]) -> Problem:
+    """Return a problem on some of its rows."""
+    columns, scale = tuple(c[rows] for c in problem.columns), problem.scale
+    return replace(problem, columns=columns, target=problem.target[rows], scale=None if scale is None else scale[rows])
+
+
+def thin(problem: Problem) -> Problem:
+    """Return a problem on few enough of its rows."""
+    rows = few(len(problem.target))
+    return problem if rows is None else part_of(problem, rows)
 
 
 def leverage(problem: Problem, u: Array, fitted: NDArray[np.bool_], columns: Sequence[Array] | None = None) -> Array:
@@ -153,13 +192,13 @@ def _refusal(problem: Problem, fitted: NDArray[np.bool_]) -> str:
     return ""
 
 
-def _fold(fitted: NDArray[np.bool_], distance: Array, reason: str, residuals: Array, own: Array) -> Fold:
+def _fold(fitted: NDArray[np.bool_], distance: Array, reason: str, residuals: Array, own: Array, noise: float) -> Fold:
     """Return the Fold of a refit, refused where it is not defined at every row that was held out."""
     if not reason and not np.isfinite(residuals[~fitted]).all():
         reason = "the refit is not defined at every row beyond its cut"
         residuals = own = np.full(len(fitted), np.nan)
     status = FitStatus.REFUSED if reason else FitStatus.CONVERGED
-    return Fold(fitted, distance, status, reason, residuals, own)
+    return Fold(fitted, distance, status, reason, residuals, own, float(noise))
 
 
 def sizes_of(columns: Sequence[str]) -> list[bool]:
@@ -195,13 +234,13 @@ def roll(columns: Sequence[Array], sizes: Sequence[bool], sign: int = 1) -> Cuts
     """
     z = sign * np.log(np.stack(columns, axis=-1))
     fitted = _masks(z, z[:, np.asarray(sizes)].sum(-1), MOST_CUTS)
-    beyond, scale = _beyond(columns, fitted, sign), len(fitted)
-    for i in np.flatnonzero(np.asarray(sizes) & ~beyond):
+    left, scale = beyond(columns, fitted, sign), len(fitted)
+    for i in np.flatnonzero(np.asarray(sizes) & ~left):
         fitted = np.concatenate([fitted, _masks(z, z[:, i], COLUMN_CUTS)])
     if not len(fitted):
-        return Cuts(fitted, np.zeros(fitted.shape), beyond, scale)
+        return Cuts(fitted, np.zeros(fitted.shape), left, scale)
     far = np.stack([distance(columns, [c[mask] for c in columns], sizes, sign) for mask in fitted])
-    return Cuts(fitted, np.where(fitted, 0.0, far), _beyond(columns, fitted, sign), scale)
+    return Cuts(fitted, np.where(fitted, 0.0, far), beyond(columns, fitted, sign), scale)
 
 
 def _masks(z: Array, along: Array, most: int) -> NDArray[np.bool_]:
@@ -232,7 +271,7 @@ def cut_levels(z: Array, along: Array, most: int) -> Array:
     return chosen
 
 
-def _beyond(columns: Sequence[Array], fitted: NDArray[np.bool_], sign: int) -> NDArray[np.bool_]:
+def beyond(columns: Sequence[Array], fitted: NDArray[np.bool_], sign: int = 1) -> NDArray[np.bool_]:
     """Return in which columns (columns,) any cut holds out rows beyond the fitted ones."""
     far = [outside(columns, [c[mask] for c in columns], sign).any(0) for mask in fitted]
     return np.asarray(np.stack(far).any(0)) if far else np.zeros(len(columns), dtype=bool)

@@ -45,6 +45,7 @@ from isoflop.errors import FitError
 _GRID = np.concatenate([[0.0], np.geomspace(1e-3, 2.0, 40)])
 # degrees of freedom of what is known exactly
 MOST_DOF = 1e6
+UNTESTED = "untested: no two runs differ only in their seed, or they repeat exactly"
 # a law does not fit where p of its test is below this
 LEVEL = 0.05
 # a trend of residuals counts where chance makes one as clear in one of a thousand sound laws, and only where the
@@ -206,6 +207,9 @@ def lack_of_fit(runs: RunsLike, law: str, *, run: str | None = None, **options: 
     """
     from scipy.special import fdtrc
 
+    alike = _cells(as_runs(runs, run).usable.frame)
+    if len(np.unique(alike)) == len(alike):
+        return LackOfFit(None, {}, UNTESTED)
     try:
         result = fit(runs, law, run=run, **(options | {"loss": "l2", "interval": "none"}))
     except FitError as error:
@@ -218,7 +222,7 @@ def lack_of_fit(runs: RunsLike, law: str, *, run: str | None = None, **options: 
         alone = runs_needed(optimum.problem, optimum.u, codes) - 2
     strata = _strata(r, codes, _cells(result.rows), alone, len(optimum.u) - alone)
     if not strata:
-        return LackOfFit(None, {}, "untested: no two runs differ only in their seed, or they repeat exactly")
+        return LackOfFit(None, {}, UNTESTED)
     p = [float(fdtrc(a, b, F)) for F, a, b in strata.values()]
     return LackOfFit(min(1.0, len(p) * min(p)), strata)
 

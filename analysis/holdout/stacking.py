@@ -4,12 +4,12 @@ Weights are in proportion to the predictive density of the rolling hold-outs und
 Eddy 1979 by leave-future-out; Yao, Vehtari, Simpson and Gelman 2018, arXiv:1704.02030, section 3.4), each cut counting
 as one row, since its errors go together, and the scale of errors learnt from the other cuts. In-sample fit has no say.
 
-    average = Stacks().of(Problem(law, columns, L, Objective()))
-    average.weights                        # {'multiplicative': 0.71, 'farseer': 0.24, ...}
-    average.predict({"N": columns[0], "D": columns[1]})
+    mean = stack_laws(Problem(law, columns, L, Objective()))
+    mean.weights                           # {'multiplicative': 0.71, 'farseer': 0.24, ...}
+    mean.predict({"N": columns[0], "D": columns[1]})
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.optimum import search_optimum
 from isoflop.analysis.fitting.settings import Settings
-from isoflop.analysis.holdout.cuts import Cuts, Fold, leverage, refit_folds, roll, sizes_of
+from isoflop.analysis.holdout.cuts import Cuts, Fold, leverage, refit_folds, roll, sizes_of, thin
 from isoflop.analysis.holdout.form_error import FormError, form_error, left_out_scores
 from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
@@ -37,20 +37,9 @@ LEFT_OUT = {"D_unique"}
 # ten rows for each of its nine parameters (Harrell 2015, Regression Modeling Strategies, 4.4): with fewer its starts
 # disagree
 ROWS_NEEDED = {"farseer": 90}
-# rows of a longer table on which laws are searched and held out; the best start is then fitted to all
-MOST_ROWS = 500
 # starts of a law of an average: on public tables as many find the optimum that a fit's 64 find, and the share of them
 # that did is not reported
 STARTS = 24
-
-
-def thin(problem: Problem) -> Problem:
-    """Return a problem on MOST_ROWS of its rows, drawn once and for all, since every k-th row of a grid is a line."""
-    if len(problem.target) <= MOST_ROWS:
-        return problem
-    rows = np.sort(np.random.default_rng(0).choice(len(problem.target), MOST_ROWS, replace=False))
-    columns, scale = tuple(c[rows] for c in problem.columns), problem.scale
-    return replace(problem, columns=columns, target=problem.target[rows], scale=None if scale is None else scale[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,49 +142,36 @@ def candidates(arguments: Sequence[str], names: Sequence[str], rows: int) -> lis
     return laws
 
 
-class Stacks:
-    """The averages of laws made so far, each once: several laws are judged beside the average on one table."""
+def stack_laws(rows: Problem, sign: int = 1, laws: Sequence[Law] | None = None) -> Stack | None:
+    """Fit the default laws (or `laws`), hold out, and weigh them by what they said; None where none can be fitted.
 
-    def __init__(self) -> None:
-        self._made: dict[tuple[Hashable, ...], Stack | None] = {}
-
-    def of(self, rows: Problem, sign: int = 1, laws: Sequence[Law] | None = None) -> Stack | None:
-        """Return the average of the default laws (or of `laws`); None where none can be fitted.
-
-        rows   any law over the columns, the target, and what is minimised
-        sign   1: weighed by the largest rows held out; -1: by the smallest
-        """
-        law, scale = rows.law, None if rows.scale is None else rows.scale.tobytes()
-        laws = candidates(law.arguments, law.columns, len(rows.target)) if laws is None else laws
-        values = scale, *(x.tobytes() for x in (rows.target, *rows.columns))
-        key = law.arguments, law.columns, values, rows.objective, sign, tuple(each.name for each in laws)
-        if key not in self._made:
-            self._made[key] = _stack(rows, sign, laws)
-        return self._made[key]
-
-
-def _stack(rows: Problem, sign: int, laws: Sequence[Law]) -> Stack | None:
-    """Fit every law, hold out, and weigh the laws by what they said."""
+    rows   any law over the columns, the target, and what is minimised
+    sign   1: weighed by the largest rows held out; -1: by the smallest
+    """
+    if laws is None:
+        laws = candidates(rows.law.arguments, rows.law.columns, len(rows.target))
     cuts = roll(thin(rows).columns, sizes_of(rows.law.columns), sign)
     members = [m for law in laws if (m := _member(rows, law, cuts)) is not None]
     if not members:
         return None
-    shares = _weigh(members)
-    folds = [_average([m.folds[k] for m in members], shares) for k in range(len(cuts))]
+    shares = weigh([m.folds for m in members], [m.noise for m in members])
+    folds = [average([m.folds[k] for m in members], shares) for k in range(len(cuts))]
     noise = float(np.sqrt((shares * np.array([m.noise**2 for m in members])).sum()))
     return Stack(tuple(members), shares, cuts, folds, form_error(folds, noise), noise, rows.objective.raw)
 
 
-def _average(folds: Sequence[Fold], shares: Array) -> Fold:
-    """Average several laws at one cut, those that had rows enough there."""
+def average(folds: Sequence[Fold], shares: Array) -> Fold:
+    """Average the folds of several laws at one cut, those that had rows enough there."""
     counts = np.array([fold.counts for fold in folds])
     if not (total := shares[counts].sum()) > 0:
         nothing = np.full(len(folds[0].fitted), np.nan)
         reason = "no law could be refitted"
         return replace(folds[0], status=FitStatus.REFUSED, reason=reason, residuals=nothing, own=nothing)
     residuals, own = (np.stack([getattr(fold, x) for fold in folds])[counts] for x in ("residuals", "own"))
-    mean, variance = ((shares[counts, None] * x).sum(0) / total for x in (residuals, own))
-    return replace(folds[0], status=FitStatus.CONVERGED, reason="", residuals=mean, own=variance)
+    noises = np.array([[fold.noise**2] for fold in folds])[counts]
+    mean, variance, noise = ((shares[counts, None] * x).sum(0) / total for x in (residuals, own, noises))
+    known = {"residuals": mean, "own": variance, "noise": float(np.sqrt(noise[0]))}
+    return replace(folds[0], status=FitStatus.CONVERGED, reason="", **known)
 
 
 def _member(rows: Problem, law: Law, cuts: Cuts) -> Member | None:
@@ -221,16 +197,16 @@ def _member(rows: Problem, law: Law, cuts: Cuts) -> Member | None:
     return Member(law, problem, u, noise, folds, form_error(folds, noise))
 
 
-def _weigh(members: Sequence[Member]) -> Array:
+def weigh(folds: Sequence[Sequence[Fold]], noises: Sequence[float]) -> Array:
     """Return the weights (laws,) from the predictive density of the hold-outs of each cut, learnt from the other cuts.
 
     Of n cuts n - 1 count, since one is used up in learning how large errors are: from a single cut weights are even. A
     law that had too few rows at a cut counts there as the worst of the others.
     """
-    scores = np.stack([left_out_scores(m.folds, m.noise) for m in members], axis=-1)
+    scores = np.stack([left_out_scores(mine, noise) for mine, noise in zip(folds, noises, strict=True)], axis=-1)
     scores = scores[~np.isnan(scores).all(1)]
     if not len(scores):
-        return np.full(len(members), 1 / len(members))
+        return np.full(len(folds), 1 / len(folds))
     scores = np.where(np.isnan(scores), np.nanmin(scores, axis=1, keepdims=True), scores)
     total = scores.sum(0) * (len(scores) - 1) / len(scores)
     shares = np.exp(total - total.max())

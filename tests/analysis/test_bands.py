@@ -191,15 +191,15 @@ def test_a_slope_is_learnt_from_errors_that_grow() -> None:
     assert (cuts.distance[cuts.fitted] == 0).all()
     errors = np.where(cuts.fitted, np.nan, 0.02 * cuts.distance)
     sides = list(zip(cuts.fitted, cuts.distance, errors, strict=True))
-    form = form_error([Fold(*at, FitStatus.CONVERGED, "", off, 0 * off) for *at, off in sides], noise=1e-4)
+    form = form_error([Fold(*at, FitStatus.CONVERGED, "", off, 0 * off, 1e-4) for *at, off in sides], noise=1e-4)
     # edge and slope share it, since they are averaged over their likelihood
     assert np.sqrt(form.variance(np.array([1.0, 2.5]))) == pytest.approx([0.02, 0.05], rel=0.25)
     assert form.slope > 2 * form.edge
     assert form.variance(np.array([0.0, 2.0]))[0] == 0
-    none = [Fold(*at, FitStatus.REFUSED, "too few", off + np.nan, off + np.nan) for *at, off in sides]
+    none = [Fold(*at, FitStatus.REFUSED, "too few", off + np.nan, off + np.nan, 1e-4) for *at, off in sides]
     assert form_error(none, 1e-4).cuts == 0
     # what a refit misses since it saw few rows is no error of the form
-    own = [Fold(*at, FitStatus.CONVERGED, "", off, off**2) for *at, off in sides]
+    own = [Fold(*at, FitStatus.CONVERGED, "", off, off**2, 1e-4) for *at, off in sides]
     assert form_error(own, 1e-4).slope < form.slope / 5
 
 

@@ -6,8 +6,7 @@ import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.holdout.predict import predict
-from isoflop.analysis.holdout.two_steps import predict_then
+from isoflop.analysis.holdout.predict import predict, predict_then
 from isoflop.analysis.laws.declare import LAWS
 from isoflop.errors import FitError
 
