@@ -106,25 +106,14 @@ def status_command(
     watch: Annotated[bool, "Refresh until no run is active", "-w", "--watch"] = False,
     everything: Everything = False,
     as_json: Json = False,
-    html: Annotated[Path | None, "Write a page that reloads itself; with -w, write it again and again"] = None,
 ) -> None:
     """Show how many runs of a folder are in each state, the time left, what failed and why, and the lowest losses.
 
     - `isoflop status runs/first --watch`
-    - `isoflop status runs/first --html status.html --watch`
     """
     from isoflop.sweeps.watch import status
 
-    if html is not None:
-        from isoflop.sweeps.watch.predicted import Predictor
-        from isoflop.sweeps.watch.status_page import watch_page, write_page
-
-        if watch:
-            watch_page(folder, html)
-        else:
-            write_page(status.overview(folder, Predictor()), html)
-        print(f"wrote {html}")
-    elif as_json:
+    if as_json:
         print(json.dumps(status.overview(folder).as_json()))
     elif watch:
         from rich.console import Console

@@ -1,6 +1,6 @@
 """Pages as Jinja templates, which lie in this folder, and tables of a terminal.
 
-render("status.html", done=1, total=2, ...)
+render("answers.md", answers=[], ...)
 console().print(plain_table("family", "N", right=("N",)))
 """
 

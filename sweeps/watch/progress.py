@@ -7,9 +7,10 @@ line(sweep)        # '0 of 3 done, 0 running'
 """
 
 import contextlib
-import threading
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -19,11 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from isoflop import record
+from isoflop.files import read_bytes
 from isoflop.scaling.config.columns import columns
 from isoflop.sweeps.templates import plain_table
-from isoflop.sweeps.watch.predicted import LEVEL, Prediction, Predictor
-from isoflop.sweeps.watch.status_page import curve
-from isoflop.wording import clock, one_line, percent, short
+from isoflop.wording import clock, one_line, short
 
 if TYPE_CHECKING:
     from isoflop.sweeps.ledger import Entry
@@ -32,6 +32,8 @@ console = Console(stderr=True)
 LINE_S = 30.0  # least time between two lines of progress without a terminal
 TABLE_S = 1.0  # between two tables, each of which reads the curves of the runs at work
 LAST = 3  # finished runs that are shown
+# columns of a curve.csv, of which the last is the loss (scaling/loop/progress.py)
+CURVE = 5
 SIZED = (*record.WHO[1:], "N", "D", "C")  # the columns of numbers that say which run it is
 
 
@@ -106,15 +108,14 @@ class LiveTable:
     """The live table of a sweep, rebuilt at most once a second."""
 
     def __init__(self, sweep: _WatchedSweep, now: Callable[[], float]) -> None:
-        self.sweep, self.now, self.speeds, self.ends = sweep, now, _Speeds(), _Ends()
+        self.sweep, self.now, self.speeds = sweep, now, _Speeds()
         self.made, self.last = -TABLE_S, Group()
 
     def table(self) -> Group:
         """Return the table: counts and time left, a line for every run at work, and the runs that ended last."""
         if self.now() - self.made >= TABLE_S:
             self.made = self.now()
-            predicted = self.ends.of([job.entry for job in self.sweep.running.values()], self.sweep.ended)
-            parts: list[RenderableType] = [self._head(), self._working(predicted)]
+            parts: list[RenderableType] = [self._head(), self._working()]
             if self.sweep.ended:
                 parts += [Text("\nended last", "dim"), self._finished()]
             self.last = Group(*parts)
@@ -134,17 +135,16 @@ class LiveTable:
         )
         return head
 
-    def _working(self, predicted: Mapping[str, Prediction]) -> Table:
-        """Return the runs at work: step, speed, training loss so far, and the predicted final loss."""
-        names = (*SIZED, "step", "steps/s", "L_train", f"L at the end, {percent(LEVEL, 0)}")
+    def _working(self) -> Table:
+        """Return the runs at work: step, speed, and training loss so far."""
+        names = (*SIZED, "step", "steps/s", "L_train")
         rows = plain_table("family", *names, right=names)
         for job in sorted(self.sweep.running.values(), key=lambda job: job.entry.run_id):
             beat, plan = job.entry.files.read_heartbeat(), job.entry.config.plan
             step = f"{beat['step']}/{beat['steps']}" if beat.get("steps") else f"–/{plan.steps if plan else '?'}"
             speed, losses = self.speeds.of(job, beat), curve(job.entry.files.curve)
             progress = step, f"{speed:.3g}" if speed else "", f"{losses[-1]:.4g}" if losses else ""
-            end = predicted.get(job.entry.run_id)
-            rows.add_row(*_who(job.entry), *progress, str(end) if end and end.value is not None else "")
+            rows.add_row(*_who(job.entry), *progress)
         return rows
 
     def _finished(self) -> Table:
@@ -164,6 +164,17 @@ def _who(entry: "Entry") -> list[str]:
     return [*(str(known[key]) for key in record.WHO), *sizes]
 
 
+def curve(file: Path) -> list[float]:
+    """Return the training losses of a curve.csv, without torn lines."""
+    losses = []
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for text in read_bytes(file).decode().splitlines():
+            *before, last = text.split(",")
+            with contextlib.suppress(ValueError):
+                losses += [loss] if len(before) == CURVE - 1 and math.isfinite(loss := float(last)) else []
+    return losses
+
+
 class _Speeds:
     """Optimiser steps per second of each run, between its last two heartbeats that were seen."""
 
@@ -179,28 +190,3 @@ class _Speeds:
             speed = (beat["step"] - step) / (beat["time"] - at) if at and beat["step"] > step else speed
             self.seen[job.entry.run_id] = beat["step"], beat["time"], speed
         return speed
-
-
-class _Ends:
-    """The losses that runs at work may end at, found in the background, since a law is fitted for them."""
-
-    def __init__(self) -> None:
-        self.predictor, self.known = Predictor(), dict[str, Prediction]()
-        self.asked: tuple[tuple[str, ...], int] = (), 0
-        self.worker: threading.Thread | None = None
-
-    def of(self, running: "Sequence[Entry]", ended: "Sequence[Entry]") -> Mapping[str, Prediction]:
-        """Return the predictions known by now, and ask for new ones if a run began or ended."""
-        state = tuple(entry.run_id for entry in running), len(ended)
-        if state != self.asked and not (self.worker and self.worker.is_alive()):
-            self.asked = state
-            good = [entry for entry in ended if entry.good]
-            self.worker = threading.Thread(target=self._ask, args=(list(running), good), daemon=True)
-            self.worker.start()
-        return self.known
-
-    def _ask(self, running: "list[Entry]", good: "list[Entry]") -> None:
-        try:
-            self.known = self.predictor.of(running, good)
-        except Exception as error:  # a look at a sweep stops no run of it
-            self.known = {entry.run_id: Prediction(str(error)) for entry in running}

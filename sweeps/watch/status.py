@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -17,8 +17,7 @@ from isoflop import files, record, record_checks
 from isoflop.errors import UserError
 from isoflop.sweeps.cancel import in_slurm
 from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries, no_garbage
-from isoflop.sweeps.watch.predicted import LEVEL, Prediction, Predictor
-from isoflop.wording import clock, one_line, percent, short, states
+from isoflop.wording import clock, one_line, short, states
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,8 +40,6 @@ class Overview:
     """FLOPs and seconds of the rows with a result, by family."""
     best: list[record.Row] = field(default_factory=list)
     """The row of the lowest loss of every family on every dataset, the lowest first."""
-    predicted: dict[str, Prediction] = field(default_factory=dict)
-    """The final loss of runs at work, where it was asked for."""
     jobs: dict[str, Counter[str]] = field(default_factory=dict)
     """Slurm jobs of the folder by number, with their states and why they wait."""
 
@@ -109,22 +106,15 @@ class Overview:
                 more = len(members) - SHOWN
                 title = f"{state} ({more} more: --all)" if more > 0 and not everything else state
                 parts += ["", _heading(title, bold), *_listed(members if everything else members[:SHOWN])]
-        if self.predicted:
-            cells = [(run_id, one_line(loss)) for run_id, loss in self.predicted.items()]
-            names = ("run", f"L at the end, {percent(LEVEL, 0)} interval")
-            parts += ["", _heading("predicted", bold), *_columns(names, cells if everything else cells[:SHOWN], names)]
         if self.best:
             parts += ["", _heading("lowest loss so far", bold), *_bests(self.best)]
         return "\n".join(parts)
 
 
-def overview(folder: Path, predictor: Predictor | None = None) -> Overview:
-    """Read a folder of runs; with a predictor, predict the final loss of those at work."""
+def overview(folder: Path) -> Overview:
+    """Read a folder of runs."""
     with no_garbage():
-        seen = Overview(folder, _glance(folder), jobs=in_slurm(folder))
-    if predictor is not None:
-        seen.predicted = predictor.of(seen.running, seen.by_state.get("ok", []))
-    return seen
+        return Overview(folder, _glance(folder), jobs=in_slurm(folder))
 
 
 def _glance(folder: Path) -> list[Entry]:
@@ -215,21 +205,15 @@ def _columns(names: Sequence[str], cells: Sequence[Sequence[str]], left: Sequenc
     return [form.format(*row).rstrip() for row in (names, *cells)]
 
 
-def looks(folder: Path, every_s: float) -> Iterator[Overview]:
-    """Yield the overview with predictions every few seconds until no run is active."""
-    predictor = Predictor()
-    while True:
-        yield (now := overview(folder, predictor))
-        if not now.running:
-            return
-        time.sleep(every_s)
-
-
 def watch(folder: Path, everything: bool, console: "Console", every_s: float = 2.0) -> None:
     """Refresh the overview in a terminal until no run is active, or Ctrl-C."""
     from rich.live import Live
     from rich.text import Text
 
     with Live(console=console, refresh_per_second=1) as live:
-        for now in looks(folder, every_s):
+        while True:
+            now = overview(folder)
             live.update(Text(now.text(everything)), refresh=True)
+            if not now.running:
+                return
+            time.sleep(every_s)

@@ -37,7 +37,7 @@ from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
 from isoflop.sweeps.collect import PROBES
-from isoflop.sweeps.watch.status_page import curve
+from isoflop.sweeps.watch.progress import curve
 from isoflop.wording import UNPRINTABLE, csv_text
 
 VERBS = {
