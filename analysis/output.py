@@ -53,22 +53,6 @@ def local_quantities(fits: Any, local: bool, at: dict[str, float]) -> list[Any]:
     return [fit.local(at) if is_wanted else None for fit, is_wanted in zip(fits, wanted, strict=True)]
 
 
-def show_specification(
-    table: Any, law: str, by: list[str], share: list[str], options: dict[str, Any], as_json: bool
-) -> None:
-    """Print the specification curve of each group."""
-    from isoflop.analysis.holdout.specification_curve import as_text, specification
-
-    if share:
-        raise UserError("--specification looks at each group alone; leave --share out")
-    curves = [(label.by, specification(rows, law, **options)) for label, rows in table.by(by).items()]
-    if as_json:
-        emit({"law": law, "specifications": [{"by": label, "choices": files.records(rows)} for label, rows in curves]})
-    else:
-        texts = ["".join(f"{k}={v}  " for k, v in label.items()) + as_text(rows, law) for label, rows in curves]
-        echo("\n\n".join(texts))
-
-
 def show_each(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) -> None:
     """Print the result of `work` for each group; name the groups that are refused, and exit with 1 if all are.
 

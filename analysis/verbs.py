@@ -54,7 +54,6 @@ def fit_command(
     rows: o.RunOptions,
     fitting: o.FitOptions,
     *,
-    specification: Annotated[bool, "Instead: how the estimates move with loss, delta, exclusions and counts"] = False,
     local: o.LocalOptions,
     curves: Annotated[bool, "Given a folder of runs: fit their constant-rate trunks (curve.csv) too"] = False,
     as_json: o.Json = False,
@@ -66,17 +65,14 @@ def fit_command(
     - `isoflop fit runs.csv --law 'power_offset(D)' --where "N=1e6"` - one axis at one size
     - `isoflop fit runs.csv --law 'sigmoid(L)' --target metric.accuracy` - any column of positive numbers
     - `isoflop fit runs.csv --by family --share E` - one irreducible loss for all families
-    - `isoflop fit runs.csv --specification` - sensitivity of the estimates to analysis choices
     - `isoflop fit runs.csv --local` - slopes, loss and best D/N among the runs, identified even when E is not
     - `isoflop fit runs/ --curves` - fit the marks and the constant-rate trunks that they branch from jointly
     - `isoflop fit runs.csv --pin E=1.69 --interval jackknife --json` - for a script
     """
     by, share = o.names(rows.by), o.names(fitting.share)
     table, law, options = rows.tuned(), o.law(fitting.law, fitting.target), fitting.settings(rows.run)
-    if curves and (specification or share):
-        raise UserError("--curves fits each group by itself and once; leave --share and --specification out")
-    if specification:
-        return output.show_specification(table, law, by, share, options, as_json)
+    if curves and share:
+        raise UserError("--curves fits each group by itself; leave --share out")
     from isoflop.analysis.fitting.fit import fit_groups
 
     groups = {"by": by, "share": share} | options

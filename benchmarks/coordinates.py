@@ -8,7 +8,6 @@ one another by chance, and the more random positions there are the less is a bes
     python benchmarks/coordinates.py
     python benchmarks/coordinates.py --families transformer --parametrizations standard
     python benchmarks/coordinates.py --csv changes.csv
-    isoflop plot changes.csv --by family,parametrization --where "dial = 'width'" --figure coordinate_check
 
 Source: muP, arXiv:2203.03466, appendix D.1.
 """

@@ -123,7 +123,6 @@ COLD = {
     "fit, 4,000 resamples": "fit points.csv --resamples 4000",
     "m4 on 70 rows": "fit curve.csv --law m4(D)",
     "bnsl on 70 rows": "fit curve.csv --law bnsl(D)",
-    "specification curve": "fit points.csv --specification",
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
+from answers import superseded
 from pages import render
 
 from isoflop import fit as fit_law
@@ -29,7 +30,6 @@ from isoflop.analysis.runs.cells import well_tuned
 from isoflop.analysis.runs.rows import usable
 from isoflop.errors import FitError
 from isoflop.sweeps import study
-from isoflop.sweeps.answers import superseded
 from isoflop.wording import number
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,6 @@ import typer
 from isoflop.errors import UserError
 from isoflop.exits import run
 from isoflop.extensions import take
-from isoflop.files import write_text
 from isoflop.option_groups import expand
 from isoflop.sweeps.plan.options import PlanCost, PlanLaw, PlanTable, PlanText
 
@@ -163,7 +162,6 @@ def study_command(
     out: Annotated[Path | None, "Its folder; default studies/NAME, with overrides studies/NAME/OVERRIDES"] = None,
     hours: Annotated[float, typer.Option(help="With all: time limit; the cheapest studies come first", min=0)] = 1.0,
     pause: Annotated[bool, "Stop once a forecast is written, to commit it before the larger runs"] = False,
-    answers: Annotated[Path | None, "Instead: write the page of all answers to this file"] = None,
 ) -> int:
     """Answer a question: make the runs of a study, judge its claims, and report; re-run it to resume.
 
@@ -173,7 +171,6 @@ def study_command(
     - `isoflop study`
     - `isoflop study known seed=0,1`
     - `isoflop study all --hours 3`
-    - `isoflop study --answers docs/answers.md`
     """
     from isoflop.scaling.limits import refuse_words
     from isoflop.sweeps import study, study_run
@@ -181,13 +178,6 @@ def study_command(
     overrides = take(context.args)
     refuse_words(overrides)
     room = out or study.ROOM
-    if answers is not None:
-        from isoflop.sweeps.answers import page
-
-        if name:
-            raise UserError(f"--answers writes the page of all studies; leave out {name}, or leave out --answers")
-        write_text(answers, page(room))
-        return 0
     if not name:
         study_run.print_listing(room)
         return 0

@@ -145,7 +145,6 @@ def _analysis() -> Iterator[tuple[str, ...]]:
     yield "demo-fit-pin", "fit", *by, "--pin", "E=1.5", "--prior", "alpha=0.3:0.1", "--json", "--resamples", "100"
     yield "demo-fit-weights", "fit", *by, "--weights", "noise", "--json", "--resamples", "100"
     yield "demo-fit-target", "fit", *lstm, "--law", "power(N)", "--target", "L_train", "--json"
-    yield "demo-fit-specification", "fit", *lstm, "--specification", "--json"
     yield "demo-compare-cnn", "compare", "--where", "family = 'cnn'", "--json"
     yield "demo-compare-family", "compare", *by, "--json"
     yield "demo-compare-cut", "compare", *lstm, "--holdout", "C>=1e10", "--laws", "power,chinchilla,best", "--json"

@@ -9,14 +9,14 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 42_150,
+    "lines": 41_500,
     "files": 290,
-    "public_names": 1_230,
+    "public_names": 1_140,
     "names_used_twice": 0,
     "circles_of_files": 0,
     "circles_of_folders": 0,
     "upward_arrows": 0,
-    "widest_folder": 17,
+    "widest_folder": 14,
     "long_files": 4,
     "long_functions": 0,
     "many_parameters": 8,

@@ -77,7 +77,7 @@ def write_report(
     claims  a folder of claims, one yaml, or a list of claims; default those that ship
     forecast  a file of `isoflop forecast`, to be scored by the runs made since
     question  what the runs are to answer; default the question of their layout
-    full      whether to add what takes long: hold-outs, the specification curve, whether each law predicts as well as
+    full      whether to add what takes long: hold-outs, whether each law predicts as well as
               others, the power of open claims, and each figure as SVG and PNG
     options   tune, the knobs that were searched; default those that take several values at one size and amount of data
     """

@@ -10,13 +10,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def render(name: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: object) -> str:
-    """Return the page of a template; the template sets the line break after a value."""
+def render(
+    name: str, filters: Mapping[str, Callable[..., Any]] | None = None, trim: bool = False, **values: object
+) -> str:
+    """Return the page of a template; the template sets the line break after a value; trim: lines of blocks vanish."""
     jinja = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
         finalize=lambda value: value.removesuffix("\n") if isinstance(value, str) else value,
         keep_trailing_newline=True,
+        trim_blocks=trim,
+        lstrip_blocks=trim,
         autoescape=False,  # Markdown, not HTML
     )
     jinja.filters |= filters or {}

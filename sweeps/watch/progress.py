@@ -22,7 +22,7 @@ from rich.text import Text
 from isoflop import record
 from isoflop.files import read_bytes
 from isoflop.scaling.config.columns import columns
-from isoflop.sweeps.templates import plain_table
+from isoflop.sweeps.tables import plain_table
 from isoflop.wording import clock, one_line, short
 
 if TYPE_CHECKING:

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from synthetic_laws import seeded
 
 from isoflop import record
-from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.holdout.specification_curve import specification
 from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.runs import select
 from isoflop.analysis.verbs import main
@@ -45,31 +43,6 @@ def test_json_is_one_document_of_the_agreed_shape(table: Path, capsys: pytest.Ca
     assert (one["status"], one["n_rows"], one["n_runs"], one["excluded"]) == ("converged", 36, 36, [])
     assert one["starts"] == {"tried": 64, "at_optimum": 64}
     assert one["objective"] == pytest.approx(8.93645241e-05, rel=1e-8)
-
-
-def test_the_specification_curve_shows_every_choice(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["fit", str(table), *COLUMNS, "--by", "family", "--specification", "--resamples", "50"]
-    assert main([*command, "--json"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    assert [s["by"] for s in document["specifications"]] == [{"family": "mlp"}, {"family": "ssm"}]
-    choices = {row["choice"]: row for row in document["specifications"][0]["choices"]}
-    assert choices["default"]["alpha_low"] < choices["default"]["alpha"] < choices["default"]["alpha_high"]
-    assert {"loss l1", "loss l2", "delta 0.01", "without the 5% of largest residual", "without the largest N"} <= set(
-        choices
-    )
-    assert choices["without the smallest D"]["n_rows"] == 30
-    assert main(command) == 0
-    text = capsys.readouterr().out
-    assert "family=mlp" in text
-    assert "times the width of its interval" in text
-
-
-def test_other_counts_of_parameters_are_among_the_choices() -> None:
-    rows = seeded("chinchilla").assign(n_total=lambda r: r["N"] * 1.5 + 1e7)
-    found = specification(rows, "chinchilla", interval="none").set_index("choice")
-    direct = fit(rows, "chinchilla(n_total,D)", interval="none")
-    assert found.loc["N counted as n_total", "alpha"] == pytest.approx(direct.values["alpha"], rel=1e-8)
-    assert found.loc["N counted as n_total", "alpha"] > found.loc["default", "alpha"]
 
 
 def test_the_same_command_prints_the_same_answer(table: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,12 +80,6 @@ def test_contours_of_equal_loss_are_those_of_the_law_of_shape(shapes: View) -> N
     assert lines["D"].unique() == pytest.approx([1e8])
 
 
-def test_the_coordinate_check_gives_the_slope_of_each_activation(shapes: View) -> None:
-    subtitle = named("coordinate_check").draw(shapes).subtitle
-    assert "logits of mlp +0.50 (+0.50 to +0.50)" in subtitle
-    assert "stream of mlp +0.00" in subtitle.replace("−0.00", "+0.00")
-
-
 def test_the_table_of_laws_by_depth_of_hold_out_has_coverage_and_naive_lines(everything: View) -> None:
     data = named("holdout_laws").draw(everything).data
     laws = data[data["covered"] != ""]
@@ -101,8 +95,8 @@ def test_every_figure_is_drawn_where_its_data_exist(everything: View, profiles: 
     judged = look(demo_study(["lstm", "mlp"]), [claim for claim in load_claims() if claim.id == "matched-C"])
     for drawing in drawings():
         view = profiles if drawing.name in ("isoflop_profiles", "reducible_loss") else everything
-        view = judged if drawing.name in ("contrasts", "specification", "scorecard") else view
-        view = shapes if drawing.name in ("iso_loss", "coordinate_check") else view
+        view = judged if drawing.name in ("contrasts", "scorecard") else view
+        view = shapes if drawing.name == "iso_loss" else view
         try:
             drawn[drawing.name] = drawing.draw(view)
         except Unmet as lack:

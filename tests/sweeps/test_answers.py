@@ -2,11 +2,11 @@
 
 import json
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import Isoflop
 from studies import demo_study
 
 from isoflop.analysis.claims.claim import load_claims
@@ -14,9 +14,12 @@ from isoflop.analysis.claims.judge import judge
 from isoflop.analysis.report.sentences import verdict_table
 from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
-from isoflop.sweeps import answers, study
+from isoflop.sweeps import study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "benchmarks"))
+import answers  # noqa: E402
+
 ROOM = REPOSITORY / "studies"
 MADE = sorted(file.parent.relative_to(ROOM).as_posix() for file in ROOM.glob("**/verdicts.json"))
 
@@ -86,12 +89,6 @@ def test_a_claim_without_an_answer_names_the_command_that_would_test_it(tmp_path
     text = answers.page(tmp_path)
     assert "- It would be tested by: `isoflop study exact`" in text
     assert "## H25" in text
-
-
-def test_answers_of_one_study_alone_are_refused(isoflop: Isoflop, tmp_path: Path) -> None:
-    done = isoflop("study", "known", "--answers", str(tmp_path / "answers.md"))
-    assert done.returncode == 2
-    assert "--answers writes the page of all studies; leave out known" in done.stderr
 
 
 def test_an_untested_verdict_ends_with_the_command_that_would_test_it() -> None:

@@ -1,26 +1,29 @@
-"""The answers: docs/answers.md, written from the committed tables and verdicts of studies/ and from the claims.
+"""Write docs/answers.md from the committed tables and verdicts of studies/ and from the claims.
 
-print(page(Path("studies")))
+    python benchmarks/answers.py
+
+Nothing is trained, and no claim is judged again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+from pages import render
 
 from isoflop import files
+from isoflop.analysis.claims.claim import Claim, load_claims
+from isoflop.analysis.report.scorecard import front, scorecard
+from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
 from isoflop.sweeps import study as studies
 from isoflop.sweeps.study import Study
-from isoflop.sweeps.templates import render
 from isoflop.wording import clock, listed, number
 from isoflop.yaml_file import read_yaml
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from isoflop.analysis.claims.claim import Claim
-
+ROOT = Path(__file__).parents[1]
 # studies that set families side by side, from which the scorecard is made
 SCORED = ("scaling", "laws", "tasks", "two_texts", "tracking")
 # pairs of measures, each of another criterion, whose Pareto fronts are listed
@@ -41,7 +44,7 @@ SUPERSEDED = "superseded.yaml"
 class Answer:
     """A claim with what a study said of it."""
 
-    claim: "Claim"
+    claim: Claim
     study: Study | None
     """The study whose claims name it; None if none does."""
     verdict: Mapping[str, Any] | None
@@ -78,7 +81,9 @@ def page(room: Path) -> str:
     decided = [(a.verdict["verdict"], again["verdict"]) for a, again in repeated if a.judged in OPPOSITE and a.verdict]
     scores, fronts = _scorecard(room)
     return render(
-        "answers.md",
+        "answers",
+        {"number": number, "words": lambda name: str(name).replace("_", " ")},
+        trim=True,
         answers=answers,
         counts={word: words.count(word) for word in dict.fromkeys(words)},
         forecasts={name: d["forecast"] for name, d in _documents(room).items() if d.get("forecast")},
@@ -92,8 +97,6 @@ def page(room: Path) -> str:
 
 def read(room: Path) -> Iterator[Answer]:
     """Yield every claim with the verdict of the longest study that tested it, or with the shortest study that would."""
-    from isoflop.analysis.claims.claim import load_claims
-
     reasons = superseded(room)
     with_claims = [study for study in studies.studies() if study.claims]
     written = _documents(room)
@@ -114,8 +117,6 @@ def superseded(room: Path) -> dict[str, str]:
 
     Raises a UserError where an id is unknown or a reason is missing.
     """
-    from isoflop.analysis.claims.claim import load_claims
-
     file = room / SUPERSEDED
     reasons = read_yaml(file, "withdrawn verdicts")[0] if file.exists() else {}
     known = [claim.id for claim in load_claims()]
@@ -139,8 +140,6 @@ def _verdict(document: Mapping[str, Any], name: str) -> Mapping[str, Any] | None
 
 def _cost(document: Mapping[str, Any], folder: Path) -> str:
     """Return what the runs of a study cost: their number, compute, and time on their device."""
-    from isoflop.analysis.runs.read import read_runs
-
     rows = read_runs(folder / "runs.csv").frame
     last = rows.sort_values("D").groupby("run_id").tail(1)  # its marks are on the way there
     device = listed(sorted(map(str, rows["device"].dropna().unique())))
@@ -162,9 +161,6 @@ def _scorecard(room: Path) -> tuple[list[dict[str, Any]], list[tuple[str, str, s
     """Return the rows of four criteria of the compared families, and Pareto fronts of pairs of measures."""
     import pandas as pd
 
-    from isoflop.analysis.report.scorecard import front, scorecard
-    from isoflop.analysis.runs.read import read_runs
-
     made = [name for name in SCORED if (room / name / "runs.csv").exists()]
     if not made:
         return [], []
@@ -182,5 +178,9 @@ def _scorecard(room: Path) -> tuple[list[dict[str, Any]], list[tuple[str, str, s
     return files.records(rows), fronts
 
 
-def _title(card: "pd.DataFrame", measure: str) -> str:
+def _title(card: pd.DataFrame, measure: str) -> str:
     return str(card.loc[card["measure"] == measure, "title"].iloc[0])
+
+
+if __name__ == "__main__":
+    files.write_text(ROOT / "docs/answers.md", page(ROOT / "studies"))
