@@ -168,6 +168,26 @@ class Contrast:
 
 
 @dataclass(frozen=True)
+class Ratio(Contrast):
+    """A ratio of two means over pairs of runs, with Fieller's interval (1954): it need not be symmetric or bounded."""
+
+    means: tuple[float, float] = (0.0, 1.0)
+    """Of the numerator and of the denominator."""
+    covariance: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Variances of the two means, and their covariance."""
+
+    def interval(self, level: float) -> Interval:
+        """Return where the numerator less r times the denominator is not told from 0; (None, None) if everywhere."""
+        (a, b), (of_a, of_b, both) = self.means, self.covariance
+        t = float(stdtrit(self.df, (1 + level) / 2)) if self.df > 0 else math.nan
+        square, half, constant = b**2 - t**2 * of_b, a * b - t**2 * both, a**2 - t**2 * of_a
+        root = half**2 - square * constant
+        if not (square > 0 and root >= 0):
+            return None, None
+        return (half - math.sqrt(root)) / square, (half + math.sqrt(root)) / square
+
+
+@dataclass(frozen=True)
 class Quantity:
     """A named quantity: how it is measured, what it needs, how it is worded."""
 

@@ -109,12 +109,22 @@ def test_the_difference_is_of_pairs_that_share_seed_and_size() -> None:
     assert measure("difference", apart, COLUMN).se == pytest.approx(math.hypot(*[np.std(noise, ddof=1) / 3**0.5] * 2))
 
 
-def test_the_ratio_of_means_has_the_jackknife() -> None:
+def test_the_ratio_of_means_has_the_interval_of_fieller() -> None:
     exact = measure("ratio", two_families([2.0, 4.0], [1.0, 2.0]), COLUMN)
     assert (exact.value, exact.se) == (2.0, pytest.approx(0.0, abs=1e-12))
     one = measure("ratio", two_families([2.0, 4.0, 6.0], [1.0, 1.0, 1.0]), COLUMN)
     assert one.value == 4.0
     assert one.se == pytest.approx(np.std([2, 4, 6], ddof=1) / math.sqrt(3))  # over a constant it is that of the mean
+    low, high = one.interval(0.95)
+    assert (low, high) == (pytest.approx(4 - 4.303 * one.se, abs=1e-3), pytest.approx(4 + 4.303 * one.se, abs=1e-3))
+    # r is in the interval exactly where the mean of one - r other is not told from 0 by Student's t
+    top, bottom = np.array([0.30, 0.05, 0.12]), np.array([1.4, 0.7, 1.2])
+    ratio = measure("ratio", two_families(top, bottom), COLUMN)
+    for end in ratio.interval(0.95):
+        rest = top - end * bottom
+        assert abs(rest.mean()) == pytest.approx(4.3027 * np.std(rest, ddof=1) / math.sqrt(3), rel=1e-4)
+    # a denominator that is not told from 0 leaves the ratio without an interval
+    assert measure("ratio", two_families([1.0, 2.0, 3.0], [1.0, -0.9, 0.8]), COLUMN).interval(0.95) == (None, None)
     with pytest.raises(NotIdentified, match="is 0 for mlp"):
         measure("ratio", two_families([2.0, 4.0], [1.0, -1.0]), COLUMN)
 

@@ -4,13 +4,18 @@ import json
 import re
 import sys
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from studies import demo_study
 
 from isoflop.analysis.claims.claim import load_claims
 from isoflop.analysis.claims.judge import judge
+from isoflop.analysis.claims.region import Region
 from isoflop.analysis.report.sentences import verdict_table
 from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
@@ -19,6 +24,7 @@ from isoflop.sweeps import study
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 import answers  # noqa: E402
+from answers_picture import bar_of  # noqa: E402
 
 ROOM = REPOSITORY / "studies"
 MADE = sorted(file.parent.relative_to(ROOM).as_posix() for file in ROOM.glob("**/verdicts.json"))
@@ -46,8 +52,8 @@ def test_the_committed_tables_give_the_committed_verdicts(name: str) -> None:
 def test_committed_tables_are_small_and_name_no_machine(name: str) -> None:
     files = [path for path in (ROOM / name).rglob("*") if path.is_file()]
     assert {path.name for path in files} <= {"runs.csv", "probes.csv", "verdicts.json", "forecast.json"}
-    # the largest study has a thousand rows of a hundred columns, and 55 pairs of families in its verdicts
-    assert sum(path.stat().st_size for path in files) < 1_500_000
+    # the largest has twenty marks of 120 networks, in a hundred columns
+    assert sum(path.stat().st_size for path in files) < 2_000_000
     for path in files:
         text = path.read_text(encoding="utf-8")
         assert not any(root in text for root in ("/home/", "/root", "/tmp", "/work", "/Users/")), path
@@ -66,17 +72,61 @@ def test_a_decided_verdict_is_not_the_opposite_with_other_seeds(name: str) -> No
 LONG = ("scaling", "laws")
 
 
-def test_the_page_is_that_of_the_committed_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pages_are_those_of_the_committed_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "SCORED", tuple(name for name in answers.SCORED if name not in LONG))
-    committed, now = (
-        text.partition("## Scorecard")
-        for text in ((REPOSITORY / "docs" / "answers.md").read_text(encoding="utf-8"), answers.page(ROOM))
-    )
-    assert now[0] == committed[0]
-    scores = now[2].splitlines()
-    assert len(scores) > 50
+    now = answers.pages(ROOM)
+    committed = {name: (REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in now}
+    scores = {
+        side: pages.pop("answers/scorecard.md").partition("## Scorecard")
+        for side, pages in (("now", now), ("committed", committed))
+    }
+    assert now == committed
+    assert scores["now"][0] == scores["committed"][0]
+    lines = scores["now"][2].splitlines()
+    assert len(lines) > 50
     # the order of the axes is that in which studies bring them
-    assert Counter(scores) <= Counter(committed[2].splitlines())
+    assert Counter(lines) <= Counter(scores["committed"][2].splitlines())
+
+
+def test_the_page_is_read_in_a_minute_and_a_claim_takes_forty_lines_at_most() -> None:
+    head = (REPOSITORY / "docs" / "answers.md").read_text(encoding="utf-8").partition("## Every claim")[0]
+    assert len(head.split()) < 600
+    for page in (REPOSITORY / "docs" / "answers").glob("*.md"):
+        if page.name != "scorecard.md":
+            sections = page.read_text(encoding="utf-8").split("\n## ")[1:]
+            assert max(len(section.splitlines()) for section in sections) <= 40, page
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda themes: themes["scalability"].update(text="H5 (refuted)"), "scalability: H5 is supported"),
+        (lambda themes: themes["scalability"].update(text="Nothing."), "does not cite H1, H3-local"),
+        (lambda themes: themes["scalability"]["claims"].remove("H1"), "H1 must each be a claim of exactly one theme"),
+        (lambda themes: themes["efficiency"]["claims"].append("H1"), "H1 must each be a claim of exactly one theme"),
+    ],
+)
+def test_a_theme_that_says_another_verdict_is_refused(
+    change: Callable[[Any], None], sentence: str, tmp_path: Path
+) -> None:
+    document = yaml.safe_load((ROOM / answers.THEMES).read_text(encoding="utf-8"))
+    change(document["themes"])
+    (tmp_path / answers.THEMES).write_text(yaml.safe_dump(document), encoding="utf-8")
+    with pytest.raises(UserError, match=sentence):
+        answers.themes(tmp_path, list(answers.read(ROOM)))
+
+
+def test_a_bar_is_the_distance_from_the_border_in_half_widths() -> None:
+    rule = next(claim for claim in load_claims() if claim.id == "H12").rules[0]
+    below = replace(rule, region=Region(below=1.0), negated=False)
+    subject = {"verdict": "refuted", "low": 2.0, "statistic": 3.0, "high": 4.0, "limit": None}
+    bar = bar_of(below, subject, "H12")
+    assert bar is not None
+    assert (bar.low, bar.middle, bar.high) == (-3.0, -2.0, -1.0)
+    near = bar_of(replace(below, region=Region(near=3.0, within=2.0)), subject, "H12")
+    assert near is not None
+    assert (near.low, near.middle, near.high) == (1.0, 2.0, 2.0)
+    assert bar_of(below, subject | {"high": None}, "H12") is None
 
 
 def test_every_claim_that_can_be_tested_has_a_study() -> None:
@@ -86,7 +136,7 @@ def test_every_claim_that_can_be_tested_has_a_study() -> None:
 
 
 def test_a_claim_without_an_answer_names_the_command_that_would_test_it(tmp_path: Path) -> None:
-    text = answers.page(tmp_path)
+    text = answers.pages(tmp_path)["answers/all.md"]
     assert "- It would be tested by: `isoflop study exact`" in text
     assert "## H25" in text
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri
 
 from isoflop import record
-from isoflop.analysis.claims.declare import Contrast, Measured, NotIdentified, Sample, Untested, quantity
+from isoflop.analysis.claims.declare import Contrast, Measured, NotIdentified, Ratio, Sample, Untested, quantity
 from isoflop.analysis.claims.quantities.cells import cell_of, choices, of_runs, pairs
 from isoflop.analysis.runs.runs import Runs
 from isoflop.wording import number
@@ -118,7 +118,7 @@ def difference(sample: Sample, name: str) -> Contrast:
 def ratio(sample: Sample, name: str) -> Contrast:
     """ratio of the mean of a column between two groups
 
-    Of paired runs as in difference; its standard error is the delete-one-pair jackknife's.
+    Of paired runs as in difference; the interval is Fieller's.
     """
     one, two = (of_runs(side, name, sample.marks, sample.less) for side in sample.sides)
     both = pairs(one, two, sample.compared)
@@ -131,9 +131,11 @@ def ratio(sample: Sample, name: str) -> Contrast:
         )
     if b.mean() == 0:
         raise NotIdentified(f"the mean of {name} is 0 for {sample.pair.second}, by which it would be divided")
-    left_out = (a.sum() - a) / (b.sum() - b)
-    se = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
-    return Contrast(float(a.mean() / b.mean()), se, n - 1, reason=f"{n} pairs of runs")
+    ((of_a, both_ab), (_, of_b)) = np.cov(a, b) / n
+    value = float(a.mean() / b.mean())
+    se = math.sqrt(max(0.0, of_a - 2 * value * both_ab + value**2 * of_b)) / abs(float(b.mean()))
+    means, covariance = (float(a.mean()), float(b.mean())), (float(of_a), float(of_b), float(both_ab))
+    return Ratio(value, se, n - 1, reason=f"{n} pairs of runs", means=means, covariance=covariance)
 
 
 @of_column(
