@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isoflop import checks
 from isoflop.analysis import options as o
 from isoflop.analysis import output
 from isoflop.analysis.arguments import ARGUMENTS
@@ -171,13 +172,13 @@ def frontier_command(
     - `isoflop frontier theirs.csv --columns N=params,D=tokens,C=flops,L=loss --json`
     - `isoflop frontier runs.csv --by family` - for each family
     """
-    from isoflop.analysis.frontier.decision import price_of_flop
     from isoflop.analysis.frontier.frontier import frontier
 
     options: dict[str, Any] = {"level": level, "loss": fitting.loss, "delta": fitting.delta, "run": rows.run or None}
     options |= {"tune": o.names(rows.tune), "target": o.numbers(target, "--target-C", "1e20,1e21")}
     options["inference_tokens"] = next(iter(o.numbers(inference_tokens, "--inference-tokens", "1e12")), None)
-    options["price"] = price_of_flop(price)
+    of_hour = checks.price(price, speed=True)
+    options["price"] = of_hour and of_hour[0] / 3600 / of_hour[1]
     table = rows.read(rows.run)
     output.show_each(table, rows.by, lambda group: frontier(group, **options), as_json)
     if figure is not None:

@@ -6,6 +6,7 @@ one_of("recipe.schedule", "cosine", ("cooldown", "cosine"))
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from isoflop.errors import UserError
@@ -74,3 +75,18 @@ def multiple(name: str, value: int, of: str, unit: int) -> None:
     """Refuse a size that does not divide into whole units."""
     if value % unit:
         raise UserError(f"{name}={value} is not a multiple of {of}={unit}; give {unit}, {2 * unit}, {3 * unit} ...")
+
+
+def price(text: str, *, speed: bool = False) -> tuple[float, float] | None:
+    """Return what a device-hour costs, '2.5/h' or '2.5', and with `speed` its FLOP/s, '2.5/h@4e14'; None for ''."""
+    if not text:
+        return None
+    match = re.fullmatch(r"([\d.]+)(?:/h(?:our)?)?(?:@([\d.e+]+))?", re.sub(r"\s", "", text))
+    try:
+        of_hour, flops = (float(part or 0) for part in (match.groups() if match else ("nan", "")))
+    except ValueError:
+        of_hour = flops = math.nan
+    if not (0 <= of_hour < math.inf and 0 <= flops < math.inf and bool(flops) == speed):
+        wanted = "at a speed; write --price 2.5/h@4e14 [FLOP/s]" if speed else "write --price 2.5/h"
+        raise UserError(f"--price {text!r} is not a price per hour{' ' if speed else '; '}{wanted}")
+    return of_hour, flops

@@ -18,7 +18,6 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.predict import predict
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN
-from isoflop.errors import UserError
 from isoflop.wording import count, number, percent, short
 
 # a size by mistake this many times too large or too small
@@ -150,17 +149,3 @@ def _detour(law: Fit, C: float) -> float:
 def _sizes(size: Estimate) -> str:
     bounds = "" if size.low is None or size.high is None else f" ({count(size.low)} to {count(size.high)})"
     return f"{count(size.value or 0.0)}{bounds}"
-
-
-def price_of_flop(text: str) -> float | None:
-    """Return the price of a FLOP by that of a device-hour and a device's speed: '2.5/h@4e14'; None for ''."""
-    if not text:
-        return None
-    price, _, speed = text.replace("/h", "").partition("@")
-    try:
-        of_hour, flops = float(price), float(speed)
-    except ValueError:
-        of_hour = flops = float("nan")
-    if not (of_hour >= 0 and 0 < flops < float("inf")):
-        raise UserError(f"--price {text!r} is not a price per hour at a speed; write --price 2.5/h@4e14 [FLOP/s]")
-    return of_hour / 3600 / flops

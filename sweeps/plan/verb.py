@@ -5,7 +5,6 @@ say(["family=lstm", "family.width=16,32,64"], PlanTable(), PlanLaw(), PlanCost(p
 
 import json
 import math
-import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from isoflop import record
+from isoflop import checks, record
 from isoflop.analysis import options
 from isoflop.errors import UserError
 from isoflop.exits import translate
@@ -55,7 +54,8 @@ def say(overrides: Sequence[str], table: PlanTable, asked: PlanLaw, cost: PlanCo
         raise UserError(f"--noise {asked.noise:g} is not a share between 0 and 1; write --noise 0.005")
     if cost.mfu is not None and not 0 < cost.mfu <= 1:
         raise UserError(f"--mfu {cost.mfu:g} is not a share between 0 and 1; write --mfu 0.3")
-    price, have = _price(cost.price), None
+    of_hour, have = checks.price(cost.price), None
+    price = of_hour[0] if of_hour else None
     if table.runs is not None:
         runs = options.table(table.runs, table.columns, table.where)
         runs.numbers(["N", "D", "L"], "a plan")
@@ -85,16 +85,6 @@ def say(overrides: Sequence[str], table: PlanTable, asked: PlanLaw, cost: PlanCo
     if decidable:
         lines = [Text(f"{'' if one.enough else '! '}{one}", style="" if one.enough else "yellow") for one in decidable]
         terminal.print(Group(Text("\npower of the claims with these runs", style="bold"), *lines), soft_wrap=True)
-
-
-def _price(text: str) -> float | None:
-    """Return the price of a device-hour: '2.5/h' or '2.5'; None for ''."""
-    if not text:
-        return None
-    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*h(?:our)?)?\s*", text)
-    if not match:
-        raise UserError(f"--price {text!r} is not a price per hour; write --price 2.5/h")
-    return float(match[1])
 
 
 def _claims(overrides: Sequence[str]) -> "list[Claim]":

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from test_predict_compare_frontier import TRUTH, study
 
-from isoflop.analysis.frontier.decision import price_of_flop
+from isoflop import checks
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.verbs import main
@@ -98,8 +98,8 @@ def test_the_page_begins_with_the_decision_and_folds_what_is_refused(
 
 
 def test_a_price_is_of_an_hour_at_a_speed() -> None:
-    assert price_of_flop("2.5/h@4e14") == pytest.approx(2.5 / 3600 / 4e14)
-    assert price_of_flop("") is None
+    assert checks.price("2.5/h@4e14", speed=True) == (2.5, 4e14)
+    assert checks.price("", speed=True) is None
     for wrong in ("2.5/h", "2.5", "x@1e14", "-1@1e14", "2@0", "nan@1e14"):
         with pytest.raises(UserError, match=r"write --price 2\.5/h@4e14"):
-            price_of_flop(wrong)
+            checks.price(wrong, speed=True)
