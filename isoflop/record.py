@@ -8,6 +8,7 @@ they are written and read. `isoflop.sweeps.collect` joins the folders into runs.
     read(folder)[0]["L"]
 """
 
+import csv
 import hashlib
 import json
 import re
@@ -62,7 +63,7 @@ class Column(NamedTuple):
     meaning: str
     unit: str = ""  # LOSS: that of the task's loss, which the column loss_unit names
     note: str = ""  # what else there is to know, after a colon or semicolon
-    range: Range = Range(CellKind.NUMBER, least=0)  # what a cell may be, where it is not null
+    range: Range = Range(CellKind.NUMBER, least=0)
 
     @property
     def text(self) -> bool:
@@ -73,61 +74,27 @@ class Column(NamedTuple):
         return f"{self.meaning}{f' [{self.unit}]' if self.unit else ''}{self.note}"
 
 
-TEXT, FLAG = Range(CellKind.TEXT), Range(CellKind.FLAG)
-COUNT, SIZE = Range(CellKind.COUNT, least=0), Range(CellKind.COUNT, least=1)
-POSITIVE = Range(CellKind.NUMBER, above=0)
-
-# the order is the order of the columns in runs.csv
-COLUMNS: dict[str, Column] = {
-    "run_id": Column("hash of what determines the result", range=TEXT),
-    "sweep": Column("name of the planned set this run belongs to", range=TEXT),
-    "mark": Column("position along the run at which the row was measured, 1 the first", range=SIZE),
-    "seed": Column("seed of initialisation and data order", range=COUNT),
-    "status": Column("one of " + " | ".join(STATUSES), range=TEXT),
-    "reason": Column("why a run that is not ok ended", range=TEXT),
-    "family": Column("name of the family's yaml", range=TEXT),
-    "width": Column("the family's width dial", range=POSITIVE),
-    "depth": Column("the family's depth dial", range=POSITIVE),
-    "data": Column("name of the data's yaml", range=TEXT),
-    "seq_len": Column("positions per example", range=SIZE),
-    "batch": Column("examples per optimiser step", range=SIZE),
-    "lr": Column("peak learning rate", range=POSITIVE),
-    "rung": Column("place in the ladder, the same for every family and seed compared", range=TEXT),
-    "N": Column("parameters that multiply", note=": body + readout", range=SIZE),
-    "n_body": Column("parameters of the body", range=COUNT),
-    "n_embed": Column("parameters of embedding tables", range=COUNT),
-    "n_readout": Column("parameters of the readout", range=COUNT),
-    "n_total": Column("all parameters", range=SIZE),
-    "n_active": Column("parameters used per target", range=COUNT),
-    "D": Column("training targets seen", range=COUNT),
-    "D_unique": Column("distinct training targets seen", range=COUNT),
-    "epochs": Column("passes over the distinct targets"),
-    "flops_per_target": Column("training FLOPs per target, counted (multiply-add = 2)"),
-    "C": Column("training compute", "FLOPs", note=": flops_per_target * D"),
-    "C_attention": Column("the part of C that is quadratic in seq_len"),
-    "C_6nd": Column("6 * n_total * D", note="; empty if not every position is a target"),
-    "L": Column("held-out loss", LOSS),
-    "L_se": Column("standard error of L over held-out examples", LOSS),
-    "L_train": Column("training loss, mean over the last twentieth of the steps", LOSS),
-    "L_bpb": Column("held-out loss", "bits per byte", note="; empty if targets are not bytes"),
-    "floor": Column("irreducible loss where it is known", LOSS),
-    "loss_unit": Column("unit of L, L_se, L_train and floor", note="; nats per target where empty", range=TEXT),
-    "wall_s": Column("time of training and evaluation", "s"),
-    "compile_s": Column("time of compilation before training", "s", note="; empty if the model was not compiled"),
-    "targets_per_s": Column("training throughput", "targets/s"),
-    "mfu": Column("model FLOPs utilisation of the device's dense peak", note="; empty if the peak is unknown"),
-    "peak_memory": Column("largest memory held", "bytes", range=COUNT),
-    "device": Column("what it ran on", range=TEXT),
-    "torch": Column("torch version", range=TEXT),
-    "tf32": Column("whether float32 products were rounded to TF32", note="; empty off a GPU", range=FLAG),
-    "deterministic": Column("whether only deterministic kernels were asked for", range=FLAG),
-    "graph": Column("yes where a CUDA graph took the steps, or why none did", note="; empty if not asked", range=TEXT),
-    "git": Column("commit of the code", range=TEXT),
-    "dirty": Column("whether the code had uncommitted changes", range=FLAG),
-    "sources": Column("hash of the sources that the result follows from", range=TEXT),
-    "run_id_rule": Column("version of the rule that run_id was made by", range=SIZE),
+# what a cell may be, where it is not null
+RANGES = {
+    "text": Range(CellKind.TEXT),
+    "flag": Range(CellKind.FLAG),
+    "count": Range(CellKind.COUNT, least=0),
+    "size": Range(CellKind.COUNT, least=1),
+    "number": Range(CellKind.NUMBER, least=0),
+    "above 0": Range(CellKind.NUMBER, above=0),
 }
 
+
+def _columns() -> dict[str, Column]:
+    """Read columns.csv, whose order is that of the columns in runs.csv."""
+    with (Path(__file__).parent / "columns.csv").open(encoding="utf-8", newline="") as file:
+        return {
+            row["column"]: Column(row["meaning"], row["unit"], row["note"], RANGES[row["holds"]])
+            for row in csv.DictReader(file)
+        }
+
+
+COLUMNS = _columns()
 CHECKER = Checker({name: column.range for name, column in COLUMNS.items()})
 # what a run is called, and its folder
 RUN_ID = re.compile("[0-9a-f]{12}")

@@ -6,8 +6,7 @@ A table is a public one only if every column of a preset is there and none of ou
     preset_of(table)   # (table with N, C, L, D, 'columns as in the points digitised from Hoffmann et al. 2022 ...')
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +15,8 @@ from pandas.api.types import is_numeric_dtype
 
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.names import (
-    COUNTS,
+    NAMES,
     SIZE,
-    USUAL,
     Reading,
     has_size_or_loss,
     is_of_losses,
@@ -26,136 +24,13 @@ from isoflop.analysis.runs.names import (
     readings_of,
 )
 
-# what takes part in forming N or D, and is no column of ours
-PARTS = {
-    "step": ("step", "steps", "train_steps", "training_steps", "num_steps", "n_steps", "global_step", "iteration",
-             "iterations", "iters", "iter", "num_iterations", "total_steps"),
-    "examples": ("batch", *USUAL["batch"], "bs"),
-    "length": ("seq_len", "seq_length", "sequence_length", "context_length", "context_len", "block_size", "ctx_len",
-               "max_seq_len", "n_ctx"),
-    "per_step": ("tokens_per_batch", "tokens_per_step", "batch_size_tokens", "batch_tokens", "tokens_per_iter",
-                 "batch_size_in_tokens", "global_batch_size_tokens"),
-    "per_parameter": ("tokens_per_param", "tokens_per_parameter", "d_per_n", "token_param_ratio"),
-    "epochs": ("epochs", "n_epochs", "num_epochs"),
-}  # fmt: skip
-# columns of ours that are a size where there is no N: what multiplies for a target first
-SIZES = ("n_active", "n_body", "n_total")
-# words of a column that names models
-_MODEL = {"model", "models", "name", "arch", "architecture", "size", "sizes", "checkpoint", "config"}
 # columns of losses from which a table is wide
 _FEWEST = 3
 
 
-@dataclass(frozen=True)
-class _Preset:
-    """Our name -> the table's; `also`: columns that must be there for it to be this table; `D_of_C`: D = C/(6 N)."""
-
-    what: str
-    columns: Mapping[str, str]
-    also: tuple[str, ...] = ()
-    D_of_C: bool = False
-    # columns of ours that the table has by itself
-    ours: tuple[str, ...] = field(default=())
-    # the unit of the table's column, in ours
-    units: Mapping[str, float] = field(default_factory=dict)
-    # the table has no other columns
-    alone: bool = False
-
-    def fits(self, columns: Collection[str]) -> bool:
-        """Return whether a table of these columns is this one: it has all of them, and none of ours that would be
-        lost."""
-        needed = {*self.columns.values(), *self.also, *self.ours}
-        clash = (_CORE - set(self.ours)) & set(columns)
-        return needed <= set(columns) and not clash and (not self.alone or needed == set(columns))
-
-
-_CORE = {"N", "D", "C", "L"}
-
-# the first that fits is taken
-PRESETS = (
-    _Preset(
-        "the points digitised from Hoffmann et al. 2022, figure 4",
-        {"N": "Model Size", "C": "Training FLOP", "L": "loss"},
-        D_of_C=True,
-    ),
-    _Preset(
-        "the isoFLOP points of Porian et al. 2024",
-        {"N": "params", "D": "tokens", "C": "flops", "L": "loss"},
-        also=("hparams", "param_count"),
-    ),
-    _Preset(
-        "the Gemstones of McLeish et al. 2025",
-        {"N": "params_active_precise", "D": "tokens", "L": "final_loss", "run_id": "run_name"},
-    ),
-    _Preset(
-        "the data-constrained runs of Muennighoff et al. 2023",
-        {"N": "params", "D": "tokens", "D_unique": "unique_tokens", "L": "loss"},
-    ),
-    _Preset(
-        "the over-training runs of Gadre et al. 2024",
-        {"N": "params", "D": "tokens", "L": "loss"},
-        also=("chinchilla_multiplier", "val_dataset"),
-    ),
-    _Preset(
-        "a series of Caballero et al. 2022",
-        {"D": "dataset_size", "L": "test_cross_entropy"},
-    ),
-    _Preset(
-        "the routed models of Clark et al. 2022",
-        {"N": "dense_parameter_count", "n_experts": "num_experts", "L": "loss_validation", "run_id": "hyper_id"},
-        also=("router_type", "step"),
-    ),
-    _Preset(
-        "the sweep over rate and batch of the Step Law, Li et al. 2025, experts",
-        {"L": "loss", "batch": "bs", "n_active": "Na", "run_id": "exp_name"},
-        also=("smooth loss", "moeh"),
-        ours=("N", "D"),
-    ),
-    _Preset(
-        "the sweep over rate and batch of the Step Law, Li et al. 2025",
-        {"L": "loss", "batch": "bs", "run_id": "exp_name"},
-        also=("smooth loss",),
-        ours=("N", "D"),
-    ),
-    _Preset(
-        "the optimal pairs of Porian et al. 2024",
-        {"N": "n", "D": "t", "C": "flops", "L": "loss", "N_opt": "n", "D_opt": "t"},
-        also=("n_star_std", "param_count"),
-    ),
-    _Preset(
-        "the sweep over rate and batch of SLDBench and ScaleBench",
-        {"N": "non_embedding_param_size", "D": "data_size", "batch": "bsz", "L": "lm_loss"},
-        also=("lr",),
-    ),
-    _Preset(
-        "the parallel streams of SLDBench and ScaleBench (ParScale, Chen et al. 2025)",
-        {"N": "num_params", "streams": "parallel_size", "L": "loss"},
-    ),
-    _Preset(
-        "the sparse models of ScaleBench",
-        {"n_active": "N_active", "sparsity": "P", "L": "loss"},
-        also=("N_dense", "D1", "D2"),
-        units={"n_active": 1e9},
-    ),
-    _Preset(
-        "Farseer's grid in ScaleBench (Li et al. 2025)",
-        {"L": "loss"},
-        also=("group",),
-        ours=("N", "D"),
-        alone=True,
-    ),
-    _Preset(
-        "a loss curve of the MultiPowerLaw, Luo et al. 2025",
-        {"L": "loss"},
-        also=("step", "lr"),
-        alone=True,
-    ),
-)
-
-
 def preset_of(table: pd.DataFrame) -> tuple[pd.DataFrame, str] | None:
     """Return a public table under our names, and a sentence that says which it is; None for any other table."""
-    preset = next((preset for preset in PRESETS if preset.fits(table.columns)), None)
+    preset = next((preset for preset in NAMES.tables if preset.fits(table.columns)), None)
     if preset is None:
         return None
     units = {ours: preset.units.get(ours, 1.0) for ours in preset.columns}
@@ -178,7 +53,7 @@ def melted(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """
     named = {str(c): SIZE.findall(str(c).replace("_", " ")) for c in table.columns if is_numeric_dtype(table[c])}
     one = {c: matches[0] for c, matches in named.items() if len(matches) == 1}
-    sizes = pd.Series({c: float(number) * COUNTS[unit.lower()] for c, (number, unit) in one.items()}, dtype=float)
+    sizes = pd.Series({c: float(number) * NAMES.counts[unit.lower()] for c, (number, unit) in one.items()}, dtype=float)
     stems = pd.Series({c: SIZE.sub("#", c.replace("_", " ")) for c in sizes.index}, dtype=object)
     stems = stems[stems.map(is_of_losses)]
     if not len(stems) or (most := stems.value_counts()).iloc[0] < _FEWEST or has_size_or_loss(table):
@@ -233,15 +108,15 @@ def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     notes: list[str] = []
     if "L" not in table and not {"N", "D", "C"} & set(table.columns):
         return table, notes
-    if "N" not in table and (size := next((c for c in SIZES if c in table and is_numeric_dtype(table[c])), None)):
+    if "N" not in table and (size := next((c for c in NAMES.sizes if c in table and is_numeric_dtype(table[c])), None)):
         table, notes = table.assign(N=table[size]), [f"N is {size}, for there is no other size"]
     for formed in _FORMED:
         # where several columns bear its usual names one of them is meant
-        if formed.ours in table or readings_of(table, USUAL[formed.ours]):
+        if formed.ours in table or readings_of(table, NAMES.usual[formed.ours]):
             continue
         if (values := _formed(table, formed)) is not None:
             table, notes = table.assign(**{formed.ours: values[0]}), [*notes, values[1]]
-    unnamed = "N" not in table and not readings_of(table, USUAL["N"])
+    unnamed = "N" not in table and not readings_of(table, NAMES.usual["N"])
     if unnamed and (named := _sizes_in_names(table)) is not None:
         table, notes = table.assign(N=named), [*notes, f"N is what the names in {named.name} say"]
     return table, notes
@@ -250,7 +125,7 @@ def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def _formed(table: pd.DataFrame, formed: _Formed) -> tuple[pd.Series, str] | None:
     """Return the values that a way gives, and words for it; None without a part, or if nothing varies."""
     readings = {part: _part(table, part) for part in formed.parts}
-    unsure = any(readings_of(table, PARTS[part]) for part in formed.without)
+    unsure = any(readings_of(table, NAMES.parts[part]) for part in formed.without)
     if unsure or any(reading is None for reading in readings.values()):
         return None
     with np.errstate(all="ignore"):
@@ -262,10 +137,10 @@ def _formed(table: pd.DataFrame, formed: _Formed) -> tuple[pd.Series, str] | Non
 
 def _part(table: pd.DataFrame, part: str) -> Reading | None:
     """Return the one column of numbers that is this part."""
-    if part not in PARTS:
+    if part not in NAMES.parts:
         return Reading(part) if part in table and is_numeric_dtype(table[part]) else None
     # a column that bears one of our names is there under its own as well: once is enough
-    readings = [r for r in readings_of(table, PARTS[part]) if is_numeric_dtype(table[r.column])]
+    readings = [r for r in readings_of(table, NAMES.parts[part]) if is_numeric_dtype(table[r.column])]
     columns: Mapping[bytes, Reading] = {r.of(table).to_numpy(float).tobytes(): r for r in reversed(readings)}
     return next(iter(columns.values())) if len(columns) == 1 else None
 
@@ -273,10 +148,12 @@ def _part(table: pd.DataFrame, part: str) -> Reading | None:
 def _sizes_in_names(table: pd.DataFrame) -> pd.Series | None:
     """Return the sizes in a column of names, each of which holds one, as in pythia-160m; None without such a column."""
     for name in table.columns[~table.dtypes.map(is_numeric_dtype)]:
-        if not _MODEL & set(plain(str(name)).split("_")):
+        if not {*NAMES.model} & set(plain(str(name)).split("_")):
             continue
         texts = table[name].map(str, na_action="ignore")
         sizes = {text: SIZE.findall(text.replace("_", " ")) for text in texts.dropna().unique()}
         if len(sizes) > 1 and all(len(matches) == 1 for matches in sizes.values()):
-            return texts.map({text: float(n) * COUNTS[u.lower()] for text, [(n, u)] in sizes.items()}).rename(name)
+            return texts.map({text: float(n) * NAMES.counts[u.lower()] for text, [(n, u)] in sizes.items()}).rename(
+                name
+            )
     return None

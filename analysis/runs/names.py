@@ -10,57 +10,71 @@ neither is taken. What was taken for what is reported in a note of every result,
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from isoflop import record
+from isoflop import record, schema
 from isoflop.wording import MOST_SHOWN, cut, printable
+from isoflop.yaml_file import read_yaml
 
-# what our columns are usually called, in small letters with _ between words
-USUAL = {
-    "N": (
-        "n_params", "num_params", "params", "parameters", "parameter", "parametres", "n_parameters", "num_parameters",
-        "param_count",
-        "parameter_count", "params_count", "model_size", "model_params", "total_params", "trainable_params",
-        "non_embedding_params", "nonembedding_params", "params_non_embedding", "n_non_embedding",
-        "non_embedding_parameters", "n_params_non_embedding", "active_params", "n_active_params", "params_active",
-        "activated_params", "active_parameters",
-    ),
-    "D": (
-        "tokens", "n_tokens", "num_tokens", "train_tokens", "training_tokens", "tokens_seen", "total_tokens",
-        "token_count", "consumed_tokens", "n_train_tokens", "dataset_size", "data_size", "n_samples", "num_samples",
-        "samples", "samples_seen", "examples", "n_examples", "training_examples", "images_seen", "n_train",
-    ),
-    "C": (
-        "flops", "flop", "train_flops", "training_flops", "training_flop", "total_flops", "compute",
-        "training_compute", "train_compute", "compute_budget",
-    ),
-    "D_unique": ("unique_tokens", "n_unique_tokens", "unique_data", "tokens_unique", "tokens_per_epoch"),
-    "lr": ("learning_rate", "max_lr", "peak_lr", "max_learning_rate", "peak_learning_rate"),
-    "batch": ("batch_size", "global_batch_size", "train_batch_size", "bsz"),
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class _PublicTable:
+    """A table that was published, recognised by its columns."""
+
+    what: str
+    """What it is called in notes."""
+    columns: Mapping[str, str]
+    """Our name -> the table's."""
+    also: tuple[str, ...] = ()
+    """Further columns that must be there."""
+    ours: tuple[str, ...] = ()
+    """Columns of ours that it has by itself."""
+    units: Mapping[str, float] = field(default_factory=dict)
+    """The unit of a column, in ours."""
+    D_of_C: bool = False
+    """Whether D is C/(6 N)."""
+    alone: bool = False
+    """Whether it has no other columns."""
+
+    def fits(self, columns: Collection[str]) -> bool:
+        """Return whether a table of these columns is this one: it has all of them, and none of ours that would be
+        lost."""
+        needed = {*self.columns.values(), *self.also, *self.ours}
+        clash = ({*_CORE} - {*self.ours}) & {*columns}
+        return needed <= {*columns} and not clash and (not self.alone or needed == {*columns})
+
+
+@dataclass(frozen=True)
+class _ForeignNames:
+    """The words of names.yaml, where each is explained."""
+
+    usual: Mapping[str, tuple[str, ...]]
+    of_a_part: tuple[str, ...]
+    counts: Mapping[str, float]
+    in_brackets: Mapping[str, float]
+    flops: Mapping[str, float]
+    amounts: tuple[str, ...]
+    loss: tuple[str, ...]
+    measured_on: tuple[tuple[str, ...], ...]
+    about: tuple[str, ...]
+    perplexity: tuple[str, ...]
+    units_of_loss: Mapping[str, tuple[str, ...]]
+    parts: Mapping[str, tuple[str, ...]]
+    sizes: tuple[str, ...]
+    model: tuple[str, ...]
+    tables: tuple[_PublicTable, ...]
+
+
+_FILE = Path(__file__).with_name("names.yaml")
+NAMES = schema.read(_ForeignNames, read_yaml(_FILE, "list of names")[0], _FILE)
 _CORE = ("N", "D", "C", "L")
-# words of names that say less than all of a size, or count something else than tokens
-_OF_A_PART = {
-    "embedding", "nonembedding", "active", "activated", "trainable", "samples", "examples", "images", "unique",
-}  # fmt: skip
-COUNTS = {
-    "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12,
-    # in German and French, where a billion is 10^12 and the short scale's is a milliard
-    "tausend": 1e3, "tsd": 1e3, "mille": 1e3, "millier": 1e3, "mio": 1e6, "millionen": 1e6,
-    "mrd": 1e9, "milliard": 1e9, "milliarden": 1e9, "billionen": 1e12,
-}  # fmt: skip
-# German Billionen and French milliards, and words of other things where no brackets say that they are units
-_IN_BRACKETS = {"bio": 1e12, "md": 1e9}
-# floating-point operations: a petaflop/s-day is 10^15 x 86,400 of them (Kaplan et al. 2020, arXiv:2001.08361)
-_FLOPS = {
-    "petaflop": 1e15, "exaflop": 1e18, "zettaflop": 1e21, "yottaflop": 1e24, "pf_day": 8.64e19, "pfs_day": 8.64e19,
-    "petaflop_day": 8.64e19, "pflop_s_day": 8.64e19, "petaflop_s_day": 8.64e19,
-}  # fmt: skip
 # `params (M)`, `tokens [billions]`
 _BRACKETS = re.compile(r"(?P<name>.+?)[\s_]*[(\[]\s*(?P<unit>[^)\]]*?)\s*[)\]]")
 _LOG10 = re.compile(r"log_?10[\s_]*[(\[]?\s*(?P<name>.*?)\s*[)\]]?", re.IGNORECASE)
@@ -69,29 +83,6 @@ _GIVEN = re.compile(
     r"(?:(?P<factor>\d[\d.]*(?:e[-+]?\d+)?)(?:\s*\*\s*|\s+))?(?P<kind>10\^|ln\s+)?(?P<name>.+)", re.IGNORECASE
 )
 _AMOUNT = re.compile(r"\s*(?P<number>\d[\d.]*)\s*(?P<unit>[^\W\d]+)\.?\s*")
-# columns of amounts, whose names and cells may hold units
-AMOUNTS = ("N", "D", "C", "D_unique", "n_active", "n_body", "n_total")
-# words of a loss; what it was measured on, the surest first; and what is about a loss and none itself
-_LOSS = {"loss", "nll", "bpb", "cross_entropy", "crossentropy", "bits_per_byte", "bits_per_character", "ce", "xent"}
-_MEASURED_ON = (
-    {"val", "valid", "validation", "eval", "test", "heldout", "held", "dev"},
-    {"final"},
-    set[str](),
-    {"train", "training"},
-)
-_ABOUT = {
-    "se", "std", "sd", "stderr", "var", "err", "error", "ci", "lower", "upper", "min", "max", "unit", "type", "fn",
-    "name", "scale", "delta", "diff", "ratio", "aux", "z", "balance", "router", "floor", "rel", "relative", "predicted",
-    "pred", "weight", "n", "count", "spike", "spikes", "kl", "gap", "time", "reduction", "function", "term",
-    "balancing", "auxiliary", "grad", "norm", "mask", "penalty", "curve", "step", "tokens", "ln", "log",
-}  # fmt: skip
-_PERPLEXITY = {"perplexity", "ppl"}
-# words of what is not counted in nats, and its unit
-_UNITS_OF_LOSS = {
-    "bits per byte": {"bpb", "bits_per_byte"}, "bits per character": {"bpc", "bits_per_character"},
-    "bits per target": {"bit", "bits"}, "squared error": {"mse", "squared_error"},
-    "units of accuracy": {"accuracy", "acc"}, "units of error": {"error", "err"},
-}  # fmt: skip
 # a size in the name of a model or of a column: 70M, 1.4b
 SIZE = re.compile(r"(?<![\w.])(?P<number>\d+(?:\.\d+)?)\s?(?P<unit>[kKmMbB])(?![A-Za-z0-9])")
 
@@ -127,7 +118,7 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
     taken   columns that the user has given another name, and that are nothing else
     """
     readings, free = {}, table[[c for c in table if c not in taken]]
-    for ours, names in USUAL.items():
+    for ours, names in NAMES.usual.items():
         # our own letter counts beside a unit or a logarithm: `N (millions)`, `log10(N)`
         called = (*names, ours) if ours in _CORE else names
         if ours not in table and (match := _surest(free, called)):
@@ -157,14 +148,14 @@ def given(table: pd.DataFrame, ours: str, text: str) -> Reading | None:
 def _in_unit_of_name(table: pd.DataFrame, ours: str, column: str) -> Reading:
     if ours == "L":
         return _loss(table[[column]]) or Reading(column)
-    if ours not in AMOUNTS:
+    if ours not in NAMES.amounts:
         return Reading(column)
     # whatever the column is called, a unit in brackets or of more than one letter is one
     any_name = {plain(name) for name, unit in _splits(column) if len(unit) > 1}
     bare = _BRACKETS.fullmatch(column.strip())
     logs = _LOG10.fullmatch(column.strip())
     any_name |= {plain(match["name"]) for match in (bare, logs) if match}
-    return _reading(column, {*USUAL.get(ours, ()), ours, *any_name}) or Reading(column)
+    return _reading(column, {*NAMES.usual.get(ours, ()), ours, *any_name}) or Reading(column)
 
 
 def amounts(column: pd.Series, factor: float = 1.0) -> pd.Series:
@@ -189,8 +180,8 @@ def in_its_unit(table: pd.DataFrame, name: str) -> pd.DataFrame:
     words = set(plain(name).split("_"))
     units = [
         unit
-        for unit, terms in _UNITS_OF_LOSS.items()
-        if words & terms or any("_" in t and t in plain(name) for t in terms)
+        for unit, terms in NAMES.units_of_loss.items()
+        if words & set(terms) or any("_" in t and t in plain(name) for t in terms)
     ]
     return table.assign(**{record.LOSS: units[0]}) if units and record.LOSS not in table else table
 
@@ -199,7 +190,7 @@ def _surest(table: pd.DataFrame, names: Collection[str]) -> Reading | None:
     """Return the one column that bears one of these names, a plain name before one of a part (`params` before
     `active_params`, `tokens` before `samples`); None where there is none, or several are as good."""
     matches = readings_of(table, names)
-    simple = [r for r in matches if not _OF_A_PART & set(plain(r.column).split("_"))]
+    simple = [r for r in matches if not set(NAMES.of_a_part) & set(plain(r.column).split("_"))]
     best = simple or matches
     return best[0] if len(best) == 1 else None
 
@@ -222,13 +213,13 @@ def _reading(column: str, names: Collection[str]) -> Reading | None:
             kind, unit = "log10", ""
     for split, suffix in _splits(bare) if not unit else [(bare, unit)]:
         factor = _factor(suffix) if suffix else 1.0
-        factor = _IN_BRACKETS.get(plain(suffix)) if factor is None and brackets else factor
+        factor = NAMES.in_brackets.get(plain(suffix)) if factor is None and brackets else factor
         # `D_m` is the width of a model, `D (M)` and `D_millions` are amounts of data
         sure = kind or brackets or len(suffix) > 1
         if factor is not None and (plain(split) in names or (split in names and sure and (kind or factor != 1))):
             return Reading(column, factor, kind)
     # `exaflops` is an amount of compute by its unit alone
-    if "flops" in names and (factor := _FLOPS.get(plain(name).removesuffix("s"))):
+    if "flops" in names and (factor := NAMES.flops.get(plain(name).removesuffix("s"))):
         return Reading(column, factor, kind)
     return None
 
@@ -236,13 +227,15 @@ def _reading(column: str, names: Collection[str]) -> Reading | None:
 def has_size_or_loss(table: pd.DataFrame) -> bool:
     """Return whether a table has a column for N or L by any name; a size in the name does not count."""
     unsized = table[[c for c in table if not SIZE.search(str(c).replace("_", " "))]]
-    return bool({"N", "L"} & set(table.columns) or readings_of(unsized, USUAL["N"]) or _loss(unsized))
+    return bool({"N", "L"} & set(table.columns) or readings_of(unsized, NAMES.usual["N"]) or _loss(unsized))
 
 
 def is_of_losses(stem: str) -> bool:
     """Return whether a column may hold the losses of one size, by its name without it: `#`, `loss (#)`, `model #`."""
     words = set(plain(stem).split("_")) - {""}
-    return words <= {"model", "params", "parameters", "size", "n"} or bool(words & _LOSS and not words & _ABOUT)
+    return words <= {"model", "params", "parameters", "size", "n"} or bool(
+        words & {*NAMES.loss} and not words & {*NAMES.about}
+    )
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
@@ -258,7 +251,7 @@ def _factor(unit: str) -> float | None:
     word = plain(unit)
     if power := re.fullmatch(r"(?:1?e|10\^)(\d{1,2})", unit.lower()):
         return float(10.0 ** int(power[1]))
-    known = COUNTS | _FLOPS
+    known = {**NAMES.counts, **NAMES.flops}
     return known.get(word) or known.get(word.removesuffix("s"))
 
 
@@ -276,14 +269,14 @@ def _loss(table: pd.DataFrame) -> Reading | None:
         elif (brackets := _BRACKETS.fullmatch(name)) and not plain(brackets["unit"]).startswith(("ln", "log")):
             name = brackets["name"]
         words = set(plain(name).split("_"))
-        is_loss = bool(words & _LOSS) or any("_" in term and term in plain(name) for term in _LOSS)
-        if words & _PERPLEXITY and not is_loss:
+        is_loss = bool(words & {*NAMES.loss}) or any("_" in term and term in plain(name) for term in NAMES.loss)
+        if words & {*NAMES.perplexity} and not is_loss:
             kind, is_loss = "ln" if kind == "" else "both", True
         is_loss |= kind == "log10" and name == "L"
-        if not is_loss or kind == "both" or words & _ABOUT:
+        if not is_loss or kind == "both" or words & {*NAMES.about}:
             continue
-        rank = next(i for i, on in enumerate(_MEASURED_ON) if not on or on & words)
-        rank = len(_MEASURED_ON) - 1 if words & _MEASURED_ON[-1] and rank else rank
+        rank = next(i for i, on in enumerate(NAMES.measured_on) if not on or words & {*on})
+        rank = len(NAMES.measured_on) - 1 if words & {*NAMES.measured_on[-1]} and rank else rank
         ranked.append((kind == "ln", rank, len(words), Reading(column, 1.0, kind)))
     ranked.sort(key=lambda one: one[:3])
     alone = len(ranked) == 1 or (len(ranked) > 1 and ranked[0][:3] != ranked[1][:3])

@@ -54,7 +54,7 @@ def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -
     if not columns and set(table.columns) >= _OURS and all(map(pd.api.types.is_numeric_dtype, table[[*_OURS]].dtypes)):
         return table, []
     from isoflop.analysis.runs.foreign import completed, melted, preset_of
-    from isoflop.analysis.runs.names import AMOUNTS, amounts, by_usual_names, in_its_unit
+    from isoflop.analysis.runs.names import NAMES, amounts, by_usual_names, in_its_unit
 
     if not columns and (known := preset_of(table)):
         table, notes = known[0], [known[1]]
@@ -66,7 +66,7 @@ def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -
         table = in_its_unit(table, readings["L"].column if "L" in readings else "")
         said = f"units by the names of columns: {', '.join(units)}; --columns N=1*its_name takes N as it is"
         notes = [*([note] if note else []), *([said] if units else []), *usual]
-    texts = [c for c in AMOUNTS if c in table and not pd.api.types.is_numeric_dtype(table[c])]
+    texts = [c for c in NAMES.amounts if c in table and not pd.api.types.is_numeric_dtype(table[c])]
     table, formed = completed(table.assign(**{c: amounts(table[c]) for c in texts}))
     return table, [*notes, *formed]
 

@@ -125,7 +125,7 @@ def _glance(folder: Path) -> list[Entry]:
     path = files.cache() / "status" / f"{sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]}.json"
     sources = [Path(module.__file__ or "").read_bytes() for module in (record, record_checks)]
     # another version may find fault with a record
-    reader = sha256(b"".join([*sources, repr(KEYS).encode()])).hexdigest()
+    reader = sha256(b"".join([*sources, repr((KEYS, record.COLUMNS)).encode()])).hexdigest()
     remembered, seen, new, now = files.recall(path), dict[str, Any](), False, time.time()
     runs, known = list(entries(folder)), remembered["runs"] if remembered.get("reader") == reader else {}
     for entry in runs:

@@ -16,8 +16,8 @@ from isoflop import record
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.options import pairs
-from isoflop.analysis.runs.foreign import PRESETS, completed
-from isoflop.analysis.runs.names import by_usual_names
+from isoflop.analysis.runs.foreign import completed
+from isoflop.analysis.runs.names import NAMES, by_usual_names
 from isoflop.analysis.runs.observations import units
 from isoflop.analysis.runs.quality import check
 from isoflop.analysis.runs.read import read_runs
@@ -51,7 +51,7 @@ def test_parquet_without_pyarrow_is_one_sentence(
     assert "pip install 'isoflop[parquet]'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.what[:30])
+@pytest.mark.parametrize("preset", NAMES.tables, ids=lambda p: p.what[:30])
 def test_a_public_table_is_known_by_its_columns(tmp_path: Path, preset: Any) -> None:
     names = {*preset.columns.values(), *preset.also, *preset.ours}
     pd.DataFrame({name: [1e6, 2e6] for name in names}).to_csv(tmp_path / "theirs.csv", index=False)

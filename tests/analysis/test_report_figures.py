@@ -58,45 +58,12 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> View:
     return look(Runs(runs, str(folder / "runs.csv")), [], path)
 
 
-@pytest.fixture(scope="module")
-def shapes() -> View:
-    """Widths crossed with depths and data by a known law, and changes of activations that grow as a power of width."""
-    grid = [(w, d, D) for w in (16, 32, 64, 128) for d in (1, 2, 4) for D in (1e6, 1e7, 1e8)]
-    rows = pd.DataFrame(grid, columns=["width", "depth", "D"])
-    noise = np.exp(0.001 * np.random.default_rng(0).standard_normal(len(rows)))
-    rows["L"] = (1 + 20 / rows["width"] + 0.5 / rows["depth"] ** 0.5 + 50 * rows["D"] ** -0.3) * noise
-    rows["N"], rows["family"], rows["run_id"] = 12 * rows["width"] ** 2 * rows["depth"], "mlp", rows.index.astype(str)
-    changes = {"logits": 0.1 * rows["width"] ** 0.5, "stream": 0.3}
-    rows = rows.assign(**{f"probe.coordinates.{name}": values for name, values in changes.items()})
-    return look(rows, [])
-
-
-def test_contours_of_equal_loss_are_those_of_the_law_of_shape(shapes: View) -> None:
-    figure = named("iso_loss").draw(shapes)
-    lines = figure.data[figure.data["kind"] == "contour"]
-    truth = 1 + 20 / lines["width"] + 0.5 / lines["depth"] ** 0.5 + 50 * lines["D"] ** -0.3
-    assert len(lines) > 100
-    assert np.abs(np.log(lines["L"] / truth)).max() < 0.01
-    assert lines["D"].unique() == pytest.approx([1e8])
-
-
-def test_the_table_of_laws_by_depth_of_hold_out_has_coverage_and_naive_lines(everything: View) -> None:
-    data = named("holdout_laws").draw(everything).data
-    laws = data[data["covered"] != ""]
-    assert {"chinchilla", "kaplan", "multiplicative"} <= set(laws["law"])
-    assert set(data["law"]) - set(laws["law"]) == {"straight line", "last value"}
-    assert laws["covered"].str.fullmatch(r"\d+ of \d+|no bands").all()
-    deepest = data[(data["family"] == "lstm") & (data["cut"] == data["cut"].min())].set_index("law")["rmsle"]
-    assert deepest["chinchilla"] < deepest["straight line"] < deepest["last value"]
-
-
-def test_every_figure_is_drawn_where_its_data_exist(everything: View, profiles: View, shapes: View) -> None:
+def test_every_figure_is_drawn_where_its_data_exist(everything: View, profiles: View) -> None:
     drawn = {}
     judged = look(demo_study(["lstm", "mlp"]), [claim for claim in load_claims() if claim.id == "matched-C"])
     for drawing in drawings():
         view = profiles if drawing.name in ("isoflop_profiles", "reducible_loss") else everything
         view = judged if drawing.name in ("contrasts", "scorecard") else view
-        view = shapes if drawing.name == "iso_loss" else view
         try:
             drawn[drawing.name] = drawing.draw(view)
         except Unmet as lack:

@@ -13,12 +13,11 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.errors import UserError
 from isoflop.scaling.cost import count, parameters_by_role
 from isoflop.scaling.data.base import HELD_OUT, TRAIN
-from isoflop.scaling.data.synthetic import filtering, markov, motif
+from isoflop.scaling.data.synthetic import filtering, markov
 from isoflop.scaling.data.synthetic.filtering import Filtering
 from isoflop.scaling.data.synthetic.hierarchy import Hierarchy
 from isoflop.scaling.data.synthetic.manifold import Manifold
 from isoflop.scaling.data.synthetic.markov import HiddenMarkov, Markov
-from isoflop.scaling.data.synthetic.motif import Motif
 from isoflop.scaling.data.synthetic.parity import Parity
 from isoflop.scaling.data.synthetic.permutation import Permutation, kernel, samples_to_halve
 from isoflop.scaling.data.synthetic.recall import Recall
@@ -227,7 +226,7 @@ def test_least_squares_has_the_excess_of_its_closed_form() -> None:
     assert excess.mean() == pytest.approx(sigma**2 * N / (D - N - 1), abs=4 * excess.std() / 2000**0.5)
 
 
-# groups, parities, irreps, hierarchies, recall, motifs
+# groups, parities, irreps, hierarchies, recall
 
 
 @pytest.mark.parametrize(("group", "elements", "abelian"), [("S5", 120, False), ("A5", 60, False), ("Z60", 60, True)])
@@ -344,26 +343,6 @@ def test_what_is_recalled_is_the_value_that_came_with_the_key() -> None:
     assert gaps[:4].mean() > 2 * gaps[-8:].mean()  # most queries come soon
 
 
-def test_the_floor_of_the_motifs_is_that_of_the_posterior() -> None:
-    data = Motif(size=100, side=4, motif=3, classes=3, sigma=0.8)
-    x, _ = data.load().take(torch.arange(20))
-    shapes = motif._patterns(3, 3, 0)[:, 0].double()
-    density = torch.zeros(20, 3, dtype=torch.float64)
-    for c, i, j in itertools.product(range(3), range(2), range(2)):
-        clean = torch.zeros(4, 4, dtype=torch.float64)
-        clean[i : i + 3, j : j + 3] = shapes[c]
-        density[:, c] += torch.exp(-((x[:, 0].double() - clean) ** 2).sum((1, 2)) / 2 / 0.8**2)
-    posterior = motif._log_posterior(x, 3, 3, 0.8, True, 0).exp()
-    torch.testing.assert_close(posterior, density / density.sum(1, keepdim=True))
-
-
-def test_a_motif_at_rest_is_easier_than_one_that_moves() -> None:
-    rest, moving = Motif(moved=False, sigma=1.5).task.floor, Motif(moved=True, sigma=1.5).task.floor
-    assert rest is not None
-    assert moving is not None
-    assert 0 < rest < moving < math.log(10)
-
-
 # learners of a theory
 
 
@@ -465,8 +444,6 @@ def test_a_linear_readout_is_left_with_the_energy_beyond_its_width() -> None:
             {"symbols": 2000},
             r"data\.symbols=2000 and data\.branch=2 make more than 1048576 tuples; lower one",
         ),
-        (Motif, {"motif": 17}, r"data\.motif=17 does not fit into data\.side=16; give a smaller one"),
-        (Motif, {"motif": 1, "classes": 3}, r"data\.classes=3 are more than there are motifs; give fewer"),
     ],
 )
 def test_a_generator_that_cannot_be_is_refused_in_one_sentence(

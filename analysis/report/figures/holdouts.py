@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.holdout.backtest import HeldOut, backtest
-from isoflop.analysis.holdout.stacking import candidates
+from isoflop.analysis.holdout.backtest import backtest
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, figure
-from isoflop.analysis.report.figures.grammar import MOST_READ, along, shortened, values
+from isoflop.analysis.report.figures.grammar import along, values
 from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.rows import joined
 from isoflop.errors import FitError
@@ -17,8 +16,6 @@ from isoflop.wording import percent
 
 FOLDS = 4
 GUESSES = {"error": "law", "error_line": "straight line", "error_last": "last value"}
-TIPS = ("family", "law", "reach", "cut", "runs", "rmsle", "covered")
-NAIVE = {column: guess for column, guess in GUESSES.items() if guess != "law"}
 
 
 @figure(order=22, needs="a law, and runs at four or more C", costly=True)
@@ -61,69 +58,6 @@ def _holdouts_data(view: View) -> tuple[pd.DataFrame, int, int]:
     if not parts:
         raise Unmet("; ".join(reasons) or "no law could be fitted")
     return pd.DataFrame(parts).assign(kind="fold"), inside, known
-
-
-@figure(order=23, needs="a law, and runs at four or more C", costly=True)
-def holdout_laws(view: View) -> Figure:
-    """How far each law predicts: error and coverage of the laws that suit the runs, by how much was held out, beside
-    naive guesses.
-    """
-    data = _holdout_laws_data(view)
-    x = g.text("depth", "largest held-out C over largest fitted C", axis={"labelAngle": 0, "grid": False})
-    y = g.text("law")
-    colour = {
-        "field": "rmsle", "type": "quantitative", "title": "root mean square error, ln L [%]",
-        "scale": {"type": "log", "scheme": {"name": "oranges", "extent": [0, 0.6]}},
-        "legend": {"orient": "top", "gradientLength": 160},
-    }  # fmt: skip
-    layers = [
-        g.layer("rect", "cell", x=x, y=y, color=colour, tooltip=g.tooltip(TIPS, data)),
-        g.layer("cell", "cell", x=x, y=y, text={"field": "rmsle", "type": "quantitative", "format": ".2~g"}),
-        g.layer("cell_note", "cell", x=x, y=y, text="covered"),
-    ]
-    deepest = data[data.groupby("family")["reach"].transform("max") == data["reach"]]
-    errors = [f"{r.family}, {r.law} {r.rmsle:.2g} %" for r in deepest.itertuples()]
-    title = "Hold-out error, by law and depth of the hold-out"
-    subtitle = (
-        "Error of the runs above each cut [%], and how many of them lie inside the law's 90 % bands. "
-        "Straight line: a power law without E. Last value: no progress."
-    )
-    spec = g.faceted(layers, data) | {"resolve": {"scale": {"x": "independent"}}}
-    alt = f"{title}. Errors at the deepest: {shortened(errors, MOST_READ, '; ')}."
-    return Figure("holdout_laws", title, subtitle, alt, spec, data)
-
-
-def _holdout_laws_data(view: View) -> pd.DataFrame:
-    """Return a row for each family, law or naive guess, and cut."""
-    rows, reasons = [], []
-    for family, fitted in view.laws.items():
-        part, tests = view.few(family), []
-        for law in candidates(fitted.law.arguments, fitted.law.columns, len(part)) or [fitted.law]:
-            try:
-                tests.append(backtest(part, law.name, axis="C", folds=FOLDS))
-            except FitError as error:
-                reasons.append(f"{family}: {error}")
-        rows += [row | {"family": family} for test in tests for fold in test.folds for row in _of_law(fold, test.law)]
-        rows += [
-            cell | {"family": family, "law": guess, "covered": ""}
-            for fold in (tests[0].folds if tests else ())
-            for column, guess in NAIVE.items()
-            for cell in _cell(fold.errors, column)
-        ]
-    if not rows:
-        raise Unmet("; ".join(dict.fromkeys(reasons)) or "no law could be fitted")
-    table = pd.DataFrame(rows).assign(kind="cell").sort_values("reach", kind="stable")
-    return table.assign(depth=[f"{reach:.2g}×" for reach in table["reach"]])
-
-
-def _of_law(fold: HeldOut, law: str) -> Iterator[dict[str, object]]:
-    """Yield the error of a law at one cut, and how many of the held-out losses lie inside their bands."""
-    low, high, L = (fold.errors[c].to_numpy(float) for c in ("low", "high", "L"))
-    known = np.isfinite(low) & np.isfinite(high)
-    inside = int((known & (low <= L) & (high >= L)).sum())
-    covered = f"{inside} of {int(known.sum())}" if known.any() else "no bands"
-    for cell in _cell(fold.errors, "error"):
-        yield cell | {"law": law, "covered": covered}
 
 
 def _cell(errors: pd.DataFrame, column: str) -> Iterator[dict[str, object]]:
